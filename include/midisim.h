@@ -1,0 +1,257 @@
+/* midisim: similar music among MIDI files. The only public header of libmidisim.
+ *
+ *   msim_error e;
+ *   msim_options o = msim_options_default();
+ *   msim_model *model;  msim_tokenizer *tok;  msim_context *ctx;
+ *   msim_model_open("weights/midisim-small.safetensors", &o, &model, &e);
+ *   msim_context_open(model, &o, &ctx, &e);
+ *   msim_tokenizer_open(&tok, &e);
+ *   int64_t n = msim_tokenizer_encode(tok, bytes, n_bytes, 0, 3072, ids, ids_cap, starts, &e);
+ *   msim_context_embed(ctx, ids, starts, (size_t)n, NULL, vectors, &e);
+ *
+ * Rules that hold for every function:
+ *  R1 errors     A function that can fail returns int or int64_t: >= 0 is success or a count, < 0 is minus an
+ *                msim_status. `err` may be NULL; otherwise it then holds one line: what, where, expected, got.
+ *                On failure outputs are untouched and a new handle is NULL, unless the function says otherwise.
+ *  R2 threads    msim_model and msim_corpus are immutable after open and may be shared by threads. msim_context,
+ *                msim_tokenizer and msim_corpus_writer serve one thread at a time.
+ *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing returned is to be
+ *                freed. Close contexts before what they were opened on. Every close accepts NULL.
+ *  R4 memory     msim_context_embed and msim_context_search allocate nothing: a context is sized when it is opened.
+ *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside a handle.
+ */
+#ifndef MIDISIM_H
+#define MIDISIM_H
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(MSIM_BUILD) && defined(__GNUC__)
+#define MSIM_API __attribute__((visibility("default")))
+#else
+#define MSIM_API
+#endif
+
+#define MSIM_VERSION "0.1.0"
+MSIM_API const char *msim_version(void);
+
+/* ---- Status ------------------------------------------------------------------------------------------------- */
+
+/* Pinned values; a code is never reused. Functions return them negated. */
+enum msim_status {
+    MSIM_OK = 0,
+    MSIM_E_ARG = 1,         /* an argument is out of its range or contradicts another */
+    MSIM_E_IO = 2,          /* the operating system refused to open, read or write */
+    MSIM_E_FORMAT = 3,      /* a file is damaged or not of the form it should be */
+    MSIM_E_LIMIT = 4,       /* larger than the handle or buffer was made for */
+    MSIM_E_MEMORY = 5,      /* out of memory */
+    MSIM_E_DEVICE = 6,      /* a device is absent or failed */
+    MSIM_E_UNSUPPORTED = 7, /* well-formed, but not something this build or machine does */
+    MSIM_E_EMPTY = 8        /* nothing in it: a MIDI file without usable notes */
+};
+
+typedef struct {
+    int code;       /* msim_status, positive; 0 when nothing failed */
+    char text[500]; /* one line, no newline */
+} msim_error;
+
+/* Name of a return code ("ok", "format", ...); accepts both signs. Static storage. */
+MSIM_API const char *msim_status_name(int rc);
+
+/* ---- Options ------------------------------------------------------------------------------------------------ */
+
+enum msim_device { MSIM_DEVICE_AUTO = 0, MSIM_DEVICE_CPU = 1, MSIM_DEVICE_CUDA = 2 };
+enum msim_isa { MSIM_ISA_AUTO = 0, MSIM_ISA_REF = 1, MSIM_ISA_AVX2 = 2, MSIM_ISA_AVX512 = 3, MSIM_ISA_AVX512BF16 = 4 };
+enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1 };
+
+/* Fields may be added: always start from msim_options_default(). */
+typedef struct {
+    int device;               /* msim_device; AUTO: CUDA when one opens, else the CPU */
+    int gpu;                  /* index of the CUDA device */
+    int threads;              /* 1..1024; 0: one for each processor this process may run on */
+    int isa;                  /* msim_isa; a level that the CPU or the build lacks is refused */
+    int precision;            /* msim_precision */
+    int64_t max_batch_tokens; /* the most tokens one call of embed may hold (default 16,384) */
+    int64_t max_batch_seqs;   /* the most sequences one call of embed may hold (default 256) */
+    int64_t max_queries;      /* the most queries of one search (default 64) */
+    int64_t max_k;            /* the most results for each query (default 1,024) */
+} msim_options;
+
+MSIM_API msim_options msim_options_default(void);
+
+/* Names of levels and precisions as the tools spell them ("avx2", "bf16"); NULL for an unknown value. */
+MSIM_API const char *msim_isa_name(int isa);
+MSIM_API const char *msim_precision_name(int precision);
+/* The highest level that this build and this CPU have (never AUTO). */
+MSIM_API int msim_isa_best(void);
+/* 1 when this build was compiled with CUDA kernels, else 0. */
+MSIM_API int msim_has_cuda(void);
+
+/* ---- Tokeniser: MIDI bytes to token ids ----------------------------------------------------------------------- */
+
+typedef struct msim_tokenizer msim_tokenizer;
+
+/* Why a file gave what it gave. */
+enum msim_outcome {
+    MSIM_OUTCOME_TOKENS = 0, /* it has notes */
+    MSIM_OUTCOME_NOT_MIDI,   /* no header that can be read, or no track at all */
+    MSIM_OUTCOME_BAD_MIDI,   /* damaged where the original gives up; the error says at which byte */
+    MSIM_OUTCOME_NO_NOTES,   /* well-formed, without a note */
+    MSIM_OUTCOME_DRUMS_ONLY  /* notes on the drum channel alone */
+};
+
+MSIM_API int msim_tokenizer_open(msim_tokenizer **out, msim_error *err);
+MSIM_API void msim_tokenizer_close(msim_tokenizer *tok);
+
+/* Number of sequences that a transpose factor asks for: 1 for <= 0, else 2 x min(factor, 6). */
+MSIM_API int msim_tokenizer_variants(int transpose_factor);
+/* An upper bound of the ids that encode can write for a file of n_bytes (all variants together). */
+MSIM_API size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len);
+
+/* Encode one MIDI file (uncompressed bytes). `transpose_factor` and `max_seq_len` as in the original: factor tf makes
+ * the variants -tf..tf-1 (<= 0: the piece as it is); each sequence is cut to its first max_seq_len ids (a negative
+ * value -k drops the last k). ids [ids_cap] receives the sequences one behind the other, starts [variants + 1] where
+ * each begins and where the last one ends. Returns the number of sequences (>= 1).
+ * Errors: -MSIM_E_FORMAT (not MIDI, or damaged) and -MSIM_E_EMPTY (no notes, or drums only), see
+ * msim_tokenizer_outcome; -MSIM_E_LIMIT when ids_cap is too small; -MSIM_E_MEMORY. */
+MSIM_API int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes, int transpose_factor,
+                                       int64_t max_seq_len, int32_t *ids, size_t ids_cap, int64_t *starts,
+                                       msim_error *err);
+/* As above, one variant: every pitch moved by `semitones` and clamped to 1..127. Returns the number of ids. */
+MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes, int semitones,
+                                          int64_t max_seq_len, int32_t *ids, size_t ids_cap, msim_error *err);
+/* msim_outcome of the last encode call. */
+MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
+/* Number of ids that the last successful encode would have given without max_seq_len. */
+MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+
+/* ---- Model ---------------------------------------------------------------------------------------------------- */
+
+typedef struct msim_model msim_model;
+
+typedef struct {
+    int64_t dim;        /* width of a vector */
+    int64_t depth;      /* blocks of attention and feed-forward */
+    int64_t heads;      /* attention heads, each 64 wide */
+    int64_t vocab;      /* rows of the token table; ids 0..vocab-1 are accepted */
+    int precision;      /* msim_precision in use */
+    int device;         /* msim_device in use, never AUTO */
+    int isa;            /* msim_isa in use on the CPU */
+    char family[24];    /* "midisim-small", "midisim-large" or "midisim-custom" */
+    char sha256[65];    /* SHA-256 of the checkpoint the weights came from, lower-case hexadecimal */
+} msim_info;
+
+/* Open a checkpoint: .safetensors as midisim-convert writes it, or the original's .pth. Weights are checked (names,
+ * shapes, finite) and laid out for the device; the file is not needed afterwards. */
+MSIM_API int msim_model_open(const char *path, const msim_options *options, msim_model **out, msim_error *err);
+MSIM_API int msim_model_info(const msim_model *model, msim_info *out);
+MSIM_API void msim_model_close(msim_model *model);
+
+/* What a checkpoint file holds, without laying it out for a device. Every tensor is read and checked. */
+typedef struct {
+    int64_t dim, depth, heads, vocab;
+    int64_t tensors, parameters; /* tensors in the file; elements that embedding uses or carries */
+    int all_f32;                 /* 1: stored entirely in f32 */
+    char container[16];          /* "safetensors", "pth-zip" or "pth-legacy" */
+    char family[24];
+    char sha256[65];             /* as in msim_info */
+} msim_checkpoint_info;
+
+MSIM_API int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_error *err);
+/* Write a checkpoint as safetensors: dtype MSIM_DTYPE_F32 (lossless from f32) or MSIM_DTYPE_BF16 (nearest even; the
+ * inv_freq buffer stays f32). Goes to a temporary file first; an existing `out_path` is replaced. */
+MSIM_API int msim_checkpoint_convert(const char *path, const char *out_path, int dtype, msim_error *err);
+
+/* ---- Context: one caller's working memory and threads ------------------------------------------------------------ */
+
+typedef struct msim_context msim_context;
+
+/* model may be NULL for a context that only searches. */
+MSIM_API int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out,
+                               msim_error *err);
+MSIM_API void msim_context_close(msim_context *ctx);
+
+/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. type_weights: NULL for the plain
+ * mean over tokens, else three weights for start-time, duration and pitch tokens. out [n_seq, dim], not normalised.
+ * An empty sequence gives zeros. The same sequence gives the same bits whatever else is in the batch. */
+MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                                const float *type_weights, float *out, msim_error *err);
+/* The vectors before pooling: out [starts[n_seq], dim]. */
+MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                                       float *out, msim_error *err);
+/* L2-normalise n rows in place: row / max(norm, 1e-12), in f32. */
+MSIM_API void msim_normalize(float *rows, size_t n, size_t dim);
+
+typedef struct {
+    int64_t tokens, sequences; /* embedded so far */
+    double embed_seconds;      /* wall time inside embed */
+    double search_seconds;     /* wall time inside search */
+    int64_t rows_scored;       /* rows x queries scored so far */
+} msim_stats;
+
+MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
+
+/* ---- Corpus: named rows on disk ------------------------------------------------------------------------------------ */
+
+typedef struct msim_corpus msim_corpus;
+
+enum msim_dtype { MSIM_DTYPE_F32 = 0, MSIM_DTYPE_F16 = 1, MSIM_DTYPE_BF16 = 2, MSIM_DTYPE_F64 = 3 };
+
+typedef struct {
+    int64_t rows, dim;
+    int dtype;       /* msim_dtype of the stored rows */
+    int has_names;   /* 0: plain rows, named by their number */
+    char form[24];   /* "structured" or "plain" */
+} msim_corpus_info;
+
+/* Open rows_path (.npy, structured with names or plain 2-D), mapped read-only. names_path: NULL, or a text file with
+ * one name a line for a plain array. */
+MSIM_API int msim_corpus_open(const char *rows_path, const char *names_path, msim_corpus **out, msim_error *err);
+MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
+MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
+/* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to cap - 1 bytes.
+ * Returns the full length in bytes, or a negative status for a row out of range. A row without a name gives its number. */
+MSIM_API int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap);
+/* One row widened (or f64: rounded) to f32, out [dim]. */
+MSIM_API int msim_corpus_row(const msim_corpus *corpus, int64_t row, float *out, msim_error *err);
+MSIM_API void msim_corpus_close(msim_corpus *corpus);
+
+typedef struct msim_corpus_writer msim_corpus_writer;
+
+typedef struct {
+    int64_t rows, dim;
+    int64_t name_chars;       /* code points of the longest name; at least 1 is used */
+    int dtype;                /* MSIM_DTYPE_F32 or MSIM_DTYPE_F16 */
+    const char *name_field;   /* NULL: "midi_names" */
+    const char *vector_field; /* NULL: "midi_embeddings" */
+} msim_corpus_layout;
+
+/* Write a structured .npy. Bytes go to a temporary file beside `path`, which takes the name in finish; close without
+ * finish removes it. Exactly `rows` rows must be added. */
+MSIM_API int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout, msim_corpus_writer **out,
+                                     msim_error *err);
+MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_bytes, const float *row,
+                                    msim_error *err);
+MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
+MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
+/* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
+MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
+
+/* ---- Search -------------------------------------------------------------------------------------------------------- */
+
+/* Attach a corpus to a context (replacing an earlier one). The corpus must outlive its use. */
+MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err);
+/* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k], best first; the score
+ * is evaluated in double in one fixed order, and equal scores rank the lower row first, so results are the same on
+ * every device, level and thread count. Zero rows score 0; rows with NaN or infinity rank after all others with score
+ * -infinity. Returns the entries for each query: min(k, rows). */
+MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
+                                     double *scores, msim_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

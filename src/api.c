@@ -1,0 +1,273 @@
+/* The public API over the modules: the only file that knows all of them. It picks a backend, checks arguments and
+ * sizes, and counts what was done. docs: include/midisim.h. */
+#define _GNU_SOURCE
+#include "core/mem.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/cpu_isa.h"
+#include "kernels/gpu.h"
+#include "midisim.h"
+#include "model/backend.h"
+#include "search/corpus.h"
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+struct msim_model {
+    const ms_backend *backend; /* static */
+    void *packed;              /* owned: the backend's layout of the weights */
+    msim_info info;
+};
+
+struct msim_context {
+    const ms_backend *backend; /* static */
+    void *state;               /* owned: the backend's context */
+    const msim_model *model;   /* borrowed; NULL for a context that only searches */
+    msim_options limits;
+    ms_hit *hits;              /* owned: [max_queries * max_k] */
+    int64_t corpus_rows, corpus_dim; /* 0 rows and dim -1 when none is loaded */
+    msim_stats stats;
+};
+
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+msim_options msim_options_default(void) {
+    return (msim_options){.device = MSIM_DEVICE_AUTO,
+                          .isa = MSIM_ISA_AUTO,
+                          .precision = MSIM_PRECISION_BF16,
+                          .max_batch_tokens = 16384,
+                          .max_batch_seqs = 256,
+                          .max_queries = 64,
+                          .max_k = 1024};
+}
+
+const char *msim_isa_name(int isa) {
+    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "avx512bf16"};
+    return isa >= 0 && isa < (int)(sizeof names / sizeof *names) ? names[isa] : NULL;
+}
+
+const char *msim_precision_name(int precision) {
+    return precision == MSIM_PRECISION_BF16 ? "bf16" : precision == MSIM_PRECISION_F32 ? "f32" : NULL;
+}
+
+int msim_isa_best(void) { return ms_cpu_isa_best(); }
+int msim_has_cuda(void) { return ms_gpu_compiled(); }
+
+/* ---- Model ---- */
+
+static int check_options(const msim_options *o, msim_error *err) {
+    if (o->device < MSIM_DEVICE_AUTO || o->device > MSIM_DEVICE_CUDA)
+        return ms_fail(err, MSIM_E_ARG, "device: expected auto, cpu or cuda, got %d", o->device);
+    if (!msim_precision_name(o->precision))
+        return ms_fail(err, MSIM_E_ARG, "precision: expected bf16 or f32, got %d", o->precision);
+    if (o->max_batch_tokens < 1 || o->max_batch_tokens > (int64_t)1 << 30)
+        return ms_fail(err, MSIM_E_ARG, "max_batch_tokens: expected 1..2^30, got %lld", (long long)o->max_batch_tokens);
+    if (o->max_batch_seqs < 1 || o->max_batch_seqs > (int64_t)1 << 24)
+        return ms_fail(err, MSIM_E_ARG, "max_batch_seqs: expected 1..2^24, got %lld", (long long)o->max_batch_seqs);
+    if (o->max_queries < 1 || o->max_queries > 65536)
+        return ms_fail(err, MSIM_E_ARG, "max_queries: expected 1..65536, got %lld", (long long)o->max_queries);
+    if (o->max_k < 1 || o->max_k > (int64_t)1 << 32)
+        return ms_fail(err, MSIM_E_ARG, "max_k: expected 1..2^32, got %lld", (long long)o->max_k);
+    return MSIM_OK;
+}
+
+/* The backend that a request names. AUTO takes the GPU when one opens; an explicit request never falls back. */
+static int choose_backend(const msim_options *o, const ms_backend **out, msim_error *err) {
+    if (o->device == MSIM_DEVICE_CPU || (o->device == MSIM_DEVICE_AUTO && !ms_gpu_usable(o->gpu, NULL))) {
+        *out = ms_cpu_backend();
+        return MSIM_OK;
+    }
+    if (!ms_gpu_usable(o->gpu, err)) return err ? -err->code : -MSIM_E_DEVICE;
+    *out = ms_gpu_backend();
+    return MSIM_OK;
+}
+
+int msim_model_open(const char *path, const msim_options *options, msim_model **out, msim_error *err) {
+    msim_options o = options ? *options : msim_options_default();
+    const ms_backend *backend;
+    ms_weights weights;
+    *out = NULL;
+    int rc = check_options(&o, err);
+    if (rc >= 0) rc = choose_backend(&o, &backend, err);
+    if (rc >= 0) rc = ms_weights_open(path, &weights, err);
+    if (rc < 0) return rc;
+    msim_model *model = ms_alloc(1, sizeof *model, "model", err);
+    if (!model) {
+        rc = -MSIM_E_MEMORY;
+        goto done;
+    }
+    model->backend = backend;
+    model->info = (msim_info){.dim = weights.dim, .depth = weights.depth, .heads = weights.heads,
+                              .vocab = weights.vocab, .precision = o.precision};
+    memcpy(model->info.family, weights.family, sizeof model->info.family);
+    memcpy(model->info.sha256, weights.sha256, sizeof model->info.sha256);
+    rc = backend->model_open(&weights, &o, &model->packed, &model->info, err);
+    if (rc < 0)
+        ms_free(model);
+    else
+        *out = model;
+done:
+    ms_weights_close(&weights);
+    return rc;
+}
+
+int msim_model_info(const msim_model *model, msim_info *out) {
+    *out = model->info;
+    return MSIM_OK;
+}
+
+void msim_model_close(msim_model *model) {
+    if (!model) return;
+    model->backend->model_close(model->packed);
+    ms_free(model);
+}
+
+/* ---- Context ---- */
+
+int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out, msim_error *err) {
+    msim_options o = options ? *options : msim_options_default();
+    *out = NULL;
+    int rc = check_options(&o, err);
+    if (rc < 0) return rc;
+    msim_context *ctx = ms_alloc(1, sizeof *ctx, "context", err);
+    if (!ctx) return -MSIM_E_MEMORY;
+    ctx->model = model;
+    ctx->limits = o;
+    ctx->corpus_dim = -1;
+    size_t n_hits;
+    if (model) {
+        /* The model's device, level and precision were settled when its weights were laid out. */
+        ctx->backend = model->backend;
+        o.isa = model->info.isa;
+        o.precision = model->info.precision;
+    } else {
+        rc = choose_backend(&o, &ctx->backend, err);
+    }
+    if (rc >= 0 && !ms_mul_size((size_t)o.max_queries, (size_t)o.max_k, &n_hits))
+        rc = ms_fail(err, MSIM_E_LIMIT, "max_queries x max_k does not fit in memory");
+    if (rc >= 0 && !(ctx->hits = ms_alloc(n_hits, sizeof *ctx->hits, "search results", err))) rc = -MSIM_E_MEMORY;
+    if (rc >= 0) rc = ctx->backend->open(model ? model->packed : NULL, &o, &ctx->state, err);
+    if (rc < 0) {
+        ms_free(ctx->hits);
+        ms_free(ctx);
+        return rc;
+    }
+    *out = ctx;
+    return MSIM_OK;
+}
+
+void msim_context_close(msim_context *ctx) {
+    if (!ctx) return;
+    ctx->backend->close(ctx->state);
+    ms_free(ctx->hits);
+    ms_free(ctx);
+}
+
+int msim_context_stats(const msim_context *ctx, msim_stats *out) {
+    *out = ctx->stats;
+    return MSIM_OK;
+}
+
+/* ---- Embed ---- */
+
+static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq, ms_batch *batch,
+                      msim_error *err) {
+    if (!ctx->model) return ms_fail(err, MSIM_E_ARG, "embed: expected a context opened on a model, got none");
+    if (n_seq > (size_t)ctx->limits.max_batch_seqs)
+        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %lld sequences, got %zu",
+                       (long long)ctx->limits.max_batch_seqs, n_seq);
+    if (n_seq && starts[n_seq] > ctx->limits.max_batch_tokens)
+        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %lld tokens, got %lld",
+                       (long long)ctx->limits.max_batch_tokens, (long long)starts[n_seq]);
+    return ms_batch_init(batch, ids, starts, n_seq, ctx->model->info.vocab, err);
+}
+
+int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                       const float *type_weights, float *out, msim_error *err) {
+    ms_batch batch;
+    double t = now_seconds();
+    int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
+    for (int i = 0; rc >= 0 && type_weights && i < 3; i++)
+        if (!isfinite(type_weights[i]))
+            rc = ms_fail(err, MSIM_E_ARG, "type_weights[%d]: expected a finite number, got %g", i, type_weights[i]);
+    if (rc >= 0 && n_seq) rc = ctx->backend->embed(ctx->state, &batch, type_weights, out, err);
+    if (rc < 0) return rc;
+    ctx->stats.tokens += batch.n_tokens;
+    ctx->stats.sequences += (int64_t)n_seq;
+    ctx->stats.embed_seconds += now_seconds() - t;
+    return MSIM_OK;
+}
+
+int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq, float *out,
+                              msim_error *err) {
+    ms_batch batch;
+    double t = now_seconds();
+    int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
+    if (rc >= 0 && n_seq) rc = ctx->backend->embed_tokens(ctx->state, &batch, out, err);
+    if (rc < 0) return rc;
+    ctx->stats.tokens += batch.n_tokens;
+    ctx->stats.sequences += (int64_t)n_seq;
+    ctx->stats.embed_seconds += now_seconds() - t;
+    return MSIM_OK;
+}
+
+void msim_normalize(float *rows, size_t n, size_t dim) {
+    for (size_t i = 0; i < n; i++) {
+        float *row = rows + i * dim;
+        /* The sum is kept in double: one rounding to f32 then stands for any order of summation. */
+        double sum = 0.0;
+        for (size_t j = 0; j < dim; j++) sum += (double)row[j] * (double)row[j];
+        float norm = (float)sqrt(sum);
+        if (norm < 1e-12f) norm = 1e-12f;
+        for (size_t j = 0; j < dim; j++) row[j] /= norm;
+    }
+}
+
+/* ---- Search ---- */
+
+int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err) {
+    msim_corpus_info info;
+    size_t n_views;
+    int rc = msim_corpus_get_info(corpus, &info);
+    if (rc < 0) return rc;
+    if (ctx->model && info.dim != ctx->model->info.dim)
+        return ms_fail(err, MSIM_E_ARG, "corpus: expected rows of the model's width %lld, got %lld",
+                       (long long)ctx->model->info.dim, (long long)info.dim);
+    const ms_rows *views = ms_corpus_views(corpus, &n_views);
+    rc = ctx->backend->load_rows(ctx->state, views, n_views, err);
+    if (rc < 0) return rc;
+    ctx->corpus_rows = info.rows;
+    ctx->corpus_dim = info.dim;
+    return MSIM_OK;
+}
+
+int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
+                            double *scores, msim_error *err) {
+    double t = now_seconds();
+    if (ctx->corpus_dim < 0) return ms_fail(err, MSIM_E_ARG, "search: expected a loaded corpus, got none");
+    if (n_query > (size_t)ctx->limits.max_queries)
+        return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %lld queries, got %zu",
+                       (long long)ctx->limits.max_queries, n_query);
+    if (k < 0 || k > ctx->limits.max_k)
+        return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld", (long long)ctx->limits.max_k,
+                       (long long)k);
+    for (size_t i = 0; i < n_query * (size_t)ctx->corpus_dim; i++)
+        if (!isfinite(queries[i]))
+            return ms_fail(err, MSIM_E_ARG, "search: query %zu: expected finite numbers, got %g",
+                           i / (size_t)ctx->corpus_dim, queries[i]);
+    int64_t n = k < ctx->corpus_rows ? k : ctx->corpus_rows;
+    if (n == 0 || n_query == 0) return n;
+    n = ctx->backend->score_topk(ctx->state, queries, n_query, k, ctx->hits, err);
+    if (n < 0) return n;
+    for (size_t q = 0; q < n_query; q++)
+        for (int64_t i = 0; i < n; i++) {
+            rows[(int64_t)q * k + i] = ctx->hits[(int64_t)q * k + i].row;
+            scores[(int64_t)q * k + i] = ctx->hits[(int64_t)q * k + i].score;
+        }
+    ctx->stats.rows_scored += ctx->corpus_rows * (int64_t)n_query;
+    ctx->stats.search_seconds += now_seconds() - t;
+    return n;
+}

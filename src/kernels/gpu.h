@@ -1,0 +1,14 @@
+/* The CUDA backend as ordinary C sees it: no CUDA types. gpu_stub.c gives the same symbols in a build without CUDA. */
+#ifndef MS_GPU_H
+#define MS_GPU_H
+#include "model/backend.h"
+#include <stdbool.h>
+
+/* 1 when CUDA kernels are part of this build. */
+int ms_gpu_compiled(void);
+/* True when CUDA device `index` can be used here; else false with the reason in err (MSIM_E_DEVICE). */
+bool ms_gpu_usable(int index, msim_error *err);
+/* NULL in a build without CUDA. */
+const ms_backend *ms_gpu_backend(void);
+
+#endif

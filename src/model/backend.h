@@ -1,0 +1,38 @@
+/* The contract that each backend (CPU, CUDA) fills. A table of functions, no data: api.c picks one and passes the
+ * backend's own handles through. Returns and errors as everywhere (include/midisim.h, R1). */
+#ifndef MS_BACKEND_H
+#define MS_BACKEND_H
+#include "core/rows.h"
+#include "core/topk.h"
+#include "model/batch.h"
+#include "model/weights.h"
+
+typedef struct {
+    const char *name;  /* "cpu", "cuda" */
+
+    /* Lay the weights out for this device (bf16 or f32, as options say). *out is immutable, counted by its owner and
+     * shared by every context opened on it; `weights` may be closed afterwards. chosen->isa and chosen->device are
+     * set to what will run. Fails with MSIM_E_UNSUPPORTED when f32 is asked of weights that are not f32. */
+    int (*model_open)(const ms_weights *weights, const msim_options *options, void **out, msim_info *chosen,
+                      msim_error *err);
+    void (*model_close)(void *model);
+
+    /* Scratch, threads and streams of one caller, sized for options->max_*. model NULL: search only. */
+    int (*open)(const void *model, const msim_options *options, void **out, msim_error *err);
+    void (*close)(void *context);
+
+    /* The batch is checked already (ms_batch_init) and within the context's limits. type_weights NULL: plain mean.
+     * embed: out [n_seq, dim]. embed_tokens: out [n_tokens, dim]. Nothing is allocated. */
+    int (*embed)(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
+    int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
+
+    /* Make rows known to the context (upload, or just remember). views [n_views] are borrowed from the corpus; rows
+     * are numbered through all views in order, from 0. */
+    int (*load_rows)(void *context, const ms_rows *views, size_t n_views, msim_error *err);
+    /* The k best rows of each query by cosine, ms_topk's order; hits [n_query, k], sorted. Returns the hits of each
+     * query, min(k, rows). Scores as defined in docs/SEARCH.md: evaluated in double, 16 lanes, one fixed order. */
+    int64_t (*score_topk)(void *context, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
+                          msim_error *err);
+} ms_backend;
+
+#endif
