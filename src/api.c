@@ -44,10 +44,7 @@ msim_options msim_options_default(void) {
                           .max_k = 1024};
 }
 
-const char *msim_isa_name(int isa) {
-    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "avx512bf16"};
-    return isa >= 0 && isa < (int)(sizeof names / sizeof *names) ? names[isa] : NULL;
-}
+const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
 
 const char *msim_precision_name(int precision) {
     return precision == MSIM_PRECISION_BF16 ? "bf16" : precision == MSIM_PRECISION_F32 ? "f32" : NULL;

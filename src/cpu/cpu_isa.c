@@ -5,6 +5,11 @@
 #include <cpuid.h>
 #endif
 
+const char *ms_cpu_isa_name(int isa) {
+    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "avx512bf16"};
+    return isa >= 0 && isa < (int)(sizeof names / sizeof *names) ? names[isa] : NULL;
+}
+
 /* __builtin_cpu_supports also asks whether the operating system saves the wide registers. */
 static int cpu_has(int isa) {
     if (isa == MSIM_ISA_REF) return 1;
@@ -43,11 +48,11 @@ int ms_cpu_isa_best(void) {
 }
 
 int ms_cpu_isa_choose(int requested, int *out, msim_error *err) {
-    const char *best = msim_isa_name(ms_cpu_isa_best());
-    if (requested < MSIM_ISA_AUTO || !msim_isa_name(requested))
+    const char *best = ms_cpu_isa_name(ms_cpu_isa_best());
+    if (requested < MSIM_ISA_AUTO || !ms_cpu_isa_name(requested))
         return ms_fail(err, MSIM_E_ARG, "isa: expected auto, ref, avx2, avx512 or avx512bf16, got %d", requested);
     if (requested == MSIM_ISA_AUTO) requested = ms_cpu_isa_best();
-    const char *name = msim_isa_name(requested);
+    const char *name = ms_cpu_isa_name(requested);
     if (!compiled(requested))
         return ms_fail(err, MSIM_E_UNSUPPORTED, "isa: expected a level that this build has (best here: %s), got %s",
                        best, name);

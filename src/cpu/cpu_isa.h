@@ -87,6 +87,8 @@ typedef struct {
                      size_t n_query, size_t n_rows, size_t dim);
 } ms_cpu_kernels;
 
+/* "ref", "avx2", ...; NULL for an unknown value. */
+const char *ms_cpu_isa_name(int isa);
 /* The best msim_isa that this CPU (and its operating system's saved state) and this build have. */
 int ms_cpu_isa_best(void);
 /* *out = the level to run for a request (msim_isa); refused when this CPU or build lacks it, naming both. */

@@ -15,7 +15,7 @@
 /* Every level of which this build may hold kernels; CI greps "level .* skipped". */
 static inline void print_levels(const char *subject) {
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
-        printf("%s: level %s: %s\n", subject, msim_isa_name(isa), ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
+        printf("%s: level %s: %s\n", subject, ms_cpu_isa_name(isa), ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
 }
 
 #define FOR_EACH_LEVEL(kernels) \
