@@ -6,7 +6,7 @@
 #include "core/map.h"
 #include "core/status.h"
 
-/* The code point at s [n >= 1] and the bytes it takes; a byte that starts no valid UTF-8 gives 0xDC00 + byte, step 1. */
+/* The code point at s [n >= 1] and the bytes it takes; a byte that starts no valid UTF-8 gives 0xDC00 + it, step 1. */
 uint32_t ms_name_get_point(const char *s, size_t n, size_t *step);
 /* Write a code point as UTF-8 (surrogates as three bytes, beyond U+10FFFF as U+FFFD) to dst [4]; returns its bytes. */
 size_t ms_name_put_point(char *dst, uint32_t point);

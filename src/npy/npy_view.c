@@ -39,7 +39,8 @@ static int find_field(const ms_npy_head *head, bool (*fits)(const ms_npy_field *
     }
     if (second)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected one field of %s or one called '%s', got '%.80s' and '%.80s'", path, what, usual, found->name, second->name);
+                       "corpus: %s: expected one field of %s or one called '%s', got '%.80s' and '%.80s'", path, what, usual,
+                       found->name, second->name);
     *out = found;
     return MSIM_OK;
 }
@@ -65,7 +66,8 @@ static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const
     int dtype = dtype_of(f);
     if (dtype < 0)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected elements of type f4, f2, f8 or V2 (bf16), got '%c%c%zu'", path, f->order, f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
+                       "corpus: %s: expected elements of type f4, f2, f8 or V2 (bf16), got '%c%c%zu'", path, f->order,
+                       f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
     if (head->n_axes != 2)
         return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected an array of 2 axes (rows, components), got %d",
                        path, head->n_axes);
