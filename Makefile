@@ -22,9 +22,9 @@ endif
 
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOL_COMMON := $(addprefix $B/tools/,cli.o files.o json.o)
 TOOLS    := tokens embed search convert
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
+TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c))))
 TEST_SRC := $(sort $(wildcard test/unit/test_*.c test/kern/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 
@@ -52,7 +52,7 @@ $B/libmidisim.a: $(LIB_OBJ)
 $B/libmidisim.so.$(MAJOR): $(LIB_OBJ)
 	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libmidisim.so.$(MAJOR) -Wl,--no-undefined -o $@ $^ $(LIBS)
 
-$B/tools/cli.o: CPPFLAGS += -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
+$B/tools/cli.o $B/tools/help.o: CPPFLAGS += -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
 
 $B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
