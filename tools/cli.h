@@ -14,7 +14,7 @@
  *       {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N", .help = "matches to show (default 16)",
  *        .offset = offsetof(settings, k), .min = 1, .max = 10000},
  *       {0}};
- *   settings s = {.k = 16};
+ *   static settings s = {.k = 16};  (static: its lists live as long as the process)
  *   int status = ms_cli_parse(&tool, argc, argv, &s);
  *   if (status >= 0) return status;
  */
@@ -126,7 +126,7 @@ char *ms_cli_copy(const char *text);
 void ms_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* always */
 void ms_cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: ", always */
 void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));    /* not with --quiet */
-/* Error about wrong use: adds where help is; returns 2. */
+/* Error about wrong use: adds, on the same line, where help is; returns MS_EXIT_USAGE. */
 int ms_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Fill err and return -code, as the library does. */
 int ms_cli_fail(msim_error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));

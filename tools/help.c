@@ -209,7 +209,7 @@ void ms_cli_print_completion(const ms_cli_tool *tool) {
             } else if (row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS) {
                 ms_cli_print("compopt -o filenames; COMPREPLY=($(compgen -f -- \"$word\"))");
             }
-            ms_cli_print("; return ;;\n");
+            ms_cli_print("%sreturn ;;\n", words || row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS ? "; " : "");
         }
     ms_cli_print("    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W '");
     for (size_t t = 0; t < 2; t++)

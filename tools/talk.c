@@ -106,10 +106,11 @@ void ms_cli_note(const char *format, ...) {
 
 int ms_cli_usage(const char *format, ...) {
     va_list args;
+    char text[4096];
     va_start(args, format);
-    say("", "", format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fprintf(stderr, "%s: see '%s --help'\n", tool_name, tool_name);
+    ms_cli_error("%s (see %s --help)", text, tool_name);
     return MS_EXIT_USAGE;
 }
 
