@@ -1,0 +1,248 @@
+/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks, stage 2 decodes each of them into one flat array.
+ * Works in place on the caller's bytes and takes two blocks from the arena, both sized from the chunk lengths that were
+ * checked against the bytes there are. One cursor moves forward only; every read is bounded by the end of its chunk.
+ * docs/TOKENS.md, stages 1 and 2. */
+#include "midi/smf_read.h"
+#include "midi/wide.h"
+
+#define HEADER_BYTES 14
+#define CHUNK_HEADER_BYTES 8
+
+typedef struct {
+    const uint8_t *file;
+    const uint8_t *p, *end; /* the cursor and the end of its chunk */
+    ms_event *next;         /* where the next event goes */
+    uint64_t time;          /* ticks since the chunk began */
+    uint64_t delta;         /* of the event being read */
+    uint32_t at;            /* where that event began */
+    size_t n_notes;
+} reader;
+
+static uint32_t be32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* A number of any length, saturating far above all that is compared with it. parity: a number that the chunk cuts off
+ * counts as 0, and there is no limit on its bytes. */
+static uint64_t read_long_number(reader *r) {
+    uint64_t value = 0;
+    const uint64_t most = (uint64_t)1 << 56;
+    while (r->p < r->end) {
+        unsigned byte = *r->p++;
+        value = value << 7 | (byte & 0x7f);
+        if (value > most) value = most;
+        if (byte < 0x80) return value;
+    }
+    return 0;
+}
+
+static inline uint64_t read_number(reader *r) {
+    const uint8_t *p = r->p;
+    if (r->end - p >= 2) {
+        if (p[0] < 0x80) {
+            r->p = p + 1;
+            return p[0];
+        }
+        if (p[1] < 0x80) {
+            r->p = p + 2;
+            return (uint64_t)(p[0] & 0x7f) << 7 | p[1];
+        }
+    }
+    return read_long_number(r);
+}
+
+static int bad(const reader *r, const char *expected, msim_error *err) {
+    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s, got the end of the chunk", r->p - r->file,
+                   expected);
+}
+
+static inline void emit(reader *r, int kind, unsigned channel, unsigned x, unsigned y) {
+    *r->next++ = (ms_event){.time = r->time, .at = r->at, .kind = (uint8_t)kind, .channel = (uint8_t)channel,
+                            .x = (uint8_t)x, .y = (uint8_t)y};
+}
+
+/* Bytes that a meta event has by the standard, for the types whose length the original checks; else 0. */
+static unsigned standard_length(unsigned type) {
+    switch (type) {
+    case 0x00: return 2;
+    case 0x51: return 3;
+    case 0x54: return 5;
+    case 0x58: return 4;
+    case 0x59: return 2;
+    default: return 0;
+    }
+}
+
+/* Behind FF. Sets *stop at the end of track.
+ * parity: types with a fixed form are read at their usual length, whatever length they declare; then the declared
+ * length is skipped. */
+static int read_meta(reader *r, bool *stop, msim_error *err) {
+    if (r->p == r->end) return bad(r, "a meta type", err);
+    unsigned type = *r->p++;
+    const uint8_t *number = r->p;
+    uint64_t length = read_number(r);
+    const uint8_t *p = r->p;
+    size_t left = (size_t)(r->end - p);
+    /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301 digits. */
+    if (length != standard_length(type) && standard_length(type) && ms_wide_number_unprintable(number, p))
+        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected a length of at most 4300 digits, got more",
+                       number - r->file);
+    switch (type) {
+    case 0x2f:
+        *stop = true;
+        if (r->delta) emit(r, MS_OTHER, 0, 0, 0);
+        return MSIM_OK;
+    case 0x51:
+        if (left < 3) return bad(r, "3 bytes of tempo", err);
+        emit(r, MS_TEMPO, p[0], p[1], p[2]);
+        break;
+    case 0x54:
+        if (left < 5) return bad(r, "5 bytes of SMPTE offset", err);
+        emit(r, MS_PAIR, 0, p[1], p[2]);
+        break;
+    case 0x58:
+        if (left >= 3)
+            emit(r, MS_PAIR, 0, p[1], p[2]);
+        else
+            emit(r, MS_OTHER, 0, 0, 0);
+        break;
+    case 0x59:
+        if (left < 2) return bad(r, "2 bytes of key signature", err);
+        emit(r, MS_OTHER, 0, 0, 0);
+        break;
+    case 0x00:
+        if (length == 2 && left < 2) return bad(r, "2 bytes of sequence number", err);
+        emit(r, MS_OTHER, 0, 0, 0);
+        break;
+    default: emit(r, MS_OTHER, 0, 0, 0);
+    }
+    r->p = length < left ? p + length : r->end;
+    return MSIM_OK;
+}
+
+/* Behind a byte F0..FE. parity: only F0 and F7 have a length; most of the others take one data byte of any value. */
+static int read_system(reader *r, unsigned status, msim_error *err) {
+    size_t left, need = status == 0xf6 ? 0 : status == 0xf2 ? 2 : 1;
+    if (status == 0xf0 || status == 0xf7) {
+        uint64_t length = read_number(r);
+        left = (size_t)(r->end - r->p);
+        need = length < left ? (size_t)length : left;
+    } else {
+        left = (size_t)(r->end - r->p);
+        if (left < need) {
+            r->p = r->end;
+            return bad(r, "a data byte", err);
+        }
+    }
+    r->p += need;
+    emit(r, MS_OTHER, 0, 0, 0);
+    return MSIM_OK;
+}
+
+/* Stage 2: the bytes r->p .. r->end to events at r->next. At least two bytes make an event, so that n bytes give at
+ * most n / 2.
+ * parity: a data byte without a status empties the chunk, an event cut off fails the file; running status survives
+ * everything; data bytes may have any value. */
+static int decode_chunk(reader *r, msim_error *err) {
+    static const uint8_t kinds[16] = {[0x8] = MS_NOTE_OFF, [0x9] = MS_NOTE_ON, [0xa] = MS_PAIR, [0xb] = MS_CONTROL,
+                                      [0xc] = MS_PATCH,    [0xd] = MS_OTHER,   [0xe] = MS_OTHER};
+    const reader begin = *r;
+    unsigned status = 0;
+    bool stop = false;
+    while (r->p < r->end && !stop) {
+        r->at = (uint32_t)(r->p - r->file);
+        r->delta = read_number(r);
+        r->time += r->delta;
+        /* Deltas below 2^32 cannot carry fewer than 2^31 events past 2^63. */
+        if (r->delta >> 32 && r->time > (uint64_t)1 << 60) r->time = (uint64_t)1 << 60;
+        if (r->p == r->end) return bad(r, "an event", err);
+        unsigned byte = *r->p;
+        if (byte >= 0xf0) {
+            r->p++;
+            int rc = byte == 0xff ? read_meta(r, &stop, err) : read_system(r, byte, err);
+            if (rc < 0) return rc;
+            continue;
+        }
+        if (byte >= 0x80) {
+            status = byte;
+            r->p++;
+        } else if (!status) {
+            r->next = begin.next;
+            r->n_notes = begin.n_notes;
+            r->time = 0;
+            return MSIM_OK;
+        }
+        const uint8_t *p = r->p;
+        unsigned kind = kinds[status >> 4], second = 0;
+        size_t need = (status & 0xe0) == 0xc0 ? 1 : 2;
+        if ((size_t)(r->end - p) < need) {
+            r->p = r->end;
+            return bad(r, "a data byte", err);
+        }
+        if (need == 2) {
+            second = p[1];
+            kind -= (kind == MS_NOTE_ON) & (second == 0);
+            r->n_notes += kind == MS_NOTE_ON;
+        }
+        r->p = p + need;
+        emit(r, (int)kind, status & 0xf, p[0], second);
+    }
+    return MSIM_OK;
+}
+
+/* The chunk at offset `at`: true when its header and all of its bytes are there.
+ * parity: types are not looked at, and a chunk that says more than there is ends the file. */
+static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *length) {
+    if (n_bytes - at < CHUNK_HEADER_BYTES) return false;
+    *length = be32(file + at + 4);
+    return *length <= n_bytes - at - CHUNK_HEADER_BYTES;
+}
+
+/* Stage 1, the header. parity: signature, format and track count are not looked at. */
+static int read_header(const uint8_t *file, size_t n_bytes, int *outcome, msim_error *err) {
+    *outcome = MSIM_OUTCOME_NOT_MIDI;
+    if (n_bytes < HEADER_BYTES)
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", HEADER_BYTES, n_bytes);
+    if (n_bytes > MS_SMF_MAX_BYTES)
+        return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu", MS_SMF_MAX_BYTES, n_bytes);
+    if (be32(file + 4) != 6)
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte 4: expected a header length of 6, got %u", be32(file + 4));
+    return MSIM_OK;
+}
+
+int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *out, int *outcome, msim_error *err) {
+    size_t length, at, n_tracks = 0, most = 0;
+    int rc = read_header(file, n_bytes, outcome, err);
+    if (rc < 0) return rc;
+    for (at = HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += CHUNK_HEADER_BYTES + length) {
+        n_tracks++;
+        most += length / 2;
+    }
+    if (n_tracks == 0)
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte %zu: expected a track, got %s", at,
+                       n_bytes - at < CHUNK_HEADER_BYTES ? "the end of the file" : "one longer than the file");
+    *outcome = MSIM_OUTCOME_BAD_MIDI;
+    *out = (ms_smf){.n_tracks = n_tracks, .division = (uint32_t)file[12] << 8 | file[13]};
+    if (out->division == 0)
+        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte 12: expected 1..65535 ticks per quarter, got 0");
+    out->track_ends = ms_arena_get(arena, n_tracks, sizeof *out->track_ends, "MIDI tracks", err);
+    out->events = out->track_ends ? ms_arena_get(arena, most, sizeof *out->events, "MIDI events", err) : NULL;
+    if (!out->events) return -MSIM_E_MEMORY;
+
+    reader r = {.file = file, .next = out->events};
+    at = HEADER_BYTES;
+    for (size_t t = 0; t < n_tracks; t++) {
+        next_chunk(file, n_bytes, at, &length);
+        r.p = file + at + CHUNK_HEADER_BYTES;
+        r.end = r.p + length;
+        r.time = 0;
+        rc = decode_chunk(&r, err);
+        if (rc < 0) return rc;
+        out->track_ends[t] = (uint32_t)(r.next - out->events);
+        if (r.time > out->last_tick) out->last_tick = r.time;
+        at += CHUNK_HEADER_BYTES + length;
+    }
+    out->n_events = (size_t)(r.next - out->events);
+    out->n_notes = r.n_notes;
+    return MSIM_OK;
+}

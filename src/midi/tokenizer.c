@@ -1,0 +1,139 @@
+/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns an arena, emptied for each file and
+ * kept between files, and the note queues; nothing is allocated for an event or a note. One thread at a time. Every
+ * failure comes before the first id is written. */
+#include "midi/tokens.h"
+
+/* What the arena keeps between files. */
+#define KEEP_BYTES ((size_t)64 << 20)
+#define MOST_TRANSPOSE 6
+
+struct msim_tokenizer {
+    ms_arena arena;      /* owned */
+    int64_t full_length; /* ids of the last file, uncut */
+    int outcome;         /* msim_outcome of the last file */
+    bool force_wide;
+    ms_queues queues;
+};
+
+int msim_tokenizer_open(msim_tokenizer **out, msim_error *err) {
+    *out = NULL;
+    msim_tokenizer *tok = ms_alloc(1, sizeof *tok, "tokenizer", err);
+    if (!tok) return -MSIM_E_MEMORY;
+    ms_arena_init(&tok->arena, KEEP_BYTES);
+    ms_queues_init(&tok->queues);
+    *out = tok;
+    return MSIM_OK;
+}
+
+void msim_tokenizer_close(msim_tokenizer *tok) {
+    if (!tok) return;
+    ms_arena_free(&tok->arena);
+    ms_free(tok);
+}
+
+int msim_tokenizer_outcome(const msim_tokenizer *tok) { return tok->outcome; }
+int64_t msim_tokenizer_full_length(const msim_tokenizer *tok) { return tok->full_length; }
+void ms_tokenizer_force_wide(msim_tokenizer *tok, bool on) { tok->force_wide = on; }
+
+int msim_tokenizer_variants(int transpose_factor) {
+    if (transpose_factor <= 0) return 1;
+    return 2 * (transpose_factor < MOST_TRANSPOSE ? transpose_factor : MOST_TRANSPOSE);
+}
+
+size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len) {
+    /* Header and chunk header take 22 bytes, a note-on at least 3, and a note gives at most 3 ids. */
+    size_t length = n_bytes > 22 ? n_bytes - 21 : 1, total;
+    if (max_seq_len >= 0 && (uint64_t)max_seq_len < length) length = (size_t)max_seq_len;
+    return ms_mul_size(length, (size_t)msim_tokenizer_variants(transpose_factor), &total) ? total : SIZE_MAX;
+}
+
+typedef struct {
+    ms_token_note *notes; /* arena: [n_notes] */
+    size_t n_notes;
+} piece;
+
+/* Stages 1 to 8: what the file says. */
+static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, ms_score *score, ms_wide *ms,
+                      msim_error *err) {
+    ms_smf smf;
+    ms_wide ticks;
+    int rc = ms_smf_read(file, n_bytes, &tok->arena, &smf, &tok->outcome, err);
+    if (rc < 0) return rc;
+    const bool is_wide = tok->force_wide || smf.last_tick >= MS_SMF_NARROW_TICKS;
+    if (is_wide) rc = ms_wide_ticks(file, n_bytes, &smf, &tok->arena, &ticks, err);
+    if (rc >= 0) rc = ms_score_pair_tracks(&smf, &tok->queues, &tok->arena, score, err);
+    if (rc >= 0) rc = ms_score_merge(score, smf.last_tick, &tok->arena, err);
+    if (rc >= 0) rc = ms_tempo_convert(score, smf.division, is_wide ? &ticks : NULL, ms, &tok->arena, err);
+    if (rc >= 0) rc = ms_score_pair_stream(score, &tok->queues, &tok->arena, err);
+    if (rc < 0) return rc;
+    ms_score_mask(score);
+    return ms_score_sustain(score, &tok->arena, err);
+}
+
+/* Stages 1 to 16. */
+static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, piece *out, msim_error *err) {
+    ms_score score;
+    ms_wide ms;
+    ms_arena_reset(&tok->arena);
+    int rc = read_score(tok, midi, n_bytes, &score, &ms, err);
+    if (rc < 0) return rc;
+    ms_clean_drop(&score);
+    ms_clean_order(&score);
+    if (score.n_notes == 0) {
+        tok->outcome = MSIM_OUTCOME_NO_NOTES;
+        return ms_fail(err, MSIM_E_EMPTY, "no notes: expected at least one note, got none");
+    }
+    const size_t n_with_drums = score.n_notes;
+    ms_clean_piano(&score);
+    if (score.n_notes == 0) {
+        tok->outcome = MSIM_OUTCOME_DRUMS_ONLY;
+        return ms_fail(err, MSIM_E_EMPTY, "drums only: expected a note on another channel than 10, got %zu drum notes",
+                       n_with_drums);
+    }
+    ms_clean_quantise(&score, ms_clean_origin(&score));
+    ms_clean_doubles(&score);
+    ms_clean_trim(&score);
+    out->n_notes = score.n_notes;
+    out->notes = ms_arena_get(&tok->arena, score.n_notes, sizeof *out->notes, "MIDI notes", err);
+    if (!out->notes) return -MSIM_E_MEMORY;
+    tok->full_length = ms_tokens_steps(&score, out->notes);
+    tok->outcome = MSIM_OUTCOME_TOKENS;
+    return MSIM_OK;
+}
+
+static int check_room(int64_t length, int variants, size_t ids_cap, msim_error *err) {
+    size_t need;
+    if (!ms_mul_size((size_t)length, (size_t)variants, &need) || need > ids_cap)
+        return ms_fail(err, MSIM_E_LIMIT, "token ids: expected room for %d x %lld, got %zu", variants,
+                       (long long)length, ids_cap);
+    return MSIM_OK;
+}
+
+int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes, int transpose_factor,
+                              int64_t max_seq_len, int32_t *ids, size_t ids_cap, int64_t *starts, msim_error *err) {
+    piece p;
+    int rc = read_piece(tok, midi, n_bytes, &p, err);
+    if (rc < 0) return rc;
+    const int variants = msim_tokenizer_variants(transpose_factor);
+    const int64_t length = ms_tokens_cut(tok->full_length, max_seq_len);
+    rc = check_room(length, variants, ids_cap, err);
+    if (rc < 0) return rc;
+    for (int v = 0; v < variants; v++) {
+        starts[v] = v * length;
+        ms_tokens_write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
+    }
+    starts[variants] = variants * length;
+    return variants;
+}
+
+int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes, int semitones,
+                                 int64_t max_seq_len, int32_t *ids, size_t ids_cap, msim_error *err) {
+    piece p;
+    int rc = read_piece(tok, midi, n_bytes, &p, err);
+    if (rc < 0) return rc;
+    const int64_t length = ms_tokens_cut(tok->full_length, max_seq_len);
+    rc = check_room(length, 1, ids_cap, err);
+    if (rc < 0) return rc;
+    ms_tokens_write(p.notes, p.n_notes, semitones, length, ids);
+    return length;
+}

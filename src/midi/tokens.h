@@ -1,0 +1,23 @@
+/* Notes to token ids: stages 16 and 17 of docs/TOKENS.md. */
+#ifndef MS_TOKENS_H
+#define MS_TOKENS_H
+#include "midi/score.h"
+
+/* A note as its tokens tell it. */
+typedef struct {
+    uint8_t step;     /* 0..127 units since the note before */
+    uint8_t duration; /* 1..127 units */
+    uint8_t pitch;    /* 1..127 */
+} ms_token_note;
+
+/* Stage 16: steps and clipped durations, out [score->n_notes]. Returns the number of ids of a whole sequence. */
+int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out);
+/* Stage 17: the first `length` ids of one sequence, every pitch moved by `semitones` and kept in 1..127. */
+void ms_tokens_write(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length, int32_t *ids);
+/* What max_seq_len leaves of a sequence of n ids. */
+int64_t ms_tokens_cut(int64_t n, int64_t max_seq_len);
+
+/* For tests: treat every file as one whose times need wide integers. */
+void ms_tokenizer_force_wide(msim_tokenizer *tok, bool on);
+
+#endif
