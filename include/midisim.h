@@ -161,8 +161,9 @@ typedef struct {
 } msim_checkpoint_info;
 
 MSIM_API int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_error *err);
-/* Write a checkpoint as safetensors: dtype MSIM_DTYPE_F32 (lossless from f32) or MSIM_DTYPE_BF16 (nearest even; the
- * inv_freq buffer stays f32). Goes to a temporary file first; an existing `out_path` is replaced. */
+/* Write a checkpoint as safetensors: dtype MSIM_DTYPE_F32 (lossless from f32) or MSIM_DTYPE_BF16 (matrices and biases
+ * to the nearest even; what bf16 precision uses in f32, the token table, gammas and inv_freq, stays f32). Goes to a
+ * temporary file first; an existing `out_path` is replaced. */
 MSIM_API int msim_checkpoint_convert(const char *path, const char *out_path, int dtype, msim_error *err);
 
 /* ---- Context: one caller's working memory and threads ------------------------------------------------------------ */

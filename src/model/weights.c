@@ -1,0 +1,194 @@
+/* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the token table, the first
+ * to_q and the number of layers; every tensor is then held to the shape that follows. The open file stays mapped until
+ * the weights are closed. */
+#include "model/checkpoint.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { N_FREQUENCIES = MS_ROTARY_DIMS / 2, MIN_DIM = 16, MAX_DIM = 8192, MAX_HEADS = 128, MAX_VOCAB = 1 << 20 };
+
+typedef struct {
+    ms_weights *w;
+    ms_stored *s;
+    size_t n_taken;
+    msim_error *err;
+} loader;
+
+const ms_stored *ms_weights_stored(const ms_weights *w) { return w->storage; }
+
+static ms_stored_tensor *find(const loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static ms_stored_tensor *find(const loader *l, const char *format, ...) {
+    char name[128];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+    ms_stored_tensor *t = ms_stored_find(l->s, name);
+    if (!t) ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s: expected tensor %s, got none", l->s->path, name);
+    return t;
+}
+
+static int wrong_shape(const loader *l, const ms_stored_tensor *t, const char *expected) {
+    char got[200];
+    return ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s, tensor %s: expected shape %s, got %s", l->s->path, t->name,
+                   expected, ms_shape_text(t->shape, t->rank, got, sizeof got));
+}
+
+/* Load t, whose shape must be rows x cols (cols 0: rows alone), into *out. */
+static int take(loader *l, ms_stored_tensor *t, int64_t rows, int64_t cols, ms_tensor *out) {
+    if (!t) return -MSIM_E_FORMAT;
+    int64_t shape[2] = {rows, cols};
+    int rank = cols ? 2 : 1;
+    if (t->rank != rank || t->shape[0] != rows || (cols && t->shape[1] != cols)) {
+        char expected[80];
+        return wrong_shape(l, t, ms_shape_text(shape, rank, expected, sizeof expected));
+    }
+    int rc = ms_stored_load(l->s, t, l->err);
+    if (rc < 0) return rc;
+    if (t->dtype != MSIM_DTYPE_F32 && t->dtype != MSIM_DTYPE_F64) l->w->all_f32 = 0;
+    l->n_taken++;
+    *out = t->value;
+    return MSIM_OK;
+}
+
+static int read_sizes(loader *l) {
+    ms_weights *w = l->w;
+    ms_stored_tensor *emb = find(l, "token_emb.emb.weight");
+    if (!emb) return -MSIM_E_FORMAT;
+    if (emb->rank != 2 || emb->shape[0] < 1 || emb->shape[0] > MAX_VOCAB || emb->shape[1] < MIN_DIM ||
+        emb->shape[1] > MAX_DIM || emb->shape[1] % 16 != 0)
+        return wrong_shape(l, emb, "vocabulary x width, the width a multiple of 16 from 16 to 8192");
+    w->vocab = emb->shape[0];
+    w->dim = emb->shape[1];
+    w->ff = 4 * w->dim;
+    ms_stored_tensor *q = find(l, "attn_layers.layers.0.1.to_q.weight");
+    if (!q) return -MSIM_E_FORMAT;
+    if (q->rank != 2 || q->shape[0] < MS_HEAD_DIM || q->shape[0] > MAX_HEADS * MS_HEAD_DIM ||
+        q->shape[0] % MS_HEAD_DIM != 0 || q->shape[1] != w->dim) {
+        char expected[80];
+        snprintf(expected, sizeof expected, "heads of %d (1 to %d) x %lld", MS_HEAD_DIM, MAX_HEADS, (long long)w->dim);
+        return wrong_shape(l, q, expected);
+    }
+    w->inner = q->shape[0];
+    w->heads = w->inner / MS_HEAD_DIM;
+    char name[64];
+    do {
+        w->depth++;
+        snprintf(name, sizeof name, "attn_layers.layers.%lld.1.to_q.weight", (long long)(2 * w->depth));
+    } while (ms_stored_find(l->s, name) && w->depth <= MS_MAX_DEPTH);
+    if (w->depth > MS_MAX_DEPTH)
+        return ms_fail(l->err, MSIM_E_UNSUPPORTED, "unsupported model: %s: expected at most %d blocks, got more", l->s->path,
+                       MS_MAX_DEPTH);
+    return MSIM_OK;
+}
+
+static int take_block(loader *l, int i) {
+    ms_weights *w = l->w;
+    ms_block_weights *b = &w->block[i];
+    const struct {
+        const char *name;
+        int layer;
+        int64_t rows, cols;
+        ms_tensor *out;
+    } parts[] = {
+        {"0.0.gamma", 2 * i, w->dim, 0, &b->attn_gamma},
+        {"1.to_q.weight", 2 * i, w->inner, w->dim, &b->wq},
+        {"1.to_k.weight", 2 * i, w->inner, w->dim, &b->wk},
+        {"1.to_v.weight", 2 * i, w->inner, w->dim, &b->wv},
+        {"1.to_out.weight", 2 * i, w->dim, w->inner, &b->wo},
+        {"0.0.gamma", 2 * i + 1, w->dim, 0, &b->ff_gamma},
+        {"1.ff.0.0.weight", 2 * i + 1, w->ff, w->dim, &b->w1},
+        {"1.ff.0.0.bias", 2 * i + 1, w->ff, 0, &b->b1},
+        {"1.ff.2.weight", 2 * i + 1, w->dim, w->ff, &b->w2},
+        {"1.ff.2.bias", 2 * i + 1, w->dim, 0, &b->b2},
+    };
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+        int rc = take(l, find(l, "attn_layers.layers.%d.%s", parts[k].layer, parts[k].name), parts[k].rows, parts[k].cols,
+                      parts[k].out);
+        if (rc < 0) return rc;
+    }
+    return MSIM_OK;
+}
+
+/* Parts of no block; to_logits is not used, but when it is there it must be sound, and conversion keeps it. */
+static int take_rest(loader *l) {
+    ms_weights *w = l->w;
+    ms_tensor unused;
+    int rc = take(l, find(l, "token_emb.emb.weight"), w->vocab, w->dim, &w->token_emb);
+    if (rc >= 0) rc = take(l, find(l, "attn_layers.final_norm.gamma"), w->dim, 0, &w->final_gamma);
+    ms_stored_tensor *logits = ms_stored_find(l->s, "to_logits.weight");
+    if (rc >= 0 && logits) rc = take(l, logits, w->vocab, w->dim, &unused);
+    if (rc < 0) return rc;
+    rc = take(l, find(l, "attn_layers.rotary_pos_emb.inv_freq"), N_FREQUENCIES, 0, &w->inv_freq);
+    if (rc < 0 || w->inv_freq.f32) return rc;
+    float *copy = ms_arena_get(&l->s->arena, N_FREQUENCIES, sizeof *copy, "inv_freq", l->err);
+    if (!copy) return -MSIM_E_MEMORY;
+    for (int i = 0; i < N_FREQUENCIES; i++) copy[i] = ms_tensor_get(w->inv_freq, i);
+    w->inv_freq = (ms_tensor){.f32 = copy, .n = N_FREQUENCIES};
+    return MSIM_OK;
+}
+
+/* Everything expected was taken once; when there is more, name the first that nothing asked for. */
+static int refuse_unexpected(const loader *l) {
+    if (l->n_taken == l->s->n_tensors) return MSIM_OK;
+    for (size_t i = 0; i < l->s->n_tensors; i++) {
+        const ms_stored_tensor *t = &l->s->tensors[i];
+        if (!t->value.f32 && !t->value.bf16)
+            return ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s: expected %zu tensors, got also %.120s", l->s->path,
+                           l->n_taken, t->name);
+    }
+    return MSIM_OK;
+}
+
+static void name_family(ms_weights *w) {
+    bool is_usual = w->dim == 512 && w->heads == 8 && w->vocab == 386;
+    const char *name = is_usual && w->depth == 8 ? "midisim-small" : is_usual && w->depth == 16 ? "midisim-large" : "midisim-custom";
+    snprintf(w->family, sizeof w->family, "%s", name);
+}
+
+static int load(loader *l) {
+    int rc = read_sizes(l);
+    if (rc < 0) return rc;
+    for (int i = 0; i < l->w->depth; i++) {
+        rc = take_block(l, i);
+        if (rc < 0) return rc;
+    }
+    rc = take_rest(l);
+    if (rc >= 0) rc = refuse_unexpected(l);
+    if (rc < 0) return rc;
+    name_family(l->w);
+    if (l->s->source_sha256[0]) {
+        memcpy(l->w->sha256, l->s->source_sha256, sizeof l->w->sha256);
+        return MSIM_OK;
+    }
+    return ms_sha256_hex(l->s->map.data, l->s->map.n_bytes, l->w->sha256, l->err);
+}
+
+int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
+    ms_stored *s = ms_alloc(1, sizeof *s, "checkpoint", err);
+    ms_weights *w = s ? ms_alloc(1, sizeof *w, "weights", err) : NULL;
+    int rc = w ? ms_stored_open(path, s, err) : -MSIM_E_MEMORY;
+    if (rc < 0) {
+        ms_free(s);
+        ms_free(w);
+        return rc;
+    }
+    w->all_f32 = 1;
+    w->storage = s;
+    loader l = {.w = w, .s = s, .err = err};
+    rc = load(&l);
+    if (rc >= 0)
+        *out = *w;
+    else
+        ms_weights_close(w);
+    ms_free(w);
+    return rc;
+}
+
+void ms_weights_close(ms_weights *w) {
+    ms_stored *s = w->storage;
+    if (s) ms_stored_close(s);
+    ms_free(s);
+    w->storage = NULL;
+}
