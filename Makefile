@@ -1,5 +1,6 @@
-# midisim: a C library and its tools. `make` builds, `make demo` and `make test` set up what they need first.
-#   CONFIG=release|asan   CC, CFLAGS, LDFLAGS honoured   PREFIX, DESTDIR for install
+# midisim: a C library and its tools. `make` builds and needs no network; `make demo` and `make test` set up what they
+# need first (scripts/setup.sh, weights/fetch.sh).
+#   CONFIG=release|asan   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1   PREFIX, DESTDIR for install
 CONFIG  ?= release
 PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
@@ -13,12 +14,15 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpoi
 OURS    := -std=gnu11 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno $(WARN) -Iinclude -Isrc -DMSIM_BUILD
 LIBS    := -lz -lcjson -lcrypto -lm -pthread
 ifeq ($(CONFIG),asan)
+SAN     := 1
 OURS    += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-LDFLAGS += -fsanitize=address,undefined
 endif
 ifdef WERROR
 OURS    += -Werror
 endif
+
+COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(CFLAGS)
+LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
@@ -27,46 +31,123 @@ TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c))))
 TEST_SRC := $(sort $(wildcard test/unit/test_*.c test/kern/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
+MAN      := $(TOOLS:%=$B/share/midisim-%.1)
+COMPLETION := $(TOOLS:%=$B/share/midisim-%)
 
 .PHONY: all
-all: $B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(TOOL_BIN)
+all: $B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(TOOL_BIN) $(MAN) $(COMPLETION)
+
+# What objects were made with. A stamp is rewritten only when its text changed, so other flags rebuild everything,
+# another commit or PREFIX two files, and a removed source the archives.
+define STAMP
+.PHONY: $B/stamp.$(1).now
+$B/stamp.$(1): $B/stamp.$(1).now
+	$$(shell mkdir -p $$(@D))$$(file >$$@.new,$(2))@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
+endef
+$(eval $(call STAMP,flags,$$(COMPILE) $$(LDFLAGS)))
+$(eval $(call STAMP,commit,$$(COMMIT) $$(PREFIX)))
+$(eval $(call STAMP,sources,$$(LIB_SRC)))
 
 # One instruction set a file; nothing else may hold wide code.
-$B/src/cpu/kern_avx2.o: ISA := -mavx2 -mfma -mf16c
+$B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
+$B/tools/cli.o $B/tools/help.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
+$B/tools/cli.o $B/tools/help.o: $B/stamp.commit
 
-$B/%.o: %.c
+$B/%.o: %.c $B/stamp.flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(OURS) $(CFLAGS) $(ISA) -MMD -MP -c $< -o $@
+	$(COMPILE) $(ISA) $(DEFINE) -MMD -MP -c $< -o $@
 
 # Tests and tools link the internal archive; the installed ones show msim_ symbols alone.
-$B/libmidisim-internal.a: $(LIB_OBJ)
+$B/libmidisim-internal.a: $(LIB_OBJ) $B/stamp.sources
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) rcs $@ $(LIB_OBJ)
 
-$B/libmidisim.a: $(LIB_OBJ)
-	$(LD) -r -o $B/midisim-all.o $^
+$B/libmidisim.a: $(LIB_OBJ) $B/stamp.sources
+	$(LD) -r -o $B/midisim-all.o $(LIB_OBJ)
 	objcopy --localize-hidden $B/midisim-all.o
 	@rm -f $@
 	$(AR) rcs $@ $B/midisim-all.o
 
-$B/libmidisim.so.$(MAJOR): $(LIB_OBJ)
-	$(CC) $(OURS) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libmidisim.so.$(MAJOR) -Wl,--no-undefined -o $@ $^ $(LIBS)
-
-$B/tools/cli.o $B/tools/help.o: CPPFLAGS += -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
+$B/libmidisim.so.$(MAJOR): $(LIB_OBJ) $B/stamp.sources
+	$(LINK) -shared -Wl,-soname,libmidisim.so.$(MAJOR) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(LIBS)
 
 $B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(LINK) -o $@ $^ $(LIBS)
 
 $B/test/%: $B/test/%.o $B/libmidisim-internal.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(LINK) -o $@ $^ -lcmocka $(LIBS)
 
-.PHONY: unit
-unit: $(TEST_BIN)
+# Man pages and completions come from the option tables that print --help.
+$B/share/midisim-%.1: $B/midisim-%
+	@mkdir -p $(@D)
+	$< --generate-man >$@.new && mv $@.new $@
+
+$B/share/midisim-%: $B/midisim-%
+	@mkdir -p $(@D)
+	$< --generate-completion >$@.new && mv $@.new $@
+
+# ---- Whole jobs: each sets up what it needs ---------------------------------------------------------------------
+
+.PHONY: demo
+demo:
+	@scripts/setup.sh build
+	@$(MAKE) --no-print-directory -s all
+	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh
+	@demo/run.sh $B
+
+.PHONY: test test-slow asan
+test test-slow:
+	scripts/setup.sh test
+	$(MAKE) --no-print-directory all programs
+	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
+	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
+
+# Units and hostile inputs under the address and undefined-behaviour sanitizers; needs no weights.
+asan:
+	scripts/setup.sh test
+	$(MAKE) --no-print-directory CONFIG=asan all programs
+	test/run --config asan --only unit,hostile
+
+# ---- Parts ------------------------------------------------------------------------------------------------------
+
+.PHONY: programs unit lint clean
+programs: $(TEST_BIN)
+
+unit: programs
 	@for t in $(TEST_BIN); do echo "== $$t"; $$t || exit 1; done
 
-.PHONY: clean
+lint: all
+	test/run --config $(CONFIG) --only lint
+
 clean:
 	rm -rf build
 
+# ---- Install ----------------------------------------------------------------------------------------------------
+
+D    := $(DESTDIR)$(PREFIX)
+SO   := libmidisim.so
+FILES = $(TOOLS:%=$D/bin/midisim-%) $D/include/midisim.h $D/lib/libmidisim.a $D/lib/$(SO).$(VERSION) $D/lib/$(SO).$(MAJOR) \
+        $D/lib/$(SO) $D/lib/pkgconfig/midisim.pc $(TOOLS:%=$D/share/man/man1/midisim-%.1) \
+        $(TOOLS:%=$D/share/bash-completion/completions/midisim-%) $D/share/doc/midisim/LICENSE $D/share/doc/midisim/README.md
+
+.PHONY: install uninstall
+install: all
+	install -d $(sort $(dir $(FILES)))
+	install -m 755 $(TOOL_BIN) $D/bin
+	install -m 644 include/midisim.h $D/include
+	install -m 644 $B/libmidisim.a $D/lib
+	install -m 755 $B/$(SO).$(MAJOR) $D/lib/$(SO).$(VERSION)
+	ln -sf $(SO).$(VERSION) $D/lib/$(SO).$(MAJOR)
+	ln -sf $(SO).$(MAJOR) $D/lib/$(SO)
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' midisim.pc.in >$D/lib/pkgconfig/midisim.pc
+	install -m 644 $(MAN) $D/share/man/man1
+	install -m 644 $(COMPLETION) $D/share/bash-completion/completions
+	install -m 644 LICENSE README.md $D/share/doc/midisim
+
+uninstall:
+	rm -f $(FILES)
+	-rmdir $D/share/doc/midisim 2>/dev/null
+
 .SECONDARY:
+.DELETE_ON_ERROR:
 -include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d)

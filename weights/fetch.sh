@@ -1,0 +1,113 @@
+#!/bin/sh
+# Fetch the small model: weights/fetch.sh [PATH]
+set -eu
+usage() {
+    cat <<'USAGE'
+usage: weights/fetch.sh [--force] [PATH]
+
+Put the small model at weights/midisim-small.safetensors. Without PATH it is taken out of the Python package
+midisim 26.1.18, downloaded by pip (102 MB, once; kept in $XDG_CACHE_HOME/midisim or ~/.cache/midisim). With
+PATH, a midisim-26.1.18-*.whl or the small .pth from anywhere, nothing is downloaded. Either way the SHA-256 of
+weights/SHA256SUMS must match, and midisim-convert writes the weights as they are (f32).
+
+  --force   convert again although the file is there
+  --help    this text
+USAGE
+}
+force=
+given=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help | -h) usage; exit 0 ;;
+    --force) force=1 ;;
+    -*) echo "fetch.sh: unknown option: $1" >&2; exit 2 ;;
+    *) [ -z "$given" ] || { echo "fetch.sh: more than one PATH" >&2; exit 2; }
+       given=$(realpath -- "$1") || exit 1 ;;
+    esac
+    shift
+done
+cd "$(dirname "$0")/.."
+
+package=midisim==26.1.18
+out=weights/midisim-small.safetensors
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/midisim
+convert=${MIDISIM_CONVERT:-build/release/midisim-convert}
+wheel=$(sed -n 's/.*  \(.*\.whl\)$/\1/p' weights/SHA256SUMS)
+checkpoint=$(sed -n 's/.*  \(.*\.pth\)$/\1/p' weights/SHA256SUMS)
+
+say() { echo "fetch.sh: $*" >&2; }
+fail() { say "$1"; say "Or give the file by hand: weights/fetch.sh PATH, a $wheel or the small .pth (see weights/README.md)"; exit 1; }
+sum() { sha256sum <"$1" | cut -d' ' -f1; }
+wanted() { sed -n "s/  $1\$//p" weights/SHA256SUMS; }
+
+[ -z "$force" ] && [ -z "$given" ] && [ -s $out ] && exit 0
+if [ ! -x "$convert" ]; then
+    make -s "$convert" >&2 || fail "cannot build $convert"
+fi
+python=
+for p in build/venv/bin/python python3; do
+    command -v $p >/dev/null && { python=$p; break; }
+done
+[ -n "$python" ] || fail "no python3 to unpack a wheel with"
+
+tmp=$(mktemp -d weights/.fetch.XXXXXX)
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# download: the wheel goes to a temporary folder of the cache and takes its name only when its sum is right.
+download() {
+    for p in build/venv/bin/python python3; do
+        $p -m pip --version >/dev/null 2>&1 && { pip="$p -m pip"; break; }
+    done
+    [ -n "${pip:-}" ] || fail "pip is not there (apt-get install python3-pip, or scripts/setup.sh)"
+    mkdir -p "$cache"
+    part=$(mktemp -d "$cache/part.XXXXXX")
+    trap 'rm -rf "$tmp" "$part"' EXIT
+    say "downloading $package (102 MB)"
+    $pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: --dest "$part" \
+        $package </dev/null >"$tmp/log" 2>&1 || { tail -n 3 "$tmp/log" >&2; rm -rf "$part"; return 1; }
+    got=$(sum "$part/$wheel" 2>/dev/null || echo "no file $wheel")
+    if [ "$got" != "$(wanted "$wheel")" ]; then
+        say "$wheel: expected SHA-256 $(wanted "$wheel"), got $got"
+        rm -rf "$part"
+        return 1
+    fi
+    mv "$part/$wheel" "$cache/$wheel"
+    rm -rf "$part"
+}
+
+# unpack FILE: the one .pth of a wheel to $tmp/model.pth
+unpack() {
+    $python - "$1" "$tmp/model.pth" <<'PY'
+import shutil, sys, zipfile
+try:
+    with zipfile.ZipFile(sys.argv[1]) as z:
+        names = [n for n in z.namelist() if n.endswith(".pth")]
+        if len(names) != 1:
+            sys.exit(f"fetch.sh: {sys.argv[1]}: expected one .pth, got {len(names)}")
+        with z.open(names[0]) as src, open(sys.argv[2], "wb") as dst:
+            shutil.copyfileobj(src, dst, 1 << 20)
+except (OSError, zipfile.BadZipFile) as e:
+    sys.exit(f"fetch.sh: {sys.argv[1]}: {e}")
+PY
+}
+
+if [ -n "$given" ]; then
+    case $given in
+    *.whl) unpack "$given" || exit 1 ;;
+    *) ln -s "$given" "$tmp/model.pth" ;;
+    esac
+else
+    if [ -f "$cache/$wheel" ] && [ "$(sum "$cache/$wheel")" != "$(wanted "$wheel")" ]; then
+        say "$cache/$wheel: damaged, fetched again"
+        rm -f "$cache/$wheel"
+    fi
+    [ -f "$cache/$wheel" ] || download || { say "trying once more"; download; } || fail "cannot download $package"
+    unpack "$cache/$wheel" || fail "cannot unpack $cache/$wheel"
+fi
+got=$(sum "$tmp/model.pth")
+[ "$got" = "$(wanted "$checkpoint")" ] || fail "${given:-$wheel}: expected a checkpoint with SHA-256 $(wanted "$checkpoint"), got $got"
+"$convert" --quiet "$tmp/model.pth" "$tmp/model.safetensors" || fail "midisim-convert failed"
+mv "$tmp/model.safetensors" $out
+say "wrote $out"
