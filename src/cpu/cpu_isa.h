@@ -80,11 +80,12 @@ typedef struct {
     void (*attend)(const ms_attend *a);
 
     /* dst[r * n_query + q] = dot of row r and query q in double: 16 lanes, lane l takes j = l, l + 16, ... by fused
-     * multiply-add from 0, then lanes l += l + 8, + 4, + 2, + 1. Elements are widened exactly (f64 ones rounded to f32
-     * first); lanes without an element keep their sum. Rows have any alignment; queries [n_query, dim]. Every level
-     * gives the same bits. */
+     * multiply-add from 0, then lanes l += l + 8, + 4, + 2, + 1. Elements are widened exactly; lanes without an element
+     * keep their sum. Rows have any alignment; queries [n_query, dim]. Every level gives the same bits. */
     void (*dots_f64)(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, const float *queries,
                      size_t n_query, size_t n_rows, size_t dim);
+    /* dst[r] = dot of row r with itself, in the same order. */
+    void (*squares_f64)(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows, size_t dim);
 } ms_cpu_kernels;
 
 /* "ref", "avx2", ...; NULL for an unknown value. */

@@ -10,7 +10,7 @@ static inline __attribute__((always_inline)) void load_row16(const unsigned char
     __m256 lo, hi;
     if (dtype == MSIM_DTYPE_F64) {
         for (int i = 0; i < 4; i++)
-            x[i] = _mm256_cvtps_pd(_mm256_cvtpd_ps(_mm256_loadu_pd((const double *)(const void *)(p + 32 * i))));
+            x[i] = _mm256_loadu_pd((const double *)(const void *)(p + 32 * i));
         return;
     }
     if (dtype == MSIM_DTYPE_F32) {
@@ -96,9 +96,41 @@ static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, i
     }
 }
 
+static inline __attribute__((always_inline)) void squares_of(double *dst, const unsigned char *rows, size_t row_bytes,
+                                                             int dtype, size_t elem, size_t n_rows, size_t dim) {
+    for (size_t r = 0; r < n_rows; r++) {
+        const unsigned char *row = rows + r * row_bytes;
+        __m256d s[4], x[4];
+        for (int l = 0; l < 4; l++) s[l] = _mm256_setzero_pd();
+        size_t whole = dim & ~(size_t)15;
+        for (size_t j = 0; j < whole; j += 16) {
+            load_row16(row + j * elem, dtype, x);
+            for (int l = 0; l < 4; l++) s[l] = _mm256_fmadd_pd(x[l], x[l], s[l]);
+        }
+        if (whole < dim) {
+            unsigned char tail[16 * 8] = {0};
+            memcpy(tail, row + whole * elem, (dim - whole) * elem);
+            load_row16(tail, dtype, x);
+            for (int l = 0; l < 4; l++) s[l] = _mm256_fmadd_pd(x[l], x[l], s[l]);
+        }
+        dst[r] = sum_lanes(s);
+    }
+}
+
+static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows,
+                        size_t dim) {
+    switch (dtype) {
+    case MSIM_DTYPE_F32: squares_of(dst, rows, row_bytes, MSIM_DTYPE_F32, 4, n_rows, dim); break;
+    case MSIM_DTYPE_F16: squares_of(dst, rows, row_bytes, MSIM_DTYPE_F16, 2, n_rows, dim); break;
+    case MSIM_DTYPE_BF16: squares_of(dst, rows, row_bytes, MSIM_DTYPE_BF16, 2, n_rows, dim); break;
+    default: squares_of(dst, rows, row_bytes, MSIM_DTYPE_F64, 8, n_rows, dim); break;
+    }
+}
+
 const ms_cpu_kernels ms_kernels_avx2 = {
     .name = "avx2",
     .isa = MSIM_ISA_AVX2,
     .dots_f64 = dots_f64,
+    .squares_f64 = squares_f64,
 };
 #endif

@@ -39,8 +39,8 @@ static int find_field(const ms_npy_head *head, bool (*fits)(const ms_npy_field *
     }
     if (second)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected one field of %s or one called '%s', got '%.80s' and '%.80s'", path, what, usual,
-                       found->name, second->name);
+                       "corpus: %s: expected one field of %s or one called '%s', got '%.80s' and '%.80s'", path, what,
+                       usual, found->name, second->name);
     *out = found;
     return MSIM_OK;
 }

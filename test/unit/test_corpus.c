@@ -254,7 +254,8 @@ static void put_file(const char *where, const void *bytes, size_t n) {
 
 static void plain_rows_and_names_file(void **state) {
     (void)state;
-    static const char head[] = "\x93NUMPY\x01\x00\x3d\x00{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2)}   \n";
+    static const char head[] = "\x93NUMPY\x01\x00\x3d\x00"
+                               "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2)}   \n";
     unsigned char bytes[10 + 0x3d + 48];
     const double values[6] = {1, -2, 1e-3, 1.0000000001, 1e300, 0};
     assert_int_equal(sizeof head - 1, 10 + 0x3d);

@@ -40,7 +40,8 @@ static void code_points(void **state) {
         memset(field, 0xaa, sizeof field);
         ms_name_to_ucs4(cases[i].bytes, n_bytes, field, 8);
         for (size_t j = 0; j < 8; j++) {
-            uint32_t got = field[4 * j] | field[4 * j + 1] << 8 | field[4 * j + 2] << 16 | (uint32_t)field[4 * j + 3] << 24;
+            const unsigned char *p = field + 4 * j;
+            uint32_t got = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
             assert_int_equal(got, cases[i].points[j]);
         }
         char back[64];

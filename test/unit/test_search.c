@@ -1,0 +1,288 @@
+/* Exact search against brute force in long double: random, clustered, duplicated and nearly tied rows, rows of zeros,
+ * NaN and infinity, every stored type at odd addresses, one view or several. Results are the same bits for any thread
+ * count and kernel level, and nothing is allocated while searching. */
+#include "core/bf16.h"
+#include "core/mem.h"
+#include "core/pool.h"
+#include "cpu/cpu_isa.h"
+#include "cpu/cpu_search.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N = 517, D = 61, Q = 5, MAX_K = N + 1 };
+
+static uint64_t seed;
+static double uniform(void) {
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return (double)(int64_t)(seed >> 11) * 0x1p-52 - 1.0;
+}
+
+enum made { RANDOM, CLUSTERED, DUPLICATED, NEAR_TIED, ODD, MADE_COUNT };
+
+/* Component j of row i. */
+static double make_value(enum made made, int i, int j, const double *base) {
+    static const double odd[] = {0.0, NAN, INFINITY, -INFINITY, -0.0};
+    switch (made) {
+    case CLUSTERED: return base[j] + 0.01 * uniform();
+    case DUPLICATED: return base[(i % 3) * 7 + j % 40] * (1 + i % 2 * 3); /* copies and copies of another length */
+    case NEAR_TIED: return base[j] + 1e-7 * uniform();
+    case ODD:
+        if (i % 11 == 0) return i % 2 ? 0.0 : -0.0;
+        if (i % 7 == 0) return j == i % D ? odd[1 + i % 3] : uniform();
+        if (i % 5 == 0) return uniform() * 1e-30;
+        if (i % 3 == 0) return uniform() * 1e4;
+        return uniform();
+    default: return uniform();
+    }
+}
+
+static void put(unsigned char *p, int dtype, double x) {
+    float single = (float)x;
+    uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
+    if (dtype == MSIM_DTYPE_F32) memcpy(p, &single, 4);
+    else if (dtype == MSIM_DTYPE_F64) memcpy(p, &x, 8);
+    else memcpy(p, &half, 2);
+}
+
+static double get(const unsigned char *p, int dtype) {
+    float single;
+    double wide;
+    uint16_t half;
+    if (dtype == MSIM_DTYPE_F32) return memcpy(&single, p, 4), single;
+    if (dtype == MSIM_DTYPE_F64) return memcpy(&wide, p, 8), wide;
+    memcpy(&half, p, 2);
+    return dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
+}
+
+typedef struct {
+    unsigned char *bytes; /* owned */
+    ms_rows view;
+    float queries[Q * D];
+} corpus;
+
+static corpus make_corpus(enum made made, int dtype) {
+    corpus c;
+    double base[D];
+    size_t row_bytes = D * ms_dtype_bytes(dtype) + 7, elem = ms_dtype_bytes(dtype);
+    seed = 88172645463325252u + (uint64_t)made * 10 + (uint64_t)dtype;
+    for (int j = 0; j < D; j++) base[j] = uniform();
+    c.bytes = calloc(N, row_bytes);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < D; j++)
+            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype, make_value(made, i, j, base));
+    c.view = (ms_rows){.base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = D, .dtype = dtype};
+    for (int i = 0; i < Q * D; i++)
+        c.queries[i] = i / D == 0 ? (float)base[i % D] : i / D == 3 ? 0.0f : (float)uniform();
+    return c;
+}
+
+/* The cosine in long double; -infinity for a row that is not finite. *slack: how far a double score may be off it. */
+static long double exact_score(const corpus *c, int row, int query, long double *slack) {
+    long double dot = 0, xx = 0, qq = 0, sum_abs = 0;
+    for (int j = 0; j < D; j++) {
+        long double x = get(c->view.base + (size_t)row * c->view.row_bytes + (size_t)j * ms_dtype_bytes(c->view.dtype),
+                            c->view.dtype);
+        long double q = c->queries[query * D + j];
+        dot += x * q;
+        sum_abs += fabsl(x * q);
+        xx += x * x;
+        qq += q * q;
+    }
+    *slack = 0;
+    if (!isfinite(xx)) return -INFINITY;
+    if (xx == 0 || qq == 0) return 0;
+    /* The dot: D/16 + 4 roundings; norms, their product and the division: at most as many again. */
+    *slack = 2 * (D / 16 + 6) * 0x1p-53L * (sum_abs / sqrtl(xx * qq) + 1);
+    return dot / sqrtl(xx * qq);
+}
+
+typedef struct {
+    ms_pool *pool;
+    ms_cpu_search *search;
+} rig;
+
+static rig open_rig(int isa, int threads, const ms_rows *views, size_t n_views) {
+    rig r;
+    msim_options o = {.max_queries = Q, .max_k = MAX_K};
+    assert_int_equal(ms_pool_open(threads, &r.pool, NULL), 0);
+    assert_int_equal(ms_cpu_search_open(r.pool, isa, &o, &r.search, NULL), 0);
+    assert_int_equal(ms_cpu_search_load(r.search, views, n_views, NULL), 0);
+    return r;
+}
+
+static void close_rig(rig *r) {
+    ms_cpu_search_close(r->search);
+    ms_pool_close(r->pool);
+}
+
+static const int64_t ks[] = {1, 16, N - 1, N, N + 1};
+
+static void same_as_brute_force(void **state) {
+    (void)state;
+    ms_hit hits[Q * MAX_K];
+    for (enum made made = RANDOM; made < MADE_COUNT; made++)
+        for (int dtype = MSIM_DTYPE_F32; dtype <= MSIM_DTYPE_F64; dtype++) {
+            corpus c = make_corpus(made, dtype);
+            rig r = open_rig(MSIM_ISA_REF, 1, &c.view, 1);
+            for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
+                int64_t n = ms_cpu_search_topk(r.search, c.queries, Q, ks[i], hits, NULL);
+                assert_int_equal(n, ks[i] < N ? ks[i] : N);
+                for (int q = 0; q < Q; q++) {
+                    char seen[N] = {0};
+                    long double slack, worst_slack = 0;
+                    const ms_hit *h = hits + q * ks[i];
+                    for (int64_t j = 0; j < n; j++) {
+                        long double exact = exact_score(&c, (int)h[j].row, q, &slack);
+                        assert_true(h[j].score == exact || fabsl(h[j].score - exact) <= slack);
+                        assert_false(seen[h[j].row]);
+                        assert_true(j == 0 || ms_hit_before(h[j - 1], h[j]));
+                        seen[h[j].row] = 1;
+                        if (slack > worst_slack) worst_slack = slack;
+                    }
+                    /* Nothing left out is better than the last one by more than both may be off. */
+                    for (int row = 0; row < N; row++)
+                        if (!seen[row])
+                            assert_true(exact_score(&c, row, q, &slack) <= h[n - 1].score + slack + worst_slack);
+                }
+            }
+            close_rig(&r);
+            free(c.bytes);
+        }
+}
+
+static void ties_and_odd_rows(void **state) {
+    (void)state;
+    ms_hit hits[Q * MAX_K];
+    corpus c = make_corpus(ODD, MSIM_DTYPE_F32);
+    rig r = open_rig(MSIM_ISA_REF, 1, &c.view, 1);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, Q, N, hits, NULL), N);
+    int last_finite = -1;
+    for (int i = 0; i < N; i++) {
+        int row = (int)hits[i].row;
+        int is_odd = row % 11 != 0 && row % 7 == 0, is_zero = row % 11 == 0;
+        assert_int_equal(isinf(hits[i].score) != 0, is_odd); /* all of them at the end, never first */
+        if (is_zero) assert_true(hits[i].score == 0.0 && !signbit(hits[i].score));
+        if (!is_odd) last_finite = i;
+        else assert_true(last_finite >= 0);
+        if (i > 0 && is_odd && hits[i - 1].score == -INFINITY) assert_true(hits[i].row > hits[i - 1].row);
+    }
+    assert_true(last_finite < N - 1);
+    /* A query of zeros scores 0 with every finite row: the lowest rows come first. */
+    int64_t previous = -1;
+    for (int i = 0; i < N; i++) {
+        const ms_hit *h = &hits[3 * N + i];
+        if (h->score != 0.0) break;
+        assert_true(h->row > previous);
+        previous = h->row;
+    }
+    close_rig(&r);
+    free(c.bytes);
+    /* Copies of a row have the same bits, so the lower row comes first. */
+    c = make_corpus(DUPLICATED, MSIM_DTYPE_F32);
+    r = open_rig(MSIM_ISA_REF, 1, &c.view, 1);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, Q, N, hits, NULL), N);
+    int ties = 0;
+    for (int i = 1; i < N; i++)
+        if (hits[i].score == hits[i - 1].score) ties++, assert_true(hits[i].row > hits[i - 1].row);
+    assert_true(ties > N / 2);
+    close_rig(&r);
+    free(c.bytes);
+}
+
+static void same_bits_everywhere(void **state) {
+    (void)state;
+    ms_hit expected[Q * MAX_K], hits[Q * MAX_K];
+    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
+        printf("search: level %s: %s\n", ms_cpu_isa_name(isa),
+               ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
+    for (enum made made = RANDOM; made < MADE_COUNT; made++)
+        for (int dtype = MSIM_DTYPE_F32; dtype <= MSIM_DTYPE_F64; dtype++) {
+            corpus c = make_corpus(made, dtype);
+            ms_rows parts[4] = {c.view, c.view, c.view, c.view};
+            static const int64_t cut[] = {0, 100, 100, 165, N}; /* an empty part too */
+            for (int i = 0; i < 4; i++) {
+                parts[i].base = c.view.base + (size_t)cut[i] * c.view.row_bytes;
+                parts[i].n_rows = cut[i + 1] - cut[i];
+            }
+            rig reference = open_rig(MSIM_ISA_REF, 1, &c.view, 1);
+            for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
+                if (!ms_cpu_kernels_get(isa)) continue;
+                for (int threads = 1; threads <= 3; threads++) {
+                    rig r = open_rig(isa, threads, parts, threads == 2 ? 1 : 4);
+                    if (threads == 2) assert_int_equal(ms_cpu_search_load(r.search, &c.view, 1, NULL), 0);
+                    for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
+                        int64_t n = ms_cpu_search_topk(reference.search, c.queries, Q, ks[i], expected, NULL);
+                        int64_t allocations = ms_mem_count();
+                        assert_int_equal(ms_cpu_search_topk(r.search, c.queries, Q, ks[i], hits, NULL), n);
+                        assert_int_equal(ms_mem_count(), allocations);
+                        for (int q = 0; q < Q; q++)
+                            assert_memory_equal(hits + q * ks[i], expected + q * ks[i], (size_t)n * sizeof *hits);
+                        /* One query alone gives what it gives among others. */
+                        assert_int_equal(ms_cpu_search_topk(r.search, c.queries + 4 * D, 1, ks[i], hits, NULL), n);
+                        assert_memory_equal(hits, expected + 4 * ks[i], (size_t)n * sizeof *hits);
+                    }
+                    close_rig(&r);
+                }
+            }
+            close_rig(&reference);
+            free(c.bytes);
+        }
+}
+
+static void limits_and_memory(void **state) {
+    (void)state;
+    corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32);
+    ms_hit hits[4];
+    msim_error e = {0};
+    rig r = open_rig(MSIM_ISA_REF, 2, &c.view, 1);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, Q + 1, 1, hits, &e), -MSIM_E_LIMIT);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, 1, MAX_K + 1, hits, &e), -MSIM_E_LIMIT);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, 1, 0, hits, &e), 0);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, 0, 3, hits, &e), 3);
+    ms_rows other[2] = {c.view, c.view};
+    other[1].dim = D - 1;
+    assert_int_equal(ms_cpu_search_load(r.search, other, 2, &e), -MSIM_E_ARG);
+    ms_rows none = c.view;
+    none.n_rows = 0;
+    assert_int_equal(ms_cpu_search_load(r.search, &none, 1, &e), 0);
+    assert_int_equal(ms_cpu_search_topk(r.search, c.queries, 1, 3, hits, &e), 0);
+    msim_options o = {.max_queries = Q, .max_k = MAX_K};
+    int failures = 0;
+    for (int n = 1;; n++) {
+        ms_cpu_search *s;
+        ms_mem_fail_at(n);
+        int rc = ms_cpu_search_open(r.pool, MSIM_ISA_REF, &o, &s, &e);
+        ms_mem_fail_at(0);
+        if (rc == 0) {
+            ms_cpu_search_close(s);
+            break;
+        }
+        assert_int_equal(rc, -MSIM_E_MEMORY);
+        assert_null(s);
+        failures++;
+    }
+    assert_true(failures >= 6);
+    o.max_queries = o.max_k = INT64_MAX / 4;
+    ms_cpu_search *s;
+    assert_true(ms_cpu_search_open(r.pool, MSIM_ISA_REF, &o, &s, &e) < 0);
+    close_rig(&r);
+    free(c.bytes);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_as_brute_force),
+        cmocka_unit_test(ties_and_odd_rows),
+        cmocka_unit_test(same_bits_everywhere),
+        cmocka_unit_test(limits_and_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
