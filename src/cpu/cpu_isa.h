@@ -35,22 +35,32 @@ typedef struct {
     int epilogue, precision;
 } ms_product;
 
-/* Rotate and store the q, k or v rows of consecutive positions of one sequence. */
+/* k and v of every sequence of a batch, in a layout that the level chooses. Head by head, `rows` rows of each; a
+ * sequence takes rows first_row on, first_row a multiple of MS_KEY_GROUP. Each buffer holds heads * rows * 64 operands. */
 typedef struct {
-    const float *src;      /* [n_rows, heads * 64], one of q, k, v as the product left it */
-    size_t src_stride;
-    const float *cos, *sin;/* [n_rows, 16], from position `first` on */
-    size_t n_rows, first, heads;
+    void *k, *v;
+    size_t rows;
+} ms_keys;
+
+/* q, k or v rows of consecutive positions of one sequence, as the product left them. */
+typedef struct {
+    const float *src;       /* [n_rows, heads * 64] */
+    size_t src_stride;      /* elements from row to row */
+    const float *cos, *sin; /* [n_rows, 16], of positions first_position on */
+    size_t n_rows, heads;
+    size_t first_position;  /* of row 0 in its sequence */
+    size_t first_row;       /* of the sequence in the keys */
     int precision;
-} ms_rotate;
+} ms_heads;
 
 /* Attention of query rows of one head of one sequence over all its keys. */
 typedef struct {
-    const void *q;       /* operand [n_query, 64], rotated, q_stride elements from row to row */
-    const void *k, *v;   /* keys of this head and sequence, position 0 first */
-    void *dst;           /* operand [n_query, 64] */
-    void *scratch;       /* attend_scratch_bytes, one worker's own */
-    size_t n_query, n_keys; /* n_query <= attend_rows, n_keys >= 1 */
+    const void *q;      /* operand [n_query, 64], rotated */
+    const ms_keys *keys;
+    size_t head, first_row, n_keys; /* n_keys >= 1 */
+    void *dst;          /* operand [n_query, 64] */
+    void *scratch;      /* attend_scratch_bytes, one worker's own */
+    size_t n_query;     /* <= attend_rows */
     size_t q_stride, dst_stride;
     int precision;
 } ms_attend;
@@ -59,24 +69,23 @@ typedef struct {
     const char *name;
     int isa;                     /* msim_isa */
     size_t panel_cols;           /* output columns of a panel */
-    size_t tile_rows;            /* rows a product takes at a time: blocks should be multiples of it */
-    size_t operand_bytes[2];     /* by msim_precision: of one element of a product's input, q, k and v */
+    size_t tile_rows;            /* rows a product takes at a time: blocks are multiples of it, except the last */
+    size_t operand_bytes[2];     /* by msim_precision: one element of a product's input, of q, k and v */
     size_t attend_rows;          /* most query rows of one call */
     size_t attend_scratch_bytes;
 
-    /* Panels of rows [n, k] (f32; already bf16 values when that is the precision). dst holds n rounded up to whole
+    /* Panels of w [n, k] (f32; already bf16 values when that is the precision). dst holds n rounded up to whole
      * panels, times k, operands. */
     void (*pack)(void *dst, const float *w, size_t n, size_t k, int precision);
-    /* dst [n_rows, dim] = (x - mean) / sqrt(variance + eps) * scale, as an operand of the precision. dst may be x when
-     * operands are f32. */
+    /* dst [n_rows, dim] = (x - mean) / sqrt(variance + eps) * scale, an operand of the precision. x is dense. dst may
+     * be x at f32. */
     void (*norm)(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
                  int precision);
     void (*product)(const ms_product *p);
-    /* q rows to an operand [n_rows, heads * 64]. */
-    void (*store_q)(const ms_rotate *r, void *dst, size_t dst_stride);
-    /* k (rotated) or v rows to keys: head h, position p lies in group p / MS_KEY_GROUP of dst + h * head_bytes. */
-    void (*store_k)(const ms_rotate *r, void *dst, size_t head_bytes);
-    void (*store_v)(const ms_rotate *r, void *dst, size_t head_bytes);
+    /* Rotate q rows into an operand [n_rows, heads * 64]; rotate k rows, or take v rows, into the keys. */
+    void (*store_q)(const ms_heads *h, void *dst, size_t dst_stride);
+    void (*store_k)(const ms_heads *h, const ms_keys *keys);
+    void (*store_v)(const ms_heads *h, const ms_keys *keys);
     void (*attend)(const ms_attend *a);
 
     /* dst[r * n_query + q] = dot of row r and query q in double: 16 lanes, lane l takes j = l, l + 16, ... by fused

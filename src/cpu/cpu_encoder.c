@@ -1,0 +1,357 @@
+/* The forward pass on the CPU: see cpu_encoder.h; docs/MODEL.md defines every step.
+ *
+ * Per layer there are two stages with a barrier between: `rows`, in which a block of rows goes through everything that
+ * is local to a row (output projection and residual, norm, feed-forward, next norm, q/k/v), its intermediate values
+ * never leaving one worker's L2; and `attention`, over items of (sequence, head, block of queries). Blocks are cut to
+ * fit the number of threads; that never changes bits, because no row's arithmetic knows its block. */
+#include "cpu/cpu_encoder.h"
+#include "core/mem.h"
+#include <math.h>
+
+enum {
+    BLOCK_ROWS = 96,    /* three scratch matrices of 512 columns of f32: 576 KiB, within a common L2 */
+    FF_CHUNK = 512,     /* feed-forward columns at a time */
+    ROW_PAD = 16,       /* elements behind each scratch row, so that rows do not fall into the same cache sets */
+    POOL_COLS = 64,     /* columns of one pooling item */
+    ROTARY_FREQS = MS_ROTARY_DIMS / 2
+};
+
+/* One worker's own memory. */
+typedef struct {
+    void *norm;    /* operand [block_rows, dim + pad] */
+    void *act;     /* operand [block_rows, FF_CHUNK + pad] */
+    float *part;   /* f32     [block_rows, inner + pad]: one of q, k, v */
+    void *attend;
+} worker_scratch;
+
+struct ms_cpu_encoder {
+    const ms_cpu_model *model; /* borrowed */
+    ms_pool *pool;             /* borrowed */
+    size_t max_tokens, max_seqs, block_rows;
+    float *cos, *sin;          /* owned: [max_tokens, 16] */
+    float *x;                  /* owned: [max_tokens, dim], the residual stream */
+    void *q, *heads;           /* owned: operand [max_tokens, inner] */
+    ms_keys keys;              /* owned k and v */
+    size_t *key_row;           /* owned: [max_seqs], first row of each sequence in the keys */
+    int64_t *first_item;       /* owned: [max_seqs + 1], attention items before each sequence */
+    worker_scratch *workers;   /* owned: [threads] */
+    void *scratch;             /* owned: what the workers point into */
+    ms_tap_fn tap;
+    void *tap_arg;
+};
+
+/* What a stage needs beyond the encoder. */
+typedef struct {
+    ms_cpu_encoder *e;
+    const ms_batch *batch;
+    size_t layer, n_blocks;
+    const float *type_weights;
+    float *rows;               /* [n_tokens, dim]: where the final rows go */
+    float *out;                /* [n_seq, dim] */
+} stage;
+
+static void tap(const ms_cpu_encoder *e, int what, size_t layer, size_t first, size_t n, const void *data,
+                size_t stride) {
+    if (e->tap) e->tap(e->tap_arg, what, layer, first, n, data, stride);
+}
+
+static size_t element_bytes(const ms_cpu_encoder *e) { return e->model->kernels->operand_bytes[e->model->precision]; }
+
+/* ---- The row stage ---- */
+
+static void embed_rows(const stage *s, size_t first, size_t n) {
+    const ms_cpu_model *m = s->e->model;
+    for (size_t i = first; i < first + n; i++)
+        memcpy(s->e->x + i * m->dim, m->token_emb + (size_t)s->batch->ids[i] * m->dim, m->dim * sizeof *s->e->x);
+}
+
+/* x += Wo heads */
+static void attention_output(const stage *s, const ms_cpu_block *b, size_t first, size_t n) {
+    const ms_cpu_encoder *e = s->e;
+    const ms_cpu_model *m = e->model;
+    const char *heads = (const char *)e->heads + first * m->inner * element_bytes(e);
+    tap(e, MS_TAP_HEADS, s->layer - 1, first, n, heads, m->inner);
+    m->kernels->product(&(ms_product){.a = heads, .w = b->wo, .dst = e->x + first * m->dim, .m = n, .n = m->dim,
+                                      .k = m->inner, .a_stride = m->inner, .w_stride = m->kernels->panel_cols * m->inner,
+                                      .dst_stride = m->dim, .epilogue = MS_EPILOGUE_ADD, .precision = m->precision});
+    tap(e, MS_TAP_MIDDLE, s->layer - 1, first, n, e->x + first * m->dim, m->dim);
+}
+
+/* x += W2 gelu(W1 norm(x) + b1) + b2, FF_CHUNK columns of the middle at a time: both halves stay in L2. */
+static void feed_forward(const stage *s, const ms_cpu_block *b, worker_scratch *w, size_t first, size_t n) {
+    const ms_cpu_encoder *e = s->e;
+    const ms_cpu_model *m = e->model;
+    const ms_cpu_kernels *kernels = m->kernels;
+    size_t cols = kernels->panel_cols, bytes = element_bytes(e), h_stride = m->dim + ROW_PAD, a_stride = FF_CHUNK + ROW_PAD;
+    float *x = e->x + first * m->dim;
+    kernels->norm(w->norm, h_stride, x, b->ff_scale, n, m->dim, m->precision);
+    tap(e, MS_TAP_FF_NORM, s->layer - 1, first, n, w->norm, h_stride);
+    for (size_t f = 0; f < m->ff; f += FF_CHUNK) {
+        size_t chunk = m->ff - f < FF_CHUNK ? m->ff - f : FF_CHUNK;
+        kernels->product(&(ms_product){.a = w->norm, .w = (const char *)b->w1 + f * m->dim * bytes, .bias = b->b1 + f,
+                                       .dst = w->act, .m = n, .n = chunk, .k = m->dim, .a_stride = h_stride,
+                                       .w_stride = cols * m->dim, .dst_stride = a_stride,
+                                       .epilogue = MS_EPILOGUE_GELU, .precision = m->precision});
+        if (f == 0) tap(e, MS_TAP_GELU, s->layer - 1, first, n, w->act, a_stride);
+        kernels->product(&(ms_product){.a = w->act, .w = (const char *)b->w2 + f * cols * bytes,
+                                       .bias = f == 0 ? b->b2 : NULL, .dst = x, .m = n, .n = m->dim, .k = chunk,
+                                       .a_stride = a_stride, .w_stride = cols * m->ff, .dst_stride = m->dim,
+                                       .epilogue = MS_EPILOGUE_ADD, .precision = m->precision});
+    }
+}
+
+/* The sequence that holds a token row. */
+static size_t sequence_of(const ms_batch *batch, size_t row) {
+    size_t lo = 0, hi = (size_t)batch->n_seq;
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        if ((size_t)batch->starts[mid] <= row)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Store one of q, k, v for rows first..first+n, one sequence after the other. */
+static void store_heads(const stage *s, int part, const float *src, size_t stride, size_t first, size_t n) {
+    ms_cpu_encoder *e = s->e;
+    const ms_cpu_model *m = e->model;
+    for (size_t row = first, seq = sequence_of(s->batch, first); row < first + n; seq++) {
+        size_t begin = (size_t)s->batch->starts[seq], end = (size_t)s->batch->starts[seq + 1];
+        size_t stop = end < first + n ? end : first + n;
+        if (stop <= row) continue; /* an empty sequence */
+        ms_heads h = {.src = src + (row - first) * stride, .src_stride = stride, .n_rows = stop - row,
+                      .cos = e->cos + (row - begin) * ROTARY_FREQS, .sin = e->sin + (row - begin) * ROTARY_FREQS,
+                      .heads = m->heads, .first_position = row - begin, .first_row = e->key_row[seq],
+                      .precision = m->precision};
+        if (part == 0) m->kernels->store_q(&h, (char *)e->q + row * m->inner * element_bytes(e), m->inner);
+        if (part == 1) m->kernels->store_k(&h, &e->keys);
+        if (part == 2) m->kernels->store_v(&h, &e->keys);
+        row = stop;
+    }
+}
+
+static void query_key_value(const stage *s, const ms_cpu_block *b, worker_scratch *w, size_t first, size_t n) {
+    const ms_cpu_encoder *e = s->e;
+    const ms_cpu_model *m = e->model;
+    size_t h_stride = m->dim + ROW_PAD, p_stride = m->inner + ROW_PAD;
+    m->kernels->norm(w->norm, h_stride, e->x + first * m->dim, b->attn_scale, n, m->dim, m->precision);
+    tap(e, MS_TAP_ATTN_NORM, s->layer, first, n, w->norm, h_stride);
+    for (int part = 0; part < 3; part++) {
+        size_t skip = (size_t)part * m->inner * m->dim * element_bytes(e);
+        m->kernels->product(&(ms_product){.a = w->norm, .w = (const char *)b->wqkv + skip, .dst = w->part, .m = n,
+                                          .n = m->inner, .k = m->dim, .a_stride = h_stride,
+                                          .w_stride = m->kernels->panel_cols * m->dim, .dst_stride = p_stride,
+                                          .epilogue = MS_EPILOGUE_STORE, .precision = m->precision});
+        tap(e, MS_TAP_Q + part, s->layer, first, n, w->part, p_stride);
+        store_heads(s, part, w->part, p_stride, first, n);
+    }
+}
+
+/* Everything between two attentions for one block of rows: the end of block layer - 1 and the beginning of `layer`. */
+static void row_item(void *arg, int64_t item, int worker) {
+    const stage *s = arg;
+    const ms_cpu_encoder *e = s->e;
+    const ms_cpu_model *m = e->model;
+    worker_scratch *w = &e->workers[worker];
+    size_t tile = m->kernels->tile_rows, tokens = (size_t)s->batch->n_tokens, n_tiles = (tokens + tile - 1) / tile;
+    size_t first = (size_t)item * n_tiles / s->n_blocks * tile, end = ((size_t)item + 1) * n_tiles / s->n_blocks * tile;
+    size_t n = (end < tokens ? end : tokens) - first;
+    if (s->layer == 0) {
+        embed_rows(s, first, n);
+    } else {
+        attention_output(s, &m->block[s->layer - 1], first, n);
+        feed_forward(s, &m->block[s->layer - 1], w, first, n);
+    }
+    tap(e, MS_TAP_RESIDUAL, s->layer, first, n, e->x + first * m->dim, m->dim);
+    if (s->layer < m->depth) {
+        query_key_value(s, &m->block[s->layer], w, first, n);
+    } else {
+        float *rows = s->rows + first * m->dim;
+        m->kernels->norm(rows, m->dim, e->x + first * m->dim, m->final_scale, n, m->dim, MSIM_PRECISION_F32);
+        tap(e, MS_TAP_FINAL, s->layer, first, n, rows, m->dim);
+    }
+}
+
+/* ---- The attention stage ---- */
+
+static void attention_item(void *arg, int64_t item, int worker) {
+    const stage *s = arg;
+    const ms_cpu_encoder *e = s->e;
+    const ms_cpu_model *m = e->model;
+    size_t lo = 0, hi = (size_t)s->batch->n_seq, most = m->kernels->attend_rows, bytes = element_bytes(e);
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (e->first_item[mid] <= item)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    size_t start = (size_t)s->batch->starts[lo], length = (size_t)s->batch->starts[lo + 1] - start;
+    size_t blocks = (length + most - 1) / most, local = (size_t)(item - e->first_item[lo]);
+    size_t head = local / blocks, first = local % blocks * most;
+    size_t at = ((start + first) * m->inner + head * MS_HEAD_DIM) * bytes;
+    m->kernels->attend(&(ms_attend){.q = (const char *)e->q + at, .q_stride = m->inner, .keys = &e->keys, .head = head,
+                                    .first_row = e->key_row[lo], .n_keys = length, .dst = (char *)e->heads + at,
+                                    .dst_stride = m->inner, .scratch = e->workers[worker].attend,
+                                    .n_query = length - first < most ? length - first : most,
+                                    .precision = m->precision});
+}
+
+/* ---- Pooling ---- */
+
+/* One sequence's weighted mean of some columns, in double, tokens in order. */
+static void pool_item(void *arg, int64_t item, int worker) {
+    const stage *s = arg;
+    (void)worker;
+    size_t dim = s->e->model->dim, per_seq = (dim + POOL_COLS - 1) / POOL_COLS;
+    size_t seq = (size_t)item / per_seq, first = (size_t)item % per_seq * POOL_COLS;
+    size_t n = dim - first < POOL_COLS ? dim - first : POOL_COLS;
+    double sum[POOL_COLS] = {0}, weight_sum = 0.0;
+    for (int64_t t = s->batch->starts[seq]; t < s->batch->starts[seq + 1]; t++) {
+        int32_t id = s->batch->ids[t];
+        double weight = s->type_weights && id < 384 ? (double)s->type_weights[id / 128] : 1.0;
+        const float *row = s->rows + (size_t)t * dim + first;
+        for (size_t j = 0; j < n; j++) sum[j] += weight * (double)row[j];
+        weight_sum += weight;
+    }
+    float least = s->type_weights ? 1e-6f : 1e-9f, divisor = (float)weight_sum > least ? (float)weight_sum : least;
+    for (size_t j = 0; j < n; j++) s->out[seq * dim + first + j] = (float)sum[j] / divisor;
+}
+
+/* ---- A whole pass ---- */
+
+/* Rows of keys and attention items of every sequence. */
+static int64_t plan_attention(ms_cpu_encoder *e, const ms_batch *batch) {
+    size_t row = 0, most = e->model->kernels->attend_rows;
+    e->first_item[0] = 0;
+    for (int64_t i = 0; i < batch->n_seq; i++) {
+        size_t length = (size_t)(batch->starts[i + 1] - batch->starts[i]);
+        e->key_row[i] = row;
+        row += (length + MS_KEY_GROUP - 1) / MS_KEY_GROUP * MS_KEY_GROUP;
+        e->first_item[i + 1] = e->first_item[i] + (int64_t)((length + most - 1) / most * e->model->heads);
+    }
+    return e->first_item[batch->n_seq];
+}
+
+/* Blocks of at most block_rows rows, as many for each thread and of like size. */
+static size_t plan_blocks(const ms_cpu_encoder *e, size_t tokens) {
+    size_t tile = e->model->kernels->tile_rows, threads = (size_t)ms_pool_size(e->pool);
+    size_t n_tiles = (tokens + tile - 1) / tile, n = (tokens + e->block_rows - 1) / e->block_rows;
+    n = (n + threads - 1) / threads * threads;
+    return n < n_tiles ? n : n_tiles;
+}
+
+static void run(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weights, float *rows, float *out) {
+    stage s = {.e = e, .batch = batch, .type_weights = type_weights, .rows = rows, .out = out};
+    int64_t n_items = plan_attention(e, batch);
+    s.n_blocks = plan_blocks(e, (size_t)batch->n_tokens);
+    for (s.layer = 0; s.layer <= e->model->depth; s.layer++) {
+        ms_pool_run(e->pool, (int64_t)s.n_blocks, row_item, &s);
+        if (s.layer < e->model->depth) ms_pool_run(e->pool, n_items, attention_item, &s);
+    }
+    if (out) ms_pool_run(e->pool, batch->n_seq * (int64_t)((e->model->dim + POOL_COLS - 1) / POOL_COLS), pool_item, &s);
+}
+
+void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weights, float *out) {
+    run(e, batch, type_weights, e->x, out); /* the final norm works in place */
+}
+
+void ms_cpu_encoder_embed_tokens(ms_cpu_encoder *e, const ms_batch *batch, float *out) {
+    run(e, batch, NULL, out, NULL);
+}
+
+void ms_cpu_encoder_set_tap(ms_cpu_encoder *e, ms_tap_fn fn, void *arg) {
+    e->tap = fn;
+    e->tap_arg = arg;
+}
+
+/* ---- Open and close ---- */
+
+/* The angle is one f32 product, as in the original; its cosine and sine are rounded from double. */
+static void fill_rotary(ms_cpu_encoder *e) {
+    for (size_t p = 0; p < e->max_tokens; p++)
+        for (size_t j = 0; j < ROTARY_FREQS; j++) {
+            float angle = (float)p * e->model->inv_freq[j];
+            e->cos[p * ROTARY_FREQS + j] = (float)cos((double)angle);
+            e->sin[p * ROTARY_FREQS + j] = (float)sin((double)angle);
+        }
+}
+
+static void *alloc_matrix(size_t rows, size_t cols, size_t item_bytes, const char *what, msim_error *err) {
+    size_t n;
+    if (ms_mul_size(rows, cols, &n)) return ms_alloc(n, item_bytes, what, err);
+    ms_fail(err, MSIM_E_MEMORY, "out of memory: %s: %zu x %zu elements", what, rows, cols);
+    return NULL;
+}
+
+static size_t round_up(size_t n) { return (n + MS_ALIGN - 1) / MS_ALIGN * MS_ALIGN; }
+
+/* Sizes here are products of a model's width and small constants: the model itself is larger. */
+static int open_workers(ms_cpu_encoder *e, msim_error *err) {
+    const ms_cpu_model *m = e->model;
+    size_t threads = (size_t)ms_pool_size(e->pool), bytes = element_bytes(e);
+    size_t norm = round_up(e->block_rows * (m->dim + ROW_PAD) * bytes);
+    size_t act = round_up(e->block_rows * (FF_CHUNK + ROW_PAD) * bytes);
+    size_t part = round_up(e->block_rows * (m->inner + ROW_PAD) * sizeof(float));
+    size_t attend = round_up(m->kernels->attend_scratch_bytes), each = norm + act + part + attend;
+    e->workers = ms_alloc(threads, sizeof *e->workers, "workers", err);
+    e->scratch = alloc_matrix(threads, each, 1, "workers' scratch", err);
+    if (!e->workers || !e->scratch) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < threads; i++) {
+        char *at = (char *)e->scratch + i * each;
+        e->workers[i] = (worker_scratch){.norm = at, .act = at + norm, .part = (float *)(void *)(at + norm + act),
+                                         .attend = at + norm + act + part};
+    }
+    return MSIM_OK;
+}
+
+int ms_cpu_encoder_open(const ms_cpu_model *model, ms_pool *pool, const msim_options *options, ms_cpu_encoder **out,
+                        msim_error *err) {
+    ms_cpu_encoder *e = ms_alloc(1, sizeof *e, "encoder", err);
+    if (!e) return -MSIM_E_MEMORY;
+    size_t tile = model->kernels->tile_rows, bytes = model->kernels->operand_bytes[model->precision], pad, key_rows;
+    e->model = model;
+    e->pool = pool;
+    e->max_tokens = (size_t)options->max_batch_tokens;
+    e->max_seqs = (size_t)options->max_batch_seqs;
+    e->block_rows = BLOCK_ROWS / tile * tile;
+    /* Each sequence wastes less than a group of rows, and only sequences that have tokens do. */
+    pad = (e->max_seqs < e->max_tokens ? e->max_seqs : e->max_tokens) * (MS_KEY_GROUP - 1);
+    key_rows = (e->max_tokens + pad + MS_KEY_GROUP - 1) / MS_KEY_GROUP * MS_KEY_GROUP;
+    e->keys.rows = key_rows;
+    int ok = (e->cos = alloc_matrix(e->max_tokens, ROTARY_FREQS, sizeof *e->cos, "rotary table", err)) &&
+             (e->sin = alloc_matrix(e->max_tokens, ROTARY_FREQS, sizeof *e->sin, "rotary table", err)) &&
+             (e->x = alloc_matrix(e->max_tokens, model->dim, sizeof *e->x, "residual stream", err)) &&
+             (e->q = alloc_matrix(e->max_tokens, model->inner, bytes, "queries", err)) &&
+             (e->heads = alloc_matrix(e->max_tokens, model->inner, bytes, "attention output", err)) &&
+             (e->keys.k = alloc_matrix(key_rows, model->inner, bytes, "keys", err)) &&
+             (e->keys.v = alloc_matrix(key_rows, model->inner, bytes, "values", err)) &&
+             (e->key_row = ms_alloc(e->max_seqs, sizeof *e->key_row, "sequences", err)) &&
+             (e->first_item = ms_alloc(e->max_seqs + 1, sizeof *e->first_item, "sequences", err)) &&
+             open_workers(e, err) >= 0;
+    if (!ok) {
+        ms_cpu_encoder_close(e);
+        return -MSIM_E_MEMORY;
+    }
+    fill_rotary(e);
+    *out = e;
+    return MSIM_OK;
+}
+
+void ms_cpu_encoder_close(ms_cpu_encoder *e) {
+    if (!e) return;
+    ms_free(e->cos);
+    ms_free(e->sin);
+    ms_free(e->x);
+    ms_free(e->q);
+    ms_free(e->heads);
+    ms_free(e->keys.k);
+    ms_free(e->keys.v);
+    ms_free(e->key_row);
+    ms_free(e->first_item);
+    ms_free(e->workers);
+    ms_free(e->scratch);
+    ms_free(e);
+}
