@@ -1,0 +1,118 @@
+"""make install: everything is there, the header and both libraries work from outside, uninstall leaves nothing."""
+import os
+import re
+import shutil
+import subprocess
+
+import golden_util as g
+import pytest
+
+CONFIG = g.BUILD.name
+VERSION = re.search(r'^#define MSIM_VERSION "(.*)"', (g.ROOT / "include/midisim.h").read_text(), re.M)[1]
+TOOLS = ("tokens", "embed", "search", "convert")
+EXPECTED = {"include/midisim.h", "lib/libmidisim.a", f"lib/libmidisim.so.{VERSION}", "lib/libmidisim.so",
+            f"lib/libmidisim.so.{VERSION.split('.')[0]}", "lib/pkgconfig/midisim.pc", "share/doc/midisim/LICENSE",
+            "share/doc/midisim/README.md"}
+for t in TOOLS:
+    EXPECTED |= {f"bin/midisim-{t}", f"share/man/man1/midisim-{t}.1", f"share/bash-completion/completions/midisim-{t}"}
+
+
+def make(*arguments):
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", "-s", f"CONFIG={CONFIG}", *arguments], cwd=g.ROOT, env=env, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def files(root):
+    return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() or p.is_symlink()}
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory):
+    """Installed with the PREFIX of the build, moved into place by DESTDIR, so that nothing is rebuilt."""
+    stage = tmp_path_factory.mktemp("stage")
+    make("install", f"DESTDIR={stage}")
+    return stage / "usr/local"
+
+
+def pkg_config(prefix, *arguments):
+    env = dict(os.environ, PKG_CONFIG_PATH=str(prefix / "lib/pkgconfig"))
+    out = subprocess.run(["pkg-config", f"--define-variable=prefix={prefix}", *arguments, "midisim"], env=env,
+                         stdout=subprocess.PIPE, text=True, check=True).stdout
+    return out.split()
+
+
+def build_example(program, flags):
+    compiler = os.environ.get("CC", "cc").split()
+    g.run([*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", g.ROOT / "examples/similar.c", "-o", program, *flags])
+
+
+def test_files_and_uninstall(tmp_path):
+    keep = tmp_path / "usr/local/share/doc/other/README"
+    keep.parent.mkdir(parents=True)
+    keep.write_text("not ours")
+    make("install", f"DESTDIR={tmp_path}")
+    assert files(tmp_path / "usr/local") - {"share/doc/other/README"} == EXPECTED
+    make("uninstall", f"DESTDIR={tmp_path}")
+    assert files(tmp_path / "usr/local") == {"share/doc/other/README"}
+
+
+def test_soname(prefix):
+    major = VERSION.split(".")[0]
+    out = g.run(["readelf", "-d", prefix / f"lib/libmidisim.so.{VERSION}"]).stdout.decode()
+    assert f"[libmidisim.so.{major}]" in out
+    assert os.readlink(prefix / "lib/libmidisim.so") == f"libmidisim.so.{major}"
+
+
+def test_pkg_config_version(prefix):
+    assert pkg_config(prefix, "--modversion") == [VERSION]
+
+
+@pytest.mark.parametrize("kind", ["shared", "static"])
+def test_example(prefix, kind, tmp_path):
+    """README's C example, built as its head says; static: the archive whose inner symbols are local."""
+    if kind == "shared":
+        flags = pkg_config(prefix, "--cflags", "--libs") + [f"-Wl,-rpath,{prefix / 'lib'}"]
+    else:
+        shutil.copy(prefix / "lib/libmidisim.a", tmp_path)
+        flags = pkg_config(prefix, "--static", "--cflags", "--libs")
+        flags = [f"-L{tmp_path}" if f == f"-L{prefix / 'lib'}" else f for f in flags]
+    if CONFIG == "asan":
+        flags.append("-fsanitize=address,undefined")
+    program = tmp_path / "similar"
+    build_example(program, flags)
+    linked = "libmidisim.so" in g.run(["ldd", program]).stdout.decode()
+    assert linked == (kind == "shared")
+
+    data = g.SHIPPED / "freedink"
+    done = g.run([program, g.weights(), data / "love.mid", data / "love.mid", data / "lively.mid"])
+    lines = done.stdout.decode().splitlines()
+    percent = [float(line.split()[0]) for line in lines]
+    golden = g.golden_vectors()["f32"]
+    other = 100 * (1 - g.distance(golden["freedink/love.mid"], golden["freedink/lively.mid"]))
+    assert percent[0] == 100 and abs(percent[1] - other) < 0.5
+    assert g.run([program, "none", "a", "b"], ok=(1,)).stderr.startswith(b"similar: ")
+
+
+def test_header_in_cpp(prefix, tmp_path):
+    source = tmp_path / "h.cc"
+    source.write_text('#include <midisim.h>\n#include <cstring>\n'
+                      'int main() { return std::strcmp(msim_version(), MSIM_VERSION); }\n')
+    flags = pkg_config(prefix, "--cflags", "--libs") + [f"-Wl,-rpath,{prefix / 'lib'}"]
+    if CONFIG == "asan":
+        flags.append("-fsanitize=address,undefined")
+    if not shutil.which("g++"):
+        g.absent("no g++")
+    g.run(["g++", "-Wall", "-Wextra", "-pedantic", "-Werror", source, "-o", tmp_path / "h", *flags])
+    g.run([tmp_path / "h"])
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_completion_and_man(prefix, name):
+    g.run(["bash", "-n", prefix / f"share/bash-completion/completions/midisim-{name}"])
+    page = (prefix / f"share/man/man1/midisim-{name}.1").read_text()
+    assert page.startswith(".TH") or "\n.TH" in page
+    if shutil.which("man"):
+        out = g.run(["man", "--warnings", "-l", prefix / f"share/man/man1/midisim-{name}.1"])
+        assert not out.stderr, out.stderr.decode()
