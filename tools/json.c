@@ -26,6 +26,27 @@ void ms_json_put_int(ms_json_text *text, int64_t value) {
     ms_json_put(text, digits + at, sizeof digits - (size_t)at);
 }
 
+void ms_json_put_ids(ms_json_text *text, const int32_t *ids, size_t n) {
+    enum { LONGEST = 12 }; /* "-2147483648," */
+    text->data = ms_cli_grow(text->data, &text->cap, text->n + n * LONGEST + 3, 1);
+    char *to = text->data + text->n;
+    *to++ = '[';
+    for (size_t i = 0; i < n; i++) {
+        char digits[LONGEST];
+        int at = LONGEST;
+        uint32_t left = ids[i] < 0 ? 0 - (uint32_t)ids[i] : (uint32_t)ids[i];
+        do digits[--at] = (char)('0' + left % 10);
+        while (left /= 10);
+        if (ids[i] < 0) *to++ = '-';
+        while (at < LONGEST) *to++ = digits[at++];
+        *to++ = ',';
+    }
+    if (n) to--;
+    *to++ = ']';
+    *to = 0;
+    text->n = (size_t)(to - text->data);
+}
+
 size_t ms_json_utf8_len(const unsigned char *s, size_t n) {
     if (n == 0) return 0;
     if (s[0] < 0x80) return 1;

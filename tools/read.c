@@ -4,6 +4,7 @@
 #include "files.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,15 @@ static bool reserve(unsigned char **data, size_t *cap, size_t need) {
     return true;
 }
 
-/* Read to the end, or to one byte more than the limit. `expect` bytes are a hint. */
+/* Wait until a stream has something, looking now and then whether the user wants to stop. */
+static bool wait_for_stream(int fd) {
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+    while (!ms_cli_stopped())
+        if (poll(&wanted, 1, 200) != 0) return true;
+    return false;
+}
+
+/* Read to the end, or to one byte more than the limit. `expect` bytes are a hint; 0 for a stream. */
 static int read_all(int fd, size_t expect, ms_files_buffer *buffer, char *detail) {
     size_t n = 0;
     for (;;) {
@@ -53,6 +62,7 @@ static int read_all(int fd, size_t expect, ms_files_buffer *buffer, char *detail
         if (n == expect && n > 0) want = n + 1; /* usually the end: no need to grow */
         if (want > MS_FILES_MAX_BYTES + 1) want = MS_FILES_MAX_BYTES + 1;
         if (!reserve(&buffer->data, &buffer->cap, want)) return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
+        if (expect == 0 && !wait_for_stream(fd)) return refuse(detail, MS_FILES_UNREADABLE, "stopped");
         ssize_t got = read(fd, buffer->data + n, buffer->cap - n);
         if (got < 0 && errno == EINTR && !ms_cli_stopped()) continue;
         if (got < 0) return refuse(detail, MS_FILES_UNREADABLE, "%s", strerror(errno));

@@ -1,0 +1,236 @@
+/* Contract: tools/reader.h. A ring of slots under one lock: threads take file numbers in rising order and fill the slot
+ * number mod RING; the consumer empties slots in the same order. A thread waits while its slot is still in use or too
+ * many bytes are ahead, unless its file is the very next one, so that the consumer can never wait for good. */
+#define _GNU_SOURCE
+#include "reader.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING ((size_t)2048)                   /* files ahead */
+#define AHEAD_BYTES ((size_t)128 << 20)       /* of token ids ahead */
+#define KEEP_IDS_BYTES ((size_t)32 << 20)     /* a worker's larger buffer is given back after its file */
+
+typedef struct {
+    bool is_ready;
+    ms_reader_item item;
+} slot;
+
+struct ms_reader {
+    ms_reader_request request;
+    pthread_mutex_t lock;
+    pthread_cond_t is_filled, has_room;
+    slot *slots;                 /* owned: [RING] */
+    size_t next_file, next_out;  /* to be taken by a thread, by the consumer */
+    size_t ahead_bytes;
+    bool is_closing;
+    pthread_t *threads;          /* owned */
+    int n_threads;
+};
+
+typedef struct {
+    msim_tokenizer *tokenizer; /* owned */
+    ms_files_buffer buffer;    /* owned */
+    int32_t *ids;              /* owned: [ids_cap] */
+    size_t ids_cap;
+} worker;
+
+/* ---- One file ---- */
+
+static void set_failure(ms_reader_item *item, int reason, const char *detail) {
+    item->reason = reason;
+    item->detail = ms_cli_copy(detail);
+}
+
+static bool reserve_ids(worker *w, size_t need) {
+    if (need <= w->ids_cap) return true;
+    int32_t *ids = need > SIZE_MAX / sizeof *ids ? NULL : malloc(need * sizeof *ids);
+    if (!ids) return false;
+    free(w->ids);
+    w->ids = ids;
+    w->ids_cap = need;
+    return true;
+}
+
+static int64_t encode(worker *w, const ms_reader_request *r, ms_reader_item *item, msim_error *err) {
+    int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX;
+    int factor = r->is_shifted ? 0 : r->transpose_factor;
+    if (!reserve_ids(w, msim_tokenizer_bound(w->buffer.n_bytes, factor, limit)))
+        return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory");
+    if (!r->is_shifted)
+        return msim_tokenizer_encode(w->tokenizer, w->buffer.data, w->buffer.n_bytes, factor, limit, w->ids, w->ids_cap,
+                                     item->starts, err);
+    int64_t n = msim_tokenizer_encode_at(w->tokenizer, w->buffer.data, w->buffer.n_bytes, r->semitones, limit, w->ids,
+                                         w->ids_cap, err);
+    item->starts[0] = 0;
+    item->starts[1] = n;
+    return n < 0 ? n : 1;
+}
+
+static void read_file(worker *w, const ms_reader_request *r, const ms_files_entry *entry, ms_reader_item *item) {
+    char detail[MS_FILES_DETAIL] = "";
+    msim_error err;
+    *item = (ms_reader_item){.entry = entry};
+    int reason = ms_files_read(entry, &w->buffer, detail);
+    if (reason != MS_FILES_OK) {
+        set_failure(item, reason, detail);
+        return;
+    }
+    int64_t n_seq = encode(w, r, item, &err);
+    if (n_seq == -MSIM_E_FORMAT || n_seq == -MSIM_E_EMPTY) {
+        set_failure(item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)), err.text);
+    } else if (n_seq < 0) {
+        set_failure(item, MS_FILES_UNREADABLE, err.text);
+    } else {
+        size_t bytes = (size_t)item->starts[n_seq] * sizeof *item->ids;
+        item->n_seq = n_seq;
+        item->full_length = msim_tokenizer_full_length(w->tokenizer);
+        item->ids = ms_cli_alloc(bytes, 1);
+        memcpy(item->ids, w->ids, bytes);
+    }
+    if (w->ids_cap * sizeof *w->ids > KEEP_IDS_BYTES) {
+        free(w->ids);
+        w->ids = NULL;
+        w->ids_cap = 0;
+    }
+}
+
+static size_t item_bytes(const ms_reader_item *item) {
+    return item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0;
+}
+
+/* ---- Threads ---- */
+
+/* The next file's number, waiting for room; false when there is nothing more to do. */
+static bool take_file(ms_reader *r, size_t *file) {
+    bool has_file = false;
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        if (r->is_closing || ms_cli_stopped() || r->next_file >= r->request.files->n) break;
+        size_t ahead = r->next_file - r->next_out;
+        if (ahead == 0 || (ahead < RING && r->ahead_bytes < AHEAD_BYTES)) {
+            *file = r->next_file++;
+            has_file = true;
+            break;
+        }
+        pthread_cond_wait(&r->has_room, &r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return has_file;
+}
+
+static void *run_worker(void *arg) {
+    ms_reader *r = arg;
+    worker w = {0};
+    msim_error err;
+    size_t file;
+    /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors first. */
+    if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
+    if (msim_tokenizer_open(&w.tokenizer, &err) < 0) {
+        ms_cli_error("%s", err.text);
+        exit(MS_EXIT_FAILED); /* out of memory before anything was done */
+    }
+    while (take_file(r, &file)) {
+        ms_reader_item item;
+        read_file(&w, &r->request, r->request.files->entries + file, &item);
+        pthread_mutex_lock(&r->lock);
+        r->slots[file % RING] = (slot){.is_ready = true, .item = item};
+        r->ahead_bytes += item_bytes(&item);
+        pthread_cond_signal(&r->is_filled);
+        pthread_mutex_unlock(&r->lock);
+    }
+    msim_tokenizer_close(w.tokenizer);
+    ms_files_buffer_free(&w.buffer);
+    free(w.ids);
+    return NULL;
+}
+
+int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err) {
+    ms_reader *r = ms_cli_alloc(1, sizeof *r);
+    sigset_t ours, before;
+    r->request = *request;
+    r->slots = ms_cli_alloc(RING, sizeof *r->slots);
+    r->threads = ms_cli_alloc((size_t)request->threads, sizeof *r->threads);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->is_filled, &monotonic);
+    pthread_cond_init(&r->has_room, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    /* Signals are the main thread's. */
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    int failed = 0;
+    while (!failed && r->n_threads < request->threads) {
+        failed = pthread_create(r->threads + r->n_threads, NULL, run_worker, r);
+        if (!failed) r->n_threads++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    *out = r;
+    if (r->n_threads > 0) return 0;
+    ms_reader_close(r);
+    *out = NULL;
+    return ms_cli_fail(err, MSIM_E_MEMORY, "cannot start a thread: %s", strerror(failed));
+}
+
+int ms_reader_next(ms_reader *r, bool may_wait, ms_reader_item *item) {
+    int state = MS_READER_ITEM;
+    pthread_mutex_lock(&r->lock);
+    slot *s = r->slots + r->next_out % RING;
+    while (!s->is_ready) {
+        struct timespec until;
+        if (r->next_out >= r->request.files->n || ms_cli_stopped()) {
+            state = MS_READER_END;
+            break;
+        }
+        if (!may_wait) {
+            state = MS_READER_LATER;
+            break;
+        }
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += 100000000; /* to look for signals */
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&r->is_filled, &r->lock, &until);
+    }
+    if (state == MS_READER_ITEM) {
+        *item = s->item;
+        *s = (slot){0};
+        r->ahead_bytes -= item_bytes(item);
+        r->next_out++;
+        pthread_cond_broadcast(&r->has_room);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return state;
+}
+
+void ms_reader_item_free(ms_reader_item *item) {
+    free(item->detail);
+    free(item->ids);
+    *item = (ms_reader_item){0};
+}
+
+void ms_reader_close(ms_reader *r) {
+    if (!r) return;
+    pthread_mutex_lock(&r->lock);
+    r->is_closing = true;
+    pthread_cond_broadcast(&r->has_room);
+    pthread_mutex_unlock(&r->lock);
+    for (int i = 0; i < r->n_threads; i++) pthread_join(r->threads[i], NULL);
+    for (size_t i = 0; i < RING; i++) ms_reader_item_free(&r->slots[i].item);
+    pthread_cond_destroy(&r->is_filled);
+    pthread_cond_destroy(&r->has_room);
+    pthread_mutex_destroy(&r->lock);
+    free(r->slots);
+    free(r->threads);
+    free(r);
+}

@@ -1,0 +1,39 @@
+/* Files to token ids, on several threads, in the order of the list: each thread reads and encodes with a tokeniser of
+ * its own, some way ahead of the consumer. What is ahead is bounded in files and in bytes.
+ *
+ * One thread consumes. An item's memory belongs to whoever took it. */
+#ifndef MS_TOOLS_READER_H
+#define MS_TOOLS_READER_H
+#include "files.h"
+
+typedef struct ms_reader ms_reader;
+
+typedef struct {
+    const ms_files_list *files; /* borrowed until the reader is closed */
+    int threads;
+    bool is_shifted;        /* one variant moved by `semitones`, else the variants of `transpose_factor` */
+    int semitones, transpose_factor;
+    int64_t max_tokens;     /* 0: no limit */
+    bool is_background;     /* the threads yield to others (an encoder that runs meanwhile) */
+} ms_reader_request;
+
+typedef struct {
+    const ms_files_entry *entry; /* borrowed from the list */
+    int reason;                  /* ms_files_reason */
+    char *detail;                /* owned, or NULL */
+    int32_t *ids;                /* owned: the sequences one behind the other; NULL without tokens */
+    int64_t starts[13], n_seq;
+    int64_t full_length;         /* ids there would be without max_tokens, first variant */
+} ms_reader_item;
+
+enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };
+
+int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err);
+/* The next file of the list: ITEM; END when there is none, or after a signal; LATER when it is not ready and may_wait
+ * is false. */
+int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item);
+void ms_reader_item_free(ms_reader_item *item);
+/* Stops the threads and drops what was not taken. */
+void ms_reader_close(ms_reader *reader);
+
+#endif
