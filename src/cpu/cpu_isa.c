@@ -34,6 +34,8 @@ static const ms_cpu_kernels *compiled(int isa) {
     case MSIM_ISA_REF: return &ms_kernels_ref;
 #if defined(__x86_64__)
     case MSIM_ISA_AVX2: return &ms_kernels_avx2;
+    case MSIM_ISA_AVX512: return &ms_kernels_avx512;
+    case MSIM_ISA_AVX512BF16: return &ms_kernels_avx512bf16;
 #endif
     default: return NULL;
     }

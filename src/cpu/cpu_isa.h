@@ -107,6 +107,6 @@ int ms_cpu_isa_choose(int requested, int *out, msim_error *err);
 const ms_cpu_kernels *ms_cpu_kernels_get(int isa);
 
 /* One exported by each level's file. */
-extern const ms_cpu_kernels ms_kernels_ref, ms_kernels_avx2;
+extern const ms_cpu_kernels ms_kernels_ref, ms_kernels_avx2, ms_kernels_avx512, ms_kernels_avx512bf16;
 
 #endif
