@@ -12,9 +12,10 @@ typedef struct {
     double score; /* similarity x 100 */
 } ms_listing_entry;
 
-/* Merge rows and sims [n_variants, k] (row -1: a filler, left out) into entries [n_variants * k]: by falling score, equal
- * ones in matrix order, the first of each row. Returns how many, or -1 when out of memory. */
-int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k, ms_listing_entry *entries);
+/* Merge rows and sims [n_variants, k] (row -1: a filler, left out) into entries [n_variants * k]: by falling score,
+ * equal ones in matrix order, the first of each row. Returns how many, or -1 when out of memory. */
+int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k,
+                         ms_listing_entry *entries);
 
 /* A score as the original prints it: rounded to 8 decimals, then Python's repr. buf [32]. */
 void ms_listing_score(char *buf, double score);

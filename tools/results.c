@@ -202,8 +202,8 @@ static int print_table(ms_results_out *out, const char *query, size_t n_variants
     int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
     if (rc == 0) rc = put_fitted(query, strlen(query), name_columns(out, 0));
     if (rc == 0)
-        rc = ms_cli_print("%s\n%s%*s  %8s  %6s  name (best of %s row%s x %zu variant%s)%s\n", plain, dim, rank_width, "rank",
-                          "score", "transp", ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s", n_variants,
+        rc = ms_cli_print("%s\n%s%*s  %8s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain, dim, rank_width,
+                          "rank", "score", "transp", ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s", n_variants,
                           n_variants == 1 ? "" : "s", plain);
     for (int64_t i = 0; i < n && rc == 0; i++) {
         if (isfinite(matches[i].score))

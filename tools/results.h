@@ -10,9 +10,10 @@ typedef struct {
     int transpose; /* semitones of the variant that scored best */
 } ms_results_match;
 
-/* Merge the hits of n_variants variants, each the n best rows (rows and scores [n_variants, stride]); variant v is moved
- * by first_transpose + v. Of each row the best variant counts (equal: the lower one); matches are in rank order: higher
- * score, then lower row. matches has room for n_variants * n; returns how many of them are the answer, at most k. */
+/* Merge the hits of n_variants variants, each the n best rows (rows and scores [n_variants, stride]); variant v is
+ * moved by first_transpose + v. Of each row the best variant counts (equal: the lower one); matches are in rank order:
+ * higher score, then lower row. matches has room for n_variants * n; returns how many of them are the answer, at
+ * most k. */
 int64_t ms_results_merge(const int64_t *rows, const double *scores, size_t n_variants, int64_t n, int64_t stride,
                          int first_transpose, int64_t k, ms_results_match *matches);
 

@@ -24,7 +24,8 @@ typedef struct {
 
 static const ms_cli_option options[] = {
     {.name = "corpus", .letter = 'c', .kind = MS_CLI_TEXT, .value = "CORPUS",
-     .help = "rows to search: a .npy file, with names (as midisim-embed writes it) or plain", .offset = offsetof(settings, corpus)},
+     .help = "rows to search: a .npy file, with names (as midisim-embed writes it) or plain",
+     .offset = offsetof(settings, corpus)},
     {.name = "names-file", .kind = MS_CLI_TEXT, .value = "FILE",
      .help = "names of the rows of a plain .npy, one a line (default: rows are named by their number, from 0)",
      .offset = offsetof(settings, names_file)},
@@ -62,8 +63,8 @@ static const ms_cli_tool tool = {
     .name = "midisim-search",
     .summary = "find the MIDI files of a corpus that are most like a piece",
     .usage = "[-m MODEL] -c CORPUS [-k 16] [options] QUERY...",
-    .description = "QUERY is a MIDI file, also gzip-compressed, or - for MIDI bytes on standard input. It is embedded in "
-                   "transposed variants, and for each row of CORPUS the best variant counts. The search is exact: "
+    .description = "QUERY is a MIDI file, also gzip-compressed, or - for MIDI bytes on standard input. It is embedded "
+                   "in transposed variants, and for each row of CORPUS the best variant counts. The search is exact: "
                    "scores are cosines, evaluated in double precision in one fixed order, and the same vectors give "
                    "the same answer on every machine, level and thread count.\n\n"
                    "CORPUS.npy.json, where it exists, says with which model and settings the corpus was made: the "
@@ -223,11 +224,10 @@ static int table_columns(void) {
     return text && ms_cli_int(text, 1, 100000, &columns) ? (int)columns : ms_cli_columns(STDOUT_FILENO);
 }
 
-static void make_room(job *j) {
+static void make_room(job *j, size_t n_queries) {
     j->n_variants = (size_t)msim_tokenizer_variants((int)j->set->transpose);
     j->group_cap = GROUP_VECTORS / j->n_variants;
-    if (j->group_cap > j->set->common.operands.n && j->set->common.operands.n > 0 && j->n_variants > 1)
-        j->group_cap = j->set->common.operands.n;
+    if (j->group_cap > n_queries && n_queries > 0) j->group_cap = n_queries;
     j->k = j->set->k < j->rows.rows ? j->set->k : j->rows.rows;
     size_t n_vectors = j->group_cap * j->n_variants;
     j->vectors = ms_cli_alloc(n_vectors * (size_t)j->rows.dim, sizeof *j->vectors);
@@ -285,8 +285,8 @@ static int add_query(job *j, const ms_files_entry *entry, char *detail, msim_err
     int factor = (int)j->set->transpose;
     size_t bound = msim_tokenizer_bound(j->buffer.n_bytes, factor, limit);
     j->ids = ms_cli_grow(j->ids, &j->ids_cap, bound, sizeof *j->ids);
-    int64_t n = msim_tokenizer_encode(j->tokenizer, j->buffer.data, j->buffer.n_bytes, factor, limit, j->ids, j->ids_cap,
-                                      starts, err);
+    int64_t n = msim_tokenizer_encode(j->tokenizer, j->buffer.data, j->buffer.n_bytes, factor, limit, j->ids,
+                                      j->ids_cap, starts, err);
     if (n == -MSIM_E_FORMAT || n == -MSIM_E_EMPTY) {
         snprintf(detail, MS_FILES_DETAIL, "%s", err->text);
         return ms_files_reason_of_outcome(msim_tokenizer_outcome(j->tokenizer));
@@ -304,8 +304,8 @@ static int add_query(job *j, const ms_files_entry *entry, char *detail, msim_err
 static int search_group(job *j, msim_error *err) {
     double began = ms_cli_now();
     if (j->n_group == 0) return 0;
-    int64_t n = msim_context_search(j->context, j->vectors, j->n_group * j->n_variants, j->k, j->hit_rows, j->hit_scores,
-                                    err);
+    int64_t n = msim_context_search(j->context, j->vectors, j->n_group * j->n_variants, j->k, j->hit_rows,
+                                    j->hit_scores, err);
     if (n < 0) return (int)n;
     j->search_seconds += ms_cli_now() - began;
     ms_cli_progress_end();
@@ -373,7 +373,7 @@ static int run(job *j) {
         ms_files_list_close(&list);
         return MS_EXIT_FAILED;
     }
-    make_room(j);
+    make_room(j, list.n);
     status = run_queries(j, &list);
     if (ms_files_skips_failures(j->skips) > 0 || list.n_empty_folders > 0) status = MS_EXIT_FAILED;
     (void)ms_files_skips_close(j->skips, &e);
