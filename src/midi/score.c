@@ -95,6 +95,22 @@ static void insertion_sort(ms_event *events, size_t n) {
     }
 }
 
+/* place[d]: how many events have the digit d in their time, then where the first of them goes. */
+static void count_digits(const ms_event *events, size_t n, unsigned shift, uint32_t mask, uint32_t *place) {
+    memset(place, 0, (mask + 1) * sizeof *place);
+    for (size_t i = 0; i < n; i++) place[(uint32_t)(events[i].time >> shift) & mask]++;
+    uint32_t sum = 0;
+    for (uint32_t d = 0; d <= mask; d++) {
+        uint32_t count = place[d];
+        place[d] = sum;
+        sum += count;
+    }
+}
+
+static void sort_digits(const ms_event *from, size_t n, unsigned shift, uint32_t mask, uint32_t *place, ms_event *to) {
+    for (size_t i = 0; i < n; i++) to[place[(uint32_t)(from[i].time >> shift) & mask]++] = from[i];
+}
+
 /* The events stand in the order of their ranks, so any stable sort by tick will do: digit by digit. */
 int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_error *err) {
     const size_t n = score->n_events;
@@ -106,16 +122,11 @@ int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_er
     if (!to) return -MSIM_E_MEMORY;
     unsigned bits = last_tick ? 64 - (unsigned)__builtin_clzll(last_tick) : 0;
     unsigned passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS, width = passes ? (bits + passes - 1) / passes : 0;
-    for (unsigned pass = 0; pass < passes; pass++) {
-        uint32_t place[1 << DIGIT_BITS] = {0}, sum = 0;
-        const unsigned shift = pass * width, mask = (1u << width) - 1;
-        for (size_t i = 0; i < n; i++) place[from[i].time >> shift & mask]++;
-        for (unsigned d = 0; d <= mask; d++) {
-            uint32_t count = place[d];
-            place[d] = sum;
-            sum += count;
-        }
-        for (size_t i = 0; i < n; i++) to[place[from[i].time >> shift & mask]++] = from[i];
+    const uint32_t mask = (1u << width) - 1;
+    uint32_t place[1 << DIGIT_BITS];
+    for (unsigned p = 0; p < passes; p++) {
+        count_digits(from, n, p * width, mask, place);
+        sort_digits(from, n, p * width, mask, place, to);
         ms_event *swap = from;
         from = to;
         to = swap;
@@ -139,13 +150,14 @@ int ms_score_pair_stream(ms_score *score, ms_queues *queues, ms_arena *arena, ms
     for (size_t i = 0; i < score->n_events; i++) {
         const ms_event *e = &score->events[i];
         if (e->kind == MS_NOTE_ON) {
-            score->notes[n_on] = (ms_note){.start = e->time, .end = e->time, .channel = e->channel, .pitch = e->x};
+            score->notes[n_on].start = e->time;
+            score->notes[n_on].key = (uint64_t)(255 - e->x) << MS_NOTE_PITCH_SHIFT | e->channel;
             push(queues, link, key_of(e->channel, e->x), n_on++);
         } else if (e->kind == MS_NOTE_OFF) {
             /* Stage 4 puts every note-on before its note-off, so there is one. */
             uint32_t on = pop(queues, link, key_of(e->channel, e->x));
             score->notes[on].end = e->time;
-            score->notes[on].order = n_off;
+            score->notes[on].key += (uint64_t)n_off << MS_NOTE_PLACE_SHIFT;
             score->by_end[n_off++] = on;
         } else {
             *rest++ = *e;
@@ -159,7 +171,8 @@ int ms_score_pair_stream(ms_score *score, ms_queues *queues, ms_arena *arena, ms
 /* ---- Stage 7 ---- */
 
 void ms_score_mask(ms_score *score) {
-    for (size_t i = 0; i < score->n_notes; i++) score->notes[i].pitch &= 127;
+    /* 255 - (p & 127) is 255 - p with its top bit set. */
+    for (size_t i = 0; i < score->n_notes; i++) score->notes[i].key |= (uint64_t)128 << MS_NOTE_PITCH_SHIFT;
     for (size_t i = 0; i < score->n_events; i++)
         if (score->events[i].kind == MS_PATCH) score->events[i].x &= 127;
 }
@@ -210,7 +223,7 @@ int ms_score_sustain(ms_score *score, ms_arena *arena, msim_error *err) {
     /* Notes by their ends meet the spans in order: first[c] moves to the last span that begins before the end. */
     for (size_t i = 0; i < score->n_notes; i++) {
         ms_note *note = &score->notes[score->by_end[i]];
-        size_t c = note->channel;
+        size_t c = ms_note_channel(note);
         while (first[c] + 1 < ends[c] && spans[first[c] + 1].start < note->end) first[c]++;
         const span *s = &spans[first[c]];
         if (first[c] < ends[c] && s->start < note->end && note->end < s->end) note->end = s->end;

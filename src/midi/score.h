@@ -21,20 +21,40 @@ typedef struct {
 
 void ms_queues_init(ms_queues *queues);
 
+/* A note up to stage 12. Everything but its times is packed into one number, highest bits first, in the order in which
+ * the stages sort: 255 - pitch [8 bits], patch [8], place among the notes by end [31], channel [4]. */
 typedef struct {
-    uint64_t start, end; /* ms (ranks of ms in a wide file) up to stage 12, then units of 32 ms */
-    uint64_t key;        /* of the sort inside a chord, lowest first */
-    uint32_t order;      /* place among the notes by end, as stage 6 made them */
-    uint8_t channel, pitch, patch, pad;
+    uint64_t start, end; /* ms (ranks of ms in a wide file) */
+    uint64_t key;
 } ms_note;
+
+#define MS_NOTE_PITCH_SHIFT 43
+#define MS_NOTE_PATCH_SHIFT 35
+#define MS_NOTE_PLACE_SHIFT 4
+static inline unsigned ms_note_pitch(const ms_note *n) { return 255 - (unsigned)(n->key >> MS_NOTE_PITCH_SHIFT); }
+static inline unsigned ms_note_channel(const ms_note *n) { return n->key & 15; }
+
+/* A note from stage 13 on. Times in units of 32 ms. */
+typedef struct {
+    uint64_t start;
+    uint32_t duration; /* 1..MS_FAR_UNITS */
+    uint8_t pitch;     /* 1..127 */
+    uint8_t key;       /* of the sort inside a chord, lowest first */
+} ms_unit_note;
+
+/* Durations are cut here, and in a wide file steps between starts too: 127 units are the most that a token tells, and
+ * a duration cut here still reaches every start as far away. */
+#define MS_FAR_UNITS (1u << 20)
 
 /* The piece from stage 3 on. All arrays are the arena's. */
 typedef struct {
     ms_event *events; /* stages 3-5: [n_events] the stream; from stage 6 on: what is not a note, by time */
     size_t n_events;
-    ms_note *notes; /* from stage 6 on: [n_notes] by start */
-    ms_note *spare; /* [n_notes at stage 6] for sorting */
-    uint32_t *by_end; /* [n_notes at stage 6] indices of notes by end; good up to stage 8 */
+    ms_note *notes; /* stages 6-12: [n_notes] by start */
+    ms_note *spare; /* stages 6-12: [n_notes at stage 6] for sorting */
+    uint32_t *by_end; /* stages 6-8: [n_notes] indices of notes by end */
+    ms_unit_note *units; /* stages 13-16: [n_notes] by start */
+    ms_unit_note *spare_units; /* stages 13-15: for sorting */
     size_t n_notes;
     const ms_wide *ms; /* NULL, or the values that times stand for */
 } ms_score;
@@ -63,8 +83,8 @@ void ms_clean_order(ms_score *score);
 void ms_clean_piano(ms_score *score);
 /* Stage 12: the time that becomes 0; there is a note. */
 uint64_t ms_clean_origin(const ms_score *score);
-/* Stage 13: to units of 32 ms from the origin. */
-void ms_clean_quantise(ms_score *score, uint64_t origin);
+/* Stage 13: to units of 32 ms from the origin: score->units. */
+int ms_clean_quantise(ms_score *score, uint64_t origin, ms_arena *arena, msim_error *err);
 /* Stage 14: one note for each pitch of a unit. */
 void ms_clean_doubles(ms_score *score);
 /* Stage 15: trimmed ends, and the order inside chords by the first appearance of each pitch. */

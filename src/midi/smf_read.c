@@ -147,7 +147,8 @@ static int decode_chunk(reader *r, msim_error *err) {
     static const uint8_t kinds[16] = {[0x8] = MS_NOTE_OFF, [0x9] = MS_NOTE_ON, [0xa] = MS_PAIR, [0xb] = MS_CONTROL,
                                       [0xc] = MS_PATCH,    [0xd] = MS_OTHER,   [0xe] = MS_OTHER};
     const reader begin = *r;
-    unsigned status = 0;
+    unsigned status = 0, kind = 0;
+    size_t need = 0; /* data bytes behind the status */
     bool stop = false;
     while (r->p < r->end && !stop) {
         r->at = (uint32_t)(r->p - r->file);
@@ -155,37 +156,39 @@ static int decode_chunk(reader *r, msim_error *err) {
         r->time += r->delta;
         /* Deltas below 2^32 cannot carry fewer than 2^31 events past 2^63. */
         if (r->delta >> 32 && r->time > (uint64_t)1 << 60) r->time = (uint64_t)1 << 60;
-        if (r->p == r->end) return bad(r, "an event", err);
-        unsigned byte = *r->p;
-        if (byte >= 0xf0) {
+        const uint8_t *p = r->p;
+        if (p == r->end) return bad(r, "an event", err);
+        if (*p >= 0xf0) {
             r->p++;
-            int rc = byte == 0xff ? read_meta(r, &stop, err) : read_system(r, byte, err);
+            int rc = *p == 0xff ? read_meta(r, &stop, err) : read_system(r, *p, err);
             if (rc < 0) return rc;
             continue;
         }
-        if (byte >= 0x80) {
-            status = byte;
-            r->p++;
+        if (*p >= 0x80) {
+            status = *p++;
+            kind = kinds[status >> 4];
+            need = (status & 0xe0) == 0xc0 ? 1 : 2;
         } else if (!status) {
             r->next = begin.next;
             r->n_notes = begin.n_notes;
             r->time = 0;
             return MSIM_OK;
         }
-        const uint8_t *p = r->p;
-        unsigned kind = kinds[status >> 4], second = 0;
-        size_t need = (status & 0xe0) == 0xc0 ? 1 : 2;
         if ((size_t)(r->end - p) < need) {
             r->p = r->end;
             return bad(r, "a data byte", err);
         }
-        if (need == 2) {
-            second = p[1];
-            kind -= (kind == MS_NOTE_ON) & (second == 0);
-            r->n_notes += kind == MS_NOTE_ON;
-        }
         r->p = p + need;
-        emit(r, (int)kind, status & 0xf, p[0], second);
+        ms_event *e = r->next++;
+        e->time = r->time;
+        e->at = r->at;
+        e->channel = status & 0xf;
+        e->x = p[0];
+        e->y = p[need - 1];
+        /* Note-ons and note-offs alternate as the music has it: no branch could be foretold here. */
+        const unsigned is_on = (kind == MS_NOTE_ON) & (e->y != 0);
+        e->kind = (uint8_t)(kind == MS_NOTE_ON ? is_on : kind);
+        r->n_notes += is_on;
     }
     return MSIM_OK;
 }

@@ -4,8 +4,8 @@
 #include "core/mem.h"
 
 enum ms_event_kind {
-    MS_NOTE_OFF, /* channel, x = pitch byte */
-    MS_NOTE_ON,  /* channel, x = pitch byte */
+    MS_NOTE_OFF = 0, /* channel, x = pitch byte */
+    MS_NOTE_ON = 1,  /* channel, x = pitch byte */
     MS_CONTROL,  /* channel, x = number, y = value */
     MS_PATCH,    /* channel, x = value */
     MS_PAIR,     /* x, y: two numbers that stage 9 may take for a channel and a pitch */

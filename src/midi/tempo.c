@@ -8,46 +8,65 @@ static int too_large(const ms_event *e, msim_error *err) {
                    (unsigned)e->at);
 }
 
-/* parity: the tempo before the first tempo event is 400,000 us per quarter; time is rounded step by step, from each
- * tick that holds anything but tempo events to the next, so that the errors add up; the last tempo of a tick holds from
- * that tick on. */
-int ms_tempo_convert(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms_table, ms_arena *arena,
-                     msim_error *err) {
+/* Events of one tick need no grouping: between them the step is 0, which adds exactly nothing to ms and to now, and a
+ * tempo, wherever it stands in its tick, holds from the next one on.
+ * parity: the tempo before the first tempo event is 400,000 us per quarter; time is rounded step by step, from each
+ * tick that holds anything but tempo events to the next, so that the errors add up. */
+static void convert_narrow(ms_score *score, uint32_t division) {
     double rate = 400.0 / division; /* ms per tick */
     double ms = 0, rounded_at = 0;
     uint64_t now = 0, tick = 0;
     ms_event *out = score->events;
-    const ms_event *end = score->events + score->n_events;
-    score->ms = NULL;
-    if (ticks) {
-        int rc = ms_wide_init(ms_table, ticks, ticks->n, arena, err);
-        if (rc < 0) return rc;
-        score->ms = ms_table;
-    }
-    for (const ms_event *e = score->events; e < end;) {
-        const uint64_t t = e->time;
-        double step = ticks ? ms_wide_gap(ticks, tick, t) : (double)(int64_t)(t - tick);
-        ms = ms + rate * step;
-        tick = t;
-        if (ticks && (!isfinite(step) || !isfinite(ms))) return too_large(e, err);
-        bool is_step = false, is_tempo = false;
-        uint32_t tempo = 0; /* us per quarter */
-        for (; e < end && e->time == t; e++) {
-            if (e->kind == MS_TEMPO) {
-                is_tempo = true;
-                tempo = ms_event_tempo(e);
-                continue;
-            }
-            if (!is_step) {
-                is_step = true;
-                now = ticks ? ms_wide_step(ms_table, ms - rounded_at) : now + (uint64_t)llrint(ms - rounded_at);
-                rounded_at = ms;
-            }
-            *out = *e;
-            out++->time = now;
+    for (size_t i = 0; i < score->n_events; i++) {
+        const ms_event e = score->events[i];
+        ms = ms + rate * (double)(int64_t)(e.time - tick);
+        tick = e.time;
+        if (e.kind == MS_TEMPO) {
+            rate = (double)ms_event_tempo(&e) / (1000.0 * (double)division);
+            continue;
         }
-        if (is_tempo) rate = (double)tempo / (1000.0 * (double)division);
+        now += (uint64_t)llrint(ms - rounded_at);
+        rounded_at = ms;
+        *out = e;
+        out++->time = now;
+    }
+    score->n_events = (size_t)(out - score->events);
+}
+
+/* The same on ranks. */
+static int convert_wide(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms_table, msim_error *err) {
+    double rate = 400.0 / division, ms = 0, rounded_at = 0;
+    uint64_t tick = 0;
+    ms_event *out = score->events;
+    for (size_t i = 0; i < score->n_events; i++) {
+        const ms_event e = score->events[i];
+        double step = ms_wide_gap(ticks, tick, e.time);
+        ms = ms + rate * step;
+        tick = e.time;
+        if (!isfinite(step) || !isfinite(ms))
+            return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %u: expected a time below 2^1024, got a larger one",
+                           (unsigned)e.at);
+        if (e.kind == MS_TEMPO) {
+            rate = (double)ms_event_tempo(&e) / (1000.0 * (double)division);
+            continue;
+        }
+        *out = e;
+        out++->time = ms_wide_step(ms_table, ms - rounded_at);
+        rounded_at = ms;
     }
     score->n_events = (size_t)(out - score->events);
     return MSIM_OK;
+}
+
+int ms_tempo_convert(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms, ms_arena *arena,
+                     msim_error *err) {
+    score->ms = NULL;
+    if (!ticks) {
+        convert_narrow(score, division);
+        return MSIM_OK;
+    }
+    int rc = ms_wide_init(ms, ticks, ticks->n, arena, err);
+    if (rc < 0) return rc;
+    score->ms = ms;
+    return convert_wide(score, division, ticks, ms, err);
 }

@@ -90,7 +90,8 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
         return ms_fail(err, MSIM_E_EMPTY, "drums only: expected a note on another channel than 10, got %zu drum notes",
                        n_with_drums);
     }
-    ms_clean_quantise(&score, ms_clean_origin(&score));
+    rc = ms_clean_quantise(&score, ms_clean_origin(&score), &tok->arena, err);
+    if (rc < 0) return rc;
     ms_clean_doubles(&score);
     ms_clean_trim(&score);
     out->n_notes = score.n_notes;

@@ -9,14 +9,14 @@
 #define PITCH_0 256
 
 int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out) {
-    uint64_t before = score->n_notes ? score->notes[0].start : 0;
+    uint64_t before = score->n_notes ? score->units[0].start : 0;
     int64_t n_ids = 1;
     for (size_t i = 0; i < score->n_notes; i++) {
-        const ms_note *note = &score->notes[i];
-        uint64_t step = note->start - before, duration = note->end - note->start;
+        const ms_unit_note *note = &score->units[i];
+        uint64_t step = note->start - before;
         before = note->start;
         out[i] = (ms_token_note){.step = (uint8_t)(step < 127 ? step : 127),
-                                 .duration = (uint8_t)(duration < 127 ? duration : 127),
+                                 .duration = (uint8_t)(note->duration < 127 ? note->duration : 127),
                                  .pitch = note->pitch};
         n_ids += 2 + (step != 0);
     }
