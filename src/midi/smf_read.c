@@ -1,4 +1,4 @@
-/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks, stage 2 decodes each of them into one flat array.
+/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks, stage 2 decodes each of them into one array.
  * Works in place on the caller's bytes and takes two blocks from the arena, both sized from the chunk lengths that were
  * checked against the bytes there are. One cursor moves forward only; every read is bounded by the end of its chunk.
  * docs/TOKENS.md, stages 1 and 2. */

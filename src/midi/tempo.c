@@ -3,11 +3,6 @@
 #include "midi/score.h"
 #include <math.h>
 
-static int too_large(const ms_event *e, msim_error *err) {
-    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %u: expected a time below 2^1024, got a larger one",
-                   (unsigned)e->at);
-}
-
 /* Events of one tick need no grouping: between them the step is 0, which adds exactly nothing to ms and to now, and a
  * tempo, wherever it stands in its tick, holds from the next one on.
  * parity: the tempo before the first tempo event is 400,000 us per quarter; time is rounded step by step, from each
