@@ -106,6 +106,19 @@ int ms_output_verify(const ms_output *output, const ms_sidecar *wanted, const ms
 
 /* ---- Writing ---- */
 
+/* Give the new corpus its name while no description stands beside it; put the old one back when that fails. */
+static int replace_corpus(msim_corpus_writer *writer, const char *beside, msim_error *err) {
+    char aside[4400];
+    snprintf(aside, sizeof aside, "%s.%ld.tmp", beside, (long)getpid());
+    bool had_one = rename(beside, aside) == 0;
+    if (!had_one && errno != ENOENT)
+        return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
+    int rc = msim_corpus_writer_finish(writer, err);
+    if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
+        rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
+    return rc;
+}
+
 static int write_rows(const ms_output *output, const char *beside, const ms_rows_made *rows, msim_error *err) {
     msim_corpus_layout layout = {.rows = (int64_t)rows->n, .dim = rows->dim, .name_chars = 1, .dtype = output->dtype,
                                  .name_field = output->name_field, .vector_field = output->vector_field};
@@ -119,9 +132,7 @@ static int write_rows(const ms_output *output, const char *beside, const ms_rows
     for (size_t i = 0; i < rows->n && rc >= 0; i++)
         rc = msim_corpus_writer_add(writer, rows->rows[i].name, rows->rows[i].name_len,
                                     rows->vectors + rows->rows[i].at * (size_t)rows->dim, err);
-    if (rc >= 0 && unlink(beside) != 0 && errno != ENOENT)
-        rc = ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
-    if (rc >= 0) rc = msim_corpus_writer_finish(writer, err);
+    if (rc >= 0) rc = replace_corpus(writer, beside, err);
     msim_corpus_writer_close(writer);
     return rc;
 }

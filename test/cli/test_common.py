@@ -1,0 +1,149 @@
+"""What all tools have in common: help, version, options, exit codes, standard output, terminals."""
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+from cli_util import ENV, TOOLS, midi, run, text, tool
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help(name):
+    done = run(name, "--help")
+    out = done.stdout.decode()
+    assert done.returncode == 0 and done.stderr == b""
+    assert out.startswith("Examples:\n  midisim-")
+    for option in ("--help", "--version", "--quiet", "--threads", "--device", "--isa", "--precision"):
+        assert option in out
+    assert "MIDISIM_THREADS" in out and "Exit codes:" in out and "130" in out
+    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search"))
+    assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_generated_texts_name_every_option(name):
+    listed = re.findall(r"^  (?:-., |    )(--[a-z0-9-]+)", run(name, "--help").stdout.decode(), re.M)
+    man = run(name, "--generate-man").stdout.decode().replace("\\-", "-")
+    completion = run(name, "--generate-completion").stdout
+    assert len(listed) > 7
+    for option in listed:
+        assert option in man and option.encode() in completion
+    checked = subprocess.run(["bash", "-n"], input=completion, capture_output=True)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_version(name):
+    out = run(name, "--version").stdout.decode()
+    assert re.match(rf"midisim-{name} \d+\.\d+\.\d+ \(commit \w+\)\n", out)
+    assert "ref" in out and "devices compiled in: cpu" in out
+
+
+@pytest.mark.parametrize("name", TOOLS)
+@pytest.mark.parametrize("wrong", (["--thread-count"], ["--threads", "0"], ["--threads", "1025"], ["--threads", "3x"],
+                                   ["--threads", " 3"], ["--threads"], ["--threads="], ["--device", "gpu"],
+                                   ["--device", "cuda:x"], ["--isa", "sse"], ["--precision", "f16"], ["-Z"],
+                                   ["--quiet=yes"], []))
+def test_wrong_use(name, wrong):
+    done = run(name, *wrong)
+    assert done.returncode == 2 and done.stdout == b""
+    assert re.fullmatch(rf"midisim-{name}: [^\n]+\n", text(done))
+
+
+def test_messages():
+    assert "unknown option: --thread-cout: did you mean" not in text(run("tokens", "--qqqqqqqqq", "x"))
+    assert "did you mean --max-tokens?" in text(run("tokens", "--max-token-s", "3", "x"))
+    assert "expected one of --null, --names" in text(run("tokens", "--n", "x")) or \
+        "expected one of --names, --null" in text(run("tokens", "--n", "x"))
+    assert "--threads: expected 1..1024, got abc" in text(run("tokens", "--threads", "abc", "x"))
+    assert "MIDISIM_THREADS: expected 1..1024, got many" in text(run("tokens", "x", env={"MIDISIM_THREADS": "many"}))
+
+
+def test_option_forms(tmp_path):
+    (tmp_path / "-a.mid").write_bytes(midi())
+    (tmp_path / "list").write_text("-a.mid\n")
+    plain = run("tokens", "--", "-a.mid", cwd=tmp_path)
+    assert plain.returncode == 0 and plain.stdout
+    for arguments in (["--max-tokens=3072", "--", "-a.mid"], ["--max-t", "3072", "./-a.mid"], ["./-a.mid", "--quiet"],
+                      ["--files-from", "list"], ["--files-from=list", "-q"]):
+        done = run("tokens", *arguments, cwd=tmp_path)
+        assert done.returncode == 0
+        assert done.stdout.replace(b"./", b"") == plain.stdout
+    assert run("tokens", "-q0", "--files-from", "-", cwd=tmp_path, stdin=b"-a.mid\0").stdout == plain.stdout
+
+
+def test_no_model(tmp_path):
+    (tmp_path / "a.mid").write_bytes(midi())
+    env = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    copy = tmp_path / "midisim-embed"  # away from the build tree's weights folder
+    copy.write_bytes(open(tool("embed"), "rb").read())
+    copy.chmod(0o755)
+    command = [str(copy), "-o", str(tmp_path / "c.npy"), str(tmp_path / "a.mid")]
+    done = subprocess.run(command, env=dict(ENV, **env), capture_output=True)
+    assert done.returncode == 1 and b"weights/fetch.sh" in done.stderr and not (tmp_path / "c.npy").exists()
+    (tmp_path / "data" / "midisim").mkdir(parents=True)
+    for name in ("aaa.safetensors", "midisim-small.pth", "midisim-small.safetensors"):
+        (tmp_path / "data" / "midisim" / name).write_bytes(b"")
+    done = subprocess.run(command, env=dict(ENV, **env), capture_output=True)
+    assert done.returncode == 1 and b"data/midisim/midisim-small.safetensors" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", (["--help"], ["--version"], ["a.mid"]))
+def test_full_disk(tmp_path, arguments):
+    (tmp_path / "a.mid").write_bytes(midi())
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([tool("tokens"), *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, env=ENV)
+    assert done.returncode == 1 and b"cannot write: standard output" in done.stderr
+
+
+def test_closed_pipe(tmp_path):
+    for i in range(300):
+        (tmp_path / f"{i}.mid").write_bytes(midi(range(20, 100)))
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen([tool("tokens"), "-q", "."], cwd=tmp_path, stdout=write_end, stderr=subprocess.PIPE,
+                               env=ENV)
+    os.close(write_end)
+    os.read(read_end, 10)
+    os.close(read_end)
+    assert process.communicate(timeout=60)[1] == b"" and process.returncode == 0
+
+
+def test_closed_descriptors(tmp_path):
+    (tmp_path / "a.mid").write_bytes(midi())
+    done = subprocess.run(f"'{tool('tokens')}' a.mid >&- <&- 2>&-", shell=True, cwd=tmp_path, env=ENV)
+    assert done.returncode == 0
+    assert (tmp_path / "a.mid").read_bytes() == midi()
+
+
+def on_terminal(arguments, env, cwd):
+    """Everything that a tool says on standard error when that is a terminal."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave,
+                               env=env)
+    os.close(slave)
+    said = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        said += part
+    os.close(master)
+    return process.wait(60), said
+
+
+def test_progress_on_a_terminal_only(tmp_path):
+    for i in range(50):
+        (tmp_path / f"{i}.mid").write_bytes(midi(range(20, 100)))
+    base = dict(ENV, TERM="xterm")
+    code, said = on_terminal([tool("tokens"), "."], base, tmp_path)
+    assert code == 0 and b"/50 files" in said and b"\x1b[36m" in said and b"50 files: 50 sequences" in said
+    code, said = on_terminal([tool("tokens"), "."], dict(base, NO_COLOR="1"), tmp_path)
+    assert code == 0 and b"/50 files" in said and b"\x1b[36m" not in said
+    code, said = on_terminal([tool("tokens"), "--quiet", "."], base, tmp_path)
+    assert code == 0 and said == b""
+    assert text(run("tokens", ".", cwd=tmp_path)).count("\n") == 1  # the summary alone
+    assert run("tokens", "--quiet", ".", cwd=tmp_path).stderr == b""
