@@ -26,6 +26,7 @@ LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
+LEVELS   := $(patsubst src/cpu/kern_%.c,%,$(filter src/cpu/kern_%.c,$(LIB_SRC)))
 TOOLS    := tokens embed search convert
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c))))
@@ -45,14 +46,15 @@ $B/stamp.$(1): $B/stamp.$(1).now
 	$$(shell mkdir -p $$(@D))$$(file >$$@.new,$(2))@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 endef
 $(eval $(call STAMP,flags,$$(COMPILE) $$(LDFLAGS)))
-$(eval $(call STAMP,commit,$$(COMMIT) $$(PREFIX)))
+$(eval $(call STAMP,commit,$$(COMMIT) $$(PREFIX) $$(LEVELS)))
 $(eval $(call STAMP,sources,$$(LIB_SRC)))
 
 # One instruction set a file; nothing else may hold wide code.
 $B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
 $B/src/cpu/kern_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 $B/src/cpu/kern_avx512bf16.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
-$B/tools/cli.o $B/tools/help.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
+$B/tools/cli.o $B/tools/help.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' \
+    -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
 $B/tools/cli.o $B/tools/help.o: $B/stamp.commit
 
 $B/%.o: %.c $B/stamp.flags

@@ -8,8 +8,8 @@
 #ifndef MSIM_COMMIT
 #define MSIM_COMMIT "unknown"
 #endif
-#ifndef MSIM_ISAS
-#define MSIM_ISAS "ref, avx2"
+#ifndef MSIM_LEVELS
+#define MSIM_LEVELS "ref"
 #endif
 
 static const char *const exit_texts[][2] = {
@@ -117,7 +117,7 @@ bool ms_cli_print_help(const ms_cli_tool *tool) {
 
 void ms_cli_print_version(const ms_cli_tool *tool) {
     ms_cli_print("%s %s (commit %s)\n", tool->name, msim_version(), MSIM_COMMIT);
-    ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_ISAS, msim_isa_name(msim_isa_best()));
+    ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_LEVELS, msim_isa_name(msim_isa_best()));
     ms_cli_print("devices compiled in: cpu%s\n", msim_has_cuda() ? ", cuda" : "");
 }
 
