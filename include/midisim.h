@@ -191,6 +191,7 @@ typedef struct {
     double embed_seconds;      /* wall time inside embed */
     double search_seconds;     /* wall time inside search */
     int64_t rows_scored;       /* rows x queries scored so far */
+    int64_t rows_nonfinite;    /* rows with NaN or infinity that the last search met */
 } msim_stats;
 
 MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);

@@ -265,6 +265,7 @@ int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_qu
             scores[(int64_t)q * k + i] = ctx->hits[(int64_t)q * k + i].score;
         }
     ctx->stats.rows_scored += ctx->corpus_rows * (int64_t)n_query;
+    ctx->stats.rows_nonfinite = ctx->backend->nonfinite_rows(ctx->state);
     ctx->stats.search_seconds += now_seconds() - t;
     return n;
 }

@@ -169,6 +169,8 @@ static int print_json(ms_results_out *out, const char *query, size_t n_variants,
     }
     put_text(&line, "],\"exact\":true,\"rows\":");
     ms_json_put_int(&line, msim_corpus_rows(out->corpus));
+    put_text(&line, ",\"nonfinite_rows\":");
+    ms_json_put_int(&line, out->n_nonfinite);
     put_text(&line, ",\"variants\":");
     ms_json_put_int(&line, (int64_t)n_variants);
     put_text(&line, "}\n");

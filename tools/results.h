@@ -27,6 +27,7 @@ typedef struct {
     char *name;                /* owned: scratch, the name in hand */
     size_t name_cap;
     int64_t n_printed;         /* queries so far */
+    int64_t n_nonfinite;       /* rows of the corpus with NaN or infinity */
 } ms_results_out;
 
 /* What comes before the first query (the TSV's header). All return 0, or -1 when nothing more can be written. */

@@ -308,6 +308,9 @@ static int search_group(job *j, msim_error *err) {
                                     j->hit_scores, err);
     if (n < 0) return (int)n;
     j->search_seconds += ms_cli_now() - began;
+    msim_stats stats;
+    msim_context_stats(j->context, &stats);
+    j->out.n_nonfinite = stats.rows_nonfinite;
     ms_cli_progress_end();
     int rc = 0;
     for (size_t i = 0; i < j->n_group && rc == 0; i++) {
@@ -352,6 +355,9 @@ static void summarise(const job *j) {
         ms_cli_note("%s quer%s longer than %lld tokens: only the beginning is used", ms_cli_count(queries, j->n_cut),
                     j->n_cut == 1 ? "y is" : "ies are", (long long)j->max_tokens);
     if (j->n_searched == 0) return;
+    if (j->out.n_nonfinite)
+        ms_cli_warning("%s row%s with NaN or infinity, ranked last: %s", ms_cli_count(rows, j->out.n_nonfinite),
+                       j->out.n_nonfinite == 1 ? "" : "s", j->set->corpus);
     bool is_cuda = j->model_info.device == MSIM_DEVICE_CUDA;
     const char *level = is_cuda ? "cuda" : msim_isa_name(j->model_info.isa);
     ms_cli_note("%s quer%s x %zu variant%s over %s rows: embedded in %.2f s, searched in %.2f s (%s, %s)",

@@ -73,6 +73,8 @@ static int64_t score_topk(void *arg, const float *queries, size_t n_query, int64
     return ms_cpu_search_topk(((context *)arg)->search, queries, n_query, k, hits, err);
 }
 
+static int64_t nonfinite_rows(const void *arg) { return ms_cpu_search_nonfinite(((const context *)arg)->search); }
+
 const ms_backend *ms_cpu_backend(void) {
     static const ms_backend backend = {.name = "cpu",
                                        .model_open = model_open,
@@ -82,6 +84,7 @@ const ms_backend *ms_cpu_backend(void) {
                                        .embed = embed,
                                        .embed_tokens = embed_tokens,
                                        .load_rows = load_rows,
-                                       .score_topk = score_topk};
+                                       .score_topk = score_topk,
+                                       .nonfinite_rows = nonfinite_rows};
     return &backend;
 }

@@ -14,6 +14,7 @@ typedef struct {
     ms_topk *tops; /* owned: [max_queries] */
     ms_hit *hits;  /* owned: [max_queries, max_k], behind tops */
     double *dots;  /* owned: [BLOCK_ROWS, QUERY_TILE] */
+    int64_t n_nonfinite;
 } worker;
 
 struct ms_cpu_search {
@@ -124,7 +125,10 @@ static void score_block(void *arg, int64_t block, int index) {
     const unsigned char *rows = view->base + (size_t)start * view->row_bytes;
     double squares[BLOCK_ROWS], norms[BLOCK_ROWS];
     s->kernels->squares_f64(squares, rows, view->row_bytes, view->dtype, n, s->dim);
-    for (size_t r = 0; r < n; r++) norms[r] = sqrt(squares[r]);
+    for (size_t r = 0; r < n; r++) {
+        norms[r] = sqrt(squares[r]);
+        w->n_nonfinite += !isfinite(squares[r]);
+    }
     for (size_t q0 = 0; q0 < s->n_query; q0 += QUERY_TILE) {
         size_t nq = s->n_query - q0 < QUERY_TILE ? s->n_query - q0 : QUERY_TILE;
         s->kernels->dots_f64(w->dots, rows, view->row_bytes, view->dtype, s->queries + q0 * s->dim, nq, n, s->dim);
@@ -148,9 +152,11 @@ int64_t ms_cpu_search_topk(ms_cpu_search *s, const float *queries, size_t n_quer
     s->kernels->squares_f64(s->query_norms, (const unsigned char *)queries, s->dim * sizeof *queries, MSIM_DTYPE_F32,
                             n_query, s->dim);
     for (size_t q = 0; q < n_query; q++) s->query_norms[q] = sqrt(s->query_norms[q]);
-    for (int i = 0; i < s->n_workers; i++)
+    for (int i = 0; i < s->n_workers; i++) {
+        s->workers[i].n_nonfinite = 0;
         for (size_t q = 0; q < n_query; q++)
             ms_topk_init(&s->workers[i].tops[q], s->workers[i].hits + q * s->max_k, n_hits);
+    }
     ms_pool_run(s->pool, s->n_blocks, score_block, s);
     for (size_t q = 0; q < n_query; q++) {
         ms_topk best;
@@ -160,4 +166,10 @@ int64_t ms_cpu_search_topk(ms_cpu_search *s, const float *queries, size_t n_quer
     }
     s->queries = NULL;
     return (int64_t)n_hits;
+}
+
+int64_t ms_cpu_search_nonfinite(const ms_cpu_search *s) {
+    int64_t n = 0;
+    for (int i = 0; i < s->n_workers; i++) n += s->workers[i].n_nonfinite;
+    return n;
 }

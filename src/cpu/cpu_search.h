@@ -13,5 +13,7 @@ void ms_cpu_search_close(ms_cpu_search *s);
 int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, msim_error *err);
 int64_t ms_cpu_search_topk(ms_cpu_search *s, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
                            msim_error *err);
+/* Rows with NaN or infinity that the last ms_cpu_search_topk met. */
+int64_t ms_cpu_search_nonfinite(const ms_cpu_search *s);
 
 #endif

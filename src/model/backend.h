@@ -33,6 +33,8 @@ typedef struct {
      * query, min(k, rows). Scores as defined in docs/SEARCH.md: evaluated in double, 16 lanes, one fixed order. */
     int64_t (*score_topk)(void *context, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
                           msim_error *err);
+    /* Rows with NaN or infinity among those that the last score_topk passed. */
+    int64_t (*nonfinite_rows)(const void *context);
 } ms_backend;
 
 #endif

@@ -220,9 +220,11 @@ static void same_bits_everywhere(void **state) {
                     if (threads == 2) assert_int_equal(ms_cpu_search_load(r.search, &c.view, 1, NULL), 0);
                     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
                         int64_t n = ms_cpu_search_topk(reference.search, c.queries, Q, ks[i], expected, NULL);
-                        int64_t allocations = ms_mem_count();
+                        int64_t allocations = ms_mem_count(), nonfinite = 0;
+                        for (int row = 0; row < N; row++) nonfinite += made == ODD && row % 11 && row % 7 == 0;
                         assert_int_equal(ms_cpu_search_topk(r.search, c.queries, Q, ks[i], hits, NULL), n);
                         assert_int_equal(ms_mem_count(), allocations);
+                        assert_int_equal(ms_cpu_search_nonfinite(r.search), nonfinite);
                         for (int q = 0; q < Q; q++)
                             assert_memory_equal(hits + q * ks[i], expected + q * ks[i], (size_t)n * sizeof *hits);
                         /* One query alone gives what it gives among others. */
