@@ -2,8 +2,8 @@
 
 The query's vectors are those that midisim-embed gives for the transposed query: the same sequence has the same bits
 whatever shares its batch. Scores are then computed here in the order of docs/SEARCH.md. Products of two f32 numbers are
-exact in float64, so a multiplication and an addition give the bits of a fused multiply-add, and for rows of f32, f16 and
-bf16 this file expects the very bits and the very order; for f64 rows it expects them within the rounding of the sums.
+exact in float64, so a multiplication and an addition give the bits of a fused multiply-add, and for rows of f32, f16
+and bf16 this file expects the very bits and the very order; for f64 rows it expects them within the sums' rounding.
 """
 import gzip
 import json
@@ -84,8 +84,8 @@ def made(tmp_path_factory):
     return {"model": model, "query": query, "vectors": vectors, "rows": rows, "folder": folder}
 
 
-NAMES = (["plain.mid", "tab\there", "new\nline", "back\\slash", "quote\"'", "\u00e9t\u00e9 \u266b \U0001f3b5", "", "ends ",
-          "raw\udcff\udc80", "b" * 300, "\u97f3\u697d" * 40] + [f"folder/{i}.mid" for i in range(11, N)])
+NAMES = (["plain.mid", "tab\there", "new\nline", "back\\slash", "quote\"'", "\u00e9t\u00e9 \u266b \U0001f3b5", "",
+          "ends ", "raw\udcff\udc80", "b" * 300, "\u97f3\u697d" * 40] + [f"folder/{i}.mid" for i in range(11, N)])
 
 
 def as_bf16(rows):
@@ -292,8 +292,8 @@ def test_description(made, tmp_path):
     assert b"unknown" not in done.stderr and b"20 tokens" in done.stderr
     # The same settings given by hand, without the description.
     shutil.copy(corpus, tmp_path / "alone.npy")
-    by_hand = run("search", "-m", made["model"], "-c", tmp_path / "alone.npy", "--json", "-k", 1, "--pooling", "weighted",
-                  "--pool-weights", "1,0.5,2", "--max-tokens", 20, query)
+    by_hand = run("search", "-m", made["model"], "-c", tmp_path / "alone.npy", "--json", "-k", 1, "--pooling",
+                  "weighted", "--pool-weights", "1,0.5,2", "--max-tokens", 20, query)
     assert by_hand.stdout == done.stdout and by_hand.stderr.count(b"model of the corpus unknown") == 1
     other = run("search", "-m", made["model"], "-c", tmp_path / "alone.npy", "--json", "-k", 1, query)
     assert lines(other)[0]["matches"][0]["score"] < 1 - 1e-6
