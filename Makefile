@@ -112,6 +112,13 @@ asan:
 	$(MAKE) --no-print-directory CONFIG=asan all programs
 	test/run --config asan --only unit,hostile
 
+# The same for FUZZ_COUNT mutated files: test/fuzz/fuzz.c.
+FUZZ_COUNT ?= 100000
+.PHONY: fuzz
+fuzz:
+	$(MAKE) --no-print-directory CONFIG=asan build/asan/test/fuzz/fuzz
+	build/asan/test/fuzz/fuzz --count $(FUZZ_COUNT) test/data
+
 # ---- Parts ------------------------------------------------------------------------------------------------------
 
 .PHONY: programs unit lint clean
@@ -154,4 +161,4 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d
