@@ -207,10 +207,11 @@ bool ms_wide_number_unprintable(const uint8_t *p, const uint8_t *end) {
     if (bits != POWER_BITS) return bits > POWER_BITS;
 
     uint32_t power[POWER_LIMBS] = {1}, value[POWER_LIMBS] = {0};
-    for (int digits = 0; digits < 4300; digits++) {
+    for (int digits = 0; digits < 4300; digits += 9) {
+        const uint32_t factor = digits + 9 <= 4300 ? 1000000000 : 10000000; /* 477 x 9 digits, and 7 */
         uint64_t carry = 0;
         for (size_t i = 0; i < POWER_LIMBS; i++) {
-            carry += (uint64_t)power[i] * 10;
+            carry += (uint64_t)power[i] * factor;
             power[i] = (uint32_t)carry;
             carry >>= 32;
         }

@@ -203,10 +203,10 @@ static uint64_t next_random(uint64_t *state) {
 
 static size_t below(uint64_t *state, size_t n) { return n ? (size_t)(next_random(state) % n) : 0; }
 
-/* Positions near the beginning, where headers are, come up more often than the rest. */
+/* Half of the positions are near the beginning or the end, where headers and directories are. */
 static size_t place_in(uint64_t *state, size_t n) {
-    if (below(state, 3) == 0) n = n < 256 ? n : 256;
-    return below(state, n);
+    size_t part = n < 512 ? n : 512, at = below(state, 4);
+    return at == 0 ? below(state, part) : at == 1 ? n - part + below(state, part) : below(state, n);
 }
 
 static const unsigned char notable[] = {0x00, 0x01, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0x90, 0xb0, 0xc0,
