@@ -407,12 +407,13 @@ int main(int argc, char **argv) {
                     .weights = {1.0f, 1.0f, 1.0f}};
     int status = ms_cli_parse(&tool, argc, argv, &set);
     if (status >= 0) return status;
-    status = check_usage(&set);
-    if (status >= 0) return status;
-    ms_cli_catch_signals();
     job j = {.set = &set};
-    status = run(&j);
-    close_job(&j);
+    status = check_usage(&set);
+    if (status < 0) {
+        ms_cli_catch_signals();
+        status = run(&j);
+        close_job(&j);
+    }
     free(set.common.operands.items);
     return ms_cli_finish(status);
 }
