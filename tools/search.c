@@ -55,7 +55,7 @@ static const ms_cli_option options[] = {
 
 static const ms_cli_example examples[] = {
     {"midisim-search -c corpus.npy song.mid", "the 16 pieces nearest to song.mid, in any of 12 keys"},
-    {"midisim-search -c corpus.npy -k 5 --json a.mid b.mid | jq .matches[0].name", "the best match of each, as JSON"},
+    {"midisim-search -c corpus.npy -k 5 --json a.mid b.mid | jq '.matches[0].name'", "the best match of each, as JSON"},
     {"curl -s ADDRESS | midisim-search -c corpus.npy --transpose 0 -", "a piece from a pipe, in its own key"},
     {NULL, NULL}};
 
