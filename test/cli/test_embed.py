@@ -203,6 +203,24 @@ def test_from_tokens(model, songs, tmp_path):
         assert len(corpus(tmp_path / "d.npy")) == 5
 
 
+def test_odd_names_through_json(model, tmp_path):
+    names = [b"\xff\x80.mid", b"back\\udc80slash.mid", "\U0001f3b5\u00e9.mid".encode(), b'"\n\t.mid', b"\xed\xb2\x80.mid"]
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in names:
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(midi())
+    printed = run("tokens", folder).stdout
+    assert embed(model, tmp_path / "a.npy", folder).returncode == 0
+    assert run("embed", "-m", model, "-o", tmp_path / "b.npy", "--from-tokens", "-", stdin=printed).returncode == 0
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    # Python writes the same names with its own escapes; reading takes both.
+    again = "".join(json.dumps(json.loads(line)) + "\n" for line in printed.decode().splitlines())
+    assert run("embed", "-m", model, "-o", tmp_path / "c.npy", "--from-tokens", "-", stdin=again.encode()).returncode == 0
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "c.npy").read_bytes()
+    assert [os.fsencode(n) for n in corpus(tmp_path / "a.npy")["midi_names"].tolist()] == sorted(names)
+
+
 @pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
 def test_signals_keep_what_was_finished(model, tmp_path, number):
     """Token lines come through a pipe that stays open, so the run is surely not over when the signal comes."""
