@@ -121,7 +121,7 @@ int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_by
     if (rc < 0) return rc;
     for (int v = 0; v < variants; v++) {
         starts[v] = v * length;
-        ms_tokens_write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
+        if (length > 0) ms_tokens_write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
     }
     starts[variants] = variants * length;
     return variants;
