@@ -12,7 +12,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { TILE_ROWS = 6, ATTEND_ROWS = 96, KEY_BLOCK = 256, SCORE_STRIDE = KEY_BLOCK + 16 };
+enum { TILE_ROWS = 6, ATTEND_ROWS = 96, KEY_BLOCK = 512, SCORE_STRIDE = KEY_BLOCK + 16 };
 
 /* ---- Vectors of 8 f32 ---- */
 
@@ -38,18 +38,20 @@ INLINE float max8(__m256 x) {
     return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
 }
 
-/* 2^x for x <= 0 (0 below -126): 2^f by a polynomial of degree 5 on [-0.5, 0.5], relative error below 2 ulp. */
+/* 2^x for x <= 0; below -126, -infinity included, it stays at 2^-126. The whole part comes from adding 1.5 * 2^23, which
+ * leaves it in the low bits; 2^f by a polynomial of degree 5 on [-0.5, 0.5]. Relative error below 2 ulp. */
 INLINE __m256 exp2_nonpositive(__m256 x) {
-    __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm256_sub_ps(x, n);
+    const __m256 magic = _mm256_set1_ps(0x1.8p23f);
+    x = _mm256_max_ps(x, _mm256_set1_ps(-126.0f));
+    __m256 n = _mm256_add_ps(x, magic), f = _mm256_sub_ps(x, _mm256_sub_ps(n, magic));
     __m256 y = _mm256_set1_ps(0.00132647238f);
     y = _mm256_fmadd_ps(y, f, _mm256_set1_ps(0.00967151299f));
     y = _mm256_fmadd_ps(y, f, _mm256_set1_ps(0.0555073358f));
     y = _mm256_fmadd_ps(y, f, _mm256_set1_ps(0.240222424f));
     y = _mm256_fmadd_ps(y, f, _mm256_set1_ps(0.693147004f));
-    y = _mm256_fmadd_ps(y, f, _mm256_set1_ps(1.0f));
-    __m256i power = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23); /* y is in [0.7, 1.42]: adding to its exponent */
-    y = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(y), power));
-    return _mm256_and_ps(y, _mm256_cmp_ps(x, _mm256_set1_ps(-126.0f), _CMP_GE_OQ));
+    y = _mm256_fmadd_ps(y, f, _mm256_set1_ps(1.0f)); /* in [0.7, 1.42]: the whole part adds to its exponent */
+    __m256i power = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(y), power));
 }
 
 /* 0.5 u (1 + erf(u / sqrt 2)): erf as u P(u^2) / Q(u^2) up to |u| = 5.6, beyond it 1 within 2.2e-8. Largest error
@@ -161,11 +163,17 @@ INLINE void product_tile(const ms_product *p, size_t i, size_t j, int rows) {
     }
 }
 
-/* Panel by panel: 16 columns of weights stay in L1 while all rows of the block (in L2) pass. */
+/* Panel by panel: 16 columns of weights stay in L1 while all rows of the block (in L2) pass. Meanwhile the next panel
+ * is fetched, a share with each tile, because weights come from beyond L2. */
 static void product(const ms_product *p) {
-    for (size_t j = 0; j < p->n; j += PANEL_COLS)
-        for (size_t i = 0; i < p->m; i += TILE_ROWS)
+    size_t n_tiles = (p->m + TILE_ROWS - 1) / TILE_ROWS, share = (p->k + n_tiles - 1) / n_tiles;
+    for (size_t j = 0; j < p->n; j += PANEL_COLS) {
+        const float *next = (const float *)p->w + (j / PANEL_COLS + 1) * p->w_stride;
+        for (size_t i = 0; i < p->m; i += TILE_ROWS) {
+            for (size_t l = 0; l < share; l++, next += PANEL_COLS) _mm_prefetch((const char *)next, _MM_HINT_T1);
             WITH_CONSTANT_ROWS(tile_rows(p->m - i), product_tile, p, i, j)
+        }
+    }
 }
 
 /* ---- Norm ---- */
@@ -296,7 +304,8 @@ INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t 
 }
 
 /* Scores of one block of keys to p = exp(score / 8 - maximum), with the row's maximum and sum brought up to date. The
- * scale and log2(e) enter as one fused multiply-add. Scores past the last key become 0. */
+ * scale and log2(e) enter as one fused multiply-add. Scores past the last
+ * key become 2^-126, which no sum notices; the product with v stops before them. */
 static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
     const float log2_scale = SCORE_SCALE * 1.44269504088896341f;
     float *x = s->score[i];
@@ -324,7 +333,7 @@ static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
     s->maximum[i] = maximum;
 }
 
-/* Blocks of 256 keys, from the sequence's first. In each product the panel is the outer loop: 16 keys (or 16 of the 64
+/* Blocks of 512 keys, from the sequence's first. In each product the panel is the outer loop: 16 keys (or 16 of the 64
  * value columns) stay in L1 while all query rows pass. */
 static void attend(const ms_attend *a) {
     attend_scratch *s = a->scratch;
