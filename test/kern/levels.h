@@ -22,6 +22,18 @@ static inline void print_levels(const char *subject) {
     for (int isa_ = MSIM_ISA_REF; isa_ <= MSIM_ISA_AVX512BF16; isa_++) \
         for (const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa_); kernels; kernels = NULL)
 
+/* Under the sanitizers the scalar level is some 30 times slower: tests then leave out what adds time and no new code. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 /* SplitMix64; uniform in [-1, 1) with 24 bits, as docs/MODEL.md's seeded weights. */
 static inline uint64_t splitmix(uint64_t *state) {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
