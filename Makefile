@@ -51,8 +51,8 @@ $(eval $(call STAMP,sources,$$(LIB_SRC)))
 
 # One instruction set a file; nothing else may hold wide code.
 $B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
-$B/src/cpu/kern_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$B/src/cpu/kern_avx512bf16.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
+$B/src/cpu/kern_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$B/src/cpu/kern_avx512bf16.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
 $B/tools/cli.o $B/tools/help.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' \
     -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
 $B/tools/cli.o $B/tools/help.o: $B/stamp.commit
