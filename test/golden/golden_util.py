@@ -127,8 +127,9 @@ def best_level():
 
 
 def run(command, cwd=ROOT, ok=(0,), stdin=None, limit=3600):
+    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}  # libreadline plants them in pytest
     done = subprocess.run([str(c) for c in command], cwd=cwd, input=stdin, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=limit)
+                          stderr=subprocess.PIPE, env=env, timeout=limit)
     if done.returncode not in ok:
         pytest.fail(f"{' '.join(map(str, command))[:400]}: exit {done.returncode}: {done.stderr.decode()[-2000:]}")
     return done

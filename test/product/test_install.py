@@ -18,6 +18,7 @@ for t in TOOLS:
 
 
 def make(*arguments):
+    # CC, CFLAGS and the like of an outer make come along in the environment; its job server must not.
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     done = subprocess.run(["make", "-s", f"CONFIG={CONFIG}", *arguments], cwd=g.ROOT, env=env, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
