@@ -1,6 +1,6 @@
 /* What both 512-bit levels share: functions of one vector, norms, rotation, products and attention on f32 operands, and
  * the double dots of search. kern_avx512.c and kern_avx512bf16.c include it, each with its own flags; everything here is
- * static. Shapes and meaning of each kernel: cpu_isa.h. What bounds them: docs/SPEED.md.
+ * static. Shapes and meaning of each kernel: cpu_isa.h.
  *
  * A product's tile is 12 rows x 32 columns: 24 sums, two vectors of weights and one broadcast input fill 27 of the 32
  * registers, and 24 fused multiply-adds meet 14 loads, so that the two multiply pipes, not the two load ports, are full.
