@@ -6,7 +6,7 @@ usage() {
 usage: weights/fetch.sh [--force] [PATH]
 
 Put the small model at weights/midisim-small.safetensors. Without PATH it is taken out of the Python package
-midisim 26.1.18, downloaded by pip (102 MB, once; kept in $XDG_CACHE_HOME/midisim or ~/.cache/midisim). With
+midisim 26.1.18, downloaded by pip (99 MB, once; kept in $XDG_CACHE_HOME/midisim or ~/.cache/midisim). With
 PATH, a midisim-26.1.18-*.whl or the small .pth from anywhere, nothing is downloaded. Either way the SHA-256 of
 weights/SHA256SUMS must match, and midisim-convert writes the weights as they are (f32).
 
@@ -64,7 +64,7 @@ download() {
     mkdir -p "$cache"
     part=$(mktemp -d "$cache/part.XXXXXX")
     trap 'rm -rf "$tmp" "$part"' EXIT
-    say "downloading $package (102 MB)"
+    say "downloading $package (99 MB)"
     $pip download --quiet --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: --dest "$part" \
         $package </dev/null >"$tmp/log" 2>&1 || { tail -n 3 "$tmp/log" >&2; rm -rf "$part"; return 1; }
     got=$(sum "$part/$wheel" 2>/dev/null || echo "no file $wheel")
