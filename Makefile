@@ -27,9 +27,10 @@ LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
 LEVELS   := $(patsubst src/cpu/kern_%.c,%,$(filter src/cpu/kern_%.c,$(LIB_SRC)))
-TOOLS    := tokens embed search convert
+TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
-TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c))))
+BENCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/bench_*.c tools/roof_*.c)))
+TOOL_COMMON := $(filter-out $(BENCH_OBJ),$(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c)))))
 TEST_SRC := $(sort $(wildcard test/unit/test_*.c test/kern/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 MAN      := $(TOOLS:%=$B/share/midisim-%.1)
@@ -53,9 +54,13 @@ $(eval $(call STAMP,sources,$$(LIB_SRC)))
 $B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
 $B/src/cpu/kern_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 $B/src/cpu/kern_avx512bf16.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
-$B/tools/cli.o $B/tools/help.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' \
+$B/tools/roof_avx2.o: private ISA := -mavx2 -mfma
+$B/tools/roof_avx512.o: private ISA := -mavx512f
+$B/tools/roof_avx512bf16.o: private ISA := -mavx512f -mavx512bf16
+$B/tools/roof_avx512vnni.o: private ISA := -mavx512f -mavx512vnni
+$B/tools/cli.o $B/tools/help.o $B/tools/bench_result.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' \
     -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
-$B/tools/cli.o $B/tools/help.o: $B/stamp.commit
+$B/tools/cli.o $B/tools/help.o $B/tools/bench_result.o: $B/stamp.commit
 
 $B/%.o: %.c $B/stamp.flags
 	@mkdir -p $(@D)
@@ -75,8 +80,10 @@ $B/libmidisim.a: $(LIB_OBJ) $B/stamp.sources
 $B/libmidisim.so.$(MAJOR): $(LIB_OBJ) $B/stamp.sources
 	$(LINK) -shared -Wl,-soname,libmidisim.so.$(MAJOR) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(LIBS)
 
+$B/midisim-bench: $(BENCH_OBJ)
+
 $B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
-	$(LINK) -o $@ $^ $(LIBS)
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 $B/test/%: $B/test/%.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $^ -lcmocka $(LIBS)
@@ -161,4 +168,4 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d

@@ -186,12 +186,25 @@ MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, co
 /* L2-normalise n rows in place: row / max(norm, 1e-12), in f32. */
 MSIM_API void msim_normalize(float *rows, size_t n, size_t dim);
 
+/* Parts of a forward pass that are timed. */
+enum msim_stage {
+    MSIM_STAGE_NORM = 0,     /* token rows and norms */
+    MSIM_STAGE_PROJECTION,   /* q, k, v with their rotary, and the attention's output */
+    MSIM_STAGE_ATTENTION,
+    MSIM_STAGE_FEED_FORWARD,
+    MSIM_STAGE_POOLING,
+    MSIM_STAGE_COUNT
+};
+/* "norms", "projections", ...; NULL for an unknown value. */
+MSIM_API const char *msim_stage_name(int stage);
+
 typedef struct {
     int64_t tokens, sequences; /* embedded so far */
     double embed_seconds;      /* wall time inside embed */
     double search_seconds;     /* wall time inside search */
     int64_t rows_scored;       /* rows x queries scored so far */
     int64_t rows_nonfinite;    /* rows with NaN or infinity that the last search met */
+    double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a device does not tell */
 } msim_stats;
 
 MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);

@@ -163,8 +163,14 @@ void msim_context_close(msim_context *ctx) {
     ms_free(ctx);
 }
 
+const char *msim_stage_name(int stage) {
+    static const char *const names[] = {"norms", "projections", "attention", "feed-forward", "pooling"};
+    return stage >= 0 && stage < MSIM_STAGE_COUNT ? names[stage] : NULL;
+}
+
 int msim_context_stats(const msim_context *ctx, msim_stats *out) {
     *out = ctx->stats;
+    ctx->backend->stage_seconds(ctx->state, out->stage_seconds);
     return MSIM_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "core/pool.h"
 #include "cpu/cpu_encoder.h"
 #include "cpu/cpu_search.h"
+#include <string.h>
 
 typedef struct {
     ms_pool *pool;           /* owned */
@@ -75,6 +76,12 @@ static int64_t score_topk(void *arg, const float *queries, size_t n_query, int64
 
 static int64_t nonfinite_rows(const void *arg) { return ms_cpu_search_nonfinite(((const context *)arg)->search); }
 
+static void stage_seconds(const void *arg, double *out) {
+    const context *c = arg;
+    memset(out, 0, MSIM_STAGE_COUNT * sizeof *out);
+    if (c->encoder) ms_cpu_encoder_stage_seconds(c->encoder, out);
+}
+
 const ms_backend *ms_cpu_backend(void) {
     static const ms_backend backend = {.name = "cpu",
                                        .model_open = model_open,
@@ -85,6 +92,7 @@ const ms_backend *ms_cpu_backend(void) {
                                        .embed_tokens = embed_tokens,
                                        .load_rows = load_rows,
                                        .score_topk = score_topk,
-                                       .nonfinite_rows = nonfinite_rows};
+                                       .nonfinite_rows = nonfinite_rows,
+                                       .stage_seconds = stage_seconds};
     return &backend;
 }

@@ -7,6 +7,7 @@
 #include "cpu/cpu_encoder.h"
 #include "core/mem.h"
 #include <math.h>
+#include <time.h>
 
 enum {
     BLOCK_ROWS = 96,    /* three scratch matrices of 512 columns of f32: 576 KiB, within a common L2 */
@@ -22,6 +23,7 @@ typedef struct {
     void *act;     /* operand [block_rows, FF_CHUNK + pad] */
     float *part;   /* f32     [block_rows, inner + pad]: one of q, k, v */
     void *attend;
+    double seconds[MSIM_STAGE_COUNT]; /* spent so far */
 } worker_scratch;
 
 struct ms_cpu_encoder {
@@ -55,6 +57,20 @@ static void tap(const ms_cpu_encoder *e, int what, size_t layer, size_t first, s
     if (e->tap) e->tap(e->tap_arg, what, layer, first, n, data, stride);
 }
 
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Count the time since *began as a stage's; the next part begins now. A part lasts tens of microseconds, a reading some
+ * tens of nanoseconds. */
+static void lap(worker_scratch *w, int stage_id, double *began) {
+    double now = now_seconds();
+    w->seconds[stage_id] += now - *began;
+    *began = now;
+}
+
 static size_t element_bytes(const ms_cpu_encoder *e) { return e->model->kernels->operand_bytes[e->model->precision]; }
 
 /* ---- The row stage ---- */
@@ -78,13 +94,15 @@ static void attention_output(const stage *s, const ms_cpu_block *b, size_t first
 }
 
 /* x += W2 gelu(W1 norm(x) + b1) + b2, FF_CHUNK columns of the middle at a time: both halves stay in L2. */
-static void feed_forward(const stage *s, const ms_cpu_block *b, worker_scratch *w, size_t first, size_t n) {
+static void feed_forward(const stage *s, const ms_cpu_block *b, worker_scratch *w, size_t first, size_t n,
+                         double *began) {
     const ms_cpu_encoder *e = s->e;
     const ms_cpu_model *m = e->model;
     const ms_cpu_kernels *kernels = m->kernels;
     size_t cols = kernels->panel_cols, bytes = element_bytes(e), h_stride = m->dim + ROW_PAD, a_stride = FF_CHUNK + ROW_PAD;
     float *x = e->x + first * m->dim;
     kernels->norm(w->norm, h_stride, x, b->ff_scale, n, m->dim, m->precision);
+    lap(w, MSIM_STAGE_NORM, began);
     tap(e, MS_TAP_FF_NORM, s->layer - 1, first, n, w->norm, h_stride);
     for (size_t f = 0; f < m->ff; f += FF_CHUNK) {
         size_t chunk = m->ff - f < FF_CHUNK ? m->ff - f : FF_CHUNK;
@@ -98,6 +116,7 @@ static void feed_forward(const stage *s, const ms_cpu_block *b, worker_scratch *
                                        .a_stride = a_stride, .w_stride = cols * m->ff, .dst_stride = m->dim,
                                        .epilogue = MS_EPILOGUE_ADD, .precision = m->precision});
     }
+    lap(w, MSIM_STAGE_FEED_FORWARD, began);
 }
 
 /* The sequence that holds a token row. */
@@ -132,11 +151,13 @@ static void store_heads(const stage *s, int part, const float *src, size_t strid
     }
 }
 
-static void query_key_value(const stage *s, const ms_cpu_block *b, worker_scratch *w, size_t first, size_t n) {
+static void query_key_value(const stage *s, const ms_cpu_block *b, worker_scratch *w, size_t first, size_t n,
+                            double *began) {
     const ms_cpu_encoder *e = s->e;
     const ms_cpu_model *m = e->model;
     size_t h_stride = m->dim + ROW_PAD, p_stride = m->inner + ROW_PAD;
     m->kernels->norm(w->norm, h_stride, e->x + first * m->dim, b->attn_scale, n, m->dim, m->precision);
+    lap(w, MSIM_STAGE_NORM, began);
     tap(e, MS_TAP_ATTN_NORM, s->layer, first, n, w->norm, h_stride);
     for (int part = 0; part < 3; part++) {
         size_t skip = (size_t)part * m->inner * m->dim * element_bytes(e);
@@ -147,6 +168,7 @@ static void query_key_value(const stage *s, const ms_cpu_block *b, worker_scratc
         tap(e, MS_TAP_Q + part, s->layer, first, n, w->part, p_stride);
         store_heads(s, part, w->part, p_stride, first, n);
     }
+    lap(w, MSIM_STAGE_PROJECTION, began);
 }
 
 /* Everything between two attentions for one block of rows: the end of block layer - 1 and the beginning of `layer`. */
@@ -158,18 +180,22 @@ static void row_item(void *arg, int64_t item, int worker) {
     size_t tile = m->kernels->tile_rows, tokens = (size_t)s->batch->n_tokens, n_tiles = (tokens + tile - 1) / tile;
     size_t first = (size_t)item * n_tiles / s->n_blocks * tile, end = ((size_t)item + 1) * n_tiles / s->n_blocks * tile;
     size_t n = (end < tokens ? end : tokens) - first;
+    double began = now_seconds();
     if (s->layer == 0) {
         embed_rows(s, first, n);
+        lap(w, MSIM_STAGE_NORM, &began);
     } else {
         attention_output(s, &m->block[s->layer - 1], first, n);
-        feed_forward(s, &m->block[s->layer - 1], w, first, n);
+        lap(w, MSIM_STAGE_PROJECTION, &began);
+        feed_forward(s, &m->block[s->layer - 1], w, first, n, &began);
     }
     tap(e, MS_TAP_RESIDUAL, s->layer, first, n, e->x + first * m->dim, m->dim);
     if (s->layer < m->depth) {
-        query_key_value(s, &m->block[s->layer], w, first, n);
+        query_key_value(s, &m->block[s->layer], w, first, n, &began);
     } else {
         float *rows = s->rows + first * m->dim;
         m->kernels->norm(rows, m->dim, e->x + first * m->dim, m->final_scale, n, m->dim, MSIM_PRECISION_F32);
+        lap(w, MSIM_STAGE_NORM, &began);
         tap(e, MS_TAP_FINAL, s->layer, first, n, rows, m->dim);
     }
 }
@@ -181,6 +207,7 @@ static void attention_item(void *arg, int64_t item, int worker) {
     const ms_cpu_encoder *e = s->e;
     const ms_cpu_model *m = e->model;
     size_t lo = 0, hi = (size_t)s->batch->n_seq, most = m->kernels->attend_rows, bytes = element_bytes(e);
+    double began = now_seconds();
     while (hi - lo > 1) {
         size_t mid = lo + (hi - lo) / 2;
         if (e->first_item[mid] <= item)
@@ -197,6 +224,7 @@ static void attention_item(void *arg, int64_t item, int worker) {
                                     .dst_stride = m->inner, .scratch = e->workers[worker].attend,
                                     .n_query = length - first < most ? length - first : most,
                                     .precision = m->precision});
+    lap(&e->workers[worker], MSIM_STAGE_ATTENTION, &began);
 }
 
 /* ---- Pooling ---- */
@@ -204,7 +232,7 @@ static void attention_item(void *arg, int64_t item, int worker) {
 /* One sequence's weighted mean of some columns, in double, tokens in order. */
 static void pool_item(void *arg, int64_t item, int worker) {
     const stage *s = arg;
-    (void)worker;
+    double began = now_seconds();
     size_t dim = s->e->model->dim, per_seq = (dim + POOL_COLS - 1) / POOL_COLS;
     size_t seq = (size_t)item / per_seq, first = (size_t)item % per_seq * POOL_COLS;
     size_t n = dim - first < POOL_COLS ? dim - first : POOL_COLS;
@@ -218,6 +246,7 @@ static void pool_item(void *arg, int64_t item, int worker) {
     }
     float least = s->type_weights ? 1e-6f : 1e-9f, divisor = (float)weight_sum > least ? (float)weight_sum : least;
     for (size_t j = 0; j < n; j++) s->out[seq * dim + first + j] = (float)sum[j] / divisor;
+    lap(&s->e->workers[worker], MSIM_STAGE_POOLING, &began);
 }
 
 /* ---- A whole pass ---- */
@@ -260,6 +289,11 @@ void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float 
 
 void ms_cpu_encoder_embed_tokens(ms_cpu_encoder *e, const ms_batch *batch, float *out) {
     run(e, batch, NULL, out, NULL);
+}
+
+void ms_cpu_encoder_stage_seconds(const ms_cpu_encoder *e, double *out) {
+    for (int i = 0; i < ms_pool_size(e->pool); i++)
+        for (int j = 0; j < MSIM_STAGE_COUNT; j++) out[j] += e->workers[i].seconds[j];
 }
 
 void ms_cpu_encoder_set_tap(ms_cpu_encoder *e, ms_tap_fn fn, void *arg) {

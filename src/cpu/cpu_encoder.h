@@ -16,6 +16,8 @@ void ms_cpu_encoder_close(ms_cpu_encoder *e);
 void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weights, float *out);
 /* out [n_tokens, dim]. */
 void ms_cpu_encoder_embed_tokens(ms_cpu_encoder *e, const ms_batch *batch, float *out);
+/* Seconds inside each stage so far, summed over workers: out [MSIM_STAGE_COUNT]. Not during a pass. */
+void ms_cpu_encoder_stage_seconds(const ms_cpu_encoder *e, double *out);
 
 /* Tests look at values on their way. Called from whichever worker computed the rows. */
 enum ms_tap {

@@ -35,6 +35,8 @@ typedef struct {
                           msim_error *err);
     /* Rows with NaN or infinity among those that the last score_topk passed. */
     int64_t (*nonfinite_rows)(const void *context);
+    /* Seconds inside each stage so far, summed over threads: out [MSIM_STAGE_COUNT]. */
+    void (*stage_seconds)(const void *context, double *out);
 } ms_backend;
 
 #endif

@@ -17,7 +17,7 @@ def test_help(name):
     for option in ("--help", "--version", "--quiet", "--threads", "--device", "--isa", "--precision"):
         assert option in out
     assert "MIDISIM_THREADS" in out and "Exit codes:" in out and "130" in out
-    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search"))
+    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "bench"))
     assert max(map(len, out.splitlines())) <= 120
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TOOLS = ("tokens", "embed", "search", "convert")
+TOOLS = ("tokens", "embed", "search", "convert", "bench")
 
 # A -> B: A may include B. api.c is the only place where modules meet; nothing includes api, tools or test.
 MAY_INCLUDE = {

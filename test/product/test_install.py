@@ -9,7 +9,7 @@ import pytest
 
 CONFIG = g.BUILD.name
 VERSION = re.search(r'^#define MSIM_VERSION "(.*)"', (g.ROOT / "include/midisim.h").read_text(), re.M)[1]
-TOOLS = ("tokens", "embed", "search", "convert")
+TOOLS = ("tokens", "embed", "search", "convert", "bench")
 EXPECTED = {"include/midisim.h", "lib/libmidisim.a", f"lib/libmidisim.so.{VERSION}", "lib/libmidisim.so",
             f"lib/libmidisim.so.{VERSION.split('.')[0]}", "lib/pkgconfig/midisim.pc", "share/doc/midisim/LICENSE",
             "share/doc/midisim/README.md"}

@@ -1,0 +1,98 @@
+/* midisim-bench: how fast each part is here, beside what the machine can do. The parts are bench_*.c; docs/SPEED.md says
+ * how to measure. */
+#include "bench.h"
+#include <string.h>
+
+static const ms_cli_option options[] = {
+    {.name = "rounds", .letter = 'r', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = MS_BENCH_MAX_ROUNDS,
+     .offset = offsetof(ms_bench_settings, rounds), .help = "times that each case is run after a warm-up (default 5)"},
+    {.name = "json", .kind = MS_CLI_FLAG, .offset = offsetof(ms_bench_settings, is_json),
+     .help = "print one JSON object for each case instead of a table"},
+    {.name = "csv", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(ms_bench_settings, csv),
+     .help = "also append one row for each figure to FILE; in a folder, to a file named after this machine"},
+    {.name = "lengths", .kind = MS_CLI_TEXT, .value = "L,...", .offset = offsetof(ms_bench_settings, lengths),
+     .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)"},
+    {.name = "tokens", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(ms_bench_settings, tokens),
+     .help = "encoder: instead of --lengths, the sequences that midisim-tokens printed, in batches by length; -: "
+             "standard input"},
+    {.name = "batch", .letter = 'b', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 4096,
+     .offset = offsetof(ms_bench_settings, batch), .help = "encoder: sequences a call, with --lengths (default 1)"},
+    {.name = "rows", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = (int64_t)1 << 32,
+     .offset = offsetof(ms_bench_settings, rows), .help = "search: rows of the made corpus (default 202400)"},
+    {.name = "dim", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 65536, .offset = offsetof(ms_bench_settings, dim),
+     .help = "search: width of its rows (default 512)"},
+    {.name = "queries", .kind = MS_CLI_TEXT, .value = "N,...", .offset = offsetof(ms_bench_settings, queries),
+     .help = "search: queries a call (default 1,12)"},
+    {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1000000,
+     .offset = offsetof(ms_bench_settings, top), .help = "search: matches of each query (default 16)"},
+    {.name = "max-tokens", .kind = MS_CLI_INT, .value = "N", .min = 0, .max = (int64_t)1 << 30,
+     .offset = offsetof(ms_bench_settings, max_tokens),
+     .help = "embed, encoder --tokens: use the first N tokens of each piece (default 3072; 0: no limit)"},
+    {.name = "megabytes", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1048576,
+     .offset = offsetof(ms_bench_settings, megabytes),
+     .help = "memory that reading is measured over (default 512, or four times the last cache)"},
+    {.name = "no-roof", .kind = MS_CLI_FLAG, .offset = offsetof(ms_bench_settings, is_without_roof),
+     .help = "encoder, search: do not measure the machine's limit for the share of it"},
+    {0}};
+
+static const ms_cli_example examples[] = {
+    {"midisim-bench roof", "this machine's limits, for one thread and for all"},
+    {"midisim-bench encoder --lengths 512,3072 --batch 4", "the encoder and its stages"},
+    {"midisim-tokens midi/ | midisim-bench encoder --tokens -", "the encoder on real pieces"},
+    {"midisim-bench encoder --device cuda --json", "on the GPU, as JSON"},
+    {"midisim-bench tokens midi/", "the tokeniser on files in memory, on one core and on all"},
+    {"midisim-bench search --rows 1000000 --queries 12", "exact search of a made corpus"},
+    {"midisim-bench embed midi/", "the whole pipeline, and each half alone"},
+    {0}};
+
+static const ms_cli_tool tool = {
+    .name = "midisim-bench",
+    .summary = "measure the speed of midisim and of this machine",
+    .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nsearch [options] [CORPUS.npy]\n"
+             "embed [-m MODEL] [options] PATH...",
+    .description =
+        "The first operand says what to measure; options for other parts are ignored. Each case runs once to warm up and "
+        "then --rounds times; a figure is the best round's, with the median in parentheses (in JSON: NAME and "
+        "NAME_median).\n\n"
+        "FLOPs of a sequence of L tokens (a multiply-add is 2): depth x (2 (4 dim inner + 8 dim^2) L + 4 inner L^2), "
+        "inner = 64 x heads. The share of the roof is against the multiply-adds of the level in use, on as many threads, "
+        "measured in the same run; stages count the seconds that threads spend inside them.\n\n"
+        "Run it with nothing else on the machine.",
+    .examples = examples,
+    .options = options,
+    .uses_model = true,
+    .exits = "an input or the model could not be used, or output could not be written"};
+
+static const struct {
+    const char *name;
+    int (*run)(const ms_bench_settings *s);
+    bool has_paths, has_corpus;
+} commands[] = {{"roof", ms_bench_roof, false, false},
+                {"encoder", ms_bench_encoder, false, false},
+                {"tokens", ms_bench_tokens, true, false},
+                {"search", ms_bench_search, false, true},
+                {"embed", ms_bench_embed, true, false}};
+
+int main(int argc, char **argv) {
+    static ms_bench_settings s = {.lengths = "512,1024,2048,3072", .queries = "1,12", .batch = 1, .rounds = 5,
+                                  .rows = 202400, .dim = 512, .top = 16, .max_tokens = 3072};
+    int status = ms_cli_parse(&tool, argc, argv, &s);
+    if (status >= 0) return status;
+    size_t n = s.common.operands.n, c = 0, n_commands = sizeof commands / sizeof *commands;
+    const char *name = n ? s.common.operands.items[0] : "nothing";
+    while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
+    if (c == n_commands) return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s", name);
+    s.common.operands.items++; /* the rest is the command's */
+    n = --s.common.operands.n;
+    if (commands[c].has_paths && n == 0) return ms_cli_usage("%s: no input: expected PATH, got none", name);
+    if (!commands[c].has_paths && n > commands[c].has_corpus)
+        return ms_cli_usage("%s: expected %s, got %s", name, commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
+                            s.common.operands.items[commands[c].has_corpus]);
+    if (s.tokens && ms_cli_given(&tool, &s, "lengths"))
+        return ms_cli_usage("--tokens: expected no --lengths with it, got both");
+    ms_cli_catch_signals();
+    if (!ms_bench_output_open(&s, argc, argv)) return MS_EXIT_FAILED;
+    status = commands[c].run(&s);
+    if (!ms_bench_output_close() && status == MS_EXIT_OK) status = MS_EXIT_FAILED;
+    return ms_cli_finish(status);
+}
