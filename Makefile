@@ -126,6 +126,29 @@ fuzz:
 	$(MAKE) --no-print-directory CONFIG=asan build/asan/test/fuzz/fuzz
 	build/asan/test/fuzz/fuzz --count $(FUZZ_COUNT) test/data
 
+# Measurements, to be run with nothing else on the machine: docs/SPEED.md. `bench` appends to bench/results; with
+# PEERS_PYTHON (an interpreter with the peers' packages) also what a user would pick instead.
+BENCH_MIDI ?= $(firstword $(wildcard $(MIDISIM_TEST_DATA) ../shared/midi) test/data/midi)
+.PHONY: bench bench-smoke bench-setup
+bench-setup:
+	@scripts/setup.sh build
+	@$(MAKE) --no-print-directory -s all
+	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh
+
+bench: bench-setup
+	@mkdir -p bench/results
+	$B/midisim-bench roof --csv bench/results
+	$B/midisim-bench encoder --csv bench/results
+	$B/midisim-bench encoder --batch 8 --lengths 512 --csv bench/results
+	$B/midisim-tokens -q $(BENCH_MIDI) 2>/dev/null | $B/midisim-bench encoder --tokens - --rounds 1 --csv bench/results
+	$B/midisim-bench tokens $(BENCH_MIDI) --csv bench/results
+	$B/midisim-bench search --csv bench/results
+	$B/midisim-bench embed test/data/midi --max-tokens 512 --rounds 1 --csv bench/results
+	$(if $(PEERS_PYTHON),bench/compare.py --python $(PEERS_PYTHON) --build $B --csv bench/results)
+
+bench-smoke: bench-setup
+	@bench/smoke.py --build $B
+
 # ---- Parts ------------------------------------------------------------------------------------------------------
 
 .PHONY: programs unit lint clean
