@@ -1,6 +1,9 @@
 /* Contract: tools/reader.h. A ring of slots under one lock: threads take file numbers in rising order and fill the slot
  * number mod RING; the consumer empties slots in the same order. A thread waits while its slot is still in use or too
- * many bytes are ahead, unless its file is the very next one, so that the consumer can never wait for good. */
+ * many bytes are ahead, unless its file is the very next one, so that the consumer can never wait for good.
+ *
+ * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to fetch at a time, while
+ * the encoders, one for each thread asked for, are lent to whichever file is ready. */
 #define _GNU_SOURCE
 #include "reader.h"
 #include <errno.h>
@@ -15,17 +18,30 @@
 
 #define RING ((size_t)2048)                   /* files ahead */
 #define AHEAD_BYTES ((size_t)128 << 20)       /* of token ids ahead */
-#define KEEP_IDS_BYTES ((size_t)32 << 20)     /* a worker's larger buffer is given back after its file */
+#define READ_BYTES ((int64_t)256 << 20)       /* of files being read, as listed; one larger file goes alone */
+#define KEEP_IDS_BYTES ((size_t)32 << 20)     /* an encoder's larger buffer is given back after its file */
+#define READS_AHEAD 16
 
 typedef struct {
     bool is_ready;
     ms_reader_item item;
 } slot;
 
+/* What one file at a time is encoded with. */
+typedef struct encoder {
+    msim_tokenizer *tokenizer; /* owned */
+    int32_t *ids;              /* owned: [ids_cap] */
+    size_t ids_cap;
+    struct encoder *next_free;
+} encoder;
+
 struct ms_reader {
     ms_reader_request request;
     pthread_mutex_t lock;
-    pthread_cond_t is_filled, has_room;
+    pthread_cond_t is_filled, has_room, has_encoder;
+    encoder *encoders;           /* owned: [request.threads] */
+    encoder *free_encoders;      /* those that are not lent */
+    int64_t reading_bytes;       /* listed sizes of the files being read */
     slot *slots;                 /* owned: [RING] */
     size_t next_file, next_out;  /* to be taken by a thread, by the consumer */
     size_t ahead_bytes;
@@ -34,13 +50,6 @@ struct ms_reader {
     int n_threads;
 };
 
-typedef struct {
-    msim_tokenizer *tokenizer; /* owned */
-    ms_files_buffer buffer;    /* owned */
-    int32_t *ids;              /* owned: [ids_cap] */
-    size_t ids_cap;
-} worker;
-
 /* ---- One file ---- */
 
 static void set_failure(ms_reader_item *item, int reason, const char *detail) {
@@ -48,7 +57,7 @@ static void set_failure(ms_reader_item *item, int reason, const char *detail) {
     item->detail = ms_cli_copy(detail);
 }
 
-static bool reserve_ids(worker *w, size_t need) {
+static bool reserve_ids(encoder *w, size_t need) {
     if (need <= w->ids_cap) return true;
     int32_t *ids = need > SIZE_MAX / sizeof *ids ? NULL : malloc(need * sizeof *ids);
     if (!ids) return false;
@@ -58,31 +67,25 @@ static bool reserve_ids(worker *w, size_t need) {
     return true;
 }
 
-static int64_t encode(worker *w, const ms_reader_request *r, ms_reader_item *item, msim_error *err) {
+static int64_t encode(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi, ms_reader_item *item,
+                      msim_error *err) {
     int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX;
     int factor = r->is_shifted ? 0 : r->transpose_factor;
-    if (!reserve_ids(w, msim_tokenizer_bound(w->buffer.n_bytes, factor, limit)))
+    if (!reserve_ids(w, msim_tokenizer_bound(midi->n_bytes, factor, limit)))
         return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory");
     if (!r->is_shifted)
-        return msim_tokenizer_encode(w->tokenizer, w->buffer.data, w->buffer.n_bytes, factor, limit, w->ids, w->ids_cap,
+        return msim_tokenizer_encode(w->tokenizer, midi->data, midi->n_bytes, factor, limit, w->ids, w->ids_cap,
                                      item->starts, err);
-    int64_t n = msim_tokenizer_encode_at(w->tokenizer, w->buffer.data, w->buffer.n_bytes, r->semitones, limit, w->ids,
+    int64_t n = msim_tokenizer_encode_at(w->tokenizer, midi->data, midi->n_bytes, r->semitones, limit, w->ids,
                                          w->ids_cap, err);
     item->starts[0] = 0;
     item->starts[1] = n;
     return n < 0 ? n : 1;
 }
 
-static void read_file(worker *w, const ms_reader_request *r, const ms_files_entry *entry, ms_reader_item *item) {
-    char detail[MS_FILES_DETAIL] = "";
+static void encode_file(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi, ms_reader_item *item) {
     msim_error err;
-    *item = (ms_reader_item){.entry = entry};
-    int reason = ms_files_read(entry, &w->buffer, detail);
-    if (reason != MS_FILES_OK) {
-        set_failure(item, reason, detail);
-        return;
-    }
-    int64_t n_seq = encode(w, r, item, &err);
+    int64_t n_seq = encode(w, r, midi, item, &err);
     if (n_seq == -MSIM_E_FORMAT || n_seq == -MSIM_E_EMPTY) {
         set_failure(item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)), err.text);
     } else if (n_seq < 0) {
@@ -101,6 +104,12 @@ static void read_file(worker *w, const ms_reader_request *r, const ms_files_entr
     }
 }
 
+/* Size of a file when it was listed; what is not known counts little. */
+static int64_t listed_bytes(const ms_reader *r, size_t file) {
+    int64_t bytes = r->request.files->entries[file].bytes;
+    return bytes > 0 ? bytes : 0;
+}
+
 static size_t item_bytes(const ms_reader_item *item) {
     return item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0;
 }
@@ -114,8 +123,10 @@ static bool take_file(ms_reader *r, size_t *file) {
     for (;;) {
         if (r->is_closing || ms_cli_stopped() || r->next_file >= r->request.files->n) break;
         size_t ahead = r->next_file - r->next_out;
-        if (ahead == 0 || (ahead < RING && r->ahead_bytes < AHEAD_BYTES)) {
+        bool fits = r->reading_bytes == 0 || r->reading_bytes + listed_bytes(r, r->next_file) <= READ_BYTES;
+        if (fits && (ahead == 0 || (ahead < RING && r->ahead_bytes < AHEAD_BYTES))) {
             *file = r->next_file++;
+            r->reading_bytes += listed_bytes(r, *file);
             has_file = true;
             break;
         }
@@ -125,30 +136,68 @@ static bool take_file(ms_reader *r, size_t *file) {
     return has_file;
 }
 
+static encoder *borrow_encoder(ms_reader *r) {
+    pthread_mutex_lock(&r->lock);
+    while (!r->free_encoders) pthread_cond_wait(&r->has_encoder, &r->lock);
+    encoder *w = r->free_encoders;
+    r->free_encoders = w->next_free;
+    pthread_mutex_unlock(&r->lock);
+    return w;
+}
+
+/* Give back what was borrowed (w may be NULL) and put the item into its slot. */
+static void deliver(ms_reader *r, size_t file, const ms_reader_item *item, encoder *w) {
+    pthread_mutex_lock(&r->lock);
+    if (w) {
+        w->next_free = r->free_encoders;
+        r->free_encoders = w;
+        pthread_cond_signal(&r->has_encoder);
+    }
+    r->slots[file % RING] = (slot){.is_ready = true, .item = *item};
+    r->ahead_bytes += item_bytes(item);
+    /* Room is awaited by threads and, for its bytes, made here too: nobody waits while nothing is being read. */
+    int64_t bytes = listed_bytes(r, file);
+    r->reading_bytes -= bytes;
+    if (bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
+    pthread_cond_signal(&r->is_filled);
+    pthread_mutex_unlock(&r->lock);
+}
+
 static void *run_worker(void *arg) {
     ms_reader *r = arg;
-    worker w = {0};
-    msim_error err;
+    ms_files_buffer buffer = {0};
+    char detail[MS_FILES_DETAIL];
     size_t file;
     /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors first. */
     if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
-    if (msim_tokenizer_open(&w.tokenizer, &err) < 0) {
-        ms_cli_error("%s", err.text);
-        exit(MS_EXIT_FAILED); /* out of memory before anything was done */
-    }
     while (take_file(r, &file)) {
-        ms_reader_item item;
-        read_file(&w, &r->request, r->request.files->entries + file, &item);
-        pthread_mutex_lock(&r->lock);
-        r->slots[file % RING] = (slot){.is_ready = true, .item = item};
-        r->ahead_bytes += item_bytes(&item);
-        pthread_cond_signal(&r->is_filled);
-        pthread_mutex_unlock(&r->lock);
+        const ms_files_entry *entry = r->request.files->entries + file;
+        ms_reader_item item = {.entry = entry};
+        encoder *w = NULL;
+        detail[0] = 0;
+        int reason = ms_files_read(entry, &buffer, detail);
+        if (reason != MS_FILES_OK) {
+            set_failure(&item, reason, detail);
+        } else {
+            w = borrow_encoder(r);
+            encode_file(w, &r->request, &buffer, &item);
+        }
+        deliver(r, file, &item, w);
     }
-    msim_tokenizer_close(w.tokenizer);
-    ms_files_buffer_free(&w.buffer);
-    free(w.ids);
+    ms_files_buffer_free(&buffer);
     return NULL;
+}
+
+static int open_encoders(ms_reader *r, msim_error *err) {
+    size_t n = (size_t)r->request.threads;
+    r->encoders = ms_cli_alloc(n, sizeof *r->encoders);
+    for (size_t i = 0; i < n; i++) {
+        int rc = msim_tokenizer_open(&r->encoders[i].tokenizer, err);
+        if (rc < 0) return rc;
+        r->encoders[i].next_free = r->free_encoders;
+        r->free_encoders = &r->encoders[i];
+    }
+    return 0;
 }
 
 int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err) {
@@ -156,21 +205,30 @@ int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error
     sigset_t ours, before;
     r->request = *request;
     r->slots = ms_cli_alloc(RING, sizeof *r->slots);
-    r->threads = ms_cli_alloc((size_t)request->threads, sizeof *r->threads);
+    size_t n_threads = (size_t)request->threads + READS_AHEAD;
+    if (n_threads > request->files->n) n_threads = request->files->n ? request->files->n : 1;
+    r->threads = ms_cli_alloc(n_threads, sizeof *r->threads);
     pthread_mutex_init(&r->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&r->is_filled, &monotonic);
     pthread_cond_init(&r->has_room, &monotonic);
+    pthread_cond_init(&r->has_encoder, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    int rc = open_encoders(r, err);
+    if (rc < 0) {
+        ms_reader_close(r);
+        *out = NULL;
+        return rc;
+    }
     /* Signals are the main thread's. */
     sigemptyset(&ours);
     sigaddset(&ours, SIGINT);
     sigaddset(&ours, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &ours, &before);
     int failed = 0;
-    while (!failed && r->n_threads < request->threads) {
+    while (!failed && (size_t)r->n_threads < n_threads) {
         failed = pthread_create(r->threads + r->n_threads, NULL, run_worker, r);
         if (!failed) r->n_threads++;
     }
@@ -226,9 +284,15 @@ void ms_reader_close(ms_reader *r) {
     pthread_cond_broadcast(&r->has_room);
     pthread_mutex_unlock(&r->lock);
     for (int i = 0; i < r->n_threads; i++) pthread_join(r->threads[i], NULL);
+    for (int i = 0; i < r->request.threads; i++) {
+        msim_tokenizer_close(r->encoders[i].tokenizer);
+        free(r->encoders[i].ids);
+    }
+    free(r->encoders);
     for (size_t i = 0; i < RING; i++) ms_reader_item_free(&r->slots[i].item);
     pthread_cond_destroy(&r->is_filled);
     pthread_cond_destroy(&r->has_room);
+    pthread_cond_destroy(&r->has_encoder);
     pthread_mutex_destroy(&r->lock);
     free(r->slots);
     free(r->threads);

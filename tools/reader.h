@@ -1,5 +1,5 @@
-/* Files to token ids, on several threads, in the order of the list: each thread reads and encodes with a tokeniser of
- * its own, some way ahead of the consumer. What is ahead is bounded in files and in bytes.
+/* Files to token ids, on several threads, in the order of the list and some way ahead of the consumer: more files are
+ * being read than encoded, so that slow storage is waited for all at once. What is ahead is bounded in files and bytes.
  *
  * One thread consumes. An item's memory belongs to whoever took it. */
 #ifndef MS_TOOLS_READER_H
@@ -10,7 +10,7 @@ typedef struct ms_reader ms_reader;
 
 typedef struct {
     const ms_files_list *files; /* borrowed until the reader is closed */
-    int threads;
+    int threads;            /* files encoded at a time */
     bool is_shifted;        /* one variant moved by `semitones`, else the variants of `transpose_factor` */
     int semitones, transpose_factor;
     int64_t max_tokens;     /* 0: no limit */
