@@ -65,7 +65,7 @@ MSIM_API const char *msim_status_name(int rc);
 
 enum msim_device { MSIM_DEVICE_AUTO = 0, MSIM_DEVICE_CPU = 1, MSIM_DEVICE_CUDA = 2 };
 enum msim_isa { MSIM_ISA_AUTO = 0, MSIM_ISA_REF = 1, MSIM_ISA_AVX2 = 2, MSIM_ISA_AVX512 = 3, MSIM_ISA_AVX512BF16 = 4 };
-enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1 };
+enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1, MSIM_PRECISION_INT8 = 2 };
 
 /* Fields may be added: always start from msim_options_default(). */
 typedef struct {

@@ -47,7 +47,8 @@ msim_options msim_options_default(void) {
 const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
 
 const char *msim_precision_name(int precision) {
-    return precision == MSIM_PRECISION_BF16 ? "bf16" : precision == MSIM_PRECISION_F32 ? "f32" : NULL;
+    static const char *const names[] = {"bf16", "f32", "int8"};
+    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision] : NULL;
 }
 
 int msim_isa_best(void) { return ms_cpu_isa_best(); }
@@ -59,7 +60,7 @@ static int check_options(const msim_options *o, msim_error *err) {
     if (o->device < MSIM_DEVICE_AUTO || o->device > MSIM_DEVICE_CUDA)
         return ms_fail(err, MSIM_E_ARG, "device: expected auto, cpu or cuda, got %d", o->device);
     if (!msim_precision_name(o->precision))
-        return ms_fail(err, MSIM_E_ARG, "precision: expected bf16 or f32, got %d", o->precision);
+        return ms_fail(err, MSIM_E_ARG, "precision: expected bf16, f32 or int8, got %d", o->precision);
     if (o->max_batch_tokens < 1 || o->max_batch_tokens > (int64_t)1 << 30)
         return ms_fail(err, MSIM_E_ARG, "max_batch_tokens: expected 1..2^30, got %lld", (long long)o->max_batch_tokens);
     if (o->max_batch_seqs < 1 || o->max_batch_seqs > (int64_t)1 << 24)

@@ -42,6 +42,7 @@ static bool cpu_has(int limit) {
 
 int ms_bench_limit_of(int isa, int precision) {
     if (isa == MSIM_ISA_AVX2) return MS_BENCH_FMA_256;
+    if (isa >= MSIM_ISA_AVX512 && precision == MSIM_PRECISION_INT8) return MS_BENCH_DOT_INT8;
     if (isa == MSIM_ISA_AVX512BF16 && precision == MSIM_PRECISION_BF16) return MS_BENCH_DOT_BF16;
     return isa == MSIM_ISA_AVX512 || isa == MSIM_ISA_AVX512BF16 ? MS_BENCH_FMA_512 : -1;
 }

@@ -11,7 +11,7 @@
 
 enum {
     BLOCK_ROWS = 96,    /* three scratch matrices of 512 columns of f32: 576 KiB, within a common L2 */
-    FF_CHUNK = 512,     /* feed-forward columns at a time */
+    FF_CHUNK = MS_FF_CHUNK,
     ROW_PAD = 16,       /* elements behind each scratch row, so that rows do not fall into the same cache sets */
     POOL_COLS = 64,     /* columns of one pooling item */
     ROTARY_FREQS = MS_ROTARY_DIMS / 2
@@ -20,9 +20,10 @@ enum {
 /* One worker's own memory. */
 typedef struct {
     void *norm;    /* operand [block_rows, dim + pad] */
-    void *act;     /* operand [block_rows, FF_CHUNK + pad] */
+    void *act;     /* operand [block_rows, FF_CHUNK + pad]; f32 at int8, on its way into codes */
     float *part;   /* f32     [block_rows, inner + pad]: one of q, k, v */
     void *attend;
+    ms_int8_rows norm_codes, act_codes; /* norm and act in codes; only at int8 */
     double seconds[MSIM_STAGE_COUNT]; /* spent so far */
 } worker_scratch;
 
@@ -73,6 +74,47 @@ static void lap(worker_scratch *w, int stage_id, double *began) {
 
 static size_t element_bytes(const ms_cpu_encoder *e) { return e->model->kernels->operand_bytes[e->model->precision]; }
 
+/* ---- Linear layers ---- */
+
+/* Rows as input of products: operands, and at int8 also the codes of the matrices that are stored in codes. */
+typedef struct {
+    const void *rows;
+    size_t stride;
+    const ms_int8_rows *codes;
+} input;
+
+/* p's columns from `col` of its matrix and inputs from `in` on: p says m, n, k, destination, epilogue. */
+static void linear(const ms_cpu_encoder *e, input a, const ms_cpu_panels *w, size_t col, size_t in, ms_product p) {
+    const ms_cpu_model *m = e->model;
+    size_t cols = w->scale ? MS_INT8_COLS : m->kernels->panel_cols, bytes = w->scale ? 1 : element_bytes(e);
+    p.w = (const char *)w->data + (col * w->k + in * cols) * bytes;
+    p.w_stride = cols * w->k;
+    if (!w->scale) {
+        p.a = a.rows;
+        p.a_stride = a.stride;
+        p.precision = m->precision;
+        m->kernels->product(&p);
+        return;
+    }
+    p.a = a.codes->codes;
+    p.a_stride = a.codes->stride;
+    p.a_scale = a.codes->scale;
+    p.a_low = a.codes->low;
+    p.w_scale = w->scale + col;
+    p.w_sum = w->sums + in / MS_FF_CHUNK * w->n + col;
+    p.precision = MSIM_PRECISION_INT8;
+    m->int8->product(&p);
+}
+
+/* Norm of n rows of x. */
+static input norm_input(const ms_cpu_encoder *e, worker_scratch *w, const float *scale, size_t first, size_t n) {
+    const ms_cpu_model *m = e->model;
+    input to = {.rows = w->norm, .stride = m->dim + ROW_PAD, .codes = &w->norm_codes};
+    m->kernels->norm(w->norm, to.stride, e->x + first * m->dim, scale, n, m->dim, m->precision);
+    if (m->int8) m->int8->quantise(&w->norm_codes, w->norm, element_bytes(e), to.stride, n, m->dim);
+    return to;
+}
+
 /* ---- The row stage ---- */
 
 static void embed_rows(const stage *s, size_t first, size_t n) {
@@ -85,11 +127,10 @@ static void embed_rows(const stage *s, size_t first, size_t n) {
 static void attention_output(const stage *s, const ms_cpu_block *b, size_t first, size_t n) {
     const ms_cpu_encoder *e = s->e;
     const ms_cpu_model *m = e->model;
-    const char *heads = (const char *)e->heads + first * m->inner * element_bytes(e);
-    tap(e, MS_TAP_HEADS, s->layer - 1, first, n, heads, m->inner);
-    m->kernels->product(&(ms_product){.a = heads, .w = b->wo, .dst = e->x + first * m->dim, .m = n, .n = m->dim,
-                                      .k = m->inner, .a_stride = m->inner, .w_stride = m->kernels->panel_cols * m->inner,
-                                      .dst_stride = m->dim, .epilogue = MS_EPILOGUE_ADD, .precision = m->precision});
+    input heads = {.rows = (const char *)e->heads + first * m->inner * element_bytes(e), .stride = m->inner};
+    tap(e, MS_TAP_HEADS, s->layer - 1, first, n, heads.rows, m->inner);
+    linear(e, heads, &b->wo, 0, 0, (ms_product){.dst = e->x + first * m->dim, .dst_stride = m->dim, .m = n, .n = m->dim,
+                                                .k = m->inner, .epilogue = MS_EPILOGUE_ADD});
     tap(e, MS_TAP_MIDDLE, s->layer - 1, first, n, e->x + first * m->dim, m->dim);
 }
 
@@ -98,23 +139,19 @@ static void feed_forward(const stage *s, const ms_cpu_block *b, worker_scratch *
                          double *began) {
     const ms_cpu_encoder *e = s->e;
     const ms_cpu_model *m = e->model;
-    const ms_cpu_kernels *kernels = m->kernels;
-    size_t cols = kernels->panel_cols, bytes = element_bytes(e), h_stride = m->dim + ROW_PAD, a_stride = FF_CHUNK + ROW_PAD;
-    float *x = e->x + first * m->dim;
-    kernels->norm(w->norm, h_stride, x, b->ff_scale, n, m->dim, m->precision);
+    input h = norm_input(e, w, b->ff_scale, first, n);
     lap(w, MSIM_STAGE_NORM, began);
-    tap(e, MS_TAP_FF_NORM, s->layer - 1, first, n, w->norm, h_stride);
+    input middle = {.rows = w->act, .stride = FF_CHUNK + ROW_PAD, .codes = &w->act_codes};
+    tap(e, MS_TAP_FF_NORM, s->layer - 1, first, n, h.rows, h.stride);
     for (size_t f = 0; f < m->ff; f += FF_CHUNK) {
         size_t chunk = m->ff - f < FF_CHUNK ? m->ff - f : FF_CHUNK;
-        kernels->product(&(ms_product){.a = w->norm, .w = (const char *)b->w1 + f * m->dim * bytes, .bias = b->b1 + f,
-                                       .dst = w->act, .m = n, .n = chunk, .k = m->dim, .a_stride = h_stride,
-                                       .w_stride = cols * m->dim, .dst_stride = a_stride,
-                                       .epilogue = MS_EPILOGUE_GELU, .precision = m->precision});
-        if (f == 0) tap(e, MS_TAP_GELU, s->layer - 1, first, n, w->act, a_stride);
-        kernels->product(&(ms_product){.a = w->act, .w = (const char *)b->w2 + f * cols * bytes,
-                                       .bias = f == 0 ? b->b2 : NULL, .dst = x, .m = n, .n = m->dim, .k = chunk,
-                                       .a_stride = a_stride, .w_stride = cols * m->ff, .dst_stride = m->dim,
-                                       .epilogue = MS_EPILOGUE_ADD, .precision = m->precision});
+        linear(e, h, &b->w1, f, 0, (ms_product){.bias = b->b1 + f, .dst = w->act, .dst_stride = middle.stride, .m = n,
+                                                .n = chunk, .k = m->dim, .epilogue = MS_EPILOGUE_GELU});
+        if (f == 0) tap(e, MS_TAP_GELU, s->layer - 1, first, n, middle.rows, middle.stride);
+        if (m->int8) m->int8->quantise(&w->act_codes, w->act, sizeof(float), middle.stride, n, chunk);
+        linear(e, middle, &b->w2, 0, f, (ms_product){.bias = f == 0 ? b->b2 : NULL, .dst = e->x + first * m->dim,
+                                                     .dst_stride = m->dim, .m = n, .n = m->dim, .k = chunk,
+                                                     .epilogue = MS_EPILOGUE_ADD});
     }
     lap(w, MSIM_STAGE_FEED_FORWARD, began);
 }
@@ -155,18 +192,16 @@ static void query_key_value(const stage *s, const ms_cpu_block *b, worker_scratc
                             double *began) {
     const ms_cpu_encoder *e = s->e;
     const ms_cpu_model *m = e->model;
-    size_t h_stride = m->dim + ROW_PAD, p_stride = m->inner + ROW_PAD;
-    m->kernels->norm(w->norm, h_stride, e->x + first * m->dim, b->attn_scale, n, m->dim, m->precision);
+    const ms_cpu_panels *weights[3] = {&b->wq, &b->wk, &b->wv};
+    size_t stride = m->inner + ROW_PAD;
+    input h = norm_input(e, w, b->attn_scale, first, n);
     lap(w, MSIM_STAGE_NORM, began);
-    tap(e, MS_TAP_ATTN_NORM, s->layer, first, n, w->norm, h_stride);
+    tap(e, MS_TAP_ATTN_NORM, s->layer, first, n, h.rows, h.stride);
     for (int part = 0; part < 3; part++) {
-        size_t skip = (size_t)part * m->inner * m->dim * element_bytes(e);
-        m->kernels->product(&(ms_product){.a = w->norm, .w = (const char *)b->wqkv + skip, .dst = w->part, .m = n,
-                                          .n = m->inner, .k = m->dim, .a_stride = h_stride,
-                                          .w_stride = m->kernels->panel_cols * m->dim, .dst_stride = p_stride,
-                                          .epilogue = MS_EPILOGUE_STORE, .precision = m->precision});
-        tap(e, MS_TAP_Q + part, s->layer, first, n, w->part, p_stride);
-        store_heads(s, part, w->part, p_stride, first, n);
+        linear(e, h, weights[part], 0, 0, (ms_product){.dst = w->part, .dst_stride = stride, .m = n, .n = m->inner,
+                                                       .k = m->dim, .epilogue = MS_EPILOGUE_STORE});
+        tap(e, MS_TAP_Q + part, s->layer, first, n, w->part, stride);
+        store_heads(s, part, w->part, stride, first, n);
     }
     lap(w, MSIM_STAGE_PROJECTION, began);
 }
@@ -325,18 +360,26 @@ static size_t round_up(size_t n) { return (n + MS_ALIGN - 1) / MS_ALIGN * MS_ALI
 /* Sizes here are products of a model's width and small constants: the model itself is larger. */
 static int open_workers(ms_cpu_encoder *e, msim_error *err) {
     const ms_cpu_model *m = e->model;
-    size_t threads = (size_t)ms_pool_size(e->pool), bytes = element_bytes(e);
-    size_t norm = round_up(e->block_rows * (m->dim + ROW_PAD) * bytes);
-    size_t act = round_up(e->block_rows * (FF_CHUNK + ROW_PAD) * bytes);
-    size_t part = round_up(e->block_rows * (m->inner + ROW_PAD) * sizeof(float));
-    size_t attend = round_up(m->kernels->attend_scratch_bytes), each = norm + act + part + attend;
+    size_t threads = (size_t)ms_pool_size(e->pool), bytes = element_bytes(e), rows = e->block_rows;
+    size_t norm = round_up(rows * (m->dim + ROW_PAD) * bytes);
+    size_t act = round_up(rows * (FF_CHUNK + ROW_PAD) * (m->int8 ? sizeof(float) : bytes));
+    size_t part = round_up(rows * (m->inner + ROW_PAD) * sizeof(float));
+    size_t attend = round_up(m->kernels->attend_scratch_bytes);
+    size_t norm_codes = m->int8 ? round_up(rows * (m->dim + ROW_PAD)) : 0;
+    size_t act_codes = m->int8 ? round_up(rows * (FF_CHUNK + ROW_PAD)) : 0;
+    size_t scales = m->int8 ? round_up(4 * rows * sizeof(float)) : 0; /* scale and low of both */
+    size_t each = norm + act + part + attend + norm_codes + act_codes + scales;
     e->workers = ms_alloc(threads, sizeof *e->workers, "workers", err);
     e->scratch = alloc_matrix(threads, each, 1, "workers' scratch", err);
     if (!e->workers || !e->scratch) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < threads; i++) {
-        char *at = (char *)e->scratch + i * each;
+        char *at = (char *)e->scratch + i * each, *codes = at + norm + act + part + attend;
+        float *scale = (float *)(void *)(codes + norm_codes + act_codes);
         e->workers[i] = (worker_scratch){.norm = at, .act = at + norm, .part = (float *)(void *)(at + norm + act),
                                          .attend = at + norm + act + part};
+        if (!m->int8) continue;
+        e->workers[i].norm_codes = (ms_int8_rows){codes, m->dim + ROW_PAD, scale, scale + rows};
+        e->workers[i].act_codes = (ms_int8_rows){codes + norm_codes, FF_CHUNK + ROW_PAD, scale + 2 * rows, scale + 3 * rows};
     }
     return MSIM_OK;
 }

@@ -33,6 +33,8 @@ typedef struct {
     size_t w_stride;    /* elements from panel to panel; panel_cols * k when w is a whole matrix */
     size_t dst_stride;  /* elements from row to row */
     int epilogue, precision;
+    const float *a_scale, *a_low; /* [m], int8 only: cpu_int8.h */
+    const float *w_scale, *w_sum; /* [n], int8 only */
 } ms_product;
 
 /* k and v of every sequence of a batch, in a layout that the level chooses. Head by head, `rows` rows of each; a

@@ -35,22 +35,27 @@ static const float *take_vector(layout *l, ms_tensor t, float offset, int precis
     return out;
 }
 
-/* The panels of n_parts matrices [n, k] one below the other. */
-static const void *take_panels(layout *l, const ms_cpu_model *m, const ms_tensor *parts, size_t n_parts, size_t n,
-                               size_t k) {
-    size_t cols = m->kernels->panel_cols, all, count;
-    if (!ms_mul_size(n_parts, n, &all) || !ms_add_size(all, cols - 1, &all) ||
-        !ms_mul_size(all / cols * cols, k, &count)) {
+/* The panels of a matrix [n, k]; `int8`: in codes of the weights as they are stored. */
+static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, size_t n, size_t k, bool int8) {
+    size_t cols = int8 ? MS_INT8_COLS : m->kernels->panel_cols, padded, count, chunks = (k + MS_FF_CHUNK - 1) / MS_FF_CHUNK;
+    ms_cpu_panels panels = {.n = n, .k = k};
+    if (!ms_add_size(n, cols - 1, &padded) || !ms_mul_size(padded / cols * cols, k, &count)) {
         l->overflow = true;
-        return NULL;
+        return panels;
     }
     if (count > l->rows_cap && !l->base) l->rows_cap = count;
-    void *out = take(l, count, m->kernels->operand_bytes[m->precision]);
-    if (!out) return NULL;
-    for (size_t i = 0; i < n_parts; i++)
-        for (size_t j = 0; j < n * k; j++) l->rows[i * n * k + j] = weight(parts[i], j, m->precision);
-    m->kernels->pack(out, l->rows, n_parts * n, k, m->precision);
-    return out;
+    void *out = take(l, count, int8 ? 1 : m->kernels->operand_bytes[m->precision]);
+    float *scale = int8 ? take(l, n, sizeof *scale) : NULL, *sums = int8 ? take(l, n * chunks, sizeof *sums) : NULL;
+    panels.data = out;
+    panels.scale = scale;
+    panels.sums = sums;
+    if (!out) return panels;
+    for (size_t j = 0; j < n * k; j++) l->rows[j] = weight(t, j, int8 ? MSIM_PRECISION_F32 : m->precision);
+    if (int8)
+        ms_int8_pack(out, scale, sums, l->rows, n, k, MS_FF_CHUNK);
+    else
+        m->kernels->pack(out, l->rows, n, k, m->precision);
+    return panels;
 }
 
 static void lay_out(layout *l, ms_cpu_model *m, const ms_weights *w) {
@@ -64,11 +69,12 @@ static void lay_out(layout *l, ms_cpu_model *m, const ms_weights *w) {
         m->block[i].ff_scale = take_vector(l, b->ff_gamma, 1.0f, f32);
         m->block[i].b1 = take_vector(l, b->b1, 0.0f, m->precision);
         m->block[i].b2 = take_vector(l, b->b2, 0.0f, m->precision);
-        ms_tensor qkv[3] = {b->wq, b->wk, b->wv};
-        m->block[i].wqkv = take_panels(l, m, qkv, 3, m->inner, m->dim);
-        m->block[i].wo = take_panels(l, m, &b->wo, 1, m->dim, m->inner);
-        m->block[i].w1 = take_panels(l, m, &b->w1, 1, m->ff, m->dim);
-        m->block[i].w2 = take_panels(l, m, &b->w2, 1, m->dim, m->ff);
+        m->block[i].wq = take_panels(l, m, b->wq, m->inner, m->dim, m->int8);
+        m->block[i].wk = take_panels(l, m, b->wk, m->inner, m->dim, m->int8);
+        m->block[i].wv = take_panels(l, m, b->wv, m->inner, m->dim, false);
+        m->block[i].wo = take_panels(l, m, b->wo, m->dim, m->inner, false);
+        m->block[i].w1 = take_panels(l, m, b->w1, m->ff, m->dim, m->int8);
+        m->block[i].w2 = take_panels(l, m, b->w2, m->dim, m->ff, m->int8);
     }
 }
 
@@ -79,10 +85,19 @@ int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, 
     if (weights->dim < 16 || weights->dim % 16)
         return ms_fail(err, MSIM_E_UNSUPPORTED, "model width: expected a multiple of 16 on the CPU, got %lld",
                        (long long)weights->dim);
+    const ms_int8_kernels *int8 = precision == MSIM_PRECISION_INT8 ? ms_int8_kernels_get(kernels->isa) : NULL;
+    if (precision == MSIM_PRECISION_INT8 && !int8)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "precision: expected a CPU with AVX512_VNNI and level avx512 or avx512bf16 for int8, got level %s",
+                       kernels->name);
+    if (precision == MSIM_PRECISION_INT8 && (weights->ff > MS_INT8_MAX_K || weights->inner > MS_INT8_MAX_K))
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "model width: expected at most %d inputs of a layer for int8, got %lld",
+                       MS_INT8_MAX_K, (long long)(weights->ff > weights->inner ? weights->ff : weights->inner));
     ms_cpu_model *m = ms_alloc(1, sizeof *m, "model", err);
     if (!m) return -MSIM_E_MEMORY;
     m->kernels = kernels;
-    m->precision = precision;
+    m->int8 = int8;
+    m->precision = int8 ? MSIM_PRECISION_BF16 : precision;
     m->dim = (size_t)weights->dim;
     m->depth = (size_t)weights->depth;
     m->heads = (size_t)weights->heads;

@@ -2,23 +2,33 @@
  * needed afterwards. docs/MODEL.md, weights. */
 #ifndef MS_CPU_MODEL_H
 #define MS_CPU_MODEL_H
-#include "cpu/cpu_isa.h"
+#include "cpu/cpu_int8.h"
 #include "model/weights.h"
+
+enum { MS_FF_CHUNK = 512 }; /* feed-forward columns at a time */
+
+/* A matrix [n, k] in panels. */
+typedef struct {
+    const void *data;
+    size_t n, k;
+    const float *scale, *sums; /* in 8-bit codes only: [n]; [chunks of MS_FF_CHUNK of k, n] */
+} ms_cpu_panels;
 
 typedef struct {
     const float *attn_scale;  /* [dim]             1 + gamma */
-    const void *wqkv;         /* panels of [3 inner, dim]: q, k, v one below the other */
-    const void *wo;           /* panels of [dim, inner] */
+    ms_cpu_panels wq, wk, wv; /* [inner, dim]; wq and wk in codes at int8 */
+    ms_cpu_panels wo;         /* [dim, inner] */
     const float *ff_scale;    /* [dim]             1 + gamma */
-    const void *w1;           /* panels of [ff, dim] */
+    ms_cpu_panels w1;         /* [ff, dim]; in codes at int8 */
     const float *b1;          /* [ff] */
-    const void *w2;           /* panels of [dim, ff] */
+    ms_cpu_panels w2;         /* [dim, ff]; in codes at int8 */
     const float *b2;          /* [dim] */
 } ms_cpu_block;
 
 typedef struct {
     const ms_cpu_kernels *kernels; /* static */
-    int precision;                 /* msim_precision */
+    const ms_int8_kernels *int8;   /* static; NULL unless that is the precision */
+    int precision;                 /* msim_precision of all but int8's codes: bf16 there */
     size_t dim, depth, heads, inner, ff, vocab;
     const float *token_emb;        /* [vocab, dim] */
     const float *final_scale;      /* [dim]        1 + gamma */
@@ -27,7 +37,8 @@ typedef struct {
     void *storage;                 /* owned: everything above */
 } ms_cpu_model;
 
-/* f32 is refused for weights that are not f32 throughout (MSIM_E_UNSUPPORTED), as are widths that are no multiple of 16. */
+/* f32 is refused for weights that are not f32 throughout (MSIM_E_UNSUPPORTED), int8 where the level has no kernels for
+ * it, and widths that are no multiple of 16. */
 int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, int precision, ms_cpu_model **out,
                       msim_error *err);
 void ms_cpu_model_close(ms_cpu_model *model);

@@ -118,6 +118,11 @@ def need_level(level):
         pytest.skip(f"this CPU has no {level}")
 
 
+def need_int8():
+    if "avx512_vnni" not in cpu_flags() or not LEVELS["avx512"] <= cpu_flags():
+        pytest.skip("this CPU has no AVX512_VNNI")
+
+
 def best_level():
     has = [level for level in FAST_LEVELS if LEVELS[level] <= cpu_flags()]
     return has[-1] if has else "ref"
@@ -181,6 +186,16 @@ def complaints_bf16(ours, theirs_f32, theirs_bf16):
     median, own_median = np.median(list(mine.values())), np.median(list(own.values()))
     if not median <= 1.5 * own_median:
         bad.append(f"median 1-cosine {median:.3g}, the original's own {own_median:.3g}")
+    return bad
+
+
+def complaints_int8(ours, theirs_f32):
+    """Precision int8 gives up what its name says, and no more."""
+    bad = [f"{n}: 1-cosine {distance(row, theirs_f32[n]):.3g}" for n, row in ours.items()
+           if not distance(row, theirs_f32[n]) <= 2e-3]
+    median = np.median([distance(row, theirs_f32[n]) for n, row in ours.items()])
+    if not 1e-5 < median <= 3e-4:
+        bad.append(f"median 1-cosine {median:.3g}")
     return bad
 
 

@@ -112,7 +112,8 @@ static void same_bits_for_any_mates_and_threads(void **state) {
     static const int orders[][N_LENGTHS] = {{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}, {4, 1, 0, 2, 9, 3, 8, 5, 7, 6}};
     ms_weights *w = seeded_open(SMALL_DIM, 4, 2);
     FOR_EACH_LEVEL(kernels)
-        for (int precision = SANITIZED; precision < 2; precision++) {
+        for (int precision = SANITIZED; precision < 3; precision++) {
+            if (precision == MSIM_PRECISION_INT8 && !ms_int8_kernels_get(kernels->isa)) continue;
             float alone[N_LENGTHS * SMALL_DIM], together[N_LENGTHS * SMALL_DIM];
             for (int threads = 1; threads <= 3; threads++) {
                 rig r = rig_open(kernels, w, precision, threads, ALL_TOKENS);
@@ -171,14 +172,16 @@ static void embedding_takes_no_memory(void **state) {
     float out[SMALL_DIM];
     ms_weights *w = seeded_open(SMALL_DIM, 4, 2);
     seeded_ids(ids, 200, 37, 11);
-    FOR_EACH_LEVEL(kernels) {
-        rig r = rig_open(kernels, w, MSIM_PRECISION_BF16, 2, 200);
-        int64_t before = ms_mem_count();
-        rig_embed(&r, ids, (const int64_t[]){0, 200}, 1, NULL, out);
-        rig_embed(&r, ids, (const int64_t[]){0, 0}, 1, NULL, out);
-        assert_int_equal(ms_mem_count(), before);
-        rig_close(&r);
-    }
+    FOR_EACH_LEVEL(kernels)
+        for (int precision = 0; precision < 3; precision++) {
+            if (precision == MSIM_PRECISION_INT8 && !ms_int8_kernels_get(kernels->isa)) continue;
+            rig r = rig_open(kernels, w, precision, 2, 200);
+            int64_t before = ms_mem_count();
+            rig_embed(&r, ids, (const int64_t[]){0, 200}, 1, NULL, out);
+            rig_embed(&r, ids, (const int64_t[]){0, 0}, 1, NULL, out);
+            assert_int_equal(ms_mem_count(), before);
+            rig_close(&r);
+        }
     seeded_close(w);
 }
 
