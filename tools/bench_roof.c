@@ -10,6 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+enum { LEAST_ROUNDS = 5 };
+
 #define ROUND_SECONDS 0.05 /* of arithmetic */
 #define LEAST_READ_MB 512
 #define PAGE 4096u
@@ -118,6 +120,7 @@ static double time_round(job *j, int threads) {
 }
 
 static ms_bench_figure rate_of(job *j, int threads, int64_t rounds, double per_thread) {
+    if (rounds < LEAST_ROUNDS) rounds = LEAST_ROUNDS; /* shares stand on it, however short the case itself */
     double seconds[MS_BENCH_MAX_ROUNDS];
     (void)time_round(j, threads); /* warm */
     for (int64_t i = 0; i < rounds; i++) seconds[i] = time_round(j, threads);
