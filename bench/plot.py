@@ -43,7 +43,8 @@ def draw_encoder(axes, rows):
     axes.set_xlabel("tokens in the sequence")
     axes.set_ylabel("GFLOP/s")
     axes.set_title(f"encoder, {one['level'] or one['device']} {one['precision']}, {one['threads']:.0f} threads")
-    axes.legend(fontsize=8)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.35)  # room for the legend above the bars
+    axes.legend(fontsize=8, ncols=2, loc="upper left")
 
 
 def draw_peers(axes, rows):
