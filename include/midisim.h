@@ -17,7 +17,8 @@
  *                msim_tokenizer and msim_corpus_writer serve one thread at a time.
  *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing returned is to be
  *                freed. Close contexts before what they were opened on. Every close accepts NULL.
- *  R4 memory     msim_context_embed and msim_context_search allocate nothing: a context is sized when it is opened.
+ *  R4 memory     msim_context_embed and the searches allocate nothing: a context is sized when it is opened and, for the
+ *                width of the rows, when a corpus is loaded.
  *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside a handle.
  */
 #ifndef MIDISIM_H
@@ -203,7 +204,9 @@ typedef struct {
     double embed_seconds;      /* wall time inside embed */
     double search_seconds;     /* wall time inside search */
     int64_t rows_scored;       /* rows x queries scored so far */
-    int64_t rows_nonfinite;    /* rows with NaN or infinity that the last search met */
+    int64_t rows_nonfinite;    /* rows with NaN or infinity among those of the last search, excluded ones too */
+    int64_t rows_evaluated;    /* row x query scores that the last search evaluated in double */
+    int scan;                  /* msim_scan that the last search used; 0 before any */
     double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a device does not tell */
 } msim_stats;
 
@@ -257,14 +260,51 @@ MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
 
 /* ---- Search -------------------------------------------------------------------------------------------------------- */
 
+/* Cosine, or the plain dot product (in double, in the same fixed order). */
+enum msim_metric { MSIM_METRIC_COSINE = 0, MSIM_METRIC_IP = 1 };
+/* How rows are passed over. Every form gives the same results to the last bit: the narrower ones only leave out rows
+ * that a proven bound shows to be no result, and score the others in double (docs/SEARCH.md). AUTO: int8 copies when
+ * they are attached and the level has kernels for them, else bf16 copies, else F32. F64 scores every row in double. */
+enum msim_scan { MSIM_SCAN_AUTO = 0, MSIM_SCAN_F64 = 1, MSIM_SCAN_F32 = 2, MSIM_SCAN_BF16 = 3, MSIM_SCAN_INT8 = 4 };
+
+/* Fields may be added: always start from msim_search_options_default(). */
+typedef struct {
+    int metric;              /* msim_metric; IP: with AUTO, F64 or F32 alone */
+    int scan;                /* msim_scan; a form whose copies are not attached is refused */
+    const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL: none */
+    size_t n_excluded;
+} msim_search_options;
+
+MSIM_API msim_search_options msim_search_options_default(void);
+/* "auto", "f64", "f32", "bf16", "int8"; NULL for an unknown value. */
+MSIM_API const char *msim_scan_name(int scan);
+
 /* Attach a corpus to a context (replacing an earlier one). The corpus must outlive its use. */
 MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err);
+/* Attach rows first .. first + n - 1 of it alone; results keep their numbers of the whole corpus. (For several processes
+ * that share the work: merged by score and row, their results are those of one.) */
+MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n,
+                                    msim_error *err);
+
 /* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k], best first; the score
  * is evaluated in double in one fixed order, and equal scores rank the lower row first, so results are the same on
- * every device, level and thread count. Zero rows score 0; rows with NaN or infinity rank after all others with score
- * -infinity. Returns the entries for each query: min(k, rows). */
+ * every device, level, thread count and scan form. Zero rows score 0; rows with NaN or infinity rank after all others
+ * with score -infinity. Returns the entries for each query: min(k, rows). */
 MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
                                      double *scores, msim_error *err);
+/* As msim_context_search, which is this with the defaults (options NULL). Returns the entries for each query: min(k,
+ * rows that are not excluded); query q's stand at rows + q * k. Excluded rows that are not loaded are ignored. */
+MSIM_API int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options, const float *queries,
+                                          size_t n_query, int64_t k, int64_t *rows, double *scores, msim_error *err);
+
+/* Takes one hit; 0 to go on, anything else ends the search. Calls come one at a time, from any thread of the context. */
+typedef int (*msim_hit_sink)(void *user, size_t query, int64_t row, double score);
+/* Every row with score >= threshold (as doubles; rows with NaN or infinity never, whatever the threshold), handed to
+ * `sink` in no order. Returns how many were handed over, over all queries, also when sink ended it; what the sink was
+ * given before an error stays given. The sink must not use the context. */
+MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options, const float *queries,
+                                           size_t n_query, double threshold, msim_hit_sink sink, void *user,
+                                           msim_error *err);
 
 #ifdef __cplusplus
 }

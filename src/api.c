@@ -24,7 +24,7 @@ struct msim_context {
     const msim_model *model;   /* borrowed; NULL for a context that only searches */
     msim_options limits;
     ms_hit *hits;              /* owned: [max_queries * max_k] */
-    int64_t corpus_rows, corpus_dim; /* 0 rows and dim -1 when none is loaded */
+    int64_t loaded_rows, corpus_dim; /* 0 rows and dim -1 when none is loaded */
     msim_stats stats;
 };
 
@@ -232,7 +232,16 @@ void msim_normalize(float *rows, size_t n, size_t dim) {
 
 /* ---- Search ---- */
 
-int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err) {
+msim_search_options msim_search_options_default(void) {
+    return (msim_search_options){.metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
+}
+
+const char *msim_scan_name(int scan) {
+    static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
+    return scan >= 0 && scan < (int)(sizeof names / sizeof *names) ? names[scan] : NULL;
+}
+
+int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n, msim_error *err) {
     msim_corpus_info info;
     size_t n_views;
     int rc = msim_corpus_get_info(corpus, &info);
@@ -240,39 +249,102 @@ int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_
     if (ctx->model && info.dim != ctx->model->info.dim)
         return ms_fail(err, MSIM_E_ARG, "corpus: expected rows of the model's width %lld, got %lld",
                        (long long)ctx->model->info.dim, (long long)info.dim);
+    if (first < 0 || n < 0 || first > info.rows || n > info.rows - first)
+        return ms_fail(err, MSIM_E_ARG, "corpus: expected a range of its %lld rows, got %lld rows from %lld",
+                       (long long)info.rows, (long long)n, (long long)first);
     const ms_rows *views = ms_corpus_views(corpus, &n_views);
-    rc = ctx->backend->load_rows(ctx->state, views, n_views, err);
+    rc = ctx->backend->load_rows(ctx->state, views, n_views, first, n, err);
     if (rc < 0) return rc;
-    ctx->corpus_rows = info.rows;
+    ctx->loaded_rows = n;
     ctx->corpus_dim = info.dim;
     return MSIM_OK;
 }
 
-int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
-                            double *scores, msim_error *err) {
-    double t = now_seconds();
+int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err) {
+    return msim_context_load_rows(ctx, corpus, 0, msim_corpus_rows(corpus), err);
+}
+
+static int check_search_options(const msim_search_options *o, msim_error *err) {
+    if (o->metric != MSIM_METRIC_COSINE && o->metric != MSIM_METRIC_IP)
+        return ms_fail(err, MSIM_E_ARG, "search: metric: expected cosine or ip, got %d", o->metric);
+    if (!msim_scan_name(o->scan))
+        return ms_fail(err, MSIM_E_ARG, "search: scan: expected auto, f64, f32, bf16 or int8, got %d", o->scan);
+    if (o->metric == MSIM_METRIC_IP && (o->scan == MSIM_SCAN_BF16 || o->scan == MSIM_SCAN_INT8))
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected auto, f64 or f32 for metric ip, got %s",
+                       msim_scan_name(o->scan));
+    if (o->n_excluded && !o->excluded)
+        return ms_fail(err, MSIM_E_ARG, "search: excluded rows: expected a list of %zu, got none", o->n_excluded);
+    for (size_t i = 1; i < o->n_excluded; i++)
+        if (o->excluded[i - 1] >= o->excluded[i])
+            return ms_fail(err, MSIM_E_ARG, "search: excluded row %zu: expected more than %lld, got %lld", i,
+                           (long long)o->excluded[i - 1], (long long)o->excluded[i]);
+    return MSIM_OK;
+}
+
+/* The request of a search, checked but for k and threshold. */
+static int make_request(const msim_context *ctx, const msim_search_options *options, const float *queries,
+                        size_t n_query, ms_search_request *out, msim_error *err) {
     if (ctx->corpus_dim < 0) return ms_fail(err, MSIM_E_ARG, "search: expected a loaded corpus, got none");
     if (n_query > (size_t)ctx->limits.max_queries)
         return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %lld queries, got %zu",
                        (long long)ctx->limits.max_queries, n_query);
-    if (k < 0 || k > ctx->limits.max_k)
-        return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld", (long long)ctx->limits.max_k,
-                       (long long)k);
     for (size_t i = 0; i < n_query * (size_t)ctx->corpus_dim; i++)
         if (!isfinite(queries[i]))
             return ms_fail(err, MSIM_E_ARG, "search: query %zu: expected finite numbers, got %g",
                            i / (size_t)ctx->corpus_dim, queries[i]);
-    int64_t n = k < ctx->corpus_rows ? k : ctx->corpus_rows;
-    if (n == 0 || n_query == 0) return n;
-    n = ctx->backend->score_topk(ctx->state, queries, n_query, k, ctx->hits, err);
+    *out = (ms_search_request){.queries = queries, .n_query = n_query, .options = options};
+    return check_search_options(options, err);
+}
+
+static void count_search(msim_context *ctx, size_t n_query, double began) {
+    ms_search_outcome outcome;
+    ctx->backend->search_outcome(ctx->state, &outcome);
+    ctx->stats.rows_scored += ctx->loaded_rows * (int64_t)n_query;
+    ctx->stats.rows_nonfinite = outcome.rows_nonfinite;
+    ctx->stats.rows_evaluated = outcome.rows_evaluated;
+    ctx->stats.scan = outcome.scan;
+    ctx->stats.search_seconds += now_seconds() - began;
+}
+
+int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options, const float *queries,
+                                 size_t n_query, int64_t k, int64_t *rows, double *scores, msim_error *err) {
+    double began = now_seconds();
+    msim_search_options o = options ? *options : msim_search_options_default();
+    ms_search_request request;
+    int rc = make_request(ctx, &o, queries, n_query, &request, err);
+    if (rc < 0) return rc;
+    if (k < 0 || k > ctx->limits.max_k)
+        return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld", (long long)ctx->limits.max_k,
+                       (long long)k);
+    request.k = k;
+    int64_t n = ctx->backend->score_topk(ctx->state, &request, ctx->hits, err);
     if (n < 0) return n;
     for (size_t q = 0; q < n_query; q++)
         for (int64_t i = 0; i < n; i++) {
             rows[(int64_t)q * k + i] = ctx->hits[(int64_t)q * k + i].row;
             scores[(int64_t)q * k + i] = ctx->hits[(int64_t)q * k + i].score;
         }
-    ctx->stats.rows_scored += ctx->corpus_rows * (int64_t)n_query;
-    ctx->stats.rows_nonfinite = ctx->backend->nonfinite_rows(ctx->state);
-    ctx->stats.search_seconds += now_seconds() - t;
+    count_search(ctx, n_query, began);
+    return n;
+}
+
+int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
+                            double *scores, msim_error *err) {
+    return msim_context_search_with(ctx, NULL, queries, n_query, k, rows, scores, err);
+}
+
+int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options, const float *queries,
+                                  size_t n_query, double threshold, msim_hit_sink sink, void *user, msim_error *err) {
+    double began = now_seconds();
+    msim_search_options o = options ? *options : msim_search_options_default();
+    ms_search_request request;
+    int rc = make_request(ctx, &o, queries, n_query, &request, err);
+    if (rc < 0) return rc;
+    if (isnan(threshold)) return ms_fail(err, MSIM_E_ARG, "search: threshold: expected a number, got NaN");
+    request.threshold = threshold;
+    request.sink = sink;
+    request.user = user;
+    int64_t n = ctx->backend->score_above(ctx->state, &request, err);
+    if (n >= 0) count_search(ctx, n_query, began);
     return n;
 }

@@ -66,15 +66,21 @@ static int embed_tokens(void *arg, const ms_batch *batch, float *out, msim_error
     return MSIM_OK;
 }
 
-static int load_rows(void *arg, const ms_rows *views, size_t n_views, msim_error *err) {
-    return ms_cpu_search_load(((context *)arg)->search, views, n_views, err);
+static int load_rows(void *arg, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
+    return ms_cpu_search_load(((context *)arg)->search, views, n_views, first, n, err);
 }
 
-static int64_t score_topk(void *arg, const float *queries, size_t n_query, int64_t k, ms_hit *hits, msim_error *err) {
-    return ms_cpu_search_topk(((context *)arg)->search, queries, n_query, k, hits, err);
+static int64_t score_topk(void *arg, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+    return ms_cpu_search_topk(((context *)arg)->search, request, hits, err);
 }
 
-static int64_t nonfinite_rows(const void *arg) { return ms_cpu_search_nonfinite(((const context *)arg)->search); }
+static int64_t score_above(void *arg, const ms_search_request *request, msim_error *err) {
+    return ms_cpu_search_above(((context *)arg)->search, request, err);
+}
+
+static void search_outcome(const void *arg, ms_search_outcome *out) {
+    ms_cpu_search_outcome(((const context *)arg)->search, out);
+}
 
 static void stage_seconds(const void *arg, double *out) {
     const context *c = arg;
@@ -92,7 +98,8 @@ const ms_backend *ms_cpu_backend(void) {
                                        .embed_tokens = embed_tokens,
                                        .load_rows = load_rows,
                                        .score_topk = score_topk,
-                                       .nonfinite_rows = nonfinite_rows,
+                                       .score_above = score_above,
+                                       .search_outcome = search_outcome,
                                        .stage_seconds = stage_seconds};
     return &backend;
 }

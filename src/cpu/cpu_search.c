@@ -1,36 +1,11 @@
-/* Exact cosine top-K on the CPU: one pass over the rows for all queries of a call. The pool hands out blocks of rows;
- * each worker scores its blocks against all queries in double and keeps one heap for each query, and the heaps are
- * merged at the end. A score's bits depend on row and query alone and the order of hits is total, so neither blocks nor
- * threads nor kernel level change a result. Owns its scratch, sized when opened; a search allocates nothing. One thread
- * at a time. docs/SEARCH.md defines the score. */
-#include "cpu/cpu_search.h"
+/* Exact search on the CPU: what is loaded, what a request asks for, and the K best of each query. One pass over the rows
+ * serves all queries of a call; the pool hands out blocks of rows. A score's bits depend on row and query alone and the
+ * order of hits is total, so neither blocks nor threads nor kernel level nor form of scan change a result. Scratch is
+ * sized when opened and, for the width of the rows, when they are loaded; a search allocates nothing. One thread at a
+ * time. docs/SEARCH.md defines the score. */
 #include "core/mem.h"
-#include "cpu/cpu_isa.h"
+#include "cpu/cpu_search_state.h"
 #include <math.h>
-
-enum { BLOCK_ROWS = 64, QUERY_TILE = 64 }; /* 64 rows of 512 f32 stay in the second-level cache for all queries */
-
-typedef struct {
-    ms_topk *tops; /* owned: [max_queries] */
-    ms_hit *hits;  /* owned: [max_queries, max_k], behind tops */
-    double *dots;  /* owned: [BLOCK_ROWS, QUERY_TILE] */
-    int64_t n_nonfinite;
-} worker;
-
-struct ms_cpu_search {
-    ms_pool *pool;                 /* borrowed */
-    const ms_cpu_kernels *kernels; /* static */
-    worker *workers;               /* owned: [n_workers] */
-    double *query_norms;           /* owned: [max_queries] */
-    int n_workers;
-    size_t max_queries, max_k;
-    const ms_rows *views;          /* borrowed from the corpus */
-    size_t n_views;
-    int64_t n_rows, n_blocks;
-    size_t dim;
-    const float *queries;          /* borrowed while a search runs: [n_query, dim] */
-    size_t n_query;
-};
 
 int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_cpu_search **out, msim_error *err) {
     size_t n_hits;
@@ -44,132 +19,221 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     if (!s) return -MSIM_E_MEMORY;
     s->pool = pool;
     s->kernels = kernels;
-    s->max_queries = (size_t)options->max_queries;
     s->max_k = (size_t)options->max_k;
-    s->query_norms = ms_alloc(s->max_queries, sizeof *s->query_norms, "search", err);
-    s->workers = s->query_norms ? ms_alloc((size_t)ms_pool_size(pool), sizeof *s->workers, "search", err) : NULL;
-    if (s->workers) s->n_workers = ms_pool_size(pool);
-    for (int i = 0; i < s->n_workers; i++) {
-        worker *w = &s->workers[i];
-        w->tops = ms_alloc(s->max_queries, sizeof *w->tops, "search heaps", err);
-        if (w->tops) w->hits = ms_alloc(n_hits, sizeof *w->hits, "search heaps", err);
-        if (w->hits) w->dots = ms_alloc(BLOCK_ROWS * QUERY_TILE, sizeof *w->dots, "search", err);
-        if (!w->dots) break;
+    pthread_mutex_init(&s->sink_lock, NULL);
+    s->queries = ms_alloc((size_t)options->max_queries, sizeof *s->queries, "search", err);
+    s->workers = s->queries ? ms_alloc((size_t)ms_pool_size(pool), sizeof *s->workers, "search", err) : NULL;
+    int rc = s->workers ? MSIM_OK : -MSIM_E_MEMORY;
+    for (; rc >= 0 && s->max_queries < (size_t)options->max_queries; s->max_queries++)
+        pthread_mutex_init(&s->queries[s->max_queries].lock, NULL);
+    for (; rc >= 0 && s->n_workers < (size_t)ms_pool_size(pool); s->n_workers++) {
+        ms_search_worker *w = &s->workers[s->n_workers];
+        w->dots = ms_alloc(MS_PLAIN_ROWS * MS_PLAIN_QUERIES, sizeof *w->dots, "search", err);
+        if (!w->dots) rc = -MSIM_E_MEMORY;
     }
-    if (!s->n_workers || !s->workers[s->n_workers - 1].dots) {
+    if (rc < 0)
         ms_cpu_search_close(s);
-        return -MSIM_E_MEMORY;
-    }
-    *out = s;
-    return MSIM_OK;
+    else
+        *out = s;
+    return rc;
+}
+
+/* Forget the rows. */
+static void unload(ms_cpu_search *s) {
+    ms_free(s->parts);
+    ms_free(s->first_block);
+    s->parts = NULL;
+    s->first_block = NULL;
+    s->n_parts = 0;
+    s->n_rows = 0;
+    s->dim = 0;
 }
 
 void ms_cpu_search_close(ms_cpu_search *s) {
     if (!s) return;
-    for (int i = 0; i < s->n_workers; i++) {
-        ms_free(s->workers[i].tops);
-        ms_free(s->workers[i].hits);
-        ms_free(s->workers[i].dots);
-    }
+    unload(s);
+    for (size_t i = 0; i < s->n_workers; i++) ms_free(s->workers[i].dots);
+    for (size_t q = 0; q < s->max_queries; q++) pthread_mutex_destroy(&s->queries[q].lock);
+    pthread_mutex_destroy(&s->sink_lock);
     ms_free(s->workers);
-    ms_free(s->query_norms);
+    ms_free(s->queries);
     ms_free(s);
 }
 
-static int64_t blocks_of(const ms_rows *view) {
-    return view->n_rows / BLOCK_ROWS + (view->n_rows % BLOCK_ROWS != 0);
-}
+/* ---- Rows ---- */
 
-int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, msim_error *err) {
-    int64_t n_rows = 0, n_blocks = 0;
+int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
+                       msim_error *err) {
+    int64_t row = 0;
+    unload(s);
     for (size_t i = 0; i < n_views; i++) {
         if (views[i].dim != views[0].dim)
             return ms_fail(err, MSIM_E_ARG, "corpus part %zu: expected rows of width %lld, got %lld", i,
                            (long long)views[0].dim, (long long)views[i].dim);
-        if (__builtin_add_overflow(n_rows, views[i].n_rows, &n_rows))
+        if (__builtin_add_overflow(row, views[i].n_rows, &row))
             return ms_fail(err, MSIM_E_LIMIT, "corpus: expected fewer than 2^63 rows, got more");
-        n_blocks += blocks_of(&views[i]);
     }
-    s->views = views;
-    s->n_views = n_views;
-    s->n_rows = n_rows;
-    s->n_blocks = n_blocks;
+    s->parts = ms_alloc(n_views, sizeof *s->parts, "search", err);
+    s->first_block = s->parts ? ms_alloc(n_views + 1, sizeof *s->first_block, "search", err) : NULL;
+    if (!s->first_block) {
+        unload(s);
+        return -MSIM_E_MEMORY;
+    }
+    row = 0;
+    for (size_t i = 0; i < n_views; row += views[i++].n_rows) {
+        int64_t start = first > row ? first - row : 0, end = views[i].n_rows;
+        if (first + n < row + end) end = first + n - row;
+        if (start < end)
+            s->parts[s->n_parts++] = (ms_search_part){.view = &views[i], .start = start, .n_rows = end - start,
+                                                      .first_row = row + start};
+    }
+    s->n_rows = n;
     s->dim = n_views ? (size_t)views[0].dim : 0;
     return MSIM_OK;
 }
 
-/* The score of docs/SEARCH.md from its parts. A row with NaN or infinity has no finite square. */
-static double score_of(double dot, double query_norm, double row_square, double row_norm) {
-    if (!isfinite(row_square)) return -INFINITY;
-    if (row_square == 0.0 || query_norm == 0.0) return 0.0;
-    return dot / (query_norm * row_norm) + 0.0; /* the addition makes -0 the 0 it equals */
-}
-
-static void offer(ms_topk *top, ms_hit hit) {
-    if (top->n == top->cap && !ms_hit_before(hit, top->hits[0])) return; /* nearly always: no call */
-    ms_topk_push(top, hit);
-}
-
-/* One block: rows of one view, numbered through all views. */
-static void score_block(void *arg, int64_t block, int index) {
-    ms_cpu_search *s = arg;
-    worker *w = &s->workers[index];
-    const ms_rows *view = s->views;
-    int64_t first_row = 0;
-    for (; block >= blocks_of(view); view++) {
-        block -= blocks_of(view);
-        first_row += view->n_rows;
+int64_t ms_search_cut(ms_cpu_search *s, size_t block_rows) {
+    int64_t n = 0, step = (int64_t)block_rows;
+    for (size_t i = 0; i < s->n_parts; i++) {
+        const ms_search_part *p = &s->parts[i];
+        s->first_block[i] = n;
+        n += (p->start + p->n_rows - 1) / step - p->start / step + 1;
     }
-    int64_t start = block * BLOCK_ROWS;
-    size_t n = (size_t)(view->n_rows - start < BLOCK_ROWS ? view->n_rows - start : BLOCK_ROWS);
-    const unsigned char *rows = view->base + (size_t)start * view->row_bytes;
-    double squares[BLOCK_ROWS], norms[BLOCK_ROWS];
-    s->kernels->squares_f64(squares, rows, view->row_bytes, view->dtype, n, s->dim);
-    for (size_t r = 0; r < n; r++) {
-        norms[r] = sqrt(squares[r]);
-        w->n_nonfinite += !isfinite(squares[r]);
-    }
-    for (size_t q0 = 0; q0 < s->n_query; q0 += QUERY_TILE) {
-        size_t nq = s->n_query - q0 < QUERY_TILE ? s->n_query - q0 : QUERY_TILE;
-        s->kernels->dots_f64(w->dots, rows, view->row_bytes, view->dtype, s->queries + q0 * s->dim, nq, n, s->dim);
-        for (size_t r = 0; r < n; r++)
-            for (size_t q = 0; q < nq; q++) {
-                double score = score_of(w->dots[r * nq + q], s->query_norms[q0 + q], squares[r], norms[r]);
-                offer(&w->tops[q0 + q], (ms_hit){score, first_row + start + (int64_t)r});
-            }
-    }
-}
-
-int64_t ms_cpu_search_topk(ms_cpu_search *s, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
-                           msim_error *err) {
-    if (n_query > s->max_queries || k < 0 || (size_t)k > s->max_k)
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %zu queries and k %zu, got %zu and %lld",
-                       s->max_queries, s->max_k, n_query, (long long)k);
-    size_t n_hits = (size_t)(k < s->n_rows ? k : s->n_rows);
-    if (n_hits == 0 || n_query == 0) return (int64_t)n_hits;
-    s->queries = queries;
-    s->n_query = n_query;
-    s->kernels->squares_f64(s->query_norms, (const unsigned char *)queries, s->dim * sizeof *queries, MSIM_DTYPE_F32,
-                            n_query, s->dim);
-    for (size_t q = 0; q < n_query; q++) s->query_norms[q] = sqrt(s->query_norms[q]);
-    for (int i = 0; i < s->n_workers; i++) {
-        s->workers[i].n_nonfinite = 0;
-        for (size_t q = 0; q < n_query; q++)
-            ms_topk_init(&s->workers[i].tops[q], s->workers[i].hits + q * s->max_k, n_hits);
-    }
-    ms_pool_run(s->pool, s->n_blocks, score_block, s);
-    for (size_t q = 0; q < n_query; q++) {
-        ms_topk best;
-        ms_topk_init(&best, hits + q * (size_t)k, n_hits);
-        for (int i = 0; i < s->n_workers; i++) ms_topk_merge(&best, &s->workers[i].tops[q]);
-        ms_topk_sort(&best);
-    }
-    s->queries = NULL;
-    return (int64_t)n_hits;
-}
-
-int64_t ms_cpu_search_nonfinite(const ms_cpu_search *s) {
-    int64_t n = 0;
-    for (int i = 0; i < s->n_workers; i++) n += s->workers[i].n_nonfinite;
+    s->first_block[s->n_parts] = n;
     return n;
+}
+
+ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_t block_rows) {
+    size_t low = 0, high = s->n_parts; /* first_block[low] <= block < first_block[high] */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (s->first_block[middle] <= block)
+            low = middle;
+        else
+            high = middle;
+    }
+    const ms_search_part *p = &s->parts[low];
+    int64_t step = (int64_t)block_rows, start = (p->start / step + block - s->first_block[low]) * step;
+    int64_t end = start + step < p->start + p->n_rows ? start + step : p->start + p->n_rows;
+    if (start < p->start) start = p->start;
+    return (ms_search_block){.part = p, .start = start, .n = (size_t)(end - start)};
+}
+
+/* ---- Hits ---- */
+
+/* The first of n ascending rows that is not below `row`. */
+static size_t lower_bound(const int64_t *rows, size_t n, int64_t row) {
+    size_t low = 0;
+    while (n) {
+        size_t half = n / 2;
+        if (rows[low + half] < row) {
+            low += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return low;
+}
+
+int ms_search_is_excluded(const ms_cpu_search *s, int64_t row) {
+    if (s->n_excluded == 0) return 0;
+    size_t i = lower_bound(s->excluded, s->n_excluded, row);
+    return i < s->n_excluded && s->excluded[i] == row;
+}
+
+double ms_search_score(const ms_cpu_search *s, double dot, double query_norm, double row_square, double row_norm) {
+    if (!isfinite(row_square)) return -INFINITY;
+    if (s->is_ip) return dot + 0.0; /* the addition makes -0 the 0 it equals */
+    if (row_square == 0.0 || query_norm == 0.0) return 0.0;
+    return dot / (query_norm * row_norm) + 0.0;
+}
+
+void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n) {
+    ms_search_query *query = &s->queries[q];
+    pthread_mutex_lock(&query->lock);
+    for (size_t i = 0; i < n; i++) ms_topk_push(&query->best, hits[i]);
+    if (query->best.n == query->best.cap)
+        atomic_store_explicit(&query->theta, query->best.hits[0].score, memory_order_relaxed);
+    pthread_mutex_unlock(&query->lock);
+}
+
+void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n) {
+    pthread_mutex_lock(&s->sink_lock);
+    for (size_t i = 0; i < n && !s->is_stopped; i++) {
+        s->n_handed++;
+        if (s->request->sink(s->request->user, q, hits[i].row, hits[i].score)) s->is_stopped = 1;
+    }
+    pthread_mutex_unlock(&s->sink_lock);
+}
+
+/* ---- Requests ---- */
+
+/* Take up a request; *n_candidates: loaded rows that are not excluded. */
+static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_candidates, msim_error *err) {
+    const msim_search_options *o = request->options;
+    if (request->n_query > s->max_queries || request->k < 0 || (size_t)request->k > s->max_k)
+        return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %zu queries and k %zu, got %zu and %lld",
+                       s->max_queries, s->max_k, request->n_query, (long long)request->k);
+    if (o->scan == MSIM_SCAN_BF16 || o->scan == MSIM_SCAN_INT8)
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected a copy of the rows to be attached for %s, got none",
+                       msim_scan_name(o->scan));
+    s->request = request;
+    s->scan = MSIM_SCAN_F64;
+    s->is_ip = o->metric == MSIM_METRIC_IP;
+    s->excluded = o->excluded;
+    s->n_excluded = 0;
+    if (o->n_excluded && s->n_parts) {
+        int64_t first = s->parts[0].first_row;
+        size_t from = lower_bound(o->excluded, o->n_excluded, first);
+        s->excluded += from;
+        s->n_excluded = lower_bound(o->excluded, o->n_excluded, first + s->n_rows) - from;
+    }
+    *n_candidates = s->n_rows - (int64_t)s->n_excluded;
+    s->n_handed = 0;
+    s->is_stopped = 0;
+    for (size_t i = 0; i < s->n_workers; i++) s->workers[i].n_nonfinite = s->workers[i].n_evaluated = 0;
+    for (size_t q = 0; q < request->n_query; q++) {
+        double square;
+        s->kernels->squares_f64(&square, (const unsigned char *)(request->queries + q * s->dim),
+                                s->dim * sizeof *request->queries, MSIM_DTYPE_F32, 1, s->dim);
+        s->queries[q].norm = sqrt(square);
+        s->queries[q].theta = -INFINITY;
+    }
+    return MSIM_OK;
+}
+
+static void scan(ms_cpu_search *s) {
+    ms_pool_run(s->pool, ms_search_cut(s, MS_PLAIN_ROWS), ms_plain_block, s);
+    s->request = NULL;
+    s->excluded = NULL;
+}
+
+int64_t ms_cpu_search_topk(ms_cpu_search *s, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+    int64_t n_hits;
+    int rc = begin(s, request, &n_hits, err);
+    if (rc < 0) return rc;
+    if (n_hits > request->k) n_hits = request->k;
+    if (n_hits == 0 || request->n_query == 0) return n_hits;
+    for (size_t q = 0; q < request->n_query; q++)
+        ms_topk_init(&s->queries[q].best, hits + q * (size_t)request->k, (size_t)n_hits);
+    scan(s);
+    for (size_t q = 0; q < request->n_query; q++) ms_topk_sort(&s->queries[q].best);
+    return n_hits;
+}
+
+int64_t ms_cpu_search_above(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
+    int64_t n_candidates;
+    int rc = begin(s, request, &n_candidates, err);
+    if (rc < 0) return rc;
+    if (n_candidates && request->n_query) scan(s);
+    return s->n_handed;
+}
+
+void ms_cpu_search_outcome(const ms_cpu_search *s, ms_search_outcome *out) {
+    *out = (ms_search_outcome){.scan = s->scan};
+    for (size_t i = 0; i < s->n_workers; i++) {
+        out->rows_nonfinite += s->workers[i].n_nonfinite;
+        out->rows_evaluated += s->workers[i].n_evaluated;
+    }
 }

@@ -7,6 +7,24 @@
 #include "model/batch.h"
 #include "model/weights.h"
 
+/* A search. Everything is checked by api.c: finite queries, limits, options in range, excluded rows ascending. */
+typedef struct {
+    const float *queries;              /* borrowed: [n_query, dim] */
+    size_t n_query;
+    const msim_search_options *options; /* borrowed */
+    int64_t k;                         /* score_topk */
+    double threshold;                  /* score_above */
+    msim_hit_sink sink;                /* score_above */
+    void *user;
+} ms_search_request;
+
+/* What the last search did. */
+typedef struct {
+    int64_t rows_nonfinite; /* loaded rows with NaN or infinity */
+    int64_t rows_evaluated; /* row x query scores evaluated in double */
+    int scan;               /* msim_scan in use */
+} ms_search_outcome;
+
 typedef struct {
     const char *name;  /* "cpu", "cuda" */
 
@@ -26,15 +44,17 @@ typedef struct {
     int (*embed)(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
     int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
 
-    /* Make rows known to the context (upload, or just remember). views [n_views] are borrowed from the corpus; rows
-     * are numbered through all views in order, from 0. */
-    int (*load_rows)(void *context, const ms_rows *views, size_t n_views, msim_error *err);
-    /* The k best rows of each query by cosine, ms_topk's order; hits [n_query, k], sorted. Returns the hits of each
-     * query, min(k, rows). Scores as defined in docs/SEARCH.md: evaluated in double, 16 lanes, one fixed order. */
-    int64_t (*score_topk)(void *context, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
-                          msim_error *err);
-    /* Rows with NaN or infinity among those that the last score_topk passed. */
-    int64_t (*nonfinite_rows)(const void *context);
+    /* Make rows first .. first + n - 1 known to the context (upload, or just remember). views [n_views] are borrowed
+     * from the corpus; rows are numbered through all views in order, from 0, and keep these numbers. The only function
+     * of a search that may allocate. */
+    int (*load_rows)(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err);
+    /* The k best rows of each query, ms_topk's order; hits [n_query, k], sorted. Returns the hits of each query,
+     * min(k, loaded rows that are not excluded). Scores as defined in docs/SEARCH.md: evaluated in double, 16 lanes, one
+     * fixed order. */
+    int64_t (*score_topk)(void *context, const ms_search_request *request, ms_hit *hits, msim_error *err);
+    /* Every row with score >= threshold to the sink, one call at a time. Returns the calls made. */
+    int64_t (*score_above)(void *context, const ms_search_request *request, msim_error *err);
+    void (*search_outcome)(const void *context, ms_search_outcome *out);
     /* Seconds inside each stage so far, summed over threads: out [MSIM_STAGE_COUNT]. */
     void (*stage_seconds)(const void *context, double *out);
 } ms_backend;
