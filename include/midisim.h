@@ -239,22 +239,38 @@ MSIM_API void msim_corpus_close(msim_corpus *corpus);
 
 typedef struct msim_corpus_writer msim_corpus_writer;
 
+/* Forms a corpus is written in. */
+enum msim_form {
+    MSIM_FORM_STRUCTURED = 0, /* .npy records, names as '<U'; f32 or f16 */
+    MSIM_FORM_PLAIN = 1,      /* .npy of two axes, names in PATH.names; f32, f16 or bf16 */
+    MSIM_FORM_PICKLED = 2,    /* .npy as the original saves it under NumPy 1.26, byte for byte; f32 or f16 */
+    MSIM_FORM_FVECS = 3,      /* each row with its width before it, names in PATH.names; f32 */
+    MSIM_FORM_FBIN = 4        /* rows behind their number and width, names in PATH.names; f32 */
+};
+
 typedef struct {
     int64_t rows, dim;
-    int64_t name_chars;       /* code points of the longest name; at least 1 is used */
-    int dtype;                /* MSIM_DTYPE_F32 or MSIM_DTYPE_F16 */
-    const char *name_field;   /* NULL: "midi_names" */
-    const char *vector_field; /* NULL: "midi_embeddings" */
+    int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used; else ignored */
+    int dtype;                /* msim_dtype, as the form allows it */
+    int form;                 /* msim_form */
+    const char *name_field;   /* structured, pickled: NULL is "midi_names" */
+    const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
 } msim_corpus_layout;
 
-/* Write a structured .npy. Bytes go to a temporary file beside `path`, which takes the name in finish; close without
- * finish removes it. Exactly `rows` rows must be added. */
+/* Write a corpus, and for the forms that hold no names PATH.names with one a line (a name with a newline in it is
+ * refused there). Bytes go to temporary files beside `path`, which take their names in finish; close without finish
+ * removes them. Exactly `rows` rows must be added. A number that is finite, but not in the type it is stored in, is
+ * refused; NaN and infinity are stored. add allocates nothing. */
 MSIM_API int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout, msim_corpus_writer **out,
                                      msim_error *err);
 MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_bytes, const float *row,
                                     msim_error *err);
 MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
 MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
+/* "structured", "plain", ...; NULL for an unknown value. */
+MSIM_API const char *msim_form_name(int form);
+/* 1 when rows can be stored so: the form has that type. */
+MSIM_API int msim_form_has_dtype(int form, int dtype);
 /* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
 MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
 

@@ -409,11 +409,19 @@ int64_t ms_npy_head_write(unsigned char *buf, size_t cap, const char *name_field
     char number[32];
     if (cap < 128) return ms_fail(err, MSIM_E_LIMIT, "npy header: expected room for 128 bytes, got %zu", cap);
     text_out out = {.p = (char *)buf + 10, .end = (char *)buf + cap};
-    put_text(&out, "{'descr': [(");
-    put_repr(&out, name_field);
-    put_text(&out, ", '<U%zu'), (", name_chars);
-    put_repr(&out, vector_field);
-    put_text(&out, ", '%s', (%zu,))], 'fortran_order': False, 'shape': (%zu,), }", vector_type, dim, n_rows);
+    put_text(&out, "{'descr': ");
+    if (name_field) {
+        put_text(&out, "[(");
+        put_repr(&out, name_field);
+        if (name_chars)
+            put_text(&out, ", '<U%zu'), (", name_chars);
+        else
+            put_text(&out, ", '|O'), (");
+        put_repr(&out, vector_field);
+        put_text(&out, ", '%s', (%zu,))], 'fortran_order': False, 'shape': (%zu,), }", vector_type, dim, n_rows);
+    } else {
+        put_text(&out, "'%s', 'fortran_order': False, 'shape': (%zu, %zu), }", vector_type, n_rows, dim);
+    }
     /* NumPy leaves room for the row count to grow to 21 digits, then fills up to 64 bytes; never with nothing. */
     put_text(&out, "%*s", 21 - snprintf(number, sizeof number, "%zu", n_rows), "");
     size_t used = (size_t)(out.p - (char *)buf) + 1;

@@ -40,8 +40,9 @@ void ms_npy_head_free(ms_npy_head *head);
  * such size. */
 int ms_npy_head_check_size(const ms_npy_head *head, size_t n_bytes, const char *path, msim_error *err);
 
-/* Write the header of a 1-D array of n_rows records (name_field '<U<name_chars>', vector_field '<f4' or '<f2' [dim]),
- * the bytes that NumPy writes for ASCII field names. buf [cap]; returns the number of bytes, a multiple of 64. */
+/* Write the header of a 1-D array of n_rows records (name_field '<U<name_chars>', or with name_chars 0 '|O';
+ * vector_field of vector_type [dim]), or with name_field NULL of a plain array [n_rows, dim] of vector_type: the bytes
+ * that NumPy writes for ASCII field names. buf [cap]; returns the number of bytes, a multiple of 64. */
 int64_t ms_npy_head_write(unsigned char *buf, size_t cap, const char *name_field, size_t name_chars,
                           const char *vector_field, const char *vector_type, size_t dim, size_t n_rows,
                           msim_error *err);
