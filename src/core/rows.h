@@ -6,10 +6,17 @@
 
 typedef struct {
     const unsigned char *base; /* borrowed from the corpus's map */
-    size_t row_bytes;          /* from one row to the next */
+    size_t row_bytes;          /* from one row to the next; with offsets: bytes of one row */
+    const uint64_t *offsets;   /* borrowed from the corpus: [n_rows] bytes from base to each row, ascending; NULL: row i
+                                * lies at base + i * row_bytes */
     int64_t n_rows, dim;
     int dtype;                 /* msim_dtype, little-endian */
 } ms_rows;
+
+/* Row i of a view, 0 <= i < n_rows. */
+static inline const unsigned char *ms_rows_at(const ms_rows *view, int64_t i) {
+    return view->base + (view->offsets ? view->offsets[i] : (uint64_t)i * view->row_bytes);
+}
 
 /* Bytes of one element of a dtype; 0 for an unknown one. */
 static inline size_t ms_dtype_bytes(int dtype) {

@@ -1,6 +1,7 @@
 /* Which kernel levels run here: cpu_isa.h. Asked of the CPU at each call (a few cycles of cached CPUID), so that there
  * is no state to initialise. */
 #include "cpu/cpu_isa.h"
+#include "cpu/cpu_scan.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -42,6 +43,8 @@ static const ms_cpu_kernels *compiled(int isa) {
 }
 
 const ms_cpu_kernels *ms_cpu_kernels_get(int isa) { return cpu_has(isa) ? compiled(isa) : NULL; }
+
+const ms_scan_kernels *ms_scan_kernels_get(int isa) { return ms_cpu_kernels_get(isa) ? &ms_scan_ref : NULL; }
 
 int ms_cpu_isa_best(void) {
     for (int isa = MSIM_ISA_AVX512BF16; isa > MSIM_ISA_REF; isa--)

@@ -9,9 +9,12 @@ static void dots_of_block(const ms_cpu_search *s, const ms_search_block *b, doub
                           size_t nq) {
     const ms_rows *v = b->part->view;
     const float *queries = s->request->queries + q0 * s->dim;
-    const unsigned char *rows = v->base + (size_t)b->start * v->row_bytes;
-    s->kernels->dots_f64(dots, rows, v->row_bytes, v->dtype, queries, nq, b->n, s->dim);
-    if (squares) s->kernels->squares_f64(squares, rows, v->row_bytes, v->dtype, b->n, s->dim);
+    size_t step = v->offsets ? 1 : b->n;
+    for (size_t r = 0; r < b->n; r += step) {
+        const unsigned char *rows = ms_rows_at(v, b->start + (int64_t)r);
+        s->kernels->dots_f64(dots + r * nq, rows, v->row_bytes, v->dtype, queries, nq, step, s->dim);
+        if (squares) s->kernels->squares_f64(squares + r, rows, v->row_bytes, v->dtype, step, s->dim);
+    }
 }
 
 static void take_scores(ms_cpu_search *s, size_t q, const ms_search_block *b, const double *scores) {
@@ -49,7 +52,7 @@ void ms_plain_block(void *arg, int64_t block, int worker) {
         }
         for (size_t q = 0; q < nq; q++) {
             for (size_t r = 0; r < b.n; r++)
-                scores[r] = ms_search_score(s, w->dots[r * nq + q], s->queries[q0 + q].norm, squares[r], norms[r]);
+                scores[r] = ms_search_score(w->dots[r * nq + q], squares[r], norms[r], s->norms[q0 + q], s->is_ip);
             take_scores(s, q0 + q, &b, scores);
         }
     }

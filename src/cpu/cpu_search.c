@@ -7,8 +7,30 @@
 #include "cpu/cpu_search_state.h"
 #include <math.h>
 
+enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20, SMALL_ROWS = 2048 };
+
+static const ms_scan_form *const forms[MS_SEARCH_FORMS] = {&ms_scan_f32};
+
+/* Candidates that a query holds before it evaluates the best of them: enough that K of them are a good sample of the
+ * rest, and that a block's always find room. */
+static size_t candidate_cap(size_t max_k) {
+    size_t cap = max_k < MOST_CANDIDATES / 4 ? 4 * max_k : MOST_CANDIDATES;
+    return (cap < LEAST_CANDIDATES ? LEAST_CANDIDATES : cap) + MS_SCAN_ROWS;
+}
+
+static int open_worker(ms_search_worker *w, size_t n_queries, msim_error *err) {
+    size_t n_upper;
+    if (!ms_mul_size(n_queries, MS_SCAN_ROWS, &n_upper))
+        return ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu", n_queries);
+    w->dots = ms_alloc(MS_PLAIN_ROWS * MS_PLAIN_QUERIES, sizeof *w->dots, "search", err);
+    if (w->dots) w->upper = ms_alloc(n_upper, sizeof *w->upper, "search", err);
+    if (w->upper) w->theta = ms_alloc(n_queries, sizeof *w->theta, "search", err);
+    if (w->theta) w->cut = ms_alloc(n_queries, sizeof *w->cut, "search", err);
+    return w->cut ? MSIM_OK : -MSIM_E_MEMORY;
+}
+
 int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_cpu_search **out, msim_error *err) {
-    size_t n_hits;
+    size_t n_hits, n_candidates;
     *out = NULL;
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
     if (!kernels) return ms_fail(err, MSIM_E_UNSUPPORTED, "search: expected a level of this CPU, got %d", isa);
@@ -21,16 +43,23 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     s->kernels = kernels;
     s->max_k = (size_t)options->max_k;
     pthread_mutex_init(&s->sink_lock, NULL);
-    s->queries = ms_alloc((size_t)options->max_queries, sizeof *s->queries, "search", err);
-    s->workers = s->queries ? ms_alloc((size_t)ms_pool_size(pool), sizeof *s->workers, "search", err) : NULL;
+    s->isa = isa;
+    s->candidate_cap = candidate_cap(s->max_k);
+    size_t n_queries = (size_t)options->max_queries, n_workers = (size_t)ms_pool_size(pool);
+    s->queries = ms_alloc(n_queries, sizeof *s->queries, "search", err);
+    s->norms = s->queries ? ms_alloc(n_queries, sizeof *s->norms, "search", err) : NULL;
+    s->workers = s->norms ? ms_alloc(n_workers, sizeof *s->workers, "search", err) : NULL;
     int rc = s->workers ? MSIM_OK : -MSIM_E_MEMORY;
-    for (; rc >= 0 && s->max_queries < (size_t)options->max_queries; s->max_queries++)
-        pthread_mutex_init(&s->queries[s->max_queries].lock, NULL);
-    for (; rc >= 0 && s->n_workers < (size_t)ms_pool_size(pool); s->n_workers++) {
-        ms_search_worker *w = &s->workers[s->n_workers];
-        w->dots = ms_alloc(MS_PLAIN_ROWS * MS_PLAIN_QUERIES, sizeof *w->dots, "search", err);
-        if (!w->dots) rc = -MSIM_E_MEMORY;
+    if (rc >= 0 && !ms_mul_size(n_queries, s->candidate_cap, &n_candidates))
+        rc = ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu", n_queries);
+    if (rc >= 0 && !(s->candidates = ms_alloc(n_candidates, sizeof *s->candidates, "search candidates", err)))
+        rc = -MSIM_E_MEMORY;
+    for (; rc >= 0 && s->max_queries < n_queries; s->max_queries++) {
+        ms_search_query *q = &s->queries[s->max_queries];
+        pthread_mutex_init(&q->lock, NULL);
+        q->candidates = s->candidates + s->max_queries * s->candidate_cap;
     }
+    while (rc >= 0 && s->n_workers < n_workers) rc = open_worker(&s->workers[s->n_workers++], n_queries, err);
     if (rc < 0)
         ms_cpu_search_close(s);
     else
@@ -40,6 +69,10 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
 
 /* Forget the rows. */
 static void unload(ms_cpu_search *s) {
+    for (size_t i = 0; i < MS_SEARCH_FORMS; i++) {
+        forms[i]->close(s->states[i]);
+        s->states[i] = NULL;
+    }
     ms_free(s->parts);
     ms_free(s->first_block);
     s->parts = NULL;
@@ -52,8 +85,15 @@ static void unload(ms_cpu_search *s) {
 void ms_cpu_search_close(ms_cpu_search *s) {
     if (!s) return;
     unload(s);
-    for (size_t i = 0; i < s->n_workers; i++) ms_free(s->workers[i].dots);
+    for (size_t i = 0; i < s->n_workers; i++) {
+        ms_free(s->workers[i].dots);
+        ms_free(s->workers[i].upper);
+        ms_free(s->workers[i].theta);
+        ms_free(s->workers[i].cut);
+    }
     for (size_t q = 0; q < s->max_queries; q++) pthread_mutex_destroy(&s->queries[q].lock);
+    ms_free(s->candidates);
+    ms_free(s->norms);
     pthread_mutex_destroy(&s->sink_lock);
     ms_free(s->workers);
     ms_free(s->queries);
@@ -85,11 +125,16 @@ int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, i
         if (first + n < row + end) end = first + n - row;
         if (start < end)
             s->parts[s->n_parts++] = (ms_search_part){.view = &views[i], .start = start, .n_rows = end - start,
-                                                      .first_row = row + start};
+                                                      .first_row = row + start, .index = i};
     }
     s->n_rows = n;
     s->dim = n_views ? (size_t)views[0].dim : 0;
-    return MSIM_OK;
+    int rc = MSIM_OK;
+    ms_scan_setup setup = {.views = views, .n_views = n_views, .dim = s->dim, .max_queries = s->max_queries,
+                           .n_workers = s->n_workers, .isa = s->isa, .kernels = s->kernels};
+    for (size_t i = 0; i < MS_SEARCH_FORMS && rc >= 0; i++) rc = forms[i]->open(&setup, &s->states[i], err);
+    if (rc < 0) unload(s);
+    return rc;
 }
 
 int64_t ms_search_cut(ms_cpu_search *s, size_t block_rows) {
@@ -142,9 +187,9 @@ int ms_search_is_excluded(const ms_cpu_search *s, int64_t row) {
     return i < s->n_excluded && s->excluded[i] == row;
 }
 
-double ms_search_score(const ms_cpu_search *s, double dot, double query_norm, double row_square, double row_norm) {
+double ms_search_score(double dot, double row_square, double row_norm, double query_norm, int is_ip) {
     if (!isfinite(row_square)) return -INFINITY;
-    if (s->is_ip) return dot + 0.0; /* the addition makes -0 the 0 it equals */
+    if (is_ip) return dot + 0.0; /* the addition makes -0 the 0 it equals */
     if (row_square == 0.0 || query_norm == 0.0) return 0.0;
     return dot / (query_norm * row_norm) + 0.0;
 }
@@ -169,17 +214,33 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
 
 /* ---- Requests ---- */
 
+/* The form of scan for a request. A form's reading saves nothing where most rows are results, or where there are few. */
+static int choose_form(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
+    int wanted = request->options->scan, is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
+    s->form = NULL;
+    for (size_t i = 0; i < MS_SEARCH_FORMS; i++) {
+        int fits = wanted == forms[i]->scan || (wanted == MSIM_SCAN_AUTO && !is_small);
+        if (s->form || !s->states[i] || !fits) continue;
+        if (request->options->metric == MSIM_METRIC_IP && forms[i]->scan != MSIM_SCAN_F32) continue;
+        s->form = forms[i];
+        s->form_state = s->states[i];
+    }
+    if (!s->form && (wanted == MSIM_SCAN_BF16 || wanted == MSIM_SCAN_INT8))
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected a copy of the rows to be attached for %s, got none",
+                       msim_scan_name(wanted));
+    s->scan = s->form ? s->form->scan : MSIM_SCAN_F64;
+    return MSIM_OK;
+}
+
 /* Take up a request; *n_candidates: loaded rows that are not excluded. */
 static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_candidates, msim_error *err) {
     const msim_search_options *o = request->options;
     if (request->n_query > s->max_queries || request->k < 0 || (size_t)request->k > s->max_k)
         return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %zu queries and k %zu, got %zu and %lld",
                        s->max_queries, s->max_k, request->n_query, (long long)request->k);
-    if (o->scan == MSIM_SCAN_BF16 || o->scan == MSIM_SCAN_INT8)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected a copy of the rows to be attached for %s, got none",
-                       msim_scan_name(o->scan));
+    int rc = choose_form(s, request, err);
+    if (rc < 0) return rc;
     s->request = request;
-    s->scan = MSIM_SCAN_F64;
     s->is_ip = o->metric == MSIM_METRIC_IP;
     s->excluded = o->excluded;
     s->n_excluded = 0;
@@ -192,19 +253,26 @@ static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_
     *n_candidates = s->n_rows - (int64_t)s->n_excluded;
     s->n_handed = 0;
     s->is_stopped = 0;
-    for (size_t i = 0; i < s->n_workers; i++) s->workers[i].n_nonfinite = s->workers[i].n_evaluated = 0;
+    for (size_t i = 0; i < s->n_workers; i++) {
+        s->workers[i].n_nonfinite = s->workers[i].n_evaluated = 0;
+        s->workers[i].aimed = NULL;
+    }
     for (size_t q = 0; q < request->n_query; q++) {
         double square;
         s->kernels->squares_f64(&square, (const unsigned char *)(request->queries + q * s->dim),
                                 s->dim * sizeof *request->queries, MSIM_DTYPE_F32, 1, s->dim);
-        s->queries[q].norm = sqrt(square);
-        s->queries[q].theta = -INFINITY;
+        s->norms[q] = sqrt(square);
+        s->queries[q].theta = request->sink ? request->threshold : -INFINITY;
+        s->queries[q].n_candidates = 0;
     }
     return MSIM_OK;
 }
 
 static void scan(ms_cpu_search *s) {
-    ms_pool_run(s->pool, ms_search_cut(s, MS_PLAIN_ROWS), ms_plain_block, s);
+    if (s->form)
+        ms_certify(s);
+    else
+        ms_pool_run(s->pool, ms_search_cut(s, MS_PLAIN_ROWS), ms_plain_block, s);
     s->request = NULL;
     s->excluded = NULL;
 }

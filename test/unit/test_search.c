@@ -119,9 +119,12 @@ static void load(rig *r, const ms_rows *views, size_t n_views) {
     assert_int_equal(ms_cpu_search_load(r->search, views, n_views, 0, rows_of(views, n_views), NULL), 0);
 }
 
+static int scan = MSIM_SCAN_F64; /* the form that the tests below ask for */
+
 static int64_t topk(ms_cpu_search *search, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
                     msim_error *err) {
     msim_search_options o = msim_search_options_default();
+    o.scan = scan;
     ms_search_request request = {.queries = queries, .n_query = n_query, .k = k, .options = &o};
     return ms_cpu_search_topk(search, &request, hits, err);
 }
@@ -333,7 +336,7 @@ static void limits_and_memory(void **state) {
         assert_null(s);
         failures++;
     }
-    assert_true(failures >= 5);
+    assert_true(failures >= 9);
     o.max_queries = o.max_k = INT64_MAX / 4;
     ms_cpu_search *s;
     assert_true(ms_cpu_search_open(r.pool, MSIM_ISA_REF, &o, &s, &e) < 0);
@@ -440,6 +443,7 @@ static void metrics_exclusions_thresholds_ranges(void **state) {
             parts[1].n_rows = N - 200;
             rig r = open_rig(msim_isa_best(), threads, parts, 2);
             msim_search_options o = msim_search_options_default();
+            o.scan = scan;
             for (o.metric = MSIM_METRIC_COSINE; o.metric <= MSIM_METRIC_IP; o.metric++) {
                 check_options(&r, &c, &o, 0, N);
                 o.excluded = some, o.n_excluded = n_some;
@@ -458,14 +462,18 @@ static void metrics_exclusions_thresholds_ranges(void **state) {
         }
 }
 
+static int ask_for_f32(void **state) {
+    (void)state;
+    scan = MSIM_SCAN_F32;
+    return 0;
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bits_are_as_defined),
-        cmocka_unit_test(same_as_brute_force),
-        cmocka_unit_test(ties_and_odd_rows),
-        cmocka_unit_test(same_bits_everywhere),
-        cmocka_unit_test(metrics_exclusions_thresholds_ranges),
-        cmocka_unit_test(limits_and_memory),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+#define TESTS                                                                                                    \
+    cmocka_unit_test(bits_are_as_defined), cmocka_unit_test(same_as_brute_force), cmocka_unit_test(ties_and_odd_rows), \
+        cmocka_unit_test(same_bits_everywhere), cmocka_unit_test(metrics_exclusions_thresholds_ranges)
+    const struct CMUnitTest tests[] = {TESTS, cmocka_unit_test(limits_and_memory)};
+    const struct CMUnitTest certified[] = {TESTS};
+    int failed = cmocka_run_group_tests_name("plain scan", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("f32 scan", certified, ask_for_f32, NULL);
 }
