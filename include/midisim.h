@@ -218,28 +218,7 @@ typedef struct msim_corpus msim_corpus;
 
 enum msim_dtype { MSIM_DTYPE_F32 = 0, MSIM_DTYPE_F16 = 1, MSIM_DTYPE_BF16 = 2, MSIM_DTYPE_F64 = 3 };
 
-typedef struct {
-    int64_t rows, dim;
-    int dtype;       /* msim_dtype of the stored rows */
-    int has_names;   /* 0: plain rows, named by their number */
-    char form[24];   /* "structured" or "plain" */
-} msim_corpus_info;
-
-/* Open rows_path (.npy, structured with names or plain 2-D), mapped read-only. names_path: NULL, or a text file with
- * one name a line for a plain array. */
-MSIM_API int msim_corpus_open(const char *rows_path, const char *names_path, msim_corpus **out, msim_error *err);
-MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
-MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
-/* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to cap - 1 bytes.
- * Returns the full length in bytes, or a negative status for a row out of range. A row without a name gives its number. */
-MSIM_API int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap);
-/* One row widened (or f64: rounded) to f32, out [dim]. */
-MSIM_API int msim_corpus_row(const msim_corpus *corpus, int64_t row, float *out, msim_error *err);
-MSIM_API void msim_corpus_close(msim_corpus *corpus);
-
-typedef struct msim_corpus_writer msim_corpus_writer;
-
-/* Forms a corpus is written in. */
+/* How a file holds its rows (docs/FORMATS.md, Corpora), and the types that each is written with. */
 enum msim_form {
     MSIM_FORM_STRUCTURED = 0, /* .npy records, names as '<U'; f32 or f16 */
     MSIM_FORM_PLAIN = 1,      /* .npy of two axes, names in PATH.names; f32, f16 or bf16 */
@@ -247,6 +226,43 @@ enum msim_form {
     MSIM_FORM_FVECS = 3,      /* each row with its width before it, names in PATH.names; f32 */
     MSIM_FORM_FBIN = 4        /* rows behind their number and width, names in PATH.names; f32 */
 };
+
+/* "structured", "plain", ...; NULL for an unknown value. */
+MSIM_API const char *msim_form_name(int form);
+
+typedef struct {
+    int64_t rows, dim;
+    int dtype;       /* msim_dtype of the stored rows; of several files, of the first that has rows */
+    int has_names;   /* 0: rows are named by their number */
+    char form[24];   /* as msim_form_name says it; "mixed" for files that differ */
+    int64_t parts;   /* files */
+} msim_corpus_info;
+
+/* Open a corpus, mapped read-only: a file of any form (.fvecs and .fbin by their names, .npy by its bytes), or a folder,
+ * whose .npy, .fvecs and .fbin files, in bytewise order of name, are one corpus. Nothing is copied; a pickled file is
+ * read through once, by a reader that can neither import nor call anything, and then costs 16 bytes a row.
+ * names_path: NULL, or a text file with one name a line for rows that have none. Without it, FILE.names beside a file
+ * without names is taken if it exists. A file that is cut short while it is open ends the program (SIGBUS). */
+MSIM_API int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out, msim_error *err);
+/* Several files or folders as one corpus of one width, rows numbered through in the order given. */
+MSIM_API int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path, msim_corpus **out,
+                                   msim_error *err);
+/* The files of a corpus: how many, the path of one (borrowed from the corpus; NULL out of range), and the number of its
+ * first row; for part == parts the number of all rows, out of range a negative status. */
+MSIM_API int64_t msim_corpus_parts(const msim_corpus *corpus);
+MSIM_API const char *msim_corpus_part_path(const msim_corpus *corpus, int64_t part);
+MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part);
+MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
+MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
+/* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to cap - 1 bytes.
+ * Returns the full length in bytes, or a negative status for a row out of range. A row without a name gives its number
+ * in the corpus. */
+MSIM_API int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap);
+/* One row widened (or f64: rounded) to f32, out [dim]. */
+MSIM_API int msim_corpus_row(const msim_corpus *corpus, int64_t row, float *out, msim_error *err);
+MSIM_API void msim_corpus_close(msim_corpus *corpus);
+
+typedef struct msim_corpus_writer msim_corpus_writer;
 
 typedef struct {
     int64_t rows, dim;
@@ -267,8 +283,6 @@ MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, siz
                                     msim_error *err);
 MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
 MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
-/* "structured", "plain", ...; NULL for an unknown value. */
-MSIM_API const char *msim_form_name(int form);
 /* 1 when rows can be stored so: the form has that type. */
 MSIM_API int msim_form_has_dtype(int form, int dtype);
 /* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */

@@ -1,5 +1,5 @@
-/* A borrowed view of stored vectors: what a corpus hands to a backend. Row i starts at base + i * row_bytes and holds
- * `dim` elements of `dtype`, at any alignment. A corpus of shards is several views, in row order. */
+/* A borrowed view of stored vectors: what a corpus hands to a backend. Row i starts at ms_rows_at and holds `dim` elements
+ * of `dtype`, at any alignment. A corpus of several files is several views, in row order. */
 #ifndef MS_ROWS_H
 #define MS_ROWS_H
 #include "midisim.h"

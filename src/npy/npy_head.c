@@ -318,6 +318,10 @@ int ms_npy_head_parse(const unsigned char *bytes, size_t n_bytes, const char *pa
                       msim_error *err) {
     ms_npy_head head;
     memset(&head, 0, sizeof head);
+    if (n_bytes >= 2 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "npy header: %s: byte 0: expected a .npy file, got a raw pickle of protocol %d (load it where it "
+                       "is trusted, and write the array with numpy.save)", path, bytes[1]);
     if (n_bytes < 10 || memcmp(bytes, "\x93NUMPY", 6) != 0)
         return ms_fail(err, MSIM_E_FORMAT, "npy header: %s: byte 0: expected a .npy file, got %s", path,
                        n_bytes == 0 ? "an empty file" : "something else");

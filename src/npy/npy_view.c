@@ -78,6 +78,7 @@ static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const
     if (head->fortran_order && n_rows > 1 && dim > 1)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "corpus: %s: expected row-major data, got column-major (save numpy.ascontiguousarray(a))", path);
+    view->form = MSIM_FORM_PLAIN;
     view->rows = (ms_rows){.base = bytes + head->data_offset, .row_bytes = dim * f->elem_bytes,
                            .n_rows = (int64_t)n_rows, .dim = (int64_t)dim, .dtype = dtype};
     return MSIM_OK;
@@ -101,7 +102,7 @@ static int view_record(const ms_npy_head *head, const unsigned char *bytes, cons
     if (rc >= 0) rc = check_dim(vector->n_elems, n_rows, path, err);
     if (rc < 0) return rc;
     const unsigned char *data = bytes + head->data_offset;
-    view->is_record = true;
+    view->form = MSIM_FORM_STRUCTURED;
     view->rows = (ms_rows){.base = data + vector->offset, .row_bytes = head->item_bytes, .n_rows = (int64_t)n_rows,
                            .dim = (int64_t)vector->n_elems, .dtype = dtype_of(vector)};
     if (name) {
@@ -131,6 +132,8 @@ int ms_npy_view_init(const unsigned char *bytes, size_t n_bytes, const char *pat
     if (rc >= 0) *out = view;
     return rc;
 }
+
+void ms_npy_view_free(ms_npy_view *view) { memset(view, 0, sizeof *view); }
 
 size_t ms_npy_view_name(const ms_npy_view *view, int64_t row, char *buf, size_t cap) {
     if (!view->name_kind) return ms_name_of_bytes(NULL, 0, buf, cap);

@@ -1,4 +1,4 @@
-/* Rows and their names in a file, opened as one view for search. Reads the .npy forms of docs/FORMATS.md. */
+/* Rows and their names in one file or several, opened for search. Reads the forms of docs/FORMATS.md, Corpora. */
 #ifndef MS_CORPUS_H
 #define MS_CORPUS_H
 #include "core/rows.h"
@@ -6,7 +6,7 @@
 
 /* msim_corpus is defined in corpus.c; its public functions live there too. */
 
-/* Views of the corpus's rows, in row order: *n_views of them, borrowed until the corpus is closed. */
+/* Views of the corpus's rows, in row order, one a file: *n_views of them, borrowed until the corpus is closed. */
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views);
 
 #endif

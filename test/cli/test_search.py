@@ -332,7 +332,8 @@ def test_other_exits(made, tmp_path):
     assert done.returncode == 2 and b"width 64, got 32" in done.stderr
     assert run("search", "-m", tmp_path / "absent", "-c", path, made["query"]).returncode == 1
     assert search(made, tmp_path / "absent.npy").returncode == 1
-    assert search(made, tmp_path).returncode == 1
+    (tmp_path / "empty").mkdir()
+    assert search(made, tmp_path / "empty").returncode == 1
     done = search(made, path, query=tmp_path)
     assert done.returncode == 1 and b"no MIDI files" in done.stderr
     np.save(tmp_path / "none.npy", np.zeros((0, DIM), "f4"))
