@@ -44,7 +44,17 @@ static const ms_cpu_kernels *compiled(int isa) {
 
 const ms_cpu_kernels *ms_cpu_kernels_get(int isa) { return cpu_has(isa) ? compiled(isa) : NULL; }
 
-const ms_scan_kernels *ms_scan_kernels_get(int isa) { return ms_cpu_kernels_get(isa) ? &ms_scan_ref : NULL; }
+const ms_scan_kernels *ms_scan_kernels_get(int isa) {
+    if (!ms_cpu_kernels_get(isa)) return NULL;
+    switch (isa) {
+#if defined(__x86_64__)
+    case MSIM_ISA_AVX2: return &ms_scan_avx2;
+    case MSIM_ISA_AVX512:
+    case MSIM_ISA_AVX512BF16: return &ms_scan_avx512;
+#endif
+    default: return &ms_scan_ref;
+    }
+}
 
 int ms_cpu_isa_best(void) {
     for (int isa = MSIM_ISA_AVX512BF16; isa > MSIM_ISA_REF; isa--)

@@ -103,7 +103,7 @@ def check_wide_code(config):
     for path in sorted((ROOT / "build" / config / "src").rglob("*.o")):
         if not (ROOT / path.relative_to(ROOT / "build" / config)).with_suffix(".c").exists():
             continue  # left by a source that is gone
-        if path.name.startswith("kern_avx"):
+        if re.match(r"kern_(scan_)?(\w+_)?avx", path.name):
             names = globals_of(path)
             if len(names) > 1:
                 yield f"{path.name}: expected one exported table, got {names}"
