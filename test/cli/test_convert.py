@@ -78,7 +78,7 @@ def test_info(tmp_path):
     np.save(tmp_path / "plain.npy", np.ones((3, 5), "f2"))
     done = run("--info", "--json", tmp_path / "plain.npy")
     expected = {"path": str(tmp_path / "plain.npy"), "kind": "corpus", "form": "plain", "rows": 3, "dim": 5, "dtype": "f16",
-                "names": False}
+                "names": False, "parts": 1}
     assert json.loads(done.stdout) == expected
 
 
