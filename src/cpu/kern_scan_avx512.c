@@ -13,6 +13,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
+#ifndef PF_HINT
+#define PF_HINT _MM_HINT_T0
+#endif
 enum { LANES = 16, TILE = 4, CHUNK_BYTES = 32 << 10 };
 
 typedef unsigned char byte;
@@ -54,42 +57,59 @@ INLINE void store_sums(const __m512 acc[][TILE], const int n_groups, float *cons
 }
 
 typedef struct {
-    const byte *rows[2 * TILE], *next[2 * TILE]; /* next: what to ask for, NULL in next[0]: nothing */
+    const byte *rows[2 * TILE];
+    const byte *next[2 * TILE]; /* rows of the next tile; of a column all, else n_next of them, are asked for */
+    int n_next;
     const float *queries;
     size_t stride, dim;                          /* floats from query to query */
     float *dst, *squares;                        /* of the tile's first row */
 } tile;
 
 INLINE void ask_for(const byte *row, size_t at, const int dtype) {
-    _mm_prefetch((const char *)(row + at), _MM_HINT_T0);
-    if (dtype == MSIM_DTYPE_F64) _mm_prefetch((const char *)(row + at + 64), _MM_HINT_T0);
+    _mm_prefetch((const char *)(row + at), PF_HINT);
+    if (dtype == MSIM_DTYPE_F64) _mm_prefetch((const char *)(row + at + 64), PF_HINT);
+}
+
+/* One step: elements j .. j + 15 of 4 rows, those in `mask`. */
+INLINE void dot_step(__m512 acc[4][TILE], __m512 square[TILE], const tile *t, size_t j, __mmask16 mask, const int dtype,
+                     const int n_query, const int has_squares) {
+    __m512 x[TILE];
+    UNROLL
+    for (int r = 0; r < TILE; r++) {
+        x[r] = load16(t->rows[r], dtype, j, mask);
+        if (has_squares) square[r] = _mm512_fmadd_ps(x[r], x[r], square[r]);
+    }
+    UNROLL
+    for (int q = 0; q < n_query; q++) {
+        __m512 y = _mm512_load_ps(t->queries + (size_t)q * t->stride + j);
+        UNROLL
+        for (int r = 0; r < TILE; r++) acc[q][r] = _mm512_fmadd_ps(x[r], y, acc[q][r]);
+    }
 }
 
 /* 4 rows x n_query queries, and the rows' squares. */
-INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const int has_squares, const int has_next) {
-    __m512 acc[4][TILE], square[1][TILE], x[TILE];
+INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const int has_squares) {
+    __m512 acc[4][TILE], square[1][TILE];
     const size_t bytes = dtype == MSIM_DTYPE_F32 ? 4 : dtype == MSIM_DTYPE_F64 ? 8 : 2;
+    const size_t dim = t->dim, whole = dim / LANES * LANES;
+    const int n_next = t->n_next;
     UNROLL
     for (int r = 0; r < TILE; r++) {
         square[0][r] = _mm512_setzero_ps();
         UNROLL
         for (int q = 0; q < n_query; q++) acc[q][r] = _mm512_setzero_ps();
     }
-    for (size_t j = 0; j < t->dim; j += LANES) {
-        __mmask16 mask = t->dim - j < LANES ? (__mmask16)((1u << (t->dim - j)) - 1) : (__mmask16)0xffff;
-        UNROLL
-        for (int r = 0; r < TILE; r++) {
-            x[r] = load16(t->rows[r], dtype, j, mask);
-            if (has_next) ask_for(t->next[r], j * bytes, dtype);
-            if (has_squares) square[0][r] = _mm512_fmadd_ps(x[r], x[r], square[0][r]);
+    for (size_t j = 0; j < whole; j += LANES) {
+        if (n_next > 0) ask_for(t->next[0], j * bytes, dtype);
+        if (n_next > 1) ask_for(t->next[1], j * bytes, dtype);
+        if (n_next > 2) {
+            ask_for(t->next[2], j * bytes, dtype);
+            ask_for(t->next[3], j * bytes, dtype);
         }
-        UNROLL
-        for (int q = 0; q < n_query; q++) {
-            __m512 y = _mm512_load_ps(t->queries + (size_t)q * t->stride + j);
-            UNROLL
-            for (int r = 0; r < TILE; r++) acc[q][r] = _mm512_fmadd_ps(x[r], y, acc[q][r]);
-        }
+        dot_step(acc, square[0], t, j, 0xffff, dtype, n_query, has_squares);
     }
+    if (whole < dim)
+        dot_step(acc, square[0], t, whole, (__mmask16)((1u << (dim - whole)) - 1), dtype, n_query, has_squares);
     float *out[4] = {t->dst, t->dst + MS_SCAN_ROWS, t->dst + 2 * MS_SCAN_ROWS, t->dst + 3 * MS_SCAN_ROWS};
     store_sums(acc, n_query, out);
     if (has_squares) store_sums(square, 1, &t->squares);
@@ -118,13 +138,13 @@ INLINE void dot_column(const tile *t, const int dtype) {
 
 /* Each tile size a function of its own: inlined together they would share registers, and spill. */
 #define TILES_OF(name, dtype)                                                                                       \
-    __attribute__((noinline)) static void name##_first_4(const tile *t) { dot_tile(t, dtype, 4, 1, 1); }            \
-    __attribute__((noinline)) static void name##_first_3(const tile *t) { dot_tile(t, dtype, 3, 1, 1); }            \
-    __attribute__((noinline)) static void name##_first_2(const tile *t) { dot_tile(t, dtype, 2, 1, 1); }            \
-    __attribute__((noinline)) static void name##_4(const tile *t) { dot_tile(t, dtype, 4, 0, 0); }                  \
-    __attribute__((noinline)) static void name##_3(const tile *t) { dot_tile(t, dtype, 3, 0, 0); }                  \
-    __attribute__((noinline)) static void name##_2(const tile *t) { dot_tile(t, dtype, 2, 0, 0); }                  \
-    __attribute__((noinline)) static void name##_1(const tile *t) { dot_tile(t, dtype, 1, 0, 0); }                  \
+    __attribute__((noinline)) static void name##_first_4(const tile *t) { dot_tile(t, dtype, 4, 1); }               \
+    __attribute__((noinline)) static void name##_first_3(const tile *t) { dot_tile(t, dtype, 3, 1); }               \
+    __attribute__((noinline)) static void name##_first_2(const tile *t) { dot_tile(t, dtype, 2, 1); }               \
+    __attribute__((noinline)) static void name##_4(const tile *t) { dot_tile(t, dtype, 4, 0); }                     \
+    __attribute__((noinline)) static void name##_3(const tile *t) { dot_tile(t, dtype, 3, 0); }                     \
+    __attribute__((noinline)) static void name##_2(const tile *t) { dot_tile(t, dtype, 2, 0); }                     \
+    __attribute__((noinline)) static void name##_1(const tile *t) { dot_tile(t, dtype, 1, 0); }                     \
     __attribute__((noinline)) static void name##_column(const tile *t) { dot_column(t, dtype); }
 TILES_OF(f32, MSIM_DTYPE_F32)
 TILES_OF(f16, MSIM_DTYPE_F16)
@@ -144,12 +164,9 @@ typedef struct {
 static const tile_set sets[] = {[MSIM_DTYPE_F32] = SET_OF(f32), [MSIM_DTYPE_F16] = SET_OF(f16),
                                 [MSIM_DTYPE_BF16] = SET_OF(bf16), [MSIM_DTYPE_F64] = SET_OF(f64)};
 
-/* Point the tile at rows at .. at + n - 1 and at the n after them; past the last row the last one stands again. */
-static void place(tile *t, const byte *const *rows, size_t at, size_t n, size_t n_rows) {
-    for (size_t i = 0; i < n; i++) {
-        t->rows[i] = rows[at + i < n_rows ? at + i : n_rows - 1];
-        t->next[i] = rows[at + n + i < n_rows ? at + n + i : n_rows - 1];
-    }
+/* out = rows at .. at + n - 1; past the last row that one stands again. */
+static void place(const byte **out, const byte *const *rows, size_t at, size_t n, size_t n_rows) {
+    for (size_t i = 0; i < n; i++) out[i] = rows[at + i < n_rows ? at + i : n_rows - 1];
 }
 
 static void dots(float *dst, float *squares, const byte *const *rows, int dtype, const float *queries,
@@ -158,7 +175,8 @@ static void dots(float *dst, float *squares, const byte *const *rows, int dtype,
     tile t = {.stride = query_stride, .dim = dim, .queries = queries};
     if (n_query == 1) {
         for (size_t r = 0; r < n_rows; r += 2 * TILE) {
-            place(&t, rows, r, 2 * TILE, n_rows);
+            place(t.rows, rows, r, 2 * TILE, n_rows);
+            place(t.next, rows, r + 2 * TILE, 2 * TILE, n_rows);
             t.dst = dst + r;
             t.squares = squares + r;
             set->column(&t);
@@ -169,18 +187,17 @@ static void dots(float *dst, float *squares, const byte *const *rows, int dtype,
     if (chunk < TILE) chunk = TILE;
     for (size_t q0 = 0; q0 < n_query; q0 += chunk)
         for (size_t r = 0; r < n_rows; r += TILE) {
-            size_t end = n_query - q0 < chunk ? n_query : q0 + chunk, q = q0;
-            place(&t, rows, r, TILE, n_rows);
+            size_t end = n_query - q0 < chunk ? n_query : q0 + chunk, asked = 0, n_tiles = (end - q0 + TILE - 1) / TILE;
+            place(t.rows, rows, r, TILE, n_rows);
             t.squares = squares + r;
-            while (q < end) {
-                size_t n = end - q < TILE ? end - q : TILE;
+            for (size_t q = q0, i = 1; q < end; q += TILE, i++) {
+                size_t ask = q0 == 0 && r + TILE < n_rows ? TILE * i / n_tiles : 0;
+                t.n_next = (int)(ask - asked);
+                if (t.n_next) place(t.next, rows, r + TILE + asked, ask - asked, n_rows);
+                asked = ask;
                 t.queries = queries + q * query_stride;
                 t.dst = dst + q * MS_SCAN_ROWS + r;
-                if (q == 0)
-                    set->first[n](&t);
-                else
-                    set->then[n](&t);
-                q += n;
+                (q == 0 ? set->first : set->then)[end - q < TILE ? end - q : TILE](&t);
             }
         }
 }
