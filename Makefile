@@ -31,7 +31,8 @@ LEVELS   := $(filter-out avx512vnni scan_%,$(patsubst src/cpu/kern_%.c,%,$(filte
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 BENCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/bench_*.c tools/roof_*.c)))
-TOOL_COMMON := $(filter-out $(BENCH_OBJ),$(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c)))))
+SEARCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/search_*.c)) tools/copy_to.c)
+TOOL_COMMON := $(filter-out $(BENCH_OBJ) $(SEARCH_OBJ),$(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c)))))
 TEST_SRC := $(sort $(wildcard test/unit/test_*.c test/kern/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 MAN      := $(TOOLS:%=$B/share/midisim-%.1)
@@ -85,6 +86,7 @@ $B/libmidisim.so.$(MAJOR): $(LIB_OBJ) $B/stamp.sources
 	$(LINK) -shared -Wl,-soname,libmidisim.so.$(MAJOR) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(LIBS)
 
 $B/midisim-bench: $(BENCH_OBJ)
+$B/midisim-search: $(SEARCH_OBJ)
 
 $B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
@@ -195,4 +197,4 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d

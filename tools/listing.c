@@ -21,8 +21,8 @@ typedef struct {
 /* NaN, whose order the original leaves to chance, goes last. */
 static int by_score(const void *a, const void *b) {
     const ranked *x = a, *y = b;
-    double sx = isnan(x->entry.score) ? -INFINITY : x->entry.score;
-    double sy = isnan(y->entry.score) ? -INFINITY : y->entry.score;
+    float sx = isnan(x->entry.similarity) ? -INFINITY : x->entry.similarity;
+    float sy = isnan(y->entry.similarity) ? -INFINITY : y->entry.similarity;
     return sx != sy ? (sx < sy) - (sx > sy) : (x->at > y->at) - (x->at < y->at);
 }
 
@@ -37,7 +37,7 @@ static int by_place(const void *a, const void *b) {
     return (x->at > y->at) - (x->at < y->at);
 }
 
-int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k,
+int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k, bool keeps_all,
                          ms_listing_entry *entries) {
     size_t used = n_variants > 1 && n_variants % 2 && n_variants > 12 ? 12 : n_variants, n = 0;
     int64_t n_kept = 0;
@@ -46,7 +46,7 @@ int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_varian
     if (!list) return -1;
     for (size_t i = 0; i < used * k; i++) {
         if (rows[i] < 0) continue;
-        list[n].entry = (ms_listing_entry){rows[i], transpose_of(i / k, n_variants), (double)sims[i] * 100.0};
+        list[n].entry = (ms_listing_entry){rows[i], transpose_of(i / k, n_variants), sims[i]};
         list[n].is_again = 0;
         list[n++].at = (int64_t)i;
     }
@@ -56,10 +56,12 @@ int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_varian
     for (size_t i = 1; i < n; i++) list[i].is_again = list[i].entry.row == list[i - 1].entry.row;
     qsort(list, n, sizeof *list, by_place);
     for (size_t i = 0; i < n; i++)
-        if (!list[i].is_again) entries[n_kept++] = list[i].entry;
+        if (keeps_all || !list[i].is_again) entries[n_kept++] = list[i].entry;
     free(list);
     return n_kept;
 }
+
+double ms_listing_percent(float similarity) { return (double)similarity * 100.0; }
 
 /* Python's repr: the fewest digits that read back as the same double, positional for exponents -4..15. */
 static void python_repr(char *buf, double x) {
@@ -98,7 +100,7 @@ int ms_listing_print(const ms_listing_out *out, const ms_listing_entry *entries,
         int len = snprintf(text, sizeof text, "#%03lld ", (long long)i);
         rc = out->put(out->arg, text, (size_t)len);
         if (!rc) rc = out->put(out->arg, name, n_name);
-        ms_listing_score(score, entries[i].score);
+        ms_listing_score(score, ms_listing_percent(entries[i].similarity));
         len = snprintf(text, sizeof text, " --- %d --- %s\n", entries[i].transpose, score);
         if (!rc) rc = out->put(out->arg, text, (size_t)len);
     }

@@ -3,19 +3,22 @@
  * docs/SEARCH.md, The original's listing. */
 #ifndef MS_TOOLS_LISTING_H
 #define MS_TOOLS_LISTING_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
     int64_t row;
     int transpose;
-    double score; /* similarity x 100 */
+    float similarity; /* the score is 100 times this, in double */
 } ms_listing_entry;
 
 /* Merge rows and sims [n_variants, k] (row -1: a filler, left out) into entries [n_variants * k]: by falling score,
- * equal ones in matrix order, the first of each row. Returns how many, or -1 when out of memory. */
-int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k,
+ * equal ones in matrix order, and unless keeps_all the first of each row. Returns how many, or -1 when out of memory. */
+int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k, bool keeps_all,
                          ms_listing_entry *entries);
+/* What the original calls the score of an entry. */
+double ms_listing_percent(float similarity);
 
 /* A score as the original prints it: rounded to 8 decimals, then Python's repr. buf [32]. */
 void ms_listing_score(char *buf, double score);

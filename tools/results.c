@@ -20,23 +20,42 @@ static int by_row(const void *a, const void *b) {
 static int by_rank(const void *a, const void *b) {
     const ms_results_match *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return x->transpose - y->transpose;
 }
 
-int64_t ms_results_merge(const int64_t *rows, const double *scores, size_t n_variants, int64_t n, int64_t stride,
-                         int first_transpose, int64_t k, ms_results_match *matches) {
-    size_t n_all = 0, n_rows = 0;
-    for (size_t v = 0; v < n_variants; v++)
+int64_t ms_results_rank(ms_results_match *matches, int64_t n, bool keeps_all) {
+    int64_t n_kept = keeps_all ? n : 0;
+    if (n == 0) return 0;
+    if (!keeps_all) {
+        qsort(matches, (size_t)n, sizeof *matches, by_row);
         for (int64_t i = 0; i < n; i++)
-            matches[n_all++] = (ms_results_match){.row = rows[(int64_t)v * stride + i],
-                                                  .score = scores[(int64_t)v * stride + i],
-                                                  .transpose = first_transpose + (int)v};
-    if (n_all == 0) return 0;
-    qsort(matches, n_all, sizeof *matches, by_row);
-    for (size_t i = 0; i < n_all; i++)
-        if (i == 0 || matches[i].row != matches[n_rows - 1].row) matches[n_rows++] = matches[i];
-    qsort(matches, n_rows, sizeof *matches, by_rank);
-    return (int64_t)n_rows < k ? (int64_t)n_rows : k;
+            if (i == 0 || matches[i].row != matches[n_kept - 1].row) matches[n_kept++] = matches[i];
+    }
+    qsort(matches, (size_t)n_kept, sizeof *matches, by_rank);
+    return n_kept;
+}
+
+int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants, int64_t n,
+                                    int64_t stride, bool keeps_all, ms_results_match *matches) {
+    size_t n_all = n_variants * (size_t)n;
+    int64_t *row_matrix = ms_cli_alloc(n_all, sizeof *row_matrix);
+    float *sims = ms_cli_alloc(n_all, sizeof *sims);
+    ms_listing_entry *entries = ms_cli_alloc(n_all, sizeof *entries);
+    for (size_t v = 0; v < n_variants; v++)
+        for (int64_t i = 0; i < n; i++) {
+            row_matrix[v * (size_t)n + (size_t)i] = rows[(int64_t)v * stride + i];
+            sims[v * (size_t)n + (size_t)i] = (float)scores[(int64_t)v * stride + i];
+        }
+    int64_t n_entries = ms_listing_merge(row_matrix, sims, n_variants, (size_t)n, keeps_all, entries);
+    for (int64_t i = 0; i < n_entries; i++)
+        matches[i] = (ms_results_match){.row = entries[i].row, .score = (double)entries[i].similarity,
+                                        .transpose = entries[i].transpose};
+    if (n_entries < 0) ms_cli_error("out of memory: merging %zu matches", n_all);
+    free(row_matrix);
+    free(sims);
+    free(entries);
+    return n_entries;
 }
 
 /* ---- Text on a terminal ---- */
@@ -99,8 +118,7 @@ size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
 
 /* ---- Printing ---- */
 
-/* The name of a row into out->name; returns its bytes. */
-static size_t get_name(ms_results_out *out, int64_t row) {
+size_t ms_results_name(ms_results_out *out, int64_t row) {
     int64_t n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
     if (n >= 0 && (size_t)n >= out->name_cap) {
         out->name = ms_cli_grow(out->name, &out->name_cap, (size_t)n + 1, 1);
@@ -129,14 +147,15 @@ int ms_results_begin(ms_results_out *out) {
     return out->format == MS_RESULTS_TSV ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname\n") : 0;
 }
 
-static int print_tsv(ms_results_out *out, const char *query, const ms_results_match *matches, int64_t n) {
+static int print_tsv(ms_results_out *out, const ms_results_query *query) {
+    const ms_results_match *matches = query->matches;
     int rc = 0;
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        rc = put_escaped(query, strlen(query));
+    for (int64_t i = 0; i < query->n && rc == 0; i++) {
+        rc = put_escaped(query->label, query->n_label);
         if (rc == 0)
             rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1), (double)(float)matches[i].score,
                               matches[i].transpose, (long long)matches[i].row);
-        size_t n_name = get_name(out, matches[i].row);
+        size_t n_name = ms_results_name(out, matches[i].row);
         if (rc == 0) rc = put_escaped(out->name, n_name);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
@@ -145,34 +164,49 @@ static int print_tsv(ms_results_out *out, const char *query, const ms_results_ma
 
 static void put_text(ms_json_text *line, const char *text) { ms_json_put(line, text, strlen(text)); }
 
-static int print_json(ms_results_out *out, const char *query, size_t n_variants, const ms_results_match *matches,
-                      int64_t n) {
+/* What f32 holds of a score; null for what JSON cannot say. */
+static void put_score(ms_json_text *line, double score) {
+    char number[32];
+    snprintf(number, sizeof number, "%.9g", (double)(float)score);
+    put_text(line, isfinite((float)score) ? number : "null");
+}
+
+static int print_json(ms_results_out *out, const ms_results_query *query) {
+    const ms_results_match *matches = query->matches;
     ms_json_text line = {0};
     char number[32];
     put_text(&line, "{\"query\":");
-    ms_json_put_string(&line, query, strlen(query));
+    ms_json_put_string(&line, query->label, query->n_label);
     put_text(&line, ",\"matches\":[");
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < query->n; i++) {
         put_text(&line, i ? ",{\"rank\":" : "{\"rank\":");
         ms_json_put_int(&line, i + 1);
         put_text(&line, ",\"row\":");
         ms_json_put_int(&line, matches[i].row);
         put_text(&line, ",\"name\":");
-        size_t n_name = get_name(out, matches[i].row);
+        size_t n_name = ms_results_name(out, matches[i].row);
         ms_json_put_string(&line, out->name, n_name);
-        snprintf(number, sizeof number, "%.9g", (double)(float)matches[i].score);
         put_text(&line, ",\"score\":");
-        put_text(&line, isfinite(matches[i].score) ? number : "null");
+        put_score(&line, matches[i].score);
         put_text(&line, ",\"transpose\":");
         ms_json_put_int(&line, matches[i].transpose);
         put_text(&line, "}");
     }
-    put_text(&line, "],\"exact\":true,\"rows\":");
+    put_text(&line, "],\"exact\":true,\"metric\":");
+    put_text(&line, out->is_product ? "\"ip\"" : "\"cosine\"");
+    snprintf(number, sizeof number, "%.17g", out->threshold);
+    if (out->has_threshold) put_text(&line, ",\"threshold\":");
+    if (out->has_threshold) put_text(&line, number);
+    put_text(&line, ",\"rows\":");
     ms_json_put_int(&line, msim_corpus_rows(out->corpus));
     put_text(&line, ",\"nonfinite_rows\":");
     ms_json_put_int(&line, out->n_nonfinite);
     put_text(&line, ",\"variants\":");
-    ms_json_put_int(&line, (int64_t)n_variants);
+    ms_json_put_int(&line, (int64_t)query->n_variants);
+    put_text(&line, ",\"evaluated\":");
+    ms_json_put_int(&line, out->n_evaluated);
+    put_text(&line, ",\"scan\":");
+    ms_json_put_string(&line, out->scan, strlen(out->scan));
     put_text(&line, "}\n");
     int rc = ms_cli_write(line.data, line.n);
     free(line.data);
@@ -192,41 +226,41 @@ static int put_fitted(const char *text, size_t n, size_t columns) {
     return rc;
 }
 
-static int print_table(ms_results_out *out, const char *query, size_t n_variants, const ms_results_match *matches,
-                       int64_t n) {
-    char rank[24], percent[24], transpose[16], count[32];
+/* 99.12% for a cosine; a product as it is; what is no number in words. */
+static void show_score(const ms_results_out *out, double score, char *text, size_t cap) {
+    if (!isfinite(score))
+        snprintf(text, cap, "invalid");
+    else if (out->is_product)
+        snprintf(text, cap, "%.5g", score);
+    else
+        snprintf(text, cap, "%.2f%%", 100.0 * score);
+}
+
+static int print_table(ms_results_out *out, const ms_results_query *query) {
+    char rank[24], score[32], transpose[16], count[32];
+    const ms_results_match *matches = query->matches;
     const char *bold = out->has_color ? "\033[1m" : "", *dim = out->has_color ? "\033[2m" : "",
                *plain = out->has_color ? "\033[0m" : "";
     int64_t n_rows = msim_corpus_rows(out->corpus);
-    int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)n);
+    int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
+    int score_width = out->is_product ? 11 : 8;
     if (rank_width < 4) rank_width = 4;
-    int before = rank_width + 2 + 8 + 2 + 6 + 2;
+    int before = rank_width + 2 + score_width + 2 + 6 + 2;
     int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
-    if (rc == 0) rc = put_fitted(query, strlen(query), name_columns(out, 0));
+    if (rc == 0) rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
     if (rc == 0)
-        rc = ms_cli_print("%s\n%s%*s  %8s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain, dim, rank_width,
-                          "rank", "score", "transp", ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s", n_variants,
-                          n_variants == 1 ? "" : "s", plain);
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        if (isfinite(matches[i].score))
-            snprintf(percent, sizeof percent, "%.2f%%", 100.0 * matches[i].score);
-        else
-            snprintf(percent, sizeof percent, "invalid");
+        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain, dim, rank_width,
+                          "rank", score_width, "score", "transp", ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
+                          query->n_variants, query->n_variants == 1 ? "" : "s", plain);
+    for (int64_t i = 0; i < query->n && rc == 0; i++) {
+        show_score(out, matches[i].score, score, sizeof score);
         snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d", matches[i].transpose);
-        size_t n_name = get_name(out, matches[i].row);
-        rc = ms_cli_print("%*lld  %s%8s%s  %6s  ", rank_width, (long long)(i + 1), bold, percent, plain, transpose);
+        size_t n_name = ms_results_name(out, matches[i].row);
+        rc = ms_cli_print("%*lld  %s%*s%s  %6s  ", rank_width, (long long)(i + 1), bold, score_width, score, plain,
+                          transpose);
         if (rc == 0) rc = put_fitted(out->name, n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
-    return rc;
-}
-
-int ms_results_print(ms_results_out *out, const char *query, size_t n_variants, const ms_results_match *matches,
-                     int64_t n) {
-    int rc = out->format == MS_RESULTS_TSV    ? print_tsv(out, query, matches, n)
-             : out->format == MS_RESULTS_JSON ? print_json(out, query, n_variants, matches, n)
-                                              : print_table(out, query, n_variants, matches, n);
-    out->n_printed++;
     return rc;
 }
 
@@ -237,28 +271,26 @@ static int put_listing(void *arg, const char *bytes, size_t n) {
 
 static const char *listing_name(void *arg, int64_t row, size_t *n) {
     ms_results_out *out = arg;
-    *n = get_name(out, row);
+    *n = ms_results_name(out, row);
     return out->name;
 }
 
-int ms_results_print_midisim(ms_results_out *out, const int64_t *rows, const double *scores, size_t n_variants,
-                             int64_t n, int64_t stride) {
-    size_t n_all = n_variants * (size_t)n;
-    int64_t *row_matrix = ms_cli_alloc(n_all, sizeof *row_matrix);
-    float *sims = ms_cli_alloc(n_all, sizeof *sims);
-    ms_listing_entry *entries = ms_cli_alloc(n_all, sizeof *entries);
-    for (size_t v = 0; v < n_variants; v++)
-        for (int64_t i = 0; i < n; i++) {
-            row_matrix[v * (size_t)n + (size_t)i] = rows[(int64_t)v * stride + i];
-            sims[v * (size_t)n + (size_t)i] = (float)scores[(int64_t)v * stride + i];
-        }
-    int64_t n_entries = ms_listing_merge(row_matrix, sims, n_variants, (size_t)n, entries);
+static int print_listing(ms_results_out *out, const ms_results_query *query) {
+    ms_listing_entry *entries = ms_cli_alloc((size_t)query->n, sizeof *entries);
+    for (int64_t i = 0; i < query->n; i++)
+        entries[i] = (ms_listing_entry){.row = query->matches[i].row, .transpose = query->matches[i].transpose,
+                                        .similarity = (float)query->matches[i].score};
     ms_listing_out to = {put_listing, listing_name, out};
-    int rc = n_entries < 0 ? -1 : ms_listing_print(&to, entries, n_entries);
-    if (n_entries < 0) ms_cli_error("out of memory: merging %zu matches", n_all);
-    free(row_matrix);
-    free(sims);
+    int rc = ms_listing_print(&to, entries, query->n);
     free(entries);
+    return rc;
+}
+
+int ms_results_print(ms_results_out *out, const ms_results_query *query) {
+    int rc = out->format == MS_RESULTS_TSV       ? print_tsv(out, query)
+             : out->format == MS_RESULTS_JSON    ? print_json(out, query)
+             : out->format == MS_RESULTS_MIDISIM ? print_listing(out, query)
+                                                 : print_table(out, query);
     out->n_printed++;
     return rc;
 }

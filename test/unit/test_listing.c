@@ -54,7 +54,7 @@ static void recorded_listings(void **state) {
             rows[i] = (int64_t)cJSON_GetArrayItem(row_list, i)->valuedouble;
             sims[i] = (float)cJSON_GetArrayItem(sim_list, i)->valuedouble;
         }
-        int64_t n_entries = ms_listing_merge(rows, sims, 12, 16, entries);
+        int64_t n_entries = ms_listing_merge(rows, sims, 12, 16, false, entries);
         static sink s;
         s = (sink){.names = cJSON_GetObjectItem(json, "names"), .cap = sizeof s.text - 1};
         ms_listing_out out = {put, name_of, &s};
@@ -100,20 +100,23 @@ static void merging(void **state) {
     /* Equal scores stay in matrix order; a row's first entry counts; fillers are left out. */
     const int64_t rows[6] = {5, 2, -1, 2, 5, 9};
     const float sims[6] = {0.5f, 0.25f, -INFINITY, 0.5f, 0.5f, NAN};
-    assert_int_equal(ms_listing_merge(rows, sims, 2, 3, e), 3);
-    assert_true(e[0].row == 5 && e[0].transpose == -1 && e[0].score == 50.0);
+    assert_int_equal(ms_listing_merge(rows, sims, 2, 3, false, e), 3);
+    assert_true(e[0].row == 5 && e[0].transpose == -1 && ms_listing_percent(e[0].similarity) == 50.0);
     assert_true(e[1].row == 2 && e[1].transpose == 0);
-    assert_true(e[2].row == 9 && isnan(e[2].score));
-    assert_int_equal(ms_listing_merge(rows, sims, 1, 6, e), 3);
+    assert_true(e[2].row == 9 && isnan(e[2].similarity));
+    assert_int_equal(ms_listing_merge(rows, sims, 2, 3, true, e), 5); /* every entry: two rows come twice */
+    assert_true(e[0].row == 5 && e[0].transpose == -1 && e[1].row == 2 && e[2].row == 5 && e[2].transpose == 0);
+    assert_true(e[3].row == 2 && e[3].transpose == -1 && e[4].row == 9);
+    assert_int_equal(ms_listing_merge(rows, sims, 1, 6, false, e), 3);
     assert_int_equal(e[0].transpose, 0);
-    assert_int_equal(ms_listing_merge(rows, sims, 3, 2, e), 3);
+    assert_int_equal(ms_listing_merge(rows, sims, 3, 2, false, e), 3);
     assert_int_equal(e[0].transpose, -6);
-    assert_int_equal(ms_listing_merge(rows, sims, 0, 16, e), 0);
-    assert_int_equal(ms_listing_merge(rows, sims, 12, 0, e), 0);
+    assert_int_equal(ms_listing_merge(rows, sims, 0, 16, false, e), 0);
+    assert_int_equal(ms_listing_merge(rows, sims, 12, 0, false, e), 0);
     int64_t many[13];
     float falling[13];
     for (int i = 0; i < 13; i++) many[i] = i, falling[i] = (float)i;
-    assert_int_equal(ms_listing_merge(many, falling, 13, 1, e), 12); /* the 13th is dropped */
+    assert_int_equal(ms_listing_merge(many, falling, 13, 1, false, e), 12); /* the 13th is dropped */
     assert_true(e[0].row == 11 && e[0].transpose == 5);
 }
 
