@@ -37,6 +37,9 @@ struct ms_pickle {
     size_t n_containers, containers_cap;
     size_t marks[MAX_NESTING]; /* stack heights */
     size_t n_marks;
+    bool is_streaming;       /* the list of rows has begun: */
+    size_t first_cell;       /* cells from here on belong to the row that is being read */
+    size_t memo_kept;        /* memo slots from here on are only counted */
 };
 
 enum { UNSET = 255 };
@@ -56,7 +59,7 @@ int ms_pickle_grow(const ms_pickle *p, void **items, size_t *cap, size_t need, s
 
 const char *ms_pickle_tag_name(ms_pickle_value v) {
     static const char *const names[] = {"None",    "a boolean", "an integer", "a text",  "a global",
-                                        "a tuple", "a list",    "a dict",     "a record"};
+                                        "a tuple", "a list",    "a dict",     "a record", "bytes", "a row"};
     return v.tag < sizeof names / sizeof *names ? names[v.tag] : "nothing";
 }
 
@@ -72,8 +75,10 @@ size_t ms_pickle_count(const ms_pickle *p, ms_pickle_value v) { return p->contai
 
 static int push(ms_pickle *p, ms_pickle_value v) {
     if (p->n_stack >= MAX_STACK) return ms_pickle_fail(p, "stack: expected at most %d values, got more", MAX_STACK);
-    int rc = ms_grow((void **)&p->stack, &p->stack_cap, p->n_stack + 1, sizeof *p->stack, "pickle stack", p->err);
-    if (rc < 0) return rc;
+    if (p->n_stack == p->stack_cap) {
+        int rc = ms_grow((void **)&p->stack, &p->stack_cap, p->n_stack + 1, sizeof *p->stack, "pickle stack", p->err);
+        if (rc < 0) return rc;
+    }
     p->stack[p->n_stack++] = v;
     return MSIM_OK;
 }
@@ -97,13 +102,32 @@ static int pop_mark(ms_pickle *p, size_t *first) {
     return MSIM_OK;
 }
 
+/* What stands below the last n values is the list of rows, or a row that was read: item n belongs into the list. Only
+ * rows ever stand on a row, for it is made in no other place. */
+static bool is_item(const ms_pickle *p, size_t n) {
+    if (!p->is_streaming || p->n_stack <= n) return false;
+    uint8_t below = p->stack[p->n_stack - n - 1].tag;
+    return below == MS_PICKLE_ROW || below == MS_PICKLE_LIST;
+}
+
+/* Hand the pair on the stack over, and forget all that it was made of. */
+static int end_row(ms_pickle *p) {
+    int rc = p->policy->row(p->user, p, p->stack[p->n_stack - 1]);
+    if (rc < 0) return rc;
+    p->stack[p->n_stack - 1] = (ms_pickle_value){.tag = MS_PICKLE_ROW};
+    p->n_cells = p->first_cell;
+    return MSIM_OK;
+}
+
 /* The last n values become one tuple. */
 static int make_tuple(ms_pickle *p, size_t n) {
     int rc = need_values(p, n);
     if (rc < 0) return rc;
     if (p->n_cells + n > MAX_CELLS) return ms_pickle_fail(p, "tuples: expected at most %d items, got more", MAX_CELLS);
-    rc = ms_grow((void **)&p->cells, &p->cells_cap, p->n_cells + n, sizeof *p->cells, "pickle tuples", p->err);
-    if (rc < 0) return rc;
+    if (p->n_cells + n > p->cells_cap) {
+        rc = ms_grow((void **)&p->cells, &p->cells_cap, p->n_cells + n, sizeof *p->cells, "pickle tuples", p->err);
+        if (rc < 0) return rc;
+    }
     ms_pickle_value tuple = {.tag = MS_PICKLE_TUPLE, .depth = 1, .n = (uint32_t)n, .u.first = p->n_cells};
     p->n_stack -= n;
     for (size_t i = 0; i < n; i++) {
@@ -113,7 +137,9 @@ static int make_tuple(ms_pickle *p, size_t n) {
         p->cells[p->n_cells++] = item;
     }
     if (tuple.depth > MAX_NESTING) return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
-    return push(p, tuple);
+    bool is_pair = n == 2 && is_item(p, 0);
+    rc = push(p, tuple);
+    return rc >= 0 && is_pair ? end_row(p) : rc;
 }
 
 /* ---- Containers ------------------------------------------------------------------------------------------------ */
@@ -137,6 +163,17 @@ static int push_container(ms_pickle *p, uint8_t tag) {
     ms_pickle_value v;
     int rc = new_container(p, tag, 0, &v);
     return rc < 0 ? rc : push(p, v);
+}
+
+/* EMPTY_LIST. The first list of a stream is the list of rows, and stays the only one. */
+static int push_list(ms_pickle *p) {
+    if (p->is_streaming) return ms_pickle_fail(p, "expected one list, got another");
+    if (p->policy->row) {
+        p->is_streaming = true;
+        p->first_cell = p->n_cells;
+        p->memo_kept = p->n_memo;
+    }
+    return push_container(p, MS_PICKLE_LIST);
 }
 
 /* Account for one item put into a list or dict. */
@@ -249,6 +286,19 @@ static int push_text(ms_pickle *p, size_t length_bytes) {
     return push(p, (ms_pickle_value){.tag = MS_PICKLE_TEXT, .n = (uint32_t)n, .u.text = (const char *)text});
 }
 
+/* Bytes; lengths from 2^32 on are no vector's. */
+static int push_bytes(ms_pickle *p, size_t length_bytes) {
+    uint64_t n = 0;
+    int rc = take(p, length_bytes, &n);
+    if (rc < 0) return rc;
+    if (n > p->n_bytes - p->at)
+        return ms_pickle_fail(p, "truncated: expected %llu bytes, got %zu", (unsigned long long)n, p->n_bytes - p->at);
+    if (n > UINT32_MAX) return ms_pickle_fail(p, "bytes: expected fewer than 2^32, got %llu", (unsigned long long)n);
+    const unsigned char *first = p->bytes + p->at;
+    p->at += (size_t)n;
+    return push(p, (ms_pickle_value){.tag = MS_PICKLE_BYTES, .n = (uint32_t)n, .u.text = (const char *)first});
+}
+
 /* ---- Globals and memo --------------------------------------------------------------------------------------------- */
 
 static int push_global(ms_pickle *p, const char *module, size_t n_module, const char *name, size_t n_name) {
@@ -273,8 +323,8 @@ static int take_line(ms_pickle *p, const char **line, size_t *n) {
 }
 
 static int op_global(ms_pickle *p) {
-    const char *module, *name;
-    size_t n_module, n_name;
+    const char *module = NULL, *name = NULL;
+    size_t n_module = 0, n_name = 0;
     int rc = take_line(p, &module, &n_module);
     if (rc >= 0) rc = take_line(p, &name, &n_name);
     return rc < 0 ? rc : push_global(p, module, n_module, name, n_name);
@@ -296,6 +346,13 @@ static int op_stack_global(ms_pickle *p) {
 static int memo_put(ms_pickle *p, uint64_t slot) {
     int rc = need_values(p, 1);
     if (rc < 0) return rc;
+    if (p->policy->row && slot != p->n_memo)
+        return ms_pickle_fail(p, "memo: expected slot %zu next, got %llu", p->n_memo, (unsigned long long)slot);
+    if (p->is_streaming) {
+        ms_pickle_value v = p->stack[p->n_stack - 1];
+        p->n_memo++;
+        return v.tag == MS_PICKLE_TEXT && is_item(p, 1) ? p->policy->put(p->user, p, slot, v) : MSIM_OK;
+    }
     /* A pickler numbers its puts from 0, each of at least one byte: a slot beyond the bytes read so far is made up. */
     if (slot >= MAX_MEMO || slot > p->op_at)
         return ms_pickle_fail(p, "memo: expected slots in order below %d, got %llu", MAX_MEMO, (unsigned long long)slot);
@@ -316,6 +373,11 @@ static int op_get(ms_pickle *p, size_t operand) {
     uint64_t slot = 0;
     int rc = take(p, operand, &slot);
     if (rc < 0) return rc;
+    if (p->is_streaming && slot >= p->memo_kept && slot < p->n_memo) {
+        ms_pickle_value v = {0};
+        rc = p->policy->recall(p->user, p, slot, &v);
+        return rc < 0 ? rc : push(p, v);
+    }
     if (slot >= p->n_memo || p->memo[slot].tag == UNSET)
         return ms_pickle_fail(p, "memo: expected a slot that was set, got %llu", (unsigned long long)slot);
     return push(p, p->memo[slot]);
@@ -388,8 +450,10 @@ static int unknown_opcode(ms_pickle *p, unsigned op) {
 
 /* Those that only protocol 4 has. */
 static int step4(ms_pickle *p, unsigned op) {
-    if (p->protocol < 4) return unknown_opcode(p, op);
+    if (p->protocol < 4 || (!p->policy->has_bytes && (op == 0x8d || op == 0x8e))) return unknown_opcode(p, op);
     switch (op) {
+    case 0x8d: return push_text(p, 8);        /* BINUNICODE8 */
+    case 0x8e: return push_bytes(p, 8);       /* BINBYTES8 */
     case 0x8c: return push_text(p, 1);        /* SHORT_BINUNICODE */
     case 0x93: return op_stack_global(p);     /* STACK_GLOBAL */
     case 0x94: return memo_put(p, p->n_memo); /* MEMOIZE */
@@ -407,7 +471,7 @@ static int step(ms_pickle *p, unsigned op) {
     case 0x87: return make_tuple(p, 3);                    /* TUPLE3 */
     case 0x74: return op_tuple(p);                         /* TUPLE */
     case 0x7d: return push_container(p, MS_PICKLE_DICT);   /* EMPTY_DICT */
-    case 0x5d: return push_container(p, MS_PICKLE_LIST);   /* EMPTY_LIST */
+    case 0x5d: return push_list(p);                        /* EMPTY_LIST */
     case 0x73: return add_last(p, 2, MS_PICKLE_DICT);      /* SETITEM */
     case 0x75: return add_marked(p, MS_PICKLE_DICT);       /* SETITEMS */
     case 0x61: return add_last(p, 1, MS_PICKLE_LIST);      /* APPEND */
@@ -428,17 +492,23 @@ static int step(ms_pickle *p, unsigned op) {
     case 0x52: return op_reduce(p);                        /* REDUCE */
     case 0x51: return op_persist(p);                       /* BINPERSID */
     case 0x62: return op_build(p);                         /* BUILD */
+    case 0x43:                                             /* SHORT_BINBYTES */
+    case 0x42:                                             /* BINBYTES */
+        if (!p->policy->has_bytes || p->protocol < 3) return unknown_opcode(p, op);
+        return push_bytes(p, op == 0x43 ? 1 : 4);
     default: return step4(p, op);
     }
 }
 
 static int run(ms_pickle *p) {
-    if (p->n_bytes < 2 || p->bytes[0] != 0x80)
-        return ms_pickle_fail(p, "expected a protocol header, got %s", p->n_bytes < 2 ? "the end" : "other bytes");
-    p->protocol = p->bytes[1];
+    const unsigned char *head = p->bytes + p->at;
+    size_t left = p->n_bytes - p->at;
+    if (left < 2 || head[0] != 0x80)
+        return ms_pickle_fail(p, "expected a protocol header, got %s", left < 2 ? "the end" : "other bytes");
+    p->protocol = head[1];
     if (p->protocol < 2 || p->protocol > 4)
         return ms_pickle_fail(p, "protocol: expected 2, 3 or 4, got %d", p->protocol);
-    p->at = 2;
+    p->at += 2;
     for (;;) {
         p->op_at = p->at;
         if (p->at >= p->n_bytes) return ms_pickle_fail(p, "truncated: expected STOP, got the end");
@@ -455,6 +525,7 @@ static int run(ms_pickle *p) {
 int64_t ms_pickle_read(const unsigned char *bytes, size_t n_bytes, const char *where, const ms_pickle_policy *policy,
                        void *user, ms_pickle_value *top, msim_error *err) {
     ms_pickle p = {.bytes = bytes, .n_bytes = n_bytes, .where = where, .policy = policy, .user = user, .err = err};
+    p.at = p.op_at = policy->start;
     bool cut = n_bytes > policy->max_bytes;
     if (cut) p.n_bytes = policy->max_bytes;
     int64_t rc = run(&p);

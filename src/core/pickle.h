@@ -2,8 +2,11 @@
  * called. What a global, a call, a state or a persistent id means is decided by the caller's policy, which also receives
  * every list item and dict item as an event: containers hold no items of their own, so memory does not grow with them.
  *
- * Values point into the bytes read (texts) or into the machine (tuples); tuples are readable only inside a callback.
- * One read is one call; the machine lives on its stack and gives back its memory before it returns. docs/FORMATS.md. */
+ * A policy with `row` streams: the pickle's one list holds pairs without end, each handed over when it is complete and
+ * forgotten then, and what is memoised behind the list's beginning is only counted. So memory does not grow with rows.
+ *
+ * Values point into the bytes read (texts, bytes) or into the machine (tuples); tuples are readable only inside a
+ * callback. One read is one call; the machine gives back its memory before it returns. docs/FORMATS.md. */
 #ifndef MS_PICKLE_H
 #define MS_PICKLE_H
 #include "core/status.h"
@@ -18,7 +21,9 @@ enum ms_pickle_tag {
     MS_PICKLE_TUPLE,  /* n items: ms_pickle_items */
     MS_PICKLE_LIST,   /* n: the machine's number for it */
     MS_PICKLE_DICT,   /* likewise; number: the kind given to ms_pickle_new_dict, 0 for a plain one */
-    MS_PICKLE_RECORD  /* the policy's own: n its kind, number whatever it likes */
+    MS_PICKLE_RECORD, /* the policy's own: n its kind, number whatever it likes */
+    MS_PICKLE_BYTES,  /* text, n bytes */
+    MS_PICKLE_ROW     /* where a pair was that `row` has taken */
 };
 
 typedef struct {
@@ -46,10 +51,20 @@ typedef struct {
     int (*persist)(void *user, ms_pickle *p, ms_pickle_value id, ms_pickle_value *out);
     int (*append)(void *user, ms_pickle *p, ms_pickle_value list, ms_pickle_value item);
     int (*set_item)(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key, ms_pickle_value value);
+
+    /* For arrays of objects. */
+    size_t start;   /* where in the bytes the pickle begins; offsets in errors count from the first of all bytes */
+    bool has_bytes; /* byte strings and 64-bit lengths may come */
+    /* A pair that is complete and lies where an item of the list belongs; `append` then gets an MS_PICKLE_ROW for it.
+     * With `row`, puts must number the memo 0, 1, 2, ... as Python's pickler does. */
+    int (*row)(void *user, ms_pickle *p, ms_pickle_value pair);
+    /* A text that begins an item of the list was memoised as `slot`; a slot behind the list's beginning is wanted. */
+    int (*put)(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value text);
+    int (*recall)(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out);
 } ms_pickle_policy;
 
-/* Read one pickle at the start of bytes [n_bytes]; what follows its STOP is left alone. `where` names the source in
- * errors. Returns the bytes read, with the one value left in *top. */
+/* Read one pickle in bytes [n_bytes]; what follows its STOP is left alone. `where` names the source in errors. Returns the
+ * offset behind STOP, with the one value left in *top. */
 int64_t ms_pickle_read(const unsigned char *bytes, size_t n_bytes, const char *where, const ms_pickle_policy *policy,
                        void *user, ms_pickle_value *top, msim_error *err);
 

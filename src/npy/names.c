@@ -88,6 +88,17 @@ size_t ms_name_of_bytes(const unsigned char *field, size_t n_bytes, char *buf, s
     return terminate(buf, cap, length);
 }
 
+size_t ms_name_of_text(const unsigned char *text, size_t n_bytes, char *buf, size_t cap) {
+    size_t length = 0;
+    for (size_t i = 0; i < n_bytes;) {
+        bool is_escape = n_bytes - i >= 3 && text[i] == 0xed && (text[i + 1] == 0xb2 || text[i + 1] == 0xb3);
+        char byte = is_escape ? (char)((text[i + 1] & 1u) << 6 | 0x80u | (text[i + 2] & 0x3fu)) : (char)text[i];
+        append(buf, cap, &length, &byte, 1);
+        i += is_escape ? 3 : 1;
+    }
+    return terminate(buf, cap, length);
+}
+
 /* ---- Names file ---- */
 
 int ms_names_open(const char *path, ms_names *out, msim_error *err) {

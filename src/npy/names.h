@@ -19,6 +19,8 @@ void ms_name_to_ucs4(const char *name, size_t n_bytes, unsigned char *field, siz
  * nothing is written). Returns the full length. */
 size_t ms_name_of_ucs4(const unsigned char *field, size_t n_chars, char *buf, size_t cap);
 size_t ms_name_of_bytes(const unsigned char *field, size_t n_bytes, char *buf, size_t cap);
+/* The same of a pickled text: UTF-8 in which U+DC80..U+DCFF, as three bytes, stand for bytes. */
+size_t ms_name_of_text(const unsigned char *text, size_t n_bytes, char *buf, size_t cap);
 
 /* A text file with one name a line. The last line may lack its newline; when the first line ends in CR LF all CRs
  * before newlines are dropped. */

@@ -1,8 +1,10 @@
 /* Views of .npy files: see npy_view.h. Decides which field holds the names and which the vectors, and refuses by name
- * what is not a corpus: pickles, big-endian or column-major data, other types. docs/FORMATS.md, Corpora. */
+ * what is not a corpus: big-endian or column-major data, other types. docs/FORMATS.md, Corpora. */
 #include "npy/npy_view.h"
+#include "core/mem.h"
 #include "npy/names.h"
 #include "npy/npy_head.h"
+#include "npy/npy_pickle.h"
 #include <string.h>
 
 #define NAME_FIELD "midi_names"
@@ -120,23 +122,29 @@ int ms_npy_view_init(const unsigned char *bytes, size_t n_bytes, const char *pat
     memset(&view, 0, sizeof view);
     int rc = ms_npy_head_parse(bytes, n_bytes, path, &head, err);
     if (rc < 0) return rc;
-    if (head.has_objects)
-        rc = ms_fail(err, MSIM_E_UNSUPPORTED,
-                     "corpus: %s: expected rows that can be mapped, got a pickled array of Python objects (load it in "
-                     "NumPy and save it with names as '<U': docs/FORMATS.md, Corpora)",
-                     path);
-    if (rc >= 0) rc = ms_npy_head_check_size(&head, n_bytes, path, err);
-    if (rc >= 0)
-        rc = head.is_record ? view_record(&head, bytes, path, &view, err) : view_plain(&head, bytes, path, &view, err);
+    if (head.has_objects) {
+        rc = ms_npy_pickle_view(&head, bytes, n_bytes, path, &view, err);
+    } else {
+        rc = ms_npy_head_check_size(&head, n_bytes, path, err);
+        if (rc >= 0)
+            rc = head.is_record ? view_record(&head, bytes, path, &view, err) : view_plain(&head, bytes, path, &view, err);
+    }
     ms_npy_head_free(&head);
     if (rc >= 0) *out = view;
     return rc;
 }
 
-void ms_npy_view_free(ms_npy_view *view) { memset(view, 0, sizeof *view); }
+void ms_npy_view_free(ms_npy_view *view) {
+    ms_free(view->offsets);
+    ms_free(view->names);
+    memset(view, 0, sizeof *view);
+}
 
 size_t ms_npy_view_name(const ms_npy_view *view, int64_t row, char *buf, size_t cap) {
     if (!view->name_kind) return ms_name_of_bytes(NULL, 0, buf, cap);
+    if (view->name_kind == 'O')
+        return ms_name_of_text(view->name_base + ms_npy_name_at(view->names[row]), ms_npy_name_bytes(view->names[row]), buf,
+                               cap);
     const unsigned char *field = view->name_base + (size_t)row * view->rows.row_bytes;
     return view->name_kind == 'U' ? ms_name_of_ucs4(field, view->name_width, buf, cap)
                                   : ms_name_of_bytes(field, view->name_width, buf, cap);
