@@ -1,0 +1,169 @@
+/* The values of a small copy: the centre, and for each row its codes and the numbers that bound what they leave out.
+ * docs/SEARCH.md, Compressed copies. Plain double arithmetic in a fixed order, without fused operations: every machine,
+ * level and thread makes the same bytes, which is how a copy is checked. Holds no state; scratch is the caller's. */
+#include "core/bf16.h"
+#include "search/copy.h"
+#include <math.h>
+
+enum { LANES = 16, CENTRE_ROWS = 4096 };
+#define SLACK 1e-12         /* more than the rounding errors of the doubles here, relative and absolute */
+#define MOST_ALONG 0.25f    /* of the residual along the row: beyond it no certificate */
+#define LEAST_SQUARE 1e-200 /* of a row's norm: between these no square or product under- or overflows */
+#define MOST_SQUARE 1e200
+#define CENTRE_LEAST 1e-6   /* square of the centre's norm: below it, rows are not centred */
+
+static size_t padded(size_t dim) { return (dim + LANES - 1) / LANES * LANES; }
+
+size_t ms_copy_scratch(size_t dim) { return 3 * padded(dim); }
+
+static double sum_lanes(double *lane) {
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
+/* Nearest integer, ties to even, of |x| < 2^51. */
+static inline double nearest(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
+
+/* The least f32 that is >= x. */
+static float round_up(double x) {
+    float f = (float)x;
+    return (double)f < x ? nextafterf(f, INFINITY) : f;
+}
+
+static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
+    uint16_t half;
+    float single;
+    switch (dtype) {
+    case MSIM_DTYPE_F32:
+        for (size_t j = 0; j < dim; j++) memcpy(&single, row + 4 * j, 4), x[j] = single;
+        break;
+    case MSIM_DTYPE_F16:
+        for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_f16(half);
+        break;
+    case MSIM_DTYPE_BF16:
+        for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_bf16((ms_bf16){half});
+        break;
+    default: memcpy(x, row, 8 * dim); break;
+    }
+    for (size_t j = dim; j < padded(dim); j++) x[j] = 0.0;
+}
+
+/* unit [padded] = the row at length 1; meaningless unless MS_COPY_CERTIFIED is returned. */
+static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t row) {
+    size_t n = padded((size_t)view->dim);
+    double lane[LANES] = {0};
+    widen(unit, ms_rows_at(view, row), view->dtype, (size_t)view->dim);
+    for (size_t j = 0; j < n; j += LANES)
+        for (size_t l = 0; l < LANES; l++) lane[l] += unit[j + l] * unit[j + l];
+    double square = sum_lanes(lane);
+    if (!(square >= LEAST_SQUARE && square <= MOST_SQUARE)) { /* rare: see which kind */
+        int is_zero = 1;
+        for (size_t j = 0; j < n; j++) {
+            if (!isfinite(unit[j])) return MS_COPY_NONFINITE;
+            is_zero &= unit[j] == 0.0;
+        }
+        return is_zero ? MS_COPY_ZERO : MS_COPY_ODD;
+    }
+    double inverse = 1.0 / sqrt(square);
+    for (size_t j = 0; j < n; j++) unit[j] *= inverse;
+    return MS_COPY_CERTIFIED;
+}
+
+void ms_copy_find_centre(float *centre, const ms_rows *view, double *scratch) {
+    size_t dim = (size_t)view->dim, n = padded(dim);
+    double *unit = scratch, *sum = scratch + n, square = 0.0;
+    int64_t n_rows = view->n_rows < CENTRE_ROWS ? view->n_rows : CENTRE_ROWS, n_used = 0;
+    for (size_t j = 0; j < n; j++) sum[j] = 0.0;
+    for (int64_t i = 0; i < n_rows; i++) {
+        int64_t row = view->n_rows / n_rows * i + view->n_rows % n_rows * i / n_rows;
+        if (unit_row(unit, view, row) != MS_COPY_CERTIFIED) continue;
+        for (size_t j = 0; j < n; j++) sum[j] += unit[j];
+        n_used++;
+    }
+    for (size_t j = 0; j < dim; j++) {
+        centre[j] = n_used ? (float)(sum[j] / (double)n_used) : 0.0f;
+        square += (double)centre[j] * centre[j];
+    }
+    for (size_t j = 0; j < dim && square < CENTRE_LEAST; j++) centre[j] = 0.0f;
+}
+
+/* What a tile keeps of a row besides its codes. */
+typedef struct {
+    float a, rho, t, y;
+} row_numbers;
+
+/* codes [padded] and numbers of the row `unit` = centre + rest; `rest` is replaced by the codes. */
+static row_numbers int8_row(double *rest, const double *unit, const float *centre, size_t dim) {
+    size_t n = padded(dim);
+    double most = 0.0, ee[LANES] = {0}, xe[LANES] = {0}, mz[LANES] = {0};
+    for (size_t j = 0; j < dim; j++) most = fabs(rest[j]) > most ? fabs(rest[j]) : most;
+    float a = (float)(most / 127.0);
+    if (a < 0x1p-126f) a = 0.0f; /* the centre itself, or nearly: no codes */
+    double step = a, inverse = a > 0.0f ? 1.0 / step : 0.0;
+    for (size_t j = 0; j < n; j += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            double z = nearest(rest[j + l] * inverse), e = rest[j + l] - step * z;
+            ee[l] += e * e;
+            xe[l] += unit[j + l] * e;
+            rest[j + l] = z;
+        }
+    for (size_t j = 0; j < dim; j++) mz[j % LANES] += centre[j] * rest[j];
+    return (row_numbers){.a = a,
+                         .rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK),
+                         .t = (float)sum_lanes(xe),
+                         .y = (float)(step * sum_lanes(mz))};
+}
+
+/* The same for bf16; rest becomes the rounded values. */
+static row_numbers bf16_row(double *rest, const double *unit, size_t dim) {
+    size_t n = padded(dim);
+    double ee[LANES] = {0}, xe[LANES] = {0};
+    for (size_t j = 0; j < n; j += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            double z = ms_round_bf16((float)rest[j + l]), e = rest[j + l] - z;
+            ee[l] += e * e;
+            xe[l] += unit[j + l] * e;
+            rest[j + l] = z;
+        }
+    return (row_numbers){.rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK), .t = (float)sum_lanes(xe)};
+}
+
+static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
+    for (size_t j = 0; j < dim; j++)
+        if (form == MS_COPY_INT8) {
+            tile[(j / 4 * MS_COPY_TILE + lane) * 4 + j % 4] = (unsigned char)(128 + (int)codes[j]);
+        } else {
+            ms_bf16 half = ms_bf16_of_f32((float)codes[j]);
+            memcpy(tile + ((j / 2 * MS_COPY_TILE + lane) * 2 + j % 2) * sizeof half, &half, sizeof half);
+        }
+}
+
+void ms_copy_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
+                       int form, double *scratch) {
+    size_t dim = (size_t)view->dim, n = padded(dim);
+    size_t codes = form == MS_COPY_INT8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim);
+    double *unit = scratch, *rest = scratch + n;
+    float tail[4][MS_COPY_TILE] = {{0}};
+    memset(dst, form == MS_COPY_INT8 ? 128 : 0, codes);
+    for (size_t lane = 0; lane < MS_COPY_TILE; lane++) {
+        int64_t row = tile * MS_COPY_TILE + (int64_t)lane;
+        row_numbers k = {.rho = -INFINITY};
+        class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row) : MS_COPY_CERTIFIED;
+        if (row < view->n_rows && class[lane] == MS_COPY_CERTIFIED) {
+            for (size_t j = 0; j < dim; j++) rest[j] = unit[j] - centre[j];
+            for (size_t j = dim; j < n; j++) rest[j] = 0.0;
+            k = form == MS_COPY_INT8 ? int8_row(rest, unit, centre, dim) : bf16_row(rest, unit, dim);
+            if (fabsf(k.t) > MOST_ALONG)
+                class[lane] = MS_COPY_ODD;
+            else
+                put_codes(dst, lane, rest, dim, form);
+        }
+        if (class[lane] == MS_COPY_ODD) k = (row_numbers){.rho = INFINITY};
+        tail[0][lane] = k.a, tail[1][lane] = k.rho, tail[2][lane] = k.t, tail[3][lane] = k.y;
+    }
+    if (form == MS_COPY_INT8)
+        memcpy(dst + codes, tail, sizeof tail);
+    else
+        memcpy(dst + codes, tail[1], 2 * sizeof tail[0]);
+}
