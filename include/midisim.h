@@ -51,7 +51,8 @@ enum msim_status {
     MSIM_E_MEMORY = 5,      /* out of memory */
     MSIM_E_DEVICE = 6,      /* a device is absent or failed */
     MSIM_E_UNSUPPORTED = 7, /* well-formed, but not something this build or machine does */
-    MSIM_E_EMPTY = 8        /* nothing in it: a MIDI file without usable notes */
+    MSIM_E_EMPTY = 8,       /* nothing in it: a MIDI file without usable notes */
+    MSIM_E_STOPPED = 9      /* a callback of the caller asked to stop */
 };
 
 typedef struct {

@@ -4,6 +4,8 @@
 #define MS_ROWS_H
 #include "midisim.h"
 
+struct ms_copy;
+
 typedef struct {
     const unsigned char *base; /* borrowed from the corpus's map */
     size_t row_bytes;          /* from one row to the next; with offsets: bytes of one row */
@@ -11,6 +13,7 @@ typedef struct {
                                 * lies at base + i * row_bytes */
     int64_t n_rows, dim;
     int dtype;                 /* msim_dtype, little-endian */
+    const struct ms_copy *copy; /* borrowed from the corpus: the small copy of these rows (core/copy.h), or NULL */
 } ms_rows;
 
 /* Row i of a view, 0 <= i < n_rows. */

@@ -9,7 +9,7 @@ const char *msim_version(void) { return MSIM_VERSION; }
 
 const char *msim_status_name(int rc) {
     static const char *const names[] = {"ok",     "argument", "io",          "format", "limit",
-                                        "memory", "device",   "unsupported", "empty"};
+                                        "memory", "device",   "unsupported", "empty", "stopped"};
     unsigned code = rc < 0 ? 0u - (unsigned)rc : (unsigned)rc;
     return code < sizeof names / sizeof *names ? names[code] : "unknown";
 }

@@ -33,12 +33,12 @@ void ms_copy_put_weights(const ms_copy_kernels *k, void *weights, size_t q, size
         size = k->sizes[s];
     }
     char *block = (char *)weights + ms_copy_weights_bytes(k, first, dim);
-    for (size_t j = 0; j < dim; j++) {
-        char *dst = block + ((j / k->group * size + (q - first)) * k->group + j % k->group) * k->weight_bytes;
-        if (k->weight_bytes == 1)
-            *dst = (char)((const int16_t *)weight)[j];
-        else
-            memcpy(dst, (const char *)weight + j * k->weight_bytes, k->weight_bytes);
+    char *dst = block + (q - first) * k->group * k->weight_bytes;
+    for (size_t j = 0; j < dim; j += k->group, dst += size * k->group * k->weight_bytes) {
+        size_t n = dim - j < k->group ? dim - j : k->group;
+        if (k->weight_bytes > 1)
+            memcpy(dst, (const char *)weight + j * k->weight_bytes, n * k->weight_bytes);
+        for (size_t i = 0; i < n && k->weight_bytes == 1; i++) dst[i] = (char)((const int16_t *)weight)[j + i];
     }
 }
 

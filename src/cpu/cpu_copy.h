@@ -21,6 +21,8 @@ typedef struct {
 } ms_copy_queries;
 
 enum { MS_COPY_SIZES = 5, MS_COPY_SUM_GROUPS = 64 };
+/* bf16: roundings on the longest way from a product to the sum. Parts of MS_COPY_SUM_GROUPS pairs are summed apart. */
+#define MS_COPY_CHAIN(dim) (2 * MS_COPY_SUM_GROUPS + 1 + (dim) / (2 * MS_COPY_SUM_GROUPS) + 1)
 
 typedef struct {
     const char *name;

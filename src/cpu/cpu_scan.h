@@ -60,8 +60,8 @@ typedef struct ms_scan_form {
     void (*known)(const void *state, size_t view, ms_scan_known *out);
 } ms_scan_form;
 
-/* Rows as they are: f32; f16 and bf16 widened, f64 rounded. */
-extern const ms_scan_form ms_scan_f32;
+/* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Small copies, where every view has one. */
+extern const ms_scan_form ms_scan_f32, ms_scan_int8, ms_scan_bf16;
 
 /* Kernels of the f32 form. A row that is not a plain one goes by ms_scan_is_plain. */
 typedef struct {

@@ -9,7 +9,7 @@
 
 enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20, SMALL_ROWS = 2048 };
 
-static const ms_scan_form *const forms[MS_SEARCH_FORMS] = {&ms_scan_f32};
+static const ms_scan_form *const forms[MS_SEARCH_FORMS] = {&ms_scan_int8, &ms_scan_bf16, &ms_scan_f32};
 
 /* Candidates that a query holds before it evaluates the best of them: enough that K of them are a good sample of the
  * rest, and that a block's always find room. */

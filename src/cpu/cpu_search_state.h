@@ -44,7 +44,7 @@ typedef struct {
     int64_t n_nonfinite, n_evaluated;
 } ms_search_worker;
 
-enum { MS_SEARCH_FORMS = 1 };
+enum { MS_SEARCH_FORMS = 3 };
 
 struct ms_cpu_search {
     ms_pool *pool;                 /* borrowed */
