@@ -50,7 +50,7 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     size_t views = setup->n_views, queries = setup->max_queries, workers = setup->n_workers;
     *out = NULL;
     for (size_t i = 0; i < views; i++)
-        if (!tiles_of(&setup->views[i], is_int8)) return MSIM_OK;
+        if (setup->views[i].n_rows > 0 && !tiles_of(&setup->views[i], is_int8)) return MSIM_OK;
     if (!kernels || views == 0) return MSIM_OK;
     state *s = ms_alloc(1, sizeof *s, "scan", err);
     if (!s) return -MSIM_E_MEMORY;
@@ -99,6 +99,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
     state *s = arg;
     s->n_query = queries->n_query;
     for (size_t view = 0; view < s->setup.n_views; view++) {
+        if (s->setup.views[view].n_rows == 0) continue; /* it may lack a copy */
         memset(s->weights + view * s->weights_bytes, 0, ms_copy_weights_bytes(s->kernels, s->n_query, s->setup.dim));
         for (size_t q = 0; q < s->n_query; q++) prepare_query(s, s->setup.views[view].copy, view, q, queries);
     }

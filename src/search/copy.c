@@ -72,6 +72,12 @@ static size_t tile_bytes(int form, size_t dim) {
     return form == MS_COPY_INT8 ? ms_copy_int8_tile(dim) : ms_copy_bf16_tile(dim);
 }
 
+/* Room for a tile of either form: int8's is the larger one of narrow rows. */
+static size_t tile_room(size_t dim) {
+    size_t int8 = ms_copy_int8_tile(dim), bf16 = ms_copy_bf16_tile(dim);
+    return int8 > bf16 ? int8 : bf16;
+}
+
 /* ---- Writing ---- */
 
 typedef struct {
@@ -185,7 +191,7 @@ int ms_copy_write(const char *path, const ms_rows *view, ms_copy_stamp stamp, in
     memcpy(h.magic, magic, sizeof magic);
     if (!lay_out(&layout, &h)) return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more", path);
     write_job job = {.view = view, .layout = &layout, .forms = forms, .scratch_each = ms_copy_scratch(dim) + 8};
-    job.tile_room = tile_bytes(forms & MS_COPY_BF16 ? MS_COPY_BF16 : MS_COPY_INT8, dim);
+    job.tile_room = tile_room(dim);
     row_list lists[2] = {{0}};
     ms_out_file f = {.fd = -1};
     float *centre = ms_alloc(dim, sizeof *centre, "small copy", err);
@@ -348,7 +354,7 @@ int ms_copy_check(const char *path, const ms_rows *view, const ms_copy_file *fil
     check_job job = {.view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_copy_scratch(dim) + 8};
     job.n_tiles = view->n_rows / MS_COPY_TILE + (view->n_rows % MS_COPY_TILE != 0);
     job.n_items = is_full || job.n_tiles < SAMPLES ? job.n_tiles : SAMPLES;
-    job.room = tile_bytes(file->copy.bf16 ? MS_COPY_BF16 : MS_COPY_INT8, dim);
+    job.room = tile_room(dim);
     job.tiles = ms_alloc(workers, job.room, "small copy", err);
     if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
     int rc = job.scratch ? MSIM_OK : -MSIM_E_MEMORY;

@@ -11,8 +11,8 @@ enum { MS_COPY_INT8 = 1, MS_COPY_BF16 = 2 }; /* forms, as bits */
 
 enum ms_copy_class {
     MS_COPY_CERTIFIED,
-    MS_COPY_ZERO,      /* every component is 0 */
-    MS_COPY_NONFINITE, /* some component is NaN or infinite */
+    MS_COPY_ZERO,      /* scores 0: its square is 0 */
+    MS_COPY_NONFINITE, /* scores -infinity: its square is not finite */
     MS_COPY_ODD        /* no certificate: always evaluated */
 };
 

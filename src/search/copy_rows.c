@@ -49,6 +49,16 @@ static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
     for (size_t j = dim; j < padded(dim); j++) x[j] = 0.0;
 }
 
+/* What a row is whose square, summed without fused operations, is zero, tiny, huge or not finite: the score's own square
+ * (docs/SEARCH.md) decides, since at these ends the two may differ. */
+static enum ms_copy_class class_of_extreme(const double *x, size_t n) {
+    double lane[LANES] = {0};
+    for (size_t j = 0; j < n; j++) lane[j % LANES] = fma(x[j], x[j], lane[j % LANES]);
+    double square = sum_lanes(lane);
+    if (!isfinite(square)) return MS_COPY_NONFINITE;
+    return square == 0.0 ? MS_COPY_ZERO : MS_COPY_ODD;
+}
+
 /* unit [padded] = the row at length 1; meaningless unless MS_COPY_CERTIFIED is returned. */
 static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t row) {
     size_t n = padded((size_t)view->dim);
@@ -57,14 +67,7 @@ static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t ro
     for (size_t j = 0; j < n; j += LANES)
         for (size_t l = 0; l < LANES; l++) lane[l] += unit[j + l] * unit[j + l];
     double square = sum_lanes(lane);
-    if (!(square >= LEAST_SQUARE && square <= MOST_SQUARE)) { /* rare: see which kind */
-        int is_zero = 1;
-        for (size_t j = 0; j < n; j++) {
-            if (!isfinite(unit[j])) return MS_COPY_NONFINITE;
-            is_zero &= unit[j] == 0.0;
-        }
-        return is_zero ? MS_COPY_ZERO : MS_COPY_ODD;
-    }
+    if (!(square >= LEAST_SQUARE && square <= MOST_SQUARE)) return class_of_extreme(unit, n);
     double inverse = 1.0 / sqrt(square);
     for (size_t j = 0; j < n; j++) unit[j] *= inverse;
     return MS_COPY_CERTIFIED;
