@@ -28,6 +28,7 @@ int ms_map_open(const char *path, enum ms_map_hint hint, ms_map *out, msim_error
         (void)madvise(p, (size_t)st.st_size, hint == MS_MAP_SEQUENTIAL ? MADV_SEQUENTIAL : MADV_RANDOM);
     out->data = p;
     out->n_bytes = (size_t)st.st_size;
+    out->changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     return MSIM_OK;
 }
 

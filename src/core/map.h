@@ -6,6 +6,7 @@
 typedef struct {
     const unsigned char *data; /* mapped: n_bytes bytes, NULL when n_bytes is 0 */
     size_t n_bytes;
+    int64_t changed;           /* last change of the file when it was mapped, in ns since 1970 */
 } ms_map;
 
 enum ms_map_hint { MS_MAP_NORMAL, MS_MAP_SEQUENTIAL, MS_MAP_RANDOM };
