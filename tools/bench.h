@@ -13,6 +13,7 @@ enum { MS_BENCH_MAX_VALUES = 12, MS_BENCH_MAX_LIST = 64, MS_BENCH_MAX_ROUNDS = 1
 typedef struct {
     ms_cli_common common;
     const char *lengths, *queries; /* "512,1024" */
+    const char *scan;              /* "f64,f32"; NULL: the library's choice */
     const char *tokens;            /* --tokens FILE */
     const char *csv;
     int64_t batch, rounds, rows, dim, top, megabytes, max_tokens;
@@ -75,6 +76,12 @@ enum ms_bench_limit {
 bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s, ms_bench_figure *per_second);
 /* The limit that a level's products work against, or -1 (the reference level has none). */
 int ms_bench_limit_of(int isa, int precision);
+
+/* Reading memory, a round at a time, to take turns with what is compared to it. NULL when memory is short. */
+typedef struct ms_bench_reader ms_bench_reader;
+ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s);
+double ms_bench_reader_once(ms_bench_reader *r); /* bytes a second */
+void ms_bench_reader_close(ms_bench_reader *r);
 
 /* ---- Sub-commands ---- */
 

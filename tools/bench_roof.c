@@ -127,20 +127,43 @@ static ms_bench_figure rate_of(job *j, int threads, int64_t rounds, double per_t
     return ms_bench_rate(per_thread * threads, ms_bench_times(seconds, (size_t)rounds));
 }
 
+struct ms_bench_reader {
+    void *memory; /* owned, mapped */
+    size_t bytes;
+    job job;
+    int threads;
+};
+
 /* Memory for reading: four times the last cache and more, in huge pages where the system gives them. */
-static bool measure_read(int threads, const ms_bench_settings *s, ms_bench_figure *out) {
+ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s) {
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     size_t bytes = (size_t)LEAST_READ_MB << 20, unit = PAGE * (size_t)threads;
     if (cache > 0 && (size_t)cache * 4 > bytes) bytes = (size_t)cache * 4;
     if (s->megabytes) bytes = (size_t)s->megabytes << 20;
     bytes = (bytes + unit - 1) / unit * unit;
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return false;
+    if (memory == MAP_FAILED) return NULL;
     (void)madvise(memory, bytes, MADV_HUGEPAGE);
     memset(memory, 1, bytes);
-    job j = {.read = reader(), .memory = memory, .part = bytes / (size_t)threads};
-    *out = rate_of(&j, threads, s->rounds, (double)j.part);
-    munmap(memory, bytes);
+    ms_bench_reader *r = ms_cli_alloc(1, sizeof *r);
+    *r = (ms_bench_reader){.memory = memory, .bytes = bytes, .threads = threads};
+    r->job = (job){.read = reader(), .memory = memory, .part = bytes / (size_t)threads};
+    return r;
+}
+
+double ms_bench_reader_once(ms_bench_reader *r) { return (double)r->bytes / time_round(&r->job, r->threads); }
+
+void ms_bench_reader_close(ms_bench_reader *r) {
+    if (!r) return;
+    munmap(r->memory, r->bytes);
+    free(r);
+}
+
+static bool measure_read(int threads, const ms_bench_settings *s, ms_bench_figure *out) {
+    ms_bench_reader *r = ms_bench_reader_open(threads, s);
+    if (!r) return false;
+    *out = rate_of(&r->job, threads, s->rounds, (double)r->job.part);
+    ms_bench_reader_close(r);
     return true;
 }
 

@@ -95,6 +95,11 @@ def test_search():
         check_rates(o, "queries_per_s", "gb_per_s")
         assert o["queries_per_s"] == pytest.approx(n / o["seconds"])
         assert o["read_share"] > 0
+        assert o["evaluated"] == 300  # so few are all scored in double
+    made = bench("search", "--rows", "4000", "--dim", "24", "--queries", "3,1", "--scan", "f64,f32", "--no-roof")
+    assert [o["case"] for o in made] == [f"4000x24 q{n} {form}" for n in (3, 1) for form in ("f64", "f32")]
+    assert [o["evaluated"] for o in made][::2] == [4000, 4000] and all(16 <= o["evaluated"] < 1000 for o in made[1::2])
+    assert made[0].get("read_share") is None
 
 
 def test_search_of_a_corpus(model, songs, tmp_path):
@@ -126,7 +131,7 @@ def test_table_and_csv(songs, tmp_path):
 @pytest.mark.parametrize("wrong", (["speed"], ["roof", "x"], ["tokens"], ["embed"], ["encoder", "x"],
                                    ["search", "a.npy", "b.npy"], ["roof", "-r", "0"], ["encoder", "--lengths", "12,"],
                                    ["encoder", "--lengths", "0"], ["encoder", "--lengths", "1,x"],
-                                   ["search", "--queries", "1;2"], ["encoder", "--tokens", "t", "--lengths", "3"],
+                                   ["search", "--queries", "1;2"], ["search", "--scan", "f32,f16"], ["search", "--scan", "f32,"], ["encoder", "--tokens", "t", "--lengths", "3"],
                                    ["search", "--rows", "0"]))
 def test_wrong_use(wrong, model):
     done = run("bench", *wrong, *(["-m", model] if wrong[0] == "encoder" else []))
