@@ -131,7 +131,8 @@ def test_table_and_csv(songs, tmp_path):
 @pytest.mark.parametrize("wrong", (["speed"], ["roof", "x"], ["tokens"], ["embed"], ["encoder", "x"],
                                    ["search", "a.npy", "b.npy"], ["roof", "-r", "0"], ["encoder", "--lengths", "12,"],
                                    ["encoder", "--lengths", "0"], ["encoder", "--lengths", "1,x"],
-                                   ["search", "--queries", "1;2"], ["search", "--scan", "f32,f16"], ["search", "--scan", "f32,"], ["encoder", "--tokens", "t", "--lengths", "3"],
+                                   ["search", "--queries", "1;2"], ["encoder", "--tokens", "t", "--lengths", "3"],
+                                   ["search", "--scan", "f32,f16"], ["search", "--scan", "f32,"],
                                    ["search", "--rows", "0"]))
 def test_wrong_use(wrong, model):
     done = run("bench", *wrong, *(["-m", model] if wrong[0] == "encoder" else []))
