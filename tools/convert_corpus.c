@@ -207,6 +207,8 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     int rc = msim_corpus_writer_finish(writer, err);
     if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
         rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
+    /* A small copy is of the rows that were there: it would only be refused. */
+    if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside) (void)unlink(aside);
     if (rc < 0 || !j->has_sidecar) return rc;
     snprintf(j->sidecar.tool, sizeof j->sidecar.tool, "midisim-convert");
     snprintf(j->sidecar.version, sizeof j->sidecar.version, "%s", msim_version());

@@ -160,6 +160,22 @@ static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info
     return rc;
 }
 
+/* The small copies beside the files, all of them against the rows. */
+static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSON *r, msim_error *err) {
+    char path[4352];
+    struct stat st;
+    int64_t n_copies = 0;
+    int rc = MSIM_OK;
+    for (int64_t i = 0; i < info->parts && rc >= 0 && !ms_cli_stopped(); i++) {
+        int n = snprintf(path, sizeof path, "%s.msim", msim_corpus_part_path(corpus, i));
+        if (n >= (int)sizeof path || stat(path, &st) != 0) continue;
+        rc = msim_corpus_attach(corpus, i, path, 1, err);
+        n_copies += rc >= 0;
+    }
+    add_count(r, "copies", n_copies);
+    return rc;
+}
+
 static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *r, msim_error *err) {
     msim_corpus *corpus;
     msim_corpus_info i;
@@ -175,6 +191,7 @@ static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *
     add_count(r, "parts", i.parts);
     if (rc >= 0) rc = add_settings(corpus, &i, r, err);
     if (rc >= 0 && s->is_verify) rc = verify_corpus(corpus, &i, path, r, err);
+    if (rc >= 0 && s->is_verify) rc = verify_copies(corpus, &i, r, err);
     msim_corpus_close(corpus);
     return rc;
 }

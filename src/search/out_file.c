@@ -1,5 +1,6 @@
 /* Files that appear whole or not at all: see out_file.h. The buffer is taken when opened; putting items through it takes
  * no memory. */
+#define _GNU_SOURCE
 #include "search/out_file.h"
 #include "core/mem.h"
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 20, TEMP_TRIES = 100 };
+enum { BUFFER_BYTES = 1 << 20, HINT_BYTES = 16 << 20, TEMP_TRIES = 100 };
 
 /* Create PATH.part-PID, or with a further number when that is taken. The mode is that of any new file. */
 static int create_temp(ms_out_file *f, const char *path, const char *suffix, msim_error *err) {
@@ -52,7 +53,13 @@ static int flush(ms_out_file *f) {
         if (n < 0) return ms_fail_errno(&f->failed, errno, "cannot write: %s", f->temp_path);
         done += (size_t)n;
     }
+    f->n_written += f->n;
     f->n = 0;
+    /* Let the disk begin now: the sync at the end then waits for the last bytes, not for all. A hint; it may fail. */
+    if (f->n_written - f->n_hinted >= HINT_BYTES) {
+        (void)sync_file_range(f->fd, (off_t)f->n_hinted, (off_t)(f->n_written - f->n_hinted), SYNC_FILE_RANGE_WRITE);
+        f->n_hinted = f->n_written;
+    }
     return MSIM_OK;
 }
 

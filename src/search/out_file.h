@@ -6,6 +6,7 @@
 #include "core/status.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct {
     char *path, *temp_path; /* owned */
@@ -14,6 +15,7 @@ typedef struct {
     unsigned char *buffer;  /* owned: [cap] */
     size_t cap, n;          /* room; bytes that wait to be written */
     size_t item_max;
+    uint64_t n_written, n_hinted; /* bytes given to the system; those it was asked to put on the disk */
     msim_error failed;      /* code 0 while all went well */
 } ms_out_file;
 
