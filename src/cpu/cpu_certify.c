@@ -145,7 +145,6 @@ static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_blo
 static void scan_block(ms_cpu_search *s, int64_t block, size_t worker) {
     ms_search_worker *w = &s->workers[worker];
     ms_search_block b = ms_search_get_block(s, block, s->form->block_rows);
-    const ms_scan_kernels *kernels = ms_scan_kernels_get(s->isa);
     size_t n_query = s->request->n_query;
     uint16_t indices[MS_SCAN_ROWS];
     ms_search_candidate kept[MS_SCAN_ROWS];
@@ -159,7 +158,7 @@ static void scan_block(ms_cpu_search *s, int64_t block, size_t worker) {
     w->aimed = b.part;
     w->n_nonfinite += s->form->block(s->form_state, worker, b.part->index, b.start, b.n, w->upper);
     for (size_t q = 0; q < n_query; q++) {
-        size_t n = kernels->keep(indices, w->upper + q * MS_SCAN_ROWS, b.n, w->cut[q]);
+        size_t n = s->scan_kernels->keep(indices, w->upper + q * MS_SCAN_ROWS, b.n, w->cut[q]);
         if (n) n = collect(s, w, &b, q, indices, n, kept);
         if (n == 0) continue;
         if (s->request->sink)

@@ -1,5 +1,5 @@
-/* Which kernel levels run here: cpu_isa.h. Asked of the CPU at each call (a few cycles of cached CPUID), so that there
- * is no state to initialise. */
+/* Which kernel levels run here: cpu_isa.h. Asked of the CPU at each call, so that there is no state to initialise. CPUID
+ * leaves a virtual machine, which takes microseconds: ask when something is opened, not where work is done. */
 #include "cpu/cpu_isa.h"
 #include "cpu/cpu_scan.h"
 #if defined(__x86_64__)

@@ -41,6 +41,7 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     if (!s) return -MSIM_E_MEMORY;
     s->pool = pool;
     s->kernels = kernels;
+    s->scan_kernels = ms_scan_kernels_get(isa);
     s->max_k = (size_t)options->max_k;
     pthread_mutex_init(&s->sink_lock, NULL);
     s->isa = isa;

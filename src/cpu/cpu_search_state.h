@@ -49,6 +49,7 @@ enum { MS_SEARCH_FORMS = 3 };
 struct ms_cpu_search {
     ms_pool *pool;                 /* borrowed */
     const ms_cpu_kernels *kernels; /* static */
+    const ms_scan_kernels *scan_kernels; /* static */
     ms_search_worker *workers;     /* owned: [n_workers] */
     ms_search_query *queries;      /* owned: [max_queries] */
     double *norms;                 /* owned: [max_queries], sqrt(dot(q, q)) */
