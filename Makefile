@@ -26,8 +26,8 @@ LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-# kern_avx512vnni.c and the kernels of scans serve several levels, and are none.
-LEVELS   := $(filter-out avx512vnni scan_%,$(patsubst src/cpu/kern_%.c,%,$(filter src/cpu/kern_%.c,$(LIB_SRC))))
+# kern_avx2int8.c, kern_avx512vnni.c and the kernels of scans belong to levels, and are none.
+LEVELS   := $(filter-out avx2int8 avx512vnni scan_%,$(patsubst src/cpu/kern_%.c,%,$(filter src/cpu/kern_%.c,$(LIB_SRC))))
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 BENCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/bench_*.c tools/roof_*.c)))
@@ -54,6 +54,7 @@ $(eval $(call STAMP,sources,$$(LIB_SRC)))
 
 # One instruction set a file; nothing else may hold wide code.
 $B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
+$B/src/cpu/kern_avx2int8.o: private ISA := -mavx2 -mfma
 $B/src/cpu/kern_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 $B/src/cpu/kern_avx512bf16.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
 $B/src/cpu/kern_avx512vnni.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512vnni

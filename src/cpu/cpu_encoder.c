@@ -378,8 +378,9 @@ static int open_workers(ms_cpu_encoder *e, msim_error *err) {
         e->workers[i] = (worker_scratch){.norm = at, .act = at + norm, .part = (float *)(void *)(at + norm + act),
                                          .attend = at + norm + act + part};
         if (!m->int8) continue;
-        e->workers[i].norm_codes = (ms_int8_rows){codes, m->dim + ROW_PAD, scale, scale + rows};
-        e->workers[i].act_codes = (ms_int8_rows){codes + norm_codes, FF_CHUNK + ROW_PAD, scale + 2 * rows, scale + 3 * rows};
+        e->workers[i].norm_codes = (ms_int8_rows){codes, m->dim + ROW_PAD, scale, scale + rows, m->int8->most};
+        e->workers[i].act_codes = (ms_int8_rows){codes + norm_codes, FF_CHUNK + ROW_PAD, scale + 2 * rows, scale + 3 * rows,
+                                                 m->int8->most};
     }
     return MSIM_OK;
 }

@@ -10,6 +10,7 @@
 const ms_int8_kernels *ms_int8_kernels_get(int isa) {
     if (isa == MSIM_ISA_REF) return &ms_int8_ref;
 #if defined(__x86_64__)
+    if (isa == MSIM_ISA_AVX2) return ms_cpu_kernels_get(isa) ? &ms_int8_avx2 : NULL;
     unsigned a, b, c, d; /* AVX512_VNNI: CPUID leaf 7, ECX bit 11 */
     if ((isa == MSIM_ISA_AVX512 || isa == MSIM_ISA_AVX512BF16) && ms_cpu_kernels_get(isa) &&
         __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 11))
@@ -18,13 +19,31 @@ const ms_int8_kernels *ms_int8_kernels_get(int isa) {
     return NULL;
 }
 
-void ms_int8_pack(int8_t *panels, float *scale, float *sums, const float *w, size_t n, size_t k, size_t chunk) {
+/* What of a column becomes code 127: its largest magnitude, or what keeps each four within MS_INT8_FOUR. Aiming at 256
+ * leaves half a step for the rounding of each of the four. NaN and infinity stay. */
+static float column_reach(const float *w, size_t k, int most) {
+    float largest = 0.0f, four = 0.0f;
+    for (size_t l = 0; l < k; l++)
+        if (fabsf(w[l]) > largest || isnan(w[l])) largest = fabsf(w[l]);
+    for (size_t first = 0; most < 255 && first < k; first += 2 * MS_INT8_GROUP)
+        for (size_t half = first; half < first + MS_INT8_GROUP; half += 2) {
+            float above = 0.0f, below = 0.0f;
+            for (size_t l = 0; l < 4; l++) {
+                float x = w[half + l % 2 + l / 2 * MS_INT8_GROUP];
+                above += fmaxf(x, 0.0f);
+                below -= fminf(x, 0.0f);
+            }
+            four = fmaxf(four, fmaxf(above, below));
+        }
+    four *= 127.0f / (float)(MS_INT8_FOUR - 2);
+    return four > largest ? four : largest;
+}
+
+void ms_int8_pack(int8_t *panels, float *scale, float *sums, const float *w, size_t n, size_t k, size_t chunk, int most) {
     for (size_t j = 0; j < (n + MS_INT8_COLS - 1) / MS_INT8_COLS * MS_INT8_COLS; j++) {
         int8_t *out = panels + j / MS_INT8_COLS * MS_INT8_COLS * k + j % MS_INT8_COLS * MS_INT8_GROUP;
-        float largest = 0.0f, inverse;
-        for (size_t l = 0; j < n && l < k; l++)
-            if (fabsf(w[j * k + l]) > largest || isnan(w[j * k + l])) largest = fabsf(w[j * k + l]); /* NaN stays */
-        inverse = largest > MS_INT8_LEAST && largest < INFINITY ? 127.0f / largest : 0.0f;
+        float reach = j < n ? column_reach(w + j * k, k, most) : 0.0f;
+        float inverse = reach > MS_INT8_LEAST && reach < INFINITY ? 127.0f / reach : 0.0f;
         for (size_t first = 0; first < k; first += chunk) {
             int32_t sum = 0;
             for (size_t l = first; l < k && l < first + chunk; l++) {
@@ -32,9 +51,9 @@ void ms_int8_pack(int8_t *panels, float *scale, float *sums, const float *w, siz
                 out[l / MS_INT8_GROUP * MS_INT8_GROUP * MS_INT8_COLS + l % MS_INT8_GROUP] = (int8_t)code;
                 sum += code;
             }
-            if (j < n) sums[first / chunk * n + j] = largest / 127.0f * (float)sum;
+            if (j < n) sums[first / chunk * n + j] = reach / 127.0f * (float)sum;
         }
-        if (j < n) scale[j] = largest / 127.0f;
+        if (j < n) scale[j] = reach / 127.0f;
     }
 }
 
@@ -55,12 +74,12 @@ static void quantise(const ms_int8_rows *dst, const void *src, size_t src_bytes,
             high = fmaxf(high, x);
             poison += x * 0.0f;
         }
-        float range = high - low, inverse = range > MS_INT8_LEAST ? 255.0f / range : 0.0f;
-        dst->scale[i] = range / 255.0f;
+        float range = high - low, inverse = range > MS_INT8_LEAST ? (float)dst->most / range : 0.0f;
+        dst->scale[i] = range / (float)dst->most;
         dst->low[i] = low + poison;
         for (size_t j = 0; j < k; j++) {
             float code = rintf((element(row, src_bytes, j) - low) * inverse);
-            ((uint8_t *)dst->codes)[i * dst->stride + j] = code > 0.0f ? (uint8_t)fminf(code, 255.0f) : 0;
+            ((uint8_t *)dst->codes)[i * dst->stride + j] = code > 0.0f ? (uint8_t)fminf(code, (float)dst->most) : 0;
         }
     }
 }
@@ -82,4 +101,4 @@ static void product(const ms_product *p) {
         }
 }
 
-const ms_int8_kernels ms_int8_ref = {.name = "ref", .quantise = quantise, .product = product};
+const ms_int8_kernels ms_int8_ref = {.name = "ref", .most = 255, .quantise = quantise, .product = product};

@@ -52,7 +52,7 @@ static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, 
     if (!out) return panels;
     for (size_t j = 0; j < n * k; j++) l->rows[j] = weight(t, j, int8 ? MSIM_PRECISION_F32 : m->precision);
     if (int8)
-        ms_int8_pack(out, scale, sums, l->rows, n, k, MS_FF_CHUNK);
+        ms_int8_pack(out, scale, sums, l->rows, n, k, MS_FF_CHUNK, m->int8->most);
     else
         m->kernels->pack(out, l->rows, n, k, m->precision);
     return panels;
@@ -88,7 +88,7 @@ int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, 
     const ms_int8_kernels *int8 = precision == MSIM_PRECISION_INT8 ? ms_int8_kernels_get(kernels->isa) : NULL;
     if (precision == MSIM_PRECISION_INT8 && !int8)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "precision: expected a CPU with AVX512_VNNI and level avx512 or avx512bf16 for int8, got level %s",
+                       "precision: expected level avx2, or a CPU with AVX512_VNNI, for int8, got level %s",
                        kernels->name);
     if (precision == MSIM_PRECISION_INT8 && (weights->ff > MS_INT8_MAX_K || weights->inner > MS_INT8_MAX_K))
         return ms_fail(err, MSIM_E_UNSUPPORTED, "model width: expected at most %d inputs of a layer for int8, got %lld",

@@ -72,9 +72,9 @@ INLINE void quantise_rows(const ms_int8_rows *dst, const void *src, const size_t
             poison = _mm512_fmadd_ps(x, _mm512_setzero_ps(), poison); /* NaN and infinity times 0 are NaN */
         }
         float low = _mm512_reduce_min_ps(least), range = _mm512_reduce_max_ps(most) - low;
-        dst->scale[i] = range / 255.0f;
+        dst->scale[i] = range / (float)dst->most;
         dst->low[i] = low + _mm512_reduce_add_ps(poison);
-        __m512 from = _mm512_set1_ps(low), inverse = _mm512_set1_ps(range > MS_INT8_LEAST ? 255.0f / range : 0.0f);
+        __m512 from = _mm512_set1_ps(low), inverse = _mm512_set1_ps(range > MS_INT8_LEAST ? (float)dst->most / range : 0.0f);
         for (size_t j = 0; j < k; j += 16) {
             __m512 x = _mm512_mul_ps(_mm512_sub_ps(load16(row, src_bytes, j), from), inverse);
             __m512i code = _mm512_max_epi32(_mm512_cvtps_epi32(x), _mm512_setzero_si512());
@@ -91,5 +91,5 @@ static void quantise(const ms_int8_rows *dst, const void *src, size_t src_bytes,
         quantise_rows(dst, src, sizeof(ms_bf16), src_stride, n_rows, k);
 }
 
-const ms_int8_kernels ms_int8_avx512vnni = {.name = "avx512vnni", .quantise = quantise, .product = product};
+const ms_int8_kernels ms_int8_avx512vnni = {.name = "avx512vnni", .most = 255, .quantise = quantise, .product = product};
 #endif
