@@ -35,7 +35,7 @@ static const ms_cli_option common_rows[] = {
      .offset = offsetof(ms_cli_common, isa)},
     {.name = "precision", .kind = MS_CLI_CHOICE, .value = "bf16|f32|int8", .choices = "bf16|f32|int8",
      .help = "weights and activations (default bf16); f32 needs a model stored in f32; int8 (linear layers in 8-bit "
-             "integers) is faster and less exact, and needs a CPU with AVX512_VNNI",
+             "integers) is faster and less exact; beyond level avx2 it needs a CPU with AVX512_VNNI",
      .offset = offsetof(ms_cli_common, precision)},
     {.name = "threads", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1024,
      .help = "threads, 1..1024 (default: MIDISIM_THREADS, else one for each processor)",

@@ -118,8 +118,9 @@ def need_level(level):
         pytest.skip(f"this CPU has no {level}")
 
 
-def need_int8():
-    if "avx512_vnni" not in cpu_flags() or not LEVELS["avx512"] <= cpu_flags():
+def need_int8(level):
+    need_level(level)
+    if level != "avx2" and "avx512_vnni" not in cpu_flags():
         pytest.skip("this CPU has no AVX512_VNNI")
 
 
@@ -165,6 +166,11 @@ def distance(a, b):
     return 1 - a @ b / np.sqrt((a @ a) * (b @ b))
 
 
+def unit(rows):
+    rows = np.asarray(rows, np.float64)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def complaints_f32(ours, theirs):
     """Two faithful f32 implementations (torch and ONNX Runtime) differ by up to 4.8e-6 in a component; four times that."""
     bad = []
@@ -199,6 +205,18 @@ def complaints_int8(ours, theirs_f32):
     return bad
 
 
+def complaints_top10_int8(matches, names, queries, rows):
+    """The ten best are those of the original's f32, in its order, but for rows whose scores are closer than 0.002."""
+    best = dict(zip(names, (unit(queries) @ unit(rows).T).max(0)))
+    found = [m["name"] for m in matches]
+    bad = [] if len(set(found)) == min(10, len(names)) == len(found) else [f"{len(found)} rows: {found}"]
+    for place, name in enumerate(found):
+        below = set(best) - set(found[:place + 1])
+        bad += [f"rank {place + 1}: {name} ({best[name]:.5f}) before {n} ({best[n]:.5f})" for n in sorted(below)
+                if not best[n] - best[name] < 2e-3]
+    return bad
+
+
 def complaints_tokens(ours, theirs):
     """ours: {path: ids or None}; theirs: {path: ids, empty for none}."""
     bad = []
@@ -216,9 +234,6 @@ def complaints_tokens(ours, theirs):
 def complaints_ranking(matches, names, queries, rows, k=16, slack=1e-5):
     """matches: the tool's, against the original's vectors ranked in f64 by best variant. Order and membership at the cut
     may differ only between rows whose scores are closer than `slack`."""
-    def unit(a):
-        a = np.asarray(a, np.float64)
-        return a / np.linalg.norm(a, axis=1, keepdims=True)
     scores = unit(queries) @ unit(rows).T
     best = dict(zip(names, scores.max(0)))
     variants = dict(zip(names, scores.T))

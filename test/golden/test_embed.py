@@ -19,11 +19,10 @@ def test_fixed_files(level, precision, tmp_path):
     assert not check(g.embed(tmp_path / "c.npy", g.FIXED, isa=level, precision=precision), precision, GOLDEN)
 
 
-@pytest.mark.parametrize("level", ["avx512", "avx512bf16"])
+@pytest.mark.parametrize("level", g.FAST_LEVELS)
 def test_int8(level, tmp_path):
     g.weights()
-    g.need_level(level)
-    g.need_int8()
+    g.need_int8(level)
     ours = g.embed(tmp_path / "c.npy", g.FIXED, isa=level, precision="int8")
     assert not g.complaints_int8(ours, GOLDEN["f32"])
 
@@ -65,14 +64,3 @@ def test_all_files(level, precision, tmp_path):
     ours = g.embed(tmp_path / "c.npy", golden["f32"], root=root, isa=level, precision=precision)
     assert len(ours) == 350
     assert not check(ours, precision, golden)
-
-
-@pytest.mark.slow
-def test_all_files_int8(tmp_path):
-    g.weights()
-    g.need_int8()
-    root = g.all_data()
-    golden = g.golden_vectors(everything=True)
-    ours = g.embed(tmp_path / "c.npy", golden["f32"], root=root, precision="int8")
-    assert len(ours) == 350
-    assert not g.complaints_int8(ours, golden["f32"])

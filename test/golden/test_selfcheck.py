@@ -64,3 +64,20 @@ def test_another_order_fails():
         swapped[2][key], swapped[3][key] = swapped[3][key], swapped[2][key]
     assert g.complaints_ranking(swapped, names, queries, table)
     assert g.complaints_ranking(good[:-1], names, queries, table)
+
+
+def test_another_top10_fails():
+    """Rows 0.003 apart: an exchange, a row from below and a missing one are found; rows 0.001 apart may change places."""
+    names = [f"{i}.mid" for i in range(14)]
+    matches = [{"name": n} for n in names[:10]]
+    swapped = [matches[i] for i in (0, 1, 3, 2, 4, 5, 6, 7, 8, 9)]
+    intruder = matches[:9] + [{"name": names[10]}]
+    for gap in (0.003, 0.001):
+        cosines = 0.9 - gap * np.arange(14)
+        rows = np.stack([cosines, np.sqrt(1 - cosines ** 2)], axis=1)
+        queries = np.array([[1.0, 0.0]] * 12)
+        assert not g.complaints_top10_int8(matches, names, queries, rows)
+        assert bool(g.complaints_top10_int8(swapped, names, queries, rows)) == (gap > 0.002)
+        assert bool(g.complaints_top10_int8(intruder, names, queries, rows)) == (gap > 0.002)
+        assert g.complaints_top10_int8(matches[:9], names, queries, rows)
+        assert g.complaints_top10_int8(matches[:9] + matches[:1], names, queries, rows)
