@@ -6,7 +6,7 @@
 
 #define U32 0x1p-24  /* half an ulp of 1 in f32 */
 #define U64 0x1p-53
-#define TINY 0x1p-72 /* everything that underflow may do to a plain row, relative to its norm */
+#define TINY 0x1p-45 /* everything that underflow may do to a plain row, relative to its norm */
 #define DUST 0x1p-50 /* relative: a few roundings of double */
 
 float ms_bound_f32_below(double x) {

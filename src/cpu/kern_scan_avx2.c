@@ -1,7 +1,7 @@
 /* Scan kernels of 256 bits. Meaning and layout: cpu_scan.h; how queries and rows pass: as in kern_scan_avx512.c.
  *
  * A tile is 4 rows x up to 2 queries, each sum a register of 8 lanes: 8 sums, 4 more for the squares when they are
- * wanted, and 4 vectors of rows fill the 16 registers, the query's elements coming from memory. */
+ * wanted, the queries' 2 vectors and one of a row fill 15 of the 16 registers. */
 #include "cpu/cpu_scan.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -43,17 +43,15 @@ INLINE void store_sums(const __m256 a[TILE], float *out) {
 /* One step of 8 elements: rows at at[r], queries from element j. */
 INLINE void step(__m256 acc[TILE_QUERIES][TILE], __m256 square[TILE], const byte *const at[TILE], const tile *t, size_t j,
                  const int dtype, const int n_query, const int has_squares) {
-    __m256 x[TILE];
+    __m256 y[TILE_QUERIES];
+    UNROLL
+    for (int q = 0; q < n_query; q++) y[q] = _mm256_load_ps(t->queries + (size_t)q * t->stride + j);
     UNROLL
     for (int r = 0; r < TILE; r++) {
-        x[r] = load8(at[r], dtype);
-        if (has_squares) square[r] = _mm256_fmadd_ps(x[r], x[r], square[r]);
-    }
-    UNROLL
-    for (int q = 0; q < n_query; q++) {
-        const float *y = t->queries + (size_t)q * t->stride + j;
+        __m256 x = load8(at[r], dtype);
+        if (has_squares) square[r] = _mm256_fmadd_ps(x, x, square[r]);
         UNROLL
-        for (int r = 0; r < TILE; r++) acc[q][r] = _mm256_fmadd_ps(x[r], _mm256_load_ps(y), acc[q][r]);
+        for (int q = 0; q < n_query; q++) acc[q][r] = _mm256_fmadd_ps(x, y[q], acc[q][r]);
     }
 }
 
