@@ -59,6 +59,7 @@ typedef struct {
     ms_bench_reader *reader;    /* owned; NULL: reading is not measured */
     msim_corpus_info info;
     msim_options options;
+    double open_seconds;        /* until the first search can begin */
     int64_t queries[MS_BENCH_MAX_LIST];
     int forms[MAX_FORMS], n_queries, n_forms;
     float *vectors;             /* owned: of the most queries */
@@ -115,6 +116,17 @@ static double bytes_of_row(const bench *b, int form) {
     return (double)b->info.dim * item_bytes[b->info.dtype];
 }
 
+/* MB of memory that is this process's alone: not mapped files, nor the made corpus. NaN: the system does not tell. */
+static double private_mb(void) {
+    char line[256];
+    double kb = NAN;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "RssAnon:", 8) == 0) kb = strtod(line + 8, NULL);
+    if (file) fclose(file);
+    return kb * 1024 / 1e6;
+}
+
 static void report(const bench *b, search_case *c, double read) {
     ms_bench_figure f = ms_bench_times(c->seconds, (size_t)b->s->rounds);
     double bytes = (double)b->info.rows * bytes_of_row(b, c->used);
@@ -128,6 +140,8 @@ static void report(const bench *b, search_case *c, double read) {
     ms_bench_add(&r, "gb_per_s", "GB/s", ms_bench_rate(bytes / 1e9, f));
     ms_bench_add(&r, "read_share", "of read", ms_bench_once(bytes / f.best / read));
     ms_bench_add(&r, "evaluated", "in double", ms_bench_once((double)c->n_evaluated / (double)c->n_query));
+    ms_bench_add(&r, "open_seconds", "to open", ms_bench_once(b->open_seconds));
+    if (!b->reader) ms_bench_add(&r, "private_mb", "MB private", ms_bench_once(private_mb()));
     ms_bench_report(&r);
 }
 
@@ -161,10 +175,12 @@ static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_er
     for (int i = 0; i < b->n_queries; i++)
         if (b->queries[i] > b->options.max_queries) b->options.max_queries = b->queries[i];
     b->options.max_k = b->s->top;
+    double began = ms_cli_now();
     int rc = msim_corpus_open(path, NULL, corpus, err);
     if (rc >= 0) rc = msim_corpus_get_info(*corpus, &b->info);
     if (rc >= 0) rc = msim_context_open(NULL, &b->options, &b->ctx, err);
     if (rc >= 0) rc = msim_context_load_corpus(b->ctx, *corpus, err);
+    b->open_seconds = ms_cli_now() - began;
     return rc;
 }
 

@@ -100,6 +100,7 @@ def test_search():
     assert [o["case"] for o in made] == [f"4000x24 q{n} {form}" for n in (3, 1) for form in ("f64", "f32")]
     assert [o["evaluated"] for o in made][::2] == [4000, 4000] and all(16 <= o["evaluated"] < 1000 for o in made[1::2])
     assert made[0].get("read_share") is None
+    assert all(0 < o["open_seconds"] < 60 and 0 < o["private_mb"] < 200 for o in made)
 
 
 def test_search_of_a_corpus(model, songs, tmp_path):
