@@ -153,7 +153,7 @@ bench: bench-setup
 	$B/midisim-tokens -q $(BENCH_MIDI) 2>/dev/null | $B/midisim-bench encoder --tokens - --rounds 1 --csv bench/results
 	$B/midisim-bench tokens $(BENCH_MIDI) --csv bench/results
 	$B/midisim-bench search --csv bench/results
-	$B/midisim-bench search --scan f64,f32 --csv bench/results
+	$B/midisim-bench search --scan f64,f32,bf16,int8 --csv bench/results
 	$B/midisim-bench embed test/data/midi --max-tokens 512 --rounds 1 --csv bench/results
 	$(if $(PEERS_PYTHON),bench/compare.py --python $(PEERS_PYTHON) --build $B --csv bench/results)
 

@@ -99,10 +99,12 @@ def cases(args):
         yield Case(f"tokens {len(some)} files", ["tokens", "--threads", "1", *some], {"original-tokens": some})
     if "search" in args.only:
         for queries in (12, 1):
-            yield Case(f"search {args.rows}x{args.dim} q{queries}",
-                       ["search", "--rows", str(args.rows), "--dim", str(args.dim), "--queries", str(queries), "-k", str(K)],
-                       {e: [args.rows, args.dim, queries, K]
-                        for e in ("numpy", "faiss-flat", "usearch-exact", "original-topk")})
+            for scan in ("f32", "int8"):
+                yield Case(f"search {args.rows}x{args.dim} q{queries}{'' if scan == 'f32' else ' ' + scan}",
+                           ["search", "--rows", str(args.rows), "--dim", str(args.dim), "--queries", str(queries), "-k", str(K),
+                            "--scan", scan],
+                           {e: [args.rows, args.dim, queries, K]
+                            for e in ("numpy", "faiss-flat", "usearch-exact", "original-topk")})
 
 
 def measure(case, peers, ours, rounds):

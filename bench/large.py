@@ -3,7 +3,7 @@
 
   bench/large.py --folder DIR [--rows 3480123] [--dim 512] [--build build/release] [--keep]
 
-Writes a plain .npy of made rows (7.1 GB unless told otherwise) into DIR, runs midisim-bench search on it for 1 and 12 queries,
+Has make_rows.py write a plain .npy (7.1 GB unless told otherwise) into DIR, runs midisim-bench search on it for 1 and 12 queries,
 prints its figures as JSON lines and removes the file. Needs NumPy. The first round reads the file from the disk if the
 system has forgotten it; figures are the best of the rounds.
 """
@@ -13,19 +13,7 @@ import pathlib
 import subprocess
 import sys
 
-import numpy
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CHUNK = 20000  # rows made at a time
-
-
-def write(path, rows, dim):
-    random = numpy.random.default_rng(5)
-    head = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
-    with open(path, "wb") as file:
-        numpy.lib.format.write_array_header_1_0(file, head)
-        for first in range(0, rows, CHUNK):
-            random.standard_normal((min(CHUNK, rows - first), dim), dtype="f4").tofile(file)
 
 
 def main():
@@ -39,12 +27,14 @@ def main():
     args = parser.parse_args()
     path = args.folder / f"midisim-large-{os.getpid()}.npy"
     try:
-        write(path, args.rows, args.dim)
+        subprocess.run([sys.executable, str(ROOT / "bench" / "make_rows.py"), str(path), "--rows", str(args.rows), "--dim",
+                        str(args.dim), "--form", "plain"], check=True)
         return subprocess.run([str(args.build / "midisim-bench"), "search", str(path), "--no-roof", "--json", "--queries", "1,12",
                                "--rounds", str(args.rounds)]).returncode
     finally:
         if not args.keep:
-            path.unlink(missing_ok=True)
+            for made in (path, path.with_name(path.name + ".names")):
+                made.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ static const ms_cli_option options[] = {
     {.name = "queries", .kind = MS_CLI_TEXT, .value = "N,...", .offset = offsetof(ms_bench_settings, queries),
      .help = "search: queries a call (default 1,12)"},
     {.name = "scan", .kind = MS_CLI_TEXT, .value = "FORM,...", .offset = offsetof(ms_bench_settings, scan),
-     .help = "search: forms of scan, in turns: f64 (every row in double) and f32 (default: what a search would take)"},
+     .help = "search: forms of scan, in turns: f64 (every row in double), f32, bf16, int8 (default: what a search takes without "
+             "copies); copies are made first, in TMPDIR"},
     {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1000000,
      .offset = offsetof(ms_bench_settings, top), .help = "search: matches of each query (default 16)"},
     {.name = "max-tokens", .kind = MS_CLI_INT, .value = "N", .min = 0, .max = (int64_t)1 << 30,
@@ -44,7 +45,7 @@ static const ms_cli_example examples[] = {
     {"midisim-bench encoder --device cuda --json", "on the GPU, as JSON"},
     {"midisim-bench tokens midi/", "the tokeniser on files in memory, on one core and on all"},
     {"midisim-bench search --rows 1000000 --queries 12", "exact search of a made corpus"},
-    {"midisim-bench search --scan f64,f32 --rounds 15", "what leaving out rows by proof saves"},
+    {"midisim-bench search --scan f64,f32,bf16,int8 --rounds 15", "what leaving out rows by proof saves"},
     {"midisim-bench embed midi/", "the whole pipeline, and each half alone"},
     {0}};
 

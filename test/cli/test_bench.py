@@ -96,9 +96,10 @@ def test_search():
         assert o["queries_per_s"] == pytest.approx(n / o["seconds"])
         assert o["read_share"] > 0
         assert o["evaluated"] == 300  # so few are all scored in double
-    made = bench("search", "--rows", "4000", "--dim", "24", "--queries", "3,1", "--scan", "f64,f32", "--no-roof")
-    assert [o["case"] for o in made] == [f"4000x24 q{n} {form}" for n in (3, 1) for form in ("f64", "f32")]
-    assert [o["evaluated"] for o in made][::2] == [4000, 4000] and all(16 <= o["evaluated"] < 1000 for o in made[1::2])
+    made = bench("search", "--rows", "4000", "--dim", "24", "--queries", "3,1", "--scan", "f64,f32,bf16,int8",
+                 "--no-roof")
+    assert [o["case"] for o in made] == [f"4000x24 q{n} {form}" for n in (3, 1) for form in ("f64", "f32", "bf16", "int8")]
+    assert all(o["evaluated"] == 4000 if o["case"].endswith("f64") else 16 <= o["evaluated"] < 1000 for o in made)
     assert made[0].get("read_share") is None
     assert all(0 < o["open_seconds"] < 60 and 0 < o["private_mb"] < 200 for o in made)
 
@@ -188,7 +189,7 @@ def test_compare(tmp_path, songs, model):
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert rows[0][0] == "work" and all(len(r) == 8 for r in rows)
     made = {(r[0], r[1]): r for r in rows[1:]}
-    for n in (12, 1):
+    for n in ("12", "12 int8", "1", "1 int8"):
         work = f"search 200x16 q{n}"
         assert float(made[work, "numpy"][6]) > 0
         for void in ("faiss-flat", "usearch-exact", "original-topk", "fastest"):
@@ -197,7 +198,7 @@ def test_compare(tmp_path, songs, model):
     assert "VOID: search 200x16 q12: faiss-flat did not run: ImportError: not installed" in done.stderr
     recorded = list(csv.DictReader((tmp_path / "out.csv").open(newline="")))
     assert {r["case"] for r in recorded if r["metric"] == "ratio" and "search" in r["case"]} == \
-        {"search 200x16 q12 numpy", "search 200x16 q1 numpy"}
+        {f"search 200x16 q{n} numpy" for n in ("12", "12 int8", "1", "1 int8")}
 
 
 def test_compare_wrong_use(tmp_path):
