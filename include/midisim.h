@@ -302,6 +302,8 @@ MSIM_API int msim_corpus_prepare(const msim_corpus *corpus, int64_t part, const 
  * anew from the rows and compared; all of them with is_full, or when the size or time of the corpus's file is not what it
  * was for prepare. -MSIM_E_FORMAT: damaged or not of these rows: prepare it again. */
 MSIM_API int msim_corpus_attach(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err);
+/* 1 when the copy attached to a part serves this msim_scan, else 0. */
+MSIM_API int msim_corpus_has_copy(const msim_corpus *corpus, int64_t part, int scan);
 
 /* ---- Search -------------------------------------------------------------------------------------------------------- */
 

@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "search.h"
 #include <stdio.h>
-#include <stdlib.h>
 
 static void summarise(const ms_search_job *j) {
     char rows[32], queries[32], variants[48] = "", embedded[64] = "", how[96] = "";
@@ -76,15 +75,10 @@ static void close_job(ms_search_job *j) {
     msim_corpus_close(j->corpus);
 }
 
-static void free_texts(ms_search_settings *set) {
-    ms_cli_texts *lists[] = {&set->common.operands, &set->corpora, &set->likes, &set->vectors, &set->excluded,
-                             &set->midi_roots};
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) free(lists[i]->items);
-}
-
 int main(int argc, char **argv) {
     static ms_search_job j;
-    ms_search_settings set = ms_search_settings_default();
+    static ms_search_settings set; /* its lists live as long as the process */
+    set = ms_search_settings_default();
     int status = ms_cli_parse(&ms_search_tool, argc, argv, &set);
     if (status >= 0) return status;
     j.set = &set;
@@ -94,6 +88,5 @@ int main(int argc, char **argv) {
         status = run(&j);
         close_job(&j);
     }
-    free_texts(&set);
     return ms_cli_finish(status);
 }

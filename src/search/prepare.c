@@ -63,3 +63,9 @@ int msim_corpus_attach(msim_corpus *corpus, int64_t part, const char *copy_path,
         ms_copy_close(&file);
     return rc;
 }
+
+int msim_corpus_has_copy(const msim_corpus *corpus, int64_t part, int scan) {
+    if (check_part(corpus, part, NULL) < 0) return 0;
+    const ms_copy *copy = view_of(corpus, part)->copy;
+    return copy && ((scan == MSIM_SCAN_INT8 && copy->int8) || (scan == MSIM_SCAN_BF16 && copy->bf16));
+}
