@@ -52,7 +52,8 @@ static int search(ms_search_job *j) {
     (void)ms_files_skips_close(j->skips, &e);
     j->skips = NULL;
     summarise(j);
-    return status == MS_EXIT_OK && j->n_searched > 0 && j->n_matches == 0 ? no_match(j) : status;
+    bool is_empty = j->n_searched > 0 && j->n_matches == 0 && !ms_cli_stopped();
+    return status == MS_EXIT_OK && is_empty ? no_match(j) : status;
 }
 
 static int run(ms_search_job *j) {

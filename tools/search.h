@@ -27,7 +27,7 @@ typedef struct {
     int pooling, format, metric, scan; /* pooling and format -1: not given */
     float weights[3];
     bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original;
-    bool has_threshold, has_stream; /* derived: --threshold; a query is standard input */
+    bool has_threshold; /* derived: --threshold was given */
 } ms_search_settings;
 
 /* A query whose vectors are in the group. */

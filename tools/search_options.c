@@ -159,12 +159,11 @@ static int check_copying(const ms_search_settings *set) {
 }
 
 /* Without a query, only --prepare has something to do. */
-static int check_queries(ms_search_settings *set) {
+static int check_queries(const ms_search_settings *set) {
     static const char *const needing[] = {"top", "threshold", "exclude", "exclude-from", "exclude-self", "copy-to"};
     size_t n_streams = 0;
     for (size_t i = 0; i < set->common.operands.n; i++)
         n_streams += strcmp(set->common.operands.items[i], "-") == 0;
-    set->has_stream = n_streams > 0;
     bool reads_names = set->excluded_from && strcmp(set->excluded_from, "-") == 0;
     if (n_streams + reads_names > 1)
         return ms_cli_usage("-: expected standard input once, got it %zu times", n_streams + reads_names);
