@@ -1,19 +1,22 @@
 /* Small copies of rows: the certificate never leaves out a row at a theta that is the row's own score, searches give the
  * plain scan's results to the last bit, the file's bytes follow from the rows alone, and a file that is damaged or of
  * other rows is refused. docs/SEARCH.md, Compressed copies. */
+#define _GNU_SOURCE
 #include "core/bf16.h"
 #include "core/bound_copy.h"
 #include "core/mem.h"
+#include "cpu/cpu_copy.h"
 #include "cpu/cpu_scan.h"
 #include "cpu/cpu_search.h"
 #include "search/copy.h"
-#include <float.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -83,8 +86,6 @@ static void put(unsigned char *p, int dtype, double x) {
 /* Queries: a random one, near the rows, opposite to them, a row itself, zeros, tiny and huge, one component. */
 static void make_queries(corpus *c, const double *base) {
     size_t dim = (size_t)c->view.dim;
-    msim_error e;
-    (void)e;
     c->queries = calloc(Q * dim, sizeof *c->queries);
     for (size_t j = 0; j < dim; j++) {
         float *q = c->queries + j;
@@ -141,6 +142,12 @@ static ms_copy_file copy_of(const ms_rows *view, int forms) {
 
 static const int dims[] = {1, 2, 5, 16, 61, 130};
 enum { N_DIMS = sizeof dims / sizeof *dims };
+
+/* The level runs here, and not the kernels of the level below. */
+static int has_own_kernels(int isa) {
+    const ms_copy_kernels *int8 = ms_copy_kernels_get(isa, 1), *bf16 = ms_copy_kernels_get(isa, 0);
+    return int8 && (isa == MSIM_ISA_REF || int8 != ms_copy_kernels_get(isa - 1, 1) || bf16 != ms_copy_kernels_get(isa - 1, 0));
+}
 
 /* ---- The certificate ---- */
 
@@ -215,7 +222,7 @@ static void never_leaves_out_its_own_score(void **state) {
     (void)state;
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
         int64_t n_cut = 0, n_checked = 0;
-        if (!ms_cpu_kernels_get(isa)) continue;
+        if (!has_own_kernels(isa)) continue;
         for (enum made made = RANDOM; made < MADE_COUNT; made++)
             for (int i = 0; i < N_DIMS; i++) {
                 int dtype = (int)(made + (enum made)i + (enum made)isa) % 4;
@@ -336,7 +343,7 @@ static void same_as_the_plain_scan(void **state) {
     for (enum made made = RANDOM; made < MADE_COUNT; made++)
         for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
             int turn = (int)made + isa;
-            if (!ms_cpu_kernels_get(isa)) continue;
+            if (!has_own_kernels(isa)) continue;
             corpus c = make_corpus(made, turn % 4, dims[turn % N_DIMS]);
             if (turn % 3 == 0) c.view.offsets = c.offsets;
             ms_copy_file files[3], whole = copy_of(&c.view, BOTH);
@@ -554,12 +561,98 @@ static void no_rows(void **state) {
     release(&c);
 }
 
+/* ---- Corpora ---- */
+
+enum { ROWS = 2500, DIM = 12 };
+
+static void write_rows(const char *rows_path, int form, int shift) {
+    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .name_chars = 8, .dtype = MSIM_DTYPE_F32, .form = form};
+    msim_corpus_writer *w;
+    float row[DIM];
+    assert_int_equal(msim_corpus_writer_open(rows_path, &layout, &w, NULL), 0);
+    seed = 7;
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < DIM; j++) row[j] = (float)(uniform() + 0.5 * j) + (float)(i == 1000 ? shift : 0);
+        assert_int_equal(msim_corpus_writer_add(w, "name", 4, row, NULL), 0);
+    }
+    assert_int_equal(msim_corpus_writer_finish(w, NULL), 0);
+    msim_corpus_writer_close(w);
+}
+
+static int attach(const char *rows_path, int is_full, int scan, int64_t *first_row) {
+    msim_corpus *opened;
+    msim_context *ctx;
+    msim_options o = msim_options_default();
+    msim_search_options how = msim_search_options_default();
+    msim_stats stats;
+    float query[DIM] = {1, 2, 3};
+    double score;
+    msim_error e = {0};
+    o.device = MSIM_DEVICE_CPU;
+    o.threads = 2;
+    assert_int_equal(msim_corpus_open(rows_path, NULL, &opened, NULL), 0);
+    int rc = msim_corpus_attach(opened, 0, path, is_full, &e);
+    if (rc >= 0) {
+        assert_int_equal(msim_context_open(NULL, &o, &ctx, NULL), 0);
+        assert_int_equal(msim_context_load_corpus(ctx, opened, NULL), 0);
+        rc = (int)msim_context_search_with(ctx, &how, query, 1, 1, first_row, &score, NULL);
+        msim_context_stats(ctx, &stats);
+        if (rc >= 0) assert_int_equal(stats.scan, scan);
+        assert_true(stats.rows_evaluated < ROWS / 2);
+        msim_context_close(ctx);
+    }
+    msim_corpus_close(opened);
+    return rc;
+}
+
+static void corpora_of_several_forms(void **state) {
+    (void)state;
+    static const int forms[] = {MSIM_FORM_STRUCTURED, MSIM_FORM_PLAIN, MSIM_FORM_PICKLED};
+    char rows_path[128], names_path[160];
+    int64_t found[3];
+    unlink(path);
+    snprintf(rows_path, sizeof rows_path, "%s/c.npy", folder);
+    snprintf(names_path, sizeof names_path, "%s.names", rows_path);
+    for (int i = 0; i < 3; i++) {
+        msim_corpus *opened;
+        struct stat st;
+        write_rows(rows_path, forms[i], 0);
+        assert_int_equal(msim_corpus_open(rows_path, NULL, &opened, NULL), 0);
+        assert_int_equal(msim_corpus_prepare(opened, 0, path, MSIM_SCAN_F32, 2, NULL, NULL, NULL), -MSIM_E_ARG);
+        assert_int_equal(msim_corpus_prepare(opened, 1, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), -MSIM_E_ARG);
+        assert_int_equal(msim_corpus_prepare(opened, 0, path, MSIM_SCAN_BF16, 2, NULL, NULL, NULL), 0);
+        assert_int_equal(attach(rows_path, 0, MSIM_SCAN_BF16, &found[i]), 1);
+        /* The other form joins it; a copy of other rows would have been replaced. */
+        assert_int_equal(msim_corpus_prepare(opened, 0, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), 0);
+        msim_corpus_close(opened);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_size, 4096 + (ROWS + 15) / 16 * (ms_copy_int8_tile(DIM) + ms_copy_bf16_tile(DIM)));
+        assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
+        assert_int_equal(attach(rows_path, 1, MSIM_SCAN_INT8, &found[i]), 1);
+        assert_int_equal(found[i], found[0]);
+        /* One row of 2,500 changed: by the file's time, and by looking at all. */
+        assert_int_equal(stat(rows_path, &st), 0);
+        write_rows(rows_path, forms[i], 1);
+        assert_int_equal(attach(rows_path, 0, 0, &found[i]), -MSIM_E_FORMAT);
+        struct timespec times[2] = {st.st_mtim, st.st_mtim};
+        assert_int_equal(utimensat(AT_FDCWD, rows_path, times, 0), 0);
+        assert_int_equal(attach(rows_path, 1, 0, &found[i]), -MSIM_E_FORMAT);
+        assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1); /* not among the samples, as documented */
+        /* Another time, the same rows: looked at, and taken. */
+        write_rows(rows_path, forms[i], 0);
+        assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
+        unlink(rows_path);
+        unlink(names_path);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(never_leaves_out_its_own_score), cmocka_unit_test(a_wrong_bound_is_seen),
         cmocka_unit_test(same_as_the_plain_scan),         cmocka_unit_test(a_part_without_a_copy),
         cmocka_unit_test(bytes_depend_on_rows_alone),     cmocka_unit_test(size_is_as_documented),
         cmocka_unit_test(changed_rows_are_seen),          cmocka_unit_test(damage_is_refused),
-        cmocka_unit_test(stopped_and_failing_writes_leave_nothing), cmocka_unit_test(no_rows)};
+        cmocka_unit_test(stopped_and_failing_writes_leave_nothing), cmocka_unit_test(no_rows),
+        cmocka_unit_test(corpora_of_several_forms)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
