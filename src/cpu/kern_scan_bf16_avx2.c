@@ -1,11 +1,9 @@
 /* Scan of bf16 copies at level avx2: as kern_scan_bf16_avx512.c with 8 rows (half a tile) x 6 queries, 12 sums. Static
  * functions and one exported table. */
 #include "cpu/cpu_copy.h"
+#include "cpu/kern_unroll.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 INLINE __m256 load8(const unsigned char *p) { return _mm256_loadu_ps((const float *)(const void *)p); }
 

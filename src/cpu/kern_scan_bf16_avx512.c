@@ -5,11 +5,10 @@
  *
  * 12 queries x 2 tiles of 16 rows are 24 sums. Static functions and one exported table. */
 #include "cpu/cpu_copy.h"
+#include "cpu/kern_unroll.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 enum { MAX_TILES = 8 }; /* a few, so that further blocks of queries find them in the cache */
 
 /* The test's left side for one tile and one query. */

@@ -5,12 +5,10 @@
  * A register holds 4 rows x 4 components, so 8 rows (half a tile) x 6 queries are 12 sums. Static functions and one
  * exported table. */
 #include "cpu/cpu_copy.h"
+#include "cpu/kern_unroll.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 INLINE __m256i four_weights(const char *p) {
     long long four;

@@ -5,12 +5,11 @@
  * queries, too: memory gives most when two streams rise, each asked for two tiles ahead. Static functions and one exported
  * table. */
 #include "cpu/cpu_copy.h"
+#include "cpu/kern_unroll.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 enum { MAX_TILES = 8 }; /* a few, so that further blocks of queries find them in the cache */
 
 /* Not the intrinsic: GCC 12 takes its sum through memory. */
