@@ -1,18 +1,13 @@
-/* Scan kernels of 256 bits. Meaning and layout: cpu_scan.h; how queries and rows pass: as in kern_scan_avx512.c.
+/* Scan kernels of 256 bits. Meaning and layout: cpu_scan.h; how tiles pass over a block: kern_scan_tiles.h.
  *
  * A tile is 4 rows x up to 2 queries, each sum a register of 8 lanes: 8 sums, 4 more for the squares when they are
  * wanted, the queries' 2 vectors and one of a row fill 15 of the 16 registers. */
-#include "cpu/cpu_scan.h"
+#include "cpu/kern_scan_tiles.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
-enum { LANES = 8, TILE = 4, TILE_QUERIES = 2, CHUNK_BYTES = 16 << 10 };
-
-typedef unsigned char byte;
+enum { LANES = 8, WIDTH = 2, CHUNK_BYTES = 32 << 10 };
 
 /* Eight elements of a row. */
 INLINE __m256 load8(const byte *at, const int dtype) {
@@ -27,13 +22,6 @@ INLINE __m256 load8(const byte *at, const int dtype) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 
-typedef struct {
-    const byte *rows[TILE], *next[TILE];
-    const float *queries;
-    size_t stride, dim;
-    float *dst, *squares;
-} tile;
-
 /* Sums across lanes of four registers, side by side. */
 INLINE void store_sums(const __m256 a[TILE], float *out) {
     __m256 four = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
@@ -41,9 +29,9 @@ INLINE void store_sums(const __m256 a[TILE], float *out) {
 }
 
 /* One step of 8 elements: rows at at[r], queries from element j. */
-INLINE void step(__m256 acc[TILE_QUERIES][TILE], __m256 square[TILE], const byte *const at[TILE], const tile *t, size_t j,
+INLINE void step(__m256 acc[WIDTH][TILE], __m256 square[TILE], const byte *const at[TILE], const tile *t, size_t j,
                  const int dtype, const int n_query, const int has_squares) {
-    __m256 y[TILE_QUERIES];
+    __m256 y[WIDTH];
     UNROLL
     for (int q = 0; q < n_query; q++) y[q] = _mm256_load_ps(t->queries + (size_t)q * t->stride + j);
     UNROLL
@@ -56,7 +44,7 @@ INLINE void step(__m256 acc[TILE_QUERIES][TILE], __m256 square[TILE], const byte
 }
 
 INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const int is_first) {
-    __m256 acc[TILE_QUERIES][TILE], square[TILE];
+    __m256 acc[WIDTH][TILE], square[TILE];
     const size_t bytes = dtype == MSIM_DTYPE_F32 ? 4 : dtype == MSIM_DTYPE_F64 ? 8 : 2;
     size_t whole = t->dim / LANES * LANES;
     UNROLL
@@ -68,9 +56,7 @@ INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const in
     for (size_t j = 0; j < whole; j += LANES) {
         const byte *at[TILE] = {t->rows[0] + j * bytes, t->rows[1] + j * bytes, t->rows[2] + j * bytes,
                                 t->rows[3] + j * bytes};
-        if (is_first && j * bytes % 64 == 0)
-            UNROLL
-            for (int r = 0; r < TILE; r++) _mm_prefetch((const char *)(t->next[r] + j * bytes), _MM_HINT_T0);
+        if (j * bytes % 64 == 0) ask_for_next(t, j * bytes, LANES * bytes);
         step(acc, square, at, t, j, dtype, n_query, is_first);
     }
     if (whole < t->dim) {
@@ -94,40 +80,17 @@ TILES_OF(f16, MSIM_DTYPE_F16)
 TILES_OF(bf16, MSIM_DTYPE_BF16)
 TILES_OF(f64, MSIM_DTYPE_F64)
 
-typedef void (*tile_fn)(const tile *);
-typedef struct {
-    tile_fn first[TILE_QUERIES + 1], then[TILE_QUERIES + 1]; /* by number of queries */
-} tile_set;
-
 #define SET_OF(name) {{NULL, name##_first_1, name##_first_2}, {NULL, name##_1, name##_2}}
 static const tile_set sets[] = {[MSIM_DTYPE_F32] = SET_OF(f32), [MSIM_DTYPE_F16] = SET_OF(f16),
                                 [MSIM_DTYPE_BF16] = SET_OF(bf16), [MSIM_DTYPE_F64] = SET_OF(f64)};
 
 static void dots(float *dst, float *squares, const byte *const *rows, int dtype, const float *queries,
                  size_t query_stride, size_t n_query, size_t n_rows, size_t dim) {
-    const tile_set *set = &sets[dtype];
-    tile t = {.stride = query_stride, .dim = dim};
-    size_t chunk = CHUNK_BYTES / (query_stride * sizeof *queries + 1) / TILE_QUERIES * TILE_QUERIES;
-    if (chunk < TILE_QUERIES) chunk = TILE_QUERIES;
-    for (size_t q0 = 0; q0 < n_query; q0 += chunk)
-        for (size_t r = 0; r < n_rows; r += TILE) {
-            size_t end = n_query - q0 < chunk ? n_query : q0 + chunk, q = q0;
-            for (size_t i = 0; i < TILE; i++) {
-                t.rows[i] = rows[r + i < n_rows ? r + i : n_rows - 1];
-                t.next[i] = rows[r + TILE + i < n_rows ? r + TILE + i : n_rows - 1];
-            }
-            t.squares = squares + r;
-            while (q < end) {
-                size_t n = end - q < TILE_QUERIES ? end - q : TILE_QUERIES;
-                t.queries = queries + q * query_stride;
-                t.dst = dst + q * MS_SCAN_ROWS + r;
-                if (q == 0)
-                    set->first[n](&t);
-                else
-                    set->then[n](&t);
-                q += n;
-            }
-        }
+    const scan_block b = {dst, squares, rows, queries, query_stride, n_query, n_rows, dim};
+    if (n_query <= WIDTH)
+        pass_streams(&b, &sets[dtype], n_query == WIDTH);
+    else
+        pass_chunks(&b, &sets[dtype], WIDTH, CHUNK_BYTES);
 }
 
 static size_t finish(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin) {

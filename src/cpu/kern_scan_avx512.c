@@ -1,24 +1,14 @@
-/* Scan kernels of 512 bits, for the levels avx512 and avx512bf16. Meaning and layout: cpu_scan.h.
+/* Scan kernels of 512 bits, for the levels avx512 and avx512bf16. Meaning and layout: cpu_scan.h; how tiles pass over a
+ * block: kern_scan_tiles.h.
  *
  * A tile is 4 rows x up to 4 queries, each sum a register of 16 lanes along the dimension: 16 sums, 4 more for the rows'
  * squares when they are wanted, 4 vectors of rows and one of a query. 16 multiply-adds meet 8 loads, so the multiply
- * pipes are full even where rows lie across cache lines. One query alone takes 8 rows. Sums are added across lanes by
- * transposing 16 of them together. Queries pass in chunks that stay in the first-level cache beside a tile's rows; the
- * block of rows stays in the second-level cache for the chunks after the first. While the first passes, the rows of the
- * next tile are asked for, a line of each at every step, so that memory is read while the pipes work. */
-#include "cpu/cpu_scan.h"
+ * pipes are full even where rows lie across cache lines. Sums are added across lanes by transposing 16 of them together. */
+#include "cpu/kern_scan_tiles.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
-#ifndef PF_HINT
-#define PF_HINT _MM_HINT_T0
-#endif
-enum { LANES = 16, TILE = 4, CHUNK_BYTES = 32 << 10 };
-
-typedef unsigned char byte;
+enum { LANES = 16, WIDTH = 4, CHUNK_BYTES = 32 << 10 };
 
 /* Elements j .. j + 15 of a row, those in `mask`. */
 INLINE __m512 load16(const byte *row, const int dtype, size_t j, __mmask16 mask) {
@@ -56,20 +46,6 @@ INLINE void store_sums(const __m512 acc[][TILE], const int n_groups, float *cons
     if (n_groups > 3) _mm_storeu_ps(out[3], _mm512_extractf32x4_ps(all, 3));
 }
 
-typedef struct {
-    const byte *rows[2 * TILE];
-    const byte *next[2 * TILE]; /* rows of the next tile; of a column all, else n_next of them, are asked for */
-    int n_next;
-    const float *queries;
-    size_t stride, dim;                          /* floats from query to query */
-    float *dst, *squares;                        /* of the tile's first row */
-} tile;
-
-INLINE void ask_for(const byte *row, size_t at, const int dtype) {
-    _mm_prefetch((const char *)(row + at), PF_HINT);
-    if (dtype == MSIM_DTYPE_F64) _mm_prefetch((const char *)(row + at + 64), PF_HINT);
-}
-
 /* One step: elements j .. j + 15 of 4 rows, those in `mask`. */
 INLINE void dot_step(__m512 acc[4][TILE], __m512 square[TILE], const tile *t, size_t j, __mmask16 mask, const int dtype,
                      const int n_query, const int has_squares) {
@@ -92,7 +68,6 @@ INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const in
     __m512 acc[4][TILE], square[1][TILE];
     const size_t bytes = dtype == MSIM_DTYPE_F32 ? 4 : dtype == MSIM_DTYPE_F64 ? 8 : 2;
     const size_t dim = t->dim, whole = dim / LANES * LANES;
-    const int n_next = t->n_next;
     UNROLL
     for (int r = 0; r < TILE; r++) {
         square[0][r] = _mm512_setzero_ps();
@@ -100,12 +75,7 @@ INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const in
         for (int q = 0; q < n_query; q++) acc[q][r] = _mm512_setzero_ps();
     }
     for (size_t j = 0; j < whole; j += LANES) {
-        if (n_next > 0) ask_for(t->next[0], j * bytes, dtype);
-        if (n_next > 1) ask_for(t->next[1], j * bytes, dtype);
-        if (n_next > 2) {
-            ask_for(t->next[2], j * bytes, dtype);
-            ask_for(t->next[3], j * bytes, dtype);
-        }
+        ask_for_next(t, j * bytes, LANES * bytes);
         dot_step(acc, square[0], t, j, 0xffff, dtype, n_query, has_squares);
     }
     if (whole < dim)
@@ -115,91 +85,36 @@ INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const in
     if (has_squares) store_sums(square, 1, &t->squares);
 }
 
-/* 8 rows x 1 query, and the rows' squares. */
-INLINE void dot_column(const tile *t, const int dtype) {
-    __m512 acc[4][TILE]; /* two groups of dots, two of squares */
-    const size_t bytes = dtype == MSIM_DTYPE_F32 ? 4 : dtype == MSIM_DTYPE_F64 ? 8 : 2;
-    UNROLL
-    for (int g = 0; g < 4; g++) acc[g][0] = acc[g][1] = acc[g][2] = acc[g][3] = _mm512_setzero_ps();
-    for (size_t j = 0; j < t->dim; j += LANES) {
-        __mmask16 mask = t->dim - j < LANES ? (__mmask16)((1u << (t->dim - j)) - 1) : (__mmask16)0xffff;
-        __m512 y = _mm512_load_ps(t->queries + j);
-        UNROLL
-        for (int r = 0; r < 2 * TILE; r++) {
-            __m512 x = load16(t->rows[r], dtype, j, mask);
-            ask_for(t->next[r], j * bytes, dtype);
-            acc[r / TILE][r % TILE] = _mm512_fmadd_ps(x, y, acc[r / TILE][r % TILE]);
-            acc[2 + r / TILE][r % TILE] = _mm512_fmadd_ps(x, x, acc[2 + r / TILE][r % TILE]);
-        }
-    }
-    float *out[4] = {t->dst, t->dst + TILE, t->squares, t->squares + TILE};
-    store_sums(acc, 4, out);
-}
-
 /* Each tile size a function of its own: inlined together they would share registers, and spill. */
-#define TILES_OF(name, dtype)                                                                                       \
-    __attribute__((noinline)) static void name##_first_4(const tile *t) { dot_tile(t, dtype, 4, 1); }               \
-    __attribute__((noinline)) static void name##_first_3(const tile *t) { dot_tile(t, dtype, 3, 1); }               \
-    __attribute__((noinline)) static void name##_first_2(const tile *t) { dot_tile(t, dtype, 2, 1); }               \
-    __attribute__((noinline)) static void name##_4(const tile *t) { dot_tile(t, dtype, 4, 0); }                     \
-    __attribute__((noinline)) static void name##_3(const tile *t) { dot_tile(t, dtype, 3, 0); }                     \
-    __attribute__((noinline)) static void name##_2(const tile *t) { dot_tile(t, dtype, 2, 0); }                     \
-    __attribute__((noinline)) static void name##_1(const tile *t) { dot_tile(t, dtype, 1, 0); }                     \
-    __attribute__((noinline)) static void name##_column(const tile *t) { dot_column(t, dtype); }
+#define TILES_OF(name, dtype)                                                                                \
+    __attribute__((noinline)) static void name##_first_4(const tile *t) { dot_tile(t, dtype, 4, 1); }       \
+    __attribute__((noinline)) static void name##_first_3(const tile *t) { dot_tile(t, dtype, 3, 1); }       \
+    __attribute__((noinline)) static void name##_first_2(const tile *t) { dot_tile(t, dtype, 2, 1); }       \
+    __attribute__((noinline)) static void name##_first_1(const tile *t) { dot_tile(t, dtype, 1, 1); }       \
+    __attribute__((noinline)) static void name##_4(const tile *t) { dot_tile(t, dtype, 4, 0); }             \
+    __attribute__((noinline)) static void name##_3(const tile *t) { dot_tile(t, dtype, 3, 0); }             \
+    __attribute__((noinline)) static void name##_2(const tile *t) { dot_tile(t, dtype, 2, 0); }             \
+    __attribute__((noinline)) static void name##_1(const tile *t) { dot_tile(t, dtype, 1, 0); }
 TILES_OF(f32, MSIM_DTYPE_F32)
 TILES_OF(f16, MSIM_DTYPE_F16)
 TILES_OF(bf16, MSIM_DTYPE_BF16)
 TILES_OF(f64, MSIM_DTYPE_F64)
 
-typedef void (*tile_fn)(const tile *);
-typedef struct {
-    tile_fn first[TILE + 1], then[TILE + 1], column; /* by number of queries */
-} tile_set;
-
-#define SET_OF(name)                                                          \
-    {                                                                         \
-        {NULL, NULL, name##_first_2, name##_first_3, name##_first_4},         \
-            {NULL, name##_1, name##_2, name##_3, name##_4}, name##_column     \
+#define SET_OF(name)                                                                      \
+    {                                                                                     \
+        {NULL, name##_first_1, name##_first_2, name##_first_3, name##_first_4},           \
+            {NULL, name##_1, name##_2, name##_3, name##_4}                                \
     }
 static const tile_set sets[] = {[MSIM_DTYPE_F32] = SET_OF(f32), [MSIM_DTYPE_F16] = SET_OF(f16),
                                 [MSIM_DTYPE_BF16] = SET_OF(bf16), [MSIM_DTYPE_F64] = SET_OF(f64)};
 
-/* out = rows at .. at + n - 1; past the last row that one stands again. */
-static void place(const byte **out, const byte *const *rows, size_t at, size_t n, size_t n_rows) {
-    for (size_t i = 0; i < n; i++) out[i] = rows[at + i < n_rows ? at + i : n_rows - 1];
-}
-
 static void dots(float *dst, float *squares, const byte *const *rows, int dtype, const float *queries,
                  size_t query_stride, size_t n_query, size_t n_rows, size_t dim) {
-    const tile_set *set = &sets[dtype];
-    tile t = {.stride = query_stride, .dim = dim, .queries = queries};
-    if (n_query == 1) {
-        for (size_t r = 0; r < n_rows; r += 2 * TILE) {
-            place(t.rows, rows, r, 2 * TILE, n_rows);
-            place(t.next, rows, r + 2 * TILE, 2 * TILE, n_rows);
-            t.dst = dst + r;
-            t.squares = squares + r;
-            set->column(&t);
-        }
-        return;
-    }
-    size_t chunk = CHUNK_BYTES / (query_stride * sizeof *queries + 1) / TILE * TILE;
-    if (chunk < TILE) chunk = TILE;
-    for (size_t q0 = 0; q0 < n_query; q0 += chunk)
-        for (size_t r = 0; r < n_rows; r += TILE) {
-            size_t end = n_query - q0 < chunk ? n_query : q0 + chunk, asked = 0, n_tiles = (end - q0 + TILE - 1) / TILE;
-            place(t.rows, rows, r, TILE, n_rows);
-            t.squares = squares + r;
-            for (size_t q = q0, i = 1; q < end; q += TILE, i++) {
-                size_t ask = q0 == 0 && r + TILE < n_rows ? TILE * i / n_tiles : 0;
-                t.n_next = (int)(ask - asked);
-                if (t.n_next) place(t.next, rows, r + TILE + asked, ask - asked, n_rows);
-                asked = ask;
-                t.queries = queries + q * query_stride;
-                t.dst = dst + q * MS_SCAN_ROWS + r;
-                (q == 0 ? set->first : set->then)[end - q < TILE ? end - q : TILE](&t);
-            }
-        }
+    const scan_block b = {dst, squares, rows, queries, query_stride, n_query, n_rows, dim};
+    if (n_query <= WIDTH)
+        pass_streams(&b, &sets[dtype], n_query > WIDTH / 2);
+    else
+        pass_chunks(&b, &sets[dtype], WIDTH, CHUNK_BYTES);
 }
 
 static size_t finish(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin) {
