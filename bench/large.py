@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """A corpus too large to copy: how long until it can be searched, how much memory that takes, how fast a search is.
 
-  bench/large.py --folder DIR [--rows 3480123] [--dim 512] [--build build/release] [--keep]
+  bench/large.py --folder DIR [--rows 3480123] [--dim 512] [--form structured] [--build build/release] [--keep]
 
-Has make_rows.py write a plain .npy (7.1 GB unless told otherwise) into DIR, runs midisim-bench search on it for 1 and 12 queries,
-prints its figures as JSON lines and removes the file. Needs NumPy. The first round reads the file from the disk if the
+Has make_rows.py write a structured .npy (7.3 GB unless told otherwise) into DIR, runs midisim-bench search on it for 1 and 12
+queries, prints its figures as JSON lines and removes the file. Needs NumPy. The first round reads the file from the disk if the
 system has forgotten it; figures are the best of the rounds.
 """
 import argparse
@@ -21,6 +21,7 @@ def main():
     parser.add_argument("--folder", required=True, type=pathlib.Path)
     parser.add_argument("--rows", type=int, default=3480123)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--form", default="structured", choices=("structured", "plain", "fvecs", "fbin"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release")
     parser.add_argument("--keep", action="store_true", help="do not remove the file")
@@ -28,7 +29,7 @@ def main():
     path = args.folder / f"midisim-large-{os.getpid()}.npy"
     try:
         subprocess.run([sys.executable, str(ROOT / "bench" / "make_rows.py"), str(path), "--rows", str(args.rows), "--dim",
-                        str(args.dim), "--form", "plain"], check=True)
+                        str(args.dim), "--form", args.form], check=True)
         return subprocess.run([str(args.build / "midisim-bench"), "search", str(path), "--no-roof", "--json", "--queries", "1,12",
                                "--rounds", str(args.rounds)]).returncode
     finally:

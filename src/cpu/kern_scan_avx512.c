@@ -112,7 +112,7 @@ static void dots(float *dst, float *squares, const byte *const *rows, int dtype,
                  size_t query_stride, size_t n_query, size_t n_rows, size_t dim) {
     const scan_block b = {dst, squares, rows, queries, query_stride, n_query, n_rows, dim};
     if (n_query <= WIDTH)
-        pass_streams(&b, &sets[dtype], n_query > WIDTH / 2);
+        pass_streams(&b, &sets[dtype], n_query > 1);
     else
         pass_chunks(&b, &sets[dtype], WIDTH, CHUNK_BYTES);
 }
