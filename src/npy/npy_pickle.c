@@ -75,6 +75,10 @@ static bool is_int(ms_pickle_value v, int64_t number) { return v.tag == MS_PICKL
 /* A record of one kind; its number is within the tables, for only reduce makes it. */
 static bool is_record(ms_pickle_value v, uint32_t kind) { return v.tag == MS_PICKLE_RECORD && v.n == kind; }
 
+static int refuse_scalar(ms_pickle *p) {
+    return ms_pickle_fail(p, "name: expected a str, got a scalar of NumPy's (save with names [str(n) for n in names])");
+}
+
 /* dtype(code, False, True): a type without its parts. */
 static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
@@ -86,6 +90,7 @@ static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_va
         if (code[i] < '0' || code[i] > '9') size = -1;
         if (size >= 0) size = size * 10 + (code[i] - '0');
     }
+    if (code[0] == 'U' && r->has_record) return refuse_scalar(p); /* its type comes before it */
     if ((code[0] != 'f' && code[0] != 'O' && code[0] != 'V') || size < 1)
         return ms_pickle_fail(p, "type: expected f2, f4, f8, O8 or a record, got '%.*s'", (int)items[0].n, code);
     if (r->n_types == TYPES_MAX) return ms_pickle_fail(p, "types: expected at most %d, got more", TYPES_MAX);
@@ -192,8 +197,7 @@ static int reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value arg
     case GLOBAL_RECONSTRUCT2: return make_array(user, p, args, out);
     case GLOBAL_TYPE: return make_type(user, p, args, out);
     case GLOBAL_SCALAR:
-    case GLOBAL_SCALAR2:
-        return ms_pickle_fail(p, "name: expected a str, got a scalar of NumPy's (save with names [str(n) for n in names])");
+    case GLOBAL_SCALAR2: return refuse_scalar(p);
     default: return ms_pickle_fail(p, "call: expected an array or a type, got a class of NumPy's");
     }
 }
