@@ -83,7 +83,6 @@ static int run_tokens(bench *b, msim_error *err) {
 }
 
 static int run_embedder(bench *b, bool is_from_files, ms_embedder_stats *stats, msim_error *err) {
-    ms_rows_made made = {0};
     ms_sequences from = {.next = is_from_files ? next_from_files : next_from_memory, .source = b, .n_done = n_done,
                          .n_all = (int64_t)b->files.n};
     ms_embedder_request request = {.model = b->model, .options = b->options,
@@ -91,9 +90,8 @@ static int run_embedder(bench *b, bool is_from_files, ms_embedder_stats *stats, 
     *stats = (ms_embedder_stats){0};
     b->next = 0;
     int rc = is_from_files ? open_reader(b, true, err) : 0;
-    if (rc >= 0) rc = ms_embedder_run(&request, &from, &made, stats, err);
+    if (rc >= 0) rc = ms_embedder_run(&request, &from, stats, err);
     close_reader(b);
-    ms_rows_made_free(&made);
     return rc;
 }
 

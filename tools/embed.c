@@ -1,25 +1,11 @@
-/* midisim-embed: MIDI files to a corpus of vectors. Files are read and tokenised on all cores while the encoder runs;
- * rows are written in order of name. */
+/* midisim-embed: MIDI files to a corpus of vectors. Options, messages and exit codes; the run itself is in embed_*.c. */
 #define _GNU_SOURCE
-#include "cli.h"
-#include "embedder.h"
-#include "files.h"
-#include "output.h"
-#include "reader.h"
-#include "sidecar.h"
-#include "token_lines.h"
+#include "embed.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    ms_cli_common common;
-    const char *output, *files_from, *from_tokens, *skipped, *name_field, *vector_field;
-    int pooling, names, dtype;
-    float pool_weights[3];
-    int64_t transpose, max_tokens;
-    bool is_normalized, is_nul_separated, is_forced;
-} settings;
+typedef ms_embed_settings settings;
 
 static const ms_cli_option options[] = {
     {.name = "output", .letter = 'o', .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, output),
@@ -52,7 +38,14 @@ static const ms_cli_option options[] = {
      .help = "field of the names in the .npy (default midi_names)"},
     {.name = "vector-field", .kind = MS_CLI_TEXT, .value = "NAME", .offset = offsetof(settings, vector_field),
      .help = "field of the vectors (default midi_embeddings)"},
-    {.name = "force", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_forced), .help = "replace an existing corpus"},
+    {.name = "update", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_update),
+     .help = "bring an existing corpus up to date: add new and changed files, drop vanished ones, keep the other rows"},
+    {.name = "force", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_forced),
+     .help = "replace an existing corpus; go on with an unfinished one (or --update) at another level or device"},
+    {.name = "shard", .kind = MS_CLI_TEXT, .value = "I/N", .offset = offsetof(settings, shard),
+     .help = "only the files of part I of N, from 1, by a hash of their relative path; midisim-convert --merge joins parts"},
+    {.name = "keep-journal", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_journal_kept),
+     .help = "keep CORPUS.npy.journal, which says what each file came to, when the corpus is complete"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -60,6 +53,8 @@ static const ms_cli_example examples[] = {
     {"midisim-embed -m my.safetensors --normalize -o corpus.npy a.mid b.mid.gz", "two files, another model, unit vectors"},
     {"find . -name '*.mid' -print0 | midisim-embed -o corpus.npy --files-from - -0", "files named by another program"},
     {"midisim-embed -o corpus.npy --skipped skipped.tsv midi/", "also list the files that gave nothing, and why"},
+    {"midisim-embed --update -o corpus.npy midi/", "again after files came, changed or went"},
+    {"midisim-embed --shard 3/16 -o part-3.npy midi/", "the third of 16 jobs"},
     {0}};
 
 static const ms_cli_tool tool = {
@@ -70,55 +65,24 @@ static const ms_cli_tool tool = {
         "Writes one row for each MIDI file: its name and its vector, as a structured .npy that NumPy maps. PATH is a file "
         "or a folder, in which .mid, .midi and .kar files, also gzip-compressed, are found at any depth. Rows are in "
         "bytewise order of name.\n\n"
+        "A run that was ended in any way goes on where it was when the same command is run again: what is finished is in "
+        "FILE.journal, at most some seconds old. Files of the same content are embedded once.\n\n"
         "An existing corpus that is complete and was made with the same settings from the same files is left as it is, "
-        "with exit code 0; any other one is refused without --force. After a signal the rows finished so far are "
-        "written, and the description beside them says that they are not complete.",
+        "with exit code 0; any other one is refused without --update or --force.",
     .examples = examples,
     .options = options,
     .uses_model = true};
 
-typedef struct {
-    const settings *s;
-    ms_output output;
-    ms_sidecar sidecar;
-    ms_files_list files;       /* owned */
-    ms_files_skips *skips;     /* owned */
-    msim_model *model;         /* owned */
-    msim_options options;
-    ms_reader *reader;         /* owned: MIDI files, or */
-    ms_token_lines *lines;     /* owned: token lines */
-    ms_rows_made made;         /* owned */
-    ms_embedder_stats stats;
-    int64_t n_files, n_cut;    /* files taken; longer than max_tokens */
-    double began;
-} run;
-
-/* ---- Sequences from files ---- */
-
-static int next_from_files(void *source, bool may_wait, ms_sequence *out) {
-    run *r = source;
-    ms_reader_item item;
-    for (;;) {
-        int state = ms_reader_next(r->reader, may_wait, &item);
-        if (state != MS_READER_ITEM) return state;
-        r->n_files++;
-        if (item.reason == MS_FILES_OK) break;
-        ms_files_skips_add(r->skips, item.entry->path, item.reason, item.detail, item.entry->is_named);
-        ms_reader_item_free(&item);
-    }
-    if (r->s->max_tokens && item.full_length > r->s->max_tokens) r->n_cut++;
-    *out = (ms_sequence){.name = item.entry->path + item.entry->name_at, .name_len = item.entry->name_len,
-                         .ids = item.ids, .n_ids = item.starts[1]};
-    item.ids = NULL;
-    ms_reader_item_free(&item);
-    return MS_READER_ITEM;
+/* "3/16": both from 1, the first at most the second. */
+static bool parse_shard(settings *s) {
+    char first[24];
+    const char *slash = strchr(s->shard, '/');
+    if (!slash || (size_t)(slash - s->shard) >= sizeof first) return false;
+    snprintf(first, sizeof first, "%.*s", (int)(slash - s->shard), s->shard);
+    return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) && ms_cli_int(first, 1, s->n_shards, &s->shard_index);
 }
 
-static int64_t files_done(const void *source) { return ((const run *)source)->n_files; }
-
-/* ---- Steps ---- */
-
-static int check_settings(const settings *s) {
+static int check_settings(settings *s) {
     if (s->common.operands.n == 0 && !s->files_from && !s->from_tokens)
         return ms_cli_usage("no input: expected PATH, --files-from or --from-tokens, got none");
     if (!s->output) return ms_cli_usage("no output: expected -o CORPUS.npy, got none");
@@ -129,139 +93,96 @@ static int check_settings(const settings *s) {
     if (s->from_tokens && s->transpose) return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
     if (s->from_tokens && s->names == MS_FILES_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
+    if (s->shard && s->from_tokens) return ms_cli_usage("--shard: expected MIDI files, got --from-tokens");
+    if (s->shard && !parse_shard(s)) return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights: expected --pooling weighted with it, got mean");
     return -1;
 }
 
-static void describe(run *r) {
-    const settings *s = r->s;
-    msim_info info;
-    msim_model_info(r->model, &info);
-    ms_sidecar *d = &r->sidecar;
-    *d = (ms_sidecar){.tool = "midisim-embed", .is_weighted = s->pooling == 1, .max_tokens = s->max_tokens,
-                      .is_normalized = s->is_normalized, .transpose = s->transpose, .files = (int64_t)r->files.n};
-    memcpy(d->pool_weights, s->pool_weights, sizeof d->pool_weights);
-    snprintf(d->version, sizeof d->version, "%s", msim_version());
-    snprintf(d->dtype, sizeof d->dtype, "%s", s->dtype ? "f16" : "f32");
-    snprintf(d->names, sizeof d->names, "%s", s->names == MS_FILES_NAMES_STEM ? "stem" : "path");
-    ms_sidecar_set_model(d, &info);
+/* ---- What is said ---- */
+
+static void say_count(int64_t n, const char *what) {
+    char count[32];
+    if (n > 0) ms_cli_note("%s %s", ms_cli_count(count, n), what);
 }
 
-/* Everything before the work: output, inputs, model. 1 when an existing corpus already is the result. */
-static int prepare(run *r, msim_error *err) {
-    const settings *s = r->s;
-    char model_path[4096];
-    bool exists;
-    int rc = ms_output_check(&r->output, &exists, err);
-    if (rc < 0) return rc;
-    if (!ms_cli_find_model(&s->common, model_path, sizeof model_path))
-        return ms_cli_fail(err, MSIM_E_IO, "%s", ""); /* said already */
-    rc = msim_model_open(model_path, &r->options, &r->model, err);
-    if (rc < 0) return rc;
-    if (!s->from_tokens) {
-        ms_files_request request = {.paths = &s->common.operands, .files_from = s->files_from,
-                                    .is_nul_separated = s->is_nul_separated, .names = s->names};
-        rc = ms_files_list_open(&request, &r->files, err);
-        if (rc < 0) return rc;
-    }
-    describe(r);
-    if (exists && !s->is_forced) {
-        if (s->from_tokens)
-            return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.300s: --force replaces it", s->output);
-        return ms_output_verify(&r->output, &r->sidecar, &r->files, err);
-    }
-    return ms_files_skips_open(s->skipped, &r->skips, err);
-}
-
-static int embed(run *r, msim_error *err) {
-    const settings *s = r->s;
-    msim_info info;
-    msim_model_info(r->model, &info);
-    ms_sequences sequences = {.next = next_from_files, .source = r, .n_done = files_done,
-                              .n_all = (int64_t)r->files.n};
-    int rc;
-    if (s->from_tokens) {
-        rc = ms_token_lines_open(s->from_tokens, info.vocab, s->max_tokens, r->skips, &r->lines, err);
-        sequences = (ms_sequences){.next = ms_token_lines_next, .source = r->lines, .n_done = ms_token_lines_done,
-                                   .n_all = -1};
-    } else {
-        ms_reader_request wanted = {.files = &r->files, .threads = r->options.threads, .is_shifted = true,
-                                    .semitones = (int)s->transpose, .max_tokens = s->max_tokens,
-                                    .is_background = true};
-        rc = ms_reader_open(&wanted, &r->reader, err);
-    }
-    if (rc < 0) return rc;
-    ms_embedder_request request = {.model = r->model, .options = r->options, .longest = s->max_tokens < 16384 ? s->max_tokens : 0,
-                                   .type_weights = s->pooling ? s->pool_weights : NULL,
-                                   .is_normalized = s->is_normalized};
-    rc = ms_embedder_run(&request, &sequences, &r->made, &r->stats, err);
-    if (r->lines) {
-        r->n_files = ms_token_lines_done(r->lines);
-        r->n_cut = ms_token_lines_cut(r->lines);
-    }
-    return rc;
-}
-
-static int write_corpus(run *r, bool is_complete, msim_error *err) {
-    size_t n_same = ms_rows_made_sort(&r->made);
-    if (n_same) {
-        char count[32];
-        ms_cli_warning("%s rows have the same name as another row; all are kept", ms_cli_count(count, (int64_t)n_same));
-    }
-    r->sidecar.rows = (int64_t)r->made.n;
-    if (r->lines) r->sidecar.files = r->n_files;
-    r->sidecar.is_complete = is_complete;
-    return ms_output_write(&r->output, &r->made, &r->sidecar, err);
-}
-
-static void say_summary(const run *r) {
+static void say_summary(const ms_embed_run *r, double seconds) {
     char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400];
-    double seconds = ms_cli_now() - r->began;
+    int64_t n_files = r->lines ? r->n_lines : (int64_t)r->inputs.files.n;
     ms_files_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, r->n_files), r->lines ? "lines" : "files",
-                ms_cli_count(rows, (int64_t)r->made.n), ms_cli_count(skipped, ms_files_skips_total(r->skips)),
+    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, n_files), r->lines ? "lines" : "files",
+                ms_cli_count(rows, r->n_rows), ms_cli_count(skipped, ms_files_skips_total(r->skips)),
                 *reasons ? " (" : "", reasons, *reasons ? ")" : "");
+    say_count(r->inputs.n_before, "files were done by an earlier run");
+    if (r->base.corpus) {
+        say_count(r->inputs.n_kept, "files are as they were in the corpus");
+        say_count(r->inputs.n_dropped, "rows were dropped, whose files are not there any more");
+    }
+    say_count(r->n_shared, "files have the same content as another, and were embedded once");
     if (r->n_cut)
         ms_cli_note("%s files longer than %s tokens, only their beginning is used", ms_cli_count(files, r->n_cut),
                     ms_cli_count(limit, r->s->max_tokens));
     ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, level %s, %s, %d threads",
-                ms_cli_count(tokens, r->stats.n_tokens), seconds, (double)r->n_files / seconds,
-                ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), r->sidecar.device,
-                r->sidecar.level, r->sidecar.precision, r->options.threads);
+                ms_cli_count(tokens, r->stats.n_tokens), seconds, (double)(r->lines ? n_files : r->n_read) / seconds,
+                ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), r->about.device, r->level,
+                r->about.precision, r->options.threads);
 }
 
-/* What the run came to: the corpus written if there are rows, the summary, the exit code. */
-static int finish(run *r, int rc, msim_error *err) {
-    bool was_stopped = ms_cli_stopped() != 0, failed = rc < 0 && !was_stopped;
-    if (failed) ms_cli_error("%s", err->text);
-    if (r->made.n == 0) {
-        if (!was_stopped) {
-            say_summary(r);
-            ms_cli_error("no rows: %s: expected at least one file with notes, got none; nothing was written", r->s->output);
-        }
-        return MS_EXIT_FAILED;
+/* Not all of it was done: say what is kept. */
+static void say_unfinished(const ms_embed_run *r) {
+    char done[32], all[32];
+    if (ms_contents_count(r->inputs.contents) == 0) return;
+    if (r->lines)
+        ms_cli_warning("not complete: what was finished is kept in %s; run the same command again to go on",
+                       ms_journal_path(r->journal));
+    else
+        ms_cli_warning("not complete: %s of %s files are done and kept in %s; run the same command again to go on",
+                       ms_cli_count(done, ms_inputs_count_done(&r->inputs)),
+                       ms_cli_count(all, (int64_t)r->inputs.files.n), ms_journal_path(r->journal));
+}
+
+/* ---- What the run came to ---- */
+
+/* Everything is done: the corpus. */
+static int finish(ms_embed_run *r, double began, msim_error *err) {
+    bool is_allowed_empty = r->s->n_shards != 0;
+    int rc = ms_embed_account(r, err);
+    if (rc >= 0) rc = ms_embed_write(r, true, err);
+    if (rc < 0) return rc;
+    say_summary(r, ms_cli_now() - began);
+    bool has_rows = r->n_rows > 0 || is_allowed_empty;
+    if (!has_rows)
+        ms_cli_error("no rows: %s: expected at least one file with notes, got none; nothing was written", r->s->output);
+    rc = ms_journal_finish(r->journal, r->s->is_journal_kept, err);
+    if (rc < 0) return rc;
+    if (has_rows) ms_cli_note(r->is_unchanged ? "%s is up to date: nothing to write" : "wrote %s", r->s->output);
+    if (r->n_unread)
+        ms_cli_note("%lld files could not be read: the same command tries them again", (long long)r->n_unread);
+    return has_rows && !ms_files_skips_failures(r->skips) && !r->inputs.files.n_empty_folders ? MS_EXIT_OK : MS_EXIT_FAILED;
+}
+
+/* The device failed: rows there are, and no corpus that they would replace. */
+static void write_what_there_is(ms_embed_run *r, double began) {
+    msim_error err;
+    bool exists;
+    if (r->failure.code || r->base.corpus || ms_output_check(&r->output, &exists, &err) < 0 || exists) return;
+    if (ms_embed_account(r, &err) < 0 || ms_embed_write(r, false, &err) < 0) {
+        ms_cli_error("%s", err.text);
+    } else if (r->n_rows) {
+        say_summary(r, ms_cli_now() - began);
+        ms_cli_warning("%s holds the rows that were finished", r->s->output);
     }
-    bool is_complete = !failed && !was_stopped;
-    if (write_corpus(r, is_complete, err) < 0) {
-        ms_cli_error("%s", err->text);
-        return MS_EXIT_FAILED;
-    }
-    say_summary(r);
-    ms_cli_note("wrote %s", r->s->output);
-    if (!is_complete)
-        ms_cli_warning("%s: not complete: it holds the %zu rows that were finished; run again with --force to make all "
-                       "of it", r->s->output, r->made.n);
-    return failed || ms_files_skips_failures(r->skips) || r->files.n_empty_folders ? MS_EXIT_FAILED : MS_EXIT_OK;
 }
 
 static int run_tool(const settings *s) {
-    run r = {.s = s, .options = ms_cli_library_options(&s->common), .began = ms_cli_now()};
+    double began = ms_cli_now();
+    ms_embed_run r = {.s = s, .options = ms_cli_library_options(&s->common)};
     msim_error err = {0};
     int status;
     r.output = (ms_output){.path = s->output, .name_field = s->name_field, .vector_field = s->vector_field,
                            .dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32};
-    int rc = prepare(&r, &err);
+    int rc = ms_embed_prepare(&r, &err);
     if (rc < 0) {
         status = ms_cli_exit_of(rc);
         if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
@@ -269,18 +190,19 @@ static int run_tool(const settings *s) {
         status = MS_EXIT_OK;
         ms_cli_note("%s is complete and was made with the same settings from the same files: nothing to do", s->output);
     } else {
-        rc = embed(&r, &err);
-        status = finish(&r, rc, &err);
+        bool is_worked = (rc = ms_embed_work(&r, &err)) >= 0, is_done = false;
+        status = MS_EXIT_FAILED;
+        if (is_worked && !ms_cli_stopped()) is_done = (rc = finish(&r, began, &err)) >= 0;
+        if (is_done) status = rc;
+        if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
+        if (!is_worked && !ms_cli_stopped()) write_what_there_is(&r, began);
+        if (!is_done) say_unfinished(&r);
     }
-    ms_reader_close(r.reader);
-    ms_token_lines_close(r.lines);
     if (ms_files_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         status = MS_EXIT_FAILED;
     }
-    msim_model_close(r.model);
-    ms_rows_made_free(&r.made);
-    ms_files_list_close(&r.files);
+    ms_embed_close(&r);
     return ms_cli_finish(status);
 }
 

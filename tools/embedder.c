@@ -12,18 +12,13 @@
 #define WINDOW_SEQS 2048
 
 typedef struct {
-    ms_sequence sequence;
-    size_t order;
-} pending;
-
-typedef struct {
     const ms_embedder_request *request;
     const ms_sequences *sequences;
-    ms_rows_made *made;
     ms_embedder_stats *stats;
+    int64_t dim;
     msim_context *context;  /* owned */
     int64_t context_tokens; /* what the context was opened for */
-    pending *window;        /* owned: [WINDOW_SEQS] */
+    ms_sequence *window;      /* owned: [WINDOW_SEQS] */
     size_t n_window, n_taken;
     int32_t *ids;           /* owned: one batch */
     size_t ids_cap;
@@ -48,44 +43,31 @@ static int open_context(embedder *e, int64_t tokens, msim_error *err) {
 static bool fill_window(embedder *e) {
     int64_t tokens = 0;
     while (e->n_window < WINDOW_SEQS && tokens < WINDOW_TOKENS) {
-        pending *p = e->window + e->n_window;
+        ms_sequence *p = e->window + e->n_window;
         bool may_wait = tokens < BATCH_TOKENS;
         double began = may_wait ? ms_cli_now() : 0;
-        int state = e->sequences->next(e->sequences->source, may_wait, &p->sequence);
+        int state = e->sequences->next(e->sequences->source, may_wait, p);
         if (may_wait) e->stats->wait_seconds += ms_cli_now() - began;
         if (state != MS_READER_ITEM) break;
         p->order = e->n_taken++;
         e->n_window++;
-        tokens += p->sequence.n_ids;
+        tokens += p->n_ids;
     }
     return e->n_window > 0;
 }
 
 static int longest_first(const void *a, const void *b) {
-    const pending *x = a, *y = b;
-    if (x->sequence.n_ids != y->sequence.n_ids) return x->sequence.n_ids < y->sequence.n_ids ? 1 : -1;
+    const ms_sequence *x = a, *y = b;
+    if (x->n_ids != y->n_ids) return x->n_ids < y->n_ids ? 1 : -1;
     return (x->order > y->order) - (x->order < y->order);
 }
 
-static void keep_rows(embedder *e, const pending *batch, size_t n) {
-    ms_rows_made *made = e->made;
-    size_t dim = (size_t)made->dim;
-    if (e->request->is_normalized) msim_normalize(e->out, n, dim);
-    made->rows = ms_cli_grow(made->rows, &made->rows_cap, made->n + n, sizeof *made->rows);
-    made->vectors = ms_cli_grow(made->vectors, &made->vectors_cap, made->n + n, dim * sizeof *made->vectors);
-    memcpy(made->vectors + made->n * dim, e->out, n * dim * sizeof *made->vectors);
-    for (size_t i = 0; i < n; i++)
-        made->rows[made->n + i] = (ms_row_made){.name = batch[i].sequence.name, .name_len = batch[i].sequence.name_len,
-                                                .order = batch[i].order, .at = made->n + i};
-    made->n += n;
-}
-
-static int embed_batch(embedder *e, const pending *batch, size_t n, msim_error *err) {
+static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_error *err) {
     int64_t starts[BATCH_SEQS + 1] = {0};
-    for (size_t i = 0; i < n; i++) starts[i + 1] = starts[i] + batch[i].sequence.n_ids;
+    for (size_t i = 0; i < n; i++) starts[i + 1] = starts[i] + batch[i].n_ids;
     e->ids = ms_cli_grow(e->ids, &e->ids_cap, (size_t)starts[n] + 1, sizeof *e->ids);
     for (size_t i = 0; i < n; i++)
-        memcpy(e->ids + starts[i], batch[i].sequence.ids, (size_t)batch[i].sequence.n_ids * sizeof *e->ids);
+        memcpy(e->ids + starts[i], batch[i].ids, (size_t)batch[i].n_ids * sizeof *e->ids);
     int rc = open_context(e, starts[n], err);
     if (rc < 0) return rc;
     double began = ms_cli_now();
@@ -93,8 +75,8 @@ static int embed_batch(embedder *e, const pending *batch, size_t n, msim_error *
     e->stats->encoder_seconds += ms_cli_now() - began;
     if (rc < 0) return rc;
     e->stats->n_tokens += starts[n];
-    keep_rows(e, batch, n);
-    return 0;
+    if (e->request->is_normalized) msim_normalize(e->out, n, (size_t)e->dim);
+    return e->request->keep ? e->request->keep(e->request->user, batch, e->out, n, err) : 0;
 }
 
 /* Cut the sorted window into batches: each as many sequences as fit, at least one. */
@@ -105,60 +87,34 @@ static int embed_window(embedder *e, msim_error *err) {
     for (size_t from = 0, to; rc == 0 && from < e->n_window && !ms_cli_stopped(); from = to) {
         int64_t tokens = 0;
         for (to = from; to < e->n_window && to - from < BATCH_SEQS; to++) {
-            if (to > from && tokens + e->window[to].sequence.n_ids > budget) break;
-            tokens += e->window[to].sequence.n_ids;
+            if (to > from && tokens + e->window[to].n_ids > budget) break;
+            tokens += e->window[to].n_ids;
         }
         rc = embed_batch(e, e->window + from, to - from, err);
         ms_cli_progress("files", e->sequences->n_done(e->sequences->source) - (int64_t)(e->n_window - to),
                         e->sequences->n_all);
     }
-    for (size_t i = 0; i < e->n_window; i++) free(e->window[i].sequence.ids);
+    for (size_t i = 0; i < e->n_window; i++) free(e->window[i].ids);
     e->n_window = 0;
     return rc;
 }
 
-int ms_embedder_run(const ms_embedder_request *request, const ms_sequences *sequences, ms_rows_made *made,
-                    ms_embedder_stats *stats, msim_error *err) {
+int ms_embedder_run(const ms_embedder_request *request, const ms_sequences *sequences, ms_embedder_stats *stats,
+                    msim_error *err) {
     msim_info info;
-    embedder e = {.request = request, .sequences = sequences, .made = made, .stats = stats};
+    embedder e = {.request = request, .sequences = sequences, .stats = stats};
     msim_model_info(request->model, &info);
-    made->dim = info.dim;
+    e.dim = info.dim;
     e.window = ms_cli_alloc(WINDOW_SEQS, sizeof *e.window);
     e.out = ms_cli_alloc(BATCH_SEQS * (size_t)info.dim, sizeof *e.out);
     int rc = open_context(&e, request->longest ? request->longest : BATCH_TOKENS, err);
     ms_cli_progress("files", 0, sequences->n_all);
     while (rc == 0 && !ms_cli_stopped() && fill_window(&e)) rc = embed_window(&e, err);
     ms_cli_progress_end();
-    for (size_t i = 0; i < e.n_window; i++) free(e.window[i].sequence.ids);
+    for (size_t i = 0; i < e.n_window; i++) free(e.window[i].ids);
     msim_context_close(e.context);
     free(e.window);
     free(e.ids);
     free(e.out);
     return rc;
-}
-
-/* ---- Rows ---- */
-
-static int compare_names(const ms_row_made *x, const ms_row_made *y) {
-    int order = memcmp(x->name, y->name, x->name_len < y->name_len ? x->name_len : y->name_len);
-    return order ? order : (x->name_len > y->name_len) - (x->name_len < y->name_len);
-}
-
-static int compare_rows(const void *a, const void *b) {
-    const ms_row_made *x = a, *y = b;
-    int order = compare_names(x, y);
-    return order ? order : (x->order > y->order) - (x->order < y->order);
-}
-
-size_t ms_rows_made_sort(ms_rows_made *made) {
-    size_t n_same = 0;
-    if (made->n) qsort(made->rows, made->n, sizeof *made->rows, compare_rows);
-    for (size_t i = 1; i < made->n; i++) n_same += compare_names(made->rows + i - 1, made->rows + i) == 0;
-    return n_same;
-}
-
-void ms_rows_made_free(ms_rows_made *made) {
-    free(made->rows);
-    free(made->vectors);
-    *made = (ms_rows_made){0};
 }

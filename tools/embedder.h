@@ -1,30 +1,19 @@
-/* Token sequences to rows: takes items from a source as they become ready, sorts a window of them by length, packs them
- * into batches within a token budget, embeds, and keeps the rows with their names. Whatever the order of work, the rows
- * are the same. One thread; the encoder's own threads work inside msim_context_embed. */
+/* Token sequences to vectors: takes items from a source as they become ready, sorts a window of them by length, packs
+ * them into batches within a token budget, embeds, and hands each batch's vectors on. Whatever the order of work, the
+ * vectors are the same. One thread; the encoder's own threads work inside msim_context_embed. */
 #ifndef MS_TOOLS_EMBEDDER_H
 #define MS_TOOLS_EMBEDDER_H
 #include "files.h"
 
-typedef struct {
-    const char *name;   /* borrowed from the list of files, or owned by the source: not NUL-terminated */
-    uint32_t name_len;
-    size_t order;       /* of arrival: breaks ties between equal names */
-    size_t at;          /* index of the vector in ms_rows_made.vectors */
-} ms_row_made;
-
-typedef struct {
-    ms_row_made *rows; /* owned: [n] */
-    float *vectors;    /* owned: [n, dim] */
-    size_t n, rows_cap, vectors_cap;
-    int64_t dim;
-} ms_rows_made;
-
 /* One sequence from a source. */
 typedef struct {
-    const char *name; /* lives as long as the source */
+    const char *name;  /* lives until the source is asked again; not NUL-terminated */
     uint32_t name_len;
-    int32_t *ids;     /* owned: free() */
-    int64_t n_ids;
+    uint32_t content;  /* the source's number for it, and its hash: for the source's own use */
+    unsigned char sha256[32];
+    int32_t *ids;      /* owned: free() */
+    int64_t n_ids, full_length; /* ids there would be without a limit */
+    size_t order;      /* of arrival, set by the embedder */
 } ms_sequence;
 
 /* Where sequences come from. next gives ms_reader_state; END also after a signal. */
@@ -41,6 +30,10 @@ typedef struct {
     int64_t longest;         /* no sequence will be longer; 0: not known */
     const float *type_weights; /* [3], or NULL for the mean */
     bool is_normalized;
+    /* A batch is done: vectors [n, dim], normalised if wanted. The names of the sequences are no longer there. < 0 ends
+     * the run. NULL: nothing is kept. */
+    int (*keep)(void *user, const ms_sequence *sequences, const float *vectors, size_t n, msim_error *err);
+    void *user;
 } ms_embedder_request;
 
 typedef struct {
@@ -48,12 +41,8 @@ typedef struct {
     double encoder_seconds, wait_seconds; /* inside the encoder; waiting for sequences */
 } ms_embedder_stats;
 
-/* Embed everything that the sequences give, until they end or a signal comes. On failure `made` holds what was
- * finished. */
-int ms_embedder_run(const ms_embedder_request *request, const ms_sequences *sequences, ms_rows_made *made,
-                    ms_embedder_stats *stats, msim_error *err);
-/* Put the rows in bytewise order of name. Returns how many share their name with the row before. */
-size_t ms_rows_made_sort(ms_rows_made *made);
-void ms_rows_made_free(ms_rows_made *made);
+/* Embed everything that the sequences give, until they end or a signal comes. */
+int ms_embedder_run(const ms_embedder_request *request, const ms_sequences *sequences, ms_embedder_stats *stats,
+                    msim_error *err);
 
 #endif

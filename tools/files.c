@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,10 +96,12 @@ static ms_files_entry *add_entry(ms_files_list *list, const char *path, size_t n
     list->entries = ms_cli_grow(list->entries, &list->cap, list->n + 1, sizeof *list->entries);
     ms_files_entry *entry = list->entries + list->n++;
     size_t len = strlen(path + name_at);
+    uint32_t relative_at = (uint32_t)name_at;
     *entry = (ms_files_entry){.path = path, .bytes = -1};
     if (names == MS_FILES_NAMES_STEM) ms_files_stem(path, &name_at, &len);
     entry->name_at = (uint32_t)name_at;
     entry->name_len = (uint32_t)len;
+    entry->relative_at = relative_at;
     if (len > MS_FILES_MAX_NAME) {
         char detail[80];
         snprintf(detail, sizeof detail, "expected a name of at most %d bytes, got %zu", MS_FILES_MAX_NAME, len);
@@ -108,19 +111,23 @@ static ms_files_entry *add_entry(ms_files_list *list, const char *path, size_t n
     return entry;
 }
 
-static void set_reason(ms_files_list *list, ms_files_entry *entry, int reason, const char *detail) {
-    entry->reason = reason;
-    entry->detail = list_copy(list, detail);
+ms_files_entry *ms_files_list_add(ms_files_list *list, const char *name) {
+    return add_entry(list, list_copy(list, name), 0, MS_FILES_NAMES_PATH);
+}
+
+void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason, const char *detail) {
+    entry->reason = (uint8_t)reason;
+    entry->detail = detail && *detail ? list_copy(list, detail) : NULL;
 }
 
 static void set_stat(ms_files_list *list, ms_files_entry *entry, const struct stat *st) {
     entry->bytes = (int64_t)st->st_size;
     entry->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     if (entry->reason == MS_FILES_OK && !S_ISREG(st->st_mode))
-        set_reason(list, entry, MS_FILES_NOT_REGULAR,
-                   S_ISFIFO(st->st_mode)   ? "expected a regular file, got a FIFO"
-                   : S_ISSOCK(st->st_mode) ? "expected a regular file, got a socket"
-                                           : "expected a regular file, got a device");
+        ms_files_list_refuse(list, entry, MS_FILES_NOT_REGULAR,
+                             S_ISFIFO(st->st_mode)   ? "expected a regular file, got a FIFO"
+                             : S_ISSOCK(st->st_mode) ? "expected a regular file, got a socket"
+                                                     : "expected a regular file, got a device");
 }
 
 /* ---- Folders ---- */
@@ -156,7 +163,7 @@ static void visit(walk *w, DIR *dir, const char *folder, const struct dirent *fo
     const char *path = join(w->list, folder, found->d_name);
     ms_files_entry *entry = add_entry(w->list, path, w->name_at, w->names);
     if (failed)
-        set_reason(w->list, entry, MS_FILES_UNREADABLE, strerror(failed));
+        ms_files_list_refuse(w->list, entry, MS_FILES_UNREADABLE, strerror(failed));
     else
         set_stat(w->list, entry, &st);
 }
@@ -176,7 +183,8 @@ static void read_folder(walk *w, const char *folder) {
         size_t name_at = strlen(folder) > w->name_at ? w->name_at : 0;
         snprintf(detail, sizeof detail, "folder: %s", strerror(failed));
         ms_files_entry *entry = add_entry(w->list, folder, name_at, w->names);
-        set_reason(w->list, entry, MS_FILES_UNREADABLE, detail);
+        ms_files_list_refuse(w->list, entry, MS_FILES_UNREADABLE, detail);
+        entry->is_folder = true;
     }
     if (dir) closedir(dir);
 }
@@ -219,7 +227,7 @@ static void add_path(ms_files_list *list, const char *typed, bool is_only, const
     entry->is_named = true;
     entry->is_stream = is_stream;
     if (failed)
-        set_reason(list, entry, MS_FILES_UNREADABLE, strerror(failed));
+        ms_files_list_refuse(list, entry, MS_FILES_UNREADABLE, strerror(failed));
     else if (!is_stream)
         set_stat(list, entry, &st);
 }
@@ -248,6 +256,24 @@ static int read_list_file(ms_files_list *list, const ms_files_request *request, 
     return rc;
 }
 
+/* ---- Shards ---- */
+
+int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards) {
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    const char *name = entry->path + entry->relative_at;
+    uint64_t head = 0;
+    SHA256((const unsigned char *)name, strlen(name), digest);
+    for (int i = 0; i < 8; i++) head = head << 8 | digest[i];
+    return (int64_t)(head % (uint64_t)n_shards) + 1;
+}
+
+static void keep_shard(ms_files_list *list, int64_t shard, int64_t n_shards) {
+    size_t n = 0;
+    for (size_t i = 0; i < list->n; i++)
+        if (ms_files_shard_of(list->entries + i, n_shards) == shard) list->entries[n++] = list->entries[i];
+    list->n = n;
+}
+
 int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msim_error *err) {
     ms_cli_texts paths = {0};
     for (size_t i = 0; i < request->paths->n; i++) ms_cli_texts_add(&paths, request->paths->items[i]);
@@ -257,6 +283,7 @@ int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msi
     ms_cli_progress_end();
     free(paths.items);
     if (rc == 0 && ms_cli_stopped()) rc = ms_cli_fail(err, MSIM_E_IO, "stopped while listing files");
+    if (rc == 0 && request->n_shards) keep_shard(list, request->shard, request->n_shards);
     if (rc < 0) ms_files_list_close(list);
     return rc;
 }

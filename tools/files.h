@@ -38,9 +38,11 @@ bool ms_files_is_failure(int reason, bool is_named);
 typedef struct {
     const char *path;           /* owned by the list: what is opened */
     uint32_t name_at, name_len; /* the row name is path[name_at .. name_at + name_len) */
-    int reason;                 /* MS_FILES_OK, or why it is known beforehand to give nothing */
+    uint32_t relative_at;       /* where the name by path begins, also with --names stem */
+    uint8_t reason;             /* ms_files_reason: OK, or why it is known to give nothing */
     bool is_named;              /* given by name, not found in a folder */
     bool is_stream;             /* "-": standard input */
+    bool is_folder;             /* a folder that could not be read */
     int64_t bytes, mtime_ns;    /* when it was listed; bytes -1: not known */
     const char *detail;         /* owned by the list: text behind the reason, or NULL */
 } ms_files_entry;
@@ -61,12 +63,20 @@ typedef struct {
     bool is_nul_separated;     /* of files_from: -0 */
     bool has_stream;           /* "-" among the paths is standard input, not a file's name */
     int names;                 /* ms_files_names */
+    int64_t shard, n_shards;   /* only the files of shard 1..n_shards; n_shards 0: all */
 } ms_files_request;
 
 /* Fill a list (start from {0}). Folders are walked, links to folders inside them are not followed. What cannot be used
  * becomes an entry with its reason. Returns < 0 only when files_from cannot be read, or after a signal (-MSIM_E_IO). */
 int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msim_error *err);
 void ms_files_list_close(ms_files_list *list);
+
+/* Append an input that is no file: its row name alone, which is copied. */
+ms_files_entry *ms_files_list_add(ms_files_list *list, const char *name);
+/* Note that an entry gives nothing. `detail` (may be NULL) is copied into the list. */
+void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason, const char *detail);
+/* The shard 1..n that an input belongs to, by its name by path. */
+int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards);
 
 /* Bytewise comparison of two row names, as memcmp. */
 int ms_files_compare_names(const ms_files_entry *a, const ms_files_entry *b);

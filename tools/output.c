@@ -1,7 +1,8 @@
-/* Contract: tools/output.h. The old description goes when the new rows are all on disk, and the new one comes last, so
- * a corpus never stands beside a description of another one. */
+/* Contract: tools/output.h. */
 #define _GNU_SOURCE
 #include "output.h"
+#include "durable.h"
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,17 +10,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+typedef struct {
+    char corpus[4352], about[4352]; /* .npy.next, .npy.json.next */
+    char beside[4352];              /* .npy.json */
+} places;
+
+static int find_places(const ms_output *output, places *p, msim_error *err) {
+    size_t cap = sizeof p->corpus;
+    bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
+                (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
+                ms_sidecar_path(output->path, p->beside, sizeof p->beside);
+    return fits ? 0 : ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
+}
+
 int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
     char folder[4096];
     struct stat st;
     const char *slash = strrchr(output->path, '/');
-    size_t n = slash ? (size_t)(slash - output->path) + (slash == output->path) : 1;
     *exists = false;
-    if (strlen(output->path) + 64 > sizeof folder)
+    if (strlen(output->path) + 64 > sizeof folder || !ms_durable_folder(output->path, folder, sizeof folder))
         return ms_cli_fail(err, MSIM_E_ARG, "output: expected a path of under %zu bytes, got %zu", sizeof folder - 64,
                            strlen(output->path));
-    memcpy(folder, slash ? output->path : ".", n);
-    folder[n] = 0;
     if (stat(folder, &st) != 0)
         return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
     if (!S_ISDIR(st.st_mode)) return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file", folder);
@@ -39,108 +50,98 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
     return 0;
 }
 
-/* ---- An existing corpus ---- */
+/* ---- Taking the places ---- */
 
-static int compare_pointers(const void *a, const void *b) {
-    return ms_files_compare_names(*(const ms_files_entry *const *)a, *(const ms_files_entry *const *)b);
+static bool is_there(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0;
 }
 
-/* Every row's name must be among the names of the input files, each used once; both are in bytewise order. */
-static int verify_names(const msim_corpus *corpus, int64_t rows, const ms_files_list *files, msim_error *err) {
-    const ms_files_entry **sorted = ms_cli_alloc(files->n, sizeof *sorted);
-    size_t at = 0;
-    int rc = 0;
-    for (size_t i = 0; i < files->n; i++) sorted[i] = files->entries + i;
-    if (files->n) qsort(sorted, files->n, sizeof *sorted, compare_pointers);
-    for (int64_t row = 0; row < rows && rc == 0; row++) {
-        char name[MS_FILES_MAX_NAME + 8];
-        int64_t len = msim_corpus_name(corpus, row, name, sizeof name);
-        bool found = false;
-        while (!found && at < files->n) {
-            const ms_files_entry *e = sorted[at++];
-            found = len == (int64_t)e->name_len && memcmp(e->path + e->name_at, name, (size_t)len) == 0;
-        }
-        if (!found) rc = ms_cli_fail(err, MSIM_E_ARG, "row %lld: expected one of the input files, got '%.200s'",
-                                     (long long)row, len < 0 ? "" : name);
+static int move(const char *from, const char *to, msim_error *err) {
+    if (rename(from, to) == 0) return ms_durable_sync_folder(to, err);
+    return ms_cli_fail(err, MSIM_E_IO, "cannot rename: %s to %s: %s", from, to, strerror(errno));
+}
+
+/* From the decision on: each step may have been done before. The old description goes first, the new one comes last. */
+static int take_places(const ms_output *output, const places *p, msim_error *err) {
+    if (is_there(p->corpus)) {
+        if (unlink(p->beside) != 0 && errno != ENOENT)
+            return ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
+        int rc = move(p->corpus, output->path, err);
+        if (rc < 0) return rc;
     }
-    free(sorted);
-    return rc;
+    return move(p->about, p->beside, err);
 }
 
-static int verify_rows(const ms_output *output, const ms_sidecar *found, const ms_files_list *files, msim_error *err) {
-    msim_corpus *corpus;
-    msim_corpus_info info;
-    int rc = msim_corpus_open(output->path, NULL, &corpus, err);
+/* Remove CORPUS.npy.next.part-* and CORPUS.npy.json.next.*.tmp, whose writers are gone. */
+static void remove_parts(const ms_output *output) {
+    char folder[4352], path[4352 + 256];
+    const char *slash = strrchr(output->path, '/'), *base = slash ? slash + 1 : output->path;
+    size_t n = strlen(base);
+    DIR *dir = ms_durable_folder(output->path, folder, sizeof folder) ? opendir(folder) : NULL;
+    const struct dirent *found;
+    while (dir && (found = readdir(dir))) {
+        const char *name = found->d_name;
+        if (strncmp(name, base, n) != 0) continue;
+        if (strncmp(name + n, ".next.part-", 11) != 0 && strncmp(name + n, ".json.next.", 11) != 0) continue;
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path) unlink(path);
+    }
+    if (dir) closedir(dir);
+}
+
+int ms_output_recover(const ms_output *output, msim_error *err) {
+    places p;
+    int rc = find_places(output, &p, err);
     if (rc < 0) return rc;
-    rc = msim_corpus_get_info(corpus, &info);
-    if (rc >= 0 && (info.rows != found->rows || info.dim != found->dim || !info.has_names || info.dtype != output->dtype))
-        rc = ms_cli_fail(err, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
-                         (long long)found->rows, (long long)found->dim, (long long)info.rows, (long long)info.dim);
-    if (rc >= 0 && files) rc = verify_names(corpus, info.rows, files, err);
-    msim_corpus_close(corpus);
-    return rc;
-}
-
-int ms_output_verify(const ms_output *output, const ms_sidecar *wanted, const ms_files_list *files, msim_error *err) {
-    ms_sidecar found;
-    char what[256];
-    msim_error why;
-    int rc = ms_sidecar_read(output->path, &found, &why);
-    if (rc < 0) return ms_cli_fail(err, MSIM_E_ARG, "%.400s", why.text);
-    if (rc == 0)
-        snprintf(what, sizeof what, "expected %s.json beside it, got none", strrchr(output->path, '/')
-                     ? strrchr(output->path, '/') + 1 : output->path);
-    else if (!found.is_complete)
-        snprintf(what, sizeof what, "expected a complete corpus, got one of a run that was stopped");
-    else if (!ms_sidecar_differs(&found, wanted, what, sizeof what)) {
-        if (found.files != wanted->files)
-            snprintf(what, sizeof what, "input files: expected %lld, got %lld", (long long)found.files,
-                     (long long)wanted->files);
-        else if (verify_rows(output, &found, files, &why) < 0)
-            snprintf(what, sizeof what, "%.250s", why.text);
-        else
-            return 1;
-    }
-    return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it", output->path, what);
+    if (is_there(p.about)) return take_places(output, &p, err);
+    unlink(p.corpus);
+    remove_parts(output);
+    return 0;
 }
 
 /* ---- Writing ---- */
 
-/* Give the new corpus its name while no description stands beside it; put the old one back when that fails. */
-static int replace_corpus(msim_corpus_writer *writer, const char *beside, msim_error *err) {
-    char aside[4400];
-    snprintf(aside, sizeof aside, "%s.%ld.tmp", beside, (long)getpid());
-    bool had_one = rename(beside, aside) == 0;
-    if (!had_one && errno != ENOENT)
-        return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
-    int rc = msim_corpus_writer_finish(writer, err);
-    if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
-        rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
-    return rc;
-}
-
-static int write_rows(const ms_output *output, const char *beside, const ms_rows_made *rows, msim_error *err) {
-    msim_corpus_layout layout = {.rows = (int64_t)rows->n, .dim = rows->dim, .name_chars = 1, .dtype = output->dtype,
+static int write_rows(const ms_output *output, const char *path, const ms_output_rows *rows, const ms_sidecar *sidecar,
+                      msim_error *err) {
+    msim_corpus_layout layout = {.rows = sidecar->rows, .dim = sidecar->dim, .name_chars = 1, .dtype = output->dtype,
                                  .name_field = output->name_field, .vector_field = output->vector_field};
     msim_corpus_writer *writer;
-    for (size_t i = 0; i < rows->n; i++) {
-        int64_t chars = msim_name_chars(rows->rows[i].name, rows->rows[i].name_len);
+    size_t len;
+    for (int64_t row = 0; row < sidecar->rows; row++) {
+        const char *name = rows->name(rows->user, row, &len);
+        int64_t chars = msim_name_chars(name, len);
         if (chars > layout.name_chars) layout.name_chars = chars;
     }
-    int rc = msim_corpus_writer_open(output->path, &layout, &writer, err);
-    if (rc < 0) return rc;
-    for (size_t i = 0; i < rows->n && rc >= 0; i++)
-        rc = msim_corpus_writer_add(writer, rows->rows[i].name, rows->rows[i].name_len,
-                                    rows->vectors + rows->rows[i].at * (size_t)rows->dim, err);
-    if (rc >= 0) rc = replace_corpus(writer, beside, err);
+    float *vector = ms_cli_alloc((size_t)sidecar->dim, sizeof *vector);
+    int rc = msim_corpus_writer_open(path, &layout, &writer, err);
+    for (int64_t row = 0; row < sidecar->rows && rc >= 0; row++) {
+        if (ms_cli_stopped()) rc = ms_cli_fail(err, MSIM_E_IO, "stopped while writing: %s", path);
+        if (rc >= 0) rc = rows->vector(rows->user, row, vector, err);
+        const char *name = rows->name(rows->user, row, &len);
+        if (rc >= 0) rc = msim_corpus_writer_add(writer, name, len, vector, err);
+        if (row % 1024 == 0) ms_cli_progress("rows written", row, sidecar->rows);
+    }
+    ms_cli_progress_end();
+    if (rc >= 0) rc = msim_corpus_writer_finish(writer, err);
     msim_corpus_writer_close(writer);
+    free(vector);
     return rc;
 }
 
-int ms_output_write(const ms_output *output, const ms_rows_made *rows, const ms_sidecar *sidecar, msim_error *err) {
-    char beside[4352];
-    if (!ms_sidecar_path(output->path, beside, sizeof beside))
-        return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
-    int rc = write_rows(output, beside, rows, err);
-    return rc < 0 ? rc : ms_sidecar_write(output->path, sidecar, err);
+int ms_output_write(const ms_output *output, const ms_output_rows *rows, const ms_sidecar *sidecar, msim_error *err) {
+    places p;
+    int rc = find_places(output, &p, err);
+    if (rc >= 0) rc = write_rows(output, p.corpus, rows, sidecar, err);
+    if (rc < 0) return rc;
+    rc = ms_sidecar_write_to(p.about, sidecar, rows->source, rows->user, err);
+    if (rc >= 0) return take_places(output, &p, err);
+    if (!is_there(p.about)) unlink(p.corpus); /* else it is decided: the next run puts them in their places */
+    return rc;
+}
+
+int ms_output_describe(const ms_output *output, const ms_output_rows *rows, const ms_sidecar *sidecar, msim_error *err) {
+    places p;
+    int rc = find_places(output, &p, err);
+    if (rc >= 0) rc = ms_sidecar_write_to(p.about, sidecar, rows->source, rows->user, err);
+    return rc < 0 ? rc : take_places(output, &p, err);
 }

@@ -1,5 +1,5 @@
-/* Contract: tools/reader.h. A ring of slots under one lock: threads take file numbers in rising order and fill the slot
- * number mod RING; the consumer empties slots in the same order. A thread waits while its slot is still in use or too
+/* Contract: tools/reader.h. A ring of slots under one lock: threads take turns in rising order, each turn with the file
+ * that is next, and fill the slot turn mod RING; the consumer empties slots in the same order. A thread waits while its slot is still in use or too
  * many bytes are ahead, unless its file is the very next one, so that the consumer can never wait for good.
  *
  * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to fetch at a time, while
@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "reader.h"
 #include <errno.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,7 +44,9 @@ struct ms_reader {
     encoder *free_encoders;      /* those that are not lent */
     int64_t reading_bytes;       /* listed sizes of the files being read */
     slot *slots;                 /* owned: [RING] */
-    size_t next_file, next_out;  /* to be taken by a thread, by the consumer */
+    size_t next_turn, next_out;  /* to be taken by a thread, by the consumer */
+    size_t next_index;           /* entry of the next turn, when has_next */
+    bool has_next, is_exhausted; /* take was asked for it; and said no */
     size_t ahead_bytes;
     bool is_closing;
     pthread_t *threads;          /* owned */
@@ -105,8 +108,8 @@ static void encode_file(encoder *w, const ms_reader_request *r, const ms_files_b
 }
 
 /* Size of a file when it was listed; what is not known counts little. */
-static int64_t listed_bytes(const ms_reader *r, size_t file) {
-    int64_t bytes = r->request.files->entries[file].bytes;
+static int64_t listed_bytes(const ms_reader *r, size_t index) {
+    int64_t bytes = r->request.files->entries[index].bytes;
     return bytes > 0 ? bytes : 0;
 }
 
@@ -116,24 +119,41 @@ static size_t item_bytes(const ms_reader_item *item) {
 
 /* ---- Threads ---- */
 
-/* The next file's number, waiting for room; false when there is nothing more to do. */
-static bool take_file(ms_reader *r, size_t *file) {
-    bool has_file = false;
+/* True when there is a next file, which next_index then says. Under the lock. */
+static bool has_next(ms_reader *r) {
+    if (r->has_next || r->is_exhausted) return r->has_next;
+    if (r->request.take)
+        r->has_next = r->request.take(r->request.take_user, &r->next_index);
+    else if ((r->has_next = r->next_turn < r->request.files->n))
+        r->next_index = r->next_turn;
+    r->is_exhausted = !r->has_next;
+    if (r->is_exhausted) pthread_cond_signal(&r->is_filled);
+    return r->has_next;
+}
+
+typedef struct {
+    size_t turn, index; /* of the slot, of the entry */
+} turn;
+
+/* The next turn, waiting for room; false when there is nothing more to do. */
+static bool take_turn(ms_reader *r, turn *t) {
+    bool is_taken = false;
     pthread_mutex_lock(&r->lock);
     for (;;) {
-        if (r->is_closing || ms_cli_stopped() || r->next_file >= r->request.files->n) break;
-        size_t ahead = r->next_file - r->next_out;
-        bool fits = r->reading_bytes == 0 || r->reading_bytes + listed_bytes(r, r->next_file) <= READ_BYTES;
+        if (r->is_closing || ms_cli_stopped() || !has_next(r)) break;
+        size_t ahead = r->next_turn - r->next_out;
+        bool fits = r->reading_bytes == 0 || r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES;
         if (fits && (ahead == 0 || (ahead < RING && r->ahead_bytes < AHEAD_BYTES))) {
-            *file = r->next_file++;
-            r->reading_bytes += listed_bytes(r, *file);
-            has_file = true;
+            *t = (turn){.turn = r->next_turn++, .index = r->next_index};
+            r->has_next = false;
+            r->reading_bytes += listed_bytes(r, t->index);
+            is_taken = true;
             break;
         }
         pthread_cond_wait(&r->has_room, &r->lock);
     }
     pthread_mutex_unlock(&r->lock);
-    return has_file;
+    return is_taken;
 }
 
 static encoder *borrow_encoder(ms_reader *r) {
@@ -146,43 +166,52 @@ static encoder *borrow_encoder(ms_reader *r) {
 }
 
 /* Give back what was borrowed (w may be NULL) and put the item into its slot. */
-static void deliver(ms_reader *r, size_t file, const ms_reader_item *item, encoder *w) {
+static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item, encoder *w) {
     pthread_mutex_lock(&r->lock);
     if (w) {
         w->next_free = r->free_encoders;
         r->free_encoders = w;
         pthread_cond_signal(&r->has_encoder);
     }
-    r->slots[file % RING] = (slot){.is_ready = true, .item = *item};
+    r->slots[t->turn % RING] = (slot){.is_ready = true, .item = *item};
     r->ahead_bytes += item_bytes(item);
     /* Room is awaited by threads and, for its bytes, made here too: nobody waits while nothing is being read. */
-    int64_t bytes = listed_bytes(r, file);
+    int64_t bytes = listed_bytes(r, t->index);
     r->reading_bytes -= bytes;
     if (bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
     pthread_cond_signal(&r->is_filled);
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Ask whether the contents of a file should be encoded. */
+static bool is_wanted(const ms_reader_request *request, const ms_files_buffer *midi, ms_reader_item *item) {
+    if (!request->claim) return true;
+    SHA256(midi->data, midi->n_bytes, item->sha256);
+    item->has_content = true;
+    item->is_known = !request->claim(request->claim_user, item->sha256, &item->content);
+    return !item->is_known;
+}
+
 static void *run_worker(void *arg) {
     ms_reader *r = arg;
     ms_files_buffer buffer = {0};
     char detail[MS_FILES_DETAIL];
-    size_t file;
+    turn t;
     /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors first. */
     if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
-    while (take_file(r, &file)) {
-        const ms_files_entry *entry = r->request.files->entries + file;
-        ms_reader_item item = {.entry = entry};
+    while (take_turn(r, &t)) {
+        const ms_files_entry *entry = r->request.files->entries + t.index;
+        ms_reader_item item = {.entry = entry, .index = t.index};
         encoder *w = NULL;
         detail[0] = 0;
         int reason = ms_files_read(entry, &buffer, detail);
         if (reason != MS_FILES_OK) {
             set_failure(&item, reason, detail);
-        } else {
+        } else if (is_wanted(&r->request, &buffer, &item)) {
             w = borrow_encoder(r);
             encode_file(w, &r->request, &buffer, &item);
         }
-        deliver(r, file, &item, w);
+        deliver(r, &t, &item, w);
     }
     ms_files_buffer_free(&buffer);
     return NULL;
@@ -246,7 +275,7 @@ int ms_reader_next(ms_reader *r, bool may_wait, ms_reader_item *item) {
     slot *s = r->slots + r->next_out % RING;
     while (!s->is_ready) {
         struct timespec until;
-        if (r->next_out >= r->request.files->n || ms_cli_stopped()) {
+        if ((r->next_out == r->next_turn && !has_next(r)) || ms_cli_stopped()) {
             state = MS_READER_END;
             break;
         }

@@ -15,10 +15,23 @@ typedef struct {
     int semitones, transpose_factor;
     int64_t max_tokens;     /* 0: no limit */
     bool is_background;     /* the threads yield to others (an encoder that runs meanwhile) */
+    /* Which files, in which order: the next one's number in the list; false when there is none. Called by one thread at
+     * a time, whichever. NULL: all of them, in the order of the list. */
+    bool (*take)(void *user, size_t *index);
+    void *take_user;
+    /* What a file holds (bytes after gzip, SHA-256 of them) is about to be encoded: gives its number, and true when it
+     * should be. Called by several threads at a time. NULL: everything is encoded, nothing is hashed. */
+    bool (*claim)(void *user, const unsigned char *sha256, uint32_t *content);
+    void *claim_user;
 } ms_reader_request;
 
 typedef struct {
     const ms_files_entry *entry; /* borrowed from the list */
+    size_t index;                /* of the entry in the list */
+    bool has_content;            /* sha256 and content are set: the file was read and claim was asked */
+    bool is_known;               /* claim said no: neither ids nor reason */
+    unsigned char sha256[32];
+    uint32_t content;
     int reason;                  /* ms_files_reason */
     char *detail;                /* owned, or NULL */
     int32_t *ids;                /* owned: the sequences one behind the other; NULL without tokens */
@@ -29,7 +42,7 @@ typedef struct {
 enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };
 
 int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err);
-/* The next file of the list: ITEM; END when there is none, or after a signal; LATER when it is not ready and may_wait
+/* The next file: ITEM; END when there is none, or after a signal; LATER when it is not ready and may_wait
  * is false. */
 int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item);
 void ms_reader_item_free(ms_reader_item *item);

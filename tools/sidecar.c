@@ -4,15 +4,14 @@
 #include "sidecar.h"
 #include "files.h"
 #include "json.h"
+#include "sources.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#define MAX_SIDECAR_BYTES ((size_t)1 << 20)
+#define MAX_SIDECAR_BYTES ((size_t)1 << 20) /* without the sources */
 
 bool ms_sidecar_path(const char *corpus, char *path, size_t cap) {
     return (size_t)snprintf(path, cap, "%s.json", corpus) < cap;
@@ -57,6 +56,21 @@ static bool get_pooling(const cJSON *object, ms_sidecar *to) {
     return true;
 }
 
+/* What is only there when it says something. Returns the key that cannot be used, or NULL. */
+static const char *get_optional(const cJSON *json, ms_sidecar *to) {
+    const cJSON *shard = cJSON_GetObjectItemCaseSensitive(json, "shard"),
+                *levels = cJSON_GetObjectItemCaseSensitive(json, "levels"), *item;
+    if (shard && (!ms_json_get_int(shard, "index", &to->shard) || !ms_json_get_int(shard, "of", &to->n_shards)))
+        return "shard";
+    if (cJSON_HasObjectItem(json, "unread") && !ms_json_get_int(json, "unread", &to->unread)) return "unread";
+    cJSON_ArrayForEach(item, levels) {
+        size_t n = strlen(to->levels);
+        if (!cJSON_IsString(item) || n + strlen(item->valuestring) + 2 > sizeof to->levels) return "levels";
+        snprintf(to->levels + n, sizeof to->levels - n, "%s%s", n ? " " : "", item->valuestring);
+    }
+    return NULL;
+}
+
 static int from_json(const cJSON *json, const char *path, ms_sidecar *to, msim_error *err) {
     const cJSON *model = cJSON_GetObjectItemCaseSensitive(json, "model");
     const struct {
@@ -87,38 +101,52 @@ static int from_json(const cJSON *json, const char *path, ms_sidecar *to, msim_e
     if (!missing && !get_pooling(json, to)) missing = "pooling";
     if (!missing && !get_bool(json, "normalized", &to->is_normalized)) missing = "normalized";
     if (!missing && !get_bool(json, "complete", &to->is_complete)) missing = "complete";
+    if (!missing) missing = get_optional(json, to);
     if (!missing) return 1;
     return ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected a valid \"%s\", got none", path,
                        missing);
+}
+
+int ms_sidecar_parse(const char *text, size_t n, const char *path, ms_sidecar *out, msim_error *err) {
+    ms_sidecar found = {0};
+    msim_error why;
+    cJSON *json = ms_json_parse(text, n, &why);
+    int rc = json ? from_json(json, path, &found, err)
+                  : ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %.200s", path, why.text);
+    cJSON_Delete(json);
+    if (rc == 1) *out = found;
+    return rc;
 }
 
 int ms_sidecar_read(const char *corpus, ms_sidecar *out, msim_error *err) {
     char path[4352], detail[MS_FILES_DETAIL];
     struct stat st;
     ms_files_buffer buffer = {0};
-    ms_sidecar found = {0};
-    msim_error why;
     if (!ms_sidecar_path(corpus, path, sizeof path))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
     if (stat(path, &st) != 0 && errno == ENOENT) return 0;
-    int reason = ms_files_read_path(path, &buffer, detail), rc;
+    int rc = ms_sources_read_head(path, out, err); /* without reading what may be long */
+    if (rc != 0) return rc;
+    int reason = ms_files_read_path(path, &buffer, detail);
     if (reason != MS_FILES_OK)
         rc = ms_cli_fail(err, MSIM_E_IO, "%s: %s: %s", ms_files_reason_name(reason), path, detail);
     else if (buffer.n_bytes > MAX_SIDECAR_BYTES)
         rc = ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected at most %zu bytes, got %zu",
                          path, MAX_SIDECAR_BYTES, buffer.n_bytes);
-    else {
-        cJSON *json = ms_json_parse((const char *)buffer.data, buffer.n_bytes, &why);
-        rc = json ? from_json(json, path, &found, err)
-                  : ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %.200s", path, why.text);
-        cJSON_Delete(json);
-    }
+    else
+        rc = ms_sidecar_parse((const char *)buffer.data, buffer.n_bytes, path, out, err);
     ms_files_buffer_free(&buffer);
-    if (rc == 1) *out = found;
     return rc;
 }
 
 /* ---- Writing ---- */
+
+static void add_levels(cJSON *json, const char *levels) {
+    char text[64], *rest = text;
+    cJSON *array = cJSON_AddArrayToObject(json, "levels");
+    snprintf(text, sizeof text, "%s", levels);
+    for (char *word; (word = strsep(&rest, " "));) cJSON_AddItemToArray(array, cJSON_CreateString(word));
+}
 
 static cJSON *to_json(const ms_sidecar *from) {
     cJSON *json = cJSON_CreateObject();
@@ -146,38 +174,55 @@ static cJSON *to_json(const ms_sidecar *from) {
     cJSON_AddNumberToObject(json, "rows", (double)from->rows);
     cJSON_AddNumberToObject(json, "files", (double)from->files);
     cJSON_AddBoolToObject(json, "complete", from->is_complete);
+    if (from->unread) cJSON_AddNumberToObject(json, "unread", (double)from->unread);
+    if (from->n_shards) {
+        cJSON *shard = cJSON_AddObjectToObject(json, "shard");
+        cJSON_AddNumberToObject(shard, "index", (double)from->shard);
+        cJSON_AddNumberToObject(shard, "of", (double)from->n_shards);
+    }
+    if (*from->levels) add_levels(json, from->levels);
     return json;
 }
 
-static int write_whole(const char *path, const char *text, msim_error *err) {
-    char temporary[4400];
-    snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!file) return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", temporary, strerror(errno));
-    errno = 0;
-    bool ok = fputs(text, file) >= 0 && putc('\n', file) != EOF && fflush(file) == 0 && fsync(fd) == 0;
-    int failed = errno;
-    if (fclose(file) != 0 && ok) {
-        ok = false;
-        failed = errno;
-    }
-    if (ok && rename(temporary, path) == 0) return 0;
-    if (ok) failed = errno;
-    unlink(temporary);
-    return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", path, strerror(failed));
+char *ms_sidecar_print(const ms_sidecar *sidecar) {
+    cJSON *json = to_json(sidecar);
+    char *text = ms_json_print(json);
+    cJSON_Delete(json);
+    return text;
 }
 
 int ms_sidecar_write(const char *corpus, const ms_sidecar *sidecar, msim_error *err) {
     char path[4352];
     if (!ms_sidecar_path(corpus, path, sizeof path))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
-    cJSON *json = to_json(sidecar);
-    char *text = ms_json_print(json);
-    int rc = text ? write_whole(path, text, err) : ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", path);
-    free(text);
-    cJSON_Delete(json);
-    return rc;
+    return ms_sidecar_write_to(path, sidecar, NULL, NULL, err);
+}
+
+/* ---- Levels ---- */
+
+bool ms_sidecar_has_level(const ms_sidecar *sidecar, const char *level) {
+    if (strcmp(sidecar->level, level) == 0) return true;
+    size_t n = strlen(level);
+    for (const char *at = sidecar->levels; (at = strstr(at, level)); at += n)
+        if ((at == sidecar->levels || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
+    return false;
+}
+
+void ms_sidecar_add_level(ms_sidecar *sidecar, const char *level) {
+    char words[8][16], *rest, text[sizeof sidecar->levels];
+    int n = 0;
+    if (ms_sidecar_has_level(sidecar, level)) return;
+    snprintf(text, sizeof text, "%s", *sidecar->levels ? sidecar->levels : sidecar->level);
+    rest = text;
+    for (char *word; n < 7 && (word = strsep(&rest, " "));) snprintf(words[n++], sizeof words[0], "%.15s", word);
+    snprintf(words[n++], sizeof words[0], "%.15s", level);
+    qsort(words, (size_t)n, sizeof words[0], (int (*)(const void *, const void *))strcmp);
+    *sidecar->levels = 0;
+    for (int i = 0, at = 0; i < n && at < (int)sizeof sidecar->levels; i++)
+        at += snprintf(sidecar->levels + at, sizeof sidecar->levels - (size_t)at, "%s%s", i ? " " : "", words[i]);
+    bool was_gpu = strcmp(sidecar->device, "cuda") == 0, is_gpu = strcmp(level, "cuda") == 0;
+    if (was_gpu != is_gpu) snprintf(sidecar->device, sizeof sidecar->device, "mixed");
+    snprintf(sidecar->level, sizeof sidecar->level, "mixed");
 }
 
 /* ---- Comparing ---- */
@@ -212,5 +257,13 @@ bool ms_sidecar_differs(const ms_sidecar *a, const ms_sidecar *b, char *what, si
            texts_differ("normalised", a->is_normalized ? "yes" : "no", b->is_normalized ? "yes" : "no", what, cap) ||
            texts_differ("dtype", a->dtype, b->dtype, what, cap) ||
            texts_differ("names", a->names, b->names, what, cap) ||
-           ints_differ("transpose", a->transpose, b->transpose, what, cap);
+           ints_differ("transpose", a->transpose, b->transpose, what, cap) ||
+           ints_differ("shard", a->shard, b->shard, what, cap) || ints_differ("shards", a->n_shards, b->n_shards, what, cap);
+}
+
+bool ms_sidecar_differs_beyond_level(const ms_sidecar *a, const ms_sidecar *b, char *what, size_t cap) {
+    ms_sidecar same = *b;
+    memcpy(same.level, a->level, sizeof same.level);
+    memcpy(same.device, a->device, sizeof same.device);
+    return ms_sidecar_differs(a, &same, what, cap);
 }

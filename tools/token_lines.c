@@ -15,8 +15,7 @@ struct ms_token_lines {
     ms_files_skips *skips; /* borrowed */
     char *line;            /* owned: getline's */
     size_t line_cap;
-    char **names;          /* owned: [n_names], each owned */
-    size_t n_names, names_cap;
+    char *name;            /* owned: of the line given last */
     bool is_ended;
 };
 
@@ -89,12 +88,13 @@ static bool take_line(ms_token_lines *l, const cJSON *json, ms_sequence *out) {
         skip_line(l, name, MS_FILES_UNREADABLE, detail, true);
         return false;
     }
+    out->full_length = out->n_ids;
     if (l->max_tokens && out->n_ids > l->max_tokens) {
         out->n_ids = l->max_tokens;
         l->n_cut++;
     }
-    l->names = ms_cli_grow(l->names, &l->names_cap, l->n_names + 1, sizeof *l->names);
-    out->name = l->names[l->n_names++] = ms_cli_copy(name);
+    free(l->name);
+    out->name = l->name = ms_cli_copy(name);
     out->name_len = (uint32_t)strlen(name);
     return true;
 }
@@ -132,8 +132,7 @@ int64_t ms_token_lines_cut(const ms_token_lines *lines) { return lines->n_cut; }
 void ms_token_lines_close(ms_token_lines *l) {
     if (!l) return;
     if (l->file != stdin) fclose(l->file);
-    for (size_t i = 0; i < l->n_names; i++) free(l->names[i]);
-    free(l->names);
+    free(l->name);
     free(l->line);
     free(l);
 }

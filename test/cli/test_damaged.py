@@ -1,6 +1,7 @@
 """Damaged and hostile inputs through every tool: no crash, no hang, one line that names the file, exit code 1 (or 0 where
 a damaged file still gives notes, as it does in the original). Also run under the sanitizers, without weights."""
 import gzip
+import io
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import zlib
 import numpy as np
 import pytest
 from cli_util import DRUMS, SILENT, lines, midi, run, text, write_model
+from embed_util import make_songs
 
 REASONS = {"unreadable", "not-regular", "too-large", "bad-gzip", "not-midi", "bad-midi", "no-notes", "drums-only",
            "name-too-long", "changed"}
@@ -275,3 +277,39 @@ def test_special_files_as_model_corpus_and_list(folder, model, tmp_path, name):
     if name in ("folder.mid", "dangling.mid", "missing.mid", "socket.mid"):
         done = run("tokens", "--files-from", path)
         assert done.returncode == 1 or name == "dangling.mid"
+
+
+def test_journals_and_sources(model, tmp_path):
+    """Flipped bits, in what is beside a corpus: refused with one line, or the corpus of an undisturbed run."""
+    songs = make_songs(tmp_path / "songs", n=12, notes=20)
+    out, journal, beside = (tmp_path / name for name in ("c.npy", "c.npy.journal", "c.npy.json"))
+    assert run("embed", "-m", model, "-o", out, "--keep-journal", songs).returncode == 0
+    wanted, whole, described = out.read_bytes(), journal.read_bytes(), beside.read_bytes()
+    n_head = 64 + (struct.unpack_from("<I", whole, 8)[0] + 7) // 8 * 8
+    n_block = struct.unpack_from("<Q", whole, n_head + 8)[0]
+    rng = random.Random(21)
+    for n in range(20):
+        one = bytearray(whole)
+        at = rng.choice((rng.randrange(n_head + 32, n_head + 32 + n_block), n_head + 32 + rng.randrange(64)))
+        one[at] ^= 1 << rng.randrange(8)
+        if n % 2:  # with the right checksum: what it says is believed, as far as it is a record
+            struct.pack_into("<I", one, n_head + 4, zlib.crc32(bytes(one[n_head + 8:n_head + 32 + n_block])))
+        out.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
+        journal.write_bytes(one)
+        done = run("embed", "-m", model, "-o", out, songs)
+        assert done.returncode in (0, 1) and (n % 2 or (done.returncode == 0 and out.read_bytes() == wanted)), (n, text(done))
+        if done.returncode:
+            assert text(done).count("\n") == 1 and journal.exists()
+            journal.unlink()
+    for n in range(20):
+        one = bytearray(described)
+        one[rng.randrange(len(one))] ^= 1 << rng.randrange(8)
+        out.write_bytes(wanted)
+        beside.write_bytes(one)
+        done = run("embed", "-m", model, "-o", out, "--update", songs)
+        assert done.returncode in (0, 2), text(done)
+        if done.returncode:
+            assert text(done).count("\n") == 1 and out.read_bytes() == wanted
+        else:
+            assert len(np.load(out)) == len(np.load(io.BytesIO(wanted)))

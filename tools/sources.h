@@ -1,0 +1,11 @@
+/* The sources of a corpus's rows inside CORPUS.npy.json: the last member of the object, one text of base64, which may be
+ * 150 MB for millions of rows. It is written and read as a stream, and a reader that wants only the settings stops
+ * before it. Part of tools/sidecar.h, where they are described. */
+#ifndef MS_TOOLS_SOURCES_H
+#define MS_TOOLS_SOURCES_H
+#include "sidecar.h"
+
+/* The description of a file that holds sources, from its beginning alone: 1; 0 when it holds none; < 0. */
+int ms_sources_read_head(const char *path, ms_sidecar *out, msim_error *err);
+
+#endif
