@@ -21,6 +21,8 @@ typedef struct {
     const char *out;
     ms_sidecar sidecar;
     bool has_sidecar;
+    ms_source *sources;      /* owned: of each input row, or NULL */
+    uint32_t *order;         /* owned: with sources and merge: the input row of each output row */
     char *name;              /* owned */
     size_t name_cap;
     int64_t n_nonfinite;
@@ -62,17 +64,35 @@ static int combine(job *j, const ms_sidecar *one, const char *path, msim_error *
     ms_sidecar *all = &j->sidecar;
     all->rows += one->rows;
     all->files += one->files;
+    all->unread += one->unread;
     all->is_complete &= one->is_complete;
     if (!ms_sidecar_differs(all, one, what, sizeof what)) return 0;
     if (!j->s->is_forced)
         return ms_cli_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)", path, what);
     ms_cli_warning("settings differ: %s: %s", path, what);
     ms_sidecar there = *one;
-    if (strcmp(all->level, one->level) != 0) snprintf(all->level, sizeof all->level, "mixed");
+    ms_sidecar_add_levels(all, one);
     if (strcmp(all->device, one->device) != 0) snprintf(all->device, sizeof all->device, "mixed");
-    memcpy(there.level, all->level, sizeof there.level);
-    memcpy(there.device, all->device, sizeof there.device);
-    return ms_sidecar_differs(all, &there, what, sizeof what);
+    return ms_sidecar_differs_beyond_level(all, &there, what, sizeof what);
+}
+
+/* Where the rows of one part came from, behind those of the parts before. Without them for all there are none. */
+static void gather_sources(job *j, int64_t part) {
+    msim_error why;
+    ms_source *one = NULL;
+    int64_t first = msim_corpus_part_first(j->corpus, part), n = msim_corpus_part_first(j->corpus, part + 1) - first;
+    if (part == 0 && j->info.rows < UINT32_MAX)
+        j->sources = ms_cli_alloc((size_t)j->info.rows, sizeof *j->sources);
+    if (!j->sources || n == 0) return;
+    int rc = ms_sidecar_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, &why);
+    if (rc < 0) ms_cli_warning("%s", why.text);
+    if (rc == 1) {
+        memcpy(j->sources + first, one, (size_t)n * sizeof *one);
+    } else {
+        free(j->sources);
+        j->sources = NULL;
+    }
+    free(one);
 }
 
 /* The description of the output, from those beside all inputs: they must agree, or there must be none at all. */
@@ -87,6 +107,8 @@ static int gather(job *j, msim_error *err) {
         if (rc < 0) ms_cli_warning("%s", err->text);
         if (rc < 1) continue;
         rc = 0;
+        if (j->s->is_merge) one.shard = one.n_shards = 0; /* part of a whole no longer */
+        gather_sources(j, i);
         if (n_found++ == 0)
             j->sidecar = one;
         else
@@ -170,6 +192,7 @@ static int check_finite(job *j, int64_t at, const char *name, const float *row, 
 static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
     float *row = ms_cli_alloc((size_t)j->info.dim, sizeof *row);
     int rc = 0;
+    if (j->sources && j->merge) j->order = ms_cli_alloc((size_t)j->info.rows, sizeof *j->order);
     for (int64_t i = 0; i < j->info.rows && rc >= 0; i++) {
         const char *name = NULL;
         size_t n = 0;
@@ -181,6 +204,7 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
             name = j->name;
         }
         if (rc >= 0) rc = msim_corpus_row(j->corpus, at, row, err);
+        if (j->order) j->order[i] = (uint32_t)at;
         if (rc >= 0) rc = check_finite(j, at, name, row, err);
         if (rc >= 0) rc = msim_corpus_writer_add(writer, name, n, row, &why);
         if (why.code == MSIM_E_IO)
@@ -194,6 +218,11 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
     ms_cli_progress_end();
     free(row);
     return rc;
+}
+
+static void get_source(void *user, int64_t row, ms_source *out) {
+    const job *j = user;
+    *out = j->sources[j->order ? j->order[row] : row];
 }
 
 /* Give the output its name while no description stands beside it; put the old one back when that fails. */
@@ -213,7 +242,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     snprintf(j->sidecar.tool, sizeof j->sidecar.tool, "midisim-convert");
     snprintf(j->sidecar.version, sizeof j->sidecar.version, "%s", msim_version());
     snprintf(j->sidecar.dtype, sizeof j->sidecar.dtype, "%s", ms_convert_dtype_name(j->layout.dtype));
-    return ms_sidecar_write(j->out, &j->sidecar, err);
+    return ms_sidecar_write_to(beside, &j->sidecar, j->sources ? get_source : NULL, j, err);
 }
 
 static int write_output(job *j, msim_error *err) {
@@ -261,5 +290,7 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
     ms_merge_close(j.merge);
     msim_corpus_close(j.corpus);
     free(j.name);
+    free(j.sources);
+    free(j.order);
     return rc >= 0 ? MS_EXIT_OK : is_refused ? MS_EXIT_USAGE : MS_EXIT_FAILED;
 }

@@ -125,8 +125,6 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
     int rc = MSIM_OK;
     for (int64_t i = 0; i < info->parts && rc >= 0; i++) {
         ms_sidecar sidecar;
-        ms_files_buffer buffer = {0};
-        char path[4352], detail[MS_FILES_DETAIL];
         const char *rows = msim_corpus_part_path(corpus, i);
         cJSON *to = files ? cJSON_CreateObject() : r;
         if (files) {
@@ -135,11 +133,12 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
             add_count(to, "rows", msim_corpus_part_first(corpus, i + 1) - msim_corpus_part_first(corpus, i));
         }
         rc = ms_convert_sidecar(corpus, i, &sidecar, err);
-        if (rc != 1 || !ms_sidecar_path(rows, path, sizeof path)) continue;
+        if (rc != 1) continue;
         /* Shown as it stands, with what later versions may add to it. */
-        if (ms_files_read_path(path, &buffer, detail) == MS_FILES_OK)
-            cJSON_AddItemToObject(to, "settings", ms_json_parse((const char *)buffer.data, buffer.n_bytes, NULL));
-        ms_files_buffer_free(&buffer);
+        size_t n;
+        char *text = ms_sidecar_read_text(rows, &n, NULL);
+        if (text) cJSON_AddItemToObject(to, "settings", ms_json_parse(text, n, NULL));
+        free(text);
     }
     return rc;
 }

@@ -38,12 +38,6 @@ static int accept_level(const ms_embed_run *r, const ms_sidecar *found, const ch
                        "with both", where, found->level, found->device, r->about.level, r->about.device);
 }
 
-static void add_levels(ms_sidecar *to, const ms_sidecar *from) {
-    char level[16];
-    const char *at = *from->levels ? from->levels : from->level;
-    for (int n; sscanf(at, "%15s%n", level, &n) == 1; at += n) ms_sidecar_add_level(to, level);
-}
-
 static int refuse_existing(const ms_embed_run *r, const char *why, msim_error *err) {
     return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %.220s; --force replaces it%s", r->s->output, why,
                        r->s->is_update ? "" : ", --update brings it up to date");
@@ -90,7 +84,7 @@ static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
     rc = ms_inputs_load(&r->inputs, r->journal, r->s->max_tokens, &levels, err);
     if (rc >= 0) rc = accept_level(r, &levels, path, err);
     if (rc < 0) return rc;
-    add_levels(&r->about, &levels);
+    ms_sidecar_add_levels(&r->about, &levels);
     if (ms_sidecar_has_level(&levels, r->level)) return 0;
     ms_journal_record note = {.kind = MS_JOURNAL_LEVEL, .detail = r->level, .detail_len = (uint16_t)strlen(r->level)};
     return ms_journal_add(r->journal, &note, err) < 0 ? -err->code : 0;
@@ -124,7 +118,7 @@ int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
         return rc;
     }
     if (r->base.corpus) {
-        add_levels(&r->about, &r->base.about);
+        ms_sidecar_add_levels(&r->about, &r->base.about);
         ms_inputs_match(&r->inputs, &r->base);
         if (!r->base.sources && r->base.about.rows)
             ms_cli_warning("%s.json does not say which files its rows came from: all are embedded again", s->output);

@@ -12,14 +12,14 @@
 
 typedef struct {
     char corpus[4352], about[4352]; /* .npy.next, .npy.json.next */
-    char beside[4352];              /* .npy.json */
+    char beside[4352], copy[4352];  /* .npy.json, .npy.msim */
 } places;
 
 static int find_places(const ms_output *output, places *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
                 (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
-                ms_sidecar_path(output->path, p->beside, sizeof p->beside);
+                (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap && ms_sidecar_path(output->path, p->beside, sizeof p->beside);
     return fits ? 0 : ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
 }
 
@@ -69,6 +69,7 @@ static int take_places(const ms_output *output, const places *p, msim_error *err
             return ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
         int rc = move(p->corpus, output->path, err);
         if (rc < 0) return rc;
+        (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be refused */
     }
     return move(p->about, p->beside, err);
 }

@@ -118,24 +118,40 @@ int ms_sidecar_parse(const char *text, size_t n, const char *path, ms_sidecar *o
     return rc;
 }
 
-int ms_sidecar_read(const char *corpus, ms_sidecar *out, msim_error *err) {
+char *ms_sidecar_read_text(const char *corpus, size_t *n, msim_error *err) {
     char path[4352], detail[MS_FILES_DETAIL];
-    struct stat st;
     ms_files_buffer buffer = {0};
-    if (!ms_sidecar_path(corpus, path, sizeof path))
-        return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
-    if (stat(path, &st) != 0 && errno == ENOENT) return 0;
-    int rc = ms_sources_read_head(path, out, err); /* without reading what may be long */
-    if (rc != 0) return rc;
+    if (!ms_sidecar_path(corpus, path, sizeof path)) {
+        ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
+        return NULL;
+    }
+    char *text = ms_sources_read_head(path, n); /* without reading what may be long */
+    if (text) return text;
     int reason = ms_files_read_path(path, &buffer, detail);
-    if (reason != MS_FILES_OK)
-        rc = ms_cli_fail(err, MSIM_E_IO, "%s: %s: %s", ms_files_reason_name(reason), path, detail);
-    else if (buffer.n_bytes > MAX_SIDECAR_BYTES)
-        rc = ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected at most %zu bytes, got %zu",
-                         path, MAX_SIDECAR_BYTES, buffer.n_bytes);
-    else
-        rc = ms_sidecar_parse((const char *)buffer.data, buffer.n_bytes, path, out, err);
+    if (reason != MS_FILES_OK) {
+        ms_cli_fail(err, MSIM_E_IO, "%s: %s: %s", ms_files_reason_name(reason), path, detail);
+    } else if (buffer.n_bytes > MAX_SIDECAR_BYTES) {
+        ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected at most %zu bytes, got %zu", path,
+                    MAX_SIDECAR_BYTES, buffer.n_bytes);
+    } else {
+        *n = buffer.n_bytes;
+        text = ms_cli_alloc(*n + 1, 1);
+        if (*n) memcpy(text, buffer.data, *n);
+    }
     ms_files_buffer_free(&buffer);
+    return text;
+}
+
+int ms_sidecar_read(const char *corpus, ms_sidecar *out, msim_error *err) {
+    char path[4352];
+    struct stat st;
+    msim_error why;
+    size_t n;
+    if (!err) err = &why;
+    if (ms_sidecar_path(corpus, path, sizeof path) && stat(path, &st) != 0 && errno == ENOENT) return 0;
+    char *text = ms_sidecar_read_text(corpus, &n, err);
+    int rc = text ? ms_sidecar_parse(text, n, path, out, err) : -err->code;
+    free(text);
     return rc;
 }
 
@@ -223,6 +239,12 @@ void ms_sidecar_add_level(ms_sidecar *sidecar, const char *level) {
     bool was_gpu = strcmp(sidecar->device, "cuda") == 0, is_gpu = strcmp(level, "cuda") == 0;
     if (was_gpu != is_gpu) snprintf(sidecar->device, sizeof sidecar->device, "mixed");
     snprintf(sidecar->level, sizeof sidecar->level, "mixed");
+}
+
+void ms_sidecar_add_levels(ms_sidecar *sidecar, const ms_sidecar *from) {
+    char level[16];
+    const char *at = *from->levels ? from->levels : from->level;
+    for (int n; sscanf(at, "%15s%n", level, &n) == 1; at += n) ms_sidecar_add_level(sidecar, level);
 }
 
 /* ---- Comparing ---- */

@@ -42,6 +42,8 @@ bool ms_sidecar_path(const char *corpus, char *path, size_t cap);
 int ms_sidecar_read(const char *corpus, ms_sidecar *out, msim_error *err);
 /* The sources of its rows: 1, with *out [rows] for the caller to free; 0: there are none. */
 int ms_sidecar_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err);
+/* The description's text as it stands, without sources: free() it; NULL with err when there is none. */
+char *ms_sidecar_read_text(const char *corpus, size_t *n, msim_error *err);
 /* Written beside the corpus through a temporary file and a rename. */
 int ms_sidecar_write(const char *corpus, const ms_sidecar *sidecar, msim_error *err);
 /* As above to a path of its own, with a source for each of sidecar->rows rows unless `get` is NULL. */
@@ -52,6 +54,8 @@ char *ms_sidecar_print(const ms_sidecar *sidecar);
 int ms_sidecar_parse(const char *text, size_t n, const char *path, ms_sidecar *out, msim_error *err);
 /* Note that rows were made at another level too. */
 void ms_sidecar_add_level(ms_sidecar *sidecar, const char *level);
+/* Note all levels of another description. */
+void ms_sidecar_add_levels(ms_sidecar *sidecar, const ms_sidecar *from);
 /* True when a level is the description's, or one of its levels. */
 bool ms_sidecar_has_level(const ms_sidecar *sidecar, const char *level);
 /* Model and device fields from an open model. */

@@ -105,18 +105,19 @@ static int open_head(const char *path, char *head, int64_t *n, size_t *comma, si
     return -1;
 }
 
-int ms_sources_read_head(const char *path, ms_sidecar *out, msim_error *err) {
+char *ms_sources_read_head(const char *path, size_t *n) {
     char *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
-    int64_t n;
+    int64_t got;
     size_t comma, text;
-    int rc = 0, fd = open_head(path, head, &n, &comma, &text);
-    if (fd >= 0) {
-        head[comma] = '}';
-        rc = ms_sidecar_parse(head, comma + 1, path, out, err);
-        close(fd);
+    int fd = open_head(path, head, &got, &comma, &text);
+    if (fd < 0) {
+        free(head);
+        return NULL;
     }
-    free(head);
-    return rc;
+    close(fd);
+    head[comma] = '}';
+    *n = comma + 1;
+    return head;
 }
 
 typedef struct {

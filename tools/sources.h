@@ -5,7 +5,8 @@
 #define MS_TOOLS_SOURCES_H
 #include "sidecar.h"
 
-/* The description of a file that holds sources, from its beginning alone: 1; 0 when it holds none; < 0. */
-int ms_sources_read_head(const char *path, ms_sidecar *out, msim_error *err);
+/* The description of a file that holds sources, without them and from its beginning alone: free() it; NULL when it holds
+ * none or cannot be read. */
+char *ms_sources_read_head(const char *path, size_t *n);
 
 #endif

@@ -479,12 +479,14 @@ def test_merge_is_one_run(shards, tmp_path):
     expected = settings(beside(tmp_path / "whole.npy")) | {"tool": "midisim-convert"}
     assert settings(beside(tmp_path / "merged.npy")) == expected and expected["rows"] == expected["files"] == 5
     about = info(tmp_path / "merged.npy")
-    assert settings(about["settings"]) == expected and about["dtype"] == "f16"
+    assert about["settings"] == expected and about["dtype"] == "f16"
+    assert beside(tmp_path / "merged.npy")["sources"] == beside(tmp_path / "whole.npy")["sources"]
     said = run("convert", "--info", tmp_path / "merged.npy").stdout.decode()
     assert "settings.model.sha256" in said and expected["model"]["sha256"] in said
     # In another form the description is carried over, with the type as it then is.
     convert("--form", "pickled", "--dtype", "f32", tmp_path / "merged.npy", tmp_path / "p.npy")
     assert settings(beside(tmp_path / "p.npy")) == expected | {"dtype": "f32"}
+    assert beside(tmp_path / "p.npy")["sources"] == beside(tmp_path / "whole.npy")["sources"]
 
 
 def test_merge_of_an_incomplete_shard(shards, tmp_path):

@@ -496,6 +496,21 @@ def test_shards(small, tmp_path):
     assert n_files == json.loads(wanted[1])["files"]
 
 
+def test_shards_merged(small, tmp_path):
+    """The bytes of one run, corpus and description, whatever the order of the parts; and --update goes on from there."""
+    model, songs, wanted, _ = small
+    parts = [tmp_path / f"{i}.npy" for i in range(1, 6)]
+    for i, part in enumerate(parts, 1):
+        assert embed(model, part, "--shard", f"{i}/5", songs).returncode == 0
+    for order in (parts, parts[::-1]):
+        out = tmp_path / "c.npy"
+        done = run("convert", "--merge", "--force", *order, "-o", out)
+        assert done.returncode == 0, text(done)
+        assert corpus(out) == (wanted[0], wanted[1].replace(b"midisim-embed", b"midisim-convert"))
+        done = embed(model, out, "--update", songs)
+        assert done.returncode == 0 and count(done, "tokens in") == 0 and corpus(out) == wanted
+
+
 def test_shard_options(small, tmp_path):
     model, songs, _, _ = small
     for wrong in ("0/3", "4/3", "1", "1/", "/3", "a/3", "1/3x", "1/0", "-1/3", "1/2/3"):
