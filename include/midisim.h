@@ -125,10 +125,19 @@ MSIM_API int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, si
 /* As above, one variant: every pitch moved by `semitones` and clamped to 1..127. Returns the number of ids. */
 MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes, int semitones,
                                           int64_t max_seq_len, int32_t *ids, size_t ids_cap, msim_error *err);
-/* msim_outcome of the last encode call. */
+/* msim_outcome of the last call. It means nothing after -MSIM_E_MEMORY and -MSIM_E_LIMIT. */
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+
+/* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the same form are the same
+ * music written in two ways. out [cap] gets the bytes; msim_midi_normalize_bound(n_bytes) is always enough. Returns how
+ * many there are. `tok` lends its memory and gets the outcome. What is no MIDI at all gives an empty file, as there.
+ * Errors: -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY. After an
+ * error, what is in `out` means nothing. */
+MSIM_API size_t msim_midi_normalize_bound(size_t n_bytes);
+MSIM_API int64_t msim_midi_normalize(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out,
+                                     size_t cap, msim_error *err);
 
 /* ---- Model ---------------------------------------------------------------------------------------------------- */
 

@@ -54,6 +54,13 @@ const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool) {
     return tool->uses_model ? rows : rows + 1;
 }
 
+const ms_cli_option *ms_cli_shown_options(const ms_cli_tool *tool) {
+    const ms_cli_option *row = ms_cli_common_options(tool);
+    if (tool->has_no_kernels)
+        while (strcmp(row->name, "threads") != 0) row++;
+    return row;
+}
+
 /* ---- Values ---- */
 
 bool ms_cli_int(const char *text, int64_t min, int64_t max, int64_t *out) {

@@ -86,6 +86,7 @@ typedef struct {
     const ms_cli_example *examples; /* command NULL ends */
     const ms_cli_option *options;   /* the tool's own, at most 64 rows */
     bool uses_model;                /* takes -m, --model and MIDISIM_MODEL */
+    bool has_no_kernels;            /* --device, --isa and --precision are taken, as by every tool, but not shown */
     const char *exits;              /* text of exit code 1, NULL for the usual one */
 } ms_cli_tool;
 
@@ -107,8 +108,9 @@ msim_options ms_cli_library_options(const ms_cli_common *common);
  * $XDG_DATA_HOME/midisim, PREFIX/share/midisim. False, having said what to do, when there is none. */
 bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap);
 
-/* The rows that every tool has, for the writers of help; ends with name NULL. */
+/* The rows that every tool has, and those of them that its help shows; name NULL ends them. */
 const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool);
+const ms_cli_option *ms_cli_shown_options(const ms_cli_tool *tool);
 bool ms_cli_print_help(const ms_cli_tool *tool);
 void ms_cli_print_version(const ms_cli_tool *tool);
 void ms_cli_print_man(const ms_cli_tool *tool);

@@ -106,7 +106,7 @@ bool ms_cli_print_help(const ms_cli_tool *tool) {
     ms_cli_print("\nOptions:\n");
     print_rows(tool->options);
     ms_cli_print("\nCommon options:\n");
-    print_rows(ms_cli_common_options(tool));
+    print_rows(ms_cli_shown_options(tool));
     ms_cli_print("\nEnvironment:\n");
     for (size_t i = 0; i < N_VARIABLES; i++)
         if (is_used(tool, i)) print_row(variables[i][0], variables[i][1]);
@@ -151,7 +151,7 @@ static void print_troff_row(const char *left, const char *text) {
 
 void ms_cli_print_man(const ms_cli_tool *tool) {
     char label[128];
-    const ms_cli_option *tables[] = {tool->options, ms_cli_common_options(tool)};
+    const ms_cli_option *tables[] = {tool->options, ms_cli_shown_options(tool)};
     ms_cli_print(".TH \"%s\" 1 \"\" \"midisim %s\" \"User Commands\"\n.SH NAME\n%s \\- ", tool->name, msim_version(),
                  tool->name);
     print_troff(tool->summary);
@@ -189,7 +189,7 @@ static void print_words(const char *choices) {
 
 void ms_cli_print_completion(const ms_cli_tool *tool) {
     char function[64];
-    const ms_cli_option *tables[] = {tool->options, ms_cli_common_options(tool)};
+    const ms_cli_option *tables[] = {tool->options, ms_cli_shown_options(tool)};
     snprintf(function, sizeof function, "_%s", tool->name);
     for (char *c = function; *c; c++)
         if (*c == '-') *c = '_';

@@ -1,6 +1,6 @@
 /* Mutation fuzzing of everything that reads other people's bytes: MIDI files, corpora, checkpoints.
  *
- *   fuzz [--count N] [--seed S] [--target midi|npy|safetensors|pth|all] [--jobs N] FILES-or-folders...
+ *   fuzz [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N] FILES-or-folders...
  *
  * Input number i is made from the seed S and i alone: a file of the target's kind with a few bytes flipped, replaced,
  * inserted, cut, copied or taken from another file. Workers go through the numbers; each input may take 1 second of
@@ -96,6 +96,29 @@ static void run_midi(const unsigned char *data, size_t n_bytes) {
     }
 }
 
+/* The bound holds, a buffer that is too small is said to be, and what comes out can be gone through again (not always
+ * with success: data bytes that were no data bytes are kept, and may then be taken for a status). */
+static void run_normalize(const unsigned char *data, size_t n_bytes) {
+    static msim_tokenizer *tok;
+    msim_error err = {.code = 0};
+    if (!tok) check_status(msim_tokenizer_open(&tok, &err), &err);
+    size_t cap = msim_midi_normalize_bound(n_bytes);
+    unsigned char *once = take(cap);
+    int64_t n = msim_midi_normalize(tok, data, n_bytes, once, cap, &err);
+    check_status(n, &err);
+    expect(n != -MSIM_E_LIMIT, "a file within msim_midi_normalize_bound");
+    expect((n >= 0) == (msim_tokenizer_outcome(tok) == MSIM_OUTCOME_TOKENS), "an outcome that fits the result");
+    if (n >= 0) {
+        size_t cap_again = msim_midi_normalize_bound((size_t)n);
+        unsigned char *again = take(cap_again);
+        expect(n >= 26 && memcmp(once, "MThd", 4) == 0, "a MIDI file");
+        check_status(msim_midi_normalize(tok, once, (size_t)n, again, cap_again, &err), &err);
+        expect(msim_midi_normalize(tok, data, n_bytes, again, (size_t)n - 1, &err) == -MSIM_E_LIMIT, "a full buffer");
+        free(again);
+    }
+    free(once);
+}
+
 /* The library opens files by name: the input as a file that needs no disk. */
 static const char *as_file(const unsigned char *data, size_t n_bytes) {
     static int fd = -1;
@@ -140,6 +163,7 @@ static void run_checkpoint(const unsigned char *data, size_t n_bytes) {
 
 static target targets[] = {
     {.name = "midi", .endings = {".mid", ".midi", ".kar"}, .run = run_midi},
+    {.name = "normalize", .endings = {".mid", ".midi", ".kar"}, .run = run_normalize},
     {.name = "npy", .endings = {".npy"}, .run = run_corpus},
     {.name = "safetensors", .endings = {".safetensors"}, .run = run_checkpoint},
     {.name = "pth", .endings = {".pth", ".pt"}, .run = run_checkpoint},
@@ -459,7 +483,7 @@ int main(int argc, char **argv) {
         else if (argv[i][0] != '-')
             add_path(argv[i], 0);
         else {
-            fputs("usage: fuzz [--count N] [--seed S] [--target midi|npy|safetensors|pth|all] [--jobs N] PATH...\n",
+            fputs("usage: fuzz [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N] PATH...\n",
                   stderr);
             return 2;
         }
