@@ -12,18 +12,26 @@ enum { LANES = 16, CENTRE_ROWS = 4096 };
 #define MOST_SQUARE 1e200
 #define CENTRE_LEAST 1e-6   /* square of the centre's norm: below it, rows are not centred */
 
+/* Two doubles side by side, in what every x86-64 has: the same operations on each as on one. */
+typedef double pair __attribute__((vector_size(16), aligned(8), may_alias));
+enum { PAIRS = LANES / 2 };
+
 static size_t padded(size_t dim) { return (dim + LANES - 1) / LANES * LANES; }
 
 size_t ms_copy_scratch(size_t dim) { return 3 * padded(dim); }
 
+/* Lanes l += l + 8, + 4, + 2, + 1. */
 static double sum_lanes(double *lane) {
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
     return lane[0];
 }
 
-/* Nearest integer, ties to even, of |x| < 2^51. */
-static inline double nearest(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
+static double sum_pairs(const pair *lanes) {
+    double lane[LANES];
+    memcpy(lane, lanes, sizeof lane);
+    return sum_lanes(lane);
+}
 
 /* The least f32 that is >= x. */
 static float round_up(double x) {
@@ -62,14 +70,14 @@ static enum ms_copy_class class_of_extreme(const double *x, size_t n) {
 /* unit [padded] = the row at length 1; meaningless unless MS_COPY_CERTIFIED is returned. */
 static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t row) {
     size_t n = padded((size_t)view->dim);
-    double lane[LANES] = {0};
+    pair lanes[PAIRS] = {{0}}, *x = (pair *)(void *)unit;
     widen(unit, ms_rows_at(view, row), view->dtype, (size_t)view->dim);
-    for (size_t j = 0; j < n; j += LANES)
-        for (size_t l = 0; l < LANES; l++) lane[l] += unit[j + l] * unit[j + l];
-    double square = sum_lanes(lane);
+    for (size_t j = 0; j < n / 2; j += PAIRS)
+        for (size_t l = 0; l < PAIRS; l++) lanes[l] += x[j + l] * x[j + l];
+    double square = sum_pairs(lanes);
     if (!(square >= LEAST_SQUARE && square <= MOST_SQUARE)) return class_of_extreme(unit, n);
     double inverse = 1.0 / sqrt(square);
-    for (size_t j = 0; j < n; j++) unit[j] *= inverse;
+    for (size_t j = 0; j < n / 2; j++) x[j] *= inverse;
     return MS_COPY_CERTIFIED;
 }
 
@@ -96,31 +104,39 @@ typedef struct {
     float a, rho, t, y;
 } row_numbers;
 
-/* codes [padded] and numbers of the row `unit` = centre + rest; `rest` is replaced by the codes. */
-static row_numbers int8_row(double *rest, const double *unit, const float *centre, size_t dim) {
-    size_t n = padded(dim);
-    double most = 0.0, ee[LANES] = {0}, xe[LANES] = {0}, mz[LANES] = {0};
-    for (size_t j = 0; j < dim; j++) most = fabs(rest[j]) > most ? fabs(rest[j]) : most;
-    float a = (float)(most / 127.0);
+/* The largest component, in absolute value. */
+static double most_of(const double *x, size_t n) {
+    double lane[4] = {0};
+    for (size_t j = 0; j < n; j += 4)
+        for (size_t l = 0; l < 4; l++) lane[l] = fabs(x[j + l]) > lane[l] ? fabs(x[j + l]) : lane[l];
+    double low = lane[0] > lane[1] ? lane[0] : lane[1], high = lane[2] > lane[3] ? lane[2] : lane[3];
+    return low > high ? low : high;
+}
+
+/* Numbers of the row `unit` = centre + rest; `rest` [padded] is replaced by the codes. */
+static row_numbers int8_row(double *rest, const double *unit, const double *centre, size_t n) {
+    pair ee[PAIRS] = {{0}}, xe[PAIRS] = {{0}}, mz[PAIRS] = {{0}}, *r = (pair *)(void *)rest;
+    const pair *x = (const pair *)(const void *)unit, *m = (const pair *)(const void *)centre;
+    float a = (float)(most_of(rest, n) / 127.0);
     if (a < 0x1p-126f) a = 0.0f; /* the centre itself, or nearly: no codes */
     double step = a, inverse = a > 0.0f ? 1.0 / step : 0.0;
-    for (size_t j = 0; j < n; j += LANES)
-        for (size_t l = 0; l < LANES; l++) {
-            double z = nearest(rest[j + l] * inverse), e = rest[j + l] - step * z;
+    for (size_t j = 0; j < n / 2; j += PAIRS)
+        for (size_t l = 0; l < PAIRS; l++) {
+            pair z = (r[j + l] * inverse + 0x1.8p52) - 0x1.8p52; /* to the nearest whole number, ties to even */
+            pair e = r[j + l] - step * z;
             ee[l] += e * e;
-            xe[l] += unit[j + l] * e;
-            rest[j + l] = z;
+            xe[l] += x[j + l] * e;
+            mz[l] += m[j + l] * z;
+            r[j + l] = z;
         }
-    for (size_t j = 0; j < dim; j++) mz[j % LANES] += centre[j] * rest[j];
     return (row_numbers){.a = a,
-                         .rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK),
-                         .t = (float)sum_lanes(xe),
-                         .y = (float)(step * sum_lanes(mz))};
+                         .rho = round_up(sqrt(sum_pairs(ee)) * (1.0 + SLACK) + SLACK),
+                         .t = (float)sum_pairs(xe),
+                         .y = (float)(step * sum_pairs(mz))};
 }
 
 /* The same for bf16; rest becomes the rounded values. */
-static row_numbers bf16_row(double *rest, const double *unit, size_t dim) {
-    size_t n = padded(dim);
+static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
     double ee[LANES] = {0}, xe[LANES] = {0};
     for (size_t j = 0; j < n; j += LANES)
         for (size_t l = 0; l < LANES; l++) {
@@ -132,31 +148,35 @@ static row_numbers bf16_row(double *rest, const double *unit, size_t dim) {
     return (row_numbers){.rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK), .t = (float)sum_lanes(xe)};
 }
 
+/* One row's codes into its lane; codes [padded] are 0 past dim. */
 static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
-    for (size_t j = 0; j < dim; j++)
-        if (form == MS_COPY_INT8) {
-            tile[(j / 4 * MS_COPY_TILE + lane) * 4 + j % 4] = (unsigned char)(128 + (int)codes[j]);
-        } else {
-            ms_bf16 half = ms_bf16_of_f32((float)codes[j]);
-            memcpy(tile + ((j / 2 * MS_COPY_TILE + lane) * 2 + j % 2) * sizeof half, &half, sizeof half);
-        }
+    unsigned char *dst = tile + 4 * lane;
+    if (form == MS_COPY_INT8) {
+        for (size_t j = 0; j < dim; j += 4, dst += 4 * MS_COPY_TILE)
+            for (size_t i = 0; i < 4; i++) dst[i] = (unsigned char)(128 + (int)codes[j + i]);
+        return;
+    }
+    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_COPY_TILE) { /* bf16 already: the upper half of its f32 */
+        uint32_t both = ms_f32_bits((float)codes[j]) >> 16 | (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
+        memcpy(dst, &both, sizeof both);
+    }
 }
 
 void ms_copy_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
                        int form, double *scratch) {
     size_t dim = (size_t)view->dim, n = padded(dim);
     size_t codes = form == MS_COPY_INT8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim);
-    double *unit = scratch, *rest = scratch + n;
+    double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
     float tail[4][MS_COPY_TILE] = {{0}};
     memset(dst, form == MS_COPY_INT8 ? 128 : 0, codes);
+    for (size_t j = 0; j < n; j++) wide[j] = j < dim ? centre[j] : 0.0;
     for (size_t lane = 0; lane < MS_COPY_TILE; lane++) {
         int64_t row = tile * MS_COPY_TILE + (int64_t)lane;
         row_numbers k = {.rho = -INFINITY};
         class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row) : MS_COPY_CERTIFIED;
         if (row < view->n_rows && class[lane] == MS_COPY_CERTIFIED) {
-            for (size_t j = 0; j < dim; j++) rest[j] = unit[j] - centre[j];
-            for (size_t j = dim; j < n; j++) rest[j] = 0.0;
-            k = form == MS_COPY_INT8 ? int8_row(rest, unit, centre, dim) : bf16_row(rest, unit, dim);
+            for (size_t j = 0; j < n; j++) rest[j] = unit[j] - wide[j];
+            k = form == MS_COPY_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
             if (fabsf(k.t) > MOST_ALONG)
                 class[lane] = MS_COPY_ODD;
             else
