@@ -335,7 +335,8 @@ MSIM_API msim_search_options msim_search_options_default(void);
 /* "auto", "f64", "f32", "bf16", "int8"; NULL for an unknown value. */
 MSIM_API const char *msim_scan_name(int scan);
 
-/* Attach a corpus to a context (replacing an earlier one). The corpus must outlive its use. */
+/* Attach a corpus to a context (replacing an earlier one, also when it fails for want of memory or by the device). The
+ * corpus must outlive its use. */
 MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err);
 /* Attach rows first .. first + n - 1 of it alone; results keep their numbers of the whole corpus. (For several processes
  * that share the work: merged by score and row, their results are those of one.) */

@@ -254,10 +254,9 @@ int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t
                        (long long)info.rows, (long long)n, (long long)first);
     const ms_rows *views = ms_corpus_views(corpus, &n_views);
     rc = ctx->backend->load_rows(ctx->state, views, n_views, first, n, err);
-    if (rc < 0) return rc;
-    ctx->loaded_rows = n;
-    ctx->corpus_dim = info.dim;
-    return MSIM_OK;
+    ctx->loaded_rows = rc < 0 ? 0 : n;
+    ctx->corpus_dim = rc < 0 ? -1 : info.dim; /* a backend that failed has forgotten the earlier rows too */
+    return rc < 0 ? rc : MSIM_OK;
 }
 
 int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err) {

@@ -337,6 +337,17 @@ static void limits_and_memory(void **state) {
         failures++;
     }
     assert_true(failures >= 9);
+    failures = 0;
+    for (int n = 1;; n++, failures++) {
+        ms_mem_fail_at(n);
+        int rc = ms_cpu_search_load(r.search, &c.view, 1, 0, N, &e);
+        ms_mem_fail_at(0);
+        if (rc == 0) break;
+        assert_int_equal(rc, -MSIM_E_MEMORY);
+        assert_int_equal(topk(r.search, c.queries, 1, 3, hits, &e), 0); /* nothing is loaded */
+    }
+    assert_true(failures >= 5);
+    assert_int_equal(topk(r.search, c.queries, 1, 3, hits, &e), 3);
     o.max_queries = o.max_k = INT64_MAX / 4;
     ms_cpu_search *s;
     assert_true(ms_cpu_search_open(r.pool, MSIM_ISA_REF, &o, &s, &e) < 0);
