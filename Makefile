@@ -1,6 +1,7 @@
 # midisim: a C library and its tools. `make` builds and needs no network; `make demo` and `make test` set up what they
 # need first (scripts/setup.sh, weights/fetch.sh).
 #   CONFIG=release|asan   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1   PREFIX, DESTDIR for install
+#   MPI=1: midisim-embed and midisim-search for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
 CONFIG  ?= release
 PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
@@ -32,14 +33,17 @@ TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 BENCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/bench_*.c tools/roof_*.c)))
 SEARCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/search_*.c)) tools/copy_to.c)
-TOOL_COMMON := $(filter-out $(BENCH_OBJ) $(SEARCH_OBJ),$(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(sort $(wildcard tools/*.c)))))
+TOOL_COMMON := $(filter-out $(BENCH_OBJ) $(SEARCH_OBJ),$(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c) \
+    tools/ranks_mpi.c,$(sort $(wildcard tools/*.c)))))
 TEST_SRC := $(sort $(wildcard test/unit/test_*.c test/kern/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
+MPI_DIR  := build/mpi$(patsubst %,-%,$(filter-out release,$(CONFIG)))
+MPI_BIN  := $(addprefix $(MPI_DIR)/midisim-,embed search)
 MAN      := $(TOOLS:%=$B/share/midisim-%.1)
 COMPLETION := $(TOOLS:%=$B/share/midisim-%)
 
 .PHONY: all
-all: $B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(TOOL_BIN) $(MAN) $(COMPLETION)
+all: $(if $(MPI),$(MPI_BIN),$B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(TOOL_BIN) $(MAN) $(COMPLETION))
 
 # What objects were made with. A stamp is rewritten only when its text changed, so other flags rebuild everything,
 # another commit or PREFIX two files, and a removed source the archives.
@@ -95,6 +99,20 @@ $B/midisim-search: $(SEARCH_OBJ)
 $B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
+# With MPI the same objects but one: tools/ranks_mpi.c instead of tools/ranks_one.c.
+ifdef MPI
+MPICC  ?= mpicc
+MPI_LIBS := $(or $(shell $(MPICC) --showme:link),$(error MPI=1: expected Open MPI's compiler, got '$(MPICC)'))
+
+$(MPI_DIR)/ranks.o: tools/ranks_mpi.c $B/stamp.flags
+	@mkdir -p $(@D)
+	$(COMPILE) $(shell $(MPICC) --showme:compile) -MMD -MP -c $< -o $@
+
+$(MPI_DIR)/midisim-search: $(SEARCH_OBJ)
+$(MPI_DIR)/midisim-%: $B/tools/%.o $(TOOL_COMMON) $(MPI_DIR)/ranks.o $B/libmidisim-internal.a
+	$(LINK) -o $@ $(filter-out %/ranks_one.o,$(filter %.o,$^)) $(filter %.a,$^) $(LIBS) $(MPI_LIBS)
+endif
+
 $B/test/%: $B/test/%.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $^ -lcmocka $(LIBS)
 
@@ -120,6 +138,7 @@ demo:
 test test-slow:
 	scripts/setup.sh test
 	$(MAKE) --no-print-directory all programs
+	$(MAKE) --no-print-directory MPI=1 all
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
 	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
 
@@ -202,4 +221,4 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d

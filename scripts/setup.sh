@@ -33,13 +33,15 @@ look() {
     if [ "$goal" = test ]; then
         need libcmocka-dev header cmocka.h
         need pkgconf pkg-config --version
+        need libopenmpi-dev sh -c 'mpicc --showme:version && mpicc --showme:compile'
+        need openmpi-bin mpirun --version
     fi
 }
 
 look
 if [ -n "$missing" ]; then
     [ "${missing#* build-essential}" = "$missing" ] || missing=" build-essential zlib1g-dev libcjson-dev libssl-dev python3-venv$(
-        [ "$goal" = build ] || echo ' libcmocka-dev pkgconf')"
+        [ "$goal" = build ] || echo ' libcmocka-dev pkgconf libopenmpi-dev openmpi-bin')"
     sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
     line="${sudo:+sudo }apt-get install -y --no-install-recommends$missing"

@@ -135,6 +135,7 @@ int ms_cli_fail(msim_error *err, int code, const char *format, ...) __attribute_
 /* 1234567 -> "1,234,567". Returns buf, which has at least 32 bytes. */
 char *ms_cli_count(char *buf, int64_t n);
 double ms_cli_now(void); /* seconds, monotonic */
+bool ms_cli_is_terminal(int fd);
 /* True when colour may be used on this descriptor: a terminal, and NO_COLOR unset or empty. */
 bool ms_cli_color(int fd);
 /* Columns of the terminal behind fd; 0 when it is none. */

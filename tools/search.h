@@ -1,7 +1,7 @@
 /* midisim-search in parts: search_options.c (what may be asked), search_corpus.c (corpus, descriptions, model),
  * search_copies.c (small copies of the rows), search_names.c (rows by name), search_queries.c (where queries come from),
- * search_pass.c (one pass over the rows for a group of queries, and its output); search.c puts them together. One
- * thread. Functions that return an exit code return -1 to go on. docs/SEARCH.md. */
+ * search_pass.c (one pass over the rows for a group of queries, and its output), search_ranks.c (rows shared by several
+ * processes); search.c puts them together. One thread. Functions that return an exit code return -1 to go on. docs/SEARCH.md. */
 #ifndef MS_TOOLS_SEARCH_H
 #define MS_TOOLS_SEARCH_H
 #include "cli.h"
@@ -64,6 +64,7 @@ typedef struct {
     msim_info model_info;
     msim_context *encoder;     /* owned; NULL until the first MIDI query */
     msim_context *searcher;    /* owned */
+    int64_t n_held;            /* rows of the corpus that this process searches */
     bool is_weighted;          /* the pooling in force, its weights, and the limit (0: none) */
     float weights[3];
     int64_t max_tokens;
@@ -138,11 +139,26 @@ void ms_search_sort_rows(int64_t *rows, size_t *n_rows);
 
 /* ---- search_pass.c ---- */
 
-/* Buffers, and a context that holds the corpus. */
+/* Buffers, and a context that holds the corpus, or of several ranks each its part; collective. */
 int ms_search_open_pass(ms_search_job *j, msim_error *err);
 /* Search the group's vectors in one pass and print each query; the group is empty afterwards. 0, 1 when output ended,
  * or < 0 with err filled. */
 int ms_search_pass(ms_search_job *j, msim_error *err);
 void ms_search_close_pass(ms_search_job *j);
+
+/* ---- search_ranks.c ---- */
+
+/* Collective, as tools/ranks.h has it: load this rank's rows of the corpus. */
+int ms_search_load_part(ms_search_job *j, msim_error *err);
+/* Rank 0: the k best of each of n_vectors queries into hit_rows and hit_scores [n_vectors, k], and all rows above the
+ * threshold for the group's vectors into hits, over the rows of all ranks; `out` has the pass's numbers. As
+ * msim_context_search_with and _above. */
+int64_t ms_search_top(ms_search_job *j, const msim_search_options *options, const float *vectors, size_t n_vectors,
+                      int64_t k, msim_error *err);
+int ms_search_above(ms_search_job *j, const msim_search_options *options, msim_error *err);
+/* Rank 0, when it needs the others no more. */
+void ms_search_dismiss(ms_search_job *j);
+/* The other ranks: search what rank 0 asks, until it dismisses them. */
+void ms_search_serve(ms_search_job *j);
 
 #endif

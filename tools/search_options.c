@@ -125,7 +125,7 @@ static int check_output(ms_search_settings *set) {
             return ms_cli_usage("--json: expected no other --format beside it");
         set->format = MS_RESULTS_JSON;
     }
-    if (set->format < 0) set->format = isatty(STDOUT_FILENO) ? MS_RESULTS_TABLE : MS_RESULTS_TSV;
+    if (set->format < 0) set->format = ms_cli_is_terminal(STDOUT_FILENO) ? MS_RESULTS_TABLE : MS_RESULTS_TSV;
     if (set->format == MS_RESULTS_MIDISIM && set->has_threshold)
         return ms_cli_usage("--format midisim: expected -k, which the original's listing has, got --threshold");
     if (set->format == MS_RESULTS_MIDISIM && set->metric == MSIM_METRIC_IP)

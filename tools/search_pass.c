@@ -1,6 +1,7 @@
 /* One pass over the rows for a group of queries: the K best of each, or all above the threshold; then each query's
  * matches are ranked, printed and copied. Contract: tools/search.h. */
 #define _GNU_SOURCE
+#include "ranks.h"
 #include "search.h"
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ int ms_search_open_pass(ms_search_job *j, msim_error *err) {
     if (is_few && j->files.n * j->midi_variants + others < j->group_cap)
         j->group_cap = j->files.n * j->midi_variants + others;
     if (j->group_cap == 0) j->group_cap = 1;
+    ms_ranks_broadcast(0, &j->group_cap, sizeof j->group_cap);
     int64_t most = set->has_threshold ? 1 : fetched(j, set->excludes_self ? MS_SEARCH_EXTRA : 0);
     j->vectors = ms_cli_alloc(j->group_cap * (size_t)j->rows.dim, sizeof *j->vectors);
     j->hit_rows = ms_cli_alloc(j->group_cap * (size_t)most, sizeof *j->hit_rows);
@@ -38,7 +40,8 @@ int ms_search_open_pass(ms_search_job *j, msim_error *err) {
     o.max_queries = (int64_t)j->group_cap;
     o.max_k = most;
     int rc = msim_context_open(NULL, &o, &j->searcher, err);
-    return rc < 0 ? rc : msim_context_load_corpus(j->searcher, j->corpus, err);
+    if (rc >= 0) rc = ms_search_load_part(j, err);
+    return ms_ranks_agree(rc, err);
 }
 
 /* ---- Output ---- */
@@ -64,13 +67,7 @@ static int print_query(ms_search_job *j, const ms_search_query *q, int64_t n) {
     return 0;
 }
 
-static void take_stats(ms_search_job *j, double began) {
-    msim_stats stats;
-    msim_context_stats(j->searcher, &stats);
-    j->out.n_nonfinite = stats.rows_nonfinite;
-    j->out.n_evaluated = stats.rows_evaluated;
-    j->out.scan = msim_scan_name(stats.scan);
-    if (!j->out.scan) j->out.scan = "unknown";
+static void take_time(ms_search_job *j, double began) {
     j->search_seconds += ms_cli_now() - began;
     ms_cli_progress_end();
 }
@@ -126,11 +123,10 @@ static int search_top(ms_search_job *j, msim_search_options *options, size_t fro
     }
     double began = ms_cli_now();
     int64_t stride = fetched(j, (int64_t)extra);
-    int64_t n = msim_context_search_with(j->searcher, options, j->vectors + first->first * (size_t)j->rows.dim,
-                                         n_vectors, stride, j->hit_rows, j->hit_scores, err);
+    int64_t n = ms_search_top(j, options, j->vectors + first->first * (size_t)j->rows.dim, n_vectors, stride, err);
     free(excluded);
     if (n < 0) return (int)n;
-    take_stats(j, began);
+    take_time(j, began);
     for (size_t i = from; i < to && rc == 0; i++) {
         const ms_search_query *q = j->group + i;
         int64_t *rows = j->hit_rows + (int64_t)(q->first - first->first) * stride;
@@ -145,13 +141,6 @@ static int search_top(ms_search_job *j, msim_search_options *options, size_t fro
 
 /* ---- All above the threshold ---- */
 
-static int keep_hit(void *user, size_t query, int64_t row, double score) {
-    ms_search_job *j = user;
-    j->hits = ms_cli_grow(j->hits, &j->hits_cap, j->n_hits + 1, sizeof *j->hits);
-    j->hits[j->n_hits++] = (ms_search_hit){.vector = query, .row = row, .score = score};
-    return ms_cli_stopped();
-}
-
 static int by_vector(const void *a, const void *b) {
     const ms_search_hit *x = a, *y = b;
     return (x->vector > y->vector) - (x->vector < y->vector);
@@ -161,12 +150,9 @@ static int search_above(ms_search_job *j, const msim_search_options *options, ms
     double began = ms_cli_now();
     size_t at = 0;
     int rc = 0;
-    j->n_hits = 0;
-    int64_t n = msim_context_search_above(j->searcher, options, j->vectors, j->n_vectors, j->set->threshold, keep_hit,
-                                          j, err);
-    if (n < 0) return (int)n;
+    if ((rc = ms_search_above(j, options, err)) < 0) return rc;
     if (ms_cli_stopped()) return 0; /* hits may be missing */
-    take_stats(j, began);
+    take_time(j, began);
     if (j->n_hits) qsort(j->hits, j->n_hits, sizeof *j->hits, by_vector);
     for (size_t i = 0; i < j->n_group && rc == 0; i++) {
         const ms_search_query *q = j->group + i;

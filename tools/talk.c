@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 static const char *tool_name = "midisim";
-static bool is_quiet;
+static bool is_quiet, is_muted, is_forwarded;
+static char kept[512]; /* first error of a muted process */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int stdout_errno; /* first failure to write standard output */
 static volatile sig_atomic_t stop_signal;
@@ -31,20 +32,26 @@ void ms_talk_set(const char *name, bool quiet) {
     is_quiet = quiet;
 }
 
+void ms_talk_mute(void) { is_muted = true; }
+const char *ms_talk_kept(void) { return kept; }
+void ms_talk_forwarded(void) { is_forwarded = true; }
+
 double ms_cli_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+bool ms_cli_is_terminal(int fd) { return !is_forwarded && isatty(fd); }
+
 bool ms_cli_color(int fd) {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(fd) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+    return ms_cli_is_terminal(fd) && !(no && *no) && term && strcmp(term, "dumb") != 0;
 }
 
 int ms_cli_columns(int fd) {
     struct winsize size;
-    if (!isatty(fd)) return 0;
+    if (!ms_cli_is_terminal(fd)) return 0;
     if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
     return 80;
 }
@@ -76,6 +83,11 @@ static void say(const char *kind, const char *color, const char *format, va_list
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
     bool colored = *kind && ms_cli_color(STDERR_FILENO);
     pthread_mutex_lock(&lock);
+    if (is_muted) {
+        if (!*kind && !*kept) snprintf(kept, sizeof kept, "%.*s", (int)sizeof kept - 1, text);
+        pthread_mutex_unlock(&lock);
+        return;
+    }
     erase_bar();
     fprintf(stderr, "%s: %s%s%s%s\n", tool_name, colored ? color : "", kind, colored ? "\033[0m" : "", text);
     fflush(stderr);
@@ -98,7 +110,7 @@ void ms_cli_warning(const char *format, ...) {
 
 void ms_cli_note(const char *format, ...) {
     va_list args;
-    if (is_quiet) return;
+    if (is_quiet || is_muted) return;
     va_start(args, format);
     say("", "", format, args);
     va_end(args);
@@ -193,7 +205,7 @@ static void draw_bar(const char *unit, int64_t done, int64_t all, double elapsed
 }
 
 void ms_cli_progress(const char *unit, int64_t done, int64_t all) {
-    if (is_quiet || !isatty(STDERR_FILENO)) return;
+    if (is_quiet || is_muted || !ms_cli_is_terminal(STDERR_FILENO)) return;
     double now = ms_cli_now();
     pthread_mutex_lock(&lock);
     if (bar.began == 0) bar.began = now;
@@ -265,3 +277,4 @@ void ms_cli_catch_signals(void) {
 }
 
 int ms_cli_stopped(void) { return (int)stop_signal; }
+void ms_talk_stop(int number) { stop_signal = number; }

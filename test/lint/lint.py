@@ -194,7 +194,7 @@ def check_commands(config):
         for block in re.findall(r"```\w*\n(.*?)```", text(path), re.S) + re.findall(r"`([^`\n]+)`", text(path)):
             for line in block.replace("\\\n", " ").splitlines():
                 line = line.split("  #")[0]
-                found = re.match(r"\s*(?:\$ )?make ([\w-]+)", line)
+                found = re.match(r"\s*(?:\$ )?make (?:[A-Z_]+=\S+ )*([a-z][\w-]*)", line)
                 if found and found[1] not in targets:
                     yield f"{shown(path)}: 'make {found[1]}' is no target"
                 found = re.match(r"\s*(?:\$ )?(?:\S*/)?midisim-(\w+)( .*)?$", line)
