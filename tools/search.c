@@ -63,6 +63,7 @@ static int search(ms_search_job *j) {
         if (!ms_cli_stopped()) ms_cli_error("%s", e.text);
         return ms_cli_exit_of(rc);
     }
+    if (ms_ranks_stopped()) return MS_EXIT_FAILED;
     if (!is_first) {
         ms_search_serve(j);
         return MS_EXIT_OK;
