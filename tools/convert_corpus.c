@@ -95,34 +95,66 @@ static void gather_sources(job *j, int64_t part) {
     free(one);
 }
 
+static int compare_numbers(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A merged corpus of `of` shards is complete when they are all there, each once. shards [n] are their numbers. */
+static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_error *err) {
+    int64_t n_same = 0;
+    if (n) qsort(shards, (size_t)n, sizeof *shards, compare_numbers);
+    for (int64_t i = 1; i < n; i++) {
+        if (shards[i] != shards[i - 1]) continue;
+        if (!j->s->is_forced)
+            return ms_cli_fail(err, MSIM_E_ARG, "shards: expected each once, got shard %lld of %lld twice (--force goes on)",
+                               (long long)shards[i], (long long)of);
+        ms_cli_warning("shard %lld of %lld is there twice", (long long)shards[i], (long long)of);
+        n_same++;
+    }
+    if (n - n_same >= of) return 0;
+    ms_cli_warning("%lld of %lld shards: the corpus is not complete", (long long)(n - n_same), (long long)of);
+    j->sidecar.is_complete = false;
+    return 0;
+}
+
 /* The description of the output, from those beside all inputs: they must agree, or there must be none at all. */
 static int gather(job *j, msim_error *err) {
-    int64_t n_parts = msim_corpus_parts(j->corpus), n_found = 0;
+    int64_t n_parts = msim_corpus_parts(j->corpus), n_found = 0, of = 0;
+    int64_t *shards = ms_cli_alloc((size_t)n_parts, sizeof *shards);
     bool differ = false;
-    for (int64_t i = 0; i < n_parts; i++) {
+    int rc = 0;
+    for (int64_t i = 0; i < n_parts && rc >= 0; i++) {
         const char *path = msim_corpus_part_path(j->corpus, i);
         ms_sidecar one;
-        int rc = ms_convert_sidecar(j->corpus, i, &one, err);
-        if (rc < 0 && !j->s->is_forced) return rc;
-        if (rc < 0) ms_cli_warning("%s", err->text);
+        rc = ms_convert_sidecar(j->corpus, i, &one, err);
+        if (rc < 0 && j->s->is_forced) {
+            ms_cli_warning("%s", err->text);
+            rc = 0;
+        }
         if (rc < 1) continue;
-        rc = 0;
-        if (j->s->is_merge) one.shard = one.n_shards = 0; /* part of a whole no longer */
+        if (n_found == 0) of = one.n_shards;
+        shards[n_found] = one.shard;
+        if (j->s->is_merge && one.n_shards == of) one.shard = one.n_shards = 0; /* part of a whole no longer */
         gather_sources(j, i);
+        rc = 0;
         if (n_found++ == 0)
             j->sidecar = one;
         else
             rc = combine(j, &one, path, err);
-        if (rc < 0) return rc;
         differ |= rc > 0;
     }
-    j->has_sidecar = n_found == n_parts && !differ;
-    if (n_found > 0 && n_found < n_parts && !j->s->is_forced)
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "settings unknown: expected a description (.json) beside each of %lld files, got %lld (--force "
-                           "goes on without)", (long long)n_parts, (long long)n_found);
-    if (n_found > 0 && !j->has_sidecar) ms_cli_warning("no description is written, as that of the inputs is not one");
-    return 0;
+    j->has_sidecar = rc >= 0 && n_found == n_parts && !differ;
+    if (rc >= 0 && n_found > 0 && n_found < n_parts && !j->s->is_forced)
+        rc = ms_cli_fail(err, MSIM_E_ARG,
+                         "settings unknown: expected a description (.json) beside each of %lld files, got %lld (--force "
+                         "goes on without)", (long long)n_parts, (long long)n_found);
+    else if (j->has_sidecar && j->s->is_merge && of > 0)
+        rc = check_shards(j, shards, n_found, of, err);
+    free(shards);
+    if (rc >= 0 && n_found > 0 && !j->has_sidecar)
+        ms_cli_warning("no description is written, as that of the inputs is not one");
+    return rc;
 }
 
 /* ---- What is written ---- */

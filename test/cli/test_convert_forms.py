@@ -489,6 +489,25 @@ def test_merge_is_one_run(shards, tmp_path):
     assert beside(tmp_path / "p.npy")["sources"] == beside(tmp_path / "whole.npy")["sources"]
 
 
+def test_merge_of_embeds_shards(model, songs, tmp_path):
+    embed(model, tmp_path / "whole.npy", songs, cwd=tmp_path)
+    shards = [tmp_path / f"s{i}.npy" for i in (1, 2, 3)]
+    for i, path in enumerate(shards, 1):
+        embed(model, path, "--shard", f"{i}/3", songs, cwd=tmp_path)
+    convert("--merge", *shards[::-1], "-o", tmp_path / "merged.npy")
+    assert (tmp_path / "merged.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert beside(tmp_path / "merged.npy") == beside(tmp_path / "whole.npy") | {"tool": "midisim-convert"}
+    assert "shard 2 of 3 twice" in convert("--merge", *shards, shards[1], "-o", tmp_path / "twice.npy", ok=2)
+    assert "2 of 3 shards" in convert("--merge", *shards[1:], "-o", tmp_path / "two.npy")
+    assert beside(tmp_path / "two.npy")["complete"] is False and "shard" not in beside(tmp_path / "two.npy")
+    # Converted alone, a shard stays one.
+    convert("--form", "plain", shards[1], tmp_path / "p.npy")
+    assert beside(tmp_path / "p.npy") == beside(shards[1]) | {"tool": "midisim-convert"}
+    # One of another division.
+    embed(model, tmp_path / "half.npy", "--shard", "1/2", songs, cwd=tmp_path)
+    assert "shard" in convert("--merge", *shards, tmp_path / "half.npy", "-o", tmp_path / "other.npy", ok=2)
+
+
 def test_merge_of_an_incomplete_shard(shards, tmp_path):
     about = beside(shards[1]) | {"complete": False, "files": 7}
     shards[1].with_name("s2.npy.json").write_text(json.dumps(about))
