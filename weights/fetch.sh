@@ -1,31 +1,61 @@
 #!/bin/sh
-# Fetch the small model: weights/fetch.sh [PATH]
+# Fetch the small model, the large one, or corpora of vectors: weights/fetch.sh --help
 set -eu
 usage() {
     cat <<'USAGE'
 usage: weights/fetch.sh [--force] [PATH]
+       weights/fetch.sh --large [--revision REV] [--force]
+       weights/fetch.sh --embeddings NAME | --all-embeddings [--to DIR] [--revision REV] [--force]
 
 Put the small model at weights/midisim-small.safetensors. Without PATH it is taken out of the Python package
 midisim 26.1.18, downloaded by pip (99 MB, once; kept in $XDG_CACHE_HOME/midisim or ~/.cache/midisim). With
 PATH, a midisim-26.1.18-*.whl or the small .pth from anywhere, nothing is downloaded. Either way the SHA-256 of
 weights/SHA256SUMS must match, and midisim-convert writes the weights as they are (f32).
 
-  --force   convert again although the file is there
+From the hub that the original names (weights/README.md), with size and SHA-256 checked as it publishes them:
+  --large            the large model, to weights/midisim-large.safetensors
+  --embeddings NAME  one corpus of vectors (.npy), as it is
+  --all-embeddings   all of them
+  --to DIR           where corpora go (default midisim-embeddings in the current folder)
+  --revision REV     branch, tag or commit (default main)
+
+  --force   fetch again although the file is there
   --help    this text
+
+HF_ENDPOINT: another address of the hub; HF_TOKEN: for what needs an account; HF_HUB_OFFLINE=1: no network. A
+download that was cut off is taken up where it ended.
 USAGE
 }
 force=
 given=
+what=
+name=
+to=midisim-embeddings
+revision=main
+wrong() { echo "fetch.sh: $1" >&2; exit 2; }
+value() { [ $# -gt 1 ] && [ -n "$2" ] || wrong "$1: expected a value, got none"; }
+choose() { [ -z "$what" ] || wrong "expected one of --large, --embeddings, --all-embeddings, got two"; what=$1; }
+is_about_corpora=
+is_about_hub=
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h) usage; exit 0 ;;
     --force) force=1 ;;
-    -*) echo "fetch.sh: unknown option: $1" >&2; exit 2 ;;
-    *) [ -z "$given" ] || { echo "fetch.sh: more than one PATH" >&2; exit 2; }
+    --large) choose large ;;
+    --embeddings) value "$@"; choose one; name=$2; shift ;;
+    --all-embeddings) choose all ;;
+    --to) value "$@"; to=$2; is_about_corpora=1; shift ;;
+    --revision) value "$@"; revision=$2; is_about_hub=1; shift ;;
+    -*) wrong "unknown option: $1" ;;
+    *) [ -z "$given" ] || wrong "more than one PATH"
        given=$(realpath -- "$1") || exit 1 ;;
     esac
     shift
 done
+[ -z "$what" ] || [ -z "$given" ] || wrong "expected PATH or --$what, got both"
+[ -n "$what" ] || [ -z "$is_about_hub$is_about_corpora" ] || wrong "--to and --revision: expected something of the hub with them"
+[ "$what" != large ] || [ -z "$is_about_corpora" ] || wrong "--to: expected corpora with it, got --large"
+to=$(realpath -m -- "$to")
 cd "$(dirname "$0")/.."
 
 package=midisim==26.1.18
@@ -40,15 +70,38 @@ fail() { say "$1"; say "Or give the file by hand: weights/fetch.sh PATH, a $whee
 sum() { sha256sum <"$1" | cut -d' ' -f1; }
 wanted() { sed -n "s/  $1\$//p" weights/SHA256SUMS; }
 
-[ -z "$force" ] && [ -z "$given" ] && [ -s $out ] && exit 0
-if [ ! -x "$convert" ]; then
-    make -s "$convert" >&2 || fail "cannot build $convert"
-fi
+[ "$what" = large ] && out=weights/midisim-large.safetensors
+case $what in
+'' | large) [ -z "$force" ] && [ -z "$given" ] && [ -s $out ] && exit 0 ;;
+esac
 python=
 for p in build/venv/bin/python python3; do
     command -v $p >/dev/null && { python=$p; break; }
 done
-[ -n "$python" ] || fail "no python3 to unpack a wheel with"
+[ -n "$python" ] || fail "no python3, which this needs"
+
+# hub KIND REPOSITORY FILE OUT: a file, unless it is there.
+hub() {
+    { [ -z "$force" ] && [ -e "$4" ]; } || $python weights/hub.py file "$1" "projectlosangeles/$2" "$revision" "$3" "$4"
+}
+
+case $what in
+one | all)
+    say "the corpora of vectors (projectlosangeles/midisim-embeddings) are published under CC BY-NC-SA: not for commercial use,"
+    say "and what is derived from them is under the same terms; their page on the hub has the licence."
+    if [ "$what" = one ]; then
+        case $name in *.npy) ;; *) name=$name.npy ;; esac
+        if [ -z "$force" ] && [ -e "$to/$name" ]; then say "$to/$name is there"; exit 0; fi
+        hub dataset midisim-embeddings "$name" "$to/$name"
+    else
+        $python weights/hub.py all dataset projectlosangeles/midisim-embeddings "$revision" "$to" $force
+    fi
+    exit ;;
+esac
+
+if [ ! -x "$convert" ]; then
+    make -s "$convert" >&2 || fail "cannot build $convert"
+fi
 
 tmp=$(mktemp -d weights/.fetch.XXXXXX)
 trap 'rm -rf "$tmp"' EXIT
@@ -93,6 +146,15 @@ except (OSError, zipfile.BadZipFile) as e:
 PY
 }
 
+if [ "$what" = large ]; then
+    pth=midisim_large_pre_trained_model_2_epochs_86275_steps_0.2054_loss_0.9385_acc.pth
+    say "the large model's terms are those of its repository on the hub, projectlosangeles/midisim."
+    hub model midisim $pth "$cache/$pth" || exit 1
+    "$convert" --quiet "$cache/$pth" "$tmp/model.safetensors" || { say "midisim-convert failed"; exit 1; }
+    mv "$tmp/model.safetensors" $out
+    say "wrote $out (its .pth stays in $cache)"
+    exit 0
+fi
 if [ -n "$given" ]; then
     case $given in
     *.whl) unpack "$given" || exit 1 ;;

