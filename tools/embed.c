@@ -1,6 +1,7 @@
 /* midisim-embed: MIDI files to a corpus of vectors. Options, messages and exit codes; the run itself is in embed_*.c. */
 #define _GNU_SOURCE
 #include "embed.h"
+#include "per_token.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,9 @@ static const ms_cli_option options[] = {
      .help = "replace an existing corpus; go on with an unfinished one (or --update) at another level or device"},
     {.name = "shard", .kind = MS_CLI_TEXT, .value = "I/N", .offset = offsetof(settings, shard),
      .help = "only the files of part I of N, from 1, by a hash of their relative path; midisim-convert --merge joins parts"},
+    {.name = "per-token", .kind = MS_CLI_TEXT, .value = "DIR", .offset = offsetof(settings, per_token),
+     .help = "also, or without -o only, write the vectors of every token, before pooling: one .npy [tokens, width] f32 for "
+             "each piece, DIR/NAME.npy; files that are there and whole are kept"},
     {.name = "keep-journal", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_journal_kept),
      .help = "keep CORPUS.npy.journal, which says what each file came to, when the corpus is complete"},
     {0}};
@@ -54,13 +58,14 @@ static const ms_cli_example examples[] = {
     {"find . -name '*.mid' -print0 | midisim-embed -o corpus.npy --files-from - -0", "files named by another program"},
     {"midisim-embed -o corpus.npy --skipped skipped.tsv midi/", "also list the files that gave nothing, and why"},
     {"midisim-embed --update -o corpus.npy midi/", "again after files came, changed or went"},
+    {"midisim-embed --per-token vectors/ midi/", "token by token: one file for each piece, no corpus"},
     {"midisim-embed --shard 3/16 -o part-3.npy midi/", "the third of 16 jobs"},
     {0}};
 
 static const ms_cli_tool tool = {
     .name = "midisim-embed",
     .summary = "turn MIDI files into a corpus of embedding vectors",
-    .usage = "[-m MODEL] -o CORPUS.npy [options] PATH...",
+    .usage = "[-m MODEL] -o CORPUS.npy [options] PATH...\n[-m MODEL] --per-token DIR [options] PATH...",
     .description =
         "Writes one row for each MIDI file: its name and its vector, as a structured .npy that NumPy maps. PATH is a file "
         "or a folder, in which .mid, .midi and .kar files, also gzip-compressed, are found at any depth. Rows are in "
@@ -82,11 +87,24 @@ static bool parse_shard(settings *s) {
     return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) && ms_cli_int(first, 1, s->n_shards, &s->shard_index);
 }
 
+/* Options that are about a corpus, and inputs that can be read once alone. */
+static int check_per_token(const settings *s) {
+    static const char *const of_a_corpus[] = {"pooling",     "pool-weights", "normalize", "dtype",       "name-field",
+                                              "vector-field", "update",       "keep-journal"};
+    for (size_t i = 0; !s->output && i < sizeof of_a_corpus / sizeof *of_a_corpus; i++)
+        if (ms_cli_given(&tool, s, of_a_corpus[i]))
+            return ms_cli_usage("--%s: expected -o CORPUS.npy with it, got --per-token alone", of_a_corpus[i]);
+    const char *stream = s->from_tokens ? s->from_tokens : s->files_from;
+    if (s->output && s->per_token && stream && strcmp(stream, "-") == 0)
+        return ms_cli_usage("--per-token: expected no -o with standard input, which is read once");
+    return -1;
+}
+
 static int check_settings(settings *s) {
     if (s->common.operands.n == 0 && !s->files_from && !s->from_tokens)
         return ms_cli_usage("no input: expected PATH, --files-from or --from-tokens, got none");
-    if (!s->output) return ms_cli_usage("no output: expected -o CORPUS.npy, got none");
-    if (strcmp(s->output, "-") == 0) return ms_cli_usage("-o: expected a file name, got -");
+    if (!s->output && !s->per_token) return ms_cli_usage("no output: expected -o CORPUS.npy or --per-token DIR, got none");
+    if (s->output && strcmp(s->output, "-") == 0) return ms_cli_usage("-o: expected a file name, got -");
     if (s->is_nul_separated && !s->files_from) return ms_cli_usage("-0: expected --files-from with it, got none");
     if (s->from_tokens && (s->common.operands.n || s->files_from))
         return ms_cli_usage("--from-tokens: expected no PATH and no --files-from with it, got both");
@@ -97,7 +115,7 @@ static int check_settings(settings *s) {
     if (s->shard && !parse_shard(s)) return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights: expected --pooling weighted with it, got mean");
-    return -1;
+    return check_per_token(s);
 }
 
 /* ---- What is said ---- */
@@ -203,7 +221,7 @@ static int run_tool(const settings *s) {
         status = MS_EXIT_FAILED;
     }
     ms_embed_close(&r);
-    return ms_cli_finish(status);
+    return status;
 }
 
 int main(int argc, char **argv) {
@@ -212,5 +230,10 @@ int main(int argc, char **argv) {
     if (status < 0) status = check_settings(&s);
     if (status >= 0) return status;
     ms_cli_catch_signals();
-    return run_tool(&s);
+    status = s.output ? run_tool(&s) : MS_EXIT_OK;
+    if (s.per_token && !ms_cli_stopped() && status != MS_EXIT_USAGE) {
+        int second = ms_per_token_run(&s);
+        status = second ? second : status;
+    }
+    return ms_cli_finish(status);
 }
