@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "embed.h"
 #include "per_token.h"
+#include "ranks.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,9 @@ static int check_settings(settings *s) {
     if (s->is_nul_separated && !s->files_from) return ms_cli_usage("-0: expected --files-from with it, got none");
     if (s->from_tokens && (s->common.operands.n || s->files_from))
         return ms_cli_usage("--from-tokens: expected no PATH and no --files-from with it, got both");
+    if (ms_ranks_count() > 1 && (s->from_tokens || s->per_token))
+        return ms_cli_usage("%s: expected a single process, got %d ranks", s->from_tokens ? "--from-tokens" : "--per-token",
+                            ms_ranks_count());
     if (s->from_tokens && s->transpose) return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
     if (s->from_tokens && s->names == MS_FILES_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
@@ -126,7 +130,7 @@ static void say_count(int64_t n, const char *what) {
 }
 
 static void say_summary(const ms_embed_run *r, double seconds) {
-    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400];
+    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400], ranks[32] = "";
     int64_t n_files = r->lines ? r->n_lines : (int64_t)r->inputs.files.n;
     ms_files_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, n_files), r->lines ? "lines" : "files",
@@ -141,15 +145,21 @@ static void say_summary(const ms_embed_run *r, double seconds) {
     if (r->n_cut)
         ms_cli_note("%s files longer than %s tokens, only their beginning is used", ms_cli_count(files, r->n_cut),
                     ms_cli_count(limit, r->s->max_tokens));
-    ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, level %s, %s, %d threads",
+    if (ms_ranks_count() > 1) snprintf(ranks, sizeof ranks, "%d ranks of ", ms_ranks_count());
+    ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, level %s, %s, %s%d threads",
                 ms_cli_count(tokens, r->stats.n_tokens), seconds, (double)(r->lines ? n_files : r->n_read) / seconds,
                 ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), r->about.device, r->level,
-                r->about.precision, r->options.threads);
+                r->about.precision, ranks, r->options.threads);
 }
 
 /* Not all of it was done: say what is kept. */
 static void say_unfinished(const ms_embed_run *r) {
     char done[32], all[32];
+    if (ms_ranks_count() > 1) {
+        ms_cli_warning("not complete: what was finished is kept in %s and, of other ranks, in %s.rank-*.journal; run the "
+                       "same command again to go on, with any number of ranks", ms_journal_path(r->journal), r->s->output);
+        return;
+    }
     if (ms_contents_count(r->inputs.contents) == 0) return;
     if (r->lines)
         ms_cli_warning("not complete: what was finished is kept in %s; run the same command again to go on",
@@ -200,7 +210,8 @@ static int run_tool(const settings *s) {
     int status;
     r.output = (ms_output){.path = s->output, .name_field = s->name_field, .vector_field = s->vector_field,
                            .dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32};
-    int rc = ms_embed_prepare(&r, &err);
+    bool is_first = ms_ranks_index() == 0;
+    int rc = ms_embed_share(&r, is_first ? ms_embed_prepare(&r, &err) : 0, &err);
     if (rc < 0) {
         status = ms_cli_exit_of(rc);
         if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
@@ -208,12 +219,13 @@ static int run_tool(const settings *s) {
         status = MS_EXIT_OK;
         ms_cli_note("%s is complete and was made with the same settings from the same files: nothing to do", s->output);
     } else {
-        bool is_worked = (rc = ms_embed_work(&r, &err)) >= 0, is_done = false;
+        rc = ms_embed_work(&r, &err);
+        bool is_worked = (rc = ms_embed_gather(&r, rc, &err)) >= 0, is_done = !is_first;
         status = MS_EXIT_FAILED;
-        if (is_worked && !ms_cli_stopped()) is_done = (rc = finish(&r, began, &err)) >= 0;
+        if (is_first && is_worked && !ms_cli_stopped()) is_done = (rc = finish(&r, began, &err)) >= 0;
         if (is_done) status = rc;
         if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-        if (!is_worked && !ms_cli_stopped()) write_what_there_is(&r, began);
+        if (!is_worked && !ms_cli_stopped() && !r.part) write_what_there_is(&r, began);
         if (!is_done) say_unfinished(&r);
     }
     if (ms_files_skips_close(r.skips, &err) < 0) {
@@ -226,14 +238,15 @@ static int run_tool(const settings *s) {
 
 int main(int argc, char **argv) {
     static settings s = {.max_tokens = 3072, .pool_weights = {1.0f, 1.0f, 1.0f}};
+    ms_ranks_begin(&argc, &argv);
     int status = ms_cli_parse(&tool, argc, argv, &s);
     if (status < 0) status = check_settings(&s);
-    if (status >= 0) return status;
+    if (status >= 0) return ms_ranks_end(status);
     ms_cli_catch_signals();
     status = s.output ? run_tool(&s) : MS_EXIT_OK;
     if (s.per_token && !ms_cli_stopped() && status != MS_EXIT_USAGE) {
         int second = ms_per_token_run(&s);
         status = second ? second : status;
     }
-    return ms_cli_finish(status);
+    return ms_ranks_end(ms_cli_finish(status));
 }

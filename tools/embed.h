@@ -1,6 +1,7 @@
 /* A run of midisim-embed, in three steps: prepare (embed_prepare.c: what is there, what is left to do), work
  * (embed_work.c: files to tokens to vectors, each finished batch into the journal), write (embed_write.c: journal, and
- * the corpus that is brought up to date, to the new corpus). embed.c has options, messages and exit codes.
+ * the corpus that is brought up to date, to the new corpus). Several ranks share the second step (embed_ranks.c); the
+ * others are rank 0's. embed.c has options, messages and exit codes.
  *
  *   list of files -> take: which entry next -> reader -> claim: is its content new? -> embedder -> journal -> corpus
  *
@@ -24,6 +25,8 @@ typedef struct {
     int64_t shard_index, n_shards; /* of --shard; 0: all files */
 } ms_embed_settings;
 
+typedef struct ms_embed_part ms_embed_part;
+
 typedef struct {
     const ms_embed_settings *s;
     ms_output output;
@@ -38,6 +41,8 @@ typedef struct {
      * are not done. */
     bool (*take)(void *user, size_t *index);
     void *take_user;
+    size_t ahead;              /* the reader's; 0: as it likes */
+    ms_embed_part *part;       /* owned: of one rank of several; NULL when there is one */
     ms_reader *reader;         /* owned, while MIDI files are read, or */
     ms_token_lines *lines;     /* owned: token lines */
     ms_files_skips *skips;     /* owned */
@@ -59,5 +64,22 @@ int ms_embed_account(ms_embed_run *run, msim_error *err);
 /* Write the corpus and its description from what is finished. */
 int ms_embed_write(ms_embed_run *run, bool is_complete, msim_error *err);
 void ms_embed_close(ms_embed_run *run);
+
+/* ---- Several ranks: embed_ranks.c, and what it needs of embed_prepare.c ---- */
+
+/* Take over the journals that ranks of earlier runs left. */
+int ms_embed_absorb_left(ms_embed_run *run, msim_error *err);
+/* Take over one, of the rank that wrote for `corpus`; is_now: of this run. */
+int ms_embed_absorb(ms_embed_run *run, const char *corpus, bool is_now, msim_error *err);
+/* The preparation of a rank other than 0: its model and level, compared with rank 0's. */
+int ms_embed_join(ms_embed_run *run, const ms_sidecar *about, msim_error *err);
+
+/* Collective, as tools/ranks.h has it. After rank 0 prepared (rc, which all get): everybody knows what there is to do. */
+int ms_embed_share(ms_embed_run *run, int rc, msim_error *err);
+/* After the work (rc of each, all get the worst): what the others did is rank 0's, unless it failed or a signal came. */
+int ms_embed_gather(ms_embed_run *run, int rc, msim_error *err);
+/* Inputs that other ranks have taken so far. */
+int64_t ms_embed_taken_elsewhere(const ms_embed_run *run);
+void ms_embed_part_free(ms_embed_part *part);
 
 #endif

@@ -90,10 +90,57 @@ static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
     return ms_journal_add(r->journal, &note, err) < 0 ? -err->code : 0;
 }
 
+/* The journal of another process of this corpus, CORPUS.npy.rank-N.journal: it becomes part of ours, and is removed. */
+int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error *err) {
+    ms_journal *other;
+    ms_sidecar found;
+    char what[256];
+    int rc = ms_journal_open(corpus, &other, err);
+    if (rc < 0) return rc;
+    const char *path = ms_journal_path(other);
+    if (ms_journal_state(other, &found) == MS_JOURNAL_NONE) {
+        ms_journal_close(other);
+        return 0;
+    }
+    if (ms_sidecar_differs_beyond_level(&found, &r->about, what, sizeof what))
+        rc = ms_cli_fail(err, MSIM_E_ARG, "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
+                         "begin anew", path, what);
+    if (rc >= 0) rc = accept_level(r, &found, path, err);
+    if (rc >= 0 && !ms_sidecar_has_level(&r->about, found.level)) {
+        ms_journal_record note = {.kind = MS_JOURNAL_LEVEL, .detail = found.level,
+                                  .detail_len = (uint16_t)strlen(found.level)};
+        ms_sidecar_add_level(&r->about, found.level);
+        if (ms_journal_add(r->journal, &note, err) < 0) rc = -err->code;
+    }
+    if (rc >= 0) rc = ms_inputs_absorb(&r->inputs, r->journal, other, r->s->max_tokens, &r->about, is_now, err);
+    if (rc >= 0) rc = ms_journal_sync(r->journal, err);
+    if (rc >= 0) rc = ms_journal_finish(other, false, err);
+    ms_journal_close(other);
+    return rc;
+}
+
 static int open_model(ms_embed_run *r, msim_error *err) {
     char path[4096];
     if (!ms_cli_find_model(&r->s->common, path, sizeof path)) return ms_cli_fail(err, MSIM_E_IO, "%s", ""); /* said already */
     return msim_model_open(path, &r->options, &r->model, err);
+}
+
+/* What this process itself is: model, settings, level. */
+static int describe_self(ms_embed_run *r, msim_error *err) {
+    int rc = open_model(r, err);
+    if (rc >= 0) describe(r);
+    return rc;
+}
+
+int ms_embed_join(ms_embed_run *r, const ms_sidecar *about, msim_error *err) {
+    char what[256];
+    int rc = describe_self(r, err);
+    if (rc < 0) return rc;
+    if (ms_sidecar_differs_beyond_level(about, &r->about, what, sizeof what))
+        return ms_cli_fail(err, MSIM_E_ARG, "ranks differ: %s", what);
+    if (ms_sidecar_has_level(about, r->level) || r->s->is_forced) return 0;
+    return ms_cli_fail(err, MSIM_E_ARG, "ranks differ: expected %s on %s, got %s on %s; --isa %s makes them equal, --force "
+                       "goes on with both", about->level, about->device, r->level, r->about.device, about->level);
 }
 
 int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
@@ -124,6 +171,8 @@ int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
             ms_cli_warning("%s.json does not say which files its rows came from: all are embedded again", s->output);
     }
     rc = open_records(r, exists, err);
+    if (rc >= 0) rc = ms_embed_absorb_left(r, err);
+    ms_inputs_settle(&r->inputs);
     r->take = ms_inputs_take;
     r->take_user = &r->inputs;
     return rc < 0 ? rc : ms_files_skips_open(s->skipped, &r->skips, err);

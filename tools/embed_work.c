@@ -103,7 +103,7 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out) {
 
 static int64_t files_done(const void *source) {
     const ms_embed_run *r = source;
-    return r->inputs.n_before + r->inputs.n_kept + r->n_read;
+    return r->inputs.n_before + r->inputs.n_kept + r->n_read + ms_embed_taken_elsewhere(r);
 }
 
 /* ---- Sequences from token lines ---- */
@@ -156,7 +156,7 @@ int ms_embed_work(ms_embed_run *r, msim_error *err) {
         ms_reader_request wanted = {.files = &r->inputs.files, .threads = r->options.threads, .is_shifted = true,
                                     .semitones = (int)s->transpose, .max_tokens = s->max_tokens, .is_background = true,
                                     .take = r->take, .take_user = r->take_user, .claim = ms_inputs_claim,
-                                    .claim_user = &r->inputs};
+                                    .claim_user = &r->inputs, .ahead = r->ahead};
         rc = ms_reader_open(&wanted, &r->reader, err);
     }
     if (rc < 0) return rc;
@@ -168,6 +168,8 @@ int ms_embed_work(ms_embed_run *r, msim_error *err) {
         *err = r->failure;
         rc = -err->code;
     }
+    ms_reader_close(r->reader);
+    r->reader = NULL;
     if (r->lines) {
         r->n_lines = ms_token_lines_done(r->lines);
         r->n_cut = ms_token_lines_cut(r->lines);

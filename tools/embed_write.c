@@ -156,4 +156,5 @@ void ms_embed_close(ms_embed_run *r) {
     ms_base_close(&r->base);
     msim_model_close(r->model);
     ms_inputs_close(&r->inputs);
+    ms_embed_part_free(r->part);
 }

@@ -22,6 +22,7 @@ void ms_inputs_close(ms_inputs *in) {
     ms_files_list_close(&in->files);
     free(in->content);
     free(in->had_row);
+    free(in->slots);
     *in = (ms_inputs){0};
 }
 
@@ -49,8 +50,9 @@ typedef struct {
     ms_inputs *in;
     ms_sidecar *about;
     int64_t max_tokens;
-    uint32_t *slots; /* owned: [n_slots]: entries by path */
-    size_t n_slots;
+    bool is_now;     /* of this run */
+    ms_journal *to;  /* where records are copied to, or NULL */
+    msim_error failed;
 } loader;
 
 static size_t hash_path(const char *path, size_t n) {
@@ -59,37 +61,57 @@ static size_t hash_path(const char *path, size_t n) {
     return (size_t)(h ^ h >> 32);
 }
 
-static void index_paths(loader *l) {
-    const ms_files_list *files = &l->in->files;
-    l->n_slots = 64;
-    while (l->n_slots < files->n * 2) l->n_slots *= 2;
-    l->slots = ms_cli_alloc(l->n_slots, sizeof *l->slots);
-    memset(l->slots, 0xff, l->n_slots * sizeof *l->slots);
+static void index_paths(ms_inputs *in) {
+    const ms_files_list *files = &in->files;
+    if (in->slots) return;
+    in->n_slots = 64;
+    while (in->n_slots < files->n * 2) in->n_slots *= 2;
+    in->slots = ms_cli_alloc(in->n_slots, sizeof *in->slots);
+    memset(in->slots, 0xff, in->n_slots * sizeof *in->slots);
     for (size_t i = 0; i < files->n; i++) {
         size_t at = hash_path(files->entries[i].path, strlen(files->entries[i].path));
-        while (l->slots[at & (l->n_slots - 1)] != MS_CONTENTS_NONE) at++;
-        l->slots[at & (l->n_slots - 1)] = (uint32_t)i;
+        while (in->slots[at & (in->n_slots - 1)] != MS_CONTENTS_NONE) at++;
+        in->slots[at & (in->n_slots - 1)] = (uint32_t)i;
     }
+}
+
+static void forget_paths(ms_inputs *in) {
+    free(in->slots);
+    in->slots = NULL;
+}
+
+static void refuse(ms_inputs *in, uint32_t entry, const ms_journal_record *r) {
+    char detail[MS_FILES_DETAIL];
+    snprintf(detail, sizeof detail, "%.*s", (int)r->detail_len, r->detail);
+    ms_files_list_refuse(&in->files, in->files.entries + entry, r->reason, detail);
 }
 
 /* Every entry of that path (a file may be given twice) that is as it was. */
 static void visit_file(loader *l, const ms_journal_record *r) {
-    if (r->reason != MS_FILES_OK || r->bytes < 0) return; /* what could not be read is tried again */
+    ms_inputs *in = l->in;
+    if (!l->is_now && (r->reason != MS_FILES_OK || r->bytes < 0)) return; /* what could not be read is tried again */
     for (size_t at = hash_path(r->path, r->path_len);; at++) {
-        uint32_t i = l->slots[at & (l->n_slots - 1)];
+        uint32_t i = in->slots[at & (in->n_slots - 1)];
         if (i == MS_CONTENTS_NONE) return;
-        const ms_files_entry *e = l->in->files.entries + i;
-        if (l->in->content[i] == MS_CONTENTS_NONE && e->reason == MS_FILES_OK && e->bytes == r->bytes &&
-            e->mtime_ns == r->mtime_ns && strlen(e->path) == r->path_len && memcmp(e->path, r->path, r->path_len) == 0)
-            l->in->content[i] = ms_contents_find(l->in->contents, r->hash);
+        const ms_files_entry *e = in->files.entries + i;
+        if (in->content[i] != MS_CONTENTS_NONE || e->reason != MS_FILES_OK || e->bytes != r->bytes ||
+            e->mtime_ns != r->mtime_ns || strlen(e->path) != r->path_len || memcmp(e->path, r->path, r->path_len) != 0)
+            continue;
+        if (r->reason == MS_FILES_OK)
+            in->content[i] = ms_contents_find(in->contents, r->hash);
+        else
+            refuse(in, i, r);
     }
 }
 
 static void visit_record(void *user, const ms_journal_record *r) {
     loader *l = user;
+    int64_t at = r->at;
+    if (l->failed.code) return;
+    if (l->to && (at = ms_journal_add(l->to, r, &l->failed)) < 0) return;
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
-        ms_contents_settle(l->in->contents, ms_contents_find(l->in->contents, r->hash), MS_CONTENTS_JOURNAL, r->at,
+        ms_contents_settle(l->in->contents, ms_contents_find(l->in->contents, r->hash), MS_CONTENTS_JOURNAL, at,
                            r->reason, is_cut);
     } else if (r->kind == MS_JOURNAL_FILE) {
         visit_file(l, r);
@@ -100,18 +122,36 @@ static void visit_record(void *user, const ms_journal_record *r) {
     }
 }
 
-int ms_inputs_load(ms_inputs *in, ms_journal *journal, int64_t max_tokens, ms_sidecar *about, msim_error *err) {
-    loader l = {.in = in, .about = about, .max_tokens = max_tokens};
+static int load(loader *l, ms_journal *journal, msim_error *err) {
     int64_t n_lost;
-    index_paths(&l);
-    int rc = ms_journal_load(journal, visit_record, &l, &n_lost, err);
-    free(l.slots);
+    index_paths(l->in);
+    int rc = ms_journal_load(journal, visit_record, l, &n_lost, err);
     if (rc < 0) return rc;
+    if (l->failed.code) {
+        *err = l->failed;
+        return -err->code;
+    }
     if (n_lost) {
         char count[32];
         ms_cli_note("%s: the last %s bytes are of a block that was never finished: cut off", ms_journal_path(journal),
                     ms_cli_count(count, n_lost));
     }
+    return 0;
+}
+
+int ms_inputs_load(ms_inputs *in, ms_journal *journal, int64_t max_tokens, ms_sidecar *about, msim_error *err) {
+    loader l = {.in = in, .about = about, .max_tokens = max_tokens};
+    return load(&l, journal, err);
+}
+
+int ms_inputs_absorb(ms_inputs *in, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_sidecar *about,
+                     bool is_now, msim_error *err) {
+    loader l = {.in = in, .about = about, .max_tokens = max_tokens, .is_now = is_now, .to = journal};
+    return load(&l, other, err);
+}
+
+void ms_inputs_settle(ms_inputs *in) {
+    forget_paths(in);
     in->n_before = -in->n_kept;
     for (size_t i = 0; i < in->files.n; i++) {
         if (in->content[i] == MS_CONTENTS_NONE) continue;
@@ -121,7 +161,17 @@ int ms_inputs_load(ms_inputs *in, ms_journal *journal, int64_t max_tokens, ms_si
         else
             in->n_before++;
     }
-    return 0;
+}
+
+void ms_inputs_complete(ms_inputs *in) {
+    forget_paths(in);
+    for (size_t i = 0; i < in->files.n; i++) {
+        uint32_t c = in->content[i];
+        if (c == MS_CONTENTS_NONE && in->files.entries[i].reason == MS_FILES_OK)
+            ms_files_list_refuse(&in->files, in->files.entries + i, MS_FILES_UNREADABLE, "path too long to be noted");
+        else if (c != MS_CONTENTS_NONE && ms_contents_get(in->contents, c).state == MS_CONTENTS_UNKNOWN)
+            ms_contents_settle(in->contents, c, MS_CONTENTS_LOST, 0, MS_FILES_UNREADABLE, false);
+    }
 }
 
 /* ---- A corpus ---- */

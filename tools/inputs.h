@@ -23,6 +23,8 @@ typedef struct {
     uint32_t *content;     /* owned: [files.n]: what it holds, or MS_CONTENTS_NONE */
     bool *had_row;         /* owned: [files.n] once a base was matched: the base has a row of that name */
     size_t content_cap, next;
+    uint32_t *slots;       /* owned: [n_slots]: entries by path, while journals are read */
+    size_t n_slots;
     int64_t n_before, n_kept;    /* entries that a journal, a base settles */
     int64_t n_dropped;           /* rows of the base without an entry */
 } ms_inputs;
@@ -39,6 +41,14 @@ size_t ms_inputs_add(ms_inputs *inputs, const char *name, uint32_t content);
 
 /* Read a journal to its end, after a base was matched; each level it notes goes to *about. */
 int ms_inputs_load(ms_inputs *inputs, ms_journal *journal, int64_t max_tokens, ms_sidecar *about, msim_error *err);
+/* The same for a journal that another process wrote, whose records are copied behind those of `journal`. With is_now it
+ * is of this run: files that could not be read there are refused here. */
+int ms_inputs_absorb(ms_inputs *inputs, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_sidecar *about,
+                     bool is_now, msim_error *err);
+/* After the last journal of earlier runs: what they leave to be done. */
+void ms_inputs_settle(ms_inputs *inputs);
+/* After the last journal of this run, which is complete: what no journal explains is a file that could not be read. */
+void ms_inputs_complete(ms_inputs *inputs);
 
 /* Open the corpus at `path`: 1; < 0 when it cannot be used, or its description is missing, or of other rows. */
 int ms_base_open(const char *path, int dtype, ms_base *base, msim_error *err);

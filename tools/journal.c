@@ -260,6 +260,7 @@ static int visit_block(const ms_journal *j, const unsigned char *records, size_t
                                .path_len = h.path_bytes, .name_at = h.name_at, .detail = text + h.path_bytes,
                                .detail_len = h.detail_bytes};
         memcpy(r.hash, h.hash, sizeof r.hash);
+        if (has_vector(&h)) r.vector = (const float *)(const void *)(records + i + sizeof h); /* blocks keep 8 bytes' alignment */
         *(h.kind == MS_JOURNAL_FILE ? &r.bytes : &r.n_tokens) = h.a;
         *(h.kind == MS_JOURNAL_FILE ? &r.mtime_ns : &r.full_length) = h.b;
         visit(user, &r);

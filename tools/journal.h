@@ -42,11 +42,11 @@ typedef struct {
     uint32_t path_len, name_at;  /* the row name begins at path[name_at] */
     const char *detail;          /* [detail_len], not NUL-terminated */
     uint16_t detail_len;
-    const float *vector;         /* [dim] of a content with tokens, when it is added */
+    const float *vector;         /* [dim] of a content with tokens */
     int64_t at;                  /* when it is read */
 } ms_journal_record;
 
-/* Every record that was synced, in order; then appending goes on behind them. A torn end is cut off, *n_lost bytes. */
+/* Every record that was synced, in order (what it points to is gone after visit); then appending goes on behind them. A torn end is cut off, *n_lost bytes. */
 int ms_journal_load(ms_journal *journal, void (*visit)(void *user, const ms_journal_record *record), void *user,
                     int64_t *n_lost, msim_error *err);
 /* Append. Returns the byte at which the record will be (>= 0), or < 0. Syncs when enough has gathered. */

@@ -143,7 +143,7 @@ static bool take_turn(ms_reader *r, turn *t) {
         if (r->is_closing || ms_cli_stopped() || !has_next(r)) break;
         size_t ahead = r->next_turn - r->next_out;
         bool fits = r->reading_bytes == 0 || r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES;
-        if (fits && (ahead == 0 || (ahead < RING && r->ahead_bytes < AHEAD_BYTES))) {
+        if (fits && (ahead == 0 || (ahead < r->request.ahead && r->ahead_bytes < AHEAD_BYTES))) {
             *t = (turn){.turn = r->next_turn++, .index = r->next_index};
             r->has_next = false;
             r->reading_bytes += listed_bytes(r, t->index);
@@ -233,6 +233,7 @@ int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error
     ms_reader *r = ms_cli_alloc(1, sizeof *r);
     sigset_t ours, before;
     r->request = *request;
+    if (request->ahead == 0 || request->ahead > RING) r->request.ahead = RING;
     r->slots = ms_cli_alloc(RING, sizeof *r->slots);
     size_t n_threads = (size_t)request->threads + READS_AHEAD;
     if (n_threads > request->files->n) n_threads = request->files->n ? request->files->n : 1;

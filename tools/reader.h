@@ -14,6 +14,7 @@ typedef struct {
     bool is_shifted;        /* one variant moved by `semitones`, else the variants of `transpose_factor` */
     int semitones, transpose_factor;
     int64_t max_tokens;     /* 0: no limit */
+    size_t ahead;           /* files that may be ahead, at most; 0: as many as are useful */
     bool is_background;     /* the threads yield to others (an encoder that runs meanwhile) */
     /* Which files, in which order: the next one's number in the list; false when there is none. Called by one thread at
      * a time, whichever. NULL: all of them, in the order of the list. */
