@@ -9,7 +9,7 @@ import time
 
 import pytest
 from cli_util import midi, run, text, write_model
-from embed_util import corpus, count, embed, left_over, make_songs, read_journal
+from embed_util import build_faults, corpus, count, embed, fault, left_over, make_songs, read_journal
 from mpi_util import MPI_ENV, command, mpirun, need_mpi, wait_for_ranks
 
 
@@ -204,3 +204,53 @@ def test_journal_of_other_settings(slow, tmp_path):
     done = run("embed", "-m", model, "-o", out, "--normalize", folder / "songs")
     assert done.returncode == 2 and "unfinished run" in text(done)
     assert len(journals(out)) > 1
+
+
+# ---- A disk that fails ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    return build_faults(tmp_path_factory.mktemp("fault"))
+
+
+def share_with(environment, at_rank, ranks, *arguments):
+    """The ranks of which one alone has some more environment."""
+    plain = command(1, "embed", *arguments)[3:]
+    words = ["mpirun"]
+    for n, more in ((at_rank, {}), (1, environment), (ranks - at_rank - 1, {})):
+        if n:
+            words += [":"] * (len(words) > 1) + ["-np", str(n)]
+            words += [word for key, value in more.items() for word in ("-x", f"{key}={value}")] + plain
+    return subprocess.run(words, env=MPI_ENV, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+
+def test_journal_of_a_rank_fails(music, model, alone, library, tmp_path):
+    out = tmp_path / "c.npy"
+    for at in (1, 2, 5):
+        done = share_with(fault(library, out, at=at, errno=28), 1, 3, "-m", model, "-o", out, music / "songs")
+        lines = [line for line in ours(done) if "warning: not complete" not in line]
+        assert done.returncode == 1 and len(lines) == 1, text(done)
+        assert "No space left" in lines[0] and "rank-1" in lines[0] and lines[0].endswith("(rank 1)")
+        assert not out.exists()
+    assert embed(model, out, music / "songs").returncode == 1
+    assert corpus(out) == corpus(alone) and left_over(out) == []
+
+
+@pytest.mark.parametrize("tries", [2, pytest.param(30, marks=pytest.mark.slow)])
+def test_rank_0_killed_while_it_merges(music, model, alone, library, tmp_path, tries):
+    """At some of its last calls: taking over journals, writing the corpus, putting it in its place."""
+    log, out = tmp_path / "log", tmp_path / "first" / "c.npy"
+    out.parent.mkdir()
+    share_with(fault(library, out, log=log), 0, 3, "-m", model, "-o", out, music / "songs")
+    calls = log.read_text().splitlines()
+    rng = random.Random(len(calls))
+    first = calls.index("unlink", 3)  # a journal that was taken over
+    for at in sorted(rng.sample(range(first, len(calls)), min(tries, len(calls) - first))):
+        out = tmp_path / str(at) / "c.npy"
+        out.parent.mkdir()
+        done = share_with(fault(library, out, at=at, mode="killed"), 0, 3, "-m", model, "-o", out, music / "songs")
+        assert done.returncode == 137, text(done)
+        done = share(2, model, out, music / "songs")
+        assert done.returncode in (0, 1), (at, text(done))
+        assert corpus(out) == corpus(alone) and left_over(out) == [], at
