@@ -1,19 +1,24 @@
 """Running the tools of `make MPI=1` under mpirun, on this machine and with more ranks than it has processors."""
+import atexit
 import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 import time
 
 import pytest
 from cli_util import BUILD, CI, ENV, ROOT
 
 MPI_BUILD = ROOT / ("build/mpi" if BUILD.name == "release" else f"build/mpi-{BUILD.name}")
+# Launchers that share a folder for their sockets remove it under each other.
+SESSIONS = tempfile.mkdtemp(prefix="mpi-")
+atexit.register(shutil.rmtree, SESSIONS, ignore_errors=True)
 # As root in a container, without its network: shared memory, or what stands in for it where that is not allowed.
 MPI_ENV = dict(ENV, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
                OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_btl="self,vader",
                OMPI_MCA_btl_vader_single_copy_mechanism="none", OMPI_MCA_plm_rsh_agent="false",
-               OMPI_MCA_orte_tmpdir_base=os.environ.get("TMPDIR", "/tmp"), MIDISIM_THREADS="1")
+               OMPI_MCA_orte_tmpdir_base=SESSIONS, MIDISIM_THREADS="1")
 
 
 def need_mpi():

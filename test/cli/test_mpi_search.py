@@ -66,6 +66,12 @@ def test_k_beyond_the_rows_of_a_rank(corpus):
     same(corpus, "-c", "parts", "--like", "r10.mid", "-k", "10000", "--exclude-self", "--metric", "ip", ranks=(3,))
 
 
+def test_ties_at_the_last_place(corpus):
+    """Six rows of several ranks score 1: the lowest numbers count."""
+    out = same(corpus, "-c", "c.npy", "--like", "r10.mid", "-k", "3", ranks=(4,))
+    assert [line.split(b"\t")[4] for line in out.splitlines()[1:]] == [b"10", b"255", b"256"]
+
+
 @pytest.mark.parametrize("scan", ["f64", "f32", "int8", "bf16"])
 def test_scans(corpus, scan):
     if scan in ("int8", "bf16"):

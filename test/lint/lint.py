@@ -204,6 +204,25 @@ def check_commands(config):
                             yield f"{shown(path)}: midisim-{found[1]} has no {option}"
 
 
+def check_scripts(config):
+    """Shell scripts parse, and the options that they give our tools exist."""
+    build = ROOT / "build" / config
+    for path in tracked("examples", "scripts", "demo", "weights"):
+        if path.suffix != ".sh":
+            continue
+        done = subprocess.run(["sh", "-n", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            yield f"{shown(path)}: {done.stdout.strip()}"
+        if path.parts[-2] != "slurm":
+            continue
+        body = re.sub(r"^#.*$", "", text(path), flags=re.M).replace("\\\n", " ")
+        for tool, arguments in re.findall(r"^.*?\bmidisim-(embed|search|convert) (.*)$", body, re.M):
+            shows = subprocess.run([build / f"midisim-{tool}", "--help"], stdout=subprocess.PIPE, text=True).stdout
+            for option in re.findall(r"(?<=\s)(--[a-z][\w-]*|-[a-zA-Z])(?=[ =]|$)", " " + arguments):
+                if not re.search(rf"(?<![\w-]){option}\b", shows):
+                    yield f"{shown(path)}: midisim-{tool} has no {option}"
+
+
 def check_man(config):
     """Every option of --help is in the man page and in the completion."""
     build = ROOT / "build" / config
@@ -248,7 +267,7 @@ def check_data(_):
 
 
 CHECKS = (check_includes, check_symbols, check_wide_code, check_functions, check_words, check_instruction_sets,
-          check_documents, check_commands, check_man, check_data)
+          check_documents, check_commands, check_scripts, check_man, check_data)
 
 
 def main():
