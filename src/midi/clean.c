@@ -1,60 +1,80 @@
 /* Notes in order, thinned out and quantised: stages 9 to 15 of docs/TOKENS.md. See score.h. Works in place; the only
- * other memory is the score's spare array, for chords too large to sort by insertion. */
+ * other memory is the score's spare array, for chords too large to sort in place. */
 #include "midi/score.h"
 #include <string.h>
 
 /* ---- Sorting inside chords ---- */
 
-#define SMALL 24 /* notes that insertion may pass over or sort; more are merged */
+#define SMALL 10 /* notes of a chord that are sorted without branches */
+#define RUN 24   /* keys that insertion sorts before they are merged */
 
-static void insertion_sort(ms_note *notes, size_t n) {
+/* Every key goes down past all before it, taking turns: what a branch would cost is more than these few steps. */
+static void sort_small_chord(ms_note *notes, size_t n) {
     for (size_t i = 1; i < n; i++) {
-        ms_note moving = notes[i];
-        size_t k = i;
-        for (; k > 0 && notes[k - 1].key > moving.key; k--) notes[k] = notes[k - 1];
-        notes[k] = moving;
+        uint64_t moving = notes[i].key;
+        for (size_t k = i; k-- > 0;) {
+            const uint64_t other = notes[k].key;
+            notes[k + 1].key = other > moving ? other : moving;
+            moving = other > moving ? moving : other;
+        }
+        notes[0].key = moving;
     }
 }
 
-static void merge_sort(ms_note *notes, size_t n, ms_note *spare) {
-    ms_note *from = notes, *to = spare;
-    for (size_t lo = 0; lo < n; lo += SMALL) insertion_sort(notes + lo, n - lo < SMALL ? n - lo : SMALL);
-    for (size_t width = SMALL; width < n; width *= 2) {
+static void insertion_sort(uint64_t *keys, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        const uint64_t moving = keys[i];
+        size_t k = i;
+        for (; k > 0 && keys[k - 1] > moving; k--) keys[k] = keys[k - 1];
+        keys[k] = moving;
+    }
+}
+
+static uint64_t *merge_sort(uint64_t *keys, size_t n, uint64_t *spare) {
+    uint64_t *from = keys, *to = spare;
+    for (size_t lo = 0; lo < n; lo += RUN) insertion_sort(keys + lo, n - lo < RUN ? n - lo : RUN);
+    for (size_t width = RUN; width < n; width *= 2) {
         for (size_t lo = 0; lo < n; lo += 2 * width) {
             size_t mid = n - lo < width ? n : lo + width, hi = n - mid < width ? n : mid + width;
             for (size_t a = lo, b = mid, k = lo; k < hi; k++)
-                to[k] = b == hi || (a < mid && from[a].key <= from[b].key) ? from[a++] : from[b++];
+                to[k] = b == hi || (a < mid && from[a] <= from[b]) ? from[a++] : from[b++];
         }
-        ms_note *swap = from;
+        uint64_t *swap = from;
         from = to;
         to = swap;
     }
-    if (from != notes) memcpy(notes, from, n * sizeof *notes);
+    return from;
 }
 
-/* The whole chord that holds note i. Returns its end. */
-static size_t sort_large_chord(ms_score *s, size_t i) {
-    size_t begin = i, end = i + 1;
-    while (begin > 0 && s->notes[begin - 1].start == s->notes[i].start) begin--;
-    while (end < s->n_notes && s->notes[end].start == s->notes[i].start) end++;
-    merge_sort(s->notes + begin, end - begin, s->spare);
-    return end;
+static void sort_large_chord(ms_note *notes, size_t n, uint64_t *spare) {
+    for (size_t i = 0; i < n; i++) spare[i] = notes[i].key;
+    const uint64_t *sorted = merge_sort(spare, n, spare + n);
+    for (size_t i = 0; i < n; i++) notes[i].key = sorted[i];
 }
 
-/* Order the notes of each start by their keys, stably; starts are in order. Chords are small and mostly in order, so
- * this is insertion; but a damaged file may put all of its notes at one time, so far moves go over to merging. */
+/* Order the notes of each start by their keys; starts are in order. Most chords have one note or two, which no branch
+ * tells apart. Behind the notes there is room for two more. */
 static void sort_chords(ms_score *s) {
-    ms_note *notes = s->notes;
-    for (size_t i = 1; i < s->n_notes; i++) {
-        if (!((notes[i - 1].start == notes[i].start) & (notes[i - 1].key > notes[i].key))) continue;
-        ms_note moving = notes[i];
-        size_t k = i;
-        do {
-            notes[k] = notes[k - 1];
-            k--;
-        } while (k > 0 && i - k < SMALL && notes[k - 1].start == moving.start && notes[k - 1].key > moving.key);
-        notes[k] = moving;
-        if (i - k == SMALL) i = sort_large_chord(s, i) - 1;
+    ms_note *note = s->notes, *const last = note + s->n_notes;
+    last[0].start = last[1].start = UINT64_MAX; /* no note begins then */
+    while (note < last) {
+        const uint64_t start = note->start;
+        if (note[2].start != start) {
+            const bool is_pair = note[1].start == start;
+            const uint64_t a = note[0].key, b = note[1].key;
+            const uint64_t change = (a ^ b) & -(uint64_t)(is_pair & (a > b)); /* a choice would become a branch */
+            note[0].key = a ^ change;
+            note[1].key = b ^ change;
+            note += 1 + is_pair;
+            continue;
+        }
+        ms_note *end = note + 3;
+        while (end->start == start) end++;
+        if (end - note <= SMALL)
+            sort_small_chord(note, (size_t)(end - note));
+        else
+            sort_large_chord(note, (size_t)(end - note), s->spare);
+        note = end;
     }
 }
 
@@ -67,36 +87,45 @@ static void sort_chords(ms_score *s) {
  * the note's channel and pitch. That was meant for doubled notes, but a controller's number and value, or two bytes of
  * a time signature, do as well. What is not a note comes before the notes of its millisecond. */
 void ms_clean_drop(ms_score *s) {
-    uint64_t patch[16] = {0}, last_start = UINT64_MAX;
+    uint64_t patch[16] = {0}, last_start = UINT64_MAX, last_key = 0;
     unsigned last_x = NO_PAIR, last_y = NO_PAIR; /* of the event before, at this millisecond */
-    size_t e = 0, kept = 0;
+    const ms_event *event = s->events, *const end = event + s->n_events;
+    const size_t n = s->n_notes;
+    ms_note *out = s->notes;
+    bool is_mixed = false;
     sort_chords(s);
-    for (size_t i = 0; i < s->n_notes; i++) {
-        ms_note note = s->notes[i];
-        const unsigned channel = ms_note_channel(&note), pitch = ms_note_pitch(&note);
-        last_x = note.start == last_start ? last_x : NO_PAIR;
-        for (; e < s->n_events && s->events[e].time <= note.start; e++) {
-            const ms_event *event = &s->events[e];
+    for (const ms_note *note = out, *const last = out + n; note < last; note++) {
+        const uint64_t start = note->start;
+        const unsigned channel = ms_note_channel(note), pitch = ms_note_pitch(note);
+        last_x = start == last_start ? last_x : NO_PAIR;
+        for (; event < end && event->time <= start; event++) {
             const bool is_pair = event->kind == MS_CONTROL || event->kind == MS_PAIR;
             if (event->kind == MS_PATCH) patch[event->channel] = event->x;
-            last_x = is_pair && event->time == note.start ? event->x : NO_PAIR;
+            last_x = is_pair && event->time == start ? event->x : NO_PAIR;
             last_y = event->y;
         }
-        last_start = note.start;
         const bool is_dropped = (last_x == channel) & (last_y == pitch);
+        const uint64_t key = note->key | (channel == DRUMS ? 128 : patch[channel]) << MS_NOTE_PATCH_SHIFT;
+        is_mixed |= (start == last_start) & (key < last_key);
+        last_start = start;
+        last_key = key;
         last_x = channel;
         last_y = pitch;
-        note.key |= (channel == DRUMS ? 128 : patch[channel]) << MS_NOTE_PATCH_SHIFT;
-        s->notes[kept] = note;
-        kept += !is_dropped;
+        out->start = start;
+        out->key = key;
+        out += !is_dropped;
     }
-    s->n_notes = kept;
+    s->n_notes = (size_t)(out - s->notes);
+    s->is_ordered = !is_mixed;
 }
 
 /* ---- Stages 10 to 12 ---- */
 
-/* The key already says all: pitch downwards, patch, and the order of stage 9, which was by the place in the list. */
-void ms_clean_order(ms_score *s) { sort_chords(s); }
+/* The key already says all: pitch downwards, patch, and the order of stage 9, which was by the place in the list. Only
+ * where patches meet on one pitch can there be anything to move. */
+void ms_clean_order(ms_score *s) {
+    if (!s->is_ordered) sort_chords(s);
+}
 
 void ms_clean_piano(ms_score *s) {
     size_t kept = 0;
@@ -116,37 +145,6 @@ void ms_clean_piano(ms_score *s) {
 
 uint64_t ms_clean_origin(const ms_score *s) { return s->notes[0].start; }
 
-/* ---- Sorting notes in units ---- */
-
-/* Keys are below 128, so a large chord is counted. Returns its end. */
-static size_t count_large_chord(ms_score *s, size_t i) {
-    const uint64_t start = s->units[i].start;
-    size_t begin = i, end = i + 1, place[129] = {0};
-    while (begin > 0 && s->units[begin - 1].start == start) begin--;
-    while (end < s->n_notes && s->units[end].start == start) end++;
-    for (size_t k = begin; k < end; k++) place[s->units[k].key + 1]++;
-    for (size_t k = 0; k < 128; k++) place[k + 1] += place[k];
-    for (size_t k = begin; k < end; k++) s->spare_units[place[s->units[k].key]++] = s->units[k];
-    memcpy(s->units + begin, s->spare_units, (end - begin) * sizeof *s->units);
-    return end;
-}
-
-/* As sort_chords. */
-static void sort_units(ms_score *s) {
-    ms_unit_note *notes = s->units;
-    for (size_t i = 1; i < s->n_notes; i++) {
-        if (!((notes[i - 1].start == notes[i].start) & (notes[i - 1].key > notes[i].key))) continue;
-        const ms_unit_note moving = notes[i];
-        size_t k = i;
-        do {
-            notes[k] = notes[k - 1];
-            k--;
-        } while (k > 0 && i - k < SMALL && notes[k - 1].start == moving.start && notes[k - 1].key > moving.key);
-        notes[k] = moving;
-        if (i - k == SMALL) i = count_large_chord(s, i) - 1;
-    }
-}
-
 /* ---- Stage 13 ---- */
 
 /* parity: the original divides as doubles, which shows from 2^53 on. */
@@ -164,6 +162,8 @@ static double wide_units_of(double ms) {
     return units < 0x1p53 ? (double)(uint64_t)units : units;
 }
 
+static inline uint64_t end_of(const ms_score *s, const ms_note *note) { return s->ends[ms_note_place(note)]; }
+
 static uint64_t cut_units(double units) { return units < MS_FAR_UNITS ? (uint64_t)units : MS_FAR_UNITS; }
 
 /* Steps below MS_FAR_UNITS are exact: the difference of two whole doubles that is below 2^53 is one itself. */
@@ -176,7 +176,7 @@ static void quantise_wide(ms_score *s, uint64_t origin) {
         now += cut_units(start - last);
         last = start;
         s->units[i].start = now;
-        s->units[i].duration = cut_duration(cut_units(wide_units_of(ms_wide_gap(s->ms, note->start, note->end))));
+        s->units[i].duration = cut_duration(cut_units(wide_units_of(ms_wide_gap(s->ms, note->start, end_of(s, note)))));
     }
 }
 
@@ -184,14 +184,13 @@ static void quantise_narrow(ms_score *s, uint64_t origin) {
     for (size_t i = 0; i < s->n_notes; i++) {
         const ms_note *note = &s->notes[i];
         s->units[i].start = units_of(note->start - origin);
-        s->units[i].duration = cut_duration(units_of(note->end - note->start));
+        s->units[i].duration = cut_duration(units_of(end_of(s, note) - note->start));
     }
 }
 
 int ms_clean_quantise(ms_score *s, uint64_t origin, ms_arena *arena, msim_error *err) {
-    s->units = ms_arena_get(arena, s->n_notes, sizeof *s->units, "MIDI notes", err);
-    s->spare_units = s->units ? ms_arena_get(arena, s->n_notes, sizeof *s->units, "MIDI notes", err) : NULL;
-    if (!s->spare_units) return -MSIM_E_MEMORY;
+    s->units = ms_arena_get(arena, s->n_notes + 1, sizeof *s->units, "MIDI notes", err);
+    if (!s->units) return -MSIM_E_MEMORY;
     if (s->ms)
         quantise_wide(s, origin);
     else
@@ -199,46 +198,84 @@ int ms_clean_quantise(ms_score *s, uint64_t origin, ms_arena *arena, msim_error 
     for (size_t i = 0; i < s->n_notes; i++) {
         const unsigned pitch = ms_note_pitch(&s->notes[i]);
         s->units[i].pitch = (uint8_t)(pitch ? pitch : 1);
-        s->units[i].key = 127 - s->units[i].pitch;
     }
-    sort_units(s);
     return MSIM_OK;
 }
 
 /* ---- Stages 14 and 15 ---- */
 
 void ms_clean_doubles(ms_score *s) {
+    uint64_t last_start[128];
     size_t kept = 0;
-    uint64_t last_start = UINT64_MAX;
-    unsigned last_pitch = 0;
+    memset(last_start, 0xff, sizeof last_start);
     for (size_t i = 0; i < s->n_notes; i++) {
         const ms_unit_note note = s->units[i];
-        if (note.start == last_start && note.pitch == last_pitch) continue;
-        last_start = note.start;
-        last_pitch = note.pitch;
-        s->units[kept++] = note;
+        const bool is_kept = last_start[note.pitch] != note.start;
+        last_start[note.pitch] = note.start;
+        s->units[kept] = note;
+        kept += is_kept;
     }
     s->n_notes = kept;
+}
+
+typedef struct {
+    uint64_t bits[2];
+} pitch_set;
+
+static inline void add(pitch_set *set, unsigned at) { set->bits[at / 64] |= (uint64_t)1 << at % 64; }
+
+typedef struct {
+    uint8_t rank_of[128], n_ranks; /* of pitches, by where they first stood; rank_of: 0xff before that */
+} ranks;
+
+/* Pitches new in a chord are ranked downwards: the order that stage 13 gave the chord, and seen nowhere else. */
+static void rank_new(ranks *r, const ms_unit_note *chord, size_t n) {
+    pitch_set fresh = {{0}};
+    for (size_t i = 0; i < n; i++)
+        if (r->rank_of[chord[i].pitch] == 0xff) add(&fresh, chord[i].pitch);
+    for (unsigned half = 2; half-- > 0;)
+        for (; fresh.bits[half]; r->n_ranks++) {
+            const unsigned bit = 63 - (unsigned)__builtin_clzll(fresh.bits[half]);
+            fresh.bits[half] ^= (uint64_t)1 << bit;
+            r->rank_of[64 * half + bit] = r->n_ranks;
+        }
 }
 
 /* parity: a note that reaches or touches the next of its pitch ends one unit before it; chords are ordered by where
  * each pitch first stood in the piece, not by pitch. */
 void ms_clean_trim(ms_score *s) {
-    uint32_t last_of[128];
-    uint8_t rank_of[128], n_ranks = 0;
-    memset(last_of, 0xff, sizeof last_of);
-    for (size_t i = 0; i < s->n_notes; i++) {
-        ms_unit_note *note = &s->units[i];
-        const unsigned pitch = note->pitch;
-        if (last_of[pitch] == MS_NONE) {
-            rank_of[pitch] = n_ranks++;
-        } else {
-            ms_unit_note *before = &s->units[last_of[pitch]];
-            uint64_t step = note->start - before->start;
-            if (before->duration >= step) before->duration = step > 1 ? (uint32_t)step - 1 : 1;
+    ms_unit_note none = {0}, *last_of[128], by_rank[128];
+    ranks r = {.n_ranks = 0};
+    memset(r.rank_of, 0xff, sizeof r.rank_of);
+    for (unsigned p = 0; p < 128; p++) last_of[p] = &none;
+    for (size_t i = 0, end; i < s->n_notes; i = end) {
+        const uint64_t start = s->units[i].start;
+        bool has_new = false;
+        for (end = i; end < s->n_notes && s->units[end].start == start; end++) {
+            const unsigned pitch = s->units[end].pitch;
+            ms_unit_note *before = last_of[pitch];
+            const uint64_t step = start - before->start;
+            const uint32_t most = before->duration < step ? before->duration : step > 1 ? (uint32_t)step - 1 : 1;
+            before->duration = most;
+            last_of[pitch] = &s->units[end];
+            has_new |= r.rank_of[pitch] == 0xff;
         }
-        last_of[pitch] = (uint32_t)i;
-        note->key = rank_of[pitch];
+        if (has_new) rank_new(&r, &s->units[i], end - i);
+        if (end - i == 1) continue;
+        uint64_t low = 0, high = 0; /* the ranks there are */
+        for (size_t k = i; k < end; k++) {
+            const unsigned rank = r.rank_of[s->units[k].pitch];
+            const uint64_t bit = (uint64_t)1 << rank % 64;
+            by_rank[rank] = s->units[k];
+            low |= rank < 64 ? bit : 0;
+            high |= rank < 64 ? 0 : bit;
+        }
+        ms_unit_note *out = &s->units[i];
+        for (const ms_unit_note *ranked = by_rank; low | high; ranked += 64, low = high, high = 0)
+            for (; low; low &= low - 1) {
+                *out = ranked[__builtin_ctzll(low)];
+                last_of[out->pitch] = out;
+                out++;
+            }
     }
-    sort_units(s);
 }

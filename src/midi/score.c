@@ -3,80 +3,61 @@
 #include "midi/score.h"
 #include <string.h>
 
-void ms_queues_init(ms_queues *queues) {
-    memset(queues->head, 0xff, sizeof queues->head);
-    memset(queues->tail, 0xff, sizeof queues->tail);
-    queues->n_used = 0;
-}
+void ms_queues_init(ms_queues *queues) { memset(queues->held, 0, sizeof queues->held); }
 
 static inline unsigned key_of(unsigned channel, unsigned pitch) { return 128 * channel + pitch; }
 
-static inline void push(ms_queues *q, uint32_t *link, unsigned key, uint32_t entry) {
-    if (q->tail[key] == MS_NONE) q->used[q->n_used++] = (uint16_t)key;
-    if (q->head[key] == MS_NONE)
-        q->head[key] = entry;
-    else
-        link[q->tail[key]] = entry;
-    q->tail[key] = entry;
-    link[entry] = MS_NONE;
-}
-
-/* The oldest entry, or MS_NONE. */
-static inline uint32_t pop(ms_queues *q, const uint32_t *link, unsigned key) {
-    uint32_t entry = q->head[key];
-    if (entry != MS_NONE) q->head[key] = link[entry];
-    return entry;
-}
-
-static void clear(ms_queues *q) {
-    for (size_t i = 0; i < q->n_used; i++) q->head[q->used[i]] = q->tail[q->used[i]] = MS_NONE;
-    q->n_used = 0;
-}
-
 /* ---- Stage 3 ---- */
 
-static inline void put_note(ms_event *out, const ms_event *on, uint64_t end, uint32_t at) {
-    out[0] = out[1] = *on;
-    out[1].time = end;
-    out[1].at = at;
-    out[1].kind = MS_NOTE_OFF;
-}
-
-/* One track, events [begin, end). Returns where the next item goes.
- * parity: first in, first out for each key; a note-off without a partner leaves nothing behind; notes left over end
- * with the track, in the order in which their keys were first used. */
-static ms_event *pair_track(const ms_event *events, size_t begin, size_t end, ms_queues *q, uint32_t *link,
-                            ms_event *out) {
-    for (size_t i = begin; i < end; i++) {
-        const ms_event *e = &events[i];
-        if (e->kind == MS_NOTE_ON) {
-            push(q, link, key_of(e->channel, e->x), (uint32_t)i);
-        } else if (e->kind == MS_NOTE_OFF) {
-            uint32_t on = pop(q, link, key_of(e->channel, e->x));
-            if (on == MS_NONE) continue;
-            put_note(out, &events[on], e->time, e->at);
-            out += 2;
-        } else {
-            *out++ = *e;
+/* Ends for the notes that are left over at the end of a track, whose last event is `last`. Returns where the next item
+ * goes. parity: in the order in which their keys were first used. */
+static ms_event *end_held_notes(const ms_event *e, const ms_event *last, ms_queues *q, ms_event *out) {
+    for (; e <= last; e++) {
+        if (e->kind != MS_NOTE_ON) continue;
+        uint32_t *held = &q->held[key_of(e->channel, e->x)];
+        for (; *held > 0; --*held) {
+            *out = *e;
+            out->time = last->time;
+            out->at = last->at;
+            out++->kind = MS_NOTE_OFF;
         }
     }
-    for (size_t k = 0; k < q->n_used; k++)
-        for (uint32_t on; (on = pop(q, link, q->used[k])) != MS_NONE; out += 2)
-            put_note(out, &events[on], events[end - 1].time, events[end - 1].at);
-    clear(q);
     return out;
 }
 
+/* One track. Returns where the next item goes. Note-ons and note-offs come in no order that could be foretold, so
+ * there is no branch on them.
+ * parity: the original makes a list of notes by their ends, and what happens at one tick then stands in the order of
+ * that list. Only the order of note-offs, that of note-ons of one key, and that of the rest is ever seen, and these
+ * are the file's: note-offs because notes end in their order, note-ons because of one key the first ends first. So the
+ * events stay where they are. A note-off without a partner leaves nothing behind. */
+static ms_event *pair_track(const ms_event *e, const ms_event *end, ms_queues *q, ms_event *out) {
+    const ms_event *begin = e;
+    uint32_t n_held = 0;
+    for (; e < end; e++) {
+        *out = *e;
+        if (e->kind > MS_NOTE_ON) {
+            out++;
+            continue;
+        }
+        uint32_t *held = &q->held[key_of(e->channel, e->x)];
+        const uint32_t is_on = e->kind, is_kept = is_on | (*held != 0), change = 2 * is_on - is_kept;
+        *held += change;
+        n_held += change;
+        out += is_kept;
+    }
+    return n_held ? end_held_notes(begin, end - 1, q, out) : out;
+}
+
 int ms_score_pair_tracks(const ms_smf *smf, ms_queues *queues, ms_arena *arena, ms_score *score, msim_error *err) {
-    /* Each note-on becomes two events; each event that is not a note stays one. */
-    const size_t most = smf->n_events + smf->n_notes;
-    uint32_t *link = ms_arena_get(arena, smf->n_events, sizeof *link, "MIDI notes", err);
-    score->events = link ? ms_arena_get(arena, most, sizeof *score->events, "MIDI events", err) : NULL;
+    /* A note-on may need an end; and one slot is written in vain behind an event that is dropped. */
+    const size_t most = smf->n_events + smf->n_notes + 1;
+    score->events = ms_arena_get(arena, most, sizeof *score->events, "MIDI events", err);
     if (!score->events) return -MSIM_E_MEMORY;
     ms_event *out = score->events;
     size_t begin = 0;
     for (size_t t = 0; t < smf->n_tracks; begin = smf->track_ends[t++])
-        out = pair_track(smf->events, begin, smf->track_ends[t], queues, link, out);
+        out = pair_track(smf->events + begin, smf->events + smf->track_ends[t], queues, out);
     score->n_events = (size_t)(out - score->events);
     score->n_notes = smf->n_notes;
     return MSIM_OK;
@@ -85,6 +66,12 @@ int ms_score_pair_tracks(const ms_smf *smf, ms_queues *queues, ms_arena *arena, 
 /* ---- Stage 4 ---- */
 
 #define DIGIT_BITS 11
+
+static bool is_in_order(const ms_event *events, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        if (events[i - 1].time > events[i].time) return false;
+    return true;
+}
 
 static void insertion_sort(ms_event *events, size_t n) {
     for (size_t i = 1; i < n; i++) {
@@ -95,37 +82,49 @@ static void insertion_sort(ms_event *events, size_t n) {
     }
 }
 
-/* place[d]: how many events have the digit d in their time, then where the first of them goes. */
-static void count_digits(const ms_event *events, size_t n, unsigned shift, uint32_t mask, uint32_t *place) {
+/* Where the first of each digit goes. Four places of the list are counted in turns, for the times around one place have
+ * the same high digits, and a sum that waits for the one before it is slow. */
+static void place_digits(const ms_event *events, size_t n, unsigned shift, uint32_t mask, uint32_t *place) {
+    const size_t part = n / 4;
+    const ms_event *a = events, *b = a + part, *c = b + part, *d = c + part, *end = events + n;
     memset(place, 0, (mask + 1) * sizeof *place);
-    for (size_t i = 0; i < n; i++) place[(uint32_t)(events[i].time >> shift) & mask]++;
+    for (const ms_event *stop = b; a < stop; a++, b++, c++, d++) {
+        place[(uint32_t)(a->time >> shift) & mask]++;
+        place[(uint32_t)(b->time >> shift) & mask]++;
+        place[(uint32_t)(c->time >> shift) & mask]++;
+        place[(uint32_t)(d->time >> shift) & mask]++;
+    }
+    for (; d < end; d++) place[(uint32_t)(d->time >> shift) & mask]++;
     uint32_t sum = 0;
-    for (uint32_t d = 0; d <= mask; d++) {
-        uint32_t count = place[d];
-        place[d] = sum;
+    for (uint32_t k = 0; k <= mask; k++) {
+        uint32_t count = place[k];
+        place[k] = sum;
         sum += count;
     }
 }
 
 static void sort_digits(const ms_event *from, size_t n, unsigned shift, uint32_t mask, uint32_t *place, ms_event *to) {
-    for (size_t i = 0; i < n; i++) to[place[(uint32_t)(from[i].time >> shift) & mask]++] = from[i];
+    for (const ms_event *end = from + n; from < end; from++)
+        to[place[(uint32_t)(from->time >> shift) & mask]++] = *from;
 }
 
-/* The events stand in the order of their ranks, so any stable sort by tick will do: digit by digit. */
+/* The events of each track are in order, so any stable sort by tick will do: none for a file of one track, else digit by
+ * digit. */
 int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_error *err) {
     const size_t n = score->n_events;
+    if (is_in_order(score->events, n)) return MSIM_OK;
     if (n <= 48) {
         insertion_sort(score->events, n);
         return MSIM_OK;
     }
     ms_event *from = score->events, *to = ms_arena_get(arena, n, sizeof *to, "MIDI events", err);
     if (!to) return -MSIM_E_MEMORY;
-    unsigned bits = last_tick ? 64 - (unsigned)__builtin_clzll(last_tick) : 0;
-    unsigned passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS, width = passes ? (bits + passes - 1) / passes : 0;
+    const unsigned bits = 64 - (unsigned)__builtin_clzll(last_tick); /* not 0, as there are two times */
+    const unsigned passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS, width = (bits + passes - 1) / passes;
     const uint32_t mask = (1u << width) - 1;
     uint32_t place[1 << DIGIT_BITS];
     for (unsigned p = 0; p < passes; p++) {
-        count_digits(from, n, p * width, mask, place);
+        place_digits(from, n, p * width, mask, place);
         sort_digits(from, n, p * width, mask, place, to);
         ms_event *swap = from;
         from = to;
@@ -137,34 +136,58 @@ int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_er
 
 /* ---- Stage 6 ---- */
 
-/* parity: the queues now span all tracks, so that notes of one key in two tracks may be paired anew. */
-int ms_score_pair_stream(ms_score *score, ms_queues *queues, ms_arena *arena, msim_error *err) {
-    const size_t n = score->n_notes;
-    uint32_t *link = ms_arena_get(arena, n, sizeof *link, "MIDI notes", err);
-    score->by_end = link ? ms_arena_get(arena, n, sizeof *score->by_end, "MIDI notes", err) : NULL;
-    score->notes = score->by_end ? ms_arena_get(arena, n, sizeof *score->notes, "MIDI notes", err) : NULL;
-    score->spare = score->notes ? ms_arena_get(arena, n, sizeof *score->spare, "MIDI notes", err) : NULL;
-    if (!score->spare) return -MSIM_E_MEMORY;
-    uint32_t n_on = 0, n_off = 0;
+/* Note-ons to notes, note-offs to ends, and the rest to the front of the events. A note event is written as both and
+ * one is kept, for which it is could not be foretold. The queues of note-ons go to on[], those of note-offs to off[]. */
+static void part_stream(ms_score *score, uint16_t *on, uint16_t *off) {
+    ms_note *note = score->notes;
+    uint64_t *note_end = score->ends;
     ms_event *rest = score->events;
-    for (size_t i = 0; i < score->n_events; i++) {
-        const ms_event *e = &score->events[i];
-        if (e->kind == MS_NOTE_ON) {
-            score->notes[n_on].start = e->time;
-            score->notes[n_on].key = (uint64_t)(255 - e->x) << MS_NOTE_PITCH_SHIFT | e->channel;
-            push(queues, link, key_of(e->channel, e->x), n_on++);
-        } else if (e->kind == MS_NOTE_OFF) {
-            /* Stage 4 puts every note-on before its note-off, so there is one. */
-            uint32_t on = pop(queues, link, key_of(e->channel, e->x));
-            score->notes[on].end = e->time;
-            score->notes[on].key += (uint64_t)n_off << MS_NOTE_PLACE_SHIFT;
-            score->by_end[n_off++] = on;
-        } else {
+    for (const ms_event *e = score->events, *end = e + score->n_events; e < end; e++) {
+        if (e->kind > MS_NOTE_ON) {
             *rest++ = *e;
+            continue;
         }
+        const uint64_t time = e->time;
+        const size_t is_on = e->kind, is_off = is_on ^ 1;
+        note->start = time;
+        note->key = (uint64_t)(255 - e->x) << MS_NOTE_PITCH_SHIFT | e->channel;
+        *note_end = time;
+        *on = *off = (uint16_t)key_of(e->channel, e->x);
+        note += is_on;
+        on += is_on;
+        note_end += is_off;
+        off += is_off;
     }
-    clear(queues);
     score->n_events = (size_t)(rest - score->events);
+}
+
+/* parity: the queues now span all tracks, so that notes of one key in two tracks may be paired anew. Every note-on comes
+ * before its note-off, so that each note-off finds one, and first in, first out makes the k-th of a key meet the k-th:
+ * when is no matter. So all note-ons go in, linked each to the next of its key, then all note-offs take theirs. Behind
+ * the n notes, link[] has the heads of the queues. */
+int ms_score_pair_stream(ms_score *score, ms_queues *q, ms_arena *arena, msim_error *err) {
+    /* One more of each, written in vain when all are there; and one more yet for the sorts of clean.c. */
+    const size_t n = score->n_notes, most = n + 2;
+    uint32_t *link = ms_arena_get(arena, n + MS_QUEUE_KEYS, sizeof *link, "MIDI notes", err);
+    uint16_t *keys = link ? ms_arena_get(arena, most, 2 * sizeof *keys, "MIDI notes", err) : NULL;
+    score->notes = keys ? ms_arena_get(arena, most, sizeof *score->notes, "MIDI notes", err) : NULL;
+    score->ends = score->notes ? ms_arena_get(arena, most, sizeof *score->ends, "MIDI notes", err) : NULL;
+    score->channels = score->ends ? ms_arena_get(arena, most, sizeof *score->channels, "MIDI notes", err) : NULL;
+    score->spare = score->channels ? ms_arena_get(arena, n, 2 * sizeof *score->spare, "MIDI notes", err) : NULL;
+    if (!score->spare) return -MSIM_E_MEMORY;
+    uint16_t *const on = keys, *const off = keys + most;
+    part_stream(score, on, off);
+    for (uint32_t k = 0; k < MS_QUEUE_KEYS; k++) q->newest[k] = q->oldest[k] = (uint32_t)n + k;
+    for (uint32_t i = 0; i < n; i++) {
+        link[q->newest[on[i]]] = i;
+        q->newest[on[i]] = i;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t first = link[q->oldest[off[i]]];
+        q->oldest[off[i]] = first;
+        score->notes[first].key |= (uint64_t)i << MS_NOTE_PLACE_SHIFT;
+        score->channels[i] = (uint8_t)ms_note_channel(&score->notes[first]);
+    }
     return MSIM_OK;
 }
 
@@ -210,23 +233,20 @@ static void find_spans(const ms_score *score, uint64_t last_end, span *spans, si
 
 int ms_score_sustain(ms_score *score, ms_arena *arena, msim_error *err) {
     size_t first[17] = {0}, ends[16], total = 0;
-    uint64_t last_end = 0;
     for (size_t i = 0; i < score->n_events; i++)
         if (is_pedal(&score->events[i])) first[score->events[i].channel + 1]++, total++;
-    if (total == 0) return MSIM_OK;
+    if (total == 0 || score->n_notes == 0) return MSIM_OK;
     span *spans = ms_arena_get(arena, total, sizeof *spans, "MIDI pedal", err);
     if (!spans) return -MSIM_E_MEMORY;
     for (size_t c = 0; c < 16; c++) first[c + 1] += first[c];
-    for (size_t i = 0; i < score->n_notes; i++)
-        if (score->notes[i].end > last_end) last_end = score->notes[i].end;
-    find_spans(score, last_end, spans, first, ends);
+    find_spans(score, score->ends[score->n_notes - 1], spans, first, ends);
     /* Notes by their ends meet the spans in order: first[c] moves to the last span that begins before the end. */
     for (size_t i = 0; i < score->n_notes; i++) {
-        ms_note *note = &score->notes[score->by_end[i]];
-        size_t c = ms_note_channel(note);
-        while (first[c] + 1 < ends[c] && spans[first[c] + 1].start < note->end) first[c]++;
+        const uint64_t end = score->ends[i];
+        const size_t c = score->channels[i];
+        while (first[c] + 1 < ends[c] && spans[first[c] + 1].start < end) first[c]++;
         const span *s = &spans[first[c]];
-        if (first[c] < ends[c] && s->start < note->end && note->end < s->end) note->end = s->end;
+        if (first[c] < ends[c] && s->start < end && end < s->end) score->ends[i] = s->end;
     }
     return MSIM_OK;
 }

@@ -10,21 +10,19 @@
 #define MS_QUEUE_KEYS (15 * 128 + 255 + 1)
 #define MS_NONE UINT32_MAX
 
-/* First-in first-out queues of note-ons, linked through an array of the caller's. Empty between stages, so that only
- * the keys that were used are ever cleared. */
+/* The note-ons that wait for their note-offs, by key. */
 typedef struct {
-    uint32_t head[MS_QUEUE_KEYS]; /* the oldest entry, MS_NONE when the queue is empty */
-    uint32_t tail[MS_QUEUE_KEYS]; /* the newest entry; MS_NONE when the key was not used yet */
-    uint16_t used[MS_QUEUE_KEYS]; /* the keys in order of first use */
-    size_t n_used;
+    uint32_t held[MS_QUEUE_KEYS]; /* stage 3: how many wait; 0 between tracks */
+    uint32_t newest[MS_QUEUE_KEYS], oldest[MS_QUEUE_KEYS]; /* stage 6: ends of first-in first-out queues */
 } ms_queues;
 
 void ms_queues_init(ms_queues *queues);
 
 /* A note up to stage 12. Everything but its times is packed into one number, highest bits first, in the order in which
- * the stages sort: 255 - pitch [8 bits], patch [8], place among the notes by end [31], channel [4]. */
+ * the stages sort: 255 - pitch [8 bits], patch [8], place among the notes by end [31], channel [4]. No two notes have
+ * one place, so a chord is sorted by moving keys alone. */
 typedef struct {
-    uint64_t start, end; /* ms (ranks of ms in a wide file) */
+    uint64_t start; /* ms (ranks of ms in a wide file) */
     uint64_t key;
 } ms_note;
 
@@ -32,6 +30,7 @@ typedef struct {
 #define MS_NOTE_PATCH_SHIFT 35
 #define MS_NOTE_PLACE_SHIFT 4
 static inline unsigned ms_note_pitch(const ms_note *n) { return 255 - (unsigned)(n->key >> MS_NOTE_PITCH_SHIFT); }
+static inline size_t ms_note_place(const ms_note *n) { return n->key >> MS_NOTE_PLACE_SHIFT & INT32_MAX; }
 static inline unsigned ms_note_channel(const ms_note *n) { return n->key & 15; }
 
 /* A note from stage 13 on. Times in units of 32 ms. */
@@ -39,7 +38,6 @@ typedef struct {
     uint64_t start;
     uint32_t duration; /* 1..MS_FAR_UNITS */
     uint8_t pitch;     /* 1..127 */
-    uint8_t key;       /* of the sort inside a chord, lowest first */
 } ms_unit_note;
 
 /* Durations are cut here, and in a wide file steps between starts too: 127 units are the most that a token tells, and
@@ -50,17 +48,18 @@ typedef struct {
 typedef struct {
     ms_event *events; /* stages 3-5: [n_events] the stream; from stage 6 on: what is not a note, by time */
     size_t n_events;
-    ms_note *notes; /* stages 6-12: [n_notes] by start */
-    ms_note *spare; /* stages 6-12: [n_notes at stage 6] for sorting */
-    uint32_t *by_end; /* stages 6-8: [n_notes] indices of notes by end */
+    ms_note *notes;    /* stages 6-12: [n_notes] by start */
+    uint64_t *spare;   /* stages 6-12: [2 x n_notes at stage 6] for sorting */
+    uint64_t *ends;    /* stages 6-13: [n_notes at stage 6] ms at which notes end, by place */
+    uint8_t *channels; /* stages 6-8: [n_notes] channels, by place */
     ms_unit_note *units; /* stages 13-16: [n_notes] by start */
-    ms_unit_note *spare_units; /* stages 13-15: for sorting */
     size_t n_notes;
+    bool is_ordered; /* stage 9: what stage 10 does is done */
     const ms_wide *ms; /* NULL, or the values that times stand for */
 } ms_score;
 
-/* Stage 3: pair note-ons and note-offs inside each track. score->events gets every item in the order of the original's
- * list: a note as its note-on and note-off side by side. */
+/* Stage 3: pair note-ons and note-offs inside each track. score->events gets what has a partner or is not a
+ * note, by time in each track. */
 int ms_score_pair_tracks(const ms_smf *smf, ms_queues *queues, ms_arena *arena, ms_score *score, msim_error *err);
 /* Stage 4: all tracks as one stream by tick. last_tick is the largest there may be. */
 int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_error *err);

@@ -36,22 +36,20 @@ static uint64_t read_long_number(reader *r) {
     return 0;
 }
 
+/* Most numbers have one byte or two. */
 static inline uint64_t read_number(reader *r) {
     const uint8_t *p = r->p;
-    if (r->end - p >= 2) {
-        if (p[0] < 0x80) {
-            r->p = p + 1;
-            return p[0];
-        }
-        if (p[1] < 0x80) {
-            r->p = p + 2;
-            return (uint64_t)(p[0] & 0x7f) << 7 | p[1];
-        }
+    if (r->end - p >= 2 && p[0] < 0x80) {
+        r->p = p + 1;
+        return p[0];
     }
     return read_long_number(r);
 }
 
-static int bad(const reader *r, const char *expected, msim_error *err) {
+/* What is rare is kept out of line, so that the loop of decode_chunk has the registers. */
+#define RARE __attribute__((noinline))
+
+static RARE int bad(const reader *r, const char *expected, msim_error *err) {
     return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s, got the end of the chunk", r->p - r->file,
                    expected);
 }
@@ -76,7 +74,7 @@ static unsigned standard_length(unsigned type) {
 /* Behind FF. Sets *stop at the end of track.
  * parity: types with a fixed form are read at their usual length, whatever length they declare; then the declared
  * length is skipped. */
-static int read_meta(reader *r, bool *stop, msim_error *err) {
+static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     if (r->p == r->end) return bad(r, "a meta type", err);
     unsigned type = *r->p++;
     const uint8_t *number = r->p;
@@ -121,7 +119,7 @@ static int read_meta(reader *r, bool *stop, msim_error *err) {
 }
 
 /* Behind a byte F0..FE. parity: only F0 and F7 have a length; most of the others take one data byte of any value. */
-static int read_system(reader *r, unsigned status, msim_error *err) {
+static RARE int read_system(reader *r, unsigned status, msim_error *err) {
     size_t left, need = status == 0xf6 ? 0 : status == 0xf2 ? 2 : 1;
     if (status == 0xf0 || status == 0xf7) {
         uint64_t length = read_number(r);
@@ -139,57 +137,86 @@ static int read_system(reader *r, unsigned status, msim_error *err) {
     return MSIM_OK;
 }
 
+/* Add a delta time of more than two bytes, or one at the end of the chunk. */
+static RARE void read_long_delta(reader *r) {
+    r->delta = read_long_number(r);
+    r->time += r->delta;
+    /* Deltas below 2^32 cannot carry fewer than 2^31 events past 2^63. */
+    if (r->delta >> 32 && r->time > (uint64_t)1 << 60) r->time = (uint64_t)1 << 60;
+}
+
 /* Stage 2: the bytes r->p .. r->end to events at r->next. At least two bytes make an event, so that n bytes give at
- * most n / 2.
+ * most n / 2. What changes with every event is kept out of *r as long as the events are plain.
  * parity: a data byte without a status empties the chunk, an event cut off fails the file; running status survives
  * everything; data bytes may have any value. */
-static int decode_chunk(reader *r, msim_error *err) {
-    static const uint8_t kinds[16] = {[0x8] = MS_NOTE_OFF, [0x9] = MS_NOTE_ON, [0xa] = MS_PAIR, [0xb] = MS_CONTROL,
-                                      [0xc] = MS_PATCH,    [0xd] = MS_OTHER,   [0xe] = MS_OTHER};
-    const reader begin = *r;
-    unsigned status = 0, kind = 0;
+static RARE int decode_chunk(reader *r, msim_error *err) {
+    /* But for note-ons, which are MS_NOTE_OFF and one more when they have a velocity. */
+    static const uint8_t kinds[8] = {MS_NOTE_OFF, MS_NOTE_OFF, MS_PAIR, MS_CONTROL, MS_PATCH, MS_OTHER, MS_OTHER};
+    ms_event *const first = r->next, *next = first;
+    const uint8_t *p = r->p, *const end = r->end, *const file = r->file;
+    uint32_t status = 0;
     size_t need = 0; /* data bytes behind the status */
+    uint64_t time = 0;
+    size_t n_notes = 0;
     bool stop = false;
-    while (r->p < r->end && !stop) {
-        r->at = (uint32_t)(r->p - r->file);
-        r->delta = read_number(r);
-        r->time += r->delta;
-        /* Deltas below 2^32 cannot carry fewer than 2^31 events past 2^63. */
-        if (r->delta >> 32 && r->time > (uint64_t)1 << 60) r->time = (uint64_t)1 << 60;
-        const uint8_t *p = r->p;
-        if (p == r->end) return bad(r, "an event", err);
+    while (p < end && !stop) {
+        const uint32_t at = (uint32_t)(p - file);
+        const unsigned byte = *p;
+        uint64_t delta = byte;
+        if (byte < 0x80) {
+            p++;
+            time += byte;
+        } else if (end - p >= 2 && p[1] < 0x80) {
+            delta = (byte & 0x7f) << 7 | p[1];
+            p += 2;
+            time += delta;
+        } else {
+            r->p = p;
+            r->time = time;
+            read_long_delta(r);
+            p = r->p;
+            time = r->time;
+            delta = r->delta;
+        }
+        if (p == end) {
+            r->p = p;
+            return bad(r, "an event", err);
+        }
         if (*p >= 0xf0) {
-            r->p++;
+            *r = (reader){.file = file, .p = p + 1, .end = end, .next = next, .time = time, .delta = delta, .at = at,
+                          .n_notes = r->n_notes};
             int rc = *p == 0xff ? read_meta(r, &stop, err) : read_system(r, *p, err);
             if (rc < 0) return rc;
+            p = r->p;
+            next = r->next;
             continue;
         }
         if (*p >= 0x80) {
             status = *p++;
-            kind = kinds[status >> 4];
             need = (status & 0xe0) == 0xc0 ? 1 : 2;
         } else if (!status) {
-            r->next = begin.next;
-            r->n_notes = begin.n_notes;
             r->time = 0;
+            r->next = first;
             return MSIM_OK;
         }
-        if ((size_t)(r->end - p) < need) {
-            r->p = r->end;
+        if ((size_t)(end - p) < need) {
+            r->p = end;
             return bad(r, "a data byte", err);
         }
-        r->p = p + need;
-        ms_event *e = r->next++;
-        e->time = r->time;
-        e->at = r->at;
-        e->channel = status & 0xf;
-        e->x = p[0];
-        e->y = p[need - 1];
+        const uint32_t y = p[need - 1], is_on = (status >> 4 == 9) & (y != 0);
+        next->time = time;
+        next->at = at;
         /* Note-ons and note-offs alternate as the music has it: no branch could be foretold here. */
-        const unsigned is_on = (kind == MS_NOTE_ON) & (e->y != 0);
-        e->kind = (uint8_t)(kind == MS_NOTE_ON ? is_on : kind);
-        r->n_notes += is_on;
+        next->kind = (uint8_t)(kinds[status >> 4 & 7] + is_on);
+        next->channel = status & 0xf;
+        next->x = p[0];
+        next++->y = (uint8_t)y;
+        p += need;
+        n_notes += is_on;
     }
+    r->next = next;
+    r->time = time;
+    r->n_notes += n_notes;
     return MSIM_OK;
 }
 

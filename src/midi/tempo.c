@@ -12,17 +12,16 @@ static void convert_narrow(ms_score *score, uint32_t division) {
     double ms = 0, rounded_at = 0;
     uint64_t now = 0, tick = 0;
     ms_event *out = score->events;
-    for (size_t i = 0; i < score->n_events; i++) {
-        const ms_event e = score->events[i];
-        ms = ms + rate * (double)(int64_t)(e.time - tick);
-        tick = e.time;
-        if (e.kind == MS_TEMPO) {
-            rate = (double)ms_event_tempo(&e) / (1000.0 * (double)division);
+    for (const ms_event *e = out, *const end = e + score->n_events; e < end; e++) {
+        ms = ms + rate * (double)(int64_t)(e->time - tick);
+        tick = e->time;
+        if (e->kind == MS_TEMPO) {
+            rate = (double)ms_event_tempo(e) / (1000.0 * (double)division);
             continue;
         }
         now += (uint64_t)llrint(ms - rounded_at);
         rounded_at = ms;
-        *out = e;
+        *out = *e;
         out++->time = now;
     }
     score->n_events = (size_t)(out - score->events);

@@ -86,7 +86,7 @@ static void check_notes(const int expected[][4], size_t n) {
     assert_int_equal(score.n_notes, n);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(score.notes[i].start, expected[i][0]);
-        assert_int_equal(score.notes[i].end, expected[i][1]);
+        assert_int_equal(score.ends[ms_note_place(&score.notes[i])], expected[i][1]);
         assert_int_equal(ms_note_channel(&score.notes[i]), expected[i][2]);
         assert_int_equal(ms_note_pitch(&score.notes[i]), expected[i][3]);
     }
@@ -158,20 +158,21 @@ static void stage_3_pairs_inside_a_track(void **state) {
     (void)state;
     run(3, 480, "00903c40 0a4040 0a3c40 14804000 0a3c00 05904040 05ff2f00", NULL, NULL);
     assert_int_equal(score.n_events, 9);
-    check_event(&score.events[0], MS_NOTE_ON, 10, 0, 64);
-    check_event(&score.events[1], MS_NOTE_OFF, 40, 0, 64);
-    check_event(&score.events[2], MS_NOTE_ON, 0, 0, 60);
-    check_event(&score.events[3], MS_NOTE_OFF, 50, 0, 60);
-    check_event(&score.events[4], MS_OTHER, 60, 0, 0);
-    check_event(&score.events[5], MS_NOTE_ON, 20, 0, 60);
-    check_event(&score.events[6], MS_NOTE_OFF, 60, 0, 60);
-    check_event(&score.events[7], MS_NOTE_ON, 55, 0, 64);
+    check_event(&score.events[0], MS_NOTE_ON, 0, 0, 60);
+    check_event(&score.events[1], MS_NOTE_ON, 10, 0, 64);
+    check_event(&score.events[2], MS_NOTE_ON, 20, 0, 60);
+    check_event(&score.events[3], MS_NOTE_OFF, 40, 0, 64);
+    check_event(&score.events[4], MS_NOTE_OFF, 50, 0, 60);
+    check_event(&score.events[5], MS_NOTE_ON, 55, 0, 64);
+    check_event(&score.events[6], MS_OTHER, 60, 0, 0);
+    check_event(&score.events[7], MS_NOTE_OFF, 60, 0, 60); /* 60 was used before 64 */
     check_event(&score.events[8], MS_NOTE_OFF, 60, 0, 64);
+    for (unsigned k = 0; k < MS_QUEUE_KEYS; k++) assert_int_equal(queues.held[k], 0);
     /* A note-off without a partner leaves nothing; pitch byte 188 of channel 0 is the key of channel 1, pitch 60. */
     run(3, 480, "00803c00 0090bc40 0a813c00", NULL, NULL);
     assert_int_equal(score.n_events, 2);
     check_event(&score.events[0], MS_NOTE_ON, 0, 0, 188);
-    check_event(&score.events[1], MS_NOTE_OFF, 10, 0, 188);
+    check_event(&score.events[1], MS_NOTE_OFF, 10, 1, 60);
 }
 
 static void stage_4_one_stream(void **state) {
@@ -229,8 +230,8 @@ static void stage_6_pairs_over_all_tracks(void **state) {
     (void)state;
     run(6, 480, "00903c40 87403c00", "8360903c40 003c00", NULL);
     CHECK_NOTES({0, 400, 0, 60}, {400, 800, 0, 60});
-    assert_int_equal(score.by_end[0], 0);
-    assert_int_equal(score.by_end[1], 1);
+    assert_int_equal(ms_note_place(&score.notes[0]), 0);
+    assert_int_equal(ms_note_place(&score.notes[1]), 1);
 }
 
 static void stage_7_mask(void **state) {
@@ -303,10 +304,10 @@ static void stage_12_shift(void **state) {
 static void stage_13_quantise(void **state) {
     (void)state;
     /* Starts 0, 31, 32; durations 31, 63, 64; pitch 0 becomes 1. */
-    run(13, 400, "00900040 1f3d40 000000 013e40 3e3d00 023e00", NULL, NULL);
+    run(15, 400, "00900040 1f3d40 000000 013e40 3e3d00 023e00", NULL, NULL);
     CHECK_UNITS({0, 1, 61}, {0, 1, 1}, {1, 2, 62});
-    /* Inside a unit: pitch downwards, whatever the millisecond. */
-    run(13, 400, "00903c40 0a4040 0a4340 8310 3c00 004000 004300", NULL, NULL);
+    /* Inside a unit: pitch downwards, whatever the millisecond. What is new shows it in stage 15. */
+    run(15, 400, "00903c40 0a4040 0a4340 8310 3c00 004000 004300", NULL, NULL);
     CHECK_UNITS({0, 12, 67}, {0, 12, 64}, {0, 13, 60});
 }
 
@@ -319,20 +320,32 @@ static void stage_14_doubles(void **state) {
 
 static void stage_15_trim(void **state) {
     (void)state;
-    ms_unit_note notes[5] = {{0, 10, 60, 0}, {10, 10, 67, 0}, {20, 10, 67, 0}, {20, 10, 64, 0}, {20, 10, 60, 0}};
-    ms_unit_note spare[5];
-    score = (ms_score){.units = notes, .spare_units = spare, .n_notes = 5};
+    ms_unit_note notes[5] = {{0, 10, 60}, {10, 10, 67}, {20, 10, 67}, {20, 10, 64}, {20, 10, 60}};
+    score = (ms_score){.units = notes, .n_notes = 5};
     ms_clean_trim(&score);
     CHECK_UNITS({0, 10, 60}, {10, 9, 67}, {20, 10, 60}, {20, 10, 67}, {20, 10, 64});
-    ms_unit_note close[3] = {{0, 1, 60, 0}, {1, 5, 60, 0}, {3, 5, 60, 0}};
-    score = (ms_score){.units = close, .spare_units = spare, .n_notes = 3};
+    ms_unit_note close[3] = {{0, 1, 60}, {1, 5, 60}, {3, 5, 60}};
+    score = (ms_score){.units = close, .n_notes = 3};
     ms_clean_trim(&score);
     CHECK_UNITS({0, 1, 60}, {1, 1, 60}, {3, 5, 60});
+    /* Every pitch in its turn, then all of them at once, downwards, then the upper half. */
+    static ms_unit_note many[127 + 127 + 64];
+    for (unsigned i = 0; i < 127; i++) many[i] = (ms_unit_note){i, 1, (uint8_t)(i * 5 % 127 + 1)};
+    for (unsigned i = 0; i < 127; i++) many[127 + i] = (ms_unit_note){200, 9, (uint8_t)(127 - i)};
+    for (unsigned i = 0; i < 64; i++) many[254 + i] = (ms_unit_note){204, 9, (uint8_t)(127 - i)};
+    score = (ms_score){.units = many, .n_notes = 127 + 127 + 64};
+    ms_clean_trim(&score);
+    for (unsigned i = 0; i < 127; i++) {
+        assert_int_equal(many[127 + i].pitch, i * 5 % 127 + 1);
+        assert_int_equal(many[127 + i].duration, many[127 + i].pitch >= 64 ? 3 : 9);
+    }
+    for (unsigned i = 1; i < 64; i++) /* 51 inverts 5 modulo 127 */
+        assert_true((many[253 + i].pitch - 1) * 51 % 127 < (many[254 + i].pitch - 1) * 51 % 127);
 }
 
 static void stage_16_and_17_tokens(void **state) {
     (void)state;
-    ms_unit_note notes[3] = {{0, 27, 67, 0}, {0, 300, 60, 0}, {200, 5, 64, 0}};
+    ms_unit_note notes[3] = {{0, 27, 67}, {0, 300, 60}, {200, 5, 64}};
     ms_token_note out[3];
     int32_t ids[12];
     score = (ms_score){.units = notes, .n_notes = 3};
@@ -378,17 +391,58 @@ static void large_chords(void **state) {
     ms_clean_piano(&score);
     assert_int_equal(score.n_notes, 128);
 
-    /* The same for one unit of 32 ms, by counting. */
+    /* The same for one unit of 32 ms. */
     static ms_note notes[N];
-    for (unsigned i = 0; i < N; i++)
-        notes[i] = (ms_note){.start = i % 2, .end = i + 40,
-                             .key = (uint64_t)(255 - (1 + i % 127)) << MS_NOTE_PITCH_SHIFT};
-    score = (ms_score){.notes = notes, .n_notes = N};
+    static uint64_t ends[N];
+    for (unsigned i = 0; i < N; i++) {
+        ends[i] = i + 40;
+        notes[i] = (ms_note){.start = i % 2, .key = (uint64_t)(255 - (1 + i % 127)) << MS_NOTE_PITCH_SHIFT |
+                                                    (uint64_t)i << MS_NOTE_PLACE_SHIFT};
+    }
+    score = (ms_score){.notes = notes, .ends = ends, .n_notes = N};
     assert_int_equal(ms_clean_quantise(&score, 0, &arena, &error), MSIM_OK);
-    for (unsigned i = 1; i < N; i++) assert_true(score.units[i - 1].pitch >= score.units[i].pitch);
     ms_clean_doubles(&score);
     assert_int_equal(score.n_notes, 127);
-    for (unsigned i = 0; i < 127; i++) assert_int_equal(score.units[i].duration, (126 - i + 40 - (126 - i) % 2) / 32);
+    ms_clean_trim(&score);
+    for (unsigned i = 0; i < 127; i++) {
+        assert_int_equal(score.units[i].pitch, 127 - i);
+        assert_int_equal(score.units[i].duration, (126 - i + 40 - (126 - i) % 2) / 32);
+    }
+}
+
+/* Chords of every size that is sorted in a way of its own, their notes in any order, behind and before others. */
+static void chords_of_all_sizes(void **state) {
+    (void)state;
+    uint64_t random = 1;
+    for (unsigned size = 1; size <= 60; size++) {
+        ms_event stream[2 * (60 + 60 + 1)];
+        size_t n = 0, n_notes = 0;
+        for (unsigned chord = 0; chord < 2; chord++)
+            for (unsigned i = 0; i < (chord ? size : 61 - size); i++, n_notes++) {
+                random = random * 6364136223846793005u + 1442695040888963407u;
+                stream[n++] = (ms_event){.time = chord, .kind = MS_NOTE_ON, .channel = (uint8_t)(random >> 60),
+                                         .x = random >> 50 & 15};
+            }
+        for (size_t i = 0; i < n_notes; i++) {
+            stream[n] = stream[i];
+            stream[n].time = 2;
+            stream[n++].kind = MS_NOTE_OFF;
+        }
+        ms_arena_reset(&arena);
+        score = (ms_score){.events = stream, .n_events = n, .n_notes = n_notes};
+        assert_int_equal(ms_score_pair_stream(&score, &queues, &arena, &error), MSIM_OK);
+        uint64_t sum = 0;
+        for (size_t i = 0; i < n_notes; i++) sum += score.notes[i].key;
+        score.is_ordered = false;
+        ms_clean_order(&score);
+        for (size_t i = 0; i < n_notes; i++) {
+            assert_int_equal(score.notes[i].start, i >= 61 - size);
+            if (i && score.notes[i].start == score.notes[i - 1].start)
+                assert_true(score.notes[i - 1].key < score.notes[i].key);
+            sum -= score.notes[i].key;
+        }
+        assert_int_equal(sum, 0);
+    }
 }
 
 static void wide_integers(void **state) {
@@ -465,6 +519,7 @@ int main(void) {
         cmocka_unit_test(stage_15_trim),
         cmocka_unit_test(stage_16_and_17_tokens),
         cmocka_unit_test(large_chords),
+        cmocka_unit_test(chords_of_all_sizes),
         cmocka_unit_test(wide_integers),
         cmocka_unit_test(unprintable_numbers),
     };
