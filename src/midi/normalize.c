@@ -9,8 +9,6 @@
 #include "midi/wide.h"
 #include <string.h>
 
-#define HEADER_BYTES 14
-#define CHUNK_HEADER_BYTES 8
 #define MOST_TRACKS 65535
 #define N_KEYS (15 * 128 + 256) /* pitch bytes reach 255, so that channels overlap */
 #define NONE UINT32_MAX
@@ -53,25 +51,8 @@ typedef struct {
 
 /* ---- Reading ---- */
 
-static uint32_t be32(const uint8_t *p) {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 static int bad(const normalizer *z, const uint8_t *at, const char *expected, msim_error *err) {
     return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s", at - z->file, expected);
-}
-
-/* A number of any length, saturating above the length of any file. parity: one that the chunk cuts off counts as 0. */
-static uint64_t read_number(normalizer *z) {
-    const uint64_t most = (uint64_t)1 << 56;
-    uint64_t value = 0;
-    while (z->p < z->end) {
-        unsigned byte = *z->p++;
-        value = value << 7 | (byte & 0x7f);
-        if (value > most) value = most;
-        if (byte < 0x80) return value;
-    }
-    return 0;
 }
 
 static event *add_event(normalizer *z, int kind, unsigned status, unsigned x, unsigned y) {
@@ -103,7 +84,7 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
     if (z->p == z->end) return bad(z, z->p, "a meta type, got the end of the chunk", err);
     const unsigned type = *z->p++, fixed = fixed_length(type);
     const uint8_t *number = z->p;
-    const uint64_t length = read_number(z);
+    const uint64_t length = ms_smf_number(&z->p, z->end);
     const uint8_t *data = z->p;
     const size_t left = (size_t)(z->end - data);
     /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301 digits. */
@@ -129,7 +110,8 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
 
 /* Behind a byte F0..FE. */
 static int read_system(normalizer *z, unsigned status, msim_error *err) {
-    const uint64_t length = status == 0xf0 || status == 0xf7 ? read_number(z) : status == 0xf2 ? 2 : status != 0xf6;
+    const uint64_t length =
+        status == 0xf0 || status == 0xf7 ? ms_smf_number(&z->p, z->end) : status == 0xf2 ? 2 : status != 0xf6;
     const uint8_t *data = z->p;
     const size_t left = (size_t)(z->end - data), n = length < left ? (size_t)length : left;
     z->p += n;
@@ -199,7 +181,7 @@ static int read_track(normalizer *z, msim_error *err) {
     bool stop = false;
     while (z->p < z->end && !stop) {
         const uint8_t *delta = z->p;
-        const bool has_delta = read_number(z) > 0;
+        const bool has_delta = ms_smf_number(&z->p, z->end) > 0;
         if (has_delta) z->moments[++z->moment] = (uint32_t)(delta - z->file);
         if (z->p == z->end) return bad(z, z->p, "an event, got the end of the chunk", err);
         const uint32_t n_before = z->n_events;
@@ -366,9 +348,9 @@ size_t ms_normalize_bound(size_t n_bytes) {
 
 /* The chunk at offset `at`: true when its header and all of its bytes are there. */
 static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *length) {
-    if (n_bytes - at < CHUNK_HEADER_BYTES) return false;
-    *length = be32(file + at + 4);
-    return *length <= n_bytes - at - CHUNK_HEADER_BYTES;
+    if (n_bytes - at < MS_SMF_CHUNK_HEADER_BYTES) return false;
+    *length = ms_smf_be32(file + at + 4);
+    return *length <= n_bytes - at - MS_SMF_CHUNK_HEADER_BYTES;
 }
 
 static int take_scratch(normalizer *z, size_t longest, ms_arena *arena, msim_error *err) {
@@ -395,7 +377,7 @@ static void put_empty_file(normalizer *z) {
 
 static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena *arena, msim_error *err) {
     size_t n_tracks = 0, longest = 0, length;
-    for (size_t at = HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += CHUNK_HEADER_BYTES + length) {
+    for (size_t at = MS_SMF_HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += MS_SMF_CHUNK_HEADER_BYTES + length) {
         n_tracks++;
         if (length > longest) longest = length;
     }
@@ -409,9 +391,9 @@ static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena
     if (rc < 0) return rc;
     put(z, (const uint8_t *)"MThd\0\0\0\6", 9);
     put(z, (uint8_t[]){n_tracks != 1, (uint8_t)(n_tracks >> 8), (uint8_t)n_tracks, file[12], file[13]}, 5);
-    for (size_t at = HEADER_BYTES; rc >= 0 && next_chunk(file, n_bytes, at, &length);
-         at += CHUNK_HEADER_BYTES + length) {
-        z->p = file + at + CHUNK_HEADER_BYTES;
+    for (size_t at = MS_SMF_HEADER_BYTES; rc >= 0 && next_chunk(file, n_bytes, at, &length);
+         at += MS_SMF_CHUNK_HEADER_BYTES + length) {
+        z->p = file + at + MS_SMF_CHUNK_HEADER_BYTES;
         z->end = z->p + length;
         z->n_events = z->n_order = z->moment = 0;
         rc = read_track(z, err);
@@ -427,11 +409,11 @@ int64_t ms_normalize(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8
     *outcome = MSIM_OUTCOME_BAD_MIDI;
     if (n_bytes > MS_SMF_MAX_BYTES)
         return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu", MS_SMF_MAX_BYTES, n_bytes);
-    if (n_bytes >= 4 && n_bytes < HEADER_BYTES) {
+    if (n_bytes >= 4 && n_bytes < MS_SMF_HEADER_BYTES) {
         *outcome = MSIM_OUTCOME_NOT_MIDI;
-        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", HEADER_BYTES, n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", MS_SMF_HEADER_BYTES, n_bytes);
     }
-    if (n_bytes < 4 || be32(file + 4) != 6)
+    if (n_bytes < 4 || ms_smf_be32(file + 4) != 6)
         put_empty_file(&z);
     else
         rc = put_file(&z, file, n_bytes, arena, err);

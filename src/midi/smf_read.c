@@ -5,8 +5,6 @@
 #include "midi/smf_read.h"
 #include "midi/wide.h"
 
-#define HEADER_BYTES 14
-#define CHUNK_HEADER_BYTES 8
 
 typedef struct {
     const uint8_t *file;
@@ -18,23 +16,7 @@ typedef struct {
     size_t n_notes;
 } reader;
 
-static uint32_t be32(const uint8_t *p) {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-/* A number of any length, saturating far above all that is compared with it. parity: a number that the chunk cuts off
- * counts as 0, and there is no limit on its bytes. */
-static uint64_t read_long_number(reader *r) {
-    uint64_t value = 0;
-    const uint64_t most = (uint64_t)1 << 56;
-    while (r->p < r->end) {
-        unsigned byte = *r->p++;
-        value = value << 7 | (byte & 0x7f);
-        if (value > most) value = most;
-        if (byte < 0x80) return value;
-    }
-    return 0;
-}
+static uint64_t read_long_number(reader *r) { return ms_smf_number(&r->p, r->end); }
 
 /* Most numbers have one byte or two. */
 static inline uint64_t read_number(reader *r) {
@@ -223,20 +205,20 @@ static RARE int decode_chunk(reader *r, msim_error *err) {
 /* The chunk at offset `at`: true when its header and all of its bytes are there.
  * parity: types are not looked at, and a chunk that says more than there is ends the file. */
 static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *length) {
-    if (n_bytes - at < CHUNK_HEADER_BYTES) return false;
-    *length = be32(file + at + 4);
-    return *length <= n_bytes - at - CHUNK_HEADER_BYTES;
+    if (n_bytes - at < MS_SMF_CHUNK_HEADER_BYTES) return false;
+    *length = ms_smf_be32(file + at + 4);
+    return *length <= n_bytes - at - MS_SMF_CHUNK_HEADER_BYTES;
 }
 
 /* Stage 1, the header. parity: signature, format and track count are not looked at. */
 static int read_header(const uint8_t *file, size_t n_bytes, int *outcome, msim_error *err) {
     *outcome = MSIM_OUTCOME_NOT_MIDI;
-    if (n_bytes < HEADER_BYTES)
-        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", HEADER_BYTES, n_bytes);
+    if (n_bytes < MS_SMF_HEADER_BYTES)
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", MS_SMF_HEADER_BYTES, n_bytes);
     if (n_bytes > MS_SMF_MAX_BYTES)
         return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu", MS_SMF_MAX_BYTES, n_bytes);
-    if (be32(file + 4) != 6)
-        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte 4: expected a header length of 6, got %u", be32(file + 4));
+    if (ms_smf_be32(file + 4) != 6)
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte 4: expected a header length of 6, got %u", ms_smf_be32(file + 4));
     return MSIM_OK;
 }
 
@@ -244,13 +226,13 @@ int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *ou
     size_t length, at, n_tracks = 0, most = 0;
     int rc = read_header(file, n_bytes, outcome, err);
     if (rc < 0) return rc;
-    for (at = HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += CHUNK_HEADER_BYTES + length) {
+    for (at = MS_SMF_HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += MS_SMF_CHUNK_HEADER_BYTES + length) {
         n_tracks++;
         most += length / 2;
     }
     if (n_tracks == 0)
         return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte %zu: expected a track, got %s", at,
-                       n_bytes - at < CHUNK_HEADER_BYTES ? "the end of the file" : "one longer than the file");
+                       n_bytes - at < MS_SMF_CHUNK_HEADER_BYTES ? "the end of the file" : "one longer than the file");
     *outcome = MSIM_OUTCOME_BAD_MIDI;
     *out = (ms_smf){.n_tracks = n_tracks, .division = (uint32_t)file[12] << 8 | file[13]};
     if (out->division == 0)
@@ -260,17 +242,17 @@ int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *ou
     if (!out->events) return -MSIM_E_MEMORY;
 
     reader r = {.file = file, .next = out->events};
-    at = HEADER_BYTES;
+    at = MS_SMF_HEADER_BYTES;
     for (size_t t = 0; t < n_tracks; t++) {
         next_chunk(file, n_bytes, at, &length);
-        r.p = file + at + CHUNK_HEADER_BYTES;
+        r.p = file + at + MS_SMF_CHUNK_HEADER_BYTES;
         r.end = r.p + length;
         r.time = 0;
         rc = decode_chunk(&r, err);
         if (rc < 0) return rc;
         out->track_ends[t] = (uint32_t)(r.next - out->events);
         if (r.time > out->last_tick) out->last_tick = r.time;
-        at += CHUNK_HEADER_BYTES + length;
+        at += MS_SMF_CHUNK_HEADER_BYTES + length;
     }
     out->n_events = (size_t)(r.next - out->events);
     out->n_notes = r.n_notes;

@@ -42,4 +42,26 @@ typedef struct {
  * failure. */
 int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *out, int *outcome, msim_error *err);
 
+/* ---- Pieces of the file's grammar, for every reader of it ---- */
+
+enum { MS_SMF_HEADER_BYTES = 14, MS_SMF_CHUNK_HEADER_BYTES = 8 };
+
+static inline uint32_t ms_smf_be32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* A number of any length at *p, which moves behind it, saturating far above all that is compared with it. parity: a
+ * number that the chunk cuts off counts as 0, and there is no limit on its bytes. */
+static inline uint64_t ms_smf_number(const uint8_t **p, const uint8_t *end) {
+    const uint64_t most = (uint64_t)1 << 56;
+    uint64_t value = 0;
+    while (*p < end) {
+        unsigned byte = *(*p)++;
+        value = value << 7 | (byte & 0x7f);
+        if (value > most) value = most;
+        if (byte < 0x80) return value;
+    }
+    return 0;
+}
+
 #endif
