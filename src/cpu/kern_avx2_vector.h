@@ -3,9 +3,8 @@
 #ifndef MS_KERN_AVX2_VECTOR_H
 #define MS_KERN_AVX2_VECTOR_H
 #include "cpu/kern_common.h"
+#include "cpu/kern_unroll.h"
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* Nearest bf16, ties to even, widened again; for finite values. */
 INLINE __m256 round_bf16(__m256 x) {

@@ -8,8 +8,6 @@
 #if defined(__x86_64__)
 #include "cpu/kern_avx2_vector.h"
 
-#define UNROLL _Pragma("GCC unroll 16")
-
 enum { TILE_ROWS = 4, TILE_COLS = 16, STEP_BYTES = MS_INT8_COLS * MS_INT8_GROUP };
 _Static_assert(127 * MS_INT8_FOUR <= INT16_MAX, "a sum of four products fits 16 bits");
 

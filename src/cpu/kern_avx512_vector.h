@@ -7,10 +7,8 @@
 #ifndef MS_KERN_AVX512_VECTOR_H
 #define MS_KERN_AVX512_VECTOR_H
 #include "cpu/kern_common.h"
+#include "cpu/kern_unroll.h"
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 
 enum { WIDE_COLS = 32, TILE_ROWS = 12 }; /* of a product and of scores */
 

@@ -9,9 +9,7 @@
 #ifndef MS_KERN_SCAN_TILES_H
 #define MS_KERN_SCAN_TILES_H
 #include "cpu/cpu_scan.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#include "cpu/kern_unroll.h"
 
 enum { TILE = 4, AHEAD = 2 }; /* rows of a tile; tiles between one and the rows it asks for */
 
