@@ -1,4 +1,4 @@
-/* The CUDA backend as ordinary C sees it: no CUDA types. gpu_stub.c gives the same symbols in a build without CUDA. */
+/* The CUDA backend as api.c sees it. gpu_stub.c gives the same symbols in a build without CUDA. */
 #ifndef MS_GPU_H
 #define MS_GPU_H
 #include "model/backend.h"
@@ -6,7 +6,7 @@
 
 /* 1 when CUDA kernels are part of this build. */
 int ms_gpu_compiled(void);
-/* True when CUDA device `index` can be used here; else false with the reason in err (MSIM_E_DEVICE). */
+/* True when CUDA device `index` (-1: all of them) can be used here; else false with the reason in err (MSIM_E_DEVICE). */
 bool ms_gpu_usable(int index, msim_error *err);
 /* NULL in a build without CUDA. */
 const ms_backend *ms_gpu_backend(void);
