@@ -34,9 +34,9 @@ int ms_rotate_bf16_cuda(ms_gpu_stream *s, ms_bf16 *qkv, const float *cos, const 
 /* ---- gemm_bf16.cu: products with a weight matrix ---- */
 
 enum ms_gpu_epilogue {
-    MS_GPU_STORE,  /* dst bf16 = product */
+    MS_GPU_STORE,  /* dst bf16 = product (+ bias) */
     MS_GPU_ROTATE, /* dst bf16 = product rounded, its first `rotated` columns rotated as ms_rotate_bf16_cuda does */
-    MS_GPU_GELU,   /* dst bf16 = gelu(bf16(product + bias)) */
+    MS_GPU_GELU,   /* dst bf16 = gelu(bf16(product (+ bias))) */
     MS_GPU_ADD     /* dst f32 += product (+ bias) */
 };
 
@@ -50,10 +50,13 @@ typedef struct {
     int epilogue;               /* ms_gpu_epilogue */
     const float *cos, *sin;     /* ROTATE: [max_tokens, 16] */
     const int32_t *positions;   /* ROTATE: [m] */
-    int64_t rotated;            /* ROTATE: columns, a multiple of 64 */
+    int64_t rotated;            /* ROTATE: columns, a multiple of 64; no bias */
 } ms_gpu_gemm;
 
 int ms_gemm_bf16_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, msim_error *err);
+/* The same with one of the kernel's tiles, which all give the same bits: for tests and measurements. */
+enum { MS_GPU_GEMM_TILES = 3 };
+int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, int tile, msim_error *err);
 
 /* ---- attn_bf16.cu ---- */
 
