@@ -66,6 +66,13 @@ static int embed_tokens(void *arg, const ms_batch *batch, float *out, msim_error
     return MSIM_OK;
 }
 
+/* Nothing is queued on the CPU: submit is embed. */
+static int embed_wait(void *arg, msim_error *err) {
+    (void)arg;
+    (void)err;
+    return MSIM_OK;
+}
+
 static int load_rows(void *arg, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
     return ms_cpu_search_load(((context *)arg)->search, views, n_views, first, n, err);
 }
@@ -96,6 +103,8 @@ const ms_backend *ms_cpu_backend(void) {
                                        .close = context_close,
                                        .embed = embed,
                                        .embed_tokens = embed_tokens,
+                                       .embed_submit = embed,
+                                       .embed_wait = embed_wait,
                                        .load_rows = load_rows,
                                        .score_topk = score_topk,
                                        .score_above = score_above,

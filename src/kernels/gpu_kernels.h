@@ -3,7 +3,7 @@
  * refused. All pointers are device memory unless said otherwise, 16-byte aligned; nothing is allocated. A row's result
  * depends on that row (attention, pooling: on its sequence) alone, never on the batch around it. docs/GPU.md.
  *
- * Widths: dim, inner and ff are multiples of 64, heads are 64 wide, inner = 64 * heads. */
+ * Widths: dim, inner and ff are multiples of 64, dim at most 2,048, heads are 64 wide, inner = 64 * heads. */
 #ifndef MS_GPU_KERNELS_H
 #define MS_GPU_KERNELS_H
 #include "core/bf16.h"
@@ -75,11 +75,11 @@ int ms_attend_bf16_cuda(ms_gpu_stream *s, ms_bf16 *heads_out, const ms_bf16 *qkv
 /* ---- pool_norm.cu ---- */
 
 /* out[i] = weighted mean of rows[starts[i] .. starts[i + 1]) as docs/MODEL.md, Pooling: out f32 [n_seq, dim], rows f32
- * [n, dim], ids [n], starts [n_seq + 1]. type_weights: host memory, three floats or NULL. longest: tokens of the longest
- * sequence. scratch: ms_pool_scratch_bytes. */
+ * [n, dim], ids [n], starts [n_seq + 1]. type_weights: host memory, three floats or NULL. scratch:
+ * ms_pool_scratch_bytes, device memory. L2 normalising is the host's (msim_normalize). */
 size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t dim);
 int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids, const int64_t *starts, int64_t n_seq,
-                 int64_t n_tokens, int64_t longest, int64_t dim, const float *type_weights, void *scratch, msim_error *err);
+                 int64_t n_tokens, int64_t dim, const float *type_weights, void *scratch, msim_error *err);
 
 /* ---- sim_topk.cu: scans of a corpus (docs/SEARCH.md has scores, bounds and proofs) ---- */
 
