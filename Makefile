@@ -1,6 +1,7 @@
 # midisim: a C library and its tools. `make` builds and needs no network; `make demo` and `make test` set up what they
 # need first (scripts/setup.sh, weights/fetch.sh).
 #   CONFIG=release|asan   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1   PREFIX, DESTDIR for install
+#   CUDA=0: without CUDA kernels, which are built in where nvcc is found (src/kernels/cuda.mk, docs/GPU.md)
 #   MPI=1: midisim-embed and midisim-search for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
 CONFIG  ?= release
 PREFIX  ?= /usr/local
@@ -54,7 +55,10 @@ $B/stamp.$(1): $B/stamp.$(1).now
 endef
 $(eval $(call STAMP,flags,$$(COMPILE) $$(LDFLAGS)))
 $(eval $(call STAMP,commit,$$(COMMIT) $$(PREFIX) $$(LEVELS)))
-$(eval $(call STAMP,sources,$$(LIB_SRC)))
+$(eval $(call STAMP,sources,$$(LIB_OBJ)))
+
+# Kernels for GPUs: what is compiled, and what LIB_OBJ and LIBS are then.
+include src/kernels/cuda.mk
 
 # One instruction set a file; nothing else may hold wide code.
 $B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
@@ -85,8 +89,8 @@ $B/libmidisim-internal.a: $(LIB_OBJ) $B/stamp.sources
 	$(AR) rcs $@ $(LIB_OBJ)
 
 $B/libmidisim.a: $(LIB_OBJ) $B/stamp.sources
-	$(LD) -r -o $B/midisim-all.o $(LIB_OBJ)
-	objcopy --localize-hidden $B/midisim-all.o
+	$(LD) -r -o $B/midisim-all.o $(LIB_OBJ) $(CUDART)
+	objcopy --wildcard --keep-global-symbol='msim_*' $B/midisim-all.o
 	@rm -f $@
 	$(AR) rcs $@ $B/midisim-all.o
 
@@ -221,4 +225,4 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d $(GPU_TEST:=.d)

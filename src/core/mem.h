@@ -5,6 +5,10 @@
 #include "core/status.h"
 #include <stdbool.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define MS_ALIGN 64 /* bytes: a cache line, and the widest vector register */
 
 /* *out = a * b (or a + b). False, with *out untouched, when it does not fit a size_t. */
@@ -37,5 +41,9 @@ void ms_arena_free(ms_arena *arena);
 void ms_mem_fail_at(int64_t n);
 /* Number of allocations made since the program began (tests: embed and search must not change it). */
 int64_t ms_mem_count(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -184,7 +184,8 @@ def check_documents(_):
 
 def check_commands(config):
     """Commands that documents show: make targets and tool options exist."""
-    targets = set(re.findall(r"^([\w-]+(?: [\w-]+)*):", text(ROOT / "Makefile"), re.M))
+    makefiles = "\n".join(text(p) for p in tracked() if p.name == "Makefile" or p.suffix == ".mk")
+    targets = set(re.findall(r"^([\w-]+(?: [\w-]+)*):", makefiles, re.M))
     targets = {word for line in targets for word in line.split()}
     options = {}
     for tool in TOOLS:
