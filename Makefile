@@ -129,6 +129,11 @@ $B/share/midisim-%: $B/midisim-%
 	@mkdir -p $(@D)
 	$< --generate-completion >$@.new && mv $@.new $@
 
+# The kernels on a CPU: make emu, emu-race, emu-asan.
+ifeq ($(CONFIG),release)
+include test/emu/emu.mk
+endif
+
 # ---- Whole jobs: each sets up what it needs ---------------------------------------------------------------------
 
 .PHONY: demo

@@ -1,0 +1,68 @@
+# The kernels on a CPU: src/kernels/*.cu compiled as C++ against test/emu, the backend's C files, and every other object of
+# build/release. Needs a C++ compiler and no CUDA. Included by the Makefile; docs/GPU.md.
+#   make emu        build/emu: as fast as it goes, and the tools with the emulator as their GPU
+#   make emu-race   build/emu-race: every access of shared and device memory checked for races and bytes never written
+#   make emu-asan   build/emu-asan: address and undefined-behaviour sanitizers
+# Tests: test/gpu/test_*.c (they run on a GPU too) and test/emu/test_*.cpp (of the emulator). No link-time optimisation
+# here: a barrier must stay a call that the compiler cannot see through.
+CXX          ?= g++
+CXXFLAGS     ?= -O2 -g
+EMU_MODES    := emu emu-race emu-asan
+EMU_CXX      := -std=c++17 -fno-lto -fno-exceptions -fno-strict-aliasing -ffp-contract=off -fno-math-errno -Wall -Wextra \
+                -Wshadow -Wno-unknown-pragmas -Itest/emu -Iinclude -Isrc -DMSIM_BUILD $(if $(filter -Werror,$(OURS)),-Werror)
+EMU_SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+EMU_TSAN     := -fsanitize=thread $(if $(findstring clang,$(shell $(CXX) --version 2>/dev/null)),\
+                -mllvm -tsan-instrument-func-entry-exit=0,--param tsan-instrument-func-entry-exit=0)
+
+EMU_CU       := $(sort $(wildcard src/kernels/*.cu))
+EMU_BACKEND  := $(filter-out src/kernels/gpu_stub.c src/kernels/gpu_blaslt.c,$(sort $(wildcard src/kernels/gpu_*.c)))
+# Without the backend's table its stub, so that a part of the backend can be tested alone.
+EMU_C        := $(or $(EMU_BACKEND),) $(if $(filter %/gpu_backend.c,$(EMU_BACKEND)),,src/kernels/gpu_stub.c) \
+                $(sort $(wildcard test/emu/*_none.c))
+EMU_OWN      := $(filter-out test/emu/test_%,$(sort $(wildcard test/emu/*.cpp)))
+EMU_TEST     := $(patsubst %.c,%,$(sort $(wildcard test/gpu/test_*.c))) $(patsubst %.cpp,%,$(sort $(wildcard test/emu/test_*.cpp)))
+EMU_OTHER    := $(filter-out $B/src/kernels/%,$(LIB_OBJ))
+EMU_TOOLS    := embed search bench
+
+# $(1): mode; $(2): flags of everything it compiles; $(3): of kernels and what else runs as one; $(4): of the emulator.
+define EMU_MODE
+build/$(1)/src/kernels/%.o: src/kernels/%.cu $B/stamp.flags test/emu/emu.mk
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(3) -MMD -MP -x c++ -c $$< -o $$@
+
+build/$(1)/%.o: %.c $B/stamp.flags test/emu/emu.mk
+	@mkdir -p $$(@D)
+	$$(COMPILE) $(2) -MMD -MP -c $$< -o $$@
+
+build/$(1)/test/emu/test_%.o: test/emu/test_%.cpp $B/stamp.flags test/emu/emu.mk
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(3) -MMD -MP -c $$< -o $$@
+
+build/$(1)/test/emu/emu_%.o: test/emu/emu_%.cpp $B/stamp.flags test/emu/emu.mk
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(4) -MMD -MP -c $$< -o $$@
+
+build/$(1)/libemu.a: $(EMU_CU:%.cu=build/$(1)/%.o) $(EMU_C:%.c=build/$(1)/%.o) $(EMU_OWN:%.cpp=build/$(1)/%.o) $(EMU_OTHER)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+
+build/$(1)/test/%: build/$(1)/test/%.o build/$(1)/libemu.a
+	$$(CXX) $$(CXXFLAGS) $(2) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LIBS)
+
+.PHONY: $(1)
+$(1): $(EMU_TEST:%=build/$(1)/%)
+
+-include $(EMU_CU:%.cu=build/$(1)/%.d) $(EMU_C:%.c=build/$(1)/%.d) $(EMU_OWN:%.cpp=build/$(1)/%.d) $(EMU_TEST:%=build/$(1)/%.d)
+endef
+
+$(eval $(call EMU_MODE,emu,,,-O3))
+$(eval $(call EMU_MODE,emu-race,,$(EMU_TSAN),-DEMU_RACE))
+$(eval $(call EMU_MODE,emu-asan,-O1 $(EMU_SAN),,))
+
+# The tools as they are, on the emulator.
+build/emu/midisim-bench: $(BENCH_OBJ)
+build/emu/midisim-search: $(SEARCH_OBJ)
+build/emu/midisim-%: $B/tools/%.o $(TOOL_COMMON) build/emu/libemu.a
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+emu: $(EMU_TOOLS:%=build/emu/midisim-%)
