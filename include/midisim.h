@@ -17,7 +17,7 @@
  *                msim_tokenizer and msim_corpus_writer serve one thread at a time.
  *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing returned is to be
  *                freed. Close contexts before what they were opened on. Every close accepts NULL.
- *  R4 memory     msim_context_embed and the searches allocate nothing: a context is sized when it is opened and, for the
+ *  R4 memory     The embed functions and the searches allocate nothing: a context is sized when it is opened and, for the
  *                width of the rows, when a corpus is loaded.
  *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside a handle.
  */
@@ -191,6 +191,16 @@ MSIM_API void msim_context_close(msim_context *ctx);
  * An empty sequence gives zeros. The same sequence gives the same bits whatever else is in the batch. */
 MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                                 const float *type_weights, float *out, msim_error *err);
+/* As msim_context_embed in two steps, so that a device works on one batch while the caller prepares the next. submit takes a
+ * batch: ids, starts and type_weights may be reused at once, out is written before the wait that finishes this batch
+ * returns. At most MSIM_BATCHES_UNDER_WAY batches are under way, another is -MSIM_E_LIMIT; a batch that submit refuses is
+ * not under way. wait finishes the oldest one; without any it is -MSIM_E_ARG, and after another error that batch is gone,
+ * its out as it was. Until all are finished, every other call with the context but stats and close is -MSIM_E_ARG; close
+ * drops them. Results are msim_context_embed's, to the bit. On the CPU submit does all the work. */
+enum { MSIM_BATCHES_UNDER_WAY = 2 };
+MSIM_API int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                                       const float *type_weights, float *out, msim_error *err);
+MSIM_API int msim_context_embed_wait(msim_context *ctx, msim_error *err);
 /* The vectors before pooling: out [starts[n_seq], dim]. */
 MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                                        float *out, msim_error *err);

@@ -26,6 +26,10 @@ struct msim_context {
     ms_hit *hits;              /* owned: [max_queries * max_k] */
     int64_t loaded_rows, corpus_dim; /* 0 rows and dim -1 when none is loaded */
     msim_stats stats;
+    struct {
+        int64_t tokens, sequences;
+    } under_way[MSIM_BATCHES_UNDER_WAY]; /* a ring: what was submitted and not waited for */
+    int oldest, n_under_way;
 };
 
 static double now_seconds(void) {
@@ -189,14 +193,26 @@ static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *star
     return ms_batch_init(batch, ids, starts, n_seq, ctx->model->info.vocab, err);
 }
 
+static int check_type_weights(const float *type_weights, msim_error *err) {
+    for (int i = 0; type_weights && i < 3; i++)
+        if (!isfinite(type_weights[i]))
+            return ms_fail(err, MSIM_E_ARG, "type_weights[%d]: expected a finite number, got %g", i, type_weights[i]);
+    return MSIM_OK;
+}
+
+/* Only stats and close may come between a submit and its wait. */
+static int check_idle(const msim_context *ctx, const char *what, msim_error *err) {
+    if (!ctx->n_under_way) return MSIM_OK;
+    return ms_fail(err, MSIM_E_ARG, "%s: expected no batch under way, got %d", what, ctx->n_under_way);
+}
+
 int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                        const float *type_weights, float *out, msim_error *err) {
     ms_batch batch;
     double t = now_seconds();
-    int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
-    for (int i = 0; rc >= 0 && type_weights && i < 3; i++)
-        if (!isfinite(type_weights[i]))
-            rc = ms_fail(err, MSIM_E_ARG, "type_weights[%d]: expected a finite number, got %g", i, type_weights[i]);
+    int rc = check_idle(ctx, "embed", err);
+    if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
+    if (rc >= 0) rc = check_type_weights(type_weights, err);
     if (rc >= 0 && n_seq) rc = ctx->backend->embed(ctx->state, &batch, type_weights, out, err);
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
@@ -205,11 +221,44 @@ int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *sta
     return MSIM_OK;
 }
 
+int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                              const float *type_weights, float *out, msim_error *err) {
+    ms_batch batch;
+    double t = now_seconds();
+    if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
+        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %d batches under way, got another",
+                       MSIM_BATCHES_UNDER_WAY);
+    int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
+    if (rc >= 0) rc = check_type_weights(type_weights, err);
+    if (rc >= 0 && n_seq) rc = ctx->backend->embed_submit(ctx->state, &batch, type_weights, out, err);
+    if (rc < 0) return rc;
+    int at = (ctx->oldest + ctx->n_under_way++) % MSIM_BATCHES_UNDER_WAY;
+    ctx->under_way[at].tokens = batch.n_tokens;
+    ctx->under_way[at].sequences = (int64_t)n_seq;
+    ctx->stats.embed_seconds += now_seconds() - t;
+    return MSIM_OK;
+}
+
+int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
+    double t = now_seconds();
+    if (!ctx->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
+    int64_t tokens = ctx->under_way[ctx->oldest].tokens, sequences = ctx->under_way[ctx->oldest].sequences;
+    ctx->oldest = (ctx->oldest + 1) % MSIM_BATCHES_UNDER_WAY;
+    ctx->n_under_way--;
+    int rc = sequences ? ctx->backend->embed_wait(ctx->state, err) : MSIM_OK;
+    if (rc < 0) return rc;
+    ctx->stats.tokens += tokens;
+    ctx->stats.sequences += sequences;
+    ctx->stats.embed_seconds += now_seconds() - t;
+    return MSIM_OK;
+}
+
 int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq, float *out,
                               msim_error *err) {
     ms_batch batch;
     double t = now_seconds();
-    int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
+    int rc = check_idle(ctx, "embed", err);
+    if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0 && n_seq) rc = ctx->backend->embed_tokens(ctx->state, &batch, out, err);
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
@@ -244,7 +293,8 @@ const char *msim_scan_name(int scan) {
 int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n, msim_error *err) {
     msim_corpus_info info;
     size_t n_views;
-    int rc = msim_corpus_get_info(corpus, &info);
+    int rc = check_idle(ctx, "corpus", err);
+    if (rc >= 0) rc = msim_corpus_get_info(corpus, &info);
     if (rc < 0) return rc;
     if (ctx->model && info.dim != ctx->model->info.dim)
         return ms_fail(err, MSIM_E_ARG, "corpus: expected rows of the model's width %lld, got %lld",
@@ -283,6 +333,8 @@ static int check_search_options(const msim_search_options *o, msim_error *err) {
 /* The request of a search, checked but for k and threshold. */
 static int make_request(const msim_context *ctx, const msim_search_options *options, const float *queries,
                         size_t n_query, ms_search_request *out, msim_error *err) {
+    int rc = check_idle(ctx, "search", err);
+    if (rc < 0) return rc;
     if (ctx->corpus_dim < 0) return ms_fail(err, MSIM_E_ARG, "search: expected a loaded corpus, got none");
     if (n_query > (size_t)ctx->limits.max_queries)
         return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %lld queries, got %zu",

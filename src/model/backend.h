@@ -7,8 +7,6 @@
 #include "model/batch.h"
 #include "model/weights.h"
 
-enum { MS_BACKEND_IN_FLIGHT = 2 }; /* batches that embed_submit may leave under way */
-
 /* A search. Everything is checked by api.c: finite queries, limits, options in range, excluded rows ascending. */
 typedef struct {
     const float *queries;              /* borrowed: [n_query, dim] */
@@ -45,7 +43,7 @@ typedef struct {
      * embed: out [n_seq, dim]. embed_tokens: out [n_tokens, dim]. Nothing is allocated. */
     int (*embed)(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
     int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
-    /* Two batches may be under way (MS_BACKEND_IN_FLIGHT; api.c counts). submit takes a batch as embed does, of at least
+    /* MSIM_BATCHES_UNDER_WAY batches may be under way (api.c counts). submit takes a batch as embed does, of at least
      * one sequence: what it points to and type_weights may be reused at once, out is complete when the wait that finishes
      * this batch returns; a batch whose submit fails is not under way. wait finishes the oldest one, which is gone
      * afterwards, whatever it returns. A device without a queue does it all in submit. api.c calls nothing else but
