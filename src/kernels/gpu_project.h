@@ -29,7 +29,7 @@ int ms_gpu_project(ms_gpu_projector *p, const ms_gpu_gemm *g, msim_error *err);
 
 /* Who computes this shape: MS_GPU_PRODUCT_OWN or _LIBRARY; AUTO while it is not planned. */
 int ms_gpu_projector_choice(const ms_gpu_projector *p, const ms_gpu_gemm *shape);
-/* The library's version (130000: 13.0.0); 0: not in use. */
+/* The library's version (130100: 13.1.0); 0: not in use. */
 size_t ms_gpu_projector_library(const ms_gpu_projector *p);
 
 #endif
