@@ -27,7 +27,7 @@
 #include "kernels/prim.cuh"
 #include <assert.h>
 
-enum { GROUP_ROWS = 16, MMA_DEPTH = 16, ROTARY_COLS = 32, ROTARY_PAIRS = ROTARY_COLS / 2, HEAD_COLS = 64 };
+static constexpr uint32_t GROUP_ROWS = 16, MMA_DEPTH = 16, ROTARY_COLS = 32, ROTARY_PAIRS = 16, HEAD_COLS = 64;
 
 /* What a kernel is given: ms_gpu_gemm in its own types. */
 struct Product {
