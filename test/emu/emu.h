@@ -75,7 +75,8 @@ void check_shared(const void *p, size_t n_bytes, const char *what, Place at);
 bool in_arena(const void *p);
 /* "byte 12 of the array of 4096 bytes made at FILE:LINE", for messages. */
 const char *describe_shared(const void *p);
-/* Bytes being copied and not waited for: failures. */
+/* The first of these bytes that is being copied and not waited for, or NULL; and that as a failure. */
+const void *first_in_flight(const void *p, size_t n_bytes);
 void check_landed(const void *p, size_t n_bytes, Place at);
 /* Copies that the lane did not wait for. */
 void lane_ended(Lane *lane);
@@ -85,6 +86,8 @@ void lane_ended(Lane *lane);
 /* Whether [p, p + n_bytes) lies in one allocation of `device` (-1: of any). */
 bool in_device_memory(const void *p, size_t n_bytes, int device);
 bool in_device_range(const void *p);
+size_t device_offset(const void *p); /* in that range */
+size_t device_range_bytes();
 /* For messages: the nearest allocation. */
 const char *describe_device(const void *p);
 void check_global(const void *p, size_t n_bytes, const char *what, Place at);
@@ -104,7 +107,7 @@ void race_warp_barrier(unsigned warp);
 /* In the name of the running lane. */
 void race_shared(const void *p, size_t n_bytes, bool is_write, bool is_atomic, Place at);
 void race_global(const void *p, size_t n_bytes, bool is_write, bool is_atomic, Place at);
-/* Host or stream work wrote, or memory is new. */
+/* The host's or a stream's work wrote these bytes. */
 void race_global_reset(const void *p, size_t n_bytes);
 
 } // namespace emu

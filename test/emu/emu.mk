@@ -21,6 +21,7 @@ EMU_C        := $(or $(EMU_BACKEND),) $(if $(filter %/gpu_backend.c,$(EMU_BACKEN
                 $(sort $(wildcard test/emu/*_none.c))
 EMU_OWN      := $(filter-out test/emu/test_%,$(sort $(wildcard test/emu/*.cpp)))
 EMU_TEST     := $(patsubst %.c,%,$(sort $(wildcard test/gpu/test_*.c))) $(patsubst %.cpp,%,$(sort $(wildcard test/emu/test_*.cpp)))
+EMU_EXTRA    := $(patsubst %.c,%,$(wildcard test/gpu/driver.c bench/gpu_bench.c))
 EMU_OTHER    := $(filter-out $B/src/kernels/%,$(LIB_OBJ))
 EMU_TOOLS    := embed search bench
 
@@ -49,10 +50,14 @@ build/$(1)/libemu.a: $(EMU_CU:%.cu=build/$(1)/%.o) $(EMU_C:%.c=build/$(1)/%.o) $
 build/$(1)/test/%: build/$(1)/test/%.o build/$(1)/libemu.a
 	$$(CXX) $$(CXXFLAGS) $(2) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LIBS)
 
-.PHONY: $(1)
-$(1): $(EMU_TEST:%=build/$(1)/%)
+build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/libemu.a
+	$$(CXX) $$(CXXFLAGS) $(2) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
 
--include $(EMU_CU:%.cu=build/$(1)/%.d) $(EMU_C:%.c=build/$(1)/%.d) $(EMU_OWN:%.cpp=build/$(1)/%.d) $(EMU_TEST:%=build/$(1)/%.d)
+.PHONY: $(1)
+$(1): $(EMU_TEST:%=build/$(1)/%) $(EMU_EXTRA:%=build/$(1)/%)
+
+-include $(EMU_CU:%.cu=build/$(1)/%.d) $(EMU_C:%.c=build/$(1)/%.d) $(EMU_OWN:%.cpp=build/$(1)/%.d) \
+         $(EMU_TEST:%=build/$(1)/%.d) $(EMU_EXTRA:%=build/$(1)/%.d)
 endef
 
 $(eval $(call EMU_MODE,emu,,,-O3))

@@ -28,15 +28,19 @@ const size_t RANGE = (size_t)1 << 36, PAGE = 4096, ALIGN = 256;
 enum { GUARD_BYTE = 0xfd, POISON = 0xff };
 
 struct Block {
-    unsigned char *first_page;
+    unsigned char *first_page, *first; /* of the mapping, of the allocation */
     size_t n_pages_bytes, n_bytes, serial;
     int device;
 };
 std::map<unsigned char *, Block> blocks; /* by first byte */
 unsigned char *range, *unused;           /* the reserved addresses, and the first not yet used */
 size_t used_bytes[MAX_DEVICES], n_serial;
-const Block *last;
-unsigned char *last_at;
+/* The last allocation seen at each page, modulo a number. */
+struct Seen {
+    unsigned char *first;
+    size_t n_bytes;
+    const Block *block;
+} seen[1024];
 
 void reserve() {
     if (range) return;
@@ -48,14 +52,14 @@ void reserve() {
 /* The allocation that holds p. */
 const Block *find(const void *p) {
     unsigned char *at = (unsigned char *)p;
-    if (last && (size_t)(at - last_at) < last->n_bytes) return last;
+    Seen *s = &seen[(uintptr_t)p / PAGE % 1024];
+    if ((size_t)(at - s->first) < s->n_bytes) return s->block;
     auto it = blocks.upper_bound(at);
     if (it == blocks.begin()) return nullptr;
     --it;
     if ((size_t)(at - it->first) >= it->second.n_bytes) return nullptr;
-    last = &it->second;
-    last_at = it->first;
-    return last;
+    *s = {it->first, it->second.n_bytes, &it->second};
+    return s->block;
 }
 
 } // namespace
@@ -75,17 +79,16 @@ void *memory_take(int device, size_t n_bytes) {
     if (!n_bytes || n_bytes > memory_limit() || charged(n_bytes) > memory_free(device)) return nullptr;
     size_t rounded = (n_bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (rounded + PAGE - 1) / PAGE * PAGE;
     if ((size_t)(range + RANGE - unused) < pages + PAGE) fail({__FILE__, __LINE__}, "out of addresses for device memory");
-    Block b = {unused, pages, n_bytes, ++n_serial, device};
+    Block b = {unused, unused + pages - rounded, pages, n_bytes, ++n_serial, device};
     if (mprotect(b.first_page, pages, PROT_READ | PROT_WRITE)) return nullptr;
     unused += pages + PAGE;
-    unsigned char *p = b.first_page + pages - rounded;
+    unsigned char *p = b.first;
     memset(p, POISON, n_bytes);
     memset(p + n_bytes, GUARD_BYTE, rounded - n_bytes);
     ASAN_POISON_MEMORY_REGION(p + n_bytes, rounded - n_bytes);
     ASAN_POISON_MEMORY_REGION(b.first_page, (size_t)(p - b.first_page));
     blocks[p] = b;
     used_bytes[device] += charged(n_bytes);
-    race_global_reset(p, n_bytes);
     return p;
 }
 
@@ -98,7 +101,7 @@ bool memory_give(void *p) {
     ASAN_UNPOISON_MEMORY_REGION(b.first_page, b.n_pages_bytes);
     mmap(b.first_page, b.n_pages_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     used_bytes[b.device] -= charged(b.n_bytes);
-    last = nullptr;
+    memset(seen, 0, sizeof seen);
     blocks.erase(it);
     return true;
 }
@@ -112,9 +115,12 @@ int device_of(const void *p) {
 
 bool in_device_range(const void *p) { return range && (size_t)((const unsigned char *)p - range) < RANGE; }
 
+size_t device_offset(const void *p) { return (size_t)((const unsigned char *)p - range); }
+size_t device_range_bytes() { return RANGE; }
+
 bool in_device_memory(const void *p, size_t n_bytes, int device) {
     const Block *b = find(p);
-    return b && (size_t)((const unsigned char *)p - last_at) + n_bytes <= b->n_bytes && (device < 0 || device == b->device);
+    return b && (size_t)((const unsigned char *)p - b->first) + n_bytes <= b->n_bytes && (device < 0 || device == b->device);
 }
 
 const char *describe_device(const void *p) {

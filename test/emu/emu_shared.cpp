@@ -151,13 +151,17 @@ void check_shared(const void *p, size_t n_bytes, const char *what, Place at) {
         fail(at, "%s: %zu bytes from %s", what, n_bytes, describe_shared(p));
 }
 
-void check_landed(const void *p, size_t n_bytes, Place at) {
+const void *first_in_flight(const void *p, size_t n_bytes) {
     size_t first = (size_t)((const unsigned char *)p - arena) / 16;
     size_t last = ((size_t)((const unsigned char *)p - arena) + n_bytes - 1) / 16;
-    for (size_t i = first; i <= last; i++) {
-        if (!in_flight[i]) continue;
-        fail(at, "%s is still being copied (cp_async16 not waited for)", describe_shared(arena + i * 16));
-    }
+    for (size_t i = first; i <= last; i++)
+        if (in_flight[i]) return arena + i * 16;
+    return nullptr;
+}
+
+void check_landed(const void *p, size_t n_bytes, Place at) {
+    if (const void *late = first_in_flight(p, n_bytes))
+        fail(at, "%s is still being copied (cp_async16 not waited for)", describe_shared(late));
 }
 
 void lane_ended(Lane *lane) {
