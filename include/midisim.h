@@ -67,19 +67,22 @@ MSIM_API const char *msim_status_name(int rc);
 
 enum msim_device { MSIM_DEVICE_AUTO = 0, MSIM_DEVICE_CPU = 1, MSIM_DEVICE_CUDA = 2 };
 enum msim_isa { MSIM_ISA_AUTO = 0, MSIM_ISA_REF = 1, MSIM_ISA_AVX2 = 2, MSIM_ISA_AVX512 = 3, MSIM_ISA_AVX512BF16 = 4 };
+enum { MSIM_GPU_ALL = -1, MSIM_GPU_MAX_K = 1024 };
 enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1, MSIM_PRECISION_INT8 = 2 };
 
 /* Fields may be added: always start from msim_options_default(). */
 typedef struct {
-    int device;               /* msim_device; AUTO: CUDA when one opens, else the CPU */
-    int gpu;                  /* index of the CUDA device */
+    int device;               /* msim_device; AUTO: CUDA when one opens and serves what is asked, else the CPU */
+    int gpu;                  /* index of the CUDA device (default 0), or MSIM_GPU_ALL: sequences and rows are divided
+                               * among all of them, for the same answer */
     int threads;              /* 1..1024; 0: one for each processor this process may run on */
-    int isa;                  /* msim_isa; a level that the CPU or the build lacks is refused */
-    int precision;            /* msim_precision */
+    int isa;                  /* msim_isa; a level that the CPU or the build lacks is refused; AUTO devices are the CPU
+                               * when it is given */
+    int precision;            /* msim_precision; CUDA has bf16 alone */
     int64_t max_batch_tokens; /* the most tokens one call of embed may hold (default 16,384) */
     int64_t max_batch_seqs;   /* the most sequences one call of embed may hold (default 256) */
     int64_t max_queries;      /* the most queries of one search (default 64) */
-    int64_t max_k;            /* the most results for each query (default 1,024) */
+    int64_t max_k;            /* the most results for each query (default 1,024; CUDA: at most MSIM_GPU_MAX_K) */
 } msim_options;
 
 MSIM_API msim_options msim_options_default(void);
@@ -91,6 +94,18 @@ MSIM_API const char *msim_precision_name(int precision);
 MSIM_API int msim_isa_best(void);
 /* 1 when this build was compiled with CUDA kernels, else 0. */
 MSIM_API int msim_has_cuda(void);
+
+/* A CUDA device, usable or too old. */
+typedef struct {
+    char name[64];
+    int major, minor;     /* compute capability */
+    int multiprocessors;
+    int64_t memory_bytes;
+} msim_gpu_info;
+
+/* Devices that the driver shows; 0 without a driver or without CUDA in this build. */
+MSIM_API int msim_gpu_count(void);
+MSIM_API int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err);
 
 /* ---- Tokeniser: MIDI bytes to token ids ----------------------------------------------------------------------- */
 
@@ -227,6 +242,7 @@ typedef struct {
     int64_t rows_nonfinite;    /* rows with NaN or infinity among those of the last search, excluded ones too */
     int64_t rows_evaluated;    /* row x query scores that the last search evaluated in double */
     int scan;                  /* msim_scan that the last search used; 0 before any */
+    int search_device;         /* msim_device that searches, never AUTO */
     double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a device does not tell */
 } msim_stats;
 

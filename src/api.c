@@ -21,6 +21,8 @@ struct msim_model {
 struct msim_context {
     const ms_backend *backend; /* static */
     void *state;               /* owned: the backend's context */
+    const ms_backend *searcher; /* static: the same, or the CPU's where AUTO met what a GPU does not do */
+    void *search_state;        /* owned unless it is `state` */
     const msim_model *model;   /* borrowed; NULL for a context that only searches */
     msim_options limits;
     ms_hit *hits;              /* owned: [max_queries * max_k] */
@@ -57,12 +59,16 @@ const char *msim_precision_name(int precision) {
 
 int msim_isa_best(void) { return ms_cpu_isa_best(); }
 int msim_has_cuda(void) { return ms_gpu_compiled(); }
+int msim_gpu_count(void) { return ms_gpu_visible(); }
+int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err) { return ms_gpu_describe(gpu, out, err); }
 
 /* ---- Model ---- */
 
 static int check_options(const msim_options *o, msim_error *err) {
     if (o->device < MSIM_DEVICE_AUTO || o->device > MSIM_DEVICE_CUDA)
         return ms_fail(err, MSIM_E_ARG, "device: expected auto, cpu or cuda, got %d", o->device);
+    if (o->gpu < MSIM_GPU_ALL)
+        return ms_fail(err, MSIM_E_ARG, "gpu: expected the index of a device, or -1 for all of them, got %d", o->gpu);
     if (!msim_precision_name(o->precision))
         return ms_fail(err, MSIM_E_ARG, "precision: expected bf16, f32 or int8, got %d", o->precision);
     if (o->max_batch_tokens < 1 || o->max_batch_tokens > (int64_t)1 << 30)
@@ -76,24 +82,41 @@ static int check_options(const msim_options *o, msim_error *err) {
     return MSIM_OK;
 }
 
-/* The backend that a request names. AUTO takes the GPU when one opens; an explicit request never falls back. */
-static int choose_backend(const msim_options *o, const ms_backend **out, msim_error *err) {
-    if (o->device == MSIM_DEVICE_CPU || (o->device == MSIM_DEVICE_AUTO && !ms_gpu_usable(o->gpu, NULL))) {
-        *out = ms_cpu_backend();
-        return MSIM_OK;
-    }
-    if (!ms_gpu_usable(o->gpu, err)) return err ? -err->code : -MSIM_E_DEVICE;
-    *out = ms_gpu_backend();
-    return MSIM_OK;
+/* AUTO means the GPU when one opens and serves what is asked, else the CPU; a request for CUDA never falls back. Levels and
+ * the other precisions are the CPU's. */
+static bool tries_gpu(const msim_options *o) {
+    if (o->device != MSIM_DEVICE_AUTO) return o->device == MSIM_DEVICE_CUDA;
+    return o->isa == MSIM_ISA_AUTO && o->precision == MSIM_PRECISION_BF16 && ms_gpu_usable(o->gpu, NULL);
+}
+
+/* Lay the weights out by one backend. Under AUTO a GPU must also have room for a context of these limits: once the weights
+ * are there, contexts have no other choice. */
+static int lay_out(msim_model *model, const ms_backend *backend, const ms_weights *weights, const msim_options *o,
+                   msim_error *err) {
+    void *trial = NULL;
+    model->backend = backend;
+    int rc = backend->model_open(weights, o, &model->packed, &model->info, err);
+    if (rc < 0 || o->device != MSIM_DEVICE_AUTO || backend == ms_cpu_backend()) return rc;
+    msim_options limits = *o;
+    if (limits.max_k > backend->max_k) limits.max_k = backend->max_k;
+    rc = backend->open(model->packed, &limits, &trial, err);
+    if (rc >= 0)
+        backend->close(trial);
+    else
+        backend->model_close(model->packed);
+    return rc;
 }
 
 int msim_model_open(const char *path, const msim_options *options, msim_model **out, msim_error *err) {
     msim_options o = options ? *options : msim_options_default();
-    const ms_backend *backend;
     ms_weights weights;
+    msim_error unusable;
     *out = NULL;
     int rc = check_options(&o, err);
-    if (rc >= 0) rc = choose_backend(&o, &backend, err);
+    if (rc >= 0 && o.device == MSIM_DEVICE_CUDA && !ms_gpu_usable(o.gpu, &unusable)) {
+        if (err) *err = unusable;
+        rc = -unusable.code;
+    }
     if (rc >= 0) rc = ms_weights_open(path, &weights, err);
     if (rc < 0) return rc;
     msim_model *model = ms_alloc(1, sizeof *model, "model", err);
@@ -101,12 +124,13 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
         rc = -MSIM_E_MEMORY;
         goto done;
     }
-    model->backend = backend;
     model->info = (msim_info){.dim = weights.dim, .depth = weights.depth, .heads = weights.heads,
                               .vocab = weights.vocab, .precision = o.precision};
     memcpy(model->info.family, weights.family, sizeof model->info.family);
     memcpy(model->info.sha256, weights.sha256, sizeof model->info.sha256);
-    rc = backend->model_open(&weights, &o, &model->packed, &model->info, err);
+    bool has_gpu = tries_gpu(&o);
+    if (has_gpu) rc = lay_out(model, ms_gpu_backend(), &weights, &o, err);
+    if (!has_gpu || (rc < 0 && o.device == MSIM_DEVICE_AUTO)) rc = lay_out(model, ms_cpu_backend(), &weights, &o, err);
     if (rc < 0)
         ms_free(model);
     else
@@ -129,6 +153,47 @@ void msim_model_close(msim_model *model) {
 
 /* ---- Context ---- */
 
+/* A context that only searches: on the GPU as AUTO and CUDA say. */
+static int open_searcher(msim_context *ctx, const msim_options *o, bool is_gpu, msim_error *err) {
+    ctx->searcher = is_gpu ? ms_gpu_backend() : ms_cpu_backend();
+    return ctx->searcher->open(NULL, o, &ctx->search_state, err);
+}
+
+static int open_states(msim_context *ctx, const msim_options *options, msim_error *err) {
+    msim_options o = *options;
+    bool is_auto = o.device == MSIM_DEVICE_AUTO;
+    if (!ctx->model) {
+        msim_error unusable;
+        if (o.device == MSIM_DEVICE_CUDA && !ms_gpu_usable(o.gpu, &unusable)) {
+            if (err) *err = unusable;
+            return -unusable.code;
+        }
+        o.precision = MSIM_PRECISION_BF16; /* of a model; there is none */
+        bool has_gpu = tries_gpu(&o);
+        int rc = has_gpu ? open_searcher(ctx, &o, true, err) : MSIM_OK;
+        if (!has_gpu || (rc < 0 && is_auto)) rc = open_searcher(ctx, &o, false, err);
+        ctx->backend = ctx->searcher;
+        ctx->state = ctx->search_state;
+        return rc;
+    }
+    /* The model's device, level and precision were settled when its weights were laid out. */
+    ctx->backend = ctx->model->backend;
+    o.isa = ctx->model->info.isa;
+    o.precision = ctx->model->info.precision;
+    bool is_split = is_auto && ctx->backend->max_k && o.max_k > ctx->backend->max_k;
+    if (is_split) o.max_k = 1;
+    int rc = ctx->backend->open(ctx->model->packed, &o, &ctx->state, err);
+    if (rc >= 0 && is_split) return open_searcher(ctx, options, false, err);
+    ctx->searcher = ctx->backend;
+    ctx->search_state = ctx->state;
+    return rc;
+}
+
+static void close_states(msim_context *ctx) {
+    if (ctx->search_state && ctx->search_state != ctx->state) ctx->searcher->close(ctx->search_state);
+    if (ctx->state) ctx->backend->close(ctx->state);
+}
+
 int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out, msim_error *err) {
     msim_options o = options ? *options : msim_options_default();
     *out = NULL;
@@ -140,19 +205,12 @@ int msim_context_open(const msim_model *model, const msim_options *options, msim
     ctx->limits = o;
     ctx->corpus_dim = -1;
     size_t n_hits;
-    if (model) {
-        /* The model's device, level and precision were settled when its weights were laid out. */
-        ctx->backend = model->backend;
-        o.isa = model->info.isa;
-        o.precision = model->info.precision;
-    } else {
-        rc = choose_backend(&o, &ctx->backend, err);
-    }
-    if (rc >= 0 && !ms_mul_size((size_t)o.max_queries, (size_t)o.max_k, &n_hits))
+    if (!ms_mul_size((size_t)o.max_queries, (size_t)o.max_k, &n_hits))
         rc = ms_fail(err, MSIM_E_LIMIT, "max_queries x max_k does not fit in memory");
     if (rc >= 0 && !(ctx->hits = ms_alloc(n_hits, sizeof *ctx->hits, "search results", err))) rc = -MSIM_E_MEMORY;
-    if (rc >= 0) rc = ctx->backend->open(model ? model->packed : NULL, &o, &ctx->state, err);
+    if (rc >= 0) rc = open_states(ctx, &o, err);
     if (rc < 0) {
+        close_states(ctx);
         ms_free(ctx->hits);
         ms_free(ctx);
         return rc;
@@ -163,7 +221,7 @@ int msim_context_open(const msim_model *model, const msim_options *options, msim
 
 void msim_context_close(msim_context *ctx) {
     if (!ctx) return;
-    ctx->backend->close(ctx->state);
+    close_states(ctx);
     ms_free(ctx->hits);
     ms_free(ctx);
 }
@@ -175,6 +233,7 @@ const char *msim_stage_name(int stage) {
 
 int msim_context_stats(const msim_context *ctx, msim_stats *out) {
     *out = ctx->stats;
+    out->search_device = ctx->searcher == ms_cpu_backend() ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
     ctx->backend->stage_seconds(ctx->state, out->stage_seconds);
     return MSIM_OK;
 }
@@ -290,6 +349,21 @@ const char *msim_scan_name(int scan) {
     return scan >= 0 && scan < (int)(sizeof names / sizeof *names) ? names[scan] : NULL;
 }
 
+/* AUTO met rows that the GPU does not take: from now on this context searches on the CPU. */
+static int search_on_cpu(msim_context *ctx, msim_error *err) {
+    void *state;
+    int rc = ms_cpu_backend()->open(NULL, &ctx->limits, &state, err);
+    if (rc < 0) return rc;
+    if (ctx->search_state != ctx->state || !ctx->model) ctx->searcher->close(ctx->search_state);
+    ctx->searcher = ms_cpu_backend();
+    ctx->search_state = state;
+    if (!ctx->model) {
+        ctx->backend = ctx->searcher;
+        ctx->state = state;
+    }
+    return MSIM_OK;
+}
+
 int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n, msim_error *err) {
     msim_corpus_info info;
     size_t n_views;
@@ -303,7 +377,11 @@ int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t
         return ms_fail(err, MSIM_E_ARG, "corpus: expected a range of its %lld rows, got %lld rows from %lld",
                        (long long)info.rows, (long long)n, (long long)first);
     const ms_rows *views = ms_corpus_views(corpus, &n_views);
-    rc = ctx->backend->load_rows(ctx->state, views, n_views, first, n, err);
+    rc = ctx->searcher->load_rows(ctx->search_state, views, n_views, first, n, err);
+    if (rc < 0 && ctx->searcher != ms_cpu_backend() && ctx->limits.device == MSIM_DEVICE_AUTO) {
+        rc = search_on_cpu(ctx, err);
+        if (rc >= 0) rc = ctx->searcher->load_rows(ctx->search_state, views, n_views, first, n, err);
+    }
     ctx->loaded_rows = rc < 0 ? 0 : n;
     ctx->corpus_dim = rc < 0 ? -1 : info.dim; /* a backend that failed has forgotten the earlier rows too */
     return rc < 0 ? rc : MSIM_OK;
@@ -349,7 +427,7 @@ static int make_request(const msim_context *ctx, const msim_search_options *opti
 
 static void count_search(msim_context *ctx, size_t n_query, double began) {
     ms_search_outcome outcome;
-    ctx->backend->search_outcome(ctx->state, &outcome);
+    ctx->searcher->search_outcome(ctx->search_state, &outcome);
     ctx->stats.rows_scored += ctx->loaded_rows * (int64_t)n_query;
     ctx->stats.rows_nonfinite = outcome.rows_nonfinite;
     ctx->stats.rows_evaluated = outcome.rows_evaluated;
@@ -368,7 +446,7 @@ int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *o
         return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld", (long long)ctx->limits.max_k,
                        (long long)k);
     request.k = k;
-    int64_t n = ctx->backend->score_topk(ctx->state, &request, ctx->hits, err);
+    int64_t n = ctx->searcher->score_topk(ctx->search_state, &request, ctx->hits, err);
     if (n < 0) return n;
     for (size_t q = 0; q < n_query; q++)
         for (int64_t i = 0; i < n; i++) {
@@ -395,7 +473,7 @@ int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *
     request.threshold = threshold;
     request.sink = sink;
     request.user = user;
-    int64_t n = ctx->backend->score_above(ctx->state, &request, err);
+    int64_t n = ctx->searcher->score_above(ctx->search_state, &request, err);
     if (n >= 0) count_search(ctx, n_query, began);
     return n;
 }

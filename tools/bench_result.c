@@ -20,7 +20,7 @@ static struct {
     const ms_bench_settings *s;
     FILE *csv;             /* owned, or NULL */
     char path[4200];       /* of the CSV file */
-    char machine[128];
+    char machine[224];
     char date[32];
     char command[400];
     char columns[400];     /* of the table being printed */
@@ -73,8 +73,11 @@ uint32_t ms_bench_random_next(ms_bench_random *r) {
 
 /* ---- Where from ---- */
 
-static void describe_machine(char *text, size_t cap) {
-    char line[512], model[80] = "unknown CPU", family[16] = "", number[16] = "";
+/* The CPU, and the GPU where one may be used. */
+static void describe_machine(char *text, size_t cap, const ms_cli_common *common) {
+    char line[512], model[80] = "unknown CPU", family[16] = "", number[16] = "", gpus[96] = "";
+    msim_gpu_info gpu;
+    int n = common->device == MSIM_DEVICE_CPU ? 0 : common->gpu < 0 ? msim_gpu_count() : 1;
     FILE *f = fopen("/proc/cpuinfo", "r");
     while (f && fgets(line, sizeof line, f) && line[0] != '\n') {
         char *value = strchr(line, ':');
@@ -86,8 +89,10 @@ static void describe_machine(char *text, size_t cap) {
         if (strncmp(line, "model\t", 6) == 0) snprintf(number, sizeof number, "%.15s", value);
     }
     if (f) fclose(f);
-    snprintf(text, cap, "%s%s%s%s%s, %ld processors", model, *family ? " family " : "", family, *number ? " model " : "",
-             number, sysconf(_SC_NPROCESSORS_ONLN));
+    if (n > 0 && msim_gpu_get_info(common->gpu < 0 ? 0 : common->gpu, &gpu, NULL) >= 0)
+        snprintf(gpus, sizeof gpus, ", %d x %s", n, gpu.name);
+    snprintf(text, cap, "%s%s%s%s%s, %ld processors%s", model, *family ? " family " : "", family, *number ? " model " : "",
+             number, sysconf(_SC_NPROCESSORS_ONLN), gpus);
 }
 
 /* --csv names a file, or a folder, which then holds one file for each machine. */
@@ -126,7 +131,7 @@ bool ms_bench_output_open(const ms_bench_settings *s, int argc, char **argv) {
     struct tm tm;
     size_t n = 0;
     output.s = s;
-    describe_machine(output.machine, sizeof output.machine);
+    describe_machine(output.machine, sizeof output.machine, &s->common);
     strftime(output.date, sizeof output.date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
     n += (size_t)snprintf(output.command, sizeof output.command, "midisim-bench");
     for (int i = 1; i < argc && n < sizeof output.command; i++)

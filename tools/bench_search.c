@@ -70,7 +70,7 @@ typedef struct {
 typedef struct {
     int form;
     int64_t n_query, n_evaluated;
-    int used;                   /* msim_scan that the search took */
+    int used, device;           /* msim_scan that the search took, msim_device */
     double seconds[MS_BENCH_MAX_ROUNDS];
 } search_case;
 
@@ -104,6 +104,7 @@ static int search_once(const bench *b, search_case *c, msim_error *err) {
     if (rc < 0) return (int)rc;
     msim_context_stats(b->ctx, &stats);
     c->used = stats.scan;
+    c->device = stats.search_device;
     c->n_evaluated = stats.rows_evaluated;
     return MSIM_OK;
 }
@@ -130,8 +131,9 @@ static double private_mb(void) {
 static void report(const bench *b, search_case *c, double read) {
     ms_bench_figure f = ms_bench_times(c->seconds, (size_t)b->s->rounds);
     double bytes = (double)b->info.rows * bytes_of_row(b, c->used);
-    ms_bench_result r = {.bench = "search", .threads = b->options.threads,
-                         .level = msim_isa_name(b->options.isa ? b->options.isa : msim_isa_best())};
+    bool is_cuda = c->device == MSIM_DEVICE_CUDA;
+    ms_bench_result r = {.bench = "search", .threads = b->options.threads, .device = is_cuda ? "cuda" : "cpu",
+                         .level = is_cuda ? NULL : msim_isa_name(b->options.isa ? b->options.isa : msim_isa_best())};
     int n = snprintf(r.name, sizeof r.name, "%lldx%lld q%lld", (long long)b->info.rows, (long long)b->info.dim,
                      (long long)c->n_query);
     if (c->form != MSIM_SCAN_AUTO && n > 0) snprintf(r.name + n, sizeof r.name - (size_t)n, " %s", msim_scan_name(c->form));

@@ -28,8 +28,9 @@ static const ms_cli_option model_row = {
 
 /* Row 0 is left for the model. */
 static const ms_cli_option common_rows[] = {
-    {.name = "device", .kind = MS_CLI_DEVICE, .value = "auto|cpu|cuda[:N]",
-     .help = "where the model runs (default auto: CUDA when there is one, else the CPU)"},
+    {.name = "device", .kind = MS_CLI_DEVICE, .value = "auto|cpu|cuda[:N|:all]",
+     .help = "where the model runs and rows are searched (default auto: the first CUDA device where there is one that "
+             "serves what is asked, else the CPU); cuda:all divides the work among all devices, for the same answer"},
     {.name = "isa", .kind = MS_CLI_CHOICE, .value = "LEVEL", .choices = "auto|ref|avx2|avx512|avx512bf16",
      .help = "kernel level on the CPU: auto, ref, avx2, avx512 or avx512bf16 (default auto: the best there is)",
      .offset = offsetof(ms_cli_common, isa)},
@@ -109,8 +110,11 @@ static int parse_device(const char *label, const char *text, ms_cli_common *comm
         common->device = MSIM_DEVICE_CPU;
     else if (strcmp(text, "cuda") == 0 || (strncmp(text, "cuda:", 5) == 0 && ms_cli_int(text + 5, 0, 1023, &gpu)))
         common->device = MSIM_DEVICE_CUDA;
-    else
-        return ms_cli_usage("%s: expected auto, cpu or cuda[:N], got %s", label, text);
+    else if (strcmp(text, "cuda:all") == 0) {
+        common->device = MSIM_DEVICE_CUDA;
+        gpu = MSIM_GPU_ALL;
+    } else
+        return ms_cli_usage("%s: expected auto, cpu, cuda, cuda:N or cuda:all, got %s", label, text);
     common->gpu = (int)gpu;
     return -1;
 }
@@ -152,6 +156,16 @@ static int set_value(const ms_cli_option *row, const char *label, const char *te
     case MS_CLI_REALS: return parse_reals(label, row, text, to);
     case MS_CLI_DEVICE: return parse_device(label, text, settings);
     }
+    return -1;
+}
+
+/* What CUDA does not have, where it was asked for by name. Returns -1, or the exit code. */
+static int check_device(const ms_cli_common *common) {
+    if (common->device != MSIM_DEVICE_CUDA) return -1;
+    if (common->precision != MSIM_PRECISION_BF16)
+        return ms_cli_usage("--precision: expected bf16 with --device cuda, got %s", msim_precision_name(common->precision));
+    if (common->isa != MSIM_ISA_AUTO)
+        return ms_cli_usage("--isa: expected no level with --device cuda, got %s", msim_isa_name(common->isa));
     return -1;
 }
 
@@ -338,7 +352,8 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
         }
     }
     ms_talk_set(tool->name, common->quiet);
-    return check_environment(common);
+    int status = tool->has_no_kernels ? -1 : check_device(common);
+    return status < 0 ? check_environment(common) : status;
 }
 
 bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *name) {
@@ -370,6 +385,20 @@ msim_options ms_cli_library_options(const ms_cli_common *common) {
     o.isa = common->isa;
     o.precision = common->precision;
     return o;
+}
+
+char *ms_cli_device_words(char *buf, int device, int gpu) {
+    msim_gpu_info info;
+    int n = msim_gpu_count();
+    if (device != MSIM_DEVICE_CUDA)
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cpu");
+    else if (msim_gpu_get_info(gpu < 0 ? 0 : gpu, &info, NULL) < 0)
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda");
+    else if (gpu < 0 && n > 1)
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda (%d devices, %s)", n, info.name);
+    else
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda (%s)", info.name);
+    return buf;
 }
 
 /* midisim-small before others, then in bytewise order; safetensors before pth for the small one. */

@@ -48,7 +48,7 @@ enum ms_cli_kind {
     MS_CLI_TEXTS,  /* ms_cli_texts: repeatable */
     MS_CLI_CHOICE, /* int: index into `choices`, "a|b|c" */
     MS_CLI_REALS,  /* float[max]: exactly `max` finite numbers separated by commas */
-    MS_CLI_DEVICE  /* ms_cli_common.device and .gpu: auto|cpu|cuda[:N] */
+    MS_CLI_DEVICE  /* ms_cli_common.device and .gpu: auto|cpu|cuda[:N|:all] */
 };
 
 typedef struct {
@@ -67,7 +67,7 @@ typedef struct {
     const char *model;      /* -m, only for tools that use a model */
     bool quiet;
     int64_t threads;        /* as given; use ms_cli_threads */
-    int device, gpu;        /* msim_device, index */
+    int device, gpu;        /* msim_device, index or MSIM_GPU_ALL */
     int isa, precision;     /* msim_isa, msim_precision */
     ms_cli_texts operands;  /* what is not an option, in order */
     uint64_t given;         /* bit i: row i of the tool's own table was given; see ms_cli_given */
@@ -104,6 +104,9 @@ void ms_cli_texts_add(ms_cli_texts *list, const char *text);
 int ms_cli_threads(const ms_cli_common *common);
 /* Library options from the common ones. */
 msim_options ms_cli_library_options(const ms_cli_common *common);
+/* "cpu", "cuda (NVIDIA H100)": a device in use, for summaries. Returns buf, which has MS_CLI_DEVICE_BYTES. */
+enum { MS_CLI_DEVICE_BYTES = 112 };
+char *ms_cli_device_words(char *buf, int device, int gpu);
 /* The model to open: -m, else MIDISIM_MODEL, else midisim-small.* before others in the build tree's weights folder,
  * $XDG_DATA_HOME/midisim, PREFIX/share/midisim. False, having said what to do, when there is none. */
 bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap);

@@ -130,7 +130,8 @@ static void say_count(int64_t n, const char *what) {
 }
 
 static void say_summary(const ms_embed_run *r, double seconds) {
-    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400], ranks[32] = "";
+    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400], ranks[32] = "", level[32] = "";
+    char device[MS_CLI_DEVICE_BYTES];
     int64_t n_files = r->lines ? r->n_lines : (int64_t)r->inputs.files.n;
     ms_files_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, n_files), r->lines ? "lines" : "files",
@@ -146,9 +147,12 @@ static void say_summary(const ms_embed_run *r, double seconds) {
         ms_cli_note("%s files longer than %s tokens, only their beginning is used", ms_cli_count(files, r->n_cut),
                     ms_cli_count(limit, r->s->max_tokens));
     if (ms_ranks_count() > 1) snprintf(ranks, sizeof ranks, "%d ranks of ", ms_ranks_count());
-    ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, level %s, %s, %s%d threads",
+    bool is_cuda = strcmp(r->about.device, "cuda") == 0;
+    ms_cli_device_words(device, is_cuda ? MSIM_DEVICE_CUDA : MSIM_DEVICE_CPU, r->options.gpu);
+    if (!is_cuda) snprintf(level, sizeof level, "level %s, ", r->level);
+    ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, %s%s, %s%d threads",
                 ms_cli_count(tokens, r->stats.n_tokens), seconds, (double)(r->lines ? n_files : r->n_read) / seconds,
-                ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), r->about.device, r->level,
+                ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), device, level,
                 r->about.precision, ranks, r->options.threads);
 }
 

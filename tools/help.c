@@ -119,6 +119,12 @@ void ms_cli_print_version(const ms_cli_tool *tool) {
     ms_cli_print("%s %s (commit %s)\n", tool->name, msim_version(), MSIM_COMMIT);
     ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_LEVELS, msim_isa_name(msim_isa_best()));
     ms_cli_print("devices compiled in: cpu%s\n", msim_has_cuda() ? ", cuda" : "");
+    for (int i = 0; i < msim_gpu_count(); i++) {
+        msim_gpu_info info;
+        if (msim_gpu_get_info(i, &info, NULL) >= 0)
+            ms_cli_print("cuda:%d: %s, compute capability %d.%d, %.1f GiB\n", i, info.name, info.major, info.minor,
+                         (double)info.memory_bytes / 1073741824.0);
+    }
 }
 
 /* ---- Man page ---- */
@@ -197,7 +203,7 @@ void ms_cli_print_completion(const ms_cli_tool *tool) {
                  "before=${COMP_WORDS[COMP_CWORD-1]}\n    COMPREPLY=()\n    case $before in\n", tool->name, function);
     for (size_t t = 0; t < 2; t++)
         for (const ms_cli_option *row = tables[t]; row->name; row++) {
-            const char *words = row->kind == MS_CLI_DEVICE ? "auto|cpu|cuda" : row->choices;
+            const char *words = row->kind == MS_CLI_DEVICE ? "auto|cpu|cuda|cuda:all" : row->choices;
             if (row->kind == MS_CLI_FLAG) continue;
             ms_cli_print("    --%s", row->name);
             if (row->letter) ms_cli_print("|-%c", row->letter);

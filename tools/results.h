@@ -36,6 +36,7 @@ typedef struct {
     int64_t n_nonfinite;       /* rows of the corpus with NaN or infinity */
     int64_t n_evaluated;       /* scores evaluated in double */
     const char *scan;          /* "int8": how rows were ruled out before */
+    int device;                /* msim_device that searched */
 } ms_results_out;
 
 typedef struct {

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 static void summarise(const ms_search_job *j) {
-    char rows[32], queries[32], variants[48] = "", embedded[64] = "", how[96] = "", ranks[32] = "";
+    char rows[32], queries[32], variants[48] = "", embedded[64] = "", how[96] = "", ranks[32] = "", device[MS_CLI_DEVICE_BYTES];
     if (j->n_cut)
         ms_cli_note("%s quer%s longer than %lld tokens: only the beginning is used", ms_cli_count(queries, j->n_cut),
                     j->n_cut == 1 ? "y is" : "ies are", (long long)j->max_tokens);
@@ -23,9 +23,11 @@ static void summarise(const ms_search_job *j) {
                  msim_precision_name(j->model_info.precision));
     }
     if (ms_ranks_count() > 1) snprintf(ranks, sizeof ranks, ", %d ranks", ms_ranks_count());
-    ms_cli_note("%s quer%s%s over %s rows: %ssearched in %.2f s (%sscan %s%s)", ms_cli_count(queries, j->n_searched),
+    ms_cli_note("%s quer%s%s over %s rows: %ssearched in %.2f s (%sscan %s%s%s%s)", ms_cli_count(queries, j->n_searched),
                 j->n_searched == 1 ? "y" : "ies", variants, ms_cli_count(rows, j->rows.rows), embedded,
-                j->search_seconds, how, j->out.scan ? j->out.scan : "none", ranks);
+                j->search_seconds, how, j->out.scan ? j->out.scan : "none",
+                j->out.device == MSIM_DEVICE_CUDA ? " on " : "",
+                j->out.device == MSIM_DEVICE_CUDA ? ms_cli_device_words(device, j->out.device, j->set->common.gpu) : "", ranks);
 }
 
 static int no_match(const ms_search_job *j) {

@@ -130,6 +130,10 @@ static int check_output(ms_search_settings *set) {
         return ms_cli_usage("--format midisim: expected -k, which the original's listing has, got --threshold");
     if (set->format == MS_RESULTS_MIDISIM && set->metric == MSIM_METRIC_IP)
         return ms_cli_usage("--format midisim: expected the cosine, which the original's listing has, got --metric ip");
+    int64_t most = MSIM_GPU_MAX_K - (set->excludes_self ? MS_SEARCH_EXTRA : 0);
+    if (set->common.device == MSIM_DEVICE_CUDA && !set->has_threshold && set->k > most)
+        return ms_cli_usage("-k: expected at most %lld with --device cuda%s, got %lld", (long long)most,
+                            set->excludes_self ? " and --exclude-self" : "", (long long)set->k);
     if (set->has_threshold && is_given(set, "top"))
         return ms_cli_usage("--threshold: expected it instead of -k, got both");
     return -1;

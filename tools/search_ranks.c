@@ -58,6 +58,7 @@ static void add_stats(ms_search_job *j) {
     j->out.n_nonfinite = sums[0];
     j->out.n_evaluated = sums[1];
     j->out.scan = msim_scan_name(stats.scan);
+    j->out.device = stats.search_device;
     if (!j->out.scan) j->out.scan = "unknown";
 }
 

@@ -10,7 +10,7 @@ GPU_PTX   ?= $(if $(filter native,$(GPU_ARCHS)),,80 90)
 
 GPU_CU   := $(sort $(wildcard src/kernels/*.cu))
 GPU_C    := $(sort $(filter-out src/kernels/gpu_stub.c,$(wildcard src/kernels/*.c)))
-GPU_STUB := $(if $(wildcard src/kernels/gpu_backend.c),src/kernels/gpu_stub.c)
+GPU_STUB := src/kernels/gpu_stub.c
 
 ifeq ($(CUDA),0)
 CUDA_SAYS := off (CUDA=0)
@@ -56,16 +56,16 @@ NVCC_COMPILE = $(NVCC) -std=c++17 -O3 --fmad=false -lineinfo $(GENCODE) -Iinclud
     -Xcompiler $(subst $(space),$(comma),$(strip $(NVCC_HOST))) $(if $(WERROR),-Werror all-warnings -Xptxas -Werror) \
     -Xptxas -v $(NVCC_FLAGS)
 
-LIB_SRC := $(filter-out $(GPU_STUB),$(LIB_SRC))
+GPU_NEEDS := $(patsubst %,src/kernels/%,gpu_model.c gpu_encoder.c gpu_project.c gpu_search.c)
+LIB_SRC := $(filter-out $(if $(filter-out $(wildcard $(GPU_NEEDS)),$(GPU_NEEDS)),$(GPU_C),$(GPU_STUB)),$(LIB_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(GPU_CU:%.cu=$B/%.o)
 LIBS    += $(CUDART) -ldl -lrt
 $(eval $(call STAMP,nvcc,$$(NVCC_COMPILE) $$(NVCC_VERSION)))
 
-# What ptxas says (registers, spills, shared memory) is kept beside the object; anything else it says is shown. All
-# architectures of a file at once where make runs one job at a time.
+# What ptxas says (registers, spills, shared memory) is kept beside the object; anything else it says is shown.
 $B/%.o: %.cu $B/stamp.nvcc
 	@mkdir -p $(@D)
-	$(NVCC_COMPILE) $(if $(filter -j%,$(MAKEFLAGS)),,--threads 0) -MMD -MP -MF $(@:.o=.d) -c $< -o $@ 2>$(@:.o=.ptxas) \
+	$(NVCC_COMPILE) -MMD -MP -MF $(@:.o=.d) -c $< -o $@ 2>$(@:.o=.ptxas) \
 	    || { cat $(@:.o=.ptxas) >&2; false; }
 	@grep -Ev '^ptxas info|^    [0-9]+ bytes stack frame' $(@:.o=.ptxas) >&2 || true
 

@@ -8,6 +8,9 @@
 int ms_gpu_compiled(void);
 /* True when CUDA device `index` (-1: all of them) can be used here; else false with the reason in err (MSIM_E_DEVICE). */
 bool ms_gpu_usable(int index, msim_error *err);
+/* Devices that the driver shows, and one of them. */
+int ms_gpu_visible(void);
+int ms_gpu_describe(int index, msim_gpu_info *out, msim_error *err);
 /* NULL in a build without CUDA. */
 const ms_backend *ms_gpu_backend(void);
 

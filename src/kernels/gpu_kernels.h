@@ -83,7 +83,7 @@ int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t 
 
 /* ---- sim_topk.cu: scans of a corpus (docs/SEARCH.md has scores, bounds and proofs) ---- */
 
-enum { MS_GPU_SCAN_QUERIES = 64, MS_GPU_MAX_K = 1024, MS_GPU_SCAN_TILE = 16 };
+enum { MS_GPU_SCAN_QUERIES = 64, MS_GPU_MAX_K = MSIM_GPU_MAX_K, MS_GPU_SCAN_TILE = 16 };
 
 /* Rows as they are, in device memory. */
 typedef struct {

@@ -27,6 +27,7 @@ typedef struct {
 
 typedef struct {
     const char *name;  /* "cpu", "cuda" */
+    int64_t max_k;     /* the most results of one query that open takes; 0: as many as options allow */
 
     /* Lay the weights out for this device (bf16 or f32, as options say). *out is immutable, counted by its owner and
      * shared by every context opened on it; `weights` may be closed afterwards. chosen->isa and chosen->device are
