@@ -95,13 +95,13 @@ $B/libmidisim.a: $(LIB_OBJ) $B/stamp.sources
 	$(AR) rcs $@ $B/midisim-all.o
 
 $B/libmidisim.so.$(MAJOR): $(LIB_OBJ) $B/stamp.sources
-	$(LINK) -shared -Wl,-soname,libmidisim.so.$(MAJOR) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(LIBS)
+	$(LINK) -shared -Wl,-soname,libmidisim.so.$(MAJOR) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(CUDART) $(LIBS)
 
 $B/midisim-bench: $(BENCH_OBJ)
 $B/midisim-search: $(SEARCH_OBJ)
 
 $B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
-	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CUDART) $(LIBS)
 
 # With MPI the same objects but one: tools/ranks_mpi.c instead of tools/ranks_one.c.
 ifdef MPI
@@ -114,11 +114,11 @@ $(MPI_DIR)/ranks.o: tools/ranks_mpi.c $B/stamp.flags
 
 $(MPI_DIR)/midisim-search: $(SEARCH_OBJ)
 $(MPI_DIR)/midisim-%: $B/tools/%.o $(TOOL_COMMON) $(MPI_DIR)/ranks.o $B/libmidisim-internal.a
-	$(LINK) -o $@ $(filter-out %/ranks_one.o,$(filter %.o,$^)) $(filter %.a,$^) $(LIBS) $(MPI_LIBS)
+	$(LINK) -o $@ $(filter-out %/ranks_one.o,$(filter %.o,$^)) $(filter %.a,$^) $(CUDART) $(LIBS) $(MPI_LIBS)
 endif
 
 $B/test/%: $B/test/%.o $B/libmidisim-internal.a
-	$(LINK) -o $@ $^ -lcmocka $(LIBS)
+	$(LINK) -o $@ $^ -lcmocka $(CUDART) $(LIBS)
 
 # Man pages and completions come from the option tables that print --help.
 $B/share/midisim-%.1: $B/midisim-%

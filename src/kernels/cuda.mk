@@ -11,6 +11,8 @@ GPU_PTX   ?= $(if $(filter native,$(GPU_ARCHS)),,80 90)
 GPU_CU   := $(sort $(wildcard src/kernels/*.cu))
 GPU_C    := $(sort $(filter-out src/kernels/gpu_stub.c,$(wildcard src/kernels/*.c)))
 GPU_STUB := src/kernels/gpu_stub.c
+# The backend's table is taken when everything is there that it calls.
+GPU_MISSING := $(filter-out $(GPU_C),$(patsubst %,src/kernels/%,gpu_model.c gpu_encoder.c gpu_project.c gpu_search.c))
 
 ifeq ($(CUDA),0)
 CUDA_SAYS := off (CUDA=0)
@@ -56,10 +58,9 @@ NVCC_COMPILE = $(NVCC) -std=c++17 -O3 --fmad=false -lineinfo $(GENCODE) -Iinclud
     -Xcompiler $(subst $(space),$(comma),$(strip $(NVCC_HOST))) $(if $(WERROR),-Werror all-warnings -Xptxas -Werror) \
     -Xptxas -v $(NVCC_FLAGS)
 
-GPU_NEEDS := $(patsubst %,src/kernels/%,gpu_model.c gpu_encoder.c gpu_project.c gpu_search.c)
-LIB_SRC := $(filter-out $(if $(filter-out $(wildcard $(GPU_NEEDS)),$(GPU_NEEDS)),$(GPU_C),$(GPU_STUB)),$(LIB_SRC))
+LIB_SRC := $(filter-out $(if $(GPU_MISSING),$(GPU_C),$(GPU_STUB)),$(LIB_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o) $(GPU_CU:%.cu=$B/%.o)
-LIBS    += $(CUDART) -ldl -lrt
+LIBS    += -ldl -lrt
 $(eval $(call STAMP,nvcc,$$(NVCC_COMPILE) $$(NVCC_VERSION)))
 
 # What ptxas says (registers, spills, shared memory) is kept beside the object; anything else it says is shown.
