@@ -8,7 +8,7 @@ PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
 VERSION := $(shell sed -n 's/^\#define MSIM_VERSION "\(.*\)"/\1/p' include/midisim.h)
 MAJOR   := $(firstword $(subst ., ,$(VERSION)))
-COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || cat build/gpu-bundle/COMMIT 2>/dev/null || echo unknown)
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
@@ -188,6 +188,23 @@ bench: bench-setup
 bench-smoke: bench-setup
 	@bench/smoke.py --build $B
 
+# On a machine with an NVIDIA GPU (docs/GPU.md): what must hold there, and how fast it is. Both build for its card alone, in
+# build/gpu. GPU_CHECK, GPU_BENCH: more options. gpu-bundle makes what such a machine lacks when it has no network.
+.PHONY: gpu-check gpu-bench gpu-bundle
+gpu-check:
+	@MAKE='$(MAKE)' python3 test/gpu/gpu_check.py --make $(GPU_CHECK)
+
+gpu-bench:
+	@MAKE='$(MAKE)' python3 bench/gpu_bench.py --make $(GPU_BENCH)
+
+gpu-bundle: all
+	scripts/gpu_bundle.py --build $B
+
+gpu-programs: $B/test/gpu/driver $B/bench/gpu_bench
+
+$B/bench/%: $B/bench/%.o $B/libmidisim-internal.a
+	$(LINK) -o $@ $^ $(LIBS)
+
 # ---- Parts ------------------------------------------------------------------------------------------------------
 
 .PHONY: programs unit lint clean
@@ -230,4 +247,5 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d $(GPU_TEST:=.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d $(GPU_TEST:=.d) \
+    $B/test/gpu/driver.d $B/bench/gpu_bench.d
