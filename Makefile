@@ -200,7 +200,7 @@ gpu-bench:
 gpu-bundle: all
 	scripts/gpu_bundle.py --build $B
 
-gpu-programs: $B/test/gpu/driver $B/bench/gpu_bench
+gpu-programs: $B/test/gpu/driver $(patsubst %.c,$B/%,$(wildcard bench/gpu_bench.c))
 
 $B/bench/%: $B/bench/%.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $^ $(LIBS)

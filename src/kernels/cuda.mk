@@ -39,7 +39,7 @@ endif
 endif
 
 # Said once, by the make that was called.
-ifeq ($(MAKELEVEL)$(filter clean uninstall,$(MAKECMDGOALS)),0)
+ifeq ($(MAKELEVEL)$(filter clean uninstall gpu-check gpu-bench,$(MAKECMDGOALS)),0)
 $(info make: CUDA: $(CUDA_SAYS))
 endif
 

@@ -70,4 +70,8 @@ build/emu/midisim-search: $(SEARCH_OBJ)
 build/emu/midisim-%: $B/tools/%.o $(TOOL_COMMON) build/emu/libemu.a
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
-emu: $(EMU_TOOLS:%=build/emu/midisim-%)
+# The programs of gpu-check and gpu-bench, so that both are tried before there is a GPU.
+build/emu/bench/%: build/emu/bench/%.o build/emu/libemu.a
+	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+emu: $(EMU_TOOLS:%=build/emu/midisim-%) build/emu/test/gpu/driver $(patsubst %.c,build/emu/%,$(wildcard bench/gpu_bench.c))

@@ -215,6 +215,19 @@ static int run_batch(msim_context *ctx, random_batch *b, msim_error *err) {
     return msim_context_embed(ctx, b->ids, b->starts, (size_t)b->n, b->is_weighted ? pool_weights : NULL, b->out, err);
 }
 
+/* Two batches under way at once; what they share must not be the numbers. */
+static int run_pair(msim_context *ctx, random_batch *a, random_batch *b, msim_error *err) {
+    random_batch *both[2] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        int rc = msim_context_embed_submit(ctx, both[i]->ids, both[i]->starts, (size_t)both[i]->n,
+                                           both[i]->is_weighted ? pool_weights : NULL, both[i]->out, err);
+        if (rc < 0) return rc;
+        memset(both[i]->ids, 0, (size_t)both[i]->starts[both[i]->n] * sizeof *both[i]->ids); /* may be reused at once */
+    }
+    int rc = msim_context_embed_wait(ctx, err);
+    return rc < 0 ? rc : msim_context_embed_wait(ctx, err);
+}
+
 static void check_batches(void) {
     msim_model *model = open_model(s.device);
     msim_options o = device_options(s.device), narrow = o;
@@ -222,20 +235,23 @@ static void check_batches(void) {
     narrow.max_batch_seqs = 4;
     msim_context *wide = open_context(model, &o), *small = open_context(model, &narrow);
     pool p = make_pool(wide, model);
-    random_batch b = make_batch(&p);
+    random_batch b = make_batch(&p), other = make_batch(&p);
     uint64_t random = (uint64_t)s.seed + 1;
     int64_t bad = 0, rows = 0, bad_batches = 0;
     msim_error err;
     for (int64_t i = 0; i < s.count; i++) {
-        bool is_small = i % 5 == 4;
+        bool is_small = i % 5 == 4, is_pair = i % 3 == 2;
         fill_batch(&b, &p, is_small ? s.max_tokens : s.batch_tokens, &random);
+        fill_batch(&other, &p, is_small ? s.max_tokens : s.batch_tokens, &random);
         if (is_small && b.n > 4) b.n = 4;
-        if (run_batch(is_small ? small : wide, &b, &err) < 0) die("batches", &err);
+        if (is_small && other.n > 4) other.n = 4;
+        msim_context *ctx = is_small ? small : wide;
+        if ((is_pair ? run_pair(ctx, &b, &other, &err) : run_batch(ctx, &b, &err)) < 0) die("batches", &err);
         if (s.is_planted && i == s.count / 2) ((unsigned char *)b.out)[0] ^= 1;
-        int64_t differ = count_differing(&b, &p);
+        int64_t differ = count_differing(&b, &p) + (is_pair ? count_differing(&other, &p) : 0);
         bad += differ;
         bad_batches += differ > 0;
-        rows += b.n;
+        rows += b.n + (is_pair ? other.n : 0);
     }
     say(bad == 0, "batches: %lld rows in %lld random batches, %lld rows of %lld batches differ from their sequence alone",
         (long long)rows, (long long)s.count, (long long)bad, (long long)bad_batches);
@@ -243,6 +259,8 @@ static void check_batches(void) {
     say(odd == 0, "finite: %d vectors, %lld components NaN or infinite", s.n_pool, (long long)odd);
     free(b.ids);
     free(b.out);
+    free(other.ids);
+    free(other.out);
     free_pool(&p);
     msim_context_close(small);
     msim_context_close(wide);
