@@ -30,7 +30,7 @@ typedef struct {
 } settings;
 
 static settings s = {.device = MSIM_DEVICE_CUDA, .count = 1000, .seed = 1, .max_tokens = 3072, .batch_tokens = 16384,
-                     .queries = {1, 12}, .n_queries = 2, .tops = {1, 16, 100, 1024}, 
+                     .queries = {1, 12}, .n_queries = 2, .tops = {1, 16, 100, 1024},
                      .n_tops = 4, .n_pool = POOL, .is_filling = true};
 static int failures;
 static pthread_mutex_t saying = PTHREAD_MUTEX_INITIALIZER;

@@ -141,9 +141,9 @@ class Bench:
     def __init__(self, args, folder):
         self.args, self.folder = args, folder
         self.build = args.build
+        self.is_real = not args.emulated and args.device == "cuda"
         self.sizes = Sizes(args.emulated or args.device == "cpu")
         self.env = environment()
-        self.is_real = not args.emulated and args.device == "cuda"
         self.model = self.find_model()
         self.about = self.model_info()
 
@@ -160,7 +160,7 @@ class Bench:
 
     def program(self, name):
         path = self.build / name
-        if not path.exists() and self.args.emulated and name.startswith("midisim-"):
+        if not path.exists() and not self.is_real and name.startswith("midisim-"):
             path = ROOT / "build/release" / name  # tools that have nothing to do with a device
         if not path.exists():
             raise Failed(f"{path} is not built")
