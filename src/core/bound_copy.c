@@ -1,6 +1,7 @@
 /* Bounds of the scans of small copies: see bound_copy.h. A few passes over the query in double, sums in 16 lanes; SLACK
  * stands for what these doubles round, DUST for that of single operations. */
 #include "core/bound_copy.h"
+#include "core/bf16.h"
 #include "core/bound.h"
 #include <float.h>
 #include <math.h>
@@ -92,16 +93,30 @@ void ms_bound_int8_make(ms_bound_copy *b, int16_t *weight, const float *query, d
     set_sigma(b, 8 * U32 * (sqrt(sum_lanes(rest2)) + fabs(s.lambda) * length) * (1 + DUST), length);
 }
 
-void ms_bound_bf16_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
-                        size_t chain) {
+/* Any g will do for the proof: what it leaves out of the query is measured. */
+static void make_bf16(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy, size_t chain,
+                      int is_narrow) {
     size_t dim = (size_t)copy->dim;
     split s = {.query = query, .centre = copy->centre, .wide = weight, .inverse = 1 / norm};
-    for (size_t j = 0; j < dim; j++) weight[j] = (float)(query[j] * s.inverse);
+    for (size_t j = 0; j < dim; j++) {
+        float w = (float)(query[j] * s.inverse);
+        weight[j] = is_narrow ? ms_round_bf16(w) : w;
+    }
     b->scale = 1.0f;
     b->lambda = 0.0f;
     b->start = 0;
     measure(b, &s, dim);
     set_sigma(b, (ms_bound_gamma(chain) + 8 * U32) * length_of(weight, dim) * (1 + DUST), length_of(copy->centre, dim));
+}
+
+void ms_bound_bf16_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+                        size_t chain) {
+    make_bf16(b, weight, query, norm, copy, chain, 0);
+}
+
+void ms_bound_bf16_narrow_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+                               size_t chain) {
+    make_bf16(b, weight, query, norm, copy, chain, 1);
 }
 
 void ms_bound_copy_make_blunt(ms_bound_copy *b) { *b = (ms_bound_copy){.is_blunt = 1}; }

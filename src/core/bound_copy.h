@@ -28,6 +28,9 @@ void ms_bound_int8_make(ms_bound_copy *b, int16_t *weight, const float *query, d
 /* The same for bf16. chain: roundings on a kernel's longest way from a product to the sum. */
 void ms_bound_bf16_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
                         size_t chain);
+/* The same for kernels that multiply bf16 by bf16: weights are rounded to it. chain: at most 2^22 - 1. */
+void ms_bound_bf16_narrow_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+                               size_t chain);
 /* For a query of zeros, or any for which every row is to be kept. */
 void ms_bound_copy_make_blunt(ms_bound_copy *b);
 
