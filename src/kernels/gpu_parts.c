@@ -112,9 +112,9 @@ static void finish_share(ms_gpu_parts *p, ms_gpu_part *part, int slot) {
 }
 
 int ms_gpu_parts_submit(ms_gpu_parts *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
-    int slot = (int)(p->n_submitted % MS_BACKEND_IN_FLIGHT), rc = MSIM_OK;
-    if (p->n_submitted - p->n_finished == MS_BACKEND_IN_FLIGHT)
-        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %d batches under way, got another", MS_BACKEND_IN_FLIGHT);
+    int slot = (int)(p->n_submitted % MSIM_BATCHES_UNDER_WAY), rc = MSIM_OK;
+    if (p->n_submitted - p->n_finished == MSIM_BATCHES_UNDER_WAY)
+        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %d batches under way, got another", MSIM_BATCHES_UNDER_WAY);
     p->failed[slot] = MSIM_OK;
     for (int i = 0; rc >= 0 && i < p->n_parts; i++) {
         int64_t first = 0;
@@ -130,14 +130,14 @@ int ms_gpu_parts_submit(ms_gpu_parts *p, const ms_batch *batch, const float *typ
     /* Devices that took their share must be rid of it before `out` goes, and of the batch before it first. */
     for (int i = 0; i < p->n_parts; i++)
         if (p->parts[i].has_batch[slot]) {
-            if (p->n_submitted > p->n_finished) finish_share(p, &p->parts[i], (slot + 1) % MS_BACKEND_IN_FLIGHT);
+            if (p->n_submitted > p->n_finished) finish_share(p, &p->parts[i], (slot + 1) % MSIM_BATCHES_UNDER_WAY);
             finish_share(p, &p->parts[i], slot);
         }
     return rc;
 }
 
 int ms_gpu_parts_wait(ms_gpu_parts *p, msim_error *err) {
-    int slot = (int)(p->n_finished % MS_BACKEND_IN_FLIGHT);
+    int slot = (int)(p->n_finished % MSIM_BATCHES_UNDER_WAY);
     if (p->n_submitted == p->n_finished) return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
     for (int i = 0; i < p->n_parts; i++) finish_share(p, &p->parts[i], slot);
     p->n_finished++;

@@ -15,7 +15,7 @@ typedef struct {
     ms_gpu_search *search;                        /* owned */
     int64_t *starts;  /* owned: [max_batch_seqs + 1] of the sequences given to this part */
     ms_hit *hits;     /* owned: [max_queries * max_k]; NULL with one part */
-    bool has_batch[MS_BACKEND_IN_FLIGHT]; /* this part has work of the batch in that slot */
+    bool has_batch[MSIM_BATCHES_UNDER_WAY]; /* this part has work of the batch in that slot */
     int64_t n_rows;
     int64_t n;        /* what this part's share of a call returned; below 0: err says why */
     msim_error err;
@@ -27,8 +27,8 @@ typedef struct {
     int64_t dim;        /* of the model; 0 without */
     ms_pool *pool;      /* owned: one thread a part; NULL with one part */
     int64_t n_submitted, n_finished;       /* batches so far */
-    int64_t failed[MS_BACKEND_IN_FLIGHT];  /* what waiting for a part of that batch gave before its own wait */
-    msim_error errors[MS_BACKEND_IN_FLIGHT];
+    int64_t failed[MSIM_BATCHES_UNDER_WAY];  /* what waiting for a part of that batch gave before its own wait */
+    msim_error errors[MSIM_BATCHES_UNDER_WAY];
 } ms_gpu_parts;
 
 /* devices [n]: indices; models [n]: of these devices, borrowed, or NULL for a context that only searches. On failure
