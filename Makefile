@@ -146,16 +146,17 @@ demo:
 .PHONY: test test-slow asan
 test test-slow:
 	scripts/setup.sh test
-	$(MAKE) --no-print-directory all programs
+	$(MAKE) --no-print-directory all programs $(if $(SAN),,emu emu-race $(if $(filter test-slow,$@),emu-asan))
 	$(MAKE) --no-print-directory MPI=1 all
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
 	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
 
-# Units and hostile inputs under the address and undefined-behaviour sanitizers; needs no weights.
+# Units, hostile inputs and kernels under the address and undefined-behaviour sanitizers; needs no weights.
 asan:
 	scripts/setup.sh test
 	$(MAKE) --no-print-directory CONFIG=asan all programs
-	test/run --config asan --only unit,hostile
+	$(MAKE) --no-print-directory CONFIG=release emu-asan
+	test/run --config asan --only unit,hostile,emu-asan
 
 # The same for FUZZ_COUNT mutated files: test/fuzz/fuzz.c.
 FUZZ_COUNT ?= 100000

@@ -64,6 +64,11 @@ void with_warp(int kind, void *operand, Place at, void (*work)(Warp *warp));
 /* Whether an address lies in a fiber's stack. */
 bool on_stacks(const void *p);
 
+/* ---- emu_warp.cpp ---- */
+
+/* Rows of one 8 x 8 matrix of ldmatrix that share a bank with an earlier row of it, since the process began. */
+uint64_t bank_conflicts();
+
 /* ---- emu_shared.cpp: shared memory and copies to it ---- */
 
 void shared_begin_launch(size_t shared_bytes);

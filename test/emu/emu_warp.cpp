@@ -165,7 +165,6 @@ void do_mma_s8(Warp *w) {
 } // namespace
 
 uint64_t bank_conflicts() { return n_conflicts; }
-void reset_bank_conflicts() { n_conflicts = 0; }
 
 } // namespace emu
 
