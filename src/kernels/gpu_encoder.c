@@ -357,6 +357,10 @@ void ms_gpu_encoder_set_tap(ms_gpu_encoder *e, ms_gpu_tap_fn fn, void *arg) {
     e->tap_arg = arg;
 }
 
+void ms_gpu_encoder_set_ff_rows(ms_gpu_encoder *e, int64_t n_rows) {
+    if (n_rows < e->ff_rows) e->ff_rows = n_rows;
+}
+
 /* ---- Open and close ---- */
 
 /* The next part of the device's block; base NULL: only counting. */

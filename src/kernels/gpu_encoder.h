@@ -46,5 +46,7 @@ enum ms_gpu_tap {
 typedef void (*ms_gpu_tap_fn)(void *arg, int tap, int64_t layer, int64_t first_row, int64_t n_rows, int64_t n_cols,
                               const float *rows);
 void ms_gpu_encoder_set_tap(ms_gpu_encoder *e, ms_gpu_tap_fn fn, void *arg);
+/* Tests: feed-forward layers in chunks of at most this many rows. */
+void ms_gpu_encoder_set_ff_rows(ms_gpu_encoder *e, int64_t n_rows);
 
 #endif
