@@ -41,7 +41,7 @@ static inline void gpu_rig_close(gpu_rig *r) {
     seeded_close(r->weights);
 }
 
-/* Sequences of given lengths, each of its own ids. */
+/* Sequences of given lengths, each of its own ids: those of its name, which is its place unless `names` are given. */
 typedef struct {
     int32_t ids[RIG_TOKENS];
     int64_t starts[RIG_SEQS + 1];
@@ -53,10 +53,10 @@ static inline void rig_fill(rig_batch *b, const int64_t *lengths, const int *nam
     for (int i = 0; i < n_seq; i++) {
         int name = names ? names[i] : i;
         seeded_ids(b->ids + b->starts[i], (int)lengths[i], 29 + 2 * name, 7 + name);
+        if (lengths[i] > 5) b->ids[b->starts[i] + 5] = 385; /* one that no weight is for */
         b->starts[i + 1] = b->starts[i] + lengths[i];
         if (lengths[i] > b->batch.longest) b->batch.longest = lengths[i];
     }
-    if (b->starts[n_seq] > 5) b->ids[5] = 385; /* and one that no weight is for */
     b->batch.n_tokens = b->starts[n_seq];
     b->batch.ids = b->ids;
     b->batch.starts = b->starts;
