@@ -3,6 +3,7 @@
 #   scripts/setup.sh [build|test]
 # Says nothing when everything is there. Otherwise installs packages through apt as root or through sudo without a
 # password; where neither is possible it prints the line to type and stops. Python packages go into build/venv alone.
+# CUDA is not installed: its compiler is NVIDIA's, and a build without it has everything but the kernels for GPUs.
 set -eu
 cd "$(dirname "$0")/.."
 goal=${1:-build}
@@ -25,7 +26,7 @@ header() { # a header the compiler must find
 
 look() {
     missing=
-    need build-essential sh -c 'command -v ${CC:-cc} && command -v make && command -v ld && command -v objcopy'
+    need build-essential sh -c 'command -v ${CC:-cc} && command -v ${CXX:-g++} && command -v make && command -v ld && command -v objcopy'
     need zlib1g-dev header zlib.h
     need libcjson-dev header cjson/cJSON.h
     need libssl-dev header openssl/evp.h

@@ -160,6 +160,41 @@ def check_instruction_sets(_):
                 yield f"{shown(path)}: {found.strip()}"
 
 
+def check_kernels(_):
+    """Kernels are written with src/kernels/prim.cuh alone, so that test/emu runs every one of them on a CPU."""
+    raw = re.compile(r"<<<|\basm\b|__syncthreads|__syncwarp|__shfl_|__ballot_sync|\batomic[A-Z]\w*\(|__shared__|\b__ldg\b")
+    for path in tracked("src"):
+        if path.suffix not in (".cu", ".cuh") or path.name == "prim.cuh":
+            continue
+        code = re.sub(r"/\*.*?\*/|//[^\n]*", lambda m: "\n" * m[0].count("\n"), text(path), flags=re.S)
+        for number, line in enumerate(code.splitlines(), 1):
+            where = f"{shown(path)}:{number}"
+            if raw.search(line):
+                yield f"{where}: {raw.search(line)[0]}: expected what prim.cuh has for it"
+            if re.match(r"\s*#\s*if", line) and not line.startswith("#ifndef MS_"):
+                yield f"{where}: a condition of the preprocessor: one source for both compilers"
+            if len(re.findall(r"\bsync_(?:block|warp)\(\)", line)) > 1:
+                yield f"{where}: expected one barrier a line, which is its name in test/emu"
+            if "__global__" in line and not re.search(r"\bstatic\b", line) and not re.search(
+                    r"\bstatic\b", code.splitlines()[number - 2]):
+                yield f"{where}: expected a static kernel"
+            found = re.match(r"\s*#\s*include\s+<(cu\w*|mma|cooperative_groups)", line)
+            if found and (path.name, found[1]) != ("gpu_device.cu", "cuda_runtime"):
+                yield f"{where}: includes <{found[1]}...>: only gpu_device.cu knows the CUDA runtime"
+
+
+def check_libraries(config):
+    """Programs start on machines without CUDA: they name none of its libraries, nor C++'s."""
+    build = ROOT / "build" / config
+    for path in (*(build / f"midisim-{tool}" for tool in TOOLS), *build.glob("libmidisim.so.*")):
+        out = subprocess.run(["readelf", "-d", str(path)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        for name in re.findall(r"\(NEEDED\).*\[(.*)\]", out):
+            if re.match(r"lib(cu|nv|stdc\+\+)", name):
+                yield f"{path.name} needs {name}"
+        if "(RUNPATH)" in out or "(RPATH)" in out:
+            yield f"{path.name} has a search path of its own"
+
+
 def documents():
     return [p for p in tracked() if p.suffix == ".md" and "data" not in p.parts]
 
@@ -267,7 +302,8 @@ def check_data(_):
             yield f"{subset}: not in SOURCES.md"
 
 
-CHECKS = (check_includes, check_symbols, check_wide_code, check_functions, check_words, check_instruction_sets,
+CHECKS = (check_includes, check_symbols, check_wide_code, check_functions, check_words, check_instruction_sets, check_kernels,
+          check_libraries,
           check_documents, check_commands, check_scripts, check_man, check_data)
 
 
