@@ -1,5 +1,6 @@
 # CUDA in the build, included by the Makefile: kernels where nvcc is found, gpu_stub.c alone where it is not.
 #   CUDA=0: without it   NVCC: the compiler (default: on PATH, then /usr/local/cuda/bin)   CUDART: libcudart_static.a
+#   NVCC_FLAGS: more flags (-lineinfo: lines of the source for profilers, at twice the size)
 #   GPU_ARCHS, GPU_PTX: architectures compiled for, and those that a driver can compile for later. For one's own card,
 #   and quicker: GPU_ARCHS=native
 # The runtime is linked statically and opens the driver when it is first asked for a device, so nothing that is built
@@ -54,7 +55,7 @@ NVCC_HOST := -fPIC -fvisibility=hidden -ffp-contract=off -fno-exceptions -fno-rt
 empty   :=
 space   := $(empty) $(empty)
 # --fmad=false: a multiply-add is fused where a kernel says so, and nowhere else.
-NVCC_COMPILE = $(NVCC) -std=c++17 -O3 --fmad=false -lineinfo $(GENCODE) -Iinclude -Isrc -DMSIM_BUILD -cudart static \
+NVCC_COMPILE = $(NVCC) -std=c++17 -O3 --fmad=false $(GENCODE) -Iinclude -Isrc -DMSIM_BUILD -cudart static \
     -Xcompiler $(subst $(space),$(comma),$(strip $(NVCC_HOST))) $(if $(WERROR),-Werror all-warnings -Xptxas -Werror) \
     -Xptxas -v $(NVCC_FLAGS)
 
