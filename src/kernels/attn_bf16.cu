@@ -25,10 +25,10 @@
  * sum, and p of n = 2 k, 2 k + 1 is, packed in place, A of the k-th 16 keys: no score leaves its lane.
  *
  * Numerics. Scores, softmax and sums in f32; p is rounded to bf16 for its product, the row's sum takes it unrounded. m is
- * the row's largest s c so far, rounded; it only moves when a tile exceeds it by more than 8 (p stays below 2^8, which
- * costs f32 and bf16 nothing; the idea is FlashAttention-4's), and a warp multiplies o and sum only when one of its rows
- * moved: for the others the factor is 1, so what is skipped changes no bit. Tiles run in order and a row's operations
- * name neither the tile's height nor its place: its bits depend on its sequence alone.
+ * the row's largest s c so far, rounded; it only moves when a tile exceeds it by more than 8: p stays below 2^8, which
+ * costs no precision, only that much of f32's room above the values (the idea is FlashAttention-4's). A warp multiplies o
+ * and sum only when one of its rows moved: for the others the factor is 1, so what is skipped changes no bit. Tiles run in
+ * order and a row's operations name neither the tile's height nor its place: its bits depend on its sequence alone.
  * Keys past the sequence's end have score -infinity, and zeros for values: 0 x NaN of a neighbour never occurs.
  *
  * Work. Per 128 query rows and 64 keys: 2 x 128 x 64 x 64 multiply-adds (2.1 MFLOP), 8,192 exp2, and per score besides it
