@@ -201,10 +201,11 @@ gpu-bench:
 gpu-bundle: all
 	scripts/gpu_bundle.py --build $B
 
-gpu-programs: $B/test/gpu/driver $(patsubst %.c,$B/%,$(wildcard bench/gpu_bench.c))
+gpu-programs: $B/test/gpu/driver $B/bench/gpu_bench
 
+$B/bench/gpu_bench: $B/bench/gpu_read.o
 $B/bench/%: $B/bench/%.o $B/libmidisim-internal.a
-	$(LINK) -o $@ $^ $(LIBS)
+	$(LINK) -o $@ $^ $(CUDART) $(LIBS)
 
 # ---- Parts ------------------------------------------------------------------------------------------------------
 
@@ -249,4 +250,4 @@ uninstall:
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d $(GPU_TEST:=.d) \
-    $B/test/gpu/driver.d $B/bench/gpu_bench.d
+    $B/test/gpu/driver.d $B/bench/gpu_bench.d $B/bench/gpu_read.d

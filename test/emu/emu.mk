@@ -27,7 +27,7 @@ EMU_TOOLS    := embed search bench
 
 # $(1): mode; $(2): flags of everything it compiles; $(3): of kernels and what else runs as one; $(4): of the emulator.
 define EMU_MODE
-build/$(1)/src/kernels/%.o: src/kernels/%.cu $B/stamp.flags test/emu/emu.mk
+build/$(1)/%.o: %.cu $B/stamp.flags test/emu/emu.mk
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(3) -MMD -MP -x c++ -c $$< -o $$@
 
@@ -50,6 +50,7 @@ build/$(1)/libemu.a: $(EMU_CU:%.cu=build/$(1)/%.o) $(EMU_C:%.c=build/$(1)/%.o) $
 build/$(1)/test/%: build/$(1)/test/%.o build/$(1)/libemu.a
 	$$(CXX) $$(CXXFLAGS) $(2) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LIBS)
 
+build/$(1)/bench/gpu_bench: build/$(1)/bench/gpu_read.o
 build/$(1)/bench/%: build/$(1)/bench/%.o build/$(1)/libemu.a
 	$$(CXX) $$(CXXFLAGS) $(2) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
 
@@ -70,8 +71,4 @@ build/emu/midisim-search: $(SEARCH_OBJ)
 build/emu/midisim-%: $B/tools/%.o $(TOOL_COMMON) build/emu/libemu.a
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
-# The programs of gpu-check and gpu-bench, so that both are tried before there is a GPU.
-build/emu/bench/%: build/emu/bench/%.o build/emu/libemu.a
-	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-emu: $(EMU_TOOLS:%=build/emu/midisim-%) build/emu/test/gpu/driver $(patsubst %.c,build/emu/%,$(wildcard bench/gpu_bench.c))
+emu: $(EMU_TOOLS:%=build/emu/midisim-%)

@@ -1,0 +1,696 @@
+/* What bench/gpu_bench.py asks of the kernels: each alone, timed by events of the device on data that no cache holds, and
+ * the encoder whole. Internal interfaces; one stream, one thread.
+ *
+ *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, encoder
+ *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N  --tokens N (of a batch)
+ *     --lengths L,...  --corpus N (rows of a scan)  --square N (gemm: of the square product)  --tiny (sizes for a try)
+ *
+ * One JSON object a case on standard output: section, case, seconds and median of one run, bytes and flops of one run,
+ * rounds. On the emulator seconds and median are null: its times mean nothing. Every case runs twice to warm up; a round is
+ * as many runs as take some milliseconds, over as many sets of inputs as together are larger than a last cache. Inputs are
+ * random and never zeros. Bytes are those that a run must move, each input and output once. */
+#define _GNU_SOURCE
+#include "gpu_read.h"
+#include "kernels/gpu_kernels.h"
+#include "kernels/gpu_project.h"
+#include "core/bound_copy.h"
+#include "midisim.h"
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MAX_LIST = 16, MAX_ROUNDS = 1000, SETS = 4, DIM = 512, HEADS = 8, INNER = 512, FF = 2048, MAX_TOKENS = 3072,
+       MOST_BLOCKS = 512 };
+
+typedef struct {
+    int device;
+    const char *model, *mixed;
+    int64_t rounds, tokens, corpus, square, lengths[MAX_LIST];
+    int n_lengths;
+} settings;
+
+static settings s = {.rounds = 15, .tokens = 49152, .corpus = 3480123, .square = 8192, .lengths = {512, 1024, 2048, 3072},
+                     .n_lengths = 4};
+static ms_gpu_stream *stream;
+static ms_gpu_info card;
+static bool is_emulated;
+static msim_error err;
+static void *blocks[MOST_BLOCKS]; /* device memory of the section that runs */
+static size_t n_blocks;
+static uint64_t random_state = 1;
+static void (*freshen)(void *arg); /* before each round, not timed: for kernels that work in place and would end at zeros */
+
+/* ---- Helpers ---- */
+
+static _Noreturn void fail(const char *what) {
+    fprintf(stderr, "gpu_bench: %s: %s\n", what, err.text);
+    exit(1);
+}
+
+static void must(int rc, const char *what) {
+    if (rc < 0) fail(what);
+}
+
+static uint32_t random_next(void) {
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(random_state >> 32);
+}
+
+/* Near enough to normal, of variance 1/3. */
+static float random_value(void) {
+    uint32_t a = random_next(), b = random_next();
+    return ((float)(a >> 16) + (float)(a & 0xffff) + (float)(b >> 16) + (float)(b & 0xffff)) / 65536.0f - 2.0f;
+}
+
+static void *take(size_t n_items, size_t item_bytes) {
+    if (n_blocks == MOST_BLOCKS) abort();
+    void *p = ms_gpu_alloc(stream, n_items, item_bytes, "bench", &err);
+    if (!p) fail("memory");
+    return blocks[n_blocks++] = p;
+}
+
+static void give_back(void) {
+    while (n_blocks) ms_gpu_free(stream, blocks[--n_blocks]);
+}
+
+static void put(void *device, const void *host, size_t n_bytes) {
+    must(ms_gpu_upload(stream, device, host, n_bytes, &err), "upload");
+    must(ms_gpu_sync(stream, &err), "upload");
+}
+
+enum fill { FILL_F32, FILL_BF16, FILL_BYTES };
+
+/* Device memory of random numbers: a block made once and copied to odd places, so that no two rows of a tile agree. */
+static void *take_random(size_t n, enum fill kind) {
+    enum { MADE = 1 << 20 };
+    static float *f32;
+    static ms_bf16 *bf16;
+    size_t item = kind == FILL_F32 ? sizeof(float) : kind == FILL_BF16 ? sizeof(ms_bf16) : 1;
+    if (!f32) {
+        f32 = malloc(MADE * sizeof *f32);
+        bf16 = malloc(MADE * sizeof *bf16);
+        if (!f32 || !bf16) abort();
+        for (size_t i = 0; i < MADE; i++) {
+            f32[i] = random_value();
+            bf16[i] = ms_bf16_of_f32(f32[i]);
+        }
+    }
+    unsigned char *p = take(n, item);
+    const unsigned char *made = kind == FILL_F32 ? (const void *)f32 : (const void *)bf16;
+    for (size_t at = 0; at < n;) {
+        size_t from = random_next() % (MADE / 2), m = MADE / 2 - 2 * (random_next() % 999);
+        if (m > n - at) m = n - at;
+        must(ms_gpu_upload(stream, p + at * item, made + from * item, m * item, &err), "upload");
+        at += m;
+    }
+    must(ms_gpu_sync(stream, &err), "upload");
+    return p;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* cos and sin [MAX_TOKENS, 16] of true angles: rotations keep lengths. */
+static void take_angles(float **cos_table, float **sin_table) {
+    enum { N = MAX_TOKENS * 16 };
+    float *host = calloc(2 * N, sizeof *host);
+    if (!host) abort();
+    for (int i = 0; i < N; i++) {
+        float angle = 3.0f * random_value();
+        host[i] = cosf(angle);
+        host[N + i] = sinf(angle);
+    }
+    *cos_table = take(N, sizeof *host);
+    *sin_table = take(N, sizeof *host);
+    put(*cos_table, host, N * sizeof *host);
+    put(*sin_table, host + N, N * sizeof *host);
+    free(host);
+}
+
+/* One run of the case with inputs of set `set`. */
+typedef int (*run_fn)(void *arg, int set);
+
+static void print_case(const char *section, const char *name, double *seconds, double bytes, double flops) {
+    qsort(seconds, (size_t)s.rounds, sizeof *seconds, compare_doubles);
+    printf("{\"section\": \"%s\", \"case\": \"%s\", ", section, name);
+    if (is_emulated || seconds[0] <= 0)
+        printf("\"seconds\": null, \"median\": null");
+    else
+        printf("\"seconds\": %.9g, \"median\": %.9g", seconds[0], seconds[s.rounds / 2]);
+    printf(", \"bytes\": %.17g, \"flops\": %.17g, \"rounds\": %lld}\n", bytes, flops, (long long)s.rounds);
+    fflush(stdout);
+}
+
+static void measure(const char *section, const char *name, run_fn run, void *arg, double bytes, double flops) {
+    double seconds[MAX_ROUNDS];
+    ms_gpu_event *from, *to;
+    must(ms_gpu_event_open(stream, &from, &err), name);
+    must(ms_gpu_event_open(stream, &to, &err), name);
+    int set = 0;
+    int64_t runs = 1;
+    for (int64_t round = -2; round < s.rounds; round++) {
+        if (freshen) freshen(arg);
+        must(ms_gpu_event_record(from, stream, &err), name);
+        for (int64_t i = 0; i < runs; i++, set = (set + 1) % SETS) must(run(arg, set), name);
+        must(ms_gpu_event_record(to, stream, &err), name);
+        must(ms_gpu_event_wait(to, &err), name);
+        double took = ms_gpu_event_seconds(from, to) / (double)runs;
+        if (round >= 0) seconds[round] = took;
+        if (round == -1 && !is_emulated && took > 0) runs = took > 5e-3 ? 1 : took < 25e-6 ? 200 : (int64_t)(5e-3 / took);
+    }
+    print_case(section, name, seconds, bytes, flops);
+    ms_gpu_event_close(from);
+    ms_gpu_event_close(to);
+}
+
+/* ---- bandwidth ---- */
+
+typedef struct {
+    char *from[SETS], *to[SETS];
+    void *host;
+    uint32_t *sink;
+    size_t n_bytes;
+} moves;
+
+static int run_copy(void *arg, int set) {
+    moves *m = arg;
+    return ms_gpu_copy(stream, m->to[set], m->from[set], m->n_bytes, &err);
+}
+
+static int run_read(void *arg, int set) {
+    moves *m = arg;
+    return ms_bench_read_cuda(stream, m->sink, m->from[set], m->n_bytes, &err);
+}
+
+static int run_upload(void *arg, int set) {
+    moves *m = arg;
+    return ms_gpu_upload(stream, m->to[set], m->host, m->n_bytes / 4, &err);
+}
+
+static int run_download(void *arg, int set) {
+    moves *m = arg;
+    return ms_gpu_download(stream, m->host, m->from[set], m->n_bytes / 4, &err);
+}
+
+static void bench_bandwidth(void) {
+    moves m = {.n_bytes = card.free_bytes / 32 / 4096 * 4096};
+    if (m.n_bytes > (size_t)s.corpus * 1024) m.n_bytes = (size_t)s.corpus * 1024 / 4096 * 4096; /* larger than a cache */
+    if (m.n_bytes > (size_t)1 << 30) m.n_bytes = (size_t)1 << 30;
+    for (int i = 0; i < SETS; i++) {
+        m.from[i] = take_random(m.n_bytes, FILL_BYTES);
+        m.to[i] = take(m.n_bytes, 1);
+    }
+    m.sink = take(4, sizeof *m.sink);
+    must(ms_gpu_fill(stream, m.sink, 0, 4 * sizeof *m.sink, &err), "fill");
+    m.host = ms_gpu_host_alloc(stream, m.n_bytes / 4, 1, "bench", &err);
+    if (!m.host) fail("memory");
+    memset(m.host, 0x5a, m.n_bytes / 4);
+    measure("bandwidth", "copy", run_copy, &m, 2 * (double)m.n_bytes, 0);
+    measure("bandwidth", "read", run_read, &m, (double)m.n_bytes, 0);
+    measure("bandwidth", "upload", run_upload, &m, (double)m.n_bytes / 4, 0);
+    measure("bandwidth", "download", run_download, &m, (double)m.n_bytes / 4, 0);
+    ms_gpu_host_free(stream, m.host);
+}
+
+/* ---- rows: kernels between the products ---- */
+
+typedef struct {
+    int64_t n, n_seq;
+    float *x[SETS], *out, *table, *scale, *cos, *sin;
+    ms_bf16 *h[SETS], *wide[SETS], *middle[SETS], *fresh;
+    int32_t *ids, *positions;
+    int64_t *starts;
+    void *scratch;
+} row_inputs;
+
+static int run_embed_norm(void *arg, int set) {
+    row_inputs *r = arg;
+    return ms_embed_norm_cuda(stream, r->h[set], r->x[set], r->ids, r->table, r->scale, r->n, DIM, &err);
+}
+static int run_norm_bf16(void *arg, int set) {
+    row_inputs *r = arg;
+    return ms_norm_bf16_cuda(stream, r->h[set], r->x[set], r->scale, r->n, DIM, &err);
+}
+static int run_norm_f32(void *arg, int set) {
+    row_inputs *r = arg;
+    return ms_norm_f32_cuda(stream, r->x[set], r->x[set], r->scale, r->n, DIM, &err);
+}
+static int run_gelu(void *arg, int set) {
+    row_inputs *r = arg;
+    return ms_gelu_bf16_cuda(stream, r->middle[set], r->n * FF, &err);
+}
+static void freshen_gelu(void *arg) {
+    row_inputs *r = arg;
+    for (int i = 0; i < SETS; i++)
+        must(ms_gpu_copy(stream, r->middle[i], r->fresh, (size_t)(r->n * FF) * sizeof(ms_bf16), &err), "copy");
+}
+static int run_rotate(void *arg, int set) {
+    row_inputs *r = arg;
+    return ms_rotate_bf16_cuda(stream, r->wide[set], r->cos, r->sin, r->positions, r->n, HEADS, &err);
+}
+static int run_pool(void *arg, int set) {
+    row_inputs *r = arg;
+    return ms_pool_cuda(stream, r->out, r->x[set], r->ids, r->starts, r->n_seq, r->n, DIM, NULL, r->scratch, &err);
+}
+
+/* Token ids, positions and starts of sequences of one length. */
+static void put_sequences(int64_t n, int64_t length, int32_t *ids, int32_t *positions, int64_t *starts) {
+    int32_t *host = calloc((size_t)n, sizeof *host);
+    int64_t *first = calloc((size_t)(n / length + 1), sizeof *first);
+    if (!host || !first) abort();
+    for (int64_t i = 0; i < n; i++) host[i] = (int32_t)(random_next() % 384);
+    put(ids, host, (size_t)n * sizeof *host);
+    for (int64_t i = 0; i < n; i++) host[i] = (int32_t)(i % length);
+    put(positions, host, (size_t)n * sizeof *host);
+    for (int64_t i = 0; i <= n / length; i++) first[i] = i * length;
+    put(starts, first, (size_t)(n / length + 1) * sizeof *first);
+    free(host);
+    free(first);
+}
+
+static void bench_rows(void) {
+    int64_t length = s.lengths[s.n_lengths - 1];
+    row_inputs r = {.n_seq = s.tokens / length + 1};
+    r.n = r.n_seq * length;
+    size_t n = (size_t)r.n;
+    for (int i = 0; i < SETS; i++) {
+        r.x[i] = take_random(n * DIM, FILL_F32);
+        r.h[i] = take(n * DIM, sizeof(ms_bf16));
+        r.wide[i] = take_random(n * 3 * INNER, FILL_BF16);
+        r.middle[i] = take(n * FF, sizeof(ms_bf16));
+    }
+    r.fresh = take_random(n * FF, FILL_BF16);
+    r.table = take_random(386 * DIM, FILL_F32);
+    r.scale = take_random(DIM, FILL_F32);
+    take_angles(&r.cos, &r.sin);
+    r.ids = take(n, sizeof *r.ids);
+    r.positions = take(n, sizeof *r.positions);
+    r.starts = take((size_t)r.n_seq + 1, sizeof *r.starts);
+    r.out = take((size_t)r.n_seq * DIM, sizeof *r.out);
+    r.scratch = take(ms_pool_scratch_bytes(r.n, r.n_seq, DIM), 1);
+    put_sequences(r.n, length, r.ids, r.positions, r.starts);
+    double tokens = (double)r.n;
+    measure("rows", "norm_bf16", run_norm_bf16, &r, tokens * DIM * 6, 0);
+    measure("rows", "norm_f32", run_norm_f32, &r, tokens * DIM * 8, 0);
+    measure("rows", "rotate", run_rotate, &r, tokens * HEADS * 2 * 32 * 4, 0); /* half of each head of q and k */
+    freshen = freshen_gelu;
+    measure("rows", "gelu", run_gelu, &r, tokens * FF * 4, 0);
+    freshen = NULL;
+    measure("rows", "pool", run_pool, &r, tokens * DIM * 4, 0);
+    measure("rows", "embed_norm", run_embed_norm, &r, tokens * DIM * 6, 0);
+}
+
+/* ---- gemm: each product of the encoder, by the library and by our tiles, and the square one ---- */
+
+typedef struct {
+    ms_gpu_gemm g[SETS];
+    ms_gpu_projector *projector; /* NULL: our kernel with `tile` */
+    int tile;
+} product;
+
+static int run_product(void *arg, int set) {
+    product *p = arg;
+    return p->projector ? ms_gpu_project(p->projector, &p->g[set], &err)
+                        : ms_gemm_bf16_tile_cuda(stream, &p->g[set], p->tile, &err);
+}
+
+static void bench_shape(const char *name, int epilogue, int64_t m, int64_t n, int64_t k, ms_gpu_projector *library) {
+    product p = {.projector = library};
+    float *bias = epilogue == MS_GPU_GELU || epilogue == MS_GPU_ADD ? take_random((size_t)n, FILL_F32) : NULL;
+    float *cos_table, *sin_table;
+    int32_t *ids = take((size_t)m, sizeof *ids), *positions = take((size_t)m, sizeof *positions);
+    int64_t *starts = take((size_t)m + 2, sizeof *starts);
+    size_t item = epilogue == MS_GPU_ADD ? sizeof(float) : sizeof(ms_bf16);
+    char label[96];
+    take_angles(&cos_table, &sin_table);
+    put_sequences(m, m < MAX_TOKENS ? m : MAX_TOKENS / 2, ids, positions, starts);
+    for (int i = 0; i < SETS; i++) {
+        p.g[i] = (ms_gpu_gemm){.a = take_random((size_t)(m * k), FILL_BF16), .w = take_random((size_t)(n * k), FILL_BF16),
+                               .m = m, .n = n, .k = k, .epilogue = epilogue, .bias = bias, .cos = cos_table, .sin = sin_table,
+                               .positions = positions, .rotated = epilogue == MS_GPU_ROTATE ? 2 * n / 3 : 0};
+        p.g[i].dst = epilogue == MS_GPU_ADD ? take_random((size_t)(m * n), FILL_F32) : take((size_t)(m * n), item);
+    }
+    double flops = 2.0 * (double)m * (double)n * (double)k;
+    double bytes = 2.0 * (double)k * (double)(m + n) + (double)item * (double)m * (double)n * (item == 4 ? 2 : 1);
+    if (library) {
+        snprintf(label, sizeof label, "%s %lldx%lldx%lld library", name, (long long)m, (long long)n, (long long)k);
+        measure("gemm", label, run_product, &p, bytes, flops);
+    }
+    p.projector = NULL;
+    for (p.tile = 0; p.tile < MS_GPU_GEMM_TILES; p.tile++) {
+        snprintf(label, sizeof label, "%s %lldx%lldx%lld own tile %d", name, (long long)m, (long long)n, (long long)k, p.tile);
+        measure("gemm", label, run_product, &p, bytes, flops);
+    }
+    give_back();
+}
+
+static void bench_gemm(void) {
+    ms_gpu_projector *library = NULL;
+    if (ms_gpu_projector_open(stream, MS_GPU_PRODUCT_LIBRARY, &library, &err) < 0)
+        fprintf(stderr, "gpu_bench: without the library: %s\n", err.text);
+    int64_t m = s.tokens;
+    bench_shape("qkv", MS_GPU_ROTATE, m, 3 * INNER, DIM, library);
+    bench_shape("out", MS_GPU_ADD, m, DIM, INNER, library);
+    bench_shape("ff1", MS_GPU_GELU, m, FF, DIM, library);
+    bench_shape("ff2", MS_GPU_ADD, m, DIM, FF, library);
+    bench_shape("square", MS_GPU_STORE, s.square, s.square, s.square, library);
+    ms_gpu_projector_close(library);
+}
+
+/* ---- attention ---- */
+
+typedef struct {
+    ms_bf16 *qkv[SETS], *heads[SETS];
+    ms_gpu_query_tile *tiles;
+    int64_t n_tiles;
+} attention;
+
+static int run_attention(void *arg, int set) {
+    attention *a = arg;
+    return ms_attend_bf16_cuda(stream, a->heads[set], a->qkv[set], a->tiles, a->n_tiles, HEADS, &err);
+}
+
+static void bench_attention(void) {
+    for (int l = 0; l < s.n_lengths; l++) {
+        int64_t length = s.lengths[l], n_seq = (s.tokens + length - 1) / length, n = n_seq * length;
+        int64_t per_seq = (length + MS_GPU_QUERY_ROWS - 1) / MS_GPU_QUERY_ROWS;
+        attention a = {.n_tiles = n_seq * per_seq};
+        ms_gpu_query_tile *tiles = calloc((size_t)a.n_tiles, sizeof *tiles);
+        char name[64];
+        if (!tiles) abort();
+        for (int64_t i = 0; i < a.n_tiles; i++) {
+            int64_t start = i / per_seq * length;
+            tiles[i] = (ms_gpu_query_tile){(int32_t)(start + i % per_seq * MS_GPU_QUERY_ROWS), (int32_t)start,
+                                           (int32_t)(start + length)};
+        }
+        a.tiles = take((size_t)a.n_tiles, sizeof *a.tiles);
+        put(a.tiles, tiles, (size_t)a.n_tiles * sizeof *tiles);
+        for (int i = 0; i < SETS; i++) {
+            a.qkv[i] = take_random((size_t)n * 3 * INNER, FILL_BF16);
+            a.heads[i] = take((size_t)n * INNER, sizeof(ms_bf16));
+        }
+        snprintf(name, sizeof name, "%lldx%lld", (long long)length, (long long)n_seq);
+        measure("attention", name, run_attention, &a, (double)n * 4 * INNER * 2,
+                4.0 * (double)n_seq * (double)length * (double)length * INNER);
+        free(tiles);
+        give_back();
+    }
+}
+
+/* ---- scan: a pass over a corpus, of which no row is kept ---- */
+
+static int run_scan(void *arg, int set) {
+    (void)set; /* the rows are larger than a cache */
+    return ms_scan_cuda(stream, arg, &err);
+}
+
+/* Constants of queries that keep nothing: the cut is above all scores. */
+static void put_query_constants(ms_gpu_scan *scan, int n) {
+    float ones[MS_GPU_SCAN_QUERIES], zeros[MS_GPU_SCAN_QUERIES] = {0}, cuts[MS_GPU_SCAN_QUERIES];
+    double norms[MS_GPU_SCAN_QUERIES];
+    void *at[6];
+    for (int q = 0; q < n; q++) ones[q] = 1e-4f, cuts[q] = FLT_MAX, norms[q] = 1.0;
+    const void *host[] = {ones, zeros, zeros, ones, cuts, zeros};
+    for (int i = 0; i < 6; i++) {
+        at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
+        put(at[i], host[i], (size_t)n * sizeof(float));
+    }
+    scan->scale = at[0], scan->lambda = at[1], scan->theta = at[2], scan->reach = at[3], scan->cut = at[4];
+    scan->start = at[5];
+    double *device_norms = take(MS_GPU_SCAN_QUERIES, sizeof(double));
+    put(device_norms, norms, (size_t)n * sizeof(double));
+    scan->norms = device_norms;
+}
+
+static void put_queries(ms_gpu_scan *scan, int n) {
+    size_t bytes = ms_scan_queries_bytes(scan->form, n, DIM);
+    void *host = calloc(bytes, 1), *device = take(bytes, 1);
+    if (!host) abort();
+    for (int q = 0; q < n; q++) {
+        float f32[DIM];
+        int16_t s16[DIM];
+        for (int d = 0; d < DIM; d++) {
+            f32[d] = ms_round_bf16(random_value() / 16);
+            s16[d] = (int16_t)(random_next() % 255) - 127;
+        }
+        ms_scan_queries_put(scan->form, host, q, n, DIM, scan->form == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
+    }
+    put(device, host, bytes);
+    scan->queries = device;
+    free(host);
+}
+
+/* Tiles of random codes with the numbers of a well-behaved row behind each. */
+static unsigned char *take_tiles(int form, int64_t n_rows) {
+    enum { MADE = 4096 };
+    size_t codes = form == MSIM_SCAN_INT8 ? ms_copy_int8_codes(DIM) : ms_copy_bf16_codes(DIM);
+    size_t tile = form == MSIM_SCAN_INT8 ? ms_copy_int8_tile(DIM) : ms_copy_bf16_tile(DIM);
+    size_t n = (size_t)(n_rows + MS_COPY_TILE - 1) / MS_COPY_TILE, made = n < MADE ? n : MADE;
+    unsigned char *host = calloc(made, tile), *device = take(n, tile);
+    if (!host) abort();
+    for (size_t t = 0; t < made; t++) {
+        unsigned char *at = host + t * tile;
+        for (size_t i = 0; i < codes / 2; i++) {
+            uint16_t code = form == MSIM_SCAN_INT8 ? (uint16_t)random_next() : ms_bf16_of_f32(random_value() / 16).bits;
+            memcpy(at + 2 * i, &code, 2);
+        }
+        for (size_t i = codes; i < tile; i += sizeof(float)) {
+            float small = 1e-3f;
+            memcpy(at + i, &small, sizeof small);
+        }
+    }
+    for (size_t t = 0; t < n; t += made) put(device + t * tile, host, (n - t < made ? n - t : made) * tile);
+    free(host);
+    return device;
+}
+
+static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *values) {
+    static const int numbers[] = {1, 12, 64};
+    size_t row_bytes = form == MSIM_SCAN_INT8   ? ms_copy_int8_tile(DIM) / MS_COPY_TILE
+                       : form == MSIM_SCAN_BF16 ? ms_copy_bf16_tile(DIM) / MS_COPY_TILE
+                                                : DIM * sizeof(float) + (form == MSIM_SCAN_F32) * sizeof(float);
+    ms_gpu_scan scan = {.form = form, .rows = *rows, .values = values, .candidate_cap = 1024};
+    scan.n_blocks = (rows->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS;
+    scan.block_step = 1;
+    if (form == MSIM_SCAN_INT8 || form == MSIM_SCAN_BF16) scan.tiles = take_tiles(form, rows->n_rows);
+    scan.candidates = take(MS_GPU_SCAN_QUERIES * 1024, sizeof *scan.candidates);
+    scan.n_candidates = take(MS_GPU_SCAN_QUERIES, sizeof *scan.n_candidates);
+    must(ms_gpu_fill(stream, scan.n_candidates, 0, MS_GPU_SCAN_QUERIES * sizeof *scan.n_candidates, &err), "fill");
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char name[64];
+        scan.n_query = numbers[i];
+        put_queries(&scan, scan.n_query);
+        put_query_constants(&scan, scan.n_query);
+        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(form), (long long)rows->n_rows, DIM, scan.n_query);
+        measure("scan", name, run_scan, &scan, (double)rows->n_rows * (double)row_bytes,
+                2.0 * (double)rows->n_rows * DIM * scan.n_query);
+    }
+}
+
+static void bench_scan(void) {
+    ms_gpu_rows rows = {.row_bytes = DIM * sizeof(float), .n_rows = s.corpus, .dim = DIM, .dtype = MSIM_DTYPE_F32};
+    bench_scan_form(MSIM_SCAN_INT8, &rows, NULL);
+    give_back();
+    bench_scan_form(MSIM_SCAN_BF16, &rows, NULL);
+    give_back();
+    rows.data = take_random((size_t)s.corpus * DIM, FILL_F32);
+    float *values = take((size_t)s.corpus, sizeof *values);
+    uint32_t *nonfinite = take(4, sizeof *nonfinite);
+    must(ms_gpu_fill(stream, nonfinite, 0, 4 * sizeof *nonfinite, &err), "fill");
+    must(ms_row_values_cuda(stream, values, nonfinite, &rows, 0, &err), "row values");
+    bench_scan_form(MSIM_SCAN_F32, &rows, values);
+}
+
+/* ---- encoder: whole batches through the library, two under way, times of the host's clock ---- */
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct {
+    int32_t *ids;
+    int64_t *starts, n_seq, n_cut, *cuts; /* batches are sequences cuts[i] .. cuts[i + 1] */
+} workload;
+
+static int longest_first(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* Batches of at most s.tokens tokens (and 1,024 sequences) from sequences of these lengths, longest first. */
+static workload make_workload(int64_t *lengths, int64_t n) {
+    workload w = {.n_seq = n};
+    qsort(lengths, (size_t)n, sizeof *lengths, longest_first);
+    w.starts = calloc((size_t)n + 1, sizeof *w.starts);
+    w.cuts = calloc((size_t)n + 1, sizeof *w.cuts);
+    if (!w.starts || !w.cuts) abort();
+    for (int64_t i = 0; i < n; i++) {
+        w.starts[i + 1] = w.starts[i] + lengths[i];
+        int64_t first = w.cuts[w.n_cut];
+        if (i > first && (w.starts[i + 1] - w.starts[first] > s.tokens || i - first == 1024)) w.cuts[++w.n_cut] = i;
+    }
+    w.cuts[++w.n_cut] = n;
+    w.ids = malloc((size_t)w.starts[n] * sizeof *w.ids);
+    if (!w.ids) abort();
+    for (int64_t i = 0; i < w.starts[n]; i++) w.ids[i] = (int32_t)(random_next() % 384);
+    return w;
+}
+
+static int run_workload(msim_context *ctx, const workload *w, float *out, int64_t dim) {
+    int64_t starts[1025];
+    int rc = 0;
+    for (int64_t c = 0; c < w->n_cut && rc >= 0; c++) {
+        int64_t first = w->cuts[c], n = w->cuts[c + 1] - first;
+        for (int64_t i = 0; i <= n; i++) starts[i] = w->starts[first + i] - w->starts[first];
+        if (c >= MSIM_BATCHES_UNDER_WAY) rc = msim_context_embed_wait(ctx, &err);
+        if (rc >= 0)
+            rc = msim_context_embed_submit(ctx, w->ids + w->starts[first], starts, (size_t)n, NULL, out + first * dim, &err);
+    }
+    for (int64_t c = 0; c < w->n_cut && c < MSIM_BATCHES_UNDER_WAY && rc >= 0; c++) rc = msim_context_embed_wait(ctx, &err);
+    return rc;
+}
+
+static void time_workload(const msim_model *model, const msim_options *o, const char *name, int64_t *lengths, int64_t n) {
+    double seconds[MAX_ROUNDS], flops = 0, tokens = 0;
+    char label[96];
+    msim_info info;
+    msim_stats before, after;
+    msim_context *ctx;
+    msim_model_info(model, &info);
+    workload w = make_workload(lengths, n);
+    float *out = malloc((size_t)(n * info.dim) * sizeof *out);
+    if (!out) abort();
+    must(msim_context_open(model, o, &ctx, &err), "context");
+    must(run_workload(ctx, &w, out, info.dim), name); /* to warm up */
+    msim_context_stats(ctx, &before);
+    for (int64_t round = 0; round < s.rounds; round++) {
+        double began = now();
+        must(run_workload(ctx, &w, out, info.dim), name);
+        seconds[round] = now() - began;
+    }
+    msim_context_stats(ctx, &after);
+    for (int64_t i = 0; i < n; i++) {
+        double l = (double)lengths[i], dim = (double)info.dim, inner = 64.0 * (double)info.heads;
+        tokens += l;
+        flops += (double)info.depth * (2 * (4 * dim * inner + 8 * dim * dim) * l + 4 * inner * l * l);
+    }
+    snprintf(label, sizeof label, "%s, %lld sequences, %.0f tokens", name, (long long)n, tokens);
+    print_case("encoder", label, seconds, 0, flops);
+    for (int i = 0; i < MSIM_STAGE_COUNT; i++) {
+        double each = (after.stage_seconds[i] - before.stage_seconds[i]) / (double)s.rounds;
+        for (int64_t round = 0; round < s.rounds; round++) seconds[round] = each;
+        snprintf(label, sizeof label, "%s %s", name, msim_stage_name(i));
+        print_case("stage", label, seconds, 0, 0);
+    }
+    msim_context_close(ctx);
+    free(out);
+    free(w.ids);
+    free(w.starts);
+    free(w.cuts);
+}
+
+static void bench_encoder(void) {
+    enum { BATCHES = 4 };
+    msim_options o = msim_options_default();
+    msim_model *model;
+    int64_t *lengths = malloc(((size_t)1 << 20) * sizeof *lengths), n;
+    char name[64];
+    if (!lengths) abort();
+    o.device = MSIM_DEVICE_CUDA;
+    o.gpu = s.device;
+    o.max_batch_tokens = s.tokens > MAX_TOKENS ? s.tokens : MAX_TOKENS;
+    o.max_batch_seqs = 1024;
+    if (!s.model) snprintf(err.text, sizeof err.text, "expected --model"), fail("encoder");
+    must(msim_model_open(s.model, &o, &model, &err), "model");
+    for (int l = 0; l < s.n_lengths; l++) {
+        n = BATCHES * (s.tokens / s.lengths[l] + (s.tokens < s.lengths[l]));
+        for (int64_t i = 0; i < n; i++) lengths[i] = s.lengths[l];
+        snprintf(name, sizeof name, "%lld", (long long)s.lengths[l]);
+        time_workload(model, &o, name, lengths, n);
+        n = 1;
+        snprintf(name, sizeof name, "%lld alone", (long long)s.lengths[l]);
+        time_workload(model, &o, name, lengths, n);
+    }
+    FILE *file = s.mixed ? fopen(s.mixed, "r") : NULL;
+    long long one;
+    for (n = 0; file && n < 1 << 20 && fscanf(file, "%lld", &one) == 1;)
+        if (one >= 1 && one <= MAX_TOKENS) lengths[n++] = one;
+    if (file) fclose(file);
+    if (n) time_workload(model, &o, "mixed", lengths, n);
+    msim_model_close(model);
+    free(lengths);
+}
+
+/* ---- Options ---- */
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} sections[] = {{"bandwidth", bench_bandwidth}, {"rows", bench_rows}, {"gemm", bench_gemm},
+                {"attention", bench_attention}, {"scan", bench_scan}, {"encoder", bench_encoder}};
+
+static void make_tiny(void) {
+    s.rounds = 2;
+    s.tokens = 130;
+    s.corpus = 300;
+    s.square = 128;
+    s.lengths[0] = 40, s.lengths[1] = 65, s.n_lengths = 2;
+}
+
+static bool read_option(const char *name, const char *value) {
+    int64_t n = value ? strtoll(value, NULL, 10) : 0;
+    if (!value) return false;
+    if (strcmp(name, "--device") == 0) return (s.device = (int)n) >= 0;
+    if (strcmp(name, "--model") == 0) return (s.model = value) != NULL;
+    if (strcmp(name, "--mixed") == 0) return (s.mixed = value) != NULL;
+    if (strcmp(name, "--rounds") == 0) return (s.rounds = n) >= 1 && n <= MAX_ROUNDS;
+    if (strcmp(name, "--tokens") == 0) return (s.tokens = n) >= 1;
+    if (strcmp(name, "--corpus") == 0) return (s.corpus = n) >= 1;
+    if (strcmp(name, "--square") == 0) return (s.square = n) >= 64 && n % 64 == 0;
+    if (strcmp(name, "--lengths") != 0) return false;
+    for (s.n_lengths = 0; s.n_lengths < MAX_LIST && *value;) {
+        char *end;
+        s.lengths[s.n_lengths] = strtoll(value, &end, 10);
+        if (s.lengths[s.n_lengths] < 1 || s.lengths[s.n_lengths++] > MAX_TOKENS || (*end && *end != ',')) return false;
+        value = *end ? end + 1 : end;
+    }
+    return s.n_lengths > 0;
+}
+
+int main(int argc, char **argv) {
+    int wanted[MAX_LIST], n = 0;
+    for (int i = 1; i < argc; i++) {
+        size_t at = 0, n_sections = sizeof sections / sizeof *sections;
+        while (at < n_sections && strcmp(argv[i], sections[at].name) != 0) at++;
+        if (at < n_sections && n < MAX_LIST) {
+            wanted[n++] = (int)at;
+        } else if (strcmp(argv[i], "--tiny") == 0) {
+            make_tiny();
+        } else if (i + 1 >= argc || !read_option(argv[i], argv[i + 1])) {
+            fprintf(stderr, "gpu_bench: %s: expected a section or an option with its value\n", argv[i]);
+            return 2;
+        } else {
+            i++;
+        }
+    }
+    must(ms_gpu_stream_open(s.device, &stream, &err), "device");
+    must(ms_gpu_get_info(s.device, &card, &err), "device");
+    is_emulated = strncmp(card.name, "emulated", 8) == 0;
+    printf("{\"section\": \"card\", \"case\": \"%s\", \"capability\": \"%d.%d\", \"multiprocessors\": %d, \"memory_bytes\": "
+           "%zu, \"emulated\": %s}\n", card.name, card.major, card.minor, card.multiprocessors, card.memory_bytes,
+           is_emulated ? "true" : "false");
+    for (int i = 0; i < n; i++) {
+        sections[wanted[i]].run();
+        give_back();
+        must(ms_gpu_sync(stream, &err), sections[wanted[i]].name);
+    }
+    ms_gpu_stream_close(stream);
+    return 0;
+}
