@@ -3,7 +3,8 @@
  *
  *   driver [options] info | batches | search | contexts | memory | small
  *     --model FILE  --corpus FILE.npy  --device cuda|cpu (cpu: the CPU against itself, to try this program)
- *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --queries N,...  --top K,...
+ *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --pool N (sequences)  --queries N,...
+ *     --top K,...
  *     --no-fill (memory: leave out what fills the card)  --plant (spoil one result: the check must then fail)
  *
  * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1 when something failed, 2
@@ -497,6 +498,8 @@ static void check_contexts(void) {
 
 /* ---- memory ---- */
 
+enum { SLACK = 2 << 20 }; /* the driver's own: it hands memory out in pieces of this size */
+
 static size_t free_bytes(void) {
     ms_gpu_info info = {0};
     msim_error err;
@@ -536,8 +539,8 @@ static void check_leaks(void) {
     size_t before = free_bytes();
     for (int64_t i = 0; i < s.count; i++) use_everything();
     size_t after = free_bytes();
-    if (s.is_planted) after--;
-    say(after >= before, "leaks: %lld times opened, used and closed; free before %zu bytes, after %zu", (long long)s.count,
+    if (s.is_planted) after -= 2 * SLACK + 1;
+    say(after + SLACK >= before, "leaks: %lld times opened, used and closed; free before %zu bytes, after %zu", (long long)s.count,
         before, after);
 }
 
@@ -556,7 +559,7 @@ static void check_large_batch(void) {
         msim_status_name(rc), rc < 0 ? err.text : "expected an error, got a context");
     say(rc >= 0 || ctx == NULL, "large batch: handle is NULL after the error");
     msim_context_close(ctx);
-    say(free_bytes() >= before, "large batch: free before %zu bytes, after %zu", before, free_bytes());
+    say(free_bytes() + SLACK >= before, "large batch: free before %zu bytes, after %zu", before, free_bytes());
     msim_model_close(model);
 }
 
@@ -619,9 +622,9 @@ static void check_memory(void) {
     if (s.device == MSIM_DEVICE_CPU || !s.is_filling) return;
     check_large_batch();
     size_t before = free_bytes();
-    check_full((size_t)192 << 20, false);
+    check_full((size_t)512 << 20, false); /* rows of 410 MB stream, smaller copies may stay (gpu_rows.c keeps 256 MiB free) */
     check_full((size_t)1 << 20, true);
-    say(free_bytes() >= before, "full card: free before %zu bytes, after %zu", before, free_bytes());
+    say(free_bytes() + SLACK >= before, "full card: free before %zu bytes, after %zu", before, free_bytes());
 }
 
 /* ---- small: everything once, on few rows, for compute-sanitizer ---- */
@@ -674,6 +677,7 @@ static bool read_option(const char *name, const char *value) {
     else if (strcmp(name, "--seed") == 0) s.seed = n;
     else if (strcmp(name, "--max-tokens") == 0) return (s.max_tokens = n) > 0;
     else if (strcmp(name, "--batch-tokens") == 0) return (s.batch_tokens = n) > 0;
+    else if (strcmp(name, "--pool") == 0) return (s.n_pool = (int)n) > 0 && n <= POOL;
     else if (strcmp(name, "--queries") == 0) return (s.n_queries = read_list(value, s.queries, MAX_QUERIES)) > 0;
     else if (strcmp(name, "--top") == 0) return (s.n_tops = read_list(value, s.tops, MAX_K)) > 0;
     else return false;

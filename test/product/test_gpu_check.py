@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -67,18 +68,40 @@ def test_spoilt_goldens_fail():
     assert "3 files" in check("--build", build, "--device", "cpu", "--model", g.weights(), "--only", "goldens").stdout
 
 
-needs_backend = pytest.mark.skipif(not (g.ROOT / "src/kernels/gpu_backend.c").exists(), reason="no backend")
-
-
-@needs_backend
 def test_emulated():
-    """The whole of it with the emulator as the GPU, and a table whose last line counts."""
-    lines = check(*emulated(), "--model", MODEL).stdout.splitlines()
-    assert lines[-1].startswith("8 passed, 0 failed"), lines
-    assert "emulated GPU" in lines[0]
+    """With the emulator as the GPU, and a table whose last line counts. The kernels' own programs are part emu of test/run."""
+    only = "card,batches,search,output,contexts,processes,memory"
+    lines = check(*emulated(), "--model", MODEL, "--only", only).stdout.splitlines()
+    assert lines[-1] == "7 passed, 0 failed", lines
+    assert "emulated GPU" in lines[0] and [line.split()[0] for line in lines[:-1]] == only.split(",")
 
 
-@needs_backend
+def test_kernel_programs(tmp_path):
+    """A program that fails, crashes, runs nothing or is not there is a failure; all of them passing is none."""
+    good = "[==========] tests: Running 1 test(s).\n[ RUN      ] a\n[       OK ] a\n[==========] tests: 1 test(s) run.\n"
+    build = tmp_path / "build"
+    (build / "test/gpu").mkdir(parents=True)
+    names = [s.stem for s in (g.ROOT / "test/gpu").glob("test_*.c")]
+
+    def outcome(text, code):
+        for i, name in enumerate(names):
+            path = build / "test/gpu" / name
+            path.write_text(f"#!/bin/sh\nprintf '%s' '{good if i else text}'\nexit {0 if i else code}\n")
+            path.chmod(0o755)
+        done = subprocess.run([sys.executable, SCRIPT, "--build", build, "--device", "cpu", "--model", tmp_path / "none", "--only",
+                               "kernels"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return done.returncode, done.stderr
+
+    assert names
+    assert outcome(good, 0)[0] == 0
+    assert outcome(good.replace("       OK ", "  FAILED  "), 1)[0] == 1
+    assert "exit code 139" in outcome(good, 139)[1]
+    assert "0 of 0 passed" in outcome("", 0)[1]
+    shutil.rmtree(build)
+    assert "is not built" in check("--build", build, "--device", "cpu", "--model", tmp_path / "none", "--only", "kernels",
+                                   ok=(1,)).stderr
+
+
 def test_emulated_goldens():
     assert "3 files" in check(*emulated(), "--model", g.weights(), "--only", "goldens").stdout
 
