@@ -1,6 +1,6 @@
 /* Token sequences to vectors: takes items from a source as they become ready, sorts a window of them by length, packs
  * them into batches within a token budget, embeds, and hands each batch's vectors on. Whatever the order of work, the
- * vectors are the same. One thread; the encoder's own threads work inside msim_context_embed. */
+ * vectors are the same. One thread; the encoder's own threads work inside msim_context_embed_submit, a GPU beside it. */
 #ifndef MS_TOOLS_EMBEDDER_H
 #define MS_TOOLS_EMBEDDER_H
 #include "files.h"
@@ -30,15 +30,15 @@ typedef struct {
     int64_t longest;         /* no sequence will be longer; 0: not known */
     const float *type_weights; /* [3], or NULL for the mean */
     bool is_normalized;
-    /* A batch is done: vectors [n, dim], normalised if wanted. The names of the sequences are no longer there. < 0 ends
-     * the run. NULL: nothing is kept. */
+    /* A batch is done: vectors [n, dim], normalised if wanted. The names and ids of the sequences are no longer there. < 0
+     * ends the run. NULL: nothing is kept. */
     int (*keep)(void *user, const ms_sequence *sequences, const float *vectors, size_t n, msim_error *err);
     void *user;
 } ms_embedder_request;
 
 typedef struct {
     int64_t n_tokens;
-    double encoder_seconds, wait_seconds; /* inside the encoder; waiting for sequences */
+    double encoder_seconds, wait_seconds; /* inside the encoder, or waiting for a GPU's; waiting for sequences */
 } ms_embedder_stats;
 
 /* Embed everything that the sequences give, until they end or a signal comes. */
