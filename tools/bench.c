@@ -10,6 +10,9 @@ static const ms_cli_option options[] = {
      .help = "print one JSON object for each case instead of a table"},
     {.name = "csv", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(ms_bench_settings, csv),
      .help = "also append one row for each figure to FILE; in a folder, to a file named after this machine"},
+    {.name = "devices", .kind = MS_CLI_TEXT, .value = "DEVICE,...", .offset = offsetof(ms_bench_settings, devices),
+     .help = "encoder, search, embed: each of these devices, one after the other, as --device spells them; one that does not "
+             "open is said, the others are measured (exit code 1)"},
     {.name = "lengths", .kind = MS_CLI_TEXT, .value = "L,...", .offset = offsetof(ms_bench_settings, lengths),
      .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)"},
     {.name = "tokens", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(ms_bench_settings, tokens),
@@ -43,6 +46,7 @@ static const ms_cli_example examples[] = {
     {"midisim-bench encoder --lengths 512,3072 --batch 4", "the encoder and its stages"},
     {"midisim-tokens midi/ | midisim-bench encoder --tokens -", "the encoder on real pieces"},
     {"midisim-bench encoder --device cuda --json", "on the GPU, as JSON"},
+    {"midisim-bench search --devices cpu,cuda --scan f32,int8", "processor and GPU in one table"},
     {"midisim-bench tokens midi/", "the tokeniser on files in memory, on one core and on all"},
     {"midisim-bench search --rows 1000000 --queries 12", "exact search of a made corpus"},
     {"midisim-bench search --scan f64,f32,bf16,int8 --rounds 15", "what leaving out rows by proof saves"},
@@ -70,12 +74,46 @@ static const ms_cli_tool tool = {
 static const struct {
     const char *name;
     int (*run)(const ms_bench_settings *s);
-    bool has_paths, has_corpus;
-} commands[] = {{"roof", ms_bench_roof, false, false},
-                {"encoder", ms_bench_encoder, false, false},
-                {"tokens", ms_bench_tokens, true, false},
-                {"search", ms_bench_search, false, true},
-                {"embed", ms_bench_embed, true, false}};
+    bool has_paths, has_corpus, has_devices;
+} commands[] = {{"roof", ms_bench_roof, false, false, false},
+                {"encoder", ms_bench_encoder, false, false, true},
+                {"tokens", ms_bench_tokens, true, false, false},
+                {"search", ms_bench_search, false, true, true},
+                {"embed", ms_bench_embed, true, false, true}};
+
+/* Whether the device of the settings opens; what it says otherwise is its line. */
+static bool device_opens(const ms_bench_settings *s) {
+    msim_options wanted = ms_cli_library_options(&s->common);
+    msim_context *context;
+    msim_error err;
+    if (msim_context_open(NULL, &wanted, &context, &err) < 0) {
+        ms_cli_error("%s", err.text);
+        return false;
+    }
+    msim_context_close(context);
+    return true;
+}
+
+/* Settings for each of --devices, or the one given. Returns how many, or -1 having said why not. */
+static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, int cap) {
+    char one[32];
+    int n = 0;
+    each[0] = *s;
+    if (!s->devices) return 1;
+    if (s->common.device != MSIM_DEVICE_AUTO) return ms_cli_usage("--devices: expected no --device with it, got both"), -1;
+    for (const char *at = s->devices;; at++) {
+        size_t len = strcspn(at, ",");
+        if (n == cap || len >= sizeof one)
+            return ms_cli_usage("--devices: expected up to %d devices separated by commas, got %s", cap, s->devices), -1;
+        memcpy(one, at, len);
+        one[len] = 0;
+        each[n] = *s;
+        if (ms_cli_device("--devices", one, &each[n].common) >= 0) return -1;
+        n++;
+        at += len;
+        if (!*at) return n;
+    }
+}
 
 int main(int argc, char **argv) {
     static ms_bench_settings s = {.lengths = "512,1024,2048,3072", .queries = "1,12", .batch = 1, .rounds = 5,
@@ -94,9 +132,18 @@ int main(int argc, char **argv) {
                             s.common.operands.items[commands[c].has_corpus]);
     if (s.tokens && ms_cli_given(&tool, &s, "lengths"))
         return ms_cli_usage("--tokens: expected no --lengths with it, got both");
+    enum { MAX_DEVICES = 8 };
+    static ms_bench_settings each[MAX_DEVICES];
+    int n_devices = split_devices(&s, each, MAX_DEVICES);
+    if (n_devices < 0) return MS_EXIT_USAGE;
+    if (!commands[c].has_devices) n_devices = 1;
     ms_cli_catch_signals();
     if (!ms_bench_output_open(&s, argc, argv)) return MS_EXIT_FAILED;
-    status = commands[c].run(&s);
+    status = MS_EXIT_OK;
+    for (int i = 0; i < n_devices && !ms_cli_stopped(); i++) {
+        int one = n_devices > 1 && !device_opens(&each[i]) ? MS_EXIT_FAILED : commands[c].run(&each[i]);
+        if (one != MS_EXIT_OK) status = one;
+    }
     if (!ms_bench_output_close() && status == MS_EXIT_OK) status = MS_EXIT_FAILED;
     return ms_cli_finish(status);
 }

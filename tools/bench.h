@@ -16,6 +16,7 @@ typedef struct {
     const char *scan;              /* "f64,f32"; NULL: the library's choice */
     const char *tokens;            /* --tokens FILE */
     const char *csv;
+    const char *devices;           /* "cpu,cuda"; NULL: the one of --device */
     int64_t batch, rounds, rows, dim, top, megabytes, max_tokens;
     bool is_json, is_without_roof;
 } ms_bench_settings;

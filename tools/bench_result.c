@@ -173,7 +173,8 @@ static void print_text(const ms_bench_result *r) {
         ms_cli_print("\n");
         snprintf(output.columns, sizeof output.columns, "%s", columns);
     }
-    ms_cli_print("%-9s%-26s%8d %-11s", r->bench, r->name, r->threads, r->level ? r->level : "-");
+    ms_cli_print("%-9s%-26s%8d %-11s", r->bench, r->name, r->threads,
+                 r->level ? r->level : r->device ? r->device : "-");
     for (size_t i = 0; i < r->n; i++) {
         const ms_bench_figure *f = &r->values[i].figure;
         format_number(best, sizeof best, f->best);

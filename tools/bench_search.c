@@ -131,7 +131,7 @@ static double private_mb(void) {
 static void report(const bench *b, search_case *c, double read) {
     ms_bench_figure f = ms_bench_times(c->seconds, (size_t)b->s->rounds);
     double bytes = (double)b->info.rows * bytes_of_row(b, c->used);
-    bool is_cuda = c->device == MSIM_DEVICE_CUDA;
+    bool is_cuda = c->device == MSIM_DEVICE_CUDA; /* whose memory is not what was read */
     ms_bench_result r = {.bench = "search", .threads = b->options.threads, .device = is_cuda ? "cuda" : "cpu",
                          .level = is_cuda ? NULL : msim_isa_name(b->options.isa ? b->options.isa : msim_isa_best())};
     int n = snprintf(r.name, sizeof r.name, "%lldx%lld q%lld", (long long)b->info.rows, (long long)b->info.dim,
@@ -140,7 +140,7 @@ static void report(const bench *b, search_case *c, double read) {
     ms_bench_add(&r, "seconds", "seconds", f);
     ms_bench_add(&r, "queries_per_s", "queries/s", ms_bench_rate((double)c->n_query, f));
     ms_bench_add(&r, "gb_per_s", "GB/s", ms_bench_rate(bytes / 1e9, f));
-    ms_bench_add(&r, "read_share", "of read", ms_bench_once(bytes / f.best / read));
+    ms_bench_add(&r, "read_share", "of read", ms_bench_once(is_cuda ? NAN : bytes / f.best / read));
     ms_bench_add(&r, "evaluated", "in double", ms_bench_once((double)c->n_evaluated / (double)c->n_query));
     ms_bench_add(&r, "open_seconds", "to open", ms_bench_once(b->open_seconds));
     if (!b->reader) ms_bench_add(&r, "private_mb", "MB private", ms_bench_once(private_mb()));

@@ -102,7 +102,7 @@ static int parse_choice(const char *label, const ms_cli_option *row, const char 
     return ms_cli_usage("%s: expected %s, got %s", label, row->choices, text);
 }
 
-static int parse_device(const char *label, const char *text, ms_cli_common *common) {
+int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
     int64_t gpu = 0;
     if (strcmp(text, "auto") == 0)
         common->device = MSIM_DEVICE_AUTO;
@@ -154,7 +154,7 @@ static int set_value(const ms_cli_option *row, const char *label, const char *te
         return -1;
     case MS_CLI_CHOICE: return parse_choice(label, row, text, to);
     case MS_CLI_REALS: return parse_reals(label, row, text, to);
-    case MS_CLI_DEVICE: return parse_device(label, text, settings);
+    case MS_CLI_DEVICE: return ms_cli_device(label, text, settings);
     }
     return -1;
 }

@@ -104,6 +104,8 @@ void ms_cli_texts_add(ms_cli_texts *list, const char *text);
 int ms_cli_threads(const ms_cli_common *common);
 /* Library options from the common ones. */
 msim_options ms_cli_library_options(const ms_cli_common *common);
+/* A device as --device spells it, into device and gpu. Returns -1, or the exit code having said what is wrong with it. */
+int ms_cli_device(const char *label, const char *text, ms_cli_common *common);
 /* "cpu", "cuda (NVIDIA H100)": a device in use, for summaries. Returns buf, which has MS_CLI_DEVICE_BYTES. */
 enum { MS_CLI_DEVICE_BYTES = 112 };
 char *ms_cli_device_words(char *buf, int device, int gpu);

@@ -135,11 +135,23 @@ def test_table_and_csv(songs, tmp_path):
                                    ["encoder", "--lengths", "0"], ["encoder", "--lengths", "1,x"],
                                    ["search", "--queries", "1;2"], ["encoder", "--tokens", "t", "--lengths", "3"],
                                    ["search", "--scan", "f32,f16"], ["search", "--scan", "f32,"],
-                                   ["search", "--rows", "0"]))
+                                   ["search", "--rows", "0"], ["search", "--devices", "cpu,gpu"],
+                                   ["search", "--devices", "cpu", "--device", "cpu"], ["search", "--devices", "cpu,"]))
 def test_wrong_use(wrong, model):
     done = run("bench", *wrong, *(["-m", model] if wrong[0] == "encoder" else []))
     assert done.returncode == 2 and done.stdout == b""
     assert text(done).startswith("midisim-bench: ") and text(done).count("\n") == 1
+
+
+def test_devices(model, songs):
+    """Several in one run; one that does not open says so in one line, and the others are measured."""
+    for part in (["encoder", "-m", model, "--lengths", "3"], ["search", "--rows", "300", "--dim", "24"], ["embed", "-m", model, songs]):
+        done = run("bench", *part, "--devices", "cpu,cuda:1023,cpu", "-r", "1", "--megabytes", "8", "--json")
+        cases = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 1 and {o["device"] for o in cases} == {"cpu"}
+        assert [o["case"] for o in cases[:len(cases) // 2]] == [o["case"] for o in cases[len(cases) // 2:]]
+        said = [line for line in text(done).splitlines() if "cuda" in line]
+        assert len(said) == 1 and said[0].startswith("midisim-bench: device: ")
 
 
 def test_failures(tmp_path, model):
