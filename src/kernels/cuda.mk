@@ -71,8 +71,9 @@ $B/%.o: %.cu $B/stamp.nvcc
 	    || { cat $(@:.o=.ptxas) >&2; false; }
 	@grep -Ev '^ptxas info|^    [0-9]+ bytes stack frame' $(@:.o=.ptxas) >&2 || true
 
-$B/src/kernels/gpu_blaslt.o: private ISA := -isystem $(firstword $(wildcard $(CUDA_HOME)/include \
-    $(CUDA_HOME)/targets/*/include) /usr/include)
+CUDA_INCLUDE := $(firstword $(wildcard $(CUDA_HOME)/include $(CUDA_HOME)/targets/*/include) /usr/include)
+$B/src/kernels/gpu_blaslt.o: private ISA := -isystem $(CUDA_INCLUDE)
+$(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/gpu/test_blaslt.o): private CPPFLAGS += -isystem $(CUDA_INCLUDE)
 else
 LIB_SRC := $(filter-out $(GPU_C),$(LIB_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)

@@ -130,7 +130,7 @@ static int compare_trial(const trial *t, msim_error *err) {
 static int compare_few(const trial *t, int64_t m, msim_error *err) {
     const unsigned char *many = t->host + t->in_bytes + t->out_bytes, *few = many + t->out_bytes;
     if (memcmp(many, few, t->out_bytes / TRIAL_ROWS * (size_t)m) == 0) return MSIM_OK;
-    return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: n %lld, k %lld: %lld rows: expected the bits of %d rows, got others",
+    return ms_fail(err, MSIM_E_UNSUPPORTED, "cuBLASLt: n %lld, k %lld: %lld rows: expected the bits of %d rows, got others",
                    (long long)t->g.n, (long long)t->g.k, (long long)m, TRIAL_ROWS);
 }
 

@@ -24,10 +24,6 @@ static const bool is_race_build = false;
 
 enum { M = 300, N = 192, K = 320, POSITIONS = 64, PAIRS = 16 };
 
-namespace emu {
-uint64_t bank_conflicts();
-}
-
 /* ---- One run ---- */
 
 static ms_gpu_stream *stream;
