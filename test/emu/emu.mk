@@ -62,7 +62,7 @@ $(1): $(EMU_TEST:%=build/$(1)/%) $(EMU_EXTRA:%=build/$(1)/%)
 endef
 
 $(eval $(call EMU_MODE,emu,,,-O3))
-$(eval $(call EMU_MODE,emu-race,,$(EMU_TSAN),-DEMU_RACE))
+$(eval $(call EMU_MODE,emu-race,-DEMU_RACE,$(EMU_TSAN),))
 $(eval $(call EMU_MODE,emu-asan,-O1 $(EMU_SAN),,))
 
 # The tools as they are, on the emulator.

@@ -77,12 +77,13 @@ emu_switch:
 )");
 
 #if defined(__SANITIZE_ADDRESS__)
-/* Bounds of the host thread's stack, and of the fiber that is switched to. */
-const void *host_bottom;
-size_t host_bytes;
+/* Bounds of the host thread's stack; asked for once, as the C library reads all mappings for it. */
+thread_local const void *host_bottom;
+thread_local size_t host_bytes;
 void find_host_stack() {
     pthread_attr_t attr;
     void *bottom;
+    if (host_bytes) return;
     pthread_getattr_np(pthread_self(), &attr);
     pthread_attr_getstack(&attr, &bottom, &host_bytes);
     pthread_attr_destroy(&attr);

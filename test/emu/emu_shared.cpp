@@ -176,9 +176,8 @@ using namespace emu;
 
 extern "C" void *emu_carve(size_t offset, size_t n_bytes, const char *file, int line) {
     Place at = {file, line};
-    if (offset + (n_bytes + 127) / 128 * 128 > dynamic_bytes)
-        fail(at, "carved %zu bytes of shared memory, and the launch asked for %zu", offset + (n_bytes + 127) / 128 * 128,
-             dynamic_bytes);
+    if (offset + n_bytes > dynamic_bytes)
+        fail(at, "carved %zu bytes of shared memory, and the launch asked for %zu", offset + n_bytes, dynamic_bytes);
     for (const Array &a : arrays) {
         if (a.site) continue;
         if (a.key == offset && a.n_bytes == n_bytes) return arena + a.offset;

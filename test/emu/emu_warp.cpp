@@ -173,7 +173,7 @@ using namespace emu;
 extern "C" uint64_t emu_shuffle(int kind, uint64_t bits, int by, int width, const char *file, int line) {
     Place at = {file, line};
     if (width < 1 || width > LANES || (width & (width - 1))) fail(at, "shuffle: expected a width of 1, 2, 4, .. 32, got %d", width);
-    Shuffled s = {bits, 0, kind, by, width};
+    Shuffled s = {bits, 0, kind, by & 31, width};
     with_warp(SHUFFLE, &s, at, do_shuffle);
     return s.result;
 }
