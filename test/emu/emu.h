@@ -112,7 +112,7 @@ void race_warp_barrier(unsigned warp);
 /* In the name of the running lane. */
 void race_shared(const void *p, size_t n_bytes, bool is_write, bool is_atomic, Place at);
 void race_global(const void *p, size_t n_bytes, bool is_write, bool is_atomic, Place at);
-/* The host's or a stream's work wrote these bytes. */
+/* The host's or a stream's work wrote these bytes (none: of an allocation that is new). */
 void race_global_reset(const void *p, size_t n_bytes);
 
 } // namespace emu

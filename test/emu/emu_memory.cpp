@@ -89,6 +89,7 @@ void *memory_take(int device, size_t n_bytes) {
     ASAN_POISON_MEMORY_REGION(b.first_page, (size_t)(p - b.first_page));
     blocks[p] = b;
     used_bytes[device] += charged(n_bytes);
+    race_global_reset(p, 0);
     return p;
 }
 

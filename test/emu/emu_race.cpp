@@ -150,7 +150,7 @@ bool must_be_written() {
 void global_access(const unsigned char *p, size_t n_bytes, bool is_write, bool is_atomic, const Where &where) {
     if (!in_device_memory(p, n_bytes, running_device))
         report(where, "%s %s, which is not memory of device %d", verb(is_write, is_atomic),
-               describe_device(p + n_bytes - 1), running_device);
+               describe_device(in_device_memory(p, 1, running_device) ? p + n_bytes - 1 : p), running_device);
     for (Shadow *s = shadow + device_offset(p); n_bytes; n_bytes--, s++, p++) {
         if ((!is_write || is_atomic) && !s->write && must_be_written())
             report(where, "%s %s, which nothing has written", verb(is_write, is_atomic), describe_device(p));
