@@ -46,7 +46,7 @@ def tracked(*places):
 
 
 def sources():
-    return [p for p in tracked("src", "tools", "include", "examples", "test") if p.suffix in (".c", ".h", ".cu", ".cuh")]
+    return [p for p in tracked("src", "tools", "include", "examples", "test") if p.suffix in (".c", ".h", ".cu", ".cuh", ".cpp")]
 
 
 def shown(path):
@@ -146,7 +146,7 @@ def check_words(_):
                 yield f"{shown(path)}:{number}: unfinished: {line.strip()[:60]}"
             if machine.search(line):
                 yield f"{shown(path)}:{number}: a path of one machine: {line.strip()[:60]}"
-            if "\t" in line and path.suffix in (".c", ".h", ".py", ".sh", ".md"):
+            if "\t" in line and path.suffix in (".c", ".h", ".cu", ".cuh", ".cpp", ".py", ".sh", ".md"):
                 yield f"{shown(path)}:{number}: tab"
             if line != line.rstrip():
                 yield f"{shown(path)}:{number}: space at the end"
@@ -193,6 +193,27 @@ def check_libraries(config):
                 yield f"{path.name} needs {name}"
         if "(RUNPATH)" in out or "(RPATH)" in out:
             yield f"{path.name} has a search path of its own"
+
+
+def check_kernels(_):
+    """Kernels compile for GPUs and for the emulator from one text: PTX, CUDA's headers and conditions are prim.cuh's and
+    gpu_device.cu's alone. A barrier is known by its line, so it stands alone there."""
+    for path in tracked("src/kernels"):
+        if path.suffix not in (".cu", ".cuh") or path.name in ("prim.cuh", "gpu_device.cu"):
+            continue
+        body = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text(path), flags=re.S)
+        body = re.sub(r"//.*", "", body)
+        guard = path.suffix == ".cuh"  # its own include guard
+        for number, line in enumerate(body.splitlines(), 1):
+            if re.search(r"\basm\b|<<<|\b__(syncthreads|syncwarp|shfl\w*|shared__|noinline__)\b|\bcuda_\w+\.h\b", line):
+                yield f"{shown(path)}:{number}: expected a name of prim.cuh, got {line.strip()[:60]}"
+            if re.match(r"\s*#\s*(if|elif|else)", line) and not (guard and re.match(r"\s*#\s*ifndef MS_\w+_CUH", line)):
+                yield f"{shown(path)}:{number}: a condition of the preprocessor: {line.strip()[:60]}"
+            if re.search(r"\bsync_(block|warp)\(", line) and not re.fullmatch(r"\s*sync_(block|warp)\(\);\s*", line):
+                yield f"{shown(path)}:{number}: expected a barrier alone on its line, got {line.strip()[:60]}"
+    for path in tracked("test/gpu"):
+        if path.suffix == ".c" and re.search(r"^\s*#\s*include\s+[<\"](emu|cuda_)", text(path), re.M):
+            yield f"{shown(path)}: tests of test/gpu run on GPUs too, so they know no emulator"
 
 
 def documents():
@@ -302,9 +323,8 @@ def check_data(_):
             yield f"{subset}: not in SOURCES.md"
 
 
-CHECKS = (check_includes, check_symbols, check_wide_code, check_functions, check_words, check_instruction_sets, check_kernels,
-          check_libraries,
-          check_documents, check_commands, check_scripts, check_man, check_data)
+CHECKS = (check_includes, check_symbols, check_wide_code, check_functions, check_words, check_instruction_sets,
+          check_kernels, check_libraries, check_documents, check_commands, check_scripts, check_man, check_data)
 
 
 def main():
