@@ -15,10 +15,10 @@
  * Cost      2 m n k flops; 2 (m k + n k) bytes read where L2 holds what blocks share, n m bytes written: 2 each for bf16;
  *           ADD reads and writes 4 each. A block moves 2 (rows + cols) k bytes into its SM for 2 rows cols k flops:
  *           85 flops a byte for 256 x 128, 64 for 128 x 128, 32 for 64 x 64.
- * Tested    test/gpu/test_gemm.c against f64; kern_ref.c's product, rotate and gelu are the reference.
+ * Tested    test/gpu/test_gemm.c against f64, test/emu/test_gemm.cpp; kern_ref.c's product, rotate and gelu are the reference.
  *
- * Tiles, by reasoning, no figure measured yet. Warps of 64 x 64 need 8 ldmatrix for 32 mma, half the shared-memory traffic
- * a flop of 64 x 32; their 128 sums and two sets of fragments fit 255 registers. With 128 x 128 two such blocks run on an
+ * Tiles, by reasoning, no figure measured yet. Warps of 64 x 64 need 8 ldmatrix for 32 mma, two thirds of the shared-memory
+ * traffic of 64 x 32; their 128 sums and two sets of fragments fit 255 registers. With 128 x 128 two such blocks run on an
  * SM and one's beginning and end hide behind the other's product, which counts at k = 512, 16 steps long; 48 KiB each let
  * two stay on the smallest SM (100 KiB) too. At larger k beginnings and ends are rare, and 256 x 128, alone on its SM, takes
  * a quarter less from L2. 64 x 64 fills the card when dst has few tiles. */
