@@ -81,7 +81,7 @@ size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t dim);
 int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids, const int64_t *starts, int64_t n_seq,
                  int64_t n_tokens, int64_t dim, const float *type_weights, void *scratch, msim_error *err);
 
-/* ---- sim_topk.cu: scans of a corpus (docs/SEARCH.md has scores, bounds and proofs) ---- */
+/* ---- sim_*.cu: scans of a corpus, scores, the k best (docs/SEARCH.md has scores, bounds and proofs) ---- */
 
 enum { MS_GPU_SCAN_QUERIES = 64, MS_GPU_MAX_K = MSIM_GPU_MAX_K, MS_GPU_SCAN_TILE = 16 };
 
@@ -106,7 +106,8 @@ typedef struct {
     float pad;
 } ms_gpu_candidate;
 
-/* One pass over rows for n_query queries: every row that is not left out and not excluded becomes a candidate. */
+/* One pass over rows (fewer than 2^32, dim up to 65,536) for n_query queries: every row that is not left out and not
+ * excluded becomes a candidate. */
 typedef struct {
     int form;               /* msim_scan: F64 (upper = the score itself, rounded up), F32, BF16, INT8 */
     int is_ip;              /* F32 and F64 */

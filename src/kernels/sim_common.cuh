@@ -28,10 +28,11 @@ static inline int sim_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
 }
-/* Row blocks that each thread block of a pass takes: enough to pay for its queries, not so many that some wait idle. */
-static inline unsigned sim_grid(int64_t n_blocks) {
-    int64_t each = n_blocks / 1024 < 1 ? 1 : n_blocks / 1024 > 8 ? 8 : n_blocks / 1024;
-    return (unsigned)((n_blocks + each - 1) / each);
+/* Thread blocks of a pass that is cut into n parts, one for a thread block at a time: each takes enough parts to pay for
+ * loading its queries, and not so many that some wait idle. */
+static inline unsigned sim_grid(int64_t n) {
+    int64_t each = n / 1024 < 1 ? 1 : n / 1024 > 8 ? 8 : n / 1024;
+    return (unsigned)((n + each - 1) / each);
 }
 
 /* ---- Elements ---- */

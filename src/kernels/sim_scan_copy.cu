@@ -5,28 +5,29 @@
  * Shapes    tiles of 16 rows [group][16 rows][4 bytes] + constants, read as they lie in the file; queries as fragments
  *           [step][tile of queries][lane][2 words] (sim_scan.cu), one step = 8 groups = 32 codes or 16 bf16 values.
  * Grid      blocks of 6 warps (8 for 32 queries); each warp takes parts of 32 rows, which are two tiles, as far apart as the
- *           grid has warps. Shared memory: the queries, in chunks of at most 64 KiB when they are longer, and
- *           five constants a query.
+ *           grid has warps. Shared memory: the queries, in chunks of at most 64 KiB when they are longer, five constants
+ *           of each, and 16 bytes a thread.
  * Fragments Lane (g, t) = (lane / 4, lane % 4) loads 16 bytes: four rows 4 (g % 4) .. + 3 of tile g / 4, group t; and the same
  *           of group t + 4. Words 0, 1 are rows g and g + 8 of one m16n8 operation, words 2, 3 of a second: which row of the
  *           tiles sits where in a fragment is free, as long as the lane knows, and so 512 bytes come in one load
  *           instruction. A lane ends with four rows and two queries of each tile of queries.
- * Bytes     all of the tiles once (528 or 1,032 a row of width 512). A warp asks for 4 steps at once, 4 KiB; 16 to 24 warps
- *           an SM keep 64 to 96 KiB in flight, where latency times bandwidth an SM is about 20 KiB (HBM3, 3.3 TB/s, 800 ns,
- *           132 SMs). Each KiB costs 2 operations, 1 shared load of 256 bytes a tile of queries and few other instructions:
- *           bound by memory up to 64 queries by this count. Not measured.
+ * Bytes     all of the tiles once (528 or 1,032 a row of width 512). A warp asks for 4 steps at once, 4 KiB; registers leave
+ *           18 warps an SM with up to 16 queries, 16 with 32, 12 with 64: 72 to 48 KiB in flight, where latency times
+ *           bandwidth of an SM is about 20 KiB (HBM3, 3.3 TB/s, 800 ns, 132 SMs). A KiB costs 2 operations and one shared
+ *           load of 256 bytes for each tile of queries, and few other instructions: bound by memory up to 64 queries by
+ *           this count. Not measured.
  * Numerics  int8: code ^ 0x80 is the signed code, the integer sum is exact, then the CPU kernels' operations in their order:
  *           9 roundings as docs/SEARCH.md charges. bf16: f32 sums in an order that is the hardware's, charged by
  *           ms_scan_bf16_chain. A row's value depends neither on its place nor on the other queries.
  * Needs     16-byte aligned tiles; constants with reach > 0. The tail of dim and rows past n_rows are taken care of.
- * Tests     test/gpu/test_sim_topk.c against the definition in C; reference src/cpu/cpu_copy.c. */
+ * Tests     test/gpu/test_sim_scan.c against the definition in C; reference src/cpu/cpu_copy.c. */
 #include "core/copy.h"
 #include "kernels/sim_common.cuh"
 
 enum { AHEAD = 4, CHUNK_BYTES = 64 * 1024, PART_ROWS = 32, BLOCK_PARTS = MS_GPU_BLOCK_ROWS / PART_ROWS };
 enum { SCALE, LAMBDA, THETA, REACH, CUT, N_CONSTANTS };
 
-/* Threads of a block: fewer where sums take more registers, so that two blocks still share an SM. */
+/* Threads of a block and blocks of an SM: as many as the registers allow without spilling at any architecture. */
 template <int TILES> struct Size {
     enum { THREADS = TILES == 4 ? 256 : 192, WARPS = THREADS / 32, BLOCKS = TILES > 2 ? 2 : 3 };
 };
@@ -223,7 +224,8 @@ template <typename FORM, int TILES> static int start(ms_gpu_stream *s, const ms_
     shape.chunk_steps = shape.steps < most ? shape.steps : most;
     size_t shared = carve_bytes<Pair>((size_t)shape.chunk_steps * TILES * 32) +
                     carve_bytes<float>(N_CONSTANTS * TILES * 8) + carve_bytes<Four>(Size<TILES>::THREADS);
-    return (int)launch(k_scan_copy<FORM, TILES>, dim3(sim_grid(scan->n_blocks)), dim3(Size<TILES>::THREADS), shared,
+    int64_t turns = (scan->n_blocks * BLOCK_PARTS + Size<TILES>::WARPS - 1) / Size<TILES>::WARPS;
+    return (int)launch(k_scan_copy<FORM, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS), shared,
                        (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
 }
 

@@ -18,7 +18,7 @@
  *           are loads under way: 4 KiB a warp, 12 warps an SM with 12 queries and more with fewer. Not measured.
  * Bytes     the rows once from memory (for more than 12 queries, again from L2).
  * Needs     16-byte aligned rows; values of ms_row_values_cuda.
- * Tests     test/gpu/test_sim_topk.c against the score in double; reference src/cpu/kern_scan_ref.c. */
+ * Tests     test/gpu/test_sim_scan.c against the score in double; reference src/cpu/kern_scan_ref.c. */
 #include "kernels/sim_common.cuh"
 
 enum { THREADS = 128, WARPS = THREADS / 32, ROWS = 4, QUERY_BYTES = 48 * 1024 };
@@ -85,7 +85,7 @@ static __device__ __forceinline__ void add_chunk(float (&sums)[ROWS * QUERIES], 
     for (int start = from; start < end; start += AHEAD * SIM_F32_STEP) {
         uint32_t raw[AHEAD][ROWS][Raw<DTYPE>::WORDS];
         int first = start + lane * 4;
-        int limit = end < dim ? end : dim; /* what lies behind the chunk is the next one's */
+        int limit = end < dim ? end : dim; /* the next chunk's elements are not asked for in vain */
 #pragma unroll
         for (int i = 0; i < AHEAD; i++)
 #pragma unroll

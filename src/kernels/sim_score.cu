@@ -14,10 +14,10 @@
  * Grid      blocks of 8 warps. No shared memory, no barrier.
  * Flops     2 a query and element, and 2 an element for the square: bound by double arithmetic where cards are poor in it.
  * Needs     16-byte aligned rows; any dim, any dtype; nothing behind dim is read.
- * Tests     test/gpu/test_sim_topk.c, against dots_f64 and squares_f64 of src/cpu/kern_ref.c, equal to the bit. */
+ * Tests     test/gpu/test_sim_topk.c and test_sim_scan.c, against dots_f64 and squares_f64 of src/cpu/kern_ref.c, equal to the bit. */
 #include "kernels/sim_common.cuh"
 
-enum { THREADS = 256, WARPS = THREADS / 32, QUERIES = SIM_F64_TILE, AHEAD = 8 };
+enum { THREADS = 256, WARPS = THREADS / 32, QUERIES = SIM_F64_TILE };
 #define PLAIN_LEAST 0x1p-60 /* squares between which f32 neither over- nor underflows (core/bound.h) */
 #define PLAIN_MOST 0x1p60
 
@@ -100,7 +100,7 @@ static __device__ __forceinline__ void scan_rows(const ms_gpu_scan &a, int64_t f
     }
 }
 
-template <int DTYPE> static __global__ void __launch_bounds__(THREADS) k_scan_f64(ms_gpu_scan a, int64_t stride) {
+template <int DTYPE> static __global__ void __launch_bounds__(THREADS, 2) k_scan_f64(ms_gpu_scan a, int64_t stride) {
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     for (int64_t block = blockIdx.x; block < a.n_blocks; block += gridDim.x) {
         int64_t begin = block * a.block_step * MS_GPU_BLOCK_ROWS;

@@ -321,11 +321,12 @@ static void wide_rows(void **state) {
     }
 }
 
-/* theta of each of 64 queries is the score of some row: that row must be kept. A step above all scores most are not. */
-static void check_own_scores(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_kept) {
+/* theta of each of 64 queries is the score of some row: that row must be kept, and so must others that score as much.
+ * Returns how many were not. Above all scores rows are left out: *n_kept of *n_seen are not. */
+static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_kept) {
     enum { DISTINCT = 8 };
     static double own[MAX_Q];
-    int64_t n = t->c.n_rows;
+    int64_t n = t->c.n_rows, n_lost = 0;
     float *upper = test_alloc((size_t)n, sizeof *upper);
     unsigned char *seen = test_alloc((size_t)n, 1);
     asked a = make_asked(t, MAX_Q, DISTINCT, seed);
@@ -339,11 +340,10 @@ static void check_own_scores(target *t, uint64_t seed, int64_t *n_seen, int64_t 
         for (int q = 0; q < MAX_Q; q++) {
             int64_t row = first + q / DISTINCT;
             spread(&f, q, n, upper, seen);
-            for (int64_t r = 0; r < n && row < n; r += r == row ? 1 : 3) { /* the row itself, and others that score as much */
+            for (int64_t r = row % 3; r < n && row < n; r += 3) { /* row is one of them */
                 double score = exact_score(&t->c, r, a.queries + q * t->c.dim, t->is_ip);
-                if (score >= own[q] && !is_known(t, r) && score > -INFINITY) assert_true(seen[r]);
+                n_lost += score >= own[q] && score > -INFINITY && !is_known(t, r) && !seen[r];
             }
-            if (row < n && !is_known(t, row) && own[q] > -INFINITY) assert_true(seen[row]);
         }
         ms_free(f.list);
         if (first % 32) continue;
@@ -354,6 +354,7 @@ static void check_own_scores(target *t, uint64_t seed, int64_t *n_seen, int64_t 
     }
     release_asked(&a);
     ms_free(upper), ms_free(seen);
+    return n_lost;
 }
 
 static void no_row_is_lost_at_its_own_score(void **state) {
@@ -366,10 +367,27 @@ static void no_row_is_lost_at_its_own_score(void **state) {
                 int is_ip = !is_copy(forms[form]) && (made + turn) % 2;
                 target t = make_target(make_corpus(made, (made + form + turn) % 4, 50, dims[(made + turn) % 3], (uint64_t)(made + turn * 50)),
                                        forms[form], is_ip);
-                check_own_scores(&t, (uint64_t)made, &n_seen, &n_kept);
+                assert_int_equal(count_lost(&t, (uint64_t)made, &n_seen, &n_kept), 0);
                 release_target(&t);
             }
         assert_true(n_kept < n_seen * 2 / 3); /* something is left out at all */
+    }
+}
+
+/* The check above can fail: where upper values are some 0.01 too low, rows are left out that must not be. */
+static void a_wrong_copy_is_seen(void **state) {
+    (void)state;
+    for (int form = 0; form < FORMS; form++) {
+        int64_t unused = 0;
+        if (!is_copy(forms[form])) continue;
+        target t = make_target(make_corpus(RANDOM, MSIM_DTYPE_F32, 50, 61, 1), forms[form], 0);
+        size_t rho = t.codes_bytes + (forms[form] == MSIM_SCAN_INT8 ? 64 : 0);
+        for (size_t r = 0; r < 50; r++) {
+            static const float less = -0.01f;
+            memcpy(t.tiles + r / MS_COPY_TILE * t.tile_bytes + rho + r % MS_COPY_TILE * sizeof less, &less, sizeof less);
+        }
+        assert_true(count_lost(&t, 1, &unused, &unused) > 0);
+        release_target(&t);
     }
 }
 
@@ -457,6 +475,7 @@ static void largest_integers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape),        cmocka_unit_test(wide_rows),
                                        cmocka_unit_test(no_row_is_lost_at_its_own_score),
+                                       cmocka_unit_test(a_wrong_copy_is_seen),
                                        cmocka_unit_test(past_the_cap),       cmocka_unit_test(values_depend_on_row_and_query),
                                        cmocka_unit_test(largest_integers)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);

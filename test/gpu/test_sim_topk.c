@@ -7,29 +7,32 @@ enum { N_DIMS = sizeof dims / sizeof *dims, N_DTYPES = 4 };
 
 /* ---- Row values ---- */
 
+static void check_values(const corpus *c, int is_ip) {
+    float *values = poisoned((size_t)c->n_rows * sizeof *values), got[163];
+    uint32_t count = 5, *counter = on_device(&count, sizeof count), n_bad = 0;
+    ms_gpu_rows rows = upload_rows(c, 0);
+    assert_int_equal(ms_row_values_cuda(stream, values, counter, &rows, is_ip, NULL), MSIM_OK);
+    fetch(got, values, (size_t)c->n_rows * sizeof *got);
+    fetch(&count, counter, sizeof count);
+    for (int64_t r = 0; r < c->n_rows; r++) {
+        double square = c->squares[r];
+        int is_plain = square >= 0x1p-60 && square <= 0x1p60;
+        float expected = is_plain ? (float)(is_ip ? sqrt(square) : 1.0 / sqrt(square)) : NAN;
+        if (square == 0.0 && !is_ip) expected = 0.0f;
+        if (!isfinite(square)) expected = -1.0f, n_bad++;
+        assert_true(got[r] == expected || (isnan(expected) && isnan(got[r])));
+    }
+    assert_int_equal(count, 5 + n_bad);
+    release_buffers();
+}
+
 static void values_of_rows(void **state) {
     (void)state;
     for (int made = 0; made < MADE_COUNT; made++)
         for (int d = 0; d < N_DIMS; d++) {
-            int dtype = (made + d) % N_DTYPES, is_ip = made / 2 % 2;
-            int64_t n = dims[d] > 100 ? 37 : 163;
-            corpus c = make_corpus(made, dtype, n, dims[d], (uint64_t)(made * 10 + d));
-            float *values = poisoned((size_t)n * sizeof *values), got[163];
-            uint32_t count = 5, *counter = on_device(&count, sizeof count), n_bad = 0;
-            ms_gpu_rows rows = upload_rows(&c, 0);
-            assert_int_equal(ms_row_values_cuda(stream, values, counter, &rows, is_ip, NULL), MSIM_OK);
-            fetch(got, values, (size_t)n * sizeof *got);
-            fetch(&count, counter, sizeof count);
-            for (int64_t r = 0; r < n; r++) {
-                double square = c.squares[r];
-                int is_plain = square >= 0x1p-60 && square <= 0x1p60;
-                float expected = is_plain ? (float)(is_ip ? sqrt(square) : 1.0 / sqrt(square)) : NAN;
-                if (square == 0.0 && !is_ip) expected = 0.0f;
-                if (!isfinite(square)) expected = -1.0f, n_bad++;
-                assert_true(got[r] == expected || (isnan(expected) && isnan(got[r])));
-            }
-            assert_int_equal(count, 5 + n_bad);
-            release_buffers();
+            corpus c = make_corpus(made, (made + d) % N_DTYPES, dims[d] > 100 ? 37 : 163, dims[d], (uint64_t)(made * 10 + d));
+            check_values(&c, 0);
+            check_values(&c, 1);
             release_corpus(&c);
         }
 }
