@@ -220,11 +220,28 @@ static int64_t n_listed(const ms_gpu_search *s, int q) {
     return n < s->candidate_cap ? n : s->candidate_cap;
 }
 
+typedef struct {
+    ms_gpu_search *s;
+    size_t row_bytes;
+    int64_t from; /* of each list */
+} gather_job;
+
+static void gather_list(void *arg, int64_t q, int worker) {
+    const gather_job *j = arg;
+    ms_gpu_search *s = j->s;
+    const ms_gpu_candidate *c = s->host.candidates + q * s->candidate_cap + j->from;
+    unsigned char *to = s->host_gather + (size_t)s->host.lists->gathered[q] * j->row_bytes;
+    (void)worker;
+    for (uint32_t i = 0; i < s->host.lists->n_candidates[q]; i++)
+        ms_gpu_row_put(s, to + i * j->row_bytes, j->row_bytes, c[i].row);
+}
+
 /* Scores of lists that host and device have, of the same rows for all queries (is_shared) or not: their rows go through
  * the buffer, some candidates of every list at a time. */
 static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n, int is_shared, msim_error *err) {
     int n_lists = is_shared ? 1 : s->n_active, rc = MSIM_OK;
     int64_t width = (int64_t)(s->gather_bytes / rows->row_bytes) / n_lists / 2 * 2, most = 0; /* scores lie in pairs */
+    ms_gpu_lists *lists = s->host.lists;
     ms_gpu_rows gathered = *rows;
     gathered.data = s->gather;
     for (int q = 0; q < s->n_active; q++)
@@ -233,16 +250,14 @@ static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64
         int64_t slot = 0;
         for (int q = 0; q < s->n_active; q++) {
             int64_t count = n[q] <= from ? 0 : n[q] - from < width ? n[q] - from : width;
-            s->host.lists->n_candidates[q] = (uint32_t)count;
-            s->host.lists->gathered[q] = is_shared ? 0 : slot;
-            if (q > 0 && is_shared) continue;
-            const ms_gpu_candidate *c = s->host.candidates + q * s->candidate_cap + from;
-            for (int64_t i = 0; i < count; i++, slot++)
-                ms_gpu_row_put(s, s->host_gather + (size_t)slot * rows->row_bytes, rows->row_bytes, c[i].row);
+            lists->n_candidates[q] = (uint32_t)count;
+            lists->gathered[q] = is_shared ? 0 : slot;
+            slot = is_shared ? count : slot + count;
         }
         gathered.n_rows = slot;
+        ms_gpu_each(s, n_lists, gather_list, &(gather_job){s, rows->row_bytes, from});
         rc = ms_gpu_upload(s->stream, s->gather, s->host_gather, (size_t)slot * rows->row_bytes, err);
-        if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.lists, s->host.lists, sizeof *s->host.lists, err);
+        if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.lists, lists, sizeof *lists, err);
         if (rc >= 0) rc = score(s, &gathered, s->device.lists->gathered, s->device.lists->n_candidates, from, err);
         if (rc >= 0) rc = ms_gpu_sync(s->stream, err); /* the host's buffers are free again */
     }

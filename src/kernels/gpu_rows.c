@@ -4,8 +4,9 @@
  * Load tries, in this order, to keep rows and copies, copies alone, rows alone, nothing; an allocation that fails after
  * all counts as not fitting. Copies before rows: a scan of them reads least, and the few rows that it leaves are gathered
  * by the host. Rows come packed: row_bytes is the row's length up to a multiple of 16, filled with zeros. Everything that
- * is read of the corpus goes through pinned memory, for its files are mapped and lie at any alignment. One arena holds
- * all that is resident; nothing is allocated after load. docs/GPU.md. */
+ * is read of the corpus goes through pinned memory, for its files are mapped and lie at any alignment; where there is much
+ * of it, threads of the search's own copy it there. One arena holds all that is resident; nothing is allocated after load.
+ * docs/GPU.md. */
 #include "core/bf16.h"
 #include "core/mem.h"
 #include "kernels/gpu_search_state.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 
 enum { ALIGN = 256, BUFFER_BYTES = 32 << 20, RESERVE_BYTES = 256 << 20, LANES = 16, MOST_DIM = 65536 };
+enum { PIECE_BYTES = 1 << 20, MOST_THREADS = 8 }; /* a few threads copy as fast as memory is */
 
 /* ---- Rows of the corpus ---- */
 
@@ -59,13 +61,55 @@ void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
 }
 
 /* n rows of a part from row `first` of its view on. */
-static void put_rows(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, const ms_rows *view, int64_t first,
-                     int64_t n) {
+static void put_rows_here(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, const ms_rows *view, int64_t first,
+                          int64_t n) {
     if (!view->offsets && view->row_bytes == row_bytes && row_bytes == (size_t)s->dim * ms_dtype_bytes(view->dtype)) {
         memcpy(to, ms_rows_at(view, first), (size_t)n * row_bytes);
         return;
     }
     for (int64_t i = 0; i < n; i++) put_row(s, to + (size_t)i * row_bytes, row_bytes, ms_rows_at(view, first + i), view->dtype);
+}
+
+/* Rows of a view, or (view NULL) bytes as they lie, in pieces for the threads. */
+typedef struct {
+    const ms_gpu_search *s;
+    unsigned char *to;
+    const unsigned char *from;
+    const ms_rows *view;
+    size_t row_bytes;      /* of bytes: 1 */
+    int64_t first, n, piece;
+} put_job;
+
+static void put_piece(void *arg, int64_t item, int worker) {
+    const put_job *j = arg;
+    int64_t at = item * j->piece, n = j->n - at < j->piece ? j->n - at : j->piece;
+    (void)worker;
+    if (j->view)
+        put_rows_here(j->s, j->to + (size_t)at * j->row_bytes, j->row_bytes, j->view, j->first + at, n);
+    else
+        memcpy(j->to + at, j->from + at, (size_t)n);
+}
+
+static void put_all(const ms_gpu_search *s, put_job *j) {
+    j->s = s;
+    j->piece = (int64_t)(PIECE_BYTES / j->row_bytes) + 1;
+    ms_gpu_each(s, (j->n + j->piece - 1) / j->piece, put_piece, j);
+}
+
+static void put_rows(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, const ms_rows *view, int64_t first,
+                     int64_t n) {
+    put_all(s, &(put_job){.to = to, .view = view, .row_bytes = row_bytes, .first = first, .n = n});
+}
+
+static void put_bytes(const ms_gpu_search *s, unsigned char *to, const unsigned char *from, size_t n) {
+    put_all(s, &(put_job){.to = to, .from = from, .row_bytes = 1, .n = (int64_t)n});
+}
+
+void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg) {
+    if (s->pool)
+        ms_pool_run(s->pool, n, fn, arg);
+    else
+        for (int64_t i = 0; i < n; i++) fn(arg, i, 0);
 }
 
 static double value_at(const unsigned char *x, int dtype, int64_t j) {
@@ -223,6 +267,8 @@ void ms_gpu_rows_unload(ms_gpu_search *s) {
     give_back_buffers(s);
     give_back_host_buffers(s);
     ms_gpu_host_free(s->stream, s->host_gather);
+    ms_pool_close(s->pool);
+    s->pool = NULL;
     ms_free(s->parts);
     ms_free(s->spans);
     s->host_gather = NULL;
@@ -233,23 +279,35 @@ void ms_gpu_rows_unload(ms_gpu_search *s) {
     s->max_row_bytes = 0;
 }
 
-/* Sizes of the buffers: whole rows and tiles, no more than the largest part needs. */
-static int size_buffers(ms_gpu_search *s, msim_error *err) {
-    size_t wanted = s->limits.buffer_bytes ? s->limits.buffer_bytes : BUFFER_BYTES, most = 0, least = s->max_row_bytes;
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* A buffer holds a row and a tile at least; that of gathered rows a pair of candidates of each query. */
+static size_t least_buffer(const ms_gpu_search *s) {
+    size_t least = s->max_row_bytes;
+    if (s->has_int8) least = larger(least, ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8));
+    return s->has_bf16 ? larger(least, ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16)) : least;
+}
+
+static void set_buffers(ms_gpu_search *s, size_t bytes) {
+    s->buffer_bytes = larger(bytes, least_buffer(s));
+    s->gather_bytes = larger(s->buffer_bytes, (size_t)s->n_queries * 2 * s->max_row_bytes);
+}
+
+/* No larger than the largest part needs. */
+static int size_buffers(ms_gpu_search *s, size_t *all, msim_error *err) {
+    size_t wanted = s->limits.buffer_bytes ? s->limits.buffer_bytes : BUFFER_BYTES, most = 0;
+    *all = 0;
     for (size_t i = 0; i < s->n_parts; i++) {
+        const ms_gpu_part *p = &s->parts[i];
         size_t bytes = 0;
-        int rc = add_bytes(&bytes, s->parts[i].n_rows, s->max_row_bytes, err);
-        if (rc >= 0 && s->has_int8) rc = add_bytes(&bytes, part_tiles(&s->parts[i]), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8), err);
-        if (rc >= 0 && s->has_bf16) rc = add_bytes(&bytes, part_tiles(&s->parts[i]), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16), err);
+        int rc = add_bytes(&bytes, p->n_rows, s->max_row_bytes, err);
+        if (rc >= 0 && s->has_int8) rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8), err);
+        if (rc >= 0 && s->has_bf16) rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16), err);
+        if (rc >= 0) rc = add_bytes(all, 1, bytes, err);
         if (rc < 0) return rc;
-        if (bytes > most) most = bytes;
+        most = larger(most, bytes);
     }
-    if (s->has_int8 && ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8) > least) least = ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8);
-    if (s->has_bf16 && ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16) > least) least = ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16);
-    s->buffer_bytes = wanted < most ? wanted : most;
-    if (s->buffer_bytes < least) s->buffer_bytes = least;
-    least = (size_t)s->n_queries * 2 * s->max_row_bytes; /* a pair of candidates of each query, at least */
-    s->gather_bytes = s->buffer_bytes < least ? least : s->buffer_bytes;
+    set_buffers(s, wanted < most ? wanted : most);
     return MSIM_OK;
 }
 
@@ -297,7 +355,7 @@ static int try_level(ms_gpu_search *s, level want, msim_error *err) {
     return lay_out(s, want, s->arena, &bytes, err);
 }
 
-/* The first level that there is memory for. */
+/* The first level that there is memory for; the last one also with smaller buffers. */
 static int choose_level(ms_gpu_search *s, level *out, msim_error *err) {
     int form = s->has_int8 ? MSIM_SCAN_INT8 : s->has_bf16 ? MSIM_SCAN_BF16 : 0, rc = -MSIM_E_MEMORY;
     const level levels[] = {{1, form}, {0, form}, {1, 0}, {0, 0}};
@@ -305,6 +363,10 @@ static int choose_level(ms_gpu_search *s, level *out, msim_error *err) {
     for (size_t i = form ? 0 : 2; i < sizeof levels / sizeof *levels && rc == -MSIM_E_MEMORY; i++) {
         *out = levels[i];
         rc = try_level(s, levels[i], &last);
+    }
+    while (rc == -MSIM_E_MEMORY && s->buffer_bytes > least_buffer(s)) {
+        set_buffers(s, s->buffer_bytes / 2);
+        rc = try_level(s, *out, &last);
     }
     if (rc < 0 && err) *err = last;
     return rc;
@@ -345,7 +407,7 @@ static int send_tiles(ms_gpu_search *s, const ms_gpu_part *p, int form, int *buf
     for (size_t n; left && rc >= 0; from += n, to += n, left -= n) {
         n = left < s->buffer_bytes ? left : s->buffer_bytes;
         if ((rc = ms_gpu_event_wait(s->uploaded[*buffer], err)) < 0) return rc;
-        memcpy(s->host_buffers[*buffer], from, n);
+        put_bytes(s, s->host_buffers[*buffer], from, n);
         rc = send(s, *buffer, to, n, err);
         *buffer ^= 1;
     }
@@ -374,7 +436,11 @@ int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err) {
 
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
     level have;
-    int rc = size_buffers(s, err);
+    size_t bytes;
+    int rc = size_buffers(s, &bytes, err), threads = s->limits.threads ? s->limits.threads : s->threads;
+    if (rc < 0) return rc;
+    if (threads == 0 || threads > MOST_THREADS) threads = MOST_THREADS;
+    if (bytes >= s->buffer_bytes * 2 || s->limits.threads) rc = ms_pool_open(threads, &s->pool, err);
     if (rc < 0) return rc;
     for (int i = 0; i < MS_GPU_BUFFERS; i++)
         if (!(s->host_buffers[i] = ms_gpu_host_alloc(s->stream, s->buffer_bytes, 1, "a buffer for rows", err)))
@@ -434,7 +500,7 @@ int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
         if (n_tiles > (before + left + MS_COPY_TILE - 1) / MS_COPY_TILE) n_tiles = (before + left + MS_COPY_TILE - 1) / MS_COPY_TILE;
         n = n_tiles * MS_COPY_TILE - before < left ? n_tiles * MS_COPY_TILE - before : left;
         bytes = (size_t)n_tiles * tile_bytes;
-        memcpy(s->host_buffers[c->next], ms_gpu_tiles_of(p->view, c->form) + (size_t)tile * tile_bytes, bytes);
+        put_bytes(s, s->host_buffers[c->next], ms_gpu_tiles_of(p->view, c->form) + (size_t)tile * tile_bytes, bytes);
         describe(s, p, n);
         c->window.tiles = s->buffers[c->next];
         c->window.tiles_row = first - before;

@@ -17,6 +17,7 @@ int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gp
     s->stream = stream;
     s->max_queries = options->max_queries;
     s->max_k = options->max_k;
+    s->threads = options->threads;
     int rc = ms_gpu_stream_open(ms_gpu_stream_device(stream), &s->copies, err);
     for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++) rc = ms_gpu_event_open(stream, &s->uploaded[i], err);
     if (rc < 0)
@@ -99,6 +100,7 @@ static void size_work(ms_gpu_search *s) {
     s->n_slots = s->has_int8 || s->has_bf16 ? SLOT_BYTES / s->weights_bytes : 1;
     if (s->n_slots > s->n_parts) s->n_slots = s->n_parts;
     if (s->n_slots > MS_GPU_SLOTS) s->n_slots = MS_GPU_SLOTS;
+    if (l->slots && s->n_slots > (size_t)l->slots) s->n_slots = (size_t)l->slots;
     if (s->n_slots == 0) s->n_slots = 1;
 }
 

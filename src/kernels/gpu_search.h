@@ -10,7 +10,8 @@
 typedef struct ms_gpu_search ms_gpu_search;
 
 /* The stream (borrowed, outlives the search) says which device. options: max_queries and max_k; more than MS_GPU_MAX_K
- * results are refused by the search that asks for them. Takes no memory of the device yet. */
+ * results are refused by the search that asks for them; threads, of which up to eight read corpora that are large. Takes
+ * no memory of the device yet. */
 int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gpu_search **out, msim_error *err);
 void ms_gpu_search_close(ms_gpu_search *s); /* accepts NULL */
 
@@ -41,6 +42,8 @@ typedef struct {
     size_t buffer_bytes;   /* of a buffer through which rows stream */
     int64_t candidate_cap; /* candidates of a query that fit, at least 32 */
     int64_t excluded_cap;  /* excluded rows that the device holds at a time */
+    int slots;             /* parts of a round that is scanned by small copies */
+    int threads;           /* that read the corpus, however few rows it has */
     double fault;          /* added to every theta that cuts are made from: bounds that do not hold */
 } ms_gpu_search_limits;
 

@@ -9,6 +9,7 @@
 #define MS_GPU_SEARCH_STATE_H
 #include "core/bound.h"
 #include "core/bound_copy.h"
+#include "core/pool.h"
 #include "kernels/gpu_kernels.h"
 #include "kernels/gpu_search.h"
 
@@ -86,6 +87,7 @@ struct ms_gpu_search {
     ms_gpu_event *uploaded[MS_GPU_BUFFERS]; /* owned */
     ms_gpu_search_limits limits;
     int64_t max_queries, max_k;
+    int threads;               /* as msim_options */
 
     /* What is loaded: */
     ms_gpu_part *parts;        /* owned: [n_parts], none empty */
@@ -98,6 +100,7 @@ struct ms_gpu_search {
     unsigned char *arena;      /* owned, device: resident rows, values and tiles */
     int values_are_ip;         /* the metric that the resident values are for */
     int64_t n_nonfinite;       /* rows with NaN or infinity; -1: not known yet */
+    ms_pool *pool;             /* owned: threads that read the corpus; NULL: few rows, this thread does */
 
     /* Memory for searches of these rows: */
     size_t buffer_bytes, gather_bytes;
@@ -146,6 +149,8 @@ int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err);
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err);
 int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err);
 int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err);
+/* fn for each item, by the threads that read the corpus. */
+void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg);
 /* The part and the stored bytes of a loaded row; a copy of it as the device wants it. */
 const ms_gpu_part *ms_gpu_part_of(const ms_gpu_search *s, int64_t row);
 const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row);
