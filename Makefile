@@ -136,17 +136,20 @@ endif
 
 # ---- Whole jobs: each sets up what it needs ---------------------------------------------------------------------
 
+# As many jobs as processors, where the caller has not said how many: kernels for all architectures take their time.
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 .PHONY: demo
 demo:
 	@scripts/setup.sh build
-	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) $(JOBS) --no-print-directory -s all
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh
 	@demo/run.sh $B
 
 .PHONY: test test-slow asan
 test test-slow:
 	scripts/setup.sh test
-	$(MAKE) --no-print-directory all programs $(if $(SAN),,emu emu-race $(if $(filter test-slow,$@),emu-asan))
+	$(MAKE) $(JOBS) --no-print-directory all programs $(if $(SAN),,emu emu-race $(if $(filter test-slow,$@),emu-asan))
 	$(MAKE) --no-print-directory MPI=1 all
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
 	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
@@ -154,8 +157,8 @@ test test-slow:
 # Units, hostile inputs and kernels under the address and undefined-behaviour sanitizers; needs no weights.
 asan:
 	scripts/setup.sh test
-	$(MAKE) --no-print-directory CONFIG=asan all programs
-	$(MAKE) --no-print-directory CONFIG=release emu-asan
+	$(MAKE) $(JOBS) --no-print-directory CONFIG=asan all programs
+	$(MAKE) $(JOBS) --no-print-directory CONFIG=release emu-asan
 	test/run --config asan --only unit,hostile,emu-asan
 
 # The same for FUZZ_COUNT mutated files: test/fuzz/fuzz.c.

@@ -16,9 +16,7 @@ EMU_TSAN     := -fsanitize=thread $(if $(findstring clang,$(shell $(CXX) --versi
 
 EMU_CU       := $(sort $(wildcard src/kernels/*.cu))
 EMU_BACKEND  := $(filter-out src/kernels/gpu_stub.c src/kernels/gpu_blaslt.c,$(sort $(wildcard src/kernels/gpu_*.c)))
-# Without the backend's table its stub, so that a part of the backend can be tested alone.
-EMU_C        := $(if $(GPU_MISSING),$(filter-out %/gpu_backend.c %/gpu_parts.c,$(EMU_BACKEND)) $(GPU_STUB),$(EMU_BACKEND)) \
-                $(sort $(wildcard test/emu/*_none.c))
+EMU_C        := $(EMU_BACKEND) $(sort $(wildcard test/emu/*_none.c))
 EMU_OWN      := $(filter-out test/emu/test_%,$(sort $(wildcard test/emu/*.cpp)))
 EMU_TEST     := $(patsubst %.c,%,$(sort $(wildcard test/gpu/test_*.c))) $(patsubst %.cpp,%,$(sort $(wildcard test/emu/test_*.cpp)))
 EMU_EXTRA    := $(patsubst %.c,%,$(wildcard test/gpu/driver.c bench/gpu_bench.c))
