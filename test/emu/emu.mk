@@ -11,8 +11,10 @@ EMU_MODES    := emu emu-race emu-asan
 EMU_CXX      := -std=c++17 -fno-lto -fno-exceptions -fno-strict-aliasing -ffp-contract=off -fno-math-errno -Wall -Wextra \
                 -Wshadow -Wno-unknown-pragmas -Itest/emu -Iinclude -Isrc -DMSIM_BUILD $(if $(filter -Werror,$(OURS)),-Werror)
 EMU_SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-EMU_TSAN     := -fsanitize=thread $(if $(findstring clang,$(shell $(CXX) --version 2>/dev/null)),\
-                -mllvm -tsan-instrument-func-entry-exit=0,--param tsan-instrument-func-entry-exit=0)
+EMU_CLANG    := $(findstring clang,$(shell $(CXX) --version 2>/dev/null))
+EMU_TSAN     := -fsanitize=thread $(if $(EMU_CLANG),-mllvm,--param) $(if $(EMU_CLANG),-)tsan-instrument-func-entry-exit=0
+EMU_CXX      += $(if $(EMU_CLANG),-Wno-pass-failed)
+$(eval $(call STAMP,emu,$$(CXX) $$(EMU_CXX) $$(CXXFLAGS) $$(CC)))
 
 EMU_CU       := $(sort $(wildcard src/kernels/*.cu))
 EMU_BACKEND  := $(filter-out src/kernels/gpu_stub.c src/kernels/gpu_blaslt.c,$(sort $(wildcard src/kernels/gpu_*.c)))
@@ -25,19 +27,19 @@ EMU_TOOLS    := embed search bench
 
 # $(1): mode; $(2): flags of everything it compiles; $(3): of kernels and what else runs as one; $(4): of the emulator.
 define EMU_MODE
-build/$(1)/%.o: %.cu $B/stamp.flags test/emu/emu.mk
+build/$(1)/%.o: %.cu $B/stamp.flags $B/stamp.emu test/emu/emu.mk
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(3) -MMD -MP -x c++ -c $$< -o $$@
 
-build/$(1)/%.o: %.c $B/stamp.flags test/emu/emu.mk
+build/$(1)/%.o: %.c $B/stamp.flags $B/stamp.emu test/emu/emu.mk
 	@mkdir -p $$(@D)
 	$$(COMPILE) $(2) -MMD -MP -c $$< -o $$@
 
-build/$(1)/test/emu/test_%.o: test/emu/test_%.cpp $B/stamp.flags test/emu/emu.mk
+build/$(1)/test/emu/test_%.o: test/emu/test_%.cpp $B/stamp.flags $B/stamp.emu test/emu/emu.mk
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(3) -MMD -MP -c $$< -o $$@
 
-build/$(1)/test/emu/emu_%.o: test/emu/emu_%.cpp $B/stamp.flags test/emu/emu.mk
+build/$(1)/test/emu/emu_%.o: test/emu/emu_%.cpp $B/stamp.flags $B/stamp.emu test/emu/emu.mk
 	@mkdir -p $$(@D)
 	$$(CXX) $$(CPPFLAGS) $(EMU_CXX) $$(CXXFLAGS) $(2) $(4) -MMD -MP -c $$< -o $$@
 
@@ -61,7 +63,7 @@ endef
 
 $(eval $(call EMU_MODE,emu,,,-O3))
 $(eval $(call EMU_MODE,emu-race,-DEMU_RACE,$(EMU_TSAN),))
-$(eval $(call EMU_MODE,emu-asan,-O1 $(EMU_SAN),,))
+$(eval $(call EMU_MODE,emu-asan,-O1 -DEMU_ASAN $(EMU_SAN),,))
 
 # The tools as they are, on the emulator.
 build/emu/midisim-bench: $(BENCH_OBJ)

@@ -56,7 +56,10 @@ void begin() {
 /* Every call: one at a time. */
 struct Held {
     std::lock_guard<std::recursive_mutex> guard;
-    Held() : guard(lock) { begin(); }
+    Held() : guard(lock) {
+        begin();
+        watch_faults();
+    }
 };
 
 const Place HERE = {"cuda_runtime.h", 0};

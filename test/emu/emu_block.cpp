@@ -16,7 +16,7 @@
 #error "the switch between fibers is written for x86-64"
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(EMU_ASAN)
 #include <pthread.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -76,7 +76,7 @@ emu_switch:
     .size emu_switch, .-emu_switch
 )");
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(EMU_ASAN)
 /* Bounds of the host thread's stack; asked for once, as the C library reads all mappings for it. */
 thread_local const void *host_bottom;
 thread_local size_t host_bytes;
@@ -245,7 +245,7 @@ void prepare(unsigned i, dim3 block, dim3 grid, uint3 index) {
     l->index = i;
     l->state = RUNS;
     l->at = {nullptr, 0};
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(EMU_ASAN)
     __asan_unpoison_memory_region(stack_of(i), STACK_BYTES);
 #endif
     void **top = (void **)(stack_of(i) + STACK_BYTES) - 8;

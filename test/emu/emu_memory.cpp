@@ -1,5 +1,5 @@
 /* Memory of the devices. Each allocation is a mapping of its own in a reserved range of addresses, with its end against a
- * page that cannot be touched, begins at a multiple of 256 and holds 0xff. Up to 255 guard bytes lie between its last byte
+ * page that cannot be touched, begins at a multiple of 256 and holds 0xff; the host cannot touch any of it. Up to 255 guard bytes lie between its last byte
  * and that page; they are looked at after every launch. Each device has a limit (EMU_MEMORY). Used under the lock of
  * emu_stream.cpp. */
 #include <cstdio>
@@ -11,7 +11,7 @@
 #include "emu.h"
 #include "emu_runtime.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(EMU_ASAN)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
@@ -21,6 +21,7 @@
 namespace emu {
 
 int running_device;
+static int n_open; /* uses of Open under way */
 
 namespace {
 
@@ -64,6 +65,19 @@ const Block *find(const void *p) {
 
 } // namespace
 
+/* Outside of work on it device memory cannot be touched: on a GPU the host cannot either. */
+static void protect(int how) {
+    for (auto &entry : blocks) mprotect(entry.second.first_page, entry.second.n_pages_bytes, how);
+}
+
+Open::Open() {
+    if (!n_open++) protect(PROT_READ | PROT_WRITE);
+}
+
+Open::~Open() {
+    if (!--n_open) protect(PROT_NONE);
+}
+
 size_t memory_limit() {
     static const size_t bytes = setting("EMU_MEMORY", (uint64_t)1 << 30);
     return bytes;
@@ -79,6 +93,7 @@ void *memory_take(int device, size_t n_bytes) {
     if (!n_bytes || n_bytes > memory_limit() || charged(n_bytes) > memory_free(device)) return nullptr;
     size_t rounded = (n_bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (rounded + PAGE - 1) / PAGE * PAGE;
     if ((size_t)(range + RANGE - unused) < pages + PAGE) fail({__FILE__, __LINE__}, "out of addresses for device memory");
+    Open open;
     Block b = {unused, unused + pages - rounded, pages, n_bytes, ++n_serial, device};
     if (mprotect(b.first_page, pages, PROT_READ | PROT_WRITE)) return nullptr;
     unused += pages + PAGE;
@@ -97,6 +112,7 @@ void *memory_take(int device, size_t n_bytes) {
 bool memory_give(void *p) {
     auto it = blocks.find((unsigned char *)p);
     if (it == blocks.end()) return false;
+    Open open;
     Block b = it->second;
     check_guards(b.device);
     ASAN_UNPOISON_MEMORY_REGION(b.first_page, b.n_pages_bytes);

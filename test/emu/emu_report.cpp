@@ -81,7 +81,7 @@ const char *base_name(const char *file) {
             fail_at_code(code, "an address that is not aligned, or null");
         fail_at_code(code, "%s at address %p", signal == SIGBUS ? "bus error" : "no memory", info->si_addr);
     }
-    fail_at_code(code, "access of %s", describe_device(info->si_addr));
+    fail_at_code(code, running ? "access of %s" : "the host touched %s", describe_device(info->si_addr));
 }
 
 } // namespace
@@ -133,7 +133,7 @@ uint64_t seed() {
 }
 
 void watch_faults() {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(EMU_ASAN)
     static thread_local bool done;
     if (done) return;
     done = true;

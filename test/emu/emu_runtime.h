@@ -23,6 +23,11 @@ bool memory_give(void *p);
 size_t memory_count();
 /* Device of the allocation that holds p, or -1. */
 int device_of(const void *p);
+/* While one lives, device memory can be touched. */
+struct Open {
+    Open();
+    ~Open();
+};
 
 /* ---- emu_stream.cpp ---- */
 

@@ -10,7 +10,7 @@
 
 #include "emu.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(EMU_ASAN)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))

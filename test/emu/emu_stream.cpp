@@ -117,6 +117,8 @@ void stream_put(EmuStream *s, Work &&work) {
 
 void stream_drain(EmuStream *s) {
     if (!s) s = &defaults[current_device()];
+    if (s->queue.empty()) return;
+    Open open;
     while (!s->queue.empty()) {
         maybe_others();
         if (!s->queue.empty()) step_towards(s);
@@ -130,7 +132,10 @@ void device_drain(int device) {
 
 bool stream_poll(EmuStream *s) {
     if (!s) s = &defaults[current_device()];
-    if (!s->queue.empty() && draw() % 2) step_towards(s);
+    if (!s->queue.empty() && draw() % 2) {
+        Open open;
+        step_towards(s);
+    }
     return s->queue.empty();
 }
 
@@ -165,14 +170,19 @@ void event_hold(EmuStream *s, EmuEvent *e) {
 
 void event_drain(EmuEvent *e) {
     std::shared_ptr<Mark> mark = e->mark;
-    while (mark && !mark->reached) {
+    if (!mark || mark->reached) return;
+    Open open;
+    while (!mark->reached) {
         maybe_others();
         if (!mark->reached) step_towards(stream_of(mark.get()));
     }
 }
 
 bool event_poll(EmuEvent *e) {
-    if (e->mark && !e->mark->reached && draw() % 2) step_towards(stream_of(e->mark.get()));
+    if (e->mark && !e->mark->reached && draw() % 2) {
+        Open open;
+        step_towards(stream_of(e->mark.get()));
+    }
     return !e->mark || e->mark->reached;
 }
 

@@ -20,7 +20,7 @@ extern "C" {
 enum Mode { FAST, RACE, ASAN };
 #if defined(EMU_RACE)
 static const Mode MODE = RACE;
-#elif defined(__SANITIZE_ADDRESS__)
+#elif defined(EMU_ASAN)
 static const Mode MODE = ASAN;
 #else
 static const Mode MODE = FAST;

@@ -301,6 +301,11 @@ template <bool BROKEN> static int host_memory() {
     return 0;
 }
 
+template <bool BROKEN> static int host_touches() {
+    Buffer<float> x(ramp(4));
+    return *(BROKEN ? (volatile float *)x.p : x.get().data()) == 1.0f ? 0 : wrong("what was touched");
+}
+
 template <bool BROKEN> static __global__ void k_freed(float *out, const float *x) { out[0] = x[0]; }
 template <bool BROKEN> static int freed() {
     Buffer<float> out(1), x(ramp(1));
@@ -460,7 +465,8 @@ static const struct Case {
     {"past_output_page", past_output<true, 1024>, past_output<false, 1024>, {"byte 4096 of", "byte 4096 of", "SEGV"}},
     {"past_input", past_input<true>, past_input<false>, {"cp_async16: 16 bytes", "cp_async16: 16 bytes", "cp_async16: 16 bytes"}},
     {"host_memory", host_memory<true>, host_memory<false>, {nullptr, "memory of the host", nullptr}},
-    {"freed", freed<true>, freed<false>, {"not allocated", "not allocated", "AddressSanitizer"}},
+    {"host_touches", host_touches<true>, host_touches<false>, {"the host touched byte 0", "the host touched byte 0", "SEGV"}},
+    {"freed", freed<true>, freed<false>, {"not allocated", "not allocated", ASAN_}},
     {"too_much_carved", too_much_carved<true>, too_much_carved<false>, {"carved 260", "carved 260", "carved 260"}},
     {"two_barriers", two_barriers<true>, two_barriers<false>, {"different barriers", "different barriers", "different barriers"}},
     {"divergent", divergent<true>, divergent<false>, {"nobody can run", "nobody can run", "nobody can run"}},
