@@ -266,10 +266,10 @@ static void contexts_share_a_model(void **state) {
         rig_start(&workers[i].rig, 200, 4);
     }
     for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    void *results[2];
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], &results[i]);
     for (int i = 0; i < 2; i++) {
-        void *result;
-        pthread_join(threads[i], &result);
-        assert_ptr_equal(result, &workers[i]);
+        assert_ptr_equal(results[i], &workers[i]);
         assert_memory_equal(workers[i].got, expected, sizeof expected);
         rig_stop(&workers[i].rig);
     }
