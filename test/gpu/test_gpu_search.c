@@ -243,7 +243,10 @@ static ms_search_outcome same(pair *p, size_t n_query, int64_t k, int scan, int 
 static void every_form_type_and_residence(void **state) {
     (void)state;
     static const struct { int64_t k; size_t n_query; } shapes[] = {{1, 12}, {16, 7}, {100, 5}, {10, 1}};
+    static int64_t some[650];
+    size_t n_some = 0;
     int turn = 0;
+    for (int64_t row = 0; row < 1300; row += 2) some[n_some++] = row;
     for (int dtype = MSIM_DTYPE_F32; dtype <= MSIM_DTYPE_F64; dtype++) {
         if (IS_SLOW && dtype == MSIM_DTYPE_BF16) continue; /* others have it too */
         corpus c = make_corpus(RANDOM, dtype, 1300, dtype % 3 ? 64 : 65);
@@ -265,6 +268,8 @@ static void every_form_type_and_residence(void **state) {
                 if (scan < MSIM_SCAN_BF16) same(&p, n_query, shapes[turn % 4].k, scan, MSIM_METRIC_IP, NULL, 0);
                 turn++;
             }
+            /* Excluded rows are not in the sample either. */
+            same(&p, 2, 16, want == COPIES ? MSIM_SCAN_INT8 : MSIM_SCAN_F32, MSIM_METRIC_COSINE, some, n_some);
         }
         close_pair(&p);
         ms_copy_close(&file);
@@ -331,6 +336,7 @@ static void ranges_parts_and_exclusions(void **state) {
     enum { N = 900, D = 48 };
     static const int64_t ranges[][2] = {{0, N + 70}, {130, 401}, {7, 3}, {395, 18}, {N + 69, 1}, {401, 500}, {16, 256}};
     corpus c = make_corpus(BALL, MSIM_DTYPE_F32, N, D), other = make_corpus(ODD, MSIM_DTYPE_F16, 70, D);
+    corpus third = make_corpus(FAR_CENTRE, MSIM_DTYPE_F32, 489, D);
     ms_copy_file files[4];
     ms_rows views[5];
     static int64_t some[N + 70], all[N + 70];
@@ -340,8 +346,7 @@ static void ranges_parts_and_exclusions(void **state) {
     views[1].n_rows = 0;
     views[2] = other.view;
     views[2].offsets = other.offsets;
-    views[3].base += 400 * c.row_bytes;
-    views[3].n_rows = 489;
+    views[3] = third.view;
     views[4].base += 889 * c.row_bytes;
     views[4].n_rows = 11;
     for (int i = 0, f = 0; i < 5; i++)
@@ -350,6 +355,7 @@ static void ranges_parts_and_exclusions(void **state) {
         all[row] = row;
         if (row % 3 == 0 || row < 140) some[n_some++] = row;
     }
+    for (int j = 0; j < D; j++) c.queries[D + j] = 1.0f; /* near the third corpus, as the first is near its own */
     pair p = open_pair();
     p.views = views;
     p.n_views = 5;
@@ -371,6 +377,7 @@ static void ranges_parts_and_exclusions(void **state) {
     for (int f = 0; f < 4; f++) ms_copy_close(&files[f]);
     release(&c);
     release(&other);
+    release(&third);
 }
 
 static void groups_of_queries_and_sizes(void **state) {
