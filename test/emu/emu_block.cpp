@@ -122,6 +122,7 @@ std::string short_name(Place at) {
 
 /* Nobody can run: say who waits where. */
 [[noreturn]] void deadlock() {
+    race_stop();
     std::vector<std::pair<std::string, std::string>> where;
     Lane *first = nullptr;
     for (unsigned i = 0; i < n_threads; i++) {

@@ -12,6 +12,7 @@
 #if !defined(EMU_RACE)
 
 namespace emu {
+void race_stop() {}
 void race_begin_launch() {}
 void race_begin_block() {}
 void race_begin_array(size_t, size_t) {}
@@ -42,6 +43,7 @@ const uint32_t HOST = 1;
 uint32_t last_write[ARENA_BYTES], last_read[ARENA_BYTES], other_read[ARENA_BYTES]; /* other: of another warp than last */
 unsigned char state[ARENA_BYTES];
 uint32_t clock_now, block_barrier, warp_barrier[MAX_WARPS];
+bool stopped;
 uint32_t block_number = HOST, first_of_launch;
 
 /* The same for device memory, with the block's number in bits 32..62 and bit 63 for several blocks: 16 bytes for each byte,
@@ -166,11 +168,15 @@ void global_access(const unsigned char *p, size_t n_bytes, bool is_write, bool i
 }
 
 /* An access that the compiler has announced. */
-inline void access(const void *p, size_t n_bytes, bool is_write, const void *code) {
+inline void access(const void *p, size_t n_bytes, bool is_write, const void *code, size_t align = 1) {
+    if (stopped) return;
     if (!on_stacks(__builtin_frame_address(0))) {
         if (in_device_range(p)) fail_at_code((const char *)code - 1, "the host touched %s", describe_device(p));
         return;
     }
+    if ((uintptr_t)p % align && (in_arena(p) || in_device_range(p)))
+        fail_at_code((const char *)code - 1, "%s %zu bytes at %s, which is not aligned", verb(is_write, false), n_bytes,
+                     in_arena(p) ? describe_shared(p) : describe_device(p));
     if (in_arena(p)) {
         size_t first = (size_t)((const unsigned char *)p - arena);
         if (first + n_bytes > ARENA_BYTES) n_bytes = ARENA_BYTES - first;
@@ -187,6 +193,8 @@ inline void access(const void *p, size_t n_bytes, bool is_write, const void *cod
 }
 
 } // namespace
+
+void race_stop() { stopped = true; }
 
 void race_begin_launch() {
     if (clock_now == 0) start_clock();
@@ -234,10 +242,10 @@ void race_global_reset(const void *p, size_t n_bytes) {
 } // namespace emu
 
 /* What -fsanitize=thread calls. */
-#define EMU_ACCESS(name, n, is_write) \
-    void __tsan_##name(void *p) { emu::access(p, n, is_write, __builtin_return_address(0)); }
-#define EMU_ACCESSES(n) EMU_ACCESS(read##n, n, false) EMU_ACCESS(write##n, n, true) \
-    EMU_ACCESS(unaligned_read##n, n, false) EMU_ACCESS(unaligned_write##n, n, true)
+#define EMU_ACCESS(name, n, is_write, align) \
+    void __tsan_##name(void *p) { emu::access(p, n, is_write, __builtin_return_address(0), align); }
+#define EMU_ACCESSES(n) EMU_ACCESS(read##n, n, false, n) EMU_ACCESS(write##n, n, true, n) \
+    EMU_ACCESS(unaligned_read##n, n, false, 1) EMU_ACCESS(unaligned_write##n, n, true, 1)
 extern "C" {
 EMU_ACCESSES(1)
 EMU_ACCESSES(2)

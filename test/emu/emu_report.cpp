@@ -88,11 +88,13 @@ const char *base_name(const char *file) {
 
 void fail(Place at, const char *format, ...) {
     va_list rest;
+    race_stop();
     va_start(rest, format);
     finish(std::string(at.file ? base_name(at.file) : "?") + ":" + std::to_string(at.line), format, rest);
 }
 
 void fail_at_code(const void *code, const char *format, ...) {
+    race_stop();
     std::string text = look_up(code);
     size_t line = text.find('\n');
     text = line == std::string::npos ? "" : text.substr(line + 1);
