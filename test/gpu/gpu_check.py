@@ -61,6 +61,19 @@ def why_no_gpu():
     return None if count.value > 0 else "the driver shows no device"
 
 
+def card_architecture():
+    """What to compile for, from the driver (CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*, cuda.h): nvcc's own -arch=native falls
+    back to an architecture too old for these kernels where it cannot ask."""
+    import ctypes
+    try:
+        driver, value, device, found = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.c_int(0), []
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
+            found = [value.value for a in (75, 76) if driver.cuDeviceGetAttribute(ctypes.byref(value), a, device) == 0]
+    except (OSError, AttributeError):
+        return "native"
+    return "90a" if found == [9, 0] else "{}{}".format(*found) if len(found) == 2 else "native"
+
+
 def environment():
     """Programs find cuBLASLt also where Python packages brought it."""
     env = dict(os.environ)
@@ -97,7 +110,7 @@ def make_command(build):
         sys.exit(f"gpu-check: --build: expected a folder in {ROOT / 'build'} with --make, got {build}")
     make = os.environ.get("MAKE") or shutil.which("make") or str(NEEDS / "bin/make")
     command = [*make.split(), "--no-print-directory", f"-j{os.cpu_count()}", f"CONFIG={build.name}",
-               f"GPU_ARCHS={os.environ.get('GPU_ARCHS', 'native')}"]
+               f"GPU_ARCHS={os.environ.get('GPU_ARCHS') or card_architecture()}", "GPU_PTX="]
     if NEEDS.is_dir():
         nvcc = tool_of_cuda("nvcc")
         home = pathlib.Path(nvcc).resolve().parents[1] if nvcc else pathlib.Path("/usr/local/cuda")
@@ -446,7 +459,10 @@ def run_checks(b):
 
 def commit():
     for command in (["git", "rev-parse", "--short=12", "HEAD"], ["cat", str(BUNDLE / "COMMIT")]):
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        except OSError:
+            continue
         if done.returncode == 0:
             return done.stdout.strip()
     return "unknown"

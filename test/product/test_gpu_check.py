@@ -37,6 +37,21 @@ def test_no_gpu():
     assert done.stderr.startswith("gpu-check: no GPU here: ")
 
 
+@pytest.mark.parametrize("devices, major, minor, says", ((1, 9, 0, "None 90a"), (2, 8, 6, "None 86"), (1, 12, 0, "None 120"),
+                                                         (0, 9, 0, "the driver shows no device 90a")))
+def test_driver(devices, major, minor, says, tmp_path):
+    """A library in the driver's place: whether there is a device, and what to compile for."""
+    source = (f"int cuInit(unsigned f) {{ return f; }} int cuDeviceGetCount(int *n) {{ *n = {devices}; return 0; }}"
+              "int cuDeviceGet(int *d, int i) { *d = i; return 0; }"
+              f"int cuDeviceGetAttribute(int *v, int a, int d) {{ *v = a == 75 ? {major} : {minor}; return d; }}")
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", tmp_path / "libcuda.so.1"],
+                   input=source.encode(), check=True)
+    code = "import gpu_check; print(gpu_check.why_no_gpu(), gpu_check.card_architecture())"
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=SCRIPT.parent, env=dict(os.environ, LD_LIBRARY_PATH=str(tmp_path)),
+                          stdout=subprocess.PIPE, text=True)
+    assert done.stdout.strip() == says
+
+
 def test_wrong_options():
     assert "expected some of card, kernels" in check("--only", "card,nothing", ok=(2,)).stderr
 
