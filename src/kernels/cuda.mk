@@ -29,11 +29,14 @@ endif
 CUDA_HOME := $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC)))))
 CUDART    ?= $(firstword $(wildcard $(addsuffix /libcudart_static.a,$(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/*/lib \
                  $(CUDA_HOME)/lib /usr/lib/*-linux-gnu)))
-ifeq ($(wildcard $(CUDART)),)
-$(error CUDART: expected libcudart_static.a under $(CUDA_HOME), got '$(CUDART)')
-endif
+ifeq ($(shell [ "$(firstword $(subst ., ,$(NVCC_VERSION)))" -ge 12 ] && echo new),)
+CUDA_SAYS := off ($(NVCC) is of release $(NVCC_VERSION); expected 12 or later)
+else ifeq ($(wildcard $(CUDART)),)
+CUDA_SAYS := off ($(NVCC) has no libcudart_static.a under $(CUDA_HOME); CUDART= names one)
+else
 CUDA_SAYS := $(NVCC) $(NVCC_VERSION) for $(GPU_ARCHS)$(if $(GPU_PTX), and PTX $(GPU_PTX))
 HAS_CUDA  := 1
+endif
 endif
 endif
 
