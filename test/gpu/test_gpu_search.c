@@ -380,6 +380,22 @@ static void ranges_parts_and_exclusions(void **state) {
     release(&third);
 }
 
+/* Both metrics in turn without loading anew: what the f32 form keeps of each row is another number for each. Half of the
+ * rows are one and the same, and long; a sample meets one in four of them. With the inverse of their length for it, a dot
+ * product that f32 rounded down would leave out the others, though the first of them are results. */
+static void metrics_in_turn(void **state) {
+    (void)state;
+    corpus c = make_corpus(DUPLICATED, MSIM_DTYPE_F32, 1100, 40);
+    pair p = open_pair();
+    load_all(&p, &c, ALL, 0);
+    for (int i = 0; i < 2; i++) {
+        same(&p, 32, 16, MSIM_SCAN_F32, MSIM_METRIC_IP, NULL, 0);
+        same(&p, 4, 16, MSIM_SCAN_F32, MSIM_METRIC_COSINE, NULL, 0);
+    }
+    close_pair(&p);
+    release(&c);
+}
+
 static void groups_of_queries_and_sizes(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_BF16, 280, 30), odd = make_corpus(ODD, MSIM_DTYPE_F32, 150, 30);
@@ -672,6 +688,7 @@ int main(void) {
         cmocka_unit_test(adversarial_corpora),
         cmocka_unit_test(ordinary_limits),
         cmocka_unit_test(ranges_parts_and_exclusions),
+        cmocka_unit_test(metrics_in_turn),
         cmocka_unit_test(groups_of_queries_and_sizes),
         cmocka_unit_test(random_rows_cost_few_scores),
         cmocka_unit_test(thresholds),
