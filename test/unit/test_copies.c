@@ -130,7 +130,7 @@ static ms_pool *open_pool(int threads) {
 
 /* Write and open a copy of a view. */
 static ms_copy_file copy_of(const ms_rows *view, int forms) {
-    ms_copy_file file;
+    ms_copy_file file = {0};
     msim_error e = {0};
     ms_pool *pool = open_pool(2);
     if (ms_copy_write(path, view, (ms_copy_stamp){1, 2}, forms, pool, (ms_copy_progress){0}, &e) < 0 ||
