@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "copy_to.h"
 #include "listing.h"
+#include "put_file.h"
 #include "search_names.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -206,66 +207,6 @@ static bool open_folder(ms_copy_to *c) {
     return false;
 }
 
-static bool write_bytes(int fd, const unsigned char *data, size_t n) {
-    while (n) {
-        ssize_t done = write(fd, data, n);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return false;
-        data += done;
-        n -= (size_t)done;
-    }
-    return true;
-}
-
-/* True when the folder holds these very bytes under this name already. */
-static bool is_there(const ms_copy_to *c, const char *file, const unsigned char *data, size_t n_bytes) {
-    struct stat st;
-    unsigned char part[16384];
-    size_t done = 0;
-    int fd = openat(c->folder, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    bool same = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == n_bytes;
-    while (same && done < n_bytes) {
-        ssize_t n = read(fd, part, sizeof part);
-        same = n > 0 && (size_t)n <= n_bytes - done && memcmp(part, data + done, (size_t)n) == 0;
-        done += same ? (size_t)n : 0;
-    }
-    if (fd >= 0) close(fd);
-    return same;
-}
-
-/* Give the finished temporary file its name. Replaces what is there only when asked to. Returns an errno. */
-static int take_name(const ms_copy_to *c, const char *temporary, const char *file) {
-    struct stat st;
-    if (c->request.is_forced) return renameat(c->folder, temporary, c->folder, file) == 0 ? 0 : errno;
-    if (renameat2(c->folder, temporary, c->folder, file, RENAME_NOREPLACE) == 0) return 0;
-    if (errno != EINVAL && errno != ENOSYS) return errno;
-    /* A file system without that: look first. */
-    if (fstatat(c->folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return EEXIST;
-    return renameat(c->folder, temporary, c->folder, file) == 0 ? 0 : errno;
-}
-
-/* parity: mode and times are the source's. Without a source (`st` NULL) they are those of any new file. */
-static int write_file(const ms_copy_to *c, const char *file, const unsigned char *data, size_t n_bytes,
-                      const struct stat *st) {
-    char temporary[64];
-    int failed = 0;
-    snprintf(temporary, sizeof temporary, ".midisim-%ld.tmp", (long)getpid());
-    unlinkat(c->folder, temporary, 0); /* left by a run that was killed */
-    int fd = openat(c->folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, st ? 0600 : 0666);
-    if (fd < 0) return errno;
-    errno = 0;
-    if (!write_bytes(fd, data, n_bytes)) failed = errno ? errno : EIO;
-    if (!failed && st && fchmod(fd, st->st_mode & 0777) != 0) failed = errno;
-    if (!failed && st) {
-        const struct timespec times[2] = {st->st_atim, st->st_mtim};
-        if (futimens(fd, times) != 0) failed = errno;
-    }
-    if (close(fd) != 0 && !failed) failed = errno;
-    if (!failed) failed = take_name(c, temporary, file);
-    if (failed) unlinkat(c->folder, temporary, 0);
-    return failed;
-}
-
 /* A file of the query's folder. */
 static void put_file(ms_copy_to *c, const char *file, const unsigned char *data, size_t n_bytes,
                      const struct stat *st) {
@@ -274,12 +215,13 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
     snprintf(where, sizeof where, "%s/%s", c->folder_name, file);
     (void)ms_search_texts_add(&c->written, where, strlen(where), &is_new);
     snprintf(where, sizeof where, "%s/%s/%s", c->request.folder, c->folder_name, file);
-    if (is_there(c, file, data, n_bytes)) {
+    if (ms_put_holds(c->folder, file, data, n_bytes, (int64_t)n_bytes)) {
         c->n_there++;
         return;
     }
-    /* Not even --force lets a match take the place of a better one. */
-    int failed = is_new ? write_file(c, file, data, n_bytes, st) : EEXIST;
+    /* Not even --force lets a match take the place of a better one. parity: mode and times are the source's. */
+    const ms_put_part all = {.data = data, .n = n_bytes};
+    int failed = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced) : EEXIST;
     if (!failed)
         c->n_copied++;
     else if (failed == EEXIST && is_new)

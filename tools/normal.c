@@ -71,13 +71,13 @@ static size_t split_name(const ms_normal_request *r, const ms_files_entry *e, ch
     return bare;
 }
 
-static int write_or_find(run *n, const char *path, const ms_tree_part *part, bool is_forced, msim_error *err) {
+static int write_or_find(run *n, const char *path, const ms_put_part *part, bool is_forced, msim_error *err) {
     int rc = ms_tree_write(n->tree, path, part, 1, is_forced, err);
     return rc == 0 && ms_tree_holds(n->tree, path, part->data, part->n, (int64_t)part->n) ? 1 : rc;
 }
 
 /* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, < 0. */
-static int write_file(run *n, const ms_files_entry *e, const ms_tree_part *part, char **written, msim_error *err) {
+static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written, msim_error *err) {
     const ms_normal_request *r = n->r;
     char extension[16];
     size_t bare;
@@ -102,7 +102,7 @@ static int write_file(run *n, const ms_files_entry *e, const ms_tree_part *part,
 }
 
 /* What a file came to, as an object. */
-static int print_object(run *n, const ms_files_entry *e, const ms_tree_part *normal, const char *written) {
+static int print_object(run *n, const ms_files_entry *e, const ms_put_part *normal, const char *written) {
     char before[33] = "", after[33] = "";
     size_t at, len;
     n->line.n = 0;
@@ -146,7 +146,7 @@ static int normalize_file(run *n, const ms_files_entry *e) {
         reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok)) : MS_FILES_UNREADABLE;
         return print_failure(n, e, reason, err.text);
     }
-    ms_tree_part part = {.data = n->out, .n = (size_t)len};
+    ms_put_part part = {.data = n->out, .n = (size_t)len};
     if (n->tree) {
         rc = write_file(n, e, &part, &written, &err);
         if (rc <= 0 && n->n_refused++ < MAX_SHOWN)

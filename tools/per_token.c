@@ -37,7 +37,7 @@ static int check_settings(run *r, msim_error *err) {
                      "{\"model\":\"%s\",\"family\":\"%s\",\"dim\":%lld,\"precision\":\"%s\",\"device\":\"%s\",\"level\":\"%s\","
                      "\"max_tokens\":%lld,\"transpose\":%lld}\n", r->info.sha256, r->info.family, (long long)r->info.dim,
                      about.precision, about.device, about.level, (long long)r->s->max_tokens, (long long)r->s->transpose);
-    ms_tree_part part = {.data = line, .n = (size_t)n};
+    ms_put_part part = {.data = line, .n = (size_t)n};
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
     if (rc == 0 && !ms_tree_holds(r->tree, SETTINGS, line, part.n, n))
         rc = ms_cli_fail(err, MSIM_E_ARG, "%s/" SETTINGS ": expected the settings of this run, got others; give another "
@@ -90,7 +90,7 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
     int rc = make_room(r, n, err);
     if (rc >= 0) rc = msim_context_embed_tokens(r->context, ids, starts, 1, r->out, err);
     if (rc < 0) return rc;
-    ms_tree_part parts[] = {{head, n_head}, {r->out, n_data}};
+    ms_put_part parts[] = {{head, n_head}, {r->out, n_data}};
     rc = ms_tree_write(r->tree, path, parts, 2, r->s->is_forced, err);
     if (rc < 0) return rc;
     r->n_written += rc;

@@ -180,69 +180,22 @@ static int enter(ms_tree *t, const char *path, bool is_made, const char **file) 
 
 /* ---- Files ---- */
 
-static bool write_bytes(int fd, const unsigned char *data, size_t n) {
-    while (n) {
-        ssize_t done = write(fd, data, n);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) {
-            if (done == 0) errno = EIO;
-            return false;
-        }
-        data += done;
-        n -= (size_t)done;
-    }
-    return true;
-}
-
-/* Give the finished temporary file its name; what is there is replaced only when asked to. Returns an errno. */
-static int take_name(int folder, const char *temporary, const char *file, bool is_forced) {
-    struct stat st;
-    if (!is_forced) {
-        if (renameat2(folder, temporary, folder, file, RENAME_NOREPLACE) == 0) return 0;
-        if (errno != EINVAL && errno != ENOSYS) return errno;
-        /* A file system without that: look first. */
-        if (fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return EEXIST;
-    }
-    return renameat(folder, temporary, folder, file) == 0 ? 0 : errno;
-}
-
-int ms_tree_write(ms_tree *t, const char *path, const ms_tree_part *parts, size_t n_parts, bool is_forced,
+int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t n_parts, bool is_forced,
                   msim_error *err) {
-    char temporary[64];
     const char *file;
     struct stat st;
-    int failed = 0, folder = enter(t, path, true, &file);
+    int folder = enter(t, path, true, &file);
     if (folder < 0) return fail_at(t, path, errno, err);
     if (!is_forced && fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
-    snprintf(temporary, sizeof temporary, ".midisim-%ld.tmp", (long)getpid());
-    unlinkat(folder, temporary, 0); /* left by a run that was killed */
-    int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (fd < 0) return fail_at(t, path, errno, err);
-    for (size_t i = 0; i < n_parts && !failed; i++)
-        if (!write_bytes(fd, parts[i].data, parts[i].n)) failed = errno;
-    if (close(fd) != 0 && !failed) failed = errno;
-    if (!failed) failed = take_name(folder, temporary, file, is_forced);
+    int failed = ms_put_file(folder, file, parts, n_parts, NULL, is_forced);
     if (!failed) return 1;
-    unlinkat(folder, temporary, 0);
     return failed == EEXIST && !is_forced ? 0 : fail_at(t, path, failed, err);
 }
 
 bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin, int64_t n_bytes) {
     const char *file;
-    struct stat st;
-    unsigned char part[16384];
     int folder = enter(t, path, false, &file);
-    if (folder < 0) return false;
-    int fd = openat(folder, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    bool holds = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == n_bytes;
-    for (size_t done = 0; holds && done < n_begin;) {
-        size_t most = n_begin - done < sizeof part ? n_begin - done : sizeof part;
-        ssize_t n = read(fd, part, most);
-        holds = n > 0 && memcmp(part, (const unsigned char *)begin + done, (size_t)n) == 0;
-        done += holds ? (size_t)n : 0;
-    }
-    if (fd >= 0) close(fd);
-    return holds;
+    return folder >= 0 && ms_put_holds(folder, file, begin, n_begin, n_bytes);
 }
 
 void ms_tree_close(ms_tree *t) {

@@ -7,6 +7,7 @@
 #ifndef MS_TOOLS_TREE_H
 #define MS_TOOLS_TREE_H
 #include "cli.h"
+#include "put_file.h"
 
 typedef struct ms_tree ms_tree;
 
@@ -16,13 +17,8 @@ int ms_tree_open(const char *folder, ms_tree **out, msim_error *err);
  * call. *bare: its bytes before the ending; may be NULL. */
 const char *ms_tree_claim(ms_tree *tree, const char *name, size_t n, const char *ending, size_t *bare);
 
-typedef struct {
-    const void *data;
-    size_t n;
-} ms_tree_part;
-
 /* Write a file of these parts. 1: done; 0: something of that name is there and was left alone (not with is_forced). */
-int ms_tree_write(ms_tree *tree, const char *path, const ms_tree_part *parts, size_t n_parts, bool is_forced,
+int ms_tree_write(ms_tree *tree, const char *path, const ms_put_part *parts, size_t n_parts, bool is_forced,
                   msim_error *err);
 /* True when a file of n_bytes is there whose first n_begin bytes are these. */
 bool ms_tree_holds(ms_tree *tree, const char *path, const void *begin, size_t n_begin, int64_t n_bytes);
