@@ -21,6 +21,13 @@ static inline const unsigned char *ms_rows_at(const ms_rows *view, int64_t i) {
     return view->base + (view->offsets ? view->offsets[i] : (uint64_t)i * view->row_bytes);
 }
 
+/* Element j of a stored row, widened exactly, and dot(row, row) as docs/SEARCH.md defines it: in double, 16 lanes. */
+double ms_row_value(const unsigned char *row, int dtype, size_t j);
+double ms_row_square(const unsigned char *row, int dtype, size_t dim);
+
+/* The first of n ascending row numbers that is not below `row`; n when all are. */
+size_t ms_rows_lower_bound(const int64_t *rows, size_t n, int64_t row);
+
 /* Bytes of one element of a dtype; 0 for an unknown one. */
 static inline size_t ms_dtype_bytes(int dtype) {
     static const unsigned char bytes[] = {4, 2, 2, 8};

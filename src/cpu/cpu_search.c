@@ -167,24 +167,9 @@ ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_
 
 /* ---- Hits ---- */
 
-/* The first of n ascending rows that is not below `row`. */
-static size_t lower_bound(const int64_t *rows, size_t n, int64_t row) {
-    size_t low = 0;
-    while (n) {
-        size_t half = n / 2;
-        if (rows[low + half] < row) {
-            low += half + 1;
-            n -= half + 1;
-        } else {
-            n = half;
-        }
-    }
-    return low;
-}
-
 int ms_search_is_excluded(const ms_cpu_search *s, int64_t row) {
     if (s->n_excluded == 0) return 0;
-    size_t i = lower_bound(s->excluded, s->n_excluded, row);
+    size_t i = ms_rows_lower_bound(s->excluded, s->n_excluded, row);
     return i < s->n_excluded && s->excluded[i] == row;
 }
 
@@ -247,9 +232,9 @@ static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_
     s->n_excluded = 0;
     if (o->n_excluded && s->n_parts) {
         int64_t first = s->parts[0].first_row;
-        size_t from = lower_bound(o->excluded, o->n_excluded, first);
+        size_t from = ms_rows_lower_bound(o->excluded, o->n_excluded, first);
         s->excluded += from;
-        s->n_excluded = lower_bound(o->excluded, o->n_excluded, first + s->n_rows) - from;
+        s->n_excluded = ms_rows_lower_bound(o->excluded, o->n_excluded, first + s->n_rows) - from;
     }
     *n_candidates = s->n_rows - (int64_t)s->n_excluded;
     s->n_handed = 0;

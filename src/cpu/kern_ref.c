@@ -4,6 +4,7 @@
  *
  * The four choices that are easiest to get wrong have REF_ names. test/kern/test_planted.c gives them wrong values and
  * shows that the goldens notice. */
+#include "core/rows.h"
 #include "cpu/kern_common.h"
 #include <math.h>
 
@@ -117,19 +118,6 @@ static void attend(const ms_attend *a) {
                    (const float *)a->keys->k + first, (const float *)a->keys->v + first, a->n_keys, a->precision);
 }
 
-/* Element j of a stored row as double. memcpy, because rows have any alignment. */
-static double row_element(const unsigned char *row, int dtype, size_t j) {
-    uint16_t half;
-    float single;
-    double wide;
-    switch (dtype) {
-    case MSIM_DTYPE_F32: memcpy(&single, row + 4 * j, 4); return single;
-    case MSIM_DTYPE_F16: memcpy(&half, row + 2 * j, 2); return ms_f32_of_f16(half);
-    case MSIM_DTYPE_BF16: memcpy(&half, row + 2 * j, 2); return ms_f32_of_bf16((ms_bf16){half});
-    default: memcpy(&wide, row + 8 * j, 8); return wide;
-    }
-}
-
 static double sum_lanes(double lane[16]) {
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
@@ -142,21 +130,14 @@ static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, i
         for (size_t q = 0; q < n_query; q++) {
             double lane[16] = {0};
             for (size_t j = 0; j < dim; j++)
-                lane[j % 16] = fma(row_element(rows + r * row_bytes, dtype, j), queries[q * dim + j], lane[j % 16]);
+                lane[j % 16] = fma(ms_row_value(rows + r * row_bytes, dtype, j), queries[q * dim + j], lane[j % 16]);
             dst[r * n_query + q] = sum_lanes(lane);
         }
 }
 
 static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows,
                         size_t dim) {
-    for (size_t r = 0; r < n_rows; r++) {
-        double lane[16] = {0};
-        for (size_t j = 0; j < dim; j++) {
-            double x = row_element(rows + r * row_bytes, dtype, j);
-            lane[j % 16] = fma(x, x, lane[j % 16]);
-        }
-        dst[r] = sum_lanes(lane);
-    }
+    for (size_t r = 0; r < n_rows; r++) dst[r] = ms_row_square(rows + r * row_bytes, dtype, dim);
 }
 
 const ms_cpu_kernels ms_kernels_ref = {

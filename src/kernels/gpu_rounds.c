@@ -89,7 +89,7 @@ static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
  * they are, or a failure. There is room for more than a tile's rows, so this is further than that from `row`. */
 static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err) {
     if (row >= s->excluded_from && end <= s->excluded_to) return s->excluded_to;
-    size_t from = ms_gpu_lower_bound(s->excluded, s->n_excluded, row), n = s->n_excluded - from;
+    size_t from = ms_rows_lower_bound(s->excluded, s->n_excluded, row), n = s->n_excluded - from;
     s->excluded_from = row;
     s->excluded_to = s->first_row + s->n_rows;
     if (n > (size_t)s->excluded_cap) {
@@ -283,12 +283,12 @@ static int is_known(const ms_gpu_search *s, int64_t row) {
     const ms_copy *c = p->view->copy;
     if (!ms_gpu_is_copy_form(s->form)) return 0;
     row = p->start + (row - p->first_row);
-    size_t zero = ms_gpu_lower_bound(c->zeros, c->n_zeros, row), odd = ms_gpu_lower_bound(c->nonfinite, c->n_nonfinite, row);
+    size_t zero = ms_rows_lower_bound(c->zeros, c->n_zeros, row), odd = ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, row);
     return (zero < c->n_zeros && c->zeros[zero] == row) || (odd < c->n_nonfinite && c->nonfinite[odd] == row);
 }
 
 static int is_excluded(const ms_gpu_search *s, int64_t row) {
-    size_t i = ms_gpu_lower_bound(s->excluded, s->n_excluded, row);
+    size_t i = ms_rows_lower_bound(s->excluded, s->n_excluded, row);
     return i < s->n_excluded && s->excluded[i] == row;
 }
 

@@ -7,30 +7,15 @@
  * is read of the corpus goes through pinned memory, for its files are mapped and lie at any alignment; where there is much
  * of it, threads of the search's own copy it there. One arena holds all that is resident; nothing is allocated after load.
  * docs/GPU.md. */
-#include "core/bf16.h"
 #include "core/mem.h"
 #include "kernels/gpu_search_state.h"
 #include <math.h>
 #include <string.h>
 
-enum { ALIGN = 256, BUFFER_BYTES = 32 << 20, RESERVE_BYTES = 256 << 20, LANES = 16, MOST_DIM = 65536 };
+enum { ALIGN = 256, BUFFER_BYTES = 32 << 20, RESERVE_BYTES = 256 << 20, MOST_DIM = 65536 };
 enum { PIECE_BYTES = 1 << 20, MOST_THREADS = 8 }; /* a few threads copy as fast as memory is */
 
 /* ---- Rows of the corpus ---- */
-
-size_t ms_gpu_lower_bound(const int64_t *rows, size_t n, int64_t row) {
-    size_t low = 0;
-    while (n) {
-        size_t half = n / 2;
-        if (rows[low + half] < row) {
-            low += half + 1;
-            n -= half + 1;
-        } else {
-            n = half;
-        }
-    }
-    return low;
-}
 
 const ms_gpu_part *ms_gpu_part_of(const ms_gpu_search *s, int64_t row) {
     size_t low = 0, high = s->n_parts;
@@ -110,33 +95,6 @@ void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg) {
         ms_pool_run(s->pool, n, fn, arg);
     else
         for (int64_t i = 0; i < n; i++) fn(arg, i, 0);
-}
-
-static double value_at(const unsigned char *x, int dtype, int64_t j) {
-    float single;
-    double wide;
-    uint16_t half;
-    if (dtype == MSIM_DTYPE_F64) {
-        memcpy(&wide, x + (size_t)j * sizeof wide, sizeof wide);
-        return wide;
-    }
-    if (dtype == MSIM_DTYPE_F32) {
-        memcpy(&single, x + (size_t)j * sizeof single, sizeof single);
-        return single;
-    }
-    memcpy(&half, x + (size_t)j * sizeof half, sizeof half);
-    return dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
-}
-
-double ms_gpu_square(const unsigned char *x, int dtype, int64_t dim) {
-    double lane[LANES] = {0};
-    for (int64_t j = 0; j < dim; j++) {
-        double value = value_at(x, dtype, j);
-        lane[j % LANES] = fma(value, value, lane[j % LANES]);
-    }
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
 }
 
 /* ---- Parts and spans ---- */

@@ -160,8 +160,8 @@ static int choose_form(ms_gpu_search *s, const ms_search_request *request, msim_
 
 static void take_excluded(ms_gpu_search *s, const msim_search_options *o) {
     const ms_gpu_part *p = s->parts;
-    size_t from = o->n_excluded ? ms_gpu_lower_bound(o->excluded, o->n_excluded, s->first_row) : 0;
-    size_t to = o->n_excluded ? ms_gpu_lower_bound(o->excluded, o->n_excluded, s->first_row + s->n_rows) : 0;
+    size_t from = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row) : 0;
+    size_t to = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row + s->n_rows) : 0;
     s->excluded = o->n_excluded ? o->excluded + from : NULL;
     s->n_excluded = to - from;
     s->n_outside = 0;
@@ -200,7 +200,7 @@ static int begin(ms_gpu_search *s, const ms_search_request *request, msim_error 
 /* Put a query into the group; 0 for one of zeros, which is not. */
 static int add_query(ms_gpu_search *s, size_t q) {
     const float *query = s->request->queries + q * (size_t)s->dim;
-    double square = ms_gpu_square((const unsigned char *)query, MSIM_DTYPE_F32, s->dim);
+    double square = ms_row_square((const unsigned char *)query, MSIM_DTYPE_F32, (size_t)s->dim);
     if (square == 0) return 0;
     memcpy(s->host.queries + (size_t)s->n_active * (size_t)s->dim, query, (size_t)s->dim * sizeof *query);
     s->host.norms[s->n_active] = sqrt(square);
@@ -228,7 +228,7 @@ static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
             continue;
         }
         const unsigned char *x = ms_rows_at(p->view, p->start + (row - p->first_row));
-        *is_finite = isfinite(ms_gpu_square(x, p->view->dtype, s->dim));
+        *is_finite = isfinite(ms_row_square(x, p->view->dtype, (size_t)s->dim));
         return row;
     }
     return -1;
@@ -267,7 +267,7 @@ static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
     for (size_t i = 0; i < s->n_parts && ms_gpu_is_copy_form(s->form); i++) {
         const ms_gpu_part *p = &s->parts[i];
         const ms_copy *c = p->view->copy;
-        size_t at = ms_gpu_lower_bound(c->zeros, c->n_zeros, p->start);
+        size_t at = ms_rows_lower_bound(c->zeros, c->n_zeros, p->start);
         for (; at < c->n_zeros && c->zeros[at] < p->start + p->n_rows && left && !s->is_stopped; at++) {
             int64_t row = p->first_row + (c->zeros[at] - p->start);
             while (excluded < s->n_excluded && s->excluded[excluded] < row) excluded++;
@@ -305,10 +305,10 @@ static int64_t count_nonfinite(const ms_gpu_search *s, int was_passed) {
         const ms_copy *c = p->view->copy;
         int64_t end = p->start + p->n_rows;
         if (ms_gpu_is_copy_form(s->form))
-            n += (int64_t)(ms_gpu_lower_bound(c->nonfinite, c->n_nonfinite, end) -
-                           ms_gpu_lower_bound(c->nonfinite, c->n_nonfinite, p->start));
+            n += (int64_t)(ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, end) -
+                           ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, p->start));
         for (int64_t row = p->start; row < end && !ms_gpu_is_copy_form(s->form); row++)
-            n += !isfinite(ms_gpu_square(ms_rows_at(p->view, row), p->view->dtype, s->dim));
+            n += !isfinite(ms_row_square(ms_rows_at(p->view, row), p->view->dtype, (size_t)s->dim));
     }
     return n;
 }

@@ -155,10 +155,6 @@ void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg);
 const ms_gpu_part *ms_gpu_part_of(const ms_gpu_search *s, int64_t row);
 const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row);
 void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, int64_t row);
-/* dot(x, x) of docs/SEARCH.md. */
-double ms_gpu_square(const unsigned char *x, int dtype, int64_t dim);
-/* The first of n ascending rows that is not below `row`. */
-size_t ms_gpu_lower_bound(const int64_t *rows, size_t n, int64_t row);
 
 /* The code of an allocation that has just failed. */
 static inline int ms_gpu_failed(const msim_error *err) { return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY; }
