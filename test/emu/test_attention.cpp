@@ -1,34 +1,13 @@
 /* What only the emulator can show of k_attend_bf16: ldmatrix without bank conflicts, each barrier needed, results that no
  * order of blocks, warps and streams changes and that the matrix operations' order and rounding change by their rounding
  * alone. The settings are read once, so each run is a process: this program again, with --case. */
-#include <csetjmp>
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
-#include <vector>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "emu.h"
 #include "kernels/gpu_kernels.h"
-extern "C" {
-#include <cmocka.h> /* last: it has a macro for `fail` */
-}
-
-#if defined(__SANITIZE_THREAD__)
-static const bool is_race_build = true;
-#else
-static const bool is_race_build = false;
-#endif
+#include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 
 /* Five key tiles, so that the ring's places come round; the last tiles of 44, 1 and 20 rows; two heads. */
 static const int lengths[] = {300, 65, 20};
 enum { N_SEQ = 3, N = 385, HEADS = 2, INNER = 64 * HEADS };
-
-namespace emu {
-uint64_t bank_conflicts();
-}
 
 /* ---- One run ---- */
 
@@ -44,7 +23,7 @@ static ms_bf16 value(uint64_t *state, float scale) {
 }
 
 /* Prints the conflicts and all results, as hexadecimal digits. */
-static int run_case() {
+static int print_results() {
     std::vector<ms_bf16> qkv((size_t)N * 3 * INNER), out((size_t)N * INNER);
     uint64_t state = 1;
     for (size_t i = 0; i < qkv.size(); i++) qkv[i] = value(&state, i % (3 * INNER) < 2 * INNER ? 4.0f : 1.0f);
@@ -81,20 +60,10 @@ typedef struct {
     std::string text; /* of both streams */
 } outcome;
 
-/* This program with --case and the given settings, "NAME=value ..". */
-static outcome run(const std::string &settings) {
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    assert_true(n > 0);
-    self[n] = 0;
-    outcome result = {-1, ""};
-    fflush(stdout);
-    FILE *f = popen(("env -u EMU_DROP -u EMU_BARRIERS " + settings + " '" + self + "' --case 2>&1").c_str(), "r");
-    assert_non_null(f);
-    char part[4096];
-    for (size_t got; (got = fread(part, 1, sizeof part, f)) > 0;) result.text.append(part, got);
-    int status = pclose(f);
-    result.rc = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+/* This program with --case and a setting, "NAME=value". */
+static outcome run(const std::string &setting) {
+    outcome result;
+    result.rc = run_case("--case", setting.c_str(), &result.text);
     return result;
 }
 
@@ -145,7 +114,7 @@ static void test_every_barrier(void **) {
     assert_int_equal(barriers.size(), 3); /* queries, tiles, results */
     for (const std::string &barrier : barriers) {
         assert_true(barrier.find("attn_bf16.cu:") != std::string::npos);
-        if (!is_race_build) continue;
+        if (MODE != RACE) continue;
         outcome o = run("EMU_DROP=" + barrier);
         if (o.rc != emu::EXIT_CODE || o.text.find("k_attend_bf16") == std::string::npos)
             fail_msg("without the barrier of %s: exit code %d", barrier.c_str(), o.rc);
@@ -153,7 +122,7 @@ static void test_every_barrier(void **) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 2 && std::string(argv[1]) == "--case") return run_case();
+    if (argc == 2 && std::string(argv[1]) == "--case") return print_results();
     const CMUnitTest tests[] = {cmocka_unit_test(test_conflicts), cmocka_unit_test(test_any_order),
                                 cmocka_unit_test(test_both_sums), cmocka_unit_test(test_every_barrier)};
     return cmocka_run_group_tests(tests, nullptr, nullptr);

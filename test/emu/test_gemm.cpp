@@ -1,26 +1,9 @@
 /* What only the emulator can show of k_gemm_bf16: ldmatrix without bank conflicts, every barrier needed, and results that no
  * order of blocks and warps changes. Settings are read once in a process, so each run is this program again, with --case:
  * all tiles and epilogues at a shape in which slots come round, tiles are cut off and groups of blocks are incomplete. */
-#include <csetjmp>
-#include <cstdarg>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
-#include <vector>
-#include <sys/wait.h>
-#include <unistd.h>
 #include "emu.h"
 #include "kernels/gpu_kernels.h"
-extern "C" {
-#include <cmocka.h> /* last: it has a macro for `fail` */
-}
-
-#if defined(__SANITIZE_THREAD__)
-static const bool is_race_build = true;
-#else
-static const bool is_race_build = false;
-#endif
+#include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 
 enum { M = 300, N = 192, K = 320, POSITIONS = 64, PAIRS = 16 };
 
@@ -57,7 +40,7 @@ static void run_product(ms_gpu_gemm g, int tile) {
     printf("tile %d epilogue %d: %016llx\n", tile, g.epilogue, (unsigned long long)hash);
 }
 
-static int run_case() {
+static int print_results() {
     msim_error err;
     uint64_t state = 1;
     std::vector<ms_bf16> a((size_t)M * K), w((size_t)N * K);
@@ -90,19 +73,15 @@ typedef struct {
     std::vector<std::string> lines; /* of both streams */
 } outcome;
 
-/* This program with --case and the given settings, "NAME=value ..". */
-static outcome run(const std::string &settings) {
-    char self[4096], line[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    assert_true(n > 0);
-    self[n] = 0;
-    outcome result = {-1, {}};
-    fflush(stdout);
-    FILE *f = popen(("env -u EMU_DROP -u EMU_BARRIERS " + settings + " '" + self + "' --case 2>&1").c_str(), "r");
-    assert_non_null(f);
-    while (fgets(line, sizeof line, f)) result.lines.push_back(line);
-    int status = pclose(f);
-    result.rc = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+/* This program with --case and a setting, "NAME=value". */
+static outcome run(const std::string &setting) {
+    std::string text;
+    outcome result = {run_case("--case", setting.c_str(), &text), {}};
+    for (size_t at = 0, end; at < text.size(); at = end) {
+        end = text.find('\n', at);
+        end = end == std::string::npos ? text.size() : end + 1;
+        result.lines.push_back(text.substr(at, end - at));
+    }
     return result;
 }
 
@@ -132,7 +111,7 @@ static void test_every_barrier(void **) {
         std::string barrier = line.substr(0, line.size() - 1);
         assert_true(barrier.find("gemm_bf16.cu:") != std::string::npos);
         n_barriers++;
-        if (!is_race_build) continue;
+        if (MODE != RACE) continue;
         outcome o = run("EMU_DROP=" + barrier);
         if (o.rc != emu::EXIT_CODE || o.lines.back().find("k_gemm_bf16") == std::string::npos)
             fail_msg("without the barrier of %s: exit code %d", barrier.c_str(), o.rc);
@@ -141,7 +120,7 @@ static void test_every_barrier(void **) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 2 && std::string(argv[1]) == "--case") return run_case();
+    if (argc == 2 && std::string(argv[1]) == "--case") return print_results();
     const CMUnitTest tests[] = {cmocka_unit_test(test_any_order_and_no_conflicts), cmocka_unit_test(test_every_barrier)};
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

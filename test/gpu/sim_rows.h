@@ -7,32 +7,18 @@
 #include "core/bound.h"
 #include "core/rows.h"
 #include "kernels/gpu_kernels.h"
+#include "test_stream.h"
 #include <math.h>
 
 /* ---- Device memory: poisoned, with a guard behind it ---- */
 
 enum { GUARD = 64, POISON = 0xa5, MAX_BUFFERS = 64 };
 
-static ms_gpu_stream *stream;
 static struct {
     unsigned char *device;
     size_t n_bytes;
 } buffers[MAX_BUFFERS];
 static int n_buffers;
-
-static int open_stream(void **state) {
-    (void)state;
-    msim_error err;
-    if (ms_gpu_stream_open(0, &stream, &err) == MSIM_OK) return 0;
-    printf("%s\n", err.text);
-    return -1;
-}
-
-static int close_stream(void **state) {
-    (void)state;
-    ms_gpu_stream_close(stream);
-    return 0;
-}
 
 static void sync(void) { assert_int_equal(ms_gpu_sync(stream, NULL), MSIM_OK); }
 

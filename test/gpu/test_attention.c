@@ -6,6 +6,7 @@
 #include "core/bf16.h"
 #include "kernels/gpu_device.h"
 #include "kernels/gpu_kernels.h"
+#include "test_stream.h"
 #include <math.h>
 
 #define U 0x1p-24
@@ -15,21 +16,6 @@ enum { HEAD = 64, MAX_SEQ = 5, MAX_LENGTH = 1100, GUARD = 3, POISON = 0xa5, POIS
 static const int lengths[] = {1, 2, 15, 16, 63, 64, 65, 127, 128, 129, 200, 300};
 enum { N_LENGTHS = sizeof lengths / sizeof *lengths };
 
-static ms_gpu_stream *stream;
-
-static int open_stream(void **state) {
-    (void)state;
-    msim_error err;
-    if (ms_gpu_stream_open(0, &stream, &err) == MSIM_OK) return 0;
-    printf("test_attention: %s\n", err.text);
-    return -1;
-}
-
-static int close_stream(void **state) {
-    (void)state;
-    ms_gpu_stream_close(stream);
-    return 0;
-}
 
 /* ---- Batches ---- */
 

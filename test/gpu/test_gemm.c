@@ -7,6 +7,7 @@
 #include "../kern/levels.h"
 #include "core/bf16.h"
 #include "kernels/gpu_project.h"
+#include "test_stream.h"
 #include <math.h>
 
 enum { GUARD = 2, POISON = 0xa5, POSITIONS = 300, PAIRS = 16, HEAD = 64, AUTO_TILE = -1 };
@@ -14,21 +15,6 @@ enum { GUARD = 2, POISON = 0xa5, POSITIONS = 300, PAIRS = 16, HEAD = 64, AUTO_TI
 static const int64_t ragged[] = {1, 2, 15, 63, 64, 65, 127, 128, 129, 200, 257};
 enum { N_RAGGED = sizeof ragged / sizeof *ragged, MOST = 257 };
 
-static ms_gpu_stream *stream;
-
-static int open_stream(void **state) {
-    (void)state;
-    msim_error err;
-    if (ms_gpu_stream_open(0, &stream, &err) == MSIM_OK) return 0;
-    printf("test_gemm: %s\n", err.text);
-    return -1;
-}
-
-static int close_stream(void **state) {
-    (void)state;
-    ms_gpu_stream_close(stream);
-    return 0;
-}
 
 /* ---- A product: operands on the host and the device ---- */
 
