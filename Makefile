@@ -13,7 +13,7 @@ COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || cat build/gpu-bu
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
 # -ffp-contract=off: a fused multiply-add where the source has two operations would change tokens (docs/PITFALLS.md).
-OURS    := -std=gnu11 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno $(WARN) -Iinclude -Isrc -DMSIM_BUILD
+OURS    := -std=gnu11 -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno $(WARN) -Iinclude -Isrc -Itools -DMSIM_BUILD
 LIBS    := -lz -lcjson -lcrypto -lm -pthread
 ifeq ($(CONFIG),asan)
 SAN     := 1
@@ -26,17 +26,17 @@ endif
 COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(CFLAGS)
 LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 
-LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c))
+# A folder is a module and a tool is a folder: what belongs to whom is where it lies.
+LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-# kern_avx2int8.c, kern_avx512vnni.c and the kernels of scans belong to levels, and are none.
-LEVELS   := $(filter-out avx2int8 avx512vnni scan_%,$(patsubst src/cpu/kern_%.c,%,$(filter src/cpu/kern_%.c,$(LIB_SRC))))
+LEVELS   := $(patsubst src/cpu/kernels/%,%,$(basename $(filter src/cpu/kernels/%,$(LIB_SRC))))
+LEVELS   := $(patsubst encoder_%,%,$(filter encoder_%,$(notdir $(LEVELS))))
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
-BENCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/bench_*.c tools/roof_*.c)))
-SEARCH_OBJ := $(patsubst %.c,$B/%.o,$(sort $(wildcard tools/search_*.c)) tools/copy_to.c)
-TOOL_COMMON := $(filter-out $(BENCH_OBJ) $(SEARCH_OBJ),$(patsubst %.c,$B/%.o,$(filter-out $(TOOLS:%=tools/%.c) \
-    tools/ranks_mpi.c,$(sort $(wildcard tools/*.c)))))
-TEST_SRC := $(sort $(wildcard test/unit/test_*.c test/kern/test_*.c))
+TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c)))
+TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/pipeline/*.c))))
+tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
+TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 MPI_DIR  := build/mpi$(patsubst %,-%,$(filter-out release,$(CONFIG)))
 MPI_BIN  := $(addprefix $(MPI_DIR)/midisim-,embed search)
@@ -60,24 +60,17 @@ $(eval $(call STAMP,sources,$$(LIB_OBJ)))
 # Kernels for GPUs: what is compiled, and what LIB_OBJ and LIBS are then.
 include src/kernels/cuda.mk
 
-# One instruction set a file; nothing else may hold wide code.
-$B/src/cpu/kern_avx2.o: private ISA := -mavx2 -mfma -mf16c
-$B/src/cpu/kern_avx2int8.o: private ISA := -mavx2 -mfma
-$B/src/cpu/kern_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$B/src/cpu/kern_avx512bf16.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512bf16
-$B/src/cpu/kern_avx512vnni.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx512vnni
-$B/src/cpu/kern_scan_avx2.o: private ISA := -mavx2 -mfma -mf16c
-$B/src/cpu/kern_scan_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
-$B/src/cpu/kern_scan_int8_avx2.o $B/src/cpu/kern_scan_bf16_avx2.o: private ISA := -mavx2 -mfma
-$B/src/cpu/kern_scan_bf16_avx512.o: private ISA := -mavx512f -mfma
-$B/src/cpu/kern_scan_int8_avx512vnni.o: private ISA := -mavx512f -mfma -mavx512vnni
-$B/tools/roof_avx2.o: private ISA := -mavx2 -mfma
-$B/tools/roof_avx512.o: private ISA := -mavx512f
-$B/tools/roof_avx512bf16.o: private ISA := -mavx512f -mavx512bf16
-$B/tools/roof_avx512vnni.o: private ISA := -mavx512f -mavx512vnni
-$B/tools/cli.o $B/tools/help.o $B/tools/bench_result.o: private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' \
-    -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
-$B/tools/cli.o $B/tools/help.o $B/tools/bench_result.o: $B/stamp.commit
+# One instruction set per file, by the end of its name; nothing else may hold wide code.
+ISA_avx2       := -mavx2 -mfma -mf16c
+ISA_avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
+ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
+isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+$(foreach s,$(filter src/cpu/kernels/x86/%,$(LIB_SRC)) $(filter tools/bench/limits_%,$(TOOL_SRC)),\
+    $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))
+SAYS_BUILD := $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
+$(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
+$(SAYS_BUILD): $B/stamp.commit
 
 $B/%.o: %.c $B/stamp.flags
 	@mkdir -p $(@D)
@@ -97,23 +90,21 @@ $B/libmidisim.a: $(LIB_OBJ) $B/stamp.sources
 $B/libmidisim.so.$(MAJOR): $(LIB_OBJ) $B/stamp.sources
 	$(LINK) -shared -Wl,-soname,libmidisim.so.$(MAJOR) $(if $(SAN),,-Wl,--no-undefined) -o $@ $(LIB_OBJ) $(CUDART) $(LIBS)
 
-$B/midisim-bench: $(BENCH_OBJ)
-$B/midisim-search: $(SEARCH_OBJ)
-
-$B/midisim-%: $B/tools/%.o $(TOOL_COMMON) $B/libmidisim-internal.a
+$(foreach t,$(TOOLS),$(eval $B/midisim-$t: $$(call tool_obj,$t)))
+$(TOOL_BIN): $B/midisim-%: $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CUDART) $(LIBS)
 
-# With MPI the same objects but one: tools/ranks_mpi.c instead of tools/ranks_one.c.
+# With MPI the same objects but one: tools/common/ranks_mpi.c instead of tools/common/ranks_one.c.
 ifdef MPI
 MPICC  ?= mpicc
 MPI_LIBS := $(or $(shell $(MPICC) --showme:link),$(error MPI=1: expected Open MPI's compiler, got '$(MPICC)'))
 
-$(MPI_DIR)/ranks.o: tools/ranks_mpi.c $B/stamp.flags
+$(MPI_DIR)/ranks.o: tools/common/ranks_mpi.c $B/stamp.flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(shell $(MPICC) --showme:compile) -MMD -MP -c $< -o $@
 
-$(MPI_DIR)/midisim-search: $(SEARCH_OBJ)
-$(MPI_DIR)/midisim-%: $B/tools/%.o $(TOOL_COMMON) $(MPI_DIR)/ranks.o $B/libmidisim-internal.a
+$(foreach t,embed search,$(eval $(MPI_DIR)/midisim-$t: $$(call tool_obj,$t)))
+$(MPI_BIN): $(MPI_DIR)/midisim-%: $(TOOL_COMMON) $(MPI_DIR)/ranks.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter-out %/ranks_one.o,$(filter %.o,$^)) $(filter %.a,$^) $(CUDART) $(LIBS) $(MPI_LIBS)
 endif
 
@@ -252,5 +243,5 @@ uninstall:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(BENCH_OBJ:.o=.d) $(SEARCH_OBJ:.o=.d) $(TOOL_BIN:$B/midisim-%=$B/tools/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d $(MPI_DIR)/ranks.d $(GPU_TEST:=.d) \
-    $B/test/gpu/driver.d $B/bench/gpu_bench.d $B/bench/gpu_read.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_SRC:%.c=$B/%.d) $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d \
+    $(MPI_DIR)/ranks.d $(GPU_TEST:=.d) $B/test/gpu/driver.d $B/bench/gpu_bench.d $B/bench/gpu_read.d

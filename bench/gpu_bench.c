@@ -11,9 +11,9 @@
  * random and never zeros. Bytes are those that a run must move, each input and output once. */
 #define _GNU_SOURCE
 #include "gpu_read.h"
-#include "kernels/gpu_kernels.h"
-#include "kernels/gpu_project.h"
-#include "core/bound_copy.h"
+#include "kernels/kernels.h"
+#include "kernels/encoder/project.h"
+#include "search/bound_codes.h"
 #include "midisim.h"
 #include <float.h>
 #include <math.h>

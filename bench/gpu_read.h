@@ -1,7 +1,7 @@
 /* A kernel that reads memory and does nothing else, as the measure of what a scan can reach. */
 #ifndef MS_BENCH_GPU_READ_H
 #define MS_BENCH_GPU_READ_H
-#include "kernels/gpu_device.h"
+#include "kernels/device.h"
 
 #ifdef __cplusplus
 extern "C" {

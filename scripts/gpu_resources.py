@@ -138,12 +138,17 @@ def architectures(fat):
 
 
 def sources():
-    return sorted((ROOT / "src/kernels").glob("*.cu"))
+    return sorted((ROOT / "src/kernels").rglob("*.cu"))
+
+
+def beside(build, source, suffix):
+    """What the build keeps beside the object of a source."""
+    return build / source.relative_to(ROOT).with_suffix(suffix)
 
 
 def check_reports(build, rows, any_architecture):
     for source in sources():
-        report = build / f"src/kernels/{source.stem}.ptxas"
+        report = beside(build, source, ".ptxas")
         if not report.exists():
             yield f"{report.relative_to(ROOT)}: missing"
         elif report.stat().st_mtime < source.stat().st_mtime:
@@ -165,7 +170,7 @@ def check_hot(build, rows, any_architecture):
 
 def check_holds(build, rows, any_architecture):
     for source in sources():
-        path = build / f"src/kernels/{source.stem}.o"
+        path = beside(build, source, ".o")
         if not path.exists():
             yield f"{path.relative_to(ROOT)}: not built"
             continue
@@ -197,7 +202,7 @@ CHECKS = (check_reports, check_hot, check_holds, check_links)
 def load(build):
     rows = []
     for source in sources():
-        report = build / f"src/kernels/{source.stem}.ptxas"
+        report = beside(build, source, ".ptxas")
         if report.exists():
             rows += [dict(r, file=source.stem) for r in read_report(report.read_text())]
     names = demangle(sorted({r["mangled"] for r in rows}))

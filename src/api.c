@@ -1,13 +1,13 @@
 /* The public API over the modules: the only file that knows all of them. It picks a backend, checks arguments and
  * sizes, and counts what was done. docs: include/midisim.h. */
 #define _GNU_SOURCE
-#include "core/mem.h"
-#include "cpu/cpu_backend.h"
-#include "cpu/cpu_isa.h"
-#include "kernels/gpu.h"
+#include "base/mem.h"
+#include "cpu/backend.h"
+#include "cpu/levels.h"
+#include "kernels/backend.h"
 #include "midisim.h"
-#include "model/backend.h"
-#include "search/corpus.h"
+#include "search/backend.h"
+#include "corpus/corpus.h"
 #include <math.h>
 #include <string.h>
 #include <time.h>

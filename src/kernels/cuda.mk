@@ -1,4 +1,4 @@
-# CUDA in the build, included by the Makefile: kernels where nvcc is found, gpu_stub.c alone where it is not.
+# CUDA in the build, included by the Makefile: kernels where nvcc is found, stub.c alone where it is not.
 #   CUDA=0: without it   NVCC: the compiler (default: on PATH, then /usr/local/cuda/bin)   CUDART: libcudart_static.a
 #   NVCC_FLAGS: more flags (-lineinfo: lines of the source for profilers, at twice the size)
 #   GPU_ARCHS, GPU_PTX: architectures compiled for, and those that a driver can compile for later. For one's own card,
@@ -9,9 +9,9 @@ CUDA      ?= 1
 GPU_ARCHS ?= 80 86 89 90a
 GPU_PTX   ?= $(if $(filter native,$(GPU_ARCHS)),,80 90)
 
-GPU_CU   := $(sort $(wildcard src/kernels/*.cu))
-GPU_C    := $(sort $(filter-out src/kernels/gpu_stub.c,$(wildcard src/kernels/*.c)))
-GPU_STUB := src/kernels/gpu_stub.c
+GPU_CU   := $(sort $(wildcard src/kernels/*.cu src/kernels/*/*.cu))
+GPU_C    := $(sort $(filter-out src/kernels/stub.c,$(wildcard src/kernels/*.c src/kernels/*/*.c)))
+GPU_STUB := src/kernels/stub.c
 
 ifeq ($(CUDA),0)
 CUDA_SAYS := off (CUDA=0)

@@ -1,7 +1,7 @@
 /* A MIDI file rewritten as the original's helpers rewrite it: decode, pair notes, encode. docs/NORMALIZE.md. */
 #ifndef MS_NORMALIZE_H
 #define MS_NORMALIZE_H
-#include "core/mem.h"
+#include "base/mem.h"
 
 /* Bytes that ms_normalize writes at most for a file of n_bytes. */
 size_t ms_normalize_bound(size_t n_bytes);

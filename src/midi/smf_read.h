@@ -1,7 +1,7 @@
 /* MIDI file bytes to events: stages 1 and 2 of docs/TOKENS.md, reading as the Python original reads. */
 #ifndef MS_SMF_READ_H
 #define MS_SMF_READ_H
-#include "core/mem.h"
+#include "base/mem.h"
 
 enum ms_event_kind {
     MS_NOTE_OFF = 0, /* channel, x = pitch byte */

@@ -1,7 +1,7 @@
 /* Packed sequences: ids end to end with cumulative lengths, so that no padding is computed. */
 #ifndef MS_BATCH_H
 #define MS_BATCH_H
-#include "core/status.h"
+#include "base/status.h"
 
 typedef struct {
     const int32_t *ids;    /* borrowed: [starts[n_seq]] */

@@ -2,8 +2,8 @@
  * missing, unexpected, misshapen or not finite is refused, saying expected and got. docs/MODEL.md, docs/FORMATS.md. */
 #ifndef MS_WEIGHTS_H
 #define MS_WEIGHTS_H
-#include "core/bf16.h"
-#include "core/status.h"
+#include "base/bf16.h"
+#include "base/status.h"
 
 enum { MS_HEAD_DIM = 64, MS_ROTARY_DIMS = 32, MS_MAX_DEPTH = 64 };
 

@@ -1,6 +1,6 @@
 /* Row names: see names.h. */
 #include "npy/names.h"
-#include "core/mem.h"
+#include "base/mem.h"
 #include <stdbool.h>
 #include <string.h>
 

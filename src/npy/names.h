@@ -3,8 +3,8 @@
  * both directions. Also the names file of a plain array. Only ms_names_open takes memory. docs/FORMATS.md, Corpora. */
 #ifndef MS_NAMES_H
 #define MS_NAMES_H
-#include "core/map.h"
-#include "core/status.h"
+#include "base/map.h"
+#include "base/status.h"
 
 /* The code point at s [n >= 1] and the bytes it takes; a byte that starts no valid UTF-8 gives 0xDC00 + it, step 1. */
 uint32_t ms_name_get_point(const char *s, size_t n, size_t *step);

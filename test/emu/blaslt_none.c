@@ -1,5 +1,5 @@
 /* cuBLASLt where kernels run on a CPU: never there, so that every product is our kernel's. */
-#include "kernels/gpu_blaslt.h"
+#include "kernels/encoder/blaslt.h"
 
 int ms_gpu_blaslt_open(ms_gpu_stream *stream, ms_gpu_blaslt **out, msim_error *err) {
     (void)stream;

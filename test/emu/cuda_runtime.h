@@ -1,4 +1,4 @@
-/* The part of the CUDA runtime that gpu_device.cu uses, on a CPU: memory of the "devices" lies in address space of its
+/* The part of the CUDA runtime that kernels/device.cu uses, on a CPU: memory of the "devices" lies in address space of its
  * own (emu_memory.cpp), and work put into a stream runs when something waits for it (emu_stream.cpp). Names, values and
  * signatures as in the CUDA Runtime API manual; what is not used is not here.
  *

@@ -9,7 +9,7 @@ CXX          ?= g++
 CXXFLAGS     ?= -O2 -g
 EMU_MODES    := emu emu-race emu-asan
 EMU_CXX      := -std=c++17 -fno-lto -fno-exceptions -fno-strict-aliasing -ffp-contract=off -fno-math-errno -Wall -Wextra \
-                -Wshadow -Wno-unknown-pragmas -Itest/emu -Iinclude -Isrc -DMSIM_BUILD $(if $(filter -Werror,$(OURS)),-Werror)
+                -Wshadow -Wno-unknown-pragmas -Itest/emu -Iinclude -Isrc -Itools -DMSIM_BUILD $(if $(filter -Werror,$(OURS)),-Werror)
 EMU_SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 EMU_CLANG    := $(findstring clang,$(shell $(CXX) --version 2>/dev/null))
 # Loops stay loops there: a call of memset would not be seen.
@@ -17,8 +17,8 @@ EMU_TSAN     := -fsanitize=thread $(if $(EMU_CLANG),-fno-builtin,-fno-tree-loop-
 EMU_CXX      += $(if $(EMU_CLANG),-Wno-pass-failed)
 $(eval $(call STAMP,emu,$$(CXX) $$(EMU_CXX) $$(CXXFLAGS) $$(CC)))
 
-EMU_CU       := $(sort $(wildcard src/kernels/*.cu))
-EMU_BACKEND  := $(filter-out src/kernels/gpu_stub.c src/kernels/gpu_blaslt.c,$(sort $(wildcard src/kernels/gpu_*.c)))
+EMU_CU       := $(sort $(wildcard src/kernels/*.cu src/kernels/*/*.cu))
+EMU_BACKEND  := $(filter-out src/kernels/stub.c src/kernels/encoder/blaslt.c,$(sort $(wildcard src/kernels/*.c src/kernels/*/*.c)))
 EMU_C        := $(EMU_BACKEND) $(sort $(wildcard test/emu/*_none.c))
 EMU_OWN      := $(filter-out test/emu/test_%,$(sort $(wildcard test/emu/*.cpp)))
 EMU_TEST     := $(patsubst %.c,%,$(sort $(wildcard test/gpu/test_*.c))) $(patsubst %.cpp,%,$(sort $(wildcard test/emu/test_*.cpp)))
@@ -67,10 +67,10 @@ $(eval $(call EMU_MODE,emu-race,-DEMU_RACE,$(EMU_TSAN),))
 $(eval $(call EMU_MODE,emu-asan,-O1 -DEMU_ASAN $(EMU_SAN),,))
 
 # The tools as they are, on the emulator.
-build/emu/midisim-bench: $(BENCH_OBJ)
-build/emu/midisim-search: $(SEARCH_OBJ)
-build/emu/midisim-%: $B/tools/%.o $(TOOL_COMMON) build/emu/libemu.a
+EMU_BIN := $(EMU_TOOLS:%=build/emu/midisim-%)
+$(foreach t,$(EMU_TOOLS),$(eval build/emu/midisim-$t: $$(call tool_obj,$t)))
+$(EMU_BIN): build/emu/midisim-%: $(TOOL_COMMON) build/emu/libemu.a
 	$(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
-emu: $(EMU_TOOLS:%=build/emu/midisim-%)
+emu: $(EMU_BIN)
 emu-race emu-asan: # by EMU_MODE

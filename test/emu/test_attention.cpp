@@ -2,7 +2,7 @@
  * order of blocks, warps and streams changes and that the matrix operations' order and rounding change by their rounding
  * alone. The settings are read once, so each run is a process: this program again, with --case. */
 #include "emu.h"
-#include "kernels/gpu_kernels.h"
+#include "kernels/kernels.h"
 #include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 
 /* Five key tiles, so that the ring's places come round; the last tiles of 44, 1 and 20 rows; two heads. */

@@ -2,7 +2,7 @@
  * order of blocks and warps changes. Settings are read once in a process, so each run is this program again, with --case:
  * all tiles and epilogues at a shape in which slots come round, tiles are cut off and groups of blocks are incomplete. */
 #include "emu.h"
-#include "kernels/gpu_kernels.h"
+#include "kernels/kernels.h"
 #include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 
 enum { M = 300, N = 192, K = 320, POSITIONS = 64, PAIRS = 16 };

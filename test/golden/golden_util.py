@@ -104,7 +104,7 @@ def golden_queries(everything=False):
 
 LEVELS = {"avx2": {"avx2", "fma", "f16c"}, "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
           "avx512bf16": {"avx512f", "avx512bw", "avx512vl", "avx512_bf16"}}
-FAST_LEVELS = [level for level in LEVELS if (ROOT / "src" / "cpu" / f"kern_{level}.c").exists()]
+FAST_LEVELS = [level for level in LEVELS if list((ROOT / "src/cpu/kernels").glob(f"*/encoder_{level}.c"))]
 
 
 def cpu_flags():

@@ -2,9 +2,9 @@
  * what a kernel leaves unwritten, or writes beyond its rows, fails a test. */
 #ifndef TEST_DEVICE_ROWS_H
 #define TEST_DEVICE_ROWS_H
-#include "core/bf16.h"
-#include "core/mem.h"
-#include "kernels/gpu_kernels.h"
+#include "base/bf16.h"
+#include "base/mem.h"
+#include "kernels/kernels.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* What gpu_check.py asks of the library itself, where files and programs would hide the bits: batch invariance, searches
- * against the CPU's, contexts side by side, memory. Public interface and gpu_device.h alone.
+ * against the CPU's, contexts side by side, memory. Public interface and kernels/device.h alone.
  *
  *   driver [options] info | batches | search | contexts | memory | small
  *     --model FILE  --corpus FILE.npy  --device cuda|cpu (cpu: the CPU against itself, to try this program)
@@ -10,7 +10,7 @@
  * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1 when something failed, 2
  * for wrong options. */
 #define _GNU_SOURCE
-#include "kernels/gpu_device.h"
+#include "kernels/device.h"
 #include "midisim.h"
 #include <math.h>
 #include <pthread.h>
@@ -622,7 +622,7 @@ static void check_memory(void) {
     if (s.device == MSIM_DEVICE_CPU || !s.is_filling) return;
     check_large_batch();
     size_t before = free_bytes();
-    check_full((size_t)512 << 20, false); /* rows of 410 MB stream, smaller copies may stay (gpu_rows.c keeps 256 MiB free) */
+    check_full((size_t)512 << 20, false); /* rows of 410 MB stream, smaller copies may stay (kernels/search/rows.c keeps 256 MiB free) */
     check_full((size_t)1 << 20, true);
     say(free_bytes() + SLACK >= before, "full card: free before %zu bytes, after %zu", before, free_bytes());
 }

@@ -1,9 +1,9 @@
 /* What the tests of the whole GPU encoder share: a seeded model on device 0 with an encoder, and batches of given lengths. */
 #ifndef TEST_GPU_RIG_H
 #define TEST_GPU_RIG_H
-#include "../kern/goldens.h"
+#include "../unit/cpu/goldens.h"
 #include "device_rows.h"
-#include "kernels/gpu_encoder.h"
+#include "kernels/encoder/encoder.h"
 
 enum { RIG_TOKENS = 1200, RIG_SEQS = 8 };
 

@@ -2,11 +2,11 @@
  * of docs/SEARCH.md by the CPU's reference kernels. Included by one test program each. */
 #ifndef TEST_SIM_ROWS_H
 #define TEST_SIM_ROWS_H
-#include "../kern/levels.h"
-#include "core/bf16.h"
-#include "core/bound.h"
-#include "core/rows.h"
-#include "kernels/gpu_kernels.h"
+#include "../unit/cpu/levels.h"
+#include "base/bf16.h"
+#include "search/bound.h"
+#include "base/rows.h"
+#include "kernels/kernels.h"
 #include "test_stream.h"
 #include <math.h>
 

@@ -1,11 +1,11 @@
-/* Attention on the GPU (src/kernels/attn_bf16.cu) against softmax attention in double, on ragged lengths and batches. Inputs
+/* Attention on the GPU (src/kernels/encoder/attn_bf16.cu) against softmax attention in double, on ragged lengths and batches. Inputs
  * lie between rows of NaN, outputs in poisoned memory whose guard rows must stay. u = 2^-24; the bound of one output is
  * worked out in row_bounds. A row's bits must depend on its sequence alone: not on the batch, on the order of the tiles,
  * on where a tile begins or on how many rows it has. */
-#include "../kern/levels.h"
-#include "core/bf16.h"
-#include "kernels/gpu_device.h"
-#include "kernels/gpu_kernels.h"
+#include "../unit/cpu/levels.h"
+#include "base/bf16.h"
+#include "kernels/device.h"
+#include "kernels/kernels.h"
 #include "test_stream.h"
 #include <math.h>
 

@@ -1,9 +1,9 @@
-/* How cuBLASLt is opened, asked and tried (src/kernels/gpu_blaslt.c, gpu_project.c), with a library of our own behind its
+/* How cuBLASLt is opened, asked and tried (src/kernels/encoder/blaslt.c, kernels/encoder/project.c), with a library of our own behind its
  * interface: it keeps account of what it is told, multiplies by the column-major rules on the host, and misbehaves on
  * request. What the true library computes only a GPU can show (test_gemm.c). Needs cublasLt.h. */
-#include "../kern/levels.h"
-#include "core/bf16.h"
-#include "kernels/gpu_project.h"
+#include "../unit/cpu/levels.h"
+#include "base/bf16.h"
+#include "kernels/encoder/project.h"
 #include <math.h>
 
 #if !__has_include(<cublasLt.h>)
@@ -20,7 +20,7 @@ static int fake_close(void *library);
 #define dlopen fake_open
 #define dlsym fake_symbol
 #define dlclose fake_close
-#include "kernels/gpu_blaslt.c"
+#include "kernels/encoder/blaslt.c"
 
 /* ---- The library ---- */
 
@@ -312,7 +312,7 @@ static void test_every_epilogue(void **state) {
         n_products = 0;
         void *x = result(any, g), *y = result(own, g);
         assert_int_equal(n_products, 1);
-        for (int i = 0; i < M * N; i++) { /* up to six roundings of values below 16 on either side: gpu_project.c */
+        for (int i = 0; i < M * N; i++) { /* up to six roundings of values below 16 on either side: kernels/encoder/project.c */
             float u = e == MS_GPU_ADD ? ((float *)x)[i] : ms_f32_of_bf16(((ms_bf16 *)x)[i]);
             float v = e == MS_GPU_ADD ? ((float *)y)[i] : ms_f32_of_bf16(((ms_bf16 *)y)[i]);
             assert_true(fabsf(u - v) <= (e == MS_GPU_ADD ? 0x1p-12f : 0x1p-6f * 16));

@@ -1,12 +1,12 @@
-/* Products with weight matrices on the GPU (src/kernels/gemm_bf16.cu, gpu_project.c) against f64. Operands of bf16 are
+/* Products with weight matrices on the GPU (src/kernels/encoder/gemm_bf16.cu, kernels/encoder/project.c) against f64. Operands of bf16 are
  * exact in f64. Rows before and behind those of `a`, `w` and the bias are NaN, which would show in every sum they leak
  * into; dst lies in poisoned memory whose guard rows must stay.
  *
  * A row's bits must depend on that row alone: results of every tile and every number of rows are compared bit by bit with
  * those of one run, which is compared with f64. GELU and ROTATE are STORE and what stands behind it, bit by bit. */
-#include "../kern/levels.h"
-#include "core/bf16.h"
-#include "kernels/gpu_project.h"
+#include "../unit/cpu/levels.h"
+#include "base/bf16.h"
+#include "kernels/encoder/project.h"
 #include "test_stream.h"
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* A context over several devices against one: parts that share device 0 stand for them. Vectors and results to the bit, two
  * batches under way, a share that fails, sinks that end a search, memory. docs/GPU.md. */
 #include "gpu_rig.h"
-#include "kernels/gpu_parts.h"
+#include "kernels/shares.h"
 
 enum { PARTS = 3, DIM = 64, ROWS = 900, MAX_K = 64, QUERIES = 3 };
 

@@ -1,15 +1,15 @@
 /* Exact search on a CUDA device against the CPU's plain scan: the same rows and the same bits of scores for every form
  * of scan and type of row, whether rows and copies stay on the device, stream through it or are gathered, for corpora made
- * to defeat the bounds or the sizes of rounds. Limits (gpu_search.h) take small corpora through what large ones go
+ * to defeat the bounds or the sizes of rounds. Limits (kernels/search/search.h) take small corpora through what large ones go
  * through. A bound that is made wrong on purpose must show. docs/SEARCH.md, docs/GPU.md. */
 #define _GNU_SOURCE
-#include "core/bf16.h"
-#include "core/mem.h"
-#include "core/pool.h"
-#include "cpu/cpu_search.h"
-#include "kernels/gpu_kernels.h"
-#include "kernels/gpu_search.h"
-#include "search/copy.h"
+#include "base/bf16.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "cpu/search/search.h"
+#include "kernels/kernels.h"
+#include "kernels/search/search.h"
+#include "codes/codes.h"
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>

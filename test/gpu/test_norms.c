@@ -2,7 +2,7 @@
  * pooling, at ragged numbers of rows and every width's instance. Bounds are counted roundings: u = 2^-24 for each of f32,
  * 2^-8 for one to bf16. Runs on the emulator and on a GPU. docs/MODEL.md. */
 #include "device_rows.h"
-#include "../kern/levels.h"
+#include "../unit/cpu/levels.h"
 #include <math.h>
 
 #define U32 0x1p-24

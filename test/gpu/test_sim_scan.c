@@ -1,9 +1,9 @@
 /* Scans on the GPU, form by form. int8: the kept rows and their upper values are those of a model in C, to the bit. f64: the
  * upper value is the score, rounded up. f32 and bf16: upper values lie within what their bounds are charged for. All forms:
  * a row whose own score is theta is kept; excluded rows are not; past the cap rows are counted and nothing is written;
- * a row's value depends neither on the other queries nor on its block. docs/SEARCH.md; src/core/bound.h, bound_copy.h. */
-#include "core/bound_copy.h"
-#include "search/copy.h"
+ * a row's value depends neither on the other queries nor on its block. docs/SEARCH.md; src/search/bound.h, search/bound_codes.h. */
+#include "search/bound_codes.h"
+#include "codes/codes.h"
 #include "sim_rows.h"
 #include <float.h>
 

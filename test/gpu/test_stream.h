@@ -1,7 +1,7 @@
 /* The stream that a test program of kernels works in: group set-up and tear-down. */
 #ifndef TEST_STREAM_H
 #define TEST_STREAM_H
-#include "kernels/gpu_device.h"
+#include "kernels/device.h"
 #include <stdio.h>
 
 static ms_gpu_stream *stream;

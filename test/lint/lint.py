@@ -17,15 +17,19 @@ TOOLS = ("tokens", "embed", "search", "convert", "bench")
 
 # A -> B: A may include B. api.c is the only place where modules meet; nothing includes api, tools or test.
 MAY_INCLUDE = {
-    "core": {"core"},
-    "midi": {"midi", "core"},
-    "npy": {"npy", "core"},
-    "model": {"model", "core"},
-    "cpu": {"cpu", "model", "core"},
-    "kernels": {"kernels", "model", "core"},
-    "search": {"search", "npy", "model", "core"},
-    "api.c": {"midi", "npy", "model", "search", "cpu", "kernels", "core"},
-    "tools": {"tools"},
+    "base": {"base"},
+    "midi": {"midi", "base"},
+    "pickle": {"pickle", "base"},
+    "npy": {"npy", "pickle", "base"},
+    "codes": {"codes", "base"},
+    "checkpoint": {"checkpoint", "model", "pickle", "base"},
+    "model": {"model", "checkpoint", "base"},
+    "corpus": {"corpus", "npy", "codes", "base"},
+    "search": {"search", "model", "corpus", "codes", "base"},
+    "cpu": {"cpu", "search", "model", "codes", "base"},
+    "kernels": {"kernels", "search", "model", "codes", "base"},
+    "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "search", "cpu", "kernels", "base"},
+    "tools": {"common", "pipeline", *TOOLS},
 }
 
 
@@ -63,7 +67,7 @@ def check_includes(_):
         for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', text(path), re.M):
             if name == "midisim.h" or name == "api.h":
                 continue
-            target = name.split("/")[0] if "/" in name else module
+            target = name.split("/")[0] if "/" in name else parts[1]
             if target not in MAY_INCLUDE.get(module, set()):
                 yield f"{shown(path)} includes {name}: {module} may include {sorted(MAY_INCLUDE.get(module, []))}"
 
@@ -103,7 +107,7 @@ def check_wide_code(config):
     for path in sorted((ROOT / "build" / config / "src").rglob("*.o")):
         if not (ROOT / path.relative_to(ROOT / "build" / config)).with_suffix(".c").exists():
             continue  # left by a source that is gone
-        if re.match(r"kern_(scan_)?(\w+_)?avx", path.name):
+        if "x86" in path.parts:
             names = globals_of(path)
             if len(names) > 1:
                 yield f"{path.name}: expected one exported table, got {names}"
@@ -155,7 +159,7 @@ def check_words(_):
 def check_instruction_sets(_):
     """Ordinary C knows no device and no instruction set: that is chosen at run time or by the build."""
     for path in tracked("src", "tools", "include"):
-        if path.suffix in (".c", ".h") and not path.name.startswith("kern_"):
+        if path.suffix in (".c", ".h") and "src/cpu/kernels" not in str(path):
             for found in re.findall(r"^\s*#\s*(?:el)?ifn?(?:def)?\b.*\b\w*(?:CUDA|AVX|MPI)\w*", text(path), re.M):
                 yield f"{shown(path)}: {found.strip()}"
 
@@ -179,8 +183,8 @@ def check_kernels(_):
                     r"\bstatic\b", code.splitlines()[number - 2]):
                 yield f"{where}: expected a static kernel"
             found = re.match(r"\s*#\s*include\s+<(cu\w*|mma|cooperative_groups)", line)
-            if found and (path.name, found[1]) != ("gpu_device.cu", "cuda_runtime"):
-                yield f"{where}: includes <{found[1]}...>: only gpu_device.cu knows the CUDA runtime"
+            if found and (path.name, found[1]) != ("device.cu", "cuda_runtime"):
+                yield f"{where}: includes <{found[1]}...>: only device.cu knows the CUDA runtime"
 
 
 def check_libraries(config):
@@ -197,9 +201,9 @@ def check_libraries(config):
 
 def check_kernels(_):
     """Kernels compile for GPUs and for the emulator from one text: PTX, CUDA's headers and conditions are prim.cuh's and
-    gpu_device.cu's alone. A barrier is known by its line, so it stands alone there."""
+    device.cu's alone. A barrier is known by its line, so it stands alone there."""
     for path in tracked("src/kernels"):
-        if path.suffix not in (".cu", ".cuh") or path.name in ("prim.cuh", "gpu_device.cu"):
+        if path.suffix not in (".cu", ".cuh") or path.name in ("prim.cuh", "device.cu"):
             continue
         body = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text(path), flags=re.S)
         body = re.sub(r"//.*", "", body)

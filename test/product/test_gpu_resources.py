@@ -39,14 +39,14 @@ def compile_c(source, out, *flags):
 
 
 def tree(path, text=None, architectures=ARCHITECTURES, library=None):
-    kernels = path / "build/release/src/kernels"
+    kernels = path / "build/release/src/kernels/encoder"
     kernels.mkdir(parents=True)
-    (path / "src/kernels").mkdir(parents=True)
+    (path / "src/kernels/encoder").mkdir(parents=True)
     (path / "scripts").mkdir()
     (path / "test").mkdir()
     shutil.copy(g.ROOT / "scripts/gpu_resources.py", path / "scripts")
     shutil.copy(g.ROOT / "test/run", path / "test")
-    (path / "src/kernels/a.cu").write_text("static __global__ void k_attend_bf16(float *x);\n")
+    (path / "src/kernels/encoder/a.cu").write_text("static __global__ void k_attend_bf16(float *x);\n")
     (kernels / "a.ptxas").write_text(report() if text is None else text)
     data = ",".join(map(str, fat_binary(architectures)))
     compile_c(f'__attribute__((section(".nv_fatbin"), aligned(8))) const unsigned char fat[] = {{{data}}};', kernels / "a.o", "-c")
@@ -94,7 +94,7 @@ def test_no_such_kernel(tmp_path):
 
 def test_no_report(tmp_path):
     path = tree(tmp_path)
-    (path / "build/release/src/kernels/a.ptxas").unlink()
+    (path / "build/release/src/kernels/encoder/a.ptxas").unlink()
     code, _, failures = run(path)
     assert code == 1 and "a.ptxas: missing" in failures[0]
 
@@ -124,7 +124,7 @@ def test_part_of_the_runner(tmp_path):
         return done.returncode, done.stdout.splitlines()[-1]
 
     assert part(NVCC=str(nvcc)) == (1, "3 passed, 1 failed")
-    (path / "build/release/src/kernels/a.ptxas").write_text(report())
+    (path / "build/release/src/kernels/encoder/a.ptxas").write_text(report())
     assert part(NVCC=str(nvcc)) == (0, "4 passed, 0 failed")
     assert part(NVCC=str(nvcc), CUDA="0") == (1, "0 passed, 0 failed, 1 skipped")
     assert part(NVCC=str(nvcc), CUDA="0", CI="true") == (1, "0 passed, 1 failed")

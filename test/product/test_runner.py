@@ -16,14 +16,14 @@ def runner(tree, *arguments, **variables):
 
 def tree_with(tmp_path, programs):
     """A tree with test/run and shell scripts in the place of cmocka programs: {name: what it does}."""
-    (tmp_path / "test/unit").mkdir(parents=True)
-    (tmp_path / "build/release/test/unit").mkdir(parents=True)
-    (tmp_path / "src/cpu").mkdir(parents=True)
-    (tmp_path / "src/cpu/kern_ref.c").write_text("")
+    (tmp_path / "test/unit/part").mkdir(parents=True)
+    (tmp_path / "build/release/test/unit/part").mkdir(parents=True)
+    (tmp_path / "src/cpu/kernels/ref").mkdir(parents=True)
+    (tmp_path / "src/cpu/kernels/ref/encoder_ref.c").write_text("")
     shutil.copy(g.ROOT / "test/run", tmp_path / "test/run")
     for name, script in programs.items():
-        (tmp_path / f"test/unit/{name}.c").write_text("")
-        path = tmp_path / f"build/release/test/unit/{name}"
+        (tmp_path / f"test/unit/part/{name}.c").write_text("")
+        path = tmp_path / f"build/release/test/unit/part/{name}"
         path.write_text("#!/bin/sh\n" + script)
         path.chmod(0o755)
     return tmp_path
@@ -49,7 +49,7 @@ def test_failures(tmp_path):
         "test_exit": GOOD + "exit 3\n",
         "test_nothing": "exit 0\n",
         "test_level": GOOD + "echo 'kernels: level ref: skipped'\n"})
-    (tree / "test/unit/test_not_built.c").write_text("")
+    (tree / "test/unit/part/test_not_built.c").write_text("")
     done = runner(tree, "--only", "unit")
     assert (last(done), done.returncode) == ("6 passed, 6 failed", 1)
 

@@ -1,0 +1,149 @@
+/* Worker threads of a handle: see pool.h. One mutex and two conditions; between jobs workers spin briefly before they
+ * sleep, because a forward pass is many short jobs in a row. */
+#define _GNU_SOURCE
+#include "base/pool.h"
+#include "base/mem.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+enum { SPIN_ROUNDS = 2000, MAX_THREADS = 1024 };
+
+typedef struct {
+    ms_pool *pool; /* borrowed */
+    pthread_t thread;
+    int index;
+} worker;
+
+struct ms_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t work_ready, work_done;
+    worker *workers; /* owned: n_threads - 1 of them */
+    int n_threads;   /* the caller included */
+    _Atomic uint64_t generation; /* one up for each job */
+    _Atomic int n_busy;          /* workers still on the current job */
+    _Atomic int stopping;
+    _Atomic int running;         /* a job is under way: nested calls run inline */
+    _Atomic int64_t next;        /* next item to hand out */
+    int64_t n_items;
+    ms_pool_fn fn;
+    void *arg;
+};
+
+static int processors(void) {
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+}
+
+static void take_items(ms_pool *pool, int index) {
+    for (int64_t i; (i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->n_items;)
+        pool->fn(pool->arg, i, index);
+}
+
+static inline void cpu_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Wait until the generation leaves `seen`; false when the pool is closing. */
+static int wait_for_work(ms_pool *pool, uint64_t seen) {
+    for (int i = 0; i < SPIN_ROUNDS; i++) {
+        if (atomic_load_explicit(&pool->generation, memory_order_acquire) != seen) return !pool->stopping;
+        cpu_pause();
+    }
+    pthread_mutex_lock(&pool->lock);
+    while (pool->generation == seen && !pool->stopping) pthread_cond_wait(&pool->work_ready, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    return !pool->stopping;
+}
+
+static void *worker_main(void *arg) {
+    worker *w = arg;
+    ms_pool *pool = w->pool;
+    for (uint64_t seen = 0; wait_for_work(pool, seen);) {
+        seen++;
+        take_items(pool, w->index);
+        if (atomic_fetch_sub_explicit(&pool->n_busy, 1, memory_order_acq_rel) == 1) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->work_done);
+            pthread_mutex_unlock(&pool->lock);
+        }
+    }
+    return NULL;
+}
+
+int ms_pool_open(int n_threads, ms_pool **out, msim_error *err) {
+    if (n_threads < 0 || n_threads > MAX_THREADS)
+        return ms_fail(err, MSIM_E_ARG, "threads: expected 0..%d, got %d", MAX_THREADS, n_threads);
+    if (n_threads == 0) n_threads = processors();
+    ms_pool *pool = ms_alloc(1, sizeof *pool, "thread pool", err);
+    if (!pool) return -MSIM_E_MEMORY;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work_ready, NULL);
+    pthread_cond_init(&pool->work_done, NULL);
+    pool->n_threads = 1;
+    pool->workers = ms_alloc((size_t)n_threads, sizeof *pool->workers, "thread pool", err);
+    if (!pool->workers) {
+        ms_pool_close(pool);
+        return -MSIM_E_MEMORY;
+    }
+    for (int i = 1; i < n_threads; i++) {
+        worker *w = &pool->workers[i - 1];
+        w->pool = pool;
+        w->index = i;
+        int rc = pthread_create(&w->thread, NULL, worker_main, w);
+        if (rc != 0) {
+            ms_pool_close(pool);
+            return ms_fail_errno(err, rc, "cannot start thread %d of %d", i + 1, n_threads);
+        }
+        pool->n_threads++;
+    }
+    *out = pool;
+    return MSIM_OK;
+}
+
+int ms_pool_size(const ms_pool *pool) { return pool->n_threads; }
+
+void ms_pool_run(ms_pool *pool, int64_t n_items, ms_pool_fn fn, void *arg) {
+    if (n_items <= 0) return;
+    int nested = atomic_exchange(&pool->running, 1);
+    if (nested || pool->n_threads == 1 || n_items == 1) {
+        /* Worker 0 stands for the caller; a nested call's scratch is the item's own affair. */
+        for (int64_t i = 0; i < n_items; i++) fn(arg, i, 0);
+        if (!nested) pool->running = 0;
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->n_items = n_items;
+    pool->next = 0;
+    pool->n_busy = pool->n_threads - 1;
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
+    pthread_cond_broadcast(&pool->work_ready);
+    pthread_mutex_unlock(&pool->lock);
+    take_items(pool, 0);
+    for (int i = 0; i < SPIN_ROUNDS && pool->n_busy; i++) cpu_pause();
+    if (atomic_load_explicit(&pool->n_busy, memory_order_acquire)) {
+        pthread_mutex_lock(&pool->lock);
+        while (pool->n_busy) pthread_cond_wait(&pool->work_done, &pool->lock);
+        pthread_mutex_unlock(&pool->lock);
+    }
+    pool->running = 0;
+}
+
+void ms_pool_close(ms_pool *pool) {
+    if (!pool) return;
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = 1;
+    pthread_cond_broadcast(&pool->work_ready);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->n_threads - 1; i++) pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->work_ready);
+    pthread_cond_destroy(&pool->work_done);
+    pthread_mutex_destroy(&pool->lock);
+    ms_free(pool->workers);
+    ms_free(pool);
+}

@@ -1,0 +1,20 @@
+/* A handle's own worker threads. Items are handed out one at a time in rising order to whoever is free; who computes an
+ * item never changes its bits. The calling thread works too, so a pool of one starts nothing. */
+#ifndef MS_POOL_H
+#define MS_POOL_H
+#include "base/status.h"
+
+typedef struct ms_pool ms_pool;
+
+/* item in 0..n_items-1; worker in 0..ms_pool_size-1, for scratch that each worker has of its own. */
+typedef void (*ms_pool_fn)(void *arg, int64_t item, int worker);
+
+/* n_threads >= 1; 0: one for each processor this process may run on. */
+int ms_pool_open(int n_threads, ms_pool **out, msim_error *err);
+int ms_pool_size(const ms_pool *pool);
+/* Run fn for every item and return when all are done. Called from inside an item it runs
+ * inline and fn sees worker 0: nested items must not use a worker's scratch. */
+void ms_pool_run(ms_pool *pool, int64_t n_items, ms_pool_fn fn, void *arg);
+void ms_pool_close(ms_pool *pool);
+
+#endif

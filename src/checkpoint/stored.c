@@ -1,0 +1,142 @@
+/* Named tensors of a checkpoint file: see stored.h. Conversions are exact but for f64, which is rounded to the nearest f32.
+ * What converted copies may take is bounded by the size of the file, so that a broadcast view cannot ask for more. */
+#include "checkpoint/stored.h"
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { COPY_FACTOR = 4, COPY_SLACK = 1 << 20 }; /* copies: at most 4 x the file + 1 MiB */
+
+int ms_sha256_hex(const void *bytes, size_t n_bytes, char out[65], msim_error *err) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    static const char hex[] = "0123456789abcdef";
+    if (!EVP_Digest(n_bytes ? bytes : "", n_bytes, digest, &n, EVP_sha256(), NULL) || n != 32)
+        return ms_fail(err, MSIM_E_MEMORY, "SHA-256: the cryptography library failed");
+    for (unsigned i = 0; i < 32; i++) {
+        out[2 * i] = hex[digest[i] >> 4];
+        out[2 * i + 1] = hex[digest[i] & 15];
+    }
+    out[64] = 0;
+    return MSIM_OK;
+}
+
+const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap) {
+    size_t at = 0;
+    snprintf(buf, cap, "a scalar");
+    for (int i = 0; i < rank && at < cap; i++)
+        at += (size_t)snprintf(buf + at, cap - at, "%s%lld", i ? " x " : "", (long long)shape[i]);
+    return buf;
+}
+
+int ms_stored_open(const char *path, ms_stored *out, msim_error *err) {
+    ms_stored s = {.container = "", .tensors = NULL};
+    int rc = ms_map_open(path, MS_MAP_NORMAL, &s.map, err);
+    if (rc < 0) return rc;
+    ms_arena_init(&s.arena, 0);
+    size_t n_path = strlen(path) + 1;
+    char *copy = ms_arena_get(&s.arena, n_path, 1, "path", err);
+    if (!copy) {
+        rc = -MSIM_E_MEMORY;
+        goto fail;
+    }
+    memcpy(copy, path, n_path);
+    s.path = copy;
+    rc = ms_torch_is(&s.map) ? ms_torch_read(&s, err) : ms_safetensors_read(&s, err);
+    if (rc < 0) goto fail;
+    *out = s;
+    return MSIM_OK;
+fail:
+    ms_stored_close(&s);
+    return rc;
+}
+
+void ms_stored_close(ms_stored *s) {
+    ms_arena_free(&s->arena);
+    ms_map_close(&s->map);
+    s->tensors = NULL;
+    s->n_tensors = 0;
+}
+
+ms_stored_tensor *ms_stored_find(const ms_stored *s, const char *name) {
+    for (size_t i = 0; i < s->n_tensors; i++)
+        if (strcmp(s->tensors[i].name, name) == 0) return &s->tensors[i];
+    return NULL;
+}
+
+/* Row-major without gaps; the stride of a dimension of one element says nothing. */
+static bool is_dense(const ms_stored_tensor *t) {
+    int64_t expected = 1;
+    for (int i = t->rank - 1; i >= 0; i--) {
+        if (t->shape[i] != 1 && t->stride[i] != expected) return false;
+        expected *= t->shape[i];
+    }
+    return true;
+}
+
+/* n elements, `step` bytes apart, to f32. */
+static void widen(float *dst, const unsigned char *src, int64_t n, ptrdiff_t step, int dtype) {
+    for (int64_t i = 0; i < n; i++, src += step) {
+        uint16_t half;
+        double wide;
+        if (dtype == MSIM_DTYPE_F32) {
+            memcpy(&dst[i], src, 4);
+        } else if (dtype == MSIM_DTYPE_F64) {
+            memcpy(&wide, src, 8);
+            dst[i] = (float)wide;
+        } else {
+            memcpy(&half, src, 2);
+            dst[i] = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
+        }
+    }
+}
+
+/* Row-major copy of t, walking all dimensions but the last as an odometer. */
+static void gather(const ms_stored_tensor *t, size_t item, float *dst) {
+    int last = t->rank - 1;
+    int64_t run = t->rank ? t->shape[last] : 1, index[MS_STORED_MAX_RANK] = {0};
+    ptrdiff_t step = t->rank ? (ptrdiff_t)(t->stride[last] * (int64_t)item) : 0;
+    for (int64_t done = 0; done < t->n; done += run) {
+        int64_t offset = 0;
+        for (int i = 0; i < last; i++) offset += index[i] * t->stride[i];
+        widen(dst + done, t->base + offset * (int64_t)item, run, step, t->dtype);
+        for (int i = last - 1; i >= 0 && ++index[i] == t->shape[i]; i--) index[i] = 0;
+    }
+}
+
+static int check_finite(const ms_stored *s, const ms_stored_tensor *t, msim_error *err) {
+    ms_tensor v = t->value;
+    uint32_t bad = 0;
+    if (v.f32)
+        for (int64_t i = 0; i < v.n; i++) bad |= !ms_is_finite_f32(v.f32[i]);
+    else
+        for (int64_t i = 0; i < v.n; i++) bad |= (v.bf16[i].bits & 0x7f80u) == 0x7f80u;
+    if (!bad) return MSIM_OK;
+    int64_t at = 0;
+    while (ms_is_finite_f32(ms_tensor_get(v, at))) at++;
+    return ms_fail(err, MSIM_E_FORMAT, "bad weights: %s, tensor %s: expected finite values, got %g at element %lld", s->path,
+                   t->name, (double)ms_tensor_get(v, at), (long long)at);
+}
+
+int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {
+    size_t item = t->dtype == MSIM_DTYPE_F64 ? 8 : t->dtype == MSIM_DTYPE_F32 ? 4 : 2;
+    ms_tensor v = {.n = t->n};
+    bool in_place = is_dense(t) && (uintptr_t)t->base % item == 0;
+    if (in_place && t->dtype == MSIM_DTYPE_F32) {
+        v.f32 = (const float *)(const void *)t->base;
+    } else if (in_place && t->dtype == MSIM_DTYPE_BF16) {
+        v.bf16 = (const ms_bf16 *)(const void *)t->base;
+    } else {
+        size_t n_bytes, limit = s->map.n_bytes * COPY_FACTOR + COPY_SLACK;
+        if (!ms_mul_size((size_t)t->n, sizeof(float), &n_bytes) || n_bytes > limit - s->copy_bytes)
+            return ms_fail(err, MSIM_E_FORMAT, "too large: %s, tensor %s: expected views of at most %zu bytes, got more",
+                           s->path, t->name, limit);
+        float *copy = ms_arena_get(&s->arena, (size_t)t->n, sizeof *copy, "weights", err);
+        if (!copy) return -MSIM_E_MEMORY;
+        s->copy_bytes += n_bytes;
+        gather(t, item, copy);
+        v.f32 = copy;
+    }
+    t->value = v;
+    return check_finite(s, t, err);
+}

@@ -1,0 +1,372 @@
+/* The file of a small copy, CORPUS.npy.msim: written tile by tile by the threads of a pool, mapped to be used. Its bytes
+ * follow from the rows alone, so that a copy is checked by making it again: what compares equal is the copy of these rows,
+ * whatever happened to either file. Private memory: a few tiles a thread, and 8 bytes for each row of zeros or with NaN.
+ * docs/FORMATS.md, Small copies. */
+#include "codes/codes.h"
+#include "base/mem.h"
+#include "base/file.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <openssl/evp.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { VERSION = 1, HEAD_BYTES = 128, DIGEST_AT = 96, DIGEST_BYTES = 32, PAGE = 4096 };
+enum { ITEM_TILES = 16, BATCH_ITEMS = 64, SAMPLES = 64 };
+#define CENTRE_MOST 2.0 /* length of a centre: a mean of unit rows has at most 1 */
+static const char magic[8] = "MSIMCOPY";
+
+typedef struct {
+    char magic[8];
+    uint32_t version, dtype;
+    uint64_t rows, dim, source_bytes;
+    int64_t source_time;
+    uint64_t n_zeros, n_nonfinite;
+    uint32_t forms, reserved[7];
+    unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with this part 0, the centre and both lists */
+} file_head;
+_Static_assert(sizeof(file_head) == HEAD_BYTES && offsetof(file_head, digest) == DIGEST_AT, "as in docs/FORMATS.md");
+
+/* Where everything lies, from the numbers of the head. */
+typedef struct {
+    size_t int8_at, bf16_at, zeros_at, nonfinite_at, n_bytes;
+    int64_t n_tiles;
+} file_layout;
+
+static int put_part(size_t *at, uint64_t n, size_t bytes) {
+    size_t part;
+    return n <= SIZE_MAX && ms_mul_size((size_t)n, bytes, &part) && ms_add_size(*at, part, at);
+}
+
+/* False when it does not fit a size_t. */
+static int lay_out(file_layout *l, const file_head *h) {
+    size_t dim = (size_t)h->dim, at = (HEAD_BYTES + 4 * dim + PAGE - 1) / PAGE * PAGE;
+    l->n_tiles = (int64_t)(h->rows / MS_COPY_TILE + (h->rows % MS_COPY_TILE != 0));
+    l->int8_at = at;
+    if (!put_part(&at, h->forms & MS_COPY_INT8 ? (uint64_t)l->n_tiles : 0, ms_copy_int8_tile(dim))) return 0;
+    l->bf16_at = at;
+    if (!put_part(&at, h->forms & MS_COPY_BF16 ? (uint64_t)l->n_tiles : 0, ms_copy_bf16_tile(dim))) return 0;
+    l->zeros_at = at;
+    if (!put_part(&at, h->n_zeros, 8)) return 0;
+    l->nonfinite_at = at;
+    if (!put_part(&at, h->n_nonfinite, 8)) return 0;
+    l->n_bytes = at;
+    return 1;
+}
+
+static int digest_of(unsigned char *digest, const file_head *h, const void *centre, const void *zeros,
+                     const void *nonfinite, msim_error *err) {
+    file_head bare = *h;
+    memset(bare.digest, 0, sizeof bare.digest);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) && EVP_DigestUpdate(ctx, &bare, sizeof bare) &&
+             EVP_DigestUpdate(ctx, centre, (size_t)h->dim * 4) && EVP_DigestUpdate(ctx, zeros, (size_t)h->n_zeros * 8) &&
+             EVP_DigestUpdate(ctx, nonfinite, (size_t)h->n_nonfinite * 8) && EVP_DigestFinal_ex(ctx, digest, NULL);
+    EVP_MD_CTX_free(ctx);
+    return ok ? MSIM_OK : ms_fail(err, MSIM_E_UNSUPPORTED, "SHA-256: expected OpenSSL to have it");
+}
+
+static size_t tile_bytes(int form, size_t dim) {
+    return form == MS_COPY_INT8 ? ms_copy_int8_tile(dim) : ms_copy_bf16_tile(dim);
+}
+
+/* Room for a tile of either form: int8's is the larger one of narrow rows. */
+static size_t tile_room(size_t dim) {
+    size_t int8 = ms_copy_int8_tile(dim), bf16 = ms_copy_bf16_tile(dim);
+    return int8 > bf16 ? int8 : bf16;
+}
+
+/* ---- Writing ---- */
+
+typedef struct {
+    int64_t *rows; /* owned */
+    size_t n, cap;
+} row_list;
+
+typedef struct {
+    const ms_rows *view;
+    const file_layout *layout;
+    const float *centre;
+    int forms, fd;
+    int64_t first_tile;     /* of the batch */
+    unsigned char *class;   /* [BATCH_ITEMS * ITEM_TILES * MS_COPY_TILE], by tile of the batch */
+    unsigned char *tiles;   /* [workers, ITEM_TILES * tile_room] */
+    double *scratch;        /* [workers, scratch_each] */
+    size_t tile_room, scratch_each;
+    _Atomic int failed;     /* errno of the first write that failed */
+} write_job;
+
+static int write_at(int fd, const unsigned char *bytes, size_t n, size_t at) {
+    while (n) {
+        ssize_t done = pwrite(fd, bytes, n, (off_t)at);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return done < 0 ? errno : EIO;
+        bytes += done, n -= (size_t)done, at += (size_t)done;
+    }
+    return 0;
+}
+
+static void write_tiles(void *arg, int64_t item, int worker) {
+    write_job *job = arg;
+    size_t dim = (size_t)job->view->dim;
+    int64_t first = job->first_tile + item * ITEM_TILES, end = first + ITEM_TILES;
+    unsigned char *tiles = job->tiles + (size_t)worker * ITEM_TILES * job->tile_room;
+    if (job->failed) return;
+    if (end > job->layout->n_tiles) end = job->layout->n_tiles;
+    for (int form = MS_COPY_INT8; form <= MS_COPY_BF16; form *= 2) {
+        size_t each = tile_bytes(form, dim), at = form == MS_COPY_INT8 ? job->layout->int8_at : job->layout->bf16_at;
+        unsigned char class[MS_COPY_TILE], *classes = job->class + (size_t)(first - job->first_tile) * MS_COPY_TILE;
+        if (!(job->forms & form)) continue;
+        for (int64_t tile = first; tile < end; tile++, classes += MS_COPY_TILE) {
+            ms_copy_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile, job->centre, form,
+                              job->scratch + (size_t)worker * job->scratch_each);
+            memcpy(classes, class, sizeof class);
+        }
+        int failed = write_at(job->fd, tiles, (size_t)(end - first) * each, at + (size_t)first * each);
+        if (failed) job->failed = failed;
+    }
+}
+
+static int add_row(row_list *list, int64_t row, msim_error *err) {
+    int rc = list->n == list->cap ? ms_grow((void **)&list->rows, &list->cap, list->n + 1, sizeof *list->rows,
+                                            "list of rows", err) : MSIM_OK;
+    if (rc >= 0) list->rows[list->n++] = row;
+    return rc;
+}
+
+static int list_rows(const write_job *job, int64_t n_tiles, row_list lists[2], msim_error *err) {
+    int64_t first = job->first_tile * MS_COPY_TILE, n = job->view->n_rows - first;
+    if (n > n_tiles * MS_COPY_TILE) n = n_tiles * MS_COPY_TILE;
+    int rc = MSIM_OK;
+    for (int64_t i = 0; i < n && rc >= 0; i++) {
+        if (job->class[i] == MS_COPY_ZERO) rc = add_row(&lists[0], first + i, err);
+        if (job->class[i] == MS_COPY_NONFINITE) rc = add_row(&lists[1], first + i, err);
+    }
+    return rc;
+}
+
+static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, row_list lists[2],
+                           ms_copy_progress progress, msim_error *err) {
+    int64_t n_tiles = job->layout->n_tiles, n_rows = job->view->n_rows;
+    for (job->first_tile = 0; job->first_tile < n_tiles; job->first_tile += BATCH_ITEMS * ITEM_TILES) {
+        int64_t n = n_tiles - job->first_tile < BATCH_ITEMS * ITEM_TILES ? n_tiles - job->first_tile
+                                                                         : BATCH_ITEMS * ITEM_TILES;
+        ms_pool_run(pool, (n + ITEM_TILES - 1) / ITEM_TILES, write_tiles, job);
+        if (job->failed) return ms_fail_errno(err, job->failed, "cannot write: %s", f->temp_path);
+        int rc = list_rows(job, n, lists, err);
+        if (rc < 0) return rc;
+        int64_t done = (job->first_tile + n) * MS_COPY_TILE;
+        if (progress.progress && progress.progress(progress.user, done < n_rows ? done : n_rows, n_rows))
+            return ms_fail(err, MSIM_E_STOPPED, "small copy: %s: stopped by the caller after %" PRId64 " of %" PRId64 " rows",
+                           f->path, done < n_rows ? done : n_rows, n_rows);
+    }
+    return MSIM_OK;
+}
+
+/* What lies around the tiles. The file is as long as it will be only after the last of these. */
+static int write_rest(const ms_out_file *f, file_head *h, const float *centre, const row_list lists[2], msim_error *err) {
+    file_layout l;
+    h->n_zeros = lists[0].n;
+    h->n_nonfinite = lists[1].n;
+    if (!lay_out(&l, h)) return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more", f->path);
+    const void *zeros = lists[0].n ? (const void *)lists[0].rows : "", *nonfinite = lists[1].n ? (const void *)lists[1].rows : "";
+    int rc = digest_of(h->digest, h, centre, zeros, nonfinite, err);
+    if (rc < 0) return rc;
+    int failed = write_at(f->fd, (const unsigned char *)h, sizeof *h, 0);
+    if (!failed) failed = write_at(f->fd, (const unsigned char *)centre, (size_t)h->dim * 4, HEAD_BYTES);
+    if (!failed) failed = write_at(f->fd, zeros, (size_t)h->n_zeros * 8, l.zeros_at);
+    if (!failed) failed = write_at(f->fd, nonfinite, (size_t)h->n_nonfinite * 8, l.nonfinite_at);
+    if (!failed && ftruncate(f->fd, (off_t)l.n_bytes) != 0) failed = errno;
+    return failed ? ms_fail_errno(err, failed, "cannot write: %s", f->temp_path) : MSIM_OK;
+}
+
+int ms_copy_write(const char *path, const ms_rows *view, ms_copy_stamp stamp, int forms, ms_pool *pool,
+                  ms_copy_progress progress, msim_error *err) {
+    size_t dim = (size_t)view->dim, workers = (size_t)ms_pool_size(pool);
+    file_head h = {.version = VERSION, .dtype = (uint32_t)view->dtype, .rows = (uint64_t)view->n_rows, .dim = dim,
+                   .source_bytes = stamp.bytes, .source_time = stamp.time, .forms = (uint32_t)forms};
+    file_layout layout;
+    memcpy(h.magic, magic, sizeof magic);
+    if (!lay_out(&layout, &h)) return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more", path);
+    write_job job = {.view = view, .layout = &layout, .forms = forms, .scratch_each = ms_copy_scratch(dim) + 8};
+    job.tile_room = tile_room(dim);
+    row_list lists[2] = {{0}};
+    ms_out_file f = {.fd = -1};
+    float *centre = ms_alloc(dim, sizeof *centre, "small copy", err);
+    if (centre) job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_COPY_TILE, 1, "small copy", err);
+    if (job.class) job.tiles = ms_alloc(workers * ITEM_TILES, job.tile_room, "small copy", err);
+    if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
+    int rc = job.scratch ? ms_out_file_open(&f, path, "", 0, err) : -MSIM_E_MEMORY;
+    if (rc >= 0) {
+        job.fd = f.fd;
+        job.centre = centre;
+        ms_copy_find_centre(centre, view, job.scratch);
+        rc = write_all_tiles(&job, &f, pool, lists, progress, err);
+    }
+    if (rc >= 0) rc = write_rest(&f, &h, centre, lists, err);
+    if (rc >= 0) rc = ms_out_file_sync(&f, err);
+    if (rc >= 0) rc = ms_out_file_rename(&f, err);
+    ms_out_file_close(&f);
+    ms_free(lists[0].rows);
+    ms_free(lists[1].rows);
+    ms_free(job.scratch);
+    ms_free(job.tiles);
+    ms_free(job.class);
+    ms_free(centre);
+    return rc;
+}
+
+/* ---- Reading ---- */
+
+static int check_list(const char *path, const char *what, const int64_t *rows, size_t n, int64_t n_rows, msim_error *err) {
+    int64_t before = -1;
+    for (size_t i = 0; i < n; before = rows[i++])
+        if (rows[i] <= before || rows[i] >= n_rows)
+            return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: %s: expected rising rows below %" PRId64 ", got %" PRId64
+                           " after %" PRId64, path, what, n_rows, rows[i], before);
+    return MSIM_OK;
+}
+
+static int check_head(const char *path, const file_head *h, const ms_rows *view, msim_error *err) {
+    if (memcmp(h->magic, magic, sizeof magic) != 0)
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected a file that begins MSIMCOPY, got another", path);
+    if (h->version != VERSION)
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected version %d, got %" PRIu32, path, VERSION, h->version);
+    if (h->rows != (uint64_t)view->n_rows || h->dim != (uint64_t)view->dim || h->dtype != (uint32_t)view->dtype)
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected a copy of %" PRId64 " rows of width %" PRId64
+                       " and msim_dtype %d, got %" PRIu64 ", %" PRIu64 " and %" PRIu32, path, view->n_rows, view->dim,
+                       view->dtype, h->rows, h->dim, h->dtype);
+    if (h->forms < MS_COPY_INT8 || h->forms > (MS_COPY_INT8 | MS_COPY_BF16))
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected forms 1, 2 or 3, got %" PRIu32, path, h->forms);
+    if (h->n_zeros > h->rows || h->n_nonfinite > h->rows - h->n_zeros)
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
+                       " and %" PRIu64, path, h->rows, h->n_zeros, h->n_nonfinite);
+    return MSIM_OK;
+}
+
+static int check_centre(const char *path, const float *centre, int64_t dim, msim_error *err) {
+    double square = 0;
+    for (int64_t j = 0; j < dim; j++) square += (double)centre[j] * centre[j];
+    if (square <= CENTRE_MOST * CENTRE_MOST) return MSIM_OK; /* not NaN either */
+    return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: centre: expected a length of at most %g, got %g", path, CENTRE_MOST,
+                   sqrt(square));
+}
+
+static int open_mapped(const char *path, const ms_rows *view, ms_copy_file *out, msim_error *err) {
+    file_head h;
+    file_layout l;
+    unsigned char digest[DIGEST_BYTES];
+    const unsigned char *data = out->map.data;
+    if (out->map.n_bytes < HEAD_BYTES)
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %d bytes of head, got %zu", path, HEAD_BYTES,
+                       out->map.n_bytes);
+    memcpy(&h, data, sizeof h);
+    int rc = check_head(path, &h, view, err);
+    if (rc < 0) return rc;
+    if (!lay_out(&l, &h) || l.n_bytes != out->map.n_bytes)
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %zu bytes, got %zu", path, l.n_bytes, out->map.n_bytes);
+    out->stamp = (ms_copy_stamp){h.source_bytes, h.source_time};
+    out->copy = (ms_copy){.centre = (const float *)(const void *)(data + HEAD_BYTES),
+                          .int8 = h.forms & MS_COPY_INT8 ? data + l.int8_at : NULL,
+                          .bf16 = h.forms & MS_COPY_BF16 ? data + l.bf16_at : NULL,
+                          .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
+                          .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
+                          .n_zeros = (size_t)h.n_zeros, .n_nonfinite = (size_t)h.n_nonfinite,
+                          .n_rows = view->n_rows, .dim = view->dim};
+    rc = digest_of(digest, &h, out->copy.centre, out->copy.zeros, out->copy.nonfinite, err);
+    if (rc >= 0 && memcmp(digest, h.digest, sizeof digest) != 0)
+        rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: damaged: the hash of its head is another", path);
+    if (rc >= 0) rc = check_centre(path, out->copy.centre, view->dim, err);
+    if (rc >= 0) rc = check_list(path, "rows of zeros", out->copy.zeros, out->copy.n_zeros, view->n_rows, err);
+    if (rc >= 0) rc = check_list(path, "rows with NaN", out->copy.nonfinite, out->copy.n_nonfinite, view->n_rows, err);
+    return rc;
+}
+
+int ms_copy_open(const char *path, const ms_rows *view, ms_copy_file *out, msim_error *err) {
+    *out = (ms_copy_file){0};
+    int rc = ms_map_open(path, MS_MAP_NORMAL, &out->map, err);
+    if (rc >= 0) rc = open_mapped(path, view, out, err);
+    if (rc < 0) ms_copy_close(out);
+    return rc;
+}
+
+void ms_copy_close(ms_copy_file *file) {
+    ms_map_close(&file->map);
+    *file = (ms_copy_file){0};
+}
+
+/* ---- Checking ---- */
+
+typedef struct {
+    const ms_rows *view;
+    const ms_copy *copy;
+    int64_t n_tiles, n_items;
+    unsigned char *tiles;    /* [workers, room] */
+    double *scratch;         /* [workers, scratch_each] */
+    size_t room, scratch_each;
+    _Atomic int64_t bad;     /* a tile that differs, or -1 */
+} check_job;
+
+static int is_listed(const int64_t *rows, size_t n, int64_t row) {
+    size_t low = 0;
+    while (n) {
+        size_t half = n / 2;
+        if (rows[low + half] == row) return 1;
+        if (rows[low + half] < row) low += half + 1, n -= half + 1;
+        else n = half;
+    }
+    return 0;
+}
+
+static int tile_is_right(check_job *job, int64_t tile, unsigned char *room, double *scratch) {
+    const ms_copy *c = job->copy;
+    unsigned char class[MS_COPY_TILE];
+    for (int form = MS_COPY_INT8; form <= MS_COPY_BF16; form *= 2) {
+        const unsigned char *stored = form == MS_COPY_INT8 ? c->int8 : c->bf16;
+        size_t each = tile_bytes(form, (size_t)c->dim);
+        if (!stored) continue;
+        ms_copy_make_tile(room, class, job->view, tile, c->centre, form, scratch);
+        if (memcmp(room, stored + (size_t)tile * each, each) != 0) return 0;
+    }
+    for (int64_t lane = 0, row = tile * MS_COPY_TILE; lane < MS_COPY_TILE && row < c->n_rows; lane++, row++) {
+        if ((class[lane] == MS_COPY_ZERO) != is_listed(c->zeros, c->n_zeros, row)) return 0;
+        if ((class[lane] == MS_COPY_NONFINITE) != is_listed(c->nonfinite, c->n_nonfinite, row)) return 0;
+    }
+    return 1;
+}
+
+/* Sampled tiles lie evenly from the first to the last. */
+static void check_tiles(void *arg, int64_t item, int worker) {
+    check_job *job = arg;
+    unsigned char *room = job->tiles + (size_t)worker * job->room;
+    double *scratch = job->scratch + (size_t)worker * job->scratch_each;
+    int64_t tile = item, gaps = job->n_items - 1;
+    if (job->n_tiles > job->n_items) /* item * (n_tiles - 1) / gaps without overflow */
+        tile = (job->n_tiles - 1) / gaps * item + (job->n_tiles - 1) % gaps * item / gaps;
+    if (job->bad < 0 && !tile_is_right(job, tile, room, scratch)) job->bad = tile;
+}
+
+int ms_copy_check(const char *path, const ms_rows *view, const ms_copy_file *file, int is_full, ms_pool *pool,
+                  msim_error *err) {
+    size_t dim = (size_t)view->dim, workers = pool ? (size_t)ms_pool_size(pool) : 1;
+    check_job job = {.view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_copy_scratch(dim) + 8};
+    job.n_tiles = view->n_rows / MS_COPY_TILE + (view->n_rows % MS_COPY_TILE != 0);
+    job.n_items = is_full || job.n_tiles < SAMPLES ? job.n_tiles : SAMPLES;
+    job.room = tile_room(dim);
+    job.tiles = ms_alloc(workers, job.room, "small copy", err);
+    if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
+    int rc = job.scratch ? MSIM_OK : -MSIM_E_MEMORY;
+    if (rc >= 0 && pool) ms_pool_run(pool, job.n_items, check_tiles, &job);
+    for (int64_t item = 0; rc >= 0 && !pool && item < job.n_items; item++) check_tiles(&job, item, 0);
+    if (rc >= 0 && job.bad >= 0) {
+        int64_t row = job.bad * MS_COPY_TILE, last = row + MS_COPY_TILE - 1;
+        rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: not a copy of rows %" PRId64 "..%" PRId64
+                     ", which changed, or it is damaged: prepare it again", path, row,
+                     last < view->n_rows ? last : view->n_rows - 1);
+    }
+    ms_free(job.scratch);
+    ms_free(job.tiles);
+    return rc;
+}

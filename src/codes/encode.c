@@ -1,0 +1,192 @@
+/* The values of a small copy: the centre, and for each row its codes and the numbers that bound what they leave out.
+ * docs/SEARCH.md, Compressed copies. Plain double arithmetic in a fixed order, without fused operations: every machine,
+ * level and thread makes the same bytes, which is how a copy is checked. Holds no state; scratch is the caller's. */
+#include "base/bf16.h"
+#include "codes/codes.h"
+#include <math.h>
+
+enum { LANES = 16, CENTRE_ROWS = 4096 };
+#define SLACK 1e-12         /* more than the rounding errors of the doubles here, relative and absolute */
+#define MOST_ALONG 0.25f    /* of the residual along the row: beyond it no certificate */
+#define LEAST_SQUARE 1e-200 /* of a row's norm: between these no square or product under- or overflows */
+#define MOST_SQUARE 1e200
+#define CENTRE_LEAST 1e-6   /* square of the centre's norm: below it, rows are not centred */
+
+/* Two doubles side by side, in what every x86-64 has: the same operations on each as on one. */
+typedef double pair __attribute__((vector_size(16), aligned(8), may_alias));
+enum { PAIRS = LANES / 2 };
+
+static size_t padded(size_t dim) { return (dim + LANES - 1) / LANES * LANES; }
+
+size_t ms_copy_scratch(size_t dim) { return 3 * padded(dim); }
+
+/* Lanes l += l + 8, + 4, + 2, + 1. */
+static double sum_lanes(double *lane) {
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
+static double sum_pairs(const pair *lanes) {
+    double lane[LANES];
+    memcpy(lane, lanes, sizeof lane);
+    return sum_lanes(lane);
+}
+
+/* The least f32 that is >= x. */
+static float round_up(double x) {
+    float f = (float)x;
+    return (double)f < x ? nextafterf(f, INFINITY) : f;
+}
+
+static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
+    uint16_t half;
+    float single;
+    switch (dtype) {
+    case MSIM_DTYPE_F32:
+        for (size_t j = 0; j < dim; j++) memcpy(&single, row + 4 * j, 4), x[j] = single;
+        break;
+    case MSIM_DTYPE_F16:
+        for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_f16(half);
+        break;
+    case MSIM_DTYPE_BF16:
+        for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_bf16((ms_bf16){half});
+        break;
+    default: memcpy(x, row, 8 * dim); break;
+    }
+    for (size_t j = dim; j < padded(dim); j++) x[j] = 0.0;
+}
+
+/* What a row is whose square, summed without fused operations, is zero, tiny, huge or not finite: the score's own square
+ * (docs/SEARCH.md) decides, since at these ends the two may differ. */
+static enum ms_copy_class class_of_extreme(const double *x, size_t n) {
+    double lane[LANES] = {0};
+    for (size_t j = 0; j < n; j++) lane[j % LANES] = fma(x[j], x[j], lane[j % LANES]);
+    double square = sum_lanes(lane);
+    if (!isfinite(square)) return MS_COPY_NONFINITE;
+    return square == 0.0 ? MS_COPY_ZERO : MS_COPY_ODD;
+}
+
+/* unit [padded] = the row at length 1; meaningless unless MS_COPY_CERTIFIED is returned. */
+static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t row) {
+    size_t n = padded((size_t)view->dim);
+    pair lanes[PAIRS] = {{0}}, *x = (pair *)(void *)unit;
+    widen(unit, ms_rows_at(view, row), view->dtype, (size_t)view->dim);
+    for (size_t j = 0; j < n / 2; j += PAIRS)
+        for (size_t l = 0; l < PAIRS; l++) lanes[l] += x[j + l] * x[j + l];
+    double square = sum_pairs(lanes);
+    if (!(square >= LEAST_SQUARE && square <= MOST_SQUARE)) return class_of_extreme(unit, n);
+    double inverse = 1.0 / sqrt(square);
+    for (size_t j = 0; j < n / 2; j++) x[j] *= inverse;
+    return MS_COPY_CERTIFIED;
+}
+
+void ms_copy_find_centre(float *centre, const ms_rows *view, double *scratch) {
+    size_t dim = (size_t)view->dim, n = padded(dim);
+    double *unit = scratch, *sum = scratch + n, square = 0.0;
+    int64_t n_rows = view->n_rows < CENTRE_ROWS ? view->n_rows : CENTRE_ROWS, n_used = 0;
+    for (size_t j = 0; j < n; j++) sum[j] = 0.0;
+    for (int64_t i = 0; i < n_rows; i++) {
+        int64_t row = view->n_rows / n_rows * i + view->n_rows % n_rows * i / n_rows;
+        if (unit_row(unit, view, row) != MS_COPY_CERTIFIED) continue;
+        for (size_t j = 0; j < n; j++) sum[j] += unit[j];
+        n_used++;
+    }
+    for (size_t j = 0; j < dim; j++) {
+        centre[j] = n_used ? (float)(sum[j] / (double)n_used) : 0.0f;
+        square += (double)centre[j] * centre[j];
+    }
+    for (size_t j = 0; j < dim && square < CENTRE_LEAST; j++) centre[j] = 0.0f;
+}
+
+/* What a tile keeps of a row besides its codes. */
+typedef struct {
+    float a, rho, t, y;
+} row_numbers;
+
+/* The largest component, in absolute value. */
+static double most_of(const double *x, size_t n) {
+    double lane[4] = {0};
+    for (size_t j = 0; j < n; j += 4)
+        for (size_t l = 0; l < 4; l++) lane[l] = fabs(x[j + l]) > lane[l] ? fabs(x[j + l]) : lane[l];
+    double low = lane[0] > lane[1] ? lane[0] : lane[1], high = lane[2] > lane[3] ? lane[2] : lane[3];
+    return low > high ? low : high;
+}
+
+/* Numbers of the row `unit` = centre + rest; `rest` [padded] is replaced by the codes. */
+static row_numbers int8_row(double *rest, const double *unit, const double *centre, size_t n) {
+    pair ee[PAIRS] = {{0}}, xe[PAIRS] = {{0}}, mz[PAIRS] = {{0}}, *r = (pair *)(void *)rest;
+    const pair *x = (const pair *)(const void *)unit, *m = (const pair *)(const void *)centre;
+    float a = (float)(most_of(rest, n) / 127.0);
+    if (a < 0x1p-126f) a = 0.0f; /* the centre itself, or nearly: no codes */
+    double step = a, inverse = a > 0.0f ? 1.0 / step : 0.0;
+    for (size_t j = 0; j < n / 2; j += PAIRS)
+        for (size_t l = 0; l < PAIRS; l++) {
+            pair z = (r[j + l] * inverse + 0x1.8p52) - 0x1.8p52; /* to the nearest whole number, ties to even */
+            pair e = r[j + l] - step * z;
+            ee[l] += e * e;
+            xe[l] += x[j + l] * e;
+            mz[l] += m[j + l] * z;
+            r[j + l] = z;
+        }
+    return (row_numbers){.a = a,
+                         .rho = round_up(sqrt(sum_pairs(ee)) * (1.0 + SLACK) + SLACK),
+                         .t = (float)sum_pairs(xe),
+                         .y = (float)(step * sum_pairs(mz))};
+}
+
+/* The same for bf16; rest becomes the rounded values. */
+static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
+    double ee[LANES] = {0}, xe[LANES] = {0};
+    for (size_t j = 0; j < n; j += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            double z = ms_round_bf16((float)rest[j + l]), e = rest[j + l] - z;
+            ee[l] += e * e;
+            xe[l] += unit[j + l] * e;
+            rest[j + l] = z;
+        }
+    return (row_numbers){.rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK), .t = (float)sum_lanes(xe)};
+}
+
+/* One row's codes into its lane; codes [padded] are 0 past dim. */
+static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
+    unsigned char *dst = tile + 4 * lane;
+    if (form == MS_COPY_INT8) {
+        for (size_t j = 0; j < dim; j += 4, dst += 4 * MS_COPY_TILE)
+            for (size_t i = 0; i < 4; i++) dst[i] = (unsigned char)(128 + (int)codes[j + i]);
+        return;
+    }
+    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_COPY_TILE) { /* bf16 already: the upper half of its f32 */
+        uint32_t both = ms_f32_bits((float)codes[j]) >> 16 | (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
+        memcpy(dst, &both, sizeof both);
+    }
+}
+
+void ms_copy_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
+                       int form, double *scratch) {
+    size_t dim = (size_t)view->dim, n = padded(dim);
+    size_t codes = form == MS_COPY_INT8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim);
+    double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
+    float tail[4][MS_COPY_TILE] = {{0}};
+    memset(dst, form == MS_COPY_INT8 ? 128 : 0, codes);
+    for (size_t j = 0; j < n; j++) wide[j] = j < dim ? centre[j] : 0.0;
+    for (size_t lane = 0; lane < MS_COPY_TILE; lane++) {
+        int64_t row = tile * MS_COPY_TILE + (int64_t)lane;
+        row_numbers k = {.rho = -INFINITY};
+        class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row) : MS_COPY_CERTIFIED;
+        if (row < view->n_rows && class[lane] == MS_COPY_CERTIFIED) {
+            for (size_t j = 0; j < n; j++) rest[j] = unit[j] - wide[j];
+            k = form == MS_COPY_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
+            if (fabsf(k.t) > MOST_ALONG)
+                class[lane] = MS_COPY_ODD;
+            else
+                put_codes(dst, lane, rest, dim, form);
+        }
+        if (class[lane] == MS_COPY_ODD) k = (row_numbers){.rho = INFINITY};
+        tail[0][lane] = k.a, tail[1][lane] = k.rho, tail[2][lane] = k.t, tail[3][lane] = k.y;
+    }
+    if (form == MS_COPY_INT8)
+        memcpy(dst + codes, tail, sizeof tail);
+    else
+        memcpy(dst + codes, tail[1], 2 * sizeof tail[0]);
+}

@@ -1,8 +1,0 @@
-/* The CPU backend's table for api.c. Fills src/model/backend.h. */
-#ifndef MS_CPU_BACKEND_H
-#define MS_CPU_BACKEND_H
-#include "model/backend.h"
-
-const ms_backend *ms_cpu_backend(void);
-
-#endif

@@ -1,0 +1,39 @@
+/* Level `avx512`: AVX-512 F, BW, DQ and VL (cpu/levels.h says what each kernel computes, cpu/kernels/x86/avx512_common.h how). Operands
+ * are f32 in both precisions; at bf16 they hold bf16 values. Static functions and one exported table. */
+#include "cpu/levels.h"
+#if defined(__x86_64__)
+#include "cpu/kernels/x86/avx512_common.h"
+
+static void pack(void *dst, const float *w, size_t n, size_t k, int precision) {
+    (void)precision;
+    pack_f32(dst, w, n, k);
+}
+
+static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
+                 int precision) {
+    norm_rows(dst, dst_stride, x, scale, n_rows, dim, precision, store16_f32);
+}
+
+static void store_q(const ms_heads *h, void *dst, size_t dst_stride) { store_q_f32(h, dst, dst_stride); }
+static void store_k(const ms_heads *h, const ms_keys *keys) { store_k_f32(h, keys->k, keys); }
+static void store_v(const ms_heads *h, const ms_keys *keys) { store_v_f32(h, keys->v, keys); }
+
+const ms_cpu_kernels ms_kernels_avx512 = {
+    .name = "avx512",
+    .isa = MSIM_ISA_AVX512,
+    .panel_cols = WIDE_COLS,
+    .tile_rows = TILE_ROWS,
+    .operand_bytes = {sizeof(float), sizeof(float)},
+    .attend_rows = ATTEND_ROWS,
+    .attend_scratch_bytes = sizeof(attend_scratch),
+    .pack = pack,
+    .norm = norm,
+    .product = product_f32,
+    .store_q = store_q,
+    .store_k = store_k,
+    .store_v = store_v,
+    .attend = attend_f32,
+    .dots_f64 = dots_f64,
+    .squares_f64 = squares_f64,
+};
+#endif

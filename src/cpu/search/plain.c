@@ -1,0 +1,60 @@
+/* The plain scan: every row scored in double against all queries. It is the definition that every other form of scan is
+ * held to, and what small corpora take. Blocks of rows are handed out by the pool; a block's hits that can still matter
+ * are offered together, under the query's lock. */
+#include "cpu/search/state.h"
+#include <math.h>
+
+/* Double dots and squares of a block; rows of a view that has offsets lie anywhere, and go one by one. */
+static void dots_of_block(const ms_cpu_search *s, const ms_search_block *b, double *dots, double *squares, size_t q0,
+                          size_t nq) {
+    const ms_rows *v = b->part->view;
+    const float *queries = s->request->queries + q0 * s->dim;
+    size_t step = v->offsets ? 1 : b->n;
+    for (size_t r = 0; r < b->n; r += step) {
+        const unsigned char *rows = ms_rows_at(v, b->start + (int64_t)r);
+        s->kernels->dots_f64(dots + r * nq, rows, v->row_bytes, v->dtype, queries, nq, step, s->dim);
+        if (squares) s->kernels->squares_f64(squares + r, rows, v->row_bytes, v->dtype, step, s->dim);
+    }
+}
+
+static void take_scores(ms_cpu_search *s, size_t q, const ms_search_block *b, const double *scores) {
+    ms_hit hits[MS_PLAIN_ROWS];
+    size_t n = 0;
+    int is_above = s->request->sink != NULL;
+    /* Only a score below theta is out: an equal one may belong to a lower row. */
+    double least = is_above ? s->request->threshold
+                            : atomic_load_explicit(&s->queries[q].theta, memory_order_relaxed);
+    int64_t first = b->part->first_row + (b->start - b->part->start);
+    for (size_t r = 0; r < b->n; r++)
+        if (scores[r] >= least && !(is_above && scores[r] == -INFINITY) &&
+            !ms_search_is_excluded(s, first + (int64_t)r))
+            hits[n++] = (ms_hit){scores[r], first + (int64_t)r};
+    if (n == 0) return;
+    if (is_above)
+        ms_search_hand_over(s, q, hits, n);
+    else
+        ms_search_offer(s, q, hits, n);
+}
+
+void ms_plain_block(void *arg, int64_t block, int worker) {
+    ms_cpu_search *s = arg;
+    ms_search_worker *w = &s->workers[worker];
+    ms_search_block b = ms_search_get_block(s, block, MS_PLAIN_ROWS);
+    size_t n_query = s->request->n_query;
+    double squares[MS_PLAIN_ROWS], norms[MS_PLAIN_ROWS], scores[MS_PLAIN_ROWS];
+    if (s->is_stopped) return;
+    for (size_t q0 = 0; q0 < n_query; q0 += MS_PLAIN_QUERIES) {
+        size_t nq = n_query - q0 < MS_PLAIN_QUERIES ? n_query - q0 : MS_PLAIN_QUERIES;
+        dots_of_block(s, &b, w->dots, q0 == 0 ? squares : NULL, q0, nq);
+        for (size_t r = 0; r < b.n && q0 == 0; r++) {
+            norms[r] = sqrt(squares[r]);
+            w->n_nonfinite += !isfinite(squares[r]);
+        }
+        for (size_t q = 0; q < nq; q++) {
+            for (size_t r = 0; r < b.n; r++)
+                scores[r] = ms_search_score(w->dots[r * nq + q], squares[r], norms[r], s->norms[q0 + q], s->is_ip);
+            take_scores(s, q0 + q, &b, scores);
+        }
+    }
+    w->n_evaluated += (int64_t)(b.n * n_query);
+}

@@ -1,0 +1,127 @@
+/* What the kernels of search share (sim_*.cu): elements of stored rows, sums over lanes that are handed out at once, and
+ * the way a row that is kept gets into its query's list. docs/SEARCH.md has scores and bounds. */
+#ifndef MS_SIM_COMMON_CUH
+#define MS_SIM_COMMON_CUH
+#include "kernels/kernels.h"
+#include "kernels/prim.cuh"
+#include <assert.h>
+#include <string.h>
+
+/* The forms of ms_scan_cuda, one a file. Same contract. */
+extern "C" {
+int ms_scan_copy_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
+int ms_scan_f32_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
+int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
+}
+
+/* Queries as the kernels want them; the host lays them out by these numbers (ms_scan_queries_put). */
+enum {
+    SIM_F64_TILE = 8,    /* queries of a tile of the f64 form; widths are padded to 16 */
+    SIM_F32_STEP = 128,  /* elements of a row that a warp reads at once; widths are padded to it */
+    SIM_COPY_STEP = 8    /* groups of a copy's tile that a matrix operation takes */
+};
+
+/* Tiles of 8 queries that a kernel of the copies takes: 1, 2, 4 or 8. */
+static inline int sim_copy_tiles(int64_t n_query) { return n_query <= 8 ? 1 : n_query <= 16 ? 2 : n_query <= 32 ? 4 : 8; }
+/* Queries of a tile of the f32 form. */
+static inline int sim_f32_tile(int64_t n_query) {
+    int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
+    return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
+}
+/* Thread blocks of a pass that is cut into n parts, one for a thread block at a time: each takes enough parts to pay for
+ * loading its queries, and not so many that some wait idle. */
+static inline unsigned sim_grid(int64_t n) {
+    int64_t each = n / 1024 < 1 ? 1 : n / 1024 > 8 ? 8 : n / 1024;
+    return (unsigned)((n + each - 1) / each);
+}
+
+/* ---- Elements ---- */
+
+static __device__ __forceinline__ float f32_of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+template <int DTYPE> static __device__ __forceinline__ double element_f64(const unsigned char *row, int64_t j) {
+    if (DTYPE == MSIM_DTYPE_F32) return ((const float *)row)[j];
+    if (DTYPE == MSIM_DTYPE_F16) return f32_of_f16(((const uint16_t *)row)[j]);
+    if (DTYPE == MSIM_DTYPE_BF16) return to_f32(((const bf16 *)row)[j]);
+    return ((const double *)row)[j];
+}
+
+/* The smallest f32 that is not below x. */
+static __device__ __forceinline__ float f32_above(double x) {
+    float f = (float)x;
+    return (double)f < x ? nextafterf(f, INFINITY) : f;
+}
+
+/* The score of docs/SEARCH.md from its parts. */
+static __device__ __forceinline__ double score_of(double dot, double square, double query_norm, int is_ip) {
+    if (!(square < INFINITY)) return -INFINITY;
+    if (is_ip) return dot + 0.0;
+    if (square == 0.0 || query_norm == 0.0) return 0.0;
+    return div_f64(dot, query_norm * sqrt_f64(square)) + 0.0;
+}
+
+/* ---- Sums over lanes ---- */
+
+/* Of the N values of each lane, this lane and the one across `bit` keep a half each: v[0 .. N / 2) becomes the sum of both
+ * lanes' lower half (lanes without the bit) or upper half. With an odd N both keep all. A sum's operands are the same two
+ * whoever adds them, so bits do not depend on N. */
+template <int N, int CAP, typename T> static __device__ __forceinline__ void sum_across(T (&v)[CAP], int bit, int lane) {
+    if (N % 2) {
+#pragma unroll
+        for (int i = 0; i < N; i++) v[i] += shuffle_xor(v[i], bit);
+        return;
+    }
+    bool upper = (lane & bit) != 0;
+#pragma unroll
+    for (int i = 0; i < N / 2; i++) {
+        T mine = upper ? v[i + N / 2] : v[i], other = upper ? v[i] : v[i + N / 2];
+        v[i] = mine + shuffle_xor(other, bit);
+    }
+}
+
+/* The sum of 16 lanes as docs/SEARCH.md adds them, in each of them. */
+static __device__ __forceinline__ double sum_half_warp(double x) {
+    x += shuffle_xor(x, 8);
+    x += shuffle_xor(x, 4);
+    x += shuffle_xor(x, 2);
+    return x + shuffle_xor(x, 1);
+}
+
+/* ---- Rows that are kept ---- */
+
+/* Whether a corpus row is in the ascending list: looked up for rows that would be kept, alone. */
+static __device__ __forceinline__ bool is_excluded(const ms_gpu_scan &a, int64_t row) {
+    int64_t low = 0, high = a.n_excluded;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (a.excluded[middle] < row) low = middle + 1;
+        else high = middle;
+    }
+    return low < a.n_excluded && a.excluded[low] == row;
+}
+
+/* Put `row` of the corpus into the list of query q where `keep` holds. All lanes of the warp come; `peers` are the lanes
+ * whose q is this lane's: they share one atomic. A query's counter goes on past the cap, its list does not. */
+static __device__ __forceinline__ void keep_row(const ms_gpu_scan &a, int q, int64_t row, float upper, bool keep,
+                                                uint32_t peers, int lane) {
+    if (keep && a.n_excluded > 0) keep = !is_excluded(a, row);
+    uint32_t kept = vote_ballot(keep);
+    if (kept == 0) return;
+    uint32_t mine = kept & peers, base = 0;
+    int first = count_bits((mine & (0u - mine)) - 1) & 31;
+    if (keep && lane == first) base = atomic_add(a.n_candidates + q, (uint32_t)count_bits(mine));
+    base = shuffle(base, first);
+    uint64_t at = (uint64_t)base + (uint64_t)count_bits(mine & ((1u << lane) - 1u));
+    if (!keep || at >= (uint64_t)a.candidate_cap) return;
+    ms_gpu_candidate c;
+    c.row = row;
+    c.upper = upper;
+    c.pad = 0.0f;
+    a.candidates[(uint64_t)q * (uint64_t)a.candidate_cap + at] = c;
+}
+
+#endif

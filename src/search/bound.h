@@ -1,0 +1,33 @@
+/* What a scan may leave out: bounds on how far its f32 numbers are from the scores of docs/SEARCH.md, which has the
+ * proofs under the names used here. Everything is computed in double; results are rounded to the safe side. */
+#ifndef MS_BOUND_H
+#define MS_BOUND_H
+#include "base/status.h"
+
+/* The largest f32 that is not above x (NaN and -infinity: -infinity), and the smallest that is not below it (NaN:
+ * infinity). */
+float ms_bound_f32_below(double x);
+float ms_bound_f32_above(double x);
+
+/* gamma(n) = n u / (1 - n u) for u = 2^-24: relative error of a product after n roundings to f32. n < 2^22. */
+double ms_bound_gamma(size_t n);
+/* tau: how far the score in double may be from the cosine of the same numbers in exact arithmetic. */
+double ms_bound_tau(size_t dim);
+
+/* The scan of rows as they are, by sums of `lanes` lanes. */
+typedef struct {
+    double cosine; /* |upper - score| for plain rows */
+    float margin;  /* dot product: what the scan adds to a dot, in units of the row's norm */
+} ms_bound_f32;
+
+ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes);
+/* Cut for theta, and bound from an upper value. Cosine: */
+float ms_bound_f32_cut(const ms_bound_f32 *b, double theta);
+double ms_bound_f32_score(const ms_bound_f32 *b, float upper);
+/* Dot product with a query of this norm (0 included): */
+float ms_bound_f32_cut_ip(double theta, double query_norm);
+double ms_bound_f32_score_ip(float upper, double query_norm);
+/* The upper value of a row whose score was evaluated. */
+float ms_bound_f32_upper_of(double score, int is_ip, double query_norm);
+
+#endif

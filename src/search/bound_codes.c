@@ -1,0 +1,148 @@
+/* Bounds of the scans of small copies: see search/bound_codes.h. A few passes over the query in double, sums in 16 lanes; SLACK
+ * stands for what these doubles round, DUST for that of single operations. */
+#include "search/bound_codes.h"
+#include "base/bf16.h"
+#include "search/bound.h"
+#include <float.h>
+#include <math.h>
+
+#define U32 0x1p-24
+#define SLACK 1e-12
+#define DUST 1e-9
+#define MOST_ALONG 0.25
+enum { LANES = 16, MOST_SUM = INT32_MAX, CODE_MAX = 127 };
+
+static double sum_lanes(double *lane) {
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
+static double length_of(const float *x, size_t n) {
+    double lane[LANES] = {0};
+    for (size_t j = 0; j < n; j++) lane[j % LANES] += (double)x[j] * x[j];
+    return sqrt(sum_lanes(lane));
+}
+
+/* The query that a kernel multiplies by: g = lambda m + step weight. */
+typedef struct {
+    const float *query, *centre, *wide; /* wide: bf16's weights, else NULL */
+    const int16_t *narrow;
+    double inverse, lambda, step; /* inverse: of the query's norm */
+} split;
+
+static double g_at(const split *s, size_t j) {
+    return s->wide ? (double)s->wide[j] : s->lambda * s->centre[j] + s->step * s->narrow[j];
+}
+
+/* phi, eta, f and g.m: what q - g is, along q and across it. */
+static void measure(ms_bound_copy *b, const split *s, size_t dim) {
+    double along[LANES] = {0}, all[LANES] = {0}, centre[LANES] = {0}, across[LANES] = {0};
+    for (size_t j = 0; j < dim; j++) {
+        double q = s->query[j] * s->inverse, g = g_at(s, j), f = q - g;
+        along[j % LANES] += f * q;
+        all[j % LANES] += f * f;
+        centre[j % LANES] += g * s->centre[j];
+    }
+    b->phi = sum_lanes(along);
+    b->f = sqrt(sum_lanes(all)) * (1 + DUST) + SLACK;
+    b->at_centre = sum_lanes(centre);
+    for (size_t j = 0; j < dim; j++) {
+        double q = s->query[j] * s->inverse, rest = q - g_at(s, j) - b->phi * q;
+        across[j % LANES] += rest * rest;
+    }
+    b->eta = sqrt(sum_lanes(across)) * (1 + DUST) + SLACK;
+    b->tau = ms_bound_tau(dim) + SLACK;
+    b->is_blunt = !(fabs(b->phi) <= MOST_ALONG); /* also NaN */
+}
+
+/* An upper value's rounding: its products and sums have at most 9 roundings, and stay below (work |a z| + 1/2 + rho
+ * reach) with |a z| <= 1 + |m| + rho. t and theta, rounded, add less than u. */
+static void set_sigma(ms_bound_copy *b, double work, double centre_length) {
+    b->sigma = work * (1 + centre_length) + 8 * U32 + 20 * SLACK;
+    b->sigma_rho = work;
+}
+
+void ms_bound_int8_make(ms_bound_copy *b, int16_t *weight, const float *query, double norm, const ms_copy *copy,
+                        int weight_max) {
+    size_t dim = (size_t)copy->dim;
+    double qm[LANES] = {0}, most = 0, rest2[LANES] = {0}, length = length_of(copy->centre, dim);
+    split s = {.query = query, .centre = copy->centre, .narrow = weight, .inverse = 1 / norm};
+    int64_t sum = 0, limit = MOST_SUM / (CODE_MAX * copy->dim);
+    if (weight_max > limit) weight_max = (int)limit;
+    for (size_t j = 0; j < dim; j++) qm[j % LANES] += query[j] * s.inverse * copy->centre[j];
+    b->lambda = length > 0 ? (float)(sum_lanes(qm) / (length * length)) : 0.0f;
+    s.lambda = b->lambda;
+    for (size_t j = 0; j < dim; j++) {
+        double d = fabs(query[j] * s.inverse - s.lambda * copy->centre[j]);
+        if (d > most) most = d;
+    }
+    b->scale = (float)(most / weight_max);
+    if (b->scale < 0x1p-126f) b->scale = 0.0f;
+    s.step = b->scale;
+    for (size_t j = 0; j < dim; j++) {
+        double d = query[j] * s.inverse - s.lambda * copy->centre[j];
+        double w = s.step > 0 ? (d / s.step + 0x1.8p52) - 0x1.8p52 : 0; /* to the nearest integer */
+        w = w > weight_max ? weight_max : w < -weight_max ? -weight_max : w;
+        weight[j] = (int16_t)w;
+        sum += weight[j];
+        rest2[j % LANES] += s.step * w * (s.step * w);
+    }
+    b->start = (int32_t)(uint32_t)(-128 * sum); /* codes are stored plus 128; sums wrap */
+    measure(b, &s, dim);
+    set_sigma(b, 8 * U32 * (sqrt(sum_lanes(rest2)) + fabs(s.lambda) * length) * (1 + DUST), length);
+}
+
+/* Any g will do for the proof: what it leaves out of the query is measured. */
+static void make_bf16(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy, size_t chain,
+                      int is_narrow) {
+    size_t dim = (size_t)copy->dim;
+    split s = {.query = query, .centre = copy->centre, .wide = weight, .inverse = 1 / norm};
+    for (size_t j = 0; j < dim; j++) {
+        float w = (float)(query[j] * s.inverse);
+        weight[j] = is_narrow ? ms_round_bf16(w) : w;
+    }
+    b->scale = 1.0f;
+    b->lambda = 0.0f;
+    b->start = 0;
+    measure(b, &s, dim);
+    set_sigma(b, (ms_bound_gamma(chain) + 8 * U32) * length_of(weight, dim) * (1 + DUST), length_of(copy->centre, dim));
+}
+
+void ms_bound_bf16_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+                        size_t chain) {
+    make_bf16(b, weight, query, norm, copy, chain, 0);
+}
+
+void ms_bound_bf16_narrow_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+                               size_t chain) {
+    make_bf16(b, weight, query, norm, copy, chain, 1);
+}
+
+void ms_bound_copy_make_blunt(ms_bound_copy *b) { *b = (ms_bound_copy){.is_blunt = 1}; }
+
+/* The most that the parts of query and row across each other's direction can give, at cosine c or above. */
+static double width_at(double c) { return c <= 0 ? 1.0 : c >= 1 ? 0.0 : sqrt((1 - c) * (1 + c)); }
+
+ms_bound_aim ms_bound_copy_aim(const ms_bound_copy *b, double theta) {
+    ms_bound_aim aim = {.theta = 0.0f, .reach = 1.0f, .cut = -FLT_MAX};
+    if (b->is_blunt || !(theta > -INFINITY)) return aim;
+    double least = (theta > 2 ? 2 : theta < -2 ? -2 : theta) - b->tau, width = width_at(least) * (1 + DUST);
+    aim.theta = (float)least;
+    aim.reach = ms_bound_f32_above((width + b->f) * (1 + 8 * U32) + b->sigma_rho);
+    aim.cut = ms_bound_f32_below(least * (1 - b->phi) - width * b->eta - b->at_centre - b->sigma);
+    return aim;
+}
+
+double ms_bound_copy_score(const ms_bound_copy *b, const ms_bound_aim *aim, float rho, float t, float upper) {
+    if (b->is_blunt || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
+    /* The upper value without theta's part, and what rounding may have taken from it: the sum g.x is not more. */
+    double sum = upper - (double)t * aim->theta - (double)rho * aim->reach;
+    double most = b->at_centre + sum + b->sigma + rho * (8 * U32 * aim->reach + b->sigma_rho);
+    /* c a - width(c) w <= most: the largest such c. */
+    double a = 1 - b->phi - t, w = rho + b->eta, s2 = a * a + w * w, c;
+    most += b->f * rho;
+    if (most >= a) return 1 + b->tau;
+    c = most >= -w ? (most * a + w * sqrt(s2 - most * most)) / s2 : (most + w) / a;
+    return c + b->tau + SLACK;
+}

@@ -1,0 +1,246 @@
+/* The encoder: whole passes and their stages, beside the limit of the level's products. Contract: tools/bench/bench.h.
+ *
+ * A case is a list of batches that one round runs through: one batch of made ids for a length, or a token file's
+ * sequences, longest first, as many to a batch as fit its budget. */
+#define _GNU_SOURCE
+#include "bench.h"
+#include "pipeline/token_lines.h"
+#include "pipeline/reader.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH_TOKENS 16384
+#define BATCH_SEQS 256
+
+typedef struct {
+    int32_t *ids;      /* owned: [starts[n]] */
+    int64_t *starts;   /* owned: [n + 1], within ids */
+    size_t n, ids_cap, starts_cap;
+    size_t *batches;   /* owned: [n_batches + 1], first sequence of each */
+    size_t n_batches, batches_cap;
+    int64_t most_tokens, most_seqs; /* of a batch */
+} workload;
+
+typedef struct {
+    const ms_bench_settings *s;
+    msim_model *model;     /* owned */
+    msim_options options;
+    msim_info info;
+    double limit;          /* FLOP/s of the level on these threads; NaN: not known */
+    float *out;            /* owned: [most_seqs, dim] */
+    size_t out_cap;
+} bench;
+
+/* ---- Work ---- */
+
+static void workload_free(workload *w) {
+    free(w->ids);
+    free(w->starts);
+    free(w->batches);
+    *w = (workload){0};
+}
+
+static void add_sequence(workload *w, const int32_t *ids, size_t n) {
+    w->starts = ms_cli_grow(w->starts, &w->starts_cap, w->n + 2, sizeof *w->starts);
+    if (w->n == 0) w->starts[0] = 0;
+    size_t at = (size_t)w->starts[w->n];
+    w->ids = ms_cli_grow(w->ids, &w->ids_cap, at + n + 1, sizeof *w->ids);
+    memcpy(w->ids + at, ids, n * sizeof *ids);
+    w->starts[++w->n] = (int64_t)(at + n);
+}
+
+/* Cut the sequences, in their order, into batches. */
+static void cut_batches(workload *w, int64_t tokens, size_t seqs) {
+    for (size_t from = 0, to; from < w->n; from = to) {
+        to = from + 1;
+        while (to < w->n && to - from < seqs && w->starts[to + 1] - w->starts[from] <= tokens) to++;
+        w->batches = ms_cli_grow(w->batches, &w->batches_cap, w->n_batches + 2, sizeof *w->batches);
+        w->batches[w->n_batches++] = from;
+        w->batches[w->n_batches] = to;
+        int64_t n = w->starts[to] - w->starts[from];
+        if (n > w->most_tokens) w->most_tokens = n;
+        if ((int64_t)(to - from) > w->most_seqs) w->most_seqs = (int64_t)(to - from);
+    }
+}
+
+static void make_length(workload *w, int64_t length, int64_t batch, int64_t vocab) {
+    ms_bench_random random = {.state = (uint64_t)length};
+    int32_t *ids = ms_cli_alloc((size_t)length, sizeof *ids);
+    for (int64_t b = 0; b < batch; b++) {
+        for (int64_t i = 0; i < length; i++) ids[i] = (int32_t)(ms_bench_random_next(&random) % (vocab < 384 ? vocab : 384));
+        add_sequence(w, ids, (size_t)length);
+    }
+    free(ids);
+    cut_batches(w, INT64_MAX, (size_t)batch);
+}
+
+static int longest_first(const void *a, const void *b) {
+    const ms_sequence *x = a, *y = b;
+    return (x->n_ids < y->n_ids) - (x->n_ids > y->n_ids);
+}
+
+static int read_tokens(bench *b, workload *w) {
+    ms_files_skips *skips = NULL;
+    ms_token_lines *lines = NULL;
+    ms_sequence *all = NULL, one;
+    size_t n = 0, cap = 0;
+    msim_error err;
+    int rc = ms_files_skips_open(NULL, &skips, &err);
+    if (rc >= 0) rc = ms_token_lines_open(b->s->tokens, b->info.vocab, b->s->max_tokens, skips, &lines, &err);
+    while (rc >= 0 && ms_token_lines_next(lines, true, &one) == MS_READER_ITEM) {
+        all = ms_cli_grow(all, &cap, n + 1, sizeof *all);
+        all[n++] = one;
+    }
+    if (rc >= 0 && n == 0) rc = ms_cli_fail(&err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none", b->s->tokens);
+    if (n) qsort(all, n, sizeof *all, longest_first);
+    for (size_t i = 0; i < n; i++) {
+        add_sequence(w, all[i].ids, (size_t)all[i].n_ids);
+        free(all[i].ids);
+    }
+    free(all);
+    cut_batches(w, BATCH_TOKENS, BATCH_SEQS);
+    ms_token_lines_close(lines);
+    (void)ms_files_skips_close(skips, NULL);
+    if (rc < 0) ms_cli_error("%s", err.text);
+    return rc;
+}
+
+/* ---- FLOPs ---- */
+
+/* Of each stage, over all sequences; a multiply-add is 2. Those without products count 0. */
+static double count_flops(const bench *b, const workload *w, double *stage) {
+    double dim = (double)b->info.dim, inner = 64.0 * (double)b->info.heads, depth = (double)b->info.depth, all = 0;
+    memset(stage, 0, MSIM_STAGE_COUNT * sizeof *stage);
+    for (size_t i = 0; i < w->n; i++) {
+        double n = (double)(w->starts[i + 1] - w->starts[i]);
+        stage[MSIM_STAGE_PROJECTION] += depth * 2 * 4 * dim * inner * n;
+        stage[MSIM_STAGE_FEED_FORWARD] += depth * 2 * 8 * dim * dim * n;
+        stage[MSIM_STAGE_ATTENTION] += depth * 4 * inner * n * n;
+    }
+    for (int i = 0; i < MSIM_STAGE_COUNT; i++) all += stage[i];
+    return all;
+}
+
+/* ---- Running ---- */
+
+static int run_once(bench *b, msim_context *ctx, const workload *w, msim_error *err) {
+    int64_t starts[4097];
+    int rc = 0;
+    for (size_t i = 0; rc >= 0 && i < w->n_batches && !ms_cli_stopped(); i++) {
+        size_t from = w->batches[i], n = w->batches[i + 1] - from;
+        for (size_t j = 0; j <= n; j++) starts[j] = w->starts[from + j] - w->starts[from];
+        rc = msim_context_embed(ctx, w->ids + w->starts[from], starts, n, NULL, b->out, err);
+    }
+    return rc;
+}
+
+/* One row of the table. flops 0: a stage without products; all_seconds: of the threads together. */
+static void report(const bench *b, const char *name, double tokens, double flops, ms_bench_figure seconds,
+                   double all_seconds, double threads) {
+    ms_bench_result r = {.bench = "encoder", .threads = b->options.threads,
+                         .device = b->info.device == MSIM_DEVICE_CUDA ? "cuda" : "cpu",
+                         .level = b->info.device == MSIM_DEVICE_CUDA ? NULL : msim_isa_name(b->info.isa),
+                         .precision = msim_precision_name(b->info.precision)};
+    ms_bench_figure none = {NAN, NAN}, elapsed = {seconds.best / threads, seconds.median / threads};
+    ms_bench_figure rate = flops > 0 ? ms_bench_rate(flops / 1e9, elapsed) : none;
+    snprintf(r.name, sizeof r.name, "%s", name);
+    ms_bench_add(&r, "seconds", "seconds", seconds);
+    ms_bench_add(&r, "tokens_per_s", "tokens/s", threads == 1 ? ms_bench_rate(tokens, elapsed) : none);
+    ms_bench_add(&r, "gflop", "GFLOP", ms_bench_once(flops / 1e9));
+    ms_bench_add(&r, "gflop_per_s", "GFLOP/s", rate);
+    ms_bench_add(&r, "roof_share", "of roof", ms_bench_once(rate.best * 1e9 / b->limit));
+    ms_bench_add(&r, "time_share", "of time", ms_bench_once(seconds.best / all_seconds));
+    ms_bench_report(&r);
+}
+
+static int run_case(bench *b, const char *name, const workload *w) {
+    static double seconds[MS_BENCH_MAX_ROUNDS], stages[MSIM_STAGE_COUNT][MS_BENCH_MAX_ROUNDS];
+    double flops[MSIM_STAGE_COUNT], all = count_flops(b, w, flops), told = 0, threads = b->options.threads;
+    size_t rounds = (size_t)b->s->rounds;
+    msim_context *ctx = NULL;
+    msim_stats before, after;
+    msim_error err;
+    b->options.max_batch_tokens = w->most_tokens;
+    b->options.max_batch_seqs = w->most_seqs;
+    b->out = ms_cli_grow(b->out, &b->out_cap, (size_t)w->most_seqs, (size_t)b->info.dim * sizeof *b->out);
+    int rc = msim_context_open(b->model, &b->options, &ctx, &err);
+    if (rc >= 0) rc = run_once(b, ctx, w, &err);
+    for (size_t i = 0; rc >= 0 && i < rounds && !ms_cli_stopped(); i++) {
+        msim_context_stats(ctx, &before);
+        double began = ms_cli_now();
+        rc = run_once(b, ctx, w, &err);
+        seconds[i] = ms_cli_now() - began;
+        msim_context_stats(ctx, &after);
+        for (int j = 0; j < MSIM_STAGE_COUNT; j++)
+            stages[j][i] = after.stage_seconds[j] - before.stage_seconds[j];
+    }
+    msim_context_close(ctx);
+    if (rc < 0) ms_cli_error("%s", err.text);
+    if (rc < 0 || ms_cli_stopped()) return MS_EXIT_FAILED;
+    size_t best = 0;
+    for (size_t i = 1; i < rounds; i++) best = seconds[i] < seconds[best] ? i : best;
+    ms_bench_figure whole = ms_bench_times(seconds, rounds);
+    report(b, name, (double)w->starts[w->n], all, whole, whole.best, 1);
+    for (int j = 0; j < MSIM_STAGE_COUNT; j++) {
+        char label[64];
+        double of_best = stages[j][best]; /* stages of one pass: the fastest */
+        ms_bench_figure f = {of_best, ms_bench_times(stages[j], rounds).median};
+        told += f.best;
+        snprintf(label, sizeof label, "%.40s %s", name, msim_stage_name(j));
+        if (f.best > 0) report(b, label, 0, flops[j], f, whole.best * threads, threads);
+    }
+    if (told > 0) { /* threads that wait for each other, and handing out work */
+        char label[64];
+        snprintf(label, sizeof label, "%.40s waiting", name);
+        report(b, label, 0, 0, ms_bench_once(fmax(0, whole.best * threads - told)), whole.best * threads, threads);
+    }
+    return MS_EXIT_OK;
+}
+
+static int run_cases(bench *b) {
+    int64_t lengths[MS_BENCH_MAX_LIST];
+    workload w = {0};
+    char name[64];
+    if (b->s->tokens) {
+        int rc = read_tokens(b, &w), status = MS_EXIT_FAILED;
+        if (rc >= 0) {
+            snprintf(name, sizeof name, "mixed %zu", w.n); /* and how long they are: FLOPs tell */
+            status = run_case(b, name, &w);
+        }
+        workload_free(&w);
+        return status;
+    }
+    int n = ms_bench_list("--lengths", b->s->lengths, 1, (int64_t)1 << 20, lengths), status = MS_EXIT_OK;
+    if (n < 0) return MS_EXIT_USAGE;
+    for (int i = 0; i < n && status == MS_EXIT_OK; i++) {
+        make_length(&w, lengths[i], b->s->batch, b->info.vocab);
+        if (b->s->batch > 1)
+            snprintf(name, sizeof name, "%lldx%lld", (long long)lengths[i], (long long)b->s->batch);
+        else
+            snprintf(name, sizeof name, "%lld", (long long)lengths[i]);
+        status = run_case(b, name, &w);
+        workload_free(&w);
+    }
+    return status;
+}
+
+int ms_bench_encoder(const ms_bench_settings *s) {
+    bench b = {.s = s, .options = ms_cli_library_options(&s->common), .limit = NAN};
+    char path[4096];
+    msim_error err;
+    ms_bench_figure limit;
+    if (!ms_cli_find_model(&s->common, path, sizeof path)) return MS_EXIT_FAILED;
+    int rc = msim_model_open(path, &b.options, &b.model, &err);
+    if (rc < 0) {
+        ms_cli_error("%s", err.text);
+        return ms_cli_exit_of(rc);
+    }
+    msim_model_info(b.model, &b.info);
+    int kind = b.info.device == MSIM_DEVICE_CPU ? ms_bench_limit_of(b.info.isa, b.info.precision) : -1;
+    if (kind >= 0 && !s->is_without_roof && ms_bench_limit(kind, b.options.threads, s, &limit)) b.limit = limit.best;
+    int status = run_cases(&b);
+    msim_model_close(b.model);
+    free(b.out);
+    return status;
+}

@@ -1,0 +1,151 @@
+/* The tokeniser on files that are in memory: on one core and on all. Contract: tools/bench/bench.h. Every thread has a
+ * tokeniser and a buffer of its own and takes the next file when it is done with one. */
+#define _GNU_SOURCE
+#include "bench.h"
+#include "pipeline/files.h"
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    unsigned char **files; /* owned, each one too */
+    size_t *sizes;         /* owned */
+    size_t n, most_ids;
+    double bytes;
+    _Atomic size_t next;
+    _Atomic int64_t n_tokens, n_without; /* of one round */
+} corpus;
+
+typedef struct {
+    corpus *c;
+    msim_tokenizer *tokenizer; /* owned */
+    int32_t *ids;              /* owned: [most_ids] */
+} worker;
+
+static int read_files(const ms_bench_settings *s, corpus *c) {
+    ms_files_list list = {0};
+    ms_files_buffer buffer = {0};
+    char detail[MS_FILES_DETAIL];
+    msim_error err;
+    ms_files_request request = {.paths = &s->common.operands};
+    int rc = ms_files_list_open(&request, &list, &err);
+    if (rc < 0) {
+        ms_cli_error("%s", err.text);
+        return MS_EXIT_FAILED;
+    }
+    c->files = ms_cli_alloc(list.n + 1, sizeof *c->files);
+    c->sizes = ms_cli_alloc(list.n + 1, sizeof *c->sizes);
+    for (size_t i = 0; i < list.n && !ms_cli_stopped(); i++) {
+        const ms_files_entry *entry = list.entries + i;
+        int reason = entry->reason ? entry->reason : ms_files_read(entry, &buffer, detail);
+        if (reason != MS_FILES_OK) {
+            ms_cli_warning("%s: not measured: %s", entry->path, ms_files_reason_name(reason));
+            continue;
+        }
+        c->files[c->n] = ms_cli_alloc(buffer.n_bytes + 1, 1);
+        if (buffer.n_bytes) memcpy(c->files[c->n], buffer.data, buffer.n_bytes);
+        c->sizes[c->n++] = buffer.n_bytes;
+        c->bytes += (double)buffer.n_bytes;
+        size_t bound = msim_tokenizer_bound(buffer.n_bytes, 0, INT64_MAX);
+        if (bound > c->most_ids) c->most_ids = bound;
+    }
+    ms_files_buffer_free(&buffer);
+    ms_files_list_close(&list);
+    if (c->n > 0) return ms_cli_stopped() ? MS_EXIT_FAILED : MS_EXIT_OK;
+    ms_cli_error("no files: expected at least one that can be read, got none");
+    return MS_EXIT_FAILED;
+}
+
+static void *take_files(void *arg) {
+    worker *w = arg;
+    corpus *c = w->c;
+    int64_t starts[2], tokens = 0, without = 0;
+    for (size_t i; (i = atomic_fetch_add(&c->next, 1)) < c->n;) {
+        int64_t n = msim_tokenizer_encode(w->tokenizer, c->files[i], c->sizes[i], 0, INT64_MAX, w->ids, c->most_ids,
+                                          starts, NULL);
+        if (n > 0)
+            tokens += starts[1];
+        else
+            without++;
+    }
+    atomic_fetch_add(&c->n_tokens, tokens);
+    atomic_fetch_add(&c->n_without, without);
+    return NULL;
+}
+
+static double run_round(corpus *c, worker *workers, int threads) {
+    pthread_t ids[1024];
+    int n = 1;
+    c->next = 0;
+    c->n_tokens = c->n_without = 0;
+    double began = ms_cli_now();
+    while (n < threads && pthread_create(&ids[n], NULL, take_files, &workers[n]) == 0) n++;
+    take_files(&workers[0]);
+    for (int i = 1; i < n; i++) pthread_join(ids[i], NULL);
+    if (n < threads) ms_cli_warning("only %d of %d threads could be started", n, threads);
+    return ms_cli_now() - began;
+}
+
+static void report(const ms_bench_settings *s, corpus *c, worker *workers, int threads) {
+    double seconds[MS_BENCH_MAX_ROUNDS];
+    ms_bench_result r = {.bench = "tokens", .threads = threads};
+    (void)run_round(c, workers, threads);
+    for (int64_t i = 0; i < s->rounds; i++) seconds[i] = run_round(c, workers, threads);
+    ms_bench_figure f = ms_bench_times(seconds, (size_t)s->rounds);
+    snprintf(r.name, sizeof r.name, "%zu files", c->n);
+    ms_bench_add(&r, "seconds", "seconds", f);
+    ms_bench_add(&r, "files_per_s", "files/s", ms_bench_rate((double)c->n, f));
+    ms_bench_add(&r, "mb_per_s", "MB/s", ms_bench_rate(c->bytes / 1e6, f));
+    ms_bench_add(&r, "tokens_per_s", "tokens/s", ms_bench_rate((double)c->n_tokens, f));
+    ms_bench_add(&r, "files", "files", ms_bench_once((double)c->n));
+    ms_bench_add(&r, "bytes", "bytes", ms_bench_once(c->bytes));
+    ms_bench_add(&r, "tokens", "tokens", ms_bench_once((double)c->n_tokens));
+    ms_bench_add(&r, "without_tokens", "no tokens", ms_bench_once((double)c->n_without));
+    ms_bench_report(&r);
+}
+
+static int compare_sizes(const void *a, const void *b) {
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void say_sizes(const corpus *c) {
+    char least[32], middle[32], most[32], all[32];
+    size_t *sorted = ms_cli_alloc(c->n, sizeof *sorted);
+    memcpy(sorted, c->sizes, c->n * sizeof *sorted);
+    qsort(sorted, c->n, sizeof *sorted, compare_sizes);
+    ms_cli_note("%zu files, %s bytes: smallest %s, median %s, largest %s", c->n, ms_cli_count(all, (int64_t)c->bytes),
+                ms_cli_count(least, (int64_t)sorted[0]), ms_cli_count(middle, (int64_t)sorted[c->n / 2]),
+                ms_cli_count(most, (int64_t)sorted[c->n - 1]));
+    free(sorted);
+}
+
+int ms_bench_tokens(const ms_bench_settings *s) {
+    corpus c = {0};
+    msim_error err;
+    int threads = ms_cli_threads(&s->common), status = read_files(s, &c);
+    worker *workers = ms_cli_alloc((size_t)threads, sizeof *workers);
+    for (int i = 0; status == MS_EXIT_OK && i < threads; i++) {
+        workers[i] = (worker){.c = &c, .ids = ms_cli_alloc(c.most_ids + 1, sizeof *workers[i].ids)};
+        if (msim_tokenizer_open(&workers[i].tokenizer, &err) < 0) {
+            ms_cli_error("%s", err.text);
+            status = MS_EXIT_FAILED;
+        }
+    }
+    if (status == MS_EXIT_OK) {
+        say_sizes(&c);
+        report(s, &c, workers, 1);
+        if (threads > 1 && !ms_cli_stopped()) report(s, &c, workers, threads);
+    }
+    for (int i = 0; i < threads; i++) {
+        msim_tokenizer_close(workers[i].tokenizer);
+        free(workers[i].ids);
+    }
+    for (size_t i = 0; i < c.n; i++) free(c.files[i]);
+    free(c.files);
+    free(c.sizes);
+    free(workers);
+    return status;
+}

@@ -1,0 +1,471 @@
+/* Parsing of options as GNU getopt does it (long and short, --name=value, unambiguous beginnings, -k5, "--", operands
+ * anywhere), strict values, and what is found by convention: thread count and model. Everything is decided by the
+ * option tables; a wrong command line ends with exit code 2 before any work. Contract: tools/common/cli.h. */
+#define _GNU_SOURCE
+#include "cli.h"
+#include "console.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MSIM_PREFIX
+#define MSIM_PREFIX "/usr/local"
+#endif
+
+static const ms_cli_option model_row = {
+    .name = "model", .letter = 'm', .kind = MS_CLI_TEXT, .value = "FILE",
+    .help = "model: .safetensors or .pth (default: MIDISIM_MODEL, else midisim-small.* before others in the build "
+            "tree's weights folder, $XDG_DATA_HOME/midisim, PREFIX/share/midisim)",
+    .offset = offsetof(ms_cli_common, model)};
+
+/* Row 0 is left for the model. */
+static const ms_cli_option common_rows[] = {
+    {.name = "device", .kind = MS_CLI_DEVICE, .value = "auto|cpu|cuda[:N|:all]",
+     .help = "where the model runs and rows are searched (default auto: the first CUDA device where there is one that "
+             "serves what is asked, else the CPU); cuda:all divides the work among all devices, for the same answer"},
+    {.name = "isa", .kind = MS_CLI_CHOICE, .value = "LEVEL", .choices = "auto|ref|avx2|avx512|avx512bf16",
+     .help = "kernel level on the CPU: auto, ref, avx2, avx512 or avx512bf16 (default auto: the best there is)",
+     .offset = offsetof(ms_cli_common, isa)},
+    {.name = "precision", .kind = MS_CLI_CHOICE, .value = "bf16|f32|int8", .choices = "bf16|f32|int8",
+     .help = "weights and activations (default bf16); f32 needs a model stored in f32; int8 (linear layers in 8-bit "
+             "integers) is faster and less exact; beyond level avx2 it needs a CPU with AVX512_VNNI",
+     .offset = offsetof(ms_cli_common, precision)},
+    {.name = "threads", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1024,
+     .help = "threads, 1..1024 (default: MIDISIM_THREADS, else one for each processor)",
+     .offset = offsetof(ms_cli_common, threads)},
+    {.name = "quiet", .letter = 'q', .kind = MS_CLI_FLAG, .help = "no progress and no summary; warnings and errors stay",
+     .offset = offsetof(ms_cli_common, quiet)},
+    {.name = "help", .letter = 'h', .kind = MS_CLI_FLAG, .help = "show this help", .offset = SIZE_MAX},
+    {.name = "version", .kind = MS_CLI_FLAG,
+     .help = "show version, commit, and the kernel levels and devices compiled in", .offset = SIZE_MAX},
+    {0}};
+
+const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool) {
+    static ms_cli_option rows[sizeof common_rows / sizeof *common_rows + 1];
+    rows[0] = model_row;
+    memcpy(rows + 1, common_rows, sizeof common_rows);
+    return tool->uses_model ? rows : rows + 1;
+}
+
+const ms_cli_option *ms_cli_shown_options(const ms_cli_tool *tool) {
+    const ms_cli_option *row = ms_cli_common_options(tool);
+    if (tool->has_no_kernels)
+        while (strcmp(row->name, "threads") != 0) row++;
+    return row;
+}
+
+/* ---- Values ---- */
+
+bool ms_cli_int(const char *text, int64_t min, int64_t max, int64_t *out) {
+    char *end;
+    if (!(*text >= '0' && *text <= '9') && !((*text == '-' || *text == '+') && text[1] >= '0' && text[1] <= '9'))
+        return false; /* strtoll would skip blanks */
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno || *end || value < min || value > max) return false;
+    *out = value;
+    return true;
+}
+
+static bool parse_real(const char *text, const char *ends, double *out, const char **rest) {
+    char *end;
+    if (!strchr("+-.0123456789", *text) || !*text) return false;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (end == text || !strchr(ends, *end) || !isfinite(value)) return false;
+    *out = value;
+    *rest = end;
+    return true;
+}
+
+void ms_cli_texts_add(ms_cli_texts *list, const char *text) {
+    list->items = ms_cli_grow(list->items, &list->cap, list->n + 1, sizeof *list->items);
+    list->items[list->n++] = text;
+}
+
+static int parse_choice(const char *label, const ms_cli_option *row, const char *text, int *out) {
+    size_t len = strlen(text);
+    int index = 0;
+    for (const char *c = row->choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL, index++)
+        if (strncmp(c, text, len) == 0 && len > 0 && (c[len] == '|' || c[len] == 0)) {
+            *out = index;
+            return -1;
+        }
+    return ms_cli_usage("%s: expected %s, got %s", label, row->choices, text);
+}
+
+int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
+    int64_t gpu = 0;
+    if (strcmp(text, "auto") == 0)
+        common->device = MSIM_DEVICE_AUTO;
+    else if (strcmp(text, "cpu") == 0)
+        common->device = MSIM_DEVICE_CPU;
+    else if (strcmp(text, "cuda") == 0 || (strncmp(text, "cuda:", 5) == 0 && ms_cli_int(text + 5, 0, 1023, &gpu)))
+        common->device = MSIM_DEVICE_CUDA;
+    else if (strcmp(text, "cuda:all") == 0) {
+        common->device = MSIM_DEVICE_CUDA;
+        gpu = MSIM_GPU_ALL;
+    } else
+        return ms_cli_usage("%s: expected auto, cpu, cuda, cuda:N or cuda:all, got %s", label, text);
+    common->gpu = (int)gpu;
+    return -1;
+}
+
+static int parse_reals(const char *label, const ms_cli_option *row, const char *text, float *out) {
+    const char *at = text;
+    for (int64_t i = 0; i < row->max; i++) {
+        double value;
+        if (!parse_real(at, i + 1 < row->max ? "," : "", &value, &at) || !isfinite((float)value))
+            return ms_cli_usage("%s: expected %lld numbers separated by commas, got %s", label, (long long)row->max,
+                                text);
+        out[i] = (float)value;
+        at += *at == ',';
+    }
+    return -1;
+}
+
+/* Put one value where its row says. Returns -1, or the exit code. */
+static int set_value(const ms_cli_option *row, const char *label, const char *text, void *settings) {
+    void *to = (char *)settings + row->offset;
+    const char *rest;
+    switch (row->kind) {
+    case MS_CLI_FLAG: *(bool *)to = true; return -1;
+    case MS_CLI_INT:
+        if (ms_cli_int(text, row->min, row->max, to)) return -1;
+        return ms_cli_usage("%s: expected %lld..%lld, got %s", label, (long long)row->min, (long long)row->max, text);
+    case MS_CLI_REAL:
+        if (parse_real(text, "", to, &rest)) return -1;
+        return ms_cli_usage("%s: expected a number, got %s", label, text);
+    case MS_CLI_TEXT:
+    case MS_CLI_TEXTS:
+        if (!*text) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
+        if (row->kind == MS_CLI_TEXT)
+            *(const char **)to = text;
+        else
+            ms_cli_texts_add(to, text);
+        return -1;
+    case MS_CLI_CHOICE: return parse_choice(label, row, text, to);
+    case MS_CLI_REALS: return parse_reals(label, row, text, to);
+    case MS_CLI_DEVICE: return ms_cli_device(label, text, settings);
+    }
+    return -1;
+}
+
+/* What CUDA does not have, where it was asked for by name. Returns -1, or the exit code. */
+static int check_device(const ms_cli_common *common) {
+    if (common->device != MSIM_DEVICE_CUDA) return -1;
+    if (common->precision != MSIM_PRECISION_BF16)
+        return ms_cli_usage("--precision: expected bf16 with --device cuda, got %s", msim_precision_name(common->precision));
+    if (common->isa != MSIM_ISA_AUTO)
+        return ms_cli_usage("--isa: expected no level with --device cuda, got %s", msim_isa_name(common->isa));
+    return -1;
+}
+
+/* ---- Finding options ---- */
+
+/* All rows a tool has: its own, then the common ones. */
+static const ms_cli_option *row_at(const ms_cli_tool *tool, size_t i, bool *is_common, size_t *index) {
+    size_t own = 0;
+    while (tool->options[own].name) own++;
+    *is_common = i >= own;
+    *index = *is_common ? i - own : i;
+    const ms_cli_option *row = *is_common ? ms_cli_common_options(tool) + *index : tool->options + i;
+    return row->name ? row : NULL;
+}
+
+/* Edits (insert, delete, change, swap of neighbours) between two short words. */
+static size_t edit_distance(const char *a, const char *b) {
+    enum { CAP = 40 };
+    size_t d[CAP + 1][CAP + 1], n = strnlen(a, CAP), m = strnlen(b, CAP);
+    for (size_t i = 0; i <= n; i++)
+        for (size_t j = 0; j <= m; j++) {
+            if (!i || !j) {
+                d[i][j] = i + j;
+                continue;
+            }
+            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+                best = d[i - 2][j - 2] + 1;
+            d[i][j] = best;
+        }
+    return d[n][m];
+}
+
+static int unknown_option(const ms_cli_tool *tool, const char *shown, const char *name) {
+    bool common;
+    size_t index, best = SIZE_MAX, limit = strlen(name) / 3 + 1;
+    const char *nearest = NULL;
+    for (size_t i = 0;; i++) {
+        const ms_cli_option *row = row_at(tool, i, &common, &index);
+        if (!row) break;
+        size_t d = edit_distance(name, row->name);
+        if (d < best) {
+            best = d;
+            nearest = row->name;
+        }
+    }
+    if (nearest && best <= limit) return ms_cli_usage("unknown option: %s: did you mean --%s?", shown, nearest);
+    return ms_cli_usage("unknown option: %s", shown);
+}
+
+static int ambiguous_option(const ms_cli_tool *tool, const char *name, size_t len) {
+    char list[512] = "";
+    bool common;
+    size_t index, at = 0;
+    const ms_cli_option *row;
+    for (size_t i = 0; (row = row_at(tool, i, &common, &index)); i++)
+        if (strncmp(row->name, name, len) == 0 && at < sizeof list)
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s--%s", *list ? ", " : "", row->name);
+    return ms_cli_usage("ambiguous option: --%.*s: expected one of %s", (int)len, name, list);
+}
+
+/* The position of a long name of `len` bytes: exact, or the only one that begins so. -1: unknown, -2: several. */
+static int find_long(const ms_cli_tool *tool, const char *name, size_t len) {
+    bool common;
+    size_t index;
+    int found = -1;
+    const ms_cli_option *row;
+    for (int i = 0; (row = row_at(tool, (size_t)i, &common, &index)); i++) {
+        if (strncmp(row->name, name, len) != 0) continue;
+        if (row->name[len] == 0) return i;
+        found = found == -1 ? i : -2;
+    }
+    return len ? found : -1;
+}
+
+typedef struct {
+    const ms_cli_tool *tool;
+    int argc, at;
+    char **argv;
+    void *settings;
+    bool wants_help, wants_version;
+} parser;
+
+static int apply(parser *p, size_t position, const char *label, const char *text) {
+    bool common;
+    size_t index;
+    const ms_cli_option *row = row_at(p->tool, position, &common, &index);
+    ms_cli_common *to = p->settings;
+    if (common)
+        to->given_common |= (uint64_t)1 << index;
+    else
+        to->given |= (uint64_t)1 << index;
+    if (row->offset == SIZE_MAX) {
+        *(strcmp(row->name, "help") == 0 ? &p->wants_help : &p->wants_version) = true;
+        return -1;
+    }
+    return set_value(row, label, text, p->settings);
+}
+
+static int parse_long(parser *p, const char *arg) {
+    const char *name = arg + 2, *equals = strchr(name, '=');
+    size_t len = equals ? (size_t)(equals - name) : strlen(name), index;
+    char shown[128], label[80];
+    bool common;
+    int position = find_long(p->tool, name, len);
+    snprintf(shown, sizeof shown, "%.*s", (int)(len + 2), arg);
+    if (position == -2) return ambiguous_option(p->tool, name, len);
+    if (position < 0) return unknown_option(p->tool, shown, shown + 2);
+    const ms_cli_option *row = row_at(p->tool, (size_t)position, &common, &index);
+    snprintf(label, sizeof label, "--%s", row->name);
+    if (row->kind == MS_CLI_FLAG) {
+        if (equals) return ms_cli_usage("%s: expected no value, got %s", label, equals + 1);
+        return apply(p, (size_t)position, label, NULL);
+    }
+    if (equals) return apply(p, (size_t)position, label, equals + 1);
+    if (p->at >= p->argc) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
+    return apply(p, (size_t)position, label, p->argv[p->at++]);
+}
+
+static int parse_short(parser *p, const char *arg) {
+    for (const char *c = arg + 1; *c; c++) {
+        const ms_cli_option *row;
+        bool common;
+        size_t index, i = 0;
+        char label[4] = {'-', *c, 0};
+        while ((row = row_at(p->tool, i, &common, &index)) && row->letter != *c) i++;
+        if (!row) return ms_cli_usage("unknown option: %s%s%s", label, arg[2] ? " in " : "", arg[2] ? arg : "");
+        if (row->kind != MS_CLI_FLAG) {
+            const char *text = c[1] ? c + 1 : p->at < p->argc ? p->argv[p->at++] : NULL;
+            if (!text) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
+            return apply(p, i, label, text);
+        }
+        int rc = apply(p, i, label, NULL);
+        if (rc >= 0) return rc;
+    }
+    return -1;
+}
+
+/* Descriptors 0 to 2 must exist, or the first file opened would become standard output. */
+static void claim_descriptors(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0) exit(1);
+}
+
+static int check_environment(ms_cli_common *common) {
+    const char *threads = getenv("MIDISIM_THREADS");
+    if (threads && *threads && !common->threads && !ms_cli_int(threads, 1, 1024, &common->threads))
+        return ms_cli_usage("MIDISIM_THREADS: expected 1..1024, got %s", threads);
+    return -1;
+}
+
+int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings) {
+    parser p = {.tool = tool, .argc = argc, .at = 1, .argv = argv, .settings = settings};
+    ms_cli_common *common = settings;
+    claim_descriptors();
+    signal(SIGPIPE, SIG_IGN);
+    ms_talk_set(tool->name, false);
+    if (argc == 2 && strcmp(argv[1], "--generate-man") == 0) {
+        ms_cli_print_man(tool);
+        return ms_cli_finish(MS_EXIT_OK);
+    }
+    if (argc == 2 && strcmp(argv[1], "--generate-completion") == 0) {
+        ms_cli_print_completion(tool);
+        return ms_cli_finish(MS_EXIT_OK);
+    }
+    for (bool options = true; p.at < argc;) {
+        const char *arg = argv[p.at++];
+        int rc = -1;
+        if (!options || arg[0] != '-' || !arg[1])
+            ms_cli_texts_add(&common->operands, arg);
+        else if (strcmp(arg, "--") == 0)
+            options = false;
+        else
+            rc = arg[1] == '-' ? parse_long(&p, arg) : parse_short(&p, arg);
+        if (rc >= 0) return rc;
+        if (p.wants_help || p.wants_version) {
+            if (p.wants_help)
+                ms_cli_print_help(tool);
+            else
+                ms_cli_print_version(tool);
+            return ms_cli_finish(MS_EXIT_OK);
+        }
+    }
+    ms_talk_set(tool->name, common->quiet);
+    int status = tool->has_no_kernels ? -1 : check_device(common);
+    return status < 0 ? check_environment(common) : status;
+}
+
+bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *name) {
+    const ms_cli_common *common = settings;
+    bool is_common;
+    size_t index;
+    const ms_cli_option *row;
+    for (size_t i = 0; (row = row_at(tool, i, &is_common, &index)); i++)
+        if (strcmp(row->name, name) == 0) return (is_common ? common->given_common : common->given) >> index & 1;
+    return false;
+}
+
+/* ---- What is found by convention ---- */
+
+int ms_cli_threads(const ms_cli_common *common) {
+    cpu_set_t set;
+    if (common->threads) return (int)common->threads;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return CPU_COUNT(&set) < 1024 ? CPU_COUNT(&set) : 1024;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
+}
+
+msim_options ms_cli_library_options(const ms_cli_common *common) {
+    msim_options o = msim_options_default();
+    o.device = common->device;
+    o.gpu = common->gpu;
+    o.threads = ms_cli_threads(common);
+    o.isa = common->isa;
+    o.precision = common->precision;
+    return o;
+}
+
+char *ms_cli_device_words(char *buf, int device, int gpu) {
+    msim_gpu_info info;
+    int n = msim_gpu_count();
+    if (device != MSIM_DEVICE_CUDA)
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cpu");
+    else if (msim_gpu_get_info(gpu < 0 ? 0 : gpu, &info, NULL) < 0)
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda");
+    else if (gpu < 0 && n > 1)
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda (%d devices, %s)", n, info.name);
+    else
+        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda (%s)", info.name);
+    return buf;
+}
+
+/* midisim-small before others, then in bytewise order; safetensors before pth for the small one. */
+static int model_rank(const char *name) {
+    size_t n = strlen(name);
+    bool is_st = n > 12 && strcmp(name + n - 12, ".safetensors") == 0, is_pth = n > 4 && !strcmp(name + n - 4, ".pth");
+    if (name[0] == '.' || (!is_st && !is_pth)) return 0;
+    if (strncmp(name, "midisim-small.", 14) != 0) return 1;
+    return is_st ? 3 : 2;
+}
+
+static bool find_in_folder(const char *folder, char *path, size_t cap) {
+    char best[256] = "", full[4608];
+    int best_rank = 0;
+    struct dirent *entry;
+    struct stat st;
+    DIR *dir = opendir(folder);
+    if (!dir) return false;
+    while ((entry = readdir(dir))) {
+        int rank = model_rank(entry->d_name);
+        if (rank == 0 || rank < best_rank) continue;
+        if (rank == best_rank && strcmp(entry->d_name, best) > 0) continue;
+        snprintf(full, sizeof full, "%s/%s", folder, entry->d_name);
+        if (stat(full, &st) != 0 || !S_ISREG(st.st_mode)) continue;
+        best_rank = rank;
+        snprintf(best, sizeof best, "%s", entry->d_name);
+    }
+    closedir(dir);
+    return best_rank > 0 && (size_t)snprintf(path, cap, "%s/%s", folder, best) < cap;
+}
+
+/* The weights folder of the tree this program was built in: .../build/<config>/midisim-x -> .../weights. */
+static bool build_tree_weights(char *folder, size_t cap) {
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return false;
+    self[n] = 0;
+    for (int i = 0; i < 2; i++) {
+        char *slash = strrchr(self, '/');
+        if (!slash) return false;
+        *slash = 0;
+    }
+    char *slash = strrchr(self, '/');
+    if (!slash || strcmp(slash, "/build") != 0) return false;
+    *slash = 0;
+    return (size_t)snprintf(folder, cap, "%s/weights", self) < cap;
+}
+
+bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap) {
+    char folder[4200];
+    const char *given = common->model, *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
+    if (!given) given = getenv("MIDISIM_MODEL");
+    if (given && *given) {
+        if ((size_t)snprintf(path, cap, "%s", given) < cap) return true;
+        ms_cli_error("model: expected a path of under %zu bytes, got %zu", cap, strlen(given));
+        return false;
+    }
+    if (build_tree_weights(folder, sizeof folder) && find_in_folder(folder, path, cap)) return true;
+    folder[0] = 0;
+    if (data && data[0] == '/')
+        snprintf(folder, sizeof folder, "%s/midisim", data);
+    else if (home && *home)
+        snprintf(folder, sizeof folder, "%s/.local/share/midisim", home);
+    if (*folder && find_in_folder(folder, path, cap)) return true;
+    if (find_in_folder(MSIM_PREFIX "/share/midisim", path, cap)) return true;
+    ms_cli_error("no model: expected -m FILE, MIDISIM_MODEL, or midisim-small.safetensors in the build tree's weights "
+                 "folder, %s or %s/share/midisim; fetch one with weights/fetch.sh", *folder ? folder : "$XDG_DATA_HOME",
+                 MSIM_PREFIX);
+    return false;
+}

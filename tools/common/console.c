@@ -1,0 +1,280 @@
+/* Everything that a tool says: messages and the progress line on stderr, data on stdout, and the signals that end it.
+ * Messages of all threads pass one lock, so lines are never mixed. State is the process's own: a tool has one stderr.
+ * Contract: tools/common/cli.h. */
+#define _GNU_SOURCE
+#include "console.h"
+#include "cli.h"
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *tool_name = "midisim";
+static bool is_quiet, is_muted, is_forwarded;
+static char kept[512]; /* first error of a muted process */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int stdout_errno; /* first failure to write standard output */
+static volatile sig_atomic_t stop_signal;
+
+static struct {
+    bool is_shown;
+    double began, shown; /* seconds; 0 before the first call */
+} bar;
+
+void ms_talk_set(const char *name, bool quiet) {
+    tool_name = name;
+    is_quiet = quiet;
+}
+
+void ms_talk_mute(void) { is_muted = true; }
+const char *ms_talk_kept(void) { return kept; }
+void ms_talk_forwarded(void) { is_forwarded = true; }
+
+double ms_cli_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+bool ms_cli_is_terminal(int fd) { return !is_forwarded && isatty(fd); }
+
+bool ms_cli_color(int fd) {
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return ms_cli_is_terminal(fd) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+int ms_cli_columns(int fd) {
+    struct winsize size;
+    if (!ms_cli_is_terminal(fd)) return 0;
+    if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    return 80;
+}
+
+char *ms_cli_count(char *buf, int64_t n) {
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)(n < 0 ? -n : n)), at = 0;
+    if (n < 0) buf[at++] = '-';
+    for (int i = 0; i < len; i++) {
+        buf[at++] = digits[i];
+        if ((len - 1 - i) % 3 == 0 && i + 1 < len) buf[at++] = ',';
+    }
+    buf[at] = 0;
+    return buf;
+}
+
+/* ---- Messages ---- */
+
+static void erase_bar(void) {
+    if (!bar.is_shown) return;
+    fputs("\r\033[K", stderr);
+    bar.is_shown = false;
+}
+
+static void say(const char *kind, const char *color, const char *format, va_list args) {
+    char text[4600];
+    vsnprintf(text, sizeof text, format, args);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    bool colored = *kind && ms_cli_color(STDERR_FILENO);
+    pthread_mutex_lock(&lock);
+    if (is_muted) {
+        if (!*kind && !*kept) snprintf(kept, sizeof kept, "%.*s", (int)sizeof kept - 1, text);
+        pthread_mutex_unlock(&lock);
+        return;
+    }
+    erase_bar();
+    fprintf(stderr, "%s: %s%s%s%s\n", tool_name, colored ? color : "", kind, colored ? "\033[0m" : "", text);
+    fflush(stderr);
+    pthread_mutex_unlock(&lock);
+}
+
+void ms_cli_error(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say("", "", format, args);
+    va_end(args);
+}
+
+void ms_cli_warning(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    say("warning: ", "\033[33m", format, args);
+    va_end(args);
+}
+
+void ms_cli_note(const char *format, ...) {
+    va_list args;
+    if (is_quiet || is_muted) return;
+    va_start(args, format);
+    say("", "", format, args);
+    va_end(args);
+}
+
+int ms_cli_usage(const char *format, ...) {
+    va_list args;
+    char text[4096];
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    ms_cli_error("%s (see %s --help)", text, tool_name);
+    return MS_EXIT_USAGE;
+}
+
+int ms_cli_fail(msim_error *err, int code, const char *format, ...) {
+    if (!err) return -code;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+    err->code = code;
+    return -code;
+}
+
+int ms_cli_exit_of(int rc) {
+    int code = rc < 0 ? -rc : rc;
+    if (code == MSIM_OK) return MS_EXIT_OK;
+    return code == MSIM_E_ARG || code == MSIM_E_UNSUPPORTED ? MS_EXIT_USAGE : MS_EXIT_FAILED;
+}
+
+/* ---- Memory ---- */
+
+static void out_of_memory(size_t n_items, size_t item_bytes) {
+    ms_cli_error("out of memory: expected %zu x %zu bytes more, got none", n_items, item_bytes);
+    exit(MS_EXIT_FAILED);
+}
+
+void *ms_cli_alloc(size_t n_items, size_t item_bytes) {
+    void *p = calloc(n_items ? n_items : 1, item_bytes ? item_bytes : 1);
+    if (!p) out_of_memory(n_items, item_bytes);
+    return p;
+}
+
+void *ms_cli_grow(void *items, size_t *cap, size_t need, size_t item_bytes) {
+    if (need <= *cap) return items;
+    size_t more = *cap < 8 ? 8 : *cap > SIZE_MAX / 2 ? SIZE_MAX : *cap * 2;
+    if (more < need) more = need;
+    void *p = more > SIZE_MAX / item_bytes ? NULL : realloc(items, more * item_bytes);
+    if (!p) out_of_memory(more, item_bytes);
+    *cap = more;
+    return p;
+}
+
+char *ms_cli_copy(const char *text) {
+    size_t n = strlen(text) + 1;
+    return memcpy(ms_cli_alloc(n, 1), text, n);
+}
+
+/* ---- Progress ---- */
+
+static void format_time(char *buf, size_t cap, double seconds) {
+    int64_t s = (int64_t)(seconds + 0.5);
+    if (s < 60)
+        snprintf(buf, cap, "%llds", (long long)s);
+    else if (s < 3600)
+        snprintf(buf, cap, "%lldm%02llds", (long long)(s / 60), (long long)(s % 60));
+    else
+        snprintf(buf, cap, "%lldh%02lldm", (long long)(s / 3600), (long long)(s / 60 % 60));
+}
+
+static void draw_bar(const char *unit, int64_t done, int64_t all, double elapsed) {
+    char bar_text[64] = "", line[256], done_text[32], all_text[32], left[32];
+    double rate = elapsed > 0 ? (double)done / elapsed : 0;
+    int columns = ms_cli_columns(STDERR_FILENO), at;
+    if (all > 0) {
+        int width = columns >= 90 ? 30 : columns >= 60 ? 16 : 0;
+        int full = (int)((double)width * (double)done / (double)all);
+        for (int i = 0; i < width; i++) bar_text[i] = i < full ? '#' : '-';
+        bar_text[width] = 0;
+        format_time(left, sizeof left, rate > 0 ? (double)(all - done) / rate : 0);
+        at = snprintf(line, sizeof line, "%s%s%s%s/%s %s  %.1f %s/s  %s left", *bar_text ? "[" : "", bar_text,
+                      *bar_text ? "] " : "", ms_cli_count(done_text, done), ms_cli_count(all_text, all), unit, rate,
+                      unit, rate > 0 ? left : "?");
+    } else {
+        at = snprintf(line, sizeof line, "%s %s  %.1f %s/s", ms_cli_count(done_text, done), unit, rate, unit);
+    }
+    if (columns > 1 && at >= columns) line[columns - 1] = 0;
+    bool colored = ms_cli_color(STDERR_FILENO);
+    fprintf(stderr, "\r%s%s%s\033[K", colored ? "\033[36m" : "", line, colored ? "\033[0m" : "");
+    fflush(stderr);
+}
+
+void ms_cli_progress(const char *unit, int64_t done, int64_t all) {
+    if (is_quiet || is_muted || !ms_cli_is_terminal(STDERR_FILENO)) return;
+    double now = ms_cli_now();
+    pthread_mutex_lock(&lock);
+    if (bar.began == 0) bar.began = now;
+    if (now - bar.shown >= 0.1) {
+        draw_bar(unit, done, all, now - bar.began);
+        bar.is_shown = true;
+        bar.shown = now;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void ms_cli_progress_end(void) {
+    pthread_mutex_lock(&lock);
+    erase_bar();
+    fflush(stderr);
+    bar.began = bar.shown = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- Standard output ---- */
+
+int ms_cli_write(const void *bytes, size_t n) {
+    if (stdout_errno) return -1;
+    errno = 0;
+    if (fwrite(bytes, 1, n, stdout) == n) return 0;
+    stdout_errno = errno ? errno : EIO;
+    return -1;
+}
+
+int ms_cli_print(const char *format, ...) {
+    if (stdout_errno) return -1;
+    va_list args;
+    va_start(args, format);
+    errno = 0;
+    int n = vprintf(format, args);
+    va_end(args);
+    if (n >= 0) return 0;
+    stdout_errno = errno ? errno : EIO;
+    return -1;
+}
+
+int ms_cli_finish(int status) {
+    ms_cli_progress_end();
+    errno = 0;
+    bool was_bad = ferror(stdout) != 0;
+    if (fclose(stdout) != 0 || was_bad)
+        if (!stdout_errno) stdout_errno = errno ? errno : EIO;
+    if (stdout_errno && stdout_errno != EPIPE) {
+        ms_cli_error("cannot write: standard output: %s", strerror(stdout_errno));
+        status = MS_EXIT_FAILED;
+    }
+    if (stop_signal) return 128 + (int)stop_signal;
+    return status;
+}
+
+/* ---- Signals ---- */
+
+static void on_signal(int number) {
+    if (stop_signal) _exit(128 + number);
+    stop_signal = number;
+}
+
+void ms_cli_catch_signals(void) {
+    /* No SA_RESTART: a read that waits for standard input must end too. */
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+int ms_cli_stopped(void) { return (int)stop_signal; }
+void ms_talk_stop(int number) { stop_signal = number; }

@@ -1,0 +1,225 @@
+/* The texts made from a tool's option table: --help, --version, the man page and the bash completion. They cannot
+ * disagree with the parser, which reads the same table. Contract: tools/common/cli.h. */
+#define _GNU_SOURCE
+#include "cli.h"
+#include <stdio.h>
+#include <string.h>
+
+#ifndef MSIM_COMMIT
+#define MSIM_COMMIT "unknown"
+#endif
+#ifndef MSIM_LEVELS
+#define MSIM_LEVELS "ref"
+#endif
+
+static const char *const exit_texts[][2] = {
+    {"0", "the output is complete (files without notes are counted, not failures)"},
+    {"1", "something given could not be used: a file unreadable or damaged, a file named on the command line that gave "
+          "nothing, no result, output or device failed; the output is still written if there is some"},
+    {"2", "wrong options or inputs that do not go together, found before any work"},
+    {"130, 143", "stopped by SIGINT or SIGTERM, with what was finished kept"}};
+
+static const char *const variables[][2] = {
+    {"MIDISIM_MODEL", "the model to use when there is no -m"},
+    {"MIDISIM_THREADS", "threads to use when there is no --threads"},
+    {"NO_COLOR", "when set, no colours on a terminal"},
+    {"XDG_DATA_HOME", "where models are looked for, in its folder midisim (default ~/.local/share)"}};
+
+enum { N_EXITS = sizeof exit_texts / sizeof *exit_texts, N_VARIABLES = sizeof variables / sizeof *variables };
+
+static const char *exit_text(const ms_cli_tool *tool, size_t i) {
+    return i == 1 && tool->exits ? tool->exits : exit_texts[i][1];
+}
+
+static bool is_used(const ms_cli_tool *tool, size_t variable) {
+    return tool->uses_model || (variable != 0 && variable != 3);
+}
+
+/* ---- --help ---- */
+
+/* Print text from column `at` on, wrapped, with later lines indented by `indent`. */
+static void print_wrapped(const char *text, int at, int indent, int width) {
+    while (*text) {
+        const char *end = text + strcspn(text, " \n");
+        int len = (int)(end - text);
+        if (at > indent && at + 1 + len > width) {
+            ms_cli_print("\n%*s", indent, "");
+            at = indent;
+        } else if (at > indent) {
+            ms_cli_print(" ");
+            at++;
+        }
+        ms_cli_print("%.*s", len, text);
+        at += len;
+        text = end;
+        if (*text == '\n' && text[1] == '\n') {
+            ms_cli_print("\n\n%*s", indent, "");
+            at = indent;
+            text++;
+        }
+        if (*text) text++;
+    }
+    ms_cli_print("\n");
+}
+
+static void print_row(const char *left, const char *text) {
+    enum { INDENT = 28, WIDTH = 100 };
+    int n = (int)strlen(left);
+    ms_cli_print("  %s", left);
+    if (n + 4 > INDENT)
+        ms_cli_print("\n%*s", INDENT, "");
+    else
+        ms_cli_print("%*s", INDENT - n - 2, "");
+    print_wrapped(text, INDENT, INDENT, WIDTH);
+}
+
+static void option_label(const ms_cli_option *row, char *label, size_t cap) {
+    char letter[8] = "    ";
+    if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
+    snprintf(label, cap, "%s--%s%s%s", letter, row->name, row->value ? " " : "", row->value ? row->value : "");
+}
+
+static void print_rows(const ms_cli_option *row) {
+    char label[128];
+    for (; row->name; row++) {
+        option_label(row, label, sizeof label);
+        print_row(label, row->help);
+    }
+}
+
+static void print_usage(const ms_cli_tool *tool) {
+    const char *line = tool->usage;
+    for (bool first = true; *line; first = false) {
+        int len = (int)strcspn(line, "\n");
+        ms_cli_print("%s%s %.*s\n", first ? "Usage: " : "       ", tool->name, len, line);
+        line += len + (line[len] == '\n');
+    }
+}
+
+bool ms_cli_print_help(const ms_cli_tool *tool) {
+    ms_cli_print("Examples:\n");
+    for (const ms_cli_example *e = tool->examples; e->command; e++) ms_cli_print("  %s\n      %s\n", e->command, e->says);
+    ms_cli_print("\n");
+    print_usage(tool);
+    ms_cli_print("\n");
+    print_wrapped(tool->description, 0, 0, 100);
+    ms_cli_print("\nOptions:\n");
+    print_rows(tool->options);
+    ms_cli_print("\nCommon options:\n");
+    print_rows(ms_cli_shown_options(tool));
+    ms_cli_print("\nEnvironment:\n");
+    for (size_t i = 0; i < N_VARIABLES; i++)
+        if (is_used(tool, i)) print_row(variables[i][0], variables[i][1]);
+    ms_cli_print("\nExit codes:\n");
+    for (size_t i = 0; i < N_EXITS; i++) print_row(exit_texts[i][0], exit_text(tool, i));
+    return true;
+}
+
+void ms_cli_print_version(const ms_cli_tool *tool) {
+    ms_cli_print("%s %s (commit %s)\n", tool->name, msim_version(), MSIM_COMMIT);
+    ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_LEVELS, msim_isa_name(msim_isa_best()));
+    ms_cli_print("devices compiled in: cpu%s\n", msim_has_cuda() ? ", cuda" : "");
+    for (int i = 0; i < msim_gpu_count(); i++) {
+        msim_gpu_info info;
+        if (msim_gpu_get_info(i, &info, NULL) >= 0)
+            ms_cli_print("cuda:%d: %s, compute capability %d.%d, %.1f GiB\n", i, info.name, info.major, info.minor,
+                         (double)info.memory_bytes / 1073741824.0);
+    }
+}
+
+/* ---- Man page ---- */
+
+/* Text as troff reads it: backslash, hyphen-minus and a leading dot or quote are special. */
+static void print_troff(const char *text) {
+    bool line_start = true;
+    for (; *text; text++) {
+        if (line_start && (*text == '.' || *text == '\'')) ms_cli_print("\\&");
+        line_start = *text == '\n';
+        if (*text == '\\')
+            ms_cli_print("\\e");
+        else if (*text == '-')
+            ms_cli_print("\\-");
+        else if (*text == '\n' && text[1] == '\n') {
+            ms_cli_print("\n.PP\n");
+            text++;
+            line_start = true;
+        } else
+            ms_cli_write(text, 1);
+    }
+    ms_cli_print("\n");
+}
+
+static void print_troff_row(const char *left, const char *text) {
+    ms_cli_print(".TP\n.B ");
+    print_troff(left);
+    print_troff(text);
+}
+
+void ms_cli_print_man(const ms_cli_tool *tool) {
+    char label[128];
+    const ms_cli_option *tables[] = {tool->options, ms_cli_shown_options(tool)};
+    ms_cli_print(".TH \"%s\" 1 \"\" \"midisim %s\" \"User Commands\"\n.SH NAME\n%s \\- ", tool->name, msim_version(),
+                 tool->name);
+    print_troff(tool->summary);
+    ms_cli_print(".SH SYNOPSIS\n");
+    for (const char *line = tool->usage; *line;) {
+        char one[512];
+        size_t len = strcspn(line, "\n");
+        snprintf(one, sizeof one, "%.*s", (int)len, line);
+        ms_cli_print("%s.B %s\n", line == tool->usage ? "" : ".br\n", tool->name);
+        print_troff(one);
+        line += len + (line[len] == '\n');
+    }
+    ms_cli_print(".SH DESCRIPTION\n");
+    print_troff(tool->description);
+    ms_cli_print(".SH EXAMPLES\n");
+    for (const ms_cli_example *e = tool->examples; e->command; e++) print_troff_row(e->command, e->says);
+    ms_cli_print(".SH OPTIONS\n");
+    for (size_t t = 0; t < 2; t++)
+        for (const ms_cli_option *row = tables[t]; row->name; row++) {
+            option_label(row, label, sizeof label);
+            print_troff_row(row->letter ? label : label + 4, row->help);
+        }
+    ms_cli_print(".SH ENVIRONMENT\n");
+    for (size_t i = 0; i < N_VARIABLES; i++)
+        if (is_used(tool, i)) print_troff_row(variables[i][0], variables[i][1]);
+    ms_cli_print(".SH EXIT STATUS\n");
+    for (size_t i = 0; i < N_EXITS; i++) print_troff_row(exit_texts[i][0], exit_text(tool, i));
+}
+
+/* ---- Bash completion ---- */
+
+static void print_words(const char *choices) {
+    for (; *choices; choices++) ms_cli_print("%c", *choices == '|' ? ' ' : *choices);
+}
+
+void ms_cli_print_completion(const ms_cli_tool *tool) {
+    char function[64];
+    const ms_cli_option *tables[] = {tool->options, ms_cli_shown_options(tool)};
+    snprintf(function, sizeof function, "_%s", tool->name);
+    for (char *c = function; *c; c++)
+        if (*c == '-') *c = '_';
+    ms_cli_print("# bash completion for %s\n%s() {\n    local word=${COMP_WORDS[COMP_CWORD]} "
+                 "before=${COMP_WORDS[COMP_CWORD-1]}\n    COMPREPLY=()\n    case $before in\n", tool->name, function);
+    for (size_t t = 0; t < 2; t++)
+        for (const ms_cli_option *row = tables[t]; row->name; row++) {
+            const char *words = row->kind == MS_CLI_DEVICE ? "auto|cpu|cuda|cuda:all" : row->choices;
+            if (row->kind == MS_CLI_FLAG) continue;
+            ms_cli_print("    --%s", row->name);
+            if (row->letter) ms_cli_print("|-%c", row->letter);
+            ms_cli_print(") ");
+            if (words) {
+                ms_cli_print("COMPREPLY=($(compgen -W '");
+                print_words(words);
+                ms_cli_print("' -- \"$word\"))");
+            } else if (row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS) {
+                ms_cli_print("compopt -o filenames; COMPREPLY=($(compgen -f -- \"$word\"))");
+            }
+            ms_cli_print("%sreturn ;;\n", words || row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS ? "; " : "");
+        }
+    ms_cli_print("    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W '");
+    for (size_t t = 0; t < 2; t++)
+        for (const ms_cli_option *row = tables[t]; row->name; row++) ms_cli_print("--%s ", row->name);
+    ms_cli_print("' -- \"$word\"))\n    else\n        compopt -o filenames\n        "
+                 "COMPREPLY=($(compgen -f -- \"$word\"))\n    fi\n}\ncomplete -F %s %s\n", function, tool->name);
+}

@@ -1,0 +1,55 @@
+/* What one process and many have in common: how ranks agree about failures and signals. Contract: tools/common/ranks.h. */
+#define _GNU_SOURCE
+#include "ranks.h"
+#include "console.h"
+#include <stdio.h>
+#include <string.h>
+
+/* What the rank that decides tells the others. */
+typedef struct {
+    int code;
+    char text[sizeof((msim_error *)NULL)->text];
+} verdict;
+
+static int stopped; /* as all know */
+
+/* The lowest rank for which has_ended is true, or -1; and any rank's signal is everybody's. */
+static int first_ended(bool has_ended) {
+    int64_t values[2] = {has_ended ? ms_ranks_index() : INT32_MAX, -ms_cli_stopped()};
+    ms_ranks_least(values, 2);
+    stopped = (int)-values[1];
+    if (stopped && !ms_cli_stopped()) ms_talk_stop(stopped);
+    return values[0] == INT32_MAX ? -1 : (int)values[0];
+}
+
+/* The text that a failing rank has, from err or from what it would have said. */
+static verdict make_verdict(int code, const char *text) {
+    verdict v = {.code = code};
+    if (ms_ranks_index() == 0)
+        snprintf(v.text, sizeof v.text, "%s", text);
+    else
+        snprintf(v.text, sizeof v.text, "%.*s (rank %d)", (int)sizeof v.text - 24, *text ? text : ms_talk_kept(),
+                 ms_ranks_index());
+    return v;
+}
+
+int ms_ranks_agree(int rc, msim_error *err) {
+    int from = first_ended(rc < 0);
+    if (from < 0) return rc;
+    verdict v = {0};
+    if (from == ms_ranks_index()) v = make_verdict(-rc, err->text);
+    ms_ranks_broadcast(from, &v, sizeof v);
+    return ms_cli_fail(err, v.code, "%s", v.text);
+}
+
+int ms_ranks_stopped(void) { return stopped; }
+
+int ms_ranks_agree_status(int status) {
+    int from = first_ended(status >= 0);
+    if (from < 0) return status;
+    verdict v = {0};
+    if (from == ms_ranks_index()) v = make_verdict(status, "");
+    ms_ranks_broadcast(from, &v, sizeof v);
+    if (from > 0 && v.code != MS_EXIT_OK && !ms_cli_stopped()) ms_cli_error("%s", v.text);
+    return v.code;
+}

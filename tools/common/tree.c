@@ -1,0 +1,209 @@
+/* Contract: tools/common/tree.h. The folder is opened once and everything else is reached from that descriptor, one part of a
+ * path at a time and never through a link. The folder last used stays open, as names come in order. */
+#define _GNU_SOURCE
+#include "tree.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_PART = 200, FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
+
+/* A name that was given out, by its hash: when two names share one, the second gets a number it did not need. */
+typedef struct {
+    uint64_t hash;   /* 0: free */
+    uint64_t n_same; /* names that came out as this one */
+} claimed;
+
+struct ms_tree {
+    char *folder;        /* owned: as given */
+    int top;
+    claimed *table;      /* owned: [table_size], a power of two */
+    size_t table_size, n_claimed;
+    char *path;          /* owned: the last claim */
+    size_t path_cap;
+    int at;              /* descriptor of the folder last used, or -1 */
+    char *at_path;       /* owned: which it is */
+};
+
+static uint64_t hash_bytes(const char *bytes, size_t n) {
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
+    return h ? h : 1;
+}
+
+/* ---- Names ---- */
+
+static claimed *find(claimed *table, size_t size, uint64_t hash) {
+    size_t i = (size_t)(hash ^ hash >> 32) & (size - 1);
+    while (table[i].hash && table[i].hash != hash) i = (i + 1) & (size - 1);
+    return table + i;
+}
+
+/* The entry of a name, which is new when its n_same is 0. */
+static claimed *claim(ms_tree *t, uint64_t hash) {
+    if (2 * (t->n_claimed + 1) > t->table_size) {
+        size_t size = t->table_size ? 2 * t->table_size : 256;
+        claimed *table = ms_cli_alloc(size, sizeof *table);
+        for (size_t i = 0; i < t->table_size; i++)
+            if (t->table[i].hash) *find(table, size, t->table[i].hash) = t->table[i];
+        free(t->table);
+        t->table = table;
+        t->table_size = size;
+    }
+    claimed *c = find(t->table, t->table_size, hash);
+    if (!c->hash) t->n_claimed++;
+    c->hash = hash;
+    return c;
+}
+
+/* One part of a path, safe, to out; at most MAX_PART bytes. */
+static size_t put_part(const char *part, size_t n, char *out) {
+    size_t len = n, dots = 0;
+    char hash[24] = "";
+    if (n > MAX_PART) {
+        snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)hash_bytes(part, n));
+        len = MAX_PART - strlen(hash);
+        while (len > 0 && ((unsigned char)part[len] & 0xc0) == 0x80) len--; /* not within a character */
+    }
+    while (dots < len && part[dots] == '.') dots++;
+    for (size_t i = 0; i < len; i++) out[i] = i < dots || part[i] == 0 ? '_' : part[i];
+    memcpy(out + len, hash, strlen(hash));
+    return len + strlen(hash);
+}
+
+const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *ending, size_t *bare) {
+    const size_t n_ending = strlen(ending);
+    size_t len = 0;
+    t->path = ms_cli_grow(t->path, &t->path_cap, n + n_ending + 64, 1);
+    for (size_t at = 0; at < n;) {
+        const char *slash = memchr(name + at, '/', n - at);
+        size_t end = slash ? (size_t)(slash - name) : n;
+        if (end > at && !(end == at + 1 && name[at] == '.')) {
+            if (len) t->path[len++] = '/';
+            len += put_part(name + at, end - at, t->path + len);
+        }
+        at = end + 1;
+    }
+    if (len == 0) t->path[len++] = '_';
+    memcpy(t->path + len, ending, n_ending + 1);
+    const uint64_t plain = hash_bytes(t->path, len + n_ending);
+    const size_t plain_len = len;
+    uint64_t mine = plain, number = claim(t, plain)->n_same;
+    while (claim(t, mine)->n_same) {
+        len = plain_len + (size_t)sprintf(t->path + plain_len, "~%llu", (unsigned long long)++number);
+        memcpy(t->path + len, ending, n_ending + 1);
+        mine = hash_bytes(t->path, len + n_ending);
+    }
+    claim(t, mine)->n_same = 1;
+    if (number) claim(t, plain)->n_same = number;
+    if (bare) *bare = len;
+    return t->path;
+}
+
+/* ---- Folders ---- */
+
+static int fail_at(const ms_tree *t, const char *path, int failed, msim_error *err) {
+    const char *why = failed == ENOTDIR || failed == ELOOP ? "expected a folder on the way, got something else"
+                                                           : strerror(failed);
+    return ms_cli_fail(err, MSIM_E_IO, "%s/%s: %s", t->folder, path, why);
+}
+
+/* mkdir -p */
+static void make_folders(const char *folder) {
+    char *path = ms_cli_copy(folder);
+    for (char *p = path + 1; *p; p++)
+        if (*p == '/') {
+            *p = 0;
+            mkdir(path, 0777);
+            *p = '/';
+        }
+    mkdir(path, 0777); /* what failed here fails again in open */
+    free(path);
+}
+
+int ms_tree_open(const char *folder, ms_tree **out, msim_error *err) {
+    *out = NULL;
+    make_folders(folder);
+    int top = open(folder, FOLDER_FLAGS);
+    if (top < 0) return ms_cli_fail(err, MSIM_E_IO, "%s: expected a folder: %s", folder, strerror(errno));
+    ms_tree *t = ms_cli_alloc(1, sizeof *t);
+    t->folder = ms_cli_copy(folder);
+    t->top = top;
+    t->at = -1;
+    *out = t;
+    return 0;
+}
+
+static void leave(ms_tree *t) {
+    if (t->at >= 0) close(t->at);
+    free(t->at_path);
+    t->at = -1;
+    t->at_path = NULL;
+}
+
+/* The folder that a path lies in, made when is_made; -1 with errno. *file: the rest of the path. */
+static int enter(ms_tree *t, const char *path, bool is_made, const char **file) {
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) : 0;
+    *file = slash ? slash + 1 : path;
+    if (!slash) return t->top;
+    if (t->at >= 0 && strncmp(t->at_path, path, len) == 0 && t->at_path[len] == 0) return t->at;
+    leave(t);
+    char *part = ms_cli_copy(path);
+    int at = t->top;
+    part[len] = 0;
+    for (char *begin = part; begin && at >= 0;) {
+        char *end = strchr(begin, '/');
+        if (end) *end = 0;
+        int made = is_made && mkdirat(at, begin, 0777) != 0 && errno != EEXIST ? errno : 0;
+        int next = made ? -1 : openat(at, begin, FOLDER_FLAGS | O_NOFOLLOW);
+        int failed = made ? made : errno;
+        if (at != t->top) close(at);
+        errno = failed;
+        at = next;
+        begin = end ? end + 1 : NULL;
+    }
+    int failed = errno;
+    free(part);
+    if (at >= 0) {
+        t->at = at;
+        t->at_path = ms_cli_copy(path);
+        t->at_path[len] = 0;
+    }
+    errno = failed;
+    return at;
+}
+
+/* ---- Files ---- */
+
+int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t n_parts, bool is_forced,
+                  msim_error *err) {
+    const char *file;
+    struct stat st;
+    int folder = enter(t, path, true, &file);
+    if (folder < 0) return fail_at(t, path, errno, err);
+    if (!is_forced && fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
+    int failed = ms_put_file(folder, file, parts, n_parts, NULL, is_forced);
+    if (!failed) return 1;
+    return failed == EEXIST && !is_forced ? 0 : fail_at(t, path, failed, err);
+}
+
+bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin, int64_t n_bytes) {
+    const char *file;
+    int folder = enter(t, path, false, &file);
+    return folder >= 0 && ms_put_holds(folder, file, begin, n_begin, n_bytes);
+}
+
+void ms_tree_close(ms_tree *t) {
+    if (!t) return;
+    leave(t);
+    close(t->top);
+    free(t->folder);
+    free(t->table);
+    free(t->path);
+    free(t);
+}

@@ -1,0 +1,328 @@
+/* midisim-convert: corpora from any form into any, and shards into one corpus. Rows pass one at a time, so memory does
+ * not grow with them; the library's writer sees to it that the output appears whole or not at all. Contract:
+ * tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
+#define _GNU_SOURCE
+#include "convert.h"
+#include "merge.h"
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct {
+    const ms_convert_settings *s;
+    msim_corpus *corpus;
+    msim_corpus_info info;
+    ms_merge *merge;         /* NULL: rows as they come */
+    msim_corpus_layout layout;
+    const char *out;
+    ms_sidecar sidecar;
+    bool has_sidecar;
+    ms_source *sources;      /* owned: of each input row, or NULL */
+    uint32_t *order;         /* owned: with sources and merge: the input row of each output row */
+    char *name;              /* owned */
+    size_t name_cap;
+    int64_t n_nonfinite;
+} job;
+
+const char *ms_convert_dtype_name(int dtype) {
+    static const char *const names[] = {"f32", "f16", "bf16", "f64"};
+    return dtype >= 0 && dtype < 4 ? names[dtype] : "unknown";
+}
+
+int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, size_t *length) {
+    if (*cap < 256) *name = ms_cli_grow(*name, cap, 256, 1);
+    int64_t n = msim_corpus_name(corpus, row, *name, *cap);
+    if (n < 0) return (int)n;
+    if ((size_t)n >= *cap) {
+        *name = ms_cli_grow(*name, cap, (size_t)n + 1, 1);
+        n = msim_corpus_name(corpus, row, *name, *cap);
+    }
+    *length = (size_t)n;
+    return 0;
+}
+
+/* ---- Settings beside the inputs ---- */
+
+int ms_convert_sidecar(const msim_corpus *corpus, int64_t part, ms_sidecar *sidecar, msim_error *err) {
+    const char *path = msim_corpus_part_path(corpus, part);
+    int64_t rows = msim_corpus_part_first(corpus, part + 1) - msim_corpus_part_first(corpus, part);
+    int rc = ms_sidecar_read(path, sidecar, err);
+    if (rc == 1 && sidecar->rows != rows)
+        rc = ms_cli_fail(err, MSIM_E_FORMAT, "description of another corpus: %.300s.json: expected %lld rows, got %lld", path,
+                         (long long)rows, (long long)sidecar->rows);
+    return rc;
+}
+
+/* Take one more description into the common one. 0; 1 when they differ, with --force, in more than where the model ran;
+ * < 0 when that is refused. */
+static int combine(job *j, const ms_sidecar *one, const char *path, msim_error *err) {
+    char what[256];
+    ms_sidecar *all = &j->sidecar;
+    all->rows += one->rows;
+    all->files += one->files;
+    all->unread += one->unread;
+    all->is_complete &= one->is_complete;
+    if (!ms_sidecar_differs(all, one, what, sizeof what)) return 0;
+    if (!j->s->is_forced)
+        return ms_cli_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)", path, what);
+    ms_cli_warning("settings differ: %s: %s", path, what);
+    ms_sidecar there = *one;
+    ms_sidecar_add_levels(all, one);
+    if (strcmp(all->device, one->device) != 0) snprintf(all->device, sizeof all->device, "mixed");
+    return ms_sidecar_differs_beyond_level(all, &there, what, sizeof what);
+}
+
+/* Where the rows of one part came from, behind those of the parts before. Without them for all there are none. */
+static void gather_sources(job *j, int64_t part) {
+    msim_error why;
+    ms_source *one = NULL;
+    int64_t first = msim_corpus_part_first(j->corpus, part), n = msim_corpus_part_first(j->corpus, part + 1) - first;
+    if (part == 0 && j->info.rows < UINT32_MAX)
+        j->sources = ms_cli_alloc((size_t)j->info.rows, sizeof *j->sources);
+    if (!j->sources || n == 0) return;
+    int rc = ms_sidecar_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, &why);
+    if (rc < 0) ms_cli_warning("%s", why.text);
+    if (rc == 1) {
+        memcpy(j->sources + first, one, (size_t)n * sizeof *one);
+    } else {
+        free(j->sources);
+        j->sources = NULL;
+    }
+    free(one);
+}
+
+static int compare_numbers(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A merged corpus of `of` shards is complete when they are all there, each once. shards [n] are their numbers. */
+static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_error *err) {
+    int64_t n_same = 0;
+    if (n) qsort(shards, (size_t)n, sizeof *shards, compare_numbers);
+    for (int64_t i = 1; i < n; i++) {
+        if (shards[i] != shards[i - 1]) continue;
+        if (!j->s->is_forced)
+            return ms_cli_fail(err, MSIM_E_ARG, "shards: expected each once, got shard %lld of %lld twice (--force goes on)",
+                               (long long)shards[i], (long long)of);
+        ms_cli_warning("shard %lld of %lld is there twice", (long long)shards[i], (long long)of);
+        n_same++;
+    }
+    if (n - n_same >= of) return 0;
+    ms_cli_warning("%lld of %lld shards: the corpus is not complete", (long long)(n - n_same), (long long)of);
+    j->sidecar.is_complete = false;
+    return 0;
+}
+
+/* The description of the output, from those beside all inputs: they must agree, or there must be none at all. */
+static int gather(job *j, msim_error *err) {
+    int64_t n_parts = msim_corpus_parts(j->corpus), n_found = 0, of = 0;
+    int64_t *shards = ms_cli_alloc((size_t)n_parts, sizeof *shards);
+    bool differ = false;
+    int rc = 0;
+    for (int64_t i = 0; i < n_parts && rc >= 0; i++) {
+        const char *path = msim_corpus_part_path(j->corpus, i);
+        ms_sidecar one;
+        rc = ms_convert_sidecar(j->corpus, i, &one, err);
+        if (rc < 0 && j->s->is_forced) {
+            ms_cli_warning("%s", err->text);
+            rc = 0;
+        }
+        if (rc < 1) continue;
+        if (n_found == 0) of = one.n_shards;
+        shards[n_found] = one.shard;
+        if (j->s->is_merge && one.n_shards == of) one.shard = one.n_shards = 0; /* part of a whole no longer */
+        gather_sources(j, i);
+        rc = 0;
+        if (n_found++ == 0)
+            j->sidecar = one;
+        else
+            rc = combine(j, &one, path, err);
+        differ |= rc > 0;
+    }
+    j->has_sidecar = rc >= 0 && n_found == n_parts && !differ;
+    if (rc >= 0 && n_found > 0 && n_found < n_parts && !j->s->is_forced)
+        rc = ms_cli_fail(err, MSIM_E_ARG,
+                         "settings unknown: expected a description (.json) beside each of %lld files, got %lld (--force "
+                         "goes on without)", (long long)n_parts, (long long)n_found);
+    else if (j->has_sidecar && j->s->is_merge && of > 0)
+        rc = check_shards(j, shards, n_found, of, err);
+    free(shards);
+    if (rc >= 0 && n_found > 0 && !j->has_sidecar)
+        ms_cli_warning("no description is written, as that of the inputs is not one");
+    return rc;
+}
+
+/* ---- What is written ---- */
+
+/* The type that the rows have in all files, or -1. A corpus tells only that of the first. */
+static int common_dtype(const job *j) {
+    int dtype = j->info.dtype;
+    for (int64_t i = 0; j->info.parts > 1 && i < j->info.parts && dtype >= 0; i++) {
+        msim_corpus *one;
+        msim_corpus_info info;
+        if (msim_corpus_open(msim_corpus_part_path(j->corpus, i), NULL, &one, NULL) < 0) return -1;
+        if (msim_corpus_get_info(one, &info) >= 0 && info.rows > 0 && info.dtype != dtype) dtype = -1;
+        msim_corpus_close(one);
+    }
+    return dtype;
+}
+
+static int longest_name(job *j, msim_error *err) {
+    for (int64_t i = 0; i < j->info.rows; i++) {
+        size_t n = 0;
+        if (ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n) < 0) break;
+        int64_t chars = msim_name_chars(j->name, n);
+        if (chars > j->layout.name_chars) j->layout.name_chars = chars;
+        if (i % 4096) continue;
+        ms_cli_progress("names", i, j->info.rows);
+        if (ms_cli_stopped()) return ms_cli_fail(err, MSIM_E_IO, "stopped");
+    }
+    ms_cli_progress_end();
+    return 0;
+}
+
+static int plan(job *j, msim_error *err) {
+    const ms_convert_settings *s = j->s;
+    int form = s->form < 0 ? MSIM_FORM_STRUCTURED : s->form, dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
+    if (s->dtype < 0 && !msim_form_has_dtype(form, dtype)) dtype = MSIM_DTYPE_F32;
+    j->layout = (msim_corpus_layout){.rows = j->info.rows, .dim = j->info.dim, .dtype = dtype, .form = form,
+                                     .name_field = s->name_field, .vector_field = s->vector_field};
+    if (s->is_merge) {
+        rc = ms_merge_open(j->corpus, &j->merge, err);
+        if (rc >= 0) j->layout.name_chars = ms_merge_name_chars(j->merge);
+    } else if (form == MSIM_FORM_STRUCTURED) {
+        rc = longest_name(j, err);
+    }
+    return rc;
+}
+
+/* The file that holds a row, for messages. */
+static const char *path_of(const job *j, int64_t row) {
+    int64_t part = 0;
+    while (part + 1 < j->info.parts && msim_corpus_part_first(j->corpus, part + 1) <= row) part++;
+    return msim_corpus_part_path(j->corpus, part);
+}
+
+static int check_finite(job *j, int64_t at, const char *name, const float *row, msim_error *err) {
+    uint32_t is_bad = 0;
+    int64_t k = 0;
+    for (int64_t i = 0; i < j->info.dim; i++) is_bad |= !(fabsf(row[i]) <= 3.402823466e38f);
+    if (!is_bad) return 0;
+    j->n_nonfinite++;
+    if (j->s->keeps_nonfinite) return 0;
+    while (isfinite(row[k])) k++;
+    return ms_cli_fail(err, MSIM_E_FORMAT,
+                       "bad row: %.150s: row %lld ('%.120s'): component %lld: expected a finite number, got %g "
+                       "(--keep-nonfinite keeps it)", path_of(j, at), (long long)at, name, (long long)k, (double)row[k]);
+}
+
+static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
+    float *row = ms_cli_alloc((size_t)j->info.dim, sizeof *row);
+    int rc = 0;
+    if (j->sources && j->merge) j->order = ms_cli_alloc((size_t)j->info.rows, sizeof *j->order);
+    for (int64_t i = 0; i < j->info.rows && rc >= 0; i++) {
+        const char *name = NULL;
+        size_t n = 0;
+        int64_t at = i;
+        msim_error why = {0};
+        if (j->merge) {
+            at = ms_merge_next(j->merge, &name, &n);
+        } else if ((rc = ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n)) >= 0) {
+            name = j->name;
+        }
+        if (rc >= 0) rc = msim_corpus_row(j->corpus, at, row, err);
+        if (j->order) j->order[i] = (uint32_t)at;
+        if (rc >= 0) rc = check_finite(j, at, name, row, err);
+        if (rc >= 0) rc = msim_corpus_writer_add(writer, name, n, row, &why);
+        if (why.code == MSIM_E_IO)
+            *err = why;
+        else if (why.code) /* the writer knows the row's number in the output alone */
+            ms_cli_fail(err, why.code, "%.280s: '%.80s' of %.100s", why.text, name, path_of(j, at));
+        if (i % 256) continue;
+        ms_cli_progress("rows", i, j->info.rows);
+        if (ms_cli_stopped()) rc = -MSIM_E_IO;
+    }
+    ms_cli_progress_end();
+    free(row);
+    return rc;
+}
+
+static void get_source(void *user, int64_t row, ms_source *out) {
+    const job *j = user;
+    *out = j->sources[j->order ? j->order[row] : row];
+}
+
+/* Give the output its name while no description stands beside it; put the old one back when that fails. */
+static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
+    char beside[4352], aside[4400];
+    if (!ms_sidecar_path(j->out, beside, sizeof beside))
+        return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
+    snprintf(aside, sizeof aside, "%s.%ld.tmp", beside, (long)getpid());
+    bool had_one = rename(beside, aside) == 0;
+    if (!had_one && errno != ENOENT) return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
+    int rc = msim_corpus_writer_finish(writer, err);
+    if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
+        rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
+    /* A small copy is of the rows that were there: it would only be refused. */
+    if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside) (void)unlink(aside);
+    if (rc < 0 || !j->has_sidecar) return rc;
+    snprintf(j->sidecar.tool, sizeof j->sidecar.tool, "midisim-convert");
+    snprintf(j->sidecar.version, sizeof j->sidecar.version, "%s", msim_version());
+    snprintf(j->sidecar.dtype, sizeof j->sidecar.dtype, "%s", ms_convert_dtype_name(j->layout.dtype));
+    return ms_sidecar_write_to(beside, &j->sidecar, j->sources ? get_source : NULL, j, err);
+}
+
+static int write_output(job *j, msim_error *err) {
+    msim_corpus_writer *writer;
+    int rc = msim_corpus_writer_open(j->out, &j->layout, &writer, err);
+    if (rc < 0) return rc;
+    rc = write_rows(j, writer, err);
+    if (rc >= 0) rc = put_in_place(j, writer, err);
+    msim_corpus_writer_close(writer);
+    return rc;
+}
+
+static void say_done(const job *j, double seconds) {
+    char rows[32], files[32];
+    struct stat st;
+    double megabytes = stat(j->out, &st) == 0 ? (double)st.st_size / 1e6 : 0;
+    if (j->merge && ms_merge_same(j->merge))
+        ms_cli_warning("%s rows have the name of the row before; such rows are in the order of the files given",
+                       ms_cli_count(rows, ms_merge_same(j->merge)));
+    if (j->n_nonfinite) ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
+    ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out, msim_form_name(j->layout.form),
+                ms_cli_count(rows, j->info.rows), (long long)j->info.dim, ms_convert_dtype_name(j->layout.dtype),
+                ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes, seconds);
+}
+
+int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out) {
+    msim_error err = {0};
+    job j = {.s = s, .out = out};
+    double began = ms_cli_now();
+    bool is_refused = false;
+    int rc = msim_corpus_open_many(inputs->items, inputs->n, s->names_file, &j.corpus, &err);
+    if (rc >= 0) rc = msim_corpus_get_info(j.corpus, &j.info);
+    if (rc >= 0) {
+        rc = gather(&j, &err);
+        is_refused = rc == -MSIM_E_ARG;
+    }
+    if (rc >= 0 && s->is_merge && !j.info.has_names && j.info.rows > 0)
+        rc = ms_cli_fail(&err, MSIM_E_FORMAT, "--merge: %.300s: expected rows with names, got none", inputs->items[0]);
+    if (rc >= 0) rc = plan(&j, &err);
+    if (rc >= 0) rc = write_output(&j, &err);
+    if (rc >= 0)
+        say_done(&j, ms_cli_now() - began);
+    else if (!ms_cli_stopped())
+        ms_cli_error("%s", err.text);
+    ms_merge_close(j.merge);
+    msim_corpus_close(j.corpus);
+    free(j.name);
+    free(j.sources);
+    free(j.order);
+    return rc >= 0 ? MS_EXIT_OK : is_refused ? MS_EXIT_USAGE : MS_EXIT_FAILED;
+}

@@ -1,0 +1,235 @@
+/* midisim-convert: --info and --verify. What a file holds is gathered as keys and values in order, printed as text or as
+ * one JSON object; what was found is printed also when a check failed. Contract: tools/convert/convert.h. */
+#define _GNU_SOURCE
+#include "convert.h"
+#include "pipeline/files.h"
+#include "common/json.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void add_text(cJSON *r, const char *key, const char *value) { cJSON_AddStringToObject(r, key, value); }
+static void add_count(cJSON *r, const char *key, int64_t value) { cJSON_AddNumberToObject(r, key, (double)value); }
+
+/* "  key   value" lines, keys in a column; members of an object under it as "key.member". */
+static int print_values(const cJSON *object, const char *above) {
+    int rc = 0;
+    for (const cJSON *v = object->child; v && rc >= 0; v = v->next) {
+        char key[128], number[48], *list = NULL;
+        snprintf(key, sizeof key, "%s%s%s", above, *above ? "." : "", v->string ? v->string : "");
+        if (cJSON_IsObject(v)) {
+            rc = print_values(v, key);
+            continue;
+        }
+        if (cJSON_IsArray(v)) list = ms_json_print(v);
+        if (cJSON_IsNumber(v) && fabs(v->valuedouble) < 1e15 && v->valuedouble == floor(v->valuedouble))
+            ms_cli_count(number, (int64_t)v->valuedouble);
+        else
+            snprintf(number, sizeof number, "%.9g", v->valuedouble);
+        rc = ms_cli_print("  %-21s %s\n", key, list               ? list
+                                               : cJSON_IsString(v) ? v->valuestring
+                                               : cJSON_IsNumber(v) ? number
+                                               : cJSON_IsNull(v)   ? "none"
+                                               : cJSON_IsTrue(v)   ? "yes"
+                                                                   : "no");
+        free(list);
+    }
+    return rc;
+}
+
+static int print_text(cJSON *r) {
+    cJSON *path = cJSON_DetachItemFromObject(r, "path");
+    int rc = ms_cli_print("%s\n", path->valuestring);
+    cJSON_Delete(path);
+    return rc < 0 ? rc : print_values(r, "");
+}
+
+static int report_checkpoint(const char *path, cJSON *r, msim_error *err) {
+    msim_checkpoint_info i;
+    int rc = msim_checkpoint_get_info(path, &i, err);
+    if (rc < 0) return rc;
+    add_text(r, "kind", "checkpoint");
+    add_text(r, "container", i.container);
+    add_text(r, "family", i.family);
+    add_count(r, "dim", i.dim);
+    add_count(r, "depth", i.depth);
+    add_count(r, "heads", i.heads);
+    add_count(r, "vocab", i.vocab);
+    add_count(r, "tensors", i.tensors);
+    add_count(r, "parameters", i.parameters);
+    cJSON_AddBoolToObject(r, "all_f32", i.all_f32);
+    add_text(r, "sha256", i.sha256);
+    return rc;
+}
+
+/* ---- Corpora ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int64_t not_finite, zero, unnamed, not_utf8, with_nul;
+    int64_t first_bad; /* row, or -1 */
+} findings;
+
+static bool is_utf8(const char *text, size_t n) {
+    for (size_t at = 0; at < n;) {
+        size_t step = ms_json_utf8_len((const unsigned char *)text + at, n - at);
+        if (step == 0) return false;
+        at += step;
+    }
+    return true;
+}
+
+/* The name of a row: it must have no NUL inside; oddities are counted. */
+static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, findings *f) {
+    size_t n = 0;
+    int rc = ms_convert_name(corpus, row, name, cap, &n);
+    if (rc < 0) return rc;
+    f->unnamed += n == 0;
+    f->not_utf8 += !is_utf8(*name, n);
+    if (memchr(*name, 0, n)) {
+        f->with_nul++;
+        if (f->first_bad < 0) f->first_bad = row;
+    }
+    return MSIM_OK;
+}
+
+static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, findings *f, msim_error *err) {
+    float *row = ms_cli_alloc((size_t)info->dim, sizeof *row);
+    char *name = NULL;
+    size_t cap = 0;
+    int rc = MSIM_OK;
+    for (int64_t i = 0; i < info->rows && rc >= 0 && !ms_cli_stopped(); i++) {
+        rc = msim_corpus_row(corpus, i, row, err);
+        if (rc >= 0 && info->has_names) rc = check_name(corpus, i, &name, &cap, f);
+        if (rc < 0) break;
+        bool is_finite = true, is_zero = true;
+        for (int64_t k = 0; k < info->dim; k++) {
+            is_finite &= isfinite(row[k]) != 0;
+            is_zero &= row[k] == 0;
+        }
+        f->not_finite += !is_finite;
+        f->zero += is_zero;
+        if (!is_finite && f->first_bad < 0) f->first_bad = i;
+        if (i % 4096 == 0) ms_cli_progress("rows", i, info->rows);
+    }
+    ms_cli_progress_end();
+    free(row);
+    free(name);
+    return rc;
+}
+
+/* Settings beside a corpus of one file; of several, whose they are. */
+static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info, cJSON *r, msim_error *err) {
+    cJSON *files = info->parts > 1 ? cJSON_AddArrayToObject(r, "files") : NULL;
+    int rc = MSIM_OK;
+    for (int64_t i = 0; i < info->parts && rc >= 0; i++) {
+        ms_sidecar sidecar;
+        const char *rows = msim_corpus_part_path(corpus, i);
+        cJSON *to = files ? cJSON_CreateObject() : r;
+        if (files) {
+            cJSON_AddItemToArray(files, to);
+            add_text(to, "path", rows);
+            add_count(to, "rows", msim_corpus_part_first(corpus, i + 1) - msim_corpus_part_first(corpus, i));
+        }
+        rc = ms_convert_sidecar(corpus, i, &sidecar, err);
+        if (rc != 1) continue;
+        /* Shown as it stands, with what later versions may add to it. */
+        size_t n;
+        char *text = ms_sidecar_read_text(rows, &n, NULL);
+        if (text) cJSON_AddItemToObject(to, "settings", ms_json_parse(text, n, NULL));
+        free(text);
+    }
+    return rc;
+}
+
+static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info, const char *path, cJSON *r,
+                         msim_error *err) {
+    findings f = {.first_bad = -1};
+    int rc = check_rows(corpus, info, &f, err);
+    add_count(r, "nonfinite_rows", f.not_finite);
+    add_count(r, "zero_rows", f.zero);
+    add_count(r, "unnamed_rows", f.unnamed);
+    add_count(r, "names_not_utf8", f.not_utf8);
+    if (rc >= 0 && f.first_bad >= 0)
+        rc = ms_cli_fail(err, MSIM_E_FORMAT,
+                         "bad rows: %.300s: expected finite rows and names without NUL, got %lld rows that are not finite "
+                         "and %lld bad names, the first in row %lld", path, (long long)f.not_finite, (long long)f.with_nul,
+                         (long long)f.first_bad);
+    return rc;
+}
+
+/* The small copies beside the files, all of them against the rows. */
+static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSON *r, msim_error *err) {
+    char path[4352];
+    struct stat st;
+    int64_t n_copies = 0;
+    int rc = MSIM_OK;
+    for (int64_t i = 0; i < info->parts && rc >= 0 && !ms_cli_stopped(); i++) {
+        int n = snprintf(path, sizeof path, "%s.msim", msim_corpus_part_path(corpus, i));
+        if (n >= (int)sizeof path || stat(path, &st) != 0) continue;
+        rc = msim_corpus_attach(corpus, i, path, 1, err);
+        n_copies += rc >= 0;
+    }
+    add_count(r, "copies", n_copies);
+    return rc;
+}
+
+static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *r, msim_error *err) {
+    msim_corpus *corpus;
+    msim_corpus_info i;
+    int rc = msim_corpus_open_many(&path, 1, s->names_file, &corpus, err);
+    if (rc < 0) return rc;
+    rc = msim_corpus_get_info(corpus, &i);
+    add_text(r, "kind", "corpus");
+    add_text(r, "form", i.form);
+    add_count(r, "rows", i.rows);
+    add_count(r, "dim", i.dim);
+    add_text(r, "dtype", ms_convert_dtype_name(i.dtype));
+    cJSON_AddBoolToObject(r, "names", i.has_names);
+    add_count(r, "parts", i.parts);
+    if (rc >= 0) rc = add_settings(corpus, &i, r, err);
+    if (rc >= 0 && s->is_verify) rc = verify_corpus(corpus, &i, path, r, err);
+    if (rc >= 0 && s->is_verify) rc = verify_copies(corpus, &i, r, err);
+    msim_corpus_close(corpus);
+    return rc;
+}
+
+bool ms_convert_is_corpus(const char *path) {
+    struct stat st;
+    char magic[6] = "";
+    const char *dot = strrchr(path, '.');
+    if (stat(path, &st) != 0) return false;
+    if (S_ISDIR(st.st_mode)) return true;
+    if (!S_ISREG(st.st_mode)) return false;
+    if (dot && (strcmp(dot, ".fvecs") == 0 || strcmp(dot, ".fbin") == 0)) return true;
+    FILE *f = fopen(path, "rb");
+    if (!f) return false;
+    size_t n = fread(magic, 1, sizeof magic, f);
+    fclose(f);
+    return n == sizeof magic && memcmp(magic, "\x93NUMPY", 6) == 0;
+}
+
+static bool describe(const ms_convert_settings *s, const char *path) {
+    cJSON *r = cJSON_CreateObject();
+    msim_error err = {0};
+    add_text(r, "path", path);
+    int rc = ms_convert_is_corpus(path) ? report_corpus(s, path, r, &err) : report_checkpoint(path, r, &err);
+    if (s->is_verify && !ms_cli_stopped()) cJSON_AddBoolToObject(r, "ok", rc >= 0);
+    if (rc < 0) ms_cli_error("%s", err.text);
+    int written = 0;
+    if (s->is_json && rc < 0) add_text(r, "error", err.text);
+    if (s->is_json)
+        written = ms_json_write(r);
+    else if (rc >= 0)
+        written = print_text(r);
+    cJSON_Delete(r);
+    return rc >= 0 && written >= 0;
+}
+
+int ms_convert_describe(const ms_convert_settings *s, const ms_cli_texts *files) {
+    int status = MS_EXIT_OK;
+    for (size_t i = 0; i < files->n && !ms_cli_stopped(); i++)
+        if (!describe(s, files->items[i])) status = MS_EXIT_FAILED;
+    return status;
+}

@@ -1,0 +1,184 @@
+/* Contract: tools/pipeline/sources.h and tools/pipeline/description.h. */
+#define _GNU_SOURCE
+#include "sources.h"
+#include "durable.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HEAD_BYTES ((size_t)1 << 16)   /* settings are far shorter */
+#define CHUNK_CHARS ((size_t)1 << 16)  /* a multiple of 4 */
+#define KEY "\"sources\""
+
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+_Static_assert(sizeof(ms_source) == 32, "as documented");
+
+/* ---- Writing ---- */
+
+static void put_base64(ms_durable *file, const unsigned char *from, size_t n) {
+    char text[4];
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        uint32_t bits = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) | (left > 2 ? from[i + 2] : 0);
+        text[0] = digits[bits >> 18];
+        text[1] = digits[bits >> 12 & 63];
+        text[2] = left > 1 ? digits[bits >> 6 & 63] : '=';
+        text[3] = left > 2 ? digits[bits & 63] : '=';
+        ms_durable_put(file, text, 4);
+    }
+}
+
+int ms_sidecar_write_to(const char *path, const ms_sidecar *sidecar, void (*get)(void *user, int64_t row, ms_source *out),
+                        void *user, msim_error *err) {
+    enum { GROUP = 3 }; /* sources that are whole groups of base64 */
+    ms_source group[GROUP];
+    ms_durable file;
+    char *text = ms_sidecar_print(sidecar);
+    if (!text) return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", path);
+    int rc = ms_durable_open(&file, path, err);
+    if (rc < 0) {
+        free(text);
+        return rc;
+    }
+    size_t n = strlen(text);
+    if (get && sidecar->rows) {
+        ms_durable_put(&file, text, n - 1); /* without its closing brace */
+        ms_durable_put(&file, "," KEY ":\"", strlen("," KEY ":\""));
+        for (int64_t row = 0; row < sidecar->rows; row += GROUP) {
+            int64_t some = sidecar->rows - row < GROUP ? sidecar->rows - row : GROUP;
+            for (int64_t i = 0; i < some; i++) get(user, row + i, group + i);
+            put_base64(&file, (const unsigned char *)group, (size_t)some * sizeof *group);
+        }
+        ms_durable_put(&file, "\"}\n", 3);
+    } else {
+        ms_durable_put(&file, text, n);
+        ms_durable_put(&file, "\n", 1);
+    }
+    free(text);
+    return ms_durable_finish(&file, err);
+}
+
+/* ---- Reading ---- */
+
+/* Up to n bytes. < 0 when they cannot be read. */
+static int64_t read_some(int fd, char *to, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t some = read(fd, to + done, n - done);
+        if (some < 0 && errno == EINTR && !ms_cli_stopped()) continue;
+        if (some < 0) return -1;
+        if (some == 0) break;
+        done += (size_t)some;
+    }
+    return (int64_t)done;
+}
+
+static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+/* Where the comma before the member is and where its text begins; false when it is not in head [n]. Inside a JSON text
+ * a quotation mark would have a backslash before it. */
+static bool find_member(const char *head, size_t n, size_t *comma, size_t *text) {
+    const char *key = memmem(head, n, KEY, strlen(KEY));
+    if (!key) return false;
+    size_t before = (size_t)(key - head), after = before + strlen(KEY);
+    while (before > 0 && is_space(head[before - 1])) before--;
+    while (after < n && is_space(head[after])) after++;
+    if (before == 0 || head[before - 1] != ',' || after >= n || head[after++] != ':') return false;
+    while (after < n && is_space(head[after])) after++;
+    if (after >= n || head[after] != '"') return false;
+    *comma = before - 1;
+    *text = after + 1;
+    return true;
+}
+
+/* Open a description that holds sources and read its beginning: its descriptor, or -1; *n bytes are in head. */
+static int open_head(const char *path, char *head, int64_t *n, size_t *comma, size_t *text) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) return -1;
+    *n = read_some(fd, head, HEAD_BYTES);
+    if (*n > 0 && find_member(head, (size_t)*n, comma, text)) return fd;
+    close(fd);
+    return -1;
+}
+
+char *ms_sources_read_head(const char *path, size_t *n) {
+    char *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
+    int64_t got;
+    size_t comma, text;
+    int fd = open_head(path, head, &got, &comma, &text);
+    if (fd < 0) {
+        free(head);
+        return NULL;
+    }
+    close(fd);
+    head[comma] = '}';
+    *n = comma + 1;
+    return head;
+}
+
+typedef struct {
+    unsigned char *to;  /* borrowed: [cap] */
+    size_t n, cap;
+    uint32_t bits;
+    int n_bits;
+    bool is_ended, is_bad;
+    signed char value[256]; /* of a digit; -1: none */
+} decoder;
+
+static void decode_begin(decoder *d, ms_source *to, size_t n) {
+    *d = (decoder){.to = (unsigned char *)to, .cap = n * sizeof *to};
+    memset(d->value, -1, sizeof d->value);
+    for (int i = 0; i < 64; i++) d->value[(unsigned char)digits[i]] = (signed char)i;
+}
+
+static void decode(decoder *d, const char *text, size_t n) {
+    for (size_t i = 0; i < n && !d->is_ended && !d->is_bad; i++) {
+        int digit = d->value[(unsigned char)text[i]];
+        if (text[i] == '"') {
+            d->is_ended = true;
+        } else if (text[i] == '=') {
+            d->n_bits = 0;
+        } else if (digit < 0) {
+            d->is_bad = true;
+        } else {
+            d->bits = d->bits << 6 | (uint32_t)digit;
+            d->n_bits += 6;
+            if (d->n_bits < 8) continue;
+            d->n_bits -= 8;
+            if (d->n == d->cap)
+                d->is_bad = true;
+            else
+                d->to[d->n++] = (unsigned char)(d->bits >> d->n_bits);
+        }
+    }
+}
+
+int ms_sidecar_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err) {
+    char path[4352], *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
+    int64_t n;
+    size_t comma, text;
+    *out = NULL;
+    int fd = ms_sidecar_path(corpus, path, sizeof path) ? open_head(path, head, &n, &comma, &text) : -1;
+    if (fd < 0) {
+        free(head);
+        return 0;
+    }
+    ms_source *sources = ms_cli_alloc((size_t)rows, sizeof *sources);
+    decoder d;
+    decode_begin(&d, sources, (size_t)rows);
+    decode(&d, head + text, (size_t)n - text);
+    while (!d.is_ended && !d.is_bad && (n = read_some(fd, head, CHUNK_CHARS)) > 0) decode(&d, head, (size_t)n);
+    close(fd);
+    free(head);
+    if (d.is_ended && !d.is_bad && d.n == d.cap) {
+        *out = sources;
+        return 1;
+    }
+    free(sources);
+    return ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
+                       "base64, got something else", path, (long long)rows);
+}

@@ -1,0 +1,323 @@
+/* Contract: tools/search/copy_to.h. The folder of a query is opened once, without following a link in its place, and files are
+ * made relative to that descriptor under names that hold no slash: so nothing can land elsewhere. */
+#define _GNU_SOURCE
+#include "copy_to.h"
+#include "listing.h"
+#include "common/put_file.h"
+#include "pipeline/find.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_FILE_NAME = 255, MAX_SHOWN = 10 };
+
+typedef struct {
+    size_t entry;  /* the first of the sorted files with this stem */
+    size_t n_same; /* files that have it */
+} source;
+
+struct ms_copy_to {
+    ms_copy_to_request request;
+    ms_files_list *lists;           /* owned: one for each root */
+    const ms_files_entry **entries; /* owned: [n], all files, bytewise by path */
+    size_t n, cap;
+    ms_search_texts stems;
+    source *sources;                /* owned: [stems.n] */
+    size_t sources_cap;
+    ms_search_texts written;        /* "folder/file" of this run */
+    ms_files_buffer buffer;
+    char *path;                     /* owned: scratch */
+    size_t path_cap;
+    int folder;                     /* of the query in hand, or -1 */
+    char folder_name[MAX_FILE_NAME + 1];
+    bool is_folder_bad;
+    int64_t n_copied, n_there, n_missing, n_failed;
+};
+
+static void say_failed(ms_copy_to *c, const char *what, const char *where, const char *detail) {
+    if (c->n_failed++ < MAX_SHOWN) ms_cli_error("%s: %s: %s", what, where, detail);
+}
+
+/* ---- Sources ---- */
+
+static int compare_entries(const void *a, const void *b) {
+    return strcmp((*(const ms_files_entry *const *)a)->path, (*(const ms_files_entry *const *)b)->path);
+}
+
+static void index_stems(ms_copy_to *c) {
+    for (size_t i = 0; i < c->n; i++) {
+        size_t at, len;
+        bool is_new;
+        ms_files_stem(c->entries[i]->path, &at, &len);
+        size_t stem = ms_search_texts_add(&c->stems, c->entries[i]->path + at, len, &is_new);
+        c->sources = ms_cli_grow(c->sources, &c->sources_cap, stem + 1, sizeof *c->sources);
+        if (is_new) c->sources[stem] = (source){.entry = i};
+        c->sources[stem].n_same++;
+    }
+}
+
+static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
+    const char *root = c->request.roots->items[i];
+    ms_cli_texts one = {.items = &root, .n = 1};
+    ms_files_request request = {.paths = &one};
+    struct stat st;
+    if (stat(root, &st) != 0) return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
+    if (!S_ISDIR(st.st_mode)) return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: expected a folder, got a file", root);
+    int rc = ms_files_list_open(&request, c->lists + i, err);
+    if (rc < 0) return rc;
+    c->n_failed += (int64_t)c->lists[i].n_empty_folders;
+    for (size_t f = 0; f < c->lists[i].n; f++) {
+        c->entries = ms_cli_grow(c->entries, &c->cap, c->n + 1, sizeof *c->entries);
+        c->entries[c->n++] = c->lists[i].entries + f;
+    }
+    return 0;
+}
+
+int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_error *err) {
+    ms_copy_to *c = ms_cli_alloc(1, sizeof *c);
+    int rc = 0;
+    *out = NULL;
+    c->request = *request;
+    c->folder = -1;
+    c->lists = ms_cli_alloc(request->roots->n, sizeof *c->lists);
+    for (size_t i = 0; i < request->roots->n && rc == 0; i++) rc = list_root(c, i, err);
+    if (rc < 0) {
+        ms_copy_to_close(c);
+        return rc;
+    }
+    if (c->n) qsort(c->entries, c->n, sizeof *c->entries, compare_entries);
+    size_t n_kept = 0;
+    for (size_t i = 0; i < c->n; i++) /* roots may lie in one another */
+        if (i == 0 || strcmp(c->entries[i]->path, c->entries[n_kept - 1]->path) != 0)
+            c->entries[n_kept++] = c->entries[i];
+    c->n = n_kept;
+    index_stems(c);
+    *out = c;
+    return 0;
+}
+
+static const ms_files_entry *find_path(const ms_copy_to *c, const char *path) {
+    ms_files_entry key = {.path = path};
+    const ms_files_entry *wanted = &key;
+    const ms_files_entry *const *found =
+        c->n ? bsearch(&wanted, c->entries, c->n, sizeof *c->entries, compare_entries) : NULL;
+    return found ? *found : NULL;
+}
+
+static const ms_files_entry *find_stem(ms_copy_to *c, const char *stem, size_t n) {
+    int64_t at = ms_search_texts_find(&c->stems, stem, n);
+    if (at < 0) return NULL;
+    source *s = c->sources + at;
+    if (s->n_same > 1) {
+        ms_cli_warning("%zu files have the stem '%.*s': the first is taken: %s", s->n_same, (int)(n < 200 ? n : 200),
+                       stem, c->entries[s->entry]->path);
+        s->n_same = 1; /* said once */
+    }
+    return c->entries[s->entry];
+}
+
+static bool ends_with(const char *text, size_t n, const char *tail) {
+    size_t m = strlen(tail);
+    return n >= m && strncasecmp(text + n - m, tail, m) == 0;
+}
+
+/* Bytes of a name without .mid, .midi or .kar, nor the .gz behind it. */
+static size_t without_extension(const char *name, size_t n) {
+    static const char *const extensions[] = {".midi", ".mid", ".kar"};
+    size_t bare = ends_with(name, n, ".gz") ? n - 3 : n;
+    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
+        if (ends_with(name, bare, extensions[i])) return bare - strlen(extensions[i]);
+    return n;
+}
+
+/* The file of a row: its name is a path below a root, or as listed, or a stem. `name` is NUL-terminated. */
+static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t n) {
+    const ms_files_entry *found;
+    if (n == 0 || strlen(name) != n) return NULL;
+    for (size_t i = 0; i < c->request.roots->n; i++) {
+        const char *root = c->request.roots->items[i];
+        size_t m = strlen(root), slash = root[m - 1] != '/';
+        c->path = ms_cli_grow(c->path, &c->path_cap, m + n + 2, 1);
+        memcpy(c->path, root, m);
+        c->path[m] = '/';
+        memcpy(c->path + m + slash, name, n + 1);
+        if ((found = find_path(c, c->path))) return found;
+    }
+    if ((found = find_path(c, name))) return found;
+    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+    size_t len = strlen(base), bare = without_extension(base, len);
+    if ((found = find_stem(c, base, len)) || bare == len) return found;
+    return find_stem(c, base, bare);
+}
+
+/* ---- Names of copies ---- */
+
+/* A name as part of a file's: no slash, no leading dot. safe has n + 1 bytes. */
+static void make_safe(const char *name, size_t n, char *safe) {
+    size_t dots = 0;
+    while (dots < n && name[dots] == '.') dots++;
+    for (size_t i = 0; i < n; i++) safe[i] = i < dots || name[i] == '/' || name[i] == 0 ? '_' : name[i];
+    safe[n] = 0;
+}
+
+/* before + name + after into out [MAX_FILE_NAME + 1]. What is too long for a file's name loses bytes of `name`, for
+ * which a hash of all of it stands. */
+static void join_name(const char *before, const char *name, size_t n, const char *after, char *out) {
+    char *safe = ms_cli_alloc(n + 1, 1), hash[24];
+    size_t room = MAX_FILE_NAME - strlen(before) - strlen(after);
+    make_safe(name, n, safe);
+    if (n > room) {
+        uint64_t h = UINT64_C(0xcbf29ce484222325);
+        for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
+        snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)h);
+        size_t len = room - strlen(hash);
+        while (len > 0 && ((unsigned char)safe[len] & 0xc0) == 0x80) len--; /* not within a character */
+        safe[len] = 0;
+    } else {
+        hash[0] = 0;
+    }
+    snprintf(out, MAX_FILE_NAME + 1, "%s%s%s%s", before, safe, hash, after);
+    free(safe);
+}
+
+/* ---- Writing ---- */
+
+/* The query's folder inside DIR, never through a link. */
+static bool open_folder(ms_copy_to *c) {
+    if (c->folder >= 0 || c->is_folder_bad) return c->folder >= 0;
+    int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC, failed = 0, top;
+    if (mkdir(c->request.folder, 0777) != 0 && errno != EEXIST) failed = errno;
+    top = failed ? -1 : open(c->request.folder, flags);
+    if (!failed && top < 0) failed = errno;
+    if (!failed && mkdirat(top, c->folder_name, 0777) != 0 && errno != EEXIST) failed = errno;
+    if (!failed && (c->folder = openat(top, c->folder_name, flags | O_NOFOLLOW)) < 0) failed = errno;
+    if (top >= 0) close(top);
+    if (!failed) return true;
+    char where[4400];
+    snprintf(where, sizeof where, "%s/%s", c->request.folder, c->folder_name);
+    say_failed(c, "cannot copy to", where, failed == ENOTDIR || failed == ELOOP ? "expected a folder, got something else"
+                                                                                : strerror(failed));
+    c->is_folder_bad = true;
+    return false;
+}
+
+/* A file of the query's folder. */
+static void put_file(ms_copy_to *c, const char *file, const unsigned char *data, size_t n_bytes,
+                     const struct stat *st) {
+    char where[4700];
+    bool is_new;
+    snprintf(where, sizeof where, "%s/%s", c->folder_name, file);
+    (void)ms_search_texts_add(&c->written, where, strlen(where), &is_new);
+    snprintf(where, sizeof where, "%s/%s/%s", c->request.folder, c->folder_name, file);
+    if (ms_put_holds(c->folder, file, data, n_bytes, (int64_t)n_bytes)) {
+        c->n_there++;
+        return;
+    }
+    /* Not even --force lets a match take the place of a better one. parity: mode and times are the source's. */
+    const ms_put_part all = {.data = data, .n = n_bytes};
+    int failed = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced) : EEXIST;
+    if (!failed)
+        c->n_copied++;
+    else if (failed == EEXIST && is_new)
+        say_failed(c, "not copied", where, "another file is there; --force replaces it");
+    else
+        say_failed(c, "not copied", where,
+                   failed == EEXIST ? "another match or query of this name was copied there" : strerror(failed));
+}
+
+/* Read a source. False, having said why, when it cannot be used. */
+static bool read_source(ms_copy_to *c, const ms_files_entry *entry, struct stat *st) {
+    char detail[MS_FILES_DETAIL];
+    int reason = ms_files_read(entry, &c->buffer, detail);
+    if (reason == MS_FILES_OK && stat(entry->path, st) == 0) return true;
+    say_failed(c, "not copied", entry->path, reason == MS_FILES_OK ? strerror(errno) : detail);
+    return false;
+}
+
+/* ---- Queries ---- */
+
+static void put_original(ms_copy_to *c, const ms_copy_to_query *query) {
+    char file[MAX_FILE_NAME + 1];
+    struct stat st;
+    const ms_files_entry *entry = query->is_row ? find_source(c, query->label, query->n_label) : query->file;
+    join_name("", c->folder_name, strlen(c->folder_name), ".mid", file);
+    if (query->stream)
+        put_file(c, file, query->stream, query->stream_bytes, NULL);
+    else if (entry && read_source(c, entry, &st)) /* a vector has no file */
+        put_file(c, file, c->buffer.data, c->buffer.n_bytes, &st);
+}
+
+/* The query's stem: of a file as --names stem has it; a row's name may be a stem already, with a dot in it. */
+static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
+    const char *slash = memrchr(query->label, '/', query->n_label);
+    size_t at = slash ? (size_t)(slash + 1 - query->label) : 0, len = query->n_label - at;
+    if (query->file)
+        ms_files_stem(query->label, &at, &len);
+    else
+        len = without_extension(query->label + at, len);
+    join_name("", query->label + at, len, "", c->folder_name);
+    if (query->stream) snprintf(c->folder_name, sizeof c->folder_name, "stdin");
+    if (!*c->folder_name) snprintf(c->folder_name, sizeof c->folder_name, "_");
+}
+
+static void copy_match(ms_copy_to *c, const ms_results_match *match, const char *name, size_t n_name) {
+    char before[64], score[32], file[MAX_FILE_NAME + 1];
+    struct stat st;
+    const ms_files_entry *entry = find_source(c, name, n_name);
+    if (!entry) {
+        if (c->n_missing++ < MAX_SHOWN) ms_cli_warning("no file of this row below the roots: %s", name);
+        return;
+    }
+    if (!read_source(c, entry, &st) || !open_folder(c)) return;
+    ms_listing_score(score, ms_listing_percent((float)match->score));
+    snprintf(before, sizeof before, "%s_%d_", score, match->transpose);
+    join_name(before, name, without_extension(name, n_name), ".mid", file);
+    put_file(c, file, c->buffer.data, c->buffer.n_bytes, &st);
+}
+
+void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out, const ms_results_match *matches,
+                    int64_t n) {
+    bool has_original = c->request.omits_original;
+    name_folder(c, query);
+    c->is_folder_bad = false;
+    for (int64_t i = 0; i < n && !c->is_folder_bad && !ms_cli_stopped(); i++) {
+        if (!isfinite(matches[i].score)) continue; /* no likeness to speak of */
+        size_t n_name = ms_results_name(out, matches[i].row);
+        copy_match(c, matches + i, out->name, n_name);
+        if (c->folder < 0 || has_original) continue;
+        put_original(c, query);
+        has_original = true;
+    }
+    if (c->folder >= 0) close(c->folder);
+    c->folder = -1;
+}
+
+int64_t ms_copy_to_finish(ms_copy_to *c) {
+    char copied[32], more[32];
+    if (c->n_missing > MAX_SHOWN)
+        ms_cli_warning("no file below the roots: %s more rows", ms_cli_count(more, c->n_missing - MAX_SHOWN));
+    if (c->n_failed > MAX_SHOWN)
+        ms_cli_error("not copied: %s more files", ms_cli_count(more, c->n_failed - MAX_SHOWN));
+    ms_cli_note("%s file%s copied to %s%s", ms_cli_count(copied, c->n_copied), c->n_copied == 1 ? "" : "s",
+                c->request.folder, c->n_there ? ", others were there already" : "");
+    return c->n_failed;
+}
+
+void ms_copy_to_close(ms_copy_to *c) {
+    if (!c) return;
+    for (size_t i = 0; i < c->request.roots->n; i++) ms_files_list_close(c->lists + i);
+    free(c->lists);
+    free(c->entries);
+    ms_search_texts_free(&c->stems);
+    ms_search_texts_free(&c->written);
+    free(c->sources);
+    ms_files_buffer_free(&c->buffer);
+    free(c->path);
+    free(c);
+}

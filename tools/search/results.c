@@ -1,0 +1,302 @@
+/* Contract: tools/search/results.h. */
+#define _GNU_SOURCE
+#include "results.h"
+#include "common/json.h"
+#include "listing.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Merging ---- */
+
+static int by_row(const void *a, const void *b) {
+    const ms_results_match *x = a, *y = b;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->transpose - y->transpose;
+}
+
+static int by_rank(const void *a, const void *b) {
+    const ms_results_match *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return x->transpose - y->transpose;
+}
+
+int64_t ms_results_rank(ms_results_match *matches, int64_t n, bool keeps_all) {
+    int64_t n_kept = keeps_all ? n : 0;
+    if (n == 0) return 0;
+    if (!keeps_all) {
+        qsort(matches, (size_t)n, sizeof *matches, by_row);
+        for (int64_t i = 0; i < n; i++)
+            if (i == 0 || matches[i].row != matches[n_kept - 1].row) matches[n_kept++] = matches[i];
+    }
+    qsort(matches, (size_t)n_kept, sizeof *matches, by_rank);
+    return n_kept;
+}
+
+int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants, int64_t n,
+                                    int64_t stride, bool keeps_all, ms_results_match *matches) {
+    size_t n_all = n_variants * (size_t)n;
+    int64_t *row_matrix = ms_cli_alloc(n_all, sizeof *row_matrix);
+    float *sims = ms_cli_alloc(n_all, sizeof *sims);
+    ms_listing_entry *entries = ms_cli_alloc(n_all, sizeof *entries);
+    for (size_t v = 0; v < n_variants; v++)
+        for (int64_t i = 0; i < n; i++) {
+            row_matrix[v * (size_t)n + (size_t)i] = rows[(int64_t)v * stride + i];
+            sims[v * (size_t)n + (size_t)i] = (float)scores[(int64_t)v * stride + i];
+        }
+    int64_t n_entries = ms_listing_merge(row_matrix, sims, n_variants, (size_t)n, keeps_all, entries);
+    for (int64_t i = 0; i < n_entries; i++)
+        matches[i] = (ms_results_match){.row = entries[i].row, .score = (double)entries[i].similarity,
+                                        .transpose = entries[i].transpose};
+    if (n_entries < 0) ms_cli_error("out of memory: merging %zu matches", n_all);
+    free(row_matrix);
+    free(sims);
+    free(entries);
+    return n_entries;
+}
+
+/* ---- Text on a terminal ---- */
+
+/* Ranges of code points two columns wide (East Asian wide and the usual emoji) and of none (combining, invisible). */
+static const unsigned wide[][2] = {{0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0xa4cf},   {0xa960, 0xa97f},
+                                   {0xac00, 0xd7a3},   {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},
+                                   {0xffe0, 0xffe6},   {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
+                                   {0x20000, 0x3fffd}, {0, 0}};
+static const unsigned none[][2] = {{0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},   {0x610, 0x61a},
+                                   {0x64b, 0x65f},   {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200b, 0x200f},
+                                   {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0, 0}};
+
+static bool is_in(const unsigned (*ranges)[2], unsigned point) {
+    for (; (*ranges)[1]; ranges++)
+        if (point >= (*ranges)[0] && point <= (*ranges)[1]) return true;
+    return false;
+}
+
+/* The next character: its bytes, and its columns. *shown is false for what a terminal must not get: control characters,
+ * bytes that are not UTF-8, and the marks that turn the direction of writing. */
+static size_t next_char(const char *text, size_t n, size_t *columns, bool *shown) {
+    const unsigned char *s = (const unsigned char *)text;
+    size_t len = ms_json_utf8_len(s, n);
+    unsigned point = len <= 1 ? s[0] : s[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) point = point << 6 | (s[i] & 0x3fu);
+    *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) && !(point >= 0x202a && point <= 0x202e) &&
+             !(point >= 0x2066 && point <= 0x2069) && point != 0x2028 && point != 0x2029;
+    *columns = !*shown ? 1 : is_in(none, point) ? 0 : is_in(wide, point) ? 2 : 1;
+    return len ? len : 1;
+}
+
+size_t ms_results_width(const char *text, size_t n) {
+    size_t width = 0, columns;
+    bool shown;
+    for (size_t i = 0; i < n; width += columns) i += next_char(text + i, n - i, &columns, &shown);
+    return width;
+}
+
+size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
+    size_t width = ms_results_width(text, n), at = 0, seen = 0, w;
+    /* The end of a path says more than its beginning. */
+    size_t head = columns > 1 ? (columns - 1) * 2 / 5 : 0, tail = columns > 1 ? columns - 1 - head : 0;
+    bool shown, is_cut = width > columns, has_gap = false;
+    for (size_t i = 0, len; i < n; i += len, seen += w) {
+        len = next_char(text + i, n - i, &w, &shown);
+        if (is_cut && seen + w > head && seen < width - tail) {
+            if (!has_gap) at += (size_t)snprintf(out + at, 4, "\xe2\x80\xa6");
+            has_gap = true;
+            continue;
+        }
+        if (is_cut && w == 0 && has_gap && seen <= width - tail) continue; /* a mark whose letter is gone */
+        if (shown)
+            memcpy(out + at, text + i, len), at += len;
+        else
+            out[at++] = '?';
+    }
+    return at;
+}
+
+/* ---- Printing ---- */
+
+size_t ms_results_name(ms_results_out *out, int64_t row) {
+    int64_t n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
+    if (n >= 0 && (size_t)n >= out->name_cap) {
+        out->name = ms_cli_grow(out->name, &out->name_cap, (size_t)n + 1, 1);
+        n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
+    }
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static int put_escaped(const char *text, size_t n) {
+    int rc = 0;
+    for (size_t i = 0, from = 0; i <= n && rc == 0; i++) {
+        const char *escape = i == n            ? ""
+                             : text[i] == '\t' ? "\\t"
+                             : text[i] == '\n' ? "\\n"
+                             : text[i] == '\\' ? "\\\\"
+                                               : NULL;
+        if (!escape) continue;
+        rc = ms_cli_write(text + from, i - from);
+        if (rc == 0 && *escape) rc = ms_cli_write(escape, 2);
+        from = i + 1;
+    }
+    return rc;
+}
+
+int ms_results_begin(ms_results_out *out) {
+    return out->format == MS_RESULTS_TSV ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname\n") : 0;
+}
+
+static int print_tsv(ms_results_out *out, const ms_results_query *query) {
+    const ms_results_match *matches = query->matches;
+    int rc = 0;
+    for (int64_t i = 0; i < query->n && rc == 0; i++) {
+        rc = put_escaped(query->label, query->n_label);
+        if (rc == 0)
+            rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1), (double)(float)matches[i].score,
+                              matches[i].transpose, (long long)matches[i].row);
+        size_t n_name = ms_results_name(out, matches[i].row);
+        if (rc == 0) rc = put_escaped(out->name, n_name);
+        if (rc == 0) rc = ms_cli_write("\n", 1);
+    }
+    return rc;
+}
+
+static void put_text(ms_json_text *line, const char *text) { ms_json_put(line, text, strlen(text)); }
+
+/* What f32 holds of a score; null for what JSON cannot say. */
+static void put_score(ms_json_text *line, double score) {
+    char number[32];
+    snprintf(number, sizeof number, "%.9g", (double)(float)score);
+    put_text(line, isfinite((float)score) ? number : "null");
+}
+
+static int print_json(ms_results_out *out, const ms_results_query *query) {
+    const ms_results_match *matches = query->matches;
+    ms_json_text line = {0};
+    char number[32];
+    put_text(&line, "{\"query\":");
+    ms_json_put_string(&line, query->label, query->n_label);
+    put_text(&line, ",\"matches\":[");
+    for (int64_t i = 0; i < query->n; i++) {
+        put_text(&line, i ? ",{\"rank\":" : "{\"rank\":");
+        ms_json_put_int(&line, i + 1);
+        put_text(&line, ",\"row\":");
+        ms_json_put_int(&line, matches[i].row);
+        put_text(&line, ",\"name\":");
+        size_t n_name = ms_results_name(out, matches[i].row);
+        ms_json_put_string(&line, out->name, n_name);
+        put_text(&line, ",\"score\":");
+        put_score(&line, matches[i].score);
+        put_text(&line, ",\"transpose\":");
+        ms_json_put_int(&line, matches[i].transpose);
+        put_text(&line, "}");
+    }
+    put_text(&line, "],\"exact\":true,\"metric\":");
+    put_text(&line, out->is_product ? "\"ip\"" : "\"cosine\"");
+    snprintf(number, sizeof number, "%.17g", out->threshold);
+    if (out->has_threshold) put_text(&line, ",\"threshold\":");
+    if (out->has_threshold) put_text(&line, number);
+    put_text(&line, ",\"rows\":");
+    ms_json_put_int(&line, msim_corpus_rows(out->corpus));
+    put_text(&line, ",\"nonfinite_rows\":");
+    ms_json_put_int(&line, out->n_nonfinite);
+    put_text(&line, ",\"variants\":");
+    ms_json_put_int(&line, (int64_t)query->n_variants);
+    put_text(&line, ",\"evaluated\":");
+    ms_json_put_int(&line, out->n_evaluated);
+    put_text(&line, ",\"scan\":");
+    ms_json_put_string(&line, out->scan, strlen(out->scan));
+    put_text(&line, "}\n");
+    int rc = ms_cli_write(line.data, line.n);
+    free(line.data);
+    return rc;
+}
+
+/* Columns left for the name once everything before it is placed. */
+static size_t name_columns(const ms_results_out *out, int before) {
+    if (out->columns <= 0) return SIZE_MAX;
+    return out->columns > before + 12 ? (size_t)(out->columns - before) : 12;
+}
+
+static int put_fitted(const char *text, size_t n, size_t columns) {
+    char *shown = ms_cli_alloc(4 * n + 8, 1);
+    int rc = ms_cli_write(shown, ms_results_fit(text, n, columns, shown));
+    free(shown);
+    return rc;
+}
+
+/* 99.12% for a cosine; a product as it is; what is no number in words. */
+static void show_score(const ms_results_out *out, double score, char *text, size_t cap) {
+    if (!isfinite(score))
+        snprintf(text, cap, "invalid");
+    else if (out->is_product)
+        snprintf(text, cap, "%.5g", score);
+    else
+        snprintf(text, cap, "%.2f%%", 100.0 * score);
+}
+
+static int print_table(ms_results_out *out, const ms_results_query *query) {
+    char rank[24], score[32], transpose[16], count[32];
+    const ms_results_match *matches = query->matches;
+    const char *bold = out->has_color ? "\033[1m" : "", *dim = out->has_color ? "\033[2m" : "",
+               *plain = out->has_color ? "\033[0m" : "";
+    int64_t n_rows = msim_corpus_rows(out->corpus);
+    int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
+    int score_width = out->is_product ? 11 : 8;
+    if (rank_width < 4) rank_width = 4;
+    int before = rank_width + 2 + score_width + 2 + 6 + 2;
+    int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
+    if (rc == 0) rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
+    if (rc == 0)
+        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain, dim, rank_width,
+                          "rank", score_width, "score", "transp", ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
+                          query->n_variants, query->n_variants == 1 ? "" : "s", plain);
+    for (int64_t i = 0; i < query->n && rc == 0; i++) {
+        show_score(out, matches[i].score, score, sizeof score);
+        snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d", matches[i].transpose);
+        size_t n_name = ms_results_name(out, matches[i].row);
+        rc = ms_cli_print("%*lld  %s%*s%s  %6s  ", rank_width, (long long)(i + 1), bold, score_width, score, plain,
+                          transpose);
+        if (rc == 0) rc = put_fitted(out->name, n_name, name_columns(out, before));
+        if (rc == 0) rc = ms_cli_write("\n", 1);
+    }
+    return rc;
+}
+
+static int put_listing(void *arg, const char *bytes, size_t n) {
+    (void)arg;
+    return ms_cli_write(bytes, n);
+}
+
+static const char *listing_name(void *arg, int64_t row, size_t *n) {
+    ms_results_out *out = arg;
+    *n = ms_results_name(out, row);
+    return out->name;
+}
+
+static int print_listing(ms_results_out *out, const ms_results_query *query) {
+    ms_listing_entry *entries = ms_cli_alloc((size_t)query->n, sizeof *entries);
+    for (int64_t i = 0; i < query->n; i++)
+        entries[i] = (ms_listing_entry){.row = query->matches[i].row, .transpose = query->matches[i].transpose,
+                                        .similarity = (float)query->matches[i].score};
+    ms_listing_out to = {put_listing, listing_name, out};
+    int rc = ms_listing_print(&to, entries, query->n);
+    free(entries);
+    return rc;
+}
+
+int ms_results_print(ms_results_out *out, const ms_results_query *query) {
+    int rc = out->format == MS_RESULTS_TSV       ? print_tsv(out, query)
+             : out->format == MS_RESULTS_JSON    ? print_json(out, query)
+             : out->format == MS_RESULTS_MIDISIM ? print_listing(out, query)
+                                                 : print_table(out, query);
+    out->n_printed++;
+    return rc;
+}
+
+void ms_results_free(ms_results_out *out) {
+    free(out->name);
+    out->name = NULL;
+    out->name_cap = 0;
+}

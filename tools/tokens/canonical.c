@@ -1,0 +1,196 @@
+/* Contract: tools/tokens/canonical.h. Files one after the other: a file takes far less time than to be read from a disk.
+ *
+ * A file that is there is left alone, and counts as done when it holds the same bytes. In a folder a name that is taken
+ * becomes STEM_normalized.mid, as the original has it (which then writes over that one). */
+#include "canonical.h"
+#include "common/json.h"
+#include "common/tree.h"
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { MAX_SHOWN = 10 };
+
+typedef struct {
+    const ms_normal_request *r;
+    msim_tokenizer *tok;    /* owned */
+    ms_tree *tree;          /* owned; NULL when nothing is written into files */
+    ms_files_buffer buffer; /* owned */
+    unsigned char *out;     /* owned: [cap] */
+    size_t cap;
+    ms_json_text line;      /* owned */
+    int64_t n_refused;      /* files that were not written */
+} run;
+
+static void put(run *n, const char *text) { ms_json_put(&n->line, text, strlen(text)); }
+
+static void put_field(run *n, const char *name, const char *value, size_t len) {
+    put(n, n->line.n ? ",\"" : "{\"");
+    put(n, name);
+    put(n, "\":");
+    ms_json_put_string(&n->line, value, len);
+}
+
+static bool md5_hex(const unsigned char *data, size_t n, char *hex) {
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    if (EVP_Digest(data, n, sum, &len, EVP_md5(), NULL) != 1 || len != 16) return false;
+    for (unsigned i = 0; i < len; i++) {
+        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
+        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
+    }
+    hex[32] = 0;
+    return true;
+}
+
+static int print_failure(run *n, const ms_files_entry *e, int reason, const char *detail) {
+    const char *name = ms_files_reason_name(reason);
+    ms_files_skips_add(n->r->skips, e->path, reason, detail, e->is_named);
+    n->line.n = 0;
+    put_field(n, "path", e->path + e->name_at, e->name_len);
+    put_field(n, "error", name, strlen(name));
+    put_field(n, "detail", detail, strlen(detail));
+    put(n, "}\n");
+    /* What --normalize-midi - prints is a file. */
+    return n->r->out && strcmp(n->r->out, "-") == 0 ? 0 : ms_cli_write(n->line.data, n->line.n);
+}
+
+/* A row name as the name of its file: bytes before the extension, and the extension [16]. */
+static size_t split_name(const ms_normal_request *r, const ms_files_entry *e, char *extension) {
+    const char *name = e->path + e->name_at;
+    size_t len = e->name_len, dot;
+    strcpy(extension, ".mid");
+    if (r->is_stem || e->is_stream) return len;
+    if (len > 3 && strncasecmp(name + len - 3, ".gz", 3) == 0) len -= 3; /* it is written uncompressed */
+    for (dot = len; dot > 0 && name[dot - 1] != '.' && name[dot - 1] != '/';) dot--;
+    const bool has_one = dot > 1 && name[dot - 1] == '.' && name[dot - 2] != '/' && len - dot < 15;
+    const size_t bare = has_one ? dot - 1 : len;
+    memcpy(extension, name + bare, len - bare);
+    extension[len - bare] = 0;
+    return bare;
+}
+
+static int write_or_find(run *n, const char *path, const ms_put_part *part, bool is_forced, msim_error *err) {
+    int rc = ms_tree_write(n->tree, path, part, 1, is_forced, err);
+    return rc == 0 && ms_tree_holds(n->tree, path, part->data, part->n, (int64_t)part->n) ? 1 : rc;
+}
+
+/* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, < 0. */
+static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written, msim_error *err) {
+    const ms_normal_request *r = n->r;
+    char extension[16];
+    size_t bare;
+    const char *slash = strrchr(r->out, '/'), *path = slash ? slash + 1 : r->out;
+    int rc;
+    if (!r->is_folder) {
+        *written = ms_cli_copy(r->out);
+        return write_or_find(n, path, part, r->is_forced, err);
+    }
+    size_t len = split_name(r, e, extension), room = strlen(r->out) + 1;
+    while (room > 2 && r->out[room - 2] == '/') room--;
+    path = ms_tree_claim(n->tree, e->path + e->name_at, len, extension, &bare);
+    *written = ms_cli_alloc(room + strlen(path) + 16 + sizeof extension, 1);
+    char *inside = *written + room;
+    memcpy(*written, r->out, room - 1);
+    inside[-1] = '/';
+    strcpy(inside, path);
+    rc = write_or_find(n, inside, part, r->is_forced, err);
+    if (rc) return rc;
+    strcpy(inside + bare, "_normalized.mid");
+    return write_or_find(n, inside, part, false, err);
+}
+
+/* What a file came to, as an object. */
+static int print_object(run *n, const ms_files_entry *e, const ms_put_part *normal, const char *written) {
+    char before[33] = "", after[33] = "";
+    size_t at, len;
+    n->line.n = 0;
+    put_field(n, "path", e->path + e->name_at, e->name_len);
+    if (n->r->has_md5) {
+        if (!md5_hex(n->buffer.data, n->buffer.n_bytes, before) || !md5_hex(normal->data, normal->n, after)) {
+            ms_cli_error("MD5: expected OpenSSL to offer it, got none");
+            return -1;
+        }
+        ms_files_stem(e->path, &at, &len);
+        put_field(n, "midi_name", e->path + at, len);
+        put_field(n, "original_md5", before, 32);
+        put_field(n, "normalized_md5", after, 32);
+    }
+    if (written) put_field(n, "normalized", written, strlen(written));
+    put(n, "}\n");
+    return ms_cli_write(n->line.data, n->line.n);
+}
+
+static bool reserve(run *n, size_t need) {
+    if (need <= n->cap) return true;
+    unsigned char *out = need == SIZE_MAX ? NULL : malloc(need);
+    if (!out) return false;
+    free(n->out);
+    n->out = out;
+    n->cap = need;
+    return true;
+}
+
+/* One file. 1: it came out; 0: it gave nothing, which was said; < 0: standard output takes no more. */
+static int normalize_file(run *n, const ms_files_entry *e) {
+    char detail[MS_FILES_DETAIL] = "", *written = NULL;
+    msim_error err = {.code = 0};
+    int reason = ms_files_read(e, &n->buffer, detail), rc = 1;
+    if (reason != MS_FILES_OK) return print_failure(n, e, reason, detail);
+    if (!reserve(n, msim_midi_normalize_bound(n->buffer.n_bytes)))
+        return print_failure(n, e, MS_FILES_UNREADABLE, "out of memory");
+    int64_t len = msim_midi_normalize(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
+    if (len < 0) {
+        bool is_damaged = len == -MSIM_E_FORMAT;
+        reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok)) : MS_FILES_UNREADABLE;
+        return print_failure(n, e, reason, err.text);
+    }
+    ms_put_part part = {.data = n->out, .n = (size_t)len};
+    if (n->tree) {
+        rc = write_file(n, e, &part, &written, &err);
+        if (rc <= 0 && n->n_refused++ < MAX_SHOWN)
+            ms_cli_error("%s%s", rc ? err.text : written, rc ? "" : ": is there already, with other bytes");
+    } else if (n->r->out) {
+        if (ms_cli_write(part.data, part.n) < 0) return -1;
+        return 1;
+    }
+    if (rc > 0 && print_object(n, e, &part, written) < 0) rc = -1;
+    else if (rc < 0) rc = 0;
+    free(written);
+    return rc;
+}
+
+/* The folder that files are written into: `out`, or the one that holds it. */
+static int open_tree(run *n, msim_error *err) {
+    const ms_normal_request *r = n->r;
+    if (!r->out || strcmp(r->out, "-") == 0) return 0;
+    if (r->is_folder) return ms_tree_open(r->out, &n->tree, err);
+    const char *slash = strrchr(r->out, '/');
+    char *folder = ms_cli_copy(slash ? r->out : ".");
+    if (slash) folder[slash == r->out ? 1 : slash - r->out] = 0;
+    int rc = ms_tree_open(folder, &n->tree, err);
+    free(folder);
+    return rc;
+}
+
+int ms_normal_run(const ms_normal_request *request, int64_t *n_done, msim_error *err) {
+    run n = {.r = request};
+    int rc = msim_tokenizer_open(&n.tok, err);
+    *n_done = 0;
+    if (rc >= 0) rc = open_tree(&n, err);
+    int state = 0;
+    for (size_t i = 0; rc >= 0 && state >= 0 && i < request->files->n && !ms_cli_stopped(); i++) {
+        state = normalize_file(&n, request->files->entries + i);
+        *n_done += state > 0;
+        ms_cli_progress("files", (int64_t)i + 1, (int64_t)request->files->n);
+    }
+    ms_cli_progress_end();
+    if (n.n_refused > MAX_SHOWN) ms_cli_error("%lld more files could not be written", (long long)n.n_refused - MAX_SHOWN);
+    msim_tokenizer_close(n.tok);
+    ms_tree_close(n.tree);
+    ms_files_buffer_free(&n.buffer);
+    free(n.out);
+    free(n.line.data);
+    return rc;
+}

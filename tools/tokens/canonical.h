@@ -1,0 +1,20 @@
+/* midisim-tokens --md5 and --normalize-midi: files in the original's normal form (docs/NORMALIZE.md), and the MD5s of
+ * both. One JSON object a file on standard output. One thread. */
+#ifndef MS_TOOLS_NORMAL_H
+#define MS_TOOLS_NORMAL_H
+#include "pipeline/files.h"
+
+typedef struct {
+    const ms_files_list *files; /* borrowed */
+    ms_files_skips *skips;      /* borrowed */
+    bool has_md5;               /* --md5 */
+    const char *out;            /* --normalize-midi: a file, a folder, "-"; or NULL */
+    bool is_folder;             /* `out` takes one file for each input */
+    bool is_stem;               /* names have no extension */
+    bool is_forced;             /* files that are there are replaced */
+} ms_normal_request;
+
+/* Does all of it. Returns < 0 when nothing could be begun. *n_done: files that came out. */
+int ms_normal_run(const ms_normal_request *request, int64_t *n_done, msim_error *err);
+
+#endif
