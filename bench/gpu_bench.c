@@ -448,9 +448,9 @@ static void put_queries(ms_gpu_scan *scan, int n) {
 /* Tiles of random codes with the numbers of a well-behaved row behind each. */
 static unsigned char *take_tiles(int form, int64_t n_rows) {
     enum { MADE = 4096 };
-    size_t codes = form == MSIM_SCAN_INT8 ? ms_copy_int8_codes(DIM) : ms_copy_bf16_codes(DIM);
-    size_t tile = form == MSIM_SCAN_INT8 ? ms_copy_int8_tile(DIM) : ms_copy_bf16_tile(DIM);
-    size_t n = (size_t)(n_rows + MS_COPY_TILE - 1) / MS_COPY_TILE, made = n < MADE ? n : MADE;
+    size_t codes = form == MSIM_SCAN_INT8 ? ms_codes_int8(DIM) : ms_codes_bf16(DIM);
+    size_t tile = form == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) : ms_codes_bf16_tile(DIM);
+    size_t n = (size_t)(n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE, made = n < MADE ? n : MADE;
     unsigned char *host = calloc(made, tile), *device = take(n, tile);
     if (!host) abort();
     for (size_t t = 0; t < made; t++) {
@@ -471,8 +471,8 @@ static unsigned char *take_tiles(int form, int64_t n_rows) {
 
 static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *values) {
     static const int numbers[] = {1, 12, 64};
-    size_t row_bytes = form == MSIM_SCAN_INT8   ? ms_copy_int8_tile(DIM) / MS_COPY_TILE
-                       : form == MSIM_SCAN_BF16 ? ms_copy_bf16_tile(DIM) / MS_COPY_TILE
+    size_t row_bytes = form == MSIM_SCAN_INT8   ? ms_codes_int8_tile(DIM) / MS_CODES_TILE
+                       : form == MSIM_SCAN_BF16 ? ms_codes_bf16_tile(DIM) / MS_CODES_TILE
                                                 : DIM * sizeof(float) + (form == MSIM_SCAN_F32) * sizeof(float);
     ms_gpu_scan scan = {.form = form, .rows = *rows, .values = values, .candidate_cap = 1024};
     scan.n_blocks = (rows->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS;

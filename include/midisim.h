@@ -331,14 +331,14 @@ MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
  * temporary file first; an existing copy_path is replaced. The bytes depend on the corpus file alone, not on machine, level or
  * threads (0: one for each processor). progress may be NULL; it is called on this thread now and then with rows done and
  * rows in all, and stops the work when it returns non-zero: -MSIM_E_STOPPED, and nothing is written. */
-MSIM_API int msim_corpus_prepare(const msim_corpus *corpus, int64_t part, const char *copy_path, int scan, int threads,
+MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path, int scan, int threads,
                                  int (*progress)(void *user, int64_t done, int64_t all), void *user, msim_error *err);
 /* Use a copy (before msim_context_load_corpus; not while a context has the corpus loaded). 64 tiles of 16 rows are made
  * anew from the rows and compared; all of them with is_full, or when the size or time of the corpus's file is not what it
  * was for prepare. -MSIM_E_FORMAT: damaged or not of these rows: prepare it again. */
-MSIM_API int msim_corpus_attach(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err);
+MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err);
 /* 1 when the copy attached to a part serves this msim_scan, else 0. */
-MSIM_API int msim_corpus_has_copy(const msim_corpus *corpus, int64_t part, int scan);
+MSIM_API int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan);
 
 /* ---- Search -------------------------------------------------------------------------------------------------------- */
 

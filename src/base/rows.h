@@ -4,7 +4,7 @@
 #define MS_ROWS_H
 #include "midisim.h"
 
-struct ms_copy;
+struct ms_codes;
 
 typedef struct {
     const unsigned char *base; /* borrowed from the corpus's map */
@@ -13,7 +13,7 @@ typedef struct {
                                 * lies at base + i * row_bytes */
     int64_t n_rows, dim;
     int dtype;                 /* msim_dtype, little-endian */
-    const struct ms_copy *copy; /* borrowed from the corpus: the small copy of these rows (codes/layout.h), or NULL */
+    const struct ms_codes *copy; /* borrowed from the corpus: the small copy of these rows (codes/layout.h), or NULL */
 } ms_rows;
 
 /* Row i of a view, 0 <= i < n_rows. */

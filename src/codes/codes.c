@@ -43,11 +43,11 @@ static int put_part(size_t *at, uint64_t n, size_t bytes) {
 /* False when it does not fit a size_t. */
 static int lay_out(file_layout *l, const file_head *h) {
     size_t dim = (size_t)h->dim, at = (HEAD_BYTES + 4 * dim + PAGE - 1) / PAGE * PAGE;
-    l->n_tiles = (int64_t)(h->rows / MS_COPY_TILE + (h->rows % MS_COPY_TILE != 0));
+    l->n_tiles = (int64_t)(h->rows / MS_CODES_TILE + (h->rows % MS_CODES_TILE != 0));
     l->int8_at = at;
-    if (!put_part(&at, h->forms & MS_COPY_INT8 ? (uint64_t)l->n_tiles : 0, ms_copy_int8_tile(dim))) return 0;
+    if (!put_part(&at, h->forms & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0, ms_codes_int8_tile(dim))) return 0;
     l->bf16_at = at;
-    if (!put_part(&at, h->forms & MS_COPY_BF16 ? (uint64_t)l->n_tiles : 0, ms_copy_bf16_tile(dim))) return 0;
+    if (!put_part(&at, h->forms & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0, ms_codes_bf16_tile(dim))) return 0;
     l->zeros_at = at;
     if (!put_part(&at, h->n_zeros, 8)) return 0;
     l->nonfinite_at = at;
@@ -69,12 +69,12 @@ static int digest_of(unsigned char *digest, const file_head *h, const void *cent
 }
 
 static size_t tile_bytes(int form, size_t dim) {
-    return form == MS_COPY_INT8 ? ms_copy_int8_tile(dim) : ms_copy_bf16_tile(dim);
+    return form == MS_CODES_INT8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
 }
 
 /* Room for a tile of either form: int8's is the larger one of narrow rows. */
 static size_t tile_room(size_t dim) {
-    size_t int8 = ms_copy_int8_tile(dim), bf16 = ms_copy_bf16_tile(dim);
+    size_t int8 = ms_codes_int8_tile(dim), bf16 = ms_codes_bf16_tile(dim);
     return int8 > bf16 ? int8 : bf16;
 }
 
@@ -91,7 +91,7 @@ typedef struct {
     const float *centre;
     int forms, fd;
     int64_t first_tile;     /* of the batch */
-    unsigned char *class;   /* [BATCH_ITEMS * ITEM_TILES * MS_COPY_TILE], by tile of the batch */
+    unsigned char *class;   /* [BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE], by tile of the batch */
     unsigned char *tiles;   /* [workers, ITEM_TILES * tile_room] */
     double *scratch;        /* [workers, scratch_each] */
     size_t tile_room, scratch_each;
@@ -115,12 +115,12 @@ static void write_tiles(void *arg, int64_t item, int worker) {
     unsigned char *tiles = job->tiles + (size_t)worker * ITEM_TILES * job->tile_room;
     if (job->failed) return;
     if (end > job->layout->n_tiles) end = job->layout->n_tiles;
-    for (int form = MS_COPY_INT8; form <= MS_COPY_BF16; form *= 2) {
-        size_t each = tile_bytes(form, dim), at = form == MS_COPY_INT8 ? job->layout->int8_at : job->layout->bf16_at;
-        unsigned char class[MS_COPY_TILE], *classes = job->class + (size_t)(first - job->first_tile) * MS_COPY_TILE;
+    for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
+        size_t each = tile_bytes(form, dim), at = form == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
+        unsigned char class[MS_CODES_TILE], *classes = job->class + (size_t)(first - job->first_tile) * MS_CODES_TILE;
         if (!(job->forms & form)) continue;
-        for (int64_t tile = first; tile < end; tile++, classes += MS_COPY_TILE) {
-            ms_copy_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile, job->centre, form,
+        for (int64_t tile = first; tile < end; tile++, classes += MS_CODES_TILE) {
+            ms_codes_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile, job->centre, form,
                               job->scratch + (size_t)worker * job->scratch_each);
             memcpy(classes, class, sizeof class);
         }
@@ -137,18 +137,18 @@ static int add_row(row_list *list, int64_t row, msim_error *err) {
 }
 
 static int list_rows(const write_job *job, int64_t n_tiles, row_list lists[2], msim_error *err) {
-    int64_t first = job->first_tile * MS_COPY_TILE, n = job->view->n_rows - first;
-    if (n > n_tiles * MS_COPY_TILE) n = n_tiles * MS_COPY_TILE;
+    int64_t first = job->first_tile * MS_CODES_TILE, n = job->view->n_rows - first;
+    if (n > n_tiles * MS_CODES_TILE) n = n_tiles * MS_CODES_TILE;
     int rc = MSIM_OK;
     for (int64_t i = 0; i < n && rc >= 0; i++) {
-        if (job->class[i] == MS_COPY_ZERO) rc = add_row(&lists[0], first + i, err);
-        if (job->class[i] == MS_COPY_NONFINITE) rc = add_row(&lists[1], first + i, err);
+        if (job->class[i] == MS_CODES_ZERO) rc = add_row(&lists[0], first + i, err);
+        if (job->class[i] == MS_CODES_NONFINITE) rc = add_row(&lists[1], first + i, err);
     }
     return rc;
 }
 
 static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, row_list lists[2],
-                           ms_copy_progress progress, msim_error *err) {
+                           ms_codes_progress progress, msim_error *err) {
     int64_t n_tiles = job->layout->n_tiles, n_rows = job->view->n_rows;
     for (job->first_tile = 0; job->first_tile < n_tiles; job->first_tile += BATCH_ITEMS * ITEM_TILES) {
         int64_t n = n_tiles - job->first_tile < BATCH_ITEMS * ITEM_TILES ? n_tiles - job->first_tile
@@ -157,7 +157,7 @@ static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, 
         if (job->failed) return ms_fail_errno(err, job->failed, "cannot write: %s", f->temp_path);
         int rc = list_rows(job, n, lists, err);
         if (rc < 0) return rc;
-        int64_t done = (job->first_tile + n) * MS_COPY_TILE;
+        int64_t done = (job->first_tile + n) * MS_CODES_TILE;
         if (progress.progress && progress.progress(progress.user, done < n_rows ? done : n_rows, n_rows))
             return ms_fail(err, MSIM_E_STOPPED, "small copy: %s: stopped by the caller after %" PRId64 " of %" PRId64 " rows",
                            f->path, done < n_rows ? done : n_rows, n_rows);
@@ -182,27 +182,27 @@ static int write_rest(const ms_out_file *f, file_head *h, const float *centre, c
     return failed ? ms_fail_errno(err, failed, "cannot write: %s", f->temp_path) : MSIM_OK;
 }
 
-int ms_copy_write(const char *path, const ms_rows *view, ms_copy_stamp stamp, int forms, ms_pool *pool,
-                  ms_copy_progress progress, msim_error *err) {
+int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms, ms_pool *pool,
+                  ms_codes_progress progress, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = (size_t)ms_pool_size(pool);
     file_head h = {.version = VERSION, .dtype = (uint32_t)view->dtype, .rows = (uint64_t)view->n_rows, .dim = dim,
                    .source_bytes = stamp.bytes, .source_time = stamp.time, .forms = (uint32_t)forms};
     file_layout layout;
     memcpy(h.magic, magic, sizeof magic);
     if (!lay_out(&layout, &h)) return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more", path);
-    write_job job = {.view = view, .layout = &layout, .forms = forms, .scratch_each = ms_copy_scratch(dim) + 8};
+    write_job job = {.view = view, .layout = &layout, .forms = forms, .scratch_each = ms_codes_scratch(dim) + 8};
     job.tile_room = tile_room(dim);
     row_list lists[2] = {{0}};
     ms_out_file f = {.fd = -1};
     float *centre = ms_alloc(dim, sizeof *centre, "small copy", err);
-    if (centre) job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_COPY_TILE, 1, "small copy", err);
+    if (centre) job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE, 1, "small copy", err);
     if (job.class) job.tiles = ms_alloc(workers * ITEM_TILES, job.tile_room, "small copy", err);
     if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
     int rc = job.scratch ? ms_out_file_open(&f, path, "", 0, err) : -MSIM_E_MEMORY;
     if (rc >= 0) {
         job.fd = f.fd;
         job.centre = centre;
-        ms_copy_find_centre(centre, view, job.scratch);
+        ms_codes_find_centre(centre, view, job.scratch);
         rc = write_all_tiles(&job, &f, pool, lists, progress, err);
     }
     if (rc >= 0) rc = write_rest(&f, &h, centre, lists, err);
@@ -238,7 +238,7 @@ static int check_head(const char *path, const file_head *h, const ms_rows *view,
         return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected a copy of %" PRId64 " rows of width %" PRId64
                        " and msim_dtype %d, got %" PRIu64 ", %" PRIu64 " and %" PRIu32, path, view->n_rows, view->dim,
                        view->dtype, h->rows, h->dim, h->dtype);
-    if (h->forms < MS_COPY_INT8 || h->forms > (MS_COPY_INT8 | MS_COPY_BF16))
+    if (h->forms < MS_CODES_INT8 || h->forms > (MS_CODES_INT8 | MS_CODES_BF16))
         return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected forms 1, 2 or 3, got %" PRIu32, path, h->forms);
     if (h->n_zeros > h->rows || h->n_nonfinite > h->rows - h->n_zeros)
         return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
@@ -254,7 +254,7 @@ static int check_centre(const char *path, const float *centre, int64_t dim, msim
                    sqrt(square));
 }
 
-static int open_mapped(const char *path, const ms_rows *view, ms_copy_file *out, msim_error *err) {
+static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out, msim_error *err) {
     file_head h;
     file_layout l;
     unsigned char digest[DIGEST_BYTES];
@@ -267,10 +267,10 @@ static int open_mapped(const char *path, const ms_rows *view, ms_copy_file *out,
     if (rc < 0) return rc;
     if (!lay_out(&l, &h) || l.n_bytes != out->map.n_bytes)
         return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %zu bytes, got %zu", path, l.n_bytes, out->map.n_bytes);
-    out->stamp = (ms_copy_stamp){h.source_bytes, h.source_time};
-    out->copy = (ms_copy){.centre = (const float *)(const void *)(data + HEAD_BYTES),
-                          .int8 = h.forms & MS_COPY_INT8 ? data + l.int8_at : NULL,
-                          .bf16 = h.forms & MS_COPY_BF16 ? data + l.bf16_at : NULL,
+    out->stamp = (ms_codes_stamp){h.source_bytes, h.source_time};
+    out->copy = (ms_codes){.centre = (const float *)(const void *)(data + HEAD_BYTES),
+                          .int8 = h.forms & MS_CODES_INT8 ? data + l.int8_at : NULL,
+                          .bf16 = h.forms & MS_CODES_BF16 ? data + l.bf16_at : NULL,
                           .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
                           .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
                           .n_zeros = (size_t)h.n_zeros, .n_nonfinite = (size_t)h.n_nonfinite,
@@ -284,24 +284,24 @@ static int open_mapped(const char *path, const ms_rows *view, ms_copy_file *out,
     return rc;
 }
 
-int ms_copy_open(const char *path, const ms_rows *view, ms_copy_file *out, msim_error *err) {
-    *out = (ms_copy_file){0};
+int ms_codes_open(const char *path, const ms_rows *view, ms_codes_file *out, msim_error *err) {
+    *out = (ms_codes_file){0};
     int rc = ms_map_open(path, MS_MAP_NORMAL, &out->map, err);
     if (rc >= 0) rc = open_mapped(path, view, out, err);
-    if (rc < 0) ms_copy_close(out);
+    if (rc < 0) ms_codes_close(out);
     return rc;
 }
 
-void ms_copy_close(ms_copy_file *file) {
+void ms_codes_close(ms_codes_file *file) {
     ms_map_close(&file->map);
-    *file = (ms_copy_file){0};
+    *file = (ms_codes_file){0};
 }
 
 /* ---- Checking ---- */
 
 typedef struct {
     const ms_rows *view;
-    const ms_copy *copy;
+    const ms_codes *copy;
     int64_t n_tiles, n_items;
     unsigned char *tiles;    /* [workers, room] */
     double *scratch;         /* [workers, scratch_each] */
@@ -321,18 +321,18 @@ static int is_listed(const int64_t *rows, size_t n, int64_t row) {
 }
 
 static int tile_is_right(check_job *job, int64_t tile, unsigned char *room, double *scratch) {
-    const ms_copy *c = job->copy;
-    unsigned char class[MS_COPY_TILE];
-    for (int form = MS_COPY_INT8; form <= MS_COPY_BF16; form *= 2) {
-        const unsigned char *stored = form == MS_COPY_INT8 ? c->int8 : c->bf16;
+    const ms_codes *c = job->copy;
+    unsigned char class[MS_CODES_TILE];
+    for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
+        const unsigned char *stored = form == MS_CODES_INT8 ? c->int8 : c->bf16;
         size_t each = tile_bytes(form, (size_t)c->dim);
         if (!stored) continue;
-        ms_copy_make_tile(room, class, job->view, tile, c->centre, form, scratch);
+        ms_codes_make_tile(room, class, job->view, tile, c->centre, form, scratch);
         if (memcmp(room, stored + (size_t)tile * each, each) != 0) return 0;
     }
-    for (int64_t lane = 0, row = tile * MS_COPY_TILE; lane < MS_COPY_TILE && row < c->n_rows; lane++, row++) {
-        if ((class[lane] == MS_COPY_ZERO) != is_listed(c->zeros, c->n_zeros, row)) return 0;
-        if ((class[lane] == MS_COPY_NONFINITE) != is_listed(c->nonfinite, c->n_nonfinite, row)) return 0;
+    for (int64_t lane = 0, row = tile * MS_CODES_TILE; lane < MS_CODES_TILE && row < c->n_rows; lane++, row++) {
+        if ((class[lane] == MS_CODES_ZERO) != is_listed(c->zeros, c->n_zeros, row)) return 0;
+        if ((class[lane] == MS_CODES_NONFINITE) != is_listed(c->nonfinite, c->n_nonfinite, row)) return 0;
     }
     return 1;
 }
@@ -348,11 +348,11 @@ static void check_tiles(void *arg, int64_t item, int worker) {
     if (job->bad < 0 && !tile_is_right(job, tile, room, scratch)) job->bad = tile;
 }
 
-int ms_copy_check(const char *path, const ms_rows *view, const ms_copy_file *file, int is_full, ms_pool *pool,
+int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *file, int is_full, ms_pool *pool,
                   msim_error *err) {
     size_t dim = (size_t)view->dim, workers = pool ? (size_t)ms_pool_size(pool) : 1;
-    check_job job = {.view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_copy_scratch(dim) + 8};
-    job.n_tiles = view->n_rows / MS_COPY_TILE + (view->n_rows % MS_COPY_TILE != 0);
+    check_job job = {.view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
+    job.n_tiles = view->n_rows / MS_CODES_TILE + (view->n_rows % MS_CODES_TILE != 0);
     job.n_items = is_full || job.n_tiles < SAMPLES ? job.n_tiles : SAMPLES;
     job.room = tile_room(dim);
     job.tiles = ms_alloc(workers, job.room, "small copy", err);
@@ -361,7 +361,7 @@ int ms_copy_check(const char *path, const ms_rows *view, const ms_copy_file *fil
     if (rc >= 0 && pool) ms_pool_run(pool, job.n_items, check_tiles, &job);
     for (int64_t item = 0; rc >= 0 && !pool && item < job.n_items; item++) check_tiles(&job, item, 0);
     if (rc >= 0 && job.bad >= 0) {
-        int64_t row = job.bad * MS_COPY_TILE, last = row + MS_COPY_TILE - 1;
+        int64_t row = job.bad * MS_CODES_TILE, last = row + MS_CODES_TILE - 1;
         rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: not a copy of rows %" PRId64 "..%" PRId64
                      ", which changed, or it is damaged: prepare it again", path, row,
                      last < view->n_rows ? last : view->n_rows - 1);

@@ -7,24 +7,24 @@
 #include "base/pool.h"
 #include "base/rows.h"
 
-enum { MS_COPY_INT8 = 1, MS_COPY_BF16 = 2 }; /* forms, as bits */
+enum { MS_CODES_INT8 = 1, MS_CODES_BF16 = 2 }; /* forms, as bits */
 
-enum ms_copy_class {
-    MS_COPY_CERTIFIED,
-    MS_COPY_ZERO,      /* scores 0: its square is 0 */
-    MS_COPY_NONFINITE, /* scores -infinity: its square is not finite */
-    MS_COPY_ODD        /* no certificate: always evaluated */
+enum ms_codes_class {
+    MS_CODES_CERTIFIED,
+    MS_CODES_ZERO,      /* scores 0: its square is 0 */
+    MS_CODES_NONFINITE, /* scores -infinity: its square is not finite */
+    MS_CODES_ODD        /* no certificate: always evaluated */
 };
 
 /* ---- Rows ---- */
 
 /* Doubles of scratch that the functions below take. */
-size_t ms_copy_scratch(size_t dim);
+size_t ms_codes_scratch(size_t dim);
 /* centre [dim]: about the mean of the unit rows of a view, from 4,096 of them at most. */
-void ms_copy_find_centre(float *centre, const ms_rows *view, double *scratch);
-/* Tile `tile` of a view in one form, dst of ms_copy_int8_tile or ms_copy_bf16_tile bytes. class [MS_COPY_TILE]:
- * ms_copy_class of each row. The same bytes on every machine. */
-void ms_copy_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
+void ms_codes_find_centre(float *centre, const ms_rows *view, double *scratch);
+/* Tile `tile` of a view in one form, dst of ms_codes_int8_tile or ms_codes_bf16_tile bytes. class [MS_CODES_TILE]:
+ * ms_codes_class of each row. The same bytes on every machine. */
+void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
                        int form, double *scratch);
 
 /* ---- The file ---- */
@@ -33,28 +33,28 @@ void ms_copy_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *
 typedef struct {
     uint64_t bytes;
     int64_t time; /* of its last change, in ns */
-} ms_copy_stamp;
+} ms_codes_stamp;
 
 typedef struct {
     int (*progress)(void *user, int64_t done, int64_t all); /* NULL: none; non-zero stops */
     void *user;
-} ms_copy_progress;
+} ms_codes_progress;
 
 typedef struct {
     ms_map map;    /* owned */
-    ms_copy copy;  /* borrowed from map */
-    ms_copy_stamp stamp;
-} ms_copy_file;
+    ms_codes copy;  /* borrowed from map */
+    ms_codes_stamp stamp;
+} ms_codes_file;
 
 /* Write the copy of a view in `forms` to path, through a temporary file beside it. */
-int ms_copy_write(const char *path, const ms_rows *view, ms_copy_stamp stamp, int forms, ms_pool *pool,
-                  ms_copy_progress progress, msim_error *err);
+int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms, ms_pool *pool,
+                  ms_codes_progress progress, msim_error *err);
 /* Map a copy of a view. Everything that memory safety rests on is checked here; whether it is a copy of these rows is
- * ms_copy_check's. On failure *out is empty. */
-int ms_copy_open(const char *path, const ms_rows *view, ms_copy_file *out, msim_error *err);
+ * ms_codes_check's. On failure *out is empty. */
+int ms_codes_open(const char *path, const ms_rows *view, ms_codes_file *out, msim_error *err);
 /* Make tiles anew and compare: 64 of them, or all (pool may be NULL: on this thread). */
-int ms_copy_check(const char *path, const ms_rows *view, const ms_copy_file *file, int is_full, ms_pool *pool,
+int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *file, int is_full, ms_pool *pool,
                   msim_error *err);
-void ms_copy_close(ms_copy_file *file);
+void ms_codes_close(ms_codes_file *file);
 
 #endif

@@ -18,7 +18,7 @@ enum { PAIRS = LANES / 2 };
 
 static size_t padded(size_t dim) { return (dim + LANES - 1) / LANES * LANES; }
 
-size_t ms_copy_scratch(size_t dim) { return 3 * padded(dim); }
+size_t ms_codes_scratch(size_t dim) { return 3 * padded(dim); }
 
 /* Lanes l += l + 8, + 4, + 2, + 1. */
 static double sum_lanes(double *lane) {
@@ -59,16 +59,16 @@ static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
 
 /* What a row is whose square, summed without fused operations, is zero, tiny, huge or not finite: the score's own square
  * (docs/SEARCH.md) decides, since at these ends the two may differ. */
-static enum ms_copy_class class_of_extreme(const double *x, size_t n) {
+static enum ms_codes_class class_of_extreme(const double *x, size_t n) {
     double lane[LANES] = {0};
     for (size_t j = 0; j < n; j++) lane[j % LANES] = fma(x[j], x[j], lane[j % LANES]);
     double square = sum_lanes(lane);
-    if (!isfinite(square)) return MS_COPY_NONFINITE;
-    return square == 0.0 ? MS_COPY_ZERO : MS_COPY_ODD;
+    if (!isfinite(square)) return MS_CODES_NONFINITE;
+    return square == 0.0 ? MS_CODES_ZERO : MS_CODES_ODD;
 }
 
-/* unit [padded] = the row at length 1; meaningless unless MS_COPY_CERTIFIED is returned. */
-static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t row) {
+/* unit [padded] = the row at length 1; meaningless unless MS_CODES_CERTIFIED is returned. */
+static enum ms_codes_class unit_row(double *unit, const ms_rows *view, int64_t row) {
     size_t n = padded((size_t)view->dim);
     pair lanes[PAIRS] = {{0}}, *x = (pair *)(void *)unit;
     widen(unit, ms_rows_at(view, row), view->dtype, (size_t)view->dim);
@@ -78,17 +78,17 @@ static enum ms_copy_class unit_row(double *unit, const ms_rows *view, int64_t ro
     if (!(square >= LEAST_SQUARE && square <= MOST_SQUARE)) return class_of_extreme(unit, n);
     double inverse = 1.0 / sqrt(square);
     for (size_t j = 0; j < n / 2; j++) x[j] *= inverse;
-    return MS_COPY_CERTIFIED;
+    return MS_CODES_CERTIFIED;
 }
 
-void ms_copy_find_centre(float *centre, const ms_rows *view, double *scratch) {
+void ms_codes_find_centre(float *centre, const ms_rows *view, double *scratch) {
     size_t dim = (size_t)view->dim, n = padded(dim);
     double *unit = scratch, *sum = scratch + n, square = 0.0;
     int64_t n_rows = view->n_rows < CENTRE_ROWS ? view->n_rows : CENTRE_ROWS, n_used = 0;
     for (size_t j = 0; j < n; j++) sum[j] = 0.0;
     for (int64_t i = 0; i < n_rows; i++) {
         int64_t row = view->n_rows / n_rows * i + view->n_rows % n_rows * i / n_rows;
-        if (unit_row(unit, view, row) != MS_COPY_CERTIFIED) continue;
+        if (unit_row(unit, view, row) != MS_CODES_CERTIFIED) continue;
         for (size_t j = 0; j < n; j++) sum[j] += unit[j];
         n_used++;
     }
@@ -151,41 +151,41 @@ static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
 /* One row's codes into its lane; codes [padded] are 0 past dim. */
 static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
     unsigned char *dst = tile + 4 * lane;
-    if (form == MS_COPY_INT8) {
-        for (size_t j = 0; j < dim; j += 4, dst += 4 * MS_COPY_TILE)
+    if (form == MS_CODES_INT8) {
+        for (size_t j = 0; j < dim; j += 4, dst += 4 * MS_CODES_TILE)
             for (size_t i = 0; i < 4; i++) dst[i] = (unsigned char)(128 + (int)codes[j + i]);
         return;
     }
-    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_COPY_TILE) { /* bf16 already: the upper half of its f32 */
+    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_CODES_TILE) { /* bf16 already: the upper half of its f32 */
         uint32_t both = ms_f32_bits((float)codes[j]) >> 16 | (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
         memcpy(dst, &both, sizeof both);
     }
 }
 
-void ms_copy_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
+void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
                        int form, double *scratch) {
     size_t dim = (size_t)view->dim, n = padded(dim);
-    size_t codes = form == MS_COPY_INT8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim);
+    size_t codes = form == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
-    float tail[4][MS_COPY_TILE] = {{0}};
-    memset(dst, form == MS_COPY_INT8 ? 128 : 0, codes);
+    float tail[4][MS_CODES_TILE] = {{0}};
+    memset(dst, form == MS_CODES_INT8 ? 128 : 0, codes);
     for (size_t j = 0; j < n; j++) wide[j] = j < dim ? centre[j] : 0.0;
-    for (size_t lane = 0; lane < MS_COPY_TILE; lane++) {
-        int64_t row = tile * MS_COPY_TILE + (int64_t)lane;
+    for (size_t lane = 0; lane < MS_CODES_TILE; lane++) {
+        int64_t row = tile * MS_CODES_TILE + (int64_t)lane;
         row_numbers k = {.rho = -INFINITY};
-        class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row) : MS_COPY_CERTIFIED;
-        if (row < view->n_rows && class[lane] == MS_COPY_CERTIFIED) {
+        class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row) : MS_CODES_CERTIFIED;
+        if (row < view->n_rows && class[lane] == MS_CODES_CERTIFIED) {
             for (size_t j = 0; j < n; j++) rest[j] = unit[j] - wide[j];
-            k = form == MS_COPY_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
+            k = form == MS_CODES_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
             if (fabsf(k.t) > MOST_ALONG)
-                class[lane] = MS_COPY_ODD;
+                class[lane] = MS_CODES_ODD;
             else
                 put_codes(dst, lane, rest, dim, form);
         }
-        if (class[lane] == MS_COPY_ODD) k = (row_numbers){.rho = INFINITY};
+        if (class[lane] == MS_CODES_ODD) k = (row_numbers){.rho = INFINITY};
         tail[0][lane] = k.a, tail[1][lane] = k.rho, tail[2][lane] = k.t, tail[3][lane] = k.y;
     }
-    if (form == MS_COPY_INT8)
+    if (form == MS_CODES_INT8)
         memcpy(dst + codes, tail, sizeof tail);
     else
         memcpy(dst + codes, tail[1], 2 * sizeof tail[0]);

@@ -6,27 +6,27 @@
  *   bf16   [dim / 2, rounded up][16 rows][2] bf16;            f32 rho[16], t[16]
  * Components past dim are codes of 0. Rows past n_rows, zero rows and rows with NaN or infinity have rho = -infinity;
  * rows without a certificate have rho = +infinity and are always evaluated. */
-#ifndef MS_COPY_VIEW_H
-#define MS_COPY_VIEW_H
+#ifndef MS_CODES_VIEW_H
+#define MS_CODES_VIEW_H
 #include "base/status.h"
 
-enum { MS_COPY_TILE = 16, MS_COPY_INT8_GROUP = 4, MS_COPY_BF16_GROUP = 2 };
+enum { MS_CODES_TILE = 16, MS_CODES_INT8_GROUP = 4, MS_CODES_BF16_GROUP = 2 };
 
-typedef struct ms_copy {
+typedef struct ms_codes {
     const float *centre;              /* [dim] */
     const unsigned char *int8, *bf16; /* tiles, 64-byte aligned; NULL: the file lacks that form */
     const int64_t *zeros, *nonfinite; /* rows of zeros, rows with NaN or infinity: ascending */
     size_t n_zeros, n_nonfinite;
     int64_t n_rows, dim;
-} ms_copy;
+} ms_codes;
 
-static inline size_t ms_copy_int8_codes(size_t dim) {
-    return (dim + MS_COPY_INT8_GROUP - 1) / MS_COPY_INT8_GROUP * MS_COPY_INT8_GROUP * MS_COPY_TILE;
+static inline size_t ms_codes_int8(size_t dim) {
+    return (dim + MS_CODES_INT8_GROUP - 1) / MS_CODES_INT8_GROUP * MS_CODES_INT8_GROUP * MS_CODES_TILE;
 }
-static inline size_t ms_copy_int8_tile(size_t dim) { return ms_copy_int8_codes(dim) + 4 * MS_COPY_TILE * sizeof(float); }
-static inline size_t ms_copy_bf16_codes(size_t dim) {
-    return (dim + MS_COPY_BF16_GROUP - 1) / MS_COPY_BF16_GROUP * MS_COPY_BF16_GROUP * MS_COPY_TILE * sizeof(uint16_t);
+static inline size_t ms_codes_int8_tile(size_t dim) { return ms_codes_int8(dim) + 4 * MS_CODES_TILE * sizeof(float); }
+static inline size_t ms_codes_bf16(size_t dim) {
+    return (dim + MS_CODES_BF16_GROUP - 1) / MS_CODES_BF16_GROUP * MS_CODES_BF16_GROUP * MS_CODES_TILE * sizeof(uint16_t);
 }
-static inline size_t ms_copy_bf16_tile(size_t dim) { return ms_copy_bf16_codes(dim) + 2 * MS_COPY_TILE * sizeof(float); }
+static inline size_t ms_codes_bf16_tile(size_t dim) { return ms_codes_bf16(dim) + 2 * MS_CODES_TILE * sizeof(float); }
 
 #endif

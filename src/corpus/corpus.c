@@ -22,7 +22,7 @@ typedef struct {
     ms_names names;    /* owned; empty without a names file */
     bool has_names_file;
     int64_t first;     /* number of its first row */
-    ms_copy_file copy; /* owned; empty without one */
+    ms_codes_file copy; /* owned; empty without one */
 } part;
 
 struct msim_corpus {
@@ -139,7 +139,7 @@ void msim_corpus_close(msim_corpus *corpus) {
         part *p = &corpus->parts[i];
         ms_npy_view_free(&p->view);
         ms_names_close(&p->names);
-        ms_copy_close(&p->copy);
+        ms_codes_close(&p->copy);
         ms_map_close(&p->map);
     }
     ms_names_close(&corpus->names);
@@ -219,14 +219,14 @@ const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views) {
     return corpus->views;
 }
 
-ms_copy_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t index) {
+ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t index) {
     const ms_map *map = &corpus->parts[index].map;
-    return (ms_copy_stamp){.bytes = map->n_bytes, .time = map->changed};
+    return (ms_codes_stamp){.bytes = map->n_bytes, .time = map->changed};
 }
 
-void ms_corpus_set_copy(msim_corpus *corpus, int64_t index, const ms_copy_file *file) {
+void ms_corpus_set_codes(msim_corpus *corpus, int64_t index, const ms_codes_file *file) {
     part *p = &corpus->parts[index];
-    ms_copy_close(&p->copy);
+    ms_codes_close(&p->copy);
     p->copy = *file;
     corpus->views[index].copy = &p->copy.copy;
 }

@@ -10,8 +10,8 @@
 /* Views of the corpus's rows, in row order, one a file: *n_views of them, borrowed until the corpus is closed. */
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views);
 /* What the file of a part was when it was mapped. 0 <= part < parts. */
-ms_copy_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);
+ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);
 /* Give a part its small copy, which the corpus owns from now on; one it had is closed. */
-void ms_corpus_set_copy(msim_corpus *corpus, int64_t part, const ms_copy_file *file);
+void ms_corpus_set_codes(msim_corpus *corpus, int64_t part, const ms_codes_file *file);
 
 #endif

@@ -15,20 +15,20 @@ static const ms_rows *view_of(const msim_corpus *corpus, int64_t part) {
     return &ms_corpus_views(corpus, &n_views)[part];
 }
 
-static int is_same(ms_copy_stamp a, ms_copy_stamp b) { return a.bytes == b.bytes && a.time == b.time; }
+static int is_same(ms_codes_stamp a, ms_codes_stamp b) { return a.bytes == b.bytes && a.time == b.time; }
 
 /* Forms of the copy that lies there already, if it is one of these rows. */
-static int forms_there(const char *copy_path, const ms_rows *view, ms_copy_stamp stamp) {
-    ms_copy_file file;
+static int forms_there(const char *copy_path, const ms_rows *view, ms_codes_stamp stamp) {
+    ms_codes_file file;
     int forms = 0;
-    if (ms_copy_open(copy_path, view, &file, NULL) < 0) return 0;
-    if (is_same(file.stamp, stamp) && ms_copy_check(copy_path, view, &file, 0, NULL, NULL) >= 0)
-        forms = (file.copy.int8 ? MS_COPY_INT8 : 0) | (file.copy.bf16 ? MS_COPY_BF16 : 0);
-    ms_copy_close(&file);
+    if (ms_codes_open(copy_path, view, &file, NULL) < 0) return 0;
+    if (is_same(file.stamp, stamp) && ms_codes_check(copy_path, view, &file, 0, NULL, NULL) >= 0)
+        forms = (file.copy.int8 ? MS_CODES_INT8 : 0) | (file.copy.bf16 ? MS_CODES_BF16 : 0);
+    ms_codes_close(&file);
     return forms;
 }
 
-int msim_corpus_prepare(const msim_corpus *corpus, int64_t part, const char *copy_path, int scan, int threads,
+int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path, int scan, int threads,
                         int (*progress)(void *user, int64_t done, int64_t all), void *user, msim_error *err) {
     ms_pool *pool;
     int rc = check_part(corpus, part, err);
@@ -36,36 +36,36 @@ int msim_corpus_prepare(const msim_corpus *corpus, int64_t part, const char *cop
     if (scan != MSIM_SCAN_INT8 && scan != MSIM_SCAN_BF16)
         return ms_fail(err, MSIM_E_ARG, "small copy: expected scan int8 or bf16, got msim_scan %d", scan);
     const ms_rows *view = view_of(corpus, part);
-    ms_copy_stamp stamp = ms_corpus_stamp(corpus, part);
-    int forms = (scan == MSIM_SCAN_INT8 ? MS_COPY_INT8 : MS_COPY_BF16) | forms_there(copy_path, view, stamp);
+    ms_codes_stamp stamp = ms_corpus_stamp(corpus, part);
+    int forms = (scan == MSIM_SCAN_INT8 ? MS_CODES_INT8 : MS_CODES_BF16) | forms_there(copy_path, view, stamp);
     rc = ms_pool_open(threads, &pool, err);
     if (rc < 0) return rc;
-    rc = ms_copy_write(copy_path, view, stamp, forms, pool, (ms_copy_progress){progress, user}, err);
+    rc = ms_codes_write(copy_path, view, stamp, forms, pool, (ms_codes_progress){progress, user}, err);
     ms_pool_close(pool);
     return rc;
 }
 
-int msim_corpus_attach(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err) {
-    ms_copy_file file;
+int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err) {
+    ms_codes_file file;
     ms_pool *pool = NULL;
     int rc = check_part(corpus, part, err);
     if (rc < 0) return rc;
     const ms_rows *view = view_of(corpus, part);
-    rc = ms_copy_open(copy_path, view, &file, err);
+    rc = ms_codes_open(copy_path, view, &file, err);
     if (rc < 0) return rc;
     is_full = is_full || !is_same(file.stamp, ms_corpus_stamp(corpus, part)); /* samples may miss what changed */
     if (is_full) rc = ms_pool_open(0, &pool, err);
-    if (rc >= 0) rc = ms_copy_check(copy_path, view, &file, is_full, pool, err);
+    if (rc >= 0) rc = ms_codes_check(copy_path, view, &file, is_full, pool, err);
     ms_pool_close(pool);
     if (rc >= 0)
-        ms_corpus_set_copy(corpus, part, &file);
+        ms_corpus_set_codes(corpus, part, &file);
     else
-        ms_copy_close(&file);
+        ms_codes_close(&file);
     return rc;
 }
 
-int msim_corpus_has_copy(const msim_corpus *corpus, int64_t part, int scan) {
+int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan) {
     if (check_part(corpus, part, NULL) < 0) return 0;
-    const ms_copy *copy = view_of(corpus, part)->copy;
+    const ms_codes *copy = view_of(corpus, part)->copy;
     return copy && ((scan == MSIM_SCAN_INT8 && copy->int8) || (scan == MSIM_SCAN_BF16 && copy->bf16));
 }

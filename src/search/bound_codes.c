@@ -36,7 +36,7 @@ static double g_at(const split *s, size_t j) {
 }
 
 /* phi, eta, f and g.m: what q - g is, along q and across it. */
-static void measure(ms_bound_copy *b, const split *s, size_t dim) {
+static void measure(ms_bound_codes *b, const split *s, size_t dim) {
     double along[LANES] = {0}, all[LANES] = {0}, centre[LANES] = {0}, across[LANES] = {0};
     for (size_t j = 0; j < dim; j++) {
         double q = s->query[j] * s->inverse, g = g_at(s, j), f = q - g;
@@ -58,12 +58,12 @@ static void measure(ms_bound_copy *b, const split *s, size_t dim) {
 
 /* An upper value's rounding: its products and sums have at most 9 roundings, and stay below (work |a z| + 1/2 + rho
  * reach) with |a z| <= 1 + |m| + rho. t and theta, rounded, add less than u. */
-static void set_sigma(ms_bound_copy *b, double work, double centre_length) {
+static void set_sigma(ms_bound_codes *b, double work, double centre_length) {
     b->sigma = work * (1 + centre_length) + 8 * U32 + 20 * SLACK;
     b->sigma_rho = work;
 }
 
-void ms_bound_int8_make(ms_bound_copy *b, int16_t *weight, const float *query, double norm, const ms_copy *copy,
+void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, double norm, const ms_codes *copy,
                         int weight_max) {
     size_t dim = (size_t)copy->dim;
     double qm[LANES] = {0}, most = 0, rest2[LANES] = {0}, length = length_of(copy->centre, dim);
@@ -94,7 +94,7 @@ void ms_bound_int8_make(ms_bound_copy *b, int16_t *weight, const float *query, d
 }
 
 /* Any g will do for the proof: what it leaves out of the query is measured. */
-static void make_bf16(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy, size_t chain,
+static void make_bf16(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy, size_t chain,
                       int is_narrow) {
     size_t dim = (size_t)copy->dim;
     split s = {.query = query, .centre = copy->centre, .wide = weight, .inverse = 1 / norm};
@@ -109,22 +109,22 @@ static void make_bf16(ms_bound_copy *b, float *weight, const float *query, doubl
     set_sigma(b, (ms_bound_gamma(chain) + 8 * U32) * length_of(weight, dim) * (1 + DUST), length_of(copy->centre, dim));
 }
 
-void ms_bound_bf16_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy,
                         size_t chain) {
     make_bf16(b, weight, query, norm, copy, chain, 0);
 }
 
-void ms_bound_bf16_narrow_make(ms_bound_copy *b, float *weight, const float *query, double norm, const ms_copy *copy,
+void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy,
                                size_t chain) {
     make_bf16(b, weight, query, norm, copy, chain, 1);
 }
 
-void ms_bound_copy_make_blunt(ms_bound_copy *b) { *b = (ms_bound_copy){.is_blunt = 1}; }
+void ms_bound_codes_make_blunt(ms_bound_codes *b) { *b = (ms_bound_codes){.is_blunt = 1}; }
 
 /* The most that the parts of query and row across each other's direction can give, at cosine c or above. */
 static double width_at(double c) { return c <= 0 ? 1.0 : c >= 1 ? 0.0 : sqrt((1 - c) * (1 + c)); }
 
-ms_bound_aim ms_bound_copy_aim(const ms_bound_copy *b, double theta) {
+ms_bound_aim ms_bound_codes_set_threshold(const ms_bound_codes *b, double theta) {
     ms_bound_aim aim = {.theta = 0.0f, .reach = 1.0f, .cut = -FLT_MAX};
     if (b->is_blunt || !(theta > -INFINITY)) return aim;
     double least = (theta > 2 ? 2 : theta < -2 ? -2 : theta) - b->tau, width = width_at(least) * (1 + DUST);
@@ -134,7 +134,7 @@ ms_bound_aim ms_bound_copy_aim(const ms_bound_copy *b, double theta) {
     return aim;
 }
 
-double ms_bound_copy_score(const ms_bound_copy *b, const ms_bound_aim *aim, float rho, float t, float upper) {
+double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t, float upper) {
     if (b->is_blunt || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
     /* The upper value without theta's part, and what rounding may have taken from it: the sum g.x is not more. */
     double sum = upper - (double)t * aim->theta - (double)rho * aim->reach;

@@ -431,7 +431,7 @@ def test_verify_reads_the_small_copy(tmp_path):
     library, corpus, copy = ctypes.CDLL(str(BUILD / "libmidisim.so.0")), ctypes.c_void_p(), tmp_path / "c.npy.msim"
     assert library.msim_corpus_open(bytes(tmp_path / "c.npy"), None, ctypes.byref(corpus), None) == 0
     int8 = 4
-    assert library.msim_corpus_prepare(corpus, ctypes.c_int64(0), bytes(copy), int8, 1, None, None, None) >= 0
+    assert library.msim_corpus_write_codes(corpus, ctypes.c_int64(0), bytes(copy), int8, 1, None, None, None) >= 0
     library.msim_corpus_close(corpus)
     assert json.loads(run("convert", "--verify", "--json", tmp_path / "c.npy").stdout)["copies"] == 1
     raw = bytearray(copy.read_bytes())

@@ -107,7 +107,7 @@ static msim_corpus *open_corpus(void) {
     if (msim_corpus_open(s.corpus, NULL, &corpus, &err) < 0) die("corpus", &err);
     char copy[4096];
     snprintf(copy, sizeof copy, "%s.msim", s.corpus);
-    if (msim_corpus_attach(corpus, 0, copy, 0, &err) < 0) die("copies", &err); /* gpu_check.py has made them */
+    if (msim_corpus_attach_codes(corpus, 0, copy, 0, &err) < 0) die("copies", &err); /* gpu_check.py has made them */
     return corpus;
 }
 

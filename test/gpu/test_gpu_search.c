@@ -26,7 +26,7 @@ enum { IS_SLOW = 1 };
 #else
 enum { IS_SLOW = 0 };
 #endif
-enum { MAX_QUERIES = 70, MAX_K = 1024, BOTH = MS_COPY_INT8 | MS_COPY_BF16, PAD = 3 };
+enum { MAX_QUERIES = 70, MAX_K = 1024, BOTH = MS_CODES_INT8 | MS_CODES_BF16, PAD = 3 };
 
 static uint64_t seed;
 static double uniform(void) {
@@ -108,14 +108,14 @@ static void release(corpus *c) {
 static ms_pool *pool;
 static ms_gpu_stream *stream;
 
-static void attach(ms_rows *view, ms_copy_file *file, int forms) {
+static void attach(ms_rows *view, ms_codes_file *file, int forms) {
     char path[] = "/tmp/midisim-gpu-search-XXXXXX";
     msim_error e = {0};
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    if (ms_copy_write(path, view, (ms_copy_stamp){1, 2}, forms, pool, (ms_copy_progress){0}, &e) < 0 ||
-        ms_copy_open(path, view, file, &e) < 0)
+    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0}, &e) < 0 ||
+        ms_codes_open(path, view, file, &e) < 0)
         fail_msg("%s", e.text);
     unlink(path);
     view->copy = &file->copy;
@@ -175,7 +175,7 @@ static ms_gpu_search_limits limits_for(ms_gpu_search_limits l, const pair *p, en
     for (size_t i = 0; i < p->n_views; i++) {
         size_t n = (size_t)p->views[i].n_rows;
         rows += n * ((dim * ms_dtype_bytes(p->views[i].dtype) + 15) / 16 * 16) + 4 * n;
-        copies += (n + 31) / 16 * (form == MS_COPY_BF16 ? ms_copy_bf16_tile(dim) : ms_copy_int8_tile(dim)) + 512;
+        copies += (n + 31) / 16 * (form == MS_CODES_BF16 ? ms_codes_bf16_tile(dim) : ms_codes_int8_tile(dim)) + 512;
     }
     l.memory_bytes = want == ALL ? 0 : want == COPIES ? copies : want == ROWS ? rows + 1024 : 1;
     return l;
@@ -250,13 +250,13 @@ static void every_form_type_and_residence(void **state) {
     for (int dtype = MSIM_DTYPE_F32; dtype <= MSIM_DTYPE_F64; dtype++) {
         if (IS_SLOW && dtype == MSIM_DTYPE_BF16) continue; /* others have it too */
         corpus c = make_corpus(RANDOM, dtype, 1300, dtype % 3 ? 64 : 65);
-        ms_copy_file file;
+        ms_codes_file file;
         pair p = open_pair();
         attach(&c.view, &file, BOTH);
         for (enum residence want = ALL; want <= NOTHING; want++) {
             if (want == ROWS && dtype != MSIM_DTYPE_BF16 && dtype != MSIM_DTYPE_F16) continue; /* there rows are not smaller */
             if (want == ROWS) file.copy.int8 = NULL; /* and bf16 copies are larger than they */
-            load_all(&p, &c, want, MS_COPY_INT8);
+            load_all(&p, &c, want, MS_CODES_INT8);
             ms_gpu_residence r = ms_gpu_search_residence(p.gpu);
             assert_int_equal(r.has_rows, want == ALL || want == ROWS);
             assert_int_equal(r.has_int8, want == ALL || want == COPIES);
@@ -272,7 +272,7 @@ static void every_form_type_and_residence(void **state) {
             same(&p, 2, 16, want == COPIES ? MSIM_SCAN_INT8 : MSIM_SCAN_F32, MSIM_METRIC_COSINE, some, n_some);
         }
         close_pair(&p);
-        ms_copy_close(&file);
+        ms_codes_close(&file);
         release(&c);
     }
 }
@@ -284,13 +284,13 @@ static void adversarial_corpora(void **state) {
     for (enum made made = ASCENDING; made < MADE_COUNT; made++) {
         int dtype = made == ODD ? MSIM_DTYPE_F64 : made == TIED ? MSIM_DTYPE_BF16 : made == BALL ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32;
         corpus c = make_corpus(made, dtype, 1100, 40);
-        ms_copy_file file;
+        ms_codes_file file;
         pair p = open_pair();
         attach(&c.view, &file, BOTH);
         for (int i = 0; i < 3; i++) {
             enum residence want = i == 0 ? ALL : i == 1 ? COPIES : NOTHING;
             if (IS_SLOW && (i + (int)made) % 3 == 0) continue;
-            load_all(&p, &c, want, MS_COPY_INT8);
+            load_all(&p, &c, want, MS_CODES_INT8);
             for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
                 if (scan != MSIM_SCAN_INT8 && (scan + i + (int)made) % 2) continue;
                 same(&p, 6, ks[(i + scan) % 3], scan, MSIM_METRIC_COSINE, NULL, 0);
@@ -298,7 +298,7 @@ static void adversarial_corpora(void **state) {
             }
         }
         close_pair(&p);
-        ms_copy_close(&file);
+        ms_codes_close(&file);
         release(&c);
     }
 }
@@ -310,16 +310,16 @@ static void ordinary_limits(void **state) {
     static const enum made mades[] = {DUPLICATED, RANDOM};
     for (size_t i = 0; i < 2; i++) {
         corpus c = make_corpus(mades[i], MSIM_DTYPE_F32, 5000, 16);
-        ms_copy_file file;
+        ms_codes_file file;
         pair p = open_pair();
-        attach(&c.view, &file, MS_COPY_INT8);
+        attach(&c.view, &file, MS_CODES_INT8);
         load(&p, &c.view, 1, 0, c.n, c.queries, &ordinary);
         same(&p, 2, 10, MSIM_SCAN_INT8, MSIM_METRIC_COSINE, NULL, 0);
         same(&p, 2, 10, MSIM_SCAN_F32, MSIM_METRIC_COSINE, NULL, 0);
         same(&p, 2, 600, MSIM_SCAN_AUTO, MSIM_METRIC_COSINE, NULL, 0);
         same(&p, 3, 1024, MSIM_SCAN_F64, MSIM_METRIC_IP, NULL, 0);
         close_pair(&p);
-        ms_copy_close(&file);
+        ms_codes_close(&file);
         release(&c);
     }
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 300, 512);
@@ -337,7 +337,7 @@ static void ranges_parts_and_exclusions(void **state) {
     static const int64_t ranges[][2] = {{0, N + 70}, {130, 401}, {7, 3}, {395, 18}, {N + 69, 1}, {401, 500}, {16, 256}};
     corpus c = make_corpus(BALL, MSIM_DTYPE_F32, N, D), other = make_corpus(ODD, MSIM_DTYPE_F16, 70, D);
     corpus third = make_corpus(FAR_CENTRE, MSIM_DTYPE_F32, 489, D);
-    ms_copy_file files[4];
+    ms_codes_file files[4];
     ms_rows views[5];
     static int64_t some[N + 70], all[N + 70];
     size_t n_some = 0;
@@ -362,7 +362,7 @@ static void ranges_parts_and_exclusions(void **state) {
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         for (int j = 0; j < 3; j++) {
             enum residence want = j == 0 ? ALL : j == 1 ? COPIES : NOTHING;
-            ms_gpu_search_limits l = limits_for(small, &p, want, MS_COPY_INT8);
+            ms_gpu_search_limits l = limits_for(small, &p, want, MS_CODES_INT8);
             if (i > 1 && (i + (size_t)j) % 3) continue;
             load(&p, views, 5, ranges[i][0], ranges[i][1], c.queries, &l);
             for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
@@ -374,7 +374,7 @@ static void ranges_parts_and_exclusions(void **state) {
             same(&p, 2, 5, MSIM_SCAN_INT8, MSIM_METRIC_COSINE, all, N + 70);
         }
     close_pair(&p);
-    for (int f = 0; f < 4; f++) ms_copy_close(&files[f]);
+    for (int f = 0; f < 4; f++) ms_codes_close(&files[f]);
     release(&c);
     release(&other);
     release(&third);
@@ -427,16 +427,16 @@ static void groups_of_queries_and_sizes(void **state) {
 static void random_rows_cost_few_scores(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 3000, 32);
-    ms_copy_file file;
+    ms_codes_file file;
     pair p = open_pair();
-    attach(&c.view, &file, MS_COPY_INT8);
+    attach(&c.view, &file, MS_CODES_INT8);
     for (int i = 0; i < 2; i++) {
-        load_all(&p, &c, i ? COPIES : ALL, MS_COPY_INT8);
+        load_all(&p, &c, i ? COPIES : ALL, MS_CODES_INT8);
         ms_search_outcome o = same(&p, 5, 5, MSIM_SCAN_INT8, MSIM_METRIC_COSINE, NULL, 0);
         assert_true(o.rows_evaluated >= 5 * 5 && o.rows_evaluated < 5 * 1000);
     }
     close_pair(&p);
-    ms_copy_close(&file);
+    ms_codes_close(&file);
     release(&c);
 }
 
@@ -493,12 +493,12 @@ static void thresholds(void **state) {
     for (int i = 0; i < 300; i++) some[i] = 2 * i;
     for (int i = 0; i < 3; i++) {
         corpus c = make_corpus(i == 0 ? ODD : i == 1 ? ASCENDING : TIED, i == 2 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, 700, 24);
-        ms_copy_file file;
+        ms_codes_file file;
         pair p = open_pair();
         attach(&c.view, &file, BOTH);
         for (int j = 0; j < 3; j++) {
             if (IS_SLOW && i == j) continue;
-            load_all(&p, &c, j == 0 ? ALL : j == 1 ? COPIES : NOTHING, MS_COPY_INT8);
+            load_all(&p, &c, j == 0 ? ALL : j == 1 ? COPIES : NOTHING, MS_CODES_INT8);
             for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
                 int scan = MSIM_SCAN_F64 + ((int)l + i + j) % 4;
                 same_above(&p, 6, levels[l], scan, MSIM_METRIC_COSINE, NULL, 0);
@@ -507,7 +507,7 @@ static void thresholds(void **state) {
             }
         }
         close_pair(&p);
-        ms_copy_close(&file);
+        ms_codes_close(&file);
         release(&c);
     }
 }
@@ -618,7 +618,7 @@ static void out_of_device_memory(void **state) {
 static void a_wrong_bound_is_seen(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 1300, 24);
-    ms_copy_file file;
+    ms_codes_file file;
     pair p = open_pair();
     ms_search_outcome outcome;
     ms_gpu_search_limits wrong = small;
@@ -630,7 +630,7 @@ static void a_wrong_bound_is_seen(void **state) {
         assert_true(differences(&p, 5, 16, &o, &outcome) > 0);
     }
     close_pair(&p);
-    ms_copy_close(&file);
+    ms_codes_close(&file);
     release(&c);
 }
 

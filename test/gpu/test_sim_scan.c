@@ -16,7 +16,7 @@ static const int forms[FORMS] = {MSIM_SCAN_F64, MSIM_SCAN_F32, MSIM_SCAN_BF16, M
 
 typedef struct {
     corpus c;
-    ms_copy copy;                 /* one form alone */
+    ms_codes copy;                 /* one form alone */
     unsigned char *tiles, *class; /* owned */
     float *centre;                /* owned */
     size_t tile_bytes, codes_bytes;
@@ -27,21 +27,21 @@ static int is_copy(int form) { return form == MSIM_SCAN_BF16 || form == MSIM_SCA
 
 static target make_target(corpus c, int form, int is_ip) {
     target t = {.c = c, .form = form, .is_ip = is_ip};
-    size_t dim = (size_t)c.dim, n_tiles = (size_t)(c.n_rows + MS_COPY_TILE - 1) / MS_COPY_TILE;
+    size_t dim = (size_t)c.dim, n_tiles = (size_t)(c.n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
     if (!is_copy(form)) return t;
     int is_int8 = form == MSIM_SCAN_INT8;
-    t.tile_bytes = is_int8 ? ms_copy_int8_tile(dim) : ms_copy_bf16_tile(dim);
-    t.codes_bytes = is_int8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim);
+    t.tile_bytes = is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
+    t.codes_bytes = is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     t.tiles = test_alloc(n_tiles, t.tile_bytes);
-    t.class = test_alloc(n_tiles, MS_COPY_TILE);
+    t.class = test_alloc(n_tiles, MS_CODES_TILE);
     t.centre = test_alloc(dim, sizeof *t.centre);
-    double *scratch = test_alloc(ms_copy_scratch(dim), sizeof *scratch);
-    ms_copy_find_centre(t.centre, &c.view, scratch);
+    double *scratch = test_alloc(ms_codes_scratch(dim), sizeof *scratch);
+    ms_codes_find_centre(t.centre, &c.view, scratch);
     for (size_t i = 0; i < n_tiles; i++)
-        ms_copy_make_tile(t.tiles + i * t.tile_bytes, t.class + i * MS_COPY_TILE, &c.view, (int64_t)i, t.centre,
-                          is_int8 ? MS_COPY_INT8 : MS_COPY_BF16, scratch);
+        ms_codes_make_tile(t.tiles + i * t.tile_bytes, t.class + i * MS_CODES_TILE, &c.view, (int64_t)i, t.centre,
+                          is_int8 ? MS_CODES_INT8 : MS_CODES_BF16, scratch);
     ms_free(scratch);
-    t.copy = (ms_copy){.centre = t.centre, .n_rows = c.n_rows, .dim = c.dim};
+    t.copy = (ms_codes){.centre = t.centre, .n_rows = c.n_rows, .dim = c.dim};
     return t;
 }
 
@@ -52,15 +52,15 @@ static void release_target(target *t) {
 
 /* Rows that a form does not look for: their scores are known. */
 static int is_known(const target *t, int64_t row) {
-    return is_copy(t->form) && (t->class[row] == MS_COPY_ZERO || t->class[row] == MS_COPY_NONFINITE);
+    return is_copy(t->form) && (t->class[row] == MS_CODES_ZERO || t->class[row] == MS_CODES_NONFINITE);
 }
 
 /* a, rho, t, y of a row. */
 static float constant_of(const target *t, int64_t row, int which) {
     float x;
-    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * 64 + (size_t)(row % MS_COPY_TILE) * sizeof x;
+    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * 64 + (size_t)(row % MS_CODES_TILE) * sizeof x;
     if (t->form == MSIM_SCAN_BF16 && which % 3 == 0) return which ? 0.0f : 1.0f;
-    memcpy(&x, t->tiles + (size_t)(row / MS_COPY_TILE) * t->tile_bytes + t->codes_bytes + at, sizeof x);
+    memcpy(&x, t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes + t->codes_bytes + at, sizeof x);
     return x;
 }
 
@@ -72,7 +72,7 @@ typedef struct {
     double norms[MAX_Q];
     int16_t *narrow;                                 /* owned: [n, dim], int8 */
     float *wide;                                     /* owned: [n, dim], bf16's and f32's */
-    ms_bound_copy bounds[MAX_Q];
+    ms_bound_codes bounds[MAX_Q];
     ms_bound_f32 f32;
     float scale[MAX_Q], lambda[MAX_Q], theta[MAX_Q], reach[MAX_Q], cut[MAX_Q];
 } asked;
@@ -90,7 +90,7 @@ static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
         a.norms[q] = norm_of(query, t->c.dim);
         if (!is_copy(t->form))
             for (size_t j = 0; j < dim; j++) wide[j] = a.norms[q] > 0 ? (float)(query[j] / a.norms[q]) : 0.0f;
-        else if (!(a.norms[q] > 0)) ms_bound_copy_make_blunt(&a.bounds[q]);
+        else if (!(a.norms[q] > 0)) ms_bound_codes_make_blunt(&a.bounds[q]);
         else if (t->form == MSIM_SCAN_INT8) ms_bound_int8_make(&a.bounds[q], a.narrow + (size_t)q * dim, query, a.norms[q], &t->copy, 127);
         else ms_bound_bf16_narrow_make(&a.bounds[q], wide, query, a.norms[q], &t->copy, ms_scan_bf16_chain(t->c.dim));
         a.scale[q] = a.bounds[q].scale, a.lambda[q] = a.bounds[q].lambda;
@@ -105,7 +105,7 @@ static void aim(asked *a, const target *t, int q, double theta) {
     else if (t->form == MSIM_SCAN_F32)
         a->cut[q] = t->is_ip ? ms_bound_f32_cut_ip(theta, a->norms[q]) : ms_bound_f32_cut(&a->f32, theta);
     else {
-        ms_bound_aim aims = ms_bound_copy_aim(&a->bounds[q], theta);
+        ms_bound_aim aims = ms_bound_codes_set_threshold(&a->bounds[q], theta);
         a->theta[q] = aims.theta, a->reach[q] = aims.reach, a->cut[q] = aims.cut;
     }
 }
@@ -135,7 +135,7 @@ static found run_scan(const target *t, const asked *a, how h) {
     found f = {.cap = h.cap ? h.cap : c->n_rows};
     int64_t blocks = (c->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS, step = h.block_step ? h.block_step : 1;
     size_t bytes = ms_scan_queries_bytes(t->form, a->n, c->dim), each = (size_t)a->n * sizeof(float);
-    size_t list_bytes = (size_t)(a->n * f.cap) * sizeof *f.list, n_tiles = (size_t)(c->n_rows + MS_COPY_TILE - 1) / MS_COPY_TILE;
+    size_t list_bytes = (size_t)(a->n * f.cap) * sizeof *f.list, n_tiles = (size_t)(c->n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
     unsigned char *queries = test_alloc(bytes, 1);
     for (int q = 0; q < a->n; q++) ms_scan_queries_put(t->form, queries, q, a->n, c->dim, query_of(a, t, q));
     memset(f.n, 0, sizeof f.n);
@@ -190,9 +190,9 @@ static void spread(const found *f, int q, int64_t n_rows, float *upper, unsigned
 /* int8: the kernel's own operations. */
 static float int8_upper(const target *t, const asked *a, int q, int64_t row) {
     int64_t sum = 0;
-    const unsigned char *tile = t->tiles + (size_t)(row / MS_COPY_TILE) * t->tile_bytes;
+    const unsigned char *tile = t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes;
     for (int64_t j = 0; j < t->c.dim; j++)
-        sum += (tile[(j / 4 * 16 + row % MS_COPY_TILE) * 4 + j % 4] - 128) * a->narrow[q * t->c.dim + j];
+        sum += (tile[(j / 4 * 16 + row % MS_CODES_TILE) * 4 + j % 4] - 128) * a->narrow[q * t->c.dim + j];
     float x = constant_of(t, row, 0) * a->scale[q] * (float)(int32_t)sum + a->lambda[q] * constant_of(t, row, 3);
     x += constant_of(t, row, 2) * a->theta[q];
     return x + constant_of(t, row, 1) * a->reach[q];
@@ -201,10 +201,10 @@ static float int8_upper(const target *t, const asked *a, int q, int64_t row) {
 /* bf16: the value in real numbers, and how far f32 may be off: gamma of the chain, and two products and sums. */
 static double bf16_upper(const target *t, const asked *a, int q, int64_t row, double *slack) {
     double sum = 0, size = 0, along = (double)constant_of(t, row, 2) * a->theta[q], across = (double)constant_of(t, row, 1) * a->reach[q];
-    const unsigned char *tile = t->tiles + (size_t)(row / MS_COPY_TILE) * t->tile_bytes;
+    const unsigned char *tile = t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes;
     for (int64_t j = 0; j < t->c.dim; j++) {
         ms_bf16 x;
-        memcpy(&x, tile + ((j / 2 * 16 + row % MS_COPY_TILE) * 2 + j % 2) * 2, sizeof x);
+        memcpy(&x, tile + ((j / 2 * 16 + row % MS_CODES_TILE) * 2 + j % 2) * 2, sizeof x);
         double product = (double)ms_f32_of_bf16(x) * a->wide[q * t->c.dim + j];
         sum += product, size += fabs(product);
     }
@@ -384,7 +384,7 @@ static void a_wrong_copy_is_seen(void **state) {
         size_t rho = t.codes_bytes + (forms[form] == MSIM_SCAN_INT8 ? 64 : 0);
         for (size_t r = 0; r < 50; r++) {
             static const float less = -0.01f;
-            memcpy(t.tiles + r / MS_COPY_TILE * t.tile_bytes + rho + r % MS_COPY_TILE * sizeof less, &less, sizeof less);
+            memcpy(t.tiles + r / MS_CODES_TILE * t.tile_bytes + rho + r % MS_CODES_TILE * sizeof less, &less, sizeof less);
         }
         assert_true(count_lost(&t, 1, &unused, &unused) > 0);
         release_target(&t);

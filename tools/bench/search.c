@@ -187,10 +187,10 @@ static int attach_copies(const bench *b, msim_corpus *corpus, msim_error *err) {
         }
         for (int i = 0; i < b->n_forms && rc >= 0; i++)
             if (b->forms[i] == MSIM_SCAN_BF16 || b->forms[i] == MSIM_SCAN_INT8) {
-                rc = msim_corpus_prepare(corpus, part, path, b->forms[i], b->options.threads, NULL, NULL, err);
+                rc = msim_corpus_write_codes(corpus, part, path, b->forms[i], b->options.threads, NULL, NULL, err);
                 is_made = 1;
             }
-        if (rc >= 0 && is_made) rc = msim_corpus_attach(corpus, part, path, 0, err);
+        if (rc >= 0 && is_made) rc = msim_corpus_attach_codes(corpus, part, path, 0, err);
         if (is_made) unlink(path);
     }
     return rc;

@@ -168,7 +168,7 @@ static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSO
     for (int64_t i = 0; i < info->parts && rc >= 0 && !ms_cli_stopped(); i++) {
         int n = snprintf(path, sizeof path, "%s.msim", msim_corpus_part_path(corpus, i));
         if (n >= (int)sizeof path || stat(path, &st) != 0) continue;
-        rc = msim_corpus_attach(corpus, i, path, 1, err);
+        rc = msim_corpus_attach_codes(corpus, i, path, 1, err);
         n_copies += rc >= 0;
     }
     add_count(r, "copies", n_copies);

@@ -50,8 +50,8 @@ static void free_place(place *p) {
 static int attach(const place *p, const char *path, bool is_full, msim_error *err) {
     struct stat st;
     if (lstat(path, &st) != 0) return 0;
-    int rc = msim_corpus_attach(p->j->corpus, p->part, path, is_full, err);
-    return rc < 0 ? rc : msim_corpus_has_copy(p->j->corpus, p->part, p->form);
+    int rc = msim_corpus_attach_codes(p->j->corpus, p->part, path, is_full, err);
+    return rc < 0 ? rc : msim_corpus_has_codes(p->j->corpus, p->part, p->form);
 }
 
 static int show_progress(void *user, int64_t done, int64_t all) {
@@ -64,7 +64,7 @@ static int write_copy(const place *p, const char *path, msim_error *err) {
     char count[32];
     struct stat st;
     double began = ms_cli_now();
-    int rc = msim_corpus_prepare(p->j->corpus, p->part, path, p->form, ms_cli_threads(&p->j->set->common),
+    int rc = msim_corpus_write_codes(p->j->corpus, p->part, path, p->form, ms_cli_threads(&p->j->set->common),
                                  show_progress, NULL, err);
     ms_cli_progress_end();
     if (rc < 0) return rc;
@@ -116,14 +116,14 @@ static int check_form(const ms_search_job *j, int form) {
     if (j->set->scan == MSIM_SCAN_AUTO) return -1;
     for (int64_t part = 0; part < msim_corpus_parts(j->corpus); part++) {
         int64_t rows = msim_corpus_part_first(j->corpus, part + 1) - msim_corpus_part_first(j->corpus, part);
-        if (rows > 0 && !msim_corpus_has_copy(j->corpus, part, form))
+        if (rows > 0 && !msim_corpus_has_codes(j->corpus, part, form))
             return ms_cli_usage("--scan %s: %s: expected a small copy of that form, got none (--prepare writes it)",
                                 msim_scan_name(form), msim_corpus_part_path(j->corpus, part));
     }
     return -1;
 }
 
-int ms_search_attach_copies(ms_search_job *j) {
+int ms_search_attach_codes(ms_search_job *j) {
     const ms_search_settings *set = j->set;
     int form = set->scan == MSIM_SCAN_BF16 ? MSIM_SCAN_BF16 : MSIM_SCAN_INT8, status = -1;
     bool is_said = false;

@@ -80,14 +80,14 @@ static int run(ms_search_job *j) {
     bool has_queries = set->common.operands.n + set->likes.n + set->vectors.n > 0, is_first = ms_ranks_index() == 0;
     int status = ms_search_open_corpus(j);
     if (is_first && status < 0 && has_queries) status = ms_search_open_queries(j);
-    if (is_first && status < 0) status = ms_search_attach_copies(j);
+    if (is_first && status < 0) status = ms_search_attach_codes(j);
     status = ms_ranks_agree_status(status);
     if (status >= 0) return status;
     if (!has_queries) return MS_EXIT_OK;
     /* What rank 0 has written or checked, the others only take. */
     if (!is_first) {
         j->set->prepares = false;
-        status = ms_search_attach_copies(j);
+        status = ms_search_attach_codes(j);
     } else {
         status = ms_search_find_names(j);
     }

@@ -119,7 +119,7 @@ int ms_search_contradict(const ms_search_job *j, const char *what, const char *w
 /* ---- search/codes.c ---- */
 
 /* Attach the copies that are there, writing those that --prepare and --cache ask for. */
-int ms_search_attach_copies(ms_search_job *j);
+int ms_search_attach_codes(ms_search_job *j);
 
 /* ---- search/queries.c ---- */
 

@@ -8,7 +8,7 @@
 #include <cpuid.h>
 #endif
 
-const ms_copy_kernels *ms_copy_kernels_get(int isa, int is_int8) {
+const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8) {
     if (isa == MSIM_ISA_REF) return is_int8 ? &ms_scan_int8_ref : &ms_scan_bf16_ref;
 #if defined(__x86_64__)
     unsigned a, b, c, d; /* AVX512_VNNI: CPUID leaf 7, ECX bit 11 */
@@ -21,18 +21,18 @@ const ms_copy_kernels *ms_copy_kernels_get(int isa, int is_int8) {
 #endif
 }
 
-size_t ms_copy_weights_bytes(const ms_copy_kernels *k, size_t n_query, size_t dim) {
+size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t dim) {
     return (dim + k->group - 1) / k->group * k->group * k->weight_bytes * n_query;
 }
 
-void ms_copy_put_weights(const ms_copy_kernels *k, void *weights, size_t q, size_t n_query, size_t dim, const void *weight) {
+void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query, size_t dim, const void *weight) {
     size_t first = 0, size = 0;
     for (size_t s = 0; first + size <= q; s += first + k->sizes[s] > n_query) {
         first += size; /* the block before was whole and q lies behind it */
         while (first + k->sizes[s] > n_query) s++;
         size = k->sizes[s];
     }
-    char *block = (char *)weights + ms_copy_weights_bytes(k, first, dim);
+    char *block = (char *)weights + ms_codes_weights_bytes(k, first, dim);
     char *dst = block + (q - first) * k->group * k->weight_bytes;
     for (size_t j = 0; j < dim; j += k->group, dst += size * k->group * k->weight_bytes) {
         size_t n = dim - j < k->group ? dim - j : k->group;
@@ -46,17 +46,17 @@ void ms_copy_put_weights(const ms_copy_kernels *k, void *weights, size_t q, size
 
 static float constant(const unsigned char *tail, size_t which, size_t row) {
     float x;
-    memcpy(&x, tail + (which * MS_COPY_TILE + row) * sizeof x, sizeof x);
+    memcpy(&x, tail + (which * MS_CODES_TILE + row) * sizeof x, sizeof x);
     return x;
 }
 
-static void scan_int8(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_copy_queries *q) {
-    size_t tile_bytes = ms_copy_int8_tile(q->dim), codes = ms_copy_int8_codes(q->dim);
+static void scan_int8(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+    size_t tile_bytes = ms_codes_int8_tile(q->dim), codes = ms_codes_int8(q->dim);
     for (size_t i = 0; i < q->n_query; i++) {
-        const int16_t *w = (const int16_t *)q->weights + i * (codes / MS_COPY_TILE);
-        for (size_t r = 0; r < n_tiles * MS_COPY_TILE; r++) {
-            const unsigned char *tile = tiles + r / MS_COPY_TILE * tile_bytes, *tail = tile + codes;
-            size_t lane = r % MS_COPY_TILE;
+        const int16_t *w = (const int16_t *)q->weights + i * (codes / MS_CODES_TILE);
+        for (size_t r = 0; r < n_tiles * MS_CODES_TILE; r++) {
+            const unsigned char *tile = tiles + r / MS_CODES_TILE * tile_bytes, *tail = tile + codes;
+            size_t lane = r % MS_CODES_TILE;
             uint32_t sum = (uint32_t)q->start[i]; /* wraps on the way, as the vector kernels' sums do */
             for (size_t j = 0; j < q->dim; j++)
                 sum += (uint32_t)(tile[j / 4 * 64 + lane * 4 + j % 4] * w[j]);
@@ -67,18 +67,18 @@ static void scan_int8(float *upper, size_t stride, const unsigned char *tiles, s
     }
 }
 
-static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_copy_queries *q) {
-    size_t tile_bytes = ms_copy_bf16_tile(q->dim), codes = ms_copy_bf16_codes(q->dim);
-    size_t padded = codes / MS_COPY_TILE / sizeof(uint16_t);
+static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+    size_t tile_bytes = ms_codes_bf16_tile(q->dim), codes = ms_codes_bf16(q->dim);
+    size_t padded = codes / MS_CODES_TILE / sizeof(uint16_t);
     for (size_t i = 0; i < q->n_query; i++) {
         const float *w = (const float *)q->weights + i * padded;
-        for (size_t r = 0; r < n_tiles * MS_COPY_TILE; r++) {
-            const unsigned char *tile = tiles + r / MS_COPY_TILE * tile_bytes, *tail = tile + codes;
-            size_t lane = r % MS_COPY_TILE;
+        for (size_t r = 0; r < n_tiles * MS_CODES_TILE; r++) {
+            const unsigned char *tile = tiles + r / MS_CODES_TILE * tile_bytes, *tail = tile + codes;
+            size_t lane = r % MS_CODES_TILE;
             float sum = 0.0f;
-            for (size_t j0 = 0; j0 < q->dim; j0 += 2 * MS_COPY_SUM_GROUPS) {
+            for (size_t j0 = 0; j0 < q->dim; j0 += 2 * MS_CODES_SUM_GROUPS) {
                 float part = 0.0f;
-                for (size_t j = j0; j < q->dim && j < j0 + 2 * MS_COPY_SUM_GROUPS; j++) {
+                for (size_t j = j0; j < q->dim && j < j0 + 2 * MS_CODES_SUM_GROUPS; j++) {
                     ms_bf16 x;
                     memcpy(&x, tile + j / 2 * 64 + lane * 4 + j % 2 * 2, sizeof x);
                     part += ms_f32_of_bf16(x) * w[j];
@@ -91,7 +91,7 @@ static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, s
     }
 }
 
-const ms_copy_kernels ms_scan_int8_ref = {.name = "ref", .sizes = {1}, .group = MS_COPY_INT8_GROUP, .weight_bytes = 2,
+const ms_codes_kernels ms_scan_int8_ref = {.name = "ref", .sizes = {1}, .group = MS_CODES_INT8_GROUP, .weight_bytes = 2,
                                           .weight_max = 32639, .scan = scan_int8};
-const ms_copy_kernels ms_scan_bf16_ref = {.name = "ref", .sizes = {1}, .group = MS_COPY_BF16_GROUP, .weight_bytes = 4,
+const ms_codes_kernels ms_scan_bf16_ref = {.name = "ref", .sizes = {1}, .group = MS_CODES_BF16_GROUP, .weight_bytes = 4,
                                           .scan = scan_bf16};

@@ -9,12 +9,12 @@
 
 typedef struct {
     ms_scan_setup setup;
-    const ms_copy_kernels *kernels; /* static */
+    const ms_codes_kernels *kernels; /* static */
     int is_int8;
     size_t n_query;                 /* of this search */
     size_t weights_bytes;           /* of max_queries queries */
     char *weights;                  /* owned: [n_views, weights_bytes] */
-    ms_bound_copy *bounds;          /* owned: [n_views, max_queries] */
+    ms_bound_codes *bounds;          /* owned: [n_views, max_queries] */
     float *scale, *lambda;          /* owned: [n_views, max_queries] */
     int32_t *start;                 /* owned: [n_views, max_queries] */
     ms_bound_aim *aims;             /* owned: [n_workers, max_queries] */
@@ -46,7 +46,7 @@ static int take(void *p, size_t n, size_t each, size_t item_bytes, msim_error *e
 }
 
 static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_error *err) {
-    const ms_copy_kernels *kernels = ms_copy_kernels_get(setup->isa, is_int8);
+    const ms_codes_kernels *kernels = ms_codes_kernels_get(setup->isa, is_int8);
     size_t views = setup->n_views, queries = setup->max_queries, workers = setup->n_workers;
     *out = NULL;
     for (size_t i = 0; i < views; i++)
@@ -57,7 +57,7 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     s->setup = *setup;
     s->kernels = kernels;
     s->is_int8 = is_int8;
-    s->weights_bytes = (ms_copy_weights_bytes(kernels, queries, setup->dim) + MS_ALIGN - 1) / MS_ALIGN * MS_ALIGN;
+    s->weights_bytes = (ms_codes_weights_bytes(kernels, queries, setup->dim) + MS_ALIGN - 1) / MS_ALIGN * MS_ALIGN;
     int rc = take(&s->weights, views, s->weights_bytes, 1, err);
     if (rc >= 0) rc = take(&s->bounds, views, queries, sizeof *s->bounds, err);
     if (rc >= 0) rc = take(&s->scale, views, queries, sizeof *s->scale, err);
@@ -77,19 +77,19 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
 static int open_int8(const ms_scan_setup *setup, void **out, msim_error *err) { return open_state(setup, 1, out, err); }
 static int open_bf16(const ms_scan_setup *setup, void **out, msim_error *err) { return open_state(setup, 0, out, err); }
 
-static void prepare_query(state *s, const ms_copy *copy, size_t view, size_t q, const ms_scan_queries *queries) {
+static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q, const ms_scan_queries *queries) {
     size_t at = view * s->setup.max_queries + q, dim = s->setup.dim;
     const float *query = queries->queries + q * dim;
-    ms_bound_copy *b = &s->bounds[at];
+    ms_bound_codes *b = &s->bounds[at];
     if (!(queries->norms[q] > 0)) {
-        ms_bound_copy_make_blunt(b);
+        ms_bound_codes_make_blunt(b);
         memset(s->weight, 0, dim * sizeof(float));
     } else if (s->is_int8) {
         ms_bound_int8_make(b, s->weight, query, queries->norms[q], copy, s->kernels->weight_max);
     } else {
-        ms_bound_bf16_make(b, s->weight, query, queries->norms[q], copy, MS_COPY_CHAIN(dim));
+        ms_bound_bf16_make(b, s->weight, query, queries->norms[q], copy, MS_CODES_CHAIN(dim));
     }
-    ms_copy_put_weights(s->kernels, s->weights + view * s->weights_bytes, q, queries->n_query, dim, s->weight);
+    ms_codes_put_weights(s->kernels, s->weights + view * s->weights_bytes, q, queries->n_query, dim, s->weight);
     s->scale[at] = b->scale;
     s->lambda[at] = b->lambda;
     s->start[at] = b->start;
@@ -100,7 +100,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
     s->n_query = queries->n_query;
     for (size_t view = 0; view < s->setup.n_views; view++) {
         if (s->setup.views[view].n_rows == 0) continue; /* it may lack a copy */
-        memset(s->weights + view * s->weights_bytes, 0, ms_copy_weights_bytes(s->kernels, s->n_query, s->setup.dim));
+        memset(s->weights + view * s->weights_bytes, 0, ms_codes_weights_bytes(s->kernels, s->n_query, s->setup.dim));
         for (size_t q = 0; q < s->n_query; q++) prepare_query(s, s->setup.views[view].copy, view, q, queries);
     }
 }
@@ -108,7 +108,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
 static float aim(void *arg, size_t worker, size_t view, size_t q, double theta) {
     state *s = arg;
     size_t at = worker * s->setup.max_queries + q;
-    s->aims[at] = ms_bound_copy_aim(&s->bounds[view * s->setup.max_queries + q], theta);
+    s->aims[at] = ms_bound_codes_set_threshold(&s->bounds[view * s->setup.max_queries + q], theta);
     s->theta[at] = s->aims[at].theta;
     s->reach[at] = s->aims[at].reach;
     return s->aims[at].cut;
@@ -118,10 +118,10 @@ static float aim(void *arg, size_t worker, size_t view, size_t q, double theta) 
 static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_t n_rows, float *upper) {
     state *s = arg;
     size_t of_view = view * s->setup.max_queries, of_worker = worker * s->setup.max_queries;
-    size_t before = (size_t)(start % MS_COPY_TILE), n_tiles = (before + n_rows + MS_COPY_TILE - 1) / MS_COPY_TILE;
-    size_t tile_bytes = s->is_int8 ? ms_copy_int8_tile(s->setup.dim) : ms_copy_bf16_tile(s->setup.dim);
-    const unsigned char *tiles = tiles_of(&s->setup.views[view], s->is_int8) + (size_t)(start / MS_COPY_TILE) * tile_bytes;
-    ms_copy_queries q = {.weights = s->weights + view * s->weights_bytes, .start = s->start + of_view,
+    size_t before = (size_t)(start % MS_CODES_TILE), n_tiles = (before + n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
+    size_t tile_bytes = s->is_int8 ? ms_codes_int8_tile(s->setup.dim) : ms_codes_bf16_tile(s->setup.dim);
+    const unsigned char *tiles = tiles_of(&s->setup.views[view], s->is_int8) + (size_t)(start / MS_CODES_TILE) * tile_bytes;
+    ms_codes_queries q = {.weights = s->weights + view * s->weights_bytes, .start = s->start + of_view,
                          .scale = s->scale + of_view, .lambda = s->lambda + of_view, .theta = s->theta + of_worker,
                          .reach = s->reach + of_worker, .n_query = s->n_query, .dim = s->setup.dim};
     s->kernels->scan(upper, MS_SCAN_ROWS, tiles, n_tiles, &q);
@@ -132,19 +132,19 @@ static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_
 
 static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q, float upper) {
     const state *s = arg;
-    size_t dim = s->setup.dim, lane = (size_t)(row % MS_COPY_TILE), tile = (size_t)(row / MS_COPY_TILE);
+    size_t dim = s->setup.dim, lane = (size_t)(row % MS_CODES_TILE), tile = (size_t)(row / MS_CODES_TILE);
     const unsigned char *at = tiles_of(&s->setup.views[view], s->is_int8);
     float rho, t;
-    at += s->is_int8 ? tile * ms_copy_int8_tile(dim) + ms_copy_int8_codes(dim) + MS_COPY_TILE * sizeof rho
-                     : tile * ms_copy_bf16_tile(dim) + ms_copy_bf16_codes(dim); /* rho, then t */
+    at += s->is_int8 ? tile * ms_codes_int8_tile(dim) + ms_codes_int8(dim) + MS_CODES_TILE * sizeof rho
+                     : tile * ms_codes_bf16_tile(dim) + ms_codes_bf16(dim); /* rho, then t */
     memcpy(&rho, at + lane * sizeof rho, sizeof rho);
-    memcpy(&t, at + (MS_COPY_TILE + lane) * sizeof t, sizeof t);
-    return ms_bound_copy_score(&s->bounds[view * s->setup.max_queries + q], &s->aims[worker * s->setup.max_queries + q],
+    memcpy(&t, at + (MS_CODES_TILE + lane) * sizeof t, sizeof t);
+    return ms_bound_codes_score(&s->bounds[view * s->setup.max_queries + q], &s->aims[worker * s->setup.max_queries + q],
                                rho, t, upper);
 }
 
 static void known(const void *arg, size_t view, ms_scan_known *out) {
-    const ms_copy *c = ((const state *)arg)->setup.views[view].copy;
+    const ms_codes *c = ((const state *)arg)->setup.views[view].copy;
     *out = (ms_scan_known){.zeros = c->zeros, .nonfinite = c->nonfinite, .n_zeros = c->n_zeros,
                            .n_nonfinite = c->n_nonfinite};
 }

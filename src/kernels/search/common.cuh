@@ -9,7 +9,7 @@
 
 /* The forms of ms_scan_cuda, one a file. Same contract. */
 extern "C" {
-int ms_scan_copy_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
+int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 int ms_scan_f32_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 }

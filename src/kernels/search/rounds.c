@@ -26,10 +26,10 @@ enum { LEAST_SAMPLE = 1024, LEAST_GATHERED = 128 };
 
 static float *queries_of(const ms_gpu_search *s, int q) { return s->host.queries + (size_t)q * (size_t)s->dim; }
 
-static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_copy *copy) {
+static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *copy) {
     const float *query = queries_of(s, q);
     double norm = s->host.norms[q];
-    ms_bound_copy *b = &s->bounds[slot * (size_t)s->n_queries + (size_t)q];
+    ms_bound_codes *b = &s->bounds[slot * (size_t)s->n_queries + (size_t)q];
     ms_gpu_aims *aims = &s->host.aims[slot];
     float *weight = s->weight;
     if (s->form == MSIM_SCAN_INT8) {
@@ -42,7 +42,7 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_copy *c
         memcpy(weight, query, (size_t)s->dim * sizeof *weight);
     }
     ms_scan_queries_put(s->form, s->host.weights + slot * s->weights_bytes, q, s->n_active, s->dim, s->weight);
-    if (!ms_gpu_is_copy_form(s->form)) return;
+    if (!ms_gpu_is_codes_scan(s->form)) return;
     aims->scale[q] = b->scale;
     aims->lambda[q] = b->lambda;
     aims->start[q] = b->start;
@@ -50,11 +50,11 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_copy *c
 
 /* The slot with the queries for a part; forms that read rows use one for all. */
 static int find_slot(ms_gpu_search *s, size_t part, size_t *out, msim_error *err) {
-    size_t slot = ms_gpu_is_copy_form(s->form) ? part % s->n_slots : 0;
+    size_t slot = ms_gpu_is_codes_scan(s->form) ? part % s->n_slots : 0;
     size_t bytes = ms_scan_queries_bytes(s->form, s->n_active, s->dim);
-    const ms_copy *copy = s->parts[part].view->copy;
+    const ms_codes *copy = s->parts[part].view->copy;
     *out = slot;
-    if (s->slot_part[slot] == part || (s->slot_part[slot] != SIZE_MAX && !ms_gpu_is_copy_form(s->form))) return MSIM_OK;
+    if (s->slot_part[slot] == part || (s->slot_part[slot] != SIZE_MAX && !ms_gpu_is_codes_scan(s->form))) return MSIM_OK;
     s->slot_part[slot] = part;
     memset(s->host.weights + slot * s->weights_bytes, 0, bytes);
     for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, copy);
@@ -68,8 +68,8 @@ static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
     ms_gpu_aims *aims = &s->host.aims[slot];
     for (int q = 0; q < s->n_active; q++) {
         double theta = s->theta[q] + s->limits.fault;
-        if (ms_gpu_is_copy_form(s->form)) {
-            ms_bound_aim a = ms_bound_copy_aim(&s->bounds[slot * (size_t)s->n_queries + (size_t)q], theta);
+        if (ms_gpu_is_codes_scan(s->form)) {
+            ms_bound_aim a = ms_bound_codes_set_threshold(&s->bounds[slot * (size_t)s->n_queries + (size_t)q], theta);
             aims->theta[q] = a.theta;
             aims->reach[q] = a.reach;
             aims->cut[q] = a.cut;
@@ -112,16 +112,16 @@ static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     if (excluded_to < 0) return excluded_to;
     if (excluded_to < end) end = excluded_to;
     const ms_gpu_part *first = ms_gpu_part_of(s, row), *last = ms_gpu_part_of(s, end - 1);
-    if (ms_gpu_is_copy_form(s->form)) {
+    if (ms_gpu_is_codes_scan(s->form)) {
         if ((size_t)(last - first) >= s->n_slots) {
             last = first + s->n_slots - 1;
             end = last->first_row + last->n_rows;
         }
-        origin = last->first_row - last->start % MS_COPY_TILE;
+        origin = last->first_row - last->start % MS_CODES_TILE;
         if (end == last->first_row + last->n_rows) return end;
     }
     if (end == w->rows.first_row + w->rows.n_rows) return end;
-    return end - (end - origin) % MS_COPY_TILE; /* a step is longer than a tile */
+    return end - (end - origin) % MS_CODES_TILE; /* a step is longer than a tile */
 }
 
 static void set_aims(ms_gpu_scan *scan, const ms_gpu_aims *aims) {
@@ -146,10 +146,10 @@ static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_par
                         .n_excluded = (int64_t)s->n_excluded_there, .candidates = s->device.candidates,
                         .n_candidates = s->device.report->n_candidates, .candidate_cap = s->candidate_cap};
     set_aims(&scan, &s->device.aims[slot]);
-    if (ms_gpu_is_copy_form(s->form)) {
-        int64_t origin = w->tiles ? w->tiles_row : part->first_row - part->start % MS_COPY_TILE;
-        int64_t tile = (row - origin) / MS_COPY_TILE;
-        row = origin + tile * MS_COPY_TILE; /* rows before a range, in its first tile, are among the excluded */
+    if (ms_gpu_is_codes_scan(s->form)) {
+        int64_t origin = w->tiles ? w->tiles_row : part->first_row - part->start % MS_CODES_TILE;
+        int64_t tile = (row - origin) / MS_CODES_TILE;
+        row = origin + tile * MS_CODES_TILE; /* rows before a range, in its first tile, are among the excluded */
         scan.tiles = (w->tiles ? w->tiles : part->tiles) + (size_t)tile * ms_gpu_tile_bytes(s->dim, s->form);
         scan.rows.data = NULL;
     } else {
@@ -168,7 +168,7 @@ static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int6
     ms_gpu_report *report = s->device.report;
     int rc = ms_gpu_fill(s->stream, report->n_candidates, 0, sizeof report->n_candidates, err);
     const ms_gpu_part *part = ms_gpu_part_of(s, row);
-    if (rc < 0 || !ms_gpu_is_copy_form(s->form)) return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
+    if (rc < 0 || !ms_gpu_is_codes_scan(s->form)) return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
     for (; row < end && rc >= 0; part++) {
         int64_t to = part->first_row + part->n_rows < end ? part->first_row + part->n_rows : end;
         rc = scan_piece(s, w, part, row, to, err);
@@ -280,8 +280,8 @@ static void count_evaluated(ms_gpu_search *s, const int64_t *n) {
 /* Rows that their copy's lists have: the host adds them at the end. */
 static int is_known(const ms_gpu_search *s, int64_t row) {
     const ms_gpu_part *p = ms_gpu_part_of(s, row);
-    const ms_copy *c = p->view->copy;
-    if (!ms_gpu_is_copy_form(s->form)) return 0;
+    const ms_codes *c = p->view->copy;
+    if (!ms_gpu_is_codes_scan(s->form)) return 0;
     row = p->start + (row - p->first_row);
     size_t zero = ms_rows_lower_bound(c->zeros, c->n_zeros, row), odd = ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, row);
     return (zero < c->n_zeros && c->zeros[zero] == row) || (odd < c->n_nonfinite && c->nonfinite[odd] == row);

@@ -110,7 +110,7 @@ static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
 }
 
 static int64_t part_tiles(const ms_gpu_part *p) {
-    return (p->start + p->n_rows - 1) / MS_COPY_TILE - p->start / MS_COPY_TILE + 1;
+    return (p->start + p->n_rows - 1) / MS_CODES_TILE - p->start / MS_CODES_TILE + 1;
 }
 
 static int check_views(const ms_rows *views, size_t n_views, msim_error *err) {
@@ -359,7 +359,7 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
 
 static int send_tiles(ms_gpu_search *s, const ms_gpu_part *p, int form, int *buffer, msim_error *err) {
     size_t tile_bytes = ms_gpu_tile_bytes(s->dim, form), left = (size_t)part_tiles(p) * tile_bytes;
-    const unsigned char *from = ms_gpu_tiles_of(p->view, form) + (size_t)(p->start / MS_COPY_TILE) * tile_bytes;
+    const unsigned char *from = ms_gpu_tiles_of(p->view, form) + (size_t)(p->start / MS_CODES_TILE) * tile_bytes;
     unsigned char *to = s->arena + (p->tiles - s->arena);
     int rc = MSIM_OK;
     for (size_t n; left && rc >= 0; from += n, to += n, left -= n) {
@@ -452,11 +452,11 @@ int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
     const ms_gpu_part *p = &s->parts[c->part];
     int64_t left = p->first_row + p->n_rows - c->row, row = p->start + (c->row - p->first_row), first = c->row, n;
     size_t bytes;
-    if (ms_gpu_is_copy_form(c->form)) {
+    if (ms_gpu_is_codes_scan(c->form)) {
         size_t tile_bytes = ms_gpu_tile_bytes(s->dim, c->form);
-        int64_t tile = row / MS_COPY_TILE, before = row % MS_COPY_TILE, n_tiles = (int64_t)(s->buffer_bytes / tile_bytes);
-        if (n_tiles > (before + left + MS_COPY_TILE - 1) / MS_COPY_TILE) n_tiles = (before + left + MS_COPY_TILE - 1) / MS_COPY_TILE;
-        n = n_tiles * MS_COPY_TILE - before < left ? n_tiles * MS_COPY_TILE - before : left;
+        int64_t tile = row / MS_CODES_TILE, before = row % MS_CODES_TILE, n_tiles = (int64_t)(s->buffer_bytes / tile_bytes);
+        if (n_tiles > (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE) n_tiles = (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE;
+        n = n_tiles * MS_CODES_TILE - before < left ? n_tiles * MS_CODES_TILE - before : left;
         bytes = (size_t)n_tiles * tile_bytes;
         put_bytes(s, s->host_buffers[c->next], ms_gpu_tiles_of(p->view, c->form) + (size_t)tile * tile_bytes, bytes);
         describe(s, p, n);
@@ -490,7 +490,7 @@ int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err) {
     c->is_ready = 0;
     rc = ms_gpu_stream_wait(s->stream, s->uploaded[c->next], err);
     c->next ^= 1;
-    if (rc >= 0 && !ms_gpu_is_copy_form(c->form))
+    if (rc >= 0 && !ms_gpu_is_codes_scan(c->form))
         rc = ms_row_values_cuda(s->stream, s->buffer_values, &s->device.report->n_nonfinite, &out->rows, s->is_ip, err);
     return rc < 0 ? rc : 1;
 }

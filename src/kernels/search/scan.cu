@@ -60,5 +60,5 @@ extern "C" int ms_scan_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_erro
     if (scan->form == MSIM_SCAN_F64) return ms_scan_f64_cuda(s, scan, err);
     if (scan->form == MSIM_SCAN_F32) return ms_scan_f32_cuda(s, scan, err);
     assert(scan->form == MSIM_SCAN_INT8 || scan->form == MSIM_SCAN_BF16);
-    return ms_scan_copy_cuda(s, scan, err);
+    return ms_scan_codes_cuda(s, scan, err);
 }

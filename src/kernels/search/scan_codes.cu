@@ -1,7 +1,7 @@
 /* Scans of small copies (codes/layout.h) by matrix operations: an upper value for each row and query, and the rows that are
  * not left out. docs/SEARCH.md, Compressed copies, has the meaning of every number and the proof.
  *
- * k_scan_copy<form, tiles of 8 queries>
+ * k_scan_codes<form, tiles of 8 queries>
  * Shapes    tiles of 16 rows [group][16 rows][4 bytes] + constants, read as they lie in the file; queries as fragments
  *           [step][tile of queries][lane][2 words] (kernels/search/scan.cu), one step = 8 groups = 32 codes or 16 bf16 values.
  * Grid      blocks of 6 warps (8 for 32 queries); each warp takes parts of 32 rows, which are two tiles, as far apart as the
@@ -78,10 +78,10 @@ struct LaneRows {
 };
 
 static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const CopyShape &shape, int64_t first, int lane) {
-    int64_t tile = first / MS_COPY_TILE + lane / 16, last = (a.rows.n_rows - 1) / MS_COPY_TILE;
+    int64_t tile = first / MS_CODES_TILE + lane / 16, last = (a.rows.n_rows - 1) / MS_CODES_TILE;
     const unsigned char *at = a.tiles + (tile < last ? tile : last) * shape.tile_bytes; /* rows past the end are dropped */
     int four = lane / 4 % 4;
-    LaneRows l = {at + lane % 4 * 64 + four * 16, at + shape.codes_bytes + four * 16, tile * MS_COPY_TILE + four * 4};
+    LaneRows l = {at + lane % 4 * 64 + four * 16, at + shape.codes_bytes + four * 16, tile * MS_CODES_TILE + four * 4};
     return l;
 }
 
@@ -175,7 +175,7 @@ static __device__ __forceinline__ void copy_fragments(Pair *to, const void *quer
 
 template <typename FORM, int TILES>
 static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOCKS)
-    k_scan_copy(ms_gpu_scan a, CopyShape shape) {
+    k_scan_codes(ms_gpu_scan a, CopyShape shape) {
     const int THREADS = Size<TILES>::THREADS, WARPS = Size<TILES>::WARPS;
     const int64_t n_parts = a.n_blocks * BLOCK_PARTS;
     Carve c = carve_begin();
@@ -225,7 +225,7 @@ template <typename FORM, int TILES> static int start(ms_gpu_stream *s, const ms_
     size_t shared = carve_bytes<Pair>((size_t)shape.chunk_steps * TILES * 32) +
                     carve_bytes<float>(N_CONSTANTS * TILES * 8) + carve_bytes<Four>(Size<TILES>::THREADS);
     int64_t turns = (scan->n_blocks * BLOCK_PARTS + Size<TILES>::WARPS - 1) / Size<TILES>::WARPS;
-    return (int)launch(k_scan_copy<FORM, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS), shared,
+    return (int)launch(k_scan_codes<FORM, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS), shared,
                        (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
 }
 
@@ -238,18 +238,18 @@ template <typename FORM> static int start_for(ms_gpu_stream *s, const ms_gpu_sca
     }
 }
 
-int ms_scan_copy_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err) {
+int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err) {
     size_t dim = (size_t)scan->rows.dim;
     bool is_int8 = scan->form == MSIM_SCAN_INT8;
     CopyShape shape;
-    shape.codes_bytes = (int64_t)(is_int8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim));
-    shape.tile_bytes = (int64_t)(is_int8 ? ms_copy_int8_tile(dim) : ms_copy_bf16_tile(dim));
+    shape.codes_bytes = (int64_t)(is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim));
+    shape.tile_bytes = (int64_t)(is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim));
     shape.groups = (int)(shape.codes_bytes / 64);
     shape.steps = (shape.groups + SIM_COPY_STEP - 1) / SIM_COPY_STEP;
     shape.chunk_steps = 0;
     assert(scan->tiles && (uintptr_t)scan->tiles % 16 == 0 && dim <= 65536);
     int rc = is_int8 ? start_for<Int8>(s, scan, shape) : start_for<Bf16>(s, scan, shape);
-    return ms_gpu_check_launch(rc, is_int8 ? "k_scan_copy<Int8>" : "k_scan_copy<Bf16>", err);
+    return ms_gpu_check_launch(rc, is_int8 ? "k_scan_codes<Int8>" : "k_scan_codes<Bf16>", err);
 }
 
 /* The longest way of a product of the bf16 form, in roundings of u (docs/SEARCH.md, Rounding): 17 additions of 2 u in each

@@ -168,8 +168,8 @@ static void take_excluded(ms_gpu_search *s, const msim_search_options *o) {
     s->excluded_from = 0;
     s->excluded_to = -1;
     /* A copy's tiles are scanned whole: in a range that begins inside one, the rows before it are no results. */
-    if (!s->n_parts || !ms_gpu_is_copy_form(s->form)) return;
-    s->n_outside = (size_t)(p->start % MS_COPY_TILE);
+    if (!s->n_parts || !ms_gpu_is_codes_scan(s->form)) return;
+    s->n_outside = (size_t)(p->start % MS_CODES_TILE);
     for (size_t i = 0; i < s->n_outside; i++) s->host.excluded[i] = p->first_row - (int64_t)(s->n_outside - i);
 }
 
@@ -192,7 +192,7 @@ static int begin(ms_gpu_search *s, const ms_search_request *request, msim_error 
     s->n_evaluated = s->n_handed = 0;
     s->is_stopped = 0;
     if (s->n_parts) s->f32 = ms_bound_f32_make((size_t)s->dim, ms_scan_f32_lanes());
-    if (s->residence.has_rows && !ms_gpu_is_copy_form(s->form) && s->values_are_ip != s->is_ip)
+    if (s->residence.has_rows && !ms_gpu_is_codes_scan(s->form) && s->values_are_ip != s->is_ip)
         return ms_gpu_rows_revalue(s, err);
     return MSIM_OK;
 }
@@ -264,9 +264,9 @@ static void answer_zero(ms_gpu_search *s, size_t q, ms_hit *hits) {
 static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
     int64_t left = top ? s->n_hits : INT64_MAX;
     size_t excluded = 0;
-    for (size_t i = 0; i < s->n_parts && ms_gpu_is_copy_form(s->form); i++) {
+    for (size_t i = 0; i < s->n_parts && ms_gpu_is_codes_scan(s->form); i++) {
         const ms_gpu_part *p = &s->parts[i];
-        const ms_copy *c = p->view->copy;
+        const ms_codes *c = p->view->copy;
         size_t at = ms_rows_lower_bound(c->zeros, c->n_zeros, p->start);
         for (; at < c->n_zeros && c->zeros[at] < p->start + p->n_rows && left && !s->is_stopped; at++) {
             int64_t row = p->first_row + (c->zeros[at] - p->start);
@@ -299,15 +299,15 @@ static void finish(ms_gpu_search *s, int i, ms_hit *hits) {
  * them, or (no query needed a pass) by a look at every row. */
 static int64_t count_nonfinite(const ms_gpu_search *s, int was_passed) {
     int64_t n = 0;
-    if (!ms_gpu_is_copy_form(s->form) && was_passed) return s->host.report->n_nonfinite;
+    if (!ms_gpu_is_codes_scan(s->form) && was_passed) return s->host.report->n_nonfinite;
     for (size_t i = 0; i < s->n_parts; i++) {
         const ms_gpu_part *p = &s->parts[i];
-        const ms_copy *c = p->view->copy;
+        const ms_codes *c = p->view->copy;
         int64_t end = p->start + p->n_rows;
-        if (ms_gpu_is_copy_form(s->form))
+        if (ms_gpu_is_codes_scan(s->form))
             n += (int64_t)(ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, end) -
                            ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, p->start));
-        for (int64_t row = p->start; row < end && !ms_gpu_is_copy_form(s->form); row++)
+        for (int64_t row = p->start; row < end && !ms_gpu_is_codes_scan(s->form); row++)
             n += !isfinite(ms_row_square(ms_rows_at(p->view, row), p->view->dtype, (size_t)s->dim));
     }
     return n;

@@ -111,7 +111,7 @@ struct ms_gpu_search {
     size_t n_slots, weights_bytes;
     unsigned char *device_work, *host_work; /* owned */
     ms_gpu_work device, host;  /* in these */
-    ms_bound_copy *bounds;     /* owned: [n_slots, n_queries] */
+    ms_bound_codes *bounds;     /* owned: [n_slots, n_queries] */
     void *weight;              /* owned: [dim] of the widest kind */
 
     /* While a search runs, and its outcome: */
@@ -158,12 +158,12 @@ void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
 
 /* The code of an allocation that has just failed. */
 static inline int ms_gpu_failed(const msim_error *err) { return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY; }
-static inline int ms_gpu_is_copy_form(int form) { return form == MSIM_SCAN_BF16 || form == MSIM_SCAN_INT8; }
+static inline int ms_gpu_is_codes_scan(int form) { return form == MSIM_SCAN_BF16 || form == MSIM_SCAN_INT8; }
 static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int form) {
     return !view->copy ? NULL : form == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
 }
 static inline size_t ms_gpu_tile_bytes(int64_t dim, int form) {
-    return form == MSIM_SCAN_INT8 ? ms_copy_int8_tile((size_t)dim) : ms_copy_bf16_tile((size_t)dim);
+    return form == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim) : ms_codes_bf16_tile((size_t)dim);
 }
 
 /* ---- kernels/search/rounds.c ---- */

@@ -8,12 +8,12 @@
 INLINE __m256 load8(const unsigned char *p) { return _mm256_loadu_ps((const float *)(const void *)p); }
 
 /* The test's left side for 8 rows and one query; constants of the rows begin at tail. */
-INLINE void put_upper(float *dst, const unsigned char *tail, const ms_copy_queries *q, size_t i) {
+INLINE void put_upper(float *dst, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
     __m256 upper = _mm256_fmadd_ps(load8(tail + 64), _mm256_set1_ps(q->theta[i]), _mm256_loadu_ps(dst));
     _mm256_storeu_ps(dst, _mm256_fmadd_ps(load8(tail), _mm256_set1_ps(q->reach[i]), upper));
 }
 
-/* Sums over `groups` <= MS_COPY_SUM_GROUPS pairs of components of 8 rows, or 16 (halves 2), put into upper (is_first) or
+/* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components of 8 rows, or 16 (halves 2), put into upper (is_first) or
  * added to it; the next tile is asked for meanwhile. */
 INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size_t tile_bytes, size_t groups,
                       const float *weights, int is_first, const int queries, const int halves) {
@@ -59,18 +59,18 @@ static const struct {
     scan_fn rows;
 } shapes[] = {{6, 1, scan_6}, {3, 2, scan_3}, {2, 2, scan_2}, {1, 2, scan_1}};
 
-/* One block of weights, in parts of MS_COPY_SUM_GROUPS, against a tile. */
+/* One block of weights, in parts of MS_CODES_SUM_GROUPS, against a tile. */
 static void scan_block(float *upper, size_t stride, const unsigned char *tile, size_t tile_bytes, size_t groups,
                        const float *weights, size_t shape) {
     for (size_t h = 0; h < 2; h += shapes[shape].halves)
-        for (size_t g = 0; g < groups; g += MS_COPY_SUM_GROUPS)
+        for (size_t g = 0; g < groups; g += MS_CODES_SUM_GROUPS)
             shapes[shape].rows(upper + 8 * h, stride, tile + 32 * h + 64 * g, tile_bytes,
-                               groups - g < MS_COPY_SUM_GROUPS ? groups - g : MS_COPY_SUM_GROUPS,
+                               groups - g < MS_CODES_SUM_GROUPS ? groups - g : MS_CODES_SUM_GROUPS,
                                weights + 2 * shapes[shape].queries * g, g == 0);
 }
 
-static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_copy_queries *q) {
-    size_t tile_bytes = ms_copy_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
+static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+    size_t tile_bytes = ms_codes_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
     for (; n_tiles; n_tiles--, tiles += tile_bytes, upper += 16) {
         const float *weights = q->weights;
         for (size_t s = 0, first = 0; first < q->n_query; s++)
@@ -84,6 +84,6 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
     }
 }
 
-const ms_copy_kernels ms_scan_bf16_avx2 = {.name = "avx2", .sizes = {6, 3, 2, 1}, .group = 2, .weight_bytes = 4,
+const ms_codes_kernels ms_scan_bf16_avx2 = {.name = "avx2", .sizes = {6, 3, 2, 1}, .group = 2, .weight_bytes = 4,
                                            .scan = scan};
 #endif

@@ -12,13 +12,13 @@
 enum { MAX_TILES = 8 }; /* a few, so that further blocks of queries find them in the cache */
 
 /* The test's left side for one tile and one query. */
-INLINE void put_upper(float *dst, __m512 sum, const unsigned char *tail, const ms_copy_queries *q, size_t i) {
+INLINE void put_upper(float *dst, __m512 sum, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
     __m512 rho = _mm512_loadu_ps(tail), t = _mm512_loadu_ps(tail + 64);
     __m512 upper = _mm512_fmadd_ps(t, _mm512_set1_ps(q->theta[i]), sum);
     _mm512_storeu_ps(dst, _mm512_fmadd_ps(rho, _mm512_set1_ps(q->reach[i]), upper));
 }
 
-/* Sums over `groups` <= MS_COPY_SUM_GROUPS pairs of components, put into upper (is_first) or added to it. */
+/* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components, put into upper (is_first) or added to it. */
 INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size_t tile_bytes, size_t groups,
                       const float *weights, int is_first, const int queries, const int tiles) {
     __m512 sum[24];
@@ -81,19 +81,19 @@ static const struct {
 } shapes[] = {{12, scan_12_2, scan_12_1}, {6, scan_6_2, scan_6_1}, {3, scan_3_2, scan_3_1}, {2, scan_2_2, scan_2_1},
               {1, scan_1_2, scan_1_1}};
 
-/* One block of weights, in parts of MS_COPY_SUM_GROUPS, against n <= MAX_TILES tiles. */
+/* One block of weights, in parts of MS_CODES_SUM_GROUPS, against n <= MAX_TILES tiles. */
 static void scan_block(float *upper, size_t stride, const unsigned char *tiles, size_t n, size_t tile_bytes, size_t groups,
                        const float *weights, size_t shape) {
     for (size_t t = 0; t < n; t += 2)
-        for (size_t g = 0; g < groups; g += MS_COPY_SUM_GROUPS)
+        for (size_t g = 0; g < groups; g += MS_CODES_SUM_GROUPS)
             (t + 1 < n ? shapes[shape].two : shapes[shape].one)(
                 upper + 16 * t, stride, tiles + t * tile_bytes + 64 * g, tile_bytes,
-                groups - g < MS_COPY_SUM_GROUPS ? groups - g : MS_COPY_SUM_GROUPS, weights + 2 * shapes[shape].queries * g,
+                groups - g < MS_CODES_SUM_GROUPS ? groups - g : MS_CODES_SUM_GROUPS, weights + 2 * shapes[shape].queries * g,
                 g == 0);
 }
 
-static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_copy_queries *q) {
-    size_t tile_bytes = ms_copy_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
+static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+    size_t tile_bytes = ms_codes_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
     for (size_t n; n_tiles; n_tiles -= n, tiles += n * tile_bytes, upper += 16 * n) {
         const float *weights = q->weights;
         n = n_tiles < MAX_TILES ? n_tiles : MAX_TILES;
@@ -110,6 +110,6 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
     }
 }
 
-const ms_copy_kernels ms_scan_bf16_avx512 = {.name = "avx512", .sizes = {12, 6, 3, 2, 1}, .group = 2, .weight_bytes = 4,
+const ms_codes_kernels ms_scan_bf16_avx512 = {.name = "avx512", .sizes = {12, 6, 3, 2, 1}, .group = 2, .weight_bytes = 4,
                                              .scan = scan};
 #endif

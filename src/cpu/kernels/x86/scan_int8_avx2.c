@@ -23,7 +23,7 @@ INLINE __m256i codes_of_4_rows(const unsigned char *p) {
 INLINE __m256 load8(const unsigned char *p) { return _mm256_loadu_ps((const float *)(const void *)p); }
 
 /* The test's left side for 8 rows and one query; constants of the rows begin at tail. */
-INLINE void put_upper(float *dst, __m256i sum, const unsigned char *tail, const ms_copy_queries *q, size_t i) {
+INLINE void put_upper(float *dst, __m256i sum, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
     __m256 upper = _mm256_mul_ps(_mm256_set1_ps(q->lambda[i]), load8(tail + 192));
     __m256 a = _mm256_mul_ps(load8(tail), _mm256_set1_ps(q->scale[i]));
     upper = _mm256_fmadd_ps(a, _mm256_cvtepi32_ps(sum), upper);
@@ -33,7 +33,7 @@ INLINE void put_upper(float *dst, __m256i sum, const unsigned char *tail, const 
 
 /* `queries` queries of one block of weights against 8 rows, or 16 (halves 2); the next tile is asked for meanwhile. */
 INLINE void scan_rows(float *upper, size_t stride, const unsigned char *codes, const unsigned char *tail, size_t groups,
-                      const char *weights, const ms_copy_queries *q, size_t first, const int queries, const int halves) {
+                      const char *weights, const ms_codes_queries *q, size_t first, const int queries, const int halves) {
     __m256i sum[6][4];
     size_t tile_bytes = (groups + 4) * 64;
     UNROLL
@@ -66,7 +66,7 @@ INLINE void scan_rows(float *upper, size_t stride, const unsigned char *codes, c
 #define SCAN(name, queries, halves)                                                                                   \
     __attribute__((noinline)) static void name(float *upper, size_t stride, const unsigned char *codes,               \
                                                const unsigned char *tail, size_t groups, const char *weights,         \
-                                               const ms_copy_queries *q, size_t first) {                              \
+                                               const ms_codes_queries *q, size_t first) {                              \
         scan_rows(upper, stride, codes, tail, groups, weights, q, first, queries, halves);                            \
     }
 SCAN(scan_6, 6, 1)
@@ -75,14 +75,14 @@ SCAN(scan_2, 2, 2)
 SCAN(scan_1, 1, 2)
 
 typedef void (*scan_fn)(float *, size_t, const unsigned char *, const unsigned char *, size_t, const char *,
-                        const ms_copy_queries *, size_t);
+                        const ms_codes_queries *, size_t);
 static const struct {
     size_t queries, halves;
     scan_fn rows;
 } shapes[] = {{6, 1, scan_6}, {3, 1, scan_3}, {2, 2, scan_2}, {1, 2, scan_1}};
 
-static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_copy_queries *q) {
-    size_t tile_bytes = ms_copy_int8_tile(q->dim), groups = tile_bytes / 64 - 4;
+static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+    size_t tile_bytes = ms_codes_int8_tile(q->dim), groups = tile_bytes / 64 - 4;
     for (; n_tiles; n_tiles--, tiles += tile_bytes, upper += 16) {
         const char *weights = q->weights;
         const unsigned char *tail = tiles + 64 * groups;
@@ -95,6 +95,6 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
     }
 }
 
-const ms_copy_kernels ms_scan_int8_avx2 = {.name = "avx2", .sizes = {6, 3, 2, 1}, .group = 4, .weight_bytes = 2,
+const ms_codes_kernels ms_scan_int8_avx2 = {.name = "avx2", .sizes = {6, 3, 2, 1}, .group = 4, .weight_bytes = 2,
                                            .weight_max = 32639, .scan = scan};
 #endif

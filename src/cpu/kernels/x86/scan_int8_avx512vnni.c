@@ -25,7 +25,7 @@ INLINE __m512i same_four(const char *p) {
 }
 
 /* The test's left side for one tile and one query. */
-INLINE void put_upper(float *dst, __m512i sum, const unsigned char *tail, const ms_copy_queries *q, size_t i) {
+INLINE void put_upper(float *dst, __m512i sum, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
     __m512 a = _mm512_loadu_ps(tail), rho = _mm512_loadu_ps(tail + 64), t = _mm512_loadu_ps(tail + 128);
     __m512 y = _mm512_loadu_ps(tail + 192);
     __m512 upper = _mm512_mul_ps(_mm512_set1_ps(q->lambda[i]), y);
@@ -36,7 +36,7 @@ INLINE void put_upper(float *dst, __m512i sum, const unsigned char *tail, const 
 
 /* `queries` queries of one block of weights against `tiles` tiles. */
 INLINE void scan_tiles(float *upper, size_t stride, const unsigned char *tile, size_t tile_bytes, const char *weights,
-                       const ms_copy_queries *q, size_t first, const int queries, const int tiles) {
+                       const ms_codes_queries *q, size_t first, const int queries, const int tiles) {
     __m512i sum[24];
     size_t groups = tile_bytes / 64 - 4;
     UNROLL
@@ -68,7 +68,7 @@ INLINE void scan_tiles(float *upper, size_t stride, const unsigned char *tile, s
 
 #define SCAN(name, queries, tiles)                                                                                      \
     __attribute__((noinline)) static void name(float *upper, size_t stride, const unsigned char *tile,                  \
-                                               size_t tile_bytes, const char *weights, const ms_copy_queries *q,        \
+                                               size_t tile_bytes, const char *weights, const ms_codes_queries *q,        \
                                                size_t first) {                                                          \
         scan_tiles(upper, stride, tile, tile_bytes, weights, q, first, queries, tiles);                                 \
     }
@@ -83,15 +83,15 @@ SCAN(scan_2_1, 2, 1)
 SCAN(scan_1_2, 1, 2)
 SCAN(scan_1_1, 1, 1)
 
-typedef void (*scan_fn)(float *, size_t, const unsigned char *, size_t, const char *, const ms_copy_queries *, size_t);
+typedef void (*scan_fn)(float *, size_t, const unsigned char *, size_t, const char *, const ms_codes_queries *, size_t);
 static const struct {
     size_t queries;
     scan_fn two, one; /* tiles */
 } shapes[] = {{12, scan_12_2, scan_12_1}, {6, scan_6_2, scan_6_1}, {3, scan_3_2, scan_3_1}, {2, scan_2_2, scan_2_1},
               {1, scan_1_2, scan_1_1}};
 
-static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_copy_queries *q) {
-    size_t tile_bytes = ms_copy_int8_tile(q->dim), groups = tile_bytes / 64 - 4;
+static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+    size_t tile_bytes = ms_codes_int8_tile(q->dim), groups = tile_bytes / 64 - 4;
     for (size_t n; n_tiles; n_tiles -= n, tiles += n * tile_bytes, upper += 16 * n) {
         const char *weights = q->weights;
         n = n_tiles < MAX_TILES ? n_tiles : MAX_TILES;
@@ -105,6 +105,6 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
     }
 }
 
-const ms_copy_kernels ms_scan_int8_avx512vnni = {.name = "avx512vnni", .sizes = {12, 6, 3, 2, 1}, .group = 4,
+const ms_codes_kernels ms_scan_int8_avx512vnni = {.name = "avx512vnni", .sizes = {12, 6, 3, 2, 1}, .group = 4,
                                                  .weight_bytes = 1, .weight_max = 127, .scan = scan};
 #endif

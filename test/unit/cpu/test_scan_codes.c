@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-enum { TILES = 11, ROWS = TILES * MS_COPY_TILE, MAX_Q = 26, MAX_DIM = 1300, STRIDE = ROWS + 3 };
+enum { TILES = 11, ROWS = TILES * MS_CODES_TILE, MAX_Q = 26, MAX_DIM = 1300, STRIDE = ROWS + 3 };
 #define U 0x1p-24
 
 static uint64_t seed = 1;
@@ -25,7 +25,7 @@ static uint64_t next(void) {
 static double uniform(void) { return (double)(int64_t)(next() & 0xffffffff) * 0x1p-31 - 1.0; }
 
 typedef struct {
-    const ms_copy_kernels *k;
+    const ms_codes_kernels *k;
     size_t dim, n_query, tile_bytes, codes_bytes;
     int is_int8;
     unsigned char *tiles;  /* owned */
@@ -48,15 +48,15 @@ static double bf16_at(const fixture *f, size_t r, size_t j) {
 }
 
 /* extreme: codes and weights at their largest; else anything. */
-static fixture make(const ms_copy_kernels *k, int is_int8, size_t dim, int extreme) {
+static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extreme) {
     fixture f = {.k = k, .dim = dim, .is_int8 = is_int8};
     int limit = k->weight_max;
-    f.tile_bytes = is_int8 ? ms_copy_int8_tile(dim) : ms_copy_bf16_tile(dim);
-    f.codes_bytes = is_int8 ? ms_copy_int8_codes(dim) : ms_copy_bf16_codes(dim);
+    f.tile_bytes = is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
+    f.codes_bytes = is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     f.tiles = aligned_alloc(64, TILES * f.tile_bytes);
     f.narrow = calloc(MAX_Q * dim, sizeof *f.narrow);
     f.wide = calloc(MAX_Q * dim, sizeof *f.wide);
-    f.weights = aligned_alloc(64, (ms_copy_weights_bytes(k, MAX_Q, dim) + 63) / 64 * 64);
+    f.weights = aligned_alloc(64, (ms_codes_weights_bytes(k, MAX_Q, dim) + 63) / 64 * 64);
     if (is_int8 && limit > (int64_t)INT32_MAX / (127 * (int64_t)dim)) limit = (int)(INT32_MAX / (127 * (int64_t)dim));
     for (size_t q = 0; q < MAX_Q; q++) {
         int64_t sum = 0;
@@ -95,25 +95,25 @@ static fixture make(const ms_copy_kernels *k, int is_int8, size_t dim, int extre
 }
 
 static void set_queries(fixture *f, size_t n_query) {
-    size_t bytes = ms_copy_weights_bytes(f->k, n_query, f->dim);
+    size_t bytes = ms_codes_weights_bytes(f->k, n_query, f->dim);
     f->n_query = n_query;
     memset(f->weights, 0, bytes);
     for (size_t q = 0; q < n_query; q++)
-        ms_copy_put_weights(f->k, f->weights, q, n_query, f->dim,
+        ms_codes_put_weights(f->k, f->weights, q, n_query, f->dim,
                             f->is_int8 ? (const void *)(f->narrow + q * f->dim) : (const void *)(f->wide + q * f->dim));
 }
 
 static void release(fixture *f) { free(f->tiles), free(f->narrow), free(f->wide), free(f->weights); }
 
 static void scan(const fixture *f, float *upper, size_t first_tile, size_t n_tiles) {
-    ms_copy_queries q = {.weights = f->weights, .start = f->start, .scale = f->scale, .lambda = f->lambda,
+    ms_codes_queries q = {.weights = f->weights, .start = f->start, .scale = f->scale, .lambda = f->lambda,
                          .theta = f->theta, .reach = f->reach, .n_query = f->n_query, .dim = f->dim};
     f->k->scan(upper, STRIDE, f->tiles + first_tile * f->tile_bytes, n_tiles, &q);
 }
 
 /* What the upper value is in real numbers, and how far f32 may be off it. */
 static double expected(const fixture *f, size_t r, size_t q, double *slack) {
-    double sum = 0, size = 0, gamma = ms_bound_gamma(MS_COPY_CHAIN(f->dim));
+    double sum = 0, size = 0, gamma = ms_bound_gamma(MS_CODES_CHAIN(f->dim));
     for (size_t j = 0; j < f->dim; j++) {
         double p = f->is_int8 ? (double)code_at(f, r, j) * f->narrow[q * f->dim + j] : bf16_at(f, r, j) * f->wide[q * f->dim + j];
         sum += p; /* exact for integers: below 2^31 */
@@ -152,7 +152,7 @@ static void every_level(void **state) {
     static const size_t dims[] = {1, 2, 3, 4, 5, 16, 61, 127, 128, 129, 257, 512, 518, 519, 1041, MAX_DIM};
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
         for (int is_int8 = 0; is_int8 < 2; is_int8++) {
-            const ms_copy_kernels *k = ms_copy_kernels_get(isa, is_int8);
+            const ms_codes_kernels *k = ms_codes_kernels_get(isa, is_int8);
             printf("scan %s: level %s: %s%s\n", is_int8 ? "int8" : "bf16", ms_cpu_isa_name(isa), k ? "run by " : "",
                    k ? k->name : "skipped (not in this build or CPU)");
             for (size_t i = 0; k && i < sizeof dims / sizeof *dims; i++) {
@@ -170,7 +170,7 @@ static void every_level(void **state) {
 static void widest(void **state) {
     (void)state;
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
-        const ms_copy_kernels *k = ms_copy_kernels_get(isa, 1);
+        const ms_codes_kernels *k = ms_codes_kernels_get(isa, 1);
         static float upper[STRIDE];
         if (!k) continue;
         fixture f = make(k, 1, 65536, 2);
@@ -189,7 +189,7 @@ static void infinite_rho(void **state) {
     (void)state;
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
         for (int is_int8 = 0; is_int8 < 2; is_int8++) {
-            const ms_copy_kernels *k = ms_copy_kernels_get(isa, is_int8);
+            const ms_codes_kernels *k = ms_codes_kernels_get(isa, is_int8);
             static float upper[MAX_Q * STRIDE];
             if (!k) continue;
             fixture f = make(k, is_int8, 20, 0);

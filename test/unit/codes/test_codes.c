@@ -21,7 +21,7 @@
 
 #include <cmocka.h>
 
-enum { N = 421, Q = 7, MAX_K = N + 1, BOTH = MS_COPY_INT8 | MS_COPY_BF16 };
+enum { N = 421, Q = 7, MAX_K = N + 1, BOTH = MS_CODES_INT8 | MS_CODES_BF16 };
 
 static char folder[64], path[128];
 
@@ -129,12 +129,12 @@ static ms_pool *open_pool(int threads) {
 }
 
 /* Write and open a copy of a view. */
-static ms_copy_file copy_of(const ms_rows *view, int forms) {
-    ms_copy_file file = {0};
+static ms_codes_file copy_of(const ms_rows *view, int forms) {
+    ms_codes_file file = {0};
     msim_error e = {0};
     ms_pool *pool = open_pool(2);
-    if (ms_copy_write(path, view, (ms_copy_stamp){1, 2}, forms, pool, (ms_copy_progress){0}, &e) < 0 ||
-        ms_copy_open(path, view, &file, &e) < 0 || ms_copy_check(path, view, &file, 1, pool, &e) < 0)
+    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0}, &e) < 0 ||
+        ms_codes_open(path, view, &file, &e) < 0 || ms_codes_check(path, view, &file, 1, pool, &e) < 0)
         fail_msg("%s", e.text);
     ms_pool_close(pool);
     return file;
@@ -145,8 +145,8 @@ enum { N_DIMS = sizeof dims / sizeof *dims };
 
 /* The level runs here, and not the kernels of the level below. */
 static int has_own_kernels(int isa) {
-    const ms_copy_kernels *int8 = ms_copy_kernels_get(isa, 1), *bf16 = ms_copy_kernels_get(isa, 0);
-    return int8 && (isa == MSIM_ISA_REF || int8 != ms_copy_kernels_get(isa - 1, 1) || bf16 != ms_copy_kernels_get(isa - 1, 0));
+    const ms_codes_kernels *int8 = ms_codes_kernels_get(isa, 1), *bf16 = ms_codes_kernels_get(isa, 0);
+    return int8 && (isa == MSIM_ISA_REF || int8 != ms_codes_kernels_get(isa - 1, 1) || bf16 != ms_codes_kernels_get(isa - 1, 0));
 }
 
 /* ---- The certificate ---- */
@@ -162,7 +162,7 @@ static double exact_score(const corpus *c, const ms_cpu_kernels *k, int64_t row,
     return square == 0 || norm == 0 ? 0.0 : dot / (sqrt(norm) * sqrt(square)) + 0.0;
 }
 
-static int is_known(const ms_copy *copy, int64_t row) {
+static int is_known(const ms_codes *copy, int64_t row) {
     for (size_t i = 0; i < copy->n_zeros; i++)
         if (copy->zeros[i] == row) return 1;
     for (size_t i = 0; i < copy->n_nonfinite; i++)
@@ -227,7 +227,7 @@ static void never_leaves_out_its_own_score(void **state) {
             for (int i = 0; i < N_DIMS; i++) {
                 int dtype = (int)(made + (enum made)i + (enum made)isa) % 4;
                 corpus c = make_corpus(made, dtype, dims[i]);
-                ms_copy_file file = copy_of(&c.view, BOTH);
+                ms_codes_file file = copy_of(&c.view, BOTH);
                 c.view.copy = &file.copy;
                 for (int f = 0; f < 2; f++) {
                     verdict v = own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, isa);
@@ -236,7 +236,7 @@ static void never_leaves_out_its_own_score(void **state) {
                     n_cut += v.n_cut;
                     n_checked += v.n_checked;
                 }
-                ms_copy_close(&file);
+                ms_codes_close(&file);
                 release(&c);
             }
         assert_true(n_cut > n_checked / 30); /* of the sixth that was meant to be */
@@ -248,8 +248,8 @@ static void a_wrong_bound_is_seen(void **state) {
     (void)state;
     for (int f = 0; f < 2; f++) {
         corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 61);
-        ms_copy_file file = copy_of(&c.view, BOTH);
-        size_t codes = f ? ms_copy_bf16_codes(61) : ms_copy_int8_codes(61), each = f ? ms_copy_bf16_tile(61) : ms_copy_int8_tile(61);
+        ms_codes_file file = copy_of(&c.view, BOTH);
+        size_t codes = f ? ms_codes_bf16(61) : ms_codes_int8(61), each = f ? ms_codes_bf16_tile(61) : ms_codes_int8_tile(61);
         unsigned char *tiles = malloc((N + 15) / 16 * each);
         memcpy(tiles, f ? file.copy.bf16 : file.copy.int8, (N + 15) / 16 * each);
         for (size_t t = 0; t < (N + 15) / 16; t++) memset(tiles + t * each + codes + (f ? 0 : 64), 0, 64);
@@ -258,7 +258,7 @@ static void a_wrong_bound_is_seen(void **state) {
         c.view.copy = &file.copy;
         assert_true(own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, MSIM_ISA_REF).n_wrong > 0);
         free(tiles);
-        ms_copy_close(&file);
+        ms_codes_close(&file);
         release(&c);
     }
 }
@@ -346,7 +346,7 @@ static void same_as_the_plain_scan(void **state) {
             if (!has_own_kernels(isa)) continue;
             corpus c = make_corpus(made, turn % 4, dims[turn % N_DIMS]);
             if (turn % 3 == 0) c.view.offsets = c.offsets;
-            ms_copy_file files[3], whole = copy_of(&c.view, BOTH);
+            ms_codes_file files[3], whole = copy_of(&c.view, BOTH);
             ms_rows parts[3] = {c.view, c.view, c.view};
             static const int64_t cut[] = {0, 100, 100, N}; /* an empty part too */
             for (int i = 0; i < 3; i++) {
@@ -358,9 +358,9 @@ static void same_as_the_plain_scan(void **state) {
             c.view.copy = &whole.copy;
             searches(&c, &c.view, 1, isa, 1 + turn % 3);
             searches(&c, parts, 3, isa, 1 + (turn + 1) % 3);
-            ms_copy_close(&files[0]);
-            ms_copy_close(&files[2]);
-            ms_copy_close(&whole);
+            ms_codes_close(&files[0]);
+            ms_codes_close(&files[2]);
+            ms_codes_close(&whole);
             release(&c);
         }
 }
@@ -370,7 +370,7 @@ static void a_part_without_a_copy(void **state) {
     (void)state;
     ms_hit hits[Q];
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 16);
-    ms_copy_file file = copy_of(&c.view, MS_COPY_INT8);
+    ms_codes_file file = copy_of(&c.view, MS_CODES_INT8);
     ms_rows parts[2] = {c.view, c.view};
     msim_options limits = {.max_queries = Q, .max_k = MAX_K};
     msim_search_options o = {.scan = MSIM_SCAN_INT8};
@@ -387,7 +387,7 @@ static void a_part_without_a_copy(void **state) {
     assert_int_equal(ms_cpu_search_topk(search, &request, hits, NULL), -MSIM_E_UNSUPPORTED);
     ms_cpu_search_close(search);
     ms_pool_close(pool);
-    ms_copy_close(&file);
+    ms_codes_close(&file);
     release(&c);
 }
 
@@ -422,7 +422,7 @@ static void bytes_depend_on_rows_alone(void **state) {
         for (size_t i = 0; i < 3; i++) {
             size_t n;
             ms_pool *pool = open_pool(threads[i]);
-            assert_int_equal(ms_copy_write(path, &c.view, (ms_copy_stamp){5, 6}, BOTH, pool, (ms_copy_progress){0}, NULL), 0);
+            assert_int_equal(ms_codes_write(path, &c.view, (ms_codes_stamp){5, 6}, BOTH, pool, (ms_codes_progress){0}, NULL), 0);
             ms_pool_close(pool);
             unsigned char *bytes = read_file(&n);
             if (i == 0) {
@@ -443,41 +443,41 @@ static void size_is_as_documented(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 512);
     size_t n;
-    ms_copy_file file = copy_of(&c.view, MS_COPY_INT8);
+    ms_codes_file file = copy_of(&c.view, MS_CODES_INT8);
     free(read_file(&n));
     assert_int_equal(n, 4096 + (N + 15) / 16 * 16 * 528);
     assert_non_null(file.copy.int8);
     assert_null(file.copy.bf16);
-    ms_copy_close(&file);
+    ms_codes_close(&file);
     release(&c);
 }
 
 static void changed_rows_are_seen(void **state) {
     (void)state;
     corpus c = make_corpus(CLUSTERED, MSIM_DTYPE_F32, 61);
-    ms_copy_file file = copy_of(&c.view, BOTH);
+    ms_codes_file file = copy_of(&c.view, BOTH);
     msim_error e = {0};
     for (int row = 0; row < N; row += 29) { /* fewer tiles than are sampled: all are looked at */
         unsigned char *at = c.bytes + 7 + (size_t)row * c.view.row_bytes + 4 * 13, old = at[1];
         at[1] ^= 0x40;
         at[3] ^= 0x20;
-        assert_int_equal(ms_copy_check(path, &c.view, &file, 0, NULL, &e), -MSIM_E_FORMAT);
+        assert_int_equal(ms_codes_check(path, &c.view, &file, 0, NULL, &e), -MSIM_E_FORMAT);
         assert_non_null(strstr(e.text, "prepare it again"));
-        assert_int_equal(ms_copy_check(path, &c.view, &file, 1, NULL, &e), -MSIM_E_FORMAT);
+        assert_int_equal(ms_codes_check(path, &c.view, &file, 1, NULL, &e), -MSIM_E_FORMAT);
         at[1] = old;
         at[3] ^= 0x20;
-        assert_int_equal(ms_copy_check(path, &c.view, &file, 0, NULL, &e), 0);
+        assert_int_equal(ms_codes_check(path, &c.view, &file, 0, NULL, &e), 0);
     }
     ms_rows other = c.view;
-    ms_copy_file none;
+    ms_codes_file none;
     other.n_rows--;
-    assert_int_equal(ms_copy_open(path, &other, &none, &e), -MSIM_E_FORMAT);
+    assert_int_equal(ms_codes_open(path, &other, &none, &e), -MSIM_E_FORMAT);
     other.n_rows++, other.dim--;
-    assert_int_equal(ms_copy_open(path, &other, &none, &e), -MSIM_E_FORMAT);
+    assert_int_equal(ms_codes_open(path, &other, &none, &e), -MSIM_E_FORMAT);
     other.dim++, other.dtype = MSIM_DTYPE_BF16;
-    assert_int_equal(ms_copy_open(path, &other, &none, &e), -MSIM_E_FORMAT);
+    assert_int_equal(ms_codes_open(path, &other, &none, &e), -MSIM_E_FORMAT);
     assert_null(none.map.data);
-    ms_copy_close(&file);
+    ms_codes_close(&file);
     release(&c);
 }
 
@@ -486,23 +486,23 @@ static void changed_rows_are_seen(void **state) {
 static void damage_is_refused(void **state) {
     (void)state;
     corpus c = make_corpus(ODD, MSIM_DTYPE_F32, 5);
-    ms_copy_file file = copy_of(&c.view, BOTH);
+    ms_codes_file file = copy_of(&c.view, BOTH);
     size_t n, tiles = 4096, lists;
     unsigned char *good = read_file(&n);
     msim_error e = {0};
     lists = 8 * (file.copy.n_zeros + file.copy.n_nonfinite);
     assert_true(file.copy.n_zeros > 10 && file.copy.n_nonfinite > 10);
-    ms_copy_close(&file);
+    ms_codes_close(&file);
     for (size_t at = 0; at < n; at += at < 148 || at >= n - lists ? 1 : 97) {
         if (at >= 148 && at < tiles) at = tiles; /* padding is not looked at */
         for (unsigned char bit = 1; bit; bit = (unsigned char)(bit << 3)) {
             good[at] ^= bit;
             write_file(good, n);
-            int rc = ms_copy_open(path, &c.view, &file, &e);
+            int rc = ms_codes_open(path, &c.view, &file, &e);
             if (at >= tiles && at < n - lists) {
                 assert_int_equal(rc, 0);
-                rc = ms_copy_check(path, &c.view, &file, 1, NULL, &e);
-                ms_copy_close(&file);
+                rc = ms_codes_check(path, &c.view, &file, 1, NULL, &e);
+                ms_codes_close(&file);
             }
             assert_int_equal(rc, -MSIM_E_FORMAT);
             good[at] ^= bit;
@@ -510,12 +510,12 @@ static void damage_is_refused(void **state) {
     }
     for (size_t cut = 0; cut < n; cut += cut < 160 ? 1 : 61) {
         write_file(good, cut);
-        assert_int_equal(ms_copy_open(path, &c.view, &file, &e), -MSIM_E_FORMAT);
+        assert_int_equal(ms_codes_open(path, &c.view, &file, &e), -MSIM_E_FORMAT);
     }
     write_file(good, n);
-    assert_int_equal(ms_copy_open(path, &c.view, &file, &e), 0);
-    assert_int_equal(ms_copy_check(path, &c.view, &file, 1, NULL, &e), 0);
-    ms_copy_close(&file);
+    assert_int_equal(ms_codes_open(path, &c.view, &file, &e), 0);
+    assert_int_equal(ms_codes_check(path, &c.view, &file, 1, NULL, &e), 0);
+    ms_codes_close(&file);
     free(good);
     release(&c);
 }
@@ -533,13 +533,13 @@ static void stopped_and_failing_writes_leave_nothing(void **state) {
     int calls = 0, failures = 0;
     unlink(path);
     ms_pool *pool = open_pool(2);
-    assert_int_equal(ms_copy_write(path, &c.view, (ms_copy_stamp){0}, BOTH, pool, (ms_copy_progress){stop_at_once, &calls}, &e),
+    assert_int_equal(ms_codes_write(path, &c.view, (ms_codes_stamp){0}, BOTH, pool, (ms_codes_progress){stop_at_once, &calls}, &e),
                      -MSIM_E_STOPPED);
     assert_int_equal(calls, 1);
     assert_int_not_equal(access(path, F_OK), 0);
     for (int n = 1;; n++) {
         ms_mem_fail_at(n);
-        int rc = ms_copy_write(path, &c.view, (ms_copy_stamp){0}, BOTH, pool, (ms_copy_progress){0}, &e);
+        int rc = ms_codes_write(path, &c.view, (ms_codes_stamp){0}, BOTH, pool, (ms_codes_progress){0}, &e);
         ms_mem_fail_at(0);
         if (rc == 0) break;
         assert_int_equal(rc, -MSIM_E_MEMORY);
@@ -555,9 +555,9 @@ static void no_rows(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 16);
     c.view.n_rows = 0;
-    ms_copy_file file = copy_of(&c.view, BOTH);
-    assert_int_equal(ms_copy_check(path, &c.view, &file, 0, NULL, NULL), 0);
-    ms_copy_close(&file);
+    ms_codes_file file = copy_of(&c.view, BOTH);
+    assert_int_equal(ms_codes_check(path, &c.view, &file, 0, NULL, NULL), 0);
+    ms_codes_close(&file);
     release(&c);
 }
 
@@ -591,7 +591,7 @@ static int attach(const char *rows_path, int is_full, int scan, int64_t *first_r
     o.device = MSIM_DEVICE_CPU;
     o.threads = 2;
     assert_int_equal(msim_corpus_open(rows_path, NULL, &opened, NULL), 0);
-    int rc = msim_corpus_attach(opened, 0, path, is_full, &e);
+    int rc = msim_corpus_attach_codes(opened, 0, path, is_full, &e);
     if (rc >= 0) {
         assert_int_equal(msim_context_open(NULL, &o, &ctx, NULL), 0);
         assert_int_equal(msim_context_load_corpus(ctx, opened, NULL), 0);
@@ -618,15 +618,15 @@ static void corpora_of_several_forms(void **state) {
         struct stat st;
         write_rows(rows_path, forms[i], 0);
         assert_int_equal(msim_corpus_open(rows_path, NULL, &opened, NULL), 0);
-        assert_int_equal(msim_corpus_prepare(opened, 0, path, MSIM_SCAN_F32, 2, NULL, NULL, NULL), -MSIM_E_ARG);
-        assert_int_equal(msim_corpus_prepare(opened, 1, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), -MSIM_E_ARG);
-        assert_int_equal(msim_corpus_prepare(opened, 0, path, MSIM_SCAN_BF16, 2, NULL, NULL, NULL), 0);
+        assert_int_equal(msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_F32, 2, NULL, NULL, NULL), -MSIM_E_ARG);
+        assert_int_equal(msim_corpus_write_codes(opened, 1, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), -MSIM_E_ARG);
+        assert_int_equal(msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_BF16, 2, NULL, NULL, NULL), 0);
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_BF16, &found[i]), 1);
         /* The other form joins it; a copy of other rows would have been replaced. */
-        assert_int_equal(msim_corpus_prepare(opened, 0, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), 0);
+        assert_int_equal(msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), 0);
         msim_corpus_close(opened);
         assert_int_equal(stat(path, &st), 0);
-        assert_int_equal(st.st_size, 4096 + (ROWS + 15) / 16 * (ms_copy_int8_tile(DIM) + ms_copy_bf16_tile(DIM)));
+        assert_int_equal(st.st_size, 4096 + (ROWS + 15) / 16 * (ms_codes_int8_tile(DIM) + ms_codes_bf16_tile(DIM)));
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
         assert_int_equal(attach(rows_path, 1, MSIM_SCAN_INT8, &found[i]), 1);
         assert_int_equal(found[i], found[0]);
