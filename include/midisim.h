@@ -255,22 +255,22 @@ typedef struct msim_corpus msim_corpus;
 enum msim_dtype { MSIM_DTYPE_F32 = 0, MSIM_DTYPE_F16 = 1, MSIM_DTYPE_BF16 = 2, MSIM_DTYPE_F64 = 3 };
 
 /* How a file holds its rows (docs/FORMATS.md, Corpora), and the types that each is written with. */
-enum msim_form {
-    MSIM_FORM_STRUCTURED = 0, /* .npy records, names as '<U'; f32 or f16 */
-    MSIM_FORM_PLAIN = 1,      /* .npy of two axes, names in PATH.names; f32, f16 or bf16 */
-    MSIM_FORM_PICKLED = 2,    /* .npy as the original saves it under NumPy 1.26, byte for byte; f32 or f16 */
-    MSIM_FORM_FVECS = 3,      /* each row with its width before it, names in PATH.names; f32 */
-    MSIM_FORM_FBIN = 4        /* rows behind their number and width, names in PATH.names; f32 */
+enum msim_format {
+    MSIM_FORMAT_STRUCTURED = 0, /* .npy records, names as '<U'; f32 or f16 */
+    MSIM_FORMAT_PLAIN = 1,      /* .npy of two axes, names in PATH.names; f32, f16 or bf16 */
+    MSIM_FORMAT_PICKLED = 2,    /* .npy as the original saves it under NumPy 1.26, byte for byte; f32 or f16 */
+    MSIM_FORMAT_FVECS = 3,      /* each row with its width before it, names in PATH.names; f32 */
+    MSIM_FORMAT_FBIN = 4        /* rows behind their number and width, names in PATH.names; f32 */
 };
 
 /* "structured", "plain", ...; NULL for an unknown value. */
-MSIM_API const char *msim_form_name(int form);
+MSIM_API const char *msim_format_name(int form);
 
 typedef struct {
     int64_t rows, dim;
     int dtype;       /* msim_dtype of the stored rows; of several files, of the first that has rows */
     int has_names;   /* 0: rows are named by their number */
-    char form[24];   /* as msim_form_name says it; "mixed" for files that differ */
+    char format[24];   /* as msim_format_name says it; "mixed" for files that differ */
     int64_t parts;   /* files */
 } msim_corpus_info;
 
@@ -304,7 +304,7 @@ typedef struct {
     int64_t rows, dim;
     int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used; else ignored */
     int dtype;                /* msim_dtype, as the form allows it */
-    int form;                 /* msim_form */
+    int format;                 /* msim_format */
     const char *name_field;   /* structured, pickled: NULL is "midi_names" */
     const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
 } msim_corpus_layout;
@@ -320,7 +320,7 @@ MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, siz
 MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
 MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
 /* 1 when rows can be stored so: the form has that type. */
-MSIM_API int msim_form_has_dtype(int form, int dtype);
+MSIM_API int msim_format_has_dtype(int form, int dtype);
 /* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
 MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
 

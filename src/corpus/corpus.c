@@ -62,10 +62,10 @@ static int open_names_beside(part *p, const char *path, msim_error *err) {
 }
 
 static int open_part(part *p, const char *path, const char *names_path, msim_error *err) {
-    int form = ms_parts_form(path), rc = ms_map_open(path, MS_MAP_NORMAL, &p->map, err);
+    int form = ms_parts_format(path), rc = ms_map_open(path, MS_MAP_NORMAL, &p->map, err);
     if (rc < 0) return rc;
-    rc = form == MSIM_FORM_FVECS  ? ms_fvecs_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
-         : form == MSIM_FORM_FBIN ? ms_fbin_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
+    rc = form == MSIM_FORMAT_FVECS  ? ms_fvecs_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
+         : form == MSIM_FORMAT_FBIN ? ms_fbin_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
                                   : ms_npy_view_init(p->map.data, p->map.n_bytes, path, &p->view, err);
     if (rc < 0) return rc;
     if (names_path && p->view.name_kind)
@@ -82,7 +82,7 @@ static int join(msim_corpus *corpus, msim_error *err) {
     if (with_rows == corpus->files.n) with_rows = 0;
     const ms_npy_view *model = &corpus->parts[with_rows].view;
     *info = (msim_corpus_info){.dim = model->rows.dim, .dtype = model->rows.dtype, .parts = (int64_t)corpus->files.n};
-    snprintf(info->form, sizeof info->form, "%s", msim_form_name(corpus->parts[0].view.form));
+    snprintf(info->format, sizeof info->format, "%s", msim_format_name(corpus->parts[0].view.format));
     for (size_t i = 0; i < corpus->files.n; i++) {
         part *p = &corpus->parts[i];
         if (p->view.rows.n_rows > 0 && p->view.rows.dim != info->dim)
@@ -93,7 +93,7 @@ static int join(msim_corpus *corpus, msim_error *err) {
         if (__builtin_add_overflow(info->rows, p->view.rows.n_rows, &info->rows))
             return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: expected fewer than 2^63 rows in all, got more",
                            corpus->files.paths[i]);
-        if (p->view.form != corpus->parts[0].view.form) snprintf(info->form, sizeof info->form, "mixed");
+        if (p->view.format != corpus->parts[0].view.format) snprintf(info->format, sizeof info->format, "mixed");
         info->has_names |= p->view.name_kind || p->has_names_file;
         corpus->views[i] = p->view.rows;
         corpus->views[i].dim = info->dim;
@@ -195,7 +195,7 @@ int msim_corpus_row(const msim_corpus *corpus, int64_t row, float *out, msim_err
     size_t index = part_of(corpus, row);
     const part *p = &corpus->parts[index];
     const ms_rows *rows = &p->view.rows;
-    if (p->view.form == MSIM_FORM_FVECS) {
+    if (p->view.format == MSIM_FORMAT_FVECS) {
         int rc = ms_fvecs_check_row(&p->view, row - p->first, corpus->files.paths[index], err);
         if (rc < 0) return rc;
     }

@@ -13,8 +13,8 @@ static bool ends_with(const char *name, const char *ending) {
     return n > k && strcmp(name + n - k, ending) == 0;
 }
 
-int ms_parts_form(const char *path) {
-    return ends_with(path, ".fvecs") ? MSIM_FORM_FVECS : ends_with(path, ".fbin") ? MSIM_FORM_FBIN : -1;
+int ms_parts_format(const char *path) {
+    return ends_with(path, ".fvecs") ? MSIM_FORMAT_FVECS : ends_with(path, ".fbin") ? MSIM_FORMAT_FBIN : -1;
 }
 
 /* Append FOLDER/NAME, or NAME as it is. */
@@ -45,7 +45,7 @@ static int add_folder(ms_parts *parts, const char *folder, msim_error *err) {
             break;
         }
         struct stat st;
-        if (e->d_name[0] == '.' || (!ends_with(e->d_name, ".npy") && ms_parts_form(e->d_name) < 0)) continue;
+        if (e->d_name[0] == '.' || (!ends_with(e->d_name, ".npy") && ms_parts_format(e->d_name) < 0)) continue;
         rc = append(parts, folder, e->d_name, err);
         /* A folder of such a name is none of the corpus; what cannot be examined fails when it is opened. */
         if (rc >= 0 && stat(parts->paths[parts->n - 1], &st) == 0 && S_ISDIR(st.st_mode)) ms_free(parts->paths[--parts->n]);

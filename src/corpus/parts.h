@@ -12,7 +12,7 @@ typedef struct {
 /* Append what `path` stands for. A folder without such a file is refused. */
 int ms_parts_add(ms_parts *parts, const char *path, msim_error *err);
 void ms_parts_free(ms_parts *parts);
-/* The msim_form that a file's name says: FVECS, FBIN, or -1 for one told by its bytes (.npy). */
-int ms_parts_form(const char *path);
+/* The msim_format that a file's name says: FVECS, FBIN, or -1 for one told by its bytes (.npy). */
+int ms_parts_format(const char *path);
 
 #endif

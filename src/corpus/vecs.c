@@ -26,7 +26,7 @@ int ms_fvecs_check_row(const ms_npy_view *view, int64_t row, const char *path, m
 
 int ms_fvecs_view_init(const unsigned char *bytes, size_t n_bytes, const char *path, ms_npy_view *out,
                        msim_error *err) {
-    ms_npy_view view = {.form = MSIM_FORM_FVECS, .rows = {.dtype = MSIM_DTYPE_F32}};
+    ms_npy_view view = {.format = MSIM_FORMAT_FVECS, .rows = {.dtype = MSIM_DTYPE_F32}};
     if (n_bytes == 0) {
         *out = view;
         return MSIM_OK;
@@ -63,7 +63,7 @@ int ms_fbin_view_init(const unsigned char *bytes, size_t n_bytes, const char *pa
         return ms_fail(err, MSIM_E_FORMAT,
                        "fbin: %s: expected %" PRIu64 " bytes for %" PRIu32 " x %" PRIu32 " components, got %zu", path,
                        n_rows ? expected : 8, n_rows, dim, n_bytes);
-    *out = (ms_npy_view){.form = MSIM_FORM_FBIN, .rows = {.base = bytes + 8, .row_bytes = 4 * (size_t)dim,
+    *out = (ms_npy_view){.format = MSIM_FORMAT_FBIN, .rows = {.base = bytes + 8, .row_bytes = 4 * (size_t)dim,
                                                          .n_rows = n_rows, .dim = dim, .dtype = MSIM_DTYPE_F32}};
     return MSIM_OK;
 }

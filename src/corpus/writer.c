@@ -25,17 +25,17 @@ struct msim_corpus_writer {
     bool is_finished;
 };
 
-const char *msim_form_name(int form) {
+const char *msim_format_name(int form) {
     static const char *const names[] = {"structured", "plain", "pickled", "fvecs", "fbin"};
     return form >= 0 && form < (int)(sizeof names / sizeof *names) ? names[form] : NULL;
 }
 
-int msim_form_has_dtype(int form, int dtype) {
-    bool is_half = dtype == MSIM_DTYPE_F16 && form <= MSIM_FORM_PICKLED;
-    return msim_form_name(form) && (dtype == MSIM_DTYPE_F32 || is_half || (dtype == MSIM_DTYPE_BF16 && form == MSIM_FORM_PLAIN));
+int msim_format_has_dtype(int form, int dtype) {
+    bool is_half = dtype == MSIM_DTYPE_F16 && form <= MSIM_FORMAT_PICKLED;
+    return msim_format_name(form) && (dtype == MSIM_DTYPE_F32 || is_half || (dtype == MSIM_DTYPE_BF16 && form == MSIM_FORMAT_PLAIN));
 }
 
-static bool has_names_file(int form) { return form != MSIM_FORM_STRUCTURED && form != MSIM_FORM_PICKLED; }
+static bool has_names_file(int form) { return form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED; }
 
 static int check_field_name(const char *name, const char *what, msim_error *err) {
     size_t n = strlen(name);
@@ -53,21 +53,21 @@ static int check_field_name(const char *name, const char *what, msim_error *err)
 static int check_layout(const msim_corpus_layout *l, const char *name_field, const char *vector_field,
                         msim_error *err) {
     static const char *const dtypes[] = {"f32", "f16", "bf16", "f64"};
-    if (!msim_form_name(l->form)) return ms_fail(err, MSIM_E_ARG, "corpus form: expected an msim_form, got %d", l->form);
+    if (!msim_format_name(l->format)) return ms_fail(err, MSIM_E_ARG, "corpus form: expected an msim_format, got %d", l->format);
     if (l->rows < 0) return ms_fail(err, MSIM_E_ARG, "corpus rows: expected 0 or more, got %" PRId64, l->rows);
-    int64_t rows_max = l->form == MSIM_FORM_PICKLED ? ms_pickle_rows_max() : l->form == MSIM_FORM_FBIN ? UINT32_MAX : INT64_MAX;
+    int64_t rows_max = l->format == MSIM_FORMAT_PICKLED ? ms_pickle_rows_max() : l->format == MSIM_FORMAT_FBIN ? UINT32_MAX : INT64_MAX;
     if (l->rows > rows_max)
         return ms_fail(err, MSIM_E_ARG, "corpus rows: expected at most %" PRId64 " for %s, got %" PRId64, rows_max,
-                       msim_form_name(l->form), l->rows);
+                       msim_format_name(l->format), l->rows);
     if (l->dim < 1 || l->dim > MS_NPY_DIM_MAX)
         return ms_fail(err, MSIM_E_ARG, "corpus width: expected 1..%d, got %" PRId64, MS_NPY_DIM_MAX, l->dim);
-    if (l->name_chars < 0 || (l->form == MSIM_FORM_STRUCTURED && l->name_chars > NAME_CHARS_MAX))
+    if (l->name_chars < 0 || (l->format == MSIM_FORMAT_STRUCTURED && l->name_chars > NAME_CHARS_MAX))
         return ms_fail(err, MSIM_E_ARG, "corpus names: expected 0..%d characters, got %" PRId64, NAME_CHARS_MAX,
                        l->name_chars);
-    if (!msim_form_has_dtype(l->form, l->dtype))
+    if (!msim_format_has_dtype(l->format, l->dtype))
         return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus type: expected %s for %s, got %s",
-                       l->form == MSIM_FORM_PLAIN ? "f32, f16 or bf16" : has_names_file(l->form) ? "f32" : "f32 or f16",
-                       msim_form_name(l->form), l->dtype >= 0 && l->dtype < 4 ? dtypes[l->dtype] : "an unknown one");
+                       l->format == MSIM_FORMAT_PLAIN ? "f32, f16 or bf16" : has_names_file(l->format) ? "f32" : "f32 or f16",
+                       msim_format_name(l->format), l->dtype >= 0 && l->dtype < 4 ? dtypes[l->dtype] : "an unknown one");
     int rc = check_field_name(name_field, "name field", err);
     if (rc >= 0) rc = check_field_name(vector_field, "vector field", err);
     if (rc >= 0 && strcmp(name_field, vector_field) == 0)
@@ -83,16 +83,16 @@ static void put_u32(unsigned char *dst, uint32_t value) {
 static int put_head(msim_corpus_writer *w, const char *name_field, const char *vector_field, msim_error *err) {
     static const char *const types[] = {"<f4", "<f2", "|V2"};
     unsigned char *dst = ms_out_file_room(&w->rows);
-    if (w->form == MSIM_FORM_FVECS) return MSIM_OK;
-    if (w->form == MSIM_FORM_FBIN) {
+    if (w->format == MSIM_FORMAT_FVECS) return MSIM_OK;
+    if (w->format == MSIM_FORMAT_FBIN) {
         put_u32(dst, (uint32_t)w->n_rows);
         put_u32(dst + 4, (uint32_t)w->dim);
         return ms_out_file_took(&w->rows, 8, err);
     }
-    int64_t n = ms_npy_head_write(dst, HEAD_CAP, w->form == MSIM_FORM_PLAIN ? NULL : name_field, w->name_chars,
+    int64_t n = ms_npy_head_write(dst, HEAD_CAP, w->format == MSIM_FORMAT_PLAIN ? NULL : name_field, w->name_chars,
                                   vector_field, types[w->dtype], (size_t)w->dim, (size_t)w->n_rows, err);
     if (n < 0) return (int)n;
-    if (w->form == MSIM_FORM_PICKLED)
+    if (w->format == MSIM_FORMAT_PICKLED)
         n += (int64_t)ms_pickle_prefix(&w->pickle, dst + n, w->n_rows, w->dim, ms_dtype_bytes(w->dtype), name_field,
                                        vector_field);
     return ms_out_file_took(&w->rows, (size_t)n, err);
@@ -110,14 +110,14 @@ int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout, 
     w->rows.fd = w->names.fd = -1;
     w->dim = layout->dim;
     w->dtype = layout->dtype;
-    w->form = layout->form;
+    w->format = layout->format;
     w->n_rows = layout->rows;
-    if (w->form == MSIM_FORM_STRUCTURED) w->name_chars = layout->name_chars > 0 ? (size_t)layout->name_chars : 1;
-    size_t beside = w->form == MSIM_FORM_PICKLED ? MS_PICKLE_ROW_MAX : 4 * w->name_chars + 4;
+    if (w->format == MSIM_FORMAT_STRUCTURED) w->name_chars = layout->name_chars > 0 ? (size_t)layout->name_chars : 1;
+    size_t beside = w->format == MSIM_FORMAT_PICKLED ? MS_PICKLE_ROW_MAX : 4 * w->name_chars + 4;
     size_t item_max = (size_t)w->dim * ms_dtype_bytes(w->dtype) + beside;
     if (item_max < HEAD_CAP + MS_PICKLE_EDGE_MAX) item_max = HEAD_CAP + MS_PICKLE_EDGE_MAX;
     rc = ms_out_file_open(&w->rows, path, "", item_max, err);
-    if (rc >= 0 && has_names_file(w->form)) rc = ms_out_file_open(&w->names, path, ".names", NAME_LINE_MAX + 1, err);
+    if (rc >= 0 && has_names_file(w->format)) rc = ms_out_file_open(&w->names, path, ".names", NAME_LINE_MAX + 1, err);
     if (rc >= 0) rc = put_head(w, name_field, vector_field, err);
     if (rc < 0) {
         msim_corpus_writer_close(w);
@@ -130,14 +130,14 @@ int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout, 
 /* ---- Rows ---- */
 
 static int check_name(const msim_corpus_writer *w, const char *name, size_t name_bytes, msim_error *err) {
-    if (w->form == MSIM_FORM_STRUCTURED) {
+    if (w->format == MSIM_FORMAT_STRUCTURED) {
         size_t chars = ms_name_chars(name, name_bytes);
         if (chars > w->name_chars)
             return ms_fail(err, MSIM_E_LIMIT, "corpus name of row %" PRId64 ": expected at most %zu characters, got %zu",
                            w->n_added, w->name_chars, chars);
         return MSIM_OK;
     }
-    bool is_pickled = w->form == MSIM_FORM_PICKLED;
+    bool is_pickled = w->format == MSIM_FORMAT_PICKLED;
     size_t n = is_pickled ? ms_pickle_name_bytes(name, name_bytes) : name_bytes;
     size_t n_max = is_pickled ? MS_PICKLE_NAME_MAX : NAME_LINE_MAX;
     if (n > n_max)
@@ -195,20 +195,20 @@ int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_
     if (rc >= 0) rc = check_range(w, row, err);
     if (rc < 0) return rc;
     unsigned char *start = ms_out_file_room(&w->rows), *dst = start;
-    if (w->form == MSIM_FORM_STRUCTURED) {
+    if (w->format == MSIM_FORMAT_STRUCTURED) {
         ms_name_to_ucs4(name, name_bytes, dst, w->name_chars);
         dst += 4 * w->name_chars;
-    } else if (w->form == MSIM_FORM_PICKLED) {
+    } else if (w->format == MSIM_FORMAT_PICKLED) {
         dst += ms_pickle_row_begin(&w->pickle, dst, w->n_added, name, name_bytes);
-    } else if (w->form == MSIM_FORM_FVECS) {
+    } else if (w->format == MSIM_FORMAT_FVECS) {
         put_u32(dst, (uint32_t)w->dim);
         dst += 4;
     }
     dst += put_vector(w, row, dst);
-    if (w->form == MSIM_FORM_PICKLED) dst += ms_pickle_row_end(&w->pickle, dst, w->n_added);
+    if (w->format == MSIM_FORMAT_PICKLED) dst += ms_pickle_row_end(&w->pickle, dst, w->n_added);
     w->n_added++;
     rc = ms_out_file_took(&w->rows, (size_t)(dst - start), err);
-    if (rc < 0 || !has_names_file(w->form)) return rc;
+    if (rc < 0 || !has_names_file(w->format)) return rc;
     unsigned char *line = ms_out_file_room(&w->names);
     if (name_bytes) memcpy(line, name, name_bytes);
     line[name_bytes] = '\n';
@@ -226,12 +226,12 @@ int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err) {
     if (w->n_added != w->n_rows)
         return ms_fail(err, MSIM_E_ARG, "corpus: %s: expected %" PRId64 " rows, got %" PRId64, w->rows.path, w->n_rows,
                        w->n_added);
-    if (w->form == MSIM_FORM_PICKLED)
+    if (w->format == MSIM_FORMAT_PICKLED)
         rc = ms_out_file_took(&w->rows, ms_pickle_end(&w->pickle, ms_out_file_room(&w->rows)), err);
     if (rc >= 0) rc = ms_out_file_sync(&w->rows, err);
-    if (rc >= 0 && has_names_file(w->form)) rc = ms_out_file_sync(&w->names, err);
+    if (rc >= 0 && has_names_file(w->format)) rc = ms_out_file_sync(&w->names, err);
     /* The names come first: rows under their final name have their names beside them. */
-    if (rc >= 0 && has_names_file(w->form)) rc = ms_out_file_rename(&w->names, err);
+    if (rc >= 0 && has_names_file(w->format)) rc = ms_out_file_rename(&w->names, err);
     if (rc >= 0) rc = ms_out_file_rename(&w->rows, err);
     w->is_finished = rc >= 0;
     return rc;

@@ -413,7 +413,7 @@ int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size
         static const int dtypes[] = {[2] = MSIM_DTYPE_F16, [4] = MSIM_DTYPE_F32, [8] = MSIM_DTYPE_F64};
         *out = (ms_npy_view){.rows = {.base = bytes, .row_bytes = r->vector_bytes, .offsets = r->offsets,
                                       .n_rows = r->n_rows, .dim = r->dim, .dtype = dtypes[r->vector->elem_bytes]},
-                             .form = MSIM_FORM_PICKLED, .name_kind = 'O', .name_base = bytes,
+                             .format = MSIM_FORMAT_PICKLED, .name_kind = 'O', .name_base = bytes,
                              .offsets = r->offsets, .names = r->names};
         r->offsets = r->names = NULL;
     }

@@ -80,7 +80,7 @@ static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const
     if (head->fortran_order && n_rows > 1 && dim > 1)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "corpus: %s: expected row-major data, got column-major (save numpy.ascontiguousarray(a))", path);
-    view->form = MSIM_FORM_PLAIN;
+    view->format = MSIM_FORMAT_PLAIN;
     view->rows = (ms_rows){.base = bytes + head->data_offset, .row_bytes = dim * f->elem_bytes,
                            .n_rows = (int64_t)n_rows, .dim = (int64_t)dim, .dtype = dtype};
     return MSIM_OK;
@@ -104,7 +104,7 @@ static int view_record(const ms_npy_head *head, const unsigned char *bytes, cons
     if (rc >= 0) rc = check_dim(vector->n_elems, n_rows, path, err);
     if (rc < 0) return rc;
     const unsigned char *data = bytes + head->data_offset;
-    view->form = MSIM_FORM_STRUCTURED;
+    view->format = MSIM_FORMAT_STRUCTURED;
     view->rows = (ms_rows){.base = data + vector->offset, .row_bytes = head->item_bytes, .n_rows = (int64_t)n_rows,
                            .dim = (int64_t)vector->n_elems, .dtype = dtype_of(vector)};
     if (name) {

@@ -11,7 +11,7 @@
 
 typedef struct {
     ms_rows rows;                     /* borrowed from the file's bytes */
-    int form;                         /* msim_form */
+    int format;                         /* msim_format */
     char name_kind;                   /* 'U', 'S', 'O' (pickled), or 0: no names in this file */
     const unsigned char *name_base;   /* borrowed: name of row i at name_base + i * rows.row_bytes; pickled: the file */
     size_t name_width;                /* 'U': code points; 'S': bytes */

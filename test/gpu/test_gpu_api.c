@@ -93,7 +93,7 @@ static void devices_are_chosen(void **state) {
 /* ---- Searches ---- */
 
 static msim_corpus *corpus_of(char *path) {
-    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .dtype = MSIM_DTYPE_F32, .form = MSIM_FORM_STRUCTURED, .name_chars = 3};
+    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .dtype = MSIM_DTYPE_F32, .form = MSIM_FORMAT_STRUCTURED, .name_chars = 3};
     msim_corpus_writer *w = NULL;
     msim_corpus *corpus = NULL;
     msim_error e;

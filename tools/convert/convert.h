@@ -7,7 +7,7 @@
 typedef struct {
     ms_cli_common common;
     int dtype;                             /* msim_dtype, or -1: not given */
-    int form;                              /* msim_form, or -1: not given */
+    int format;                              /* msim_format, or -1: not given */
     const char *out;                       /* -o, or NULL */
     const char *names_file;                /* names of rows that have none, or NULL */
     const char *name_field, *vector_field; /* NULL: the usual ones */

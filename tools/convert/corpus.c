@@ -188,14 +188,14 @@ static int longest_name(job *j, msim_error *err) {
 
 static int plan(job *j, msim_error *err) {
     const ms_convert_settings *s = j->s;
-    int form = s->form < 0 ? MSIM_FORM_STRUCTURED : s->form, dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
-    if (s->dtype < 0 && !msim_form_has_dtype(form, dtype)) dtype = MSIM_DTYPE_F32;
-    j->layout = (msim_corpus_layout){.rows = j->info.rows, .dim = j->info.dim, .dtype = dtype, .form = form,
+    int form = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format, dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
+    if (s->dtype < 0 && !msim_format_has_dtype(form, dtype)) dtype = MSIM_DTYPE_F32;
+    j->layout = (msim_corpus_layout){.rows = j->info.rows, .dim = j->info.dim, .dtype = dtype, .format = form,
                                      .name_field = s->name_field, .vector_field = s->vector_field};
     if (s->is_merge) {
         rc = ms_merge_open(j->corpus, &j->merge, err);
         if (rc >= 0) j->layout.name_chars = ms_merge_name_chars(j->merge);
-    } else if (form == MSIM_FORM_STRUCTURED) {
+    } else if (form == MSIM_FORMAT_STRUCTURED) {
         rc = longest_name(j, err);
     }
     return rc;
@@ -295,7 +295,7 @@ static void say_done(const job *j, double seconds) {
         ms_cli_warning("%s rows have the name of the row before; such rows are in the order of the files given",
                        ms_cli_count(rows, ms_merge_same(j->merge)));
     if (j->n_nonfinite) ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
-    ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out, msim_form_name(j->layout.form),
+    ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out, msim_format_name(j->layout.format),
                 ms_cli_count(rows, j->info.rows), (long long)j->info.dim, ms_convert_dtype_name(j->layout.dtype),
                 ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes, seconds);
 }

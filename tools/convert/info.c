@@ -182,7 +182,7 @@ static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *
     if (rc < 0) return rc;
     rc = msim_corpus_get_info(corpus, &i);
     add_text(r, "kind", "corpus");
-    add_text(r, "form", i.form);
+    add_text(r, "form", i.format);
     add_count(r, "rows", i.rows);
     add_count(r, "dim", i.dim);
     add_text(r, "dtype", ms_convert_dtype_name(i.dtype));

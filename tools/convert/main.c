@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static ms_convert_settings s = {.dtype = -1, .form = -1};
+static ms_convert_settings s = {.dtype = -1, .format = -1};
 
 #define AT(field) .offset = offsetof(ms_convert_settings, field)
 static const ms_cli_option options[] = {
@@ -98,19 +98,19 @@ static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
 
 /* Exit code of a wrong combination for a corpus, else -1. */
 static int check_corpus_options(void) {
-    int form = s.form < 0 ? MSIM_FORM_STRUCTURED : s.form;
-    if (s.dtype >= 0 && !msim_form_has_dtype(form, s.dtype))
+    int form = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
+    if (s.dtype >= 0 && !msim_format_has_dtype(form, s.dtype))
         return ms_cli_usage("--dtype: expected %s for --form %s, got %s",
-                            form == MSIM_FORM_FVECS || form == MSIM_FORM_FBIN ? "f32" : "f32 or f16", msim_form_name(form),
+                            form == MSIM_FORMAT_FVECS || form == MSIM_FORMAT_FBIN ? "f32" : "f32 or f16", msim_format_name(form),
                             ms_convert_dtype_name(s.dtype));
-    if ((s.name_field || s.vector_field) && form != MSIM_FORM_STRUCTURED && form != MSIM_FORM_PICKLED)
+    if ((s.name_field || s.vector_field) && form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED)
         return ms_cli_usage("--name-field, --vector-field: expected them with --form structured or pickled, got %s",
-                            msim_form_name(form));
+                            msim_format_name(form));
     return -1;
 }
 
 static int convert(const ms_cli_texts *files) {
-    bool is_corpus = s.is_merge || s.form >= 0;
+    bool is_corpus = s.is_merge || s.format >= 0;
     if (s.is_merge && !s.out) return ms_cli_usage("--merge: expected -o CORPUS.npy, got none");
     size_t n_inputs = files->n - (s.out || !files->n ? 0 : 1);
     const char *out = s.out ? s.out : files->n ? files->items[files->n - 1] : NULL;
@@ -126,7 +126,7 @@ static int convert(const ms_cli_texts *files) {
         return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: expected them with --form or --merge");
     int status = is_corpus ? check_corpus_options() : -1;
     if (status < 0) status = check_place(out, "");
-    if (status < 0 && is_corpus && s.form >= 0 && s.form != MSIM_FORM_STRUCTURED && s.form != MSIM_FORM_PICKLED)
+    if (status < 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED && s.format != MSIM_FORMAT_PICKLED)
         status = check_place(out, ".names");
     if (status >= 0) return status;
     ms_cli_catch_signals();

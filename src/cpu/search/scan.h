@@ -35,7 +35,7 @@ typedef struct {
     size_t n_zeros, n_nonfinite;
 } ms_scan_known;
 
-typedef struct ms_scan_form {
+typedef struct ms_scan_method {
     int scan;          /* msim_scan */
     size_t block_rows; /* at most MS_SCAN_ROWS, a multiple of 16 */
     /* State for these rows. MSIM_OK with *out NULL: this form cannot serve them (no copy of each view is attached, no
@@ -58,10 +58,10 @@ typedef struct ms_scan_form {
     /* NULL, or rows that the engine takes from here: score 0 (cosine alone) and -infinity. `block` gives them upper
      * -infinity, and `aim` never a cut of -infinity, so that they are not kept as well. */
     void (*known)(const void *state, size_t view, ms_scan_known *out);
-} ms_scan_form;
+} ms_scan_method;
 
 /* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Small copies, where every view has one. */
-extern const ms_scan_form ms_scan_f32, ms_scan_int8, ms_scan_bf16;
+extern const ms_scan_method ms_scan_f32, ms_scan_int8, ms_scan_bf16;
 
 /* Kernels of the f32 form. A row that is not a plain one goes by ms_scan_is_plain. */
 typedef struct {

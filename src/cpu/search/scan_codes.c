@@ -149,9 +149,9 @@ static void known(const void *arg, size_t view, ms_scan_known *out) {
                            .n_nonfinite = c->n_nonfinite};
 }
 
-const ms_scan_form ms_scan_int8 = {.scan = MSIM_SCAN_INT8, .block_rows = MS_SCAN_ROWS, .open = open_int8,
+const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8, .block_rows = MS_SCAN_ROWS, .open = open_int8,
                                    .close = close_state, .prepare = prepare, .aim = aim, .block = block, .bound = bound,
                                    .known = known};
-const ms_scan_form ms_scan_bf16 = {.scan = MSIM_SCAN_BF16, .block_rows = MS_SCAN_ROWS, .open = open_bf16,
+const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16, .block_rows = MS_SCAN_ROWS, .open = open_bf16,
                                    .close = close_state, .prepare = prepare, .aim = aim, .block = block, .bound = bound,
                                    .known = known};

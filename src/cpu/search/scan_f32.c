@@ -107,6 +107,6 @@ static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q
     return s->queries.is_ip ? ms_bound_f32_score_ip(upper, s->queries.norms[q]) : ms_bound_f32_score(&s->bound, upper);
 }
 
-const ms_scan_form ms_scan_f32 = {.scan = MSIM_SCAN_F32, .block_rows = BLOCK_ROWS, .open = open_state,
+const ms_scan_method ms_scan_f32 = {.scan = MSIM_SCAN_F32, .block_rows = BLOCK_ROWS, .open = open_state,
                                   .close = close_state, .prepare = prepare, .aim = aim, .block = block,
                                   .bound = bound};

@@ -9,7 +9,7 @@
 
 enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20, SMALL_ROWS = 2048 };
 
-static const ms_scan_form *const forms[MS_SEARCH_FORMS] = {&ms_scan_int8, &ms_scan_bf16, &ms_scan_f32};
+static const ms_scan_method *const forms[MS_SEARCH_SCANS] = {&ms_scan_int8, &ms_scan_bf16, &ms_scan_f32};
 
 /* Candidates that a query holds before it evaluates the best of them: enough that K of them are a good sample of the
  * rest, and that a block's always find room. */
@@ -70,7 +70,7 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
 
 /* Forget the rows. */
 static void unload(ms_cpu_search *s) {
-    for (size_t i = 0; i < MS_SEARCH_FORMS; i++) {
+    for (size_t i = 0; i < MS_SEARCH_SCANS; i++) {
         forms[i]->close(s->states[i]);
         s->states[i] = NULL;
     }
@@ -133,7 +133,7 @@ int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, i
     int rc = MSIM_OK;
     ms_scan_setup setup = {.views = views, .n_views = n_views, .dim = s->dim, .max_queries = s->max_queries,
                            .n_workers = s->n_workers, .isa = s->isa, .kernels = s->kernels};
-    for (size_t i = 0; i < MS_SEARCH_FORMS && rc >= 0; i++) rc = forms[i]->open(&setup, &s->states[i], err);
+    for (size_t i = 0; i < MS_SEARCH_SCANS && rc >= 0; i++) rc = forms[i]->open(&setup, &s->states[i], err);
     if (rc < 0) unload(s);
     return rc;
 }
@@ -204,7 +204,7 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
 static int choose_form(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
     int wanted = request->options->scan, is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
     s->form = NULL;
-    for (size_t i = 0; i < MS_SEARCH_FORMS; i++) {
+    for (size_t i = 0; i < MS_SEARCH_SCANS; i++) {
         int fits = wanted == forms[i]->scan || (wanted == MSIM_SCAN_AUTO && !is_small);
         if (s->form || !s->states[i] || !fits) continue;
         if (request->options->metric == MSIM_METRIC_IP && forms[i]->scan != MSIM_SCAN_F32) continue;

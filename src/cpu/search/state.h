@@ -44,7 +44,7 @@ typedef struct {
     int64_t n_nonfinite, n_evaluated;
 } ms_search_worker;
 
-enum { MS_SEARCH_FORMS = 3 };
+enum { MS_SEARCH_SCANS = 3 };
 
 struct ms_cpu_search {
     ms_pool *pool;                 /* borrowed */
@@ -62,13 +62,13 @@ struct ms_cpu_search {
     int64_t *first_block;          /* owned: [n_parts + 1], blocks before each part and in all of them */
     int64_t n_rows;
     size_t dim;
-    void *states[MS_SEARCH_FORMS]; /* owned: of each form for these rows; NULL: it cannot serve them */
+    void *states[MS_SEARCH_SCANS]; /* owned: of each form for these rows; NULL: it cannot serve them */
     /* While a search runs, and its outcome afterwards: */
     const ms_search_request *request; /* borrowed */
     const int64_t *excluded;          /* borrowed: [n_excluded], those that are loaded */
     size_t n_excluded;
     int scan, is_ip;
-    const ms_scan_form *form;         /* NULL: the plain scan */
+    const ms_scan_method *form;         /* NULL: the plain scan */
     void *form_state;
     int64_t sample_stride, n_samples; /* blocks 0, stride, 2 stride, ... that are scanned before the others */
     pthread_mutex_t sink_lock;        /* guards n_handed and calls of the sink */

@@ -176,7 +176,7 @@ typedef struct {
 
 /* Every row against every query: theta is the row's own score, then a little below, far below and -infinity, at each of
  * which it must be kept and its bound must hold; and above all scores, to see that rows are left out at all. */
-static verdict own_scores(const corpus *c, const ms_scan_form *form, int isa) {
+static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     static const double below[] = {0.0, 1e-9, 1e-3, 0.3, INFINITY};
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
@@ -607,7 +607,7 @@ static int attach(const char *rows_path, int is_full, int scan, int64_t *first_r
 
 static void corpora_of_several_forms(void **state) {
     (void)state;
-    static const int forms[] = {MSIM_FORM_STRUCTURED, MSIM_FORM_PLAIN, MSIM_FORM_PICKLED};
+    static const int forms[] = {MSIM_FORMAT_STRUCTURED, MSIM_FORMAT_PLAIN, MSIM_FORMAT_PICKLED};
     char rows_path[128], names_path[160];
     int64_t found[3];
     unlink(path);

@@ -81,7 +81,7 @@ static void written_comes_back(void **state) {
         assert_int_equal(info.dim, D);
         assert_int_equal(info.dtype, dtype);
         assert_int_equal(info.has_names, 1);
-        assert_string_equal(info.form, "structured");
+        assert_string_equal(info.format, "structured");
         assert_int_equal(msim_corpus_rows(corpus), N);
         int64_t allocations = ms_mem_count();
         for (int i = 0; i < N; i++) {

@@ -128,7 +128,7 @@ static void check_name(const msim_corpus *corpus, int64_t row, const char *expec
 static void check_info(const msim_corpus *corpus, const char *form, int64_t parts, int has_names) {
     msim_corpus_info info;
     assert_int_equal(msim_corpus_get_info(corpus, &info), 0);
-    assert_string_equal(info.form, form);
+    assert_string_equal(info.format, form);
     assert_int_equal(info.parts, parts);
     assert_int_equal(info.has_names, has_names);
     assert_int_equal(info.dim, D);

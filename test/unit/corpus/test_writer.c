@@ -48,12 +48,12 @@ static int files_in_folder(void) {
     return n;
 }
 
-static bool has_names_file(int form) { return form != MSIM_FORM_STRUCTURED && form != MSIM_FORM_PICKLED; }
+static bool has_names_file(int form) { return form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED; }
 
 /* n rows whose names have 12 bytes; the first failure. */
 static int write_rows(int form, int dtype, int64_t n, int64_t dim, msim_error *err) {
     float *row = calloc((size_t)dim, sizeof *row);
-    msim_corpus_layout layout = {.rows = n, .dim = dim, .name_chars = 12, .dtype = dtype, .form = form};
+    msim_corpus_layout layout = {.rows = n, .dim = dim, .name_chars = 12, .dtype = dtype, .format = form};
     msim_corpus_writer *w;
     int rc = msim_corpus_writer_open(path, &layout, &w, err);
     int64_t allocations = ms_mem_count();
@@ -83,23 +83,23 @@ static int64_t pickled_size(int64_t n) {
 static void sizes(void **state) {
     (void)state;
     msim_error e = {0};
-    for (int form = MSIM_FORM_STRUCTURED; form <= MSIM_FORM_FBIN; form++)
+    for (int form = MSIM_FORMAT_STRUCTURED; form <= MSIM_FORMAT_FBIN; form++)
         for (int dtype = MSIM_DTYPE_F32; dtype <= MSIM_DTYPE_F64; dtype++) {
-            if (!msim_form_has_dtype(form, dtype)) {
+            if (!msim_format_has_dtype(form, dtype)) {
                 assert_int_equal(write_rows(form, dtype, 28, 512, &e), -MSIM_E_UNSUPPORTED);
                 assert_int_equal(files_in_folder(), 0);
                 continue;
             }
             const int64_t counts[] = {28, 2500, 70000};
-            for (int i = 0; i < (dtype == MSIM_DTYPE_F32 && form == MSIM_FORM_PICKLED ? 3 : 2); i++) {
+            for (int i = 0; i < (dtype == MSIM_DTYPE_F32 && form == MSIM_FORMAT_PICKLED ? 3 : 2); i++) {
                 int64_t n = counts[i], vector = dtype == MSIM_DTYPE_F32 ? 2048 : 1024;
                 if (write_rows(form, dtype, n, 512, &e) < 0) fail_msg("%s", e.text);
-                int64_t expected = form == MSIM_FORM_STRUCTURED ? 192 + n * (48 + vector)
-                                   : form == MSIM_FORM_PLAIN    ? 128 + n * vector
-                                   : form == MSIM_FORM_FVECS    ? n * (4 + vector)
-                                   : form == MSIM_FORM_FBIN     ? 8 + n * vector
+                int64_t expected = form == MSIM_FORMAT_STRUCTURED ? 192 + n * (48 + vector)
+                                   : form == MSIM_FORMAT_PLAIN    ? 128 + n * vector
+                                   : form == MSIM_FORMAT_FVECS    ? n * (4 + vector)
+                                   : form == MSIM_FORMAT_FBIN     ? 8 + n * vector
                                                                 : pickled_size(n);
-                if (form != MSIM_FORM_PICKLED || dtype == MSIM_DTYPE_F32) assert_int_equal(size_of(path), expected);
+                if (form != MSIM_FORMAT_PICKLED || dtype == MSIM_DTYPE_F32) assert_int_equal(size_of(path), expected);
                 assert_int_equal(size_of(names_path), has_names_file(form) ? 13 * n : -1);
                 assert_int_equal(files_in_folder(), 1 + has_names_file(form));
                 clean();
@@ -110,7 +110,7 @@ static void sizes(void **state) {
 static void no_rows(void **state) {
     (void)state;
     msim_error e = {0};
-    for (int form = MSIM_FORM_STRUCTURED; form <= MSIM_FORM_FBIN; form++) {
+    for (int form = MSIM_FORMAT_STRUCTURED; form <= MSIM_FORMAT_FBIN; form++) {
         if (write_rows(form, MSIM_DTYPE_F32, 0, 7, &e) < 0) fail_msg("%s", e.text);
         assert_int_equal(size_of(names_path), has_names_file(form) ? 0 : -1);
         clean();
@@ -119,7 +119,7 @@ static void no_rows(void **state) {
 
 static void out_of_memory(void **state) {
     (void)state;
-    for (int form = MSIM_FORM_STRUCTURED; form <= MSIM_FORM_FBIN; form++)
+    for (int form = MSIM_FORMAT_STRUCTURED; form <= MSIM_FORMAT_FBIN; form++)
         for (int n = 1;; n++) {
             ms_mem_fail_at(n);
             int rc = write_rows(form, MSIM_DTYPE_F32, 3, 7, NULL);
@@ -140,7 +140,7 @@ static void full_disk(void **state) {
     struct rlimit old, small;
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &old);
-    for (int form = MSIM_FORM_STRUCTURED; form <= MSIM_FORM_FBIN; form++)
+    for (int form = MSIM_FORMAT_STRUCTURED; form <= MSIM_FORMAT_FBIN; form++)
         for (rlim_t limit = 0; limit <= 800000; limit += 400000) {
             msim_error e = {0};
             small = old;
@@ -159,10 +159,10 @@ static void place_of_names_taken(void **state) {
     (void)state;
     msim_error e = {0};
     assert_int_equal(mkdir(names_path, 0700), 0);
-    assert_int_equal(write_rows(MSIM_FORM_FBIN, MSIM_DTYPE_F32, 3, 7, &e), -MSIM_E_IO);
+    assert_int_equal(write_rows(MSIM_FORMAT_FBIN, MSIM_DTYPE_F32, 3, 7, &e), -MSIM_E_IO);
     assert_non_null(strstr(e.text, "a folder"));
     assert_int_equal(files_in_folder(), 1);
-    assert_int_equal(write_rows(MSIM_FORM_PICKLED, MSIM_DTYPE_F32, 3, 7, &e), 0);
+    assert_int_equal(write_rows(MSIM_FORMAT_PICKLED, MSIM_DTYPE_F32, 3, 7, &e), 0);
     rmdir(names_path);
     clean();
 }
@@ -174,7 +174,7 @@ static void refused_rows_leave_no_trace(void **state) {
     static char long_name[70000], first[4096];
     memset(long_name, 'x', sizeof long_name);
     for (int round = 0; round < 2; round++) {
-        msim_corpus_layout layout = {.rows = 3, .dim = 2, .dtype = MSIM_DTYPE_F16, .form = MSIM_FORM_PICKLED};
+        msim_corpus_layout layout = {.rows = 3, .dim = 2, .dtype = MSIM_DTYPE_F16, .format = MSIM_FORMAT_PICKLED};
         msim_corpus_writer *w;
         msim_error e = {0};
         assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
@@ -199,12 +199,12 @@ static void refused_rows_leave_no_trace(void **state) {
 
 static void bad_layouts(void **state) {
     (void)state;
-    const msim_corpus_layout bad[] = {{.rows = 1, .dim = 2, .form = 5},
-                                      {.rows = 1, .dim = 2, .form = -1},
-                                      {.rows = (int64_t)UINT32_MAX + 1, .dim = 2, .form = MSIM_FORM_FBIN},
-                                      {.rows = UINT32_MAX / 8, .dim = 2, .form = MSIM_FORM_PICKLED},
-                                      {.rows = 1, .dim = 2, .form = MSIM_FORM_PICKLED, .name_field = "a\tb"},
-                                      {.rows = 1, .dim = 65537, .form = MSIM_FORM_FVECS}};
+    const msim_corpus_layout bad[] = {{.rows = 1, .dim = 2, .format = 5},
+                                      {.rows = 1, .dim = 2, .format = -1},
+                                      {.rows = (int64_t)UINT32_MAX + 1, .dim = 2, .format = MSIM_FORMAT_FBIN},
+                                      {.rows = UINT32_MAX / 8, .dim = 2, .format = MSIM_FORMAT_PICKLED},
+                                      {.rows = 1, .dim = 2, .format = MSIM_FORMAT_PICKLED, .name_field = "a\tb"},
+                                      {.rows = 1, .dim = 65537, .format = MSIM_FORMAT_FVECS}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         msim_corpus_writer *w;
         msim_error e = {0};
@@ -213,15 +213,15 @@ static void bad_layouts(void **state) {
         assert_int_equal(files_in_folder(), 0);
     }
     /* A count of 19 digits still has its blanks. */
-    msim_corpus_layout most = {.rows = INT64_MAX, .dim = 65536, .form = MSIM_FORM_PLAIN};
+    msim_corpus_layout most = {.rows = INT64_MAX, .dim = 65536, .format = MSIM_FORMAT_PLAIN};
     msim_corpus_writer *w;
     msim_error e = {0};
     assert_int_equal(msim_corpus_writer_open(path, &most, &w, &e), 0);
     assert_int_equal(msim_corpus_writer_finish(w, &e), -MSIM_E_ARG);
     msim_corpus_writer_close(w);
-    assert_null(msim_form_name(5));
-    assert_null(msim_form_name(-1));
-    assert_string_equal(msim_form_name(MSIM_FORM_FBIN), "fbin");
+    assert_null(msim_format_name(5));
+    assert_null(msim_format_name(-1));
+    assert_string_equal(msim_format_name(MSIM_FORMAT_FBIN), "fbin");
 }
 
 int main(void) {

@@ -82,7 +82,7 @@ static void check_fixture(const char *text) {
     ms_npy_view view;
     msim_error e = {0};
     if (ms_npy_view_init(f.bytes, f.n, "t.npy", &view, &e) < 0) fail_msg("%s", e.text);
-    assert_int_equal(view.form, MSIM_FORM_PICKLED);
+    assert_int_equal(view.format, MSIM_FORMAT_PICKLED);
     assert_int_equal(view.rows.n_rows, 3);
     assert_int_equal(view.rows.dim, 2);
     assert_int_equal(view.rows.dtype, MSIM_DTYPE_F32);
