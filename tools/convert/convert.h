@@ -27,6 +27,6 @@ const char *ms_convert_dtype_name(int dtype);
 int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, size_t *length);
 /* The description beside one file of a corpus: 1: read, 0: none, < 0: it cannot be used, or has other rows than the
  * file (err). */
-int ms_convert_sidecar(const msim_corpus *corpus, int64_t part, ms_sidecar *sidecar, msim_error *err);
+int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description, msim_error *err);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct {
     ms_merge *merge;         /* NULL: rows as they come */
     msim_corpus_layout layout;
     const char *out;
-    ms_sidecar sidecar;
+    ms_description description;
     bool has_sidecar;
     ms_source *sources;      /* owned: of each input row, or NULL */
     uint32_t *order;         /* owned: with sources and merge: the input row of each output row */
@@ -47,33 +47,33 @@ int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t 
 
 /* ---- Settings beside the inputs ---- */
 
-int ms_convert_sidecar(const msim_corpus *corpus, int64_t part, ms_sidecar *sidecar, msim_error *err) {
+int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description, msim_error *err) {
     const char *path = msim_corpus_part_path(corpus, part);
     int64_t rows = msim_corpus_part_first(corpus, part + 1) - msim_corpus_part_first(corpus, part);
-    int rc = ms_sidecar_read(path, sidecar, err);
-    if (rc == 1 && sidecar->rows != rows)
+    int rc = ms_description_read(path, description, err);
+    if (rc == 1 && description->rows != rows)
         rc = ms_cli_fail(err, MSIM_E_FORMAT, "description of another corpus: %.300s.json: expected %lld rows, got %lld", path,
-                         (long long)rows, (long long)sidecar->rows);
+                         (long long)rows, (long long)description->rows);
     return rc;
 }
 
 /* Take one more description into the common one. 0; 1 when they differ, with --force, in more than where the model ran;
  * < 0 when that is refused. */
-static int combine(job *j, const ms_sidecar *one, const char *path, msim_error *err) {
+static int combine(job *j, const ms_description *one, const char *path, msim_error *err) {
     char what[256];
-    ms_sidecar *all = &j->sidecar;
+    ms_description *all = &j->description;
     all->rows += one->rows;
     all->files += one->files;
     all->unread += one->unread;
     all->is_complete &= one->is_complete;
-    if (!ms_sidecar_differs(all, one, what, sizeof what)) return 0;
+    if (!ms_description_differs(all, one, what, sizeof what)) return 0;
     if (!j->s->is_forced)
         return ms_cli_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)", path, what);
     ms_cli_warning("settings differ: %s: %s", path, what);
-    ms_sidecar there = *one;
-    ms_sidecar_add_levels(all, one);
+    ms_description there = *one;
+    ms_description_add_levels(all, one);
     if (strcmp(all->device, one->device) != 0) snprintf(all->device, sizeof all->device, "mixed");
-    return ms_sidecar_differs_beyond_level(all, &there, what, sizeof what);
+    return ms_description_differs_beyond_level(all, &there, what, sizeof what);
 }
 
 /* Where the rows of one part came from, behind those of the parts before. Without them for all there are none. */
@@ -84,7 +84,7 @@ static void gather_sources(job *j, int64_t part) {
     if (part == 0 && j->info.rows < UINT32_MAX)
         j->sources = ms_cli_alloc((size_t)j->info.rows, sizeof *j->sources);
     if (!j->sources || n == 0) return;
-    int rc = ms_sidecar_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, &why);
+    int rc = ms_description_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, &why);
     if (rc < 0) ms_cli_warning("%s", why.text);
     if (rc == 1) {
         memcpy(j->sources + first, one, (size_t)n * sizeof *one);
@@ -114,7 +114,7 @@ static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_err
     }
     if (n - n_same >= of) return 0;
     ms_cli_warning("%lld of %lld shards: the corpus is not complete", (long long)(n - n_same), (long long)of);
-    j->sidecar.is_complete = false;
+    j->description.is_complete = false;
     return 0;
 }
 
@@ -126,8 +126,8 @@ static int gather(job *j, msim_error *err) {
     int rc = 0;
     for (int64_t i = 0; i < n_parts && rc >= 0; i++) {
         const char *path = msim_corpus_part_path(j->corpus, i);
-        ms_sidecar one;
-        rc = ms_convert_sidecar(j->corpus, i, &one, err);
+        ms_description one;
+        rc = ms_convert_description(j->corpus, i, &one, err);
         if (rc < 0 && j->s->is_forced) {
             ms_cli_warning("%s", err->text);
             rc = 0;
@@ -139,7 +139,7 @@ static int gather(job *j, msim_error *err) {
         gather_sources(j, i);
         rc = 0;
         if (n_found++ == 0)
-            j->sidecar = one;
+            j->description = one;
         else
             rc = combine(j, &one, path, err);
         differ |= rc > 0;
@@ -260,7 +260,7 @@ static void get_source(void *user, int64_t row, ms_source *out) {
 /* Give the output its name while no description stands beside it; put the old one back when that fails. */
 static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     char beside[4352], aside[4400];
-    if (!ms_sidecar_path(j->out, beside, sizeof beside))
+    if (!ms_description_path(j->out, beside, sizeof beside))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
     snprintf(aside, sizeof aside, "%s.%ld.tmp", beside, (long)getpid());
     bool had_one = rename(beside, aside) == 0;
@@ -271,10 +271,10 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     /* A small copy is of the rows that were there: it would only be refused. */
     if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside) (void)unlink(aside);
     if (rc < 0 || !j->has_sidecar) return rc;
-    snprintf(j->sidecar.tool, sizeof j->sidecar.tool, "midisim-convert");
-    snprintf(j->sidecar.version, sizeof j->sidecar.version, "%s", msim_version());
-    snprintf(j->sidecar.dtype, sizeof j->sidecar.dtype, "%s", ms_convert_dtype_name(j->layout.dtype));
-    return ms_sidecar_write_to(beside, &j->sidecar, j->sources ? get_source : NULL, j, err);
+    snprintf(j->description.tool, sizeof j->description.tool, "midisim-convert");
+    snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
+    snprintf(j->description.dtype, sizeof j->description.dtype, "%s", ms_convert_dtype_name(j->layout.dtype));
+    return ms_description_write_to(beside, &j->description, j->sources ? get_source : NULL, j, err);
 }
 
 static int write_output(job *j, msim_error *err) {

@@ -124,7 +124,7 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
     cJSON *files = info->parts > 1 ? cJSON_AddArrayToObject(r, "files") : NULL;
     int rc = MSIM_OK;
     for (int64_t i = 0; i < info->parts && rc >= 0; i++) {
-        ms_sidecar sidecar;
+        ms_description description;
         const char *rows = msim_corpus_part_path(corpus, i);
         cJSON *to = files ? cJSON_CreateObject() : r;
         if (files) {
@@ -132,11 +132,11 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
             add_text(to, "path", rows);
             add_count(to, "rows", msim_corpus_part_first(corpus, i + 1) - msim_corpus_part_first(corpus, i));
         }
-        rc = ms_convert_sidecar(corpus, i, &sidecar, err);
+        rc = ms_convert_description(corpus, i, &description, err);
         if (rc != 1) continue;
         /* Shown as it stands, with what later versions may add to it. */
         size_t n;
-        char *text = ms_sidecar_read_text(rows, &n, NULL);
+        char *text = ms_description_read_text(rows, &n, NULL);
         if (text) cJSON_AddItemToObject(to, "settings", ms_json_parse(text, n, NULL));
         free(text);
     }

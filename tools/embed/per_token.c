@@ -30,9 +30,9 @@ typedef struct {
 /* ---- What the folder is of ---- */
 
 static int check_settings(run *r, msim_error *err) {
-    ms_sidecar about = {0};
+    ms_description about = {0};
     char line[700];
-    ms_sidecar_set_model(&about, &r->info);
+    ms_description_set_model(&about, &r->info);
     int n = snprintf(line, sizeof line,
                      "{\"model\":\"%s\",\"family\":\"%s\",\"dim\":%lld,\"precision\":\"%s\",\"device\":\"%s\",\"level\":\"%s\","
                      "\"max_tokens\":%lld,\"transpose\":%lld}\n", r->info.sha256, r->info.family, (long long)r->info.dim,

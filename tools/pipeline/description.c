@@ -13,22 +13,22 @@
 
 #define MAX_SIDECAR_BYTES ((size_t)1 << 20) /* without the sources */
 
-bool ms_sidecar_path(const char *corpus, char *path, size_t cap) {
+bool ms_description_path(const char *corpus, char *path, size_t cap) {
     return (size_t)snprintf(path, cap, "%s.json", corpus) < cap;
 }
 
-void ms_sidecar_set_model(ms_sidecar *sidecar, const msim_info *info) {
-    snprintf(sidecar->model_sha256, sizeof sidecar->model_sha256, "%s", info->sha256);
-    snprintf(sidecar->family, sizeof sidecar->family, "%s", info->family);
-    sidecar->dim = info->dim;
-    sidecar->depth = info->depth;
-    sidecar->heads = info->heads;
-    sidecar->vocab = info->vocab;
+void ms_description_set_model(ms_description *description, const msim_info *info) {
+    snprintf(description->model_sha256, sizeof description->model_sha256, "%s", info->sha256);
+    snprintf(description->family, sizeof description->family, "%s", info->family);
+    description->dim = info->dim;
+    description->depth = info->depth;
+    description->heads = info->heads;
+    description->vocab = info->vocab;
     bool cuda = info->device == MSIM_DEVICE_CUDA;
     const char *level = cuda ? "cuda" : msim_isa_name(info->isa), *precision = msim_precision_name(info->precision);
-    snprintf(sidecar->device, sizeof sidecar->device, "%s", cuda ? "cuda" : "cpu");
-    snprintf(sidecar->level, sizeof sidecar->level, "%s", level ? level : "unknown");
-    snprintf(sidecar->precision, sizeof sidecar->precision, "%s", precision ? precision : "unknown");
+    snprintf(description->device, sizeof description->device, "%s", cuda ? "cuda" : "cpu");
+    snprintf(description->level, sizeof description->level, "%s", level ? level : "unknown");
+    snprintf(description->precision, sizeof description->precision, "%s", precision ? precision : "unknown");
 }
 
 /* ---- Reading ---- */
@@ -40,7 +40,7 @@ static bool get_bool(const cJSON *object, const char *key, bool *out) {
     return true;
 }
 
-static bool get_pooling(const cJSON *object, ms_sidecar *to) {
+static bool get_pooling(const cJSON *object, ms_description *to) {
     const cJSON *pooling = cJSON_GetObjectItemCaseSensitive(object, "pooling"),
                 *weights = cJSON_GetObjectItemCaseSensitive(object, "pool_weights");
     if (!cJSON_IsString(pooling)) return false;
@@ -57,7 +57,7 @@ static bool get_pooling(const cJSON *object, ms_sidecar *to) {
 }
 
 /* What is only there when it says something. Returns the key that cannot be used, or NULL. */
-static const char *get_optional(const cJSON *json, ms_sidecar *to) {
+static const char *get_optional(const cJSON *json, ms_description *to) {
     const cJSON *shard = cJSON_GetObjectItemCaseSensitive(json, "shard"),
                 *levels = cJSON_GetObjectItemCaseSensitive(json, "levels"), *item;
     if (shard && (!ms_json_get_int(shard, "index", &to->shard) || !ms_json_get_int(shard, "of", &to->n_shards)))
@@ -71,7 +71,7 @@ static const char *get_optional(const cJSON *json, ms_sidecar *to) {
     return NULL;
 }
 
-static int from_json(const cJSON *json, const char *path, ms_sidecar *to, msim_error *err) {
+static int from_json(const cJSON *json, const char *path, ms_description *to, msim_error *err) {
     const cJSON *model = cJSON_GetObjectItemCaseSensitive(json, "model");
     const struct {
         const char *key;
@@ -107,8 +107,8 @@ static int from_json(const cJSON *json, const char *path, ms_sidecar *to, msim_e
                        missing);
 }
 
-int ms_sidecar_parse(const char *text, size_t n, const char *path, ms_sidecar *out, msim_error *err) {
-    ms_sidecar found = {0};
+int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out, msim_error *err) {
+    ms_description found = {0};
     msim_error why;
     cJSON *json = ms_json_parse(text, n, &why);
     int rc = json ? from_json(json, path, &found, err)
@@ -118,10 +118,10 @@ int ms_sidecar_parse(const char *text, size_t n, const char *path, ms_sidecar *o
     return rc;
 }
 
-char *ms_sidecar_read_text(const char *corpus, size_t *n, msim_error *err) {
+char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err) {
     char path[4352], detail[MS_FILES_DETAIL];
     ms_files_buffer buffer = {0};
-    if (!ms_sidecar_path(corpus, path, sizeof path)) {
+    if (!ms_description_path(corpus, path, sizeof path)) {
         ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
         return NULL;
     }
@@ -142,15 +142,15 @@ char *ms_sidecar_read_text(const char *corpus, size_t *n, msim_error *err) {
     return text;
 }
 
-int ms_sidecar_read(const char *corpus, ms_sidecar *out, msim_error *err) {
+int ms_description_read(const char *corpus, ms_description *out, msim_error *err) {
     char path[4352];
     struct stat st;
     msim_error why;
     size_t n;
     if (!err) err = &why;
-    if (ms_sidecar_path(corpus, path, sizeof path) && stat(path, &st) != 0 && errno == ENOENT) return 0;
-    char *text = ms_sidecar_read_text(corpus, &n, err);
-    int rc = text ? ms_sidecar_parse(text, n, path, out, err) : -err->code;
+    if (ms_description_path(corpus, path, sizeof path) && stat(path, &st) != 0 && errno == ENOENT) return 0;
+    char *text = ms_description_read_text(corpus, &n, err);
+    int rc = text ? ms_description_parse(text, n, path, out, err) : -err->code;
     free(text);
     return rc;
 }
@@ -164,7 +164,7 @@ static void add_levels(cJSON *json, const char *levels) {
     for (char *word; (word = strsep(&rest, " "));) cJSON_AddItemToArray(array, cJSON_CreateString(word));
 }
 
-static cJSON *to_json(const ms_sidecar *from) {
+static cJSON *to_json(const ms_description *from) {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddStringToObject(json, "tool", from->tool);
     cJSON_AddStringToObject(json, "version", from->version);
@@ -200,51 +200,51 @@ static cJSON *to_json(const ms_sidecar *from) {
     return json;
 }
 
-char *ms_sidecar_print(const ms_sidecar *sidecar) {
-    cJSON *json = to_json(sidecar);
+char *ms_description_print(const ms_description *description) {
+    cJSON *json = to_json(description);
     char *text = ms_json_print(json);
     cJSON_Delete(json);
     return text;
 }
 
-int ms_sidecar_write(const char *corpus, const ms_sidecar *sidecar, msim_error *err) {
+int ms_description_write(const char *corpus, const ms_description *description, msim_error *err) {
     char path[4352];
-    if (!ms_sidecar_path(corpus, path, sizeof path))
+    if (!ms_description_path(corpus, path, sizeof path))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
-    return ms_sidecar_write_to(path, sidecar, NULL, NULL, err);
+    return ms_description_write_to(path, description, NULL, NULL, err);
 }
 
 /* ---- Levels ---- */
 
-bool ms_sidecar_has_level(const ms_sidecar *sidecar, const char *level) {
-    if (strcmp(sidecar->level, level) == 0) return true;
+bool ms_description_has_level(const ms_description *description, const char *level) {
+    if (strcmp(description->level, level) == 0) return true;
     size_t n = strlen(level);
-    for (const char *at = sidecar->levels; (at = strstr(at, level)); at += n)
-        if ((at == sidecar->levels || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
+    for (const char *at = description->levels; (at = strstr(at, level)); at += n)
+        if ((at == description->levels || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
     return false;
 }
 
-void ms_sidecar_add_level(ms_sidecar *sidecar, const char *level) {
-    char words[8][16], *rest, text[sizeof sidecar->levels];
+void ms_description_add_level(ms_description *description, const char *level) {
+    char words[8][16], *rest, text[sizeof description->levels];
     int n = 0;
-    if (ms_sidecar_has_level(sidecar, level)) return;
-    snprintf(text, sizeof text, "%s", *sidecar->levels ? sidecar->levels : sidecar->level);
+    if (ms_description_has_level(description, level)) return;
+    snprintf(text, sizeof text, "%s", *description->levels ? description->levels : description->level);
     rest = text;
     for (char *word; n < 7 && (word = strsep(&rest, " "));) snprintf(words[n++], sizeof words[0], "%.15s", word);
     snprintf(words[n++], sizeof words[0], "%.15s", level);
     qsort(words, (size_t)n, sizeof words[0], (int (*)(const void *, const void *))strcmp);
-    *sidecar->levels = 0;
-    for (int i = 0, at = 0; i < n && at < (int)sizeof sidecar->levels; i++)
-        at += snprintf(sidecar->levels + at, sizeof sidecar->levels - (size_t)at, "%s%s", i ? " " : "", words[i]);
-    bool was_gpu = strcmp(sidecar->device, "cuda") == 0, is_gpu = strcmp(level, "cuda") == 0;
-    if (was_gpu != is_gpu) snprintf(sidecar->device, sizeof sidecar->device, "mixed");
-    snprintf(sidecar->level, sizeof sidecar->level, "mixed");
+    *description->levels = 0;
+    for (int i = 0, at = 0; i < n && at < (int)sizeof description->levels; i++)
+        at += snprintf(description->levels + at, sizeof description->levels - (size_t)at, "%s%s", i ? " " : "", words[i]);
+    bool was_gpu = strcmp(description->device, "cuda") == 0, is_gpu = strcmp(level, "cuda") == 0;
+    if (was_gpu != is_gpu) snprintf(description->device, sizeof description->device, "mixed");
+    snprintf(description->level, sizeof description->level, "mixed");
 }
 
-void ms_sidecar_add_levels(ms_sidecar *sidecar, const ms_sidecar *from) {
+void ms_description_add_levels(ms_description *description, const ms_description *from) {
     char level[16];
     const char *at = *from->levels ? from->levels : from->level;
-    for (int n; sscanf(at, "%15s%n", level, &n) == 1; at += n) ms_sidecar_add_level(sidecar, level);
+    for (int n; sscanf(at, "%15s%n", level, &n) == 1; at += n) ms_description_add_level(description, level);
 }
 
 /* ---- Comparing ---- */
@@ -261,7 +261,7 @@ static bool ints_differ(const char *key, int64_t expected, int64_t got, char *wh
     return true;
 }
 
-bool ms_sidecar_differs(const ms_sidecar *a, const ms_sidecar *b, char *what, size_t cap) {
+bool ms_description_differs(const ms_description *a, const ms_description *b, char *what, size_t cap) {
     for (int i = 0; i < 3 && a->is_weighted && b->is_weighted; i++)
         if (a->pool_weights[i] != b->pool_weights[i]) {
             snprintf(what, cap, "pool weights: expected %.9g,%.9g,%.9g, got %.9g,%.9g,%.9g", a->pool_weights[0],
@@ -283,9 +283,9 @@ bool ms_sidecar_differs(const ms_sidecar *a, const ms_sidecar *b, char *what, si
            ints_differ("shard", a->shard, b->shard, what, cap) || ints_differ("shards", a->n_shards, b->n_shards, what, cap);
 }
 
-bool ms_sidecar_differs_beyond_level(const ms_sidecar *a, const ms_sidecar *b, char *what, size_t cap) {
-    ms_sidecar same = *b;
+bool ms_description_differs_beyond_level(const ms_description *a, const ms_description *b, char *what, size_t cap) {
+    ms_description same = *b;
     memcpy(same.level, a->level, sizeof same.level);
     memcpy(same.device, a->device, sizeof same.device);
-    return ms_sidecar_differs(a, &same, what, cap);
+    return ms_description_differs(a, &same, what, cap);
 }

@@ -1,7 +1,7 @@
 /* CORPUS.npy.json: what a corpus was made with, beside it. midisim-embed writes it, midisim-search reads model hash,
  * pooling, weights and max_tokens from it. One JSON object; keys in docs/FORMATS.md. Values only, nothing owned. */
-#ifndef MS_TOOLS_SIDECAR_H
-#define MS_TOOLS_SIDECAR_H
+#ifndef MS_TOOLS_DESCRIPTION_H
+#define MS_TOOLS_DESCRIPTION_H
 #include "common/cli.h"
 
 typedef struct {
@@ -23,7 +23,7 @@ typedef struct {
     int64_t rows, files;   /* rows in the corpus; input files they came from */
     int64_t unread;        /* files that could not be read, or changed meanwhile: the same command tries them again */
     bool is_complete;      /* false: the run was stopped, some files are missing */
-} ms_sidecar;
+} ms_description;
 
 /* Where a row came from. All of them stand in the description as one text, "sources": 32 bytes a row in order of rows, as
  * here, in base64. With them a corpus is brought up to date without embedding all of it again. */
@@ -37,33 +37,33 @@ typedef struct {
 #define MS_SOURCE_CUT 1u
 
 /* CORPUS.npy -> CORPUS.npy.json; false when it does not fit. */
-bool ms_sidecar_path(const char *corpus, char *path, size_t cap);
+bool ms_description_path(const char *corpus, char *path, size_t cap);
 /* 1: read; 0: there is none; < 0: it is there but cannot be used (err). */
-int ms_sidecar_read(const char *corpus, ms_sidecar *out, msim_error *err);
+int ms_description_read(const char *corpus, ms_description *out, msim_error *err);
 /* The sources of its rows: 1, with *out [rows] for the caller to free; 0: there are none. */
-int ms_sidecar_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err);
+int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err);
 /* The description's text as it stands, without sources: free() it; NULL with err when there is none. */
-char *ms_sidecar_read_text(const char *corpus, size_t *n, msim_error *err);
+char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err);
 /* Written beside the corpus through a temporary file and a rename. */
-int ms_sidecar_write(const char *corpus, const ms_sidecar *sidecar, msim_error *err);
-/* As above to a path of its own, with a source for each of sidecar->rows rows unless `get` is NULL. */
-int ms_sidecar_write_to(const char *path, const ms_sidecar *sidecar, void (*get)(void *user, int64_t row, ms_source *out),
+int ms_description_write(const char *corpus, const ms_description *description, msim_error *err);
+/* As above to a path of its own, with a source for each of description->rows rows unless `get` is NULL. */
+int ms_description_write_to(const char *path, const ms_description *description, void (*get)(void *user, int64_t row, ms_source *out),
                         void *user, msim_error *err);
 /* The description as JSON on one line, without sources (free() it; NULL: out of memory), and back: 1, or < 0. */
-char *ms_sidecar_print(const ms_sidecar *sidecar);
-int ms_sidecar_parse(const char *text, size_t n, const char *path, ms_sidecar *out, msim_error *err);
+char *ms_description_print(const ms_description *description);
+int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out, msim_error *err);
 /* Note that rows were made at another level too. */
-void ms_sidecar_add_level(ms_sidecar *sidecar, const char *level);
+void ms_description_add_level(ms_description *description, const char *level);
 /* Note all levels of another description. */
-void ms_sidecar_add_levels(ms_sidecar *sidecar, const ms_sidecar *from);
+void ms_description_add_levels(ms_description *description, const ms_description *from);
 /* True when a level is the description's, or one of its levels. */
-bool ms_sidecar_has_level(const ms_sidecar *sidecar, const char *level);
+bool ms_description_has_level(const ms_description *description, const char *level);
 /* Model and device fields from an open model. */
-void ms_sidecar_set_model(ms_sidecar *sidecar, const msim_info *info);
+void ms_description_set_model(ms_description *description, const msim_info *info);
 /* True when a setting that changes vectors or names differs (not rows, files, completeness, tool, version); `what` then
  * says which: "pooling: expected mean, got weighted". */
-bool ms_sidecar_differs(const ms_sidecar *expected, const ms_sidecar *got, char *what, size_t cap);
+bool ms_description_differs(const ms_description *expected, const ms_description *got, char *what, size_t cap);
 /* The same without level and device. */
-bool ms_sidecar_differs_beyond_level(const ms_sidecar *expected, const ms_sidecar *got, char *what, size_t cap);
+bool ms_description_differs_beyond_level(const ms_description *expected, const ms_description *got, char *what, size_t cap);
 
 #endif

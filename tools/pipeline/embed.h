@@ -30,7 +30,7 @@ typedef struct ms_embed_part ms_embed_part;
 typedef struct {
     const ms_embed_settings *s;
     ms_output output;
-    ms_sidecar about;          /* of the corpus to be written */
+    ms_description about;          /* of the corpus to be written */
     char level[16];            /* of this run */
     msim_model *model;         /* owned */
     msim_options options;
@@ -72,7 +72,7 @@ int ms_embed_absorb_left(ms_embed_run *run, msim_error *err);
 /* Take over one, of the rank that wrote for `corpus`; is_now: of this run. */
 int ms_embed_absorb(ms_embed_run *run, const char *corpus, bool is_now, msim_error *err);
 /* The preparation of a rank other than 0: its model and level, compared with rank 0's. */
-int ms_embed_join(ms_embed_run *run, const ms_sidecar *about, msim_error *err);
+int ms_embed_join(ms_embed_run *run, const ms_description *about, msim_error *err);
 
 /* Collective, as tools/common/ranks.h has it. After rank 0 prepared (rc, which all get): everybody knows what there is to do. */
 int ms_embed_share(ms_embed_run *run, int rc, msim_error *err);

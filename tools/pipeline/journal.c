@@ -53,7 +53,7 @@ struct ms_journal {
     char *path;       /* owned */
     int fd;           /* owned */
     int state;
-    ms_sidecar settings;
+    ms_description settings;
     int64_t end;      /* where the last whole block ends; 0 without a header */
     uint64_t n_blocks;
     size_t dim;
@@ -164,7 +164,7 @@ static int read_head(ms_journal *j, msim_error *err) {
                     (head.state != MS_JOURNAL_OPEN && head.state != MS_JOURNAL_FINISHED)))
         rc = ms_cli_fail(err, MSIM_E_FORMAT, "damaged journal: %s: its header is unreadable; without it, all is embedded "
                          "again", j->path);
-    if (rc >= 0) rc = ms_sidecar_parse(text, got, j->path, &j->settings, err);
+    if (rc >= 0) rc = ms_description_parse(text, got, j->path, &j->settings, err);
     free(text);
     if (rc < 0) return rc;
     if (j->settings.dim < 1 || j->settings.dim > 65536)
@@ -199,14 +199,14 @@ int ms_journal_open(const char *corpus, ms_journal **out, msim_error *err) {
 
 const char *ms_journal_path(const ms_journal *j) { return j->path; }
 
-int ms_journal_state(const ms_journal *j, ms_sidecar *settings) {
+int ms_journal_state(const ms_journal *j, ms_description *settings) {
     if (j->state != MS_JOURNAL_NONE) *settings = j->settings;
     return j->state;
 }
 
-int ms_journal_begin(ms_journal *j, const ms_sidecar *settings, msim_error *err) {
+int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *err) {
     file_head head = {.magic = MAGIC, .state = MS_JOURNAL_OPEN};
-    char *text = ms_sidecar_print(settings);
+    char *text = ms_description_print(settings);
     if (!text) return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", j->path);
     size_t n_text = strlen(text), n = sizeof head + padded(n_text);
     head.text_bytes = (uint32_t)n_text;

@@ -26,9 +26,9 @@ enum ms_journal_state {
 int ms_journal_open(const char *corpus, ms_journal **out, msim_error *err);
 const char *ms_journal_path(const ms_journal *journal);
 /* State it was found in; settings (for OPEN and FINISHED) are those of its header. */
-int ms_journal_state(const ms_journal *journal, ms_sidecar *settings);
+int ms_journal_state(const ms_journal *journal, ms_description *settings);
 /* Empty it and write a header. */
-int ms_journal_begin(ms_journal *journal, const ms_sidecar *settings, msim_error *err);
+int ms_journal_begin(ms_journal *journal, const ms_description *settings, msim_error *err);
 
 /* One record. A content: detail, n_tokens, full_length, `at`, by which its vector and detail are found later. A file:
  * path, bytes, mtime_ns; its reason is OK when the content says the rest. A level: detail is its name. */

@@ -48,7 +48,7 @@ size_t ms_inputs_add(ms_inputs *in, const char *name, uint32_t content) {
 
 typedef struct {
     ms_inputs *in;
-    ms_sidecar *about;
+    ms_description *about;
     int64_t max_tokens;
     bool is_now;     /* of this run */
     ms_journal *to;  /* where records are copied to, or NULL */
@@ -118,7 +118,7 @@ static void visit_record(void *user, const ms_journal_record *r) {
     } else {
         char level[16];
         snprintf(level, sizeof level, "%.*s", (int)r->detail_len, r->detail);
-        ms_sidecar_add_level(l->about, level);
+        ms_description_add_level(l->about, level);
     }
 }
 
@@ -139,12 +139,12 @@ static int load(loader *l, ms_journal *journal, msim_error *err) {
     return 0;
 }
 
-int ms_inputs_load(ms_inputs *in, ms_journal *journal, int64_t max_tokens, ms_sidecar *about, msim_error *err) {
+int ms_inputs_load(ms_inputs *in, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err) {
     loader l = {.in = in, .about = about, .max_tokens = max_tokens};
     return load(&l, journal, err);
 }
 
-int ms_inputs_absorb(ms_inputs *in, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_sidecar *about,
+int ms_inputs_absorb(ms_inputs *in, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
                      bool is_now, msim_error *err) {
     loader l = {.in = in, .about = about, .max_tokens = max_tokens, .is_now = is_now, .to = journal};
     return load(&l, other, err);
@@ -181,7 +181,7 @@ int ms_base_open(const char *path, int dtype, ms_base *base, msim_error *err) {
     msim_error why;
     const char *slash = strrchr(path, '/');
     *base = (ms_base){0};
-    int rc = ms_sidecar_read(path, &base->about, &why);
+    int rc = ms_description_read(path, &base->about, &why);
     if (rc == 0) return ms_cli_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none", slash ? slash + 1 : path);
     if (rc >= 0) rc = msim_corpus_open(path, NULL, &base->corpus, &why);
     if (rc >= 0) rc = msim_corpus_get_info(base->corpus, &info);
@@ -189,7 +189,7 @@ int ms_base_open(const char *path, int dtype, ms_base *base, msim_error *err) {
         rc = ms_cli_fail(&why, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
                          (long long)base->about.rows, (long long)base->about.dim, (long long)info.rows,
                          (long long)info.dim);
-    if (rc >= 0) rc = ms_sidecar_read_sources(path, base->about.rows, &base->sources, &why);
+    if (rc >= 0) rc = ms_description_read_sources(path, base->about.rows, &base->sources, &why);
     if (rc >= 0) return 1;
     ms_base_close(base);
     return ms_cli_fail(err, MSIM_E_ARG, "%.400s", why.text);

@@ -13,7 +13,7 @@
 /* A corpus that is there already, with its description. */
 typedef struct {
     msim_corpus *corpus; /* owned */
-    ms_sidecar about;
+    ms_description about;
     ms_source *sources;  /* owned: [about.rows], or NULL: it has none */
 } ms_base;
 
@@ -40,10 +40,10 @@ bool ms_inputs_claim(void *inputs, const unsigned char *sha256, uint32_t *conten
 size_t ms_inputs_add(ms_inputs *inputs, const char *name, uint32_t content);
 
 /* Read a journal to its end, after a base was matched; each level it notes goes to *about. */
-int ms_inputs_load(ms_inputs *inputs, ms_journal *journal, int64_t max_tokens, ms_sidecar *about, msim_error *err);
+int ms_inputs_load(ms_inputs *inputs, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err);
 /* The same for a journal that another process wrote, whose records are copied behind those of `journal`. With is_now it
  * is of this run: files that could not be read there are refused here. */
-int ms_inputs_absorb(ms_inputs *inputs, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_sidecar *about,
+int ms_inputs_absorb(ms_inputs *inputs, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
                      bool is_now, msim_error *err);
 /* After the last journal of earlier runs: what they leave to be done. */
 void ms_inputs_settle(ms_inputs *inputs);

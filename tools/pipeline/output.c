@@ -19,7 +19,7 @@ static int find_places(const ms_output *output, places *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
                 (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
-                (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap && ms_sidecar_path(output->path, p->beside, sizeof p->beside);
+                (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap && ms_description_path(output->path, p->beside, sizeof p->beside);
     return fits ? 0 : ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
 }
 
@@ -102,25 +102,25 @@ int ms_output_recover(const ms_output *output, msim_error *err) {
 
 /* ---- Writing ---- */
 
-static int write_rows(const ms_output *output, const char *path, const ms_output_rows *rows, const ms_sidecar *sidecar,
+static int write_rows(const ms_output *output, const char *path, const ms_output_rows *rows, const ms_description *description,
                       msim_error *err) {
-    msim_corpus_layout layout = {.rows = sidecar->rows, .dim = sidecar->dim, .name_chars = 1, .dtype = output->dtype,
+    msim_corpus_layout layout = {.rows = description->rows, .dim = description->dim, .name_chars = 1, .dtype = output->dtype,
                                  .name_field = output->name_field, .vector_field = output->vector_field};
     msim_corpus_writer *writer;
     size_t len;
-    for (int64_t row = 0; row < sidecar->rows; row++) {
+    for (int64_t row = 0; row < description->rows; row++) {
         const char *name = rows->name(rows->user, row, &len);
         int64_t chars = msim_name_chars(name, len);
         if (chars > layout.name_chars) layout.name_chars = chars;
     }
-    float *vector = ms_cli_alloc((size_t)sidecar->dim, sizeof *vector);
+    float *vector = ms_cli_alloc((size_t)description->dim, sizeof *vector);
     int rc = msim_corpus_writer_open(path, &layout, &writer, err);
-    for (int64_t row = 0; row < sidecar->rows && rc >= 0; row++) {
+    for (int64_t row = 0; row < description->rows && rc >= 0; row++) {
         if (ms_cli_stopped()) rc = ms_cli_fail(err, MSIM_E_IO, "stopped while writing: %s", path);
         if (rc >= 0) rc = rows->vector(rows->user, row, vector, err);
         const char *name = rows->name(rows->user, row, &len);
         if (rc >= 0) rc = msim_corpus_writer_add(writer, name, len, vector, err);
-        if (row % 1024 == 0) ms_cli_progress("rows written", row, sidecar->rows);
+        if (row % 1024 == 0) ms_cli_progress("rows written", row, description->rows);
     }
     ms_cli_progress_end();
     if (rc >= 0) rc = msim_corpus_writer_finish(writer, err);
@@ -129,20 +129,20 @@ static int write_rows(const ms_output *output, const char *path, const ms_output
     return rc;
 }
 
-int ms_output_write(const ms_output *output, const ms_output_rows *rows, const ms_sidecar *sidecar, msim_error *err) {
+int ms_output_write(const ms_output *output, const ms_output_rows *rows, const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = write_rows(output, p.corpus, rows, sidecar, err);
+    if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
-    rc = ms_sidecar_write_to(p.about, sidecar, rows->source, rows->user, err);
+    rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
     if (rc >= 0) return take_places(output, &p, err);
     if (!is_there(p.about)) unlink(p.corpus); /* else it is decided: the next run puts them in their places */
     return rc;
 }
 
-int ms_output_describe(const ms_output *output, const ms_output_rows *rows, const ms_sidecar *sidecar, msim_error *err) {
+int ms_output_describe(const ms_output *output, const ms_output_rows *rows, const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = ms_sidecar_write_to(p.about, sidecar, rows->source, rows->user, err);
+    if (rc >= 0) rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
     return rc < 0 ? rc : take_places(output, &p, err);
 }

@@ -24,9 +24,9 @@ typedef struct {
 int ms_output_check(const ms_output *output, bool *exists, msim_error *err);
 /* Finish a change that was decided; remove what an undecided one left. Only under the journal's lock. */
 int ms_output_recover(const ms_output *output, msim_error *err);
-/* Write sidecar->rows rows of sidecar->dim and the description, and put both in their places. */
-int ms_output_write(const ms_output *output, const ms_output_rows *rows, const ms_sidecar *sidecar, msim_error *err);
+/* Write description->rows rows of description->dim and the description, and put both in their places. */
+int ms_output_write(const ms_output *output, const ms_output_rows *rows, const ms_description *description, msim_error *err);
 /* The description alone, of the corpus that is there. */
-int ms_output_describe(const ms_output *output, const ms_output_rows *rows, const ms_sidecar *sidecar, msim_error *err);
+int ms_output_describe(const ms_output *output, const ms_output_rows *rows, const ms_description *description, msim_error *err);
 
 #endif

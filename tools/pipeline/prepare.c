@@ -9,15 +9,15 @@ static void describe(ms_embed_run *r) {
     const ms_embed_settings *s = r->s;
     msim_info info;
     msim_model_info(r->model, &info);
-    ms_sidecar *d = &r->about;
-    *d = (ms_sidecar){.tool = "midisim-embed", .is_weighted = s->pooling == 1, .max_tokens = s->max_tokens,
+    ms_description *d = &r->about;
+    *d = (ms_description){.tool = "midisim-embed", .is_weighted = s->pooling == 1, .max_tokens = s->max_tokens,
                       .is_normalized = s->is_normalized, .transpose = s->transpose, .shard = s->shard_index,
                       .n_shards = s->n_shards, .files = (int64_t)r->inputs.files.n};
     memcpy(d->pool_weights, s->pool_weights, sizeof d->pool_weights);
     snprintf(d->version, sizeof d->version, "%s", msim_version());
     snprintf(d->dtype, sizeof d->dtype, "%s", s->dtype ? "f16" : "f32");
     snprintf(d->names, sizeof d->names, "%s", s->names == MS_FILES_NAMES_STEM ? "stem" : "path");
-    ms_sidecar_set_model(d, &info);
+    ms_description_set_model(d, &info);
     snprintf(r->level, sizeof r->level, "%s", d->level);
 }
 
@@ -32,8 +32,8 @@ static int open_inputs(ms_embed_run *r, msim_error *err) {
 }
 
 /* Rows of several levels in one corpus need --force, and are noted. */
-static int accept_level(const ms_embed_run *r, const ms_sidecar *found, const char *where, msim_error *err) {
-    if (ms_sidecar_has_level(found, r->level) || r->s->is_forced) return 0;
+static int accept_level(const ms_embed_run *r, const ms_description *found, const char *where, msim_error *err) {
+    if (ms_description_has_level(found, r->level) || r->s->is_forced) return 0;
     return ms_cli_fail(err, MSIM_E_ARG, "another level or device: %.200s: expected %s on %s, got %s on %s; --force goes on "
                        "with both", where, found->level, found->device, r->about.level, r->about.device);
 }
@@ -52,12 +52,12 @@ static int judge_existing(ms_embed_run *r, msim_error *err) {
     if (s->from_tokens && !s->is_update) return refuse_existing(r, "token lines cannot be compared with it", err);
     int rc = ms_base_open(s->output, r->output.dtype, &r->base, &why);
     if (rc < 0) return refuse_existing(r, why.text, err);
-    const ms_sidecar *found = &r->base.about;
-    if (ms_sidecar_differs_beyond_level(found, &r->about, what, sizeof what))
+    const ms_description *found = &r->base.about;
+    if (ms_description_differs_beyond_level(found, &r->about, what, sizeof what))
         return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force %sreplaces it", s->output, what,
                            s->is_update ? "without --update " : "");
     if (s->is_update) return accept_level(r, found, s->output, err);
-    if (ms_sidecar_differs(found, &r->about, what, sizeof what) && !ms_sidecar_has_level(found, r->level))
+    if (ms_description_differs(found, &r->about, what, sizeof what) && !ms_description_has_level(found, r->level))
         return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it", s->output, what);
     if (!found->is_complete) return refuse_existing(r, "expected a complete corpus, got one of a run that failed", err);
     rc = ms_inputs_verify(&r->inputs, &r->base, &why);
@@ -67,14 +67,14 @@ static int judge_existing(ms_embed_run *r, msim_error *err) {
 
 /* The journal: go on with it, or begin it anew. */
 static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
-    ms_sidecar found, levels;
+    ms_description found, levels;
     char what[256];
     const char *path = ms_journal_path(r->journal);
     bool is_replaced = exists && !r->base.corpus;
     int state = ms_journal_state(r->journal, &found), rc;
     if (state == MS_JOURNAL_NONE || (state == MS_JOURNAL_FINISHED && is_replaced))
         return ms_journal_begin(r->journal, &r->about, err);
-    if (ms_sidecar_differs_beyond_level(&found, &r->about, what, sizeof what)) {
+    if (ms_description_differs_beyond_level(&found, &r->about, what, sizeof what)) {
         if (state == MS_JOURNAL_FINISHED && (exists || r->s->is_forced))
             return ms_journal_begin(r->journal, &r->about, err);
         return ms_cli_fail(err, MSIM_E_ARG, "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
@@ -84,8 +84,8 @@ static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
     rc = ms_inputs_load(&r->inputs, r->journal, r->s->max_tokens, &levels, err);
     if (rc >= 0) rc = accept_level(r, &levels, path, err);
     if (rc < 0) return rc;
-    ms_sidecar_add_levels(&r->about, &levels);
-    if (ms_sidecar_has_level(&levels, r->level)) return 0;
+    ms_description_add_levels(&r->about, &levels);
+    if (ms_description_has_level(&levels, r->level)) return 0;
     ms_journal_record note = {.kind = MS_JOURNAL_LEVEL, .detail = r->level, .detail_len = (uint16_t)strlen(r->level)};
     return ms_journal_add(r->journal, &note, err) < 0 ? -err->code : 0;
 }
@@ -93,7 +93,7 @@ static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
 /* The journal of another process of this corpus, CORPUS.npy.rank-N.journal: it becomes part of ours, and is removed. */
 int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error *err) {
     ms_journal *other;
-    ms_sidecar found;
+    ms_description found;
     char what[256];
     int rc = ms_journal_open(corpus, &other, err);
     if (rc < 0) return rc;
@@ -102,14 +102,14 @@ int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error
         ms_journal_close(other);
         return 0;
     }
-    if (ms_sidecar_differs_beyond_level(&found, &r->about, what, sizeof what))
+    if (ms_description_differs_beyond_level(&found, &r->about, what, sizeof what))
         rc = ms_cli_fail(err, MSIM_E_ARG, "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
                          "begin anew", path, what);
     if (rc >= 0) rc = accept_level(r, &found, path, err);
-    if (rc >= 0 && !ms_sidecar_has_level(&r->about, found.level)) {
+    if (rc >= 0 && !ms_description_has_level(&r->about, found.level)) {
         ms_journal_record note = {.kind = MS_JOURNAL_LEVEL, .detail = found.level,
                                   .detail_len = (uint16_t)strlen(found.level)};
-        ms_sidecar_add_level(&r->about, found.level);
+        ms_description_add_level(&r->about, found.level);
         if (ms_journal_add(r->journal, &note, err) < 0) rc = -err->code;
     }
     if (rc >= 0) rc = ms_inputs_absorb(&r->inputs, r->journal, other, r->s->max_tokens, &r->about, is_now, err);
@@ -132,13 +132,13 @@ static int describe_self(ms_embed_run *r, msim_error *err) {
     return rc;
 }
 
-int ms_embed_join(ms_embed_run *r, const ms_sidecar *about, msim_error *err) {
+int ms_embed_join(ms_embed_run *r, const ms_description *about, msim_error *err) {
     char what[256];
     int rc = describe_self(r, err);
     if (rc < 0) return rc;
-    if (ms_sidecar_differs_beyond_level(about, &r->about, what, sizeof what))
+    if (ms_description_differs_beyond_level(about, &r->about, what, sizeof what))
         return ms_cli_fail(err, MSIM_E_ARG, "ranks differ: %s", what);
-    if (ms_sidecar_has_level(about, r->level) || r->s->is_forced) return 0;
+    if (ms_description_has_level(about, r->level) || r->s->is_forced) return 0;
     return ms_cli_fail(err, MSIM_E_ARG, "ranks differ: expected %s on %s, got %s on %s; --isa %s makes them equal, --force "
                        "goes on with both", about->level, about->device, r->level, r->about.device, about->level);
 }
@@ -156,7 +156,7 @@ int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
     if (rc >= 0) rc = ms_output_check(&r->output, &exists, err); /* which that may have changed */
     if (rc >= 0 && exists) rc = judge_existing(r, err);
     if (rc != 0) {
-        ms_sidecar found;
+        ms_description found;
         /* A journal that is left of a run whose corpus is there. */
         if (rc == 1 && ms_journal_state(r->journal, &found) == MS_JOURNAL_OPEN) {
             int removed = ms_journal_finish(r->journal, s->is_journal_kept, err);
@@ -165,7 +165,7 @@ int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
         return rc;
     }
     if (r->base.corpus) {
-        ms_sidecar_add_levels(&r->about, &r->base.about);
+        ms_description_add_levels(&r->about, &r->base.about);
         ms_inputs_match(&r->inputs, &r->base);
         if (!r->base.sources && r->base.about.rows)
             ms_cli_warning("%s.json does not say which files its rows came from: all are embedded again", s->output);

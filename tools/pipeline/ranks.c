@@ -34,7 +34,7 @@ struct ms_embed_part {
 /* What rank 0 tells the others. */
 typedef struct {
     int prepared;         /* what its preparation gave */
-    ms_sidecar about;
+    ms_description about;
     int64_t n_done, n_todo;
 } plan;
 

@@ -32,12 +32,12 @@ static void put_base64(ms_durable *file, const unsigned char *from, size_t n) {
     }
 }
 
-int ms_sidecar_write_to(const char *path, const ms_sidecar *sidecar, void (*get)(void *user, int64_t row, ms_source *out),
+int ms_description_write_to(const char *path, const ms_description *description, void (*get)(void *user, int64_t row, ms_source *out),
                         void *user, msim_error *err) {
     enum { GROUP = 3 }; /* sources that are whole groups of base64 */
     ms_source group[GROUP];
     ms_durable file;
-    char *text = ms_sidecar_print(sidecar);
+    char *text = ms_description_print(description);
     if (!text) return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", path);
     int rc = ms_durable_open(&file, path, err);
     if (rc < 0) {
@@ -45,11 +45,11 @@ int ms_sidecar_write_to(const char *path, const ms_sidecar *sidecar, void (*get)
         return rc;
     }
     size_t n = strlen(text);
-    if (get && sidecar->rows) {
+    if (get && description->rows) {
         ms_durable_put(&file, text, n - 1); /* without its closing brace */
         ms_durable_put(&file, "," KEY ":\"", strlen("," KEY ":\""));
-        for (int64_t row = 0; row < sidecar->rows; row += GROUP) {
-            int64_t some = sidecar->rows - row < GROUP ? sidecar->rows - row : GROUP;
+        for (int64_t row = 0; row < description->rows; row += GROUP) {
+            int64_t some = description->rows - row < GROUP ? description->rows - row : GROUP;
             for (int64_t i = 0; i < some; i++) get(user, row + i, group + i);
             put_base64(&file, (const unsigned char *)group, (size_t)some * sizeof *group);
         }
@@ -157,12 +157,12 @@ static void decode(decoder *d, const char *text, size_t n) {
     }
 }
 
-int ms_sidecar_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err) {
+int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err) {
     char path[4352], *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
     int64_t n;
     size_t comma, text;
     *out = NULL;
-    int fd = ms_sidecar_path(corpus, path, sizeof path) ? open_head(path, head, &n, &comma, &text) : -1;
+    int fd = ms_description_path(corpus, path, sizeof path) ? open_head(path, head, &n, &comma, &text) : -1;
     if (fd < 0) {
         free(head);
         return 0;

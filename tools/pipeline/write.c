@@ -119,8 +119,8 @@ static int write_all(ms_embed_run *r, row_list *l, msim_error *err) {
     ms_output_rows rows = {.user = l, .name = get_name, .vector = get_vector, .source = get_source};
     char *was = NULL, *is = NULL;
     if (!is_as_base(l, r->about.rows)) return ms_output_write(&r->output, &rows, &r->about, err);
-    was = ms_sidecar_print(&r->base.about);
-    is = ms_sidecar_print(&r->about);
+    was = ms_description_print(&r->base.about);
+    is = ms_description_print(&r->about);
     r->is_unchanged = was && is && strcmp(was, is) == 0;
     free(was);
     free(is);

@@ -25,7 +25,7 @@ static void describe_pooling(char *text, size_t cap, bool is_weighted, const flo
 }
 
 /* What decides whether vectors may be compared: model, pooling, limit. Level, precision and names may differ. */
-static bool parts_differ(const ms_sidecar *a, const ms_sidecar *b, char *expected, char *got, size_t cap) {
+static bool parts_differ(const ms_description *a, const ms_description *b, char *expected, char *got, size_t cap) {
     if (strcmp(a->model_sha256, b->model_sha256) != 0) {
         snprintf(expected, cap, "model %s %.12s", a->family, a->model_sha256);
         snprintf(got, cap, "%s %.12s", b->family, b->model_sha256);
@@ -52,9 +52,9 @@ static bool parts_differ(const ms_sidecar *a, const ms_sidecar *b, char *expecte
 static int read_description(ms_search_job *j, int64_t part) {
     const char *path = msim_corpus_part_path(j->corpus, part);
     char expected[160], got[160];
-    ms_sidecar made;
+    ms_description made;
     msim_error e;
-    int found = ms_sidecar_read(path, &made, &e);
+    int found = ms_description_read(path, &made, &e);
     if (found < 0) {
         if (j->set->is_forced)
             ms_cli_warning("%s", e.text);
@@ -108,7 +108,7 @@ int ms_search_open_corpus(ms_search_job *j) {
 
 /* Take over what the description says where the command line is silent; compare where it is not. */
 static int follow_description(ms_search_job *j) {
-    const ms_sidecar *made = &j->made;
+    const ms_description *made = &j->made;
     const ms_search_settings *set = j->set;
     const char *where = set->corpora.items[0];
     char expected[128], got[128];

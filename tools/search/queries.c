@@ -26,7 +26,7 @@ static int open_set(ms_search_job *j, size_t i) {
     const char *path = j->set->vectors.items[i];
     char expected[64], got[64];
     msim_corpus_info info;
-    ms_sidecar made;
+    ms_description made;
     msim_error e;
     int rc = msim_corpus_open(path, NULL, j->sets + i, &e);
     if (rc < 0) {
@@ -44,7 +44,7 @@ static int open_set(ms_search_job *j, size_t i) {
         ms_cli_error("no queries: %s: expected at least one row, got none", path);
         j->n_failed++;
     }
-    int found = ms_sidecar_read(path, &made, &e);
+    int found = ms_description_read(path, &made, &e);
     if (found < 0) ms_cli_warning("%s", e.text);
     if (found <= 0 || !j->is_described || strcmp(made.model_sha256, j->made.model_sha256) == 0) return -1;
     snprintf(expected, sizeof expected, "%s %.12s", j->made.family, j->made.model_sha256);

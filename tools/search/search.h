@@ -56,7 +56,7 @@ typedef struct {
     msim_corpus *corpus;       /* owned */
     msim_corpus_info rows;
     bool is_described;         /* `made` says what all described parts were made with */
-    ms_sidecar made;
+    ms_description made;
     int64_t n_undescribed;     /* parts without a description, and the first of them */
     const char *undescribed;   /* borrowed from the corpus */
     msim_model *model;         /* owned; NULL when no query is a MIDI file */
