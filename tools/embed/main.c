@@ -164,7 +164,7 @@ static void say_unfinished(const ms_embed_run *r) {
                        "same command again to go on, with any number of ranks", ms_journal_path(r->journal), r->s->output);
         return;
     }
-    if (ms_contents_count(r->inputs.contents) == 0) return;
+    if (ms_dedup_count(r->inputs.contents) == 0) return;
     if (r->lines)
         ms_cli_warning("not complete: what was finished is kept in %s; run the same command again to go on",
                        ms_journal_path(r->journal));

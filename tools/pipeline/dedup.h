@@ -8,35 +8,35 @@
 #define MS_TOOLS_CONTENTS_H
 #include "common/cli.h"
 
-#define MS_CONTENTS_NONE UINT32_MAX
-#define MS_CONTENTS_KEY 16 /* bytes of a hash that are kept */
+#define MS_DEDUP_NONE UINT32_MAX
+#define MS_DEDUP_KEY 16 /* bytes of a hash that are kept */
 
-enum ms_contents_state {
-    MS_CONTENTS_UNKNOWN, /* named by something, not yet looked at */
-    MS_CONTENTS_CLAIMED, /* being worked on */
-    MS_CONTENTS_JOURNAL, /* settled: `at` is the byte of its record in the journal */
-    MS_CONTENTS_BASE,    /* settled: `at` is the row in the corpus that is brought up to date */
-    MS_CONTENTS_LOST     /* settled for this run alone: it could not be looked at, for want of memory */
+enum ms_dedup_state {
+    MS_DEDUP_UNKNOWN, /* named by something, not yet looked at */
+    MS_DEDUP_CLAIMED, /* being worked on */
+    MS_DEDUP_JOURNAL, /* settled: `at` is the byte of its record in the journal */
+    MS_DEDUP_BASE,    /* settled: `at` is the row in the corpus that is brought up to date */
+    MS_DEDUP_LOST     /* settled for this run alone: it could not be looked at, for want of memory */
 };
 
 typedef struct {
-    unsigned char key[MS_CONTENTS_KEY];
+    unsigned char key[MS_DEDUP_KEY];
     int64_t at;
-    uint8_t state;   /* ms_contents_state */
+    uint8_t state;   /* ms_dedup_state */
     uint8_t outcome; /* ms_files_reason, when settled */
     bool is_cut;     /* longer than the token limit */
-} ms_content;
+} ms_dedup_entry;
 
-typedef struct ms_contents ms_contents;
+typedef struct ms_dedup ms_dedup;
 
-ms_contents *ms_contents_open(void);
-void ms_contents_close(ms_contents *contents);
-size_t ms_contents_count(const ms_contents *contents);
+ms_dedup *ms_dedup_open(void);
+void ms_dedup_close(ms_dedup *contents);
+size_t ms_dedup_count(const ms_dedup *contents);
 /* Number of a content by its key; a new one is UNKNOWN. */
-uint32_t ms_contents_find(ms_contents *contents, const unsigned char *key);
+uint32_t ms_dedup_find(ms_dedup *contents, const unsigned char *key);
 /* As above; true when it was UNKNOWN, and is now CLAIMED by the caller, who will settle it. */
-bool ms_contents_claim(ms_contents *contents, const unsigned char *key, uint32_t *index);
-void ms_contents_settle(ms_contents *contents, uint32_t index, int state, int64_t at, int outcome, bool is_cut);
-ms_content ms_contents_get(ms_contents *contents, uint32_t index);
+bool ms_dedup_claim(ms_dedup *contents, const unsigned char *key, uint32_t *index);
+void ms_dedup_settle(ms_dedup *contents, uint32_t index, int state, int64_t at, int outcome, bool is_cut);
+ms_dedup_entry ms_dedup_get(ms_dedup *contents, uint32_t index);
 
 #endif

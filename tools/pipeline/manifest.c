@@ -7,9 +7,9 @@
 #include <string.h>
 
 void ms_inputs_open(ms_inputs *in) {
-    in->contents = ms_contents_open();
-    if (in->files.n >= MS_CONTENTS_NONE) {
-        ms_cli_error("too many files: expected at most %u, got %zu", MS_CONTENTS_NONE, in->files.n);
+    in->contents = ms_dedup_open();
+    if (in->files.n >= MS_DEDUP_NONE) {
+        ms_cli_error("too many files: expected at most %u, got %zu", MS_DEDUP_NONE, in->files.n);
         exit(MS_EXIT_FAILED);
     }
     in->content = ms_cli_alloc(in->files.n, sizeof *in->content);
@@ -18,7 +18,7 @@ void ms_inputs_open(ms_inputs *in) {
 }
 
 void ms_inputs_close(ms_inputs *in) {
-    ms_contents_close(in->contents);
+    ms_dedup_close(in->contents);
     ms_files_list_close(&in->files);
     free(in->content);
     free(in->had_row);
@@ -28,13 +28,13 @@ void ms_inputs_close(ms_inputs *in) {
 
 bool ms_inputs_take(void *inputs, size_t *index) {
     ms_inputs *in = inputs;
-    while (in->next < in->files.n && in->content[in->next] != MS_CONTENTS_NONE) in->next++;
+    while (in->next < in->files.n && in->content[in->next] != MS_DEDUP_NONE) in->next++;
     *index = in->next;
     return in->next < in->files.n && in->next++ != SIZE_MAX;
 }
 
 bool ms_inputs_claim(void *inputs, const unsigned char *sha256, uint32_t *content) {
-    return ms_contents_claim(((ms_inputs *)inputs)->contents, sha256, content);
+    return ms_dedup_claim(((ms_inputs *)inputs)->contents, sha256, content);
 }
 
 size_t ms_inputs_add(ms_inputs *in, const char *name, uint32_t content) {
@@ -70,7 +70,7 @@ static void index_paths(ms_inputs *in) {
     memset(in->slots, 0xff, in->n_slots * sizeof *in->slots);
     for (size_t i = 0; i < files->n; i++) {
         size_t at = hash_path(files->entries[i].path, strlen(files->entries[i].path));
-        while (in->slots[at & (in->n_slots - 1)] != MS_CONTENTS_NONE) at++;
+        while (in->slots[at & (in->n_slots - 1)] != MS_DEDUP_NONE) at++;
         in->slots[at & (in->n_slots - 1)] = (uint32_t)i;
     }
 }
@@ -92,13 +92,13 @@ static void visit_file(loader *l, const ms_journal_record *r) {
     if (!l->is_now && (r->reason != MS_FILES_OK || r->bytes < 0)) return; /* what could not be read is tried again */
     for (size_t at = hash_path(r->path, r->path_len);; at++) {
         uint32_t i = in->slots[at & (in->n_slots - 1)];
-        if (i == MS_CONTENTS_NONE) return;
+        if (i == MS_DEDUP_NONE) return;
         const ms_files_entry *e = in->files.entries + i;
-        if (in->content[i] != MS_CONTENTS_NONE || e->reason != MS_FILES_OK || e->bytes != r->bytes ||
+        if (in->content[i] != MS_DEDUP_NONE || e->reason != MS_FILES_OK || e->bytes != r->bytes ||
             e->mtime_ns != r->mtime_ns || strlen(e->path) != r->path_len || memcmp(e->path, r->path, r->path_len) != 0)
             continue;
         if (r->reason == MS_FILES_OK)
-            in->content[i] = ms_contents_find(in->contents, r->hash);
+            in->content[i] = ms_dedup_find(in->contents, r->hash);
         else
             refuse(in, i, r);
     }
@@ -111,7 +111,7 @@ static void visit_record(void *user, const ms_journal_record *r) {
     if (l->to && (at = ms_journal_add(l->to, r, &l->failed)) < 0) return;
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
-        ms_contents_settle(l->in->contents, ms_contents_find(l->in->contents, r->hash), MS_CONTENTS_JOURNAL, at,
+        ms_dedup_settle(l->in->contents, ms_dedup_find(l->in->contents, r->hash), MS_DEDUP_JOURNAL, at,
                            r->reason, is_cut);
     } else if (r->kind == MS_JOURNAL_FILE) {
         visit_file(l, r);
@@ -154,10 +154,10 @@ void ms_inputs_settle(ms_inputs *in) {
     forget_paths(in);
     in->n_before = -in->n_kept;
     for (size_t i = 0; i < in->files.n; i++) {
-        if (in->content[i] == MS_CONTENTS_NONE) continue;
+        if (in->content[i] == MS_DEDUP_NONE) continue;
         /* A file may have been noted before its contents were embedded. */
-        if (ms_contents_get(in->contents, in->content[i]).state == MS_CONTENTS_UNKNOWN)
-            in->content[i] = MS_CONTENTS_NONE;
+        if (ms_dedup_get(in->contents, in->content[i]).state == MS_DEDUP_UNKNOWN)
+            in->content[i] = MS_DEDUP_NONE;
         else
             in->n_before++;
     }
@@ -167,10 +167,10 @@ void ms_inputs_complete(ms_inputs *in) {
     forget_paths(in);
     for (size_t i = 0; i < in->files.n; i++) {
         uint32_t c = in->content[i];
-        if (c == MS_CONTENTS_NONE && in->files.entries[i].reason == MS_FILES_OK)
+        if (c == MS_DEDUP_NONE && in->files.entries[i].reason == MS_FILES_OK)
             ms_files_list_refuse(&in->files, in->files.entries + i, MS_FILES_UNREADABLE, "path too long to be noted");
-        else if (c != MS_CONTENTS_NONE && ms_contents_get(in->contents, c).state == MS_CONTENTS_UNKNOWN)
-            ms_contents_settle(in->contents, c, MS_CONTENTS_LOST, 0, MS_FILES_UNREADABLE, false);
+        else if (c != MS_DEDUP_NONE && ms_dedup_get(in->contents, c).state == MS_DEDUP_UNKNOWN)
+            ms_dedup_settle(in->contents, c, MS_DEDUP_LOST, 0, MS_FILES_UNREADABLE, false);
     }
 }
 
@@ -220,9 +220,9 @@ static uint32_t *sort_entries(const ms_inputs *in, bool (*is_wanted)(const ms_in
 }
 
 static bool gives_row(const ms_inputs *in, size_t i) {
-    if (in->files.entries[i].reason != MS_FILES_OK || in->content[i] == MS_CONTENTS_NONE) return false;
-    ms_content content = ms_contents_get(in->contents, in->content[i]);
-    return (content.state == MS_CONTENTS_JOURNAL || content.state == MS_CONTENTS_BASE) && content.outcome == MS_FILES_OK;
+    if (in->files.entries[i].reason != MS_FILES_OK || in->content[i] == MS_DEDUP_NONE) return false;
+    ms_dedup_entry content = ms_dedup_get(in->contents, in->content[i]);
+    return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_BASE) && content.outcome == MS_FILES_OK;
 }
 
 int64_t ms_inputs_count_done(const ms_inputs *in) {
@@ -230,8 +230,8 @@ int64_t ms_inputs_count_done(const ms_inputs *in) {
     for (size_t i = 0; i < in->files.n; i++)
         if (in->files.entries[i].reason != MS_FILES_OK)
             n++;
-        else if (in->content[i] != MS_CONTENTS_NONE)
-            n += ms_contents_get(in->contents, in->content[i]).state >= MS_CONTENTS_JOURNAL;
+        else if (in->content[i] != MS_DEDUP_NONE)
+            n += ms_dedup_get(in->contents, in->content[i]).state >= MS_DEDUP_JOURNAL;
     return n;
 }
 
@@ -302,14 +302,14 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     (void)name;
     if (m->base->sources) {
         const ms_source *source = m->base->sources + row;
-        uint32_t content = ms_contents_find(in->contents, source->sha256);
-        if (ms_contents_get(in->contents, content).state == MS_CONTENTS_UNKNOWN)
-            ms_contents_settle(in->contents, content, MS_CONTENTS_BASE, row, MS_FILES_OK, source->flags & MS_SOURCE_CUT);
+        uint32_t content = ms_dedup_find(in->contents, source->sha256);
+        if (ms_dedup_get(in->contents, content).state == MS_DEDUP_UNKNOWN)
+            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MS_FILES_OK, source->flags & MS_SOURCE_CUT);
         /* A name that is no path, or that several share, does not say which file it was: its contents will. */
         if (same_name(in, m->last, entry)) {
-            if (in->content[m->last] != MS_CONTENTS_NONE) in->n_kept--;
-            in->content[m->last] = MS_CONTENTS_NONE;
-        } else if (entry != SIZE_MAX && m->by_path && in->content[entry] == MS_CONTENTS_NONE &&
+            if (in->content[m->last] != MS_DEDUP_NONE) in->n_kept--;
+            in->content[m->last] = MS_DEDUP_NONE;
+        } else if (entry != SIZE_MAX && m->by_path && in->content[entry] == MS_DEDUP_NONE &&
                    is_as_it_was(in->files.entries + entry, source)) {
             in->content[entry] = content;
             in->n_kept++;

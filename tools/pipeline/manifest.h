@@ -19,8 +19,8 @@ typedef struct {
 
 typedef struct {
     ms_files_list files;   /* owned */
-    ms_contents *contents; /* owned */
-    uint32_t *content;     /* owned: [files.n]: what it holds, or MS_CONTENTS_NONE */
+    ms_dedup *contents; /* owned */
+    uint32_t *content;     /* owned: [files.n]: what it holds, or MS_DEDUP_NONE */
     bool *had_row;         /* owned: [files.n] once a base was matched: the base has a row of that name */
     size_t content_cap, next;
     uint32_t *slots;       /* owned: [n_slots]: entries by path, while journals are read */

@@ -127,9 +127,9 @@ static void send_list(const ms_embed_run *r) {
     }
     if (c.n) (void)send_chunk(&c);
     (void)send_chunk(&c);
-    for (size_t i = 0; i < ms_contents_count(r->inputs.contents); i++) {
-        ms_content content = ms_contents_get(r->inputs.contents, (uint32_t)i);
-        if (content.state != MS_CONTENTS_JOURNAL && content.state != MS_CONTENTS_BASE) continue;
+    for (size_t i = 0; i < ms_dedup_count(r->inputs.contents); i++) {
+        ms_dedup_entry content = ms_dedup_get(r->inputs.contents, (uint32_t)i);
+        if (content.state != MS_DEDUP_JOURNAL && content.state != MS_DEDUP_BASE) continue;
         put(&c, content.key, sizeof content.key);
         if (c.n >= CHUNK) (void)send_chunk(&c);
     }
@@ -156,8 +156,8 @@ static void receive_list(ms_embed_run *r) {
     ms_inputs_open(&r->inputs);
     /* Where rank 0 has what they came to does not matter here. */
     while (send_chunk(&c))
-        for (size_t at = 0; at + MS_CONTENTS_KEY <= c.n; at += MS_CONTENTS_KEY)
-            ms_contents_settle(r->inputs.contents, ms_contents_find(r->inputs.contents, c.bytes + at), MS_CONTENTS_BASE,
+        for (size_t at = 0; at + MS_DEDUP_KEY <= c.n; at += MS_DEDUP_KEY)
+            ms_dedup_settle(r->inputs.contents, ms_dedup_find(r->inputs.contents, c.bytes + at), MS_DEDUP_BASE,
                                0, MS_FILES_OK, false);
     free(c.bytes);
 }
@@ -168,7 +168,7 @@ static void find_todo(ms_embed_run *r) {
     const ms_inputs *in = &r->inputs;
     r->part->todo = ms_cli_alloc(in->files.n, sizeof *r->part->todo);
     for (size_t i = 0; i < in->files.n; i++)
-        if (in->content[i] == MS_CONTENTS_NONE && in->files.entries[i].reason == MS_FILES_OK)
+        if (in->content[i] == MS_DEDUP_NONE && in->files.entries[i].reason == MS_FILES_OK)
             r->part->todo[r->part->n++] = (uint32_t)i;
 }
 

@@ -36,13 +36,13 @@ static int note_content(ms_embed_run *r, const ms_reader_item *item) {
     ms_journal_record content = {.kind = MS_JOURNAL_CONTENT, .reason = item->reason, .detail = item->detail,
                                  .detail_len = detail_len(item->detail)};
     if (item->reason == MS_FILES_UNREADABLE) { /* want of memory says nothing about the content */
-        ms_contents_settle(r->inputs.contents, item->content, MS_CONTENTS_LOST, 0, item->reason, false);
+        ms_dedup_settle(r->inputs.contents, item->content, MS_DEDUP_LOST, 0, item->reason, false);
         return 0;
     }
     memcpy(content.hash, item->sha256, sizeof content.hash);
     int64_t at = ms_journal_add(r->journal, &content, &r->failure);
     if (at < 0) return -1;
-    ms_contents_settle(r->inputs.contents, item->content, MS_CONTENTS_JOURNAL, at, item->reason, false);
+    ms_dedup_settle(r->inputs.contents, item->content, MS_DEDUP_JOURNAL, at, item->reason, false);
     return 0;
 }
 
@@ -60,7 +60,7 @@ static int keep_batch(void *user, const ms_sequence *sequences, const float *vec
             *err = r->failure;
             return (int)at;
         }
-        ms_contents_settle(r->inputs.contents, q->content, MS_CONTENTS_JOURNAL, at, MS_FILES_OK,
+        ms_dedup_settle(r->inputs.contents, q->content, MS_DEDUP_JOURNAL, at, MS_FILES_OK,
                            limit && q->full_length > limit);
     }
     return 0;
@@ -131,7 +131,7 @@ static int next_from_lines(void *source, bool may_wait, ms_sequence *out) {
         memcpy(name, out->name, out->name_len);
         name[out->name_len] = 0;
         hash_ids(out->ids, out->n_ids, out->sha256);
-        bool is_new = ms_contents_claim(r->inputs.contents, out->sha256, &out->content);
+        bool is_new = ms_dedup_claim(r->inputs.contents, out->sha256, &out->content);
         ms_inputs_add(&r->inputs, name, out->content);
         if (is_new) return MS_READER_ITEM;
         free(out->ids);

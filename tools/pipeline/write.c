@@ -29,19 +29,19 @@ int ms_embed_account(ms_embed_run *r, msim_error *err) {
             skip(r, e, e->reason, e->detail);
             continue;
         }
-        if (r->inputs.content[i] == MS_CONTENTS_NONE) continue; /* not done: the run was stopped */
-        ms_content content = ms_contents_get(r->inputs.contents, r->inputs.content[i]);
-        if (content.state < MS_CONTENTS_JOURNAL) continue;
+        if (r->inputs.content[i] == MS_DEDUP_NONE) continue; /* not done: the run was stopped */
+        ms_dedup_entry content = ms_dedup_get(r->inputs.contents, r->inputs.content[i]);
+        if (content.state < MS_DEDUP_JOURNAL) continue;
         if (content.outcome == MS_FILES_OK) {
             r->n_cut += content.is_cut && !r->lines;
             continue;
         }
         *detail = 0;
-        if (content.state == MS_CONTENTS_JOURNAL) {
+        if (content.state == MS_DEDUP_JOURNAL) {
             int rc = ms_journal_get_detail(r->journal, content.at, detail, sizeof detail, err);
             if (rc < 0) return rc;
         }
-        skip(r, e, content.outcome, content.state == MS_CONTENTS_LOST ? "out of memory" : detail);
+        skip(r, e, content.outcome, content.state == MS_DEDUP_LOST ? "out of memory" : detail);
     }
     if (n_at_risk == 0) return 0;
     return ms_cli_fail(err, MSIM_E_IO, "not brought up to date: %.200s: %lld files or folders that have rows cannot be read "
@@ -63,21 +63,21 @@ static const char *get_name(void *user, int64_t row, size_t *len) {
     return e->path + e->name_at;
 }
 
-static ms_content content_of(const row_list *l, int64_t row) {
-    return ms_contents_get(l->run->inputs.contents, l->run->inputs.content[l->entries[row]]);
+static ms_dedup_entry content_of(const row_list *l, int64_t row) {
+    return ms_dedup_get(l->run->inputs.contents, l->run->inputs.content[l->entries[row]]);
 }
 
 static int get_vector(void *user, int64_t row, float *out, msim_error *err) {
     const row_list *l = user;
-    ms_content content = content_of(l, row);
-    if (content.state == MS_CONTENTS_BASE) return msim_corpus_row(l->run->base.corpus, content.at, out, err);
+    ms_dedup_entry content = content_of(l, row);
+    if (content.state == MS_DEDUP_BASE) return msim_corpus_row(l->run->base.corpus, content.at, out, err);
     return ms_journal_get_vector(l->run->journal, content.at, out, err);
 }
 
 static void get_source(void *user, int64_t row, ms_source *out) {
     const row_list *l = user;
     const ms_files_entry *e = l->run->inputs.files.entries + l->entries[row];
-    ms_content content = content_of(l, row);
+    ms_dedup_entry content = content_of(l, row);
     bool is_file = e->bytes >= 0 && e->bytes < MS_SOURCE_UNKNOWN;
     *out = (ms_source){.mtime_ns = is_file ? e->mtime_ns : 0, .bytes = is_file ? (uint32_t)e->bytes : MS_SOURCE_UNKNOWN,
                        .flags = content.is_cut ? MS_SOURCE_CUT : 0};
@@ -86,7 +86,7 @@ static void get_source(void *user, int64_t row, ms_source *out) {
 
 /* Rows whose content an earlier row holds. */
 static int64_t count_shared(const ms_embed_run *r, const uint32_t *entries, size_t n) {
-    size_t n_contents = ms_contents_count(r->inputs.contents);
+    size_t n_contents = ms_dedup_count(r->inputs.contents);
     unsigned char *seen = ms_cli_alloc(n_contents / 8 + 1, 1);
     int64_t n_shared = 0;
     for (size_t i = 0; i < n; i++) {
