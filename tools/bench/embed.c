@@ -82,15 +82,15 @@ static int run_tokens(bench *b, msim_error *err) {
     return rc;
 }
 
-static int run_embedder(bench *b, bool is_from_files, ms_embedder_stats *stats, msim_error *err) {
+static int run_embedder(bench *b, bool is_from_files, ms_batcher_stats *stats, msim_error *err) {
     ms_sequences from = {.next = is_from_files ? next_from_files : next_from_memory, .source = b, .n_done = n_done,
                          .n_all = (int64_t)b->files.n};
-    ms_embedder_request request = {.model = b->model, .options = b->options,
+    ms_batcher_request request = {.model = b->model, .options = b->options,
                                    .longest = b->s->max_tokens < 16384 ? b->s->max_tokens : 0};
-    *stats = (ms_embedder_stats){0};
+    *stats = (ms_batcher_stats){0};
     b->next = 0;
     int rc = is_from_files ? open_reader(b, true, err) : 0;
-    if (rc >= 0) rc = ms_embedder_run(&request, &from, stats, err);
+    if (rc >= 0) rc = ms_batcher_run(&request, &from, stats, err);
     close_reader(b);
     return rc;
 }
@@ -101,7 +101,7 @@ typedef struct {
 } times;
 
 static int run_rounds(bench *b, times *t, msim_error *err) {
-    ms_embedder_stats stats;
+    ms_batcher_stats stats;
     double best = INFINITY;
     b->is_kept = true; /* the warm-up: files come into the system's memory, sequences into ours */
     int rc = run_tokens(b, err);

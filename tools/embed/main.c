@@ -170,7 +170,7 @@ static void say_unfinished(const ms_embed_run *r) {
                        ms_journal_path(r->journal));
     else
         ms_cli_warning("not complete: %s of %s files are done and kept in %s; run the same command again to go on",
-                       ms_cli_count(done, ms_inputs_count_done(&r->inputs)),
+                       ms_cli_count(done, ms_manifest_count_done(&r->inputs)),
                        ms_cli_count(all, (int64_t)r->inputs.files.n), ms_journal_path(r->journal));
 }
 

@@ -25,9 +25,9 @@ typedef struct {
 } under_way;
 
 typedef struct {
-    const ms_embedder_request *request;
+    const ms_batcher_request *request;
     const ms_sequences *sequences;
-    ms_embedder_stats *stats;
+    ms_batcher_stats *stats;
     int64_t dim;
     amounts most;
     msim_context *context;  /* owned */
@@ -186,7 +186,7 @@ static void close_all(embedder *e) {
     free(e->starts);
 }
 
-int ms_embedder_run(const ms_embedder_request *request, const ms_sequences *sequences, ms_embedder_stats *stats,
+int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences, ms_batcher_stats *stats,
                     msim_error *err) {
     msim_info info;
     embedder e = {.request = request, .sequences = sequences, .stats = stats};

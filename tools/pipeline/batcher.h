@@ -34,15 +34,15 @@ typedef struct {
      * ends the run. NULL: nothing is kept. */
     int (*keep)(void *user, const ms_sequence *sequences, const float *vectors, size_t n, msim_error *err);
     void *user;
-} ms_embedder_request;
+} ms_batcher_request;
 
 typedef struct {
     int64_t n_tokens;
     double encoder_seconds, wait_seconds; /* inside the encoder, or waiting for a GPU's; waiting for sequences */
-} ms_embedder_stats;
+} ms_batcher_stats;
 
 /* Embed everything that the sequences give, until they end or a signal comes. */
-int ms_embedder_run(const ms_embedder_request *request, const ms_sequences *sequences, ms_embedder_stats *stats,
+int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences, ms_batcher_stats *stats,
                     msim_error *err);
 
 #endif

@@ -34,10 +34,10 @@ typedef struct {
     char level[16];            /* of this run */
     msim_model *model;         /* owned */
     msim_options options;
-    ms_inputs inputs;          /* owned */
-    ms_base base;              /* owned: the corpus that is brought up to date; all zero without one */
+    ms_manifest inputs;          /* owned */
+    ms_previous base;              /* owned: the corpus that is brought up to date; all zero without one */
     ms_journal *journal;       /* owned */
-    /* Which entries this run does: a reader's take with its user. By default ms_inputs_take with the inputs: all that
+    /* Which entries this run does: a reader's take with its user. By default ms_manifest_take with the inputs: all that
      * are not done. */
     bool (*take)(void *user, size_t *index);
     void *take_user;
@@ -46,7 +46,7 @@ typedef struct {
     ms_reader *reader;         /* owned, while MIDI files are read, or */
     ms_token_lines *lines;     /* owned: token lines */
     ms_files_skips *skips;     /* owned */
-    ms_embedder_stats stats;
+    ms_batcher_stats stats;
     msim_error failure;        /* of the journal while sequences were taken; code 0 otherwise */
     bool is_unchanged;         /* the corpus was up to date and is left as it is */
     int64_t n_read, n_lines;   /* files read by this run; token lines */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void ms_inputs_open(ms_inputs *in) {
+void ms_manifest_open(ms_manifest *in) {
     in->contents = ms_dedup_open();
     if (in->files.n >= MS_DEDUP_NONE) {
         ms_cli_error("too many files: expected at most %u, got %zu", MS_DEDUP_NONE, in->files.n);
@@ -17,27 +17,27 @@ void ms_inputs_open(ms_inputs *in) {
     if (in->files.n) memset(in->content, 0xff, in->files.n * sizeof *in->content);
 }
 
-void ms_inputs_close(ms_inputs *in) {
+void ms_manifest_close(ms_manifest *in) {
     ms_dedup_close(in->contents);
     ms_files_list_close(&in->files);
     free(in->content);
     free(in->had_row);
     free(in->slots);
-    *in = (ms_inputs){0};
+    *in = (ms_manifest){0};
 }
 
-bool ms_inputs_take(void *inputs, size_t *index) {
-    ms_inputs *in = inputs;
+bool ms_manifest_take(void *inputs, size_t *index) {
+    ms_manifest *in = inputs;
     while (in->next < in->files.n && in->content[in->next] != MS_DEDUP_NONE) in->next++;
     *index = in->next;
     return in->next < in->files.n && in->next++ != SIZE_MAX;
 }
 
-bool ms_inputs_claim(void *inputs, const unsigned char *sha256, uint32_t *content) {
-    return ms_dedup_claim(((ms_inputs *)inputs)->contents, sha256, content);
+bool ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content) {
+    return ms_dedup_claim(((ms_manifest *)inputs)->contents, sha256, content);
 }
 
-size_t ms_inputs_add(ms_inputs *in, const char *name, uint32_t content) {
+size_t ms_manifest_add(ms_manifest *in, const char *name, uint32_t content) {
     ms_files_list_add(&in->files, name);
     in->content = ms_cli_grow(in->content, &in->content_cap, in->files.n, sizeof *in->content);
     in->content[in->files.n - 1] = content;
@@ -47,7 +47,7 @@ size_t ms_inputs_add(ms_inputs *in, const char *name, uint32_t content) {
 /* ---- A journal ---- */
 
 typedef struct {
-    ms_inputs *in;
+    ms_manifest *in;
     ms_description *about;
     int64_t max_tokens;
     bool is_now;     /* of this run */
@@ -61,7 +61,7 @@ static size_t hash_path(const char *path, size_t n) {
     return (size_t)(h ^ h >> 32);
 }
 
-static void index_paths(ms_inputs *in) {
+static void index_paths(ms_manifest *in) {
     const ms_files_list *files = &in->files;
     if (in->slots) return;
     in->n_slots = 64;
@@ -75,12 +75,12 @@ static void index_paths(ms_inputs *in) {
     }
 }
 
-static void forget_paths(ms_inputs *in) {
+static void forget_paths(ms_manifest *in) {
     free(in->slots);
     in->slots = NULL;
 }
 
-static void refuse(ms_inputs *in, uint32_t entry, const ms_journal_record *r) {
+static void refuse(ms_manifest *in, uint32_t entry, const ms_journal_record *r) {
     char detail[MS_FILES_DETAIL];
     snprintf(detail, sizeof detail, "%.*s", (int)r->detail_len, r->detail);
     ms_files_list_refuse(&in->files, in->files.entries + entry, r->reason, detail);
@@ -88,7 +88,7 @@ static void refuse(ms_inputs *in, uint32_t entry, const ms_journal_record *r) {
 
 /* Every entry of that path (a file may be given twice) that is as it was. */
 static void visit_file(loader *l, const ms_journal_record *r) {
-    ms_inputs *in = l->in;
+    ms_manifest *in = l->in;
     if (!l->is_now && (r->reason != MS_FILES_OK || r->bytes < 0)) return; /* what could not be read is tried again */
     for (size_t at = hash_path(r->path, r->path_len);; at++) {
         uint32_t i = in->slots[at & (in->n_slots - 1)];
@@ -139,18 +139,18 @@ static int load(loader *l, ms_journal *journal, msim_error *err) {
     return 0;
 }
 
-int ms_inputs_load(ms_inputs *in, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err) {
+int ms_manifest_load(ms_manifest *in, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err) {
     loader l = {.in = in, .about = about, .max_tokens = max_tokens};
     return load(&l, journal, err);
 }
 
-int ms_inputs_absorb(ms_inputs *in, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
+int ms_manifest_absorb(ms_manifest *in, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
                      bool is_now, msim_error *err) {
     loader l = {.in = in, .about = about, .max_tokens = max_tokens, .is_now = is_now, .to = journal};
     return load(&l, other, err);
 }
 
-void ms_inputs_settle(ms_inputs *in) {
+void ms_manifest_settle(ms_manifest *in) {
     forget_paths(in);
     in->n_before = -in->n_kept;
     for (size_t i = 0; i < in->files.n; i++) {
@@ -163,7 +163,7 @@ void ms_inputs_settle(ms_inputs *in) {
     }
 }
 
-void ms_inputs_complete(ms_inputs *in) {
+void ms_manifest_complete(ms_manifest *in) {
     forget_paths(in);
     for (size_t i = 0; i < in->files.n; i++) {
         uint32_t c = in->content[i];
@@ -176,11 +176,11 @@ void ms_inputs_complete(ms_inputs *in) {
 
 /* ---- A corpus ---- */
 
-int ms_base_open(const char *path, int dtype, ms_base *base, msim_error *err) {
+int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err) {
     msim_corpus_info info;
     msim_error why;
     const char *slash = strrchr(path, '/');
-    *base = (ms_base){0};
+    *base = (ms_previous){0};
     int rc = ms_description_read(path, &base->about, &why);
     if (rc == 0) return ms_cli_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none", slash ? slash + 1 : path);
     if (rc >= 0) rc = msim_corpus_open(path, NULL, &base->corpus, &why);
@@ -191,14 +191,14 @@ int ms_base_open(const char *path, int dtype, ms_base *base, msim_error *err) {
                          (long long)info.dim);
     if (rc >= 0) rc = ms_description_read_sources(path, base->about.rows, &base->sources, &why);
     if (rc >= 0) return 1;
-    ms_base_close(base);
+    ms_previous_close(base);
     return ms_cli_fail(err, MSIM_E_ARG, "%.400s", why.text);
 }
 
-void ms_base_close(ms_base *base) {
+void ms_previous_close(ms_previous *base) {
     msim_corpus_close(base->corpus);
     free(base->sources);
-    *base = (ms_base){0};
+    *base = (ms_previous){0};
 }
 
 /* ---- Order ---- */
@@ -210,7 +210,7 @@ static int compare_entries(const void *a, const void *b, void *list) {
     return order ? order : (x > y) - (x < y);
 }
 
-static uint32_t *sort_entries(const ms_inputs *in, bool (*is_wanted)(const ms_inputs *in, size_t i), size_t *n) {
+static uint32_t *sort_entries(const ms_manifest *in, bool (*is_wanted)(const ms_manifest *in, size_t i), size_t *n) {
     uint32_t *sorted = ms_cli_alloc(in->files.n, sizeof *sorted);
     *n = 0;
     for (size_t i = 0; i < in->files.n; i++)
@@ -219,13 +219,13 @@ static uint32_t *sort_entries(const ms_inputs *in, bool (*is_wanted)(const ms_in
     return sorted;
 }
 
-static bool gives_row(const ms_inputs *in, size_t i) {
+static bool gives_row(const ms_manifest *in, size_t i) {
     if (in->files.entries[i].reason != MS_FILES_OK || in->content[i] == MS_DEDUP_NONE) return false;
     ms_dedup_entry content = ms_dedup_get(in->contents, in->content[i]);
     return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_BASE) && content.outcome == MS_FILES_OK;
 }
 
-int64_t ms_inputs_count_done(const ms_inputs *in) {
+int64_t ms_manifest_count_done(const ms_manifest *in) {
     int64_t n = 0;
     for (size_t i = 0; i < in->files.n; i++)
         if (in->files.entries[i].reason != MS_FILES_OK)
@@ -235,7 +235,7 @@ int64_t ms_inputs_count_done(const ms_inputs *in) {
     return n;
 }
 
-uint32_t *ms_inputs_rows(const ms_inputs *in, size_t *n, size_t *n_same) {
+uint32_t *ms_manifest_rows(const ms_manifest *in, size_t *n, size_t *n_same) {
     uint32_t *rows = sort_entries(in, gives_row, n);
     *n_same = 0;
     for (size_t i = 1; i < *n; i++)
@@ -250,7 +250,7 @@ typedef struct {
     int64_t len; /* -1: there is no such row */
 } row_name;
 
-static void get_name(const ms_base *base, int64_t row, row_name *out) {
+static void get_name(const ms_previous *base, int64_t row, row_name *out) {
     out->len = row < base->about.rows ? msim_corpus_name(base->corpus, row, out->text, sizeof out->text) : -1;
     if (out->len >= (int64_t)sizeof out->text) out->len = 0; /* no name of ours */
 }
@@ -263,7 +263,7 @@ static int compare_to_row(const ms_files_entry *e, const row_name *name) {
 
 /* Walk rows and entries in order of name: each row is given once, with its entry or SIZE_MAX. Of several with one name the
  * first goes with the first. `visit` returns < 0 to end the walk. */
-static int walk_pairs(const ms_inputs *in, const ms_base *base,
+static int walk_pairs(const ms_manifest *in, const ms_previous *base,
                       int (*visit)(void *user, int64_t row, size_t entry, const char *name), void *user) {
     row_name name;
     size_t n, at = 0;
@@ -285,20 +285,20 @@ static bool is_as_it_was(const ms_files_entry *e, const ms_source *source) {
 }
 
 typedef struct {
-    ms_inputs *in;
-    const ms_base *base;
+    ms_manifest *in;
+    const ms_previous *base;
     size_t last;      /* entry of the row before */
     bool by_path;
     msim_error *err;
 } matcher;
 
-static bool same_name(const ms_inputs *in, size_t x, size_t y) {
+static bool same_name(const ms_manifest *in, size_t x, size_t y) {
     return x != SIZE_MAX && y != SIZE_MAX && ms_files_compare_names(in->files.entries + x, in->files.entries + y) == 0;
 }
 
 static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     matcher *m = user;
-    ms_inputs *in = m->in;
+    ms_manifest *in = m->in;
     (void)name;
     if (m->base->sources) {
         const ms_source *source = m->base->sources + row;
@@ -323,7 +323,7 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     return 0;
 }
 
-void ms_inputs_match(ms_inputs *in, const ms_base *base) {
+void ms_manifest_match(ms_manifest *in, const ms_previous *base) {
     matcher m = {.in = in, .base = base, .last = SIZE_MAX, .by_path = strcmp(base->about.names, "path") == 0};
     free(in->had_row);
     in->had_row = ms_cli_alloc(in->files.n, sizeof *in->had_row);
@@ -344,8 +344,8 @@ static bool has_changed(const ms_files_entry *e, const ms_source *source, ms_fil
 }
 
 typedef struct {
-    const ms_inputs *in;
-    const ms_base *base;
+    const ms_manifest *in;
+    const ms_previous *base;
     ms_files_buffer buffer; /* owned */
     msim_error *err;
 } verifier;
@@ -362,7 +362,7 @@ static int verify_pair(void *user, int64_t row, size_t entry, const char *name) 
                        name);
 }
 
-int ms_inputs_verify(const ms_inputs *in, const ms_base *base, msim_error *err) {
+int ms_manifest_verify(const ms_manifest *in, const ms_previous *base, msim_error *err) {
     verifier v = {.in = in, .base = base, .err = err};
     if (base->about.files != (int64_t)in->files.n && !base->about.unread) /* a folder may have been unreadable */
         return ms_cli_fail(err, MSIM_E_ARG, "input files: expected %lld, got %lld", (long long)base->about.files,

@@ -15,7 +15,7 @@ typedef struct {
     msim_corpus *corpus; /* owned */
     ms_description about;
     ms_source *sources;  /* owned: [about.rows], or NULL: it has none */
-} ms_base;
+} ms_previous;
 
 typedef struct {
     ms_files_list files;   /* owned */
@@ -27,42 +27,42 @@ typedef struct {
     size_t n_slots;
     int64_t n_before, n_kept;    /* entries that a journal, a base settles */
     int64_t n_dropped;           /* rows of the base without an entry */
-} ms_inputs;
+} ms_manifest;
 
 /* Once files is filled. */
-void ms_inputs_open(ms_inputs *inputs);
-void ms_inputs_close(ms_inputs *inputs);
-/* The next entry to be read: what a reader's take is by default (user: the ms_inputs). */
-bool ms_inputs_take(void *inputs, size_t *index);
-/* A reader's claim (user: the ms_inputs). */
-bool ms_inputs_claim(void *inputs, const unsigned char *sha256, uint32_t *content);
+void ms_manifest_open(ms_manifest *inputs);
+void ms_manifest_close(ms_manifest *inputs);
+/* The next entry to be read: what a reader's take is by default (user: the ms_manifest). */
+bool ms_manifest_take(void *inputs, size_t *index);
+/* A reader's claim (user: the ms_manifest). */
+bool ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content);
 /* Append an input that is no file. Returns its index. */
-size_t ms_inputs_add(ms_inputs *inputs, const char *name, uint32_t content);
+size_t ms_manifest_add(ms_manifest *inputs, const char *name, uint32_t content);
 
 /* Read a journal to its end, after a base was matched; each level it notes goes to *about. */
-int ms_inputs_load(ms_inputs *inputs, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err);
+int ms_manifest_load(ms_manifest *inputs, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err);
 /* The same for a journal that another process wrote, whose records are copied behind those of `journal`. With is_now it
  * is of this run: files that could not be read there are refused here. */
-int ms_inputs_absorb(ms_inputs *inputs, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
+int ms_manifest_absorb(ms_manifest *inputs, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
                      bool is_now, msim_error *err);
 /* After the last journal of earlier runs: what they leave to be done. */
-void ms_inputs_settle(ms_inputs *inputs);
+void ms_manifest_settle(ms_manifest *inputs);
 /* After the last journal of this run, which is complete: what no journal explains is a file that could not be read. */
-void ms_inputs_complete(ms_inputs *inputs);
+void ms_manifest_complete(ms_manifest *inputs);
 
 /* Open the corpus at `path`: 1; < 0 when it cannot be used, or its description is missing, or of other rows. */
-int ms_base_open(const char *path, int dtype, ms_base *base, msim_error *err);
-void ms_base_close(ms_base *base);
+int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err);
+void ms_previous_close(ms_previous *base);
 /* Take what can be taken from a base, which stays open as long as the inputs. Its rows become contents. */
-void ms_inputs_match(ms_inputs *inputs, const ms_base *base);
+void ms_manifest_match(ms_manifest *inputs, const ms_previous *base);
 /* 1 when the base is what these inputs give: the same names, and contents where size or time differ; else < 0, saying
  * what differs. */
-int ms_inputs_verify(const ms_inputs *inputs, const ms_base *base, msim_error *err);
+int ms_manifest_verify(const ms_manifest *inputs, const ms_previous *base, msim_error *err);
 
 /* Entries of which it is known what they come to. */
-int64_t ms_inputs_count_done(const ms_inputs *inputs);
+int64_t ms_manifest_count_done(const ms_manifest *inputs);
 /* Entries that give a row, in order of name, equal names in order of the list: owned [*n]; *n_same have the name of the
  * one before. */
-uint32_t *ms_inputs_rows(const ms_inputs *inputs, size_t *n, size_t *n_same);
+uint32_t *ms_manifest_rows(const ms_manifest *inputs, size_t *n, size_t *n_same);
 
 #endif

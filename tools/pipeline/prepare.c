@@ -27,7 +27,7 @@ static int open_inputs(ms_embed_run *r, msim_error *err) {
                                 .is_nul_separated = s->is_nul_separated, .names = s->names, .shard = s->shard_index,
                                 .n_shards = s->n_shards};
     int rc = s->from_tokens ? 0 : ms_files_list_open(&request, &r->inputs.files, err);
-    if (rc >= 0) ms_inputs_open(&r->inputs);
+    if (rc >= 0) ms_manifest_open(&r->inputs);
     return rc;
 }
 
@@ -50,7 +50,7 @@ static int judge_existing(ms_embed_run *r, msim_error *err) {
     char what[256];
     if (s->is_forced && !s->is_update) return 0;
     if (s->from_tokens && !s->is_update) return refuse_existing(r, "token lines cannot be compared with it", err);
-    int rc = ms_base_open(s->output, r->output.dtype, &r->base, &why);
+    int rc = ms_previous_open(s->output, r->output.dtype, &r->base, &why);
     if (rc < 0) return refuse_existing(r, why.text, err);
     const ms_description *found = &r->base.about;
     if (ms_description_differs_beyond_level(found, &r->about, what, sizeof what))
@@ -60,7 +60,7 @@ static int judge_existing(ms_embed_run *r, msim_error *err) {
     if (ms_description_differs(found, &r->about, what, sizeof what) && !ms_description_has_level(found, r->level))
         return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it", s->output, what);
     if (!found->is_complete) return refuse_existing(r, "expected a complete corpus, got one of a run that failed", err);
-    rc = ms_inputs_verify(&r->inputs, &r->base, &why);
+    rc = ms_manifest_verify(&r->inputs, &r->base, &why);
     if (rc < 0) return refuse_existing(r, why.text, err);
     return found->unread ? 0 : 1; /* what could not be read then is tried again */
 }
@@ -81,7 +81,7 @@ static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
                            "begin anew", path, what);
     }
     levels = found;
-    rc = ms_inputs_load(&r->inputs, r->journal, r->s->max_tokens, &levels, err);
+    rc = ms_manifest_load(&r->inputs, r->journal, r->s->max_tokens, &levels, err);
     if (rc >= 0) rc = accept_level(r, &levels, path, err);
     if (rc < 0) return rc;
     ms_description_add_levels(&r->about, &levels);
@@ -112,7 +112,7 @@ int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error
         ms_description_add_level(&r->about, found.level);
         if (ms_journal_add(r->journal, &note, err) < 0) rc = -err->code;
     }
-    if (rc >= 0) rc = ms_inputs_absorb(&r->inputs, r->journal, other, r->s->max_tokens, &r->about, is_now, err);
+    if (rc >= 0) rc = ms_manifest_absorb(&r->inputs, r->journal, other, r->s->max_tokens, &r->about, is_now, err);
     if (rc >= 0) rc = ms_journal_sync(r->journal, err);
     if (rc >= 0) rc = ms_journal_finish(other, false, err);
     ms_journal_close(other);
@@ -166,14 +166,14 @@ int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
     }
     if (r->base.corpus) {
         ms_description_add_levels(&r->about, &r->base.about);
-        ms_inputs_match(&r->inputs, &r->base);
+        ms_manifest_match(&r->inputs, &r->base);
         if (!r->base.sources && r->base.about.rows)
             ms_cli_warning("%s.json does not say which files its rows came from: all are embedded again", s->output);
     }
     rc = open_records(r, exists, err);
     if (rc >= 0) rc = ms_embed_absorb_left(r, err);
-    ms_inputs_settle(&r->inputs);
-    r->take = ms_inputs_take;
+    ms_manifest_settle(&r->inputs);
+    r->take = ms_manifest_take;
     r->take_user = &r->inputs;
     return rc < 0 ? rc : ms_files_skips_open(s->skipped, &r->skips, err);
 }

@@ -153,7 +153,7 @@ static void receive_list(ms_embed_run *r) {
             e->mtime_ns = packed.mtime_ns;
             e->reason = MS_FILES_OK;
         }
-    ms_inputs_open(&r->inputs);
+    ms_manifest_open(&r->inputs);
     /* Where rank 0 has what they came to does not matter here. */
     while (send_chunk(&c))
         for (size_t at = 0; at + MS_DEDUP_KEY <= c.n; at += MS_DEDUP_KEY)
@@ -165,7 +165,7 @@ static void receive_list(ms_embed_run *r) {
 /* ---- Before the work ---- */
 
 static void find_todo(ms_embed_run *r) {
-    const ms_inputs *in = &r->inputs;
+    const ms_manifest *in = &r->inputs;
     r->part->todo = ms_cli_alloc(in->files.n, sizeof *r->part->todo);
     for (size_t i = 0; i < in->files.n; i++)
         if (in->content[i] == MS_DEDUP_NONE && in->files.entries[i].reason == MS_FILES_OK)
@@ -222,7 +222,7 @@ static int absorb_ranks(ms_embed_run *r, msim_error *err) {
         rc = ms_embed_absorb(r, corpus, true, err);
         free(corpus);
     }
-    if (rc >= 0) ms_inputs_complete(&r->inputs);
+    if (rc >= 0) ms_manifest_complete(&r->inputs);
     return rc;
 }
 

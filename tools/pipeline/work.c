@@ -132,7 +132,7 @@ static int next_from_lines(void *source, bool may_wait, ms_sequence *out) {
         name[out->name_len] = 0;
         hash_ids(out->ids, out->n_ids, out->sha256);
         bool is_new = ms_dedup_claim(r->inputs.contents, out->sha256, &out->content);
-        ms_inputs_add(&r->inputs, name, out->content);
+        ms_manifest_add(&r->inputs, name, out->content);
         if (is_new) return MS_READER_ITEM;
         free(out->ids);
     }
@@ -155,15 +155,15 @@ int ms_embed_work(ms_embed_run *r, msim_error *err) {
     } else {
         ms_reader_request wanted = {.files = &r->inputs.files, .threads = r->options.threads, .is_shifted = true,
                                     .semitones = (int)s->transpose, .max_tokens = s->max_tokens, .is_background = true,
-                                    .take = r->take, .take_user = r->take_user, .claim = ms_inputs_claim,
+                                    .take = r->take, .take_user = r->take_user, .claim = ms_manifest_claim,
                                     .claim_user = &r->inputs, .ahead = r->ahead};
         rc = ms_reader_open(&wanted, &r->reader, err);
     }
     if (rc < 0) return rc;
-    ms_embedder_request request = {.model = r->model, .options = r->options, .longest = s->max_tokens < 16384 ? s->max_tokens : 0,
+    ms_batcher_request request = {.model = r->model, .options = r->options, .longest = s->max_tokens < 16384 ? s->max_tokens : 0,
                                    .type_weights = s->pooling ? s->pool_weights : NULL,
                                    .is_normalized = s->is_normalized, .keep = keep_batch, .user = r};
-    rc = ms_embedder_run(&request, &sequences, &r->stats, err);
+    rc = ms_batcher_run(&request, &sequences, &r->stats, err);
     if (rc >= 0 && r->failure.code) {
         *err = r->failure;
         rc = -err->code;

@@ -100,7 +100,7 @@ static int64_t count_shared(const ms_embed_run *r, const uint32_t *entries, size
 
 /* True when the base holds these rows already, from the same sources. */
 static bool is_as_base(row_list *l, int64_t n) {
-    const ms_base *base = &l->run->base;
+    const ms_previous *base = &l->run->base;
     char name[MS_FILES_MAX_NAME + 8];
     if (!base->corpus || !base->sources || n != base->about.rows) return false;
     for (int64_t row = 0; row < n; row++) {
@@ -129,7 +129,7 @@ static int write_all(ms_embed_run *r, row_list *l, msim_error *err) {
 
 int ms_embed_write(ms_embed_run *r, bool is_complete, msim_error *err) {
     size_t n, n_same;
-    uint32_t *entries = ms_inputs_rows(&r->inputs, &n, &n_same);
+    uint32_t *entries = ms_manifest_rows(&r->inputs, &n, &n_same);
     row_list list = {.run = r, .entries = entries};
     int rc = 0;
     r->n_rows = (int64_t)n;
@@ -153,8 +153,8 @@ void ms_embed_close(ms_embed_run *r) {
     ms_reader_close(r->reader);
     ms_token_lines_close(r->lines);
     ms_journal_close(r->journal);
-    ms_base_close(&r->base);
+    ms_previous_close(&r->base);
     msim_model_close(r->model);
-    ms_inputs_close(&r->inputs);
+    ms_manifest_close(&r->inputs);
     ms_embed_part_free(r->part);
 }
