@@ -18,7 +18,7 @@ static int embed_file(msim_tokenizer *tok, msim_context *ctx, const char *path, 
     if (n < 0) return (int)n;
     starts[1] = n;
     int rc = msim_context_embed(ctx, ids, starts, 1, NULL, vector, e);
-    if (rc >= 0) msim_normalize(vector, 1, dim);
+    if (rc >= 0) msim_l2_normalize(vector, 1, dim);
     return rc;
 }
 

@@ -146,12 +146,12 @@ MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 
 /* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the same form are the same
- * music written in two ways. out [cap] gets the bytes; msim_midi_normalize_bound(n_bytes) is always enough. Returns how
+ * music written in two ways. out [cap] gets the bytes; msim_midi_canonical_bound(n_bytes) is always enough. Returns how
  * many there are. `tok` lends its memory and gets the outcome. What is no MIDI at all gives an empty file, as there.
  * Errors: -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY. After an
  * error, what is in `out` means nothing. */
-MSIM_API size_t msim_midi_normalize_bound(size_t n_bytes);
-MSIM_API int64_t msim_midi_normalize(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out,
+MSIM_API size_t msim_midi_canonical_bound(size_t n_bytes);
+MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out,
                                      size_t cap, msim_error *err);
 
 /* ---- Model ---------------------------------------------------------------------------------------------------- */
@@ -220,7 +220,7 @@ MSIM_API int msim_context_embed_wait(msim_context *ctx, msim_error *err);
 MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                                        float *out, msim_error *err);
 /* L2-normalise n rows in place: row / max(norm, 1e-12), in f32. */
-MSIM_API void msim_normalize(float *rows, size_t n, size_t dim);
+MSIM_API void msim_l2_normalize(float *rows, size_t n, size_t dim);
 
 /* Parts of a forward pass that are timed. */
 enum msim_stage {

@@ -326,7 +326,7 @@ int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64
     return MSIM_OK;
 }
 
-void msim_normalize(float *rows, size_t n, size_t dim) {
+void msim_l2_normalize(float *rows, size_t n, size_t dim) {
     for (size_t i = 0; i < n; i++) {
         float *row = rows + i * dim;
         /* The sum is kept in double: one rounding to f32 then stands for any order of summation. */

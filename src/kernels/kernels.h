@@ -76,7 +76,7 @@ int ms_attend_bf16_cuda(ms_gpu_stream *s, ms_bf16 *heads_out, const ms_bf16 *qkv
 
 /* out[i] = weighted mean of rows[starts[i] .. starts[i + 1]) as docs/MODEL.md, Pooling: out f32 [n_seq, dim], rows f32
  * [n, dim], ids [n], starts [n_seq + 1]. type_weights: host memory, three floats or NULL. scratch:
- * ms_pool_scratch_bytes, device memory. L2 normalising is the host's (msim_normalize). */
+ * ms_pool_scratch_bytes, device memory. L2 normalising is the host's (msim_l2_normalize). */
 size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t dim);
 int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids, const int64_t *starts, int64_t n_seq,
                  int64_t n_tokens, int64_t dim, const float *type_weights, void *scratch, msim_error *err);

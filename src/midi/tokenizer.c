@@ -1,7 +1,7 @@
 /* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns an arena, emptied for each file and
  * kept between files, and the note queues; nothing is allocated for an event or a note. One thread at a time. Every
  * failure comes before the first id is written. */
-#include "midi/normalize.h"
+#include "midi/canonical.h"
 #include "midi/tokens.h"
 
 /* What the arena keeps between files. */
@@ -140,10 +140,10 @@ int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n
     return length;
 }
 
-size_t msim_midi_normalize_bound(size_t n_bytes) { return ms_normalize_bound(n_bytes); }
+size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_bytes); }
 
-int64_t msim_midi_normalize(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out, size_t cap,
+int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out, size_t cap,
                             msim_error *err) {
     ms_arena_reset(&tok->arena);
-    return ms_normalize(midi, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
+    return ms_canonical(midi, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
 }

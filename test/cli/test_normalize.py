@@ -1,5 +1,5 @@
 """midisim-tokens --md5 and --normalize-midi: objects, where files go, what is never written over. The bytes are compared
-with the original's in test/golden and test/unit/midi/test_normalize.c."""
+with the original's in test/golden and test/unit/midi/test_canonical.c."""
 import gzip
 import hashlib
 import os

@@ -102,18 +102,18 @@ static void run_normalize(const unsigned char *data, size_t n_bytes) {
     static msim_tokenizer *tok;
     msim_error err = {.code = 0};
     if (!tok) check_status(msim_tokenizer_open(&tok, &err), &err);
-    size_t cap = msim_midi_normalize_bound(n_bytes);
+    size_t cap = msim_midi_canonical_bound(n_bytes);
     unsigned char *once = take(cap);
-    int64_t n = msim_midi_normalize(tok, data, n_bytes, once, cap, &err);
+    int64_t n = msim_midi_canonical(tok, data, n_bytes, once, cap, &err);
     check_status(n, &err);
-    expect(n != -MSIM_E_LIMIT, "a file within msim_midi_normalize_bound");
+    expect(n != -MSIM_E_LIMIT, "a file within msim_midi_canonical_bound");
     expect((n >= 0) == (msim_tokenizer_outcome(tok) == MSIM_OUTCOME_TOKENS), "an outcome that fits the result");
     if (n >= 0) {
-        size_t cap_again = msim_midi_normalize_bound((size_t)n);
+        size_t cap_again = msim_midi_canonical_bound((size_t)n);
         unsigned char *again = take(cap_again);
         expect(n >= 26 && memcmp(once, "MThd", 4) == 0, "a MIDI file");
-        check_status(msim_midi_normalize(tok, once, (size_t)n, again, cap_again, &err), &err);
-        expect(msim_midi_normalize(tok, data, n_bytes, again, (size_t)n - 1, &err) == -MSIM_E_LIMIT, "a full buffer");
+        check_status(msim_midi_canonical(tok, once, (size_t)n, again, cap_again, &err), &err);
+        expect(msim_midi_canonical(tok, data, n_bytes, again, (size_t)n - 1, &err) == -MSIM_E_LIMIT, "a full buffer");
         free(again);
     }
     free(once);

@@ -68,7 +68,7 @@ static int finish_oldest(embedder *e, msim_error *err) {
     e->n_under_way--;
     e->seqs_under_way -= b->n;
     if (rc < 0) return rc;
-    if (e->request->is_normalized) msim_normalize(b->out, b->n, (size_t)e->dim);
+    if (e->request->is_normalized) msim_l2_normalize(b->out, b->n, (size_t)e->dim);
     return e->request->keep ? e->request->keep(e->request->user, b->sequences, b->out, b->n, err) : 0;
 }
 

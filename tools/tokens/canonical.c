@@ -13,7 +13,7 @@
 enum { MAX_SHOWN = 10 };
 
 typedef struct {
-    const ms_normal_request *r;
+    const ms_canonical_request *r;
     msim_tokenizer *tok;    /* owned */
     ms_tree *tree;          /* owned; NULL when nothing is written into files */
     ms_files_buffer buffer; /* owned */
@@ -57,7 +57,7 @@ static int print_failure(run *n, const ms_files_entry *e, int reason, const char
 }
 
 /* A row name as the name of its file: bytes before the extension, and the extension [16]. */
-static size_t split_name(const ms_normal_request *r, const ms_files_entry *e, char *extension) {
+static size_t split_name(const ms_canonical_request *r, const ms_files_entry *e, char *extension) {
     const char *name = e->path + e->name_at;
     size_t len = e->name_len, dot;
     strcpy(extension, ".mid");
@@ -78,7 +78,7 @@ static int write_or_find(run *n, const char *path, const ms_put_part *part, bool
 
 /* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, < 0. */
 static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written, msim_error *err) {
-    const ms_normal_request *r = n->r;
+    const ms_canonical_request *r = n->r;
     char extension[16];
     size_t bare;
     const char *slash = strrchr(r->out, '/'), *path = slash ? slash + 1 : r->out;
@@ -138,9 +138,9 @@ static int normalize_file(run *n, const ms_files_entry *e) {
     msim_error err = {.code = 0};
     int reason = ms_files_read(e, &n->buffer, detail), rc = 1;
     if (reason != MS_FILES_OK) return print_failure(n, e, reason, detail);
-    if (!reserve(n, msim_midi_normalize_bound(n->buffer.n_bytes)))
+    if (!reserve(n, msim_midi_canonical_bound(n->buffer.n_bytes)))
         return print_failure(n, e, MS_FILES_UNREADABLE, "out of memory");
-    int64_t len = msim_midi_normalize(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
+    int64_t len = msim_midi_canonical(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
     if (len < 0) {
         bool is_damaged = len == -MSIM_E_FORMAT;
         reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok)) : MS_FILES_UNREADABLE;
@@ -163,7 +163,7 @@ static int normalize_file(run *n, const ms_files_entry *e) {
 
 /* The folder that files are written into: `out`, or the one that holds it. */
 static int open_tree(run *n, msim_error *err) {
-    const ms_normal_request *r = n->r;
+    const ms_canonical_request *r = n->r;
     if (!r->out || strcmp(r->out, "-") == 0) return 0;
     if (r->is_folder) return ms_tree_open(r->out, &n->tree, err);
     const char *slash = strrchr(r->out, '/');
@@ -174,7 +174,7 @@ static int open_tree(run *n, msim_error *err) {
     return rc;
 }
 
-int ms_normal_run(const ms_normal_request *request, int64_t *n_done, msim_error *err) {
+int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err) {
     run n = {.r = request};
     int rc = msim_tokenizer_open(&n.tok, err);
     *n_done = 0;

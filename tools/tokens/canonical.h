@@ -12,9 +12,9 @@ typedef struct {
     bool is_folder;             /* `out` takes one file for each input */
     bool is_stem;               /* names have no extension */
     bool is_forced;             /* files that are there are replaced */
-} ms_normal_request;
+} ms_canonical_request;
 
 /* Does all of it. Returns < 0 when nothing could be begun. *n_done: files that came out. */
-int ms_normal_run(const ms_normal_request *request, int64_t *n_done, msim_error *err);
+int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err);
 
 #endif

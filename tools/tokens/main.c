@@ -153,7 +153,7 @@ static int run_normal(const settings *s) {
     ms_files_list files = {0};
     double began = ms_cli_now();
     int64_t n_done = 0;
-    ms_normal_request request = {.files = &files, .has_md5 = s->has_md5, .out = s->normalized,
+    ms_canonical_request request = {.files = &files, .has_md5 = s->has_md5, .out = s->normalized,
                                  .is_folder = is_out_folder(s), .is_stem = s->names == MS_FILES_NAMES_STEM,
                                  .is_forced = s->is_forced};
     ms_files_request wanted = {.paths = &s->common.operands, .files_from = s->files_from,
@@ -161,7 +161,7 @@ static int run_normal(const settings *s) {
     int rc = ms_files_skips_open(s->skipped, &skips, &err), status = MS_EXIT_FAILED;
     if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
     request.skips = skips;
-    if (rc >= 0) rc = ms_normal_run(&request, &n_done, &err);
+    if (rc >= 0) rc = ms_canonical_run(&request, &n_done, &err);
     if (rc < 0) {
         status = ms_cli_exit_of(rc);
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);

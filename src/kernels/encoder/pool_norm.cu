@@ -1,5 +1,5 @@
 /* Pooling: weighted means of the final rows of each sequence. docs/MODEL.md, Pooling; reference cpu/encoder/encoder.c pool_item;
- * tests test/gpu/test_norms.c. L2 normalising stays on the host (msim_normalize): it is the caller's choice and costs
+ * tests test/gpu/test_norms.c. L2 normalising stays on the host (msim_l2_normalize): it is the caller's choice and costs
  * nothing beside the download of the vectors.
  *
  * Two kernels: sums over chunks of 64 tokens, then chunks in order. Chunks are counted from the sequence's first token, so

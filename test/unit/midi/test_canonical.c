@@ -38,7 +38,7 @@ static uint8_t *from_hex(const char *hex, size_t *n) {
 
 static int64_t normalize(const uint8_t *file, size_t n, uint8_t *out, size_t cap) {
     error = (msim_error){.code = 0};
-    return msim_midi_normalize(tok, file, n, out, cap, &error);
+    return msim_midi_canonical(tok, file, n, out, cap, &error);
 }
 
 static void check_vector(const char *name, const char *hex, const char *expected) {
@@ -54,7 +54,7 @@ static void check_vector(const char *name, const char *hex, const char *expected
         if (got != (int64_t)n_wanted || memcmp(out, wanted, n_wanted) != 0)
             fail_msg("%s: expected %s, got something else (%lld, %s)", name, expected, (long long)got, error.text);
         assert_int_equal(msim_tokenizer_outcome(tok), MSIM_OUTCOME_TOKENS);
-        assert_true(n_wanted <= msim_midi_normalize_bound(n));
+        assert_true(n_wanted <= msim_midi_canonical_bound(n));
         /* Any less room is too little, and no byte is written behind it. */
         for (size_t cap = 0; cap < n_wanted; cap += cap < 60 ? 1 : 17) {
             uint8_t *less = malloc(cap + !cap);
@@ -91,7 +91,7 @@ static void as_the_original(void **state) {
 static void many_tracks(void **state) {
     (void)state;
     for (size_t n_tracks = 65535; n_tracks <= 65536; n_tracks++) {
-        const size_t n = 14 + 8 * n_tracks, cap = msim_midi_normalize_bound(n);
+        const size_t n = 14 + 8 * n_tracks, cap = msim_midi_canonical_bound(n);
         uint8_t *file = calloc(n, 1), *out = malloc(cap);
         assert_true(file && out);
         memcpy(file, "MThd\0\0\0\6\0\1\0\1\0\140", 14);
@@ -134,7 +134,7 @@ static void out_of_memory(void **state) {
         msim_tokenizer *fresh;
         assert_int_equal(msim_tokenizer_open(&fresh, &error), 0);
         ms_mem_fail_at(n);
-        got = msim_midi_normalize(fresh, file, sizeof file - 1, out, sizeof out, &error);
+        got = msim_midi_canonical(fresh, file, sizeof file - 1, out, sizeof out, &error);
         ms_mem_fail_at(0);
         msim_tokenizer_close(fresh);
     }
@@ -144,10 +144,10 @@ static void out_of_memory(void **state) {
 
 static void limits(void **state) {
     (void)state;
-    assert_int_equal(msim_midi_normalize_bound(SIZE_MAX / 2), SIZE_MAX);
-    assert_int_equal(msim_midi_normalize(tok, "", (size_t)1 << 31, NULL, 0, &error), -MSIM_E_LIMIT);
-    assert_int_equal(msim_midi_normalize(tok, NULL, 0, NULL, 0, NULL), -MSIM_E_LIMIT);
-    assert_int_equal(msim_midi_normalize(tok, "MThd", 4, NULL, 0, NULL), -MSIM_E_FORMAT);
+    assert_int_equal(msim_midi_canonical_bound(SIZE_MAX / 2), SIZE_MAX);
+    assert_int_equal(msim_midi_canonical(tok, "", (size_t)1 << 31, NULL, 0, &error), -MSIM_E_LIMIT);
+    assert_int_equal(msim_midi_canonical(tok, NULL, 0, NULL, 0, NULL), -MSIM_E_LIMIT);
+    assert_int_equal(msim_midi_canonical(tok, "MThd", 4, NULL, 0, NULL), -MSIM_E_FORMAT);
 }
 
 int main(void) {

@@ -1,10 +1,10 @@
-/* Normalised MIDI: see normalize.h; docs/NORMALIZE.md has the rules, which are the original's.
+/* Normalised MIDI: see canonical.h; docs/NORMALIZE.md has the rules, which are the original's.
  *
  * Track by track: bytes to events, notes paired into the order of their ends, events sorted into the moments of the
  * track, bytes again. Moments are numbered while reading: events come in the order of time, so a delta above 0 begins the
  * next one, and sorting is counting. Nor is a time ever computed: what is written between two events is the sum of the
  * deltas read between their moments, and those are added in base 128 as they stand in the file, however long they are. */
-#include "midi/normalize.h"
+#include "midi/canonical.h"
 #include "midi/smf_read.h"
 #include "midi/wide.h"
 #include <string.h>
@@ -341,7 +341,7 @@ static int put_track(normalizer *z, msim_error *err) {
 
 /* ---- Files ---- */
 
-size_t ms_normalize_bound(size_t n_bytes) {
+size_t ms_canonical_bound(size_t n_bytes) {
     size_t n;
     return ms_mul_size(n_bytes, 3, &n) && ms_add_size(n, 26, &n) ? n : SIZE_MAX;
 }
@@ -402,7 +402,7 @@ static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena
     return rc;
 }
 
-int64_t ms_normalize(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap, int *outcome,
+int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap, int *outcome,
                      msim_error *err) {
     normalizer z = {.file = file, .out = out, .out_end = out + cap};
     int rc = MSIM_OK;
@@ -420,7 +420,7 @@ int64_t ms_normalize(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8
     if (rc < 0) return rc;
     if (z.is_full)
         return ms_fail(err, MSIM_E_LIMIT, "normalised MIDI: expected room for at most %zu bytes, got %zu",
-                       ms_normalize_bound(n_bytes), cap);
+                       ms_canonical_bound(n_bytes), cap);
     *outcome = MSIM_OUTCOME_TOKENS;
     return z.out - out;
 }

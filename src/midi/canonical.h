@@ -3,11 +3,11 @@
 #define MS_NORMALIZE_H
 #include "base/mem.h"
 
-/* Bytes that ms_normalize writes at most for a file of n_bytes. */
-size_t ms_normalize_bound(size_t n_bytes);
+/* Bytes that ms_canonical writes at most for a file of n_bytes. */
+size_t ms_canonical_bound(size_t n_bytes);
 /* Write the normalised form of file [n_bytes] to out [cap]; returns its length. Scratch comes from the arena, in
  * proportion to the longest track. *outcome is set to the msim_outcome of a failure. */
-int64_t ms_normalize(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap, int *outcome,
+int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap, int *outcome,
                      msim_error *err);
 
 #endif
