@@ -86,7 +86,7 @@ void ms_bench_reader_close(ms_bench_reader *r);
 
 /* ---- Sub-commands ---- */
 
-int ms_bench_roof(const ms_bench_settings *s);
+int ms_bench_limits(const ms_bench_settings *s);
 int ms_bench_encoder(const ms_bench_settings *s);
 int ms_bench_tokens(const ms_bench_settings *s);
 int ms_bench_search(const ms_bench_settings *s);

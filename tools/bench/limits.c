@@ -18,12 +18,12 @@ enum { LEAST_ROUNDS = 5 };
 
 static const struct {
     const char *name, *key, *unit;
-    const ms_roof_table *table;
+    const ms_limits_table *table;
 } limits[MS_BENCH_N_LIMITS] = {
-    [MS_BENCH_FMA_256] = {"fma-f32-256", "gflop_per_s", "GFLOP/s", &ms_roof_avx2},
-    [MS_BENCH_FMA_512] = {"fma-f32-512", "gflop_per_s", "GFLOP/s", &ms_roof_avx512},
-    [MS_BENCH_DOT_BF16] = {"dot-bf16-512", "gflop_per_s", "GFLOP/s", &ms_roof_avx512bf16},
-    [MS_BENCH_DOT_INT8] = {"dot-int8-512", "gop_per_s", "GOP/s", &ms_roof_avx512vnni},
+    [MS_BENCH_FMA_256] = {"fma-f32-256", "gflop_per_s", "GFLOP/s", &ms_limits_avx2},
+    [MS_BENCH_FMA_512] = {"fma-f32-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512},
+    [MS_BENCH_DOT_BF16] = {"dot-bf16-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512bf16},
+    [MS_BENCH_DOT_INT8] = {"dot-int8-512", "gop_per_s", "GOP/s", &ms_limits_avx512vnni},
     [MS_BENCH_READ] = {"read", "gb_per_s", "GB/s", NULL}};
 
 static bool cpu_has(int limit) {
@@ -60,8 +60,8 @@ static void read_words(const void *from, size_t n_bytes) {
 }
 
 static void (*reader(void))(const void *, size_t) {
-    if (cpu_has(MS_BENCH_FMA_512)) return ms_roof_avx512.read;
-    return cpu_has(MS_BENCH_FMA_256) ? ms_roof_avx2.read : read_words;
+    if (cpu_has(MS_BENCH_FMA_512)) return ms_limits_avx512.read;
+    return cpu_has(MS_BENCH_FMA_256) ? ms_limits_avx2.read : read_words;
 }
 
 /* ---- Threads ---- */
@@ -170,7 +170,7 @@ static bool measure_read(int threads, const ms_bench_settings *s, ms_bench_figur
 bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s, ms_bench_figure *per_second) {
     if (!cpu_has(limit)) return false;
     if (limit == MS_BENCH_READ) return measure_read(threads, s, per_second);
-    const ms_roof_loop *loop = &limits[limit].table->dot;
+    const ms_limits_loop *loop = &limits[limit].table->dot;
     job j = {.run = loop->run, .steps = 100000};
     double once = fmin(time_round(&j, 1), time_round(&j, 1));
     j.steps = (size_t)(ROUND_SECONDS / fmax(once, 1e-6) * (double)j.steps) + 1;
@@ -178,7 +178,7 @@ bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s, ms_bench
     return true;
 }
 
-int ms_bench_roof(const ms_bench_settings *s) {
+int ms_bench_limits(const ms_bench_settings *s) {
     int all = ms_cli_threads(&s->common);
     for (int limit = 0; limit < MS_BENCH_N_LIMITS; limit++)
         for (int threads = 1;; threads = all) {

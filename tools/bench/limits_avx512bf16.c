@@ -11,11 +11,11 @@
 static void dot_loop(size_t steps) {
     __m512bh x = _mm512_cvtne2ps_pbh(_mm512_set1_ps(1e-3f), _mm512_set1_ps(1e-3f)), y = x;
     __asm__ volatile("" : "+v"(x), "+v"(y));
-    MS_ROOF_24(START)
-    for (size_t i = 0; i < steps; i++) { MS_ROOF_24(STEP) }
+    MS_LIMITS_24(START)
+    for (size_t i = 0; i < steps; i++) { MS_LIMITS_24(STEP) }
 }
 
-const ms_roof_table ms_roof_avx512bf16 = {.dot = {.per_step = 24 * 32 * 2, .run = dot_loop}};
+const ms_limits_table ms_limits_avx512bf16 = {.dot = {.per_step = 24 * 32 * 2, .run = dot_loop}};
 #else
-const ms_roof_table ms_roof_avx512bf16 = {{0, NULL}, NULL};
+const ms_limits_table ms_limits_avx512bf16 = {{0, NULL}, NULL};
 #endif

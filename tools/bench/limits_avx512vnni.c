@@ -11,11 +11,11 @@
 static void dot_loop(size_t steps) {
     __m512i x = _mm512_set1_epi8(3), y = _mm512_set1_epi8(-5);
     __asm__ volatile("" : "+v"(x), "+v"(y));
-    MS_ROOF_24(START)
-    for (size_t i = 0; i < steps; i++) { MS_ROOF_24(STEP) }
+    MS_LIMITS_24(START)
+    for (size_t i = 0; i < steps; i++) { MS_LIMITS_24(STEP) }
 }
 
-const ms_roof_table ms_roof_avx512vnni = {.dot = {.per_step = 24 * 64 * 2, .run = dot_loop}};
+const ms_limits_table ms_limits_avx512vnni = {.dot = {.per_step = 24 * 64 * 2, .run = dot_loop}};
 #else
-const ms_roof_table ms_roof_avx512vnni = {{0, NULL}, NULL};
+const ms_limits_table ms_limits_avx512vnni = {{0, NULL}, NULL};
 #endif

@@ -75,7 +75,7 @@ static const struct {
     const char *name;
     int (*run)(const ms_bench_settings *s);
     bool has_paths, has_corpus, has_devices;
-} commands[] = {{"roof", ms_bench_roof, false, false, false},
+} commands[] = {{"roof", ms_bench_limits, false, false, false},
                 {"encoder", ms_bench_encoder, false, false, true},
                 {"tokens", ms_bench_tokens, true, false, false},
                 {"search", ms_bench_search, false, true, true},

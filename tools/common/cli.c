@@ -324,7 +324,7 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
     ms_cli_common *common = settings;
     claim_descriptors();
     signal(SIGPIPE, SIG_IGN);
-    ms_talk_set(tool->name, false);
+    ms_console_set(tool->name, false);
     if (argc == 2 && strcmp(argv[1], "--generate-man") == 0) {
         ms_cli_print_man(tool);
         return ms_cli_finish(MS_EXIT_OK);
@@ -351,7 +351,7 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
             return ms_cli_finish(MS_EXIT_OK);
         }
     }
-    ms_talk_set(tool->name, common->quiet);
+    ms_console_set(tool->name, common->quiet);
     int status = tool->has_no_kernels ? -1 : check_device(common);
     return status < 0 ? check_environment(common) : status;
 }

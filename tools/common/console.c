@@ -27,14 +27,14 @@ static struct {
     double began, shown; /* seconds; 0 before the first call */
 } bar;
 
-void ms_talk_set(const char *name, bool quiet) {
+void ms_console_set(const char *name, bool quiet) {
     tool_name = name;
     is_quiet = quiet;
 }
 
-void ms_talk_mute(void) { is_muted = true; }
-const char *ms_talk_kept(void) { return kept; }
-void ms_talk_forwarded(void) { is_forwarded = true; }
+void ms_console_mute(void) { is_muted = true; }
+const char *ms_console_kept(void) { return kept; }
+void ms_console_forwarded(void) { is_forwarded = true; }
 
 double ms_cli_now(void) {
     struct timespec t;
@@ -277,4 +277,4 @@ void ms_cli_catch_signals(void) {
 }
 
 int ms_cli_stopped(void) { return (int)stop_signal; }
-void ms_talk_stop(int number) { stop_signal = number; }
+void ms_console_stop(int number) { stop_signal = number; }

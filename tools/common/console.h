@@ -4,14 +4,14 @@
 #define MS_TOOLS_TALK_H
 #include <stdbool.h>
 
-void ms_talk_set(const char *name, bool quiet); /* name: borrowed, for the life of the process */
+void ms_console_set(const char *name, bool quiet); /* name: borrowed, for the life of the process */
 
 /* Say nothing any more, but keep the first error's text ("" when there was none). */
-void ms_talk_mute(void);
-const char *ms_talk_kept(void);
+void ms_console_mute(void);
+const char *ms_console_kept(void);
 /* Output goes through a launcher, which may be a terminal to us when it is none to the user: it is taken as none. */
-void ms_talk_forwarded(void);
+void ms_console_forwarded(void);
 /* As if this process had got the signal. */
-void ms_talk_stop(int number);
+void ms_console_stop(int number);
 
 #endif

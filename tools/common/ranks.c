@@ -18,7 +18,7 @@ static int first_ended(bool has_ended) {
     int64_t values[2] = {has_ended ? ms_ranks_index() : INT32_MAX, -ms_cli_stopped()};
     ms_ranks_least(values, 2);
     stopped = (int)-values[1];
-    if (stopped && !ms_cli_stopped()) ms_talk_stop(stopped);
+    if (stopped && !ms_cli_stopped()) ms_console_stop(stopped);
     return values[0] == INT32_MAX ? -1 : (int)values[0];
 }
 
@@ -28,7 +28,7 @@ static verdict make_verdict(int code, const char *text) {
     if (ms_ranks_index() == 0)
         snprintf(v.text, sizeof v.text, "%s", text);
     else
-        snprintf(v.text, sizeof v.text, "%.*s (rank %d)", (int)sizeof v.text - 24, *text ? text : ms_talk_kept(),
+        snprintf(v.text, sizeof v.text, "%.*s (rank %d)", (int)sizeof v.text - 24, *text ? text : ms_console_kept(),
                  ms_ranks_index());
     return v;
 }

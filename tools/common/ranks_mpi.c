@@ -57,7 +57,7 @@ static void wait_for(MPI_Request *request) {
 
 /* What a silent rank would have said is lost when it ends on its own: then it says it after all. */
 static void say_at_exit(void) {
-    if (!has_ended && *ms_talk_kept()) fprintf(stderr, "%s (rank %d)\n", ms_talk_kept(), rank_index);
+    if (!has_ended && *ms_console_kept()) fprintf(stderr, "%s (rank %d)\n", ms_console_kept(), rank_index);
 }
 
 void ms_ranks_begin(int *argc, char ***argv) {
@@ -69,9 +69,9 @@ void ms_ranks_begin(int *argc, char ***argv) {
         if (rank_index == 0) ms_cli_error("MPI: expected a library that allows threads (serialized), got one without");
         MPI_Abort(MPI_COMM_WORLD, MS_EXIT_FAILED);
     }
-    if (rank_count > 1) ms_talk_forwarded();
+    if (rank_count > 1) ms_console_forwarded();
     if (rank_index == 0) return;
-    ms_talk_mute();
+    ms_console_mute();
     atexit(say_at_exit);
     if (!freopen("/dev/null", "w", stdout)) ms_cli_error("cannot open: /dev/null");
 }
