@@ -88,48 +88,48 @@ static int model_open(const ms_weights *weights, const msim_options *options, vo
 static int context_open(const void *arg, const msim_options *options, void **out, msim_error *err) {
     const model *m = arg;
     int devices[MS_GPU_MAX_DEVICES], n;
-    ms_gpu_parts *parts;
+    ms_gpu_shares *parts;
     if (options->max_k > MS_GPU_MAX_K)
         return ms_fail(err, MSIM_E_UNSUPPORTED, "max_k: expected at most %d on CUDA, got %lld", MS_GPU_MAX_K,
                        (long long)options->max_k);
     int rc = m ? MSIM_OK : list_devices(options->gpu, devices, &n, err);
     if (rc >= 0)
-        rc = ms_gpu_parts_open(m ? m->devices : devices, m ? m->n_devices : n, m ? m->weights : NULL, options, &parts, err);
+        rc = ms_gpu_shares_open(m ? m->devices : devices, m ? m->n_devices : n, m ? m->weights : NULL, options, &parts, err);
     if (rc >= 0) *out = parts;
     return rc;
 }
 
-static void context_close(void *context) { ms_gpu_parts_close(context); }
+static void context_close(void *context) { ms_gpu_shares_close(context); }
 
 static int embed_submit(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
-    return ms_gpu_parts_submit(context, batch, type_weights, out, err);
+    return ms_gpu_shares_submit(context, batch, type_weights, out, err);
 }
 
-static int embed_wait(void *context, msim_error *err) { return ms_gpu_parts_wait(context, err); }
+static int embed_wait(void *context, msim_error *err) { return ms_gpu_shares_wait(context, err); }
 
 static int embed(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
-    int rc = ms_gpu_parts_submit(context, batch, type_weights, out, err);
-    return rc < 0 ? rc : ms_gpu_parts_wait(context, err);
+    int rc = ms_gpu_shares_submit(context, batch, type_weights, out, err);
+    return rc < 0 ? rc : ms_gpu_shares_wait(context, err);
 }
 
 static int embed_tokens(void *context, const ms_batch *batch, float *out, msim_error *err) {
-    return ms_gpu_parts_embed_tokens(context, batch, out, err);
+    return ms_gpu_shares_embed_tokens(context, batch, out, err);
 }
 
 static int load_rows(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
-    return ms_gpu_parts_load(context, views, n_views, first, n, err);
+    return ms_gpu_shares_load(context, views, n_views, first, n, err);
 }
 
 static int64_t score_topk(void *context, const ms_search_request *request, ms_hit *hits, msim_error *err) {
-    return ms_gpu_parts_topk(context, request, hits, err);
+    return ms_gpu_shares_topk(context, request, hits, err);
 }
 
 static int64_t score_above(void *context, const ms_search_request *request, msim_error *err) {
-    return ms_gpu_parts_above(context, request, err);
+    return ms_gpu_shares_above(context, request, err);
 }
 
-static void search_outcome(const void *context, ms_search_outcome *out) { ms_gpu_parts_outcome(context, out); }
-static void stage_seconds(const void *context, double *out) { ms_gpu_parts_stage_seconds(context, out); }
+static void search_outcome(const void *context, ms_search_outcome *out) { ms_gpu_shares_outcome(context, out); }
+static void stage_seconds(const void *context, double *out) { ms_gpu_shares_stage_seconds(context, out); }
 
 const ms_backend *ms_gpu_backend(void) {
     static const ms_backend backend = {.name = "cuda",

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
-static int open_part(ms_gpu_part *part, int device, const ms_gpu_model *model, const msim_options *o, bool is_alone,
+static int open_part(ms_gpu_share *part, int device, const ms_gpu_model *model, const msim_options *o, bool is_alone,
                      msim_error *err) {
     size_t n_hits;
     int rc = ms_gpu_stream_open(device, &part->search_stream, err);
@@ -22,7 +22,7 @@ static int open_part(ms_gpu_part *part, int device, const ms_gpu_model *model, c
     return part->hits ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
-static void close_part(ms_gpu_part *part) {
+static void close_part(ms_gpu_share *part) {
     ms_gpu_encoder_close(part->encoder);
     ms_gpu_search_close(part->search);
     ms_gpu_stream_close(part->encode_stream);
@@ -31,10 +31,10 @@ static void close_part(ms_gpu_part *part) {
     ms_free(part->hits);
 }
 
-int ms_gpu_parts_open(const int *devices, int n, ms_gpu_model *const *models, const msim_options *options,
-                      ms_gpu_parts **out, msim_error *err) {
+int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models, const msim_options *options,
+                      ms_gpu_shares **out, msim_error *err) {
     int rc = MSIM_OK;
-    ms_gpu_parts *p = ms_alloc(1, sizeof *p, "CUDA context", err);
+    ms_gpu_shares *p = ms_alloc(1, sizeof *p, "CUDA context", err);
     if (!p) return -MSIM_E_MEMORY;
     p->n_parts = n;
     p->dim = models ? models[0]->dim : 0;
@@ -44,14 +44,14 @@ int ms_gpu_parts_open(const int *devices, int n, ms_gpu_model *const *models, co
         rc = open_part(&p->parts[i], devices[i], models ? models[i] : NULL, options, n == 1, err);
     if (rc >= 0 && n > 1) rc = ms_pool_open(n, &p->pool, err);
     if (rc < 0) {
-        ms_gpu_parts_close(p);
+        ms_gpu_shares_close(p);
         return rc;
     }
     *out = p;
     return MSIM_OK;
 }
 
-void ms_gpu_parts_close(ms_gpu_parts *p) {
+void ms_gpu_shares_close(ms_gpu_shares *p) {
     if (!p) return;
     for (int i = 0; p->parts && i < p->n_parts; i++) close_part(&p->parts[i]);
     ms_pool_close(p->pool);
@@ -60,7 +60,7 @@ void ms_gpu_parts_close(ms_gpu_parts *p) {
 }
 
 /* The first error among the parts, else MSIM_OK. */
-static int parts_status(const ms_gpu_parts *p, msim_error *err) {
+static int parts_status(const ms_gpu_shares *p, msim_error *err) {
     for (int i = 0; i < p->n_parts; i++)
         if (p->parts[i].n < 0) {
             if (err) *err = p->parts[i].err;
@@ -72,7 +72,7 @@ static int parts_status(const ms_gpu_parts *p, msim_error *err) {
 /* ---- Embedding: neighbouring sequences to each device, as many tokens to each as come out even ---- */
 
 /* The first sequence of part i: where i / n_parts of the tokens have passed. */
-static int64_t first_sequence(const ms_gpu_parts *p, const ms_batch *batch, int i) {
+static int64_t first_sequence(const ms_gpu_shares *p, const ms_batch *batch, int i) {
     if (i == 0) return 0;
     if (i == p->n_parts) return batch->n_seq;
     int64_t low = 0, high = batch->n_seq;
@@ -87,7 +87,7 @@ static int64_t first_sequence(const ms_gpu_parts *p, const ms_batch *batch, int 
 }
 
 /* The part's share of a batch; starts are counted anew in the part's own array. */
-static ms_batch share_of(const ms_gpu_parts *p, const ms_batch *batch, int i, int64_t *first) {
+static ms_batch share_of(const ms_gpu_shares *p, const ms_batch *batch, int i, int64_t *first) {
     int64_t end = first_sequence(p, batch, i + 1), *starts = p->parts[i].starts;
     *first = first_sequence(p, batch, i);
     ms_batch share = {.ids = batch->ids + batch->starts[*first], .starts = starts, .n_seq = end - *first};
@@ -100,7 +100,7 @@ static ms_batch share_of(const ms_gpu_parts *p, const ms_batch *batch, int i, in
 }
 
 /* Wait for the part's oldest batch, which is the one in `slot`; a failure is kept for that batch's own wait. */
-static void finish_share(ms_gpu_parts *p, ms_gpu_part *part, int slot) {
+static void finish_share(ms_gpu_shares *p, ms_gpu_share *part, int slot) {
     msim_error e = {0};
     if (!part->has_batch[slot]) return;
     part->has_batch[slot] = false;
@@ -111,7 +111,7 @@ static void finish_share(ms_gpu_parts *p, ms_gpu_part *part, int slot) {
     }
 }
 
-int ms_gpu_parts_submit(ms_gpu_parts *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
+int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
     int slot = (int)(p->n_submitted % MSIM_BATCHES_UNDER_WAY), rc = MSIM_OK;
     if (p->n_submitted - p->n_finished == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %d batches under way, got another", MSIM_BATCHES_UNDER_WAY);
@@ -136,7 +136,7 @@ int ms_gpu_parts_submit(ms_gpu_parts *p, const ms_batch *batch, const float *typ
     return rc;
 }
 
-int ms_gpu_parts_wait(ms_gpu_parts *p, msim_error *err) {
+int ms_gpu_shares_wait(ms_gpu_shares *p, msim_error *err) {
     int slot = (int)(p->n_finished % MSIM_BATCHES_UNDER_WAY);
     if (p->n_submitted == p->n_finished) return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
     for (int i = 0; i < p->n_parts; i++) finish_share(p, &p->parts[i], slot);
@@ -145,11 +145,11 @@ int ms_gpu_parts_wait(ms_gpu_parts *p, msim_error *err) {
     return (int)p->failed[slot];
 }
 
-int ms_gpu_parts_embed_tokens(ms_gpu_parts *p, const ms_batch *batch, float *out, msim_error *err) {
+int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out, msim_error *err) {
     return ms_gpu_encoder_embed_tokens(p->parts[0].encoder, batch, out, err);
 }
 
-void ms_gpu_parts_stage_seconds(const ms_gpu_parts *p, double *out) {
+void ms_gpu_shares_stage_seconds(const ms_gpu_shares *p, double *out) {
     memset(out, 0, MSIM_STAGE_COUNT * sizeof *out);
     for (int i = 0; i < p->n_parts; i++) {
         double seconds[MSIM_STAGE_COUNT] = {0};
@@ -162,7 +162,7 @@ void ms_gpu_parts_stage_seconds(const ms_gpu_parts *p, double *out) {
 /* ---- Search: neighbouring rows to each device ---- */
 
 typedef struct {
-    ms_gpu_parts *p;
+    ms_gpu_shares *p;
     const ms_rows *views;
     size_t n_views;
     int64_t first, n;
@@ -182,21 +182,21 @@ static int64_t first_row(const call *c, int i) {
 
 static void load_share(void *arg, int64_t i, int worker) {
     const call *c = arg;
-    ms_gpu_part *part = &c->p->parts[i];
+    ms_gpu_share *part = &c->p->parts[i];
     int64_t from = first_row(c, (int)i), to = first_row(c, (int)i + 1);
     (void)worker;
     part->n_rows = to - from;
     part->n = ms_gpu_search_load(part->search, c->views, c->n_views, from, to - from, &part->err);
 }
 
-static void run_parts(ms_gpu_parts *p, ms_pool_fn fn, call *c) {
+static void run_parts(ms_gpu_shares *p, ms_pool_fn fn, call *c) {
     if (p->pool)
         ms_pool_run(p->pool, p->n_parts, fn, c);
     else
         fn(c, 0, 0);
 }
 
-int ms_gpu_parts_load(ms_gpu_parts *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
+int ms_gpu_shares_load(ms_gpu_shares *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
     call c = {.p = p, .views = views, .n_views = n_views, .first = first, .n = n};
     run_parts(p, load_share, &c);
     int rc = parts_status(p, err);
@@ -208,12 +208,12 @@ int ms_gpu_parts_load(ms_gpu_parts *p, const ms_rows *views, size_t n_views, int
 
 static void topk_share(void *arg, int64_t i, int worker) {
     const call *c = arg;
-    ms_gpu_part *part = &c->p->parts[i];
+    ms_gpu_share *part = &c->p->parts[i];
     (void)worker;
     part->n = part->n_rows ? ms_gpu_search_topk(part->search, c->request, part->hits, &part->err) : 0;
 }
 
-int64_t ms_gpu_parts_topk(ms_gpu_parts *p, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, ms_hit *hits, msim_error *err) {
     if (p->n_parts == 1) return ms_gpu_search_topk(p->parts[0].search, request, hits, err);
     call c = {.p = p, .request = request};
     int64_t found = 0;
@@ -247,7 +247,7 @@ static int relay(void *user, size_t query, int64_t row, double score) {
 
 static void above_share(void *arg, int64_t i, int worker) {
     call *c = arg;
-    ms_gpu_part *part = &c->p->parts[i];
+    ms_gpu_share *part = &c->p->parts[i];
     ms_search_request request = *c->request;
     (void)worker;
     request.sink = relay;
@@ -255,7 +255,7 @@ static void above_share(void *arg, int64_t i, int worker) {
     part->n = part->n_rows ? ms_gpu_search_above(part->search, &request, &part->err) : 0;
 }
 
-int64_t ms_gpu_parts_above(ms_gpu_parts *p, const ms_search_request *request, msim_error *err) {
+int64_t ms_gpu_shares_above(ms_gpu_shares *p, const ms_search_request *request, msim_error *err) {
     if (p->n_parts == 1) return ms_gpu_search_above(p->parts[0].search, request, err);
     call c = {.p = p, .request = request, .lock = PTHREAD_MUTEX_INITIALIZER};
     run_parts(p, above_share, &c);
@@ -264,7 +264,7 @@ int64_t ms_gpu_parts_above(ms_gpu_parts *p, const ms_search_request *request, ms
     return rc < 0 ? rc : c.n_calls;
 }
 
-void ms_gpu_parts_outcome(const ms_gpu_parts *p, ms_search_outcome *out) {
+void ms_gpu_shares_outcome(const ms_gpu_shares *p, ms_search_outcome *out) {
     *out = (ms_search_outcome){0};
     for (int i = 0; i < p->n_parts; i++) {
         ms_search_outcome one = {0};

@@ -19,32 +19,32 @@ typedef struct {
     int64_t n_rows;
     int64_t n;        /* what this part's share of a call returned; below 0: err says why */
     msim_error err;
-} ms_gpu_part;
+} ms_gpu_share;
 
 typedef struct {
-    ms_gpu_part *parts; /* owned: [n_parts] */
+    ms_gpu_share *parts; /* owned: [n_parts] */
     int n_parts;
     int64_t dim;        /* of the model; 0 without */
     ms_pool *pool;      /* owned: one thread a part; NULL with one part */
     int64_t n_submitted, n_finished;       /* batches so far */
     int64_t failed[MSIM_BATCHES_UNDER_WAY];  /* what waiting for a part of that batch gave before its own wait */
     msim_error errors[MSIM_BATCHES_UNDER_WAY];
-} ms_gpu_parts;
+} ms_gpu_shares;
 
 /* devices [n]: indices; models [n]: of these devices, borrowed, or NULL for a context that only searches. On failure
  * everything is given back. */
-int ms_gpu_parts_open(const int *devices, int n, ms_gpu_model *const *models, const msim_options *options,
-                      ms_gpu_parts **out, msim_error *err);
-void ms_gpu_parts_close(ms_gpu_parts *p); /* accepts NULL */
+int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models, const msim_options *options,
+                      ms_gpu_shares **out, msim_error *err);
+void ms_gpu_shares_close(ms_gpu_shares *p); /* accepts NULL */
 
 /* As the functions of search/backend.h. */
-int ms_gpu_parts_submit(ms_gpu_parts *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
-int ms_gpu_parts_wait(ms_gpu_parts *p, msim_error *err);
-int ms_gpu_parts_embed_tokens(ms_gpu_parts *p, const ms_batch *batch, float *out, msim_error *err);
-int ms_gpu_parts_load(ms_gpu_parts *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err);
-int64_t ms_gpu_parts_topk(ms_gpu_parts *p, const ms_search_request *request, ms_hit *hits, msim_error *err);
-int64_t ms_gpu_parts_above(ms_gpu_parts *p, const ms_search_request *request, msim_error *err);
-void ms_gpu_parts_outcome(const ms_gpu_parts *p, ms_search_outcome *out);
-void ms_gpu_parts_stage_seconds(const ms_gpu_parts *p, double *out);
+int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
+int ms_gpu_shares_wait(ms_gpu_shares *p, msim_error *err);
+int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out, msim_error *err);
+int ms_gpu_shares_load(ms_gpu_shares *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err);
+int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, ms_hit *hits, msim_error *err);
+int64_t ms_gpu_shares_above(ms_gpu_shares *p, const ms_search_request *request, msim_error *err);
+void ms_gpu_shares_outcome(const ms_gpu_shares *p, ms_search_outcome *out);
+void ms_gpu_shares_stage_seconds(const ms_gpu_shares *p, double *out);
 
 #endif

@@ -11,11 +11,11 @@ static msim_options limits(void) {
     return (msim_options){.max_batch_tokens = RIG_TOKENS, .max_batch_seqs = RIG_SEQS, .max_queries = QUERIES, .max_k = MAX_K};
 }
 
-static ms_gpu_parts *parts_of(ms_gpu_model *model, int n) {
+static ms_gpu_shares *parts_of(ms_gpu_model *model, int n) {
     ms_gpu_model *models[PARTS] = {model, model, model};
     msim_options o = limits();
-    ms_gpu_parts *p = NULL;
-    rows_ok(ms_gpu_parts_open(devices, n, model ? models : NULL, &o, &p, err));
+    ms_gpu_shares *p = NULL;
+    rows_ok(ms_gpu_shares_open(devices, n, model ? models : NULL, &o, &p, err));
     return p;
 }
 
@@ -30,25 +30,25 @@ static void sequences_are_divided(void **state) {
     static rig_batch b[BATCHES];
     static float alone[BATCHES][RIG_SEQS * DIM], divided[BATCHES][RIG_SEQS * DIM];
     gpu_rig r = gpu_rig_open(DIM, 1, 1, RIG_TOKENS, RIG_SEQS);
-    ms_gpu_parts *p = parts_of(r.model, PARTS);
+    ms_gpu_shares *p = parts_of(r.model, PARTS);
     memset(divided, ROWS_POISON, sizeof divided);
     int64_t shares = 0;
     for (int i = 0; i < BATCHES; i++) {
         rig_fill(&b[i], lengths[i], NULL, n_seqs[i]);
         rig_vectors(&r, &b[i], NULL, alone[i]);
-        rows_ok(ms_gpu_parts_submit(p, &b[i].batch, NULL, divided[i], err));
+        rows_ok(ms_gpu_shares_submit(p, &b[i].batch, NULL, divided[i], err));
         for (int d = 0; d < PARTS; d++) shares += p->parts[d].has_batch[i % MSIM_BATCHES_UNDER_WAY];
-        if (i >= MSIM_BATCHES_UNDER_WAY - 1) rows_ok(ms_gpu_parts_wait(p, err));
+        if (i >= MSIM_BATCHES_UNDER_WAY - 1) rows_ok(ms_gpu_shares_wait(p, err));
     }
-    rows_ok(ms_gpu_parts_wait(p, err));
+    rows_ok(ms_gpu_shares_wait(p, err));
     for (int i = 0; i < BATCHES; i++) assert_memory_equal(alone[i], divided[i], (size_t)n_seqs[i] * DIM * sizeof(float));
     assert_true(shares > BATCHES + 4); /* several parts had something to do */
     msim_error e = {0};
-    assert_int_equal(ms_gpu_parts_wait(p, &e), -MSIM_E_ARG);
+    assert_int_equal(ms_gpu_shares_wait(p, &e), -MSIM_E_ARG);
     double seconds[MSIM_STAGE_COUNT];
-    ms_gpu_parts_stage_seconds(p, seconds);
+    ms_gpu_shares_stage_seconds(p, seconds);
     for (int i = 0; i < MSIM_STAGE_COUNT; i++) assert_true(seconds[i] >= 0);
-    ms_gpu_parts_close(p);
+    ms_gpu_shares_close(p);
     gpu_rig_close(&r);
 }
 
@@ -58,26 +58,26 @@ static void failed_submit(int n_before) {
     static rig_batch b;
     static float alone[RIG_SEQS * DIM], first[RIG_SEQS * DIM], second[RIG_SEQS * DIM], own[RIG_SEQS * DIM], poison[RIG_SEQS * DIM];
     gpu_rig r = gpu_rig_open(DIM, 1, 1, RIG_TOKENS, RIG_SEQS);
-    ms_gpu_parts *p = parts_of(r.model, PARTS);
+    ms_gpu_shares *p = parts_of(r.model, PARTS);
     ms_gpu_encoder *full = p->parts[1].encoder;
     msim_error e = {0};
     rig_fill(&b, lengths[2], NULL, n_seqs[2]);
     rig_vectors(&r, &b, NULL, alone);
     memset(first, ROWS_POISON, sizeof first);
-    if (n_before) rows_ok(ms_gpu_parts_submit(p, &b.batch, NULL, first, err));
+    if (n_before) rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, first, err));
     for (int i = n_before; i < MSIM_BATCHES_UNDER_WAY; i++) rows_ok(ms_gpu_encoder_submit(full, &b.batch, NULL, own, err));
-    assert_int_equal(ms_gpu_parts_submit(p, &b.batch, NULL, second, &e), -MSIM_E_LIMIT);
+    assert_int_equal(ms_gpu_shares_submit(p, &b.batch, NULL, second, &e), -MSIM_E_LIMIT);
     memset(second, ROWS_POISON, sizeof second); /* from now on nobody else's */
     memset(poison, ROWS_POISON, sizeof poison);
-    if (n_before) rows_ok(ms_gpu_parts_wait(p, err));
+    if (n_before) rows_ok(ms_gpu_shares_wait(p, err));
     if (n_before) assert_memory_equal(first, alone, 3 * DIM * sizeof(float));
-    assert_int_equal(ms_gpu_parts_wait(p, &e), -MSIM_E_ARG);
+    assert_int_equal(ms_gpu_shares_wait(p, &e), -MSIM_E_ARG);
     for (int i = n_before; i < MSIM_BATCHES_UNDER_WAY; i++) rows_ok(ms_gpu_encoder_wait(full, err));
     assert_memory_equal(second, poison, sizeof second);
-    rows_ok(ms_gpu_parts_submit(p, &b.batch, NULL, second, err));
-    rows_ok(ms_gpu_parts_wait(p, err));
+    rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, second, err));
+    rows_ok(ms_gpu_shares_wait(p, err));
     assert_memory_equal(second, alone, 3 * DIM * sizeof(float));
-    ms_gpu_parts_close(p);
+    ms_gpu_shares_close(p);
     gpu_rig_close(&r);
 }
 
@@ -93,18 +93,18 @@ static void a_share_that_fails_later(void **state) {
     static rig_batch b;
     static float out[RIG_SEQS * DIM], next[RIG_SEQS * DIM], alone[RIG_SEQS * DIM];
     gpu_rig r = gpu_rig_open(DIM, 1, 1, RIG_TOKENS, RIG_SEQS);
-    ms_gpu_parts *p = parts_of(r.model, PARTS);
+    ms_gpu_shares *p = parts_of(r.model, PARTS);
     msim_error e = {0};
     rig_fill(&b, lengths[2], NULL, n_seqs[2]);
     rig_vectors(&r, &b, NULL, alone);
-    rows_ok(ms_gpu_parts_submit(p, &b.batch, NULL, out, err));
+    rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, out, err));
     rows_ok(ms_gpu_encoder_wait(p->parts[1].encoder, err)); /* taken away: the part's own wait finds none */
-    assert_int_equal(ms_gpu_parts_wait(p, &e), -MSIM_E_ARG);
+    assert_int_equal(ms_gpu_shares_wait(p, &e), -MSIM_E_ARG);
     assert_true(e.text[0] != 0);
-    rows_ok(ms_gpu_parts_submit(p, &b.batch, NULL, next, err));
-    rows_ok(ms_gpu_parts_wait(p, err));
+    rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, next, err));
+    rows_ok(ms_gpu_shares_wait(p, err));
     assert_memory_equal(next, alone, 3 * DIM * sizeof(float));
-    ms_gpu_parts_close(p);
+    ms_gpu_shares_close(p);
     gpu_rig_close(&r);
 }
 
@@ -136,38 +136,38 @@ static int hear(void *user, size_t query, int64_t row, double score) {
     return h->n == h->most;
 }
 
-static void compare(ms_gpu_parts *one, ms_gpu_parts *many, const ms_rows *views, size_t n_views, int64_t first, int64_t n_rows) {
+static void compare(ms_gpu_shares *one, ms_gpu_shares *many, const ms_rows *views, size_t n_views, int64_t first, int64_t n_rows) {
     static const int64_t excluded[] = {0, 21, 310, 600, 899};
     static ms_hit wanted[QUERIES * MAX_K], got[QUERIES * MAX_K];
     static const int64_t ks[] = {1, 10, MAX_K};
-    rows_ok(ms_gpu_parts_load(one, views, n_views, first, n_rows, err));
-    rows_ok(ms_gpu_parts_load(many, views, n_views, first, n_rows, err));
+    rows_ok(ms_gpu_shares_load(one, views, n_views, first, n_rows, err));
+    rows_ok(ms_gpu_shares_load(many, views, n_views, first, n_rows, err));
     for (int i = 0; i < 6; i++) {
         msim_search_options o = {.metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
         ms_search_request request = {.queries = queries, .n_query = QUERIES, .options = &o, .k = ks[i % 3]};
         if (i >= 3) o.excluded = excluded, o.n_excluded = 5;
         memset(got, ROWS_POISON, sizeof got);
-        int64_t n_wanted = ms_gpu_parts_topk(one, &request, wanted, NULL), n_got = ms_gpu_parts_topk(many, &request, got, NULL);
+        int64_t n_wanted = ms_gpu_shares_topk(one, &request, wanted, NULL), n_got = ms_gpu_shares_topk(many, &request, got, NULL);
         assert_int_equal(n_got, n_wanted);
         assert_true(n_got >= 0 && n_got <= request.k);
         for (int q = 0; q < QUERIES; q++)
             assert_memory_equal(got + q * request.k, wanted + q * request.k, (size_t)n_got * sizeof *got);
         ms_search_outcome a, b;
-        ms_gpu_parts_outcome(one, &a);
-        ms_gpu_parts_outcome(many, &b);
+        ms_gpu_shares_outcome(one, &a);
+        ms_gpu_shares_outcome(many, &b);
         assert_int_equal(a.rows_nonfinite, b.rows_nonfinite);
         heard all = {.most = INT64_MAX}, divided = all, few = {.most = 5};
         request.threshold = 0.0;
         request.sink = hear;
         request.user = &all;
-        int64_t n = ms_gpu_parts_above(one, &request, NULL);
+        int64_t n = ms_gpu_shares_above(one, &request, NULL);
         assert_int_equal(n, all.n);
         request.user = &divided;
-        n = ms_gpu_parts_above(many, &request, NULL);
+        n = ms_gpu_shares_above(many, &request, NULL);
         assert_int_equal(n, all.n);
         assert_true(divided.n == all.n && divided.sum == all.sum && divided.scores == all.scores);
         request.user = &few;
-        n = ms_gpu_parts_above(many, &request, NULL);
+        n = ms_gpu_shares_above(many, &request, NULL);
         assert_int_equal(n, all.n < 5 ? all.n : 5);
         assert_int_equal(few.n, n);
     }
@@ -181,14 +181,14 @@ static void rows_are_divided(void **state) {
     halves[1].base += 333 * whole.row_bytes;
     halves[1].n_rows = ROWS - 333;
     fill_rows();
-    ms_gpu_parts *one = parts_of(NULL, 1), *many = parts_of(NULL, PARTS);
+    ms_gpu_shares *one = parts_of(NULL, 1), *many = parts_of(NULL, PARTS);
     compare(one, many, &whole, 1, 0, ROWS);
     compare(one, many, halves, 2, 37, 811);
     compare(one, many, halves, 2, 332, 2);
     compare(one, many, &whole, 1, 256, 1);
     compare(one, many, &whole, 1, 5, 0);
-    ms_gpu_parts_close(one);
-    ms_gpu_parts_close(many);
+    ms_gpu_shares_close(one);
+    ms_gpu_shares_close(many);
 }
 
 /* ---- Failures ---- */
@@ -203,19 +203,19 @@ static void every_failed_allocation_is_an_error(void **state) {
     o.max_batch_tokens = 64;
     fill_rows();
     for (int64_t n = 1;; n++) {
-        ms_gpu_parts *p = NULL;
+        ms_gpu_shares *p = NULL;
         msim_error e = {0};
         ms_mem_fail_at(n);
-        int rc = ms_gpu_parts_open(devices, PARTS, models, &o, &p, &e);
-        int loaded = rc < 0 ? rc : ms_gpu_parts_load(p, &whole, 1, 0, ROWS, &e);
+        int rc = ms_gpu_shares_open(devices, PARTS, models, &o, &p, &e);
+        int loaded = rc < 0 ? rc : ms_gpu_shares_load(p, &whole, 1, 0, ROWS, &e);
         ms_mem_fail_at(0);
         assert_true(rc == MSIM_OK || rc == -MSIM_E_MEMORY);
         assert_true((rc < 0) == (p == NULL));
         if (rc >= 0 && loaded < 0) { /* nothing is loaded, and another try does */
             assert_int_equal(loaded, -MSIM_E_MEMORY);
-            rows_ok(ms_gpu_parts_load(p, &whole, 1, 0, ROWS, err));
+            rows_ok(ms_gpu_shares_load(p, &whole, 1, 0, ROWS, err));
         }
-        ms_gpu_parts_close(p);
+        ms_gpu_shares_close(p);
         if (loaded >= 0) break;
         assert_int_equal(e.code, MSIM_E_MEMORY);
         n_failed++;

@@ -59,7 +59,7 @@ static void sift_down(ms_search_candidate *c, size_t n, size_t i) {
 /* Evaluate candidates of query q by falling bound: at most `most`, none that theta has passed. Those taken leave the
  * buffer; the others stay, as a heap. The query's lock is held, or nothing else runs. */
 static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_t most) {
-    ms_search_query *query = &s->queries[q];
+    ms_cpu_query *query = &s->queries[q];
     ms_search_candidate *c = query->candidates;
     size_t n = query->n_candidates;
     for (size_t i = n / 2; i-- > 0;) sift_down(c, n, i);
@@ -85,7 +85,7 @@ static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_
     query->n_candidates = n;
 }
 
-static void drop_failing(ms_search_query *query) {
+static void drop_failing(ms_cpu_query *query) {
     size_t n = 0;
     double theta = query->theta;
     for (size_t i = 0; i < query->n_candidates; i++) {
@@ -97,7 +97,7 @@ static void drop_failing(ms_search_query *query) {
 
 /* Make room: at least half of the buffer is free afterwards. */
 static void compact(ms_cpu_search *s, ms_search_worker *w, size_t q) {
-    ms_search_query *query = &s->queries[q];
+    ms_cpu_query *query = &s->queries[q];
     evaluate_best(s, w, q, query->best.cap);
     drop_failing(query);
     if (query->n_candidates > s->candidate_cap / 2) evaluate_best(s, w, q, SIZE_MAX);
@@ -107,7 +107,7 @@ static void compact(ms_cpu_search *s, ms_search_worker *w, size_t q) {
 /* ---- One block ---- */
 
 static void keep_candidates(ms_cpu_search *s, ms_search_worker *w, size_t q, const ms_search_candidate *kept, size_t n) {
-    ms_search_query *query = &s->queries[q];
+    ms_cpu_query *query = &s->queries[q];
     pthread_mutex_lock(&query->lock);
     if (s->candidate_cap - query->n_candidates < n) compact(s, w, q);
     for (size_t i = 0; i < n; i++) query->candidates[query->n_candidates++] = kept[i];

@@ -56,7 +56,7 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     if (rc >= 0 && !(s->candidates = ms_alloc(n_candidates, sizeof *s->candidates, "search candidates", err)))
         rc = -MSIM_E_MEMORY;
     for (; rc >= 0 && s->max_queries < n_queries; s->max_queries++) {
-        ms_search_query *q = &s->queries[s->max_queries];
+        ms_cpu_query *q = &s->queries[s->max_queries];
         pthread_mutex_init(&q->lock, NULL);
         q->candidates = s->candidates + s->max_queries * s->candidate_cap;
     }
@@ -181,7 +181,7 @@ double ms_search_score(double dot, double row_square, double row_norm, double qu
 }
 
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n) {
-    ms_search_query *query = &s->queries[q];
+    ms_cpu_query *query = &s->queries[q];
     pthread_mutex_lock(&query->lock);
     for (size_t i = 0; i < n; i++) ms_topk_push(&query->best, hits[i]);
     if (query->best.n == query->best.cap)

@@ -33,7 +33,7 @@ typedef struct {
     _Atomic double theta;   /* the K-th best score known so far, -infinity until there are K; only rises */
     ms_search_candidate *candidates; /* [candidate_cap] */
     size_t n_candidates;
-} ms_search_query;
+} ms_cpu_query;
 
 typedef struct {
     double *dots;           /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
@@ -51,7 +51,7 @@ struct ms_cpu_search {
     const ms_cpu_kernels *kernels; /* static */
     const ms_scan_kernels *scan_kernels; /* static */
     ms_search_worker *workers;     /* owned: [n_workers] */
-    ms_search_query *queries;      /* owned: [max_queries] */
+    ms_cpu_query *queries;      /* owned: [max_queries] */
     double *norms;                 /* owned: [max_queries], sqrt(dot(q, q)) */
     size_t n_workers, max_queries, max_k;
     ms_search_candidate *candidates; /* owned: [max_queries, candidate_cap] */

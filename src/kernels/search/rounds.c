@@ -111,7 +111,7 @@ static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     int64_t excluded_to = put_excluded(s, row, end, err);
     if (excluded_to < 0) return excluded_to;
     if (excluded_to < end) end = excluded_to;
-    const ms_gpu_part *first = ms_gpu_part_of(s, row), *last = ms_gpu_part_of(s, end - 1);
+    const ms_gpu_slice *first = ms_gpu_slice_of(s, row), *last = ms_gpu_slice_of(s, end - 1);
     if (ms_gpu_is_codes_scan(s->form)) {
         if ((size_t)(last - first) >= s->n_slots) {
             last = first + s->n_slots - 1;
@@ -134,7 +134,7 @@ static void set_aims(ms_gpu_scan *scan, const ms_gpu_aims *aims) {
 }
 
 /* Scan rows row .. end - 1, of one part where copies are read: what is kept goes behind the candidates there are. */
-static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_part *part, int64_t row, int64_t end,
+static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_slice *part, int64_t row, int64_t end,
                       msim_error *err) {
     size_t slot;
     int rc = find_slot(s, (size_t)(part - s->parts), &slot, err);
@@ -167,7 +167,7 @@ static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_par
 static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end, msim_error *err) {
     ms_gpu_report *report = s->device.report;
     int rc = ms_gpu_fill(s->stream, report->n_candidates, 0, sizeof report->n_candidates, err);
-    const ms_gpu_part *part = ms_gpu_part_of(s, row);
+    const ms_gpu_slice *part = ms_gpu_slice_of(s, row);
     if (rc < 0 || !ms_gpu_is_codes_scan(s->form)) return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
     for (; row < end && rc >= 0; part++) {
         int64_t to = part->first_row + part->n_rows < end ? part->first_row + part->n_rows : end;
@@ -279,7 +279,7 @@ static void count_evaluated(ms_gpu_search *s, const int64_t *n) {
 
 /* Rows that their copy's lists have: the host adds them at the end. */
 static int is_known(const ms_gpu_search *s, int64_t row) {
-    const ms_gpu_part *p = ms_gpu_part_of(s, row);
+    const ms_gpu_slice *p = ms_gpu_slice_of(s, row);
     const ms_codes *c = p->view->copy;
     if (!ms_gpu_is_codes_scan(s->form)) return 0;
     row = p->start + (row - p->first_row);

@@ -17,7 +17,7 @@ enum { PIECE_BYTES = 1 << 20, MOST_THREADS = 8 }; /* a few threads copy as fast 
 
 /* ---- Rows of the corpus ---- */
 
-const ms_gpu_part *ms_gpu_part_of(const ms_gpu_search *s, int64_t row) {
+const ms_gpu_slice *ms_gpu_slice_of(const ms_gpu_search *s, int64_t row) {
     size_t low = 0, high = s->n_parts;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
@@ -30,7 +30,7 @@ const ms_gpu_part *ms_gpu_part_of(const ms_gpu_search *s, int64_t row) {
 }
 
 const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row) {
-    const ms_gpu_part *p = ms_gpu_part_of(s, row);
+    const ms_gpu_slice *p = ms_gpu_slice_of(s, row);
     return ms_rows_at(p->view, p->start + (row - p->first_row));
 }
 
@@ -41,7 +41,7 @@ static void put_row(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
 }
 
 void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, int64_t row) {
-    const ms_gpu_part *p = ms_gpu_part_of(s, row);
+    const ms_gpu_slice *p = ms_gpu_slice_of(s, row);
     put_row(s, to, row_bytes, ms_rows_at(p->view, p->start + (row - p->first_row)), p->view->dtype);
 }
 
@@ -109,7 +109,7 @@ static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
     return MSIM_OK;
 }
 
-static int64_t part_tiles(const ms_gpu_part *p) {
+static int64_t part_tiles(const ms_gpu_slice *p) {
     return (p->start + p->n_rows - 1) / MS_CODES_TILE - p->start / MS_CODES_TILE + 1;
 }
 
@@ -129,7 +129,7 @@ static int check_views(const ms_rows *views, size_t n_views, msim_error *err) {
 }
 
 /* A part goes to the last span if it is of its type. */
-static void add_part(ms_gpu_search *s, const ms_gpu_part *part) {
+static void add_part(ms_gpu_search *s, const ms_gpu_slice *part) {
     int dtype = part->view->dtype;
     ms_gpu_span *span = s->n_spans ? &s->spans[s->n_spans - 1] : NULL;
     s->parts[s->n_parts] = *part;
@@ -158,7 +158,7 @@ int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int6
         int64_t start = first > row ? first - row : 0, end = views[i].n_rows;
         if (first + n < row + end) end = first + n - row;
         if (start < end)
-            add_part(s, &(ms_gpu_part){.view = &views[i], .start = start, .n_rows = end - start, .first_row = row + start});
+            add_part(s, &(ms_gpu_slice){.view = &views[i], .start = start, .n_rows = end - start, .first_row = row + start});
         if (views[i].n_rows == 0) continue; /* it may lack a copy */
         if (!ms_gpu_tiles_of(&views[i], MSIM_SCAN_INT8)) s->has_int8 = 0;
         if (!ms_gpu_tiles_of(&views[i], MSIM_SCAN_BF16)) s->has_bf16 = 0;
@@ -256,7 +256,7 @@ static int size_buffers(ms_gpu_search *s, size_t *all, msim_error *err) {
     size_t wanted = s->limits.buffer_bytes ? s->limits.buffer_bytes : BUFFER_BYTES, most = 0;
     *all = 0;
     for (size_t i = 0; i < s->n_parts; i++) {
-        const ms_gpu_part *p = &s->parts[i];
+        const ms_gpu_slice *p = &s->parts[i];
         size_t bytes = 0;
         int rc = add_bytes(&bytes, p->n_rows, s->max_row_bytes, err);
         if (rc >= 0 && s->has_int8) rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8), err);
@@ -344,7 +344,7 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
     int64_t at_once = (int64_t)(s->buffer_bytes / row_bytes);
     int rc = MSIM_OK;
     for (size_t i = span->first_part; i < span->end_part; i++) {
-        const ms_gpu_part *p = &s->parts[i];
+        const ms_gpu_slice *p = &s->parts[i];
         for (int64_t at = 0, n; at < p->n_rows && rc >= 0; at += n) {
             n = p->n_rows - at < at_once ? p->n_rows - at : at_once;
             if ((rc = ms_gpu_event_wait(s->uploaded[*buffer], err)) < 0) return rc;
@@ -357,7 +357,7 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
     return rc;
 }
 
-static int send_tiles(ms_gpu_search *s, const ms_gpu_part *p, int form, int *buffer, msim_error *err) {
+static int send_tiles(ms_gpu_search *s, const ms_gpu_slice *p, int form, int *buffer, msim_error *err) {
     size_t tile_bytes = ms_gpu_tile_bytes(s->dim, form), left = (size_t)part_tiles(p) * tile_bytes;
     const unsigned char *from = ms_gpu_tiles_of(p->view, form) + (size_t)(p->start / MS_CODES_TILE) * tile_bytes;
     unsigned char *to = s->arena + (p->tiles - s->arena);
@@ -429,7 +429,7 @@ int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err) {
 }
 
 /* Rows of the next window where rows stream, and where they lie if they are resident. */
-static void describe(ms_gpu_search *s, const ms_gpu_part *p, int64_t n) {
+static void describe(ms_gpu_search *s, const ms_gpu_slice *p, int64_t n) {
     ms_gpu_cursor *c = &s->cursor;
     const ms_gpu_span *span = s->spans;
     while (span->end_part <= c->part) span++;
@@ -449,7 +449,7 @@ static void describe(ms_gpu_search *s, const ms_gpu_part *p, int64_t n) {
 int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
     ms_gpu_cursor *c = &s->cursor;
     if (is_resident(s, c->form) || c->is_ready || c->part == s->n_parts) return MSIM_OK;
-    const ms_gpu_part *p = &s->parts[c->part];
+    const ms_gpu_slice *p = &s->parts[c->part];
     int64_t left = p->first_row + p->n_rows - c->row, row = p->start + (c->row - p->first_row), first = c->row, n;
     size_t bytes;
     if (ms_gpu_is_codes_scan(c->form)) {

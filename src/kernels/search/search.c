@@ -159,7 +159,7 @@ static int choose_form(ms_gpu_search *s, const ms_search_request *request, msim_
 }
 
 static void take_excluded(ms_gpu_search *s, const msim_search_options *o) {
-    const ms_gpu_part *p = s->parts;
+    const ms_gpu_slice *p = s->parts;
     size_t from = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row) : 0;
     size_t to = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row + s->n_rows) : 0;
     s->excluded = o->n_excluded ? o->excluded + from : NULL;
@@ -221,7 +221,7 @@ static walk walk_begin(const ms_gpu_search *s) { return (walk){.row = s->first_r
 static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
     while (w->row < s->first_row + s->n_rows) {
         int64_t row = w->row++;
-        const ms_gpu_part *p = &s->parts[w->part];
+        const ms_gpu_slice *p = &s->parts[w->part];
         if (row == p->first_row + p->n_rows) p = &s->parts[++w->part];
         if (w->excluded < s->n_excluded && s->excluded[w->excluded] == row) {
             w->excluded++;
@@ -265,7 +265,7 @@ static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
     int64_t left = top ? s->n_hits : INT64_MAX;
     size_t excluded = 0;
     for (size_t i = 0; i < s->n_parts && ms_gpu_is_codes_scan(s->form); i++) {
-        const ms_gpu_part *p = &s->parts[i];
+        const ms_gpu_slice *p = &s->parts[i];
         const ms_codes *c = p->view->copy;
         size_t at = ms_rows_lower_bound(c->zeros, c->n_zeros, p->start);
         for (; at < c->n_zeros && c->zeros[at] < p->start + p->n_rows && left && !s->is_stopped; at++) {
@@ -301,7 +301,7 @@ static int64_t count_nonfinite(const ms_gpu_search *s, int was_passed) {
     int64_t n = 0;
     if (!ms_gpu_is_codes_scan(s->form) && was_passed) return s->host.report->n_nonfinite;
     for (size_t i = 0; i < s->n_parts; i++) {
-        const ms_gpu_part *p = &s->parts[i];
+        const ms_gpu_slice *p = &s->parts[i];
         const ms_codes *c = p->view->copy;
         int64_t end = p->start + p->n_rows;
         if (ms_gpu_is_codes_scan(s->form))

@@ -20,7 +20,7 @@ typedef struct {
     int64_t start, n_rows;     /* rows start .. start + n_rows - 1 of the view */
     int64_t first_row;         /* number of row `start` in the corpus */
     const unsigned char *tiles; /* device: the tile that row `start` lies in, of the resident form; NULL: none is */
-} ms_gpu_part;
+} ms_gpu_slice;
 
 typedef struct {
     size_t first_part, end_part;
@@ -90,7 +90,7 @@ struct ms_gpu_search {
     int threads;               /* as msim_options */
 
     /* What is loaded: */
-    ms_gpu_part *parts;        /* owned: [n_parts], none empty */
+    ms_gpu_slice *parts;        /* owned: [n_parts], none empty */
     ms_gpu_span *spans;        /* owned: [n_spans] */
     size_t n_parts, n_spans;
     int64_t first_row, n_rows, dim;
@@ -152,7 +152,7 @@ int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err);
 /* fn for each item, by the threads that read the corpus. */
 void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg);
 /* The part and the stored bytes of a loaded row; a copy of it as the device wants it. */
-const ms_gpu_part *ms_gpu_part_of(const ms_gpu_search *s, int64_t row);
+const ms_gpu_slice *ms_gpu_slice_of(const ms_gpu_search *s, int64_t row);
 const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row);
 void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, int64_t row);
 
