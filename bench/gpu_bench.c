@@ -560,10 +560,10 @@ static int run_workload(msim_context *ctx, const workload *w, float *out, int64_
 static void time_workload(const msim_model *model, const msim_options *o, const char *name, int64_t *lengths, int64_t n) {
     double seconds[MAX_ROUNDS], flops = 0, tokens = 0;
     char label[96];
-    msim_info info;
+    msim_model_info info;
     msim_stats before, after;
     msim_context *ctx;
-    msim_model_info(model, &info);
+    msim_model_get_info(model, &info);
     workload w = make_workload(lengths, n);
     float *out = malloc((size_t)(n * info.dim) * sizeof *out);
     if (!out) abort();

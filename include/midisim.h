@@ -168,12 +168,12 @@ typedef struct {
     int isa;            /* msim_isa in use on the CPU */
     char family[24];    /* "midisim-small", "midisim-large" or "midisim-custom" */
     char sha256[65];    /* SHA-256 of the checkpoint the weights came from, lower-case hexadecimal */
-} msim_info;
+} msim_model_info;
 
 /* Open a checkpoint: .safetensors as midisim-convert writes it, or the original's .pth. Weights are checked (names,
  * shapes, finite) and laid out for the device; the file is not needed afterwards. */
 MSIM_API int msim_model_open(const char *path, const msim_options *options, msim_model **out, msim_error *err);
-MSIM_API int msim_model_info(const msim_model *model, msim_info *out);
+MSIM_API int msim_model_get_info(const msim_model *model, msim_model_info *out);
 MSIM_API void msim_model_close(msim_model *model);
 
 /* What a checkpoint file holds, without laying it out for a device. Every tensor is read and checked. */
@@ -183,7 +183,7 @@ typedef struct {
     int all_f32;                 /* 1: stored entirely in f32 */
     char container[16];          /* "safetensors", "pth-zip" or "pth-legacy" */
     char family[24];
-    char sha256[65];             /* as in msim_info */
+    char sha256[65];             /* as in msim_model_info */
 } msim_checkpoint_info;
 
 MSIM_API int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_error *err);
@@ -295,7 +295,7 @@ MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
  * in the corpus. */
 MSIM_API int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap);
 /* One row widened (or f64: rounded) to f32, out [dim]. */
-MSIM_API int msim_corpus_row(const msim_corpus *corpus, int64_t row, float *out, msim_error *err);
+MSIM_API int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_error *err);
 MSIM_API void msim_corpus_close(msim_corpus *corpus);
 
 typedef struct msim_corpus_writer msim_corpus_writer;

@@ -15,7 +15,7 @@
 struct msim_model {
     const ms_backend *backend; /* static */
     void *packed;              /* owned: the backend's layout of the weights */
-    msim_info info;
+    msim_model_info info;
 };
 
 struct msim_context {
@@ -124,7 +124,7 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
         rc = -MSIM_E_MEMORY;
         goto done;
     }
-    model->info = (msim_info){.dim = weights.dim, .depth = weights.depth, .heads = weights.heads,
+    model->info = (msim_model_info){.dim = weights.dim, .depth = weights.depth, .heads = weights.heads,
                               .vocab = weights.vocab, .precision = o.precision};
     memcpy(model->info.family, weights.family, sizeof model->info.family);
     memcpy(model->info.sha256, weights.sha256, sizeof model->info.sha256);
@@ -140,7 +140,7 @@ done:
     return rc;
 }
 
-int msim_model_info(const msim_model *model, msim_info *out) {
+int msim_model_get_info(const msim_model *model, msim_model_info *out) {
     *out = model->info;
     return MSIM_OK;
 }

@@ -189,7 +189,7 @@ int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size
     return snprintf(buf, cap, "%" PRId64, row);
 }
 
-int msim_corpus_row(const msim_corpus *corpus, int64_t row, float *out, msim_error *err) {
+int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_error *err) {
     if (row < 0 || row >= corpus->info.rows)
         return ms_fail(err, MSIM_E_ARG, "corpus row: expected 0..%" PRId64 ", got %" PRId64, corpus->info.rows - 1, row);
     size_t index = part_of(corpus, row);

@@ -13,7 +13,7 @@ typedef struct {
     ms_cpu_search *search;   /* owned */
 } context;
 
-static int model_open(const ms_weights *weights, const msim_options *options, void **out, msim_info *chosen,
+static int model_open(const ms_weights *weights, const msim_options *options, void **out, msim_model_info *chosen,
                       msim_error *err) {
     int isa;
     ms_cpu_model *model;

@@ -63,7 +63,7 @@ static void model_close(void *arg) {
     ms_free(m);
 }
 
-static int model_open(const ms_weights *weights, const msim_options *options, void **out, msim_info *chosen,
+static int model_open(const ms_weights *weights, const msim_options *options, void **out, msim_model_info *chosen,
                       msim_error *err) {
     if (options->precision != MSIM_PRECISION_BF16)
         return ms_fail(err, MSIM_E_UNSUPPORTED, "precision: expected bf16 on CUDA, got %s",

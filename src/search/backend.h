@@ -32,7 +32,7 @@ typedef struct {
     /* Lay the weights out for this device (bf16 or f32, as options say). *out is immutable, counted by its owner and
      * shared by every context opened on it; `weights` may be closed afterwards. chosen->isa and chosen->device are
      * set to what will run. Fails with MSIM_E_UNSUPPORTED when f32 is asked of weights that are not f32. */
-    int (*model_open)(const ms_weights *weights, const msim_options *options, void **out, msim_info *chosen,
+    int (*model_open)(const ms_weights *weights, const msim_options *options, void **out, msim_model_info *chosen,
                       msim_error *err);
     void (*model_close)(void *model);
 

@@ -129,7 +129,7 @@ class Corpus:
 
     def row(self, row):
         out = np.empty(self.info.dim, "f4")
-        assert self.lib.msim_corpus_row(self.handle, ctypes.c_int64(row), out.ctypes.data_as(ctypes.c_void_p), None) >= 0
+        assert self.lib.msim_corpus_vector(self.handle, ctypes.c_int64(row), out.ctypes.data_as(ctypes.c_void_p), None) >= 0
         return out
 
     def close(self):

@@ -146,7 +146,7 @@ static void run_corpus(const unsigned char *data, size_t n_bytes) {
     for (int64_t i = 0; i < info.rows; i += step) {
         char name[64];
         expect(msim_corpus_name(corpus, i, name, sizeof name) >= 0, "a name for every row");
-        if (row) check_status(msim_corpus_row(corpus, i, row, &err), &err);
+        if (row) check_status(msim_corpus_vector(corpus, i, row, &err), &err);
     }
     expect(msim_corpus_name(corpus, info.rows, NULL, 0) < 0, "no name behind the last row");
     free(row);

@@ -132,11 +132,11 @@ static const float pool_weights[3] = {1, 1, 2};
 static pool make_pool(msim_context *ctx, const msim_model *model) {
     static const int64_t edges[] = {1, 2, 3, 31, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 511, 513, 1025, 3072};
     pool p = {0};
-    msim_info info;
+    msim_model_info info;
     msim_error err;
     uint64_t random = (uint64_t)s.seed;
     int64_t most = s.max_tokens < s.batch_tokens ? s.max_tokens : s.batch_tokens;
-    msim_model_info(model, &info);
+    msim_model_get_info(model, &info);
     p.dim = info.dim;
     p.plain = take((size_t)(POOL * p.dim), sizeof *p.plain);
     p.weighted = take((size_t)(POOL * p.dim), sizeof *p.weighted);
@@ -278,7 +278,7 @@ static float *make_queries(const msim_corpus *corpus, int64_t dim, int n) {
     for (int i = 0; i < n; i++) {
         float *row = q + i * dim, noise = i == n - 1 ? 0.0f : i % 3 ? 0.05f : 1.0f;
         bool is_finite = true;
-        if (msim_corpus_row(corpus, random_below(&random, msim_corpus_rows(corpus)), row, &err) < 0) die("row", &err);
+        if (msim_corpus_vector(corpus, random_below(&random, msim_corpus_rows(corpus)), row, &err) < 0) die("row", &err);
         for (int64_t d = 0; d < dim; d++) is_finite = is_finite && isfinite(row[d]);
         for (int64_t d = 0; d < dim; d++) row[d] = (is_finite ? row[d] : 0.5f) + noise * random_value(&random);
     }

@@ -37,8 +37,8 @@ static msim_model *model_of(const char *path, msim_options o) {
 }
 
 static int device_of(const msim_model *model) {
-    msim_info info;
-    msim_model_info(model, &info);
+    msim_model_info info;
+    msim_model_get_info(model, &info);
     return info.device;
 }
 

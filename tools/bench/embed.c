@@ -128,8 +128,8 @@ static int run_rounds(bench *b, times *t, msim_error *err) {
 
 static void report(const bench *b, const char *name, ms_bench_figure seconds, double waiting, double inside,
                    double larger) {
-    msim_info info;
-    msim_model_info(b->model, &info);
+    msim_model_info info;
+    msim_model_get_info(b->model, &info);
     ms_bench_result r = {.bench = "embed", .threads = b->options.threads,
                          .device = info.device == MSIM_DEVICE_CUDA ? "cuda" : "cpu",
                          .level = info.device == MSIM_DEVICE_CUDA ? NULL : msim_isa_name(info.isa),

@@ -26,7 +26,7 @@ typedef struct {
     const ms_bench_settings *s;
     msim_model *model;     /* owned */
     msim_options options;
-    msim_info info;
+    msim_model_info info;
     double limit;          /* FLOP/s of the level on these threads; NaN: not known */
     float *out;            /* owned: [most_seqs, dim] */
     size_t out_cap;
@@ -236,7 +236,7 @@ int ms_bench_encoder(const ms_bench_settings *s) {
         ms_cli_error("%s", err.text);
         return ms_cli_exit_of(rc);
     }
-    msim_model_info(b.model, &b.info);
+    msim_model_get_info(b.model, &b.info);
     int kind = b.info.device == MSIM_DEVICE_CPU ? ms_bench_limit_of(b.info.isa, b.info.precision) : -1;
     if (kind >= 0 && !s->is_without_roof && ms_bench_limit(kind, b.options.threads, s, &limit)) b.limit = limit.best;
     int status = run_cases(&b);

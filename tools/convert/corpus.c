@@ -235,7 +235,7 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
         } else if ((rc = ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n)) >= 0) {
             name = j->name;
         }
-        if (rc >= 0) rc = msim_corpus_row(j->corpus, at, row, err);
+        if (rc >= 0) rc = msim_corpus_vector(j->corpus, at, row, err);
         if (j->order) j->order[i] = (uint32_t)at;
         if (rc >= 0) rc = check_finite(j, at, name, row, err);
         if (rc >= 0) rc = msim_corpus_writer_add(writer, name, n, row, &why);

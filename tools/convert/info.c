@@ -100,7 +100,7 @@ static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, f
     size_t cap = 0;
     int rc = MSIM_OK;
     for (int64_t i = 0; i < info->rows && rc >= 0 && !ms_cli_stopped(); i++) {
-        rc = msim_corpus_row(corpus, i, row, err);
+        rc = msim_corpus_vector(corpus, i, row, err);
         if (rc >= 0 && info->has_names) rc = check_name(corpus, i, &name, &cap, f);
         if (rc < 0) break;
         bool is_finite = true, is_zero = true;

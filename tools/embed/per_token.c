@@ -15,7 +15,7 @@ typedef struct {
     const ms_embed_settings *s;
     msim_options options;
     msim_model *model;       /* owned */
-    msim_info info;
+    msim_model_info info;
     msim_context *context;   /* owned */
     int64_t room;            /* tokens that context and out have room for */
     float *out;              /* owned: [room, dim] */
@@ -149,7 +149,7 @@ static int open_all(run *r, msim_error *err) {
     char path[4096];
     if (!ms_cli_find_model(&r->s->common, path, sizeof path)) return ms_cli_fail(err, MSIM_E_IO, "%s", ""); /* said already */
     int rc = msim_model_open(path, &r->options, &r->model, err);
-    if (rc >= 0) rc = msim_model_info(r->model, &r->info);
+    if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
     if (rc >= 0) rc = ms_tree_open(r->s->per_token, &r->tree, err);
     if (rc >= 0) rc = check_settings(r, err);
     if (rc >= 0) rc = ms_files_skips_open(r->s->output ? NULL : r->s->skipped, &r->skips, err);

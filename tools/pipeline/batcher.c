@@ -45,7 +45,7 @@ typedef struct {
 /* On the CPU 4,096 tokens: about 0.4 TFLOP with the small model, so a signal is answered within seconds. A GPU does that
  * in milliseconds and needs more at a time: 32,768 tokens are hundreds of tiles for each product, so that the last ones,
  * which leave some of its multiprocessors idle, weigh little. The window is what length-sorted batches are cut from. */
-static amounts amounts_for(const msim_info *info, const msim_options *options) {
+static amounts amounts_for(const msim_model_info *info, const msim_options *options) {
     if (info->device != MSIM_DEVICE_CUDA)
         return (amounts){.batch_tokens = 4096, .window_tokens = 64 * 4096, .batch_seqs = 256, .window_seqs = 2048,
                          .most_under_way = 1};
@@ -188,9 +188,9 @@ static void close_all(embedder *e) {
 
 int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences, ms_batcher_stats *stats,
                     msim_error *err) {
-    msim_info info;
+    msim_model_info info;
     embedder e = {.request = request, .sequences = sequences, .stats = stats};
-    msim_model_info(request->model, &info);
+    msim_model_get_info(request->model, &info);
     e.dim = info.dim;
     e.most = amounts_for(&info, &request->options);
     e.window = ms_cli_alloc(e.most.window_seqs, sizeof *e.window);

@@ -17,7 +17,7 @@ bool ms_description_path(const char *corpus, char *path, size_t cap) {
     return (size_t)snprintf(path, cap, "%s.json", corpus) < cap;
 }
 
-void ms_description_set_model(ms_description *description, const msim_info *info) {
+void ms_description_set_model(ms_description *description, const msim_model_info *info) {
     snprintf(description->model_sha256, sizeof description->model_sha256, "%s", info->sha256);
     snprintf(description->family, sizeof description->family, "%s", info->family);
     description->dim = info->dim;

@@ -59,7 +59,7 @@ void ms_description_add_levels(ms_description *description, const ms_description
 /* True when a level is the description's, or one of its levels. */
 bool ms_description_has_level(const ms_description *description, const char *level);
 /* Model and device fields from an open model. */
-void ms_description_set_model(ms_description *description, const msim_info *info);
+void ms_description_set_model(ms_description *description, const msim_model_info *info);
 /* True when a setting that changes vectors or names differs (not rows, files, completeness, tool, version); `what` then
  * says which: "pooling: expected mean, got weighted". */
 bool ms_description_differs(const ms_description *expected, const ms_description *got, char *what, size_t cap);

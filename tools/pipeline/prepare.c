@@ -7,8 +7,8 @@
 
 static void describe(ms_embed_run *r) {
     const ms_embed_settings *s = r->s;
-    msim_info info;
-    msim_model_info(r->model, &info);
+    msim_model_info info;
+    msim_model_get_info(r->model, &info);
     ms_description *d = &r->about;
     *d = (ms_description){.tool = "midisim-embed", .is_weighted = s->pooling == 1, .max_tokens = s->max_tokens,
                       .is_normalized = s->is_normalized, .transpose = s->transpose, .shard = s->shard_index,

@@ -144,8 +144,8 @@ static int64_t lines_done(const void *source) { return ms_token_lines_done(((con
 
 int ms_embed_work(ms_embed_run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
-    msim_info info;
-    msim_model_info(r->model, &info);
+    msim_model_info info;
+    msim_model_get_info(r->model, &info);
     ms_sequences sequences = {.next = next_from_files, .source = r, .n_done = files_done,
                               .n_all = (int64_t)r->inputs.files.n};
     int rc;

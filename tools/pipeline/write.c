@@ -70,7 +70,7 @@ static ms_dedup_entry content_of(const row_list *l, int64_t row) {
 static int get_vector(void *user, int64_t row, float *out, msim_error *err) {
     const row_list *l = user;
     ms_dedup_entry content = content_of(l, row);
-    if (content.state == MS_DEDUP_BASE) return msim_corpus_row(l->run->base.corpus, content.at, out, err);
+    if (content.state == MS_DEDUP_BASE) return msim_corpus_vector(l->run->base.corpus, content.at, out, err);
     return ms_journal_get_vector(l->run->journal, content.at, out, err);
 }
 

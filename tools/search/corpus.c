@@ -156,7 +156,7 @@ int ms_search_open_model(ms_search_job *j) {
         ms_cli_error("%s", e.text);
         return ms_cli_exit_of(rc);
     }
-    msim_model_info(j->model, &j->model_info);
+    msim_model_get_info(j->model, &j->model_info);
     if (j->model_info.dim != j->rows.dim) {
         ms_cli_error("corpus and model do not fit: %s: expected rows of the model's width %lld, got %lld",
                      set->corpora.items[0], (long long)j->model_info.dim, (long long)j->rows.dim);

@@ -225,7 +225,7 @@ static int add_row(ms_search_job *j, const msim_corpus *from, int64_t row, const
     int rc = make_room(j, 1, err);
     if (rc != 0) return rc;
     float *to = j->vectors + j->n_vectors * (size_t)j->rows.dim;
-    if ((rc = msim_corpus_row(from, row, to, err)) < 0) return rc;
+    if ((rc = msim_corpus_vector(from, row, to, err)) < 0) return rc;
     for (int64_t i = 0; i < j->rows.dim; i++)
         if (!isfinite(to[i])) {
             if (j->n_failed++ < MAX_SHOWN)

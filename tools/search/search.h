@@ -61,7 +61,7 @@ typedef struct {
     const char *undescribed;   /* borrowed from the corpus */
     msim_model *model;         /* owned; NULL when no query is a MIDI file */
     msim_tokenizer *tokenizer; /* owned; as model */
-    msim_info model_info;
+    msim_model_info model_info;
     msim_context *encoder;     /* owned; NULL until the first MIDI query */
     msim_context *searcher;    /* owned */
     int64_t n_held;            /* rows of the corpus that this process searches */

@@ -89,7 +89,7 @@ static void written_comes_back(void **state) {
             float row[D];
             assert_int_equal(msim_corpus_name(corpus, i, name, sizeof name), strlen(names[i]));
             assert_string_equal(name, names[i]);
-            assert_int_equal(msim_corpus_row(corpus, i, row, &e), 0);
+            assert_int_equal(msim_corpus_vector(corpus, i, row, &e), 0);
             for (int j = 0; j < D; j++) assert_true(row[j] == value(i, j)); /* exact in f16 too */
         }
         assert_int_equal(ms_mem_count(), allocations);
@@ -98,7 +98,7 @@ static void written_comes_back(void **state) {
         assert_string_equal(cut, "pl");
         assert_int_equal(msim_corpus_name(corpus, N, cut, sizeof cut), -MSIM_E_ARG);
         assert_int_equal(msim_corpus_name(corpus, -1, cut, sizeof cut), -MSIM_E_ARG);
-        assert_int_equal(msim_corpus_row(corpus, N, NULL, &e), -MSIM_E_ARG);
+        assert_int_equal(msim_corpus_vector(corpus, N, NULL, &e), -MSIM_E_ARG);
         size_t n_views;
         const ms_rows *view = ms_corpus_views(corpus, &n_views);
         assert_int_equal(n_views, 1);
@@ -269,7 +269,7 @@ static void plain_rows_and_names_file(void **state) {
     assert_int_equal(msim_corpus_open(path, NULL, &corpus, &e), 0);
     assert_int_equal(msim_corpus_name(corpus, 2, name, sizeof name), 1);
     assert_string_equal(name, "2");
-    assert_int_equal(msim_corpus_row(corpus, 1, row, &e), 0);
+    assert_int_equal(msim_corpus_vector(corpus, 1, row, &e), 0);
     assert_true(row[0] == 1e-3f && row[1] == 1.0f);
     msim_corpus_close(corpus);
     snprintf(names_path, sizeof names_path, "%s/names", folder);

@@ -112,11 +112,11 @@ static void check_rows(const msim_corpus *corpus, int first, int n) {
     for (int i = 0; i < n; i++) {
         float row[D];
         msim_error e = {0};
-        if (msim_corpus_row(corpus, i, row, &e) < 0) fail_msg("%s", e.text);
+        if (msim_corpus_vector(corpus, i, row, &e) < 0) fail_msg("%s", e.text);
         for (int j = 0; j < D; j++)
             if (row[j] != value(first + i, j)) fail_msg("row %d, component %d: got %g", i, j, (double)row[j]);
     }
-    assert_int_equal(msim_corpus_row(corpus, n, NULL, NULL), -MSIM_E_ARG);
+    assert_int_equal(msim_corpus_vector(corpus, n, NULL, NULL), -MSIM_E_ARG);
 }
 
 static void check_name(const msim_corpus *corpus, int64_t row, const char *expected) {
@@ -213,8 +213,8 @@ static void bare_forms_damaged(void **state) {
     msim_corpus *corpus = opened(in_folder("late.fvecs"), NULL);
     float x;
     msim_error e = {0};
-    assert_int_equal(msim_corpus_row(corpus, 0, &x, &e), 0);
-    assert_int_equal(msim_corpus_row(corpus, 1, &x, &e), -MSIM_E_FORMAT);
+    assert_int_equal(msim_corpus_vector(corpus, 0, &x, &e), 0);
+    assert_int_equal(msim_corpus_vector(corpus, 1, &x, &e), -MSIM_E_FORMAT);
     assert_non_null(strstr(e.text, "row 1"));
     msim_corpus_close(corpus);
 }
@@ -275,7 +275,7 @@ static void several_files(void **state) {
     for (int i = 0; i < 8; i++) {
         static const int rows[] = {13, 14, 4, 5, 6, 4, 5, 6};
         float row[D];
-        assert_int_equal(msim_corpus_row(corpus, i, row, &e), 0);
+        assert_int_equal(msim_corpus_vector(corpus, i, row, &e), 0);
         assert_true(row[0] == value(rows[i], 0) && row[D - 1] == value(rows[i], D - 1));
     }
     msim_corpus_close(corpus);

@@ -24,7 +24,7 @@ typedef struct {
 
 static rig rig_open(void) {
     rig r;
-    msim_info info;
+    msim_model_info info;
     msim_options o = msim_options_default();
     o.device = MSIM_DEVICE_CPU;
     o.threads = 1;
@@ -32,7 +32,7 @@ static rig rig_open(void) {
     o.max_batch_seqs = 4;
     assert_int_equal(msim_model_open("test/data/checkpoints/tiny.safetensors", &o, &r.model, &r.err), 0);
     assert_int_equal(msim_context_open(r.model, &o, &r.context, &r.err), 0);
-    msim_model_info(r.model, &info);
+    msim_model_get_info(r.model, &info);
     assert_true(info.dim <= MOST_DIM && info.vocab > 330);
     r.dim = (size_t)info.dim;
     return r;
