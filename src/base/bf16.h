@@ -1,7 +1,7 @@
 /* bf16 and f16 on the bits: conversions (nearest, ties to even) and a finite test that no compiler flag can remove.
  * ms_bf16 is a struct so that arithmetic on it does not compile. */
-#ifndef MS_BF16_H
-#define MS_BF16_H
+#ifndef MS_BASE_BF16_H
+#define MS_BASE_BF16_H
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>

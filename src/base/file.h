@@ -1,8 +1,8 @@
 /* A file that comes to be under another name: bytes go through one buffer to PATH.part-PID beside the place, which is
  * synced and then renamed, so that under PATH there is the old file or the whole new one. Closing without the rename
  * removes it. The first failure sticks. One thread. docs/FORMATS.md, What is written. */
-#ifndef MS_OUT_FILE_H
-#define MS_OUT_FILE_H
+#ifndef MS_BASE_FILE_H
+#define MS_BASE_FILE_H
 #include "base/status.h"
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Read-only file mappings. A map is borrowed by views and unmapped by its owner. */
-#ifndef MS_MAP_H
-#define MS_MAP_H
+#ifndef MS_BASE_MAP_H
+#define MS_BASE_MAP_H
 #include "base/status.h"
 
 typedef struct {

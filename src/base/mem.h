@@ -1,7 +1,7 @@
 /* Memory: checked sizes, aligned blocks, growing arrays, an arena, and a hook with which tests make the Nth allocation
  * fail. Every allocation of the library goes through here. docs/PITFALLS.md. */
-#ifndef MS_MEM_H
-#define MS_MEM_H
+#ifndef MS_BASE_MEM_H
+#define MS_BASE_MEM_H
 #include "base/status.h"
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* A handle's own worker threads. Items are handed out one at a time in rising order to whoever is free; who computes an
  * item never changes its bits. The calling thread works too, so a pool of one starts nothing. */
-#ifndef MS_POOL_H
-#define MS_POOL_H
+#ifndef MS_BASE_POOL_H
+#define MS_BASE_POOL_H
 #include "base/status.h"
 
 typedef struct ms_pool ms_pool;

@@ -1,7 +1,7 @@
 /* A borrowed view of stored vectors: what a corpus hands to a backend. Row i starts at ms_rows_at and holds `dim` elements
  * of `dtype`, at any alignment. A corpus of several files is several views, in row order. */
-#ifndef MS_ROWS_H
-#define MS_ROWS_H
+#ifndef MS_BASE_ROWS_H
+#define MS_BASE_ROWS_H
 #include "midisim.h"
 
 struct ms_codes;

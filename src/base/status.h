@@ -1,6 +1,6 @@
 /* Status codes with one line of text, written where the failure is seen. docs: include/midisim.h, R1. */
-#ifndef MS_STATUS_H
-#define MS_STATUS_H
+#ifndef MS_BASE_STATUS_H
+#define MS_BASE_STATUS_H
 #include "midisim.h"
 
 #ifdef __cplusplus

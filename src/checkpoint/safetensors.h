@@ -1,7 +1,7 @@
 /* The safetensors container: eight bytes of header length, a JSON header, then the tensors without gaps. The reader is
  * ms_safetensors_read (stored.h); this is the writer. Knows no model. docs/FORMATS.md, Checkpoints. */
-#ifndef MS_SAFETENSORS_H
-#define MS_SAFETENSORS_H
+#ifndef MS_CHECKPOINT_SAFETENSORS_H
+#define MS_CHECKPOINT_SAFETENSORS_H
 #include "checkpoint/stored.h"
 
 typedef struct {

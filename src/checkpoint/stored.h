@@ -1,8 +1,8 @@
 /* A checkpoint file as a list of named tensors, whatever its container; knows no model. The file stays mapped while the
  * set is open, and dense aligned f32 and bf16 tensors are used where they lie; everything else is copied to f32.
  * Immutable once loaded. docs/FORMATS.md, Checkpoints. */
-#ifndef MS_STORED_H
-#define MS_STORED_H
+#ifndef MS_CHECKPOINT_STORED_H
+#define MS_CHECKPOINT_STORED_H
 #include "base/map.h"
 #include "base/mem.h"
 #include "model/weights.h"

@@ -1,8 +1,8 @@
 /* The pickled state dict of a .pth, whichever container it lies in: an ordered dict of tensors, each a view of a storage
  * that the container holds elsewhere. Nothing in it is called; records stand for what PyTorch would make.
  * docs/FORMATS.md, Checkpoints. */
-#ifndef MS_TORCH_STATE_H
-#define MS_TORCH_STATE_H
+#ifndef MS_CHECKPOINT_TORCH_STATE_H
+#define MS_CHECKPOINT_TORCH_STATE_H
 #include "pickle/pickle.h"
 #include "checkpoint/stored.h"
 

@@ -1,7 +1,7 @@
 /* The members of a zip archive whose members are all stored (not compressed), from the central directory alone. Spans
  * borrow from the map; the table lives in the caller's arena. docs/FORMATS.md, Checkpoints. */
-#ifndef MS_ZIP_DIR_H
-#define MS_ZIP_DIR_H
+#ifndef MS_CHECKPOINT_ZIP_DIR_H
+#define MS_CHECKPOINT_ZIP_DIR_H
 #include "base/map.h"
 #include "base/mem.h"
 

@@ -1,7 +1,7 @@
 /* Small copies of rows: their values (codes/encode.c) and their file, CORPUS.npy.msim (copy.c). docs/SEARCH.md, Compressed
  * copies, says what they hold and why it proves anything; docs/FORMATS.md how it lies in the file. */
-#ifndef MS_SEARCH_COPY_H
-#define MS_SEARCH_COPY_H
+#ifndef MS_CODES_CODES_H
+#define MS_CODES_CODES_H
 #include "codes/layout.h"
 #include "base/map.h"
 #include "base/pool.h"

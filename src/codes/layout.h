@@ -6,8 +6,8 @@
  *   bf16   [dim / 2, rounded up][16 rows][2] bf16;            f32 rho[16], t[16]
  * Components past dim are codes of 0. Rows past n_rows, zero rows and rows with NaN or infinity have rho = -infinity;
  * rows without a certificate have rho = +infinity and are always evaluated. */
-#ifndef MS_CODES_VIEW_H
-#define MS_CODES_VIEW_H
+#ifndef MS_CODES_LAYOUT_H
+#define MS_CODES_LAYOUT_H
 #include "base/status.h"
 
 enum { MS_CODES_TILE = 16, MS_CODES_INT8_GROUP = 4, MS_CODES_BF16_GROUP = 2 };

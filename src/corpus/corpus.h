@@ -1,6 +1,6 @@
 /* Rows and their names in one file or several, opened for search. Reads the forms of docs/FORMATS.md, Corpora. */
-#ifndef MS_CORPUS_H
-#define MS_CORPUS_H
+#ifndef MS_CORPUS_CORPUS_H
+#define MS_CORPUS_CORPUS_H
 #include "base/rows.h"
 #include "base/status.h"
 #include "codes/codes.h"

@@ -1,8 +1,8 @@
 /* Rows in the two bare forms of nearest-neighbour data sets, as borrowed views: .fvecs (each row an int32 count, then as
  * many f32) and .fbin (u32 rows, u32 components, then all f32). Neither says what it is: the file's name decides.
  * docs/FORMATS.md, Corpora. */
-#ifndef MS_VECS_H
-#define MS_VECS_H
+#ifndef MS_CORPUS_VECS_H
+#define MS_CORPUS_VECS_H
 #include "npy/view.h"
 
 /* View a whole file of n_bytes bytes; nothing is taken. Of .fvecs, the counts of the first and last row and of 1,024

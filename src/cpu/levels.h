@@ -8,8 +8,8 @@
  *   keys      k and v of one head of one sequence, in groups of MS_KEY_GROUP positions
  * Kernels start no thread, take no memory and keep no state. Every output row is computed by the same operations in the
  * same order wherever the row stands in a block, so blocks, batch mates and threads never change bits. */
-#ifndef MS_CPU_ISA_H
-#define MS_CPU_ISA_H
+#ifndef MS_CPU_LEVELS_H
+#define MS_CPU_LEVELS_H
 #include "base/rows.h"
 #include "base/status.h"
 

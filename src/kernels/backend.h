@@ -1,6 +1,6 @@
 /* The CUDA backend as api.c sees it. kernels/stub.c gives the same symbols in a build without CUDA. */
-#ifndef MS_GPU_H
-#define MS_GPU_H
+#ifndef MS_KERNELS_BACKEND_H
+#define MS_KERNELS_BACKEND_H
 #include "search/backend.h"
 #include <stdbool.h>
 

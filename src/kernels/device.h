@@ -4,8 +4,8 @@
  * A stream belongs to one device and to one thread at a time. What is put into it runs in order, later; `sync` waits for
  * all of it. Failures are MSIM_E_DEVICE, or MSIM_E_MEMORY where memory ran out; after a failed kernel every later call on
  * that device fails too. */
-#ifndef MS_GPU_DEVICE_H
-#define MS_GPU_DEVICE_H
+#ifndef MS_KERNELS_DEVICE_H
+#define MS_KERNELS_DEVICE_H
 #include "base/status.h"
 #include <stdbool.h>
 

@@ -4,8 +4,8 @@
  * depends on that row (attention, pooling: on its sequence) alone, never on the batch around it. docs/GPU.md.
  *
  * Widths: dim, inner and ff are multiples of 64, dim at most 2,048, heads are 64 wide, inner = 64 * heads. */
-#ifndef MS_GPU_KERNELS_H
-#define MS_GPU_KERNELS_H
+#ifndef MS_KERNELS_KERNELS_H
+#define MS_KERNELS_KERNELS_H
 #include "base/bf16.h"
 #include "kernels/device.h"
 

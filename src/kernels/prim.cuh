@@ -7,8 +7,8 @@
  * arrays in shared memory come from carve or SHARED_VAR and are never assumed to be neighbours; matrix operations sum in
  * f32 in an order and with a rounding that nothing may depend on (PTX manual, mma). Contraction is off (--fmad=false): a
  * multiply-add is fused exactly where fma_f32 or fma_f64 stands. */
-#ifndef MS_PRIM_CUH
-#define MS_PRIM_CUH
+#ifndef MS_KERNELS_PRIM_CUH
+#define MS_KERNELS_PRIM_CUH
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* One context over one or several CUDA devices. Each device is a part with streams, an encoder and a search of its own; a
  * batch's sequences and a corpus's rows are divided among them, so answers are those of one device to the bit. Owned by
  * kernels/backend.c; one caller at a time. docs/GPU.md. */
-#ifndef MS_GPU_PARTS_H
-#define MS_GPU_PARTS_H
+#ifndef MS_KERNELS_SHARES_H
+#define MS_KERNELS_SHARES_H
 #include "base/pool.h"
 #include "kernels/encoder/encoder.h"
 #include "kernels/search/search.h"

@@ -1,6 +1,6 @@
 /* A MIDI file rewritten as the original's helpers rewrite it: decode, pair notes, encode. docs/NORMALIZE.md. */
-#ifndef MS_NORMALIZE_H
-#define MS_NORMALIZE_H
+#ifndef MS_MIDI_CANONICAL_H
+#define MS_MIDI_CANONICAL_H
 #include "base/mem.h"
 
 /* Bytes that ms_canonical writes at most for a file of n_bytes. */

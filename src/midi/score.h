@@ -1,7 +1,7 @@
 /* Events to notes: stages 3 to 15 of docs/TOKENS.md, one function each, in that order (score.c, tempo.c, clean.c).
  * Everything lives in one arena and is worked on in place; each stage runs in linear time but for the sorts. */
-#ifndef MS_SCORE_H
-#define MS_SCORE_H
+#ifndef MS_MIDI_SCORE_H
+#define MS_MIDI_SCORE_H
 #include "midi/smf_read.h"
 #include "midi/wide.h"
 

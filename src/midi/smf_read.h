@@ -1,6 +1,6 @@
 /* MIDI file bytes to events: stages 1 and 2 of docs/TOKENS.md, reading as the Python original reads. */
-#ifndef MS_SMF_READ_H
-#define MS_SMF_READ_H
+#ifndef MS_MIDI_SMF_READ_H
+#define MS_MIDI_SMF_READ_H
 #include "base/mem.h"
 
 enum ms_event_kind {

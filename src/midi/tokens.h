@@ -1,6 +1,6 @@
 /* Notes to token ids: stages 16 and 17 of docs/TOKENS.md. */
-#ifndef MS_TOKENS_H
-#define MS_TOKENS_H
+#ifndef MS_MIDI_TOKENS_H
+#define MS_MIDI_TOKENS_H
 #include "midi/score.h"
 
 /* A note as its tokens tell it. */

@@ -3,8 +3,8 @@
  * A delta time has no limit on its length, and the original counts in unbounded integers. What the stages ask of a time
  * is its order and a few differences as doubles. So in a file that needs it, every time is replaced by its rank in a
  * table of the distinct values, and only the places that take a difference look into the table. */
-#ifndef MS_WIDE_H
-#define MS_WIDE_H
+#ifndef MS_MIDI_WIDE_H
+#define MS_MIDI_WIDE_H
 #include "midi/smf_read.h"
 
 #define MS_WIDE_LIMBS 18 /* 1,152 bits; larger values saturate, and a step that large fails in stage 5 anyhow */

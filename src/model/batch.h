@@ -1,6 +1,6 @@
 /* Packed sequences: ids end to end with cumulative lengths, so that no padding is computed. */
-#ifndef MS_BATCH_H
-#define MS_BATCH_H
+#ifndef MS_MODEL_BATCH_H
+#define MS_MODEL_BATCH_H
 #include "base/status.h"
 
 typedef struct {

@@ -1,7 +1,7 @@
 /* This family's exact tensor list, found in a checkpoint by name and checked: sizes are read off the tensors, anything
  * missing, unexpected, misshapen or not finite is refused, saying expected and got. docs/MODEL.md, docs/FORMATS.md. */
-#ifndef MS_WEIGHTS_H
-#define MS_WEIGHTS_H
+#ifndef MS_MODEL_WEIGHTS_H
+#define MS_MODEL_WEIGHTS_H
 #include "base/bf16.h"
 #include "base/status.h"
 

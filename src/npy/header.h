@@ -1,8 +1,8 @@
 /* The header of a .npy file: parse, check against the file, write. The text is a Python dict literal; it is read by a
  * small grammar of its own (strings, integers, True/False, tuples, lists), never evaluated, and capped at 64 KiB.
  * A header owns only its field list. Every size is checked for overflow before it is used. docs/FORMATS.md, Corpora. */
-#ifndef MS_NPY_HEAD_H
-#define MS_NPY_HEAD_H
+#ifndef MS_NPY_HEADER_H
+#define MS_NPY_HEADER_H
 #include "base/status.h"
 #include <stdbool.h>
 

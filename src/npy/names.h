@@ -1,8 +1,8 @@
 /* Row names. Inside the library a name is bytes, as file systems have them: UTF-8 mostly, anything at worst. In a '<U'
  * field it is UCS-4, where bytes that are not UTF-8 stand as U+DC80..U+DCFF, as Python's surrogateescape has it, in
  * both directions. Also the names file of a plain array. Only ms_names_open takes memory. docs/FORMATS.md, Corpora. */
-#ifndef MS_NAMES_H
-#define MS_NAMES_H
+#ifndef MS_NPY_NAMES_H
+#define MS_NPY_NAMES_H
 #include "base/map.h"
 #include "base/status.h"
 

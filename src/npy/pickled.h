@@ -1,8 +1,8 @@
 /* Object arrays as the original saves them: a .npy header, then a pickle of (name, vector) pairs. Read in one pass by the
  * closed machine of pickle/pickle.h; vectors and names stay where they lie in the file, and only where that is gets kept.
  * docs/FORMATS.md, Corpora. */
-#ifndef MS_NPY_PICKLE_H
-#define MS_NPY_PICKLE_H
+#ifndef MS_NPY_PICKLED_H
+#define MS_NPY_PICKLED_H
 #include "npy/header.h"
 #include "npy/view.h"
 

@@ -1,7 +1,7 @@
 /* The pickle that NumPy 1.26 writes behind the header of an array of (name object, vector): protocol 3, the layout of
  * docs/FORMATS.md, Pickled rows. Bytes go where the caller says; nothing is owned and no memory taken. */
-#ifndef MS_WRITER_PICKLE_H
-#define MS_WRITER_PICKLE_H
+#ifndef MS_NPY_PICKLED_WRITE_H
+#define MS_NPY_PICKLED_WRITE_H
 #include <stddef.h>
 #include <stdint.h>
 

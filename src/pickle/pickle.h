@@ -7,8 +7,8 @@
  *
  * Values point into the bytes read (texts, bytes) or into the machine (tuples); tuples are readable only inside a
  * callback. One read is one call; the machine gives back its memory before it returns. docs/FORMATS.md. */
-#ifndef MS_PICKLE_H
-#define MS_PICKLE_H
+#ifndef MS_PICKLE_PICKLE_H
+#define MS_PICKLE_PICKLE_H
 #include "base/status.h"
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* The contract that each backend (CPU, CUDA) fills. A table of functions, no data: api.c picks one and passes the
  * backend's own handles through. Returns and errors as everywhere (include/midisim.h, R1). */
-#ifndef MS_BACKEND_H
-#define MS_BACKEND_H
+#ifndef MS_SEARCH_BACKEND_H
+#define MS_SEARCH_BACKEND_H
 #include "base/rows.h"
 #include "search/topk.h"
 #include "model/batch.h"

@@ -1,7 +1,7 @@
 /* What a scan may leave out: bounds on how far its f32 numbers are from the scores of docs/SEARCH.md, which has the
  * proofs under the names used here. Everything is computed in double; results are rounded to the safe side. */
-#ifndef MS_BOUND_H
-#define MS_BOUND_H
+#ifndef MS_SEARCH_BOUND_H
+#define MS_SEARCH_BOUND_H
 #include "base/status.h"
 
 /* The largest f32 that is not above x (NaN and -infinity: -infinity), and the smallest that is not below it (NaN:

@@ -1,7 +1,7 @@
 /* What the scan of a small copy (codes/layout.h) may leave out. docs/SEARCH.md, Compressed copies, has the proof under the
  * names used here. Everything is computed in double; what kernels read is rounded to f32 on the safe side. */
-#ifndef MS_BOUND_COPY_H
-#define MS_BOUND_COPY_H
+#ifndef MS_SEARCH_BOUND_CODES_H
+#define MS_SEARCH_BOUND_CODES_H
 #include "codes/layout.h"
 
 /* One query against one copy. */

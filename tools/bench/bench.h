@@ -3,8 +3,8 @@
  *
  * One thread runs the program; parts that measure several threads start and join them. Each sub-command returns an exit
  * code, having said what went wrong. */
-#ifndef MS_TOOLS_BENCH_H
-#define MS_TOOLS_BENCH_H
+#ifndef MS_TOOLS_BENCH_BENCH_H
+#define MS_TOOLS_BENCH_BENCH_H
 #include "common/cli.h"
 #include <stdio.h>
 

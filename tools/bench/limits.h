@@ -4,8 +4,8 @@
  * Accumulators are separate variables, and an empty asm holds each in a register at every step: neither can the compiler
  * drop the chain, nor spill it (an array that it kept in memory would read several times too low). There are more of them
  * than latency times throughput on any CPU of the family: 12 of 16 registers, 24 of 32. */
-#ifndef MS_TOOLS_ROOF_H
-#define MS_TOOLS_ROOF_H
+#ifndef MS_TOOLS_BENCH_LIMITS_H
+#define MS_TOOLS_BENCH_LIMITS_H
 #include <stddef.h>
 
 typedef struct {

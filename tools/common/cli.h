@@ -18,8 +18,8 @@
  *   int status = ms_cli_parse(&tool, argc, argv, &s);
  *   if (status >= 0) return status;
  */
-#ifndef MS_TOOLS_CLI_H
-#define MS_TOOLS_CLI_H
+#ifndef MS_TOOLS_COMMON_CLI_H
+#define MS_TOOLS_COMMON_CLI_H
 #include "midisim.h"
 #include <stdbool.h>
 #include <stddef.h>

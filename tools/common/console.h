@@ -1,7 +1,7 @@
 /* Between common/console.c and those who set it up: the name that messages begin with, whether notes and progress are wanted
  * (cli.c); silent ranks of several (ranks.c). */
-#ifndef MS_TOOLS_TALK_H
-#define MS_TOOLS_TALK_H
+#ifndef MS_TOOLS_COMMON_CONSOLE_H
+#define MS_TOOLS_COMMON_CONSOLE_H
 #include <stdbool.h>
 
 void ms_console_set(const char *name, bool quiet); /* name: borrowed, for the life of the process */

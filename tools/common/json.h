@@ -1,8 +1,8 @@
 /* JSON, one object a line, around cJSON: bytes of a name that are not UTF-8 are written as \udcXX (XX the byte, as
  * Python's surrogateescape does) and read back the same way, which cJSON alone does not do. Numbers that must survive
  * are written with %.9g (any f32 does). Stateless; a text buffer belongs to one thread. */
-#ifndef MS_TOOLS_JSON_H
-#define MS_TOOLS_JSON_H
+#ifndef MS_TOOLS_COMMON_JSON_H
+#define MS_TOOLS_COMMON_JSON_H
 #include "cli.h"
 #include <cjson/cJSON.h>
 

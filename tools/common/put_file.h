@@ -1,7 +1,7 @@
 /* One file put into an open folder, whole or not at all: written under a temporary name and renamed, never through a
  * link. What is there is replaced only when asked to. */
-#ifndef MS_TOOLS_PUT_FILE_H
-#define MS_TOOLS_PUT_FILE_H
+#ifndef MS_TOOLS_COMMON_PUT_FILE_H
+#define MS_TOOLS_COMMON_PUT_FILE_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -4,8 +4,8 @@
  *
  * Unless it says otherwise a function here is collective: every rank calls it, all in the same order. Where MPI itself
  * fails, it ends all ranks. Waiting for others leaves the processor to them. One thread, but for the counter. */
-#ifndef MS_TOOLS_RANKS_H
-#define MS_TOOLS_RANKS_H
+#ifndef MS_TOOLS_COMMON_RANKS_H
+#define MS_TOOLS_COMMON_RANKS_H
 #include "cli.h"
 
 /* First of all in main, before options are looked at. From here on ranks other than 0 are silent: standard output is

@@ -4,8 +4,8 @@
  * that a part begins with become '_' (so '..' is '__'), and so does NUL. A part over 200 bytes keeps its beginning, with
  * a hash of all of it. Names that come out alike get '~2', '~3', ... in the order they are asked for. Files are written
  * under a temporary name and renamed. One thread. */
-#ifndef MS_TOOLS_TREE_H
-#define MS_TOOLS_TREE_H
+#ifndef MS_TOOLS_COMMON_TREE_H
+#define MS_TOOLS_COMMON_TREE_H
 #include "cli.h"
 #include "put_file.h"
 

@@ -1,7 +1,7 @@
 /* Between the files of midisim-convert: its settings, and the jobs that main chooses among. Each job says what goes wrong
  * and returns the exit code, not yet through ms_cli_finish. One thread. */
-#ifndef MS_TOOLS_CONVERT_H
-#define MS_TOOLS_CONVERT_H
+#ifndef MS_TOOLS_CONVERT_CONVERT_H
+#define MS_TOOLS_CONVERT_CONVERT_H
 #include "pipeline/description.h"
 
 typedef struct {

@@ -1,7 +1,7 @@
 /* midisim-embed --per-token: the vectors of every token of every piece, before pooling, one .npy [tokens, dim] f32 a
  * piece. docs/FORMATS.md, Token vectors. */
-#ifndef MS_TOOLS_PER_TOKEN_H
-#define MS_TOOLS_PER_TOKEN_H
+#ifndef MS_TOOLS_EMBED_PER_TOKEN_H
+#define MS_TOOLS_EMBED_PER_TOKEN_H
 #include "pipeline/embed.h"
 
 /* Does all of it, and says how it went. Returns the exit code, to be given to ms_cli_finish. */

@@ -1,8 +1,8 @@
 /* Token sequences to vectors: takes items from a source as they become ready, sorts a window of them by length, packs
  * them into batches within a token budget, embeds, and hands each batch's vectors on. Whatever the order of work, the
  * vectors are the same. One thread; the encoder's own threads work inside msim_context_embed_submit, a GPU beside it. */
-#ifndef MS_TOOLS_EMBEDDER_H
-#define MS_TOOLS_EMBEDDER_H
+#ifndef MS_TOOLS_PIPELINE_BATCHER_H
+#define MS_TOOLS_PIPELINE_BATCHER_H
 #include "files.h"
 
 /* One sequence from a source. */

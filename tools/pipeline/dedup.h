@@ -4,8 +4,8 @@
  *
  * Contents are numbered from 0 as they come. The first 16 bytes of a hash stand for it. Any thread may call; indexes
  * stay valid until close. */
-#ifndef MS_TOOLS_CONTENTS_H
-#define MS_TOOLS_CONTENTS_H
+#ifndef MS_TOOLS_PIPELINE_DEDUP_H
+#define MS_TOOLS_PIPELINE_DEDUP_H
 #include "common/cli.h"
 
 #define MS_DEDUP_NONE UINT32_MAX

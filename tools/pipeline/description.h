@@ -1,7 +1,7 @@
 /* CORPUS.npy.json: what a corpus was made with, beside it. midisim-embed writes it, midisim-search reads model hash,
  * pooling, weights and max_tokens from it. One JSON object; keys in docs/FORMATS.md. Values only, nothing owned. */
-#ifndef MS_TOOLS_DESCRIPTION_H
-#define MS_TOOLS_DESCRIPTION_H
+#ifndef MS_TOOLS_PIPELINE_DESCRIPTION_H
+#define MS_TOOLS_PIPELINE_DESCRIPTION_H
 #include "common/cli.h"
 
 typedef struct {

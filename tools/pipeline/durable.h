@@ -1,7 +1,7 @@
 /* Files that are whole or not there at all: written under another name, synced, renamed. What a crash may leave is
  * PATH.PID.tmp. One thread a file. */
-#ifndef MS_TOOLS_DURABLE_H
-#define MS_TOOLS_DURABLE_H
+#ifndef MS_TOOLS_PIPELINE_DURABLE_H
+#define MS_TOOLS_PIPELINE_DURABLE_H
 #include "common/cli.h"
 
 typedef struct {

@@ -6,8 +6,8 @@
  *   list of files -> take: which entry next -> reader -> claim: is its content new? -> embedder -> journal -> corpus
  *
  * One thread; the reader's threads call take and claim. */
-#ifndef MS_TOOLS_EMBED_H
-#define MS_TOOLS_EMBED_H
+#ifndef MS_TOOLS_PIPELINE_EMBED_H
+#define MS_TOOLS_PIPELINE_EMBED_H
 #include "batcher.h"
 #include "manifest.h"
 #include "journal.h"

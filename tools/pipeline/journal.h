@@ -7,8 +7,8 @@
  * some seconds of them. What a crash left half written is cut off when the journal is next read.
  *
  * While it is open the file is locked: a second run on the same output is refused. One thread. */
-#ifndef MS_TOOLS_JOURNAL_H
-#define MS_TOOLS_JOURNAL_H
+#ifndef MS_TOOLS_PIPELINE_JOURNAL_H
+#define MS_TOOLS_PIPELINE_JOURNAL_H
 #include "files.h"
 #include "description.h"
 

@@ -4,8 +4,8 @@
  *
  * A list entry costs 4 bytes here, beside its path. One thread, but for take, which the reader calls under its lock and
  * which only looks at entries that were not handed out yet. */
-#ifndef MS_TOOLS_INPUTS_H
-#define MS_TOOLS_INPUTS_H
+#ifndef MS_TOOLS_PIPELINE_MANIFEST_H
+#define MS_TOOLS_PIPELINE_MANIFEST_H
 #include "dedup.h"
 #include "files.h"
 #include "journal.h"

@@ -2,8 +2,8 @@
  * their places. Both are first written whole under other names, CORPUS.npy.next and CORPUS.npy.json.next; when the second
  * has its name, the change is decided, and a run that finds them there finishes it. So a corpus never stands beside a
  * description of another one for longer than it takes to run the same command again. One thread. */
-#ifndef MS_TOOLS_OUTPUT_H
-#define MS_TOOLS_OUTPUT_H
+#ifndef MS_TOOLS_PIPELINE_OUTPUT_H
+#define MS_TOOLS_PIPELINE_OUTPUT_H
 #include "description.h"
 
 typedef struct {

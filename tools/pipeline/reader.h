@@ -2,8 +2,8 @@
  * being read than encoded, so that slow storage is waited for all at once. What is ahead is bounded in files and bytes.
  *
  * One thread consumes. An item's memory belongs to whoever took it. */
-#ifndef MS_TOOLS_READER_H
-#define MS_TOOLS_READER_H
+#ifndef MS_TOOLS_PIPELINE_READER_H
+#define MS_TOOLS_PIPELINE_READER_H
 #include "files.h"
 
 typedef struct ms_reader ms_reader;

@@ -2,8 +2,8 @@
  * Sources are found by row name below the roots; nothing is written outside DIR, whatever names and links there are, and
  * nothing is replaced unless asked for. Every file appears whole, under its name, or not at all. One thread.
  * docs/SEARCH.md, Copies of the matches. */
-#ifndef MS_TOOLS_COPY_TO_H
-#define MS_TOOLS_COPY_TO_H
+#ifndef MS_TOOLS_SEARCH_COPY_TO_H
+#define MS_TOOLS_SEARCH_COPY_TO_H
 #include "pipeline/files.h"
 #include "results.h"
 

@@ -1,8 +1,8 @@
 /* The original's printed listing, byte for byte: merging of the matrices that its search gives, its stable order, and
  * Python's spelling of the scores. Depends on the C library alone, so that a test can feed it recorded matrices.
  * docs/SEARCH.md, The original's listing. */
-#ifndef MS_TOOLS_LISTING_H
-#define MS_TOOLS_LISTING_H
+#ifndef MS_TOOLS_SEARCH_LISTING_H
+#define MS_TOOLS_SEARCH_LISTING_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

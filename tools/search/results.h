@@ -1,7 +1,7 @@
 /* Matches of one query: merging its variants, and printing them as table, TSV, JSON or the original's listing. Values
  * only; printing goes to standard output through tools/common/cli.h. docs/SEARCH.md. */
-#ifndef MS_TOOLS_RESULTS_H
-#define MS_TOOLS_RESULTS_H
+#ifndef MS_TOOLS_SEARCH_RESULTS_H
+#define MS_TOOLS_SEARCH_RESULTS_H
 #include "common/cli.h"
 
 typedef struct {

@@ -2,8 +2,8 @@
  * search/codes.c (small copies of the rows), pipeline/find.c (rows by name), search/queries.c (where queries come from),
  * search/pass.c (one pass over the rows for a group of queries, and its output), search/ranks.c (rows shared by several
  * processes); search.c puts them together. One thread. Functions that return an exit code return -1 to go on. docs/SEARCH.md. */
-#ifndef MS_TOOLS_SEARCH_H
-#define MS_TOOLS_SEARCH_H
+#ifndef MS_TOOLS_SEARCH_SEARCH_H
+#define MS_TOOLS_SEARCH_SEARCH_H
 #include "common/cli.h"
 #include "copy_to.h"
 #include "pipeline/files.h"

@@ -1,7 +1,7 @@
 /* The forward pass on the CPU: token ids to final rows, and their pooling. docs/MODEL.md, steps. One caller at a time;
  * everything is allocated at open. Written against the kernel table, so it is the same code at every level. */
-#ifndef MS_CPU_ENCODER_H
-#define MS_CPU_ENCODER_H
+#ifndef MS_CPU_ENCODER_ENCODER_H
+#define MS_CPU_ENCODER_ENCODER_H
 #include "base/pool.h"
 #include "cpu/encoder/model.h"
 #include "model/batch.h"

@@ -13,8 +13,8 @@
  * that can saturate if, of the four weights that meet in one sum, neither the positive codes nor the negative ones add
  * up to more than 258 (127 * 258 = 32,766): so the packing chooses the column's scale. The four are elements {0, 1, 4, 5}
  * and {2, 3, 6, 7} of each eight. */
-#ifndef MS_CPU_INT8_H
-#define MS_CPU_INT8_H
+#ifndef MS_CPU_ENCODER_INT8_H
+#define MS_CPU_ENCODER_INT8_H
 #include "cpu/levels.h"
 
 enum { MS_INT8_COLS = 32, MS_INT8_GROUP = 4, MS_INT8_MAX_K = 65536, MS_INT8_FOUR = 258 };

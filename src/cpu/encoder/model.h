@@ -1,7 +1,7 @@
 /* Weights in a level's own layout: packed once at open, immutable, shared by every context. Nothing of the checkpoint is
  * needed afterwards. docs/MODEL.md, weights. */
-#ifndef MS_CPU_MODEL_H
-#define MS_CPU_MODEL_H
+#ifndef MS_CPU_ENCODER_MODEL_H
+#define MS_CPU_ENCODER_MODEL_H
 #include "cpu/encoder/int8.h"
 #include "model/weights.h"
 

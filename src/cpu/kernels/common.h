@@ -1,7 +1,7 @@
 /* What the kernel levels share: constants of the model, and the weight panels of every level whose operands are f32.
  * Only static functions, so that each level compiles its own copy with its own flags. docs/MODEL.md. */
-#ifndef MS_KERN_COMMON_H
-#define MS_KERN_COMMON_H
+#ifndef MS_CPU_KERNELS_COMMON_H
+#define MS_CPU_KERNELS_COMMON_H
 #include "base/bf16.h"
 #include "cpu/levels.h"
 

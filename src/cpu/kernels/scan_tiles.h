@@ -6,8 +6,8 @@
  * that stay in the first-level cache beside a tile's rows (the rows stay in the second-level cache for the chunks after
  * the first); while the first chunk passes, each tile asks for its share of the rows two tiles ahead, a line of each at
  * every step, so that memory is read evenly while the pipes work. docs/SPEED.md, Tried. */
-#ifndef MS_KERN_SCAN_TILES_H
-#define MS_KERN_SCAN_TILES_H
+#ifndef MS_CPU_KERNELS_SCAN_TILES_H
+#define MS_CPU_KERNELS_SCAN_TILES_H
 #include "cpu/search/scan.h"
 #include "cpu/kernels/unroll.h"
 

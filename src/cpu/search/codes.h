@@ -8,8 +8,8 @@
  * Weights lie in blocks of at most 12 queries, [dim / group, rounded up][queries of the block][group], so that a kernel
  * reads those of all its queries from one place; elements past dim are 0. Kernels start no thread, take no memory and
  * keep no state; what they give for a row depends neither on its tile nor on the other queries. */
-#ifndef MS_CPU_COPY_H
-#define MS_CPU_COPY_H
+#ifndef MS_CPU_SEARCH_CODES_H
+#define MS_CPU_SEARCH_CODES_H
 #include "codes/layout.h"
 
 /* One search's queries. */

@@ -8,8 +8,8 @@
  * A form's state belongs to one set of loaded rows; it is sized by `open` so that nothing is allocated in a search, and
  * holds room of its own for each worker: `worker` is 0 .. n_workers - 1, and only calls of different workers run at the
  * same time. */
-#ifndef MS_CPU_SCAN_H
-#define MS_CPU_SCAN_H
+#ifndef MS_CPU_SEARCH_SCAN_H
+#define MS_CPU_SEARCH_SCAN_H
 #include "base/rows.h"
 #include "cpu/levels.h"
 

@@ -1,6 +1,6 @@
 /* Exact search on the CPU over a context's rows. Owned by cpu/backend.c; scoring kernels come from the level's table. */
-#ifndef MS_CPU_SEARCH_H
-#define MS_CPU_SEARCH_H
+#ifndef MS_CPU_SEARCH_SEARCH_H
+#define MS_CPU_SEARCH_SEARCH_H
 #include "base/pool.h"
 #include "search/backend.h"
 

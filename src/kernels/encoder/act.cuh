@@ -1,7 +1,7 @@
 /* Arithmetic of single values that more than one kernel does: fused behind a product (gemm_bf16.cu) and alone
  * (norm_act.cu) it must give the same bits. docs/MODEL.md has the formulas; src/cpu/kernels/ref/encoder_ref.c is the reference. */
-#ifndef MS_ACT_CUH
-#define MS_ACT_CUH
+#ifndef MS_KERNELS_ENCODER_ACT_CUH
+#define MS_KERNELS_ENCODER_ACT_CUH
 #include "kernels/prim.cuh"
 
 /* u / 2 (1 + erf(u / sqrt 2)) in f32; erff is within 2 ulp (CUDA Programming Guide, 'Mathematical Functions'). */

@@ -4,8 +4,8 @@
  *
  * A plan is an algorithm for one (n, k, result, bias), chosen once for a nominal number of rows: the same algorithm, with
  * neither split sums nor a reduction between blocks, serves every batch, so a row's bits do not depend on its batch. */
-#ifndef MS_GPU_BLASLT_H
-#define MS_GPU_BLASLT_H
+#ifndef MS_KERNELS_ENCODER_BLASLT_H
+#define MS_KERNELS_ENCODER_BLASLT_H
 #include "base/bf16.h"
 #include "kernels/device.h"
 

@@ -4,8 +4,8 @@
  * All memory, of the device and of the host, is planned at open for options->max_batch_tokens and max_batch_seqs; nothing
  * is allocated later. One caller at a time. Two batches may be under way: while the device works on one, the host prepares
  * the next. They share the device's memory, because the stream runs them in order. */
-#ifndef MS_GPU_ENCODER_H
-#define MS_GPU_ENCODER_H
+#ifndef MS_KERNELS_ENCODER_ENCODER_H
+#define MS_KERNELS_ENCODER_ENCODER_H
 #include "kernels/encoder/model.h"
 #include "search/backend.h"
 

@@ -1,7 +1,7 @@
 /* Weights on a CUDA device: converted and uploaded once at open, immutable, shared by every context of that device.
  * Nothing of the checkpoint is needed afterwards. docs/MODEL.md, Types and roundings (bf16). */
-#ifndef MS_GPU_MODEL_H
-#define MS_GPU_MODEL_H
+#ifndef MS_KERNELS_ENCODER_MODEL_H
+#define MS_KERNELS_ENCODER_MODEL_H
 #include "kernels/device.h"
 #include "model/weights.h"
 

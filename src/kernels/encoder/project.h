@@ -3,8 +3,8 @@
  *
  * Which of the two computes a shape is settled when the shape is first seen (or by ms_gpu_projector_plan) and never by
  * the number of rows, so a row's bits depend on that row alone, whatever batch it is in. docs/GPU.md. */
-#ifndef MS_GPU_PROJECT_H
-#define MS_GPU_PROJECT_H
+#ifndef MS_KERNELS_ENCODER_PROJECT_H
+#define MS_KERNELS_ENCODER_PROJECT_H
 #include "kernels/kernels.h"
 
 typedef struct ms_gpu_projector ms_gpu_projector;

@@ -1,7 +1,7 @@
 /* What the kernels of search share (sim_*.cu): elements of stored rows, sums over lanes that are handed out at once, and
  * the way a row that is kept gets into its query's list. docs/SEARCH.md has scores and bounds. */
-#ifndef MS_SIM_COMMON_CUH
-#define MS_SIM_COMMON_CUH
+#ifndef MS_KERNELS_SEARCH_COMMON_CUH
+#define MS_KERNELS_SEARCH_COMMON_CUH
 #include "kernels/kernels.h"
 #include "kernels/prim.cuh"
 #include <assert.h>

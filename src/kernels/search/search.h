@@ -2,8 +2,8 @@
  * both stay in the device's memory where they fit, and stream through it at each search where they do not; answers are
  * those of docs/SEARCH.md to the bit either way. kernels/search/rows.c keeps the rows, kernels/search/rounds.c scans and scores them,
  * kernels/search/search.c takes requests. Owned by kernels/backend.c, one for each device; one thread at a time. */
-#ifndef MS_GPU_SEARCH_H
-#define MS_GPU_SEARCH_H
+#ifndef MS_KERNELS_SEARCH_SEARCH_H
+#define MS_KERNELS_SEARCH_SEARCH_H
 #include "kernels/device.h"
 #include "search/backend.h"
 

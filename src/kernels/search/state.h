@@ -5,8 +5,8 @@
  * in device memory when they are there. A *window* is consecutive rows of one span that a pass can scan where they lie:
  * a whole span that is resident, or as much of one part as a buffer holds. A *slot* holds queries as a form of scan
  * wants them for one part, whose small copy has a centre of its own. */
-#ifndef MS_GPU_SEARCH_STATE_H
-#define MS_GPU_SEARCH_STATE_H
+#ifndef MS_KERNELS_SEARCH_STATE_H
+#define MS_KERNELS_SEARCH_STATE_H
 #include "search/bound.h"
 #include "search/bound_codes.h"
 #include "base/pool.h"

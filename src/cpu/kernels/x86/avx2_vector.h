@@ -1,7 +1,7 @@
 /* What both files of 256-bit kernels share: functions of one vector of 8 f32. Static inline functions only; each file
  * compiles its own copy with its own flags. docs/MODEL.md lists what is approximated, and how well. */
-#ifndef MS_KERN_AVX2_VECTOR_H
-#define MS_KERN_AVX2_VECTOR_H
+#ifndef MS_CPU_KERNELS_X86_AVX2_VECTOR_H
+#define MS_CPU_KERNELS_X86_AVX2_VECTOR_H
 #include "cpu/kernels/common.h"
 #include "cpu/kernels/unroll.h"
 #include <immintrin.h>

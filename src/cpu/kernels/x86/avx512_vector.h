@@ -4,8 +4,8 @@
  * A product's tile is 12 rows x 32 columns: 24 sums, two vectors of weights and one broadcast input fill 27 of the 32
  * registers, and 24 multiply-adds meet 14 loads, so that the two multiply pipes, not the two load ports, are full. Tail
  * rows run the same steps in smaller tiles: a row's bits never depend on its place. */
-#ifndef MS_KERN_AVX512_VECTOR_H
-#define MS_KERN_AVX512_VECTOR_H
+#ifndef MS_CPU_KERNELS_X86_AVX512_VECTOR_H
+#define MS_CPU_KERNELS_X86_AVX512_VECTOR_H
 #include "cpu/kernels/common.h"
 #include "cpu/kernels/unroll.h"
 #include <immintrin.h>
