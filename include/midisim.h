@@ -46,7 +46,7 @@ enum msim_status {
     MSIM_OK = 0,
     MSIM_E_ARG = 1,         /* an argument is out of its range or contradicts another */
     MSIM_E_IO = 2,          /* the operating system refused to open, read or write */
-    MSIM_E_FORMAT = 3,      /* a file is damaged or not of the form it should be */
+    MSIM_E_FORMAT = 3,      /* a file is damaged or not of the format it should be */
     MSIM_E_LIMIT = 4,       /* larger than the handle or buffer was made for */
     MSIM_E_MEMORY = 5,      /* out of memory */
     MSIM_E_DEVICE = 6,      /* a device is absent or failed */
@@ -264,7 +264,7 @@ enum msim_format {
 };
 
 /* "structured", "plain", ...; NULL for an unknown value. */
-MSIM_API const char *msim_format_name(int form);
+MSIM_API const char *msim_format_name(int format);
 
 typedef struct {
     int64_t rows, dim;
@@ -303,7 +303,7 @@ typedef struct msim_corpus_writer msim_corpus_writer;
 typedef struct {
     int64_t rows, dim;
     int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used; else ignored */
-    int dtype;                /* msim_dtype, as the form allows it */
+    int dtype;                /* msim_dtype, as the format allows it */
     int format;                 /* msim_format */
     const char *name_field;   /* structured, pickled: NULL is "midi_names" */
     const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
@@ -320,7 +320,7 @@ MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, siz
 MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
 MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
 /* 1 when rows can be stored so: the form has that type. */
-MSIM_API int msim_format_has_dtype(int form, int dtype);
+MSIM_API int msim_format_has_dtype(int format, int dtype);
 /* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
 MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
 

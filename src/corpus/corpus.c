@@ -62,10 +62,10 @@ static int open_names_beside(part *p, const char *path, msim_error *err) {
 }
 
 static int open_part(part *p, const char *path, const char *names_path, msim_error *err) {
-    int form = ms_parts_format(path), rc = ms_map_open(path, MS_MAP_NORMAL, &p->map, err);
+    int format = ms_parts_format(path), rc = ms_map_open(path, MS_MAP_NORMAL, &p->map, err);
     if (rc < 0) return rc;
-    rc = form == MSIM_FORMAT_FVECS  ? ms_fvecs_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
-         : form == MSIM_FORMAT_FBIN ? ms_fbin_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
+    rc = format == MSIM_FORMAT_FVECS  ? ms_fvecs_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
+         : format == MSIM_FORMAT_FBIN ? ms_fbin_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
                                   : ms_npy_view_init(p->map.data, p->map.n_bytes, path, &p->view, err);
     if (rc < 0) return rc;
     if (names_path && p->view.name_kind)

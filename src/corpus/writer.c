@@ -21,21 +21,21 @@ struct msim_corpus_writer {
     ms_pickle_writer pickle;
     size_t name_chars;       /* structured */
     int64_t dim, n_rows, n_added;
-    int dtype, form;
+    int dtype, format;
     bool is_finished;
 };
 
-const char *msim_format_name(int form) {
+const char *msim_format_name(int format) {
     static const char *const names[] = {"structured", "plain", "pickled", "fvecs", "fbin"};
-    return form >= 0 && form < (int)(sizeof names / sizeof *names) ? names[form] : NULL;
+    return format >= 0 && format < (int)(sizeof names / sizeof *names) ? names[format] : NULL;
 }
 
-int msim_format_has_dtype(int form, int dtype) {
-    bool is_half = dtype == MSIM_DTYPE_F16 && form <= MSIM_FORMAT_PICKLED;
-    return msim_format_name(form) && (dtype == MSIM_DTYPE_F32 || is_half || (dtype == MSIM_DTYPE_BF16 && form == MSIM_FORMAT_PLAIN));
+int msim_format_has_dtype(int format, int dtype) {
+    bool is_half = dtype == MSIM_DTYPE_F16 && format <= MSIM_FORMAT_PICKLED;
+    return msim_format_name(format) && (dtype == MSIM_DTYPE_F32 || is_half || (dtype == MSIM_DTYPE_BF16 && format == MSIM_FORMAT_PLAIN));
 }
 
-static bool has_names_file(int form) { return form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED; }
+static bool has_names_file(int format) { return format != MSIM_FORMAT_STRUCTURED && format != MSIM_FORMAT_PICKLED; }
 
 static int check_field_name(const char *name, const char *what, msim_error *err) {
     size_t n = strlen(name);
@@ -53,7 +53,7 @@ static int check_field_name(const char *name, const char *what, msim_error *err)
 static int check_layout(const msim_corpus_layout *l, const char *name_field, const char *vector_field,
                         msim_error *err) {
     static const char *const dtypes[] = {"f32", "f16", "bf16", "f64"};
-    if (!msim_format_name(l->format)) return ms_fail(err, MSIM_E_ARG, "corpus form: expected an msim_format, got %d", l->format);
+    if (!msim_format_name(l->format)) return ms_fail(err, MSIM_E_ARG, "corpus format: expected an msim_format, got %d", l->format);
     if (l->rows < 0) return ms_fail(err, MSIM_E_ARG, "corpus rows: expected 0 or more, got %" PRId64, l->rows);
     int64_t rows_max = l->format == MSIM_FORMAT_PICKLED ? ms_pickle_rows_max() : l->format == MSIM_FORMAT_FBIN ? UINT32_MAX : INT64_MAX;
     if (l->rows > rows_max)

@@ -188,14 +188,14 @@ static int longest_name(job *j, msim_error *err) {
 
 static int plan(job *j, msim_error *err) {
     const ms_convert_settings *s = j->s;
-    int form = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format, dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
-    if (s->dtype < 0 && !msim_format_has_dtype(form, dtype)) dtype = MSIM_DTYPE_F32;
-    j->layout = (msim_corpus_layout){.rows = j->info.rows, .dim = j->info.dim, .dtype = dtype, .format = form,
+    int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format, dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
+    if (s->dtype < 0 && !msim_format_has_dtype(format, dtype)) dtype = MSIM_DTYPE_F32;
+    j->layout = (msim_corpus_layout){.rows = j->info.rows, .dim = j->info.dim, .dtype = dtype, .format = format,
                                      .name_field = s->name_field, .vector_field = s->vector_field};
     if (s->is_merge) {
         rc = ms_merge_open(j->corpus, &j->merge, err);
         if (rc >= 0) j->layout.name_chars = ms_merge_name_chars(j->merge);
-    } else if (form == MSIM_FORMAT_STRUCTURED) {
+    } else if (format == MSIM_FORMAT_STRUCTURED) {
         rc = longest_name(j, err);
     }
     return rc;

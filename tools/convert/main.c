@@ -11,7 +11,7 @@ static ms_convert_settings s = {.dtype = -1, .format = -1};
 
 #define AT(field) .offset = offsetof(ms_convert_settings, field)
 static const ms_cli_option options[] = {
-    {.name = "form", .kind = MS_CLI_CHOICE, .value = "FORM", .choices = "structured|plain|pickled|fvecs|fbin", AT(form),
+    {.name = "form", .kind = MS_CLI_CHOICE, .value = "FORM", .choices = "structured|plain|pickled|fvecs|fbin", AT(format),
      .help = "convert a corpus into this form: structured (.npy that is mapped), plain (.npy of two axes), pickled (as the "
              "original saves it), fvecs or fbin; the last two and plain put names into OUT.names"},
     {.name = "dtype", .kind = MS_CLI_CHOICE, .value = "TYPE", .choices = "f32|f16|bf16", AT(dtype),
@@ -98,14 +98,14 @@ static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
 
 /* Exit code of a wrong combination for a corpus, else -1. */
 static int check_corpus_options(void) {
-    int form = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
-    if (s.dtype >= 0 && !msim_format_has_dtype(form, s.dtype))
+    int format = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
+    if (s.dtype >= 0 && !msim_format_has_dtype(format, s.dtype))
         return ms_cli_usage("--dtype: expected %s for --form %s, got %s",
-                            form == MSIM_FORMAT_FVECS || form == MSIM_FORMAT_FBIN ? "f32" : "f32 or f16", msim_format_name(form),
+                            format == MSIM_FORMAT_FVECS || format == MSIM_FORMAT_FBIN ? "f32" : "f32 or f16", msim_format_name(format),
                             ms_convert_dtype_name(s.dtype));
-    if ((s.name_field || s.vector_field) && form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED)
+    if ((s.name_field || s.vector_field) && format != MSIM_FORMAT_STRUCTURED && format != MSIM_FORMAT_PICKLED)
         return ms_cli_usage("--name-field, --vector-field: expected them with --form structured or pickled, got %s",
-                            msim_format_name(form));
+                            msim_format_name(format));
     return -1;
 }
 

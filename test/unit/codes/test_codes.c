@@ -565,8 +565,8 @@ static void no_rows(void **state) {
 
 enum { ROWS = 2500, DIM = 12 };
 
-static void write_rows(const char *rows_path, int form, int shift) {
-    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .name_chars = 8, .dtype = MSIM_DTYPE_F32, .form = form};
+static void write_rows(const char *rows_path, int format, int shift) {
+    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .name_chars = 8, .dtype = MSIM_DTYPE_F32, .format = format};
     msim_corpus_writer *w;
     float row[DIM];
     assert_int_equal(msim_corpus_writer_open(rows_path, &layout, &w, NULL), 0);
