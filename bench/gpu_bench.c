@@ -1,14 +1,16 @@
-/* What bench/gpu_bench.py asks of the kernels: each alone, timed by events of the device on data that no cache holds, and
- * the encoder whole. Internal interfaces; one stream, one thread.
+/* What bench/gpu_bench.py asks of the kernels: each alone, timed by events of the device on data
+ * that no cache holds, and the encoder whole. Internal interfaces; one stream, one thread.
  *
  *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, encoder
- *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N  --tokens N (of a batch)
- *     --lengths L,...  --corpus N (rows of a scan)  --square N (gemm: of the square product)  --tiny (sizes for a try)
+ *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N
+ *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan)  --square N (gemm: of the square product)
+ *     --tiny (sizes for a try)
  *
- * One JSON object a case on standard output: section, case, seconds and median of one run, bytes and flops of one run,
- * rounds. On the emulator seconds and median are null: its times mean nothing. Every case runs twice to warm up; a round is
- * as many runs as take some milliseconds, over as many sets of inputs as together are larger than a last cache. Inputs are
- * random and never zeros. Bytes are those that a run must move, each input and output once. */
+ * One JSON object a case on standard output: section, case, seconds and median of one run, bytes
+ * and flops of one run, rounds. On the emulator seconds and median are null: its times mean
+ * nothing. Every case runs twice to warm up; a round is as many runs as take some milliseconds,
+ * over as many sets of inputs as together are larger than a last cache. Inputs are random and never
+ * zeros. Bytes are those that a run must move, each input and output once. */
 #define _GNU_SOURCE
 #include "gpu_read.h"
 #include "kernels/kernels.h"
@@ -22,8 +24,17 @@
 #include <string.h>
 #include <time.h>
 
-enum { MAX_LIST = 16, MAX_ROUNDS = 1000, SETS = 4, DIM = 512, HEADS = 8, INNER = 512, FF = 2048, MAX_TOKENS = 3072,
-       MOST_BLOCKS = 512 };
+enum {
+    MAX_LIST = 16,
+    MAX_ROUNDS = 1000,
+    SETS = 4,
+    DIM = 512,
+    HEADS = 8,
+    INNER = 512,
+    FF = 2048,
+    MAX_TOKENS = 3072,
+    MOST_BLOCKS = 512
+};
 
 typedef struct {
     int device;
@@ -32,7 +43,11 @@ typedef struct {
     int n_lengths;
 } settings;
 
-static settings s = {.rounds = 15, .tokens = 49152, .corpus = 3480123, .square = 8192, .lengths = {512, 1024, 2048, 3072},
+static settings s = {.rounds = 15,
+                     .tokens = 49152,
+                     .corpus = 3480123,
+                     .square = 8192,
+                     .lengths = {512, 1024, 2048, 3072},
                      .n_lengths = 4};
 static ms_gpu_stream *stream;
 static ms_gpu_info card;
@@ -41,7 +56,8 @@ static msim_error err;
 static void *blocks[MOST_BLOCKS]; /* device memory of the section that runs */
 static size_t n_blocks;
 static uint64_t random_state = 1;
-static void (*freshen)(void *arg); /* before each round, not timed: for kernels that work in place and would end at zeros */
+static void (*freshen)(void *arg); /* before each round, not timed: for kernels that work in place
+                                    * and would end at zeros */
 
 /* ---- Helpers ---- */
 
@@ -62,7 +78,9 @@ static uint32_t random_next(void) {
 /* Near enough to normal, of variance 1/3. */
 static float random_value(void) {
     uint32_t a = random_next(), b = random_next();
-    return ((float)(a >> 16) + (float)(a & 0xffff) + (float)(b >> 16) + (float)(b & 0xffff)) / 65536.0f - 2.0f;
+    return ((float)(a >> 16) + (float)(a & 0xffff) + (float)(b >> 16) + (float)(b & 0xffff)) /
+               65536.0f -
+           2.0f;
 }
 
 static void *take(size_t n_items, size_t item_bytes) {
@@ -83,7 +101,8 @@ static void put(void *device, const void *host, size_t n_bytes) {
 
 enum fill { FILL_F32, FILL_BF16, FILL_BYTES };
 
-/* Device memory of random numbers: a block made once and copied to odd places, so that no two rows of a tile agree. */
+/* Device memory of random numbers: a block made once and copied to odd places, so that no two rows
+ * of a tile agree. */
 static void *take_random(size_t n, enum fill kind) {
     enum { MADE = 1 << 20 };
     static float *f32;
@@ -135,18 +154,21 @@ static void take_angles(float **cos_table, float **sin_table) {
 /* One run of the case with inputs of set `set`. */
 typedef int (*run_fn)(void *arg, int set);
 
-static void print_case(const char *section, const char *name, double *seconds, double bytes, double flops) {
+static void print_case(const char *section, const char *name, double *seconds, double bytes,
+                       double flops) {
     qsort(seconds, (size_t)s.rounds, sizeof *seconds, compare_doubles);
     printf("{\"section\": \"%s\", \"case\": \"%s\", ", section, name);
     if (is_emulated || seconds[0] <= 0)
         printf("\"seconds\": null, \"median\": null");
     else
         printf("\"seconds\": %.9g, \"median\": %.9g", seconds[0], seconds[s.rounds / 2]);
-    printf(", \"bytes\": %.17g, \"flops\": %.17g, \"rounds\": %lld}\n", bytes, flops, (long long)s.rounds);
+    printf(", \"bytes\": %.17g, \"flops\": %.17g, \"rounds\": %lld}\n", bytes, flops,
+           (long long)s.rounds);
     fflush(stdout);
 }
 
-static void measure(const char *section, const char *name, run_fn run, void *arg, double bytes, double flops) {
+static void measure(const char *section, const char *name, run_fn run, void *arg, double bytes,
+                    double flops) {
     double seconds[MAX_ROUNDS];
     ms_gpu_event *from, *to;
     must(ms_gpu_event_open(stream, &from, &err), name);
@@ -161,7 +183,8 @@ static void measure(const char *section, const char *name, run_fn run, void *arg
         must(ms_gpu_event_wait(to, &err), name);
         double took = ms_gpu_event_seconds(from, to) / (double)runs;
         if (round >= 0) seconds[round] = took;
-        if (round == -1 && !is_emulated && took > 0) runs = took > 5e-3 ? 1 : took < 25e-6 ? 200 : (int64_t)(5e-3 / took);
+        if (round == -1 && !is_emulated && took > 0)
+            runs = took > 5e-3 ? 1 : took < 25e-6 ? 200 : (int64_t)(5e-3 / took);
     }
     print_case(section, name, seconds, bytes, flops);
     ms_gpu_event_close(from);
@@ -199,7 +222,8 @@ static int run_download(void *arg, int set) {
 
 static void bench_bandwidth(void) {
     moves m = {.n_bytes = card.free_bytes / 32 / 4096 * 4096};
-    if (m.n_bytes > (size_t)s.corpus * 1024) m.n_bytes = (size_t)s.corpus * 1024 / 4096 * 4096; /* larger than a cache */
+    /* larger than a cache */
+    if (m.n_bytes > (size_t)s.corpus * 1024) m.n_bytes = (size_t)s.corpus * 1024 / 4096 * 4096;
     if (m.n_bytes > (size_t)1 << 30) m.n_bytes = (size_t)1 << 30;
     for (int i = 0; i < SETS; i++) {
         m.from[i] = take_random(m.n_bytes, FILL_BYTES);
@@ -230,7 +254,8 @@ typedef struct {
 
 static int run_embed_norm(void *arg, int set) {
     row_inputs *r = arg;
-    return ms_embed_norm_cuda(stream, r->h[set], r->x[set], r->ids, r->table, r->scale, r->n, DIM, &err);
+    return ms_embed_norm_cuda(stream, r->h[set], r->x[set], r->ids, r->table, r->scale, r->n, DIM,
+                              &err);
 }
 static int run_norm_bf16(void *arg, int set) {
     row_inputs *r = arg;
@@ -247,19 +272,24 @@ static int run_gelu(void *arg, int set) {
 static void freshen_gelu(void *arg) {
     row_inputs *r = arg;
     for (int i = 0; i < SETS; i++)
-        must(ms_gpu_copy(stream, r->middle[i], r->fresh, (size_t)(r->n * FF) * sizeof(ms_bf16), &err), "copy");
+        must(ms_gpu_copy(stream, r->middle[i], r->fresh, (size_t)(r->n * FF) * sizeof(ms_bf16),
+                         &err),
+             "copy");
 }
 static int run_rotate(void *arg, int set) {
     row_inputs *r = arg;
-    return ms_rotate_bf16_cuda(stream, r->wide[set], r->cos, r->sin, r->positions, r->n, HEADS, &err);
+    return ms_rotate_bf16_cuda(stream, r->wide[set], r->cos, r->sin, r->positions, r->n, HEADS,
+                               &err);
 }
 static int run_pool(void *arg, int set) {
     row_inputs *r = arg;
-    return ms_pool_cuda(stream, r->out, r->x[set], r->ids, r->starts, r->n_seq, r->n, DIM, NULL, r->scratch, &err);
+    return ms_pool_cuda(stream, r->out, r->x[set], r->ids, r->starts, r->n_seq, r->n, DIM, NULL,
+                        r->scratch, &err);
 }
 
 /* Token ids, positions and starts of sequences of one length. */
-static void put_sequences(int64_t n, int64_t length, int32_t *ids, int32_t *positions, int64_t *starts) {
+static void put_sequences(int64_t n, int64_t length, int32_t *ids, int32_t *positions,
+                          int64_t *starts) {
     int32_t *host = calloc((size_t)n, sizeof *host);
     int64_t *first = calloc((size_t)(n / length + 1), sizeof *first);
     if (!host || !first) abort();
@@ -297,7 +327,8 @@ static void bench_rows(void) {
     double tokens = (double)r.n;
     measure("rows", "norm_bf16", run_norm_bf16, &r, tokens * DIM * 6, 0);
     measure("rows", "norm_f32", run_norm_f32, &r, tokens * DIM * 8, 0);
-    measure("rows", "rotate", run_rotate, &r, tokens * HEADS * 2 * 32 * 4, 0); /* half of each head of q and k */
+    /* half of each head of q and k */
+    measure("rows", "rotate", run_rotate, &r, tokens * HEADS * 2 * 32 * 4, 0);
     freshen = freshen_gelu;
     measure("rows", "gelu", run_gelu, &r, tokens * FF * 4, 0);
     freshen = NULL;
@@ -305,7 +336,7 @@ static void bench_rows(void) {
     measure("rows", "embed_norm", run_embed_norm, &r, tokens * DIM * 6, 0);
 }
 
-/* ---- gemm: each product of the encoder, by the library and by our tiles, and the square one ---- */
+/* ---- gemm: each product of the encoder, by the library and by our tiles, and the square one */
 
 typedef struct {
     ms_gpu_gemm g[SETS];
@@ -319,9 +350,11 @@ static int run_product(void *arg, int set) {
                         : ms_gemm_bf16_tile_cuda(stream, &p->g[set], p->tile, &err);
 }
 
-static void bench_shape(const char *name, int epilogue, int64_t m, int64_t n, int64_t k, ms_gpu_projector *library) {
+static void bench_shape(const char *name, int epilogue, int64_t m, int64_t n, int64_t k,
+                        ms_gpu_projector *library) {
     product p = {.projector = library};
-    float *bias = epilogue == MS_GPU_GELU || epilogue == MS_GPU_ADD ? take_random((size_t)n, FILL_F32) : NULL;
+    float *bias =
+        epilogue == MS_GPU_GELU || epilogue == MS_GPU_ADD ? take_random((size_t)n, FILL_F32) : NULL;
     float *cos_table, *sin_table;
     int32_t *ids = take((size_t)m, sizeof *ids), *positions = take((size_t)m, sizeof *positions);
     int64_t *starts = take((size_t)m + 2, sizeof *starts);
@@ -330,20 +363,32 @@ static void bench_shape(const char *name, int epilogue, int64_t m, int64_t n, in
     take_angles(&cos_table, &sin_table);
     put_sequences(m, m < MAX_TOKENS ? m : MAX_TOKENS / 2, ids, positions, starts);
     for (int i = 0; i < SETS; i++) {
-        p.g[i] = (ms_gpu_gemm){.a = take_random((size_t)(m * k), FILL_BF16), .w = take_random((size_t)(n * k), FILL_BF16),
-                               .m = m, .n = n, .k = k, .epilogue = epilogue, .bias = bias, .cos = cos_table, .sin = sin_table,
-                               .positions = positions, .rotated = epilogue == MS_GPU_ROTATE ? 2 * n / 3 : 0};
-        p.g[i].dst = epilogue == MS_GPU_ADD ? take_random((size_t)(m * n), FILL_F32) : take((size_t)(m * n), item);
+        p.g[i] = (ms_gpu_gemm){.a = take_random((size_t)(m * k), FILL_BF16),
+                               .w = take_random((size_t)(n * k), FILL_BF16),
+                               .m = m,
+                               .n = n,
+                               .k = k,
+                               .epilogue = epilogue,
+                               .bias = bias,
+                               .cos = cos_table,
+                               .sin = sin_table,
+                               .positions = positions,
+                               .rotated = epilogue == MS_GPU_ROTATE ? 2 * n / 3 : 0};
+        p.g[i].dst = epilogue == MS_GPU_ADD ? take_random((size_t)(m * n), FILL_F32)
+                                            : take((size_t)(m * n), item);
     }
     double flops = 2.0 * (double)m * (double)n * (double)k;
-    double bytes = 2.0 * (double)k * (double)(m + n) + (double)item * (double)m * (double)n * (item == 4 ? 2 : 1);
+    double bytes = 2.0 * (double)k * (double)(m + n) +
+                   (double)item * (double)m * (double)n * (item == 4 ? 2 : 1);
     if (library) {
-        snprintf(label, sizeof label, "%s %lldx%lldx%lld library", name, (long long)m, (long long)n, (long long)k);
+        snprintf(label, sizeof label, "%s %lldx%lldx%lld library", name, (long long)m, (long long)n,
+                 (long long)k);
         measure("gemm", label, run_product, &p, bytes, flops);
     }
     p.projector = NULL;
     for (p.tile = 0; p.tile < MS_GPU_GEMM_TILES; p.tile++) {
-        snprintf(label, sizeof label, "%s %lldx%lldx%lld own tile %d", name, (long long)m, (long long)n, (long long)k, p.tile);
+        snprintf(label, sizeof label, "%s %lldx%lldx%lld own tile %d", name, (long long)m,
+                 (long long)n, (long long)k, p.tile);
         measure("gemm", label, run_product, &p, bytes, flops);
     }
     give_back();
@@ -372,7 +417,8 @@ typedef struct {
 
 static int run_attention(void *arg, int set) {
     attention *a = arg;
-    return ms_attend_bf16_cuda(stream, a->heads[set], a->qkv[set], a->tiles, a->n_tiles, HEADS, &err);
+    return ms_attend_bf16_cuda(stream, a->heads[set], a->qkv[set], a->tiles, a->n_tiles, HEADS,
+                               &err);
 }
 
 static void bench_attention(void) {
@@ -385,8 +431,8 @@ static void bench_attention(void) {
         if (!tiles) abort();
         for (int64_t i = 0; i < a.n_tiles; i++) {
             int64_t start = i / per_seq * length;
-            tiles[i] = (ms_gpu_query_tile){(int32_t)(start + i % per_seq * MS_GPU_QUERY_ROWS), (int32_t)start,
-                                           (int32_t)(start + length)};
+            tiles[i] = (ms_gpu_query_tile){(int32_t)(start + i % per_seq * MS_GPU_QUERY_ROWS),
+                                           (int32_t)start, (int32_t)(start + length)};
         }
         a.tiles = take((size_t)a.n_tiles, sizeof *a.tiles);
         put(a.tiles, tiles, (size_t)a.n_tiles * sizeof *tiles);
@@ -420,7 +466,8 @@ static void put_query_constants(ms_gpu_scan *scan, int n) {
         at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
         put(at[i], host[i], (size_t)n * sizeof(float));
     }
-    scan->scale = at[0], scan->lambda = at[1], scan->theta = at[2], scan->reach = at[3], scan->cut = at[4];
+    scan->scale = at[0], scan->lambda = at[1], scan->theta = at[2], scan->reach = at[3],
+    scan->cut = at[4];
     scan->start = at[5];
     double *device_norms = take(MS_GPU_SCAN_QUERIES, sizeof(double));
     put(device_norms, norms, (size_t)n * sizeof(double));
@@ -438,7 +485,8 @@ static void put_queries(ms_gpu_scan *scan, int n) {
             f32[d] = ms_round_bf16(random_value() / 16);
             s16[d] = (int16_t)(random_next() % 255) - 127;
         }
-        ms_scan_queries_put(scan->format, host, q, n, DIM, scan->format == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
+        ms_scan_queries_put(scan->format, host, q, n, DIM,
+                            scan->format == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
     }
     put(device, host, bytes);
     scan->queries = device;
@@ -456,7 +504,8 @@ static unsigned char *take_tiles(int form, int64_t n_rows) {
     for (size_t t = 0; t < made; t++) {
         unsigned char *at = host + t * tile;
         for (size_t i = 0; i < codes / 2; i++) {
-            uint16_t code = form == MSIM_SCAN_INT8 ? (uint16_t)random_next() : ms_bf16_of_f32(random_value() / 16).bits;
+            uint16_t code = form == MSIM_SCAN_INT8 ? (uint16_t)random_next()
+                                                   : ms_bf16_of_f32(random_value() / 16).bits;
             memcpy(at + 2 * i, &code, 2);
         }
         for (size_t i = codes; i < tile; i += sizeof(float)) {
@@ -464,36 +513,43 @@ static unsigned char *take_tiles(int form, int64_t n_rows) {
             memcpy(at + i, &small, sizeof small);
         }
     }
-    for (size_t t = 0; t < n; t += made) put(device + t * tile, host, (n - t < made ? n - t : made) * tile);
+    for (size_t t = 0; t < n; t += made)
+        put(device + t * tile, host, (n - t < made ? n - t : made) * tile);
     free(host);
     return device;
 }
 
 static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *values) {
     static const int numbers[] = {1, 12, 64};
-    size_t row_bytes = form == MSIM_SCAN_INT8   ? ms_codes_int8_tile(DIM) / MS_CODES_TILE
-                       : form == MSIM_SCAN_BF16 ? ms_codes_bf16_tile(DIM) / MS_CODES_TILE
-                                                : DIM * sizeof(float) + (form == MSIM_SCAN_F32) * sizeof(float);
+    size_t row_bytes = form == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) / MS_CODES_TILE
+                       : form == MSIM_SCAN_BF16
+                           ? ms_codes_bf16_tile(DIM) / MS_CODES_TILE
+                           : DIM * sizeof(float) + (form == MSIM_SCAN_F32) * sizeof(float);
     ms_gpu_scan scan = {.format = form, .rows = *rows, .values = values, .candidate_cap = 1024};
     scan.n_blocks = (rows->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS;
     scan.block_step = 1;
-    if (form == MSIM_SCAN_INT8 || form == MSIM_SCAN_BF16) scan.tiles = take_tiles(form, rows->n_rows);
+    if (form == MSIM_SCAN_INT8 || form == MSIM_SCAN_BF16)
+        scan.tiles = take_tiles(form, rows->n_rows);
     scan.candidates = take(MS_GPU_SCAN_QUERIES * 1024, sizeof *scan.candidates);
     scan.n_candidates = take(MS_GPU_SCAN_QUERIES, sizeof *scan.n_candidates);
-    must(ms_gpu_fill(stream, scan.n_candidates, 0, MS_GPU_SCAN_QUERIES * sizeof *scan.n_candidates, &err), "fill");
+    must(ms_gpu_fill(stream, scan.n_candidates, 0, MS_GPU_SCAN_QUERIES * sizeof *scan.n_candidates,
+                     &err),
+         "fill");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         char name[64];
         scan.n_query = numbers[i];
         put_queries(&scan, scan.n_query);
         put_query_constants(&scan, scan.n_query);
-        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(form), (long long)rows->n_rows, DIM, scan.n_query);
+        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(form), (long long)rows->n_rows,
+                 DIM, scan.n_query);
         measure("scan", name, run_scan, &scan, (double)rows->n_rows * (double)row_bytes,
                 2.0 * (double)rows->n_rows * DIM * scan.n_query);
     }
 }
 
 static void bench_scan(void) {
-    ms_gpu_rows rows = {.row_bytes = DIM * sizeof(float), .n_rows = s.corpus, .dim = DIM, .dtype = MSIM_DTYPE_F32};
+    ms_gpu_rows rows = {
+        .row_bytes = DIM * sizeof(float), .n_rows = s.corpus, .dim = DIM, .dtype = MSIM_DTYPE_F32};
     bench_scan_form(MSIM_SCAN_INT8, &rows, NULL);
     give_back();
     bench_scan_form(MSIM_SCAN_BF16, &rows, NULL);
@@ -524,7 +580,8 @@ static int longest_first(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* Batches of at most s.tokens tokens (and 1,024 sequences) from sequences of these lengths, longest first. */
+/* Batches of at most s.tokens tokens (and 1,024 sequences) from sequences of these lengths, longest
+ * first. */
 static workload make_workload(int64_t *lengths, int64_t n) {
     workload w = {.n_seq = n};
     qsort(lengths, (size_t)n, sizeof *lengths, longest_first);
@@ -534,7 +591,8 @@ static workload make_workload(int64_t *lengths, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         w.starts[i + 1] = w.starts[i] + lengths[i];
         int64_t first = w.cuts[w.n_cut];
-        if (i > first && (w.starts[i + 1] - w.starts[first] > s.tokens || i - first == 1024)) w.cuts[++w.n_cut] = i;
+        if (i > first && (w.starts[i + 1] - w.starts[first] > s.tokens || i - first == 1024))
+            w.cuts[++w.n_cut] = i;
     }
     w.cuts[++w.n_cut] = n;
     w.ids = malloc((size_t)w.starts[n] * sizeof *w.ids);
@@ -551,13 +609,16 @@ static int run_workload(msim_context *ctx, const workload *w, float *out, int64_
         for (int64_t i = 0; i <= n; i++) starts[i] = w->starts[first + i] - w->starts[first];
         if (c >= MSIM_BATCHES_UNDER_WAY) rc = msim_context_embed_wait(ctx, &err);
         if (rc >= 0)
-            rc = msim_context_embed_submit(ctx, w->ids + w->starts[first], starts, (size_t)n, NULL, out + first * dim, &err);
+            rc = msim_context_embed_submit(ctx, w->ids + w->starts[first], starts, (size_t)n, NULL,
+                                           out + first * dim, &err);
     }
-    for (int64_t c = 0; c < w->n_cut && c < MSIM_BATCHES_UNDER_WAY && rc >= 0; c++) rc = msim_context_embed_wait(ctx, &err);
+    for (int64_t c = 0; c < w->n_cut && c < MSIM_BATCHES_UNDER_WAY && rc >= 0; c++)
+        rc = msim_context_embed_wait(ctx, &err);
     return rc;
 }
 
-static void time_workload(const msim_model *model, const msim_options *o, const char *name, int64_t *lengths, int64_t n) {
+static void time_workload(const msim_model *model, const msim_options *o, const char *name,
+                          int64_t *lengths, int64_t n) {
     double seconds[MAX_ROUNDS], flops = 0, tokens = 0;
     char label[96];
     msim_model_info info;
@@ -579,7 +640,8 @@ static void time_workload(const msim_model *model, const msim_options *o, const 
     for (int64_t i = 0; i < n; i++) {
         double l = (double)lengths[i], dim = (double)info.dim, inner = 64.0 * (double)info.heads;
         tokens += l;
-        flops += (double)info.depth * (2 * (4 * dim * inner + 8 * dim * dim) * l + 4 * inner * l * l);
+        flops += (double)info.depth *
+                 (2 * (4 * dim * inner + 8 * dim * dim) * l + 4 * inner * l * l);
     }
     snprintf(label, sizeof label, "%s, %lld sequences, %.0f tokens", name, (long long)n, tokens);
     print_case("encoder", label, seconds, 0, flops);
@@ -658,7 +720,9 @@ static bool read_option(const char *name, const char *value) {
     for (s.n_lengths = 0; s.n_lengths < MAX_LIST && *value;) {
         char *end;
         s.lengths[s.n_lengths] = strtoll(value, &end, 10);
-        if (s.lengths[s.n_lengths] < 1 || s.lengths[s.n_lengths++] > MAX_TOKENS || (*end && *end != ',')) return false;
+        if (s.lengths[s.n_lengths] < 1 || s.lengths[s.n_lengths++] > MAX_TOKENS ||
+            (*end && *end != ','))
+            return false;
         value = *end ? end + 1 : end;
     }
     return s.n_lengths > 0;
@@ -674,7 +738,8 @@ int main(int argc, char **argv) {
         } else if (strcmp(argv[i], "--tiny") == 0) {
             make_tiny();
         } else if (i + 1 >= argc || !read_option(argv[i], argv[i + 1])) {
-            fprintf(stderr, "gpu_bench: %s: expected a section or an option with its value\n", argv[i]);
+            fprintf(stderr, "gpu_bench: %s: expected a section or an option with its value\n",
+                    argv[i]);
             return 2;
         } else {
             i++;
@@ -683,8 +748,10 @@ int main(int argc, char **argv) {
     must(ms_gpu_stream_open(s.device, &stream, &err), "device");
     must(ms_gpu_get_info(s.device, &card, &err), "device");
     is_emulated = strncmp(card.name, "emulated", 8) == 0;
-    printf("{\"section\": \"card\", \"case\": \"%s\", \"capability\": \"%d.%d\", \"multiprocessors\": %d, \"memory_bytes\": "
-           "%zu, \"emulated\": %s}\n", card.name, card.major, card.minor, card.multiprocessors, card.memory_bytes,
+    printf("{\"section\": \"card\", \"case\": \"%s\", \"capability\": \"%d.%d\", "
+           "\"multiprocessors\": %d, \"memory_bytes\": "
+           "%zu, \"emulated\": %s}\n",
+           card.name, card.major, card.minor, card.multiprocessors, card.memory_bytes,
            is_emulated ? "true" : "false");
     for (int i = 0; i < n; i++) {
         sections[wanted[i]].run();

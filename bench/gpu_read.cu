@@ -4,14 +4,16 @@
 
 enum { READ_THREADS = 256, READ_AHEAD = 8 };
 
-/* purpose: read every byte once, with eight 16-byte loads of a thread in flight
- * grid: any number of blocks of 256 threads; each takes the next 8 x 256 vectors, a grid further at a time
- * numerics: none: the words are combined by exclusive or, so that no load can be left out
- * bytes: n_vectors x 16 read, flops: 0; bench row: 'read' of bench/gpu_bench.c, whose test compares nothing */
-static __global__ void __launch_bounds__(READ_THREADS) k_read_u32(uint32_t *sink, const uint4 *data, size_t n_vectors) {
+/* purpose: read every byte once, with eight 16-byte loads of a thread in flight grid: any number of
+ * blocks of 256 threads; each takes the next 8 x 256 vectors, a grid further at a time numerics:
+ * none: the words are combined by exclusive or, so that no load can be left out bytes: n_vectors x
+ * 16 read, flops: 0; bench row: 'read' of bench/gpu_bench.c, whose test compares nothing */
+static __global__ void __launch_bounds__(READ_THREADS)
+    k_read_u32(uint32_t *sink, const uint4 *data, size_t n_vectors) {
     size_t step = (size_t)gridDim.x * READ_THREADS * READ_AHEAD;
     uint32_t all = 0;
-    for (size_t at = (size_t)blockIdx.x * READ_THREADS * READ_AHEAD + threadIdx.x; at < n_vectors; at += step) {
+    for (size_t at = (size_t)blockIdx.x * READ_THREADS * READ_AHEAD + threadIdx.x; at < n_vectors;
+         at += step) {
         uint4 v[READ_AHEAD];
 #pragma unroll
         for (int i = 0; i < READ_AHEAD; i++) {
@@ -24,12 +26,13 @@ static __global__ void __launch_bounds__(READ_THREADS) k_read_u32(uint32_t *sink
     if (all == 0x5eed1234u) atomic_add(sink, 1u);
 }
 
-extern "C" int ms_bench_read_cuda(ms_gpu_stream *s, uint32_t *sink, const void *data, size_t n_bytes, msim_error *err) {
+extern "C" int ms_bench_read_cuda(ms_gpu_stream *s, uint32_t *sink, const void *data,
+                                  size_t n_bytes, msim_error *err) {
     size_t n_vectors = n_bytes / 16, per_block = (size_t)READ_THREADS * READ_AHEAD;
     size_t blocks = (n_vectors + per_block - 1) / per_block;
     if (blocks > 4096) blocks = 4096;
     if (blocks == 0) return MSIM_OK;
-    int rc = launch(k_read_u32, dim3((unsigned)blocks), dim3(READ_THREADS), 0, (cudaStream_t)ms_gpu_stream_raw(s), sink,
-                    (const uint4 *)data, n_vectors);
+    int rc = launch(k_read_u32, dim3((unsigned)blocks), dim3(READ_THREADS), 0,
+                    (cudaStream_t)ms_gpu_stream_raw(s), sink, (const uint4 *)data, n_vectors);
     return ms_gpu_check_launch(rc, "k_read_u32", err);
 }

@@ -7,8 +7,10 @@
 extern "C" {
 #endif
 
-/* Read n_bytes (a multiple of 16) at data, 16-byte aligned; sink [1] is written in one case of 2^32. Device memory. */
-int ms_bench_read_cuda(ms_gpu_stream *s, uint32_t *sink, const void *data, size_t n_bytes, msim_error *err);
+/* Read n_bytes (a multiple of 16) at data, 16-byte aligned; sink [1] is written in one case of
+ * 2^32. Device memory. */
+int ms_bench_read_cuda(ms_gpu_stream *s, uint32_t *sink, const void *data, size_t n_bytes,
+                       msim_error *err);
 
 #ifdef __cplusplus
 }

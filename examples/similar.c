@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Read a MIDI file, tokenise and embed it: vector[dim], of length 1. Returns 0 or minus a status. */
-static int embed_file(msim_tokenizer *tok, msim_context *ctx, const char *path, float *vector, size_t dim, msim_error *e) {
+/* Read a MIDI file, tokenise and embed it: vector[dim], of length 1. Returns 0 or minus a
+ * status. */
+static int embed_file(msim_tokenizer *tok, msim_context *ctx, const char *path, float *vector,
+                      size_t dim, msim_error *e) {
     static unsigned char bytes[1 << 20];
     static int32_t ids[3072];
     int64_t starts[2] = {0, 0};
@@ -36,8 +38,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: similar MODEL QUERY.mid FILE.mid...\n");
         return 2;
     }
-    if (msim_model_open(argv[1], &options, &model, &e) < 0 || msim_model_get_info(model, &info) < 0) goto out;
-    if (msim_context_open(model, &options, &ctx, &e) < 0 || msim_tokenizer_open(&tok, &e) < 0) goto out;
+    if (msim_model_open(argv[1], &options, &model, &e) < 0 || msim_model_get_info(model, &info) < 0)
+        goto out;
+    if (msim_context_open(model, &options, &ctx, &e) < 0 || msim_tokenizer_open(&tok, &e) < 0)
+        goto out;
     size_t dim = (size_t)info.dim;
     query = malloc(dim * sizeof *query);
     other = malloc(dim * sizeof *other);

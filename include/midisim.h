@@ -1,25 +1,26 @@
 /* midisim: similar music among MIDI files. The only public header of libmidisim.
  *
- *   msim_error e;
- *   msim_options o = msim_options_default();
+ *   msim_error e; msim_options o = msim_options_default();
  *   msim_model *model;  msim_tokenizer *tok;  msim_context *ctx;
- *   msim_model_open("weights/midisim-small.safetensors", &o, &model, &e);
- *   msim_context_open(model, &o, &ctx, &e);
- *   msim_tokenizer_open(&tok, &e);
- *   int64_t n = msim_tokenizer_encode(tok, bytes, n_bytes, 0, 3072, ids, ids_cap, starts, &e);
- *   msim_context_embed(ctx, ids, starts, (size_t)n, NULL, vectors, &e);
+ *   msim_model_open("weights/midisim-small.safetensors", &o, &model, &e); msim_context_open(model,
+ *   &o, &ctx, &e); msim_tokenizer_open(&tok, &e); int64_t n = msim_tokenizer_encode(tok, bytes,
+ *   n_bytes, 0, 3072, ids, ids_cap, starts, &e); msim_context_embed(ctx, ids, starts, (size_t)n,
+ *   NULL, vectors, &e);
  *
  * Rules that hold for every function:
- *  R1 errors     A function that can fail returns int or int64_t: >= 0 is success or a count, < 0 is minus an
- *                msim_status. `err` may be NULL; otherwise it then holds one line: what, where, expected, got.
- *                On failure outputs are untouched and a new handle is NULL, unless the function says otherwise.
- *  R2 threads    msim_model and msim_corpus are immutable after open and may be shared by threads. msim_context,
- *                msim_tokenizer and msim_corpus_writer serve one thread at a time.
- *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing returned is to be
- *                freed. Close contexts before what they were opened on. Every close accepts NULL.
- *  R4 memory     The embed functions and the searches allocate nothing: a context is sized when it is opened and, for the
- *                width of the rows, when a corpus is loaded.
- *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside a handle.
+ *  R1 errors     A function that can fail returns int or int64_t: >= 0 is success or a count, < 0
+ *                is minus an msim_status. `err` may be NULL; otherwise it then holds one line:
+ *                what, where, expected, got. On failure outputs are untouched and a new handle is
+ *                NULL, unless the function says otherwise.
+ *  R2 threads    msim_model and msim_corpus are immutable after open and may be shared by threads.
+ *                msim_context, msim_tokenizer and msim_corpus_writer serve one thread at a time.
+ *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing
+ *                returned is to be freed. Close contexts before what they were opened on. Every
+ *                close accepts NULL.
+ *  R4 memory     The embed functions and the searches allocate nothing: a context is sized when it
+ *                is opened and, for the width of the rows, when a corpus is loaded.
+ *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside
+ *                a handle.
  */
 #ifndef MIDISIM_H
 #define MIDISIM_H
@@ -39,7 +40,7 @@ extern "C" {
 #define MSIM_VERSION "0.1.0"
 MSIM_API const char *msim_version(void);
 
-/* ---- Status ------------------------------------------------------------------------------------------------- */
+/* ---- Status ---------------------------------------------------------------------------------- */
 
 /* Pinned values; a code is never reused. Functions return them negated. */
 enum msim_status {
@@ -63,31 +64,40 @@ typedef struct {
 /* Name of a return code ("ok", "format", ...); accepts both signs. Static storage. */
 MSIM_API const char *msim_status_name(int rc);
 
-/* ---- Options ------------------------------------------------------------------------------------------------ */
+/* ---- Options --------------------------------------------------------------------------------- */
 
 enum msim_device { MSIM_DEVICE_AUTO = 0, MSIM_DEVICE_CPU = 1, MSIM_DEVICE_CUDA = 2 };
-enum msim_isa { MSIM_ISA_AUTO = 0, MSIM_ISA_REF = 1, MSIM_ISA_AVX2 = 2, MSIM_ISA_AVX512 = 3, MSIM_ISA_AVX512BF16 = 4 };
+enum msim_isa {
+    MSIM_ISA_AUTO = 0,
+    MSIM_ISA_REF = 1,
+    MSIM_ISA_AVX2 = 2,
+    MSIM_ISA_AVX512 = 3,
+    MSIM_ISA_AVX512BF16 = 4
+};
 enum { MSIM_GPU_ALL = -1, MSIM_GPU_MAX_K = 1024 };
 enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1, MSIM_PRECISION_INT8 = 2 };
 
 /* Fields may be added: always start from msim_options_default(). */
 typedef struct {
-    int device;               /* msim_device; AUTO: CUDA when one opens and serves what is asked, else the CPU */
-    int gpu;                  /* index of the CUDA device (default 0), or MSIM_GPU_ALL: sequences and rows are divided
-                               * among all of them, for the same answer */
+    int device;               /* msim_device; AUTO: CUDA when one opens and serves what is asked,
+                               * else the CPU */
+    int gpu;                  /* index of the CUDA device (default 0), or MSIM_GPU_ALL: sequences
+                               * and rows are divided among all of them, for the same answer */
     int threads;              /* 1..1024; 0: one for each processor this process may run on */
-    int isa;                  /* msim_isa; a level that the CPU or the build lacks is refused; AUTO devices are the CPU
-                               * when it is given */
+    int isa;                  /* msim_isa; a level that the CPU or the build lacks is refused; AUTO
+                               * devices are the CPU when it is given */
     int precision;            /* msim_precision; CUDA has bf16 alone */
     int64_t max_batch_tokens; /* the most tokens one call of embed may hold (default 16,384) */
     int64_t max_batch_seqs;   /* the most sequences one call of embed may hold (default 256) */
     int64_t max_queries;      /* the most queries of one search (default 64) */
-    int64_t max_k;            /* the most results for each query (default 1,024; CUDA: at most MSIM_GPU_MAX_K) */
+    int64_t max_k;            /* the most results for each query (default 1,024; CUDA: at most
+                               * MSIM_GPU_MAX_K) */
 } msim_options;
 
 MSIM_API msim_options msim_options_default(void);
 
-/* Names of levels and precisions as the tools spell them ("avx2", "bf16"); NULL for an unknown value. */
+/* Names of levels and precisions as the tools spell them ("avx2", "bf16"); NULL for an unknown
+ * value. */
 MSIM_API const char *msim_isa_name(int isa);
 MSIM_API const char *msim_precision_name(int precision);
 /* The highest level that this build and this CPU have (never AUTO). */
@@ -98,7 +108,7 @@ MSIM_API int msim_has_cuda(void);
 /* A CUDA device, usable or too old. */
 typedef struct {
     char name[64];
-    int major, minor;     /* compute capability */
+    int major, minor; /* compute capability */
     int multiprocessors;
     int64_t memory_bytes;
 } msim_gpu_info;
@@ -107,7 +117,7 @@ typedef struct {
 MSIM_API int msim_gpu_count(void);
 MSIM_API int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err);
 
-/* ---- Tokeniser: MIDI bytes to token ids ----------------------------------------------------------------------- */
+/* ---- Tokeniser: MIDI bytes to token ids ------------------------------------------------------ */
 
 typedef struct msim_tokenizer msim_tokenizer;
 
@@ -128,104 +138,119 @@ MSIM_API int msim_tokenizer_variants(int transpose_factor);
 /* An upper bound of the ids that encode can write for a file of n_bytes (all variants together). */
 MSIM_API size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len);
 
-/* Encode one MIDI file (uncompressed bytes). `transpose_factor` and `max_seq_len` as in the original: factor tf makes
- * the variants -tf..tf-1 (<= 0: the piece as it is); each sequence is cut to its first max_seq_len ids (a negative
- * value -k drops the last k). ids [ids_cap] receives the sequences one behind the other, starts [variants + 1] where
- * each begins and where the last one ends. Returns the number of sequences (>= 1).
- * Errors: -MSIM_E_FORMAT (not MIDI, or damaged) and -MSIM_E_EMPTY (no notes, or drums only), see
- * msim_tokenizer_outcome; -MSIM_E_LIMIT when ids_cap is too small; -MSIM_E_MEMORY. */
-MSIM_API int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes, int transpose_factor,
-                                       int64_t max_seq_len, int32_t *ids, size_t ids_cap, int64_t *starts,
-                                       msim_error *err);
-/* As above, one variant: every pitch moved by `semitones` and clamped to 1..127. Returns the number of ids. */
-MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes, int semitones,
-                                          int64_t max_seq_len, int32_t *ids, size_t ids_cap, msim_error *err);
+/* Encode one MIDI file (uncompressed bytes). `transpose_factor` and `max_seq_len` as in the
+ * original: factor tf makes the variants -tf..tf-1 (<= 0: the piece as it is); each sequence is cut
+ * to its first max_seq_len ids (a negative value -k drops the last k). ids [ids_cap] receives the
+ * sequences one behind the other, starts [variants + 1] where each begins and where the last one
+ * ends. Returns the number of sequences (>= 1). Errors: -MSIM_E_FORMAT (not MIDI, or damaged) and
+ * -MSIM_E_EMPTY (no notes, or drums only), see msim_tokenizer_outcome; -MSIM_E_LIMIT when ids_cap
+ * is too small; -MSIM_E_MEMORY. */
+MSIM_API int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                       int transpose_factor, int64_t max_seq_len, int32_t *ids,
+                                       size_t ids_cap, int64_t *starts, msim_error *err);
+/* As above, one variant: every pitch moved by `semitones` and clamped to 1..127. Returns the number
+ * of ids. */
+MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                          int semitones, int64_t max_seq_len, int32_t *ids,
+                                          size_t ids_cap, msim_error *err);
 /* msim_outcome of the last call. It means nothing after -MSIM_E_MEMORY and -MSIM_E_LIMIT. */
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 
-/* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the same form are the same
- * music written in two ways. out [cap] gets the bytes; msim_midi_canonical_bound(n_bytes) is always enough. Returns how
- * many there are. `tok` lends its memory and gets the outcome. What is no MIDI at all gives an empty file, as there.
- * Errors: -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY. After an
- * error, what is in `out` means nothing. */
+/* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the
+ * same form are the same music written in two ways. out [cap] gets the bytes;
+ * msim_midi_canonical_bound(n_bytes) is always enough. Returns how many there are. `tok` lends its
+ * memory and gets the outcome. What is no MIDI at all gives an empty file, as there. Errors:
+ * -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY.
+ * After an error, what is in `out` means nothing. */
 MSIM_API size_t msim_midi_canonical_bound(size_t n_bytes);
-MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out,
-                                     size_t cap, msim_error *err);
+MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                     unsigned char *out, size_t cap, msim_error *err);
 
-/* ---- Model ---------------------------------------------------------------------------------------------------- */
+/* ---- Model ----------------------------------------------------------------------------------- */
 
 typedef struct msim_model msim_model;
 
 typedef struct {
-    int64_t dim;        /* width of a vector */
-    int64_t depth;      /* blocks of attention and feed-forward */
-    int64_t heads;      /* attention heads, each 64 wide */
-    int64_t vocab;      /* rows of the token table; ids 0..vocab-1 are accepted */
-    int precision;      /* msim_precision in use */
-    int device;         /* msim_device in use, never AUTO */
-    int isa;            /* msim_isa in use on the CPU */
-    char family[24];    /* "midisim-small", "midisim-large" or "midisim-custom" */
-    char sha256[65];    /* SHA-256 of the checkpoint the weights came from, lower-case hexadecimal */
+    int64_t dim;     /* width of a vector */
+    int64_t depth;   /* blocks of attention and feed-forward */
+    int64_t heads;   /* attention heads, each 64 wide */
+    int64_t vocab;   /* rows of the token table; ids 0..vocab-1 are accepted */
+    int precision;   /* msim_precision in use */
+    int device;      /* msim_device in use, never AUTO */
+    int isa;         /* msim_isa in use on the CPU */
+    char family[24]; /* "midisim-small", "midisim-large" or "midisim-custom" */
+    char sha256[65]; /* SHA-256 of the checkpoint the weights came from, lower-case
+                         * hexadecimal */
 } msim_model_info;
 
-/* Open a checkpoint: .safetensors as midisim-convert writes it, or the original's .pth. Weights are checked (names,
- * shapes, finite) and laid out for the device; the file is not needed afterwards. */
-MSIM_API int msim_model_open(const char *path, const msim_options *options, msim_model **out, msim_error *err);
+/* Open a checkpoint: .safetensors as midisim-convert writes it, or the original's .pth. Weights are
+ * checked (names, shapes, finite) and laid out for the device; the file is not needed
+ * afterwards. */
+MSIM_API int msim_model_open(const char *path, const msim_options *options, msim_model **out,
+                             msim_error *err);
 MSIM_API int msim_model_get_info(const msim_model *model, msim_model_info *out);
 MSIM_API void msim_model_close(msim_model *model);
 
-/* What a checkpoint file holds, without laying it out for a device. Every tensor is read and checked. */
+/* What a checkpoint file holds, without laying it out for a device. Every tensor is read and
+ * checked. */
 typedef struct {
     int64_t dim, depth, heads, vocab;
     int64_t tensors, parameters; /* tensors in the file; elements that embedding uses or carries */
     int all_f32;                 /* 1: stored entirely in f32 */
     char container[16];          /* "safetensors", "pth-zip" or "pth-legacy" */
     char family[24];
-    char sha256[65];             /* as in msim_model_info */
+    char sha256[65]; /* as in msim_model_info */
 } msim_checkpoint_info;
 
 MSIM_API int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_error *err);
-/* Write a checkpoint as safetensors: dtype MSIM_DTYPE_F32 (lossless from f32) or MSIM_DTYPE_BF16 (matrices and biases
- * to the nearest even; what bf16 precision uses in f32, the token table, gammas and inv_freq, stays f32). Goes to a
- * temporary file first; an existing `out_path` is replaced. */
-MSIM_API int msim_checkpoint_convert(const char *path, const char *out_path, int dtype, msim_error *err);
+/* Write a checkpoint as safetensors: dtype MSIM_DTYPE_F32 (lossless from f32) or MSIM_DTYPE_BF16
+ * (matrices and biases to the nearest even; what bf16 precision uses in f32, the token table,
+ * gammas and inv_freq, stays f32). Goes to a temporary file first; an existing `out_path` is
+ * replaced. */
+MSIM_API int msim_checkpoint_convert(const char *path, const char *out_path, int dtype,
+                                     msim_error *err);
 
-/* ---- Context: one caller's working memory and threads ------------------------------------------------------------ */
+/* ---- Context: one caller's working memory and threads ---------------------------------------- */
 
 typedef struct msim_context msim_context;
 
 /* model may be NULL for a context that only searches. */
-MSIM_API int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out,
-                               msim_error *err);
+MSIM_API int msim_context_open(const msim_model *model, const msim_options *options,
+                               msim_context **out, msim_error *err);
 MSIM_API void msim_context_close(msim_context *ctx);
 
-/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. type_weights: NULL for the plain
- * mean over tokens, else three weights for start-time, duration and pitch tokens. out [n_seq, dim], not normalised.
- * An empty sequence gives zeros. The same sequence gives the same bits whatever else is in the batch. */
-MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
-                                const float *type_weights, float *out, msim_error *err);
-/* As msim_context_embed in two steps, so that a device works on one batch while the caller prepares the next. submit takes a
- * batch: ids, starts and type_weights may be reused at once, out is written before the wait that finishes this batch
- * returns. At most MSIM_BATCHES_UNDER_WAY batches are under way, another is -MSIM_E_LIMIT; a batch that submit refuses is
- * not under way. wait finishes the oldest one; without any it is -MSIM_E_ARG, and after another error that batch is gone,
- * its out as it was. Until all are finished, every other call with the context but stats and close is -MSIM_E_ARG; close
- * drops them. Results are msim_context_embed's, to the bit. On the CPU submit does all the work. */
+/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. type_weights:
+ * NULL for the plain mean over tokens, else three weights for start-time, duration and pitch
+ * tokens. out [n_seq, dim], not normalised. An empty sequence gives zeros. The same sequence gives
+ * the same bits whatever else is in the batch. */
+MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                                size_t n_seq, const float *type_weights, float *out,
+                                msim_error *err);
+/* As msim_context_embed in two steps, so that a device works on one batch while the caller prepares
+ * the next. submit takes a batch: ids, starts and type_weights may be reused at once, out is
+ * written before the wait that finishes this batch returns. At most MSIM_BATCHES_UNDER_WAY batches
+ * are under way, another is -MSIM_E_LIMIT; a batch that submit refuses is not under way. wait
+ * finishes the oldest one; without any it is -MSIM_E_ARG, and after another error that batch is
+ * gone, its out as it was. Until all are finished, every other call with the context but stats and
+ * close is -MSIM_E_ARG; close drops them. Results are msim_context_embed's, to the bit. On the CPU
+ * submit does all the work. */
 enum { MSIM_BATCHES_UNDER_WAY = 2 };
-MSIM_API int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
-                                       const float *type_weights, float *out, msim_error *err);
+MSIM_API int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                                       size_t n_seq, const float *type_weights, float *out,
+                                       msim_error *err);
 MSIM_API int msim_context_embed_wait(msim_context *ctx, msim_error *err);
 /* The vectors before pooling: out [starts[n_seq], dim]. */
-MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
-                                       float *out, msim_error *err);
+MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                                       size_t n_seq, float *out, msim_error *err);
 /* L2-normalise n rows in place: row / max(norm, 1e-12), in f32. */
 MSIM_API void msim_l2_normalize(float *rows, size_t n, size_t dim);
 
 /* Parts of a forward pass that are timed. */
 enum msim_stage {
-    MSIM_STAGE_NORM = 0,     /* token rows and norms */
-    MSIM_STAGE_PROJECTION,   /* q, k, v with their rotary, and the attention's output */
+    MSIM_STAGE_NORM = 0,   /* token rows and norms */
+    MSIM_STAGE_PROJECTION, /* q, k, v with their rotary, and the attention's output */
     MSIM_STAGE_ATTENTION,
     MSIM_STAGE_FEED_FORWARD,
     MSIM_STAGE_POOLING,
@@ -239,16 +264,18 @@ typedef struct {
     double embed_seconds;      /* wall time inside embed */
     double search_seconds;     /* wall time inside search */
     int64_t rows_scored;       /* rows x queries scored so far */
-    int64_t rows_nonfinite;    /* rows with NaN or infinity among those of the last search, excluded ones too */
+    int64_t rows_nonfinite;    /* rows with NaN or infinity among those of the last search, excluded
+                                * ones too */
     int64_t rows_evaluated;    /* row x query scores that the last search evaluated in double */
     int scan;                  /* msim_scan that the last search used; 0 before any */
     int search_device;         /* msim_device that searches, never AUTO */
-    double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a device does not tell */
+    double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a
+                                             * device does not tell */
 } msim_stats;
 
 MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
 
-/* ---- Corpus: named rows on disk ------------------------------------------------------------------------------------ */
+/* ---- Corpus: named rows on disk -------------------------------------------------------------- */
 
 typedef struct msim_corpus msim_corpus;
 
@@ -258,7 +285,8 @@ enum msim_dtype { MSIM_DTYPE_F32 = 0, MSIM_DTYPE_F16 = 1, MSIM_DTYPE_BF16 = 2, M
 enum msim_format {
     MSIM_FORMAT_STRUCTURED = 0, /* .npy records, names as '<U'; f32 or f16 */
     MSIM_FORMAT_PLAIN = 1,      /* .npy of two axes, names in PATH.names; f32, f16 or bf16 */
-    MSIM_FORMAT_PICKLED = 2,    /* .npy as the original saves it under NumPy 1.26, byte for byte; f32 or f16 */
+    MSIM_FORMAT_PICKLED = 2,    /* .npy as the original saves it under NumPy 1.26, byte for byte;
+                                 * f32 or f16 */
     MSIM_FORMAT_FVECS = 3,      /* each row with its width before it, names in PATH.names; f32 */
     MSIM_FORMAT_FBIN = 4        /* rows behind their number and width, names in PATH.names; f32 */
 };
@@ -268,55 +296,62 @@ MSIM_API const char *msim_format_name(int format);
 
 typedef struct {
     int64_t rows, dim;
-    int dtype;       /* msim_dtype of the stored rows; of several files, of the first that has rows */
+    int dtype;       /* msim_dtype of the stored rows; of several files, of the first that has
+                      * rows */
     int has_names;   /* 0: rows are named by their number */
-    char format[24];   /* as msim_format_name says it; "mixed" for files that differ */
+    char format[24]; /* as msim_format_name says it; "mixed" for files that differ */
     int64_t parts;   /* files */
 } msim_corpus_info;
 
-/* Open a corpus, mapped read-only: a file of any form (.fvecs and .fbin by their names, .npy by its bytes), or a folder,
- * whose .npy, .fvecs and .fbin files, in bytewise order of name, are one corpus. Nothing is copied; a pickled file is
- * read through once, by a reader that can neither import nor call anything, and then costs 16 bytes a row.
- * names_path: NULL, or a text file with one name a line for rows that have none. Without it, FILE.names beside a file
- * without names is taken if it exists. A file that is cut short while it is open ends the program (SIGBUS). */
-MSIM_API int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out, msim_error *err);
+/* Open a corpus, mapped read-only: a file of any form (.fvecs and .fbin by their names, .npy by its
+ * bytes), or a folder, whose .npy, .fvecs and .fbin files, in bytewise order of name, are one
+ * corpus. Nothing is copied; a pickled file is read through once, by a reader that can neither
+ * import nor call anything, and then costs 16 bytes a row. names_path: NULL, or a text file with
+ * one name a line for rows that have none. Without it, FILE.names beside a file without names is
+ * taken if it exists. A file that is cut short while it is open ends the program (SIGBUS). */
+MSIM_API int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out,
+                              msim_error *err);
 /* Several files or folders as one corpus of one width, rows numbered through in the order given. */
-MSIM_API int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path, msim_corpus **out,
-                                   msim_error *err);
-/* The files of a corpus: how many, the path of one (borrowed from the corpus; NULL out of range), and the number of its
- * first row; for part == parts the number of all rows, out of range a negative status. */
+MSIM_API int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path,
+                                   msim_corpus **out, msim_error *err);
+/* The files of a corpus: how many, the path of one (borrowed from the corpus; NULL out of range),
+ * and the number of its first row; for part == parts the number of all rows, out of range a
+ * negative status. */
 MSIM_API int64_t msim_corpus_parts(const msim_corpus *corpus);
 MSIM_API const char *msim_corpus_part_path(const msim_corpus *corpus, int64_t part);
 MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part);
 MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
 MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
-/* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to cap - 1 bytes.
- * Returns the full length in bytes, or a negative status for a row out of range. A row without a name gives its number
- * in the corpus. */
+/* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to
+ * cap - 1 bytes. Returns the full length in bytes, or a negative status for a row out of range. A
+ * row without a name gives its number in the corpus. */
 MSIM_API int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap);
 /* One row widened (or f64: rounded) to f32, out [dim]. */
-MSIM_API int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_error *err);
+MSIM_API int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out,
+                                msim_error *err);
 MSIM_API void msim_corpus_close(msim_corpus *corpus);
 
 typedef struct msim_corpus_writer msim_corpus_writer;
 
 typedef struct {
     int64_t rows, dim;
-    int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used; else ignored */
+    int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used;
+                               * else ignored */
     int dtype;                /* msim_dtype, as the format allows it */
-    int format;                 /* msim_format */
+    int format;               /* msim_format */
     const char *name_field;   /* structured, pickled: NULL is "midi_names" */
     const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
 } msim_corpus_layout;
 
-/* Write a corpus, and for the forms that hold no names PATH.names with one a line (a name with a newline in it is
- * refused there). Bytes go to temporary files beside `path`, which take their names in finish; close without finish
- * removes them. Exactly `rows` rows must be added. A number that is finite, but not in the type it is stored in, is
- * refused; NaN and infinity are stored. add allocates nothing. */
-MSIM_API int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout, msim_corpus_writer **out,
-                                     msim_error *err);
-MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_bytes, const float *row,
-                                    msim_error *err);
+/* Write a corpus, and for the forms that hold no names PATH.names with one a line (a name with a
+ * newline in it is refused there). Bytes go to temporary files beside `path`, which take their
+ * names in finish; close without finish removes them. Exactly `rows` rows must be added. A number
+ * that is finite, but not in the type it is stored in, is refused; NaN and infinity are stored. add
+ * allocates nothing. */
+MSIM_API int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout,
+                                     msim_corpus_writer **out, msim_error *err);
+MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_bytes,
+                                    const float *row, msim_error *err);
 MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
 MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
 /* 1 when rows can be stored so: the form has that type. */
@@ -324,36 +359,50 @@ MSIM_API int msim_format_has_dtype(int format, int dtype);
 /* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
 MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
 
-/* ---- Small copies: what makes exact search read less ---------------------------------------------------------------- */
+/* ---- Small copies: what makes exact search read less ----------------------------------------- */
 
-/* Write the small copy of one part of a corpus, for MSIM_SCAN_INT8 (528 bytes a row of width 512) or MSIM_SCAN_BF16
- * (1,032): CORPUS.npy.msim by custom. A form that the file holds already, of the same rows, stays in it. Goes to a
- * temporary file first; an existing copy_path is replaced. The bytes depend on the corpus file alone, not on machine, level or
- * threads (0: one for each processor). progress may be NULL; it is called on this thread now and then with rows done and
- * rows in all, and stops the work when it returns non-zero: -MSIM_E_STOPPED, and nothing is written. */
-MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path, int scan, int threads,
-                                 int (*progress)(void *user, int64_t done, int64_t all), void *user, msim_error *err);
-/* Use a copy (before msim_context_load_corpus; not while a context has the corpus loaded). 64 tiles of 16 rows are made
- * anew from the rows and compared; all of them with is_full, or when the size or time of the corpus's file is not what it
- * was for prepare. -MSIM_E_FORMAT: damaged or not of these rows: prepare it again. */
-MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err);
+/* Write the small copy of one part of a corpus, for MSIM_SCAN_INT8 (528 bytes a row of width 512)
+ * or MSIM_SCAN_BF16 (1,032): CORPUS.npy.msim by custom. A form that the file holds already, of the
+ * same rows, stays in it. Goes to a temporary file first; an existing copy_path is replaced. The
+ * bytes depend on the corpus file alone, not on machine, level or threads (0: one for each
+ * processor). progress may be NULL; it is called on this thread now and then with rows done and
+ * rows in all, and stops the work when it returns non-zero: -MSIM_E_STOPPED, and nothing is
+ * written. */
+MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path,
+                                     int scan, int threads,
+                                     int (*progress)(void *user, int64_t done, int64_t all),
+                                     void *user, msim_error *err);
+/* Use a copy (before msim_context_load_corpus; not while a context has the corpus loaded). 64 tiles
+ * of 16 rows are made anew from the rows and compared; all of them with is_full, or when the size
+ * or time of the corpus's file is not what it was for prepare. -MSIM_E_FORMAT: damaged or not of
+ * these rows: prepare it again. */
+MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path,
+                                      int is_full, msim_error *err);
 /* 1 when the copy attached to a part serves this msim_scan, else 0. */
 MSIM_API int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan);
 
-/* ---- Search -------------------------------------------------------------------------------------------------------- */
+/* ---- Search ---------------------------------------------------------------------------------- */
 
 /* Cosine, or the plain dot product (in double, in the same fixed order). */
 enum msim_metric { MSIM_METRIC_COSINE = 0, MSIM_METRIC_IP = 1 };
-/* How rows are passed over. Every form gives the same results to the last bit: the narrower ones only leave out rows
- * that a proven bound shows to be no result, and score the others in double (docs/SEARCH.md). AUTO: int8 copies when
- * they are attached and the level has kernels for them, else bf16 copies, else F32. F64 scores every row in double. */
-enum msim_scan { MSIM_SCAN_AUTO = 0, MSIM_SCAN_F64 = 1, MSIM_SCAN_F32 = 2, MSIM_SCAN_BF16 = 3, MSIM_SCAN_INT8 = 4 };
+/* How rows are passed over. Every form gives the same results to the last bit: the narrower ones
+ * only leave out rows that a proven bound shows to be no result, and score the others in double
+ * (docs/SEARCH.md). AUTO: int8 copies when they are attached and the level has kernels for them,
+ * else bf16 copies, else F32. F64 scores every row in double. */
+enum msim_scan {
+    MSIM_SCAN_AUTO = 0,
+    MSIM_SCAN_F64 = 1,
+    MSIM_SCAN_F32 = 2,
+    MSIM_SCAN_BF16 = 3,
+    MSIM_SCAN_INT8 = 4
+};
 
 /* Fields may be added: always start from msim_search_options_default(). */
 typedef struct {
     int metric;              /* msim_metric; IP: with AUTO, F64 or F32 alone */
     int scan;                /* msim_scan; a form whose copies are not attached is refused */
-    const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL: none */
+    const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL:
+                              * none */
     size_t n_excluded;
 } msim_search_options;
 
@@ -361,33 +410,40 @@ MSIM_API msim_search_options msim_search_options_default(void);
 /* "auto", "f64", "f32", "bf16", "int8"; NULL for an unknown value. */
 MSIM_API const char *msim_scan_name(int scan);
 
-/* Attach a corpus to a context (replacing an earlier one, also when it fails for want of memory or by the device). The
- * corpus must outlive its use. */
-MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus, msim_error *err);
-/* Attach rows first .. first + n - 1 of it alone; results keep their numbers of the whole corpus. (For several processes
- * that share the work: merged by score and row, their results are those of one.) */
-MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n,
-                                    msim_error *err);
+/* Attach a corpus to a context (replacing an earlier one, also when it fails for want of memory or
+ * by the device). The corpus must outlive its use. */
+MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus,
+                                      msim_error *err);
+/* Attach rows first .. first + n - 1 of it alone; results keep their numbers of the whole corpus.
+ * (For several processes that share the work: merged by score and row, their results are those of
+ * one.) */
+MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first,
+                                    int64_t n, msim_error *err);
 
-/* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k], best first; the score
- * is evaluated in double in one fixed order, and equal scores rank the lower row first, so results are the same on
- * every device, level, thread count and scan form. Zero rows score 0; rows with NaN or infinity rank after all others
- * with score -infinity. Returns the entries for each query: min(k, rows). */
-MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
-                                     double *scores, msim_error *err);
-/* As msim_context_search, which is this with the defaults (options NULL). Returns the entries for each query: min(k,
- * rows that are not excluded); query q's stand at rows + q * k. Excluded rows that are not loaded are ignored. */
-MSIM_API int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options, const float *queries,
-                                          size_t n_query, int64_t k, int64_t *rows, double *scores, msim_error *err);
+/* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k],
+ * best first; the score is evaluated in double in one fixed order, and equal scores rank the lower
+ * row first, so results are the same on every device, level, thread count and scan form. Zero rows
+ * score 0; rows with NaN or infinity rank after all others with score -infinity. Returns the
+ * entries for each query: min(k, rows). */
+MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query,
+                                     int64_t k, int64_t *rows, double *scores, msim_error *err);
+/* As msim_context_search, which is this with the defaults (options NULL). Returns the entries for
+ * each query: min(k, rows that are not excluded); query q's stand at rows + q * k. Excluded rows
+ * that are not loaded are ignored. */
+MSIM_API int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options,
+                                          const float *queries, size_t n_query, int64_t k,
+                                          int64_t *rows, double *scores, msim_error *err);
 
-/* Takes one hit; 0 to go on, anything else ends the search. Calls come one at a time, from any thread of the context. */
+/* Takes one hit; 0 to go on, anything else ends the search. Calls come one at a time, from any
+ * thread of the context. */
 typedef int (*msim_hit_sink)(void *user, size_t query, int64_t row, double score);
-/* Every row with score >= threshold (as doubles; rows with NaN or infinity never, whatever the threshold), handed to
- * `sink` in no order. Returns how many were handed over, over all queries, also when sink ended it; what the sink was
- * given before an error stays given. The sink must not use the context. */
-MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options, const float *queries,
-                                           size_t n_query, double threshold, msim_hit_sink sink, void *user,
-                                           msim_error *err);
+/* Every row with score >= threshold (as doubles; rows with NaN or infinity never, whatever the
+ * threshold), handed to `sink` in no order. Returns how many were handed over, over all queries,
+ * also when sink ended it; what the sink was given before an error stays given. The sink must not
+ * use the context. */
+MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
+                                           const float *queries, size_t n_query, double threshold,
+                                           msim_hit_sink sink, void *user, msim_error *err);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
-/* The public API over the modules: the only file that knows all of them. It picks a backend, checks arguments and
- * sizes, and counts what was done. docs: include/midisim.h. */
+/* The public API over the modules: the only file that knows all of them. It picks a backend, checks
+ * arguments and sizes, and counts what was done. docs: include/midisim.h. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "cpu/backend.h"
@@ -19,13 +19,14 @@ struct msim_model {
 };
 
 struct msim_context {
-    const ms_backend *backend; /* static */
-    void *state;               /* owned: the backend's context */
-    const ms_backend *searcher; /* static: the same, or the CPU's where AUTO met what a GPU does not do */
-    void *search_state;        /* owned unless it is `state` */
-    const msim_model *model;   /* borrowed; NULL for a context that only searches */
+    const ms_backend *backend;  /* static */
+    void *state;                /* owned: the backend's context */
+    const ms_backend *searcher; /* static: the same, or the CPU's where AUTO met what a GPU does not
+                                 * do */
+    void *search_state;         /* owned unless it is `state` */
+    const msim_model *model;    /* borrowed; NULL for a context that only searches */
     msim_options limits;
-    ms_hit *hits;              /* owned: [max_queries * max_k] */
+    ms_hit *hits;                    /* owned: [max_queries * max_k] */
     int64_t loaded_rows, corpus_dim; /* 0 rows and dim -1 when none is loaded */
     msim_stats stats;
     struct {
@@ -54,13 +55,16 @@ const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
 
 const char *msim_precision_name(int precision) {
     static const char *const names[] = {"bf16", "f32", "int8"};
-    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision] : NULL;
+    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision]
+                                                                             : NULL;
 }
 
 int msim_isa_best(void) { return ms_cpu_isa_best(); }
 int msim_has_cuda(void) { return ms_gpu_compiled(); }
 int msim_gpu_count(void) { return ms_gpu_visible(); }
-int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err) { return ms_gpu_describe(gpu, out, err); }
+int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err) {
+    return ms_gpu_describe(gpu, out, err);
+}
 
 /* ---- Model ---- */
 
@@ -68,31 +72,38 @@ static int check_options(const msim_options *o, msim_error *err) {
     if (o->device < MSIM_DEVICE_AUTO || o->device > MSIM_DEVICE_CUDA)
         return ms_fail(err, MSIM_E_ARG, "device: expected auto, cpu or cuda, got %d", o->device);
     if (o->gpu < MSIM_GPU_ALL)
-        return ms_fail(err, MSIM_E_ARG, "gpu: expected the index of a device, or -1 for all of them, got %d", o->gpu);
+        return ms_fail(err, MSIM_E_ARG,
+                       "gpu: expected the index of a device, or -1 for all of them, got %d",
+                       o->gpu);
     if (!msim_precision_name(o->precision))
-        return ms_fail(err, MSIM_E_ARG, "precision: expected bf16, f32 or int8, got %d", o->precision);
+        return ms_fail(err, MSIM_E_ARG, "precision: expected bf16, f32 or int8, got %d",
+                       o->precision);
     if (o->max_batch_tokens < 1 || o->max_batch_tokens > (int64_t)1 << 30)
-        return ms_fail(err, MSIM_E_ARG, "max_batch_tokens: expected 1..2^30, got %lld", (long long)o->max_batch_tokens);
+        return ms_fail(err, MSIM_E_ARG, "max_batch_tokens: expected 1..2^30, got %lld",
+                       (long long)o->max_batch_tokens);
     if (o->max_batch_seqs < 1 || o->max_batch_seqs > (int64_t)1 << 24)
-        return ms_fail(err, MSIM_E_ARG, "max_batch_seqs: expected 1..2^24, got %lld", (long long)o->max_batch_seqs);
+        return ms_fail(err, MSIM_E_ARG, "max_batch_seqs: expected 1..2^24, got %lld",
+                       (long long)o->max_batch_seqs);
     if (o->max_queries < 1 || o->max_queries > 65536)
-        return ms_fail(err, MSIM_E_ARG, "max_queries: expected 1..65536, got %lld", (long long)o->max_queries);
+        return ms_fail(err, MSIM_E_ARG, "max_queries: expected 1..65536, got %lld",
+                       (long long)o->max_queries);
     if (o->max_k < 1 || o->max_k > (int64_t)1 << 32)
         return ms_fail(err, MSIM_E_ARG, "max_k: expected 1..2^32, got %lld", (long long)o->max_k);
     return MSIM_OK;
 }
 
-/* AUTO means the GPU when one opens and serves what is asked, else the CPU; a request for CUDA never falls back. Levels and
- * the other precisions are the CPU's. */
+/* AUTO means the GPU when one opens and serves what is asked, else the CPU; a request for CUDA
+ * never falls back. Levels and the other precisions are the CPU's. */
 static bool tries_gpu(const msim_options *o) {
     if (o->device != MSIM_DEVICE_AUTO) return o->device == MSIM_DEVICE_CUDA;
-    return o->isa == MSIM_ISA_AUTO && o->precision == MSIM_PRECISION_BF16 && ms_gpu_usable(o->gpu, NULL);
+    return o->isa == MSIM_ISA_AUTO && o->precision == MSIM_PRECISION_BF16 &&
+           ms_gpu_usable(o->gpu, NULL);
 }
 
-/* Lay the weights out by one backend. Under AUTO a GPU must also have room for a context of these limits: once the weights
- * are there, contexts have no other choice. */
-static int lay_out(msim_model *model, const ms_backend *backend, const ms_weights *weights, const msim_options *o,
-                   msim_error *err) {
+/* Lay the weights out by one backend. Under AUTO a GPU must also have room for a context of these
+ * limits: once the weights are there, contexts have no other choice. */
+static int lay_out(msim_model *model, const ms_backend *backend, const ms_weights *weights,
+                   const msim_options *o, msim_error *err) {
     void *trial = NULL;
     model->backend = backend;
     int rc = backend->model_open(weights, o, &model->packed, &model->info, err);
@@ -107,7 +118,8 @@ static int lay_out(msim_model *model, const ms_backend *backend, const ms_weight
     return rc;
 }
 
-int msim_model_open(const char *path, const msim_options *options, msim_model **out, msim_error *err) {
+int msim_model_open(const char *path, const msim_options *options, msim_model **out,
+                    msim_error *err) {
     msim_options o = options ? *options : msim_options_default();
     ms_weights weights;
     msim_error unusable;
@@ -124,13 +136,17 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
         rc = -MSIM_E_MEMORY;
         goto done;
     }
-    model->info = (msim_model_info){.dim = weights.dim, .depth = weights.depth, .heads = weights.heads,
-                              .vocab = weights.vocab, .precision = o.precision};
+    model->info = (msim_model_info){.dim = weights.dim,
+                                    .depth = weights.depth,
+                                    .heads = weights.heads,
+                                    .vocab = weights.vocab,
+                                    .precision = o.precision};
     memcpy(model->info.family, weights.family, sizeof model->info.family);
     memcpy(model->info.sha256, weights.sha256, sizeof model->info.sha256);
     bool has_gpu = tries_gpu(&o);
     if (has_gpu) rc = lay_out(model, ms_gpu_backend(), &weights, &o, err);
-    if (!has_gpu || (rc < 0 && o.device == MSIM_DEVICE_AUTO)) rc = lay_out(model, ms_cpu_backend(), &weights, &o, err);
+    if (!has_gpu || (rc < 0 && o.device == MSIM_DEVICE_AUTO))
+        rc = lay_out(model, ms_cpu_backend(), &weights, &o, err);
     if (rc < 0)
         ms_free(model);
     else
@@ -190,11 +206,13 @@ static int open_states(msim_context *ctx, const msim_options *options, msim_erro
 }
 
 static void close_states(msim_context *ctx) {
-    if (ctx->search_state && ctx->search_state != ctx->state) ctx->searcher->close(ctx->search_state);
+    if (ctx->search_state && ctx->search_state != ctx->state)
+        ctx->searcher->close(ctx->search_state);
     if (ctx->state) ctx->backend->close(ctx->state);
 }
 
-int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out, msim_error *err) {
+int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out,
+                      msim_error *err) {
     msim_options o = options ? *options : msim_options_default();
     *out = NULL;
     int rc = check_options(&o, err);
@@ -207,7 +225,8 @@ int msim_context_open(const msim_model *model, const msim_options *options, msim
     size_t n_hits;
     if (!ms_mul_size((size_t)o.max_queries, (size_t)o.max_k, &n_hits))
         rc = ms_fail(err, MSIM_E_LIMIT, "max_queries x max_k does not fit in memory");
-    if (rc >= 0 && !(ctx->hits = ms_alloc(n_hits, sizeof *ctx->hits, "search results", err))) rc = -MSIM_E_MEMORY;
+    if (rc >= 0 && !(ctx->hits = ms_alloc(n_hits, sizeof *ctx->hits, "search results", err)))
+        rc = -MSIM_E_MEMORY;
     if (rc >= 0) rc = open_states(ctx, &o, err);
     if (rc < 0) {
         close_states(ctx);
@@ -227,7 +246,8 @@ void msim_context_close(msim_context *ctx) {
 }
 
 const char *msim_stage_name(int stage) {
-    static const char *const names[] = {"norms", "projections", "attention", "feed-forward", "pooling"};
+    static const char *const names[] = {"norms", "projections", "attention", "feed-forward",
+                                        "pooling"};
     return stage >= 0 && stage < MSIM_STAGE_COUNT ? names[stage] : NULL;
 }
 
@@ -240,9 +260,10 @@ int msim_context_stats(const msim_context *ctx, msim_stats *out) {
 
 /* ---- Embed ---- */
 
-static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq, ms_batch *batch,
-                      msim_error *err) {
-    if (!ctx->model) return ms_fail(err, MSIM_E_ARG, "embed: expected a context opened on a model, got none");
+static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                      ms_batch *batch, msim_error *err) {
+    if (!ctx->model)
+        return ms_fail(err, MSIM_E_ARG, "embed: expected a context opened on a model, got none");
     if (n_seq > (size_t)ctx->limits.max_batch_seqs)
         return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %lld sequences, got %zu",
                        (long long)ctx->limits.max_batch_seqs, n_seq);
@@ -255,14 +276,16 @@ static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *star
 static int check_type_weights(const float *type_weights, msim_error *err) {
     for (int i = 0; type_weights && i < 3; i++)
         if (!isfinite(type_weights[i]))
-            return ms_fail(err, MSIM_E_ARG, "type_weights[%d]: expected a finite number, got %g", i, type_weights[i]);
+            return ms_fail(err, MSIM_E_ARG, "type_weights[%d]: expected a finite number, got %g", i,
+                           type_weights[i]);
     return MSIM_OK;
 }
 
 /* Only stats and close may come between a submit and its wait. */
 static int check_idle(const msim_context *ctx, const char *what, msim_error *err) {
     if (!ctx->n_under_way) return MSIM_OK;
-    return ms_fail(err, MSIM_E_ARG, "%s: expected no batch under way, got %d", what, ctx->n_under_way);
+    return ms_fail(err, MSIM_E_ARG, "%s: expected no batch under way, got %d", what,
+                   ctx->n_under_way);
 }
 
 int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
@@ -280,16 +303,19 @@ int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *sta
     return MSIM_OK;
 }
 
-int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
-                              const float *type_weights, float *out, msim_error *err) {
+int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                              size_t n_seq, const float *type_weights, float *out,
+                              msim_error *err) {
     ms_batch batch;
     double t = now_seconds();
     if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
-        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %d batches under way, got another",
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "embed: expected at most %d batches under way, got another",
                        MSIM_BATCHES_UNDER_WAY);
     int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0) rc = check_type_weights(type_weights, err);
-    if (rc >= 0 && n_seq) rc = ctx->backend->embed_submit(ctx->state, &batch, type_weights, out, err);
+    if (rc >= 0 && n_seq)
+        rc = ctx->backend->embed_submit(ctx->state, &batch, type_weights, out, err);
     if (rc < 0) return rc;
     int at = (ctx->oldest + ctx->n_under_way++) % MSIM_BATCHES_UNDER_WAY;
     ctx->under_way[at].tokens = batch.n_tokens;
@@ -300,8 +326,10 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
 
 int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     double t = now_seconds();
-    if (!ctx->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
-    int64_t tokens = ctx->under_way[ctx->oldest].tokens, sequences = ctx->under_way[ctx->oldest].sequences;
+    if (!ctx->n_under_way)
+        return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
+    int64_t tokens = ctx->under_way[ctx->oldest].tokens,
+            sequences = ctx->under_way[ctx->oldest].sequences;
     ctx->oldest = (ctx->oldest + 1) % MSIM_BATCHES_UNDER_WAY;
     ctx->n_under_way--;
     int rc = sequences ? ctx->backend->embed_wait(ctx->state, err) : MSIM_OK;
@@ -312,8 +340,8 @@ int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     return MSIM_OK;
 }
 
-int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq, float *out,
-                              msim_error *err) {
+int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                              size_t n_seq, float *out, msim_error *err) {
     ms_batch batch;
     double t = now_seconds();
     int rc = check_idle(ctx, "embed", err);
@@ -364,7 +392,8 @@ static int search_on_cpu(msim_context *ctx, msim_error *err) {
     return MSIM_OK;
 }
 
-int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n, msim_error *err) {
+int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n,
+                           msim_error *err) {
     msim_corpus_info info;
     size_t n_views;
     int rc = check_idle(ctx, "corpus", err);
@@ -374,16 +403,19 @@ int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t
         return ms_fail(err, MSIM_E_ARG, "corpus: expected rows of the model's width %lld, got %lld",
                        (long long)ctx->model->info.dim, (long long)info.dim);
     if (first < 0 || n < 0 || first > info.rows || n > info.rows - first)
-        return ms_fail(err, MSIM_E_ARG, "corpus: expected a range of its %lld rows, got %lld rows from %lld",
+        return ms_fail(err, MSIM_E_ARG,
+                       "corpus: expected a range of its %lld rows, got %lld rows from %lld",
                        (long long)info.rows, (long long)n, (long long)first);
     const ms_rows *views = ms_corpus_views(corpus, &n_views);
     rc = ctx->searcher->load_rows(ctx->search_state, views, n_views, first, n, err);
     if (rc < 0 && ctx->searcher != ms_cpu_backend() && ctx->limits.device == MSIM_DEVICE_AUTO) {
         rc = search_on_cpu(ctx, err);
-        if (rc >= 0) rc = ctx->searcher->load_rows(ctx->search_state, views, n_views, first, n, err);
+        if (rc >= 0)
+            rc = ctx->searcher->load_rows(ctx->search_state, views, n_views, first, n, err);
     }
     ctx->loaded_rows = rc < 0 ? 0 : n;
-    ctx->corpus_dim = rc < 0 ? -1 : info.dim; /* a backend that failed has forgotten the earlier rows too */
+    ctx->corpus_dim = rc < 0 ? -1 : info.dim; /* a backend that failed has forgotten the earlier
+                                               * rows too */
     return rc < 0 ? rc : MSIM_OK;
 }
 
@@ -395,25 +427,31 @@ static int check_search_options(const msim_search_options *o, msim_error *err) {
     if (o->metric != MSIM_METRIC_COSINE && o->metric != MSIM_METRIC_IP)
         return ms_fail(err, MSIM_E_ARG, "search: metric: expected cosine or ip, got %d", o->metric);
     if (!msim_scan_name(o->scan))
-        return ms_fail(err, MSIM_E_ARG, "search: scan: expected auto, f64, f32, bf16 or int8, got %d", o->scan);
+        return ms_fail(err, MSIM_E_ARG,
+                       "search: scan: expected auto, f64, f32, bf16 or int8, got %d", o->scan);
     if (o->metric == MSIM_METRIC_IP && (o->scan == MSIM_SCAN_BF16 || o->scan == MSIM_SCAN_INT8))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected auto, f64 or f32 for metric ip, got %s",
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "search: scan: expected auto, f64 or f32 for metric ip, got %s",
                        msim_scan_name(o->scan));
     if (o->n_excluded && !o->excluded)
-        return ms_fail(err, MSIM_E_ARG, "search: excluded rows: expected a list of %zu, got none", o->n_excluded);
+        return ms_fail(err, MSIM_E_ARG, "search: excluded rows: expected a list of %zu, got none",
+                       o->n_excluded);
     for (size_t i = 1; i < o->n_excluded; i++)
         if (o->excluded[i - 1] >= o->excluded[i])
-            return ms_fail(err, MSIM_E_ARG, "search: excluded row %zu: expected more than %lld, got %lld", i,
+            return ms_fail(err, MSIM_E_ARG,
+                           "search: excluded row %zu: expected more than %lld, got %lld", i,
                            (long long)o->excluded[i - 1], (long long)o->excluded[i]);
     return MSIM_OK;
 }
 
 /* The request of a search, checked but for k and threshold. */
-static int make_request(const msim_context *ctx, const msim_search_options *options, const float *queries,
-                        size_t n_query, ms_search_request *out, msim_error *err) {
+static int make_request(const msim_context *ctx, const msim_search_options *options,
+                        const float *queries, size_t n_query, ms_search_request *out,
+                        msim_error *err) {
     int rc = check_idle(ctx, "search", err);
     if (rc < 0) return rc;
-    if (ctx->corpus_dim < 0) return ms_fail(err, MSIM_E_ARG, "search: expected a loaded corpus, got none");
+    if (ctx->corpus_dim < 0)
+        return ms_fail(err, MSIM_E_ARG, "search: expected a loaded corpus, got none");
     if (n_query > (size_t)ctx->limits.max_queries)
         return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %lld queries, got %zu",
                        (long long)ctx->limits.max_queries, n_query);
@@ -435,16 +473,17 @@ static void count_search(msim_context *ctx, size_t n_query, double began) {
     ctx->stats.search_seconds += now_seconds() - began;
 }
 
-int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options, const float *queries,
-                                 size_t n_query, int64_t k, int64_t *rows, double *scores, msim_error *err) {
+int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options,
+                                 const float *queries, size_t n_query, int64_t k, int64_t *rows,
+                                 double *scores, msim_error *err) {
     double began = now_seconds();
     msim_search_options o = options ? *options : msim_search_options_default();
     ms_search_request request;
     int rc = make_request(ctx, &o, queries, n_query, &request, err);
     if (rc < 0) return rc;
     if (k < 0 || k > ctx->limits.max_k)
-        return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld", (long long)ctx->limits.max_k,
-                       (long long)k);
+        return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld",
+                       (long long)ctx->limits.max_k, (long long)k);
     request.k = k;
     int64_t n = ctx->searcher->score_topk(ctx->search_state, &request, ctx->hits, err);
     if (n < 0) return n;
@@ -457,19 +496,21 @@ int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *o
     return n;
 }
 
-int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k, int64_t *rows,
-                            double *scores, msim_error *err) {
+int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query, int64_t k,
+                            int64_t *rows, double *scores, msim_error *err) {
     return msim_context_search_with(ctx, NULL, queries, n_query, k, rows, scores, err);
 }
 
-int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options, const float *queries,
-                                  size_t n_query, double threshold, msim_hit_sink sink, void *user, msim_error *err) {
+int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
+                                  const float *queries, size_t n_query, double threshold,
+                                  msim_hit_sink sink, void *user, msim_error *err) {
     double began = now_seconds();
     msim_search_options o = options ? *options : msim_search_options_default();
     ms_search_request request;
     int rc = make_request(ctx, &o, queries, n_query, &request, err);
     if (rc < 0) return rc;
-    if (isnan(threshold)) return ms_fail(err, MSIM_E_ARG, "search: threshold: expected a number, got NaN");
+    if (isnan(threshold))
+        return ms_fail(err, MSIM_E_ARG, "search: threshold: expected a number, got NaN");
     request.threshold = threshold;
     request.sink = sink;
     request.user = user;

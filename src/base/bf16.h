@@ -1,5 +1,5 @@
-/* bf16 and f16 on the bits: conversions (nearest, ties to even) and a finite test that no compiler flag can remove.
- * ms_bf16 is a struct so that arithmetic on it does not compile. */
+/* bf16 and f16 on the bits: conversions (nearest, ties to even) and a finite test that no compiler
+ * flag can remove. ms_bf16 is a struct so that arithmetic on it does not compile. */
 #ifndef MS_BASE_BF16_H
 #define MS_BASE_BF16_H
 #include <stdbool.h>
@@ -22,7 +22,9 @@ static inline float ms_f32_from_bits(uint32_t u) {
     return x;
 }
 
-static inline bool ms_is_finite_f32(float x) { return (ms_f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
+static inline bool ms_is_finite_f32(float x) {
+    return (ms_f32_bits(x) & 0x7f800000u) != 0x7f800000u;
+}
 
 static inline float ms_f32_of_bf16(ms_bf16 x) { return ms_f32_from_bits((uint32_t)x.bits << 16); }
 
@@ -41,7 +43,8 @@ static inline float ms_round_bf16(float x) { return ms_f32_of_bf16(ms_bf16_of_f3
 
 /* Exact widening of an IEEE binary16. */
 static inline float ms_f32_of_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu, mantissa = h & 0x3ffu;
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu,
+             mantissa = h & 0x3ffu;
     if (exponent == 0) {
         float tiny = (float)mantissa * 0x1p-24f; /* subnormal or zero: exact */
         return ms_f32_from_bits(ms_f32_bits(tiny) | sign);
@@ -56,8 +59,10 @@ static inline uint16_t ms_f16_of_f32(float x) {
     u &= 0x7fffffffu;
     if (u > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
     if (u >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and above round to infinity */
-    if (u < 0x38800000u) {                                   /* below 2^-14: subnormal; the adder rounds */
-        float shifted = ms_f32_from_bits(u) + 0.5f;          /* 0.5 has an ulp of 2^-24, that of f16 subnormals */
+    if (u < 0x38800000u) {                                   /* below 2^-14: subnormal; the adder
+                                                              * rounds */
+        float shifted = ms_f32_from_bits(u) + 0.5f;          /* 0.5 has an ulp of 2^-24, that of f16
+                                                              * subnormals */
         return (uint16_t)(sign | (ms_f32_bits(shifted) - 0x3f000000u));
     }
     u += 0xfffu + ((u >> 13) & 1u) - ((uint32_t)112 << 23);

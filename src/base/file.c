@@ -1,5 +1,5 @@
-/* Files that appear whole or not at all: see base/file.h. The buffer is taken when opened; putting items through it takes
- * no memory. */
+/* Files that appear whole or not at all: see base/file.h. The buffer is taken when opened; putting
+ * items through it takes no memory. */
 #define _GNU_SOURCE
 #include "base/file.h"
 #include "base/mem.h"
@@ -12,18 +12,22 @@
 
 enum { BUFFER_BYTES = 1 << 20, HINT_BYTES = 16 << 20, TEMP_TRIES = 100 };
 
-/* Create PATH.part-PID, or with a further number when that is taken. The mode is that of any new file. */
+/* Create PATH.part-PID, or with a further number when that is taken. The mode is that of any new
+ * file. */
 static int create_temp(ms_out_file *f, const char *path, const char *suffix, msim_error *err) {
     struct stat st;
     size_t cap = strlen(path) + strlen(suffix) + 40;
-    if (!(f->path = ms_alloc(cap, 1, "path", err)) || !(f->temp_path = ms_alloc(cap, 1, "path", err)))
+    if (!(f->path = ms_alloc(cap, 1, "path", err)) ||
+        !(f->temp_path = ms_alloc(cap, 1, "path", err)))
         return -MSIM_E_MEMORY;
     snprintf(f->path, cap, "%s%s", path, suffix);
     if (stat(f->path, &st) == 0 && !S_ISREG(st.st_mode))
-        return ms_fail(err, MSIM_E_IO, "cannot write: %s: expected a regular file or nothing, got %s", f->path,
+        return ms_fail(err, MSIM_E_IO,
+                       "cannot write: %s: expected a regular file or nothing, got %s", f->path,
                        S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     for (int i = 0; i < TEMP_TRIES && f->fd < 0; i++) {
-        snprintf(f->temp_path, cap, i ? "%s.part-%ld-%d" : "%s.part-%ld", f->path, (long)getpid(), i);
+        snprintf(f->temp_path, cap, i ? "%s.part-%ld-%d" : "%s.part-%ld", f->path, (long)getpid(),
+                 i);
         f->fd = open(f->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (f->fd < 0 && errno != EEXIST) break;
     }
@@ -32,11 +36,13 @@ static int create_temp(ms_out_file *f, const char *path, const char *suffix, msi
     return MSIM_OK;
 }
 
-int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_t item_max, msim_error *err) {
+int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_t item_max,
+                     msim_error *err) {
     f->fd = -1;
     f->item_max = item_max;
     if (!ms_add_size(item_max, BUFFER_BYTES, &f->cap))
-        return ms_fail(err, MSIM_E_LIMIT, "output buffer: expected rows that fit in memory, got larger ones");
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "output buffer: expected rows that fit in memory, got larger ones");
     if (!(f->buffer = ms_alloc(f->cap, 1, "output buffer", err))) return -MSIM_E_MEMORY;
     return create_temp(f, path, suffix, err);
 }
@@ -55,9 +61,11 @@ static int flush(ms_out_file *f) {
     }
     f->n_written += f->n;
     f->n = 0;
-    /* Let the disk begin now: the sync at the end then waits for the last bytes, not for all. A hint; it may fail. */
+    /* Let the disk begin now: the sync at the end then waits for the last bytes, not for all. A
+     * hint; it may fail. */
     if (f->n_written - f->n_hinted >= HINT_BYTES) {
-        (void)sync_file_range(f->fd, (off_t)f->n_hinted, (off_t)(f->n_written - f->n_hinted), SYNC_FILE_RANGE_WRITE);
+        (void)sync_file_range(f->fd, (off_t)f->n_hinted, (off_t)(f->n_written - f->n_hinted),
+                              SYNC_FILE_RANGE_WRITE);
         f->n_hinted = f->n_written;
     }
     return MSIM_OK;
@@ -72,7 +80,8 @@ int ms_out_file_took(ms_out_file *f, size_t n_bytes, msim_error *err) {
 
 int ms_out_file_sync(ms_out_file *f, msim_error *err) {
     int rc = flush(f);
-    if (rc >= 0 && fsync(f->fd) != 0) rc = ms_fail_errno(&f->failed, errno, "cannot sync: %s", f->temp_path);
+    if (rc >= 0 && fsync(f->fd) != 0)
+        rc = ms_fail_errno(&f->failed, errno, "cannot sync: %s", f->temp_path);
     if (rc >= 0) {
         if (close(f->fd) != 0) ms_fail_errno(&f->failed, errno, "cannot close: %s", f->temp_path);
         f->fd = -1;
@@ -80,8 +89,8 @@ int ms_out_file_sync(ms_out_file *f, msim_error *err) {
     return ms_out_file_failed(f, err);
 }
 
-/* The new name is durable once its folder is synced. File systems that cannot sync a folder say EINVAL: nothing is lost
- * there that could be kept. */
+/* The new name is durable once its folder is synced. File systems that cannot sync a folder say
+ * EINVAL: nothing is lost there that could be kept. */
 static int sync_folder(const char *path, msim_error *err) {
     const char *slash = strrchr(path, '/');
     size_t n = slash ? (size_t)(slash - path) + 1 : 0;
@@ -90,7 +99,9 @@ static int sync_folder(const char *path, msim_error *err) {
     if (n) memcpy(folder, path, n), folder[n] = 0;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return MSIM_OK; /* a folder may be writable without being readable */
-    int rc = fsync(fd) != 0 && errno != EINVAL ? ms_fail_errno(err, errno, "cannot sync: %s", folder) : MSIM_OK;
+    int rc = fsync(fd) != 0 && errno != EINVAL
+                 ? ms_fail_errno(err, errno, "cannot sync: %s", folder)
+                 : MSIM_OK;
     close(fd);
     return rc;
 }

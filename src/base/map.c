@@ -8,7 +8,8 @@
 
 int ms_map_open(const char *path, enum ms_map_hint hint, ms_map *out, msim_error *err) {
     struct stat st;
-    /* O_NONBLOCK: opening a FIFO without a writer must not wait; the type is checked before any byte is read. */
+    /* O_NONBLOCK: opening a FIFO without a writer must not wait; the type is checked before any
+     * byte is read. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return ms_fail_errno(err, errno, "cannot open: %s", path);
     int rc = MSIM_OK;
@@ -25,7 +26,8 @@ int ms_map_open(const char *path, enum ms_map_hint hint, ms_map *out, msim_error
     close(fd);
     if (rc < 0) return rc;
     if (p && hint != MS_MAP_NORMAL)
-        (void)madvise(p, (size_t)st.st_size, hint == MS_MAP_SEQUENTIAL ? MADV_SEQUENTIAL : MADV_RANDOM);
+        (void)madvise(p, (size_t)st.st_size,
+                      hint == MS_MAP_SEQUENTIAL ? MADV_SEQUENTIAL : MADV_RANDOM);
     out->data = p;
     out->n_bytes = (size_t)st.st_size;
     out->changed = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;

@@ -1,5 +1,5 @@
-/* Memory: see mem.h. The counter and the failure hook are the library's only mutable globals; they are atomic, and the
- * hook is moved by tests alone. */
+/* Memory: see mem.h. The counter and the failure hook are the library's only mutable globals; they
+ * are atomic, and the hook is moved by tests alone. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include <stdatomic.h>
@@ -35,14 +35,16 @@ typedef struct {
 
 #define MAP_FROM ((size_t)4 << 20) /* bytes from which a block is mapped on its own */
 
-/* The one place that asks the system: aligned, counted, and failing where a test said so. Large blocks are mapped: they
- * are zero without being touched, so that a context sized for the largest batch costs what it uses, and they ask for
- * huge pages. *is_zero says whether the block came so. */
+/* The one place that asks the system: aligned, counted, and failing where a test said so. Large
+ * blocks are mapped: they are zero without being touched, so that a context sized for the largest
+ * batch costs what it uses, and they ask for huge pages. *is_zero says whether the block came
+ * so. */
 static void *raw_alloc(size_t n_bytes, bool *is_zero) {
     int64_t number = atomic_fetch_add(&alloc_count, 1) + 1;
     if (fail_at && number == fail_at) return NULL;
     size_t all;
-    if (!ms_add_size(n_bytes, sizeof(block_head) + MS_ALIGN - 1, &all) || all > PTRDIFF_MAX) return NULL;
+    if (!ms_add_size(n_bytes, sizeof(block_head) + MS_ALIGN - 1, &all) || all > PTRDIFF_MAX)
+        return NULL;
     all &= ~(size_t)(MS_ALIGN - 1);
     *is_zero = all >= MAP_FROM;
     block_head *head;
@@ -69,8 +71,8 @@ static void raw_free(void *p) {
 }
 
 static int too_big(const char *what, size_t n_items, size_t item_bytes, msim_error *err) {
-    return ms_fail(err, MSIM_E_MEMORY, "out of memory: %s: expected %zu x %zu bytes, got none", what, n_items,
-                   item_bytes);
+    return ms_fail(err, MSIM_E_MEMORY, "out of memory: %s: expected %zu x %zu bytes, got none",
+                   what, n_items, item_bytes);
 }
 
 void *ms_alloc(size_t n_items, size_t item_bytes, const char *what, msim_error *err) {
@@ -87,7 +89,8 @@ void *ms_alloc(size_t n_items, size_t item_bytes, const char *what, msim_error *
 
 void ms_free(void *p) { raw_free(p); }
 
-int ms_grow(void **items, size_t *cap, size_t need, size_t item_bytes, const char *what, msim_error *err) {
+int ms_grow(void **items, size_t *cap, size_t need, size_t item_bytes, const char *what,
+            msim_error *err) {
     if (need <= *cap) return MSIM_OK;
     size_t want = *cap < SIZE_MAX / 2 ? *cap * 2 : SIZE_MAX;
     if (want < need) want = need;
@@ -117,10 +120,12 @@ void ms_arena_init(ms_arena *arena, size_t keep_bytes) {
     arena->keep_bytes = keep_bytes;
 }
 
-void *ms_arena_get(ms_arena *arena, size_t n_items, size_t item_bytes, const char *what, msim_error *err) {
+void *ms_arena_get(ms_arena *arena, size_t n_items, size_t item_bytes, const char *what,
+                   msim_error *err) {
     size_t n_bytes, total;
     bool is_zero;
-    if (!ms_mul_size(n_items, item_bytes, &n_bytes) || !ms_add_size(n_bytes, MS_ALIGN - 1, &n_bytes)) {
+    if (!ms_mul_size(n_items, item_bytes, &n_bytes) ||
+        !ms_add_size(n_bytes, MS_ALIGN - 1, &n_bytes)) {
         too_big(what, n_items, item_bytes, err);
         return NULL;
     }
@@ -131,7 +136,8 @@ void *ms_arena_get(ms_arena *arena, size_t n_items, size_t item_bytes, const cha
         size_t cap = c ? c->cap * 2 : ARENA_CHUNK_BYTES;
         if (cap > (size_t)64 << 20) cap = (size_t)64 << 20;
         if (cap < n_bytes) cap = n_bytes;
-        ms_arena_chunk *fresh = ms_add_size(cap, sizeof *fresh, &total) ? raw_alloc(total, &is_zero) : NULL;
+        ms_arena_chunk *fresh = ms_add_size(cap, sizeof *fresh, &total) ? raw_alloc(total, &is_zero)
+                                                                        : NULL;
         if (!fresh) {
             too_big(what, n_items, item_bytes, err);
             return NULL;
@@ -147,9 +153,10 @@ void *ms_arena_get(ms_arena *arena, size_t n_items, size_t item_bytes, const cha
 }
 
 void ms_arena_reset(ms_arena *arena) {
-    /* The newest chunk is the largest: keep that one when it is within bounds, so that a steady stream of files of
-     * like size asks the system for nothing. */
-    ms_arena_chunk *keep = arena->chunks && arena->chunks->cap <= arena->keep_bytes ? arena->chunks : NULL;
+    /* The newest chunk is the largest: keep that one when it is within bounds, so that a steady
+     * stream of files of like size asks the system for nothing. */
+    ms_arena_chunk *keep = arena->chunks && arena->chunks->cap <= arena->keep_bytes ? arena->chunks
+                                                                                    : NULL;
     for (ms_arena_chunk *c = arena->chunks, *next; c; c = next) {
         next = c->next;
         if (c != keep) raw_free(c);

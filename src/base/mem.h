@@ -1,5 +1,5 @@
-/* Memory: checked sizes, aligned blocks, growing arrays, an arena, and a hook with which tests make the Nth allocation
- * fail. Every allocation of the library goes through here. docs/PITFALLS.md. */
+/* Memory: checked sizes, aligned blocks, growing arrays, an arena, and a hook with which tests make
+ * the Nth allocation fail. Every allocation of the library goes through here. docs/PITFALLS.md. */
 #ifndef MS_BASE_MEM_H
 #define MS_BASE_MEM_H
 #include "base/status.h"
@@ -15,16 +15,20 @@ extern "C" {
 bool ms_mul_size(size_t a, size_t b, size_t *out);
 bool ms_add_size(size_t a, size_t b, size_t *out);
 
-/* n_items * item_bytes zeroed bytes, 64-byte aligned; NULL (with err filled) when out of memory or too large. A count
- * of zero gives a valid block. Free with ms_free. `what` names it in the error. */
+/* n_items * item_bytes zeroed bytes, 64-byte aligned; NULL (with err filled) when out of memory or
+ * too large. A count of zero gives a valid block. Free with ms_free. `what` names it in the
+ * error. */
 void *ms_alloc(size_t n_items, size_t item_bytes, const char *what, msim_error *err);
 void ms_free(void *p);
 
-/* Make room for at least `need` items in a growing array: *items and *cap are replaced on growth (doubling, contents
- * kept, new part not zeroed). On failure both are untouched. Free with ms_free. Start from NULL and 0. */
-int ms_grow(void **items, size_t *cap, size_t need, size_t item_bytes, const char *what, msim_error *err);
+/* Make room for at least `need` items in a growing array: *items and *cap are replaced on growth
+ * (doubling, contents kept, new part not zeroed). On failure both are untouched. Free with ms_free.
+ * Start from NULL and 0. */
+int ms_grow(void **items, size_t *cap, size_t need, size_t item_bytes, const char *what,
+            msim_error *err);
 
-/* Arena: blocks handed out in order, all given back at once. Keeps its memory between uses, up to keep_bytes. */
+/* Arena: blocks handed out in order, all given back at once. Keeps its memory between uses, up to
+ * keep_bytes. */
 typedef struct ms_arena_chunk ms_arena_chunk;
 typedef struct {
     ms_arena_chunk *chunks; /* owned: newest first */
@@ -33,13 +37,16 @@ typedef struct {
 
 void ms_arena_init(ms_arena *arena, size_t keep_bytes);
 /* n_items * item_bytes bytes, 64-byte aligned, NOT zeroed; NULL with err filled on failure. */
-void *ms_arena_get(ms_arena *arena, size_t n_items, size_t item_bytes, const char *what, msim_error *err);
+void *ms_arena_get(ms_arena *arena, size_t n_items, size_t item_bytes, const char *what,
+                   msim_error *err);
 void ms_arena_reset(ms_arena *arena);
 void ms_arena_free(ms_arena *arena);
 
-/* Test hook: the n-th allocation from now on fails (1: the next one; 0: none). Not for concurrent use. */
+/* Test hook: the n-th allocation from now on fails (1: the next one; 0: none). Not for concurrent
+ * use. */
 void ms_mem_fail_at(int64_t n);
-/* Number of allocations made since the program began (tests: embed and search must not change it). */
+/* Number of allocations made since the program began (tests: embed and search must not change
+ * it). */
 int64_t ms_mem_count(void);
 
 #ifdef __cplusplus

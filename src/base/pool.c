@@ -1,5 +1,5 @@
-/* Worker threads of a handle: see pool.h. One mutex and two conditions; between jobs workers spin briefly before they
- * sleep, because a forward pass is many short jobs in a row. */
+/* Worker threads of a handle: see pool.h. One mutex and two conditions; between jobs workers spin
+ * briefly before they sleep, because a forward pass is many short jobs in a row. */
 #define _GNU_SOURCE
 #include "base/pool.h"
 #include "base/mem.h"
@@ -18,13 +18,13 @@ typedef struct {
 struct ms_pool {
     pthread_mutex_t lock;
     pthread_cond_t work_ready, work_done;
-    worker *workers; /* owned: n_threads - 1 of them */
-    int n_threads;   /* the caller included */
+    worker *workers;             /* owned: n_threads - 1 of them */
+    int n_threads;               /* the caller included */
     _Atomic uint64_t generation; /* one up for each job */
     _Atomic int n_busy;          /* workers still on the current job */
     _Atomic int stopping;
-    _Atomic int running;         /* a job is under way: nested calls run inline */
-    _Atomic int64_t next;        /* next item to hand out */
+    _Atomic int running;  /* a job is under way: nested calls run inline */
+    _Atomic int64_t next; /* next item to hand out */
     int64_t n_items;
     ms_pool_fn fn;
     void *arg;
@@ -37,7 +37,8 @@ static int processors(void) {
 }
 
 static void take_items(ms_pool *pool, int index) {
-    for (int64_t i; (i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->n_items;)
+    for (int64_t i;
+         (i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->n_items;)
         pool->fn(pool->arg, i, index);
 }
 
@@ -50,11 +51,13 @@ static inline void cpu_pause(void) {
 /* Wait until the generation leaves `seen`; false when the pool is closing. */
 static int wait_for_work(ms_pool *pool, uint64_t seen) {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
-        if (atomic_load_explicit(&pool->generation, memory_order_acquire) != seen) return !pool->stopping;
+        if (atomic_load_explicit(&pool->generation, memory_order_acquire) != seen)
+            return !pool->stopping;
         cpu_pause();
     }
     pthread_mutex_lock(&pool->lock);
-    while (pool->generation == seen && !pool->stopping) pthread_cond_wait(&pool->work_ready, &pool->lock);
+    while (pool->generation == seen && !pool->stopping)
+        pthread_cond_wait(&pool->work_ready, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
     return !pool->stopping;
 }

@@ -1,12 +1,14 @@
-/* A handle's own worker threads. Items are handed out one at a time in rising order to whoever is free; who computes an
- * item never changes its bits. The calling thread works too, so a pool of one starts nothing. */
+/* A handle's own worker threads. Items are handed out one at a time in rising order to whoever is
+ * free; who computes an item never changes its bits. The calling thread works too, so a pool of one
+ * starts nothing. */
 #ifndef MS_BASE_POOL_H
 #define MS_BASE_POOL_H
 #include "base/status.h"
 
 typedef struct ms_pool ms_pool;
 
-/* item in 0..n_items-1; worker in 0..ms_pool_size-1, for scratch that each worker has of its own. */
+/* item in 0..n_items-1; worker in 0..ms_pool_size-1, for scratch that each worker has of its
+ * own. */
 typedef void (*ms_pool_fn)(void *arg, int64_t item, int worker);
 
 /* n_threads >= 1; 0: one for each processor this process may run on. */

@@ -1,5 +1,6 @@
-/* A borrowed view of stored vectors: what a corpus hands to a backend. Row i starts at ms_rows_at and holds `dim` elements
- * of `dtype`, at any alignment. A corpus of several files is several views, in row order. */
+/* A borrowed view of stored vectors: what a corpus hands to a backend. Row i starts at ms_rows_at
+ * and holds `dim` elements of `dtype`, at any alignment. A corpus of several files is several
+ * views, in row order. */
 #ifndef MS_BASE_ROWS_H
 #define MS_BASE_ROWS_H
 #include "midisim.h"
@@ -9,11 +10,12 @@ struct ms_codes;
 typedef struct {
     const unsigned char *base; /* borrowed from the corpus's map */
     size_t row_bytes;          /* from one row to the next; with offsets: bytes of one row */
-    const uint64_t *offsets;   /* borrowed from the corpus: [n_rows] bytes from base to each row, ascending; NULL: row i
-                                * lies at base + i * row_bytes */
+    const uint64_t *offsets;   /* borrowed from the corpus: [n_rows] bytes from base to each row,
+                                * ascending; NULL: row i lies at base + i * row_bytes */
     int64_t n_rows, dim;
-    int dtype;                 /* msim_dtype, little-endian */
-    const struct ms_codes *copy; /* borrowed from the corpus: the small copy of these rows (codes/layout.h), or NULL */
+    int dtype;                   /* msim_dtype, little-endian */
+    const struct ms_codes *copy; /* borrowed from the corpus: the small copy of these rows
+                                  * (codes/layout.h), or NULL */
 } ms_rows;
 
 /* Row i of a view, 0 <= i < n_rows. */
@@ -21,7 +23,8 @@ static inline const unsigned char *ms_rows_at(const ms_rows *view, int64_t i) {
     return view->base + (view->offsets ? view->offsets[i] : (uint64_t)i * view->row_bytes);
 }
 
-/* Element j of a stored row, widened exactly, and dot(row, row) as docs/SEARCH.md defines it: in double, 16 lanes. */
+/* Element j of a stored row, widened exactly, and dot(row, row) as docs/SEARCH.md defines it: in
+ * double, 16 lanes. */
 double ms_row_value(const unsigned char *row, int dtype, size_t j);
 double ms_row_square(const unsigned char *row, int dtype, size_t dim);
 

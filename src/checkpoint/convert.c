@@ -1,5 +1,6 @@
-/* Describing a checkpoint and writing it as safetensors: msim_checkpoint_* of include/midisim.h. Both open the file as a
- * model would, so what passes here can be embedded with. docs/FORMATS.md, Checkpoints. */
+/* Describing a checkpoint and writing it as safetensors: msim_checkpoint_* of include/midisim.h.
+ * Both open the file as a model would, so what passes here can be embedded with. docs/FORMATS.md,
+ * Checkpoints. */
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
 #include <stdio.h>
@@ -12,7 +13,8 @@ int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_e
     int rc = ms_weights_open(path, &w, err);
     if (rc < 0) return rc;
     const ms_stored *s = ms_weights_stored(&w);
-    msim_checkpoint_info info = {.dim = w.dim, .depth = w.depth, .heads = w.heads, .vocab = w.vocab, .all_f32 = w.all_f32};
+    msim_checkpoint_info info = {
+        .dim = w.dim, .depth = w.depth, .heads = w.heads, .vocab = w.vocab, .all_f32 = w.all_f32};
     info.tensors = (int64_t)s->n_tensors;
     /* The rotary frequencies are a buffer, not parameters. */
     for (size_t i = 0; i < s->n_tensors; i++)
@@ -25,9 +27,9 @@ int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_e
     return MSIM_OK;
 }
 
-/* bf16 precision rounds the operands of matrix products and the biases added to them; the token table, the gammas and the
- * rotary frequencies are used in f32 (docs/MODEL.md). Only what is rounded anyway is stored as bf16, so that an f32 and a
- * bf16 file give the same bits. */
+/* bf16 precision rounds the operands of matrix products and the biases added to them; the token
+ * table, the gammas and the rotary frequencies are used in f32 (docs/MODEL.md). Only what is
+ * rounded anyway is stored as bf16, so that an f32 and a bf16 file give the same bits. */
 static bool is_rounded(const ms_stored_tensor *t) {
     size_t n = strlen(t->name);
     return strncmp(t->name, "token_emb.", 10) != 0 && strcmp(t->name, inv_freq_name) != 0 &&
@@ -41,16 +43,22 @@ static int write_weights(const ms_weights *w, const char *out_path, int dtype, m
     snprintf(depth, sizeof depth, "%lld", (long long)w->depth);
     snprintf(heads, sizeof heads, "%lld", (long long)w->heads);
     snprintf(vocab, sizeof vocab, "%lld", (long long)w->vocab);
-    const ms_metadata metadata[] = {{"format", "pt"}, {"family", w->family}, {"dim", dim},
-                                    {"depth", depth}, {"heads", heads},      {"vocab", vocab},
+    const ms_metadata metadata[] = {{"format", "pt"},
+                                    {"family", w->family},
+                                    {"dim", dim},
+                                    {"depth", depth},
+                                    {"heads", heads},
+                                    {"vocab", vocab},
                                     {"source_sha256", w->sha256}};
     ms_safetensor *list = ms_alloc(s->n_tensors, sizeof *list, "tensors", err);
     if (!list) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < s->n_tensors; i++) {
         list[i].tensor = &s->tensors[i];
-        list[i].dtype = dtype == MSIM_DTYPE_BF16 && is_rounded(&s->tensors[i]) ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32;
+        list[i].dtype = dtype == MSIM_DTYPE_BF16 && is_rounded(&s->tensors[i]) ? MSIM_DTYPE_BF16
+                                                                               : MSIM_DTYPE_F32;
     }
-    int rc = ms_safetensors_write(out_path, list, s->n_tensors, metadata, sizeof metadata / sizeof *metadata, err);
+    int rc = ms_safetensors_write(out_path, list, s->n_tensors, metadata,
+                                  sizeof metadata / sizeof *metadata, err);
     ms_free(list);
     return rc;
 }

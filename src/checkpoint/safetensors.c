@@ -1,5 +1,6 @@
-/* Reading the safetensors container: see stored.h and safetensors.h. The header goes through the JSON library, within
- * 1 MiB (a model of this family needs under 100 KiB), because a parsed tree takes many times its text. */
+/* Reading the safetensors container: see stored.h and safetensors.h. The header goes through the
+ * JSON library, within 1 MiB (a model of this family needs under 100 KiB), because a parsed tree
+ * takes many times its text. */
 #include "checkpoint/safetensors.h"
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -8,43 +9,53 @@
 enum { PREFIX_BYTES = 8, MAX_HEADER = 1 << 20 };
 
 static int bad(const ms_stored *s, const char *name, const char *text, msim_error *err) {
-    return ms_fail(err, MSIM_E_FORMAT, "bad safetensors: %s%s%s: %s", s->path, name ? ", tensor " : "", name ? name : "", text);
+    return ms_fail(err, MSIM_E_FORMAT, "bad safetensors: %s%s%s: %s", s->path,
+                   name ? ", tensor " : "", name ? name : "", text);
 }
 
 /* A whole number from 0 that a double holds exactly. */
 static bool get_whole(const cJSON *v, int64_t *out) {
-    if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0) || v->valuedouble > 9007199254740992.0) return false;
+    if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0) || v->valuedouble > 9007199254740992.0)
+        return false;
     *out = (int64_t)v->valuedouble;
     return (double)*out == v->valuedouble;
 }
 
-static int read_shape(const ms_stored *s, const cJSON *shape, ms_stored_tensor *t, msim_error *err) {
+static int read_shape(const ms_stored *s, const cJSON *shape, ms_stored_tensor *t,
+                      msim_error *err) {
     int n = cJSON_IsArray(shape) ? cJSON_GetArraySize(shape) : -1;
-    if (n < 0 || n > MS_STORED_MAX_RANK) return bad(s, t->name, "expected a shape of at most 8 sizes, got another", err);
+    if (n < 0 || n > MS_STORED_MAX_RANK)
+        return bad(s, t->name, "expected a shape of at most 8 sizes, got another", err);
     t->rank = n;
     t->n = 1;
     bool is_empty = false, overflow = false;
     const cJSON *v = shape->child;
     for (int i = 0; i < n; i++, v = v->next) {
-        if (!get_whole(v, &t->shape[i])) return bad(s, t->name, "expected whole sizes, got another value", err);
+        if (!get_whole(v, &t->shape[i]))
+            return bad(s, t->name, "expected whole sizes, got another value", err);
         is_empty |= t->shape[i] == 0;
     }
     for (int i = n - 1; i >= 0 && !is_empty; i--) {
         t->stride[i] = t->n;
         overflow |= __builtin_mul_overflow(t->n, t->shape[i], &t->n);
     }
-    if (overflow || t->n > INT64_MAX / 8) return bad(s, t->name, "expected a size that fits the file, got more", err);
+    if (overflow || t->n > INT64_MAX / 8)
+        return bad(s, t->name, "expected a size that fits the file, got more", err);
     if (is_empty) t->n = 0;
     return MSIM_OK;
 }
 
 /* One entry of the header. `data` is where offsets count from. */
-static int read_tensor(ms_stored *s, const cJSON *entry, size_t data, ms_stored_tensor *t, msim_error *err) {
+static int read_tensor(ms_stored *s, const cJSON *entry, size_t data, ms_stored_tensor *t,
+                       msim_error *err) {
     static const struct {
         const char *name;
         int dtype;
         int64_t bytes;
-    } types[] = {{"F32", MSIM_DTYPE_F32, 4}, {"F16", MSIM_DTYPE_F16, 2}, {"BF16", MSIM_DTYPE_BF16, 2}, {"F64", MSIM_DTYPE_F64, 8}};
+    } types[] = {{"F32", MSIM_DTYPE_F32, 4},
+                 {"F16", MSIM_DTYPE_F16, 2},
+                 {"BF16", MSIM_DTYPE_BF16, 2},
+                 {"F64", MSIM_DTYPE_F64, 8}};
     size_t n_name = strlen(entry->string) + 1, k = 0;
     char *name = ms_arena_get(&s->arena, n_name, 1, "tensor names", err);
     if (!name) return -MSIM_E_MEMORY;
@@ -58,27 +69,33 @@ static int read_tensor(ms_stored *s, const cJSON *entry, size_t data, ms_stored_
     if (!cJSON_IsString(dtype)) return bad(s, name, "expected a dtype, got none", err);
     while (k < sizeof types / sizeof *types && strcmp(types[k].name, dtype->valuestring) != 0) k++;
     if (k == sizeof types / sizeof *types)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "unsupported type: %s, tensor %s: expected F32, F16, BF16 or F64, got %.20s",
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "unsupported type: %s, tensor %s: expected F32, F16, BF16 or F64, got %.20s",
                        s->path, name, dtype->valuestring);
     t->dtype = types[k].dtype;
     int rc = read_shape(s, shape, t, err);
     if (rc < 0) return rc;
     int64_t begin, end, left = (int64_t)(s->map.n_bytes - data);
-    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !get_whole(offsets->child, &begin) ||
-        !get_whole(offsets->child->next, &end) || begin > end || end > left)
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
+        !get_whole(offsets->child, &begin) || !get_whole(offsets->child->next, &end) ||
+        begin > end || end > left)
         return bad(s, name, "expected data_offsets inside the file, got others", err);
     if (t->n != (end - begin) / types[k].bytes || (end - begin) % types[k].bytes != 0)
-        return bad(s, name, "expected as many bytes as dtype and shape take, got another number", err);
+        return bad(s, name, "expected as many bytes as dtype and shape take, got another number",
+                   err);
     t->base = s->map.data + data + begin;
     return MSIM_OK;
 }
 
 static int read_metadata(ms_stored *s, const cJSON *metadata, msim_error *err) {
-    if (!cJSON_IsObject(metadata)) return bad(s, NULL, "expected __metadata__ to be an object, got another value", err);
+    if (!cJSON_IsObject(metadata))
+        return bad(s, NULL, "expected __metadata__ to be an object, got another value", err);
     for (const cJSON *v = metadata->child; v; v = v->next)
-        if (!cJSON_IsString(v)) return bad(s, NULL, "expected texts in __metadata__, got another value", err);
+        if (!cJSON_IsString(v))
+            return bad(s, NULL, "expected texts in __metadata__, got another value", err);
     const cJSON *hash = cJSON_GetObjectItemCaseSensitive(metadata, "source_sha256");
-    if (hash && strlen(hash->valuestring) == 64 && strspn(hash->valuestring, "0123456789abcdef") == 64)
+    if (hash && strlen(hash->valuestring) == 64 &&
+        strspn(hash->valuestring, "0123456789abcdef") == 64)
         memcpy(s->source_sha256, hash->valuestring, 65);
     return MSIM_OK;
 }
@@ -105,28 +122,34 @@ static int check_layout(ms_stored *s, size_t data, msim_error *err) {
     for (size_t i = 0; i < s->n_tensors; i++) order[i] = &s->tensors[i];
     qsort(order, s->n_tensors, sizeof *order, by_name);
     for (size_t i = 1; i < s->n_tensors; i++)
-        if (strcmp(order[i - 1]->name, order[i]->name) == 0) return bad(s, order[i]->name, "expected it once, got it twice", err);
+        if (strcmp(order[i - 1]->name, order[i]->name) == 0)
+            return bad(s, order[i]->name, "expected it once, got it twice", err);
     qsort(order, s->n_tensors, sizeof *order, by_place);
     const unsigned char *at = s->map.data + data;
     for (size_t i = 0; i < s->n_tensors; i++) {
         if (order[i]->base != at)
-            return bad(s, order[i]->name, order[i]->base < at ? "expected data of its own, got an overlap"
-                                                              : "expected no gap before its data, got one", err);
+            return bad(s, order[i]->name,
+                       order[i]->base < at ? "expected data of its own, got an overlap"
+                                           : "expected no gap before its data, got one",
+                       err);
         at += stored_bytes(order[i]);
     }
-    if (at != s->map.data + s->map.n_bytes) return bad(s, NULL, "expected the end after the last tensor, got more bytes", err);
+    if (at != s->map.data + s->map.n_bytes)
+        return bad(s, NULL, "expected the end after the last tensor, got more bytes", err);
     return MSIM_OK;
 }
 
 static int read_header(ms_stored *s, const cJSON *root, size_t data, msim_error *err) {
     int n = cJSON_IsObject(root) ? cJSON_GetArraySize(root) : -1;
-    if (n < 0 || n > MS_STORED_MAX_TENSORS + 1) return bad(s, NULL, "expected an object of at most 4096 tensors, got another", err);
+    if (n < 0 || n > MS_STORED_MAX_TENSORS + 1)
+        return bad(s, NULL, "expected an object of at most 4096 tensors, got another", err);
     s->tensors = ms_arena_get(&s->arena, (size_t)n, sizeof *s->tensors, "tensors", err);
     if (!s->tensors) return -MSIM_E_MEMORY;
     s->n_tensors = 0;
     for (const cJSON *v = root->child; v; v = v->next) {
-        int rc = strcmp(v->string, "__metadata__") == 0 ? read_metadata(s, v, err)
-                                                        : read_tensor(s, v, data, &s->tensors[s->n_tensors++], err);
+        int rc = strcmp(v->string, "__metadata__") == 0
+                     ? read_metadata(s, v, err)
+                     : read_tensor(s, v, data, &s->tensors[s->n_tensors++], err);
         if (rc < 0) return rc;
     }
     return check_layout(s, data, err);
@@ -146,20 +169,25 @@ int ms_safetensors_read(ms_stored *s, msim_error *err) {
     for (size_t i = 0; i < PREFIX_BYTES && s->map.n_bytes > PREFIX_BYTES; i++)
         n_header |= (uint64_t)s->map.data[i] << (8 * i);
     if (n_header < 2 || n_header > s->map.n_bytes - PREFIX_BYTES || json[0] != '{')
-        return ms_fail(err, MSIM_E_FORMAT, "not a checkpoint: %s: expected .safetensors or .pth, got %s", s->path,
-                       s->map.n_bytes ? "another kind of file, or a truncated one" : "an empty file");
+        return ms_fail(
+            err, MSIM_E_FORMAT, "not a checkpoint: %s: expected .safetensors or .pth, got %s",
+            s->path, s->map.n_bytes ? "another kind of file, or a truncated one" : "an empty file");
     if (n_header > MAX_HEADER)
-        return ms_fail(err, MSIM_E_FORMAT, "bad safetensors: %s: expected a header of at most %d bytes, got %llu", s->path,
-                       MAX_HEADER, (unsigned long long)n_header);
-    if (has_nul(json, (size_t)n_header)) return bad(s, NULL, "expected names without NUL, got one", err);
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "bad safetensors: %s: expected a header of at most %d bytes, got %llu",
+                       s->path, MAX_HEADER, (unsigned long long)n_header);
+    if (has_nul(json, (size_t)n_header))
+        return bad(s, NULL, "expected names without NUL, got one", err);
     cJSON *root = cJSON_ParseWithLengthOpts(json, (size_t)n_header, &end, 0);
     int rc = MSIM_OK;
     if (!root) {
-        rc = ms_fail(err, MSIM_E_FORMAT, "bad safetensors: %s: expected a JSON header, got a mistake in it", s->path);
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "bad safetensors: %s: expected a JSON header, got a mistake in it", s->path);
     } else {
         while (end < json + n_header && *end == ' ') end++;
-        rc = end == json + n_header ? read_header(s, root, PREFIX_BYTES + (size_t)n_header, err)
-                                    : bad(s, NULL, "expected blanks behind the JSON header, got other bytes", err);
+        rc = end == json + n_header
+                 ? read_header(s, root, PREFIX_BYTES + (size_t)n_header, err)
+                 : bad(s, NULL, "expected blanks behind the JSON header, got other bytes", err);
     }
     cJSON_Delete(root);
     s->container = "safetensors";

@@ -1,5 +1,6 @@
-/* Writing the safetensors container: see safetensors.h. The bytes go to a temporary file beside the target, which takes
- * the name once they are on disk. Values are written from where they lie; rounding to bf16 goes through one buffer. */
+/* Writing the safetensors container: see safetensors.h. The bytes go to a temporary file beside the
+ * target, which takes the name once they are on disk. Values are written from where they lie;
+ * rounding to bf16 goes through one buffer. */
 #include "checkpoint/safetensors.h"
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -22,7 +23,8 @@ static int put(writer *w, const void *bytes, size_t n) {
     for (const char *p = bytes; n > 0;) {
         ssize_t did = write(w->fd, p, n < (size_t)1 << 30 ? n : (size_t)1 << 30);
         if (did < 0 && errno == EINTR) continue;
-        if (did <= 0) return ms_fail_errno(w->err, did < 0 ? errno : ENOSPC, "cannot write: %s", w->path);
+        if (did <= 0)
+            return ms_fail_errno(w->err, did < 0 ? errno : ENOSPC, "cannot write: %s", w->path);
         p += did;
         n -= (size_t)did;
     }
@@ -52,7 +54,9 @@ static bool add_offsets(cJSON *entry, size_t begin, size_t end) {
 static bool add_tensor(cJSON *root, const ms_safetensor *x, size_t *at) {
     const ms_stored_tensor *t = x->tensor;
     cJSON *entry = cJSON_AddObjectToObject(root, t->name);
-    if (!entry || !cJSON_AddStringToObject(entry, "dtype", x->dtype == MSIM_DTYPE_F32 ? "F32" : "BF16")) return false;
+    if (!entry ||
+        !cJSON_AddStringToObject(entry, "dtype", x->dtype == MSIM_DTYPE_F32 ? "F32" : "BF16"))
+        return false;
     cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
     for (int i = 0; shape && i < t->rank; i++)
         if (!cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)t->shape[i]))) return false;
@@ -62,10 +66,12 @@ static bool add_tensor(cJSON *root, const ms_safetensor *x, size_t *at) {
 }
 
 /* The header as text, to be freed with cJSON_free; NULL when memory ran out. */
-static char *make_header(const ms_safetensor *tensors, size_t n_tensors, const ms_metadata *metadata, size_t n_metadata) {
+static char *make_header(const ms_safetensor *tensors, size_t n_tensors,
+                         const ms_metadata *metadata, size_t n_metadata) {
     cJSON *root = cJSON_CreateObject(), *meta = cJSON_AddObjectToObject(root, "__metadata__");
     bool ok = meta;
-    for (size_t i = 0; ok && i < n_metadata; i++) ok = cJSON_AddStringToObject(meta, metadata[i].key, metadata[i].value);
+    for (size_t i = 0; ok && i < n_metadata; i++)
+        ok = cJSON_AddStringToObject(meta, metadata[i].key, metadata[i].value);
     size_t at = 0;
     for (size_t i = 0; ok && i < n_tensors; i++) ok = add_tensor(root, &tensors[i], &at);
     char *text = ok ? cJSON_PrintUnformatted(root) : NULL;
@@ -74,7 +80,8 @@ static char *make_header(const ms_safetensor *tensors, size_t n_tensors, const m
 }
 
 static int put_header(writer *w, const char *text) {
-    static const char blanks[DATA_ALIGN + 1] = "                                                                ";
+    static const char blanks[DATA_ALIGN + 1] =
+        "                                                                ";
     size_t n = strlen(text), pad = (DATA_ALIGN - (8 + n) % DATA_ALIGN) % DATA_ALIGN;
     unsigned char length[8];
     for (int i = 0; i < 8; i++) length[i] = (unsigned char)((uint64_t)(n + pad) >> (8 * i));
@@ -102,18 +109,21 @@ static int put_tensor(writer *w, const ms_safetensor *x) {
     return MSIM_OK;
 }
 
-int ms_safetensors_write(const char *path, const ms_safetensor *tensors, size_t n_tensors, const ms_metadata *metadata,
-                         size_t n_metadata, msim_error *err) {
+int ms_safetensors_write(const char *path, const ms_safetensor *tensors, size_t n_tensors,
+                         const ms_metadata *metadata, size_t n_metadata, msim_error *err) {
     writer w = {.fd = -1, .path = path, .err = err};
     bool created = false;
     char *header = make_header(tensors, n_tensors, metadata, n_metadata);
-    int rc = header ? open_temporary(&w) : ms_fail(err, MSIM_E_MEMORY, "out of memory: header of %s", path);
+    int rc = header ? open_temporary(&w)
+                    : ms_fail(err, MSIM_E_MEMORY, "out of memory: header of %s", path);
     created = rc >= 0;
     if (rc >= 0) rc = put_header(&w, header);
     for (size_t i = 0; rc >= 0 && i < n_tensors; i++) rc = put_tensor(&w, &tensors[i]);
     if (rc >= 0 && fsync(w.fd) != 0) rc = ms_fail_errno(err, errno, "cannot write: %s", path);
-    if (w.fd >= 0 && close(w.fd) != 0 && rc >= 0) rc = ms_fail_errno(err, errno, "cannot write: %s", path);
-    if (rc >= 0 && rename(w.temporary, path) != 0) rc = ms_fail_errno(err, errno, "cannot replace: %s", path);
+    if (w.fd >= 0 && close(w.fd) != 0 && rc >= 0)
+        rc = ms_fail_errno(err, errno, "cannot write: %s", path);
+    if (rc >= 0 && rename(w.temporary, path) != 0)
+        rc = ms_fail_errno(err, errno, "cannot replace: %s", path);
     if (rc < 0 && created) unlink(w.temporary);
     cJSON_free(header);
     ms_free(w.temporary);

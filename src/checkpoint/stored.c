@@ -1,5 +1,6 @@
-/* Named tensors of a checkpoint file: see stored.h. Conversions are exact but for f64, which is rounded to the nearest f32.
- * What converted copies may take is bounded by the size of the file, so that a broadcast view cannot ask for more. */
+/* Named tensors of a checkpoint file: see stored.h. Conversions are exact but for f64, which is
+ * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
+ * that a broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -86,7 +87,8 @@ static void widen(float *dst, const unsigned char *src, int64_t n, ptrdiff_t ste
             dst[i] = (float)wide;
         } else {
             memcpy(&half, src, 2);
-            dst[i] = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
+            dst[i] = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half)
+                                             : ms_f32_of_bf16((ms_bf16){half});
         }
     }
 }
@@ -114,8 +116,9 @@ static int check_finite(const ms_stored *s, const ms_stored_tensor *t, msim_erro
     if (!bad) return MSIM_OK;
     int64_t at = 0;
     while (ms_is_finite_f32(ms_tensor_get(v, at))) at++;
-    return ms_fail(err, MSIM_E_FORMAT, "bad weights: %s, tensor %s: expected finite values, got %g at element %lld", s->path,
-                   t->name, (double)ms_tensor_get(v, at), (long long)at);
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "bad weights: %s, tensor %s: expected finite values, got %g at element %lld",
+                   s->path, t->name, (double)ms_tensor_get(v, at), (long long)at);
 }
 
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {
@@ -129,8 +132,10 @@ int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {
     } else {
         size_t n_bytes, limit = s->map.n_bytes * COPY_FACTOR + COPY_SLACK;
         if (!ms_mul_size((size_t)t->n, sizeof(float), &n_bytes) || n_bytes > limit - s->copy_bytes)
-            return ms_fail(err, MSIM_E_FORMAT, "too large: %s, tensor %s: expected views of at most %zu bytes, got more",
-                           s->path, t->name, limit);
+            return ms_fail(
+                err, MSIM_E_FORMAT,
+                "too large: %s, tensor %s: expected views of at most %zu bytes, got more", s->path,
+                t->name, limit);
         float *copy = ms_arena_get(&s->arena, (size_t)t->n, sizeof *copy, "weights", err);
         if (!copy) return -MSIM_E_MEMORY;
         s->copy_bytes += n_bytes;

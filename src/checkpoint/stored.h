@@ -1,6 +1,6 @@
-/* A checkpoint file as a list of named tensors, whatever its container; knows no model. The file stays mapped while the
- * set is open, and dense aligned f32 and bf16 tensors are used where they lie; everything else is copied to f32.
- * Immutable once loaded. docs/FORMATS.md, Checkpoints. */
+/* A checkpoint file as a list of named tensors, whatever its container; knows no model. The file
+ * stays mapped while the set is open, and dense aligned f32 and bf16 tensors are used where they
+ * lie; everything else is copied to f32. Immutable once loaded. docs/FORMATS.md, Checkpoints. */
 #ifndef MS_CHECKPOINT_STORED_H
 #define MS_CHECKPOINT_STORED_H
 #include "base/map.h"
@@ -10,13 +10,14 @@
 enum { MS_STORED_MAX_RANK = 8, MS_STORED_MAX_TENSORS = 4096 };
 
 typedef struct {
-    const char *name;          /* borrowed from the set's arena */
-    int dtype;                 /* msim_dtype */
+    const char *name; /* borrowed from the set's arena */
+    int dtype;        /* msim_dtype */
     int rank;
     int64_t shape[MS_STORED_MAX_RANK];
     int64_t stride[MS_STORED_MAX_RANK]; /* elements */
-    int64_t n;                 /* elements: the product of the shape */
-    const unsigned char *base; /* mapped: element 0, at any alignment; all of the tensor lies inside the file */
+    int64_t n;                          /* elements: the product of the shape */
+    const unsigned char *base; /* mapped: element 0, at any alignment; all of the tensor lies inside
+                                * the file */
     ms_tensor value;           /* set by ms_stored_load */
 } ms_stored_tensor;
 
@@ -25,25 +26,28 @@ typedef struct {
     const char *container;     /* "safetensors", "pth-zip" or "pth-legacy" */
     ms_stored_tensor *tensors; /* in the arena: in the file's order */
     size_t n_tensors;
-    char source_sha256[65];    /* as the file's metadata give it; empty when they do not */
-    ms_map map;                /* owned */
-    ms_arena arena;            /* owned: names, tensors, converted copies */
-    size_t copy_bytes;         /* taken by converted copies so far */
+    char source_sha256[65]; /* as the file's metadata give it; empty when they do not */
+    ms_map map;             /* owned */
+    ms_arena arena;         /* owned: names, tensors, converted copies */
+    size_t copy_bytes;      /* taken by converted copies so far */
 } ms_stored;
 
-/* Open by first bytes. Names, sizes and spans are checked; the tensors themselves are not read yet (a zip's are: CRC). */
+/* Open by first bytes. Names, sizes and spans are checked; the tensors themselves are not read yet
+ * (a zip's are: CRC). */
 int ms_stored_open(const char *path, ms_stored *out, msim_error *err);
 void ms_stored_close(ms_stored *s);
 /* The tensor of that name, or NULL. */
 ms_stored_tensor *ms_stored_find(const ms_stored *s, const char *name);
-/* Fill t->value: in place where possible, else an f32 copy gathered by strides. Refuses NaN and infinity. */
+/* Fill t->value: in place where possible, else an f32 copy gathered by strides. Refuses NaN and
+ * infinity. */
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err);
 /* "512 x 512" for messages; "a scalar" for rank 0. Returns buf. */
 const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap);
 /* SHA-256 of a span as 64 hexadecimal digits and a NUL. */
 int ms_sha256_hex(const void *bytes, size_t n_bytes, char out[65], msim_error *err);
 
-/* The readers of the containers: fill tensors, n_tensors, container (and source_sha256) of a set whose map is open. */
+/* The readers of the containers: fill tensors, n_tensors, container (and source_sha256) of a set
+ * whose map is open. */
 int ms_torch_read(ms_stored *s, msim_error *err);
 int ms_safetensors_read(ms_stored *s, msim_error *err);
 /* True when the first bytes are those of a .pth. */

@@ -1,6 +1,6 @@
-/* The pickled state dict of a .pth, whichever container it lies in: an ordered dict of tensors, each a view of a storage
- * that the container holds elsewhere. Nothing in it is called; records stand for what PyTorch would make.
- * docs/FORMATS.md, Checkpoints. */
+/* The pickled state dict of a .pth, whichever container it lies in: an ordered dict of tensors,
+ * each a view of a storage that the container holds elsewhere. Nothing in it is called; records
+ * stand for what PyTorch would make. docs/FORMATS.md, Checkpoints. */
 #ifndef MS_CHECKPOINT_TORCH_STATE_H
 #define MS_CHECKPOINT_TORCH_STATE_H
 #include "pickle/pickle.h"
@@ -25,21 +25,22 @@ typedef struct {
         int rank;
         int64_t offset, n;
         int64_t shape[MS_STORED_MAX_RANK], stride[MS_STORED_MAX_RANK];
-    } *views; /* owned: tensors as they were built */
+    } * views; /* owned: tensors as they were built */
     size_t n_views, views_cap;
     struct ms_torch_item {
         uint32_t dict, key_bytes;
         const char *key; /* borrowed from the pickle, not terminated; NULL: not a text */
         ms_pickle_value value;
-    } *items; /* owned: of all dicts, in order */
+    } * items; /* owned: of all dicts, in order */
     size_t n_items, items_cap;
-    uint32_t top;  /* the state dict's number */
+    uint32_t top;   /* the state dict's number */
     bool is_legacy; /* persistent ids have a sixth part */
 } ms_torch_state;
 
-/* Read the pickle at the start of bytes. Returns its length. Free the state also after a failure. */
-int64_t ms_torch_state_read(const unsigned char *bytes, size_t n_bytes, const char *where, bool is_legacy,
-                            ms_torch_state *out, msim_error *err);
+/* Read the pickle at the start of bytes. Returns its length. Free the state also after a
+ * failure. */
+int64_t ms_torch_state_read(const unsigned char *bytes, size_t n_bytes, const char *where,
+                            bool is_legacy, ms_torch_state *out, msim_error *err);
 void ms_torch_state_free(ms_torch_state *st);
 /* Turn the top dict's items into s->tensors, once every storage they use has its data. */
 int ms_torch_state_tensors(const ms_torch_state *st, ms_stored *s, msim_error *err);

@@ -1,11 +1,19 @@
-/* Central directory of a zip archive: see zip_dir.h. Sizes and CRCs in local headers are not used: PyTorch leaves them
- * zero and writes data descriptors. Zip64 records are followed where they are. */
+/* Central directory of a zip archive: see zip_dir.h. Sizes and CRCs in local headers are not used:
+ * PyTorch leaves them zero and writes data descriptors. Zip64 records are followed where they
+ * are. */
 #include "checkpoint/zip_dir.h"
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
-enum { END_BYTES = 22, END64_BYTES = 56, LOCATOR_BYTES = 20, ENTRY_BYTES = 46, LOCAL_BYTES = 30, MAX_COMMENT = 65535 };
+enum {
+    END_BYTES = 22,
+    END64_BYTES = 56,
+    LOCATOR_BYTES = 20,
+    ENTRY_BYTES = 46,
+    LOCAL_BYTES = 30,
+    MAX_COMMENT = 65535
+};
 
 typedef struct {
     const unsigned char *base; /* the file */
@@ -25,13 +33,17 @@ static int bad(const reader *r, const char *what, unsigned long long at) {
     return ms_fail(r->err, MSIM_E_FORMAT, "bad zip archive: %s: byte %llu: %s", r->path, at, what);
 }
 
-/* The zip64 end record, when a locator stands before the ordinary one at `end`. *limit is where the directory must end. */
-static int read_end64(reader *r, size_t end, uint64_t *n, uint64_t *size, uint64_t *at, size_t *limit) {
+/* The zip64 end record, when a locator stands before the ordinary one at `end`. *limit is where the
+ * directory must end. */
+static int read_end64(reader *r, size_t end, uint64_t *n, uint64_t *size, uint64_t *at,
+                      size_t *limit) {
     if (end < LOCATOR_BYTES || memcmp(r->base + end - LOCATOR_BYTES, "PK\6\7", 4) != 0) return 0;
     size_t locator = end - LOCATOR_BYTES;
     uint64_t record = get_le(r->base + locator + 8, 8);
-    if (get_le(r->base + locator + 4, 4) != 0) return bad(r, "expected one disk, got several", locator);
-    if (locator < END64_BYTES || record > locator - END64_BYTES || memcmp(r->base + record, "PK\6\6", 4) != 0)
+    if (get_le(r->base + locator + 4, 4) != 0)
+        return bad(r, "expected one disk, got several", locator);
+    if (locator < END64_BYTES || record > locator - END64_BYTES ||
+        memcmp(r->base + record, "PK\6\6", 4) != 0)
         return bad(r, "expected the zip64 end record, got other bytes", record);
     const unsigned char *p = r->base + record;
     if (get_le(p + 16, 4) != 0 || get_le(p + 20, 4) != 0 || get_le(p + 24, 8) != get_le(p + 32, 8))
@@ -43,9 +55,11 @@ static int read_end64(reader *r, size_t end, uint64_t *n, uint64_t *size, uint64
     return 1;
 }
 
-/* Find the end record (its comment must reach exactly to the end of the file) and the directory's place. */
+/* Find the end record (its comment must reach exactly to the end of the file) and the directory's
+ * place. */
 static int find_directory(reader *r) {
-    if (r->n_bytes < END_BYTES) return bad(r, "truncated: expected an end record, got the end", r->n_bytes);
+    if (r->n_bytes < END_BYTES)
+        return bad(r, "truncated: expected an end record, got the end", r->n_bytes);
     size_t end = r->n_bytes - END_BYTES, lowest = end > MAX_COMMENT ? end - MAX_COMMENT : 0;
     for (;; end--) {
         const unsigned char *p = r->base + end;
@@ -63,16 +77,20 @@ static int find_directory(reader *r) {
     if (rc > 0 && ((n32 != 0xffff && n32 != n) || (size32 != 0xffffffff && size32 != size) ||
                    (at32 != 0xffffffff && at32 != at)))
         return bad(r, "expected end records that agree, got two that differ", end);
-    if (at > limit || size > limit - at) return bad(r, "expected the directory inside the file, got it beyond", end);
-    if (n > 65535 || n > size / ENTRY_BYTES) return bad(r, "expected as many entries as the directory holds", end);
+    if (at > limit || size > limit - at)
+        return bad(r, "expected the directory inside the file, got it beyond", end);
+    if (n > 65535 || n > size / ENTRY_BYTES)
+        return bad(r, "expected as many entries as the directory holds", end);
     r->dir_at = (size_t)at;
     r->dir_bytes = (size_t)size;
     r->n_entries = (size_t)n;
     return MSIM_OK;
 }
 
-/* Replace sizes of 0xffffffff by those of the zip64 extra field (id 1), which holds only what is needed, in order. */
-static int read_extra64(const reader *r, const unsigned char *extra, size_t n, uint64_t *values[3], size_t at) {
+/* Replace sizes of 0xffffffff by those of the zip64 extra field (id 1), which holds only what is
+ * needed, in order. */
+static int read_extra64(const reader *r, const unsigned char *extra, size_t n, uint64_t *values[3],
+                        size_t at) {
     bool needed = *values[0] == 0xffffffff || *values[1] == 0xffffffff || *values[2] == 0xffffffff;
     while (needed && n >= 4) {
         size_t id = get_le(extra, 2), size = get_le(extra + 2, 2);
@@ -81,7 +99,8 @@ static int read_extra64(const reader *r, const unsigned char *extra, size_t n, u
             const unsigned char *p = extra + 4, *end = p + size;
             for (int i = 0; i < 3; i++) {
                 if (*values[i] != 0xffffffff) continue;
-                if (end - p < 8) return bad(r, "expected a zip64 size, got the end of its field", at);
+                if (end - p < 8)
+                    return bad(r, "expected a zip64 size, got the end of its field", at);
                 *values[i] = get_le(p, 8);
                 p += 8;
             }
@@ -93,7 +112,8 @@ static int read_extra64(const reader *r, const unsigned char *extra, size_t n, u
     return needed ? bad(r, "expected a zip64 field, got none", at) : MSIM_OK;
 }
 
-/* Relative, with no step upwards: nothing here writes members out, but such an archive is not a checkpoint. */
+/* Relative, with no step upwards: nothing here writes members out, but such an archive is not a
+ * checkpoint. */
 static bool is_safe_name(const char *name, size_t n) {
     if (n == 0 || name[0] == '/' || memchr(name, '\\', n) || memchr(name, 0, n)) return false;
     for (size_t i = 0, start = 0; i <= n; i++)
@@ -106,12 +126,14 @@ static bool is_safe_name(const char *name, size_t n) {
 
 /* The local header gives only where the data begin. */
 static int locate(const reader *r, ms_zip_member *m, uint64_t header, uint64_t size, size_t at) {
-    if (header > r->dir_at || r->dir_at - header < LOCAL_BYTES || memcmp(r->base + header, "PK\3\4", 4) != 0)
+    if (header > r->dir_at || r->dir_at - header < LOCAL_BYTES ||
+        memcmp(r->base + header, "PK\3\4", 4) != 0)
         return bad(r, "expected a local header before the directory, got none", at);
     const unsigned char *p = r->base + header;
     size_t name = get_le(p + 26, 2), skip = LOCAL_BYTES + name + get_le(p + 28, 2);
     if (skip > r->dir_at - header || size > r->dir_at - header - skip)
-        return bad(r, "truncated: expected the member before the directory, got too few bytes", header);
+        return bad(r, "truncated: expected the member before the directory, got too few bytes",
+                   header);
     if (name != m->name_bytes || memcmp(p + LOCAL_BYTES, m->name, name) != 0)
         return bad(r, "expected the same name in directory and local header, got two", header);
     m->header_at = (size_t)header;
@@ -122,14 +144,18 @@ static int locate(const reader *r, ms_zip_member *m, uint64_t header, uint64_t s
 
 /* One directory entry at *at; moves *at behind it. */
 static int read_entry(const reader *r, size_t *at, size_t end, ms_zip_member *m) {
-    if (end - *at < ENTRY_BYTES) return bad(r, "truncated: expected a directory entry, got the end of it", *at);
+    if (end - *at < ENTRY_BYTES)
+        return bad(r, "truncated: expected a directory entry, got the end of it", *at);
     const unsigned char *p = r->base + *at;
     size_t name = get_le(p + 28, 2), extra = get_le(p + 30, 2), comment = get_le(p + 32, 2);
-    if (memcmp(p, "PK\1\2", 4) != 0) return bad(r, "expected a directory entry, got other bytes", *at);
+    if (memcmp(p, "PK\1\2", 4) != 0)
+        return bad(r, "expected a directory entry, got other bytes", *at);
     if (name + extra + comment > end - *at - ENTRY_BYTES)
         return bad(r, "truncated: expected a directory entry, got the end of it", *at);
-    if (get_le(p + 8, 2) & 0x2041) return bad(r, "expected a plain member, got an encrypted one", *at);
-    if (get_le(p + 10, 2) != 0) return bad(r, "expected a stored member, got a compressed one", *at);
+    if (get_le(p + 8, 2) & 0x2041)
+        return bad(r, "expected a plain member, got an encrypted one", *at);
+    if (get_le(p + 10, 2) != 0)
+        return bad(r, "expected a stored member, got a compressed one", *at);
     if (get_le(p + 34, 2) != 0) return bad(r, "expected one disk, got several", *at);
     m->crc = (uint32_t)get_le(p + 16, 4);
     m->name = (const char *)p + ENTRY_BYTES;
@@ -160,7 +186,8 @@ static int by_name(const void *a, const void *b) {
     return compare_names(x->name, x->name_bytes, y->name, y->name_bytes);
 }
 
-int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *out, msim_error *err) {
+int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *out,
+                 msim_error *err) {
     reader r = {.base = map->data, .n_bytes = map->n_bytes, .path = path, .err = err};
     int rc = find_directory(&r);
     if (rc < 0) return rc;
@@ -178,7 +205,8 @@ int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *o
             return bad(&r, "expected separate members, got two that overlap", m[i].header_at);
     qsort(m, r.n_entries, sizeof *m, by_name);
     for (size_t i = 1; i < r.n_entries; i++)
-        if (by_name(&m[i - 1], &m[i]) == 0) return bad(&r, "expected each name once, got it twice", m[i].header_at);
+        if (by_name(&m[i - 1], &m[i]) == 0)
+            return bad(&r, "expected each name once, got it twice", m[i].header_at);
     out->members = m;
     out->n_members = r.n_entries;
     return MSIM_OK;
@@ -188,7 +216,8 @@ const ms_zip_member *ms_zip_find(const ms_zip *zip, const char *name, size_t nam
     size_t low = 0, high = zip->n_members;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        int c = compare_names(zip->members[mid].name, zip->members[mid].name_bytes, name, name_bytes);
+        int c =
+            compare_names(zip->members[mid].name, zip->members[mid].name_bytes, name, name_bytes);
         if (c == 0) return &zip->members[mid];
         if (c < 0)
             low = mid + 1;
@@ -202,6 +231,8 @@ int ms_zip_check_crc(const ms_zip_member *m, const char *path, msim_error *err) 
     if (m->crc == 0) return MSIM_OK;
     uint32_t got = (uint32_t)crc32_z(crc32_z(0, NULL, 0), m->data, m->n_bytes);
     if (got == m->crc) return MSIM_OK;
-    return ms_fail(err, MSIM_E_FORMAT, "bad zip archive: %s, member %.*s: expected CRC-32 %08x, got %08x", path,
-                   (int)(m->name_bytes < 120 ? m->name_bytes : 120), m->name, (unsigned)m->crc, (unsigned)got);
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "bad zip archive: %s, member %.*s: expected CRC-32 %08x, got %08x", path,
+                   (int)(m->name_bytes < 120 ? m->name_bytes : 120), m->name, (unsigned)m->crc,
+                   (unsigned)got);
 }

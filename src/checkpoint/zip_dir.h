@@ -1,5 +1,6 @@
-/* The members of a zip archive whose members are all stored (not compressed), from the central directory alone. Spans
- * borrow from the map; the table lives in the caller's arena. docs/FORMATS.md, Checkpoints. */
+/* The members of a zip archive whose members are all stored (not compressed), from the central
+ * directory alone. Spans borrow from the map; the table lives in the caller's arena.
+ * docs/FORMATS.md, Checkpoints. */
 #ifndef MS_CHECKPOINT_ZIP_DIR_H
 #define MS_CHECKPOINT_ZIP_DIR_H
 #include "base/map.h"
@@ -19,8 +20,10 @@ typedef struct {
     size_t n_members;
 } ms_zip;
 
-/* Every span lies inside the file before the directory, no two overlap, no two share a name, names are relative. */
-int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *out, msim_error *err);
+/* Every span lies inside the file before the directory, no two overlap, no two share a name, names
+ * are relative. */
+int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *out,
+                 msim_error *err);
 const ms_zip_member *ms_zip_find(const ms_zip *zip, const char *name, size_t name_bytes);
 /* Compare the member's CRC-32; a recorded 0 passes, since a writer may leave it out. */
 int ms_zip_check_crc(const ms_zip_member *m, const char *path, msim_error *err);

@@ -1,7 +1,8 @@
-/* The file of a small copy, CORPUS.npy.msim: written tile by tile by the threads of a pool, mapped to be used. Its bytes
- * follow from the rows alone, so that a copy is checked by making it again: what compares equal is the copy of these rows,
- * whatever happened to either file. Private memory: a few tiles a thread, and 8 bytes for each row of zeros or with NaN.
- * docs/FORMATS.md, Small copies. */
+/* The file of a small copy, CORPUS.npy.msim: written tile by tile by the threads of a pool, mapped
+ * to be used. Its bytes follow from the rows alone, so that a copy is checked by making it again:
+ * what compares equal is the copy of these rows, whatever happened to either file. Private memory:
+ * a few tiles a thread, and 8 bytes for each row of zeros or with NaN. docs/FORMATS.md, Small
+ * copies. */
 #include "codes/codes.h"
 #include "base/mem.h"
 #include "base/file.h"
@@ -25,9 +26,11 @@ typedef struct {
     int64_t source_time;
     uint64_t n_zeros, n_nonfinite;
     uint32_t forms, reserved[7];
-    unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with this part 0, the centre and both lists */
+    unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with this part 0, the centre and both
+                                         * lists */
 } file_head;
-_Static_assert(sizeof(file_head) == HEAD_BYTES && offsetof(file_head, digest) == DIGEST_AT, "as in docs/FORMATS.md");
+_Static_assert(sizeof(file_head) == HEAD_BYTES && offsetof(file_head, digest) == DIGEST_AT,
+               "as in docs/FORMATS.md");
 
 /* Where everything lies, from the numbers of the head. */
 typedef struct {
@@ -45,9 +48,13 @@ static int lay_out(file_layout *l, const file_head *h) {
     size_t dim = (size_t)h->dim, at = (HEAD_BYTES + 4 * dim + PAGE - 1) / PAGE * PAGE;
     l->n_tiles = (int64_t)(h->rows / MS_CODES_TILE + (h->rows % MS_CODES_TILE != 0));
     l->int8_at = at;
-    if (!put_part(&at, h->forms & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0, ms_codes_int8_tile(dim))) return 0;
+    if (!put_part(&at, h->forms & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0,
+                  ms_codes_int8_tile(dim)))
+        return 0;
     l->bf16_at = at;
-    if (!put_part(&at, h->forms & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0, ms_codes_bf16_tile(dim))) return 0;
+    if (!put_part(&at, h->forms & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0,
+                  ms_codes_bf16_tile(dim)))
+        return 0;
     l->zeros_at = at;
     if (!put_part(&at, h->n_zeros, 8)) return 0;
     l->nonfinite_at = at;
@@ -56,14 +63,17 @@ static int lay_out(file_layout *l, const file_head *h) {
     return 1;
 }
 
-static int digest_of(unsigned char *digest, const file_head *h, const void *centre, const void *zeros,
-                     const void *nonfinite, msim_error *err) {
+static int digest_of(unsigned char *digest, const file_head *h, const void *centre,
+                     const void *zeros, const void *nonfinite, msim_error *err) {
     file_head bare = *h;
     memset(bare.digest, 0, sizeof bare.digest);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) && EVP_DigestUpdate(ctx, &bare, sizeof bare) &&
-             EVP_DigestUpdate(ctx, centre, (size_t)h->dim * 4) && EVP_DigestUpdate(ctx, zeros, (size_t)h->n_zeros * 8) &&
-             EVP_DigestUpdate(ctx, nonfinite, (size_t)h->n_nonfinite * 8) && EVP_DigestFinal_ex(ctx, digest, NULL);
+    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) &&
+             EVP_DigestUpdate(ctx, &bare, sizeof bare) &&
+             EVP_DigestUpdate(ctx, centre, (size_t)h->dim * 4) &&
+             EVP_DigestUpdate(ctx, zeros, (size_t)h->n_zeros * 8) &&
+             EVP_DigestUpdate(ctx, nonfinite, (size_t)h->n_nonfinite * 8) &&
+             EVP_DigestFinal_ex(ctx, digest, NULL);
     EVP_MD_CTX_free(ctx);
     return ok ? MSIM_OK : ms_fail(err, MSIM_E_UNSUPPORTED, "SHA-256: expected OpenSSL to have it");
 }
@@ -90,12 +100,12 @@ typedef struct {
     const file_layout *layout;
     const float *centre;
     int forms, fd;
-    int64_t first_tile;     /* of the batch */
-    unsigned char *class;   /* [BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE], by tile of the batch */
-    unsigned char *tiles;   /* [workers, ITEM_TILES * tile_room] */
-    double *scratch;        /* [workers, scratch_each] */
+    int64_t first_tile;   /* of the batch */
+    unsigned char *class; /* [BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE], by tile of the batch */
+    unsigned char *tiles; /* [workers, ITEM_TILES * tile_room] */
+    double *scratch;      /* [workers, scratch_each] */
     size_t tile_room, scratch_each;
-    _Atomic int failed;     /* errno of the first write that failed */
+    _Atomic int failed; /* errno of the first write that failed */
 } write_job;
 
 static int write_at(int fd, const unsigned char *bytes, size_t n, size_t at) {
@@ -116,22 +126,27 @@ static void write_tiles(void *arg, int64_t item, int worker) {
     if (job->failed) return;
     if (end > job->layout->n_tiles) end = job->layout->n_tiles;
     for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
-        size_t each = tile_bytes(form, dim), at = form == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
-        unsigned char class[MS_CODES_TILE], *classes = job->class + (size_t)(first - job->first_tile) * MS_CODES_TILE;
+        size_t each = tile_bytes(form, dim),
+               at = form == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
+        unsigned char class[MS_CODES_TILE],
+            *classes = job->class + (size_t)(first - job->first_tile) * MS_CODES_TILE;
         if (!(job->forms & form)) continue;
         for (int64_t tile = first; tile < end; tile++, classes += MS_CODES_TILE) {
-            ms_codes_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile, job->centre, form,
-                              job->scratch + (size_t)worker * job->scratch_each);
+            ms_codes_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile,
+                               job->centre, form,
+                               job->scratch + (size_t)worker * job->scratch_each);
             memcpy(classes, class, sizeof class);
         }
-        int failed = write_at(job->fd, tiles, (size_t)(end - first) * each, at + (size_t)first * each);
+        int failed =
+            write_at(job->fd, tiles, (size_t)(end - first) * each, at + (size_t)first * each);
         if (failed) job->failed = failed;
     }
 }
 
 static int add_row(row_list *list, int64_t row, msim_error *err) {
-    int rc = list->n == list->cap ? ms_grow((void **)&list->rows, &list->cap, list->n + 1, sizeof *list->rows,
-                                            "list of rows", err) : MSIM_OK;
+    int rc = list->n == list->cap ? ms_grow((void **)&list->rows, &list->cap, list->n + 1,
+                                            sizeof *list->rows, "list of rows", err)
+                                  : MSIM_OK;
     if (rc >= 0) list->rows[list->n++] = row;
     return rc;
 }
@@ -150,7 +165,8 @@ static int list_rows(const write_job *job, int64_t n_tiles, row_list lists[2], m
 static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, row_list lists[2],
                            ms_codes_progress progress, msim_error *err) {
     int64_t n_tiles = job->layout->n_tiles, n_rows = job->view->n_rows;
-    for (job->first_tile = 0; job->first_tile < n_tiles; job->first_tile += BATCH_ITEMS * ITEM_TILES) {
+    for (job->first_tile = 0; job->first_tile < n_tiles;
+         job->first_tile += BATCH_ITEMS * ITEM_TILES) {
         int64_t n = n_tiles - job->first_tile < BATCH_ITEMS * ITEM_TILES ? n_tiles - job->first_tile
                                                                          : BATCH_ITEMS * ITEM_TILES;
         ms_pool_run(pool, (n + ITEM_TILES - 1) / ITEM_TILES, write_tiles, job);
@@ -158,46 +174,64 @@ static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, 
         int rc = list_rows(job, n, lists, err);
         if (rc < 0) return rc;
         int64_t done = (job->first_tile + n) * MS_CODES_TILE;
-        if (progress.progress && progress.progress(progress.user, done < n_rows ? done : n_rows, n_rows))
-            return ms_fail(err, MSIM_E_STOPPED, "small copy: %s: stopped by the caller after %" PRId64 " of %" PRId64 " rows",
+        if (progress.progress &&
+            progress.progress(progress.user, done < n_rows ? done : n_rows, n_rows))
+            return ms_fail(err, MSIM_E_STOPPED,
+                           "small copy: %s: stopped by the caller after %" PRId64 " of %" PRId64
+                           " rows",
                            f->path, done < n_rows ? done : n_rows, n_rows);
     }
     return MSIM_OK;
 }
 
 /* What lies around the tiles. The file is as long as it will be only after the last of these. */
-static int write_rest(const ms_out_file *f, file_head *h, const float *centre, const row_list lists[2], msim_error *err) {
+static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
+                      const row_list lists[2], msim_error *err) {
     file_layout l;
     h->n_zeros = lists[0].n;
     h->n_nonfinite = lists[1].n;
-    if (!lay_out(&l, h)) return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more", f->path);
-    const void *zeros = lists[0].n ? (const void *)lists[0].rows : "", *nonfinite = lists[1].n ? (const void *)lists[1].rows : "";
+    if (!lay_out(&l, h))
+        return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more",
+                       f->path);
+    const void *zeros = lists[0].n ? (const void *)lists[0].rows : "",
+               *nonfinite = lists[1].n ? (const void *)lists[1].rows : "";
     int rc = digest_of(h->digest, h, centre, zeros, nonfinite, err);
     if (rc < 0) return rc;
     int failed = write_at(f->fd, (const unsigned char *)h, sizeof *h, 0);
-    if (!failed) failed = write_at(f->fd, (const unsigned char *)centre, (size_t)h->dim * 4, HEAD_BYTES);
+    if (!failed)
+        failed = write_at(f->fd, (const unsigned char *)centre, (size_t)h->dim * 4, HEAD_BYTES);
     if (!failed) failed = write_at(f->fd, zeros, (size_t)h->n_zeros * 8, l.zeros_at);
     if (!failed) failed = write_at(f->fd, nonfinite, (size_t)h->n_nonfinite * 8, l.nonfinite_at);
     if (!failed && ftruncate(f->fd, (off_t)l.n_bytes) != 0) failed = errno;
     return failed ? ms_fail_errno(err, failed, "cannot write: %s", f->temp_path) : MSIM_OK;
 }
 
-int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms, ms_pool *pool,
-                  ms_codes_progress progress, msim_error *err) {
+int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms,
+                   ms_pool *pool, ms_codes_progress progress, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = (size_t)ms_pool_size(pool);
-    file_head h = {.version = VERSION, .dtype = (uint32_t)view->dtype, .rows = (uint64_t)view->n_rows, .dim = dim,
-                   .source_bytes = stamp.bytes, .source_time = stamp.time, .forms = (uint32_t)forms};
+    file_head h = {.version = VERSION,
+                   .dtype = (uint32_t)view->dtype,
+                   .rows = (uint64_t)view->n_rows,
+                   .dim = dim,
+                   .source_bytes = stamp.bytes,
+                   .source_time = stamp.time,
+                   .forms = (uint32_t)forms};
     file_layout layout;
     memcpy(h.magic, magic, sizeof magic);
-    if (!lay_out(&layout, &h)) return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more", path);
-    write_job job = {.view = view, .layout = &layout, .forms = forms, .scratch_each = ms_codes_scratch(dim) + 8};
+    if (!lay_out(&layout, &h))
+        return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more",
+                       path);
+    write_job job = {
+        .view = view, .layout = &layout, .forms = forms, .scratch_each = ms_codes_scratch(dim) + 8};
     job.tile_room = tile_room(dim);
     row_list lists[2] = {{0}};
     ms_out_file f = {.fd = -1};
     float *centre = ms_alloc(dim, sizeof *centre, "small copy", err);
-    if (centre) job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE, 1, "small copy", err);
+    if (centre)
+        job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE, 1, "small copy", err);
     if (job.class) job.tiles = ms_alloc(workers * ITEM_TILES, job.tile_room, "small copy", err);
-    if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
+    if (job.tiles)
+        job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
     int rc = job.scratch ? ms_out_file_open(&f, path, "", 0, err) : -MSIM_E_MEMORY;
     if (rc >= 0) {
         job.fd = f.fd;
@@ -220,29 +254,39 @@ int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, 
 
 /* ---- Reading ---- */
 
-static int check_list(const char *path, const char *what, const int64_t *rows, size_t n, int64_t n_rows, msim_error *err) {
+static int check_list(const char *path, const char *what, const int64_t *rows, size_t n,
+                      int64_t n_rows, msim_error *err) {
     int64_t before = -1;
     for (size_t i = 0; i < n; before = rows[i++])
         if (rows[i] <= before || rows[i] >= n_rows)
-            return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: %s: expected rising rows below %" PRId64 ", got %" PRId64
-                           " after %" PRId64, path, what, n_rows, rows[i], before);
+            return ms_fail(err, MSIM_E_FORMAT,
+                           "small copy: %s: %s: expected rising rows below %" PRId64
+                           ", got %" PRId64 " after %" PRId64,
+                           path, what, n_rows, rows[i], before);
     return MSIM_OK;
 }
 
 static int check_head(const char *path, const file_head *h, const ms_rows *view, msim_error *err) {
     if (memcmp(h->magic, magic, sizeof magic) != 0)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected a file that begins MSIMCOPY, got another", path);
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "small copy: %s: expected a file that begins MSIMCOPY, got another", path);
     if (h->version != VERSION)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected version %d, got %" PRIu32, path, VERSION, h->version);
-    if (h->rows != (uint64_t)view->n_rows || h->dim != (uint64_t)view->dim || h->dtype != (uint32_t)view->dtype)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected a copy of %" PRId64 " rows of width %" PRId64
-                       " and msim_dtype %d, got %" PRIu64 ", %" PRIu64 " and %" PRIu32, path, view->n_rows, view->dim,
-                       view->dtype, h->rows, h->dim, h->dtype);
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected version %d, got %" PRIu32,
+                       path, VERSION, h->version);
+    if (h->rows != (uint64_t)view->n_rows || h->dim != (uint64_t)view->dim ||
+        h->dtype != (uint32_t)view->dtype)
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "small copy: %s: expected a copy of %" PRId64 " rows of width %" PRId64
+                       " and msim_dtype %d, got %" PRIu64 ", %" PRIu64 " and %" PRIu32,
+                       path, view->n_rows, view->dim, view->dtype, h->rows, h->dim, h->dtype);
     if (h->forms < MS_CODES_INT8 || h->forms > (MS_CODES_INT8 | MS_CODES_BF16))
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected forms 1, 2 or 3, got %" PRIu32, path, h->forms);
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected forms 1, 2 or 3, got %" PRIu32,
+                       path, h->forms);
     if (h->n_zeros > h->rows || h->n_nonfinite > h->rows - h->n_zeros)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
-                       " and %" PRIu64, path, h->rows, h->n_zeros, h->n_nonfinite);
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "small copy: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
+                       " and %" PRIu64,
+                       path, h->rows, h->n_zeros, h->n_nonfinite);
     return MSIM_OK;
 }
 
@@ -250,8 +294,9 @@ static int check_centre(const char *path, const float *centre, int64_t dim, msim
     double square = 0;
     for (int64_t j = 0; j < dim; j++) square += (double)centre[j] * centre[j];
     if (square <= CENTRE_MOST * CENTRE_MOST) return MSIM_OK; /* not NaN either */
-    return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: centre: expected a length of at most %g, got %g", path, CENTRE_MOST,
-                   sqrt(square));
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "small copy: %s: centre: expected a length of at most %g, got %g", path,
+                   CENTRE_MOST, sqrt(square));
 }
 
 static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out, msim_error *err) {
@@ -260,27 +305,35 @@ static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out
     unsigned char digest[DIGEST_BYTES];
     const unsigned char *data = out->map.data;
     if (out->map.n_bytes < HEAD_BYTES)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %d bytes of head, got %zu", path, HEAD_BYTES,
-                       out->map.n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %d bytes of head, got %zu",
+                       path, HEAD_BYTES, out->map.n_bytes);
     memcpy(&h, data, sizeof h);
     int rc = check_head(path, &h, view, err);
     if (rc < 0) return rc;
     if (!lay_out(&l, &h) || l.n_bytes != out->map.n_bytes)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %zu bytes, got %zu", path, l.n_bytes, out->map.n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %zu bytes, got %zu", path,
+                       l.n_bytes, out->map.n_bytes);
     out->stamp = (ms_codes_stamp){h.source_bytes, h.source_time};
     out->copy = (ms_codes){.centre = (const float *)(const void *)(data + HEAD_BYTES),
-                          .int8 = h.forms & MS_CODES_INT8 ? data + l.int8_at : NULL,
-                          .bf16 = h.forms & MS_CODES_BF16 ? data + l.bf16_at : NULL,
-                          .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
-                          .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
-                          .n_zeros = (size_t)h.n_zeros, .n_nonfinite = (size_t)h.n_nonfinite,
-                          .n_rows = view->n_rows, .dim = view->dim};
+                           .int8 = h.forms & MS_CODES_INT8 ? data + l.int8_at : NULL,
+                           .bf16 = h.forms & MS_CODES_BF16 ? data + l.bf16_at : NULL,
+                           .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
+                           .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
+                           .n_zeros = (size_t)h.n_zeros,
+                           .n_nonfinite = (size_t)h.n_nonfinite,
+                           .n_rows = view->n_rows,
+                           .dim = view->dim};
     rc = digest_of(digest, &h, out->copy.centre, out->copy.zeros, out->copy.nonfinite, err);
     if (rc >= 0 && memcmp(digest, h.digest, sizeof digest) != 0)
-        rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: damaged: the hash of its head is another", path);
+        rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: damaged: the hash of its head is another",
+                     path);
     if (rc >= 0) rc = check_centre(path, out->copy.centre, view->dim, err);
-    if (rc >= 0) rc = check_list(path, "rows of zeros", out->copy.zeros, out->copy.n_zeros, view->n_rows, err);
-    if (rc >= 0) rc = check_list(path, "rows with NaN", out->copy.nonfinite, out->copy.n_nonfinite, view->n_rows, err);
+    if (rc >= 0)
+        rc = check_list(path, "rows of zeros", out->copy.zeros, out->copy.n_zeros, view->n_rows,
+                        err);
+    if (rc >= 0)
+        rc = check_list(path, "rows with NaN", out->copy.nonfinite, out->copy.n_nonfinite,
+                        view->n_rows, err);
     return rc;
 }
 
@@ -303,10 +356,10 @@ typedef struct {
     const ms_rows *view;
     const ms_codes *copy;
     int64_t n_tiles, n_items;
-    unsigned char *tiles;    /* [workers, room] */
-    double *scratch;         /* [workers, scratch_each] */
+    unsigned char *tiles; /* [workers, room] */
+    double *scratch;      /* [workers, scratch_each] */
     size_t room, scratch_each;
-    _Atomic int64_t bad;     /* a tile that differs, or -1 */
+    _Atomic int64_t bad; /* a tile that differs, or -1 */
 } check_job;
 
 static int is_listed(const int64_t *rows, size_t n, int64_t row) {
@@ -314,8 +367,10 @@ static int is_listed(const int64_t *rows, size_t n, int64_t row) {
     while (n) {
         size_t half = n / 2;
         if (rows[low + half] == row) return 1;
-        if (rows[low + half] < row) low += half + 1, n -= half + 1;
-        else n = half;
+        if (rows[low + half] < row)
+            low += half + 1, n -= half + 1;
+        else
+            n = half;
     }
     return 0;
 }
@@ -330,9 +385,11 @@ static int tile_is_right(check_job *job, int64_t tile, unsigned char *room, doub
         ms_codes_make_tile(room, class, job->view, tile, c->centre, form, scratch);
         if (memcmp(room, stored + (size_t)tile * each, each) != 0) return 0;
     }
-    for (int64_t lane = 0, row = tile * MS_CODES_TILE; lane < MS_CODES_TILE && row < c->n_rows; lane++, row++) {
+    for (int64_t lane = 0, row = tile * MS_CODES_TILE; lane < MS_CODES_TILE && row < c->n_rows;
+         lane++, row++) {
         if ((class[lane] == MS_CODES_ZERO) != is_listed(c->zeros, c->n_zeros, row)) return 0;
-        if ((class[lane] == MS_CODES_NONFINITE) != is_listed(c->nonfinite, c->n_nonfinite, row)) return 0;
+        if ((class[lane] == MS_CODES_NONFINITE) != is_listed(c->nonfinite, c->n_nonfinite, row))
+            return 0;
     }
     return 1;
 }
@@ -348,23 +405,27 @@ static void check_tiles(void *arg, int64_t item, int worker) {
     if (job->bad < 0 && !tile_is_right(job, tile, room, scratch)) job->bad = tile;
 }
 
-int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *file, int is_full, ms_pool *pool,
-                  msim_error *err) {
+int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *file, int is_full,
+                   ms_pool *pool, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = pool ? (size_t)ms_pool_size(pool) : 1;
-    check_job job = {.view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
+    check_job job = {
+        .view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
     job.n_tiles = view->n_rows / MS_CODES_TILE + (view->n_rows % MS_CODES_TILE != 0);
     job.n_items = is_full || job.n_tiles < SAMPLES ? job.n_tiles : SAMPLES;
     job.room = tile_room(dim);
     job.tiles = ms_alloc(workers, job.room, "small copy", err);
-    if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
+    if (job.tiles)
+        job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
     int rc = job.scratch ? MSIM_OK : -MSIM_E_MEMORY;
     if (rc >= 0 && pool) ms_pool_run(pool, job.n_items, check_tiles, &job);
-    for (int64_t item = 0; rc >= 0 && !pool && item < job.n_items; item++) check_tiles(&job, item, 0);
+    for (int64_t item = 0; rc >= 0 && !pool && item < job.n_items; item++)
+        check_tiles(&job, item, 0);
     if (rc >= 0 && job.bad >= 0) {
         int64_t row = job.bad * MS_CODES_TILE, last = row + MS_CODES_TILE - 1;
-        rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: not a copy of rows %" PRId64 "..%" PRId64
-                     ", which changed, or it is damaged: prepare it again", path, row,
-                     last < view->n_rows ? last : view->n_rows - 1);
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "small copy: %s: not a copy of rows %" PRId64 "..%" PRId64
+                     ", which changed, or it is damaged: prepare it again",
+                     path, row, last < view->n_rows ? last : view->n_rows - 1);
     }
     ms_free(job.scratch);
     ms_free(job.tiles);

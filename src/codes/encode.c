@@ -1,16 +1,21 @@
-/* The values of a small copy: the centre, and for each row its codes and the numbers that bound what they leave out.
- * docs/SEARCH.md, Compressed copies. Plain double arithmetic in a fixed order, without fused operations: every machine,
- * level and thread makes the same bytes, which is how a copy is checked. Holds no state; scratch is the caller's. */
+/* The values of a small copy: the centre, and for each row its codes and the numbers that bound
+ * what they leave out. docs/SEARCH.md, Compressed copies. Plain double arithmetic in a fixed order,
+ * without fused operations: every machine, level and thread makes the same bytes, which is how a
+ * copy is checked. Holds no state; scratch is the caller's. */
 #include "base/bf16.h"
 #include "codes/codes.h"
 #include <math.h>
 
 enum { LANES = 16, CENTRE_ROWS = 4096 };
-#define SLACK 1e-12         /* more than the rounding errors of the doubles here, relative and absolute */
-#define MOST_ALONG 0.25f    /* of the residual along the row: beyond it no certificate */
-#define LEAST_SQUARE 1e-200 /* of a row's norm: between these no square or product under- or overflows */
+#define SLACK \
+    1e-12                /* more than the rounding errors of the doubles here, relative and
+                             * absolute */
+#define MOST_ALONG 0.25f /* of the residual along the row: beyond it no certificate */
+#define LEAST_SQUARE \
+    1e-200 /* of a row's norm: between these no square or product under- or
+                             * overflows */
 #define MOST_SQUARE 1e200
-#define CENTRE_LEAST 1e-6   /* square of the centre's norm: below it, rows are not centred */
+#define CENTRE_LEAST 1e-6 /* square of the centre's norm: below it, rows are not centred */
 
 /* Two doubles side by side, in what every x86-64 has: the same operations on each as on one. */
 typedef double pair __attribute__((vector_size(16), aligned(8), may_alias));
@@ -50,15 +55,16 @@ static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
         for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_f16(half);
         break;
     case MSIM_DTYPE_BF16:
-        for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_bf16((ms_bf16){half});
+        for (size_t j = 0; j < dim; j++)
+            memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_bf16((ms_bf16){half});
         break;
     default: memcpy(x, row, 8 * dim); break;
     }
     for (size_t j = dim; j < padded(dim); j++) x[j] = 0.0;
 }
 
-/* What a row is whose square, summed without fused operations, is zero, tiny, huge or not finite: the score's own square
- * (docs/SEARCH.md) decides, since at these ends the two may differ. */
+/* What a row is whose square, summed without fused operations, is zero, tiny, huge or not finite:
+ * the score's own square (docs/SEARCH.md) decides, since at these ends the two may differ. */
 static enum ms_codes_class class_of_extreme(const double *x, size_t n) {
     double lane[LANES] = {0};
     for (size_t j = 0; j < n; j++) lane[j % LANES] = fma(x[j], x[j], lane[j % LANES]);
@@ -108,8 +114,10 @@ typedef struct {
 static double most_of(const double *x, size_t n) {
     double lane[4] = {0};
     for (size_t j = 0; j < n; j += 4)
-        for (size_t l = 0; l < 4; l++) lane[l] = fabs(x[j + l]) > lane[l] ? fabs(x[j + l]) : lane[l];
-    double low = lane[0] > lane[1] ? lane[0] : lane[1], high = lane[2] > lane[3] ? lane[2] : lane[3];
+        for (size_t l = 0; l < 4; l++)
+            lane[l] = fabs(x[j + l]) > lane[l] ? fabs(x[j + l]) : lane[l];
+    double low = lane[0] > lane[1] ? lane[0] : lane[1],
+           high = lane[2] > lane[3] ? lane[2] : lane[3];
     return low > high ? low : high;
 }
 
@@ -122,7 +130,8 @@ static row_numbers int8_row(double *rest, const double *unit, const double *cent
     double step = a, inverse = a > 0.0f ? 1.0 / step : 0.0;
     for (size_t j = 0; j < n / 2; j += PAIRS)
         for (size_t l = 0; l < PAIRS; l++) {
-            pair z = (r[j + l] * inverse + 0x1.8p52) - 0x1.8p52; /* to the nearest whole number, ties to even */
+            /* to the nearest whole number, ties to even */
+            pair z = (r[j + l] * inverse + 0x1.8p52) - 0x1.8p52;
             pair e = r[j + l] - step * z;
             ee[l] += e * e;
             xe[l] += x[j + l] * e;
@@ -145,7 +154,8 @@ static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
             xe[l] += unit[j + l] * e;
             rest[j + l] = z;
         }
-    return (row_numbers){.rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK), .t = (float)sum_lanes(xe)};
+    return (row_numbers){.rho = round_up(sqrt(sum_lanes(ee)) * (1.0 + SLACK) + SLACK),
+                         .t = (float)sum_lanes(xe)};
 }
 
 /* One row's codes into its lane; codes [padded] are 0 past dim. */
@@ -156,14 +166,16 @@ static void put_codes(unsigned char *tile, size_t lane, const double *codes, siz
             for (size_t i = 0; i < 4; i++) dst[i] = (unsigned char)(128 + (int)codes[j + i]);
         return;
     }
-    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_CODES_TILE) { /* bf16 already: the upper half of its f32 */
-        uint32_t both = ms_f32_bits((float)codes[j]) >> 16 | (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
+    /* bf16 already: the upper half of its f32 */
+    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_CODES_TILE) {
+        uint32_t both = ms_f32_bits((float)codes[j]) >> 16 |
+                        (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
         memcpy(dst, &both, sizeof both);
     }
 }
 
-void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile, const float *centre,
-                       int form, double *scratch) {
+void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile,
+                        const float *centre, int form, double *scratch) {
     size_t dim = (size_t)view->dim, n = padded(dim);
     size_t codes = form == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
@@ -173,7 +185,8 @@ void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows 
     for (size_t lane = 0; lane < MS_CODES_TILE; lane++) {
         int64_t row = tile * MS_CODES_TILE + (int64_t)lane;
         row_numbers k = {.rho = -INFINITY};
-        class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row) : MS_CODES_CERTIFIED;
+        class[lane] = row < view->n_rows ? (unsigned char)unit_row(unit, view, row)
+                                         : MS_CODES_CERTIFIED;
         if (row < view->n_rows && class[lane] == MS_CODES_CERTIFIED) {
             for (size_t j = 0; j < n; j++) rest[j] = unit[j] - wide[j];
             k = form == MS_CODES_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);

@@ -1,6 +1,7 @@
-/* Corpora: files mapped, viewed and named, their rows numbered through. Immutable after open, so any number of threads
- * may read one; names are decoded on demand into the caller's buffer and no row is ever copied. Owns the maps, and for
- * pickled files where each row lies. include/midisim.h, Corpus; docs/FORMATS.md, Corpora. */
+/* Corpora: files mapped, viewed and named, their rows numbered through. Immutable after open, so
+ * any number of threads may read one; names are decoded on demand into the caller's buffer and no
+ * row is ever copied. Owns the maps, and for pickled files where each row lies. include/midisim.h,
+ * Corpus; docs/FORMATS.md, Corpora. */
 #include "corpus/corpus.h"
 #include "base/bf16.h"
 #include "base/map.h"
@@ -17,28 +18,29 @@
 
 /* One file. */
 typedef struct {
-    ms_map map;        /* owned */
-    ms_npy_view view;  /* owned; borrows from map */
-    ms_names names;    /* owned; empty without a names file */
+    ms_map map;       /* owned */
+    ms_npy_view view; /* owned; borrows from map */
+    ms_names names;   /* owned; empty without a names file */
     bool has_names_file;
-    int64_t first;     /* number of its first row */
+    int64_t first;      /* number of its first row */
     ms_codes_file copy; /* owned; empty without one */
 } part;
 
 struct msim_corpus {
-    ms_parts files;    /* owned: paths */
-    part *parts;       /* owned: [files.n] */
-    ms_rows *views;    /* owned: [files.n], as the parts have them */
-    ms_names names;    /* owned: of all rows, where a names file was given */
+    ms_parts files; /* owned: paths */
+    part *parts;    /* owned: [files.n] */
+    ms_rows *views; /* owned: [files.n], as the parts have them */
+    ms_names names; /* owned: of all rows, where a names file was given */
     bool has_names_file;
     msim_corpus_info info;
 };
 
-static int open_names(ms_names *names, const char *names_path, int64_t n_rows, const char *rows_path,
-                      msim_error *err) {
+static int open_names(ms_names *names, const char *names_path, int64_t n_rows,
+                      const char *rows_path, msim_error *err) {
     int rc = ms_names_open(names_path, names, err);
     if (rc >= 0 && names->n_names != (size_t)n_rows)
-        rc = ms_fail(err, MSIM_E_FORMAT, "names file: %s: expected %" PRId64 " lines, one a row of %s, got %zu",
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "names file: %s: expected %" PRId64 " lines, one a row of %s, got %zu",
                      names_path, n_rows, rows_path, names->n_names);
     return rc;
 }
@@ -54,7 +56,8 @@ static int open_names_beside(part *p, const char *path, msim_error *err) {
     if (stat(names_path, &st) == 0) {
         rc = open_names(&p->names, names_path, p->view.rows.n_rows, path, err);
         p->has_names_file = rc >= 0;
-    } else if (errno != ENOENT) { /* rows must not lose their names because a folder could not be read */
+    } else if (errno != ENOENT) { /* rows must not lose their names because a folder could not be
+                                   * read */
         rc = ms_fail_errno(err, errno, "cannot examine: %s", names_path);
     }
     ms_free(names_path);
@@ -64,36 +67,47 @@ static int open_names_beside(part *p, const char *path, msim_error *err) {
 static int open_part(part *p, const char *path, const char *names_path, msim_error *err) {
     int format = ms_parts_format(path), rc = ms_map_open(path, MS_MAP_NORMAL, &p->map, err);
     if (rc < 0) return rc;
-    rc = format == MSIM_FORMAT_FVECS  ? ms_fvecs_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
-         : format == MSIM_FORMAT_FBIN ? ms_fbin_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
-                                  : ms_npy_view_init(p->map.data, p->map.n_bytes, path, &p->view, err);
+    rc = format == MSIM_FORMAT_FVECS
+             ? ms_fvecs_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
+         : format == MSIM_FORMAT_FBIN
+             ? ms_fbin_view_init(p->map.data, p->map.n_bytes, path, &p->view, err)
+             : ms_npy_view_init(p->map.data, p->map.n_bytes, path, &p->view, err);
     if (rc < 0) return rc;
     if (names_path && p->view.name_kind)
-        return ms_fail(err, MSIM_E_ARG, "names file: %s: expected a corpus without names, got %s, which has its own",
+        return ms_fail(err, MSIM_E_ARG,
+                       "names file: %s: expected a corpus without names, got %s, which has its own",
                        names_path, path);
     return names_path || p->view.name_kind ? MSIM_OK : open_names_beside(p, path, err);
 }
 
-/* Number the rows through, and say what the whole is. Files without rows have no width of their own. */
+/* Number the rows through, and say what the whole is. Files without rows have no width of their
+ * own. */
 static int join(msim_corpus *corpus, msim_error *err) {
     msim_corpus_info *info = &corpus->info;
     size_t with_rows = 0;
-    while (with_rows < corpus->files.n && corpus->parts[with_rows].view.rows.n_rows == 0) with_rows++;
+    while (with_rows < corpus->files.n && corpus->parts[with_rows].view.rows.n_rows == 0)
+        with_rows++;
     if (with_rows == corpus->files.n) with_rows = 0;
     const ms_npy_view *model = &corpus->parts[with_rows].view;
-    *info = (msim_corpus_info){.dim = model->rows.dim, .dtype = model->rows.dtype, .parts = (int64_t)corpus->files.n};
-    snprintf(info->format, sizeof info->format, "%s", msim_format_name(corpus->parts[0].view.format));
+    *info = (msim_corpus_info){
+        .dim = model->rows.dim, .dtype = model->rows.dtype, .parts = (int64_t)corpus->files.n};
+    snprintf(info->format, sizeof info->format, "%s",
+             msim_format_name(corpus->parts[0].view.format));
     for (size_t i = 0; i < corpus->files.n; i++) {
         part *p = &corpus->parts[i];
         if (p->view.rows.n_rows > 0 && p->view.rows.dim != info->dim)
             return ms_fail(err, MSIM_E_FORMAT,
-                           "corpus: %s: expected rows of %" PRId64 " components as in %s, got %" PRId64,
-                           corpus->files.paths[i], info->dim, corpus->files.paths[with_rows], p->view.rows.dim);
+                           "corpus: %s: expected rows of %" PRId64
+                           " components as in %s, got %" PRId64,
+                           corpus->files.paths[i], info->dim, corpus->files.paths[with_rows],
+                           p->view.rows.dim);
         p->first = info->rows;
         if (__builtin_add_overflow(info->rows, p->view.rows.n_rows, &info->rows))
-            return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: expected fewer than 2^63 rows in all, got more",
+            return ms_fail(err, MSIM_E_LIMIT,
+                           "corpus: %s: expected fewer than 2^63 rows in all, got more",
                            corpus->files.paths[i]);
-        if (p->view.format != corpus->parts[0].view.format) snprintf(info->format, sizeof info->format, "mixed");
+        if (p->view.format != corpus->parts[0].view.format)
+            snprintf(info->format, sizeof info->format, "mixed");
         info->has_names |= p->view.name_kind || p->has_names_file;
         corpus->views[i] = p->view.rows;
         corpus->views[i].dim = info->dim;
@@ -101,24 +115,29 @@ static int join(msim_corpus *corpus, msim_error *err) {
     return MSIM_OK;
 }
 
-int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path, msim_corpus **out,
-                          msim_error *err) {
+int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path,
+                          msim_corpus **out, msim_error *err) {
     *out = NULL;
-    if (n_paths == 0) return ms_fail(err, MSIM_E_ARG, "corpus: expected at least one file or folder, got none");
+    if (n_paths == 0)
+        return ms_fail(err, MSIM_E_ARG, "corpus: expected at least one file or folder, got none");
     msim_corpus *corpus = ms_alloc(1, sizeof *corpus, "corpus", err);
     if (!corpus) return -MSIM_E_MEMORY;
     int rc = MSIM_OK;
-    for (size_t i = 0; rc >= 0 && i < n_paths; i++) rc = ms_parts_add(&corpus->files, paths[i], err);
+    for (size_t i = 0; rc >= 0 && i < n_paths; i++)
+        rc = ms_parts_add(&corpus->files, paths[i], err);
     if (rc >= 0) {
         corpus->parts = ms_alloc(corpus->files.n, sizeof *corpus->parts, "corpus files", err);
-        corpus->views = corpus->parts ? ms_alloc(corpus->files.n, sizeof *corpus->views, "corpus files", err) : NULL;
+        corpus->views = corpus->parts
+                            ? ms_alloc(corpus->files.n, sizeof *corpus->views, "corpus files", err)
+                            : NULL;
         if (!corpus->views) rc = -MSIM_E_MEMORY;
     }
     for (size_t i = 0; rc >= 0 && i < corpus->files.n; i++)
         rc = open_part(&corpus->parts[i], corpus->files.paths[i], names_path, err);
     if (rc >= 0) rc = join(corpus, err);
     if (rc >= 0 && names_path) {
-        rc = open_names(&corpus->names, names_path, corpus->info.rows, n_paths > 1 ? "all files" : paths[0], err);
+        rc = open_names(&corpus->names, names_path, corpus->info.rows,
+                        n_paths > 1 ? "all files" : paths[0], err);
         corpus->info.has_names = corpus->has_names_file = rc >= 0;
     }
     if (rc < 0) {
@@ -167,7 +186,8 @@ int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t index) {
     return index < corpus->info.parts ? corpus->parts[index].first : corpus->info.rows;
 }
 
-/* The file that holds a row of the corpus: the last whose first row is not behind it, which is never an empty one. */
+/* The file that holds a row of the corpus: the last whose first row is not behind it, which is
+ * never an empty one. */
 static size_t part_of(const msim_corpus *corpus, int64_t row) {
     size_t low = 0, high = corpus->files.n;
     while (high - low > 1) {
@@ -185,13 +205,15 @@ int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size
     if (corpus->has_names_file) return (int64_t)ms_names_get(&corpus->names, (size_t)row, buf, cap);
     const part *p = &corpus->parts[part_of(corpus, row)];
     if (p->view.name_kind) return (int64_t)ms_npy_view_name(&p->view, row - p->first, buf, cap);
-    if (p->has_names_file) return (int64_t)ms_names_get(&p->names, (size_t)(row - p->first), buf, cap);
+    if (p->has_names_file)
+        return (int64_t)ms_names_get(&p->names, (size_t)(row - p->first), buf, cap);
     return snprintf(buf, cap, "%" PRId64, row);
 }
 
 int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_error *err) {
     if (row < 0 || row >= corpus->info.rows)
-        return ms_fail(err, MSIM_E_ARG, "corpus row: expected 0..%" PRId64 ", got %" PRId64, corpus->info.rows - 1, row);
+        return ms_fail(err, MSIM_E_ARG, "corpus row: expected 0..%" PRId64 ", got %" PRId64,
+                       corpus->info.rows - 1, row);
     size_t index = part_of(corpus, row);
     const part *p = &corpus->parts[index];
     const ms_rows *rows = &p->view.rows;

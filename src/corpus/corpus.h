@@ -1,4 +1,5 @@
-/* Rows and their names in one file or several, opened for search. Reads the forms of docs/FORMATS.md, Corpora. */
+/* Rows and their names in one file or several, opened for search. Reads the forms of
+ * docs/FORMATS.md, Corpora. */
 #ifndef MS_CORPUS_CORPUS_H
 #define MS_CORPUS_CORPUS_H
 #include "base/rows.h"
@@ -7,7 +8,8 @@
 
 /* msim_corpus is defined in corpus.c; its public functions live there too. */
 
-/* Views of the corpus's rows, in row order, one a file: *n_views of them, borrowed until the corpus is closed. */
+/* Views of the corpus's rows, in row order, one a file: *n_views of them, borrowed until the corpus
+ * is closed. */
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views);
 /* What the file of a part was when it was mapped. 0 <= part < parts. */
 ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);

@@ -1,4 +1,5 @@
-/* Files of a corpus: see parts.h. Folders are listed once and sorted, so shards come in the same order everywhere. */
+/* Files of a corpus: see parts.h. Folders are listed once and sorted, so shards come in the same
+ * order everywhere. */
 #include "corpus/parts.h"
 #include "base/mem.h"
 #include <dirent.h>
@@ -14,13 +15,16 @@ static bool ends_with(const char *name, const char *ending) {
 }
 
 int ms_parts_format(const char *path) {
-    return ends_with(path, ".fvecs") ? MSIM_FORMAT_FVECS : ends_with(path, ".fbin") ? MSIM_FORMAT_FBIN : -1;
+    return ends_with(path, ".fvecs")  ? MSIM_FORMAT_FVECS
+           : ends_with(path, ".fbin") ? MSIM_FORMAT_FBIN
+                                      : -1;
 }
 
 /* Append FOLDER/NAME, or NAME as it is. */
 static int append(ms_parts *parts, const char *folder, const char *name, msim_error *err) {
     size_t cap = (folder ? strlen(folder) : 0) + strlen(name) + 2;
-    int rc = ms_grow((void **)&parts->paths, &parts->cap, parts->n + 1, sizeof *parts->paths, "corpus files", err);
+    int rc = ms_grow((void **)&parts->paths, &parts->cap, parts->n + 1, sizeof *parts->paths,
+                     "corpus files", err);
     if (rc < 0) return rc;
     char *path = ms_alloc(cap, 1, "path", err);
     if (!path) return -MSIM_E_MEMORY;
@@ -30,7 +34,9 @@ static int append(ms_parts *parts, const char *folder, const char *name, msim_er
     return MSIM_OK;
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 static int add_folder(ms_parts *parts, const char *folder, msim_error *err) {
     size_t first = parts->n;
@@ -45,22 +51,29 @@ static int add_folder(ms_parts *parts, const char *folder, msim_error *err) {
             break;
         }
         struct stat st;
-        if (e->d_name[0] == '.' || (!ends_with(e->d_name, ".npy") && ms_parts_format(e->d_name) < 0)) continue;
+        if (e->d_name[0] == '.' ||
+            (!ends_with(e->d_name, ".npy") && ms_parts_format(e->d_name) < 0))
+            continue;
         rc = append(parts, folder, e->d_name, err);
-        /* A folder of such a name is none of the corpus; what cannot be examined fails when it is opened. */
-        if (rc >= 0 && stat(parts->paths[parts->n - 1], &st) == 0 && S_ISDIR(st.st_mode)) ms_free(parts->paths[--parts->n]);
+        /* A folder of such a name is none of the corpus; what cannot be examined fails when it is
+         * opened. */
+        if (rc >= 0 && stat(parts->paths[parts->n - 1], &st) == 0 && S_ISDIR(st.st_mode))
+            ms_free(parts->paths[--parts->n]);
     }
     closedir(d);
     if (rc >= 0 && parts->n == first)
-        rc = ms_fail(err, MSIM_E_FORMAT, "corpus: %s: expected a folder with .npy, .fvecs or .fbin files, got none of them",
-                     folder);
+        rc = ms_fail(
+            err, MSIM_E_FORMAT,
+            "corpus: %s: expected a folder with .npy, .fvecs or .fbin files, got none of them",
+            folder);
     if (rc >= 0) qsort(parts->paths + first, parts->n - first, sizeof *parts->paths, by_bytes);
     return rc;
 }
 
 int ms_parts_add(ms_parts *parts, const char *path, msim_error *err) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? add_folder(parts, path, err) : append(parts, NULL, path, err);
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? add_folder(parts, path, err)
+                                                       : append(parts, NULL, path, err);
 }
 
 void ms_parts_free(ms_parts *parts) {

@@ -1,5 +1,6 @@
-/* The files that make a corpus: paths as they were given, a folder replaced by its .npy, .fvecs and .fbin files in
- * bytewise order of name (not its subfolders; no hidden files, no sidecars). Owns the paths. */
+/* The files that make a corpus: paths as they were given, a folder replaced by its .npy, .fvecs and
+ * .fbin files in bytewise order of name (not its subfolders; no hidden files, no sidecars). Owns
+ * the paths. */
 #ifndef MS_CORPUS_PARTS_H
 #define MS_CORPUS_PARTS_H
 #include "base/status.h"

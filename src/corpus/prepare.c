@@ -1,13 +1,14 @@
-/* Small copies of a corpus's parts: written and attached. include/midisim.h, Small copies; search/copy.h. Threads live as
- * long as the call. */
+/* Small copies of a corpus's parts: written and attached. include/midisim.h, Small copies;
+ * search/copy.h. Threads live as long as the call. */
 #include "corpus/corpus.h"
 #include <inttypes.h>
 
 static int check_part(const msim_corpus *corpus, int64_t part, msim_error *err) {
     int64_t parts = msim_corpus_parts(corpus);
-    return part >= 0 && part < parts ? MSIM_OK
-                                     : ms_fail(err, MSIM_E_ARG, "corpus part: expected 0..%" PRId64 ", got %" PRId64,
-                                               parts - 1, part);
+    return part >= 0 && part < parts
+               ? MSIM_OK
+               : ms_fail(err, MSIM_E_ARG, "corpus part: expected 0..%" PRId64 ", got %" PRId64,
+                         parts - 1, part);
 }
 
 static const ms_rows *view_of(const msim_corpus *corpus, int64_t part) {
@@ -15,7 +16,9 @@ static const ms_rows *view_of(const msim_corpus *corpus, int64_t part) {
     return &ms_corpus_views(corpus, &n_views)[part];
 }
 
-static int is_same(ms_codes_stamp a, ms_codes_stamp b) { return a.bytes == b.bytes && a.time == b.time; }
+static int is_same(ms_codes_stamp a, ms_codes_stamp b) {
+    return a.bytes == b.bytes && a.time == b.time;
+}
 
 /* Forms of the copy that lies there already, if it is one of these rows. */
 static int forms_there(const char *copy_path, const ms_rows *view, ms_codes_stamp stamp) {
@@ -28,24 +31,30 @@ static int forms_there(const char *copy_path, const ms_rows *view, ms_codes_stam
     return forms;
 }
 
-int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path, int scan, int threads,
-                        int (*progress)(void *user, int64_t done, int64_t all), void *user, msim_error *err) {
+int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path,
+                            int scan, int threads,
+                            int (*progress)(void *user, int64_t done, int64_t all), void *user,
+                            msim_error *err) {
     ms_pool *pool;
     int rc = check_part(corpus, part, err);
     if (rc < 0) return rc;
     if (scan != MSIM_SCAN_INT8 && scan != MSIM_SCAN_BF16)
-        return ms_fail(err, MSIM_E_ARG, "small copy: expected scan int8 or bf16, got msim_scan %d", scan);
+        return ms_fail(err, MSIM_E_ARG, "small copy: expected scan int8 or bf16, got msim_scan %d",
+                       scan);
     const ms_rows *view = view_of(corpus, part);
     ms_codes_stamp stamp = ms_corpus_stamp(corpus, part);
-    int forms = (scan == MSIM_SCAN_INT8 ? MS_CODES_INT8 : MS_CODES_BF16) | forms_there(copy_path, view, stamp);
+    int forms = (scan == MSIM_SCAN_INT8 ? MS_CODES_INT8 : MS_CODES_BF16) |
+                forms_there(copy_path, view, stamp);
     rc = ms_pool_open(threads, &pool, err);
     if (rc < 0) return rc;
-    rc = ms_codes_write(copy_path, view, stamp, forms, pool, (ms_codes_progress){progress, user}, err);
+    rc = ms_codes_write(copy_path, view, stamp, forms, pool, (ms_codes_progress){progress, user},
+                        err);
     ms_pool_close(pool);
     return rc;
 }
 
-int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full, msim_error *err) {
+int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full,
+                             msim_error *err) {
     ms_codes_file file;
     ms_pool *pool = NULL;
     int rc = check_part(corpus, part, err);
@@ -53,7 +62,8 @@ int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy
     const ms_rows *view = view_of(corpus, part);
     rc = ms_codes_open(copy_path, view, &file, err);
     if (rc < 0) return rc;
-    is_full = is_full || !is_same(file.stamp, ms_corpus_stamp(corpus, part)); /* samples may miss what changed */
+    /* samples may miss what changed */
+    is_full = is_full || !is_same(file.stamp, ms_corpus_stamp(corpus, part));
     if (is_full) rc = ms_pool_open(0, &pool, err);
     if (rc >= 0) rc = ms_codes_check(copy_path, view, &file, is_full, pool, err);
     ms_pool_close(pool);
@@ -67,5 +77,6 @@ int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy
 int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan) {
     if (check_part(corpus, part, NULL) < 0) return 0;
     const ms_codes *copy = view_of(corpus, part)->copy;
-    return copy && ((scan == MSIM_SCAN_INT8 && copy->int8) || (scan == MSIM_SCAN_BF16 && copy->bf16));
+    return copy &&
+           ((scan == MSIM_SCAN_INT8 && copy->int8) || (scan == MSIM_SCAN_BF16 && copy->bf16));
 }

@@ -1,5 +1,6 @@
-/* The CPU backend: fills search/backend.h. A context owns the thread pool, which encoder and search share; kernels come
- * from the level that the model was packed for, or the best one when there is no model. */
+/* The CPU backend: fills search/backend.h. A context owns the thread pool, which encoder and search
+ * share; kernels come from the level that the model was packed for, or the best one when there is
+ * no model. */
 #include "cpu/backend.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -13,12 +14,13 @@ typedef struct {
     ms_cpu_search *search;   /* owned */
 } context;
 
-static int model_open(const ms_weights *weights, const msim_options *options, void **out, msim_model_info *chosen,
-                      msim_error *err) {
+static int model_open(const ms_weights *weights, const msim_options *options, void **out,
+                      msim_model_info *chosen, msim_error *err) {
     int isa;
     ms_cpu_model *model;
     int rc = ms_cpu_isa_choose(options->isa, &isa, err);
-    if (rc >= 0) rc = ms_cpu_model_open(ms_cpu_kernels_get(isa), weights, options->precision, &model, err);
+    if (rc >= 0)
+        rc = ms_cpu_model_open(ms_cpu_kernels_get(isa), weights, options->precision, &model, err);
     if (rc < 0) return rc;
     chosen->device = MSIM_DEVICE_CPU;
     chosen->isa = isa;
@@ -37,7 +39,8 @@ static void context_close(void *arg) {
     ms_free(c);
 }
 
-static int context_open(const void *model, const msim_options *options, void **out, msim_error *err) {
+static int context_open(const void *model, const msim_options *options, void **out,
+                        msim_error *err) {
     int isa;
     int rc = ms_cpu_isa_choose(options->isa, &isa, err);
     if (rc < 0) return rc;
@@ -54,7 +57,8 @@ static int context_open(const void *model, const msim_options *options, void **o
     return MSIM_OK;
 }
 
-static int embed(void *arg, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
+static int embed(void *arg, const ms_batch *batch, const float *type_weights, float *out,
+                 msim_error *err) {
     (void)err;
     ms_cpu_encoder_embed(((context *)arg)->encoder, batch, type_weights, out);
     return MSIM_OK;
@@ -73,11 +77,13 @@ static int embed_wait(void *arg, msim_error *err) {
     return MSIM_OK;
 }
 
-static int load_rows(void *arg, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
+static int load_rows(void *arg, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
+                     msim_error *err) {
     return ms_cpu_search_load(((context *)arg)->search, views, n_views, first, n, err);
 }
 
-static int64_t score_topk(void *arg, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+static int64_t score_topk(void *arg, const ms_search_request *request, ms_hit *hits,
+                          msim_error *err) {
     return ms_cpu_search_topk(((context *)arg)->search, request, hits, err);
 }
 

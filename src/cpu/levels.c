@@ -1,5 +1,6 @@
-/* Which kernel levels run here: cpu/levels.h. Asked of the CPU at each call, so that there is no state to initialise. CPUID
- * leaves a virtual machine, which takes microseconds: ask when something is opened, not where work is done. */
+/* Which kernel levels run here: cpu/levels.h. Asked of the CPU at each call, so that there is no
+ * state to initialise. CPUID leaves a virtual machine, which takes microseconds: ask when something
+ * is opened, not where work is done. */
 #include "cpu/levels.h"
 #include "cpu/search/scan.h"
 #if defined(__x86_64__)
@@ -18,11 +19,12 @@ static int cpu_has(int isa) {
     unsigned a, b, c, d;
     __builtin_cpu_init();
     if (isa == MSIM_ISA_AVX2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
-               (c & bit_F16C);
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
     if (isa == MSIM_ISA_AVX512)
-        return cpu_has(MSIM_ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+        return cpu_has(MSIM_ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
     if (isa == MSIM_ISA_AVX512BF16) /* CPUID leaf 7, subleaf 1, EAX bit 5 */
         return cpu_has(MSIM_ISA_AVX512) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5);
 #endif
@@ -65,14 +67,17 @@ int ms_cpu_isa_best(void) {
 int ms_cpu_isa_choose(int requested, int *out, msim_error *err) {
     const char *best = ms_cpu_isa_name(ms_cpu_isa_best());
     if (requested < MSIM_ISA_AUTO || !ms_cpu_isa_name(requested))
-        return ms_fail(err, MSIM_E_ARG, "isa: expected auto, ref, avx2, avx512 or avx512bf16, got %d", requested);
+        return ms_fail(err, MSIM_E_ARG,
+                       "isa: expected auto, ref, avx2, avx512 or avx512bf16, got %d", requested);
     if (requested == MSIM_ISA_AUTO) requested = ms_cpu_isa_best();
     const char *name = ms_cpu_isa_name(requested);
     if (!compiled(requested))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "isa: expected a level that this build has (best here: %s), got %s",
-                       best, name);
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "isa: expected a level that this build has (best here: %s), got %s", best,
+                       name);
     if (!cpu_has(requested))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "isa: expected a level that this CPU has (best here: %s), got %s", best,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "isa: expected a level that this CPU has (best here: %s), got %s", best,
                        name);
     *out = requested;
     return MSIM_OK;

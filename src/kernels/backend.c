@@ -1,12 +1,16 @@
-/* The CUDA backend: fills search/backend.h. A model is the weights on each device that the options name (kernels/encoder/model.h); a
- * context has a part for each of them (kernels/shares.h). Which devices those are is decided here. docs/GPU.md. */
+/* The CUDA backend: fills search/backend.h. A model is the weights on each device that the options
+ * name (kernels/encoder/model.h); a context has a part for each of them (kernels/shares.h). Which
+ * devices those are is decided here. docs/GPU.md. */
 #include "base/mem.h"
 #include "kernels/backend.h"
 #include "kernels/kernels.h"
 #include "kernels/shares.h"
 #include <string.h>
 
-enum { OLDEST_MAJOR = 8 }; /* compute capability: bf16 tensor cores and copies into shared memory without waiting */
+enum {
+    OLDEST_MAJOR = 8
+}; /* compute capability: bf16 tensor cores and copies into shared memory
+                            * without waiting */
 
 typedef struct {
     int devices[MS_GPU_MAX_DEVICES]; /* indices */
@@ -22,8 +26,9 @@ static int check_device(int index, msim_error *err) {
     ms_gpu_info info;
     int rc = ms_gpu_get_info(index, &info, err);
     if (rc < 0 || info.major >= OLDEST_MAJOR) return rc;
-    return ms_fail(err, MSIM_E_DEVICE, "device: cuda:%d: %s: expected compute capability %d.0 or later, got %d.%d", index,
-                   info.name, OLDEST_MAJOR, info.major, info.minor);
+    return ms_fail(err, MSIM_E_DEVICE,
+                   "device: cuda:%d: %s: expected compute capability %d.0 or later, got %d.%d",
+                   index, info.name, OLDEST_MAJOR, info.major, info.minor);
 }
 
 /* The devices of options.gpu: that one, or all that can be used; at least one, else an error. */
@@ -34,7 +39,9 @@ static int list_devices(int gpu, int devices[MS_GPU_MAX_DEVICES], int *n, msim_e
         if (check_device(i, NULL) >= 0) devices[(*n)++] = i;
         if (gpu >= 0) break;
     }
-    return *n > 0 ? MSIM_OK : rc < 0 ? rc : ms_fail(err, MSIM_E_DEVICE, "device: cuda: expected a GPU, got none");
+    return *n > 0   ? MSIM_OK
+           : rc < 0 ? rc
+                    : ms_fail(err, MSIM_E_DEVICE, "device: cuda: expected a GPU, got none");
 }
 
 bool ms_gpu_usable(int index, msim_error *err) {
@@ -48,7 +55,9 @@ int ms_gpu_describe(int index, msim_gpu_info *out, msim_error *err) {
     ms_gpu_info info;
     int rc = ms_gpu_get_info(index, &info, err);
     if (rc < 0) return rc;
-    *out = (msim_gpu_info){.major = info.major, .minor = info.minor, .multiprocessors = info.multiprocessors,
+    *out = (msim_gpu_info){.major = info.major,
+                           .minor = info.minor,
+                           .multiprocessors = info.multiprocessors,
                            .memory_bytes = (int64_t)info.memory_bytes};
     memcpy(out->name, info.name, sizeof out->name);
     return MSIM_OK;
@@ -63,8 +72,8 @@ static void model_close(void *arg) {
     ms_free(m);
 }
 
-static int model_open(const ms_weights *weights, const msim_options *options, void **out, msim_model_info *chosen,
-                      msim_error *err) {
+static int model_open(const ms_weights *weights, const msim_options *options, void **out,
+                      msim_model_info *chosen, msim_error *err) {
     if (options->precision != MSIM_PRECISION_BF16)
         return ms_fail(err, MSIM_E_UNSUPPORTED, "precision: expected bf16 on CUDA, got %s",
                        msim_precision_name(options->precision));
@@ -90,24 +99,27 @@ static int context_open(const void *arg, const msim_options *options, void **out
     int devices[MS_GPU_MAX_DEVICES], n;
     ms_gpu_shares *parts;
     if (options->max_k > MS_GPU_MAX_K)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "max_k: expected at most %d on CUDA, got %lld", MS_GPU_MAX_K,
-                       (long long)options->max_k);
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "max_k: expected at most %d on CUDA, got %lld",
+                       MS_GPU_MAX_K, (long long)options->max_k);
     int rc = m ? MSIM_OK : list_devices(options->gpu, devices, &n, err);
     if (rc >= 0)
-        rc = ms_gpu_shares_open(m ? m->devices : devices, m ? m->n_devices : n, m ? m->weights : NULL, options, &parts, err);
+        rc = ms_gpu_shares_open(m ? m->devices : devices, m ? m->n_devices : n,
+                                m ? m->weights : NULL, options, &parts, err);
     if (rc >= 0) *out = parts;
     return rc;
 }
 
 static void context_close(void *context) { ms_gpu_shares_close(context); }
 
-static int embed_submit(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
+static int embed_submit(void *context, const ms_batch *batch, const float *type_weights, float *out,
+                        msim_error *err) {
     return ms_gpu_shares_submit(context, batch, type_weights, out, err);
 }
 
 static int embed_wait(void *context, msim_error *err) { return ms_gpu_shares_wait(context, err); }
 
-static int embed(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
+static int embed(void *context, const ms_batch *batch, const float *type_weights, float *out,
+                 msim_error *err) {
     int rc = ms_gpu_shares_submit(context, batch, type_weights, out, err);
     return rc < 0 ? rc : ms_gpu_shares_wait(context, err);
 }
@@ -116,11 +128,13 @@ static int embed_tokens(void *context, const ms_batch *batch, float *out, msim_e
     return ms_gpu_shares_embed_tokens(context, batch, out, err);
 }
 
-static int load_rows(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
+static int load_rows(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
+                     msim_error *err) {
     return ms_gpu_shares_load(context, views, n_views, first, n, err);
 }
 
-static int64_t score_topk(void *context, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+static int64_t score_topk(void *context, const ms_search_request *request, ms_hit *hits,
+                          msim_error *err) {
     return ms_gpu_shares_topk(context, request, hits, err);
 }
 
@@ -128,8 +142,12 @@ static int64_t score_above(void *context, const ms_search_request *request, msim
     return ms_gpu_shares_above(context, request, err);
 }
 
-static void search_outcome(const void *context, ms_search_outcome *out) { ms_gpu_shares_outcome(context, out); }
-static void stage_seconds(const void *context, double *out) { ms_gpu_shares_stage_seconds(context, out); }
+static void search_outcome(const void *context, ms_search_outcome *out) {
+    ms_gpu_shares_outcome(context, out);
+}
+static void stage_seconds(const void *context, double *out) {
+    ms_gpu_shares_stage_seconds(context, out);
+}
 
 const ms_backend *ms_gpu_backend(void) {
     static const ms_backend backend = {.name = "cuda",

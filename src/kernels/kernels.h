@@ -1,9 +1,11 @@
-/* What the .cu files export: one launcher for each kernel, as C. A launcher checks its preconditions (an assertion: they
- * are ours to keep), puts the kernel into the stream and returns at once: MSIM_OK, or -MSIM_E_DEVICE when the launch was
- * refused. All pointers are device memory unless said otherwise, 16-byte aligned; nothing is allocated. A row's result
- * depends on that row (attention, pooling: on its sequence) alone, never on the batch around it. docs/GPU.md.
+/* What the .cu files export: one launcher for each kernel, as C. A launcher checks its
+ * preconditions (an assertion: they are ours to keep), puts the kernel into the stream and returns
+ * at once: MSIM_OK, or -MSIM_E_DEVICE when the launch was refused. All pointers are device memory
+ * unless said otherwise, 16-byte aligned; nothing is allocated. A row's result depends on that row
+ * (attention, pooling: on its sequence) alone, never on the batch around it. docs/GPU.md.
  *
- * Widths: dim, inner and ff are multiples of 64, dim at most 2,048, heads are 64 wide, inner = 64 * heads. */
+ * Widths: dim, inner and ff are multiples of 64, dim at most 2,048, heads are 64 wide, inner = 64 *
+ * heads. */
 #ifndef MS_KERNELS_KERNELS_H
 #define MS_KERNELS_KERNELS_H
 #include "base/bf16.h"
@@ -15,46 +17,50 @@ extern "C" {
 
 /* ---- norm_act.cu: rows of the residual stream ---- */
 
-/* x[t] = table[ids[t]]; h[t] = bf16(LN(x[t]) * scale): x f32 [n, dim], table f32 [vocab, dim], h bf16 [n, dim]. */
-int ms_embed_norm_cuda(ms_gpu_stream *s, ms_bf16 *h, float *x, const int32_t *ids, const float *table, const float *scale,
-                       int64_t n, int64_t dim, msim_error *err);
+/* x[t] = table[ids[t]]; h[t] = bf16(LN(x[t]) * scale): x f32 [n, dim], table f32 [vocab, dim], h
+ * bf16 [n, dim]. */
+int ms_embed_norm_cuda(ms_gpu_stream *s, ms_bf16 *h, float *x, const int32_t *ids,
+                       const float *table, const float *scale, int64_t n, int64_t dim,
+                       msim_error *err);
 /* h[t] = bf16(LN(x[t]) * scale), LN as docs/MODEL.md: f32 inside, epsilon 1e-5. */
-int ms_norm_bf16_cuda(ms_gpu_stream *s, ms_bf16 *h, const float *x, const float *scale, int64_t n, int64_t dim,
-                      msim_error *err);
+int ms_norm_bf16_cuda(ms_gpu_stream *s, ms_bf16 *h, const float *x, const float *scale, int64_t n,
+                      int64_t dim, msim_error *err);
 /* The same, f32 out; out may be x. */
-int ms_norm_f32_cuda(ms_gpu_stream *s, float *out, const float *x, const float *scale, int64_t n, int64_t dim,
-                     msim_error *err);
+int ms_norm_f32_cuda(ms_gpu_stream *s, float *out, const float *x, const float *scale, int64_t n,
+                     int64_t dim, msim_error *err);
 /* u[i] = bf16(gelu(u[i])) in place, the erf form: behind a product that could not fuse it. */
 int ms_gelu_bf16_cuda(ms_gpu_stream *s, ms_bf16 *u, int64_t n, msim_error *err);
-/* Rotate q and k of qkv bf16 [n, 3 * inner] in place: behind a product that could not fuse it. cos, sin f32
- * [max_tokens, 16], positions [n]: of each token in its sequence. */
-int ms_rotate_bf16_cuda(ms_gpu_stream *s, ms_bf16 *qkv, const float *cos, const float *sin, const int32_t *positions,
-                        int64_t n, int64_t heads, msim_error *err);
+/* Rotate q and k of qkv bf16 [n, 3 * inner] in place: behind a product that could not fuse it. cos,
+ * sin f32 [max_tokens, 16], positions [n]: of each token in its sequence. */
+int ms_rotate_bf16_cuda(ms_gpu_stream *s, ms_bf16 *qkv, const float *cos, const float *sin,
+                        const int32_t *positions, int64_t n, int64_t heads, msim_error *err);
 
 /* ---- gemm_bf16.cu: products with a weight matrix ---- */
 
 enum ms_gpu_epilogue {
     MS_GPU_STORE,  /* dst bf16 = product (+ bias) */
-    MS_GPU_ROTATE, /* dst bf16 = product rounded, its first `rotated` columns rotated as ms_rotate_bf16_cuda does */
+    MS_GPU_ROTATE, /* dst bf16 = product rounded, its first `rotated` columns rotated as
+                    * ms_rotate_bf16_cuda does */
     MS_GPU_GELU,   /* dst bf16 = gelu(bf16(product (+ bias))) */
     MS_GPU_ADD     /* dst f32 += product (+ bias) */
 };
 
 /* dst [m, n] from a [m, k] and w [n, k] (rows of k, both row-major): a w^T. */
 typedef struct {
-    const ms_bf16 *a;           /* [m, k] */
-    const ms_bf16 *w;           /* [n, k] */
-    void *dst;                  /* [m, n], bf16 or f32 as the epilogue says */
-    const float *bias;          /* [n] or NULL */
-    int64_t m, n, k;            /* n and k multiples of 64; m any */
-    int epilogue;               /* ms_gpu_epilogue */
-    const float *cos, *sin;     /* ROTATE: [max_tokens, 16] */
-    const int32_t *positions;   /* ROTATE: [m] */
-    int64_t rotated;            /* ROTATE: columns, a multiple of 64; no bias */
+    const ms_bf16 *a;         /* [m, k] */
+    const ms_bf16 *w;         /* [n, k] */
+    void *dst;                /* [m, n], bf16 or f32 as the epilogue says */
+    const float *bias;        /* [n] or NULL */
+    int64_t m, n, k;          /* n and k multiples of 64; m any */
+    int epilogue;             /* ms_gpu_epilogue */
+    const float *cos, *sin;   /* ROTATE: [max_tokens, 16] */
+    const int32_t *positions; /* ROTATE: [m] */
+    int64_t rotated;          /* ROTATE: columns, a multiple of 64; no bias */
 } ms_gpu_gemm;
 
 int ms_gemm_bf16_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, msim_error *err);
-/* The same with one of the kernel's tiles, which all give the same bits: for tests and measurements. */
+/* The same with one of the kernel's tiles, which all give the same bits: for tests and
+ * measurements. */
 enum { MS_GPU_GEMM_TILES = 3 };
 int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, int tile, msim_error *err);
 
@@ -62,71 +68,81 @@ int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, int tile, msi
 
 enum { MS_GPU_QUERY_ROWS = 128 }; /* query rows of one tile */
 
-/* One tile: query rows first .. first + MS_GPU_QUERY_ROWS - 1 of the batch, as far as its sequence reaches. */
+/* One tile: query rows first .. first + MS_GPU_QUERY_ROWS - 1 of the batch, as far as its sequence
+ * reaches. */
 typedef struct {
     int32_t first, start, end; /* rows of the batch; the sequence is start .. end - 1 */
 } ms_gpu_query_tile;
 
-/* heads[t] = softmax(q k^T / 8) v for each head: heads bf16 [n, inner], qkv bf16 [n, 3 * inner] (q, then k, then v; q and
- * k rotated). tiles [n_tiles] name every row of the batch once. */
-int ms_attend_bf16_cuda(ms_gpu_stream *s, ms_bf16 *heads_out, const ms_bf16 *qkv, const ms_gpu_query_tile *tiles,
-                        int64_t n_tiles, int64_t heads, msim_error *err);
+/* heads[t] = softmax(q k^T / 8) v for each head: heads bf16 [n, inner], qkv bf16 [n, 3 * inner] (q,
+ * then k, then v; q and k rotated). tiles [n_tiles] name every row of the batch once. */
+int ms_attend_bf16_cuda(ms_gpu_stream *s, ms_bf16 *heads_out, const ms_bf16 *qkv,
+                        const ms_gpu_query_tile *tiles, int64_t n_tiles, int64_t heads,
+                        msim_error *err);
 
 /* ---- pool_norm.cu ---- */
 
-/* out[i] = weighted mean of rows[starts[i] .. starts[i + 1]) as docs/MODEL.md, Pooling: out f32 [n_seq, dim], rows f32
- * [n, dim], ids [n], starts [n_seq + 1]. type_weights: host memory, three floats or NULL. scratch:
- * ms_pool_scratch_bytes, device memory. L2 normalising is the host's (msim_l2_normalize). */
+/* out[i] = weighted mean of rows[starts[i] .. starts[i + 1]) as docs/MODEL.md, Pooling: out f32
+ * [n_seq, dim], rows f32 [n, dim], ids [n], starts [n_seq + 1]. type_weights: host memory, three
+ * floats or NULL. scratch: ms_pool_scratch_bytes, device memory. L2 normalising is the host's
+ * (msim_l2_normalize). */
 size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t dim);
-int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids, const int64_t *starts, int64_t n_seq,
-                 int64_t n_tokens, int64_t dim, const float *type_weights, void *scratch, msim_error *err);
+int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids,
+                 const int64_t *starts, int64_t n_seq, int64_t n_tokens, int64_t dim,
+                 const float *type_weights, void *scratch, msim_error *err);
 
-/* ---- sim_*.cu: scans of a corpus, scores, the k best (docs/SEARCH.md has scores, bounds and proofs) ---- */
+/* ---- kernels/search: scans of a corpus, scores, the k best (docs/SEARCH.md) */
 
 enum { MS_GPU_SCAN_QUERIES = 64, MS_GPU_MAX_K = MSIM_GPU_MAX_K, MS_GPU_SCAN_TILE = 16 };
 
 /* Rows as they are, in device memory. */
 typedef struct {
-    const void *data;      /* [n_rows] rows, row_bytes apart (a multiple of 16) */
+    const void *data; /* [n_rows] rows, row_bytes apart (a multiple of 16) */
     size_t row_bytes;
     int64_t n_rows, dim;
-    int dtype;             /* msim_dtype */
-    int64_t first_row;     /* number of row 0 in the corpus */
+    int dtype;         /* msim_dtype */
+    int64_t first_row; /* number of row 0 in the corpus */
 } ms_gpu_rows;
 
-/* What the f32 form needs of each row, from its square in double (the score's own): values[r] = 1 / |x| (cosine) or |x|
- * (ip); 0 for a row of zeros (square 0) under cosine; -1 for NaN or infinity (upper: -infinity); NaN for rows that are
- * not plain (square outside 2^-60 .. 2^60; always kept). n_nonfinite: one counter, added to. */
-int ms_row_values_cuda(ms_gpu_stream *s, float *values, uint32_t *n_nonfinite, const ms_gpu_rows *rows, int is_ip,
-                       msim_error *err);
+/* What the f32 form needs of each row, from its square in double (the score's own): values[r] = 1 /
+ * |x| (cosine) or |x| (ip); 0 for a row of zeros (square 0) under cosine; -1 for NaN or infinity
+ * (upper: -infinity); NaN for rows that are not plain (square outside 2^-60 .. 2^60; always kept).
+ * n_nonfinite: one counter, added to. */
+int ms_row_values_cuda(ms_gpu_stream *s, float *values, uint32_t *n_nonfinite,
+                       const ms_gpu_rows *rows, int is_ip, msim_error *err);
 
 typedef struct {
-    int64_t row;  /* number in the corpus */
+    int64_t row; /* number in the corpus */
     float upper;
     float pad;
 } ms_gpu_candidate;
 
-/* One pass over rows (fewer than 2^32, dim up to 65,536) for n_query queries: every row that is not left out and not
- * excluded becomes a candidate. */
+/* One pass over rows (fewer than 2^32, dim up to 65,536) for n_query queries: every row that is not
+ * left out and not excluded becomes a candidate. */
 typedef struct {
-    int form;               /* msim_scan: F64 (upper = the score itself, rounded up), F32, BF16, INT8 */
-    int is_ip;              /* F32 and F64 */
-    ms_gpu_rows rows;       /* F64, F32: data; BF16, INT8: n_rows, dim and first_row alone */
-    const float *values;    /* F32: ms_row_values_cuda of these rows */
-    const unsigned char *tiles; /* BF16, INT8: codes/layout.h's tiles, of which row 0 begins the first */
-    int64_t n_blocks, block_step; /* the pass reads blocks 0, step, 2 step, .. of MS_GPU_BLOCK_ROWS rows: n_blocks of
-                             * them (the last row of the rows ends the last one) */
-    const void *queries;    /* as ms_scan_queries_put lays them out for the form */
-    const double *norms;    /* F64: [n_query], sqrt(dot(q, q)) */
-    const int32_t *start;   /* INT8: [n_query] */
-    const float *scale, *lambda, *theta, *reach; /* [n_query]: BF16 and INT8, search/bound_codes.h */
-    const float *cut;       /* [n_query]: a row is kept unless upper < cut; F64: cut is cast from theta */
-    float margin;           /* F32, ip: upper = dot + margin * |x| */
-    int n_query;            /* 1 .. MS_GPU_SCAN_QUERIES */
+    int form;                   /* msim_scan: F64 (upper = the score itself, rounded up), F32, BF16,
+                             * INT8 */
+    int is_ip;                  /* F32 and F64 */
+    ms_gpu_rows rows;           /* F64, F32: data; BF16, INT8: n_rows, dim and first_row alone */
+    const float *values;        /* F32: ms_row_values_cuda of these rows */
+    const unsigned char *tiles; /* BF16, INT8: codes/layout.h's tiles, of which row 0 begins the
+                                 * first */
+    int64_t n_blocks, block_step; /* the pass reads blocks 0, step, 2 step, .. of MS_GPU_BLOCK_ROWS
+                                   * rows: n_blocks of them (the last row of the rows ends the last
+                                   * one) */
+    const void *queries;          /* as ms_scan_queries_put lays them out for the form */
+    const double *norms;          /* F64: [n_query], sqrt(dot(q, q)) */
+    const int32_t *start;         /* INT8: [n_query] */
+    const float *scale, *lambda, *theta, *reach; /* [n_query]: BF16 and INT8,
+                                                  * search/bound_codes.h */
+    const float *cut;        /* [n_query]: a row is kept unless upper < cut; F64: cut is cast from
+                             * theta */
+    float margin;            /* F32, ip: upper = dot + margin * |x| */
+    int n_query;             /* 1 .. MS_GPU_SCAN_QUERIES */
     const int64_t *excluded; /* [n_excluded] ascending row numbers, or NULL */
     int64_t n_excluded;
     ms_gpu_candidate *candidates; /* [n_query, candidate_cap], in no order */
-    uint32_t *n_candidates; /* [n_query]: counts those past the cap too, which are dropped */
+    uint32_t *n_candidates;       /* [n_query]: counts those past the cap too, which are dropped */
     int64_t candidate_cap;
 } ms_gpu_scan;
 
@@ -134,19 +150,22 @@ enum { MS_GPU_BLOCK_ROWS = 256 };
 
 int ms_scan_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 
-/* Host side: bytes of the queries of a form, and query q put into its place (host memory, zeroed before). query: F64 f32
- * [dim]; F32 f32 [dim], divided by its norm; BF16 f32 [dim] whose values are bf16's already (ms_bound_bf16_narrow_make);
- * INT8 s16 [dim] of weights within -127..127. */
+/* Host side: bytes of the queries of a form, and query q put into its place (host memory, zeroed
+ * before). query: F64 f32 [dim]; F32 f32 [dim], divided by its norm; BF16 f32 [dim] whose values
+ * are bf16's already (ms_bound_bf16_narrow_make); INT8 s16 [dim] of weights within -127..127. */
 size_t ms_scan_queries_bytes(int form, int64_t n_query, int64_t dim);
-void ms_scan_queries_put(int form, void *queries, int64_t q, int64_t n_query, int64_t dim, const void *query);
-/* Roundings that a bound must charge to a sum of the f32 form (as if of this many lanes, ms_bound_f32_make), and on the
- * longest way of one of the bf16 form, tensor cores' own rounding included. */
+void ms_scan_queries_put(int form, void *queries, int64_t q, int64_t n_query, int64_t dim,
+                         const void *query);
+/* Roundings that a bound must charge to a sum of the f32 form (as if of this many lanes,
+ * ms_bound_f32_make), and on the longest way of one of the bf16 form, tensor cores' own rounding
+ * included. */
 size_t ms_scan_f32_lanes(void);
 size_t ms_scan_bf16_chain(int64_t dim);
 
-/* The score of docs/SEARCH.md, to the bit, of each candidate: scores[q * cap + i]. Candidate (q, i) is row
- * candidates[q * cap + i].row - rows.first_row of `rows`; with `gathered`, the i-th row of query q lies at slot
- * gathered[q] + i of rows.data instead. Queries f32 [n_query, dim], norms [n_query]. */
+/* The score of docs/SEARCH.md, to the bit, of each candidate: scores[q * cap + i]. Candidate (q, i)
+ * is row candidates[q * cap + i].row - rows.first_row of `rows`; with `gathered`, the i-th row of
+ * query q lies at slot gathered[q] + i of rows.data instead. Queries f32 [n_query, dim], norms
+ * [n_query]. */
 typedef struct {
     ms_gpu_rows rows;
     const int64_t *gathered; /* NULL, or [n_query] */
@@ -156,7 +175,7 @@ typedef struct {
     const ms_gpu_candidate *candidates;
     const uint32_t *n_candidates; /* [n_query]; more than candidate_cap counts as candidate_cap */
     int64_t candidate_cap;
-    double *scores;          /* [n_query, candidate_cap] */
+    double *scores; /* [n_query, candidate_cap] */
 } ms_gpu_score;
 
 int ms_score_f64_cuda(ms_gpu_stream *s, const ms_gpu_score *score, msim_error *err);
@@ -166,21 +185,25 @@ typedef struct {
     int64_t row;
 } ms_gpu_hit;
 
-/* best[q] = the k best (higher score, then lower row) of best[q] and the scored candidates; a row that occurs twice counts
- * once. theta[q] = score of the k-th, or -infinity while there are fewer. */
+/* best[q] = the k best (higher score, then lower row) of best[q] and the scored candidates; a row
+ * that occurs twice counts once. theta[q] = score of the k-th, or -infinity while there are
+ * fewer. */
 typedef struct {
     int n_query;
-    int64_t k;               /* 1 .. MS_GPU_MAX_K */
+    int64_t k; /* 1 .. MS_GPU_MAX_K */
     const ms_gpu_candidate *candidates;
     const uint32_t *n_candidates;
     const double *scores;
-    int64_t candidate_cap;   /* at most MS_GPU_MAX_CANDIDATES */
-    ms_gpu_hit *best;        /* [n_query, k], sorted */
-    uint32_t *n_best;        /* [n_query] */
-    double *theta;           /* [n_query] */
+    int64_t candidate_cap; /* at most MS_GPU_MAX_CANDIDATES */
+    ms_gpu_hit *best;      /* [n_query, k], sorted */
+    uint32_t *n_best;      /* [n_query] */
+    double *theta;         /* [n_query] */
 } ms_gpu_select;
 
-enum { MS_GPU_MAX_CANDIDATES = 3072 }; /* with the best they are sorted in one block's shared memory: 4,096 of 16 bytes */
+enum {
+    MS_GPU_MAX_CANDIDATES = 3072
+}; /* with the best they are sorted in one block's shared
+                                        * memory: 4,096 of 16 bytes */
 
 int ms_select_cuda(ms_gpu_stream *s, const ms_gpu_select *select, msim_error *err);
 

@@ -1,20 +1,23 @@
-/* Contract: kernels/shares.h. Embedding only puts work into streams, so one thread serves all devices; a search is led by the
- * host from round to round, so each device has a thread of the pool. With one part nothing is divided and no thread runs. */
+/* Contract: kernels/shares.h. Embedding only puts work into streams, so one thread serves all
+ * devices; a search is led by the host from round to round, so each device has a thread of the
+ * pool. With one part nothing is divided and no thread runs. */
 #include "kernels/shares.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
 #include <pthread.h>
 #include <string.h>
 
-static int open_part(ms_gpu_share *part, int device, const ms_gpu_model *model, const msim_options *o, bool is_alone,
-                     msim_error *err) {
+static int open_part(ms_gpu_share *part, int device, const ms_gpu_model *model,
+                     const msim_options *o, bool is_alone, msim_error *err) {
     size_t n_hits;
     int rc = ms_gpu_stream_open(device, &part->search_stream, err);
     if (rc >= 0) rc = ms_gpu_search_open(part->search_stream, o, &part->search, err);
     if (rc >= 0 && model) rc = ms_gpu_stream_open(device, &part->encode_stream, err);
-    if (rc >= 0 && model) rc = ms_gpu_encoder_open(model, part->encode_stream, o, &part->encoder, err);
+    if (rc >= 0 && model)
+        rc = ms_gpu_encoder_open(model, part->encode_stream, o, &part->encoder, err);
     if (rc < 0 || is_alone) return rc;
-    if (model && !(part->starts = ms_alloc((size_t)o->max_batch_seqs + 1, sizeof *part->starts, "starts", err)))
+    if (model && !(part->starts = ms_alloc((size_t)o->max_batch_seqs + 1, sizeof *part->starts,
+                                           "starts", err)))
         return -MSIM_E_MEMORY;
     if (!ms_mul_size((size_t)o->max_queries, (size_t)o->max_k, &n_hits))
         return ms_fail(err, MSIM_E_LIMIT, "max_queries x max_k does not fit in memory");
@@ -31,8 +34,8 @@ static void close_part(ms_gpu_share *part) {
     ms_free(part->hits);
 }
 
-int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models, const msim_options *options,
-                      ms_gpu_shares **out, msim_error *err) {
+int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models,
+                       const msim_options *options, ms_gpu_shares **out, msim_error *err) {
     int rc = MSIM_OK;
     ms_gpu_shares *p = ms_alloc(1, sizeof *p, "CUDA context", err);
     if (!p) return -MSIM_E_MEMORY;
@@ -69,7 +72,7 @@ static int parts_status(const ms_gpu_shares *p, msim_error *err) {
     return MSIM_OK;
 }
 
-/* ---- Embedding: neighbouring sequences to each device, as many tokens to each as come out even ---- */
+/* ---- Embedding: neighbouring sequences to each device, as many tokens to each as come out even */
 
 /* The first sequence of part i: where i / n_parts of the tokens have passed. */
 static int64_t first_sequence(const ms_gpu_shares *p, const ms_batch *batch, int i) {
@@ -90,16 +93,19 @@ static int64_t first_sequence(const ms_gpu_shares *p, const ms_batch *batch, int
 static ms_batch share_of(const ms_gpu_shares *p, const ms_batch *batch, int i, int64_t *first) {
     int64_t end = first_sequence(p, batch, i + 1), *starts = p->parts[i].starts;
     *first = first_sequence(p, batch, i);
-    ms_batch share = {.ids = batch->ids + batch->starts[*first], .starts = starts, .n_seq = end - *first};
+    ms_batch share = {
+        .ids = batch->ids + batch->starts[*first], .starts = starts, .n_seq = end - *first};
     for (int64_t s = 0; s <= share.n_seq; s++) {
         starts[s] = batch->starts[*first + s] - batch->starts[*first];
-        if (s && starts[s] - starts[s - 1] > share.longest) share.longest = starts[s] - starts[s - 1];
+        if (s && starts[s] - starts[s - 1] > share.longest)
+            share.longest = starts[s] - starts[s - 1];
     }
     share.n_tokens = starts[share.n_seq];
     return share;
 }
 
-/* Wait for the part's oldest batch, which is the one in `slot`; a failure is kept for that batch's own wait. */
+/* Wait for the part's oldest batch, which is the one in `slot`; a failure is kept for that batch's
+ * own wait. */
 static void finish_share(ms_gpu_shares *p, ms_gpu_share *part, int slot) {
     msim_error e = {0};
     if (!part->has_batch[slot]) return;
@@ -111,26 +117,32 @@ static void finish_share(ms_gpu_shares *p, ms_gpu_share *part, int slot) {
     }
 }
 
-int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err) {
+int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights,
+                         float *out, msim_error *err) {
     int slot = (int)(p->n_submitted % MSIM_BATCHES_UNDER_WAY), rc = MSIM_OK;
     if (p->n_submitted - p->n_finished == MSIM_BATCHES_UNDER_WAY)
-        return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %d batches under way, got another", MSIM_BATCHES_UNDER_WAY);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "embed: expected at most %d batches under way, got another",
+                       MSIM_BATCHES_UNDER_WAY);
     p->failed[slot] = MSIM_OK;
     for (int i = 0; rc >= 0 && i < p->n_parts; i++) {
         int64_t first = 0;
         ms_batch share = p->n_parts == 1 ? *batch : share_of(p, batch, i, &first);
         if (share.n_seq == 0) continue;
-        rc = ms_gpu_encoder_submit(p->parts[i].encoder, &share, type_weights, out + first * p->dim, err);
+        rc = ms_gpu_encoder_submit(p->parts[i].encoder, &share, type_weights, out + first * p->dim,
+                                   err);
         p->parts[i].has_batch[slot] = rc >= 0;
     }
     if (rc >= 0) {
         p->n_submitted++;
         return MSIM_OK;
     }
-    /* Devices that took their share must be rid of it before `out` goes, and of the batch before it first. */
+    /* Devices that took their share must be rid of it before `out` goes, and of the batch before it
+     * first. */
     for (int i = 0; i < p->n_parts; i++)
         if (p->parts[i].has_batch[slot]) {
-            if (p->n_submitted > p->n_finished) finish_share(p, &p->parts[i], (slot + 1) % MSIM_BATCHES_UNDER_WAY);
+            if (p->n_submitted > p->n_finished)
+                finish_share(p, &p->parts[i], (slot + 1) % MSIM_BATCHES_UNDER_WAY);
             finish_share(p, &p->parts[i], slot);
         }
     return rc;
@@ -138,14 +150,16 @@ int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *t
 
 int ms_gpu_shares_wait(ms_gpu_shares *p, msim_error *err) {
     int slot = (int)(p->n_finished % MSIM_BATCHES_UNDER_WAY);
-    if (p->n_submitted == p->n_finished) return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
+    if (p->n_submitted == p->n_finished)
+        return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
     for (int i = 0; i < p->n_parts; i++) finish_share(p, &p->parts[i], slot);
     p->n_finished++;
     if (p->failed[slot] < 0 && err) *err = p->errors[slot];
     return (int)p->failed[slot];
 }
 
-int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out, msim_error *err) {
+int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out,
+                               msim_error *err) {
     return ms_gpu_encoder_embed_tokens(p->parts[0].encoder, batch, out, err);
 }
 
@@ -176,7 +190,8 @@ typedef struct {
 static int64_t first_row(const call *c, int i) {
     if (i == 0) return c->first;
     if (i == c->p->n_parts) return c->first + c->n;
-    int64_t row = c->first + c->n / c->p->n_parts * i, low = row / MS_GPU_BLOCK_ROWS * MS_GPU_BLOCK_ROWS;
+    int64_t row = c->first + c->n / c->p->n_parts * i,
+            low = row / MS_GPU_BLOCK_ROWS * MS_GPU_BLOCK_ROWS;
     return low > c->first ? low : c->first;
 }
 
@@ -196,7 +211,8 @@ static void run_parts(ms_gpu_shares *p, ms_pool_fn fn, call *c) {
         fn(c, 0, 0);
 }
 
-int ms_gpu_shares_load(ms_gpu_shares *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
+int ms_gpu_shares_load(ms_gpu_shares *p, const ms_rows *views, size_t n_views, int64_t first,
+                       int64_t n, msim_error *err) {
     call c = {.p = p, .views = views, .n_views = n_views, .first = first, .n = n};
     run_parts(p, load_share, &c);
     int rc = parts_status(p, err);
@@ -210,10 +226,12 @@ static void topk_share(void *arg, int64_t i, int worker) {
     const call *c = arg;
     ms_gpu_share *part = &c->p->parts[i];
     (void)worker;
-    part->n = part->n_rows ? ms_gpu_search_topk(part->search, c->request, part->hits, &part->err) : 0;
+    part->n = part->n_rows ? ms_gpu_search_topk(part->search, c->request, part->hits, &part->err)
+                           : 0;
 }
 
-int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, ms_hit *hits,
+                           msim_error *err) {
     if (p->n_parts == 1) return ms_gpu_search_topk(p->parts[0].search, request, hits, err);
     call c = {.p = p, .request = request};
     int64_t found = 0;

@@ -1,6 +1,7 @@
-/* One context over one or several CUDA devices. Each device is a part with streams, an encoder and a search of its own; a
- * batch's sequences and a corpus's rows are divided among them, so answers are those of one device to the bit. Owned by
- * kernels/backend.c; one caller at a time. docs/GPU.md. */
+/* One context over one or several CUDA devices. Each device is a part with streams, an encoder and
+ * a search of its own; a batch's sequences and a corpus's rows are divided among them, so answers
+ * are those of one device to the bit. Owned by kernels/backend.c; one caller at a time.
+ * docs/GPU.md. */
 #ifndef MS_KERNELS_SHARES_H
 #define MS_KERNELS_SHARES_H
 #include "base/pool.h"
@@ -10,39 +11,45 @@
 enum { MS_GPU_MAX_DEVICES = 64 };
 
 typedef struct {
-    ms_gpu_stream *encode_stream, *search_stream; /* owned; the first NULL in a context that only searches */
+    ms_gpu_stream *encode_stream, *search_stream; /* owned; the first NULL in a context that only
+                                                   * searches */
     ms_gpu_encoder *encoder;                      /* owned; NULL likewise */
     ms_gpu_search *search;                        /* owned */
-    int64_t *starts;  /* owned: [max_batch_seqs + 1] of the sequences given to this part */
-    ms_hit *hits;     /* owned: [max_queries * max_k]; NULL with one part */
+    int64_t *starts; /* owned: [max_batch_seqs + 1] of the sequences given to this part */
+    ms_hit *hits;    /* owned: [max_queries * max_k]; NULL with one part */
     bool has_batch[MSIM_BATCHES_UNDER_WAY]; /* this part has work of the batch in that slot */
     int64_t n_rows;
-    int64_t n;        /* what this part's share of a call returned; below 0: err says why */
+    int64_t n; /* what this part's share of a call returned; below 0: err says why */
     msim_error err;
 } ms_gpu_share;
 
 typedef struct {
     ms_gpu_share *parts; /* owned: [n_parts] */
     int n_parts;
-    int64_t dim;        /* of the model; 0 without */
-    ms_pool *pool;      /* owned: one thread a part; NULL with one part */
-    int64_t n_submitted, n_finished;       /* batches so far */
-    int64_t failed[MSIM_BATCHES_UNDER_WAY];  /* what waiting for a part of that batch gave before its own wait */
+    int64_t dim;                            /* of the model; 0 without */
+    ms_pool *pool;                          /* owned: one thread a part; NULL with one part */
+    int64_t n_submitted, n_finished;        /* batches so far */
+    int64_t failed[MSIM_BATCHES_UNDER_WAY]; /* what waiting for a part of that batch gave before
+                                              * its own wait */
     msim_error errors[MSIM_BATCHES_UNDER_WAY];
 } ms_gpu_shares;
 
-/* devices [n]: indices; models [n]: of these devices, borrowed, or NULL for a context that only searches. On failure
- * everything is given back. */
-int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models, const msim_options *options,
-                      ms_gpu_shares **out, msim_error *err);
+/* devices [n]: indices; models [n]: of these devices, borrowed, or NULL for a context that only
+ * searches. On failure everything is given back. */
+int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models,
+                       const msim_options *options, ms_gpu_shares **out, msim_error *err);
 void ms_gpu_shares_close(ms_gpu_shares *p); /* accepts NULL */
 
 /* As the functions of search/backend.h. */
-int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
+int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights,
+                         float *out, msim_error *err);
 int ms_gpu_shares_wait(ms_gpu_shares *p, msim_error *err);
-int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out, msim_error *err);
-int ms_gpu_shares_load(ms_gpu_shares *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err);
-int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, ms_hit *hits, msim_error *err);
+int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out,
+                               msim_error *err);
+int ms_gpu_shares_load(ms_gpu_shares *p, const ms_rows *views, size_t n_views, int64_t first,
+                       int64_t n, msim_error *err);
+int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, ms_hit *hits,
+                           msim_error *err);
 int64_t ms_gpu_shares_above(ms_gpu_shares *p, const ms_search_request *request, msim_error *err);
 void ms_gpu_shares_outcome(const ms_gpu_shares *p, ms_search_outcome *out);
 void ms_gpu_shares_stage_seconds(const ms_gpu_shares *p, double *out);

@@ -1,9 +1,10 @@
 /* Normalised MIDI: see canonical.h; docs/NORMALIZE.md has the rules, which are the original's.
  *
- * Track by track: bytes to events, notes paired into the order of their ends, events sorted into the moments of the
- * track, bytes again. Moments are numbered while reading: events come in the order of time, so a delta above 0 begins the
- * next one, and sorting is counting. Nor is a time ever computed: what is written between two events is the sum of the
- * deltas read between their moments, and those are added in base 128 as they stand in the file, however long they are. */
+ * Track by track: bytes to events, notes paired into the order of their ends, events sorted into
+ * the moments of the track, bytes again. Moments are numbered while reading: events come in the
+ * order of time, so a delta above 0 begins the next one, and sorting is counting. Nor is a time
+ * ever computed: what is written between two events is the sum of the deltas read between their
+ * moments, and those are added in base 128 as they stand in the file, however long they are. */
 #include "midi/canonical.h"
 #include "midi/smf_read.h"
 #include "midi/wide.h"
@@ -20,8 +21,8 @@ typedef struct {
     uint32_t at;     /* META, SYSEX: where its data stands in the file; NOTE: moment of its end */
     uint32_t length; /* META, SYSEX: of the data; NOTE: next note of its key that is open */
     uint8_t kind;
-    uint8_t status;  /* CHANNEL, NOTE, SYSEX, SYSTEM: first byte; META: type */
-    uint8_t x, y;    /* data bytes as they are written (NOTE: pitch, velocity) */
+    uint8_t status; /* CHANNEL, NOTE, SYSEX, SYSTEM: first byte; META: type */
+    uint8_t x, y;   /* data bytes as they are written (NOTE: pitch, velocity) */
 } event;
 
 /* Notes of one key that are open, oldest first. */
@@ -32,19 +33,21 @@ typedef struct {
 
 typedef struct {
     const uint8_t *file;
-    const uint8_t *p, *end;   /* the cursor and the end of its chunk */
-    uint8_t *out, *out_end;   /* where the next byte goes */
-    bool is_full;             /* bytes were left out */
-    const uint8_t *unwritable; /* parity: data of a time signature or SMPTE offset that the original reads, and only fails
-                                 to write, which it does not try in a track that comes out empty; or NULL */
+    const uint8_t *p, *end;    /* the cursor and the end of its chunk */
+    uint8_t *out, *out_end;    /* where the next byte goes */
+    bool is_full;              /* bytes were left out */
+    const uint8_t *unwritable; /* parity: data of a time signature or SMPTE offset that the original
+                                * reads, and only fails to write, which it does not try in a track
+                                * that comes out empty; or NULL */
     event *events;
-    uint32_t *order;          /* events in the order of the score */
-    uint32_t *placed;         /* 2 * event, and 1 for a note's end, in the order they are written */
-    uint32_t *counts;         /* of each moment */
-    uint32_t *moments;        /* where in the file the delta stands that leads to it; moment 0 has none */
-    uint8_t *sum;             /* digits of a delta in base 128, least first */
-    queue *queues;            /* [N_KEYS] */
-    uint16_t *opened;         /* keys in the order they were first opened */
+    uint32_t *order;   /* events in the order of the score */
+    uint32_t *placed;  /* 2 * event, and 1 for a note's end, in the order they are written */
+    uint32_t *counts;  /* of each moment */
+    uint32_t *moments; /* where in the file the delta stands that leads to it; moment 0 has
+                               * none */
+    uint8_t *sum;      /* digits of a delta in base 128, least first */
+    queue *queues;     /* [N_KEYS] */
+    uint16_t *opened;  /* keys in the order they were first opened */
     uint32_t n_events, n_order, n_placed, moment;
     size_t n_opened, n_sum;
 } normalizer;
@@ -57,7 +60,11 @@ static int bad(const normalizer *z, const uint8_t *at, const char *expected, msi
 
 static event *add_event(normalizer *z, int kind, unsigned status, unsigned x, unsigned y) {
     event *e = &z->events[z->n_events++];
-    *e = (event){.moment = z->moment, .kind = (uint8_t)kind, .status = (uint8_t)status, .x = (uint8_t)x, .y = (uint8_t)y};
+    *e = (event){.moment = z->moment,
+                 .kind = (uint8_t)kind,
+                 .status = (uint8_t)status,
+                 .x = (uint8_t)x,
+                 .y = (uint8_t)y};
     return e;
 }
 
@@ -87,7 +94,8 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
     const uint64_t length = ms_smf_number(&z->p, z->end);
     const uint8_t *data = z->p;
     const size_t left = (size_t)(z->end - data);
-    /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301 digits. */
+    /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
+     * digits. */
     if (fixed && length != fixed && ms_wide_number_unprintable(number, data))
         return bad(z, number, "a length of at most 4300 digits, got more", err);
     if (type == 0x2f) {
@@ -110,8 +118,9 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
 
 /* Behind a byte F0..FE. */
 static int read_system(normalizer *z, unsigned status, msim_error *err) {
-    const uint64_t length =
-        status == 0xf0 || status == 0xf7 ? ms_smf_number(&z->p, z->end) : status == 0xf2 ? 2 : status != 0xf6;
+    const uint64_t length = status == 0xf0 || status == 0xf7 ? ms_smf_number(&z->p, z->end)
+                            : status == 0xf2                 ? 2
+                                                             : status != 0xf6;
     const uint8_t *data = z->p;
     const size_t left = (size_t)(z->end - data), n = length < left ? (size_t)length : left;
     z->p += n;
@@ -155,8 +164,9 @@ static bool close_note(normalizer *z, unsigned key) {
     return true;
 }
 
-/* A channel event whose data bytes are there; they are kept as the original writes them. parity: the data bytes of
- * controllers, programs and channel pressure are not masked, and a velocity of 80 hexadecimal is not 0. */
+/* A channel event whose data bytes are there; they are kept as the original writes them. parity:
+ * the data bytes of controllers, programs and channel pressure are not masked, and a velocity of 80
+ * hexadecimal is not 0. */
 static void read_channel(normalizer *z, unsigned status, unsigned x, unsigned y) {
     const unsigned key = 128 * (status & 0xf) + x;
     switch (status >> 4) {
@@ -175,7 +185,8 @@ static void read_channel(normalizer *z, unsigned status, unsigned x, unsigned y)
     }
 }
 
-/* The bytes z->p .. z->end to events and their order. parity: a data byte without a status empties the track. */
+/* The bytes z->p .. z->end to events and their order. parity: a data byte without a status empties
+ * the track. */
 static int read_track(normalizer *z, msim_error *err) {
     unsigned status = 0;
     bool stop = false;
@@ -187,7 +198,8 @@ static int read_track(normalizer *z, msim_error *err) {
         const uint32_t n_before = z->n_events;
         if (*z->p >= 0xf0) {
             const unsigned first = *z->p++;
-            int rc = first == 0xff ? read_meta(z, has_delta, &stop, err) : read_system(z, first, err);
+            int rc = first == 0xff ? read_meta(z, has_delta, &stop, err)
+                                   : read_system(z, first, err);
             if (rc < 0) return rc;
         } else {
             if (*z->p >= 0x80) status = *z->p++;
@@ -204,20 +216,24 @@ static int read_track(normalizer *z, msim_error *err) {
             read_channel(z, status, z->p[0], z->p[need - 1]);
             z->p += need;
         }
-        if (z->n_events > n_before && z->events[n_before].kind != NOTE) z->order[z->n_order++] = n_before;
+        if (z->n_events > n_before && z->events[n_before].kind != NOTE)
+            z->order[z->n_order++] = n_before;
     }
     for (size_t i = 0; i < z->n_opened; i++) {
-        while (close_note(z, z->opened[i])) {}
+        while (close_note(z, z->opened[i])) {
+        }
         z->queues[z->opened[i]].is_known = false;
     }
     z->n_opened = 0;
-    if (z->unwritable) return bad(z, z->unwritable, "4 or 5 bytes of which the first is below 128", err);
+    if (z->unwritable)
+        return bad(z, z->unwritable, "4 or 5 bytes of which the first is below 128", err);
     return MSIM_OK;
 }
 
 /* ---- Writing ---- */
 
-/* Events by moment, within one in the order of the score, where a note stands for its start and then its end. */
+/* Events by moment, within one in the order of the score, where a note stands for its start and
+ * then its end. */
 static void place_events(normalizer *z) {
     uint32_t at = 0;
     memset(z->counts, 0, ((size_t)z->moment + 1) * sizeof *z->counts);
@@ -264,7 +280,8 @@ static void add_delta(normalizer *z, const uint8_t *p) {
     const size_t n = (size_t)(last - p) + 1;
     unsigned carry = 0;
     for (size_t i = 0; i < n || carry; i++) {
-        unsigned digit = carry + (i < n ? p[n - 1 - i] & 0x7fu : 0u) + (i < z->n_sum ? z->sum[i] : 0u);
+        unsigned digit = carry + (i < n ? p[n - 1 - i] & 0x7fu : 0u) +
+                         (i < z->n_sum ? z->sum[i] : 0u);
         carry = digit >> 7;
         if (i >= z->n_sum) z->n_sum = i + 1;
         z->sum[i] = digit & 0x7f;
@@ -289,9 +306,13 @@ static void put_channel(normalizer *z, const event *e, bool is_end, unsigned *ru
 static void put_other(normalizer *z, const event *e, bool is_last) {
     put_delta(z);
     if (e->kind == SYSTEM) {
-        put(z, (uint8_t[]){e->status, e->x, e->y}, e->status == 0xf2 ? 3 : e->status == 0xf3 ? 2 : 1);
+        put(z, (uint8_t[]){e->status, e->x, e->y},
+            e->status == 0xf2   ? 3
+            : e->status == 0xf3 ? 2
+                                : 1);
     } else if (e->kind == META && is_last && e->status == 0x01 && e->length == 0) {
-        put(z, (const uint8_t *)"\xff\x2f", 3); /* an empty text at the end becomes the end of track */
+        put(z, (const uint8_t *)"\xff\x2f", 3); /* an empty text at the end becomes the end of
+                                                 * track */
     } else if (e->kind == META && e->status == 0x00 && e->length == 0) {
         put(z, (const uint8_t *)"\xff\0\2\0", 5);
     } else {
@@ -317,7 +338,8 @@ static void put_events(normalizer *z) {
             continue;
         }
         running = 0;
-        if (e->kind == DROPPED) { /* parity: its delta goes with it, and all that follows comes earlier */
+        if (e->kind == DROPPED) { /* parity: its delta goes with it, and all that follows comes
+                                   * earlier */
             z->n_sum = 0;
             continue;
         }
@@ -333,7 +355,9 @@ static int put_track(normalizer *z, msim_error *err) {
     place_events(z);
     put_events(z);
     const size_t n = (size_t)(z->out - begin);
-    if (n > UINT32_MAX) return ms_fail(err, MSIM_E_LIMIT, "normalised MIDI: expected tracks below 4 GiB, got %zu", n);
+    if (n > UINT32_MAX)
+        return ms_fail(err, MSIM_E_LIMIT, "normalised MIDI: expected tracks below 4 GiB, got %zu",
+                       n);
     if (z->is_full) return MSIM_OK; /* said in the end; begin may not have a header before it */
     for (int i = 0; i < 4; i++) begin[i - 4] = (uint8_t)(n >> (24 - 8 * i));
     return MSIM_OK;
@@ -354,7 +378,8 @@ static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *l
 }
 
 static int take_scratch(normalizer *z, size_t longest, ms_arena *arena, msim_error *err) {
-    const size_t n = longest / 2 + 2; /* an event takes two bytes at least; so does a moment, but for a last one */
+    const size_t n = longest / 2 + 2; /* an event takes two bytes at least; so does a moment, but
+                                       * for a last one */
     const char *what = "normalised MIDI";
     if (!(z->events = ms_arena_get(arena, n, sizeof *z->events, what, err)) ||
         !(z->order = ms_arena_get(arena, n, sizeof *z->order, what, err)) ||
@@ -375,9 +400,11 @@ static void put_empty_file(normalizer *z) {
     put(z, empty, sizeof empty);
 }
 
-static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena *arena, msim_error *err) {
+static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena *arena,
+                    msim_error *err) {
     size_t n_tracks = 0, longest = 0, length;
-    for (size_t at = MS_SMF_HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += MS_SMF_CHUNK_HEADER_BYTES + length) {
+    for (size_t at = MS_SMF_HEADER_BYTES; next_chunk(file, n_bytes, at, &length);
+         at += MS_SMF_CHUNK_HEADER_BYTES + length) {
         n_tracks++;
         if (length > longest) longest = length;
     }
@@ -386,11 +413,14 @@ static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena
         return MSIM_OK;
     }
     if (n_tracks > MOST_TRACKS)
-        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: expected at most %d tracks, got %zu", MOST_TRACKS, n_tracks);
+        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: expected at most %d tracks, got %zu",
+                       MOST_TRACKS, n_tracks);
     int rc = take_scratch(z, longest, arena, err);
     if (rc < 0) return rc;
     put(z, (const uint8_t *)"MThd\0\0\0\6", 9);
-    put(z, (uint8_t[]){n_tracks != 1, (uint8_t)(n_tracks >> 8), (uint8_t)n_tracks, file[12], file[13]}, 5);
+    put(z,
+        (uint8_t[]){n_tracks != 1, (uint8_t)(n_tracks >> 8), (uint8_t)n_tracks, file[12], file[13]},
+        5);
     for (size_t at = MS_SMF_HEADER_BYTES; rc >= 0 && next_chunk(file, n_bytes, at, &length);
          at += MS_SMF_CHUNK_HEADER_BYTES + length) {
         z->p = file + at + MS_SMF_CHUNK_HEADER_BYTES;
@@ -402,16 +432,18 @@ static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena
     return rc;
 }
 
-int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap, int *outcome,
-                     msim_error *err) {
+int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap,
+                     int *outcome, msim_error *err) {
     normalizer z = {.file = file, .out = out, .out_end = out + cap};
     int rc = MSIM_OK;
     *outcome = MSIM_OUTCOME_BAD_MIDI;
     if (n_bytes > MS_SMF_MAX_BYTES)
-        return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu", MS_SMF_MAX_BYTES, n_bytes);
+        return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu",
+                       MS_SMF_MAX_BYTES, n_bytes);
     if (n_bytes >= 4 && n_bytes < MS_SMF_HEADER_BYTES) {
         *outcome = MSIM_OUTCOME_NOT_MIDI;
-        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", MS_SMF_HEADER_BYTES, n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu",
+                       MS_SMF_HEADER_BYTES, n_bytes);
     }
     if (n_bytes < 4 || ms_smf_be32(file + 4) != 6)
         put_empty_file(&z);
@@ -419,7 +451,8 @@ int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8
         rc = put_file(&z, file, n_bytes, arena, err);
     if (rc < 0) return rc;
     if (z.is_full)
-        return ms_fail(err, MSIM_E_LIMIT, "normalised MIDI: expected room for at most %zu bytes, got %zu",
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "normalised MIDI: expected room for at most %zu bytes, got %zu",
                        ms_canonical_bound(n_bytes), cap);
     *outcome = MSIM_OUTCOME_TOKENS;
     return z.out - out;

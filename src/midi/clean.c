@@ -1,5 +1,6 @@
-/* Notes in order, thinned out and quantised: stages 9 to 15 of docs/TOKENS.md. See score.h. Works in place; the only
- * other memory is the score's spare array, for chords too large to sort in place. */
+/* Notes in order, thinned out and quantised: stages 9 to 15 of docs/TOKENS.md. See score.h. Works
+ * in place; the only other memory is the score's spare array, for chords too large to sort in
+ * place. */
 #include "midi/score.h"
 #include <string.h>
 
@@ -8,7 +9,8 @@
 #define SMALL 10 /* notes of a chord that are sorted without branches */
 #define RUN 24   /* keys that insertion sorts before they are merged */
 
-/* Every key goes down past all before it, taking turns: what a branch would cost is more than these few steps. */
+/* Every key goes down past all before it, taking turns: what a branch would cost is more than these
+ * few steps. */
 static void sort_small_chord(ms_note *notes, size_t n) {
     for (size_t i = 1; i < n; i++) {
         uint64_t moving = notes[i].key;
@@ -52,8 +54,8 @@ static void sort_large_chord(ms_note *notes, size_t n, uint64_t *spare) {
     for (size_t i = 0; i < n; i++) notes[i].key = sorted[i];
 }
 
-/* Order the notes of each start by their keys; starts are in order. Most chords have one note or two, which no branch
- * tells apart. Behind the notes there is room for two more. */
+/* Order the notes of each start by their keys; starts are in order. Most chords have one note or
+ * two, which no branch tells apart. Behind the notes there is room for two more. */
 static void sort_chords(ms_score *s) {
     ms_note *note = s->notes, *const last = note + s->n_notes;
     last[0].start = last[1].start = UINT64_MAX; /* no note begins then */
@@ -62,7 +64,8 @@ static void sort_chords(ms_score *s) {
         if (note[2].start != start) {
             const bool is_pair = note[1].start == start;
             const uint64_t a = note[0].key, b = note[1].key;
-            const uint64_t change = (a ^ b) & -(uint64_t)(is_pair & (a > b)); /* a choice would become a branch */
+            /* a choice would become a branch */
+            const uint64_t change = (a ^ b) & -(uint64_t)(is_pair & (a > b));
             note[0].key = a ^ change;
             note[1].key = b ^ change;
             note += 1 + is_pair;
@@ -83,9 +86,10 @@ static void sort_chords(ms_score *s) {
 #define NO_PAIR 256u
 #define DRUMS 9u /* channel, counting from 0 */
 
-/* parity: the original drops a note when the two numbers of the event right before it, at the same millisecond, are
- * the note's channel and pitch. That was meant for doubled notes, but a controller's number and value, or two bytes of
- * a time signature, do as well. What is not a note comes before the notes of its millisecond. */
+/* parity: the original drops a note when the two numbers of the event right before it, at the same
+ * millisecond, are the note's channel and pitch. That was meant for doubled notes, but a
+ * controller's number and value, or two bytes of a time signature, do as well. What is not a note
+ * comes before the notes of its millisecond. */
 void ms_clean_drop(ms_score *s) {
     uint64_t patch[16] = {0}, last_start = UINT64_MAX, last_key = 0;
     unsigned last_x = NO_PAIR, last_y = NO_PAIR; /* of the event before, at this millisecond */
@@ -105,7 +109,8 @@ void ms_clean_drop(ms_score *s) {
             last_y = event->y;
         }
         const bool is_dropped = (last_x == channel) & (last_y == pitch);
-        const uint64_t key = note->key | (channel == DRUMS ? 128 : patch[channel]) << MS_NOTE_PATCH_SHIFT;
+        const uint64_t key = note->key | (channel == DRUMS ? 128 : patch[channel])
+                                             << MS_NOTE_PATCH_SHIFT;
         is_mixed |= (start == last_start) & (key < last_key);
         last_start = start;
         last_key = key;
@@ -121,8 +126,8 @@ void ms_clean_drop(ms_score *s) {
 
 /* ---- Stages 10 to 12 ---- */
 
-/* The key already says all: pitch downwards, patch, and the order of stage 9, which was by the place in the list. Only
- * where patches meet on one pitch can there be anything to move. */
+/* The key already says all: pitch downwards, patch, and the order of stage 9, which was by the
+ * place in the list. Only where patches meet on one pitch can there be anything to move. */
 void ms_clean_order(ms_score *s) {
     if (!s->is_ordered) sort_chords(s);
 }
@@ -134,7 +139,8 @@ void ms_clean_piano(ms_score *s) {
     for (size_t i = 0; i < s->n_notes; i++) {
         const ms_note note = s->notes[i];
         const unsigned pitch = ms_note_pitch(&note);
-        const bool is_kept = (ms_note_channel(&note) != DRUMS) & ((note.start != last_start) | (pitch != last_pitch));
+        const bool is_kept = (ms_note_channel(&note) != DRUMS) &
+                             ((note.start != last_start) | (pitch != last_pitch));
         last_start = is_kept ? note.start : last_start;
         last_pitch = is_kept ? pitch : last_pitch;
         s->notes[kept] = note;
@@ -162,11 +168,16 @@ static double wide_units_of(double ms) {
     return units < 0x1p53 ? (double)(uint64_t)units : units;
 }
 
-static inline uint64_t end_of(const ms_score *s, const ms_note *note) { return s->ends[ms_note_place(note)]; }
+static inline uint64_t end_of(const ms_score *s, const ms_note *note) {
+    return s->ends[ms_note_place(note)];
+}
 
-static uint64_t cut_units(double units) { return units < MS_FAR_UNITS ? (uint64_t)units : MS_FAR_UNITS; }
+static uint64_t cut_units(double units) {
+    return units < MS_FAR_UNITS ? (uint64_t)units : MS_FAR_UNITS;
+}
 
-/* Steps below MS_FAR_UNITS are exact: the difference of two whole doubles that is below 2^53 is one itself. */
+/* Steps below MS_FAR_UNITS are exact: the difference of two whole doubles that is below 2^53 is one
+ * itself. */
 static void quantise_wide(ms_score *s, uint64_t origin) {
     double last = 0;
     uint64_t now = 0;
@@ -176,7 +187,8 @@ static void quantise_wide(ms_score *s, uint64_t origin) {
         now += cut_units(start - last);
         last = start;
         s->units[i].start = now;
-        s->units[i].duration = cut_duration(cut_units(wide_units_of(ms_wide_gap(s->ms, note->start, end_of(s, note)))));
+        s->units[i].duration = cut_duration(
+            cut_units(wide_units_of(ms_wide_gap(s->ms, note->start, end_of(s, note)))));
     }
 }
 
@@ -222,13 +234,17 @@ typedef struct {
     uint64_t bits[2];
 } pitch_set;
 
-static inline void add(pitch_set *set, unsigned at) { set->bits[at / 64] |= (uint64_t)1 << at % 64; }
+static inline void add(pitch_set *set, unsigned at) {
+    set->bits[at / 64] |= (uint64_t)1 << at % 64;
+}
 
 typedef struct {
-    uint8_t rank_of[128], n_ranks; /* of pitches, by where they first stood; rank_of: 0xff before that */
+    uint8_t rank_of[128], n_ranks; /* of pitches, by where they first stood; rank_of: 0xff before
+                                    * that */
 } ranks;
 
-/* Pitches new in a chord are ranked downwards: the order that stage 13 gave the chord, and seen nowhere else. */
+/* Pitches new in a chord are ranked downwards: the order that stage 13 gave the chord, and seen
+ * nowhere else. */
 static void rank_new(ranks *r, const ms_unit_note *chord, size_t n) {
     pitch_set fresh = {{0}};
     for (size_t i = 0; i < n; i++)
@@ -241,8 +257,8 @@ static void rank_new(ranks *r, const ms_unit_note *chord, size_t n) {
         }
 }
 
-/* parity: a note that reaches or touches the next of its pitch ends one unit before it; chords are ordered by where
- * each pitch first stood in the piece, not by pitch. */
+/* parity: a note that reaches or touches the next of its pitch ends one unit before it; chords are
+ * ordered by where each pitch first stood in the piece, not by pitch. */
 void ms_clean_trim(ms_score *s) {
     ms_unit_note none = {0}, *last_of[128], by_rank[128];
     ranks r = {.n_ranks = 0};
@@ -255,7 +271,9 @@ void ms_clean_trim(ms_score *s) {
             const unsigned pitch = s->units[end].pitch;
             ms_unit_note *before = last_of[pitch];
             const uint64_t step = start - before->start;
-            const uint32_t most = before->duration < step ? before->duration : step > 1 ? (uint32_t)step - 1 : 1;
+            const uint32_t most = before->duration < step ? before->duration
+                                  : step > 1              ? (uint32_t)step - 1
+                                                          : 1;
             before->duration = most;
             last_of[pitch] = &s->units[end];
             has_new |= r.rank_of[pitch] == 0xff;

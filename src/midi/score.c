@@ -1,5 +1,5 @@
-/* Events to notes: stages 3, 4, 6, 7 and 8 of docs/TOKENS.md. See score.h. Owns nothing; arrays come from the arena
- * and are sized from counts that the stage before has made. */
+/* Events to notes: stages 3, 4, 6, 7 and 8 of docs/TOKENS.md. See score.h. Owns nothing; arrays
+ * come from the arena and are sized from counts that the stage before has made. */
 #include "midi/score.h"
 #include <string.h>
 
@@ -9,9 +9,10 @@ static inline unsigned key_of(unsigned channel, unsigned pitch) { return 128 * c
 
 /* ---- Stage 3 ---- */
 
-/* Ends for the notes that are left over at the end of a track, whose last event is `last`. Returns where the next item
- * goes. parity: in the order in which their keys were first used. */
-static ms_event *end_held_notes(const ms_event *e, const ms_event *last, ms_queues *q, ms_event *out) {
+/* Ends for the notes that are left over at the end of a track, whose last event is `last`. Returns
+ * where the next item goes. parity: in the order in which their keys were first used. */
+static ms_event *end_held_notes(const ms_event *e, const ms_event *last, ms_queues *q,
+                                ms_event *out) {
     for (; e <= last; e++) {
         if (e->kind != MS_NOTE_ON) continue;
         uint32_t *held = &q->held[key_of(e->channel, e->x)];
@@ -25,12 +26,12 @@ static ms_event *end_held_notes(const ms_event *e, const ms_event *last, ms_queu
     return out;
 }
 
-/* One track. Returns where the next item goes. Note-ons and note-offs come in no order that could be foretold, so
- * there is no branch on them.
- * parity: the original makes a list of notes by their ends, and what happens at one tick then stands in the order of
- * that list. Only the order of note-offs, that of note-ons of one key, and that of the rest is ever seen, and these
- * are the file's: note-offs because notes end in their order, note-ons because of one key the first ends first. So the
- * events stay where they are. A note-off without a partner leaves nothing behind. */
+/* One track. Returns where the next item goes. Note-ons and note-offs come in no order that could
+ * be foretold, so there is no branch on them. parity: the original makes a list of notes by their
+ * ends, and what happens at one tick then stands in the order of that list. Only the order of
+ * note-offs, that of note-ons of one key, and that of the rest is ever seen, and these are the
+ * file's: note-offs because notes end in their order, note-ons because of one key the first ends
+ * first. So the events stay where they are. A note-off without a partner leaves nothing behind. */
 static ms_event *pair_track(const ms_event *e, const ms_event *end, ms_queues *q, ms_event *out) {
     const ms_event *begin = e;
     uint32_t n_held = 0;
@@ -41,7 +42,8 @@ static ms_event *pair_track(const ms_event *e, const ms_event *end, ms_queues *q
             continue;
         }
         uint32_t *held = &q->held[key_of(e->channel, e->x)];
-        const uint32_t is_on = e->kind, is_kept = is_on | (*held != 0), change = 2 * is_on - is_kept;
+        const uint32_t is_on = e->kind, is_kept = is_on | (*held != 0),
+                       change = 2 * is_on - is_kept;
         *held += change;
         n_held += change;
         out += is_kept;
@@ -49,8 +51,10 @@ static ms_event *pair_track(const ms_event *e, const ms_event *end, ms_queues *q
     return n_held ? end_held_notes(begin, end - 1, q, out) : out;
 }
 
-int ms_score_pair_tracks(const ms_smf *smf, ms_queues *queues, ms_arena *arena, ms_score *score, msim_error *err) {
-    /* A note-on may need an end; and one slot is written in vain behind an event that is dropped. */
+int ms_score_pair_tracks(const ms_smf *smf, ms_queues *queues, ms_arena *arena, ms_score *score,
+                         msim_error *err) {
+    /* A note-on may need an end; and one slot is written in vain behind an event that is
+     * dropped. */
     const size_t most = smf->n_events + smf->n_notes + 1;
     score->events = ms_arena_get(arena, most, sizeof *score->events, "MIDI events", err);
     if (!score->events) return -MSIM_E_MEMORY;
@@ -82,9 +86,11 @@ static void insertion_sort(ms_event *events, size_t n) {
     }
 }
 
-/* Where the first of each digit goes. Four places of the list are counted in turns, for the times around one place have
- * the same high digits, and a sum that waits for the one before it is slow. */
-static void place_digits(const ms_event *events, size_t n, unsigned shift, uint32_t mask, uint32_t *place) {
+/* Where the first of each digit goes. Four places of the list are counted in turns, for the times
+ * around one place have the same high digits, and a sum that waits for the one before it is
+ * slow. */
+static void place_digits(const ms_event *events, size_t n, unsigned shift, uint32_t mask,
+                         uint32_t *place) {
     const size_t part = n / 4;
     const ms_event *a = events, *b = a + part, *c = b + part, *d = c + part, *end = events + n;
     memset(place, 0, (mask + 1) * sizeof *place);
@@ -103,13 +109,14 @@ static void place_digits(const ms_event *events, size_t n, unsigned shift, uint3
     }
 }
 
-static void sort_digits(const ms_event *from, size_t n, unsigned shift, uint32_t mask, uint32_t *place, ms_event *to) {
+static void sort_digits(const ms_event *from, size_t n, unsigned shift, uint32_t mask,
+                        uint32_t *place, ms_event *to) {
     for (const ms_event *end = from + n; from < end; from++)
         to[place[(uint32_t)(from->time >> shift) & mask]++] = *from;
 }
 
-/* The events of each track are in order, so any stable sort by tick will do: none for a file of one track, else digit by
- * digit. */
+/* The events of each track are in order, so any stable sort by tick will do: none for a file of one
+ * track, else digit by digit. */
 int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_error *err) {
     const size_t n = score->n_events;
     if (is_in_order(score->events, n)) return MSIM_OK;
@@ -119,8 +126,10 @@ int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_er
     }
     ms_event *from = score->events, *to = ms_arena_get(arena, n, sizeof *to, "MIDI events", err);
     if (!to) return -MSIM_E_MEMORY;
-    const unsigned bits = 64 - (unsigned)__builtin_clzll(last_tick); /* not 0, as there are two times */
-    const unsigned passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS, width = (bits + passes - 1) / passes;
+    /* not 0, as there are two times */
+    const unsigned bits = 64 - (unsigned)__builtin_clzll(last_tick);
+    const unsigned passes = (bits + DIGIT_BITS - 1) / DIGIT_BITS,
+                   width = (bits + passes - 1) / passes;
     const uint32_t mask = (1u << width) - 1;
     uint32_t place[1 << DIGIT_BITS];
     for (unsigned p = 0; p < passes; p++) {
@@ -136,8 +145,9 @@ int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_er
 
 /* ---- Stage 6 ---- */
 
-/* Note-ons to notes, note-offs to ends, and the rest to the front of the events. A note event is written as both and
- * one is kept, for which it is could not be foretold. The queues of note-ons go to on[], those of note-offs to off[]. */
+/* Note-ons to notes, note-offs to ends, and the rest to the front of the events. A note event is
+ * written as both and one is kept, for which it is could not be foretold. The queues of note-ons go
+ * to on[], those of note-offs to off[]. */
 static void part_stream(ms_score *score, uint16_t *on, uint16_t *off) {
     ms_note *note = score->notes;
     uint64_t *note_end = score->ends;
@@ -161,19 +171,25 @@ static void part_stream(ms_score *score, uint16_t *on, uint16_t *off) {
     score->n_events = (size_t)(rest - score->events);
 }
 
-/* parity: the queues now span all tracks, so that notes of one key in two tracks may be paired anew. Every note-on comes
- * before its note-off, so that each note-off finds one, and first in, first out makes the k-th of a key meet the k-th:
- * when is no matter. So all note-ons go in, linked each to the next of its key, then all note-offs take theirs. Behind
- * the n notes, link[] has the heads of the queues. */
+/* parity: the queues now span all tracks, so that notes of one key in two tracks may be paired
+ * anew. Every note-on comes before its note-off, so that each note-off finds one, and first in,
+ * first out makes the k-th of a key meet the k-th: when is no matter. So all note-ons go in, linked
+ * each to the next of its key, then all note-offs take theirs. Behind the n notes, link[] has the
+ * heads of the queues. */
 int ms_score_pair_stream(ms_score *score, ms_queues *q, ms_arena *arena, msim_error *err) {
-    /* One more of each, written in vain when all are there; and one more yet for the sorts of clean.c. */
+    /* One more of each, written in vain when all are there; and one more yet for the sorts of
+     * clean.c. */
     const size_t n = score->n_notes, most = n + 2;
     uint32_t *link = ms_arena_get(arena, n + MS_QUEUE_KEYS, sizeof *link, "MIDI notes", err);
     uint16_t *keys = link ? ms_arena_get(arena, most, 2 * sizeof *keys, "MIDI notes", err) : NULL;
     score->notes = keys ? ms_arena_get(arena, most, sizeof *score->notes, "MIDI notes", err) : NULL;
-    score->ends = score->notes ? ms_arena_get(arena, most, sizeof *score->ends, "MIDI notes", err) : NULL;
-    score->channels = score->ends ? ms_arena_get(arena, most, sizeof *score->channels, "MIDI notes", err) : NULL;
-    score->spare = score->channels ? ms_arena_get(arena, n, 2 * sizeof *score->spare, "MIDI notes", err) : NULL;
+    score->ends = score->notes ? ms_arena_get(arena, most, sizeof *score->ends, "MIDI notes", err)
+                               : NULL;
+    score->channels =
+        score->ends ? ms_arena_get(arena, most, sizeof *score->channels, "MIDI notes", err) : NULL;
+    score->spare = score->channels
+                       ? ms_arena_get(arena, n, 2 * sizeof *score->spare, "MIDI notes", err)
+                       : NULL;
     if (!score->spare) return -MSIM_E_MEMORY;
     uint16_t *const on = keys, *const off = keys + most;
     part_stream(score, on, off);
@@ -195,7 +211,8 @@ int ms_score_pair_stream(ms_score *score, ms_queues *q, ms_arena *arena, msim_er
 
 void ms_score_mask(ms_score *score) {
     /* 255 - (p & 127) is 255 - p with its top bit set. */
-    for (size_t i = 0; i < score->n_notes; i++) score->notes[i].key |= (uint64_t)128 << MS_NOTE_PITCH_SHIFT;
+    for (size_t i = 0; i < score->n_notes; i++)
+        score->notes[i].key |= (uint64_t)128 << MS_NOTE_PITCH_SHIFT;
     for (size_t i = 0; i < score->n_events; i++)
         if (score->events[i].kind == MS_PATCH) score->events[i].x &= 127;
 }
@@ -208,9 +225,11 @@ typedef struct {
 
 static bool is_pedal(const ms_event *e) { return e->kind == MS_CONTROL && e->x == 64; }
 
-/* The spans of one channel after another; first[c] .. first[c + 1] are channel c's. Open ones end at last_end.
- * parity: an open span ends at the last end of any note, drums too, even if that is before its own start. */
-static void find_spans(const ms_score *score, uint64_t last_end, span *spans, size_t first[17], size_t ends[16]) {
+/* The spans of one channel after another; first[c] .. first[c + 1] are channel c's. Open ones end
+ * at last_end. parity: an open span ends at the last end of any note, drums too, even if that is
+ * before its own start. */
+static void find_spans(const ms_score *score, uint64_t last_end, span *spans, size_t first[17],
+                       size_t ends[16]) {
     bool down[16] = {false};
     memcpy(ends, first, 16 * sizeof *ends);
     for (size_t i = 0; i < score->n_events; i++) {
@@ -240,7 +259,8 @@ int ms_score_sustain(ms_score *score, ms_arena *arena, msim_error *err) {
     if (!spans) return -MSIM_E_MEMORY;
     for (size_t c = 0; c < 16; c++) first[c + 1] += first[c];
     find_spans(score, score->ends[score->n_notes - 1], spans, first, ends);
-    /* Notes by their ends meet the spans in order: first[c] moves to the last span that begins before the end. */
+    /* Notes by their ends meet the spans in order: first[c] moves to the last span that begins
+     * before the end. */
     for (size_t i = 0; i < score->n_notes; i++) {
         const uint64_t end = score->ends[i];
         const size_t c = score->channels[i];

@@ -1,10 +1,9 @@
-/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks, stage 2 decodes each of them into one array.
- * Works in place on the caller's bytes and takes two blocks from the arena, both sized from the chunk lengths that were
- * checked against the bytes there are. One cursor moves forward only; every read is bounded by the end of its chunk.
- * docs/TOKENS.md, stages 1 and 2. */
+/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks, stage 2 decodes each of them
+ * into one array. Works in place on the caller's bytes and takes two blocks from the arena, both
+ * sized from the chunk lengths that were checked against the bytes there are. One cursor moves
+ * forward only; every read is bounded by the end of its chunk. docs/TOKENS.md, stages 1 and 2. */
 #include "midi/smf_read.h"
 #include "midi/wide.h"
-
 
 typedef struct {
     const uint8_t *file;
@@ -32,16 +31,21 @@ static inline uint64_t read_number(reader *r) {
 #define RARE __attribute__((noinline))
 
 static RARE int bad(const reader *r, const char *expected, msim_error *err) {
-    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s, got the end of the chunk", r->p - r->file,
-                   expected);
+    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s, got the end of the chunk",
+                   r->p - r->file, expected);
 }
 
 static inline void emit(reader *r, int kind, unsigned channel, unsigned x, unsigned y) {
-    *r->next++ = (ms_event){.time = r->time, .at = r->at, .kind = (uint8_t)kind, .channel = (uint8_t)channel,
-                            .x = (uint8_t)x, .y = (uint8_t)y};
+    *r->next++ = (ms_event){.time = r->time,
+                            .at = r->at,
+                            .kind = (uint8_t)kind,
+                            .channel = (uint8_t)channel,
+                            .x = (uint8_t)x,
+                            .y = (uint8_t)y};
 }
 
-/* Bytes that a meta event has by the standard, for the types whose length the original checks; else 0. */
+/* Bytes that a meta event has by the standard, for the types whose length the original checks; else
+ * 0. */
 static unsigned standard_length(unsigned type) {
     switch (type) {
     case 0x00: return 2;
@@ -53,9 +57,8 @@ static unsigned standard_length(unsigned type) {
     }
 }
 
-/* Behind FF. Sets *stop at the end of track.
- * parity: types with a fixed form are read at their usual length, whatever length they declare; then the declared
- * length is skipped. */
+/* Behind FF. Sets *stop at the end of track. parity: types with a fixed form are read at their
+ * usual length, whatever length they declare; then the declared length is skipped. */
 static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     if (r->p == r->end) return bad(r, "a meta type", err);
     unsigned type = *r->p++;
@@ -63,9 +66,12 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     uint64_t length = read_number(r);
     const uint8_t *p = r->p;
     size_t left = (size_t)(r->end - p);
-    /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301 digits. */
-    if (length != standard_length(type) && standard_length(type) && ms_wide_number_unprintable(number, p))
-        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected a length of at most 4300 digits, got more",
+    /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
+     * digits. */
+    if (length != standard_length(type) && standard_length(type) &&
+        ms_wide_number_unprintable(number, p))
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "bad MIDI: byte %td: expected a length of at most 4300 digits, got more",
                        number - r->file);
     switch (type) {
     case 0x2f:
@@ -100,7 +106,8 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     return MSIM_OK;
 }
 
-/* Behind a byte F0..FE. parity: only F0 and F7 have a length; most of the others take one data byte of any value. */
+/* Behind a byte F0..FE. parity: only F0 and F7 have a length; most of the others take one data byte
+ * of any value. */
 static RARE int read_system(reader *r, unsigned status, msim_error *err) {
     size_t left, need = status == 0xf6 ? 0 : status == 0xf2 ? 2 : 1;
     if (status == 0xf0 || status == 0xf7) {
@@ -127,13 +134,14 @@ static RARE void read_long_delta(reader *r) {
     if (r->delta >> 32 && r->time > (uint64_t)1 << 60) r->time = (uint64_t)1 << 60;
 }
 
-/* Stage 2: the bytes r->p .. r->end to events at r->next. At least two bytes make an event, so that n bytes give at
- * most n / 2. What changes with every event is kept out of *r as long as the events are plain.
- * parity: a data byte without a status empties the chunk, an event cut off fails the file; running status survives
- * everything; data bytes may have any value. */
+/* Stage 2: the bytes r->p .. r->end to events at r->next. At least two bytes make an event, so that
+ * n bytes give at most n / 2. What changes with every event is kept out of *r as long as the events
+ * are plain. parity: a data byte without a status empties the chunk, an event cut off fails the
+ * file; running status survives everything; data bytes may have any value. */
 static RARE int decode_chunk(reader *r, msim_error *err) {
     /* But for note-ons, which are MS_NOTE_OFF and one more when they have a velocity. */
-    static const uint8_t kinds[8] = {MS_NOTE_OFF, MS_NOTE_OFF, MS_PAIR, MS_CONTROL, MS_PATCH, MS_OTHER, MS_OTHER};
+    static const uint8_t kinds[8] = {MS_NOTE_OFF, MS_NOTE_OFF, MS_PAIR, MS_CONTROL,
+                                     MS_PATCH,    MS_OTHER,    MS_OTHER};
     ms_event *const first = r->next, *next = first;
     const uint8_t *p = r->p, *const end = r->end, *const file = r->file;
     uint32_t status = 0;
@@ -165,7 +173,13 @@ static RARE int decode_chunk(reader *r, msim_error *err) {
             return bad(r, "an event", err);
         }
         if (*p >= 0xf0) {
-            *r = (reader){.file = file, .p = p + 1, .end = end, .next = next, .time = time, .delta = delta, .at = at,
+            *r = (reader){.file = file,
+                          .p = p + 1,
+                          .end = end,
+                          .next = next,
+                          .time = time,
+                          .delta = delta,
+                          .at = at,
                           .n_notes = r->n_notes};
             int rc = *p == 0xff ? read_meta(r, &stop, err) : read_system(r, *p, err);
             if (rc < 0) return rc;
@@ -188,7 +202,8 @@ static RARE int decode_chunk(reader *r, msim_error *err) {
         const uint32_t y = p[need - 1], is_on = (status >> 4 == 9) & (y != 0);
         next->time = time;
         next->at = at;
-        /* Note-ons and note-offs alternate as the music has it: no branch could be foretold here. */
+        /* Note-ons and note-offs alternate as the music has it: no branch could be foretold
+         * here. */
         next->kind = (uint8_t)(kinds[status >> 4 & 7] + is_on);
         next->channel = status & 0xf;
         next->x = p[0];
@@ -214,31 +229,40 @@ static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *l
 static int read_header(const uint8_t *file, size_t n_bytes, int *outcome, msim_error *err) {
     *outcome = MSIM_OUTCOME_NOT_MIDI;
     if (n_bytes < MS_SMF_HEADER_BYTES)
-        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu", MS_SMF_HEADER_BYTES, n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu",
+                       MS_SMF_HEADER_BYTES, n_bytes);
     if (n_bytes > MS_SMF_MAX_BYTES)
-        return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu", MS_SMF_MAX_BYTES, n_bytes);
+        return ms_fail(err, MSIM_E_LIMIT, "MIDI file: expected at most %zu bytes, got %zu",
+                       MS_SMF_MAX_BYTES, n_bytes);
     if (ms_smf_be32(file + 4) != 6)
-        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte 4: expected a header length of 6, got %u", ms_smf_be32(file + 4));
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "not MIDI: byte 4: expected a header length of 6, got %u",
+                       ms_smf_be32(file + 4));
     return MSIM_OK;
 }
 
-int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *out, int *outcome, msim_error *err) {
+int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *out, int *outcome,
+                msim_error *err) {
     size_t length, at, n_tracks = 0, most = 0;
     int rc = read_header(file, n_bytes, outcome, err);
     if (rc < 0) return rc;
-    for (at = MS_SMF_HEADER_BYTES; next_chunk(file, n_bytes, at, &length); at += MS_SMF_CHUNK_HEADER_BYTES + length) {
+    for (at = MS_SMF_HEADER_BYTES; next_chunk(file, n_bytes, at, &length);
+         at += MS_SMF_CHUNK_HEADER_BYTES + length) {
         n_tracks++;
         most += length / 2;
     }
     if (n_tracks == 0)
         return ms_fail(err, MSIM_E_FORMAT, "not MIDI: byte %zu: expected a track, got %s", at,
-                       n_bytes - at < MS_SMF_CHUNK_HEADER_BYTES ? "the end of the file" : "one longer than the file");
+                       n_bytes - at < MS_SMF_CHUNK_HEADER_BYTES ? "the end of the file"
+                                                                : "one longer than the file");
     *outcome = MSIM_OUTCOME_BAD_MIDI;
     *out = (ms_smf){.n_tracks = n_tracks, .division = (uint32_t)file[12] << 8 | file[13]};
     if (out->division == 0)
-        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte 12: expected 1..65535 ticks per quarter, got 0");
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "bad MIDI: byte 12: expected 1..65535 ticks per quarter, got 0");
     out->track_ends = ms_arena_get(arena, n_tracks, sizeof *out->track_ends, "MIDI tracks", err);
-    out->events = out->track_ends ? ms_arena_get(arena, most, sizeof *out->events, "MIDI events", err) : NULL;
+    out->events =
+        out->track_ends ? ms_arena_get(arena, most, sizeof *out->events, "MIDI events", err) : NULL;
     if (!out->events) return -MSIM_E_MEMORY;
 
     reader r = {.file = file, .next = out->events};

@@ -1,12 +1,13 @@
-/* Ticks to milliseconds: stage 5 of docs/TOKENS.md. Works in place on the stream; in a wide file the milliseconds get
- * a table of their own from the arena. The tokens depend on every rounding here: no operation may be fused or moved. */
+/* Ticks to milliseconds: stage 5 of docs/TOKENS.md. Works in place on the stream; in a wide file
+ * the milliseconds get a table of their own from the arena. The tokens depend on every rounding
+ * here: no operation may be fused or moved. */
 #include "midi/score.h"
 #include <math.h>
 
-/* Events of one tick need no grouping: between them the step is 0, which adds exactly nothing to ms and to now, and a
- * tempo, wherever it stands in its tick, holds from the next one on.
- * parity: the tempo before the first tempo event is 400,000 us per quarter; time is rounded step by step, from each
- * tick that holds anything but tempo events to the next, so that the errors add up. */
+/* Events of one tick need no grouping: between them the step is 0, which adds exactly nothing to ms
+ * and to now, and a tempo, wherever it stands in its tick, holds from the next one on. parity: the
+ * tempo before the first tempo event is 400,000 us per quarter; time is rounded step by step, from
+ * each tick that holds anything but tempo events to the next, so that the errors add up. */
 static void convert_narrow(ms_score *score, uint32_t division) {
     double rate = 400.0 / division; /* ms per tick */
     double ms = 0, rounded_at = 0;
@@ -28,7 +29,8 @@ static void convert_narrow(ms_score *score, uint32_t division) {
 }
 
 /* The same on ranks. */
-static int convert_wide(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms_table, msim_error *err) {
+static int convert_wide(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms_table,
+                        msim_error *err) {
     double rate = 400.0 / division, ms = 0, rounded_at = 0;
     uint64_t tick = 0;
     ms_event *out = score->events;
@@ -38,7 +40,8 @@ static int convert_wide(ms_score *score, uint32_t division, const ms_wide *ticks
         ms = ms + rate * step;
         tick = e.time;
         if (!isfinite(step) || !isfinite(ms))
-            return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %u: expected a time below 2^1024, got a larger one",
+            return ms_fail(err, MSIM_E_FORMAT,
+                           "bad MIDI: byte %u: expected a time below 2^1024, got a larger one",
                            (unsigned)e.at);
         if (e.kind == MS_TEMPO) {
             rate = (double)ms_event_tempo(&e) / (1000.0 * (double)division);
@@ -52,8 +55,8 @@ static int convert_wide(ms_score *score, uint32_t division, const ms_wide *ticks
     return MSIM_OK;
 }
 
-int ms_tempo_convert(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms, ms_arena *arena,
-                     msim_error *err) {
+int ms_tempo_convert(ms_score *score, uint32_t division, const ms_wide *ticks, ms_wide *ms,
+                     ms_arena *arena, msim_error *err) {
     score->ms = NULL;
     if (!ticks) {
         convert_narrow(score, division);

@@ -1,6 +1,6 @@
-/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns an arena, emptied for each file and
- * kept between files, and the note queues; nothing is allocated for an event or a note. One thread at a time. Every
- * failure comes before the first id is written. */
+/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns an arena,
+ * emptied for each file and kept between files, and the note queues; nothing is allocated for an
+ * event or a note. One thread at a time. Every failure comes before the first id is written. */
 #include "midi/canonical.h"
 #include "midi/tokens.h"
 
@@ -42,10 +42,13 @@ int msim_tokenizer_variants(int transpose_factor) {
 }
 
 size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len) {
-    /* Header and chunk header take 22 bytes, a note-on at least 3, and a note gives at most 3 ids. */
+    /* Header and chunk header take 22 bytes, a note-on at least 3, and a note gives at most 3
+     * ids. */
     size_t length = n_bytes > 22 ? n_bytes - 21 : 1, total;
     if (max_seq_len >= 0 && (uint64_t)max_seq_len < length) length = (size_t)max_seq_len;
-    return ms_mul_size(length, (size_t)msim_tokenizer_variants(transpose_factor), &total) ? total : SIZE_MAX;
+    return ms_mul_size(length, (size_t)msim_tokenizer_variants(transpose_factor), &total)
+               ? total
+               : SIZE_MAX;
 }
 
 typedef struct {
@@ -54,8 +57,8 @@ typedef struct {
 } piece;
 
 /* Stages 1 to 8: what the file says. */
-static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, ms_score *score, ms_wide *ms,
-                      msim_error *err) {
+static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, ms_score *score,
+                      ms_wide *ms, msim_error *err) {
     ms_smf smf;
     ms_wide ticks;
     int rc = ms_smf_read(file, n_bytes, &tok->arena, &smf, &tok->outcome, err);
@@ -64,7 +67,8 @@ static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, 
     if (is_wide) rc = ms_wide_ticks(file, n_bytes, &smf, &tok->arena, &ticks, err);
     if (rc >= 0) rc = ms_score_pair_tracks(&smf, &tok->queues, &tok->arena, score, err);
     if (rc >= 0) rc = ms_score_merge(score, smf.last_tick, &tok->arena, err);
-    if (rc >= 0) rc = ms_tempo_convert(score, smf.division, is_wide ? &ticks : NULL, ms, &tok->arena, err);
+    if (rc >= 0)
+        rc = ms_tempo_convert(score, smf.division, is_wide ? &ticks : NULL, ms, &tok->arena, err);
     if (rc >= 0) rc = ms_score_pair_stream(score, &tok->queues, &tok->arena, err);
     if (rc < 0) return rc;
     ms_score_mask(score);
@@ -72,7 +76,8 @@ static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, 
 }
 
 /* Stages 1 to 16. */
-static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, piece *out, msim_error *err) {
+static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, piece *out,
+                      msim_error *err) {
     ms_score score;
     ms_wide ms;
     ms_arena_reset(&tok->arena);
@@ -88,7 +93,8 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
     ms_clean_piano(&score);
     if (score.n_notes == 0) {
         tok->outcome = MSIM_OUTCOME_DRUMS_ONLY;
-        return ms_fail(err, MSIM_E_EMPTY, "drums only: expected a note on another channel than 10, got %zu drum notes",
+        return ms_fail(err, MSIM_E_EMPTY,
+                       "drums only: expected a note on another channel than 10, got %zu drum notes",
                        n_with_drums);
     }
     rc = ms_clean_quantise(&score, ms_clean_origin(&score), &tok->arena, err);
@@ -106,13 +112,14 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
 static int check_room(int64_t length, int variants, size_t ids_cap, msim_error *err) {
     size_t need;
     if (!ms_mul_size((size_t)length, (size_t)variants, &need) || need > ids_cap)
-        return ms_fail(err, MSIM_E_LIMIT, "token ids: expected room for %d x %lld, got %zu", variants,
-                       (long long)length, ids_cap);
+        return ms_fail(err, MSIM_E_LIMIT, "token ids: expected room for %d x %lld, got %zu",
+                       variants, (long long)length, ids_cap);
     return MSIM_OK;
 }
 
-int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes, int transpose_factor,
-                              int64_t max_seq_len, int32_t *ids, size_t ids_cap, int64_t *starts, msim_error *err) {
+int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                              int transpose_factor, int64_t max_seq_len, int32_t *ids,
+                              size_t ids_cap, int64_t *starts, msim_error *err) {
     piece p;
     int rc = read_piece(tok, midi, n_bytes, &p, err);
     if (rc < 0) return rc;
@@ -122,14 +129,16 @@ int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_by
     if (rc < 0) return rc;
     for (int v = 0; v < variants; v++) {
         starts[v] = v * length;
-        if (length > 0) ms_tokens_write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
+        if (length > 0)
+            ms_tokens_write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
     }
     starts[variants] = variants * length;
     return variants;
 }
 
-int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes, int semitones,
-                                 int64_t max_seq_len, int32_t *ids, size_t ids_cap, msim_error *err) {
+int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                 int semitones, int64_t max_seq_len, int32_t *ids, size_t ids_cap,
+                                 msim_error *err) {
     piece p;
     int rc = read_piece(tok, midi, n_bytes, &p, err);
     if (rc < 0) return rc;
@@ -142,8 +151,8 @@ int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n
 
 size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_bytes); }
 
-int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes, unsigned char *out, size_t cap,
-                            msim_error *err) {
+int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                            unsigned char *out, size_t cap, msim_error *err) {
     ms_arena_reset(&tok->arena);
     return ms_canonical(midi, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
 }

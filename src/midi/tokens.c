@@ -1,4 +1,5 @@
-/* Notes to token ids: see tokens.h. Owns nothing, allocates nothing. docs/TOKENS.md, stages 16 and 17.
+/* Notes to token ids: see tokens.h. Owns nothing, allocates nothing. docs/TOKENS.md, stages 16 and
+ * 17.
  *   0           begins every sequence
  *   1..127      units of 32 ms since the note before; left out within a chord
  *   128 + d     a duration of d units
@@ -25,7 +26,8 @@ int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out) {
 
 static int clamp_pitch(int pitch) { return pitch < 1 ? 1 : pitch > 127 ? 127 : pitch; }
 
-void ms_tokens_write(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length, int32_t *ids) {
+void ms_tokens_write(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length,
+                     int32_t *ids) {
     int32_t pitch_id[128];
     /* Past an octave of octaves every pitch is at the end of its range. */
     int by = semitones < -128 ? -128 : semitones > 128 ? 128 : semitones;

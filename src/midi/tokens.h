@@ -10,10 +10,13 @@ typedef struct {
     uint8_t pitch;    /* 1..127 */
 } ms_token_note;
 
-/* Stage 16: steps and clipped durations, out [score->n_notes]. Returns the number of ids of a whole sequence. */
+/* Stage 16: steps and clipped durations, out [score->n_notes]. Returns the number of ids of a whole
+ * sequence. */
 int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out);
-/* Stage 17: the first `length` ids of one sequence, every pitch moved by `semitones` and kept in 1..127. */
-void ms_tokens_write(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length, int32_t *ids);
+/* Stage 17: the first `length` ids of one sequence, every pitch moved by `semitones` and kept in
+ * 1..127. */
+void ms_tokens_write(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length,
+                     int32_t *ids);
 /* What max_seq_len leaves of a sequence of n ids. */
 int64_t ms_tokens_cut(int64_t n, int64_t max_seq_len);
 

@@ -1,5 +1,6 @@
-/* Integers of up to 1,152 bits: see wide.h. Tables come from the arena: a row of 8 to 144 bytes for each distinct time,
- * as wide as the file's longest delta time asks for. docs/TOKENS.md, large numbers. */
+/* Integers of up to 1,152 bits: see wide.h. Tables come from the arena: a row of 8 to 144 bytes for
+ * each distinct time, as wide as the file's longest delta time asks for. docs/TOKENS.md, large
+ * numbers. */
 #include "midi/wide.h"
 #include <math.h>
 #include <string.h>
@@ -37,8 +38,10 @@ static void put_bits(uint64_t *a, size_t n, size_t at, uint64_t v) {
     if (shift && limb + 1 < n) a[limb + 1] |= v >> (64 - shift);
 }
 
-/* The variable-length number at p, complete before `end`: its groups without leading zeros are [*first, *last]. */
-static bool number_groups(const uint8_t *p, const uint8_t *end, const uint8_t **first, const uint8_t **last) {
+/* The variable-length number at p, complete before `end`: its groups without leading zeros are
+ * [*first, *last]. */
+static bool number_groups(const uint8_t *p, const uint8_t *end, const uint8_t **first,
+                          const uint8_t **last) {
     while (p < end && *p == 0x80) p++;
     *first = p;
     while (p < end && *p >= 0x80) p++;
@@ -52,19 +55,24 @@ static void number_limbs(const uint8_t *first, const uint8_t *last, uint64_t *a,
     for (const uint8_t *p = last + 1; p-- > first; at += 7) put_bits(a, n, at, *p & 0x7f);
 }
 
-/* Sort the indices by their values: merges the runs that are there (one a track), so n log(tracks) comparisons. */
+/* Sort the indices by their values: merges the runs that are there (one a track), so n log(tracks)
+ * comparisons. */
 static uint32_t *merge_runs(const ms_wide *t, uint32_t *from, uint32_t *to) {
     const size_t n = t->n;
     for (size_t runs = 2; runs > 1;) {
         runs = 0;
         for (size_t lo = 0, mid, hi; lo < n; lo = hi, runs++) {
             for (mid = lo + 1; mid < n; mid++)
-                if (compare_limbs(value_at(t, from[mid - 1]), value_at(t, from[mid]), t->n_limbs) > 0) break;
+                if (compare_limbs(value_at(t, from[mid - 1]), value_at(t, from[mid]), t->n_limbs) >
+                    0)
+                    break;
             for (hi = mid < n ? mid + 1 : n; hi < n; hi++)
-                if (compare_limbs(value_at(t, from[hi - 1]), value_at(t, from[hi]), t->n_limbs) > 0) break;
+                if (compare_limbs(value_at(t, from[hi - 1]), value_at(t, from[hi]), t->n_limbs) > 0)
+                    break;
             for (size_t a = lo, b = mid, k = lo; k < hi; k++) {
-                bool left = b == hi || (a < mid && compare_limbs(value_at(t, from[a]), value_at(t, from[b]),
-                                                                 t->n_limbs) <= 0);
+                bool left = b == hi ||
+                            (a < mid && compare_limbs(value_at(t, from[a]), value_at(t, from[b]),
+                                                      t->n_limbs) <= 0);
                 to[k] = left ? from[a++] : from[b++];
             }
         }
@@ -96,7 +104,8 @@ static void collect_ticks(const uint8_t *file, size_t n_bytes, ms_smf *smf, ms_w
         }
 }
 
-/* Values and limbs that the ticks of a file take: one value for each delta time above 0, and tick 0. */
+/* Values and limbs that the ticks of a file take: one value for each delta time above 0, and tick
+ * 0. */
 static void measure_ticks(const uint8_t *file, size_t n_bytes, const ms_smf *smf, ms_wide *all) {
     size_t longest = 0;
     all->n = 1;
@@ -117,7 +126,8 @@ static int get_table(ms_wide *t, ms_arena *arena, msim_error *err) {
     return t->limbs ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
-int ms_wide_ticks(const uint8_t *file, size_t n_bytes, ms_smf *smf, ms_arena *arena, ms_wide *table, msim_error *err) {
+int ms_wide_ticks(const uint8_t *file, size_t n_bytes, ms_smf *smf, ms_arena *arena, ms_wide *table,
+                  msim_error *err) {
     ms_wide all;
     measure_ticks(file, n_bytes, smf, &all);
     uint32_t *order = ms_arena_get(arena, all.n, sizeof *order, "MIDI times", err);
@@ -142,8 +152,10 @@ int ms_wide_ticks(const uint8_t *file, size_t n_bytes, ms_smf *smf, ms_arena *ar
     return MSIM_OK;
 }
 
-int ms_wide_init(ms_wide *table, const ms_wide *ticks, size_t n_steps, ms_arena *arena, msim_error *err) {
-    /* A tick has under 2^15 ms. With all limbs in use a step is under 2^1024, and there are fewer than 2^32. */
+int ms_wide_init(ms_wide *table, const ms_wide *ticks, size_t n_steps, ms_arena *arena,
+                 msim_error *err) {
+    /* A tick has under 2^15 ms. With all limbs in use a step is under 2^1024, and there are fewer
+     * than 2^32. */
     table->n_limbs = ticks->n_limbs < MS_WIDE_LIMBS ? ticks->n_limbs + 1 : MS_WIDE_LIMBS;
     table->n = n_steps + 1;
     if (get_table(table, arena, err) < 0) return -MSIM_E_MEMORY;
@@ -157,7 +169,8 @@ uint64_t ms_wide_step(ms_wide *table, double step) {
     int exponent = 0;
     double whole = rint(step);
     if (whole == 0) return last;
-    /* whole = fraction * 2^exponent with 53 bits in the fraction: from 2^53 on a double is a whole number. */
+    /* whole = fraction * 2^exponent with 53 bits in the fraction: from 2^53 on a double is a whole
+     * number. */
     double fraction = frexp(whole, &exponent);
     uint64_t bits = (uint64_t)ldexp(fraction, 53);
     if (exponent >= 53)
@@ -182,8 +195,8 @@ double ms_wide_gap(const ms_wide *table, uint64_t a, uint64_t b) {
     size_t top = table->n_limbs;
     while (top > 0 && gap[top - 1] == 0) top--;
     if (top == 0) return 0.0;
-    /* The 64 leading bits, the last one standing for all below it too: the one rounding of the conversion is then that
-     * of the whole number. */
+    /* The 64 leading bits, the last one standing for all below it too: the one rounding of the
+     * conversion is then that of the whole number. */
     int zeros = __builtin_clzll(gap[top - 1]);
     uint64_t lead = gap[top - 1] << zeros;
     if (top > 1) {
@@ -208,7 +221,8 @@ bool ms_wide_number_unprintable(const uint8_t *p, const uint8_t *end) {
 
     uint32_t power[POWER_LIMBS] = {1}, value[POWER_LIMBS] = {0};
     for (int digits = 0; digits < 4300; digits += 9) {
-        const uint32_t factor = digits + 9 <= 4300 ? 1000000000 : 10000000; /* 477 x 9 digits, and 7 */
+        /* 477 x 9 digits, and 7 */
+        const uint32_t factor = digits + 9 <= 4300 ? 1000000000 : 10000000;
         uint64_t carry = 0;
         for (size_t i = 0; i < POWER_LIMBS; i++) {
             carry += (uint64_t)power[i] * factor;

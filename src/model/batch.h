@@ -7,12 +7,13 @@ typedef struct {
     const int32_t *ids;    /* borrowed: [starts[n_seq]] */
     const int64_t *starts; /* borrowed: [n_seq + 1], starts[0] = 0, not falling */
     int64_t n_seq;
-    int64_t n_tokens;      /* starts[n_seq] */
-    int64_t longest;       /* tokens of the longest sequence */
+    int64_t n_tokens; /* starts[n_seq] */
+    int64_t longest;  /* tokens of the longest sequence */
 } ms_batch;
 
-/* Check and describe a packed batch: starts must begin at 0 and not fall, every id must be in 0..vocab-1. */
-int ms_batch_init(ms_batch *out, const int32_t *ids, const int64_t *starts, size_t n_seq, int64_t vocab,
-                  msim_error *err);
+/* Check and describe a packed batch: starts must begin at 0 and not fall, every id must be in
+ * 0..vocab-1. */
+int ms_batch_init(ms_batch *out, const int32_t *ids, const int64_t *starts, size_t n_seq,
+                  int64_t vocab, msim_error *err);
 
 #endif

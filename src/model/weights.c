@@ -1,12 +1,18 @@
-/* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the token table, the first
- * to_q and the number of layers; every tensor is then held to the shape that follows. The open file stays mapped until
- * the weights are closed. */
+/* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the
+ * token table, the first to_q and the number of layers; every tensor is then held to the shape that
+ * follows. The open file stays mapped until the weights are closed. */
 #include "checkpoint/checkpoint.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { N_FREQUENCIES = MS_ROTARY_DIMS / 2, MIN_DIM = 16, MAX_DIM = 8192, MAX_HEADS = 128, MAX_VOCAB = 1 << 20 };
+enum {
+    N_FREQUENCIES = MS_ROTARY_DIMS / 2,
+    MIN_DIM = 16,
+    MAX_DIM = 8192,
+    MAX_HEADS = 128,
+    MAX_VOCAB = 1 << 20
+};
 
 typedef struct {
     ms_weights *w;
@@ -17,7 +23,8 @@ typedef struct {
 
 const ms_stored *ms_weights_stored(const ms_weights *w) { return w->storage; }
 
-static ms_stored_tensor *find(const loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static ms_stored_tensor *find(const loader *l, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static ms_stored_tensor *find(const loader *l, const char *format, ...) {
     char name[128];
     va_list ap;
@@ -25,13 +32,16 @@ static ms_stored_tensor *find(const loader *l, const char *format, ...) {
     vsnprintf(name, sizeof name, format, ap);
     va_end(ap);
     ms_stored_tensor *t = ms_stored_find(l->s, name);
-    if (!t) ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s: expected tensor %s, got none", l->s->path, name);
+    if (!t)
+        ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s: expected tensor %s, got none",
+                l->s->path, name);
     return t;
 }
 
 static int wrong_shape(const loader *l, const ms_stored_tensor *t, const char *expected) {
     char got[200];
-    return ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s, tensor %s: expected shape %s, got %s", l->s->path, t->name,
+    return ms_fail(l->err, MSIM_E_FORMAT,
+                   "not this model: %s, tensor %s: expected shape %s, got %s", l->s->path, t->name,
                    expected, ms_shape_text(t->shape, t->rank, got, sizeof got));
 }
 
@@ -56,9 +66,10 @@ static int read_sizes(loader *l) {
     ms_weights *w = l->w;
     ms_stored_tensor *emb = find(l, "token_emb.emb.weight");
     if (!emb) return -MSIM_E_FORMAT;
-    if (emb->rank != 2 || emb->shape[0] < 1 || emb->shape[0] > MAX_VOCAB || emb->shape[1] < MIN_DIM ||
-        emb->shape[1] > MAX_DIM || emb->shape[1] % 16 != 0)
-        return wrong_shape(l, emb, "vocabulary x width, the width a multiple of 16 from 16 to 8192");
+    if (emb->rank != 2 || emb->shape[0] < 1 || emb->shape[0] > MAX_VOCAB ||
+        emb->shape[1] < MIN_DIM || emb->shape[1] > MAX_DIM || emb->shape[1] % 16 != 0)
+        return wrong_shape(l, emb,
+                           "vocabulary x width, the width a multiple of 16 from 16 to 8192");
     w->vocab = emb->shape[0];
     w->dim = emb->shape[1];
     w->ff = 4 * w->dim;
@@ -67,7 +78,8 @@ static int read_sizes(loader *l) {
     if (q->rank != 2 || q->shape[0] < MS_HEAD_DIM || q->shape[0] > MAX_HEADS * MS_HEAD_DIM ||
         q->shape[0] % MS_HEAD_DIM != 0 || q->shape[1] != w->dim) {
         char expected[80];
-        snprintf(expected, sizeof expected, "heads of %d (1 to %d) x %lld", MS_HEAD_DIM, MAX_HEADS, (long long)w->dim);
+        snprintf(expected, sizeof expected, "heads of %d (1 to %d) x %lld", MS_HEAD_DIM, MAX_HEADS,
+                 (long long)w->dim);
         return wrong_shape(l, q, expected);
     }
     w->inner = q->shape[0];
@@ -75,10 +87,12 @@ static int read_sizes(loader *l) {
     char name[64];
     do {
         w->depth++;
-        snprintf(name, sizeof name, "attn_layers.layers.%lld.1.to_q.weight", (long long)(2 * w->depth));
+        snprintf(name, sizeof name, "attn_layers.layers.%lld.1.to_q.weight",
+                 (long long)(2 * w->depth));
     } while (ms_stored_find(l->s, name) && w->depth <= MS_MAX_DEPTH);
     if (w->depth > MS_MAX_DEPTH)
-        return ms_fail(l->err, MSIM_E_UNSUPPORTED, "unsupported model: %s: expected at most %d blocks, got more", l->s->path,
+        return ms_fail(l->err, MSIM_E_UNSUPPORTED,
+                       "unsupported model: %s: expected at most %d blocks, got more", l->s->path,
                        MS_MAX_DEPTH);
     return MSIM_OK;
 }
@@ -104,14 +118,15 @@ static int take_block(loader *l, int i) {
         {"1.ff.2.bias", 2 * i + 1, w->dim, 0, &b->b2},
     };
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
-        int rc = take(l, find(l, "attn_layers.layers.%d.%s", parts[k].layer, parts[k].name), parts[k].rows, parts[k].cols,
-                      parts[k].out);
+        int rc = take(l, find(l, "attn_layers.layers.%d.%s", parts[k].layer, parts[k].name),
+                      parts[k].rows, parts[k].cols, parts[k].out);
         if (rc < 0) return rc;
     }
     return MSIM_OK;
 }
 
-/* Parts of no block; to_logits is not used, but when it is there it must be sound, and conversion keeps it. */
+/* Parts of no block; to_logits is not used, but when it is there it must be sound, and conversion
+ * keeps it. */
 static int take_rest(loader *l) {
     ms_weights *w = l->w;
     ms_tensor unused;
@@ -135,7 +150,8 @@ static int refuse_unexpected(const loader *l) {
     for (size_t i = 0; i < l->s->n_tensors; i++) {
         const ms_stored_tensor *t = &l->s->tensors[i];
         if (!t->value.f32 && !t->value.bf16)
-            return ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s: expected %zu tensors, got also %.120s", l->s->path,
+            return ms_fail(l->err, MSIM_E_FORMAT,
+                           "not this model: %s: expected %zu tensors, got also %.120s", l->s->path,
                            l->n_taken, t->name);
     }
     return MSIM_OK;
@@ -143,7 +159,9 @@ static int refuse_unexpected(const loader *l) {
 
 static void name_family(ms_weights *w) {
     bool is_usual = w->dim == 512 && w->heads == 8 && w->vocab == 386;
-    const char *name = is_usual && w->depth == 8 ? "midisim-small" : is_usual && w->depth == 16 ? "midisim-large" : "midisim-custom";
+    const char *name = is_usual && w->depth == 8    ? "midisim-small"
+                       : is_usual && w->depth == 16 ? "midisim-large"
+                                                    : "midisim-custom";
     snprintf(w->family, sizeof w->family, "%s", name);
 }
 

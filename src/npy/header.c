@@ -1,5 +1,6 @@
-/* .npy headers: see npy/header.h. One cursor walks the text; the first failure stops it and names the byte in the file.
- * Nesting is bounded, so a header of brackets cannot exhaust the stack. docs/FORMATS.md, Corpora. */
+/* .npy headers: see npy/header.h. One cursor walks the text; the first failure stops it and names
+ * the byte in the file. Nesting is bounded, so a header of brackets cannot exhaust the stack.
+ * docs/FORMATS.md, Corpora. */
 #include "npy/header.h"
 #include "base/mem.h"
 #include "npy/names.h"
@@ -10,9 +11,10 @@
 enum { NEST_MAX = 8, FIELDS_MAX = 1024 };
 
 typedef struct {
-    const unsigned char *p, *end, *file; /* borrowed; file: byte 0 of the file, for offsets in errors */
+    const unsigned char *p, *end, *file; /* borrowed; file: byte 0 of the file, for offsets in
+                                          * errors */
     const char *path;
-    bool is_utf8;                        /* version 3; before that the text is Latin-1 */
+    bool is_utf8; /* version 3; before that the text is Latin-1 */
     int depth;
     msim_error *err;
 } cursor;
@@ -20,9 +22,11 @@ typedef struct {
 static int bad(cursor *c, const char *expected) {
     size_t at = (size_t)(c->p - c->file);
     if (c->p >= c->end)
-        return ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: byte %zu: expected %s, got the end of the header",
-                       c->path, at, expected);
-    return ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: byte %zu: expected %s, got '%c' (0x%02x)", c->path, at,
+        return ms_fail(c->err, MSIM_E_FORMAT,
+                       "npy header: %s: byte %zu: expected %s, got the end of the header", c->path,
+                       at, expected);
+    return ms_fail(c->err, MSIM_E_FORMAT,
+                   "npy header: %s: byte %zu: expected %s, got '%c' (0x%02x)", c->path, at,
                    expected, *c->p < 0x7f ? *c->p : '?', *c->p);
 }
 
@@ -38,7 +42,9 @@ static bool take(cursor *c, char ch) {
     return true;
 }
 
-static int expect(cursor *c, char ch, const char *expected) { return take(c, ch) ? MSIM_OK : bad(c, expected); }
+static int expect(cursor *c, char ch, const char *expected) {
+    return take(c, ch) ? MSIM_OK : bad(c, expected);
+}
 
 static bool take_word(cursor *c, const char *word) {
     size_t n = strlen(word);
@@ -122,7 +128,8 @@ static int parse_size(cursor *c, size_t *out) {
     skip_space(c);
     if (c->p >= c->end || *c->p < '0' || *c->p > '9') return bad(c, "a non-negative integer");
     for (; c->p < c->end && *c->p >= '0' && *c->p <= '9'; c->p++)
-        if (!ms_mul_size(value, 10, &value) || !ms_add_size(value, *c->p - '0', &value) || value > INT64_MAX)
+        if (!ms_mul_size(value, 10, &value) || !ms_add_size(value, *c->p - '0', &value) ||
+            value > INT64_MAX)
             return bad(c, "an integer below 2^63");
     if (c->p < c->end && *c->p == 'L') c->p++;
     *out = value;
@@ -158,14 +165,17 @@ static int parse_type(const char *text, cursor *c, ms_npy_field *field) {
     bool has_size = *p++ == '?';
     size_t size = has_size ? 1 : 0;
     for (; *p >= '0' && *p <= '9'; p++, has_size = true)
-        if (!ms_mul_size(size, 10, &size) || !ms_add_size(size, (size_t)(*p - '0'), &size)) goto unknown;
-    if (*p == '[' && (field->kind == 'M' || field->kind == 'm')) p += strlen(p) - (p[strlen(p) - 1] != ']');
+        if (!ms_mul_size(size, 10, &size) || !ms_add_size(size, (size_t)(*p - '0'), &size))
+            goto unknown;
+    if (*p == '[' && (field->kind == 'M' || field->kind == 'm'))
+        p += strlen(p) - (p[strlen(p) - 1] != ']');
     if (*p || (!has_size && field->kind != 'O') || size > INT64_MAX / 4) goto unknown;
     if (!strchr("USVO", field->kind) && (size == 0 || size > 32)) goto unknown;
     field->elem_bytes = field->kind == 'U' ? size * 4 : field->kind == 'O' ? 8 : size;
     return MSIM_OK;
 unknown:
-    return ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: expected a NumPy type such as '<f4', got '%.100s'", c->path,
+    return ms_fail(c->err, MSIM_E_FORMAT,
+                   "npy header: %s: expected a NumPy type such as '<f4', got '%.100s'", c->path,
                    text);
 }
 
@@ -192,14 +202,16 @@ static int parse_field_type(cursor *c, ms_npy_head *head, ms_npy_field *field) {
     skip_space(c);
     if (c->p < c->end && *c->p == ')') return MSIM_OK;
     if (c->p < c->end && *c->p >= '0' && *c->p <= '9') {
-        rc = parse_size(c, &shape[0]); /* an integer instead of a tuple, as very old files have it */
+        rc = parse_size(c, &shape[0]); /* an integer instead of a tuple, as very old files have
+                                        * it */
         field->n_axes = 1;
     } else {
         rc = parse_shape(c, shape, &field->n_axes);
     }
     for (int i = 0; rc >= 0 && i < field->n_axes; i++)
         if (!ms_mul_size(field->n_elems, shape[i], &field->n_elems))
-            rc = ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: expected a sub-array that fits in memory, got more",
+            rc = ms_fail(c->err, MSIM_E_FORMAT,
+                         "npy header: %s: expected a sub-array that fits in memory, got more",
                          c->path);
     if (rc >= 0) (void)take(c, ',');
     return rc;
@@ -226,15 +238,18 @@ static int parse_field(cursor *c, ms_npy_head *head, ms_npy_field *field) {
 static int keep_field(cursor *c, ms_npy_head *head, const ms_npy_field *field) {
     for (size_t i = 0; i < head->n_fields && *field->name; i++)
         if (strcmp(head->fields[i].name, field->name) == 0)
-            return ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: expected distinct fields, got '%.80s' twice",
-                           c->path, field->name);
+            return ms_fail(c->err, MSIM_E_FORMAT,
+                           "npy header: %s: expected distinct fields, got '%.80s' twice", c->path,
+                           field->name);
     if (head->n_fields == FIELDS_MAX) return bad(c, "at most 1024 fields");
-    int rc = ms_grow((void **)&head->fields, &head->field_cap, head->n_fields + 1, sizeof *field, "npy fields", c->err);
+    int rc = ms_grow((void **)&head->fields, &head->field_cap, head->n_fields + 1, sizeof *field,
+                     "npy fields", c->err);
     if (rc >= 0) head->fields[head->n_fields++] = *field;
     return rc;
 }
 
-/* A list of fields. keep: they are the file's own; else those of a nested record, of which only the size counts. */
+/* A list of fields. keep: they are the file's own; else those of a nested record, of which only the
+ * size counts. */
 static int parse_record(cursor *c, ms_npy_head *head, size_t *record_bytes, bool keep) {
     size_t total = 0, field_bytes;
     int rc = expect(c, '[', "a list of fields");
@@ -246,7 +261,8 @@ static int parse_record(cursor *c, ms_npy_head *head, size_t *record_bytes, bool
         field.offset = total;
         if (rc >= 0 && (!ms_mul_size(field.elem_bytes, field.n_elems, &field_bytes) ||
                         !ms_add_size(total, field_bytes, &total) || total > INT64_MAX))
-            rc = ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: expected a record that fits in memory, got more",
+            rc = ms_fail(c->err, MSIM_E_FORMAT,
+                         "npy header: %s: expected a record that fits in memory, got more",
                          c->path);
         if (rc >= 0 && keep) rc = keep_field(c, head, &field);
         if (rc < 0 || take(c, ',')) continue;
@@ -314,33 +330,43 @@ static int parse_dict(cursor *c, ms_npy_head *head) {
     return MSIM_OK;
 }
 
-int ms_npy_head_parse(const unsigned char *bytes, size_t n_bytes, const char *path, ms_npy_head *out,
-                      msim_error *err) {
+int ms_npy_head_parse(const unsigned char *bytes, size_t n_bytes, const char *path,
+                      ms_npy_head *out, msim_error *err) {
     ms_npy_head head;
     memset(&head, 0, sizeof head);
     if (n_bytes >= 2 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "npy header: %s: byte 0: expected a .npy file, got a raw pickle of protocol %d (load it where it "
-                       "is trusted, and write the array with numpy.save)", path, bytes[1]);
+                       "npy header: %s: byte 0: expected a .npy file, got a raw pickle of protocol "
+                       "%d (load it where it "
+                       "is trusted, and write the array with numpy.save)",
+                       path, bytes[1]);
     if (n_bytes < 10 || memcmp(bytes, "\x93NUMPY", 6) != 0)
-        return ms_fail(err, MSIM_E_FORMAT, "npy header: %s: byte 0: expected a .npy file, got %s", path,
-                       n_bytes == 0 ? "an empty file" : "something else");
+        return ms_fail(err, MSIM_E_FORMAT, "npy header: %s: byte 0: expected a .npy file, got %s",
+                       path, n_bytes == 0 ? "an empty file" : "something else");
     int major = bytes[6];
     size_t start = major == 1 ? 10 : 12, n_text = bytes[8] | (size_t)bytes[9] << 8;
     if (major < 1 || major > 3 || bytes[7] != 0)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "npy header: %s: byte 6: expected version 1.0, 2.0 or 3.0, got %d.%d",
-                       path, major, bytes[7]);
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "npy header: %s: byte 6: expected version 1.0, 2.0 or 3.0, got %d.%d", path,
+                       major, bytes[7]);
     if (n_bytes < start)
-        return ms_fail(err, MSIM_E_FORMAT, "npy header: %s: expected 12 bytes, got %zu", path, n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "npy header: %s: expected 12 bytes, got %zu", path,
+                       n_bytes);
     if (major > 1) n_text |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
     if (n_text > MS_NPY_TEXT_MAX)
-        return ms_fail(err, MSIM_E_LIMIT, "npy header: %s: byte 8: expected at most %d bytes of text, got %zu", path,
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "npy header: %s: byte 8: expected at most %d bytes of text, got %zu", path,
                        MS_NPY_TEXT_MAX, n_text);
     if (n_text > n_bytes - start)
-        return ms_fail(err, MSIM_E_FORMAT, "npy header: %s: byte %zu: expected %zu bytes of text, got %zu", path, start,
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "npy header: %s: byte %zu: expected %zu bytes of text, got %zu", path, start,
                        n_text, n_bytes - start);
-    cursor c = {.p = bytes + start, .end = bytes + start + n_text, .file = bytes, .path = path,
-                .is_utf8 = major == 3, .err = err};
+    cursor c = {.p = bytes + start,
+                .end = bytes + start + n_text,
+                .file = bytes,
+                .path = path,
+                .is_utf8 = major == 3,
+                .err = err};
     int rc = parse_dict(&c, &head);
     if (rc < 0) {
         ms_npy_head_free(&head);
@@ -358,16 +384,20 @@ void ms_npy_head_free(ms_npy_head *head) {
     head->n_fields = head->field_cap = 0;
 }
 
-int ms_npy_head_check_size(const ms_npy_head *head, size_t n_bytes, const char *path, msim_error *err) {
+int ms_npy_head_check_size(const ms_npy_head *head, size_t n_bytes, const char *path,
+                           msim_error *err) {
     size_t total = head->item_bytes;
     bool fits = true;
-    for (int i = 0; i < head->n_axes; i++) fits = fits && ms_mul_size(total, head->shape[i], &total);
+    for (int i = 0; i < head->n_axes; i++)
+        fits = fits && ms_mul_size(total, head->shape[i], &total);
     fits = fits && ms_add_size(total, head->data_offset, &total);
     if (!fits)
-        return ms_fail(err, MSIM_E_FORMAT, "npy data: %s: expected a size below 2^64 bytes, got a shape that has more",
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "npy data: %s: expected a size below 2^64 bytes, got a shape that has more",
                        path);
     if (n_bytes < total)
-        return ms_fail(err, MSIM_E_FORMAT, "npy data: %s: expected %zu bytes in the file, got %zu (cut short?)", path,
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "npy data: %s: expected %zu bytes in the file, got %zu (cut short?)", path,
                        total, n_bytes);
     return MSIM_OK;
 }
@@ -391,7 +421,8 @@ static void put_text(text_out *out, const char *format, ...) {
         out->p += n;
 }
 
-/* A name as Python's repr spells it. What is not printable ASCII becomes an escape: any reader then has plain ASCII. */
+/* A name as Python's repr spells it. What is not printable ASCII becomes an escape: any reader then
+ * has plain ASCII. */
 static void put_repr(text_out *out, const char *name) {
     char quote = strchr(name, '\'') && !strchr(name, '"') ? '"' : '\'';
     put_text(out, "%c", quote);
@@ -402,16 +433,21 @@ static void put_repr(text_out *out, const char *name) {
         else if (point >= 0x20 && point < 0x7f)
             put_text(out, "%c", (char)point);
         else
-            put_text(out, point < 0x100 ? "\\x%02x" : point < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)point);
+            put_text(out,
+                     point < 0x100     ? "\\x%02x"
+                     : point < 0x10000 ? "\\u%04x"
+                                       : "\\U%08x",
+                     (unsigned)point);
     }
     put_text(out, "%c", quote);
 }
 
 int64_t ms_npy_head_write(unsigned char *buf, size_t cap, const char *name_field, size_t name_chars,
-                          const char *vector_field, const char *vector_type, size_t dim, size_t n_rows,
-                          msim_error *err) {
+                          const char *vector_field, const char *vector_type, size_t dim,
+                          size_t n_rows, msim_error *err) {
     char number[32];
-    if (cap < 128) return ms_fail(err, MSIM_E_LIMIT, "npy header: expected room for 128 bytes, got %zu", cap);
+    if (cap < 128)
+        return ms_fail(err, MSIM_E_LIMIT, "npy header: expected room for 128 bytes, got %zu", cap);
     text_out out = {.p = (char *)buf + 10, .end = (char *)buf + cap};
     put_text(&out, "{'descr': ");
     if (name_field) {
@@ -422,17 +458,21 @@ int64_t ms_npy_head_write(unsigned char *buf, size_t cap, const char *name_field
         else
             put_text(&out, ", '|O'), (");
         put_repr(&out, vector_field);
-        put_text(&out, ", '%s', (%zu,))], 'fortran_order': False, 'shape': (%zu,), }", vector_type, dim, n_rows);
+        put_text(&out, ", '%s', (%zu,))], 'fortran_order': False, 'shape': (%zu,), }", vector_type,
+                 dim, n_rows);
     } else {
-        put_text(&out, "'%s', 'fortran_order': False, 'shape': (%zu, %zu), }", vector_type, n_rows, dim);
+        put_text(&out, "'%s', 'fortran_order': False, 'shape': (%zu, %zu), }", vector_type, n_rows,
+                 dim);
     }
-    /* NumPy leaves room for the row count to grow to 21 digits, then fills up to 64 bytes; never with nothing. */
+    /* NumPy leaves room for the row count to grow to 21 digits, then fills up to 64 bytes; never
+     * with nothing. */
     put_text(&out, "%*s", 21 - snprintf(number, sizeof number, "%zu", n_rows), "");
     size_t used = (size_t)(out.p - (char *)buf) + 1;
     put_text(&out, "%*s\n", (int)(64 - used % 64), "");
     size_t total = (size_t)(out.p - (char *)buf);
     if (out.is_full || total - 10 > UINT16_MAX)
-        return ms_fail(err, MSIM_E_LIMIT, "npy header: expected field names that fit in %zu bytes, got longer ones",
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "npy header: expected field names that fit in %zu bytes, got longer ones",
                        cap);
     memcpy(buf, "\x93NUMPY\x01\x00", 8);
     buf[8] = (unsigned char)((total - 10) & 0xff);

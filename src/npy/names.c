@@ -6,9 +6,15 @@
 
 uint32_t ms_name_get_point(const char *s, size_t n, size_t *step) {
     const unsigned char *p = (const unsigned char *)s;
-    /* Shortest forms only, no surrogates, nothing beyond U+10FFFF: what Python's strict decoder takes. */
+    /* Shortest forms only, no surrogates, nothing beyond U+10FFFF: what Python's strict decoder
+     * takes. */
     static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-    unsigned extra = p[0] < 0x80 ? 0 : p[0] < 0xc2 ? 4 : p[0] < 0xe0 ? 1 : p[0] < 0xf0 ? 2 : p[0] < 0xf5 ? 3 : 4;
+    unsigned extra = p[0] < 0x80   ? 0
+                     : p[0] < 0xc2 ? 4
+                     : p[0] < 0xe0 ? 1
+                     : p[0] < 0xf0 ? 2
+                     : p[0] < 0xf5 ? 3
+                                   : 4;
     uint32_t point = extra == 0 ? p[0] : p[0] & (0x3fu >> extra);
     bool ok = extra < 4 && extra < n;
     for (unsigned i = 1; ok && i <= extra; i++) {
@@ -91,8 +97,10 @@ size_t ms_name_of_bytes(const unsigned char *field, size_t n_bytes, char *buf, s
 size_t ms_name_of_text(const unsigned char *text, size_t n_bytes, char *buf, size_t cap) {
     size_t length = 0;
     for (size_t i = 0; i < n_bytes;) {
-        bool is_escape = n_bytes - i >= 3 && text[i] == 0xed && (text[i + 1] == 0xb2 || text[i + 1] == 0xb3);
-        char byte = is_escape ? (char)((text[i + 1] & 1u) << 6 | 0x80u | (text[i + 2] & 0x3fu)) : (char)text[i];
+        bool is_escape = n_bytes - i >= 3 && text[i] == 0xed &&
+                         (text[i + 1] == 0xb2 || text[i + 1] == 0xb3);
+        char byte = is_escape ? (char)((text[i + 1] & 1u) << 6 | 0x80u | (text[i + 2] & 0x3fu))
+                              : (char)text[i];
         append(buf, cap, &length, &byte, 1);
         i += is_escape ? 3 : 1;
     }

@@ -1,9 +1,10 @@
-/* Object arrays: see npy/pickled.h. What NumPy writes is one array record (made empty by _reconstruct, then given shape,
- * type and the list of rows), types (made from a code, then given their parts), and for each row a name and an array of
- * its own. Here each becomes a record of a few numbers; every shape, type and length is compared with the .npy header, and
- * anything else ends the read. A name object that was used before comes back as a memo slot: slots of names are kept as
- * runs with a fixed step, one run for a file without repetitions. Takes 16 bytes a row; the rest is small and given
- * back. docs/FORMATS.md, Corpora. */
+/* Object arrays: see npy/pickled.h. What NumPy writes is one array record (made empty by
+ * _reconstruct, then given shape, type and the list of rows), types (made from a code, then given
+ * their parts), and for each row a name and an array of its own. Here each becomes a record of a
+ * few numbers; every shape, type and length is compared with the .npy header, and anything else
+ * ends the read. A name object that was used before comes back as a memo slot: slots of names are
+ * kept as runs with a fixed step, one run for a file without repetitions. Takes 16 bytes a row; the
+ * rest is small and given back. docs/FORMATS.md, Corpora. */
 #include "npy/pickled.h"
 #include "base/mem.h"
 #include "pickle/pickle.h"
@@ -12,17 +13,27 @@
 #include <string.h>
 
 enum { TYPES_MAX = 64, LEAST_ROW_BYTES = 24 /* opcodes around the vector, at the very least */ };
-#define SLOTS_A_ROW 8 /* memo slots that a row with a new name takes: a run goes on as long as this holds */
+#define SLOTS_A_ROW \
+    8 /* memo slots that a row with a new name takes: a run goes on as long as this
+                       * holds */
 
 enum { RECORD_TYPE = 1, RECORD_ARRAY, RECORD_ROW };
-enum { GLOBAL_RECONSTRUCT, GLOBAL_RECONSTRUCT2, GLOBAL_ARRAY, GLOBAL_TYPE, GLOBAL_SCALAR, GLOBAL_SCALAR2 };
+enum {
+    GLOBAL_RECONSTRUCT,
+    GLOBAL_RECONSTRUCT2,
+    GLOBAL_ARRAY,
+    GLOBAL_TYPE,
+    GLOBAL_SCALAR,
+    GLOBAL_SCALAR2
+};
 
 static const struct ms_pickle_global globals[] = {
     [GLOBAL_RECONSTRUCT] = {"numpy.core.multiarray", "_reconstruct"},
     [GLOBAL_RECONSTRUCT2] = {"numpy._core.multiarray", "_reconstruct"}, /* as NumPy 2 has it */
     [GLOBAL_ARRAY] = {"numpy", "ndarray"},
     [GLOBAL_TYPE] = {"numpy", "dtype"},
-    [GLOBAL_SCALAR] = {"numpy.core.multiarray", "scalar"}, /* known only to say what is wrong with it */
+    [GLOBAL_SCALAR] = {"numpy.core.multiarray", "scalar"}, /* known only to say what is wrong with
+                                                            * it */
     [GLOBAL_SCALAR2] = {"numpy._core.multiarray", "scalar"},
 };
 
@@ -30,8 +41,8 @@ typedef struct {
     char kind; /* f, O, or V */
     bool is_built, has_parts;
     int64_t elem_bytes;
-    char order;         /* of the built type: '<', '>', '|' */
-    size_t base;        /* V of one axis: its elements' type, and their number */
+    char order;  /* of the built type: '<', '>', '|' */
+    size_t base; /* V of one axis: its elements' type, and their number */
     int64_t dim;
 } type_record;
 
@@ -57,33 +68,40 @@ typedef struct {
         int64_t offset;
     } fields[2];
     bool has_array, is_array_built, has_dict, has_record;
-    int64_t row;              /* the next */
-    int64_t n_arrays;         /* arrays of rows so far: the number of the last */
-    uint64_t vector_at;       /* of the last array; 0: not there yet */
-    bool is_array_open;       /* the last array belongs to the row that is being read */
-    const char *put_text;     /* the name of that row, when it was memoised, as slot: */
+    int64_t row;          /* the next */
+    int64_t n_arrays;     /* arrays of rows so far: the number of the last */
+    uint64_t vector_at;   /* of the last array; 0: not there yet */
+    bool is_array_open;   /* the last array belongs to the row that is being read */
+    const char *put_text; /* the name of that row, when it was memoised, as slot: */
     uint64_t put_slot;
     uint64_t *offsets, *names; /* owned: [n_rows] */
     slot_run *runs;            /* owned */
     size_t n_runs, runs_cap;
 } reader;
 
-/* ---- Types -------------------------------------------------------------------------------------------------------- */
+/* ---- Types ----------------------------------------------------------------------------------- */
 
-static bool is_int(ms_pickle_value v, int64_t number) { return v.tag == MS_PICKLE_INT && v.u.number == number; }
+static bool is_int(ms_pickle_value v, int64_t number) {
+    return v.tag == MS_PICKLE_INT && v.u.number == number;
+}
 
 /* A record of one kind; its number is within the tables, for only reduce makes it. */
-static bool is_record(ms_pickle_value v, uint32_t kind) { return v.tag == MS_PICKLE_RECORD && v.n == kind; }
+static bool is_record(ms_pickle_value v, uint32_t kind) {
+    return v.tag == MS_PICKLE_RECORD && v.n == kind;
+}
 
 static int refuse_scalar(ms_pickle *p) {
-    return ms_pickle_fail(p, "name: expected a str, got a scalar of NumPy's (save with names [str(n) for n in names])");
+    return ms_pickle_fail(
+        p,
+        "name: expected a str, got a scalar of NumPy's (save with names [str(n) for n in names])");
 }
 
 /* dtype(code, False, True): a type without its parts. */
 static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
     if (args.n != 3 || items[0].tag != MS_PICKLE_TEXT || items[0].n < 2 || items[0].n > 12)
-        return ms_pickle_fail(p, "type: expected the code of a NumPy type and two flags, got other arguments");
+        return ms_pickle_fail(
+            p, "type: expected the code of a NumPy type and two flags, got other arguments");
     const char *code = items[0].u.text;
     int64_t size = 0;
     for (uint32_t i = 1; i < items[0].n; i++) {
@@ -92,29 +110,37 @@ static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_va
     }
     if (code[0] == 'U' && r->has_record) return refuse_scalar(p); /* its type comes before it */
     if ((code[0] != 'f' && code[0] != 'O' && code[0] != 'V') || size < 1)
-        return ms_pickle_fail(p, "type: expected f2, f4, f8, O8 or a record, got '%.*s'", (int)items[0].n, code);
-    if (r->n_types == TYPES_MAX) return ms_pickle_fail(p, "types: expected at most %d, got more", TYPES_MAX);
+        return ms_pickle_fail(p, "type: expected f2, f4, f8, O8 or a record, got '%.*s'",
+                              (int)items[0].n, code);
+    if (r->n_types == TYPES_MAX)
+        return ms_pickle_fail(p, "types: expected at most %d, got more", TYPES_MAX);
     r->types[r->n_types] = (type_record){.kind = code[0], .elem_bytes = size};
-    *out = (ms_pickle_value){.tag = MS_PICKLE_RECORD, .n = RECORD_TYPE, .u.number = (int64_t)r->n_types++};
+    *out = (ms_pickle_value){
+        .tag = MS_PICKLE_RECORD, .n = RECORD_TYPE, .u.number = (int64_t)r->n_types++};
     return MSIM_OK;
 }
 
 /* (base, (dim,)): a vector of elements. */
 static int build_vector(reader *r, ms_pickle *p, type_record *t, ms_pickle_value parts) {
     const ms_pickle_value *items = ms_pickle_items(p, parts);
-    if (parts.n != 2 || !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_TUPLE || items[1].n != 1)
+    if (parts.n != 2 || !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_TUPLE ||
+        items[1].n != 1)
         return ms_pickle_fail(p, "type: expected elements and one axis, got other parts");
     ms_pickle_value axis = ms_pickle_items(p, items[1])[0];
     if (!is_int(axis, r->dim))
-        return ms_pickle_fail(p, "type: expected vectors of %" PRId64 " components, as the header says, got others", r->dim);
+        return ms_pickle_fail(
+            p, "type: expected vectors of %" PRId64 " components, as the header says, got others",
+            r->dim);
     t->base = (size_t)items[0].u.number;
     t->dim = axis.u.number;
     return MSIM_OK;
 }
 
 /* (name, name) with the dict of fields: the record. */
-static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value names, ms_pickle_value dict) {
-    if (names.n != 2 || dict.tag != MS_PICKLE_DICT || !r->has_dict || dict.n != r->fields_dict || r->n_fields != 2)
+static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value names,
+                        ms_pickle_value dict) {
+    if (names.n != 2 || dict.tag != MS_PICKLE_DICT || !r->has_dict || dict.n != r->fields_dict ||
+        r->n_fields != 2)
         return ms_pickle_fail(p, "type: expected a record of two fields, got other parts");
     const ms_pickle_value *order = ms_pickle_items(p, names);
     const ms_npy_field *const expected[] = {r->name, r->vector};
@@ -122,17 +148,23 @@ static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value
     for (int i = 0; i < 2; i++) {
         int k = 0;
         while (k < 2 && !ms_pickle_text_is(r->fields[k].name, expected[i]->name)) k++;
-        if (k == 2 || !ms_pickle_text_is(order[i], expected[i]->name) || r->fields[k].offset != (i ? 8 : 0))
-            return ms_pickle_fail(p, "type: expected the field '%.80s', as the header says, got another", expected[i]->name);
+        if (k == 2 || !ms_pickle_text_is(order[i], expected[i]->name) ||
+            r->fields[k].offset != (i ? 8 : 0))
+            return ms_pickle_fail(
+                p, "type: expected the field '%.80s', as the header says, got another",
+                expected[i]->name);
         found[i] = r->fields[k].type;
     }
     const type_record *name = &r->types[found[0]], *vector = &r->types[found[1]];
     if (name->kind != 'O' || vector->kind != 'V' || vector->dim == 0)
-        return ms_pickle_fail(p, "type: expected a field of objects and one of vectors, got others");
+        return ms_pickle_fail(p,
+                              "type: expected a field of objects and one of vectors, got others");
     const type_record *elem = &r->types[vector->base];
-    if (elem->kind != 'f' || (size_t)elem->elem_bytes != r->vector->elem_bytes || !elem->is_built || elem->order != '<')
-        return ms_pickle_fail(p, "type: expected elements of type '<f%zu', as the header says, got others",
-                              r->vector->elem_bytes);
+    if (elem->kind != 'f' || (size_t)elem->elem_bytes != r->vector->elem_bytes || !elem->is_built ||
+        elem->order != '<')
+        return ms_pickle_fail(
+            p, "type: expected elements of type '<f%zu', as the header says, got others",
+            r->vector->elem_bytes);
     t->has_parts = true;
     return MSIM_OK;
 }
@@ -141,15 +173,20 @@ static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value
 static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
     type_record *t = &r->types[object.u.number];
     const ms_pickle_value *items = state.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, state) : NULL;
-    if (!items || state.n != 8 || !is_int(items[0], 3) || items[1].tag != MS_PICKLE_TEXT || items[1].n != 1 || t->is_built)
-        return ms_pickle_fail(p, "type: expected the state of a NumPy type, version 3, got something else");
+    if (!items || state.n != 8 || !is_int(items[0], 3) || items[1].tag != MS_PICKLE_TEXT ||
+        items[1].n != 1 || t->is_built)
+        return ms_pickle_fail(
+            p, "type: expected the state of a NumPy type, version 3, got something else");
     ms_pickle_value sub = items[2], names = items[3], fields = items[4];
     t->is_built = true;
     t->order = *items[1].u.text;
     if (sub.tag == MS_PICKLE_TUPLE && t->kind == 'V') return build_vector(r, p, t, sub);
     if (names.tag != MS_PICKLE_TUPLE || t->kind != 'V') {
-        if (sub.tag == MS_PICKLE_NONE && names.tag == MS_PICKLE_NONE && fields.tag == MS_PICKLE_NONE) return MSIM_OK;
-        return ms_pickle_fail(p, "type: expected one with parts to be a record or a vector, got another");
+        if (sub.tag == MS_PICKLE_NONE && names.tag == MS_PICKLE_NONE &&
+            fields.tag == MS_PICKLE_NONE)
+            return MSIM_OK;
+        return ms_pickle_fail(
+            p, "type: expected one with parts to be a record or a vector, got another");
     }
     int rc = build_record(r, p, t, names, fields);
     r->record_type = (size_t)object.u.number;
@@ -157,28 +194,33 @@ static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle
     return rc;
 }
 
-static int set_field(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key, ms_pickle_value value) {
+static int set_field(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key,
+                     ms_pickle_value value) {
     reader *r = user;
     const ms_pickle_value *items = value.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, value) : NULL;
     if (r->n_fields == 0 && !r->has_dict) r->fields_dict = dict.n;
     r->has_dict = true;
-    if (dict.n != r->fields_dict || r->n_fields == 2 || key.tag != MS_PICKLE_TEXT || !items || value.n != 2 ||
-        !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_INT)
-        return ms_pickle_fail(p, "fields: expected two, each a name with a type and a place, got something else");
+    if (dict.n != r->fields_dict || r->n_fields == 2 || key.tag != MS_PICKLE_TEXT || !items ||
+        value.n != 2 || !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_INT)
+        return ms_pickle_fail(
+            p, "fields: expected two, each a name with a type and a place, got something else");
     r->fields[r->n_fields].name = key;
     r->fields[r->n_fields].type = (size_t)items[0].u.number;
     r->fields[r->n_fields++].offset = items[1].u.number;
     return MSIM_OK;
 }
 
-/* ---- Arrays -------------------------------------------------------------------------------------------------------- */
+/* ---- Arrays ---------------------------------------------------------------------------------- */
 
-/* _reconstruct(ndarray, (0,), b"b"): an empty array. The first is the whole, the others are rows. */
+/* _reconstruct(ndarray, (0,), b"b"): an empty array. The first is the whole, the others are
+ * rows. */
 static int make_array(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
-    if (args.n != 3 || items[0].tag != MS_PICKLE_GLOBAL || items[0].n != GLOBAL_ARRAY || items[1].tag != MS_PICKLE_TUPLE ||
-        items[1].n != 1 || !is_int(ms_pickle_items(p, items[1])[0], 0) || items[2].tag != MS_PICKLE_BYTES)
-        return ms_pickle_fail(p, "array: expected numpy.ndarray, (0,) and bytes, got other arguments");
+    if (args.n != 3 || items[0].tag != MS_PICKLE_GLOBAL || items[0].n != GLOBAL_ARRAY ||
+        items[1].tag != MS_PICKLE_TUPLE || items[1].n != 1 ||
+        !is_int(ms_pickle_items(p, items[1])[0], 0) || items[2].tag != MS_PICKLE_BYTES)
+        return ms_pickle_fail(p,
+                              "array: expected numpy.ndarray, (0,) and bytes, got other arguments");
     if (!r->has_array) {
         r->has_array = true;
         *out = (ms_pickle_value){.tag = MS_PICKLE_RECORD, .n = RECORD_ARRAY};
@@ -191,7 +233,8 @@ static int make_array(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_v
     return MSIM_OK;
 }
 
-static int reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value args, ms_pickle_value *out) {
+static int reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value args,
+                  ms_pickle_value *out) {
     switch (global) {
     case GLOBAL_RECONSTRUCT:
     case GLOBAL_RECONSTRUCT2: return make_array(user, p, args, out);
@@ -205,12 +248,17 @@ static int reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value arg
 /* The state of an array: (1, shape, type, is column-major, data). */
 static int check_state(ms_pickle *p, ms_pickle_value state, int64_t n, size_t *type) {
     const ms_pickle_value *items = state.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, state) : NULL;
-    if (!items || state.n != 5 || !is_int(items[0], 1) || items[1].tag != MS_PICKLE_TUPLE || !is_record(items[2], RECORD_TYPE))
-        return ms_pickle_fail(p, "array: expected version 1, shape, type, order and data, got another state");
-    ms_pickle_value axis = items[1].n == 1 ? ms_pickle_items(p, items[1])[0] : (ms_pickle_value){.tag = MS_PICKLE_NONE};
+    if (!items || state.n != 5 || !is_int(items[0], 1) || items[1].tag != MS_PICKLE_TUPLE ||
+        !is_record(items[2], RECORD_TYPE))
+        return ms_pickle_fail(
+            p, "array: expected version 1, shape, type, order and data, got another state");
+    ms_pickle_value axis = items[1].n == 1 ? ms_pickle_items(p, items[1])[0]
+                                           : (ms_pickle_value){.tag = MS_PICKLE_NONE};
     if (axis.tag != MS_PICKLE_INT || axis.u.number != n)
-        return ms_pickle_fail(p, "array: expected the shape (%" PRId64 ",), as the header says, got %s%" PRId64, n,
-                              axis.tag == MS_PICKLE_INT ? "" : "another, ", axis.tag == MS_PICKLE_INT ? axis.u.number : 0);
+        return ms_pickle_fail(
+            p, "array: expected the shape (%" PRId64 ",), as the header says, got %s%" PRId64, n,
+            axis.tag == MS_PICKLE_INT ? "" : "another, ",
+            axis.tag == MS_PICKLE_INT ? axis.u.number : 0);
     if (items[3].tag != MS_PICKLE_BOOL || items[3].u.number)
         return ms_pickle_fail(p, "array: expected row-major data, got others");
     *type = (size_t)items[2].u.number;
@@ -225,12 +273,15 @@ static int build_row(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_
     if (rc < 0) return rc;
     const type_record *t = &r->types[type];
     ms_pickle_value data = ms_pickle_items(p, state)[4];
-    if (t->kind != 'f' || (size_t)t->elem_bytes != r->vector->elem_bytes || !t->is_built || t->order != '<')
-        return ms_pickle_fail(p, "row: expected elements of type '<f%zu', as the header says, got others",
-                              r->vector->elem_bytes);
+    if (t->kind != 'f' || (size_t)t->elem_bytes != r->vector->elem_bytes || !t->is_built ||
+        t->order != '<')
+        return ms_pickle_fail(
+            p, "row: expected elements of type '<f%zu', as the header says, got others",
+            r->vector->elem_bytes);
     if (data.tag != MS_PICKLE_BYTES || data.n != r->vector_bytes)
-        return ms_pickle_fail(p, "row: expected %zu bytes of data, got %s of %" PRIu32, r->vector_bytes,
-                              ms_pickle_tag_name(data), data.tag == MS_PICKLE_BYTES ? data.n : 0);
+        return ms_pickle_fail(p, "row: expected %zu bytes of data, got %s of %" PRIu32,
+                              r->vector_bytes, ms_pickle_tag_name(data),
+                              data.tag == MS_PICKLE_BYTES ? data.n : 0);
     r->vector_at = (uint64_t)((const unsigned char *)data.u.text - r->bytes);
     return MSIM_OK;
 }
@@ -241,18 +292,21 @@ static int build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_val
     if (is_record(object, RECORD_TYPE)) return build_type(r, p, object, state);
     if (is_record(object, RECORD_ROW)) return build_row(r, p, object, state);
     if (!is_record(object, RECORD_ARRAY))
-        return ms_pickle_fail(p, "expected state for an array or a type, got it for %s", ms_pickle_tag_name(object));
+        return ms_pickle_fail(p, "expected state for an array or a type, got it for %s",
+                              ms_pickle_tag_name(object));
     int rc = check_state(p, state, r->n_rows, &type);
     if (rc < 0) return rc;
     if (r->is_array_built || !r->has_record || type != r->record_type)
-        return ms_pickle_fail(p, "array: expected records of the header's fields, got another type");
+        return ms_pickle_fail(p,
+                              "array: expected records of the header's fields, got another type");
     if (ms_pickle_items(p, state)[4].tag != MS_PICKLE_LIST)
-        return ms_pickle_fail(p, "array: expected a list of rows, got %s", ms_pickle_tag_name(ms_pickle_items(p, state)[4]));
+        return ms_pickle_fail(p, "array: expected a list of rows, got %s",
+                              ms_pickle_tag_name(ms_pickle_items(p, state)[4]));
     r->is_array_built = true;
     return MSIM_OK;
 }
 
-/* ---- Rows ---------------------------------------------------------------------------------------------------------- */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 /* The name of the row that is being read got a slot. */
 static int put(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value text) {
@@ -265,11 +319,13 @@ static int put(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value text) {
 
 static int keep_slot(reader *r, ms_pickle *p) {
     slot_run *last = r->n_runs ? &r->runs[r->n_runs - 1] : NULL;
-    if (last && r->row == last->row + last->n && r->put_slot == last->slot + SLOTS_A_ROW * (uint64_t)last->n) {
+    if (last && r->row == last->row + last->n &&
+        r->put_slot == last->slot + SLOTS_A_ROW * (uint64_t)last->n) {
         last->n++;
         return MSIM_OK;
     }
-    int rc = ms_pickle_grow(p, (void **)&r->runs, &r->runs_cap, r->n_runs + 1, sizeof *r->runs, "slots of names");
+    int rc = ms_pickle_grow(p, (void **)&r->runs, &r->runs_cap, r->n_runs + 1, sizeof *r->runs,
+                            "slots of names");
     if (rc >= 0) r->runs[r->n_runs++] = (slot_run){.slot = r->put_slot, .row = r->row, .n = 1};
     return rc;
 }
@@ -287,10 +343,13 @@ static int recall(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out)
     const slot_run *run = low < high ? &r->runs[low] : NULL;
     uint64_t k = run && slot >= run->slot ? (slot - run->slot) / SLOTS_A_ROW : 0;
     if (!run || slot < run->slot || (slot - run->slot) % SLOTS_A_ROW != 0 || k >= (uint64_t)run->n)
-        return ms_pickle_fail(p, "memo: expected slot %" PRIu64 " to hold the name of an earlier row, got something else",
+        return ms_pickle_fail(p,
+                              "memo: expected slot %" PRIu64
+                              " to hold the name of an earlier row, got something else",
                               slot);
     uint64_t name = r->names[run->row + (int64_t)k];
-    *out = (ms_pickle_value){.tag = MS_PICKLE_TEXT, .n = (uint32_t)ms_npy_name_bytes(name),
+    *out = (ms_pickle_value){.tag = MS_PICKLE_TEXT,
+                             .n = (uint32_t)ms_npy_name_bytes(name),
                              .u.text = (const char *)r->bytes + ms_npy_name_at(name)};
     return MSIM_OK;
 }
@@ -299,13 +358,18 @@ static int take_row(void *user, ms_pickle *p, ms_pickle_value pair) {
     reader *r = user;
     ms_pickle_value name = ms_pickle_items(p, pair)[0], array = ms_pickle_items(p, pair)[1];
     if (r->row == r->n_rows)
-        return ms_pickle_fail(p, "rows: expected %" PRId64 ", as the header says, got more", r->n_rows);
+        return ms_pickle_fail(p, "rows: expected %" PRId64 ", as the header says, got more",
+                              r->n_rows);
     if (name.tag != MS_PICKLE_TEXT)
-        return ms_pickle_fail(p, "row: expected a str for a name, got %s", ms_pickle_tag_name(name));
-    if (!is_record(array, RECORD_ROW) || !r->is_array_open || array.u.number != r->n_arrays || !r->vector_at)
-        return ms_pickle_fail(p, "row: expected an array for a vector, got %s", ms_pickle_tag_name(array));
+        return ms_pickle_fail(p, "row: expected a str for a name, got %s",
+                              ms_pickle_tag_name(name));
+    if (!is_record(array, RECORD_ROW) || !r->is_array_open || array.u.number != r->n_arrays ||
+        !r->vector_at)
+        return ms_pickle_fail(p, "row: expected an array for a vector, got %s",
+                              ms_pickle_tag_name(array));
     r->offsets[r->row] = r->vector_at;
-    r->names[r->row] = ms_npy_name_pack((uint64_t)((const unsigned char *)name.u.text - r->bytes), name.n);
+    r->names[r->row] =
+        ms_npy_name_pack((uint64_t)((const unsigned char *)name.u.text - r->bytes), name.n);
     int rc = r->put_text == name.u.text && r->put_text ? keep_slot(r, p) : MSIM_OK;
     r->put_text = NULL;
     r->is_array_open = false;
@@ -316,29 +380,39 @@ static int take_row(void *user, ms_pickle *p, ms_pickle_value pair) {
 static int append(void *user, ms_pickle *p, ms_pickle_value list, ms_pickle_value item) {
     (void)user, (void)list;
     if (item.tag == MS_PICKLE_ROW) return MSIM_OK;
-    return ms_pickle_fail(p, "rows: expected pairs of a name and a vector, got %s", ms_pickle_tag_name(item));
+    return ms_pickle_fail(p, "rows: expected pairs of a name and a vector, got %s",
+                          ms_pickle_tag_name(item));
 }
 
-/* ---- The file ------------------------------------------------------------------------------------------------------ */
+/* ---- The file -------------------------------------------------------------------------------- */
 
 static int refuse_shape(const char *path, msim_error *err) {
-    return ms_fail(err, MSIM_E_UNSUPPORTED,
-                   "corpus: %s: expected pickled records of a name (an object) and a vector of f4, f2 or f8, got another "
-                   "array of Python objects (save numpy.array of such records, or plain rows with numpy.save)", path);
+    return ms_fail(
+        err, MSIM_E_UNSUPPORTED,
+        "corpus: %s: expected pickled records of a name (an object) and a vector of f4, f2 or f8, "
+        "got another "
+        "array of Python objects (save numpy.array of such records, or plain rows with numpy.save)",
+        path);
 }
 
-/* What the header promises; row tables are sized by it once the file is long enough to hold so many rows. */
-static int begin(reader *r, const ms_npy_head *head, size_t n_bytes, const char *path, msim_error *err) {
-    if (!head->is_record || head->n_axes != 1 || head->n_fields != 2 || head->fortran_order) return refuse_shape(path, err);
+/* What the header promises; row tables are sized by it once the file is long enough to hold so many
+ * rows. */
+static int begin(reader *r, const ms_npy_head *head, size_t n_bytes, const char *path,
+                 msim_error *err) {
+    if (!head->is_record || head->n_axes != 1 || head->n_fields != 2 || head->fortran_order)
+        return refuse_shape(path, err);
     const ms_npy_field *name = &head->fields[0], *vector = &head->fields[1];
-    if (name->kind != 'O' || name->n_axes != 0 || vector->kind != 'f' || vector->n_axes != 1 || !*name->name ||
-        !*vector->name || (vector->elem_bytes != 2 && vector->elem_bytes != 4 && vector->elem_bytes != 8))
+    if (name->kind != 'O' || name->n_axes != 0 || vector->kind != 'f' || vector->n_axes != 1 ||
+        !*name->name || !*vector->name ||
+        (vector->elem_bytes != 2 && vector->elem_bytes != 4 && vector->elem_bytes != 8))
         return refuse_shape(path, err);
     if (vector->order == '>')
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected little-endian data, got big-endian '>f%zu'", path,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: %s: expected little-endian data, got big-endian '>f%zu'", path,
                        vector->elem_bytes);
     if (vector->n_elems < 1 || vector->n_elems > MS_NPY_DIM_MAX)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected rows of 1..%d components, got %zu", path,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: %s: expected rows of 1..%d components, got %zu", path,
                        MS_NPY_DIM_MAX, vector->n_elems);
     r->head = head;
     r->name = name;
@@ -347,23 +421,27 @@ static int begin(reader *r, const ms_npy_head *head, size_t n_bytes, const char 
     r->vector_bytes = vector->n_elems * vector->elem_bytes;
     size_t left = n_bytes - head->data_offset, n_rows = head->shape[0];
     if (n_rows > left / (r->vector_bytes + LEAST_ROW_BYTES))
-        return ms_fail(err, MSIM_E_FORMAT, "corpus: %s: byte %zu: expected %zu rows of at least %zu bytes, got %zu bytes (cut short?)",
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "corpus: %s: byte %zu: expected %zu rows of at least %zu bytes, got %zu "
+                       "bytes (cut short?)",
                        path, head->data_offset, n_rows, r->vector_bytes + LEAST_ROW_BYTES, left);
     if (n_bytes >> (64 - MS_NPY_NAME_BITS))
-        return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: expected fewer than 2^%d bytes, got %zu", path,
-                       64 - MS_NPY_NAME_BITS, n_bytes);
+        return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: expected fewer than 2^%d bytes, got %zu",
+                       path, 64 - MS_NPY_NAME_BITS, n_bytes);
     r->n_rows = (int64_t)n_rows;
     return MSIM_OK;
 }
 
 /* Protocols by name, so that the user learns what to do. */
-static int check_protocol(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes, const char *path,
-                          msim_error *err) {
+static int check_protocol(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes,
+                          const char *path, msim_error *err) {
     const unsigned char *p = bytes + head->data_offset;
     if (n_bytes - head->data_offset < 2 || p[0] != 0x80 || (p[1] != 2 && p[1] != 5)) return MSIM_OK;
     return ms_fail(err, MSIM_E_UNSUPPORTED,
-                   "corpus: %s: byte %zu: expected a pickle of protocol 3 or 4, got protocol %d (load it in Python where it "
-                   "is trusted, and write it with numpy.save of NumPy 1.17 or later)", path, head->data_offset, p[1]);
+                   "corpus: %s: byte %zu: expected a pickle of protocol 3 or 4, got protocol %d "
+                   "(load it in Python where it "
+                   "is trusted, and write it with numpy.save of NumPy 1.17 or later)",
+                   path, head->data_offset, p[1]);
 }
 
 /* A failure among the rows names the row. */
@@ -374,10 +452,18 @@ static void name_row(const reader *r, msim_error *err) {
 }
 
 static int read_rows(reader *r, size_t n_bytes, const char *path, msim_error *err) {
-    const ms_pickle_policy policy = {.globals = globals, .n_globals = sizeof globals / sizeof *globals,
-                                     .max_bytes = SIZE_MAX, .reduce = reduce, .build = build, .append = append,
-                                     .set_item = set_field, .start = r->head->data_offset, .has_bytes = true,
-                                     .row = take_row, .put = put, .recall = recall};
+    const ms_pickle_policy policy = {.globals = globals,
+                                     .n_globals = sizeof globals / sizeof *globals,
+                                     .max_bytes = SIZE_MAX,
+                                     .reduce = reduce,
+                                     .build = build,
+                                     .append = append,
+                                     .set_item = set_field,
+                                     .start = r->head->data_offset,
+                                     .has_bytes = true,
+                                     .row = take_row,
+                                     .put = put,
+                                     .recall = recall};
     ms_pickle_value top;
     int64_t end = ms_pickle_read(r->bytes, n_bytes, path, &policy, r, &top, err);
     if (end < 0) {
@@ -385,20 +471,25 @@ static int read_rows(reader *r, size_t n_bytes, const char *path, msim_error *er
         return (int)end;
     }
     if (!is_record(top, RECORD_ARRAY) || !r->is_array_built)
-        return ms_fail(err, MSIM_E_FORMAT, "bad pickle: %s, byte %" PRId64 ": expected an array at the end, got %s", path,
-                       end - 1, is_record(top, RECORD_ARRAY) ? "an empty one" : ms_pickle_tag_name(top));
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "bad pickle: %s, byte %" PRId64 ": expected an array at the end, got %s",
+                       path, end - 1,
+                       is_record(top, RECORD_ARRAY) ? "an empty one" : ms_pickle_tag_name(top));
     if (r->row != r->n_rows)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "bad pickle: %s, byte %" PRId64 ": expected %" PRId64 " rows, as the header says, got %" PRId64, path,
-                       end - 1, r->n_rows, r->row);
+                       "bad pickle: %s, byte %" PRId64 ": expected %" PRId64
+                       " rows, as the header says, got %" PRId64,
+                       path, end - 1, r->n_rows, r->row);
     if ((size_t)end != n_bytes)
-        return ms_fail(err, MSIM_E_FORMAT, "bad pickle: %s, byte %" PRId64 ": expected the end of the file, got %zu bytes more",
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "bad pickle: %s, byte %" PRId64
+                       ": expected the end of the file, got %zu bytes more",
                        path, end, n_bytes - (size_t)end);
     return MSIM_OK;
 }
 
-int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes, const char *path,
-                       ms_npy_view *out, msim_error *err) {
+int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes,
+                       const char *path, ms_npy_view *out, msim_error *err) {
     reader *r = ms_alloc(1, sizeof *r, "pickle reader", err);
     if (!r) return -MSIM_E_MEMORY;
     r->bytes = bytes;
@@ -406,15 +497,25 @@ int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size
     if (rc >= 0) rc = check_protocol(head, bytes, n_bytes, path, err);
     if (rc >= 0) {
         r->offsets = ms_alloc((size_t)r->n_rows, sizeof *r->offsets, "places of rows", err);
-        r->names = r->offsets ? ms_alloc((size_t)r->n_rows, sizeof *r->names, "places of names", err) : NULL;
+        r->names = r->offsets
+                       ? ms_alloc((size_t)r->n_rows, sizeof *r->names, "places of names", err)
+                       : NULL;
         rc = r->names ? read_rows(r, n_bytes, path, err) : -MSIM_E_MEMORY;
     }
     if (rc >= 0) {
-        static const int dtypes[] = {[2] = MSIM_DTYPE_F16, [4] = MSIM_DTYPE_F32, [8] = MSIM_DTYPE_F64};
-        *out = (ms_npy_view){.rows = {.base = bytes, .row_bytes = r->vector_bytes, .offsets = r->offsets,
-                                      .n_rows = r->n_rows, .dim = r->dim, .dtype = dtypes[r->vector->elem_bytes]},
-                             .format = MSIM_FORMAT_PICKLED, .name_kind = 'O', .name_base = bytes,
-                             .offsets = r->offsets, .names = r->names};
+        static const int dtypes[] = {
+            [2] = MSIM_DTYPE_F16, [4] = MSIM_DTYPE_F32, [8] = MSIM_DTYPE_F64};
+        *out = (ms_npy_view){.rows = {.base = bytes,
+                                      .row_bytes = r->vector_bytes,
+                                      .offsets = r->offsets,
+                                      .n_rows = r->n_rows,
+                                      .dim = r->dim,
+                                      .dtype = dtypes[r->vector->elem_bytes]},
+                             .format = MSIM_FORMAT_PICKLED,
+                             .name_kind = 'O',
+                             .name_base = bytes,
+                             .offsets = r->offsets,
+                             .names = r->names};
         r->offsets = r->names = NULL;
     }
     ms_free(r->offsets);

@@ -1,7 +1,9 @@
-/* Writing pickles as NumPy 1.26 does: see npy/pickled_write.h. Python's pickler numbers every object it may meet again in
- * the order it writes them, and writes an object that it has met as a reference. The texts that CPython holds only once,
- * "" and those of one Latin-1 character, are therefore references from their second time on; all others are taken for
- * distinct objects, as they are in an array made of a list of names. test/cli/test_convert_forms.py compares with NumPy. */
+/* Writing pickles as NumPy 1.26 does: see npy/pickled_write.h. Python's pickler numbers every
+ * object it may meet again in the order it writes them, and writes an object that it has met as a
+ * reference. The texts that CPython holds only once, "" and those of one Latin-1 character, are
+ * therefore references from their second time on; all others are taken for distinct objects, as
+ * they are in an array made of a list of names. test/cli/test_convert_forms.py compares with
+ * NumPy. */
 #include "npy/pickled_write.h"
 #include "npy/names.h"
 #include <stdio.h>
@@ -11,10 +13,32 @@ enum { ROWS_A_GROUP = 1000 }; /* the pickler appends so many list items at once 
 
 /* Opcodes of protocol 3. */
 enum {
-    OP_MARK = '(', OP_STOP = '.', OP_INT1 = 'K', OP_INT2 = 'M', OP_INT4 = 'J', OP_NONE = 'N', OP_REDUCE = 'R',
-    OP_BYTES = 'B', OP_SHORT_BYTES = 'C', OP_TEXT = 'X', OP_APPEND = 'a', OP_APPENDS = 'e', OP_BUILD = 'b',
-    OP_GLOBAL = 'c', OP_GET1 = 'h', OP_GET4 = 'j', OP_PUT1 = 'q', OP_PUT4 = 'r', OP_TUPLE = 't', OP_LIST = ']',
-    OP_DICT = '}', OP_SET_ITEMS = 'u', OP_TRUE = 0x88, OP_FALSE = 0x89, OP_TUPLE1 = 0x85, OP_TUPLE2 = 0x86,
+    OP_MARK = '(',
+    OP_STOP = '.',
+    OP_INT1 = 'K',
+    OP_INT2 = 'M',
+    OP_INT4 = 'J',
+    OP_NONE = 'N',
+    OP_REDUCE = 'R',
+    OP_BYTES = 'B',
+    OP_SHORT_BYTES = 'C',
+    OP_TEXT = 'X',
+    OP_APPEND = 'a',
+    OP_APPENDS = 'e',
+    OP_BUILD = 'b',
+    OP_GLOBAL = 'c',
+    OP_GET1 = 'h',
+    OP_GET4 = 'j',
+    OP_PUT1 = 'q',
+    OP_PUT4 = 'r',
+    OP_TUPLE = 't',
+    OP_LIST = ']',
+    OP_DICT = '}',
+    OP_SET_ITEMS = 'u',
+    OP_TRUE = 0x88,
+    OP_FALSE = 0x89,
+    OP_TUPLE1 = 0x85,
+    OP_TUPLE2 = 0x86,
     OP_TUPLE3 = 0x87
 };
 
@@ -39,24 +63,29 @@ static unsigned char *put_int(unsigned char *p, int64_t value) {
     return put_le(put_op(p, OP_INT4), (uint64_t)value, 4);
 }
 
-static unsigned char *put_get(unsigned char *p, uint64_t number) { return put_sized(p, OP_GET1, OP_GET4, number); }
+static unsigned char *put_get(unsigned char *p, uint64_t number) {
+    return put_sized(p, OP_GET1, OP_GET4, number);
+}
 static unsigned char *put_memo(ms_pickle_writer *w, unsigned char *p) {
     return put_sized(p, OP_PUT1, OP_PUT4, w->memo++);
 }
 
 /* An opcode whose result is numbered. */
-static unsigned char *put_made(ms_pickle_writer *w, unsigned char *p, int op) { return put_memo(w, put_op(p, op)); }
+static unsigned char *put_made(ms_pickle_writer *w, unsigned char *p, int op) {
+    return put_memo(w, put_op(p, op));
+}
 
 size_t ms_pickle_name_bytes(const char *name, size_t n_bytes) {
     size_t n = 0, step;
     char utf8[4];
-    for (size_t i = 0; i < n_bytes; i += step) n += ms_name_put_point(utf8, ms_name_get_point(name + i, n_bytes - i, &step));
+    for (size_t i = 0; i < n_bytes; i += step)
+        n += ms_name_put_point(utf8, ms_name_get_point(name + i, n_bytes - i, &step));
     return n;
 }
 
 /* A text, or a reference to it. *number (may be NULL): its memo number. */
-static unsigned char *put_text(ms_pickle_writer *w, unsigned char *p, const char *text, size_t n_bytes,
-                               uint64_t *number) {
+static unsigned char *put_text(ms_pickle_writer *w, unsigned char *p, const char *text,
+                               size_t n_bytes, uint64_t *number) {
     size_t step = 0;
     uint32_t only = n_bytes ? ms_name_get_point(text, n_bytes, &step) : 256;
     uint64_t *held = step == n_bytes && only <= (n_bytes ? 255 : 256) ? &w->one_char[only] : NULL;
@@ -75,15 +104,16 @@ static unsigned char *put_literal(ms_pickle_writer *w, unsigned char *p, const c
     return put_text(w, p, text, strlen(text), NULL);
 }
 
-static unsigned char *put_global(ms_pickle_writer *w, unsigned char *p, const char *module_and_name) {
+static unsigned char *put_global(ms_pickle_writer *w, unsigned char *p,
+                                 const char *module_and_name) {
     size_t n = strlen(module_and_name);
     memcpy(put_op(p, OP_GLOBAL), module_and_name, n);
     return put_memo(w, p + 1 + n);
 }
 
 /* dtype(code, False, True), then the head of its state: (3, order. *number: of the dtype. */
-static unsigned char *put_dtype(ms_pickle_writer *w, unsigned char *p, const char *code, const char *order,
-                                uint64_t *number) {
+static unsigned char *put_dtype(ms_pickle_writer *w, unsigned char *p, const char *code,
+                                const char *order, uint64_t *number) {
     p = put_literal(w, p, code);
     p = put_made(w, put_op(put_op(p, OP_FALSE), OP_TRUE), OP_TUPLE3);
     if (number) *number = w->memo;
@@ -92,17 +122,18 @@ static unsigned char *put_dtype(ms_pickle_writer *w, unsigned char *p, const cha
 }
 
 /* The end of a dtype's state: size, alignment, flags), and its use. */
-static unsigned char *put_dtype_end(ms_pickle_writer *w, unsigned char *p, int64_t size, int64_t alignment,
-                                    int64_t flags) {
+static unsigned char *put_dtype_end(ms_pickle_writer *w, unsigned char *p, int64_t size,
+                                    int64_t alignment, int64_t flags) {
     p = put_int(put_int(put_int(p, size), alignment), flags);
     return put_op(put_made(w, p, OP_TUPLE), OP_BUILD);
 }
 
 int64_t ms_pickle_rows_max(void) { return ((int64_t)UINT32_MAX - 64) / 8; }
 
-/* dtype([(name_field, 'O'), (vector_field, 'f4', (dim,))]) with the dtype class at memo number `dtype`. */
-static unsigned char *put_record_dtype(ms_pickle_writer *w, unsigned char *p, uint64_t dtype, const char *name_field,
-                                       const char *vector_field) {
+/* dtype([(name_field, 'O'), (vector_field, 'f4', (dim,))]) with the dtype class at memo number
+ * `dtype`. */
+static unsigned char *put_record_dtype(ms_pickle_writer *w, unsigned char *p, uint64_t dtype,
+                                       const char *name_field, const char *vector_field) {
     char code[40];
     int64_t vector_bytes = w->dim * (int64_t)w->elem_bytes;
     uint64_t name_key, vector_key;
@@ -123,13 +154,14 @@ static unsigned char *put_record_dtype(ms_pickle_writer *w, unsigned char *p, ui
     p = put_op(put_op(put_op(p, OP_NONE), OP_NONE), OP_NONE);
     p = put_dtype_end(w, p, -1, -1, 0);
     p = put_made(w, put_made(w, put_int(p, w->dim), OP_TUPLE1), OP_TUPLE2);
-    p = put_dtype_end(w, put_op(put_op(p, OP_NONE), OP_NONE), vector_bytes, (int64_t)w->elem_bytes, 0);
+    p = put_dtype_end(w, put_op(put_op(p, OP_NONE), OP_NONE), vector_bytes, (int64_t)w->elem_bytes,
+                      0);
     p = put_made(w, put_int(p, 8), OP_TUPLE2);
     return put_dtype_end(w, put_op(p, OP_SET_ITEMS), 8 + vector_bytes, 1, 27);
 }
 
-size_t ms_pickle_prefix(ms_pickle_writer *w, unsigned char *dst, int64_t n_rows, int64_t dim, size_t elem_bytes,
-                        const char *name_field, const char *vector_field) {
+size_t ms_pickle_prefix(ms_pickle_writer *w, unsigned char *dst, int64_t n_rows, int64_t dim,
+                        size_t elem_bytes, const char *name_field, const char *vector_field) {
     *w = (ms_pickle_writer){.n_rows = n_rows, .dim = dim, .elem_bytes = elem_bytes};
     unsigned char *p = put_le(put_op(dst, 0x80), 3, 1);
     p = put_global(w, p, "numpy.core.multiarray\n_reconstruct\n");
@@ -144,7 +176,8 @@ size_t ms_pickle_prefix(ms_pickle_writer *w, unsigned char *dst, int64_t n_rows,
     return (size_t)(put_made(w, put_op(p, OP_FALSE), OP_LIST) - dst);
 }
 
-size_t ms_pickle_row_begin(ms_pickle_writer *w, unsigned char *dst, int64_t row, const char *name, size_t name_bytes) {
+size_t ms_pickle_row_begin(ms_pickle_writer *w, unsigned char *dst, int64_t row, const char *name,
+                           size_t name_bytes) {
     unsigned char *p = dst;
     size_t vector_bytes = (size_t)w->dim * w->elem_bytes;
     if (w->n_rows > 1 && row % ROWS_A_GROUP == 0) p = put_op(p, OP_MARK);

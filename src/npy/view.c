@@ -1,5 +1,6 @@
-/* Views of .npy files: see npy/view.h. Decides which field holds the names and which the vectors, and refuses by name
- * what is not a corpus: big-endian or column-major data, other types. docs/FORMATS.md, Corpora. */
+/* Views of .npy files: see npy/view.h. Decides which field holds the names and which the vectors,
+ * and refuses by name what is not a corpus: big-endian or column-major data, other types.
+ * docs/FORMATS.md, Corpora. */
 #include "npy/view.h"
 #include "base/mem.h"
 #include "npy/names.h"
@@ -10,7 +11,8 @@
 #define NAME_FIELD "midi_names"
 #define VECTOR_FIELD "midi_embeddings"
 
-/* The msim_dtype of a field's elements, or -1. parity: V2 as bf16 is a convention of extension types, not NumPy's. */
+/* The msim_dtype of a field's elements, or -1. parity: V2 as bf16 is a convention of extension
+ * types, not NumPy's. */
 static int dtype_of(const ms_npy_field *f) {
     if (f->kind == 'f' && f->elem_bytes == 4) return MSIM_DTYPE_F32;
     if (f->kind == 'f' && f->elem_bytes == 2) return MSIM_DTYPE_F16;
@@ -18,14 +20,18 @@ static int dtype_of(const ms_npy_field *f) {
     return f->kind == 'V' && f->elem_bytes == 2 ? MSIM_DTYPE_BF16 : -1;
 }
 
-static bool is_vector(const ms_npy_field *f) { return *f->name && f->n_axes == 1 && dtype_of(f) >= 0; }
+static bool is_vector(const ms_npy_field *f) {
+    return *f->name && f->n_axes == 1 && dtype_of(f) >= 0;
+}
 static bool is_name(const ms_npy_field *f) {
     return *f->name && f->n_axes == 0 && (f->kind == 'U' || f->kind == 'S');
 }
 
-/* The field that fits: the one with the usual name, else the only one. *out NULL when there is none. */
-static int find_field(const ms_npy_head *head, bool (*fits)(const ms_npy_field *), const char *usual, const char *what,
-                      const char *path, const ms_npy_field **out, msim_error *err) {
+/* The field that fits: the one with the usual name, else the only one. *out NULL when there is
+ * none. */
+static int find_field(const ms_npy_head *head, bool (*fits)(const ms_npy_field *),
+                      const char *usual, const char *what, const char *path,
+                      const ms_npy_field **out, msim_error *err) {
     const ms_npy_field *found = NULL, *second = NULL;
     for (size_t i = 0; i < head->n_fields; i++) {
         const ms_npy_field *f = &head->fields[i];
@@ -40,64 +46,75 @@ static int find_field(const ms_npy_head *head, bool (*fits)(const ms_npy_field *
             second = f;
     }
     if (second)
-        return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected one field of %s or one called '%s', got '%.80s' and '%.80s'", path, what,
-                       usual, found->name, second->name);
+        return ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "corpus: %s: expected one field of %s or one called '%s', got '%.80s' and '%.80s'",
+            path, what, usual, found->name, second->name);
     *out = found;
     return MSIM_OK;
 }
 
 static int check_order(const ms_npy_field *f, const char *path, msim_error *err) {
     if (f->order != '>') return MSIM_OK;
-    return ms_fail(err, MSIM_E_UNSUPPORTED,
-                   "corpus: %s: expected little-endian data, got big-endian '>%c%zu' (convert it with "
-                   "a.astype(a.dtype.newbyteorder('<')))",
-                   path, f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
+    return ms_fail(
+        err, MSIM_E_UNSUPPORTED,
+        "corpus: %s: expected little-endian data, got big-endian '>%c%zu' (convert it with "
+        "a.astype(a.dtype.newbyteorder('<')))",
+        path, f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
 }
 
 static int check_dim(size_t dim, size_t n_rows, const char *path, msim_error *err) {
     if (dim > MS_NPY_DIM_MAX || (dim == 0 && n_rows > 0))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected rows of 1..%d components, got %zu", path,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: %s: expected rows of 1..%d components, got %zu", path,
                        MS_NPY_DIM_MAX, dim);
     return MSIM_OK;
 }
 
-static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const char *path, ms_npy_view *view,
-                      msim_error *err) {
+static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const char *path,
+                      ms_npy_view *view, msim_error *err) {
     const ms_npy_field *f = &head->fields[0];
     int dtype = dtype_of(f);
     if (dtype < 0)
-        return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected elements of type f4, f2, f8 or V2 (bf16), got '%c%c%zu'", path, f->order,
-                       f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
+        return ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "corpus: %s: expected elements of type f4, f2, f8 or V2 (bf16), got '%c%c%zu'", path,
+            f->order, f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
     if (head->n_axes != 2)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected an array of 2 axes (rows, components), got %d",
-                       path, head->n_axes);
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: %s: expected an array of 2 axes (rows, components), got %d", path,
+                       head->n_axes);
     size_t n_rows = head->shape[0], dim = head->shape[1];
     int rc = check_order(f, path, err);
     if (rc >= 0) rc = check_dim(dim, n_rows, path, err);
     if (rc < 0) return rc;
     if (head->fortran_order && n_rows > 1 && dim > 1)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected row-major data, got column-major (save numpy.ascontiguousarray(a))", path);
+                       "corpus: %s: expected row-major data, got column-major (save "
+                       "numpy.ascontiguousarray(a))",
+                       path);
     view->format = MSIM_FORMAT_PLAIN;
-    view->rows = (ms_rows){.base = bytes + head->data_offset, .row_bytes = dim * f->elem_bytes,
-                           .n_rows = (int64_t)n_rows, .dim = (int64_t)dim, .dtype = dtype};
+    view->rows = (ms_rows){.base = bytes + head->data_offset,
+                           .row_bytes = dim * f->elem_bytes,
+                           .n_rows = (int64_t)n_rows,
+                           .dim = (int64_t)dim,
+                           .dtype = dtype};
     return MSIM_OK;
 }
 
-static int view_record(const ms_npy_head *head, const unsigned char *bytes, const char *path, ms_npy_view *view,
-                       msim_error *err) {
+static int view_record(const ms_npy_head *head, const unsigned char *bytes, const char *path,
+                       ms_npy_view *view, msim_error *err) {
     const ms_npy_field *vector = NULL, *name = NULL;
     if (head->n_axes != 1)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected records along 1 axis, got %d", path,
-                       head->n_axes);
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: %s: expected records along 1 axis, got %d",
+                       path, head->n_axes);
     int rc = find_field(head, is_vector, VECTOR_FIELD, "vectors", path, &vector, err);
     if (rc >= 0) rc = find_field(head, is_name, NAME_FIELD, "names", path, &name, err);
     if (rc < 0) return rc;
     if (!vector)
-        return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected a field of vectors of f4, f2, f8 or V2 (bf16), got none", path);
+        return ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "corpus: %s: expected a field of vectors of f4, f2, f8 or V2 (bf16), got none", path);
     size_t n_rows = head->shape[0];
     rc = check_order(vector, path, err);
     if (rc >= 0 && name) rc = check_order(name, path, err);
@@ -105,8 +122,11 @@ static int view_record(const ms_npy_head *head, const unsigned char *bytes, cons
     if (rc < 0) return rc;
     const unsigned char *data = bytes + head->data_offset;
     view->format = MSIM_FORMAT_STRUCTURED;
-    view->rows = (ms_rows){.base = data + vector->offset, .row_bytes = head->item_bytes, .n_rows = (int64_t)n_rows,
-                           .dim = (int64_t)vector->n_elems, .dtype = dtype_of(vector)};
+    view->rows = (ms_rows){.base = data + vector->offset,
+                           .row_bytes = head->item_bytes,
+                           .n_rows = (int64_t)n_rows,
+                           .dim = (int64_t)vector->n_elems,
+                           .dtype = dtype_of(vector)};
     if (name) {
         view->name_kind = name->kind;
         view->name_base = data + name->offset;
@@ -127,7 +147,8 @@ int ms_npy_view_init(const unsigned char *bytes, size_t n_bytes, const char *pat
     } else {
         rc = ms_npy_head_check_size(&head, n_bytes, path, err);
         if (rc >= 0)
-            rc = head.is_record ? view_record(&head, bytes, path, &view, err) : view_plain(&head, bytes, path, &view, err);
+            rc = head.is_record ? view_record(&head, bytes, path, &view, err)
+                                : view_plain(&head, bytes, path, &view, err);
     }
     ms_npy_head_free(&head);
     if (rc >= 0) *out = view;
@@ -143,8 +164,8 @@ void ms_npy_view_free(ms_npy_view *view) {
 size_t ms_npy_view_name(const ms_npy_view *view, int64_t row, char *buf, size_t cap) {
     if (!view->name_kind) return ms_name_of_bytes(NULL, 0, buf, cap);
     if (view->name_kind == 'O')
-        return ms_name_of_text(view->name_base + ms_npy_name_at(view->names[row]), ms_npy_name_bytes(view->names[row]), buf,
-                               cap);
+        return ms_name_of_text(view->name_base + ms_npy_name_at(view->names[row]),
+                               ms_npy_name_bytes(view->names[row]), buf, cap);
     const unsigned char *field = view->name_base + (size_t)row * view->rows.row_bytes;
     return view->name_kind == 'U' ? ms_name_of_ucs4(field, view->name_width, buf, cap)
                                   : ms_name_of_bytes(field, view->name_width, buf, cap);

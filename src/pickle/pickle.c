@@ -1,6 +1,7 @@
-/* The pickle machine: see pickle.h. Opcodes are those that a pickler of protocols 2 to 4 writes for dicts, lists, tuples,
- * texts and numbers; any other byte ends the read. Every operand is checked against the bytes that are left, every pop
- * against the last mark, and every table has a limit, so that a small file takes little memory and a large one ends. */
+/* The pickle machine: see pickle.h. Opcodes are those that a pickler of protocols 2 to 4 writes for
+ * dicts, lists, tuples, texts and numbers; any other byte ends the read. Every operand is checked
+ * against the bytes that are left, every pop against the last mark, and every table has a limit, so
+ * that a small file takes little memory and a large one ends. */
 #include "pickle/pickle.h"
 #include "base/mem.h"
 #include <stdarg.h>
@@ -37,9 +38,9 @@ struct ms_pickle {
     size_t n_containers, containers_cap;
     size_t marks[MAX_NESTING]; /* stack heights */
     size_t n_marks;
-    bool is_streaming;       /* the list of rows has begun: */
-    size_t first_cell;       /* cells from here on belong to the row that is being read */
-    size_t memo_kept;        /* memo slots from here on are only counted */
+    bool is_streaming; /* the list of rows has begun: */
+    size_t first_cell; /* cells from here on belong to the row that is being read */
+    size_t memo_kept;  /* memo slots from here on are only counted */
 };
 
 enum { UNSET = 255 };
@@ -53,13 +54,15 @@ int ms_pickle_fail(const ms_pickle *p, const char *format, ...) {
     return ms_fail(p->err, MSIM_E_FORMAT, "bad pickle: %s, byte %zu: %s", p->where, p->op_at, text);
 }
 
-int ms_pickle_grow(const ms_pickle *p, void **items, size_t *cap, size_t need, size_t item_bytes, const char *what) {
+int ms_pickle_grow(const ms_pickle *p, void **items, size_t *cap, size_t need, size_t item_bytes,
+                   const char *what) {
     return ms_grow(items, cap, need, item_bytes, what, p->err);
 }
 
 const char *ms_pickle_tag_name(ms_pickle_value v) {
-    static const char *const names[] = {"None",    "a boolean", "an integer", "a text",  "a global",
-                                        "a tuple", "a list",    "a dict",     "a record", "bytes", "a row"};
+    static const char *const names[] = {"None",     "a boolean", "an integer", "a text",
+                                        "a global", "a tuple",   "a list",     "a dict",
+                                        "a record", "bytes",     "a row"};
     return v.tag < sizeof names / sizeof *names ? names[v.tag] : "nothing";
 }
 
@@ -67,16 +70,20 @@ bool ms_pickle_text_is(ms_pickle_value v, const char *text) {
     return v.tag == MS_PICKLE_TEXT && v.n == strlen(text) && memcmp(v.u.text, text, v.n) == 0;
 }
 
-const ms_pickle_value *ms_pickle_items(const ms_pickle *p, ms_pickle_value tuple) { return p->cells + tuple.u.first; }
+const ms_pickle_value *ms_pickle_items(const ms_pickle *p, ms_pickle_value tuple) {
+    return p->cells + tuple.u.first;
+}
 
 size_t ms_pickle_count(const ms_pickle *p, ms_pickle_value v) { return p->containers[v.n].n_items; }
 
-/* ---- Stack ---------------------------------------------------------------------------------------------------- */
+/* ---- Stack ----------------------------------------------------------------------------------- */
 
 static int push(ms_pickle *p, ms_pickle_value v) {
-    if (p->n_stack >= MAX_STACK) return ms_pickle_fail(p, "stack: expected at most %d values, got more", MAX_STACK);
+    if (p->n_stack >= MAX_STACK)
+        return ms_pickle_fail(p, "stack: expected at most %d values, got more", MAX_STACK);
     if (p->n_stack == p->stack_cap) {
-        int rc = ms_grow((void **)&p->stack, &p->stack_cap, p->n_stack + 1, sizeof *p->stack, "pickle stack", p->err);
+        int rc = ms_grow((void **)&p->stack, &p->stack_cap, p->n_stack + 1, sizeof *p->stack,
+                         "pickle stack", p->err);
         if (rc < 0) return rc;
     }
     p->stack[p->n_stack++] = v;
@@ -88,7 +95,9 @@ static int push_number(ms_pickle *p, uint8_t tag, int64_t number) {
 }
 
 /* Values above the last mark: those that opcodes may take. */
-static size_t reachable(const ms_pickle *p) { return p->n_stack - (p->n_marks ? p->marks[p->n_marks - 1] : 0); }
+static size_t reachable(const ms_pickle *p) {
+    return p->n_stack - (p->n_marks ? p->marks[p->n_marks - 1] : 0);
+}
 
 static int need_values(ms_pickle *p, size_t n) {
     if (reachable(p) >= n) return MSIM_OK;
@@ -102,8 +111,8 @@ static int pop_mark(ms_pickle *p, size_t *first) {
     return MSIM_OK;
 }
 
-/* What stands below the last n values is the list of rows, or a row that was read: item n belongs into the list. Only
- * rows ever stand on a row, for it is made in no other place. */
+/* What stands below the last n values is the list of rows, or a row that was read: item n belongs
+ * into the list. Only rows ever stand on a row, for it is made in no other place. */
 static bool is_item(const ms_pickle *p, size_t n) {
     if (!p->is_streaming || p->n_stack <= n) return false;
     uint8_t below = p->stack[p->n_stack - n - 1].tag;
@@ -123,35 +132,41 @@ static int end_row(ms_pickle *p) {
 static int make_tuple(ms_pickle *p, size_t n) {
     int rc = need_values(p, n);
     if (rc < 0) return rc;
-    if (p->n_cells + n > MAX_CELLS) return ms_pickle_fail(p, "tuples: expected at most %d items, got more", MAX_CELLS);
+    if (p->n_cells + n > MAX_CELLS)
+        return ms_pickle_fail(p, "tuples: expected at most %d items, got more", MAX_CELLS);
     if (p->n_cells + n > p->cells_cap) {
-        rc = ms_grow((void **)&p->cells, &p->cells_cap, p->n_cells + n, sizeof *p->cells, "pickle tuples", p->err);
+        rc = ms_grow((void **)&p->cells, &p->cells_cap, p->n_cells + n, sizeof *p->cells,
+                     "pickle tuples", p->err);
         if (rc < 0) return rc;
     }
-    ms_pickle_value tuple = {.tag = MS_PICKLE_TUPLE, .depth = 1, .n = (uint32_t)n, .u.first = p->n_cells};
+    ms_pickle_value tuple = {
+        .tag = MS_PICKLE_TUPLE, .depth = 1, .n = (uint32_t)n, .u.first = p->n_cells};
     p->n_stack -= n;
     for (size_t i = 0; i < n; i++) {
         ms_pickle_value item = p->stack[p->n_stack + i];
-        if (item.tag == MS_PICKLE_LIST || item.tag == MS_PICKLE_DICT) item.depth = p->containers[item.n].depth;
+        if (item.tag == MS_PICKLE_LIST || item.tag == MS_PICKLE_DICT)
+            item.depth = p->containers[item.n].depth;
         if (item.depth >= tuple.depth) tuple.depth = (uint8_t)(item.depth + 1);
         p->cells[p->n_cells++] = item;
     }
-    if (tuple.depth > MAX_NESTING) return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
+    if (tuple.depth > MAX_NESTING)
+        return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
     bool is_pair = n == 2 && is_item(p, 0);
     rc = push(p, tuple);
     return rc >= 0 && is_pair ? end_row(p) : rc;
 }
 
-/* ---- Containers ------------------------------------------------------------------------------------------------ */
+/* ---- Containers ------------------------------------------------------------------------------ */
 
 static int new_container(ms_pickle *p, uint8_t tag, int64_t kind, ms_pickle_value *out) {
     if (p->n_containers >= MAX_CONTAINERS)
         return ms_pickle_fail(p, "containers: expected at most %d, got more", MAX_CONTAINERS);
-    int rc = ms_grow((void **)&p->containers, &p->containers_cap, p->n_containers + 1, sizeof *p->containers,
-                     "pickle containers", p->err);
+    int rc = ms_grow((void **)&p->containers, &p->containers_cap, p->n_containers + 1,
+                     sizeof *p->containers, "pickle containers", p->err);
     if (rc < 0) return rc;
     p->containers[p->n_containers] = (container){.depth = 1};
-    *out = (ms_pickle_value){.tag = tag, .depth = 1, .n = (uint32_t)p->n_containers++, .u.number = kind};
+    *out = (ms_pickle_value){
+        .tag = tag, .depth = 1, .n = (uint32_t)p->n_containers++, .u.number = kind};
     return MSIM_OK;
 }
 
@@ -180,8 +195,10 @@ static int push_list(ms_pickle *p) {
 static int count_item(ms_pickle *p, ms_pickle_value into, ms_pickle_value item) {
     container *c = &p->containers[into.n];
     unsigned depth = item.depth;
-    if (item.tag == MS_PICKLE_LIST || item.tag == MS_PICKLE_DICT) depth = p->containers[item.n].depth;
-    if (depth >= MAX_NESTING) return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
+    if (item.tag == MS_PICKLE_LIST || item.tag == MS_PICKLE_DICT)
+        depth = p->containers[item.n].depth;
+    if (depth >= MAX_NESTING)
+        return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
     if (depth >= c->depth) c->depth = (uint8_t)(depth + 1);
     c->n_items++;
     return MSIM_OK;
@@ -189,13 +206,15 @@ static int count_item(ms_pickle *p, ms_pickle_value into, ms_pickle_value item) 
 
 /* Put stack[first..n_stack) into the list or dict below them and drop them. */
 static int add_items(ms_pickle *p, size_t first, uint8_t tag) {
-    if (reachable(p) < p->n_stack - first + 1) return ms_pickle_fail(p, "stack underflow: expected a container below");
+    if (reachable(p) < p->n_stack - first + 1)
+        return ms_pickle_fail(p, "stack underflow: expected a container below");
     ms_pickle_value into = p->stack[first - 1];
     size_t step = tag == MS_PICKLE_DICT ? 2 : 1;
     if (into.tag != tag)
         return ms_pickle_fail(p, "expected a %s to add to, got %s", step == 2 ? "dict" : "list",
                               ms_pickle_tag_name(into));
-    if ((p->n_stack - first) % step != 0) return ms_pickle_fail(p, "dict items: expected pairs, got an odd number");
+    if ((p->n_stack - first) % step != 0)
+        return ms_pickle_fail(p, "dict items: expected pairs, got an odd number");
     if (step == 2 ? !p->policy->set_item : !p->policy->append)
         return ms_pickle_fail(p, "expected no items for %s here", ms_pickle_tag_name(into));
     for (size_t i = first; i < p->n_stack; i += step) {
@@ -221,12 +240,13 @@ static int add_last(ms_pickle *p, size_t n, uint8_t tag) {
     return rc < 0 ? rc : add_items(p, p->n_stack - n, tag);
 }
 
-/* ---- Operands --------------------------------------------------------------------------------------------------- */
+/* ---- Operands -------------------------------------------------------------------------------- */
 
 /* n bytes of the pickle as a little-endian unsigned number, n <= 8. */
 static int take(ms_pickle *p, size_t n, uint64_t *out) {
-    if (p->n_bytes - p->at < n) return ms_pickle_fail(p, "truncated: expected %zu bytes of operand, got %zu", n,
-                                                      p->n_bytes - p->at);
+    if (p->n_bytes - p->at < n)
+        return ms_pickle_fail(p, "truncated: expected %zu bytes of operand, got %zu", n,
+                              p->n_bytes - p->at);
     uint64_t v = 0;
     for (size_t i = 0; i < n; i++) v |= (uint64_t)p->bytes[p->at + i] << (8 * i);
     p->at += n;
@@ -262,11 +282,15 @@ static bool is_utf8(const unsigned char *s, size_t n) {
     for (size_t i = 0; i < n;) {
         unsigned c = s[i++];
         if (c < 0x80) continue;
-        size_t more = c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 0;
+        size_t more = c >= 0xc2 && c < 0xe0   ? 1
+                      : c >= 0xe0 && c < 0xf0 ? 2
+                      : c >= 0xf0 && c < 0xf5 ? 3
+                                              : 0;
         if (more == 0 || n - i < more) return false;
         for (size_t k = 0; k < more; k++)
             if ((s[i + k] & 0xc0) != 0x80) return false;
-        if ((c == 0xe0 && s[i] < 0xa0) || (c == 0xf0 && s[i] < 0x90) || (c == 0xf4 && s[i] > 0x8f)) return false;
+        if ((c == 0xe0 && s[i] < 0xa0) || (c == 0xf0 && s[i] < 0x90) || (c == 0xf4 && s[i] > 0x8f))
+            return false;
         i += more;
     }
     return true;
@@ -276,14 +300,18 @@ static int push_text(ms_pickle *p, size_t length_bytes) {
     uint64_t n = 0;
     int rc = take(p, length_bytes, &n);
     if (rc < 0) return rc;
-    if (n > MAX_TEXT) return ms_pickle_fail(p, "text: expected at most %d bytes, got %llu", MAX_TEXT,
-                                            (unsigned long long)n);
+    if (n > MAX_TEXT)
+        return ms_pickle_fail(p, "text: expected at most %d bytes, got %llu", MAX_TEXT,
+                              (unsigned long long)n);
     if (n > p->n_bytes - p->at)
-        return ms_pickle_fail(p, "truncated: expected a text of %u bytes, got %zu", (unsigned)n, p->n_bytes - p->at);
+        return ms_pickle_fail(p, "truncated: expected a text of %u bytes, got %zu", (unsigned)n,
+                              p->n_bytes - p->at);
     const unsigned char *text = p->bytes + p->at;
-    if (!is_utf8(text, (size_t)n)) return ms_pickle_fail(p, "text: expected UTF-8, got other bytes");
+    if (!is_utf8(text, (size_t)n))
+        return ms_pickle_fail(p, "text: expected UTF-8, got other bytes");
     p->at += (size_t)n;
-    return push(p, (ms_pickle_value){.tag = MS_PICKLE_TEXT, .n = (uint32_t)n, .u.text = (const char *)text});
+    return push(p, (ms_pickle_value){
+                       .tag = MS_PICKLE_TEXT, .n = (uint32_t)n, .u.text = (const char *)text});
 }
 
 /* Bytes; lengths from 2^32 on are no vector's. */
@@ -292,30 +320,38 @@ static int push_bytes(ms_pickle *p, size_t length_bytes) {
     int rc = take(p, length_bytes, &n);
     if (rc < 0) return rc;
     if (n > p->n_bytes - p->at)
-        return ms_pickle_fail(p, "truncated: expected %llu bytes, got %zu", (unsigned long long)n, p->n_bytes - p->at);
-    if (n > UINT32_MAX) return ms_pickle_fail(p, "bytes: expected fewer than 2^32, got %llu", (unsigned long long)n);
+        return ms_pickle_fail(p, "truncated: expected %llu bytes, got %zu", (unsigned long long)n,
+                              p->n_bytes - p->at);
+    if (n > UINT32_MAX)
+        return ms_pickle_fail(p, "bytes: expected fewer than 2^32, got %llu",
+                              (unsigned long long)n);
     const unsigned char *first = p->bytes + p->at;
     p->at += (size_t)n;
-    return push(p, (ms_pickle_value){.tag = MS_PICKLE_BYTES, .n = (uint32_t)n, .u.text = (const char *)first});
+    return push(p, (ms_pickle_value){
+                       .tag = MS_PICKLE_BYTES, .n = (uint32_t)n, .u.text = (const char *)first});
 }
 
-/* ---- Globals and memo --------------------------------------------------------------------------------------------- */
+/* ---- Globals and memo ------------------------------------------------------------------------ */
 
-static int push_global(ms_pickle *p, const char *module, size_t n_module, const char *name, size_t n_name) {
+static int push_global(ms_pickle *p, const char *module, size_t n_module, const char *name,
+                       size_t n_name) {
     for (size_t i = 0; i < p->policy->n_globals; i++) {
         const struct ms_pickle_global *g = &p->policy->globals[i];
-        if (strlen(g->module) == n_module && memcmp(g->module, module, n_module) == 0 && strlen(g->name) == n_name &&
-            memcmp(g->name, name, n_name) == 0)
+        if (strlen(g->module) == n_module && memcmp(g->module, module, n_module) == 0 &&
+            strlen(g->name) == n_name && memcmp(g->name, name, n_name) == 0)
             return push(p, (ms_pickle_value){.tag = MS_PICKLE_GLOBAL, .n = (uint32_t)i});
     }
-    return ms_pickle_fail(p, "expected an allowed global, got %.*s.%.*s", (int)(n_module < 80 ? n_module : 80), module,
+    return ms_pickle_fail(p, "expected an allowed global, got %.*s.%.*s",
+                          (int)(n_module < 80 ? n_module : 80), module,
                           (int)(n_name < 80 ? n_name : 80), name);
 }
 
 static int take_line(ms_pickle *p, const char **line, size_t *n) {
     size_t left = p->n_bytes - p->at, limit = left < MAX_GLOBAL + 1 ? left : MAX_GLOBAL + 1;
     const unsigned char *start = p->bytes + p->at, *end = limit ? memchr(start, '\n', limit) : NULL;
-    if (!end) return ms_pickle_fail(p, "global: expected a line of at most %d bytes, got no end of it", MAX_GLOBAL);
+    if (!end)
+        return ms_pickle_fail(p, "global: expected a line of at most %d bytes, got no end of it",
+                              MAX_GLOBAL);
     *line = (const char *)start;
     *n = (size_t)(end - start);
     p->at += *n + 1;
@@ -335,10 +371,11 @@ static int op_stack_global(ms_pickle *p) {
     if (rc < 0) return rc;
     ms_pickle_value module = p->stack[p->n_stack - 2], name = p->stack[p->n_stack - 1];
     if (module.tag != MS_PICKLE_TEXT || name.tag != MS_PICKLE_TEXT)
-        return ms_pickle_fail(p, "global: expected two texts, got %s and %s", ms_pickle_tag_name(module),
-                              ms_pickle_tag_name(name));
+        return ms_pickle_fail(p, "global: expected two texts, got %s and %s",
+                              ms_pickle_tag_name(module), ms_pickle_tag_name(name));
     if (module.n > MAX_GLOBAL || name.n > MAX_GLOBAL)
-        return ms_pickle_fail(p, "global: expected names of at most %d bytes, got more", MAX_GLOBAL);
+        return ms_pickle_fail(p, "global: expected names of at most %d bytes, got more",
+                              MAX_GLOBAL);
     p->n_stack -= 2;
     return push_global(p, module.u.text, module.n, name.u.text, name.n);
 }
@@ -347,16 +384,21 @@ static int memo_put(ms_pickle *p, uint64_t slot) {
     int rc = need_values(p, 1);
     if (rc < 0) return rc;
     if (p->policy->row && slot != p->n_memo)
-        return ms_pickle_fail(p, "memo: expected slot %zu next, got %llu", p->n_memo, (unsigned long long)slot);
+        return ms_pickle_fail(p, "memo: expected slot %zu next, got %llu", p->n_memo,
+                              (unsigned long long)slot);
     if (p->is_streaming) {
         ms_pickle_value v = p->stack[p->n_stack - 1];
         p->n_memo++;
-        return v.tag == MS_PICKLE_TEXT && is_item(p, 1) ? p->policy->put(p->user, p, slot, v) : MSIM_OK;
+        return v.tag == MS_PICKLE_TEXT && is_item(p, 1) ? p->policy->put(p->user, p, slot, v)
+                                                        : MSIM_OK;
     }
-    /* A pickler numbers its puts from 0, each of at least one byte: a slot beyond the bytes read so far is made up. */
+    /* A pickler numbers its puts from 0, each of at least one byte: a slot beyond the bytes read so
+     * far is made up. */
     if (slot >= MAX_MEMO || slot > p->op_at)
-        return ms_pickle_fail(p, "memo: expected slots in order below %d, got %llu", MAX_MEMO, (unsigned long long)slot);
-    rc = ms_grow((void **)&p->memo, &p->memo_cap, (size_t)slot + 1, sizeof *p->memo, "pickle memo", p->err);
+        return ms_pickle_fail(p, "memo: expected slots in order below %d, got %llu", MAX_MEMO,
+                              (unsigned long long)slot);
+    rc = ms_grow((void **)&p->memo, &p->memo_cap, (size_t)slot + 1, sizeof *p->memo, "pickle memo",
+                 p->err);
     if (rc < 0) return rc;
     while (p->n_memo <= slot) p->memo[p->n_memo++].tag = UNSET;
     p->memo[slot] = p->stack[p->n_stack - 1];
@@ -379,11 +421,12 @@ static int op_get(ms_pickle *p, size_t operand) {
         return rc < 0 ? rc : push(p, v);
     }
     if (slot >= p->n_memo || p->memo[slot].tag == UNSET)
-        return ms_pickle_fail(p, "memo: expected a slot that was set, got %llu", (unsigned long long)slot);
+        return ms_pickle_fail(p, "memo: expected a slot that was set, got %llu",
+                              (unsigned long long)slot);
     return push(p, p->memo[slot]);
 }
 
-/* ---- What the policy decides --------------------------------------------------------------------------------------- */
+/* ---- What the policy decides ----------------------------------------------------------------- */
 
 static int op_reduce(ms_pickle *p) {
     int rc = need_values(p, 2);
@@ -402,7 +445,8 @@ static int op_build(ms_pickle *p) {
     int rc = need_values(p, 2);
     if (rc < 0) return rc;
     ms_pickle_value object = p->stack[p->n_stack - 2], state = p->stack[p->n_stack - 1];
-    if (!p->policy->build) return ms_pickle_fail(p, "expected no state, got one for %s", ms_pickle_tag_name(object));
+    if (!p->policy->build)
+        return ms_pickle_fail(p, "expected no state, got one for %s", ms_pickle_tag_name(object));
     rc = p->policy->build(p->user, p, object, state);
     if (rc < 0) return rc;
     p->n_stack--;
@@ -413,17 +457,19 @@ static int op_persist(ms_pickle *p) {
     int rc = need_values(p, 1);
     if (rc < 0) return rc;
     ms_pickle_value id = p->stack[p->n_stack - 1], out = {0};
-    if (!p->policy->persist) return ms_pickle_fail(p, "expected no persistent id, got %s", ms_pickle_tag_name(id));
+    if (!p->policy->persist)
+        return ms_pickle_fail(p, "expected no persistent id, got %s", ms_pickle_tag_name(id));
     rc = p->policy->persist(p->user, p, id, &out);
     if (rc < 0) return rc;
     p->n_stack--;
     return push(p, out);
 }
 
-/* ---- Opcodes ------------------------------------------------------------------------------------------------------- */
+/* ---- Opcodes --------------------------------------------------------------------------------- */
 
 static int op_mark(ms_pickle *p) {
-    if (p->n_marks >= MAX_NESTING) return ms_pickle_fail(p, "nesting: expected at most %d marks, got more", MAX_NESTING);
+    if (p->n_marks >= MAX_NESTING)
+        return ms_pickle_fail(p, "nesting: expected at most %d marks, got more", MAX_NESTING);
     p->marks[p->n_marks++] = p->n_stack;
     return MSIM_OK;
 }
@@ -439,18 +485,20 @@ static int op_frame(ms_pickle *p) {
     int rc = take(p, 8, &n);
     if (rc < 0) return rc;
     if (n > p->n_bytes - p->at)
-        return ms_pickle_fail(p, "truncated: expected a frame of %llu bytes, got %zu", (unsigned long long)n,
-                              p->n_bytes - p->at);
+        return ms_pickle_fail(p, "truncated: expected a frame of %llu bytes, got %zu",
+                              (unsigned long long)n, p->n_bytes - p->at);
     return MSIM_OK;
 }
 
 static int unknown_opcode(ms_pickle *p, unsigned op) {
-    return ms_pickle_fail(p, "expected an allowed opcode of protocol %d, got 0x%02x", p->protocol, op);
+    return ms_pickle_fail(p, "expected an allowed opcode of protocol %d, got 0x%02x", p->protocol,
+                          op);
 }
 
 /* Those that only protocol 4 has. */
 static int step4(ms_pickle *p, unsigned op) {
-    if (p->protocol < 4 || (!p->policy->has_bytes && (op == 0x8d || op == 0x8e))) return unknown_opcode(p, op);
+    if (p->protocol < 4 || (!p->policy->has_bytes && (op == 0x8d || op == 0x8e)))
+        return unknown_opcode(p, op);
     switch (op) {
     case 0x8d: return push_text(p, 8);        /* BINUNICODE8 */
     case 0x8e: return push_bytes(p, 8);       /* BINBYTES8 */
@@ -464,36 +512,36 @@ static int step4(ms_pickle *p, unsigned op) {
 
 static int step(ms_pickle *p, unsigned op) {
     switch (op) {
-    case 0x28: return op_mark(p);                          /* MARK */
-    case 0x29: return make_tuple(p, 0);                    /* EMPTY_TUPLE */
-    case 0x85: return make_tuple(p, 1);                    /* TUPLE1 */
-    case 0x86: return make_tuple(p, 2);                    /* TUPLE2 */
-    case 0x87: return make_tuple(p, 3);                    /* TUPLE3 */
-    case 0x74: return op_tuple(p);                         /* TUPLE */
-    case 0x7d: return push_container(p, MS_PICKLE_DICT);   /* EMPTY_DICT */
-    case 0x5d: return push_list(p);                        /* EMPTY_LIST */
-    case 0x73: return add_last(p, 2, MS_PICKLE_DICT);      /* SETITEM */
-    case 0x75: return add_marked(p, MS_PICKLE_DICT);       /* SETITEMS */
-    case 0x61: return add_last(p, 1, MS_PICKLE_LIST);      /* APPEND */
-    case 0x65: return add_marked(p, MS_PICKLE_LIST);       /* APPENDS */
-    case 0x4e: return push_number(p, MS_PICKLE_NONE, 0);   /* NONE */
-    case 0x88: return push_number(p, MS_PICKLE_BOOL, 1);   /* NEWTRUE */
-    case 0x89: return push_number(p, MS_PICKLE_BOOL, 0);   /* NEWFALSE */
-    case 0x4b: return push_unsigned(p, 1);                 /* BININT1 */
-    case 0x4d: return push_unsigned(p, 2);                 /* BININT2 */
-    case 0x4a: return push_int32(p);                       /* BININT */
-    case 0x8a: return push_long(p);                        /* LONG1 */
-    case 0x58: return push_text(p, 4);                     /* BINUNICODE */
-    case 0x63: return op_global(p);                        /* GLOBAL */
-    case 0x71: return op_put(p, 1);                        /* BINPUT */
-    case 0x72: return op_put(p, 4);                        /* LONG_BINPUT */
-    case 0x68: return op_get(p, 1);                        /* BINGET */
-    case 0x6a: return op_get(p, 4);                        /* LONG_BINGET */
-    case 0x52: return op_reduce(p);                        /* REDUCE */
-    case 0x51: return op_persist(p);                       /* BINPERSID */
-    case 0x62: return op_build(p);                         /* BUILD */
-    case 0x43:                                             /* SHORT_BINBYTES */
-    case 0x42:                                             /* BINBYTES */
+    case 0x28: return op_mark(p);                        /* MARK */
+    case 0x29: return make_tuple(p, 0);                  /* EMPTY_TUPLE */
+    case 0x85: return make_tuple(p, 1);                  /* TUPLE1 */
+    case 0x86: return make_tuple(p, 2);                  /* TUPLE2 */
+    case 0x87: return make_tuple(p, 3);                  /* TUPLE3 */
+    case 0x74: return op_tuple(p);                       /* TUPLE */
+    case 0x7d: return push_container(p, MS_PICKLE_DICT); /* EMPTY_DICT */
+    case 0x5d: return push_list(p);                      /* EMPTY_LIST */
+    case 0x73: return add_last(p, 2, MS_PICKLE_DICT);    /* SETITEM */
+    case 0x75: return add_marked(p, MS_PICKLE_DICT);     /* SETITEMS */
+    case 0x61: return add_last(p, 1, MS_PICKLE_LIST);    /* APPEND */
+    case 0x65: return add_marked(p, MS_PICKLE_LIST);     /* APPENDS */
+    case 0x4e: return push_number(p, MS_PICKLE_NONE, 0); /* NONE */
+    case 0x88: return push_number(p, MS_PICKLE_BOOL, 1); /* NEWTRUE */
+    case 0x89: return push_number(p, MS_PICKLE_BOOL, 0); /* NEWFALSE */
+    case 0x4b: return push_unsigned(p, 1);               /* BININT1 */
+    case 0x4d: return push_unsigned(p, 2);               /* BININT2 */
+    case 0x4a: return push_int32(p);                     /* BININT */
+    case 0x8a: return push_long(p);                      /* LONG1 */
+    case 0x58: return push_text(p, 4);                   /* BINUNICODE */
+    case 0x63: return op_global(p);                      /* GLOBAL */
+    case 0x71: return op_put(p, 1);                      /* BINPUT */
+    case 0x72: return op_put(p, 4);                      /* LONG_BINPUT */
+    case 0x68: return op_get(p, 1);                      /* BINGET */
+    case 0x6a: return op_get(p, 4);                      /* LONG_BINGET */
+    case 0x52: return op_reduce(p);                      /* REDUCE */
+    case 0x51: return op_persist(p);                     /* BINPERSID */
+    case 0x62: return op_build(p);                       /* BUILD */
+    case 0x43:                                           /* SHORT_BINBYTES */
+    case 0x42:                                           /* BINBYTES */
         if (!p->policy->has_bytes || p->protocol < 3) return unknown_opcode(p, op);
         return push_bytes(p, op == 0x43 ? 1 : 4);
     default: return step4(p, op);
@@ -504,7 +552,8 @@ static int run(ms_pickle *p) {
     const unsigned char *head = p->bytes + p->at;
     size_t left = p->n_bytes - p->at;
     if (left < 2 || head[0] != 0x80)
-        return ms_pickle_fail(p, "expected a protocol header, got %s", left < 2 ? "the end" : "other bytes");
+        return ms_pickle_fail(p, "expected a protocol header, got %s",
+                              left < 2 ? "the end" : "other bytes");
     p->protocol = head[1];
     if (p->protocol < 2 || p->protocol > 4)
         return ms_pickle_fail(p, "protocol: expected 2, 3 or 4, got %d", p->protocol);
@@ -518,19 +567,27 @@ static int run(ms_pickle *p) {
         if (rc < 0) return rc;
     }
     if (p->n_stack != 1 || p->n_marks != 0)
-        return ms_pickle_fail(p, "STOP: expected one value on the stack, got %zu and %zu marks", p->n_stack, p->n_marks);
+        return ms_pickle_fail(p, "STOP: expected one value on the stack, got %zu and %zu marks",
+                              p->n_stack, p->n_marks);
     return MSIM_OK;
 }
 
-int64_t ms_pickle_read(const unsigned char *bytes, size_t n_bytes, const char *where, const ms_pickle_policy *policy,
-                       void *user, ms_pickle_value *top, msim_error *err) {
-    ms_pickle p = {.bytes = bytes, .n_bytes = n_bytes, .where = where, .policy = policy, .user = user, .err = err};
+int64_t ms_pickle_read(const unsigned char *bytes, size_t n_bytes, const char *where,
+                       const ms_pickle_policy *policy, void *user, ms_pickle_value *top,
+                       msim_error *err) {
+    ms_pickle p = {.bytes = bytes,
+                   .n_bytes = n_bytes,
+                   .where = where,
+                   .policy = policy,
+                   .user = user,
+                   .err = err};
     p.at = p.op_at = policy->start;
     bool cut = n_bytes > policy->max_bytes;
     if (cut) p.n_bytes = policy->max_bytes;
     int64_t rc = run(&p);
     if (rc < 0 && cut && p.at >= p.n_bytes)
-        rc = ms_pickle_fail(&p, "expected a pickle of at most %zu bytes, got more", policy->max_bytes);
+        rc = ms_pickle_fail(&p, "expected a pickle of at most %zu bytes, got more",
+                            policy->max_bytes);
     if (rc >= 0) {
         *top = p.stack[0];
         rc = (int64_t)p.at;

@@ -1,5 +1,6 @@
-/* The contract that each backend (CPU, CUDA) fills. A table of functions, no data: api.c picks one and passes the
- * backend's own handles through. Returns and errors as everywhere (include/midisim.h, R1). */
+/* The contract that each backend (CPU, CUDA) fills. A table of functions, no data: api.c picks one
+ * and passes the backend's own handles through. Returns and errors as everywhere
+ * (include/midisim.h, R1). */
 #ifndef MS_SEARCH_BACKEND_H
 #define MS_SEARCH_BACKEND_H
 #include "base/rows.h"
@@ -7,14 +8,15 @@
 #include "model/batch.h"
 #include "model/weights.h"
 
-/* A search. Everything is checked by api.c: finite queries, limits, options in range, excluded rows ascending. */
+/* A search. Everything is checked by api.c: finite queries, limits, options in range, excluded rows
+ * ascending. */
 typedef struct {
-    const float *queries;              /* borrowed: [n_query, dim] */
+    const float *queries; /* borrowed: [n_query, dim] */
     size_t n_query;
     const msim_search_options *options; /* borrowed */
-    int64_t k;                         /* score_topk */
-    double threshold;                  /* score_above */
-    msim_hit_sink sink;                /* score_above */
+    int64_t k;                          /* score_topk */
+    double threshold;                   /* score_above */
+    msim_hit_sink sink;                 /* score_above */
     void *user;
 } ms_search_request;
 
@@ -26,40 +28,49 @@ typedef struct {
 } ms_search_outcome;
 
 typedef struct {
-    const char *name;  /* "cpu", "cuda" */
-    int64_t max_k;     /* the most results of one query that open takes; 0: as many as options allow */
+    const char *name; /* "cpu", "cuda" */
+    int64_t max_k;    /* the most results of one query that open takes; 0: as many as options
+                        * allow */
 
-    /* Lay the weights out for this device (bf16 or f32, as options say). *out is immutable, counted by its owner and
-     * shared by every context opened on it; `weights` may be closed afterwards. chosen->isa and chosen->device are
-     * set to what will run. Fails with MSIM_E_UNSUPPORTED when f32 is asked of weights that are not f32. */
-    int (*model_open)(const ms_weights *weights, const msim_options *options, void **out, msim_model_info *chosen,
-                      msim_error *err);
+    /* Lay the weights out for this device (bf16 or f32, as options say). *out is immutable, counted
+     * by its owner and shared by every context opened on it; `weights` may be closed afterwards.
+     * chosen->isa and chosen->device are set to what will run. Fails with MSIM_E_UNSUPPORTED when
+     * f32 is asked of weights that are not f32. */
+    int (*model_open)(const ms_weights *weights, const msim_options *options, void **out,
+                      msim_model_info *chosen, msim_error *err);
     void (*model_close)(void *model);
 
-    /* Scratch, threads and streams of one caller, sized for options->max_*. model NULL: search only. */
+    /* Scratch, threads and streams of one caller, sized for options->max_*. model NULL: search
+     * only. */
     int (*open)(const void *model, const msim_options *options, void **out, msim_error *err);
     void (*close)(void *context);
 
-    /* The batch is checked already (ms_batch_init) and within the context's limits. type_weights NULL: plain mean.
-     * embed: out [n_seq, dim]. embed_tokens: out [n_tokens, dim]. Nothing is allocated. */
-    int (*embed)(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
+    /* The batch is checked already (ms_batch_init) and within the context's limits. type_weights
+     * NULL: plain mean. embed: out [n_seq, dim]. embed_tokens: out [n_tokens, dim]. Nothing is
+     * allocated. */
+    int (*embed)(void *context, const ms_batch *batch, const float *type_weights, float *out,
+                 msim_error *err);
     int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
-    /* MSIM_BATCHES_UNDER_WAY batches may be under way (api.c counts). submit takes a batch as embed does, of at least
-     * one sequence: what it points to and type_weights may be reused at once, out is complete when the wait that finishes
-     * this batch returns; a batch whose submit fails is not under way. wait finishes the oldest one, which is gone
-     * afterwards, whatever it returns. A device without a queue does it all in submit. api.c calls nothing else but
-     * stage_seconds and close meanwhile. */
-    int (*embed_submit)(void *context, const ms_batch *batch, const float *type_weights, float *out, msim_error *err);
+    /* MSIM_BATCHES_UNDER_WAY batches may be under way (api.c counts). submit takes a batch as embed
+     * does, of at least one sequence: what it points to and type_weights may be reused at once, out
+     * is complete when the wait that finishes this batch returns; a batch whose submit fails is not
+     * under way. wait finishes the oldest one, which is gone afterwards, whatever it returns. A
+     * device without a queue does it all in submit. api.c calls nothing else but stage_seconds and
+     * close meanwhile. */
+    int (*embed_submit)(void *context, const ms_batch *batch, const float *type_weights, float *out,
+                        msim_error *err);
     int (*embed_wait)(void *context, msim_error *err);
 
-    /* Make rows first .. first + n - 1 known to the context (upload, or just remember). views [n_views] are borrowed
-     * from the corpus; rows are numbered through all views in order, from 0, and keep these numbers. The only function
-     * of a search that may allocate. */
-    int (*load_rows)(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err);
-    /* The k best rows of each query, ms_topk's order; hits [n_query, k], sorted. Returns the hits of each query,
-     * min(k, loaded rows that are not excluded). Scores as defined in docs/SEARCH.md: evaluated in double, 16 lanes, one
-     * fixed order. */
-    int64_t (*score_topk)(void *context, const ms_search_request *request, ms_hit *hits, msim_error *err);
+    /* Make rows first .. first + n - 1 known to the context (upload, or just remember). views
+     * [n_views] are borrowed from the corpus; rows are numbered through all views in order, from 0,
+     * and keep these numbers. The only function of a search that may allocate. */
+    int (*load_rows)(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
+                     msim_error *err);
+    /* The k best rows of each query, ms_topk's order; hits [n_query, k], sorted. Returns the hits
+     * of each query, min(k, loaded rows that are not excluded). Scores as defined in
+     * docs/SEARCH.md: evaluated in double, 16 lanes, one fixed order. */
+    int64_t (*score_topk)(void *context, const ms_search_request *request, ms_hit *hits,
+                          msim_error *err);
     /* Every row with score >= threshold to the sink, one call at a time. Returns the calls made. */
     int64_t (*score_above)(void *context, const ms_search_request *request, msim_error *err);
     void (*search_outcome)(const void *context, ms_search_outcome *out);

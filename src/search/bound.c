@@ -1,10 +1,11 @@
-/* Bounds of the certified scans: see bound.h. The inequalities, with their proofs, stand in docs/SEARCH.md; the factors
- * 1.001 and powers of two below only cover what double itself rounds. */
+/* Bounds of the certified scans: see bound.h. The inequalities, with their proofs, stand in
+ * docs/SEARCH.md; the factors 1.001 and powers of two below only cover what double itself
+ * rounds. */
 #include "search/bound.h"
 #include <float.h>
 #include <math.h>
 
-#define U32 0x1p-24  /* half an ulp of 1 in f32 */
+#define U32 0x1p-24 /* half an ulp of 1 in f32 */
 #define U64 0x1p-53
 #define TINY 0x1p-45 /* everything that underflow may do to a plain row, relative to its norm */
 #define DUST 0x1p-50 /* relative: a few roundings of double */
@@ -25,21 +26,28 @@ double ms_bound_tau(size_t dim) { return 4 * ((double)dim / 16 + 6) * U64; }
 
 ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes) {
     ms_bound_f32 b;
-    size_t height = (dim + lanes - 1) / lanes + 1; /* multiply-adds of a lane, or products and sums apart */
+    size_t height = (dim + lanes - 1) / lanes + 1; /* multiply-adds of a lane, or products and sums
+                                                    * apart */
     for (size_t l = lanes; l > 1; l /= 2) height++;
     double gamma = ms_bound_gamma(height), dot = (gamma + 1.01 * U32) * (1 + 4 * U32) + TINY;
     double norm = (1 + 4 * U32) / sqrt(1 - gamma - TINY) - 1;
     b.cosine = 1.001 * (dot + (1 + dot) * norm + 2 * U32) + ms_bound_tau(dim);
-    b.margin = ms_bound_f32_above(1.001 * (dot + 2.2 * U32 + ms_bound_tau(dim)) * (1 + norm) / (1 - norm));
+    b.margin =
+        ms_bound_f32_above(1.001 * (dot + 2.2 * U32 + ms_bound_tau(dim)) * (1 + norm) / (1 - norm));
     return b;
 }
 
-float ms_bound_f32_cut(const ms_bound_f32 *b, double theta) { return ms_bound_f32_below(theta - b->cosine - DUST); }
+float ms_bound_f32_cut(const ms_bound_f32 *b, double theta) {
+    return ms_bound_f32_below(theta - b->cosine - DUST);
+}
 
-double ms_bound_f32_score(const ms_bound_f32 *b, float upper) { return (double)upper + b->cosine + DUST; }
+double ms_bound_f32_score(const ms_bound_f32 *b, float upper) {
+    return (double)upper + b->cosine + DUST;
+}
 
 float ms_bound_f32_cut_ip(double theta, double query_norm) {
-    double least = theta / query_norm; /* NaN for a query of zeros, whose scores are all 0: nothing is left out */
+    double least = theta / query_norm; /* NaN for a query of zeros, whose scores are all 0: nothing
+                                        * is left out */
     if (query_norm == 0) return -INFINITY;
     return ms_bound_f32_below(least - fabs(least) * DUST);
 }
@@ -53,5 +61,6 @@ double ms_bound_f32_score_ip(float upper, double query_norm) {
 float ms_bound_f32_upper_of(double score, int is_ip, double query_norm) {
     if (!is_ip || score == -INFINITY) return ms_bound_f32_above(score);
     double upper = score / query_norm;
-    return query_norm == 0 ? 0.0f : ms_bound_f32_above(isinf(upper) ? upper : upper + fabs(upper) * DUST);
+    return query_norm == 0 ? 0.0f
+                           : ms_bound_f32_above(isinf(upper) ? upper : upper + fabs(upper) * DUST);
 }

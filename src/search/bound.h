@@ -1,17 +1,20 @@
-/* What a scan may leave out: bounds on how far its f32 numbers are from the scores of docs/SEARCH.md, which has the
- * proofs under the names used here. Everything is computed in double; results are rounded to the safe side. */
+/* What a scan may leave out: bounds on how far its f32 numbers are from the scores of
+ * docs/SEARCH.md, which has the proofs under the names used here. Everything is computed in double;
+ * results are rounded to the safe side. */
 #ifndef MS_SEARCH_BOUND_H
 #define MS_SEARCH_BOUND_H
 #include "base/status.h"
 
-/* The largest f32 that is not above x (NaN and -infinity: -infinity), and the smallest that is not below it (NaN:
- * infinity). */
+/* The largest f32 that is not above x (NaN and -infinity: -infinity), and the smallest that is not
+ * below it (NaN: infinity). */
 float ms_bound_f32_below(double x);
 float ms_bound_f32_above(double x);
 
-/* gamma(n) = n u / (1 - n u) for u = 2^-24: relative error of a product after n roundings to f32. n < 2^22. */
+/* gamma(n) = n u / (1 - n u) for u = 2^-24: relative error of a product after n roundings to f32. n
+ * < 2^22. */
 double ms_bound_gamma(size_t n);
-/* tau: how far the score in double may be from the cosine of the same numbers in exact arithmetic. */
+/* tau: how far the score in double may be from the cosine of the same numbers in exact
+ * arithmetic. */
 double ms_bound_tau(size_t dim);
 
 /* The scan of rows as they are, by sums of `lanes` lanes. */

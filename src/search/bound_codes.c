@@ -1,5 +1,6 @@
-/* Bounds of the scans of small copies: see search/bound_codes.h. A few passes over the query in double, sums in 16 lanes; SLACK
- * stands for what these doubles round, DUST for that of single operations. */
+/* Bounds of the scans of small copies: see search/bound_codes.h. A few passes over the query in
+ * double, sums in 16 lanes; SLACK stands for what these doubles round, DUST for that of single
+ * operations. */
 #include "search/bound_codes.h"
 #include "base/bf16.h"
 #include "search/bound.h"
@@ -56,15 +57,15 @@ static void measure(ms_bound_codes *b, const split *s, size_t dim) {
     b->is_blunt = !(fabs(b->phi) <= MOST_ALONG); /* also NaN */
 }
 
-/* An upper value's rounding: its products and sums have at most 9 roundings, and stay below (work |a z| + 1/2 + rho
- * reach) with |a z| <= 1 + |m| + rho. t and theta, rounded, add less than u. */
+/* An upper value's rounding: its products and sums have at most 9 roundings, and stay below (work
+ * |a z| + 1/2 + rho reach) with |a z| <= 1 + |m| + rho. t and theta, rounded, add less than u. */
 static void set_sigma(ms_bound_codes *b, double work, double centre_length) {
     b->sigma = work * (1 + centre_length) + 8 * U32 + 20 * SLACK;
     b->sigma_rho = work;
 }
 
-void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, double norm, const ms_codes *copy,
-                        int weight_max) {
+void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, double norm,
+                        const ms_codes *copy, int weight_max) {
     size_t dim = (size_t)copy->dim;
     double qm[LANES] = {0}, most = 0, rest2[LANES] = {0}, length = length_of(copy->centre, dim);
     split s = {.query = query, .centre = copy->centre, .narrow = weight, .inverse = 1 / norm};
@@ -94,8 +95,8 @@ void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, 
 }
 
 /* Any g will do for the proof: what it leaves out of the query is measured. */
-static void make_bf16(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy, size_t chain,
-                      int is_narrow) {
+static void make_bf16(ms_bound_codes *b, float *weight, const float *query, double norm,
+                      const ms_codes *copy, size_t chain, int is_narrow) {
     size_t dim = (size_t)copy->dim;
     split s = {.query = query, .centre = copy->centre, .wide = weight, .inverse = 1 / norm};
     for (size_t j = 0; j < dim; j++) {
@@ -106,37 +107,45 @@ static void make_bf16(ms_bound_codes *b, float *weight, const float *query, doub
     b->lambda = 0.0f;
     b->start = 0;
     measure(b, &s, dim);
-    set_sigma(b, (ms_bound_gamma(chain) + 8 * U32) * length_of(weight, dim) * (1 + DUST), length_of(copy->centre, dim));
+    set_sigma(b, (ms_bound_gamma(chain) + 8 * U32) * length_of(weight, dim) * (1 + DUST),
+              length_of(copy->centre, dim));
 }
 
-void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy,
-                        size_t chain) {
+void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, double norm,
+                        const ms_codes *copy, size_t chain) {
     make_bf16(b, weight, query, norm, copy, chain, 0);
 }
 
-void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy,
-                               size_t chain) {
+void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm,
+                               const ms_codes *copy, size_t chain) {
     make_bf16(b, weight, query, norm, copy, chain, 1);
 }
 
 void ms_bound_codes_make_blunt(ms_bound_codes *b) { *b = (ms_bound_codes){.is_blunt = 1}; }
 
-/* The most that the parts of query and row across each other's direction can give, at cosine c or above. */
+/* The most that the parts of query and row across each other's direction can give, at cosine c or
+ * above. */
 static double width_at(double c) { return c <= 0 ? 1.0 : c >= 1 ? 0.0 : sqrt((1 - c) * (1 + c)); }
 
 ms_bound_aim ms_bound_codes_set_threshold(const ms_bound_codes *b, double theta) {
     ms_bound_aim aim = {.theta = 0.0f, .reach = 1.0f, .cut = -FLT_MAX};
     if (b->is_blunt || !(theta > -INFINITY)) return aim;
-    double least = (theta > 2 ? 2 : theta < -2 ? -2 : theta) - b->tau, width = width_at(least) * (1 + DUST);
+    double least = (theta > 2    ? 2
+                    : theta < -2 ? -2
+                                 : theta) -
+                   b->tau,
+           width = width_at(least) * (1 + DUST);
     aim.theta = (float)least;
     aim.reach = ms_bound_f32_above((width + b->f) * (1 + 8 * U32) + b->sigma_rho);
     aim.cut = ms_bound_f32_below(least * (1 - b->phi) - width * b->eta - b->at_centre - b->sigma);
     return aim;
 }
 
-double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t, float upper) {
+double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t,
+                            float upper) {
     if (b->is_blunt || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
-    /* The upper value without theta's part, and what rounding may have taken from it: the sum g.x is not more. */
+    /* The upper value without theta's part, and what rounding may have taken from it: the sum g.x
+     * is not more. */
     double sum = upper - (double)t * aim->theta - (double)rho * aim->reach;
     double most = b->at_centre + sum + b->sigma + rho * (8 * U32 * aim->reach + b->sigma_rho);
     /* c a - width(c) w <= most: the largest such c. */

@@ -1,5 +1,6 @@
-/* What the scan of a small copy (codes/layout.h) may leave out. docs/SEARCH.md, Compressed copies, has the proof under the
- * names used here. Everything is computed in double; what kernels read is rounded to f32 on the safe side. */
+/* What the scan of a small copy (codes/layout.h) may leave out. docs/SEARCH.md, Compressed copies,
+ * has the proof under the names used here. Everything is computed in double; what kernels read is
+ * rounded to f32 on the safe side. */
 #ifndef MS_SEARCH_BOUND_CODES_H
 #define MS_SEARCH_BOUND_CODES_H
 #include "codes/layout.h"
@@ -10,11 +11,12 @@ typedef struct {
     float scale, lambda;
     int32_t start;
     /* For cuts: */
-    double phi, eta, f;      /* what the weights leave out of the query: along it, across it, its length */
+    double phi, eta, f;      /* what the weights leave out of the query: along it, across it, its
+                              * length */
     double at_centre;        /* g.m */
     double sigma, sigma_rho; /* what rounding may do to an upper value: sigma + sigma_rho rho */
     double tau;
-    int is_blunt;            /* no certificate: every row is kept */
+    int is_blunt; /* no certificate: every row is kept */
 } ms_bound_codes;
 
 /* What a kernel needs for a theta. */
@@ -22,21 +24,26 @@ typedef struct {
     float theta, reach, cut;
 } ms_bound_aim;
 
-/* weight [dim] and constants of a query [dim] with norm |query| > 0 for the int8 form; |weights| <= weight_max. */
-void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, double norm, const ms_codes *copy,
-                        int weight_max);
+/* weight [dim] and constants of a query [dim] with norm |query| > 0 for the int8 form; |weights| <=
+ * weight_max. */
+void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, double norm,
+                        const ms_codes *copy, int weight_max);
 /* The same for bf16. chain: roundings on a kernel's longest way from a product to the sum. */
-void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy,
-                        size_t chain);
-/* The same for kernels that multiply bf16 by bf16: weights are rounded to it. chain: at most 2^22 - 1. */
-void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm, const ms_codes *copy,
-                               size_t chain);
+void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, double norm,
+                        const ms_codes *copy, size_t chain);
+/* The same for kernels that multiply bf16 by bf16: weights are rounded to it. chain: at most 2^22 -
+ * 1. */
+void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm,
+                               const ms_codes *copy, size_t chain);
 /* For a query of zeros, or any for which every row is to be kept. */
 void ms_bound_codes_make_blunt(ms_bound_codes *b);
 
-/* Constants for theta, a lower bound of the K-th best score or -infinity. The cut is never -infinity. */
+/* Constants for theta, a lower bound of the K-th best score or -infinity. The cut is never
+ * -infinity. */
 ms_bound_aim ms_bound_codes_set_threshold(const ms_bound_codes *b, double theta);
-/* A number that the score of a row (its rho and t) cannot exceed, from the upper value that a kernel gave with `aim`. */
-double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t, float upper);
+/* A number that the score of a row (its rho and t) cannot exceed, from the upper value that a
+ * kernel gave with `aim`. */
+double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t,
+                            float upper);
 
 #endif

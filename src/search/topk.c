@@ -29,7 +29,8 @@ void ms_topk_push(ms_topk *top, ms_hit hit) {
         return;
     }
     size_t i = top->n++;
-    for (; i > 0 && ms_hit_before(top->hits[(i - 1) / 2], hit); i = (i - 1) / 2) top->hits[i] = top->hits[(i - 1) / 2];
+    for (; i > 0 && ms_hit_before(top->hits[(i - 1) / 2], hit); i = (i - 1) / 2)
+        top->hits[i] = top->hits[(i - 1) / 2];
     top->hits[i] = hit;
 }
 

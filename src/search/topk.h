@@ -1,5 +1,6 @@
-/* The K best of a stream of scored rows, in the total order that every backend must agree with: finite scores before
- * non-finite ones (stored as -infinity), higher double score first, then the lower row. include/midisim.h, search. */
+/* The K best of a stream of scored rows, in the total order that every backend must agree with:
+ * finite scores before non-finite ones (stored as -infinity), higher double score first, then the
+ * lower row. include/midisim.h, search. */
 #ifndef MS_SEARCH_TOPK_H
 #define MS_SEARCH_TOPK_H
 #include "base/status.h"

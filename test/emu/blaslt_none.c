@@ -14,8 +14,8 @@ size_t ms_gpu_blaslt_version(const ms_gpu_blaslt *lt) {
     return 0;
 }
 
-int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias, ms_gpu_blaslt_plan **out,
-                            msim_error *err) {
+int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias,
+                            ms_gpu_blaslt_plan **out, msim_error *err) {
     (void)lt, (void)n, (void)k, (void)result, (void)has_bias;
     *out = NULL;
     return ms_fail(err, MSIM_E_UNSUPPORTED, "cuBLASLt: expected a GPU, got an emulated one");
@@ -23,8 +23,8 @@ int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result,
 
 void ms_gpu_blaslt_plan_close(ms_gpu_blaslt_plan *plan) { (void)plan; }
 
-int ms_gpu_blaslt_multiply(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w, const float *bias,
-                           int64_t m, msim_error *err) {
+int ms_gpu_blaslt_multiply(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w,
+                           const float *bias, int64_t m, msim_error *err) {
     (void)plan, (void)dst, (void)a, (void)w, (void)bias, (void)m;
     return ms_fail(err, MSIM_E_UNSUPPORTED, "cuBLASLt: expected a GPU, got an emulated one");
 }

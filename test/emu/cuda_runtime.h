@@ -1,10 +1,11 @@
-/* The part of the CUDA runtime that kernels/device.cu uses, on a CPU: memory of the "devices" lies in address space of its
- * own (emu_memory.cpp), and work put into a stream runs when something waits for it (emu_stream.cpp). Names, values and
- * signatures as in the CUDA Runtime API manual; what is not used is not here.
+/* The part of the CUDA runtime that kernels/device.cu uses, on a CPU: memory of the "devices" lies
+ * in address space of its own (emu_memory.cpp), and work put into a stream runs when something
+ * waits for it (emu_stream.cpp). Names, values and signatures as in the CUDA Runtime API manual;
+ * what is not used is not here.
  *
- * Variables: EMU_DEVICES (1), EMU_MEMORY (bytes of each device, 1 GiB; suffix K, M or G), EMU_SHARED (most shared memory
- * of a block, 227 KiB), EMU_SEED (order of blocks, warps, lanes and streams; 1), EMU_MMA (f32 or f64: how the sums of
- * matrix operations are formed). docs/GPU.md. */
+ * Variables: EMU_DEVICES (1), EMU_MEMORY (bytes of each device, 1 GiB; suffix K, M or G),
+ * EMU_SHARED (most shared memory of a block, 227 KiB), EMU_SEED (order of blocks, warps, lanes and
+ * streams; 1), EMU_MMA (f32 or f64: how the sums of matrix operations are formed). docs/GPU.md. */
 #ifndef EMU_CUDA_RUNTIME_H
 #define EMU_CUDA_RUNTIME_H
 #include <stddef.h>
@@ -81,7 +82,8 @@ cudaError_t cudaHostAlloc(void **p, size_t n_bytes, unsigned flags);
 cudaError_t cudaMallocHost(void **p, size_t n_bytes);
 cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream);
 cudaError_t cudaMemset(void *p, int byte, size_t n_bytes);
 cudaError_t cudaMemsetAsync(void *p, int byte, size_t n_bytes, cudaStream_t stream);
 

@@ -1,8 +1,9 @@
-/* What the emulator's own files share: the running block, places, failures, memory of devices, the race checks.
+/* What the emulator's own files share: the running block, places, failures, memory of devices, the
+ * race checks.
  *
- * One launch runs at a time, in the host thread that waits for it, under the lock of emu_stream.cpp; what is declared here
- * without a word on threads is used under that lock. Kernels own nothing and never unwind: the first broken rule ends the
- * process. */
+ * One launch runs at a time, in the host thread that waits for it, under the lock of
+ * emu_stream.cpp; what is declared here without a word on threads is used under that lock. Kernels
+ * own nothing and never unwind: the first broken rule ends the process. */
 #ifndef EMU_H
 #define EMU_H
 #include "emu_prim.h"
@@ -18,10 +19,12 @@ enum { LANES = 32, MAX_THREADS = 1024, MAX_WARPS = 32, EXIT_CODE = 86 };
 
 /* ---- emu_report.cpp ---- */
 
-/* One line on stderr, with kernel, place, block and thread where a kernel is running; exit code EXIT_CODE. */
+/* One line on stderr, with kernel, place, block and thread where a kernel is running; exit code
+ * EXIT_CODE. */
 [[noreturn]] void fail(Place at, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for an instruction address. */
-[[noreturn]] void fail_at_code(const void *code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+[[noreturn]] void fail_at_code(const void *code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* A number from the environment, with suffix K, M or G. */
 uint64_t setting(const char *name, uint64_t otherwise);
 /* splitmix64 of one state. */
@@ -43,7 +46,8 @@ struct Lane {
 };
 
 struct Warp {
-    uint32_t all, ready, arrived; /* lanes it began with; that could run; that wait for the operation */
+    uint32_t all, ready, arrived; /* lanes it began with; that could run; that wait for the
+                                   * operation */
     uint32_t ended;
     int kind;
     Place at; /* of the operation */
@@ -58,15 +62,16 @@ extern unsigned n_threads;
 
 /* Run every block of a launch. */
 void run_launch(const EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes, int device);
-/* An operation of the whole warp: leaves `operand` for the last lane, which carries out `work` for all of them. Returns
- * when it is done. kind: one number for each operation. */
+/* An operation of the whole warp: leaves `operand` for the last lane, which carries out `work` for
+ * all of them. Returns when it is done. kind: one number for each operation. */
 void with_warp(int kind, void *operand, Place at, void (*work)(Warp *warp));
 /* Whether an address lies in a fiber's stack. */
 bool on_stacks(const void *p);
 
 /* ---- emu_warp.cpp ---- */
 
-/* Rows of one 8 x 8 matrix of ldmatrix that share a bank with an earlier row of it, since the process began. */
+/* Rows of one 8 x 8 matrix of ldmatrix that share a bank with an earlier row of it, since the
+ * process began. */
 uint64_t bank_conflicts();
 
 /* ---- emu_shared.cpp: shared memory and copies to it ---- */
@@ -80,7 +85,8 @@ void check_shared(const void *p, size_t n_bytes, const char *what, Place at);
 bool in_arena(const void *p);
 /* "byte 12 of the array of 4096 bytes made at FILE:LINE", for messages. */
 const char *describe_shared(const void *p);
-/* The first of these bytes that is being copied and not waited for, or NULL; and that as a failure. */
+/* The first of these bytes that is being copied and not waited for, or NULL; and that as a
+ * failure. */
 const void *first_in_flight(const void *p, size_t n_bytes);
 void check_landed(const void *p, size_t n_bytes, Place at);
 /* Copies that the lane did not wait for. */
@@ -104,7 +110,8 @@ extern int running_device;
 
 enum { ARENA_BYTES = 1 << 20 };
 extern unsigned char *arena;
-/* A failure is being told: nothing is checked any more (the library's templates may be the kernels' copies). */
+/* A failure is being told: nothing is checked any more (the library's templates may be the kernels'
+ * copies). */
 void race_stop();
 void race_begin_launch();
 void race_begin_block();

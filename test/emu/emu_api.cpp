@@ -1,5 +1,6 @@
-/* The calls of cuda_runtime.h: what CUDA would refuse is refused with its error code; what CUDA would accept and a program
- * of ours must never do (a copy out of bounds, memory or streams left at the end) stops the process. */
+/* The calls of cuda_runtime.h: what CUDA would refuse is refused with its error code; what CUDA
+ * would accept and a program of ours must never do (a copy out of bounds, memory or streams left at
+ * the end) stops the process. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -31,7 +32,10 @@ int capability() {
 }
 
 size_t shared_limit() {
-    static const size_t n = setting("EMU_SHARED", (capability() == 80 ? 163 : capability() < 90 ? 99 : 227) * 1024);
+    static const size_t n = setting("EMU_SHARED", (capability() == 80  ? 163
+                                                   : capability() < 90 ? 99
+                                                                       : 227) *
+                                                      1024);
     return n;
 }
 
@@ -40,7 +44,9 @@ void look_for_leaks() {
     if (!setting("EMU_LEAKS", 1)) return;
     if (memory_count() + pinned.size() + streams_open() + events_open() == 0) return;
     fflush(stdout);
-    fprintf(stderr, "emu: left at the end: %zu device allocations, %zu of pinned memory, %zu streams, %zu events\n",
+    fprintf(stderr,
+            "emu: left at the end: %zu device allocations, %zu of pinned memory, %zu streams, %zu "
+            "events\n",
             memory_count(), pinned.size(), streams_open(), events_open());
     fflush(stderr);
     _exit(EXIT_CODE);
@@ -64,23 +70,31 @@ struct Held {
 
 const Place HERE = {"cuda_runtime.h", 0};
 
-void check_copy(const void *device_side, const void *host_side, size_t n_bytes, int device, const char *what) {
+void check_copy(const void *device_side, const void *host_side, size_t n_bytes, int device,
+                const char *what) {
     if (device_side && !in_device_memory(device_side, n_bytes, device))
-        fail(HERE, "%s of device %d: %zu bytes at %s", what, device, n_bytes, describe_device(device_side));
-    if (host_side && in_device_range(host_side)) fail(HERE, "%s: device memory where host memory is expected", what);
+        fail(HERE, "%s of device %d: %zu bytes at %s", what, device, n_bytes,
+             describe_device(device_side));
+    if (host_side && in_device_range(host_side))
+        fail(HERE, "%s: device memory where host memory is expected", what);
 }
 
-cudaError_t put_copy(void *to, const void *from, size_t n_bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t put_copy(void *to, const void *from, size_t n_bytes, cudaMemcpyKind kind,
+                     cudaStream_t stream) {
     if (!is_stream(stream)) return cudaErrorInvalidResourceHandle;
     if (!n_bytes) return cudaSuccess;
     if (kind == cudaMemcpyDefault)
-        kind = in_device_range(to) ? in_device_range(from) ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
-                                   : in_device_range(from) ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost;
+        kind = in_device_range(to)
+                   ? in_device_range(from) ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
+               : in_device_range(from) ? cudaMemcpyDeviceToHost
+                                       : cudaMemcpyHostToHost;
     bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     int device = stream_device(stream);
-    check_copy(to_device ? to : nullptr, to_device ? nullptr : to, n_bytes, device, "target of a copy");
-    check_copy(from_device ? from : nullptr, from_device ? nullptr : from, n_bytes, device, "source of a copy");
+    check_copy(to_device ? to : nullptr, to_device ? nullptr : to, n_bytes, device,
+               "target of a copy");
+    check_copy(from_device ? from : nullptr, from_device ? nullptr : from, n_bytes, device,
+               "source of a copy");
     const unsigned char *a = (const unsigned char *)to, *b = (const unsigned char *)from;
     if (a < b + n_bytes && b < a + n_bytes) fail(HERE, "a copy of %zu bytes onto itself", n_bytes);
     Work w = {};
@@ -111,14 +125,16 @@ bool ready() { return setting("EMU_DRIVER", 1) && n_devices() > 0; }
 
 int emu::current_device() { return device_now; }
 
-cudaError_t emu_launch(EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream) {
+cudaError_t emu_launch(EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes,
+                       cudaStream_t stream) {
     Held held;
     Work w = {};
     w.call.reset(call);
-    if (!is_stream(stream) || stream_device(stream) != device_now) return done(cudaErrorInvalidResourceHandle);
-    if (!grid.x || !grid.y || !grid.z || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || !block.x || !block.y ||
-        !block.z || block.z > 64 || block.x > MAX_THREADS || block.y > MAX_THREADS ||
-        block.x * block.y * block.z > MAX_THREADS)
+    if (!is_stream(stream) || stream_device(stream) != device_now)
+        return done(cudaErrorInvalidResourceHandle);
+    if (!grid.x || !grid.y || !grid.z || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
+        !block.x || !block.y || !block.z || block.z > 64 || block.x > MAX_THREADS ||
+        block.y > MAX_THREADS || block.x * block.y * block.z > MAX_THREADS)
         return done(cudaErrorInvalidConfiguration);
     if (shared_bytes > shared_limit()) return done(cudaErrorInvalidValue);
     w.kind = Work::LAUNCH;
@@ -232,7 +248,9 @@ cudaError_t cudaHostAlloc(void **p, size_t n_bytes, unsigned) {
     return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void **p, size_t n_bytes) { return cudaHostAlloc(p, n_bytes, cudaHostAllocDefault); }
+cudaError_t cudaMallocHost(void **p, size_t n_bytes) {
+    return cudaHostAlloc(p, n_bytes, cudaHostAllocDefault);
+}
 
 cudaError_t cudaFreeHost(void *p) {
     Held held;
@@ -243,7 +261,8 @@ cudaError_t cudaFreeHost(void *p) {
     return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n_bytes, enum cudaMemcpyKind kind,
+                            cudaStream_t stream) {
     Held held;
     return done(put_copy(to, from, n_bytes, kind, stream));
 }

@@ -1,8 +1,9 @@
-/* A block's threads as fibers on the CPU thread that runs the launch, and where they wait for each other. A fiber runs
- * until it waits; the next lane of its warp that can run follows, then the next warp. Order of blocks, warps and lanes
- * comes from EMU_SEED.
+/* A block's threads as fibers on the CPU thread that runs the launch, and where they wait for each
+ * other. A fiber runs until it waits; the next lane of its warp that can run follows, then the next
+ * warp. Order of blocks, warps and lanes comes from EMU_SEED.
  *
- * Checked here: all lanes of a warp at one operation, all threads of a block at one barrier line, nobody left waiting. */
+ * Checked here: all lanes of a warp at one operation, all threads of a block at one barrier line,
+ * nobody left waiting. */
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +26,8 @@ enum { STACK_BYTES = 256 * 1024 };
 enum { STACK_BYTES = 64 * 1024 };
 #endif
 
-/* Save the callee's registers and the stack pointer, take up another stack (System V ABI, x86-64). */
+/* Save the callee's registers and the stack pointer, take up another stack (System V ABI,
+ * x86-64). */
 extern "C" void emu_switch(void **save, void *to);
 extern "C" void emu_fiber_main(void);
 
@@ -113,7 +115,9 @@ void switch_to(Lane *from, Lane *to, bool is_last = false) {
     after_switch(fake);
 }
 
-bool same(Place a, Place b) { return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file)); }
+bool same(Place a, Place b) {
+    return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
+}
 
 std::string short_name(Place at) {
     const char *slash = strrchr(at.file, '/');
@@ -129,7 +133,8 @@ std::string short_name(Place at) {
         if (lanes[i].state != AT_WARP && lanes[i].state != AT_BLOCK) continue;
         if (!first) first = &lanes[i];
         std::string key = short_name(lanes[i].at);
-        auto found = std::find_if(where.begin(), where.end(), [&](auto &w) { return w.first == key; });
+        auto found =
+            std::find_if(where.begin(), where.end(), [&](auto &w) { return w.first == key; });
         if (found == where.end())
             where.push_back({key, std::to_string(i)});
         else if (found->second.size() < 60)
@@ -162,8 +167,8 @@ Lane *next_lane(unsigned warp) {
     return &lanes[warp * LANES + lane];
 }
 
-/* EMU_DROP=file:line makes the barrier of that line do nothing; EMU_BARRIERS=path: the barriers reached are written
- * there, for a test that drops each in turn. */
+/* EMU_DROP=file:line makes the barrier of that line do nothing; EMU_BARRIERS=path: the barriers
+ * reached are written there, for a test that drops each in turn. */
 bool is_dropped(Place at) {
     static const char *drop = getenv("EMU_DROP"), *list = getenv("EMU_BARRIERS");
     static std::vector<Place> seen;
@@ -209,7 +214,8 @@ void release_barrier() {
 
 void check_warp_whole(Warp *w) {
     if (w->ended && w->arrived)
-        fail(w->at, "lane %d of this warp has ended, and the operation names it", __builtin_ctz(w->ended));
+        fail(w->at, "lane %d of this warp has ended, and the operation names it",
+             __builtin_ctz(w->ended));
 }
 
 [[noreturn]] void fiber() {
@@ -230,10 +236,12 @@ void check_warp_whole(Warp *w) {
 void make_stacks() {
     if (stacks) return;
     size_t n_bytes = (size_t)MAX_THREADS * (STACK_BYTES + GUARD_BYTES);
-    void *p = mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    void *p = mmap(nullptr, n_bytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     if (p == MAP_FAILED) fail({__FILE__, __LINE__}, "no memory for %zu bytes of stacks", n_bytes);
     stacks = (unsigned char *)p;
-    for (unsigned i = 0; i < MAX_THREADS; i++) mprotect(stack_of(i) - GUARD_BYTES, GUARD_BYTES, PROT_NONE);
+    for (unsigned i = 0; i < MAX_THREADS; i++)
+        mprotect(stack_of(i) - GUARD_BYTES, GUARD_BYTES, PROT_NONE);
 }
 
 /* A lane at the kernel's first instruction. */
@@ -268,7 +276,8 @@ void run_block(dim3 block, dim3 grid, uint3 index) {
         make_ready(w, warps[w].all);
         warp_order[w] = w;
     }
-    for (unsigned w = n_warps; seed() && w > 1; w--) std::swap(warp_order[w - 1], warp_order[next_random(&random_state) % w]);
+    for (unsigned w = n_warps; seed() && w > 1; w--)
+        std::swap(warp_order[w - 1], warp_order[next_random(&random_state) % w]);
     shared_begin_block();
     switch_to(nullptr, next_lane(warp_order[0]));
     shared_end_block();
@@ -294,10 +303,12 @@ void run_launch(const EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes,
     n_warps = (n_threads + LANES - 1) / LANES;
     for (uint64_t i = 0; i < n_blocks; i++) order[i] = (uint32_t)i;
     if (seed())
-        for (uint64_t i = n_blocks; i > 1; i--) std::swap(order[i - 1], order[next_random(&random_state) % i]);
+        for (uint64_t i = n_blocks; i > 1; i--)
+            std::swap(order[i - 1], order[next_random(&random_state) % i]);
     shared_begin_launch(shared_bytes);
     race_begin_launch();
-    for (uint32_t i : order) run_block(block, grid, {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y});
+    for (uint32_t i : order)
+        run_block(block, grid, {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y});
     shared_end_launch();
     check_guards(device);
     running = nullptr;
@@ -309,9 +320,11 @@ void with_warp(int kind, void *operand, Place at, void (*work)(Warp *warp)) {
     if (!w->arrived) {
         w->kind = kind;
         w->at = at;
-        if (w->all != ~0u) fail(at, "a warp of %d lanes, and the operation names 32", __builtin_popcount(w->all));
+        if (w->all != ~0u)
+            fail(at, "a warp of %d lanes, and the operation names 32", __builtin_popcount(w->all));
     } else if (w->kind != kind || !same(w->at, at)) {
-        fail(at, "lanes of one warp at different operations: another is at %s", short_name(w->at).c_str());
+        fail(at, "lanes of one warp at different operations: another is at %s",
+             short_name(w->at).c_str());
     }
     w->arrived |= 1u << (me->index % LANES);
     w->operands[me->index % LANES] = operand;
@@ -340,7 +353,8 @@ extern "C" void emu_sync_block(const char *file, int line) {
     Place at = {file, line};
     if (is_dropped(at)) return;
     if (barrier.file && n_at_barrier && !same(barrier, at))
-        fail(at, "threads of one block at different barriers: others wait at %s", short_name(barrier).c_str());
+        fail(at, "threads of one block at different barriers: others wait at %s",
+             short_name(barrier).c_str());
     barrier = at;
     if (++n_at_barrier == n_alive)
         release_barrier();

@@ -1,7 +1,8 @@
-/* Memory of the devices. Each allocation is a mapping of its own in a reserved range of addresses, with its end against a
- * page that cannot be touched, begins at a multiple of 256 and holds 0xff; the host cannot touch any of it. Up to 255 guard bytes lie between its last byte
- * and that page; they are looked at after every launch. Each device has a limit (EMU_MEMORY). Used under the lock of
- * emu_stream.cpp. */
+/* Memory of the devices. Each allocation is a mapping of its own in a reserved range of addresses,
+ * with its end against a page that cannot be touched, begins at a multiple of 256 and holds 0xff;
+ * the host cannot touch any of it. Up to 255 guard bytes lie between its last byte and that page;
+ * they are looked at after every launch. Each device has a limit (EMU_MEMORY). Used under the lock
+ * of emu_stream.cpp. */
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -90,9 +91,12 @@ static size_t charged(size_t n_bytes) { return (n_bytes + 511) / 512 * 512; }
 
 void *memory_take(int device, size_t n_bytes) {
     reserve();
-    if (!n_bytes || n_bytes > memory_limit() || charged(n_bytes) > memory_free(device)) return nullptr;
-    size_t rounded = (n_bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (rounded + PAGE - 1) / PAGE * PAGE;
-    if ((size_t)(range + RANGE - unused) < pages + PAGE) fail({__FILE__, __LINE__}, "out of addresses for device memory");
+    if (!n_bytes || n_bytes > memory_limit() || charged(n_bytes) > memory_free(device))
+        return nullptr;
+    size_t rounded = (n_bytes + ALIGN - 1) / ALIGN * ALIGN,
+           pages = (rounded + PAGE - 1) / PAGE * PAGE;
+    if ((size_t)(range + RANGE - unused) < pages + PAGE)
+        fail({__FILE__, __LINE__}, "out of addresses for device memory");
     Open open;
     Block b = {unused, unused + pages - rounded, pages, n_bytes, ++n_serial, device};
     if (mprotect(b.first_page, pages, PROT_READ | PROT_WRITE)) return nullptr;
@@ -116,7 +120,8 @@ bool memory_give(void *p) {
     Block b = it->second;
     check_guards(b.device);
     ASAN_UNPOISON_MEMORY_REGION(b.first_page, b.n_pages_bytes);
-    mmap(b.first_page, b.n_pages_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    mmap(b.first_page, b.n_pages_bytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     used_bytes[b.device] -= charged(b.n_bytes);
     memset(seen, 0, sizeof seen);
     blocks.erase(it);
@@ -130,14 +135,17 @@ int device_of(const void *p) {
     return b ? b->device : -1;
 }
 
-bool in_device_range(const void *p) { return range && (size_t)((const unsigned char *)p - range) < RANGE; }
+bool in_device_range(const void *p) {
+    return range && (size_t)((const unsigned char *)p - range) < RANGE;
+}
 
 size_t device_offset(const void *p) { return (size_t)((const unsigned char *)p - range); }
 size_t device_range_bytes() { return RANGE; }
 
 bool in_device_memory(const void *p, size_t n_bytes, int device) {
     const Block *b = find(p);
-    return b && (size_t)((const unsigned char *)p - b->first) + n_bytes <= b->n_bytes && (device < 0 || device == b->device);
+    return b && (size_t)((const unsigned char *)p - b->first) + n_bytes <= b->n_bytes &&
+           (device < 0 || device == b->device);
 }
 
 const char *describe_device(const void *p) {
@@ -153,10 +161,11 @@ const char *describe_device(const void *p) {
         if (at < before->second.first_page + before->second.n_pages_bytes + PAGE)
             b = &before->second, offset = at - before->first;
     }
-    if (!b && it != blocks.end() && at >= it->second.first_page - PAGE) b = &it->second, offset = at - it->first;
+    if (!b && it != blocks.end() && at >= it->second.first_page - PAGE)
+        b = &it->second, offset = at - it->first;
     if (!b) return "device memory that is not allocated (any more)";
-    snprintf(text, sizeof text, "byte %lld of allocation %zu, of %zu bytes on device %d", offset, b->serial, b->n_bytes,
-             b->device);
+    snprintf(text, sizeof text, "byte %lld of allocation %zu, of %zu bytes on device %d", offset,
+             b->serial, b->n_bytes, b->device);
     return text;
 }
 
@@ -174,7 +183,8 @@ void check_guards(int device) {
         for (size_t i = b.n_bytes; i < rounded; i++) {
             if (entry.first[i] == GUARD_BYTE) continue;
             now = nullptr;
-            fail({"device memory", 0}, "written: byte %zu of allocation %zu, of %zu bytes (seen at the launch's end)", i,
+            fail({"device memory", 0},
+                 "written: byte %zu of allocation %zu, of %zu bytes (seen at the launch's end)", i,
                  b.serial, b.n_bytes);
         }
         ASAN_POISON_MEMORY_REGION(entry.first + b.n_bytes, rounded - b.n_bytes);
@@ -185,16 +195,17 @@ void check_guards(int device) {
 
 using namespace emu;
 
-extern "C" void emu_load_once(void *to, const void *at, size_t n_bytes, const char *file, int line) {
+extern "C" void emu_load_once(void *to, const void *at, size_t n_bytes, const char *file,
+                              int line) {
     Place place = {file, line};
-    if ((uintptr_t)at % n_bytes) fail(place, "load_once%zu: not a multiple of %zu", n_bytes, n_bytes);
+    if ((uintptr_t)at % n_bytes)
+        fail(place, "load_once%zu: not a multiple of %zu", n_bytes, n_bytes);
     check_global(at, n_bytes, "load_once", place);
     race_global(at, n_bytes, false, false, place);
     memcpy(to, at, n_bytes);
 }
 
-template <typename Change>
-static uint32_t change(uint32_t *at, Place place, Change next) {
+template <typename Change> static uint32_t change(uint32_t *at, Place place, Change next) {
     if ((uintptr_t)at % 4) fail(place, "atomic operation: not a multiple of 4");
     if (in_arena(at)) {
         check_shared(at, 4, "atomic operation", place);

@@ -1,7 +1,8 @@
-/* prim.cuh for a C++ compiler: every name of its PTX half, carried out by its definition on a CPU. Kernels reach this
- * through prim.cuh alone. A block's threads are fibers (emu_block.cpp); an operation of a warp is done by the last lane
- * that reaches it (emu_warp.cpp). Whatever breaks a rule stops the process with one line that names kernel, source line,
- * block and thread; so every function takes the place that calls it. docs/GPU.md. */
+/* prim.cuh for a C++ compiler: every name of its PTX half, carried out by its definition on a CPU.
+ * Kernels reach this through prim.cuh alone. A block's threads are fibers (emu_block.cpp); an
+ * operation of a warp is done by the last lane that reaches it (emu_warp.cpp). Whatever breaks a
+ * rule stops the process with one line that names kernel, source line, block and thread; so every
+ * function takes the place that calls it. docs/GPU.md. */
 #ifndef EMU_PRIM_H
 #define EMU_PRIM_H
 #include <cmath>
@@ -30,9 +31,15 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
-#define EMU_VECTOR2(T, N) struct alignas(2 * sizeof(T)) N { T x, y; }; \
+#define EMU_VECTOR2(T, N)             \
+    struct alignas(2 * sizeof(T)) N { \
+        T x, y;                       \
+    };                                \
     static inline N make_##N(T x, T y) { return N{x, y}; }
-#define EMU_VECTOR4(T, N, A) struct alignas(A) N { T x, y, z, w; }; \
+#define EMU_VECTOR4(T, N, A) \
+    struct alignas(A) N {    \
+        T x, y, z, w;        \
+    };                       \
     static inline N make_##N(T x, T y, T z, T w) { return N{x, y, z, w}; }
 EMU_VECTOR2(float, float2)
 EMU_VECTOR2(double, double2)
@@ -54,7 +61,8 @@ extern "C" const EmuHere *emu_here(void);
 #define blockDim (emu_here()->threads)
 #define gridDim (emu_here()->blocks)
 
-/* CUDA has these for every pair of types; of different types none here, so that nothing is converted unseen. */
+/* CUDA has these for every pair of types; of different types none here, so that nothing is
+ * converted unseen. */
 template <typename T> static inline T min(T a, T b) { return b < a ? b : a; }
 template <typename T> static inline T max(T a, T b) { return a < b ? b : a; }
 
@@ -83,7 +91,9 @@ static inline uint32_t emu_bf16_bits(float x) {
     if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
     return (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
 }
-static inline uint32_t pack_bf16(float low, float high) { return emu_bf16_bits(low) | emu_bf16_bits(high) << 16; }
+static inline uint32_t pack_bf16(float low, float high) {
+    return emu_bf16_bits(low) | emu_bf16_bits(high) << 16;
+}
 static inline bf16 to_bf16(float x) { return bf16{(uint16_t)emu_bf16_bits(x)}; }
 static inline float low_f32(uint32_t pair) { return __uint_as_float(pair << 16); }
 static inline float high_f32(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
@@ -117,7 +127,7 @@ template <typename T> static inline T *carve(Carve &c, size_t n, EMU_AT) {
     return p;
 }
 /* The address of a static names the site, and each instance of a template has its own. */
-#define SHARED_VAR(T, name, n) \
+#define SHARED_VAR(T, name, n)             \
     static const char emu_site_##name = 0; \
     T(&name)[n] = *(T(*)[n])emu_shared_var(&emu_site_##name, sizeof(T[n]), __FILE__, __LINE__)
 static inline uint32_t shared_address(const void *p) { return emu_shared_address(p); }
@@ -134,8 +144,10 @@ uint32_t emu_ballot(int yes, const char *file, int line);
 
 static inline void sync_block(EMU_AT) { emu_sync_block(file, line); }
 static inline void sync_warp(EMU_AT) { emu_sync_warp(file, line); }
-template <typename T> static inline T emu_shuffled(int kind, T v, int by, int width, const char *file, int line) {
-    static_assert(std::is_arithmetic<T>::value && (sizeof(T) == 4 || sizeof(T) == 8), "what __shfl_sync takes");
+template <typename T>
+static inline T emu_shuffled(int kind, T v, int by, int width, const char *file, int line) {
+    static_assert(std::is_arithmetic<T>::value && (sizeof(T) == 4 || sizeof(T) == 8),
+                  "what __shfl_sync takes");
     uint64_t bits = 0;
     memcpy(&bits, &v, sizeof v);
     bits = emu_shuffle(kind, bits, by, width, file, line);
@@ -168,8 +180,12 @@ void emu_cp_commit(const char *file, int line);
 void emu_cp_wait(int newest, const char *file, int line);
 }
 
-static inline uint32_t atomic_add(uint32_t *at, uint32_t v, EMU_AT) { return emu_atomic_add(at, v, file, line); }
-static inline uint32_t atomic_max(uint32_t *at, uint32_t v, EMU_AT) { return emu_atomic_max(at, v, file, line); }
+static inline uint32_t atomic_add(uint32_t *at, uint32_t v, EMU_AT) {
+    return emu_atomic_add(at, v, file, line);
+}
+static inline uint32_t atomic_max(uint32_t *at, uint32_t v, EMU_AT) {
+    return emu_atomic_max(at, v, file, line);
+}
 static inline uint4 load_once16(const void *at, EMU_AT) {
     uint4 v;
     emu_load_once(&v, at, 16, file, line);
@@ -190,19 +206,27 @@ template <int N> static inline void cp_wait(EMU_AT) { emu_cp_wait(N, file, line)
 
 extern "C" {
 void emu_ldmatrix(uint32_t *r, int n, int trans, const void *row, const char *file, int line);
-void emu_mma_bf16(float *d, const uint32_t *a, uint32_t b0, uint32_t b1, const char *file, int line);
-void emu_mma_s8(int32_t *d, const uint32_t *a, uint32_t b0, uint32_t b1, const char *file, int line);
+void emu_mma_bf16(float *d, const uint32_t *a, uint32_t b0, uint32_t b1, const char *file,
+                  int line);
+void emu_mma_s8(int32_t *d, const uint32_t *a, uint32_t b0, uint32_t b1, const char *file,
+                int line);
 }
 
-static inline void ldmatrix_x4(uint32_t (&r)[4], const void *row, EMU_AT) { emu_ldmatrix(r, 4, 0, row, file, line); }
-static inline void ldmatrix_x2(uint32_t (&r)[2], const void *row, EMU_AT) { emu_ldmatrix(r, 2, 0, row, file, line); }
+static inline void ldmatrix_x4(uint32_t (&r)[4], const void *row, EMU_AT) {
+    emu_ldmatrix(r, 4, 0, row, file, line);
+}
+static inline void ldmatrix_x2(uint32_t (&r)[2], const void *row, EMU_AT) {
+    emu_ldmatrix(r, 2, 0, row, file, line);
+}
 static inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void *row, EMU_AT) {
     emu_ldmatrix(r, 4, 1, row, file, line);
 }
-static inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, EMU_AT) {
+static inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                            EMU_AT) {
     emu_mma_bf16(d, a, b0, b1, file, line);
 }
-static inline void mma_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, EMU_AT) {
+static inline void mma_s8(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                          EMU_AT) {
     emu_mma_s8(d, a, b0, b1, file, line);
 }
 
@@ -216,7 +240,8 @@ struct EmuCall {
     virtual ~EmuCall() {}
 };
 /* Takes the call over. */
-cudaError_t emu_launch(EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream);
+cudaError_t emu_launch(EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes,
+                       cudaStream_t stream);
 
 template <typename... P> struct EmuCallOf final : EmuCall {
     void (*entry)(P...);
@@ -230,8 +255,8 @@ template <typename... P> struct EmuCallOf final : EmuCall {
 };
 
 template <typename... P, typename... A>
-static inline cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                                 A... args) {
+static inline cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                                 cudaStream_t stream, A... args) {
     return emu_launch(new EmuCallOf<P...>(kernel, P(args)...), grid, block, shared_bytes, stream);
 }
 

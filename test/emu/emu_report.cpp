@@ -1,5 +1,5 @@
-/* How the emulator speaks: one line, then the end of the process. Names of kernels and the lines of instruction addresses
- * come from addr2line (binutils); without it addresses are printed. */
+/* How the emulator speaks: one line, then the end of the process. Names of kernels and the lines of
+ * instruction addresses come from addr2line (binutils); without it addresses are printed. */
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
@@ -28,8 +28,8 @@ std::string look_up(const void *code) {
     char command[256], text[1024];
     std::string out;
     dl_iterate_phdr(find_base, &base);
-    snprintf(command, sizeof command, "addr2line -Cfse /proc/%d/exe 0x%zx 2>/dev/null", (int)getpid(),
-             (size_t)((uintptr_t)code - base));
+    snprintf(command, sizeof command, "addr2line -Cfse /proc/%d/exe 0x%zx 2>/dev/null",
+             (int)getpid(), (size_t)((uintptr_t)code - base));
     FILE *f = popen(command, "r");
     if (!f) return out;
     while (fgets(text, sizeof text, f)) out += text;
@@ -64,8 +64,9 @@ const char *base_name(const char *file) {
     if (running) fprintf(stderr, "%s: ", kernel_name().c_str());
     fprintf(stderr, "%s: ", where.c_str());
     if (running && now)
-        fprintf(stderr, "block (%u, %u, %u) thread (%u, %u, %u): ", now->here.block.x, now->here.block.y, now->here.block.z,
-                now->here.thread.x, now->here.thread.y, now->here.thread.z);
+        fprintf(stderr, "block (%u, %u, %u) thread (%u, %u, %u): ", now->here.block.x,
+                now->here.block.y, now->here.block.z, now->here.thread.x, now->here.thread.y,
+                now->here.thread.z);
     fprintf(stderr, "%s\n", what);
     fflush(stderr);
     _exit(EXIT_CODE);
@@ -79,9 +80,11 @@ const char *base_name(const char *file) {
     if (signal == SIGBUS || !in_device_range(info->si_addr)) {
         if (running && now && !on_stacks(info->si_addr) && signal == SIGSEGV && !info->si_addr)
             fail_at_code(code, "an address that is not aligned, or null");
-        fail_at_code(code, "%s at address %p", signal == SIGBUS ? "bus error" : "no memory", info->si_addr);
+        fail_at_code(code, "%s at address %p", signal == SIGBUS ? "bus error" : "no memory",
+                     info->si_addr);
     }
-    fail_at_code(code, running ? "access of %s" : "the host touched %s", describe_device(info->si_addr));
+    fail_at_code(code, running ? "access of %s" : "the host touched %s",
+                 describe_device(info->si_addr));
 }
 
 } // namespace
@@ -90,7 +93,8 @@ void fail(Place at, const char *format, ...) {
     va_list rest;
     race_stop();
     va_start(rest, format);
-    finish(std::string(at.file ? base_name(at.file) : "?") + ":" + std::to_string(at.line), format, rest);
+    finish(std::string(at.file ? base_name(at.file) : "?") + ":" + std::to_string(at.line), format,
+           rest);
 }
 
 void fail_at_code(const void *code, const char *format, ...) {
@@ -141,7 +145,8 @@ void watch_faults() {
     done = true;
     stack_t other = {};
     other.ss_size = 256 * 1024;
-    other.ss_sp = mmap(nullptr, other.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    other.ss_sp =
+        mmap(nullptr, other.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (other.ss_sp == MAP_FAILED) return;
     sigaltstack(&other, nullptr);
     struct sigaction act = {};

@@ -1,9 +1,10 @@
-/* Shared memory of the running block: one arena, in which each array of a kernel begins at a multiple of 1024 and is
- * followed by guard bytes, so nothing may rely on neighbours. It begins as 0xff (NaN in bf16 and f32). Copies that do not
- * wait (cp.async) fill their target with 0xff until the wait that delivers them.
+/* Shared memory of the running block: one arena, in which each array of a kernel begins at a
+ * multiple of 1024 and is followed by guard bytes, so nothing may rely on neighbours. It begins as
+ * 0xff (NaN in bf16 and f32). Copies that do not wait (cp.async) fill their target with 0xff until
+ * the wait that delivers them.
  *
- * Checked in every build: more carved than the launch asked for, guard bytes overwritten, copies misaligned, out of an
- * array, overlapping, or never waited for. */
+ * Checked in every build: more carved than the launch asked for, guard bytes overwritten, copies
+ * misaligned, out of an array, overlapping, or never waited for. */
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -27,8 +28,8 @@ namespace {
 enum { ARRAY_ALIGN = 1024, GUARD = 64, GUARD_BYTE = 0xfd, POISON = 0xff };
 
 struct Array {
-    const void *site; /* of SHARED_VAR; NULL: carved */
-    size_t key;       /* carved: offset in the launch's dynamic memory */
+    const void *site;       /* of SHARED_VAR; NULL: carved */
+    size_t key;             /* carved: offset in the launch's dynamic memory */
     size_t offset, n_bytes; /* in the arena */
     Place at;
 };
@@ -51,7 +52,9 @@ unsigned char in_flight[ARENA_BYTES / 16];
 
 void fill(const Array &a) { memset(arena + a.offset, POISON, a.n_bytes); }
 
-size_t end_of(const Array &a) { return (a.offset + a.n_bytes + GUARD + ARRAY_ALIGN - 1) / ARRAY_ALIGN * ARRAY_ALIGN; }
+size_t end_of(const Array &a) {
+    return (a.offset + a.n_bytes + GUARD + ARRAY_ALIGN - 1) / ARRAY_ALIGN * ARRAY_ALIGN;
+}
 
 unsigned char *add(const void *site, size_t key, size_t n_bytes, Place at) {
     Array a = {site, key, arena_used, n_bytes, at};
@@ -70,7 +73,8 @@ unsigned char *add(const void *site, size_t key, size_t n_bytes, Place at) {
 const Array *array_of(const void *p) {
     static size_t last;
     size_t offset = (size_t)((const unsigned char *)p - arena);
-    if (last < arrays.size() && offset - arrays[last].offset < arrays[last].n_bytes) return &arrays[last];
+    if (last < arrays.size() && offset - arrays[last].offset < arrays[last].n_bytes)
+        return &arrays[last];
     for (size_t i = 0; i < arrays.size(); i++)
         if (offset - arrays[i].offset < arrays[i].n_bytes) return &arrays[last = i];
     return nullptr;
@@ -120,7 +124,9 @@ void shared_end_block() {
         for (size_t i = from; i < end; i++) {
             if (arena[i] == GUARD_BYTE) continue;
             now = &lanes[0];
-            fail(a.at, "written behind the shared array of %zu bytes made here: byte %zu (seen at the block's end)",
+            fail(a.at,
+                 "written behind the shared array of %zu bytes made here: byte %zu (seen at the "
+                 "block's end)",
                  a.n_bytes, i - a.offset);
         }
         ASAN_POISON_MEMORY_REGION(arena + from, end - from);
@@ -139,8 +145,9 @@ const char *describe_shared(const void *p) {
         if (a.offset <= offset && (!best || a.offset > best->offset)) best = &a;
     if (!best) return "no shared array";
     const char *slash = strrchr(best->at.file, '/');
-    snprintf(text, sizeof text, "byte %zu of the shared array of %zu bytes of %s:%d", offset - best->offset, best->n_bytes,
-             slash ? slash + 1 : best->at.file, best->at.line);
+    snprintf(text, sizeof text, "byte %zu of the shared array of %zu bytes of %s:%d",
+             offset - best->offset, best->n_bytes, slash ? slash + 1 : best->at.file,
+             best->at.line);
     return text;
 }
 
@@ -177,12 +184,14 @@ using namespace emu;
 extern "C" void *emu_carve(size_t offset, size_t n_bytes, const char *file, int line) {
     Place at = {file, line};
     if (offset + n_bytes > dynamic_bytes)
-        fail(at, "carved %zu bytes of shared memory, and the launch asked for %zu", offset + n_bytes, dynamic_bytes);
+        fail(at, "carved %zu bytes of shared memory, and the launch asked for %zu",
+             offset + n_bytes, dynamic_bytes);
     for (const Array &a : arrays) {
         if (a.site) continue;
         if (a.key == offset && a.n_bytes == n_bytes) return arena + a.offset;
         if (n_bytes && offset < a.key + a.n_bytes && a.key < offset + n_bytes)
-            fail(at, "carved over the array of %s:%d: view one array as two types instead", a.at.file, a.at.line);
+            fail(at, "carved over the array of %s:%d: view one array as two types instead",
+                 a.at.file, a.at.line);
     }
     if (!n_bytes) return arena + ARENA_BYTES - ARRAY_ALIGN;
     return add(nullptr, offset, n_bytes, at);
@@ -196,9 +205,12 @@ extern "C" void *emu_shared_var(const void *site, size_t n_bytes, const char *fi
     return add(site, 0, n_bytes, {file, line});
 }
 
-extern "C" uint32_t emu_shared_address(const void *p) { return (uint32_t)((const unsigned char *)p - arena); }
+extern "C" uint32_t emu_shared_address(const void *p) {
+    return (uint32_t)((const unsigned char *)p - arena);
+}
 
-extern "C" void emu_cp_async16(void *to, const void *from, int n_bytes, const char *file, int line) {
+extern "C" void emu_cp_async16(void *to, const void *from, int n_bytes, const char *file,
+                               int line) {
     Place at = {file, line};
     if ((uintptr_t)to % 16) fail(at, "cp_async16: target not a multiple of 16");
     if ((uintptr_t)from % 16) fail(at, "cp_async16: source not a multiple of 16");

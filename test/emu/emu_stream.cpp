@@ -1,8 +1,10 @@
-/* Streams and events as a GPU has them: what is put into a stream (copies, fills, kernels) runs only when something waits
- * for it, in an order between streams that EMU_SEED decides. Host memory of a copy is read and written when the copy
- * runs. So a missing wait, or a buffer used again too early, gives wrong results here as it does there.
+/* Streams and events as a GPU has them: what is put into a stream (copies, fills, kernels) runs
+ * only when something waits for it, in an order between streams that EMU_SEED decides. Host memory
+ * of a copy is read and written when the copy runs. So a missing wait, or a buffer used again too
+ * early, gives wrong results here as it does there.
  *
- * All calls of the runtime hold one lock; the host thread that waits runs the work. Kernels run one at a time. */
+ * All calls of the runtime hold one lock; the host thread that waits runs the work. Kernels run one
+ * at a time. */
 #include <chrono>
 #include <deque>
 #include <set>
@@ -35,7 +37,8 @@ uint64_t draw() {
 }
 
 double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 bool blocked(const Work &w) { return w.kind == Work::WAIT && !w.mark->reached; }
@@ -85,7 +88,8 @@ void step_towards(EmuStream *s) {
 void maybe_others() {
     if (!seed() || draw() % 3) return;
     for (EmuStream *s : all_streams())
-        for (uint64_t n = draw() % 4; n && !s->queue.empty() && !blocked(s->queue.front()); n--) carry_out(s);
+        for (uint64_t n = draw() % 4; n && !s->queue.empty() && !blocked(s->queue.front()); n--)
+            carry_out(s);
 }
 
 } // namespace

@@ -1,13 +1,18 @@
-/* Operations of a warp by their definitions (PTX manual: shfl.sync, vote.sync, ldmatrix, 'Matrix fragments for
- * mma.m16n8k16' and '.m16n8k32'), and the approximate functions. With g = lane / 4, t = lane % 4, and the lower index in
- * the lower bits, register r, element e of a lane is
+/* Operations of a warp by their definitions (PTX manual: shfl.sync, vote.sync, ldmatrix, 'Matrix
+ * fragments for mma.m16n8k16' and '.m16n8k32'), and the approximate functions. With g = lane / 4, t
+ * = lane % 4, and the lower index in the lower bits, register r, element e of a lane is
  *
- *   A of m16n8k16  row g + 8 (r % 2)   column 2 t + e + 8 (r / 2)      A of m16n8k32  same row, column 4 t + e + 16 (r / 2)
- *   B of m16n8k16  k = 2 t + e + 8 r   n = g                           B of m16n8k32  k = 4 t + e + 16 r, n = g
+ *   A of m16n8k16  row g + 8 (r % 2)   column 2 t + e + 8 (r / 2)      A of m16n8k32  same row,
+ *                                                                                     column 4 t +
+ *                                                                                     e + 16 (r /
+ *                                                                                     2)
+ *   B of m16n8k16  k = 2 t + e + 8 r   n = g                           B of m16n8k32  k = 4 t + e +
+ *                                                                                     16 r, n = g
  *   C, D           row g + 8 (r / 2)   column 2 t + r % 2
  *
- * Order and rounding of a real f32 sum are not specified. EMU_MMA=f32: in order, from the accumulator on, in f32;
- * EMU_MMA=f64: in reverse, the accumulator last, in double, rounded once. Results must be right under both. */
+ * Order and rounding of a real f32 sum are not specified. EMU_MMA=f32: in order, from the
+ * accumulator on, in f32; EMU_MMA=f64: in reverse, the accumulator last, in double, rounded once.
+ * Results must be right under both. */
 #include <cstdlib>
 
 #include "emu.h"
@@ -21,7 +26,8 @@ enum Kind { SHUFFLE, BALLOT, LDMATRIX, MMA_BF16, MMA_S8 };
 bool sums_in_f64() {
     static const char *mode = getenv("EMU_MMA");
     static const bool yes = mode && !strcmp(mode, "f64");
-    if (mode && *mode && !yes && strcmp(mode, "f32")) fail({"EMU_MMA", 0}, "expected f32 or f64, got %s", mode);
+    if (mode && *mode && !yes && strcmp(mode, "f32"))
+        fail({"EMU_MMA", 0}, "expected f32 or f64, got %s", mode);
     return yes;
 }
 
@@ -72,7 +78,8 @@ void do_ldmatrix(Warp *w) {
         for (int i = 0; i < 8; i++) {
             const void *row = ((Matrices *)w->operands[8 * m + i])->row;
             now = &lanes[(me->index & ~31u) + (unsigned)(8 * m + i)];
-            if ((uintptr_t)row % 16) fail(w->at, "ldmatrix: row %d of matrix %d is not a multiple of 16", i, m);
+            if ((uintptr_t)row % 16)
+                fail(w->at, "ldmatrix: row %d of matrix %d is not a multiple of 16", i, m);
             check_shared(row, 16, "ldmatrix", w->at);
             check_landed(row, 16, w->at);
             race_shared(row, 16, false, false, w->at);
@@ -84,7 +91,8 @@ void do_ldmatrix(Warp *w) {
         now = me;
         for (int l = 0; l < LANES; l++) {
             int g = l / 4, t = l % 4;
-            uint32_t low = first->trans ? e[2 * t][g] : e[g][2 * t], high = first->trans ? e[2 * t + 1][g] : e[g][2 * t + 1];
+            uint32_t low = first->trans ? e[2 * t][g] : e[g][2 * t],
+                     high = first->trans ? e[2 * t + 1][g] : e[g][2 * t + 1];
             ((Matrices *)w->operands[l])->r[m] = low | high << 16;
         }
     }
@@ -146,7 +154,8 @@ void do_mma_s8(Warp *w) {
         const Product *p = (Product *)w->operands[l];
         int g = l / 4, t = l % 4;
         for (int e = 0; e < 4; e++) {
-            for (int r = 0; r < 4; r++) a[g + 8 * (r % 2)][4 * t + e + 16 * (r / 2)] = (int8_t)(p->a[r] >> (8 * e));
+            for (int r = 0; r < 4; r++)
+                a[g + 8 * (r % 2)][4 * t + e + 16 * (r / 2)] = (int8_t)(p->a[r] >> (8 * e));
             for (int r = 0; r < 2; r++) b[4 * t + e + 16 * r][g] = (int8_t)(p->b[r] >> (8 * e));
         }
     }
@@ -170,9 +179,11 @@ uint64_t bank_conflicts() { return n_conflicts; }
 
 using namespace emu;
 
-extern "C" uint64_t emu_shuffle(int kind, uint64_t bits, int by, int width, const char *file, int line) {
+extern "C" uint64_t emu_shuffle(int kind, uint64_t bits, int by, int width, const char *file,
+                                int line) {
     Place at = {file, line};
-    if (width < 1 || width > LANES || (width & (width - 1))) fail(at, "shuffle: expected a width of 1, 2, 4, .. 32, got %d", width);
+    if (width < 1 || width > LANES || (width & (width - 1)))
+        fail(at, "shuffle: expected a width of 1, 2, 4, .. 32, got %d", width);
     Shuffled s = {bits, 0, kind, by & 31, width};
     with_warp(SHUFFLE, &s, at, do_shuffle);
     return s.result;
@@ -184,22 +195,26 @@ extern "C" uint32_t emu_ballot(int yes, const char *file, int line) {
     return v.result;
 }
 
-extern "C" void emu_ldmatrix(uint32_t *r, int n, int trans, const void *row, const char *file, int line) {
+extern "C" void emu_ldmatrix(uint32_t *r, int n, int trans, const void *row, const char *file,
+                             int line) {
     Matrices m = {r, n, trans, row};
     with_warp(LDMATRIX, &m, {file, line}, do_ldmatrix);
 }
 
-extern "C" void emu_mma_bf16(float *d, const uint32_t *a, uint32_t b0, uint32_t b1, const char *file, int line) {
+extern "C" void emu_mma_bf16(float *d, const uint32_t *a, uint32_t b0, uint32_t b1,
+                             const char *file, int line) {
     Product p = {d, a, {b0, b1}};
     with_warp(MMA_BF16, &p, {file, line}, do_mma_bf16);
 }
 
-extern "C" void emu_mma_s8(int32_t *d, const uint32_t *a, uint32_t b0, uint32_t b1, const char *file, int line) {
+extern "C" void emu_mma_s8(int32_t *d, const uint32_t *a, uint32_t b0, uint32_t b1,
+                           const char *file, int line) {
     Product p = {d, a, {b0, b1}};
     with_warp(MMA_S8, &p, {file, line}, do_mma_s8);
 }
 
-/* ex2.approx.ftz.f32: denormal numbers in and out are zeros. The error allowed is used in the second mode. */
+/* ex2.approx.ftz.f32: denormal numbers in and out are zeros. The error allowed is used in the
+ * second mode. */
 extern "C" float emu_exp2(float x) {
     if (fabsf(x) < 0x1p-126f) x = 0.0f;
     float y = exp2f(x);
@@ -209,8 +224,10 @@ extern "C" float emu_exp2(float x) {
 }
 
 extern "C" float emu_f32_of_f16(uint16_t bits) {
-    uint32_t sign = (uint32_t)(bits >> 15) << 31, exponent = bits >> 10 & 31, fraction = bits & 1023;
-    if (exponent == 31) return __uint_as_float(sign | 0x7f800000u | (fraction ? (fraction << 13) | 0x400000u : 0));
+    uint32_t sign = (uint32_t)(bits >> 15) << 31, exponent = bits >> 10 & 31,
+             fraction = bits & 1023;
+    if (exponent == 31)
+        return __uint_as_float(sign | 0x7f800000u | (fraction ? (fraction << 13) | 0x400000u : 0));
     if (exponent) return __uint_as_float(sign | (exponent + 112) << 23 | fraction << 13);
     float y = (float)fraction * 0x1p-24f;
     return sign ? -y : y;

@@ -1,5 +1,6 @@
-/* For the emulator's own tests: buffers on the device, and cases that run in a process of their own because they end it
- * (a broken rule) or need other variables. A case is run by starting this program again with its name. */
+/* For the emulator's own tests: buffers on the device, and cases that run in a process of their own
+ * because they end it (a broken rule) or need other variables. A case is run by starting this
+ * program again with its name. */
 #ifndef KERNEL_TEST_H
 #define KERNEL_TEST_H
 #include <cstdarg>
@@ -48,13 +49,15 @@ template <typename T> struct Buffer {
 
 /* Launch on the default stream and wait. */
 template <typename... P, typename... A>
-static inline cudaError_t run_kernel(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, A... args) {
+static inline cudaError_t run_kernel(void (*kernel)(P...), dim3 grid, dim3 block,
+                                     size_t shared_bytes, A... args) {
     cudaError_t rc = launch(kernel, grid, block, shared_bytes, nullptr, args...);
     cudaDeviceSynchronize();
     return rc;
 }
 
-/* This program with one argument and one variable ("NAME=value" or NULL): its exit code and what it printed. */
+/* This program with one argument and one variable ("NAME=value" or NULL): its exit code and what it
+ * printed. */
 static inline int run_case(const char *name, const char *variable, std::string *out) {
     int ends[2];
     char text[4096];

@@ -1,11 +1,13 @@
-/* What only the emulator can show of k_attend_bf16: ldmatrix without bank conflicts, each barrier needed, results that no
- * order of blocks, warps and streams changes and that the matrix operations' order and rounding change by their rounding
- * alone. The settings are read once, so each run is a process: this program again, with --case. */
+/* What only the emulator can show of k_attend_bf16: ldmatrix without bank conflicts, each barrier
+ * needed, results that no order of blocks, warps and streams changes and that the matrix
+ * operations' order and rounding change by their rounding alone. The settings are read once, so
+ * each run is a process: this program again, with --case. */
 #include "emu.h"
 #include "kernels/kernels.h"
 #include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 
-/* Five key tiles, so that the ring's places come round; the last tiles of 44, 1 and 20 rows; two heads. */
+/* Five key tiles, so that the ring's places come round; the last tiles of 44, 1 and 20 rows; two
+ * heads. */
 static const int lengths[] = {300, 65, 20};
 enum { N_SEQ = 3, N = 385, HEADS = 2, INNER = 64 * HEADS };
 
@@ -26,7 +28,8 @@ static ms_bf16 value(uint64_t *state, float scale) {
 static int print_results() {
     std::vector<ms_bf16> qkv((size_t)N * 3 * INNER), out((size_t)N * INNER);
     uint64_t state = 1;
-    for (size_t i = 0; i < qkv.size(); i++) qkv[i] = value(&state, i % (3 * INNER) < 2 * INNER ? 4.0f : 1.0f);
+    for (size_t i = 0; i < qkv.size(); i++)
+        qkv[i] = value(&state, i % (3 * INNER) < 2 * INNER ? 4.0f : 1.0f);
     std::vector<ms_gpu_query_tile> tiles;
     for (int seq = 0, start = 0; seq < N_SEQ; start += lengths[seq++])
         for (int first = 0; first < lengths[seq]; first += MS_GPU_QUERY_ROWS)
@@ -87,8 +90,9 @@ static void test_any_order(void **) {
     }
 }
 
-/* Values are within 1: p rounded to bf16 costs a result at most 2^-8 in each mode, its own rounding as much, and f32's
- * roundings less than a quarter of that. test/gpu/test_attention.c has the bounds; here the modes must differ, and little. */
+/* Values are within 1: p rounded to bf16 costs a result at most 2^-8 in each mode, its own rounding
+ * as much, and f32's roundings less than a quarter of that. test/gpu/test_attention.c has the
+ * bounds; here the modes must differ, and little. */
 static void test_both_sums(void **) {
     outcome a = run("EMU_MMA=f32"), b = run("EMU_MMA=f64");
     assert_int_equal(a.rc, 0);
@@ -108,7 +112,8 @@ static void test_every_barrier(void **) {
     outcome whole = run("EMU_BARRIERS=/dev/stdout");
     assert_int_equal(whole.rc, 0);
     std::vector<std::string> barriers;
-    for (size_t from = 0, to; whole.text.compare(from, 9, "conflicts") && (to = whole.text.find('\n', from)) < whole.text.size();
+    for (size_t from = 0, to; whole.text.compare(from, 9, "conflicts") &&
+                              (to = whole.text.find('\n', from)) < whole.text.size();
          from = to + 1)
         barriers.push_back(whole.text.substr(from, to - from));
     assert_int_equal(barriers.size(), 3); /* queries, tiles, results */
@@ -124,6 +129,7 @@ static void test_every_barrier(void **) {
 int main(int argc, char **argv) {
     if (argc == 2 && std::string(argv[1]) == "--case") return print_results();
     const CMUnitTest tests[] = {cmocka_unit_test(test_conflicts), cmocka_unit_test(test_any_order),
-                                cmocka_unit_test(test_both_sums), cmocka_unit_test(test_every_barrier)};
+                                cmocka_unit_test(test_both_sums),
+                                cmocka_unit_test(test_every_barrier)};
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -1,5 +1,6 @@
-/* Small kernels with one fault each, and the same kernels repaired: every build must end the broken ones, with a line or a
- * wrong number, where the table at the end says so, and pass the repaired ones. This is what the emulator is trusted for. */
+/* Small kernels with one fault each, and the same kernels repaired: every build must end the broken
+ * ones, with a line or a wrong number, where the table at the end says so, and pass the repaired
+ * ones. This is what the emulator is trusted for. */
 #include "kernel_test.h"
 
 static int wrong(const char *what) {
@@ -188,7 +189,8 @@ template <bool BROKEN> static int copy_plain_read() {
 enum { WRONG_CHUNK = 1, SWAPPED_B, PAST_TILE, MISALIGNED };
 
 /* d = a b^T of 16 x 16 and 8 x 16 small whole numbers. */
-template <int FAULT> static __global__ void k_product(float *out, const uint32_t *a, const uint32_t *b) {
+template <int FAULT>
+static __global__ void k_product(float *out, const uint32_t *a, const uint32_t *b) {
     Carve c = carve_begin();
     uint32_t *ta = carve<uint32_t>(c, 16 * 8), *tb = carve<uint32_t>(c, 8 * 8);
     uint32_t ra[4], rb[2];
@@ -197,7 +199,8 @@ template <int FAULT> static __global__ void k_product(float *out, const uint32_t
     for (int i = l; i < 128; i += 32) ta[i] = a[i];
     for (int i = l; i < 64; i += 32) tb[i] = b[i];
     sync_warp();
-    int row = l % 16 + (FAULT == PAST_TILE ? 1 : 0), chunk = FAULT == WRONG_CHUNK ? 1 - l / 16 : l / 16;
+    int row = l % 16 + (FAULT == PAST_TILE ? 1 : 0),
+        chunk = FAULT == WRONG_CHUNK ? 1 - l / 16 : l / 16;
     ldmatrix_x4(ra, ta + row * 8 + chunk * 4 + (FAULT == MISALIGNED ? 1 : 0));
     ldmatrix_x2(rb, tb + l % 8 * 8 + l / 8 % 2 * 4);
     mma_bf16(d, ra, rb[FAULT == SWAPPED_B ? 1 : 0], rb[FAULT == SWAPPED_B ? 0 : 1]);
@@ -211,7 +214,8 @@ template <int FAULT> static int product() {
     for (size_t i = 0; i < 16; i++)
         for (size_t j = 0; j < 8; j++)
             for (size_t k = 0; k < 8; k++)
-                want[i * 8 + j] += low_f32(a[i * 8 + k]) * low_f32(b[j * 8 + k]) + high_f32(a[i * 8 + k]) * high_f32(b[j * 8 + k]);
+                want[i * 8 + j] += low_f32(a[i * 8 + k]) * low_f32(b[j * 8 + k]) +
+                                   high_f32(a[i * 8 + k]) * high_f32(b[j * 8 + k]);
     Buffer<uint32_t> da(a), db(b);
     Buffer<float> out(128);
     run_kernel(k_product<FAULT>, dim3(1), dim3(32), 768, out.p, da.p, db.p);
@@ -293,17 +297,21 @@ template <bool BROKEN> static int past_input() {
     return 0;
 }
 
-template <bool BROKEN> static __global__ void k_host_memory(float *out, const float *x) { out[0] = x[0]; }
+template <bool BROKEN> static __global__ void k_host_memory(float *out, const float *x) {
+    out[0] = x[0];
+}
 template <bool BROKEN> static int host_memory() {
     std::vector<float> host(4, 1.0f);
     Buffer<float> x(host), out(1);
-    run_kernel(k_host_memory<BROKEN>, dim3(1), dim3(1), 0, out.p, BROKEN ? (const float *)host.data() : x.p);
+    run_kernel(k_host_memory<BROKEN>, dim3(1), dim3(1), 0, out.p,
+               BROKEN ? (const float *)host.data() : x.p);
     return 0;
 }
 
 template <bool BROKEN> static int host_touches() {
     Buffer<float> x(ramp(4));
-    return *(BROKEN ? (volatile float *)x.p : x.get().data()) == 1.0f ? 0 : wrong("what was touched");
+    return *(BROKEN ? (volatile float *)x.p : x.get().data()) == 1.0f ? 0
+                                                                      : wrong("what was touched");
 }
 
 template <bool BROKEN> static __global__ void k_freed(float *out, const float *x) { out[0] = x[0]; }
@@ -381,7 +389,9 @@ template <bool BROKEN> static int ended_lane() {
     return 0;
 }
 
-template <bool BROKEN> static __global__ void k_half_warp(float *out) { out[threadIdx.x] = shuffle(1.0f, 0); }
+template <bool BROKEN> static __global__ void k_half_warp(float *out) {
+    out[threadIdx.x] = shuffle(1.0f, 0);
+}
 template <bool BROKEN> static int half_warp() {
     Buffer<float> out(48);
     run_kernel(k_half_warp<BROKEN>, dim3(1), dim3(BROKEN ? 48 : 32), 0, out.p);
@@ -420,7 +430,9 @@ template <bool BROKEN> static int threads_global() {
     return 0;
 }
 
-template <bool BROKEN> static __global__ void k_new_memory(float *out, const float *x) { out[0] = x[0] > 1.0f ? 1.0f : 0.0f; }
+template <bool BROKEN> static __global__ void k_new_memory(float *out, const float *x) {
+    out[0] = x[0] > 1.0f ? 1.0f : 0.0f;
+}
 template <bool BROKEN> static int new_memory() {
     Buffer<float> out(1), x(1);
     if (!BROKEN) cudaMemset(x.p, 0, 4);
@@ -440,42 +452,117 @@ static const struct Case {
     const char *says[3]; /* fast, race, asan; NULL: may stay silent there */
 } cases[] = {
     {"copy_barrier", copy_barrier<true>, copy_barrier<false>, {NAN_, "of the shared array", NAN_}},
-    {"epilogue_barrier", epilogue_barrier<true>, epilogue_barrier<false>, {nullptr, "race: ", nullptr}},
-    {"never_written", never_written<true>, never_written<false>, {nullptr, "has not written", nullptr}},
+    {"epilogue_barrier",
+     epilogue_barrier<true>,
+     epilogue_barrier<false>,
+     {nullptr, "race: ", nullptr}},
+    {"never_written",
+     never_written<true>,
+     never_written<false>,
+     {nullptr, "has not written", nullptr}},
     {"one_word", one_word<true>, one_word<false>, {nullptr, "race: write", nullptr}},
     {"warp_barrier", warp_barrier<true>, warp_barrier<false>, {nullptr, "race: read", nullptr}},
-    {"wrong_barrier", wrong_barrier<true>, wrong_barrier<false>, {nullptr, "of the shared array", nullptr}},
-    {"write_after_read", write_after_read<true>, write_after_read<false>, {nullptr, "race: ", nullptr}},
+    {"wrong_barrier",
+     wrong_barrier<true>,
+     wrong_barrier<false>,
+     {nullptr, "of the shared array", nullptr}},
+    {"write_after_read",
+     write_after_read<true>,
+     write_after_read<false>,
+     {nullptr, "race: ", nullptr}},
     {"beside_atomics", beside_atomics<true>, beside_atomics<false>, {nullptr, "race: ", nullptr}},
-    {"wait_missing", stages<WAIT_MISSING>, stages<0>, {"still being copied", "still being copied", "still being copied"}},
-    {"wait_one", stages<WAIT_ONE>, stages<0>, {"still being copied", "still being copied", "still being copied"}},
-    {"commit_missing", stages<COMMIT_MISSING>, stages<0>, {"still being copied", "still being copied", "still being copied"}},
-    {"stage_in_use", stages<STAGE_IN_USE>, stages<0>, {"still being copied", "still being copied", "still being copied"}},
-    {"never_waited", stages<NEVER_WAITED>, stages<0>, {"nobody waited for", "nobody waited for", "nobody waited for"}},
-    {"copy_plain_read", copy_plain_read<true>, copy_plain_read<false>, {NAN_, "still being copied", NAN_}},
+    {"wait_missing",
+     stages<WAIT_MISSING>,
+     stages<0>,
+     {"still being copied", "still being copied", "still being copied"}},
+    {"wait_one",
+     stages<WAIT_ONE>,
+     stages<0>,
+     {"still being copied", "still being copied", "still being copied"}},
+    {"commit_missing",
+     stages<COMMIT_MISSING>,
+     stages<0>,
+     {"still being copied", "still being copied", "still being copied"}},
+    {"stage_in_use",
+     stages<STAGE_IN_USE>,
+     stages<0>,
+     {"still being copied", "still being copied", "still being copied"}},
+    {"never_waited",
+     stages<NEVER_WAITED>,
+     stages<0>,
+     {"nobody waited for", "nobody waited for", "nobody waited for"}},
+    {"copy_plain_read",
+     copy_plain_read<true>,
+     copy_plain_read<false>,
+     {NAN_, "still being copied", NAN_}},
     {"wrong_chunk", product<WRONG_CHUNK>, product<0>, {NAN_, NAN_, NAN_}},
     {"swapped_b", product<SWAPPED_B>, product<0>, {NAN_, NAN_, NAN_}},
-    {"ldmatrix_past_tile", product<PAST_TILE>, product<0>, {"ldmatrix: 16 bytes", "ldmatrix: 16 bytes", "ldmatrix: 16 bytes"}},
-    {"ldmatrix_misaligned", product<MISALIGNED>, product<0>, {"multiple of 16", "multiple of 16", "multiple of 16"}},
-    {"past_carved", past_carved<true>, past_carved<false>, {"written behind", "write of byte 256", ASAN_}},
+    {"ldmatrix_past_tile",
+     product<PAST_TILE>,
+     product<0>,
+     {"ldmatrix: 16 bytes", "ldmatrix: 16 bytes", "ldmatrix: 16 bytes"}},
+    {"ldmatrix_misaligned",
+     product<MISALIGNED>,
+     product<0>,
+     {"multiple of 16", "multiple of 16", "multiple of 16"}},
+    {"past_carved",
+     past_carved<true>,
+     past_carved<false>,
+     {"written behind", "write of byte 256", ASAN_}},
     {"past_var", past_var<true>, past_var<false>, {"written behind", "write of byte 256", ASAN_}},
     {"registers", registers<true>, registers<false>, {nullptr, nullptr, UBSAN_}},
     {"misaligned", misaligned<true>, misaligned<false>, {"emu: ", "which is not aligned", UBSAN_}},
-    {"past_output_by_one", past_output<true, 33>, past_output<false, 33>, {"byte 132 of", "byte 132 of", ASAN_}},
-    {"past_output_page", past_output<true, 1024>, past_output<false, 1024>, {"byte 4096 of", "byte 4096 of", "SEGV"}},
-    {"past_input", past_input<true>, past_input<false>, {"cp_async16: 16 bytes", "cp_async16: 16 bytes", "cp_async16: 16 bytes"}},
-    {"host_memory", host_memory<true>, host_memory<false>, {nullptr, "memory of the host", nullptr}},
-    {"host_touches", host_touches<true>, host_touches<false>, {"the host touched byte 0", "the host touched byte 0", "SEGV"}},
+    {"past_output_by_one",
+     past_output<true, 33>,
+     past_output<false, 33>,
+     {"byte 132 of", "byte 132 of", ASAN_}},
+    {"past_output_page",
+     past_output<true, 1024>,
+     past_output<false, 1024>,
+     {"byte 4096 of", "byte 4096 of", "SEGV"}},
+    {"past_input",
+     past_input<true>,
+     past_input<false>,
+     {"cp_async16: 16 bytes", "cp_async16: 16 bytes", "cp_async16: 16 bytes"}},
+    {"host_memory",
+     host_memory<true>,
+     host_memory<false>,
+     {nullptr, "memory of the host", nullptr}},
+    {"host_touches",
+     host_touches<true>,
+     host_touches<false>,
+     {"the host touched byte 0", "the host touched byte 0", "SEGV"}},
     {"freed", freed<true>, freed<false>, {"not allocated", "not allocated", ASAN_}},
-    {"too_much_carved", too_much_carved<true>, too_much_carved<false>, {"carved 260", "carved 260", "carved 260"}},
-    {"two_barriers", two_barriers<true>, two_barriers<false>, {"different barriers", "different barriers", "different barriers"}},
-    {"divergent", divergent<true>, divergent<false>, {"nobody can run", "nobody can run", "nobody can run"}},
-    {"two_shuffles", two_shuffles<true>, two_shuffles<false>, {"different operations", "different operations", "different operations"}},
+    {"too_much_carved",
+     too_much_carved<true>,
+     too_much_carved<false>,
+     {"carved 260", "carved 260", "carved 260"}},
+    {"two_barriers",
+     two_barriers<true>,
+     two_barriers<false>,
+     {"different barriers", "different barriers", "different barriers"}},
+    {"divergent",
+     divergent<true>,
+     divergent<false>,
+     {"nobody can run", "nobody can run", "nobody can run"}},
+    {"two_shuffles",
+     two_shuffles<true>,
+     two_shuffles<false>,
+     {"different operations", "different operations", "different operations"}},
     {"ended_lane", ended_lane<true>, ended_lane<false>, {"has ended", "has ended", "has ended"}},
     {"half_warp", half_warp<true>, half_warp<false>, {"names 32", "names 32", "names 32"}},
-    {"two_blocks", two_blocks<true>, two_blocks<false>, {nullptr, "another block's thread", nullptr}},
-    {"blocks_read", blocks_read<true>, blocks_read<false>, {nullptr, "another block's thread", nullptr}},
-    {"threads_global", threads_global<true>, threads_global<false>, {nullptr, "with no barrier since", nullptr}},
+    {"two_blocks",
+     two_blocks<true>,
+     two_blocks<false>,
+     {nullptr, "another block's thread", nullptr}},
+    {"blocks_read",
+     blocks_read<true>,
+     blocks_read<false>,
+     {nullptr, "another block's thread", nullptr}},
+    {"threads_global",
+     threads_global<true>,
+     threads_global<false>,
+     {nullptr, "with no barrier since", nullptr}},
     {"new_memory", new_memory<true>, new_memory<false>, {nullptr, "nothing has written", nullptr}},
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
@@ -490,8 +577,10 @@ static void test_case(void **state) {
     if (!says) return;
     code = run_case((std::string("bad:") + c->name).c_str(), nullptr, &out);
     if (!code) fail_msg("%s: not found", c->name);
-    if (out.find(says) == std::string::npos) fail_msg("%s: expected '%s', got exit code %d: %s", c->name, says, code, out.c_str());
-    if (out.compare(0, 5, "emu: ") == 0 && out.find("test_faults.cpp:") == std::string::npos && out.find("launch's end") == std::string::npos)
+    if (out.find(says) == std::string::npos)
+        fail_msg("%s: expected '%s', got exit code %d: %s", c->name, says, code, out.c_str());
+    if (out.compare(0, 5, "emu: ") == 0 && out.find("test_faults.cpp:") == std::string::npos &&
+        out.find("launch's end") == std::string::npos)
         fail_msg("%s: no line in %s", c->name, out.c_str());
 }
 

@@ -1,6 +1,7 @@
-/* What only the emulator can show of k_gemm_bf16: ldmatrix without bank conflicts, every barrier needed, and results that no
- * order of blocks and warps changes. Settings are read once in a process, so each run is this program again, with --case:
- * all tiles and epilogues at a shape in which slots come round, tiles are cut off and groups of blocks are incomplete. */
+/* What only the emulator can show of k_gemm_bf16: ldmatrix without bank conflicts, every barrier
+ * needed, and results that no order of blocks and warps changes. Settings are read once in a
+ * process, so each run is this program again, with --case: all tiles and epilogues at a shape in
+ * which slots come round, tiles are cut off and groups of blocks are incomplete. */
 #include "emu.h"
 #include "kernels/kernels.h"
 #include "kernel_test.h" /* last: cmocka has a macro for `fail` */
@@ -17,12 +18,15 @@ static void need(bool ok, const msim_error &err) {
     exit(1);
 }
 
-static float value(uint64_t *state) { return (float)((int64_t)(emu::next_random(state) >> 40) - 8388608) / 8388608.0f; }
+static float value(uint64_t *state) {
+    return (float)((int64_t)(emu::next_random(state) >> 40) - 8388608) / 8388608.0f;
+}
 
 template <typename T> static T *on_device(const std::vector<T> &host) {
     msim_error err;
     T *p = (T *)ms_gpu_alloc(stream, host.size() * sizeof(T), 1, "test", &err);
-    need(p && ms_gpu_upload(stream, p, host.data(), host.size() * sizeof(T), &err) >= 0 && ms_gpu_sync(stream, &err) >= 0,
+    need(p && ms_gpu_upload(stream, p, host.data(), host.size() * sizeof(T), &err) >= 0 &&
+             ms_gpu_sync(stream, &err) >= 0,
          err);
     return p;
 }
@@ -33,7 +37,9 @@ static void run_product(ms_gpu_gemm g, int tile) {
     std::vector<uint32_t> result((size_t)M * N / (g.epilogue == MS_GPU_ADD ? 1 : 2), 0);
     g.dst = on_device(result);
     need(ms_gemm_bf16_tile_cuda(stream, &g, tile, &err) >= 0, err);
-    need(ms_gpu_download(stream, result.data(), g.dst, result.size() * 4, &err) >= 0 && ms_gpu_sync(stream, &err) >= 0, err);
+    need(ms_gpu_download(stream, result.data(), g.dst, result.size() * 4, &err) >= 0 &&
+             ms_gpu_sync(stream, &err) >= 0,
+         err);
     ms_gpu_free(stream, g.dst);
     uint64_t hash = 0;
     for (uint32_t x : result) hash = (hash ^ x) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
@@ -52,16 +58,17 @@ static int print_results() {
         for (float &x : *v) x = value(&state);
     for (int i = 0; i < M; i++) positions[i] = i % POSITIONS;
     need(ms_gpu_stream_open(0, &stream, &err) >= 0, err);
-    ms_gpu_gemm g = {on_device(a), on_device(w), nullptr, nullptr, M, N, K, 0, on_device(cosines), on_device(sines),
-                     on_device(positions), 128};
+    ms_gpu_gemm g = {
+        on_device(a),     on_device(w),         nullptr, nullptr, M, N, K, 0, on_device(cosines),
+        on_device(sines), on_device(positions), 128};
     float *d_bias = on_device(bias);
     for (int tile = 0; tile < MS_GPU_GEMM_TILES; tile++)
         for (g.epilogue = MS_GPU_STORE; g.epilogue <= MS_GPU_ADD; g.epilogue++) {
             g.bias = g.epilogue == MS_GPU_ROTATE ? nullptr : d_bias;
             run_product(g, tile);
         }
-    for (const void *p : {(const void *)g.a, (const void *)g.w, (const void *)g.cos, (const void *)g.sin,
-                          (const void *)g.positions, (const void *)d_bias})
+    for (const void *p : {(const void *)g.a, (const void *)g.w, (const void *)g.cos,
+                          (const void *)g.sin, (const void *)g.positions, (const void *)d_bias})
         ms_gpu_free(stream, (void *)p);
     ms_gpu_stream_close(stream);
     printf("conflicts %llu\n", (unsigned long long)emu::bank_conflicts());
@@ -121,6 +128,7 @@ static void test_every_barrier(void **) {
 
 int main(int argc, char **argv) {
     if (argc == 2 && std::string(argv[1]) == "--case") return print_results();
-    const CMUnitTest tests[] = {cmocka_unit_test(test_any_order_and_no_conflicts), cmocka_unit_test(test_every_barrier)};
+    const CMUnitTest tests[] = {cmocka_unit_test(test_any_order_and_no_conflicts),
+                                cmocka_unit_test(test_every_barrier)};
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -1,6 +1,7 @@
-/* Every primitive against its definition in the PTX manual, spelled out here once more: where each element of a fragment
- * lies is found with one element at a time, which a product of full matrices cannot show (k permuted alike in A and B
- * gives the same sums). make gpu-check repeats what it can on a GPU. */
+/* Every primitive against its definition in the PTX manual, spelled out here once more: where each
+ * element of a fragment lies is found with one element at a time, which a product of full matrices
+ * cannot show (k permuted alike in A and B gives the same sums). make gpu-check repeats what it can
+ * on a GPU. */
 #include "emu.h"
 #include "kernel_test.h"
 
@@ -24,9 +25,16 @@ static void test_bf16(void **) {
     const struct {
         float x;
         uint16_t bits;
-    } cases[] = {{1.0f, 0x3f80},         {-2.5f, 0xc020},      {1.0f + 0x1p-8f, 0x3f80},  {1.0f + 3 * 0x1p-8f, 0x3f82},
-                 {1.0f + 0x1.01p-8f, 0x3f81}, {INFINITY, 0x7f80}, {3.4e38f, 0x7f80},       {0x1p-133f, 0x0001},
-                 {-0.0f, 0x8000},        {NAN, 0x7fff}};
+    } cases[] = {{1.0f, 0x3f80},
+                 {-2.5f, 0xc020},
+                 {1.0f + 0x1p-8f, 0x3f80},
+                 {1.0f + 3 * 0x1p-8f, 0x3f82},
+                 {1.0f + 0x1.01p-8f, 0x3f81},
+                 {INFINITY, 0x7f80},
+                 {3.4e38f, 0x7f80},
+                 {0x1p-133f, 0x0001},
+                 {-0.0f, 0x8000},
+                 {NAN, 0x7fff}};
     for (auto &c : cases) {
         assert_int_equal(to_bf16(c.x).bits, c.bits);
         assert_int_equal(pack_bf16(c.x, 1.0f), c.bits | 0x3f800000u);
@@ -58,10 +66,12 @@ static void test_functions(void **) {
     assert_true(sqrt_f32(2.0f) == sqrtf(2.0f) && sqrt_f64(2.0) == sqrt(2.0));
     assert_true(div_f32(1.0f, 3.0f) == 1.0f / 3.0f && div_f64(1.0, 3.0) == 1.0 / 3.0);
     assert_int_equal(count_bits(0xf0f00001u), 9);
-    assert_true(exp2_approx(-INFINITY) == 0.0f && exp2_approx(-130.0f) == 0.0f && exp2_approx(0.0f) == 1.0f);
+    assert_true(exp2_approx(-INFINITY) == 0.0f && exp2_approx(-130.0f) == 0.0f &&
+                exp2_approx(0.0f) == 1.0f);
     for (float x = -125.9f; x < 127.0f; x += 0.37f) {
         double want = exp2((double)x), ulp = ldexp(1.0, ilogb(want) - 23);
-        assert_true(fabs((double)exp2_approx(x) - want) <= 2.5 * ulp); /* 2 ulp of the value rounded to f32 */
+        /* 2 ulp of the value rounded to f32 */
+        assert_true(fabs((double)exp2_approx(x) - want) <= 2.5 * ulp);
     }
 }
 
@@ -91,10 +101,12 @@ template <typename T> static void check_shuffles() {
     for (int width = 1; width <= 32; width *= 2) {
         for (int by : {0, 1, 2, 3, 5, 8, 16, 31, 33}) {
             Buffer<T> out(128);
-            assert_int_equal(run_kernel(k_shuffles<T>, dim3(1), dim3(32), 0, out.p, by, width), cudaSuccess);
+            assert_int_equal(run_kernel(k_shuffles<T>, dim3(1), dim3(32), 0, out.p, by, width),
+                             cudaSuccess);
             std::vector<T> got = out.get();
             for (int kind = 0; kind < 4; kind++)
-                for (int l = 0; l < 32; l++) assert_true(got[kind * 32 + l] == (T)source(kind, l, by, width));
+                for (int l = 0; l < 32; l++)
+                    assert_true(got[kind * 32 + l] == (T)source(kind, l, by, width));
         }
     }
 }
@@ -185,7 +197,8 @@ static void test_atomics(void **) {
     std::vector<uint32_t> host(256);
     for (uint32_t i = 0; i < 256; i++) host[i] = i * 37 % 256;
     Buffer<uint32_t> x(host), total(std::vector<uint32_t>(2)), seen(std::vector<uint32_t>(256));
-    assert_int_equal(run_kernel(k_atomics, dim3(4), dim3(64), 0, total.p, seen.p, x.p), cudaSuccess);
+    assert_int_equal(run_kernel(k_atomics, dim3(4), dim3(64), 0, total.p, seen.p, x.p),
+                     cudaSuccess);
     assert_int_equal(total.get()[0], 512);
     assert_int_equal(total.get()[1], 255);
     for (uint32_t n : seen.get()) assert_int_equal(n, 1);
@@ -198,7 +211,8 @@ static __global__ void k_loads(uint32_t *out, const uint32_t *x) {
 }
 
 static void test_loads(void **) {
-    Buffer<uint32_t> x(std::vector<uint32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6}), out(8);
+    Buffer<uint32_t> x(std::vector<uint32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6}),
+        out(8);
     assert_int_equal(run_kernel(k_loads, dim3(1), dim3(4), 0, out.p, x.p), cudaSuccess);
     assert_true(out.get() == (std::vector<uint32_t>{4321, 8765, 2109, 6543, 1, 2, 3, 4}));
 }
@@ -231,7 +245,8 @@ static void test_copies(void **) {
 
 enum { X4, X2, X4_TRANS };
 
-/* Element (m, i, j) is 100 m + 10 i + j; row (m, i) lies at place[8 m + i], in units of 16 bytes. */
+/* Element (m, i, j) is 100 m + 10 i + j; row (m, i) lies at place[8 m + i], in units of 16
+ * bytes. */
 static __global__ void k_ldmatrix(uint32_t *out, const uint32_t *place, int form) {
     Carve c = carve_begin();
     uint16_t *e = carve<uint16_t>(c, 64 * 8);
@@ -256,7 +271,8 @@ static void test_ldmatrix(void **) {
     for (uint32_t i = 0; i < 32; i++) place[i] = i * 7 % 32 * 2; /* any rows, in any order */
     Buffer<uint32_t> where(place), out(128);
     for (int form : {X4, X2, X4_TRANS}) {
-        assert_int_equal(run_kernel(k_ldmatrix, dim3(1), dim3(32), 64 * 16, out.p, where.p, form), cudaSuccess);
+        assert_int_equal(run_kernel(k_ldmatrix, dim3(1), dim3(32), 64 * 16, out.p, where.p, form),
+                         cudaSuccess);
         std::vector<uint32_t> got = out.get();
         for (uint32_t l = 0; l < 32; l++) {
             for (uint32_t m = 0; m < (form == X2 ? 2u : 4u); m++) {
@@ -286,13 +302,16 @@ static void test_banks(void **) {
     Buffer<uint32_t> out(32);
     for (auto &c : cases) {
         uint64_t before = emu::bank_conflicts();
-        assert_int_equal(run_kernel(k_banks, dim3(1), dim3(32), 32 * 9 * 16, out.p, c.stride, c.swizzle), cudaSuccess);
+        assert_int_equal(
+            run_kernel(k_banks, dim3(1), dim3(32), 32 * 9 * 16, out.p, c.stride, c.swizzle),
+            cudaSuccess);
         assert_int_equal(emu::bank_conflicts() - before, c.conflicts);
     }
 }
 
-/* One element of A (of B) is 1, the other operand holds a number for each place: the product shows which row of A and which
- * k that element is (which k and column). place: 8 lane + 2 register + element. */
+/* One element of A (of B) is 1, the other operand holds a number for each place: the product shows
+ * which row of A and which k that element is (which k and column). place: 8 lane + 2 register +
+ * element. */
 static __global__ void k_probe_bf16(float *out, int place, int of_b) {
     int l = threadIdx.x, g = l / 4, t = l % 4;
     uint32_t a[4] = {0, 0, 0, 0}, b[2] = {0, 0};
@@ -320,19 +339,23 @@ static void test_mma_bf16(void **) {
         for (int place = 0; place < 256; place++) {
             int l = place / 8, e = place % 2, r = place % 8 / 2;
             if (of_b && r > 1) continue;
-            assert_int_equal(run_kernel(k_probe_bf16, dim3(1), dim3(32), 0, out.p, place, of_b), cudaSuccess);
+            assert_int_equal(run_kernel(k_probe_bf16, dim3(1), dim3(32), 0, out.p, place, of_b),
+                             cudaSuccess);
             std::vector<float> got = out.get();
-            int row = l / 4 + 8 * (r % 2), k_of_a = 2 * (l % 4) + e + 8 * (r / 2), k_of_b = 2 * (l % 4) + e + 8 * r;
+            int row = l / 4 + 8 * (r % 2), k_of_a = 2 * (l % 4) + e + 8 * (r / 2),
+                k_of_b = 2 * (l % 4) + e + 8 * r;
             for (int i = 0; i < 16; i++)
                 for (int j = 0; j < 8; j++)
-                    assert_true(got[(size_t)(i * 8 + j)] == (float)(of_b     ? j == l / 4 ? 16 * i + k_of_b : 0
-                                                                    : i == row ? 8 * k_of_a + j
-                                                                               : 0));
+                    assert_true(got[(size_t)(i * 8 + j)] ==
+                                (float)(of_b       ? j == l / 4 ? 16 * i + k_of_b : 0
+                                        : i == row ? 8 * k_of_a + j
+                                                   : 0));
         }
     }
 }
 
-/* The same with bytes: place 16 lane + 4 register + element; -1 for 1, so that signs show; d begins near 2^31. */
+/* The same with bytes: place 16 lane + 4 register + element; -1 for 1, so that signs show; d begins
+ * near 2^31. */
 static __global__ void k_probe_s8(uint32_t *out, int place, int of_b) {
     int l = threadIdx.x, g = l / 4, t = l % 4;
     uint32_t a[4] = {0, 0, 0, 0}, b[2] = {0, 0};
@@ -343,8 +366,8 @@ static __global__ void k_probe_s8(uint32_t *out, int place, int of_b) {
             if (of_b) a[r] |= (uint32_t)((i * 32 + k) % 127) << (8 * e); /* A[i][k] */
         }
     for (int r = 0; r < 2; r++)
-        for (int e = 0; e < 4; e++)
-            if (!of_b) b[r] |= (uint32_t)(((4 * t + e + 16 * r) * 8 + g) % 127) << (8 * e); /* B[k][n] */
+        for (int e = 0; e < 4; e++) /* B[k][n] */
+            if (!of_b) b[r] |= (uint32_t)(((4 * t + e + 16 * r) * 8 + g) % 127) << (8 * e);
     if (l == place / 16) (of_b ? b[place % 8 / 4] : a[place % 16 / 4]) = 0xffu << (8 * (place % 4));
     mma_s8(d, a, b[0], b[1]);
     for (int r = 0; r < 4; r++) out[(g + 8 * (r / 2)) * 8 + 2 * t + r % 2] = (uint32_t)d[r];
@@ -356,12 +379,16 @@ static void test_mma_s8(void **) {
         for (int place = 0; place < 512; place++) {
             int l = place / 16, e = place % 4, r = place % 16 / 4;
             if (of_b && r > 1) continue;
-            assert_int_equal(run_kernel(k_probe_s8, dim3(1), dim3(32), 0, out.p, place, of_b), cudaSuccess);
+            assert_int_equal(run_kernel(k_probe_s8, dim3(1), dim3(32), 0, out.p, place, of_b),
+                             cudaSuccess);
             std::vector<uint32_t> got = out.get();
-            int row = l / 4 + 8 * (r % 2), k_of_a = 4 * (l % 4) + e + 16 * (r / 2), k_of_b = 4 * (l % 4) + e + 16 * r;
+            int row = l / 4 + 8 * (r % 2), k_of_a = 4 * (l % 4) + e + 16 * (r / 2),
+                k_of_b = 4 * (l % 4) + e + 16 * r;
             for (int i = 0; i < 16; i++)
                 for (int j = 0; j < 8; j++) {
-                    int v = of_b ? j == l / 4 ? (32 * i + k_of_b) % 127 : 0 : i == row ? (8 * k_of_a + j) % 127 : 0;
+                    int v = of_b       ? j == l / 4 ? (32 * i + k_of_b) % 127 : 0
+                            : i == row ? (8 * k_of_a + j) % 127
+                                       : 0;
                     assert_int_equal(got[(size_t)(i * 8 + j)], 0x80000000u - (uint32_t)v);
                 }
         }
@@ -372,8 +399,10 @@ static void test_mma_s8(void **) {
 static __global__ void k_sums(float *out, const float *x) {
     uint32_t a[4], b[2];
     float d[4] = {1.0f, 1.0f, 1.0f, 1.0f};
-    for (int r = 0; r < 4; r++) a[r] = pack_bf16(x[threadIdx.x * 8 + r * 2], x[threadIdx.x * 8 + r * 2 + 1]);
-    for (int r = 0; r < 2; r++) b[r] = pack_bf16(x[r * 64 + threadIdx.x], x[r * 64 + 32 + threadIdx.x]);
+    for (int r = 0; r < 4; r++)
+        a[r] = pack_bf16(x[threadIdx.x * 8 + r * 2], x[threadIdx.x * 8 + r * 2 + 1]);
+    for (int r = 0; r < 2; r++)
+        b[r] = pack_bf16(x[r * 64 + threadIdx.x], x[r * 64 + 32 + threadIdx.x]);
     mma_bf16(d, a, b[0], b[1]);
     for (int r = 0; r < 4; r++) out[threadIdx.x * 4 + r] = d[r];
 }
@@ -397,7 +426,8 @@ static void test_sum_modes(void **) {
     for (int i = 0; i < 128; i++) {
         char *p_end, *q_end;
         double a = strtod(p, &p_end), b = strtod(q, &q_end);
-        assert_true(p_end != p && fabs(a - b) <= 17 * 0x1p-24 * (1 + 16 * 0.25)); /* a rounding for each term */
+        /* a rounding for each term */
+        assert_true(p_end != p && fabs(a - b) <= 17 * 0x1p-24 * (1 + 16 * 0.25));
         p = p_end;
         q = q_end;
     }
@@ -408,10 +438,14 @@ static void test_sum_modes(void **) {
 
 static void test_refused(void **) {
     Buffer<uint32_t> out(std::vector<uint32_t>(1));
-    assert_int_equal(run_kernel(k_places, dim3(0), dim3(1), 0, out.p), cudaErrorInvalidConfiguration);
-    assert_int_equal(run_kernel(k_places, dim3(1), dim3(1025), 0, out.p), cudaErrorInvalidConfiguration);
-    assert_int_equal(run_kernel(k_places, dim3(1, 65536), dim3(1), 0, out.p), cudaErrorInvalidConfiguration);
-    assert_int_equal(run_kernel(k_places, dim3(1), dim3(1), 164 * 1024, out.p), cudaErrorInvalidValue);
+    assert_int_equal(run_kernel(k_places, dim3(0), dim3(1), 0, out.p),
+                     cudaErrorInvalidConfiguration);
+    assert_int_equal(run_kernel(k_places, dim3(1), dim3(1025), 0, out.p),
+                     cudaErrorInvalidConfiguration);
+    assert_int_equal(run_kernel(k_places, dim3(1, 65536), dim3(1), 0, out.p),
+                     cudaErrorInvalidConfiguration);
+    assert_int_equal(run_kernel(k_places, dim3(1), dim3(1), 164 * 1024, out.p),
+                     cudaErrorInvalidValue);
     assert_int_equal(cudaGetLastError(), cudaErrorInvalidValue);
     assert_int_equal(cudaGetLastError(), cudaSuccess);
     assert_int_equal(run_kernel(k_places, dim3(1), dim3(1), 163 * 1024, out.p), cudaSuccess);
@@ -422,12 +456,15 @@ int main(int argc, char **) {
     if (argc > 1) return print_sums();
     unsetenv("EMU_MMA"); /* sums of both modes are in a test of their own */
     const CMUnitTest tests[] = {
-        cmocka_unit_test(test_places),   cmocka_unit_test(test_bf16),     cmocka_unit_test(test_f16),
-        cmocka_unit_test(test_functions), cmocka_unit_test(test_shuffles), cmocka_unit_test(test_votes),
-        cmocka_unit_test(test_barrier),  cmocka_unit_test(test_arrays),   cmocka_unit_test(test_atomics),
-        cmocka_unit_test(test_loads),    cmocka_unit_test(test_copies),   cmocka_unit_test(test_ldmatrix),
-        cmocka_unit_test(test_banks),    cmocka_unit_test(test_mma_bf16), cmocka_unit_test(test_mma_s8),
-        cmocka_unit_test(test_sum_modes), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_places),   cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_f16),      cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_shuffles), cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_barrier),  cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_atomics),  cmocka_unit_test(test_loads),
+        cmocka_unit_test(test_copies),   cmocka_unit_test(test_ldmatrix),
+        cmocka_unit_test(test_banks),    cmocka_unit_test(test_mma_bf16),
+        cmocka_unit_test(test_mma_s8),   cmocka_unit_test(test_sum_modes),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

@@ -1,5 +1,6 @@
-/* The fake runtime: work runs when something waits for it and not before, in any order that streams and events allow;
- * memory ends where EMU_MEMORY says; several devices are apart; nothing may be left at the end. */
+/* The fake runtime: work runs when something waits for it and not before, in any order that streams
+ * and events allow; memory ends where EMU_MEMORY says; several devices are apart; nothing may be
+ * left at the end. */
 #include <pthread.h>
 
 #include "kernel_test.h"
@@ -77,7 +78,8 @@ static void test_events(void **) {
     assert_int_equal(cudaEventElapsedTime(&ms, a, b), cudaSuccess);
     assert_true(ms >= 0.0f);
     assert_int_equal(cudaEventRecord(b, s), cudaSuccess);
-    while (cudaEventQuery(b) == cudaErrorNotReady) {}
+    while (cudaEventQuery(b) == cudaErrorNotReady) {
+    }
     assert_int_equal(cudaEventDestroy(a), cudaSuccess);
     assert_int_equal(cudaEventDestroy(b), cudaSuccess);
     assert_int_equal(cudaEventDestroy(b), cudaErrorInvalidResourceHandle);
@@ -188,7 +190,8 @@ static int two_devices() {
     cudaStream_t s = new_stream();
     if (cudaSetDevice(1) || cudaGetDevice(&device) || device != 1) return 3;
     Buffer<float> x(std::vector<float>(32));
-    if (launch(k_add, dim3(1), dim3(32), 0, s, x.p, 32, 1.0f) != cudaErrorInvalidResourceHandle) return 4;
+    if (launch(k_add, dim3(1), dim3(32), 0, s, x.p, 32, 1.0f) != cudaErrorInvalidResourceHandle)
+        return 4;
     if (run_kernel(k_add, dim3(1), dim3(32), 0, x.p, 32, 1.0f) || x.get()[3] != 1.0f) return 5;
     if (cudaMemGetInfo(&free_bytes, &all) || free_bytes != all - 512) return 6;
     if (cudaSetDevice(0) || cudaMemGetInfo(&free_bytes, &all) || free_bytes != all) return 7;
@@ -235,7 +238,8 @@ static void *work(void *right) {
 static void test_threads(void **) {
     pthread_t threads[3];
     bool right[3] = {true, true, true};
-    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], nullptr, work, &right[i]), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], nullptr, work, &right[i]), 0);
     for (int i = 0; i < 3; i++) pthread_join(threads[i], nullptr);
     for (bool r : right) assert_true(r);
 }
@@ -253,9 +257,10 @@ int main(int argc, char **argv) {
     if (name == "two devices") return two_devices();
     if (name == "other's memory") return others_memory();
     const CMUnitTest tests[] = {
-        cmocka_unit_test(test_deferred), cmocka_unit_test(test_free_waits), cmocka_unit_test(test_events),
-        cmocka_unit_test(test_two_streams), cmocka_unit_test(test_memory), cmocka_unit_test(test_poison),
-        cmocka_unit_test(test_devices), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_deferred), cmocka_unit_test(test_free_waits),
+        cmocka_unit_test(test_events),   cmocka_unit_test(test_two_streams),
+        cmocka_unit_test(test_memory),   cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_devices),  cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

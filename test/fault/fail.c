@@ -1,13 +1,16 @@
-/* A library to preload under a tool, which makes one call fail or one file change: the tests' way to a disk that breaks.
- * Nothing of it is in the product. Calls are counted that touch a path with FAULT_PATH in it, or sync the folder of one.
+/* A library to preload under a tool, which makes one call fail or one file change: the tests' way
+ * to a disk that breaks. Nothing of it is in the product. Calls are counted that touch a path with
+ * FAULT_PATH in it, or sync the folder of one.
  *
- *   FAULT_PATH=c.npy   which calls: open for writing, write, pwrite, fsync, fdatasync, ftruncate, rename, unlink
+ *   FAULT_PATH=c.npy   which calls: open for writing, write, pwrite, fsync, fdatasync, ftruncate,
+ *                      rename, unlink
  *   FAULT_AT=N         the Nth of them (from 1): fails with FAULT_ERRNO (default EIO);
- *   FAULT_MODE=fail|short|kill|killed   a write gives half of its bytes and fails the next time; the process is killed
- *                      before the call, or after it
+ *   FAULT_MODE=fail|short|kill|killed a write gives half of its bytes and fails the next time; the
+ *                      process is killed before the call, or after it
  *   FAULT_LOG=FILE     every counted call as one line: its name
  *   FAULT_DENY=TEXT    opendir of a path that ends in TEXT fails with EACCES
- *   FAULT_CHANGE=TEXT  a file whose path ends in TEXT grows by a byte just before it is opened for reading */
+ *   FAULT_CHANGE=TEXT  a file whose path ends in TEXT grows by a byte just before it is opened for
+ *                      reading */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -50,7 +53,8 @@ static int is_meant_fd(int fd) {
 enum { GO_ON, FAIL, SHORT, KILL_AFTER };
 
 static int count(const char *name) {
-    const char *at = getenv("FAULT_AT"), *mode = getenv("FAULT_MODE"), *log = getenv("FAULT_LOG"), *number = getenv("FAULT_ERRNO");
+    const char *at = getenv("FAULT_AT"), *mode = getenv("FAULT_MODE"), *log = getenv("FAULT_LOG"),
+               *number = getenv("FAULT_ERRNO");
     int is_write = strstr(name, "write") != NULL;
     if (log) {
         int fd = REAL(open)(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -69,11 +73,11 @@ static int count(const char *name) {
     return FAIL;
 }
 
-#define DO(name, call)                        \
-    int what = count(name);                   \
-    if (what == FAIL) return -1;              \
-    __typeof__(call) result = call;           \
-    if (what == KILL_AFTER) raise(SIGKILL);   \
+#define DO(name, call)                      \
+    int what = count(name);                 \
+    if (what == FAIL) return -1;            \
+    __typeof__(call) result = call;         \
+    if (what == KILL_AFTER) raise(SIGKILL); \
     return result
 
 int open(const char *path, int flags, ...) {

@@ -1,12 +1,14 @@
 /* Mutation fuzzing of everything that reads other people's bytes: MIDI files, corpora, checkpoints.
  *
- *   fuzz [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N] FILES-or-folders...
+ *   fuzz [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N]
+ *   FILES-or-folders...
  *
- * Input number i is made from the seed S and i alone: a file of the target's kind with a few bytes flipped, replaced,
- * inserted, cut, copied or taken from another file. Workers go through the numbers; each input may take 1 second of
- * processor time and 256 MiB (under AddressSanitizer counted by its malloc hooks, else by the address space). When one
- * dies, the input is made again, written to build/fuzz-failures, and a new worker goes on behind it.
- * Prints one line for each failure and one at the end; exits with 1 when there was a failure, 2 on wrong options. */
+ * Input number i is made from the seed S and i alone: a file of the target's kind with a few bytes
+ * flipped, replaced, inserted, cut, copied or taken from another file. Workers go through the
+ * numbers; each input may take 1 second of processor time and 256 MiB (under AddressSanitizer
+ * counted by its malloc hooks, else by the address space). When one dies, the input is made again,
+ * written to build/fuzz-failures, and a new worker goes on behind it. Prints one line for each
+ * failure and one at the end; exits with 1 when there was a failure, 2 on wrong options. */
 #define _GNU_SOURCE
 #include "midisim.h"
 #include <dirent.h>
@@ -87,17 +89,21 @@ static void run_midi(const unsigned char *data, size_t n_bytes) {
         size_t cap = msim_tokenizer_bound(n_bytes, cases[c].factor, cases[c].max);
         int32_t *ids = take(cap * sizeof *ids);
         int64_t starts[13], rc;
-        rc = msim_tokenizer_encode(tok, data, n_bytes, cases[c].factor, cases[c].max, ids, cap, starts, &err);
+        rc = msim_tokenizer_encode(tok, data, n_bytes, cases[c].factor, cases[c].max, ids, cap,
+                                   starts, &err);
         check_status(rc, &err);
         expect(rc != -MSIM_E_LIMIT, "ids within msim_tokenizer_bound");
-        expect((rc >= 0) == (msim_tokenizer_outcome(tok) == MSIM_OUTCOME_TOKENS), "an outcome that fits the result");
-        for (int64_t i = 0; rc >= 0 && i < starts[rc]; i++) expect(ids[i] >= 0 && ids[i] < 384, "ids below 384");
+        expect((rc >= 0) == (msim_tokenizer_outcome(tok) == MSIM_OUTCOME_TOKENS),
+               "an outcome that fits the result");
+        for (int64_t i = 0; rc >= 0 && i < starts[rc]; i++)
+            expect(ids[i] >= 0 && ids[i] < 384, "ids below 384");
         free(ids);
     }
 }
 
-/* The bound holds, a buffer that is too small is said to be, and what comes out can be gone through again (not always
- * with success: data bytes that were no data bytes are kept, and may then be taken for a status). */
+/* The bound holds, a buffer that is too small is said to be, and what comes out can be gone through
+ * again (not always with success: data bytes that were no data bytes are kept, and may then be
+ * taken for a status). */
 static void run_normalize(const unsigned char *data, size_t n_bytes) {
     static msim_tokenizer *tok;
     msim_error err = {.code = 0};
@@ -107,13 +113,15 @@ static void run_normalize(const unsigned char *data, size_t n_bytes) {
     int64_t n = msim_midi_canonical(tok, data, n_bytes, once, cap, &err);
     check_status(n, &err);
     expect(n != -MSIM_E_LIMIT, "a file within msim_midi_canonical_bound");
-    expect((n >= 0) == (msim_tokenizer_outcome(tok) == MSIM_OUTCOME_TOKENS), "an outcome that fits the result");
+    expect((n >= 0) == (msim_tokenizer_outcome(tok) == MSIM_OUTCOME_TOKENS),
+           "an outcome that fits the result");
     if (n >= 0) {
         size_t cap_again = msim_midi_canonical_bound((size_t)n);
         unsigned char *again = take(cap_again);
         expect(n >= 26 && memcmp(once, "MThd", 4) == 0, "a MIDI file");
         check_status(msim_midi_canonical(tok, once, (size_t)n, again, cap_again, &err), &err);
-        expect(msim_midi_canonical(tok, data, n_bytes, again, (size_t)n - 1, &err) == -MSIM_E_LIMIT, "a full buffer");
+        expect(msim_midi_canonical(tok, data, n_bytes, again, (size_t)n - 1, &err) == -MSIM_E_LIMIT,
+               "a full buffer");
         free(again);
     }
     free(once);
@@ -128,7 +136,8 @@ static const char *as_file(const unsigned char *data, size_t n_bytes) {
         if (fd < 0) die("memfd_create");
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     }
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, data, n_bytes, 0) != (ssize_t)n_bytes) die("writing the input");
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, data, n_bytes, 0) != (ssize_t)n_bytes)
+        die("writing the input");
     return path;
 }
 
@@ -258,19 +267,20 @@ static void mutate(uint64_t *state, unsigned char *data, size_t *n, const seed_f
     case 4: /* a number of 2, 4 or 8 bytes, small, large or around the length of the file */
         run = (size_t)2 << below(state, 3);
         if (run <= *n - at) {
-            uint64_t value = below(state, 2) ? next_random(state) >> below(state, 64) : *n - below(state, 40);
+            uint64_t value = below(state, 2) ? next_random(state) >> below(state, 64)
+                                             : *n - below(state, 40);
             bool is_big = below(state, 2);
             for (size_t i = 0; i < run; i++)
-                data[is_big ? at + run - 1 - i : at + i] = i < 8 ? (unsigned char)(value >> 8 * i) : 0;
+                data[is_big ? at + run - 1 - i : at + i] = i < 8 ? (unsigned char)(value >> 8 * i)
+                                                                 : 0;
         }
         break;
-    case 5:
-        move_tail(data, n, at + run, at);
-        break;
+    case 5: move_tail(data, n, at + run, at); break;
     case 6:
         if (run > most) break;
         move_tail(data, n, at, at + run);
-        for (size_t i = 0; i < run; i++) data[at + i] = below(state, 2) ? 0xff : (unsigned char)next_random(state);
+        for (size_t i = 0; i < run; i++)
+            data[at + i] = below(state, 2) ? 0xff : (unsigned char)next_random(state);
         break;
     case 7:
         if (below(state, 4) == 0) *n = at; /* cut */
@@ -284,7 +294,8 @@ static void mutate(uint64_t *state, unsigned char *data, size_t *n, const seed_f
         break;
     }
     default: /* the same bytes again and again */
-        for (size_t times = below(state, 40); run && times > 0 && *n + run <= MOST_INPUT_BYTES; times--) {
+        for (size_t times = below(state, 40); run && times > 0 && *n + run <= MOST_INPUT_BYTES;
+             times--) {
             move_tail(data, n, at, at + run);
             memcpy(data + at, data + at + run, run);
         }
@@ -292,8 +303,8 @@ static void mutate(uint64_t *state, unsigned char *data, size_t *n, const seed_f
 }
 
 /* Input number i, in `data`. Returns its target. */
-static const target *make_input(uint64_t seed, uint64_t i, target *const *list, size_t n_list, unsigned char *data,
-                                size_t *n_bytes) {
+static const target *make_input(uint64_t seed, uint64_t i, target *const *list, size_t n_list,
+                                unsigned char *data, size_t *n_bytes) {
     uint64_t state = seed;
     state = next_random(&state) ^ i;
     const target *t = list[i % n_list];
@@ -334,7 +345,9 @@ static void add_file(const char *path) {
     t->seeds[t->n_seeds++] = (seed_file){.data = fitted ? fitted : s.data, .n_bytes = s.n_bytes};
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
 
 static void add_path(const char *path, int depth) {
     struct stat st;
@@ -342,7 +355,8 @@ static void add_path(const char *path, int depth) {
     if (S_ISREG(st.st_mode)) add_file(path);
     if (!S_ISDIR(st.st_mode) || depth > 16) return;
     struct dirent **entries;
-    int n = scandir(path, &entries, NULL, by_name); /* sorted: the numbers must mean the same files everywhere */
+    int n = scandir(path, &entries, NULL, by_name); /* sorted: the numbers must mean the same files
+                                                     * everywhere */
     if (n < 0) die(path);
     for (int i = 0; i < n; i++) {
         char inner[PATH_MAX];
@@ -374,7 +388,8 @@ static void work(uint64_t first, uint64_t step, volatile uint64_t *now) {
         size_t n_bytes;
         *now = i;
         const target *t = make_input(seed, i, list, n_list, data, &n_bytes);
-        unsigned char *exact = take(n_bytes); /* a block of its own size, so that a read past the end is seen */
+        unsigned char *exact = take(n_bytes); /* a block of its own size, so that a read past the
+                                               * end is seen */
         memcpy(exact, data, n_bytes);
         limit_time(true);
         t->run(exact, n_bytes);
@@ -407,13 +422,14 @@ static void report(uint64_t i, int status) {
     const target *t = make_input(seed, i, list, n_list, data, &n_bytes);
     mkdir("build", 0777);
     mkdir(FAILURES, 0777);
-    snprintf(path, sizeof path, FAILURES "/%s-%llu-%llu%s", t->name, (unsigned long long)seed, (unsigned long long)i,
-             t->endings[0]);
+    snprintf(path, sizeof path, FAILURES "/%s-%llu-%llu%s", t->name, (unsigned long long)seed,
+             (unsigned long long)i, t->endings[0]);
     FILE *f = fopen(path, "wb");
     bool is_written = f && fwrite(data, 1, n_bytes, f) == n_bytes;
     if (f && fclose(f) != 0) is_written = false;
     printf("fuzz: %s: seed %llu, input %llu, %zu bytes: %s%s\n", t->name, (unsigned long long)seed,
-           (unsigned long long)i, n_bytes, reason_of(status), is_written ? "" : " (could not be written)");
+           (unsigned long long)i, n_bytes, reason_of(status),
+           is_written ? "" : " (could not be written)");
     if (is_written) printf("fuzz: written: %s\n", path);
     fflush(stdout);
 }
@@ -428,7 +444,8 @@ static pid_t start(uint64_t first, uint64_t step, volatile uint64_t *now) {
 }
 
 static int run_workers(unsigned jobs) {
-    volatile uint64_t *now = mmap(NULL, jobs * sizeof *now, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    volatile uint64_t *now =
+        mmap(NULL, jobs * sizeof *now, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t *pids = calloc(jobs, sizeof *pids);
     int failures = 0;
     if (now == MAP_FAILED || !pids) die("workers");
@@ -483,7 +500,8 @@ int main(int argc, char **argv) {
         else if (argv[i][0] != '-')
             add_path(argv[i], 0);
         else {
-            fputs("usage: fuzz [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N] PATH...\n",
+            fputs("usage: fuzz [--count N] [--seed S] [--target "
+                  "midi|normalize|npy|safetensors|pth|all] [--jobs N] PATH...\n",
                   stderr);
             return 2;
         }
@@ -496,15 +514,16 @@ int main(int argc, char **argv) {
             printf("fuzz: %s: skipped: no file of its kind was given\n", targets[i].name);
     }
     if (n_list == 0 || jobs == 0 || jobs > 1024) {
-        fprintf(stderr, "fuzz: expected a target with files and 1..1024 jobs, got %zu and %llu\n", n_list,
-                (unsigned long long)jobs);
+        fprintf(stderr, "fuzz: expected a target with files and 1..1024 jobs, got %zu and %llu\n",
+                n_list, (unsigned long long)jobs);
         return 2;
     }
     struct timeval begin, end;
     gettimeofday(&begin, NULL);
     int failures = run_workers((unsigned)jobs);
     gettimeofday(&end, NULL);
-    double seconds = (double)(end.tv_sec - begin.tv_sec) + 1e-6 * (double)(end.tv_usec - begin.tv_usec);
+    double seconds = (double)(end.tv_sec - begin.tv_sec) +
+                     1e-6 * (double)(end.tv_usec - begin.tv_usec);
     printf("fuzz: %llu inputs, seed %llu:", (unsigned long long)count, (unsigned long long)seed);
     for (size_t i = 0; i < n_list; i++) printf(" %s (%zu files)", list[i]->name, list[i]->n_seeds);
     printf(", %d failures, %.1f s\n", failures, seconds);

@@ -1,5 +1,5 @@
-/* Buffers of the device for kernel tests: filled with 0xff (NaN as f32, bf16 and f64) and fenced by guard bytes, so that
- * what a kernel leaves unwritten, or writes beyond its rows, fails a test. */
+/* Buffers of the device for kernel tests: filled with 0xff (NaN as f32, bf16 and f64) and fenced by
+ * guard bytes, so that what a kernel leaves unwritten, or writes beyond its rows, fails a test. */
 #ifndef TEST_DEVICE_ROWS_H
 #define TEST_DEVICE_ROWS_H
 #include "base/bf16.h"
@@ -23,10 +23,10 @@ typedef struct {
     size_t n_bytes;
 } device_rows;
 
-#define rows_ok(call) \
-    do { \
-        msim_error rows_err = {0}; \
-        msim_error *err = &rows_err; \
+#define rows_ok(call)                                             \
+    do {                                                          \
+        msim_error rows_err = {0};                                \
+        msim_error *err = &rows_err;                              \
         if ((call) < 0) fail_msg("%s: %s", #call, rows_err.text); \
     } while (0)
 
@@ -53,14 +53,15 @@ static inline void rows_put(device_rows *r, const void *host, size_t n_bytes) {
     rows_ok(ms_gpu_sync(r->stream, err));
 }
 
-static inline device_rows rows_of(ms_gpu_stream *stream, const void *host, size_t n_items, size_t item_bytes) {
+static inline device_rows rows_of(ms_gpu_stream *stream, const void *host, size_t n_items,
+                                  size_t item_bytes) {
     device_rows r = rows_open(stream, n_items, item_bytes);
     rows_put(&r, host, n_items * item_bytes);
     return r;
 }
 
-/* Device to host (a multiple of 1 byte; host [n_bytes]); waits, and looks at the guards: all that is not within the first
- * n_bytes must be as it was. */
+/* Device to host (a multiple of 1 byte; host [n_bytes]); waits, and looks at the guards: all that
+ * is not within the first n_bytes must be as it was. */
 static inline void rows_get(const device_rows *r, void *host, size_t n_bytes) {
     size_t all = r->n_bytes + 2 * ROWS_GUARD;
     unsigned char *bytes = malloc(all);
@@ -69,7 +70,8 @@ static inline void rows_get(const device_rows *r, void *host, size_t n_bytes) {
     rows_ok(ms_gpu_sync(r->stream, err));
     for (size_t i = 0; i < all; i++)
         if ((i < ROWS_GUARD || i >= ROWS_GUARD + n_bytes) && bytes[i] != ROWS_POISON)
-            fail_msg("byte %zd beside the %zu of the result was written", (ptrdiff_t)i - ROWS_GUARD, n_bytes);
+            fail_msg("byte %zd beside the %zu of the result was written", (ptrdiff_t)i - ROWS_GUARD,
+                     n_bytes);
     memcpy(host, bytes + ROWS_GUARD, n_bytes);
     free(bytes);
 }

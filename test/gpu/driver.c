@@ -1,14 +1,15 @@
-/* What gpu_check.py asks of the library itself, where files and programs would hide the bits: batch invariance, searches
- * against the CPU's, contexts side by side, memory. Public interface and kernels/device.h alone.
+/* What gpu_check.py asks of the library itself, where files and programs would hide the bits: batch
+ * invariance, searches against the CPU's, contexts side by side, memory. Public interface and
+ * kernels/device.h alone.
  *
  *   driver [options] info | batches | search | contexts | memory | small
  *     --model FILE  --corpus FILE.npy  --device cuda|cpu (cpu: the CPU against itself, to try this program)
- *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --pool N (sequences)  --queries N,...
- *     --top K,...
+ *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --pool N (sequences)
+ *     --queries N,...  --top K,...
  *     --no-fill (memory: leave out what fills the card)  --plant (spoil one result: the check must then fail)
  *
- * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1 when something failed, 2
- * for wrong options. */
+ * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1
+ * when something failed, 2 for wrong options. */
 #define _GNU_SOURCE
 #include "kernels/device.h"
 #include "midisim.h"
@@ -30,9 +31,17 @@ typedef struct {
     bool is_filling, is_planted;
 } settings;
 
-static settings s = {.device = MSIM_DEVICE_CUDA, .count = 1000, .seed = 1, .max_tokens = 3072, .batch_tokens = 16384,
-                     .queries = {1, 12}, .n_queries = 2, .tops = {1, 16, 100, 1024},
-                     .n_tops = 4, .n_pool = POOL, .is_filling = true};
+static settings s = {.device = MSIM_DEVICE_CUDA,
+                     .count = 1000,
+                     .seed = 1,
+                     .max_tokens = 3072,
+                     .batch_tokens = 16384,
+                     .queries = {1, 12},
+                     .n_queries = 2,
+                     .tops = {1, 16, 100, 1024},
+                     .n_tops = 4,
+                     .n_pool = POOL,
+                     .is_filling = true};
 static int failures;
 static pthread_mutex_t saying = PTHREAD_MUTEX_INITIALIZER;
 
@@ -71,7 +80,9 @@ static uint64_t random_next(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-static int64_t random_below(uint64_t *state, int64_t n) { return (int64_t)(random_next(state) % (uint64_t)n); }
+static int64_t random_below(uint64_t *state, int64_t n) {
+    return (int64_t)(random_next(state) % (uint64_t)n);
+}
 
 /* Near enough to normal. */
 static float random_value(uint64_t *state) {
@@ -107,7 +118,8 @@ static msim_corpus *open_corpus(void) {
     if (msim_corpus_open(s.corpus, NULL, &corpus, &err) < 0) die("corpus", &err);
     char copy[4096];
     snprintf(copy, sizeof copy, "%s.msim", s.corpus);
-    if (msim_corpus_attach_codes(corpus, 0, copy, 0, &err) < 0) die("copies", &err); /* gpu_check.py has made them */
+    /* gpu_check.py has made them */
+    if (msim_corpus_attach_codes(corpus, 0, copy, 0, &err) < 0) die("copies", &err);
     return corpus;
 }
 
@@ -122,7 +134,7 @@ static msim_context *open_context(const msim_model *model, const msim_options *o
 
 typedef struct {
     int64_t dim;
-    int32_t *ids[POOL];    /* owned */
+    int32_t *ids[POOL]; /* owned */
     int64_t length[POOL];
     float *plain, *weighted; /* owned: [POOL, dim], each sequence embedded in a call of its own */
 } pool;
@@ -130,7 +142,8 @@ typedef struct {
 static const float pool_weights[3] = {1, 1, 2};
 
 static pool make_pool(msim_context *ctx, const msim_model *model) {
-    static const int64_t edges[] = {1, 2, 3, 31, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 511, 513, 1025, 3072};
+    static const int64_t edges[] = {1,   2,   3,   31,  63,  64,  65,  127,  128,
+                                    129, 200, 255, 256, 257, 511, 513, 1025, 3072};
     pool p = {0};
     msim_model_info info;
     msim_error err;
@@ -146,10 +159,13 @@ static pool make_pool(msim_context *ctx, const msim_model *model) {
         if (n > most) n = 1 + n % most;
         p.length[i] = n;
         p.ids[i] = take((size_t)n, sizeof *p.ids[i]);
-        for (int64_t t = 0; t < n; t++) p.ids[i][t] = (int32_t)random_below(&random, info.vocab < 384 ? info.vocab : 384);
+        for (int64_t t = 0; t < n; t++)
+            p.ids[i][t] = (int32_t)random_below(&random, info.vocab < 384 ? info.vocab : 384);
         int64_t starts[2] = {0, n};
-        if (msim_context_embed(ctx, p.ids[i], starts, 1, NULL, p.plain + (int64_t)i * p.dim, &err) < 0 ||
-            msim_context_embed(ctx, p.ids[i], starts, 1, pool_weights, p.weighted + (int64_t)i * p.dim, &err) < 0)
+        if (msim_context_embed(ctx, p.ids[i], starts, 1, NULL, p.plain + (int64_t)i * p.dim, &err) <
+                0 ||
+            msim_context_embed(ctx, p.ids[i], starts, 1, pool_weights,
+                               p.weighted + (int64_t)i * p.dim, &err) < 0)
             die("embed alone", &err);
     }
     return p;
@@ -164,8 +180,8 @@ static void free_pool(pool *p) {
 typedef struct {
     int n, which[MAX_SEQS];
     int64_t starts[MAX_SEQS + 1];
-    int32_t *ids;  /* owned: [batch_tokens] */
-    float *out;    /* owned: [MAX_SEQS, dim] */
+    int32_t *ids; /* owned: [batch_tokens] */
+    float *out;   /* owned: [MAX_SEQS, dim] */
     bool is_weighted;
 } random_batch;
 
@@ -185,7 +201,8 @@ static void fill_batch(random_batch *b, const pool *p, int64_t room, uint64_t *r
         b->which[b->n++] = 0;
         b->starts[1] = 1;
     }
-    memset(b->out, 0xff, (size_t)(MAX_SEQS * p->dim) * sizeof *b->out); /* NaN: what is not written differs */
+    /* NaN: what is not written differs */
+    memset(b->out, 0xff, (size_t)(MAX_SEQS * p->dim) * sizeof *b->out);
 }
 
 /* How many rows of the batch are not, to the bit, what their sequences give alone. */
@@ -193,7 +210,8 @@ static int64_t count_differing(const random_batch *b, const pool *p) {
     int64_t n = 0;
     const float *alone = b->is_weighted ? p->weighted : p->plain;
     for (int i = 0; i < b->n; i++)
-        n += memcmp(b->out + i * p->dim, alone + b->which[i] * p->dim, (size_t)p->dim * sizeof *alone) != 0;
+        n += memcmp(b->out + i * p->dim, alone + b->which[i] * p->dim,
+                    (size_t)p->dim * sizeof *alone) != 0;
     return n;
 }
 
@@ -213,7 +231,8 @@ static int64_t count_odd(const pool *p) {
 /* ---- batches ---- */
 
 static int run_batch(msim_context *ctx, random_batch *b, msim_error *err) {
-    return msim_context_embed(ctx, b->ids, b->starts, (size_t)b->n, b->is_weighted ? pool_weights : NULL, b->out, err);
+    return msim_context_embed(ctx, b->ids, b->starts, (size_t)b->n,
+                              b->is_weighted ? pool_weights : NULL, b->out, err);
 }
 
 /* Two batches under way at once; what they share must not be the numbers. */
@@ -221,9 +240,11 @@ static int run_pair(msim_context *ctx, random_batch *a, random_batch *b, msim_er
     random_batch *both[2] = {a, b};
     for (int i = 0; i < 2; i++) {
         int rc = msim_context_embed_submit(ctx, both[i]->ids, both[i]->starts, (size_t)both[i]->n,
-                                           both[i]->is_weighted ? pool_weights : NULL, both[i]->out, err);
+                                           both[i]->is_weighted ? pool_weights : NULL, both[i]->out,
+                                           err);
         if (rc < 0) return rc;
-        memset(both[i]->ids, 0, (size_t)both[i]->starts[both[i]->n] * sizeof *both[i]->ids); /* may be reused at once */
+        /* may be reused at once */
+        memset(both[i]->ids, 0, (size_t)both[i]->starts[both[i]->n] * sizeof *both[i]->ids);
     }
     int rc = msim_context_embed_wait(ctx, err);
     return rc < 0 ? rc : msim_context_embed_wait(ctx, err);
@@ -247,14 +268,17 @@ static void check_batches(void) {
         if (is_small && b.n > 4) b.n = 4;
         if (is_small && other.n > 4) other.n = 4;
         msim_context *ctx = is_small ? small : wide;
-        if ((is_pair ? run_pair(ctx, &b, &other, &err) : run_batch(ctx, &b, &err)) < 0) die("batches", &err);
+        if ((is_pair ? run_pair(ctx, &b, &other, &err) : run_batch(ctx, &b, &err)) < 0)
+            die("batches", &err);
         if (s.is_planted && i == s.count / 2) ((unsigned char *)b.out)[0] ^= 1;
         int64_t differ = count_differing(&b, &p) + (is_pair ? count_differing(&other, &p) : 0);
         bad += differ;
         bad_batches += differ > 0;
         rows += b.n + (is_pair ? other.n : 0);
     }
-    say(bad == 0, "batches: %lld rows in %lld random batches, %lld rows of %lld batches differ from their sequence alone",
+    say(bad == 0,
+        "batches: %lld rows in %lld random batches, %lld rows of %lld batches differ from their "
+        "sequence alone",
         (long long)rows, (long long)s.count, (long long)bad, (long long)bad_batches);
     int64_t odd = count_odd(&p);
     say(odd == 0, "finite: %d vectors, %lld components NaN or infinite", s.n_pool, (long long)odd);
@@ -278,21 +302,25 @@ static float *make_queries(const msim_corpus *corpus, int64_t dim, int n) {
     for (int i = 0; i < n; i++) {
         float *row = q + i * dim, noise = i == n - 1 ? 0.0f : i % 3 ? 0.05f : 1.0f;
         bool is_finite = true;
-        if (msim_corpus_vector(corpus, random_below(&random, msim_corpus_rows(corpus)), row, &err) < 0) die("row", &err);
+        if (msim_corpus_vector(corpus, random_below(&random, msim_corpus_rows(corpus)), row, &err) <
+            0)
+            die("row", &err);
         for (int64_t d = 0; d < dim; d++) is_finite = is_finite && isfinite(row[d]);
-        for (int64_t d = 0; d < dim; d++) row[d] = (is_finite ? row[d] : 0.5f) + noise * random_value(&random);
+        for (int64_t d = 0; d < dim; d++)
+            row[d] = (is_finite ? row[d] : 0.5f) + noise * random_value(&random);
     }
     return q;
 }
 
 typedef struct {
-    int64_t *rows; /* owned: [MAX_QUERIES, MAX_K] */
+    int64_t *rows;  /* owned: [MAX_QUERIES, MAX_K] */
     double *scores; /* owned */
     int64_t n;
 } answer;
 
 static answer make_answer(void) {
-    return (answer){take((size_t)MAX_QUERIES * MAX_K, sizeof(int64_t)), take((size_t)MAX_QUERIES * MAX_K, sizeof(double)), 0};
+    return (answer){take((size_t)MAX_QUERIES * MAX_K, sizeof(int64_t)),
+                    take((size_t)MAX_QUERIES * MAX_K, sizeof(double)), 0};
 }
 
 static void free_answer(answer *a) {
@@ -300,8 +328,8 @@ static void free_answer(answer *a) {
     free(a->scores);
 }
 
-static int search(msim_context *ctx, const msim_search_options *o, const float *queries, int n_query, int64_t k, answer *a,
-                  msim_error *err) {
+static int search(msim_context *ctx, const msim_search_options *o, const float *queries,
+                  int n_query, int64_t k, answer *a, msim_error *err) {
     memset(a->rows, 0xff, (size_t)MAX_QUERIES * MAX_K * sizeof *a->rows);
     memset(a->scores, 0xff, (size_t)MAX_QUERIES * MAX_K * sizeof *a->scores);
     a->n = msim_context_search_with(ctx, o, queries, (size_t)n_query, k, a->rows, a->scores, err);
@@ -344,34 +372,42 @@ static void compare_top(comparison *c, const msim_search_options *o, int n_query
     msim_search_options plain = *o;
     msim_error err;
     plain.scan = MSIM_SCAN_F64; /* every row in double: the definition */
-    if (search(c->cpu, &plain, c->queries, n_query, k, &c->a, &err) < 0) die("search on the CPU", &err);
-    if (search(c->gpu, o, c->queries, n_query, k, &c->b, &err) < 0) die("search on the device", &err);
+    if (search(c->cpu, &plain, c->queries, n_query, k, &c->a, &err) < 0)
+        die("search on the CPU", &err);
+    if (search(c->gpu, o, c->queries, n_query, k, &c->b, &err) < 0)
+        die("search on the device", &err);
     if (s.is_planted && c->searches == 3) ((unsigned char *)c->b.scores)[0] ^= 1;
     int64_t bad = count_different(&c->a, &c->b, n_query, k);
     if (bad)
-        say(false, "search: scan %s, metric %d, %d queries, K %lld, %zu excluded: %lld of %lld entries differ",
-            msim_scan_name(o->scan), o->metric, n_query, (long long)k, o->n_excluded, (long long)bad,
-            (long long)(c->a.n * n_query));
+        say(false,
+            "search: scan %s, metric %d, %d queries, K %lld, %zu excluded: %lld of %lld entries "
+            "differ",
+            msim_scan_name(o->scan), o->metric, n_query, (long long)k, o->n_excluded,
+            (long long)bad, (long long)(c->a.n * n_query));
     c->searches++;
     c->bad += bad;
 }
 
-static void compare_above(comparison *c, const msim_search_options *o, int n_query, double threshold) {
+static void compare_above(comparison *c, const msim_search_options *o, int n_query,
+                          double threshold) {
     hit_sum a = {0}, b = {0};
     msim_error err;
-    if (msim_context_search_above(c->cpu, o, c->queries, (size_t)n_query, threshold, add_hit, &a, &err) < 0)
+    if (msim_context_search_above(c->cpu, o, c->queries, (size_t)n_query, threshold, add_hit, &a,
+                                  &err) < 0)
         die("threshold on the CPU", &err);
-    if (msim_context_search_above(c->gpu, o, c->queries, (size_t)n_query, threshold, add_hit, &b, &err) < 0)
+    if (msim_context_search_above(c->gpu, o, c->queries, (size_t)n_query, threshold, add_hit, &b,
+                                  &err) < 0)
         die("threshold on the device", &err);
     if (a.n != b.n || a.sum != b.sum) {
-        say(false, "threshold: scan %s, %g: %lld hits, expected the CPU's %lld", msim_scan_name(o->scan), threshold,
-            (long long)b.n, (long long)a.n);
+        say(false, "threshold: scan %s, %g: %lld hits, expected the CPU's %lld",
+            msim_scan_name(o->scan), threshold, (long long)b.n, (long long)a.n);
         c->bad++;
     }
     c->searches++;
 }
 
-static void compare_all(comparison *c, const msim_search_options *o, const int64_t *excluded, size_t n_excluded) {
+static void compare_all(comparison *c, const msim_search_options *o, const int64_t *excluded,
+                        size_t n_excluded) {
     for (int qi = 0; qi < s.n_queries; qi++)
         for (int ki = 0; ki < s.n_tops; ki++) {
             msim_search_options some = *o;
@@ -387,11 +423,18 @@ static void check_search(void) {
     static const int forms[] = {MSIM_SCAN_F64, MSIM_SCAN_F32, MSIM_SCAN_BF16, MSIM_SCAN_INT8};
     msim_corpus *corpus = open_corpus();
     msim_options on_cpu = device_options(MSIM_DEVICE_CPU), on_gpu = device_options(s.device);
-    comparison c = {open_context(NULL, &on_cpu), open_context(NULL, &on_gpu), NULL, make_answer(), make_answer(), 0, 0};
+    comparison c = {open_context(NULL, &on_cpu),
+                    open_context(NULL, &on_gpu),
+                    NULL,
+                    make_answer(),
+                    make_answer(),
+                    0,
+                    0};
     msim_corpus_info info;
     msim_error err;
     msim_corpus_get_info(corpus, &info);
-    if (msim_context_load_corpus(c.cpu, corpus, &err) < 0 || msim_context_load_corpus(c.gpu, corpus, &err) < 0)
+    if (msim_context_load_corpus(c.cpu, corpus, &err) < 0 ||
+        msim_context_load_corpus(c.gpu, corpus, &err) < 0)
         die("load", &err);
     float *queries = make_queries(corpus, info.dim, MAX_QUERIES);
     c.queries = queries;
@@ -403,14 +446,17 @@ static void check_search(void) {
             msim_search_options o = msim_search_options_default();
             o.scan = forms[f];
             o.metric = metric;
-            if (metric == MSIM_METRIC_IP && forms[f] > MSIM_SCAN_F32) continue; /* no such proof: docs/SEARCH.md */
+            /* no such proof: docs/SEARCH.md */
+            if (metric == MSIM_METRIC_IP && forms[f] > MSIM_SCAN_F32) continue;
             compare_all(&c, &o, excluded, n_excluded);
             if (metric == MSIM_METRIC_COSINE) {
                 compare_above(&c, &o, 3, 0.2);
                 compare_above(&c, &o, 3, 0.9);
             }
         }
-    say(c.bad == 0, "search: %lld searches of %lld x %lld in every form, to the bit the CPU's plain scan: %lld differences",
+    say(c.bad == 0,
+        "search: %lld searches of %lld x %lld in every form, to the bit the CPU's plain scan: %lld "
+        "differences",
         (long long)c.searches, (long long)info.rows, (long long)info.dim, (long long)c.bad);
     free(excluded);
     free(queries);
@@ -433,7 +479,8 @@ typedef struct {
     int64_t bad, done;
 } worker;
 
-/* Embeds and searches in a context of its own, and compares with what was found when nothing else ran. */
+/* Embeds and searches in a context of its own, and compares with what was found when nothing else
+ * ran. */
 static void *work(void *arg) {
     worker *w = arg;
     msim_options o = device_options(s.device);
@@ -486,7 +533,9 @@ static void check_contexts(void) {
         bad += workers[t].bad;
         done += workers[t].done;
     }
-    say(bad == 0, "contexts: %d threads, each with a context, %lld rounds of embedding and searching: %lld results differ",
+    say(bad == 0,
+        "contexts: %d threads, each with a context, %lld rounds of embedding and searching: %lld "
+        "results differ",
         THREADS, (long long)done, (long long)bad);
     free(queries);
     free_answer(&alone);
@@ -540,8 +589,9 @@ static void check_leaks(void) {
     for (int64_t i = 0; i < s.count; i++) use_everything();
     size_t after = free_bytes();
     if (s.is_planted) after -= 2 * SLACK + 1;
-    say(after + SLACK >= before, "leaks: %lld times opened, used and closed; free before %zu bytes, after %zu", (long long)s.count,
-        before, after);
+    say(after + SLACK >= before,
+        "leaks: %lld times opened, used and closed; free before %zu bytes, after %zu",
+        (long long)s.count, before, after);
 }
 
 /* A context for more tokens than the card holds must be refused, with nothing left behind. */
@@ -553,13 +603,16 @@ static void check_large_batch(void) {
     msim_context *ctx = NULL;
     size_t before = free_bytes();
     if (ms_gpu_get_info(0, &info, &err) < 0) die("memory", &err);
-    o.max_batch_tokens = (int64_t)(info.memory_bytes / 1024); /* the residual stream alone is 2 KiB a token at width 512 */
+    o.max_batch_tokens = (int64_t)(info.memory_bytes / 1024); /* the residual stream alone is 2 KiB
+                                                               * a token at width 512 */
     int rc = msim_context_open(model, &o, &ctx, &err);
-    say(rc == -MSIM_E_MEMORY || rc == -MSIM_E_LIMIT, "large batch: %lld tokens: %s: %s", (long long)o.max_batch_tokens,
-        msim_status_name(rc), rc < 0 ? err.text : "expected an error, got a context");
+    say(rc == -MSIM_E_MEMORY || rc == -MSIM_E_LIMIT, "large batch: %lld tokens: %s: %s",
+        (long long)o.max_batch_tokens, msim_status_name(rc),
+        rc < 0 ? err.text : "expected an error, got a context");
     say(rc >= 0 || ctx == NULL, "large batch: handle is NULL after the error");
     msim_context_close(ctx);
-    say(free_bytes() + SLACK >= before, "large batch: free before %zu bytes, after %zu", before, free_bytes());
+    say(free_bytes() + SLACK >= before, "large batch: free before %zu bytes, after %zu", before,
+        free_bytes());
     msim_model_close(model);
 }
 
@@ -570,12 +623,14 @@ static size_t fill_card(ms_gpu_stream *stream, void **blocks, size_t leave) {
     size_t n = 0, mebibyte = (size_t)1 << 20;
     msim_error err;
     for (size_t step = (size_t)1 << 30; step >= mebibyte; step /= 4)
-        while (n < MAX_BLOCKS && free_bytes() > leave + step && (blocks[n] = ms_gpu_alloc(stream, step, 1, "filling", &err)))
+        while (n < MAX_BLOCKS && free_bytes() > leave + step &&
+               (blocks[n] = ms_gpu_alloc(stream, step, 1, "filling", &err)))
             n++;
     return n;
 }
 
-/* With `leave` bytes of the card free: the CPU's answer, or where is_tight an error that says what there is none of. */
+/* With `leave` bytes of the card free: the CPU's answer, or where is_tight an error that says what
+ * there is none of. */
 static void check_full(size_t leave, bool is_tight) {
     static void *blocks[MAX_BLOCKS];
     msim_corpus *corpus = open_corpus();
@@ -591,8 +646,8 @@ static void check_full(size_t leave, bool is_tight) {
     size_t n = fill_card(stream, blocks, leave), left = free_bytes();
     int rc = msim_context_load_corpus(gpu, corpus, &err);
     if (rc < 0) {
-        say(is_tight && (rc == -MSIM_E_MEMORY || rc == -MSIM_E_DEVICE), "full card: %zu bytes left: %s: %s", left,
-            msim_status_name(rc), err.text);
+        say(is_tight && (rc == -MSIM_E_MEMORY || rc == -MSIM_E_DEVICE),
+            "full card: %zu bytes left: %s: %s", left, msim_status_name(rc), err.text);
     } else {
         float *queries = make_queries(corpus, info.dim, 12);
         if (msim_context_load_corpus(cpu, corpus, &err) < 0) die("load", &err);
@@ -600,9 +655,12 @@ static void check_full(size_t leave, bool is_tight) {
             if (search(cpu, &o, queries, 12, 100, &a, &err) < 0) die("search on the CPU", &err);
             rc = search(gpu, &o, queries, 12, 100, &b, &err);
             int64_t bad = rc < 0 ? -1 : count_different(&a, &b, 12, 100);
-            say(bad == 0 || (is_tight && rc == -MSIM_E_MEMORY), "full card: %zu bytes left, %lld x %lld, scan %s: %s", left,
-                (long long)info.rows, (long long)info.dim, msim_scan_name(o.scan),
-                rc < 0 ? err.text : bad ? "differs from the CPU" : "the CPU's answer");
+            say(bad == 0 || (is_tight && rc == -MSIM_E_MEMORY),
+                "full card: %zu bytes left, %lld x %lld, scan %s: %s", left, (long long)info.rows,
+                (long long)info.dim, msim_scan_name(o.scan),
+                rc < 0 ? err.text
+                : bad  ? "differs from the CPU"
+                       : "the CPU's answer");
         }
         free(queries);
     }
@@ -622,9 +680,11 @@ static void check_memory(void) {
     if (s.device == MSIM_DEVICE_CPU || !s.is_filling) return;
     check_large_batch();
     size_t before = free_bytes();
-    check_full((size_t)512 << 20, false); /* rows of 410 MB stream, smaller copies may stay (kernels/search/rows.c keeps 256 MiB free) */
+    check_full((size_t)512 << 20, false); /* rows of 410 MB stream, smaller copies may stay
+                                           * (kernels/search/rows.c keeps 256 MiB free) */
     check_full((size_t)1 << 20, true);
-    say(free_bytes() + SLACK >= before, "full card: free before %zu bytes, after %zu", before, free_bytes());
+    say(free_bytes() + SLACK >= before, "full card: free before %zu bytes, after %zu", before,
+        free_bytes());
 }
 
 /* ---- small: everything once, on few rows, for compute-sanitizer ---- */
@@ -649,10 +709,11 @@ static void print_info(void) {
     printf("{\"devices\": [");
     for (int i = 0; i < n; i++) {
         if (ms_gpu_get_info(i, &info, &err) < 0) die("info", &err);
-        printf("%s{\"name\": \"%s\", \"capability\": \"%d.%d\", \"multiprocessors\": %d, \"memory_bytes\": %zu, "
+        printf("%s{\"name\": \"%s\", \"capability\": \"%d.%d\", \"multiprocessors\": %d, "
+               "\"memory_bytes\": %zu, "
                "\"free_bytes\": %zu, \"shared_bytes\": %zu}",
-               i ? ", " : "", info.name, info.major, info.minor, info.multiprocessors, info.memory_bytes, info.free_bytes,
-               info.shared_bytes);
+               i ? ", " : "", info.name, info.major, info.minor, info.multiprocessors,
+               info.memory_bytes, info.free_bytes, info.shared_bytes);
     }
     printf("]}\n");
 }
@@ -670,17 +731,28 @@ static int read_list(const char *text, int64_t *out, int64_t most) {
 
 static bool read_option(const char *name, const char *value) {
     int64_t n = value ? strtoll(value, NULL, 10) : 0;
-    if (strcmp(name, "--model") == 0) s.model = value;
-    else if (strcmp(name, "--corpus") == 0) s.corpus = value;
-    else if (strcmp(name, "--device") == 0) s.device = strcmp(value, "cpu") == 0 ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
-    else if (strcmp(name, "--count") == 0) return (s.count = n) > 0;
-    else if (strcmp(name, "--seed") == 0) s.seed = n;
-    else if (strcmp(name, "--max-tokens") == 0) return (s.max_tokens = n) > 0;
-    else if (strcmp(name, "--batch-tokens") == 0) return (s.batch_tokens = n) > 0;
-    else if (strcmp(name, "--pool") == 0) return (s.n_pool = (int)n) > 0 && n <= POOL;
-    else if (strcmp(name, "--queries") == 0) return (s.n_queries = read_list(value, s.queries, MAX_QUERIES)) > 0;
-    else if (strcmp(name, "--top") == 0) return (s.n_tops = read_list(value, s.tops, MAX_K)) > 0;
-    else return false;
+    if (strcmp(name, "--model") == 0)
+        s.model = value;
+    else if (strcmp(name, "--corpus") == 0)
+        s.corpus = value;
+    else if (strcmp(name, "--device") == 0)
+        s.device = strcmp(value, "cpu") == 0 ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
+    else if (strcmp(name, "--count") == 0)
+        return (s.count = n) > 0;
+    else if (strcmp(name, "--seed") == 0)
+        s.seed = n;
+    else if (strcmp(name, "--max-tokens") == 0)
+        return (s.max_tokens = n) > 0;
+    else if (strcmp(name, "--batch-tokens") == 0)
+        return (s.batch_tokens = n) > 0;
+    else if (strcmp(name, "--pool") == 0)
+        return (s.n_pool = (int)n) > 0 && n <= POOL;
+    else if (strcmp(name, "--queries") == 0)
+        return (s.n_queries = read_list(value, s.queries, MAX_QUERIES)) > 0;
+    else if (strcmp(name, "--top") == 0)
+        return (s.n_tops = read_list(value, s.tops, MAX_K)) > 0;
+    else
+        return false;
     return true;
 }
 
@@ -694,9 +766,12 @@ int main(int argc, char **argv) {
     void (*run)(void) = NULL;
     for (int i = 1; i < argc; i++) {
         bool is_known = true;
-        if (strcmp(argv[i], "--plant") == 0) s.is_planted = true;
-        else if (strcmp(argv[i], "--no-fill") == 0) s.is_filling = false;
-        else if (argv[i][0] == '-') is_known = i + 1 < argc && read_option(argv[i], argv[i + 1]), i++;
+        if (strcmp(argv[i], "--plant") == 0)
+            s.is_planted = true;
+        else if (strcmp(argv[i], "--no-fill") == 0)
+            s.is_filling = false;
+        else if (argv[i][0] == '-')
+            is_known = i + 1 < argc && read_option(argv[i], argv[i + 1]), i++;
         else
             for (size_t c = 0; c < sizeof commands / sizeof *commands; c++)
                 if (strcmp(argv[i], commands[c].name) == 0) run = commands[c].run;

@@ -1,4 +1,5 @@
-/* What the tests of the whole GPU encoder share: a seeded model on device 0 with an encoder, and batches of given lengths. */
+/* What the tests of the whole GPU encoder share: a seeded model on device 0 with an encoder, and
+ * batches of given lengths. */
 #ifndef TEST_GPU_RIG_H
 #define TEST_GPU_RIG_H
 #include "../unit/cpu/goldens.h"
@@ -28,7 +29,8 @@ static inline void rig_stop(gpu_rig *r) {
     ms_gpu_stream_close(r->stream);
 }
 
-static inline gpu_rig gpu_rig_open(int64_t dim, int64_t heads, int64_t depth, int64_t max_tokens, int64_t max_seqs) {
+static inline gpu_rig gpu_rig_open(int64_t dim, int64_t heads, int64_t depth, int64_t max_tokens,
+                                   int64_t max_seqs) {
     gpu_rig r = {.weights = seeded_open(dim, heads, depth)};
     rows_ok(ms_gpu_model_open(0, r.weights, MSIM_PRECISION_BF16, &r.model, err));
     rig_start(&r, max_tokens, max_seqs);
@@ -41,7 +43,8 @@ static inline void gpu_rig_close(gpu_rig *r) {
     seeded_close(r->weights);
 }
 
-/* Sequences of given lengths, each of its own ids: those of its name, which is its place unless `names` are given. */
+/* Sequences of given lengths, each of its own ids: those of its name, which is its place unless
+ * `names` are given. */
 typedef struct {
     int32_t ids[RIG_TOKENS];
     int64_t starts[RIG_SEQS + 1];
@@ -62,7 +65,8 @@ static inline void rig_fill(rig_batch *b, const int64_t *lengths, const int *nam
     b->batch.starts = b->starts;
 }
 
-static inline void rig_vectors(gpu_rig *r, const rig_batch *b, const float *type_weights, float *out) {
+static inline void rig_vectors(gpu_rig *r, const rig_batch *b, const float *type_weights,
+                               float *out) {
     rows_ok(ms_gpu_encoder_embed(r->encoder, &b->batch, type_weights, out, err));
 }
 #endif

@@ -1,5 +1,6 @@
-/* What the tests of search kernels share: device memory with guards, rows of every nasty kind in every dtype, and the score
- * of docs/SEARCH.md by the CPU's reference kernels. Included by one test program each. */
+/* What the tests of search kernels share: device memory with guards, rows of every nasty kind in
+ * every dtype, and the score of docs/SEARCH.md by the CPU's reference kernels. Included by one test
+ * program each. */
 #ifndef TEST_SIM_ROWS_H
 #define TEST_SIM_ROWS_H
 #include "../unit/cpu/levels.h"
@@ -59,9 +60,9 @@ static void release_buffers(void) {
 
 /* ---- Rows ---- */
 
-/* RANDOM; a tiny ball around a vector of length 1, so that the mean is nearly 1 long; three directions many times over;
- * neighbours 1e-7 apart; one vector; single components; lengths over 60 powers of ten; zeros, NaN, infinities, subnormals,
- * squares that overflow. */
+/* RANDOM; a tiny ball around a vector of length 1, so that the mean is nearly 1 long; three
+ * directions many times over; neighbours 1e-7 apart; one vector; single components; lengths over 60
+ * powers of ten; zeros, NaN, infinities, subnormals, squares that overflow. */
 enum made { RANDOM, BALL, DUPLICATED, NEAR_TIED, SAME, SPIKES, LENGTHS, ODD, MADE_COUNT };
 
 typedef struct {
@@ -70,12 +71,15 @@ typedef struct {
     unsigned char *bytes; /* owned: rows of row_bytes, NaN behind dim */
     size_t row_bytes;
     ms_rows view;
-    double *squares;      /* owned: the score's own */
+    double *squares; /* owned: the score's own */
 } corpus;
 
-static double made_value(enum made made, int64_t i, int64_t j, int64_t dim, const double *base, int dtype, uint64_t *seed) {
+static double made_value(enum made made, int64_t i, int64_t j, int64_t dim, const double *base,
+                         int dtype, uint64_t *seed) {
     static const double odd[] = {NAN, INFINITY, -INFINITY};
-    double x = uniform(seed), far = dtype == MSIM_DTYPE_F64 ? 9.0 : dtype == MSIM_DTYPE_F16 ? 0.1 : 1.0;
+    double x = uniform(seed), far = dtype == MSIM_DTYPE_F64   ? 9.0
+                                    : dtype == MSIM_DTYPE_F16 ? 0.1
+                                                              : 1.0;
     switch (made) {
     case BALL: return base[j] + 0.01 * x;
     case DUPLICATED: return base[(j + i % 3 * 7) % dim] * (1.0 + (double)(i % 2) * 3.0);
@@ -96,9 +100,12 @@ static double made_value(enum made made, int64_t i, int64_t j, int64_t dim, cons
 static void put_element(unsigned char *p, int dtype, double x) {
     float single = (float)x;
     uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32) memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64) memcpy(p, &x, 8);
-    else memcpy(p, &half, 2);
+    if (dtype == MSIM_DTYPE_F32)
+        memcpy(p, &single, 4);
+    else if (dtype == MSIM_DTYPE_F64)
+        memcpy(p, &x, 8);
+    else
+        memcpy(p, &half, 2);
 }
 
 static corpus make_corpus(enum made made, int dtype, int64_t n_rows, int64_t dim, uint64_t seed) {
@@ -113,9 +120,11 @@ static corpus make_corpus(enum made made, int dtype, int64_t n_rows, int64_t dim
         for (int64_t j = 0; j < dim; j++)
             put_element(c.bytes + (size_t)i * c.row_bytes + (size_t)j * each, dtype,
                         made_value(made, i, j, dim, base, dtype, &seed));
-    c.view = (ms_rows){.base = c.bytes, .row_bytes = c.row_bytes, .n_rows = n_rows, .dim = dim, .dtype = dtype};
+    c.view = (ms_rows){
+        .base = c.bytes, .row_bytes = c.row_bytes, .n_rows = n_rows, .dim = dim, .dtype = dtype};
     c.squares = test_alloc((size_t)n_rows, sizeof *c.squares);
-    ms_cpu_kernels_get(MSIM_ISA_REF)->squares_f64(c.squares, c.bytes, c.row_bytes, dtype, (size_t)n_rows, (size_t)dim);
+    ms_cpu_kernels_get(MSIM_ISA_REF)
+        ->squares_f64(c.squares, c.bytes, c.row_bytes, dtype, (size_t)n_rows, (size_t)dim);
     ms_free(base);
     return c;
 }
@@ -126,22 +135,32 @@ static void release_corpus(corpus *c) {
 }
 
 static ms_gpu_rows upload_rows(const corpus *c, int64_t first_row) {
-    return (ms_gpu_rows){.data = on_device(c->bytes, (size_t)c->n_rows * c->row_bytes), .row_bytes = c->row_bytes,
-                         .n_rows = c->n_rows, .dim = c->dim, .dtype = c->dtype, .first_row = first_row};
+    return (ms_gpu_rows){.data = on_device(c->bytes, (size_t)c->n_rows * c->row_bytes),
+                         .row_bytes = c->row_bytes,
+                         .n_rows = c->n_rows,
+                         .dim = c->dim,
+                         .dtype = c->dtype,
+                         .first_row = first_row};
 }
 
 /* ---- Queries ---- */
 
-/* A random one, near the rows, opposite to one, a row, zeros, tiny, huge, one component; then random ones. */
+/* A random one, near the rows, opposite to one, a row, zeros, tiny, huge, one component; then
+ * random ones. */
 static void make_query(float *query, const corpus *c, int which, uint64_t *seed) {
     const unsigned char *row = c->bytes + (size_t)(which * 37 % c->n_rows) * c->row_bytes;
     for (int64_t j = 0; j < c->dim; j++) {
         float x = uniform(seed), near = 0.0f;
         uint16_t half;
         double wide;
-        if (c->dtype == MSIM_DTYPE_F32) memcpy(&near, row + 4 * j, 4);
-        else if (c->dtype == MSIM_DTYPE_F64) memcpy(&wide, row + 8 * j, 8), near = (float)wide;
-        else memcpy(&half, row + 2 * j, 2), near = c->dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
+        if (c->dtype == MSIM_DTYPE_F32)
+            memcpy(&near, row + 4 * j, 4);
+        else if (c->dtype == MSIM_DTYPE_F64)
+            memcpy(&wide, row + 8 * j, 8), near = (float)wide;
+        else
+            memcpy(&half, row + 2 * j, 2), near = c->dtype == MSIM_DTYPE_F16
+                                                      ? ms_f32_of_f16(half)
+                                                      : ms_f32_of_bf16((ms_bf16){half});
         if (!ms_is_finite_f32(near) || fabsf(near) > 1e15f) near = x;
         switch (which) {
         case 1: query[j] = near + 0.01f * x; break;
@@ -157,14 +176,17 @@ static void make_query(float *query, const corpus *c, int which, uint64_t *seed)
 
 static double norm_of(const float *query, int64_t dim) {
     double square;
-    ms_cpu_kernels_get(MSIM_ISA_REF)->squares_f64(&square, (const unsigned char *)query, 4 * (size_t)dim, MSIM_DTYPE_F32, 1, (size_t)dim);
+    ms_cpu_kernels_get(MSIM_ISA_REF)
+        ->squares_f64(&square, (const unsigned char *)query, 4 * (size_t)dim, MSIM_DTYPE_F32, 1,
+                      (size_t)dim);
     return sqrt(square);
 }
 
 static double exact_score(const corpus *c, int64_t row, const float *query, int is_ip) {
     double dot, norm = norm_of(query, c->dim), square = c->squares[row];
-    ms_cpu_kernels_get(MSIM_ISA_REF)->dots_f64(&dot, c->bytes + (size_t)row * c->row_bytes, c->row_bytes, c->dtype, query, 1, 1,
-                                               (size_t)c->dim);
+    ms_cpu_kernels_get(MSIM_ISA_REF)
+        ->dots_f64(&dot, c->bytes + (size_t)row * c->row_bytes, c->row_bytes, c->dtype, query, 1, 1,
+                   (size_t)c->dim);
     if (!isfinite(square)) return -INFINITY;
     if (is_ip) return dot + 0.0;
     return square == 0.0 || norm == 0.0 ? 0.0 : dot / (norm * sqrt(square)) + 0.0;

@@ -1,7 +1,8 @@
-/* Attention on the GPU (src/kernels/encoder/attn_bf16.cu) against softmax attention in double, on ragged lengths and batches. Inputs
- * lie between rows of NaN, outputs in poisoned memory whose guard rows must stay. u = 2^-24; the bound of one output is
- * worked out in row_bounds. A row's bits must depend on its sequence alone: not on the batch, on the order of the tiles,
- * on where a tile begins or on how many rows it has. */
+/* Attention on the GPU (src/kernels/encoder/attn_bf16.cu) against softmax attention in double, on
+ * ragged lengths and batches. Inputs lie between rows of NaN, outputs in poisoned memory whose
+ * guard rows must stay. u = 2^-24; the bound of one output is worked out in row_bounds. A row's
+ * bits must depend on its sequence alone: not on the batch, on the order of the tiles, on where a
+ * tile begins or on how many rows it has. */
 #include "../unit/cpu/levels.h"
 #include "base/bf16.h"
 #include "kernels/device.h"
@@ -11,11 +12,18 @@
 
 #define U 0x1p-24
 
-enum { HEAD = 64, MAX_SEQ = 5, MAX_LENGTH = 1100, GUARD = 3, POISON = 0xa5, POISONED = 0xa5a5, NAN_BITS = 0x7fc1 };
+enum {
+    HEAD = 64,
+    MAX_SEQ = 5,
+    MAX_LENGTH = 1100,
+    GUARD = 3,
+    POISON = 0xa5,
+    POISONED = 0xa5a5,
+    NAN_BITS = 0x7fc1
+};
 
 static const int lengths[] = {1, 2, 15, 16, 63, 64, 65, 127, 128, 129, 200, 300};
 enum { N_LENGTHS = sizeof lengths / sizeof *lengths };
-
 
 /* ---- Batches ---- */
 
@@ -60,13 +68,15 @@ typedef struct {
 
 static void add_tile(tiling *t, const batch *b, int seq, int first) {
     assert_true(t->n < 64);
-    t->tile[t->n++] = (ms_gpu_query_tile){.first = first, .start = b->starts[seq], .end = b->starts[seq + 1]};
+    t->tile[t->n++] =
+        (ms_gpu_query_tile){.first = first, .start = b->starts[seq], .end = b->starts[seq + 1]};
 }
 
 static tiling tiles_of(const batch *b) {
     tiling t = {.n = 0};
     for (int i = 0; i < b->n_seq; i++)
-        for (int first = b->starts[i]; first < b->starts[i + 1]; first += MS_GPU_QUERY_ROWS) add_tile(&t, b, i, first);
+        for (int first = b->starts[i]; first < b->starts[i + 1]; first += MS_GPU_QUERY_ROWS)
+            add_tile(&t, b, i, first);
     return t;
 }
 
@@ -80,16 +90,20 @@ static void *device_new(size_t n_bytes) {
 /* out of the rows that the tiles name; all others, and guard rows, must stay as they were. */
 static void attend(batch *b, const tiling *t) {
     msim_error err;
-    size_t row = (size_t)b->inner, n = (size_t)b->starts[b->n_seq], n_guarded = n + 2 * GUARD, bytes = row * sizeof(ms_bf16);
-    ms_bf16 *in = test_alloc(n_guarded * 3 * row, sizeof *in), *out = test_alloc(n_guarded * row, sizeof *out);
+    size_t row = (size_t)b->inner, n = (size_t)b->starts[b->n_seq], n_guarded = n + 2 * GUARD,
+           bytes = row * sizeof(ms_bf16);
+    ms_bf16 *in = test_alloc(n_guarded * 3 * row, sizeof *in),
+            *out = test_alloc(n_guarded * row, sizeof *out);
     for (size_t i = 0; i < n_guarded * 3 * row; i++) in[i].bits = NAN_BITS;
     memcpy(in + GUARD * 3 * row, b->qkv, n * 3 * bytes);
     ms_bf16 *d_in = device_new(n_guarded * 3 * bytes), *d_out = device_new(n_guarded * bytes);
     ms_gpu_query_tile *d_tiles = device_new((size_t)t->n * sizeof *t->tile);
     assert_int_equal(ms_gpu_upload(stream, d_in, in, n_guarded * 3 * bytes, &err), MSIM_OK);
-    assert_int_equal(ms_gpu_upload(stream, d_tiles, t->tile, (size_t)t->n * sizeof *t->tile, &err), MSIM_OK);
+    assert_int_equal(ms_gpu_upload(stream, d_tiles, t->tile, (size_t)t->n * sizeof *t->tile, &err),
+                     MSIM_OK);
     assert_int_equal(ms_gpu_fill(stream, d_out, POISON, n_guarded * bytes, &err), MSIM_OK);
-    assert_int_equal(ms_attend_bf16_cuda(stream, d_out + GUARD * row, d_in + GUARD * 3 * row, d_tiles, t->n, b->heads, &err),
+    assert_int_equal(ms_attend_bf16_cuda(stream, d_out + GUARD * row, d_in + GUARD * 3 * row,
+                                         d_tiles, t->n, b->heads, &err),
                      MSIM_OK);
     assert_int_equal(ms_gpu_download(stream, out, d_out, n_guarded * bytes, &err), MSIM_OK);
     assert_int_equal(ms_gpu_sync(stream, &err), MSIM_OK);
@@ -97,10 +111,13 @@ static void attend(batch *b, const tiling *t) {
     char *named = test_alloc(n, 1);
     memset(named, 0, n);
     for (int i = 0; i < t->n; i++)
-        for (int r = t->tile[i].first; r < t->tile[i].end && r < t->tile[i].first + MS_GPU_QUERY_ROWS; r++) named[r] = 1;
+        for (int r = t->tile[i].first;
+             r < t->tile[i].end && r < t->tile[i].first + MS_GPU_QUERY_ROWS; r++)
+            named[r] = 1;
     for (size_t i = 0; i < n_guarded * row; i++) {
         size_t r = i / row;
-        if (r < GUARD || r >= GUARD + n || !named[r - GUARD]) assert_int_equal(out[i].bits, POISONED);
+        if (r < GUARD || r >= GUARD + n || !named[r - GUARD])
+            assert_int_equal(out[i].bits, POISONED);
     }
     ms_gpu_free(stream, d_in);
     ms_gpu_free(stream, d_out);
@@ -125,12 +142,15 @@ typedef struct {
 static double value_of(ms_bf16 x) { return ms_f32_of_bf16(x); }
 
 /* What a row may be off by. T tiles of 64 keys, n keys.
- *   Scores: 64 exact products, summed by the tensor cores in no stated order or rounding: 2 u each (truncation). In the
- *     exponent: the constant, a product with it and the maximum's product, u each of what they scale; each of at most T
+ *   Scores: 64 exact products, summed by the tensor cores in no stated order or rounding: 2 u each
+ *   (truncation). In the
+ *     exponent: the constant, a product with it and the maximum's product, u each of what they
+ *     scale; each of at most T
  *     moves of the maximum subtracts two such: together no more than 4 (T + 1) u max |score|.
- *   exp2: 2 ulp, so 2^-22, for p and for the factor of each move: (T + 1) 2^-21 with the products' own roundings.
- *   Results: p to bf16, 2^-8; n terms and T factors, 2 u each. Sum: n + T additions, u each. The quotient: 2 u.
- *   Result to bf16: 2^-8. Results that f32's or bf16's smallest normal numbers cannot hold: absolute terms. */
+ *   exp2: 2 ulp, so 2^-22, for p and for the factor of each move: (T + 1) 2^-21 with the products'
+ *   own roundings. Results: p to bf16, 2^-8; n terms and T factors, 2 u each. Sum: n + T additions,
+ *   u each. The quotient: 2 u. Result to bf16: 2^-8. Results that f32's or bf16's smallest normal
+ *   numbers cannot hold: absolute terms. */
 static void row_bounds(const batch *b, int seq, int head, int row, reference *ref) {
     static double w[MAX_LENGTH], r[MAX_LENGTH], size[MAX_LENGTH];
     int start = b->starts[seq], n = b->starts[seq + 1] - start, n_tiles = (n + 63) / 64;
@@ -173,9 +193,10 @@ static void row_bounds(const batch *b, int seq, int head, int row, reference *re
     }
 }
 
-/* Every `every`-th row's outputs within their bounds. Returns the mean square of error / deviation: bf16's rounding error
- * is at most 2^-8 of a number and uniform in steps that grow with it, so a right kernel stays below 1, and one that leaves
- * out a single key of hundreds, which the bound alone would not show, does not. */
+/* Every `every`-th row's outputs within their bounds. Returns the mean square of error / deviation:
+ * bf16's rounding error is at most 2^-8 of a number and uniform in steps that grow with it, so a
+ * right kernel stays below 1, and one that leaves out a single key of hundreds, which the bound
+ * alone would not show, does not. */
 static double check_some_rows(const batch *b, int every) {
     double squares = 0;
     size_t n = 0;
@@ -188,9 +209,10 @@ static double check_some_rows(const batch *b, int every) {
                     double got = value_of(b->out[(size_t)row * b->inner + (size_t)head * HEAD + d]);
                     double error = got - ref.value[d];
                     if (!(fabs(error) <= ref.bound[d]))
-                        fail_msg("sequence %d of %d tokens, head %d, row %d, column %d: expected %g within %g, got %g", seq,
-                                 b->starts[seq + 1] - b->starts[seq], head, row - b->starts[seq], d, ref.value[d],
-                                 ref.bound[d], got);
+                        fail_msg("sequence %d of %d tokens, head %d, row %d, column %d: expected "
+                                 "%g within %g, got %g",
+                                 seq, b->starts[seq + 1] - b->starts[seq], head,
+                                 row - b->starts[seq], d, ref.value[d], ref.bound[d], got);
                     if (ref.variance[d] > 0) squares += error * error / ref.variance[d];
                     n++;
                 }
@@ -226,7 +248,8 @@ static void test_batches(void **state) {
     }
 }
 
-/* Many key tiles: the ring's places come round often, and the maximum has moved long before the end. */
+/* Many key tiles: the ring's places come round often, and the maximum has moved long before the
+ * end. */
 static void test_long_sequence(void **state) {
     (void)state;
     int n = MAX_LENGTH;
@@ -246,7 +269,8 @@ static void test_scalar_kernel(void **state) {
     attend_all(&b);
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(MSIM_ISA_REF);
     size_t each = (size_t)n * HEAD;
-    float *q = test_alloc(each, sizeof *q), *k = test_alloc(each, sizeof *k), *v = test_alloc(each, sizeof *v);
+    float *q = test_alloc(each, sizeof *q), *k = test_alloc(each, sizeof *k),
+          *v = test_alloc(each, sizeof *v);
     float *expected = test_alloc(each, sizeof *expected);
     void *scratch = test_alloc(kernels->attend_scratch_bytes + 1, 1);
     for (int head = 0; head < b.heads; head++) {
@@ -258,8 +282,14 @@ static void test_scalar_kernel(void **state) {
         ms_keys keys = {.k = k, .v = v, .rows = (size_t)n};
         for (size_t row = 0, some; row < (size_t)n; row += some) {
             some = (size_t)n - row < kernels->attend_rows ? (size_t)n - row : kernels->attend_rows;
-            kernels->attend(&(ms_attend){.q = q + row * HEAD, .keys = &keys, .n_keys = (size_t)n, .dst = expected + row * HEAD,
-                                         .scratch = scratch, .n_query = some, .q_stride = HEAD, .dst_stride = HEAD,
+            kernels->attend(&(ms_attend){.q = q + row * HEAD,
+                                         .keys = &keys,
+                                         .n_keys = (size_t)n,
+                                         .dst = expected + row * HEAD,
+                                         .scratch = scratch,
+                                         .n_query = some,
+                                         .q_stride = HEAD,
+                                         .dst_stride = HEAD,
                                          .precision = MSIM_PRECISION_F32});
         }
         for (int row = 0; row < n; row++) {
@@ -281,8 +311,9 @@ static void test_scalar_kernel(void **state) {
 
 /* ---- Results that are known exactly: every row, key and column in its place ---- */
 
-/* Query i is the code of key pick[i]; codes of 64 signs that share at most 52 differ in the exponent by 16 x 12 / 8 x 1.44
- * at least: the others' share stays below n 2^-34, half a step of bf16 is 2^-9. */
+/* Query i is the code of key pick[i]; codes of 64 signs that share at most 52 differ in the
+ * exponent by 16 x 12 / 8 x 1.44 at least: the others' share stays below n 2^-34, half a step of
+ * bf16 is 2^-9. */
 static void test_one_key_each(void **state) {
     (void)state;
     enum { N = 300 };
@@ -301,18 +332,22 @@ static void test_one_key_each(void **state) {
         for (int i = 0; i < n; i++) {
             code[i] = splitmix(&seed);
             for (int j = 0; j < i; j++) assert_true(__builtin_popcountll(code[i] ^ code[j]) >= 12);
-            for (int d = 0; d < HEAD; d++) at(&b, i, K, head)[d] = ms_bf16_of_f32(code[i] >> d & 1 ? 4 : -4);
+            for (int d = 0; d < HEAD; d++)
+                at(&b, i, K, head)[d] = ms_bf16_of_f32(code[i] >> d & 1 ? 4 : -4);
         }
-        for (int i = 0; i < n; i++) memcpy(at(&b, i, Q, head), at(&b, pick[i], K, head), HEAD * sizeof(ms_bf16));
+        for (int i = 0; i < n; i++)
+            memcpy(at(&b, i, Q, head), at(&b, pick[i], K, head), HEAD * sizeof(ms_bf16));
         attend_all(&b);
         for (int i = 0; i < n; i++)
             for (int d = 0; d < HEAD; d++)
-                assert_int_equal(b.out[(size_t)i * b.inner + (size_t)head * HEAD + d].bits, at(&b, pick[i], V, head)[d].bits);
+                assert_int_equal(b.out[(size_t)i * b.inner + (size_t)head * HEAD + d].bits,
+                                 at(&b, pick[i], V, head)[d].bits);
     }
     batch_free(&b);
 }
 
-/* Queries of zeros, half of them -0: all scores are 0, p is 1, the sum is exact, and so is its inverse for powers of two. */
+/* Queries of zeros, half of them -0: all scores are 0, p is 1, the sum is exact, and so is its
+ * inverse for powers of two. */
 static void test_equal_scores(void **state) {
     (void)state;
     static const int powers[] = {1, 2, 16, 64, 128};
@@ -330,7 +365,8 @@ static void test_equal_scores(void **state) {
             float sum = 0;
             for (int row = 0; row < powers[i]; row++) sum += ms_f32_of_bf16(at(&b, row, V, 0)[d]);
             for (int row = 0; row < powers[i]; row++)
-                assert_true(value_of(b.out[row * HEAD + d]) == ms_round_bf16(sum / (float)powers[i]));
+                assert_true(value_of(b.out[row * HEAD + d]) ==
+                            ms_round_bf16(sum / (float)powers[i]));
         }
         batch_free(&b);
     }
@@ -340,7 +376,8 @@ static void test_equal_scores(void **state) {
 
 static void test_sharp_scores(void **state) {
     (void)state;
-    static const float scales[] = {8, 16, 40, 200}; /* scores up to some +-60, +-250, +-1500, and far outside exp2's range */
+    static const float scales[] = {8, 16, 40, 200}; /* scores up to some +-60, +-250, +-1500, and
+                                                     * far outside exp2's range */
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         int some[] = {200, 65, 129};
         batch b = batch_new(some, 3, 1);
@@ -351,8 +388,9 @@ static void test_sharp_scores(void **state) {
     }
 }
 
-/* Scores that rise or fall by so many powers of two from tile to tile: below, at and above what makes the running maximum
- * move, so far that everything before vanishes, and in a row of small steps that add up. */
+/* Scores that rise or fall by so many powers of two from tile to tile: below, at and above what
+ * makes the running maximum move, so far that everything before vanishes, and in a row of small
+ * steps that add up. */
 static void test_moving_maximum(void **state) {
     (void)state;
     static const float steps[] = {1, 3, 7.5f, 7.99f, 8, 8.01f, 9, 30, 120, 200, -1, -8, -9, -130};
@@ -361,7 +399,8 @@ static void test_moving_maximum(void **state) {
         batch b = batch_new(&n, 1, 1);
         fill_random(&b, 0.25f, 0.25f, 1, 600 + (uint64_t)i);
         for (int row = 0; row < n; row++) {
-            /* one column carries the score in powers of two: 8 x key / 8 x log2(e); in some rows it has no say */
+            /* one column carries the score in powers of two: 8 x key / 8 x log2(e); in some rows it
+             * has no say */
             at(&b, row, Q, 0)[17] = ms_bf16_of_f32(row % 3 ? 8 : 0.125f);
             at(&b, row, K, 0)[17] = ms_bf16_of_f32((float)(row / 64) * steps[i] / 1.4426950f);
         }
@@ -373,7 +412,8 @@ static void test_moving_maximum(void **state) {
 
 static void test_large_and_small(void **state) {
     (void)state;
-    static const float scales[][3] = {{0x1p60f, 0x1p-60f, 0x1p90f}, {0x1p-60f, 0x1p-50f, 0x1p-100f}, {0x1p-30f, 0x1p33f, 1}};
+    static const float scales[][3] = {
+        {0x1p60f, 0x1p-60f, 0x1p90f}, {0x1p-60f, 0x1p-50f, 0x1p-100f}, {0x1p-30f, 0x1p33f, 1}};
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         int some[] = {130, 15};
         batch b = batch_new(some, 2, 1);
@@ -389,7 +429,8 @@ static void test_identical_keys(void **state) {
     int some[] = {63, 129, 300};
     batch b = batch_new(some, 3, 2);
     fill_random(&b, 4, 4, 1, 800);
-    for (int row = 0; row < b.starts[3]; row++) memcpy(at(&b, row, K, 0), at(&b, 0, K, 0), (size_t)b.inner * sizeof(ms_bf16));
+    for (int row = 0; row < b.starts[3]; row++)
+        memcpy(at(&b, row, K, 0), at(&b, 0, K, 0), (size_t)b.inner * sizeof(ms_bf16));
     attend_all(&b);
     assert_true(check_rows(&b) < 1);
     batch_free(&b);
@@ -448,8 +489,8 @@ static void test_tile_order(void **state) {
     batch_free(&b);
 }
 
-/* A tile that begins anywhere gives its rows the bits they have in the usual tiles: tiles of up to 64 rows and of more
- * compute them by different code. */
+/* A tile that begins anywhere gives its rows the bits they have in the usual tiles: tiles of up to
+ * 64 rows and of more compute them by different code. */
 static void test_tile_heights(void **state) {
     (void)state;
     static const int firsts[] = {0, 1, 37, 128, 135, 136, 137, 171, 172, 184, 199};
@@ -462,13 +503,15 @@ static void test_tile_heights(void **state) {
         tiling t = {.n = 0};
         add_tile(&t, &again, 0, firsts[i]);
         attend(&again, &t);
-        same_rows(&b, firsts[i], &again, firsts[i], n - firsts[i] < MS_GPU_QUERY_ROWS ? n - firsts[i] : MS_GPU_QUERY_ROWS);
+        same_rows(&b, firsts[i], &again, firsts[i],
+                  n - firsts[i] < MS_GPU_QUERY_ROWS ? n - firsts[i] : MS_GPU_QUERY_ROWS);
     }
     batch_free(&again);
     batch_free(&b);
 }
 
-/* The same where it shows most: a sum that is off by one bit changes one rounded result in some 50,000. */
+/* The same where it shows most: a sum that is off by one bit changes one rounded result in some
+ * 50,000. */
 static void test_half_tiles(void **state) {
     (void)state;
     int some[MAX_SEQ] = {128, 128, 128, 128, 128};
@@ -479,7 +522,8 @@ static void test_half_tiles(void **state) {
     tiling t = {.n = 0};
     for (int seq = 0; seq < MAX_SEQ; seq++) add_tile(&t, &again, seq, b.starts[seq] + 64);
     attend(&again, &t);
-    for (int seq = 0; seq < MAX_SEQ; seq++) same_rows(&b, b.starts[seq] + 64, &again, b.starts[seq] + 64, 64);
+    for (int seq = 0; seq < MAX_SEQ; seq++)
+        same_rows(&b, b.starts[seq] + 64, &again, b.starts[seq] + 64, 64);
     batch_free(&again);
     batch_free(&b);
 }
@@ -504,7 +548,8 @@ static void test_bad_neighbours(void **state) {
                 same_rows(&one, 0, &b, b.starts[seq], some[seq]);
             } else {
                 for (int j = 0; j < some[seq] * b.inner; j++)
-                    assert_true(isnan(value_of(b.out[(size_t)b.starts[seq] * b.inner + (size_t)j])));
+                    assert_true(
+                        isnan(value_of(b.out[(size_t)b.starts[seq] * b.inner + (size_t)j])));
             }
             batch_free(&one);
         }
@@ -512,8 +557,9 @@ static void test_bad_neighbours(void **state) {
     }
 }
 
-/* One NaN value reaches its column of its sequence and nothing else; one NaN query, its row. An infinite value makes its
- * column infinite, not NaN: what stands for keys past the end is zeros, not a copy of some row. */
+/* One NaN value reaches its column of its sequence and nothing else; one NaN query, its row. An
+ * infinite value makes its column infinite, not NaN: what stands for keys past the end is zeros,
+ * not a copy of some row. */
 static void test_one_nan(void **state) {
     (void)state;
     int n = 150;
@@ -541,12 +587,14 @@ static void test_one_nan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_length),    cmocka_unit_test(test_batches),        cmocka_unit_test(test_long_sequence),
-        cmocka_unit_test(test_scalar_kernel),   cmocka_unit_test(test_one_key_each),   cmocka_unit_test(test_equal_scores),
-        cmocka_unit_test(test_sharp_scores),    cmocka_unit_test(test_moving_maximum), cmocka_unit_test(test_large_and_small),
-        cmocka_unit_test(test_identical_keys),  cmocka_unit_test(test_batch_mates),    cmocka_unit_test(test_tile_order),
-        cmocka_unit_test(test_tile_heights),    cmocka_unit_test(test_half_tiles),     cmocka_unit_test(test_bad_neighbours),
-        cmocka_unit_test(test_one_nan),
+        cmocka_unit_test(test_every_length),    cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_long_sequence),   cmocka_unit_test(test_scalar_kernel),
+        cmocka_unit_test(test_one_key_each),    cmocka_unit_test(test_equal_scores),
+        cmocka_unit_test(test_sharp_scores),    cmocka_unit_test(test_moving_maximum),
+        cmocka_unit_test(test_large_and_small), cmocka_unit_test(test_identical_keys),
+        cmocka_unit_test(test_batch_mates),     cmocka_unit_test(test_tile_order),
+        cmocka_unit_test(test_tile_heights),    cmocka_unit_test(test_half_tiles),
+        cmocka_unit_test(test_bad_neighbours),  cmocka_unit_test(test_one_nan),
     };
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }

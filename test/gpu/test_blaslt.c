@@ -1,6 +1,7 @@
-/* How cuBLASLt is opened, asked and tried (src/kernels/encoder/blaslt.c, kernels/encoder/project.c), with a library of our own behind its
- * interface: it keeps account of what it is told, multiplies by the column-major rules on the host, and misbehaves on
- * request. What the true library computes only a GPU can show (test_gemm.c). Needs cublasLt.h. */
+/* How cuBLASLt is opened, asked and tried (src/kernels/encoder/blaslt.c,
+ * kernels/encoder/project.c), with a library of our own behind its interface: it keeps account of
+ * what it is told, multiplies by the column-major rules on the host, and misbehaves on request.
+ * What the true library computes only a GPU can show (test_gemm.c). Needs cublasLt.h. */
 #include "../unit/cpu/levels.h"
 #include "base/bf16.h"
 #include "kernels/encoder/project.h"
@@ -24,7 +25,18 @@ static int fake_close(void *library);
 
 /* ---- The library ---- */
 
-enum fault { NONE, MISSING, OLDER, FUNCTION_MISSING, NO_START, ALL_SPLIT, NO_BIAS, ROWS_REFUSED, VALUE_WRONG, ROWS_MATTER };
+enum fault {
+    NONE,
+    MISSING,
+    OLDER,
+    FUNCTION_MISSING,
+    NO_START,
+    ALL_SPLIT,
+    NO_BIAS,
+    ROWS_REFUSED,
+    VALUE_WRONG,
+    ROWS_MATTER
+};
 
 static ms_gpu_stream *stream;
 static enum fault fault;
@@ -67,18 +79,26 @@ static cublasStatus_t fake_Create(cublasLtHandle_t *handle) {
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t fake_Destroy(cublasLtHandle_t handle) { return end_object(handle); }
-static size_t fake_GetVersion(void) { return fault == OLDER ? (CUBLAS_VER_MAJOR - 1) * 10000 + 800 : CUBLAS_VERSION; }
-static const char *fake_GetStatusName(cublasStatus_t rc) { return rc == CUBLAS_STATUS_NOT_SUPPORTED ? "no support" : "a failure"; }
+static size_t fake_GetVersion(void) {
+    return fault == OLDER ? (CUBLAS_VER_MAJOR - 1) * 10000 + 800 : CUBLAS_VERSION;
+}
+static const char *fake_GetStatusName(cublasStatus_t rc) {
+    return rc == CUBLAS_STATUS_NOT_SUPPORTED ? "no support" : "a failure";
+}
 
-static cublasStatus_t fake_MatmulDescCreate(cublasLtMatmulDesc_t *out, cublasComputeType_t compute, cudaDataType_t scale) {
+static cublasStatus_t fake_MatmulDescCreate(cublasLtMatmulDesc_t *out, cublasComputeType_t compute,
+                                            cudaDataType_t scale) {
     assert_true(compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F);
     fake_product *p = new_object(sizeof *p);
-    *p = (fake_product){.transposed = CUBLAS_OP_N, .epilogue = CUBLASLT_EPILOGUE_DEFAULT, .bias_type = (cudaDataType_t)-1};
+    *p = (fake_product){.transposed = CUBLAS_OP_N,
+                        .epilogue = CUBLASLT_EPILOGUE_DEFAULT,
+                        .bias_type = (cudaDataType_t)-1};
     *out = (void *)p;
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t fake_MatmulDescDestroy(cublasLtMatmulDesc_t p) { return end_object(p); }
-static cublasStatus_t fake_MatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t what,
+static cublasStatus_t fake_MatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                                  cublasLtMatmulDescAttributes_t what,
                                                   const void *value, size_t n_bytes) {
     fake_product *p = (void *)desc;
     void *to = what == CUBLASLT_MATMUL_DESC_TRANSA           ? (void *)&p->transposed
@@ -91,15 +111,16 @@ static cublasStatus_t fake_MatmulDescSetAttribute(cublasLtMatmulDesc_t desc, cub
     return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t fake_MatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType_t type, uint64_t rows,
-                                              uint64_t cols, int64_t stride) {
+static cublasStatus_t fake_MatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType_t type,
+                                              uint64_t rows, uint64_t cols, int64_t stride) {
     fake_layout *l = new_object(sizeof *l);
     *l = (fake_layout){type, rows, cols, stride};
     *out = (void *)l;
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t fake_MatrixLayoutDestroy(cublasLtMatrixLayout_t l) { return end_object(l); }
-static cublasStatus_t fake_MatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t what,
+static cublasStatus_t fake_MatrixLayoutSetAttribute(cublasLtMatrixLayout_t l,
+                                                    cublasLtMatrixLayoutAttribute_t what,
                                                     const void *value, size_t n_bytes) {
     assert_true(what == CUBLASLT_MATRIX_LAYOUT_COLS && n_bytes == 8);
     memcpy(&((fake_layout *)(void *)l)->cols, value, n_bytes);
@@ -110,27 +131,33 @@ static cublasStatus_t fake_MatmulPreferenceCreate(cublasLtMatmulPreference_t *ou
     *out = new_object(8);
     return CUBLAS_STATUS_SUCCESS;
 }
-static cublasStatus_t fake_MatmulPreferenceDestroy(cublasLtMatmulPreference_t p) { return end_object(p); }
-static cublasStatus_t fake_MatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t what,
+static cublasStatus_t fake_MatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
+    return end_object(p);
+}
+static cublasStatus_t fake_MatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                        cublasLtMatmulPreferenceAttributes_t what,
                                                         const void *value, size_t n_bytes) {
     uint32_t x;
     (void)p;
     assert_int_equal(n_bytes, what == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4);
     memcpy(&x, value, sizeof x);
-    if (what == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) assert_int_equal(x, CUBLASLT_REDUCTION_SCHEME_NONE);
+    if (what == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK)
+        assert_int_equal(x, CUBLASLT_REDUCTION_SCHEME_NONE);
     return CUBLAS_STATUS_SUCCESS;
 }
 
 /* Two algorithms, named by the parts that they split sums into: 4, then 1. */
-static cublasStatus_t fake_MatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
-                                                  cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                                  cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t want, int most,
-                                                  cublasLtMatmulHeuristicResult_t *found, int *n_found) {
+static cublasStatus_t fake_MatmulAlgoGetHeuristic(
+    cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+    cublasLtMatmulPreference_t want, int most, cublasLtMatmulHeuristicResult_t *found,
+    int *n_found) {
     const fake_product *p = (const void *)desc;
     (void)h, (void)a, (void)b, (void)want;
     assert_true(most >= 2 && c == d);
     *n_found = 0;
-    if (fault == NO_BIAS && p->epilogue == CUBLASLT_EPILOGUE_BIAS && ((const fake_layout *)(const void *)d)->type == CUDA_R_16BF)
+    if (fault == NO_BIAS && p->epilogue == CUBLASLT_EPILOGUE_BIAS &&
+        ((const fake_layout *)(const void *)d)->type == CUDA_R_16BF)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     memset(found, 0, 2 * sizeof *found);
     found[0].algo.data[0] = 4;
@@ -139,20 +166,24 @@ static cublasStatus_t fake_MatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMa
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t fake_MatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algorithm,
-                                                        cublasLtMatmulAlgoConfigAttributes_t what, void *value,
-                                                        size_t n_bytes, size_t *written) {
+                                                        cublasLtMatmulAlgoConfigAttributes_t what,
+                                                        void *value, size_t n_bytes,
+                                                        size_t *written) {
     uint32_t x = what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? (uint32_t)algorithm->data[0] : 0;
     assert_int_equal(n_bytes, sizeof x);
     memcpy(value, &x, *written = sizeof x);
     return CUBLAS_STATUS_SUCCESS;
 }
-static cublasStatus_t fake_MatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
-                                           cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-                                           const cublasLtMatmulAlgo_t *algorithm, cublasLtMatmulHeuristicResult_t *result) {
+static cublasStatus_t fake_MatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
+                                           cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                           cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                           const cublasLtMatmulAlgo_t *algorithm,
+                                           cublasLtMatmulHeuristicResult_t *result) {
     (void)h, (void)desc, (void)a, (void)c, (void)d, (void)algorithm;
     result->workspaceSize = 4096;
-    return fault == ROWS_REFUSED && ((const fake_layout *)(const void *)b)->cols == 65 ? CUBLAS_STATUS_NOT_SUPPORTED
-                                                                                       : CUBLAS_STATUS_SUCCESS;
+    return fault == ROWS_REFUSED && ((const fake_layout *)(const void *)b)->cols == 65
+               ? CUBLAS_STATUS_NOT_SUPPORTED
+               : CUBLAS_STATUS_SUCCESS;
 }
 
 static void *fetched(const void *device, size_t n_bytes) {
@@ -163,20 +194,26 @@ static void *fetched(const void *device, size_t n_bytes) {
 }
 
 /* D = A^T B + beta C, + bias along rows, all column-major; A, B of bf16. */
-static cublasStatus_t fake_Matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
-                                  cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
-                                  const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
-                                  cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algorithm, void *workspace,
+static cublasStatus_t fake_Matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha,
+                                  const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
+                                  cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+                                  cublasLtMatrixLayout_t c_layout, void *d,
+                                  cublasLtMatrixLayout_t d_layout,
+                                  const cublasLtMatmulAlgo_t *algorithm, void *workspace,
                                   size_t workspace_bytes, cudaStream_t on) {
     const fake_product *p = (const void *)desc;
-    const fake_layout *la = (const void *)a_layout, *lb = (const void *)b_layout, *ld = (const void *)d_layout;
+    const fake_layout *la = (const void *)a_layout, *lb = (const void *)b_layout,
+                      *ld = (const void *)d_layout;
     (void)h;
-    assert_true(c == d && c_layout == d_layout && on == ms_gpu_stream_raw(stream) && p->transposed == CUBLAS_OP_T);
-    assert_true(algorithm->data[0] == 1 && workspace && workspace_bytes >= 4096 && *(const float *)alpha == 1.0f);
+    assert_true(c == d && c_layout == d_layout && on == ms_gpu_stream_raw(stream) &&
+                p->transposed == CUBLAS_OP_T);
+    assert_true(algorithm->data[0] == 1 && workspace && workspace_bytes >= 4096 &&
+                *(const float *)alpha == 1.0f);
     assert_true(la->rows == lb->rows && la->cols == ld->rows && lb->cols == ld->cols);
     bool wide = ld->type == CUDA_R_32F, biased = p->epilogue == CUBLASLT_EPILOGUE_BIAS;
     size_t m = ld->cols, n = ld->rows, out_bytes = m * (size_t)ld->stride * (wide ? 4 : 2);
-    ms_bf16 *x = fetched(a, n * (size_t)la->stride * 2), *y = fetched(b, m * (size_t)lb->stride * 2);
+    ms_bf16 *x = fetched(a, n * (size_t)la->stride * 2),
+            *y = fetched(b, m * (size_t)lb->stride * 2);
     unsigned char *out = fetched(d, out_bytes);
     float *bias = NULL;
     if (biased) {
@@ -185,13 +222,17 @@ static cublasStatus_t fake_Matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
     }
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++) {
-            float sum = fault == VALUE_WRONG && i == 5 && j == 7 ? 3.0f : fault == ROWS_MATTER && m == 1 ? 0.05f : 0.0f;
+            float sum = fault == VALUE_WRONG && i == 5 && j == 7 ? 3.0f
+                        : fault == ROWS_MATTER && m == 1         ? 0.05f
+                                                                 : 0.0f;
             for (size_t l = 0; l < la->rows; l++)
-                sum += ms_f32_of_bf16(x[i * (size_t)la->stride + l]) * ms_f32_of_bf16(y[j * (size_t)lb->stride + l]);
+                sum += ms_f32_of_bf16(x[i * (size_t)la->stride + l]) *
+                       ms_f32_of_bf16(y[j * (size_t)lb->stride + l]);
             if (biased) sum += bias[i];
             size_t at = j * (size_t)ld->stride + i;
             if (wide)
-                ((float *)(void *)out)[at] = sum + *(const float *)beta * ((float *)(void *)out)[at];
+                ((float *)(void *)out)[at] = sum +
+                                             *(const float *)beta * ((float *)(void *)out)[at];
             else
                 ((ms_bf16 *)(void *)out)[at] = ms_bf16_of_f32(sum);
         }
@@ -220,10 +261,10 @@ static int fake_close(void *library) {
 static void *fake_symbol(void *library, const char *name) {
     void *at = NULL;
     (void)library;
-#define CASE(function)                                                                                                   \
-    if (strcmp(name, "cublasLt" #function) == 0) {                                                                       \
-        __typeof__(&cublasLt##function) f = fake_##function;                                                             \
-        memcpy(&at, &f, sizeof at);                                                                                      \
+#define CASE(function)                                       \
+    if (strcmp(name, "cublasLt" #function) == 0) {           \
+        __typeof__(&cublasLt##function) f = fake_##function; \
+        memcpy(&at, &f, sizeof at);                          \
     }
     FUNCTIONS(CASE)
 #undef CASE
@@ -241,8 +282,16 @@ static ms_gpu_gemm shapes[4]; /* by epilogue */
 static int open_stream(void **state) {
     (void)state;
     msim_error err;
-    enum { A = 0, W = A + M * K * 2, BIAS = W + N * K * 2, COS = BIAS + N * 4, SIN = COS + POSITIONS * PAIRS * 4,
-           AT = SIN + POSITIONS * PAIRS * 4, DST = (AT + M * 4 + 255) / 256 * 256, ALL = DST + MAX_BYTES };
+    enum {
+        A = 0,
+        W = A + M * K * 2,
+        BIAS = W + N * K * 2,
+        COS = BIAS + N * 4,
+        SIN = COS + POSITIONS * PAIRS * 4,
+        AT = SIN + POSITIONS * PAIRS * 4,
+        DST = (AT + M * 4 + 255) / 256 * 256,
+        ALL = DST + MAX_BYTES
+    };
     uint64_t seed = 1;
     if (ms_gpu_stream_open(0, &stream, &err) < 0) {
         printf("test_blaslt: %s\n", err.text);
@@ -250,16 +299,27 @@ static int open_stream(void **state) {
     }
     device = ms_gpu_alloc(stream, ALL, 1, "operands", &err);
     unsigned char *host = test_alloc(ALL, 1);
-    for (int i = 0; i < BIAS / 2; i++) ((ms_bf16 *)(void *)host)[i] = ms_bf16_of_f32(uniform(&seed));
+    for (int i = 0; i < BIAS / 2; i++)
+        ((ms_bf16 *)(void *)host)[i] = ms_bf16_of_f32(uniform(&seed));
     for (int i = BIAS / 4; i < AT / 4; i++) ((float *)(void *)host)[i] = uniform(&seed);
     for (int i = 0; i < M; i++) ((int32_t *)(void *)(host + AT))[i] = i % POSITIONS;
-    if (!device || ms_gpu_upload(stream, device, host, ALL, &err) < 0 || ms_gpu_sync(stream, &err) < 0) return -1;
+    if (!device || ms_gpu_upload(stream, device, host, ALL, &err) < 0 ||
+        ms_gpu_sync(stream, &err) < 0)
+        return -1;
     ms_free(host);
     for (int e = MS_GPU_STORE; e <= MS_GPU_ADD; e++)
-        shapes[e] = (ms_gpu_gemm){.a = (void *)(device + A), .w = (void *)(device + W), .dst = device + DST,
-                                  .bias = e > MS_GPU_ROTATE ? (void *)(device + BIAS) : NULL, .m = M, .n = N, .k = K,
-                                  .epilogue = e, .cos = (void *)(device + COS), .sin = (void *)(device + SIN),
-                                  .positions = (void *)(device + AT), .rotated = ROTATED};
+        shapes[e] = (ms_gpu_gemm){.a = (void *)(device + A),
+                                  .w = (void *)(device + W),
+                                  .dst = device + DST,
+                                  .bias = e > MS_GPU_ROTATE ? (void *)(device + BIAS) : NULL,
+                                  .m = M,
+                                  .n = N,
+                                  .k = K,
+                                  .epilogue = e,
+                                  .cos = (void *)(device + COS),
+                                  .sin = (void *)(device + SIN),
+                                  .positions = (void *)(device + AT),
+                                  .rotated = ROTATED};
     return 0;
 }
 
@@ -312,7 +372,8 @@ static void test_every_epilogue(void **state) {
         n_products = 0;
         void *x = result(any, g), *y = result(own, g);
         assert_int_equal(n_products, 1);
-        for (int i = 0; i < M * N; i++) { /* up to six roundings of values below 16 on either side: kernels/encoder/project.c */
+        for (int i = 0; i < M * N; i++) { /* up to six roundings of values below 16 on either side:
+                                           * kernels/encoder/project.c */
             float u = e == MS_GPU_ADD ? ((float *)x)[i] : ms_f32_of_bf16(((ms_bf16 *)x)[i]);
             float v = e == MS_GPU_ADD ? ((float *)y)[i] : ms_f32_of_bf16(((ms_bf16 *)y)[i]);
             assert_true(fabsf(u - v) <= (e == MS_GPU_ADD ? 0x1p-12f : 0x1p-6f * 16));
@@ -330,13 +391,16 @@ static void test_no_library(void **state) {
     static const struct {
         enum fault fault;
         const char *says;
-    } cases[] = {{MISSING, "got neither"}, {OLDER, "expected major version"}, {FUNCTION_MISSING, "cublasLtMatmulAlgoCheck"},
+    } cases[] = {{MISSING, "got neither"},
+                 {OLDER, "expected major version"},
+                 {FUNCTION_MISSING, "cublasLtMatmulAlgoCheck"},
                  {NO_START, "starting"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ms_gpu_projector *p;
         msim_error err;
         fault = cases[i].fault;
-        assert_int_equal(ms_gpu_projector_open(stream, MS_GPU_PRODUCT_LIBRARY, &p, &err), -MSIM_E_DEVICE);
+        assert_int_equal(ms_gpu_projector_open(stream, MS_GPU_PRODUCT_LIBRARY, &p, &err),
+                         -MSIM_E_DEVICE);
         assert_null(p);
         assert_non_null(strstr(err.text, cases[i].says));
         p = opened(MS_GPU_PRODUCT_AUTO);
@@ -401,9 +465,9 @@ static void test_out_of_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_epilogue), cmocka_unit_test(test_no_library),
-                                       cmocka_unit_test(test_shapes_left_to_our_kernel),
-                                       cmocka_unit_test(test_out_of_memory)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_epilogue), cmocka_unit_test(test_no_library),
+        cmocka_unit_test(test_shapes_left_to_our_kernel), cmocka_unit_test(test_out_of_memory)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }
 #endif

@@ -1,9 +1,11 @@
-/* Products with weight matrices on the GPU (src/kernels/encoder/gemm_bf16.cu, kernels/encoder/project.c) against f64. Operands of bf16 are
- * exact in f64. Rows before and behind those of `a`, `w` and the bias are NaN, which would show in every sum they leak
- * into; dst lies in poisoned memory whose guard rows must stay.
+/* Products with weight matrices on the GPU (src/kernels/encoder/gemm_bf16.cu,
+ * kernels/encoder/project.c) against f64. Operands of bf16 are exact in f64. Rows before and behind
+ * those of `a`, `w` and the bias are NaN, which would show in every sum they leak into; dst lies in
+ * poisoned memory whose guard rows must stay.
  *
- * A row's bits must depend on that row alone: results of every tile and every number of rows are compared bit by bit with
- * those of one run, which is compared with f64. GELU and ROTATE are STORE and what stands behind it, bit by bit. */
+ * A row's bits must depend on that row alone: results of every tile and every number of rows are
+ * compared bit by bit with those of one run, which is compared with f64. GELU and ROTATE are STORE
+ * and what stands behind it, bit by bit. */
 #include "../unit/cpu/levels.h"
 #include "base/bf16.h"
 #include "kernels/encoder/project.h"
@@ -15,21 +17,24 @@ enum { GUARD = 2, POISON = 0xa5, POSITIONS = 300, PAIRS = 16, HEAD = 64, AUTO_TI
 static const int64_t ragged[] = {1, 2, 15, 63, 64, 65, 127, 128, 129, 200, 257};
 enum { N_RAGGED = sizeof ragged / sizeof *ragged, MOST = 257 };
 
-
 /* ---- A product: operands on the host and the device ---- */
 
 typedef struct {
-    int64_t m, n, k; /* most rows */
-    ms_bf16 *a, *w;  /* host: [m, k], [n, k] */
-    float *bias, *before, *cosine, *sine; /* host: [n]; what ADD adds to [m, n]; [POSITIONS, PAIRS] */
-    int32_t *positions; /* host: [m] */
-    void *device[6];    /* a, w, bias, cosine, sine, positions, between GUARD rows of NaN; `tight`: none behind */
+    int64_t m, n, k;                      /* most rows */
+    ms_bf16 *a, *w;                       /* host: [m, k], [n, k] */
+    float *bias, *before, *cosine, *sine; /* host: [n]; what ADD adds to [m, n]; [POSITIONS,
+                                           * PAIRS] */
+    int32_t *positions;                   /* host: [m] */
+    void *device[6]; /* a, w, bias, cosine, sine, positions, between GUARD rows of NaN; `tight`:
+                         * none behind */
     ms_gpu_gemm g;
 } product;
 
-/* rows of row_bytes on the device, between guard rows full of 0xff: NaN in bf16 and f32, positions far outside. Tight: at
- * the end of their memory, where the emulator and compute-sanitizer see a read past them. */
-static void *guarded_upload(const void *host, int64_t rows, size_t row_bytes, bool tight, void **block) {
+/* rows of row_bytes on the device, between guard rows full of 0xff: NaN in bf16 and f32, positions
+ * far outside. Tight: at the end of their memory, where the emulator and compute-sanitizer see a
+ * read past them. */
+static void *guarded_upload(const void *host, int64_t rows, size_t row_bytes, bool tight,
+                            void **block) {
     msim_error err;
     size_t guard = GUARD * row_bytes < 256 ? 256 : GUARD * row_bytes, n = (size_t)rows * row_bytes;
     size_t all = n + (tight ? 1 : 2) * guard;
@@ -53,7 +58,8 @@ static product product_open(int64_t m, int64_t n, int64_t k, bool tight) {
     p.sine = test_alloc(POSITIONS * PAIRS, sizeof *p.sine);
     p.positions = test_alloc((size_t)m, sizeof *p.positions);
     for (int64_t i = 0; i < m * k; i++) p.a[i] = ms_bf16_of_f32(2.0f * uniform(&seed));
-    for (int64_t i = 0; i < n * k; i++) p.w[i] = ms_bf16_of_f32(uniform(&seed) / sqrtf((float)k / 4));
+    for (int64_t i = 0; i < n * k; i++)
+        p.w[i] = ms_bf16_of_f32(uniform(&seed) / sqrtf((float)k / 4));
     for (int64_t i = 0; i < n; i++) p.bias[i] = uniform(&seed);
     for (int64_t i = 0; i < m * n; i++) p.before[i] = 3.0f * uniform(&seed);
     for (int i = 0; i < POSITIONS * PAIRS; i++) {
@@ -76,7 +82,8 @@ static product product_new(int64_t m, int64_t n, int64_t k) { return product_ope
 static void product_free(product *p) {
     void *host[] = {p->a, p->w, p->bias, p->before, p->cosine, p->sine, p->positions};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) ms_free(host[i]);
-    for (size_t i = 0; i < sizeof p->device / sizeof *p->device; i++) ms_gpu_free(stream, p->device[i]);
+    for (size_t i = 0; i < sizeof p->device / sizeof *p->device; i++)
+        ms_gpu_free(stream, p->device[i]);
 }
 
 /* What is asked of a product. */
@@ -87,14 +94,17 @@ typedef struct {
     ms_gpu_projector *by; /* NULL: our kernel, by tile */
 } ask;
 
-static size_t value_bytes(const ask *q) { return q->epilogue == MS_GPU_ADD ? sizeof(float) : sizeof(ms_bf16); }
+static size_t value_bytes(const ask *q) {
+    return q->epilogue == MS_GPU_ADD ? sizeof(float) : sizeof(ms_bf16);
+}
 
 /* Run it: m rows of n values (f32 of ADD, bf16 of all others), to be freed. */
 static void *run(const product *p, ask q) {
     msim_error err;
     ms_gpu_gemm g = p->g;
     size_t row = (size_t)p->n * value_bytes(&q), guard = GUARD * row, n = (size_t)q.m * row;
-    unsigned char *device = ms_gpu_alloc(stream, n + 2 * guard, 1, "result", &err), *host = test_alloc(n + 2 * guard, 1);
+    unsigned char *device = ms_gpu_alloc(stream, n + 2 * guard, 1, "result", &err),
+                  *host = test_alloc(n + 2 * guard, 1);
     assert_non_null(device);
     assert_int_equal(ms_gpu_fill(stream, device, POISON, n + 2 * guard, &err), MSIM_OK);
     if (q.epilogue == MS_GPU_ADD)
@@ -104,26 +114,29 @@ static void *run(const product *p, ask q) {
     g.rotated = q.rotated;
     if (!q.with_bias) g.bias = NULL;
     g.dst = device + guard;
-    int rc = q.by ? ms_gpu_project(q.by, &g, &err)
-             : q.tile == AUTO_TILE ? ms_gemm_bf16_cuda(stream, &g, &err) : ms_gemm_bf16_tile_cuda(stream, &g, q.tile, &err);
+    int rc = q.by                  ? ms_gpu_project(q.by, &g, &err)
+             : q.tile == AUTO_TILE ? ms_gemm_bf16_cuda(stream, &g, &err)
+                                   : ms_gemm_bf16_tile_cuda(stream, &g, q.tile, &err);
     assert_int_equal(rc, MSIM_OK);
     assert_int_equal(ms_gpu_download(stream, host, device, n + 2 * guard, &err), MSIM_OK);
     assert_int_equal(ms_gpu_sync(stream, &err), MSIM_OK);
     ms_gpu_free(stream, device);
     for (size_t i = 0; i < guard; i++)
         if (host[i] != POISON || host[guard + n + i] != POISON)
-            fail_msg("n %lld k %lld m %lld epilogue %d tile %d: guard byte %zu overwritten", (long long)p->n,
-                     (long long)p->k, (long long)q.m, q.epilogue, q.tile, i);
+            fail_msg("n %lld k %lld m %lld epilogue %d tile %d: guard byte %zu overwritten",
+                     (long long)p->n, (long long)p->k, (long long)q.m, q.epilogue, q.tile, i);
     memmove(host, host + guard, n);
     return host;
 }
 
-static void assert_same_bits(const product *p, const ask *q, const void *got, const void *expected) {
+static void assert_same_bits(const product *p, const ask *q, const void *got,
+                             const void *expected) {
     size_t row = (size_t)p->n * value_bytes(q), width = value_bytes(q);
     for (size_t i = 0; i < (size_t)q->m * row; i += width)
         if (memcmp((const char *)got + i, (const char *)expected + i, width) != 0)
-            fail_msg("n %lld k %lld m %lld epilogue %d tile %d: row %zu column %zu: other bits", (long long)p->n,
-                     (long long)p->k, (long long)q->m, q->epilogue, q->tile, i / row, i % row / width);
+            fail_msg("n %lld k %lld m %lld epilogue %d tile %d: row %zu column %zu: other bits",
+                     (long long)p->n, (long long)p->k, (long long)q->m, q->epilogue, q->tile,
+                     i / row, i % row / width);
 }
 
 /* ---- f64 ---- */
@@ -132,7 +145,8 @@ static void assert_same_bits(const product *p, const ask *q, const void *got, co
 static double exact(const product *p, int64_t i, int64_t j, double *magnitude) {
     double sum = 0.0, all = 0.0;
     for (int64_t l = 0; l < p->k; l++) {
-        double term = (double)ms_f32_of_bf16(p->a[i * p->k + l]) * (double)ms_f32_of_bf16(p->w[j * p->k + l]);
+        double term = (double)ms_f32_of_bf16(p->a[i * p->k + l]) *
+                      (double)ms_f32_of_bf16(p->w[j * p->k + l]);
         sum += term;
         all += fabs(term);
     }
@@ -140,8 +154,9 @@ static double exact(const product *p, int64_t i, int64_t j, double *magnitude) {
     return sum;
 }
 
-/* A step of 16 adds 17 values in an order and with a rounding of its own; each may lose 2^-23 (truncation) of a magnitude
- * that the sum of magnitudes bounds. The bias and ADD round once more each, a stored bf16 by 2^-8. */
+/* A step of 16 adds 17 values in an order and with a rounding of its own; each may lose 2^-23
+ * (truncation) of a magnitude that the sum of magnitudes bounds. The bias and ADD round once more
+ * each, a stored bf16 by 2^-8. */
 static void assert_near_exact(const product *p, const ask *q, const void *got) {
     double gamma = (double)(p->k / 16) * 17 * 0x1p-23;
     for (int64_t i = 0; i < q->m; i++)
@@ -157,16 +172,18 @@ static void assert_near_exact(const product *p, const ask *q, const void *got) {
                 value = ms_f32_of_bf16(((const ms_bf16 *)got)[i * p->n + j]);
             }
             if (!(fabs(value - sum) <= bound))
-                fail_msg("n %lld k %lld m %lld epilogue %d tile %d: row %lld column %lld: %.9g, expected %.9g +- %.3g",
-                         (long long)p->n, (long long)p->k, (long long)q->m, q->epilogue, q->tile, (long long)i,
-                         (long long)j, value, sum, bound);
+                fail_msg("n %lld k %lld m %lld epilogue %d tile %d: row %lld column %lld: %.9g, "
+                         "expected %.9g +- %.3g",
+                         (long long)p->n, (long long)p->k, (long long)q->m, q->epilogue, q->tile,
+                         (long long)i, (long long)j, value, sum, bound);
         }
 }
 
 /* ---- Tests ---- */
 
 /* One run near f64, all others equal to it: every tile and the default, every number of rows. */
-static void check_rows_and_tiles(int64_t n, int64_t k, int epilogue, bool with_bias, const int64_t *rows, int n_rows) {
+static void check_rows_and_tiles(int64_t n, int64_t k, int epilogue, bool with_bias,
+                                 const int64_t *rows, int n_rows) {
     product p = product_new(rows[n_rows - 1], n, k);
     ask q = {.epilogue = epilogue, .tile = 1, .with_bias = with_bias, .m = p.m};
     void *expected = run(&p, q);
@@ -200,7 +217,8 @@ static void test_model_shapes(void **state) {
     check_rows_and_tiles(512, 2048, MS_GPU_ADD, true, few, 2);
 }
 
-/* Enough tiles for the default to be a large one, and more rows of tiles than a group of blocks has. */
+/* Enough tiles for the default to be a large one, and more rows of tiles than a group of blocks
+ * has. */
 static void test_many_rows(void **state) {
     (void)state;
     product p = product_new(SANITIZED ? 6200 : 25000, 64, 64);
@@ -224,12 +242,15 @@ static void test_many_rows(void **state) {
 /* GELU of f32, as exact as f64 can tell, of one value of bf16. */
 static double gelu(double u) { return 0.5 * u * (1.0 + erf(u * 0.70710678118654752)); }
 
-/* In f32 1 + erf is off by 4 roundings at most of values up to 2, whatever cancels; the result is rounded to bf16. */
+/* In f32 1 + erf is off by 4 roundings at most of values up to 2, whatever cancels; the result is
+ * rounded to bf16. */
 static void assert_near_gelu(const product *p, const ask *q, const ms_bf16 *u, const ms_bf16 *got) {
     for (int64_t i = 0; i < q->m * p->n; i++) {
-        double x = ms_f32_of_bf16(u[i]), expected = gelu(x), bound = fabs(x) * 4 * 0x1p-24 + 0x1p-8 * fabs(expected);
+        double x = ms_f32_of_bf16(u[i]), expected = gelu(x),
+               bound = fabs(x) * 4 * 0x1p-24 + 0x1p-8 * fabs(expected);
         if (!(fabs(ms_f32_of_bf16(got[i]) - expected) <= bound))
-            fail_msg("gelu(%.9g): %.9g, expected %.9g +- %.3g", x, (double)ms_f32_of_bf16(got[i]), expected, bound);
+            fail_msg("gelu(%.9g): %.9g, expected %.9g +- %.3g", x, (double)ms_f32_of_bf16(got[i]),
+                     expected, bound);
     }
 }
 
@@ -243,8 +264,9 @@ static void apply_behind(const product *p, const ask *q, ms_bf16 *values) {
     if (q->epilogue == MS_GPU_GELU)
         assert_int_equal(ms_gelu_bf16_cuda(stream, device, q->m * p->n, &err), MSIM_OK);
     else
-        assert_int_equal(ms_rotate_bf16_cuda(stream, device, p->g.cos, p->g.sin, p->g.positions, q->m,
-                                             q->rotated / (2 * HEAD), &err), MSIM_OK);
+        assert_int_equal(ms_rotate_bf16_cuda(stream, device, p->g.cos, p->g.sin, p->g.positions,
+                                             q->m, q->rotated / (2 * HEAD), &err),
+                         MSIM_OK);
     assert_int_equal(ms_gpu_download(stream, values, device, bytes, &err), MSIM_OK);
     assert_int_equal(ms_gpu_sync(stream, &err), MSIM_OK);
     ms_gpu_free(stream, device);
@@ -252,7 +274,8 @@ static void apply_behind(const product *p, const ask *q, ms_bf16 *values) {
 
 static void test_gelu(void **state) {
     (void)state;
-    static const int64_t shapes[][3] = {{1, 64, 64}, {65, 192, 128}, {129, 128, 64}, {200, 64, 192}};
+    static const int64_t shapes[][3] = {
+        {1, 64, 64}, {65, 192, 128}, {129, 128, 64}, {200, 64, 192}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int with_bias = 0; with_bias < 2; with_bias++) {
             product p = product_new(shapes[s][0], shapes[s][1], shapes[s][2]);
@@ -281,7 +304,8 @@ static void rotate(const product *p, const ask *q, ms_bf16 *values) {
             if (j % HEAD >= 2 * PAIRS) continue;
             ms_bf16 *pair = values + i * p->n + j;
             float a = ms_f32_of_bf16(pair[0]), b = ms_f32_of_bf16(pair[1]);
-            float c = p->cosine[p->positions[i] * PAIRS + j % HEAD / 2], s = p->sine[p->positions[i] * PAIRS + j % HEAD / 2];
+            float c = p->cosine[p->positions[i] * PAIRS + j % HEAD / 2],
+                  s = p->sine[p->positions[i] * PAIRS + j % HEAD / 2];
             pair[0] = ms_bf16_of_f32(a * c - b * s);
             pair[1] = ms_bf16_of_f32(b * c + a * s);
         }
@@ -289,8 +313,10 @@ static void rotate(const product *p, const ask *q, ms_bf16 *values) {
 
 static void test_rotate(void **state) {
     (void)state;
-    static const int64_t shapes[][4] = { /* m, n, k, rotated */
-        {1, 192, 64, 128}, {2, 384, 128, 256}, {65, 192, 192, 128}, {129, 384, 64, 256}, {200, 192, 64, 64}, {63, 192, 64, 192}};
+    static const int64_t shapes[][4] = {/* m, n, k, rotated */
+                                        {1, 192, 64, 128},   {2, 384, 128, 256},
+                                        {65, 192, 192, 128}, {129, 384, 64, 256},
+                                        {200, 192, 64, 64},  {63, 192, 64, 192}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         product p = product_open(shapes[s][0], shapes[s][1], shapes[s][2], true);
         ask q = {.epilogue = MS_GPU_STORE, .tile = AUTO_TILE, .m = p.m, .rotated = shapes[s][3]};
@@ -326,15 +352,20 @@ static void test_rows_are_alone(void **state) {
             for (int i = 0; i < 4; i++) {
                 ms_bf16 bad[64];
                 for (int j = 0; j < 64; j++) bad[j].bits = i % 2 ? 0x7f80 : 0x7fc0;
-                assert_int_equal(ms_gpu_upload(stream, (ms_bf16 *)p.g.a + spoilt[i] * p.k, bad, sizeof bad, &err), MSIM_OK);
+                assert_int_equal(ms_gpu_upload(stream, (ms_bf16 *)p.g.a + spoilt[i] * p.k, bad,
+                                               sizeof bad, &err),
+                                 MSIM_OK);
                 assert_int_equal(ms_gpu_sync(stream, &err), MSIM_OK);
             }
             got = run(&p, q);
-            for (int i = 0; i < 4; i++) { /* they are NaN, infinite where the first are not, and GELU(-inf) */
-                assert_memory_not_equal(got + spoilt[i] * (int64_t)row, expected + spoilt[i] * (int64_t)row, row);
+            for (int i = 0; i < 4; i++) { /* they are NaN, infinite where the first are not, and
+                                           * GELU(-inf) */
+                assert_memory_not_equal(got + spoilt[i] * (int64_t)row,
+                                        expected + spoilt[i] * (int64_t)row, row);
                 memcpy(got + spoilt[i] * (int64_t)row, expected + spoilt[i] * (int64_t)row, row);
-                assert_int_equal(ms_gpu_upload(stream, (ms_bf16 *)p.g.a + spoilt[i] * p.k, p.a + spoilt[i] * p.k,
-                                               64 * sizeof *p.a, &err), MSIM_OK);
+                assert_int_equal(ms_gpu_upload(stream, (ms_bf16 *)p.g.a + spoilt[i] * p.k,
+                                               p.a + spoilt[i] * p.k, 64 * sizeof *p.a, &err),
+                                 MSIM_OK);
             }
             assert_int_equal(ms_gpu_sync(stream, &err), MSIM_OK);
             assert_same_bits(&p, &q, got, expected);
@@ -354,8 +385,15 @@ static void test_projector(void **state) {
     assert_int_equal(ms_gpu_projector_library(own), 0);
     product p = product_new(129, 192, 128);
     for (int epilogue = MS_GPU_STORE; epilogue <= MS_GPU_ADD; epilogue++) {
-        ask q = {.epilogue = epilogue, .tile = 2, .with_bias = epilogue > MS_GPU_ROTATE, .m = p.m, .rotated = 2 * HEAD};
-        ms_gpu_gemm shape = {.n = p.n, .k = p.k, .epilogue = epilogue, .rotated = q.rotated,
+        ask q = {.epilogue = epilogue,
+                 .tile = 2,
+                 .with_bias = epilogue > MS_GPU_ROTATE,
+                 .m = p.m,
+                 .rotated = 2 * HEAD};
+        ms_gpu_gemm shape = {.n = p.n,
+                             .k = p.k,
+                             .epilogue = epilogue,
+                             .rotated = q.rotated,
                              .bias = q.with_bias ? p.g.bias : NULL};
         assert_int_equal(ms_gpu_projector_plan(any, &shape, &err), MSIM_OK);
         int choice = ms_gpu_projector_choice(any, &shape);
@@ -400,14 +438,20 @@ static void test_library(void **state) {
         return;
     }
     printf("test_gemm: cuBLASLt %zu\n", ms_gpu_projector_library(p));
-    static const int64_t shapes[][3] = {{1536, 512, MS_GPU_ROTATE}, {512, 512, MS_GPU_ADD}, {2048, 512, MS_GPU_GELU}, {512, 2048, MS_GPU_ADD}};
+    static const int64_t shapes[][3] = {{1536, 512, MS_GPU_ROTATE},
+                                        {512, 512, MS_GPU_ADD},
+                                        {2048, 512, MS_GPU_GELU},
+                                        {512, 2048, MS_GPU_ADD}};
     for (int i = 0; i < 4; i++) {
         float stand_in;
-        ms_gpu_gemm g = {.n = shapes[i][0], .k = shapes[i][1], .epilogue = (int)shapes[i][2], .rotated = 1024,
+        ms_gpu_gemm g = {.n = shapes[i][0],
+                         .k = shapes[i][1],
+                         .epilogue = (int)shapes[i][2],
+                         .rotated = 1024,
                          .bias = i > 1 ? &stand_in : NULL};
         rc = ms_gpu_projector_plan(p, &g, &err);
-        printf("test_gemm: n %lld k %lld epilogue %d: %s\n", (long long)g.n, (long long)g.k, g.epilogue,
-               rc < 0 ? err.text : "cuBLASLt");
+        printf("test_gemm: n %lld k %lld epilogue %d: %s\n", (long long)g.n, (long long)g.k,
+               g.epilogue, rc < 0 ? err.text : "cuBLASLt");
         assert_true(rc == MSIM_OK || rc == -MSIM_E_UNSUPPORTED);
     }
     ms_gpu_projector_close(p);
@@ -415,8 +459,9 @@ static void test_library(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ragged_rows), cmocka_unit_test(test_model_shapes), cmocka_unit_test(test_many_rows),
-        cmocka_unit_test(test_gelu),        cmocka_unit_test(test_rotate),       cmocka_unit_test(test_rows_are_alone),
+        cmocka_unit_test(test_ragged_rows), cmocka_unit_test(test_model_shapes),
+        cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_rotate),      cmocka_unit_test(test_rows_are_alone),
         cmocka_unit_test(test_projector),   cmocka_unit_test(test_library)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }

@@ -1,5 +1,6 @@
-/* The public API on a GPU: which device is chosen, what CUDA refuses by name, and what AUTO leaves to the CPU, with the same
- * answer. A model of the shipped checkpoints whose widths the GPU serves, a corpus written here. include/midisim.h. */
+/* The public API on a GPU: which device is chosen, what CUDA refuses by name, and what AUTO leaves
+ * to the CPU, with the same answer. A model of the shipped checkpoints whose widths the GPU serves,
+ * a corpus written here. include/midisim.h. */
 #include "midisim.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,7 +59,8 @@ static void devices_are_listed(void **state) {
     int n = msim_gpu_count();
     assert_true(n >= 1 && msim_has_cuda());
     ok(msim_gpu_get_info(n - 1, &info, &e), &e);
-    assert_true(info.major >= 8 && info.memory_bytes > 0 && info.multiprocessors > 0 && info.name[0]);
+    assert_true(info.major >= 8 && info.memory_bytes > 0 && info.multiprocessors > 0 &&
+                info.name[0]);
     assert_int_equal(msim_gpu_get_info(n, &info, &e), -MSIM_E_DEVICE);
     assert_int_equal(msim_gpu_get_info(-1, &info, NULL), -MSIM_E_DEVICE);
 }
@@ -78,8 +80,10 @@ static void devices_are_chosen(void **state) {
     static const struct {
         const char *path;
         int isa, precision, device;
-    } autos[] = {{WIDE, MSIM_ISA_AUTO, MSIM_PRECISION_BF16, MSIM_DEVICE_CUDA}, {NARROW, MSIM_ISA_AUTO, MSIM_PRECISION_BF16, MSIM_DEVICE_CPU},
-                 {WIDE, MSIM_ISA_REF, MSIM_PRECISION_BF16, MSIM_DEVICE_CPU}, {WIDE, MSIM_ISA_AUTO, MSIM_PRECISION_INT8, MSIM_DEVICE_CPU}};
+    } autos[] = {{WIDE, MSIM_ISA_AUTO, MSIM_PRECISION_BF16, MSIM_DEVICE_CUDA},
+                 {NARROW, MSIM_ISA_AUTO, MSIM_PRECISION_BF16, MSIM_DEVICE_CPU},
+                 {WIDE, MSIM_ISA_REF, MSIM_PRECISION_BF16, MSIM_DEVICE_CPU},
+                 {WIDE, MSIM_ISA_AUTO, MSIM_PRECISION_INT8, MSIM_DEVICE_CPU}};
     for (size_t i = 0; i < sizeof autos / sizeof *autos; i++) {
         o = options(MSIM_DEVICE_AUTO);
         o.isa = autos[i].isa;
@@ -93,7 +97,11 @@ static void devices_are_chosen(void **state) {
 /* ---- Searches ---- */
 
 static msim_corpus *corpus_of(char *path) {
-    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .dtype = MSIM_DTYPE_F32, .form = MSIM_FORMAT_STRUCTURED, .name_chars = 3};
+    msim_corpus_layout layout = {.rows = ROWS,
+                                 .dim = DIM,
+                                 .dtype = MSIM_DTYPE_F32,
+                                 .form = MSIM_FORMAT_STRUCTURED,
+                                 .name_chars = 3};
     msim_corpus_writer *w = NULL;
     msim_corpus *corpus = NULL;
     msim_error e;
@@ -115,7 +123,8 @@ typedef struct {
     int device;
 } answer;
 
-static answer ask(const msim_model *model, msim_options o, const msim_corpus *corpus, const float *queries) {
+static answer ask(const msim_model *model, msim_options o, const msim_corpus *corpus,
+                  const float *queries) {
     answer a = {0};
     msim_context *ctx = NULL;
     msim_stats stats;
@@ -147,7 +156,8 @@ static void auto_leaves_many_results_to_the_cpu(void **state) {
     snprintf(file, sizeof file, "%s/c.npy", path);
     msim_corpus *corpus = corpus_of(file);
     for (int j = 0; j < QUERIES * DIM; j++) queries[j] = (float)((j * 53) % 19 - 9);
-    msim_options o = options(MSIM_DEVICE_AUTO), many = o, named = options(MSIM_DEVICE_CUDA), all = named, cpu = options(MSIM_DEVICE_CPU);
+    msim_options o = options(MSIM_DEVICE_AUTO), many = o, named = options(MSIM_DEVICE_CUDA),
+                 all = named, cpu = options(MSIM_DEVICE_CPU);
     many.max_k = named.max_k = MSIM_GPU_MAX_K + 1;
     all.gpu = MSIM_GPU_ALL;
     msim_model *model = model_of(WIDE, many); /* weights on the GPU all the same */
@@ -158,8 +168,11 @@ static void auto_leaves_many_results_to_the_cpu(void **state) {
         const msim_model *model;
         msim_options o;
         int device;
-    } asked[] = {{NULL, o, MSIM_DEVICE_CUDA}, {model, o, MSIM_DEVICE_CUDA}, {NULL, many, MSIM_DEVICE_CPU},
-                 {model, many, MSIM_DEVICE_CPU}, {NULL, all, MSIM_DEVICE_CUDA}};
+    } asked[] = {{NULL, o, MSIM_DEVICE_CUDA},
+                 {model, o, MSIM_DEVICE_CUDA},
+                 {NULL, many, MSIM_DEVICE_CPU},
+                 {model, many, MSIM_DEVICE_CPU},
+                 {NULL, all, MSIM_DEVICE_CUDA}};
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         answer a = ask(asked[i].model, asked[i].o, corpus, queries);
         assert_int_equal(a.device, asked[i].device);
@@ -170,7 +183,8 @@ static void auto_leaves_many_results_to_the_cpu(void **state) {
     for (int i = 0; i < 2; i++) {
         msim_context *ctx = NULL;
         msim_error e = {0};
-        assert_int_equal(msim_context_open(i ? model : NULL, &named, &ctx, &e), -MSIM_E_UNSUPPORTED);
+        assert_int_equal(msim_context_open(i ? model : NULL, &named, &ctx, &e),
+                         -MSIM_E_UNSUPPORTED);
         assert_null(ctx);
         assert_non_null(strstr(e.text, "max_k: expected at most 1024 on CUDA, got 1025"));
     }

@@ -1,6 +1,6 @@
-/* The whole GPU encoder: agreement with the CPU's f32 and bf16 and with the original's results, bits that depend on nothing
- * but the sequence, two batches under way, contexts side by side, memory. Its steps one by one: test_gpu_stages.c.
- * docs/MODEL.md, Agreement. */
+/* The whole GPU encoder: agreement with the CPU's f32 and bf16 and with the original's results,
+ * bits that depend on nothing but the sequence, two batches under way, contexts side by side,
+ * memory. Its steps one by one: test_gpu_stages.c. docs/MODEL.md, Agreement. */
 #include "gpu_rig.h"
 #include <pthread.h>
 
@@ -12,9 +12,11 @@ static const float some_weights[3] = {1, 1, 2};
 /* ---- Agreement ---- */
 
 /* One batch against the CPU's f32, and against what bf16 makes of it on the CPU. */
-static void agree_on(gpu_rig *r, rig *f32, rig *bf16, const rig_batch *b, const float *type_weights, double *worst) {
+static void agree_on(gpu_rig *r, rig *f32, rig *bf16, const rig_batch *b, const float *type_weights,
+                     double *worst) {
     size_t dim = (size_t)r->dim, n = (size_t)b->batch.n_seq;
-    float *got = rows_host(n * dim, 4), *wide = rows_host(n * dim, 4), *narrow = rows_host(n * dim, 4);
+    float *got = rows_host(n * dim, 4), *wide = rows_host(n * dim, 4),
+          *narrow = rows_host(n * dim, 4);
     memset(got, ROWS_POISON, n * dim * 4);
     rig_vectors(r, b, type_weights, got);
     rig_embed(f32, b->ids, b->starts, b->batch.n_seq, type_weights, wide);
@@ -28,7 +30,8 @@ static void agree_on(gpu_rig *r, rig *f32, rig *bf16, const rig_batch *b, const 
         double cpu = one_minus_cosine(wide + i * dim, narrow + i * dim, dim);
         if (!(gpu <= *worst)) *worst = gpu;
         if (!(gpu <= BF16_BOUND && gpu <= 2 * cpu + 1e-5))
-            fail_msg("%lld tokens: 1 - cosine to f32: expected at most %.1e and twice the CPU's %.1e, got %.1e",
+            fail_msg("%lld tokens: 1 - cosine to f32: expected at most %.1e and twice the CPU's "
+                     "%.1e, got %.1e",
                      (long long)(b->starts[i + 1] - b->starts[i]), BF16_BOUND, cpu, gpu);
     }
     ms_free(got);
@@ -36,18 +39,20 @@ static void agree_on(gpu_rig *r, rig *f32, rig *bf16, const rig_batch *b, const 
     ms_free(narrow);
 }
 
-static void check_agreement(int64_t dim, int64_t heads, int64_t depth, const int64_t (*batches)[RIG_SEQS], const int *n_seqs,
-                            int n_batches) {
+static void check_agreement(int64_t dim, int64_t heads, int64_t depth,
+                            const int64_t (*batches)[RIG_SEQS], const int *n_seqs, int n_batches) {
     static rig_batch b;
     const ms_cpu_kernels *best = ms_cpu_kernels_get(ms_cpu_isa_best());
     gpu_rig r = gpu_rig_open(dim, heads, depth, RIG_TOKENS, RIG_SEQS);
-    rig f32 = rig_open(best, r.weights, MSIM_PRECISION_F32, 1, RIG_TOKENS), bf16 = rig_open(best, r.weights, MSIM_PRECISION_BF16, 1, RIG_TOKENS);
+    rig f32 = rig_open(best, r.weights, MSIM_PRECISION_F32, 1, RIG_TOKENS),
+        bf16 = rig_open(best, r.weights, MSIM_PRECISION_BF16, 1, RIG_TOKENS);
     double worst = 0.0;
     for (int i = 0; i < n_batches; i++) {
         rig_fill(&b, batches[i], NULL, n_seqs[i]);
         agree_on(&r, &f32, &bf16, &b, i % 2 ? some_weights : NULL, &worst);
     }
-    printf("  width %lld, depth %lld: 1 - cosine to the CPU's f32 at most %.1e\n", (long long)dim, (long long)depth, worst);
+    printf("  width %lld, depth %lld: 1 - cosine to the CPU's f32 at most %.1e\n", (long long)dim,
+           (long long)depth, worst);
     assert_true(worst > 1e-9); /* and it is bf16 indeed */
     rig_close(&f32);
     rig_close(&bf16);
@@ -56,38 +61,44 @@ static void check_agreement(int64_t dim, int64_t heads, int64_t depth, const int
 
 static void vectors_are_the_cpus(void **state) {
     (void)state;
-    static const int64_t batches[][RIG_SEQS] = {{1}, {2, 63}, {64, 65, 127}, {0, 128, 129, 0}, {200, 1, 0, 64, 2}, {0}, {0, 0, 0}, {257}};
+    static const int64_t batches[][RIG_SEQS] = {
+        {1}, {2, 63}, {64, 65, 127}, {0, 128, 129, 0}, {200, 1, 0, 64, 2}, {0}, {0, 0, 0}, {257}};
     static const int n_seqs[] = {1, 2, 3, 4, 5, 1, 3, 1};
     check_agreement(128, 2, 2, batches, n_seqs, 8);
     check_agreement(192, 2, 1, batches, n_seqs, 4);
     check_agreement(512, 8, SANITIZED ? 1 : 2, batches + 1, n_seqs + 1, 1);
 }
 
-/* The original's own results, which the CPU's f32 is within 5e-5 of: the GPU's vectors must be near both. */
+/* The original's own results, which the CPU's f32 is within 5e-5 of: the GPU's vectors must be near
+ * both. */
 static void vectors_are_the_originals(void **state) {
     (void)state;
     if (SANITIZED) skip();
     static rig_batch b;
     float got[2 * GOLDEN_DIM], wide[2 * GOLDEN_DIM];
     gpu_rig r = gpu_rig_open(GOLDEN_DIM, 8, 8, 32, 2);
-    rig f32 = rig_open(ms_cpu_kernels_get(ms_cpu_isa_best()), r.weights, MSIM_PRECISION_F32, 1, GOLDEN_C);
+    rig f32 =
+        rig_open(ms_cpu_kernels_get(ms_cpu_isa_best()), r.weights, MSIM_PRECISION_F32, 1, GOLDEN_C);
     seeded_ids(b.ids, 19, 37, 11);
     seeded_ids(b.ids + 19, 7, 53, 5);
     b.starts[1] = 19;
     b.starts[2] = 26;
-    b.batch = (ms_batch){.ids = b.ids, .starts = b.starts, .n_seq = 2, .n_tokens = 26, .longest = 19};
+    b.batch =
+        (ms_batch){.ids = b.ids, .starts = b.starts, .n_seq = 2, .n_tokens = 26, .longest = 19};
     rig_vectors(&r, &b, some_weights, got);
     rig_goldens(&f32, 1, 0, wide);
     for (int i = 0; i < N_GOLDENS; i++) {
         const golden *g = &goldens[i];
         if (g->depth != 8 || !g->weighted || g->sequence > 1) continue;
-        const float *ours = got + g->sequence * GOLDEN_DIM, *theirs = wide + g->sequence * GOLDEN_DIM;
+        const float *ours = got + g->sequence * GOLDEN_DIM,
+                    *theirs = wide + g->sequence * GOLDEN_DIM;
         assert_true(golden_agrees(g, theirs));
         double distance = one_minus_cosine(ours, theirs, GOLDEN_DIM), squares = 0.0;
         printf("  sequence %c: 1 - cosine %.1e\n", 'A' + g->sequence, distance);
         assert_true(distance <= BF16_BOUND && distance > 1e-9);
         for (int j = 0; j < GOLDEN_DIM; j++) squares += (double)ours[j] * ours[j];
-        /* An error as large as 1 - cosine d allows in any direction, sqrt(2 d) of the norm, may also lie along it. */
+        /* An error as large as 1 - cosine d allows in any direction, sqrt(2 d) of the norm, may
+         * also lie along it. */
         assert_true(fabs(sqrt(squares) - g->norm) <= sqrt(2 * BF16_BOUND) * g->norm);
     }
     rig_close(&f32);
@@ -107,9 +118,11 @@ static void batch_of(rig_batch *b, const int *names, int n) {
 
 static void same_bits_for_any_mates(void **state) {
     (void)state;
-    static const int orders[][N_LENGTHS] = {{0, 1, 2, 3, 4, 5, 6}, {6, 5, 4, 3, 2, 1, 0}, {3, 1, 0, 5, 2, 6, 4}};
+    static const int orders[][N_LENGTHS] = {
+        {0, 1, 2, 3, 4, 5, 6}, {6, 5, 4, 3, 2, 1, 0}, {3, 1, 0, 5, 2, 6, 4}};
     static rig_batch b;
-    static const int64_t ff_rows[] = {RIG_TOKENS, 96, 64}; /* feed-forward in chunks: a row's bits stay */
+    static const int64_t ff_rows[] = {RIG_TOKENS, 96, 64}; /* feed-forward in chunks: a row's bits
+                                                            * stay */
     float first[2][N_LENGTHS * DIM], got[N_LENGTHS * DIM];
     gpu_rig r = gpu_rig_open(DIM, 2, 1, RIG_TOKENS, RIG_SEQS);
     for (int i = 0; i < 3; i++) {
@@ -132,12 +145,15 @@ static void same_bits_for_any_mates(void **state) {
     gpu_rig_close(&r);
 }
 
-static void keep_final(void *arg, int what, int64_t layer, int64_t first, int64_t n, int64_t cols, const float *rows) {
+static void keep_final(void *arg, int what, int64_t layer, int64_t first, int64_t n, int64_t cols,
+                       const float *rows) {
     (void)layer;
-    if (what == MS_GPU_TAP_FINAL) memcpy((float *)arg + first * cols, rows, (size_t)(n * cols) * sizeof *rows);
+    if (what == MS_GPU_TAP_FINAL)
+        memcpy((float *)arg + first * cols, rows, (size_t)(n * cols) * sizeof *rows);
 }
 
-/* Rows go to the caller in parts: more than one for each length here, as two sequences make parts of two rows. */
+/* Rows go to the caller in parts: more than one for each length here, as two sequences make parts
+ * of two rows. */
 static void token_rows_are_the_final_rows(void **state) {
     (void)state;
     static const int64_t cases[][2] = {{1, 0}, {2, 0}, {0, 3}, {5, 128}, {0, 0}};
@@ -165,12 +181,14 @@ static void is_untouched(const float *out, size_t n) {
     for (size_t i = 0; i < n; i++) assert_int_equal(ms_f32_bits(out[i]), 0xffffffff);
 }
 
-/* Batches of which two are under way at any time. What was submitted is overwritten at once, so that whatever is still read
- * from the caller's memory later shows; nothing comes before its wait. */
+/* Batches of which two are under way at any time. What was submitted is overwritten at once, so
+ * that whatever is still read from the caller's memory later shows; nothing comes before its
+ * wait. */
 static void batches_under_way_are_independent(void **state) {
     (void)state;
     enum { N = 6 };
-    static const int64_t cases[N][3] = {{65, 2, 0}, {1, 0, 0}, {0, 0, 0}, {130, 64, 3}, {0, 0, 7}, {200, 0, 1}};
+    static const int64_t cases[N][3] = {{65, 2, 0},   {1, 0, 0}, {0, 0, 0},
+                                        {130, 64, 3}, {0, 0, 7}, {200, 0, 1}};
     static rig_batch b;
     float expected[N][3 * DIM], got[N][3 * DIM], weights[3];
     msim_error failed;
@@ -187,7 +205,8 @@ static void batches_under_way_are_independent(void **state) {
         if (i < N) {
             rig_fill(&b, cases[i], NULL, 3);
             memcpy(weights, some_weights, sizeof weights);
-            rows_ok(ms_gpu_encoder_submit(r.encoder, &b.batch, i % 2 ? weights : NULL, got[i], err));
+            rows_ok(
+                ms_gpu_encoder_submit(r.encoder, &b.batch, i % 2 ? weights : NULL, got[i], err));
             memset(&b, ROWS_POISON, sizeof b);
             memset(weights, ROWS_POISON, sizeof weights);
             is_untouched(got[i], 3 * DIM);
@@ -195,7 +214,8 @@ static void batches_under_way_are_independent(void **state) {
         if (i == 0) continue;
         if (i < N) {
             rig_fill(&b, cases[0], NULL, 3);
-            assert_int_equal(ms_gpu_encoder_submit(r.encoder, &b.batch, NULL, got[0], &failed), -MSIM_E_LIMIT);
+            assert_int_equal(ms_gpu_encoder_submit(r.encoder, &b.batch, NULL, got[0], &failed),
+                             -MSIM_E_LIMIT);
             assert_non_null(strstr(failed.text, "expected at most 2 batches under way"));
         }
         rows_ok(ms_gpu_encoder_wait(r.encoder, err));
@@ -204,7 +224,8 @@ static void batches_under_way_are_independent(void **state) {
     }
     assert_int_equal(ms_gpu_encoder_wait(r.encoder, NULL), -MSIM_E_ARG);
     assert_int_equal(ms_mem_count(), before); /* R4: nothing was allocated */
-    rig_fill(&b, cases[0], NULL, 3); /* closed with two under way: what they would have given is dropped */
+    rig_fill(&b, cases[0], NULL, 3); /* closed with two under way: what they would have given is
+                                      * dropped */
     memset(got, ROWS_POISON, sizeof got);
     rows_ok(ms_gpu_encoder_submit(r.encoder, &b.batch, NULL, got[0], err));
     rows_ok(ms_gpu_encoder_submit(r.encoder, &b.batch, NULL, got[1], err));
@@ -243,7 +264,8 @@ typedef struct {
 static void *work(void *arg) {
     worker *w = arg;
     for (int i = 0; i < 3; i++) {
-        if (ms_gpu_encoder_submit(w->rig.encoder, &w->batches[i].batch, NULL, w->got[i], NULL) < 0) return NULL;
+        if (ms_gpu_encoder_submit(w->rig.encoder, &w->batches[i].batch, NULL, w->got[i], NULL) < 0)
+            return NULL;
         if (i > 0 && ms_gpu_encoder_wait(w->rig.encoder, NULL) < 0) return NULL;
     }
     return ms_gpu_encoder_wait(w->rig.encoder, NULL) < 0 ? NULL : w;
@@ -265,7 +287,8 @@ static void contexts_share_a_model(void **state) {
         workers[i] = (worker){.rig = {.model = r.model}, .batches = batches};
         rig_start(&workers[i].rig, 200, 4);
     }
-    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
     void *results[2];
     for (int i = 0; i < 2; i++) pthread_join(threads[i], &results[i]);
     for (int i = 0; i < 2; i++) {
@@ -298,7 +321,8 @@ static void too_little_memory_is_one_error(void **state) {
     rows_ok(ms_gpu_stream_open(0, &stream, err));
     size_t before = free_bytes();
     for (size_t i = 0; i < 2; i++) {
-        msim_options o = {.max_batch_tokens = cases[i].max_tokens, .max_batch_seqs = cases[i].max_seqs};
+        msim_options o = {.max_batch_tokens = cases[i].max_tokens,
+                          .max_batch_seqs = cases[i].max_seqs};
         ms_gpu_encoder *encoder = NULL;
         msim_error failed = {0};
         assert_int_equal(ms_gpu_encoder_open(model, stream, &o, &encoder, &failed), -MSIM_E_MEMORY);

@@ -1,5 +1,6 @@
-/* A context over several devices against one: parts that share device 0 stand for them. Vectors and results to the bit, two
- * batches under way, a share that fails, sinks that end a search, memory. docs/GPU.md. */
+/* A context over several devices against one: parts that share device 0 stand for them. Vectors and
+ * results to the bit, two batches under way, a share that fails, sinks that end a search, memory.
+ * docs/GPU.md. */
 #include "gpu_rig.h"
 #include "kernels/shares.h"
 
@@ -8,7 +9,10 @@ enum { PARTS = 3, DIM = 64, ROWS = 900, MAX_K = 64, QUERIES = 3 };
 static const int devices[PARTS] = {0, 0, 0};
 
 static msim_options limits(void) {
-    return (msim_options){.max_batch_tokens = RIG_TOKENS, .max_batch_seqs = RIG_SEQS, .max_queries = QUERIES, .max_k = MAX_K};
+    return (msim_options){.max_batch_tokens = RIG_TOKENS,
+                          .max_batch_seqs = RIG_SEQS,
+                          .max_queries = QUERIES,
+                          .max_k = MAX_K};
 }
 
 static ms_gpu_shares *parts_of(ms_gpu_model *model, int n) {
@@ -21,7 +25,9 @@ static ms_gpu_shares *parts_of(ms_gpu_model *model, int n) {
 
 /* ---- Embedding ---- */
 
-static const int64_t lengths[][RIG_SEQS] = {{5}, {0, 0, 0}, {7, 7, 7}, {100, 1, 1, 1}, {1, 1, 1, 200}, {64, 65, 0, 3, 0, 128, 2, 9}, {0, 40}};
+static const int64_t lengths[][RIG_SEQS] = {
+    {5},    {0, 0, 0}, {7, 7, 7}, {100, 1, 1, 1}, {1, 1, 1, 200}, {64, 65, 0, 3, 0, 128, 2, 9},
+    {0, 40}};
 static const int n_seqs[] = {1, 3, 3, 4, 4, 8, 2};
 enum { BATCHES = sizeof n_seqs / sizeof *n_seqs };
 
@@ -41,7 +47,8 @@ static void sequences_are_divided(void **state) {
         if (i >= MSIM_BATCHES_UNDER_WAY - 1) rows_ok(ms_gpu_shares_wait(p, err));
     }
     rows_ok(ms_gpu_shares_wait(p, err));
-    for (int i = 0; i < BATCHES; i++) assert_memory_equal(alone[i], divided[i], (size_t)n_seqs[i] * DIM * sizeof(float));
+    for (int i = 0; i < BATCHES; i++)
+        assert_memory_equal(alone[i], divided[i], (size_t)n_seqs[i] * DIM * sizeof(float));
     assert_true(shares > BATCHES + 4); /* several parts had something to do */
     msim_error e = {0};
     assert_int_equal(ms_gpu_shares_wait(p, &e), -MSIM_E_ARG);
@@ -52,11 +59,12 @@ static void sequences_are_divided(void **state) {
     gpu_rig_close(&r);
 }
 
-/* One part has no place left for its share: the batch is not under way, what the others took of it is finished, and the batch
- * before it comes out as if nothing had been. */
+/* One part has no place left for its share: the batch is not under way, what the others took of it
+ * is finished, and the batch before it comes out as if nothing had been. */
 static void failed_submit(int n_before) {
     static rig_batch b;
-    static float alone[RIG_SEQS * DIM], first[RIG_SEQS * DIM], second[RIG_SEQS * DIM], own[RIG_SEQS * DIM], poison[RIG_SEQS * DIM];
+    static float alone[RIG_SEQS * DIM], first[RIG_SEQS * DIM], second[RIG_SEQS * DIM],
+        own[RIG_SEQS * DIM], poison[RIG_SEQS * DIM];
     gpu_rig r = gpu_rig_open(DIM, 1, 1, RIG_TOKENS, RIG_SEQS);
     ms_gpu_shares *p = parts_of(r.model, PARTS);
     ms_gpu_encoder *full = p->parts[1].encoder;
@@ -65,7 +73,8 @@ static void failed_submit(int n_before) {
     rig_vectors(&r, &b, NULL, alone);
     memset(first, ROWS_POISON, sizeof first);
     if (n_before) rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, first, err));
-    for (int i = n_before; i < MSIM_BATCHES_UNDER_WAY; i++) rows_ok(ms_gpu_encoder_submit(full, &b.batch, NULL, own, err));
+    for (int i = n_before; i < MSIM_BATCHES_UNDER_WAY; i++)
+        rows_ok(ms_gpu_encoder_submit(full, &b.batch, NULL, own, err));
     assert_int_equal(ms_gpu_shares_submit(p, &b.batch, NULL, second, &e), -MSIM_E_LIMIT);
     memset(second, ROWS_POISON, sizeof second); /* from now on nobody else's */
     memset(poison, ROWS_POISON, sizeof poison);
@@ -87,7 +96,8 @@ static void a_failed_share_undoes_the_batch(void **state) {
     failed_submit(1);
 }
 
-/* A share whose batch fails when it is waited for: the wait of that batch says so, and the next batch is untouched. */
+/* A share whose batch fails when it is waited for: the wait of that batch says so, and the next
+ * batch is untouched. */
 static void a_share_that_fails_later(void **state) {
     (void)state;
     static rig_batch b;
@@ -98,7 +108,8 @@ static void a_share_that_fails_later(void **state) {
     rig_fill(&b, lengths[2], NULL, n_seqs[2]);
     rig_vectors(&r, &b, NULL, alone);
     rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, out, err));
-    rows_ok(ms_gpu_encoder_wait(p->parts[1].encoder, err)); /* taken away: the part's own wait finds none */
+    rows_ok(ms_gpu_encoder_wait(p->parts[1].encoder, err)); /* taken away: the part's own wait finds
+                                                             * none */
     assert_int_equal(ms_gpu_shares_wait(p, &e), -MSIM_E_ARG);
     assert_true(e.text[0] != 0);
     rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, next, err));
@@ -116,14 +127,15 @@ static void fill_rows(void) {
     uint64_t seed = 11;
     for (int i = 0; i < ROWS * DIM; i++) rows[i] = uniform(&seed);
     for (int i = 0; i < QUERIES * DIM; i++) queries[i] = uniform(&seed);
-    for (int copy = 310; copy < ROWS; copy += 290) memcpy(rows + copy * DIM, rows + 20 * DIM, DIM * sizeof *rows);
+    for (int copy = 310; copy < ROWS; copy += 290)
+        memcpy(rows + copy * DIM, rows + 20 * DIM, DIM * sizeof *rows);
     memcpy(queries, rows + 20 * DIM, DIM * sizeof *rows); /* equal scores in every part */
     rows[50 * DIM] = rows[800 * DIM] = NAN;
 }
 
 typedef struct {
-    int64_t n, most;      /* calls so far; ends at `most` */
-    int64_t sum;          /* of rows and queries, in any order */
+    int64_t n, most; /* calls so far; ends at `most` */
+    int64_t sum;     /* of rows and queries, in any order */
     double scores;
 } heard;
 
@@ -136,7 +148,8 @@ static int hear(void *user, size_t query, int64_t row, double score) {
     return h->n == h->most;
 }
 
-static void compare(ms_gpu_shares *one, ms_gpu_shares *many, const ms_rows *views, size_t n_views, int64_t first, int64_t n_rows) {
+static void compare(ms_gpu_shares *one, ms_gpu_shares *many, const ms_rows *views, size_t n_views,
+                    int64_t first, int64_t n_rows) {
     static const int64_t excluded[] = {0, 21, 310, 600, 899};
     static ms_hit wanted[QUERIES * MAX_K], got[QUERIES * MAX_K];
     static const int64_t ks[] = {1, 10, MAX_K};
@@ -144,14 +157,17 @@ static void compare(ms_gpu_shares *one, ms_gpu_shares *many, const ms_rows *view
     rows_ok(ms_gpu_shares_load(many, views, n_views, first, n_rows, err));
     for (int i = 0; i < 6; i++) {
         msim_search_options o = {.metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
-        ms_search_request request = {.queries = queries, .n_query = QUERIES, .options = &o, .k = ks[i % 3]};
+        ms_search_request request = {
+            .queries = queries, .n_query = QUERIES, .options = &o, .k = ks[i % 3]};
         if (i >= 3) o.excluded = excluded, o.n_excluded = 5;
         memset(got, ROWS_POISON, sizeof got);
-        int64_t n_wanted = ms_gpu_shares_topk(one, &request, wanted, NULL), n_got = ms_gpu_shares_topk(many, &request, got, NULL);
+        int64_t n_wanted = ms_gpu_shares_topk(one, &request, wanted, NULL),
+                n_got = ms_gpu_shares_topk(many, &request, got, NULL);
         assert_int_equal(n_got, n_wanted);
         assert_true(n_got >= 0 && n_got <= request.k);
         for (int q = 0; q < QUERIES; q++)
-            assert_memory_equal(got + q * request.k, wanted + q * request.k, (size_t)n_got * sizeof *got);
+            assert_memory_equal(got + q * request.k, wanted + q * request.k,
+                                (size_t)n_got * sizeof *got);
         ms_search_outcome a, b;
         ms_gpu_shares_outcome(one, &a);
         ms_gpu_shares_outcome(many, &b);
@@ -175,7 +191,11 @@ static void compare(ms_gpu_shares *one, ms_gpu_shares *many, const ms_rows *view
 
 static void rows_are_divided(void **state) {
     (void)state;
-    ms_rows whole = {.base = (const unsigned char *)rows, .row_bytes = DIM * sizeof *rows, .n_rows = ROWS, .dim = DIM, .dtype = MSIM_DTYPE_F32};
+    ms_rows whole = {.base = (const unsigned char *)rows,
+                     .row_bytes = DIM * sizeof *rows,
+                     .n_rows = ROWS,
+                     .dim = DIM,
+                     .dtype = MSIM_DTYPE_F32};
     ms_rows halves[2] = {whole, whole};
     halves[0].n_rows = 333;
     halves[1].base += 333 * whole.row_bytes;
@@ -195,7 +215,11 @@ static void rows_are_divided(void **state) {
 
 static void every_failed_allocation_is_an_error(void **state) {
     (void)state;
-    ms_rows whole = {.base = (const unsigned char *)rows, .row_bytes = DIM * sizeof *rows, .n_rows = ROWS, .dim = DIM, .dtype = MSIM_DTYPE_F32};
+    ms_rows whole = {.base = (const unsigned char *)rows,
+                     .row_bytes = DIM * sizeof *rows,
+                     .n_rows = ROWS,
+                     .dim = DIM,
+                     .dtype = MSIM_DTYPE_F32};
     gpu_rig r = gpu_rig_open(DIM, 1, 1, 64, 4);
     ms_gpu_model *models[PARTS] = {r.model, r.model, r.model};
     msim_options o = limits();

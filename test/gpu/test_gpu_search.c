@@ -1,7 +1,8 @@
-/* Exact search on a CUDA device against the CPU's plain scan: the same rows and the same bits of scores for every form
- * of scan and type of row, whether rows and copies stay on the device, stream through it or are gathered, for corpora made
- * to defeat the bounds or the sizes of rounds. Limits (kernels/search/search.h) take small corpora through what large ones go
- * through. A bound that is made wrong on purpose must show. docs/SEARCH.md, docs/GPU.md. */
+/* Exact search on a CUDA device against the CPU's plain scan: the same rows and the same bits of
+ * scores for every form of scan and type of row, whether rows and copies stay on the device, stream
+ * through it or are gathered, for corpora made to defeat the bounds or the sizes of rounds. Limits
+ * (kernels/search/search.h) take small corpora through what large ones go through. A bound that is
+ * made wrong on purpose must show. docs/SEARCH.md, docs/GPU.md. */
 #define _GNU_SOURCE
 #include "base/bf16.h"
 #include "base/mem.h"
@@ -50,7 +51,8 @@ typedef struct {
 static double value(enum made made, int i, int j, int n, const double *base, int dtype) {
     double wide = dtype == MSIM_DTYPE_F16 ? 0 : 1; /* how far norms may go */
     switch (made) {
-    case ASCENDING: return base[j] * (i + 1) / n + uniform() * (n - i) / n; /* ever closer to the first query */
+    /* ever closer to the first query */
+    case ASCENDING: return base[j] * (i + 1) / n + uniform() * (n - i) / n;
     case DUPLICATED: return base[j] * (1 + i % 2 * 3);
     case TIED: return base[j] * (1 + i % 97) / 97.0;
     case BALL: return base[j] + 1e-4 * uniform();
@@ -61,7 +63,8 @@ static double value(enum made made, int i, int j, int n, const double *base, int
         if (i % 7 == 0) return j == i % 16 ? (i % 2 ? NAN : -INFINITY) : uniform();
         if (i % 13 == 0) return uniform() * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-6);
         return base[j] + uniform();
-    case BROKEN: return i % 64 == 3 ? uniform() : i % 64 == 4 ? 0.0 : j == i % 16 ? NAN : 1.0; /* hardly a good row */
+    /* hardly a good row */
+    case BROKEN: return i % 64 == 3 ? uniform() : i % 64 == 4 ? 0.0 : j == i % 16 ? NAN : 1.0;
     default: return uniform();
     }
 }
@@ -69,9 +72,12 @@ static double value(enum made made, int i, int j, int n, const double *base, int
 static void put(unsigned char *p, int dtype, double x) {
     float single = (float)x;
     uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32) memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64) memcpy(p, &x, 8);
-    else memcpy(p, &half, 2);
+    if (dtype == MSIM_DTYPE_F32)
+        memcpy(p, &single, 4);
+    else if (dtype == MSIM_DTYPE_F64)
+        memcpy(p, &x, 8);
+    else
+        memcpy(p, &half, 2);
 }
 
 /* Queries: near the rows' base, random, opposite, tiny, huge, of zeros (5), then random ones. */
@@ -87,14 +93,16 @@ static corpus make_corpus(enum made made, int dtype, int n, int dim) {
     for (int i = 0; i < n; i++) {
         c.offsets[i] = (uint64_t)i * c.row_bytes;
         for (int j = 0; j < dim; j++)
-            put(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * elem, dtype, value(made, i, j, n, base, dtype));
+            put(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * elem, dtype,
+                value(made, i, j, n, base, dtype));
     }
     for (int q = 0; q < MAX_QUERIES; q++)
         for (int j = 0; j < dim; j++) {
             double x = q == 0 ? base[j] : q == 2 ? -base[j] : q == 5 ? 0.0 : uniform();
             c.queries[q * dim + j] = (float)(q == 3 ? x * 1e-42 : q == 4 ? x * 1e37 : x);
         }
-    c.view = (ms_rows){.base = c.bytes + PAD, .row_bytes = c.row_bytes, .n_rows = n, .dim = dim, .dtype = dtype};
+    c.view = (ms_rows){
+        .base = c.bytes + PAD, .row_bytes = c.row_bytes, .n_rows = n, .dim = dim, .dtype = dtype};
     free(base);
     return c;
 }
@@ -114,7 +122,8 @@ static void attach(ms_rows *view, ms_codes_file *file, int forms) {
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0}, &e) < 0 ||
+    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0},
+                       &e) < 0 ||
         ms_codes_open(path, view, file, &e) < 0)
         fail_msg("%s", e.text);
     unlink(path);
@@ -166,23 +175,26 @@ static void close_pair(pair *p) {
     ms_cpu_search_close(p->cpu);
 }
 
-static const ms_gpu_search_limits small = {.buffer_bytes = 20000, .candidate_cap = 256, .excluded_cap = 40, .slots = 2,
-                                           .threads = 3};
+static const ms_gpu_search_limits small = {
+    .buffer_bytes = 20000, .candidate_cap = 256, .excluded_cap = 40, .slots = 2, .threads = 3};
 
 /* Bytes that leave room for `want` alone: copies of a corpus of f32 are smaller than its rows. */
-static ms_gpu_search_limits limits_for(ms_gpu_search_limits l, const pair *p, enum residence want, int form) {
+static ms_gpu_search_limits limits_for(ms_gpu_search_limits l, const pair *p, enum residence want,
+                                       int form) {
     size_t rows = 0, copies = 0, dim = (size_t)p->views[0].dim;
     for (size_t i = 0; i < p->n_views; i++) {
         size_t n = (size_t)p->views[i].n_rows;
         rows += n * ((dim * ms_dtype_bytes(p->views[i].dtype) + 15) / 16 * 16) + 4 * n;
-        copies += (n + 31) / 16 * (form == MS_CODES_BF16 ? ms_codes_bf16_tile(dim) : ms_codes_int8_tile(dim)) + 512;
+        copies += (n + 31) / 16 *
+                      (form == MS_CODES_BF16 ? ms_codes_bf16_tile(dim) : ms_codes_int8_tile(dim)) +
+                  512;
     }
     l.memory_bytes = want == ALL ? 0 : want == COPIES ? copies : want == ROWS ? rows + 1024 : 1;
     return l;
 }
 
-static void load(pair *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n, const float *queries,
-                 const ms_gpu_search_limits *limits) {
+static void load(pair *p, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
+                 const float *queries, const ms_gpu_search_limits *limits) {
     msim_error e = {0};
     p->views = views;
     p->n_views = n_views;
@@ -202,14 +214,16 @@ static void load_all(pair *p, const corpus *c, enum residence want, int form) {
 }
 
 /* Differences from the CPU's plain scan; `o` is the request's, *outcome the device's. */
-static int64_t differences(pair *p, size_t n_query, int64_t k, const msim_search_options *o, ms_search_outcome *outcome) {
+static int64_t differences(pair *p, size_t n_query, int64_t k, const msim_search_options *o,
+                           ms_search_outcome *outcome) {
     static ms_hit hits[MAX_QUERIES * MAX_K], expected[MAX_QUERIES * MAX_K];
     msim_search_options plain = *o;
     ms_search_outcome cpu_outcome;
     msim_error e = {0};
     int64_t wrong = 0;
     plain.scan = MSIM_SCAN_F64;
-    ms_search_request request = {.queries = p->queries, .n_query = n_query, .k = k, .options = &plain};
+    ms_search_request request = {
+        .queries = p->queries, .n_query = n_query, .k = k, .options = &plain};
     int64_t n = ms_cpu_search_topk(p->cpu, &request, expected, NULL);
     assert_true(n >= 0);
     request.options = o;
@@ -219,7 +233,8 @@ static int64_t differences(pair *p, size_t n_query, int64_t k, const msim_search
     assert_int_equal(got, n);
     assert_int_equal(ms_mem_count(), allocations);
     for (size_t q = 0; q < n_query; q++)
-        wrong += memcmp(hits + q * (size_t)k, expected + q * (size_t)k, (size_t)n * sizeof *hits) != 0;
+        wrong += memcmp(hits + q * (size_t)k, expected + q * (size_t)k, (size_t)n * sizeof *hits) !=
+                 0;
     ms_gpu_search_outcome(p->gpu, outcome);
     if (o->scan != MSIM_SCAN_AUTO) assert_int_equal(outcome->scan, o->scan);
     ms_cpu_search_outcome(p->cpu, &cpu_outcome);
@@ -227,14 +242,17 @@ static int64_t differences(pair *p, size_t n_query, int64_t k, const msim_search
     return wrong;
 }
 
-static ms_search_outcome same(pair *p, size_t n_query, int64_t k, int scan, int metric, const int64_t *excluded,
-                              size_t n_excluded) {
-    msim_search_options o = {.scan = scan, .metric = metric, .excluded = excluded, .n_excluded = n_excluded};
+static ms_search_outcome same(pair *p, size_t n_query, int64_t k, int scan, int metric,
+                              const int64_t *excluded, size_t n_excluded) {
+    msim_search_options o = {
+        .scan = scan, .metric = metric, .excluded = excluded, .n_excluded = n_excluded};
     ms_search_outcome outcome;
     int64_t wrong = differences(p, n_query, k, &o, &outcome);
     if (wrong)
-        fail_msg("%d of %d queries differ: scan %d, metric %d, k %d, rows %d from %d, width %d, excluded %d", (int)wrong,
-                 (int)n_query, scan, metric, (int)k, (int)p->n, (int)p->first, (int)p->views[0].dim, (int)n_excluded);
+        fail_msg("%d of %d queries differ: scan %d, metric %d, k %d, rows %d from %d, width %d, "
+                 "excluded %d",
+                 (int)wrong, (int)n_query, scan, metric, (int)k, (int)p->n, (int)p->first,
+                 (int)p->views[0].dim, (int)n_excluded);
     return outcome;
 }
 
@@ -242,7 +260,10 @@ static ms_search_outcome same(pair *p, size_t n_query, int64_t k, int scan, int 
 
 static void every_form_type_and_residence(void **state) {
     (void)state;
-    static const struct { int64_t k; size_t n_query; } shapes[] = {{1, 12}, {16, 7}, {100, 5}, {10, 1}};
+    static const struct {
+        int64_t k;
+        size_t n_query;
+    } shapes[] = {{1, 12}, {16, 7}, {100, 5}, {10, 1}};
     static int64_t some[650];
     size_t n_some = 0;
     int turn = 0;
@@ -254,7 +275,8 @@ static void every_form_type_and_residence(void **state) {
         pair p = open_pair();
         attach(&c.view, &file, BOTH);
         for (enum residence want = ALL; want <= NOTHING; want++) {
-            if (want == ROWS && dtype != MSIM_DTYPE_BF16 && dtype != MSIM_DTYPE_F16) continue; /* there rows are not smaller */
+            /* there rows are not smaller */
+            if (want == ROWS && dtype != MSIM_DTYPE_BF16 && dtype != MSIM_DTYPE_F16) continue;
             if (want == ROWS) file.copy.int8 = NULL; /* and bf16 copies are larger than they */
             load_all(&p, &c, want, MS_CODES_INT8);
             ms_gpu_residence r = ms_gpu_search_residence(p.gpu);
@@ -263,13 +285,18 @@ static void every_form_type_and_residence(void **state) {
             for (int scan = MSIM_SCAN_AUTO; scan <= MSIM_SCAN_INT8; scan++) {
                 if (scan == MSIM_SCAN_INT8 && !file.copy.int8) continue;
                 size_t n_query = shapes[turn % 4].n_query;
-                ms_search_outcome o = same(&p, n_query, shapes[turn % 4].k, scan, MSIM_METRIC_COSINE, NULL, 0);
-                if (scan == MSIM_SCAN_F64) assert_int_equal(o.rows_evaluated, 1300 * (int64_t)(n_query > 5 ? n_query - 1 : n_query));
-                if (scan < MSIM_SCAN_BF16) same(&p, n_query, shapes[turn % 4].k, scan, MSIM_METRIC_IP, NULL, 0);
+                ms_search_outcome o =
+                    same(&p, n_query, shapes[turn % 4].k, scan, MSIM_METRIC_COSINE, NULL, 0);
+                if (scan == MSIM_SCAN_F64)
+                    assert_int_equal(o.rows_evaluated,
+                                     1300 * (int64_t)(n_query > 5 ? n_query - 1 : n_query));
+                if (scan < MSIM_SCAN_BF16)
+                    same(&p, n_query, shapes[turn % 4].k, scan, MSIM_METRIC_IP, NULL, 0);
                 turn++;
             }
             /* Excluded rows are not in the sample either. */
-            same(&p, 2, 16, want == COPIES ? MSIM_SCAN_INT8 : MSIM_SCAN_F32, MSIM_METRIC_COSINE, some, n_some);
+            same(&p, 2, 16, want == COPIES ? MSIM_SCAN_INT8 : MSIM_SCAN_F32, MSIM_METRIC_COSINE,
+                 some, n_some);
         }
         close_pair(&p);
         ms_codes_close(&file);
@@ -282,7 +309,10 @@ static void adversarial_corpora(void **state) {
     (void)state;
     static const int64_t ks[] = {16, 1, 100};
     for (enum made made = ASCENDING; made < MADE_COUNT; made++) {
-        int dtype = made == ODD ? MSIM_DTYPE_F64 : made == TIED ? MSIM_DTYPE_BF16 : made == BALL ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32;
+        int dtype = made == ODD    ? MSIM_DTYPE_F64
+                    : made == TIED ? MSIM_DTYPE_BF16
+                    : made == BALL ? MSIM_DTYPE_F16
+                                   : MSIM_DTYPE_F32;
         corpus c = make_corpus(made, dtype, 1100, 40);
         ms_codes_file file;
         pair p = open_pair();
@@ -303,7 +333,8 @@ static void adversarial_corpora(void **state) {
     }
 }
 
-/* The sizes that searches really have: lists of 3,072, which 5,000 equal rows overflow; results up to 1,024. */
+/* The sizes that searches really have: lists of 3,072, which 5,000 equal rows overflow; results up
+ * to 1,024. */
 static void ordinary_limits(void **state) {
     (void)state;
     static const ms_gpu_search_limits ordinary = {0};
@@ -330,12 +361,15 @@ static void ordinary_limits(void **state) {
     release(&c);
 }
 
-/* Parts: of one type, without rows, of another type with offsets, and one of few rows; each with a copy of its own. */
+/* Parts: of one type, without rows, of another type with offsets, and one of few rows; each with a
+ * copy of its own. */
 static void ranges_parts_and_exclusions(void **state) {
     (void)state;
     enum { N = 900, D = 48 };
-    static const int64_t ranges[][2] = {{0, N + 70}, {130, 401}, {7, 3}, {395, 18}, {N + 69, 1}, {401, 500}, {16, 256}};
-    corpus c = make_corpus(BALL, MSIM_DTYPE_F32, N, D), other = make_corpus(ODD, MSIM_DTYPE_F16, 70, D);
+    static const int64_t ranges[][2] = {{0, N + 70}, {130, 401}, {7, 3},   {395, 18},
+                                        {N + 69, 1}, {401, 500}, {16, 256}};
+    corpus c = make_corpus(BALL, MSIM_DTYPE_F32, N, D),
+           other = make_corpus(ODD, MSIM_DTYPE_F16, 70, D);
     corpus third = make_corpus(FAR_CENTRE, MSIM_DTYPE_F32, 489, D);
     ms_codes_file files[4];
     ms_rows views[5];
@@ -355,7 +389,9 @@ static void ranges_parts_and_exclusions(void **state) {
         all[row] = row;
         if (row % 3 == 0 || row < 140) some[n_some++] = row;
     }
-    for (int j = 0; j < D; j++) c.queries[D + j] = 1.0f; /* near the third corpus, as the first is near its own */
+    for (int j = 0; j < D; j++)
+        c.queries[D + j] = 1.0f; /* near the third corpus, as the first is
+                                                          * near its own */
     pair p = open_pair();
     p.views = views;
     p.n_views = 5;
@@ -380,9 +416,10 @@ static void ranges_parts_and_exclusions(void **state) {
     release(&third);
 }
 
-/* Both metrics in turn without loading anew: what the f32 form keeps of each row is another number for each. Half of the
- * rows are one and the same, and long; a sample meets one in four of them. With the inverse of their length for it, a dot
- * product that f32 rounded down would leave out the others, though the first of them are results. */
+/* Both metrics in turn without loading anew: what the f32 form keeps of each row is another number
+ * for each. Half of the rows are one and the same, and long; a sample meets one in four of them.
+ * With the inverse of their length for it, a dot product that f32 rounded down would leave out the
+ * others, though the first of them are results. */
 static void metrics_in_turn(void **state) {
     (void)state;
     corpus c = make_corpus(DUPLICATED, MSIM_DTYPE_F32, 1100, 40);
@@ -398,7 +435,8 @@ static void metrics_in_turn(void **state) {
 
 static void groups_of_queries_and_sizes(void **state) {
     (void)state;
-    corpus c = make_corpus(RANDOM, MSIM_DTYPE_BF16, 280, 30), odd = make_corpus(ODD, MSIM_DTYPE_F32, 150, 30);
+    corpus c = make_corpus(RANDOM, MSIM_DTYPE_BF16, 280, 30),
+           odd = make_corpus(ODD, MSIM_DTYPE_F32, 150, 30);
     pair p = open_pair();
     load_all(&p, &c, ALL, 0);
     same(&p, 64, 4, MSIM_SCAN_F32, MSIM_METRIC_COSINE, NULL, 0);
@@ -407,7 +445,8 @@ static void groups_of_queries_and_sizes(void **state) {
     same(&p, 1, 1000, MSIM_SCAN_F32, MSIM_METRIC_COSINE, NULL, 0);
     same(&p, 0, 5, MSIM_SCAN_AUTO, MSIM_METRIC_COSINE, NULL, 0);
     same(&p, 3, 0, MSIM_SCAN_AUTO, MSIM_METRIC_COSINE, NULL, 0);
-    load_all(&p, &odd, NOTHING, 0); /* another corpus in the same context; all its rows are results */
+    load_all(&p, &odd, NOTHING, 0); /* another corpus in the same context; all its rows are
+                                     * results */
     same(&p, 7, 150, MSIM_SCAN_F32, MSIM_METRIC_COSINE, NULL, 0);
     same(&p, 7, 200, MSIM_SCAN_F64, MSIM_METRIC_IP, NULL, 0);
     p.queries = odd.queries + 5 * 30; /* the query of zeros alone: no pass */
@@ -459,11 +498,17 @@ static int by_row(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void same_above(pair *p, size_t n_query, double threshold, int scan, int metric, const int64_t *excluded, size_t n) {
+static void same_above(pair *p, size_t n_query, double threshold, int scan, int metric,
+                       const int64_t *excluded, size_t n) {
     static taken ours, expected;
-    msim_search_options o = {.scan = MSIM_SCAN_F64, .metric = metric, .excluded = excluded, .n_excluded = n};
-    ms_search_request request = {.queries = p->queries, .n_query = n_query, .options = &o, .threshold = threshold,
-                                 .sink = take_hit, .user = &expected};
+    msim_search_options o = {
+        .scan = MSIM_SCAN_F64, .metric = metric, .excluded = excluded, .n_excluded = n};
+    ms_search_request request = {.queries = p->queries,
+                                 .n_query = n_query,
+                                 .options = &o,
+                                 .threshold = threshold,
+                                 .sink = take_hit,
+                                 .user = &expected};
     msim_error e = {0};
     ours.n = expected.n = ours.stop_after = 0;
     int64_t all = ms_cpu_search_above(p->cpu, &request, NULL);
@@ -492,7 +537,10 @@ static void thresholds(void **state) {
     int64_t some[300];
     for (int i = 0; i < 300; i++) some[i] = 2 * i;
     for (int i = 0; i < 3; i++) {
-        corpus c = make_corpus(i == 0 ? ODD : i == 1 ? ASCENDING : TIED, i == 2 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, 700, 24);
+        corpus c = make_corpus(i == 0   ? ODD
+                               : i == 1 ? ASCENDING
+                                        : TIED,
+                               i == 2 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, 700, 24);
         ms_codes_file file;
         pair p = open_pair();
         attach(&c.view, &file, BOTH);
@@ -503,7 +551,8 @@ static void thresholds(void **state) {
                 int scan = MSIM_SCAN_F64 + ((int)l + i + j) % 4;
                 same_above(&p, 6, levels[l], scan, MSIM_METRIC_COSINE, NULL, 0);
                 if (l % 2) same_above(&p, 2, levels[l], scan, MSIM_METRIC_COSINE, some, 300);
-                if (l % 3 == 0) same_above(&p, 3, levels[l], MSIM_SCAN_F32, MSIM_METRIC_IP, NULL, 0);
+                if (l % 3 == 0)
+                    same_above(&p, 3, levels[l], MSIM_SCAN_F32, MSIM_METRIC_IP, NULL, 0);
             }
         }
         close_pair(&p);
@@ -524,7 +573,8 @@ static void refusals(void **state) {
     msim_search_options o = {.scan = MSIM_SCAN_INT8};
     ms_search_request request = {.queries = c.queries, .n_query = 1, .k = 3, .options = &o};
     assert_int_equal(ms_gpu_search_topk(p.gpu, &request, hits, &e), -MSIM_E_UNSUPPORTED);
-    assert_string_equal(e.text, "search: scan: expected a copy of the rows to be attached for int8, got none");
+    assert_string_equal(
+        e.text, "search: scan: expected a copy of the rows to be attached for int8, got none");
     o.scan = MSIM_SCAN_BF16;
     assert_int_equal(ms_gpu_search_topk(p.gpu, &request, hits, &e), -MSIM_E_UNSUPPORTED);
     o.scan = MSIM_SCAN_AUTO;
@@ -545,7 +595,8 @@ static void refusals(void **state) {
     release(&c);
 }
 
-/* Every allocation of the host fails once: an error, nothing loaded, and the context serves the next load. */
+/* Every allocation of the host fails once: an error, nothing loaded, and the context serves the
+ * next load. */
 static void out_of_memory(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 60, 16);
@@ -573,8 +624,8 @@ static void out_of_memory(void **state) {
     release(&c);
 }
 
-/* With ever less of the device's memory: rows stay, then stream, then through smaller buffers, then a refusal; what an
- * attempt took is given back. */
+/* With ever less of the device's memory: rows stay, then stream, then through smaller buffers, then
+ * a refusal; what an attempt took is given back. */
 static void out_of_device_memory(void **state) {
     (void)state;
     static const size_t room[] = {24 << 20, 12 << 20, 9 << 20, 1 << 20};
@@ -587,7 +638,8 @@ static void out_of_device_memory(void **state) {
     ms_gpu_search_set_limits(gpu, &ordinary);
     for (size_t i = 0; i < sizeof room / sizeof *room; i++) {
         ms_gpu_info info, after;
-        assert_int_equal(ms_gpu_search_load(gpu, &c.view, 1, 0, 0, NULL), 0); /* gives the last rows' memory back */
+        /* gives the last rows' memory back */
+        assert_int_equal(ms_gpu_search_load(gpu, &c.view, 1, 0, 0, NULL), 0);
         assert_int_equal(ms_gpu_get_info(0, &info, NULL), 0);
         void *most = ms_gpu_alloc(stream, info.free_bytes - room[i], 1, "most of it", &e);
         if (!most) fail_msg("%s", e.text);
@@ -599,7 +651,8 @@ static void out_of_device_memory(void **state) {
             ms_hit hits[2];
             msim_search_options o = {.scan = MSIM_SCAN_F32};
             float *last = calloc((size_t)c.dim, sizeof *last);
-            memcpy(last, c.view.base + (size_t)(c.n - 1) * c.row_bytes, (size_t)c.dim * sizeof *last);
+            memcpy(last, c.view.base + (size_t)(c.n - 1) * c.row_bytes,
+                   (size_t)c.dim * sizeof *last);
             ms_search_request request = {.queries = last, .n_query = 1, .k = 2, .options = &o};
             assert_int_equal(ms_gpu_search_topk(gpu, &request, hits, &e), 2);
             assert_int_equal(hits[0].row, c.n - 1);
@@ -652,7 +705,8 @@ static void *search_on_own_stream(void *arg) {
     a->got = ms_gpu_stream_open(0, &own, NULL);
     if (a->got >= 0) a->got = ms_gpu_search_open(own, &options, &gpu, NULL);
     if (a->got >= 0) a->got = ms_gpu_search_load(gpu, &a->c->view, 1, 0, a->c->n, NULL);
-    for (int i = 0; i < 2 && a->got >= 0; i++) a->got = ms_gpu_search_topk(gpu, &request, a->hits, NULL);
+    for (int i = 0; i < 2 && a->got >= 0; i++)
+        a->got = ms_gpu_search_topk(gpu, &request, a->hits, NULL);
     ms_gpu_search_close(gpu);
     ms_gpu_stream_close(own);
     return NULL;
@@ -661,7 +715,8 @@ static void *search_on_own_stream(void *arg) {
 static void two_contexts_at_once(void **state) {
     (void)state;
     static caller callers[2];
-    corpus c[2] = {make_corpus(RANDOM, MSIM_DTYPE_F32, 400, 20), make_corpus(ASCENDING, MSIM_DTYPE_F16, 300, 20)};
+    corpus c[2] = {make_corpus(RANDOM, MSIM_DTYPE_F32, 400, 20),
+                   make_corpus(ASCENDING, MSIM_DTYPE_F16, 300, 20)};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++) {
         callers[i] = (caller){.c = &c[i]};
@@ -696,8 +751,10 @@ int main(void) {
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(a_wrong_bound_is_seen),
         cmocka_unit_test(two_contexts_at_once),
-        cmocka_unit_test(out_of_device_memory), /* last: the device has loaded all kernels by then */
+        cmocka_unit_test(out_of_device_memory), /* last: the device has loaded all kernels by
+                                                 * then */
     };
-    setenv("EMU_MEMORY", "64M", 0); /* where the device is emulated: filling all of it is then cheap */
+    setenv("EMU_MEMORY", "64M", 0); /* where the device is emulated: filling all of it is then
+                                     * cheap */
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

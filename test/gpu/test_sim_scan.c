@@ -1,7 +1,9 @@
-/* Scans on the GPU, form by form. int8: the kept rows and their upper values are those of a model in C, to the bit. f64: the
- * upper value is the score, rounded up. f32 and bf16: upper values lie within what their bounds are charged for. All forms:
- * a row whose own score is theta is kept; excluded rows are not; past the cap rows are counted and nothing is written;
- * a row's value depends neither on the other queries nor on its block. docs/SEARCH.md; src/search/bound.h, search/bound_codes.h. */
+/* Scans on the GPU, form by form. int8: the kept rows and their upper values are those of a model
+ * in C, to the bit. f64: the upper value is the score, rounded up. f32 and bf16: upper values lie
+ * within what their bounds are charged for. All forms: a row whose own score is theta is kept;
+ * excluded rows are not; past the cap rows are counted and nothing is written; a row's value
+ * depends neither on the other queries nor on its block. docs/SEARCH.md; src/search/bound.h,
+ * search/bound_codes.h. */
 #include "search/bound_codes.h"
 #include "codes/codes.h"
 #include "sim_rows.h"
@@ -16,7 +18,7 @@ static const int forms[FORMS] = {MSIM_SCAN_F64, MSIM_SCAN_F32, MSIM_SCAN_BF16, M
 
 typedef struct {
     corpus c;
-    ms_codes copy;                 /* one form alone */
+    ms_codes copy;                /* one form alone */
     unsigned char *tiles, *class; /* owned */
     float *centre;                /* owned */
     size_t tile_bytes, codes_bytes;
@@ -38,8 +40,8 @@ static target make_target(corpus c, int form, int is_ip) {
     double *scratch = test_alloc(ms_codes_scratch(dim), sizeof *scratch);
     ms_codes_find_centre(t.centre, &c.view, scratch);
     for (size_t i = 0; i < n_tiles; i++)
-        ms_codes_make_tile(t.tiles + i * t.tile_bytes, t.class + i * MS_CODES_TILE, &c.view, (int64_t)i, t.centre,
-                          is_int8 ? MS_CODES_INT8 : MS_CODES_BF16, scratch);
+        ms_codes_make_tile(t.tiles + i * t.tile_bytes, t.class + i * MS_CODES_TILE, &c.view,
+                           (int64_t)i, t.centre, is_int8 ? MS_CODES_INT8 : MS_CODES_BF16, scratch);
     ms_free(scratch);
     t.copy = (ms_codes){.centre = t.centre, .n_rows = c.n_rows, .dim = c.dim};
     return t;
@@ -52,15 +54,18 @@ static void release_target(target *t) {
 
 /* Rows that a form does not look for: their scores are known. */
 static int is_known(const target *t, int64_t row) {
-    return is_copy(t->form) && (t->class[row] == MS_CODES_ZERO || t->class[row] == MS_CODES_NONFINITE);
+    return is_copy(t->form) &&
+           (t->class[row] == MS_CODES_ZERO || t->class[row] == MS_CODES_NONFINITE);
 }
 
 /* a, rho, t, y of a row. */
 static float constant_of(const target *t, int64_t row, int which) {
     float x;
-    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * 64 + (size_t)(row % MS_CODES_TILE) * sizeof x;
+    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * 64 +
+                (size_t)(row % MS_CODES_TILE) * sizeof x;
     if (t->form == MSIM_SCAN_BF16 && which % 3 == 0) return which ? 0.0f : 1.0f;
-    memcpy(&x, t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes + t->codes_bytes + at, sizeof x);
+    memcpy(&x, t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes + t->codes_bytes + at,
+           sizeof x);
     return x;
 }
 
@@ -68,10 +73,10 @@ static float constant_of(const target *t, int64_t row, int which) {
 
 typedef struct {
     int n;
-    float *queries;                                  /* owned: [n, dim] */
+    float *queries; /* owned: [n, dim] */
     double norms[MAX_Q];
-    int16_t *narrow;                                 /* owned: [n, dim], int8 */
-    float *wide;                                     /* owned: [n, dim], bf16's and f32's */
+    int16_t *narrow; /* owned: [n, dim], int8 */
+    float *wide;     /* owned: [n, dim], bf16's and f32's */
     ms_bound_codes bounds[MAX_Q];
     ms_bound_f32 f32;
     float scale[MAX_Q], lambda[MAX_Q], theta[MAX_Q], reach[MAX_Q], cut[MAX_Q];
@@ -85,14 +90,22 @@ static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
     a.wide = test_alloc((size_t)n * dim, sizeof *a.wide);
     for (int q = 0; q < n; q++) {
         float *query = a.queries + (size_t)q * dim, *wide = a.wide + (size_t)q * dim;
-        if (q < n_distinct) make_query(query, &t->c, q, &seed);
-        else memcpy(query, a.queries + (size_t)(q % n_distinct) * dim, dim * sizeof *query);
+        if (q < n_distinct)
+            make_query(query, &t->c, q, &seed);
+        else
+            memcpy(query, a.queries + (size_t)(q % n_distinct) * dim, dim * sizeof *query);
         a.norms[q] = norm_of(query, t->c.dim);
         if (!is_copy(t->form))
-            for (size_t j = 0; j < dim; j++) wide[j] = a.norms[q] > 0 ? (float)(query[j] / a.norms[q]) : 0.0f;
-        else if (!(a.norms[q] > 0)) ms_bound_codes_make_blunt(&a.bounds[q]);
-        else if (t->form == MSIM_SCAN_INT8) ms_bound_int8_make(&a.bounds[q], a.narrow + (size_t)q * dim, query, a.norms[q], &t->copy, 127);
-        else ms_bound_bf16_narrow_make(&a.bounds[q], wide, query, a.norms[q], &t->copy, ms_scan_bf16_chain(t->c.dim));
+            for (size_t j = 0; j < dim; j++)
+                wide[j] = a.norms[q] > 0 ? (float)(query[j] / a.norms[q]) : 0.0f;
+        else if (!(a.norms[q] > 0))
+            ms_bound_codes_make_blunt(&a.bounds[q]);
+        else if (t->form == MSIM_SCAN_INT8)
+            ms_bound_int8_make(&a.bounds[q], a.narrow + (size_t)q * dim, query, a.norms[q],
+                               &t->copy, 127);
+        else
+            ms_bound_bf16_narrow_make(&a.bounds[q], wide, query, a.norms[q], &t->copy,
+                                      ms_scan_bf16_chain(t->c.dim));
         a.scale[q] = a.bounds[q].scale, a.lambda[q] = a.bounds[q].lambda;
     }
     return a;
@@ -101,9 +114,11 @@ static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
 static void release_asked(asked *a) { ms_free(a->queries), ms_free(a->narrow), ms_free(a->wide); }
 
 static void aim(asked *a, const target *t, int q, double theta) {
-    if (t->form == MSIM_SCAN_F64) a->cut[q] = ms_bound_f32_below(theta);
+    if (t->form == MSIM_SCAN_F64)
+        a->cut[q] = ms_bound_f32_below(theta);
     else if (t->form == MSIM_SCAN_F32)
-        a->cut[q] = t->is_ip ? ms_bound_f32_cut_ip(theta, a->norms[q]) : ms_bound_f32_cut(&a->f32, theta);
+        a->cut[q] = t->is_ip ? ms_bound_f32_cut_ip(theta, a->norms[q])
+                             : ms_bound_f32_cut(&a->f32, theta);
     else {
         ms_bound_aim aims = ms_bound_codes_set_threshold(&a->bounds[q], theta);
         a->theta[q] = aims.theta, a->reach[q] = aims.reach, a->cut[q] = aims.cut;
@@ -113,7 +128,8 @@ static void aim(asked *a, const target *t, int q, double theta) {
 static const void *query_of(const asked *a, const target *t, int q) {
     size_t at = (size_t)q * (size_t)t->c.dim;
     if (t->form == MSIM_SCAN_F64) return a->queries + at;
-    return t->form == MSIM_SCAN_INT8 ? (const void *)(a->narrow + at) : (const void *)(a->wide + at);
+    return t->form == MSIM_SCAN_INT8 ? (const void *)(a->narrow + at)
+                                     : (const void *)(a->wide + at);
 }
 
 /* ---- A scan ---- */
@@ -133,28 +149,45 @@ typedef struct {
 static found run_scan(const target *t, const asked *a, how h) {
     const corpus *c = &t->c;
     found f = {.cap = h.cap ? h.cap : c->n_rows};
-    int64_t blocks = (c->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS, step = h.block_step ? h.block_step : 1;
-    size_t bytes = ms_scan_queries_bytes(t->form, a->n, c->dim), each = (size_t)a->n * sizeof(float);
-    size_t list_bytes = (size_t)(a->n * f.cap) * sizeof *f.list, n_tiles = (size_t)(c->n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
+    int64_t blocks = (c->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS,
+            step = h.block_step ? h.block_step : 1;
+    size_t bytes = ms_scan_queries_bytes(t->form, a->n, c->dim),
+           each = (size_t)a->n * sizeof(float);
+    size_t list_bytes = (size_t)(a->n * f.cap) * sizeof *f.list,
+           n_tiles = (size_t)(c->n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
     unsigned char *queries = test_alloc(bytes, 1);
-    for (int q = 0; q < a->n; q++) ms_scan_queries_put(t->form, queries, q, a->n, c->dim, query_of(a, t, q));
+    for (int q = 0; q < a->n; q++)
+        ms_scan_queries_put(t->form, queries, q, a->n, c->dim, query_of(a, t, q));
     memset(f.n, 0, sizeof f.n);
-    ms_gpu_scan s = {.form = t->form, .is_ip = t->is_ip, .n_blocks = (blocks + step - 1) / step, .block_step = step,
-                     .queries = on_device(queries, bytes), .norms = on_device(a->norms, (size_t)a->n * sizeof(double)),
-                     .cut = on_device(a->cut, each), .margin = t->is_ip ? a->f32.margin : 0.0f, .n_query = a->n,
-                     .excluded = h.n_excluded ? on_device(h.excluded, (size_t)h.n_excluded * sizeof *h.excluded) : NULL,
-                     .n_excluded = h.n_excluded, .candidates = poisoned(list_bytes),
-                     .n_candidates = on_device(f.n, (size_t)a->n * sizeof *f.n), .candidate_cap = f.cap};
+    ms_gpu_scan s = {
+        .form = t->form,
+        .is_ip = t->is_ip,
+        .n_blocks = (blocks + step - 1) / step,
+        .block_step = step,
+        .queries = on_device(queries, bytes),
+        .norms = on_device(a->norms, (size_t)a->n * sizeof(double)),
+        .cut = on_device(a->cut, each),
+        .margin = t->is_ip ? a->f32.margin : 0.0f,
+        .n_query = a->n,
+        .excluded = h.n_excluded ? on_device(h.excluded, (size_t)h.n_excluded * sizeof *h.excluded)
+                                 : NULL,
+        .n_excluded = h.n_excluded,
+        .candidates = poisoned(list_bytes),
+        .n_candidates = on_device(f.n, (size_t)a->n * sizeof *f.n),
+        .candidate_cap = f.cap};
     if (is_copy(t->form)) {
         s.rows = (ms_gpu_rows){.n_rows = c->n_rows, .dim = c->dim, .first_row = FIRST_ROW};
         s.tiles = on_device(t->tiles, n_tiles * t->tile_bytes);
         s.theta = on_device(a->theta, each), s.reach = on_device(a->reach, each);
-        if (t->form == MSIM_SCAN_INT8) s.scale = on_device(a->scale, each), s.lambda = on_device(a->lambda, each);
+        if (t->form == MSIM_SCAN_INT8)
+            s.scale = on_device(a->scale, each), s.lambda = on_device(a->lambda, each);
     } else {
         uint32_t zero = 0;
         s.rows = upload_rows(c, FIRST_ROW);
         float *values = poisoned((size_t)c->n_rows * sizeof *values);
-        assert_int_equal(ms_row_values_cuda(stream, values, on_device(&zero, sizeof zero), &s.rows, t->is_ip, NULL), MSIM_OK);
+        assert_int_equal(ms_row_values_cuda(stream, values, on_device(&zero, sizeof zero), &s.rows,
+                                            t->is_ip, NULL),
+                         MSIM_OK);
         s.values = values;
     }
     assert_int_equal(ms_scan_cuda(stream, &s, NULL), MSIM_OK);
@@ -166,8 +199,8 @@ static found run_scan(const target *t, const asked *a, how h) {
     return f;
 }
 
-/* upper [n_rows]: of query q's candidates; seen [n_rows]: whether there is one. Each row at most once; what lies behind the
- * list is untouched. */
+/* upper [n_rows]: of query q's candidates; seen [n_rows]: whether there is one. Each row at most
+ * once; what lies behind the list is untouched. */
 static void spread(const found *f, int q, int64_t n_rows, float *upper, unsigned char *seen) {
     int64_t n = f->n[q] < f->cap ? f->n[q] : f->cap;
     memset(seen, 0, (size_t)n_rows);
@@ -192,15 +225,19 @@ static float int8_upper(const target *t, const asked *a, int q, int64_t row) {
     int64_t sum = 0;
     const unsigned char *tile = t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes;
     for (int64_t j = 0; j < t->c.dim; j++)
-        sum += (tile[(j / 4 * 16 + row % MS_CODES_TILE) * 4 + j % 4] - 128) * a->narrow[q * t->c.dim + j];
-    float x = constant_of(t, row, 0) * a->scale[q] * (float)(int32_t)sum + a->lambda[q] * constant_of(t, row, 3);
+        sum += (tile[(j / 4 * 16 + row % MS_CODES_TILE) * 4 + j % 4] - 128) *
+               a->narrow[q * t->c.dim + j];
+    float x = constant_of(t, row, 0) * a->scale[q] * (float)(int32_t)sum +
+              a->lambda[q] * constant_of(t, row, 3);
     x += constant_of(t, row, 2) * a->theta[q];
     return x + constant_of(t, row, 1) * a->reach[q];
 }
 
-/* bf16: the value in real numbers, and how far f32 may be off: gamma of the chain, and two products and sums. */
+/* bf16: the value in real numbers, and how far f32 may be off: gamma of the chain, and two products
+ * and sums. */
 static double bf16_upper(const target *t, const asked *a, int q, int64_t row, double *slack) {
-    double sum = 0, size = 0, along = (double)constant_of(t, row, 2) * a->theta[q], across = (double)constant_of(t, row, 1) * a->reach[q];
+    double sum = 0, size = 0, along = (double)constant_of(t, row, 2) * a->theta[q],
+           across = (double)constant_of(t, row, 1) * a->reach[q];
     const unsigned char *tile = t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes;
     for (int64_t j = 0; j < t->c.dim; j++) {
         ms_bf16 x;
@@ -208,18 +245,28 @@ static double bf16_upper(const target *t, const asked *a, int q, int64_t row, do
         double product = (double)ms_f32_of_bf16(x) * a->wide[q * t->c.dim + j];
         sum += product, size += fabs(product);
     }
-    *slack = ms_bound_gamma(ms_scan_bf16_chain(t->c.dim)) * size + 4 * U * (size + fabs(along) + fabs(across)) + 1e-37;
+    *slack = ms_bound_gamma(ms_scan_bf16_chain(t->c.dim)) * size +
+             4 * U * (size + fabs(along) + fabs(across)) + 1e-37;
     return sum + along + across;
 }
 
-/* f32: within E of the score; for ip no lower than it and no higher than twice the margin allows. */
+/* f32: within E of the score; for ip no lower than it and no higher than twice the margin
+ * allows. */
 static void check_f32_upper(const target *t, const asked *a, int q, int64_t row, float upper) {
-    double square = t->c.squares[row], score = exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip), norm = sqrt(square);
-    if (!isfinite(square)) assert_true(upper == -INFINITY);
-    else if (square == 0 && !t->is_ip) assert_true(upper == 0.0f);
-    else if (!(square >= 0x1p-60 && square <= 0x1p60)) assert_true(isnan(upper));
-    else if (!t->is_ip) assert_true(fabs(upper - score) <= a->f32.cosine);
-    else if (a->norms[q] > 0) assert_true(upper >= score / a->norms[q] && upper <= score / a->norms[q] + 2.1 * a->f32.margin * norm);
+    double square = t->c.squares[row],
+           score = exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip),
+           norm = sqrt(square);
+    if (!isfinite(square))
+        assert_true(upper == -INFINITY);
+    else if (square == 0 && !t->is_ip)
+        assert_true(upper == 0.0f);
+    else if (!(square >= 0x1p-60 && square <= 0x1p60))
+        assert_true(isnan(upper));
+    else if (!t->is_ip)
+        assert_true(fabs(upper - score) <= a->f32.cosine);
+    else if (a->norms[q] > 0)
+        assert_true(upper >= score / a->norms[q] &&
+                    upper <= score / a->norms[q] + 2.1 * a->f32.margin * norm);
 }
 
 static void check_upper(const target *t, const asked *a, int q, int64_t row, float upper) {
@@ -227,7 +274,8 @@ static void check_upper(const target *t, const asked *a, int q, int64_t row, flo
     if (t->form == MSIM_SCAN_F32) {
         check_f32_upper(t, a, q, row, upper);
     } else if (t->form == MSIM_SCAN_F64) {
-        assert_true(upper == ms_bound_f32_above(exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip)));
+        assert_true(upper == ms_bound_f32_above(
+                                 exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip)));
     } else if (t->form == MSIM_SCAN_INT8) {
         assert_true(upper == int8_upper(t, a, q, row));
     } else {
@@ -243,11 +291,13 @@ static double middle_score(const target *t, const asked *a, int q, uint64_t *see
     return exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip);
 }
 
-/* Every row: with the lowest cut each is there, with its upper value; then with a cut in the middle, those are there whose
- * upper value, the same bits, is not below it, and excluded ones are not. */
+/* Every row: with the lowest cut each is there, with its upper value; then with a cut in the
+ * middle, those are there whose upper value, the same bits, is not below it, and excluded ones are
+ * not. */
 static void check_scan(target *t, int n_query, uint64_t seed) {
     int64_t n = t->c.n_rows, n_excluded = 0;
-    float *all = test_alloc((size_t)(n_query * n), sizeof *all), *upper = test_alloc((size_t)n, sizeof *upper);
+    float *all = test_alloc((size_t)(n_query * n), sizeof *all),
+          *upper = test_alloc((size_t)n, sizeof *upper);
     unsigned char *seen = test_alloc((size_t)n, 1), *out = test_alloc((size_t)n, 1);
     int64_t *excluded = test_alloc((size_t)n + 2, sizeof *excluded);
     asked a = make_asked(t, n_query, n_query, seed);
@@ -292,15 +342,19 @@ static void every_shape(void **state) {
     static const struct {
         int64_t n_rows, dim;
         int n_query;
-    } shapes[] = {{1, 1, 1}, {15, 3, 5}, {16, 16, 12}, {17, 17, 16}, {255, 64, 17}, {257, 100, 12}, {1000, 33, 5}, {40, 512, 64},
-                  {33, 768, 9}, {530, 130, 1}, {70, 31, 33}, {64, 128, 24}};
+    } shapes[] = {{1, 1, 1},     {15, 3, 5},     {16, 16, 12},  {17, 17, 16},
+                  {255, 64, 17}, {257, 100, 12}, {1000, 33, 5}, {40, 512, 64},
+                  {33, 768, 9},  {530, 130, 1},  {70, 31, 33},  {64, 128, 24}};
     enum { N_SHAPES = sizeof shapes / sizeof *shapes };
     for (int form = 0; form < FORMS; form++)
         for (int i = 0; i < N_SHAPES; i++)
             for (int turn = 0; turn < 2; turn++) {
-                int made = (i + form + turn * 7) % MADE_COUNT, dtype = (i + turn * 2 + form) % 4, is_ip = !is_copy(forms[form]) && turn;
+                int made = (i + form + turn * 7) % MADE_COUNT, dtype = (i + turn * 2 + form) % 4,
+                    is_ip = !is_copy(forms[form]) && turn;
                 if (SANITIZED && turn) continue;
-                target t = make_target(make_corpus(made, dtype, shapes[i].n_rows, shapes[i].dim, (uint64_t)(i + form * 31)), forms[form], is_ip);
+                target t = make_target(make_corpus(made, dtype, shapes[i].n_rows, shapes[i].dim,
+                                                   (uint64_t)(i + form * 31)),
+                                       forms[form], is_ip);
                 check_scan(&t, shapes[i].n_query, (uint64_t)(i * 3 + turn));
                 release_target(&t);
             }
@@ -312,17 +366,19 @@ static void wide_rows(void **state) {
     static const struct {
         int form, n_query;
         int64_t dim;
-    } shapes[] = {{MSIM_SCAN_F32, 12, 1030}, {MSIM_SCAN_F32, 7, 3100}, {MSIM_SCAN_BF16, 64, 530}, {MSIM_SCAN_INT8, 64, 1100},
-                  {MSIM_SCAN_INT8, 3, 8200}, {MSIM_SCAN_F64, 9, 2049}};
+    } shapes[] = {{MSIM_SCAN_F32, 12, 1030},  {MSIM_SCAN_F32, 7, 3100},  {MSIM_SCAN_BF16, 64, 530},
+                  {MSIM_SCAN_INT8, 64, 1100}, {MSIM_SCAN_INT8, 3, 8200}, {MSIM_SCAN_F64, 9, 2049}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        target t = make_target(make_corpus(i % 2 ? BALL : RANDOM, (int)i % 4, 70, shapes[i].dim, i), shapes[i].form, 0);
+        target t = make_target(make_corpus(i % 2 ? BALL : RANDOM, (int)i % 4, 70, shapes[i].dim, i),
+                               shapes[i].form, 0);
         check_scan(&t, shapes[i].n_query, i);
         release_target(&t);
     }
 }
 
-/* theta of each of 64 queries is the score of some row: that row must be kept, and so must others that score as much.
- * Returns how many were not. Above all scores rows are left out: *n_kept of *n_seen are not. */
+/* theta of each of 64 queries is the score of some row: that row must be kept, and so must others
+ * that score as much. Returns how many were not. Above all scores rows are left out: *n_kept of
+ * *n_seen are not. */
 static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_kept) {
     enum { DISTINCT = 8 };
     static double own[MAX_Q];
@@ -347,7 +403,8 @@ static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_
         }
         ms_free(f.list);
         if (first % 32) continue;
-        for (int q = 0; q < MAX_Q; q++) aim(&a, t, q, own[q] == -INFINITY ? 1.5 : t->is_ip ? fabs(own[q]) * 3 : 1.5);
+        for (int q = 0; q < MAX_Q; q++)
+            aim(&a, t, q, own[q] == -INFINITY ? 1.5 : t->is_ip ? fabs(own[q]) * 3 : 1.5);
         f = run_scan(t, &a, (how){0});
         for (int q = 0; q < MAX_Q; q++) *n_seen += n, *n_kept += f.n[q];
         ms_free(f.list);
@@ -365,8 +422,10 @@ static void no_row_is_lost_at_its_own_score(void **state) {
         for (int made = 0; made < MADE_COUNT; made++)
             for (int turn = 0; turn < (SANITIZED ? 1 : 2); turn++) {
                 int is_ip = !is_copy(forms[form]) && (made + turn) % 2;
-                target t = make_target(make_corpus(made, (made + form + turn) % 4, 50, dims[(made + turn) % 3], (uint64_t)(made + turn * 50)),
-                                       forms[form], is_ip);
+                target t =
+                    make_target(make_corpus(made, (made + form + turn) % 4, 50,
+                                            dims[(made + turn) % 3], (uint64_t)(made + turn * 50)),
+                                forms[form], is_ip);
                 assert_int_equal(count_lost(&t, (uint64_t)made, &n_seen, &n_kept), 0);
                 release_target(&t);
             }
@@ -374,7 +433,8 @@ static void no_row_is_lost_at_its_own_score(void **state) {
     }
 }
 
-/* The check above can fail: where upper values are some 0.01 too low, rows are left out that must not be. */
+/* The check above can fail: where upper values are some 0.01 too low, rows are left out that must
+ * not be. */
 static void a_wrong_copy_is_seen(void **state) {
     (void)state;
     for (int form = 0; form < FORMS; form++) {
@@ -384,14 +444,17 @@ static void a_wrong_copy_is_seen(void **state) {
         size_t rho = t.codes_bytes + (forms[form] == MSIM_SCAN_INT8 ? 64 : 0);
         for (size_t r = 0; r < 50; r++) {
             static const float less = -0.01f;
-            memcpy(t.tiles + r / MS_CODES_TILE * t.tile_bytes + rho + r % MS_CODES_TILE * sizeof less, &less, sizeof less);
+            memcpy(t.tiles + r / MS_CODES_TILE * t.tile_bytes + rho +
+                       r % MS_CODES_TILE * sizeof less,
+                   &less, sizeof less);
         }
         assert_true(count_lost(&t, 1, &unused, &unused) > 0);
         release_target(&t);
     }
 }
 
-/* A small cap: all are counted, distinct ones are listed (spread), nothing behind the list changes (release_buffers). */
+/* A small cap: all are counted, distinct ones are listed (spread), nothing behind the list changes
+ * (release_buffers). */
 static void past_the_cap(void **state) {
     (void)state;
     for (int form = 0; form < FORMS; form++) {
@@ -413,7 +476,8 @@ static void past_the_cap(void **state) {
     }
 }
 
-/* The same query alone, among 12 and among 64 gives a row the same bits; so does a pass over every second or third block. */
+/* The same query alone, among 12 and among 64 gives a row the same bits; so does a pass over every
+ * second or third block. */
 static void values_depend_on_row_and_query(void **state) {
     (void)state;
     enum { ROWS = 1400 };
@@ -442,29 +506,36 @@ static void values_depend_on_row_and_query(void **state) {
     }
 }
 
-/* Codes and weights at their ends, the widest sums of a corpus' widest rows: 127 127 65,536 is exact. */
+/* Codes and weights at their ends, the widest sums of a corpus' widest rows: 127 127 65,536 is
+ * exact. */
 static void largest_integers(void **state) {
     (void)state;
     static const int64_t dims[] = {5, 512, 65536};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
-        target t = make_target(make_corpus(SAME, MSIM_DTYPE_F32, 17, dims[i], 1), MSIM_SCAN_INT8, 0);
+        target t =
+            make_target(make_corpus(SAME, MSIM_DTYPE_F32, 17, dims[i], 1), MSIM_SCAN_INT8, 0);
         asked a = make_asked(&t, 2, 2, 1);
         for (int64_t r = 0; r < 32; r++) {
             unsigned char *tile = t.tiles + (size_t)(r / 16) * t.tile_bytes;
-            for (int64_t j = 0; j < dims[i]; j++) tile[(j / 4 * 16 + r % 16) * 4 + j % 4] = (unsigned char)(r % 2 ? 255 : 1);
+            for (int64_t j = 0; j < dims[i]; j++)
+                tile[(j / 4 * 16 + r % 16) * 4 + j % 4] = (unsigned char)(r % 2 ? 255 : 1);
             float tail[4] = {1.0f, 0.0f, 0.0f, 0.0f};
-            for (int k = 0; k < 4; k++) memcpy(tile + t.codes_bytes + k * 64 + r % 16 * 4, &tail[k], sizeof *tail);
+            for (int k = 0; k < 4; k++)
+                memcpy(tile + t.codes_bytes + k * 64 + r % 16 * 4, &tail[k], sizeof *tail);
         }
         for (int q = 0; q < 2; q++) {
             for (int64_t j = 0; j < dims[i]; j++) a.narrow[q * dims[i] + j] = q ? 127 : -127;
-            a.scale[q] = 1.0f, a.lambda[q] = a.theta[q] = 0.0f, a.reach[q] = 1.0f, a.cut[q] = -FLT_MAX;
+            a.scale[q] = 1.0f, a.lambda[q] = a.theta[q] = 0.0f, a.reach[q] = 1.0f,
+            a.cut[q] = -FLT_MAX;
         }
         found f = run_scan(&t, &a, (how){0});
         float upper[17];
         unsigned char seen[17];
         for (int q = 0; q < 2; q++) {
             spread(&f, q, 17, upper, seen);
-            for (int r = 0; r < 17; r++) assert_true(seen[r] && upper[r] == (float)((r % 2 == q ? 1 : -1) * 127 * 127 * dims[i]));
+            for (int r = 0; r < 17; r++)
+                assert_true(seen[r] &&
+                            upper[r] == (float)((r % 2 == q ? 1 : -1) * 127 * 127 * dims[i]));
         }
         ms_free(f.list);
         release_asked(&a);
@@ -473,10 +544,12 @@ static void largest_integers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape),        cmocka_unit_test(wide_rows),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape),
+                                       cmocka_unit_test(wide_rows),
                                        cmocka_unit_test(no_row_is_lost_at_its_own_score),
                                        cmocka_unit_test(a_wrong_copy_is_seen),
-                                       cmocka_unit_test(past_the_cap),       cmocka_unit_test(values_depend_on_row_and_query),
+                                       cmocka_unit_test(past_the_cap),
+                                       cmocka_unit_test(values_depend_on_row_and_query),
                                        cmocka_unit_test(largest_integers)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }

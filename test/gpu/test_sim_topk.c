@@ -1,5 +1,6 @@
-/* Scores, row values and the selection of the k best on the GPU: scores and squares have the bits of the CPU's reference
- * kernels for every dtype and width; the k best are those of docs/SEARCH.md's order, whatever the ties, doubles and counts. */
+/* Scores, row values and the selection of the k best on the GPU: scores and squares have the bits
+ * of the CPU's reference kernels for every dtype and width; the k best are those of
+ * docs/SEARCH.md's order, whatever the ties, doubles and counts. */
 #include "sim_rows.h"
 
 static const int64_t dims[] = {1, 3, 16, 17, 64, 100, 512, 768};
@@ -30,7 +31,8 @@ static void values_of_rows(void **state) {
     (void)state;
     for (int made = 0; made < MADE_COUNT; made++)
         for (int d = 0; d < N_DIMS; d++) {
-            corpus c = make_corpus(made, (made + d) % N_DTYPES, dims[d] > 100 ? 37 : 163, dims[d], (uint64_t)(made * 10 + d));
+            corpus c = make_corpus(made, (made + d) % N_DTYPES, dims[d] > 100 ? 37 : 163, dims[d],
+                                   (uint64_t)(made * 10 + d));
             check_values(&c, 0);
             check_values(&c, 1);
             release_corpus(&c);
@@ -52,16 +54,24 @@ static void check_scores(const corpus *c, int is_ip, int is_gathered, uint64_t s
     for (int q = 0; q < SCORE_QUERIES; q++) {
         make_query(queries + q * c->dim, c, q, &seed);
         norms[q] = norm_of(queries + q * c->dim, c->dim);
-        n[q] = q == 7 ? 0 : q == 8 ? SCORE_CAP + 20 : (uint32_t)(q * 7 + 1); /* more than the cap: all of the cap */
+        /* more than the cap: all of the cap */
+        n[q] = q == 7 ? 0 : q == 8 ? SCORE_CAP + 20 : (uint32_t)(q * 7 + 1);
         gathered[q] = q;
         for (int i = 0; i < SCORE_CAP; i++)
-            candidates[q][i].row = is_gathered ? -1 : first_row + (int64_t)(splitmix(&seed) % (uint64_t)c->n_rows);
+            candidates[q][i].row =
+                is_gathered ? -1 : first_row + (int64_t)(splitmix(&seed) % (uint64_t)c->n_rows);
     }
-    ms_gpu_score s = {.rows = upload_rows(c, first_row), .gathered = is_gathered ? on_device(gathered, sizeof gathered) : NULL,
-                      .queries = on_device(queries, (size_t)(SCORE_QUERIES * c->dim) * sizeof *queries),
-                      .norms = on_device(norms, sizeof norms), .n_query = SCORE_QUERIES, .is_ip = is_ip,
-                      .candidates = on_device(candidates, sizeof candidates), .n_candidates = on_device(n, sizeof n),
-                      .candidate_cap = SCORE_CAP, .scores = poisoned(sizeof scores)};
+    ms_gpu_score s = {
+        .rows = upload_rows(c, first_row),
+        .gathered = is_gathered ? on_device(gathered, sizeof gathered) : NULL,
+        .queries = on_device(queries, (size_t)(SCORE_QUERIES * c->dim) * sizeof *queries),
+        .norms = on_device(norms, sizeof norms),
+        .n_query = SCORE_QUERIES,
+        .is_ip = is_ip,
+        .candidates = on_device(candidates, sizeof candidates),
+        .n_candidates = on_device(n, sizeof n),
+        .candidate_cap = SCORE_CAP,
+        .scores = poisoned(sizeof scores)};
     assert_int_equal(ms_score_f64_cuda(stream, &s, NULL), MSIM_OK);
     fetch(scores, s.scores, sizeof scores);
     for (int q = 0; q < SCORE_QUERIES; q++)
@@ -69,7 +79,9 @@ static void check_scores(const corpus *c, int is_ip, int is_gathered, uint64_t s
             double expected;
             memset(&expected, POISON, sizeof expected);
             if ((uint32_t)i < n[q])
-                expected = exact_score(c, is_gathered ? gathered[q] + i : candidates[q][i].row - first_row, queries + q * c->dim, is_ip);
+                expected =
+                    exact_score(c, is_gathered ? gathered[q] + i : candidates[q][i].row - first_row,
+                                queries + q * c->dim, is_ip);
             assert_memory_equal(&scores[q][i], &expected, sizeof expected);
         }
     release_buffers();
@@ -82,7 +94,8 @@ static void scores_have_the_cpu_s_bits(void **state) {
         for (int d = 0; d < N_DIMS; d++)
             for (int turn = 0; turn < (made == RANDOM || made == ODD ? N_DTYPES : 1); turn++) {
                 int dtype = (made + d + turn) % N_DTYPES;
-                corpus c = make_corpus(made, dtype, SCORED + SCORE_QUERIES + 4, dims[d], (uint64_t)(made * 100 + d));
+                corpus c = make_corpus(made, dtype, SCORED + SCORE_QUERIES + 4, dims[d],
+                                       (uint64_t)(made * 100 + d));
                 check_scores(&c, (made + turn) / 2 % 2, (d + turn) % 2, (uint64_t)(made + d));
                 release_corpus(&c);
             }
@@ -102,21 +115,28 @@ enum { SELECT_QUERIES = 3, MAX_LIST = MS_GPU_MAX_CANDIDATES + MS_GPU_MAX_K };
 static double score_of_row(int64_t row, int n_values) {
     uint64_t seed = (uint64_t)row * 7 + 3;
     int v = (int)(splitmix(&seed) % (uint64_t)n_values);
-    static const double ends[] = {-INFINITY, -1.0, -0x1p-1074, 0.0, 0x1p-1074, 1.0000000000000002, 1e300, -1e300, INFINITY};
+    static const double ends[] = {-INFINITY,          -1.0,  -0x1p-1074, 0.0,     0x1p-1074,
+                                  1.0000000000000002, 1e300, -1e300,     INFINITY};
     return v < 9 ? ends[v] : (double)(v - n_values / 2) / n_values;
 }
 
-/* n_new of cap candidates (more than cap: cap of them), n_old hits before, from rows below n_rows. */
-static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, int64_t n_rows, int n_values) {
-    ms_gpu_candidate *candidates = test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *candidates);
-    double *scores = test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *scores), theta[SELECT_QUERIES];
-    ms_gpu_hit *best = test_alloc((size_t)(SELECT_QUERIES * k), sizeof *best), *got = test_alloc((size_t)(SELECT_QUERIES * k), sizeof *got);
+/* n_new of cap candidates (more than cap: cap of them), n_old hits before, from rows below
+ * n_rows. */
+static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, int64_t n_rows,
+                         int n_values) {
+    ms_gpu_candidate *candidates =
+        test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *candidates);
+    double *scores = test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *scores),
+           theta[SELECT_QUERIES];
+    ms_gpu_hit *best = test_alloc((size_t)(SELECT_QUERIES * k), sizeof *best),
+               *got = test_alloc((size_t)(SELECT_QUERIES * k), sizeof *got);
     ms_gpu_hit *list = test_alloc((size_t)(SELECT_QUERIES * MAX_LIST), sizeof *list);
     uint32_t n[SELECT_QUERIES], n_best[SELECT_QUERIES];
     int64_t n_list[SELECT_QUERIES] = {0};
     uint64_t seed = (uint64_t)(k * 1000 + n_new);
     memset(best, POISON, (size_t)(SELECT_QUERIES * k) * sizeof *best);
-    memset(scores, 0xff, (size_t)(SELECT_QUERIES * cap + 1) * sizeof *scores); /* NaN where nothing was scored */
+    /* NaN where nothing was scored */
+    memset(scores, 0xff, (size_t)(SELECT_QUERIES * cap + 1) * sizeof *scores);
     for (int q = 0; q < SELECT_QUERIES; q++) {
         ms_gpu_hit *l = list + q * MAX_LIST;
         n[q] = (uint32_t)n_new;
@@ -141,10 +161,16 @@ static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, i
             if (i == 0 || l[i].row != l[i - 1].row) l[kept++] = l[i];
         n_list[q] = kept < k ? kept : k;
     }
-    ms_gpu_select s = {.n_query = SELECT_QUERIES, .k = k, .candidates = on_device(candidates, (size_t)(SELECT_QUERIES * cap) * sizeof *candidates),
-                       .n_candidates = on_device(n, sizeof n), .scores = on_device(scores, (size_t)(SELECT_QUERIES * cap) * sizeof *scores),
-                       .candidate_cap = cap, .best = on_device(best, (size_t)(SELECT_QUERIES * k) * sizeof *best),
-                       .n_best = on_device(n_best, sizeof n_best), .theta = poisoned(sizeof theta)};
+    ms_gpu_select s = {
+        .n_query = SELECT_QUERIES,
+        .k = k,
+        .candidates = on_device(candidates, (size_t)(SELECT_QUERIES * cap) * sizeof *candidates),
+        .n_candidates = on_device(n, sizeof n),
+        .scores = on_device(scores, (size_t)(SELECT_QUERIES * cap) * sizeof *scores),
+        .candidate_cap = cap,
+        .best = on_device(best, (size_t)(SELECT_QUERIES * k) * sizeof *best),
+        .n_best = on_device(n_best, sizeof n_best),
+        .theta = poisoned(sizeof theta)};
     assert_int_equal(ms_select_cuda(stream, &s, NULL), MSIM_OK);
     fetch(got, s.best, (size_t)(SELECT_QUERIES * k) * sizeof *got);
     fetch(n_best, s.n_best, sizeof n_best);
@@ -153,7 +179,8 @@ static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, i
         assert_int_equal(n_best[q], n_list[q]);
         assert_memory_equal(got + q * k, list + q * MAX_LIST, (size_t)n_list[q] * sizeof *got);
         assert_true(theta[q] == (n_list[q] == k ? list[q * MAX_LIST + k - 1].score : -INFINITY));
-        for (int64_t i = n_list[q] > n_old ? n_list[q] : n_old; i < k; i++) { /* what was not there is not touched */
+        /* what was not there is not touched */
+        for (int64_t i = n_list[q] > n_old ? n_list[q] : n_old; i < k; i++) {
             ms_gpu_hit untouched;
             memset(&untouched, POISON, sizeof untouched);
             assert_memory_equal(&got[q * k + i], &untouched, sizeof untouched);
@@ -170,17 +197,24 @@ static void the_k_best(void **state) {
         for (size_t j = 0; j < sizeof counts / sizeof *counts; j++)
             for (int old = 0; old < 3; old++) {
                 int64_t k = ks[i], n_old = old == 0 ? 0 : old == 1 ? k / 2 : k;
-                if (k == 1024 && j % 3) continue; /* one count of each kind is enough for the largest */
-                check_select(k, 1100, counts[j], n_old, old == 2 ? 50 + k : 10 * k + 2000, j % 2 ? 1000 : 5);
+                if (k == 1024 && j % 3)
+                    continue; /* one count of each kind is enough for the
+                                                   * largest */
+                check_select(k, 1100, counts[j], n_old, old == 2 ? 50 + k : 10 * k + 2000,
+                             j % 2 ? 1000 : 5);
             }
-    check_select(1024, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 1024, 100000, 100000); /* all there is room for */
-    check_select(100, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 100, 120, 7);           /* nearly all twice */
-    check_select(16, 40, 4000, 16, 500, 20);                                                /* counted past the cap */
+    /* all there is room for */
+    check_select(1024, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 1024, 100000, 100000);
+    /* nearly all twice */
+    check_select(100, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 100, 120, 7);
+    /* counted past the cap */
+    check_select(16, 40, 4000, 16, 500, 20);
     check_select(7, 1, 1, 3, 4, 12);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(values_of_rows), cmocka_unit_test(scores_have_the_cpu_s_bits),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(values_of_rows),
+                                       cmocka_unit_test(scores_have_the_cpu_s_bits),
                                        cmocka_unit_test(the_k_best)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }

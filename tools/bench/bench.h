@@ -1,8 +1,9 @@
-/* What the parts of midisim-bench share: settings, timing, measured limits of the machine, and how results are shown
- * (text table, JSON lines, CSV rows). docs/SPEED.md says how to measure and what the fields mean.
+/* What the parts of midisim-bench share: settings, timing, measured limits of the machine, and how
+ * results are shown (text table, JSON lines, CSV rows). docs/SPEED.md says how to measure and what
+ * the fields mean.
  *
- * One thread runs the program; parts that measure several threads start and join them. Each sub-command returns an exit
- * code, having said what went wrong. */
+ * One thread runs the program; parts that measure several threads start and join them. Each
+ * sub-command returns an exit code, having said what went wrong. */
 #ifndef MS_TOOLS_BENCH_BENCH_H
 #define MS_TOOLS_BENCH_BENCH_H
 #include "common/cli.h"
@@ -16,12 +17,13 @@ typedef struct {
     const char *scan;              /* "f64,f32"; NULL: the library's choice */
     const char *tokens;            /* --tokens FILE */
     const char *csv;
-    const char *devices;           /* "cpu,cuda"; NULL: the one of --device */
+    const char *devices; /* "cpu,cuda"; NULL: the one of --device */
     int64_t batch, rounds, rows, dim, top, megabytes, max_tokens;
     bool is_json, is_without_roof;
 } ms_bench_settings;
 
-/* Numbers min..max separated by commas. Returns how many, at most MS_BENCH_MAX_LIST, or -1 having said why not. */
+/* Numbers min..max separated by commas. Returns how many, at most MS_BENCH_MAX_LIST, or -1 having
+ * said why not. */
 int ms_bench_list(const char *label, const char *text, int64_t min, int64_t max, int64_t *out);
 
 /* ---- Figures of several rounds ---- */
@@ -45,18 +47,19 @@ typedef struct {
 } ms_bench_value;
 
 typedef struct {
-    const char *bench;             /* the sub-command */
-    char name[64];                 /* the case: "512", "512 attention" */
+    const char *bench; /* the sub-command */
+    char name[64];     /* the case: "512", "512 attention" */
     int threads;
     const char *device, *level, *precision; /* NULL where they play no part */
     ms_bench_value values[MS_BENCH_MAX_VALUES];
     size_t n;
 } ms_bench_result;
 
-void ms_bench_add(ms_bench_result *result, const char *key, const char *unit, ms_bench_figure figure);
+void ms_bench_add(ms_bench_result *result, const char *key, const char *unit,
+                  ms_bench_figure figure);
 
-/* Where results go, by the settings; standard output and the CSV file are kept open until close. False, having said why,
- * when the CSV file cannot be opened. */
+/* Where results go, by the settings; standard output and the CSV file are kept open until close.
+ * False, having said why, when the CSV file cannot be opened. */
 bool ms_bench_output_open(const ms_bench_settings *s, int argc, char **argv);
 void ms_bench_report(const ms_bench_result *result);
 /* False, having said why, when the CSV file is not complete. */
@@ -73,12 +76,15 @@ enum ms_bench_limit {
     MS_BENCH_N_LIMITS
 };
 
-/* Operations (bytes read) a second. False when this CPU lacks the instructions or memory is short. */
-bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s, ms_bench_figure *per_second);
+/* Operations (bytes read) a second. False when this CPU lacks the instructions or memory is
+ * short. */
+bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s,
+                    ms_bench_figure *per_second);
 /* The limit that a level's products work against, or -1 (the reference level has none). */
 int ms_bench_limit_of(int isa, int precision);
 
-/* Reading memory, a round at a time, to take turns with what is compared to it. NULL when memory is short. */
+/* Reading memory, a round at a time, to take turns with what is compared to it. NULL when memory is
+ * short. */
 typedef struct ms_bench_reader ms_bench_reader;
 ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s);
 double ms_bench_reader_once(ms_bench_reader *r); /* bytes a second */

@@ -1,4 +1,5 @@
-/* The whole pipeline, from files on disk to vectors, and each half alone. Contract: tools/bench/bench.h. */
+/* The whole pipeline, from files on disk to vectors, and each half alone. Contract:
+ * tools/bench/bench.h. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "pipeline/batcher.h"
@@ -9,19 +10,22 @@
 
 typedef struct {
     const ms_bench_settings *s;
-    msim_model *model;     /* owned */
+    msim_model *model; /* owned */
     msim_options options;
-    ms_files_list files;   /* owned */
+    ms_files_list files;    /* owned */
     ms_sequence *sequences; /* owned, with their ids: what the files give */
     size_t n, cap, next;
-    ms_reader *reader;     /* owned: while files are read */
+    ms_reader *reader; /* owned: while files are read */
     int64_t n_done, n_tokens;
-    bool is_kept;          /* sequences are kept as they are read */
+    bool is_kept; /* sequences are kept as they are read */
 } bench;
 
 static int open_reader(bench *b, bool is_background, msim_error *err) {
-    ms_reader_request wanted = {.files = &b->files, .threads = b->options.threads, .is_shifted = true,
-                                .max_tokens = b->s->max_tokens, .is_background = is_background};
+    ms_reader_request wanted = {.files = &b->files,
+                                .threads = b->options.threads,
+                                .is_shifted = true,
+                                .max_tokens = b->s->max_tokens,
+                                .is_background = is_background};
     b->n_done = 0;
     return ms_reader_open(&wanted, &b->reader, err);
 }
@@ -43,8 +47,10 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out) {
         if (item.reason == MS_FILES_OK) break;
         ms_reader_item_free(&item);
     }
-    *out = (ms_sequence){.name = item.entry->path + item.entry->name_at, .name_len = item.entry->name_len,
-                         .ids = item.ids, .n_ids = item.starts[1]};
+    *out = (ms_sequence){.name = item.entry->path + item.entry->name_at,
+                         .name_len = item.entry->name_len,
+                         .ids = item.ids,
+                         .n_ids = item.starts[1]};
     item.ids = NULL;
     ms_reader_item_free(&item);
     return MS_READER_ITEM;
@@ -55,7 +61,8 @@ static int next_from_memory(void *source, bool may_wait, ms_sequence *out) {
     (void)may_wait;
     if (b->next == b->n || ms_cli_stopped()) return MS_READER_END;
     *out = b->sequences[b->next++];
-    int32_t *ids = ms_cli_alloc((size_t)out->n_ids + 1, sizeof *ids); /* the embedder frees what it takes */
+    /* the embedder frees what it takes */
+    int32_t *ids = ms_cli_alloc((size_t)out->n_ids + 1, sizeof *ids);
     memcpy(ids, out->ids, (size_t)out->n_ids * sizeof *ids);
     out->ids = ids;
     return MS_READER_ITEM;
@@ -83,10 +90,13 @@ static int run_tokens(bench *b, msim_error *err) {
 }
 
 static int run_embedder(bench *b, bool is_from_files, ms_batcher_stats *stats, msim_error *err) {
-    ms_sequences from = {.next = is_from_files ? next_from_files : next_from_memory, .source = b, .n_done = n_done,
+    ms_sequences from = {.next = is_from_files ? next_from_files : next_from_memory,
+                         .source = b,
+                         .n_done = n_done,
                          .n_all = (int64_t)b->files.n};
-    ms_batcher_request request = {.model = b->model, .options = b->options,
-                                   .longest = b->s->max_tokens < 16384 ? b->s->max_tokens : 0};
+    ms_batcher_request request = {.model = b->model,
+                                  .options = b->options,
+                                  .longest = b->s->max_tokens < 16384 ? b->s->max_tokens : 0};
     *stats = (ms_batcher_stats){0};
     b->next = 0;
     int rc = is_from_files ? open_reader(b, true, err) : 0;
@@ -106,7 +116,8 @@ static int run_rounds(bench *b, times *t, msim_error *err) {
     b->is_kept = true; /* the warm-up: files come into the system's memory, sequences into ours */
     int rc = run_tokens(b, err);
     b->is_kept = false;
-    if (rc >= 0 && b->n == 0) rc = ms_cli_fail(err, MSIM_E_EMPTY, "embed: expected files with notes, got none");
+    if (rc >= 0 && b->n == 0)
+        rc = ms_cli_fail(err, MSIM_E_EMPTY, "embed: expected files with notes, got none");
     if (rc >= 0) rc = run_embedder(b, true, &stats, err);
     for (int64_t i = 0; rc >= 0 && i < b->s->rounds && !ms_cli_stopped(); i++) {
         double began = ms_cli_now();
@@ -126,16 +137,18 @@ static int run_rounds(bench *b, times *t, msim_error *err) {
     return rc;
 }
 
-static void report(const bench *b, const char *name, ms_bench_figure seconds, double waiting, double inside,
-                   double larger) {
+static void report(const bench *b, const char *name, ms_bench_figure seconds, double waiting,
+                   double inside, double larger) {
     msim_model_info info;
     msim_model_get_info(b->model, &info);
-    ms_bench_result r = {.bench = "embed", .threads = b->options.threads,
+    ms_bench_result r = {.bench = "embed",
+                         .threads = b->options.threads,
                          .device = info.device == MSIM_DEVICE_CUDA ? "cuda" : "cpu",
                          .level = info.device == MSIM_DEVICE_CUDA ? NULL : msim_isa_name(info.isa),
                          .precision = msim_precision_name(info.precision)};
     if (b->s->max_tokens)
-        snprintf(r.name, sizeof r.name, "%zu files to %lld %s", b->files.n, (long long)b->s->max_tokens, name);
+        snprintf(r.name, sizeof r.name, "%zu files to %lld %s", b->files.n,
+                 (long long)b->s->max_tokens, name);
     else
         snprintf(r.name, sizeof r.name, "%zu files %s", b->files.n, name);
     ms_bench_add(&r, "seconds", "seconds", seconds);
@@ -160,7 +173,8 @@ int ms_bench_embed(const ms_bench_settings *s) {
     bool is_done = rc >= 0 && !ms_cli_stopped();
     if (is_done) {
         size_t rounds = (size_t)s->rounds;
-        ms_bench_figure tokens = ms_bench_times(t.tokens, rounds), encoder = ms_bench_times(t.encoder, rounds);
+        ms_bench_figure tokens = ms_bench_times(t.tokens, rounds),
+                        encoder = ms_bench_times(t.encoder, rounds);
         ms_bench_figure both = ms_bench_times(t.both, rounds);
         report(&b, "tokens alone", tokens, NAN, NAN, NAN);
         report(&b, "encoder alone", encoder, NAN, NAN, NAN);

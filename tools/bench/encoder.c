@@ -1,7 +1,8 @@
-/* The encoder: whole passes and their stages, beside the limit of the level's products. Contract: tools/bench/bench.h.
+/* The encoder: whole passes and their stages, beside the limit of the level's products. Contract:
+ * tools/bench/bench.h.
  *
- * A case is a list of batches that one round runs through: one batch of made ids for a length, or a token file's
- * sequences, longest first, as many to a batch as fit its budget. */
+ * A case is a list of batches that one round runs through: one batch of made ids for a length, or a
+ * token file's sequences, longest first, as many to a batch as fit its budget. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "pipeline/token_lines.h"
@@ -14,21 +15,21 @@
 #define BATCH_SEQS 256
 
 typedef struct {
-    int32_t *ids;      /* owned: [starts[n]] */
-    int64_t *starts;   /* owned: [n + 1], within ids */
+    int32_t *ids;    /* owned: [starts[n]] */
+    int64_t *starts; /* owned: [n + 1], within ids */
     size_t n, ids_cap, starts_cap;
-    size_t *batches;   /* owned: [n_batches + 1], first sequence of each */
+    size_t *batches; /* owned: [n_batches + 1], first sequence of each */
     size_t n_batches, batches_cap;
     int64_t most_tokens, most_seqs; /* of a batch */
 } workload;
 
 typedef struct {
     const ms_bench_settings *s;
-    msim_model *model;     /* owned */
+    msim_model *model; /* owned */
     msim_options options;
     msim_model_info info;
-    double limit;          /* FLOP/s of the level on these threads; NaN: not known */
-    float *out;            /* owned: [most_seqs, dim] */
+    double limit; /* FLOP/s of the level on these threads; NaN: not known */
+    float *out;   /* owned: [most_seqs, dim] */
     size_t out_cap;
 } bench;
 
@@ -68,7 +69,8 @@ static void make_length(workload *w, int64_t length, int64_t batch, int64_t voca
     ms_bench_random random = {.state = (uint64_t)length};
     int32_t *ids = ms_cli_alloc((size_t)length, sizeof *ids);
     for (int64_t b = 0; b < batch; b++) {
-        for (int64_t i = 0; i < length; i++) ids[i] = (int32_t)(ms_bench_random_next(&random) % (vocab < 384 ? vocab : 384));
+        for (int64_t i = 0; i < length; i++)
+            ids[i] = (int32_t)(ms_bench_random_next(&random) % (vocab < 384 ? vocab : 384));
         add_sequence(w, ids, (size_t)length);
     }
     free(ids);
@@ -87,12 +89,16 @@ static int read_tokens(bench *b, workload *w) {
     size_t n = 0, cap = 0;
     msim_error err;
     int rc = ms_files_skips_open(NULL, &skips, &err);
-    if (rc >= 0) rc = ms_token_lines_open(b->s->tokens, b->info.vocab, b->s->max_tokens, skips, &lines, &err);
+    if (rc >= 0)
+        rc =
+            ms_token_lines_open(b->s->tokens, b->info.vocab, b->s->max_tokens, skips, &lines, &err);
     while (rc >= 0 && ms_token_lines_next(lines, true, &one) == MS_READER_ITEM) {
         all = ms_cli_grow(all, &cap, n + 1, sizeof *all);
         all[n++] = one;
     }
-    if (rc >= 0 && n == 0) rc = ms_cli_fail(&err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none", b->s->tokens);
+    if (rc >= 0 && n == 0)
+        rc = ms_cli_fail(&err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none",
+                         b->s->tokens);
     if (n) qsort(all, n, sizeof *all, longest_first);
     for (size_t i = 0; i < n; i++) {
         add_sequence(w, all[i].ids, (size_t)all[i].n_ids);
@@ -110,7 +116,8 @@ static int read_tokens(bench *b, workload *w) {
 
 /* Of each stage, over all sequences; a multiply-add is 2. Those without products count 0. */
 static double count_flops(const bench *b, const workload *w, double *stage) {
-    double dim = (double)b->info.dim, inner = 64.0 * (double)b->info.heads, depth = (double)b->info.depth, all = 0;
+    double dim = (double)b->info.dim, inner = 64.0 * (double)b->info.heads,
+           depth = (double)b->info.depth, all = 0;
     memset(stage, 0, MSIM_STAGE_COUNT * sizeof *stage);
     for (size_t i = 0; i < w->n; i++) {
         double n = (double)(w->starts[i + 1] - w->starts[i]);
@@ -136,17 +143,20 @@ static int run_once(bench *b, msim_context *ctx, const workload *w, msim_error *
 }
 
 /* One row of the table. flops 0: a stage without products; all_seconds: of the threads together. */
-static void report(const bench *b, const char *name, double tokens, double flops, ms_bench_figure seconds,
-                   double all_seconds, double threads) {
-    ms_bench_result r = {.bench = "encoder", .threads = b->options.threads,
+static void report(const bench *b, const char *name, double tokens, double flops,
+                   ms_bench_figure seconds, double all_seconds, double threads) {
+    ms_bench_result r = {.bench = "encoder",
+                         .threads = b->options.threads,
                          .device = b->info.device == MSIM_DEVICE_CUDA ? "cuda" : "cpu",
-                         .level = b->info.device == MSIM_DEVICE_CUDA ? NULL : msim_isa_name(b->info.isa),
+                         .level = b->info.device == MSIM_DEVICE_CUDA ? NULL
+                                                                     : msim_isa_name(b->info.isa),
                          .precision = msim_precision_name(b->info.precision)};
     ms_bench_figure none = {NAN, NAN}, elapsed = {seconds.best / threads, seconds.median / threads};
     ms_bench_figure rate = flops > 0 ? ms_bench_rate(flops / 1e9, elapsed) : none;
     snprintf(r.name, sizeof r.name, "%s", name);
     ms_bench_add(&r, "seconds", "seconds", seconds);
-    ms_bench_add(&r, "tokens_per_s", "tokens/s", threads == 1 ? ms_bench_rate(tokens, elapsed) : none);
+    ms_bench_add(&r, "tokens_per_s", "tokens/s",
+                 threads == 1 ? ms_bench_rate(tokens, elapsed) : none);
     ms_bench_add(&r, "gflop", "GFLOP", ms_bench_once(flops / 1e9));
     ms_bench_add(&r, "gflop_per_s", "GFLOP/s", rate);
     ms_bench_add(&r, "roof_share", "of roof", ms_bench_once(rate.best * 1e9 / b->limit));
@@ -156,14 +166,16 @@ static void report(const bench *b, const char *name, double tokens, double flops
 
 static int run_case(bench *b, const char *name, const workload *w) {
     static double seconds[MS_BENCH_MAX_ROUNDS], stages[MSIM_STAGE_COUNT][MS_BENCH_MAX_ROUNDS];
-    double flops[MSIM_STAGE_COUNT], all = count_flops(b, w, flops), told = 0, threads = b->options.threads;
+    double flops[MSIM_STAGE_COUNT], all = count_flops(b, w, flops), told = 0,
+                                    threads = b->options.threads;
     size_t rounds = (size_t)b->s->rounds;
     msim_context *ctx = NULL;
     msim_stats before, after;
     msim_error err;
     b->options.max_batch_tokens = w->most_tokens;
     b->options.max_batch_seqs = w->most_seqs;
-    b->out = ms_cli_grow(b->out, &b->out_cap, (size_t)w->most_seqs, (size_t)b->info.dim * sizeof *b->out);
+    b->out = ms_cli_grow(b->out, &b->out_cap, (size_t)w->most_seqs,
+                         (size_t)b->info.dim * sizeof *b->out);
     int rc = msim_context_open(b->model, &b->options, &ctx, &err);
     if (rc >= 0) rc = run_once(b, ctx, w, &err);
     for (size_t i = 0; rc >= 0 && i < rounds && !ms_cli_stopped(); i++) {
@@ -193,7 +205,8 @@ static int run_case(bench *b, const char *name, const workload *w) {
     if (told > 0) { /* threads that wait for each other, and handing out work */
         char label[64];
         snprintf(label, sizeof label, "%.40s waiting", name);
-        report(b, label, 0, 0, ms_bench_once(fmax(0, whole.best * threads - told)), whole.best * threads, threads);
+        report(b, label, 0, 0, ms_bench_once(fmax(0, whole.best * threads - told)),
+               whole.best * threads, threads);
     }
     return MS_EXIT_OK;
 }
@@ -211,7 +224,8 @@ static int run_cases(bench *b) {
         workload_free(&w);
         return status;
     }
-    int n = ms_bench_list("--lengths", b->s->lengths, 1, (int64_t)1 << 20, lengths), status = MS_EXIT_OK;
+    int n = ms_bench_list("--lengths", b->s->lengths, 1, (int64_t)1 << 20, lengths),
+        status = MS_EXIT_OK;
     if (n < 0) return MS_EXIT_USAGE;
     for (int i = 0; i < n && status == MS_EXIT_OK; i++) {
         make_length(&w, lengths[i], b->s->batch, b->info.vocab);
@@ -237,8 +251,10 @@ int ms_bench_encoder(const ms_bench_settings *s) {
         return ms_cli_exit_of(rc);
     }
     msim_model_get_info(b.model, &b.info);
-    int kind = b.info.device == MSIM_DEVICE_CPU ? ms_bench_limit_of(b.info.isa, b.info.precision) : -1;
-    if (kind >= 0 && !s->is_without_roof && ms_bench_limit(kind, b.options.threads, s, &limit)) b.limit = limit.best;
+    int kind = b.info.device == MSIM_DEVICE_CPU ? ms_bench_limit_of(b.info.isa, b.info.precision)
+                                                : -1;
+    if (kind >= 0 && !s->is_without_roof && ms_bench_limit(kind, b.options.threads, s, &limit))
+        b.limit = limit.best;
     int status = run_cases(&b);
     msim_model_close(b.model);
     free(b.out);

@@ -1,5 +1,6 @@
-/* What this machine can do at best: multiply-adds of each width and kind from registers, and reading memory. A round
- * starts all threads together and ends with the last; the rate is their work over that time. Contract: tools/bench/bench.h. */
+/* What this machine can do at best: multiply-adds of each width and kind from registers, and
+ * reading memory. A round starts all threads together and ends with the last; the rate is their
+ * work over that time. Contract: tools/bench/bench.h. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "limits.h"
@@ -72,7 +73,7 @@ typedef struct {
     size_t steps;
     void (*read)(const void *from, size_t n_bytes);
     const char *memory;
-    size_t part;         /* bytes of each thread */
+    size_t part; /* bytes of each thread */
 } job;
 
 typedef struct {
@@ -120,7 +121,9 @@ static double time_round(job *j, int threads) {
 }
 
 static ms_bench_figure rate_of(job *j, int threads, int64_t rounds, double per_thread) {
-    if (rounds < LEAST_ROUNDS) rounds = LEAST_ROUNDS; /* shares stand on it, however short the case itself */
+    if (rounds < LEAST_ROUNDS)
+        rounds = LEAST_ROUNDS; /* shares stand on it, however short the case
+                                                       * itself */
     double seconds[MS_BENCH_MAX_ROUNDS];
     (void)time_round(j, threads); /* warm */
     for (int64_t i = 0; i < rounds; i++) seconds[i] = time_round(j, threads);
@@ -134,7 +137,8 @@ struct ms_bench_reader {
     int threads;
 };
 
-/* Memory for reading: four times the last cache and more, in huge pages where the system gives them. */
+/* Memory for reading: four times the last cache and more, in huge pages where the system gives
+ * them. */
 ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s) {
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     size_t bytes = (size_t)LEAST_READ_MB << 20, unit = PAGE * (size_t)threads;
@@ -151,7 +155,9 @@ ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s) {
     return r;
 }
 
-double ms_bench_reader_once(ms_bench_reader *r) { return (double)r->bytes / time_round(&r->job, r->threads); }
+double ms_bench_reader_once(ms_bench_reader *r) {
+    return (double)r->bytes / time_round(&r->job, r->threads);
+}
 
 void ms_bench_reader_close(ms_bench_reader *r) {
     if (!r) return;
@@ -167,7 +173,8 @@ static bool measure_read(int threads, const ms_bench_settings *s, ms_bench_figur
     return true;
 }
 
-bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s, ms_bench_figure *per_second) {
+bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s,
+                    ms_bench_figure *per_second) {
     if (!cpu_has(limit)) return false;
     if (limit == MS_BENCH_READ) return measure_read(threads, s, per_second);
     const ms_limits_loop *loop = &limits[limit].table->dot;
@@ -189,7 +196,8 @@ int ms_bench_limits(const ms_bench_settings *s) {
                 break;
             }
             snprintf(r.name, sizeof r.name, "%s", limits[limit].name);
-            ms_bench_add(&r, limits[limit].key, limits[limit].unit, (ms_bench_figure){f.best / 1e9, f.median / 1e9});
+            ms_bench_add(&r, limits[limit].key, limits[limit].unit,
+                         (ms_bench_figure){f.best / 1e9, f.median / 1e9});
             ms_bench_report(&r);
             if (threads == all || ms_cli_stopped()) break;
         }

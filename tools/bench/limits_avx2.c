@@ -4,15 +4,17 @@
 #include <immintrin.h>
 
 #define START(i) __m256 a##i = _mm256_setzero_ps();
-#define STEP(i)                                  \
-    a##i = _mm256_fmadd_ps(x, y, a##i);          \
+#define STEP(i)                         \
+    a##i = _mm256_fmadd_ps(x, y, a##i); \
     __asm__ volatile("" : "+x"(a##i));
 
 static void fma_loop(size_t steps) {
     __m256 x = _mm256_set1_ps(1e-3f), y = _mm256_set1_ps(1e-3f);
     __asm__ volatile("" : "+x"(x), "+x"(y));
     MS_LIMITS_12(START)
-    for (size_t i = 0; i < steps; i++) { MS_LIMITS_12(STEP) }
+    for (size_t i = 0; i < steps; i++) {
+        MS_LIMITS_12(STEP)
+    }
 }
 
 static void read_loop(const void *from, size_t n_bytes) {
@@ -22,12 +24,14 @@ static void read_loop(const void *from, size_t n_bytes) {
         for (int s = 0; s < MS_LIMITS_STREAMS; s++) {
             const char *p = base + (size_t)s * part + at;
             _mm_prefetch(p + MS_LIMITS_AHEAD, _MM_HINT_T0);
-            __m256i v = _mm256_loadu_si256((const void *)p), w = _mm256_loadu_si256((const void *)(p + 32));
+            __m256i v = _mm256_loadu_si256((const void *)p),
+                    w = _mm256_loadu_si256((const void *)(p + 32));
             __asm__ volatile("" : : "x"(v), "x"(w));
         }
 }
 
-const ms_limits_table ms_limits_avx2 = {.dot = {.per_step = 12 * 8 * 2, .run = fma_loop}, .read = read_loop};
+const ms_limits_table ms_limits_avx2 = {.dot = {.per_step = 12 * 8 * 2, .run = fma_loop},
+                                        .read = read_loop};
 #else
 const ms_limits_table ms_limits_avx2 = {{0, NULL}, NULL};
 #endif

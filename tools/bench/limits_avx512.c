@@ -4,15 +4,17 @@
 #include <immintrin.h>
 
 #define START(i) __m512 a##i = _mm512_setzero_ps();
-#define STEP(i)                                  \
-    a##i = _mm512_fmadd_ps(x, y, a##i);          \
+#define STEP(i)                         \
+    a##i = _mm512_fmadd_ps(x, y, a##i); \
     __asm__ volatile("" : "+v"(a##i));
 
 static void fma_loop(size_t steps) {
     __m512 x = _mm512_set1_ps(1e-3f), y = _mm512_set1_ps(1e-3f);
     __asm__ volatile("" : "+v"(x), "+v"(y));
     MS_LIMITS_24(START)
-    for (size_t i = 0; i < steps; i++) { MS_LIMITS_24(STEP) }
+    for (size_t i = 0; i < steps; i++) {
+        MS_LIMITS_24(STEP)
+    }
 }
 
 static void read_loop(const void *from, size_t n_bytes) {
@@ -27,7 +29,8 @@ static void read_loop(const void *from, size_t n_bytes) {
         }
 }
 
-const ms_limits_table ms_limits_avx512 = {.dot = {.per_step = 24 * 16 * 2, .run = fma_loop}, .read = read_loop};
+const ms_limits_table ms_limits_avx512 = {.dot = {.per_step = 24 * 16 * 2, .run = fma_loop},
+                                          .read = read_loop};
 #else
 const ms_limits_table ms_limits_avx512 = {{0, NULL}, NULL};
 #endif

@@ -1,43 +1,106 @@
-/* midisim-bench: how fast each part is here, beside what the machine can do. The parts are bench_*.c; docs/SPEED.md says
- * how to measure. */
+/* midisim-bench: how fast each part is here, beside what the machine can do. The parts are
+ * bench_*.c; docs/SPEED.md says how to measure. */
 #include "bench.h"
 #include <string.h>
 
 static const ms_cli_option options[] = {
-    {.name = "rounds", .letter = 'r', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = MS_BENCH_MAX_ROUNDS,
-     .offset = offsetof(ms_bench_settings, rounds), .help = "times that each case is run after a warm-up (default 5)"},
-    {.name = "json", .kind = MS_CLI_FLAG, .offset = offsetof(ms_bench_settings, is_json),
+    {.name = "rounds",
+     .letter = 'r',
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = MS_BENCH_MAX_ROUNDS,
+     .offset = offsetof(ms_bench_settings, rounds),
+     .help = "times that each case is run after a warm-up (default 5)"},
+    {.name = "json",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(ms_bench_settings, is_json),
      .help = "print one JSON object for each case instead of a table"},
-    {.name = "csv", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(ms_bench_settings, csv),
-     .help = "also append one row for each figure to FILE; in a folder, to a file named after this machine"},
-    {.name = "devices", .kind = MS_CLI_TEXT, .value = "DEVICE,...", .offset = offsetof(ms_bench_settings, devices),
-     .help = "encoder, search, embed: each of these devices, one after the other, as --device spells them; one that does not "
+    {.name = "csv",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(ms_bench_settings, csv),
+     .help = "also append one row for each figure to FILE; in a folder, to a file named after this "
+             "machine"},
+    {.name = "devices",
+     .kind = MS_CLI_TEXT,
+     .value = "DEVICE,...",
+     .offset = offsetof(ms_bench_settings, devices),
+     .help = "encoder, search, embed: each of these devices, one after the other, as --device "
+             "spells them; one that does not "
              "open is said, the others are measured (exit code 1)"},
-    {.name = "lengths", .kind = MS_CLI_TEXT, .value = "L,...", .offset = offsetof(ms_bench_settings, lengths),
+    {.name = "lengths",
+     .kind = MS_CLI_TEXT,
+     .value = "L,...",
+     .offset = offsetof(ms_bench_settings, lengths),
      .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)"},
-    {.name = "tokens", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(ms_bench_settings, tokens),
-     .help = "encoder: instead of --lengths, the sequences that midisim-tokens printed, in batches by length; -: "
+    {.name = "tokens",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(ms_bench_settings, tokens),
+     .help = "encoder: instead of --lengths, the sequences that midisim-tokens printed, in batches "
+             "by length; -: "
              "standard input"},
-    {.name = "batch", .letter = 'b', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 4096,
-     .offset = offsetof(ms_bench_settings, batch), .help = "encoder: sequences a call, with --lengths (default 1)"},
-    {.name = "rows", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = (int64_t)1 << 32,
-     .offset = offsetof(ms_bench_settings, rows), .help = "search: rows of the made corpus (default 202400)"},
-    {.name = "dim", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 65536, .offset = offsetof(ms_bench_settings, dim),
+    {.name = "batch",
+     .letter = 'b',
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 4096,
+     .offset = offsetof(ms_bench_settings, batch),
+     .help = "encoder: sequences a call, with --lengths (default 1)"},
+    {.name = "rows",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = (int64_t)1 << 32,
+     .offset = offsetof(ms_bench_settings, rows),
+     .help = "search: rows of the made corpus (default 202400)"},
+    {.name = "dim",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 65536,
+     .offset = offsetof(ms_bench_settings, dim),
      .help = "search: width of its rows (default 512)"},
-    {.name = "queries", .kind = MS_CLI_TEXT, .value = "N,...", .offset = offsetof(ms_bench_settings, queries),
+    {.name = "queries",
+     .kind = MS_CLI_TEXT,
+     .value = "N,...",
+     .offset = offsetof(ms_bench_settings, queries),
      .help = "search: queries a call (default 1,12)"},
-    {.name = "scan", .kind = MS_CLI_TEXT, .value = "FORM,...", .offset = offsetof(ms_bench_settings, scan),
-     .help = "search: forms of scan, in turns: f64 (every row in double), f32, bf16, int8 (default: what a search takes without "
+    {.name = "scan",
+     .kind = MS_CLI_TEXT,
+     .value = "FORM,...",
+     .offset = offsetof(ms_bench_settings, scan),
+     .help = "search: forms of scan, in turns: f64 (every row in double), f32, bf16, int8 "
+             "(default: what a search takes without "
              "copies); copies are made first, in TMPDIR"},
-    {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1000000,
-     .offset = offsetof(ms_bench_settings, top), .help = "search: matches of each query (default 16)"},
-    {.name = "max-tokens", .kind = MS_CLI_INT, .value = "N", .min = 0, .max = (int64_t)1 << 30,
+    {.name = "top",
+     .letter = 'k',
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 1000000,
+     .offset = offsetof(ms_bench_settings, top),
+     .help = "search: matches of each query (default 16)"},
+    {.name = "max-tokens",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 0,
+     .max = (int64_t)1 << 30,
      .offset = offsetof(ms_bench_settings, max_tokens),
-     .help = "embed, encoder --tokens: use the first N tokens of each piece (default 3072; 0: no limit)"},
-    {.name = "megabytes", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1048576,
+     .help = "embed, encoder --tokens: use the first N tokens of each piece (default 3072; 0: no "
+             "limit)"},
+    {.name = "megabytes",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 1048576,
      .offset = offsetof(ms_bench_settings, megabytes),
      .help = "memory that reading is measured over (default 512, or four times the last cache)"},
-    {.name = "no-roof", .kind = MS_CLI_FLAG, .offset = offsetof(ms_bench_settings, is_without_roof),
+    {.name = "no-roof",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(ms_bench_settings, is_without_roof),
      .help = "encoder, search: do not measure the machine's limit for the share of it"},
     {0}};
 
@@ -49,21 +112,27 @@ static const ms_cli_example examples[] = {
     {"midisim-bench search --devices cpu,cuda --scan f32,int8", "processor and GPU in one table"},
     {"midisim-bench tokens midi/", "the tokeniser on files in memory, on one core and on all"},
     {"midisim-bench search --rows 1000000 --queries 12", "exact search of a made corpus"},
-    {"midisim-bench search --scan f64,f32,bf16,int8 --rounds 15", "what leaving out rows by proof saves"},
+    {"midisim-bench search --scan f64,f32,bf16,int8 --rounds 15",
+     "what leaving out rows by proof saves"},
     {"midisim-bench embed midi/", "the whole pipeline, and each half alone"},
     {0}};
 
 static const ms_cli_tool tool = {
     .name = "midisim-bench",
     .summary = "measure the speed of midisim and of this machine",
-    .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nsearch [options] [CORPUS.npy]\n"
+    .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nsearch "
+             "[options] [CORPUS.npy]\n"
              "embed [-m MODEL] [options] PATH...",
     .description =
-        "The first operand says what to measure; options for other parts are ignored. Each case runs once to warm up and "
-        "then --rounds times; a figure is the best round's, with the median in parentheses (in JSON: NAME and "
+        "The first operand says what to measure; options for other parts are ignored. Each case "
+        "runs once to warm up and "
+        "then --rounds times; a figure is the best round's, with the median in parentheses (in "
+        "JSON: NAME and "
         "NAME_median).\n\n"
-        "FLOPs of a sequence of L tokens (a multiply-add is 2): depth x (2 (4 dim inner + 8 dim^2) L + 4 inner L^2), "
-        "inner = 64 x heads. The share of the roof is against the multiply-adds of the level in use, on as many threads, "
+        "FLOPs of a sequence of L tokens (a multiply-add is 2): depth x (2 (4 dim inner + 8 dim^2) "
+        "L + 4 inner L^2), "
+        "inner = 64 x heads. The share of the roof is against the multiply-adds of the level in "
+        "use, on as many threads, "
         "measured in the same run; stages count the seconds that threads spend inside them.\n\n"
         "Run it with nothing else on the machine.",
     .examples = examples,
@@ -100,11 +169,14 @@ static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, in
     int n = 0;
     each[0] = *s;
     if (!s->devices) return 1;
-    if (s->common.device != MSIM_DEVICE_AUTO) return ms_cli_usage("--devices: expected no --device with it, got both"), -1;
+    if (s->common.device != MSIM_DEVICE_AUTO)
+        return ms_cli_usage("--devices: expected no --device with it, got both"), -1;
     for (const char *at = s->devices;; at++) {
         size_t len = strcspn(at, ",");
         if (n == cap || len >= sizeof one)
-            return ms_cli_usage("--devices: expected up to %d devices separated by commas, got %s", cap, s->devices), -1;
+            return ms_cli_usage("--devices: expected up to %d devices separated by commas, got %s",
+                                cap, s->devices),
+                   -1;
         memcpy(one, at, len);
         one[len] = 0;
         each[n] = *s;
@@ -116,19 +188,29 @@ static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, in
 }
 
 int main(int argc, char **argv) {
-    static ms_bench_settings s = {.lengths = "512,1024,2048,3072", .queries = "1,12", .batch = 1, .rounds = 5,
-                                  .rows = 202400, .dim = 512, .top = 16, .max_tokens = 3072};
+    static ms_bench_settings s = {.lengths = "512,1024,2048,3072",
+                                  .queries = "1,12",
+                                  .batch = 1,
+                                  .rounds = 5,
+                                  .rows = 202400,
+                                  .dim = 512,
+                                  .top = 16,
+                                  .max_tokens = 3072};
     int status = ms_cli_parse(&tool, argc, argv, &s);
     if (status >= 0) return status;
     size_t n = s.common.operands.n, c = 0, n_commands = sizeof commands / sizeof *commands;
     const char *name = n ? s.common.operands.items[0] : "nothing";
     while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
-    if (c == n_commands) return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s", name);
+    if (c == n_commands)
+        return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
+                            name);
     s.common.operands.items++; /* the rest is the command's */
     n = --s.common.operands.n;
-    if (commands[c].has_paths && n == 0) return ms_cli_usage("%s: no input: expected PATH, got none", name);
+    if (commands[c].has_paths && n == 0)
+        return ms_cli_usage("%s: no input: expected PATH, got none", name);
     if (!commands[c].has_paths && n > commands[c].has_corpus)
-        return ms_cli_usage("%s: expected %s, got %s", name, commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
+        return ms_cli_usage("%s: expected %s, got %s", name,
+                            commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
                             s.common.operands.items[commands[c].has_corpus]);
     if (s.tokens && ms_cli_given(&tool, &s, "lengths"))
         return ms_cli_usage("--tokens: expected no --lengths with it, got both");
@@ -141,7 +223,8 @@ int main(int argc, char **argv) {
     if (!ms_bench_output_open(&s, argc, argv)) return MS_EXIT_FAILED;
     status = MS_EXIT_OK;
     for (int i = 0; i < n_devices && !ms_cli_stopped(); i++) {
-        int one = n_devices > 1 && !device_opens(&each[i]) ? MS_EXIT_FAILED : commands[c].run(&each[i]);
+        int one = n_devices > 1 && !device_opens(&each[i]) ? MS_EXIT_FAILED
+                                                           : commands[c].run(&each[i]);
         if (one != MS_EXIT_OK) status = one;
     }
     if (!ms_bench_output_close() && status == MS_EXIT_OK) status = MS_EXIT_FAILED;

@@ -1,5 +1,5 @@
-/* Results as a text table, JSON lines and CSV rows, and the figures in them. Contract: tools/bench/bench.h. The state is the
- * process's own: a program has one standard output. */
+/* Results as a text table, JSON lines and CSV rows, and the figures in them. Contract:
+ * tools/bench/bench.h. The state is the process's own: a program has one standard output. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "common/json.h"
@@ -18,12 +18,12 @@
 
 static struct {
     const ms_bench_settings *s;
-    FILE *csv;             /* owned, or NULL */
-    char path[4200];       /* of the CSV file */
+    FILE *csv;       /* owned, or NULL */
+    char path[4200]; /* of the CSV file */
     char machine[224];
     char date[32];
     char command[400];
-    char columns[400];     /* of the table being printed */
+    char columns[400]; /* of the table being printed */
     int widths[MS_BENCH_MAX_VALUES];
 } output;
 
@@ -36,7 +36,8 @@ static int compare_doubles(const void *a, const void *b) {
 
 ms_bench_figure ms_bench_times(double *seconds, size_t n) {
     qsort(seconds, n, sizeof *seconds, compare_doubles);
-    return (ms_bench_figure){seconds[0], n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2};
+    return (ms_bench_figure){seconds[0],
+                             n % 2 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2};
 }
 
 ms_bench_figure ms_bench_rate(double work, ms_bench_figure seconds) {
@@ -45,8 +46,10 @@ ms_bench_figure ms_bench_rate(double work, ms_bench_figure seconds) {
 
 ms_bench_figure ms_bench_once(double value) { return (ms_bench_figure){value, NAN}; }
 
-void ms_bench_add(ms_bench_result *result, const char *key, const char *unit, ms_bench_figure figure) {
-    if (result->n < MS_BENCH_MAX_VALUES) result->values[result->n++] = (ms_bench_value){key, unit, figure};
+void ms_bench_add(ms_bench_result *result, const char *key, const char *unit,
+                  ms_bench_figure figure) {
+    if (result->n < MS_BENCH_MAX_VALUES)
+        result->values[result->n++] = (ms_bench_value){key, unit, figure};
 }
 
 int ms_bench_list(const char *label, const char *text, int64_t min, int64_t max, int64_t *out) {
@@ -56,8 +59,9 @@ int ms_bench_list(const char *label, const char *text, int64_t min, int64_t max,
         size_t len = strcspn(at, ",");
         snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), at);
         if (n == MS_BENCH_MAX_LIST || len >= sizeof one || !ms_cli_int(one, min, max, &out[n])) {
-            (void)ms_cli_usage("%s: expected up to %d numbers in %lld..%lld separated by commas, got %s", label,
-                               MS_BENCH_MAX_LIST, (long long)min, (long long)max, text);
+            (void)ms_cli_usage(
+                "%s: expected up to %d numbers in %lld..%lld separated by commas, got %s", label,
+                MS_BENCH_MAX_LIST, (long long)min, (long long)max, text);
             return -1;
         }
         n++;
@@ -91,8 +95,8 @@ static void describe_machine(char *text, size_t cap, const ms_cli_common *common
     if (f) fclose(f);
     if (n > 0 && msim_gpu_get_info(common->gpu < 0 ? 0 : common->gpu, &gpu, NULL) >= 0)
         snprintf(gpus, sizeof gpus, ", %d x %s", n, gpu.name);
-    snprintf(text, cap, "%s%s%s%s%s, %ld processors%s", model, *family ? " family " : "", family, *number ? " model " : "",
-             number, sysconf(_SC_NPROCESSORS_ONLN), gpus);
+    snprintf(text, cap, "%s%s%s%s%s, %ld processors%s", model, *family ? " family " : "", family,
+             *number ? " model " : "", number, sysconf(_SC_NPROCESSORS_ONLN), gpus);
 }
 
 /* --csv names a file, or a folder, which then holds one file for each machine. */
@@ -121,7 +125,8 @@ static bool open_csv(const char *given) {
         return false;
     }
     if (fseek(output.csv, 0, SEEK_END) == 0 && ftell(output.csv) == 0)
-        fprintf(output.csv, "date,machine,commit,command,bench,case,device,threads,level,precision,metric,unit,best,"
+        fprintf(output.csv, "date,machine,commit,command,bench,case,device,threads,level,precision,"
+                            "metric,unit,best,"
                             "median,rounds\n");
     return true;
 }
@@ -155,7 +160,13 @@ static void format_number(char *text, size_t cap, double v) {
     if (isnan(v))
         snprintf(text, cap, "-");
     else
-        snprintf(text, cap, "%.*f", v == floor(v) && a < 1e9 ? 0 : a >= 1000 ? 0 : a >= 100 ? 1 : a >= 1 ? 2 : 4, v);
+        snprintf(text, cap, "%.*f",
+                 v == floor(v) && a < 1e9 ? 0
+                 : a >= 1000              ? 0
+                 : a >= 100               ? 1
+                 : a >= 1                 ? 2
+                                          : 4,
+                 v);
 }
 
 static void print_text(const ms_bench_result *r) {
@@ -174,7 +185,9 @@ static void print_text(const ms_bench_result *r) {
         snprintf(output.columns, sizeof output.columns, "%s", columns);
     }
     ms_cli_print("%-9s%-26s%8d %-11s", r->bench, r->name, r->threads,
-                 r->level ? r->level : r->device ? r->device : "-");
+                 r->level    ? r->level
+                 : r->device ? r->device
+                             : "-");
     for (size_t i = 0; i < r->n; i++) {
         const ms_bench_figure *f = &r->values[i].figure;
         format_number(best, sizeof best, f->best);
@@ -233,7 +246,8 @@ static void print_csv(const ms_bench_result *r) {
     for (size_t i = 0; i < r->n; i++) {
         const ms_bench_value *v = &r->values[i];
         if (isnan(v->figure.best)) continue;
-        const char *texts[] = {output.date, output.machine, MSIM_COMMIT, output.command, r->bench, r->name, r->device};
+        const char *texts[] = {output.date, output.machine, MSIM_COMMIT, output.command,
+                               r->bench,    r->name,        r->device};
         for (size_t t = 0; t < sizeof texts / sizeof *texts; t++) put_csv(texts[t] ? texts[t] : "");
         fprintf(output.csv, "%d,%s,%s,%s,%s,%.9g,", r->threads, r->level ? r->level : "",
                 r->precision ? r->precision : "", v->key, v->unit, v->figure.best);

@@ -1,6 +1,6 @@
-/* Exact search of a corpus: one on disk, or made rows in a file that lives in memory alone. Forms of scan and numbers of
- * queries take turns with reading memory, so that whatever else happens to the machine happens to all; shares are of the
- * bests. Contract: tools/bench/bench.h. */
+/* Exact search of a corpus: one on disk, or made rows in a file that lives in memory alone. Forms
+ * of scan and numbers of queries take turns with reading memory, so that whatever else happens to
+ * the machine happens to all; shares are of the bests. Contract: tools/bench/bench.h. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include <errno.h>
@@ -15,7 +15,9 @@
 /* Near enough to normal: the sum of the halves of one number and the next. */
 static float random_value(ms_bench_random *random) {
     uint32_t a = ms_bench_random_next(random), b = ms_bench_random_next(random);
-    return ((float)(a >> 16) + (float)(a & 0xffff) + (float)(b >> 16) + (float)(b & 0xffff)) / 65536.0f - 2.0f;
+    return ((float)(a >> 16) + (float)(a & 0xffff) + (float)(b >> 16) + (float)(b & 0xffff)) /
+               65536.0f -
+           2.0f;
 }
 
 /* Not of unit length: their norms are part of the work. */
@@ -23,13 +25,16 @@ static void fill_rows(float *rows, size_t n, size_t dim, ms_bench_random *random
     for (size_t i = 0; i < n * dim; i++) rows[i] = random_value(random);
 }
 
-/* A plain .npy of made rows in an anonymous file; its path in `path`. The descriptor, or -1 having said why not. */
+/* A plain .npy of made rows in an anonymous file; its path in `path`. The descriptor, or -1 having
+ * said why not. */
 static int make_corpus(const ms_bench_settings *s, char *path, size_t cap) {
     char head[NPY_HEAD + 1];
     size_t bytes = NPY_HEAD + (size_t)s->rows * (size_t)s->dim * sizeof(float);
     ms_bench_random random = {.state = 2};
-    snprintf(head, sizeof head, "\x93NUMPY\x01%c\x76%c{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }", 1,
-             1, (long long)s->rows, (long long)s->dim);
+    snprintf(
+        head, sizeof head,
+        "\x93NUMPY\x01%c\x76%c{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }", 1,
+        1, (long long)s->rows, (long long)s->dim);
     head[7] = 0;
     head[9] = 0;
     memset(head + strlen(head + 10) + 10, ' ', NPY_HEAD - 10 - strlen(head + 10));
@@ -39,8 +44,8 @@ static int make_corpus(const ms_bench_settings *s, char *path, size_t cap) {
     if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0)
         map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
-        ms_cli_error("search: cannot make %lld rows of %lld numbers: %s", (long long)s->rows, (long long)s->dim,
-                     strerror(errno));
+        ms_cli_error("search: cannot make %lld rows of %lld numbers: %s", (long long)s->rows,
+                     (long long)s->dim, strerror(errno));
         if (fd >= 0) close(fd);
         return -1;
     }
@@ -55,22 +60,22 @@ enum { MAX_FORMS = 4 };
 
 typedef struct {
     const ms_bench_settings *s;
-    msim_context *ctx;          /* owned */
-    ms_bench_reader *reader;    /* owned; NULL: reading is not measured */
+    msim_context *ctx;       /* owned */
+    ms_bench_reader *reader; /* owned; NULL: reading is not measured */
     msim_corpus_info info;
     msim_options options;
-    double open_seconds;        /* until the first search can begin */
+    double open_seconds; /* until the first search can begin */
     int64_t queries[MS_BENCH_MAX_LIST];
     int forms[MAX_FORMS], n_queries, n_forms;
-    float *vectors;             /* owned: of the most queries */
-    int64_t *rows;              /* owned: room for the matches */
+    float *vectors; /* owned: of the most queries */
+    int64_t *rows;  /* owned: room for the matches */
     double *scores;
 } bench;
 
 typedef struct {
     int form;
     int64_t n_query, n_evaluated;
-    int used, device;           /* msim_scan that the search took, msim_device */
+    int used, device; /* msim_scan that the search took, msim_device */
     double seconds[MS_BENCH_MAX_ROUNDS];
 } search_case;
 
@@ -84,10 +89,12 @@ static int parse_forms(const char *text, int *forms) {
     for (const char *p = text;; p++) {
         size_t length = strcspn(p, ",");
         int form = MSIM_SCAN_F64;
-        while (msim_scan_name(form) && (strlen(msim_scan_name(form)) != length || strncmp(p, msim_scan_name(form), length)))
+        while (msim_scan_name(form) &&
+               (strlen(msim_scan_name(form)) != length || strncmp(p, msim_scan_name(form), length)))
             form++;
         if (!msim_scan_name(form) || n == MAX_FORMS) {
-            ms_cli_usage("--scan: expected f64, f32, bf16 or int8, at most %d of them, got %s", MAX_FORMS, text);
+            ms_cli_usage("--scan: expected f64, f32, bf16 or int8, at most %d of them, got %s",
+                         MAX_FORMS, text);
             return -1;
         }
         forms[n++] = form;
@@ -100,7 +107,8 @@ static int search_once(const bench *b, search_case *c, msim_error *err) {
     msim_search_options o = msim_search_options_default();
     msim_stats stats;
     o.scan = c->form;
-    int64_t rc = msim_context_search_with(b->ctx, &o, b->vectors, (size_t)c->n_query, b->s->top, b->rows, b->scores, err);
+    int64_t rc = msim_context_search_with(b->ctx, &o, b->vectors, (size_t)c->n_query, b->s->top,
+                                          b->rows, b->scores, err);
     if (rc < 0) return (int)rc;
     msim_context_stats(b->ctx, &stats);
     c->used = stats.scan;
@@ -117,7 +125,8 @@ static double bytes_of_row(const bench *b, int form) {
     return (double)b->info.dim * item_bytes[b->info.dtype];
 }
 
-/* MB of memory that is this process's alone: not mapped files, nor the made corpus. NaN: the system does not tell. */
+/* MB of memory that is this process's alone: not mapped files, nor the made corpus. NaN: the system
+ * does not tell. */
 static double private_mb(void) {
     char line[256];
     double kb = NAN;
@@ -132,16 +141,21 @@ static void report(const bench *b, search_case *c, double read) {
     ms_bench_figure f = ms_bench_times(c->seconds, (size_t)b->s->rounds);
     double bytes = (double)b->info.rows * bytes_of_row(b, c->used);
     bool is_cuda = c->device == MSIM_DEVICE_CUDA; /* whose memory is not what was read */
-    ms_bench_result r = {.bench = "search", .threads = b->options.threads, .device = is_cuda ? "cuda" : "cpu",
-                         .level = is_cuda ? NULL : msim_isa_name(b->options.isa ? b->options.isa : msim_isa_best())};
-    int n = snprintf(r.name, sizeof r.name, "%lldx%lld q%lld", (long long)b->info.rows, (long long)b->info.dim,
-                     (long long)c->n_query);
-    if (c->form != MSIM_SCAN_AUTO && n > 0) snprintf(r.name + n, sizeof r.name - (size_t)n, " %s", msim_scan_name(c->form));
+    ms_bench_result r = {
+        .bench = "search",
+        .threads = b->options.threads,
+        .device = is_cuda ? "cuda" : "cpu",
+        .level = is_cuda ? NULL : msim_isa_name(b->options.isa ? b->options.isa : msim_isa_best())};
+    int n = snprintf(r.name, sizeof r.name, "%lldx%lld q%lld", (long long)b->info.rows,
+                     (long long)b->info.dim, (long long)c->n_query);
+    if (c->form != MSIM_SCAN_AUTO && n > 0)
+        snprintf(r.name + n, sizeof r.name - (size_t)n, " %s", msim_scan_name(c->form));
     ms_bench_add(&r, "seconds", "seconds", f);
     ms_bench_add(&r, "queries_per_s", "queries/s", ms_bench_rate((double)c->n_query, f));
     ms_bench_add(&r, "gb_per_s", "GB/s", ms_bench_rate(bytes / 1e9, f));
     ms_bench_add(&r, "read_share", "of read", ms_bench_once(is_cuda ? NAN : bytes / f.best / read));
-    ms_bench_add(&r, "evaluated", "in double", ms_bench_once((double)c->n_evaluated / (double)c->n_query));
+    ms_bench_add(&r, "evaluated", "in double",
+                 ms_bench_once((double)c->n_evaluated / (double)c->n_query));
     ms_bench_add(&r, "open_seconds", "to open", ms_bench_once(b->open_seconds));
     if (!b->reader) ms_bench_add(&r, "private_mb", "MB private", ms_bench_once(private_mb()));
     ms_bench_report(&r);
@@ -154,7 +168,8 @@ static int run_cases(const bench *b) {
     msim_error err;
     int rc = MSIM_OK;
     for (size_t i = 0; i < n && rc >= 0; i++) {
-        cases[i] = (search_case){.form = b->forms[i % (size_t)b->n_forms], .n_query = b->queries[i / (size_t)b->n_forms]};
+        cases[i] = (search_case){.form = b->forms[i % (size_t)b->n_forms],
+                                 .n_query = b->queries[i / (size_t)b->n_forms]};
         rc = search_once(b, &cases[i], &err);
     }
     if (b->reader) read = ms_bench_reader_once(b->reader);
@@ -173,21 +188,24 @@ static int run_cases(const bench *b) {
     return failed ? MS_EXIT_FAILED : MS_EXIT_OK;
 }
 
-/* Make the copies that the forms need, of each part, in files that are gone as soon as they are mapped. */
+/* Make the copies that the forms need, of each part, in files that are gone as soon as they are
+ * mapped. */
 static int attach_copies(const bench *b, msim_corpus *corpus, msim_error *err) {
     const char *folder = getenv("TMPDIR");
     char path[4096];
     int rc = MSIM_OK;
     for (int64_t part = 0; part < msim_corpus_parts(corpus) && rc >= 0; part++) {
-        int is_made = 0, n = snprintf(path, sizeof path, "%s/midisim-bench-%ld-%lld.msim", folder && *folder ? folder : "/tmp",
-                                      (long)getpid(), (long long)part);
+        int is_made = 0,
+            n = snprintf(path, sizeof path, "%s/midisim-bench-%ld-%lld.msim",
+                         folder && *folder ? folder : "/tmp", (long)getpid(), (long long)part);
         if (n >= (int)sizeof path) {
             snprintf(err->text, sizeof err->text, "search: expected a shorter TMPDIR");
             return -MSIM_E_ARG;
         }
         for (int i = 0; i < b->n_forms && rc >= 0; i++)
             if (b->forms[i] == MSIM_SCAN_BF16 || b->forms[i] == MSIM_SCAN_INT8) {
-                rc = msim_corpus_write_codes(corpus, part, path, b->forms[i], b->options.threads, NULL, NULL, err);
+                rc = msim_corpus_write_codes(corpus, part, path, b->forms[i], b->options.threads,
+                                             NULL, NULL, err);
                 is_made = 1;
             }
         if (rc >= 0 && is_made) rc = msim_corpus_attach_codes(corpus, part, path, 0, err);

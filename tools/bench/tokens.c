@@ -1,5 +1,6 @@
-/* The tokeniser on files that are in memory: on one core and on all. Contract: tools/bench/bench.h. Every thread has a
- * tokeniser and a buffer of its own and takes the next file when it is done with one. */
+/* The tokeniser on files that are in memory: on one core and on all. Contract: tools/bench/bench.h.
+ * Every thread has a tokeniser and a buffer of its own and takes the next file when it is done with
+ * one. */
 #define _GNU_SOURCE
 #include "bench.h"
 #include "pipeline/files.h"
@@ -63,8 +64,8 @@ static void *take_files(void *arg) {
     corpus *c = w->c;
     int64_t starts[2], tokens = 0, without = 0;
     for (size_t i; (i = atomic_fetch_add(&c->next, 1)) < c->n;) {
-        int64_t n = msim_tokenizer_encode(w->tokenizer, c->files[i], c->sizes[i], 0, INT64_MAX, w->ids, c->most_ids,
-                                          starts, NULL);
+        int64_t n = msim_tokenizer_encode(w->tokenizer, c->files[i], c->sizes[i], 0, INT64_MAX,
+                                          w->ids, c->most_ids, starts, NULL);
         if (n > 0)
             tokens += starts[1];
         else
@@ -116,8 +117,9 @@ static void say_sizes(const corpus *c) {
     size_t *sorted = ms_cli_alloc(c->n, sizeof *sorted);
     memcpy(sorted, c->sizes, c->n * sizeof *sorted);
     qsort(sorted, c->n, sizeof *sorted, compare_sizes);
-    ms_cli_note("%zu files, %s bytes: smallest %s, median %s, largest %s", c->n, ms_cli_count(all, (int64_t)c->bytes),
-                ms_cli_count(least, (int64_t)sorted[0]), ms_cli_count(middle, (int64_t)sorted[c->n / 2]),
+    ms_cli_note("%zu files, %s bytes: smallest %s, median %s, largest %s", c->n,
+                ms_cli_count(all, (int64_t)c->bytes), ms_cli_count(least, (int64_t)sorted[0]),
+                ms_cli_count(middle, (int64_t)sorted[c->n / 2]),
                 ms_cli_count(most, (int64_t)sorted[c->n - 1]));
     free(sorted);
 }

@@ -1,6 +1,7 @@
-/* Parsing of options as GNU getopt does it (long and short, --name=value, unambiguous beginnings, -k5, "--", operands
- * anywhere), strict values, and what is found by convention: thread count and model. Everything is decided by the
- * option tables; a wrong command line ends with exit code 2 before any work. Contract: tools/common/cli.h. */
+/* Parsing of options as GNU getopt does it (long and short, --name=value, unambiguous beginnings,
+ * -k5, "--", operands anywhere), strict values, and what is found by convention: thread count and
+ * model. Everything is decided by the option tables; a wrong command line ends with exit code 2
+ * before any work. Contract: tools/common/cli.h. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include "console.h"
@@ -21,31 +22,61 @@
 #endif
 
 static const ms_cli_option model_row = {
-    .name = "model", .letter = 'm', .kind = MS_CLI_TEXT, .value = "FILE",
-    .help = "model: .safetensors or .pth (default: MIDISIM_MODEL, else midisim-small.* before others in the build "
+    .name = "model",
+    .letter = 'm',
+    .kind = MS_CLI_TEXT,
+    .value = "FILE",
+    .help = "model: .safetensors or .pth (default: MIDISIM_MODEL, else midisim-small.* before "
+            "others in the build "
             "tree's weights folder, $XDG_DATA_HOME/midisim, PREFIX/share/midisim)",
     .offset = offsetof(ms_cli_common, model)};
 
 /* Row 0 is left for the model. */
 static const ms_cli_option common_rows[] = {
-    {.name = "device", .kind = MS_CLI_DEVICE, .value = "auto|cpu|cuda[:N|:all]",
-     .help = "where the model runs and rows are searched (default auto: the first CUDA device where there is one that "
-             "serves what is asked, else the CPU); cuda:all divides the work among all devices, for the same answer"},
-    {.name = "isa", .kind = MS_CLI_CHOICE, .value = "LEVEL", .choices = "auto|ref|avx2|avx512|avx512bf16",
-     .help = "kernel level on the CPU: auto, ref, avx2, avx512 or avx512bf16 (default auto: the best there is)",
+    {.name = "device",
+     .kind = MS_CLI_DEVICE,
+     .value = "auto|cpu|cuda[:N|:all]",
+     .help = "where the model runs and rows are searched (default auto: the first CUDA device "
+             "where there is one that "
+             "serves what is asked, else the CPU); cuda:all divides the work among all devices, "
+             "for the same answer"},
+    {.name = "isa",
+     .kind = MS_CLI_CHOICE,
+     .value = "LEVEL",
+     .choices = "auto|ref|avx2|avx512|avx512bf16",
+     .help = "kernel level on the CPU: auto, ref, avx2, avx512 or avx512bf16 (default auto: the "
+             "best there is)",
      .offset = offsetof(ms_cli_common, isa)},
-    {.name = "precision", .kind = MS_CLI_CHOICE, .value = "bf16|f32|int8", .choices = "bf16|f32|int8",
-     .help = "weights and activations (default bf16); f32 needs a model stored in f32; int8 (linear layers in 8-bit "
-             "integers) is faster and less exact; beyond level avx2 it needs a CPU with AVX512_VNNI",
+    {.name = "precision",
+     .kind = MS_CLI_CHOICE,
+     .value = "bf16|f32|int8",
+     .choices = "bf16|f32|int8",
+     .help =
+         "weights and activations (default bf16); f32 needs a model stored in f32; int8 (linear "
+         "layers in 8-bit "
+         "integers) is faster and less exact; beyond level avx2 it needs a CPU with AVX512_VNNI",
      .offset = offsetof(ms_cli_common, precision)},
-    {.name = "threads", .kind = MS_CLI_INT, .value = "N", .min = 1, .max = 1024,
+    {.name = "threads",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 1024,
      .help = "threads, 1..1024 (default: MIDISIM_THREADS, else one for each processor)",
      .offset = offsetof(ms_cli_common, threads)},
-    {.name = "quiet", .letter = 'q', .kind = MS_CLI_FLAG, .help = "no progress and no summary; warnings and errors stay",
+    {.name = "quiet",
+     .letter = 'q',
+     .kind = MS_CLI_FLAG,
+     .help = "no progress and no summary; warnings and errors stay",
      .offset = offsetof(ms_cli_common, quiet)},
-    {.name = "help", .letter = 'h', .kind = MS_CLI_FLAG, .help = "show this help", .offset = SIZE_MAX},
-    {.name = "version", .kind = MS_CLI_FLAG,
-     .help = "show version, commit, and the kernel levels and devices compiled in", .offset = SIZE_MAX},
+    {.name = "help",
+     .letter = 'h',
+     .kind = MS_CLI_FLAG,
+     .help = "show this help",
+     .offset = SIZE_MAX},
+    {.name = "version",
+     .kind = MS_CLI_FLAG,
+     .help = "show version, commit, and the kernel levels and devices compiled in",
+     .offset = SIZE_MAX},
     {0}};
 
 const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool) {
@@ -66,7 +97,8 @@ const ms_cli_option *ms_cli_shown_options(const ms_cli_tool *tool) {
 
 bool ms_cli_int(const char *text, int64_t min, int64_t max, int64_t *out) {
     char *end;
-    if (!(*text >= '0' && *text <= '9') && !((*text == '-' || *text == '+') && text[1] >= '0' && text[1] <= '9'))
+    if (!(*text >= '0' && *text <= '9') &&
+        !((*text == '-' || *text == '+') && text[1] >= '0' && text[1] <= '9'))
         return false; /* strtoll would skip blanks */
     errno = 0;
     long long value = strtoll(text, &end, 10);
@@ -108,13 +140,15 @@ int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
         common->device = MSIM_DEVICE_AUTO;
     else if (strcmp(text, "cpu") == 0)
         common->device = MSIM_DEVICE_CPU;
-    else if (strcmp(text, "cuda") == 0 || (strncmp(text, "cuda:", 5) == 0 && ms_cli_int(text + 5, 0, 1023, &gpu)))
+    else if (strcmp(text, "cuda") == 0 ||
+             (strncmp(text, "cuda:", 5) == 0 && ms_cli_int(text + 5, 0, 1023, &gpu)))
         common->device = MSIM_DEVICE_CUDA;
     else if (strcmp(text, "cuda:all") == 0) {
         common->device = MSIM_DEVICE_CUDA;
         gpu = MSIM_GPU_ALL;
     } else
-        return ms_cli_usage("%s: expected auto, cpu, cuda, cuda:N or cuda:all, got %s", label, text);
+        return ms_cli_usage("%s: expected auto, cpu, cuda, cuda:N or cuda:all, got %s", label,
+                            text);
     common->gpu = (int)gpu;
     return -1;
 }
@@ -124,8 +158,8 @@ static int parse_reals(const char *label, const ms_cli_option *row, const char *
     for (int64_t i = 0; i < row->max; i++) {
         double value;
         if (!parse_real(at, i + 1 < row->max ? "," : "", &value, &at) || !isfinite((float)value))
-            return ms_cli_usage("%s: expected %lld numbers separated by commas, got %s", label, (long long)row->max,
-                                text);
+            return ms_cli_usage("%s: expected %lld numbers separated by commas, got %s", label,
+                                (long long)row->max, text);
         out[i] = (float)value;
         at += *at == ',';
     }
@@ -133,14 +167,16 @@ static int parse_reals(const char *label, const ms_cli_option *row, const char *
 }
 
 /* Put one value where its row says. Returns -1, or the exit code. */
-static int set_value(const ms_cli_option *row, const char *label, const char *text, void *settings) {
+static int set_value(const ms_cli_option *row, const char *label, const char *text,
+                     void *settings) {
     void *to = (char *)settings + row->offset;
     const char *rest;
     switch (row->kind) {
     case MS_CLI_FLAG: *(bool *)to = true; return -1;
     case MS_CLI_INT:
         if (ms_cli_int(text, row->min, row->max, to)) return -1;
-        return ms_cli_usage("%s: expected %lld..%lld, got %s", label, (long long)row->min, (long long)row->max, text);
+        return ms_cli_usage("%s: expected %lld..%lld, got %s", label, (long long)row->min,
+                            (long long)row->max, text);
     case MS_CLI_REAL:
         if (parse_real(text, "", to, &rest)) return -1;
         return ms_cli_usage("%s: expected a number, got %s", label, text);
@@ -163,21 +199,25 @@ static int set_value(const ms_cli_option *row, const char *label, const char *te
 static int check_device(const ms_cli_common *common) {
     if (common->device != MSIM_DEVICE_CUDA) return -1;
     if (common->precision != MSIM_PRECISION_BF16)
-        return ms_cli_usage("--precision: expected bf16 with --device cuda, got %s", msim_precision_name(common->precision));
+        return ms_cli_usage("--precision: expected bf16 with --device cuda, got %s",
+                            msim_precision_name(common->precision));
     if (common->isa != MSIM_ISA_AUTO)
-        return ms_cli_usage("--isa: expected no level with --device cuda, got %s", msim_isa_name(common->isa));
+        return ms_cli_usage("--isa: expected no level with --device cuda, got %s",
+                            msim_isa_name(common->isa));
     return -1;
 }
 
 /* ---- Finding options ---- */
 
 /* All rows a tool has: its own, then the common ones. */
-static const ms_cli_option *row_at(const ms_cli_tool *tool, size_t i, bool *is_common, size_t *index) {
+static const ms_cli_option *row_at(const ms_cli_tool *tool, size_t i, bool *is_common,
+                                   size_t *index) {
     size_t own = 0;
     while (tool->options[own].name) own++;
     *is_common = i >= own;
     *index = *is_common ? i - own : i;
-    const ms_cli_option *row = *is_common ? ms_cli_common_options(tool) + *index : tool->options + i;
+    const ms_cli_option *row = *is_common ? ms_cli_common_options(tool) + *index
+                                          : tool->options + i;
     return row->name ? row : NULL;
 }
 
@@ -194,7 +234,8 @@ static size_t edit_distance(const char *a, const char *b) {
             size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
             if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
             if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                d[i - 2][j - 2] + 1 < best)
                 best = d[i - 2][j - 2] + 1;
             d[i][j] = best;
         }
@@ -214,7 +255,8 @@ static int unknown_option(const ms_cli_tool *tool, const char *shown, const char
             nearest = row->name;
         }
     }
-    if (nearest && best <= limit) return ms_cli_usage("unknown option: %s: did you mean --%s?", shown, nearest);
+    if (nearest && best <= limit)
+        return ms_cli_usage("unknown option: %s: did you mean --%s?", shown, nearest);
     return ms_cli_usage("unknown option: %s", shown);
 }
 
@@ -225,11 +267,13 @@ static int ambiguous_option(const ms_cli_tool *tool, const char *name, size_t le
     const ms_cli_option *row;
     for (size_t i = 0; (row = row_at(tool, i, &common, &index)); i++)
         if (strncmp(row->name, name, len) == 0 && at < sizeof list)
-            at += (size_t)snprintf(list + at, sizeof list - at, "%s--%s", *list ? ", " : "", row->name);
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s--%s", *list ? ", " : "",
+                                   row->name);
     return ms_cli_usage("ambiguous option: --%.*s: expected one of %s", (int)len, name, list);
 }
 
-/* The position of a long name of `len` bytes: exact, or the only one that begins so. -1: unknown, -2: several. */
+/* The position of a long name of `len` bytes: exact, or the only one that begins so. -1: unknown,
+ * -2: several. */
 static int find_long(const ms_cli_tool *tool, const char *name, size_t len) {
     bool common;
     size_t index;
@@ -294,7 +338,9 @@ static int parse_short(parser *p, const char *arg) {
         size_t index, i = 0;
         char label[4] = {'-', *c, 0};
         while ((row = row_at(p->tool, i, &common, &index)) && row->letter != *c) i++;
-        if (!row) return ms_cli_usage("unknown option: %s%s%s", label, arg[2] ? " in " : "", arg[2] ? arg : "");
+        if (!row)
+            return ms_cli_usage("unknown option: %s%s%s", label, arg[2] ? " in " : "",
+                                arg[2] ? arg : "");
         if (row->kind != MS_CLI_FLAG) {
             const char *text = c[1] ? c + 1 : p->at < p->argc ? p->argv[p->at++] : NULL;
             if (!text) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
@@ -309,7 +355,9 @@ static int parse_short(parser *p, const char *arg) {
 /* Descriptors 0 to 2 must exist, or the first file opened would become standard output. */
 static void claim_descriptors(void) {
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0) exit(1);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0)
+            exit(1);
 }
 
 static int check_environment(ms_cli_common *common) {
@@ -362,7 +410,8 @@ bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *nam
     size_t index;
     const ms_cli_option *row;
     for (size_t i = 0; (row = row_at(tool, i, &is_common, &index)); i++)
-        if (strcmp(row->name, name) == 0) return (is_common ? common->given_common : common->given) >> index & 1;
+        if (strcmp(row->name, name) == 0)
+            return (is_common ? common->given_common : common->given) >> index & 1;
     return false;
 }
 
@@ -404,7 +453,8 @@ char *ms_cli_device_words(char *buf, int device, int gpu) {
 /* midisim-small before others, then in bytewise order; safetensors before pth for the small one. */
 static int model_rank(const char *name) {
     size_t n = strlen(name);
-    bool is_st = n > 12 && strcmp(name + n - 12, ".safetensors") == 0, is_pth = n > 4 && !strcmp(name + n - 4, ".pth");
+    bool is_st = n > 12 && strcmp(name + n - 12, ".safetensors") == 0,
+         is_pth = n > 4 && !strcmp(name + n - 4, ".pth");
     if (name[0] == '.' || (!is_st && !is_pth)) return 0;
     if (strncmp(name, "midisim-small.", 14) != 0) return 1;
     return is_st ? 3 : 2;
@@ -430,7 +480,8 @@ static bool find_in_folder(const char *folder, char *path, size_t cap) {
     return best_rank > 0 && (size_t)snprintf(path, cap, "%s/%s", folder, best) < cap;
 }
 
-/* The weights folder of the tree this program was built in: .../build/<config>/midisim-x -> .../weights. */
+/* The weights folder of the tree this program was built in: .../build/<config>/midisim-x ->
+ * .../weights. */
 static bool build_tree_weights(char *folder, size_t cap) {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -464,8 +515,9 @@ bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap) {
         snprintf(folder, sizeof folder, "%s/.local/share/midisim", home);
     if (*folder && find_in_folder(folder, path, cap)) return true;
     if (find_in_folder(MSIM_PREFIX "/share/midisim", path, cap)) return true;
-    ms_cli_error("no model: expected -m FILE, MIDISIM_MODEL, or midisim-small.safetensors in the build tree's weights "
-                 "folder, %s or %s/share/midisim; fetch one with weights/fetch.sh", *folder ? folder : "$XDG_DATA_HOME",
-                 MSIM_PREFIX);
+    ms_cli_error("no model: expected -m FILE, MIDISIM_MODEL, or midisim-small.safetensors in the "
+                 "build tree's weights "
+                 "folder, %s or %s/share/midisim; fetch one with weights/fetch.sh",
+                 *folder ? folder : "$XDG_DATA_HOME", MSIM_PREFIX);
     return false;
 }

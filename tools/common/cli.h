@@ -1,23 +1,23 @@
-/* What every tool shares: one option table that drives parsing, --help, the man page and the bash completion; messages,
- * progress, standard output, signals, environment, exit codes. Implemented by cli.c (parsing), help.c (texts) and
- * common/console.c (everything that is said).
+/* What every tool shares: one option table that drives parsing, --help, the man page and the bash
+ * completion; messages, progress, standard output, signals, environment, exit codes. Implemented by
+ * cli.c (parsing), help.c (texts) and common/console.c (everything that is said).
  *
- * A tool's settings are one struct that begins with ms_cli_common; a table row says at which offset a value goes. Text
- * values are borrowed from argv or the environment. Parsing is for one thread; messages and the progress line may come
- * from any thread.
+ * A tool's settings are one struct that begins with ms_cli_common; a table row says at which offset
+ * a value goes. Text values are borrowed from argv or the environment. Parsing is for one thread;
+ * messages and the progress line may come from any thread.
  *
- * For the build: `midisim-X --generate-man` and `midisim-X --generate-completion`, as the first argument, print the man
- * page (section 1, troff) and the bash completion. They are no part of the options that users see.
+ * For the build: `midisim-X --generate-man` and `midisim-X --generate-completion`, as the first
+ * argument, print the man page (section 1, troff) and the bash completion. They are no part of the
+ * options that users see.
  *
  *   typedef struct { ms_cli_common common; int64_t k; const char *out; } settings;
  *   static const ms_cli_option options[] = {
- *       {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N", .help = "matches to show (default 16)",
- *        .offset = offsetof(settings, k), .min = 1, .max = 10000},
+ *       {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N",
+ *        .help = "matches to show (default 16)", .offset = offsetof(settings, k), .min = 1, .max = 10000},
  *       {0}};
  *   static settings s = {.k = 16};  (static: its lists live as long as the process)
  *   int status = ms_cli_parse(&tool, argc, argv, &s);
- *   if (status >= 0) return status;
- */
+ *   if (status >= 0) return status; */
 #ifndef MS_TOOLS_COMMON_CLI_H
 #define MS_TOOLS_COMMON_CLI_H
 #include "midisim.h"
@@ -27,9 +27,15 @@
 
 /* ---- Exit codes ---- */
 
-enum { MS_EXIT_OK = 0, MS_EXIT_FAILED = 1, MS_EXIT_USAGE = 2 }; /* after a signal: 128 + its number */
+enum {
+    MS_EXIT_OK = 0,
+    MS_EXIT_FAILED = 1,
+    MS_EXIT_USAGE = 2
+}; /* after a signal: 128 + its
+                                                                 * number */
 
-/* Exit code for a library status: requests that cannot be met are usage errors, everything else a failure. */
+/* Exit code for a library status: requests that cannot be met are usage errors, everything else a
+ * failure. */
 int ms_cli_exit_of(int rc);
 
 /* ---- Options ---- */
@@ -52,26 +58,26 @@ enum ms_cli_kind {
 };
 
 typedef struct {
-    const char *name;       /* long name without dashes; NULL ends the table */
-    char letter;            /* short name, or 0 */
+    const char *name; /* long name without dashes; NULL ends the table */
+    char letter;      /* short name, or 0 */
     enum ms_cli_kind kind;
-    const char *value;      /* what the value is called in the help: "FILE" */
-    const char *help;       /* one or two sentences, with the default */
-    const char *choices;    /* MS_CLI_CHOICE */
-    size_t offset;          /* of the value in the settings */
-    int64_t min, max;       /* MS_CLI_INT; MS_CLI_REALS: max is the count */
+    const char *value;   /* what the value is called in the help: "FILE" */
+    const char *help;    /* one or two sentences, with the default */
+    const char *choices; /* MS_CLI_CHOICE */
+    size_t offset;       /* of the value in the settings */
+    int64_t min, max;    /* MS_CLI_INT; MS_CLI_REALS: max is the count */
 } ms_cli_option;
 
 /* First member of every tool's settings. Values 0 mean the default. */
 typedef struct {
-    const char *model;      /* -m, only for tools that use a model */
+    const char *model; /* -m, only for tools that use a model */
     bool quiet;
-    int64_t threads;        /* as given; use ms_cli_threads */
-    int device, gpu;        /* msim_device, index or MSIM_GPU_ALL */
-    int isa, precision;     /* msim_isa, msim_precision */
-    ms_cli_texts operands;  /* what is not an option, in order */
-    uint64_t given;         /* bit i: row i of the tool's own table was given; see ms_cli_given */
-    uint64_t given_common;  /* as above for the common rows */
+    int64_t threads;       /* as given; use ms_cli_threads */
+    int device, gpu;       /* msim_device, index or MSIM_GPU_ALL */
+    int isa, precision;    /* msim_isa, msim_precision */
+    ms_cli_texts operands; /* what is not an option, in order */
+    uint64_t given;        /* bit i: row i of the tool's own table was given; see ms_cli_given */
+    uint64_t given_common; /* as above for the common rows */
 } ms_cli_common;
 
 typedef struct {
@@ -86,12 +92,14 @@ typedef struct {
     const ms_cli_example *examples; /* command NULL ends */
     const ms_cli_option *options;   /* the tool's own, at most 64 rows */
     bool uses_model;                /* takes -m, --model and MIDISIM_MODEL */
-    bool has_no_kernels;            /* --device, --isa and --precision are taken, as by every tool, but not shown */
+    bool has_no_kernels;            /* --device, --isa and --precision are taken, as by every tool,
+                                     * but not shown */
     const char *exits;              /* text of exit code 1, NULL for the usual one */
 } ms_cli_tool;
 
-/* Parse argv into settings. Returns -1 to go on, else the exit code to leave with (0 after --help and --version). Also
- * names the tool in messages and makes a closed pipe an ordinary write error. */
+/* Parse argv into settings. Returns -1 to go on, else the exit code to leave with (0 after --help
+ * and --version). Also names the tool in messages and makes a closed pipe an ordinary write
+ * error. */
 int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings);
 /* True when the option was on the command line (long name). */
 bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *name);
@@ -100,17 +108,21 @@ bool ms_cli_int(const char *text, int64_t min, int64_t max, int64_t *out);
 /* Append to a list of texts (exits when out of memory). */
 void ms_cli_texts_add(ms_cli_texts *list, const char *text);
 
-/* Threads to use: --threads, else MIDISIM_THREADS, else one for each processor this process may run on. */
+/* Threads to use: --threads, else MIDISIM_THREADS, else one for each processor this process may run
+ * on. */
 int ms_cli_threads(const ms_cli_common *common);
 /* Library options from the common ones. */
 msim_options ms_cli_library_options(const ms_cli_common *common);
-/* A device as --device spells it, into device and gpu. Returns -1, or the exit code having said what is wrong with it. */
+/* A device as --device spells it, into device and gpu. Returns -1, or the exit code having said
+ * what is wrong with it. */
 int ms_cli_device(const char *label, const char *text, ms_cli_common *common);
-/* "cpu", "cuda (NVIDIA H100)": a device in use, for summaries. Returns buf, which has MS_CLI_DEVICE_BYTES. */
+/* "cpu", "cuda (NVIDIA H100)": a device in use, for summaries. Returns buf, which has
+ * MS_CLI_DEVICE_BYTES. */
 enum { MS_CLI_DEVICE_BYTES = 112 };
 char *ms_cli_device_words(char *buf, int device, int gpu);
-/* The model to open: -m, else MIDISIM_MODEL, else midisim-small.* before others in the build tree's weights folder,
- * $XDG_DATA_HOME/midisim, PREFIX/share/midisim. False, having said what to do, when there is none. */
+/* The model to open: -m, else MIDISIM_MODEL, else midisim-small.* before others in the build tree's
+ * weights folder, $XDG_DATA_HOME/midisim, PREFIX/share/midisim. False, having said what to do, when
+ * there is none. */
 bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap);
 
 /* The rows that every tool has, and those of them that its help shows; name NULL ends them. */
@@ -130,13 +142,16 @@ char *ms_cli_copy(const char *text);
 
 /* ---- Messages on stderr, one line each, control bytes replaced by '?' ---- */
 
-void ms_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* always */
-void ms_cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2))); /* "warning: ", always */
-void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));    /* not with --quiet */
+void ms_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2))); /* always */
+/* "warning: ", always */
+void ms_cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* not with --quiet */
+void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Error about wrong use: adds, on the same line, where help is; returns MS_EXIT_USAGE. */
 int ms_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Fill err and return -code, as the library does. */
-int ms_cli_fail(msim_error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int ms_cli_fail(msim_error *err, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* 1234567 -> "1,234,567". Returns buf, which has at least 32 bytes. */
 char *ms_cli_count(char *buf, int64_t n);
 double ms_cli_now(void); /* seconds, monotonic */
@@ -148,16 +163,17 @@ int ms_cli_columns(int fd);
 
 /* ---- Progress: a line on stderr that is rewritten, only on a terminal and without --quiet ---- */
 
-void ms_cli_progress(const char *unit, int64_t done, int64_t all); /* all < 0: unknown; at most 10 times a second */
-void ms_cli_progress_end(void);                                     /* removes the line */
+/* all < 0: unknown; at most 10 times a second */
+void ms_cli_progress(const char *unit, int64_t done, int64_t all);
+void ms_cli_progress_end(void); /* removes the line */
 
 /* ---- Standard output: data only ---- */
 
 /* 0, or -1 when nothing more can be written: stop, and leave with ms_cli_finish. */
 int ms_cli_write(const void *bytes, size_t n);
 int ms_cli_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Flush standard output and give the exit code: `status`, or 1 (with a message) when the output is incomplete, or
- * 128 + n after a signal. A pipe that the reader closed ends quietly. */
+/* Flush standard output and give the exit code: `status`, or 1 (with a message) when the output is
+ * incomplete, or 128 + n after a signal. A pipe that the reader closed ends quietly. */
 int ms_cli_finish(int status);
 
 /* ---- Signals ---- */

@@ -1,6 +1,6 @@
-/* Everything that a tool says: messages and the progress line on stderr, data on stdout, and the signals that end it.
- * Messages of all threads pass one lock, so lines are never mixed. State is the process's own: a tool has one stderr.
- * Contract: tools/common/cli.h. */
+/* Everything that a tool says: messages and the progress line on stderr, data on stdout, and the
+ * signals that end it. Messages of all threads pass one lock, so lines are never mixed. State is
+ * the process's own: a tool has one stderr. Contract: tools/common/cli.h. */
 #define _GNU_SOURCE
 #include "console.h"
 #include "cli.h"
@@ -89,7 +89,8 @@ static void say(const char *kind, const char *color, const char *format, va_list
         return;
     }
     erase_bar();
-    fprintf(stderr, "%s: %s%s%s%s\n", tool_name, colored ? color : "", kind, colored ? "\033[0m" : "", text);
+    fprintf(stderr, "%s: %s%s%s%s\n", tool_name, colored ? color : "", kind,
+            colored ? "\033[0m" : "", text);
     fflush(stderr);
     pthread_mutex_unlock(&lock);
 }
@@ -192,11 +193,12 @@ static void draw_bar(const char *unit, int64_t done, int64_t all, double elapsed
         for (int i = 0; i < width; i++) bar_text[i] = i < full ? '#' : '-';
         bar_text[width] = 0;
         format_time(left, sizeof left, rate > 0 ? (double)(all - done) / rate : 0);
-        at = snprintf(line, sizeof line, "%s%s%s%s/%s %s  %.1f %s/s  %s left", *bar_text ? "[" : "", bar_text,
-                      *bar_text ? "] " : "", ms_cli_count(done_text, done), ms_cli_count(all_text, all), unit, rate,
-                      unit, rate > 0 ? left : "?");
+        at = snprintf(line, sizeof line, "%s%s%s%s/%s %s  %.1f %s/s  %s left", *bar_text ? "[" : "",
+                      bar_text, *bar_text ? "] " : "", ms_cli_count(done_text, done),
+                      ms_cli_count(all_text, all), unit, rate, unit, rate > 0 ? left : "?");
     } else {
-        at = snprintf(line, sizeof line, "%s %s  %.1f %s/s", ms_cli_count(done_text, done), unit, rate, unit);
+        at = snprintf(line, sizeof line, "%s %s  %.1f %s/s", ms_cli_count(done_text, done), unit,
+                      rate, unit);
     }
     if (columns > 1 && at >= columns) line[columns - 1] = 0;
     bool colored = ms_cli_color(STDERR_FILENO);

@@ -1,5 +1,6 @@
-/* The texts made from a tool's option table: --help, --version, the man page and the bash completion. They cannot
- * disagree with the parser, which reads the same table. Contract: tools/common/cli.h. */
+/* The texts made from a tool's option table: --help, --version, the man page and the bash
+ * completion. They cannot disagree with the parser, which reads the same table. Contract:
+ * tools/common/cli.h. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include <stdio.h>
@@ -14,8 +15,10 @@
 
 static const char *const exit_texts[][2] = {
     {"0", "the output is complete (files without notes are counted, not failures)"},
-    {"1", "something given could not be used: a file unreadable or damaged, a file named on the command line that gave "
-          "nothing, no result, output or device failed; the output is still written if there is some"},
+    {"1",
+     "something given could not be used: a file unreadable or damaged, a file named on the command "
+     "line that gave "
+     "nothing, no result, output or device failed; the output is still written if there is some"},
     {"2", "wrong options or inputs that do not go together, found before any work"},
     {"130, 143", "stopped by SIGINT or SIGTERM, with what was finished kept"}};
 
@@ -23,9 +26,13 @@ static const char *const variables[][2] = {
     {"MIDISIM_MODEL", "the model to use when there is no -m"},
     {"MIDISIM_THREADS", "threads to use when there is no --threads"},
     {"NO_COLOR", "when set, no colours on a terminal"},
-    {"XDG_DATA_HOME", "where models are looked for, in its folder midisim (default ~/.local/share)"}};
+    {"XDG_DATA_HOME",
+     "where models are looked for, in its folder midisim (default ~/.local/share)"}};
 
-enum { N_EXITS = sizeof exit_texts / sizeof *exit_texts, N_VARIABLES = sizeof variables / sizeof *variables };
+enum {
+    N_EXITS = sizeof exit_texts / sizeof *exit_texts,
+    N_VARIABLES = sizeof variables / sizeof *variables
+};
 
 static const char *exit_text(const ms_cli_tool *tool, size_t i) {
     return i == 1 && tool->exits ? tool->exits : exit_texts[i][1];
@@ -76,7 +83,8 @@ static void print_row(const char *left, const char *text) {
 static void option_label(const ms_cli_option *row, char *label, size_t cap) {
     char letter[8] = "    ";
     if (row->letter) snprintf(letter, sizeof letter, "-%c, ", row->letter);
-    snprintf(label, cap, "%s--%s%s%s", letter, row->name, row->value ? " " : "", row->value ? row->value : "");
+    snprintf(label, cap, "%s--%s%s%s", letter, row->name, row->value ? " " : "",
+             row->value ? row->value : "");
 }
 
 static void print_rows(const ms_cli_option *row) {
@@ -98,7 +106,8 @@ static void print_usage(const ms_cli_tool *tool) {
 
 bool ms_cli_print_help(const ms_cli_tool *tool) {
     ms_cli_print("Examples:\n");
-    for (const ms_cli_example *e = tool->examples; e->command; e++) ms_cli_print("  %s\n      %s\n", e->command, e->says);
+    for (const ms_cli_example *e = tool->examples; e->command; e++)
+        ms_cli_print("  %s\n      %s\n", e->command, e->says);
     ms_cli_print("\n");
     print_usage(tool);
     ms_cli_print("\n");
@@ -117,13 +126,14 @@ bool ms_cli_print_help(const ms_cli_tool *tool) {
 
 void ms_cli_print_version(const ms_cli_tool *tool) {
     ms_cli_print("%s %s (commit %s)\n", tool->name, msim_version(), MSIM_COMMIT);
-    ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_LEVELS, msim_isa_name(msim_isa_best()));
+    ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_LEVELS,
+                 msim_isa_name(msim_isa_best()));
     ms_cli_print("devices compiled in: cpu%s\n", msim_has_cuda() ? ", cuda" : "");
     for (int i = 0; i < msim_gpu_count(); i++) {
         msim_gpu_info info;
         if (msim_gpu_get_info(i, &info, NULL) >= 0)
-            ms_cli_print("cuda:%d: %s, compute capability %d.%d, %.1f GiB\n", i, info.name, info.major, info.minor,
-                         (double)info.memory_bytes / 1073741824.0);
+            ms_cli_print("cuda:%d: %s, compute capability %d.%d, %.1f GiB\n", i, info.name,
+                         info.major, info.minor, (double)info.memory_bytes / 1073741824.0);
     }
 }
 
@@ -158,8 +168,8 @@ static void print_troff_row(const char *left, const char *text) {
 void ms_cli_print_man(const ms_cli_tool *tool) {
     char label[128];
     const ms_cli_option *tables[] = {tool->options, ms_cli_shown_options(tool)};
-    ms_cli_print(".TH \"%s\" 1 \"\" \"midisim %s\" \"User Commands\"\n.SH NAME\n%s \\- ", tool->name, msim_version(),
-                 tool->name);
+    ms_cli_print(".TH \"%s\" 1 \"\" \"midisim %s\" \"User Commands\"\n.SH NAME\n%s \\- ",
+                 tool->name, msim_version(), tool->name);
     print_troff(tool->summary);
     ms_cli_print(".SH SYNOPSIS\n");
     for (const char *line = tool->usage; *line;) {
@@ -173,7 +183,8 @@ void ms_cli_print_man(const ms_cli_tool *tool) {
     ms_cli_print(".SH DESCRIPTION\n");
     print_troff(tool->description);
     ms_cli_print(".SH EXAMPLES\n");
-    for (const ms_cli_example *e = tool->examples; e->command; e++) print_troff_row(e->command, e->says);
+    for (const ms_cli_example *e = tool->examples; e->command; e++)
+        print_troff_row(e->command, e->says);
     ms_cli_print(".SH OPTIONS\n");
     for (size_t t = 0; t < 2; t++)
         for (const ms_cli_option *row = tables[t]; row->name; row++) {
@@ -200,10 +211,12 @@ void ms_cli_print_completion(const ms_cli_tool *tool) {
     for (char *c = function; *c; c++)
         if (*c == '-') *c = '_';
     ms_cli_print("# bash completion for %s\n%s() {\n    local word=${COMP_WORDS[COMP_CWORD]} "
-                 "before=${COMP_WORDS[COMP_CWORD-1]}\n    COMPREPLY=()\n    case $before in\n", tool->name, function);
+                 "before=${COMP_WORDS[COMP_CWORD-1]}\n    COMPREPLY=()\n    case $before in\n",
+                 tool->name, function);
     for (size_t t = 0; t < 2; t++)
         for (const ms_cli_option *row = tables[t]; row->name; row++) {
-            const char *words = row->kind == MS_CLI_DEVICE ? "auto|cpu|cuda|cuda:all" : row->choices;
+            const char *words = row->kind == MS_CLI_DEVICE ? "auto|cpu|cuda|cuda:all"
+                                                           : row->choices;
             if (row->kind == MS_CLI_FLAG) continue;
             ms_cli_print("    --%s", row->name);
             if (row->letter) ms_cli_print("|-%c", row->letter);
@@ -215,11 +228,15 @@ void ms_cli_print_completion(const ms_cli_tool *tool) {
             } else if (row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS) {
                 ms_cli_print("compopt -o filenames; COMPREPLY=($(compgen -f -- \"$word\"))");
             }
-            ms_cli_print("%sreturn ;;\n", words || row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS ? "; " : "");
+            ms_cli_print("%sreturn ;;\n",
+                         words || row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS ? "; "
+                                                                                        : "");
         }
     ms_cli_print("    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W '");
     for (size_t t = 0; t < 2; t++)
-        for (const ms_cli_option *row = tables[t]; row->name; row++) ms_cli_print("--%s ", row->name);
+        for (const ms_cli_option *row = tables[t]; row->name; row++)
+            ms_cli_print("--%s ", row->name);
     ms_cli_print("' -- \"$word\"))\n    else\n        compopt -o filenames\n        "
-                 "COMPREPLY=($(compgen -f -- \"$word\"))\n    fi\n}\ncomplete -F %s %s\n", function, tool->name);
+                 "COMPREPLY=($(compgen -f -- \"$word\"))\n    fi\n}\ncomplete -F %s %s\n",
+                 function, tool->name);
 }

@@ -1,5 +1,5 @@
-/* Contract: tools/common/json.h. cJSON copies bytes from 0x80 up as they are, in both directions, so the two repairs are
- * passes over its text: after printing and before parsing. */
+/* Contract: tools/common/json.h. cJSON copies bytes from 0x80 up as they are, in both directions,
+ * so the two repairs are passes over its text: after printing and before parsing. */
 #define _GNU_SOURCE
 #include "json.h"
 #include <math.h>
@@ -140,7 +140,9 @@ static int escaped_byte(const char *s, size_t n) {
     int value = 0;
     for (int i = 4; i < 6; i++) {
         char c = s[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'                 ? c - '0'
+                    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                         : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -149,10 +151,12 @@ static int escaped_byte(const char *s, size_t n) {
 
 /* True for "\ud800" .. "\udbff", the first half of a pair. */
 static bool is_high_half(const char *s, size_t n) {
-    return n >= 6 && s[0] == '\\' && s[1] == 'u' && (s[2] | 32) == 'd' && strchr("89abAB", s[3]) && s[3];
+    return n >= 6 && s[0] == '\\' && s[1] == 'u' && (s[2] | 32) == 'd' && strchr("89abAB", s[3]) &&
+           s[3];
 }
 
-/* Copy JSON text with lone \udcXX escapes as the bytes they stand for. An escaped backslash is passed over whole. */
+/* Copy JSON text with lone \udcXX escapes as the bytes they stand for. An escaped backslash is
+ * passed over whole. */
 static size_t unescape_bytes(const char *text, size_t n, char *out) {
     size_t at = 0, to = 0;
     while (at < n) {

@@ -36,15 +36,17 @@ static int take_name(int folder, const char *temporary, const char *file, bool i
     return renameat(folder, temporary, folder, file) == 0 ? 0 : errno;
 }
 
-int ms_put_file(int folder, const char *file, const ms_put_part *parts, size_t n_parts, const struct stat *source,
-                bool is_forced) {
+int ms_put_file(int folder, const char *file, const ms_put_part *parts, size_t n_parts,
+                const struct stat *source, bool is_forced) {
     char temporary[64];
     int failed = 0;
     snprintf(temporary, sizeof temporary, ".midisim-%ld.tmp", (long)getpid());
     unlinkat(folder, temporary, 0); /* left by a run that was killed */
-    int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, source ? 0600 : 0666);
+    int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    source ? 0600 : 0666);
     if (fd < 0) return errno;
-    for (size_t i = 0; i < n_parts && !failed; i++) failed = write_bytes(fd, parts[i].data, parts[i].n);
+    for (size_t i = 0; i < n_parts && !failed; i++)
+        failed = write_bytes(fd, parts[i].data, parts[i].n);
     if (!failed && source) failed = take_after(fd, source);
     if (close(fd) != 0 && !failed) failed = errno;
     if (!failed) failed = take_name(folder, temporary, file, is_forced);
@@ -52,7 +54,8 @@ int ms_put_file(int folder, const char *file, const ms_put_part *parts, size_t n
     return failed;
 }
 
-bool ms_put_holds(int folder, const char *file, const void *begin, size_t n_begin, int64_t n_bytes) {
+bool ms_put_holds(int folder, const char *file, const void *begin, size_t n_begin,
+                  int64_t n_bytes) {
     struct stat st;
     unsigned char part[16384];
     int fd = openat(folder, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);

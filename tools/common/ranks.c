@@ -1,4 +1,5 @@
-/* What one process and many have in common: how ranks agree about failures and signals. Contract: tools/common/ranks.h. */
+/* What one process and many have in common: how ranks agree about failures and signals. Contract:
+ * tools/common/ranks.h. */
 #define _GNU_SOURCE
 #include "ranks.h"
 #include "console.h"
@@ -28,8 +29,8 @@ static verdict make_verdict(int code, const char *text) {
     if (ms_ranks_index() == 0)
         snprintf(v.text, sizeof v.text, "%s", text);
     else
-        snprintf(v.text, sizeof v.text, "%.*s (rank %d)", (int)sizeof v.text - 24, *text ? text : ms_console_kept(),
-                 ms_ranks_index());
+        snprintf(v.text, sizeof v.text, "%.*s (rank %d)", (int)sizeof v.text - 24,
+                 *text ? text : ms_console_kept(), ms_ranks_index());
     return v;
 }
 

@@ -1,12 +1,13 @@
 /* Ranks by MPI. Contract: tools/common/ranks.h.
  *
- * Waiting: most implementations spin while they wait, which would take processors from the ranks that compute. So small
- * messages are waited for with tests and short sleeps, and a large one is moved by a call that blocks once both sides are
- * known to be there.
+ * Waiting: most implementations spin while they wait, which would take processors from the ranks
+ * that compute. So small messages are waited for with tests and short sleeps, and a large one is
+ * moved by a call that blocks once both sides are known to be there.
  *
- * The counter is a window of one-sided memory on rank 0. Over networks that cannot do that in hardware it needs rank 0
- * inside the library now and then: while the counter is open, a thread there looks in every millisecond. One lock keeps
- * calls apart, so MPI_THREAD_SERIALIZED is enough. */
+ * The counter is a window of one-sided memory on rank 0. Over networks that cannot do that in
+ * hardware it needs rank 0 inside the library now and then: while the counter is open, a thread
+ * there looks in every millisecond. One lock keeps calls apart, so MPI_THREAD_SERIALIZED is
+ * enough. */
 #define _GNU_SOURCE
 #include "ranks.h"
 #include "console.h"
@@ -31,7 +32,7 @@ static bool has_ended;
 
 static struct {
     MPI_Win window;
-    int64_t *number;   /* the window's memory */
+    int64_t *number; /* the window's memory */
     pthread_t looker;
     bool has_looker, is_closing; /* under lock */
 } counter;
@@ -57,7 +58,8 @@ static void wait_for(MPI_Request *request) {
 
 /* What a silent rank would have said is lost when it ends on its own: then it says it after all. */
 static void say_at_exit(void) {
-    if (!has_ended && *ms_console_kept()) fprintf(stderr, "%s (rank %d)\n", ms_console_kept(), rank_index);
+    if (!has_ended && *ms_console_kept())
+        fprintf(stderr, "%s (rank %d)\n", ms_console_kept(), rank_index);
 }
 
 void ms_ranks_begin(int *argc, char ***argv) {
@@ -66,7 +68,9 @@ void ms_ranks_begin(int *argc, char ***argv) {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_index);
     MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
     if (level < MPI_THREAD_SERIALIZED) {
-        if (rank_index == 0) ms_cli_error("MPI: expected a library that allows threads (serialized), got one without");
+        if (rank_index == 0)
+            ms_cli_error(
+                "MPI: expected a library that allows threads (serialized), got one without");
         MPI_Abort(MPI_COMM_WORLD, MS_EXIT_FAILED);
     }
     if (rank_count > 1) ms_console_forwarded();
@@ -77,7 +81,8 @@ void ms_ranks_begin(int *argc, char ***argv) {
 }
 
 int ms_ranks_end(int status) {
-    /* A launcher kills the others when one leaves with a failure: nobody leaves before rank 0 is done. */
+    /* A launcher kills the others when one leaves with a failure: nobody leaves before rank 0 is
+     * done. */
     ms_ranks_broadcast(0, &status, sizeof status);
     has_ended = true;
     MPI_Finalize();
@@ -104,7 +109,8 @@ void ms_ranks_broadcast(int from, void *bytes, size_t n) {
     wait_for(&request);
     pthread_mutex_lock(&lock);
     for (size_t at = 0; at < n; at += CHUNK_BYTES)
-        MPI_Bcast((char *)bytes + at, (int)(n - at < CHUNK_BYTES ? n - at : CHUNK_BYTES), MPI_BYTE, from, MPI_COMM_WORLD);
+        MPI_Bcast((char *)bytes + at, (int)(n - at < CHUNK_BYTES ? n - at : CHUNK_BYTES), MPI_BYTE,
+                  from, MPI_COMM_WORLD);
     pthread_mutex_unlock(&lock);
 }
 
@@ -147,8 +153,8 @@ void ms_ranks_send(int to, const void *bytes, size_t n) {
     receive_small(to, TAG_READY);
     pthread_mutex_lock(&lock);
     for (size_t at = 0; at < n; at += CHUNK_BYTES)
-        MPI_Send((const char *)bytes + at, (int)(n - at < CHUNK_BYTES ? n - at : CHUNK_BYTES), MPI_BYTE, to, TAG_BYTES,
-                 MPI_COMM_WORLD);
+        MPI_Send((const char *)bytes + at, (int)(n - at < CHUNK_BYTES ? n - at : CHUNK_BYTES),
+                 MPI_BYTE, to, TAG_BYTES, MPI_COMM_WORLD);
     pthread_mutex_unlock(&lock);
 }
 
@@ -159,8 +165,8 @@ void ms_ranks_receive(int from, void *bytes, size_t n) {
     send_small(from, TAG_READY, &ready);
     pthread_mutex_lock(&lock);
     for (size_t at = 0; at < n; at += CHUNK_BYTES)
-        MPI_Recv((char *)bytes + at, (int)(n - at < CHUNK_BYTES ? n - at : CHUNK_BYTES), MPI_BYTE, from, TAG_BYTES,
-                 MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+        MPI_Recv((char *)bytes + at, (int)(n - at < CHUNK_BYTES ? n - at : CHUNK_BYTES), MPI_BYTE,
+                 from, TAG_BYTES, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
     pthread_mutex_unlock(&lock);
 }
 
@@ -182,7 +188,8 @@ static void *look_in(void *unused) {
 void ms_ranks_counter_open(void) {
     MPI_Aint bytes = rank_index == 0 ? (MPI_Aint)sizeof *counter.number : 0;
     pthread_mutex_lock(&lock);
-    MPI_Win_allocate(bytes, sizeof *counter.number, MPI_INFO_NULL, MPI_COMM_WORLD, &counter.number, &counter.window);
+    MPI_Win_allocate(bytes, sizeof *counter.number, MPI_INFO_NULL, MPI_COMM_WORLD, &counter.number,
+                     &counter.window);
     MPI_Win_lock_all(MPI_MODE_NOCHECK, counter.window);
     if (rank_index == 0) {
         int64_t zero = 0, before;
@@ -196,7 +203,8 @@ void ms_ranks_counter_open(void) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    counter.has_looker = rank_index == 0 && pthread_create(&counter.looker, NULL, look_in, NULL) == 0;
+    counter.has_looker = rank_index == 0 &&
+                         pthread_create(&counter.looker, NULL, look_in, NULL) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -1,5 +1,6 @@
-/* Contract: tools/common/tree.h. The folder is opened once and everything else is reached from that descriptor, one part of a
- * path at a time and never through a link. The folder last used stays open, as names come in order. */
+/* Contract: tools/common/tree.h. The folder is opened once and everything else is reached from that
+ * descriptor, one part of a path at a time and never through a link. The folder last used stays
+ * open, as names come in order. */
 #define _GNU_SOURCE
 #include "tree.h"
 #include <errno.h>
@@ -12,21 +13,22 @@
 
 enum { MAX_PART = 200, FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
 
-/* A name that was given out, by its hash: when two names share one, the second gets a number it did not need. */
+/* A name that was given out, by its hash: when two names share one, the second gets a number it did
+ * not need. */
 typedef struct {
     uint64_t hash;   /* 0: free */
     uint64_t n_same; /* names that came out as this one */
 } claimed;
 
 struct ms_tree {
-    char *folder;        /* owned: as given */
+    char *folder; /* owned: as given */
     int top;
-    claimed *table;      /* owned: [table_size], a power of two */
+    claimed *table; /* owned: [table_size], a power of two */
     size_t table_size, n_claimed;
-    char *path;          /* owned: the last claim */
+    char *path; /* owned: the last claim */
     size_t path_cap;
-    int at;              /* descriptor of the folder last used, or -1 */
-    char *at_path;       /* owned: which it is */
+    int at;        /* descriptor of the folder last used, or -1 */
+    char *at_path; /* owned: which it is */
 };
 
 static uint64_t hash_bytes(const char *bytes, size_t n) {
@@ -67,7 +69,8 @@ static size_t put_part(const char *part, size_t n, char *out) {
     if (n > MAX_PART) {
         snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)hash_bytes(part, n));
         len = MAX_PART - strlen(hash);
-        while (len > 0 && ((unsigned char)part[len] & 0xc0) == 0x80) len--; /* not within a character */
+        /* not within a character */
+        while (len > 0 && ((unsigned char)part[len] & 0xc0) == 0x80) len--;
     }
     while (dots < len && part[dots] == '.') dots++;
     for (size_t i = 0; i < len; i++) out[i] = i < dots || part[i] == 0 ? '_' : part[i];
@@ -75,7 +78,8 @@ static size_t put_part(const char *part, size_t n, char *out) {
     return len + strlen(hash);
 }
 
-const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *ending, size_t *bare) {
+const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *ending,
+                          size_t *bare) {
     const size_t n_ending = strlen(ending);
     size_t len = 0;
     t->path = ms_cli_grow(t->path, &t->path_cap, n + n_ending + 64, 1);
@@ -94,7 +98,8 @@ const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *en
     const size_t plain_len = len;
     uint64_t mine = plain, number = claim(t, plain)->n_same;
     while (claim(t, mine)->n_same) {
-        len = plain_len + (size_t)sprintf(t->path + plain_len, "~%llu", (unsigned long long)++number);
+        len = plain_len +
+              (size_t)sprintf(t->path + plain_len, "~%llu", (unsigned long long)++number);
         memcpy(t->path + len, ending, n_ending + 1);
         mine = hash_bytes(t->path, len + n_ending);
     }
@@ -107,8 +112,9 @@ const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *en
 /* ---- Folders ---- */
 
 static int fail_at(const ms_tree *t, const char *path, int failed, msim_error *err) {
-    const char *why = failed == ENOTDIR || failed == ELOOP ? "expected a folder on the way, got something else"
-                                                           : strerror(failed);
+    const char *why = failed == ENOTDIR || failed == ELOOP
+                          ? "expected a folder on the way, got something else"
+                          : strerror(failed);
     return ms_cli_fail(err, MSIM_E_IO, "%s/%s: %s", t->folder, path, why);
 }
 
@@ -129,7 +135,8 @@ int ms_tree_open(const char *folder, ms_tree **out, msim_error *err) {
     *out = NULL;
     make_folders(folder);
     int top = open(folder, FOLDER_FLAGS);
-    if (top < 0) return ms_cli_fail(err, MSIM_E_IO, "%s: expected a folder: %s", folder, strerror(errno));
+    if (top < 0)
+        return ms_cli_fail(err, MSIM_E_IO, "%s: expected a folder: %s", folder, strerror(errno));
     ms_tree *t = ms_cli_alloc(1, sizeof *t);
     t->folder = ms_cli_copy(folder);
     t->top = top;
@@ -180,8 +187,8 @@ static int enter(ms_tree *t, const char *path, bool is_made, const char **file) 
 
 /* ---- Files ---- */
 
-int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t n_parts, bool is_forced,
-                  msim_error *err) {
+int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t n_parts,
+                  bool is_forced, msim_error *err) {
     const char *file;
     struct stat st;
     int folder = enter(t, path, true, &file);
@@ -192,7 +199,8 @@ int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t
     return failed == EEXIST && !is_forced ? 0 : fail_at(t, path, failed, err);
 }
 
-bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin, int64_t n_bytes) {
+bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin,
+                   int64_t n_bytes) {
     const char *file;
     int folder = enter(t, path, false, &file);
     return folder >= 0 && ms_put_holds(folder, file, begin, n_begin, n_bytes);

@@ -1,5 +1,5 @@
-/* Between the files of midisim-convert: its settings, and the jobs that main chooses among. Each job says what goes wrong
- * and returns the exit code, not yet through ms_cli_finish. One thread. */
+/* Between the files of midisim-convert: its settings, and the jobs that main chooses among. Each
+ * job says what goes wrong and returns the exit code, not yet through ms_cli_finish. One thread. */
 #ifndef MS_TOOLS_CONVERT_CONVERT_H
 #define MS_TOOLS_CONVERT_CONVERT_H
 #include "pipeline/description.h"
@@ -7,7 +7,7 @@
 typedef struct {
     ms_cli_common common;
     int dtype;                             /* msim_dtype, or -1: not given */
-    int format;                              /* msim_format, or -1: not given */
+    int format;                            /* msim_format, or -1: not given */
     const char *out;                       /* -o, or NULL */
     const char *names_file;                /* names of rows that have none, or NULL */
     const char *name_field, *vector_field; /* NULL: the usual ones */
@@ -18,15 +18,17 @@ typedef struct {
 int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out);
 /* --info and --verify of every file. */
 int ms_convert_describe(const ms_convert_settings *s, const ms_cli_texts *files);
-/* What a path looks like: a corpus (a folder, .npy by its first bytes, .fvecs and .fbin by their names), or else a
- * checkpoint. What cannot be opened is left to the library's own error. */
+/* What a path looks like: a corpus (a folder, .npy by its first bytes, .fvecs and .fbin by their
+ * names), or else a checkpoint. What cannot be opened is left to the library's own error. */
 bool ms_convert_is_corpus(const char *path);
 /* "f32", "f16", "bf16", "f64". */
 const char *ms_convert_dtype_name(int dtype);
 /* The name of a row in a buffer that grows; *length in bytes. Fails only for a row out of range. */
-int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, size_t *length);
-/* The description beside one file of a corpus: 1: read, 0: none, < 0: it cannot be used, or has other rows than the
- * file (err). */
-int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description, msim_error *err);
+int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
+                    size_t *length);
+/* The description beside one file of a corpus: 1: read, 0: none, < 0: it cannot be used, or has
+ * other rows than the file (err). */
+int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description,
+                           msim_error *err);
 
 #endif

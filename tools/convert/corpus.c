@@ -1,6 +1,6 @@
-/* midisim-convert: corpora from any form into any, and shards into one corpus. Rows pass one at a time, so memory does
- * not grow with them; the library's writer sees to it that the output appears whole or not at all. Contract:
- * tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
+/* midisim-convert: corpora from any form into any, and shards into one corpus. Rows pass one at a
+ * time, so memory does not grow with them; the library's writer sees to it that the output appears
+ * whole or not at all. Contract: tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
 #define _GNU_SOURCE
 #include "convert.h"
 #include "merge.h"
@@ -16,14 +16,14 @@ typedef struct {
     const ms_convert_settings *s;
     msim_corpus *corpus;
     msim_corpus_info info;
-    ms_merge *merge;         /* NULL: rows as they come */
+    ms_merge *merge; /* NULL: rows as they come */
     msim_corpus_layout layout;
     const char *out;
     ms_description description;
     bool has_sidecar;
-    ms_source *sources;      /* owned: of each input row, or NULL */
-    uint32_t *order;         /* owned: with sources and merge: the input row of each output row */
-    char *name;              /* owned */
+    ms_source *sources; /* owned: of each input row, or NULL */
+    uint32_t *order;    /* owned: with sources and merge: the input row of each output row */
+    char *name;         /* owned */
     size_t name_cap;
     int64_t n_nonfinite;
 } job;
@@ -33,7 +33,8 @@ const char *ms_convert_dtype_name(int dtype) {
     return dtype >= 0 && dtype < 4 ? names[dtype] : "unknown";
 }
 
-int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, size_t *length) {
+int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
+                    size_t *length) {
     if (*cap < 256) *name = ms_cli_grow(*name, cap, 256, 1);
     int64_t n = msim_corpus_name(corpus, row, *name, *cap);
     if (n < 0) return (int)n;
@@ -47,18 +48,20 @@ int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t 
 
 /* ---- Settings beside the inputs ---- */
 
-int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description, msim_error *err) {
+int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description,
+                           msim_error *err) {
     const char *path = msim_corpus_part_path(corpus, part);
     int64_t rows = msim_corpus_part_first(corpus, part + 1) - msim_corpus_part_first(corpus, part);
     int rc = ms_description_read(path, description, err);
     if (rc == 1 && description->rows != rows)
-        rc = ms_cli_fail(err, MSIM_E_FORMAT, "description of another corpus: %.300s.json: expected %lld rows, got %lld", path,
-                         (long long)rows, (long long)description->rows);
+        rc = ms_cli_fail(err, MSIM_E_FORMAT,
+                         "description of another corpus: %.300s.json: expected %lld rows, got %lld",
+                         path, (long long)rows, (long long)description->rows);
     return rc;
 }
 
-/* Take one more description into the common one. 0; 1 when they differ, with --force, in more than where the model ran;
- * < 0 when that is refused. */
+/* Take one more description into the common one. 0; 1 when they differ, with --force, in more than
+ * where the model ran; < 0 when that is refused. */
 static int combine(job *j, const ms_description *one, const char *path, msim_error *err) {
     char what[256];
     ms_description *all = &j->description;
@@ -68,7 +71,8 @@ static int combine(job *j, const ms_description *one, const char *path, msim_err
     all->is_complete &= one->is_complete;
     if (!ms_description_differs(all, one, what, sizeof what)) return 0;
     if (!j->s->is_forced)
-        return ms_cli_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)", path, what);
+        return ms_cli_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)",
+                           path, what);
     ms_cli_warning("settings differ: %s: %s", path, what);
     ms_description there = *one;
     ms_description_add_levels(all, one);
@@ -76,11 +80,13 @@ static int combine(job *j, const ms_description *one, const char *path, msim_err
     return ms_description_differs_beyond_level(all, &there, what, sizeof what);
 }
 
-/* Where the rows of one part came from, behind those of the parts before. Without them for all there are none. */
+/* Where the rows of one part came from, behind those of the parts before. Without them for all
+ * there are none. */
 static void gather_sources(job *j, int64_t part) {
     msim_error why;
     ms_source *one = NULL;
-    int64_t first = msim_corpus_part_first(j->corpus, part), n = msim_corpus_part_first(j->corpus, part + 1) - first;
+    int64_t first = msim_corpus_part_first(j->corpus, part),
+            n = msim_corpus_part_first(j->corpus, part + 1) - first;
     if (part == 0 && j->info.rows < UINT32_MAX)
         j->sources = ms_cli_alloc((size_t)j->info.rows, sizeof *j->sources);
     if (!j->sources || n == 0) return;
@@ -100,25 +106,30 @@ static int compare_numbers(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* A merged corpus of `of` shards is complete when they are all there, each once. shards [n] are their numbers. */
+/* A merged corpus of `of` shards is complete when they are all there, each once. shards [n] are
+ * their numbers. */
 static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_error *err) {
     int64_t n_same = 0;
     if (n) qsort(shards, (size_t)n, sizeof *shards, compare_numbers);
     for (int64_t i = 1; i < n; i++) {
         if (shards[i] != shards[i - 1]) continue;
         if (!j->s->is_forced)
-            return ms_cli_fail(err, MSIM_E_ARG, "shards: expected each once, got shard %lld of %lld twice (--force goes on)",
-                               (long long)shards[i], (long long)of);
+            return ms_cli_fail(
+                err, MSIM_E_ARG,
+                "shards: expected each once, got shard %lld of %lld twice (--force goes on)",
+                (long long)shards[i], (long long)of);
         ms_cli_warning("shard %lld of %lld is there twice", (long long)shards[i], (long long)of);
         n_same++;
     }
     if (n - n_same >= of) return 0;
-    ms_cli_warning("%lld of %lld shards: the corpus is not complete", (long long)(n - n_same), (long long)of);
+    ms_cli_warning("%lld of %lld shards: the corpus is not complete", (long long)(n - n_same),
+                   (long long)of);
     j->description.is_complete = false;
     return 0;
 }
 
-/* The description of the output, from those beside all inputs: they must agree, or there must be none at all. */
+/* The description of the output, from those beside all inputs: they must agree, or there must be
+ * none at all. */
 static int gather(job *j, msim_error *err) {
     int64_t n_parts = msim_corpus_parts(j->corpus), n_found = 0, of = 0;
     int64_t *shards = ms_cli_alloc((size_t)n_parts, sizeof *shards);
@@ -135,7 +146,8 @@ static int gather(job *j, msim_error *err) {
         if (rc < 1) continue;
         if (n_found == 0) of = one.n_shards;
         shards[n_found] = one.shard;
-        if (j->s->is_merge && one.n_shards == of) one.shard = one.n_shards = 0; /* part of a whole no longer */
+        /* part of a whole no longer */
+        if (j->s->is_merge && one.n_shards == of) one.shard = one.n_shards = 0;
         gather_sources(j, i);
         rc = 0;
         if (n_found++ == 0)
@@ -147,8 +159,10 @@ static int gather(job *j, msim_error *err) {
     j->has_sidecar = rc >= 0 && n_found == n_parts && !differ;
     if (rc >= 0 && n_found > 0 && n_found < n_parts && !j->s->is_forced)
         rc = ms_cli_fail(err, MSIM_E_ARG,
-                         "settings unknown: expected a description (.json) beside each of %lld files, got %lld (--force "
-                         "goes on without)", (long long)n_parts, (long long)n_found);
+                         "settings unknown: expected a description (.json) beside each of %lld "
+                         "files, got %lld (--force "
+                         "goes on without)",
+                         (long long)n_parts, (long long)n_found);
     else if (j->has_sidecar && j->s->is_merge && of > 0)
         rc = check_shards(j, shards, n_found, of, err);
     free(shards);
@@ -166,7 +180,8 @@ static int common_dtype(const job *j) {
         msim_corpus *one;
         msim_corpus_info info;
         if (msim_corpus_open(msim_corpus_part_path(j->corpus, i), NULL, &one, NULL) < 0) return -1;
-        if (msim_corpus_get_info(one, &info) >= 0 && info.rows > 0 && info.dtype != dtype) dtype = -1;
+        if (msim_corpus_get_info(one, &info) >= 0 && info.rows > 0 && info.dtype != dtype)
+            dtype = -1;
         msim_corpus_close(one);
     }
     return dtype;
@@ -188,10 +203,15 @@ static int longest_name(job *j, msim_error *err) {
 
 static int plan(job *j, msim_error *err) {
     const ms_convert_settings *s = j->s;
-    int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format, dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
+    int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format,
+        dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
     if (s->dtype < 0 && !msim_format_has_dtype(format, dtype)) dtype = MSIM_DTYPE_F32;
-    j->layout = (msim_corpus_layout){.rows = j->info.rows, .dim = j->info.dim, .dtype = dtype, .format = format,
-                                     .name_field = s->name_field, .vector_field = s->vector_field};
+    j->layout = (msim_corpus_layout){.rows = j->info.rows,
+                                     .dim = j->info.dim,
+                                     .dtype = dtype,
+                                     .format = format,
+                                     .name_field = s->name_field,
+                                     .vector_field = s->vector_field};
     if (s->is_merge) {
         rc = ms_merge_open(j->corpus, &j->merge, err);
         if (rc >= 0) j->layout.name_chars = ms_merge_name_chars(j->merge);
@@ -216,9 +236,11 @@ static int check_finite(job *j, int64_t at, const char *name, const float *row, 
     j->n_nonfinite++;
     if (j->s->keeps_nonfinite) return 0;
     while (isfinite(row[k])) k++;
-    return ms_cli_fail(err, MSIM_E_FORMAT,
-                       "bad row: %.150s: row %lld ('%.120s'): component %lld: expected a finite number, got %g "
-                       "(--keep-nonfinite keeps it)", path_of(j, at), (long long)at, name, (long long)k, (double)row[k]);
+    return ms_cli_fail(
+        err, MSIM_E_FORMAT,
+        "bad row: %.150s: row %lld ('%.120s'): component %lld: expected a finite number, got %g "
+        "(--keep-nonfinite keeps it)",
+        path_of(j, at), (long long)at, name, (long long)k, (double)row[k]);
 }
 
 static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
@@ -257,23 +279,27 @@ static void get_source(void *user, int64_t row, ms_source *out) {
     *out = j->sources[j->order ? j->order[row] : row];
 }
 
-/* Give the output its name while no description stands beside it; put the old one back when that fails. */
+/* Give the output its name while no description stands beside it; put the old one back when that
+ * fails. */
 static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     char beside[4352], aside[4400];
     if (!ms_description_path(j->out, beside, sizeof beside))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
     snprintf(aside, sizeof aside, "%s.%ld.tmp", beside, (long)getpid());
     bool had_one = rename(beside, aside) == 0;
-    if (!had_one && errno != ENOENT) return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
+    if (!had_one && errno != ENOENT)
+        return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
     int rc = msim_corpus_writer_finish(writer, err);
     if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
         rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
     /* A small copy is of the rows that were there: it would only be refused. */
-    if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside) (void)unlink(aside);
+    if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside)
+        (void)unlink(aside);
     if (rc < 0 || !j->has_sidecar) return rc;
     snprintf(j->description.tool, sizeof j->description.tool, "midisim-convert");
     snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
-    snprintf(j->description.dtype, sizeof j->description.dtype, "%s", ms_convert_dtype_name(j->layout.dtype));
+    snprintf(j->description.dtype, sizeof j->description.dtype, "%s",
+             ms_convert_dtype_name(j->layout.dtype));
     return ms_description_write_to(beside, &j->description, j->sources ? get_source : NULL, j, err);
 }
 
@@ -292,12 +318,16 @@ static void say_done(const job *j, double seconds) {
     struct stat st;
     double megabytes = stat(j->out, &st) == 0 ? (double)st.st_size / 1e6 : 0;
     if (j->merge && ms_merge_same(j->merge))
-        ms_cli_warning("%s rows have the name of the row before; such rows are in the order of the files given",
+        ms_cli_warning("%s rows have the name of the row before; such rows are in the order of the "
+                       "files given",
                        ms_cli_count(rows, ms_merge_same(j->merge)));
-    if (j->n_nonfinite) ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
-    ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out, msim_format_name(j->layout.format),
-                ms_cli_count(rows, j->info.rows), (long long)j->info.dim, ms_convert_dtype_name(j->layout.dtype),
-                ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes, seconds);
+    if (j->n_nonfinite)
+        ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
+    ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out,
+                msim_format_name(j->layout.format), ms_cli_count(rows, j->info.rows),
+                (long long)j->info.dim, ms_convert_dtype_name(j->layout.dtype),
+                ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes,
+                seconds);
 }
 
 int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out) {
@@ -312,7 +342,8 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
         is_refused = rc == -MSIM_E_ARG;
     }
     if (rc >= 0 && s->is_merge && !j.info.has_names && j.info.rows > 0)
-        rc = ms_cli_fail(&err, MSIM_E_FORMAT, "--merge: %.300s: expected rows with names, got none", inputs->items[0]);
+        rc = ms_cli_fail(&err, MSIM_E_FORMAT, "--merge: %.300s: expected rows with names, got none",
+                         inputs->items[0]);
     if (rc >= 0) rc = plan(&j, &err);
     if (rc >= 0) rc = write_output(&j, &err);
     if (rc >= 0)

@@ -1,5 +1,6 @@
-/* midisim-convert: --info and --verify. What a file holds is gathered as keys and values in order, printed as text or as
- * one JSON object; what was found is printed also when a check failed. Contract: tools/convert/convert.h. */
+/* midisim-convert: --info and --verify. What a file holds is gathered as keys and values in order,
+ * printed as text or as one JSON object; what was found is printed also when a check failed.
+ * Contract: tools/convert/convert.h. */
 #define _GNU_SOURCE
 #include "convert.h"
 #include "pipeline/files.h"
@@ -10,8 +11,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void add_text(cJSON *r, const char *key, const char *value) { cJSON_AddStringToObject(r, key, value); }
-static void add_count(cJSON *r, const char *key, int64_t value) { cJSON_AddNumberToObject(r, key, (double)value); }
+static void add_text(cJSON *r, const char *key, const char *value) {
+    cJSON_AddStringToObject(r, key, value);
+}
+static void add_count(cJSON *r, const char *key, int64_t value) {
+    cJSON_AddNumberToObject(r, key, (double)value);
+}
 
 /* "  key   value" lines, keys in a column; members of an object under it as "key.member". */
 static int print_values(const cJSON *object, const char *above) {
@@ -24,16 +29,18 @@ static int print_values(const cJSON *object, const char *above) {
             continue;
         }
         if (cJSON_IsArray(v)) list = ms_json_print(v);
-        if (cJSON_IsNumber(v) && fabs(v->valuedouble) < 1e15 && v->valuedouble == floor(v->valuedouble))
+        if (cJSON_IsNumber(v) && fabs(v->valuedouble) < 1e15 &&
+            v->valuedouble == floor(v->valuedouble))
             ms_cli_count(number, (int64_t)v->valuedouble);
         else
             snprintf(number, sizeof number, "%.9g", v->valuedouble);
-        rc = ms_cli_print("  %-21s %s\n", key, list               ? list
-                                               : cJSON_IsString(v) ? v->valuestring
-                                               : cJSON_IsNumber(v) ? number
-                                               : cJSON_IsNull(v)   ? "none"
-                                               : cJSON_IsTrue(v)   ? "yes"
-                                                                   : "no");
+        rc = ms_cli_print("  %-21s %s\n", key,
+                          list                ? list
+                          : cJSON_IsString(v) ? v->valuestring
+                          : cJSON_IsNumber(v) ? number
+                          : cJSON_IsNull(v)   ? "none"
+                          : cJSON_IsTrue(v)   ? "yes"
+                                              : "no");
         free(list);
     }
     return rc;
@@ -64,7 +71,7 @@ static int report_checkpoint(const char *path, cJSON *r, msim_error *err) {
     return rc;
 }
 
-/* ---- Corpora ----------------------------------------------------------------------------------------------------------- */
+/* ---- Corpora --------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t not_finite, zero, unnamed, not_utf8, with_nul;
@@ -81,7 +88,8 @@ static bool is_utf8(const char *text, size_t n) {
 }
 
 /* The name of a row: it must have no NUL inside; oddities are counted. */
-static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, findings *f) {
+static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
+                      findings *f) {
     size_t n = 0;
     int rc = ms_convert_name(corpus, row, name, cap, &n);
     if (rc < 0) return rc;
@@ -94,7 +102,8 @@ static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_
     return MSIM_OK;
 }
 
-static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, findings *f, msim_error *err) {
+static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, findings *f,
+                      msim_error *err) {
     float *row = ms_cli_alloc((size_t)info->dim, sizeof *row);
     char *name = NULL;
     size_t cap = 0;
@@ -120,7 +129,8 @@ static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, f
 }
 
 /* Settings beside a corpus of one file; of several, whose they are. */
-static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info, cJSON *r, msim_error *err) {
+static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info, cJSON *r,
+                        msim_error *err) {
     cJSON *files = info->parts > 1 ? cJSON_AddArrayToObject(r, "files") : NULL;
     int rc = MSIM_OK;
     for (int64_t i = 0; i < info->parts && rc >= 0; i++) {
@@ -130,7 +140,8 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
         if (files) {
             cJSON_AddItemToArray(files, to);
             add_text(to, "path", rows);
-            add_count(to, "rows", msim_corpus_part_first(corpus, i + 1) - msim_corpus_part_first(corpus, i));
+            add_count(to, "rows",
+                      msim_corpus_part_first(corpus, i + 1) - msim_corpus_part_first(corpus, i));
         }
         rc = ms_convert_description(corpus, i, &description, err);
         if (rc != 1) continue;
@@ -143,8 +154,8 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
     return rc;
 }
 
-static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info, const char *path, cJSON *r,
-                         msim_error *err) {
+static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info, const char *path,
+                         cJSON *r, msim_error *err) {
     findings f = {.first_bad = -1};
     int rc = check_rows(corpus, info, &f, err);
     add_count(r, "nonfinite_rows", f.not_finite);
@@ -153,14 +164,17 @@ static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info
     add_count(r, "names_not_utf8", f.not_utf8);
     if (rc >= 0 && f.first_bad >= 0)
         rc = ms_cli_fail(err, MSIM_E_FORMAT,
-                         "bad rows: %.300s: expected finite rows and names without NUL, got %lld rows that are not finite "
-                         "and %lld bad names, the first in row %lld", path, (long long)f.not_finite, (long long)f.with_nul,
+                         "bad rows: %.300s: expected finite rows and names without NUL, got %lld "
+                         "rows that are not finite "
+                         "and %lld bad names, the first in row %lld",
+                         path, (long long)f.not_finite, (long long)f.with_nul,
                          (long long)f.first_bad);
     return rc;
 }
 
 /* The small copies beside the files, all of them against the rows. */
-static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSON *r, msim_error *err) {
+static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSON *r,
+                         msim_error *err) {
     char path[4352];
     struct stat st;
     int64_t n_copies = 0;
@@ -175,7 +189,8 @@ static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSO
     return rc;
 }
 
-static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *r, msim_error *err) {
+static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *r,
+                         msim_error *err) {
     msim_corpus *corpus;
     msim_corpus_info i;
     int rc = msim_corpus_open_many(&path, 1, s->names_file, &corpus, err);
@@ -214,7 +229,8 @@ static bool describe(const ms_convert_settings *s, const char *path) {
     cJSON *r = cJSON_CreateObject();
     msim_error err = {0};
     add_text(r, "path", path);
-    int rc = ms_convert_is_corpus(path) ? report_corpus(s, path, r, &err) : report_checkpoint(path, r, &err);
+    int rc = ms_convert_is_corpus(path) ? report_corpus(s, path, r, &err)
+                                        : report_checkpoint(path, r, &err);
     if (s->is_verify && !ms_cli_stopped()) cJSON_AddBoolToObject(r, "ok", rc >= 0);
     if (rc < 0) ms_cli_error("%s", err.text);
     int written = 0;

@@ -1,6 +1,6 @@
-/* midisim-convert: checkpoints to safetensors, corpora from any form into any, shards into one corpus, and what a file
- * holds. This file parses and chooses; convert/corpus.c and convert/info.c do the rest. Data go to standard output,
- * everything else to standard error. */
+/* midisim-convert: checkpoints to safetensors, corpora from any form into any, shards into one
+ * corpus, and what a file holds. This file parses and chooses; convert/corpus.c and convert/info.c
+ * do the rest. Data go to standard output, everything else to standard error. */
 #define _GNU_SOURCE
 #include "convert.h"
 #include <stdio.h>
@@ -11,39 +11,80 @@ static ms_convert_settings s = {.dtype = -1, .format = -1};
 
 #define AT(field) .offset = offsetof(ms_convert_settings, field)
 static const ms_cli_option options[] = {
-    {.name = "form", .kind = MS_CLI_CHOICE, .value = "FORM", .choices = "structured|plain|pickled|fvecs|fbin", AT(format),
-     .help = "convert a corpus into this form: structured (.npy that is mapped), plain (.npy of two axes), pickled (as the "
+    {.name = "form",
+     .kind = MS_CLI_CHOICE,
+     .value = "FORM",
+     .choices = "structured|plain|pickled|fvecs|fbin",
+     AT(format),
+     .help = "convert a corpus into this form: structured (.npy that is mapped), plain (.npy of "
+             "two axes), pickled (as the "
              "original saves it), fvecs or fbin; the last two and plain put names into OUT.names"},
-    {.name = "dtype", .kind = MS_CLI_CHOICE, .value = "TYPE", .choices = "f32|f16|bf16", AT(dtype),
-     .help = "how numbers are stored. Corpora: structured and pickled have f32 and f16, plain has bf16 too, fvecs and fbin "
-             "f32 alone (default: as they are, else f32). Checkpoints: f32 (default; lossless) or bf16, which halves the "
+    {.name = "dtype",
+     .kind = MS_CLI_CHOICE,
+     .value = "TYPE",
+     .choices = "f32|f16|bf16",
+     AT(dtype),
+     .help = "how numbers are stored. Corpora: structured and pickled have f32 and f16, plain has "
+             "bf16 too, fvecs and fbin "
+             "f32 alone (default: as they are, else f32). Checkpoints: f32 (default; lossless) or "
+             "bf16, which halves the "
              "file; results under --precision bf16 are the same bits"},
-    {.name = "merge", .kind = MS_CLI_FLAG, AT(is_merge),
-     .help = "write the rows of all SHARDs in bytewise order of name, as one run of midisim-embed would have written them"},
-    {.name = "output", .letter = 'o', .kind = MS_CLI_TEXT, .value = "OUT", AT(out),
+    {.name = "merge",
+     .kind = MS_CLI_FLAG,
+     AT(is_merge),
+     .help = "write the rows of all SHARDs in bytewise order of name, as one run of midisim-embed "
+             "would have written them"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = MS_CLI_TEXT,
+     .value = "OUT",
+     AT(out),
      .help = "where to write, instead of the last argument"},
-    {.name = "names-file", .kind = MS_CLI_TEXT, .value = "FILE", AT(names_file),
+    {.name = "names-file",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     AT(names_file),
      .help = "names of rows that have none, one a line (default: CORPUS.names if it exists)"},
-    {.name = "name-field", .kind = MS_CLI_TEXT, .value = "NAME", AT(name_field),
+    {.name = "name-field",
+     .kind = MS_CLI_TEXT,
+     .value = "NAME",
+     AT(name_field),
      .help = "field of the names in structured and pickled output (default midi_names)"},
-    {.name = "vector-field", .kind = MS_CLI_TEXT, .value = "NAME", AT(vector_field),
+    {.name = "vector-field",
+     .kind = MS_CLI_TEXT,
+     .value = "NAME",
+     AT(vector_field),
      .help = "field of the vectors in structured and pickled output (default midi_embeddings)"},
-    {.name = "keep-nonfinite", .kind = MS_CLI_FLAG, AT(keeps_nonfinite),
+    {.name = "keep-nonfinite",
+     .kind = MS_CLI_FLAG,
+     AT(keeps_nonfinite),
      .help = "keep rows with NaN or infinity, which are refused otherwise"},
-    {.name = "force", .kind = MS_CLI_FLAG, AT(is_forced),
+    {.name = "force",
+     .kind = MS_CLI_FLAG,
+     AT(is_forced),
      .help = "replace an existing OUT; go on when the descriptions beside several corpora differ"},
-    {.name = "info", .kind = MS_CLI_FLAG, AT(is_info),
-     .help = "say what each FILE holds: a checkpoint (.pth, .safetensors), or a corpus of any form or a folder of such"},
-    {.name = "verify", .kind = MS_CLI_FLAG, AT(is_verify),
+    {.name = "info",
+     .kind = MS_CLI_FLAG,
+     AT(is_info),
+     .help = "say what each FILE holds: a checkpoint (.pth, .safetensors), or a corpus of any form "
+             "or a folder of such"},
+    {.name = "verify",
+     .kind = MS_CLI_FLAG,
+     AT(is_verify),
      .help = "read all of each FILE and check it: sizes, finite values, names"},
-    {.name = "json", .kind = MS_CLI_FLAG, AT(is_json), .help = "with --info or --verify: one JSON object a file"},
+    {.name = "json",
+     .kind = MS_CLI_FLAG,
+     AT(is_json),
+     .help = "with --info or --verify: one JSON object a file"},
     {0}};
 
 static const ms_cli_example examples[] = {
     {"midisim-convert model.pth model.safetensors", "a checkpoint of the original, all bits kept"},
     {"midisim-convert --dtype bf16 model.pth small.safetensors", "half the size"},
-    {"midisim-convert --form structured original.npy corpus.npy", "a pickled corpus of the original, to be mapped from now on"},
-    {"midisim-convert --form pickled corpus.npy original.npy", "and back, for the original to load"},
+    {"midisim-convert --form structured original.npy corpus.npy",
+     "a pickled corpus of the original, to be mapped from now on"},
+    {"midisim-convert --form pickled corpus.npy original.npy",
+     "and back, for the original to load"},
     {"midisim-convert --merge shard-*.npy -o corpus.npy", "the shards of an array job"},
     {"midisim-convert --info model.safetensors corpus.npy", "sizes, types, where it comes from"},
     {"midisim-convert --verify corpus.npy", "read every row"},
@@ -57,14 +98,19 @@ static const ms_cli_tool tool = {
              "--merge [--form FORM] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
              "--info [--json] FILE...\n--verify [--json] FILE...",
     .description =
-        "Writes a checkpoint as safetensors. The source may be either kind of .pth file or a safetensors file; nothing "
-        "in it is executed. Tensor names stay; metadata hold the sizes and the SHA-256 of the first source.\n\n"
-        "With --form, writes a corpus in another form. CORPUS is a file of any form or a folder of such; several are "
-        "joined. Rows pass one at a time, so a corpus larger than memory is no matter. The description beside it "
+        "Writes a checkpoint as safetensors. The source may be either kind of .pth file or a "
+        "safetensors file; nothing "
+        "in it is executed. Tensor names stay; metadata hold the sizes and the SHA-256 of the "
+        "first source.\n\n"
+        "With --form, writes a corpus in another form. CORPUS is a file of any form or a folder of "
+        "such; several are "
+        "joined. Rows pass one at a time, so a corpus larger than memory is no matter. The "
+        "description beside it "
         "(CORPUS.npy.json) is carried over. The output appears when it is complete, or not at all.",
     .examples = examples,
     .options = options,
-    .exits = "a file is unreadable, damaged or of another kind, a row is not finite, or the output could not be written",
+    .exits = "a file is unreadable, damaged or of another kind, a row is not finite, or the output "
+             "could not be written",
 };
 
 /* Exit code when something stands where the output goes, else -1. */
@@ -80,15 +126,17 @@ static int check_place(const char *to, const char *suffix) {
 
 static int convert_checkpoint(const char *from, const char *to) {
     msim_error err = {0};
-    if (msim_checkpoint_convert(from, to, s.dtype == MSIM_DTYPE_BF16 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, &err) < 0) {
+    if (msim_checkpoint_convert(
+            from, to, s.dtype == MSIM_DTYPE_BF16 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, &err) < 0) {
         ms_cli_error("%s", err.text);
         return MS_EXIT_FAILED;
     }
     msim_checkpoint_info i;
     if (!s.common.quiet && msim_checkpoint_get_info(to, &i, &err) >= 0) {
         char parameters[32];
-        ms_cli_note("%s: %s, width %lld, %lld blocks, %lld heads, %s parameters, %s", to, i.family, (long long)i.dim,
-                    (long long)i.depth, (long long)i.heads, ms_cli_count(parameters, i.parameters),
+        ms_cli_note("%s: %s, width %lld, %lld blocks, %lld heads, %s parameters, %s", to, i.family,
+                    (long long)i.dim, (long long)i.depth, (long long)i.heads,
+                    ms_cli_count(parameters, i.parameters),
                     s.dtype == MSIM_DTYPE_BF16 ? "bf16" : "f32");
     }
     return MS_EXIT_OK;
@@ -100,12 +148,15 @@ static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
 static int check_corpus_options(void) {
     int format = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
     if (s.dtype >= 0 && !msim_format_has_dtype(format, s.dtype))
-        return ms_cli_usage("--dtype: expected %s for --form %s, got %s",
-                            format == MSIM_FORMAT_FVECS || format == MSIM_FORMAT_FBIN ? "f32" : "f32 or f16", msim_format_name(format),
-                            ms_convert_dtype_name(s.dtype));
-    if ((s.name_field || s.vector_field) && format != MSIM_FORMAT_STRUCTURED && format != MSIM_FORMAT_PICKLED)
-        return ms_cli_usage("--name-field, --vector-field: expected them with --form structured or pickled, got %s",
-                            msim_format_name(format));
+        return ms_cli_usage(
+            "--dtype: expected %s for --form %s, got %s",
+            format == MSIM_FORMAT_FVECS || format == MSIM_FORMAT_FBIN ? "f32" : "f32 or f16",
+            msim_format_name(format), ms_convert_dtype_name(s.dtype));
+    if ((s.name_field || s.vector_field) && format != MSIM_FORMAT_STRUCTURED &&
+        format != MSIM_FORMAT_PICKLED)
+        return ms_cli_usage(
+            "--name-field, --vector-field: expected them with --form structured or pickled, got %s",
+            msim_format_name(format));
     return -1;
 }
 
@@ -115,22 +166,27 @@ static int convert(const ms_cli_texts *files) {
     size_t n_inputs = files->n - (s.out || !files->n ? 0 : 1);
     const char *out = s.out ? s.out : files->n ? files->items[files->n - 1] : NULL;
     if (!out || n_inputs < 1 || (!is_corpus && n_inputs != 1))
-        return ms_cli_usage("expected %s, got %zu argument%s", is_corpus ? "CORPUS and OUT" : "MODEL.pth and OUT.safetensors",
+        return ms_cli_usage("expected %s, got %zu argument%s",
+                            is_corpus ? "CORPUS and OUT" : "MODEL.pth and OUT.safetensors",
                             files->n, files->n == 1 ? "" : "s");
     ms_cli_texts inputs = *files;
     inputs.n = n_inputs;
     if (!is_corpus && ms_convert_is_corpus(files->items[0]))
         return ms_cli_usage("--form: expected it with a corpus, got %s without", files->items[0]);
-    if (!is_corpus && s.dtype == MSIM_DTYPE_F16) return ms_cli_usage("--dtype: expected f32 or bf16 for a checkpoint, got f16");
+    if (!is_corpus && s.dtype == MSIM_DTYPE_F16)
+        return ms_cli_usage("--dtype: expected f32 or bf16 for a checkpoint, got f16");
     if (!is_corpus && (s.names_file || s.name_field || s.vector_field || s.keeps_nonfinite))
-        return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: expected them with --form or --merge");
+        return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: "
+                            "expected them with --form or --merge");
     int status = is_corpus ? check_corpus_options() : -1;
     if (status < 0) status = check_place(out, "");
-    if (status < 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED && s.format != MSIM_FORMAT_PICKLED)
+    if (status < 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
+        s.format != MSIM_FORMAT_PICKLED)
         status = check_place(out, ".names");
     if (status >= 0) return status;
     ms_cli_catch_signals();
-    return ms_cli_finish(is_corpus ? ms_convert_corpus(&s, &inputs, out) : convert_checkpoint(files->items[0], out));
+    return ms_cli_finish(is_corpus ? ms_convert_corpus(&s, &inputs, out)
+                                   : convert_checkpoint(files->items[0], out));
 }
 
 int main(int argc, char **argv) {
@@ -140,7 +196,8 @@ int main(int argc, char **argv) {
     bool describes = s.is_info || s.is_verify;
     if (s.is_json && !describes) return ms_cli_usage("--json: expected it with --info or --verify");
     if (!describes) return convert(files);
-    if (s.is_merge || s.is_forced || s.out || s.name_field || s.vector_field || s.keeps_nonfinite || given("form") || given("dtype"))
+    if (s.is_merge || s.is_forced || s.out || s.name_field || s.vector_field || s.keeps_nonfinite ||
+        given("form") || given("dtype"))
         return ms_cli_usage("--info, --verify: expected them with --json and --names-file alone");
     if (files->n == 0) return ms_cli_usage("expected a FILE, got none");
     ms_cli_catch_signals();

@@ -22,7 +22,7 @@ struct ms_merge {
     cursor *cursors;           /* owned */
     cursor **heap;             /* owned: those with rows left, least name first */
     size_t n_cursors, n_heap;
-    name_buffer last;          /* name of the row handed out last */
+    name_buffer last; /* name of the row handed out last */
     bool has_last;
     int64_t name_chars, n_same;
 };
@@ -46,9 +46,9 @@ static void swap_names(name_buffer *a, name_buffer *b) {
 /* ---- Files whose rows are not in order ---- */
 
 typedef struct {
-    const char *text;      /* names end to end */
-    const uint64_t *ends;  /* where each ends */
-    int64_t first;         /* row of name 0 */
+    const char *text;     /* names end to end */
+    const uint64_t *ends; /* where each ends */
+    int64_t first;        /* row of name 0 */
 } name_table;
 
 static int compare_rows(const void *a, const void *b, void *user) {
@@ -89,7 +89,8 @@ static int examine(ms_merge *m, cursor *c, msim_error *err) {
         swap_names(&before, &c->name);
         rc = read_name(m, row, &c->name);
         if (rc < 0) break;
-        if (row > c->first && compare_bytes(before.text, before.n, c->name.text, c->name.n) > 0) is_sorted = false;
+        if (row > c->first && compare_bytes(before.text, before.n, c->name.text, c->name.n) > 0)
+            is_sorted = false;
         int64_t chars = msim_name_chars(c->name.text, c->name.n);
         if (chars > m->name_chars) m->name_chars = chars;
         if (row % 4096 == 0) ms_cli_progress("names", row, all);
@@ -132,7 +133,8 @@ int ms_merge_open(const msim_corpus *corpus, ms_merge **out, msim_error *err) {
     for (size_t i = 0; i < m->n_cursors && rc >= 0; i++) {
         cursor *c = m->cursors + i;
         *c = (cursor){.first = msim_corpus_part_first(corpus, (int64_t)i),
-                      .end = msim_corpus_part_first(corpus, (int64_t)i + 1), .index = i};
+                      .end = msim_corpus_part_first(corpus, (int64_t)i + 1),
+                      .index = i};
         rc = examine(m, c, err);
         if (rc < 0 || c->first == c->end) continue;
         rc = read_name(m, row_of(c), &c->name);
@@ -163,11 +165,13 @@ int64_t ms_merge_next(ms_merge *m, const char **name, size_t *length) {
     if (m->n_heap == 0) return -1;
     cursor *c = m->heap[0];
     int64_t row = row_of(c);
-    m->n_same += m->has_last && compare_bytes(m->last.text, m->last.n, c->name.text, c->name.n) == 0;
+    m->n_same += m->has_last &&
+                 compare_bytes(m->last.text, m->last.n, c->name.text, c->name.n) == 0;
     m->has_last = true;
     swap_names(&m->last, &c->name);
     c->at++;
-    if (c->first + c->at == c->end || read_name(m, row_of(c), &c->name) < 0) m->heap[0] = m->heap[--m->n_heap];
+    if (c->first + c->at == c->end || read_name(m, row_of(c), &c->name) < 0)
+        m->heap[0] = m->heap[--m->n_heap];
     sift_down(m, 0);
     *name = m->last.text;
     *length = m->last.n;

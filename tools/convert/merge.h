@@ -1,6 +1,6 @@
-/* The rows of a corpus of several files in bytewise order of name; equal names stay in the order of their files and
- * rows. Files that are in order themselves, as midisim-embed writes them, are merged as they are read; of one that is
- * not, names and 16 bytes a row are kept. One thread. */
+/* The rows of a corpus of several files in bytewise order of name; equal names stay in the order of
+ * their files and rows. Files that are in order themselves, as midisim-embed writes them, are
+ * merged as they are read; of one that is not, names and 16 bytes a row are kept. One thread. */
 #ifndef MS_TOOLS_CONVERT_MERGE_H
 #define MS_TOOLS_CONVERT_MERGE_H
 #include "common/cli.h"

@@ -1,4 +1,5 @@
-/* midisim-embed: MIDI files to a corpus of vectors. Options, messages and exit codes; the run itself is in embed_*.c. */
+/* midisim-embed: MIDI files to a corpus of vectors. Options, messages and exit codes; the run
+ * itself is in embed_*.c. */
 #define _GNU_SOURCE
 #include "pipeline/embed.h"
 #include "per_token.h"
@@ -10,70 +11,148 @@
 typedef ms_embed_settings settings;
 
 static const ms_cli_option options[] = {
-    {.name = "output", .letter = 'o', .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, output),
+    {.name = "output",
+     .letter = 'o',
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, output),
      .help = "the corpus to write (.npy); FILE.json beside it says what it was made with"},
-    {.name = "pooling", .kind = MS_CLI_CHOICE, .value = "mean|weighted", .choices = "mean|weighted",
-     .offset = offsetof(settings, pooling), .help = "how token vectors become one: their mean (default), or weighted"},
-    {.name = "pool-weights", .kind = MS_CLI_REALS, .value = "ON,DUR,PITCH", .offset = offsetof(settings, pool_weights),
-     .max = 3, .help = "weights of start-time, duration and pitch tokens, with --pooling weighted (default 1,1,1)"},
-    {.name = "normalize", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_normalized),
+    {.name = "pooling",
+     .kind = MS_CLI_CHOICE,
+     .value = "mean|weighted",
+     .choices = "mean|weighted",
+     .offset = offsetof(settings, pooling),
+     .help = "how token vectors become one: their mean (default), or weighted"},
+    {.name = "pool-weights",
+     .kind = MS_CLI_REALS,
+     .value = "ON,DUR,PITCH",
+     .offset = offsetof(settings, pool_weights),
+     .max = 3,
+     .help = "weights of start-time, duration and pitch tokens, with --pooling weighted (default "
+             "1,1,1)"},
+    {.name = "normalize",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_normalized),
      .help = "scale every vector to length 1"},
-    {.name = "transpose", .kind = MS_CLI_INT, .value = "S", .offset = offsetof(settings, transpose), .min = -12, .max = 12,
+    {.name = "transpose",
+     .kind = MS_CLI_INT,
+     .value = "S",
+     .offset = offsetof(settings, transpose),
+     .min = -12,
+     .max = 12,
      .help = "move every piece by S semitones, -12..12 (default 0)"},
-    {.name = "max-tokens", .kind = MS_CLI_INT, .value = "N", .offset = offsetof(settings, max_tokens), .min = 0,
-     .max = (int64_t)1 << 30, .help = "use the first N tokens of each piece (default 3072; 0: no limit)"},
-    {.name = "names", .kind = MS_CLI_CHOICE, .value = "path|stem", .choices = "path|stem",
+    {.name = "max-tokens",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .offset = offsetof(settings, max_tokens),
+     .min = 0,
+     .max = (int64_t)1 << 30,
+     .help = "use the first N tokens of each piece (default 3072; 0: no limit)"},
+    {.name = "names",
+     .kind = MS_CLI_CHOICE,
+     .value = "path|stem",
+     .choices = "path|stem",
      .offset = offsetof(settings, names),
-     .help = "row names: the path, relative to the folder when one PATH is given (default), or the base name without "
+     .help = "row names: the path, relative to the folder when one PATH is given (default), or the "
+             "base name without "
              "extension"},
-    {.name = "files-from", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, files_from),
+    {.name = "files-from",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, files_from),
      .help = "read more paths from FILE, one a line; -: standard input"},
-    {.name = "null", .letter = '0', .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_nul_separated),
+    {.name = "null",
+     .letter = '0',
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_nul_separated),
      .help = "paths of --files-from end in NUL instead of a newline"},
-    {.name = "from-tokens", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, from_tokens),
-     .help = "instead of MIDI files, embed the JSON lines that midisim-tokens printed; -: standard input"},
-    {.name = "skipped", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, skipped),
+    {.name = "from-tokens",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, from_tokens),
+     .help = "instead of MIDI files, embed the JSON lines that midisim-tokens printed; -: standard "
+             "input"},
+    {.name = "skipped",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, skipped),
      .help = "write path, reason and detail of every file that gave no row to FILE (TSV)"},
-    {.name = "dtype", .kind = MS_CLI_CHOICE, .value = "f32|f16", .choices = "f32|f16", .offset = offsetof(settings, dtype),
+    {.name = "dtype",
+     .kind = MS_CLI_CHOICE,
+     .value = "f32|f16",
+     .choices = "f32|f16",
+     .offset = offsetof(settings, dtype),
      .help = "how vectors are stored (default f32)"},
-    {.name = "name-field", .kind = MS_CLI_TEXT, .value = "NAME", .offset = offsetof(settings, name_field),
+    {.name = "name-field",
+     .kind = MS_CLI_TEXT,
+     .value = "NAME",
+     .offset = offsetof(settings, name_field),
      .help = "field of the names in the .npy (default midi_names)"},
-    {.name = "vector-field", .kind = MS_CLI_TEXT, .value = "NAME", .offset = offsetof(settings, vector_field),
+    {.name = "vector-field",
+     .kind = MS_CLI_TEXT,
+     .value = "NAME",
+     .offset = offsetof(settings, vector_field),
      .help = "field of the vectors (default midi_embeddings)"},
-    {.name = "update", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_update),
-     .help = "bring an existing corpus up to date: add new and changed files, drop vanished ones, keep the other rows"},
-    {.name = "force", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_forced),
-     .help = "replace an existing corpus; go on with an unfinished one (or --update) at another level or device"},
-    {.name = "shard", .kind = MS_CLI_TEXT, .value = "I/N", .offset = offsetof(settings, shard),
-     .help = "only the files of part I of N, from 1, by a hash of their relative path; midisim-convert --merge joins parts"},
-    {.name = "per-token", .kind = MS_CLI_TEXT, .value = "DIR", .offset = offsetof(settings, per_token),
-     .help = "also, or without -o only, write the vectors of every token, before pooling: one .npy [tokens, width] f32 for "
+    {.name = "update",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_update),
+     .help = "bring an existing corpus up to date: add new and changed files, drop vanished ones, "
+             "keep the other rows"},
+    {.name = "force",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_forced),
+     .help = "replace an existing corpus; go on with an unfinished one (or --update) at another "
+             "level or device"},
+    {.name = "shard",
+     .kind = MS_CLI_TEXT,
+     .value = "I/N",
+     .offset = offsetof(settings, shard),
+     .help = "only the files of part I of N, from 1, by a hash of their relative path; "
+             "midisim-convert --merge joins parts"},
+    {.name = "per-token",
+     .kind = MS_CLI_TEXT,
+     .value = "DIR",
+     .offset = offsetof(settings, per_token),
+     .help = "also, or without -o only, write the vectors of every token, before pooling: one .npy "
+             "[tokens, width] f32 for "
              "each piece, DIR/NAME.npy; files that are there and whole are kept"},
-    {.name = "keep-journal", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_journal_kept),
-     .help = "keep CORPUS.npy.journal, which says what each file came to, when the corpus is complete"},
+    {.name = "keep-journal",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_journal_kept),
+     .help =
+         "keep CORPUS.npy.journal, which says what each file came to, when the corpus is complete"},
     {0}};
 
 static const ms_cli_example examples[] = {
     {"midisim-embed -o corpus.npy midi/", "embed every MIDI file below midi/"},
-    {"midisim-embed -m my.safetensors --normalize -o corpus.npy a.mid b.mid.gz", "two files, another model, unit vectors"},
-    {"find . -name '*.mid' -print0 | midisim-embed -o corpus.npy --files-from - -0", "files named by another program"},
-    {"midisim-embed -o corpus.npy --skipped skipped.tsv midi/", "also list the files that gave nothing, and why"},
+    {"midisim-embed -m my.safetensors --normalize -o corpus.npy a.mid b.mid.gz",
+     "two files, another model, unit vectors"},
+    {"find . -name '*.mid' -print0 | midisim-embed -o corpus.npy --files-from - -0",
+     "files named by another program"},
+    {"midisim-embed -o corpus.npy --skipped skipped.tsv midi/",
+     "also list the files that gave nothing, and why"},
     {"midisim-embed --update -o corpus.npy midi/", "again after files came, changed or went"},
-    {"midisim-embed --per-token vectors/ midi/", "token by token: one file for each piece, no corpus"},
+    {"midisim-embed --per-token vectors/ midi/",
+     "token by token: one file for each piece, no corpus"},
     {"midisim-embed --shard 3/16 -o part-3.npy midi/", "the third of 16 jobs"},
     {0}};
 
 static const ms_cli_tool tool = {
     .name = "midisim-embed",
     .summary = "turn MIDI files into a corpus of embedding vectors",
-    .usage = "[-m MODEL] -o CORPUS.npy [options] PATH...\n[-m MODEL] --per-token DIR [options] PATH...",
+    .usage =
+        "[-m MODEL] -o CORPUS.npy [options] PATH...\n[-m MODEL] --per-token DIR [options] PATH...",
     .description =
-        "Writes one row for each MIDI file: its name and its vector, as a structured .npy that NumPy maps. PATH is a file "
-        "or a folder, in which .mid, .midi and .kar files, also gzip-compressed, are found at any depth. Rows are in "
+        "Writes one row for each MIDI file: its name and its vector, as a structured .npy that "
+        "NumPy maps. PATH is a file "
+        "or a folder, in which .mid, .midi and .kar files, also gzip-compressed, are found at any "
+        "depth. Rows are in "
         "bytewise order of name.\n\n"
-        "A run that was ended in any way goes on where it was when the same command is run again: what is finished is in "
+        "A run that was ended in any way goes on where it was when the same command is run again: "
+        "what is finished is in "
         "FILE.journal, at most some seconds old. Files of the same content are embedded once.\n\n"
-        "An existing corpus that is complete and was made with the same settings from the same files is left as it is, "
+        "An existing corpus that is complete and was made with the same settings from the same "
+        "files is left as it is, "
         "with exit code 0; any other one is refused without --update or --force.",
     .examples = examples,
     .options = options,
@@ -85,16 +164,19 @@ static bool parse_shard(settings *s) {
     const char *slash = strchr(s->shard, '/');
     if (!slash || (size_t)(slash - s->shard) >= sizeof first) return false;
     snprintf(first, sizeof first, "%.*s", (int)(slash - s->shard), s->shard);
-    return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) && ms_cli_int(first, 1, s->n_shards, &s->shard_index);
+    return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) &&
+           ms_cli_int(first, 1, s->n_shards, &s->shard_index);
 }
 
 /* Options that are about a corpus, and inputs that can be read once alone. */
 static int check_per_token(const settings *s) {
-    static const char *const of_a_corpus[] = {"pooling",     "pool-weights", "normalize", "dtype",       "name-field",
-                                              "vector-field", "update",       "keep-journal"};
+    static const char *const of_a_corpus[] = {"pooling", "pool-weights", "normalize",
+                                              "dtype",   "name-field",   "vector-field",
+                                              "update",  "keep-journal"};
     for (size_t i = 0; !s->output && i < sizeof of_a_corpus / sizeof *of_a_corpus; i++)
         if (ms_cli_given(&tool, s, of_a_corpus[i]))
-            return ms_cli_usage("--%s: expected -o CORPUS.npy with it, got --per-token alone", of_a_corpus[i]);
+            return ms_cli_usage("--%s: expected -o CORPUS.npy with it, got --per-token alone",
+                                of_a_corpus[i]);
     const char *stream = s->from_tokens ? s->from_tokens : s->files_from;
     if (s->output && s->per_token && stream && strcmp(stream, "-") == 0)
         return ms_cli_usage("--per-token: expected no -o with standard input, which is read once");
@@ -104,19 +186,26 @@ static int check_per_token(const settings *s) {
 static int check_settings(settings *s) {
     if (s->common.operands.n == 0 && !s->files_from && !s->from_tokens)
         return ms_cli_usage("no input: expected PATH, --files-from or --from-tokens, got none");
-    if (!s->output && !s->per_token) return ms_cli_usage("no output: expected -o CORPUS.npy or --per-token DIR, got none");
-    if (s->output && strcmp(s->output, "-") == 0) return ms_cli_usage("-o: expected a file name, got -");
-    if (s->is_nul_separated && !s->files_from) return ms_cli_usage("-0: expected --files-from with it, got none");
+    if (!s->output && !s->per_token)
+        return ms_cli_usage("no output: expected -o CORPUS.npy or --per-token DIR, got none");
+    if (s->output && strcmp(s->output, "-") == 0)
+        return ms_cli_usage("-o: expected a file name, got -");
+    if (s->is_nul_separated && !s->files_from)
+        return ms_cli_usage("-0: expected --files-from with it, got none");
     if (s->from_tokens && (s->common.operands.n || s->files_from))
-        return ms_cli_usage("--from-tokens: expected no PATH and no --files-from with it, got both");
+        return ms_cli_usage(
+            "--from-tokens: expected no PATH and no --files-from with it, got both");
     if (ms_ranks_count() > 1 && (s->from_tokens || s->per_token))
-        return ms_cli_usage("%s: expected a single process, got %d ranks", s->from_tokens ? "--from-tokens" : "--per-token",
-                            ms_ranks_count());
-    if (s->from_tokens && s->transpose) return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
+        return ms_cli_usage("%s: expected a single process, got %d ranks",
+                            s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
+    if (s->from_tokens && s->transpose)
+        return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
     if (s->from_tokens && s->names == MS_FILES_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
-    if (s->shard && s->from_tokens) return ms_cli_usage("--shard: expected MIDI files, got --from-tokens");
-    if (s->shard && !parse_shard(s)) return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
+    if (s->shard && s->from_tokens)
+        return ms_cli_usage("--shard: expected MIDI files, got --from-tokens");
+    if (s->shard && !parse_shard(s))
+        return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights: expected --pooling weighted with it, got mean");
     return check_per_token(s);
@@ -130,13 +219,15 @@ static void say_count(int64_t n, const char *what) {
 }
 
 static void say_summary(const ms_embed_run *r, double seconds) {
-    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400], ranks[32] = "", level[32] = "";
+    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400], ranks[32] = "",
+                                                                                level[32] = "";
     char device[MS_CLI_DEVICE_BYTES];
     int64_t n_files = r->lines ? r->n_lines : (int64_t)r->inputs.files.n;
     ms_files_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, n_files), r->lines ? "lines" : "files",
-                ms_cli_count(rows, r->n_rows), ms_cli_count(skipped, ms_files_skips_total(r->skips)),
-                *reasons ? " (" : "", reasons, *reasons ? ")" : "");
+    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, n_files),
+                r->lines ? "lines" : "files", ms_cli_count(rows, r->n_rows),
+                ms_cli_count(skipped, ms_files_skips_total(r->skips)), *reasons ? " (" : "",
+                reasons, *reasons ? ")" : "");
     say_count(r->inputs.n_before, "files were done by an earlier run");
     if (r->base.corpus) {
         say_count(r->inputs.n_kept, "files are as they were in the corpus");
@@ -144,14 +235,15 @@ static void say_summary(const ms_embed_run *r, double seconds) {
     }
     say_count(r->n_shared, "files have the same content as another, and were embedded once");
     if (r->n_cut)
-        ms_cli_note("%s files longer than %s tokens, only their beginning is used", ms_cli_count(files, r->n_cut),
-                    ms_cli_count(limit, r->s->max_tokens));
+        ms_cli_note("%s files longer than %s tokens, only their beginning is used",
+                    ms_cli_count(files, r->n_cut), ms_cli_count(limit, r->s->max_tokens));
     if (ms_ranks_count() > 1) snprintf(ranks, sizeof ranks, "%d ranks of ", ms_ranks_count());
     bool is_cuda = strcmp(r->about.device, "cuda") == 0;
     ms_cli_device_words(device, is_cuda ? MSIM_DEVICE_CUDA : MSIM_DEVICE_CPU, r->options.gpu);
     if (!is_cuda) snprintf(level, sizeof level, "level %s, ", r->level);
     ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, %s%s, %s%d threads",
-                ms_cli_count(tokens, r->stats.n_tokens), seconds, (double)(r->lines ? n_files : r->n_read) / seconds,
+                ms_cli_count(tokens, r->stats.n_tokens), seconds,
+                (double)(r->lines ? n_files : r->n_read) / seconds,
                 ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), device, level,
                 r->about.precision, ranks, r->options.threads);
 }
@@ -160,16 +252,20 @@ static void say_summary(const ms_embed_run *r, double seconds) {
 static void say_unfinished(const ms_embed_run *r) {
     char done[32], all[32];
     if (ms_ranks_count() > 1) {
-        ms_cli_warning("not complete: what was finished is kept in %s and, of other ranks, in %s.rank-*.journal; run the "
-                       "same command again to go on, with any number of ranks", ms_journal_path(r->journal), r->s->output);
+        ms_cli_warning("not complete: what was finished is kept in %s and, of other ranks, in "
+                       "%s.rank-*.journal; run the "
+                       "same command again to go on, with any number of ranks",
+                       ms_journal_path(r->journal), r->s->output);
         return;
     }
     if (ms_dedup_count(r->inputs.contents) == 0) return;
     if (r->lines)
-        ms_cli_warning("not complete: what was finished is kept in %s; run the same command again to go on",
-                       ms_journal_path(r->journal));
+        ms_cli_warning(
+            "not complete: what was finished is kept in %s; run the same command again to go on",
+            ms_journal_path(r->journal));
     else
-        ms_cli_warning("not complete: %s of %s files are done and kept in %s; run the same command again to go on",
+        ms_cli_warning("not complete: %s of %s files are done and kept in %s; run the same command "
+                       "again to go on",
                        ms_cli_count(done, ms_manifest_count_done(&r->inputs)),
                        ms_cli_count(all, (int64_t)r->inputs.files.n), ms_journal_path(r->journal));
 }
@@ -185,20 +281,29 @@ static int finish(ms_embed_run *r, double began, msim_error *err) {
     say_summary(r, ms_cli_now() - began);
     bool has_rows = r->n_rows > 0 || is_allowed_empty;
     if (!has_rows)
-        ms_cli_error("no rows: %s: expected at least one file with notes, got none; nothing was written", r->s->output);
+        ms_cli_error(
+            "no rows: %s: expected at least one file with notes, got none; nothing was written",
+            r->s->output);
     rc = ms_journal_finish(r->journal, r->s->is_journal_kept, err);
     if (rc < 0) return rc;
-    if (has_rows) ms_cli_note(r->is_unchanged ? "%s is up to date: nothing to write" : "wrote %s", r->s->output);
+    if (has_rows)
+        ms_cli_note(r->is_unchanged ? "%s is up to date: nothing to write" : "wrote %s",
+                    r->s->output);
     if (r->n_unread)
-        ms_cli_note("%lld files could not be read: the same command tries them again", (long long)r->n_unread);
-    return has_rows && !ms_files_skips_failures(r->skips) && !r->inputs.files.n_empty_folders ? MS_EXIT_OK : MS_EXIT_FAILED;
+        ms_cli_note("%lld files could not be read: the same command tries them again",
+                    (long long)r->n_unread);
+    return has_rows && !ms_files_skips_failures(r->skips) && !r->inputs.files.n_empty_folders
+               ? MS_EXIT_OK
+               : MS_EXIT_FAILED;
 }
 
 /* The device failed: rows there are, and no corpus that they would replace. */
 static void write_what_there_is(ms_embed_run *r, double began) {
     msim_error err;
     bool exists;
-    if (r->failure.code || r->base.corpus || ms_output_check(&r->output, &exists, &err) < 0 || exists) return;
+    if (r->failure.code || r->base.corpus || ms_output_check(&r->output, &exists, &err) < 0 ||
+        exists)
+        return;
     if (ms_embed_account(r, &err) < 0 || ms_embed_write(r, false, &err) < 0) {
         ms_cli_error("%s", err.text);
     } else if (r->n_rows) {
@@ -212,7 +317,9 @@ static int run_tool(const settings *s) {
     ms_embed_run r = {.s = s, .options = ms_cli_library_options(&s->common)};
     msim_error err = {0};
     int status;
-    r.output = (ms_output){.path = s->output, .name_field = s->name_field, .vector_field = s->vector_field,
+    r.output = (ms_output){.path = s->output,
+                           .name_field = s->name_field,
+                           .vector_field = s->vector_field,
                            .dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32};
     bool is_first = ms_ranks_index() == 0;
     int rc = ms_embed_share(&r, is_first ? ms_embed_prepare(&r, &err) : 0, &err);
@@ -221,12 +328,15 @@ static int run_tool(const settings *s) {
         if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     } else if (rc == 1) {
         status = MS_EXIT_OK;
-        ms_cli_note("%s is complete and was made with the same settings from the same files: nothing to do", s->output);
+        ms_cli_note(
+            "%s is complete and was made with the same settings from the same files: nothing to do",
+            s->output);
     } else {
         rc = ms_embed_work(&r, &err);
         bool is_worked = (rc = ms_embed_gather(&r, rc, &err)) >= 0, is_done = !is_first;
         status = MS_EXIT_FAILED;
-        if (is_first && is_worked && !ms_cli_stopped()) is_done = (rc = finish(&r, began, &err)) >= 0;
+        if (is_first && is_worked && !ms_cli_stopped())
+            is_done = (rc = finish(&r, began, &err)) >= 0;
         if (is_done) status = rc;
         if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
         if (!is_worked && !ms_cli_stopped() && !r.part) write_what_there_is(&r, began);

@@ -1,6 +1,7 @@
-/* Contract: tools/embed/per_token.h. Pieces one after the other, in the order of the list, read and tokenised ahead by the
- * reader's threads. A piece whose file is there already, whole, is not embedded again; per-token.json says with which
- * settings the folder was made, and other ones are refused. */
+/* Contract: tools/embed/per_token.h. Pieces one after the other, in the order of the list, read and
+ * tokenised ahead by the reader's threads. A piece whose file is there already, whole, is not
+ * embedded again; per-token.json says with which settings the folder was made, and other ones are
+ * refused. */
 #define _GNU_SOURCE
 #include "per_token.h"
 #include "common/tree.h"
@@ -14,16 +15,16 @@
 typedef struct {
     const ms_embed_settings *s;
     msim_options options;
-    msim_model *model;       /* owned */
+    msim_model *model; /* owned */
     msim_model_info info;
-    msim_context *context;   /* owned */
-    int64_t room;            /* tokens that context and out have room for */
-    float *out;              /* owned: [room, dim] */
-    ms_tree *tree;           /* owned */
-    ms_files_list files;     /* owned */
-    ms_reader *reader;       /* owned */
-    ms_token_lines *lines;   /* owned; instead of files and reader */
-    ms_files_skips *skips;   /* owned */
+    msim_context *context; /* owned */
+    int64_t room;          /* tokens that context and out have room for */
+    float *out;            /* owned: [room, dim] */
+    ms_tree *tree;         /* owned */
+    ms_files_list files;   /* owned */
+    ms_reader *reader;     /* owned */
+    ms_token_lines *lines; /* owned; instead of files and reader */
+    ms_files_skips *skips; /* owned */
     int64_t n_taken, n_written, n_there, n_tokens, n_refused, n_cut;
 } run;
 
@@ -34,14 +35,20 @@ static int check_settings(run *r, msim_error *err) {
     char line[700];
     ms_description_set_model(&about, &r->info);
     int n = snprintf(line, sizeof line,
-                     "{\"model\":\"%s\",\"family\":\"%s\",\"dim\":%lld,\"precision\":\"%s\",\"device\":\"%s\",\"level\":\"%s\","
-                     "\"max_tokens\":%lld,\"transpose\":%lld}\n", r->info.sha256, r->info.family, (long long)r->info.dim,
-                     about.precision, about.device, about.level, (long long)r->s->max_tokens, (long long)r->s->transpose);
+                     "{\"model\":\"%s\",\"family\":\"%s\",\"dim\":%lld,\"precision\":\"%s\","
+                     "\"device\":\"%s\",\"level\":\"%s\","
+                     "\"max_tokens\":%lld,\"transpose\":%lld}\n",
+                     r->info.sha256, r->info.family, (long long)r->info.dim, about.precision,
+                     about.device, about.level, (long long)r->s->max_tokens,
+                     (long long)r->s->transpose);
     ms_put_part part = {.data = line, .n = (size_t)n};
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
     if (rc == 0 && !ms_tree_holds(r->tree, SETTINGS, line, part.n, n))
-        rc = ms_cli_fail(err, MSIM_E_ARG, "%s/" SETTINGS ": expected the settings of this run, got others; give another "
-                         "folder, or --force to write all of it anew", r->s->per_token);
+        rc = ms_cli_fail(err, MSIM_E_ARG,
+                         "%s/" SETTINGS
+                         ": expected the settings of this run, got others; give another "
+                         "folder, or --force to write all of it anew",
+                         r->s->per_token);
     return rc < 0 ? rc : 0;
 }
 
@@ -65,10 +72,12 @@ static int make_room(run *r, int64_t tokens, msim_error *err) {
     return 0;
 }
 
-/* The header that NumPy writes for f32 [rows, dim], to out [256]. Returns its length, a multiple of 64. */
+/* The header that NumPy writes for f32 [rows, dim], to out [256]. Returns its length, a multiple of
+ * 64. */
 static size_t make_head(int64_t rows, int64_t dim, char *out) {
-    int n = snprintf(out + 10, 240, "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }", (long long)rows,
-                     (long long)dim);
+    int n = snprintf(out + 10, 240,
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%lld, %lld), }",
+                     (long long)rows, (long long)dim);
     size_t all = (10 + (size_t)n + 1 + 63) / 64 * 64;
     memcpy(out, "\x93NUMPY\1", 8);
     out[8] = (char)((all - 10) & 255);
@@ -81,9 +90,11 @@ static size_t make_head(int64_t rows, int64_t dim, char *out) {
 /* < 0 ends the run. */
 static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, msim_error *err) {
     char head[256];
-    const size_t n_head = make_head(n, r->info.dim, head), n_data = (size_t)n * (size_t)r->info.dim * sizeof *r->out;
+    const size_t n_head = make_head(n, r->info.dim, head),
+                 n_data = (size_t)n * (size_t)r->info.dim * sizeof *r->out;
     const int64_t starts[2] = {0, n};
-    if (!r->s->is_forced && ms_tree_holds(r->tree, path, head, n_head, (int64_t)(n_head + n_data))) {
+    if (!r->s->is_forced &&
+        ms_tree_holds(r->tree, path, head, n_head, (int64_t)(n_head + n_data))) {
         r->n_there++;
         return 0;
     }
@@ -96,8 +107,9 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
     r->n_written += rc;
     r->n_tokens += n;
     if (rc == 0 && r->n_refused++ < 10)
-        ms_cli_error("%s/%s: expected the vectors of this piece, got another file (--force replaces it)", r->s->per_token,
-                     path);
+        ms_cli_error(
+            "%s/%s: expected the vectors of this piece, got another file (--force replaces it)",
+            r->s->per_token, path);
     return 0;
 }
 
@@ -125,7 +137,8 @@ static int next_line(run *r, msim_error *err) {
     ms_sequence q;
     if (ms_token_lines_next(r->lines, true, &q) != MS_READER_ITEM) return 1;
     r->n_taken++;
-    int rc = write_piece(r, ms_tree_claim(r->tree, q.name, q.name_len, ".npy", NULL), q.ids, q.n_ids, err);
+    int rc = write_piece(r, ms_tree_claim(r->tree, q.name, q.name_len, ".npy", NULL), q.ids,
+                         q.n_ids, err);
     free(q.ids);
     ms_cli_progress("lines", r->n_taken, -1);
     return rc;
@@ -134,20 +147,30 @@ static int next_line(run *r, msim_error *err) {
 static int open_input(run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
     if (s->from_tokens)
-        return ms_token_lines_open(s->from_tokens, r->info.vocab, s->max_tokens, r->skips, &r->lines, err);
-    ms_files_request request = {.paths = &s->common.operands, .files_from = s->files_from,
-                                .is_nul_separated = s->is_nul_separated, .names = s->names, .shard = s->shard_index,
+        return ms_token_lines_open(s->from_tokens, r->info.vocab, s->max_tokens, r->skips,
+                                   &r->lines, err);
+    ms_files_request request = {.paths = &s->common.operands,
+                                .files_from = s->files_from,
+                                .is_nul_separated = s->is_nul_separated,
+                                .names = s->names,
+                                .shard = s->shard_index,
                                 .n_shards = s->n_shards};
     int rc = ms_files_list_open(&request, &r->files, err);
     if (rc < 0) return rc;
-    ms_reader_request wanted = {.files = &r->files, .threads = r->options.threads, .is_shifted = true,
-                                .semitones = (int)s->transpose, .max_tokens = s->max_tokens, .is_background = true};
+    ms_reader_request wanted = {.files = &r->files,
+                                .threads = r->options.threads,
+                                .is_shifted = true,
+                                .semitones = (int)s->transpose,
+                                .max_tokens = s->max_tokens,
+                                .is_background = true};
     return ms_reader_open(&wanted, &r->reader, err);
 }
 
 static int open_all(run *r, msim_error *err) {
     char path[4096];
-    if (!ms_cli_find_model(&r->s->common, path, sizeof path)) return ms_cli_fail(err, MSIM_E_IO, "%s", ""); /* said already */
+    /* said already */
+    if (!ms_cli_find_model(&r->s->common, path, sizeof path))
+        return ms_cli_fail(err, MSIM_E_IO, "%s", "");
     int rc = msim_model_open(path, &r->options, &r->model, err);
     if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
     if (rc >= 0) rc = ms_tree_open(r->s->per_token, &r->tree, err);
@@ -159,14 +182,15 @@ static int open_all(run *r, msim_error *err) {
 static void say_summary(const run *r, double seconds) {
     char written[32], there[32], skipped[32], tokens[32], cut[32], reasons[400];
     ms_files_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s", r->s->per_token,
-                ms_cli_count(written, r->n_written), ms_cli_count(there, r->n_there),
-                ms_cli_count(skipped, ms_files_skips_total(r->skips)), *reasons ? " (" : "", reasons, *reasons ? ")" : "",
-                ms_cli_count(tokens, r->n_tokens), seconds);
+    ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
+                r->s->per_token, ms_cli_count(written, r->n_written),
+                ms_cli_count(there, r->n_there),
+                ms_cli_count(skipped, ms_files_skips_total(r->skips)), *reasons ? " (" : "",
+                reasons, *reasons ? ")" : "", ms_cli_count(tokens, r->n_tokens), seconds);
     int64_t n_cut = r->lines ? ms_token_lines_cut(r->lines) : r->n_cut;
     if (n_cut)
-        ms_cli_note("%s files longer than %lld tokens, only their beginning is used", ms_cli_count(cut, n_cut),
-                    (long long)r->s->max_tokens);
+        ms_cli_note("%s files longer than %lld tokens, only their beginning is used",
+                    ms_cli_count(cut, n_cut), (long long)r->s->max_tokens);
 }
 
 static void close_all(run *r) {
@@ -193,7 +217,8 @@ int ms_per_token_run(const ms_embed_settings *settings) {
     }
     if (is_open) say_summary(&r, ms_cli_now() - began);
     bool has_some = r.n_written + r.n_there > 0 || settings->n_shards;
-    if (rc == 1 && has_some && !r.n_refused && !ms_files_skips_failures(r.skips) && !r.files.n_empty_folders)
+    if (rc == 1 && has_some && !r.n_refused && !ms_files_skips_failures(r.skips) &&
+        !r.files.n_empty_folders)
         status = MS_EXIT_OK;
     if (ms_files_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);

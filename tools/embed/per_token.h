@@ -1,5 +1,5 @@
-/* midisim-embed --per-token: the vectors of every token of every piece, before pooling, one .npy [tokens, dim] f32 a
- * piece. docs/FORMATS.md, Token vectors. */
+/* midisim-embed --per-token: the vectors of every token of every piece, before pooling, one .npy
+ * [tokens, dim] f32 a piece. docs/FORMATS.md, Token vectors. */
 #ifndef MS_TOOLS_EMBED_PER_TOKEN_H
 #define MS_TOOLS_EMBED_PER_TOKEN_H
 #include "pipeline/embed.h"

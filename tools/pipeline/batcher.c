@@ -1,9 +1,11 @@
-/* Contract: tools/pipeline/batcher.h. The window fills itself while the encoder works: after the first batch's worth, only what
- * is ready is taken, so a slow source never holds the encoder up and a fast one gives more to sort.
+/* Contract: tools/pipeline/batcher.h. The window fills itself while the encoder works: after the
+ * first batch's worth, only what is ready is taken, so a slow source never holds the encoder up and
+ * a fast one gives more to sort.
  *
- * On a GPU two batches are under way: while it works on one, this thread takes sequences, packs the next and keeps the last
- * one's vectors. Batches are kept in the order they were made, so a run's records lie in the same order on every device
- * that makes the same batches. Before this thread waits for the source, everything under way is finished and kept. */
+ * On a GPU two batches are under way: while it works on one, this thread takes sequences, packs the
+ * next and keeps the last one's vectors. Batches are kept in the order they were made, so a run's
+ * records lie in the same order on every device that makes the same batches. Before this thread
+ * waits for the source, everything under way is finished and kept. */
 #define _GNU_SOURCE
 #include "batcher.h"
 #include "reader.h"
@@ -32,27 +34,33 @@ typedef struct {
     amounts most;
     msim_context *context;  /* owned */
     int64_t context_tokens; /* what the context was opened for */
-    ms_sequence *window;      /* owned: [window_seqs] */
+    ms_sequence *window;    /* owned: [window_seqs] */
     size_t n_window, n_taken;
-    int32_t *ids;           /* owned: one batch */
+    int32_t *ids; /* owned: one batch */
     size_t ids_cap;
-    int64_t *starts;        /* owned: [batch_seqs + 1] */
+    int64_t *starts;                           /* owned: [batch_seqs + 1] */
     under_way batches[MSIM_BATCHES_UNDER_WAY]; /* a ring of most_under_way */
     int oldest, n_under_way;
     size_t seqs_under_way;
 } embedder;
 
-/* On the CPU 4,096 tokens: about 0.4 TFLOP with the small model, so a signal is answered within seconds. A GPU does that
- * in milliseconds and needs more at a time: 32,768 tokens are hundreds of tiles for each product, so that the last ones,
- * which leave some of its multiprocessors idle, weigh little. The window is what length-sorted batches are cut from. */
+/* On the CPU 4,096 tokens: about 0.4 TFLOP with the small model, so a signal is answered within
+ * seconds. A GPU does that in milliseconds and needs more at a time: 32,768 tokens are hundreds of
+ * tiles for each product, so that the last ones, which leave some of its multiprocessors idle,
+ * weigh little. The window is what length-sorted batches are cut from. */
 static amounts amounts_for(const msim_model_info *info, const msim_options *options) {
     if (info->device != MSIM_DEVICE_CUDA)
-        return (amounts){.batch_tokens = 4096, .window_tokens = 64 * 4096, .batch_seqs = 256, .window_seqs = 2048,
+        return (amounts){.batch_tokens = 4096,
+                         .window_tokens = 64 * 4096,
+                         .batch_seqs = 256,
+                         .window_seqs = 2048,
                          .most_under_way = 1};
     int devices = options->gpu < 0 ? msim_gpu_count() : 1;
     if (devices < 1) devices = 1;
-    return (amounts){.batch_tokens = (int64_t)32768 * devices, .window_tokens = (int64_t)8 * 32768 * devices,
-                     .batch_seqs = (size_t)512 * (size_t)devices, .window_seqs = (size_t)4096 * (size_t)devices,
+    return (amounts){.batch_tokens = (int64_t)32768 * devices,
+                     .window_tokens = (int64_t)8 * 32768 * devices,
+                     .batch_seqs = (size_t)512 * (size_t)devices,
+                     .window_seqs = (size_t)4096 * (size_t)devices,
                      .most_under_way = MSIM_BATCHES_UNDER_WAY};
 }
 
@@ -69,7 +77,8 @@ static int finish_oldest(embedder *e, msim_error *err) {
     e->seqs_under_way -= b->n;
     if (rc < 0) return rc;
     if (e->request->is_normalized) msim_l2_normalize(b->out, b->n, (size_t)e->dim);
-    return e->request->keep ? e->request->keep(e->request->user, b->sequences, b->out, b->n, err) : 0;
+    return e->request->keep ? e->request->keep(e->request->user, b->sequences, b->out, b->n, err)
+                            : 0;
 }
 
 static int finish_all(embedder *e, msim_error *err) {
@@ -104,7 +113,8 @@ static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_err
     if (rc != 0) return rc;
     under_way *b = &e->batches[(e->oldest + e->n_under_way) % e->most.most_under_way];
     double began = ms_cli_now();
-    rc = msim_context_embed_submit(e->context, e->ids, starts, n, e->request->type_weights, b->out, err);
+    rc = msim_context_embed_submit(e->context, e->ids, starts, n, e->request->type_weights, b->out,
+                                   err);
     e->stats->encoder_seconds += ms_cli_now() - began;
     if (rc < 0) return rc;
     e->stats->n_tokens += starts[n];
@@ -118,8 +128,8 @@ static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_err
 
 /* ---- The window ---- */
 
-/* The next sequence. Nobody knows how long a source that has nothing ready will take: what is under way is finished
- * before this thread waits for it. Returns ms_reader_state, or < 0. */
+/* The next sequence. Nobody knows how long a source that has nothing ready will take: what is under
+ * way is finished before this thread waits for it. Returns ms_reader_state, or < 0. */
 static int next_sequence(embedder *e, bool may_wait, ms_sequence *out, msim_error *err) {
     while (may_wait && e->n_under_way) {
         int state = e->sequences->next(e->sequences->source, false, out);
@@ -133,7 +143,8 @@ static int next_sequence(embedder *e, bool may_wait, ms_sequence *out, msim_erro
     return state;
 }
 
-/* Take sequences until the window is full, the source has no more ready, or it ends. < 0: a batch under way failed. */
+/* Take sequences until the window is full, the source has no more ready, or it ends. < 0: a batch
+ * under way failed. */
 static int fill_window(embedder *e, msim_error *err) {
     int64_t tokens = 0;
     while (e->n_window < e->most.window_seqs && tokens < e->most.window_tokens) {
@@ -166,7 +177,9 @@ static int embed_window(embedder *e, msim_error *err) {
             tokens += e->window[to].n_ids;
         }
         rc = embed_batch(e, e->window + from, to - from, err);
-        ms_cli_progress("files", e->sequences->n_done(e->sequences->source) - (int64_t)(e->n_window - to + e->seqs_under_way),
+        ms_cli_progress("files",
+                        e->sequences->n_done(e->sequences->source) -
+                            (int64_t)(e->n_window - to + e->seqs_under_way),
                         e->sequences->n_all);
     }
     for (size_t i = 0; i < e->n_window; i++) free(e->window[i].ids);
@@ -186,8 +199,8 @@ static void close_all(embedder *e) {
     free(e->starts);
 }
 
-int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences, ms_batcher_stats *stats,
-                    msim_error *err) {
+int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences,
+                   ms_batcher_stats *stats, msim_error *err) {
     msim_model_info info;
     embedder e = {.request = request, .sequences = sequences, .stats = stats};
     msim_model_get_info(request->model, &info);
@@ -198,7 +211,8 @@ int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequen
     e.starts[0] = 0;
     for (int i = 0; i < e.most.most_under_way; i++) {
         e.batches[i].sequences = ms_cli_alloc(e.most.batch_seqs, sizeof *e.window);
-        e.batches[i].out = ms_cli_alloc(e.most.batch_seqs * (size_t)info.dim, sizeof *e.batches[i].out);
+        e.batches[i].out =
+            ms_cli_alloc(e.most.batch_seqs * (size_t)info.dim, sizeof *e.batches[i].out);
     }
     int rc = open_context(&e, request->longest ? request->longest : e.most.batch_tokens, err);
     ms_cli_progress("files", 0, sequences->n_all);

@@ -1,4 +1,5 @@
-/* Contract: tools/pipeline/dedup.h. Open addressing over numbers of contents; a key is uniform already and is its own hash. */
+/* Contract: tools/pipeline/dedup.h. Open addressing over numbers of contents; a key is uniform
+ * already and is its own hash. */
 #define _GNU_SOURCE
 #include "dedup.h"
 #include <pthread.h>
@@ -9,7 +10,7 @@ struct ms_dedup {
     pthread_mutex_t lock;
     ms_dedup_entry *items; /* owned: [n] */
     size_t n, cap;
-    uint32_t *slots;   /* owned: [n_slots], a power of two; numbers, or NONE */
+    uint32_t *slots; /* owned: [n_slots], a power of two; numbers, or NONE */
     size_t n_slots;
 };
 
@@ -34,7 +35,8 @@ static uint32_t *probe(const ms_dedup *c, const unsigned char *key) {
     uint64_t hash;
     memcpy(&hash, key, sizeof hash);
     for (size_t i = hash & (c->n_slots - 1);; i = (i + 1) & (c->n_slots - 1))
-        if (c->slots[i] == MS_DEDUP_NONE || memcmp(c->items[c->slots[i]].key, key, MS_DEDUP_KEY) == 0)
+        if (c->slots[i] == MS_DEDUP_NONE ||
+            memcmp(c->items[c->slots[i]].key, key, MS_DEDUP_KEY) == 0)
             return c->slots + i;
 }
 

@@ -1,9 +1,10 @@
-/* What is known of each content: a table from the SHA-256 of an input's bytes to what embedding it gave, so that the same
- * bytes are embedded once, in this run and in those that went before. 32 bytes and some slots for each content; vectors
- * and texts stay where they are, in the journal or in the corpus that is brought up to date.
+/* What is known of each content: a table from the SHA-256 of an input's bytes to what embedding it
+ * gave, so that the same bytes are embedded once, in this run and in those that went before. 32
+ * bytes and some slots for each content; vectors and texts stay where they are, in the journal or
+ * in the corpus that is brought up to date.
  *
- * Contents are numbered from 0 as they come. The first 16 bytes of a hash stand for it. Any thread may call; indexes
- * stay valid until close. */
+ * Contents are numbered from 0 as they come. The first 16 bytes of a hash stand for it. Any thread
+ * may call; indexes stay valid until close. */
 #ifndef MS_TOOLS_PIPELINE_DEDUP_H
 #define MS_TOOLS_PIPELINE_DEDUP_H
 #include "common/cli.h"
@@ -16,7 +17,8 @@ enum ms_dedup_state {
     MS_DEDUP_CLAIMED, /* being worked on */
     MS_DEDUP_JOURNAL, /* settled: `at` is the byte of its record in the journal */
     MS_DEDUP_BASE,    /* settled: `at` is the row in the corpus that is brought up to date */
-    MS_DEDUP_LOST     /* settled for this run alone: it could not be looked at, for want of memory */
+    MS_DEDUP_LOST     /* settled for this run alone: it could not be looked at, for want of
+                       * memory */
 };
 
 typedef struct {
@@ -36,7 +38,8 @@ size_t ms_dedup_count(const ms_dedup *contents);
 uint32_t ms_dedup_find(ms_dedup *contents, const unsigned char *key);
 /* As above; true when it was UNKNOWN, and is now CLAIMED by the caller, who will settle it. */
 bool ms_dedup_claim(ms_dedup *contents, const unsigned char *key, uint32_t *index);
-void ms_dedup_settle(ms_dedup *contents, uint32_t index, int state, int64_t at, int outcome, bool is_cut);
+void ms_dedup_settle(ms_dedup *contents, uint32_t index, int state, int64_t at, int outcome,
+                     bool is_cut);
 ms_dedup_entry ms_dedup_get(ms_dedup *contents, uint32_t index);
 
 #endif

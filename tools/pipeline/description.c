@@ -1,5 +1,5 @@
-/* Contract: tools/pipeline/description.h. Reading is strict about types and tolerant of keys it does not know, so that later
- * versions may add some. */
+/* Contract: tools/pipeline/description.h. Reading is strict about types and tolerant of keys it
+ * does not know, so that later versions may add some. */
 #define _GNU_SOURCE
 #include "description.h"
 #include "files.h"
@@ -25,10 +25,12 @@ void ms_description_set_model(ms_description *description, const msim_model_info
     description->heads = info->heads;
     description->vocab = info->vocab;
     bool cuda = info->device == MSIM_DEVICE_CUDA;
-    const char *level = cuda ? "cuda" : msim_isa_name(info->isa), *precision = msim_precision_name(info->precision);
+    const char *level = cuda ? "cuda" : msim_isa_name(info->isa),
+               *precision = msim_precision_name(info->precision);
     snprintf(description->device, sizeof description->device, "%s", cuda ? "cuda" : "cpu");
     snprintf(description->level, sizeof description->level, "%s", level ? level : "unknown");
-    snprintf(description->precision, sizeof description->precision, "%s", precision ? precision : "unknown");
+    snprintf(description->precision, sizeof description->precision, "%s",
+             precision ? precision : "unknown");
 }
 
 /* ---- Reading ---- */
@@ -50,7 +52,8 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
     if (!cJSON_IsArray(weights) || cJSON_GetArraySize(weights) != 3) return false;
     for (int i = 0; i < 3; i++) {
         const cJSON *item = cJSON_GetArrayItem(weights, i);
-        if (!cJSON_IsNumber(item) || !(item->valuedouble >= -1e30 && item->valuedouble <= 1e30)) return false;
+        if (!cJSON_IsNumber(item) || !(item->valuedouble >= -1e30 && item->valuedouble <= 1e30))
+            return false;
         to->pool_weights[i] = (float)item->valuedouble;
     }
     return true;
@@ -60,12 +63,15 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
 static const char *get_optional(const cJSON *json, ms_description *to) {
     const cJSON *shard = cJSON_GetObjectItemCaseSensitive(json, "shard"),
                 *levels = cJSON_GetObjectItemCaseSensitive(json, "levels"), *item;
-    if (shard && (!ms_json_get_int(shard, "index", &to->shard) || !ms_json_get_int(shard, "of", &to->n_shards)))
+    if (shard && (!ms_json_get_int(shard, "index", &to->shard) ||
+                  !ms_json_get_int(shard, "of", &to->n_shards)))
         return "shard";
-    if (cJSON_HasObjectItem(json, "unread") && !ms_json_get_int(json, "unread", &to->unread)) return "unread";
+    if (cJSON_HasObjectItem(json, "unread") && !ms_json_get_int(json, "unread", &to->unread))
+        return "unread";
     cJSON_ArrayForEach(item, levels) {
         size_t n = strlen(to->levels);
-        if (!cJSON_IsString(item) || n + strlen(item->valuestring) + 2 > sizeof to->levels) return "levels";
+        if (!cJSON_IsString(item) || n + strlen(item->valuestring) + 2 > sizeof to->levels)
+            return "levels";
         snprintf(to->levels + n, sizeof to->levels - n, "%s%s", n ? " " : "", item->valuestring);
     }
     return NULL;
@@ -88,14 +94,21 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
         const cJSON *in;
         const char *key;
         int64_t *value;
-    } ints[] = {{model, "dim", &to->dim},   {model, "depth", &to->depth},         {model, "heads", &to->heads},
-                {model, "vocab", &to->vocab}, {json, "max_tokens", &to->max_tokens}, {json, "transpose", &to->transpose},
-                {json, "rows", &to->rows},  {json, "files", &to->files}};
+    } ints[] = {{model, "dim", &to->dim},
+                {model, "depth", &to->depth},
+                {model, "heads", &to->heads},
+                {model, "vocab", &to->vocab},
+                {json, "max_tokens", &to->max_tokens},
+                {json, "transpose", &to->transpose},
+                {json, "rows", &to->rows},
+                {json, "files", &to->files}};
     const char *missing = NULL;
-    if (!ms_json_get_text(model, "sha256", to->model_sha256, sizeof to->model_sha256)) missing = "model.sha256";
+    if (!ms_json_get_text(model, "sha256", to->model_sha256, sizeof to->model_sha256))
+        missing = "model.sha256";
     if (!ms_json_get_text(model, "family", to->family, sizeof to->family)) missing = "model.family";
     for (size_t i = 0; !missing && i < sizeof texts / sizeof *texts; i++)
-        if (!ms_json_get_text(json, texts[i].key, texts[i].text, texts[i].cap)) missing = texts[i].key;
+        if (!ms_json_get_text(json, texts[i].key, texts[i].text, texts[i].cap))
+            missing = texts[i].key;
     for (size_t i = 0; !missing && i < sizeof ints / sizeof *ints; i++)
         if (!ms_json_get_int(ints[i].in, ints[i].key, ints[i].value)) missing = ints[i].key;
     if (!missing && !get_pooling(json, to)) missing = "pooling";
@@ -103,16 +116,19 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
     if (!missing && !get_bool(json, "complete", &to->is_complete)) missing = "complete";
     if (!missing) missing = get_optional(json, to);
     if (!missing) return 1;
-    return ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected a valid \"%s\", got none", path,
-                       missing);
+    return ms_cli_fail(err, MSIM_E_FORMAT,
+                       "damaged description of a corpus: %s: expected a valid \"%s\", got none",
+                       path, missing);
 }
 
-int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out, msim_error *err) {
+int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out,
+                         msim_error *err) {
     ms_description found = {0};
     msim_error why;
     cJSON *json = ms_json_parse(text, n, &why);
     int rc = json ? from_json(json, path, &found, err)
-                  : ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %.200s", path, why.text);
+                  : ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %.200s",
+                                path, why.text);
     cJSON_Delete(json);
     if (rc == 1) *out = found;
     return rc;
@@ -131,8 +147,9 @@ char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err) {
     if (reason != MS_FILES_OK) {
         ms_cli_fail(err, MSIM_E_IO, "%s: %s: %s", ms_files_reason_name(reason), path, detail);
     } else if (buffer.n_bytes > MAX_SIDECAR_BYTES) {
-        ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected at most %zu bytes, got %zu", path,
-                    MAX_SIDECAR_BYTES, buffer.n_bytes);
+        ms_cli_fail(err, MSIM_E_FORMAT,
+                    "damaged description of a corpus: %s: expected at most %zu bytes, got %zu",
+                    path, MAX_SIDECAR_BYTES, buffer.n_bytes);
     } else {
         *n = buffer.n_bytes;
         text = ms_cli_alloc(*n + 1, 1);
@@ -148,7 +165,8 @@ int ms_description_read(const char *corpus, ms_description *out, msim_error *err
     msim_error why;
     size_t n;
     if (!err) err = &why;
-    if (ms_description_path(corpus, path, sizeof path) && stat(path, &st) != 0 && errno == ENOENT) return 0;
+    if (ms_description_path(corpus, path, sizeof path) && stat(path, &st) != 0 && errno == ENOENT)
+        return 0;
     char *text = ms_description_read_text(corpus, &n, err);
     int rc = text ? ms_description_parse(text, n, path, out, err) : -err->code;
     free(text);
@@ -161,7 +179,8 @@ static void add_levels(cJSON *json, const char *levels) {
     char text[64], *rest = text;
     cJSON *array = cJSON_AddArrayToObject(json, "levels");
     snprintf(text, sizeof text, "%s", levels);
-    for (char *word; (word = strsep(&rest, " "));) cJSON_AddItemToArray(array, cJSON_CreateString(word));
+    for (char *word; (word = strsep(&rest, " "));)
+        cJSON_AddItemToArray(array, cJSON_CreateString(word));
 }
 
 static cJSON *to_json(const ms_description *from) {
@@ -178,7 +197,8 @@ static cJSON *to_json(const ms_description *from) {
     cJSON_AddStringToObject(json, "pooling", from->is_weighted ? "weighted" : "mean");
     cJSON *weights = from->is_weighted ? cJSON_AddArrayToObject(json, "pool_weights") : NULL;
     if (!from->is_weighted) cJSON_AddNullToObject(json, "pool_weights");
-    for (int i = 0; weights && i < 3; i++) cJSON_AddItemToArray(weights, ms_json_number(from->pool_weights[i]));
+    for (int i = 0; weights && i < 3; i++)
+        cJSON_AddItemToArray(weights, ms_json_number(from->pool_weights[i]));
     cJSON_AddStringToObject(json, "precision", from->precision);
     cJSON_AddStringToObject(json, "level", from->level);
     cJSON_AddStringToObject(json, "device", from->device);
@@ -220,7 +240,8 @@ bool ms_description_has_level(const ms_description *description, const char *lev
     if (strcmp(description->level, level) == 0) return true;
     size_t n = strlen(level);
     for (const char *at = description->levels; (at = strstr(at, level)); at += n)
-        if ((at == description->levels || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
+        if ((at == description->levels || at[-1] == ' ') && (at[n] == 0 || at[n] == ' '))
+            return true;
     return false;
 }
 
@@ -228,14 +249,17 @@ void ms_description_add_level(ms_description *description, const char *level) {
     char words[8][16], *rest, text[sizeof description->levels];
     int n = 0;
     if (ms_description_has_level(description, level)) return;
-    snprintf(text, sizeof text, "%s", *description->levels ? description->levels : description->level);
+    snprintf(text, sizeof text, "%s",
+             *description->levels ? description->levels : description->level);
     rest = text;
-    for (char *word; n < 7 && (word = strsep(&rest, " "));) snprintf(words[n++], sizeof words[0], "%.15s", word);
+    for (char *word; n < 7 && (word = strsep(&rest, " "));)
+        snprintf(words[n++], sizeof words[0], "%.15s", word);
     snprintf(words[n++], sizeof words[0], "%.15s", level);
     qsort(words, (size_t)n, sizeof words[0], (int (*)(const void *, const void *))strcmp);
     *description->levels = 0;
     for (int i = 0, at = 0; i < n && at < (int)sizeof description->levels; i++)
-        at += snprintf(description->levels + at, sizeof description->levels - (size_t)at, "%s%s", i ? " " : "", words[i]);
+        at += snprintf(description->levels + at, sizeof description->levels - (size_t)at, "%s%s",
+                       i ? " " : "", words[i]);
     bool was_gpu = strcmp(description->device, "cuda") == 0, is_gpu = strcmp(level, "cuda") == 0;
     if (was_gpu != is_gpu) snprintf(description->device, sizeof description->device, "mixed");
     snprintf(description->level, sizeof description->level, "mixed");
@@ -244,12 +268,14 @@ void ms_description_add_level(ms_description *description, const char *level) {
 void ms_description_add_levels(ms_description *description, const ms_description *from) {
     char level[16];
     const char *at = *from->levels ? from->levels : from->level;
-    for (int n; sscanf(at, "%15s%n", level, &n) == 1; at += n) ms_description_add_level(description, level);
+    for (int n; sscanf(at, "%15s%n", level, &n) == 1; at += n)
+        ms_description_add_level(description, level);
 }
 
 /* ---- Comparing ---- */
 
-static bool texts_differ(const char *key, const char *expected, const char *got, char *what, size_t cap) {
+static bool texts_differ(const char *key, const char *expected, const char *got, char *what,
+                         size_t cap) {
     if (strcmp(expected, got) == 0) return false;
     snprintf(what, cap, "%s: expected %.70s, got %.70s", key, expected, got);
     return true;
@@ -261,29 +287,34 @@ static bool ints_differ(const char *key, int64_t expected, int64_t got, char *wh
     return true;
 }
 
-bool ms_description_differs(const ms_description *a, const ms_description *b, char *what, size_t cap) {
+bool ms_description_differs(const ms_description *a, const ms_description *b, char *what,
+                            size_t cap) {
     for (int i = 0; i < 3 && a->is_weighted && b->is_weighted; i++)
         if (a->pool_weights[i] != b->pool_weights[i]) {
-            snprintf(what, cap, "pool weights: expected %.9g,%.9g,%.9g, got %.9g,%.9g,%.9g", a->pool_weights[0],
-                     a->pool_weights[1], a->pool_weights[2], b->pool_weights[0], b->pool_weights[1], b->pool_weights[2]);
+            snprintf(what, cap, "pool weights: expected %.9g,%.9g,%.9g, got %.9g,%.9g,%.9g",
+                     a->pool_weights[0], a->pool_weights[1], a->pool_weights[2], b->pool_weights[0],
+                     b->pool_weights[1], b->pool_weights[2]);
             return true;
         }
     return texts_differ("model", a->model_sha256, b->model_sha256, what, cap) ||
            ints_differ("width", a->dim, b->dim, what, cap) ||
-           texts_differ("pooling", a->is_weighted ? "weighted" : "mean", b->is_weighted ? "weighted" : "mean", what,
-                        cap) ||
+           texts_differ("pooling", a->is_weighted ? "weighted" : "mean",
+                        b->is_weighted ? "weighted" : "mean", what, cap) ||
            texts_differ("precision", a->precision, b->precision, what, cap) ||
            texts_differ("level", a->level, b->level, what, cap) ||
            texts_differ("device", a->device, b->device, what, cap) ||
            ints_differ("max tokens", a->max_tokens, b->max_tokens, what, cap) ||
-           texts_differ("normalised", a->is_normalized ? "yes" : "no", b->is_normalized ? "yes" : "no", what, cap) ||
+           texts_differ("normalised", a->is_normalized ? "yes" : "no",
+                        b->is_normalized ? "yes" : "no", what, cap) ||
            texts_differ("dtype", a->dtype, b->dtype, what, cap) ||
            texts_differ("names", a->names, b->names, what, cap) ||
            ints_differ("transpose", a->transpose, b->transpose, what, cap) ||
-           ints_differ("shard", a->shard, b->shard, what, cap) || ints_differ("shards", a->n_shards, b->n_shards, what, cap);
+           ints_differ("shard", a->shard, b->shard, what, cap) ||
+           ints_differ("shards", a->n_shards, b->n_shards, what, cap);
 }
 
-bool ms_description_differs_beyond_level(const ms_description *a, const ms_description *b, char *what, size_t cap) {
+bool ms_description_differs_beyond_level(const ms_description *a, const ms_description *b,
+                                         char *what, size_t cap) {
     ms_description same = *b;
     memcpy(same.level, a->level, sizeof same.level);
     memcpy(same.device, a->device, sizeof same.device);

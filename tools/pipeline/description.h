@@ -1,5 +1,6 @@
-/* CORPUS.npy.json: what a corpus was made with, beside it. midisim-embed writes it, midisim-search reads model hash,
- * pooling, weights and max_tokens from it. One JSON object; keys in docs/FORMATS.md. Values only, nothing owned. */
+/* CORPUS.npy.json: what a corpus was made with, beside it. midisim-embed writes it, midisim-search
+ * reads model hash, pooling, weights and max_tokens from it. One JSON object; keys in
+ * docs/FORMATS.md. Values only, nothing owned. */
 #ifndef MS_TOOLS_PIPELINE_DESCRIPTION_H
 #define MS_TOOLS_PIPELINE_DESCRIPTION_H
 #include "common/cli.h"
@@ -15,23 +16,26 @@ typedef struct {
     char device[8];        /* "cpu", "cuda" */
     int64_t max_tokens;    /* 0: no limit */
     bool is_normalized;
-    char dtype[8];         /* "f32", "f16" */
-    char names[8];         /* "path", "stem" */
-    int64_t transpose;     /* semitones */
-    char levels[64];       /* "avx2 avx512": all, when rows were made at several; else empty */
+    char dtype[8];           /* "f32", "f16" */
+    char names[8];           /* "path", "stem" */
+    int64_t transpose;       /* semitones */
+    char levels[64];         /* "avx2 avx512": all, when rows were made at several; else empty */
     int64_t shard, n_shards; /* of --shard; 0: all files */
-    int64_t rows, files;   /* rows in the corpus; input files they came from */
-    int64_t unread;        /* files that could not be read, or changed meanwhile: the same command tries them again */
-    bool is_complete;      /* false: the run was stopped, some files are missing */
+    int64_t rows, files;     /* rows in the corpus; input files they came from */
+    int64_t unread;          /* files that could not be read, or changed meanwhile: the same command
+                            * tries them again */
+    bool is_complete;        /* false: the run was stopped, some files are missing */
 } ms_description;
 
-/* Where a row came from. All of them stand in the description as one text, "sources": 32 bytes a row in order of rows, as
- * here, in base64. With them a corpus is brought up to date without embedding all of it again. */
+/* Where a row came from. All of them stand in the description as one text, "sources": 32 bytes a
+ * row in order of rows, as here, in base64. With them a corpus is brought up to date without
+ * embedding all of it again. */
 typedef struct {
-    int64_t mtime_ns;          /* of the file; 0: not known */
-    uint32_t bytes;            /* of the file; MS_SOURCE_UNKNOWN: none, or not known */
-    uint32_t flags;            /* MS_SOURCE_CUT: longer than the token limit */
-    unsigned char sha256[16];  /* first half of the SHA-256 of its contents, after gzip; of token ids: docs/FORMATS.md */
+    int64_t mtime_ns;         /* of the file; 0: not known */
+    uint32_t bytes;           /* of the file; MS_SOURCE_UNKNOWN: none, or not known */
+    uint32_t flags;           /* MS_SOURCE_CUT: longer than the token limit */
+    unsigned char sha256[16]; /* first half of the SHA-256 of its contents, after gzip; of token
+                                * ids: docs/FORMATS.md */
 } ms_source;
 #define MS_SOURCE_UNKNOWN UINT32_MAX
 #define MS_SOURCE_CUT 1u
@@ -42,16 +46,21 @@ bool ms_description_path(const char *corpus, char *path, size_t cap);
 int ms_description_read(const char *corpus, ms_description *out, msim_error *err);
 /* The sources of its rows: 1, with *out [rows] for the caller to free; 0: there are none. */
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err);
-/* The description's text as it stands, without sources: free() it; NULL with err when there is none. */
+/* The description's text as it stands, without sources: free() it; NULL with err when there is
+ * none. */
 char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err);
 /* Written beside the corpus through a temporary file and a rename. */
 int ms_description_write(const char *corpus, const ms_description *description, msim_error *err);
-/* As above to a path of its own, with a source for each of description->rows rows unless `get` is NULL. */
-int ms_description_write_to(const char *path, const ms_description *description, void (*get)(void *user, int64_t row, ms_source *out),
-                        void *user, msim_error *err);
-/* The description as JSON on one line, without sources (free() it; NULL: out of memory), and back: 1, or < 0. */
+/* As above to a path of its own, with a source for each of description->rows rows unless `get` is
+ * NULL. */
+int ms_description_write_to(const char *path, const ms_description *description,
+                            void (*get)(void *user, int64_t row, ms_source *out), void *user,
+                            msim_error *err);
+/* The description as JSON on one line, without sources (free() it; NULL: out of memory), and back:
+ * 1, or < 0. */
 char *ms_description_print(const ms_description *description);
-int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out, msim_error *err);
+int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out,
+                         msim_error *err);
 /* Note that rows were made at another level too. */
 void ms_description_add_level(ms_description *description, const char *level);
 /* Note all levels of another description. */
@@ -60,10 +69,12 @@ void ms_description_add_levels(ms_description *description, const ms_description
 bool ms_description_has_level(const ms_description *description, const char *level);
 /* Model and device fields from an open model. */
 void ms_description_set_model(ms_description *description, const msim_model_info *info);
-/* True when a setting that changes vectors or names differs (not rows, files, completeness, tool, version); `what` then
- * says which: "pooling: expected mean, got weighted". */
-bool ms_description_differs(const ms_description *expected, const ms_description *got, char *what, size_t cap);
+/* True when a setting that changes vectors or names differs (not rows, files, completeness, tool,
+ * version); `what` then says which: "pooling: expected mean, got weighted". */
+bool ms_description_differs(const ms_description *expected, const ms_description *got, char *what,
+                            size_t cap);
 /* The same without level and device. */
-bool ms_description_differs_beyond_level(const ms_description *expected, const ms_description *got, char *what, size_t cap);
+bool ms_description_differs_beyond_level(const ms_description *expected, const ms_description *got,
+                                         char *what, size_t cap);
 
 #endif

@@ -12,11 +12,13 @@
 
 int ms_durable_open(ms_durable *file, const char *path, msim_error *err) {
     *file = (ms_durable){.path = path, .fd = -1};
-    if ((size_t)snprintf(file->temporary, sizeof file->temporary, "%s.%ld.tmp", path, (long)getpid()) >=
-        sizeof file->temporary)
+    if ((size_t)snprintf(file->temporary, sizeof file->temporary, "%s.%ld.tmp", path,
+                         (long)getpid()) >= sizeof file->temporary)
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", path);
     file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file->fd < 0) return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", file->temporary, strerror(errno));
+    if (file->fd < 0)
+        return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", file->temporary,
+                           strerror(errno));
     file->buffer = ms_cli_alloc(BUFFER_BYTES, 1);
     return 0;
 }
@@ -26,7 +28,8 @@ static void flush(ms_durable *file) {
         ssize_t n = write(file->fd, file->buffer + done, file->n - done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0)
-            ms_cli_fail(&file->failed, MSIM_E_IO, "cannot write: %s: %s", file->path, strerror(errno));
+            ms_cli_fail(&file->failed, MSIM_E_IO, "cannot write: %s: %s", file->path,
+                        strerror(errno));
         else
             done += (size_t)n;
     }
@@ -53,7 +56,8 @@ int ms_durable_finish(ms_durable *file, msim_error *err) {
     if (close(file->fd) != 0 && !failed->code)
         ms_cli_fail(failed, MSIM_E_IO, "cannot write: %s: %s", file->path, strerror(errno));
     if (!failed->code && rename(file->temporary, file->path) != 0)
-        ms_cli_fail(failed, MSIM_E_IO, "cannot rename: %s to %s: %s", file->temporary, file->path, strerror(errno));
+        ms_cli_fail(failed, MSIM_E_IO, "cannot rename: %s to %s: %s", file->temporary, file->path,
+                    strerror(errno));
     free(file->buffer);
     file->buffer = NULL;
     file->fd = -1;
@@ -78,8 +82,10 @@ int ms_durable_sync_folder(const char *path, msim_error *err) {
     if (!ms_durable_folder(path, folder, sizeof folder)) return 0;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return 0; /* a folder may be writable without being readable */
-    int rc = fsync(fd) == 0 || errno == EINVAL
-                 ? 0 : ms_cli_fail(err, MSIM_E_IO, "cannot sync: folder of %s: %s", path, strerror(errno));
+    int rc =
+        fsync(fd) == 0 || errno == EINVAL
+            ? 0
+            : ms_cli_fail(err, MSIM_E_IO, "cannot sync: folder of %s: %s", path, strerror(errno));
     close(fd);
     return rc;
 }

@@ -1,16 +1,16 @@
-/* Files that are whole or not there at all: written under another name, synced, renamed. What a crash may leave is
- * PATH.PID.tmp. One thread a file. */
+/* Files that are whole or not there at all: written under another name, synced, renamed. What a
+ * crash may leave is PATH.PID.tmp. One thread a file. */
 #ifndef MS_TOOLS_PIPELINE_DURABLE_H
 #define MS_TOOLS_PIPELINE_DURABLE_H
 #include "common/cli.h"
 
 typedef struct {
-    const char *path;    /* borrowed */
+    const char *path; /* borrowed */
     char temporary[4400];
     int fd;
     unsigned char *buffer; /* owned */
     size_t n;
-    msim_error failed;   /* code 0 while all went well; put does nothing after that */
+    msim_error failed; /* code 0 while all went well; put does nothing after that */
 } ms_durable;
 
 int ms_durable_open(ms_durable *file, const char *path, msim_error *err);

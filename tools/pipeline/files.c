@@ -1,5 +1,6 @@
-/* Lists of input files: arguments, --files-from, folders walked without recursion of ours, row names, reasons. Reading
- * is in read.c, the account of skipped files in skips.c. Contract: tools/pipeline/files.h. */
+/* Lists of input files: arguments, --files-from, folders walked without recursion of ours, row
+ * names, reasons. Reading is in read.c, the account of skipped files in skips.c. Contract:
+ * tools/pipeline/files.h. */
 #define _GNU_SOURCE
 #include "files.h"
 #include <dirent.h>
@@ -20,8 +21,8 @@ struct ms_files_block {
 
 const char *ms_files_reason_name(int reason) {
     static const char *const names[MS_FILES_N_REASONS] = {
-        "ok",      "unreadable", "not-regular", "too-large",     "bad-gzip", "not-midi",
-        "bad-midi", "no-notes",  "drums-only",  "name-too-long", "changed"};
+        "ok",       "unreadable", "not-regular", "too-large",     "bad-gzip", "not-midi",
+        "bad-midi", "no-notes",   "drums-only",  "name-too-long", "changed"};
     return reason >= 0 && reason < MS_FILES_N_REASONS ? names[reason] : "unknown";
 }
 
@@ -78,7 +79,8 @@ static bool is_midi_name(const char *name) {
     return ends_with(name, n, ".mid") || ends_with(name, n, ".midi") || ends_with(name, n, ".kar");
 }
 
-/* parity: the original takes os.path.splitext of the base name, for which leading dots begin no extension. */
+/* parity: the original takes os.path.splitext of the base name, for which leading dots begin no
+ * extension. */
 void ms_files_stem(const char *path, size_t *at, size_t *len) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     size_t n = strlen(base), dots = strspn(base, ".");
@@ -104,7 +106,8 @@ static ms_files_entry *add_entry(ms_files_list *list, const char *path, size_t n
     entry->relative_at = relative_at;
     if (len > MS_FILES_MAX_NAME) {
         char detail[80];
-        snprintf(detail, sizeof detail, "expected a name of at most %d bytes, got %zu", MS_FILES_MAX_NAME, len);
+        snprintf(detail, sizeof detail, "expected a name of at most %d bytes, got %zu",
+                 MS_FILES_MAX_NAME, len);
         entry->reason = MS_FILES_NAME_TOO_LONG;
         entry->detail = list_copy(list, detail);
     }
@@ -115,7 +118,8 @@ ms_files_entry *ms_files_list_add(ms_files_list *list, const char *name) {
     return add_entry(list, list_copy(list, name), 0, MS_FILES_NAMES_PATH);
 }
 
-void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason, const char *detail) {
+void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason,
+                          const char *detail) {
     entry->reason = (uint8_t)reason;
     entry->detail = detail && *detail ? list_copy(list, detail) : NULL;
 }
@@ -136,7 +140,7 @@ typedef struct {
     ms_files_list *list; /* borrowed */
     size_t name_at;      /* where row names begin in paths below this folder */
     int names;
-    ms_cli_texts todo;   /* folders still to be read, owned by the list */
+    ms_cli_texts todo; /* folders still to be read, owned by the list */
 } walk;
 
 static const char *join(ms_files_list *list, const char *folder, const char *name) {
@@ -152,7 +156,8 @@ static void visit(walk *w, DIR *dir, const char *folder, const struct dirent *fo
     struct stat st;
     bool is_midi = is_midi_name(found->d_name), is_folder = found->d_type == DT_DIR;
     if (found->d_type == DT_UNKNOWN)
-        is_folder = fstatat(dirfd(dir), found->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+        is_folder = fstatat(dirfd(dir), found->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    S_ISDIR(st.st_mode);
     if (is_folder) {
         ms_cli_texts_add(&w->todo, join(w->list, folder, found->d_name));
         return;
@@ -175,7 +180,8 @@ static void read_folder(walk *w, const char *folder) {
         errno = 0;
         found = readdir(dir);
         if (!found) break;
-        if (strcmp(found->d_name, ".") != 0 && strcmp(found->d_name, "..") != 0) visit(w, dir, folder, found);
+        if (strcmp(found->d_name, ".") != 0 && strcmp(found->d_name, "..") != 0)
+            visit(w, dir, folder, found);
     }
     if (!dir || errno) {
         char detail[160];
@@ -207,14 +213,17 @@ static void walk_folder(ms_files_list *list, const char *folder, bool is_only, i
         qsort(list->entries + first, list->n - first, sizeof *list->entries, compare_entries);
     } else if (!ms_cli_stopped()) {
         list->n_empty_folders++;
-        ms_cli_error("no MIDI files: %s: expected .mid, .midi or .kar files (or those with .gz) in this folder, got "
-                     "none", folder);
+        ms_cli_error("no MIDI files: %s: expected .mid, .midi or .kar files (or those with .gz) in "
+                     "this folder, got "
+                     "none",
+                     folder);
     }
 }
 
 /* ---- Arguments ---- */
 
-static void add_path(ms_files_list *list, const char *typed, bool is_only, const ms_files_request *request) {
+static void add_path(ms_files_list *list, const char *typed, bool is_only,
+                     const ms_files_request *request) {
     struct stat st;
     bool is_stream = request->has_stream && strcmp(typed, "-") == 0;
     int failed = 0;
@@ -232,7 +241,8 @@ static void add_path(ms_files_list *list, const char *typed, bool is_only, const
         set_stat(list, entry, &st);
 }
 
-static int read_list_file(ms_files_list *list, const ms_files_request *request, ms_cli_texts *paths, msim_error *err) {
+static int read_list_file(ms_files_list *list, const ms_files_request *request, ms_cli_texts *paths,
+                          msim_error *err) {
     const char *from = request->files_from;
     bool is_stdin = strcmp(from, "-") == 0;
     FILE *file = is_stdin ? stdin : fopen(from, "re");
@@ -245,12 +255,15 @@ static int read_list_file(ms_files_list *list, const ms_files_request *request, 
     while (rc == 0 && !ms_cli_stopped() && (n = getdelim(&line, &cap, delimiter, file)) > 0) {
         if (line[n - 1] == delimiter) line[--n] = 0;
         if (strlen(line) != (size_t)n)
-            rc = ms_cli_fail(err, MSIM_E_ARG, "wrong list: %s: expected one path a line, got a NUL byte (-0 reads "
-                             "lists separated by NUL)", from);
+            rc = ms_cli_fail(err, MSIM_E_ARG,
+                             "wrong list: %s: expected one path a line, got a NUL byte (-0 reads "
+                             "lists separated by NUL)",
+                             from);
         else if (n > 0)
             ms_cli_texts_add(paths, list_copy(list, line));
     }
-    if (rc == 0 && ferror(file)) rc = ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", from, strerror(errno));
+    if (rc == 0 && ferror(file))
+        rc = ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", from, strerror(errno));
     free(line);
     if (!is_stdin) fclose(file);
     return rc;
@@ -270,19 +283,22 @@ int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards) {
 static void keep_shard(ms_files_list *list, int64_t shard, int64_t n_shards) {
     size_t n = 0;
     for (size_t i = 0; i < list->n; i++)
-        if (ms_files_shard_of(list->entries + i, n_shards) == shard) list->entries[n++] = list->entries[i];
+        if (ms_files_shard_of(list->entries + i, n_shards) == shard)
+            list->entries[n++] = list->entries[i];
     list->n = n;
 }
 
 int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msim_error *err) {
     ms_cli_texts paths = {0};
-    for (size_t i = 0; i < request->paths->n; i++) ms_cli_texts_add(&paths, request->paths->items[i]);
+    for (size_t i = 0; i < request->paths->n; i++)
+        ms_cli_texts_add(&paths, request->paths->items[i]);
     int rc = request->files_from ? read_list_file(list, request, &paths, err) : 0;
     for (size_t i = 0; rc == 0 && i < paths.n && !ms_cli_stopped(); i++)
         add_path(list, paths.items[i], paths.n == 1, request);
     ms_cli_progress_end();
     free(paths.items);
-    if (rc == 0 && ms_cli_stopped()) rc = ms_cli_fail(err, MSIM_E_IO, "stopped while listing files");
+    if (rc == 0 && ms_cli_stopped())
+        rc = ms_cli_fail(err, MSIM_E_IO, "stopped while listing files");
     if (rc == 0 && request->n_shards) keep_shard(list, request->shard, request->n_shards);
     if (rc < 0) ms_files_list_close(list);
     return rc;

@@ -1,8 +1,9 @@
-/* Input files: walking folders, row names, and reading one file safely (regular files only, gzip, size limit). Every
- * file that gives no row has one reason. docs/FORMATS.md, input files and row names.
+/* Input files: walking folders, row names, and reading one file safely (regular files only, gzip,
+ * size limit). Every file that gives no row has one reason. docs/FORMATS.md, input files and row
+ * names.
  *
- * A list owns its paths and is built by one thread; afterwards threads may share it for reading. A buffer belongs to
- * one thread and is reused from file to file; it gives large memory back. */
+ * A list owns its paths and is built by one thread; afterwards threads may share it for reading. A
+ * buffer belongs to one thread and is reused from file to file; it gives large memory back. */
 #ifndef MS_TOOLS_PIPELINE_FILES_H
 #define MS_TOOLS_PIPELINE_FILES_H
 #include "common/cli.h"
@@ -30,7 +31,8 @@ enum ms_files_reason {
 const char *ms_files_reason_name(int reason);
 /* The reason for a msim_outcome of the tokeniser. */
 int ms_files_reason_of_outcome(int outcome);
-/* True when such a file makes the exit code 1: everything, but for files without notes that a folder brought. */
+/* True when such a file makes the exit code 1: everything, but for files without notes that a
+ * folder brought. */
 bool ms_files_is_failure(int reason, bool is_named);
 
 /* ---- Lists ---- */
@@ -49,10 +51,12 @@ typedef struct {
 
 typedef struct ms_files_block ms_files_block;
 typedef struct {
-    ms_files_entry *entries; /* owned: [n], in the order of the arguments, within a folder bytewise by name */
+    ms_files_entry *entries; /* owned: [n], in the order of the arguments, within a folder bytewise
+                              * by name */
     size_t n, cap;
-    ms_files_block *blocks;  /* owned: the texts */
-    size_t n_empty_folders;  /* folders given by name that held nothing; each was reported as an error */
+    ms_files_block *blocks; /* owned: the texts */
+    size_t n_empty_folders; /* folders given by name that held nothing; each was reported as an
+                              * error */
 } ms_files_list;
 
 enum ms_files_names { MS_FILES_NAMES_PATH, MS_FILES_NAMES_STEM };
@@ -66,15 +70,17 @@ typedef struct {
     int64_t shard, n_shards;   /* only the files of shard 1..n_shards; n_shards 0: all */
 } ms_files_request;
 
-/* Fill a list (start from {0}). Folders are walked, links to folders inside them are not followed. What cannot be used
- * becomes an entry with its reason. Returns < 0 only when files_from cannot be read, or after a signal (-MSIM_E_IO). */
+/* Fill a list (start from {0}). Folders are walked, links to folders inside them are not followed.
+ * What cannot be used becomes an entry with its reason. Returns < 0 only when files_from cannot be
+ * read, or after a signal (-MSIM_E_IO). */
 int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msim_error *err);
 void ms_files_list_close(ms_files_list *list);
 
 /* Append an input that is no file: its row name alone, which is copied. */
 ms_files_entry *ms_files_list_add(ms_files_list *list, const char *name);
 /* Note that an entry gives nothing. `detail` (may be NULL) is copied into the list. */
-void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason, const char *detail);
+void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason,
+                          const char *detail);
 /* The shard 1..n that an input belongs to, by its name by path. */
 int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards);
 
@@ -92,8 +98,8 @@ typedef struct {
     size_t packed_cap;
 } ms_files_buffer;
 
-/* Read an entry, or a path on its own, or a stream such as standard input, into the buffer. Returns MS_FILES_OK, or the
- * reason with a text in detail [MS_FILES_DETAIL]. */
+/* Read an entry, or a path on its own, or a stream such as standard input, into the buffer. Returns
+ * MS_FILES_OK, or the reason with a text in detail [MS_FILES_DETAIL]. */
 int ms_files_read(const ms_files_entry *entry, ms_files_buffer *buffer, char *detail);
 int ms_files_read_path(const char *path, ms_files_buffer *buffer, char *detail);
 int ms_files_read_stream(int fd, ms_files_buffer *buffer, char *detail);
@@ -101,17 +107,20 @@ void ms_files_buffer_free(ms_files_buffer *buffer);
 
 /* ---- What was skipped ---- */
 
-/* Counts by reason, error lines for the first few failures, and the TSV file of --skipped. One thread. */
+/* Counts by reason, error lines for the first few failures, and the TSV file of --skipped. One
+ * thread. */
 typedef struct ms_files_skips ms_files_skips;
 
 /* tsv_path may be NULL. Returns < 0 when it cannot be written. */
 int ms_files_skips_open(const char *tsv_path, ms_files_skips **out, msim_error *err);
-void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail, bool is_named);
+void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail,
+                        bool is_named);
 int64_t ms_files_skips_total(const ms_files_skips *skips);
 int64_t ms_files_skips_failures(const ms_files_skips *skips); /* those that make the exit code 1 */
 /* "no-notes 12, bad-midi 3" into text; empty when nothing was skipped. */
 void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap);
-/* Says how many failures were not shown, closes the TSV. Returns < 0 when it could not be written whole. */
+/* Says how many failures were not shown, closes the TSV. Returns < 0 when it could not be written
+ * whole. */
 int ms_files_skips_close(ms_files_skips *skips, msim_error *err);
 
 #endif

@@ -29,7 +29,8 @@ static size_t *find_slot(const ms_search_texts *t, uint64_t hash, const char *te
     for (size_t at = hash & (t->n_slots - 1);; at = (at + 1) & (t->n_slots - 1)) {
         if (!t->slots[at]) return t->slots + at;
         const ms_search_text *item = t->items + t->slots[at] - 1;
-        if (item->hash == hash && item->n == n && memcmp(t->bytes + item->at, text, n) == 0) return t->slots + at;
+        if (item->hash == hash && item->n == n && memcmp(t->bytes + item->at, text, n) == 0)
+            return t->slots + at;
     }
 }
 
@@ -133,13 +134,15 @@ static void stem_of(const char *text, size_t n, size_t *at, size_t *len) {
     ms_files_stem(text, at, len);
 }
 
-void ms_search_names_suggest(const msim_corpus *corpus, const char *name, size_t n, char *text, size_t cap) {
+void ms_search_names_suggest(const msim_corpus *corpus, const char *name, size_t n, char *text,
+                             size_t cap) {
     int64_t rows = msim_corpus_rows(corpus);
     size_t name_cap = 0, at, len, found_at, found_len, used = 0;
     char *found = ms_cli_grow(NULL, &name_cap, 256, 1);
     *text = 0;
     stem_of(name, n, &at, &len);
-    for (int64_t row = 0, n_found = 0; len && row < rows && n_found < 3 && !ms_cli_stopped(); row++) {
+    for (int64_t row = 0, n_found = 0; len && row < rows && n_found < 3 && !ms_cli_stopped();
+         row++) {
         size_t n_name = get_name(corpus, row, &found, &name_cap);
         stem_of(found, n_name, &found_at, &found_len);
         bool is_near = found_len == len && strncasecmp(found + found_at, name + at, len) == 0;

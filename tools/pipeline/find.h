@@ -1,5 +1,6 @@
-/* Rows of a corpus by name: names are asked for first, then one pass over all names of the corpus finds their rows. So
- * memory grows with what is asked for and found, not with the corpus. And underneath, a table of texts. One thread. */
+/* Rows of a corpus by name: names are asked for first, then one pass over all names of the corpus
+ * finds their rows. So memory grows with what is asked for and found, not with the corpus. And
+ * underneath, a table of texts. One thread. */
 #ifndef MS_TOOLS_PIPELINE_FIND_H
 #define MS_TOOLS_PIPELINE_FIND_H
 #include "common/cli.h"
@@ -45,9 +46,10 @@ void ms_search_names_want(ms_search_names *names, const char *name, size_t n);
 bool ms_search_names_scan(ms_search_names *names, const msim_corpus *corpus);
 /* First hit of a name (its lowest row), or -1. */
 int64_t ms_search_names_first(const ms_search_names *names, const char *name, size_t n);
-/* Rows whose name is nearly this one (letter case, folders and extension aside): "'a.mid', 'b/a.mid'" into text, or
- * nothing. */
-void ms_search_names_suggest(const msim_corpus *corpus, const char *name, size_t n, char *text, size_t cap);
+/* Rows whose name is nearly this one (letter case, folders and extension aside): "'a.mid',
+ * 'b/a.mid'" into text, or nothing. */
+void ms_search_names_suggest(const msim_corpus *corpus, const char *name, size_t n, char *text,
+                             size_t cap);
 void ms_search_names_free(ms_search_names *names);
 
 #endif

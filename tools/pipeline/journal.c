@@ -1,6 +1,7 @@
-/* Contract: tools/pipeline/journal.h. The file is written with write at its end and read with pread, never mapped: a disk that
- * fails gives an error and no signal. A block goes out in one write and is synced; when either fails, the file is cut
- * back to the last whole block and the first failure stays. */
+/* Contract: tools/pipeline/journal.h. The file is written with write at its end and read with
+ * pread, never mapped: a disk that fails gives an error and no signal. A block goes out in one
+ * write and is synced; when either fails, the file is cut back to the last whole block and the
+ * first failure stays. */
 #define _GNU_SOURCE
 #include "journal.h"
 #include "durable.h"
@@ -15,11 +16,12 @@
 #include <zlib.h>
 
 #define MAGIC "MSIMJNL1"
-#define BLOCK_MAGIC 0x4b4c424du           /* "MBLK" */
-#define HEAD_MAX ((uint32_t)1 << 20)      /* bytes of settings */
-#define BLOCK_BYTES ((size_t)16 << 20)    /* a block is written when it is as large */
-#define BLOCK_MAX ((uint64_t)64 << 20)    /* none is larger */
-/* Seconds between two blocks: so many that syncing takes a two-hundredth of the time, within these bounds. */
+#define BLOCK_MAGIC 0x4b4c424du        /* "MBLK" */
+#define HEAD_MAX ((uint32_t)1 << 20)   /* bytes of settings */
+#define BLOCK_BYTES ((size_t)16 << 20) /* a block is written when it is as large */
+#define BLOCK_MAX ((uint64_t)64 << 20) /* none is larger */
+/* Seconds between two blocks: so many that syncing takes a two-hundredth of the time, within these
+ * bounds. */
 #define SYNC_SHARE 200.0
 #define SYNC_LEAST 0.2
 #define SYNC_MOST 10.0
@@ -41,27 +43,28 @@ typedef struct {
 typedef struct {
     uint8_t kind, reason;
     uint16_t detail_bytes;
-    uint32_t bytes;      /* of the record, a multiple of 8 */
-    int64_t a, b;        /* content: tokens, full length; file: size, time */
+    uint32_t bytes; /* of the record, a multiple of 8 */
+    int64_t a, b;   /* content: tokens, full length; file: size, time */
     unsigned char hash[MS_JOURNAL_HASH];
     uint32_t path_bytes, name_at;
 } record_head;
 
-_Static_assert(sizeof(file_head) == 64 && sizeof(block_head) == 32 && sizeof(record_head) == 64, "as documented");
+_Static_assert(sizeof(file_head) == 64 && sizeof(block_head) == 32 && sizeof(record_head) == 64,
+               "as documented");
 
 struct ms_journal {
-    char *path;       /* owned */
-    int fd;           /* owned */
+    char *path; /* owned */
+    int fd;     /* owned */
     int state;
     ms_description settings;
-    int64_t end;      /* where the last whole block ends; 0 without a header */
+    int64_t end; /* where the last whole block ends; 0 without a header */
     uint64_t n_blocks;
     size_t dim;
     unsigned char *block; /* owned: head and records of the next block */
     size_t n_block, block_cap;
     double last_sync, interval; /* seconds */
-    bool has_work;    /* blocks were written or found */
-    msim_error failed; /* code 0 while all went well */
+    bool has_work;              /* blocks were written or found */
+    msim_error failed;          /* code 0 while all went well */
 };
 
 static size_t padded(size_t n) { return (n + 7) & ~(size_t)7; }
@@ -69,12 +72,14 @@ static size_t padded(size_t n) { return (n + 7) & ~(size_t)7; }
 /* ---- Bytes ---- */
 
 /* Read exactly n bytes, or < 0; *got says how many there were. */
-static int read_at(const ms_journal *j, int64_t at, void *to, size_t n, size_t *got, msim_error *err) {
+static int read_at(const ms_journal *j, int64_t at, void *to, size_t n, size_t *got,
+                   msim_error *err) {
     *got = 0;
     while (*got < n) {
         ssize_t some = pread(j->fd, (char *)to + *got, n - *got, (off_t)(at + (int64_t)*got));
         if (some < 0 && errno == EINTR) continue;
-        if (some < 0) return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+        if (some < 0)
+            return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
         if (some == 0) break;
         *got += (size_t)some;
     }
@@ -83,10 +88,12 @@ static int read_at(const ms_journal *j, int64_t at, void *to, size_t n, size_t *
 
 static int write_at(ms_journal *j, int64_t at, const void *from, size_t n, msim_error *err) {
     for (size_t done = 0; done < n;) {
-        ssize_t some = pwrite(j->fd, (const char *)from + done, n - done, (off_t)(at + (int64_t)done));
+        ssize_t some =
+            pwrite(j->fd, (const char *)from + done, n - done, (off_t)(at + (int64_t)done));
         if (some < 0 && errno == EINTR) continue;
         if (some <= 0)
-            return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", j->path, strerror(some < 0 ? errno : EIO));
+            return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", j->path,
+                               strerror(some < 0 ? errno : EIO));
         done += (size_t)some;
     }
     return 0;
@@ -106,7 +113,8 @@ static int set_state(ms_journal *j, uint32_t state, msim_error *err) {
 
 /* Remember a failure, after which nothing more is written, and cut off what it left. */
 static int spoil(ms_journal *j, msim_error *err) {
-    if (ftruncate(j->fd, (off_t)j->end) != 0) { /* reading cuts it off just as well */ }
+    if (ftruncate(j->fd, (off_t)j->end) != 0) { /* reading cuts it off just as well */
+    }
     if (err) *err = j->failed;
     return -j->failed.code;
 }
@@ -120,8 +128,11 @@ static int lock_file(ms_journal *j, msim_error *err) {
     while (rc != 0 && errno == EINTR && !ms_cli_stopped());
     if (rc == 0) return 0;
     if (errno == EWOULDBLOCK)
-        return ms_cli_fail(err, MSIM_E_IO, "in use: %s: expected no other run on this output, got one", j->path);
-    if (!was_said) ms_cli_warning("cannot lock: %s: %s: make sure that no other run writes there", j->path, strerror(errno));
+        return ms_cli_fail(err, MSIM_E_IO,
+                           "in use: %s: expected no other run on this output, got one", j->path);
+    if (!was_said)
+        ms_cli_warning("cannot lock: %s: %s: make sure that no other run writes there", j->path,
+                       strerror(errno));
     was_said = true;
     return 0;
 }
@@ -131,44 +142,56 @@ static int open_locked(ms_journal *j, msim_error *err) {
     for (;;) {
         struct stat ours, there;
         j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
-        if (j->fd < 0) return ms_cli_fail(err, MSIM_E_IO, "cannot open: %s: %s", j->path, strerror(errno));
-        if (fstat(j->fd, &ours) != 0) return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+        if (j->fd < 0)
+            return ms_cli_fail(err, MSIM_E_IO, "cannot open: %s: %s", j->path, strerror(errno));
+        if (fstat(j->fd, &ours) != 0)
+            return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
         if (!S_ISREG(ours.st_mode))
-            return ms_cli_fail(err, MSIM_E_IO, "journal: %s: expected a regular file or nothing there", j->path);
+            return ms_cli_fail(err, MSIM_E_IO,
+                               "journal: %s: expected a regular file or nothing there", j->path);
         int rc = lock_file(j, err);
         if (rc < 0) return rc;
-        if (stat(j->path, &there) == 0 && there.st_dev == ours.st_dev && there.st_ino == ours.st_ino) return 0;
+        if (stat(j->path, &there) == 0 && there.st_dev == ours.st_dev &&
+            there.st_ino == ours.st_ino)
+            return 0;
         close(j->fd);
         j->fd = -1;
     }
 }
 
-/* A header that is not whole, or with nothing behind it, is that of a run that had done nothing. Another kind of file,
- * and work behind a header that cannot be read, are left alone. */
+/* A header that is not whole, or with nothing behind it, is that of a run that had done nothing.
+ * Another kind of file, and work behind a header that cannot be read, are left alone. */
 static int read_head(ms_journal *j, msim_error *err) {
     file_head head;
     struct stat st;
     size_t got;
     int rc = read_at(j, 0, &head, sizeof head, &got, err);
     if (rc < 0 || got == 0) return rc;
-    if (fstat(j->fd, &st) != 0) return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+    if (fstat(j->fd, &st) != 0)
+        return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
     if (memcmp(head.magic, MAGIC, got < sizeof head.magic ? got : sizeof head.magic) != 0)
-        return ms_cli_fail(err, MSIM_E_FORMAT, "journal: %s: expected one of midisim-embed, got another file", j->path);
+        return ms_cli_fail(err, MSIM_E_FORMAT,
+                           "journal: %s: expected one of midisim-embed, got another file", j->path);
     if (got < sizeof head) return 0;
     uint32_t n_text = head.text_bytes <= HEAD_MAX ? head.text_bytes : 0;
     int64_t end = (int64_t)(sizeof head + padded(n_text));
     if (st.st_size <= end) return 0;
     char *text = ms_cli_alloc((size_t)n_text + 1, 1);
     rc = read_at(j, sizeof head, text, n_text, &got, err);
-    if (rc >= 0 && (n_text == 0 || got != n_text || crc32_z(0, (const Bytef *)text, got) != head.text_crc ||
-                    (head.state != MS_JOURNAL_OPEN && head.state != MS_JOURNAL_FINISHED)))
-        rc = ms_cli_fail(err, MSIM_E_FORMAT, "damaged journal: %s: its header is unreadable; without it, all is embedded "
-                         "again", j->path);
+    if (rc >= 0 &&
+        (n_text == 0 || got != n_text || crc32_z(0, (const Bytef *)text, got) != head.text_crc ||
+         (head.state != MS_JOURNAL_OPEN && head.state != MS_JOURNAL_FINISHED)))
+        rc = ms_cli_fail(
+            err, MSIM_E_FORMAT,
+            "damaged journal: %s: its header is unreadable; without it, all is embedded "
+            "again",
+            j->path);
     if (rc >= 0) rc = ms_description_parse(text, got, j->path, &j->settings, err);
     free(text);
     if (rc < 0) return rc;
     if (j->settings.dim < 1 || j->settings.dim > 65536)
-        return ms_cli_fail(err, MSIM_E_FORMAT, "journal: %s: expected vectors of 1..65536, got %lld", j->path,
+        return ms_cli_fail(err, MSIM_E_FORMAT,
+                           "journal: %s: expected vectors of 1..65536, got %lld", j->path,
                            (long long)j->settings.dim);
     j->state = (int)head.state;
     j->dim = (size_t)j->settings.dim;
@@ -217,13 +240,16 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
     free(text);
     j->end = 0;
     j->has_work = false;
-    int rc = ftruncate(j->fd, 0) == 0 ? 0 : ms_cli_fail(err, MSIM_E_IO, "cannot empty: %s: %s", j->path, strerror(errno));
+    int rc = ftruncate(j->fd, 0) == 0
+                 ? 0
+                 : ms_cli_fail(err, MSIM_E_IO, "cannot empty: %s: %s", j->path, strerror(errno));
     if (rc >= 0) rc = write_at(j, 0, bytes, n, err);
     if (rc >= 0) rc = sync_file(j, err);
     if (rc >= 0) rc = ms_durable_sync_folder(j->path, err);
     free(bytes);
     if (rc < 0) {
-        if (ftruncate(j->fd, 0) != 0) { /* a header without blocks does no harm */ }
+        if (ftruncate(j->fd, 0) != 0) { /* a header without blocks does no harm */
+        }
         return rc;
     }
     j->settings = *settings;
@@ -237,30 +263,44 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
 
 /* ---- Reading ---- */
 
-static bool has_vector(const record_head *h) { return h->kind == MS_JOURNAL_CONTENT && h->reason == MS_FILES_OK; }
+static bool has_vector(const record_head *h) {
+    return h->kind == MS_JOURNAL_CONTENT && h->reason == MS_FILES_OK;
+}
 
 /* Bytes that a record with this head must have; 0 when the head is none. */
 static size_t record_bytes(const ms_journal *j, const record_head *h) {
-    if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_LEVEL || h->reason >= MS_FILES_N_REASONS) return 0;
+    if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_LEVEL ||
+        h->reason >= MS_FILES_N_REASONS)
+        return 0;
     if (h->path_bytes > BLOCK_MAX || h->name_at > h->path_bytes) return 0;
-    return padded(sizeof *h + (has_vector(h) ? j->dim * sizeof(float) : 0) + h->path_bytes + h->detail_bytes);
+    return padded(sizeof *h + (has_vector(h) ? j->dim * sizeof(float) : 0) + h->path_bytes +
+                  h->detail_bytes);
 }
 
 static int visit_block(const ms_journal *j, const unsigned char *records, size_t n, int64_t at,
-                       void (*visit)(void *, const ms_journal_record *), void *user, msim_error *err) {
+                       void (*visit)(void *, const ms_journal_record *), void *user,
+                       msim_error *err) {
     for (size_t i = 0; i < n;) {
         record_head h = {0};
         if (n - i >= sizeof h) memcpy(&h, records + i, sizeof h);
         size_t need = record_bytes(j, &h);
         if (need == 0 || need != h.bytes || need > n - i)
-            return ms_cli_fail(err, MSIM_E_FORMAT, "journal: %s: byte %lld: expected a record, got something else", j->path,
-                               (long long)at + (long long)i);
-        const char *text = (const char *)records + i + sizeof h + (has_vector(&h) ? j->dim * sizeof(float) : 0);
-        ms_journal_record r = {.kind = h.kind, .reason = h.reason, .at = at + (int64_t)i, .path = text,
-                               .path_len = h.path_bytes, .name_at = h.name_at, .detail = text + h.path_bytes,
+            return ms_cli_fail(err, MSIM_E_FORMAT,
+                               "journal: %s: byte %lld: expected a record, got something else",
+                               j->path, (long long)at + (long long)i);
+        const char *text = (const char *)records + i + sizeof h +
+                           (has_vector(&h) ? j->dim * sizeof(float) : 0);
+        ms_journal_record r = {.kind = h.kind,
+                               .reason = h.reason,
+                               .at = at + (int64_t)i,
+                               .path = text,
+                               .path_len = h.path_bytes,
+                               .name_at = h.name_at,
+                               .detail = text + h.path_bytes,
                                .detail_len = h.detail_bytes};
         memcpy(r.hash, h.hash, sizeof r.hash);
-        if (has_vector(&h)) r.vector = (const float *)(const void *)(records + i + sizeof h); /* blocks keep 8 bytes' alignment */
+        /* blocks keep 8 bytes' alignment */
+        if (has_vector(&h)) r.vector = (const float *)(const void *)(records + i + sizeof h);
         *(h.kind == MS_JOURNAL_FILE ? &r.bytes : &r.n_tokens) = h.a;
         *(h.kind == MS_JOURNAL_FILE ? &r.mtime_ns : &r.full_length) = h.b;
         visit(user, &r);
@@ -274,7 +314,8 @@ static int read_block(ms_journal *j, int64_t at, uint64_t number, block_head *h,
     size_t got;
     int rc = read_at(j, at, h, sizeof *h, &got, err);
     if (rc < 0) return rc;
-    if (got < sizeof *h || h->magic != BLOCK_MAGIC || h->bytes > BLOCK_MAX || h->number != number) return 0;
+    if (got < sizeof *h || h->magic != BLOCK_MAGIC || h->bytes > BLOCK_MAX || h->number != number)
+        return 0;
     size_t n = (size_t)h->bytes;
     j->block = ms_cli_grow(j->block, &j->block_cap, sizeof *h + n, 1);
     rc = read_at(j, at + (int64_t)sizeof *h, j->block + sizeof *h, n, &got, err);
@@ -283,21 +324,24 @@ static int read_block(ms_journal *j, int64_t at, uint64_t number, block_head *h,
     return got == n && crc32_z(0, j->block + 8, sizeof *h - 8 + n) == h->crc;
 }
 
-int ms_journal_load(ms_journal *j, void (*visit)(void *user, const ms_journal_record *record), void *user,
-                    int64_t *n_lost, msim_error *err) {
+int ms_journal_load(ms_journal *j, void (*visit)(void *user, const ms_journal_record *record),
+                    void *user, int64_t *n_lost, msim_error *err) {
     struct stat st;
     block_head h;
     int rc;
     *n_lost = 0;
-    if (fstat(j->fd, &st) != 0) return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+    if (fstat(j->fd, &st) != 0)
+        return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
     while ((rc = read_block(j, j->end, j->n_blocks, &h, err)) == 1) {
-        rc = visit_block(j, j->block + sizeof h, (size_t)h.bytes, j->end + (int64_t)sizeof h, visit, user, err);
+        rc = visit_block(j, j->block + sizeof h, (size_t)h.bytes, j->end + (int64_t)sizeof h, visit,
+                         user, err);
         if (rc < 0) return rc;
         j->end += (int64_t)(sizeof h + h.bytes);
         j->n_blocks++;
         j->has_work = true;
         ms_cli_progress("MB of the journal", j->end >> 20, (int64_t)st.st_size >> 20);
-        if (ms_cli_stopped()) return ms_cli_fail(err, MSIM_E_IO, "stopped while reading %s", j->path);
+        if (ms_cli_stopped())
+            return ms_cli_fail(err, MSIM_E_IO, "stopped while reading %s", j->path);
     }
     ms_cli_progress_end();
     if (rc < 0) return rc;
@@ -314,11 +358,13 @@ int ms_journal_get_vector(const ms_journal *j, int64_t at, float *vector, msim_e
     size_t n = j->dim * sizeof *vector, got;
     int rc = read_at(j, at + (int64_t)sizeof(record_head), vector, n, &got, err);
     if (rc < 0 || got == n) return rc;
-    return ms_cli_fail(err, MSIM_E_IO, "journal: %s: byte %lld: expected a vector, got the end of the file", j->path,
-                       (long long)at);
+    return ms_cli_fail(err, MSIM_E_IO,
+                       "journal: %s: byte %lld: expected a vector, got the end of the file",
+                       j->path, (long long)at);
 }
 
-int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t cap, msim_error *err) {
+int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t cap,
+                          msim_error *err) {
     record_head h = {0};
     size_t got;
     *detail = 0;
@@ -356,13 +402,17 @@ int ms_journal_sync(ms_journal *j, msim_error *err) {
 }
 
 int ms_journal_tick(ms_journal *j, msim_error *err) {
-    bool is_due = j->n_block >= BLOCK_BYTES || (j->n_block && ms_cli_now() - j->last_sync >= j->interval);
+    bool is_due = j->n_block >= BLOCK_BYTES ||
+                  (j->n_block && ms_cli_now() - j->last_sync >= j->interval);
     return is_due ? ms_journal_sync(j, err) : 0;
 }
 
 int64_t ms_journal_add(ms_journal *j, const ms_journal_record *r, msim_error *err) {
-    record_head h = {.kind = (uint8_t)r->kind, .reason = (uint8_t)r->reason, .detail_bytes = r->detail_len,
-                     .path_bytes = r->path_len, .name_at = r->name_at};
+    record_head h = {.kind = (uint8_t)r->kind,
+                     .reason = (uint8_t)r->reason,
+                     .detail_bytes = r->detail_len,
+                     .path_bytes = r->path_len,
+                     .name_at = r->name_at};
     if (j->failed.code) return spoil(j, err);
     if (j->n_block == 0) j->n_block = sizeof(block_head);
     h.a = r->kind == MS_JOURNAL_FILE ? r->bytes : r->n_tokens;

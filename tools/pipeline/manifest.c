@@ -50,8 +50,8 @@ typedef struct {
     ms_manifest *in;
     ms_description *about;
     int64_t max_tokens;
-    bool is_now;     /* of this run */
-    ms_journal *to;  /* where records are copied to, or NULL */
+    bool is_now;    /* of this run */
+    ms_journal *to; /* where records are copied to, or NULL */
     msim_error failed;
 } loader;
 
@@ -89,13 +89,15 @@ static void refuse(ms_manifest *in, uint32_t entry, const ms_journal_record *r) 
 /* Every entry of that path (a file may be given twice) that is as it was. */
 static void visit_file(loader *l, const ms_journal_record *r) {
     ms_manifest *in = l->in;
-    if (!l->is_now && (r->reason != MS_FILES_OK || r->bytes < 0)) return; /* what could not be read is tried again */
+    /* what could not be read is tried again */
+    if (!l->is_now && (r->reason != MS_FILES_OK || r->bytes < 0)) return;
     for (size_t at = hash_path(r->path, r->path_len);; at++) {
         uint32_t i = in->slots[at & (in->n_slots - 1)];
         if (i == MS_DEDUP_NONE) return;
         const ms_files_entry *e = in->files.entries + i;
         if (in->content[i] != MS_DEDUP_NONE || e->reason != MS_FILES_OK || e->bytes != r->bytes ||
-            e->mtime_ns != r->mtime_ns || strlen(e->path) != r->path_len || memcmp(e->path, r->path, r->path_len) != 0)
+            e->mtime_ns != r->mtime_ns || strlen(e->path) != r->path_len ||
+            memcmp(e->path, r->path, r->path_len) != 0)
             continue;
         if (r->reason == MS_FILES_OK)
             in->content[i] = ms_dedup_find(in->contents, r->hash);
@@ -111,8 +113,8 @@ static void visit_record(void *user, const ms_journal_record *r) {
     if (l->to && (at = ms_journal_add(l->to, r, &l->failed)) < 0) return;
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
-        ms_dedup_settle(l->in->contents, ms_dedup_find(l->in->contents, r->hash), MS_DEDUP_JOURNAL, at,
-                           r->reason, is_cut);
+        ms_dedup_settle(l->in->contents, ms_dedup_find(l->in->contents, r->hash), MS_DEDUP_JOURNAL,
+                        at, r->reason, is_cut);
     } else if (r->kind == MS_JOURNAL_FILE) {
         visit_file(l, r);
     } else {
@@ -133,20 +135,22 @@ static int load(loader *l, ms_journal *journal, msim_error *err) {
     }
     if (n_lost) {
         char count[32];
-        ms_cli_note("%s: the last %s bytes are of a block that was never finished: cut off", ms_journal_path(journal),
-                    ms_cli_count(count, n_lost));
+        ms_cli_note("%s: the last %s bytes are of a block that was never finished: cut off",
+                    ms_journal_path(journal), ms_cli_count(count, n_lost));
     }
     return 0;
 }
 
-int ms_manifest_load(ms_manifest *in, ms_journal *journal, int64_t max_tokens, ms_description *about, msim_error *err) {
+int ms_manifest_load(ms_manifest *in, ms_journal *journal, int64_t max_tokens,
+                     ms_description *about, msim_error *err) {
     loader l = {.in = in, .about = about, .max_tokens = max_tokens};
     return load(&l, journal, err);
 }
 
-int ms_manifest_absorb(ms_manifest *in, ms_journal *journal, ms_journal *other, int64_t max_tokens, ms_description *about,
-                     bool is_now, msim_error *err) {
-    loader l = {.in = in, .about = about, .max_tokens = max_tokens, .is_now = is_now, .to = journal};
+int ms_manifest_absorb(ms_manifest *in, ms_journal *journal, ms_journal *other, int64_t max_tokens,
+                       ms_description *about, bool is_now, msim_error *err) {
+    loader l = {
+        .in = in, .about = about, .max_tokens = max_tokens, .is_now = is_now, .to = journal};
     return load(&l, other, err);
 }
 
@@ -168,7 +172,8 @@ void ms_manifest_complete(ms_manifest *in) {
     for (size_t i = 0; i < in->files.n; i++) {
         uint32_t c = in->content[i];
         if (c == MS_DEDUP_NONE && in->files.entries[i].reason == MS_FILES_OK)
-            ms_files_list_refuse(&in->files, in->files.entries + i, MS_FILES_UNREADABLE, "path too long to be noted");
+            ms_files_list_refuse(&in->files, in->files.entries + i, MS_FILES_UNREADABLE,
+                                 "path too long to be noted");
         else if (c != MS_DEDUP_NONE && ms_dedup_get(in->contents, c).state == MS_DEDUP_UNKNOWN)
             ms_dedup_settle(in->contents, c, MS_DEDUP_LOST, 0, MS_FILES_UNREADABLE, false);
     }
@@ -182,13 +187,17 @@ int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error 
     const char *slash = strrchr(path, '/');
     *base = (ms_previous){0};
     int rc = ms_description_read(path, &base->about, &why);
-    if (rc == 0) return ms_cli_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none", slash ? slash + 1 : path);
+    if (rc == 0)
+        return ms_cli_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none",
+                           slash ? slash + 1 : path);
     if (rc >= 0) rc = msim_corpus_open(path, NULL, &base->corpus, &why);
     if (rc >= 0) rc = msim_corpus_get_info(base->corpus, &info);
-    if (rc >= 0 && (info.rows != base->about.rows || info.dim != base->about.dim || !info.has_names || info.dtype != dtype))
-        rc = ms_cli_fail(&why, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
-                         (long long)base->about.rows, (long long)base->about.dim, (long long)info.rows,
-                         (long long)info.dim);
+    if (rc >= 0 && (info.rows != base->about.rows || info.dim != base->about.dim ||
+                    !info.has_names || info.dtype != dtype))
+        rc = ms_cli_fail(&why, MSIM_E_FORMAT,
+                         "expected %lld rows of %lld with names, got %lld of %lld",
+                         (long long)base->about.rows, (long long)base->about.dim,
+                         (long long)info.rows, (long long)info.dim);
     if (rc >= 0) rc = ms_description_read_sources(path, base->about.rows, &base->sources, &why);
     if (rc >= 0) return 1;
     ms_previous_close(base);
@@ -210,7 +219,8 @@ static int compare_entries(const void *a, const void *b, void *list) {
     return order ? order : (x > y) - (x < y);
 }
 
-static uint32_t *sort_entries(const ms_manifest *in, bool (*is_wanted)(const ms_manifest *in, size_t i), size_t *n) {
+static uint32_t *sort_entries(const ms_manifest *in,
+                              bool (*is_wanted)(const ms_manifest *in, size_t i), size_t *n) {
     uint32_t *sorted = ms_cli_alloc(in->files.n, sizeof *sorted);
     *n = 0;
     for (size_t i = 0; i < in->files.n; i++)
@@ -222,7 +232,8 @@ static uint32_t *sort_entries(const ms_manifest *in, bool (*is_wanted)(const ms_
 static bool gives_row(const ms_manifest *in, size_t i) {
     if (in->files.entries[i].reason != MS_FILES_OK || in->content[i] == MS_DEDUP_NONE) return false;
     ms_dedup_entry content = ms_dedup_get(in->contents, in->content[i]);
-    return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_BASE) && content.outcome == MS_FILES_OK;
+    return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_BASE) &&
+           content.outcome == MS_FILES_OK;
 }
 
 int64_t ms_manifest_count_done(const ms_manifest *in) {
@@ -239,7 +250,8 @@ uint32_t *ms_manifest_rows(const ms_manifest *in, size_t *n, size_t *n_same) {
     uint32_t *rows = sort_entries(in, gives_row, n);
     *n_same = 0;
     for (size_t i = 1; i < *n; i++)
-        *n_same += ms_files_compare_names(in->files.entries + rows[i - 1], in->files.entries + rows[i]) == 0;
+        *n_same += ms_files_compare_names(in->files.entries + rows[i - 1],
+                                          in->files.entries + rows[i]) == 0;
     return rows;
 }
 
@@ -251,7 +263,9 @@ typedef struct {
 } row_name;
 
 static void get_name(const ms_previous *base, int64_t row, row_name *out) {
-    out->len = row < base->about.rows ? msim_corpus_name(base->corpus, row, out->text, sizeof out->text) : -1;
+    out->len = row < base->about.rows
+                   ? msim_corpus_name(base->corpus, row, out->text, sizeof out->text)
+                   : -1;
     if (out->len >= (int64_t)sizeof out->text) out->len = 0; /* no name of ours */
 }
 
@@ -261,10 +275,11 @@ static int compare_to_row(const ms_files_entry *e, const row_name *name) {
     return order ? order : (e->name_len > len) - (e->name_len < len);
 }
 
-/* Walk rows and entries in order of name: each row is given once, with its entry or SIZE_MAX. Of several with one name the
- * first goes with the first. `visit` returns < 0 to end the walk. */
+/* Walk rows and entries in order of name: each row is given once, with its entry or SIZE_MAX. Of
+ * several with one name the first goes with the first. `visit` returns < 0 to end the walk. */
 static int walk_pairs(const ms_manifest *in, const ms_previous *base,
-                      int (*visit)(void *user, int64_t row, size_t entry, const char *name), void *user) {
+                      int (*visit)(void *user, int64_t row, size_t entry, const char *name),
+                      void *user) {
     row_name name;
     size_t n, at = 0;
     uint32_t *sorted = sort_entries(in, NULL, &n);
@@ -287,13 +302,14 @@ static bool is_as_it_was(const ms_files_entry *e, const ms_source *source) {
 typedef struct {
     ms_manifest *in;
     const ms_previous *base;
-    size_t last;      /* entry of the row before */
+    size_t last; /* entry of the row before */
     bool by_path;
     msim_error *err;
 } matcher;
 
 static bool same_name(const ms_manifest *in, size_t x, size_t y) {
-    return x != SIZE_MAX && y != SIZE_MAX && ms_files_compare_names(in->files.entries + x, in->files.entries + y) == 0;
+    return x != SIZE_MAX && y != SIZE_MAX &&
+           ms_files_compare_names(in->files.entries + x, in->files.entries + y) == 0;
 }
 
 static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
@@ -304,8 +320,10 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
         const ms_source *source = m->base->sources + row;
         uint32_t content = ms_dedup_find(in->contents, source->sha256);
         if (ms_dedup_get(in->contents, content).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MS_FILES_OK, source->flags & MS_SOURCE_CUT);
-        /* A name that is no path, or that several share, does not say which file it was: its contents will. */
+            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MS_FILES_OK,
+                            source->flags & MS_SOURCE_CUT);
+        /* A name that is no path, or that several share, does not say which file it was: its
+         * contents will. */
         if (same_name(in, m->last, entry)) {
             if (in->content[m->last] != MS_DEDUP_NONE) in->n_kept--;
             in->content[m->last] = MS_DEDUP_NONE;
@@ -324,7 +342,10 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
 }
 
 void ms_manifest_match(ms_manifest *in, const ms_previous *base) {
-    matcher m = {.in = in, .base = base, .last = SIZE_MAX, .by_path = strcmp(base->about.names, "path") == 0};
+    matcher m = {.in = in,
+                 .base = base,
+                 .last = SIZE_MAX,
+                 .by_path = strcmp(base->about.names, "path") == 0};
     free(in->had_row);
     in->had_row = ms_cli_alloc(in->files.n, sizeof *in->had_row);
     walk_pairs(in, base, match_pair, &m);
@@ -332,7 +353,8 @@ void ms_manifest_match(ms_manifest *in, const ms_previous *base) {
 
 /* ---- Is it the same? ---- */
 
-/* True when what the file holds now has another hash. A file that cannot be read now is not known to differ. */
+/* True when what the file holds now has another hash. A file that cannot be read now is not known
+ * to differ. */
 static bool has_changed(const ms_files_entry *e, const ms_source *source, ms_files_buffer *buffer) {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     char detail[MS_FILES_DETAIL];
@@ -353,20 +375,24 @@ typedef struct {
 static int verify_pair(void *user, int64_t row, size_t entry, const char *name) {
     verifier *v = user;
     if (entry == SIZE_MAX)
-        return ms_cli_fail(v->err, MSIM_E_ARG, "row %lld: expected one of the input files, got '%.200s'", (long long)row, name);
+        return ms_cli_fail(v->err, MSIM_E_ARG,
+                           "row %lld: expected one of the input files, got '%.200s'",
+                           (long long)row, name);
     const ms_files_entry *e = v->in->files.entries + entry;
     const ms_source *source = v->base->sources ? v->base->sources + row : NULL;
     if (!source || source->bytes == MS_SOURCE_UNKNOWN || is_as_it_was(e, source)) return 0;
     if (!has_changed(e, source, &v->buffer)) return 0;
-    return ms_cli_fail(v->err, MSIM_E_ARG, "row %lld: expected '%.200s' as it was, got a file that changed", (long long)row,
-                       name);
+    return ms_cli_fail(v->err, MSIM_E_ARG,
+                       "row %lld: expected '%.200s' as it was, got a file that changed",
+                       (long long)row, name);
 }
 
 int ms_manifest_verify(const ms_manifest *in, const ms_previous *base, msim_error *err) {
     verifier v = {.in = in, .base = base, .err = err};
-    if (base->about.files != (int64_t)in->files.n && !base->about.unread) /* a folder may have been unreadable */
-        return ms_cli_fail(err, MSIM_E_ARG, "input files: expected %lld, got %lld", (long long)base->about.files,
-                           (long long)in->files.n);
+    /* a folder may have been unreadable */
+    if (base->about.files != (int64_t)in->files.n && !base->about.unread)
+        return ms_cli_fail(err, MSIM_E_ARG, "input files: expected %lld, got %lld",
+                           (long long)base->about.files, (long long)in->files.n);
     int rc = walk_pairs(in, base, verify_pair, &v);
     ms_files_buffer_free(&v.buffer);
     return rc < 0 ? rc : 1;

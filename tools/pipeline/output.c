@@ -19,7 +19,8 @@ static int find_places(const ms_output *output, places *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
                 (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
-                (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap && ms_description_path(output->path, p->beside, sizeof p->beside);
+                (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap &&
+                ms_description_path(output->path, p->beside, sizeof p->beside);
     return fits ? 0 : ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
 }
 
@@ -28,23 +29,31 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
     struct stat st;
     const char *slash = strrchr(output->path, '/');
     *exists = false;
-    if (strlen(output->path) + 64 > sizeof folder || !ms_durable_folder(output->path, folder, sizeof folder))
-        return ms_cli_fail(err, MSIM_E_ARG, "output: expected a path of under %zu bytes, got %zu", sizeof folder - 64,
-                           strlen(output->path));
+    if (strlen(output->path) + 64 > sizeof folder ||
+        !ms_durable_folder(output->path, folder, sizeof folder))
+        return ms_cli_fail(err, MSIM_E_ARG, "output: expected a path of under %zu bytes, got %zu",
+                           sizeof folder - 64, strlen(output->path));
     if (stat(folder, &st) != 0)
         return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file", folder);
+    if (!S_ISDIR(st.st_mode))
+        return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file",
+                           folder);
     if (access(folder, W_OK | X_OK) != 0)
         return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
     if (lstat(output->path, &st) != 0) {
         if (errno == ENOENT && slash && !slash[1])
-            return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a file name, got a folder", output->path);
-        return errno == ENOENT ? 0 : ms_cli_fail(err, MSIM_E_ARG, "output: %s: %s", output->path, strerror(errno));
+            return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a file name, got a folder",
+                               output->path);
+        return errno == ENOENT
+                   ? 0
+                   : ms_cli_fail(err, MSIM_E_ARG, "output: %s: %s", output->path, strerror(errno));
     }
     if (S_ISLNK(st.st_mode) && stat(output->path, &st) != 0)
-        return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a file, got a link to nothing", output->path);
+        return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a file, got a link to nothing",
+                           output->path);
     if (!S_ISREG(st.st_mode))
-        return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a regular file or nothing there, got %s",
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "output: %s: expected a regular file or nothing there, got %s",
                            output->path, S_ISDIR(st.st_mode) ? "a folder" : "something else");
     *exists = true;
     return 0;
@@ -62,14 +71,16 @@ static int move(const char *from, const char *to, msim_error *err) {
     return ms_cli_fail(err, MSIM_E_IO, "cannot rename: %s to %s: %s", from, to, strerror(errno));
 }
 
-/* From the decision on: each step may have been done before. The old description goes first, the new one comes last. */
+/* From the decision on: each step may have been done before. The old description goes first, the
+ * new one comes last. */
 static int take_places(const ms_output *output, const places *p, msim_error *err) {
     if (is_there(p->corpus)) {
         if (unlink(p->beside) != 0 && errno != ENOENT)
             return ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
         int rc = move(p->corpus, output->path, err);
         if (rc < 0) return rc;
-        (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be refused */
+        (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be
+                                * refused */
     }
     return move(p->about, p->beside, err);
 }
@@ -84,7 +95,8 @@ static void remove_parts(const ms_output *output) {
     while (dir && (found = readdir(dir))) {
         const char *name = found->d_name;
         if (strncmp(name, base, n) != 0) continue;
-        if (strncmp(name + n, ".next.part-", 11) != 0 && strncmp(name + n, ".json.next.", 11) != 0) continue;
+        if (strncmp(name + n, ".next.part-", 11) != 0 && strncmp(name + n, ".json.next.", 11) != 0)
+            continue;
         if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path) unlink(path);
     }
     if (dir) closedir(dir);
@@ -102,10 +114,14 @@ int ms_output_recover(const ms_output *output, msim_error *err) {
 
 /* ---- Writing ---- */
 
-static int write_rows(const ms_output *output, const char *path, const ms_output_rows *rows, const ms_description *description,
-                      msim_error *err) {
-    msim_corpus_layout layout = {.rows = description->rows, .dim = description->dim, .name_chars = 1, .dtype = output->dtype,
-                                 .name_field = output->name_field, .vector_field = output->vector_field};
+static int write_rows(const ms_output *output, const char *path, const ms_output_rows *rows,
+                      const ms_description *description, msim_error *err) {
+    msim_corpus_layout layout = {.rows = description->rows,
+                                 .dim = description->dim,
+                                 .name_chars = 1,
+                                 .dtype = output->dtype,
+                                 .name_field = output->name_field,
+                                 .vector_field = output->vector_field};
     msim_corpus_writer *writer;
     size_t len;
     for (int64_t row = 0; row < description->rows; row++) {
@@ -129,18 +145,22 @@ static int write_rows(const ms_output *output, const char *path, const ms_output
     return rc;
 }
 
-int ms_output_write(const ms_output *output, const ms_output_rows *rows, const ms_description *description, msim_error *err) {
+int ms_output_write(const ms_output *output, const ms_output_rows *rows,
+                    const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
     rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
     if (rc >= 0) return take_places(output, &p, err);
-    if (!is_there(p.about)) unlink(p.corpus); /* else it is decided: the next run puts them in their places */
+    if (!is_there(p.about))
+        unlink(p.corpus); /* else it is decided: the next run puts them in their
+                                               * places */
     return rc;
 }
 
-int ms_output_describe(const ms_output *output, const ms_output_rows *rows, const ms_description *description, msim_error *err) {
+int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
+                       const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);

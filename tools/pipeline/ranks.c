@@ -1,11 +1,12 @@
 /* midisim-embed on several ranks. Contract: tools/pipeline/embed.h; docs/SCALE.md.
  *
- * Rank 0 prepares the run as a single process does. It alone walks the folders, so that the file servers are asked once
- * and all ranks have the same list, and sends the others what is left to be done: entries, and the contents that are
- * known. Then all work alike, each with a journal of its own, CORPUS.npy.rank-N.journal. What comes next is a number in
- * rank 0's memory that each rank raises by itself: numbers stand for blocks of entries, whose sizes all ranks compute
- * alike, fewer towards the end so that all end together. At last rank 0 takes the journals over into its own, as a later
- * run of any number of processes would, and writes the corpus as a single process does. */
+ * Rank 0 prepares the run as a single process does. It alone walks the folders, so that the file
+ * servers are asked once and all ranks have the same list, and sends the others what is left to be
+ * done: entries, and the contents that are known. Then all work alike, each with a journal of its
+ * own, CORPUS.npy.rank-N.journal. What comes next is a number in rank 0's memory that each rank
+ * raises by itself: numbers stand for blocks of entries, whose sizes all ranks compute alike, fewer
+ * towards the end so that all end together. At last rank 0 takes the journals over into its own, as
+ * a later run of any number of processes would, and writes the corpus as a single process does. */
 #define _GNU_SOURCE
 #include "embed.h"
 #include "common/ranks.h"
@@ -15,16 +16,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_MOST 64             /* entries */
-#define BLOCKS_LEFT 4             /* a block is at most such a part of what is left for each rank */
-#define AHEAD 64                  /* files that a rank reads ahead */
-#define CHUNK ((size_t)4 << 20)   /* bytes of the list sent at a time */
+#define BLOCK_MOST 64           /* entries */
+#define BLOCKS_LEFT 4           /* a block is at most such a part of what is left for each rank */
+#define AHEAD 64                /* files that a rank reads ahead */
+#define CHUNK ((size_t)4 << 20) /* bytes of the list sent at a time */
 #define NO_MORE ((int64_t)1 << 40)
 #define RANK_MARK ".rank-"
 
 struct ms_embed_part {
     char *corpus;             /* owned: what this rank's journal is named after; NULL for rank 0 */
-    uint32_t *todo;           /* owned: [n] entries that are left to be done, on rank 0; elsewhere the list is just those */
+    uint32_t *todo;           /* owned: [n] entries that are left to be done, on rank 0; elsewhere
+                               * the list is just those */
     int64_t n, at, end;       /* how many; the block in hand */
     int64_t number, start;    /* a block, and where it begins */
     int64_t n_mine;           /* entries of the blocks that this rank took */
@@ -33,7 +35,7 @@ struct ms_embed_part {
 
 /* What rank 0 tells the others. */
 typedef struct {
-    int prepared;         /* what its preparation gave */
+    int prepared; /* what its preparation gave */
     ms_description about;
     int64_t n_done, n_todo;
 } plan;
@@ -89,7 +91,9 @@ static bool take(void *user, size_t *index) {
     return true;
 }
 
-int64_t ms_embed_taken_elsewhere(const ms_embed_run *r) { return r->part ? atomic_load(&r->part->n_others) : 0; }
+int64_t ms_embed_taken_elsewhere(const ms_embed_run *r) {
+    return r->part ? atomic_load(&r->part->n_others) : 0;
+}
 
 /* ---- The list ---- */
 
@@ -118,8 +122,12 @@ static void send_list(const ms_embed_run *r) {
     chunk c = {0};
     for (int64_t i = 0; i < r->part->n; i++) {
         const ms_files_entry *e = r->inputs.files.entries + r->part->todo[i];
-        packed_entry packed = {.bytes = e->bytes, .mtime_ns = e->mtime_ns, .path_bytes = (uint32_t)strlen(e->path) + 1,
-                               .name_at = e->name_at, .name_len = e->name_len, .relative_at = e->relative_at,
+        packed_entry packed = {.bytes = e->bytes,
+                               .mtime_ns = e->mtime_ns,
+                               .path_bytes = (uint32_t)strlen(e->path) + 1,
+                               .name_at = e->name_at,
+                               .name_len = e->name_len,
+                               .relative_at = e->relative_at,
                                .is_named = e->is_named};
         put(&c, &packed, sizeof packed);
         put(&c, e->path, packed.path_bytes);
@@ -144,7 +152,8 @@ static void receive_list(ms_embed_run *r) {
     while (send_chunk(&c))
         for (size_t at = 0; at < c.n; at += sizeof packed + packed.path_bytes) {
             memcpy(&packed, c.bytes + at, sizeof packed);
-            ms_files_entry *e = ms_files_list_add(&r->inputs.files, (const char *)c.bytes + at + sizeof packed);
+            ms_files_entry *e =
+                ms_files_list_add(&r->inputs.files, (const char *)c.bytes + at + sizeof packed);
             e->name_at = packed.name_at;
             e->name_len = packed.name_len;
             e->relative_at = packed.relative_at;
@@ -157,8 +166,8 @@ static void receive_list(ms_embed_run *r) {
     /* Where rank 0 has what they came to does not matter here. */
     while (send_chunk(&c))
         for (size_t at = 0; at + MS_DEDUP_KEY <= c.n; at += MS_DEDUP_KEY)
-            ms_dedup_settle(r->inputs.contents, ms_dedup_find(r->inputs.contents, c.bytes + at), MS_DEDUP_BASE,
-                               0, MS_FILES_OK, false);
+            ms_dedup_settle(r->inputs.contents, ms_dedup_find(r->inputs.contents, c.bytes + at),
+                            MS_DEDUP_BASE, 0, MS_FILES_OK, false);
     free(c.bytes);
 }
 
@@ -228,7 +237,8 @@ static int absorb_ranks(ms_embed_run *r, msim_error *err) {
 
 int ms_embed_gather(ms_embed_run *r, int rc, msim_error *err) {
     if (!r->part) return rc;
-    if (rc < 0 || ms_cli_stopped()) ms_ranks_counter_add(NO_MORE); /* the others need not go on either */
+    /* the others need not go on either */
+    if (rc < 0 || ms_cli_stopped()) ms_ranks_counter_add(NO_MORE);
     rc = ms_ranks_agree(rc, err);
     ms_ranks_counter_close();
     if (rc < 0 || ms_ranks_stopped()) return rc;
@@ -253,17 +263,20 @@ static bool is_rank_journal(const char *name, const char *base, long long *rank)
     int end = 0;
     if (strncmp(name, base, n) != 0 || strncmp(name + n, RANK_MARK, mark) != 0) return false;
     const char *number = name + n + mark;
-    return *number >= '1' && *number <= '9' && sscanf(number, "%9lld.journal%n", rank, &end) == 1 && end && !number[end];
+    return *number >= '1' && *number <= '9' && sscanf(number, "%9lld.journal%n", rank, &end) == 1 &&
+           end && !number[end];
 }
 
 int ms_embed_absorb_left(ms_embed_run *r, msim_error *err) {
     char folder[4352];
-    const char *output = r->s->output, *slash = strrchr(output, '/'), *base = slash ? slash + 1 : output;
+    const char *output = r->s->output, *slash = strrchr(output, '/'),
+               *base = slash ? slash + 1 : output;
     const struct dirent *found;
     long long *ranks = NULL;
     size_t n = 0, cap = 0;
     int rc = 0;
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - output) + (slash == output) : 1, slash ? output : ".");
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - output) + (slash == output) : 1,
+             slash ? output : ".");
     DIR *dir = opendir(folder);
     while (dir && (found = readdir(dir))) {
         ranks = ms_cli_grow(ranks, &cap, n + 1, sizeof *ranks);

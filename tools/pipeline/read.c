@@ -1,5 +1,5 @@
-/* Reading one input file: only regular files, at most MS_FILES_MAX_BYTES, gzip undone, and refused when it changed
- * since it was listed or while it was read. Contract: tools/pipeline/files.h. */
+/* Reading one input file: only regular files, at most MS_FILES_MAX_BYTES, gzip undone, and refused
+ * when it changed since it was listed or while it was read. Contract: tools/pipeline/files.h. */
 #define _GNU_SOURCE
 #include "files.h"
 #include <errno.h>
@@ -16,7 +16,8 @@
 
 #define KEEP_BYTES ((size_t)16 << 20) /* a larger buffer is given back before the next file */
 
-static int refuse(char *detail, int reason, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(char *detail, int reason, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static int refuse(char *detail, int reason, const char *format, ...) {
     va_list args;
@@ -54,22 +55,26 @@ static bool wait_for_stream(int fd) {
     return false;
 }
 
-/* Read to the end, or to one byte more than the limit. `expect` bytes are a hint; 0 for a stream. */
+/* Read to the end, or to one byte more than the limit. `expect` bytes are a hint; 0 for a
+ * stream. */
 static int read_all(int fd, size_t expect, ms_files_buffer *buffer, char *detail) {
     size_t n = 0;
     for (;;) {
         size_t want = n + 65536 > expect + 1 ? n + 65536 : expect + 1;
         if (n == expect && n > 0) want = n + 1; /* usually the end: no need to grow */
         if (want > MS_FILES_MAX_BYTES + 1) want = MS_FILES_MAX_BYTES + 1;
-        if (!reserve(&buffer->data, &buffer->cap, want)) return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
-        if (expect == 0 && !wait_for_stream(fd)) return refuse(detail, MS_FILES_UNREADABLE, "stopped");
+        if (!reserve(&buffer->data, &buffer->cap, want))
+            return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
+        if (expect == 0 && !wait_for_stream(fd))
+            return refuse(detail, MS_FILES_UNREADABLE, "stopped");
         ssize_t got = read(fd, buffer->data + n, buffer->cap - n);
         if (got < 0 && errno == EINTR && !ms_cli_stopped()) continue;
         if (got < 0) return refuse(detail, MS_FILES_UNREADABLE, "%s", strerror(errno));
         if (got == 0) break;
         n += (size_t)got;
         if (n > MS_FILES_MAX_BYTES)
-            return refuse(detail, MS_FILES_TOO_LARGE, "expected at most %zu bytes, got more", MS_FILES_MAX_BYTES);
+            return refuse(detail, MS_FILES_TOO_LARGE, "expected at most %zu bytes, got more",
+                          MS_FILES_MAX_BYTES);
     }
     buffer->n_bytes = n;
     return MS_FILES_OK;
@@ -81,7 +86,8 @@ static bool is_gzip(const char *path, const unsigned char *data, size_t n) {
     size_t len = path ? strlen(path) : 0;
     if (len > 3 && strcasecmp(path + len - 3, ".gz") == 0) return true;
     if (n < 8 || data[0] != 0x1f || data[1] != 0x8b || data[2] != 8) return false;
-    /* parity: the original reads a file whose first four bytes are anything, when a header length of 6 follows. */
+    /* parity: the original reads a file whose first four bytes are anything, when a header length
+     * of 6 follows. */
     return memcmp(data + 4, "\0\0\0\6", 4) != 0;
 }
 
@@ -98,9 +104,10 @@ static int inflate_members(z_stream *z, size_t n, ms_files_buffer *buffer, char 
     z->avail_in = (uInt)n;
     for (;;) {
         if (done > MS_FILES_MAX_BYTES)
-            return refuse(detail, MS_FILES_TOO_LARGE, "expected at most %zu bytes decompressed, got more",
-                          MS_FILES_MAX_BYTES);
-        if (!reserve(&buffer->data, &buffer->cap, done + 1)) return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
+            return refuse(detail, MS_FILES_TOO_LARGE,
+                          "expected at most %zu bytes decompressed, got more", MS_FILES_MAX_BYTES);
+        if (!reserve(&buffer->data, &buffer->cap, done + 1))
+            return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
         z->next_out = buffer->data + done;
         z->avail_out = (uInt)(buffer->cap - done);
         int rc = inflate(z, Z_NO_FLUSH);
@@ -109,18 +116,21 @@ static int inflate_members(z_stream *z, size_t n, ms_files_buffer *buffer, char 
         if (rc == Z_STREAM_END) {
             /* Further members may follow, and zeros, with which tapes and downloads are padded. */
             if (is_all_zero(z->next_in, z->avail_in)) break;
-            if (inflateReset(z) != Z_OK) return refuse(detail, MS_FILES_BAD_GZIP, "at byte %zu: cannot go on", at);
+            if (inflateReset(z) != Z_OK)
+                return refuse(detail, MS_FILES_BAD_GZIP, "at byte %zu: cannot go on", at);
         } else if (rc == Z_MEM_ERROR) {
             return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
         } else if (rc != Z_OK && rc != Z_BUF_ERROR) {
-            return refuse(detail, MS_FILES_BAD_GZIP, "at byte %zu: %s", at, z->msg ? z->msg : "not gzip");
+            return refuse(detail, MS_FILES_BAD_GZIP, "at byte %zu: %s", at,
+                          z->msg ? z->msg : "not gzip");
         } else if (z->avail_in == 0 && z->avail_out > 0) {
-            return refuse(detail, MS_FILES_BAD_GZIP, "at byte %zu: expected more, got the end of the file", at);
+            return refuse(detail, MS_FILES_BAD_GZIP,
+                          "at byte %zu: expected more, got the end of the file", at);
         }
     }
     if (done > MS_FILES_MAX_BYTES)
-        return refuse(detail, MS_FILES_TOO_LARGE, "expected at most %zu bytes decompressed, got more",
-                      MS_FILES_MAX_BYTES);
+        return refuse(detail, MS_FILES_TOO_LARGE,
+                      "expected at most %zu bytes decompressed, got more", MS_FILES_MAX_BYTES);
     buffer->n_bytes = done;
     return MS_FILES_OK;
 }
@@ -136,7 +146,8 @@ static int gunzip(ms_files_buffer *buffer, char *detail) {
     buffer->packed = data;
     buffer->packed_cap = cap;
     buffer->n_bytes = 0;
-    if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK) return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
+    if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK)
+        return refuse(detail, MS_FILES_UNREADABLE, "out of memory");
     int reason = inflate_members(&z, n, buffer, detail);
     inflateEnd(&z);
     return reason;
@@ -148,38 +159,44 @@ static int64_t mtime_of(const struct stat *st) {
     return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
 }
 
-static int read_regular(const char *path, const ms_files_entry *listed, ms_files_buffer *buffer, char *detail) {
+static int read_regular(const char *path, const ms_files_entry *listed, ms_files_buffer *buffer,
+                        char *detail) {
     struct stat before, after;
-    /* Looked at before it is opened: opening a device may do something. And again afterwards, on the open file. */
+    /* Looked at before it is opened: opening a device may do something. And again afterwards, on
+     * the open file. */
     if (stat(path, &before) != 0) return refuse(detail, MS_FILES_UNREADABLE, "%s", strerror(errno));
-    if (!S_ISREG(before.st_mode)) return refuse(detail, MS_FILES_NOT_REGULAR, "expected a regular file");
+    if (!S_ISREG(before.st_mode))
+        return refuse(detail, MS_FILES_NOT_REGULAR, "expected a regular file");
     int reason, fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) return refuse(detail, MS_FILES_UNREADABLE, "%s", strerror(errno));
     if (fstat(fd, &before) != 0)
         reason = refuse(detail, MS_FILES_UNREADABLE, "%s", strerror(errno));
     else if (!S_ISREG(before.st_mode))
         reason = refuse(detail, MS_FILES_NOT_REGULAR, "expected a regular file");
-    else if (listed && listed->bytes >= 0 && (listed->bytes != before.st_size || listed->mtime_ns != mtime_of(&before)))
+    else if (listed && listed->bytes >= 0 &&
+             (listed->bytes != before.st_size || listed->mtime_ns != mtime_of(&before)))
         reason = refuse(detail, MS_FILES_CHANGED, "size or time changed since it was listed");
     else if ((uint64_t)before.st_size > MS_FILES_MAX_BYTES)
-        reason = refuse(detail, MS_FILES_TOO_LARGE, "expected at most %zu bytes, got %lld", MS_FILES_MAX_BYTES,
-                        (long long)before.st_size);
+        reason = refuse(detail, MS_FILES_TOO_LARGE, "expected at most %zu bytes, got %lld",
+                        MS_FILES_MAX_BYTES, (long long)before.st_size);
     else
         reason = read_all(fd, (size_t)before.st_size, buffer, detail);
     if (reason == MS_FILES_OK &&
-        (fstat(fd, &after) != 0 || after.st_size != before.st_size || mtime_of(&after) != mtime_of(&before) ||
-         (uint64_t)before.st_size != buffer->n_bytes))
+        (fstat(fd, &after) != 0 || after.st_size != before.st_size ||
+         mtime_of(&after) != mtime_of(&before) || (uint64_t)before.st_size != buffer->n_bytes))
         reason = refuse(detail, MS_FILES_CHANGED, "size or time changed while it was read");
     close(fd);
     return reason;
 }
 
-static int read_entry(const char *path, const ms_files_entry *listed, ms_files_buffer *buffer, char *detail) {
+static int read_entry(const char *path, const ms_files_entry *listed, ms_files_buffer *buffer,
+                      char *detail) {
     trim(&buffer->data, &buffer->cap);
     trim(&buffer->packed, &buffer->packed_cap);
     buffer->n_bytes = 0;
     int reason = read_regular(path, listed, buffer, detail);
-    if (reason == MS_FILES_OK && is_gzip(path, buffer->data, buffer->n_bytes)) reason = gunzip(buffer, detail);
+    if (reason == MS_FILES_OK && is_gzip(path, buffer->data, buffer->n_bytes))
+        reason = gunzip(buffer, detail);
     return reason;
 }
 
@@ -198,7 +215,8 @@ int ms_files_read_stream(int fd, ms_files_buffer *buffer, char *detail) {
     trim(&buffer->data, &buffer->cap);
     buffer->n_bytes = 0;
     int reason = read_all(fd, 0, buffer, detail);
-    if (reason == MS_FILES_OK && is_gzip(NULL, buffer->data, buffer->n_bytes)) reason = gunzip(buffer, detail);
+    if (reason == MS_FILES_OK && is_gzip(NULL, buffer->data, buffer->n_bytes))
+        reason = gunzip(buffer, detail);
     return reason;
 }
 

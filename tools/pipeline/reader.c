@@ -1,9 +1,11 @@
-/* Contract: tools/pipeline/reader.h. A ring of slots under one lock: threads take turns in rising order, each turn with the file
- * that is next, and fill the slot turn mod RING; the consumer empties slots in the same order. A thread waits while its slot is still in use or too
- * many bytes are ahead, unless its file is the very next one, so that the consumer can never wait for good.
+/* Contract: tools/pipeline/reader.h. A ring of slots under one lock: threads take turns in rising
+ * order, each turn with the file that is next, and fill the slot turn mod RING; the consumer
+ * empties slots in the same order. A thread waits while its slot is still in use or too many bytes
+ * are ahead, unless its file is the very next one, so that the consumer can never wait for good.
  *
- * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to fetch at a time, while
- * the encoders, one for each thread asked for, are lent to whichever file is ready. */
+ * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to
+ * fetch at a time, while the encoders, one for each thread asked for, are lent to whichever file is
+ * ready. */
 #define _GNU_SOURCE
 #include "reader.h"
 #include <errno.h>
@@ -17,10 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RING ((size_t)2048)                   /* files ahead */
-#define AHEAD_BYTES ((size_t)128 << 20)       /* of token ids ahead */
-#define READ_BYTES ((int64_t)256 << 20)       /* of files being read, as listed; one larger file goes alone */
-#define KEEP_IDS_BYTES ((size_t)32 << 20)     /* an encoder's larger buffer is given back after its file */
+#define RING ((size_t)2048)             /* files ahead */
+#define AHEAD_BYTES ((size_t)128 << 20) /* of token ids ahead */
+#define READ_BYTES \
+    ((int64_t)256 << 20) /* of files being read, as listed; one larger file
+                                               * goes alone */
+#define KEEP_IDS_BYTES \
+    ((size_t)32 << 20) /* an encoder's larger buffer is given back after its
+                                               * file */
 #define READS_AHEAD 16
 
 typedef struct {
@@ -49,7 +55,7 @@ struct ms_reader {
     bool has_next, is_exhausted; /* take was asked for it; and said no */
     size_t ahead_bytes;
     bool is_closing;
-    pthread_t *threads;          /* owned */
+    pthread_t *threads; /* owned */
     int n_threads;
 };
 
@@ -70,27 +76,29 @@ static bool reserve_ids(encoder *w, size_t need) {
     return true;
 }
 
-static int64_t encode(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi, ms_reader_item *item,
-                      msim_error *err) {
+static int64_t encode(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                      ms_reader_item *item, msim_error *err) {
     int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX;
     int factor = r->is_shifted ? 0 : r->transpose_factor;
     if (!reserve_ids(w, msim_tokenizer_bound(midi->n_bytes, factor, limit)))
         return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory");
     if (!r->is_shifted)
-        return msim_tokenizer_encode(w->tokenizer, midi->data, midi->n_bytes, factor, limit, w->ids, w->ids_cap,
-                                     item->starts, err);
-    int64_t n = msim_tokenizer_encode_at(w->tokenizer, midi->data, midi->n_bytes, r->semitones, limit, w->ids,
-                                         w->ids_cap, err);
+        return msim_tokenizer_encode(w->tokenizer, midi->data, midi->n_bytes, factor, limit, w->ids,
+                                     w->ids_cap, item->starts, err);
+    int64_t n = msim_tokenizer_encode_at(w->tokenizer, midi->data, midi->n_bytes, r->semitones,
+                                         limit, w->ids, w->ids_cap, err);
     item->starts[0] = 0;
     item->starts[1] = n;
     return n < 0 ? n : 1;
 }
 
-static void encode_file(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi, ms_reader_item *item) {
+static void encode_file(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                        ms_reader_item *item) {
     msim_error err;
     int64_t n_seq = encode(w, r, midi, item, &err);
     if (n_seq == -MSIM_E_FORMAT || n_seq == -MSIM_E_EMPTY) {
-        set_failure(item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)), err.text);
+        set_failure(item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)),
+                    err.text);
     } else if (n_seq < 0) {
         set_failure(item, MS_FILES_UNREADABLE, err.text);
     } else {
@@ -142,7 +150,8 @@ static bool take_turn(ms_reader *r, turn *t) {
     for (;;) {
         if (r->is_closing || ms_cli_stopped() || !has_next(r)) break;
         size_t ahead = r->next_turn - r->next_out;
-        bool fits = r->reading_bytes == 0 || r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES;
+        bool fits = r->reading_bytes == 0 ||
+                    r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES;
         if (fits && (ahead == 0 || (ahead < r->request.ahead && r->ahead_bytes < AHEAD_BYTES))) {
             *t = (turn){.turn = r->next_turn++, .index = r->next_index};
             r->has_next = false;
@@ -175,7 +184,8 @@ static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item, enc
     }
     r->slots[t->turn % RING] = (slot){.is_ready = true, .item = *item};
     r->ahead_bytes += item_bytes(item);
-    /* Room is awaited by threads and, for its bytes, made here too: nobody waits while nothing is being read. */
+    /* Room is awaited by threads and, for its bytes, made here too: nobody waits while nothing is
+     * being read. */
     int64_t bytes = listed_bytes(r, t->index);
     r->reading_bytes -= bytes;
     if (bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
@@ -184,7 +194,8 @@ static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item, enc
 }
 
 /* Ask whether the contents of a file should be encoded. */
-static bool is_wanted(const ms_reader_request *request, const ms_files_buffer *midi, ms_reader_item *item) {
+static bool is_wanted(const ms_reader_request *request, const ms_files_buffer *midi,
+                      ms_reader_item *item) {
     if (!request->claim) return true;
     SHA256(midi->data, midi->n_bytes, item->sha256);
     item->has_content = true;
@@ -197,7 +208,8 @@ static void *run_worker(void *arg) {
     ms_files_buffer buffer = {0};
     char detail[MS_FILES_DETAIL];
     turn t;
-    /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors first. */
+    /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors
+     * first. */
     if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
     while (take_turn(r, &t)) {
         const ms_files_entry *entry = r->request.files->entries + t.index;

@@ -1,5 +1,5 @@
-/* The account of files that gave nothing: counted by reason, the first failures said one line each, all of them in the
- * TSV of --skipped. Contract: tools/pipeline/files.h. */
+/* The account of files that gave nothing: counted by reason, the first failures said one line each,
+ * all of them in the TSV of --skipped. Contract: tools/pipeline/files.h. */
 #define _GNU_SOURCE
 #include "files.h"
 #include <errno.h>
@@ -40,7 +40,8 @@ static void write_cell(FILE *file, const char *text, char end) {
     putc(end, file);
 }
 
-void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail, bool is_named) {
+void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail,
+                        bool is_named) {
     skips->counts[reason]++;
     if (skips->tsv) {
         write_cell(skips->tsv, path, '\t');
@@ -49,8 +50,8 @@ void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, con
     }
     if (!ms_files_is_failure(reason, is_named)) return;
     if (++skips->n_failures <= SHOWN_FAILURES)
-        ms_cli_error("%s: %s%s%s", ms_files_reason_name(reason), path, detail && *detail ? ": " : "",
-                     detail ? detail : "");
+        ms_cli_error("%s: %s%s%s", ms_files_reason_name(reason), path,
+                     detail && *detail ? ": " : "", detail ? detail : "");
 }
 
 int64_t ms_files_skips_total(const ms_files_skips *skips) {
@@ -67,8 +68,8 @@ void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap
     for (int i = 0; i < MS_FILES_N_REASONS; i++) {
         char count[32];
         if (!skips->counts[i] || at >= cap) continue;
-        at += (size_t)snprintf(text + at, cap - at, "%s%s %s", at ? ", " : "", ms_files_reason_name(i),
-                               ms_cli_count(count, skips->counts[i]));
+        at += (size_t)snprintf(text + at, cap - at, "%s%s %s", at ? ", " : "",
+                               ms_files_reason_name(i), ms_cli_count(count, skips->counts[i]));
     }
 }
 
@@ -77,14 +78,16 @@ int ms_files_skips_close(ms_files_skips *skips, msim_error *err) {
     if (!skips) return 0;
     if (skips->n_failures > SHOWN_FAILURES) {
         char more[32];
-        ms_cli_error("and %s more files that could not be used: %s", ms_cli_count(more, skips->n_failures - SHOWN_FAILURES),
+        ms_cli_error("and %s more files that could not be used: %s",
+                     ms_cli_count(more, skips->n_failures - SHOWN_FAILURES),
                      skips->tsv_path ? skips->tsv_path : "--skipped FILE lists them");
     }
     if (skips->tsv) {
         bool was_bad = ferror(skips->tsv) != 0;
         errno = 0;
         if (fclose(skips->tsv) != 0 || was_bad)
-            rc = ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path, strerror(errno ? errno : EIO));
+            rc = ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path,
+                             strerror(errno ? errno : EIO));
     }
     free(skips);
     return rc;

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HEAD_BYTES ((size_t)1 << 16)   /* settings are far shorter */
-#define CHUNK_CHARS ((size_t)1 << 16)  /* a multiple of 4 */
+#define HEAD_BYTES ((size_t)1 << 16)  /* settings are far shorter */
+#define CHUNK_CHARS ((size_t)1 << 16) /* a multiple of 4 */
 #define KEY "\"sources\""
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -23,7 +23,8 @@ static void put_base64(ms_durable *file, const unsigned char *from, size_t n) {
     char text[4];
     for (size_t i = 0; i < n; i += 3) {
         size_t left = n - i;
-        uint32_t bits = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) | (left > 2 ? from[i + 2] : 0);
+        uint32_t bits = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) |
+                        (left > 2 ? from[i + 2] : 0);
         text[0] = digits[bits >> 18];
         text[1] = digits[bits >> 12 & 63];
         text[2] = left > 1 ? digits[bits >> 6 & 63] : '=';
@@ -32,8 +33,9 @@ static void put_base64(ms_durable *file, const unsigned char *from, size_t n) {
     }
 }
 
-int ms_description_write_to(const char *path, const ms_description *description, void (*get)(void *user, int64_t row, ms_source *out),
-                        void *user, msim_error *err) {
+int ms_description_write_to(const char *path, const ms_description *description,
+                            void (*get)(void *user, int64_t row, ms_source *out), void *user,
+                            msim_error *err) {
     enum { GROUP = 3 }; /* sources that are whole groups of base64 */
     ms_source group[GROUP];
     ms_durable file;
@@ -79,8 +81,8 @@ static int64_t read_some(int fd, char *to, size_t n) {
 
 static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
-/* Where the comma before the member is and where its text begins; false when it is not in head [n]. Inside a JSON text
- * a quotation mark would have a backslash before it. */
+/* Where the comma before the member is and where its text begins; false when it is not in head [n].
+ * Inside a JSON text a quotation mark would have a backslash before it. */
 static bool find_member(const char *head, size_t n, size_t *comma, size_t *text) {
     const char *key = memmem(head, n, KEY, strlen(KEY));
     if (!key) return false;
@@ -95,7 +97,8 @@ static bool find_member(const char *head, size_t n, size_t *comma, size_t *text)
     return true;
 }
 
-/* Open a description that holds sources and read its beginning: its descriptor, or -1; *n bytes are in head. */
+/* Open a description that holds sources and read its beginning: its descriptor, or -1; *n bytes are
+ * in head. */
 static int open_head(const char *path, char *head, int64_t *n, size_t *comma, size_t *text) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return -1;
@@ -121,7 +124,7 @@ char *ms_sources_read_head(const char *path, size_t *n) {
 }
 
 typedef struct {
-    unsigned char *to;  /* borrowed: [cap] */
+    unsigned char *to; /* borrowed: [cap] */
     size_t n, cap;
     uint32_t bits;
     int n_bits;
@@ -157,12 +160,15 @@ static void decode(decoder *d, const char *text, size_t n) {
     }
 }
 
-int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err) {
+int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
+                                msim_error *err) {
     char path[4352], *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
     int64_t n;
     size_t comma, text;
     *out = NULL;
-    int fd = ms_description_path(corpus, path, sizeof path) ? open_head(path, head, &n, &comma, &text) : -1;
+    int fd = ms_description_path(corpus, path, sizeof path)
+                 ? open_head(path, head, &n, &comma, &text)
+                 : -1;
     if (fd < 0) {
         free(head);
         return 0;
@@ -171,7 +177,8 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
     decoder d;
     decode_begin(&d, sources, (size_t)rows);
     decode(&d, head + text, (size_t)n - text);
-    while (!d.is_ended && !d.is_bad && (n = read_some(fd, head, CHUNK_CHARS)) > 0) decode(&d, head, (size_t)n);
+    while (!d.is_ended && !d.is_bad && (n = read_some(fd, head, CHUNK_CHARS)) > 0)
+        decode(&d, head, (size_t)n);
     close(fd);
     free(head);
     if (d.is_ended && !d.is_bad && d.n == d.cap) {
@@ -179,6 +186,8 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
         return 1;
     }
     free(sources);
-    return ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
-                       "base64, got something else", path, (long long)rows);
+    return ms_cli_fail(err, MSIM_E_FORMAT,
+                       "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
+                       "base64, got something else",
+                       path, (long long)rows);
 }

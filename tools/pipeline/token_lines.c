@@ -9,30 +9,33 @@
 #include <string.h>
 
 struct ms_token_lines {
-    FILE *file;            /* owned, unless it is standard input */
-    const char *path;      /* borrowed */
+    FILE *file;       /* owned, unless it is standard input */
+    const char *path; /* borrowed */
     int64_t vocab, max_tokens, n_lines, n_done, n_cut;
     ms_files_skips *skips; /* borrowed */
     char *line;            /* owned: getline's */
     size_t line_cap;
-    char *name;            /* owned: of the line given last */
+    char *name; /* owned: of the line given last */
     bool is_ended;
 };
 
-int ms_token_lines_open(const char *path, int64_t vocab, int64_t max_tokens, ms_files_skips *skips, ms_token_lines **out,
-                        msim_error *err) {
+int ms_token_lines_open(const char *path, int64_t vocab, int64_t max_tokens, ms_files_skips *skips,
+                        ms_token_lines **out, msim_error *err) {
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     *out = NULL;
     if (!file) return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", path, strerror(errno));
     ms_token_lines *l = ms_cli_alloc(1, sizeof *l);
-    *l = (ms_token_lines){.file = file, .path = path, .vocab = vocab, .max_tokens = max_tokens, .skips = skips};
+    *l = (ms_token_lines){
+        .file = file, .path = path, .vocab = vocab, .max_tokens = max_tokens, .skips = skips};
     *out = l;
     return 0;
 }
 
-static void skip_line(ms_token_lines *l, const char *name, int reason, const char *detail, bool is_named) {
+static void skip_line(ms_token_lines *l, const char *name, int reason, const char *detail,
+                      bool is_named) {
     char where[400];
-    snprintf(where, sizeof where, "%.80s line %lld: %.250s", l->path, (long long)l->n_lines, detail);
+    snprintf(where, sizeof where, "%.80s line %lld: %.250s", l->path, (long long)l->n_lines,
+             detail);
     ms_files_skips_add(l->skips, name, reason, where, is_named);
 }
 
@@ -43,18 +46,21 @@ static int reason_of_name(const char *name) {
 }
 
 /* The ids of a JSON array; NULL with a text in detail when one is wrong. */
-static int32_t *get_ids(const ms_token_lines *l, const cJSON *tokens, int64_t *n_ids, char *detail, size_t cap) {
+static int32_t *get_ids(const ms_token_lines *l, const cJSON *tokens, int64_t *n_ids, char *detail,
+                        size_t cap) {
     size_t n = 0, all = cJSON_IsArray(tokens) ? (size_t)cJSON_GetArraySize(tokens) : 0;
     const cJSON *item;
     if (all == 0) {
-        snprintf(detail, cap, "expected \"tokens\": [ids], got %s", cJSON_IsArray(tokens) ? "an empty list" : "none");
+        snprintf(detail, cap, "expected \"tokens\": [ids], got %s",
+                 cJSON_IsArray(tokens) ? "an empty list" : "none");
         return NULL;
     }
     int32_t *ids = ms_cli_alloc(all, sizeof *ids);
     cJSON_ArrayForEach(item, tokens) {
-        if (!cJSON_IsNumber(item) || item->valuedouble != (double)item->valueint || item->valueint < 0 ||
-            item->valueint >= l->vocab) {
-            snprintf(detail, cap, "token %zu: expected an integer in 0..%lld", n, (long long)l->vocab - 1);
+        if (!cJSON_IsNumber(item) || item->valuedouble != (double)item->valueint ||
+            item->valueint < 0 || item->valueint >= l->vocab) {
+            snprintf(detail, cap, "token %zu: expected an integer in 0..%lld", n,
+                     (long long)l->vocab - 1);
             free(ids);
             return NULL;
         }
@@ -76,14 +82,16 @@ static bool take_line(ms_token_lines *l, const cJSON *json, ms_sequence *out) {
     }
     const char *name = path->valuestring;
     if (cJSON_IsString(error)) {
-        skip_line(l, name, reason_of_name(error->valuestring), cJSON_IsString(why) ? why->valuestring : "", false);
+        skip_line(l, name, reason_of_name(error->valuestring),
+                  cJSON_IsString(why) ? why->valuestring : "", false);
         return false;
     }
     if (strlen(name) > MS_FILES_MAX_NAME) {
         skip_line(l, name, MS_FILES_NAME_TOO_LONG, "expected a name of at most 1024 bytes", true);
         return false;
     }
-    out->ids = get_ids(l, cJSON_GetObjectItemCaseSensitive(json, "tokens"), &out->n_ids, detail, sizeof detail);
+    out->ids = get_ids(l, cJSON_GetObjectItemCaseSensitive(json, "tokens"), &out->n_ids, detail,
+                       sizeof detail);
     if (!out->ids) {
         skip_line(l, name, MS_FILES_UNREADABLE, detail, true);
         return false;
@@ -101,7 +109,8 @@ static bool take_line(ms_token_lines *l, const cJSON *json, ms_sequence *out) {
 
 int ms_token_lines_next(void *lines, bool may_wait, ms_sequence *out) {
     ms_token_lines *l = lines;
-    /* A pipe may have nothing for a while; only when there is nothing else to do is it waited for. */
+    /* A pipe may have nothing for a while; only when there is nothing else to do is it waited
+     * for. */
     if (!may_wait && l->file == stdin) return MS_READER_LATER;
     while (!l->is_ended && !ms_cli_stopped()) {
         errno = 0;

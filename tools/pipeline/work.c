@@ -1,5 +1,5 @@
-/* The second step of a run: what is left is read, tokenised and embedded, and every result goes into the journal.
- * Contract: tools/pipeline/embed.h. */
+/* The second step of a run: what is left is read, tokenised and embedded, and every result goes
+ * into the journal. Contract: tools/pipeline/embed.h. */
 #define _GNU_SOURCE
 #include "embed.h"
 #include <openssl/evp.h>
@@ -19,8 +19,12 @@ static int note_file(ms_embed_run *r, const ms_reader_item *item) {
     const ms_files_entry *e = item->entry;
     size_t n = strlen(e->path);
     if (n > PATH_MOST) return 0;
-    ms_journal_record file = {.kind = MS_JOURNAL_FILE, .reason = item->has_content ? MS_FILES_OK : item->reason,
-                              .bytes = e->bytes, .mtime_ns = e->mtime_ns, .path = e->path, .path_len = (uint32_t)n,
+    ms_journal_record file = {.kind = MS_JOURNAL_FILE,
+                              .reason = item->has_content ? MS_FILES_OK : item->reason,
+                              .bytes = e->bytes,
+                              .mtime_ns = e->mtime_ns,
+                              .path = e->path,
+                              .path_len = (uint32_t)n,
                               .name_at = e->name_at};
     if (item->has_content) {
         memcpy(file.hash, item->sha256, sizeof file.hash);
@@ -33,7 +37,9 @@ static int note_file(ms_embed_run *r, const ms_reader_item *item) {
 
 /* A content that gave no tokens. */
 static int note_content(ms_embed_run *r, const ms_reader_item *item) {
-    ms_journal_record content = {.kind = MS_JOURNAL_CONTENT, .reason = item->reason, .detail = item->detail,
+    ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
+                                 .reason = item->reason,
+                                 .detail = item->detail,
                                  .detail_len = detail_len(item->detail)};
     if (item->reason == MS_FILES_UNREADABLE) { /* want of memory says nothing about the content */
         ms_dedup_settle(r->inputs.contents, item->content, MS_DEDUP_LOST, 0, item->reason, false);
@@ -46,14 +52,18 @@ static int note_content(ms_embed_run *r, const ms_reader_item *item) {
     return 0;
 }
 
-static int keep_batch(void *user, const ms_sequence *sequences, const float *vectors, size_t n, msim_error *err) {
+static int keep_batch(void *user, const ms_sequence *sequences, const float *vectors, size_t n,
+                      msim_error *err) {
     ms_embed_run *r = user;
     size_t dim = (size_t)r->about.dim;
     int64_t limit = r->s->max_tokens;
     for (size_t i = 0; i < n; i++) {
         const ms_sequence *q = sequences + i;
-        ms_journal_record content = {.kind = MS_JOURNAL_CONTENT, .reason = MS_FILES_OK, .n_tokens = q->n_ids,
-                                     .full_length = q->full_length, .vector = vectors + i * dim};
+        ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
+                                     .reason = MS_FILES_OK,
+                                     .n_tokens = q->n_ids,
+                                     .full_length = q->full_length,
+                                     .vector = vectors + i * dim};
         memcpy(content.hash, q->sha256, sizeof content.hash);
         int64_t at = ms_journal_add(r->journal, &content, &r->failure);
         if (at < 0) {
@@ -61,7 +71,7 @@ static int keep_batch(void *user, const ms_sequence *sequences, const float *vec
             return (int)at;
         }
         ms_dedup_settle(r->inputs.contents, q->content, MS_DEDUP_JOURNAL, at, MS_FILES_OK,
-                           limit && q->full_length > limit);
+                        limit && q->full_length > limit);
     }
     return 0;
 }
@@ -73,7 +83,8 @@ static int take_item(ms_embed_run *r, ms_reader_item *item) {
     r->n_read++;
     if (note_file(r, item) < 0) return -1;
     if (!item->has_content) {
-        ms_files_list_refuse(&r->inputs.files, r->inputs.files.entries + item->index, item->reason, item->detail);
+        ms_files_list_refuse(&r->inputs.files, r->inputs.files.entries + item->index, item->reason,
+                             item->detail);
         return 0;
     }
     r->inputs.content[item->index] = item->content;
@@ -92,8 +103,11 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out) {
         ms_reader_item_free(&item);
         if (rc < 0) return MS_READER_END;
     }
-    *out = (ms_sequence){.name = item.entry->path + item.entry->name_at, .name_len = item.entry->name_len,
-                         .content = item.content, .ids = item.ids, .n_ids = item.starts[1],
+    *out = (ms_sequence){.name = item.entry->path + item.entry->name_at,
+                         .name_len = item.entry->name_len,
+                         .content = item.content,
+                         .ids = item.ids,
+                         .n_ids = item.starts[1],
                          .full_length = item.full_length};
     memcpy(out->sha256, item.sha256, sizeof out->sha256);
     item.ids = NULL;
@@ -112,8 +126,10 @@ static int64_t files_done(const void *source) {
 static void hash_ids(const int32_t *ids, int64_t n, unsigned char *sha256) {
     static const char space[] = "midisim token ids\n";
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    if (!context || !EVP_DigestInit_ex(context, EVP_sha256(), NULL) || !EVP_DigestUpdate(context, space, sizeof space - 1) ||
-        !EVP_DigestUpdate(context, ids, (size_t)n * sizeof *ids) || !EVP_DigestFinal_ex(context, sha256, NULL)) {
+    if (!context || !EVP_DigestInit_ex(context, EVP_sha256(), NULL) ||
+        !EVP_DigestUpdate(context, space, sizeof space - 1) ||
+        !EVP_DigestUpdate(context, ids, (size_t)n * sizeof *ids) ||
+        !EVP_DigestFinal_ex(context, sha256, NULL)) {
         ms_cli_error("SHA-256: expected a working libcrypto, got a failure");
         exit(MS_EXIT_FAILED);
     }
@@ -138,7 +154,9 @@ static int next_from_lines(void *source, bool may_wait, ms_sequence *out) {
     }
 }
 
-static int64_t lines_done(const void *source) { return ms_token_lines_done(((const ms_embed_run *)source)->lines); }
+static int64_t lines_done(const void *source) {
+    return ms_token_lines_done(((const ms_embed_run *)source)->lines);
+}
 
 /* ---- The step ---- */
 
@@ -146,23 +164,38 @@ int ms_embed_work(ms_embed_run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
     msim_model_info info;
     msim_model_get_info(r->model, &info);
-    ms_sequences sequences = {.next = next_from_files, .source = r, .n_done = files_done,
+    ms_sequences sequences = {.next = next_from_files,
+                              .source = r,
+                              .n_done = files_done,
                               .n_all = (int64_t)r->inputs.files.n};
     int rc;
     if (s->from_tokens) {
-        rc = ms_token_lines_open(s->from_tokens, info.vocab, s->max_tokens, r->skips, &r->lines, err);
-        sequences = (ms_sequences){.next = next_from_lines, .source = r, .n_done = lines_done, .n_all = -1};
+        rc = ms_token_lines_open(s->from_tokens, info.vocab, s->max_tokens, r->skips, &r->lines,
+                                 err);
+        sequences =
+            (ms_sequences){.next = next_from_lines, .source = r, .n_done = lines_done, .n_all = -1};
     } else {
-        ms_reader_request wanted = {.files = &r->inputs.files, .threads = r->options.threads, .is_shifted = true,
-                                    .semitones = (int)s->transpose, .max_tokens = s->max_tokens, .is_background = true,
-                                    .take = r->take, .take_user = r->take_user, .claim = ms_manifest_claim,
-                                    .claim_user = &r->inputs, .ahead = r->ahead};
+        ms_reader_request wanted = {.files = &r->inputs.files,
+                                    .threads = r->options.threads,
+                                    .is_shifted = true,
+                                    .semitones = (int)s->transpose,
+                                    .max_tokens = s->max_tokens,
+                                    .is_background = true,
+                                    .take = r->take,
+                                    .take_user = r->take_user,
+                                    .claim = ms_manifest_claim,
+                                    .claim_user = &r->inputs,
+                                    .ahead = r->ahead};
         rc = ms_reader_open(&wanted, &r->reader, err);
     }
     if (rc < 0) return rc;
-    ms_batcher_request request = {.model = r->model, .options = r->options, .longest = s->max_tokens < 16384 ? s->max_tokens : 0,
-                                   .type_weights = s->pooling ? s->pool_weights : NULL,
-                                   .is_normalized = s->is_normalized, .keep = keep_batch, .user = r};
+    ms_batcher_request request = {.model = r->model,
+                                  .options = r->options,
+                                  .longest = s->max_tokens < 16384 ? s->max_tokens : 0,
+                                  .type_weights = s->pooling ? s->pool_weights : NULL,
+                                  .is_normalized = s->is_normalized,
+                                  .keep = keep_batch,
+                                  .user = r};
     rc = ms_batcher_run(&request, &sequences, &r->stats, err);
     if (rc >= 0 && r->failure.code) {
         *err = r->failure;

@@ -1,4 +1,5 @@
-/* The third step of a run: what every input came to, and the corpus. Contract: tools/pipeline/embed.h. */
+/* The third step of a run: what every input came to, and the corpus. Contract:
+ * tools/pipeline/embed.h. */
 #define _GNU_SOURCE
 #include "embed.h"
 #include <stdio.h>
@@ -16,7 +17,8 @@ static void skip(ms_embed_run *r, const ms_files_entry *e, int reason, const cha
 static bool is_at_risk(const ms_embed_run *r, size_t i) {
     const ms_files_entry *e = r->inputs.files.entries + i;
     if (!r->inputs.had_row || r->s->is_forced) return false;
-    return e->is_folder || ((e->reason == MS_FILES_UNREADABLE || e->reason == MS_FILES_CHANGED) && r->inputs.had_row[i]);
+    return e->is_folder || ((e->reason == MS_FILES_UNREADABLE || e->reason == MS_FILES_CHANGED) &&
+                            r->inputs.had_row[i]);
 }
 
 int ms_embed_account(ms_embed_run *r, msim_error *err) {
@@ -44,9 +46,11 @@ int ms_embed_account(ms_embed_run *r, msim_error *err) {
         skip(r, e, content.outcome, content.state == MS_DEDUP_LOST ? "out of memory" : detail);
     }
     if (n_at_risk == 0) return 0;
-    return ms_cli_fail(err, MSIM_E_IO, "not brought up to date: %.200s: %lld files or folders that have rows cannot be read "
-                       "now; mend that and run the same command again, or add --force to drop their rows", r->s->output,
-                       (long long)n_at_risk);
+    return ms_cli_fail(
+        err, MSIM_E_IO,
+        "not brought up to date: %.200s: %lld files or folders that have rows cannot be read "
+        "now; mend that and run the same command again, or add --force to drop their rows",
+        r->s->output, (long long)n_at_risk);
 }
 
 /* ---- Rows ---- */
@@ -70,7 +74,8 @@ static ms_dedup_entry content_of(const row_list *l, int64_t row) {
 static int get_vector(void *user, int64_t row, float *out, msim_error *err) {
     const row_list *l = user;
     ms_dedup_entry content = content_of(l, row);
-    if (content.state == MS_DEDUP_BASE) return msim_corpus_vector(l->run->base.corpus, content.at, out, err);
+    if (content.state == MS_DEDUP_BASE)
+        return msim_corpus_vector(l->run->base.corpus, content.at, out, err);
     return ms_journal_get_vector(l->run->journal, content.at, out, err);
 }
 
@@ -79,7 +84,8 @@ static void get_source(void *user, int64_t row, ms_source *out) {
     const ms_files_entry *e = l->run->inputs.files.entries + l->entries[row];
     ms_dedup_entry content = content_of(l, row);
     bool is_file = e->bytes >= 0 && e->bytes < MS_SOURCE_UNKNOWN;
-    *out = (ms_source){.mtime_ns = is_file ? e->mtime_ns : 0, .bytes = is_file ? (uint32_t)e->bytes : MS_SOURCE_UNKNOWN,
+    *out = (ms_source){.mtime_ns = is_file ? e->mtime_ns : 0,
+                       .bytes = is_file ? (uint32_t)e->bytes : MS_SOURCE_UNKNOWN,
                        .flags = content.is_cut ? MS_SOURCE_CUT : 0};
     memcpy(out->sha256, content.key, sizeof out->sha256);
 }
@@ -109,7 +115,8 @@ static bool is_as_base(row_list *l, int64_t n) {
         const char *wanted = get_name(l, row, &len);
         get_source(l, row, &source);
         if (memcmp(&source, base->sources + row, sizeof source) != 0) return false;
-        if (msim_corpus_name(base->corpus, row, name, sizeof name) != (int64_t)len || memcmp(name, wanted, len) != 0)
+        if (msim_corpus_name(base->corpus, row, name, sizeof name) != (int64_t)len ||
+            memcmp(name, wanted, len) != 0)
             return false;
     }
     return true;
@@ -137,7 +144,8 @@ int ms_embed_write(ms_embed_run *r, bool is_complete, msim_error *err) {
     if (n > 0 || r->s->n_shards) {
         if (n_same) {
             char count[32];
-            ms_cli_warning("%s rows have the same name as another row; all are kept", ms_cli_count(count, (int64_t)n_same));
+            ms_cli_warning("%s rows have the same name as another row; all are kept",
+                           ms_cli_count(count, (int64_t)n_same));
         }
         r->about.rows = r->n_rows;
         if (r->lines) r->about.files = r->n_lines;

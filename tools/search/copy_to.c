@@ -1,5 +1,6 @@
-/* Contract: tools/search/copy_to.h. The folder of a query is opened once, without following a link in its place, and files are
- * made relative to that descriptor under names that hold no slash: so nothing can land elsewhere. */
+/* Contract: tools/search/copy_to.h. The folder of a query is opened once, without following a link
+ * in its place, and files are made relative to that descriptor under names that hold no slash: so
+ * nothing can land elsewhere. */
 #define _GNU_SOURCE
 #include "copy_to.h"
 #include "listing.h"
@@ -28,13 +29,13 @@ struct ms_copy_to {
     const ms_files_entry **entries; /* owned: [n], all files, bytewise by path */
     size_t n, cap;
     ms_search_texts stems;
-    source *sources;                /* owned: [stems.n] */
+    source *sources; /* owned: [stems.n] */
     size_t sources_cap;
-    ms_search_texts written;        /* "folder/file" of this run */
+    ms_search_texts written; /* "folder/file" of this run */
     ms_files_buffer buffer;
-    char *path;                     /* owned: scratch */
+    char *path; /* owned: scratch */
     size_t path_cap;
-    int folder;                     /* of the query in hand, or -1 */
+    int folder; /* of the query in hand, or -1 */
     char folder_name[MAX_FILE_NAME + 1];
     bool is_folder_bad;
     int64_t n_copied, n_there, n_missing, n_failed;
@@ -47,7 +48,8 @@ static void say_failed(ms_copy_to *c, const char *what, const char *where, const
 /* ---- Sources ---- */
 
 static int compare_entries(const void *a, const void *b) {
-    return strcmp((*(const ms_files_entry *const *)a)->path, (*(const ms_files_entry *const *)b)->path);
+    return strcmp((*(const ms_files_entry *const *)a)->path,
+                  (*(const ms_files_entry *const *)b)->path);
 }
 
 static void index_stems(ms_copy_to *c) {
@@ -67,8 +69,10 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     ms_cli_texts one = {.items = &root, .n = 1};
     ms_files_request request = {.paths = &one};
     struct stat st;
-    if (stat(root, &st) != 0) return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
-    if (!S_ISDIR(st.st_mode)) return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: expected a folder, got a file", root);
+    if (stat(root, &st) != 0)
+        return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: expected a folder, got a file", root);
     int rc = ms_files_list_open(&request, c->lists + i, err);
     if (rc < 0) return rc;
     c->n_failed += (int64_t)c->lists[i].n_empty_folders;
@@ -115,8 +119,8 @@ static const ms_files_entry *find_stem(ms_copy_to *c, const char *stem, size_t n
     if (at < 0) return NULL;
     source *s = c->sources + at;
     if (s->n_same > 1) {
-        ms_cli_warning("%zu files have the stem '%.*s': the first is taken: %s", s->n_same, (int)(n < 200 ? n : 200),
-                       stem, c->entries[s->entry]->path);
+        ms_cli_warning("%zu files have the stem '%.*s': the first is taken: %s", s->n_same,
+                       (int)(n < 200 ? n : 200), stem, c->entries[s->entry]->path);
         s->n_same = 1; /* said once */
     }
     return c->entries[s->entry];
@@ -136,7 +140,8 @@ static size_t without_extension(const char *name, size_t n) {
     return n;
 }
 
-/* The file of a row: its name is a path below a root, or as listed, or a stem. `name` is NUL-terminated. */
+/* The file of a row: its name is a path below a root, or as listed, or a stem. `name` is
+ * NUL-terminated. */
 static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t n) {
     const ms_files_entry *found;
     if (n == 0 || strlen(name) != n) return NULL;
@@ -162,13 +167,15 @@ static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t
 static void make_safe(const char *name, size_t n, char *safe) {
     size_t dots = 0;
     while (dots < n && name[dots] == '.') dots++;
-    for (size_t i = 0; i < n; i++) safe[i] = i < dots || name[i] == '/' || name[i] == 0 ? '_' : name[i];
+    for (size_t i = 0; i < n; i++)
+        safe[i] = i < dots || name[i] == '/' || name[i] == 0 ? '_' : name[i];
     safe[n] = 0;
 }
 
-/* before + name + after into out [MAX_FILE_NAME + 1]. What is too long for a file's name loses bytes of `name`, for
- * which a hash of all of it stands. */
-static void join_name(const char *before, const char *name, size_t n, const char *after, char *out) {
+/* before + name + after into out [MAX_FILE_NAME + 1]. What is too long for a file's name loses
+ * bytes of `name`, for which a hash of all of it stands. */
+static void join_name(const char *before, const char *name, size_t n, const char *after,
+                      char *out) {
     char *safe = ms_cli_alloc(n + 1, 1), hash[24];
     size_t room = MAX_FILE_NAME - strlen(before) - strlen(after);
     make_safe(name, n, safe);
@@ -177,7 +184,8 @@ static void join_name(const char *before, const char *name, size_t n, const char
         for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
         snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)h);
         size_t len = room - strlen(hash);
-        while (len > 0 && ((unsigned char)safe[len] & 0xc0) == 0x80) len--; /* not within a character */
+        /* not within a character */
+        while (len > 0 && ((unsigned char)safe[len] & 0xc0) == 0x80) len--;
         safe[len] = 0;
     } else {
         hash[0] = 0;
@@ -196,13 +204,15 @@ static bool open_folder(ms_copy_to *c) {
     top = failed ? -1 : open(c->request.folder, flags);
     if (!failed && top < 0) failed = errno;
     if (!failed && mkdirat(top, c->folder_name, 0777) != 0 && errno != EEXIST) failed = errno;
-    if (!failed && (c->folder = openat(top, c->folder_name, flags | O_NOFOLLOW)) < 0) failed = errno;
+    if (!failed && (c->folder = openat(top, c->folder_name, flags | O_NOFOLLOW)) < 0)
+        failed = errno;
     if (top >= 0) close(top);
     if (!failed) return true;
     char where[4400];
     snprintf(where, sizeof where, "%s/%s", c->request.folder, c->folder_name);
-    say_failed(c, "cannot copy to", where, failed == ENOTDIR || failed == ELOOP ? "expected a folder, got something else"
-                                                                                : strerror(failed));
+    say_failed(c, "cannot copy to", where,
+               failed == ENOTDIR || failed == ELOOP ? "expected a folder, got something else"
+                                                    : strerror(failed));
     c->is_folder_bad = true;
     return false;
 }
@@ -219,7 +229,8 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
         c->n_there++;
         return;
     }
-    /* Not even --force lets a match take the place of a better one. parity: mode and times are the source's. */
+    /* Not even --force lets a match take the place of a better one. parity: mode and times are the
+     * source's. */
     const ms_put_part all = {.data = data, .n = n_bytes};
     int failed = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced) : EEXIST;
     if (!failed)
@@ -228,7 +239,8 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
         say_failed(c, "not copied", where, "another file is there; --force replaces it");
     else
         say_failed(c, "not copied", where,
-                   failed == EEXIST ? "another match or query of this name was copied there" : strerror(failed));
+                   failed == EEXIST ? "another match or query of this name was copied there"
+                                    : strerror(failed));
 }
 
 /* Read a source. False, having said why, when it cannot be used. */
@@ -245,7 +257,8 @@ static bool read_source(ms_copy_to *c, const ms_files_entry *entry, struct stat 
 static void put_original(ms_copy_to *c, const ms_copy_to_query *query) {
     char file[MAX_FILE_NAME + 1];
     struct stat st;
-    const ms_files_entry *entry = query->is_row ? find_source(c, query->label, query->n_label) : query->file;
+    const ms_files_entry *entry = query->is_row ? find_source(c, query->label, query->n_label)
+                                                : query->file;
     join_name("", c->folder_name, strlen(c->folder_name), ".mid", file);
     if (query->stream)
         put_file(c, file, query->stream, query->stream_bytes, NULL);
@@ -253,7 +266,8 @@ static void put_original(ms_copy_to *c, const ms_copy_to_query *query) {
         put_file(c, file, c->buffer.data, c->buffer.n_bytes, &st);
 }
 
-/* The query's stem: of a file as --names stem has it; a row's name may be a stem already, with a dot in it. */
+/* The query's stem: of a file as --names stem has it; a row's name may be a stem already, with a
+ * dot in it. */
 static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
     const char *slash = memrchr(query->label, '/', query->n_label);
     size_t at = slash ? (size_t)(slash + 1 - query->label) : 0, len = query->n_label - at;
@@ -266,12 +280,14 @@ static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
     if (!*c->folder_name) snprintf(c->folder_name, sizeof c->folder_name, "_");
 }
 
-static void copy_match(ms_copy_to *c, const ms_results_match *match, const char *name, size_t n_name) {
+static void copy_match(ms_copy_to *c, const ms_results_match *match, const char *name,
+                       size_t n_name) {
     char before[64], score[32], file[MAX_FILE_NAME + 1];
     struct stat st;
     const ms_files_entry *entry = find_source(c, name, n_name);
     if (!entry) {
-        if (c->n_missing++ < MAX_SHOWN) ms_cli_warning("no file of this row below the roots: %s", name);
+        if (c->n_missing++ < MAX_SHOWN)
+            ms_cli_warning("no file of this row below the roots: %s", name);
         return;
     }
     if (!read_source(c, entry, &st) || !open_folder(c)) return;
@@ -281,8 +297,8 @@ static void copy_match(ms_copy_to *c, const ms_results_match *match, const char 
     put_file(c, file, c->buffer.data, c->buffer.n_bytes, &st);
 }
 
-void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out, const ms_results_match *matches,
-                    int64_t n) {
+void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out,
+                    const ms_results_match *matches, int64_t n) {
     bool has_original = c->request.omits_original;
     name_folder(c, query);
     c->is_folder_bad = false;
@@ -301,11 +317,13 @@ void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out
 int64_t ms_copy_to_finish(ms_copy_to *c) {
     char copied[32], more[32];
     if (c->n_missing > MAX_SHOWN)
-        ms_cli_warning("no file below the roots: %s more rows", ms_cli_count(more, c->n_missing - MAX_SHOWN));
+        ms_cli_warning("no file below the roots: %s more rows",
+                       ms_cli_count(more, c->n_missing - MAX_SHOWN));
     if (c->n_failed > MAX_SHOWN)
         ms_cli_error("not copied: %s more files", ms_cli_count(more, c->n_failed - MAX_SHOWN));
-    ms_cli_note("%s file%s copied to %s%s", ms_cli_count(copied, c->n_copied), c->n_copied == 1 ? "" : "s",
-                c->request.folder, c->n_there ? ", others were there already" : "");
+    ms_cli_note("%s file%s copied to %s%s", ms_cli_count(copied, c->n_copied),
+                c->n_copied == 1 ? "" : "s", c->request.folder,
+                c->n_there ? ", others were there already" : "");
     return c->n_failed;
 }
 

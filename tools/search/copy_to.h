@@ -1,7 +1,8 @@
-/* Copies of the matches' MIDI files, named as the original names them: DIR/<query stem>/<score>_<transpose>_<name>.mid.
- * Sources are found by row name below the roots; nothing is written outside DIR, whatever names and links there are, and
- * nothing is replaced unless asked for. Every file appears whole, under its name, or not at all. One thread.
- * docs/SEARCH.md, Copies of the matches. */
+/* Copies of the matches' MIDI files, named as the original names them: DIR/<query
+ * stem>/<score>_<transpose>_<name>.mid. Sources are found by row name below the roots; nothing is
+ * written outside DIR, whatever names and links there are, and nothing is replaced unless asked
+ * for. Every file appears whole, under its name, or not at all. One thread. docs/SEARCH.md, Copies
+ * of the matches. */
 #ifndef MS_TOOLS_SEARCH_COPY_TO_H
 #define MS_TOOLS_SEARCH_COPY_TO_H
 #include "pipeline/files.h"
@@ -20,18 +21,20 @@ typedef struct {
 int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_error *err);
 
 typedef struct {
-    const char *label;           /* what the query is called: [n_label] */
+    const char *label; /* what the query is called: [n_label] */
     size_t n_label;
     const ms_files_entry *file;  /* its file, or NULL */
     const unsigned char *stream; /* its bytes, when it came from standard input, or NULL */
     size_t stream_bytes;
-    bool is_row;                 /* a row of the corpus, whose file is found by its name */
+    bool is_row; /* a row of the corpus, whose file is found by its name */
 } ms_copy_to_query;
 
-/* Copy the query and its matches; names come from `out`. What could not be copied is said and counted. */
+/* Copy the query and its matches; names come from `out`. What could not be copied is said and
+ * counted. */
 void ms_copy_to_add(ms_copy_to *copier, const ms_copy_to_query *query, ms_results_out *out,
                     const ms_results_match *matches, int64_t n);
-/* Says how much was copied; returns how many files were there but could not be copied (missing sources are none). */
+/* Says how much was copied; returns how many files were there but could not be copied (missing
+ * sources are none). */
 int64_t ms_copy_to_finish(ms_copy_to *copier);
 void ms_copy_to_close(ms_copy_to *copier);
 

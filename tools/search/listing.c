@@ -1,12 +1,14 @@
-/* Contract: tools/search/listing.h. parity: everything here imitates the original's idxs_sims_to_sorted_list and
- * print_sorted_idxs_sims_list; test/unit/tools/test_listing.c holds what they printed. */
+/* Contract: tools/search/listing.h. parity: everything here imitates the original's
+ * idxs_sims_to_sorted_list and print_sorted_idxs_sims_list; test/unit/tools/test_listing.c holds
+ * what they printed. */
 #include "listing.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* parity: an odd count of variants is labelled as if it were 12, and what is beyond 12 is dropped. */
+/* parity: an odd count of variants is labelled as if it were 12, and what is beyond 12 is
+ * dropped. */
 static int transpose_of(size_t variant, size_t n_variants) {
     if (n_variants == 1) return 0;
     return (int)variant - (n_variants % 2 == 0 ? (int)(n_variants / 2) : 6);
@@ -37,8 +39,8 @@ static int by_place(const void *a, const void *b) {
     return (x->at > y->at) - (x->at < y->at);
 }
 
-int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k, bool keeps_all,
-                         ms_listing_entry *entries) {
+int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_variants, size_t k,
+                         bool keeps_all, ms_listing_entry *entries) {
     size_t used = n_variants > 1 && n_variants % 2 && n_variants > 12 ? 12 : n_variants, n = 0;
     int64_t n_kept = 0;
     if (used == 0 || k == 0) return 0;
@@ -63,7 +65,8 @@ int64_t ms_listing_merge(const int64_t *rows, const float *sims, size_t n_varian
 
 double ms_listing_percent(float similarity) { return (double)similarity * 100.0; }
 
-/* Python's repr: the fewest digits that read back as the same double, positional for exponents -4..15. */
+/* Python's repr: the fewest digits that read back as the same double, positional for exponents
+ * -4..15. */
 static void python_repr(char *buf, double x) {
     char digits[32];
     int precision = 0;
@@ -89,7 +92,8 @@ void ms_listing_score(char *buf, double score) {
 }
 
 int ms_listing_print(const ms_listing_out *out, const ms_listing_entry *entries, int64_t n) {
-    static const char bar[] = "======================================================================\n";
+    static const char bar[] =
+        "======================================================================\n";
     char text[128], score[32];
     size_t n_name;
     int rc = out->put(out->arg, bar, sizeof bar - 1);

@@ -1,5 +1,5 @@
-/* One pass over the rows for a group of queries: the K best of each, or all above the threshold; then each query's
- * matches are ranked, printed and copied. Contract: tools/search/search.h. */
+/* One pass over the rows for a group of queries: the K best of each, or all above the threshold;
+ * then each query's matches are ranked, printed and copied. Contract: tools/search/search.h. */
 #define _GNU_SOURCE
 #include "common/ranks.h"
 #include "search.h"
@@ -11,7 +11,8 @@
 static int table_columns(void) {
     const char *text = getenv("COLUMNS");
     int64_t columns;
-    return text && ms_cli_int(text, 1, 100000, &columns) ? (int)columns : ms_cli_columns(STDOUT_FILENO);
+    return text && ms_cli_int(text, 1, 100000, &columns) ? (int)columns
+                                                         : ms_cli_columns(STDOUT_FILENO);
 }
 
 /* Rows to fetch so that `extra` of them may be dropped afterwards. */
@@ -32,9 +33,13 @@ int ms_search_open_pass(ms_search_job *j, msim_error *err) {
     j->vectors = ms_cli_alloc(j->group_cap * (size_t)j->rows.dim, sizeof *j->vectors);
     j->hit_rows = ms_cli_alloc(j->group_cap * (size_t)most, sizeof *j->hit_rows);
     j->hit_scores = ms_cli_alloc(j->group_cap * (size_t)most, sizeof *j->hit_scores);
-    j->out = (ms_results_out){.corpus = j->corpus, .format = set->format, .columns = table_columns(),
-                              .has_color = ms_cli_color(STDOUT_FILENO), .is_product = set->metric == MSIM_METRIC_IP,
-                              .has_threshold = set->has_threshold, .threshold = set->threshold};
+    j->out = (ms_results_out){.corpus = j->corpus,
+                              .format = set->format,
+                              .columns = table_columns(),
+                              .has_color = ms_cli_color(STDOUT_FILENO),
+                              .is_product = set->metric == MSIM_METRIC_IP,
+                              .has_threshold = set->has_threshold,
+                              .threshold = set->threshold};
     msim_options o = ms_cli_library_options(&set->common);
     o.precision = MSIM_PRECISION_BF16; /* of a model; there is none here */
     o.max_queries = (int64_t)j->group_cap;
@@ -56,13 +61,20 @@ static bool is_self(const ms_search_query *q, int64_t row) {
 }
 
 static int print_query(ms_search_job *j, const ms_search_query *q, int64_t n) {
-    ms_results_query result = {.label = q->label, .n_label = q->n_label, .n_variants = q->n_variants,
-                               .matches = j->matches, .n = n};
+    ms_results_query result = {.label = q->label,
+                               .n_label = q->n_label,
+                               .n_variants = q->n_variants,
+                               .matches = j->matches,
+                               .n = n};
     j->n_matches += n;
     if (ms_results_print(&j->out, &result) != 0) return 1;
     if (!j->copier) return 0;
-    ms_copy_to_query query = {.label = q->label, .n_label = q->n_label, .file = q->file, .stream = q->stream,
-                              .stream_bytes = q->stream_bytes, .is_row = q->is_row};
+    ms_copy_to_query query = {.label = q->label,
+                              .n_label = q->n_label,
+                              .file = q->file,
+                              .stream = q->stream,
+                              .stream_bytes = q->stream_bytes,
+                              .is_row = q->is_row};
     ms_copy_to_add(j->copier, &query, &j->out, j->matches, n);
     return 0;
 }
@@ -85,32 +97,38 @@ static void drop_self(const ms_search_query *q, int64_t *rows, double *scores, i
 }
 
 /* Rank the n best of each variant (`stride` apart) and print the query. */
-static int finish_top(ms_search_job *j, const ms_search_query *q, int64_t *rows, double *scores, int64_t n,
-                      int64_t stride) {
+static int finish_top(ms_search_job *j, const ms_search_query *q, int64_t *rows, double *scores,
+                      int64_t n, int64_t stride) {
     bool keeps_all = j->set->keeps_variants;
     int64_t n_matches = 0;
-    j->matches = ms_cli_grow(j->matches, &j->matches_cap, q->n_variants * (size_t)n, sizeof *j->matches);
+    j->matches =
+        ms_cli_grow(j->matches, &j->matches_cap, q->n_variants * (size_t)n, sizeof *j->matches);
     if (j->set->format == MS_RESULTS_MIDISIM) {
-        n_matches = ms_results_rank_as_original(rows, scores, q->n_variants, n, stride, keeps_all, j->matches);
+        n_matches = ms_results_rank_as_original(rows, scores, q->n_variants, n, stride, keeps_all,
+                                                j->matches);
         return n_matches < 0 ? 1 : print_query(j, q, n_matches);
     }
     for (size_t v = 0; v < q->n_variants; v++)
         for (int64_t i = 0; i < n; i++)
-            j->matches[n_matches++] = (ms_results_match){.row = rows[(int64_t)v * stride + i],
-                                                         .score = scores[(int64_t)v * stride + i],
-                                                         .transpose = (int)v - (int)(q->n_variants / 2)};
+            j->matches[n_matches++] =
+                (ms_results_match){.row = rows[(int64_t)v * stride + i],
+                                   .score = scores[(int64_t)v * stride + i],
+                                   .transpose = (int)v - (int)(q->n_variants / 2)};
     n_matches = ms_results_rank(j->matches, n_matches, keeps_all);
     return print_query(j, q, n_matches < j->set->k ? n_matches : j->set->k);
 }
 
-/* Queries from .. to - 1 of the group. Their own rows are fetched in excess and dropped; where one has too many for
- * that, it comes alone and they are left out from the start. */
-static int search_top(ms_search_job *j, msim_search_options *options, size_t from, size_t to, msim_error *err) {
+/* Queries from .. to - 1 of the group. Their own rows are fetched in excess and dropped; where one
+ * has too many for that, it comes alone and they are left out from the start. */
+static int search_top(ms_search_job *j, msim_search_options *options, size_t from, size_t to,
+                      msim_error *err) {
     const ms_search_query *first = j->group + from, *last = j->group + to - 1;
-    size_t n_vectors = last->first + last->n_variants - first->first, n_excluded = j->n_excluded, cap = 0, extra = 0;
+    size_t n_vectors = last->first + last->n_variants - first->first, n_excluded = j->n_excluded,
+           cap = 0, extra = 0;
     int64_t *excluded = NULL;
     int rc = 0;
-    for (size_t i = from; i < to; i++) extra = j->group[i].n_self > extra ? j->group[i].n_self : extra;
+    for (size_t i = from; i < to; i++)
+        extra = j->group[i].n_self > extra ? j->group[i].n_self : extra;
     if (extra > MS_SEARCH_EXTRA) {
         excluded = ms_cli_grow(NULL, &cap, n_excluded + extra, sizeof *excluded);
         if (n_excluded) memcpy(excluded, j->excluded, n_excluded * sizeof *excluded);
@@ -123,7 +141,8 @@ static int search_top(ms_search_job *j, msim_search_options *options, size_t fro
     }
     double began = ms_cli_now();
     int64_t stride = fetched(j, (int64_t)extra);
-    int64_t n = ms_search_top(j, options, j->vectors + first->first * (size_t)j->rows.dim, n_vectors, stride, err);
+    int64_t n = ms_search_top(j, options, j->vectors + first->first * (size_t)j->rows.dim,
+                              n_vectors, stride, err);
     free(excluded);
     if (n < 0) return (int)n;
     take_time(j, began);
@@ -159,9 +178,11 @@ static int search_above(ms_search_job *j, const msim_search_options *options, ms
         int64_t n_matches = 0;
         for (; at < j->n_hits && j->hits[at].vector < q->first + q->n_variants; at++) {
             if (is_self(q, j->hits[at].row)) continue;
-            j->matches = ms_cli_grow(j->matches, &j->matches_cap, (size_t)n_matches + 1, sizeof *j->matches);
+            j->matches =
+                ms_cli_grow(j->matches, &j->matches_cap, (size_t)n_matches + 1, sizeof *j->matches);
             j->matches[n_matches++] = (ms_results_match){
-                .row = j->hits[at].row, .score = j->hits[at].score,
+                .row = j->hits[at].row,
+                .score = j->hits[at].score,
                 .transpose = (int)(j->hits[at].vector - q->first) - (int)(q->n_variants / 2)};
         }
         n_matches = ms_results_rank(j->matches, n_matches, j->set->keeps_variants);
@@ -194,7 +215,8 @@ int ms_search_pass(ms_search_job *j, msim_error *err) {
             to = j->n_group;
             rc = search_above(j, &options, err);
         } else {
-            while (to < j->n_group && j->group[from].n_self <= MS_SEARCH_EXTRA && j->group[to].n_self <= MS_SEARCH_EXTRA)
+            while (to < j->n_group && j->group[from].n_self <= MS_SEARCH_EXTRA &&
+                   j->group[to].n_self <= MS_SEARCH_EXTRA)
                 to++;
             rc = search_top(j, &options, from, to, err);
         }

@@ -1,5 +1,5 @@
-/* Where queries come from: MIDI files, rows of the corpus, rows of other files; and the names that matter for them.
- * Contract: tools/search/search.h. */
+/* Where queries come from: MIDI files, rows of the corpus, rows of other files; and the names that
+ * matter for them. Contract: tools/search/search.h. */
 #define _GNU_SOURCE
 #include "search.h"
 #include <errno.h>
@@ -35,8 +35,9 @@ static int open_set(ms_search_job *j, size_t i) {
     }
     msim_corpus_get_info(j->sets[i], &info);
     if (info.rows > 0 && info.dim != j->rows.dim) {
-        ms_cli_error("queries and corpus do not fit: %s: expected rows of the corpus's width %lld, got %lld", path,
-                     (long long)j->rows.dim, (long long)info.dim);
+        ms_cli_error(
+            "queries and corpus do not fit: %s: expected rows of the corpus's width %lld, got %lld",
+            path, (long long)j->rows.dim, (long long)info.dim);
         return MS_EXIT_USAGE;
     }
     j->n_queries += info.rows;
@@ -46,7 +47,8 @@ static int open_set(ms_search_job *j, size_t i) {
     }
     int found = ms_description_read(path, &made, &e);
     if (found < 0) ms_cli_warning("%s", e.text);
-    if (found <= 0 || !j->is_described || strcmp(made.model_sha256, j->made.model_sha256) == 0) return -1;
+    if (found <= 0 || !j->is_described || strcmp(made.model_sha256, j->made.model_sha256) == 0)
+        return -1;
     snprintf(expected, sizeof expected, "%s %.12s", j->made.family, j->made.model_sha256);
     snprintf(got, sizeof got, "%s %.12s", made.family, made.model_sha256);
     return ms_search_contradict(j, "another model", path, expected, got);
@@ -122,9 +124,10 @@ static int read_excluded(const char *path, ms_search_texts *names) {
     return is_bad || ms_cli_stopped() ? MS_EXIT_FAILED : -1;
 }
 
-void ms_search_add_rows(const ms_search_job *j, const char *name, size_t n, int64_t **rows, size_t *n_rows,
-                        size_t *cap) {
-    for (int64_t hit = ms_search_names_first(&j->names, name, n); hit >= 0; hit = j->names.hits[hit].next) {
+void ms_search_add_rows(const ms_search_job *j, const char *name, size_t n, int64_t **rows,
+                        size_t *n_rows, size_t *cap) {
+    for (int64_t hit = ms_search_names_first(&j->names, name, n); hit >= 0;
+         hit = j->names.hits[hit].next) {
         *rows = ms_cli_grow(*rows, cap, *n_rows + 1, sizeof **rows);
         (*rows)[(*n_rows)++] = j->names.hits[hit].row;
     }
@@ -155,11 +158,13 @@ static void exclude_rows(ms_search_job *j, const ms_search_texts *from) {
     for (size_t i = 0; i < from->n; i++) {
         const char *name = from->bytes + from->items[i].at;
         n_unknown += ms_search_names_first(&j->names, name, from->items[i].n) < 0;
-        ms_search_add_rows(j, name, from->items[i].n, &j->excluded, &j->n_excluded, &j->excluded_cap);
+        ms_search_add_rows(j, name, from->items[i].n, &j->excluded, &j->n_excluded,
+                           &j->excluded_cap);
     }
     if (n_unknown)
-        ms_cli_note("--exclude-from: %s of %s names are no row's: %s", ms_cli_count(count, n_unknown),
-                    ms_cli_count(all, (int64_t)from->n), j->set->excluded_from);
+        ms_cli_note("--exclude-from: %s of %s names are no row's: %s",
+                    ms_cli_count(count, n_unknown), ms_cli_count(all, (int64_t)from->n),
+                    j->set->excluded_from);
     ms_search_sort_rows(j->excluded, &j->n_excluded);
 }
 
@@ -183,7 +188,8 @@ int ms_search_find_names(ms_search_job *j) {
 /* ---- Adding to the group ---- */
 
 /* The next query of the group; room for its vectors is there. */
-static ms_search_query *new_query(ms_search_job *j, const char *label, size_t n_label, size_t n_variants) {
+static ms_search_query *new_query(ms_search_job *j, const char *label, size_t n_label,
+                                  size_t n_variants) {
     ms_search_query *q = j->group + j->n_group++;
     *q = (ms_search_query){.n_label = n_label, .first = j->n_vectors, .n_variants = n_variants};
     q->label = ms_cli_alloc(n_label + 1, 1);
@@ -220,8 +226,8 @@ static int make_room(ms_search_job *j, size_t n, msim_error *err) {
 }
 
 /* A row of a corpus as a query. */
-static int add_row(ms_search_job *j, const msim_corpus *from, int64_t row, const char *label, size_t n_label,
-                   msim_error *err) {
+static int add_row(ms_search_job *j, const msim_corpus *from, int64_t row, const char *label,
+                   size_t n_label, msim_error *err) {
     int rc = make_room(j, 1, err);
     if (rc != 0) return rc;
     float *to = j->vectors + j->n_vectors * (size_t)j->rows.dim;
@@ -229,7 +235,8 @@ static int add_row(ms_search_job *j, const msim_corpus *from, int64_t row, const
     for (int64_t i = 0; i < j->rows.dim; i++)
         if (!isfinite(to[i])) {
             if (j->n_failed++ < MAX_SHOWN)
-                ms_cli_error("query left out: '%.200s': expected finite numbers, got %g", label, (double)to[i]);
+                ms_cli_error("query left out: '%.200s': expected finite numbers, got %g", label,
+                             (double)to[i]);
             return 0;
         }
     ms_search_query *q = new_query(j, label, n_label, 1);
@@ -243,19 +250,21 @@ static int add_like(ms_search_job *j, const char *name, msim_error *err) {
     int64_t hit = ms_search_names_first(&j->names, name, strlen(name));
     if (hit < 0) {
         ms_search_names_suggest(j->corpus, name, strlen(name), near, sizeof near);
-        ms_cli_error("--like: no row has the name '%.200s'%s%s", name, *near ? "; similar: " : "", near);
+        ms_cli_error("--like: no row has the name '%.200s'%s%s", name, *near ? "; similar: " : "",
+                     near);
         j->n_failed++;
         return 0;
     }
     if (j->names.hits[hit].next >= 0)
-        ms_cli_warning("--like: several rows have the name '%.200s': row %lld, the first, is taken", name,
-                       (long long)j->names.hits[hit].row);
+        ms_cli_warning("--like: several rows have the name '%.200s': row %lld, the first, is taken",
+                       name, (long long)j->names.hits[hit].row);
     return add_row(j, j->corpus, j->names.hits[hit].row, name, strlen(name), err);
 }
 
 /* ---- MIDI files ---- */
 
-/* A context whose batches hold a sequence of n tokens; a longer query than before gets a larger one. */
+/* A context whose batches hold a sequence of n tokens; a longer query than before gets a larger
+ * one. */
 static int ensure_encoder(ms_search_job *j, int64_t n_tokens, msim_error *err) {
     if (j->encoder && n_tokens <= j->batch_tokens) return 0;
     msim_options o = ms_cli_library_options(&j->set->common);
@@ -267,7 +276,8 @@ static int ensure_encoder(ms_search_job *j, int64_t n_tokens, msim_error *err) {
     return msim_context_open(j->model, &o, &j->encoder, err);
 }
 
-/* Embed the variants in the order of starts [midi_variants + 1] into out, as many at a time as fit a batch. */
+/* Embed the variants in the order of starts [midi_variants + 1] into out, as many at a time as fit
+ * a batch. */
 static int embed_variants(ms_search_job *j, const int64_t *starts, float *out, msim_error *err) {
     int64_t batch_starts[MS_SEARCH_VARIANTS + 1];
     double began = ms_cli_now();
@@ -278,14 +288,16 @@ static int embed_variants(ms_search_job *j, const int64_t *starts, float *out, m
         }
         batch_starts[n] = starts[first + n] - starts[first];
         int rc = msim_context_embed(j->encoder, j->ids + starts[first], batch_starts, n,
-                                    j->is_weighted ? j->weights : NULL, out + first * (size_t)j->rows.dim, err);
+                                    j->is_weighted ? j->weights : NULL,
+                                    out + first * (size_t)j->rows.dim, err);
         if (rc < 0) return rc;
     }
     j->embed_seconds += ms_cli_now() - began;
     return 0;
 }
 
-/* Add one file's vectors to the group. Returns a ms_files_reason, or < 0 for a failure that ends the run. */
+/* Add one file's vectors to the group. Returns a ms_files_reason, or < 0 for a failure that ends
+ * the run. */
 static int add_file(ms_search_job *j, const ms_files_entry *entry, char *detail, msim_error *err) {
     int64_t starts[MS_SEARCH_VARIANTS + 1], limit = j->max_tokens ? j->max_tokens : INT64_MAX;
     int reason = ms_files_read(entry, &j->buffer, detail);
@@ -293,8 +305,8 @@ static int add_file(ms_search_job *j, const ms_files_entry *entry, char *detail,
     int factor = (int)j->set->transpose;
     size_t bound = msim_tokenizer_bound(j->buffer.n_bytes, factor, limit);
     j->ids = ms_cli_grow(j->ids, &j->ids_cap, bound, sizeof *j->ids);
-    int64_t n = msim_tokenizer_encode(j->tokenizer, j->buffer.data, j->buffer.n_bytes, factor, limit, j->ids,
-                                      j->ids_cap, starts, err);
+    int64_t n = msim_tokenizer_encode(j->tokenizer, j->buffer.data, j->buffer.n_bytes, factor,
+                                      limit, j->ids, j->ids_cap, starts, err);
     if (n == -MSIM_E_FORMAT || n == -MSIM_E_EMPTY) {
         snprintf(detail, MS_FILES_DETAIL, "%s", err->text);
         return ms_files_reason_of_outcome(msim_tokenizer_outcome(j->tokenizer));
@@ -302,7 +314,8 @@ static int add_file(ms_search_job *j, const ms_files_entry *entry, char *detail,
     if (n < 0) return (int)n;
     if (msim_tokenizer_full_length(j->tokenizer) > starts[1]) j->n_cut++;
     int rc = ensure_encoder(j, starts[1], err);
-    if (rc >= 0) rc = embed_variants(j, starts, j->vectors + j->n_vectors * (size_t)j->rows.dim, err);
+    if (rc >= 0)
+        rc = embed_variants(j, starts, j->vectors + j->n_vectors * (size_t)j->rows.dim, err);
     if (rc < 0) return rc;
     ms_search_query *q = new_query(j, entry->path, strlen(entry->path), j->midi_variants);
     q->file = entry;
@@ -343,7 +356,8 @@ int ms_search_run_queries(ms_search_job *j) {
     for (size_t i = 0; i < set->likes.n && rc == 0 && !ms_cli_stopped(); i++, done++)
         rc = add_like(j, set->likes.items[i], &e);
     for (size_t i = 0; i < set->vectors.n && rc == 0; i++)
-        for (int64_t row = 0; row < msim_corpus_rows(j->sets[i]) && rc == 0 && !ms_cli_stopped(); row++) {
+        for (int64_t row = 0; row < msim_corpus_rows(j->sets[i]) && rc == 0 && !ms_cli_stopped();
+             row++) {
             show_progress(j, done++);
             size_t n = ms_search_name(j, j->sets[i], row);
             rc = add_row(j, j->sets[i], row, j->name, n, &e);

@@ -1,6 +1,7 @@
-/* The passes of midisim-search over rows that several ranks share: each holds one run of rows, rank 0 asks, every rank
- * searches its own, and results come together pair by pair, so that none holds more than two of them. Merged by score
- * and row, they are those of one process. Contract: tools/search/search.h; docs/SCALE.md. */
+/* The passes of midisim-search over rows that several ranks share: each holds one run of rows, rank
+ * 0 asks, every rank searches its own, and results come together pair by pair, so that none holds
+ * more than two of them. Merged by score and row, they are those of one process. Contract:
+ * tools/search/search.h; docs/SCALE.md. */
 #define _GNU_SOURCE
 #include "common/ranks.h"
 #include "search.h"
@@ -27,7 +28,8 @@ typedef struct {
 /* The first row of a rank; of the rank after the last: all rows. */
 static int64_t first_row(const ms_search_job *j, int64_t rank) {
     int64_t n_tiles = (j->rows.rows + TILE_ROWS - 1) / TILE_ROWS, count = ms_ranks_count();
-    int64_t row = (n_tiles / count * rank + (n_tiles % count * rank + count - 1) / count) * TILE_ROWS;
+    int64_t row = (n_tiles / count * rank + (n_tiles % count * rank + count - 1) / count) *
+                  TILE_ROWS;
     return row < j->rows.rows ? row : j->rows.rows;
 }
 
@@ -40,7 +42,9 @@ int ms_search_load_part(ms_search_job *j, msim_error *err) {
 /* ---- Asking ---- */
 
 /* MPI takes what it sends as not const, and leaves it alone. */
-static void send_all(const void *bytes, size_t n) { ms_ranks_broadcast(0, (void *)(uintptr_t)bytes, n); }
+static void send_all(const void *bytes, size_t n) {
+    ms_ranks_broadcast(0, (void *)(uintptr_t)bytes, n);
+}
 
 static void share_question(const question *q, const int64_t *excluded, int64_t dim) {
     send_all(q, sizeof *q);
@@ -62,9 +66,10 @@ static void add_stats(ms_search_job *j) {
     if (!j->out.scan) j->out.scan = "unknown";
 }
 
-/* ---- Coming together: in each round every second rank that is left gives what it has to the one before ---- */
+/* ---- Coming together: in each round every second rank left gives its part to the one before */
 
-/* The rank to take from in this round (step 1, 2, 4, ...), or -1; *to: the rank to give to, which ends it, or -1. */
+/* The rank to take from in this round (step 1, 2, 4, ...), or -1; *to: the rank to give to, which
+ * ends it, or -1. */
 static int partner(int step, int *to) {
     int index = ms_ranks_index();
     *to = index % (2 * step) ? index - step : -1;
@@ -80,7 +85,8 @@ static hit *merge(const hit *a, int64_t n_a, const hit *b, int64_t n_b, size_t n
     hit *out = ms_cli_alloc(n_query * (size_t)n, sizeof *out);
     for (size_t q = 0; q < n_query; q++, a += n_a, b += n_b)
         for (int64_t i = 0, x = 0, y = 0; i < n; i++)
-            out[(int64_t)q * n + i] = y == n_b || (x < n_a && comes_before(a + x, b + y)) ? a[x++] : b[y++];
+            out[(int64_t)q * n + i] = y == n_b || (x < n_a && comes_before(a + x, b + y)) ? a[x++]
+                                                                                          : b[y++];
     return out;
 }
 
@@ -94,7 +100,8 @@ static hit *merge_top(hit *mine, int64_t *n, size_t n_query, int64_t k) {
         }
         if (from < 0) continue;
         size_t bytes = ms_ranks_expect(from);
-        int64_t n_theirs = (int64_t)(bytes / (n_query * sizeof *mine)), n_both = *n + n_theirs < k ? *n + n_theirs : k;
+        int64_t n_theirs = (int64_t)(bytes / (n_query * sizeof *mine)),
+                n_both = *n + n_theirs < k ? *n + n_theirs : k;
         hit *theirs = ms_cli_alloc(bytes, 1);
         ms_ranks_receive(from, theirs, bytes);
         hit *both = merge(mine, *n, theirs, n_theirs, n_query, n_both);
@@ -123,11 +130,12 @@ static void gather_hits(ms_search_job *j) {
 
 /* ---- A pass, on every rank ---- */
 
-static int64_t pass_top(ms_search_job *j, const question *q, const msim_search_options *options, msim_error *err) {
+static int64_t pass_top(ms_search_job *j, const question *q, const msim_search_options *options,
+                        msim_error *err) {
     int64_t n = 0;
     if (j->n_held)
-        n = msim_context_search_with(j->searcher, options, q->vectors, (size_t)q->n_vectors, q->k, j->hit_rows,
-                                     j->hit_scores, err);
+        n = msim_context_search_with(j->searcher, options, q->vectors, (size_t)q->n_vectors, q->k,
+                                     j->hit_rows, j->hit_scores, err);
     int rc = ms_ranks_agree(n < 0 ? (int)n : 0, err);
     if (rc < 0) return rc;
     add_stats(j);
@@ -135,7 +143,8 @@ static int64_t pass_top(ms_search_job *j, const question *q, const msim_search_o
     hit *mine = ms_cli_alloc((size_t)(q->n_vectors * n), sizeof *mine);
     for (int64_t v = 0; v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++)
-            mine[v * n + i] = (hit){.score = j->hit_scores[v * q->k + i], .row = j->hit_rows[v * q->k + i]};
+            mine[v * n + i] =
+                (hit){.score = j->hit_scores[v * q->k + i], .row = j->hit_rows[v * q->k + i]};
     mine = merge_top(mine, &n, (size_t)q->n_vectors, q->k);
     for (int64_t v = 0; ms_ranks_index() == 0 && v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++) {
@@ -153,12 +162,13 @@ static int keep_hit(void *user, size_t query, int64_t row, double score) {
     return ms_cli_stopped();
 }
 
-static int pass_above(ms_search_job *j, const question *q, const msim_search_options *options, msim_error *err) {
+static int pass_above(ms_search_job *j, const question *q, const msim_search_options *options,
+                      msim_error *err) {
     int64_t n = 0;
     j->n_hits = 0;
     if (j->n_held)
-        n = msim_context_search_above(j->searcher, options, q->vectors, (size_t)q->n_vectors, q->threshold, keep_hit, j,
-                                      err);
+        n = msim_context_search_above(j->searcher, options, q->vectors, (size_t)q->n_vectors,
+                                      q->threshold, keep_hit, j, err);
     int rc = ms_ranks_agree(n < 0 ? (int)n : 0, err);
     if (rc < 0 || ms_ranks_stopped()) return rc; /* hits may be missing */
     add_stats(j);
@@ -168,18 +178,27 @@ static int pass_above(ms_search_job *j, const question *q, const msim_search_opt
 
 /* ---- Rank 0 asks, the others serve ---- */
 
-int64_t ms_search_top(ms_search_job *j, const msim_search_options *options, const float *vectors, size_t n_vectors,
-                      int64_t k, msim_error *err) {
-    question q = {.kind = ASK_TOP, .metric = options->metric, .scan = options->scan, .n_vectors = (int64_t)n_vectors,
-                  .k = k, .n_excluded = (int64_t)options->n_excluded, .vectors = vectors};
+int64_t ms_search_top(ms_search_job *j, const msim_search_options *options, const float *vectors,
+                      size_t n_vectors, int64_t k, msim_error *err) {
+    question q = {.kind = ASK_TOP,
+                  .metric = options->metric,
+                  .scan = options->scan,
+                  .n_vectors = (int64_t)n_vectors,
+                  .k = k,
+                  .n_excluded = (int64_t)options->n_excluded,
+                  .vectors = vectors};
     share_question(&q, options->excluded, j->rows.dim);
     return pass_top(j, &q, options, err);
 }
 
 int ms_search_above(ms_search_job *j, const msim_search_options *options, msim_error *err) {
-    question q = {.kind = ASK_ABOVE, .metric = options->metric, .scan = options->scan,
-                  .n_vectors = (int64_t)j->n_vectors, .threshold = j->set->threshold,
-                  .n_excluded = (int64_t)options->n_excluded, .vectors = j->vectors};
+    question q = {.kind = ASK_ABOVE,
+                  .metric = options->metric,
+                  .scan = options->scan,
+                  .n_vectors = (int64_t)j->n_vectors,
+                  .threshold = j->set->threshold,
+                  .n_excluded = (int64_t)options->n_excluded,
+                  .vectors = j->vectors};
     share_question(&q, options->excluded, j->rows.dim);
     return pass_above(j, &q, options, err);
 }
@@ -200,10 +219,12 @@ void ms_search_serve(ms_search_job *j) {
         options.scan = q.scan;
         q.vectors = j->vectors;
         ms_ranks_broadcast(0, j->vectors, (size_t)(q.n_vectors * j->rows.dim) * sizeof *j->vectors);
-        j->excluded = ms_cli_grow(j->excluded, &j->excluded_cap, (size_t)q.n_excluded, sizeof *j->excluded);
+        j->excluded =
+            ms_cli_grow(j->excluded, &j->excluded_cap, (size_t)q.n_excluded, sizeof *j->excluded);
         options.excluded = j->excluded;
         options.n_excluded = (size_t)q.n_excluded;
-        if (q.n_excluded) ms_ranks_broadcast(0, j->excluded, (size_t)q.n_excluded * sizeof *j->excluded);
+        if (q.n_excluded)
+            ms_ranks_broadcast(0, j->excluded, (size_t)q.n_excluded * sizeof *j->excluded);
         /* What fails here, all ranks know; rank 0 says it and ends. */
         if (q.kind == ASK_TOP)
             (void)pass_top(j, &q, &options, &e);

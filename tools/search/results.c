@@ -36,8 +36,9 @@ int64_t ms_results_rank(ms_results_match *matches, int64_t n, bool keeps_all) {
     return n_kept;
 }
 
-int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants, int64_t n,
-                                    int64_t stride, bool keeps_all, ms_results_match *matches) {
+int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants,
+                                    int64_t n, int64_t stride, bool keeps_all,
+                                    ms_results_match *matches) {
     size_t n_all = n_variants * (size_t)n;
     int64_t *row_matrix = ms_cli_alloc(n_all, sizeof *row_matrix);
     float *sims = ms_cli_alloc(n_all, sizeof *sims);
@@ -47,9 +48,11 @@ int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, s
             row_matrix[v * (size_t)n + (size_t)i] = rows[(int64_t)v * stride + i];
             sims[v * (size_t)n + (size_t)i] = (float)scores[(int64_t)v * stride + i];
         }
-    int64_t n_entries = ms_listing_merge(row_matrix, sims, n_variants, (size_t)n, keeps_all, entries);
+    int64_t n_entries =
+        ms_listing_merge(row_matrix, sims, n_variants, (size_t)n, keeps_all, entries);
     for (int64_t i = 0; i < n_entries; i++)
-        matches[i] = (ms_results_match){.row = entries[i].row, .score = (double)entries[i].similarity,
+        matches[i] = (ms_results_match){.row = entries[i].row,
+                                        .score = (double)entries[i].similarity,
                                         .transpose = entries[i].transpose};
     if (n_entries < 0) ms_cli_error("out of memory: merging %zu matches", n_all);
     free(row_matrix);
@@ -60,14 +63,19 @@ int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, s
 
 /* ---- Text on a terminal ---- */
 
-/* Ranges of code points two columns wide (East Asian wide and the usual emoji) and of none (combining, invisible). */
-static const unsigned wide[][2] = {{0x1100, 0x115f},   {0x2e80, 0x303e},   {0x3041, 0xa4cf},   {0xa960, 0xa97f},
-                                   {0xac00, 0xd7a3},   {0xf900, 0xfaff},   {0xfe30, 0xfe6f},   {0xff00, 0xff60},
-                                   {0xffe0, 0xffe6},   {0x1f300, 0x1f64f}, {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
+/* Ranges of code points two columns wide (East Asian wide and the usual emoji) and of none
+ * (combining, invisible). */
+static const unsigned wide[][2] = {{0x1100, 0x115f},   {0x2e80, 0x303e},
+                                   {0x3041, 0xa4cf},   {0xa960, 0xa97f},
+                                   {0xac00, 0xd7a3},   {0xf900, 0xfaff},
+                                   {0xfe30, 0xfe6f},   {0xff00, 0xff60},
+                                   {0xffe0, 0xffe6},   {0x1f300, 0x1f64f},
+                                   {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff},
                                    {0x20000, 0x3fffd}, {0, 0}};
-static const unsigned none[][2] = {{0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},   {0x610, 0x61a},
-                                   {0x64b, 0x65f},   {0x1ab0, 0x1aff}, {0x1dc0, 0x1dff}, {0x200b, 0x200f},
-                                   {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0, 0}};
+static const unsigned none[][2] = {{0x300, 0x36f},   {0x483, 0x489},   {0x591, 0x5bd},
+                                   {0x610, 0x61a},   {0x64b, 0x65f},   {0x1ab0, 0x1aff},
+                                   {0x1dc0, 0x1dff}, {0x200b, 0x200f}, {0x20d0, 0x20ff},
+                                   {0xfe00, 0xfe0f}, {0xfe20, 0xfe2f}, {0, 0}};
 
 static bool is_in(const unsigned (*ranges)[2], unsigned point) {
     for (; (*ranges)[1]; ranges++)
@@ -75,15 +83,17 @@ static bool is_in(const unsigned (*ranges)[2], unsigned point) {
     return false;
 }
 
-/* The next character: its bytes, and its columns. *shown is false for what a terminal must not get: control characters,
- * bytes that are not UTF-8, and the marks that turn the direction of writing. */
+/* The next character: its bytes, and its columns. *shown is false for what a terminal must not get:
+ * control characters, bytes that are not UTF-8, and the marks that turn the direction of
+ * writing. */
 static size_t next_char(const char *text, size_t n, size_t *columns, bool *shown) {
     const unsigned char *s = (const unsigned char *)text;
     size_t len = ms_json_utf8_len(s, n);
     unsigned point = len <= 1 ? s[0] : s[0] & (0x7fu >> len);
     for (size_t i = 1; i < len; i++) point = point << 6 | (s[i] & 0x3fu);
-    *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) && !(point >= 0x202a && point <= 0x202e) &&
-             !(point >= 0x2066 && point <= 0x2069) && point != 0x2028 && point != 0x2029;
+    *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) &&
+             !(point >= 0x202a && point <= 0x202e) && !(point >= 0x2066 && point <= 0x2069) &&
+             point != 0x2028 && point != 0x2029;
     *columns = !*shown ? 1 : is_in(none, point) ? 0 : is_in(wide, point) ? 2 : 1;
     return len ? len : 1;
 }
@@ -98,7 +108,8 @@ size_t ms_results_width(const char *text, size_t n) {
 size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
     size_t width = ms_results_width(text, n), at = 0, seen = 0, w;
     /* The end of a path says more than its beginning. */
-    size_t head = columns > 1 ? (columns - 1) * 2 / 5 : 0, tail = columns > 1 ? columns - 1 - head : 0;
+    size_t head = columns > 1 ? (columns - 1) * 2 / 5 : 0,
+           tail = columns > 1 ? columns - 1 - head : 0;
     bool shown, is_cut = width > columns, has_gap = false;
     for (size_t i = 0, len; i < n; i += len, seen += w) {
         len = next_char(text + i, n - i, &w, &shown);
@@ -107,7 +118,8 @@ size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
             has_gap = true;
             continue;
         }
-        if (is_cut && w == 0 && has_gap && seen <= width - tail) continue; /* a mark whose letter is gone */
+        /* a mark whose letter is gone */
+        if (is_cut && w == 0 && has_gap && seen <= width - tail) continue;
         if (shown)
             memcpy(out + at, text + i, len), at += len;
         else
@@ -144,7 +156,9 @@ static int put_escaped(const char *text, size_t n) {
 }
 
 int ms_results_begin(ms_results_out *out) {
-    return out->format == MS_RESULTS_TSV ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname\n") : 0;
+    return out->format == MS_RESULTS_TSV
+               ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname\n")
+               : 0;
 }
 
 static int print_tsv(ms_results_out *out, const ms_results_query *query) {
@@ -153,8 +167,9 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         rc = put_escaped(query->label, query->n_label);
         if (rc == 0)
-            rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1), (double)(float)matches[i].score,
-                              matches[i].transpose, (long long)matches[i].row);
+            rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1),
+                              (double)(float)matches[i].score, matches[i].transpose,
+                              (long long)matches[i].row);
         size_t n_name = ms_results_name(out, matches[i].row);
         if (rc == 0) rc = put_escaped(out->name, n_name);
         if (rc == 0) rc = ms_cli_write("\n", 1);
@@ -162,7 +177,9 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
     return rc;
 }
 
-static void put_text(ms_json_text *line, const char *text) { ms_json_put(line, text, strlen(text)); }
+static void put_text(ms_json_text *line, const char *text) {
+    ms_json_put(line, text, strlen(text));
+}
 
 /* What f32 holds of a score; null for what JSON cannot say. */
 static void put_score(ms_json_text *line, double score) {
@@ -249,15 +266,17 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
     int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
     if (rc == 0) rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
     if (rc == 0)
-        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain, dim, rank_width,
-                          "rank", score_width, "score", "transp", ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
-                          query->n_variants, query->n_variants == 1 ? "" : "s", plain);
+        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain,
+                          dim, rank_width, "rank", score_width, "score", "transp",
+                          ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s", query->n_variants,
+                          query->n_variants == 1 ? "" : "s", plain);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         show_score(out, matches[i].score, score, sizeof score);
-        snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d", matches[i].transpose);
+        snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d",
+                 matches[i].transpose);
         size_t n_name = ms_results_name(out, matches[i].row);
-        rc = ms_cli_print("%*lld  %s%*s%s  %6s  ", rank_width, (long long)(i + 1), bold, score_width, score, plain,
-                          transpose);
+        rc = ms_cli_print("%*lld  %s%*s%s  %6s  ", rank_width, (long long)(i + 1), bold,
+                          score_width, score, plain, transpose);
         if (rc == 0) rc = put_fitted(out->name, n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
@@ -278,7 +297,8 @@ static const char *listing_name(void *arg, int64_t row, size_t *n) {
 static int print_listing(ms_results_out *out, const ms_results_query *query) {
     ms_listing_entry *entries = ms_cli_alloc((size_t)query->n, sizeof *entries);
     for (int64_t i = 0; i < query->n; i++)
-        entries[i] = (ms_listing_entry){.row = query->matches[i].row, .transpose = query->matches[i].transpose,
+        entries[i] = (ms_listing_entry){.row = query->matches[i].row,
+                                        .transpose = query->matches[i].transpose,
                                         .similarity = (float)query->matches[i].score};
     ms_listing_out to = {put_listing, listing_name, out};
     int rc = ms_listing_print(&to, entries, query->n);

@@ -1,5 +1,6 @@
-/* Matches of one query: merging its variants, and printing them as table, TSV, JSON or the original's listing. Values
- * only; printing goes to standard output through tools/common/cli.h. docs/SEARCH.md. */
+/* Matches of one query: merging its variants, and printing them as table, TSV, JSON or the
+ * original's listing. Values only; printing goes to standard output through tools/common/cli.h.
+ * docs/SEARCH.md. */
 #ifndef MS_TOOLS_SEARCH_RESULTS_H
 #define MS_TOOLS_SEARCH_RESULTS_H
 #include "common/cli.h"
@@ -10,14 +11,16 @@ typedef struct {
     int transpose; /* semitones of the variant that scored best */
 } ms_results_match;
 
-/* Put a query's matches in rank order: higher score, then lower row, then lower transposition. Unless keeps_all, of each
- * row only the best stays (equal: the lower transposition). Returns how many there are now. */
+/* Put a query's matches in rank order: higher score, then lower row, then lower transposition.
+ * Unless keeps_all, of each row only the best stays (equal: the lower transposition). Returns how
+ * many there are now. */
 int64_t ms_results_rank(ms_results_match *matches, int64_t n, bool keeps_all);
-/* The original's list of the same: rows and scores [n_variants, stride], of which the n best of each variant count, into
- * matches [n_variants * n]. Scores are rounded to f32, as the original has them. Returns how many, or -1 when out of
- * memory. */
-int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants, int64_t n,
-                                    int64_t stride, bool keeps_all, ms_results_match *matches);
+/* The original's list of the same: rows and scores [n_variants, stride], of which the n best of
+ * each variant count, into matches [n_variants * n]. Scores are rounded to f32, as the original has
+ * them. Returns how many, or -1 when out of memory. */
+int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants,
+                                    int64_t n, int64_t stride, bool keeps_all,
+                                    ms_results_match *matches);
 
 enum ms_results_format { MS_RESULTS_TABLE, MS_RESULTS_TSV, MS_RESULTS_JSON, MS_RESULTS_MIDISIM };
 
@@ -26,17 +29,17 @@ typedef struct {
     int format;                /* ms_results_format */
     int columns;               /* of the table; 0: as wide as it gets */
     bool has_color;
-    bool is_product;           /* scores are inner products, not cosines */
+    bool is_product; /* scores are inner products, not cosines */
     bool has_threshold;
     double threshold;
-    char *name;                /* owned: scratch, the name in hand */
+    char *name; /* owned: scratch, the name in hand */
     size_t name_cap;
-    int64_t n_printed;         /* queries so far */
+    int64_t n_printed; /* queries so far */
     /* Of the pass that the query was part of: */
-    int64_t n_nonfinite;       /* rows of the corpus with NaN or infinity */
-    int64_t n_evaluated;       /* scores evaluated in double */
-    const char *scan;          /* "int8": how rows were ruled out before */
-    int device;                /* msim_device that searched */
+    int64_t n_nonfinite; /* rows of the corpus with NaN or infinity */
+    int64_t n_evaluated; /* scores evaluated in double */
+    const char *scan;    /* "int8": how rows were ruled out before */
+    int device;          /* msim_device that searched */
 } ms_results_out;
 
 typedef struct {
@@ -46,7 +49,8 @@ typedef struct {
     int64_t n;
 } ms_results_query;
 
-/* What comes before the first query (the TSV's header). All return 0, or -1 when nothing more can be written. */
+/* What comes before the first query (the TSV's header). All return 0, or -1 when nothing more can
+ * be written. */
 int ms_results_begin(ms_results_out *out);
 /* One query in the form asked for. */
 int ms_results_print(ms_results_out *out, const ms_results_query *query);
@@ -54,10 +58,11 @@ int ms_results_print(ms_results_out *out, const ms_results_query *query);
 size_t ms_results_name(ms_results_out *out, int64_t row);
 void ms_results_free(ms_results_out *out);
 
-/* Terminal columns that a text takes (what is not printable or not UTF-8 counts as the '?' it is shown as). */
+/* Terminal columns that a text takes (what is not printable or not UTF-8 counts as the '?' it is
+ * shown as). */
 size_t ms_results_width(const char *text, size_t n);
-/* Write text to out [4 * n + 8], safe for a terminal and cut in the middle to at most `columns` columns (at least 1);
- * returns its bytes. */
+/* Write text to out [4 * n + 8], safe for a terminal and cut in the middle to at most `columns`
+ * columns (at least 1); returns its bytes. */
 size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out);
 
 #endif

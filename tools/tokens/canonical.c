@@ -1,7 +1,9 @@
-/* Contract: tools/tokens/canonical.h. Files one after the other: a file takes far less time than to be read from a disk.
+/* Contract: tools/tokens/canonical.h. Files one after the other: a file takes far less time than to
+ * be read from a disk.
  *
- * A file that is there is left alone, and counts as done when it holds the same bytes. In a folder a name that is taken
- * becomes STEM_normalized.mid, as the original has it (which then writes over that one). */
+ * A file that is there is left alone, and counts as done when it holds the same bytes. In a folder
+ * a name that is taken becomes STEM_normalized.mid, as the original has it (which then writes over
+ * that one). */
 #include "canonical.h"
 #include "common/json.h"
 #include "common/tree.h"
@@ -19,8 +21,8 @@ typedef struct {
     ms_files_buffer buffer; /* owned */
     unsigned char *out;     /* owned: [cap] */
     size_t cap;
-    ms_json_text line;      /* owned */
-    int64_t n_refused;      /* files that were not written */
+    ms_json_text line; /* owned */
+    int64_t n_refused; /* files that were not written */
 } run;
 
 static void put(run *n, const char *text) { ms_json_put(&n->line, text, strlen(text)); }
@@ -62,7 +64,8 @@ static size_t split_name(const ms_canonical_request *r, const ms_files_entry *e,
     size_t len = e->name_len, dot;
     strcpy(extension, ".mid");
     if (r->is_stem || e->is_stream) return len;
-    if (len > 3 && strncasecmp(name + len - 3, ".gz", 3) == 0) len -= 3; /* it is written uncompressed */
+    /* it is written uncompressed */
+    if (len > 3 && strncasecmp(name + len - 3, ".gz", 3) == 0) len -= 3;
     for (dot = len; dot > 0 && name[dot - 1] != '.' && name[dot - 1] != '/';) dot--;
     const bool has_one = dot > 1 && name[dot - 1] == '.' && name[dot - 2] != '/' && len - dot < 15;
     const size_t bare = has_one ? dot - 1 : len;
@@ -71,13 +74,16 @@ static size_t split_name(const ms_canonical_request *r, const ms_files_entry *e,
     return bare;
 }
 
-static int write_or_find(run *n, const char *path, const ms_put_part *part, bool is_forced, msim_error *err) {
+static int write_or_find(run *n, const char *path, const ms_put_part *part, bool is_forced,
+                         msim_error *err) {
     int rc = ms_tree_write(n->tree, path, part, 1, is_forced, err);
     return rc == 0 && ms_tree_holds(n->tree, path, part->data, part->n, (int64_t)part->n) ? 1 : rc;
 }
 
-/* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, < 0. */
-static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written, msim_error *err) {
+/* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, <
+ * 0. */
+static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written,
+                      msim_error *err) {
     const ms_canonical_request *r = n->r;
     char extension[16];
     size_t bare;
@@ -102,13 +108,15 @@ static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, 
 }
 
 /* What a file came to, as an object. */
-static int print_object(run *n, const ms_files_entry *e, const ms_put_part *normal, const char *written) {
+static int print_object(run *n, const ms_files_entry *e, const ms_put_part *normal,
+                        const char *written) {
     char before[33] = "", after[33] = "";
     size_t at, len;
     n->line.n = 0;
     put_field(n, "path", e->path + e->name_at, e->name_len);
     if (n->r->has_md5) {
-        if (!md5_hex(n->buffer.data, n->buffer.n_bytes, before) || !md5_hex(normal->data, normal->n, after)) {
+        if (!md5_hex(n->buffer.data, n->buffer.n_bytes, before) ||
+            !md5_hex(normal->data, normal->n, after)) {
             ms_cli_error("MD5: expected OpenSSL to offer it, got none");
             return -1;
         }
@@ -132,7 +140,8 @@ static bool reserve(run *n, size_t need) {
     return true;
 }
 
-/* One file. 1: it came out; 0: it gave nothing, which was said; < 0: standard output takes no more. */
+/* One file. 1: it came out; 0: it gave nothing, which was said; < 0: standard output takes no
+ * more. */
 static int normalize_file(run *n, const ms_files_entry *e) {
     char detail[MS_FILES_DETAIL] = "", *written = NULL;
     msim_error err = {.code = 0};
@@ -140,23 +149,28 @@ static int normalize_file(run *n, const ms_files_entry *e) {
     if (reason != MS_FILES_OK) return print_failure(n, e, reason, detail);
     if (!reserve(n, msim_midi_canonical_bound(n->buffer.n_bytes)))
         return print_failure(n, e, MS_FILES_UNREADABLE, "out of memory");
-    int64_t len = msim_midi_canonical(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
+    int64_t len =
+        msim_midi_canonical(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
     if (len < 0) {
         bool is_damaged = len == -MSIM_E_FORMAT;
-        reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok)) : MS_FILES_UNREADABLE;
+        reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok))
+                            : MS_FILES_UNREADABLE;
         return print_failure(n, e, reason, err.text);
     }
     ms_put_part part = {.data = n->out, .n = (size_t)len};
     if (n->tree) {
         rc = write_file(n, e, &part, &written, &err);
         if (rc <= 0 && n->n_refused++ < MAX_SHOWN)
-            ms_cli_error("%s%s", rc ? err.text : written, rc ? "" : ": is there already, with other bytes");
+            ms_cli_error("%s%s", rc ? err.text : written,
+                         rc ? "" : ": is there already, with other bytes");
     } else if (n->r->out) {
         if (ms_cli_write(part.data, part.n) < 0) return -1;
         return 1;
     }
-    if (rc > 0 && print_object(n, e, &part, written) < 0) rc = -1;
-    else if (rc < 0) rc = 0;
+    if (rc > 0 && print_object(n, e, &part, written) < 0)
+        rc = -1;
+    else if (rc < 0)
+        rc = 0;
     free(written);
     return rc;
 }
@@ -186,7 +200,8 @@ int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_
         ms_cli_progress("files", (int64_t)i + 1, (int64_t)request->files->n);
     }
     ms_cli_progress_end();
-    if (n.n_refused > MAX_SHOWN) ms_cli_error("%lld more files could not be written", (long long)n.n_refused - MAX_SHOWN);
+    if (n.n_refused > MAX_SHOWN)
+        ms_cli_error("%lld more files could not be written", (long long)n.n_refused - MAX_SHOWN);
     msim_tokenizer_close(n.tok);
     ms_tree_close(n.tree);
     ms_files_buffer_free(&n.buffer);

@@ -1,5 +1,5 @@
-/* midisim-tokens: MIDI files to token ids, one JSON object a line, in the order of the arguments; or to their normal
- * form and its MD5 (tokens/canonical.c). */
+/* midisim-tokens: MIDI files to token ids, one JSON object a line, in the order of the arguments;
+ * or to their normal form and its MD5 (tokens/canonical.c). */
 #define _GNU_SOURCE
 #include "common/cli.h"
 #include "pipeline/files.h"
@@ -19,47 +19,86 @@ typedef struct {
 } settings;
 
 static const ms_cli_option options[] = {
-    {.name = "transpose", .kind = MS_CLI_INT, .value = "N", .offset = offsetof(settings, transpose), .min = 0, .max = 6,
+    {.name = "transpose",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .offset = offsetof(settings, transpose),
+     .min = 0,
+     .max = 6,
      .help = "0: the piece as it is (default); 1..6: the 2N variants moved by -N..N-1 semitones"},
-    {.name = "max-tokens", .kind = MS_CLI_INT, .value = "N", .offset = offsetof(settings, max_tokens), .min = 0,
-     .max = (int64_t)1 << 40, .help = "keep the first N tokens of each sequence (default 3072; 0: no limit)"},
-    {.name = "names", .kind = MS_CLI_CHOICE, .value = "path|stem", .choices = "path|stem",
+    {.name = "max-tokens",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .offset = offsetof(settings, max_tokens),
+     .min = 0,
+     .max = (int64_t)1 << 40,
+     .help = "keep the first N tokens of each sequence (default 3072; 0: no limit)"},
+    {.name = "names",
+     .kind = MS_CLI_CHOICE,
+     .value = "path|stem",
+     .choices = "path|stem",
      .offset = offsetof(settings, names),
-     .help = "what \"path\" holds: the path, relative to the folder when one PATH is given (default), or the base name "
+     .help = "what \"path\" holds: the path, relative to the folder when one PATH is given "
+             "(default), or the base name "
              "without extension"},
-    {.name = "files-from", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, files_from),
+    {.name = "files-from",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, files_from),
      .help = "read more paths from FILE, one a line; -: standard input"},
-    {.name = "null", .letter = '0', .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_nul_separated),
+    {.name = "null",
+     .letter = '0',
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_nul_separated),
      .help = "paths of --files-from end in NUL instead of a newline"},
-    {.name = "skipped", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, skipped),
+    {.name = "skipped",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, skipped),
      .help = "write path, reason and detail of every file that gave nothing to FILE (TSV)"},
-    {.name = "md5", .kind = MS_CLI_FLAG, .offset = offsetof(settings, has_md5),
-     .help = "print no tokens, but the MD5 of each file and of its normal form, which is the same for files that only "
+    {.name = "md5",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, has_md5),
+     .help = "print no tokens, but the MD5 of each file and of its normal form, which is the same "
+             "for files that only "
              "write the same music differently"},
-    {.name = "normalize-midi", .kind = MS_CLI_TEXT, .value = "OUT", .offset = offsetof(settings, normalized),
-     .help = "print no tokens, but write files in their normal form: OUT is a file (-: standard output) for one file, "
+    {.name = "normalize-midi",
+     .kind = MS_CLI_TEXT,
+     .value = "OUT",
+     .offset = offsetof(settings, normalized),
+     .help = "print no tokens, but write files in their normal form: OUT is a file (-: standard "
+             "output) for one file, "
              "else a folder, where each takes its row name (STEM_normalized.mid if that is there)"},
-    {.name = "force", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_forced),
+    {.name = "force",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(settings, is_forced),
      .help = "with --normalize-midi: replace files that are there"},
     {0}};
 
 static const ms_cli_example examples[] = {
     {"midisim-tokens song.mid", "the tokens of one file, as one JSON object"},
-    {"midisim-tokens --max-tokens 0 midi/ > tokens.jsonl", "all tokens of every file below a folder"},
+    {"midisim-tokens --max-tokens 0 midi/ > tokens.jsonl",
+     "all tokens of every file below a folder"},
     {"midisim-tokens --transpose 6 song.mid", "its twelve variants, 6 semitones down to 5 up"},
-    {"midisim-tokens --md5 midi/", "MD5s of every file, as it is and normalised, to find copies with"},
-    {"midisim-tokens --normalize-midi normal/ midi/", "every file in its normal form, into another folder"},
-    {"find . -name '*.mid' -print0 | midisim-tokens --files-from - -0", "files named by another program"},
+    {"midisim-tokens --md5 midi/",
+     "MD5s of every file, as it is and normalised, to find copies with"},
+    {"midisim-tokens --normalize-midi normal/ midi/",
+     "every file in its normal form, into another folder"},
+    {"find . -name '*.mid' -print0 | midisim-tokens --files-from - -0",
+     "files named by another program"},
     {0}};
 
 static const ms_cli_tool tool = {
     .name = "midisim-tokens",
     .summary = "turn MIDI files into the token ids of midisim",
-    .usage = "[options] PATH...\n--md5 [--normalize-midi OUT] PATH...\n--normalize-midi OUT PATH...",
-    .description =
-        "Prints one JSON object for each sequence: {\"path\": ..., \"transpose\": 0, \"tokens\": [...]}, or one "
-        "{\"path\": ..., \"error\": REASON, \"detail\": ...} for a file that gives none. PATH is a file (- is standard "
-        "input), or a folder, in which .mid, .midi and .kar files, also gzip-compressed, are found at any depth.",
+    .usage =
+        "[options] PATH...\n--md5 [--normalize-midi OUT] PATH...\n--normalize-midi OUT PATH...",
+    .description = "Prints one JSON object for each sequence: {\"path\": ..., \"transpose\": 0, "
+                   "\"tokens\": [...]}, or one "
+                   "{\"path\": ..., \"error\": REASON, \"detail\": ...} for a file that gives "
+                   "none. PATH is a file (- is standard "
+                   "input), or a folder, in which .mid, .midi and .kar files, also "
+                   "gzip-compressed, are found at any depth.",
     .examples = examples,
     .options = options,
     .has_no_kernels = true};
@@ -88,10 +127,12 @@ static int end_object(run *r) {
 static int print_item(run *r, const ms_reader_item *item) {
     r->n_files++;
     if (item->reason != MS_FILES_OK) {
-        ms_files_skips_add(r->skips, item->entry->path, item->reason, item->detail, item->entry->is_named);
+        ms_files_skips_add(r->skips, item->entry->path, item->reason, item->detail,
+                           item->entry->is_named);
         begin_object(r, item);
         put(&r->line, ",\"error\":");
-        const char *reason = ms_files_reason_name(item->reason), *detail = item->detail ? item->detail : "";
+        const char *reason = ms_files_reason_name(item->reason),
+                   *detail = item->detail ? item->detail : "";
         ms_json_put_string(&r->line, reason, strlen(reason));
         put(&r->line, ",\"detail\":");
         ms_json_put_string(&r->line, detail, strlen(detail));
@@ -128,11 +169,12 @@ static void say_summary(const run *r, double seconds) {
     ms_files_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s files: %s sequences, %s tokens, %s skipped%s%s%s, %.2f s, %.0f files/s",
                 ms_cli_count(files, r->n_files), ms_cli_count(sequences, r->n_sequences),
-                ms_cli_count(tokens, r->n_tokens), ms_cli_count(skipped, n_skipped), *reasons ? " (" : "", reasons,
-                *reasons ? ")" : "", seconds, seconds > 0 ? (double)r->n_files / seconds : 0.0);
+                ms_cli_count(tokens, r->n_tokens), ms_cli_count(skipped, n_skipped),
+                *reasons ? " (" : "", reasons, *reasons ? ")" : "", seconds,
+                seconds > 0 ? (double)r->n_files / seconds : 0.0);
     if (r->n_cut)
-        ms_cli_note("%s files longer than %s tokens, only their beginning is used", ms_cli_count(cut, r->n_cut),
-                    ms_cli_count(limit, r->s->max_tokens));
+        ms_cli_note("%s files longer than %s tokens, only their beginning is used",
+                    ms_cli_count(cut, r->n_cut), ms_cli_count(limit, r->s->max_tokens));
 }
 
 /* True when OUT takes one file for each input. */
@@ -143,7 +185,8 @@ static bool is_out_folder(const settings *s) {
     if (!len || strcmp(s->normalized, "-") == 0) return false;
     if (paths->n != 1 || s->files_from || s->normalized[len - 1] == '/') return true;
     return (stat(s->normalized, &st) == 0 && S_ISDIR(st.st_mode)) ||
-           (strcmp(paths->items[0], "-") != 0 && stat(paths->items[0], &st) == 0 && S_ISDIR(st.st_mode));
+           (strcmp(paths->items[0], "-") != 0 && stat(paths->items[0], &st) == 0 &&
+            S_ISDIR(st.st_mode));
 }
 
 /* --md5 and --normalize-midi. */
@@ -153,11 +196,17 @@ static int run_normal(const settings *s) {
     ms_files_list files = {0};
     double began = ms_cli_now();
     int64_t n_done = 0;
-    ms_canonical_request request = {.files = &files, .has_md5 = s->has_md5, .out = s->normalized,
-                                 .is_folder = is_out_folder(s), .is_stem = s->names == MS_FILES_NAMES_STEM,
-                                 .is_forced = s->is_forced};
-    ms_files_request wanted = {.paths = &s->common.operands, .files_from = s->files_from,
-                               .is_nul_separated = s->is_nul_separated, .has_stream = true, .names = s->names};
+    ms_canonical_request request = {.files = &files,
+                                    .has_md5 = s->has_md5,
+                                    .out = s->normalized,
+                                    .is_folder = is_out_folder(s),
+                                    .is_stem = s->names == MS_FILES_NAMES_STEM,
+                                    .is_forced = s->is_forced};
+    ms_files_request wanted = {.paths = &s->common.operands,
+                               .files_from = s->files_from,
+                               .is_nul_separated = s->is_nul_separated,
+                               .has_stream = true,
+                               .names = s->names};
     int rc = ms_files_skips_open(s->skipped, &skips, &err), status = MS_EXIT_FAILED;
     if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
     request.skips = skips;
@@ -169,7 +218,8 @@ static int run_normal(const settings *s) {
         char done[32], all[32];
         ms_cli_note("%s of %s files normalised, %.2f s", ms_cli_count(done, n_done),
                     ms_cli_count(all, (int64_t)files.n), ms_cli_now() - began);
-        if (n_done > 0 && n_done == (int64_t)files.n && files.n_empty_folders == 0) status = MS_EXIT_OK;
+        if (n_done > 0 && n_done == (int64_t)files.n && files.n_empty_folders == 0)
+            status = MS_EXIT_OK;
     }
     if (ms_files_skips_close(skips, &err) < 0) {
         ms_cli_error("%s", err.text);
@@ -180,12 +230,14 @@ static int run_normal(const settings *s) {
 }
 
 static int check_normal(const settings *s) {
-    if (!s->has_md5 && !s->normalized) return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : -1;
+    if (!s->has_md5 && !s->normalized)
+        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : -1;
     if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
         return ms_cli_usage("%s: expected no --transpose and --max-tokens, which are about tokens",
                             s->has_md5 ? "--md5" : "--normalize-midi");
     if (!s->normalized || strcmp(s->normalized, "-") != 0) return -1;
-    if (s->has_md5) return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
+    if (s->has_md5)
+        return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
     struct stat st;
     const ms_cli_texts *paths = &s->common.operands;
     if (paths->n != 1 || s->files_from || (stat(paths->items[0], &st) == 0 && S_ISDIR(st.st_mode)))
@@ -202,18 +254,24 @@ static int run_tool(const settings *s) {
     int status = MS_EXIT_FAILED;
     int rc = ms_files_skips_open(s->skipped, &r.skips, &err);
     if (rc < 0) goto failed;
-    ms_files_request request = {.paths = &s->common.operands, .files_from = s->files_from,
-                                .is_nul_separated = s->is_nul_separated, .has_stream = true, .names = s->names};
+    ms_files_request request = {.paths = &s->common.operands,
+                                .files_from = s->files_from,
+                                .is_nul_separated = s->is_nul_separated,
+                                .has_stream = true,
+                                .names = s->names};
     rc = ms_files_list_open(&request, &files, &err);
     if (rc < 0) goto failed;
-    ms_reader_request wanted = {.files = &files, .threads = ms_cli_threads(&s->common),
-                                .transpose_factor = (int)s->transpose, .max_tokens = s->max_tokens};
+    ms_reader_request wanted = {.files = &files,
+                                .threads = ms_cli_threads(&s->common),
+                                .transpose_factor = (int)s->transpose,
+                                .max_tokens = s->max_tokens};
     rc = ms_reader_open(&wanted, &reader, &err);
     if (rc < 0) goto failed;
     print_all(&r, reader, files.n);
     ms_cli_progress_end();
     say_summary(&r, ms_cli_now() - began);
-    if (r.n_sequences > 0 && ms_files_skips_failures(r.skips) == 0 && files.n_empty_folders == 0) status = MS_EXIT_OK;
+    if (r.n_sequences > 0 && ms_files_skips_failures(r.skips) == 0 && files.n_empty_folders == 0)
+        status = MS_EXIT_OK;
     goto done;
 failed:
     status = ms_cli_exit_of(rc);
@@ -233,8 +291,10 @@ int main(int argc, char **argv) {
     static settings s = {.max_tokens = 3072};
     int status = ms_cli_parse(&tool, argc, argv, &s);
     if (status >= 0) return status;
-    if (s.common.operands.n == 0 && !s.files_from) return ms_cli_usage("no input: expected PATH or --files-from, got none");
-    if (s.is_nul_separated && !s.files_from) return ms_cli_usage("-0: expected --files-from with it, got none");
+    if (s.common.operands.n == 0 && !s.files_from)
+        return ms_cli_usage("no input: expected PATH or --files-from, got none");
+    if (s.is_nul_separated && !s.files_from)
+        return ms_cli_usage("-0: expected --files-from with it, got none");
     if ((status = check_normal(&s)) >= 0) return status;
     ms_cli_catch_signals();
     return s.has_md5 || s.normalized ? run_normal(&s) : run_tool(&s);

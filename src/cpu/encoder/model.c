@@ -1,5 +1,5 @@
-/* Packs weights for a kernel level: cpu/encoder/model.h. Two passes over one layout function: the first, without memory, adds
- * up sizes; the second hands out places and fills them. */
+/* Packs weights for a kernel level: cpu/encoder/model.h. Two passes over one layout function: the
+ * first, without memory, adds up sizes; the second hands out places and fills them. */
 #include "cpu/encoder/model.h"
 #include "base/mem.h"
 
@@ -8,13 +8,14 @@ typedef struct {
     unsigned char *base;
     size_t used;
     bool overflow;
-    float *rows;  /* a whole matrix as f32 before packing; NULL while counting */
+    float *rows; /* a whole matrix as f32 before packing; NULL while counting */
     size_t rows_cap;
 } layout;
 
 static void *take(layout *l, size_t n_items, size_t item_bytes) {
     size_t n_bytes, end, at = l->used;
-    if (!ms_mul_size(n_items, item_bytes, &n_bytes) || !ms_add_size(n_bytes, MS_ALIGN - 1, &n_bytes) ||
+    if (!ms_mul_size(n_items, item_bytes, &n_bytes) ||
+        !ms_add_size(n_bytes, MS_ALIGN - 1, &n_bytes) ||
         !ms_add_size(at, n_bytes & ~(size_t)(MS_ALIGN - 1), &end)) {
         l->overflow = true;
         return NULL;
@@ -36,8 +37,10 @@ static const float *take_vector(layout *l, ms_tensor t, float offset, int precis
 }
 
 /* The panels of a matrix [n, k]; `int8`: in codes of the weights as they are stored. */
-static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, size_t n, size_t k, bool int8) {
-    size_t cols = int8 ? MS_INT8_COLS : m->kernels->panel_cols, padded, count, chunks = (k + MS_FF_CHUNK - 1) / MS_FF_CHUNK;
+static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, size_t n, size_t k,
+                                 bool int8) {
+    size_t cols = int8 ? MS_INT8_COLS : m->kernels->panel_cols, padded, count,
+           chunks = (k + MS_FF_CHUNK - 1) / MS_FF_CHUNK;
     ms_cpu_panels panels = {.n = n, .k = k};
     if (!ms_add_size(n, cols - 1, &padded) || !ms_mul_size(padded / cols * cols, k, &count)) {
         l->overflow = true;
@@ -45,12 +48,14 @@ static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, 
     }
     if (count > l->rows_cap && !l->base) l->rows_cap = count;
     void *out = take(l, count, int8 ? 1 : m->kernels->operand_bytes[m->precision]);
-    float *scale = int8 ? take(l, n, sizeof *scale) : NULL, *sums = int8 ? take(l, n * chunks, sizeof *sums) : NULL;
+    float *scale = int8 ? take(l, n, sizeof *scale) : NULL,
+          *sums = int8 ? take(l, n * chunks, sizeof *sums) : NULL;
     panels.data = out;
     panels.scale = scale;
     panels.sums = sums;
     if (!out) return panels;
-    for (size_t j = 0; j < n * k; j++) l->rows[j] = weight(t, j, int8 ? MSIM_PRECISION_F32 : m->precision);
+    for (size_t j = 0; j < n * k; j++)
+        l->rows[j] = weight(t, j, int8 ? MSIM_PRECISION_F32 : m->precision);
     if (int8)
         ms_int8_pack(out, scale, sums, l->rows, n, k, MS_FF_CHUNK, m->int8->most);
     else
@@ -78,21 +83,28 @@ static void lay_out(layout *l, ms_cpu_model *m, const ms_weights *w) {
     }
 }
 
-int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, int precision, ms_cpu_model **out,
-                      msim_error *err) {
+int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, int precision,
+                      ms_cpu_model **out, msim_error *err) {
     if (precision == MSIM_PRECISION_F32 && !weights->all_f32)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "precision: expected bf16 for weights stored in bf16, got f32");
-    if (weights->dim < 16 || weights->dim % 16)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "model width: expected a multiple of 16 on the CPU, got %lld",
-                       (long long)weights->dim);
-    const ms_int8_kernels *int8 = precision == MSIM_PRECISION_INT8 ? ms_int8_kernels_get(kernels->isa) : NULL;
-    if (precision == MSIM_PRECISION_INT8 && !int8)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "precision: expected level avx2, or a CPU with AVX512_VNNI, for int8, got level %s",
-                       kernels->name);
-    if (precision == MSIM_PRECISION_INT8 && (weights->ff > MS_INT8_MAX_K || weights->inner > MS_INT8_MAX_K))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "model width: expected at most %d inputs of a layer for int8, got %lld",
-                       MS_INT8_MAX_K, (long long)(weights->ff > weights->inner ? weights->ff : weights->inner));
+                       "precision: expected bf16 for weights stored in bf16, got f32");
+    if (weights->dim < 16 || weights->dim % 16)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "model width: expected a multiple of 16 on the CPU, got %lld",
+                       (long long)weights->dim);
+    const ms_int8_kernels *int8 =
+        precision == MSIM_PRECISION_INT8 ? ms_int8_kernels_get(kernels->isa) : NULL;
+    if (precision == MSIM_PRECISION_INT8 && !int8)
+        return ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "precision: expected level avx2, or a CPU with AVX512_VNNI, for int8, got level %s",
+            kernels->name);
+    if (precision == MSIM_PRECISION_INT8 &&
+        (weights->ff > MS_INT8_MAX_K || weights->inner > MS_INT8_MAX_K))
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "model width: expected at most %d inputs of a layer for int8, got %lld",
+                       MS_INT8_MAX_K,
+                       (long long)(weights->ff > weights->inner ? weights->ff : weights->inner));
     ms_cpu_model *m = ms_alloc(1, sizeof *m, "model", err);
     if (!m) return -MSIM_E_MEMORY;
     m->kernels = kernels;
@@ -106,7 +118,8 @@ int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, 
     m->vocab = (size_t)weights->vocab;
     layout l = {0};
     lay_out(&l, m, weights);
-    int rc = l.overflow ? ms_fail(err, MSIM_E_MEMORY, "model: packed weights do not fit in memory") : MSIM_OK;
+    int rc = l.overflow ? ms_fail(err, MSIM_E_MEMORY, "model: packed weights do not fit in memory")
+                        : MSIM_OK;
     if (rc >= 0) {
         m->storage = ms_alloc(l.used, 1, "packed weights", err);
         l.rows = ms_alloc(l.rows_cap, sizeof *l.rows, "weights being packed", err);

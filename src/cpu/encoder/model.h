@@ -1,5 +1,5 @@
-/* Weights in a level's own layout: packed once at open, immutable, shared by every context. Nothing of the checkpoint is
- * needed afterwards. docs/MODEL.md, weights. */
+/* Weights in a level's own layout: packed once at open, immutable, shared by every context. Nothing
+ * of the checkpoint is needed afterwards. docs/MODEL.md, weights. */
 #ifndef MS_CPU_ENCODER_MODEL_H
 #define MS_CPU_ENCODER_MODEL_H
 #include "cpu/encoder/int8.h"
@@ -30,17 +30,17 @@ typedef struct {
     const ms_int8_kernels *int8;   /* static; NULL unless that is the precision */
     int precision;                 /* msim_precision of all but int8's codes: bf16 there */
     size_t dim, depth, heads, inner, ff, vocab;
-    const float *token_emb;        /* [vocab, dim] */
-    const float *final_scale;      /* [dim]        1 + gamma */
-    const float *inv_freq;         /* [16] */
+    const float *token_emb;   /* [vocab, dim] */
+    const float *final_scale; /* [dim]        1 + gamma */
+    const float *inv_freq;    /* [16] */
     ms_cpu_block block[MS_MAX_DEPTH];
-    void *storage;                 /* owned: everything above */
+    void *storage; /* owned: everything above */
 } ms_cpu_model;
 
-/* f32 is refused for weights that are not f32 throughout (MSIM_E_UNSUPPORTED), int8 where the level has no kernels for
- * it, and widths that are no multiple of 16. */
-int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, int precision, ms_cpu_model **out,
-                      msim_error *err);
+/* f32 is refused for weights that are not f32 throughout (MSIM_E_UNSUPPORTED), int8 where the level
+ * has no kernels for it, and widths that are no multiple of 16. */
+int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, int precision,
+                      ms_cpu_model **out, msim_error *err);
 void ms_cpu_model_close(ms_cpu_model *model);
 
 #endif

@@ -1,5 +1,6 @@
-/* What the kernel levels share: constants of the model, and the weight panels of every level whose operands are f32.
- * Only static functions, so that each level compiles its own copy with its own flags. docs/MODEL.md. */
+/* What the kernel levels share: constants of the model, and the weight panels of every level whose
+ * operands are f32. Only static functions, so that each level compiles its own copy with its own
+ * flags. docs/MODEL.md. */
 #ifndef MS_CPU_KERNELS_COMMON_H
 #define MS_CPU_KERNELS_COMMON_H
 #include "base/bf16.h"
@@ -10,7 +11,8 @@ enum { HEAD_DIM = 64, ROTARY_DIMS = 32, ROTARY_PAIRS = ROTARY_DIMS / 2, PANEL_CO
 #define LN_EPS 1e-5f
 #define SCORE_SCALE 0.125f /* 1 / sqrt(64), exact */
 
-/* w [n, k] to panels [n / 16][k][16]: the 16 weights that meet one input element lie side by side. */
+/* w [n, k] to panels [n / 16][k][16]: the 16 weights that meet one input element lie side by
+ * side. */
 static inline void pack_panels_f32(void *dst, const float *w, size_t n, size_t k, int precision) {
     float *out = dst;
     (void)precision;

@@ -1,10 +1,11 @@
-/* How tiles of 4 rows and a few queries pass over a block, for every level's scan kernels; each file compiles its own copy.
- * Static functions only.
+/* How tiles of 4 rows and a few queries pass over a block, for every level's scan kernels; each
+ * file compiles its own copy. Static functions only.
  *
- * Queries that fit one tile leave the pipes waiting for memory: rows are then taken from four quarters of the block at
- * once, four streams that the processor's own prefetcher follows. With more, rows pass in their order and queries in chunks
- * that stay in the first-level cache beside a tile's rows (the rows stay in the second-level cache for the chunks after
- * the first); while the first chunk passes, each tile asks for its share of the rows two tiles ahead, a line of each at
+ * Queries that fit one tile leave the pipes waiting for memory: rows are then taken from four
+ * quarters of the block at once, four streams that the processor's own prefetcher follows. With
+ * more, rows pass in their order and queries in chunks that stay in the first-level cache beside a
+ * tile's rows (the rows stay in the second-level cache for the chunks after the first); while the
+ * first chunk passes, each tile asks for its share of the rows two tiles ahead, a line of each at
  * every step, so that memory is read evenly while the pipes work. docs/SPEED.md, Tried. */
 #ifndef MS_CPU_KERNELS_SCAN_TILES_H
 #define MS_CPU_KERNELS_SCAN_TILES_H
@@ -18,14 +19,15 @@ typedef unsigned char byte;
 typedef struct {
     const byte *rows[TILE], *next[TILE]; /* next: the first n_next are asked for */
     const float *queries;
-    size_t stride, dim;                  /* floats from query to query */
-    float *dst, *squares;                /* dst[q * MS_SCAN_ROWS + r], squares[r] of the tile's rows; 4 of each */
+    size_t stride, dim;   /* floats from query to query */
+    float *dst, *squares; /* dst[q * MS_SCAN_ROWS + r], squares[r] of the tile's
+                                          * rows; 4 of each */
     int n_next;
 } tile;
 
 typedef void (*tile_fn)(const tile *);
 typedef struct {
-    tile_fn first[5], then[5];           /* by number of queries; `first` also squares the rows */
+    tile_fn first[5], then[5]; /* by number of queries; `first` also squares the rows */
 } tile_set;
 
 typedef struct {
@@ -39,7 +41,11 @@ typedef struct {
 INLINE void pass_streams(const scan_block *b, const tile_set *set, int has_next) {
     float dst[TILE * MS_SCAN_ROWS] __attribute__((aligned(64))), squares[TILE];
     size_t length = (b->n_rows + TILE - 1) / TILE;
-    tile t = {.queries = b->queries, .stride = b->stride, .dim = b->dim, .dst = dst, .squares = squares,
+    tile t = {.queries = b->queries,
+              .stride = b->stride,
+              .dim = b->dim,
+              .dst = dst,
+              .squares = squares,
               .n_next = has_next ? TILE : 0};
     for (size_t r = 0; r < length; r++) {
         for (size_t i = 0; i < TILE; i++) {
@@ -50,7 +56,8 @@ INLINE void pass_streams(const scan_block *b, const tile_set *set, int has_next)
         set->first[b->n_query](&t);
         for (size_t i = 0, at = r; i < TILE && at < b->n_rows; i++, at += length) {
             b->squares[at] = squares[i];
-            for (size_t q = 0; q < b->n_query; q++) b->dst[q * MS_SCAN_ROWS + at] = dst[q * MS_SCAN_ROWS + i];
+            for (size_t q = 0; q < b->n_query; q++)
+                b->dst[q * MS_SCAN_ROWS + at] = dst[q * MS_SCAN_ROWS + i];
         }
     }
 }
@@ -61,13 +68,15 @@ INLINE void place(const byte **out, const scan_block *b, size_t at, size_t n) {
 }
 
 /* Any number of queries, `width` in a tile. */
-INLINE void pass_chunks(const scan_block *b, const tile_set *set, const size_t width, const size_t chunk_bytes) {
+INLINE void pass_chunks(const scan_block *b, const tile_set *set, const size_t width,
+                        const size_t chunk_bytes) {
     size_t chunk = chunk_bytes / (b->stride * sizeof *b->queries + 1) / width * width;
     tile t = {.stride = b->stride, .dim = b->dim};
     if (chunk < width) chunk = width;
     for (size_t q0 = 0; q0 < b->n_query; q0 += chunk)
         for (size_t r = 0; r < b->n_rows; r += TILE) {
-            size_t end = b->n_query - q0 < chunk ? b->n_query : q0 + chunk, n_tiles = (end - q0 + width - 1) / width;
+            size_t end = b->n_query - q0 < chunk ? b->n_query : q0 + chunk,
+                   n_tiles = (end - q0 + width - 1) / width;
             size_t asked = 0, ahead = r + AHEAD * TILE;
             place(t.rows, b, r, TILE);
             t.squares = b->squares + r;

@@ -1,15 +1,21 @@
-/* The certified scan: a form (cpu/search/scan.h) passes over the rows, and only what it cannot leave out is evaluated in double,
- * by the plain scan's own operations, so that results are the plain scan's to the last bit. docs/SEARCH.md proves it.
+/* The certified scan: a form (cpu/search/scan.h) passes over the rows, and only what it cannot
+ * leave out is evaluated in double, by the plain scan's own operations, so that results are the
+ * plain scan's to the last bit. docs/SEARCH.md proves it.
  *
- * Each query keeps theta, its K-th best exact score so far, and a buffer of candidates. A sample of blocks spread over
- * the rows is scanned first: all its rows are candidates, and the K with the best bounds, evaluated, give the first theta.
- * Then the other blocks follow; a buffer that is full evaluates its K best, which raises theta, and drops what fails. At
- * the end candidates are evaluated by falling bound until theta passes the next one. A stale theta keeps more than it
+ * Each query keeps theta, its K-th best exact score so far, and a buffer of candidates. A sample of
+ * blocks spread over the rows is scanned first: all its rows are candidates, and the K with the
+ * best bounds, evaluated, give the first theta. Then the other blocks follow; a buffer that is full
+ * evaluates its K best, which raises theta, and drops what fails. At the end candidates are
+ * evaluated by falling bound until theta passes the next one. A stale theta keeps more than it
  * must, never less, so threads change the work and not the result. */
 #include "cpu/search/state.h"
 #include <math.h>
 
-enum { GROUP = 32, LEAST_SAMPLE = 1024 }; /* candidates evaluated between two looks at theta; rows of the sample */
+enum {
+    GROUP = 32,
+    LEAST_SAMPLE = 1024
+}; /* candidates evaluated between two looks at theta; rows
+                                           * of the sample */
 
 /* ---- Evaluation ---- */
 
@@ -28,11 +34,13 @@ static const ms_search_part *part_of(const ms_cpu_search *s, int64_t row) {
 static double score_row(ms_cpu_search *s, const ms_rows *view, const unsigned char *row, size_t q) {
     double square, dot;
     s->kernels->squares_f64(&square, row, view->row_bytes, view->dtype, 1, s->dim);
-    s->kernels->dots_f64(&dot, row, view->row_bytes, view->dtype, s->request->queries + q * s->dim, 1, 1, s->dim);
+    s->kernels->dots_f64(&dot, row, view->row_bytes, view->dtype, s->request->queries + q * s->dim,
+                         1, 1, s->dim);
     return ms_search_score(dot, square, sqrt(square), s->norms[q], s->is_ip);
 }
 
-/* Ask for rows that are evaluated soon: they lie anywhere, and the first touch of each would wait. */
+/* Ask for rows that are evaluated soon: they lie anywhere, and the first touch of each would
+ * wait. */
 static void prefetch_row(const ms_cpu_search *s, const ms_rows *view, const unsigned char *row) {
     size_t bytes = s->dim * ms_dtype_bytes(view->dtype);
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
@@ -56,8 +64,9 @@ static void sift_down(ms_search_candidate *c, size_t n, size_t i) {
     c[i] = moving;
 }
 
-/* Evaluate candidates of query q by falling bound: at most `most`, none that theta has passed. Those taken leave the
- * buffer; the others stay, as a heap. The query's lock is held, or nothing else runs. */
+/* Evaluate candidates of query q by falling bound: at most `most`, none that theta has passed.
+ * Those taken leave the buffer; the others stay, as a heap. The query's lock is held, or nothing
+ * else runs. */
 static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_t most) {
     ms_cpu_query *query = &s->queries[q];
     ms_search_candidate *c = query->candidates;
@@ -106,7 +115,8 @@ static void compact(ms_cpu_search *s, ms_search_worker *w, size_t q) {
 
 /* ---- One block ---- */
 
-static void keep_candidates(ms_cpu_search *s, ms_search_worker *w, size_t q, const ms_search_candidate *kept, size_t n) {
+static void keep_candidates(ms_cpu_search *s, ms_search_worker *w, size_t q,
+                            const ms_search_candidate *kept, size_t n) {
     ms_cpu_query *query = &s->queries[q];
     pthread_mutex_lock(&query->lock);
     if (s->candidate_cap - query->n_candidates < n) compact(s, w, q);
@@ -114,28 +124,31 @@ static void keep_candidates(ms_cpu_search *s, ms_search_worker *w, size_t q, con
     pthread_mutex_unlock(&query->lock);
 }
 
-static void hand_over_hits(ms_cpu_search *s, ms_search_worker *w, size_t q, const ms_search_candidate *kept, size_t n) {
+static void hand_over_hits(ms_cpu_search *s, ms_search_worker *w, size_t q,
+                           const ms_search_candidate *kept, size_t n) {
     ms_hit hits[MS_SCAN_ROWS];
     size_t n_hits = 0;
     for (size_t i = 0; i < n; i++) {
         const ms_rows *view;
         const unsigned char *row = find_row(s, kept[i].row, &view);
         double score = score_row(s, view, row, q);
-        if (score >= s->request->threshold && score != -INFINITY) hits[n_hits++] = (ms_hit){score, kept[i].row};
+        if (score >= s->request->threshold && score != -INFINITY)
+            hits[n_hits++] = (ms_hit){score, kept[i].row};
     }
     w->n_evaluated += (int64_t)n;
     if (n_hits) ms_search_hand_over(s, q, hits, n_hits);
 }
 
 /* What the scan kept of one query: rows whose bound reaches theta, excluded ones left out. */
-static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_block *b, size_t q, const uint16_t *indices,
-                      size_t n, ms_search_candidate *kept) {
+static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_block *b, size_t q,
+                      const uint16_t *indices, size_t n, ms_search_candidate *kept) {
     size_t n_kept = 0, worker = (size_t)(w - s->workers);
     const float *upper = w->upper + q * MS_SCAN_ROWS;
     for (size_t i = 0; i < n; i++) {
         int64_t at = b->start + indices[i], row = b->part->first_row + (at - b->part->start);
         float u = upper[indices[i]];
-        double bound = isnan(u) ? INFINITY : s->form->bound(s->form_state, worker, b->part->index, at, q, u);
+        double bound = isnan(u) ? INFINITY
+                                : s->form->bound(s->form_state, worker, b->part->index, at, q, u);
         if (bound < w->theta[q] || ms_search_is_excluded(s, row)) continue;
         kept[n_kept++] = (ms_search_candidate){bound, row};
     }
@@ -209,13 +222,17 @@ static void plan_sample(ms_cpu_search *s, int64_t n_blocks) {
 }
 
 /* Rows of a part whose score the form knows: `n` numbers within the view, ascending. */
-static void take_known(ms_cpu_search *s, const ms_search_part *p, const int64_t *rows, size_t n, double score) {
+static void take_known(ms_cpu_search *s, const ms_search_part *p, const int64_t *rows, size_t n,
+                       double score) {
     for (size_t q = 0; q < s->request->n_query; q++) {
-        size_t n_left = s->request->sink ? SIZE_MAX : s->queries[q].best.cap; /* more of one score are no results */
+        /* more of one score are no results */
+        size_t n_left = s->request->sink ? SIZE_MAX : s->queries[q].best.cap;
         if (s->request->sink && (score == -INFINITY || !(score >= s->request->threshold))) continue;
         for (size_t i = 0; i < n && n_left && !s->is_stopped; i++) {
             int64_t row = p->first_row + (rows[i] - p->start);
-            if (rows[i] < p->start || rows[i] >= p->start + p->n_rows || ms_search_is_excluded(s, row)) continue;
+            if (rows[i] < p->start || rows[i] >= p->start + p->n_rows ||
+                ms_search_is_excluded(s, row))
+                continue;
             n_left--;
             if (s->request->sink)
                 ms_search_hand_over(s, q, &(ms_hit){score, row}, 1);
@@ -233,14 +250,18 @@ static void take_all_known(ms_cpu_search *s) {
         take_known(s, p, known.zeros, known.n_zeros, 0.0);
         take_known(s, p, known.nonfinite, known.n_nonfinite, -INFINITY);
         for (size_t j = 0; j < known.n_nonfinite; j++)
-            s->workers[0].n_nonfinite += known.nonfinite[j] >= p->start && known.nonfinite[j] < p->start + p->n_rows;
+            s->workers[0].n_nonfinite += known.nonfinite[j] >= p->start &&
+                                         known.nonfinite[j] < p->start + p->n_rows;
     }
 }
 
 void ms_certify(ms_cpu_search *s) {
-    int64_t n_blocks = ms_search_cut(s, s->form->block_rows), n_query = (int64_t)s->request->n_query;
-    s->form->prepare(s->form_state, &(ms_scan_queries){.queries = s->request->queries, .norms = s->norms,
-                                                       .n_query = s->request->n_query, .is_ip = s->is_ip});
+    int64_t n_blocks = ms_search_cut(s, s->form->block_rows),
+            n_query = (int64_t)s->request->n_query;
+    s->form->prepare(s->form_state, &(ms_scan_queries){.queries = s->request->queries,
+                                                       .norms = s->norms,
+                                                       .n_query = s->request->n_query,
+                                                       .is_ip = s->is_ip});
     plan_sample(s, n_blocks);
     take_all_known(s);
     if (s->n_samples) {

@@ -1,5 +1,6 @@
-/* Scans of small copies: which kernels a level has, how their weights lie, and the scalar kernels that are the others'
- * reference. cpu/search/codes.h says what is computed. No state, no memory of its own. */
+/* Scans of small copies: which kernels a level has, how their weights lie, and the scalar kernels
+ * that are the others' reference. cpu/search/codes.h says what is computed. No state, no memory of
+ * its own. */
 #include "cpu/search/codes.h"
 #include "base/bf16.h"
 #include "cpu/levels.h"
@@ -15,7 +16,8 @@ const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8) {
     if (!ms_cpu_kernels_get(isa)) return NULL;
     if (isa == MSIM_ISA_AVX2) return is_int8 ? &ms_scan_int8_avx2 : &ms_scan_bf16_avx2;
     if (!is_int8) return &ms_scan_bf16_avx512;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 11) ? &ms_scan_int8_avx512vnni : &ms_scan_int8_avx2;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 11) ? &ms_scan_int8_avx512vnni
+                                                                     : &ms_scan_int8_avx2;
 #else
     return NULL;
 #endif
@@ -25,7 +27,8 @@ size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t 
     return (dim + k->group - 1) / k->group * k->group * k->weight_bytes * n_query;
 }
 
-void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query, size_t dim, const void *weight) {
+void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query,
+                          size_t dim, const void *weight) {
     size_t first = 0, size = 0;
     for (size_t s = 0; first + size <= q; s += first + k->sizes[s] > n_query) {
         first += size; /* the block before was whole and q lies behind it */
@@ -38,7 +41,8 @@ void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, si
         size_t n = dim - j < k->group ? dim - j : k->group;
         if (k->weight_bytes > 1)
             memcpy(dst, (const char *)weight + j * k->weight_bytes, n * k->weight_bytes);
-        for (size_t i = 0; i < n && k->weight_bytes == 1; i++) dst[i] = (char)((const int16_t *)weight)[j + i];
+        for (size_t i = 0; i < n && k->weight_bytes == 1; i++)
+            dst[i] = (char)((const int16_t *)weight)[j + i];
     }
 }
 
@@ -50,30 +54,36 @@ static float constant(const unsigned char *tail, size_t which, size_t row) {
     return x;
 }
 
-static void scan_int8(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+static void scan_int8(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
+                      const ms_codes_queries *q) {
     size_t tile_bytes = ms_codes_int8_tile(q->dim), codes = ms_codes_int8(q->dim);
     for (size_t i = 0; i < q->n_query; i++) {
         const int16_t *w = (const int16_t *)q->weights + i * (codes / MS_CODES_TILE);
         for (size_t r = 0; r < n_tiles * MS_CODES_TILE; r++) {
-            const unsigned char *tile = tiles + r / MS_CODES_TILE * tile_bytes, *tail = tile + codes;
+            const unsigned char *tile = tiles + r / MS_CODES_TILE * tile_bytes,
+                                *tail = tile + codes;
             size_t lane = r % MS_CODES_TILE;
-            uint32_t sum = (uint32_t)q->start[i]; /* wraps on the way, as the vector kernels' sums do */
+            uint32_t sum = (uint32_t)q->start[i]; /* wraps on the way, as the vector kernels' sums
+                                                   * do */
             for (size_t j = 0; j < q->dim; j++)
                 sum += (uint32_t)(tile[j / 4 * 64 + lane * 4 + j % 4] * w[j]);
-            float x = constant(tail, 0, lane) * q->scale[i] * (float)(int32_t)sum + q->lambda[i] * constant(tail, 3, lane);
+            float x = constant(tail, 0, lane) * q->scale[i] * (float)(int32_t)sum +
+                      q->lambda[i] * constant(tail, 3, lane);
             x += constant(tail, 2, lane) * q->theta[i];
             upper[i * stride + r] = x + constant(tail, 1, lane) * q->reach[i];
         }
     }
 }
 
-static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
+                      const ms_codes_queries *q) {
     size_t tile_bytes = ms_codes_bf16_tile(q->dim), codes = ms_codes_bf16(q->dim);
     size_t padded = codes / MS_CODES_TILE / sizeof(uint16_t);
     for (size_t i = 0; i < q->n_query; i++) {
         const float *w = (const float *)q->weights + i * padded;
         for (size_t r = 0; r < n_tiles * MS_CODES_TILE; r++) {
-            const unsigned char *tile = tiles + r / MS_CODES_TILE * tile_bytes, *tail = tile + codes;
+            const unsigned char *tile = tiles + r / MS_CODES_TILE * tile_bytes,
+                                *tail = tile + codes;
             size_t lane = r % MS_CODES_TILE;
             float sum = 0.0f;
             for (size_t j0 = 0; j0 < q->dim; j0 += 2 * MS_CODES_SUM_GROUPS) {
@@ -91,7 +101,14 @@ static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, s
     }
 }
 
-const ms_codes_kernels ms_scan_int8_ref = {.name = "ref", .sizes = {1}, .group = MS_CODES_INT8_GROUP, .weight_bytes = 2,
-                                          .weight_max = 32639, .scan = scan_int8};
-const ms_codes_kernels ms_scan_bf16_ref = {.name = "ref", .sizes = {1}, .group = MS_CODES_BF16_GROUP, .weight_bytes = 4,
-                                          .scan = scan_bf16};
+const ms_codes_kernels ms_scan_int8_ref = {.name = "ref",
+                                           .sizes = {1},
+                                           .group = MS_CODES_INT8_GROUP,
+                                           .weight_bytes = 2,
+                                           .weight_max = 32639,
+                                           .scan = scan_int8};
+const ms_codes_kernels ms_scan_bf16_ref = {.name = "ref",
+                                           .sizes = {1},
+                                           .group = MS_CODES_BF16_GROUP,
+                                           .weight_bytes = 4,
+                                           .scan = scan_bf16};

@@ -1,13 +1,18 @@
-/* Kernels that scan small copies of rows (codes/layout.h) against all queries of a search. docs/SEARCH.md, Compressed copies.
+/* Kernels that scan small copies of rows (codes/layout.h) against all queries of a search.
+ * docs/SEARCH.md, Compressed copies.
  *
- * For row r with constants a, rho, t, y (bf16: a = 1, y = 0) and query q with scale, lambda, theta, reach:
- *   sum   = int8: start + sum over j of code[j] * weight[j], exact modulo 2^32; bf16: f32 sums of products
- *   upper = (a * scale) * sum + lambda * y + t * theta + rho * reach      in f32, at most 9 roundings
+ * For row r with constants a, rho, t, y (bf16: a = 1, y = 0) and query q with scale, lambda, theta,
+ * reach:
+ *   sum   = int8: start + sum over j of code[j] * weight[j], exact modulo 2^32; bf16: f32 sums of
+ *         products
+ *   upper = (a * scale) * sum + lambda * y + t * theta + rho * reach      in f32, at most 9
+ *                                                                         roundings
  * A row is left out iff upper < cut: ms_bound_codes_set_threshold makes theta, reach and cut.
  *
- * Weights lie in blocks of at most 12 queries, [dim / group, rounded up][queries of the block][group], so that a kernel
- * reads those of all its queries from one place; elements past dim are 0. Kernels start no thread, take no memory and
- * keep no state; what they give for a row depends neither on its tile nor on the other queries. */
+ * Weights lie in blocks of at most 12 queries, [dim / group, rounded up][queries of the
+ * block][group], so that a kernel reads those of all its queries from one place; elements past dim
+ * are 0. Kernels start no thread, take no memory and keep no state; what they give for a row
+ * depends neither on its tile nor on the other queries. */
 #ifndef MS_CPU_SEARCH_CODES_H
 #define MS_CPU_SEARCH_CODES_H
 #include "codes/layout.h"
@@ -21,24 +26,32 @@ typedef struct {
 } ms_codes_queries;
 
 enum { MS_CODES_SIZES = 5, MS_CODES_SUM_GROUPS = 64 };
-/* bf16: roundings on the longest way from a product to the sum. Parts of MS_CODES_SUM_GROUPS pairs are summed apart. */
+/* bf16: roundings on the longest way from a product to the sum. Parts of MS_CODES_SUM_GROUPS pairs
+ * are summed apart. */
 #define MS_CODES_CHAIN(dim) (2 * MS_CODES_SUM_GROUPS + 1 + (dim) / (2 * MS_CODES_SUM_GROUPS) + 1)
 
 typedef struct {
     const char *name;
-    unsigned char sizes[MS_CODES_SIZES]; /* queries that one block of weights may hold, falling, ending in 1, then 0s */
-    size_t group, weight_bytes;         /* components side by side; bytes of a weight: 1 (s8), 2 (s16) or 4 (f32) */
-    int weight_max;                     /* int8: the largest weight whose sums are exact, before dim limits it */
+    unsigned char sizes[MS_CODES_SIZES]; /* queries that one block of weights may hold, falling,
+                                          * ending in 1, then 0s */
+    size_t group, weight_bytes;          /* components side by side; bytes of a weight: 1 (s8), 2
+                                         * (s16) or 4 (f32) */
+    int weight_max; /* int8: the largest weight whose sums are exact, before dim
+                                         * limits it */
     /* upper [q * stride + r] for 16 n_tiles rows. */
-    void (*scan)(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q);
+    void (*scan)(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
+                 const ms_codes_queries *q);
 } ms_codes_kernels;
 
-/* The kernels of a level (msim_isa) for a form; NULL: this CPU or build lacks the level. is_int8: else bf16. */
+/* The kernels of a level (msim_isa) for a form; NULL: this CPU or build lacks the level. is_int8:
+ * else bf16. */
 const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8);
 /* Bytes that the weights of n_query queries take. */
 size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t dim);
-/* Put weight [dim] of query q of n_query, s16 (int8 form) or f32 (bf16), into its places of weights (zeroed before). */
-void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query, size_t dim, const void *weight);
+/* Put weight [dim] of query q of n_query, s16 (int8 form) or f32 (bf16), into its places of weights
+ * (zeroed before). */
+void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query,
+                          size_t dim, const void *weight);
 
 /* One exported by each file of kernels. */
 extern const ms_codes_kernels ms_scan_int8_ref, ms_scan_int8_avx2, ms_scan_int8_avx512vnni;

@@ -1,23 +1,27 @@
-/* The plain scan: every row scored in double against all queries. It is the definition that every other form of scan is
- * held to, and what small corpora take. Blocks of rows are handed out by the pool; a block's hits that can still matter
- * are offered together, under the query's lock. */
+/* The plain scan: every row scored in double against all queries. It is the definition that every
+ * other form of scan is held to, and what small corpora take. Blocks of rows are handed out by the
+ * pool; a block's hits that can still matter are offered together, under the query's lock. */
 #include "cpu/search/state.h"
 #include <math.h>
 
-/* Double dots and squares of a block; rows of a view that has offsets lie anywhere, and go one by one. */
-static void dots_of_block(const ms_cpu_search *s, const ms_search_block *b, double *dots, double *squares, size_t q0,
-                          size_t nq) {
+/* Double dots and squares of a block; rows of a view that has offsets lie anywhere, and go one by
+ * one. */
+static void dots_of_block(const ms_cpu_search *s, const ms_search_block *b, double *dots,
+                          double *squares, size_t q0, size_t nq) {
     const ms_rows *v = b->part->view;
     const float *queries = s->request->queries + q0 * s->dim;
     size_t step = v->offsets ? 1 : b->n;
     for (size_t r = 0; r < b->n; r += step) {
         const unsigned char *rows = ms_rows_at(v, b->start + (int64_t)r);
-        s->kernels->dots_f64(dots + r * nq, rows, v->row_bytes, v->dtype, queries, nq, step, s->dim);
-        if (squares) s->kernels->squares_f64(squares + r, rows, v->row_bytes, v->dtype, step, s->dim);
+        s->kernels->dots_f64(dots + r * nq, rows, v->row_bytes, v->dtype, queries, nq, step,
+                             s->dim);
+        if (squares)
+            s->kernels->squares_f64(squares + r, rows, v->row_bytes, v->dtype, step, s->dim);
     }
 }
 
-static void take_scores(ms_cpu_search *s, size_t q, const ms_search_block *b, const double *scores) {
+static void take_scores(ms_cpu_search *s, size_t q, const ms_search_block *b,
+                        const double *scores) {
     ms_hit hits[MS_PLAIN_ROWS];
     size_t n = 0;
     int is_above = s->request->sink != NULL;
@@ -52,7 +56,8 @@ void ms_plain_block(void *arg, int64_t block, int worker) {
         }
         for (size_t q = 0; q < nq; q++) {
             for (size_t r = 0; r < b.n; r++)
-                scores[r] = ms_search_score(w->dots[r * nq + q], squares[r], norms[r], s->norms[q0 + q], s->is_ip);
+                scores[r] = ms_search_score(w->dots[r * nq + q], squares[r], norms[r],
+                                            s->norms[q0 + q], s->is_ip);
             take_scores(s, q0 + q, &b, scores);
         }
     }

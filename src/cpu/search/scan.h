@@ -1,19 +1,23 @@
-/* Forms of scan: how rows are passed over fast, leaving out by proof those that are no results (cpu/search/certify.c drives
- * them, docs/SEARCH.md has the proofs). For a block of consecutive rows of one view and every query of the search a form
- * gives f32 *upper values*, and for each query a *cut* that follows theta, the K-th best exact score known so far: a row
- * is left out only if upper < cut (NaN keeps it), which must never be true of a row whose score is >= theta.
- * A row that is kept then gets a *bound*, a number that its score cannot exceed whatever theta is, and is evaluated in
- * double unless theta has passed its bound by then.
+/* Forms of scan: how rows are passed over fast, leaving out by proof those that are no results
+ * (cpu/search/certify.c drives them, docs/SEARCH.md has the proofs). For a block of consecutive
+ * rows of one view and every query of the search a form gives f32 *upper values*, and for each
+ * query a *cut* that follows theta, the K-th best exact score known so far: a row is left out only
+ * if upper < cut (NaN keeps it), which must never be true of a row whose score is >= theta. A row
+ * that is kept then gets a *bound*, a number that its score cannot exceed whatever theta is, and is
+ * evaluated in double unless theta has passed its bound by then.
  *
- * A form's state belongs to one set of loaded rows; it is sized by `open` so that nothing is allocated in a search, and
- * holds room of its own for each worker: `worker` is 0 .. n_workers - 1, and only calls of different workers run at the
- * same time. */
+ * A form's state belongs to one set of loaded rows; it is sized by `open` so that nothing is
+ * allocated in a search, and holds room of its own for each worker: `worker` is 0 .. n_workers - 1,
+ * and only calls of different workers run at the same time. */
 #ifndef MS_CPU_SEARCH_SCAN_H
 #define MS_CPU_SEARCH_SCAN_H
 #include "base/rows.h"
 #include "cpu/levels.h"
 
-enum { MS_SCAN_ROWS = 256 }; /* most rows of a block; floats from one query's upper values to the next one's */
+enum {
+    MS_SCAN_ROWS = 256
+}; /* most rows of a block; floats from one query's upper values to the
+                              * next one's */
 
 typedef struct {
     const ms_rows *views; /* borrowed for the life of the state: [n_views], of width dim */
@@ -26,10 +30,11 @@ typedef struct {
     const float *queries; /* borrowed while the search runs: [n_query, dim], finite */
     const double *norms;  /* [n_query]: sqrt(dot(q, q)) of docs/SEARCH.md */
     size_t n_query;
-    int is_ip;            /* the score is the dot product */
+    int is_ip; /* the score is the dot product */
 } ms_scan_queries;
 
-/* Rows of one view whose scores are known without a look at them: ascending row numbers within the view. */
+/* Rows of one view whose scores are known without a look at them: ascending row numbers within the
+ * view. */
 typedef struct {
     const int64_t *zeros, *nonfinite;
     size_t n_zeros, n_nonfinite;
@@ -38,51 +43,60 @@ typedef struct {
 typedef struct ms_scan_method {
     int scan;          /* msim_scan */
     size_t block_rows; /* at most MS_SCAN_ROWS, a multiple of 16 */
-    /* State for these rows. MSIM_OK with *out NULL: this form cannot serve them (no copy of each view is attached, no
-     * kernel at this level). */
+    /* State for these rows. MSIM_OK with *out NULL: this form cannot serve them (no copy of each
+     * view is attached, no kernel at this level). */
     int (*open)(const ms_scan_setup *setup, void **out, msim_error *err);
     void (*close)(void *state); /* accepts NULL */
     /* Before a search: called once, while nothing else runs. */
     void (*prepare)(void *state, const ms_scan_queries *queries);
-    /* Set the constants with which this worker scans `view` for query q: theta is a true lower bound of the K-th best
-     * score (-infinity: none known). Returns the cut. */
+    /* Set the constants with which this worker scans `view` for query q: theta is a true lower
+     * bound of the K-th best score (-infinity: none known). Returns the cut. */
     float (*aim)(void *state, size_t worker, size_t view, size_t q, double theta);
-    /* upper[q * MS_SCAN_ROWS + r] for rows start + r, r < n_rows, of the view, and every query. The rows never cross a
-     * multiple of block_rows in the view, and start at one except in a range of rows that does not. Every query was
-     * aimed at this view before. Returns how many of the rows hold NaN or infinity (their upper value is -infinity),
-     * those that `known` lists not counted. */
-    int64_t (*block)(void *state, size_t worker, size_t view, int64_t start, size_t n_rows, float *upper);
-    /* A bound on the score of a row that the last `block` of this worker kept, from its upper value (not NaN). It may be
-     * infinite. */
+    /* upper[q * MS_SCAN_ROWS + r] for rows start + r, r < n_rows, of the view, and every query. The
+     * rows never cross a multiple of block_rows in the view, and start at one except in a range of
+     * rows that does not. Every query was aimed at this view before. Returns how many of the rows
+     * hold NaN or infinity (their upper value is -infinity), those that `known` lists not
+     * counted. */
+    int64_t (*block)(void *state, size_t worker, size_t view, int64_t start, size_t n_rows,
+                     float *upper);
+    /* A bound on the score of a row that the last `block` of this worker kept, from its upper value
+     * (not NaN). It may be infinite. */
     double (*bound)(void *state, size_t worker, size_t view, int64_t row, size_t q, float upper);
-    /* NULL, or rows that the engine takes from here: score 0 (cosine alone) and -infinity. `block` gives them upper
-     * -infinity, and `aim` never a cut of -infinity, so that they are not kept as well. */
+    /* NULL, or rows that the engine takes from here: score 0 (cosine alone) and -infinity. `block`
+     * gives them upper -infinity, and `aim` never a cut of -infinity, so that they are not kept as
+     * well. */
     void (*known)(const void *state, size_t view, ms_scan_known *out);
 } ms_scan_method;
 
-/* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Small copies, where every view has one. */
+/* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Small copies, where every view has
+ * one. */
 extern const ms_scan_method ms_scan_f32, ms_scan_int8, ms_scan_bf16;
 
 /* Kernels of the f32 form. A row that is not a plain one goes by ms_scan_is_plain. */
 typedef struct {
     size_t lanes; /* sums of a dot that run side by side; they are then added in a tree */
-    /* dst[q * MS_SCAN_ROWS + r] = dot of row r and query q, squares[r] = dot of row r with itself, in f32 with fused
-     * multiply-adds (ref: without). rows [n_rows] point to dim elements of dtype at any alignment; queries have
-     * query_stride floats each, a multiple of 16, 0 past dim, 64-byte aligned. n_rows <= MS_SCAN_ROWS. */
-    void (*dots)(float *dst, float *squares, const unsigned char *const *rows, int dtype, const float *queries,
-                 size_t query_stride, size_t n_query, size_t n_rows, size_t dim);
-    /* dst[q * MS_SCAN_ROWS + r]: cosine (margin 0): * (1 / sqrt(squares[r])); else + margin * sqrt(squares[r]). Returns
-     * how many rows are not plain. dst and squares may be read and written up to the next multiple of 16 rows. */
+    /* dst[q * MS_SCAN_ROWS + r] = dot of row r and query q, squares[r] = dot of row r with itself,
+     * in f32 with fused multiply-adds (ref: without). rows [n_rows] point to dim elements of dtype
+     * at any alignment; queries have query_stride floats each, a multiple of 16, 0 past dim,
+     * 64-byte aligned. n_rows <= MS_SCAN_ROWS. */
+    void (*dots)(float *dst, float *squares, const unsigned char *const *rows, int dtype,
+                 const float *queries, size_t query_stride, size_t n_query, size_t n_rows,
+                 size_t dim);
+    /* dst[q * MS_SCAN_ROWS + r]: cosine (margin 0): * (1 / sqrt(squares[r])); else + margin *
+     * sqrt(squares[r]). Returns how many rows are not plain. dst and squares may be read and
+     * written up to the next multiple of 16 rows. */
     size_t (*finish)(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin);
-    /* Indices r, rising, with !(upper[r] < cut); returns how many. upper is 64-byte aligned and may be read up to the
-     * next multiple of 16; kept has room for MS_SCAN_ROWS. */
+    /* Indices r, rising, with !(upper[r] < cut); returns how many. upper is 64-byte aligned and may
+     * be read up to the next multiple of 16; kept has room for MS_SCAN_ROWS. */
     size_t (*keep)(uint16_t *kept, const float *upper, size_t n, float cut);
 } ms_scan_kernels;
 
 /* Squares between which neither overflow nor underflow touches the bound; also false for NaN. */
 #define MS_SCAN_LEAST 0x1p-60f
 #define MS_SCAN_MOST 0x1p60f
-static inline int ms_scan_is_plain(float square) { return square >= MS_SCAN_LEAST && square <= MS_SCAN_MOST; }
+static inline int ms_scan_is_plain(float square) {
+    return square >= MS_SCAN_LEAST && square <= MS_SCAN_MOST;
+}
 
 /* The kernels of a level (msim_isa); NULL for one that this CPU or build lacks. */
 const ms_scan_kernels *ms_scan_kernels_get(int isa);

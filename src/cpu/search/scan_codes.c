@@ -1,6 +1,7 @@
-/* The int8 and bf16 forms of scan: they read the small copies of the rows (codes/layout.h) that are attached to every view.
- * Each copy has a centre of its own, so queries are split anew for each view when a search begins. A level's kernels give
- * upper values for tiles of 16 rows; bounds are those of search/bound_codes.h. Interface: cpu/search/scan.h. */
+/* The int8 and bf16 forms of scan: they read the small copies of the rows (codes/layout.h) that are
+ * attached to every view. Each copy has a centre of its own, so queries are split anew for each
+ * view when a search begins. A level's kernels give upper values for tiles of 16 rows; bounds are
+ * those of search/bound_codes.h. Interface: cpu/search/scan.h. */
 #include "search/bound_codes.h"
 #include "base/mem.h"
 #include "cpu/search/codes.h"
@@ -11,21 +12,22 @@ typedef struct {
     ms_scan_setup setup;
     const ms_codes_kernels *kernels; /* static */
     int is_int8;
-    size_t n_query;                 /* of this search */
-    size_t weights_bytes;           /* of max_queries queries */
-    char *weights;                  /* owned: [n_views, weights_bytes] */
-    ms_bound_codes *bounds;          /* owned: [n_views, max_queries] */
-    float *scale, *lambda;          /* owned: [n_views, max_queries] */
-    int32_t *start;                 /* owned: [n_views, max_queries] */
-    ms_bound_aim *aims;             /* owned: [n_workers, max_queries] */
-    float *theta, *reach;           /* owned: [n_workers, max_queries] */
-    void *weight;                   /* owned: [dim] of the widest kind */
+    size_t n_query;         /* of this search */
+    size_t weights_bytes;   /* of max_queries queries */
+    char *weights;          /* owned: [n_views, weights_bytes] */
+    ms_bound_codes *bounds; /* owned: [n_views, max_queries] */
+    float *scale, *lambda;  /* owned: [n_views, max_queries] */
+    int32_t *start;         /* owned: [n_views, max_queries] */
+    ms_bound_aim *aims;     /* owned: [n_workers, max_queries] */
+    float *theta, *reach;   /* owned: [n_workers, max_queries] */
+    void *weight;           /* owned: [dim] of the widest kind */
 } state;
 
 static void close_state(void *arg) {
     state *s = arg;
     if (!s) return;
-    void *all[] = {s->weights, s->bounds, s->scale, s->lambda, s->start, s->aims, s->theta, s->reach, s->weight};
+    void *all[] = {s->weights, s->bounds, s->scale, s->lambda, s->start,
+                   s->aims,    s->theta,  s->reach, s->weight};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) ms_free(all[i]);
     ms_free(s);
 }
@@ -39,7 +41,9 @@ static const unsigned char *tiles_of(const ms_rows *view, int is_int8) {
 static int take(void *p, size_t n, size_t each, size_t item_bytes, msim_error *err) {
     size_t count;
     if (!ms_mul_size(n, each, &count))
-        return ms_fail(err, MSIM_E_LIMIT, "scan: expected queries that fit in memory, got %zu for %zu parts or threads", each, n);
+        return ms_fail(
+            err, MSIM_E_LIMIT,
+            "scan: expected queries that fit in memory, got %zu for %zu parts or threads", each, n);
     void *got = ms_alloc(count, item_bytes, "scan", err);
     memcpy(p, &got, sizeof got);
     return got ? MSIM_OK : -MSIM_E_MEMORY;
@@ -57,7 +61,8 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     s->setup = *setup;
     s->kernels = kernels;
     s->is_int8 = is_int8;
-    s->weights_bytes = (ms_codes_weights_bytes(kernels, queries, setup->dim) + MS_ALIGN - 1) / MS_ALIGN * MS_ALIGN;
+    s->weights_bytes = (ms_codes_weights_bytes(kernels, queries, setup->dim) + MS_ALIGN - 1) /
+                       MS_ALIGN * MS_ALIGN;
     int rc = take(&s->weights, views, s->weights_bytes, 1, err);
     if (rc >= 0) rc = take(&s->bounds, views, queries, sizeof *s->bounds, err);
     if (rc >= 0) rc = take(&s->scale, views, queries, sizeof *s->scale, err);
@@ -74,10 +79,15 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     return rc;
 }
 
-static int open_int8(const ms_scan_setup *setup, void **out, msim_error *err) { return open_state(setup, 1, out, err); }
-static int open_bf16(const ms_scan_setup *setup, void **out, msim_error *err) { return open_state(setup, 0, out, err); }
+static int open_int8(const ms_scan_setup *setup, void **out, msim_error *err) {
+    return open_state(setup, 1, out, err);
+}
+static int open_bf16(const ms_scan_setup *setup, void **out, msim_error *err) {
+    return open_state(setup, 0, out, err);
+}
 
-static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q, const ms_scan_queries *queries) {
+static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q,
+                          const ms_scan_queries *queries) {
     size_t at = view * s->setup.max_queries + q, dim = s->setup.dim;
     const float *query = queries->queries + q * dim;
     ms_bound_codes *b = &s->bounds[at];
@@ -89,7 +99,8 @@ static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q,
     } else {
         ms_bound_bf16_make(b, s->weight, query, queries->norms[q], copy, MS_CODES_CHAIN(dim));
     }
-    ms_codes_put_weights(s->kernels, s->weights + view * s->weights_bytes, q, queries->n_query, dim, s->weight);
+    ms_codes_put_weights(s->kernels, s->weights + view * s->weights_bytes, q, queries->n_query, dim,
+                         s->weight);
     s->scale[at] = b->scale;
     s->lambda[at] = b->lambda;
     s->start[at] = b->start;
@@ -100,8 +111,10 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
     s->n_query = queries->n_query;
     for (size_t view = 0; view < s->setup.n_views; view++) {
         if (s->setup.views[view].n_rows == 0) continue; /* it may lack a copy */
-        memset(s->weights + view * s->weights_bytes, 0, ms_codes_weights_bytes(s->kernels, s->n_query, s->setup.dim));
-        for (size_t q = 0; q < s->n_query; q++) prepare_query(s, s->setup.views[view].copy, view, q, queries);
+        memset(s->weights + view * s->weights_bytes, 0,
+               ms_codes_weights_bytes(s->kernels, s->n_query, s->setup.dim));
+        for (size_t q = 0; q < s->n_query; q++)
+            prepare_query(s, s->setup.views[view].copy, view, q, queries);
     }
 }
 
@@ -114,44 +127,71 @@ static float aim(void *arg, size_t worker, size_t view, size_t q, double theta) 
     return s->aims[at].cut;
 }
 
-/* Whole tiles are scanned; rows before `start`, in a range that begins inside a tile, are then dropped. */
-static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_t n_rows, float *upper) {
+/* Whole tiles are scanned; rows before `start`, in a range that begins inside a tile, are then
+ * dropped. */
+static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_t n_rows,
+                     float *upper) {
     state *s = arg;
     size_t of_view = view * s->setup.max_queries, of_worker = worker * s->setup.max_queries;
-    size_t before = (size_t)(start % MS_CODES_TILE), n_tiles = (before + n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
-    size_t tile_bytes = s->is_int8 ? ms_codes_int8_tile(s->setup.dim) : ms_codes_bf16_tile(s->setup.dim);
-    const unsigned char *tiles = tiles_of(&s->setup.views[view], s->is_int8) + (size_t)(start / MS_CODES_TILE) * tile_bytes;
-    ms_codes_queries q = {.weights = s->weights + view * s->weights_bytes, .start = s->start + of_view,
-                         .scale = s->scale + of_view, .lambda = s->lambda + of_view, .theta = s->theta + of_worker,
-                         .reach = s->reach + of_worker, .n_query = s->n_query, .dim = s->setup.dim};
+    size_t before = (size_t)(start % MS_CODES_TILE),
+           n_tiles = (before + n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
+    size_t tile_bytes = s->is_int8 ? ms_codes_int8_tile(s->setup.dim)
+                                   : ms_codes_bf16_tile(s->setup.dim);
+    const unsigned char *tiles = tiles_of(&s->setup.views[view], s->is_int8) +
+                                 (size_t)(start / MS_CODES_TILE) * tile_bytes;
+    ms_codes_queries q = {.weights = s->weights + view * s->weights_bytes,
+                          .start = s->start + of_view,
+                          .scale = s->scale + of_view,
+                          .lambda = s->lambda + of_view,
+                          .theta = s->theta + of_worker,
+                          .reach = s->reach + of_worker,
+                          .n_query = s->n_query,
+                          .dim = s->setup.dim};
     s->kernels->scan(upper, MS_SCAN_ROWS, tiles, n_tiles, &q);
     for (size_t i = 0; before && i < s->n_query; i++)
-        memmove(upper + i * MS_SCAN_ROWS, upper + i * MS_SCAN_ROWS + before, n_rows * sizeof *upper);
+        memmove(upper + i * MS_SCAN_ROWS, upper + i * MS_SCAN_ROWS + before,
+                n_rows * sizeof *upper);
     return 0; /* known lists them */
 }
 
 static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q, float upper) {
     const state *s = arg;
-    size_t dim = s->setup.dim, lane = (size_t)(row % MS_CODES_TILE), tile = (size_t)(row / MS_CODES_TILE);
+    size_t dim = s->setup.dim, lane = (size_t)(row % MS_CODES_TILE),
+           tile = (size_t)(row / MS_CODES_TILE);
     const unsigned char *at = tiles_of(&s->setup.views[view], s->is_int8);
     float rho, t;
-    at += s->is_int8 ? tile * ms_codes_int8_tile(dim) + ms_codes_int8(dim) + MS_CODES_TILE * sizeof rho
-                     : tile * ms_codes_bf16_tile(dim) + ms_codes_bf16(dim); /* rho, then t */
+    at += s->is_int8
+              ? tile * ms_codes_int8_tile(dim) + ms_codes_int8(dim) + MS_CODES_TILE * sizeof rho
+              : tile * ms_codes_bf16_tile(dim) + ms_codes_bf16(dim); /* rho, then t */
     memcpy(&rho, at + lane * sizeof rho, sizeof rho);
     memcpy(&t, at + (MS_CODES_TILE + lane) * sizeof t, sizeof t);
-    return ms_bound_codes_score(&s->bounds[view * s->setup.max_queries + q], &s->aims[worker * s->setup.max_queries + q],
-                               rho, t, upper);
+    return ms_bound_codes_score(&s->bounds[view * s->setup.max_queries + q],
+                                &s->aims[worker * s->setup.max_queries + q], rho, t, upper);
 }
 
 static void known(const void *arg, size_t view, ms_scan_known *out) {
     const ms_codes *c = ((const state *)arg)->setup.views[view].copy;
-    *out = (ms_scan_known){.zeros = c->zeros, .nonfinite = c->nonfinite, .n_zeros = c->n_zeros,
+    *out = (ms_scan_known){.zeros = c->zeros,
+                           .nonfinite = c->nonfinite,
+                           .n_zeros = c->n_zeros,
                            .n_nonfinite = c->n_nonfinite};
 }
 
-const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8, .block_rows = MS_SCAN_ROWS, .open = open_int8,
-                                   .close = close_state, .prepare = prepare, .aim = aim, .block = block, .bound = bound,
-                                   .known = known};
-const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16, .block_rows = MS_SCAN_ROWS, .open = open_bf16,
-                                   .close = close_state, .prepare = prepare, .aim = aim, .block = block, .bound = bound,
-                                   .known = known};
+const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8,
+                                     .block_rows = MS_SCAN_ROWS,
+                                     .open = open_int8,
+                                     .close = close_state,
+                                     .prepare = prepare,
+                                     .aim = aim,
+                                     .block = block,
+                                     .bound = bound,
+                                     .known = known};
+const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16,
+                                     .block_rows = MS_SCAN_ROWS,
+                                     .open = open_bf16,
+                                     .close = close_state,
+                                     .prepare = prepare,
+                                     .aim = aim,
+                                     .block = block,
+                                     .bound = bound,
+                                     .known = known};

@@ -1,7 +1,8 @@
-/* The f32 form of scan: rows as they are stored, widened or rounded to f32 on the way, against queries of length 1 in
- * f32. The row's norm is taken in the same pass, so that nothing about the rows need be known. Rows whose square leaves
- * the range in which f32 is safe (zero, tiny, huge, NaN, infinite) are scored in double on the spot.
- * Interface: cpu/search/scan.h; bounds: search/bound.h. */
+/* The f32 form of scan: rows as they are stored, widened or rounded to f32 on the way, against
+ * queries of length 1 in f32. The row's norm is taken in the same pass, so that nothing about the
+ * rows need be known. Rows whose square leaves the range in which f32 is safe (zero, tiny, huge,
+ * NaN, infinite) are scored in double on the spot. Interface: cpu/search/scan.h; bounds:
+ * search/bound.h. */
 #include "search/bound.h"
 #include "base/mem.h"
 #include "cpu/search/state.h"
@@ -14,9 +15,9 @@ typedef struct {
     const ms_scan_kernels *scan; /* static */
     ms_scan_queries queries;
     ms_bound_f32 bound;
-    size_t stride;               /* dim, up to a multiple of 16 */
-    float *unit;                 /* owned: [max_queries, stride], queries of length 1 */
-    double *dots;                /* owned: [n_workers, max_queries], of a row that is not plain */
+    size_t stride; /* dim, up to a multiple of 16 */
+    float *unit;   /* owned: [max_queries, stride], queries of length 1 */
+    double *dots;  /* owned: [n_workers, max_queries], of a row that is not plain */
 } state;
 
 static void close_state(void *arg) {
@@ -41,9 +42,11 @@ static int open_state(const ms_scan_setup *setup, void **out, msim_error *err) {
     int rc = MSIM_OK;
     if (!ms_mul_size(setup->max_queries, s->stride, &n_floats) ||
         !ms_mul_size(setup->max_queries, setup->n_workers, &n_dots))
-        rc = ms_fail(err, MSIM_E_LIMIT, "scan: expected queries that fit in memory, got %zu of width %zu",
+        rc = ms_fail(err, MSIM_E_LIMIT,
+                     "scan: expected queries that fit in memory, got %zu of width %zu",
                      setup->max_queries, setup->dim);
-    if (rc >= 0 && !(s->unit = ms_alloc(n_floats, sizeof *s->unit, "scan", err))) rc = -MSIM_E_MEMORY;
+    if (rc >= 0 && !(s->unit = ms_alloc(n_floats, sizeof *s->unit, "scan", err)))
+        rc = -MSIM_E_MEMORY;
     if (rc >= 0 && !(s->dots = ms_alloc(n_dots, sizeof *s->dots, "scan", err))) rc = -MSIM_E_MEMORY;
     if (rc < 0)
         close_state(s);
@@ -67,16 +70,19 @@ static float aim(void *arg, size_t worker, size_t view, size_t q, double theta) 
     const state *s = arg;
     (void)worker;
     (void)view;
-    return s->queries.is_ip ? ms_bound_f32_cut_ip(theta, s->queries.norms[q]) : ms_bound_f32_cut(&s->bound, theta);
+    return s->queries.is_ip ? ms_bound_f32_cut_ip(theta, s->queries.norms[q])
+                            : ms_bound_f32_cut(&s->bound, theta);
 }
 
-/* Score one row in double and take that for its upper values. Returns 1 when it holds NaN or infinity. */
-static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const unsigned char *row, size_t r,
-                            float *upper) {
+/* Score one row in double and take that for its upper values. Returns 1 when it holds NaN or
+ * infinity. */
+static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const unsigned char *row,
+                            size_t r, float *upper) {
     const ms_scan_queries *q = &s->queries;
     double *dots = s->dots + worker * s->setup.max_queries, square;
     s->setup.kernels->squares_f64(&square, row, view->row_bytes, view->dtype, 1, s->setup.dim);
-    s->setup.kernels->dots_f64(dots, row, view->row_bytes, view->dtype, q->queries, q->n_query, 1, s->setup.dim);
+    s->setup.kernels->dots_f64(dots, row, view->row_bytes, view->dtype, q->queries, q->n_query, 1,
+                               s->setup.dim);
     for (size_t i = 0; i < q->n_query; i++) {
         double score = ms_search_score(dots[i], square, sqrt(square), q->norms[i], q->is_ip);
         upper[i * MS_SCAN_ROWS + r] = ms_bound_f32_upper_of(score, q->is_ip, q->norms[i]);
@@ -84,18 +90,21 @@ static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const 
     return !isfinite(square);
 }
 
-static int64_t block(void *arg, size_t worker, size_t view_index, int64_t start, size_t n_rows, float *upper) {
+static int64_t block(void *arg, size_t worker, size_t view_index, int64_t start, size_t n_rows,
+                     float *upper) {
     state *s = arg;
     const ms_rows *view = &s->setup.views[view_index];
     const unsigned char *rows[MS_SCAN_ROWS];
     float squares[MS_SCAN_ROWS] __attribute__((aligned(64)));
     int64_t n_nonfinite = 0;
     for (size_t r = 0; r < n_rows; r++) rows[r] = ms_rows_at(view, start + (int64_t)r);
-    s->scan->dots(upper, squares, rows, view->dtype, s->unit, s->stride, s->queries.n_query, n_rows, s->setup.dim);
+    s->scan->dots(upper, squares, rows, view->dtype, s->unit, s->stride, s->queries.n_query, n_rows,
+                  s->setup.dim);
     float margin = s->queries.is_ip ? s->bound.margin : 0.0f;
     if (s->scan->finish(upper, squares, s->queries.n_query, n_rows, margin))
         for (size_t r = 0; r < n_rows; r++)
-            if (!ms_scan_is_plain(squares[r])) n_nonfinite += take_odd_row(s, worker, view, rows[r], r, upper);
+            if (!ms_scan_is_plain(squares[r]))
+                n_nonfinite += take_odd_row(s, worker, view, rows[r], r, upper);
     return n_nonfinite;
 }
 
@@ -104,9 +113,15 @@ static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q
     (void)worker;
     (void)view;
     (void)row;
-    return s->queries.is_ip ? ms_bound_f32_score_ip(upper, s->queries.norms[q]) : ms_bound_f32_score(&s->bound, upper);
+    return s->queries.is_ip ? ms_bound_f32_score_ip(upper, s->queries.norms[q])
+                            : ms_bound_f32_score(&s->bound, upper);
 }
 
-const ms_scan_method ms_scan_f32 = {.scan = MSIM_SCAN_F32, .block_rows = BLOCK_ROWS, .open = open_state,
-                                  .close = close_state, .prepare = prepare, .aim = aim, .block = block,
-                                  .bound = bound};
+const ms_scan_method ms_scan_f32 = {.scan = MSIM_SCAN_F32,
+                                    .block_rows = BLOCK_ROWS,
+                                    .open = open_state,
+                                    .close = close_state,
+                                    .prepare = prepare,
+                                    .aim = aim,
+                                    .block = block,
+                                    .bound = bound};

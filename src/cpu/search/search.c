@@ -1,18 +1,20 @@
-/* Exact search on the CPU: what is loaded, what a request asks for, and the K best of each query. One pass over the rows
- * serves all queries of a call; the pool hands out blocks of rows. A score's bits depend on row and query alone and the
- * order of hits is total, so neither blocks nor threads nor kernel level nor form of scan change a result. Scratch is
- * sized when opened and, for the width of the rows, when they are loaded; a search allocates nothing. One thread at a
- * time. docs/SEARCH.md defines the score. */
+/* Exact search on the CPU: what is loaded, what a request asks for, and the K best of each query.
+ * One pass over the rows serves all queries of a call; the pool hands out blocks of rows. A score's
+ * bits depend on row and query alone and the order of hits is total, so neither blocks nor threads
+ * nor kernel level nor form of scan change a result. Scratch is sized when opened and, for the
+ * width of the rows, when they are loaded; a search allocates nothing. One thread at a time.
+ * docs/SEARCH.md defines the score. */
 #include "base/mem.h"
 #include "cpu/search/state.h"
 #include <math.h>
 
 enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20, SMALL_ROWS = 2048 };
 
-static const ms_scan_method *const forms[MS_SEARCH_SCANS] = {&ms_scan_int8, &ms_scan_bf16, &ms_scan_f32};
+static const ms_scan_method *const forms[MS_SEARCH_SCANS] = {&ms_scan_int8, &ms_scan_bf16,
+                                                             &ms_scan_f32};
 
-/* Candidates that a query holds before it evaluates the best of them: enough that K of them are a good sample of the
- * rest, and that a block's always find room. */
+/* Candidates that a query holds before it evaluates the best of them: enough that K of them are a
+ * good sample of the rest, and that a block's always find room. */
 static size_t candidate_cap(size_t max_k) {
     size_t cap = max_k < MOST_CANDIDATES / 4 ? 4 * max_k : MOST_CANDIDATES;
     return (cap < LEAST_CANDIDATES ? LEAST_CANDIDATES : cap) + MS_SCAN_ROWS;
@@ -21,7 +23,8 @@ static size_t candidate_cap(size_t max_k) {
 static int open_worker(ms_search_worker *w, size_t n_queries, msim_error *err) {
     size_t n_upper;
     if (!ms_mul_size(n_queries, MS_SCAN_ROWS, &n_upper))
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu", n_queries);
+        return ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu",
+                       n_queries);
     w->dots = ms_alloc(MS_PLAIN_ROWS * MS_PLAIN_QUERIES, sizeof *w->dots, "search", err);
     if (w->dots) w->upper = ms_alloc(n_upper, sizeof *w->upper, "search", err);
     if (w->upper) w->theta = ms_alloc(n_queries, sizeof *w->theta, "search", err);
@@ -29,13 +32,17 @@ static int open_worker(ms_search_worker *w, size_t n_queries, msim_error *err) {
     return w->cut ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
-int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_cpu_search **out, msim_error *err) {
+int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_cpu_search **out,
+                       msim_error *err) {
     size_t n_hits, n_candidates;
     *out = NULL;
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
-    if (!kernels) return ms_fail(err, MSIM_E_UNSUPPORTED, "search: expected a level of this CPU, got %d", isa);
+    if (!kernels)
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: expected a level of this CPU, got %d",
+                       isa);
     if (!ms_mul_size((size_t)options->max_queries, (size_t)options->max_k, &n_hits))
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected max_queries x max_k that fits in memory, got %lld x %lld",
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "search: expected max_queries x max_k that fits in memory, got %lld x %lld",
                        (long long)options->max_queries, (long long)options->max_k);
     ms_cpu_search *s = ms_alloc(1, sizeof *s, "search", err);
     if (!s) return -MSIM_E_MEMORY;
@@ -52,15 +59,18 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     s->workers = s->norms ? ms_alloc(n_workers, sizeof *s->workers, "search", err) : NULL;
     int rc = s->workers ? MSIM_OK : -MSIM_E_MEMORY;
     if (rc >= 0 && !ms_mul_size(n_queries, s->candidate_cap, &n_candidates))
-        rc = ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu", n_queries);
-    if (rc >= 0 && !(s->candidates = ms_alloc(n_candidates, sizeof *s->candidates, "search candidates", err)))
+        rc = ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu",
+                     n_queries);
+    if (rc >= 0 &&
+        !(s->candidates = ms_alloc(n_candidates, sizeof *s->candidates, "search candidates", err)))
         rc = -MSIM_E_MEMORY;
     for (; rc >= 0 && s->max_queries < n_queries; s->max_queries++) {
         ms_cpu_query *q = &s->queries[s->max_queries];
         pthread_mutex_init(&q->lock, NULL);
         q->candidates = s->candidates + s->max_queries * s->candidate_cap;
     }
-    while (rc >= 0 && s->n_workers < n_workers) rc = open_worker(&s->workers[s->n_workers++], n_queries, err);
+    while (rc >= 0 && s->n_workers < n_workers)
+        rc = open_worker(&s->workers[s->n_workers++], n_queries, err);
     if (rc < 0)
         ms_cpu_search_close(s);
     else
@@ -103,13 +113,14 @@ void ms_cpu_search_close(ms_cpu_search *s) {
 
 /* ---- Rows ---- */
 
-int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
-                       msim_error *err) {
+int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                       int64_t n, msim_error *err) {
     int64_t row = 0;
     unload(s);
     for (size_t i = 0; i < n_views; i++) {
         if (views[i].dim != views[0].dim)
-            return ms_fail(err, MSIM_E_ARG, "corpus part %zu: expected rows of width %lld, got %lld", i,
+            return ms_fail(err, MSIM_E_ARG,
+                           "corpus part %zu: expected rows of width %lld, got %lld", i,
                            (long long)views[0].dim, (long long)views[i].dim);
         if (__builtin_add_overflow(row, views[i].n_rows, &row))
             return ms_fail(err, MSIM_E_LIMIT, "corpus: expected fewer than 2^63 rows, got more");
@@ -125,15 +136,24 @@ int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, i
         int64_t start = first > row ? first - row : 0, end = views[i].n_rows;
         if (first + n < row + end) end = first + n - row;
         if (start < end)
-            s->parts[s->n_parts++] = (ms_search_part){.view = &views[i], .start = start, .n_rows = end - start,
-                                                      .first_row = row + start, .index = i};
+            s->parts[s->n_parts++] = (ms_search_part){.view = &views[i],
+                                                      .start = start,
+                                                      .n_rows = end - start,
+                                                      .first_row = row + start,
+                                                      .index = i};
     }
     s->n_rows = n;
     s->dim = n_views ? (size_t)views[0].dim : 0;
     int rc = MSIM_OK;
-    ms_scan_setup setup = {.views = views, .n_views = n_views, .dim = s->dim, .max_queries = s->max_queries,
-                           .n_workers = s->n_workers, .isa = s->isa, .kernels = s->kernels};
-    for (size_t i = 0; i < MS_SEARCH_SCANS && rc >= 0; i++) rc = forms[i]->open(&setup, &s->states[i], err);
+    ms_scan_setup setup = {.views = views,
+                           .n_views = n_views,
+                           .dim = s->dim,
+                           .max_queries = s->max_queries,
+                           .n_workers = s->n_workers,
+                           .isa = s->isa,
+                           .kernels = s->kernels};
+    for (size_t i = 0; i < MS_SEARCH_SCANS && rc >= 0; i++)
+        rc = forms[i]->open(&setup, &s->states[i], err);
     if (rc < 0) unload(s);
     return rc;
 }
@@ -159,7 +179,8 @@ ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_
             high = middle;
     }
     const ms_search_part *p = &s->parts[low];
-    int64_t step = (int64_t)block_rows, start = (p->start / step + block - s->first_block[low]) * step;
+    int64_t step = (int64_t)block_rows,
+            start = (p->start / step + block - s->first_block[low]) * step;
     int64_t end = start + step < p->start + p->n_rows ? start + step : p->start + p->n_rows;
     if (start < p->start) start = p->start;
     return (ms_search_block){.part = p, .start = start, .n = (size_t)(end - start)};
@@ -173,7 +194,8 @@ int ms_search_is_excluded(const ms_cpu_search *s, int64_t row) {
     return i < s->n_excluded && s->excluded[i] == row;
 }
 
-double ms_search_score(double dot, double row_square, double row_norm, double query_norm, int is_ip) {
+double ms_search_score(double dot, double row_square, double row_norm, double query_norm,
+                       int is_ip) {
     if (!isfinite(row_square)) return -INFINITY;
     if (is_ip) return dot + 0.0; /* the addition makes -0 the 0 it equals */
     if (row_square == 0.0 || query_norm == 0.0) return 0.0;
@@ -200,9 +222,11 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
 
 /* ---- Requests ---- */
 
-/* The form of scan for a request. A form's reading saves nothing where most rows are results, or where there are few. */
+/* The form of scan for a request. A form's reading saves nothing where most rows are results, or
+ * where there are few. */
 static int choose_form(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
-    int wanted = request->options->scan, is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
+    int wanted = request->options->scan,
+        is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
     s->form = NULL;
     for (size_t i = 0; i < MS_SEARCH_SCANS; i++) {
         int fits = wanted == forms[i]->scan || (wanted == MSIM_SCAN_AUTO && !is_small);
@@ -212,17 +236,20 @@ static int choose_form(ms_cpu_search *s, const ms_search_request *request, msim_
         s->form_state = s->states[i];
     }
     if (!s->form && (wanted == MSIM_SCAN_BF16 || wanted == MSIM_SCAN_INT8))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected a copy of the rows to be attached for %s, got none",
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "search: scan: expected a copy of the rows to be attached for %s, got none",
                        msim_scan_name(wanted));
     s->scan = s->form ? s->form->scan : MSIM_SCAN_F64;
     return MSIM_OK;
 }
 
 /* Take up a request; *n_candidates: loaded rows that are not excluded. */
-static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_candidates, msim_error *err) {
+static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_candidates,
+                 msim_error *err) {
     const msim_search_options *o = request->options;
     if (request->n_query > s->max_queries || request->k < 0 || (size_t)request->k > s->max_k)
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %zu queries and k %zu, got %zu and %lld",
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "search: expected at most %zu queries and k %zu, got %zu and %lld",
                        s->max_queries, s->max_k, request->n_query, (long long)request->k);
     int rc = choose_form(s, request, err);
     if (rc < 0) return rc;
@@ -263,7 +290,8 @@ static void scan(ms_cpu_search *s) {
     s->excluded = NULL;
 }
 
-int64_t ms_cpu_search_topk(ms_cpu_search *s, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+int64_t ms_cpu_search_topk(ms_cpu_search *s, const ms_search_request *request, ms_hit *hits,
+                           msim_error *err) {
     int64_t n_hits;
     int rc = begin(s, request, &n_hits, err);
     if (rc < 0) return rc;

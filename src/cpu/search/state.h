@@ -1,6 +1,7 @@
-/* What the parts of exact search on the CPU share: the rows that are loaded, the K best of each query with the lock that
- * guards them, and scratch of each worker. cpu/search/search.c owns it all; cpu/search/plain.c scores every row in double;
- * cpu/search/certify.c runs a form of scan and scores what it cannot leave out. */
+/* What the parts of exact search on the CPU share: the rows that are loaded, the K best of each
+ * query with the lock that guards them, and scratch of each worker. cpu/search/search.c owns it
+ * all; cpu/search/plain.c scores every row in double; cpu/search/certify.c runs a form of scan and
+ * scores what it cannot leave out. */
 #ifndef MS_CPU_SEARCH_STATE_H
 #define MS_CPU_SEARCH_STATE_H
 #include "search/topk.h"
@@ -10,36 +11,41 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { MS_PLAIN_ROWS = 64, MS_PLAIN_QUERIES = 64 }; /* 64 rows of 512 f32 stay in the second-level cache for all queries */
+enum {
+    MS_PLAIN_ROWS = 64,
+    MS_PLAIN_QUERIES = 64
+}; /* 64 rows of 512 f32 stay in the second-level
+                                                     * cache for all queries */
 
 /* Loaded rows of one view. */
 typedef struct {
-    const ms_rows *view;    /* borrowed from the corpus */
-    int64_t start, n_rows;  /* rows start .. start + n_rows - 1 of the view */
-    int64_t first_row;      /* number of row `start` in the corpus */
-    size_t index;           /* of the view */
+    const ms_rows *view;   /* borrowed from the corpus */
+    int64_t start, n_rows; /* rows start .. start + n_rows - 1 of the view */
+    int64_t first_row;     /* number of row `start` in the corpus */
+    size_t index;          /* of the view */
 } ms_search_part;
 
 /* A row that a scan kept, to be evaluated in double unless theta passes its bound before. */
 typedef struct {
-    double bound;           /* its score is not above */
-    int64_t row;            /* in the corpus */
+    double bound; /* its score is not above */
+    int64_t row;  /* in the corpus */
 } ms_search_candidate;
 
 /* One query while a search runs. */
 typedef struct {
-    pthread_mutex_t lock;   /* guards best and candidates */
-    ms_topk best;           /* the caller's hits */
-    _Atomic double theta;   /* the K-th best score known so far, -infinity until there are K; only rises */
+    pthread_mutex_t lock; /* guards best and candidates */
+    ms_topk best;         /* the caller's hits */
+    _Atomic double theta; /* the K-th best score known so far, -infinity until there are K; only
+                             * rises */
     ms_search_candidate *candidates; /* [candidate_cap] */
     size_t n_candidates;
 } ms_cpu_query;
 
 typedef struct {
-    double *dots;           /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
-    float *upper;           /* owned: [max_queries, MS_SCAN_ROWS] */
-    double *theta;          /* owned: [max_queries], what each query was last aimed with */
-    float *cut;             /* owned: [max_queries], and the cut of that */
+    double *dots;                /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
+    float *upper;                /* owned: [max_queries, MS_SCAN_ROWS] */
+    double *theta;               /* owned: [max_queries], what each query was last aimed with */
+    float *cut;                  /* owned: [max_queries], and the cut of that */
     const ms_search_part *aimed; /* the part that it was for; NULL: none in this search */
     int64_t n_nonfinite, n_evaluated;
 } ms_search_worker;
@@ -47,37 +53,40 @@ typedef struct {
 enum { MS_SEARCH_SCANS = 3 };
 
 struct ms_cpu_search {
-    ms_pool *pool;                 /* borrowed */
-    const ms_cpu_kernels *kernels; /* static */
+    ms_pool *pool;                       /* borrowed */
+    const ms_cpu_kernels *kernels;       /* static */
     const ms_scan_kernels *scan_kernels; /* static */
-    ms_search_worker *workers;     /* owned: [n_workers] */
-    ms_cpu_query *queries;      /* owned: [max_queries] */
-    double *norms;                 /* owned: [max_queries], sqrt(dot(q, q)) */
+    ms_search_worker *workers;           /* owned: [n_workers] */
+    ms_cpu_query *queries;               /* owned: [max_queries] */
+    double *norms;                       /* owned: [max_queries], sqrt(dot(q, q)) */
     size_t n_workers, max_queries, max_k;
     ms_search_candidate *candidates; /* owned: [max_queries, candidate_cap] */
     size_t candidate_cap;
     int isa;
-    ms_search_part *parts;         /* owned: [n_parts], none empty */
+    ms_search_part *parts; /* owned: [n_parts], none empty */
     size_t n_parts;
-    int64_t *first_block;          /* owned: [n_parts + 1], blocks before each part and in all of them */
+    int64_t *first_block; /* owned: [n_parts + 1], blocks before each part and in all of
+                                    * them */
     int64_t n_rows;
     size_t dim;
-    void *states[MS_SEARCH_SCANS]; /* owned: of each form for these rows; NULL: it cannot serve them */
+    void *states[MS_SEARCH_SCANS]; /* owned: of each form for these rows; NULL: it cannot serve
+                                    * them */
     /* While a search runs, and its outcome afterwards: */
     const ms_search_request *request; /* borrowed */
     const int64_t *excluded;          /* borrowed: [n_excluded], those that are loaded */
     size_t n_excluded;
     int scan, is_ip;
-    const ms_scan_method *form;         /* NULL: the plain scan */
+    const ms_scan_method *form; /* NULL: the plain scan */
     void *form_state;
-    int64_t sample_stride, n_samples; /* blocks 0, stride, 2 stride, ... that are scanned before the others */
+    int64_t sample_stride, n_samples; /* blocks 0, stride, 2 stride, ... that are scanned before the
+                                       * others */
     pthread_mutex_t sink_lock;        /* guards n_handed and calls of the sink */
     int64_t n_handed;
-    _Atomic int is_stopped;           /* by the sink */
+    _Atomic int is_stopped; /* by the sink */
 };
 
-/* Rows [start, start + n) of a part's view, a block of at most `block_rows` that starts at a multiple of it in the view
- * unless the part does not. */
+/* Rows [start, start + n) of a part's view, a block of at most `block_rows` that starts at a
+ * multiple of it in the view unless the part does not. */
 typedef struct {
     const ms_search_part *part;
     int64_t start;
@@ -90,15 +99,19 @@ ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_
 
 int ms_search_is_excluded(const ms_cpu_search *s, int64_t row);
 /* The score of docs/SEARCH.md from its parts. A row with NaN or infinity has no finite square. */
-double ms_search_score(double dot, double row_square, double row_norm, double query_norm, int is_ip);
-/* Offer n hits to the K best of query q, and raise its theta. Excluded rows are the caller's affair. */
+double ms_search_score(double dot, double row_square, double row_norm, double query_norm,
+                       int is_ip);
+/* Offer n hits to the K best of query q, and raise its theta. Excluded rows are the caller's
+ * affair. */
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
 /* Give n hits of query q to the sink, until it says stop. */
 void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
 
-/* Score every row of a block in double: an ms_pool_fn over blocks of MS_PLAIN_ROWS; arg is the ms_cpu_search. */
+/* Score every row of a block in double: an ms_pool_fn over blocks of MS_PLAIN_ROWS; arg is the
+ * ms_cpu_search. */
 void ms_plain_block(void *arg, int64_t block, int worker);
-/* Run s->form over all rows, and evaluate what it keeps: the K best of each query, or the hits of a threshold. */
+/* Run s->form over all rows, and evaluate what it keeps: the K best of each query, or the hits of a
+ * threshold. */
 void ms_certify(ms_cpu_search *s);
 
 #endif

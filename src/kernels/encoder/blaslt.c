@@ -1,12 +1,16 @@
-/* kernels/encoder/blaslt.h on cuBLASLt, taken from the machine with dlopen. Its structures belong to a major version, so only that of
- * the header compiled against is opened (libcublasLt.so.13 for CUDA 13); of any other the caller hears the version.
+/* kernels/encoder/blaslt.h on cuBLASLt, taken from the machine with dlopen. Its structures belong
+ * to a major version, so only that of the header compiled against is opened (libcublasLt.so.13 for
+ * CUDA 13); of any other the caller hears the version.
  *
- * cuBLASLt is column-major: dst [m, n] in rows is dst^T [n, m] in columns, the product of w (its rows are columns of w^T,
- * hence 'transposed') and a^T as it lies. Two of its epilogues are of no use here: GELU is the tanh form, not the erf one
- * (pytorch/pytorch, pull request 104061), and a bias has the type of the result but for some 8-bit kernels (cublasLt.h,
- * CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE): an f32 bias behind a bf16 product is asked for and may not be had.
+ * cuBLASLt is column-major: dst [m, n] in rows is dst^T [n, m] in columns, the product of w (its
+ * rows are columns of w^T, hence 'transposed') and a^T as it lies. Two of its epilogues are of no
+ * use here: GELU is the tanh form, not the erf one (pytorch/pytorch, pull request 104061), and a
+ * bias has the type of the result but for some 8-bit kernels (cublasLt.h,
+ * CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE): an f32 bias behind a bf16 product is asked for and may not
+ * be had.
  *
- * One handle, one workspace and its plans belong to one stream, whose order keeps the workspace from being used twice. */
+ * One handle, one workspace and its plans belong to one stream, whose order keeps the workspace
+ * from being used twice. */
 #include "kernels/encoder/blaslt.h"
 #include "base/mem.h"
 #include <cublasLt.h>
@@ -15,11 +19,16 @@
 
 enum { WORKSPACE_BYTES = 32 << 20, NOMINAL_ROWS = 8192, MAX_ALGORITHMS = 16, ALIGNMENT = 16 };
 
-#define FUNCTIONS(X)                                                                                                     \
-    X(Create) X(Destroy) X(GetVersion) X(GetStatusName) X(MatmulDescCreate) X(MatmulDescDestroy)                         \
-    X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy) X(MatrixLayoutSetAttribute)                   \
-    X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy) X(MatmulPreferenceSetAttribute) X(MatmulAlgoGetHeuristic)       \
-    X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(Matmul)
+#define FUNCTIONS(X)                                                                            \
+    X(Create)                                                                                   \
+    X(Destroy)                                                                                  \
+    X(GetVersion)                                                                               \
+    X(GetStatusName)                                                                            \
+    X(MatmulDescCreate)                                                                         \
+    X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy) \
+        X(MatrixLayoutSetAttribute) X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy)        \
+            X(MatmulPreferenceSetAttribute) X(MatmulAlgoGetHeuristic)                           \
+                X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(Matmul)
 
 typedef struct {
 #define POINTER(name) __typeof__(&cublasLt##name) name;
@@ -36,21 +45,24 @@ struct ms_gpu_blaslt {
 };
 
 struct ms_gpu_blaslt_plan {
-    ms_gpu_blaslt *lt;          /* borrowed */
+    ms_gpu_blaslt *lt; /* borrowed */
     int64_t n, k;
     int result;
     bool has_bias;
     cublasLtMatmulDesc_t product; /* owned, as are the layouts of w, a^T and dst^T */
     cublasLtMatrixLayout_t w, a, dst;
     cublasLtMatmulAlgo_t algorithm;
-    int64_t rows;               /* that the layouts are set to and the algorithm is known to take; 0: none */
+    int64_t rows; /* that the layouts are set to and the algorithm is known to take;
+                                 * 0: none */
 };
 
 static int check(const ms_gpu_blaslt *lt, cublasStatus_t rc, const char *attempt, msim_error *err) {
     if (rc == CUBLAS_STATUS_SUCCESS) return MSIM_OK;
-    return ms_fail(err, rc == CUBLAS_STATUS_NOT_SUPPORTED ? MSIM_E_UNSUPPORTED : rc == CUBLAS_STATUS_ALLOC_FAILED ?
-                   MSIM_E_MEMORY : MSIM_E_DEVICE, "cuBLASLt: %s: expected success, got %s", attempt,
-                   lt->call.GetStatusName(rc));
+    return ms_fail(err,
+                   rc == CUBLAS_STATUS_NOT_SUPPORTED  ? MSIM_E_UNSUPPORTED
+                   : rc == CUBLAS_STATUS_ALLOC_FAILED ? MSIM_E_MEMORY
+                                                      : MSIM_E_DEVICE,
+                   "cuBLASLt: %s: expected success, got %s", attempt, lt->call.GetStatusName(rc));
 }
 
 /* ---- The library ---- */
@@ -66,7 +78,9 @@ static int load_functions(ms_gpu_blaslt *lt, msim_error *err) {
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         void *at = dlsym(lt->library, wanted[i].name);
-        if (!at) return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected function %s, got none", wanted[i].name);
+        if (!at)
+            return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected function %s, got none",
+                           wanted[i].name);
         memcpy(wanted[i].to, &at, sizeof at);
     }
     return MSIM_OK;
@@ -75,15 +89,19 @@ static int load_functions(ms_gpu_blaslt *lt, msim_error *err) {
 static int load_library(ms_gpu_blaslt *lt, msim_error *err) {
     char name[64];
     snprintf(name, sizeof name, "libcublasLt.so.%d", CUBLAS_VER_MAJOR);
-    /* NODELETE: a library that has talked to the driver does not survive being unmapped under it. */
+    /* NODELETE: a library that has talked to the driver does not survive being unmapped under
+     * it. */
     lt->library = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!lt->library) lt->library = dlopen("libcublasLt.so", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!lt->library) return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected %s or libcublasLt.so, got neither", name);
+    if (!lt->library)
+        return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected %s or libcublasLt.so, got neither",
+                       name);
     int rc = load_functions(lt, err);
     if (rc < 0) return rc;
     size_t version = lt->call.GetVersion();
     if (version / 10000 != CUBLAS_VER_MAJOR)
-        return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected major version %d, got %zu", CUBLAS_VER_MAJOR, version / 10000);
+        return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected major version %d, got %zu",
+                       CUBLAS_VER_MAJOR, version / 10000);
     return MSIM_OK;
 }
 
@@ -95,7 +113,8 @@ int ms_gpu_blaslt_open(ms_gpu_stream *stream, ms_gpu_blaslt **out, msim_error *e
     int rc = load_library(lt, err);
     (void)ms_gpu_stream_raw(stream); /* its device is the one the handle is made for */
     if (rc >= 0) rc = check(lt, lt->call.Create(&lt->handle), "starting", err);
-    if (rc >= 0 && !(lt->workspace = ms_gpu_alloc(stream, WORKSPACE_BYTES, 1, "workspace of cuBLASLt", err)))
+    if (rc >= 0 &&
+        !(lt->workspace = ms_gpu_alloc(stream, WORKSPACE_BYTES, 1, "workspace of cuBLASLt", err)))
         rc = -MSIM_E_MEMORY;
     if (rc < 0) {
         ms_gpu_blaslt_close(lt);
@@ -119,25 +138,35 @@ size_t ms_gpu_blaslt_version(const ms_gpu_blaslt *lt) { return lt->call.GetVersi
 
 static int describe(ms_gpu_blaslt_plan *plan, msim_error *err) {
     const functions *f = &plan->lt->call;
-    cudaDataType_t type = plan->result == MS_GPU_BLASLT_ADD ? CUDA_R_32F : CUDA_R_16BF, bias_type = CUDA_R_32F;
+    cudaDataType_t type = plan->result == MS_GPU_BLASLT_ADD ? CUDA_R_32F : CUDA_R_16BF,
+                   bias_type = CUDA_R_32F;
     cublasOperation_t transposed = CUBLAS_OP_T;
-    cublasLtEpilogue_t epilogue = plan->has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    const void *bias = (const void *)(uintptr_t)ALIGNMENT; /* only its alignment is looked at until a product runs */
+    cublasLtEpilogue_t epilogue = plan->has_bias ? CUBLASLT_EPILOGUE_BIAS
+                                                 : CUBLASLT_EPILOGUE_DEFAULT;
+    const void *bias = (const void *)(uintptr_t)ALIGNMENT; /* only its alignment is looked at until
+                                                            * a product runs */
     uint64_t n = (uint64_t)plan->n, k = (uint64_t)plan->k;
     cublasStatus_t rc = f->MatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-    if (!rc) rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
-    if (!rc) rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    if (!rc)
+        rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                       sizeof transposed);
+    if (!rc)
+        rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                       sizeof epilogue);
     if (!rc && plan->has_bias)
-        rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
+        rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+                                       &bias_type, sizeof bias_type);
     if (!rc && plan->has_bias)
-        rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+        rc = f->MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                       sizeof bias);
     if (!rc) rc = f->MatrixLayoutCreate(&plan->w, CUDA_R_16BF, k, n, (int64_t)k);
     if (!rc) rc = f->MatrixLayoutCreate(&plan->a, CUDA_R_16BF, k, NOMINAL_ROWS, (int64_t)k);
     if (!rc) rc = f->MatrixLayoutCreate(&plan->dst, type, n, NOMINAL_ROWS, (int64_t)n);
     return check(plan->lt, rc, "describing a product", err);
 }
 
-static int candidates(ms_gpu_blaslt_plan *plan, cublasLtMatmulHeuristicResult_t *found, int *n_found, msim_error *err) {
+static int candidates(ms_gpu_blaslt_plan *plan, cublasLtMatmulHeuristicResult_t *found,
+                      int *n_found, msim_error *err) {
     const functions *f = &plan->lt->call;
     cublasLtMatmulPreference_t want = NULL;
     uint64_t workspace = WORKSPACE_BYTES;
@@ -147,15 +176,16 @@ static int candidates(ms_gpu_blaslt_plan *plan, cublasLtMatmulHeuristicResult_t 
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     cublasStatus_t rc = f->MatmulPreferenceCreate(&want);
     if (!rc)
-        rc = f->MatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace);
+        rc = f->MatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                             &workspace, sizeof workspace);
     if (!rc)
-        rc = f->MatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
-                                             sizeof reductions);
+        rc = f->MatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                             &reductions, sizeof reductions);
     for (size_t i = 0; i < sizeof aligned / sizeof *aligned && !rc; i++)
         rc = f->MatmulPreferenceSetAttribute(want, aligned[i], &alignment, sizeof alignment);
     if (!rc)
-        rc = f->MatmulAlgoGetHeuristic(plan->lt->handle, plan->product, plan->w, plan->a, plan->dst, plan->dst, want,
-                                       MAX_ALGORITHMS, found, n_found);
+        rc = f->MatmulAlgoGetHeuristic(plan->lt->handle, plan->product, plan->w, plan->a, plan->dst,
+                                       plan->dst, want, MAX_ALGORITHMS, found, n_found);
     if (want) (void)f->MatmulPreferenceDestroy(want);
     return check(plan->lt, rc, "asking for algorithms", err);
 }
@@ -166,9 +196,10 @@ static bool sums_whole(const ms_gpu_blaslt_plan *plan, const cublasLtMatmulAlgo_
     int32_t parts = 0;
     uint32_t scheme = 0;
     size_t written;
-    return !f->MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts, sizeof parts, &written) &&
-           !f->MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme, sizeof scheme,
-                                            &written) &&
+    return !f->MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts,
+                                            sizeof parts, &written) &&
+           !f->MatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME,
+                                            &scheme, sizeof scheme, &written) &&
            parts <= 1 && scheme == CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
@@ -179,14 +210,20 @@ static int set_rows(ms_gpu_blaslt_plan *plan, int64_t m, msim_error *err) {
     cublasLtMatmulHeuristicResult_t seen = {.workspaceSize = 0};
     if (plan->rows == m) return MSIM_OK;
     plan->rows = 0;
-    cublasStatus_t rc = f->MatrixLayoutSetAttribute(plan->a, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
-    if (!rc) rc = f->MatrixLayoutSetAttribute(plan->dst, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
+    cublasStatus_t rc =
+        f->MatrixLayoutSetAttribute(plan->a, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
     if (!rc)
-        rc = f->MatmulAlgoCheck(plan->lt->handle, plan->product, plan->w, plan->a, plan->dst, plan->dst,
-                                &plan->algorithm, &seen);
+        rc =
+            f->MatrixLayoutSetAttribute(plan->dst, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows);
+    if (!rc)
+        rc = f->MatmulAlgoCheck(plan->lt->handle, plan->product, plan->w, plan->a, plan->dst,
+                                plan->dst, &plan->algorithm, &seen);
     if (!rc && seen.workspaceSize > WORKSPACE_BYTES) rc = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (rc) return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: product of %lld rows: expected an algorithm that takes them, got %s",
-                           (long long)m, f->GetStatusName(rc));
+    if (rc)
+        return ms_fail(
+            err, MSIM_E_DEVICE,
+            "cuBLASLt: product of %lld rows: expected an algorithm that takes them, got %s",
+            (long long)m, f->GetStatusName(rc));
     plan->rows = m;
     return MSIM_OK;
 }
@@ -199,8 +236,8 @@ static bool takes_all_rows(ms_gpu_blaslt_plan *plan) {
     return true;
 }
 
-int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias, ms_gpu_blaslt_plan **out,
-                            msim_error *err) {
+int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias,
+                            ms_gpu_blaslt_plan **out, msim_error *err) {
     cublasLtMatmulHeuristicResult_t found[MAX_ALGORITHMS];
     int n_found = 0;
     *out = NULL;
@@ -213,14 +250,17 @@ int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result,
     for (int i = 0; i < n_found && rc >= 0; i++) {
         plan->algorithm = found[i].algo;
         plan->rows = 0;
-        if (found[i].state == CUBLAS_STATUS_SUCCESS && sums_whole(plan, &plan->algorithm) && takes_all_rows(plan)) {
+        if (found[i].state == CUBLAS_STATUS_SUCCESS && sums_whole(plan, &plan->algorithm) &&
+            takes_all_rows(plan)) {
             *out = plan;
             return MSIM_OK;
         }
     }
     if (rc >= 0)
-        rc = ms_fail(err, MSIM_E_UNSUPPORTED, "cuBLASLt: n %lld, k %lld: expected an algorithm with whole sums, got none of %d",
-                     (long long)n, (long long)k, n_found);
+        rc = ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "cuBLASLt: n %lld, k %lld: expected an algorithm with whole sums, got none of %d",
+            (long long)n, (long long)k, n_found);
     ms_gpu_blaslt_plan_close(plan);
     return rc;
 }
@@ -235,17 +275,21 @@ void ms_gpu_blaslt_plan_close(ms_gpu_blaslt_plan *plan) {
     ms_free(plan);
 }
 
-int ms_gpu_blaslt_multiply(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w, const float *bias,
-                           int64_t m, msim_error *err) {
+int ms_gpu_blaslt_multiply(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w,
+                           const float *bias, int64_t m, msim_error *err) {
     ms_gpu_blaslt *lt = plan->lt;
     float alpha = 1.0f, beta = plan->result == MS_GPU_BLASLT_ADD ? 1.0f : 0.0f;
     cudaStream_t stream = ms_gpu_stream_raw(lt->stream);
     int rc = set_rows(plan, m, err);
     if (rc >= 0 && plan->has_bias)
-        rc = check(lt, lt->call.MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias),
+        rc = check(lt,
+                   lt->call.MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                   &bias, sizeof bias),
                    "setting a bias", err);
     if (rc < 0) return rc;
-    return check(lt, lt->call.Matmul(lt->handle, plan->product, &alpha, w, plan->w, a, plan->a, &beta, dst, plan->dst, dst,
-                                     plan->dst, &plan->algorithm, lt->workspace, WORKSPACE_BYTES, stream),
+    return check(lt,
+                 lt->call.Matmul(lt->handle, plan->product, &alpha, w, plan->w, a, plan->a, &beta,
+                                 dst, plan->dst, dst, plan->dst, &plan->algorithm, lt->workspace,
+                                 WORKSPACE_BYTES, stream),
                  "a product", err);
 }

@@ -1,5 +1,6 @@
-/* Weights to a device: kernels/encoder/model.h. Two passes over one layout function: the first, without memory, adds up sizes; the
- * second fills a small pinned buffer, part by part, and sends it. So the host never holds a second copy of the weights. */
+/* Weights to a device: kernels/encoder/model.h. Two passes over one layout function: the first,
+ * without memory, adds up sizes; the second fills a small pinned buffer, part by part, and sends
+ * it. So the host never holds a second copy of the weights. */
 #include "kernels/encoder/model.h"
 #include "base/mem.h"
 
@@ -10,7 +11,7 @@ enum {
 
 /* Where the next part goes. base NULL: only counting. */
 typedef struct {
-    unsigned char *base;   /* device memory */
+    unsigned char *base; /* device memory */
     size_t used;
     bool overflow;
     ms_gpu_stream *stream;
@@ -21,7 +22,8 @@ typedef struct {
 
 static void *take(layout *l, size_t n_items, size_t item_bytes) {
     size_t n_bytes, end, at = l->used;
-    if (!ms_mul_size(n_items, item_bytes, &n_bytes) || !ms_add_size(n_bytes, DEVICE_ALIGN - 1, &n_bytes) ||
+    if (!ms_mul_size(n_items, item_bytes, &n_bytes) ||
+        !ms_add_size(n_bytes, DEVICE_ALIGN - 1, &n_bytes) ||
         !ms_add_size(at, n_bytes & ~(size_t)(DEVICE_ALIGN - 1), &end)) {
         l->overflow = true;
         return NULL;
@@ -60,7 +62,8 @@ static const ms_bf16 *take_bf16(layout *l, const ms_tensor *tensors, size_t n_te
     for (size_t i = 0; out && i < n_tensors; i++)
         for (size_t at = 0, n = (size_t)tensors[i].n; at < n && l->rc >= 0; at += most) {
             size_t count = n - at < most ? n - at : most;
-            for (size_t j = 0; j < count; j++) part[j] = ms_bf16_of_f32(ms_tensor_get(tensors[i], (int64_t)(at + j)));
+            for (size_t j = 0; j < count; j++)
+                part[j] = ms_bf16_of_f32(ms_tensor_get(tensors[i], (int64_t)(at + j)));
             send_part(l, to, count * sizeof *part);
             to += count;
         }
@@ -91,19 +94,23 @@ static int check_sizes(const ms_weights *w, int precision, msim_error *err) {
     } widths[] = {{"width", w->dim}, {"inner width", w->inner}, {"feed-forward width", w->ff}};
     if (precision != MSIM_PRECISION_BF16) {
         const char *name = msim_precision_name(precision);
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "precision: expected bf16 on CUDA, got %s", name ? name : "none");
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "precision: expected bf16 on CUDA, got %s",
+                       name ? name : "none");
     }
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         if (widths[i].width < 64 || widths[i].width % 64)
-            return ms_fail(err, MSIM_E_UNSUPPORTED, "model %s: expected a multiple of 64 on CUDA, got %lld", widths[i].name,
+            return ms_fail(err, MSIM_E_UNSUPPORTED,
+                           "model %s: expected a multiple of 64 on CUDA, got %lld", widths[i].name,
                            (long long)widths[i].width);
     if (w->dim > MS_GPU_MAX_DIM)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "model width: expected at most %d on CUDA, got %lld", MS_GPU_MAX_DIM,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "model width: expected at most %d on CUDA, got %lld", MS_GPU_MAX_DIM,
                        (long long)w->dim);
     return MSIM_OK;
 }
 
-int ms_gpu_model_open(int device, const ms_weights *weights, int precision, ms_gpu_model **out, msim_error *err) {
+int ms_gpu_model_open(int device, const ms_weights *weights, int precision, ms_gpu_model **out,
+                      msim_error *err) {
     int rc = check_sizes(weights, precision, err);
     if (rc < 0) return rc;
     ms_gpu_model *m = ms_alloc(1, sizeof *m, "model", err);
@@ -115,13 +122,18 @@ int ms_gpu_model_open(int device, const ms_weights *weights, int precision, ms_g
     m->inner = weights->inner;
     m->ff = weights->ff;
     m->vocab = weights->vocab;
-    for (int i = 0; i < MS_ROTARY_DIMS / 2; i++) m->inv_freq[i] = ms_tensor_get(weights->inv_freq, i);
+    for (int i = 0; i < MS_ROTARY_DIMS / 2; i++)
+        m->inv_freq[i] = ms_tensor_get(weights->inv_freq, i);
     layout l = {.err = err};
     lay_out(&l, m, weights);
-    if (l.overflow) rc = ms_fail(err, MSIM_E_MEMORY, "model: expected weights that fit in memory, got more");
+    if (l.overflow)
+        rc = ms_fail(err, MSIM_E_MEMORY, "model: expected weights that fit in memory, got more");
     if (rc >= 0) rc = ms_gpu_stream_open(device, &m->stream, err);
-    if (rc >= 0 && !(l.staging = ms_gpu_host_alloc(m->stream, STAGING_BYTES, 1, "weights being sent", err))) rc = -MSIM_E_MEMORY;
-    if (rc >= 0 && !(m->storage = ms_gpu_alloc(m->stream, l.used, 1, "weights", err))) rc = -MSIM_E_MEMORY;
+    if (rc >= 0 &&
+        !(l.staging = ms_gpu_host_alloc(m->stream, STAGING_BYTES, 1, "weights being sent", err)))
+        rc = -MSIM_E_MEMORY;
+    if (rc >= 0 && !(m->storage = ms_gpu_alloc(m->stream, l.used, 1, "weights", err)))
+        rc = -MSIM_E_MEMORY;
     if (rc >= 0) {
         l.base = m->storage;
         l.stream = m->stream;

@@ -1,7 +1,8 @@
-/* kernels/encoder/project.h: a table of the shapes seen so far, and for each who computes it. The library gets a shape when it has an
- * algorithm that serves every number of rows and passes a trial against our kernel, on this device and at this shape:
- * the same values within bf16's rounding, and the same bits of a row whatever rows are beside it. Running out of memory
- * is an error and not a reason to choose otherwise, or bits would depend on what else is on the card. docs/GPU.md. */
+/* kernels/encoder/project.h: a table of the shapes seen so far, and for each who computes it. The
+ * library gets a shape when it has an algorithm that serves every number of rows and passes a trial
+ * against our kernel, on this device and at this shape: the same values within bf16's rounding, and
+ * the same bits of a row whatever rows are beside it. Running out of memory is an error and not a
+ * reason to choose otherwise, or bits would depend on what else is on the card. docs/GPU.md. */
 #include "kernels/encoder/project.h"
 #include "base/mem.h"
 #include "kernels/encoder/blaslt.h"
@@ -17,7 +18,7 @@ typedef struct {
 } planned;
 
 struct ms_gpu_projector {
-    ms_gpu_stream *stream; /* borrowed */
+    ms_gpu_stream *stream;  /* borrowed */
     ms_gpu_blaslt *library; /* owned; NULL: not in use */
     int product;
     planned *shapes; /* owned */
@@ -28,24 +29,30 @@ struct ms_gpu_projector {
 
 /* What the kernels behind a product can do: ms_rotate_bf16_cuda knows q, k and v of one width. */
 static bool library_fits(const ms_gpu_gemm *g) {
-    return g->epilogue != MS_GPU_ROTATE || (g->rotated % (2 * HEAD_COLS) == 0 && g->n == g->rotated / 2 * 3);
+    return g->epilogue != MS_GPU_ROTATE ||
+           (g->rotated % (2 * HEAD_COLS) == 0 && g->n == g->rotated / 2 * 3);
 }
 
-static int multiply_library(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const ms_gpu_gemm *g, msim_error *err) {
+static int multiply_library(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const ms_gpu_gemm *g,
+                            msim_error *err) {
     int rc = ms_gpu_blaslt_multiply(plan, g->dst, g->a, g->w, g->bias, g->m, err);
-    if (rc >= 0 && g->epilogue == MS_GPU_GELU) rc = ms_gelu_bf16_cuda(p->stream, g->dst, g->m * g->n, err);
+    if (rc >= 0 && g->epilogue == MS_GPU_GELU)
+        rc = ms_gelu_bf16_cuda(p->stream, g->dst, g->m * g->n, err);
     if (rc >= 0 && g->epilogue == MS_GPU_ROTATE)
-        rc = ms_rotate_bf16_cuda(p->stream, g->dst, g->cos, g->sin, g->positions, g->m, g->rotated / (2 * HEAD_COLS), err);
+        rc = ms_rotate_bf16_cuda(p->stream, g->dst, g->cos, g->sin, g->positions, g->m,
+                                 g->rotated / (2 * HEAD_COLS), err);
     return rc;
 }
 
 /* ---- Trial of a plan ---- */
 
-/* Device memory of a trial, in one block; the host's side of what goes in and comes out, in another. */
+/* Device memory of a trial, in one block; the host's side of what goes in and comes out, in
+ * another. */
 typedef struct {
     ms_gpu_gemm g;
     size_t in_bytes, out_bytes;
-    unsigned char *device, *host; /* owned: inputs, then room for one result; inputs, then three results */
+    unsigned char *device, *host; /* owned: inputs, then room for one result; inputs, then three
+                                   * results */
 } trial;
 
 static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
@@ -56,10 +63,12 @@ static float next_value(uint32_t *state) {
     return (float)(int32_t)*state * 0x1p-31f;
 }
 
-static void fill_trial(const trial *t, size_t w_at, size_t bias_at, size_t cos_at, size_t sin_at, size_t positions_at) {
+static void fill_trial(const trial *t, size_t w_at, size_t bias_at, size_t cos_at, size_t sin_at,
+                       size_t positions_at) {
     uint32_t state = 1;
     ms_bf16 *a = (void *)t->host, *w = (void *)(t->host + w_at);
-    float *bias = (void *)(t->host + bias_at), *cosine = (void *)(t->host + cos_at), *sine = (void *)(t->host + sin_at);
+    float *bias = (void *)(t->host + bias_at), *cosine = (void *)(t->host + cos_at),
+          *sine = (void *)(t->host + sin_at);
     int32_t *positions = (void *)(t->host + positions_at);
     for (int64_t i = 0; i < TRIAL_ROWS * t->g.k; i++) a[i] = ms_bf16_of_f32(next_value(&state));
     for (int64_t i = 0; i < t->g.n * t->g.k; i++) w[i] = ms_bf16_of_f32(next_value(&state));
@@ -73,13 +82,19 @@ static void fill_trial(const trial *t, size_t w_at, size_t bias_at, size_t cos_a
 
 /* Sizes are those of one weight matrix, which lies on the device already, and 192 rows. */
 static int open_trial(trial *t, ms_gpu_stream *s, const ms_gpu_gemm *shape, msim_error *err) {
-    size_t n = (size_t)shape->n, k = (size_t)shape->k, table = TRIAL_POSITIONS * ROTARY_PAIRS * sizeof(float);
-    size_t w_at = round_up(TRIAL_ROWS * k * sizeof(ms_bf16)), bias_at = w_at + round_up(n * k * sizeof(ms_bf16));
-    size_t cos_at = bias_at + round_up(n * sizeof(float)), sin_at = cos_at + table, positions_at = sin_at + table;
-    *t = (trial){.g = *shape, .in_bytes = positions_at + round_up(TRIAL_ROWS * sizeof(int32_t)),
-                 .out_bytes = TRIAL_ROWS * n * (shape->epilogue == MS_GPU_ADD ? sizeof(float) : sizeof(ms_bf16))};
+    size_t n = (size_t)shape->n, k = (size_t)shape->k,
+           table = TRIAL_POSITIONS * ROTARY_PAIRS * sizeof(float);
+    size_t w_at = round_up(TRIAL_ROWS * k * sizeof(ms_bf16)),
+           bias_at = w_at + round_up(n * k * sizeof(ms_bf16));
+    size_t cos_at = bias_at + round_up(n * sizeof(float)), sin_at = cos_at + table,
+           positions_at = sin_at + table;
+    *t = (trial){.g = *shape,
+                 .in_bytes = positions_at + round_up(TRIAL_ROWS * sizeof(int32_t)),
+                 .out_bytes = TRIAL_ROWS * n *
+                              (shape->epilogue == MS_GPU_ADD ? sizeof(float) : sizeof(ms_bf16))};
     t->device = ms_gpu_alloc(s, t->in_bytes + t->out_bytes, 1, "trial of a product", err);
-    t->host = t->device ? ms_alloc(t->in_bytes + 3 * t->out_bytes, 1, "trial of a product", err) : NULL;
+    t->host = t->device ? ms_alloc(t->in_bytes + 3 * t->out_bytes, 1, "trial of a product", err)
+                        : NULL;
     if (!t->host) return -MSIM_E_MEMORY;
     t->g.a = (void *)t->device;
     t->g.w = (void *)(t->device + w_at);
@@ -92,26 +107,32 @@ static int open_trial(trial *t, ms_gpu_stream *s, const ms_gpu_gemm *shape, msim
     return ms_gpu_upload(s, t->device, t->host, t->in_bytes, err);
 }
 
-/* m rows by the plan (NULL: by our kernel), as result `slot` of the host. What is not written stays NaN, or 0 at ADD. */
-static int run_trial(const trial *t, ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, int64_t m, int slot, msim_error *err) {
+/* m rows by the plan (NULL: by our kernel), as result `slot` of the host. What is not written stays
+ * NaN, or 0 at ADD. */
+static int run_trial(const trial *t, ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, int64_t m,
+                     int slot, msim_error *err) {
     ms_gpu_gemm g = t->g;
     g.m = m;
     int rc = ms_gpu_fill(p->stream, g.dst, g.epilogue == MS_GPU_ADD ? 0 : 0xff, t->out_bytes, err);
-    if (rc >= 0) rc = plan ? multiply_library(p, plan, &g, err) : ms_gemm_bf16_cuda(p->stream, &g, err);
     if (rc >= 0)
-        rc = ms_gpu_download(p->stream, t->host + t->in_bytes + (size_t)slot * t->out_bytes, g.dst, t->out_bytes, err);
+        rc = plan ? multiply_library(p, plan, &g, err) : ms_gemm_bf16_cuda(p->stream, &g, err);
+    if (rc >= 0)
+        rc = ms_gpu_download(p->stream, t->host + t->in_bytes + (size_t)slot * t->out_bytes, g.dst,
+                             t->out_bytes, err);
     return rc >= 0 ? ms_gpu_sync(p->stream, err) : rc;
 }
 
 static float result_at(const trial *t, int slot, int64_t row, int64_t col) {
     const void *at = t->host + t->in_bytes + (size_t)slot * t->out_bytes;
     int64_t i = row * t->g.n + col;
-    return t->g.epilogue == MS_GPU_ADD ? ((const float *)at)[i] : ms_f32_of_bf16(((const ms_bf16 *)at)[i]);
+    return t->g.epilogue == MS_GPU_ADD ? ((const float *)at)[i]
+                                       : ms_f32_of_bf16(((const ms_bf16 *)at)[i]);
 }
 
-/* Result 1 against result 0. Before the last rounding a value differs by two roundings to bf16 and by the order of its
- * sum, and GELU or a rotation stretches that by at most 1.42; with the last ones it is under 5 x 2^-9 of the largest of
- * its row, and the order of 2,048 summands under 2^-8 of that, if each of them rounds to the same side. */
+/* Result 1 against result 0. Before the last rounding a value differs by two roundings to bf16 and
+ * by the order of its sum, and GELU or a rotation stretches that by at most 1.42; with the last
+ * ones it is under 5 x 2^-9 of the largest of its row, and the order of 2,048 summands under 2^-8
+ * of that, if each of them rounds to the same side. */
 static int compare_trial(const trial *t, msim_error *err) {
     for (int64_t i = 0; i < TRIAL_ROWS; i++) {
         float most = 0.0f;
@@ -119,9 +140,11 @@ static int compare_trial(const trial *t, msim_error *err) {
         for (int64_t j = 0; j < t->g.n; j++) {
             float ours = result_at(t, 0, i, j), theirs = result_at(t, 1, i, j);
             if (!(fabsf(ours - theirs) <= 0x1p-6f * most))
-                return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: n %lld, k %lld: row %lld, column %lld: expected %g, got %g",
-                               (long long)t->g.n, (long long)t->g.k, (long long)i, (long long)j, (double)ours,
-                               (double)theirs);
+                return ms_fail(
+                    err, MSIM_E_DEVICE,
+                    "cuBLASLt: n %lld, k %lld: row %lld, column %lld: expected %g, got %g",
+                    (long long)t->g.n, (long long)t->g.k, (long long)i, (long long)j, (double)ours,
+                    (double)theirs);
         }
     }
     return MSIM_OK;
@@ -130,11 +153,13 @@ static int compare_trial(const trial *t, msim_error *err) {
 static int compare_few(const trial *t, int64_t m, msim_error *err) {
     const unsigned char *many = t->host + t->in_bytes + t->out_bytes, *few = many + t->out_bytes;
     if (memcmp(many, few, t->out_bytes / TRIAL_ROWS * (size_t)m) == 0) return MSIM_OK;
-    return ms_fail(err, MSIM_E_UNSUPPORTED, "cuBLASLt: n %lld, k %lld: %lld rows: expected the bits of %d rows, got others",
+    return ms_fail(err, MSIM_E_UNSUPPORTED,
+                   "cuBLASLt: n %lld, k %lld: %lld rows: expected the bits of %d rows, got others",
                    (long long)t->g.n, (long long)t->g.k, (long long)m, TRIAL_ROWS);
 }
 
-static int try_plan(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const ms_gpu_gemm *shape, msim_error *err) {
+static int try_plan(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const ms_gpu_gemm *shape,
+                    msim_error *err) {
     trial t = {.device = NULL};
     int rc = open_trial(&t, p->stream, shape, err);
     if (rc >= 0) rc = run_trial(&t, p, NULL, TRIAL_ROWS, 0, err);
@@ -154,7 +179,8 @@ static int try_plan(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const ms_gpu_
 static planned *find(const ms_gpu_projector *p, const ms_gpu_gemm *g) {
     for (size_t i = 0; i < p->n_shapes; i++) {
         planned *s = &p->shapes[i];
-        if (s->n == g->n && s->k == g->k && s->epilogue == g->epilogue && s->has_bias == (g->bias != NULL) &&
+        if (s->n == g->n && s->k == g->k && s->epilogue == g->epilogue &&
+            s->has_bias == (g->bias != NULL) &&
             (g->epilogue != MS_GPU_ROTATE || s->rotated == g->rotated))
             return s;
     }
@@ -162,16 +188,19 @@ static planned *find(const ms_gpu_projector *p, const ms_gpu_gemm *g) {
 }
 
 /* Ask the library for a plan and try it. MSIM_OK with *out NULL: our kernel is to do it. */
-static int choose(ms_gpu_projector *p, const ms_gpu_gemm *shape, ms_gpu_blaslt_plan **out, msim_error *err) {
+static int choose(ms_gpu_projector *p, const ms_gpu_gemm *shape, ms_gpu_blaslt_plan **out,
+                  msim_error *err) {
     ms_gpu_blaslt_plan *plan = NULL;
     msim_error why; /* no error of the caller's while our kernel can do it */
     int result = shape->epilogue == MS_GPU_ADD ? MS_GPU_BLASLT_ADD : MS_GPU_BLASLT_BF16, rc;
     *out = NULL;
     if (!library_fits(shape))
-        rc = ms_fail(&why, MSIM_E_UNSUPPORTED, "cuBLASLt: rotation of %lld columns: expected two thirds of %lld, got others",
+        rc = ms_fail(&why, MSIM_E_UNSUPPORTED,
+                     "cuBLASLt: rotation of %lld columns: expected two thirds of %lld, got others",
                      (long long)shape->rotated, (long long)shape->n);
     else
-        rc = ms_gpu_blaslt_plan_open(p->library, shape->n, shape->k, result, shape->bias != NULL, &plan, &why);
+        rc = ms_gpu_blaslt_plan_open(p->library, shape->n, shape->k, result, shape->bias != NULL,
+                                     &plan, &why);
     if (rc >= 0) rc = try_plan(p, plan, shape, &why);
     if (rc >= 0) {
         *out = plan;
@@ -186,12 +215,18 @@ static int choose(ms_gpu_projector *p, const ms_gpu_gemm *shape, ms_gpu_blaslt_p
 int ms_gpu_projector_plan(ms_gpu_projector *p, const ms_gpu_gemm *shape, msim_error *err) {
     ms_gpu_blaslt_plan *plan;
     if (!p->library || find(p, shape)) return MSIM_OK;
-    int rc = ms_grow((void **)&p->shapes, &p->cap, p->n_shapes + 1, sizeof *p->shapes, "shapes of products", err);
+    int rc = ms_grow((void **)&p->shapes, &p->cap, p->n_shapes + 1, sizeof *p->shapes,
+                     "shapes of products", err);
     if (rc >= 0) rc = choose(p, shape, &plan, err);
     if (rc < 0) return rc;
-    p->shapes[p->n_shapes++] = (planned){.n = shape->n, .k = shape->k, .rotated = shape->rotated,
-                                         .epilogue = shape->epilogue, .has_bias = shape->bias != NULL, .plan = plan,
-                                         .choice = plan ? MS_GPU_PRODUCT_LIBRARY : MS_GPU_PRODUCT_OWN};
+    p->shapes[p->n_shapes++] =
+        (planned){.n = shape->n,
+                  .k = shape->k,
+                  .rotated = shape->rotated,
+                  .epilogue = shape->epilogue,
+                  .has_bias = shape->bias != NULL,
+                  .plan = plan,
+                  .choice = plan ? MS_GPU_PRODUCT_LIBRARY : MS_GPU_PRODUCT_OWN};
     return MSIM_OK;
 }
 
@@ -200,7 +235,8 @@ int ms_gpu_project(ms_gpu_projector *p, const ms_gpu_gemm *g, msim_error *err) {
     int rc = ms_gpu_projector_plan(p, g, err);
     if (rc < 0) return rc;
     const planned *s = find(p, g);
-    return s && s->plan ? multiply_library(p, s->plan, g, err) : ms_gemm_bf16_cuda(p->stream, g, err);
+    return s && s->plan ? multiply_library(p, s->plan, g, err)
+                        : ms_gemm_bf16_cuda(p->stream, g, err);
 }
 
 int ms_gpu_projector_choice(const ms_gpu_projector *p, const ms_gpu_gemm *shape) {
@@ -209,18 +245,22 @@ int ms_gpu_projector_choice(const ms_gpu_projector *p, const ms_gpu_gemm *shape)
     return s ? s->choice : MS_GPU_PRODUCT_AUTO;
 }
 
-size_t ms_gpu_projector_library(const ms_gpu_projector *p) { return p->library ? ms_gpu_blaslt_version(p->library) : 0; }
+size_t ms_gpu_projector_library(const ms_gpu_projector *p) {
+    return p->library ? ms_gpu_blaslt_version(p->library) : 0;
+}
 
 /* ---- Open and close ---- */
 
-int ms_gpu_projector_open(ms_gpu_stream *stream, int product, ms_gpu_projector **out, msim_error *err) {
+int ms_gpu_projector_open(ms_gpu_stream *stream, int product, ms_gpu_projector **out,
+                          msim_error *err) {
     *out = NULL;
     ms_gpu_projector *p = ms_alloc(1, sizeof *p, "products", err);
     if (!p) return -MSIM_E_MEMORY;
     p->stream = stream;
     p->product = product;
     msim_error why;
-    int rc = product == MS_GPU_PRODUCT_OWN ? MSIM_OK : ms_gpu_blaslt_open(stream, &p->library, &why);
+    int rc = product == MS_GPU_PRODUCT_OWN ? MSIM_OK
+                                           : ms_gpu_blaslt_open(stream, &p->library, &why);
     if (rc < 0 && (product == MS_GPU_PRODUCT_LIBRARY || rc == -MSIM_E_MEMORY)) {
         if (err) *err = why;
         ms_free(p);

@@ -1,5 +1,6 @@
-/* What the kernels of search share (sim_*.cu): elements of stored rows, sums over lanes that are handed out at once, and
- * the way a row that is kept gets into its query's list. docs/SEARCH.md has scores and bounds. */
+/* What the kernels of search share (sim_*.cu): elements of stored rows, sums over lanes that are
+ * handed out at once, and the way a row that is kept gets into its query's list. docs/SEARCH.md has
+ * scores and bounds. */
 #ifndef MS_KERNELS_SEARCH_COMMON_CUH
 #define MS_KERNELS_SEARCH_COMMON_CUH
 #include "kernels/kernels.h"
@@ -14,22 +15,25 @@ int ms_scan_f32_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err)
 int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 }
 
-/* Queries as the kernels want them; the host lays them out by these numbers (ms_scan_queries_put). */
+/* Queries as the kernels want them; the host lays them out by these numbers
+ * (ms_scan_queries_put). */
 enum {
-    SIM_F64_TILE = 8,    /* queries of a tile of the f64 form; widths are padded to 16 */
-    SIM_F32_STEP = 128,  /* elements of a row that a warp reads at once; widths are padded to it */
-    SIM_COPY_STEP = 8    /* groups of a copy's tile that a matrix operation takes */
+    SIM_F64_TILE = 8,   /* queries of a tile of the f64 form; widths are padded to 16 */
+    SIM_F32_STEP = 128, /* elements of a row that a warp reads at once; widths are padded to it */
+    SIM_COPY_STEP = 8   /* groups of a copy's tile that a matrix operation takes */
 };
 
 /* Tiles of 8 queries that a kernel of the copies takes: 1, 2, 4 or 8. */
-static inline int sim_copy_tiles(int64_t n_query) { return n_query <= 8 ? 1 : n_query <= 16 ? 2 : n_query <= 32 ? 4 : 8; }
+static inline int sim_copy_tiles(int64_t n_query) {
+    return n_query <= 8 ? 1 : n_query <= 16 ? 2 : n_query <= 32 ? 4 : 8;
+}
 /* Queries of a tile of the f32 form. */
 static inline int sim_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
 }
-/* Thread blocks of a pass that is cut into n parts, one for a thread block at a time: each takes enough parts to pay for
- * loading its queries, and not so many that some wait idle. */
+/* Thread blocks of a pass that is cut into n parts, one for a thread block at a time: each takes
+ * enough parts to pay for loading its queries, and not so many that some wait idle. */
 static inline unsigned sim_grid(int64_t n) {
     int64_t each = n / 1024 < 1 ? 1 : n / 1024 > 8 ? 8 : n / 1024;
     return (unsigned)((n + each - 1) / each);
@@ -43,7 +47,8 @@ static __device__ __forceinline__ float f32_of_bits(uint32_t bits) {
     return x;
 }
 
-template <int DTYPE> static __device__ __forceinline__ double element_f64(const unsigned char *row, int64_t j) {
+template <int DTYPE>
+static __device__ __forceinline__ double element_f64(const unsigned char *row, int64_t j) {
     if (DTYPE == MSIM_DTYPE_F32) return ((const float *)row)[j];
     if (DTYPE == MSIM_DTYPE_F16) return f32_of_f16(((const uint16_t *)row)[j]);
     if (DTYPE == MSIM_DTYPE_BF16) return to_f32(((const bf16 *)row)[j]);
@@ -57,7 +62,8 @@ static __device__ __forceinline__ float f32_above(double x) {
 }
 
 /* The score of docs/SEARCH.md from its parts. */
-static __device__ __forceinline__ double score_of(double dot, double square, double query_norm, int is_ip) {
+static __device__ __forceinline__ double score_of(double dot, double square, double query_norm,
+                                                  int is_ip) {
     if (!(square < INFINITY)) return -INFINITY;
     if (is_ip) return dot + 0.0;
     if (square == 0.0 || query_norm == 0.0) return 0.0;
@@ -66,10 +72,12 @@ static __device__ __forceinline__ double score_of(double dot, double square, dou
 
 /* ---- Sums over lanes ---- */
 
-/* Of the N values of each lane, this lane and the one across `bit` keep a half each: v[0 .. N / 2) becomes the sum of both
- * lanes' lower half (lanes without the bit) or upper half. With an odd N both keep all. A sum's operands are the same two
- * whoever adds them, so bits do not depend on N. */
-template <int N, int CAP, typename T> static __device__ __forceinline__ void sum_across(T (&v)[CAP], int bit, int lane) {
+/* Of the N values of each lane, this lane and the one across `bit` keep a half each: v[0 .. N / 2)
+ * becomes the sum of both lanes' lower half (lanes without the bit) or upper half. With an odd N
+ * both keep all. A sum's operands are the same two whoever adds them, so bits do not depend on
+ * N. */
+template <int N, int CAP, typename T>
+static __device__ __forceinline__ void sum_across(T (&v)[CAP], int bit, int lane) {
     if (N % 2) {
 #pragma unroll
         for (int i = 0; i < N; i++) v[i] += shuffle_xor(v[i], bit);
@@ -98,16 +106,19 @@ static __device__ __forceinline__ bool is_excluded(const ms_gpu_scan &a, int64_t
     int64_t low = 0, high = a.n_excluded;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        if (a.excluded[middle] < row) low = middle + 1;
-        else high = middle;
+        if (a.excluded[middle] < row)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < a.n_excluded && a.excluded[low] == row;
 }
 
-/* Put `row` of the corpus into the list of query q where `keep` holds. All lanes of the warp come; `peers` are the lanes
- * whose q is this lane's: they share one atomic. A query's counter goes on past the cap, its list does not. */
-static __device__ __forceinline__ void keep_row(const ms_gpu_scan &a, int q, int64_t row, float upper, bool keep,
-                                                uint32_t peers, int lane) {
+/* Put `row` of the corpus into the list of query q where `keep` holds. All lanes of the warp come;
+ * `peers` are the lanes whose q is this lane's: they share one atomic. A query's counter goes on
+ * past the cap, its list does not. */
+static __device__ __forceinline__ void keep_row(const ms_gpu_scan &a, int q, int64_t row,
+                                                float upper, bool keep, uint32_t peers, int lane) {
     if (keep && a.n_excluded > 0) keep = !is_excluded(a, row);
     uint32_t kept = vote_ballot(keep);
     if (kept == 0) return;

@@ -1,19 +1,22 @@
-/* The rounds of a search on a CUDA device: a group of up to 64 queries over all loaded rows, each round a scan that
- * leaves rows out by proof, scores in double of what it keeps, and a selection. docs/SEARCH.md proves that no result is
- * lost; here every theta is the K-th best score of distinct rows that are not excluded, and only rises.
+/* The rounds of a search on a CUDA device: a group of up to 64 queries over all loaded rows, each
+ * round a scan that leaves rows out by proof, scores in double of what it keeps, and a selection.
+ * docs/SEARCH.md proves that no result is lost; here every theta is the K-th best score of distinct
+ * rows that are not excluded, and only rises.
  *
- * 1. A sample of single rows spread evenly, up to as many as a list of candidates holds, is scored without a scan: the
- *    first theta. The rows are met again; the selection counts a row once.
- * 2. Rounds over growing ranges. When theta comes from n rows, the next m rows keep about K m / n candidates, so ranges
- *    grow by what half fills the lists (a few rounds for millions of rows), corrected by what the last round kept.
- *    A list that overflows says so: what it did keep has raised theta, and a shorter range is taken. A range of no more
- *    rows than a list holds always fits, so every order of rows ends, at worst with all of them scored in double.
+ * 1. A sample of single rows spread evenly, up to as many as a list of candidates holds, is scored
+ *    without a scan: the first theta. The rows are met again; the selection counts a row once.
+ * 2. Rounds over growing ranges. When theta comes from n rows, the next m rows keep about K m / n
+ *    candidates, so ranges grow by what half fills the lists (a few rounds for millions of rows),
+ *    corrected by what the last round kept. A list that overflows says so: what it did keep has
+ *    raised theta, and a shorter range is taken. A range of no more rows than a list holds always
+ *    fits, so every order of rows ends, at worst with all of them scored in double.
  *
- * A round costs one wait of the host: scan, scores and selection stand in the stream behind each other, and one copy
- * brings theta and counts back. Where the rows are not on the device there are two more: the lists come to the host, which
- * gathers the rows. There a round that keeps much is cut to the candidates with the highest upper values and done again
- * with the theta that they give, for gathering is what costs. A threshold is a theta that stays; its rounds take two
- * waits: a list that overflows must not be handed over. Nothing is allocated. */
+ * A round costs one wait of the host: scan, scores and selection stand in the stream behind each
+ * other, and one copy brings theta and counts back. Where the rows are not on the device there are
+ * two more: the lists come to the host, which gathers the rows. There a round that keeps much is
+ * cut to the candidates with the highest upper values and done again with the theta that they give,
+ * for gathering is what costs. A threshold is a theta that stays; its rounds take two waits: a list
+ * that overflows must not be handed over. Nothing is allocated. */
 #include "kernels/search/state.h"
 #include <float.h>
 #include <math.h>
@@ -24,7 +27,9 @@ enum { LEAST_SAMPLE = 1024, LEAST_GATHERED = 128 };
 
 /* ---- Slots ---- */
 
-static float *queries_of(const ms_gpu_search *s, int q) { return s->host.queries + (size_t)q * (size_t)s->dim; }
+static float *queries_of(const ms_gpu_search *s, int q) {
+    return s->host.queries + (size_t)q * (size_t)s->dim;
+}
 
 static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *copy) {
     const float *query = queries_of(s, q);
@@ -41,7 +46,8 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *
     } else {
         memcpy(weight, query, (size_t)s->dim * sizeof *weight);
     }
-    ms_scan_queries_put(s->form, s->host.weights + slot * s->weights_bytes, q, s->n_active, s->dim, s->weight);
+    ms_scan_queries_put(s->form, s->host.weights + slot * s->weights_bytes, q, s->n_active, s->dim,
+                        s->weight);
     if (!ms_gpu_is_codes_scan(s->form)) return;
     aims->scale[q] = b->scale;
     aims->lambda[q] = b->lambda;
@@ -54,22 +60,25 @@ static int find_slot(ms_gpu_search *s, size_t part, size_t *out, msim_error *err
     size_t bytes = ms_scan_queries_bytes(s->form, s->n_active, s->dim);
     const ms_codes *copy = s->parts[part].view->copy;
     *out = slot;
-    if (s->slot_part[slot] == part || (s->slot_part[slot] != SIZE_MAX && !ms_gpu_is_codes_scan(s->form))) return MSIM_OK;
+    if (s->slot_part[slot] == part ||
+        (s->slot_part[slot] != SIZE_MAX && !ms_gpu_is_codes_scan(s->form)))
+        return MSIM_OK;
     s->slot_part[slot] = part;
     memset(s->host.weights + slot * s->weights_bytes, 0, bytes);
     for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, copy);
-    return ms_gpu_upload(s->stream, s->device.weights + slot * s->weights_bytes, s->host.weights + slot * s->weights_bytes,
-                         bytes, err);
+    return ms_gpu_upload(s->stream, s->device.weights + slot * s->weights_bytes,
+                         s->host.weights + slot * s->weights_bytes, bytes, err);
 }
 
-/* Constants of a slot for the thetas of now. A cut is never -infinity, which is the upper value of rows with NaN or
- * infinity: the host adds those where they are results. */
+/* Constants of a slot for the thetas of now. A cut is never -infinity, which is the upper value of
+ * rows with NaN or infinity: the host adds those where they are results. */
 static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
     ms_gpu_aims *aims = &s->host.aims[slot];
     for (int q = 0; q < s->n_active; q++) {
         double theta = s->theta[q] + s->limits.fault;
         if (ms_gpu_is_codes_scan(s->form)) {
-            ms_bound_aim a = ms_bound_codes_set_threshold(&s->bounds[slot * (size_t)s->n_queries + (size_t)q], theta);
+            ms_bound_aim a = ms_bound_codes_set_threshold(
+                &s->bounds[slot * (size_t)s->n_queries + (size_t)q], theta);
             aims->theta[q] = a.theta;
             aims->reach[q] = a.reach;
             aims->cut[q] = a.cut;
@@ -85,8 +94,9 @@ static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
 
 /* ---- One scan ---- */
 
-/* See that the excluded rows from `row` on are on the device, as many as there is room for; returns the row up to which
- * they are, or a failure. There is room for more than a tile's rows, so this is further than that from `row`. */
+/* See that the excluded rows from `row` on are on the device, as many as there is room for; returns
+ * the row up to which they are, or a failure. There is room for more than a tile's rows, so this is
+ * further than that from `row`. */
 static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err) {
     if (row >= s->excluded_from && end <= s->excluded_to) return s->excluded_to;
     size_t from = ms_rows_lower_bound(s->excluded, s->n_excluded, row), n = s->n_excluded - from;
@@ -98,13 +108,16 @@ static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_err
     }
     s->n_excluded_there = s->n_outside + n;
     if (n) memcpy(s->host.excluded + s->n_outside, s->excluded + from, n * sizeof *s->excluded);
-    int rc = ms_gpu_upload(s->stream, s->device.excluded, s->host.excluded, s->n_excluded_there * sizeof *s->excluded, err);
+    int rc = ms_gpu_upload(s->stream, s->device.excluded, s->host.excluded,
+                           s->n_excluded_there * sizeof *s->excluded, err);
     return rc < 0 ? rc : s->excluded_to;
 }
 
-/* The end of a round that begins at `row`: at most `step` rows, on a boundary that the next round can begin at (a tile
- * of the copy; 16 rows of the window), and no more parts than there are slots. */
-static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step, msim_error *err) {
+/* The end of a round that begins at `row`: at most `step` rows, on a boundary that the next round
+ * can begin at (a tile of the copy; 16 rows of the window), and no more parts than there are
+ * slots. */
+static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step,
+                            msim_error *err) {
     int64_t end = w->rows.first_row + w->rows.n_rows, origin = w->rows.first_row;
     if (step > MOST_STEP) step = MOST_STEP;
     if (step < end - row) end = row + step;
@@ -133,27 +146,39 @@ static void set_aims(ms_gpu_scan *scan, const ms_gpu_aims *aims) {
     scan->cut = aims->cut;
 }
 
-/* Scan rows row .. end - 1, of one part where copies are read: what is kept goes behind the candidates there are. */
-static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_slice *part, int64_t row, int64_t end,
-                      msim_error *err) {
+/* Scan rows row .. end - 1, of one part where copies are read: what is kept goes behind the
+ * candidates there are. */
+static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_slice *part,
+                      int64_t row, int64_t end, msim_error *err) {
     size_t slot;
     int rc = find_slot(s, (size_t)(part - s->parts), &slot, err);
     if (rc >= 0) rc = aim(s, slot, err);
     if (rc < 0) return rc;
-    ms_gpu_scan scan = {.form = s->form, .is_ip = s->is_ip, .rows = w->rows, .block_step = 1, .norms = s->device.norms,
-                        .queries = s->device.weights + slot * s->weights_bytes, .n_query = s->n_active,
-                        .margin = s->is_ip ? s->f32.margin : 0.0f, .excluded = s->device.excluded,
-                        .n_excluded = (int64_t)s->n_excluded_there, .candidates = s->device.candidates,
-                        .n_candidates = s->device.report->n_candidates, .candidate_cap = s->candidate_cap};
+    ms_gpu_scan scan = {.form = s->form,
+                        .is_ip = s->is_ip,
+                        .rows = w->rows,
+                        .block_step = 1,
+                        .norms = s->device.norms,
+                        .queries = s->device.weights + slot * s->weights_bytes,
+                        .n_query = s->n_active,
+                        .margin = s->is_ip ? s->f32.margin : 0.0f,
+                        .excluded = s->device.excluded,
+                        .n_excluded = (int64_t)s->n_excluded_there,
+                        .candidates = s->device.candidates,
+                        .n_candidates = s->device.report->n_candidates,
+                        .candidate_cap = s->candidate_cap};
     set_aims(&scan, &s->device.aims[slot]);
     if (ms_gpu_is_codes_scan(s->form)) {
         int64_t origin = w->tiles ? w->tiles_row : part->first_row - part->start % MS_CODES_TILE;
         int64_t tile = (row - origin) / MS_CODES_TILE;
-        row = origin + tile * MS_CODES_TILE; /* rows before a range, in its first tile, are among the excluded */
-        scan.tiles = (w->tiles ? w->tiles : part->tiles) + (size_t)tile * ms_gpu_tile_bytes(s->dim, s->form);
+        row = origin + tile * MS_CODES_TILE; /* rows before a range, in its first tile, are among
+                                              * the excluded */
+        scan.tiles = (w->tiles ? w->tiles : part->tiles) +
+                     (size_t)tile * ms_gpu_tile_bytes(s->dim, s->form);
         scan.rows.data = NULL;
     } else {
-        scan.rows.data = (const unsigned char *)w->rows.data + (size_t)(row - w->rows.first_row) * w->rows.row_bytes;
+        scan.rows.data = (const unsigned char *)w->rows.data +
+                         (size_t)(row - w->rows.first_row) * w->rows.row_bytes;
         scan.values = w->values + (row - w->rows.first_row);
     }
     scan.rows.first_row = row;
@@ -164,11 +189,13 @@ static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_sli
 }
 
 /* Candidates of rows row .. end - 1 for all queries, with their counts. */
-static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end, msim_error *err) {
+static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end,
+                     msim_error *err) {
     ms_gpu_report *report = s->device.report;
     int rc = ms_gpu_fill(s->stream, report->n_candidates, 0, sizeof report->n_candidates, err);
     const ms_gpu_slice *part = ms_gpu_slice_of(s, row);
-    if (rc < 0 || !ms_gpu_is_codes_scan(s->form)) return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
+    if (rc < 0 || !ms_gpu_is_codes_scan(s->form))
+        return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
     for (; row < end && rc >= 0; part++) {
         int64_t to = part->first_row + part->n_rows < end ? part->first_row + part->n_rows : end;
         rc = scan_piece(s, w, part, row, to, err);
@@ -179,26 +206,40 @@ static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int6
 
 /* ---- Scores and selection ---- */
 
-static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *gathered, const uint32_t *n_candidates,
-                 int64_t from, msim_error *err) {
-    return ms_score_f64_cuda(s->stream, &(ms_gpu_score){.rows = *rows, .gathered = gathered, .queries = s->device.queries,
-                                                        .norms = s->device.norms, .n_query = s->n_active, .is_ip = s->is_ip,
-                                                        .candidates = s->device.candidates + from,
-                                                        .n_candidates = n_candidates, .candidate_cap = s->candidate_cap,
-                                                        .scores = s->device.scores + from}, err);
+static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *gathered,
+                 const uint32_t *n_candidates, int64_t from, msim_error *err) {
+    return ms_score_f64_cuda(s->stream,
+                             &(ms_gpu_score){.rows = *rows,
+                                             .gathered = gathered,
+                                             .queries = s->device.queries,
+                                             .norms = s->device.norms,
+                                             .n_query = s->n_active,
+                                             .is_ip = s->is_ip,
+                                             .candidates = s->device.candidates + from,
+                                             .n_candidates = n_candidates,
+                                             .candidate_cap = s->candidate_cap,
+                                             .scores = s->device.scores + from},
+                             err);
 }
 
 static int select_best(ms_gpu_search *s, const uint32_t *n_candidates, msim_error *err) {
-    return ms_select_cuda(s->stream, &(ms_gpu_select){.n_query = s->n_active, .k = s->n_hits,
-                                                      .candidates = s->device.candidates, .n_candidates = n_candidates,
-                                                      .scores = s->device.scores, .candidate_cap = s->candidate_cap,
-                                                      .best = s->device.best, .n_best = s->device.report->n_best,
-                                                      .theta = s->device.report->theta}, err);
+    return ms_select_cuda(s->stream,
+                          &(ms_gpu_select){.n_query = s->n_active,
+                                           .k = s->n_hits,
+                                           .candidates = s->device.candidates,
+                                           .n_candidates = n_candidates,
+                                           .scores = s->device.scores,
+                                           .candidate_cap = s->candidate_cap,
+                                           .best = s->device.best,
+                                           .n_best = s->device.report->n_best,
+                                           .theta = s->device.report->theta},
+                          err);
 }
 
 /* Bring the report to the host, and wait for it; meanwhile the next window is fetched. */
 static int wait_for_report(ms_gpu_search *s, msim_error *err) {
-    int rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report, err);
+    int rc =
+        ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report, err);
     if (rc >= 0) rc = ms_gpu_windows_ahead(s, err);
     return rc < 0 ? rc : ms_gpu_sync(s->stream, err);
 }
@@ -236,11 +277,13 @@ static void gather_list(void *arg, int64_t q, int worker) {
         ms_gpu_row_put(s, to + i * j->row_bytes, j->row_bytes, c[i].row);
 }
 
-/* Scores of lists that host and device have, of the same rows for all queries (is_shared) or not: their rows go through
- * the buffer, some candidates of every list at a time. */
-static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n, int is_shared, msim_error *err) {
+/* Scores of lists that host and device have, of the same rows for all queries (is_shared) or not:
+ * their rows go through the buffer, some candidates of every list at a time. */
+static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n,
+                          int is_shared, msim_error *err) {
     int n_lists = is_shared ? 1 : s->n_active, rc = MSIM_OK;
-    int64_t width = (int64_t)(s->gather_bytes / rows->row_bytes) / n_lists / 2 * 2, most = 0; /* scores lie in pairs */
+    /* scores lie in pairs */
+    int64_t width = (int64_t)(s->gather_bytes / rows->row_bytes) / n_lists / 2 * 2, most = 0;
     ms_gpu_lists *lists = s->host.lists;
     ms_gpu_rows gathered = *rows;
     gathered.data = s->gather;
@@ -256,9 +299,12 @@ static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64
         }
         gathered.n_rows = slot;
         ms_gpu_each(s, n_lists, gather_list, &(gather_job){s, rows->row_bytes, from});
-        rc = ms_gpu_upload(s->stream, s->gather, s->host_gather, (size_t)slot * rows->row_bytes, err);
+        rc = ms_gpu_upload(s->stream, s->gather, s->host_gather, (size_t)slot * rows->row_bytes,
+                           err);
         if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.lists, lists, sizeof *lists, err);
-        if (rc >= 0) rc = score(s, &gathered, s->device.lists->gathered, s->device.lists->n_candidates, from, err);
+        if (rc >= 0)
+            rc = score(s, &gathered, s->device.lists->gathered, s->device.lists->n_candidates, from,
+                       err);
         if (rc >= 0) rc = ms_gpu_sync(s->stream, err); /* the host's buffers are free again */
     }
     return rc;
@@ -283,8 +329,10 @@ static int is_known(const ms_gpu_search *s, int64_t row) {
     const ms_codes *c = p->view->copy;
     if (!ms_gpu_is_codes_scan(s->form)) return 0;
     row = p->start + (row - p->first_row);
-    size_t zero = ms_rows_lower_bound(c->zeros, c->n_zeros, row), odd = ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, row);
-    return (zero < c->n_zeros && c->zeros[zero] == row) || (odd < c->n_nonfinite && c->nonfinite[odd] == row);
+    size_t zero = ms_rows_lower_bound(c->zeros, c->n_zeros, row),
+           odd = ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, row);
+    return (zero < c->n_zeros && c->zeros[zero] == row) ||
+           (odd < c->n_nonfinite && c->nonfinite[odd] == row);
 }
 
 static int is_excluded(const ms_gpu_search *s, int64_t row) {
@@ -297,23 +345,27 @@ static int64_t list_sample(ms_gpu_search *s, const ms_gpu_rows *rows, int64_t n_
     int64_t n = 0;
     for (int64_t i = 0; i < n_sample; i++) {
         /* In two steps: a product of both numbers need not fit. */
-        int64_t row = rows->first_row + rows->n_rows / n_sample * i + rows->n_rows % n_sample * i / n_sample;
-        if (!is_excluded(s, row) && !is_known(s, row)) s->host.candidates[n++] = (ms_gpu_candidate){.row = row};
+        int64_t row = rows->first_row + rows->n_rows / n_sample * i +
+                      rows->n_rows % n_sample * i / n_sample;
+        if (!is_excluded(s, row) && !is_known(s, row))
+            s->host.candidates[n++] = (ms_gpu_candidate){.row = row};
     }
     return n;
 }
 
-static int sample_span(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_sample, msim_error *err) {
+static int sample_span(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_sample,
+                       msim_error *err) {
     int64_t n = list_sample(s, &span->rows, n_sample), counts[MS_GPU_SCAN_QUERIES];
     int rc = MSIM_OK;
     for (int q = 0; q < s->n_active && rc >= 0; q++) {
         counts[q] = n;
-        rc = ms_gpu_upload(s->stream, s->device.candidates + q * s->candidate_cap, s->host.candidates,
-                           (size_t)n * sizeof *s->host.candidates, err);
+        rc = ms_gpu_upload(s->stream, s->device.candidates + q * s->candidate_cap,
+                           s->host.candidates, (size_t)n * sizeof *s->host.candidates, err);
     }
     if (rc >= 0 && !span->rows.data) rc = score_gathered(s, &span->rows, counts, 1, err);
     if (rc >= 0) rc = put_counts(s, counts, err);
-    if (rc >= 0 && span->rows.data) rc = score(s, &span->rows, NULL, s->device.lists->n_candidates, 0, err);
+    if (rc >= 0 && span->rows.data)
+        rc = score(s, &span->rows, NULL, s->device.lists->n_candidates, 0, err);
     if (rc >= 0) rc = select_best(s, s->device.lists->n_candidates, err);
     if (rc >= 0) rc = ms_gpu_sync(s->stream, err); /* the host's lists are free again */
     count_evaluated(s, counts);
@@ -343,8 +395,8 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Rounds ---- */
 
-/* How the lists came out: most: candidates of the longest, dropped ones too; is_cut: not all that are listed were
- * scored. */
+/* How the lists came out: most: candidates of the longest, dropped ones too; is_cut: not all that
+ * are listed were scored. */
 typedef struct {
     int64_t most;
     int is_cut;
@@ -358,17 +410,22 @@ static void adapt(ms_gpu_search *s, int64_t n, int64_t most) {
     if (!s->request->sink) rate *= before / now; /* theta comes from more rows */
     if (!s->request->sink && rate < least) rate = least;
     double step = (double)s->candidate_cap / 2 / rate;
-    s->step = step < (double)s->candidate_cap ? s->candidate_cap : step > (double)s->n_rows ? s->n_rows : (int64_t)step;
+    s->step = step < (double)s->candidate_cap ? s->candidate_cap
+              : step > (double)s->n_rows      ? s->n_rows
+                                              : (int64_t)step;
     if (s->step < s->candidate_cap) s->step = s->candidate_cap;
 }
 
 /* After an overflow in n rows: fewer. Less than a list holds cannot overflow. */
 static int shorten(ms_gpu_search *s, int64_t n, int64_t most, msim_error *err) {
     if (n <= s->candidate_cap)
-        return ms_fail(err, MSIM_E_DEVICE, "search: expected at most %lld candidates of as many rows, got %lld", (long long)n,
-                       (long long)most);
+        return ms_fail(err, MSIM_E_DEVICE,
+                       "search: expected at most %lld candidates of as many rows, got %lld",
+                       (long long)n, (long long)most);
     double step = (double)n * (double)s->candidate_cap / 2 / (double)most;
-    s->step = step < (double)s->candidate_cap ? s->candidate_cap : step > (double)n / 2 ? n / 2 : (int64_t)step;
+    s->step = step < (double)s->candidate_cap ? s->candidate_cap
+              : step > (double)n / 2          ? n / 2
+                                              : (int64_t)step;
     if (s->step < s->candidate_cap) s->step = s->candidate_cap;
     return MSIM_OK;
 }
@@ -403,7 +460,8 @@ static int bring_lists(ms_gpu_search *s, int64_t *n, int64_t most, msim_error *e
     int rc = MSIM_OK;
     for (int q = 0; q < s->n_active && rc >= 0; q++) {
         n[q] = n_listed(s, q);
-        rc = ms_gpu_download(s->stream, s->host.candidates + q * s->candidate_cap, s->device.candidates + q * s->candidate_cap,
+        rc = ms_gpu_download(s->stream, s->host.candidates + q * s->candidate_cap,
+                             s->device.candidates + q * s->candidate_cap,
                              (size_t)n[q] * sizeof *s->host.candidates, err);
     }
     if (rc >= 0) rc = ms_gpu_sync(s->stream, err);
@@ -411,15 +469,18 @@ static int bring_lists(ms_gpu_search *s, int64_t *n, int64_t most, msim_error *e
         if (n[q] <= most) continue;
         put_highest_first(s->host.candidates + q * s->candidate_cap, n[q], most);
         n[q] = most;
-        rc = ms_gpu_upload(s->stream, s->device.candidates + q * s->candidate_cap, s->host.candidates + q * s->candidate_cap,
+        rc = ms_gpu_upload(s->stream, s->device.candidates + q * s->candidate_cap,
+                           s->host.candidates + q * s->candidate_cap,
                            (size_t)n[q] * sizeof *s->host.candidates, err);
     }
     return rc;
 }
 
 /* Score and select behind a scan whose rows are not on the device. */
-static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_cut, round_end *out, msim_error *err) {
-    int64_t n[MS_GPU_SCAN_QUERIES], few = 2 * s->n_hits < LEAST_GATHERED ? LEAST_GATHERED : 2 * s->n_hits;
+static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_cut, round_end *out,
+                           msim_error *err) {
+    int64_t n[MS_GPU_SCAN_QUERIES],
+        few = 2 * s->n_hits < LEAST_GATHERED ? LEAST_GATHERED : 2 * s->n_hits;
     int rc = wait_for_report(s, err);
     if (rc < 0) return rc;
     out->most = most_candidates(s);
@@ -433,7 +494,8 @@ static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_cut
     return rc;
 }
 
-static int select_resident(ms_gpu_search *s, const ms_gpu_window *w, round_end *out, msim_error *err) {
+static int select_resident(ms_gpu_search *s, const ms_gpu_window *w, round_end *out,
+                           msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES];
     const uint32_t *counts = s->device.report->n_candidates;
     int rc = score(s, &w->rows, NULL, counts, 0, err);
@@ -453,7 +515,9 @@ static int search_window(ms_gpu_search *s, const ms_gpu_window *w, msim_error *e
         round_end r = {0};
         if ((to = end_of_round(s, w, row, s->step, err)) < 0) return (int)to;
         rc = scan_rows(s, w, row, to, err);
-        if (rc >= 0) rc = w->rows.data ? select_resident(s, w, &r, err) : select_gathered(s, w, may_cut, &r, err);
+        if (rc >= 0)
+            rc = w->rows.data ? select_resident(s, w, &r, err)
+                              : select_gathered(s, w, may_cut, &r, err);
         if (rc < 0) return rc;
         take_thetas(s);
         may_cut = !r.is_cut;
@@ -481,10 +545,12 @@ void ms_gpu_hand_over(ms_gpu_search *s, size_t q, double score_of, int64_t row) 
 static int hand_lists_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES];
     int rc = bring_lists(s, n, s->candidate_cap, err);
-    if (rc >= 0 && w->rows.data) rc = score(s, &w->rows, NULL, s->device.report->n_candidates, 0, err);
+    if (rc >= 0 && w->rows.data)
+        rc = score(s, &w->rows, NULL, s->device.report->n_candidates, 0, err);
     if (rc >= 0 && !w->rows.data) rc = score_gathered(s, &w->rows, n, 0, err);
     for (int q = 0; q < s->n_active && rc >= 0; q++)
-        rc = ms_gpu_download(s->stream, s->host.scores + q * s->candidate_cap, s->device.scores + q * s->candidate_cap,
+        rc = ms_gpu_download(s->stream, s->host.scores + q * s->candidate_cap,
+                             s->device.scores + q * s->candidate_cap,
                              (size_t)n[q] * sizeof *s->host.scores, err);
     if (rc >= 0) rc = ms_gpu_sync(s->stream, err);
     if (rc < 0) return rc;
@@ -521,7 +587,9 @@ static int hand_window_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error
 static int put_queries(ms_gpu_search *s, msim_error *err) {
     int rc = ms_gpu_upload(s->stream, s->device.queries, s->host.queries,
                            (size_t)s->n_active * (size_t)s->dim * sizeof *s->host.queries, err);
-    if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.norms, s->host.norms, (size_t)s->n_active * sizeof *s->host.norms, err);
+    if (rc >= 0)
+        rc = ms_gpu_upload(s->stream, s->device.norms, s->host.norms,
+                           (size_t)s->n_active * sizeof *s->host.norms, err);
     if (rc >= 0) rc = ms_gpu_fill(s->stream, s->device.report, 0, sizeof *s->device.report, err);
     for (size_t i = 0; i < MS_GPU_SLOTS; i++) s->slot_part[i] = SIZE_MAX;
     return rc;
@@ -538,7 +606,8 @@ int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
     int is_above = s->request->sink != NULL;
     s->n_seen = 0;
     s->step = s->candidate_cap;
-    for (int q = 0; q < s->n_active; q++) s->theta[q] = is_above ? s->request->threshold : -INFINITY;
+    for (int q = 0; q < s->n_active; q++)
+        s->theta[q] = is_above ? s->request->threshold : -INFINITY;
     int rc = put_queries(s, err);
     if (rc >= 0) rc = ms_gpu_windows_begin(s, err);
     if (rc >= 0 && !is_above) rc = take_sample(s, err);
@@ -551,7 +620,8 @@ int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
         rc = ms_gpu_download(s->stream, s->host.best, s->device.best,
                              (size_t)s->n_active * (size_t)s->n_hits * sizeof *s->host.best, err);
     if (rc >= 0)
-        rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report, err);
+        rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report,
+                             err);
     int waited = wait_for_all(s, rc < 0 ? NULL : err);
     return rc < 0 ? rc : waited;
 }

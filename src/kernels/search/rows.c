@@ -1,12 +1,13 @@
-/* The rows of a search on a CUDA device: what fits stays in its memory, what does not comes through two buffers, window
- * by window. kernels/search/state.h says what parts, spans and windows are.
+/* The rows of a search on a CUDA device: what fits stays in its memory, what does not comes through
+ * two buffers, window by window. kernels/search/state.h says what parts, spans and windows are.
  *
- * Load tries, in this order, to keep rows and copies, copies alone, rows alone, nothing; an allocation that fails after
- * all counts as not fitting. Copies before rows: a scan of them reads least, and the few rows that it leaves are gathered
- * by the host. Rows come packed: row_bytes is the row's length up to a multiple of 16, filled with zeros. Everything that
- * is read of the corpus goes through pinned memory, for its files are mapped and lie at any alignment; where there is much
- * of it, threads of the search's own copy it there. One arena holds all that is resident; nothing is allocated after load.
- * docs/GPU.md. */
+ * Load tries, in this order, to keep rows and copies, copies alone, rows alone, nothing; an
+ * allocation that fails after all counts as not fitting. Copies before rows: a scan of them reads
+ * least, and the few rows that it leaves are gathered by the host. Rows come packed: row_bytes is
+ * the row's length up to a multiple of 16, filled with zeros. Everything that is read of the corpus
+ * goes through pinned memory, for its files are mapped and lie at any alignment; where there is
+ * much of it, threads of the search's own copy it there. One arena holds all that is resident;
+ * nothing is allocated after load. docs/GPU.md. */
 #include "base/mem.h"
 #include "kernels/search/state.h"
 #include <math.h>
@@ -34,7 +35,8 @@ const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row) {
     return ms_rows_at(p->view, p->start + (row - p->first_row));
 }
 
-static void put_row(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, const unsigned char *from, int dtype) {
+static void put_row(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
+                    const unsigned char *from, int dtype) {
     size_t bytes = (size_t)s->dim * ms_dtype_bytes(dtype);
     memcpy(to, from, bytes);
     memset(to + bytes, 0, row_bytes - bytes);
@@ -46,13 +48,15 @@ void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
 }
 
 /* n rows of a part from row `first` of its view on. */
-static void put_rows_here(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, const ms_rows *view, int64_t first,
-                          int64_t n) {
-    if (!view->offsets && view->row_bytes == row_bytes && row_bytes == (size_t)s->dim * ms_dtype_bytes(view->dtype)) {
+static void put_rows_here(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
+                          const ms_rows *view, int64_t first, int64_t n) {
+    if (!view->offsets && view->row_bytes == row_bytes &&
+        row_bytes == (size_t)s->dim * ms_dtype_bytes(view->dtype)) {
         memcpy(to, ms_rows_at(view, first), (size_t)n * row_bytes);
         return;
     }
-    for (int64_t i = 0; i < n; i++) put_row(s, to + (size_t)i * row_bytes, row_bytes, ms_rows_at(view, first + i), view->dtype);
+    for (int64_t i = 0; i < n; i++)
+        put_row(s, to + (size_t)i * row_bytes, row_bytes, ms_rows_at(view, first + i), view->dtype);
 }
 
 /* Rows of a view, or (view NULL) bytes as they lie, in pieces for the threads. */
@@ -61,7 +65,7 @@ typedef struct {
     unsigned char *to;
     const unsigned char *from;
     const ms_rows *view;
-    size_t row_bytes;      /* of bytes: 1 */
+    size_t row_bytes; /* of bytes: 1 */
     int64_t first, n, piece;
 } put_job;
 
@@ -70,7 +74,8 @@ static void put_piece(void *arg, int64_t item, int worker) {
     int64_t at = item * j->piece, n = j->n - at < j->piece ? j->n - at : j->piece;
     (void)worker;
     if (j->view)
-        put_rows_here(j->s, j->to + (size_t)at * j->row_bytes, j->row_bytes, j->view, j->first + at, n);
+        put_rows_here(j->s, j->to + (size_t)at * j->row_bytes, j->row_bytes, j->view, j->first + at,
+                      n);
     else
         memcpy(j->to + at, j->from + at, (size_t)n);
 }
@@ -81,12 +86,13 @@ static void put_all(const ms_gpu_search *s, put_job *j) {
     ms_gpu_each(s, (j->n + j->piece - 1) / j->piece, put_piece, j);
 }
 
-static void put_rows(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, const ms_rows *view, int64_t first,
-                     int64_t n) {
+static void put_rows(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
+                     const ms_rows *view, int64_t first, int64_t n) {
     put_all(s, &(put_job){.to = to, .view = view, .row_bytes = row_bytes, .first = first, .n = n});
 }
 
-static void put_bytes(const ms_gpu_search *s, unsigned char *to, const unsigned char *from, size_t n) {
+static void put_bytes(const ms_gpu_search *s, unsigned char *to, const unsigned char *from,
+                      size_t n) {
     put_all(s, &(put_job){.to = to, .from = from, .row_bytes = 1, .n = (int64_t)n});
 }
 
@@ -104,8 +110,9 @@ static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
     size_t more;
     if (n < 0 || !ms_mul_size((size_t)n, bytes, &more) || !ms_add_size(more, ALIGN - 1, &more) ||
         !ms_add_size(*at, more / ALIGN * ALIGN, at))
-        return ms_fail(err, MSIM_E_LIMIT, "corpus: expected rows that memory could hold, got %lld of %zu bytes", (long long)n,
-                       bytes);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "corpus: expected rows that memory could hold, got %lld of %zu bytes",
+                       (long long)n, bytes);
     return MSIM_OK;
 }
 
@@ -116,11 +123,13 @@ static int64_t part_tiles(const ms_gpu_slice *p) {
 static int check_views(const ms_rows *views, size_t n_views, msim_error *err) {
     int64_t row = 0;
     if (n_views && (views[0].dim < 1 || views[0].dim > MOST_DIM))
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "corpus: expected rows of width 1..%d on a CUDA device, got %lld", MOST_DIM,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: expected rows of width 1..%d on a CUDA device, got %lld", MOST_DIM,
                        (long long)views[0].dim);
     for (size_t i = 0; i < n_views; i++) {
         if (views[i].dim != views[0].dim)
-            return ms_fail(err, MSIM_E_ARG, "corpus part %zu: expected rows of width %lld, got %lld", i,
+            return ms_fail(err, MSIM_E_ARG,
+                           "corpus part %zu: expected rows of width %lld, got %lld", i,
                            (long long)views[0].dim, (long long)views[i].dim);
         if (__builtin_add_overflow(row, views[i].n_rows, &row))
             return ms_fail(err, MSIM_E_LIMIT, "corpus: expected fewer than 2^63 rows, got more");
@@ -135,7 +144,9 @@ static void add_part(ms_gpu_search *s, const ms_gpu_slice *part) {
     s->parts[s->n_parts] = *part;
     if (!span || span->rows.dtype != dtype) {
         span = &s->spans[s->n_spans++];
-        *span = (ms_gpu_span){.first_part = s->n_parts, .rows = {.dim = s->dim, .dtype = dtype, .first_row = part->first_row}};
+        *span =
+            (ms_gpu_span){.first_part = s->n_parts,
+                          .rows = {.dim = s->dim, .dtype = dtype, .first_row = part->first_row}};
         span->rows.row_bytes = ((size_t)s->dim * ms_dtype_bytes(dtype) + 15) / 16 * 16;
         if (span->rows.row_bytes > s->max_row_bytes) s->max_row_bytes = span->rows.row_bytes;
     }
@@ -143,7 +154,8 @@ static void add_part(ms_gpu_search *s, const ms_gpu_slice *part) {
     span->end_part = ++s->n_parts;
 }
 
-int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err) {
+int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                    int64_t n, msim_error *err) {
     int64_t row = 0;
     int rc = check_views(views, n_views, err);
     if (rc < 0) return rc;
@@ -158,7 +170,10 @@ int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int6
         int64_t start = first > row ? first - row : 0, end = views[i].n_rows;
         if (first + n < row + end) end = first + n - row;
         if (start < end)
-            add_part(s, &(ms_gpu_slice){.view = &views[i], .start = start, .n_rows = end - start, .first_row = row + start});
+            add_part(s, &(ms_gpu_slice){.view = &views[i],
+                                        .start = start,
+                                        .n_rows = end - start,
+                                        .first_row = row + start});
         if (views[i].n_rows == 0) continue; /* it may lack a copy */
         if (!ms_gpu_tiles_of(&views[i], MSIM_SCAN_INT8)) s->has_int8 = 0;
         if (!ms_gpu_tiles_of(&views[i], MSIM_SCAN_BF16)) s->has_bf16 = 0;
@@ -173,7 +188,8 @@ typedef struct {
 } level;
 
 /* Bytes of the arena for a level; with `base`, also where everything lies in it. */
-static int lay_out(ms_gpu_search *s, level want, unsigned char *base, size_t *out, msim_error *err) {
+static int lay_out(ms_gpu_search *s, level want, unsigned char *base, size_t *out,
+                   msim_error *err) {
     size_t at = 0;
     int rc = MSIM_OK;
     for (size_t i = 0; i < s->n_spans && rc >= 0 && want.has_rows; i++) {
@@ -239,7 +255,8 @@ void ms_gpu_rows_unload(ms_gpu_search *s) {
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* A buffer holds a row and a tile at least; that of gathered rows a pair of candidates of each query. */
+/* A buffer holds a row and a tile at least; that of gathered rows a pair of candidates of each
+ * query. */
 static size_t least_buffer(const ms_gpu_search *s) {
     size_t least = s->max_row_bytes;
     if (s->has_int8) least = larger(least, ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8));
@@ -259,8 +276,10 @@ static int size_buffers(ms_gpu_search *s, size_t *all, msim_error *err) {
         const ms_gpu_slice *p = &s->parts[i];
         size_t bytes = 0;
         int rc = add_bytes(&bytes, p->n_rows, s->max_row_bytes, err);
-        if (rc >= 0 && s->has_int8) rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8), err);
-        if (rc >= 0 && s->has_bf16) rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16), err);
+        if (rc >= 0 && s->has_int8)
+            rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8), err);
+        if (rc >= 0 && s->has_bf16)
+            rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16), err);
         if (rc >= 0) rc = add_bytes(all, 1, bytes, err);
         if (rc < 0) return rc;
         most = larger(most, bytes);
@@ -279,37 +298,50 @@ static size_t least_row_bytes(const ms_gpu_search *s) {
 static int take_buffers(ms_gpu_search *s, level have, msim_error *err) {
     const char *what = "a buffer for rows";
     for (int i = 0; i < MS_GPU_BUFFERS; i++)
-        if (!(s->buffers[i] = ms_gpu_alloc(s->stream, s->buffer_bytes, 1, what, err))) return ms_gpu_failed(err);
+        if (!(s->buffers[i] = ms_gpu_alloc(s->stream, s->buffer_bytes, 1, what, err)))
+            return ms_gpu_failed(err);
     if (have.has_rows) return MSIM_OK;
-    if (!(s->buffer_values = ms_gpu_alloc(s->stream, s->buffer_bytes / least_row_bytes(s), sizeof(float), what, err)))
+    if (!(s->buffer_values = ms_gpu_alloc(s->stream, s->buffer_bytes / least_row_bytes(s),
+                                          sizeof(float), what, err)))
         return ms_gpu_failed(err);
-    return (s->gather = ms_gpu_alloc(s->stream, s->gather_bytes, 1, what, err)) ? MSIM_OK : ms_gpu_failed(err);
+    return (s->gather = ms_gpu_alloc(s->stream, s->gather_bytes, 1, what, err))
+               ? MSIM_OK
+               : ms_gpu_failed(err);
 }
 
 /* Whether something that a search may ask for must come through the buffers. */
 static int needs_buffers(const ms_gpu_search *s, level have) {
-    return !have.has_rows || (s->has_int8 && have.form != MSIM_SCAN_INT8) || (s->has_bf16 && have.form != MSIM_SCAN_BF16);
+    return !have.has_rows || (s->has_int8 && have.form != MSIM_SCAN_INT8) ||
+           (s->has_bf16 && have.form != MSIM_SCAN_BF16);
 }
 
 /* Memory for a level. -MSIM_E_MEMORY: it does not fit. */
 static int try_level(ms_gpu_search *s, level want, msim_error *err) {
     ms_gpu_info info;
-    size_t bytes, all, room, buffers = needs_buffers(s, want) ? MS_GPU_BUFFERS * s->buffer_bytes : 0;
+    size_t bytes, all, room,
+        buffers = needs_buffers(s, want) ? MS_GPU_BUFFERS * s->buffer_bytes : 0;
     int rc = lay_out(s, want, NULL, &bytes, err), is_least = !want.has_rows && !want.form;
     if (rc >= 0) rc = ms_gpu_get_info(ms_gpu_stream_device(s->stream), &info, err);
     if (rc < 0) return rc;
-    if (!want.has_rows) buffers += s->gather_bytes + s->buffer_bytes / least_row_bytes(s) * sizeof(float);
-    room = info.free_bytes - (info.free_bytes / 16 < RESERVE_BYTES ? info.free_bytes / 16 : RESERVE_BYTES);
+    if (!want.has_rows)
+        buffers += s->gather_bytes + s->buffer_bytes / least_row_bytes(s) * sizeof(float);
+    room = info.free_bytes -
+           (info.free_bytes / 16 < RESERVE_BYTES ? info.free_bytes / 16 : RESERVE_BYTES);
     if (s->limits.memory_bytes && bytes > s->limits.memory_bytes) return -MSIM_E_MEMORY;
-    if (!is_least && (!ms_add_size(bytes, buffers, &all) || all > room)) return -MSIM_E_MEMORY; /* the least is tried */
+    /* the least is tried */
+    if (!is_least && (!ms_add_size(bytes, buffers, &all) || all > room)) return -MSIM_E_MEMORY;
     rc = buffers ? take_buffers(s, want, err) : MSIM_OK;
-    if (rc >= 0 && bytes && !(s->arena = ms_gpu_alloc(s->stream, bytes, 1, "rows of the corpus", err))) rc = ms_gpu_failed(err);
+    if (rc >= 0 && bytes &&
+        !(s->arena = ms_gpu_alloc(s->stream, bytes, 1, "rows of the corpus", err)))
+        rc = ms_gpu_failed(err);
     if (rc < 0) {
         give_back_buffers(s);
         return rc;
     }
-    s->residence = (ms_gpu_residence){.has_rows = want.has_rows, .has_int8 = want.form == MSIM_SCAN_INT8,
-                                      .has_bf16 = want.form == MSIM_SCAN_BF16, .bytes = bytes};
+    s->residence = (ms_gpu_residence){.has_rows = want.has_rows,
+                                      .has_int8 = want.form == MSIM_SCAN_INT8,
+                                      .has_bf16 = want.form == MSIM_SCAN_BF16,
+                                      .bytes = bytes};
     return lay_out(s, want, s->arena, &bytes, err);
 }
 
@@ -357,9 +389,11 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
     return rc;
 }
 
-static int send_tiles(ms_gpu_search *s, const ms_gpu_slice *p, int form, int *buffer, msim_error *err) {
+static int send_tiles(ms_gpu_search *s, const ms_gpu_slice *p, int form, int *buffer,
+                      msim_error *err) {
     size_t tile_bytes = ms_gpu_tile_bytes(s->dim, form), left = (size_t)part_tiles(p) * tile_bytes;
-    const unsigned char *from = ms_gpu_tiles_of(p->view, form) + (size_t)(p->start / MS_CODES_TILE) * tile_bytes;
+    const unsigned char *from = ms_gpu_tiles_of(p->view, form) +
+                                (size_t)(p->start / MS_CODES_TILE) * tile_bytes;
     unsigned char *to = s->arena + (p->tiles - s->arena);
     int rc = MSIM_OK;
     for (size_t n; left && rc >= 0; from += n, to += n, left -= n) {
@@ -374,17 +408,24 @@ static int send_tiles(ms_gpu_search *s, const ms_gpu_slice *p, int form, int *bu
 
 static int send_all(ms_gpu_search *s, level have, msim_error *err) {
     int buffer = 0, rc = MSIM_OK;
-    for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++) rc = ms_gpu_event_record(s->uploaded[i], s->copies, err);
-    for (size_t i = 0; i < s->n_spans && rc >= 0 && have.has_rows; i++) rc = send_rows(s, &s->spans[i], &buffer, err);
-    for (size_t i = 0; i < s->n_parts && rc >= 0 && have.form; i++) rc = send_tiles(s, &s->parts[i], have.form, &buffer, err);
+    for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++)
+        rc = ms_gpu_event_record(s->uploaded[i], s->copies, err);
+    for (size_t i = 0; i < s->n_spans && rc >= 0 && have.has_rows; i++)
+        rc = send_rows(s, &s->spans[i], &buffer, err);
+    for (size_t i = 0; i < s->n_parts && rc >= 0 && have.form; i++)
+        rc = send_tiles(s, &s->parts[i], have.form, &buffer, err);
     return rc < 0 ? rc : ms_gpu_sync(s->copies, err);
 }
 
 int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err) {
-    int rc = ms_gpu_fill(s->stream, &s->device.report->n_nonfinite, 0, sizeof s->device.report->n_nonfinite, err);
+    int rc = ms_gpu_fill(s->stream, &s->device.report->n_nonfinite, 0,
+                         sizeof s->device.report->n_nonfinite, err);
     for (size_t i = 0; i < s->n_spans && rc >= 0; i++)
-        rc = ms_row_values_cuda(s->stream, s->spans[i].values, &s->device.report->n_nonfinite, &s->spans[i].rows, s->is_ip, err);
-    if (rc >= 0) rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report, err);
+        rc = ms_row_values_cuda(s->stream, s->spans[i].values, &s->device.report->n_nonfinite,
+                                &s->spans[i].rows, s->is_ip, err);
+    if (rc >= 0)
+        rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report,
+                             err);
     if (rc >= 0) rc = ms_gpu_sync(s->stream, err);
     if (rc < 0) return rc;
     s->values_are_ip = s->is_ip;
@@ -395,13 +436,16 @@ int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err) {
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
     level have;
     size_t bytes;
-    int rc = size_buffers(s, &bytes, err), threads = s->limits.threads ? s->limits.threads : s->threads;
+    int rc = size_buffers(s, &bytes, err),
+        threads = s->limits.threads ? s->limits.threads : s->threads;
     if (rc < 0) return rc;
     if (threads == 0 || threads > MOST_THREADS) threads = MOST_THREADS;
-    if (bytes >= s->buffer_bytes * 2 || s->limits.threads) rc = ms_pool_open(threads, &s->pool, err);
+    if (bytes >= s->buffer_bytes * 2 || s->limits.threads)
+        rc = ms_pool_open(threads, &s->pool, err);
     if (rc < 0) return rc;
     for (int i = 0; i < MS_GPU_BUFFERS; i++)
-        if (!(s->host_buffers[i] = ms_gpu_host_alloc(s->stream, s->buffer_bytes, 1, "a buffer for rows", err)))
+        if (!(s->host_buffers[i] =
+                  ms_gpu_host_alloc(s->stream, s->buffer_bytes, 1, "a buffer for rows", err)))
             return ms_gpu_failed(err);
     if ((rc = choose_level(s, &have, err)) < 0) return rc;
     s->n_nonfinite = -1;
@@ -410,7 +454,8 @@ int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
     if (rc >= 0 && have.has_rows) rc = ms_gpu_rows_revalue(s, err);
     if (rc < 0) return rc;
     if (!needs_buffers(s, have)) give_back_host_buffers(s);
-    if (!have.has_rows && !(s->host_gather = ms_gpu_host_alloc(s->stream, s->gather_bytes, 1, "a buffer for rows", err)))
+    if (!have.has_rows && !(s->host_gather = ms_gpu_host_alloc(s->stream, s->gather_bytes, 1,
+                                                               "a buffer for rows", err)))
         return ms_gpu_failed(err);
     return MSIM_OK;
 }
@@ -425,7 +470,8 @@ static int is_resident(const ms_gpu_search *s, int form) {
 
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err) {
     s->cursor = (ms_gpu_cursor){.form = s->form, .row = s->n_parts ? s->parts[0].first_row : 0};
-    return ms_gpu_sync(s->copies, err); /* what a search that failed or was stopped had still under way */
+    return ms_gpu_sync(s->copies, err); /* what a search that failed or was stopped had still under
+                                         * way */
 }
 
 /* Rows of the next window where rows stream, and where they lie if they are resident. */
@@ -442,7 +488,8 @@ static void describe(ms_gpu_search *s, const ms_gpu_slice *p, int64_t n) {
         c->window.values = span->values + at;
     }
     c->row += n;
-    if (c->row == p->first_row + p->n_rows && ++c->part < s->n_parts) c->row = s->parts[c->part].first_row;
+    if (c->row == p->first_row + p->n_rows && ++c->part < s->n_parts)
+        c->row = s->parts[c->part].first_row;
 }
 
 /* The host's buffer is free: the device has read it, for rounds over that window have ended. */
@@ -450,21 +497,26 @@ int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
     ms_gpu_cursor *c = &s->cursor;
     if (is_resident(s, c->form) || c->is_ready || c->part == s->n_parts) return MSIM_OK;
     const ms_gpu_slice *p = &s->parts[c->part];
-    int64_t left = p->first_row + p->n_rows - c->row, row = p->start + (c->row - p->first_row), first = c->row, n;
+    int64_t left = p->first_row + p->n_rows - c->row, row = p->start + (c->row - p->first_row),
+            first = c->row, n;
     size_t bytes;
     if (ms_gpu_is_codes_scan(c->form)) {
         size_t tile_bytes = ms_gpu_tile_bytes(s->dim, c->form);
-        int64_t tile = row / MS_CODES_TILE, before = row % MS_CODES_TILE, n_tiles = (int64_t)(s->buffer_bytes / tile_bytes);
-        if (n_tiles > (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE) n_tiles = (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE;
+        int64_t tile = row / MS_CODES_TILE, before = row % MS_CODES_TILE,
+                n_tiles = (int64_t)(s->buffer_bytes / tile_bytes);
+        if (n_tiles > (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE)
+            n_tiles = (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE;
         n = n_tiles * MS_CODES_TILE - before < left ? n_tiles * MS_CODES_TILE - before : left;
         bytes = (size_t)n_tiles * tile_bytes;
-        put_bytes(s, s->host_buffers[c->next], ms_gpu_tiles_of(p->view, c->form) + (size_t)tile * tile_bytes, bytes);
+        put_bytes(s, s->host_buffers[c->next],
+                  ms_gpu_tiles_of(p->view, c->form) + (size_t)tile * tile_bytes, bytes);
         describe(s, p, n);
         c->window.tiles = s->buffers[c->next];
         c->window.tiles_row = first - before;
     } else {
         size_t row_bytes = ((size_t)s->dim * ms_dtype_bytes(p->view->dtype) + 15) / 16 * 16;
-        n = (int64_t)(s->buffer_bytes / row_bytes) < left ? (int64_t)(s->buffer_bytes / row_bytes) : left;
+        n = (int64_t)(s->buffer_bytes / row_bytes) < left ? (int64_t)(s->buffer_bytes / row_bytes)
+                                                          : left;
         bytes = (size_t)n * row_bytes;
         put_rows(s, s->host_buffers[c->next], row_bytes, p->view, row, n);
         describe(s, p, n);
@@ -480,7 +532,9 @@ int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err) {
     if (is_resident(s, c->form)) {
         if (c->span == s->n_spans) return 0;
         const ms_gpu_span *span = &s->spans[c->span++];
-        *out = (ms_gpu_window){.rows = span->rows, .values = span->values, .first_part = span->first_part,
+        *out = (ms_gpu_window){.rows = span->rows,
+                               .values = span->values,
+                               .first_part = span->first_part,
                                .end_part = span->end_part};
         return 1;
     }
@@ -491,6 +545,7 @@ int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err) {
     rc = ms_gpu_stream_wait(s->stream, s->uploaded[c->next], err);
     c->next ^= 1;
     if (rc >= 0 && !ms_gpu_is_codes_scan(c->form))
-        rc = ms_row_values_cuda(s->stream, s->buffer_values, &s->device.report->n_nonfinite, &out->rows, s->is_ip, err);
+        rc = ms_row_values_cuda(s->stream, s->buffer_values, &s->device.report->n_nonfinite,
+                                &out->rows, s->is_ip, err);
     return rc < 0 ? rc : 1;
 }

@@ -1,33 +1,48 @@
-/* Scans of small copies (codes/layout.h) by matrix operations: an upper value for each row and query, and the rows that are
- * not left out. docs/SEARCH.md, Compressed copies, has the meaning of every number and the proof.
+/* Scans of small copies (codes/layout.h) by matrix operations: an upper value for each row and
+ * query, and the rows that are not left out. docs/SEARCH.md, Compressed copies, has the meaning of
+ * every number and the proof.
  *
  * k_scan_codes<form, tiles of 8 queries>
- * Shapes    tiles of 16 rows [group][16 rows][4 bytes] + constants, read as they lie in the file; queries as fragments
- *           [step][tile of queries][lane][2 words] (kernels/search/scan.cu), one step = 8 groups = 32 codes or 16 bf16 values.
- * Grid      blocks of 6 warps (8 for 32 queries); each warp takes parts of 32 rows, which are two tiles, as far apart as the
- *           grid has warps. Shared memory: the queries, in chunks of at most 64 KiB when they are longer, five constants
- *           of each, and 16 bytes a thread.
- * Fragments Lane (g, t) = (lane / 4, lane % 4) loads 16 bytes: four rows 4 (g % 4) .. + 3 of tile g / 4, group t; and the same
- *           of group t + 4. Words 0, 1 are rows g and g + 8 of one m16n8 operation, words 2, 3 of a second: which row of the
- *           tiles sits where in a fragment is free, as long as the lane knows, and so 512 bytes come in one load
+ * Shapes    tiles of 16 rows [group][16 rows][4 bytes] + constants, read as they lie in the file;
+ *           queries as fragments [step][tile of queries][lane][2 words] (kernels/search/scan.cu),
+ *           one step = 8 groups = 32 codes or 16 bf16 values.
+ * Grid      blocks of 6 warps (8 for 32 queries); each warp takes parts of 32 rows, which are two
+ *           tiles, as far apart as the grid has warps. Shared memory: the queries, in chunks of at
+ *           most 64 KiB when they are longer, five constants of each, and 16 bytes a thread.
+ * Fragments Lane (g, t) = (lane / 4, lane % 4) loads 16 bytes: four rows 4 (g % 4) .. + 3 of tile g
+ * / 4, group t; and the same
+ *           of group t + 4. Words 0, 1 are rows g and g + 8 of one m16n8 operation, words 2, 3 of
+ *           a second: which row of the
+ *           tiles sits where in a fragment is free, as long as the lane knows, and so 512 bytes
+ *           come in one load
  *           instruction. A lane ends with four rows and two queries of each tile of queries.
- * Bytes     all of the tiles once (528 or 1,032 a row of width 512). A warp asks for 4 steps at once, 4 KiB; registers leave
- *           18 warps an SM with up to 16 queries, 16 with 32, 12 with 64: 72 to 48 KiB in flight, where latency times
- *           bandwidth of an SM is about 20 KiB (HBM3, 3.3 TB/s, 800 ns, 132 SMs). A KiB costs 2 operations and one shared
- *           load of 256 bytes for each tile of queries, and few other instructions: bound by memory up to 64 queries by
- *           this count. Not measured.
- * Numerics  int8: code ^ 0x80 is the signed code, the integer sum is exact, then the CPU kernels' operations in their order:
- *           9 roundings as docs/SEARCH.md charges. bf16: f32 sums in an order that is the hardware's, charged by
- *           ms_scan_bf16_chain. A row's value depends neither on its place nor on the other queries.
- * Needs     16-byte aligned tiles; constants with reach > 0. The tail of dim and rows past n_rows are taken care of.
- * Tests     test/gpu/test_sim_scan.c against the definition in C; reference src/cpu/search/codes.c. */
+ * Bytes     all of the tiles once (528 or 1,032 a row of width 512). A warp asks for 4 steps at
+ *           once, 4 KiB; registers leave 18 warps an SM with up to 16 queries, 16 with 32, 12 with
+ *           64: 72 to 48 KiB in flight, where latency times bandwidth of an SM is about 20 KiB
+ *           (HBM3, 3.3 TB/s, 800 ns, 132 SMs). A KiB costs 2 operations and one shared load of 256
+ *           bytes for each tile of queries, and few other instructions: bound by memory up to 64
+ *           queries by this count. Not measured.
+ * Numerics  int8: code ^ 0x80 is the signed code, the integer sum is exact, then the CPU kernels'
+ *           operations in their order: 9 roundings as docs/SEARCH.md charges. bf16: f32 sums in an
+ *           order that is the hardware's, charged by ms_scan_bf16_chain. A row's value depends
+ *           neither on its place nor on the other queries.
+ * Needs     16-byte aligned tiles; constants with reach > 0. The tail of dim and rows past n_rows
+ *           are taken care of.
+ * Tests     test/gpu/test_sim_scan.c against the definition in C; reference
+ * src/cpu/search/codes.c. */
 #include "codes/layout.h"
 #include "kernels/search/common.cuh"
 
-enum { AHEAD = 4, CHUNK_BYTES = 64 * 1024, PART_ROWS = 32, BLOCK_PARTS = MS_GPU_BLOCK_ROWS / PART_ROWS };
+enum {
+    AHEAD = 4,
+    CHUNK_BYTES = 64 * 1024,
+    PART_ROWS = 32,
+    BLOCK_PARTS = MS_GPU_BLOCK_ROWS / PART_ROWS
+};
 enum { SCALE, LAMBDA, THETA, REACH, CUT, N_CONSTANTS };
 
-/* Threads of a block and blocks of an SM: as many as the registers allow without spilling at any architecture. */
+/* Threads of a block and blocks of an SM: as many as the registers allow without spilling at any
+ * architecture. */
 template <int TILES> struct Size {
     enum { THREADS = TILES == 4 ? 256 : 192, WARPS = THREADS / 32, BLOCKS = TILES > 2 ? 2 : 3 };
 };
@@ -47,14 +62,16 @@ struct CopyShape {
 /* What a form adds to the common kernel: its operation and its upper value. */
 struct Int8 {
     typedef int32_t sum;
-    static __device__ __forceinline__ void multiply(sum (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, Pair b) {
+    static __device__ __forceinline__ void multiply(sum (&d)[4], uint32_t a0, uint32_t a1,
+                                                    uint32_t a2, uint32_t a3, Pair b) {
         uint32_t a[4] = {a0 ^ 0x80808080u, a1 ^ 0x80808080u, a2 ^ 0x80808080u, a3 ^ 0x80808080u};
         mma_s8(d, a, b.x[0], b.x[1]);
     }
 };
 struct Bf16 {
     typedef float sum;
-    static __device__ __forceinline__ void multiply(sum (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, Pair b) {
+    static __device__ __forceinline__ void multiply(sum (&d)[4], uint32_t a0, uint32_t a1,
+                                                    uint32_t a2, uint32_t a3, Pair b) {
         uint32_t a[4] = {a0, a1, a2, a3};
         mma_bf16(d, a, b.x[0], b.x[1]);
     }
@@ -77,18 +94,21 @@ struct LaneRows {
     int64_t row;                             /* the first of the four, in the rows */
 };
 
-static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const CopyShape &shape, int64_t first, int lane) {
+static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const CopyShape &shape,
+                                                     int64_t first, int lane) {
     int64_t tile = first / MS_CODES_TILE + lane / 16, last = (a.rows.n_rows - 1) / MS_CODES_TILE;
-    const unsigned char *at = a.tiles + (tile < last ? tile : last) * shape.tile_bytes; /* rows past the end are dropped */
+    /* rows past the end are dropped */
+    const unsigned char *at = a.tiles + (tile < last ? tile : last) * shape.tile_bytes;
     int four = lane / 4 % 4;
-    LaneRows l = {at + lane % 4 * 64 + four * 16, at + shape.codes_bytes + four * 16, tile * MS_CODES_TILE + four * 4};
+    LaneRows l = {at + lane % 4 * 64 + four * 16, at + shape.codes_bytes + four * 16,
+                  tile * MS_CODES_TILE + four * 4};
     return l;
 }
 
 /* Groups `group` and `group` + 4 of the lane's rows; zeros behind the last group. */
 template <bool IS_WHOLE>
-static __device__ __forceinline__ void load_step(uint4 (&v)[2], const unsigned char *groups, int step, int lane, int n_groups,
-                                                 int end) {
+static __device__ __forceinline__ void load_step(uint4 (&v)[2], const unsigned char *groups,
+                                                 int step, int lane, int n_groups, int end) {
     int group = step * SIM_COPY_STEP + lane % 4;
     const unsigned char *at = groups + (int64_t)step * (SIM_COPY_STEP * 64);
     bool is_here = IS_WHOLE || step < end;
@@ -99,13 +119,15 @@ static __device__ __forceinline__ void load_step(uint4 (&v)[2], const unsigned c
 
 /* Add steps from .. end - 1 to the sums; `fragments` are those of step `from`. */
 template <typename FORM, int TILES, bool IS_WHOLE>
-static __device__ __forceinline__ void add_steps(typename FORM::sum (&sums)[2][TILES][4], const unsigned char *groups,
-                                                 const Pair *fragments, int from, int end, int n_groups, int lane) {
+static __device__ __forceinline__ void add_steps(typename FORM::sum (&sums)[2][TILES][4],
+                                                 const unsigned char *groups, const Pair *fragments,
+                                                 int from, int end, int n_groups, int lane) {
 #pragma unroll 1
     for (int step = from; step < end; step += AHEAD, fragments += AHEAD * TILES * 32) {
         uint4 v[AHEAD][2];
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) load_step<IS_WHOLE>(v[i], groups, step + i, lane, n_groups, end);
+        for (int i = 0; i < AHEAD; i++)
+            load_step<IS_WHOLE>(v[i], groups, step + i, lane, n_groups, end);
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) {
             if (!IS_WHOLE && step + i >= end) break; /* the whole warp */
@@ -119,32 +141,39 @@ static __device__ __forceinline__ void add_steps(typename FORM::sum (&sums)[2][T
     }
 }
 
-static __device__ __forceinline__ void load_constants(RowConstants &r, const unsigned char *at, Int8) {
-    r.a = load_four(at), r.rho = load_four(at + 64), r.t = load_four(at + 128), r.y = load_four(at + 192);
+static __device__ __forceinline__ void load_constants(RowConstants &r, const unsigned char *at,
+                                                      Int8) {
+    r.a = load_four(at), r.rho = load_four(at + 64), r.t = load_four(at + 128),
+    r.y = load_four(at + 192);
 }
 
-static __device__ __forceinline__ void load_constants(RowConstants &r, const unsigned char *at, Bf16) {
+static __device__ __forceinline__ void load_constants(RowConstants &r, const unsigned char *at,
+                                                      Bf16) {
     r.rho = load_four(at), r.t = load_four(at + 64);
 }
 
 /* Each line rounds as docs/SEARCH.md charges; q: constants of the query, `each` apart. */
-static __device__ __forceinline__ float upper_value(int32_t sum, const RowConstants &r, int i, const float *q, int each) {
+static __device__ __forceinline__ float upper_value(int32_t sum, const RowConstants &r, int i,
+                                                    const float *q, int each) {
     float x = r.a.x[i] * q[SCALE * each] * (float)sum + q[LAMBDA * each] * r.y.x[i];
     x += r.t.x[i] * q[THETA * each];
     return x + r.rho.x[i] * q[REACH * each];
 }
 
-static __device__ __forceinline__ float upper_value(float sum, const RowConstants &r, int i, const float *q, int each) {
+static __device__ __forceinline__ float upper_value(float sum, const RowConstants &r, int i,
+                                                    const float *q, int each) {
     float x = sum + r.t.x[i] * q[THETA * each];
     return x + r.rho.x[i] * q[REACH * each];
 }
 
-/* Upper values of a lane's four rows and two queries of each tile; those that are kept go to the lists. stash: the lane's
- * own words of shared memory, for what is indexed by a loop that is not worth unrolling. */
+/* Upper values of a lane's four rows and two queries of each tile; those that are kept go to the
+ * lists. stash: the lane's own words of shared memory, for what is indexed by a loop that is not
+ * worth unrolling. */
 template <typename FORM, int TILES>
-static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a, const typename FORM::sum (&sums)[2][TILES][4],
-                                                 const CopyShape &shape, int64_t first, const float *constants, Four *stash,
-                                                 int lane) {
+static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a,
+                                                 const typename FORM::sum (&sums)[2][TILES][4],
+                                                 const CopyShape &shape, int64_t first,
+                                                 const float *constants, Four *stash, int lane) {
     LaneRows rows = lane_rows(a, shape, first, lane);
     RowConstants r;
     load_constants(r, rows.constants, FORM());
@@ -155,20 +184,24 @@ static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a, const typ
         uint32_t kept = 0;
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            upper.x[i] = upper_value(sums[i / 2][n / 2][i % 2 * 2 + n % 2], r, i, constants + q, TILES * 8);
-            bool keep = !(upper.x[i] < constants[CUT * TILES * 8 + q]) && q < a.n_query && rows.row + i < a.rows.n_rows;
+            upper.x[i] =
+                upper_value(sums[i / 2][n / 2][i % 2 * 2 + n % 2], r, i, constants + q, TILES * 8);
+            bool keep = !(upper.x[i] < constants[CUT * TILES * 8 + q]) && q < a.n_query &&
+                        rows.row + i < a.rows.n_rows;
             kept |= (uint32_t)keep << i;
         }
         if (vote_ballot(kept != 0) == 0) continue;
         *stash = upper;
 #pragma unroll 1
         for (int i = 0; i < 4; i++)
-            keep_row(a, q, a.rows.first_row + rows.row + i, stash->x[i], (kept >> i & 1) != 0, 0x11111111u << lane % 4, lane);
+            keep_row(a, q, a.rows.first_row + rows.row + i, stash->x[i], (kept >> i & 1) != 0,
+                     0x11111111u << lane % 4, lane);
     }
 }
 
 /* Fragments of steps from .. end - 1, as they lie. */
-static __device__ __forceinline__ void copy_fragments(Pair *to, const void *queries, int from, int end, int per_step, int threads) {
+static __device__ __forceinline__ void copy_fragments(Pair *to, const void *queries, int from,
+                                                      int end, int per_step, int threads) {
     const Pair *source = (const Pair *)queries + (int64_t)from * per_step;
     for (int i = (int)threadIdx.x; i < (end - from) * per_step; i += threads) to[i] = source[i];
 }
@@ -185,7 +218,8 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     bool is_one_chunk = shape.steps <= shape.chunk_steps;
     if ((int)threadIdx.x < TILES * 8) {
-        int q = (int)threadIdx.x < a.n_query ? (int)threadIdx.x : 0; /* those past the last are never kept */
+        /* those past the last are never kept */
+        int q = (int)threadIdx.x < a.n_query ? (int)threadIdx.x : 0;
         float *to = constants + threadIdx.x;
         to[SCALE * TILES * 8] = a.scale ? a.scale[q] : 1.0f;
         to[LAMBDA * TILES * 8] = a.lambda ? a.lambda[q] : 0.0f;
@@ -195,15 +229,19 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
     }
     if (is_one_chunk) copy_fragments(fragments, a.queries, 0, shape.steps, TILES * 32, THREADS);
     sync_block();
-    for (int64_t begin = (int64_t)blockIdx.x * WARPS; begin < n_parts; begin += (int64_t)gridDim.x * WARPS) {
+    for (int64_t begin = (int64_t)blockIdx.x * WARPS; begin < n_parts;
+         begin += (int64_t)gridDim.x * WARPS) {
         int64_t part = begin + warp;
-        int64_t first = part / BLOCK_PARTS * a.block_step * MS_GPU_BLOCK_ROWS + part % BLOCK_PARTS * PART_ROWS;
+        int64_t first = part / BLOCK_PARTS * a.block_step * MS_GPU_BLOCK_ROWS +
+                        part % BLOCK_PARTS * PART_ROWS;
         bool is_here = part < n_parts && first < a.rows.n_rows;
         const unsigned char *groups = lane_rows(a, shape, first, lane).groups;
         typename FORM::sum sums[2][TILES][4] = {};
         for (int from = 0; from < shape.steps; from += shape.chunk_steps) {
-            int end = from + shape.chunk_steps < shape.steps ? from + shape.chunk_steps : shape.steps;
-            int whole = from + (shape.groups / SIM_COPY_STEP - from) / AHEAD * AHEAD; /* steps without a guard end here */
+            int end = from + shape.chunk_steps < shape.steps ? from + shape.chunk_steps
+                                                             : shape.steps;
+            /* steps without a guard end here */
+            int whole = from + (shape.groups / SIM_COPY_STEP - from) / AHEAD * AHEAD;
             if (!is_one_chunk) {
                 sync_block(); /* the chunk before has been used */
                 copy_fragments(fragments, a.queries, from, end, TILES * 32, THREADS);
@@ -213,23 +251,27 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
             if (whole > end) whole = from + (end - from) / AHEAD * AHEAD;
             if (whole < from) whole = from;
             add_steps<FORM, TILES, true>(sums, groups, fragments, from, whole, shape.groups, lane);
-            add_steps<FORM, TILES, false>(sums, groups, fragments + (whole - from) * TILES * 32, whole, end, shape.groups, lane);
+            add_steps<FORM, TILES, false>(sums, groups, fragments + (whole - from) * TILES * 32,
+                                          whole, end, shape.groups, lane);
         }
         if (is_here) keep_rows<FORM, TILES>(a, sums, shape, first, constants, stash, lane);
     }
 }
 
-template <typename FORM, int TILES> static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CopyShape shape) {
+template <typename FORM, int TILES>
+static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CopyShape shape) {
     int most = CHUNK_BYTES / (TILES * 256);
     shape.chunk_steps = shape.steps < most ? shape.steps : most;
     size_t shared = carve_bytes<Pair>((size_t)shape.chunk_steps * TILES * 32) +
-                    carve_bytes<float>(N_CONSTANTS * TILES * 8) + carve_bytes<Four>(Size<TILES>::THREADS);
+                    carve_bytes<float>(N_CONSTANTS * TILES * 8) +
+                    carve_bytes<Four>(Size<TILES>::THREADS);
     int64_t turns = (scan->n_blocks * BLOCK_PARTS + Size<TILES>::WARPS - 1) / Size<TILES>::WARPS;
-    return (int)launch(k_scan_codes<FORM, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS), shared,
-                       (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
+    return (int)launch(k_scan_codes<FORM, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS),
+                       shared, (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
 }
 
-template <typename FORM> static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan, const CopyShape &shape) {
+template <typename FORM>
+static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan, const CopyShape &shape) {
     switch (sim_copy_tiles(scan->n_query)) {
     case 1: return start<FORM, 1>(s, scan, shape);
     case 2: return start<FORM, 2>(s, scan, shape);
@@ -252,8 +294,6 @@ int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *er
     return ms_gpu_check_launch(rc, is_int8 ? "k_scan_codes<Int8>" : "k_scan_codes<Bf16>", err);
 }
 
-/* The longest way of a product of the bf16 form, in roundings of u (docs/SEARCH.md, Rounding): 17 additions of 2 u in each
- * operation, one operation for 16 components. */
-extern "C" size_t ms_scan_bf16_chain(int64_t dim) {
-    return (size_t)((dim + 15) / 16) * 34;
-}
+/* The longest way of a product of the bf16 form, in roundings of u (docs/SEARCH.md, Rounding): 17
+ * additions of 2 u in each operation, one operation for 16 components. */
+extern "C" size_t ms_scan_bf16_chain(int64_t dim) { return (size_t)((dim + 15) / 16) * 34; }

@@ -1,28 +1,36 @@
-/* Scores in double, to the bit of docs/SEARCH.md ("The score"), and what else is computed from rows in double: the values
- * that the f32 form needs of each row, and the plain scan.
+/* Scores in double, to the bit of docs/SEARCH.md ("The score"), and what else is computed from rows
+ * in double: the values that the f32 form needs of each row, and the plain scan.
  *
- * All three kernels hold a row in half a warp: lane l of it is lane l of the definition, with elements l, l + 16, .. in one
- * chain of fused multiply-adds; the tree of 8, 4, 2, 1 follows, and adding lanes l and l + 8 in both of them gives the same
- * bits as adding them in one. Square root and division are the correctly rounded ones. So scores have the CPU's bits.
+ * All three kernels hold a row in half a warp: lane l of it is lane l of the definition, with
+ * elements l, l + 16, .. in one chain of fused multiply-adds; the tree of 8, 4, 2, 1 follows, and
+ * adding lanes l and l + 8 in both of them gives the same bits as adding them in one. Square root
+ * and division are the correctly rounded ones. So scores have the CPU's bits.
  *
  * k_row_values<dtype>  a row each half warp, 16 loads of a lane under way; reads the rows once.
- * k_scan_f64<dtype>    the plain scan: two rows and eight queries each half warp at a time, 16 sums in two registers each,
- *                      added together as in sum_across: then each lane has the score of one row and query. Queries as
- *                      doubles [to a multiple of 8][dim, to a multiple of 16], through L1. Upper value: the score, rounded up.
- * k_score_f64<dtype>   a candidate each half warp; blockIdx.y is the query. Rows lie anywhere: 64 bytes (f32) a load.
+ * k_scan_f64<dtype>    the plain scan: two rows and eight queries each half warp at a time, 16 sums
+ *                      in two registers each, added together as in sum_across: then each lane has
+ *                      the score of one row and query. Queries as doubles [to a multiple of 8][dim,
+ *                      to a multiple of 16], through L1. Upper value: the score, rounded up.
+ * k_score_f64<dtype>   a candidate each half warp; blockIdx.y is the query. Rows lie anywhere: 64
+ *                      bytes (f32) a load.
  *
  * Grid      blocks of 8 warps. No shared memory, no barrier.
- * Flops     2 a query and element, and 2 an element for the square: bound by double arithmetic where cards are poor in it.
+ * Flops     2 a query and element, and 2 an element for the square: bound by double arithmetic
+ *           where cards are poor in it.
  * Needs     16-byte aligned rows; any dim, any dtype; nothing behind dim is read.
- * Tests     test/gpu/test_sim_topk.c and test_sim_scan.c, against dots_f64 and squares_f64 of src/cpu/kernels/ref/encoder_ref.c, equal to the bit. */
+ * Tests     test/gpu/test_sim_topk.c and test_sim_scan.c, against dots_f64 and squares_f64 of
+ *           src/cpu/kernels/ref/encoder_ref.c, equal to the bit. */
 #include "kernels/search/common.cuh"
 
 enum { THREADS = 256, WARPS = THREADS / 32, QUERIES = SIM_F64_TILE };
-#define PLAIN_LEAST 0x1p-60 /* squares between which f32 neither over- nor underflows (search/bound.h) */
+#define PLAIN_LEAST \
+    0x1p-60 /* squares between which f32 neither over- nor underflows
+                             * (search/bound.h) */
 #define PLAIN_MOST 0x1p60
 
 /* This lane's part of dot(x, x), and with a query of dot(x, q). */
-template <int DTYPE> static __device__ __forceinline__ double square_of(const unsigned char *row, int64_t dim, int l) {
+template <int DTYPE>
+static __device__ __forceinline__ double square_of(const unsigned char *row, int64_t dim, int l) {
     double sum = 0.0;
 #pragma unroll 16
     for (int64_t j = l; j < dim; j += 16) {
@@ -35,15 +43,18 @@ template <int DTYPE> static __device__ __forceinline__ double square_of(const un
 /* ---- Values of rows ---- */
 
 template <int DTYPE>
-static __global__ void __launch_bounds__(THREADS) k_row_values(float *values, uint32_t *n_nonfinite, ms_gpu_rows rows, int is_ip) {
+static __global__ void __launch_bounds__(THREADS)
+    k_row_values(float *values, uint32_t *n_nonfinite, ms_gpu_rows rows, int is_ip) {
     int lane = (int)threadIdx.x % 32, half = lane / 16, l = lane % 16;
-    int64_t begin = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * 2, step = (int64_t)gridDim.x * WARPS * 2;
+    int64_t begin = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * 2,
+            step = (int64_t)gridDim.x * WARPS * 2;
     for (int64_t first = begin; first < rows.n_rows; first += step) { /* alike for the warp */
         bool is_here = first + half < rows.n_rows;
         int64_t row = is_here ? first + half : first;
         const unsigned char *at = (const unsigned char *)rows.data + row * (int64_t)rows.row_bytes;
         double square = sum_half_warp(square_of<DTYPE>(at, rows.dim, l));
-        bool is_bad = !(square < INFINITY), is_plain = square >= PLAIN_LEAST && square <= PLAIN_MOST;
+        bool is_bad = !(square < INFINITY),
+             is_plain = square >= PLAIN_LEAST && square <= PLAIN_MOST;
         if (is_here && l == 0) {
             double norm = sqrt_f64(square);
             float value = is_plain ? (float)(is_ip ? norm : div_f64(1.0, norm)) : NAN;
@@ -59,8 +70,10 @@ static __global__ void __launch_bounds__(THREADS) k_row_values(float *values, ui
 
 /* Dots of two rows with eight queries: sums[r * QUERIES + q], this lane's part. */
 template <int DTYPE>
-static __device__ __forceinline__ void add_dots(double (&sums)[2 * QUERIES], const unsigned char *const (&rows)[2],
-                                                const double *queries, int64_t stride, int64_t dim, int l) {
+static __device__ __forceinline__ void add_dots(double (&sums)[2 * QUERIES],
+                                                const unsigned char *const (&rows)[2],
+                                                const double *queries, int64_t stride, int64_t dim,
+                                                int l) {
 #pragma unroll 2
     for (int64_t j = l; j < dim; j += 16) {
         double x0 = element_f64<DTYPE>(rows[0], j), x1 = element_f64<DTYPE>(rows[1], j);
@@ -75,7 +88,8 @@ static __device__ __forceinline__ void add_dots(double (&sums)[2 * QUERIES], con
 
 /* Two rows each half warp, the second of which may be past `end`. */
 template <int DTYPE>
-static __device__ __forceinline__ void scan_rows(const ms_gpu_scan &a, int64_t first, int64_t end, int64_t stride, int lane) {
+static __device__ __forceinline__ void scan_rows(const ms_gpu_scan &a, int64_t first, int64_t end,
+                                                 int64_t stride, int lane) {
     int l = lane % 16;
     int64_t mine = first + lane / 16 * 2, row = mine + l / 8;
     const unsigned char *rows[2];
@@ -94,18 +108,23 @@ static __device__ __forceinline__ void scan_rows(const ms_gpu_scan &a, int64_t f
         sum_across<4>(sums, 2, lane);
         sum_across<2>(sums, 1, lane);
         int q = q0 + lane % 8, known = q < a.n_query ? q : 0;
-        float upper = f32_above(score_of(sums[0], l / 8 ? squares[1] : squares[0], a.norms[known], a.is_ip));
+        float upper =
+            f32_above(score_of(sums[0], l / 8 ? squares[1] : squares[0], a.norms[known], a.is_ip));
         bool keep = row < end && q < a.n_query && !(upper < a.cut[known]);
-        if (vote_ballot(keep) != 0) keep_row(a, q, a.rows.first_row + row, upper, keep, 0x01010101u << lane % 8, lane);
+        if (vote_ballot(keep) != 0)
+            keep_row(a, q, a.rows.first_row + row, upper, keep, 0x01010101u << lane % 8, lane);
     }
 }
 
-template <int DTYPE> static __global__ void __launch_bounds__(THREADS, 2) k_scan_f64(ms_gpu_scan a, int64_t stride) {
+template <int DTYPE>
+static __global__ void __launch_bounds__(THREADS, 2) k_scan_f64(ms_gpu_scan a, int64_t stride) {
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     for (int64_t block = blockIdx.x; block < a.n_blocks; block += gridDim.x) {
         int64_t begin = block * a.block_step * MS_GPU_BLOCK_ROWS;
-        int64_t end = begin + MS_GPU_BLOCK_ROWS < a.rows.n_rows ? begin + MS_GPU_BLOCK_ROWS : a.rows.n_rows;
-        for (int64_t first = begin + warp * 4; first < end; first += WARPS * 4) scan_rows<DTYPE>(a, first, end, stride, lane);
+        int64_t end = begin + MS_GPU_BLOCK_ROWS < a.rows.n_rows ? begin + MS_GPU_BLOCK_ROWS
+                                                                : a.rows.n_rows;
+        for (int64_t first = begin + warp * 4; first < end; first += WARPS * 4)
+            scan_rows<DTYPE>(a, first, end, stride, lane);
     }
 }
 
@@ -115,11 +134,13 @@ template <int DTYPE> static __global__ void __launch_bounds__(THREADS) k_score_f
     int lane = (int)threadIdx.x % 32, half = lane / 16, l = lane % 16, q = (int)blockIdx.y;
     int64_t n = a.n_candidates[q] < a.candidate_cap ? (int64_t)a.n_candidates[q] : a.candidate_cap;
     const float *query = a.queries + q * a.rows.dim;
-    int64_t begin = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * 2, step = (int64_t)gridDim.x * WARPS * 2;
+    int64_t begin = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * 2,
+            step = (int64_t)gridDim.x * WARPS * 2;
     for (int64_t first = begin; first < n; first += step) { /* alike for the warp */
         int64_t i = first + half < n ? first + half : first, at = q * a.candidate_cap + i;
         int64_t slot = a.gathered ? a.gathered[q] + i : a.candidates[at].row - a.rows.first_row;
-        const unsigned char *row = (const unsigned char *)a.rows.data + slot * (int64_t)a.rows.row_bytes;
+        const unsigned char *row = (const unsigned char *)a.rows.data +
+                                   slot * (int64_t)a.rows.row_bytes;
         double dot = 0.0, square = 0.0;
 #pragma unroll 8
         for (int64_t j = l; j < a.rows.dim; j += 16) {
@@ -136,7 +157,8 @@ template <int DTYPE> static __global__ void __launch_bounds__(THREADS) k_score_f
 /* ---- Launchers ---- */
 
 static void check_rows(const ms_gpu_rows *rows) {
-    assert(rows->n_rows >= 0 && rows->dim >= 1 && rows->row_bytes % 16 == 0 && (uintptr_t)rows->data % 16 == 0);
+    assert(rows->n_rows >= 0 && rows->dim >= 1 && rows->row_bytes % 16 == 0 &&
+           (uintptr_t)rows->data % 16 == 0);
     assert(rows->dtype >= MSIM_DTYPE_F32 && rows->dtype <= MSIM_DTYPE_F64);
     (void)rows;
 }
@@ -147,8 +169,8 @@ static dim3 grid_for(int64_t n, int64_t each, int64_t most, int n_query) {
     return dim3((unsigned)(blocks < most ? blocks : most), (unsigned)n_query);
 }
 
-extern "C" int ms_row_values_cuda(ms_gpu_stream *s, float *values, uint32_t *n_nonfinite, const ms_gpu_rows *rows, int is_ip,
-                                  msim_error *err) {
+extern "C" int ms_row_values_cuda(ms_gpu_stream *s, float *values, uint32_t *n_nonfinite,
+                                  const ms_gpu_rows *rows, int is_ip, msim_error *err) {
     cudaStream_t stream = (cudaStream_t)ms_gpu_stream_raw(s);
     check_rows(rows);
     if (rows->n_rows == 0) return MSIM_OK;
@@ -157,8 +179,8 @@ extern "C" int ms_row_values_cuda(ms_gpu_stream *s, float *values, uint32_t *n_n
         : rows->dtype == MSIM_DTYPE_F16  ? k_row_values<MSIM_DTYPE_F16>
         : rows->dtype == MSIM_DTYPE_BF16 ? k_row_values<MSIM_DTYPE_BF16>
                                          : k_row_values<MSIM_DTYPE_F64>;
-    cudaError_t rc = launch(kernel, grid_for(rows->n_rows, WARPS * 2, 1 << 16, 1), dim3(THREADS), 0, stream, values, n_nonfinite,
-                            *rows, is_ip);
+    cudaError_t rc = launch(kernel, grid_for(rows->n_rows, WARPS * 2, 1 << 16, 1), dim3(THREADS), 0,
+                            stream, values, n_nonfinite, *rows, is_ip);
     return ms_gpu_check_launch((int)rc, "k_row_values", err);
 }
 
@@ -171,7 +193,8 @@ int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err)
                                            : dtype == MSIM_DTYPE_F16  ? k_scan_f64<MSIM_DTYPE_F16>
                                            : dtype == MSIM_DTYPE_BF16 ? k_scan_f64<MSIM_DTYPE_BF16>
                                                                       : k_scan_f64<MSIM_DTYPE_F64>;
-    cudaError_t rc = launch(kernel, dim3(sim_grid(scan->n_blocks)), dim3(THREADS), 0, stream, *scan, stride);
+    cudaError_t rc =
+        launch(kernel, dim3(sim_grid(scan->n_blocks)), dim3(THREADS), 0, stream, *scan, stride);
     return ms_gpu_check_launch((int)rc, "k_scan_f64", err);
 }
 
@@ -179,12 +202,14 @@ extern "C" int ms_score_f64_cuda(ms_gpu_stream *s, const ms_gpu_score *score, ms
     cudaStream_t stream = (cudaStream_t)ms_gpu_stream_raw(s);
     int dtype = score->rows.dtype;
     check_rows(&score->rows);
-    assert(score->n_query >= 1 && score->n_query <= MS_GPU_SCAN_QUERIES && score->candidate_cap >= 0);
+    assert(score->n_query >= 1 && score->n_query <= MS_GPU_SCAN_QUERIES &&
+           score->candidate_cap >= 0);
     if (score->candidate_cap == 0) return MSIM_OK;
     void (*kernel)(ms_gpu_score) = dtype == MSIM_DTYPE_F32    ? k_score_f64<MSIM_DTYPE_F32>
                                    : dtype == MSIM_DTYPE_F16  ? k_score_f64<MSIM_DTYPE_F16>
                                    : dtype == MSIM_DTYPE_BF16 ? k_score_f64<MSIM_DTYPE_BF16>
                                                               : k_score_f64<MSIM_DTYPE_F64>;
     dim3 grid = grid_for(score->candidate_cap, WARPS * 2, 64, score->n_query);
-    return ms_gpu_check_launch((int)launch(kernel, grid, dim3(THREADS), 0, stream, *score), "k_score_f64", err);
+    return ms_gpu_check_launch((int)launch(kernel, grid, dim3(THREADS), 0, stream, *score),
+                               "k_score_f64", err);
 }

@@ -1,16 +1,25 @@
-/* Exact search on a CUDA device: what is loaded, what a request asks for, and the answer put together. kernels/search/rounds.c does
- * the work for queries in groups of 64, kernels/search/rows.c keeps the rows. What the device need not see is done here: a query of
- * zeros (every score is 0, so the lowest rows are its results), rows of zeros and rows with NaN or infinity, whose scores
- * are known. Working memory is taken by load; a search allocates nothing. One thread at a time. docs/SEARCH.md defines
- * scores and order, docs/GPU.md how they come about here. */
+/* Exact search on a CUDA device: what is loaded, what a request asks for, and the answer put
+ * together. kernels/search/rounds.c does the work for queries in groups of 64,
+ * kernels/search/rows.c keeps the rows. What the device need not see is done here: a query of zeros
+ * (every score is 0, so the lowest rows are its results), rows of zeros and rows with NaN or
+ * infinity, whose scores are known. Working memory is taken by load; a search allocates nothing.
+ * One thread at a time. docs/SEARCH.md defines scores and order, docs/GPU.md how they come about
+ * here. */
 #include "base/mem.h"
 #include "kernels/search/state.h"
 #include <math.h>
 #include <string.h>
 
-enum { ALIGN = 256, SMALL_ROWS = 2048, EXCLUDED_CAP = 65536, SLOT_BYTES = 64 << 20, LEAST_CAP = 2 * MS_GPU_SCAN_TILE };
+enum {
+    ALIGN = 256,
+    SMALL_ROWS = 2048,
+    EXCLUDED_CAP = 65536,
+    SLOT_BYTES = 64 << 20,
+    LEAST_CAP = 2 * MS_GPU_SCAN_TILE
+};
 
-int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gpu_search **out, msim_error *err) {
+int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gpu_search **out,
+                       msim_error *err) {
     *out = NULL;
     ms_gpu_search *s = ms_alloc(1, sizeof *s, "search", err);
     if (!s) return -MSIM_E_MEMORY;
@@ -19,7 +28,8 @@ int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gp
     s->max_k = options->max_k;
     s->threads = options->threads;
     int rc = ms_gpu_stream_open(ms_gpu_stream_device(stream), &s->copies, err);
-    for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++) rc = ms_gpu_event_open(stream, &s->uploaded[i], err);
+    for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++)
+        rc = ms_gpu_event_open(stream, &s->uploaded[i], err);
     if (rc < 0)
         ms_gpu_search_close(s);
     else
@@ -28,7 +38,9 @@ int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gp
 }
 
 static void unload(ms_gpu_search *s) {
-    if (s->copies) (void)ms_gpu_sync(s->copies, NULL); /* after a failure something may be under way */
+    if (s->copies)
+        (void)ms_gpu_sync(s->copies, NULL); /* after a failure something may be under
+                                                        * way */
     ms_gpu_rows_unload(s);
     ms_gpu_free(s->stream, s->device_work);
     ms_gpu_host_free(s->stream, s->host_work);
@@ -47,7 +59,9 @@ void ms_gpu_search_close(ms_gpu_search *s) {
     ms_free(s);
 }
 
-void ms_gpu_search_set_limits(ms_gpu_search *s, const ms_gpu_search_limits *limits) { s->limits = *limits; }
+void ms_gpu_search_set_limits(ms_gpu_search *s, const ms_gpu_search_limits *limits) {
+    s->limits = *limits;
+}
 
 ms_gpu_residence ms_gpu_search_residence(const ms_gpu_search *s) { return s->residence; }
 
@@ -64,7 +78,8 @@ static void *carve(unsigned char *base, size_t *at, size_t n, size_t item_bytes,
 /* Bytes of the working memory; with `base`, also where everything lies in it. */
 static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *base, bool *fits) {
     size_t at = 0, n_query = (size_t)s->n_queries, n_list, n_best, n_values;
-    if (!ms_mul_size(n_query, (size_t)s->candidate_cap, &n_list) || !ms_mul_size(n_query, (size_t)s->k_cap, &n_best) ||
+    if (!ms_mul_size(n_query, (size_t)s->candidate_cap, &n_list) ||
+        !ms_mul_size(n_query, (size_t)s->k_cap, &n_best) ||
         !ms_mul_size(n_query, (size_t)s->dim, &n_values)) {
         *fits = false;
         return 0;
@@ -76,7 +91,8 @@ static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *bas
     w->best = carve(base, &at, n_best, sizeof *w->best, fits);
     w->queries = carve(base, &at, n_values, sizeof *w->queries, fits);
     w->norms = carve(base, &at, n_query, sizeof *w->norms, fits);
-    w->excluded = carve(base, &at, MS_GPU_SCAN_TILE + (size_t)s->excluded_cap, sizeof *w->excluded, fits);
+    w->excluded =
+        carve(base, &at, MS_GPU_SCAN_TILE + (size_t)s->excluded_cap, sizeof *w->excluded, fits);
     w->aims = carve(base, &at, s->n_slots, sizeof *w->aims, fits);
     w->weights = carve(base, &at, s->n_slots, s->weights_bytes, fits);
     return at;
@@ -89,11 +105,14 @@ static void size_work(ms_gpu_search *s) {
     s->candidate_cap = l->candidate_cap ? l->candidate_cap : MS_GPU_MAX_CANDIDATES;
     if (s->candidate_cap < LEAST_CAP) s->candidate_cap = LEAST_CAP;
     s->candidate_cap &= ~(int64_t)1; /* every list of scores begins on 16 bytes */
-    s->excluded_cap = l->excluded_cap ? l->excluded_cap : s->n_rows < EXCLUDED_CAP ? s->n_rows : EXCLUDED_CAP;
+    s->excluded_cap = l->excluded_cap            ? l->excluded_cap
+                      : s->n_rows < EXCLUDED_CAP ? s->n_rows
+                                                 : EXCLUDED_CAP;
     if (s->excluded_cap < LEAST_CAP) s->excluded_cap = LEAST_CAP;
     s->weights_bytes = 0;
     for (int form = MSIM_SCAN_F64; form <= MSIM_SCAN_INT8; form++) {
-        if ((form == MSIM_SCAN_INT8 && !s->has_int8) || (form == MSIM_SCAN_BF16 && !s->has_bf16)) continue;
+        if ((form == MSIM_SCAN_INT8 && !s->has_int8) || (form == MSIM_SCAN_BF16 && !s->has_bf16))
+            continue;
         size_t bytes = ms_scan_queries_bytes(form, s->n_queries, s->dim);
         if (bytes > s->weights_bytes) s->weights_bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     }
@@ -109,11 +128,14 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
     size_work(s);
     size_t bytes = lay_out(s, &s->host, NULL, &fits);
     if (!fits)
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %d of width %lld", s->n_queries,
-                       (long long)s->dim);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "search: expected queries that fit in memory, got %d of width %lld",
+                       s->n_queries, (long long)s->dim);
     s->device_work = ms_gpu_alloc(s->stream, bytes, 1, "working memory of the search", err);
-    if (s->device_work) s->host_work = ms_gpu_host_alloc(s->stream, bytes, 1, "working memory of the search", err);
-    if (s->host_work) s->bounds = ms_alloc(s->n_slots * (size_t)s->n_queries, sizeof *s->bounds, "search", err);
+    if (s->device_work)
+        s->host_work = ms_gpu_host_alloc(s->stream, bytes, 1, "working memory of the search", err);
+    if (s->host_work)
+        s->bounds = ms_alloc(s->n_slots * (size_t)s->n_queries, sizeof *s->bounds, "search", err);
     if (s->bounds) s->weight = ms_alloc((size_t)s->dim, sizeof(float), "search", err);
     if (!s->weight) return ms_gpu_failed(err);
     lay_out(s, &s->device, s->device_work, &fits);
@@ -121,8 +143,8 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
     return MSIM_OK;
 }
 
-int ms_gpu_search_load(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
-                       msim_error *err) {
+int ms_gpu_search_load(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                       int64_t n, msim_error *err) {
     unload(s);
     int rc = ms_gpu_rows_cut(s, views, n_views, first, n, err);
     if (rc >= 0 && s->n_parts) rc = take_work(s, err);
@@ -133,15 +155,18 @@ int ms_gpu_search_load(ms_gpu_search *s, const ms_rows *views, size_t n_views, i
 
 /* ---- Requests ---- */
 
-/* The form of scan for a request. AUTO reads least: of what lies on the device, if anything does. */
+/* The form of scan for a request. AUTO reads least: of what lies on the device, if anything
+ * does. */
 static int choose_form(ms_gpu_search *s, const ms_search_request *request, msim_error *err) {
     int wanted = request->options->scan, is_ip = request->options->metric == MSIM_METRIC_IP;
     int is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
     ms_gpu_residence r = s->residence;
     if (wanted == MSIM_SCAN_BF16 || wanted == MSIM_SCAN_INT8) {
         if (is_ip || !(wanted == MSIM_SCAN_INT8 ? s->has_int8 : s->has_bf16))
-            return ms_fail(err, MSIM_E_UNSUPPORTED, "search: scan: expected a copy of the rows to be attached for %s, got none",
-                           msim_scan_name(wanted));
+            return ms_fail(
+                err, MSIM_E_UNSUPPORTED,
+                "search: scan: expected a copy of the rows to be attached for %s, got none",
+                msim_scan_name(wanted));
         s->form = wanted;
         return MSIM_OK;
     }
@@ -161,26 +186,33 @@ static int choose_form(ms_gpu_search *s, const ms_search_request *request, msim_
 static void take_excluded(ms_gpu_search *s, const msim_search_options *o) {
     const ms_gpu_slice *p = s->parts;
     size_t from = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row) : 0;
-    size_t to = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row + s->n_rows) : 0;
+    size_t to = o->n_excluded
+                    ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row + s->n_rows)
+                    : 0;
     s->excluded = o->n_excluded ? o->excluded + from : NULL;
     s->n_excluded = to - from;
     s->n_outside = 0;
     s->excluded_from = 0;
     s->excluded_to = -1;
-    /* A copy's tiles are scanned whole: in a range that begins inside one, the rows before it are no results. */
+    /* A copy's tiles are scanned whole: in a range that begins inside one, the rows before it are
+     * no results. */
     if (!s->n_parts || !ms_gpu_is_codes_scan(s->form)) return;
     s->n_outside = (size_t)(p->start % MS_CODES_TILE);
-    for (size_t i = 0; i < s->n_outside; i++) s->host.excluded[i] = p->first_row - (int64_t)(s->n_outside - i);
+    for (size_t i = 0; i < s->n_outside; i++)
+        s->host.excluded[i] = p->first_row - (int64_t)(s->n_outside - i);
 }
 
 /* Take up a request. */
 static int begin(ms_gpu_search *s, const ms_search_request *request, msim_error *err) {
     const msim_search_options *o = request->options;
     if (request->n_query > (size_t)s->max_queries || request->k < 0 || request->k > s->max_k)
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %lld queries and k %lld, got %zu and %lld",
-                       (long long)s->max_queries, (long long)s->max_k, request->n_query, (long long)request->k);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "search: expected at most %lld queries and k %lld, got %zu and %lld",
+                       (long long)s->max_queries, (long long)s->max_k, request->n_query,
+                       (long long)request->k);
     if (request->k > MS_GPU_MAX_K)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: k: expected at most %d on a CUDA device, got %lld", MS_GPU_MAX_K,
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "search: k: expected at most %d on a CUDA device, got %lld", MS_GPU_MAX_K,
                        (long long)request->k);
     int rc = choose_form(s, request, err);
     if (rc < 0) return rc;
@@ -202,7 +234,8 @@ static int add_query(ms_gpu_search *s, size_t q) {
     const float *query = s->request->queries + q * (size_t)s->dim;
     double square = ms_row_square((const unsigned char *)query, MSIM_DTYPE_F32, (size_t)s->dim);
     if (square == 0) return 0;
-    memcpy(s->host.queries + (size_t)s->n_active * (size_t)s->dim, query, (size_t)s->dim * sizeof *query);
+    memcpy(s->host.queries + (size_t)s->n_active * (size_t)s->dim, query,
+           (size_t)s->dim * sizeof *query);
     s->host.norms[s->n_active] = sqrt(square);
     s->active[s->n_active++] = q;
     return 1;
@@ -217,7 +250,8 @@ typedef struct {
 
 static walk walk_begin(const ms_gpu_search *s) { return (walk){.row = s->first_row}; }
 
-/* The next loaded row that is not excluded, and whether it is free of NaN and infinity; -1 at the end. */
+/* The next loaded row that is not excluded, and whether it is free of NaN and infinity; -1 at the
+ * end. */
 static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
     while (w->row < s->first_row + s->n_rows) {
         int64_t row = w->row++;
@@ -234,8 +268,8 @@ static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
     return -1;
 }
 
-/* Fill up n hits with rows of NaN or infinity, which rank last. There are few steps to the end of this: all other rows
- * that are not excluded are hits already. */
+/* Fill up n hits with rows of NaN or infinity, which rank last. There are few steps to the end of
+ * this: all other rows that are not excluded are hits already. */
 static void add_nonfinite(const ms_gpu_search *s, ms_hit *hits, int64_t n) {
     bool is_finite;
     int64_t row;
@@ -259,8 +293,8 @@ static void answer_zero(ms_gpu_search *s, size_t q, ms_hit *hits) {
     add_nonfinite(s, hits, n);
 }
 
-/* Rows of zeros as their copies list them: to the heap, or (NULL) to the sink. Without a threshold the lowest n_hits
- * that are not excluded are enough. */
+/* Rows of zeros as their copies list them: to the heap, or (NULL) to the sink. Without a threshold
+ * the lowest n_hits that are not excluded are enough. */
 static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
     int64_t left = top ? s->n_hits : INT64_MAX;
     size_t excluded = 0;
@@ -268,7 +302,8 @@ static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
         const ms_gpu_slice *p = &s->parts[i];
         const ms_codes *c = p->view->copy;
         size_t at = ms_rows_lower_bound(c->zeros, c->n_zeros, p->start);
-        for (; at < c->n_zeros && c->zeros[at] < p->start + p->n_rows && left && !s->is_stopped; at++) {
+        for (; at < c->n_zeros && c->zeros[at] < p->start + p->n_rows && left && !s->is_stopped;
+             at++) {
             int64_t row = p->first_row + (c->zeros[at] - p->start);
             while (excluded < s->n_excluded && s->excluded[excluded] < row) excluded++;
             if (excluded < s->n_excluded && s->excluded[excluded] == row) continue;
@@ -295,8 +330,8 @@ static void finish(ms_gpu_search *s, int i, ms_hit *hits) {
 
 /* ---- Searches ---- */
 
-/* Rows with NaN or infinity where load did not count them: as the copies list them, as a pass over all rows has counted
- * them, or (no query needed a pass) by a look at every row. */
+/* Rows with NaN or infinity where load did not count them: as the copies list them, as a pass over
+ * all rows has counted them, or (no query needed a pass) by a look at every row. */
 static int64_t count_nonfinite(const ms_gpu_search *s, int was_passed) {
     int64_t n = 0;
     if (!ms_gpu_is_codes_scan(s->form) && was_passed) return s->host.report->n_nonfinite;
@@ -336,7 +371,8 @@ static int run(ms_gpu_search *s, ms_hit *hits, msim_error *err) {
     return MSIM_OK;
 }
 
-int64_t ms_gpu_search_topk(ms_gpu_search *s, const ms_search_request *request, ms_hit *hits, msim_error *err) {
+int64_t ms_gpu_search_topk(ms_gpu_search *s, const ms_search_request *request, ms_hit *hits,
+                           msim_error *err) {
     int rc = begin(s, request, err);
     if (rc >= 0 && s->n_hits > 0 && request->n_query > 0) rc = run(s, hits, err);
     s->request = NULL;
@@ -353,6 +389,7 @@ int64_t ms_gpu_search_above(ms_gpu_search *s, const ms_search_request *request, 
 }
 
 void ms_gpu_search_outcome(const ms_gpu_search *s, ms_search_outcome *out) {
-    *out = (ms_search_outcome){.rows_nonfinite = s->n_nonfinite < 0 ? 0 : s->n_nonfinite, .rows_evaluated = s->n_evaluated,
+    *out = (ms_search_outcome){.rows_nonfinite = s->n_nonfinite < 0 ? 0 : s->n_nonfinite,
+                               .rows_evaluated = s->n_evaluated,
                                .scan = s->form};
 }

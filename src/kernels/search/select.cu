@@ -1,15 +1,19 @@
 /* The k best of a query: the list so far and the candidates that were scored, merged.
  *
  * k_select
- * Shapes    per query up to 3,072 scored candidates and a sorted list of up to k <= 1,024; docs/SEARCH.md, The order.
- * Grid      one block of 512 threads a query. Shared memory: 16 bytes an entry, to a power of two (at most 4,096: 64 KiB).
- * How       A score becomes a key whose unsigned order is falling score; with the row it is one total order. A bitonic sort of
- *           as many entries as there are, to the next power of two; a row that is there twice has the same score both times
- *           (a score's bits depend on query and row alone), so its entries are neighbours, and the second is dropped while
- *           the first k are written. NaN, which no score is, counts as -infinity.
+ * Shapes    per query up to 3,072 scored candidates and a sorted list of up to k <= 1,024;
+ *           docs/SEARCH.md, The order.
+ * Grid      one block of 512 threads a query. Shared memory: 16 bytes an entry, to a power of two
+ *           (at most 4,096: 64 KiB).
+ * How       A score becomes a key whose unsigned order is falling score; with the row it is one
+ *           total order. A bitonic sort of as many entries as there are, to the next power of two;
+ *           a row that is there twice has the same score both times (a score's bits depend on query
+ *           and row alone), so its entries are neighbours, and the second is dropped while the
+ *           first k are written. NaN, which no score is, counts as -infinity.
  * Numerics  no arithmetic: keys go back to the scores' bits.
  * Needs     candidate_cap + k <= 4,096. Entries beyond n_candidates and n_best are not read.
- * Cost      log2(n) (log2(n) + 1) / 2 rounds with a barrier each: 36 for 256 entries, 78 for 4,096. Not measured.
+ * Cost      log2(n) (log2(n) + 1) / 2 rounds with a barrier each: 36 for 256 entries, 78 for 4,096.
+ *           Not measured.
  * Tests     test/gpu/test_sim_topk.c, against src/search/topk.c's order. */
 #include "kernels/search/common.cuh"
 
@@ -25,7 +29,8 @@ static __device__ __forceinline__ uint64_t key_of(double score) {
     if (!(score >= -INFINITY)) score = -INFINITY;
     score += 0.0;
     memcpy(&bits, &score, sizeof bits);
-    return bits >> 63 ? bits : ~bits & 0x7fffffffffffffffull; /* falling: the larger the score, the smaller the key */
+    return bits >> 63 ? bits : ~bits & 0x7fffffffffffffffull; /* falling: the larger the score, the
+                                                               * smaller the key */
 }
 
 static __device__ __forceinline__ double score_of_key(uint64_t key) {
@@ -57,7 +62,8 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
     Carve c = carve_begin();
     Entry *entries = carve<Entry>(c, (size_t)max_count);
     SHARED_VAR(uint32_t, kept_by_warp, WARPS);
-    int q = (int)blockIdx.x, tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32, k = (int)a.k, count = 1;
+    int q = (int)blockIdx.x, tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32, k = (int)a.k,
+        count = 1;
     int n_new = a.n_candidates[q] < a.candidate_cap ? (int)a.n_candidates[q] : (int)a.candidate_cap;
     int n_old = (int)a.n_best[q] < k ? (int)a.n_best[q] : k, n = n_new + n_old;
     ms_gpu_hit *best = a.best + (int64_t)q * k;
@@ -111,7 +117,8 @@ extern "C" int ms_select_cuda(ms_gpu_stream *s, const ms_gpu_select *select, msi
     assert(select->candidate_cap >= 0 && select->candidate_cap <= MS_GPU_MAX_CANDIDATES);
     while (count < (int)(select->candidate_cap + select->k)) count *= 2;
     assert(count <= MAX_ENTRIES);
-    cudaError_t rc = launch(k_select, dim3((unsigned)select->n_query), dim3(THREADS), carve_bytes<Entry>((size_t)count),
-                            (cudaStream_t)ms_gpu_stream_raw(s), *select, count);
+    cudaError_t rc = launch(k_select, dim3((unsigned)select->n_query), dim3(THREADS),
+                            carve_bytes<Entry>((size_t)count), (cudaStream_t)ms_gpu_stream_raw(s),
+                            *select, count);
     return ms_gpu_check_launch((int)rc, "k_select", err);
 }

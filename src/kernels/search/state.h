@@ -1,10 +1,12 @@
-/* What the parts of exact search on a CUDA device share. kernels/search/search.c owns it all and takes requests; kernels/search/rows.c keeps
- * the loaded rows and hands them out window by window; kernels/search/rounds.c runs the rounds of a group of queries over them.
+/* What the parts of exact search on a CUDA device share. kernels/search/search.c owns it all and
+ * takes requests; kernels/search/rows.c keeps the loaded rows and hands them out window by window;
+ * kernels/search/rounds.c runs the rounds of a group of queries over them.
  *
- * A *part* is what is loaded of one view. A *span* is consecutive parts of one type, whose rows lie one behind the other
- * in device memory when they are there. A *window* is consecutive rows of one span that a pass can scan where they lie:
- * a whole span that is resident, or as much of one part as a buffer holds. A *slot* holds queries as a form of scan
- * wants them for one part, whose small copy has a centre of its own. */
+ * A *part* is what is loaded of one view. A *span* is consecutive parts of one type, whose rows lie
+ * one behind the other in device memory when they are there. A *window* is consecutive rows of one
+ * span that a pass can scan where they lie: a whole span that is resident, or as much of one part
+ * as a buffer holds. A *slot* holds queries as a form of scan wants them for one part, whose small
+ * copy has a centre of its own. */
 #ifndef MS_KERNELS_SEARCH_STATE_H
 #define MS_KERNELS_SEARCH_STATE_H
 #include "search/bound.h"
@@ -16,24 +18,26 @@
 enum { MS_GPU_SLOTS = 32, MS_GPU_BUFFERS = 2 };
 
 typedef struct {
-    const ms_rows *view;       /* borrowed */
-    int64_t start, n_rows;     /* rows start .. start + n_rows - 1 of the view */
-    int64_t first_row;         /* number of row `start` in the corpus */
-    const unsigned char *tiles; /* device: the tile that row `start` lies in, of the resident form; NULL: none is */
+    const ms_rows *view;        /* borrowed */
+    int64_t start, n_rows;      /* rows start .. start + n_rows - 1 of the view */
+    int64_t first_row;          /* number of row `start` in the corpus */
+    const unsigned char *tiles; /* device: the tile that row `start` lies in, of the resident form;
+                                 * NULL: none is */
 } ms_gpu_slice;
 
 typedef struct {
     size_t first_part, end_part;
-    ms_gpu_rows rows;          /* data NULL: not resident */
-    float *values;             /* device: of ms_row_values_cuda, where the rows are resident */
+    ms_gpu_rows rows; /* data NULL: not resident */
+    float *values;    /* device: of ms_row_values_cuda, where the rows are resident */
 } ms_gpu_span;
 
 typedef struct {
-    ms_gpu_rows rows;          /* data NULL: only their copy is on the device */
-    const float *values;       /* device; with data alone */
+    ms_gpu_rows rows;    /* data NULL: only their copy is on the device */
+    const float *values; /* device; with data alone */
     size_t first_part, end_part;
-    const unsigned char *tiles; /* device: streamed tiles of first_part; NULL: those of the parts, or none are scanned */
-    int64_t tiles_row;         /* the row that begins them */
+    const unsigned char *tiles; /* device: streamed tiles of first_part; NULL: those of the parts,
+                                 * or none are scanned */
+    int64_t tiles_row;          /* the row that begins them */
 } ms_gpu_window;
 
 /* Constants of a slot's queries, as kernels read them. */
@@ -61,77 +65,80 @@ typedef struct {
     ms_gpu_report *report;
     ms_gpu_lists *lists;
     ms_gpu_candidate *candidates; /* [n_query, candidate_cap] */
-    double *scores;            /* [n_query, candidate_cap] */
-    ms_gpu_hit *best;          /* [n_query, k] */
-    float *queries;            /* [n_query, dim] */
-    double *norms;             /* [n_query] */
-    int64_t *excluded;         /* [MS_GPU_SCAN_TILE + excluded_cap] */
-    ms_gpu_aims *aims;         /* [n_slots] */
-    unsigned char *weights;    /* [n_slots, weights_bytes] */
+    double *scores;               /* [n_query, candidate_cap] */
+    ms_gpu_hit *best;             /* [n_query, k] */
+    float *queries;               /* [n_query, dim] */
+    double *norms;                /* [n_query] */
+    int64_t *excluded;            /* [MS_GPU_SCAN_TILE + excluded_cap] */
+    ms_gpu_aims *aims;            /* [n_slots] */
+    unsigned char *weights;       /* [n_slots, weights_bytes] */
 } ms_gpu_work;
 
 /* Rows or tiles on their way through two buffers. */
 typedef struct {
-    int form;                  /* BF16, INT8: tiles; else rows */
-    size_t part;               /* the next to be read ... */
-    int64_t row;               /* ... from this row of it on */
-    int next;                  /* buffer of the window after this one */
-    int is_ready;              /* that window is in it */
-    ms_gpu_window window;      /* it */
-    size_t span;               /* resident windows: the next */
+    int form;             /* BF16, INT8: tiles; else rows */
+    size_t part;          /* the next to be read ... */
+    int64_t row;          /* ... from this row of it on */
+    int next;             /* buffer of the window after this one */
+    int is_ready;         /* that window is in it */
+    ms_gpu_window window; /* it */
+    size_t span;          /* resident windows: the next */
 } ms_gpu_cursor;
 
 struct ms_gpu_search {
-    ms_gpu_stream *stream;     /* borrowed */
-    ms_gpu_stream *copies;     /* owned: uploads beside the stream's kernels */
+    ms_gpu_stream *stream;                  /* borrowed */
+    ms_gpu_stream *copies;                  /* owned: uploads beside the stream's kernels */
     ms_gpu_event *uploaded[MS_GPU_BUFFERS]; /* owned */
     ms_gpu_search_limits limits;
     int64_t max_queries, max_k;
-    int threads;               /* as msim_options */
+    int threads; /* as msim_options */
 
     /* What is loaded: */
-    ms_gpu_slice *parts;        /* owned: [n_parts], none empty */
-    ms_gpu_span *spans;        /* owned: [n_spans] */
+    ms_gpu_slice *parts; /* owned: [n_parts], none empty */
+    ms_gpu_span *spans;  /* owned: [n_spans] */
     size_t n_parts, n_spans;
     int64_t first_row, n_rows, dim;
-    size_t max_row_bytes;      /* of a row on the device, over all spans */
-    int has_int8, has_bf16;    /* copies are attached */
+    size_t max_row_bytes;   /* of a row on the device, over all spans */
+    int has_int8, has_bf16; /* copies are attached */
     ms_gpu_residence residence;
-    unsigned char *arena;      /* owned, device: resident rows, values and tiles */
-    int values_are_ip;         /* the metric that the resident values are for */
-    int64_t n_nonfinite;       /* rows with NaN or infinity; -1: not known yet */
-    ms_pool *pool;             /* owned: threads that read the corpus; NULL: few rows, this thread does */
+    unsigned char *arena; /* owned, device: resident rows, values and tiles */
+    int values_are_ip;    /* the metric that the resident values are for */
+    int64_t n_nonfinite;  /* rows with NaN or infinity; -1: not known yet */
+    ms_pool *pool;        /* owned: threads that read the corpus; NULL: few rows, this thread
+                                * does */
 
     /* Memory for searches of these rows: */
     size_t buffer_bytes, gather_bytes;
-    unsigned char *buffers[MS_GPU_BUFFERS], *gather, *host_buffers[MS_GPU_BUFFERS], *host_gather; /* owned */
-    float *buffer_values;      /* owned, device: of the rows in a buffer */
-    int n_queries;             /* of a group, at most */
+    /* owned */
+    unsigned char *buffers[MS_GPU_BUFFERS], *gather, *host_buffers[MS_GPU_BUFFERS], *host_gather;
+    float *buffer_values; /* owned, device: of the rows in a buffer */
+    int n_queries;        /* of a group, at most */
     int64_t k_cap, candidate_cap, excluded_cap;
     size_t n_slots, weights_bytes;
     unsigned char *device_work, *host_work; /* owned */
-    ms_gpu_work device, host;  /* in these */
-    ms_bound_codes *bounds;     /* owned: [n_slots, n_queries] */
-    void *weight;              /* owned: [dim] of the widest kind */
+    ms_gpu_work device, host;               /* in these */
+    ms_bound_codes *bounds;                 /* owned: [n_slots, n_queries] */
+    void *weight;                           /* owned: [dim] of the widest kind */
 
     /* While a search runs, and its outcome: */
     const ms_search_request *request; /* borrowed */
-    const int64_t *excluded;   /* borrowed: [n_excluded], those that are loaded */
+    const int64_t *excluded;          /* borrowed: [n_excluded], those that are loaded */
     size_t n_excluded;
-    size_t n_outside;          /* rows before the range in its first tile: the first of device.excluded */
+    size_t n_outside;                   /* rows before the range in its first tile: the first of
+                                * device.excluded */
     int64_t excluded_from, excluded_to; /* rows whose excluded ones device.excluded holds */
-    size_t n_excluded_there;   /* with those outside */
+    size_t n_excluded_there;            /* with those outside */
     int form, is_ip;
-    int64_t n_hits;            /* of each query */
-    int n_active;              /* queries of the group */
+    int64_t n_hits;                     /* of each query */
+    int n_active;                       /* queries of the group */
     size_t active[MS_GPU_SCAN_QUERIES]; /* their numbers in the request */
     double theta[MS_GPU_SCAN_QUERIES];
     ms_bound_f32 f32;
     size_t slot_part[MS_GPU_SLOTS]; /* SIZE_MAX: none */
     ms_gpu_cursor cursor;
-    int64_t n_seen, step;      /* rows that theta comes from; rows of the next round */
+    int64_t n_seen, step; /* rows that theta comes from; rows of the next round */
     int64_t n_evaluated, n_handed;
-    int is_stopped;            /* by the sink */
+    int is_stopped; /* by the sink */
 };
 
 /* ---- kernels/search/rows.c ---- */
@@ -139,13 +146,14 @@ struct ms_gpu_search {
 /* Forget the rows, and give back their memory. */
 void ms_gpu_rows_unload(ms_gpu_search *s);
 /* Parts and spans of a range of rows. */
-int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first, int64_t n, msim_error *err);
+int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                    int64_t n, msim_error *err);
 /* Bring to the device what fits. */
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err);
 /* Values of resident rows for s->is_ip. */
 int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err);
-/* Windows for s->form over all rows, in order. next: 1 with *out, 0 at the end. ahead: bring the window after this one
- * while the device works on this one. */
+/* Windows for s->form over all rows, in order. next: 1 with *out, 0 at the end. ahead: bring the
+ * window after this one while the device works on this one. */
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err);
 int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err);
 int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err);
@@ -157,18 +165,24 @@ const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row);
 void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, int64_t row);
 
 /* The code of an allocation that has just failed. */
-static inline int ms_gpu_failed(const msim_error *err) { return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY; }
-static inline int ms_gpu_is_codes_scan(int form) { return form == MSIM_SCAN_BF16 || form == MSIM_SCAN_INT8; }
+static inline int ms_gpu_failed(const msim_error *err) {
+    return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY;
+}
+static inline int ms_gpu_is_codes_scan(int form) {
+    return form == MSIM_SCAN_BF16 || form == MSIM_SCAN_INT8;
+}
 static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int form) {
     return !view->copy ? NULL : form == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
 }
 static inline size_t ms_gpu_tile_bytes(int64_t dim, int form) {
-    return form == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim) : ms_codes_bf16_tile((size_t)dim);
+    return form == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
+                                  : ms_codes_bf16_tile((size_t)dim);
 }
 
 /* ---- kernels/search/rounds.c ---- */
 
-/* The group s->active over all rows: s->host.best and s->host.report for the k best, or hits to the sink. */
+/* The group s->active over all rows: s->host.best and s->host.report for the k best, or hits to the
+ * sink. */
 int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err);
 /* Give a hit of query q of the request to the sink, until it says stop. */
 void ms_gpu_hand_over(ms_gpu_search *s, size_t q, double score, int64_t row);

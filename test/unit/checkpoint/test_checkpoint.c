@@ -1,5 +1,6 @@
-/* Checkpoints that must be read: every container, type and layout gives the same weights; conversion keeps them; packed
- * batches. The files come from test/data/checkpoints/make.py. docs/FORMATS.md, Checkpoints. */
+/* Checkpoints that must be read: every container, type and layout gives the same weights;
+ * conversion keeps them; packed batches. The files come from test/data/checkpoints/make.py.
+ * docs/FORMATS.md, Checkpoints. */
 #define _GNU_SOURCE
 #include "base/map.h"
 #include "base/mem.h"
@@ -58,7 +59,7 @@ static ms_weights open_or_fail(const char *path) {
     return w;
 }
 
-/* ---- Containers -------------------------------------------------------------------------------------------------- */
+/* ---- Containers ------------------------------------------------------------------------------ */
 
 static void check_fixture(const char *path, const char *container) {
     static const struct {
@@ -87,7 +88,8 @@ static void check_fixture(const char *path, const char *container) {
         assert_memory_equal(t->shape, expected[i].shape, (size_t)t->rank * sizeof *t->shape);
         assert_memory_equal(t->stride, expected[i].stride, (size_t)t->rank * sizeof *t->stride);
         if (ms_stored_load(&s, t, &err) < 0) fail_msg("%s", err.text);
-        for (int64_t k = 0; k < t->n; k++) assert_float_equal(ms_tensor_get(t->value, k), expected[i].values[k], 0);
+        for (int64_t k = 0; k < t->n; k++)
+            assert_float_equal(ms_tensor_get(t->value, k), expected[i].values[k], 0);
     }
     assert_ptr_equal(ms_stored_find(&s, "h"), &s.tensors[3]);
     assert_null(ms_stored_find(&s, "x"));
@@ -100,7 +102,7 @@ static void reads_both_containers(void **state) {
     check_fixture(DATA "fixture-legacy.pth", "pth-legacy");
 }
 
-/* ---- Weights ------------------------------------------------------------------------------------------------------ */
+/* ---- Weights --------------------------------------------------------------------------------- */
 
 /* The generator of docs/FORMATS.md, "Seeded weights". */
 static float seeded(const char *name, int64_t i, float scale) {
@@ -125,11 +127,13 @@ static void seeded_weights(void **state) {
     assert_int_equal(w.all_f32, 1);
     assert_string_equal(w.family, "midisim-custom");
     /* Three known values, then every element of one tensor of each kind. */
-    assert_true(w.token_emb.f32[0] == 0.1238906979560852f && w.token_emb.f32[2] == 0.05390280485153198f);
+    assert_true(w.token_emb.f32[0] == 0.1238906979560852f &&
+                w.token_emb.f32[2] == 0.05390280485153198f);
     assert_true(w.block[0].wq.f32[1] == 0.02888256311416626f);
     assert_true(w.block[0].b1.f32[2] == -0.11305497586727142f);
     for (int64_t i = 0; i < w.block[1].w2.n; i++)
-        assert_true(w.block[1].w2.f32[i] == seeded("attn_layers.layers.3.1.ff.2.weight", i, 1.0f / 32));
+        assert_true(w.block[1].w2.f32[i] ==
+                    seeded("attn_layers.layers.3.1.ff.2.weight", i, 1.0f / 32));
     for (int64_t i = 0; i < w.final_gamma.n; i++)
         assert_true(w.final_gamma.f32[i] == seeded("attn_layers.final_norm.gamma", i, 0.25f));
     assert_int_equal(ms_f32_bits(w.inv_freq.f32[1]), 0x3f0ff59a);
@@ -144,12 +148,14 @@ static void same_tensor(ms_tensor got, ms_tensor expected, float (*rounded)(floa
     assert_int_equal(got.n, expected.n);
     for (int64_t i = 0; i < got.n; i++)
         if (ms_f32_bits(rounded(ms_tensor_get(expected, i))) != ms_f32_bits(ms_tensor_get(got, i)))
-            fail_msg("element %lld: %.9g, expected %.9g", (long long)i, (double)ms_tensor_get(got, i),
-                     (double)rounded(ms_tensor_get(expected, i)));
+            fail_msg("element %lld: %.9g, expected %.9g", (long long)i,
+                     (double)ms_tensor_get(got, i), (double)rounded(ms_tensor_get(expected, i)));
 }
 
-/* Bits of all tensors of got equal those of expected after `rounded` (matrices and biases) and `kept` (the rest). */
-static void same_weights(const ms_weights *got, const ms_weights *expected, float (*rounded)(float), float (*kept)(float)) {
+/* Bits of all tensors of got equal those of expected after `rounded` (matrices and biases) and
+ * `kept` (the rest). */
+static void same_weights(const ms_weights *got, const ms_weights *expected, float (*rounded)(float),
+                         float (*kept)(float)) {
     assert_int_equal(got->depth, expected->depth);
     assert_int_equal(got->inner, expected->inner);
     same_tensor(got->token_emb, expected->token_emb, kept);
@@ -198,7 +204,8 @@ static void f64_is_rounded(void **state) {
     assert_int_equal(w.all_f32, 1);
     assert_int_equal(w.dim, 16);
     for (int64_t i = 0; i < w.token_emb.n; i++)
-        assert_true(w.token_emb.f32[i] == (float)((double)seeded("token_emb.emb.weight", i, 0.5f) + 1e-12));
+        assert_true(w.token_emb.f32[i] ==
+                    (float)((double)seeded("token_emb.emb.weight", i, 0.5f) + 1e-12));
     ms_weights_close(&w);
 }
 
@@ -211,7 +218,8 @@ static void info(void **state) {
     assert_int_equal(i.heads, 4); /* inner width 256, wider than the model */
     assert_int_equal(i.depth, 2);
     assert_int_equal(i.tensors, 23);
-    assert_int_equal(i.parameters, 386 * 128 + 128 + 2 * (4 * 256 * 128 + 2 * 4 * 128 * 128 + 7 * 128));
+    assert_int_equal(i.parameters,
+                     386 * 128 + 128 + 2 * (4 * 256 * 128 + 2 * 4 * 128 * 128 + 7 * 128));
     assert_string_equal(i.container, "pth-zip");
     char hash[65];
     ms_map map;
@@ -232,16 +240,21 @@ typedef struct {
     size_t n;
 } model_file;
 
-static void add(model_file *m, const float *zeros, int64_t rows, int64_t cols, const char *format, int layer) {
+static void add(model_file *m, const float *zeros, int64_t rows, int64_t cols, const char *format,
+                int layer) {
     ms_stored_tensor *t = &m->tensors[m->n];
     snprintf(m->names[m->n], sizeof m->names[0], format, layer);
-    *t = (ms_stored_tensor){.name = m->names[m->n], .rank = cols ? 2 : 1, .shape = {rows, cols}, .n = rows * (cols ? cols : 1)};
+    *t = (ms_stored_tensor){.name = m->names[m->n],
+                            .rank = cols ? 2 : 1,
+                            .shape = {rows, cols},
+                            .n = rows * (cols ? cols : 1)};
     t->value = (ms_tensor){.f32 = zeros, .n = t->n};
     m->list[m->n] = (ms_safetensor){.tensor = t, .dtype = MSIM_DTYPE_BF16};
     m->n++;
 }
 
-static void write_model(model_file *m, const char *path, int64_t dim, int64_t heads, int depth, int64_t vocab) {
+static void write_model(model_file *m, const char *path, int64_t dim, int64_t heads, int depth,
+                        int64_t vocab) {
     static float zeros[3072 * 768];
     int64_t inner = heads * 64, ff = 4 * dim;
     m->n = 0;
@@ -270,11 +283,13 @@ static void sizes_are_read_off(void **state) {
         int64_t dim, heads, vocab;
         int depth;
         const char *family;
-    } sizes[] = {{768, 12, 386, 1, "midisim-custom"}, {128, 4, 1, 3, "midisim-custom"}, {16, 1, 1000, 1, "midisim-custom"},
-                 {512, 8, 386, 8, "midisim-small"},   {512, 8, 386, 16, "midisim-large"}, {512, 8, 385, 8, "midisim-custom"}};
+    } sizes[] = {{768, 12, 386, 1, "midisim-custom"}, {128, 4, 1, 3, "midisim-custom"},
+                 {16, 1, 1000, 1, "midisim-custom"},  {512, 8, 386, 8, "midisim-small"},
+                 {512, 8, 386, 16, "midisim-large"},  {512, 8, 385, 8, "midisim-custom"}};
     static model_file m;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        write_model(&m, in_folder("m.safetensors"), sizes[i].dim, sizes[i].heads, sizes[i].depth, sizes[i].vocab);
+        write_model(&m, in_folder("m.safetensors"), sizes[i].dim, sizes[i].heads, sizes[i].depth,
+                    sizes[i].vocab);
         ms_weights w = open_or_fail(in_folder("m.safetensors"));
         assert_int_equal(w.dim, sizes[i].dim);
         assert_int_equal(w.heads, sizes[i].heads);
@@ -290,19 +305,22 @@ static void sizes_are_read_off(void **state) {
     unlink(in_folder("m.safetensors"));
 }
 
-/* ---- Conversion ---------------------------------------------------------------------------------------------------- */
+/* ---- Conversion ------------------------------------------------------------------------------ */
 
 static void converts(void **state) {
     (void)state;
-    static const char *const sources[] = {DATA "tiny.safetensors", DATA "tiny-zip.pth", DATA "tiny-legacy.pth"};
+    static const char *const sources[] = {DATA "tiny.safetensors", DATA "tiny-zip.pth",
+                                          DATA "tiny-legacy.pth"};
     msim_error err;
     char f32_path[100], bf16_path[100];
     snprintf(f32_path, sizeof f32_path, "%s/f32.safetensors", folder);
     snprintf(bf16_path, sizeof bf16_path, "%s/bf16.safetensors", folder);
     for (size_t i = 0; i < 3; i++) {
         ms_weights source = open_or_fail(sources[i]);
-        assert_int_equal(msim_checkpoint_convert(sources[i], f32_path, MSIM_DTYPE_F32, &err), MSIM_OK);
-        assert_int_equal(msim_checkpoint_convert(f32_path, bf16_path, MSIM_DTYPE_BF16, &err), MSIM_OK);
+        assert_int_equal(msim_checkpoint_convert(sources[i], f32_path, MSIM_DTYPE_F32, &err),
+                         MSIM_OK);
+        assert_int_equal(msim_checkpoint_convert(f32_path, bf16_path, MSIM_DTYPE_BF16, &err),
+                         MSIM_OK);
         ms_weights a = open_or_fail(f32_path), b = open_or_fail(bf16_path);
         same_weights(&a, &source, as_is, as_is);
         same_weights(&b, &source, to_bf16, as_is);
@@ -310,11 +328,13 @@ static void converts(void **state) {
         assert_int_equal(b.all_f32, 0);
         assert_non_null(b.block[0].w1.bf16);
         assert_non_null(b.token_emb.f32);
-        assert_string_equal(a.sha256, source.sha256); /* the first source's, through both conversions */
+        assert_string_equal(a.sha256, source.sha256); /* the first source's, through both
+                                                       * conversions */
         assert_string_equal(b.sha256, source.sha256);
         /* In the source's order, data on 64 bytes, used in place. */
         const ms_stored *x = ms_weights_stored(&a), *y = ms_weights_stored(&source);
-        for (size_t k = 0; k < x->n_tensors; k++) assert_string_equal(x->tensors[k].name, y->tensors[k].name);
+        for (size_t k = 0; k < x->n_tensors; k++)
+            assert_string_equal(x->tensors[k].name, y->tensors[k].name);
         assert_int_equal((uintptr_t)x->tensors[0].base % 64, 0);
         assert_ptr_equal(x->tensors[0].value.f32, x->tensors[0].base);
         ms_weights_close(&a);
@@ -336,7 +356,9 @@ static void keeps_logits(void **state) {
     (void)state;
     msim_error err;
     msim_checkpoint_info i;
-    assert_int_equal(msim_checkpoint_convert(DATA "tiny-f16.pth", in_folder("l.safetensors"), MSIM_DTYPE_F32, &err), MSIM_OK);
+    assert_int_equal(msim_checkpoint_convert(DATA "tiny-f16.pth", in_folder("l.safetensors"),
+                                             MSIM_DTYPE_F32, &err),
+                     MSIM_OK);
     assert_int_equal(msim_checkpoint_get_info(in_folder("l.safetensors"), &i, &err), MSIM_OK);
     assert_int_equal(i.tensors, 24);
     unlink(in_folder("l.safetensors"));
@@ -345,10 +367,16 @@ static void keeps_logits(void **state) {
 static void failed_writes_leave_nothing(void **state) {
     (void)state;
     msim_error err;
-    assert_int_equal(msim_checkpoint_convert(DATA "tiny.safetensors", in_folder("x"), MSIM_DTYPE_F16, &err), -MSIM_E_ARG);
-    assert_int_equal(msim_checkpoint_convert(DATA "tiny.safetensors", "/nowhere/at/all", MSIM_DTYPE_F32, &err), -MSIM_E_IO);
-    assert_int_equal(msim_checkpoint_convert(DATA "none.pth", in_folder("x"), MSIM_DTYPE_F32, &err), -MSIM_E_IO);
-    assert_int_equal(msim_checkpoint_convert(DATA "tiny.safetensors", folder, MSIM_DTYPE_F32, &err), -MSIM_E_IO);
+    assert_int_equal(
+        msim_checkpoint_convert(DATA "tiny.safetensors", in_folder("x"), MSIM_DTYPE_F16, &err),
+        -MSIM_E_ARG);
+    assert_int_equal(
+        msim_checkpoint_convert(DATA "tiny.safetensors", "/nowhere/at/all", MSIM_DTYPE_F32, &err),
+        -MSIM_E_IO);
+    assert_int_equal(msim_checkpoint_convert(DATA "none.pth", in_folder("x"), MSIM_DTYPE_F32, &err),
+                     -MSIM_E_IO);
+    assert_int_equal(msim_checkpoint_convert(DATA "tiny.safetensors", folder, MSIM_DTYPE_F32, &err),
+                     -MSIM_E_IO);
     unlink(in_folder("x"));
     /* A file system that is full after 100,000 bytes. */
     struct rlimit old, small;
@@ -364,10 +392,12 @@ static void failed_writes_leave_nothing(void **state) {
     assert_int_equal(count_files(), 0);
 }
 
-/* Every allocation may fail; nothing leaks (the sanitizers see to that) and nothing is left on disk. */
+/* Every allocation may fail; nothing leaks (the sanitizers see to that) and nothing is left on
+ * disk. */
 static void survives_no_memory(void **state) {
     (void)state;
-    static const char *const paths[] = {DATA "tiny.safetensors", DATA "tiny-zip.pth", DATA "tiny-bf16.pth"};
+    static const char *const paths[] = {DATA "tiny.safetensors", DATA "tiny-zip.pth",
+                                        DATA "tiny-bf16.pth"};
     for (size_t i = 0; i < 3; i++) {
         int fails = 0, rc = -1;
         for (int64_t at = 1; rc < 0; at++) {
@@ -376,7 +406,8 @@ static void survives_no_memory(void **state) {
             ms_mem_fail_at(at);
             rc = msim_checkpoint_convert(paths[i], in_folder("x"), MSIM_DTYPE_BF16, &err);
             ms_mem_fail_at(0);
-            assert_true(rc == MSIM_OK || (rc == -MSIM_E_MEMORY && err.code == MSIM_E_MEMORY && err.text[0]));
+            assert_true(rc == MSIM_OK ||
+                        (rc == -MSIM_E_MEMORY && err.code == MSIM_E_MEMORY && err.text[0]));
             fails += rc < 0;
             assert_int_equal(count_files(), rc >= 0);
         }
@@ -385,7 +416,7 @@ static void survives_no_memory(void **state) {
     }
 }
 
-/* ---- Batches --------------------------------------------------------------------------------------------------------- */
+/* ---- Batches --------------------------------------------------------------------------------- */
 
 static void batches(void **state) {
     (void)state;
@@ -401,7 +432,9 @@ static void batches(void **state) {
     assert_int_equal(b.n_tokens, 0);
     assert_int_equal(ms_batch_init(&b, ids, starts, 3, 385, &err), -MSIM_E_ARG);
     assert_string_equal(err.text, "batch, token 2: expected an id in 0..384, got 385");
-    assert_int_equal(ms_batch_init(&b, (const int32_t[]){-1}, (const int64_t[]){0, 1}, 1, 386, &err), -MSIM_E_ARG);
+    assert_int_equal(
+        ms_batch_init(&b, (const int32_t[]){-1}, (const int64_t[]){0, 1}, 1, 386, &err),
+        -MSIM_E_ARG);
     assert_int_equal(ms_batch_init(&b, ids, late, 1, 386, &err), -MSIM_E_ARG);
     assert_int_equal(ms_batch_init(&b, ids, falling, 2, 386, &err), -MSIM_E_ARG);
     assert_int_equal(ms_batch_init(&b, NULL, starts, 3, 386, &err), -MSIM_E_ARG);
@@ -411,11 +444,16 @@ static void batches(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_both_containers), cmocka_unit_test(seeded_weights),
-        cmocka_unit_test(same_model_everywhere), cmocka_unit_test(f64_is_rounded),
-        cmocka_unit_test(info),                  cmocka_unit_test(sizes_are_read_off),
-        cmocka_unit_test(converts),              cmocka_unit_test(keeps_logits),
-        cmocka_unit_test(failed_writes_leave_nothing), cmocka_unit_test(survives_no_memory),
+        cmocka_unit_test(reads_both_containers),
+        cmocka_unit_test(seeded_weights),
+        cmocka_unit_test(same_model_everywhere),
+        cmocka_unit_test(f64_is_rounded),
+        cmocka_unit_test(info),
+        cmocka_unit_test(sizes_are_read_off),
+        cmocka_unit_test(converts),
+        cmocka_unit_test(keeps_logits),
+        cmocka_unit_test(failed_writes_leave_nothing),
+        cmocka_unit_test(survives_no_memory),
         cmocka_unit_test(batches),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

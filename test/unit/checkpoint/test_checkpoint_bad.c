@@ -1,5 +1,6 @@
-/* Checkpoints that must be refused: each fault is planted alone and gives one line that names it. Cut and damaged files
- * are tried at every byte. Runs under the sanitizers too. docs/FORMATS.md, Checkpoints. */
+/* Checkpoints that must be refused: each fault is planted alone and gives one line that names it.
+ * Cut and damaged files are tried at every byte. Runs under the sanitizers too. docs/FORMATS.md,
+ * Checkpoints. */
 #define _GNU_SOURCE
 #include "base/map.h"
 #include "base/mem.h"
@@ -16,7 +17,7 @@
 
 #define DATA "test/data/checkpoints/"
 
-/* ---- Bytes and files ------------------------------------------------------------------------------------------------ */
+/* ---- Bytes and files ------------------------------------------------------------------------- */
 
 typedef struct {
     unsigned char data[300000];
@@ -94,7 +95,7 @@ static void accepted(const bytes *b) {
     if (try_stored(&err) < 0) fail_msg("%s", err.text);
 }
 
-/* ---- Zip archives ---------------------------------------------------------------------------------------------------- */
+/* ---- Zip archives ---------------------------------------------------------------------------- */
 
 typedef struct {
     const char *name;
@@ -151,7 +152,8 @@ static void make_zip(bytes *b, const member *m, size_t n) {
 static const float two[2] = {1, 2};
 
 static void make_pth(bytes *b, const char *pickle, size_t n) {
-    const member m[] = {{.name = "a/data.pkl", .data = pickle, .n = n}, {.name = "a/data/0", .data = two, .n = 8},
+    const member m[] = {{.name = "a/data.pkl", .data = pickle, .n = n},
+                        {.name = "a/data/0", .data = two, .n = 8},
                         {.name = "a/version", .data = "3\n", .n = 2}};
     make_zip(b, m, 3);
 }
@@ -187,8 +189,12 @@ static void refuses_archives(void **state) {
         make_zip(&file, (member[]){pickle, data, thirds[i].m}, 3);
         refused(&file, thirds[i].expected);
     }
-    make_zip(&file, (member[]){pickle, data, {.name = "a/byteorder", .data = "little", .n = 6},
-                               {.name = "a/x..y", .data = "?", .n = 1, .crc_error = 1}}, 4);
+    make_zip(&file,
+             (member[]){pickle,
+                        data,
+                        {.name = "a/byteorder", .data = "little", .n = 6},
+                        {.name = "a/x..y", .data = "?", .n = 1, .crc_error = 1}},
+             4);
     accepted(&file); /* unknown members are not looked at */
     make_zip(&file, (member[]){data}, 1);
     refused(&file, "expected a member data.pkl");
@@ -198,21 +204,25 @@ static void refuses_archives(void **state) {
     refused(&file, "expected a member data/0");
     make_zip(&file, (member[]){pickle, {.name = "a/data/0", .data = two, .n = 7}}, 2);
     refused(&file, "expected 8 bytes, got 7");
-    make_zip(&file, (member[]){pickle, {.name = "a/data/0", .data = two, .n = 8, .crc_error = 1}}, 2);
+    make_zip(&file, (member[]){pickle, {.name = "a/data/0", .data = two, .n = 8, .crc_error = 1}},
+             2);
     refused(&file, "CRC-32");
     member wrong = pickle;
     wrong.crc_error = 1;
     make_zip(&file, (member[]){wrong, data}, 2);
     refused(&file, "CRC-32");
     uint32_t crc = (uint32_t)crc32(0, (const void *)two, 8);
-    make_zip(&file, (member[]){pickle, {.name = "a/data/0", .data = two, .n = 8, .crc_error = crc}}, 2);
+    make_zip(&file, (member[]){pickle, {.name = "a/data/0", .data = two, .n = 8, .crc_error = crc}},
+             2);
     accepted(&file); /* a CRC of 0 stands for none */
 }
 
-/* Directory fields set to nonsense, at their places in the archive of one pickle and one storage. */
+/* Directory fields set to nonsense, at their places in the archive of one pickle and one
+ * storage. */
 static void refuses_directories(void **state) {
     (void)state;
-    const member m[] = {{.name = "a/data.pkl", .data = GOOD, .n = sizeof GOOD - 1}, {.name = "a/data/0", .data = two, .n = 8}};
+    const member m[] = {{.name = "a/data.pkl", .data = GOOD, .n = sizeof GOOD - 1},
+                        {.name = "a/data/0", .data = two, .n = 8}};
     make_zip(&file, m, 2);
     size_t end = file.n - 22, directory = end - 46 * 2 - 10 - 8, second = directory + 46 + 10;
     const struct {
@@ -259,8 +269,10 @@ static void refuses_directories(void **state) {
         uint64_t value;
         int n;
         const char *expected;
-    } faults64[] = {{22 + 20 - 8, 0xffffffffffffffff, 8, "zip64 end record"}, {22 + 20 - 4, 1, 4, "one disk"},
-                    {22 + 20 + 56 - 48, 0xffffffffffff, 8, "agree"},          {22 + 20 + 56 - 32, 1, 8, "one disk"},
+    } faults64[] = {{22 + 20 - 8, 0xffffffffffffffff, 8, "zip64 end record"},
+                    {22 + 20 - 4, 1, 4, "one disk"},
+                    {22 + 20 + 56 - 48, 0xffffffffffff, 8, "agree"},
+                    {22 + 20 + 56 - 32, 1, 8, "one disk"},
                     {22 + 20 + 56 - 24, 1, 8, "one disk"}};
     for (size_t i = 0; i < sizeof faults64 / sizeof *faults64; i++) {
         load_file(&file, DATA "fixture-zip.pth");
@@ -272,9 +284,10 @@ static void refuses_directories(void **state) {
     }
 }
 
-/* ---- The state dict --------------------------------------------------------------------------------------------------- */
+/* ---- The state dict -------------------------------------------------------------------------- */
 
-#define P(text, expected) {text, sizeof(text) - 1, expected}
+#define P(text, expected) \
+    { text, sizeof(text) - 1, expected }
 
 static void refuses_pickles(void **state) {
     (void)state;
@@ -284,7 +297,10 @@ static void refuses_pickles(void **state) {
         const char *expected;
     } cases[] = {
         P(GOOD, NULL),
-        P("\x80\2}" NAME BUILD_TENSOR STORAGE VIEW "\x89" "ccollections\nOrderedDict\n)RtRs.", NULL), /* a plain dict */
+        /* a plain dict */
+        P("\x80\2}" NAME BUILD_TENSOR STORAGE VIEW "\x89"
+          "ccollections\nOrderedDict\n)RtRs.",
+          NULL),
         P("\x80\2N.", "expected a dict of tensors, got None"),
         P("\x80\2].", "expected a dict of tensors, got a list"),
         P(GOOD "x", "expected the end after STOP, got 1 bytes"),
@@ -305,12 +321,21 @@ static void refuses_pickles(void **state) {
         P("\x80\2)Q.", "expected a tuple of 5"),
         P("\x80\2(X\6\0\0\0moduleK\0K\0K\0K\0tQ.", "another kind"),
         P("\x80\2(X\7\0\0\0storageK\0K\0K\0K\0tQ.", "class, key, location"),
-        P("\x80\2(X\7\0\0\0storageccollections\nOrderedDict\nX\1\0\0\0aX\1\0\0\0aK\0tQ.", "class, key, location"),
-        P("\x80\2(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0aJ\xff\xff\xff\xfftQ.", "class, key, location"),
-        P("\x80\2(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0a\x8a\x08\0\0\0\0\0\0\0\x40tQ.", "fits in memory"),
-        P("\x80\2(X\7\0\0\0storagectorch\nFloatStorage\nX\0\0\0\0X\1\0\0\0aK\0tQ.", "class, key, location"),
-        P(HEAD "(" NAME TENSOR "X\1\0\0\0v(X\7\0\0\0storagectorch\nHalfStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2tQu.", "as before"),
-        P(HEAD "(" NAME TENSOR "X\1\0\0\0v(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\3tQu.", "as before"),
+        P("\x80\2(X\7\0\0\0storageccollections\nOrderedDict\nX\1\0\0\0aX\1\0\0\0aK\0tQ.",
+          "class, key, location"),
+        P("\x80\2(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0aJ\xff\xff\xff\xfftQ.",
+          "class, key, location"),
+        P("\x80\2("
+          "X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0a\x8a\x08\0\0\0\0\0\0\0\x40tQ.",
+          "fits in memory"),
+        P("\x80\2(X\7\0\0\0storagectorch\nFloatStorage\nX\0\0\0\0X\1\0\0\0aK\0tQ.",
+          "class, key, location"),
+        P(HEAD "(" NAME TENSOR
+               "X\1\0\0\0v(X\7\0\0\0storagectorch\nHalfStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2tQu.",
+          "as before"),
+        P(HEAD "(" NAME TENSOR
+               "X\1\0\0\0v(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\3tQu.",
+          "as before"),
         /* views */
         P(HEAD NAME BUILD_TENSOR STORAGE VIEW "\x89tRs.", "6 or 7 arguments, got 5"),
         P(HEAD NAME BUILD_TENSOR "K\0" VIEW TAIL "s.", "expected storage, offset"),
@@ -326,22 +351,35 @@ static void refuses_pickles(void **state) {
         P(HEAD NAME BUILD_TENSOR STORAGE "K\0K\2\x85K\2\x85" TAIL "s.", "reaching beyond"),
         P(HEAD NAME BUILD_TENSOR STORAGE "K\2))" TAIL "s.", "reaching beyond"),
         P(HEAD NAME BUILD_TENSOR STORAGE "K\3K\0\x85K\1\x85" TAIL "s.", "reaching beyond"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\2K\0\x85K\1\x85" TAIL "s.", NULL), /* no elements */
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\1))" TAIL "s.", NULL),             /* a scalar */
+        P(HEAD NAME BUILD_TENSOR STORAGE "K\2K\0\x85K\1\x85" TAIL "s.", NULL),   /* no elements */
+        P(HEAD NAME BUILD_TENSOR STORAGE "K\1))" TAIL "s.", NULL),               /* a scalar */
         P(HEAD NAME BUILD_TENSOR STORAGE "K\0M\0\1\x85K\0\x85" TAIL "s.", NULL), /* broadcast */
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0\x8a\5\0\0\0\0\1\x85K\0\x85" TAIL "s.", "views of at most"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85K\0\x85" TAIL "s.", "reaching beyond"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0K\2\x85\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85" TAIL "s.", "reaching beyond"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0K\3\x85\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85" TAIL "s.", "reaching beyond"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "J\xff\xff\xff\xffK\2\x85K\1\x85" TAIL "s.", "expected storage, offset"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0J\xff\xff\xff\xff\x85K\1\x85" TAIL "s.", "a negative one"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0K\2\x85J\xff\xff\xff\xff\x85" TAIL "s.", "a negative one"),
+        P(HEAD NAME BUILD_TENSOR STORAGE "K\0\x8a\5\0\0\0\0\1\x85K\0\x85" TAIL "s.",
+          "views of at most"),
+        P(HEAD NAME BUILD_TENSOR STORAGE
+          "K\0\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85K\0\x85" TAIL "s.",
+          "reaching beyond"),
+        P(HEAD NAME BUILD_TENSOR STORAGE
+          "K\0K\2\x85\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85" TAIL "s.",
+          "reaching beyond"),
+        P(HEAD NAME BUILD_TENSOR STORAGE
+          "K\0K\3\x85\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85" TAIL "s.",
+          "reaching beyond"),
+        P(HEAD NAME BUILD_TENSOR STORAGE "J\xff\xff\xff\xffK\2\x85K\1\x85" TAIL "s.",
+          "expected storage, offset"),
+        P(HEAD NAME BUILD_TENSOR STORAGE "K\0J\xff\xff\xff\xff\x85K\1\x85" TAIL "s.",
+          "a negative one"),
+        P(HEAD NAME BUILD_TENSOR STORAGE "K\0K\2\x85J\xff\xff\xff\xff\x85" TAIL "s.",
+          "a negative one"),
         P(HEAD NAME BUILD_TENSOR STORAGE "K\0N\x85K\1\x85" TAIL "s.", "got None"),
         P(HEAD NAME BUILD_TENSOR STORAGE "K\0K\2\x85)" TAIL "s.", "as many sizes as strides"),
-        P(HEAD NAME BUILD_TENSOR STORAGE "K\0(K\1K\1K\1K\1K\1K\1K\1K\1K\1t(K\1K\1K\1K\1K\1K\1K\1K\1K\1t" TAIL "s.", "at most 8"),
+        P(HEAD NAME BUILD_TENSOR STORAGE
+          "K\0(K\1K\1K\1K\1K\1K\1K\1K\1K\1t(K\1K\1K\1K\1K\1K\1K\1K\1K\1t" TAIL "s.",
+          "at most 8"),
         P(HEAD NAME "ctorch._utils\n_rebuild_parameter\n(" TENSOR "\x88h\0)RtRs.", NULL),
         P(HEAD NAME "ctorch._utils\n_rebuild_parameter\n(K\1\x88h\0)RtRs.", "parameter: expected"),
-        P(HEAD NAME BUILD_TENSOR "(X\7\0\0\0storagectorch\nIntStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2tQ" VIEW TAIL "s.",
+        P(HEAD NAME BUILD_TENSOR
+          "(X\7\0\0\0storagectorch\nIntStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2tQ" VIEW TAIL "s.",
           "got IntStorage"),
         P(HEAD "}X\11\0\0\0_metadatah\0)Rsb" NAME TENSOR "s.", NULL),
     };
@@ -354,7 +392,8 @@ static void refuses_pickles(void **state) {
     }
     /* A member name that a key tries to leave the folder with is just not there. */
     static const char key[] = HEAD NAME BUILD_TENSOR
-        "(X\7\0\0\0storagectorch\nFloatStorage\nX\x0c\0\0\0../../passwdX\3\0\0\0cpuK\2tQ" VIEW TAIL "s.";
+        "(X\7\0\0\0storagectorch\nFloatStorage\nX\x0c\0\0\0../../passwdX\3\0\0\0cpuK\2tQ" VIEW TAIL
+        "s.";
     make_pth(&file, key, sizeof key - 1);
     refused(&file, "expected a member data/../../passwd, got none");
 }
@@ -388,14 +427,16 @@ static void refuses_crowds(void **state) {
     refused(&file, "storages: expected at most 4096");
 }
 
-/* ---- Legacy containers ------------------------------------------------------------------------------------------------ */
+/* ---- Legacy containers ----------------------------------------------------------------------- */
 
 #define LEGACY "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 #define VERSION "\x80\2M\xe9\3."
 #define SYSTEM "\x80\2}X\x0d\0\0\0little_endian\x88s."
 #define OLD_STORAGE "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2NtQ"
 #define OLD HEAD NAME BUILD_TENSOR OLD_STORAGE VIEW TAIL "s."
-#define KEYS "\x80\2]X\1\0\0\0\x30" "a."
+#define KEYS               \
+    "\x80\2]X\1\0\0\0\x30" \
+    "a."
 #define ELEMENTS "\2\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40"
 
 static void refuses_legacy(void **state) {
@@ -407,20 +448,29 @@ static void refuses_legacy(void **state) {
     } cases[] = {
         P(LEGACY VERSION SYSTEM OLD KEYS ELEMENTS, NULL),
         P(LEGACY "\x80\2M\xe8\3." SYSTEM OLD KEYS ELEMENTS, "protocol version 1001"),
-        P(LEGACY VERSION "\x80\2}X\x0d\0\0\0little_endian\x89s." OLD KEYS ELEMENTS, "expected little, got big"),
+        P(LEGACY VERSION "\x80\2}X\x0d\0\0\0little_endian\x89s." OLD KEYS ELEMENTS,
+          "expected little, got big"),
         P(LEGACY VERSION "\x80\2}." OLD KEYS ELEMENTS, "expected little, got none said"),
-        P(LEGACY VERSION "\x80\2}X\x0d\0\0\0little_endianK\1s." OLD KEYS ELEMENTS, "expected a boolean"),
+        P(LEGACY VERSION "\x80\2}X\x0d\0\0\0little_endianK\1s." OLD KEYS ELEMENTS,
+          "expected a boolean"),
         P(LEGACY VERSION SYSTEM GOOD KEYS ELEMENTS, "expected a tuple of 6"),
         P(LEGACY VERSION SYSTEM HEAD NAME BUILD_TENSOR
-          "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2)tQ" VIEW TAIL "s." KEYS ELEMENTS,
+          "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0\x30X\3\0\0\0cpuK\2)tQ" VIEW TAIL
+          "s." KEYS ELEMENTS,
           "no view metadata, got a tuple"),
         P(LEGACY VERSION SYSTEM OLD "\x80\2N." ELEMENTS, "expected a list of storage keys"),
         P(LEGACY VERSION SYSTEM OLD "\x80\2]K\1a." ELEMENTS, "expected texts, got an integer"),
-        P(LEGACY VERSION SYSTEM OLD "\x80\2]X\1\0\0\0\x31" "a." ELEMENTS, "got key 1 that no tensor uses"),
-        P(LEGACY VERSION SYSTEM OLD "\x80\2](X\1\0\0\0\x30X\1\0\0\0\x30" "e." ELEMENTS ELEMENTS, "got key 0 again"),
+        P(LEGACY VERSION SYSTEM OLD "\x80\2]X\1\0\0\0\x31"
+                                    "a." ELEMENTS,
+          "got key 1 that no tensor uses"),
+        P(LEGACY VERSION SYSTEM OLD "\x80\2](X\1\0\0\0\x30X\1\0\0\0\x30"
+                                    "e." ELEMENTS ELEMENTS,
+          "got key 0 again"),
         P(LEGACY VERSION SYSTEM OLD "\x80\2].", "the data of every storage"),
-        P(LEGACY VERSION SYSTEM OLD KEYS "\3\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\0\0", "another count"),
-        P(LEGACY VERSION SYSTEM OLD KEYS "\2\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0", "the end of the file"),
+        P(LEGACY VERSION SYSTEM OLD KEYS "\3\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40\0\0\0\0",
+          "another count"),
+        P(LEGACY VERSION SYSTEM OLD KEYS "\2\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0",
+          "the end of the file"),
         P(LEGACY VERSION SYSTEM OLD KEYS "\2\0\0", "the end of the file"),
         P(LEGACY VERSION SYSTEM OLD KEYS ELEMENTS "x", "got 1 bytes more"),
         P(LEGACY VERSION SYSTEM OLD, "protocol header"),
@@ -436,7 +486,7 @@ static void refuses_legacy(void **state) {
     }
 }
 
-/* ---- Safetensors ------------------------------------------------------------------------------------------------------- */
+/* ---- Safetensors ----------------------------------------------------------------------------- */
 
 static void make_safetensors(bytes *b, const char *header, size_t n_header, size_t n_data) {
     static const unsigned char zeros[256];
@@ -474,21 +524,25 @@ static void refuses_safetensors(void **state) {
         S("{\"w\":{\"dtype\":7,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "expected a dtype"),
         S("{\"w\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "got I64"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, "expected a shape"),
-        S("{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[0,8]}}", 8, "expected a shape"),
+        S("{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[0,8]}}", 8,
+          "expected a shape"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 8, "whole sizes"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,8]}}", 8, "whole sizes"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[1e300],\"data_offsets\":[0,8]}}", 8, "whole sizes"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 8, "whole sizes"),
-        S("{\"w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}", 8, "fits the file"),
+        S("{\"w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}", 8,
+          "fits the file"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "as many bytes"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,7]}}", 7, "as many bytes"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, "inside the file"),
         S("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", 8, "inside the file"),
-        S("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-1,7]}}", 8, "inside the file"),
+        S("{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-1,7]}}", 8,
+          "inside the file"),
         S("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "overlap"),
         S("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "overlap"),
         S("{" W ",\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[12,20]}}", 20, "gap"),
-        S("{\"w\\u0000x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "without NUL"),
+        S("{\"w\\u0000x\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
+          "without NUL"),
         S("{\"w\0\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "without NUL"),
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -518,7 +572,7 @@ static void refuses_safetensors(void **state) {
     check_refused(try_stored(&err), &err, "a header of at most 1048576 bytes, got 1048577");
 }
 
-/* ---- This model's tensors ------------------------------------------------------------------------------------------------ */
+/* ---- This model's tensors -------------------------------------------------------------------- */
 
 /* Replace one text in the header of tiny.safetensors by another of the same length. */
 static void edit_tiny(const char *from, const char *to) {
@@ -541,14 +595,20 @@ static void refuses_other_models(void **state) {
     static const struct {
         const char *from, *to, *expected;
     } edits[] = {
-        {"token_emb.emb.weight", "token_emb.emb.weighx", "expected tensor token_emb.emb.weight, got none"},
-        {"layers.0.1.to_q", "layers.0.1.to_x", "expected tensor attn_layers.layers.0.1.to_q.weight, got none"},
-        {"layers.2.1.to_v", "layers.2.1.to_x", "expected tensor attn_layers.layers.2.1.to_v.weight, got none"},
-        {"layers.2.1.to_q", "layers.2.1.to_x", "expected 13 tensors, got also attn_layers.layers.2.0.0.gamma"},
-        {"final_norm.gamma", "final_norm.gammb", "expected tensor attn_layers.final_norm.gamma, got none"},
+        {"token_emb.emb.weight", "token_emb.emb.weighx",
+         "expected tensor token_emb.emb.weight, got none"},
+        {"layers.0.1.to_q", "layers.0.1.to_x",
+         "expected tensor attn_layers.layers.0.1.to_q.weight, got none"},
+        {"layers.2.1.to_v", "layers.2.1.to_x",
+         "expected tensor attn_layers.layers.2.1.to_v.weight, got none"},
+        {"layers.2.1.to_q", "layers.2.1.to_x",
+         "expected 13 tensors, got also attn_layers.layers.2.0.0.gamma"},
+        {"final_norm.gamma", "final_norm.gammb",
+         "expected tensor attn_layers.final_norm.gamma, got none"},
         {"inv_freq", "inv_freX", "expected tensor attn_layers.rotary_pos_emb.inv_freq, got none"},
         {"[386,32]", "[32,386]", "expected shape vocabulary x width"},
-        {"[128,32]", "[32,128]", "to_q.weight: expected shape heads of 64 (1 to 128) x 32, got 32 x 128"},
+        {"[128,32]", "[32,128]",
+         "to_q.weight: expected shape heads of 64 (1 to 128) x 32, got 32 x 128"},
         {"[32,128]", "[128,32]", "to_out.weight: expected shape 32 x 128, got 128 x 32"},
         {"[32]", "[ 2]", "as many bytes"},
         {"[16]", "[ 8]", "as many bytes"},
@@ -580,9 +640,10 @@ static void refuses_not_finite(void **state) {
     refused_weights("expected finite values, got inf");
 }
 
-/* ---- Damage ------------------------------------------------------------------------------------------------------------- */
+/* ---- Damage ---------------------------------------------------------------------------------- */
 
-/* Cut at every length and change every byte: whatever comes back, it is an error with a line, or tensors. */
+/* Cut at every length and change every byte: whatever comes back, it is an error with a line, or
+ * tensors. */
 static void survives_damage(void **state) {
     (void)state;
     static const char *const files[] = {DATA "fixture-zip.pth", DATA "fixture-legacy.pth"};
@@ -610,9 +671,11 @@ static void survives_damage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_archives), cmocka_unit_test(refuses_directories),  cmocka_unit_test(refuses_pickles),
-        cmocka_unit_test(refuses_crowds),   cmocka_unit_test(refuses_legacy),       cmocka_unit_test(refuses_safetensors),
-        cmocka_unit_test(refuses_other_models), cmocka_unit_test(refuses_not_finite), cmocka_unit_test(survives_damage),
+        cmocka_unit_test(refuses_archives),     cmocka_unit_test(refuses_directories),
+        cmocka_unit_test(refuses_pickles),      cmocka_unit_test(refuses_crowds),
+        cmocka_unit_test(refuses_legacy),       cmocka_unit_test(refuses_safetensors),
+        cmocka_unit_test(refuses_other_models), cmocka_unit_test(refuses_not_finite),
+        cmocka_unit_test(survives_damage),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);
 }

@@ -1,6 +1,7 @@
-/* Small copies of rows: the certificate never leaves out a row at a theta that is the row's own score, searches give the
- * plain scan's results to the last bit, the file's bytes follow from the rows alone, and a file that is damaged or of
- * other rows is refused. docs/SEARCH.md, Compressed copies. */
+/* Small copies of rows: the certificate never leaves out a row at a theta that is the row's own
+ * score, searches give the plain scan's results to the last bit, the file's bytes follow from the
+ * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Compressed
+ * copies. */
 #define _GNU_SOURCE
 #include "base/bf16.h"
 #include "search/bound_codes.h"
@@ -45,23 +46,39 @@ static double uniform(void) {
     return (double)(int64_t)(seed >> 11) * 0x1p-52 - 1.0;
 }
 
-enum made { RANDOM, CLUSTERED, FAR_CENTRE, DUPLICATED, NEAR_TIED, SAME, SPIKES, NORMS, ODD, MADE_COUNT };
+enum made {
+    RANDOM,
+    CLUSTERED,
+    FAR_CENTRE,
+    DUPLICATED,
+    NEAR_TIED,
+    SAME,
+    SPIKES,
+    NORMS,
+    ODD,
+    MADE_COUNT
+};
 
 static double make_value(enum made made, int i, int j, int dim, const double *base, int dtype) {
     static const double odd[] = {0.0, NAN, INFINITY, -INFINITY, -0.0};
-    double wide = dtype == MSIM_DTYPE_F64 ? 1e3 : dtype == MSIM_DTYPE_F16 ? 0 : 1; /* how far norms may go */
+    /* how far norms may go */
+    double wide = dtype == MSIM_DTYPE_F64 ? 1e3 : dtype == MSIM_DTYPE_F16 ? 0 : 1;
     switch (made) {
     case CLUSTERED: return base[j] + 0.3 * uniform();
     case FAR_CENTRE: return 1.0 + 0.05 * uniform();
-    case DUPLICATED: return base[(i % 3) * 7 % dim] * base[j] * (1 + i % 2 * 3) + (i % 5 == 0 ? 0.01 * base[(j + 1) % dim] : 0);
+    case DUPLICATED:
+        return base[(i % 3) * 7 % dim] * base[j] * (1 + i % 2 * 3) +
+               (i % 5 == 0 ? 0.01 * base[(j + 1) % dim] : 0);
     case NEAR_TIED: return base[j] + 1e-7 * uniform();
     case SAME: return base[j];
     case SPIKES: return j == i % dim ? 1.0 : i % 2 ? 1e-3 * uniform() : 0.0;
-    case NORMS: return uniform() * pow(10.0, wide * (i % 70 - 35) * (dtype == MSIM_DTYPE_F64 ? 8e-3 : 1.0));
+    case NORMS:
+        return uniform() * pow(10.0, wide * (i % 70 - 35) * (dtype == MSIM_DTYPE_F64 ? 8e-3 : 1.0));
     case ODD:
         if (i % 11 == 0) return i % 2 ? 0.0 : -0.0;
         if (i % 7 == 0) return j == i % dim ? odd[1 + i % 3] : uniform();
-        if (i % 13 == 0) return wide * uniform() * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-42); /* squares overflow; subnormal */
+        /* squares overflow; subnormal */
+        if (i % 13 == 0) return wide * uniform() * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-42);
         if (i % 17 == 0) return uniform() * (dtype == MSIM_DTYPE_F64 ? 1e-200 : 1e-6);
         return uniform();
     default: return uniform();
@@ -72,18 +89,22 @@ typedef struct {
     unsigned char *bytes; /* owned */
     ms_rows view;
     uint64_t offsets[N];
-    float *queries;       /* owned: [Q, dim] */
+    float *queries; /* owned: [Q, dim] */
 } corpus;
 
 static void put(unsigned char *p, int dtype, double x) {
     float single = (float)x;
     uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32) memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64) memcpy(p, &x, 8);
-    else memcpy(p, &half, 2);
+    if (dtype == MSIM_DTYPE_F32)
+        memcpy(p, &single, 4);
+    else if (dtype == MSIM_DTYPE_F64)
+        memcpy(p, &x, 8);
+    else
+        memcpy(p, &half, 2);
 }
 
-/* Queries: a random one, near the rows, opposite to them, a row itself, zeros, tiny and huge, one component. */
+/* Queries: a random one, near the rows, opposite to them, a row itself, zeros, tiny and huge, one
+ * component. */
 static void make_queries(corpus *c, const double *base) {
     size_t dim = (size_t)c->view.dim;
     c->queries = calloc(Q * dim, sizeof *c->queries);
@@ -109,9 +130,11 @@ static corpus make_corpus(enum made made, int dtype, int dim) {
     for (int i = 0; i < N; i++) {
         c.offsets[i] = (uint64_t)i * row_bytes;
         for (int j = 0; j < dim; j++)
-            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype, make_value(made, i, j, dim, base, dtype));
+            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype,
+                make_value(made, i, j, dim, base, dtype));
     }
-    c.view = (ms_rows){.base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = dim, .dtype = dtype};
+    c.view = (ms_rows){
+        .base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = dim, .dtype = dtype};
     make_queries(&c, base);
     free(base);
     return c;
@@ -133,8 +156,10 @@ static ms_codes_file copy_of(const ms_rows *view, int forms) {
     ms_codes_file file = {0};
     msim_error e = {0};
     ms_pool *pool = open_pool(2);
-    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0}, &e) < 0 ||
-        ms_codes_open(path, view, &file, &e) < 0 || ms_codes_check(path, view, &file, 1, pool, &e) < 0)
+    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0},
+                       &e) < 0 ||
+        ms_codes_open(path, view, &file, &e) < 0 ||
+        ms_codes_check(path, view, &file, 1, pool, &e) < 0)
         fail_msg("%s", e.text);
     ms_pool_close(pool);
     return file;
@@ -145,8 +170,10 @@ enum { N_DIMS = sizeof dims / sizeof *dims };
 
 /* The level runs here, and not the kernels of the level below. */
 static int has_own_kernels(int isa) {
-    const ms_codes_kernels *int8 = ms_codes_kernels_get(isa, 1), *bf16 = ms_codes_kernels_get(isa, 0);
-    return int8 && (isa == MSIM_ISA_REF || int8 != ms_codes_kernels_get(isa - 1, 1) || bf16 != ms_codes_kernels_get(isa - 1, 0));
+    const ms_codes_kernels *int8 = ms_codes_kernels_get(isa, 1),
+                           *bf16 = ms_codes_kernels_get(isa, 0);
+    return int8 && (isa == MSIM_ISA_REF || int8 != ms_codes_kernels_get(isa - 1, 1) ||
+                    bf16 != ms_codes_kernels_get(isa - 1, 0));
 }
 
 /* ---- The certificate ---- */
@@ -156,7 +183,8 @@ static double exact_score(const corpus *c, const ms_cpu_kernels *k, int64_t row,
     const float *query = c->queries + q * (size_t)c->view.dim;
     size_t dim = (size_t)c->view.dim;
     k->squares_f64(&square, ms_rows_at(&c->view, row), c->view.row_bytes, c->view.dtype, 1, dim);
-    k->dots_f64(&dot, ms_rows_at(&c->view, row), c->view.row_bytes, c->view.dtype, query, 1, 1, dim);
+    k->dots_f64(&dot, ms_rows_at(&c->view, row), c->view.row_bytes, c->view.dtype, query, 1, 1,
+                dim);
     k->squares_f64(&norm, (const unsigned char *)query, 4 * dim, MSIM_DTYPE_F32, 1, dim);
     if (!isfinite(square)) return -INFINITY;
     return square == 0 || norm == 0 ? 0.0 : dot / (sqrt(norm) * sqrt(square)) + 0.0;
@@ -174,8 +202,9 @@ typedef struct {
     int64_t n_wrong, n_cut, n_checked;
 } verdict;
 
-/* Every row against every query: theta is the row's own score, then a little below, far below and -infinity, at each of
- * which it must be kept and its bound must hold; and above all scores, to see that rows are left out at all. */
+/* Every row against every query: theta is the row's own score, then a little below, far below and
+ * -infinity, at each of which it must be kept and its bound must hold; and above all scores, to see
+ * that rows are left out at all. */
 static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     static const double below[] = {0.0, 1e-9, 1e-3, 0.3, INFINITY};
@@ -184,7 +213,12 @@ static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) 
     void *state;
     double norms[Q];
     size_t dim = (size_t)c->view.dim;
-    ms_scan_setup setup = {.views = &c->view, .n_views = 1, .dim = dim, .max_queries = Q, .n_workers = 2, .isa = isa,
+    ms_scan_setup setup = {.views = &c->view,
+                           .n_views = 1,
+                           .dim = dim,
+                           .max_queries = Q,
+                           .n_workers = 2,
+                           .isa = isa,
                            .kernels = kernels};
     assert_int_equal(form->open(&setup, &state, NULL), 0);
     assert_non_null(state);
@@ -197,7 +231,9 @@ static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) 
         for (size_t i = 0; i < 6; i++) {
             float cuts[Q];
             for (size_t q = 0; q < Q; q++)
-                cuts[q] = form->aim(state, 1, 0, q, i == 5 ? fmax(scores[q], 0) + 0.1 + 0.3 * (double)(row % 5) : scores[q] - below[i]);
+                cuts[q] = form->aim(state, 1, 0, q,
+                                    i == 5 ? fmax(scores[q], 0) + 0.1 + 0.3 * (double)(row % 5)
+                                           : scores[q] - below[i]);
             assert_int_equal(form->block(state, 1, 0, row, 1, upper), 0);
             for (size_t q = 0; q < Q; q++) {
                 float u = upper[q * MS_SCAN_ROWS];
@@ -208,8 +244,10 @@ static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) 
                 }
                 v.n_checked++;
                 double bound = isnan(u) ? INFINITY : form->bound(state, 1, 0, row, q, u);
-                if (i == 5) v.n_cut += u < cuts[q];
-                else v.n_wrong += u < cuts[q];
+                if (i == 5)
+                    v.n_cut += u < cuts[q];
+                else
+                    v.n_wrong += u < cuts[q];
                 v.n_wrong += !(bound >= scores[q]);
             }
         }
@@ -231,7 +269,9 @@ static void never_leaves_out_its_own_score(void **state) {
                 c.view.copy = &file.copy;
                 for (int f = 0; f < 2; f++) {
                     verdict v = own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, isa);
-                    if (v.n_wrong) print_error("made %d, dim %d, dtype %d, form %d, isa %d\n", made, dims[i], dtype, f, isa);
+                    if (v.n_wrong)
+                        print_error("made %d, dim %d, dtype %d, form %d, isa %d\n", made, dims[i],
+                                    dtype, f, isa);
                     assert_int_equal(v.n_wrong, 0);
                     n_cut += v.n_cut;
                     n_checked += v.n_checked;
@@ -249,12 +289,16 @@ static void a_wrong_bound_is_seen(void **state) {
     for (int f = 0; f < 2; f++) {
         corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 61);
         ms_codes_file file = copy_of(&c.view, BOTH);
-        size_t codes = f ? ms_codes_bf16(61) : ms_codes_int8(61), each = f ? ms_codes_bf16_tile(61) : ms_codes_int8_tile(61);
+        size_t codes = f ? ms_codes_bf16(61) : ms_codes_int8(61),
+               each = f ? ms_codes_bf16_tile(61) : ms_codes_int8_tile(61);
         unsigned char *tiles = malloc((N + 15) / 16 * each);
         memcpy(tiles, f ? file.copy.bf16 : file.copy.int8, (N + 15) / 16 * each);
-        for (size_t t = 0; t < (N + 15) / 16; t++) memset(tiles + t * each + codes + (f ? 0 : 64), 0, 64);
-        if (f) file.copy.bf16 = tiles;
-        else file.copy.int8 = tiles;
+        for (size_t t = 0; t < (N + 15) / 16; t++)
+            memset(tiles + t * each + codes + (f ? 0 : 64), 0, 64);
+        if (f)
+            file.copy.bf16 = tiles;
+        else
+            file.copy.int8 = tiles;
         c.view.copy = &file.copy;
         assert_true(own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, MSIM_ISA_REF).n_wrong > 0);
         free(tiles);
@@ -279,13 +323,18 @@ static int take_hit(void *user, size_t query, int64_t row, double score) {
     return 0;
 }
 
-static void same(ms_cpu_search *search, const corpus *c, int scan, const int64_t *excluded, size_t n_excluded) {
+static void same(ms_cpu_search *search, const corpus *c, int scan, const int64_t *excluded,
+                 size_t n_excluded) {
     static ms_hit expected[Q * MAX_K], hits[Q * MAX_K];
-    msim_search_options plain = {.scan = MSIM_SCAN_F64, .excluded = excluded, .n_excluded = n_excluded}, o = plain;
+    msim_search_options plain = {.scan = MSIM_SCAN_F64,
+                                 .excluded = excluded,
+                                 .n_excluded = n_excluded},
+                        o = plain;
     ms_search_outcome plain_outcome, outcome;
     o.scan = scan;
     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
-        ms_search_request request = {.queries = c->queries, .n_query = Q, .k = ks[i], .options = &plain};
+        ms_search_request request = {
+            .queries = c->queries, .n_query = Q, .k = ks[i], .options = &plain};
         int64_t n = ms_cpu_search_topk(search, &request, expected, NULL);
         ms_cpu_search_outcome(search, &plain_outcome);
         request.options = &o;
@@ -296,12 +345,17 @@ static void same(ms_cpu_search *search, const corpus *c, int scan, const int64_t
         assert_int_equal(outcome.scan, scan);
         assert_int_equal(outcome.rows_nonfinite, plain_outcome.rows_nonfinite);
         for (size_t q = 0; q < Q; q++)
-            assert_memory_equal(hits + q * (size_t)ks[i], expected + q * (size_t)ks[i], (size_t)n * sizeof *hits);
+            assert_memory_equal(hits + q * (size_t)ks[i], expected + q * (size_t)ks[i],
+                                (size_t)n * sizeof *hits);
     }
     for (double threshold = -1.1; threshold <= 1.2; threshold += 0.23) {
         above a = {0}, b = {0};
-        ms_search_request request = {.queries = c->queries, .n_query = Q, .threshold = threshold < -1 ? -INFINITY : threshold,
-                                     .sink = take_hit, .user = &a, .options = &plain};
+        ms_search_request request = {.queries = c->queries,
+                                     .n_query = Q,
+                                     .threshold = threshold < -1 ? -INFINITY : threshold,
+                                     .sink = take_hit,
+                                     .user = &a,
+                                     .options = &plain};
         int64_t n = ms_cpu_search_above(search, &request, NULL);
         request.options = &o;
         request.user = &b;
@@ -325,9 +379,11 @@ static void searches(const corpus *c, const ms_rows *parts, size_t n_parts, int 
         same(search, c, scan, NULL, 0);
         same(search, c, scan, some, n_some);
     }
-    static const int64_t ranges[][2] = {{0, N}, {130, 201}, {7, 3}, {15, 18}, {N - 1, 1}, {255, 2}, {16, 256}};
+    static const int64_t ranges[][2] = {{0, N},     {130, 201}, {7, 3},   {15, 18},
+                                        {N - 1, 1}, {255, 2},   {16, 256}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
-        assert_int_equal(ms_cpu_search_load(search, parts, n_parts, ranges[i][0], ranges[i][1], NULL), 0);
+        assert_int_equal(
+            ms_cpu_search_load(search, parts, n_parts, ranges[i][0], ranges[i][1], NULL), 0);
         same(search, c, MSIM_SCAN_INT8, NULL, 0);
         same(search, c, MSIM_SCAN_BF16, some, n_some);
     }
@@ -353,7 +409,8 @@ static void same_as_the_plain_scan(void **state) {
                 parts[i].base = c.bytes + 7 + (size_t)cut[i] * c.view.row_bytes;
                 parts[i].offsets = NULL;
                 parts[i].n_rows = cut[i + 1] - cut[i];
-                if (parts[i].n_rows) files[i] = copy_of(&parts[i], BOTH), parts[i].copy = &files[i].copy;
+                if (parts[i].n_rows)
+                    files[i] = copy_of(&parts[i], BOTH), parts[i].copy = &files[i].copy;
             }
             c.view.copy = &whole.copy;
             searches(&c, &c.view, 1, isa, 1 + turn % 3);
@@ -422,7 +479,9 @@ static void bytes_depend_on_rows_alone(void **state) {
         for (size_t i = 0; i < 3; i++) {
             size_t n;
             ms_pool *pool = open_pool(threads[i]);
-            assert_int_equal(ms_codes_write(path, &c.view, (ms_codes_stamp){5, 6}, BOTH, pool, (ms_codes_progress){0}, NULL), 0);
+            assert_int_equal(ms_codes_write(path, &c.view, (ms_codes_stamp){5, 6}, BOTH, pool,
+                                            (ms_codes_progress){0}, NULL),
+                             0);
             ms_pool_close(pool);
             unsigned char *bytes = read_file(&n);
             if (i == 0) {
@@ -481,8 +540,9 @@ static void changed_rows_are_seen(void **state) {
     release(&c);
 }
 
-/* Every byte of the head, the centre and the lists damaged in turn, every length: refused. A byte of the tiles: refused
- * by the full check. Nothing reads outside the file (the sanitizers watch). */
+/* Every byte of the head, the centre and the lists damaged in turn, every length: refused. A byte
+ * of the tiles: refused by the full check. Nothing reads outside the file (the sanitizers
+ * watch). */
 static void damage_is_refused(void **state) {
     (void)state;
     corpus c = make_corpus(ODD, MSIM_DTYPE_F32, 5);
@@ -533,13 +593,15 @@ static void stopped_and_failing_writes_leave_nothing(void **state) {
     int calls = 0, failures = 0;
     unlink(path);
     ms_pool *pool = open_pool(2);
-    assert_int_equal(ms_codes_write(path, &c.view, (ms_codes_stamp){0}, BOTH, pool, (ms_codes_progress){stop_at_once, &calls}, &e),
+    assert_int_equal(ms_codes_write(path, &c.view, (ms_codes_stamp){0}, BOTH, pool,
+                                    (ms_codes_progress){stop_at_once, &calls}, &e),
                      -MSIM_E_STOPPED);
     assert_int_equal(calls, 1);
     assert_int_not_equal(access(path, F_OK), 0);
     for (int n = 1;; n++) {
         ms_mem_fail_at(n);
-        int rc = ms_codes_write(path, &c.view, (ms_codes_stamp){0}, BOTH, pool, (ms_codes_progress){0}, &e);
+        int rc = ms_codes_write(path, &c.view, (ms_codes_stamp){0}, BOTH, pool,
+                                (ms_codes_progress){0}, &e);
         ms_mem_fail_at(0);
         if (rc == 0) break;
         assert_int_equal(rc, -MSIM_E_MEMORY);
@@ -566,13 +628,15 @@ static void no_rows(void **state) {
 enum { ROWS = 2500, DIM = 12 };
 
 static void write_rows(const char *rows_path, int format, int shift) {
-    msim_corpus_layout layout = {.rows = ROWS, .dim = DIM, .name_chars = 8, .dtype = MSIM_DTYPE_F32, .format = format};
+    msim_corpus_layout layout = {
+        .rows = ROWS, .dim = DIM, .name_chars = 8, .dtype = MSIM_DTYPE_F32, .format = format};
     msim_corpus_writer *w;
     float row[DIM];
     assert_int_equal(msim_corpus_writer_open(rows_path, &layout, &w, NULL), 0);
     seed = 7;
     for (int i = 0; i < ROWS; i++) {
-        for (int j = 0; j < DIM; j++) row[j] = (float)(uniform() + 0.5 * j) + (float)(i == 1000 ? shift : 0);
+        for (int j = 0; j < DIM; j++)
+            row[j] = (float)(uniform() + 0.5 * j) + (float)(i == 1000 ? shift : 0);
         assert_int_equal(msim_corpus_writer_add(w, "name", 4, row, NULL), 0);
     }
     assert_int_equal(msim_corpus_writer_finish(w, NULL), 0);
@@ -618,15 +682,23 @@ static void corpora_of_several_forms(void **state) {
         struct stat st;
         write_rows(rows_path, forms[i], 0);
         assert_int_equal(msim_corpus_open(rows_path, NULL, &opened, NULL), 0);
-        assert_int_equal(msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_F32, 2, NULL, NULL, NULL), -MSIM_E_ARG);
-        assert_int_equal(msim_corpus_write_codes(opened, 1, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), -MSIM_E_ARG);
-        assert_int_equal(msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_BF16, 2, NULL, NULL, NULL), 0);
+        assert_int_equal(
+            msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_F32, 2, NULL, NULL, NULL),
+            -MSIM_E_ARG);
+        assert_int_equal(
+            msim_corpus_write_codes(opened, 1, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL),
+            -MSIM_E_ARG);
+        assert_int_equal(
+            msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_BF16, 2, NULL, NULL, NULL), 0);
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_BF16, &found[i]), 1);
         /* The other form joins it; a copy of other rows would have been replaced. */
-        assert_int_equal(msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), 0);
+        assert_int_equal(
+            msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), 0);
         msim_corpus_close(opened);
         assert_int_equal(stat(path, &st), 0);
-        assert_int_equal(st.st_size, 4096 + (ROWS + 15) / 16 * (ms_codes_int8_tile(DIM) + ms_codes_bf16_tile(DIM)));
+        assert_int_equal(st.st_size,
+                         4096 + (ROWS + 15) / 16 *
+                                    (ms_codes_int8_tile(DIM) + ms_codes_bf16_tile(DIM)));
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
         assert_int_equal(attach(rows_path, 1, MSIM_SCAN_INT8, &found[i]), 1);
         assert_int_equal(found[i], found[0]);
@@ -637,7 +709,8 @@ static void corpora_of_several_forms(void **state) {
         struct timespec times[2] = {st.st_mtim, st.st_mtim};
         assert_int_equal(utimensat(AT_FDCWD, rows_path, times, 0), 0);
         assert_int_equal(attach(rows_path, 1, 0, &found[i]), -MSIM_E_FORMAT);
-        assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1); /* not among the samples, as documented */
+        /* not among the samples, as documented */
+        assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
         /* Another time, the same rows: looked at, and taken. */
         write_rows(rows_path, forms[i], 0);
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
@@ -647,12 +720,16 @@ static void corpora_of_several_forms(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(never_leaves_out_its_own_score), cmocka_unit_test(a_wrong_bound_is_seen),
-        cmocka_unit_test(same_as_the_plain_scan),         cmocka_unit_test(a_part_without_a_copy),
-        cmocka_unit_test(bytes_depend_on_rows_alone),     cmocka_unit_test(size_is_as_documented),
-        cmocka_unit_test(changed_rows_are_seen),          cmocka_unit_test(damage_is_refused),
-        cmocka_unit_test(stopped_and_failing_writes_leave_nothing), cmocka_unit_test(no_rows),
-        cmocka_unit_test(corpora_of_several_forms)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(never_leaves_out_its_own_score),
+                                       cmocka_unit_test(a_wrong_bound_is_seen),
+                                       cmocka_unit_test(same_as_the_plain_scan),
+                                       cmocka_unit_test(a_part_without_a_copy),
+                                       cmocka_unit_test(bytes_depend_on_rows_alone),
+                                       cmocka_unit_test(size_is_as_documented),
+                                       cmocka_unit_test(changed_rows_are_seen),
+                                       cmocka_unit_test(damage_is_refused),
+                                       cmocka_unit_test(stopped_and_failing_writes_leave_nothing),
+                                       cmocka_unit_test(no_rows),
+                                       cmocka_unit_test(corpora_of_several_forms)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,5 +1,6 @@
-/* The corpus reader and writer: what is written comes back, nothing half-written ever stands under the name, and every
- * failure (full disk, memory, misuse) is an error with the temporary file gone. */
+/* The corpus reader and writer: what is written comes back, nothing half-written ever stands under
+ * the name, and every failure (full disk, memory, misuse) is an error with the temporary file
+ * gone. */
 #define _GNU_SOURCE
 #include "base/bf16.h"
 #include "base/mem.h"
@@ -43,7 +44,8 @@ static int files_in_folder(void) {
     return n;
 }
 
-static const char *const names[] = {"plain", "", "\xc3\xa9t\xc3\xa9", "not utf-8 \xff\xfe", "\xf0\x9f\x8e\xb5"};
+static const char *const names[] = {"plain", "", "\xc3\xa9t\xc3\xa9", "not utf-8 \xff\xfe",
+                                    "\xf0\x9f\x8e\xb5"};
 enum { N = 5, D = 7 };
 
 static float value(int row, int j) { return (float)(row * 10 + j) * 0.25f - 3.0f; }
@@ -102,7 +104,8 @@ static void written_comes_back(void **state) {
         size_t n_views;
         const ms_rows *view = ms_corpus_views(corpus, &n_views);
         assert_int_equal(n_views, 1);
-        assert_int_equal(view->row_bytes, 12 * 4 + D * ms_dtype_bytes(dtype)); /* the longest name has 12 characters */
+        /* the longest name has 12 characters */
+        assert_int_equal(view->row_bytes, 12 * 4 + D * ms_dtype_bytes(dtype));
         msim_corpus_close(corpus);
         assert_int_equal(files_in_folder(), 1);
         struct stat st;
@@ -182,7 +185,8 @@ static void f16_range(void **state) {
     msim_corpus_writer *w;
     msim_error e = {0};
     assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
-    assert_int_equal(msim_corpus_writer_add(w, "", 0, (float[]){1.0f, 70000.0f}, &e), -MSIM_E_LIMIT);
+    assert_int_equal(msim_corpus_writer_add(w, "", 0, (float[]){1.0f, 70000.0f}, &e),
+                     -MSIM_E_LIMIT);
     assert_int_equal(msim_corpus_writer_add(w, "", 0, (float[]){1.0f, 65504.0f}, &e), 0);
     msim_corpus_writer_close(w);
 }

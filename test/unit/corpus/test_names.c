@@ -1,4 +1,5 @@
-/* Row names between bytes and UCS-4, as Python's surrogateescape has it; the names file of plain arrays. */
+/* Row names between bytes and UCS-4, as Python's surrogateescape has it; the names file of plain
+ * arrays. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "npy/names.h"
@@ -21,9 +22,13 @@ static void code_points(void **state) {
     } cases[] = {
         {"abc", {'a', 'b', 'c'}},
         {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x8e\xb5", {0xe9, 0x20ac, 0x1f3b5}},
-        {"\xff" "a\x80", {0xdcff, 'a', 0xdc80}},
+        {"\xff"
+         "a\x80",
+         {0xdcff, 'a', 0xdc80}},
         {"\xc3", {0xdcc3}},
-        {"\xe2\x82" "A", {0xdce2, 0xdc82, 'A'}},
+        {"\xe2\x82"
+         "A",
+         {0xdce2, 0xdc82, 'A'}},
         {"\xc0\xaf", {0xdcc0, 0xdcaf}},                         /* overlong */
         {"\xe0\x80\xaf", {0xdce0, 0xdc80, 0xdcaf}},             /* overlong */
         {"\xed\xa0\x80", {0xdced, 0xdca0, 0xdc80}},             /* a surrogate is not UTF-8 */
@@ -50,7 +55,8 @@ static void code_points(void **state) {
     }
 }
 
-/* Any bytes without NUL at the end come back as they went: 200,000 random names, many of them not UTF-8. */
+/* Any bytes without NUL at the end come back as they went: 200,000 random names, many of them not
+ * UTF-8. */
 static void any_bytes_come_back(void **state) {
     (void)state;
     uint64_t seed = 88172645463325252u;
@@ -61,7 +67,9 @@ static void any_bytes_come_back(void **state) {
         for (size_t i = 0; i < n; i++) {
             seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
             static const unsigned char likely[] = {0xc3, 0xe2, 0xed, 0xf0, 0x80, 0xa9, 0xbf, 'x'};
-            name[i] = (char)(seed & 0x100 ? likely[seed >> 20 & 7] : (seed >> 30 & 0xff) ? seed >> 30 & 0xff : 1);
+            name[i] = (char)(seed & 0x100          ? likely[seed >> 20 & 7]
+                             : (seed >> 30 & 0xff) ? seed >> 30 & 0xff
+                                                   : 1);
         }
         ms_name_to_ucs4(name, n, field, 16);
         assert_int_equal(ms_name_of_ucs4(field, 16, back, sizeof back), n);
@@ -71,10 +79,12 @@ static void any_bytes_come_back(void **state) {
 
 static void odd_code_points(void **state) {
     (void)state;
-    static const uint32_t points[] = {'a', 0xd800, 0xdc7f, 0xdfff, 0, 0x110000, 0xffffffff, 0xdc41, 0, 0};
+    static const uint32_t points[] = {'a',      0xd800,     0xdc7f, 0xdfff, 0,
+                                      0x110000, 0xffffffff, 0xdc41, 0,      0};
     char buf[64];
     size_t n = ms_name_of_ucs4((const unsigned char *)points, 10, buf, sizeof buf);
-    static const char expected[] = "a\xed\xa0\x80\xed\xb1\xbf\xed\xbf\xbf\0\xef\xbf\xbd\xef\xbf\xbd\xed\xb1\x81";
+    static const char expected[] =
+        "a\xed\xa0\x80\xed\xb1\xbf\xed\xbf\xbf\0\xef\xbf\xbd\xef\xbf\xbd\xed\xb1\x81";
     assert_int_equal(n, sizeof expected - 1);
     assert_memory_equal(buf, expected, sizeof expected);
     assert_int_equal(ms_name_of_ucs4((const unsigned char *)points, 0, buf, sizeof buf), 0);

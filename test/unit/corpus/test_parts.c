@@ -1,5 +1,6 @@
-/* Corpora of several files: shards in a folder, files of every mapped form, names beside them, rows numbered through;
- * bare forms (.fvecs, .fbin) to the byte; what does not fit together is refused. */
+/* Corpora of several files: shards in a folder, files of every mapped form, names beside them, rows
+ * numbered through; bare forms (.fvecs, .fbin) to the byte; what does not fit together is
+ * refused. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "midisim.h"
@@ -36,7 +37,8 @@ static int tear_down(void **state) {
     (void)state;
     DIR *d = opendir(folder);
     for (struct dirent *e; (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) (void)remove(in_folder(e->d_name));
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            (void)remove(in_folder(e->d_name));
     closedir(d);
     return 0;
 }
@@ -77,7 +79,8 @@ static void put_fbin(const char *name, int first, int n, int32_t d) {
 static void put_plain(const char *name, int first, int n, int32_t d) {
     unsigned char bytes[4096] = "\x93NUMPY\x01\x00\x76\x00", *p = bytes + 128;
     memset(bytes + 10, ' ', 118);
-    int k = snprintf((char *)bytes + 10, 118, "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", n, d);
+    int k = snprintf((char *)bytes + 10, 118,
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", n, d);
     bytes[10 + k] = ' ';
     bytes[127] = '\n';
     for (int i = first; i < first + n; i++)
@@ -94,7 +97,9 @@ static void put_structured(const char *name, int first, int n, int dtype) {
         float row[D];
         char text[16];
         for (int j = 0; j < D; j++) row[j] = value(i, j);
-        assert_int_equal(msim_corpus_writer_add(w, text, (size_t)snprintf(text, sizeof text, "row %d", i), row, &e), 0);
+        assert_int_equal(msim_corpus_writer_add(
+                             w, text, (size_t)snprintf(text, sizeof text, "row %d", i), row, &e),
+                         0);
     }
     assert_int_equal(msim_corpus_writer_finish(w, &e), 0);
     msim_corpus_writer_close(w);
@@ -114,7 +119,8 @@ static void check_rows(const msim_corpus *corpus, int first, int n) {
         msim_error e = {0};
         if (msim_corpus_vector(corpus, i, row, &e) < 0) fail_msg("%s", e.text);
         for (int j = 0; j < D; j++)
-            if (row[j] != value(first + i, j)) fail_msg("row %d, component %d: got %g", i, j, (double)row[j]);
+            if (row[j] != value(first + i, j))
+                fail_msg("row %d, component %d: got %g", i, j, (double)row[j]);
     }
     assert_int_equal(msim_corpus_vector(corpus, n, NULL, NULL), -MSIM_E_ARG);
 }
@@ -180,8 +186,10 @@ static void bare_forms_damaged(void **state) {
         {"x.fvecs", "\1\0\0", 3, "a count of 4 bytes"},
         {"x.fvecs", "\0\0\0\0", 4, "1..65536 components, got 0"},
         {"x.fvecs", "\xff\xff\xff\xff\0\0\0\0", 8, "got 4294967295"},
-        {"x.fvecs", "\1\0\0\0\0\0\0\0\1\0\0\0", 12, "byte 8: expected rows of 8 bytes each, got a last one of 4"},
-        {"x.fvecs", "\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0", 16, "byte 8: expected 1 components in row 1"},
+        {"x.fvecs", "\1\0\0\0\0\0\0\0\1\0\0\0", 12,
+         "byte 8: expected rows of 8 bytes each, got a last one of 4"},
+        {"x.fvecs", "\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0", 16,
+         "byte 8: expected 1 components in row 1"},
         {"x.fbin", "\1\0\0\0\1\0\0", 7, "a head of 8 bytes"},
         {"x.fbin", "\1\0\0\0\1\0\0\0\0\0\0", 11, "expected 12 bytes for 1 x 1 components, got 11"},
         {"x.fbin", "\1\0\0\0\1\0\0\0\0\0\0\0\0", 13, "got 13"},
@@ -196,7 +204,8 @@ static void bare_forms_damaged(void **state) {
         msim_error e = {0};
         put(cases[i].name, cases[i].bytes, cases[i].n);
         int rc = msim_corpus_open(in_folder(cases[i].name), NULL, &corpus, &e);
-        if (rc >= 0 || !strstr(e.text, cases[i].says)) fail_msg("case %zu: got %d: %s", i, rc, e.text);
+        if (rc >= 0 || !strstr(e.text, cases[i].says))
+            fail_msg("case %zu: got %d: %s", i, rc, e.text);
     }
     put("empty.fvecs", "", 0);
     put("empty.fbin", "\0\0\0\0\5\0\0\0", 8);
@@ -232,7 +241,7 @@ static void put_shards(void) {
 static void folder_of_shards(void **state) {
     (void)state;
     put_shards();
-    put("s1.npy.json", "{}", 2);                    /* beside it, not of it */
+    put("s1.npy.json", "{}", 2); /* beside it, not of it */
     put("s0.npy.part-17", "half", 4);
     put(".s0.npy", "hidden", 6);
     put("readme.txt", "", 0);
@@ -245,8 +254,10 @@ static void folder_of_shards(void **state) {
         static const char *const names[] = {"s1.npy", "s2.fvecs", "s3.fbin", "s4.fvecs", "s5.npy"};
         check_info(corpus, "mixed", 5, 1);
         check_rows(corpus, 0, 15);
-        for (int part = 0; part < 5; part++) assert_string_equal(msim_corpus_part_path(corpus, part), in_folder(names[part]));
-        for (int part = 0; part < 6; part++) assert_int_equal(msim_corpus_part_first(corpus, part), first[part]);
+        for (int part = 0; part < 5; part++)
+            assert_string_equal(msim_corpus_part_path(corpus, part), in_folder(names[part]));
+        for (int part = 0; part < 6; part++)
+            assert_int_equal(msim_corpus_part_first(corpus, part), first[part]);
         assert_null(msim_corpus_part_path(corpus, 5));
         assert_null(msim_corpus_part_path(corpus, -1));
         assert_int_equal(msim_corpus_part_first(corpus, 6), -MSIM_E_ARG);
@@ -281,13 +292,15 @@ static void several_files(void **state) {
     msim_corpus_close(corpus);
     /* One names file for all rows, where no file has its own. */
     put("all", "a\nb\nc\nd\ne\nf\n", 12);
-    if (msim_corpus_open_many(paths + 1, 2, in_folder("all"), &corpus, &e) < 0) fail_msg("%s", e.text);
+    if (msim_corpus_open_many(paths + 1, 2, in_folder("all"), &corpus, &e) < 0)
+        fail_msg("%s", e.text);
     check_info(corpus, "fbin", 2, 1);
     check_name(corpus, 5, "f");
     msim_corpus_close(corpus);
     const char *const named[] = {in_folder("s3.fbin"), in_folder("s1.npy")};
     assert_int_equal(msim_corpus_open_many(named, 2, in_folder("all"), &corpus, &e), -MSIM_E_ARG);
-    assert_int_equal(msim_corpus_open_many(paths + 1, 1, in_folder("all"), &corpus, &e), -MSIM_E_FORMAT);
+    assert_int_equal(msim_corpus_open_many(paths + 1, 1, in_folder("all"), &corpus, &e),
+                     -MSIM_E_FORMAT);
     put_fbin("wide.fbin", 0, 2, D + 1);
     const char *const widths[] = {in_folder("s3.fbin"), in_folder("wide.fbin")};
     assert_int_equal(msim_corpus_open_many(widths, 2, NULL, &corpus, &e), -MSIM_E_FORMAT);
@@ -305,7 +318,8 @@ static void searches_as_one(void **state) {
     int64_t rows[2][15];
     double scores[2][15];
     const float query[D] = {1, -0.5f, 0.25f, 2, -3};
-    const char *const shards[] = {in_folder("s1.npy"), in_folder("s2.fvecs"), in_folder("s3.fbin"), in_folder("s4.fvecs")};
+    const char *const shards[] = {in_folder("s1.npy"), in_folder("s2.fvecs"), in_folder("s3.fbin"),
+                                  in_folder("s4.fvecs")};
     char last[200];
     snprintf(last, sizeof last, "%s/s5.npy", folder);
     const char *const paths[] = {shards[0], shards[1], shards[2], shards[3], last};
@@ -315,7 +329,8 @@ static void searches_as_one(void **state) {
         msim_error e = {0};
         char whole[200];
         snprintf(whole, sizeof whole, "%s/whole.fbin", folder);
-        if (i ? msim_corpus_open_many(paths, 5, NULL, &corpus, &e) < 0 : msim_corpus_open(whole, NULL, &corpus, &e) < 0)
+        if (i ? msim_corpus_open_many(paths, 5, NULL, &corpus, &e) < 0
+              : msim_corpus_open(whole, NULL, &corpus, &e) < 0)
             fail_msg("%s", e.text);
         assert_int_equal(msim_context_open(NULL, &options, &ctx, &e), 0);
         assert_int_equal(msim_context_load_corpus(ctx, corpus, &e), 0);
@@ -349,9 +364,12 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(bare_forms, tear_down),         cmocka_unit_test_teardown(bare_forms_damaged, tear_down),
-        cmocka_unit_test_teardown(folder_of_shards, tear_down),   cmocka_unit_test_teardown(several_files, tear_down),
-        cmocka_unit_test_teardown(searches_as_one, tear_down),    cmocka_unit_test_teardown(out_of_memory, tear_down),
+        cmocka_unit_test_teardown(bare_forms, tear_down),
+        cmocka_unit_test_teardown(bare_forms_damaged, tear_down),
+        cmocka_unit_test_teardown(folder_of_shards, tear_down),
+        cmocka_unit_test_teardown(several_files, tear_down),
+        cmocka_unit_test_teardown(searches_as_one, tear_down),
+        cmocka_unit_test_teardown(out_of_memory, tear_down),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down_all);
 }

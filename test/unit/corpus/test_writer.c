@@ -1,6 +1,6 @@
-/* The corpus writer in every form: sizes and bytes as the forms define them, nothing left behind by a failure, no memory
- * taken while rows are added, and what a form cannot hold refused before a byte is written. test/cli/
- * test_convert_forms.py compares with NumPy. */
+/* The corpus writer in every form: sizes and bytes as the forms define them, nothing left behind by
+ * a failure, no memory taken while rows are added, and what a form cannot hold refused before a
+ * byte is written. test/cli/ test_convert_forms.py compares with NumPy. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "midisim.h"
@@ -48,12 +48,15 @@ static int files_in_folder(void) {
     return n;
 }
 
-static bool has_names_file(int form) { return form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED; }
+static bool has_names_file(int form) {
+    return form != MSIM_FORMAT_STRUCTURED && form != MSIM_FORMAT_PICKLED;
+}
 
 /* n rows whose names have 12 bytes; the first failure. */
 static int write_rows(int form, int dtype, int64_t n, int64_t dim, msim_error *err) {
     float *row = calloc((size_t)dim, sizeof *row);
-    msim_corpus_layout layout = {.rows = n, .dim = dim, .name_chars = 12, .dtype = dtype, .format = form};
+    msim_corpus_layout layout = {
+        .rows = n, .dim = dim, .name_chars = 12, .dtype = dtype, .format = form};
     msim_corpus_writer *w;
     int rc = msim_corpus_writer_open(path, &layout, &w, err);
     int64_t allocations = ms_mem_count();
@@ -75,9 +78,14 @@ static int64_t size_of(const char *what) {
     return stat(what, &st) == 0 ? (int64_t)st.st_size : -1;
 }
 
-/* Bytes of a protocol 3 pickle of distinct names of 12 bytes, dim 512, f32, at least 28 rows, with its header. */
+/* Bytes of a protocol 3 pickle of distinct names of 12 bytes, dim 512, f32, at least 28 rows, with
+ * its header. */
 static int64_t pickled_size(int64_t n) {
-    return 192 + (n < 256 ? 345 : n < 65536 ? 346 : 348) + n * (2122 + 12) - 663 + 2 * ((n + 999) / 1000) + 8;
+    return 192 +
+           (n < 256     ? 345
+            : n < 65536 ? 346
+                        : 348) +
+           n * (2122 + 12) - 663 + 2 * ((n + 999) / 1000) + 8;
 }
 
 static void sizes(void **state) {
@@ -91,15 +99,17 @@ static void sizes(void **state) {
                 continue;
             }
             const int64_t counts[] = {28, 2500, 70000};
-            for (int i = 0; i < (dtype == MSIM_DTYPE_F32 && form == MSIM_FORMAT_PICKLED ? 3 : 2); i++) {
+            for (int i = 0; i < (dtype == MSIM_DTYPE_F32 && form == MSIM_FORMAT_PICKLED ? 3 : 2);
+                 i++) {
                 int64_t n = counts[i], vector = dtype == MSIM_DTYPE_F32 ? 2048 : 1024;
                 if (write_rows(form, dtype, n, 512, &e) < 0) fail_msg("%s", e.text);
                 int64_t expected = form == MSIM_FORMAT_STRUCTURED ? 192 + n * (48 + vector)
                                    : form == MSIM_FORMAT_PLAIN    ? 128 + n * vector
                                    : form == MSIM_FORMAT_FVECS    ? n * (4 + vector)
                                    : form == MSIM_FORMAT_FBIN     ? 8 + n * vector
-                                                                : pickled_size(n);
-                if (form != MSIM_FORMAT_PICKLED || dtype == MSIM_DTYPE_F32) assert_int_equal(size_of(path), expected);
+                                                                  : pickled_size(n);
+                if (form != MSIM_FORMAT_PICKLED || dtype == MSIM_DTYPE_F32)
+                    assert_int_equal(size_of(path), expected);
                 assert_int_equal(size_of(names_path), has_names_file(form) ? 13 * n : -1);
                 assert_int_equal(files_in_folder(), 1 + has_names_file(form));
                 clean();
@@ -174,13 +184,16 @@ static void refused_rows_leave_no_trace(void **state) {
     static char long_name[70000], first[4096];
     memset(long_name, 'x', sizeof long_name);
     for (int round = 0; round < 2; round++) {
-        msim_corpus_layout layout = {.rows = 3, .dim = 2, .dtype = MSIM_DTYPE_F16, .format = MSIM_FORMAT_PICKLED};
+        msim_corpus_layout layout = {
+            .rows = 3, .dim = 2, .dtype = MSIM_DTYPE_F16, .format = MSIM_FORMAT_PICKLED};
         msim_corpus_writer *w;
         msim_error e = {0};
         assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
         for (int i = 0; i < 3; i++) {
             if (round) assert_int_equal(msim_corpus_writer_add(w, "z", 1, bad, &e), -MSIM_E_LIMIT);
-            if (round) assert_int_equal(msim_corpus_writer_add(w, long_name, sizeof long_name, good, &e), -MSIM_E_LIMIT);
+            if (round)
+                assert_int_equal(msim_corpus_writer_add(w, long_name, sizeof long_name, good, &e),
+                                 -MSIM_E_LIMIT);
             assert_int_equal(msim_corpus_writer_add(w, "z", 1, good, &e), 0);
         }
         assert_int_equal(msim_corpus_writer_finish(w, &e), 0);
@@ -199,12 +212,13 @@ static void refused_rows_leave_no_trace(void **state) {
 
 static void bad_layouts(void **state) {
     (void)state;
-    const msim_corpus_layout bad[] = {{.rows = 1, .dim = 2, .format = 5},
-                                      {.rows = 1, .dim = 2, .format = -1},
-                                      {.rows = (int64_t)UINT32_MAX + 1, .dim = 2, .format = MSIM_FORMAT_FBIN},
-                                      {.rows = UINT32_MAX / 8, .dim = 2, .format = MSIM_FORMAT_PICKLED},
-                                      {.rows = 1, .dim = 2, .format = MSIM_FORMAT_PICKLED, .name_field = "a\tb"},
-                                      {.rows = 1, .dim = 65537, .format = MSIM_FORMAT_FVECS}};
+    const msim_corpus_layout bad[] = {
+        {.rows = 1, .dim = 2, .format = 5},
+        {.rows = 1, .dim = 2, .format = -1},
+        {.rows = (int64_t)UINT32_MAX + 1, .dim = 2, .format = MSIM_FORMAT_FBIN},
+        {.rows = UINT32_MAX / 8, .dim = 2, .format = MSIM_FORMAT_PICKLED},
+        {.rows = 1, .dim = 2, .format = MSIM_FORMAT_PICKLED, .name_field = "a\tb"},
+        {.rows = 1, .dim = 65537, .format = MSIM_FORMAT_FVECS}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         msim_corpus_writer *w;
         msim_error e = {0};

@@ -1,4 +1,5 @@
-/* What the kernel tests share: the levels to test, one printed line each, and a deterministic source of numbers. */
+/* What the kernel tests share: the levels to test, one printed line each, and a deterministic
+ * source of numbers. */
 #ifndef TEST_LEVELS_H
 #define TEST_LEVELS_H
 #include <setjmp.h>
@@ -15,14 +16,16 @@
 /* Every level of which this build may hold kernels; CI greps "level .* skipped". */
 static inline void print_levels(const char *subject) {
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
-        printf("%s: level %s: %s\n", subject, ms_cpu_isa_name(isa), ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
+        printf("%s: level %s: %s\n", subject, ms_cpu_isa_name(isa),
+               ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
 }
 
-#define FOR_EACH_LEVEL(kernels) \
+#define FOR_EACH_LEVEL(kernels)                                        \
     for (int isa_ = MSIM_ISA_REF; isa_ <= MSIM_ISA_AVX512BF16; isa_++) \
         for (const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa_); kernels; kernels = NULL)
 
-/* Under the sanitizers the scalar level is some 30 times slower: tests then leave out what adds time and no new code. */
+/* Under the sanitizers the scalar level is some 30 times slower: tests then leave out what adds
+ * time and no new code. */
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
 #elif defined(__has_feature)
@@ -41,7 +44,9 @@ static inline uint64_t splitmix(uint64_t *state) {
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
 }
-static inline float uniform(uint64_t *state) { return (float)((int64_t)(splitmix(state) >> 40) - 8388608) / 8388608.0f; }
+static inline float uniform(uint64_t *state) {
+    return (float)((int64_t)(splitmix(state) >> 40) - 8388608) / 8388608.0f;
+}
 
 static inline void *test_alloc(size_t n_items, size_t item_bytes) {
     void *p = ms_alloc(n_items, item_bytes, "test", NULL);

@@ -1,5 +1,6 @@
-/* The seeded model: weights any language can reproduce bit by bit from their names (docs/MODEL.md, goldens), as an
- * open ms_weights. FNV-1a of the tensor's name seeds SplitMix64; 24 bits make u in [-1, 1); the value is u * scale. */
+/* The seeded model: weights any language can reproduce bit by bit from their names (docs/MODEL.md,
+ * goldens), as an open ms_weights. FNV-1a of the tensor's name seeds SplitMix64; 24 bits make u in
+ * [-1, 1); the value is u * scale. */
 #ifndef TEST_SEEDED_H
 #define TEST_SEEDED_H
 #include "levels.h"
@@ -25,12 +26,19 @@ static inline ms_tensor seeded_layer(int64_t layer, const char *rest, int64_t n,
 
 /* Free with seeded_close. */
 static inline ms_weights *seeded_open(int64_t dim, int64_t heads, int64_t depth) {
-    static const uint32_t freq[16] = {0x3f800000, 0x3f0ff59a, 0x3ea1e89b, 0x3e361887, 0x3dcccccd, 0x3d6655c2,
-                                      0x3d0186e3, 0x3c91ad39, 0x3c23d70a, 0x3bb8449c, 0x3b4f3e38, 0x3ae91528,
+    static const uint32_t freq[16] = {0x3f800000, 0x3f0ff59a, 0x3ea1e89b, 0x3e361887,
+                                      0x3dcccccd, 0x3d6655c2, 0x3d0186e3, 0x3c91ad39,
+                                      0x3c23d70a, 0x3bb8449c, 0x3b4f3e38, 0x3ae91528,
                                       0x3a83126f, 0x3a136a16, 0x39a5cb60, 0x393a7753};
     ms_weights *w = test_alloc(1, sizeof *w);
     int64_t inner = heads * 64, ff = 4 * dim;
-    *w = (ms_weights){.dim = dim, .depth = depth, .heads = heads, .inner = inner, .ff = ff, .vocab = 386, .all_f32 = 1};
+    *w = (ms_weights){.dim = dim,
+                      .depth = depth,
+                      .heads = heads,
+                      .inner = inner,
+                      .ff = ff,
+                      .vocab = 386,
+                      .all_f32 = 1};
     w->token_emb = seeded("token_emb.emb.weight", 386 * dim, 0.5f);
     w->final_gamma = seeded("attn_layers.final_norm.gamma", dim, 0.25f);
     float *inv_freq = test_alloc(16, sizeof *inv_freq);
@@ -59,7 +67,8 @@ static inline void seeded_close(ms_weights *w) {
     ms_free((void *)w->inv_freq.f32);
     for (int64_t i = 0; i < w->depth; i++) {
         const ms_block_weights *b = &w->block[i];
-        const ms_tensor all[] = {b->attn_gamma, b->wq, b->wk, b->wv, b->wo, b->ff_gamma, b->w1, b->b1, b->w2, b->b2};
+        const ms_tensor all[] = {b->attn_gamma, b->wq, b->wk, b->wv, b->wo,
+                                 b->ff_gamma,   b->w1, b->b1, b->w2, b->b2};
         for (size_t j = 0; j < sizeof all / sizeof *all; j++) ms_free((void *)all[j].f32);
     }
     ms_free(w);

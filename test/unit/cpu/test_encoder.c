@@ -1,5 +1,6 @@
-/* The whole forward pass at every level: the original's results on the seeded model, step by step and pooled; bits that
- * depend on nothing but the sequence; pooling's edges; memory. docs/MODEL.md. */
+/* The whole forward pass at every level: the original's results on the seeded model, step by step
+ * and pooled; bits that depend on nothing but the sequence; pooling's edges; memory.
+ * docs/MODEL.md. */
 #include "goldens.h"
 
 /* ---- Goldens ---- */
@@ -8,7 +9,8 @@ static void check_goldens(const ms_cpu_kernels *kernels, int depth) {
     int is_ref = kernels->isa == MSIM_ISA_REF, long_too = is_ref ? depth == 8 && !SANITIZED : 1;
     float f32[3 * GOLDEN_DIM], bf16[3 * GOLDEN_DIM];
     ms_weights *w = seeded_open(512, 8, depth);
-    rig r32 = rig_open(kernels, w, MSIM_PRECISION_F32, 2, GOLDEN_C), r16 = rig_open(kernels, w, MSIM_PRECISION_BF16, 2, GOLDEN_C);
+    rig r32 = rig_open(kernels, w, MSIM_PRECISION_F32, 2, GOLDEN_C),
+        r16 = rig_open(kernels, w, MSIM_PRECISION_BF16, 2, GOLDEN_C);
     for (int weighted = 0; weighted < 2; weighted++) {
         int with_c = long_too && !(is_ref && weighted);
         rig_goldens(&r32, weighted, with_c, f32);
@@ -20,8 +22,10 @@ static void check_goldens(const ms_cpu_kernels *kernels, int depth) {
         if (weighted) continue;
         rig_goldens(&r16, weighted, long_too && !is_ref, bf16);
         for (int i = 0; i < (long_too && !is_ref ? 3 : 2); i++) {
-            double distance = one_minus_cosine(f32 + i * GOLDEN_DIM, bf16 + i * GOLDEN_DIM, GOLDEN_DIM);
-            printf("  %s, depth %d, sequence %c: bf16 1 - cosine %.1e\n", kernels->name, depth, 'A' + i, distance);
+            double distance =
+                one_minus_cosine(f32 + i * GOLDEN_DIM, bf16 + i * GOLDEN_DIM, GOLDEN_DIM);
+            printf("  %s, depth %d, sequence %c: bf16 1 - cosine %.1e\n", kernels->name, depth,
+                   'A' + i, distance);
             assert_true(distance <= 2e-4 && distance > 1e-7); /* and it is bf16 indeed */
         }
     }
@@ -38,7 +42,7 @@ static void pooled_vectors_of_the_small_model(void **state) {
 static void pooled_vectors_of_the_large_model(void **state) {
     (void)state;
     FOR_EACH_LEVEL(kernels)
-        if (!SANITIZED) check_goldens(kernels, 16);
+    if (!SANITIZED) check_goldens(kernels, 16);
 }
 
 /* What the original has at position 5 of sequence A, stage by stage. */
@@ -61,13 +65,15 @@ static const struct {
 };
 enum { N_TRACE = sizeof trace / sizeof *trace, TRACE_ROW = 5 };
 
-static void check_tap(void *arg, int tap, size_t layer, size_t first_row, size_t n_rows, const void *data, size_t stride) {
+static void check_tap(void *arg, int tap, size_t layer, size_t first_row, size_t n_rows,
+                      const void *data, size_t stride) {
     int *seen = arg;
     if (first_row > TRACE_ROW || first_row + n_rows <= TRACE_ROW) return;
     const float *row = (const float *)data + (TRACE_ROW - first_row) * stride;
     for (int i = 0; i < N_TRACE; i++) {
         if (trace[i].tap != tap || (size_t)trace[i].layer != layer) continue;
-        for (int j = 0; j < 6; j++) assert_true(fabs(row[trace[i].column + j] - trace[i].values[j]) <= 5e-5);
+        for (int j = 0; j < 6; j++)
+            assert_true(fabs(row[trace[i].column + j] - trace[i].values[j]) <= 5e-5);
         *seen |= 1 << i;
     }
 }
@@ -104,27 +110,29 @@ static void embed_ordered(rig *r, const int *order, int n, float *out) {
         starts[i + 1] = starts[i] + lengths[order[i]];
     }
     rig_embed(r, ids, starts, n, NULL, got);
-    for (int i = 0; i < n; i++) memcpy(out + order[i] * SMALL_DIM, got + i * SMALL_DIM, SMALL_DIM * sizeof *out);
+    for (int i = 0; i < n; i++)
+        memcpy(out + order[i] * SMALL_DIM, got + i * SMALL_DIM, SMALL_DIM * sizeof *out);
 }
 
 static void same_bits_for_any_mates_and_threads(void **state) {
     (void)state;
-    static const int orders[][N_LENGTHS] = {{9, 8, 7, 6, 5, 4, 3, 2, 1, 0}, {4, 1, 0, 2, 9, 3, 8, 5, 7, 6}};
+    static const int orders[][N_LENGTHS] = {{9, 8, 7, 6, 5, 4, 3, 2, 1, 0},
+                                            {4, 1, 0, 2, 9, 3, 8, 5, 7, 6}};
     ms_weights *w = seeded_open(SMALL_DIM, 4, 2);
     FOR_EACH_LEVEL(kernels)
-        for (int precision = SANITIZED; precision < 3; precision++) {
-            if (precision == MSIM_PRECISION_INT8 && !ms_int8_kernels_get(kernels->isa)) continue;
-            float alone[N_LENGTHS * SMALL_DIM], together[N_LENGTHS * SMALL_DIM];
-            for (int threads = 1; threads <= 3; threads++) {
-                rig r = rig_open(kernels, w, precision, threads, ALL_TOKENS);
-                for (int i = 0; threads == 1 && i < N_LENGTHS; i++) embed_ordered(&r, &i, 1, alone);
-                for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
-                    embed_ordered(&r, orders[i], N_LENGTHS, together);
-                    assert_memory_equal(alone, together, sizeof alone);
-                }
-                rig_close(&r);
+    for (int precision = SANITIZED; precision < 3; precision++) {
+        if (precision == MSIM_PRECISION_INT8 && !ms_int8_kernels_get(kernels->isa)) continue;
+        float alone[N_LENGTHS * SMALL_DIM], together[N_LENGTHS * SMALL_DIM];
+        for (int threads = 1; threads <= 3; threads++) {
+            rig r = rig_open(kernels, w, precision, threads, ALL_TOKENS);
+            for (int i = 0; threads == 1 && i < N_LENGTHS; i++) embed_ordered(&r, &i, 1, alone);
+            for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+                embed_ordered(&r, orders[i], N_LENGTHS, together);
+                assert_memory_equal(alone, together, sizeof alone);
             }
+            rig_close(&r);
         }
+    }
     seeded_close(w);
 }
 
@@ -157,7 +165,8 @@ static void pooling_follows_its_definition(void **state) {
                 }
                 double divisor = fmax(weight_sum, weights ? 1e-6 : 1e-9);
                 /* three roundings to f32 (sum, weight sum, quotient), and N in double */
-                assert_true(fabs(pooled[j] - sum / divisor) <= (3 * 0x1p-24 + N * 0x1p-53) * sum_abs / divisor + 1e-30);
+                assert_true(fabs(pooled[j] - sum / divisor) <=
+                            (3 * 0x1p-24 + N * 0x1p-53) * sum_abs / divisor + 1e-30);
                 assert_true(pooled[DIM + j] == 0.0f); /* the empty sequence */
             }
         }
@@ -173,15 +182,15 @@ static void embedding_takes_no_memory(void **state) {
     ms_weights *w = seeded_open(SMALL_DIM, 4, 2);
     seeded_ids(ids, 200, 37, 11);
     FOR_EACH_LEVEL(kernels)
-        for (int precision = 0; precision < 3; precision++) {
-            if (precision == MSIM_PRECISION_INT8 && !ms_int8_kernels_get(kernels->isa)) continue;
-            rig r = rig_open(kernels, w, precision, 2, 200);
-            int64_t before = ms_mem_count();
-            rig_embed(&r, ids, (const int64_t[]){0, 200}, 1, NULL, out);
-            rig_embed(&r, ids, (const int64_t[]){0, 0}, 1, NULL, out);
-            assert_int_equal(ms_mem_count(), before);
-            rig_close(&r);
-        }
+    for (int precision = 0; precision < 3; precision++) {
+        if (precision == MSIM_PRECISION_INT8 && !ms_int8_kernels_get(kernels->isa)) continue;
+        rig r = rig_open(kernels, w, precision, 2, 200);
+        int64_t before = ms_mem_count();
+        rig_embed(&r, ids, (const int64_t[]){0, 200}, 1, NULL, out);
+        rig_embed(&r, ids, (const int64_t[]){0, 0}, 1, NULL, out);
+        assert_int_equal(ms_mem_count(), before);
+        rig_close(&r);
+    }
     seeded_close(w);
 }
 
@@ -219,11 +228,13 @@ static void what_does_not_fit_is_refused(void **state) {
     msim_error err;
     int isa;
     w->all_f32 = 0;
-    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_F32, &model, &err), -MSIM_E_UNSUPPORTED);
+    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_F32, &model, &err),
+                     -MSIM_E_UNSUPPORTED);
     assert_non_null(strstr(err.text, "expected bf16"));
     assert_non_null(strstr(err.text, "got f32"));
     w->dim = 72;
-    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_BF16, &model, &err), -MSIM_E_UNSUPPORTED);
+    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_BF16, &model, &err),
+                     -MSIM_E_UNSUPPORTED);
     w->dim = 64;
     for (int request = MSIM_ISA_REF; request <= MSIM_ISA_AVX512BF16; request++) {
         int rc = ms_cpu_isa_choose(request, &isa, &err);

@@ -1,6 +1,7 @@
-/* Kernels that scan small copies, at every level: integer sums exact at the extremes of codes and weights, for widths and
- * numbers of queries around every block; the upper value within its 9 roundings; f32 sums of bf16 within gamma. A row's
- * value depends neither on its tile nor on the other queries. docs/SEARCH.md, Compressed copies. */
+/* Kernels that scan small copies, at every level: integer sums exact at the extremes of codes and
+ * weights, for widths and numbers of queries around every block; the upper value within its 9
+ * roundings; f32 sums of bf16 within gamma. A row's value depends neither on its tile nor on the
+ * other queries. docs/SEARCH.md, Compressed copies. */
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "cpu/search/codes.h"
@@ -28,13 +29,13 @@ typedef struct {
     const ms_codes_kernels *k;
     size_t dim, n_query, tile_bytes, codes_bytes;
     int is_int8;
-    unsigned char *tiles;  /* owned */
-    char *weights;         /* owned, as the kernel wants them */
-    int16_t *narrow;       /* owned: [MAX_Q, dim] */
-    float *wide;           /* owned: [MAX_Q, dim] */
+    unsigned char *tiles; /* owned */
+    char *weights;        /* owned, as the kernel wants them */
+    int16_t *narrow;      /* owned: [MAX_Q, dim] */
+    float *wide;          /* owned: [MAX_Q, dim] */
     float scale[MAX_Q], lambda[MAX_Q], theta[MAX_Q], reach[MAX_Q];
     int32_t start[MAX_Q];
-    float tail[4][ROWS];   /* a, rho, t, y */
+    float tail[4][ROWS]; /* a, rho, t, y */
 } fixture;
 
 static int code_at(const fixture *f, size_t r, size_t j) {
@@ -57,7 +58,8 @@ static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extr
     f.narrow = calloc(MAX_Q * dim, sizeof *f.narrow);
     f.wide = calloc(MAX_Q * dim, sizeof *f.wide);
     f.weights = aligned_alloc(64, (ms_codes_weights_bytes(k, MAX_Q, dim) + 63) / 64 * 64);
-    if (is_int8 && limit > (int64_t)INT32_MAX / (127 * (int64_t)dim)) limit = (int)(INT32_MAX / (127 * (int64_t)dim));
+    if (is_int8 && limit > (int64_t)INT32_MAX / (127 * (int64_t)dim))
+        limit = (int)(INT32_MAX / (127 * (int64_t)dim));
     for (size_t q = 0; q < MAX_Q; q++) {
         int64_t sum = 0;
         for (size_t j = 0; j < dim; j++) {
@@ -76,7 +78,9 @@ static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extr
         unsigned char *tile = f.tiles + t * f.tile_bytes;
         for (size_t i = 0; i < f.codes_bytes; i++) {
             static const unsigned char ends[] = {1, 255};
-            tile[i] = extreme == 2 ? ends[t % 2] : extreme ? ends[next() % 2] : (unsigned char)(1 + next() % 255);
+            tile[i] = extreme == 2 ? ends[t % 2]
+                      : extreme    ? ends[next() % 2]
+                                   : (unsigned char)(1 + next() % 255);
             if (is_int8 && i / 64 * 4 + i % 4 >= dim) tile[i] = 128;
         }
         for (size_t i = 0; i < f.codes_bytes && !is_int8; i += 2) {
@@ -84,12 +88,15 @@ static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extr
             memcpy(tile + i, &x, 2);
         }
         for (size_t r = 0; r < 16; r++) {
-            float a = extreme ? 1.0f : (float)uniform(), rho = extreme ? 0.0f : (float)fabs(uniform());
+            float a = extreme ? 1.0f : (float)uniform(),
+                  rho = extreme ? 0.0f : (float)fabs(uniform());
             float tt = extreme ? 0.0f : (float)uniform(), y = extreme ? 0.0f : (float)uniform();
-            f.tail[0][16 * t + r] = a, f.tail[1][16 * t + r] = rho, f.tail[2][16 * t + r] = tt, f.tail[3][16 * t + r] = y;
+            f.tail[0][16 * t + r] = a, f.tail[1][16 * t + r] = rho, f.tail[2][16 * t + r] = tt,
+                               f.tail[3][16 * t + r] = y;
         }
         for (int c = is_int8 ? 0 : 1; c < (is_int8 ? 4 : 3); c++)
-            memcpy(tile + f.codes_bytes + (size_t)(is_int8 ? c : c - 1) * 64, f.tail[c] + 16 * t, 64);
+            memcpy(tile + f.codes_bytes + (size_t)(is_int8 ? c : c - 1) * 64, f.tail[c] + 16 * t,
+                   64);
     }
     return f;
 }
@@ -100,14 +107,23 @@ static void set_queries(fixture *f, size_t n_query) {
     memset(f->weights, 0, bytes);
     for (size_t q = 0; q < n_query; q++)
         ms_codes_put_weights(f->k, f->weights, q, n_query, f->dim,
-                            f->is_int8 ? (const void *)(f->narrow + q * f->dim) : (const void *)(f->wide + q * f->dim));
+                             f->is_int8 ? (const void *)(f->narrow + q * f->dim)
+                                        : (const void *)(f->wide + q * f->dim));
 }
 
-static void release(fixture *f) { free(f->tiles), free(f->narrow), free(f->wide), free(f->weights); }
+static void release(fixture *f) {
+    free(f->tiles), free(f->narrow), free(f->wide), free(f->weights);
+}
 
 static void scan(const fixture *f, float *upper, size_t first_tile, size_t n_tiles) {
-    ms_codes_queries q = {.weights = f->weights, .start = f->start, .scale = f->scale, .lambda = f->lambda,
-                         .theta = f->theta, .reach = f->reach, .n_query = f->n_query, .dim = f->dim};
+    ms_codes_queries q = {.weights = f->weights,
+                          .start = f->start,
+                          .scale = f->scale,
+                          .lambda = f->lambda,
+                          .theta = f->theta,
+                          .reach = f->reach,
+                          .n_query = f->n_query,
+                          .dim = f->dim};
     f->k->scan(upper, STRIDE, f->tiles + first_tile * f->tile_bytes, n_tiles, &q);
 }
 
@@ -115,14 +131,17 @@ static void scan(const fixture *f, float *upper, size_t first_tile, size_t n_til
 static double expected(const fixture *f, size_t r, size_t q, double *slack) {
     double sum = 0, size = 0, gamma = ms_bound_gamma(MS_CODES_CHAIN(f->dim));
     for (size_t j = 0; j < f->dim; j++) {
-        double p = f->is_int8 ? (double)code_at(f, r, j) * f->narrow[q * f->dim + j] : bf16_at(f, r, j) * f->wide[q * f->dim + j];
+        double p = f->is_int8 ? (double)code_at(f, r, j) * f->narrow[q * f->dim + j]
+                              : bf16_at(f, r, j) * f->wide[q * f->dim + j];
         sum += p; /* exact for integers: below 2^31 */
         size += fabs(p);
     }
-    double a = (double)f->tail[0][r] * f->scale[q], y = f->is_int8 ? (double)f->tail[3][r] * f->lambda[q] : 0.0;
+    double a = (double)f->tail[0][r] * f->scale[q],
+           y = f->is_int8 ? (double)f->tail[3][r] * f->lambda[q] : 0.0;
     double t = (double)f->tail[2][r] * f->theta[q], rho = (double)f->tail[1][r] * f->reach[q];
     if (!f->is_int8) a = 1.0;
-    *slack = 9 * U * (fabs(a * sum) + fabs(y) + fabs(t) + fabs(rho)) * 1.001 + (f->is_int8 ? 0.0 : 1.001 * gamma * size) + 1e-30;
+    *slack = 9 * U * (fabs(a * sum) + fabs(y) + fabs(t) + fabs(rho)) * 1.001 +
+             (f->is_int8 ? 0.0 : 1.001 * gamma * size) + 1e-30;
     return a * sum + y + t + rho;
 }
 
@@ -135,13 +154,17 @@ static void check(fixture *f, int extreme) {
         for (size_t q = 0; q < counts[i]; q++)
             for (size_t r = 0; r < ROWS; r++) {
                 double slack, x = expected(f, r, q, &slack);
-                if (extreme && f->is_int8) assert_true(upper[q * STRIDE + r] == (float)x); /* the integer itself, rounded once */
-                else assert_true(fabs(upper[q * STRIDE + r] - x) <= slack);
+                /* the integer itself, rounded once */
+                if (extreme && f->is_int8)
+                    assert_true(upper[q * STRIDE + r] == (float)x);
+                else
+                    assert_true(fabs(upper[q * STRIDE + r] - x) <= slack);
             }
     }
     /* 26 queries are in again: one alone, and tiles one by one, give the same bits. */
     for (size_t t = 0; t < TILES; t++) scan(f, again + 16 * t, t, 1);
-    for (size_t q = 0; q < MAX_Q; q++) assert_memory_equal(again + q * STRIDE, upper + q * STRIDE, ROWS * sizeof *upper);
+    for (size_t q = 0; q < MAX_Q; q++)
+        assert_memory_equal(again + q * STRIDE, upper + q * STRIDE, ROWS * sizeof *upper);
     set_queries(f, 1);
     scan(f, again, 0, TILES);
     assert_memory_equal(again, upper, ROWS * sizeof *upper);
@@ -149,12 +172,13 @@ static void check(fixture *f, int extreme) {
 
 static void every_level(void **state) {
     (void)state;
-    static const size_t dims[] = {1, 2, 3, 4, 5, 16, 61, 127, 128, 129, 257, 512, 518, 519, 1041, MAX_DIM};
+    static const size_t dims[] = {1,   2,   3,   4,   5,   16,  61,   127,
+                                  128, 129, 257, 512, 518, 519, 1041, MAX_DIM};
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
         for (int is_int8 = 0; is_int8 < 2; is_int8++) {
             const ms_codes_kernels *k = ms_codes_kernels_get(isa, is_int8);
-            printf("scan %s: level %s: %s%s\n", is_int8 ? "int8" : "bf16", ms_cpu_isa_name(isa), k ? "run by " : "",
-                   k ? k->name : "skipped (not in this build or CPU)");
+            printf("scan %s: level %s: %s%s\n", is_int8 ? "int8" : "bf16", ms_cpu_isa_name(isa),
+                   k ? "run by " : "", k ? k->name : "skipped (not in this build or CPU)");
             for (size_t i = 0; k && i < sizeof dims / sizeof *dims; i++) {
                 if (isa == MSIM_ISA_REF && dims[i] > 600) continue; /* slow, and the same loop */
                 for (int extreme = 0; extreme < (is_int8 ? 3 : 1); extreme++) {
@@ -198,7 +222,9 @@ static void infinite_rho(void **state) {
             set_queries(&f, 5);
             for (size_t q = 0; q < 5; q++) f.reach[q] = 1e-9f;
             scan(&f, upper, 0, TILES);
-            for (size_t q = 0; q < 5; q++) assert_true(upper[q * STRIDE + 3] == INFINITY && upper[q * STRIDE + 7] == -INFINITY);
+            for (size_t q = 0; q < 5; q++)
+                assert_true(upper[q * STRIDE + 3] == INFINITY &&
+                            upper[q * STRIDE + 7] == -INFINITY);
             release(&f);
         }
 }

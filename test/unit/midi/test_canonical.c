@@ -1,5 +1,6 @@
-/* Normalised MIDI files: what the original makes of small files and odd ones, room, memory, many tracks. Input and output
- * stand in blocks of exactly their size, so that a sanitizer sees any byte past their ends. docs/NORMALIZE.md. */
+/* Normalised MIDI files: what the original makes of small files and odd ones, room, memory, many
+ * tracks. Input and output stand in blocks of exactly their size, so that a sanitizer sees any byte
+ * past their ends. docs/NORMALIZE.md. */
 #include "midisim.h"
 #include "base/mem.h"
 #include <setjmp.h>
@@ -43,16 +44,20 @@ static int64_t normalize(const uint8_t *file, size_t n, uint8_t *out, size_t cap
 
 static void check_vector(const char *name, const char *hex, const char *expected) {
     size_t n, n_wanted;
-    uint8_t *file = from_hex(hex, &n), *wanted = from_hex(expected, &n_wanted), *out = malloc(n_wanted + !n_wanted);
+    uint8_t *file = from_hex(hex, &n), *wanted = from_hex(expected, &n_wanted),
+            *out = malloc(n_wanted + !n_wanted);
     assert_non_null(out);
     int64_t got = normalize(file, n, out, n_wanted);
     if (*expected == '-') {
-        if (got != -MSIM_E_FORMAT) fail_msg("%s: expected a failure, got %lld", name, (long long)got);
+        if (got != -MSIM_E_FORMAT)
+            fail_msg("%s: expected a failure, got %lld", name, (long long)got);
         assert_int_equal(error.code, MSIM_E_FORMAT);
-        assert_int_equal(msim_tokenizer_outcome(tok), n < 14 ? MSIM_OUTCOME_NOT_MIDI : MSIM_OUTCOME_BAD_MIDI);
+        assert_int_equal(msim_tokenizer_outcome(tok),
+                         n < 14 ? MSIM_OUTCOME_NOT_MIDI : MSIM_OUTCOME_BAD_MIDI);
     } else {
         if (got != (int64_t)n_wanted || memcmp(out, wanted, n_wanted) != 0)
-            fail_msg("%s: expected %s, got something else (%lld, %s)", name, expected, (long long)got, error.text);
+            fail_msg("%s: expected %s, got something else (%lld, %s)", name, expected,
+                     (long long)got, error.text);
         assert_int_equal(msim_tokenizer_outcome(tok), MSIM_OUTCOME_TOKENS);
         assert_true(n_wanted <= msim_midi_canonical_bound(n));
         /* Any less room is too little, and no byte is written behind it. */
@@ -107,7 +112,8 @@ static void many_tracks(void **state) {
     }
 }
 
-/* parity: a meta event's length of 10^4300 or more fails where the original prints it, and is nothing elsewhere. */
+/* parity: a meta event's length of 10^4300 or more fails where the original prints it, and is
+ * nothing elsewhere. */
 static void unprintable_length(void **state) {
     (void)state;
     for (int type = 0x50; type <= 0x51; type++) {
@@ -152,8 +158,11 @@ static void limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_the_original), cmocka_unit_test(many_tracks), cmocka_unit_test(unprintable_length),
-        cmocka_unit_test(out_of_memory),   cmocka_unit_test(limits),
+        cmocka_unit_test(as_the_original),
+        cmocka_unit_test(many_tracks),
+        cmocka_unit_test(unprintable_length),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,5 +1,6 @@
-/* Each stage of docs/TOKENS.md on its own, on the worked examples that define it. Files are written in hexadecimal; in
- * most of them the division is 400, so that a tick is a millisecond at the tempo that holds when none is given. */
+/* Each stage of docs/TOKENS.md on its own, on the worked examples that define it. Files are written
+ * in hexadecimal; in most of them the division is 400, so that a tick is a millisecond at the tempo
+ * that holds when none is given. */
 #include "midi/score.h"
 #include "midi/tokens.h"
 #include <math.h>
@@ -43,7 +44,8 @@ static size_t from_hex(const char *hex, uint8_t *out) {
 }
 
 /* A file of up to three tracks, run through the stages up to `stage`. */
-static void run(int stage, unsigned division, const char *track1, const char *track2, const char *track3) {
+static void run(int stage, unsigned division, const char *track1, const char *track2,
+                const char *track3) {
     uint8_t file[4096] = "MThd\0\0\0\6\0\1\0\1";
     const char *tracks[3] = {track1, track2, track3};
     size_t n = 14;
@@ -59,17 +61,22 @@ static void run(int stage, unsigned division, const char *track1, const char *tr
     ms_arena_reset(&arena);
     memset(&score, 0, sizeof score);
     assert_int_equal(ms_smf_read(file, n, &arena, &smf, &outcome, &error), MSIM_OK);
-    if (stage >= 3) assert_int_equal(ms_score_pair_tracks(&smf, &queues, &arena, &score, &error), MSIM_OK);
-    if (stage >= 4) assert_int_equal(ms_score_merge(&score, smf.last_tick, &arena, &error), MSIM_OK);
-    if (stage >= 5) assert_int_equal(ms_tempo_convert(&score, division, NULL, NULL, &arena, &error), MSIM_OK);
-    if (stage >= 6) assert_int_equal(ms_score_pair_stream(&score, &queues, &arena, &error), MSIM_OK);
+    if (stage >= 3)
+        assert_int_equal(ms_score_pair_tracks(&smf, &queues, &arena, &score, &error), MSIM_OK);
+    if (stage >= 4)
+        assert_int_equal(ms_score_merge(&score, smf.last_tick, &arena, &error), MSIM_OK);
+    if (stage >= 5)
+        assert_int_equal(ms_tempo_convert(&score, division, NULL, NULL, &arena, &error), MSIM_OK);
+    if (stage >= 6)
+        assert_int_equal(ms_score_pair_stream(&score, &queues, &arena, &error), MSIM_OK);
     if (stage >= 7) ms_score_mask(&score);
     if (stage >= 8) assert_int_equal(ms_score_sustain(&score, &arena, &error), MSIM_OK);
     if (stage >= 9) ms_clean_drop(&score);
     if (stage >= 10) ms_clean_order(&score);
     if (stage >= 11) ms_clean_piano(&score);
     if (stage >= 13)
-        assert_int_equal(ms_clean_quantise(&score, ms_clean_origin(&score), &arena, &error), MSIM_OK);
+        assert_int_equal(ms_clean_quantise(&score, ms_clean_origin(&score), &arena, &error),
+                         MSIM_OK);
     if (stage >= 14) ms_clean_doubles(&score);
     if (stage >= 15) ms_clean_trim(&score);
 }
@@ -102,8 +109,10 @@ static void check_units(const int expected[][3], size_t n) {
     }
 }
 
-#define CHECK_NOTES(...) check_notes((const int[][4]){__VA_ARGS__}, sizeof((const int[][4]){__VA_ARGS__}) / 16)
-#define CHECK_UNITS(...) check_units((const int[][3]){__VA_ARGS__}, sizeof((const int[][3]){__VA_ARGS__}) / 12)
+#define CHECK_NOTES(...) \
+    check_notes((const int[][4]){__VA_ARGS__}, sizeof((const int[][4]){__VA_ARGS__}) / 16)
+#define CHECK_UNITS(...) \
+    check_units((const int[][3]){__VA_ARGS__}, sizeof((const int[][3]){__VA_ARGS__}) / 12)
 
 static void stage_1_container(void **state) {
     (void)state;
@@ -130,7 +139,10 @@ static void stage_2_events(void **state) {
 /* Every kind, with running status kept across meta and system events. */
 static void stage_2_kinds(void **state) {
     (void)state;
-    run(2, 480, "00b10740 00ff5103010203 00a23344 00ff5804aabbcc00 00c399 00ff54050102030405 00f0020000 0055", NULL, NULL);
+    run(2, 480,
+        "00b10740 00ff5103010203 00a23344 00ff5804aabbcc00 00c399 00ff54050102030405 00f0020000 "
+        "0055",
+        NULL, NULL);
     assert_int_equal(smf.n_events, 8);
     check_event(&smf.events[0], MS_CONTROL, 0, 1, 7);
     assert_int_equal(smf.events[0].y, 0x40);
@@ -168,7 +180,8 @@ static void stage_3_pairs_inside_a_track(void **state) {
     check_event(&score.events[7], MS_NOTE_OFF, 60, 0, 60); /* 60 was used before 64 */
     check_event(&score.events[8], MS_NOTE_OFF, 60, 0, 64);
     for (unsigned k = 0; k < MS_QUEUE_KEYS; k++) assert_int_equal(queues.held[k], 0);
-    /* A note-off without a partner leaves nothing; pitch byte 188 of channel 0 is the key of channel 1, pitch 60. */
+    /* A note-off without a partner leaves nothing; pitch byte 188 of channel 0 is the key of
+     * channel 1, pitch 60. */
     run(3, 480, "00803c00 0090bc40 0a813c00", NULL, NULL);
     assert_int_equal(score.n_events, 2);
     check_event(&score.events[0], MS_NOTE_ON, 0, 0, 188);
@@ -198,7 +211,8 @@ static void stage_4_long_streams(void **state) {
             stream[i] = (ms_event){.time = bits ? random >> (64 - bits) : 0, .at = (uint32_t)i};
             if (stream[i].time > last) last = stream[i].time;
             size_t k = i;
-            for (; k > 0 && expected[k - 1].time > stream[i].time; k--) expected[k] = expected[k - 1];
+            for (; k > 0 && expected[k - 1].time > stream[i].time; k--)
+                expected[k] = expected[k - 1];
             expected[k] = stream[i];
         }
         ms_arena_reset(&arena);
@@ -246,13 +260,17 @@ static void stage_8_sustain(void **state) {
     (void)state;
     run(8, 400, "00b0407f 00903c40 822c803c00 8458b04000", NULL, NULL);
     CHECK_NOTES({0, 900, 0, 60});
-    run(8, 400, "00903c40 822c803c00 00b0407f 8458b04000", NULL, NULL); /* down at the very end of the note */
+    /* down at the very end of the note */
+    run(8, 400, "00903c40 822c803c00 00b0407f 8458b04000", NULL, NULL);
     CHECK_NOTES({0, 300, 0, 60});
-    run(8, 400, "00b0407f 00903c40 822c803c00 8458b04000 00407f 84584000", NULL, NULL); /* up and down at 900: joined */
+    /* up and down at 900: joined */
+    run(8, 400, "00b0407f 00903c40 822c803c00 8458b04000 00407f 84584000", NULL, NULL);
     CHECK_NOTES({0, 1500, 0, 60});
-    run(8, 400, "00b1407f 00903c40 822c803c00 8458b14000", NULL, NULL); /* another channel's pedal */
+    /* another channel's pedal */
+    run(8, 400, "00b1407f 00903c40 822c803c00 8458b14000", NULL, NULL);
     CHECK_NOTES({0, 300, 0, 60});
-    run(8, 400, "00b0407f 00903c40 00992340 822c803c00 8458892300", NULL, NULL); /* never up: the drum's end */
+    /* never up: the drum's end */
+    run(8, 400, "00b0407f 00903c40 00992340 822c803c00 8458892300", NULL, NULL);
     CHECK_NOTES({0, 900, 0, 60}, {0, 900, 9, 35});
     run(8, 400, "00b0403f 00903c40 822c803c00 8458b04000", NULL, NULL); /* 63 is not down */
     CHECK_NOTES({0, 300, 0, 60});
@@ -264,9 +282,11 @@ static void stage_9_dropped_notes(void **state) {
     CHECK_NOTES({0, 316, 1, 59});
     run(9, 400, "00b0013c 00914040 003c40 823c4000 003c00", NULL, NULL);
     CHECK_NOTES({0, 316, 1, 64}, {0, 316, 1, 60});
-    run(9, 400, "00b0013c 00ff010161 00913c40 003b40 823c3c00 003b00", NULL, NULL); /* text in between */
+    /* text in between */
+    run(9, 400, "00b0013c 00ff010161 00913c40 003b40 823c3c00 003b00", NULL, NULL);
     CHECK_NOTES({0, 316, 1, 60}, {0, 316, 1, 59});
-    run(9, 400, "00b0013c 00ff5103061a80 00913c40 003b40 823c3c00 003b00", NULL, NULL); /* a tempo is gone by now */
+    /* a tempo is gone by now */
+    run(9, 400, "00b0013c 00ff5103061a80 00913c40 003b40 823c3c00 003b00", NULL, NULL);
     CHECK_NOTES({0, 316, 1, 59});
     run(9, 400, "00b0013c 01913c40 823c3c00", NULL, NULL); /* a millisecond before */
     CHECK_NOTES({1, 317, 1, 60});
@@ -306,7 +326,8 @@ static void stage_13_quantise(void **state) {
     /* Starts 0, 31, 32; durations 31, 63, 64; pitch 0 becomes 1. */
     run(15, 400, "00900040 1f3d40 000000 013e40 3e3d00 023e00", NULL, NULL);
     CHECK_UNITS({0, 1, 61}, {0, 1, 1}, {1, 2, 62});
-    /* Inside a unit: pitch downwards, whatever the millisecond. What is new shows it in stage 15. */
+    /* Inside a unit: pitch downwards, whatever the millisecond. What is new shows it in stage
+     * 15. */
     run(15, 400, "00903c40 0a4040 0a4340 8310 3c00 004000 004300", NULL, NULL);
     CHECK_UNITS({0, 12, 67}, {0, 12, 64}, {0, 13, 60});
 }
@@ -353,7 +374,8 @@ static void stage_16_and_17_tokens(void **state) {
     const ms_token_note expected[3] = {{0, 27, 67}, {0, 127, 60}, {127, 5, 64}};
     assert_memory_equal(out, expected, sizeof out);
     const int32_t whole[8] = {0, 155, 323, 255, 316, 127, 133, 320};
-    for (int64_t length = 0; length <= 8; length++) { /* a cut may fall inside a note, and writes nothing behind it */
+    for (int64_t length = 0; length <= 8; length++) { /* a cut may fall inside a note, and writes
+                                                       * nothing behind it */
         memset(ids, 0x7f, sizeof ids);
         ms_tokens_write(out, 3, 0, length, ids);
         assert_memory_equal(ids, whole, (size_t)length * sizeof *ids);
@@ -372,12 +394,14 @@ static void stage_16_and_17_tokens(void **state) {
 
 static void large_chords(void **state) {
     (void)state;
-    /* Tempo 0 puts 6,000 notes at one time, in the worst order for insertion: pitches upwards again and again. */
+    /* Tempo 0 puts 6,000 notes at one time, in the worst order for insertion: pitches upwards again
+     * and again. */
     enum { N = 6000 };
     static ms_event stream[2 * N];
     ms_arena_reset(&arena);
     for (unsigned i = 0; i < N; i++) {
-        stream[2 * i] = (ms_event){.kind = MS_NOTE_ON, .channel = i & 7, .x = (uint8_t)(i / 8 % 128)};
+        stream[2 * i] =
+            (ms_event){.kind = MS_NOTE_ON, .channel = i & 7, .x = (uint8_t)(i / 8 % 128)};
         stream[2 * i + 1] = stream[2 * i];
         stream[2 * i + 1].kind = MS_NOTE_OFF;
     }
@@ -396,8 +420,9 @@ static void large_chords(void **state) {
     static uint64_t ends[N];
     for (unsigned i = 0; i < N; i++) {
         ends[i] = i + 40;
-        notes[i] = (ms_note){.start = i % 2, .key = (uint64_t)(255 - (1 + i % 127)) << MS_NOTE_PITCH_SHIFT |
-                                                    (uint64_t)i << MS_NOTE_PLACE_SHIFT};
+        notes[i] = (ms_note){.start = i % 2,
+                             .key = (uint64_t)(255 - (1 + i % 127)) << MS_NOTE_PITCH_SHIFT |
+                                    (uint64_t)i << MS_NOTE_PLACE_SHIFT};
     }
     score = (ms_score){.notes = notes, .ends = ends, .n_notes = N};
     assert_int_equal(ms_clean_quantise(&score, 0, &arena, &error), MSIM_OK);
@@ -410,7 +435,8 @@ static void large_chords(void **state) {
     }
 }
 
-/* Chords of every size that is sorted in a way of its own, their notes in any order, behind and before others. */
+/* Chords of every size that is sorted in a way of its own, their notes in any order, behind and
+ * before others. */
 static void chords_of_all_sizes(void **state) {
     (void)state;
     uint64_t random = 1;
@@ -420,7 +446,9 @@ static void chords_of_all_sizes(void **state) {
         for (unsigned chord = 0; chord < 2; chord++)
             for (unsigned i = 0; i < (chord ? size : 61 - size); i++, n_notes++) {
                 random = random * 6364136223846793005u + 1442695040888963407u;
-                stream[n++] = (ms_event){.time = chord, .kind = MS_NOTE_ON, .channel = (uint8_t)(random >> 60),
+                stream[n++] = (ms_event){.time = chord,
+                                         .kind = MS_NOTE_ON,
+                                         .channel = (uint8_t)(random >> 60),
                                          .x = random >> 50 & 15};
             }
         for (size_t i = 0; i < n_notes; i++) {
@@ -501,26 +529,16 @@ static void unprintable_numbers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stage_1_container),
-        cmocka_unit_test(stage_2_events),
-        cmocka_unit_test(stage_2_kinds),
-        cmocka_unit_test(stage_3_pairs_inside_a_track),
-        cmocka_unit_test(stage_4_one_stream),
-        cmocka_unit_test(stage_4_long_streams),
-        cmocka_unit_test(stage_5_milliseconds),
-        cmocka_unit_test(stage_6_pairs_over_all_tracks),
-        cmocka_unit_test(stage_7_mask),
-        cmocka_unit_test(stage_8_sustain),
-        cmocka_unit_test(stage_9_dropped_notes),
-        cmocka_unit_test(stage_10_and_11_order_and_piano),
-        cmocka_unit_test(stage_12_shift),
-        cmocka_unit_test(stage_13_quantise),
-        cmocka_unit_test(stage_14_doubles),
-        cmocka_unit_test(stage_15_trim),
-        cmocka_unit_test(stage_16_and_17_tokens),
-        cmocka_unit_test(large_chords),
-        cmocka_unit_test(chords_of_all_sizes),
-        cmocka_unit_test(wide_integers),
+        cmocka_unit_test(stage_1_container),      cmocka_unit_test(stage_2_events),
+        cmocka_unit_test(stage_2_kinds),          cmocka_unit_test(stage_3_pairs_inside_a_track),
+        cmocka_unit_test(stage_4_one_stream),     cmocka_unit_test(stage_4_long_streams),
+        cmocka_unit_test(stage_5_milliseconds),   cmocka_unit_test(stage_6_pairs_over_all_tracks),
+        cmocka_unit_test(stage_7_mask),           cmocka_unit_test(stage_8_sustain),
+        cmocka_unit_test(stage_9_dropped_notes),  cmocka_unit_test(stage_10_and_11_order_and_piano),
+        cmocka_unit_test(stage_12_shift),         cmocka_unit_test(stage_13_quantise),
+        cmocka_unit_test(stage_14_doubles),       cmocka_unit_test(stage_15_trim),
+        cmocka_unit_test(stage_16_and_17_tokens), cmocka_unit_test(large_chords),
+        cmocka_unit_test(chords_of_all_sizes),    cmocka_unit_test(wide_integers),
         cmocka_unit_test(unprintable_numbers),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

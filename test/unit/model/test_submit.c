@@ -1,6 +1,6 @@
-/* Embedding in two steps, msim_context_embed_submit and _wait: which order of calls is right, what each wrong one says, and
- * that the vectors are msim_context_embed's. On the CPU, with the small checkpoint of test/data; a GPU's queue is tested in
- * test/gpu/test_gpu_encoder.c. */
+/* Embedding in two steps, msim_context_embed_submit and _wait: which order of calls is right, what
+ * each wrong one says, and that the vectors are msim_context_embed's. On the CPU, with the small
+ * checkpoint of test/data; a GPU's queue is tested in test/gpu/test_gpu_encoder.c. */
 #include "midisim.h"
 #include <math.h>
 #include <setjmp.h>
@@ -30,7 +30,8 @@ static rig rig_open(void) {
     o.threads = 1;
     o.max_batch_tokens = 16;
     o.max_batch_seqs = 4;
-    assert_int_equal(msim_model_open("test/data/checkpoints/tiny.safetensors", &o, &r.model, &r.err), 0);
+    assert_int_equal(
+        msim_model_open("test/data/checkpoints/tiny.safetensors", &o, &r.model, &r.err), 0);
     assert_int_equal(msim_context_open(r.model, &o, &r.context, &r.err), 0);
     msim_model_get_info(r.model, &info);
     assert_true(info.dim <= MOST_DIM && info.vocab > 330);
@@ -50,8 +51,10 @@ static void refused(rig *r, int rc, int code, const char *expected, const char *
     assert_non_null(strstr(r->err.text, got));
 }
 
-static int submit(rig *r, const int64_t *starts, size_t n_seq, const float *type_weights, float *out) {
-    return msim_context_embed_submit(r->context, some_ids, starts, n_seq, type_weights, out, &r->err);
+static int submit(rig *r, const int64_t *starts, size_t n_seq, const float *type_weights,
+                  float *out) {
+    return msim_context_embed_submit(r->context, some_ids, starts, n_seq, type_weights, out,
+                                     &r->err);
 }
 
 static void vectors_are_those_of_embed(void **state) {
@@ -62,7 +65,9 @@ static void vectors_are_those_of_embed(void **state) {
     size_t n_bytes = 3 * r.dim * sizeof(float);
     msim_stats stats;
     for (int i = 0; i < 2; i++)
-        assert_int_equal(msim_context_embed(r.context, some_ids, some_starts, 3, i ? type_weights : NULL, expected[i], NULL), 0);
+        assert_int_equal(msim_context_embed(r.context, some_ids, some_starts, 3,
+                                            i ? type_weights : NULL, expected[i], NULL),
+                         0);
     assert_memory_not_equal(expected[0], expected[1], n_bytes);
     memset(got, 0x7f, sizeof got);
     for (int i = 0; i < 2; i++) {
@@ -72,7 +77,9 @@ static void vectors_are_those_of_embed(void **state) {
         memcpy(ids, some_ids, sizeof ids);
         memcpy(starts, some_starts, sizeof starts);
         memcpy(weights, type_weights, sizeof weights);
-        assert_int_equal(msim_context_embed_submit(r.context, ids, starts, 3, i ? weights : NULL, got[i], NULL), 0);
+        assert_int_equal(
+            msim_context_embed_submit(r.context, ids, starts, 3, i ? weights : NULL, got[i], NULL),
+            0);
         memset(ids, 0xff, sizeof ids); /* all of it is the caller's again */
         memset(starts, 0xff, sizeof starts);
         memset(weights, 0xff, sizeof weights);
@@ -94,28 +101,37 @@ static void wrong_orders_are_refused(void **state) {
     float out[3][3 * MOST_DIM], scores[MOST_DIM] = {0};
     int64_t rows[4];
     double found[4];
-    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG, "expected a batch under way", "got none");
+    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,
+            "expected a batch under way", "got none");
     /* What is refused is not under way. */
-    refused(&r, submit(&r, (const int64_t[]){0, 17}, 1, NULL, out[0]), MSIM_E_LIMIT, "at most 16 tokens", "got 17");
-    refused(&r, submit(&r, (const int64_t[]){0, 3}, 1, bad_weights, out[0]), MSIM_E_ARG, "type_weights[1]", "got inf");
-    refused(&r, submit(&r, (const int64_t[]){1, 3}, 1, NULL, out[0]), MSIM_E_ARG, "begin at 0", "got 1");
-    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG, "expected a batch under way", "got none");
-    for (int i = 0; i < MSIM_BATCHES_UNDER_WAY; i++) assert_int_equal(submit(&r, some_starts, 3, NULL, out[i]), 0);
-    refused(&r, submit(&r, some_starts, 3, NULL, out[2]), MSIM_E_LIMIT, "at most 2 batches under way", "got another");
+    refused(&r, submit(&r, (const int64_t[]){0, 17}, 1, NULL, out[0]), MSIM_E_LIMIT,
+            "at most 16 tokens", "got 17");
+    refused(&r, submit(&r, (const int64_t[]){0, 3}, 1, bad_weights, out[0]), MSIM_E_ARG,
+            "type_weights[1]", "got inf");
+    refused(&r, submit(&r, (const int64_t[]){1, 3}, 1, NULL, out[0]), MSIM_E_ARG, "begin at 0",
+            "got 1");
+    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,
+            "expected a batch under way", "got none");
+    for (int i = 0; i < MSIM_BATCHES_UNDER_WAY; i++)
+        assert_int_equal(submit(&r, some_starts, 3, NULL, out[i]), 0);
+    refused(&r, submit(&r, some_starts, 3, NULL, out[2]), MSIM_E_LIMIT,
+            "at most 2 batches under way", "got another");
     for (int left = MSIM_BATCHES_UNDER_WAY; left > 0; left--) {
         const char *got = left == 2 ? "got 2" : "got 1";
-        refused(&r, msim_context_embed(r.context, some_ids, some_starts, 3, NULL, out[2], &r.err), MSIM_E_ARG,
-                "embed: expected no batch under way", got);
-        refused(&r, msim_context_embed_tokens(r.context, some_ids, some_starts, 3, out[2], &r.err), MSIM_E_ARG,
-                "embed: expected no batch under way", got);
-        refused(&r, (int)msim_context_search(r.context, scores, 1, 1, rows, found, &r.err), MSIM_E_ARG,
-                "search: expected no batch under way", got);
+        refused(&r, msim_context_embed(r.context, some_ids, some_starts, 3, NULL, out[2], &r.err),
+                MSIM_E_ARG, "embed: expected no batch under way", got);
+        refused(&r, msim_context_embed_tokens(r.context, some_ids, some_starts, 3, out[2], &r.err),
+                MSIM_E_ARG, "embed: expected no batch under way", got);
+        refused(&r, (int)msim_context_search(r.context, scores, 1, 1, rows, found, &r.err),
+                MSIM_E_ARG, "search: expected no batch under way", got);
         refused(&r, msim_context_load_rows(r.context, NULL, 0, 0, &r.err), MSIM_E_ARG,
                 "corpus: expected no batch under way", got);
         assert_int_equal(msim_context_embed_wait(r.context, &r.err), 0);
     }
-    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG, "expected a batch under way", "got none");
-    assert_int_equal(msim_context_embed(r.context, some_ids, some_starts, 3, NULL, out[2], &r.err), 0);
+    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,
+            "expected a batch under way", "got none");
+    assert_int_equal(msim_context_embed(r.context, some_ids, some_starts, 3, NULL, out[2], &r.err),
+                     0);
     assert_memory_equal(out[0], out[2], 3 * r.dim * sizeof(float));
     assert_memory_equal(out[1], out[2], 3 * r.dim * sizeof(float));
     rig_close(&r);
@@ -151,7 +167,8 @@ static void a_context_without_a_model_has_nothing_to_submit(void **state) {
     o.device = MSIM_DEVICE_CPU;
     o.threads = 1;
     assert_int_equal(msim_context_open(NULL, &o, &r.context, &r.err), 0);
-    refused(&r, submit(&r, some_starts, 3, NULL, NULL), MSIM_E_ARG, "expected a context opened on a model", "got none");
+    refused(&r, submit(&r, some_starts, 3, NULL, NULL), MSIM_E_ARG,
+            "expected a context opened on a model", "got none");
     rig_close(&r);
 }
 

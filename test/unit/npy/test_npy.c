@@ -1,5 +1,5 @@
-/* .npy headers and views: every form that is a corpus, and hostile headers, which must give an error and nothing else
- * (run under the sanitizers too). */
+/* .npy headers and views: every form that is a corpus, and hostile headers, which must give an
+ * error and nothing else (run under the sanitizers too). */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "npy/header.h"
@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-/* A file in memory: version, header text, data of n_data zero bytes. Exactly sized, so that the sanitizer sees any read
- * past its end. */
+/* A file in memory: version, header text, data of n_data zero bytes. Exactly sized, so that the
+ * sanitizer sees any read past its end. */
 typedef struct {
     unsigned char *bytes;
     size_t n;
@@ -30,7 +30,8 @@ static file make(int version, const char *text, size_t n_data) {
     return f;
 }
 
-static int view_of(int version, const char *text, size_t n_data, ms_npy_view *view, msim_error *err) {
+static int view_of(int version, const char *text, size_t n_data, ms_npy_view *view,
+                   msim_error *err) {
     file f = make(version, text, n_data);
     int rc = ms_npy_view_init(f.bytes, f.n, "t.npy", view, err);
     if (rc >= 0) { /* every byte that the view promises must be there */
@@ -57,7 +58,8 @@ static void plain_forms(void **state) {
         {2, "{'shape': (3, 5), 'fortran_order': False, 'descr': '<f2'}   \n", MSIM_DTYPE_F16},
         {3, "{\"descr\":\"<f8\",\"fortran_order\":False,\"shape\":(3,5,),}\n", MSIM_DTYPE_F64},
         {1, "{'descr': '|V2', 'fortran_order': False, 'shape': (3L, 5L)}", MSIM_DTYPE_BF16},
-        {1, " {\t'descr'\r:\n'<V2' ,'fortran_order' :False, 'shape':( 3 , 5 ) , } ", MSIM_DTYPE_BF16},
+        {1, " {\t'descr'\r:\n'<V2' ,'fortran_order' :False, 'shape':( 3 , 5 ) , } ",
+         MSIM_DTYPE_BF16},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ms_npy_view view;
@@ -69,8 +71,10 @@ static void plain_forms(void **state) {
         assert_int_equal(view.rows.dtype, cases[i].dtype);
         assert_int_equal(view.rows.row_bytes, 5 * width);
         assert_int_equal(view.name_kind, 0);
-        assert_int_equal((uintptr_t)view.rows.base, (cases[i].version == 1 ? 10 : 12) + strlen(cases[i].text));
-        assert_int_equal(view_of(cases[i].version, cases[i].text, 15 * width - 1, &view, &e), -MSIM_E_FORMAT);
+        assert_int_equal((uintptr_t)view.rows.base,
+                         (cases[i].version == 1 ? 10 : 12) + strlen(cases[i].text));
+        assert_int_equal(view_of(cases[i].version, cases[i].text, 15 * width - 1, &view, &e),
+                         -MSIM_E_FORMAT);
         assert_int_equal(view_of(cases[i].version, cases[i].text, 15 * width + 9, &view, &e), 0);
     }
 }
@@ -90,17 +94,21 @@ static void record_forms(void **state) {
         {"[('id', '<i8'), ('', '|V4'), (('a title', 'n'), '<U2'), ('', '|V4'), ('v', '<f4', (5,)),"
          " ('when', '<M8[ns]')]",
          52, 24, 12, 2, 'U'},
-        {"[('sub', [('a', '<f4', (2, 3)), ('b', '|S1')], (2,)), ('other', '<U4'), ('midi_names', '<U1'),"
-         " ('midi_embeddings', '<f4', (5,)), ('w', '<f4', (2,))]", 98, 70, 66, 1, 'U'},
+        {"[('sub', [('a', '<f4', (2, 3)), ('b', '|S1')], (2,)), ('other', '<U4'), ('midi_names', "
+         "'<U1'),"
+         " ('midi_embeddings', '<f4', (5,)), ('w', '<f4', (2,))]",
+         98, 70, 66, 1, 'U'},
         {"[(\"it's\", '<U1'), ('\\x41\\u00e9\\'\\\\', '<f4', (5,))]", 24, 4, 0, 1, 'U'},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[600];
         ms_npy_view view;
         msim_error e = {0};
-        snprintf(text, sizeof text, "{'descr': %s, 'fortran_order': False, 'shape': (2,), }\n", cases[i].descr);
+        snprintf(text, sizeof text, "{'descr': %s, 'fortran_order': False, 'shape': (2,), }\n",
+                 cases[i].descr);
         size_t data = 10 + strlen(text);
-        if (view_of(1, text, 2 * cases[i].item, &view, &e) < 0) fail_msg("%s: %s", cases[i].descr, e.text);
+        if (view_of(1, text, 2 * cases[i].item, &view, &e) < 0)
+            fail_msg("%s: %s", cases[i].descr, e.text);
         assert_int_equal(view.rows.row_bytes, cases[i].item);
         assert_int_equal((uintptr_t)view.rows.base, data + cases[i].vector_at);
         assert_int_equal(view.rows.dim, 5);
@@ -117,16 +125,25 @@ static void record_forms(void **state) {
 static void empty_arrays(void **state) {
     (void)state;
     ms_npy_view view;
-    assert_int_equal(view_of(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 512), }\n", 0, &view, NULL), 0);
+    assert_int_equal(view_of(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 512), }\n",
+                             0, &view, NULL),
+                     0);
     assert_int_equal(view.rows.n_rows, 0);
     assert_int_equal(view.rows.dim, 512);
-    assert_int_equal(view_of(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 0), }\n", 0, &view, NULL), 0);
-    static const char no_records[] = "{'descr': [('n','<U1'),('v','<f4',(3,))], 'fortran_order': False, 'shape': (0,)}";
+    assert_int_equal(
+        view_of(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 0), }\n", 0, &view, NULL),
+        0);
+    static const char no_records[] =
+        "{'descr': [('n','<U1'),('v','<f4',(3,))], 'fortran_order': False, 'shape': (0,)}";
     assert_int_equal(view_of(1, no_records, 0, &view, NULL), 0);
     assert_int_equal(view.rows.dim, 3);
     /* Column-major is the same thing with one row or one column. */
-    assert_int_equal(view_of(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 4), }\n", 16, &view, NULL), 0);
-    assert_int_equal(view_of(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (4, 1), }\n", 16, &view, NULL), 0);
+    assert_int_equal(
+        view_of(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 4), }\n", 16, &view, NULL),
+        0);
+    assert_int_equal(
+        view_of(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (4, 1), }\n", 16, &view, NULL),
+        0);
 }
 
 #define PLAIN(shape) "{'descr': '<f4', 'fortran_order': False, 'shape': " shape ", }\n"
@@ -149,25 +166,36 @@ static void refused(void **state) {
         {PLAIN("(4,)"), MSIM_E_UNSUPPORTED, "2 axes"},
         {PLAIN("(1, 1, 4)"), MSIM_E_UNSUPPORTED, "2 axes"},
         {PLAIN("(1000000000000, 0)"), MSIM_E_UNSUPPORTED, "components"},
-        {PLAIN("(1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1)"), MSIM_E_FORMAT, "32 axes"},
+        {PLAIN("(1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1)"),
+         MSIM_E_FORMAT, "32 axes"},
         {PLAIN("(1.5, 4)"), MSIM_E_FORMAT, "','"},
         {PLAIN("(True, 4)"), MSIM_E_FORMAT, "integer"},
         {PLAIN("[1, 4]"), MSIM_E_FORMAT, "tuple"},
-        {"{'descr': '>f4', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED, "big-endian"},
-        {"{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", MSIM_E_UNSUPPORTED, "column-major"},
+        {"{'descr': '>f4', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED,
+         "big-endian"},
+        {"{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }", MSIM_E_UNSUPPORTED,
+         "column-major"},
         {"{'descr': '<f4', 'fortran_order': 0, 'shape': (2, 2), }", MSIM_E_FORMAT, "True or False"},
-        {"{'descr': '<i4', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED, "f4, f2, f8"},
-        {"{'descr': '<f16', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED, "f4, f2, f8"},
-        {"{'descr': '|O', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED, "pickled"},
-        {"{'descr': '<q4', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_FORMAT, "NumPy type"},
+        {"{'descr': '<i4', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED,
+         "f4, f2, f8"},
+        {"{'descr': '<f16', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED,
+         "f4, f2, f8"},
+        {"{'descr': '|O', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_UNSUPPORTED,
+         "pickled"},
+        {"{'descr': '<q4', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_FORMAT,
+         "NumPy type"},
         {"{'descr': '<f', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_FORMAT, "NumPy type"},
         {"{'descr': '', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_FORMAT, "NumPy type"},
-        {"{'descr': '<U99999999999999999999', 'fortran_order': False, 'shape': (1, 4), }", MSIM_E_FORMAT, "NumPy type"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), 'more': 1}", MSIM_E_FORMAT, "each once"},
-        {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)}", MSIM_E_FORMAT, "each once"},
+        {"{'descr': '<U99999999999999999999', 'fortran_order': False, 'shape': (1, 4), }",
+         MSIM_E_FORMAT, "NumPy type"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), 'more': 1}", MSIM_E_FORMAT,
+         "each once"},
+        {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)}", MSIM_E_FORMAT,
+         "each once"},
         {"{'descr': '<f4', 'fortran_order': False}", MSIM_E_FORMAT, "shape"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)} x", MSIM_E_FORMAT, "blanks"},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)", MSIM_E_FORMAT, "end of the header"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4)", MSIM_E_FORMAT,
+         "end of the header"},
         {"{'descr': '<f4", MSIM_E_FORMAT, "closing quote"},
         {"{'descr': '<f4\\", MSIM_E_FORMAT, "end of the header"},
         {"{'descr': '\\q'", MSIM_E_FORMAT, "escape"},
@@ -177,27 +205,36 @@ static void refused(void **state) {
         {"{'descr': '\\N{BELL}'", MSIM_E_FORMAT, "escape"},
         {"__import__('os').system('true')", MSIM_E_FORMAT, "'{'"},
         {"", MSIM_E_FORMAT, "end of the header"},
-        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '<f4', (4,))]"), MSIM_E_FORMAT, "protocol header"},
-        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '<f4', (400,))]"), MSIM_E_FORMAT, "cut short"},
-        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '>f4', (4,))]"), MSIM_E_UNSUPPORTED, "big-endian"},
-        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '<f4', (4,)), ('id', '<i8')]"), MSIM_E_UNSUPPORTED, "pickled"},
-        {DESCR("[('midi_embeddings', '<f4', (4,)), ('midi_names', '|O')]"), MSIM_E_UNSUPPORTED, "pickled"},
-        {DESCR("[('n', '<U1'), ('s', [('o', '|O')]), ('v', '<f4', (4,))]"), MSIM_E_UNSUPPORTED, "pickled"},
+        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '<f4', (4,))]"), MSIM_E_FORMAT,
+         "protocol header"},
+        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '<f4', (400,))]"), MSIM_E_FORMAT,
+         "cut short"},
+        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '>f4', (4,))]"), MSIM_E_UNSUPPORTED,
+         "big-endian"},
+        {DESCR("[('midi_names', '|O'), ('midi_embeddings', '<f4', (4,)), ('id', '<i8')]"),
+         MSIM_E_UNSUPPORTED, "pickled"},
+        {DESCR("[('midi_embeddings', '<f4', (4,)), ('midi_names', '|O')]"), MSIM_E_UNSUPPORTED,
+         "pickled"},
+        {DESCR("[('n', '<U1'), ('s', [('o', '|O')]), ('v', '<f4', (4,))]"), MSIM_E_UNSUPPORTED,
+         "pickled"},
         {DESCR("[('n', '<U1')]"), MSIM_E_UNSUPPORTED, "vectors"},
         {DESCR("[]"), MSIM_E_UNSUPPORTED, "vectors"},
         {DESCR("[('n', '<U1'), ('v', '<f4')]"), MSIM_E_UNSUPPORTED, "vectors"},
         {DESCR("[('n', '<U1'), ('v', '<f4', (2, 2))]"), MSIM_E_UNSUPPORTED, "vectors"},
         {DESCR("[('n', '<U1'), ('v', '<f4', (0,))]"), MSIM_E_UNSUPPORTED, "components"},
         {DESCR("[('n', '<U1'), ('v', '<f4', (100000,))]"), MSIM_E_FORMAT, "cut short"},
-        {DESCR("[('a', '<U1'), ('b', '<U1'), ('v', '<f4', (1,))]"), MSIM_E_UNSUPPORTED, "'a' and 'b'"},
-        {DESCR("[('n', '<U1'), ('v', '<f4', (1,)), ('w', '<f2', (1,))]"), MSIM_E_UNSUPPORTED, "'v' and 'w'"},
+        {DESCR("[('a', '<U1'), ('b', '<U1'), ('v', '<f4', (1,))]"), MSIM_E_UNSUPPORTED,
+         "'a' and 'b'"},
+        {DESCR("[('n', '<U1'), ('v', '<f4', (1,)), ('w', '<f2', (1,))]"), MSIM_E_UNSUPPORTED,
+         "'v' and 'w'"},
         {DESCR("[('n', '>U1'), ('v', '<f4', (1,))]"), MSIM_E_UNSUPPORTED, "big-endian"},
         {DESCR("[('v', '<f4', (1,)), ('v', '<f4', (1,))]"), MSIM_E_FORMAT, "twice"},
         {DESCR("[('v', '<f4', (4611686018427387904, 4))]"), MSIM_E_FORMAT, "fits in memory"},
         {DESCR("[('v', '<f4', (4611686018427387904,))]"), MSIM_E_FORMAT, "fits in memory"},
-        {DESCR("[('a', '|V9000000000000000000'), ('v', '<f4', (4,))]"), MSIM_E_FORMAT, "NumPy type"},
-        {DESCR("[('a', '|V2000000000000000000', (3,)), ('b', '|V2000000000000000000', (3,))]"), MSIM_E_FORMAT,
-         "fits in memory"},
+        {DESCR("[('a', '|V9000000000000000000'), ('v', '<f4', (4,))]"), MSIM_E_FORMAT,
+         "NumPy type"},
+        {DESCR("[('a', '|V2000000000000000000', (3,)), ('b', '|V2000000000000000000', (3,))]"),
+         MSIM_E_FORMAT, "fits in memory"},
         {DESCR("[('v', '<f4' '<f4')]"), MSIM_E_FORMAT, "')'"},
         {DESCR("[(('a', 'b', 'c'), '<f4')]"), MSIM_E_FORMAT, "')'"},
         {DESCR("[('a', ('<f4', (2,)))]"), MSIM_E_FORMAT, "quoted"},
@@ -219,7 +256,8 @@ static void bombs(void **state) {
     char *text = calloc(1, n + 100);
     ms_npy_view view;
     msim_error e = {0};
-    static const char *const repeated[] = {"[", "(", "[('a',[", "((", "{'descr':", "\\", "'", "[('a','<f4',("};
+    static const char *const repeated[] = {"[",         "(",  "[('a',[", "((",
+                                           "{'descr':", "\\", "'",       "[('a','<f4',("};
     for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
         strcpy(text, "{'descr': ");
         while (strlen(text) < n) strcat(text + strlen(text), repeated[i]);
@@ -239,8 +277,9 @@ static void bombs(void **state) {
 
 static void every_prefix_is_refused(void **state) {
     (void)state;
-    static const char text[] = "{'descr': [(('t', 'n'), '<U3'), ('v\\x41', '<f4', (5,))], 'fortran_order': False, "
-                               "'shape': (2,), }\n";
+    static const char text[] =
+        "{'descr': [(('t', 'n'), '<U3'), ('v\\x41', '<f4', (5,))], 'fortran_order': False, "
+        "'shape': (2,), }\n";
     file f = make(1, text, 64);
     ms_npy_view view;
     assert_int_equal(ms_npy_view_init(f.bytes, f.n, "t", &view, NULL), 0);
@@ -265,18 +304,26 @@ static void written_as_numpy_writes(void **state) {
     (void)state;
     /* The bytes of NumPy 1.26 for this type and shape (2.x writes the same). */
     static const char expected[] =
-        "\x93NUMPY\x01\x00\xb6\x00{'descr': [('midi_names', '<U36'), ('midi_embeddings', '<f4', (512,))], "
+        "\x93NUMPY\x01\x00\xb6\x00{'descr': [('midi_names', '<U36'), ('midi_embeddings', '<f4', "
+        "(512,))], "
         "'fortran_order': False, 'shape': (3,), }"
         "                                                                     \n";
     unsigned char buf[4096];
-    assert_int_equal(ms_npy_head_write(buf, sizeof buf, "midi_names", 36, "midi_embeddings", "<f4", 512, 3, NULL), 192);
+    assert_int_equal(ms_npy_head_write(buf, sizeof buf, "midi_names", 36, "midi_embeddings", "<f4",
+                                       512, 3, NULL),
+                     192);
     assert_memory_equal(buf, expected, 192);
     for (size_t cap = 0; cap < 192; cap++)
-        assert_int_equal(ms_npy_head_write(buf, cap, "midi_names", 36, "midi_embeddings", "<f4", 512, 3, NULL),
-                         -MSIM_E_LIMIT);
+        assert_int_equal(
+            ms_npy_head_write(buf, cap, "midi_names", 36, "midi_embeddings", "<f4", 512, 3, NULL),
+            -MSIM_E_LIMIT);
     /* Odd names come back as they went. */
-    static const char *const names[] = {"it's",        "\"q\"", "both ' and \"",
-                                        "back\\slash", "\xc3\xa9\xe2\x82\xac", "\xf0\x9f\x8e\xb5"};
+    static const char *const names[] = {"it's",
+                                        "\"q\"",
+                                        "both ' and \"",
+                                        "back\\slash",
+                                        "\xc3\xa9\xe2\x82\xac",
+                                        "\xf0\x9f\x8e\xb5"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         ms_npy_head head;
         int64_t n = ms_npy_head_write(buf, sizeof buf, names[i], 1, "v", "<f2", 7, 12345, NULL);
@@ -292,7 +339,10 @@ static void written_as_numpy_writes(void **state) {
 
 static void out_of_memory(void **state) {
     (void)state;
-    file f = make(1, "{'descr': [('n', '<U3'), ('v', '<f4', (5,))], 'fortran_order': False, 'shape': (2,), }\n", 64);
+    file f = make(
+        1,
+        "{'descr': [('n', '<U3'), ('v', '<f4', (5,))], 'fortran_order': False, 'shape': (2,), }\n",
+        64);
     ms_npy_view view;
     int failures = 0;
     for (int n = 1;; n++) {

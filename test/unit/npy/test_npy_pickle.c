@@ -1,6 +1,7 @@
-/* Pickled corpora: the files that NumPy 1.26 and 2.x write for three rows of two components, and what they become when
- * something in them is another thing. Every change is read from a block of exactly its size, so that the sanitizer sees a
- * step too far; nothing may crash, and what is accepted must lie within the file. */
+/* Pickled corpora: the files that NumPy 1.26 and 2.x write for three rows of two components, and
+ * what they become when something in them is another thing. Every change is read from a block of
+ * exactly its size, so that the sanitizer sees a step too far; nothing may crash, and what is
+ * accepted must lie within the file. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "npy/view.h"
@@ -12,26 +13,41 @@
 
 #include <cmocka.h>
 
-/* ("a", 1, 2), ("\u00e9", -3.5, 0.25), ("xxx", 0, -0) with fields midi_names and midi_embeddings, f4. */
-static const char protocol3[] =
-    "k05VTVBZAQC2AHsnZGVzY3InOiBbKCdtaWRpX25hbWVzJywgJ3xPJyksICgnbWlkaV9lbWJlZGRpbmdzJywgJzxmNCcsICgyLCkpXSwgJ2ZvcnRy"
-    "YW5fb3JkZXInOiBGYWxzZSwgJ3NoYXBlJzogKDMsKSwgfSAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"
-    "ICAgICAgICAgICAgICAgICAgICAgICAKgANjbnVtcHkuY29yZS5tdWx0aWFycmF5Cl9yZWNvbnN0cnVjdApxAGNudW1weQpuZGFycmF5CnEBSwCF"
-    "cQJDAWJxA4dxBFJxBShLAUsDhXEGY251bXB5CmR0eXBlCnEHWAMAAABWMTZxCImIh3EJUnEKKEsDWAEAAAB8cQtOWAoAAABtaWRpX25hbWVzcQxY"
-    "DwAAAG1pZGlfZW1iZWRkaW5nc3ENhnEOfXEPKGgMaAdYAgAAAE84cRCJiIdxEVJxEihLA2gLTk5OSv////9K/////0s/dHETYksAhnEUaA1oB1gC"
-    "AAAAVjhxFYmIh3EWUnEXKEsDaAtoB1gCAAAAZjRxGImIh3EZUnEaKEsDWAEAAAA8cRtOTk5K/////0r/////SwB0cRxiSwKFcR2GcR5OTksISwRL"
-    "AHRxH2JLCIZxIHVLEEsBSxt0cSFiiV1xIihYAQAAAGFxI2gAaAFLAIVxJGgDh3ElUnEmKEsBSwKFcSdoGolDCAAAgD8AAABAcSh0cSlihnEqWAIA"
-    "AADDqXEraABoAUsAhXEsaAOHcS1ScS4oSwFLAoVxL2gaiUMIAABgwAAAgD5xMHRxMWKGcTJYAwAAAHh4eHEzaABoAUsAhXE0aAOHcTVScTYoSwFL"
-    "AoVxN2gaiUMIAAAAAAAAAIBxOHRxOWKGcTpldHE7Yi4=";
+/* ("a", 1, 2), ("\u00e9", -3.5, 0.25), ("xxx", 0, -0) with fields midi_names and midi_embeddings,
+ * f4. */
+static const char protocol3[] = "k05VTVBZAQC2AHsnZGVzY3InOiBbKCdtaWRpX25hbWVzJywgJ3xPJyksICgnbWlkaV"
+                                "9lbWJlZGRpbmdzJywgJzxmNCcsICgyLCkpXSwgJ2ZvcnRy"
+                                "YW5fb3JkZXInOiBGYWxzZSwgJ3NoYXBlJzogKDMsKSwgfSAgICAgICAgICAgICAgIC"
+                                "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"
+                                "ICAgICAgICAgICAgICAgICAgICAgICAKgANjbnVtcHkuY29yZS5tdWx0aWFycmF5Cl"
+                                "9yZWNvbnN0cnVjdApxAGNudW1weQpuZGFycmF5CnEBSwCF"
+                                "cQJDAWJxA4dxBFJxBShLAUsDhXEGY251bXB5CmR0eXBlCnEHWAMAAABWMTZxCImIh3"
+                                "EJUnEKKEsDWAEAAAB8cQtOWAoAAABtaWRpX25hbWVzcQxY"
+                                "DwAAAG1pZGlfZW1iZWRkaW5nc3ENhnEOfXEPKGgMaAdYAgAAAE84cRCJiIdxEVJxEi"
+                                "hLA2gLTk5OSv////9K/////0s/dHETYksAhnEUaA1oB1gC"
+                                "AAAAVjhxFYmIh3EWUnEXKEsDaAtoB1gCAAAAZjRxGImIh3EZUnEaKEsDWAEAAAA8cR"
+                                "tOTk5K/////0r/////SwB0cRxiSwKFcR2GcR5OTksISwRL"
+                                "AHRxH2JLCIZxIHVLEEsBSxt0cSFiiV1xIihYAQAAAGFxI2gAaAFLAIVxJGgDh3ElUn"
+                                "EmKEsBSwKFcSdoGolDCAAAgD8AAABAcSh0cSlihnEqWAIA"
+                                "AADDqXEraABoAUsAhXEsaAOHcS1ScS4oSwFLAoVxL2gaiUMIAABgwAAAgD5xMHRxMW"
+                                "KGcTJYAwAAAHh4eHEzaABoAUsAhXE0aAOHcTVScTYoSwFL"
+                                "AoVxN2gaiUMIAAAAAAAAAIBxOHRxOWKGcTpldHE7Yi4=";
 
 static const char protocol4[] =
-    "k05VTVBZAQC2AHsnZGVzY3InOiBbKCdtaWRpX25hbWVzJywgJ3xPJyksICgnbWlkaV9lbWJlZGRpbmdzJywgJzxmNCcsICgyLCkpXSwgJ2ZvcnRy"
-    "YW5fb3JkZXInOiBGYWxzZSwgJ3NoYXBlJzogKDMsKSwgfSAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg"
-    "ICAgICAgICAgICAgICAgICAgICAgICAKgASVqAEAAAAAAACMFm51bXB5Ll9jb3JlLm11bHRpYXJyYXmUjAxfcmVjb25zdHJ1Y3SUk5SMBW51bXB5"
-    "lIwHbmRhcnJheZSTlEsAhZRDAWKUh5RSlChLAUsDhZRoA4wFZHR5cGWUk5SMA1YxNpSJiIeUUpQoSwOMAXyUTowKbWlkaV9uYW1lc5SMD21pZGlf"
-    "ZW1iZWRkaW5nc5SGlH2UKGgRaAyMAk84lImIh5RSlChLA2gQTk5OSv////9K/////0s/dJRiSwCGlGgSaAyMAlY4lImIh5RSlChLA2gQaAyMAmY0"
-    "lImIh5RSlChLA4wBPJROTk5K/////0r/////SwB0lGJLAoWUhpROTksISwRLAHSUYksIhpR1SxBLAUsbdJRiiV2UKIwBYZRoAmgFSwCFlGgHh5RS"
-    "lChLAUsChZRoH4lDCAAAgD8AAABAlHSUYoaUjALDqZRoAmgFSwCFlGgHh5RSlChLAUsChZRoH4lDCAAAYMAAAIA+lHSUYoaUjAN4eHiUaAJoBUsA"
+    "k05VTVBZAQC2AHsnZGVzY3InOiBbKCdtaWRpX25hbWVzJywgJ3xPJyksICgnbWlkaV9lbWJlZGRpbmdzJywgJzxmNCcsIC"
+    "gyLCkpXSwgJ2ZvcnRy"
+    "YW5fb3JkZXInOiBGYWxzZSwgJ3NoYXBlJzogKDMsKSwgfSAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC"
+    "AgICAgICAgICAgICAg"
+    "ICAgICAgICAgICAgICAgICAgICAgICAKgASVqAEAAAAAAACMFm51bXB5Ll9jb3JlLm11bHRpYXJyYXmUjAxfcmVjb25zdH"
+    "J1Y3SUk5SMBW51bXB5"
+    "lIwHbmRhcnJheZSTlEsAhZRDAWKUh5RSlChLAUsDhZRoA4wFZHR5cGWUk5SMA1YxNpSJiIeUUpQoSwOMAXyUTowKbWlkaV"
+    "9uYW1lc5SMD21pZGlf"
+    "ZW1iZWRkaW5nc5SGlH2UKGgRaAyMAk84lImIh5RSlChLA2gQTk5OSv////9K/////0s/"
+    "dJRiSwCGlGgSaAyMAlY4lImIh5RSlChLA2gQaAyMAmY0"
+    "lImIh5RSlChLA4wBPJROTk5K/////0r/////"
+    "SwB0lGJLAoWUhpROTksISwRLAHSUYksIhpR1SxBLAUsbdJRiiV2UKIwBYZRoAmgFSwCFlGgHh5RS"
+    "lChLAUsChZRoH4lDCAAAgD8AAABAlHSUYoaUjALDqZRoAmgFSwCFlGgHh5RSlChLAUsChZRoH4lDCAAAYMAAAIA+"
+    "lHSUYoaUjAN4eHiUaAJoBUsA"
     "hZRoB4eUUpQoSwFLAoWUaB+JQwgAAAAAAAAAgJR0lGKGlGV0lGIu";
 
 typedef struct {
@@ -64,8 +80,11 @@ static int reads(const unsigned char *bytes, size_t n, msim_error *err) {
         for (int64_t i = 0; i < view.rows.n_rows; i++) {
             char name[8];
             const unsigned char *row = ms_rows_at(&view.rows, i);
-            assert_true(row >= block && row + view.rows.dim * (int64_t)ms_dtype_bytes(view.rows.dtype) <= block + n);
-            for (int64_t j = 0; j < view.rows.dim * (int64_t)ms_dtype_bytes(view.rows.dtype); j++) sum += row[j];
+            assert_true(row >= block &&
+                        row + view.rows.dim * (int64_t)ms_dtype_bytes(view.rows.dtype) <=
+                            block + n);
+            for (int64_t j = 0; j < view.rows.dim * (int64_t)ms_dtype_bytes(view.rows.dtype); j++)
+                sum += row[j];
             (void)ms_npy_view_name(&view, i, name, sizeof name);
         }
         assert_true(sum >= 0);
@@ -134,8 +153,8 @@ static void every_byte_changed(void **state) {
 
 #define B(s) s, sizeof(s) - 1
 
-/* The fixture of a protocol with one place replaced (the first that fits, from the pickle on unless it lies in the
- * header). */
+/* The fixture of a protocol with one place replaced (the first that fits, from the pickle on unless
+ * it lies in the header). */
 typedef struct {
     int protocol;
     const char *old;
@@ -147,9 +166,12 @@ typedef struct {
 
 static file changed(const change *c) {
     file f = decoded(c->protocol == 4 ? protocol4 : protocol3), out;
-    unsigned char *at = memmem(f.bytes, f.n, c->old, c->n_old), *frame = memmem(f.bytes, f.n, "\x80\4\x95", 3);
+    unsigned char *at = memmem(f.bytes, f.n, c->old, c->n_old),
+                  *frame = memmem(f.bytes, f.n, "\x80\4\x95", 3);
     if (!at) fail_msg("nothing to replace for: %s", c->says);
-    if (frame && frame != at) memset(frame + 3, 0, 8); /* its length would be another; nothing depends on it */
+    if (frame && frame != at)
+        memset(frame + 3, 0, 8); /* its length would be another; nothing
+                                                        * depends on it */
     size_t before = (size_t)(at - f.bytes);
     out.n = f.n - c->n_old + c->n_new;
     out.bytes = malloc(out.n);
@@ -161,7 +183,9 @@ static file changed(const change *c) {
 }
 
 #define FRAME "\x80\x04\x95\xa8\x01\0\0\0\0\0\0"
-#define NAME_A "\x8c\1a\x94"                            /* of row 0, in protocol 4: its slot is 40, as the next of row 1 is 48 */
+#define NAME_A \
+    "\x8c\1a\x94" /* of row 0, in protocol 4: its slot is 40,
+                                                         * as the next of row 1 is 48 */
 #define NAME_E "\x8c\2\xc3\xa9\x94"
 #define DATA_A "C\x8\0\0\x80\x3f\0\0\0\x40"
 #define FIVE(s) s s s s s
@@ -192,7 +216,8 @@ static const change changes[] = {
     {4, B("\x8c\7ndarray\x94"), B("\x8c\7memmap_\x94"), "got numpy.memmap_"},
     {3, B("K\0\x85q\2"), B("K\1\x85q\2"), "expected numpy.ndarray, (0,) and bytes"},
     {3, B("X\3\0\0\0V16q"), B("X\3\0\0\0U16q"), "got 'U16'"},
-    {3, B("X\2\0\0\0V8q"), B("X\x9\0\0\0V99999999q"), NULL},                 /* informative: the parts count */
+    /* informative: the parts count */
+    {3, B("X\2\0\0\0V8q"), B("X\x9\0\0\0V99999999q"), NULL},
     {3, B("X\2\0\0\0V8q"), B("X\xe\0\0\0V9999999999999q"), "the code of a NumPy type"},
     {3, B("X\2\0\0\0f4q"), B("X\2\0\0\0f8q"), "type '<f4'"},
     {3, B("X\1\0\0\0<q"), B("X\1\0\0\0>q"), "type '<f4'"},
@@ -207,7 +232,8 @@ static const change changes[] = {
     {3, B(DATA_A), B("C\x4\0\0\x80\x3f"), "expected 8 bytes of data, got bytes of 4"},
     {3, B(DATA_A), B("X\x8\0\0\0abcdefgh"), "expected 8 bytes of data, got a text"},
     {3, B(DATA_A), B("B\x8\0\0\0\0\0\x80\x3f\0\0\0\x40"), NULL},
-    {3, B(DATA_A), B("B\xff\xff\xff\xff\0\0\x80\x3f\0\0\0\x40"), "truncated: expected 4294967295 bytes"},
+    {3, B(DATA_A), B("B\xff\xff\xff\xff\0\0\x80\x3f\0\0\0\x40"),
+     "truncated: expected 4294967295 bytes"},
     {3, B(DATA_A), B("\x8e\x8\0\0\0\0\0\0\0abcdefgh"), "an allowed opcode of protocol 3"},
     {4, B(DATA_A), B("\x8e\x8\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\0\x40"), NULL},
     {4, B(DATA_A), B("\x8e\xff\xff\xff\xff\xff\xff\xff\xff\0\0\x80\x3f\0\0\0\x40"), "truncated"},
@@ -220,17 +246,22 @@ static const change changes[] = {
     {4, B(NAME_E), B("\x8c\3\xed\xb3\xbf\x94"), NULL},
     {4, B(NAME_A), B("\x95\0\0\0\0\0\0\0\0" NAME_A), NULL},
     {4, B(NAME_A), B("\x8c\1\x95\x95\0\0\0\0\0\0\0\0\x94"), "UTF-8"},
-    {4, B("\x8c\1a\x94h"), B("\x8c\1a\x95\0\0\0\0\0\0\0\0\x94h"), NULL},      /* a frame between any two opcodes */
+    /* a frame between any two opcodes */
+    {4, B("\x8c\1a\x94h"), B("\x8c\1a\x95\0\0\0\0\0\0\0\0\x94h"), NULL},
     {4, B(NAME_A), B("N"), "expected a str for a name, got None (row 0)"},
     {4, B(NAME_A), B("K\1"), "expected a str for a name, got an integer"},
-    {4, B(NAME_A), B("\x8c\x16numpy._core.multiarray\x8c\6scalar\x93N\x85R"), "a scalar of NumPy's"},
+    {4, B(NAME_A), B("\x8c\x16numpy._core.multiarray\x8c\6scalar\x93N\x85R"),
+     "a scalar of NumPy's"},
     {4, B(NAME_A), B("\x8c\x7pathlib\x8c\4Path\x93N\x85R"), "got pathlib.Path (row 0)"},
-    {4, B(NAME_E), B("h\x28"), NULL},                                         /* the name of row 0 again */
+    /* the name of row 0 again */
+    {4, B(NAME_E), B("h\x28"), NULL},
     {4, B(NAME_E), B("j\x28\0\0\0"), NULL},
-    {4, B(NAME_A), B("h\x11"), NULL},                                         /* the field's name is a str too */
+    /* the field's name is a str too */
+    {4, B(NAME_A), B("h\x11"), NULL},
     {4, B(NAME_A), B("h\x28"), "slot that was set, got 40 (row 0)"},
-    {4, B(NAME_A), B(NAME_A "h\x28"), "hold the name of an earlier row"},     /* of the row itself */
-    {4, B(NAME_E), B("h\x27"), "hold the name of an earlier row"},            /* the list */
+    /* of the row itself */
+    {4, B(NAME_A), B(NAME_A "h\x28"), "hold the name of an earlier row"},
+    {4, B(NAME_E), B("h\x27"), "hold the name of an earlier row"}, /* the list */
     {4, B(NAME_E), B("h\x29"), "hold the name of an earlier row"},
     {4, B(NAME_E), B("h\x2f"), "hold the name of an earlier row"},
     {4, B(NAME_E), B("h\x30"), "slot that was set, got 48"},
@@ -240,10 +271,15 @@ static const change changes[] = {
     {3, B("aq#"), B("ar#\0\0\0"), NULL},
     {4, B("b\x86\x94" NAME_E), B("b\x85\x94" NAME_E), "(row 0)"},
     {4, B("b\x86\x94" NAME_E), B("bN\x87\x94" NAME_E), "(row 0)"},
-    {4, B("b\x86\x94" NAME_E), B("b\x86\x85\x94" NAME_E), "expected one array, got another (row 1)"},
+    {4, B("b\x86\x94" NAME_E), B("b\x86\x85\x94" NAME_E),
+     "expected one array, got another (row 1)"},
     {4, B(NAME_A "h\2"), B(NAME_A NAME_A "\x86h\2"), "expected an array for a vector, got a text"},
     {4, B(NAME_A "h\2"), B(NAME_A "h\2h\5K\0\x85h\7\x87Rh\2"), "expected one array, got another"},
-    {4, B("t\x94" "b\x86\x94" NAME_E), B("t\x94\x86\x94" NAME_E), "(row 0)"},  /* without its state */
+    /* without its state */
+    {4,
+     B("t\x94"
+       "b\x86\x94" NAME_E),
+     B("t\x94\x86\x94" NAME_E), "(row 0)"},
     {4, B(NAME_A), B("]" NAME_A), "expected one list, got another"},
     {4, B(NAME_A), B("}" NAME_A), "(row 0)"},
     {4, B(NAME_A), B("." NAME_A), "STOP: expected one value"},
@@ -252,11 +288,38 @@ static const change changes[] = {
     {4, B(NAME_A), B("(" NAME_A), "stack underflow"},
     {4, B(NAME_A), B(FIVE(FIVE(FIVE("("))) NAME_A), "at most 64 marks"},
     {4, B(NAME_A), B("N" FIVE(FIVE(FIVE("\x85"))) NAME_A), "nesting: expected at most 64"},
-    {4, B("\x94" "et\x94" "b."), B("\x94" "Net\x94" "b."), "pairs of a name and a vector, got None"},
-    {4, B("\x94" "et\x94" "b."), B("\x94" "t\x94" "b."), "got it for a list"},
-    {4, B("t\x94" "b."), B("t\x94."), "STOP: expected one value"},
-    {4, B("et\x94" "b."), B("et\x94" "b.."), "expected the end of the file, got 1 bytes more"},
-    {4, B("et\x94" "b."), B("et\x94" "bN\x86."), "expected an array at the end, got a tuple"},
+    {4,
+     B("\x94"
+       "et\x94"
+       "b."),
+     B("\x94"
+       "Net\x94"
+       "b."),
+     "pairs of a name and a vector, got None"},
+    {4,
+     B("\x94"
+       "et\x94"
+       "b."),
+     B("\x94"
+       "t\x94"
+       "b."),
+     "got it for a list"},
+    {4,
+     B("t\x94"
+       "b."),
+     B("t\x94."), "STOP: expected one value"},
+    {4,
+     B("et\x94"
+       "b."),
+     B("et\x94"
+       "b.."),
+     "expected the end of the file, got 1 bytes more"},
+    {4,
+     B("et\x94"
+       "b."),
+     B("et\x94"
+       "bN\x86."),
+     "expected an array at the end, got a tuple"},
 };
 
 static void changes_are_told(void **state) {
@@ -266,7 +329,8 @@ static void changes_are_told(void **state) {
         msim_error e = {0};
         int rc = reads(f.bytes, f.n, &e);
         if (!changes[i].says ? rc < 0 : rc >= 0 || !strstr(e.text, changes[i].says))
-            fail_msg("change %zu: expected '%s', got %d: %s", i, changes[i].says ? changes[i].says : "it is read", rc, e.text);
+            fail_msg("change %zu: expected '%s', got %d: %s", i,
+                     changes[i].says ? changes[i].says : "it is read", rc, e.text);
         if (rc < 0) assert_true(strstr(e.text, "t.npy") && !strchr(e.text, '\n'));
         free(f.bytes);
     }
@@ -282,9 +346,11 @@ static void names_of_changes(void **state) {
         {{4, B(NAME_E), B("h\x28"), NULL}, 1, "a"},
         {{4, B("\x8c\3xxx\x94"), B("h\x30"), NULL}, 2, "\xc3\xa9"},
         {{4, B(NAME_A), B("h\x11"), NULL}, 0, "midi_names"},
-        {{4, B(NAME_E), B("\x8c\3\xed\xb3\xbf\x94"), NULL}, 1, "\xff"},        /* surrogateescape: the byte */
+        /* surrogateescape: the byte */
+        {{4, B(NAME_E), B("\x8c\3\xed\xb3\xbf\x94"), NULL}, 1, "\xff"},
         {{4, B(NAME_E), B("\x8c\3\xed\xb2\x80\x94"), NULL}, 1, "\x80"},
-        {{4, B(NAME_E), B("\x8c\3\xed\xb1\xbf\x94"), NULL}, 1, "\xed\xb1\xbf"}, /* another surrogate stays */
+        /* another surrogate stays */
+        {{4, B(NAME_E), B("\x8c\3\xed\xb1\xbf\x94"), NULL}, 1, "\xed\xb1\xbf"},
         {{4, B(NAME_E), B("\x8c\0\x94"), NULL}, 1, ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -292,8 +358,10 @@ static void names_of_changes(void **state) {
         ms_npy_view view;
         msim_error e = {0};
         char name[32];
-        if (ms_npy_view_init(f.bytes, f.n, "t.npy", &view, &e) < 0) fail_msg("case %zu: %s", i, e.text);
-        assert_int_equal(ms_npy_view_name(&view, cases[i].row, name, sizeof name), strlen(cases[i].name));
+        if (ms_npy_view_init(f.bytes, f.n, "t.npy", &view, &e) < 0)
+            fail_msg("case %zu: %s", i, e.text);
+        assert_int_equal(ms_npy_view_name(&view, cases[i].row, name, sizeof name),
+                         strlen(cases[i].name));
         assert_string_equal(name, cases[i].name);
         ms_npy_view_free(&view);
         free(f.bytes);
@@ -305,7 +373,8 @@ static void long_names(void **state) {
     (void)state;
     for (uint32_t n = 65534; n <= 65537; n++) {
         char *name = malloc(n + 6);
-        memcpy(name, "X", 1), memcpy(name + 1, &n, 4), memset(name + 5, 'n', n), name[n + 5] = '\x94';
+        memcpy(name, "X", 1), memcpy(name + 1, &n, 4), memset(name + 5, 'n', n),
+            name[n + 5] = '\x94';
         change c = {4, B(NAME_A), name, n + 6, NULL};
         file f = changed(&c);
         msim_error e = {0};
@@ -319,10 +388,14 @@ static void long_names(void **state) {
 static void shared_names(void **state) {
     (void)state;
     enum { N = 3000 };
-    static const unsigned char middle[] = "h\2h\5K\0\x85\x94h\7\x87\x94R\x94(K\1K\2\x85\x94h\x1f\x89" "C\x8";
-    static const unsigned char tail[] = "\x94t\x94" "b\x86\x94";
+    static const unsigned char middle[] =
+        "h\2h\5K\0\x85\x94h\7\x87\x94R\x94(K\1K\2\x85\x94h\x1f\x89"
+        "C\x8";
+    static const unsigned char tail[] = "\x94t\x94"
+                                        "b\x86\x94";
     file f = decoded(protocol4);
-    unsigned char *at = memmem(f.bytes, f.n, NAME_A, 4), *shape = memmem(f.bytes, f.n, "K\3\x85\x94", 4);
+    unsigned char *at = memmem(f.bytes, f.n, NAME_A, 4),
+                  *shape = memmem(f.bytes, f.n, "K\3\x85\x94", 4);
     size_t before = (size_t)(at - f.bytes);
     unsigned char *text = memmem(f.bytes, 128 + 64, "(3,), }", 7);
     memcpy(text, "(3000,), }", 10); /* over its blanks */
@@ -350,7 +423,11 @@ static void shared_names(void **state) {
         memcpy(p, tail, sizeof tail - 1), p += sizeof tail - 1;
         out.n = (size_t)(p - out.bytes);
     }
-    memcpy(out.bytes + out.n, "et\x94" "b.", 5), out.n += 5;
+    memcpy(out.bytes + out.n,
+           "et\x94"
+           "b.",
+           5),
+        out.n += 5;
     ms_npy_view view;
     msim_error e = {0};
     if (ms_npy_view_init(out.bytes, out.n, "t.npy", &view, &e) < 0) fail_msg("%s", e.text);
@@ -386,9 +463,10 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_protocols),   cmocka_unit_test(every_prefix_is_refused), cmocka_unit_test(every_byte_changed),
-        cmocka_unit_test(changes_are_told), cmocka_unit_test(names_of_changes),        cmocka_unit_test(long_names),
-        cmocka_unit_test(shared_names),     cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(both_protocols),     cmocka_unit_test(every_prefix_is_refused),
+        cmocka_unit_test(every_byte_changed), cmocka_unit_test(changes_are_told),
+        cmocka_unit_test(names_of_changes),   cmocka_unit_test(long_names),
+        cmocka_unit_test(shared_names),       cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

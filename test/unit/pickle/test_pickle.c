@@ -1,4 +1,5 @@
-/* The pickle machine: what it reads, and a refusal for everything else. docs/FORMATS.md, Checkpoints. */
+/* The pickle machine: what it reads, and a refusal for everything else. docs/FORMATS.md,
+ * Checkpoints. */
 #include "base/mem.h"
 #include "pickle/pickle.h"
 #include <setjmp.h>
@@ -43,7 +44,8 @@ static void note_value(journal *j, const ms_pickle *p, ms_pickle_value v) {
     }
 }
 
-static int on_reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value args, ms_pickle_value *out) {
+static int on_reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value args,
+                     ms_pickle_value *out) {
     note(user, "call%u", global);
     note_value(user, p, args);
     note(user, ";");
@@ -76,7 +78,8 @@ static int on_append(void *user, ms_pickle *p, ms_pickle_value list, ms_pickle_v
     return MSIM_OK;
 }
 
-static int on_set_item(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key, ms_pickle_value value) {
+static int on_set_item(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key,
+                       ms_pickle_value value) {
     note(user, "dict%u[", dict.n);
     note_value(user, p, key);
     note(user, "]=");
@@ -86,16 +89,22 @@ static int on_set_item(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle
 }
 
 static const struct ms_pickle_global allowed[] = {{"m", "f"}, {"collections", "OrderedDict"}};
-static const ms_pickle_policy policy = {.globals = allowed, .n_globals = 2, .max_bytes = (size_t)64 << 20,
-                                        .reduce = on_reduce, .build = on_build, .persist = on_persist,
-                                        .append = on_append, .set_item = on_set_item};
+static const ms_pickle_policy policy = {.globals = allowed,
+                                        .n_globals = 2,
+                                        .max_bytes = (size_t)64 << 20,
+                                        .reduce = on_reduce,
+                                        .build = on_build,
+                                        .persist = on_persist,
+                                        .append = on_append,
+                                        .set_item = on_set_item};
 
 typedef struct {
     const char *bytes;
     size_t n;
     const char *expected;
 } example;
-#define EXAMPLE(bytes, expected) {bytes, sizeof(bytes) - 1, expected}
+#define EXAMPLE(bytes, expected) \
+    { bytes, sizeof(bytes) - 1, expected }
 
 static void reads_values(void **state) {
     (void)state;
@@ -111,12 +120,14 @@ static void reads_values(void **state) {
         EXAMPLE("\x80\2\x8a\5\0\0\0\x80\0.", "2147483648"),
         EXAMPLE("\x80\2\x8a\x08\0\0\0\0\0\0\0\x80.", "-9223372036854775808"),
         EXAMPLE("\x80\2X\2\0\0\0\xc3\xa9.", "'\xc3\xa9'"),
-        EXAMPLE("\x80\2X\3\0\0\0\xed\xa0\x80.", "'\xed\xa0\x80'"), /* a lone surrogate, as Python writes it */
+        /* a lone surrogate, as Python writes it */
+        EXAMPLE("\x80\2X\3\0\0\0\xed\xa0\x80.", "'\xed\xa0\x80'"),
         EXAMPLE("\x80\4\x8c\1a.", "'a'"),
         EXAMPLE("\x80\2cm\nf\n.", "global0"),
         EXAMPLE("\x80\4\x8c\1m\x8c\1f\x93.", "global0"),
         EXAMPLE("\x80\4\x95\2\0\0\0\0\0\0\0N.", "None"),
-        EXAMPLE("\x80\2)K\1\x85K\1K\2\x86K\1K\2K\3\x87(K\1t(tt\x85.", NULL), /* marks must pair: see refusals */
+        /* marks must pair: see refusals */
+        EXAMPLE("\x80\2)K\1\x85K\1K\2\x86K\1K\2K\3\x87(K\1t(tt\x85.", NULL),
         EXAMPLE("\x80\2(K\1\x85)K\2K\3\x86t.", "tuple"),
         EXAMPLE("\x80\2]q\0(K\1K\2eK\3a.", "list0+1;list0+2;list0+3;list0"),
         EXAMPLE("\x80\2}q\0K\1K\2s(K\3K\4K\5K\6uh\0.", NULL),
@@ -131,7 +142,8 @@ static void reads_values(void **state) {
         journal j = {.n = 0};
         msim_error err = {0};
         ms_pickle_value top;
-        int64_t n = ms_pickle_read((const unsigned char *)good[i].bytes, good[i].n, "x", &policy, &j, &top, &err);
+        int64_t n = ms_pickle_read((const unsigned char *)good[i].bytes, good[i].n, "x", &policy,
+                                   &j, &top, &err);
         if (!good[i].expected) {
             assert_true(n < 0);
             continue;
@@ -151,15 +163,18 @@ static void leaves_the_rest(void **state) {
     (void)state;
     journal j = {.n = 0};
     ms_pickle_value top;
-    assert_int_equal(ms_pickle_read((const unsigned char *)"\x80\2N.more", 8, "x", &policy, &j, &top, NULL), 4);
+    assert_int_equal(
+        ms_pickle_read((const unsigned char *)"\x80\2N.more", 8, "x", &policy, &j, &top, NULL), 4);
 }
 
-static void expect_refusal(const char *bytes, size_t n, const ms_pickle_policy *with, const char *expected) {
+static void expect_refusal(const char *bytes, size_t n, const ms_pickle_policy *with,
+                           const char *expected) {
     journal j = {.n = 0};
     msim_error err = {0};
     ms_pickle_value top;
     int64_t rc = ms_pickle_read((const unsigned char *)bytes, n, "x", with, &j, &top, &err);
-    if (rc != -MSIM_E_FORMAT) fail_msg("expected a refusal with '%s', got %lld", expected, (long long)rc);
+    if (rc != -MSIM_E_FORMAT)
+        fail_msg("expected a refusal with '%s', got %lld", expected, (long long)rc);
     assert_int_equal(err.code, MSIM_E_FORMAT);
     if (!strstr(err.text, expected)) fail_msg("expected '%s' in '%s'", expected, err.text);
     assert_null(strchr(err.text, '\n'));
@@ -180,18 +195,18 @@ static void refuses(void **state) {
         EXAMPLE("\x80\4K\1\x8c\1f\x93.", "expected two texts"),
         EXAMPLE("\x80\2cm\nf", "expected a line"),
         EXAMPLE("\x80\2\x8c\1a.", "protocol 2, got 0x8c"),
-        EXAMPLE("\x80\2(cm\nf\nNoR.", "got 0x6f"),      /* OBJ */
-        EXAMPLE("\x80\2(im\nf\n.", "got 0x69"),         /* INST */
-        EXAMPLE("\x80\2cm\nf\n)\x81.", "got 0x81"),     /* NEWOBJ */
-        EXAMPLE("\x80\2\x82\1.", "got 0x82"),           /* EXT1 */
-        EXAMPLE("\x80\2Pabc\n.", "got 0x50"),           /* PERSID */
-        EXAMPLE("\x80\2S'a'\n.", "got 0x53"),           /* STRING */
-        EXAMPLE("\x80\2I1\n.", "got 0x49"),             /* INT */
-        EXAMPLE("\x80\2F1\n.", "got 0x46"),             /* FLOAT */
-        EXAMPLE("\x80\2G\0\0\0\0\0\0\0\0.", "got 0x47"),/* BINFLOAT */
-        EXAMPLE("\x80\3C\1a.", "got 0x43"),             /* SHORT_BINBYTES */
-        EXAMPLE("\x80\2N0.", "got 0x30"),               /* POP */
-        EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "got 0x8b"),   /* LONG4 */
+        EXAMPLE("\x80\2(cm\nf\nNoR.", "got 0x6f"),       /* OBJ */
+        EXAMPLE("\x80\2(im\nf\n.", "got 0x69"),          /* INST */
+        EXAMPLE("\x80\2cm\nf\n)\x81.", "got 0x81"),      /* NEWOBJ */
+        EXAMPLE("\x80\2\x82\1.", "got 0x82"),            /* EXT1 */
+        EXAMPLE("\x80\2Pabc\n.", "got 0x50"),            /* PERSID */
+        EXAMPLE("\x80\2S'a'\n.", "got 0x53"),            /* STRING */
+        EXAMPLE("\x80\2I1\n.", "got 0x49"),              /* INT */
+        EXAMPLE("\x80\2F1\n.", "got 0x46"),              /* FLOAT */
+        EXAMPLE("\x80\2G\0\0\0\0\0\0\0\0.", "got 0x47"), /* BINFLOAT */
+        EXAMPLE("\x80\3C\1a.", "got 0x43"),              /* SHORT_BINBYTES */
+        EXAMPLE("\x80\2N0.", "got 0x30"),                /* POP */
+        EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "got 0x8b"),    /* LONG4 */
         EXAMPLE("\x80\2\x8a\x09\0\0\0\0\0\0\0\0\1.", "at most 8 bytes, got 9"),
         EXAMPLE("\x80\2K", "truncated"),
         EXAMPLE("\x80\2J\1\2", "truncated"),
@@ -206,7 +221,7 @@ static void refuses(void **state) {
         EXAMPLE("\x80\2NN.", "one value on the stack, got 2"),
         EXAMPLE("\x80\2N(.", "1 marks"),
         EXAMPLE("\x80\2\x85.", "stack underflow"),
-        EXAMPLE("\x80\2N(\x85.", "stack underflow"),    /* not below a mark */
+        EXAMPLE("\x80\2N(\x85.", "stack underflow"), /* not below a mark */
         EXAMPLE("\x80\2t.", "expected a mark"),
         EXAMPLE("\x80\2}u.", "expected a mark"),
         EXAMPLE("\x80\2(K\1K\2u.", "stack underflow"),
@@ -226,7 +241,8 @@ static void refuses(void **state) {
         EXAMPLE("\x80\2Q.", "stack underflow"),
         EXAMPLE("\x80\2Nb.", "stack underflow"),
     };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) expect_refusal(bad[i].bytes, bad[i].n, &policy, bad[i].expected);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        expect_refusal(bad[i].bytes, bad[i].n, &policy, bad[i].expected);
     /* A policy without a callback refuses what would need it. */
     static const ms_pickle_policy nothing = {.max_bytes = 100};
     expect_refusal("\x80\2cm\nf\n.", 7, &nothing, "got m.f");
@@ -255,7 +271,8 @@ static void refuses_bombs(void **state) {
         memcpy(bytes, "\x80\2", 2);
         memcpy(bytes + n, bombs[i].start, strlen(bombs[i].start));
         n += strlen(bombs[i].start);
-        for (size_t k = 0; k < bombs[i].times; k++, n += bombs[i].n_unit) memcpy(bytes + n, bombs[i].unit, bombs[i].n_unit);
+        for (size_t k = 0; k < bombs[i].times; k++, n += bombs[i].n_unit)
+            memcpy(bytes + n, bombs[i].unit, bombs[i].n_unit);
         bytes[n++] = '.';
         expect_refusal(bytes, n, &policy, bombs[i].expected);
     }
@@ -289,7 +306,8 @@ static void survives_cycles(void **state) {
     static const char cycle[] = "\x80\2]q\0h\0a.";
     journal j = {.n = 0};
     ms_pickle_value top;
-    assert_true(ms_pickle_read((const unsigned char *)cycle, sizeof cycle - 1, "x", &policy, &j, &top, NULL) > 0);
+    assert_true(ms_pickle_read((const unsigned char *)cycle, sizeof cycle - 1, "x", &policy, &j,
+                               &top, NULL) > 0);
 }
 
 static void survives_no_memory(void **state) {
@@ -300,7 +318,8 @@ static void survives_no_memory(void **state) {
         journal j = {.n = 0};
         ms_pickle_value top;
         ms_mem_fail_at(at);
-        int64_t rc = ms_pickle_read((const unsigned char *)program, sizeof program - 1, "x", &policy, &j, &top, NULL);
+        int64_t rc = ms_pickle_read((const unsigned char *)program, sizeof program - 1, "x",
+                                    &policy, &j, &top, NULL);
         ms_mem_fail_at(0);
         if (rc >= 0) break;
         assert_int_equal(rc, -MSIM_E_MEMORY);
@@ -311,8 +330,9 @@ static void survives_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_values),  cmocka_unit_test(leaves_the_rest), cmocka_unit_test(refuses),
-        cmocka_unit_test(refuses_bombs), cmocka_unit_test(survives_cycles), cmocka_unit_test(survives_no_memory),
+        cmocka_unit_test(reads_values),    cmocka_unit_test(leaves_the_rest),
+        cmocka_unit_test(refuses),         cmocka_unit_test(refuses_bombs),
+        cmocka_unit_test(survives_cycles), cmocka_unit_test(survives_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
-/* The certified scan against brute force on rows made to break it: copies and doubled rows, rows nearly tied (1e-7 and
- * 1e-9), rows at one cosine within rounding, norms from 1e-42 to 1e37, spikes, zeros, NaN and infinity. Scores, rows and
- * order are the definition's to the last bit at every level, thread count, cut into files and K. And the bound itself: with
- * theta set to a row's own score no row is ever left out, over all pairs of rows and queries. */
+/* The certified scan against brute force on rows made to break it: copies and doubled rows, rows
+ * nearly tied (1e-7 and 1e-9), rows at one cosine within rounding, norms from 1e-42 to 1e37,
+ * spikes, zeros, NaN and infinity. Scores, rows and order are the definition's to the last bit at
+ * every level, thread count, cut into files and K. And the bound itself: with theta set to a row's
+ * own score no row is ever left out, over all pairs of rows and queries. */
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "base/mem.h"
@@ -39,11 +40,11 @@ typedef struct {
     enum made made;
     int dtype;
     size_t row_bytes;
-    unsigned char *bytes;    /* owned */
-    uint64_t *offsets;       /* owned */
+    unsigned char *bytes; /* owned */
+    uint64_t *offsets;    /* owned */
     float queries[Q * D];
-    ms_hit *sorted[2][Q];    /* owned: [N] by rank, for cosine and for the dot product */
-    double *scores[2][Q];    /* owned: [N] */
+    ms_hit *sorted[2][Q]; /* owned: [N] by rank, for cosine and for the dot product */
+    double *scores[2][Q]; /* owned: [N] */
     int64_t n_nonfinite;
 } corpus;
 
@@ -51,10 +52,14 @@ static void adversarial_row(double *x, int i, const float *query) {
     double across[D], along = 0, length = 0, norm = 0;
     for (int j = 0; j < D; j++) x[j] = uniform();
     switch (i % 10) {
-    case 0: case 1: case 2: /* one cosine with the query, within rounding */
+    case 0:
+    case 1:
+    case 2: /* one cosine with the query, within rounding */
         for (int j = 0; j < D; j++) norm += (double)query[j] * query[j], along += x[j] * query[j];
-        for (int j = 0; j < D; j++) across[j] = x[j] - along / norm * query[j], length += across[j] * across[j];
-        for (int j = 0; j < D; j++) x[j] = (0.8 * query[j] / sqrt(norm) + 0.6 * across[j] / sqrt(length)) * (1 + i % 97);
+        for (int j = 0; j < D; j++)
+            across[j] = x[j] - along / norm * query[j], length += across[j] * across[j];
+        for (int j = 0; j < D; j++)
+            x[j] = (0.8 * query[j] / sqrt(norm) + 0.6 * across[j] / sqrt(length)) * (1 + i % 97);
         break;
     case 3: /* copies, and copies of another length */
         seed = 77777 + (uint64_t)(i / 10 % 3);
@@ -66,12 +71,11 @@ static void adversarial_row(double *x, int i, const float *query) {
         for (int j = 0; j < D; j++) x[j] *= pow(10, -42 + i / 10 % 80);
         break;
     case 5: /* nothing, and worse */
-        if (i / 10 % 3 == 0) for (int j = 0; j < D; j++) x[j] = i / 30 % 2 ? -0.0 : 0.0;
+        if (i / 10 % 3 == 0)
+            for (int j = 0; j < D; j++) x[j] = i / 30 % 2 ? -0.0 : 0.0;
         if (i / 10 % 3 == 1) x[i / 30 % D] = i / 30 % 2 ? NAN : -INFINITY;
         break;
-    case 6: /* spikes */
-        x[i / 10 % D] *= i / 10 % 2 ? 1e6 : 1e18;
-        break;
+    case 6: /* spikes */ x[i / 10 % D] *= i / 10 % 2 ? 1e6 : 1e18; break;
     case 7: /* a ball around the query */
         for (int j = 0; j < D; j++) x[j] = query[j] + x[j] * pow(10, -1 - i / 10 % 7);
         break;
@@ -90,9 +94,13 @@ static void make_row(double *x, enum made made, int i, const double *base, const
 static void put(unsigned char *p, int dtype, double *x) {
     float single = (float)*x;
     uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32) memcpy(p, &single, 4), *x = single;
-    else if (dtype == MSIM_DTYPE_F64) memcpy(p, x, 8);
-    else memcpy(p, &half, 2), *x = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
+    if (dtype == MSIM_DTYPE_F32)
+        memcpy(p, &single, 4), *x = single;
+    else if (dtype == MSIM_DTYPE_F64)
+        memcpy(p, x, 8);
+    else
+        memcpy(p, &half, 2),
+            *x = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
 }
 
 /* docs/SEARCH.md, spelled out. */
@@ -115,7 +123,9 @@ static corpus make_corpus(enum made made, int dtype) {
     seed = 88172645463325252u + (uint64_t)made * 10 + (uint64_t)dtype;
     for (int j = 0; j < D; j++) base[j] = uniform();
     for (int i = 0; i < Q * D; i++)
-        c.queries[i] = (float)(i / D == 0 ? base[i % D] : i / D == 3 ? 0.0 : uniform() * (i / D == 4 ? 1e-22 : 1));
+        c.queries[i] = (float)(i / D == 0   ? base[i % D]
+                               : i / D == 3 ? 0.0
+                                            : uniform() * (i / D == 4 ? 1e-22 : 1));
     for (int i = 0; i < Q; i++) {
         for (int j = 0; j < D; j++) q[i][j] = c.queries[i * D + j];
         qq[i] = defined_dot(q[i], q[i]);
@@ -130,7 +140,8 @@ static corpus make_corpus(enum made made, int dtype) {
         c.offsets[i] = (uint64_t)i * c.row_bytes;
         make_row(x, made, i, base, &c);
         for (int j = 0; j < D; j++)
-            put(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * ms_dtype_bytes(dtype), dtype, &x[j]);
+            put(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * ms_dtype_bytes(dtype), dtype,
+                &x[j]);
         double xx = defined_dot(x, x);
         c.n_nonfinite += !isfinite(xx);
         for (int k = 0; k < Q; k++) {
@@ -157,7 +168,11 @@ static void free_corpus(corpus *c) {
 
 /* The rows as one view, or as three of which the last has offsets. */
 static size_t make_views(const corpus *c, int n_views, ms_rows *views) {
-    ms_rows all = {.base = c->bytes + PAD, .row_bytes = c->row_bytes, .n_rows = N, .dim = D, .dtype = c->dtype};
+    ms_rows all = {.base = c->bytes + PAD,
+                   .row_bytes = c->row_bytes,
+                   .n_rows = N,
+                   .dim = D,
+                   .dtype = c->dtype};
     for (int i = 0; i < n_views; i++) views[i] = all;
     if (n_views == 1) return 1;
     views[0].n_rows = 1333;
@@ -176,7 +191,8 @@ static void search(const corpus *c, int isa, int threads, int n_views, int64_t k
     ms_search_outcome outcome;
     msim_options o = {.max_queries = Q, .max_k = k};
     msim_search_options search_options = {.metric = metric, .scan = MSIM_SCAN_F32};
-    ms_search_request request = {.queries = c->queries, .n_query = Q, .k = k, .options = &search_options};
+    ms_search_request request = {
+        .queries = c->queries, .n_query = Q, .k = k, .options = &search_options};
     int64_t n = k < N ? k : N;
     assert_int_equal(ms_pool_open(threads, &pool, NULL), 0);
     assert_int_equal(ms_cpu_search_open(pool, isa, &o, &s, NULL), 0);
@@ -191,8 +207,10 @@ static void search(const corpus *c, int isa, int threads, int n_views, int64_t k
         assert_int_equal(outcome.scan, MSIM_SCAN_F32);
         assert_int_equal(outcome.rows_nonfinite, c->n_nonfinite);
         assert_true(outcome.rows_evaluated >= (n - c->n_nonfinite) * (Q - 1));
-        /* A query of zeros ties with all rows; of random rows hardly more than the results are evaluated. */
-        if (c->made == RANDOM && k <= 16) assert_true(outcome.rows_evaluated <= N + (Q - 1) * 100 * threads);
+        /* A query of zeros ties with all rows; of random rows hardly more than the results are
+         * evaluated. */
+        if (c->made == RANDOM && k <= 16)
+            assert_true(outcome.rows_evaluated <= N + (Q - 1) * 100 * threads);
     }
     ms_cpu_search_close(s);
     ms_pool_close(pool);
@@ -218,7 +236,8 @@ static void same_as_brute_force(void **state) {
         }
 }
 
-/* All pairs of rows and queries: upper values against the cut for the row's own score, and against one clearly above. */
+/* All pairs of rows and queries: upper values against the cut for the row's own score, and against
+ * one clearly above. */
 static void check_own_scores(const corpus *c, int isa, int metric) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     ms_rows view;
@@ -227,7 +246,12 @@ static void check_own_scores(const corpus *c, int isa, int metric) {
     int64_t n_out = 0, n_pairs = 0, n_nonfinite = 0;
     make_views(c, 1, &view);
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
-    ms_scan_setup setup = {.views = &view, .n_views = 1, .dim = D, .max_queries = Q, .n_workers = 1, .isa = isa,
+    ms_scan_setup setup = {.views = &view,
+                           .n_views = 1,
+                           .dim = D,
+                           .max_queries = Q,
+                           .n_workers = 1,
+                           .isa = isa,
                            .kernels = kernels};
     kernels->squares_f64(norms, (const unsigned char *)c->queries, D * 4, MSIM_DTYPE_F32, Q, D);
     for (int q = 0; q < Q; q++) norms[q] = sqrt(norms[q]);
@@ -242,9 +266,11 @@ static void check_own_scores(const corpus *c, int isa, int metric) {
                 double score = c->scores[metric][q][start + (int64_t)r];
                 float u = upper[q * MS_SCAN_ROWS + r];
                 assert_false(u < ms_scan_f32.aim(form, 0, 0, (size_t)q, score));
-                assert_false(ms_scan_f32.bound(form, 0, 0, start + (int64_t)r, (size_t)q, u) < score);
+                assert_false(ms_scan_f32.bound(form, 0, 0, start + (int64_t)r, (size_t)q, u) <
+                             score);
                 /* 2e-5 is some three times the bound's two sides at this width. */
-                double above = metric == MSIM_METRIC_IP ? fmax(score, 0) * 1.001 + 1e-3 : score + 2e-5;
+                double above = metric == MSIM_METRIC_IP ? fmax(score, 0) * 1.001 + 1e-3
+                                                        : score + 2e-5;
                 n_out += u < ms_scan_f32.aim(form, 0, 0, (size_t)q, above);
                 n_pairs++;
             }
@@ -252,7 +278,9 @@ static void check_own_scores(const corpus *c, int isa, int metric) {
     ms_scan_f32.close(form);
     assert_int_equal(n_nonfinite, c->n_nonfinite);
     if (metric == MSIM_METRIC_COSINE) assert_int_equal(n_out, n_pairs - Q * n_nonfinite);
-    else if (c->made != ADVERSARIAL) assert_true(n_out > n_pairs / 2); /* its margin grows with the row's norm */
+    /* its margin grows with the row's norm */
+    else if (c->made != ADVERSARIAL)
+        assert_true(n_out > n_pairs / 2);
 }
 
 static void no_row_is_left_out_at_its_own_score(void **state) {
@@ -297,9 +325,15 @@ static void thresholds(void **state) {
         assert_int_equal(ms_cpu_search_load(s, views, make_views(&c, 3, views), 0, N, NULL), 0);
         for (int at = 0; at <= N; at = 3 * at + 1) {
             counted found = {0};
-            double threshold = at == N ? INFINITY : at == 0 ? -INFINITY : c.sorted[metric][1][at].score;
-            ms_search_request request = {.queries = c.queries, .n_query = Q, .options = &search_options,
-                                         .threshold = threshold, .sink = count_hit, .user = &found};
+            double threshold = at == N   ? INFINITY
+                               : at == 0 ? -INFINITY
+                                         : c.sorted[metric][1][at].score;
+            ms_search_request request = {.queries = c.queries,
+                                         .n_query = Q,
+                                         .options = &search_options,
+                                         .threshold = threshold,
+                                         .sink = count_hit,
+                                         .user = &found};
             int64_t expected[Q] = {0}, all = 0;
             for (int q = 0; q < Q; q++)
                 for (int i = 0; i < N; i++) {
@@ -320,14 +354,16 @@ static void thresholds(void **state) {
 
 static void roundings_of_bounds(void **state) {
     (void)state;
-    static const double values[] = {0, 1, -1, 0.1, -0.1, 1e-300, -1e-300, 1e300, -1e300, 3.5e38, FLT_MAX, 1 + 0x1p-30};
+    static const double values[] = {0,       1,     -1,     0.1,    -0.1,    1e-300,
+                                    -1e-300, 1e300, -1e300, 3.5e38, FLT_MAX, 1 + 0x1p-30};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         float below = ms_bound_f32_below(values[i]), above = ms_bound_f32_above(values[i]);
         assert_true(below <= values[i] && above >= values[i]);
         assert_true(above == below ? below == values[i] : nextafterf(below, INFINITY) == above);
     }
     assert_true(ms_bound_f32_below(NAN) == -INFINITY && ms_bound_f32_above(NAN) == INFINITY);
-    assert_true(ms_bound_f32_below(INFINITY) == INFINITY && ms_bound_f32_below(-INFINITY) == -INFINITY);
+    assert_true(ms_bound_f32_below(INFINITY) == INFINITY &&
+                ms_bound_f32_below(-INFINITY) == -INFINITY);
     /* The bound stays small at every width, and covers what the longest sum can lose. */
     for (size_t dim = 1; dim <= 65536; dim *= 2) {
         ms_bound_f32 b = ms_bound_f32_make(dim, 8);

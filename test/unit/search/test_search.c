@@ -1,6 +1,7 @@
-/* Exact search against brute force in long double: random, clustered, duplicated and nearly tied rows, rows of zeros,
- * NaN and infinity, every stored type at odd addresses, one view or several. Results are the same bits for any thread
- * count and kernel level, and nothing is allocated while searching. */
+/* Exact search against brute force in long double: random, clustered, duplicated and nearly tied
+ * rows, rows of zeros, NaN and infinity, every stored type at odd addresses, one view or several.
+ * Results are the same bits for any thread count and kernel level, and nothing is allocated while
+ * searching. */
 #include "base/bf16.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -32,7 +33,8 @@ static double make_value(enum made made, int i, int j, const double *base) {
     static const double odd[] = {0.0, NAN, INFINITY, -INFINITY, -0.0};
     switch (made) {
     case CLUSTERED: return base[j] + 0.01 * uniform();
-    case DUPLICATED: return base[(i % 3) * 7 + j % 40] * (1 + i % 2 * 3); /* copies and copies of another length */
+    /* copies and copies of another length */
+    case DUPLICATED: return base[(i % 3) * 7 + j % 40] * (1 + i % 2 * 3);
     case NEAR_TIED: return base[j] + 1e-7 * uniform();
     case ODD:
         if (i % 11 == 0) return i % 2 ? 0.0 : -0.0;
@@ -47,9 +49,12 @@ static double make_value(enum made made, int i, int j, const double *base) {
 static void put(unsigned char *p, int dtype, double x) {
     float single = (float)x;
     uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32) memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64) memcpy(p, &x, 8);
-    else memcpy(p, &half, 2);
+    if (dtype == MSIM_DTYPE_F32)
+        memcpy(p, &single, 4);
+    else if (dtype == MSIM_DTYPE_F64)
+        memcpy(p, &x, 8);
+    else
+        memcpy(p, &half, 2);
 }
 
 static double get(const unsigned char *p, int dtype) {
@@ -77,18 +82,22 @@ static corpus make_corpus(enum made made, int dtype) {
     c.bytes = calloc(N, row_bytes);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < D; j++)
-            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype, make_value(made, i, j, base));
-    c.view = (ms_rows){.base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = D, .dtype = dtype};
+            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype,
+                make_value(made, i, j, base));
+    c.view = (ms_rows){
+        .base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = D, .dtype = dtype};
     for (int i = 0; i < Q * D; i++)
         c.queries[i] = i / D == 0 ? (float)base[i % D] : i / D == 3 ? 0.0f : (float)uniform();
     return c;
 }
 
-/* The cosine in long double; -infinity for a row that is not finite. *slack: how far a double score may be off it. */
+/* The cosine in long double; -infinity for a row that is not finite. *slack: how far a double score
+ * may be off it. */
 static long double exact_score(const corpus *c, int row, int query, long double *slack) {
     long double dot = 0, xx = 0, qq = 0, sum_abs = 0;
     for (int j = 0; j < D; j++) {
-        long double x = get(c->view.base + (size_t)row * c->view.row_bytes + (size_t)j * ms_dtype_bytes(c->view.dtype),
+        long double x = get(c->view.base + (size_t)row * c->view.row_bytes +
+                                (size_t)j * ms_dtype_bytes(c->view.dtype),
                             c->view.dtype);
         long double q = c->queries[query * D + j];
         dot += x * q;
@@ -116,13 +125,14 @@ static int64_t rows_of(const ms_rows *views, size_t n_views) {
 }
 
 static void load(rig *r, const ms_rows *views, size_t n_views) {
-    assert_int_equal(ms_cpu_search_load(r->search, views, n_views, 0, rows_of(views, n_views), NULL), 0);
+    assert_int_equal(
+        ms_cpu_search_load(r->search, views, n_views, 0, rows_of(views, n_views), NULL), 0);
 }
 
 static int scan = MSIM_SCAN_F64; /* the form that the tests below ask for */
 
-static int64_t topk(ms_cpu_search *search, const float *queries, size_t n_query, int64_t k, ms_hit *hits,
-                    msim_error *err) {
+static int64_t topk(ms_cpu_search *search, const float *queries, size_t n_query, int64_t k,
+                    ms_hit *hits, msim_error *err) {
     msim_search_options o = msim_search_options_default();
     o.scan = scan;
     ms_search_request request = {.queries = queries, .n_query = n_query, .k = k, .options = &o};
@@ -163,7 +173,8 @@ static double defined_dot(const double *a, const double *b) {
 static double defined_score(const corpus *c, int row, int query) {
     double x[D], q[D];
     for (int j = 0; j < D; j++) {
-        x[j] = get(c->view.base + (size_t)row * c->view.row_bytes + (size_t)j * ms_dtype_bytes(c->view.dtype),
+        x[j] = get(c->view.base + (size_t)row * c->view.row_bytes +
+                       (size_t)j * ms_dtype_bytes(c->view.dtype),
                    c->view.dtype);
         q[j] = c->queries[query * D + j];
     }
@@ -215,7 +226,8 @@ static void same_as_brute_force(void **state) {
                     /* Nothing left out is better than the last one by more than both may be off. */
                     for (int row = 0; row < N; row++)
                         if (!seen[row])
-                            assert_true(exact_score(&c, row, q, &slack) <= h[n - 1].score + slack + worst_slack);
+                            assert_true(exact_score(&c, row, q, &slack) <=
+                                        h[n - 1].score + slack + worst_slack);
                 }
             }
             close_rig(&r);
@@ -233,11 +245,15 @@ static void ties_and_odd_rows(void **state) {
     for (int i = 0; i < N; i++) {
         int row = (int)hits[i].row;
         int is_odd = row % 11 != 0 && row % 7 == 0, is_zero = row % 11 == 0;
-        assert_int_equal(isinf(hits[i].score) != 0, is_odd); /* all of them at the end, never first */
+        assert_int_equal(isinf(hits[i].score) != 0, is_odd); /* all of them at the end, never
+                                                              * first */
         if (is_zero) assert_true(hits[i].score == 0.0 && !signbit(hits[i].score));
-        if (!is_odd) last_finite = i;
-        else assert_true(last_finite >= 0);
-        if (i > 0 && is_odd && hits[i - 1].score == -INFINITY) assert_true(hits[i].row > hits[i - 1].row);
+        if (!is_odd)
+            last_finite = i;
+        else
+            assert_true(last_finite >= 0);
+        if (i > 0 && is_odd && hits[i - 1].score == -INFINITY)
+            assert_true(hits[i].row > hits[i - 1].row);
     }
     assert_true(last_finite < N - 1);
     /* A query of zeros scores 0 with every finite row: the lowest rows come first. */
@@ -286,14 +302,17 @@ static void same_bits_everywhere(void **state) {
                     for (size_t i = 0; i < sizeof ks / sizeof *ks; i++) {
                         int64_t n = topk(reference.search, c.queries, Q, ks[i], expected, NULL);
                         int64_t allocations = ms_mem_count(), nonfinite = 0;
-                        for (int row = 0; row < N; row++) nonfinite += made == ODD && row % 11 && row % 7 == 0;
+                        for (int row = 0; row < N; row++)
+                            nonfinite += made == ODD && row % 11 && row % 7 == 0;
                         assert_int_equal(topk(r.search, c.queries, Q, ks[i], hits, NULL), n);
                         assert_int_equal(ms_mem_count(), allocations);
                         assert_int_equal(nonfinite_rows(r.search), nonfinite);
                         for (int q = 0; q < Q; q++)
-                            assert_memory_equal(hits + q * ks[i], expected + q * ks[i], (size_t)n * sizeof *hits);
+                            assert_memory_equal(hits + q * ks[i], expected + q * ks[i],
+                                                (size_t)n * sizeof *hits);
                         /* One query alone gives what it gives among others. */
-                        assert_int_equal(topk(r.search, c.queries + 4 * D, 1, ks[i], hits, NULL), n);
+                        assert_int_equal(topk(r.search, c.queries + 4 * D, 1, ks[i], hits, NULL),
+                                         n);
                         assert_memory_equal(hits, expected + 4 * ks[i], (size_t)n * sizeof *hits);
                     }
                     close_rig(&r);
@@ -355,7 +374,7 @@ static void limits_and_memory(void **state) {
     free(c.bytes);
 }
 
-/* ---- Metric, excluded rows, thresholds, ranges: against sorting all scores of the definition ---- */
+/* ---- Metric, excluded rows, thresholds, ranges: against sorting all scores of the definition */
 
 typedef struct {
     double scores[Q][N];
@@ -376,7 +395,8 @@ static int take_hit(void *user, size_t query, int64_t row, double score) {
 static double defined_score_by(const corpus *c, int row, int query, int is_ip) {
     double x[D], q[D];
     for (int j = 0; j < D; j++) {
-        x[j] = get(c->view.base + (size_t)row * c->view.row_bytes + (size_t)j * ms_dtype_bytes(c->view.dtype),
+        x[j] = get(c->view.base + (size_t)row * c->view.row_bytes +
+                       (size_t)j * ms_dtype_bytes(c->view.dtype),
                    c->view.dtype);
         q[j] = c->queries[query * D + j];
     }
@@ -390,7 +410,8 @@ static int by_rank(const void *a, const void *b) {
 }
 
 /* One corpus with options `o`, rows [first, first + n): every k, and thresholds at exact scores. */
-static void check_options(rig *r, const corpus *c, const msim_search_options *o, int64_t first, int64_t n) {
+static void check_options(rig *r, const corpus *c, const msim_search_options *o, int64_t first,
+                          int64_t n) {
     static ms_hit sorted[Q][N], hits[Q * MAX_K];
     static unsigned char is_excluded[N];
     above a = {.first = first, .n = n, .is_excluded = is_excluded, .stop_at = -1};
@@ -418,8 +439,12 @@ static void check_options(rig *r, const corpus *c, const msim_search_options *o,
         memset(a.seen, 0, sizeof a.seen);
         a.n_seen = 0;
         a.threshold = at < 0 ? -INFINITY : sorted[1][at].score;
-        ms_search_request request = {.queries = c->queries, .n_query = Q, .options = o, .threshold = a.threshold,
-                                     .sink = take_hit, .user = &a};
+        ms_search_request request = {.queries = c->queries,
+                                     .n_query = Q,
+                                     .options = o,
+                                     .threshold = a.threshold,
+                                     .sink = take_hit,
+                                     .user = &a};
         int64_t n_hits = ms_cpu_search_above(r->search, &request, NULL);
         for (int q = 0; q < Q; q++) {
             int64_t sum = 0;
@@ -480,9 +505,10 @@ static int ask_for_f32(void **state) {
 }
 
 int main(void) {
-#define TESTS                                                                                                    \
-    cmocka_unit_test(bits_are_as_defined), cmocka_unit_test(same_as_brute_force), cmocka_unit_test(ties_and_odd_rows), \
-        cmocka_unit_test(same_bits_everywhere), cmocka_unit_test(metrics_exclusions_thresholds_ranges)
+#define TESTS                                                                        \
+    cmocka_unit_test(bits_are_as_defined), cmocka_unit_test(same_as_brute_force),    \
+        cmocka_unit_test(ties_and_odd_rows), cmocka_unit_test(same_bits_everywhere), \
+        cmocka_unit_test(metrics_exclusions_thresholds_ranges)
     const struct CMUnitTest tests[] = {TESTS, cmocka_unit_test(limits_and_memory)};
     const struct CMUnitTest certified[] = {TESTS};
     int failed = cmocka_run_group_tests_name("plain scan", tests, NULL, NULL);

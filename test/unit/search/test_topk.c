@@ -1,5 +1,5 @@
-/* The bounded heap against a plain sort, on scores with many ties, infinities and NaN, in any order of arrival and
- * split over any number of heaps. */
+/* The bounded heap against a plain sort, on scores with many ties, infinities and NaN, in any order
+ * of arrival and split over any number of heaps. */
 #include "base/mem.h"
 #include "search/topk.h"
 #include <math.h>

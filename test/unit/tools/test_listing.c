@@ -1,5 +1,5 @@
-/* The original's listing: five recorded searches printed byte for byte (test/golden/listings.json), and Python's
- * spelling of scores. */
+/* The original's listing: five recorded searches printed byte for byte (test/golden/listings.json),
+ * and Python's spelling of scores. */
 #include "search/listing.c"
 #include <cjson/cJSON.h>
 #include <setjmp.h>
@@ -45,7 +45,8 @@ static void recorded_listings(void **state) {
     assert_non_null(json);
     int n_queries = 0;
     cJSON_ArrayForEach(query, cJSON_GetObjectItem(json, "queries")) {
-        const cJSON *row_list = cJSON_GetObjectItem(query, "rows"), *sim_list = cJSON_GetObjectItem(query, "sims");
+        const cJSON *row_list = cJSON_GetObjectItem(query, "rows"),
+                    *sim_list = cJSON_GetObjectItem(query, "sims");
         int64_t rows[192];
         float sims[192];
         ms_listing_entry entries[192];
@@ -79,13 +80,31 @@ static void scores_as_python(void **state) {
         double score;
         const char *text;
     } cases[] = {
-        {99.999988079071045, "99.99998808"}, {100.0, "100.0"}, {100.00001192092896, "100.00001192"},
-        {12.3456791, "12.3456791"}, {10.000000149, "10.00000015"}, {66.66666865348816, "66.66666865"},
-        {1e-5, "1e-05"}, {1.23e-6, "1.23e-06"}, {1e-9, "0.0"}, {-1e-9, "-0.0"}, {0.0, "0.0"}, {-0.0, "-0.0"},
-        {0.0001, "0.0001"}, {-5.0, "-5.0"}, {-12.5, "-12.5"}, {1e16, "1e+16"},
-        {123456789012345678.0, "1.2345678901234568e+17"}, {9999999999999998.0, "9999999999999998.0"}, {1e300, "1e+300"},
-        {INFINITY, "inf"}, {-INFINITY, "-inf"}, {NAN, "nan"},
-        {2.5e-8, "2e-08"}, {0.1 + 0.2, "0.3"}, {77.968227863311768, "77.96822786"},
+        {99.999988079071045, "99.99998808"},
+        {100.0, "100.0"},
+        {100.00001192092896, "100.00001192"},
+        {12.3456791, "12.3456791"},
+        {10.000000149, "10.00000015"},
+        {66.66666865348816, "66.66666865"},
+        {1e-5, "1e-05"},
+        {1.23e-6, "1.23e-06"},
+        {1e-9, "0.0"},
+        {-1e-9, "-0.0"},
+        {0.0, "0.0"},
+        {-0.0, "-0.0"},
+        {0.0001, "0.0001"},
+        {-5.0, "-5.0"},
+        {-12.5, "-12.5"},
+        {1e16, "1e+16"},
+        {123456789012345678.0, "1.2345678901234568e+17"},
+        {9999999999999998.0, "9999999999999998.0"},
+        {1e300, "1e+300"},
+        {INFINITY, "inf"},
+        {-INFINITY, "-inf"},
+        {NAN, "nan"},
+        {2.5e-8, "2e-08"},
+        {0.1 + 0.2, "0.3"},
+        {77.968227863311768, "77.96822786"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char buf[32];
@@ -101,11 +120,14 @@ static void merging(void **state) {
     const int64_t rows[6] = {5, 2, -1, 2, 5, 9};
     const float sims[6] = {0.5f, 0.25f, -INFINITY, 0.5f, 0.5f, NAN};
     assert_int_equal(ms_listing_merge(rows, sims, 2, 3, false, e), 3);
-    assert_true(e[0].row == 5 && e[0].transpose == -1 && ms_listing_percent(e[0].similarity) == 50.0);
+    assert_true(e[0].row == 5 && e[0].transpose == -1 &&
+                ms_listing_percent(e[0].similarity) == 50.0);
     assert_true(e[1].row == 2 && e[1].transpose == 0);
     assert_true(e[2].row == 9 && isnan(e[2].similarity));
-    assert_int_equal(ms_listing_merge(rows, sims, 2, 3, true, e), 5); /* every entry: two rows come twice */
-    assert_true(e[0].row == 5 && e[0].transpose == -1 && e[1].row == 2 && e[2].row == 5 && e[2].transpose == 0);
+    /* every entry: two rows come twice */
+    assert_int_equal(ms_listing_merge(rows, sims, 2, 3, true, e), 5);
+    assert_true(e[0].row == 5 && e[0].transpose == -1 && e[1].row == 2 && e[2].row == 5 &&
+                e[2].transpose == 0);
     assert_true(e[3].row == 2 && e[3].transpose == -1 && e[4].row == 9);
     assert_int_equal(ms_listing_merge(rows, sims, 1, 6, false, e), 3);
     assert_int_equal(e[0].transpose, 0);
@@ -116,7 +138,8 @@ static void merging(void **state) {
     int64_t many[13];
     float falling[13];
     for (int i = 0; i < 13; i++) many[i] = i, falling[i] = (float)i;
-    assert_int_equal(ms_listing_merge(many, falling, 13, 1, false, e), 12); /* the 13th is dropped */
+    /* the 13th is dropped */
+    assert_int_equal(ms_listing_merge(many, falling, 13, 1, false, e), 12);
     assert_true(e[0].row == 11 && e[0].transpose == 5);
 }
 

@@ -1,15 +1,17 @@
-/* Level `ref`: scalar kernels written to be read, the permanent reference of every other level (cpu/levels.h says what
- * each computes, docs/MODEL.md why). Plain C, no intrinsics; runs on any machine. Operands are f32 in both precisions
- * (bf16 values widened). Keys: k and v as rows of 64, [head][row][64].
+/* Level `ref`: scalar kernels written to be read, the permanent reference of every other level
+ * (cpu/levels.h says what each computes, docs/MODEL.md why). Plain C, no intrinsics; runs on any
+ * machine. Operands are f32 in both precisions (bf16 values widened). Keys: k and v as rows of 64,
+ * [head][row][64].
  *
- * The four choices that are easiest to get wrong have REF_ names. test/unit/cpu/test_planted.c gives them wrong values and
- * shows that the goldens notice. */
+ * The four choices that are easiest to get wrong have REF_ names. test/unit/cpu/test_planted.c
+ * gives them wrong values and shows that the goldens notice. */
 #include "base/rows.h"
 #include "cpu/kernels/common.h"
 #include <math.h>
 
 #ifndef REF_GELU
-#define REF_GELU(u) (0.5f * (u) * (1.0f + erff((u) * 0.70710678118654752f))) /* exact, not the tanh form */
+/* exact, not the tanh form */
+#define REF_GELU(u) (0.5f * (u) * (1.0f + erff((u)*0.70710678118654752f)))
 #define REF_LN_EPS LN_EPS
 #define REF_ROTARY_DIMS ROTARY_DIMS /* the first 32 of 64 */
 #define REF_PAIR_FIRST(j) (2 * (j)) /* interleaved pairs (2j, 2j + 1), not halves */
@@ -19,11 +21,13 @@
 enum { KEY_BLOCK = 64, ATTEND_ROWS = 64 };
 
 /* A value on its way into an operand. */
-static float operand(float x, int precision) { return precision == MSIM_PRECISION_BF16 ? ms_round_bf16(x) : x; }
+static float operand(float x, int precision) {
+    return precision == MSIM_PRECISION_BF16 ? ms_round_bf16(x) : x;
+}
 
 /* Sums in double: the reference should not add an error of its own to a comparison. */
-static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
-                 int precision) {
+static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows,
+                 size_t dim, int precision) {
     float *out = dst;
     for (size_t i = 0; i < n_rows; i++, x += dim, out += dst_stride) {
         double sum = 0.0, squares = 0.0;
@@ -31,7 +35,8 @@ static void norm(void *dst, size_t dst_stride, const float *x, const float *scal
         float mean = (float)(sum / (double)dim);
         for (size_t j = 0; j < dim; j++) squares += ((double)x[j] - mean) * ((double)x[j] - mean);
         float inverse = 1.0f / sqrtf((float)(squares / (double)dim) + REF_LN_EPS);
-        for (size_t j = 0; j < dim; j++) out[j] = operand((x[j] - mean) * inverse * scale[j], precision);
+        for (size_t j = 0; j < dim; j++)
+            out[j] = operand((x[j] - mean) * inverse * scale[j], precision);
     }
 }
 
@@ -53,11 +58,13 @@ static void product(const ms_product *p) {
         }
 }
 
-/* One head of one row: rounded as the product's result, rotated in f32, rounded again where it was rotated. */
+/* One head of one row: rounded as the product's result, rotated in f32, rounded again where it was
+ * rotated. */
 static void rotate(float *t, const float *src, const float *c, const float *s, int precision) {
     for (int d = 0; d < HEAD_DIM; d++) t[d] = operand(src[d], precision);
     for (int j = 0; j < REF_ROTARY_DIMS / 2; j++) {
-        float *first = t + REF_PAIR_FIRST(j), *second = t + REF_PAIR_SECOND(j), a = *first, b = *second;
+        float *first = t + REF_PAIR_FIRST(j), *second = t + REF_PAIR_SECOND(j), a = *first,
+              b = *second;
         *first = operand(a * c[j % ROTARY_PAIRS] - b * s[j % ROTARY_PAIRS], precision);
         *second = operand(b * c[j % ROTARY_PAIRS] + a * s[j % ROTARY_PAIRS], precision);
     }
@@ -66,29 +73,33 @@ static void rotate(float *t, const float *src, const float *c, const float *s, i
 static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
     for (size_t i = 0; i < h->n_rows; i++)
         for (size_t head = 0; head < h->heads; head++)
-            rotate((float *)dst + i * dst_stride + head * HEAD_DIM, h->src + i * h->src_stride + head * HEAD_DIM,
-                   h->cos + i * ROTARY_PAIRS, h->sin + i * ROTARY_PAIRS, h->precision);
+            rotate((float *)dst + i * dst_stride + head * HEAD_DIM,
+                   h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
+                   h->sin + i * ROTARY_PAIRS, h->precision);
 }
 
 static void store_k(const ms_heads *h, const ms_keys *keys) {
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++)
-            rotate((float *)keys->k + (head * keys->rows + h->first_row + h->first_position + i) * HEAD_DIM,
-                   h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS, h->sin + i * ROTARY_PAIRS,
-                   h->precision);
+            rotate((float *)keys->k +
+                       (head * keys->rows + h->first_row + h->first_position + i) * HEAD_DIM,
+                   h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
+                   h->sin + i * ROTARY_PAIRS, h->precision);
 }
 
 static void store_v(const ms_heads *h, const ms_keys *keys) {
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
-            float *v = (float *)keys->v + (head * keys->rows + h->first_row + h->first_position + i) * HEAD_DIM;
+            float *v = (float *)keys->v +
+                       (head * keys->rows + h->first_row + h->first_position + i) * HEAD_DIM;
             for (size_t d = 0; d < HEAD_DIM; d++)
                 v[d] = operand(h->src[i * h->src_stride + head * HEAD_DIM + d], h->precision);
         }
 }
 
 /* One query row over all keys, a block at a time with a running maximum and sum. */
-static void attend_row(float *dst, const float *q, const float *k, const float *v, size_t n_keys, int precision) {
+static void attend_row(float *dst, const float *q, const float *k, const float *v, size_t n_keys,
+                       int precision) {
     float maximum = -INFINITY, sum = 0.0f, acc[HEAD_DIM] = {0}, p[KEY_BLOCK];
     for (size_t k0 = 0; k0 < n_keys; k0 += KEY_BLOCK) {
         size_t n = n_keys - k0 < KEY_BLOCK ? n_keys - k0 : KEY_BLOCK;
@@ -115,7 +126,8 @@ static void attend(const ms_attend *a) {
     size_t first = (a->head * a->keys->rows + a->first_row) * HEAD_DIM;
     for (size_t i = 0; i < a->n_query; i++)
         attend_row((float *)a->dst + i * a->dst_stride, (const float *)a->q + i * a->q_stride,
-                   (const float *)a->keys->k + first, (const float *)a->keys->v + first, a->n_keys, a->precision);
+                   (const float *)a->keys->k + first, (const float *)a->keys->v + first, a->n_keys,
+                   a->precision);
 }
 
 static double sum_lanes(double lane[16]) {
@@ -124,19 +136,20 @@ static double sum_lanes(double lane[16]) {
     return lane[0];
 }
 
-static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, const float *queries,
-                     size_t n_query, size_t n_rows, size_t dim) {
+static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                     const float *queries, size_t n_query, size_t n_rows, size_t dim) {
     for (size_t r = 0; r < n_rows; r++)
         for (size_t q = 0; q < n_query; q++) {
             double lane[16] = {0};
             for (size_t j = 0; j < dim; j++)
-                lane[j % 16] = fma(ms_row_value(rows + r * row_bytes, dtype, j), queries[q * dim + j], lane[j % 16]);
+                lane[j % 16] = fma(ms_row_value(rows + r * row_bytes, dtype, j),
+                                   queries[q * dim + j], lane[j % 16]);
             dst[r * n_query + q] = sum_lanes(lane);
         }
 }
 
-static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows,
-                        size_t dim) {
+static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                        size_t n_rows, size_t dim) {
     for (size_t r = 0; r < n_rows; r++) dst[r] = ms_row_square(rows + r * row_bytes, dtype, dim);
 }
 

@@ -1,5 +1,5 @@
-/* Scan kernels in plain C: what every level's must do, and what runs where no level fits. Sums of 16 lanes, products and
- * sums rounded apart. Meaning and layout: cpu/search/scan.h. */
+/* Scan kernels in plain C: what every level's must do, and what runs where no level fits. Sums of
+ * 16 lanes, products and sums rounded apart. Meaning and layout: cpu/search/scan.h. */
 #include "base/bf16.h"
 #include "cpu/search/scan.h"
 #include <math.h>
@@ -29,8 +29,9 @@ static float sum_lanes(float lane[LANES]) {
     return lane[0];
 }
 
-static void dots(float *dst, float *squares, const unsigned char *const *rows, int dtype, const float *queries,
-                 size_t query_stride, size_t n_query, size_t n_rows, size_t dim) {
+static void dots(float *dst, float *squares, const unsigned char *const *rows, int dtype,
+                 const float *queries, size_t query_stride, size_t n_query, size_t n_rows,
+                 size_t dim) {
     for (size_t r = 0; r < n_rows; r++) {
         float x[LANES], sum[LANES] = {0};
         for (size_t j = 0; j < dim; j += LANES) {
@@ -50,7 +51,8 @@ static void dots(float *dst, float *squares, const unsigned char *const *rows, i
     }
 }
 
-static size_t finish(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin) {
+static size_t finish(float *dst, const float *squares, size_t n_query, size_t n_rows,
+                     float margin) {
     size_t n_odd = 0;
     for (size_t r = 0; r < n_rows; r++) {
         float norm = sqrtf(squares[r]), inverse = 1.0f / norm;

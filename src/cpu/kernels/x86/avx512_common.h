@@ -1,27 +1,34 @@
-/* What both 512-bit levels share: norms, rotation, products and attention on f32 operands, and the double dots of
- * search. cpu/kernels/x86/encoder_avx512.c and cpu/kernels/x86/encoder_avx512bf16.c include it, each with its own flags; everything here is static. Shapes and
- * meaning of each kernel: cpu/levels.h. */
+/* What both 512-bit levels share: norms, rotation, products and attention on f32 operands, and the
+ * double dots of search. cpu/kernels/x86/encoder_avx512.c and cpu/kernels/x86/encoder_avx512bf16.c
+ * include it, each with its own flags; everything here is static. Shapes and meaning of each
+ * kernel: cpu/levels.h. */
 #ifndef MS_CPU_KERNELS_X86_AVX512_COMMON_H
 #define MS_CPU_KERNELS_X86_AVX512_COMMON_H
 #include "cpu/kernels/x86/avx512_vector.h"
 #include <math.h>
 
 enum {
-    VALUE_ROWS = 6,                 /* of p x v: 6 rows x 64 columns */
-    KEY_BLOCK = 256,                /* keys between two updates of the running maximum; a multiple of MS_KEY_GROUP */
+    VALUE_ROWS = 6,  /* of p x v: 6 rows x 64 columns */
+    KEY_BLOCK = 256, /* keys between two updates of the running maximum; a multiple
+                                     * of MS_KEY_GROUP */
     ATTEND_ROWS = 96
 };
 
-#define SCORE_LOG2 (SCORE_SCALE * 1.44269504088896341f) /* scores enter exp2: 1 / sqrt(64) x log2(e) */
-#define FAR_BELOW (-1e30f)                              /* below any score; exp2 of its distance is 0 */
+#define SCORE_LOG2 \
+    (SCORE_SCALE * 1.44269504088896341f) /* scores enter exp2: 1 / sqrt(64) x
+                                                         * log2(e) */
+#define FAR_BELOW \
+    (-1e30f) /* below any score; exp2 of its distance is
+                                                         * 0 */
 
 /* ---- Sums of a tile ---- */
 
-/* acc[r] = sum over l of a[r][l] * (w[l], w2[l]), l rising: w and w2 are two groups of 16 columns, step bytes from one l
- * to the next. */
-INLINE void sum_f32(__m512 acc[TILE_ROWS][2], const float *a, size_t a_stride, const float *w, const float *w2,
-                    size_t step, size_t k, const int rows) {
-    const char *base[3] = {(const char *)a, (const char *)(a + 4 * a_stride), (const char *)(a + 8 * a_stride)};
+/* acc[r] = sum over l of a[r][l] * (w[l], w2[l]), l rising: w and w2 are two groups of 16 columns,
+ * step bytes from one l to the next. */
+INLINE void sum_f32(__m512 acc[TILE_ROWS][2], const float *a, size_t a_stride, const float *w,
+                    const float *w2, size_t step, size_t k, const int rows) {
+    const char *base[3] = {(const char *)a, (const char *)(a + 4 * a_stride),
+                           (const char *)(a + 8 * a_stride)};
     size_t stride = a_stride * sizeof *a, stride3 = 3 * stride;
     UNROLL
     for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
@@ -29,7 +36,8 @@ INLINE void sum_f32(__m512 acc[TILE_ROWS][2], const float *a, size_t a_stride, c
         __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w2);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512 x = _mm512_set1_ps(*(const float *)(const void *)tile_row(base, stride, stride3, r));
+            __m512 x =
+                _mm512_set1_ps(*(const float *)(const void *)tile_row(base, stride, stride3, r));
             acc[r][0] = _mm512_fmadd_ps(x, w0, acc[r][0]);
             acc[r][1] = _mm512_fmadd_ps(x, w1, acc[r][1]);
         }
@@ -42,12 +50,14 @@ INLINE void sum_f32(__m512 acc[TILE_ROWS][2], const float *a, size_t a_stride, c
 INLINE void product_tile_f32(const ms_product *p, size_t i, size_t j, const int rows) {
     const float *w = (const float *)p->w + j / WIDE_COLS * p->w_stride;
     __m512 acc[TILE_ROWS][2];
-    sum_f32(acc, (const float *)p->a + i * p->a_stride, p->a_stride, w, w + 16, WIDE_COLS, p->k, rows);
+    sum_f32(acc, (const float *)p->a + i * p->a_stride, p->a_stride, w, w + 16, WIDE_COLS, p->k,
+            rows);
     UNROLL
     for (int r = 0; r < rows; r++) finish_row(p, i + (size_t)r, j, acc[r], store16_f32);
 }
 
-/* Each tile size is a function of its own: inlined together they would share registers, and spill. */
+/* Each tile size is a function of its own: inlined together they would share registers, and
+ * spill. */
 __attribute__((noinline)) static void product_12_f32(const ms_product *p, size_t i, size_t j) {
     product_tile_f32(p, i, j, TILE_ROWS);
 }
@@ -58,7 +68,9 @@ __attribute__((noinline)) static void product_1_f32(const ms_product *p, size_t 
     product_tile_f32(p, i, j, 1);
 }
 
-static void product_f32(const ms_product *p) { product_by_tiles(p, product_12_f32, product_4_f32, product_1_f32); }
+static void product_f32(const ms_product *p) {
+    product_by_tiles(p, product_12_f32, product_4_f32, product_1_f32);
+}
 
 /* w [n, k] to panels [n / 32][k][32]. */
 static void pack_f32(float *out, const float *w, size_t n, size_t k) {
@@ -69,11 +81,12 @@ static void pack_f32(float *out, const float *w, size_t n, size_t k) {
 
 /* ---- Norm ---- */
 
-INLINE void norm_rows(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
-                      int precision, store16_fn store) {
+INLINE void norm_rows(void *dst, size_t dst_stride, const float *x, const float *scale,
+                      size_t n_rows, size_t dim, int precision, store16_fn store) {
     for (size_t i = 0; i < n_rows; i++, x += dim) {
         __m512 s[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()}, v[2] = {s[0], s[0]};
-        for (size_t j = 0; j < dim; j += 16) s[j / 16 % 2] = _mm512_add_ps(s[j / 16 % 2], _mm512_loadu_ps(x + j));
+        for (size_t j = 0; j < dim; j += 16)
+            s[j / 16 % 2] = _mm512_add_ps(s[j / 16 % 2], _mm512_loadu_ps(x + j));
         __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_add_ps(s[0], s[1])) / (float)dim);
         for (size_t j = 0; j < dim; j += 16) {
             __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x + j), mean);
@@ -90,9 +103,10 @@ INLINE void norm_rows(void *dst, size_t dst_stride, const float *x, const float 
 
 /* ---- Heads ---- */
 
-/* One head of one row, rounded as the product's result; with cosines its first 32 dims rotated in f32 (interleaved
- * pairs; products and sums rounded one by one) and rounded again. */
-INLINE void take_head(__m512 t[4], const float *src, const float *cosines, const float *sines, int precision) {
+/* One head of one row, rounded as the product's result; with cosines its first 32 dims rotated in
+ * f32 (interleaved pairs; products and sums rounded one by one) and rounded again. */
+INLINE void take_head(__m512 t[4], const float *src, const float *cosines, const float *sines,
+                      int precision) {
     const __m512i lo = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     for (int i = 0; i < 4; i++) t[i] = operand_f32(_mm512_loadu_ps(src + 16 * i), precision);
     if (!cosines) return;
@@ -107,8 +121,8 @@ INLINE void take_head(__m512 t[4], const float *src, const float *cosines, const
 
 /* Head `head` of row i. */
 INLINE void take(__m512 t[4], const ms_heads *h, size_t i, size_t head, int rotated) {
-    take_head(t, h->src + i * h->src_stride + head * HEAD_DIM, rotated ? h->cos + i * ROTARY_PAIRS : NULL,
-              h->sin + i * ROTARY_PAIRS, h->precision);
+    take_head(t, h->src + i * h->src_stride + head * HEAD_DIM,
+              rotated ? h->cos + i * ROTARY_PAIRS : NULL, h->sin + i * ROTARY_PAIRS, h->precision);
 }
 
 /* The row of the keys that row i of head `head` takes. */
@@ -121,7 +135,8 @@ static void store_q_f32(const ms_heads *h, float *dst, size_t dst_stride) {
     for (size_t i = 0; i < h->n_rows; i++)
         for (size_t head = 0; head < h->heads; head++) {
             take(t, h, i, head, 1);
-            for (int d = 0; d < 4; d++) _mm512_storeu_ps(dst + i * dst_stride + head * HEAD_DIM + 16 * d, t[d]);
+            for (int d = 0; d < 4; d++)
+                _mm512_storeu_ps(dst + i * dst_stride + head * HEAD_DIM + 16 * d, t[d]);
         }
 }
 
@@ -152,9 +167,11 @@ static void store_v_f32(const ms_heads *h, float *keys_v, const ms_keys *keys) {
 
 /* ---- Attention ---- */
 
-/* 2^x for x <= 0 of degree 3, for values that bf16 rounds at once: relative error below 7.6e-5, bf16's own is 2e-3. */
+/* 2^x for x <= 0 of degree 3, for values that bf16 rounds at once: relative error below 7.6e-5,
+ * bf16's own is 2e-3. */
 INLINE __m512 exp2_nonpositive_bf16(__m512 x) {
-    __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(x, n);
+    __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+           f = _mm512_sub_ps(x, n);
     __m512 p = _mm512_set1_ps(0x1.c3f760p-5f);
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.f0de1cp-3f));
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62f31ap-1f));
@@ -170,12 +187,14 @@ typedef struct {
     float maximum[ATTEND_ROWS];
 } attend_scratch;
 
-INLINE void score_tile_f32(float *score, const float *q, size_t q_stride, const float *k, size_t n_keys,
-                           const int rows) {
+INLINE void score_tile_f32(float *score, const float *q, size_t q_stride, const float *k,
+                           size_t n_keys, const int rows) {
     __m512 acc[TILE_ROWS][2];
     for (size_t j = 0; j < n_keys; j += 32) {
-        /* A last group may stand alone; its neighbour's scores are then copies that nobody reads. */
-        const float *k1 = k + j * HEAD_DIM, *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * HEAD_DIM : k1;
+        /* A last group may stand alone; its neighbour's scores are then copies that nobody
+         * reads. */
+        const float *k1 = k + j * HEAD_DIM,
+                    *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * HEAD_DIM : k1;
         sum_f32(acc, q, q_stride, k1, k2, MS_KEY_GROUP, HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
@@ -185,16 +204,17 @@ INLINE void score_tile_f32(float *score, const float *q, size_t q_stride, const 
     }
 }
 
-__attribute__((noinline)) static void score_12_f32(float *score, const void *q, size_t q_stride, const void *k,
-                                                   size_t n_keys) {
+__attribute__((noinline)) static void score_12_f32(float *score, const void *q, size_t q_stride,
+                                                   const void *k, size_t n_keys) {
     score_tile_f32(score, q, q_stride, k, n_keys, TILE_ROWS);
 }
-__attribute__((noinline)) static void score_1_f32(float *score, const void *q, size_t q_stride, const void *k,
-                                                  size_t n_keys) {
+__attribute__((noinline)) static void score_1_f32(float *score, const void *q, size_t q_stride,
+                                                  const void *k, size_t n_keys) {
     score_tile_f32(score, q, q_stride, k, n_keys, 1);
 }
 
-INLINE void value_tile_f32(float (*acc)[HEAD_DIM], const float *p, const float *v, size_t n_keys, const int rows) {
+INLINE void value_tile_f32(float (*acc)[HEAD_DIM], const float *p, const float *v, size_t n_keys,
+                           const int rows) {
     __m512 c[VALUE_ROWS][4];
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -219,29 +239,31 @@ INLINE void value_tile_f32(float (*acc)[HEAD_DIM], const float *p, const float *
     }
 }
 
-__attribute__((noinline)) static void value_6_f32(float (*acc)[HEAD_DIM], const void *p, const void *v, size_t n_keys) {
+__attribute__((noinline)) static void value_6_f32(float (*acc)[HEAD_DIM], const void *p,
+                                                  const void *v, size_t n_keys) {
     value_tile_f32(acc, p, v, n_keys, VALUE_ROWS);
 }
-__attribute__((noinline)) static void value_1_f32(float (*acc)[HEAD_DIM], const void *p, const void *v, size_t n_keys) {
+__attribute__((noinline)) static void value_1_f32(float (*acc)[HEAD_DIM], const void *p,
+                                                  const void *v, size_t n_keys) {
     value_tile_f32(acc, p, v, n_keys, 1);
 }
 
 /* Exponentials of 32 scores as operands at p + j; returns them unrounded in e. */
-typedef void (*exponent_fn)(void *p, size_t j, const float *score, __m512 scale, __m512 shift, __m512 e[2],
-                            int precision);
+typedef void (*exponent_fn)(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
+                            __m512 e[2], int precision);
 
-INLINE void exponents_f32(void *p, size_t j, const float *score, __m512 scale, __m512 shift, __m512 e[2],
-                          int precision) {
+INLINE void exponents_f32(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
+                          __m512 e[2], int precision) {
     for (size_t h = 0; h < 2; h++) {
         e[h] = exp2_nonpositive(_mm512_fmsub_ps(_mm512_loadu_ps(score + j + 16 * h), scale, shift));
         _mm512_storeu_ps((float *)p + j + 16 * h, operand_f32(e[h], precision));
     }
 }
 
-/* One row's scores of a block to p = exp(score / 8 - maximum), maximum, sum and acc brought up to date. n_keys is a
- * multiple of 32; scores past the last key are far below. */
-INLINE void softmax_row(attend_scratch *s, size_t r, size_t row, void *p, size_t n_keys, int precision,
-                        exponent_fn exponents) {
+/* One row's scores of a block to p = exp(score / 8 - maximum), maximum, sum and acc brought up to
+ * date. n_keys is a multiple of 32; scores past the last key are far below. */
+INLINE void softmax_row(attend_scratch *s, size_t r, size_t row, void *p, size_t n_keys,
+                        int precision, exponent_fn exponents) {
     const float *score = s->score[r];
     __m512 m0 = _mm512_loadu_ps(score), m1 = _mm512_loadu_ps(score + 16), e[2];
     for (size_t j = 32; j < n_keys; j += 32) {
@@ -261,7 +283,8 @@ INLINE void softmax_row(attend_scratch *s, size_t r, size_t row, void *p, size_t
     s->maximum[row] = maximum;
     if (maximum != old)
         for (int d = 0; d < HEAD_DIM; d += 16)
-            _mm512_storeu_ps(s->acc[row] + d, _mm512_mul_ps(_mm512_loadu_ps(s->acc[row] + d), shrink));
+            _mm512_storeu_ps(s->acc[row] + d,
+                             _mm512_mul_ps(_mm512_loadu_ps(s->acc[row] + d), shrink));
 }
 
 /* What differs between operands of f32 and of bf16. */
@@ -276,8 +299,8 @@ typedef struct {
 } attend_steps;
 
 /* 12 query rows against one block of keys. */
-INLINE void attend_tile(const ms_attend *a, attend_scratch *s, size_t i, const char *k, const char *v, size_t n_keys,
-                        const attend_steps *steps) {
+INLINE void attend_tile(const ms_attend *a, attend_scratch *s, size_t i, const char *k,
+                        const char *v, size_t n_keys, const attend_steps *steps) {
     size_t rows = a->n_query - i < TILE_ROWS ? a->n_query - i : TILE_ROWS, r;
     size_t groups = (n_keys + 15) & ~(size_t)15, padded = (n_keys + 31) & ~(size_t)31;
     const char *q = (const char *)a->q + i * a->q_stride * steps->bytes;
@@ -285,18 +308,21 @@ INLINE void attend_tile(const ms_attend *a, attend_scratch *s, size_t i, const c
     if (rows == TILE_ROWS)
         steps->score12(s->score[0], q, a->q_stride, k, groups);
     else
-        for (r = 0; r < rows; r++) steps->score1(s->score[r], q + r * a->q_stride * steps->bytes, a->q_stride, k, groups);
+        for (r = 0; r < rows; r++)
+            steps->score1(s->score[r], q + r * a->q_stride * steps->bytes, a->q_stride, k, groups);
     for (r = 0; r < rows; r++) {
         for (size_t j = n_keys; j < padded; j++) s->score[r][j] = FAR_BELOW;
-        softmax_row(s, r, i + r, p + r * KEY_BLOCK * steps->bytes, padded, a->precision, steps->exponents);
+        softmax_row(s, r, i + r, p + r * KEY_BLOCK * steps->bytes, padded, a->precision,
+                    steps->exponents);
     }
     for (r = 0; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
         steps->value6(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
-    for (; r < rows; r++) steps->value1(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
+    for (; r < rows; r++)
+        steps->value1(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
 }
 
-/* Key blocks start at the sequence's first key. All query rows meet a block before the next one comes, so that its keys
- * and values (64 KiB in f32) stay in L2. */
+/* Key blocks start at the sequence's first key. All query rows meet a block before the next one
+ * comes, so that its keys and values (64 KiB in f32) stay in L2. */
 INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
     attend_scratch *s = a->scratch;
     size_t head_at = (a->head * a->keys->rows + a->first_row) * HEAD_DIM * steps->bytes;
@@ -305,13 +331,16 @@ INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
     memset(s->sum, 0, a->n_query * sizeof s->sum[0]);
     for (size_t i = 0; i < a->n_query; i++) s->maximum[i] = FAR_BELOW;
     for (size_t k0 = 0; k0 < a->n_keys; k0 += KEY_BLOCK) {
-        size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK, at = k0 * HEAD_DIM * steps->bytes;
-        for (size_t i = 0; i < a->n_query; i += TILE_ROWS) attend_tile(a, s, i, k + at, v + at, n, steps);
+        size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK,
+               at = k0 * HEAD_DIM * steps->bytes;
+        for (size_t i = 0; i < a->n_query; i += TILE_ROWS)
+            attend_tile(a, s, i, k + at, v + at, n, steps);
     }
     for (size_t i = 0; i < a->n_query; i++) {
         __m512 sum = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_loadu_ps(s->sum[i])));
         for (size_t d = 0; d < HEAD_DIM; d += 16)
-            steps->store(a->dst, i * a->dst_stride + d, _mm512_div_ps(_mm512_loadu_ps(s->acc[i] + d), sum), a->precision);
+            steps->store(a->dst, i * a->dst_stride + d,
+                         _mm512_div_ps(_mm512_loadu_ps(s->acc[i] + d), sum), a->precision);
     }
 }
 
@@ -323,7 +352,8 @@ static void attend_f32(const ms_attend *a) {
 
 /* ---- Search ---- */
 
-/* Elements j..j+15 of a stored row (any alignment) as two vectors of doubles; `n` of them are there. */
+/* Elements j..j+15 of a stored row (any alignment) as two vectors of doubles; `n` of them are
+ * there. */
 INLINE void load_row16(const unsigned char *row, int dtype, size_t j, size_t n, __m512d x[2]) {
     __mmask16 m = n >= 16 ? 0xffff : (__mmask16)((1u << n) - 1);
     __m512 f;
@@ -336,8 +366,9 @@ INLINE void load_row16(const unsigned char *row, int dtype, size_t j, size_t n, 
         f = _mm512_maskz_loadu_ps(m, row + 4 * j);
     } else {
         __m256i h = _mm256_maskz_loadu_epi16(m, row + 2 * j);
-        f = dtype == MSIM_DTYPE_F16 ? _mm512_cvtph_ps(h)
-                                    : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+        f = dtype == MSIM_DTYPE_F16
+                ? _mm512_cvtph_ps(h)
+                : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
     }
     x[0] = _mm512_cvtps_pd(_mm512_castps512_ps256(f));
     x[1] = _mm512_cvtps_pd(_mm512_extractf32x8_ps(f, 1));
@@ -351,9 +382,10 @@ INLINE double sum_lanes(const __m512d s[2]) {
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
-/* One row against up to 4 queries, each with sums of its own. A lane without an element adds 0 x 0 to a sum that is
- * never -0, which changes nothing. */
-INLINE void dot_row(double *dst, const unsigned char *row, int dtype, const float *q, const int n_query, size_t dim) {
+/* One row against up to 4 queries, each with sums of its own. A lane without an element adds 0 x 0
+ * to a sum that is never -0, which changes nothing. */
+INLINE void dot_row(double *dst, const unsigned char *row, int dtype, const float *q,
+                    const int n_query, size_t dim) {
     __m512d s[4][2], x[2], y[2];
     UNROLL
     for (int i = 0; i < n_query; i++) s[i][0] = s[i][1] = _mm512_setzero_pd();
@@ -371,16 +403,19 @@ INLINE void dot_row(double *dst, const unsigned char *row, int dtype, const floa
     for (int i = 0; i < n_query; i++) dst[i] = sum_lanes(s[i]);
 }
 
-INLINE void dots_of(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, const float *queries,
-                    size_t n_query, size_t n_rows, size_t dim) {
+INLINE void dots_of(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                    const float *queries, size_t n_query, size_t n_rows, size_t dim) {
     for (size_t r = 0; r < n_rows; r++, rows += row_bytes) {
         size_t i = 0;
-        for (; i + 4 <= n_query; i += 4) dot_row(dst + r * n_query + i, rows, dtype, queries + i * dim, 4, dim);
-        for (; i < n_query; i++) dot_row(dst + r * n_query + i, rows, dtype, queries + i * dim, 1, dim);
+        for (; i + 4 <= n_query; i += 4)
+            dot_row(dst + r * n_query + i, rows, dtype, queries + i * dim, 4, dim);
+        for (; i < n_query; i++)
+            dot_row(dst + r * n_query + i, rows, dtype, queries + i * dim, 1, dim);
     }
 }
 
-INLINE void squares_of(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows, size_t dim) {
+INLINE void squares_of(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                       size_t n_rows, size_t dim) {
     for (size_t r = 0; r < n_rows; r++, rows += row_bytes) {
         __m512d s[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()}, x[2];
         for (size_t j = 0; j < dim; j += 16) {
@@ -393,21 +428,22 @@ INLINE void squares_of(double *dst, const unsigned char *rows, size_t row_bytes,
 }
 
 /* Calls F with the element type as a constant. */
-#define WITH_CONSTANT_DTYPE(dtype, F, before, ...)                                      \
-    switch (dtype) {                                                                    \
-    case MSIM_DTYPE_F32: F(before, MSIM_DTYPE_F32, __VA_ARGS__); break;                 \
-    case MSIM_DTYPE_F16: F(before, MSIM_DTYPE_F16, __VA_ARGS__); break;                 \
-    case MSIM_DTYPE_BF16: F(before, MSIM_DTYPE_BF16, __VA_ARGS__); break;               \
-    default: F(before, MSIM_DTYPE_F64, __VA_ARGS__); break;                             \
+#define WITH_CONSTANT_DTYPE(dtype, F, before, ...)                        \
+    switch (dtype) {                                                      \
+    case MSIM_DTYPE_F32: F(before, MSIM_DTYPE_F32, __VA_ARGS__); break;   \
+    case MSIM_DTYPE_F16: F(before, MSIM_DTYPE_F16, __VA_ARGS__); break;   \
+    case MSIM_DTYPE_BF16: F(before, MSIM_DTYPE_BF16, __VA_ARGS__); break; \
+    default: F(before, MSIM_DTYPE_F64, __VA_ARGS__); break;               \
     }
 #define ROWS_HERE dst, rows, row_bytes
 
-static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, const float *queries,
-                     size_t n_query, size_t n_rows, size_t dim) {
+static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                     const float *queries, size_t n_query, size_t n_rows, size_t dim) {
     WITH_CONSTANT_DTYPE(dtype, dots_of, ROWS_HERE, queries, n_query, n_rows, dim)
 }
 
-static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows, size_t dim) {
+static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                        size_t n_rows, size_t dim) {
     WITH_CONSTANT_DTYPE(dtype, squares_of, ROWS_HERE, n_rows, dim)
 }
 

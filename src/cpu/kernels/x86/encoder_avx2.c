@@ -1,10 +1,12 @@
-/* Level `avx2`: AVX2 + FMA + F16C by intrinsics (cpu/levels.h says what each kernel computes). Compiled with its own
- * flags; holds static functions and exports one table, so that no wide code leaks into another file.
+/* Level `avx2`: AVX2 + FMA + F16C by intrinsics (cpu/levels.h says what each kernel computes).
+ * Compiled with its own flags; holds static functions and exports one table, so that no wide code
+ * leaks into another file.
  *
- * Operands are f32 in both precisions (bf16 values widened), so one product kernel serves both. Everything that
- * multiplies matrices goes through sum_tile: 6 rows x 16 columns in 12 of the 16 registers, one broadcast and two loads
- * feeding 12 fused multiply-adds. Keys: k as [head][row / 16][64][16], v as [head][64 / 16][row][16], so that both
- * products of attention read them as panels. Test: test/unit/cpu/test_kernels.c against `ref` and f64. */
+ * Operands are f32 in both precisions (bf16 values widened), so one product kernel serves both.
+ * Everything that multiplies matrices goes through sum_tile: 6 rows x 16 columns in 12 of the 16
+ * registers, one broadcast and two loads feeding 12 fused multiply-adds. Keys: k as [head][row /
+ * 16][64][16], v as [head][64 / 16][row][16], so that both products of attention read them as
+ * panels. Test: test/unit/cpu/test_kernels.c against `ref` and f64. */
 #include "cpu/kernels/common.h"
 #if defined(__x86_64__)
 #include "cpu/kernels/x86/avx2_vector.h"
@@ -14,18 +16,19 @@ enum { TILE_ROWS = 6, ATTEND_ROWS = 96, KEY_BLOCK = 512, SCORE_STRIDE = KEY_BLOC
 
 /* ---- Tiles ---- */
 
-/* c[r][0..1] += sum over l of a[r][l] * w[l][0..15], l rising: the one loop that every flop of the model goes through.
- * `rows` is a constant at each call, so that c stays in registers. */
+/* c[r][0..1] += sum over l of a[r][l] * w[l][0..15], l rising: the one loop that every flop of the
+ * model goes through. `rows` is a constant at each call, so that c stays in registers. */
 #define EACH_ROW(STEP) STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5)
-INLINE void sum_tile(__m256 c[TILE_ROWS][2], const float *a, size_t a_stride, const float *w, size_t k, int rows) {
+INLINE void sum_tile(__m256 c[TILE_ROWS][2], const float *a, size_t a_stride, const float *w,
+                     size_t k, int rows) {
     const float *row0 = a, *row3 = a + (rows > 3 ? 3 * a_stride : 0);
     for (size_t l = 0; l < k; l++, row0++, row3++, w += PANEL_COLS) {
         __m256 w0 = _mm256_load_ps(w), w1 = _mm256_load_ps(w + 8), x;
-#define STEP(r)                                                                             \
-    if (r < rows) {                                                                         \
+#define STEP(r)                                                                                 \
+    if (r < rows) {                                                                             \
         x = _mm256_broadcast_ss(r < 3 ? row0 + (r % 3) * a_stride : row3 + (r % 3) * a_stride); \
-        c[r][0] = _mm256_fmadd_ps(x, w0, c[r][0]);                                          \
-        c[r][1] = _mm256_fmadd_ps(x, w1, c[r][1]);                                          \
+        c[r][0] = _mm256_fmadd_ps(x, w0, c[r][0]);                                              \
+        c[r][1] = _mm256_fmadd_ps(x, w1, c[r][1]);                                              \
     }
         EACH_ROW(STEP)
 #undef STEP
@@ -33,13 +36,13 @@ INLINE void sum_tile(__m256 c[TILE_ROWS][2], const float *a, size_t a_stride, co
 }
 
 /* Calls F(..., rows) with `rows` as a constant. */
-#define WITH_CONSTANT_ROWS(n, F, ...)        \
-    switch (n) {                             \
-    case 1: F(__VA_ARGS__, 1); break;        \
-    case 2: F(__VA_ARGS__, 2); break;        \
-    case 3: F(__VA_ARGS__, 3); break;        \
-    case 4: F(__VA_ARGS__, 4); break;        \
-    case 5: F(__VA_ARGS__, 5); break;        \
+#define WITH_CONSTANT_ROWS(n, F, ...)          \
+    switch (n) {                               \
+    case 1: F(__VA_ARGS__, 1); break;          \
+    case 2: F(__VA_ARGS__, 2); break;          \
+    case 3: F(__VA_ARGS__, 3); break;          \
+    case 4: F(__VA_ARGS__, 4); break;          \
+    case 5: F(__VA_ARGS__, 5); break;          \
     default: F(__VA_ARGS__, TILE_ROWS); break; \
     }
 
@@ -47,10 +50,12 @@ INLINE size_t tile_rows(size_t left) { return left < TILE_ROWS ? left : TILE_ROW
 
 /* ---- Products ---- */
 
-static void gelu_tile(float *dst, size_t dst_stride, const float *sums, const float *bias, size_t rows, int precision) {
+static void gelu_tile(float *dst, size_t dst_stride, const float *sums, const float *bias,
+                      size_t rows, int precision) {
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < PANEL_COLS; j += 8) {
-            __m256 u = _mm256_add_ps(_mm256_load_ps(sums + r * PANEL_COLS + j), _mm256_loadu_ps(bias + j));
+            __m256 u =
+                _mm256_add_ps(_mm256_load_ps(sums + r * PANEL_COLS + j), _mm256_loadu_ps(bias + j));
             _mm256_storeu_ps(dst + r * dst_stride + j, operand(gelu(u), precision));
         }
 }
@@ -66,10 +71,10 @@ INLINE void product_tile(const ms_product *p, size_t i, size_t j, int rows) {
              (const float *)p->w + j / PANEL_COLS * p->w_stride, p->k, rows);
     switch (p->epilogue) {
     case MS_EPILOGUE_STORE:
-#define STEP(r)                                                  \
-    if (r < rows) {                                              \
-        _mm256_storeu_ps(dst + r * p->dst_stride, c[r][0]);      \
-        _mm256_storeu_ps(dst + r * p->dst_stride + 8, c[r][1]);  \
+#define STEP(r)                                                 \
+    if (r < rows) {                                             \
+        _mm256_storeu_ps(dst + r * p->dst_stride, c[r][0]);     \
+        _mm256_storeu_ps(dst + r * p->dst_stride + 8, c[r][1]); \
     }
         EACH_ROW(STEP)
 #undef STEP
@@ -77,21 +82,22 @@ INLINE void product_tile(const ms_product *p, size_t i, size_t j, int rows) {
     case MS_EPILOGUE_ADD: {
         __m256 b0 = p->bias ? _mm256_loadu_ps(p->bias + j) : _mm256_setzero_ps();
         __m256 b1 = p->bias ? _mm256_loadu_ps(p->bias + j + 8) : _mm256_setzero_ps();
-#define STEP(r)                                                                                              \
-    if (r < rows) {                                                                                          \
-        float *d = dst + r * p->dst_stride;                                                                  \
-        _mm256_storeu_ps(d, _mm256_add_ps(_mm256_loadu_ps(d), _mm256_add_ps(c[r][0], b0)));                  \
-        _mm256_storeu_ps(d + 8, _mm256_add_ps(_mm256_loadu_ps(d + 8), _mm256_add_ps(c[r][1], b1)));          \
+#define STEP(r)                                                                              \
+    if (r < rows) {                                                                          \
+        float *d = dst + r * p->dst_stride;                                                  \
+        _mm256_storeu_ps(d, _mm256_add_ps(_mm256_loadu_ps(d), _mm256_add_ps(c[r][0], b0)));  \
+        _mm256_storeu_ps(d + 8,                                                              \
+                         _mm256_add_ps(_mm256_loadu_ps(d + 8), _mm256_add_ps(c[r][1], b1))); \
     }
         EACH_ROW(STEP)
 #undef STEP
         break;
     }
     default:
-#define STEP(r)                                                  \
-    if (r < rows) {                                              \
-        _mm256_store_ps(sums + r * PANEL_COLS, c[r][0]);         \
-        _mm256_store_ps(sums + r * PANEL_COLS + 8, c[r][1]);     \
+#define STEP(r)                                              \
+    if (r < rows) {                                          \
+        _mm256_store_ps(sums + r * PANEL_COLS, c[r][0]);     \
+        _mm256_store_ps(sums + r * PANEL_COLS + 8, c[r][1]); \
     }
         EACH_ROW(STEP)
 #undef STEP
@@ -99,14 +105,16 @@ INLINE void product_tile(const ms_product *p, size_t i, size_t j, int rows) {
     }
 }
 
-/* Panel by panel: 16 columns of weights stay in L1 while all rows of the block (in L2) pass. Meanwhile the next panel
- * is fetched, a share with each tile, because weights come from beyond L2. */
+/* Panel by panel: 16 columns of weights stay in L1 while all rows of the block (in L2) pass.
+ * Meanwhile the next panel is fetched, a share with each tile, because weights come from beyond
+ * L2. */
 static void product(const ms_product *p) {
     size_t n_tiles = (p->m + TILE_ROWS - 1) / TILE_ROWS, share = (p->k + n_tiles - 1) / n_tiles;
     for (size_t j = 0; j < p->n; j += PANEL_COLS) {
         const float *next = (const float *)p->w + (j / PANEL_COLS + 1) * p->w_stride;
         for (size_t i = 0; i < p->m; i += TILE_ROWS) {
-            for (size_t l = 0; l < share; l++, next += PANEL_COLS) _mm_prefetch((const char *)next, _MM_HINT_T1);
+            for (size_t l = 0; l < share; l++, next += PANEL_COLS)
+                _mm_prefetch((const char *)next, _MM_HINT_T1);
             WITH_CONSTANT_ROWS(tile_rows(p->m - i), product_tile, p, i, j)
         }
     }
@@ -114,8 +122,8 @@ static void product(const ms_product *p) {
 
 /* ---- Norm ---- */
 
-static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
-                 int precision) {
+static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows,
+                 size_t dim, int precision) {
     float *out = dst;
     for (size_t i = 0; i < n_rows; i++, x += dim, out += dst_stride) {
         __m256 s0 = _mm256_setzero_ps(), s1 = s0, v0 = s0, v1 = s0;
@@ -130,20 +138,24 @@ static void norm(void *dst, size_t dst_stride, const float *x, const float *scal
             v0 = _mm256_fmadd_ps(d0, d0, v0);
             v1 = _mm256_fmadd_ps(d1, d1, v1);
         }
-        __m256 inverse = _mm256_set1_ps(1.0f / sqrtf(sum8(_mm256_add_ps(v0, v1)) / (float)dim + LN_EPS));
+        __m256 inverse =
+            _mm256_set1_ps(1.0f / sqrtf(sum8(_mm256_add_ps(v0, v1)) / (float)dim + LN_EPS));
         for (size_t j = 0; j < dim; j += 8) {
             __m256 y = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + j), mean), inverse);
-            _mm256_storeu_ps(out + j, operand(_mm256_mul_ps(y, _mm256_loadu_ps(scale + j)), precision));
+            _mm256_storeu_ps(out + j,
+                             operand(_mm256_mul_ps(y, _mm256_loadu_ps(scale + j)), precision));
         }
     }
 }
 
 /* ---- Heads ---- */
 
-/* One head of one row, rounded as the product's result; with cosines also rotated in f32 and rounded again. Products
- * and sums are rounded one by one, as at `ref`. */
-INLINE void take_head(__m256 t[8], const float *src, const float *cosines, const float *sines, int precision) {
-    const __m256i twice_lo = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), twice_hi = _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
+/* One head of one row, rounded as the product's result; with cosines also rotated in f32 and
+ * rounded again. Products and sums are rounded one by one, as at `ref`. */
+INLINE void take_head(__m256 t[8], const float *src, const float *cosines, const float *sines,
+                      int precision) {
+    const __m256i twice_lo = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3),
+                  twice_hi = _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7);
     for (int i = 0; i < 8; i++) t[i] = operand(_mm256_loadu_ps(src + 8 * i), precision);
     if (!cosines) return;
     for (int i = 0; i < 2; i++) {
@@ -175,7 +187,8 @@ static void store_k(const ms_heads *h, const ms_keys *keys) {
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = head * keys->rows + h->first_row + h->first_position + i;
-            float *out = (float *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM + at % MS_KEY_GROUP;
+            float *out = (float *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM +
+                         at % MS_KEY_GROUP;
             take_head(t, h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
                       h->sin + i * ROTARY_PAIRS, h->precision);
             for (int d = 0; d < 8; d++) _mm256_store_ps(row + 8 * d, t[d]);
@@ -190,7 +203,8 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
             float *out = (float *)keys->v + head * keys->rows * HEAD_DIM +
                          (h->first_row + h->first_position + i) * PANEL_COLS;
             take_head(t, h->src + i * h->src_stride + head * HEAD_DIM, NULL, NULL, h->precision);
-            for (size_t d = 0; d < 8; d++) _mm256_store_ps(out + d / 2 * keys->rows * PANEL_COLS + d % 2 * 8, t[d]);
+            for (size_t d = 0; d < 8; d++)
+                _mm256_store_ps(out + d / 2 * keys->rows * PANEL_COLS + d % 2 * 8, t[d]);
         }
 }
 
@@ -198,8 +212,9 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
 
 typedef struct {
     float q[ATTEND_ROWS][HEAD_DIM];
-    float acc[ATTEND_ROWS][HEAD_DIM];          /* sum of p v so far, relative to the running maximum */
-    float score[ATTEND_ROWS][SCORE_STRIDE];    /* q k of one block of keys, then p */
+    float acc[ATTEND_ROWS][HEAD_DIM];       /* sum of p v so far, relative to the running
+                                                * maximum */
+    float score[ATTEND_ROWS][SCORE_STRIDE]; /* q k of one block of keys, then p */
     float maximum[ATTEND_ROWS], sum[ATTEND_ROWS], shrink[ATTEND_ROWS];
 } attend_scratch;
 
@@ -209,23 +224,24 @@ INLINE void score_tile(attend_scratch *s, const float *k, size_t i, size_t j, in
     EACH_ROW(STEP)
 #undef STEP
     sum_tile(c, s->q[i], HEAD_DIM, k, HEAD_DIM, rows);
-#define STEP(r)                                           \
-    if (r < rows) {                                       \
-        _mm256_store_ps(&s->score[i + r][j], c[r][0]);    \
+#define STEP(r)                                            \
+    if (r < rows) {                                        \
+        _mm256_store_ps(&s->score[i + r][j], c[r][0]);     \
         _mm256_store_ps(&s->score[i + r][j + 8], c[r][1]); \
     }
     EACH_ROW(STEP)
 #undef STEP
 }
 
-INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t i, size_t d, int rows) {
+INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t i, size_t d,
+                       int rows) {
     __m256 c[TILE_ROWS][2];
-#define STEP(r)                                                                     \
-    if (r < rows) {                                                                 \
-        __m256 shrink = _mm256_set1_ps(s->shrink[i + r]);                           \
-        c[r][0] = _mm256_mul_ps(shrink, _mm256_load_ps(&s->acc[i + r][d]));         \
-        c[r][1] = _mm256_mul_ps(shrink, _mm256_load_ps(&s->acc[i + r][d + 8]));     \
-    } else                                                                          \
+#define STEP(r)                                                                 \
+    if (r < rows) {                                                             \
+        __m256 shrink = _mm256_set1_ps(s->shrink[i + r]);                       \
+        c[r][0] = _mm256_mul_ps(shrink, _mm256_load_ps(&s->acc[i + r][d]));     \
+        c[r][1] = _mm256_mul_ps(shrink, _mm256_load_ps(&s->acc[i + r][d + 8])); \
+    } else                                                                      \
         c[r][0] = c[r][1] = _mm256_setzero_ps();
     EACH_ROW(STEP)
 #undef STEP
@@ -239,8 +255,8 @@ INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t 
 #undef STEP
 }
 
-/* Scores of one block of keys to p = exp(score / 8 - maximum), with the row's maximum and sum brought up to date. The
- * scale and log2(e) enter as one fused multiply-add. Scores past the last
+/* Scores of one block of keys to p = exp(score / 8 - maximum), with the row's maximum and sum
+ * brought up to date. The scale and log2(e) enter as one fused multiply-add. Scores past the last
  * key become 2^-126, which no sum notices; the product with v stops before them. */
 static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
     const float log2_scale = SCORE_SCALE * 1.44269504088896341f;
@@ -269,13 +285,14 @@ static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
     s->maximum[i] = maximum;
 }
 
-/* Blocks of 512 keys, from the sequence's first. In each product the panel is the outer loop: 16 keys (or 16 of the 64
- * value columns) stay in L1 while all query rows pass. */
+/* Blocks of 512 keys, from the sequence's first. In each product the panel is the outer loop: 16
+ * keys (or 16 of the 64 value columns) stay in L1 while all query rows pass. */
 static void attend(const ms_attend *a) {
     attend_scratch *s = a->scratch;
     size_t rows = a->keys->rows, n_query = a->n_query;
     const float *k = (const float *)a->keys->k + (a->head * rows + a->first_row) * HEAD_DIM;
-    const float *v = (const float *)a->keys->v + a->head * rows * HEAD_DIM + a->first_row * PANEL_COLS;
+    const float *v = (const float *)a->keys->v + a->head * rows * HEAD_DIM +
+                     a->first_row * PANEL_COLS;
     for (size_t i = 0; i < n_query; i++) {
         memcpy(s->q[i], (const float *)a->q + i * a->q_stride, sizeof s->q[i]);
         memset(s->acc[i], 0, sizeof s->acc[i]);
@@ -286,17 +303,20 @@ static void attend(const ms_attend *a) {
         size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK;
         for (size_t j = 0; j < n; j += PANEL_COLS)
             for (size_t i = 0; i < n_query; i += TILE_ROWS)
-                WITH_CONSTANT_ROWS(tile_rows(n_query - i), score_tile, s, k + (k0 + j) * HEAD_DIM, i, j)
+                WITH_CONSTANT_ROWS(tile_rows(n_query - i), score_tile, s, k + (k0 + j) * HEAD_DIM,
+                                   i, j)
         for (size_t i = 0; i < n_query; i++) softmax_row(s, i, n);
         for (size_t d = 0; d < HEAD_DIM; d += PANEL_COLS)
             for (size_t i = 0; i < n_query; i += TILE_ROWS)
-                WITH_CONSTANT_ROWS(tile_rows(n_query - i), value_tile, s, v + d * rows + k0 * PANEL_COLS, n, i, d)
+                WITH_CONSTANT_ROWS(tile_rows(n_query - i), value_tile, s,
+                                   v + d * rows + k0 * PANEL_COLS, n, i, d)
     }
     for (size_t i = 0; i < n_query; i++) {
         __m256 sum = _mm256_set1_ps(s->sum[i]);
         for (size_t d = 0; d < HEAD_DIM; d += 8)
-            _mm256_storeu_ps((float *)a->dst + i * a->dst_stride + d,
-                             operand(_mm256_div_ps(_mm256_load_ps(&s->acc[i][d]), sum), a->precision));
+            _mm256_storeu_ps(
+                (float *)a->dst + i * a->dst_stride + d,
+                operand(_mm256_div_ps(_mm256_load_ps(&s->acc[i][d]), sum), a->precision));
     }
 }
 
@@ -338,10 +358,11 @@ static inline double sum_lanes(const __m256d s[4]) {
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
-/* One row against nq <= 2 queries; elements past the last whole 16 come zero-padded in `tail` (row) and `qtail`. An
- * added 0 * 0 leaves a lane's bits as they are, for a lane never holds -0: it starts at +0. */
+/* One row against nq <= 2 queries; elements past the last whole 16 come zero-padded in `tail` (row)
+ * and `qtail`. An added 0 * 0 leaves a lane's bits as they are, for a lane never holds -0: it
+ * starts at +0. */
 INLINE void dot_row(double *dst, const unsigned char *row, size_t elem, int dtype,
-                                                          const float *const *q, int nq, size_t dim) {
+                    const float *const *q, int nq, size_t dim) {
     __m256d s[2][4], x[4];
     for (int i = 0; i < nq; i++)
         for (int l = 0; l < 4; l++) s[i][l] = _mm256_setzero_pd();
@@ -350,7 +371,8 @@ INLINE void dot_row(double *dst, const unsigned char *row, size_t elem, int dtyp
         load_row16(row + j * elem, dtype, x);
         for (int i = 0; i < nq; i++)
             for (int l = 0; l < 4; l++)
-                s[i][l] = _mm256_fmadd_pd(x[l], _mm256_cvtps_pd(_mm_loadu_ps(q[i] + j + 4 * (size_t)l)), s[i][l]);
+                s[i][l] = _mm256_fmadd_pd(
+                    x[l], _mm256_cvtps_pd(_mm_loadu_ps(q[i] + j + 4 * (size_t)l)), s[i][l]);
     }
     if (whole < dim) {
         unsigned char tail[16 * 8] = {0};
@@ -360,15 +382,15 @@ INLINE void dot_row(double *dst, const unsigned char *row, size_t elem, int dtyp
             float qtail[16] = {0};
             memcpy(qtail, q[i] + whole, (dim - whole) * sizeof *qtail);
             for (int l = 0; l < 4; l++)
-                s[i][l] = _mm256_fmadd_pd(x[l], _mm256_cvtps_pd(_mm_loadu_ps(qtail + 4 * l)), s[i][l]);
+                s[i][l] =
+                    _mm256_fmadd_pd(x[l], _mm256_cvtps_pd(_mm_loadu_ps(qtail + 4 * l)), s[i][l]);
         }
     }
     for (int i = 0; i < nq; i++) dst[i] = sum_lanes(s[i]);
 }
 
-INLINE void dots_of(double *dst, const unsigned char *rows, size_t row_bytes,
-                                                          int dtype, size_t elem, const float *queries, size_t n_query,
-                                                          size_t n_rows, size_t dim) {
+INLINE void dots_of(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                    size_t elem, const float *queries, size_t n_query, size_t n_rows, size_t dim) {
     for (size_t r = 0; r < n_rows; r++) {
         const unsigned char *row = rows + r * row_bytes;
         size_t i = 0;
@@ -383,18 +405,26 @@ INLINE void dots_of(double *dst, const unsigned char *rows, size_t row_bytes,
     }
 }
 
-static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, const float *queries,
-                     size_t n_query, size_t n_rows, size_t dim) {
+static void dots_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                     const float *queries, size_t n_query, size_t n_rows, size_t dim) {
     switch (dtype) {
-    case MSIM_DTYPE_F32: dots_of(dst, rows, row_bytes, MSIM_DTYPE_F32, 4, queries, n_query, n_rows, dim); break;
-    case MSIM_DTYPE_F16: dots_of(dst, rows, row_bytes, MSIM_DTYPE_F16, 2, queries, n_query, n_rows, dim); break;
-    case MSIM_DTYPE_BF16: dots_of(dst, rows, row_bytes, MSIM_DTYPE_BF16, 2, queries, n_query, n_rows, dim); break;
+    case MSIM_DTYPE_F32:
+        dots_of(dst, rows, row_bytes, MSIM_DTYPE_F32, 4, queries, n_query, n_rows, dim);
+        break;
+    case MSIM_DTYPE_F16:
+        dots_of(dst, rows, row_bytes, MSIM_DTYPE_F16, 2, queries, n_query, n_rows, dim);
+        break;
+    case MSIM_DTYPE_BF16:
+        dots_of(dst, rows, row_bytes, MSIM_DTYPE_BF16, 2, queries, n_query, n_rows, dim);
+        break;
     default: dots_of(dst, rows, row_bytes, MSIM_DTYPE_F64, 8, queries, n_query, n_rows, dim); break;
     }
 }
 
-static inline __attribute__((always_inline)) void squares_of(double *dst, const unsigned char *rows, size_t row_bytes,
-                                                             int dtype, size_t elem, size_t n_rows, size_t dim) {
+static inline __attribute__((always_inline)) void squares_of(double *dst, const unsigned char *rows,
+                                                             size_t row_bytes, int dtype,
+                                                             size_t elem, size_t n_rows,
+                                                             size_t dim) {
     for (size_t r = 0; r < n_rows; r++) {
         const unsigned char *row = rows + r * row_bytes;
         __m256d s[4], x[4];
@@ -414,8 +444,8 @@ static inline __attribute__((always_inline)) void squares_of(double *dst, const 
     }
 }
 
-static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype, size_t n_rows,
-                        size_t dim) {
+static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
+                        size_t n_rows, size_t dim) {
     switch (dtype) {
     case MSIM_DTYPE_F32: squares_of(dst, rows, row_bytes, MSIM_DTYPE_F32, 4, n_rows, dim); break;
     case MSIM_DTYPE_F16: squares_of(dst, rows, row_bytes, MSIM_DTYPE_F16, 2, n_rows, dim); break;

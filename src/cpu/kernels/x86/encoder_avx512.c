@@ -1,5 +1,6 @@
-/* Level `avx512`: AVX-512 F, BW, DQ and VL (cpu/levels.h says what each kernel computes, cpu/kernels/x86/avx512_common.h how). Operands
- * are f32 in both precisions; at bf16 they hold bf16 values. Static functions and one exported table. */
+/* Level `avx512`: AVX-512 F, BW, DQ and VL (cpu/levels.h says what each kernel computes,
+ * cpu/kernels/x86/avx512_common.h how). Operands are f32 in both precisions; at bf16 they hold bf16
+ * values. Static functions and one exported table. */
 #include "cpu/levels.h"
 #if defined(__x86_64__)
 #include "cpu/kernels/x86/avx512_common.h"
@@ -9,12 +10,14 @@ static void pack(void *dst, const float *w, size_t n, size_t k, int precision) {
     pack_f32(dst, w, n, k);
 }
 
-static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
-                 int precision) {
+static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows,
+                 size_t dim, int precision) {
     norm_rows(dst, dst_stride, x, scale, n_rows, dim, precision, store16_f32);
 }
 
-static void store_q(const ms_heads *h, void *dst, size_t dst_stride) { store_q_f32(h, dst, dst_stride); }
+static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
+    store_q_f32(h, dst, dst_stride);
+}
 static void store_k(const ms_heads *h, const ms_keys *keys) { store_k_f32(h, keys->k, keys); }
 static void store_v(const ms_heads *h, const ms_keys *keys) { store_v_f32(h, keys->v, keys); }
 

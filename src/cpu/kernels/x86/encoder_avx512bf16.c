@@ -1,6 +1,7 @@
-/* Level `avx512bf16`: level avx512 plus AVX512_BF16. Precision bf16 has operands of bf16, multiplied in pairs by
- * vdpbf16ps, which adds both products of a pair to an f32 lane (rounding after each; subnormal operands count as 0: at
- * most 2^-126 |b| a term, nothing beside bf16's own rounding). Precision f32 runs level avx512's kernels. */
+/* Level `avx512bf16`: level avx512 plus AVX512_BF16. Precision bf16 has operands of bf16,
+ * multiplied in pairs by vdpbf16ps, which adds both products of a pair to an f32 lane (rounding
+ * after each; subnormal operands count as 0: at most 2^-126 |b| a term, nothing beside bf16's own
+ * rounding). Precision f32 runs level avx512's kernels. */
 #include "cpu/levels.h"
 #if defined(__x86_64__)
 #include "cpu/kernels/x86/avx512_common.h"
@@ -21,9 +22,10 @@ INLINE void store16_bf16(void *dst, size_t at, __m512 x, int precision) {
 }
 
 /* As sum_f32, over pairs: w and w2 hold 16 pairs a step. */
-INLINE void sum_bf16(__m512 acc[TILE_ROWS][2], const ms_bf16 *a, size_t a_stride, const ms_bf16 *w, const ms_bf16 *w2,
-                     size_t step, size_t k, const int rows) {
-    const char *base[3] = {(const char *)a, (const char *)(a + 4 * a_stride), (const char *)(a + 8 * a_stride)};
+INLINE void sum_bf16(__m512 acc[TILE_ROWS][2], const ms_bf16 *a, size_t a_stride, const ms_bf16 *w,
+                     const ms_bf16 *w2, size_t step, size_t k, const int rows) {
+    const char *base[3] = {(const char *)a, (const char *)(a + 4 * a_stride),
+                           (const char *)(a + 8 * a_stride)};
     size_t stride = a_stride * sizeof *a, stride3 = 3 * stride;
     UNROLL
     for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
@@ -45,13 +47,15 @@ static void pack_bf16(ms_bf16 *out, const float *w, size_t n, size_t k) {
     for (size_t j0 = 0; j0 < n; j0 += WIDE_COLS)
         for (size_t l = 0; l < k; l += PAIRS)
             for (size_t j = j0; j < j0 + WIDE_COLS; j++)
-                for (size_t o = 0; o < PAIRS; o++) *out++ = j < n ? ms_bf16_of_f32(w[j * k + l + o]) : (ms_bf16){0};
+                for (size_t o = 0; o < PAIRS; o++)
+                    *out++ = j < n ? ms_bf16_of_f32(w[j * k + l + o]) : (ms_bf16){0};
 }
 
 INLINE void product_tile_bf16(const ms_product *p, size_t i, size_t j, const int rows) {
     const ms_bf16 *w = (const ms_bf16 *)p->w + j / WIDE_COLS * p->w_stride;
     __m512 acc[TILE_ROWS][2];
-    sum_bf16(acc, (const ms_bf16 *)p->a + i * p->a_stride, p->a_stride, w, w + 16 * PAIRS, WIDE_COLS * PAIRS, p->k, rows);
+    sum_bf16(acc, (const ms_bf16 *)p->a + i * p->a_stride, p->a_stride, w, w + 16 * PAIRS,
+             WIDE_COLS * PAIRS, p->k, rows);
     UNROLL
     for (int r = 0; r < rows; r++) finish_row(p, i + (size_t)r, j, acc[r], store16_bf16);
 }
@@ -80,8 +84,8 @@ static void product(const ms_product *p) {
         product_f32(p);
 }
 
-static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows, size_t dim,
-                 int precision) {
+static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows,
+                 size_t dim, int precision) {
     if (precision == MSIM_PRECISION_BF16)
         norm_rows(dst, dst_stride, x, scale, n_rows, dim, precision, store16_bf16);
     else
@@ -90,8 +94,10 @@ static void norm(void *dst, size_t dst_stride, const float *x, const float *scal
 
 /* ---- Heads ---- */
 
-/* The 64 values of one head of one row, rounded: already bf16 values, so that taking the upper halves is exact. */
-INLINE void head_bf16(ms_bf16 out[HEAD_DIM], const ms_heads *h, size_t i, size_t head, int rotated) {
+/* The 64 values of one head of one row, rounded: already bf16 values, so that taking the upper
+ * halves is exact. */
+INLINE void head_bf16(ms_bf16 out[HEAD_DIM], const ms_heads *h, size_t i, size_t head,
+                      int rotated) {
     __m512 t[4];
     take(t, h, i, head, rotated);
     for (size_t d = 0; d < 4; d++) store16_bf16(out, 16 * d, t[d], h->precision);
@@ -117,7 +123,8 @@ static void store_k(const ms_heads *h, const ms_keys *keys) {
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = key_row(h, keys, i, head);
-            ms_bf16 *out = (ms_bf16 *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM + at % MS_KEY_GROUP * PAIRS;
+            ms_bf16 *out = (ms_bf16 *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM +
+                           at % MS_KEY_GROUP * PAIRS;
             head_bf16(row, h, i, head, 1);
             for (size_t d = 0; d < HEAD_DIM; d += PAIRS)
                 memcpy(out + d * MS_KEY_GROUP, row + d, PAIRS * sizeof *row);
@@ -142,11 +149,12 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
 
 /* ---- Attention ---- */
 
-INLINE void score_tile_bf16(float *score, const ms_bf16 *q, size_t q_stride, const ms_bf16 *k, size_t n_keys,
-                            const int rows) {
+INLINE void score_tile_bf16(float *score, const ms_bf16 *q, size_t q_stride, const ms_bf16 *k,
+                            size_t n_keys, const int rows) {
     __m512 acc[TILE_ROWS][2];
     for (size_t j = 0; j < n_keys; j += 32) {
-        const ms_bf16 *k1 = k + j * HEAD_DIM, *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * HEAD_DIM : k1;
+        const ms_bf16 *k1 = k + j * HEAD_DIM,
+                      *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * HEAD_DIM : k1;
         sum_bf16(acc, q, q_stride, k1, k2, MS_KEY_GROUP * PAIRS, HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
@@ -156,24 +164,26 @@ INLINE void score_tile_bf16(float *score, const ms_bf16 *q, size_t q_stride, con
     }
 }
 
-__attribute__((noinline)) static void score_12_bf16(float *score, const void *q, size_t q_stride, const void *k,
-                                                    size_t n_keys) {
+__attribute__((noinline)) static void score_12_bf16(float *score, const void *q, size_t q_stride,
+                                                    const void *k, size_t n_keys) {
     score_tile_bf16(score, q, q_stride, k, n_keys, TILE_ROWS);
 }
-__attribute__((noinline)) static void score_1_bf16(float *score, const void *q, size_t q_stride, const void *k,
-                                                   size_t n_keys) {
+__attribute__((noinline)) static void score_1_bf16(float *score, const void *q, size_t q_stride,
+                                                   const void *k, size_t n_keys) {
     score_tile_bf16(score, q, q_stride, k, n_keys, 1);
 }
 
-INLINE void exponents_bf16(void *p, size_t j, const float *score, __m512 scale, __m512 shift, __m512 e[2],
-                           int precision) {
+INLINE void exponents_bf16(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
+                           __m512 e[2], int precision) {
     (void)precision;
     for (size_t h = 0; h < 2; h++)
-        e[h] = exp2_nonpositive_bf16(_mm512_fmsub_ps(_mm512_loadu_ps(score + j + 16 * h), scale, shift));
+        e[h] = exp2_nonpositive_bf16(
+            _mm512_fmsub_ps(_mm512_loadu_ps(score + j + 16 * h), scale, shift));
     _mm512_storeu_si512((ms_bf16 *)p + j, (__m512i)_mm512_cvtne2ps_pbh(e[1], e[0]));
 }
 
-INLINE void value_tile_bf16(float (*acc)[HEAD_DIM], const ms_bf16 *p, const ms_bf16 *v, size_t n_keys, const int rows) {
+INLINE void value_tile_bf16(float (*acc)[HEAD_DIM], const ms_bf16 *p, const ms_bf16 *v,
+                            size_t n_keys, const int rows) {
     __m512 c[VALUE_ROWS][4];
     UNROLL
     for (int r = 0; r < rows; r++) {
@@ -198,10 +208,12 @@ INLINE void value_tile_bf16(float (*acc)[HEAD_DIM], const ms_bf16 *p, const ms_b
     }
 }
 
-__attribute__((noinline)) static void value_6_bf16(float (*acc)[HEAD_DIM], const void *p, const void *v, size_t n_keys) {
+__attribute__((noinline)) static void value_6_bf16(float (*acc)[HEAD_DIM], const void *p,
+                                                   const void *v, size_t n_keys) {
     value_tile_bf16(acc, p, v, n_keys, VALUE_ROWS);
 }
-__attribute__((noinline)) static void value_1_bf16(float (*acc)[HEAD_DIM], const void *p, const void *v, size_t n_keys) {
+__attribute__((noinline)) static void value_1_bf16(float (*acc)[HEAD_DIM], const void *p,
+                                                   const void *v, size_t n_keys) {
     value_tile_bf16(acc, p, v, n_keys, 1);
 }
 
@@ -219,7 +231,8 @@ const ms_cpu_kernels ms_kernels_avx512bf16 = {
     .isa = MSIM_ISA_AVX512BF16,
     .panel_cols = WIDE_COLS,
     .tile_rows = TILE_ROWS,
-    .operand_bytes = {[MSIM_PRECISION_BF16] = sizeof(ms_bf16), [MSIM_PRECISION_F32] = sizeof(float)},
+    .operand_bytes =
+        {[MSIM_PRECISION_BF16] = sizeof(ms_bf16), [MSIM_PRECISION_F32] = sizeof(float)},
     .attend_rows = ATTEND_ROWS,
     .attend_scratch_bytes = sizeof(attend_scratch),
     .pack = pack,

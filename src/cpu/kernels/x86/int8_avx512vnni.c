@@ -1,10 +1,12 @@
-/* Precision int8 on AVX512_VNNI, for the levels avx512 and avx512bf16: vpdpbusd adds four products u8 x s8 to each lane of
- * 32 bits, exactly. cpu/encoder/int8.h says what is computed. Static functions and one exported table. */
+/* Precision int8 on AVX512_VNNI, for the levels avx512 and avx512bf16: vpdpbusd adds four products
+ * u8 x s8 to each lane of 32 bits, exactly. cpu/encoder/int8.h says what is computed. Static
+ * functions and one exported table. */
 #include "cpu/encoder/int8.h"
 #if defined(__x86_64__)
 #include "cpu/kernels/x86/avx512_vector.h"
 
-/* Not the intrinsic: GCC 12 takes its sum through memory, and a loop of 24 sums then runs at a third of its speed. */
+/* Not the intrinsic: GCC 12 takes its sum through memory, and a loop of 24 sums then runs at a
+ * third of its speed. */
 INLINE __m512i dot4(__m512i sum, __m512i x, __m512i w) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
@@ -17,7 +19,8 @@ INLINE __m512i same_four(const char *p) {
 }
 
 INLINE void product_tile(const ms_product *p, size_t i, size_t j, const int rows) {
-    const char *a = (const char *)p->a + i * p->a_stride, *base[3] = {a, a + 4 * p->a_stride, a + 8 * p->a_stride};
+    const char *a = (const char *)p->a + i * p->a_stride,
+               *base[3] = {a, a + 4 * p->a_stride, a + 8 * p->a_stride};
     const char *w = (const char *)p->w + j / WIDE_COLS * p->w_stride;
     size_t stride = p->a_stride, stride3 = 3 * stride;
     __m512i acc[TILE_ROWS][2];
@@ -34,13 +37,18 @@ INLINE void product_tile(const ms_product *p, size_t i, size_t j, const int rows
         for (int b = 0; b < 3; b++) base[b] += MS_INT8_GROUP;
     }
     __mmask16 more = j + 16 < p->n ? 0xffff : 0; /* a last panel may be half */
-    __m512 scale0 = _mm512_loadu_ps(p->w_scale + j), scale1 = _mm512_maskz_loadu_ps(more, p->w_scale + j + 16);
-    __m512 sum0 = _mm512_loadu_ps(p->w_sum + j), sum1 = _mm512_maskz_loadu_ps(more, p->w_sum + j + 16);
+    __m512 scale0 = _mm512_loadu_ps(p->w_scale + j),
+           scale1 = _mm512_maskz_loadu_ps(more, p->w_scale + j + 16);
+    __m512 sum0 = _mm512_loadu_ps(p->w_sum + j),
+           sum1 = _mm512_maskz_loadu_ps(more, p->w_sum + j + 16);
     UNROLL
     for (int r = 0; r < rows; r++) {
-        __m512 scale = _mm512_set1_ps(p->a_scale[i + (size_t)r]), low = _mm512_set1_ps(p->a_low[i + (size_t)r]);
-        __m512 y[2] = {_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][0]), _mm512_mul_ps(scale, scale0), _mm512_mul_ps(low, sum0)),
-                       _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][1]), _mm512_mul_ps(scale, scale1), _mm512_mul_ps(low, sum1))};
+        __m512 scale = _mm512_set1_ps(p->a_scale[i + (size_t)r]),
+               low = _mm512_set1_ps(p->a_low[i + (size_t)r]);
+        __m512 y[2] = {_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][0]), _mm512_mul_ps(scale, scale0),
+                                       _mm512_mul_ps(low, sum0)),
+                       _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][1]), _mm512_mul_ps(scale, scale1),
+                                       _mm512_mul_ps(low, sum1))};
         finish_row(p, i + (size_t)r, j, y, store16_f32);
     }
 }
@@ -48,8 +56,12 @@ INLINE void product_tile(const ms_product *p, size_t i, size_t j, const int rows
 __attribute__((noinline)) static void product_12(const ms_product *p, size_t i, size_t j) {
     product_tile(p, i, j, TILE_ROWS);
 }
-__attribute__((noinline)) static void product_4(const ms_product *p, size_t i, size_t j) { product_tile(p, i, j, 4); }
-__attribute__((noinline)) static void product_1(const ms_product *p, size_t i, size_t j) { product_tile(p, i, j, 1); }
+__attribute__((noinline)) static void product_4(const ms_product *p, size_t i, size_t j) {
+    product_tile(p, i, j, 4);
+}
+__attribute__((noinline)) static void product_1(const ms_product *p, size_t i, size_t j) {
+    product_tile(p, i, j, 1);
+}
 
 static void product(const ms_product *p) { product_by_tiles(p, product_12, product_4, product_1); }
 
@@ -59,8 +71,8 @@ INLINE __m512 load16(const void *row, const size_t src_bytes, size_t j) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-INLINE void quantise_rows(const ms_int8_rows *dst, const void *src, const size_t src_bytes, size_t src_stride,
-                          size_t n_rows, size_t k) {
+INLINE void quantise_rows(const ms_int8_rows *dst, const void *src, const size_t src_bytes,
+                          size_t src_stride, size_t n_rows, size_t k) {
     for (size_t i = 0; i < n_rows; i++) {
         const char *row = (const char *)src + i * src_stride * src_bytes;
         uint8_t *out = (uint8_t *)dst->codes + i * dst->stride;
@@ -69,12 +81,14 @@ INLINE void quantise_rows(const ms_int8_rows *dst, const void *src, const size_t
             __m512 x = load16(row, src_bytes, j);
             least = _mm512_min_ps(least, x);
             most = _mm512_max_ps(most, x);
-            poison = _mm512_fmadd_ps(x, _mm512_setzero_ps(), poison); /* NaN and infinity times 0 are NaN */
+            /* NaN and infinity times 0 are NaN */
+            poison = _mm512_fmadd_ps(x, _mm512_setzero_ps(), poison);
         }
         float low = _mm512_reduce_min_ps(least), range = _mm512_reduce_max_ps(most) - low;
         dst->scale[i] = range / (float)dst->most;
         dst->low[i] = low + _mm512_reduce_add_ps(poison);
-        __m512 from = _mm512_set1_ps(low), inverse = _mm512_set1_ps(range > MS_INT8_LEAST ? (float)dst->most / range : 0.0f);
+        __m512 from = _mm512_set1_ps(low),
+               inverse = _mm512_set1_ps(range > MS_INT8_LEAST ? (float)dst->most / range : 0.0f);
         for (size_t j = 0; j < k; j += 16) {
             __m512 x = _mm512_mul_ps(_mm512_sub_ps(load16(row, src_bytes, j), from), inverse);
             __m512i code = _mm512_max_epi32(_mm512_cvtps_epi32(x), _mm512_setzero_si512());
@@ -83,13 +97,14 @@ INLINE void quantise_rows(const ms_int8_rows *dst, const void *src, const size_t
     }
 }
 
-static void quantise(const ms_int8_rows *dst, const void *src, size_t src_bytes, size_t src_stride, size_t n_rows,
-                     size_t k) {
+static void quantise(const ms_int8_rows *dst, const void *src, size_t src_bytes, size_t src_stride,
+                     size_t n_rows, size_t k) {
     if (src_bytes == sizeof(float))
         quantise_rows(dst, src, sizeof(float), src_stride, n_rows, k);
     else
         quantise_rows(dst, src, sizeof(ms_bf16), src_stride, n_rows, k);
 }
 
-const ms_int8_kernels ms_int8_avx512vnni = {.name = "avx512vnni", .most = 255, .quantise = quantise, .product = product};
+const ms_int8_kernels ms_int8_avx512vnni = {
+    .name = "avx512vnni", .most = 255, .quantise = quantise, .product = product};
 #endif

@@ -1,7 +1,9 @@
-/* Scan kernels of 256 bits. Meaning and layout: cpu/search/scan.h; how tiles pass over a block: cpu/kernels/scan_tiles.h.
+/* Scan kernels of 256 bits. Meaning and layout: cpu/search/scan.h; how tiles pass over a block:
+ * cpu/kernels/scan_tiles.h.
  *
- * A tile is 4 rows x up to 2 queries, each sum a register of 8 lanes: 8 sums, 4 more for the squares when they are
- * wanted, the queries' 2 vectors and one of a row fill 15 of the 16 registers. */
+ * A tile is 4 rows x up to 2 queries, each sum a register of 8 lanes: 8 sums, 4 more for the
+ * squares when they are wanted, the queries' 2 vectors and one of a row fill 15 of the 16
+ * registers. */
 #include "cpu/kernels/scan_tiles.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -29,8 +31,9 @@ INLINE void store_sums(const __m256 a[TILE], float *out) {
 }
 
 /* One step of 8 elements: rows at at[r], queries from element j. */
-INLINE void step(__m256 acc[WIDTH][TILE], __m256 square[TILE], const byte *const at[TILE], const tile *t, size_t j,
-                 const int dtype, const int n_query, const int has_squares) {
+INLINE void step(__m256 acc[WIDTH][TILE], __m256 square[TILE], const byte *const at[TILE],
+                 const tile *t, size_t j, const int dtype, const int n_query,
+                 const int has_squares) {
     __m256 y[WIDTH];
     UNROLL
     for (int q = 0; q < n_query; q++) y[q] = _mm256_load_ps(t->queries + (size_t)q * t->stride + j);
@@ -54,14 +57,15 @@ INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const in
         for (int q = 0; q < n_query; q++) acc[q][r] = _mm256_setzero_ps();
     }
     for (size_t j = 0; j < whole; j += LANES) {
-        const byte *at[TILE] = {t->rows[0] + j * bytes, t->rows[1] + j * bytes, t->rows[2] + j * bytes,
-                                t->rows[3] + j * bytes};
+        const byte *at[TILE] = {t->rows[0] + j * bytes, t->rows[1] + j * bytes,
+                                t->rows[2] + j * bytes, t->rows[3] + j * bytes};
         if (j * bytes % 64 == 0) ask_for_next(t, j * bytes, LANES * bytes);
         step(acc, square, at, t, j, dtype, n_query, is_first);
     }
     if (whole < t->dim) {
         byte tail[TILE][LANES * sizeof(double)] = {{0}};
-        for (int r = 0; r < TILE; r++) memcpy(tail[r], t->rows[r] + whole * bytes, (t->dim - whole) * bytes);
+        for (int r = 0; r < TILE; r++)
+            memcpy(tail[r], t->rows[r] + whole * bytes, (t->dim - whole) * bytes);
         const byte *at[TILE] = {tail[0], tail[1], tail[2], tail[3]};
         step(acc, square, at, t, whole, dtype, n_query, is_first);
     }
@@ -70,22 +74,32 @@ INLINE void dot_tile(const tile *t, const int dtype, const int n_query, const in
     if (is_first) store_sums(square, t->squares);
 }
 
-#define TILES_OF(name, dtype)                                                                                \
-    __attribute__((noinline)) static void name##_first_2(const tile *t) { dot_tile(t, dtype, 2, 1); }       \
-    __attribute__((noinline)) static void name##_first_1(const tile *t) { dot_tile(t, dtype, 1, 1); }       \
-    __attribute__((noinline)) static void name##_2(const tile *t) { dot_tile(t, dtype, 2, 0); }             \
+#define TILES_OF(name, dtype)                                                                   \
+    __attribute__((noinline)) static void name##_first_2(const tile *t) {                       \
+        dot_tile(t, dtype, 2, 1);                                                               \
+    }                                                                                           \
+    __attribute__((noinline)) static void name##_first_1(const tile *t) {                       \
+        dot_tile(t, dtype, 1, 1);                                                               \
+    }                                                                                           \
+    __attribute__((noinline)) static void name##_2(const tile *t) { dot_tile(t, dtype, 2, 0); } \
     __attribute__((noinline)) static void name##_1(const tile *t) { dot_tile(t, dtype, 1, 0); }
 TILES_OF(f32, MSIM_DTYPE_F32)
 TILES_OF(f16, MSIM_DTYPE_F16)
 TILES_OF(bf16, MSIM_DTYPE_BF16)
 TILES_OF(f64, MSIM_DTYPE_F64)
 
-#define SET_OF(name) {{NULL, name##_first_1, name##_first_2}, {NULL, name##_1, name##_2}}
-static const tile_set sets[] = {[MSIM_DTYPE_F32] = SET_OF(f32), [MSIM_DTYPE_F16] = SET_OF(f16),
-                                [MSIM_DTYPE_BF16] = SET_OF(bf16), [MSIM_DTYPE_F64] = SET_OF(f64)};
+#define SET_OF(name)                                                         \
+    {                                                                        \
+        {NULL, name##_first_1, name##_first_2}, { NULL, name##_1, name##_2 } \
+    }
+static const tile_set sets[] = {[MSIM_DTYPE_F32] = SET_OF(f32),
+                                [MSIM_DTYPE_F16] = SET_OF(f16),
+                                [MSIM_DTYPE_BF16] = SET_OF(bf16),
+                                [MSIM_DTYPE_F64] = SET_OF(f64)};
 
-static void dots(float *dst, float *squares, const byte *const *rows, int dtype, const float *queries,
-                 size_t query_stride, size_t n_query, size_t n_rows, size_t dim) {
+static void dots(float *dst, float *squares, const byte *const *rows, int dtype,
+                 const float *queries, size_t query_stride, size_t n_query, size_t n_rows,
+                 size_t dim) {
     const scan_block b = {dst, squares, rows, queries, query_stride, n_query, n_rows, dim};
     if (n_query <= WIDTH)
         pass_streams(&b, &sets[dtype], n_query > 1);
@@ -93,20 +107,23 @@ static void dots(float *dst, float *squares, const byte *const *rows, int dtype,
         pass_chunks(&b, &sets[dtype], WIDTH, CHUNK_BYTES);
 }
 
-static size_t finish(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin) {
+static size_t finish(float *dst, const float *squares, size_t n_query, size_t n_rows,
+                     float margin) {
     size_t n_plain = 0;
     const __m256 least = _mm256_set1_ps(MS_SCAN_LEAST), most = _mm256_set1_ps(MS_SCAN_MOST);
     for (size_t r = 0; r < n_rows; r += LANES) {
         unsigned here = n_rows - r < LANES ? (1u << (n_rows - r)) - 1 : 0xff;
         __m256 square = _mm256_loadu_ps(squares + r), norm = _mm256_sqrt_ps(square);
-        __m256 plain = _mm256_and_ps(_mm256_cmp_ps(square, least, _CMP_GE_OQ), _mm256_cmp_ps(square, most, _CMP_LE_OQ));
+        __m256 plain = _mm256_and_ps(_mm256_cmp_ps(square, least, _CMP_GE_OQ),
+                                     _mm256_cmp_ps(square, most, _CMP_LE_OQ));
         n_plain += (size_t)__builtin_popcount((unsigned)_mm256_movemask_ps(plain) & here);
         __m256 factor = margin == 0.0f ? _mm256_div_ps(_mm256_set1_ps(1.0f), norm)
                                        : _mm256_mul_ps(_mm256_set1_ps(margin), norm);
         for (size_t q = 0; q < n_query; q++) {
             float *d = dst + q * MS_SCAN_ROWS + r;
             __m256 x = _mm256_loadu_ps(d);
-            _mm256_storeu_ps(d, margin == 0.0f ? _mm256_mul_ps(x, factor) : _mm256_add_ps(x, factor));
+            _mm256_storeu_ps(d,
+                             margin == 0.0f ? _mm256_mul_ps(x, factor) : _mm256_add_ps(x, factor));
         }
     }
     return n_rows - n_plain;
@@ -116,9 +133,11 @@ static size_t keep(uint16_t *kept, const float *upper, size_t n, float cut) {
     size_t n_kept = 0;
     for (size_t r = 0; r < n; r += LANES) {
         unsigned here = n - r < LANES ? (1u << (n - r)) - 1 : 0xff;
-        __m256 is_kept = _mm256_cmp_ps(_mm256_loadu_ps(upper + r), _mm256_set1_ps(cut), _CMP_NLT_UQ);
+        __m256 is_kept =
+            _mm256_cmp_ps(_mm256_loadu_ps(upper + r), _mm256_set1_ps(cut), _CMP_NLT_UQ);
         unsigned mask = (unsigned)_mm256_movemask_ps(is_kept) & here;
-        for (; mask; mask &= mask - 1) kept[n_kept++] = (uint16_t)(r + (unsigned)__builtin_ctz(mask));
+        for (; mask; mask &= mask - 1)
+            kept[n_kept++] = (uint16_t)(r + (unsigned)__builtin_ctz(mask));
     }
     return n_kept;
 }

@@ -1,22 +1,26 @@
-/* Scan of bf16 copies at level avx2: as cpu/kernels/x86/scan_bf16_avx512.c with 8 rows (half a tile) x 6 queries, 12 sums. Static
- * functions and one exported table. */
+/* Scan of bf16 copies at level avx2: as cpu/kernels/x86/scan_bf16_avx512.c with 8 rows (half a
+ * tile) x 6 queries, 12 sums. Static functions and one exported table. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-INLINE __m256 load8(const unsigned char *p) { return _mm256_loadu_ps((const float *)(const void *)p); }
+INLINE __m256 load8(const unsigned char *p) {
+    return _mm256_loadu_ps((const float *)(const void *)p);
+}
 
 /* The test's left side for 8 rows and one query; constants of the rows begin at tail. */
 INLINE void put_upper(float *dst, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
-    __m256 upper = _mm256_fmadd_ps(load8(tail + 64), _mm256_set1_ps(q->theta[i]), _mm256_loadu_ps(dst));
+    __m256 upper =
+        _mm256_fmadd_ps(load8(tail + 64), _mm256_set1_ps(q->theta[i]), _mm256_loadu_ps(dst));
     _mm256_storeu_ps(dst, _mm256_fmadd_ps(load8(tail), _mm256_set1_ps(q->reach[i]), upper));
 }
 
-/* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components of 8 rows, or 16 (halves 2), put into upper (is_first) or
- * added to it; the next tile is asked for meanwhile. */
-INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size_t tile_bytes, size_t groups,
-                      const float *weights, int is_first, const int queries, const int halves) {
+/* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components of 8 rows, or 16 (halves 2), put
+ * into upper (is_first) or added to it; the next tile is asked for meanwhile. */
+INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size_t tile_bytes,
+                      size_t groups, const float *weights, int is_first, const int queries,
+                      const int halves) {
     __m256 sum[6][2];
     const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
     UNROLL
@@ -26,7 +30,8 @@ INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size
         UNROLL
         for (int h = 0; h < halves; h++) {
             __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32 * h));
-            __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)), x1 = _mm256_castsi256_ps(_mm256_and_si256(x, high));
+            __m256 x0 = _mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
+                   x1 = _mm256_castsi256_ps(_mm256_and_si256(x, high));
             UNROLL
             for (int i = 0; i < queries; i++) {
                 sum[i][h] = _mm256_fmadd_ps(x0, _mm256_set1_ps(weights[2 * i]), sum[i][h]);
@@ -35,18 +40,19 @@ INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size
         }
     }
     UNROLL
-    for (int i = 0; i < queries; i++)
-        UNROLL
-        for (int h = 0; h < halves; h++) {
-            float *dst = upper + (size_t)i * stride + 8 * h;
-            _mm256_storeu_ps(dst, is_first ? sum[i][h] : _mm256_add_ps(_mm256_loadu_ps(dst), sum[i][h]));
-        }
+    for (int i = 0; i < queries; i++) UNROLL
+    for (int h = 0; h < halves; h++) {
+        float *dst = upper + (size_t)i * stride + 8 * h;
+        _mm256_storeu_ps(dst,
+                         is_first ? sum[i][h] : _mm256_add_ps(_mm256_loadu_ps(dst), sum[i][h]));
+    }
 }
 
-#define SCAN(name, queries, halves)                                                                                     \
-    __attribute__((noinline)) static void name(float *upper, size_t stride, const unsigned char *at, size_t tile_bytes, \
-                                               size_t groups, const float *weights, int is_first) {                     \
-        scan_part(upper, stride, at, tile_bytes, groups, weights, is_first, queries, halves);                           \
+#define SCAN(name, queries, halves)                                                             \
+    __attribute__((noinline)) static void name(                                                 \
+        float *upper, size_t stride, const unsigned char *at, size_t tile_bytes, size_t groups, \
+        const float *weights, int is_first) {                                                   \
+        scan_part(upper, stride, at, tile_bytes, groups, weights, is_first, queries, halves);   \
     }
 SCAN(scan_6, 6, 1)
 SCAN(scan_3, 3, 2)
@@ -60,8 +66,8 @@ static const struct {
 } shapes[] = {{6, 1, scan_6}, {3, 2, scan_3}, {2, 2, scan_2}, {1, 2, scan_1}};
 
 /* One block of weights, in parts of MS_CODES_SUM_GROUPS, against a tile. */
-static void scan_block(float *upper, size_t stride, const unsigned char *tile, size_t tile_bytes, size_t groups,
-                       const float *weights, size_t shape) {
+static void scan_block(float *upper, size_t stride, const unsigned char *tile, size_t tile_bytes,
+                       size_t groups, const float *weights, size_t shape) {
     for (size_t h = 0; h < 2; h += shapes[shape].halves)
         for (size_t g = 0; g < groups; g += MS_CODES_SUM_GROUPS)
             shapes[shape].rows(upper + 8 * h, stride, tile + 32 * h + 64 * g, tile_bytes,
@@ -69,7 +75,8 @@ static void scan_block(float *upper, size_t stride, const unsigned char *tile, s
                                weights + 2 * shapes[shape].queries * g, g == 0);
 }
 
-static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles, const ms_codes_queries *q) {
+static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
+                 const ms_codes_queries *q) {
     size_t tile_bytes = ms_codes_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
     for (; n_tiles; n_tiles--, tiles += tile_bytes, upper += 16) {
         const float *weights = q->weights;
@@ -84,6 +91,6 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
     }
 }
 
-const ms_codes_kernels ms_scan_bf16_avx2 = {.name = "avx2", .sizes = {6, 3, 2, 1}, .group = 2, .weight_bytes = 4,
-                                           .scan = scan};
+const ms_codes_kernels ms_scan_bf16_avx2 = {
+    .name = "avx2", .sizes = {6, 3, 2, 1}, .group = 2, .weight_bytes = 4, .scan = scan};
 #endif
