@@ -7,7 +7,7 @@ CONFIG  ?= release
 PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
 VERSION := $(shell sed -n 's/^\#define MSIM_VERSION "\(.*\)"/\1/p' include/midisim.h)
-MAJOR   := $(firstword $(subst ., ,$(VERSION)))
+MAJOR   := $(shell sed -n 's/^\#define MSIM_ABI \([0-9]*\).*/\1/p' include/midisim.h)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || cat build/gpu-bundle/COMMIT 2>/dev/null || echo unknown)
 
 CFLAGS  ?= -O2 -g

@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
     msim_model *model = NULL;
     msim_context *ctx = NULL;
     msim_tokenizer *tok = NULL;
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     float *query = NULL, *other = NULL;
     int status = 1;
 
@@ -40,7 +40,8 @@ int main(int argc, char **argv) {
     }
     if (msim_model_open(argv[1], &options, &model, &e) < 0 || msim_model_get_info(model, &info) < 0)
         goto out;
-    if (msim_context_open(model, &options, &ctx, &e) < 0 || msim_tokenizer_open(&tok, &e) < 0)
+    if (msim_context_open(model, &options, &ctx, &e) < 0 ||
+        msim_tokenizer_open(model, &tok, &e) < 0)
         goto out;
     size_t dim = (size_t)info.dim;
     query = malloc(dim * sizeof *query);

@@ -21,6 +21,12 @@
  *                is opened and, for the width of the rows, when a corpus is loaded.
  *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside
  *                a handle.
+ *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
+ *                (an ..._default() function does) before the library reads or fills the struct.
+ *  R7 fork       A forked child may use what its parent opened: models, corpora and tokenisers as
+ *                they are, contexts on the CPU with the calling thread alone. A context on a CUDA
+ *                device fails there with -MSIM_E_DEVICE. Closing never waits. This holds when no
+ *                other thread was inside the library at the time of the fork.
  */
 #ifndef MIDISIM_H
 #define MIDISIM_H
@@ -37,7 +43,8 @@ extern "C" {
 #define MSIM_API
 #endif
 
-#define MSIM_VERSION "0.1.0"
+#define MSIM_VERSION "0.2.0"
+#define MSIM_ABI 1 /* of the shared library: libmidisim.so.1 */
 MSIM_API const char *msim_version(void);
 
 /* ---- Status ---------------------------------------------------------------------------------- */
@@ -77,8 +84,9 @@ enum msim_isa {
 enum { MSIM_GPU_ALL = -1, MSIM_GPU_MAX_K = 1024 };
 enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1, MSIM_PRECISION_INT8 = 2 };
 
-/* Fields may be added: always start from msim_options_default(). */
+/* Start from msim_options_default(). */
 typedef struct {
+    size_t size;              /* of this struct, as the caller was compiled (R6) */
     int device;               /* msim_device; AUTO: CUDA when one opens and serves what is asked,
                                * else the CPU */
     int gpu;                  /* index of the CUDA device (default 0), or MSIM_GPU_ALL: sequences
@@ -94,7 +102,15 @@ typedef struct {
                                * MSIM_GPU_MAX_K) */
 } msim_options;
 
-MSIM_API msim_options msim_options_default(void);
+/* Fill in the defaults; options->size is set by the caller. For bindings: C programs call the
+ * function below it. */
+MSIM_API void msim_options_init(msim_options *options);
+static inline msim_options msim_options_default(void) {
+    msim_options options;
+    options.size = sizeof options;
+    msim_options_init(&options);
+    return options;
+}
 
 /* Names of levels and precisions as the tools spell them ("avx2", "bf16"); NULL for an unknown
  * value. */
@@ -107,6 +123,7 @@ MSIM_API int msim_has_cuda(void);
 
 /* A CUDA device, usable or too old. */
 typedef struct {
+    size_t size; /* set by the caller (R6) */
     char name[64];
     int major, minor; /* compute capability */
     int multiprocessors;
@@ -120,6 +137,7 @@ MSIM_API int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err);
 /* ---- Tokeniser: MIDI bytes to token ids ------------------------------------------------------ */
 
 typedef struct msim_tokenizer msim_tokenizer;
+typedef struct msim_model msim_model;
 
 /* Why a file gave what it gave. */
 enum msim_outcome {
@@ -130,7 +148,9 @@ enum msim_outcome {
     MSIM_OUTCOME_DRUMS_ONLY  /* notes on the drum channel alone */
 };
 
-MSIM_API int msim_tokenizer_open(msim_tokenizer **out, msim_error *err);
+/* A tokeniser for a model's family; NULL: midisim's. -MSIM_E_UNSUPPORTED for a model whose
+ * vocabulary is not known: it takes token ids alone. The model need not stay open. */
+MSIM_API int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err);
 MSIM_API void msim_tokenizer_close(msim_tokenizer *tok);
 
 /* Number of sequences that a transpose factor asks for: 1 for <= 0, else 2 x min(factor, 6). */
@@ -170,19 +190,21 @@ MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size
 
 /* ---- Model ----------------------------------------------------------------------------------- */
 
-typedef struct msim_model msim_model;
-
 typedef struct {
-    int64_t dim;     /* width of a vector */
-    int64_t depth;   /* blocks of attention and feed-forward */
-    int64_t heads;   /* attention heads, each 64 wide */
-    int64_t vocab;   /* rows of the token table; ids 0..vocab-1 are accepted */
-    int precision;   /* msim_precision in use */
-    int device;      /* msim_device in use, never AUTO */
-    int isa;         /* msim_isa in use on the CPU */
-    char family[24]; /* "midisim-small", "midisim-large" or "midisim-custom" */
-    char sha256[65]; /* SHA-256 of the checkpoint the weights came from, lower-case
+    size_t size;        /* set by the caller (R6) */
+    int64_t dim;        /* width of a vector */
+    int64_t depth;      /* blocks of attention and feed-forward */
+    int64_t heads;      /* attention heads, each 64 wide */
+    int64_t vocab;      /* rows of the token table; ids 0..vocab-1 are accepted */
+    int precision;      /* msim_precision in use */
+    int device;         /* msim_device in use, never AUTO */
+    int isa;            /* msim_isa in use on the CPU */
+    char family[24];    /* "midisim-small", "midisim-large" or "midisim-custom" */
+    char sha256[65];    /* SHA-256 of the checkpoint the weights came from, lower-case
                          * hexadecimal */
+    int n_classes;      /* classes of token ids that weighted pooling tells apart */
+    int takes_midi;     /* 1: MIDI files can become its tokens; 0: token ids alone */
+    int64_t max_tokens; /* of a sequence, as the models of its family were trained */
 } msim_model_info;
 
 /* Open a checkpoint: .safetensors as midisim-convert writes it, or the original's .pth. Weights are
@@ -196,6 +218,7 @@ MSIM_API void msim_model_close(msim_model *model);
 /* What a checkpoint file holds, without laying it out for a device. Every tensor is read and
  * checked. */
 typedef struct {
+    size_t size; /* set by the caller (R6) */
     int64_t dim, depth, heads, vocab;
     int64_t tensors, parameters; /* tensors in the file; elements that embedding uses or carries */
     int all_f32;                 /* 1: stored entirely in f32 */
@@ -221,15 +244,15 @@ MSIM_API int msim_context_open(const msim_model *model, const msim_options *opti
                                msim_context **out, msim_error *err);
 MSIM_API void msim_context_close(msim_context *ctx);
 
-/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. type_weights:
+/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. class_weights:
  * NULL for the plain mean over tokens, else three weights for start-time, duration and pitch
  * tokens. out [n_seq, dim], not normalised. An empty sequence gives zeros. The same sequence gives
  * the same bits whatever else is in the batch. */
 MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts,
-                                size_t n_seq, const float *type_weights, float *out,
+                                size_t n_seq, const float *class_weights, float *out,
                                 msim_error *err);
 /* As msim_context_embed in two steps, so that a device works on one batch while the caller prepares
- * the next. submit takes a batch: ids, starts and type_weights may be reused at once, out is
+ * the next. submit takes a batch: ids, starts and class_weights may be reused at once, out is
  * written before the wait that finishes this batch returns. At most MSIM_BATCHES_UNDER_WAY batches
  * are under way, another is -MSIM_E_LIMIT; a batch that submit refuses is not under way. wait
  * finishes the oldest one; without any it is -MSIM_E_ARG, and after another error that batch is
@@ -238,7 +261,7 @@ MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int
  * submit does all the work. */
 enum { MSIM_BATCHES_UNDER_WAY = 2 };
 MSIM_API int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts,
-                                       size_t n_seq, const float *type_weights, float *out,
+                                       size_t n_seq, const float *class_weights, float *out,
                                        msim_error *err);
 MSIM_API int msim_context_embed_wait(msim_context *ctx, msim_error *err);
 /* The vectors before pooling: out [starts[n_seq], dim]. */
@@ -260,6 +283,7 @@ enum msim_stage {
 MSIM_API const char *msim_stage_name(int stage);
 
 typedef struct {
+    size_t size;               /* set by the caller (R6) */
     int64_t tokens, sequences; /* embedded so far */
     double embed_seconds;      /* wall time inside embed */
     double search_seconds;     /* wall time inside search */
@@ -295,6 +319,7 @@ enum msim_format {
 MSIM_API const char *msim_format_name(int format);
 
 typedef struct {
+    size_t size; /* set by the caller (R6) */
     int64_t rows, dim;
     int dtype;       /* msim_dtype of the stored rows; of several files, of the first that has
                       * rows */
@@ -334,6 +359,7 @@ MSIM_API void msim_corpus_close(msim_corpus *corpus);
 typedef struct msim_corpus_writer msim_corpus_writer;
 
 typedef struct {
+    size_t size; /* set by the caller (R6) */
     int64_t rows, dim;
     int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used;
                                * else ignored */
@@ -397,8 +423,9 @@ enum msim_scan {
     MSIM_SCAN_INT8 = 4
 };
 
-/* Fields may be added: always start from msim_search_options_default(). */
+/* Start from msim_search_options_default(). */
 typedef struct {
+    size_t size;             /* set by the caller (R6) */
     int metric;              /* msim_metric; IP: with AUTO, F64 or F32 alone */
     int scan;                /* msim_scan; a form whose copies are not attached is refused */
     const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL:
@@ -406,7 +433,14 @@ typedef struct {
     size_t n_excluded;
 } msim_search_options;
 
-MSIM_API msim_search_options msim_search_options_default(void);
+/* As msim_options_init. */
+MSIM_API void msim_search_options_init(msim_search_options *options);
+static inline msim_search_options msim_search_options_default(void) {
+    msim_search_options options;
+    options.size = sizeof options;
+    msim_search_options_init(&options);
+    return options;
+}
 /* "auto", "f64", "f32", "bf16", "int8"; NULL for an unknown value. */
 MSIM_API const char *msim_scan_name(int scan);
 

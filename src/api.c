@@ -2,23 +2,28 @@
  * arguments and sizes, and counts what was done. docs: include/midisim.h. */
 #define _GNU_SOURCE
 #include "base/mem.h"
+#include "base/sized.h"
 #include "cpu/backend.h"
 #include "cpu/levels.h"
 #include "kernels/backend.h"
 #include "midisim.h"
+#include "midi/tokens.h"
 #include "search/backend.h"
 #include "corpus/corpus.h"
 #include <math.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 struct msim_model {
     const ms_backend *backend; /* static */
     void *packed;              /* owned: the backend's layout of the weights */
+    const ms_family *family;   /* static */
     msim_model_info info;
 };
 
 struct msim_context {
+    pid_t owner;                /* the process that opened it */
     const ms_backend *backend;  /* static */
     void *state;                /* owned: the backend's context */
     const ms_backend *searcher; /* static: the same, or the CPU's where AUTO met what a GPU does not
@@ -40,33 +45,6 @@ static double now_seconds(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
-
-msim_options msim_options_default(void) {
-    return (msim_options){.device = MSIM_DEVICE_AUTO,
-                          .isa = MSIM_ISA_AUTO,
-                          .precision = MSIM_PRECISION_BF16,
-                          .max_batch_tokens = 16384,
-                          .max_batch_seqs = 256,
-                          .max_queries = 64,
-                          .max_k = 1024};
-}
-
-const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
-
-const char *msim_precision_name(int precision) {
-    static const char *const names[] = {"bf16", "f32", "int8"};
-    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision]
-                                                                             : NULL;
-}
-
-int msim_isa_best(void) { return ms_cpu_isa_best(); }
-int msim_has_cuda(void) { return ms_gpu_compiled(); }
-int msim_gpu_count(void) { return ms_gpu_visible(); }
-int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err) {
-    return ms_gpu_describe(gpu, out, err);
-}
-
-/* ---- Model ---- */
 
 static int check_options(const msim_options *o, msim_error *err) {
     if (o->device < MSIM_DEVICE_AUTO || o->device > MSIM_DEVICE_CUDA)
@@ -91,6 +69,48 @@ static int check_options(const msim_options *o, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG, "max_k: expected 1..2^32, got %lld", (long long)o->max_k);
     return MSIM_OK;
 }
+
+static msim_options default_options(void) {
+    return (msim_options){.size = sizeof(msim_options),
+                          .device = MSIM_DEVICE_AUTO,
+                          .isa = MSIM_ISA_AUTO,
+                          .precision = MSIM_PRECISION_BF16,
+                          .max_batch_tokens = 16384,
+                          .max_batch_seqs = 256,
+                          .max_queries = 64,
+                          .max_k = 1024};
+}
+
+void msim_options_init(msim_options *options) {
+    msim_options o = default_options();
+    (void)ms_sized_out(options, &o, sizeof o);
+}
+
+/* The caller's options, or the defaults, checked. */
+static int read_options(const msim_options *options, msim_options *out, msim_error *err) {
+    *out = default_options();
+    int rc = options ? ms_sized_in(out, sizeof *out, options, "options", err) : MSIM_OK;
+    return rc < 0 ? rc : check_options(out, err);
+}
+
+const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
+
+const char *msim_precision_name(int precision) {
+    static const char *const names[] = {"bf16", "f32", "int8"};
+    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision]
+                                                                             : NULL;
+}
+
+int msim_isa_best(void) { return ms_cpu_isa_best(); }
+int msim_has_cuda(void) { return ms_gpu_compiled(); }
+int msim_gpu_count(void) { return ms_gpu_visible(); }
+int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err) {
+    msim_gpu_info info = {.size = sizeof info};
+    int rc = ms_gpu_describe(gpu, &info, err);
+    return rc < 0 ? rc : ms_sized_out(out, &info, sizeof info);
+}
+
+/* ---- Model ---- */
 
 /* AUTO means the GPU when one opens and serves what is asked, else the CPU; a request for CUDA
  * never falls back. Levels and the other precisions are the CPU's. */
@@ -120,11 +140,11 @@ static int lay_out(msim_model *model, const ms_backend *backend, const ms_weight
 
 int msim_model_open(const char *path, const msim_options *options, msim_model **out,
                     msim_error *err) {
-    msim_options o = options ? *options : msim_options_default();
+    msim_options o;
     ms_weights weights;
     msim_error unusable;
     *out = NULL;
-    int rc = check_options(&o, err);
+    int rc = read_options(options, &o, err);
     if (rc >= 0 && o.device == MSIM_DEVICE_CUDA && !ms_gpu_usable(o.gpu, &unusable)) {
         if (err) *err = unusable;
         rc = -unusable.code;
@@ -141,6 +161,10 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
                                     .heads = weights.heads,
                                     .vocab = weights.vocab,
                                     .precision = o.precision};
+    model->family = ms_family_of_vocab(weights.vocab);
+    model->info.n_classes = model->family->classes.n;
+    model->info.max_tokens = model->family->max_tokens;
+    model->info.takes_midi = model->family->writer != NULL;
     memcpy(model->info.family, weights.family, sizeof model->info.family);
     memcpy(model->info.sha256, weights.sha256, sizeof model->info.sha256);
     bool has_gpu = tries_gpu(&o);
@@ -157,8 +181,7 @@ done:
 }
 
 int msim_model_get_info(const msim_model *model, msim_model_info *out) {
-    *out = model->info;
-    return MSIM_OK;
+    return ms_sized_out(out, &model->info, sizeof model->info);
 }
 
 void msim_model_close(msim_model *model) {
@@ -205,20 +228,27 @@ static int open_states(msim_context *ctx, const msim_options *options, msim_erro
     return rc;
 }
 
+/* A forked child works on the CPU with this thread alone; a CUDA device is its parent's. */
+static bool is_foreign(const msim_context *ctx, const ms_backend *backend) {
+    return backend != ms_cpu_backend() && getpid() != ctx->owner;
+}
+
 static void close_states(msim_context *ctx) {
-    if (ctx->search_state && ctx->search_state != ctx->state)
+    /* What a child cannot give back to the device stays with the parent. */
+    if (ctx->search_state && ctx->search_state != ctx->state && !is_foreign(ctx, ctx->searcher))
         ctx->searcher->close(ctx->search_state);
-    if (ctx->state) ctx->backend->close(ctx->state);
+    if (ctx->state && !is_foreign(ctx, ctx->backend)) ctx->backend->close(ctx->state);
 }
 
 int msim_context_open(const msim_model *model, const msim_options *options, msim_context **out,
                       msim_error *err) {
-    msim_options o = options ? *options : msim_options_default();
+    msim_options o;
     *out = NULL;
-    int rc = check_options(&o, err);
+    int rc = read_options(options, &o, err);
     if (rc < 0) return rc;
     msim_context *ctx = ms_alloc(1, sizeof *ctx, "context", err);
     if (!ctx) return -MSIM_E_MEMORY;
+    ctx->owner = getpid();
     ctx->model = model;
     ctx->limits = o;
     ctx->corpus_dim = -1;
@@ -252,10 +282,24 @@ const char *msim_stage_name(int stage) {
 }
 
 int msim_context_stats(const msim_context *ctx, msim_stats *out) {
-    *out = ctx->stats;
-    out->search_device = ctx->searcher == ms_cpu_backend() ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
-    ctx->backend->stage_seconds(ctx->state, out->stage_seconds);
-    return MSIM_OK;
+    msim_stats stats = ctx->stats;
+    stats.search_device = ctx->searcher == ms_cpu_backend() ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
+    ctx->backend->stage_seconds(ctx->state, stats.stage_seconds);
+    return ms_sized_out(out, &stats, sizeof stats);
+}
+
+/* ---- Tokeniser ---- */
+
+int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err) {
+    const ms_family *family = model ? model->family : ms_family_default();
+    *out = NULL;
+    if (!family->writer)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "MIDI files for this model: its vocabulary has %lld tokens, and only the "
+                       "%lld of %s are known; give it token ids instead",
+                       (long long)model->info.vocab, (long long)ms_family_default()->vocab,
+                       ms_family_default()->name);
+    return ms_tokenizer_open(family->writer, out, err);
 }
 
 /* ---- Embed ---- */
@@ -273,29 +317,35 @@ static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *star
     return ms_batch_init(batch, ids, starts, n_seq, ctx->model->info.vocab, err);
 }
 
-static int check_type_weights(const float *type_weights, msim_error *err) {
-    for (int i = 0; type_weights && i < 3; i++)
-        if (!isfinite(type_weights[i]))
-            return ms_fail(err, MSIM_E_ARG, "type_weights[%d]: expected a finite number, got %g", i,
-                           type_weights[i]);
+static int check_class_weights(const msim_context *ctx, const float *class_weights,
+                               msim_error *err) {
+    for (int i = 0; class_weights && i < ctx->model->info.n_classes; i++)
+        if (!isfinite(class_weights[i]))
+            return ms_fail(err, MSIM_E_ARG, "class_weights[%d]: expected a finite number, got %g",
+                           i, class_weights[i]);
     return MSIM_OK;
 }
 
 /* Only stats and close may come between a submit and its wait. */
 static int check_idle(const msim_context *ctx, const char *what, msim_error *err) {
+    if (is_foreign(ctx, ctx->backend) || is_foreign(ctx, ctx->searcher))
+        return ms_fail(err, MSIM_E_DEVICE,
+                       "%s: this context uses a CUDA device and was opened before fork(); open one "
+                       "in the child",
+                       what);
     if (!ctx->n_under_way) return MSIM_OK;
     return ms_fail(err, MSIM_E_ARG, "%s: expected no batch under way, got %d", what,
                    ctx->n_under_way);
 }
 
 int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
-                       const float *type_weights, float *out, msim_error *err) {
+                       const float *class_weights, float *out, msim_error *err) {
     ms_batch batch;
     double t = now_seconds();
     int rc = check_idle(ctx, "embed", err);
     if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
-    if (rc >= 0) rc = check_type_weights(type_weights, err);
-    if (rc >= 0 && n_seq) rc = ctx->backend->embed(ctx->state, &batch, type_weights, out, err);
+    if (rc >= 0) rc = check_class_weights(ctx, class_weights, err);
+    if (rc >= 0 && n_seq) rc = ctx->backend->embed(ctx->state, &batch, class_weights, out, err);
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
     ctx->stats.sequences += (int64_t)n_seq;
@@ -304,18 +354,19 @@ int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *sta
 }
 
 int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts,
-                              size_t n_seq, const float *type_weights, float *out,
+                              size_t n_seq, const float *class_weights, float *out,
                               msim_error *err) {
     ms_batch batch;
     double t = now_seconds();
+    if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
     if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
                        "embed: expected at most %d batches under way, got another",
                        MSIM_BATCHES_UNDER_WAY);
     int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
-    if (rc >= 0) rc = check_type_weights(type_weights, err);
+    if (rc >= 0) rc = check_class_weights(ctx, class_weights, err);
     if (rc >= 0 && n_seq)
-        rc = ctx->backend->embed_submit(ctx->state, &batch, type_weights, out, err);
+        rc = ctx->backend->embed_submit(ctx->state, &batch, class_weights, out, err);
     if (rc < 0) return rc;
     int at = (ctx->oldest + ctx->n_under_way++) % MSIM_BATCHES_UNDER_WAY;
     ctx->under_way[at].tokens = batch.n_tokens;
@@ -326,6 +377,7 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
 
 int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     double t = now_seconds();
+    if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
     if (!ctx->n_under_way)
         return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
     int64_t tokens = ctx->under_way[ctx->oldest].tokens,
@@ -368,8 +420,14 @@ void msim_l2_normalize(float *rows, size_t n, size_t dim) {
 
 /* ---- Search ---- */
 
-msim_search_options msim_search_options_default(void) {
-    return (msim_search_options){.metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
+static msim_search_options default_search_options(void) {
+    return (msim_search_options){
+        .size = sizeof(msim_search_options), .metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
+}
+
+void msim_search_options_init(msim_search_options *options) {
+    msim_search_options o = default_search_options();
+    (void)ms_sized_out(options, &o, sizeof o);
 }
 
 const char *msim_scan_name(int scan) {
@@ -394,7 +452,7 @@ static int search_on_cpu(msim_context *ctx, msim_error *err) {
 
 int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first, int64_t n,
                            msim_error *err) {
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     size_t n_views;
     int rc = check_idle(ctx, "corpus", err);
     if (rc >= 0) rc = msim_corpus_get_info(corpus, &info);
@@ -444,10 +502,10 @@ static int check_search_options(const msim_search_options *o, msim_error *err) {
     return MSIM_OK;
 }
 
-/* The request of a search, checked but for k and threshold. */
+/* The request of a search, checked but for k and threshold; `own` keeps its options. */
 static int make_request(const msim_context *ctx, const msim_search_options *options,
-                        const float *queries, size_t n_query, ms_search_request *out,
-                        msim_error *err) {
+                        const float *queries, size_t n_query, msim_search_options *own,
+                        ms_search_request *out, msim_error *err) {
     int rc = check_idle(ctx, "search", err);
     if (rc < 0) return rc;
     if (ctx->corpus_dim < 0)
@@ -459,8 +517,10 @@ static int make_request(const msim_context *ctx, const msim_search_options *opti
         if (!isfinite(queries[i]))
             return ms_fail(err, MSIM_E_ARG, "search: query %zu: expected finite numbers, got %g",
                            i / (size_t)ctx->corpus_dim, queries[i]);
-    *out = (ms_search_request){.queries = queries, .n_query = n_query, .options = options};
-    return check_search_options(options, err);
+    *own = default_search_options();
+    rc = options ? ms_sized_in(own, sizeof *own, options, "search options", err) : MSIM_OK;
+    *out = (ms_search_request){.queries = queries, .n_query = n_query, .options = own};
+    return rc < 0 ? rc : check_search_options(own, err);
 }
 
 static void count_search(msim_context *ctx, size_t n_query, double began) {
@@ -477,9 +537,9 @@ int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *o
                                  const float *queries, size_t n_query, int64_t k, int64_t *rows,
                                  double *scores, msim_error *err) {
     double began = now_seconds();
-    msim_search_options o = options ? *options : msim_search_options_default();
+    msim_search_options o;
     ms_search_request request;
-    int rc = make_request(ctx, &o, queries, n_query, &request, err);
+    int rc = make_request(ctx, options, queries, n_query, &o, &request, err);
     if (rc < 0) return rc;
     if (k < 0 || k > ctx->limits.max_k)
         return ms_fail(err, MSIM_E_LIMIT, "search: k: expected 0..%lld, got %lld",
@@ -505,9 +565,9 @@ int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *
                                   const float *queries, size_t n_query, double threshold,
                                   msim_hit_sink sink, void *user, msim_error *err) {
     double began = now_seconds();
-    msim_search_options o = options ? *options : msim_search_options_default();
+    msim_search_options o;
     ms_search_request request;
-    int rc = make_request(ctx, &o, queries, n_query, &request, err);
+    int rc = make_request(ctx, options, queries, n_query, &o, &request, err);
     if (rc < 0) return rc;
     if (isnan(threshold))
         return ms_fail(err, MSIM_E_ARG, "search: threshold: expected a number, got NaN");

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 enum { SPIN_ROUNDS = 2000, MAX_THREADS = 1024 };
 
@@ -20,6 +21,7 @@ struct ms_pool {
     pthread_cond_t work_ready, work_done;
     worker *workers;             /* owned: n_threads - 1 of them */
     int n_threads;               /* the caller included */
+    pid_t owner;                 /* the process that has the workers: a forked child has none */
     _Atomic uint64_t generation; /* one up for each job */
     _Atomic int n_busy;          /* workers still on the current job */
     _Atomic int stopping;
@@ -87,6 +89,7 @@ int ms_pool_open(int n_threads, ms_pool **out, msim_error *err) {
     pthread_cond_init(&pool->work_ready, NULL);
     pthread_cond_init(&pool->work_done, NULL);
     pool->n_threads = 1;
+    pool->owner = getpid();
     pool->workers = ms_alloc((size_t)n_threads, sizeof *pool->workers, "thread pool", err);
     if (!pool->workers) {
         ms_pool_close(pool);
@@ -107,12 +110,15 @@ int ms_pool_open(int n_threads, ms_pool **out, msim_error *err) {
     return MSIM_OK;
 }
 
+/* After fork() the child has this memory, but none of the threads: it works alone. */
+static int has_workers(const ms_pool *pool) { return getpid() == pool->owner; }
+
 int ms_pool_size(const ms_pool *pool) { return pool->n_threads; }
 
 void ms_pool_run(ms_pool *pool, int64_t n_items, ms_pool_fn fn, void *arg) {
     if (n_items <= 0) return;
     int nested = atomic_exchange(&pool->running, 1);
-    if (nested || pool->n_threads == 1 || n_items == 1) {
+    if (nested || pool->n_threads == 1 || n_items == 1 || !has_workers(pool)) {
         /* Worker 0 stands for the caller; a nested call's scratch is the item's own affair. */
         for (int64_t i = 0; i < n_items; i++) fn(arg, i, 0);
         if (!nested) pool->running = 0;
@@ -139,6 +145,13 @@ void ms_pool_run(ms_pool *pool, int64_t n_items, ms_pool_fn fn, void *arg) {
 
 void ms_pool_close(ms_pool *pool) {
     if (!pool) return;
+    if (!has_workers(pool)) {
+        /* Nobody to join; lock and conditions may hold traces of the parent's threads, for which
+         * destroying them would wait. */
+        ms_free(pool->workers);
+        ms_free(pool);
+        return;
+    }
     pthread_mutex_lock(&pool->lock);
     pool->stopping = 1;
     pthread_cond_broadcast(&pool->work_ready);

@@ -1,6 +1,6 @@
 /* A handle's own worker threads. Items are handed out one at a time in rising order to whoever is
  * free; who computes an item never changes its bits. The calling thread works too, so a pool of one
- * starts nothing. */
+ * starts nothing. In a forked child, which has no workers, the calling thread does all items. */
 #ifndef MS_BASE_POOL_H
 #define MS_BASE_POOL_H
 #include "base/status.h"

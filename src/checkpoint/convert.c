@@ -3,6 +3,7 @@
  * Checkpoints. */
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
+#include "base/sized.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -22,9 +23,8 @@ int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_e
     snprintf(info.container, sizeof info.container, "%s", s->container);
     memcpy(info.family, w.family, sizeof info.family);
     memcpy(info.sha256, w.sha256, sizeof info.sha256);
-    *out = info;
     ms_weights_close(&w);
-    return MSIM_OK;
+    return ms_sized_out(out, &info, sizeof info);
 }
 
 /* bf16 precision rounds the operands of matrix products and the biases added to them; the token

@@ -6,6 +6,7 @@
 #include "base/bf16.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/sized.h"
 #include "npy/names.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
@@ -169,8 +170,7 @@ void msim_corpus_close(msim_corpus *corpus) {
 }
 
 int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out) {
-    *out = corpus->info;
-    return MSIM_OK;
+    return ms_sized_out(out, &corpus->info, sizeof corpus->info);
 }
 
 int64_t msim_corpus_rows(const msim_corpus *corpus) { return corpus->info.rows; }

@@ -4,6 +4,7 @@
  * docs/FORMATS.md, What is written. */
 #include "base/bf16.h"
 #include "base/mem.h"
+#include "base/sized.h"
 #include "base/rows.h"
 #include "npy/names.h"
 #include "npy/header.h"
@@ -117,12 +118,15 @@ static int put_head(msim_corpus_writer *w, const char *name_field, const char *v
     return ms_out_file_took(&w->rows, (size_t)n, err);
 }
 
-int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout,
+int msim_corpus_writer_open(const char *path, const msim_corpus_layout *wanted,
                             msim_corpus_writer **out, msim_error *err) {
+    msim_corpus_layout own = {.size = sizeof own}, *layout = &own;
+    *out = NULL;
+    int rc = ms_sized_in(&own, sizeof own, wanted, "corpus layout", err);
+    if (rc < 0) return rc;
     const char *name_field = layout->name_field ? layout->name_field : "midi_names";
     const char *vector_field = layout->vector_field ? layout->vector_field : "midi_embeddings";
-    *out = NULL;
-    int rc = check_layout(layout, name_field, vector_field, err);
+    rc = check_layout(layout, name_field, vector_field, err);
     if (rc < 0) return rc;
     msim_corpus_writer *w = ms_alloc(1, sizeof *w, "corpus writer", err);
     if (!w) return -MSIM_E_MEMORY;

@@ -57,10 +57,10 @@ static int context_open(const void *model, const msim_options *options, void **o
     return MSIM_OK;
 }
 
-static int embed(void *arg, const ms_batch *batch, const float *type_weights, float *out,
+static int embed(void *arg, const ms_batch *batch, const float *class_weights, float *out,
                  msim_error *err) {
     (void)err;
-    ms_cpu_encoder_embed(((context *)arg)->encoder, batch, type_weights, out);
+    ms_cpu_encoder_embed(((context *)arg)->encoder, batch, class_weights, out);
     return MSIM_OK;
 }
 

@@ -111,16 +111,16 @@ static int context_open(const void *arg, const msim_options *options, void **out
 
 static void context_close(void *context) { ms_gpu_shares_close(context); }
 
-static int embed_submit(void *context, const ms_batch *batch, const float *type_weights, float *out,
-                        msim_error *err) {
-    return ms_gpu_shares_submit(context, batch, type_weights, out, err);
+static int embed_submit(void *context, const ms_batch *batch, const float *class_weights,
+                        float *out, msim_error *err) {
+    return ms_gpu_shares_submit(context, batch, class_weights, out, err);
 }
 
 static int embed_wait(void *context, msim_error *err) { return ms_gpu_shares_wait(context, err); }
 
-static int embed(void *context, const ms_batch *batch, const float *type_weights, float *out,
+static int embed(void *context, const ms_batch *batch, const float *class_weights, float *out,
                  msim_error *err) {
-    int rc = ms_gpu_shares_submit(context, batch, type_weights, out, err);
+    int rc = ms_gpu_shares_submit(context, batch, class_weights, out, err);
     return rc < 0 ? rc : ms_gpu_shares_wait(context, err);
 }
 

@@ -10,6 +10,7 @@
 #define MS_KERNELS_KERNELS_H
 #include "base/bf16.h"
 #include "kernels/device.h"
+#include "model/family.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -83,13 +84,14 @@ int ms_attend_bf16_cuda(ms_gpu_stream *s, ms_bf16 *heads_out, const ms_bf16 *qkv
 /* ---- pool_norm.cu ---- */
 
 /* out[i] = weighted mean of rows[starts[i] .. starts[i + 1]) as docs/MODEL.md, Pooling: out f32
- * [n_seq, dim], rows f32 [n, dim], ids [n], starts [n_seq + 1]. type_weights: host memory, three
- * floats or NULL. scratch: ms_pool_scratch_bytes, device memory. L2 normalising is the host's
+ * [n_seq, dim], rows f32 [n, dim], ids [n], starts [n_seq + 1]. classes and class_weights (a float
+ * for each class, or NULL: the mean): host memory. scratch: ms_pool_scratch_bytes, device memory. L2 normalising is the host's
  * (msim_l2_normalize). */
 size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t dim);
 int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids,
                  const int64_t *starts, int64_t n_seq, int64_t n_tokens, int64_t dim,
-                 const float *type_weights, void *scratch, msim_error *err);
+                 const ms_token_classes *classes, const float *class_weights, void *scratch,
+                 msim_error *err);
 
 /* ---- kernels/search: scans of a corpus, scores, the k best (docs/SEARCH.md) */
 

@@ -117,7 +117,7 @@ static void finish_share(ms_gpu_shares *p, ms_gpu_share *part, int slot) {
     }
 }
 
-int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights,
+int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *class_weights,
                          float *out, msim_error *err) {
     int slot = (int)(p->n_submitted % MSIM_BATCHES_UNDER_WAY), rc = MSIM_OK;
     if (p->n_submitted - p->n_finished == MSIM_BATCHES_UNDER_WAY)
@@ -129,7 +129,7 @@ int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *t
         int64_t first = 0;
         ms_batch share = p->n_parts == 1 ? *batch : share_of(p, batch, i, &first);
         if (share.n_seq == 0) continue;
-        rc = ms_gpu_encoder_submit(p->parts[i].encoder, &share, type_weights, out + first * p->dim,
+        rc = ms_gpu_encoder_submit(p->parts[i].encoder, &share, class_weights, out + first * p->dim,
                                    err);
         p->parts[i].has_batch[slot] = rc >= 0;
     }

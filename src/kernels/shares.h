@@ -41,7 +41,7 @@ int ms_gpu_shares_open(const int *devices, int n, ms_gpu_model *const *models,
 void ms_gpu_shares_close(ms_gpu_shares *p); /* accepts NULL */
 
 /* As the functions of search/backend.h. */
-int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *type_weights,
+int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *class_weights,
                          float *out, msim_error *err);
 int ms_gpu_shares_wait(ms_gpu_shares *p, msim_error *err);
 int ms_gpu_shares_embed_tokens(ms_gpu_shares *p, const ms_batch *batch, float *out,

@@ -9,17 +9,19 @@
 #define MOST_TRANSPOSE 6
 
 struct msim_tokenizer {
-    ms_arena arena;      /* owned */
-    int64_t full_length; /* ids of the last file, uncut */
-    int outcome;         /* msim_outcome of the last file */
+    const ms_token_writer *writer; /* static */
+    ms_arena arena;                /* owned */
+    int64_t full_length;           /* ids of the last file, uncut */
+    int outcome;                   /* msim_outcome of the last file */
     bool force_wide;
     ms_queues queues;
 };
 
-int msim_tokenizer_open(msim_tokenizer **out, msim_error *err) {
+int ms_tokenizer_open(const ms_token_writer *writer, msim_tokenizer **out, msim_error *err) {
     *out = NULL;
     msim_tokenizer *tok = ms_alloc(1, sizeof *tok, "tokenizer", err);
     if (!tok) return -MSIM_E_MEMORY;
+    tok->writer = writer;
     ms_arena_init(&tok->arena, KEEP_BYTES);
     ms_queues_init(&tok->queues);
     *out = tok;
@@ -104,7 +106,7 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
     out->n_notes = score.n_notes;
     out->notes = ms_arena_get(&tok->arena, score.n_notes, sizeof *out->notes, "MIDI notes", err);
     if (!out->notes) return -MSIM_E_MEMORY;
-    tok->full_length = ms_tokens_steps(&score, out->notes);
+    tok->full_length = tok->writer->steps(&score, out->notes);
     tok->outcome = MSIM_OUTCOME_TOKENS;
     return MSIM_OK;
 }
@@ -130,7 +132,7 @@ int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_by
     for (int v = 0; v < variants; v++) {
         starts[v] = v * length;
         if (length > 0)
-            ms_tokens_write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
+            tok->writer->write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
     }
     starts[variants] = variants * length;
     return variants;
@@ -145,7 +147,7 @@ int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n
     const int64_t length = ms_tokens_cut(tok->full_length, max_seq_len);
     rc = check_room(length, 1, ids_cap, err);
     if (rc < 0) return rc;
-    ms_tokens_write(p.notes, p.n_notes, semitones, length, ids);
+    tok->writer->write(p.notes, p.n_notes, semitones, length, ids);
     return length;
 }
 

@@ -53,3 +53,5 @@ int64_t ms_tokens_cut(int64_t n, int64_t max_seq_len) {
     if (max_seq_len >= 0) return max_seq_len < n ? max_seq_len : n;
     return max_seq_len > -n ? n + max_seq_len : 0;
 }
+
+const ms_token_writer ms_tokens_midisim = {.steps = ms_tokens_steps, .write = ms_tokens_write};

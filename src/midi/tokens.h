@@ -10,6 +10,21 @@ typedef struct {
     uint8_t pitch;    /* 1..127 */
 } ms_token_note;
 
+/* How a family writes notes as ids. */
+typedef struct ms_token_writer {
+    /* Stage 16: out [score->n_notes]; the number of ids of a whole sequence. */
+    int64_t (*steps)(const ms_score *score, ms_token_note *out);
+    /* Stage 17: the first `length` ids, every pitch moved by `semitones`. */
+    void (*write)(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length,
+                  int32_t *ids);
+} ms_token_writer;
+
+/* The original's. */
+extern const ms_token_writer ms_tokens_midisim;
+
+/* The tokeniser handle of a family: msim_tokenizer_open without a model. */
+int ms_tokenizer_open(const ms_token_writer *writer, msim_tokenizer **out, msim_error *err);
+
 /* Stage 16: steps and clipped durations, out [score->n_notes]. Returns the number of ids of a whole
  * sequence. */
 int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out);

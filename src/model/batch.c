@@ -29,6 +29,7 @@ int ms_batch_init(ms_batch *out, const int32_t *ids, const int64_t *starts, size
                       .starts = starts,
                       .n_seq = (int64_t)n_seq,
                       .n_tokens = n_tokens,
-                      .longest = longest};
+                      .longest = longest,
+                      .classes = &ms_family_of_vocab(vocab)->classes};
     return MSIM_OK;
 }

@@ -45,20 +45,20 @@ typedef struct {
     int (*open)(const void *model, const msim_options *options, void **out, msim_error *err);
     void (*close)(void *context);
 
-    /* The batch is checked already (ms_batch_init) and within the context's limits. type_weights
+    /* The batch is checked already (ms_batch_init) and within the context's limits. class_weights
      * NULL: plain mean. embed: out [n_seq, dim]. embed_tokens: out [n_tokens, dim]. Nothing is
      * allocated. */
-    int (*embed)(void *context, const ms_batch *batch, const float *type_weights, float *out,
+    int (*embed)(void *context, const ms_batch *batch, const float *class_weights, float *out,
                  msim_error *err);
     int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
     /* MSIM_BATCHES_UNDER_WAY batches may be under way (api.c counts). submit takes a batch as embed
-     * does, of at least one sequence: what it points to and type_weights may be reused at once, out
+     * does, of at least one sequence: what it points to and class_weights may be reused at once, out
      * is complete when the wait that finishes this batch returns; a batch whose submit fails is not
      * under way. wait finishes the oldest one, which is gone afterwards, whatever it returns. A
      * device without a queue does it all in submit. api.c calls nothing else but stage_seconds and
      * close meanwhile. */
-    int (*embed_submit)(void *context, const ms_batch *batch, const float *type_weights, float *out,
-                        msim_error *err);
+    int (*embed_submit)(void *context, const ms_batch *batch, const float *class_weights,
+                        float *out, msim_error *err);
     int (*embed_wait)(void *context, msim_error *err);
 
     /* Make rows first .. first + n - 1 known to the context (upload, or just remember). views

@@ -84,7 +84,7 @@ static void run_midi(const unsigned char *data, size_t n_bytes) {
         int64_t max;
     } cases[] = {{6, 3072}, {0, INT64_MAX}};
     msim_error err = {.code = 0};
-    if (!tok) check_status(msim_tokenizer_open(&tok, &err), &err);
+    if (!tok) check_status(msim_tokenizer_open(NULL, &tok, &err), &err);
     for (size_t c = 0; c < 2; c++) {
         size_t cap = msim_tokenizer_bound(n_bytes, cases[c].factor, cases[c].max);
         int32_t *ids = take(cap * sizeof *ids);
@@ -107,7 +107,7 @@ static void run_midi(const unsigned char *data, size_t n_bytes) {
 static void run_normalize(const unsigned char *data, size_t n_bytes) {
     static msim_tokenizer *tok;
     msim_error err = {.code = 0};
-    if (!tok) check_status(msim_tokenizer_open(&tok, &err), &err);
+    if (!tok) check_status(msim_tokenizer_open(NULL, &tok, &err), &err);
     size_t cap = msim_midi_canonical_bound(n_bytes);
     unsigned char *once = take(cap);
     int64_t n = msim_midi_canonical(tok, data, n_bytes, once, cap, &err);
@@ -143,7 +143,7 @@ static const char *as_file(const unsigned char *data, size_t n_bytes) {
 
 static void run_corpus(const unsigned char *data, size_t n_bytes) {
     msim_corpus *corpus;
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     msim_error err = {.code = 0};
     int rc = msim_corpus_open(as_file(data, n_bytes), NULL, &corpus, &err);
     check_status(rc, &err);
@@ -163,7 +163,7 @@ static void run_corpus(const unsigned char *data, size_t n_bytes) {
 }
 
 static void run_checkpoint(const unsigned char *data, size_t n_bytes) {
-    msim_checkpoint_info info;
+    msim_checkpoint_info info = {.size = sizeof info};
     msim_error err = {.code = 0};
     int rc = msim_checkpoint_get_info(as_file(data, n_bytes), &info, &err);
     check_status(rc, &err);

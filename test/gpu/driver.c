@@ -145,7 +145,7 @@ static pool make_pool(msim_context *ctx, const msim_model *model) {
     static const int64_t edges[] = {1,   2,   3,   31,  63,  64,  65,  127,  128,
                                     129, 200, 255, 256, 257, 511, 513, 1025, 3072};
     pool p = {0};
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     msim_error err;
     uint64_t random = (uint64_t)s.seed;
     int64_t most = s.max_tokens < s.batch_tokens ? s.max_tokens : s.batch_tokens;
@@ -430,7 +430,7 @@ static void check_search(void) {
                     make_answer(),
                     0,
                     0};
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     msim_error err;
     msim_corpus_get_info(corpus, &info);
     if (msim_context_load_corpus(c.cpu, corpus, &err) < 0 ||
@@ -513,7 +513,7 @@ static void check_contexts(void) {
     msim_corpus *corpus = open_corpus();
     msim_options o = device_options(s.device);
     msim_context *ctx = open_context(model, &o);
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     msim_error err;
     pool p = make_pool(ctx, model);
     msim_corpus_get_info(corpus, &info);
@@ -563,7 +563,7 @@ static void use_everything(void) {
     msim_corpus *corpus = open_corpus();
     msim_options o = device_options(s.device);
     msim_context *ctx = open_context(model, &o);
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     msim_error err;
     answer found = make_answer();
     int64_t starts[] = {0, 5, 10};
@@ -636,7 +636,7 @@ static void check_full(size_t leave, bool is_tight) {
     msim_corpus *corpus = open_corpus();
     msim_options on_gpu = device_options(s.device), on_cpu = device_options(MSIM_DEVICE_CPU);
     msim_context *gpu = open_context(NULL, &on_gpu), *cpu = open_context(NULL, &on_cpu);
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     msim_search_options o = msim_search_options_default();
     answer a = make_answer(), b = make_answer();
     ms_gpu_stream *stream;

@@ -18,7 +18,8 @@ typedef struct {
 
 /* The encoder of a model that is on the device already; rig_stop undoes it. */
 static inline void rig_start(gpu_rig *r, int64_t max_tokens, int64_t max_seqs) {
-    msim_options o = {.max_batch_tokens = max_tokens, .max_batch_seqs = max_seqs};
+    msim_options o = {
+        .size = sizeof(msim_options), .max_batch_tokens = max_tokens, .max_batch_seqs = max_seqs};
     r->dim = r->model->dim;
     rows_ok(ms_gpu_stream_open(0, &r->stream, err));
     rows_ok(ms_gpu_encoder_open(r->model, r->stream, &o, &r->encoder, err));
@@ -65,8 +66,8 @@ static inline void rig_fill(rig_batch *b, const int64_t *lengths, const int *nam
     b->batch.starts = b->starts;
 }
 
-static inline void rig_vectors(gpu_rig *r, const rig_batch *b, const float *type_weights,
+static inline void rig_vectors(gpu_rig *r, const rig_batch *b, const float *class_weights,
                                float *out) {
-    rows_ok(ms_gpu_encoder_embed(r->encoder, &b->batch, type_weights, out, err));
+    rows_ok(ms_gpu_encoder_embed(r->encoder, &b->batch, class_weights, out, err));
 }
 #endif

@@ -38,7 +38,7 @@ static msim_model *model_of(const char *path, msim_options o) {
 }
 
 static int device_of(const msim_model *model) {
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     msim_model_get_info(model, &info);
     return info.device;
 }
@@ -54,7 +54,7 @@ static void refused(const char *path, msim_options o, int code, const char *says
 
 static void devices_are_listed(void **state) {
     (void)state;
-    msim_gpu_info info = {0};
+    msim_gpu_info info = {.size = sizeof info};
     msim_error e = {0};
     int n = msim_gpu_count();
     assert_true(n >= 1 && msim_has_cuda());
@@ -97,10 +97,11 @@ static void devices_are_chosen(void **state) {
 /* ---- Searches ---- */
 
 static msim_corpus *corpus_of(char *path) {
-    msim_corpus_layout layout = {.rows = ROWS,
+    msim_corpus_layout layout = {.size = sizeof(msim_corpus_layout),
+                                 .rows = ROWS,
                                  .dim = DIM,
                                  .dtype = MSIM_DTYPE_F32,
-                                 .form = MSIM_FORMAT_STRUCTURED,
+                                 .format = MSIM_FORMAT_STRUCTURED,
                                  .name_chars = 3};
     msim_corpus_writer *w = NULL;
     msim_corpus *corpus = NULL;
@@ -127,7 +128,7 @@ static answer ask(const msim_model *model, msim_options o, const msim_corpus *co
                   const float *queries) {
     answer a = {0};
     msim_context *ctx = NULL;
-    msim_stats stats;
+    msim_stats stats = {.size = sizeof stats};
     msim_error e;
     ok(msim_context_open(model, &o, &ctx, &e), &e);
     ok(msim_context_load_corpus(ctx, corpus, &e), &e);

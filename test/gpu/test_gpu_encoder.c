@@ -12,15 +12,15 @@ static const float some_weights[3] = {1, 1, 2};
 /* ---- Agreement ---- */
 
 /* One batch against the CPU's f32, and against what bf16 makes of it on the CPU. */
-static void agree_on(gpu_rig *r, rig *f32, rig *bf16, const rig_batch *b, const float *type_weights,
-                     double *worst) {
+static void agree_on(gpu_rig *r, rig *f32, rig *bf16, const rig_batch *b,
+                     const float *class_weights, double *worst) {
     size_t dim = (size_t)r->dim, n = (size_t)b->batch.n_seq;
     float *got = rows_host(n * dim, 4), *wide = rows_host(n * dim, 4),
           *narrow = rows_host(n * dim, 4);
     memset(got, ROWS_POISON, n * dim * 4);
-    rig_vectors(r, b, type_weights, got);
-    rig_embed(f32, b->ids, b->starts, b->batch.n_seq, type_weights, wide);
-    rig_embed(bf16, b->ids, b->starts, b->batch.n_seq, type_weights, narrow);
+    rig_vectors(r, b, class_weights, got);
+    rig_embed(f32, b->ids, b->starts, b->batch.n_seq, class_weights, wide);
+    rig_embed(bf16, b->ids, b->starts, b->batch.n_seq, class_weights, narrow);
     for (size_t i = 0; i < n; i++) {
         if (b->starts[i] == b->starts[i + 1]) {
             for (size_t c = 0; c < dim; c++) assert_true(got[i * dim + c] == 0.0f);
@@ -321,7 +321,8 @@ static void too_little_memory_is_one_error(void **state) {
     rows_ok(ms_gpu_stream_open(0, &stream, err));
     size_t before = free_bytes();
     for (size_t i = 0; i < 2; i++) {
-        msim_options o = {.max_batch_tokens = cases[i].max_tokens,
+        msim_options o = {.size = sizeof(msim_options),
+                          .max_batch_tokens = cases[i].max_tokens,
                           .max_batch_seqs = cases[i].max_seqs};
         ms_gpu_encoder *encoder = NULL;
         msim_error failed = {0};
@@ -341,7 +342,7 @@ static void too_little_memory_is_one_error(void **state) {
 static void every_failed_allocation_is_an_error(void **state) {
     (void)state;
     ms_weights *w = seeded_open(64, 1, 1);
-    msim_options o = {.max_batch_tokens = 64, .max_batch_seqs = 4};
+    msim_options o = {.size = sizeof(msim_options), .max_batch_tokens = 64, .max_batch_seqs = 4};
     size_t before = free_bytes();
     int failures = 0;
     for (int n = 1;; n++) {

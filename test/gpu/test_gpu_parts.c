@@ -9,7 +9,8 @@ enum { PARTS = 3, DIM = 64, ROWS = 900, MAX_K = 64, QUERIES = 3 };
 static const int devices[PARTS] = {0, 0, 0};
 
 static msim_options limits(void) {
-    return (msim_options){.max_batch_tokens = RIG_TOKENS,
+    return (msim_options){.size = sizeof(msim_options),
+                          .max_batch_tokens = RIG_TOKENS,
                           .max_batch_seqs = RIG_SEQS,
                           .max_queries = QUERIES,
                           .max_k = MAX_K};
@@ -156,7 +157,9 @@ static void compare(ms_gpu_shares *one, ms_gpu_shares *many, const ms_rows *view
     rows_ok(ms_gpu_shares_load(one, views, n_views, first, n_rows, err));
     rows_ok(ms_gpu_shares_load(many, views, n_views, first, n_rows, err));
     for (int i = 0; i < 6; i++) {
-        msim_search_options o = {.metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
+        msim_search_options o = {.size = sizeof(msim_search_options),
+                                 .metric = MSIM_METRIC_COSINE,
+                                 .scan = MSIM_SCAN_AUTO};
         ms_search_request request = {
             .queries = queries, .n_query = QUERIES, .options = &o, .k = ks[i % 3]};
         if (i >= 3) o.excluded = excluded, o.n_excluded = 5;

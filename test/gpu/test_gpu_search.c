@@ -156,7 +156,7 @@ typedef struct {
 } pair;
 
 static ms_gpu_search *open_gpu(void) {
-    msim_options o = {.max_queries = MAX_QUERIES, .max_k = 2 * MAX_K};
+    msim_options o = {.size = sizeof(msim_options), .max_queries = MAX_QUERIES, .max_k = 2 * MAX_K};
     msim_error e = {0};
     ms_gpu_search *gpu;
     if (ms_gpu_search_open(stream, &o, &gpu, &e) < 0) fail_msg("%s", e.text);
@@ -164,7 +164,7 @@ static ms_gpu_search *open_gpu(void) {
 }
 
 static pair open_pair(void) {
-    msim_options o = {.max_queries = MAX_QUERIES, .max_k = 2 * MAX_K};
+    msim_options o = {.size = sizeof(msim_options), .max_queries = MAX_QUERIES, .max_k = 2 * MAX_K};
     pair p = {.gpu = open_gpu()};
     assert_int_equal(ms_cpu_search_open(pool, msim_isa_best(), &o, &p.cpu, NULL), 0);
     return p;
@@ -244,8 +244,11 @@ static int64_t differences(pair *p, size_t n_query, int64_t k, const msim_search
 
 static ms_search_outcome same(pair *p, size_t n_query, int64_t k, int scan, int metric,
                               const int64_t *excluded, size_t n_excluded) {
-    msim_search_options o = {
-        .scan = scan, .metric = metric, .excluded = excluded, .n_excluded = n_excluded};
+    msim_search_options o = {.size = sizeof(msim_search_options),
+                             .scan = scan,
+                             .metric = metric,
+                             .excluded = excluded,
+                             .n_excluded = n_excluded};
     ms_search_outcome outcome;
     int64_t wrong = differences(p, n_query, k, &o, &outcome);
     if (wrong)
@@ -501,8 +504,11 @@ static int by_row(const void *a, const void *b) {
 static void same_above(pair *p, size_t n_query, double threshold, int scan, int metric,
                        const int64_t *excluded, size_t n) {
     static taken ours, expected;
-    msim_search_options o = {
-        .scan = MSIM_SCAN_F64, .metric = metric, .excluded = excluded, .n_excluded = n};
+    msim_search_options o = {.size = sizeof(msim_search_options),
+                             .scan = MSIM_SCAN_F64,
+                             .metric = metric,
+                             .excluded = excluded,
+                             .n_excluded = n};
     ms_search_request request = {.queries = p->queries,
                                  .n_query = n_query,
                                  .options = &o,
@@ -570,7 +576,7 @@ static void refusals(void **state) {
     static ms_hit hits[4];
     msim_error e = {0};
     load_all(&p, &c, ALL, 0);
-    msim_search_options o = {.scan = MSIM_SCAN_INT8};
+    msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_INT8};
     ms_search_request request = {.queries = c.queries, .n_query = 1, .k = 3, .options = &o};
     assert_int_equal(ms_gpu_search_topk(p.gpu, &request, hits, &e), -MSIM_E_UNSUPPORTED);
     assert_string_equal(
@@ -600,7 +606,7 @@ static void refusals(void **state) {
 static void out_of_memory(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 60, 16);
-    msim_options options = {.max_queries = 2, .max_k = 4};
+    msim_options options = {.size = sizeof(msim_options), .max_queries = 2, .max_k = 4};
     ms_gpu_search *gpu;
     msim_error e = {0};
     int failures = 0;
@@ -631,7 +637,8 @@ static void out_of_device_memory(void **state) {
     static const size_t room[] = {24 << 20, 12 << 20, 9 << 20, 1 << 20};
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 2500, 1024); /* 10 MB */
     static const ms_gpu_search_limits ordinary = {0};
-    msim_options options = {.max_queries = 60, .max_k = 100, .threads = 1};
+    msim_options options = {
+        .size = sizeof(msim_options), .max_queries = 60, .max_k = 100, .threads = 1};
     msim_error e = {0};
     ms_gpu_search *gpu;
     assert_int_equal(ms_gpu_search_open(stream, &options, &gpu, NULL), 0);
@@ -649,7 +656,7 @@ static void out_of_device_memory(void **state) {
         assert_int_equal(ms_gpu_search_residence(gpu).has_rows, i == 0);
         if (rc >= 0 && !IS_SLOW) {
             ms_hit hits[2];
-            msim_search_options o = {.scan = MSIM_SCAN_F32};
+            msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_F32};
             float *last = calloc((size_t)c.dim, sizeof *last);
             memcpy(last, c.view.base + (size_t)(c.n - 1) * c.row_bytes,
                    (size_t)c.dim * sizeof *last);
@@ -679,7 +686,7 @@ static void a_wrong_bound_is_seen(void **state) {
     attach(&c.view, &file, BOTH);
     load(&p, &c.view, 1, 0, c.n, c.queries, &wrong);
     for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
-        msim_search_options o = {.scan = scan};
+        msim_search_options o = {.size = sizeof(msim_search_options), .scan = scan};
         assert_true(differences(&p, 5, 16, &o, &outcome) > 0);
     }
     close_pair(&p);
@@ -697,8 +704,8 @@ typedef struct {
 
 static void *search_on_own_stream(void *arg) {
     caller *a = arg;
-    msim_options options = {.max_queries = 5, .max_k = 8};
-    msim_search_options o = {.scan = MSIM_SCAN_F32};
+    msim_options options = {.size = sizeof(msim_options), .max_queries = 5, .max_k = 8};
+    msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_F32};
     ms_search_request request = {.queries = a->c->queries, .n_query = 5, .k = 8, .options = &o};
     ms_gpu_stream *own = NULL;
     ms_gpu_search *gpu = NULL;
@@ -725,7 +732,7 @@ static void two_contexts_at_once(void **state) {
     for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
     for (int i = 0; i < 2; i++) {
         ms_hit expected[5 * 8];
-        msim_search_options o = {.scan = MSIM_SCAN_F64};
+        msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_F64};
         ms_search_request request = {.queries = c[i].queries, .n_query = 5, .k = 8, .options = &o};
         pair p = open_pair();
         load_all(&p, &c[i], ALL, 0);

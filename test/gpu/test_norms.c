@@ -174,7 +174,7 @@ static void no_rows_are_no_work(void **state) {
     rows_ok(ms_norm_f32_cuda(stream, NULL, NULL, NULL, 0, 512, err));
     rows_ok(ms_gelu_bf16_cuda(stream, NULL, 0, err));
     rows_ok(ms_rotate_bf16_cuda(stream, NULL, NULL, NULL, NULL, 0, 8, err));
-    rows_ok(ms_pool_cuda(stream, NULL, NULL, NULL, NULL, 0, 0, 512, NULL, NULL, err));
+    rows_ok(ms_pool_cuda(stream, NULL, NULL, NULL, NULL, 0, 0, 512, NULL, NULL, NULL, err));
     rows_ok(ms_gpu_sync(stream, err));
 }
 
@@ -305,7 +305,7 @@ static void pool(float *out, const float *rows, const int32_t *ids, const int *o
                               length * sizeof *ids, err));
     }
     rows_ok(ms_pool_cuda(stream, dout.at, drows.at, dids.at, dstarts.at, n_seq, (int64_t)n, dim,
-                         weights, scratch.at, err));
+                         &ms_family_default()->classes, weights, scratch.at, err));
     rows_get(&dout, out, (size_t)n_seq * row_bytes);
     unsigned char *used = rows_host(scratch.n_bytes, 1);
     rows_get(&scratch, used, scratch.n_bytes); /* the guards */

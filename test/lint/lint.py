@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "npy": {"npy", "pickle", "base"},
     "codes": {"codes", "base"},
     "checkpoint": {"checkpoint", "model", "pickle", "base"},
-    "model": {"model", "checkpoint", "base"},
+    "model": {"model", "checkpoint", "midi", "base"},
     "corpus": {"corpus", "npy", "codes", "base"},
     "search": {"search", "model", "corpus", "codes", "base"},
     "cpu": {"cpu", "search", "model", "codes", "base"},

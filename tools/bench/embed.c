@@ -139,7 +139,7 @@ static int run_rounds(bench *b, times *t, msim_error *err) {
 
 static void report(const bench *b, const char *name, ms_bench_figure seconds, double waiting,
                    double inside, double larger) {
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     msim_model_get_info(b->model, &info);
     ms_bench_result r = {.bench = "embed",
                          .threads = b->options.threads,

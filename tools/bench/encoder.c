@@ -170,7 +170,7 @@ static int run_case(bench *b, const char *name, const workload *w) {
                                     threads = b->options.threads;
     size_t rounds = (size_t)b->s->rounds;
     msim_context *ctx = NULL;
-    msim_stats before, after;
+    msim_stats before = {.size = sizeof before}, after = {.size = sizeof after};
     msim_error err;
     b->options.max_batch_tokens = w->most_tokens;
     b->options.max_batch_seqs = w->most_seqs;
@@ -250,6 +250,7 @@ int ms_bench_encoder(const ms_bench_settings *s) {
         ms_cli_error("%s", err.text);
         return ms_cli_exit_of(rc);
     }
+    b.info.size = sizeof b.info;
     msim_model_get_info(b.model, &b.info);
     int kind = b.info.device == MSIM_DEVICE_CPU ? ms_bench_limit_of(b.info.isa, b.info.precision)
                                                 : -1;

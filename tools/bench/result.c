@@ -80,7 +80,7 @@ uint32_t ms_bench_random_next(ms_bench_random *r) {
 /* The CPU, and the GPU where one may be used. */
 static void describe_machine(char *text, size_t cap, const ms_cli_common *common) {
     char line[512], model[80] = "unknown CPU", family[16] = "", number[16] = "", gpus[96] = "";
-    msim_gpu_info gpu;
+    msim_gpu_info gpu = {.size = sizeof gpu};
     int n = common->device == MSIM_DEVICE_CPU ? 0 : common->gpu < 0 ? msim_gpu_count() : 1;
     FILE *f = fopen("/proc/cpuinfo", "r");
     while (f && fgets(line, sizeof line, f) && line[0] != '\n') {

@@ -105,7 +105,7 @@ static int parse_forms(const char *text, int *forms) {
 
 static int search_once(const bench *b, search_case *c, msim_error *err) {
     msim_search_options o = msim_search_options_default();
-    msim_stats stats;
+    msim_stats stats = {.size = sizeof stats};
     o.scan = c->form;
     int64_t rc = msim_context_search_with(b->ctx, &o, b->vectors, (size_t)c->n_query, b->s->top,
                                           b->rows, b->scores, err);
@@ -220,6 +220,7 @@ static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_er
     b->options.max_k = b->s->top;
     double began = ms_cli_now();
     int rc = msim_corpus_open(path, NULL, corpus, err);
+    b->info.size = sizeof b->info;
     if (rc >= 0) rc = msim_corpus_get_info(*corpus, &b->info);
     b->open_seconds = ms_cli_now() - began;
     if (rc >= 0) rc = attach_copies(b, *corpus, err);

@@ -131,7 +131,7 @@ int ms_bench_tokens(const ms_bench_settings *s) {
     worker *workers = ms_cli_alloc((size_t)threads, sizeof *workers);
     for (int i = 0; status == MS_EXIT_OK && i < threads; i++) {
         workers[i] = (worker){.c = &c, .ids = ms_cli_alloc(c.most_ids + 1, sizeof *workers[i].ids)};
-        if (msim_tokenizer_open(&workers[i].tokenizer, &err) < 0) {
+        if (msim_tokenizer_open(NULL, &workers[i].tokenizer, &err) < 0) {
             ms_cli_error("%s", err.text);
             status = MS_EXIT_FAILED;
         }

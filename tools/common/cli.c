@@ -437,7 +437,7 @@ msim_options ms_cli_library_options(const ms_cli_common *common) {
 }
 
 char *ms_cli_device_words(char *buf, int device, int gpu) {
-    msim_gpu_info info;
+    msim_gpu_info info = {.size = sizeof info};
     int n = msim_gpu_count();
     if (device != MSIM_DEVICE_CUDA)
         snprintf(buf, MS_CLI_DEVICE_BYTES, "cpu");

@@ -130,7 +130,7 @@ void ms_cli_print_version(const ms_cli_tool *tool) {
                  msim_isa_name(msim_isa_best()));
     ms_cli_print("devices compiled in: cpu%s\n", msim_has_cuda() ? ", cuda" : "");
     for (int i = 0; i < msim_gpu_count(); i++) {
-        msim_gpu_info info;
+        msim_gpu_info info = {.size = sizeof info};
         if (msim_gpu_get_info(i, &info, NULL) >= 0)
             ms_cli_print("cuda:%d: %s, compute capability %d.%d, %.1f GiB\n", i, info.name,
                          info.major, info.minor, (double)info.memory_bytes / 1073741824.0);

@@ -178,7 +178,7 @@ static int common_dtype(const job *j) {
     int dtype = j->info.dtype;
     for (int64_t i = 0; j->info.parts > 1 && i < j->info.parts && dtype >= 0; i++) {
         msim_corpus *one;
-        msim_corpus_info info;
+        msim_corpus_info info = {.size = sizeof info};
         if (msim_corpus_open(msim_corpus_part_path(j->corpus, i), NULL, &one, NULL) < 0) return -1;
         if (msim_corpus_get_info(one, &info) >= 0 && info.rows > 0 && info.dtype != dtype)
             dtype = -1;
@@ -206,7 +206,8 @@ static int plan(job *j, msim_error *err) {
     int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format,
         dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
     if (s->dtype < 0 && !msim_format_has_dtype(format, dtype)) dtype = MSIM_DTYPE_F32;
-    j->layout = (msim_corpus_layout){.rows = j->info.rows,
+    j->layout = (msim_corpus_layout){.size = sizeof(msim_corpus_layout),
+                                     .rows = j->info.rows,
                                      .dim = j->info.dim,
                                      .dtype = dtype,
                                      .format = format,
@@ -336,6 +337,7 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
     double began = ms_cli_now();
     bool is_refused = false;
     int rc = msim_corpus_open_many(inputs->items, inputs->n, s->names_file, &j.corpus, &err);
+    j.info.size = sizeof j.info;
     if (rc >= 0) rc = msim_corpus_get_info(j.corpus, &j.info);
     if (rc >= 0) {
         rc = gather(&j, &err);

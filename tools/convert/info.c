@@ -54,7 +54,7 @@ static int print_text(cJSON *r) {
 }
 
 static int report_checkpoint(const char *path, cJSON *r, msim_error *err) {
-    msim_checkpoint_info i;
+    msim_checkpoint_info i = {.size = sizeof i};
     int rc = msim_checkpoint_get_info(path, &i, err);
     if (rc < 0) return rc;
     add_text(r, "kind", "checkpoint");
@@ -192,7 +192,7 @@ static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSO
 static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *r,
                          msim_error *err) {
     msim_corpus *corpus;
-    msim_corpus_info i;
+    msim_corpus_info i = {.size = sizeof i};
     int rc = msim_corpus_open_many(&path, 1, s->names_file, &corpus, err);
     if (rc < 0) return rc;
     rc = msim_corpus_get_info(corpus, &i);

@@ -131,7 +131,7 @@ static int convert_checkpoint(const char *from, const char *to) {
         ms_cli_error("%s", err.text);
         return MS_EXIT_FAILED;
     }
-    msim_checkpoint_info i;
+    msim_checkpoint_info i = {.size = sizeof i};
     if (!s.common.quiet && msim_checkpoint_get_info(to, &i, &err) >= 0) {
         char parameters[32];
         ms_cli_note("%s: %s, width %lld, %lld blocks, %lld heads, %s parameters, %s", to, i.family,

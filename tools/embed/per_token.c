@@ -158,6 +158,7 @@ static int open_input(run *r, msim_error *err) {
     int rc = ms_files_list_open(&request, &r->files, err);
     if (rc < 0) return rc;
     ms_reader_request wanted = {.files = &r->files,
+                                .model = r->model,
                                 .threads = r->options.threads,
                                 .is_shifted = true,
                                 .semitones = (int)s->transpose,
@@ -172,6 +173,7 @@ static int open_all(run *r, msim_error *err) {
     if (!ms_cli_find_model(&r->s->common, path, sizeof path))
         return ms_cli_fail(err, MSIM_E_IO, "%s", "");
     int rc = msim_model_open(path, &r->options, &r->model, err);
+    r->info.size = sizeof r->info;
     if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
     if (rc >= 0) rc = ms_tree_open(r->s->per_token, &r->tree, err);
     if (rc >= 0) rc = check_settings(r, err);

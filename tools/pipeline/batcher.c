@@ -201,7 +201,7 @@ static void close_all(embedder *e) {
 
 int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences,
                    ms_batcher_stats *stats, msim_error *err) {
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     embedder e = {.request = request, .sequences = sequences, .stats = stats};
     msim_model_get_info(request->model, &info);
     e.dim = info.dim;

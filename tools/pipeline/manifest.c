@@ -182,7 +182,7 @@ void ms_manifest_complete(ms_manifest *in) {
 /* ---- A corpus ---- */
 
 int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err) {
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     msim_error why;
     const char *slash = strrchr(path, '/');
     *base = (ms_previous){0};

@@ -116,7 +116,8 @@ int ms_output_recover(const ms_output *output, msim_error *err) {
 
 static int write_rows(const ms_output *output, const char *path, const ms_output_rows *rows,
                       const ms_description *description, msim_error *err) {
-    msim_corpus_layout layout = {.rows = description->rows,
+    msim_corpus_layout layout = {.size = sizeof(msim_corpus_layout),
+                                 .rows = description->rows,
                                  .dim = description->dim,
                                  .name_chars = 1,
                                  .dtype = output->dtype,

@@ -7,7 +7,7 @@
 
 static void describe(ms_embed_run *r) {
     const ms_embed_settings *s = r->s;
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     msim_model_get_info(r->model, &info);
     ms_description *d = &r->about;
     *d = (ms_description){.tool = "midisim-embed",

@@ -233,7 +233,7 @@ static int open_encoders(ms_reader *r, msim_error *err) {
     size_t n = (size_t)r->request.threads;
     r->encoders = ms_cli_alloc(n, sizeof *r->encoders);
     for (size_t i = 0; i < n; i++) {
-        int rc = msim_tokenizer_open(&r->encoders[i].tokenizer, err);
+        int rc = msim_tokenizer_open(r->request.model, &r->encoders[i].tokenizer, err);
         if (rc < 0) return rc;
         r->encoders[i].next_free = r->free_encoders;
         r->free_encoders = &r->encoders[i];

@@ -27,6 +27,7 @@ typedef struct {
      * encoded, nothing is hashed. */
     bool (*claim)(void *user, const unsigned char *sha256, uint32_t *content);
     void *claim_user;
+    const msim_model *model; /* borrowed: whose tokens are wanted */
 } ms_reader_request;
 
 typedef struct {

@@ -162,7 +162,7 @@ static int64_t lines_done(const void *source) {
 
 int ms_embed_work(ms_embed_run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     msim_model_get_info(r->model, &info);
     ms_sequences sequences = {.next = next_from_files,
                               .source = r,
@@ -181,6 +181,7 @@ int ms_embed_work(ms_embed_run *r, msim_error *err) {
                                     .semitones = (int)s->transpose,
                                     .max_tokens = s->max_tokens,
                                     .is_background = true,
+                                    .model = r->model,
                                     .take = r->take,
                                     .take_user = r->take_user,
                                     .claim = ms_manifest_claim,

@@ -101,6 +101,7 @@ int ms_search_open_corpus(ms_search_job *j) {
         ms_cli_error("%s", e.text);
         return rc == -MSIM_E_ARG ? MS_EXIT_USAGE : MS_EXIT_FAILED;
     }
+    j->rows.size = sizeof j->rows;
     msim_corpus_get_info(j->corpus, &j->rows);
     if (j->rows.rows <= 0) {
         ms_cli_error("nothing to search: %s: expected at least one row, got none",
@@ -162,11 +163,12 @@ int ms_search_open_model(ms_search_job *j) {
     if (!ms_cli_find_model(&set->common, path, sizeof path)) return MS_EXIT_FAILED;
     msim_options o = ms_cli_library_options(&set->common);
     int rc = msim_model_open(path, &o, &j->model, &e);
-    if (rc >= 0) rc = msim_tokenizer_open(&j->tokenizer, &e);
+    if (rc >= 0) rc = msim_tokenizer_open(j->model, &j->tokenizer, &e);
     if (rc < 0) {
         ms_cli_error("%s", e.text);
         return ms_cli_exit_of(rc);
     }
+    j->model_info.size = sizeof j->model_info;
     msim_model_get_info(j->model, &j->model_info);
     if (j->model_info.dim != j->rows.dim) {
         ms_cli_error(

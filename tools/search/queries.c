@@ -25,7 +25,7 @@ size_t ms_search_name(ms_search_job *j, const msim_corpus *corpus, int64_t row) 
 static int open_set(ms_search_job *j, size_t i) {
     const char *path = j->set->vectors.items[i];
     char expected[64], got[64];
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     ms_description made;
     msim_error e;
     int rc = msim_corpus_open(path, NULL, j->sets + i, &e);

@@ -55,7 +55,7 @@ static void share_question(const question *q, const int64_t *excluded, int64_t d
 
 /* One pass's numbers, over all ranks; the scan is rank 0's. */
 static void add_stats(ms_search_job *j) {
-    msim_stats stats = {0};
+    msim_stats stats = {.size = sizeof stats};
     if (j->n_held) msim_context_stats(j->searcher, &stats);
     int64_t sums[2] = {stats.rows_nonfinite, stats.rows_evaluated};
     ms_ranks_sum(sums, 2);

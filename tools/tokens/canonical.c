@@ -190,7 +190,7 @@ static int open_tree(run *n, msim_error *err) {
 
 int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err) {
     run n = {.r = request};
-    int rc = msim_tokenizer_open(&n.tok, err);
+    int rc = msim_tokenizer_open(NULL, &n.tok, err);
     *n_done = 0;
     if (rc >= 0) rc = open_tree(&n, err);
     int state = 0;

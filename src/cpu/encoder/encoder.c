@@ -51,9 +51,9 @@ typedef struct {
     ms_cpu_encoder *e;
     const ms_batch *batch;
     size_t layer, n_blocks;
-    const float *type_weights;
-    float *rows; /* [n_tokens, dim]: where the final rows go */
-    float *out;  /* [n_seq, dim] */
+    const float *weights; /* of the classes of tokens, or NULL: the mean */
+    float *rows;          /* [n_tokens, dim]: where the final rows go */
+    float *out;           /* [n_seq, dim] */
 } stage;
 
 static void tap(const ms_cpu_encoder *e, int what, size_t layer, size_t first, size_t n,
@@ -327,12 +327,13 @@ static void pool_item(void *arg, int64_t item, int worker) {
     double sum[POOL_COLS] = {0}, weight_sum = 0.0;
     for (int64_t t = s->batch->starts[seq]; t < s->batch->starts[seq + 1]; t++) {
         int32_t id = s->batch->ids[t];
-        double weight = s->type_weights && id < 384 ? (double)s->type_weights[id / 128] : 1.0;
+        double weight = s->weights ? (double)ms_class_weight(s->batch->classes, s->weights, id)
+                                   : 1.0;
         const float *row = s->rows + (size_t)t * dim + first;
         for (size_t j = 0; j < n; j++) sum[j] += weight * (double)row[j];
         weight_sum += weight;
     }
-    float least = s->type_weights ? 1e-6f : 1e-9f,
+    float least = s->weights ? 1e-6f : 1e-9f,
           divisor = (float)weight_sum > least ? (float)weight_sum : least;
     for (size_t j = 0; j < n; j++) s->out[seq * dim + first + j] = (float)sum[j] / divisor;
     lap(&s->e->workers[worker], MSIM_STAGE_POOLING, &began);
@@ -362,9 +363,9 @@ static size_t plan_blocks(const ms_cpu_encoder *e, size_t tokens) {
     return n < n_tiles ? n : n_tiles;
 }
 
-static void run(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weights, float *rows,
+static void run(ms_cpu_encoder *e, const ms_batch *batch, const float *class_weights, float *rows,
                 float *out) {
-    stage s = {.e = e, .batch = batch, .type_weights = type_weights, .rows = rows, .out = out};
+    stage s = {.e = e, .batch = batch, .weights = class_weights, .rows = rows, .out = out};
     int64_t n_items = plan_attention(e, batch);
     s.n_blocks = plan_blocks(e, (size_t)batch->n_tokens);
     for (s.layer = 0; s.layer <= e->model->depth; s.layer++) {
@@ -376,9 +377,9 @@ static void run(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weig
                     pool_item, &s);
 }
 
-void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weights,
+void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float *class_weights,
                           float *out) {
-    run(e, batch, type_weights, e->x, out); /* the final norm works in place */
+    run(e, batch, class_weights, e->x, out); /* the final norm works in place */
 }
 
 void ms_cpu_encoder_embed_tokens(ms_cpu_encoder *e, const ms_batch *batch, float *out) {

@@ -13,8 +13,8 @@ typedef struct ms_cpu_encoder ms_cpu_encoder;
 int ms_cpu_encoder_open(const ms_cpu_model *model, ms_pool *pool, const msim_options *options,
                         ms_cpu_encoder **out, msim_error *err);
 void ms_cpu_encoder_close(ms_cpu_encoder *e);
-/* out [n_seq, dim]; type_weights as msim_context_embed. */
-void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float *type_weights,
+/* out [n_seq, dim]; class_weights as msim_context_embed. */
+void ms_cpu_encoder_embed(ms_cpu_encoder *e, const ms_batch *batch, const float *class_weights,
                           float *out);
 /* out [n_tokens, dim]. */
 void ms_cpu_encoder_embed_tokens(ms_cpu_encoder *e, const ms_batch *batch, float *out);

@@ -329,7 +329,7 @@ static void count_time(ms_gpu_encoder *e, const slot *s) {
     }
 }
 
-int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float *type_weights,
+int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float *class_weights,
                           float *out, msim_error *err) {
     if (e->n_under_way == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
@@ -348,7 +348,7 @@ int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float 
     int rc = start(e, s, batch, &p, err);
     if (rc >= 0)
         rc = ms_pool_cuda(e->stream, e->pooled, e->x, p.ids, p.starts, p.n_seq, p.n_tokens,
-                          e->model->dim, type_weights, e->wide, err);
+                          e->model->dim, batch->classes, class_weights, e->wide, err);
     if (rc >= 0) rc = mark(&p, MSIM_STAGE_POOLING);
     if (rc >= 0) rc = ms_gpu_event_record(s->end, e->stream, err);
     if (rc >= 0) rc = ms_gpu_download(e->stream, s->results, e->pooled, n_bytes, err);
@@ -376,10 +376,10 @@ int ms_gpu_encoder_wait(ms_gpu_encoder *e, msim_error *err) {
     return MSIM_OK;
 }
 
-int ms_gpu_encoder_embed(ms_gpu_encoder *e, const ms_batch *batch, const float *type_weights,
+int ms_gpu_encoder_embed(ms_gpu_encoder *e, const ms_batch *batch, const float *class_weights,
                          float *out, msim_error *err) {
     assert(!e->n_under_way);
-    int rc = ms_gpu_encoder_submit(e, batch, type_weights, out, err);
+    int rc = ms_gpu_encoder_submit(e, batch, class_weights, out, err);
     return rc < 0 ? rc : ms_gpu_encoder_wait(e, err);
 }
 

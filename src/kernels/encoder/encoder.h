@@ -21,16 +21,16 @@ int ms_gpu_encoder_open(const ms_gpu_model *model, ms_gpu_stream *stream,
 void ms_gpu_encoder_close(ms_gpu_encoder *e);
 
 /* Take a batch (within the limits of open) and return while the device works on it. What batch
- * points to and type_weights may be reused at once; out [n_seq, dim] is written by the wait that
+ * points to and class_weights may be reused at once; out [n_seq, dim] is written by the wait that
  * finishes this batch. MSIM_E_LIMIT when MSIM_BATCHES_UNDER_WAY batches are under way. A batch
  * whose submit fails is not under way. */
-int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float *type_weights,
+int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float *class_weights,
                           float *out, msim_error *err);
 /* Finish the oldest batch. MSIM_E_ARG when none is under way; after another failure that batch is
  * gone, its out as it was. */
 int ms_gpu_encoder_wait(ms_gpu_encoder *e, msim_error *err);
 /* submit and wait; only while no batch is under way. */
-int ms_gpu_encoder_embed(ms_gpu_encoder *e, const ms_batch *batch, const float *type_weights,
+int ms_gpu_encoder_embed(ms_gpu_encoder *e, const ms_batch *batch, const float *class_weights,
                          float *out, msim_error *err);
 /* out [n_tokens, dim]; only while no batch is under way. */
 int ms_gpu_encoder_embed_tokens(ms_gpu_encoder *e, const ms_batch *batch, float *out,

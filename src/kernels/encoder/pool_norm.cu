@@ -20,10 +20,11 @@ enum {
     AT_ONCE = 8 /* rows whose loads are under way together */
 };
 
-/* A token's weight by the kind of its id; is_mean: 1 for all. */
+/* A token's weight by the class of its id (ms_token_classes); is_mean: 1 for all. */
 namespace {
 struct Weights {
-    float kind[3];
+    float of[MS_MAX_CLASSES];
+    int32_t end[MS_MAX_CLASSES]; /* 0: no such class */
     int is_mean;
 };
 } // namespace
@@ -75,10 +76,11 @@ static __global__ void __launch_bounds__(THREADS)
             }
 #pragma unroll
             for (int t = 0; t < AT_ONCE; t++) {
-                float chosen = id[t] < 128   ? weights.kind[0]
-                               : id[t] < 256 ? weights.kind[1]
-                                             : weights.kind[2];
-                double weight = weights.is_mean || id[t] >= 384 ? 1.0 : (double)chosen;
+                float chosen = 1.0f;
+#pragma unroll
+                for (int k = MS_MAX_CLASSES - 1; k >= 0; k--)
+                    chosen = id[t] < weights.end[k] ? weights.of[k] : chosen;
+                double weight = weights.is_mean ? 1.0 : (double)chosen;
                 if (t0 + t >= n) continue;
                 x = fma_f64(weight, (double)v[t].x, x); /* the product is exact */
                 y = fma_f64(weight, (double)v[t].y, y);
@@ -126,15 +128,20 @@ extern "C" size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t
 
 extern "C" int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids,
                             const int64_t *starts, int64_t n_seq, int64_t n_tokens, int64_t dim,
-                            const float *type_weights, void *scratch, msim_error *err) {
+                            const ms_token_classes *classes, const float *class_weights,
+                            void *scratch, msim_error *err) {
     int64_t places = n_places(n_tokens, n_seq);
     double *sums = (double *)scratch, *weight_sums = sums + places * dim;
-    Weights weights = {{1.0f, 1.0f, 1.0f}, type_weights == NULL};
+    Weights weights = {};
+    weights.is_mean = class_weights == NULL;
     cudaStream_t stream = (cudaStream_t)ms_gpu_stream_raw(s);
     assert(dim >= 64 && dim % 64 == 0 && (uintptr_t)rows % 16 == 0 &&
            (uintptr_t)scratch % 16 == 0 && places <= INT32_MAX);
     if (n_seq == 0) return MSIM_OK;
-    for (int i = 0; type_weights && i < 3; i++) weights.kind[i] = type_weights[i];
+    for (int i = 0; class_weights && i < classes->n; i++) {
+        weights.of[i] = class_weights[i];
+        weights.end[i] = classes->end[i];
+    }
     int rc = MSIM_OK;
     if (n_tokens > 0)
         rc = ms_gpu_check_launch(launch(k_pool_chunks_f64, dim3((unsigned)places), dim3(THREADS), 0,
@@ -144,6 +151,6 @@ extern "C" int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, con
     if (rc < 0) return rc;
     return ms_gpu_check_launch(launch(k_pool_mean_f32, dim3((unsigned)n_seq), dim3(THREADS), 0,
                                       stream, out, sums, weight_sums, starts, (int)dim,
-                                      type_weights ? 1e-6f : 1e-9f),
+                                      class_weights ? 1e-6f : 1e-9f),
                                "k_pool_mean_f32", err);
 }

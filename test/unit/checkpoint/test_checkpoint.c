@@ -211,7 +211,7 @@ static void f64_is_rounded(void **state) {
 
 static void info(void **state) {
     (void)state;
-    msim_checkpoint_info i;
+    msim_checkpoint_info i = {.size = sizeof i};
     msim_error err;
     assert_int_equal(msim_checkpoint_get_info(DATA "wide.pth", &i, &err), MSIM_OK);
     assert_int_equal(i.dim, 128);
@@ -355,7 +355,7 @@ static void converts(void **state) {
 static void keeps_logits(void **state) {
     (void)state;
     msim_error err;
-    msim_checkpoint_info i;
+    msim_checkpoint_info i = {.size = sizeof i};
     assert_int_equal(msim_checkpoint_convert(DATA "tiny-f16.pth", in_folder("l.safetensors"),
                                              MSIM_DTYPE_F32, &err),
                      MSIM_OK);

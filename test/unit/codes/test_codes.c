@@ -326,7 +326,8 @@ static int take_hit(void *user, size_t query, int64_t row, double score) {
 static void same(ms_cpu_search *search, const corpus *c, int scan, const int64_t *excluded,
                  size_t n_excluded) {
     static ms_hit expected[Q * MAX_K], hits[Q * MAX_K];
-    msim_search_options plain = {.scan = MSIM_SCAN_F64,
+    msim_search_options plain = {.size = sizeof(msim_search_options),
+                                 .scan = MSIM_SCAN_F64,
                                  .excluded = excluded,
                                  .n_excluded = n_excluded},
                         o = plain;
@@ -368,7 +369,7 @@ static void same(ms_cpu_search *search, const corpus *c, int scan, const int64_t
 static void searches(const corpus *c, const ms_rows *parts, size_t n_parts, int isa, int threads) {
     static int64_t some[N];
     size_t n_some = 0;
-    msim_options o = {.max_queries = Q, .max_k = MAX_K};
+    msim_options o = {.size = sizeof(msim_options), .max_queries = Q, .max_k = MAX_K};
     ms_pool *pool = open_pool(threads);
     ms_cpu_search *search;
     for (int64_t row = 0; row < N; row++)
@@ -429,8 +430,8 @@ static void a_part_without_a_copy(void **state) {
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 16);
     ms_codes_file file = copy_of(&c.view, MS_CODES_INT8);
     ms_rows parts[2] = {c.view, c.view};
-    msim_options limits = {.max_queries = Q, .max_k = MAX_K};
-    msim_search_options o = {.scan = MSIM_SCAN_INT8};
+    msim_options limits = {.size = sizeof(msim_options), .max_queries = Q, .max_k = MAX_K};
+    msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_INT8};
     ms_search_request request = {.queries = c.queries, .n_query = Q, .k = 1, .options = &o};
     ms_pool *pool = open_pool(1);
     ms_cpu_search *search;
@@ -628,8 +629,12 @@ static void no_rows(void **state) {
 enum { ROWS = 2500, DIM = 12 };
 
 static void write_rows(const char *rows_path, int format, int shift) {
-    msim_corpus_layout layout = {
-        .rows = ROWS, .dim = DIM, .name_chars = 8, .dtype = MSIM_DTYPE_F32, .format = format};
+    msim_corpus_layout layout = {.size = sizeof(msim_corpus_layout),
+                                 .rows = ROWS,
+                                 .dim = DIM,
+                                 .name_chars = 8,
+                                 .dtype = MSIM_DTYPE_F32,
+                                 .format = format};
     msim_corpus_writer *w;
     float row[DIM];
     assert_int_equal(msim_corpus_writer_open(rows_path, &layout, &w, NULL), 0);
@@ -648,7 +653,7 @@ static int attach(const char *rows_path, int is_full, int scan, int64_t *first_r
     msim_context *ctx;
     msim_options o = msim_options_default();
     msim_search_options how = msim_search_options_default();
-    msim_stats stats;
+    msim_stats stats = {.size = sizeof stats};
     float query[DIM] = {1, 2, 3};
     double score;
     msim_error e = {0};

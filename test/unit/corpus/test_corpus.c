@@ -57,7 +57,11 @@ static int write_corpus(int dtype, msim_error *err) {
         int64_t n = msim_name_chars(names[i], strlen(names[i]));
         if (n > chars) chars = n;
     }
-    msim_corpus_layout layout = {.rows = N, .dim = D, .name_chars = chars, .dtype = dtype};
+    msim_corpus_layout layout = {.size = sizeof(msim_corpus_layout),
+                                 .rows = N,
+                                 .dim = D,
+                                 .name_chars = chars,
+                                 .dtype = dtype};
     msim_corpus_writer *w;
     int rc = msim_corpus_writer_open(path, &layout, &w, err);
     for (int i = 0; rc >= 0 && i < N; i++) {
@@ -77,7 +81,7 @@ static void written_comes_back(void **state) {
         if (write_corpus(dtype, &e) < 0) fail_msg("%s", e.text);
         msim_corpus *corpus;
         assert_int_equal(msim_corpus_open(path, NULL, &corpus, &e), 0);
-        msim_corpus_info info;
+        msim_corpus_info info = {.size = sizeof info};
         assert_int_equal(msim_corpus_get_info(corpus, &info), 0);
         assert_int_equal(info.rows, N);
         assert_int_equal(info.dim, D);
@@ -123,7 +127,8 @@ static void incomplete_leaves_nothing(void **state) {
     msim_error e;
     float row[D] = {0};
     unlink(path);
-    msim_corpus_layout layout = {.rows = 2, .dim = D, .name_chars = 3};
+    msim_corpus_layout layout = {
+        .size = sizeof(msim_corpus_layout), .rows = 2, .dim = D, .name_chars = 3};
     msim_corpus_writer *w;
     assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
     assert_int_equal(files_in_folder(), 1);
@@ -136,7 +141,8 @@ static void incomplete_leaves_nothing(void **state) {
     msim_corpus_writer_close(w);
     assert_int_equal(files_in_folder(), 0);
     /* Without rows and names it is a corpus all the same. */
-    layout = (msim_corpus_layout){.rows = 0, .dim = D, .name_chars = 0};
+    layout = (msim_corpus_layout){
+        .size = sizeof(msim_corpus_layout), .rows = 0, .dim = D, .name_chars = 0};
     assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
     assert_int_equal(msim_corpus_writer_finish(w, &e), 0);
     assert_int_equal(msim_corpus_writer_finish(w, &e), -MSIM_E_ARG);
@@ -149,7 +155,8 @@ static void incomplete_leaves_nothing(void **state) {
 
 static void bad_layouts(void **state) {
     (void)state;
-    const msim_corpus_layout good = {.rows = 1, .dim = D, .name_chars = 3};
+    const msim_corpus_layout good = {
+        .size = sizeof(msim_corpus_layout), .rows = 1, .dim = D, .name_chars = 3};
     msim_corpus_layout bad[10];
     for (size_t i = 0; i < 10; i++) bad[i] = good;
     bad[0].rows = -1;
@@ -181,7 +188,8 @@ static void bad_layouts(void **state) {
 
 static void f16_range(void **state) {
     (void)state;
-    const msim_corpus_layout layout = {.rows = 1, .dim = 2, .dtype = MSIM_DTYPE_F16};
+    const msim_corpus_layout layout = {
+        .size = sizeof(msim_corpus_layout), .rows = 1, .dim = 2, .dtype = MSIM_DTYPE_F16};
     msim_corpus_writer *w;
     msim_error e = {0};
     assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
@@ -202,7 +210,8 @@ static void full_disk(void **state) {
         small = old;
         small.rlim_cur = limit;
         setrlimit(RLIMIT_FSIZE, &small);
-        msim_corpus_layout layout = {.rows = 4000, .dim = 512, .name_chars = 3};
+        msim_corpus_layout layout = {
+            .size = sizeof(msim_corpus_layout), .rows = 4000, .dim = 512, .name_chars = 3};
         msim_corpus_writer *w;
         msim_error e = {0};
         float row[512] = {0};

@@ -89,7 +89,8 @@ static void put_plain(const char *name, int first, int n, int32_t d) {
 }
 
 static void put_structured(const char *name, int first, int n, int dtype) {
-    msim_corpus_layout layout = {.rows = n, .dim = D, .name_chars = 8, .dtype = dtype};
+    msim_corpus_layout layout = {
+        .size = sizeof(msim_corpus_layout), .rows = n, .dim = D, .name_chars = 8, .dtype = dtype};
     msim_corpus_writer *w;
     msim_error e;
     assert_int_equal(msim_corpus_writer_open(in_folder(name), &layout, &w, &e), 0);
@@ -132,7 +133,7 @@ static void check_name(const msim_corpus *corpus, int64_t row, const char *expec
 }
 
 static void check_info(const msim_corpus *corpus, const char *form, int64_t parts, int has_names) {
-    msim_corpus_info info;
+    msim_corpus_info info = {.size = sizeof info};
     assert_int_equal(msim_corpus_get_info(corpus, &info), 0);
     assert_string_equal(info.format, form);
     assert_int_equal(info.parts, parts);

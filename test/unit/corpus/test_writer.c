@@ -55,8 +55,12 @@ static bool has_names_file(int form) {
 /* n rows whose names have 12 bytes; the first failure. */
 static int write_rows(int form, int dtype, int64_t n, int64_t dim, msim_error *err) {
     float *row = calloc((size_t)dim, sizeof *row);
-    msim_corpus_layout layout = {
-        .rows = n, .dim = dim, .name_chars = 12, .dtype = dtype, .format = form};
+    msim_corpus_layout layout = {.size = sizeof(msim_corpus_layout),
+                                 .rows = n,
+                                 .dim = dim,
+                                 .name_chars = 12,
+                                 .dtype = dtype,
+                                 .format = form};
     msim_corpus_writer *w;
     int rc = msim_corpus_writer_open(path, &layout, &w, err);
     int64_t allocations = ms_mem_count();
@@ -184,8 +188,11 @@ static void refused_rows_leave_no_trace(void **state) {
     static char long_name[70000], first[4096];
     memset(long_name, 'x', sizeof long_name);
     for (int round = 0; round < 2; round++) {
-        msim_corpus_layout layout = {
-            .rows = 3, .dim = 2, .dtype = MSIM_DTYPE_F16, .format = MSIM_FORMAT_PICKLED};
+        msim_corpus_layout layout = {.size = sizeof(msim_corpus_layout),
+                                     .rows = 3,
+                                     .dim = 2,
+                                     .dtype = MSIM_DTYPE_F16,
+                                     .format = MSIM_FORMAT_PICKLED};
         msim_corpus_writer *w;
         msim_error e = {0};
         assert_int_equal(msim_corpus_writer_open(path, &layout, &w, &e), 0);
@@ -227,7 +234,10 @@ static void bad_layouts(void **state) {
         assert_int_equal(files_in_folder(), 0);
     }
     /* A count of 19 digits still has its blanks. */
-    msim_corpus_layout most = {.rows = INT64_MAX, .dim = 65536, .format = MSIM_FORMAT_PLAIN};
+    msim_corpus_layout most = {.size = sizeof(msim_corpus_layout),
+                               .rows = INT64_MAX,
+                               .dim = 65536,
+                               .format = MSIM_FORMAT_PLAIN};
     msim_corpus_writer *w;
     msim_error e = {0};
     assert_int_equal(msim_corpus_writer_open(path, &most, &w, &e), 0);

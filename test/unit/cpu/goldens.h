@@ -128,7 +128,8 @@ typedef struct {
 static inline rig rig_open(const ms_cpu_kernels *kernels, const ms_weights *w, int precision,
                            int threads, int64_t max_tokens) {
     rig r;
-    msim_options o = {.max_batch_tokens = max_tokens, .max_batch_seqs = 16};
+    msim_options o = {
+        .size = sizeof(msim_options), .max_batch_tokens = max_tokens, .max_batch_seqs = 16};
     assert_int_equal(ms_cpu_model_open(kernels, w, precision, &r.model, NULL), 0);
     assert_int_equal(ms_pool_open(threads, &r.pool, NULL), 0);
     assert_int_equal(ms_cpu_encoder_open(r.model, r.pool, &o, &r.encoder, NULL), 0);
@@ -142,21 +143,21 @@ static inline void rig_close(rig *r) {
 }
 
 static inline void rig_embed(rig *r, const int32_t *ids, const int64_t *starts, int64_t n_seq,
-                             const float *type_weights, float *out) {
+                             const float *class_weights, float *out) {
     ms_batch batch = {.ids = ids, .starts = starts, .n_seq = n_seq, .n_tokens = starts[n_seq]};
-    ms_cpu_encoder_embed(r->encoder, &batch, type_weights, out);
+    ms_cpu_encoder_embed(r->encoder, &batch, class_weights, out);
 }
 
 /* A, B [2, 512] and with long_too C [512] behind them. */
 static inline void rig_goldens(rig *r, int weighted, int long_too, float *out) {
-    static const float type_weights[3] = {1, 1, 2};
+    static const float class_weights[3] = {1, 1, 2};
     int32_t ids[GOLDEN_C];
     seeded_ids(ids, 19, 37, 11);
     seeded_ids(ids + 19, 7, 53, 5);
-    rig_embed(r, ids, (const int64_t[]){0, 19, 26}, 2, weighted ? type_weights : NULL, out);
+    rig_embed(r, ids, (const int64_t[]){0, 19, 26}, 2, weighted ? class_weights : NULL, out);
     if (!long_too) return;
     seeded_ids(ids, GOLDEN_C, 101, 7);
-    rig_embed(r, ids, (const int64_t[]){0, GOLDEN_C}, 1, weighted ? type_weights : NULL,
+    rig_embed(r, ids, (const int64_t[]){0, GOLDEN_C}, 1, weighted ? class_weights : NULL,
               out + 2 * GOLDEN_DIM);
 }
 

@@ -197,7 +197,7 @@ static void embedding_takes_no_memory(void **state) {
 static void every_failed_allocation_is_an_error(void **state) {
     (void)state;
     ms_weights *w = seeded_open(64, 1, 1);
-    msim_options o = {.max_batch_tokens = 64, .max_batch_seqs = 4};
+    msim_options o = {.size = sizeof(msim_options), .max_batch_tokens = 64, .max_batch_seqs = 4};
     ms_pool *pool;
     assert_int_equal(ms_pool_open(1, &pool, NULL), 0);
     int failures = 0;

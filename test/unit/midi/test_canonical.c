@@ -16,7 +16,7 @@ static msim_error error;
 
 static int set_up(void **state) {
     (void)state;
-    return msim_tokenizer_open(&tok, &error);
+    return msim_tokenizer_open(NULL, &tok, &error);
 }
 
 static int tear_down(void **state) {
@@ -138,7 +138,7 @@ static void out_of_memory(void **state) {
     int64_t n, got = -MSIM_E_MEMORY;
     for (n = 1; got == -MSIM_E_MEMORY; n++) {
         msim_tokenizer *fresh;
-        assert_int_equal(msim_tokenizer_open(&fresh, &error), 0);
+        assert_int_equal(msim_tokenizer_open(NULL, &fresh, &error), 0);
         ms_mem_fail_at(n);
         got = msim_midi_canonical(fresh, file, sizeof file - 1, out, sizeof out, &error);
         ms_mem_fail_at(0);

@@ -19,7 +19,7 @@ static int64_t starts[13];
 
 static int set_up(void **state) {
     (void)state;
-    return msim_tokenizer_open(&tok, &error);
+    return msim_tokenizer_open(NULL, &tok, &error);
 }
 
 static int tear_down(void **state) {
@@ -414,7 +414,7 @@ static void out_of_memory(void **state) {
         while (rc == -MSIM_E_MEMORY) {
             msim_tokenizer *fresh;
             ms_mem_fail_at(failures + 1);
-            rc = msim_tokenizer_open(&fresh, &error);
+            rc = msim_tokenizer_open(NULL, &fresh, &error);
             if (rc < 0) assert_null(fresh);
             if (rc >= 0) {
                 ms_tokenizer_force_wide(fresh, wide);

@@ -24,7 +24,7 @@ typedef struct {
 
 static rig rig_open(void) {
     rig r;
-    msim_model_info info;
+    msim_model_info info = {.size = sizeof info};
     msim_options o = msim_options_default();
     o.device = MSIM_DEVICE_CPU;
     o.threads = 1;
@@ -51,22 +51,22 @@ static void refused(rig *r, int rc, int code, const char *expected, const char *
     assert_non_null(strstr(r->err.text, got));
 }
 
-static int submit(rig *r, const int64_t *starts, size_t n_seq, const float *type_weights,
+static int submit(rig *r, const int64_t *starts, size_t n_seq, const float *class_weights,
                   float *out) {
-    return msim_context_embed_submit(r->context, some_ids, starts, n_seq, type_weights, out,
+    return msim_context_embed_submit(r->context, some_ids, starts, n_seq, class_weights, out,
                                      &r->err);
 }
 
 static void vectors_are_those_of_embed(void **state) {
     (void)state;
-    static const float type_weights[3] = {1.0f, 1.0f, 2.0f};
+    static const float class_weights[3] = {1.0f, 1.0f, 2.0f};
     rig r = rig_open();
     float expected[2][3 * MOST_DIM], got[2][3 * MOST_DIM];
     size_t n_bytes = 3 * r.dim * sizeof(float);
-    msim_stats stats;
+    msim_stats stats = {.size = sizeof stats};
     for (int i = 0; i < 2; i++)
         assert_int_equal(msim_context_embed(r.context, some_ids, some_starts, 3,
-                                            i ? type_weights : NULL, expected[i], NULL),
+                                            i ? class_weights : NULL, expected[i], NULL),
                          0);
     assert_memory_not_equal(expected[0], expected[1], n_bytes);
     memset(got, 0x7f, sizeof got);
@@ -76,7 +76,7 @@ static void vectors_are_those_of_embed(void **state) {
         float weights[3];
         memcpy(ids, some_ids, sizeof ids);
         memcpy(starts, some_starts, sizeof starts);
-        memcpy(weights, type_weights, sizeof weights);
+        memcpy(weights, class_weights, sizeof weights);
         assert_int_equal(
             msim_context_embed_submit(r.context, ids, starts, 3, i ? weights : NULL, got[i], NULL),
             0);
@@ -107,7 +107,7 @@ static void wrong_orders_are_refused(void **state) {
     refused(&r, submit(&r, (const int64_t[]){0, 17}, 1, NULL, out[0]), MSIM_E_LIMIT,
             "at most 16 tokens", "got 17");
     refused(&r, submit(&r, (const int64_t[]){0, 3}, 1, bad_weights, out[0]), MSIM_E_ARG,
-            "type_weights[1]", "got inf");
+            "class_weights[1]", "got inf");
     refused(&r, submit(&r, (const int64_t[]){1, 3}, 1, NULL, out[0]), MSIM_E_ARG, "begin at 0",
             "got 1");
     refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,

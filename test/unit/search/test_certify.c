@@ -189,8 +189,9 @@ static void search(const corpus *c, int isa, int threads, int n_views, int64_t k
     ms_pool *pool;
     ms_cpu_search *s;
     ms_search_outcome outcome;
-    msim_options o = {.max_queries = Q, .max_k = k};
-    msim_search_options search_options = {.metric = metric, .scan = MSIM_SCAN_F32};
+    msim_options o = {.size = sizeof(msim_options), .max_queries = Q, .max_k = k};
+    msim_search_options search_options = {
+        .size = sizeof(msim_search_options), .metric = metric, .scan = MSIM_SCAN_F32};
     ms_search_request request = {
         .queries = c->queries, .n_query = Q, .k = k, .options = &search_options};
     int64_t n = k < N ? k : N;
@@ -318,8 +319,9 @@ static void thresholds(void **state) {
         ms_rows views[3];
         ms_pool *pool;
         ms_cpu_search *s;
-        msim_options o = {.max_queries = Q, .max_k = 1};
-        msim_search_options search_options = {.metric = metric, .scan = MSIM_SCAN_F32};
+        msim_options o = {.size = sizeof(msim_options), .max_queries = Q, .max_k = 1};
+        msim_search_options search_options = {
+            .size = sizeof(msim_search_options), .metric = metric, .scan = MSIM_SCAN_F32};
         assert_int_equal(ms_pool_open(3, &pool, NULL), 0);
         assert_int_equal(ms_cpu_search_open(pool, msim_isa_best(), &o, &s, NULL), 0);
         assert_int_equal(ms_cpu_search_load(s, views, make_views(&c, 3, views), 0, N, NULL), 0);

@@ -147,7 +147,7 @@ static int64_t nonfinite_rows(const ms_cpu_search *search) {
 
 static rig open_rig(int isa, int threads, const ms_rows *views, size_t n_views) {
     rig r;
-    msim_options o = {.max_queries = Q, .max_k = MAX_K};
+    msim_options o = {.size = sizeof(msim_options), .max_queries = Q, .max_k = MAX_K};
     assert_int_equal(ms_pool_open(threads, &r.pool, NULL), 0);
     assert_int_equal(ms_cpu_search_open(r.pool, isa, &o, &r.search, NULL), 0);
     load(&r, views, n_views);
@@ -340,7 +340,7 @@ static void limits_and_memory(void **state) {
     none.n_rows = 0;
     assert_int_equal(ms_cpu_search_load(r.search, &none, 1, 0, 0, &e), 0);
     assert_int_equal(topk(r.search, c.queries, 1, 3, hits, &e), 0);
-    msim_options o = {.max_queries = Q, .max_k = MAX_K};
+    msim_options o = {.size = sizeof(msim_options), .max_queries = Q, .max_k = MAX_K};
     int failures = 0;
     for (int n = 1;; n++) {
         ms_cpu_search *s;
