@@ -93,8 +93,10 @@ static int64_t first_sequence(const ms_gpu_shares *p, const ms_batch *batch, int
 static ms_batch share_of(const ms_gpu_shares *p, const ms_batch *batch, int i, int64_t *first) {
     int64_t end = first_sequence(p, batch, i + 1), *starts = p->parts[i].starts;
     *first = first_sequence(p, batch, i);
-    ms_batch share = {
-        .ids = batch->ids + batch->starts[*first], .starts = starts, .n_seq = end - *first};
+    ms_batch share = {.classes = batch->classes,
+                      .ids = batch->ids + batch->starts[*first],
+                      .starts = starts,
+                      .n_seq = end - *first};
     for (int64_t s = 0; s <= share.n_seq; s++) {
         starts[s] = batch->starts[*first + s] - batch->starts[*first];
         if (s && starts[s] - starts[s - 1] > share.longest)

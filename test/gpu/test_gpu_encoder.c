@@ -83,8 +83,12 @@ static void vectors_are_the_originals(void **state) {
     seeded_ids(b.ids + 19, 7, 53, 5);
     b.starts[1] = 19;
     b.starts[2] = 26;
-    b.batch =
-        (ms_batch){.ids = b.ids, .starts = b.starts, .n_seq = 2, .n_tokens = 26, .longest = 19};
+    b.batch = (ms_batch){.ids = b.ids,
+                         .starts = b.starts,
+                         .n_seq = 2,
+                         .n_tokens = 26,
+                         .longest = 19,
+                         .classes = &ms_family_default()->classes};
     rig_vectors(&r, &b, some_weights, got);
     rig_goldens(&f32, 1, 0, wide);
     for (int i = 0; i < N_GOLDENS; i++) {

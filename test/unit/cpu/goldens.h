@@ -144,7 +144,11 @@ static inline void rig_close(rig *r) {
 
 static inline void rig_embed(rig *r, const int32_t *ids, const int64_t *starts, int64_t n_seq,
                              const float *class_weights, float *out) {
-    ms_batch batch = {.ids = ids, .starts = starts, .n_seq = n_seq, .n_tokens = starts[n_seq]};
+    ms_batch batch = {.ids = ids,
+                      .starts = starts,
+                      .n_seq = n_seq,
+                      .n_tokens = starts[n_seq],
+                      .classes = &ms_family_default()->classes};
     ms_cpu_encoder_embed(r->encoder, &batch, class_weights, out);
 }
 
