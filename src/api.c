@@ -307,7 +307,7 @@ int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_erro
 static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                       ms_batch *batch, msim_error *err) {
     if (!ctx->model)
-        return ms_fail(err, MSIM_E_ARG, "embed: expected a context opened on a model, got none");
+        return ms_fail(err, MSIM_E_ARG, "embed: this context was opened without a model");
     if (n_seq > (size_t)ctx->limits.max_batch_seqs)
         return ms_fail(err, MSIM_E_LIMIT, "embed: expected at most %lld sequences, got %zu",
                        (long long)ctx->limits.max_batch_seqs, n_seq);
@@ -361,7 +361,7 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
     if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
     if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
-                       "embed: expected at most %d batches under way, got another",
+                       "embed: %d batches are under way already; wait for one first",
                        MSIM_BATCHES_UNDER_WAY);
     int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0) rc = check_class_weights(ctx, class_weights, err);
@@ -378,8 +378,7 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
 int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     double t = now_seconds();
     if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
-    if (!ctx->n_under_way)
-        return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
+    if (!ctx->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
     int64_t tokens = ctx->under_way[ctx->oldest].tokens,
             sequences = ctx->under_way[ctx->oldest].sequences;
     ctx->oldest = (ctx->oldest + 1) % MSIM_BATCHES_UNDER_WAY;
@@ -492,13 +491,13 @@ static int check_search_options(const msim_search_options *o, msim_error *err) {
                        "search: scan: expected auto, f64 or f32 for metric ip, got %s",
                        msim_scan_name(o->scan));
     if (o->n_excluded && !o->excluded)
-        return ms_fail(err, MSIM_E_ARG, "search: excluded rows: expected a list of %zu, got none",
+        return ms_fail(err, MSIM_E_ARG, "search: excluded rows: the list of %zu is NULL",
                        o->n_excluded);
     for (size_t i = 1; i < o->n_excluded; i++)
         if (o->excluded[i - 1] >= o->excluded[i])
             return ms_fail(err, MSIM_E_ARG,
-                           "search: excluded row %zu: expected more than %lld, got %lld", i,
-                           (long long)o->excluded[i - 1], (long long)o->excluded[i]);
+                           "search: excluded row %zu: rows must ascend, but after %lld comes %lld",
+                           i, (long long)o->excluded[i - 1], (long long)o->excluded[i]);
     return MSIM_OK;
 }
 
@@ -508,8 +507,7 @@ static int make_request(const msim_context *ctx, const msim_search_options *opti
                         ms_search_request *out, msim_error *err) {
     int rc = check_idle(ctx, "search", err);
     if (rc < 0) return rc;
-    if (ctx->corpus_dim < 0)
-        return ms_fail(err, MSIM_E_ARG, "search: expected a loaded corpus, got none");
+    if (ctx->corpus_dim < 0) return ms_fail(err, MSIM_E_ARG, "search: no corpus is loaded");
     if (n_query > (size_t)ctx->limits.max_queries)
         return ms_fail(err, MSIM_E_LIMIT, "search: expected at most %lld queries, got %zu",
                        (long long)ctx->limits.max_queries, n_query);

@@ -71,8 +71,8 @@ static void raw_free(void *p) {
 }
 
 static int too_big(const char *what, size_t n_items, size_t item_bytes, msim_error *err) {
-    return ms_fail(err, MSIM_E_MEMORY, "out of memory: %s: expected %zu x %zu bytes, got none",
-                   what, n_items, item_bytes);
+    return ms_fail(err, MSIM_E_MEMORY, "out of memory: %s: %zu x %zu bytes could not be had", what,
+                   n_items, item_bytes);
 }
 
 void *ms_alloc(size_t n_items, size_t item_bytes, const char *what, msim_error *err) {

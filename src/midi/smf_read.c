@@ -31,7 +31,7 @@ static inline uint64_t read_number(reader *r) {
 #define RARE __attribute__((noinline))
 
 static RARE int bad(const reader *r, const char *expected, msim_error *err) {
-    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s, got the end of the chunk",
+    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: the chunk ends where %s should stand",
                    r->p - r->file, expected);
 }
 
@@ -70,8 +70,7 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
      * digits. */
     if (length != standard_length(type) && standard_length(type) &&
         ms_wide_number_unprintable(number, p))
-        return ms_fail(err, MSIM_E_FORMAT,
-                       "bad MIDI: byte %td: expected a length of at most 4300 digits, got more",
+        return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: a length has more than 4300 digits",
                        number - r->file);
     switch (type) {
     case 0x2f:

@@ -40,8 +40,7 @@ static int convert_wide(ms_score *score, uint32_t division, const ms_wide *ticks
         ms = ms + rate * step;
         tick = e.time;
         if (!isfinite(step) || !isfinite(ms))
-            return ms_fail(err, MSIM_E_FORMAT,
-                           "bad MIDI: byte %u: expected a time below 2^1024, got a larger one",
+            return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %u: the time is past 2^1024 ms",
                            (unsigned)e.at);
         if (e.kind == MS_TEMPO) {
             rate = (double)ms_event_tempo(&e) / (1000.0 * (double)division);

@@ -89,14 +89,13 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
     ms_clean_order(&score);
     if (score.n_notes == 0) {
         tok->outcome = MSIM_OUTCOME_NO_NOTES;
-        return ms_fail(err, MSIM_E_EMPTY, "no notes: expected at least one note, got none");
+        return ms_fail(err, MSIM_E_EMPTY, "no notes in the file");
     }
     const size_t n_with_drums = score.n_notes;
     ms_clean_piano(&score);
     if (score.n_notes == 0) {
         tok->outcome = MSIM_OUTCOME_DRUMS_ONLY;
-        return ms_fail(err, MSIM_E_EMPTY,
-                       "drums only: expected a note on another channel than 10, got %zu drum notes",
+        return ms_fail(err, MSIM_E_EMPTY, "drums only: all %zu notes are on channel 10, the drums",
                        n_with_drums);
     }
     rc = ms_clean_quantise(&score, ms_clean_origin(&score), &tok->arena, err);

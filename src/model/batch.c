@@ -20,7 +20,7 @@ int ms_batch_init(ms_batch *out, const int32_t *ids, const int64_t *starts, size
     }
     int64_t n_tokens = n_seq ? starts[n_seq] : 0;
     if (n_tokens && !ids)
-        return ms_fail(err, MSIM_E_ARG, "batch: expected %lld ids, got none", (long long)n_tokens);
+        return ms_fail(err, MSIM_E_ARG, "batch: the list of %lld ids is NULL", (long long)n_tokens);
     for (int64_t i = 0; i < n_tokens; i++)
         if (ids[i] < 0 || ids[i] >= vocab)
             return ms_fail(err, MSIM_E_ARG, "batch, token %lld: expected an id in 0..%lld, got %ld",

@@ -32,9 +32,7 @@ static ms_stored_tensor *find(const loader *l, const char *format, ...) {
     vsnprintf(name, sizeof name, format, ap);
     va_end(ap);
     ms_stored_tensor *t = ms_stored_find(l->s, name);
-    if (!t)
-        ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s: expected tensor %s, got none",
-                l->s->path, name);
+    if (!t) ms_fail(l->err, MSIM_E_FORMAT, "not this model: %s has no tensor %s", l->s->path, name);
     return t;
 }
 
@@ -91,9 +89,8 @@ static int read_sizes(loader *l) {
                  (long long)(2 * w->depth));
     } while (ms_stored_find(l->s, name) && w->depth <= MS_MAX_DEPTH);
     if (w->depth > MS_MAX_DEPTH)
-        return ms_fail(l->err, MSIM_E_UNSUPPORTED,
-                       "unsupported model: %s: expected at most %d blocks, got more", l->s->path,
-                       MS_MAX_DEPTH);
+        return ms_fail(l->err, MSIM_E_UNSUPPORTED, "unsupported model: %s has more than %d blocks",
+                       l->s->path, MS_MAX_DEPTH);
     return MSIM_OK;
 }
 

@@ -101,8 +101,7 @@ static void wrong_orders_are_refused(void **state) {
     float out[3][3 * MOST_DIM], scores[MOST_DIM] = {0};
     int64_t rows[4];
     double found[4];
-    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,
-            "expected a batch under way", "got none");
+    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG, "no batch is", "under way");
     /* What is refused is not under way. */
     refused(&r, submit(&r, (const int64_t[]){0, 17}, 1, NULL, out[0]), MSIM_E_LIMIT,
             "at most 16 tokens", "got 17");
@@ -110,12 +109,11 @@ static void wrong_orders_are_refused(void **state) {
             "class_weights[1]", "got inf");
     refused(&r, submit(&r, (const int64_t[]){1, 3}, 1, NULL, out[0]), MSIM_E_ARG, "begin at 0",
             "got 1");
-    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,
-            "expected a batch under way", "got none");
+    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG, "no batch is", "under way");
     for (int i = 0; i < MSIM_BATCHES_UNDER_WAY; i++)
         assert_int_equal(submit(&r, some_starts, 3, NULL, out[i]), 0);
-    refused(&r, submit(&r, some_starts, 3, NULL, out[2]), MSIM_E_LIMIT,
-            "at most 2 batches under way", "got another");
+    refused(&r, submit(&r, some_starts, 3, NULL, out[2]), MSIM_E_LIMIT, "2 batches are under way",
+            "wait for one");
     for (int left = MSIM_BATCHES_UNDER_WAY; left > 0; left--) {
         const char *got = left == 2 ? "got 2" : "got 1";
         refused(&r, msim_context_embed(r.context, some_ids, some_starts, 3, NULL, out[2], &r.err),
@@ -128,8 +126,7 @@ static void wrong_orders_are_refused(void **state) {
                 "corpus: expected no batch under way", got);
         assert_int_equal(msim_context_embed_wait(r.context, &r.err), 0);
     }
-    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG,
-            "expected a batch under way", "got none");
+    refused(&r, msim_context_embed_wait(r.context, &r.err), MSIM_E_ARG, "no batch is", "under way");
     assert_int_equal(msim_context_embed(r.context, some_ids, some_starts, 3, NULL, out[2], &r.err),
                      0);
     assert_memory_equal(out[0], out[2], 3 * r.dim * sizeof(float));
@@ -144,7 +141,7 @@ static void batches_of_nothing_count_too(void **state) {
     memset(out, 0x7f, sizeof out);
     assert_int_equal(submit(&r, NULL, 0, NULL, NULL), 0);
     assert_int_equal(submit(&r, (const int64_t[]){0, 0, 0}, 2, NULL, out), 0);
-    refused(&r, submit(&r, NULL, 0, NULL, NULL), MSIM_E_LIMIT, "at most 2 batches", "got another");
+    refused(&r, submit(&r, NULL, 0, NULL, NULL), MSIM_E_LIMIT, "2 batches are", "wait for one");
     assert_int_equal(msim_context_embed_wait(r.context, &r.err), 0);
     assert_int_equal(msim_context_embed_wait(r.context, &r.err), 0);
     for (size_t i = 0; i < 2 * r.dim; i++) assert_true(out[i] == 0.0f);
@@ -167,8 +164,8 @@ static void a_context_without_a_model_has_nothing_to_submit(void **state) {
     o.device = MSIM_DEVICE_CPU;
     o.threads = 1;
     assert_int_equal(msim_context_open(NULL, &o, &r.context, &r.err), 0);
-    refused(&r, submit(&r, some_starts, 3, NULL, NULL), MSIM_E_ARG,
-            "expected a context opened on a model", "got none");
+    refused(&r, submit(&r, some_starts, 3, NULL, NULL), MSIM_E_ARG, "this context was opened",
+            "without a model");
     rig_close(&r);
 }
 
