@@ -33,7 +33,7 @@ LEVELS   := $(patsubst src/cpu/kernels/%,%,$(basename $(filter src/cpu/kernels/%
 LEVELS   := $(patsubst encoder_%,%,$(filter encoder_%,$(notdir $(LEVELS))))
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
-TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c)))
+TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) $(TOOLS:%=tools/%/*/*.c)))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/pipeline/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
@@ -66,7 +66,7 @@ ISA_avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
 ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
-$(foreach s,$(filter src/cpu/kernels/x86/%,$(LIB_SRC)) $(filter tools/bench/limits_%,$(TOOL_SRC)),\
+$(foreach s,$(filter src/cpu/kernels/x86/%,$(LIB_SRC)) $(filter tools/bench/x86/%,$(TOOL_SRC)),\
     $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))
 SAYS_BUILD := $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
 $(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'

@@ -160,18 +160,33 @@ static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
 
 /* One row's codes into its lane; codes [padded] are 0 past dim. */
 static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
-    unsigned char *dst = tile + 4 * lane;
+    unsigned char *dst = tile + MS_CODES_ROW_BYTES * lane;
     if (form == MS_CODES_INT8) {
-        for (size_t j = 0; j < dim; j += 4, dst += 4 * MS_CODES_TILE)
-            for (size_t i = 0; i < 4; i++) dst[i] = (unsigned char)(128 + (int)codes[j + i]);
+        for (size_t j = 0; j < dim; j += MS_CODES_INT8_GROUP, dst += MS_CODES_GROUP_BYTES)
+            for (size_t i = 0; i < MS_CODES_INT8_GROUP; i++)
+                dst[i] = (unsigned char)(128 + (int)codes[j + i]);
         return;
     }
     /* bf16 already: the upper half of its f32 */
-    for (size_t j = 0; j < dim; j += 2, dst += 4 * MS_CODES_TILE) {
+    for (size_t j = 0; j < dim; j += MS_CODES_BF16_GROUP, dst += MS_CODES_GROUP_BYTES) {
         uint32_t both = ms_f32_bits((float)codes[j]) >> 16 |
                         (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
         memcpy(dst, &both, sizeof both);
     }
+}
+
+/* One row's numbers into its lane of a tile's constants. */
+static void put_constants(unsigned char *constants, size_t lane, row_numbers k, int form) {
+    unsigned char *at = constants + lane * sizeof(float);
+    if (form == MS_CODES_INT8) {
+        memcpy(at + MS_CODES_INT8_A, &k.a, sizeof k.a);
+        memcpy(at + MS_CODES_INT8_RHO, &k.rho, sizeof k.rho);
+        memcpy(at + MS_CODES_INT8_T, &k.t, sizeof k.t);
+        memcpy(at + MS_CODES_INT8_Y, &k.y, sizeof k.y);
+        return;
+    }
+    memcpy(at + MS_CODES_BF16_RHO, &k.rho, sizeof k.rho);
+    memcpy(at + MS_CODES_BF16_T, &k.t, sizeof k.t);
 }
 
 void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile,
@@ -179,7 +194,6 @@ void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows 
     size_t dim = (size_t)view->dim, n = padded(dim);
     size_t codes = form == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
-    float tail[4][MS_CODES_TILE] = {{0}};
     memset(dst, form == MS_CODES_INT8 ? 128 : 0, codes);
     for (size_t j = 0; j < n; j++) wide[j] = j < dim ? centre[j] : 0.0;
     for (size_t lane = 0; lane < MS_CODES_TILE; lane++) {
@@ -196,10 +210,6 @@ void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows 
                 put_codes(dst, lane, rest, dim, form);
         }
         if (class[lane] == MS_CODES_ODD) k = (row_numbers){.rho = INFINITY};
-        tail[0][lane] = k.a, tail[1][lane] = k.rho, tail[2][lane] = k.t, tail[3][lane] = k.y;
+        put_constants(dst + codes, lane, k, form);
     }
-    if (form == MS_CODES_INT8)
-        memcpy(dst + codes, tail, sizeof tail);
-    else
-        memcpy(dst + codes, tail[1], 2 * sizeof tail[0]);
 }

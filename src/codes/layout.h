@@ -5,6 +5,8 @@
  * lanes:
  *   int8   [dim / 4, rounded up][16 rows][4] u8: code + 128;  f32 a[16], rho[16], t[16], y[16]
  *   bf16   [dim / 2, rounded up][16 rows][2] bf16;            f32 rho[16], t[16]
+ * Either way a row has 4 bytes in each group, [16 rows][4 bytes], and the constants come after all
+ * groups.
  * Components past dim are codes of 0. Rows past n_rows, zero rows and rows with NaN or infinity
  * have rho = -infinity; rows without a certificate have rho = +infinity and are always
  * evaluated. */
@@ -12,7 +14,27 @@
 #define MS_CODES_LAYOUT_H
 #include "base/status.h"
 
-enum { MS_CODES_TILE = 16, MS_CODES_INT8_GROUP = 4, MS_CODES_BF16_GROUP = 2 };
+enum {
+    MS_CODES_TILE = 16,      /* rows */
+    MS_CODES_INT8_GROUP = 4, /* components of a group */
+    MS_CODES_BF16_GROUP = 2,
+    MS_CODES_ROW_BYTES = 4, /* of one row in a group */
+    MS_CODES_GROUP_BYTES = MS_CODES_TILE * MS_CODES_ROW_BYTES,
+    MS_CODES_CONSTANT_BYTES = MS_CODES_TILE * 4 /* one f32 of each row */
+};
+
+/* Bytes from a tile's constants to those of one kind, and how many bytes they are together. */
+enum {
+    MS_CODES_INT8_A = 0 * MS_CODES_CONSTANT_BYTES,
+    MS_CODES_INT8_RHO = 1 * MS_CODES_CONSTANT_BYTES,
+    MS_CODES_INT8_T = 2 * MS_CODES_CONSTANT_BYTES,
+    MS_CODES_INT8_Y = 3 * MS_CODES_CONSTANT_BYTES,
+    MS_CODES_INT8_CONSTANTS = 4 * MS_CODES_CONSTANT_BYTES,
+
+    MS_CODES_BF16_RHO = 0 * MS_CODES_CONSTANT_BYTES,
+    MS_CODES_BF16_T = 1 * MS_CODES_CONSTANT_BYTES,
+    MS_CODES_BF16_CONSTANTS = 2 * MS_CODES_CONSTANT_BYTES
+};
 
 typedef struct ms_codes {
     const float *centre;              /* [dim] */
@@ -22,19 +44,18 @@ typedef struct ms_codes {
     int64_t n_rows, dim;
 } ms_codes;
 
+/* Bytes of a tile's groups, which is where its constants begin, and of the whole tile. */
 static inline size_t ms_codes_int8(size_t dim) {
-    return (dim + MS_CODES_INT8_GROUP - 1) / MS_CODES_INT8_GROUP * MS_CODES_INT8_GROUP *
-           MS_CODES_TILE;
+    return (dim + MS_CODES_INT8_GROUP - 1) / MS_CODES_INT8_GROUP * MS_CODES_GROUP_BYTES;
 }
 static inline size_t ms_codes_int8_tile(size_t dim) {
-    return ms_codes_int8(dim) + 4 * MS_CODES_TILE * sizeof(float);
+    return ms_codes_int8(dim) + MS_CODES_INT8_CONSTANTS;
 }
 static inline size_t ms_codes_bf16(size_t dim) {
-    return (dim + MS_CODES_BF16_GROUP - 1) / MS_CODES_BF16_GROUP * MS_CODES_BF16_GROUP *
-           MS_CODES_TILE * sizeof(uint16_t);
+    return (dim + MS_CODES_BF16_GROUP - 1) / MS_CODES_BF16_GROUP * MS_CODES_GROUP_BYTES;
 }
 static inline size_t ms_codes_bf16_tile(size_t dim) {
-    return ms_codes_bf16(dim) + 2 * MS_CODES_TILE * sizeof(float);
+    return ms_codes_bf16(dim) + MS_CODES_BF16_CONSTANTS;
 }
 
 #endif

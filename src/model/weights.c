@@ -6,13 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    N_FREQUENCIES = MS_ROTARY_DIMS / 2,
-    MIN_DIM = 16,
-    MAX_DIM = 8192,
-    MAX_HEADS = 128,
-    MAX_VOCAB = 1 << 20
-};
+enum { MIN_DIM = 16, MAX_DIM = 8192, MAX_HEADS = 128, MAX_VOCAB = 1 << 20 };
 
 typedef struct {
     ms_weights *w;
@@ -132,12 +126,12 @@ static int take_rest(loader *l) {
     ms_stored_tensor *logits = ms_stored_find(l->s, "to_logits.weight");
     if (rc >= 0 && logits) rc = take(l, logits, w->vocab, w->dim, &unused);
     if (rc < 0) return rc;
-    rc = take(l, find(l, "attn_layers.rotary_pos_emb.inv_freq"), N_FREQUENCIES, 0, &w->inv_freq);
+    rc = take(l, find(l, "attn_layers.rotary_pos_emb.inv_freq"), MS_ROTARY_PAIRS, 0, &w->inv_freq);
     if (rc < 0 || w->inv_freq.f32) return rc;
-    float *copy = ms_arena_get(&l->s->arena, N_FREQUENCIES, sizeof *copy, "inv_freq", l->err);
+    float *copy = ms_arena_get(&l->s->arena, MS_ROTARY_PAIRS, sizeof *copy, "inv_freq", l->err);
     if (!copy) return -MSIM_E_MEMORY;
-    for (int i = 0; i < N_FREQUENCIES; i++) copy[i] = ms_tensor_get(w->inv_freq, i);
-    w->inv_freq = (ms_tensor){.f32 = copy, .n = N_FREQUENCIES};
+    for (int i = 0; i < MS_ROTARY_PAIRS; i++) copy[i] = ms_tensor_get(w->inv_freq, i);
+    w->inv_freq = (ms_tensor){.f32 = copy, .n = MS_ROTARY_PAIRS};
     return MSIM_OK;
 }
 

@@ -5,8 +5,9 @@
 #define MS_MODEL_WEIGHTS_H
 #include "base/bf16.h"
 #include "base/status.h"
+#include "model/constants.h"
 
-enum { MS_HEAD_DIM = 64, MS_ROTARY_DIMS = 32, MS_MAX_DEPTH = 64 };
+enum { MS_MAX_DEPTH = 64 };
 
 /* One tensor, row-major and dense: either f32 or bf16, the other pointer NULL. */
 typedef struct {

@@ -61,7 +61,7 @@ static int is_known(const target *t, int64_t row) {
 /* a, rho, t, y of a row. */
 static float constant_of(const target *t, int64_t row, int which) {
     float x;
-    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * 64 +
+    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * MS_CODES_CONSTANT_BYTES +
                 (size_t)(row % MS_CODES_TILE) * sizeof x;
     if (t->form == MSIM_SCAN_BF16 && which % 3 == 0) return which ? 0.0f : 1.0f;
     memcpy(&x, t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes + t->codes_bytes + at,
@@ -441,7 +441,8 @@ static void a_wrong_copy_is_seen(void **state) {
         int64_t unused = 0;
         if (!is_copy(forms[form])) continue;
         target t = make_target(make_corpus(RANDOM, MSIM_DTYPE_F32, 50, 61, 1), forms[form], 0);
-        size_t rho = t.codes_bytes + (forms[form] == MSIM_SCAN_INT8 ? 64 : 0);
+        size_t rho = t.codes_bytes +
+                     (forms[form] == MSIM_SCAN_INT8 ? MS_CODES_INT8_RHO : MS_CODES_BF16_RHO);
         for (size_t r = 0; r < 50; r++) {
             static const float less = -0.01f;
             memcpy(t.tiles + r / MS_CODES_TILE * t.tile_bytes + rho +
@@ -521,7 +522,8 @@ static void largest_integers(void **state) {
                 tile[(j / 4 * 16 + r % 16) * 4 + j % 4] = (unsigned char)(r % 2 ? 255 : 1);
             float tail[4] = {1.0f, 0.0f, 0.0f, 0.0f};
             for (int k = 0; k < 4; k++)
-                memcpy(tile + t.codes_bytes + k * 64 + r % 16 * 4, &tail[k], sizeof *tail);
+                memcpy(tile + t.codes_bytes + k * MS_CODES_CONSTANT_BYTES + r % 16 * 4, &tail[k],
+                       sizeof *tail);
         }
         for (int q = 0; q < 2; q++) {
             for (int64_t j = 0; j < dims[i]; j++) a.narrow[q * dims[i] + j] = q ? 127 : -127;

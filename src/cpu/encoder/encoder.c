@@ -14,10 +14,9 @@ enum {
     BLOCK_ROWS = 96, /* three scratch matrices of 512 columns of f32: 576 KiB, within a common
                          * L2 */
     FF_CHUNK = MS_FF_CHUNK,
-    ROW_PAD = 16,   /* elements behind each scratch row, so that rows do not fall into the same
+    ROW_PAD = 16,  /* elements behind each scratch row, so that rows do not fall into the same
                          * cache sets */
-    POOL_COLS = 64, /* columns of one pooling item */
-    ROTARY_FREQS = MS_ROTARY_DIMS / 2
+    POOL_COLS = 64 /* columns of one pooling item */
 };
 
 /* One worker's own memory. */
@@ -211,8 +210,8 @@ static void store_heads(const stage *s, int part, const float *src, size_t strid
         ms_heads h = {.src = src + (row - first) * stride,
                       .src_stride = stride,
                       .n_rows = stop - row,
-                      .cos = e->cos + (row - begin) * ROTARY_FREQS,
-                      .sin = e->sin + (row - begin) * ROTARY_FREQS,
+                      .cos = e->cos + (row - begin) * MS_ROTARY_PAIRS,
+                      .sin = e->sin + (row - begin) * MS_ROTARY_PAIRS,
                       .heads = m->heads,
                       .first_position = row - begin,
                       .first_row = e->key_row[seq],
@@ -401,10 +400,10 @@ void ms_cpu_encoder_set_tap(ms_cpu_encoder *e, ms_tap_fn fn, void *arg) {
 /* The angle is one f32 product, as in the original; its cosine and sine are rounded from double. */
 static void fill_rotary(ms_cpu_encoder *e) {
     for (size_t p = 0; p < e->max_tokens; p++)
-        for (size_t j = 0; j < ROTARY_FREQS; j++) {
+        for (size_t j = 0; j < MS_ROTARY_PAIRS; j++) {
             float angle = (float)p * e->model->inv_freq[j];
-            e->cos[p * ROTARY_FREQS + j] = (float)cos((double)angle);
-            e->sin[p * ROTARY_FREQS + j] = (float)sin((double)angle);
+            e->cos[p * MS_ROTARY_PAIRS + j] = (float)cos((double)angle);
+            e->sin[p * MS_ROTARY_PAIRS + j] = (float)sin((double)angle);
         }
 }
 
@@ -465,8 +464,10 @@ int ms_cpu_encoder_open(const ms_cpu_model *model, ms_pool *pool, const msim_opt
     key_rows = (e->max_tokens + pad + MS_KEY_GROUP - 1) / MS_KEY_GROUP * MS_KEY_GROUP;
     e->keys.rows = key_rows;
     int ok =
-        (e->cos = alloc_matrix(e->max_tokens, ROTARY_FREQS, sizeof *e->cos, "rotary table", err)) &&
-        (e->sin = alloc_matrix(e->max_tokens, ROTARY_FREQS, sizeof *e->sin, "rotary table", err)) &&
+        (e->cos =
+             alloc_matrix(e->max_tokens, MS_ROTARY_PAIRS, sizeof *e->cos, "rotary table", err)) &&
+        (e->sin =
+             alloc_matrix(e->max_tokens, MS_ROTARY_PAIRS, sizeof *e->sin, "rotary table", err)) &&
         (e->x = alloc_matrix(e->max_tokens, model->dim, sizeof *e->x, "residual stream", err)) &&
         (e->q = alloc_matrix(e->max_tokens, model->inner, bytes, "queries", err)) &&
         (e->heads = alloc_matrix(e->max_tokens, model->inner, bytes, "attention output", err)) &&

@@ -1,15 +1,13 @@
-/* What the kernel levels share: constants of the model, and the weight panels of every level whose
- * operands are f32. Only static functions, so that each level compiles its own copy with its own
- * flags. docs/MODEL.md. */
+/* What the encoder kernels of several levels share: the weight panels of every level whose operands
+ * are f32. Only static functions, so that each level compiles its own copy with its own flags.
+ * docs/MODEL.md. */
 #ifndef MS_CPU_KERNELS_COMMON_H
 #define MS_CPU_KERNELS_COMMON_H
 #include "base/bf16.h"
 #include "cpu/levels.h"
+#include "model/constants.h"
 
-enum { HEAD_DIM = 64, ROTARY_DIMS = 32, ROTARY_PAIRS = ROTARY_DIMS / 2, PANEL_COLS = 16 };
-
-#define LN_EPS 1e-5f
-#define SCORE_SCALE 0.125f /* 1 / sqrt(64), exact */
+enum { PANEL_COLS = 16 };
 
 /* w [n, k] to panels [n / 16][k][16]: the 16 weights that meet one input element lie side by
  * side. */

@@ -48,9 +48,10 @@ void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, si
 
 /* ---- Scalar kernels: one query a block ---- */
 
-static float constant(const unsigned char *tail, size_t which, size_t row) {
+/* constants: those of one kind (MS_CODES_INT8_A, ...) of a tile. */
+static float constant(const unsigned char *constants, size_t row) {
     float x;
-    memcpy(&x, tail + (which * MS_CODES_TILE + row) * sizeof x, sizeof x);
+    memcpy(&x, constants + row * sizeof x, sizeof x);
     return x;
 }
 
@@ -66,11 +67,13 @@ static void scan_int8(float *upper, size_t stride, const unsigned char *tiles, s
             uint32_t sum = (uint32_t)q->start[i]; /* wraps on the way, as the vector kernels' sums
                                                    * do */
             for (size_t j = 0; j < q->dim; j++)
-                sum += (uint32_t)(tile[j / 4 * 64 + lane * 4 + j % 4] * w[j]);
-            float x = constant(tail, 0, lane) * q->scale[i] * (float)(int32_t)sum +
-                      q->lambda[i] * constant(tail, 3, lane);
-            x += constant(tail, 2, lane) * q->theta[i];
-            upper[i * stride + r] = x + constant(tail, 1, lane) * q->reach[i];
+                sum += (uint32_t)(tile[j / MS_CODES_INT8_GROUP * MS_CODES_GROUP_BYTES +
+                                       lane * MS_CODES_ROW_BYTES + j % MS_CODES_INT8_GROUP] *
+                                  w[j]);
+            float x = constant(tail + MS_CODES_INT8_A, lane) * q->scale[i] * (float)(int32_t)sum +
+                      q->lambda[i] * constant(tail + MS_CODES_INT8_Y, lane);
+            x += constant(tail + MS_CODES_INT8_T, lane) * q->theta[i];
+            upper[i * stride + r] = x + constant(tail + MS_CODES_INT8_RHO, lane) * q->reach[i];
         }
     }
 }
@@ -90,13 +93,16 @@ static void scan_bf16(float *upper, size_t stride, const unsigned char *tiles, s
                 float part = 0.0f;
                 for (size_t j = j0; j < q->dim && j < j0 + 2 * MS_CODES_SUM_GROUPS; j++) {
                     ms_bf16 x;
-                    memcpy(&x, tile + j / 2 * 64 + lane * 4 + j % 2 * 2, sizeof x);
+                    memcpy(&x,
+                           tile + j / MS_CODES_BF16_GROUP * MS_CODES_GROUP_BYTES +
+                               lane * MS_CODES_ROW_BYTES + j % MS_CODES_BF16_GROUP * sizeof x,
+                           sizeof x);
                     part += ms_f32_of_bf16(x) * w[j];
                 }
                 sum += part;
             }
-            float x = sum + constant(tail, 1, lane) * q->theta[i];
-            upper[i * stride + r] = x + constant(tail, 0, lane) * q->reach[i];
+            float x = sum + constant(tail + MS_CODES_BF16_T, lane) * q->theta[i];
+            upper[i * stride + r] = x + constant(tail + MS_CODES_BF16_RHO, lane) * q->reach[i];
         }
     }
 }

@@ -158,13 +158,13 @@ static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q
     const state *s = arg;
     size_t dim = s->setup.dim, lane = (size_t)(row % MS_CODES_TILE),
            tile = (size_t)(row / MS_CODES_TILE);
-    const unsigned char *at = tiles_of(&s->setup.views[view], s->is_int8);
+    const unsigned char *constants = tiles_of(&s->setup.views[view], s->is_int8);
     float rho, t;
-    at += s->is_int8
-              ? tile * ms_codes_int8_tile(dim) + ms_codes_int8(dim) + MS_CODES_TILE * sizeof rho
-              : tile * ms_codes_bf16_tile(dim) + ms_codes_bf16(dim); /* rho, then t */
-    memcpy(&rho, at + lane * sizeof rho, sizeof rho);
-    memcpy(&t, at + (MS_CODES_TILE + lane) * sizeof t, sizeof t);
+    constants += s->is_int8 ? tile * ms_codes_int8_tile(dim) + ms_codes_int8(dim)
+                            : tile * ms_codes_bf16_tile(dim) + ms_codes_bf16(dim);
+    constants += lane * sizeof(float);
+    memcpy(&rho, constants + (s->is_int8 ? MS_CODES_INT8_RHO : MS_CODES_BF16_RHO), sizeof rho);
+    memcpy(&t, constants + (s->is_int8 ? MS_CODES_INT8_T : MS_CODES_BF16_T), sizeof t);
     return ms_bound_codes_score(&s->bounds[view * s->setup.max_queries + q],
                                 &s->aims[worker * s->setup.max_queries + q], rho, t, upper);
 }

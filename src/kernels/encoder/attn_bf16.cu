@@ -51,10 +51,11 @@
  * a token. Not measured: no figure of this kernel is known yet. */
 #include "kernels/kernels.h"
 #include "kernels/prim.cuh"
+#include "model/constants.h"
 #include <assert.h>
 
 enum {
-    HEAD = 64,  /* width of a head */
+    HEAD = MS_HEAD_DIM,
     KEYS = 64,  /* keys of a tile */
     CHUNKS = 8, /* of 16 bytes in a row of a head */
     BLOCKS = 8, /* of 8 keys in a tile, of 8 columns in a head */
@@ -71,8 +72,8 @@ static_assert(PLACE == (int)MS_GPU_QUERY_ROWS && 2 * SMALL == PLACE,
 static_assert(8 * BLOCKS == KEYS && 8 * BLOCKS == HEAD && 16 * STEPS == HEAD,
               "scores and results have one shape");
 
-#define SCALE 0.18033688011112042f /* log2(e) / 8 */
-#define SLACK 8.0f                 /* how far scores may pass m, in powers of two */
+#define SCALE (MS_SCORE_SCALE * 1.44269504088896341f) /* scores enter exp2: times log2(e) */
+#define SLACK 8.0f /* how far scores may pass m, in powers of two */
 
 typedef struct {
     uint4 chunk[CHUNKS];

@@ -16,7 +16,6 @@
 #include <math.h>
 
 enum {
-    FREQS = MS_ROTARY_DIMS / 2,
     FF_BYTES = 32 << 20, /* gelu's result of a chunk of rows: read back from L2 where that has 40 MB
                           * or more. 8,192 rows at ff 2,048 give the products enough tiles to fill
                           * such a device several times over */
@@ -463,8 +462,8 @@ static size_t plan(ms_gpu_encoder *e, unsigned char *base) {
     (void)place(base, &used, 1, wide);
     e->inputs = place(base, &used, 1, e->inputs_bytes);
     e->pooled = place(base, &used, e->max_seqs, (size_t)m->dim * sizeof *e->pooled);
-    e->cosines = place(base, &used, e->max_tokens, FREQS * sizeof *e->cosines);
-    e->sines = place(base, &used, e->max_tokens, FREQS * sizeof *e->sines);
+    e->cosines = place(base, &used, e->max_tokens, MS_ROTARY_PAIRS * sizeof *e->cosines);
+    e->sines = place(base, &used, e->max_tokens, MS_ROTARY_PAIRS * sizeof *e->sines);
     return used;
 }
 
@@ -473,17 +472,19 @@ static size_t plan(ms_gpu_encoder *e, unsigned char *base) {
 static int fill_rotary(ms_gpu_encoder *e, msim_error *err) {
     unsigned char *staging = e->slots[0].inputs;
     float *part = (float *)(void *)staging;
-    int64_t rows = (int64_t)(e->inputs_bytes / sizeof *part / FREQS);
+    int64_t rows = (int64_t)(e->inputs_bytes / sizeof *part / MS_ROTARY_PAIRS);
     int rc = MSIM_OK;
     for (int64_t first = 0; first < e->max_tokens; first += rows)
         for (int is_sine = 0; is_sine < 2 && rc >= 0; is_sine++) {
             int64_t n = e->max_tokens - first < rows ? e->max_tokens - first : rows;
-            for (int64_t i = 0; i < n * FREQS; i++) {
-                float angle = (float)(first + i / FREQS) * e->model->inv_freq[i % FREQS];
+            for (int64_t i = 0; i < n * MS_ROTARY_PAIRS; i++) {
+                float angle = (float)(first + i / MS_ROTARY_PAIRS) *
+                              e->model->inv_freq[i % MS_ROTARY_PAIRS];
                 part[i] = (float)(is_sine ? sin((double)angle) : cos((double)angle));
             }
-            rc = ms_gpu_upload(e->stream, (is_sine ? e->sines : e->cosines) + first * FREQS, part,
-                               (size_t)(n * FREQS) * sizeof *part, err);
+            rc = ms_gpu_upload(e->stream,
+                               (is_sine ? e->sines : e->cosines) + first * MS_ROTARY_PAIRS, part,
+                               (size_t)(n * MS_ROTARY_PAIRS) * sizeof *part, err);
             if (rc >= 0) rc = ms_gpu_sync(e->stream, err);
         }
     return rc;

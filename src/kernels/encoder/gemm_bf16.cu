@@ -34,10 +34,11 @@
 #include "kernels/encoder/act.cuh"
 #include "kernels/kernels.h"
 #include "kernels/prim.cuh"
+#include "model/constants.h"
 #include <assert.h>
 
-static constexpr uint32_t GROUP_ROWS = 16, MMA_DEPTH = 16, ROTARY_COLS = 32, ROTARY_PAIRS = 16,
-                          HEAD_COLS = 64;
+static constexpr uint32_t GROUP_ROWS = 16, MMA_DEPTH = 16, ROTARY_COLS = MS_ROTARY_DIMS,
+                          ROTARY_PAIRS = MS_ROTARY_PAIRS, HEAD_COLS = MS_HEAD_DIM;
 
 /* What a kernel is given: ms_gpu_gemm in its own types. */
 struct Product {

@@ -122,8 +122,7 @@ int ms_gpu_model_open(int device, const ms_weights *weights, int precision, ms_g
     m->inner = weights->inner;
     m->ff = weights->ff;
     m->vocab = weights->vocab;
-    for (int i = 0; i < MS_ROTARY_DIMS / 2; i++)
-        m->inv_freq[i] = ms_tensor_get(weights->inv_freq, i);
+    for (int i = 0; i < MS_ROTARY_PAIRS; i++) m->inv_freq[i] = ms_tensor_get(weights->inv_freq, i);
     layout l = {.err = err};
     lay_out(&l, m, weights);
     if (l.overflow)

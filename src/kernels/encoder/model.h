@@ -23,9 +23,9 @@ typedef struct {
 typedef struct {
     int device; /* index */
     int64_t dim, depth, heads, inner, ff, vocab;
-    float inv_freq[MS_ROTARY_DIMS / 2]; /* host memory */
-    const float *token_emb;             /* [vocab, dim], f32 */
-    const float *final_scale;           /* [dim]             1 + gamma */
+    float inv_freq[MS_ROTARY_PAIRS]; /* host memory */
+    const float *token_emb;          /* [vocab, dim], f32 */
+    const float *final_scale;        /* [dim]             1 + gamma */
     ms_gpu_block block[MS_MAX_DEPTH];
     ms_gpu_stream *stream; /* owned: for the upload and to free the memory; no context uses
                                 * it */

@@ -8,6 +8,7 @@
 
 #include "kernels/encoder/act.cuh"
 #include "kernels/prim.cuh"
+#include "model/constants.h"
 #include <assert.h>
 
 enum {
@@ -15,12 +16,8 @@ enum {
     VEC = 4,       /* columns of a 16-byte load of f32 */
     WARP_COLS = 32 * VEC,
     FLAT_THREADS = 256,
-    HEAD_COLS = 64,
-    ROTARY_PAIRS = 16,
     PAIRS = 4 /* rotary pairs in 16 bytes */
 };
-
-#define LN_EPS 1e-5f
 
 /* Sum over the warp, in one fixed shape: every lane ends with the same bits, because each step adds
  * the same two values (in either order, and addition commutes). */
@@ -65,7 +62,7 @@ static __device__ __forceinline__ void norm_row(Row<STEPS> &row, const float *sc
         v.w -= mean;
         squares += (v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w);
     }
-    float inverse = div_f32(1.0f, sqrt_f32(div_f32(warp_sum(squares), (float)dim) + LN_EPS));
+    float inverse = div_f32(1.0f, sqrt_f32(div_f32(warp_sum(squares), (float)dim) + MS_NORM_EPS));
 #pragma unroll
     for (int i = 0; i < STEPS; i++) {
         int c = i * WARP_COLS + lane * VEC;
@@ -183,9 +180,9 @@ static __global__ void __launch_bounds__(FLAT_THREADS)
     int64_t r = i / (8 * heads);
     if (r >= n) return;
     int rest = (int)(i - r * 8 * heads), head = rest / 4, first = rest % 4 * PAIRS;
-    int64_t angle = (int64_t)positions[r] * ROTARY_PAIRS + first;
+    int64_t angle = (int64_t)positions[r] * MS_ROTARY_PAIRS + first;
     float4 c = *(const float4 *)(cosines + angle), s = *(const float4 *)(sines + angle);
-    uint4 *at = (uint4 *)(qkv + r * 3 * heads * HEAD_COLS + head * HEAD_COLS + 2 * first);
+    uint4 *at = (uint4 *)(qkv + r * 3 * heads * MS_HEAD_DIM + head * MS_HEAD_DIM + 2 * first);
     uint4 v = *at;
     v.x = rotate_pair(v.x, c.x, s.x);
     v.y = rotate_pair(v.y, c.y, s.y);

@@ -6,9 +6,10 @@
 #include "kernels/encoder/project.h"
 #include "base/mem.h"
 #include "kernels/encoder/blaslt.h"
+#include "model/constants.h"
 #include <math.h>
 
-enum { TRIAL_ROWS = 192, TRIAL_FEW = 37, TRIAL_POSITIONS = 64, ROTARY_PAIRS = 16, HEAD_COLS = 64 };
+enum { TRIAL_ROWS = 192, TRIAL_FEW = 37, TRIAL_POSITIONS = 64 };
 
 typedef struct {
     int64_t n, k, rotated;
@@ -30,7 +31,7 @@ struct ms_gpu_projector {
 /* What the kernels behind a product can do: ms_rotate_bf16_cuda knows q, k and v of one width. */
 static bool library_fits(const ms_gpu_gemm *g) {
     return g->epilogue != MS_GPU_ROTATE ||
-           (g->rotated % (2 * HEAD_COLS) == 0 && g->n == g->rotated / 2 * 3);
+           (g->rotated % (2 * MS_HEAD_DIM) == 0 && g->n == g->rotated / 2 * 3);
 }
 
 static int multiply_library(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const ms_gpu_gemm *g,
@@ -40,7 +41,7 @@ static int multiply_library(ms_gpu_projector *p, ms_gpu_blaslt_plan *plan, const
         rc = ms_gelu_bf16_cuda(p->stream, g->dst, g->m * g->n, err);
     if (rc >= 0 && g->epilogue == MS_GPU_ROTATE)
         rc = ms_rotate_bf16_cuda(p->stream, g->dst, g->cos, g->sin, g->positions, g->m,
-                                 g->rotated / (2 * HEAD_COLS), err);
+                                 g->rotated / (2 * MS_HEAD_DIM), err);
     return rc;
 }
 
@@ -73,7 +74,7 @@ static void fill_trial(const trial *t, size_t w_at, size_t bias_at, size_t cos_a
     for (int64_t i = 0; i < TRIAL_ROWS * t->g.k; i++) a[i] = ms_bf16_of_f32(next_value(&state));
     for (int64_t i = 0; i < t->g.n * t->g.k; i++) w[i] = ms_bf16_of_f32(next_value(&state));
     for (int64_t i = 0; i < t->g.n; i++) bias[i] = next_value(&state);
-    for (int i = 0; i < TRIAL_POSITIONS * ROTARY_PAIRS; i++) {
+    for (int i = 0; i < TRIAL_POSITIONS * MS_ROTARY_PAIRS; i++) {
         cosine[i] = cosf((float)i);
         sine[i] = sinf((float)i);
     }
@@ -83,7 +84,7 @@ static void fill_trial(const trial *t, size_t w_at, size_t bias_at, size_t cos_a
 /* Sizes are those of one weight matrix, which lies on the device already, and 192 rows. */
 static int open_trial(trial *t, ms_gpu_stream *s, const ms_gpu_gemm *shape, msim_error *err) {
     size_t n = (size_t)shape->n, k = (size_t)shape->k,
-           table = TRIAL_POSITIONS * ROTARY_PAIRS * sizeof(float);
+           table = TRIAL_POSITIONS * MS_ROTARY_PAIRS * sizeof(float);
     size_t w_at = round_up(TRIAL_ROWS * k * sizeof(ms_bf16)),
            bias_at = w_at + round_up(n * k * sizeof(ms_bf16));
     size_t cos_at = bias_at + round_up(n * sizeof(float)), sin_at = cos_at + table,

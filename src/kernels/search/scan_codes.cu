@@ -100,8 +100,8 @@ static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const
     /* rows past the end are dropped */
     const unsigned char *at = a.tiles + (tile < last ? tile : last) * shape.tile_bytes;
     int four = lane / 4 % 4;
-    LaneRows l = {at + lane % 4 * 64 + four * 16, at + shape.codes_bytes + four * 16,
-                  tile * MS_CODES_TILE + four * 4};
+    LaneRows l = {at + lane % 4 * MS_CODES_GROUP_BYTES + four * 16,
+                  at + shape.codes_bytes + four * 16, tile * MS_CODES_TILE + four * 4};
     return l;
 }
 
@@ -110,11 +110,12 @@ template <bool IS_WHOLE>
 static __device__ __forceinline__ void load_step(uint4 (&v)[2], const unsigned char *groups,
                                                  int step, int lane, int n_groups, int end) {
     int group = step * SIM_COPY_STEP + lane % 4;
-    const unsigned char *at = groups + (int64_t)step * (SIM_COPY_STEP * 64);
+    const unsigned char *at = groups + (int64_t)step * (SIM_COPY_STEP * MS_CODES_GROUP_BYTES);
     bool is_here = IS_WHOLE || step < end;
     v[0] = v[1] = uint4{0, 0, 0, 0};
     if (IS_WHOLE || (is_here && group < n_groups)) v[0] = load_once16(at);
-    if (IS_WHOLE || (is_here && group + 4 < n_groups)) v[1] = load_once16(at + 4 * 64);
+    if (IS_WHOLE || (is_here && group + 4 < n_groups))
+        v[1] = load_once16(at + 4 * MS_CODES_GROUP_BYTES);
 }
 
 /* Add steps from .. end - 1 to the sums; `fragments` are those of step `from`. */
@@ -143,13 +144,16 @@ static __device__ __forceinline__ void add_steps(typename FORM::sum (&sums)[2][T
 
 static __device__ __forceinline__ void load_constants(RowConstants &r, const unsigned char *at,
                                                       Int8) {
-    r.a = load_four(at), r.rho = load_four(at + 64), r.t = load_four(at + 128),
-    r.y = load_four(at + 192);
+    r.a = load_four(at + MS_CODES_INT8_A);
+    r.rho = load_four(at + MS_CODES_INT8_RHO);
+    r.t = load_four(at + MS_CODES_INT8_T);
+    r.y = load_four(at + MS_CODES_INT8_Y);
 }
 
 static __device__ __forceinline__ void load_constants(RowConstants &r, const unsigned char *at,
                                                       Bf16) {
-    r.rho = load_four(at), r.t = load_four(at + 64);
+    r.rho = load_four(at + MS_CODES_BF16_RHO);
+    r.t = load_four(at + MS_CODES_BF16_T);
 }
 
 /* Each line rounds as docs/SEARCH.md charges; q: constants of the query, `each` apart. */
@@ -286,7 +290,7 @@ int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *er
     CopyShape shape;
     shape.codes_bytes = (int64_t)(is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim));
     shape.tile_bytes = (int64_t)(is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim));
-    shape.groups = (int)(shape.codes_bytes / 64);
+    shape.groups = (int)(shape.codes_bytes / MS_CODES_GROUP_BYTES);
     shape.steps = (shape.groups + SIM_COPY_STEP - 1) / SIM_COPY_STEP;
     shape.chunk_steps = 0;
     assert(scan->tiles && (uintptr_t)scan->tiles % 16 == 0 && dim <= 65536);

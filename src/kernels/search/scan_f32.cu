@@ -24,7 +24,7 @@
  * Bytes     the rows once from memory (for more than 12 queries, again from L2).
  * Needs     16-byte aligned rows; values of ms_row_values_cuda.
  * Tests     test/gpu/test_sim_scan.c against the score in double; reference
- *           src/cpu/kernels/ref/scan_ref.c. */
+ *           src/cpu/kernels/ref/scan_f32_ref.c. */
 #include "kernels/search/common.cuh"
 
 enum { THREADS = 128, WARPS = THREADS / 32, ROWS = 4, QUERY_BYTES = 48 * 1024 };

@@ -294,7 +294,8 @@ static void a_wrong_bound_is_seen(void **state) {
         unsigned char *tiles = malloc((N + 15) / 16 * each);
         memcpy(tiles, f ? file.copy.bf16 : file.copy.int8, (N + 15) / 16 * each);
         for (size_t t = 0; t < (N + 15) / 16; t++)
-            memset(tiles + t * each + codes + (f ? 0 : 64), 0, 64);
+            memset(tiles + t * each + codes + (f ? MS_CODES_BF16_RHO : MS_CODES_INT8_RHO), 0,
+                   MS_CODES_CONSTANT_BYTES);
         if (f)
             file.copy.bf16 = tiles;
         else

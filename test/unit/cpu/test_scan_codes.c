@@ -217,7 +217,8 @@ static void infinite_rho(void **state) {
             static float upper[MAX_Q * STRIDE];
             if (!k) continue;
             fixture f = make(k, is_int8, 20, 0);
-            float *rho = (float *)(void *)(f.tiles + f.codes_bytes + (is_int8 ? 64 : 0));
+            float *rho = (float *)(void *)(f.tiles + f.codes_bytes +
+                                           (is_int8 ? MS_CODES_INT8_RHO : MS_CODES_BF16_RHO));
             rho[3] = INFINITY, rho[7] = -INFINITY;
             set_queries(&f, 5);
             for (size_t q = 0; q < 5; q++) f.reach[q] = 1e-9f;

@@ -12,9 +12,9 @@
 #ifndef REF_GELU
 /* exact, not the tanh form */
 #define REF_GELU(u) (0.5f * (u) * (1.0f + erff((u)*0.70710678118654752f)))
-#define REF_LN_EPS LN_EPS
-#define REF_ROTARY_DIMS ROTARY_DIMS /* the first 32 of 64 */
-#define REF_PAIR_FIRST(j) (2 * (j)) /* interleaved pairs (2j, 2j + 1), not halves */
+#define REF_LN_EPS MS_NORM_EPS
+#define REF_ROTARY_DIMS MS_ROTARY_DIMS /* the first 32 of 64 */
+#define REF_PAIR_FIRST(j) (2 * (j))    /* interleaved pairs (2j, 2j + 1), not halves */
 #define REF_PAIR_SECOND(j) (2 * (j) + 1)
 #endif
 
@@ -61,69 +61,69 @@ static void product(const ms_product *p) {
 /* One head of one row: rounded as the product's result, rotated in f32, rounded again where it was
  * rotated. */
 static void rotate(float *t, const float *src, const float *c, const float *s, int precision) {
-    for (int d = 0; d < HEAD_DIM; d++) t[d] = operand(src[d], precision);
+    for (int d = 0; d < MS_HEAD_DIM; d++) t[d] = operand(src[d], precision);
     for (int j = 0; j < REF_ROTARY_DIMS / 2; j++) {
         float *first = t + REF_PAIR_FIRST(j), *second = t + REF_PAIR_SECOND(j), a = *first,
               b = *second;
-        *first = operand(a * c[j % ROTARY_PAIRS] - b * s[j % ROTARY_PAIRS], precision);
-        *second = operand(b * c[j % ROTARY_PAIRS] + a * s[j % ROTARY_PAIRS], precision);
+        *first = operand(a * c[j % MS_ROTARY_PAIRS] - b * s[j % MS_ROTARY_PAIRS], precision);
+        *second = operand(b * c[j % MS_ROTARY_PAIRS] + a * s[j % MS_ROTARY_PAIRS], precision);
     }
 }
 
 static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
     for (size_t i = 0; i < h->n_rows; i++)
         for (size_t head = 0; head < h->heads; head++)
-            rotate((float *)dst + i * dst_stride + head * HEAD_DIM,
-                   h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
-                   h->sin + i * ROTARY_PAIRS, h->precision);
+            rotate((float *)dst + i * dst_stride + head * MS_HEAD_DIM,
+                   h->src + i * h->src_stride + head * MS_HEAD_DIM, h->cos + i * MS_ROTARY_PAIRS,
+                   h->sin + i * MS_ROTARY_PAIRS, h->precision);
 }
 
 static void store_k(const ms_heads *h, const ms_keys *keys) {
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++)
             rotate((float *)keys->k +
-                       (head * keys->rows + h->first_row + h->first_position + i) * HEAD_DIM,
-                   h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
-                   h->sin + i * ROTARY_PAIRS, h->precision);
+                       (head * keys->rows + h->first_row + h->first_position + i) * MS_HEAD_DIM,
+                   h->src + i * h->src_stride + head * MS_HEAD_DIM, h->cos + i * MS_ROTARY_PAIRS,
+                   h->sin + i * MS_ROTARY_PAIRS, h->precision);
 }
 
 static void store_v(const ms_heads *h, const ms_keys *keys) {
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             float *v = (float *)keys->v +
-                       (head * keys->rows + h->first_row + h->first_position + i) * HEAD_DIM;
-            for (size_t d = 0; d < HEAD_DIM; d++)
-                v[d] = operand(h->src[i * h->src_stride + head * HEAD_DIM + d], h->precision);
+                       (head * keys->rows + h->first_row + h->first_position + i) * MS_HEAD_DIM;
+            for (size_t d = 0; d < MS_HEAD_DIM; d++)
+                v[d] = operand(h->src[i * h->src_stride + head * MS_HEAD_DIM + d], h->precision);
         }
 }
 
 /* One query row over all keys, a block at a time with a running maximum and sum. */
 static void attend_row(float *dst, const float *q, const float *k, const float *v, size_t n_keys,
                        int precision) {
-    float maximum = -INFINITY, sum = 0.0f, acc[HEAD_DIM] = {0}, p[KEY_BLOCK];
+    float maximum = -INFINITY, sum = 0.0f, acc[MS_HEAD_DIM] = {0}, p[KEY_BLOCK];
     for (size_t k0 = 0; k0 < n_keys; k0 += KEY_BLOCK) {
         size_t n = n_keys - k0 < KEY_BLOCK ? n_keys - k0 : KEY_BLOCK;
         float old = maximum;
         for (size_t j = 0; j < n; j++) {
             p[j] = 0.0f;
-            for (size_t d = 0; d < HEAD_DIM; d++) p[j] += q[d] * k[(k0 + j) * HEAD_DIM + d];
-            p[j] *= SCORE_SCALE;
+            for (size_t d = 0; d < MS_HEAD_DIM; d++) p[j] += q[d] * k[(k0 + j) * MS_HEAD_DIM + d];
+            p[j] *= MS_SCORE_SCALE;
             if (p[j] > maximum) maximum = p[j];
         }
         float shrink = expf(old - maximum); /* 0 at the first block */
         sum *= shrink;
-        for (size_t d = 0; d < HEAD_DIM; d++) acc[d] *= shrink;
+        for (size_t d = 0; d < MS_HEAD_DIM; d++) acc[d] *= shrink;
         for (size_t j = 0; j < n; j++) {
             p[j] = expf(p[j] - maximum);
             sum += p[j];
-            for (size_t d = 0; d < HEAD_DIM; d++) acc[d] += p[j] * v[(k0 + j) * HEAD_DIM + d];
+            for (size_t d = 0; d < MS_HEAD_DIM; d++) acc[d] += p[j] * v[(k0 + j) * MS_HEAD_DIM + d];
         }
     }
-    for (size_t d = 0; d < HEAD_DIM; d++) dst[d] = operand(acc[d] / sum, precision);
+    for (size_t d = 0; d < MS_HEAD_DIM; d++) dst[d] = operand(acc[d] / sum, precision);
 }
 
 static void attend(const ms_attend *a) {
-    size_t first = (a->head * a->keys->rows + a->first_row) * HEAD_DIM;
+    size_t first = (a->head * a->keys->rows + a->first_row) * MS_HEAD_DIM;
     for (size_t i = 0; i < a->n_query; i++)
         attend_row((float *)a->dst + i * a->dst_stride, (const float *)a->q + i * a->q_stride,
                    (const float *)a->keys->k + first, (const float *)a->keys->v + first, a->n_keys,

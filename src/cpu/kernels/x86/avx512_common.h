@@ -15,7 +15,7 @@ enum {
 };
 
 #define SCORE_LOG2 \
-    (SCORE_SCALE * 1.44269504088896341f) /* scores enter exp2: 1 / sqrt(64) x
+    (MS_SCORE_SCALE * 1.44269504088896341f) /* scores enter exp2: 1 / sqrt(64) x
                                                          * log2(e) */
 #define FAR_BELOW \
     (-1e30f) /* below any score; exp2 of its distance is
@@ -93,7 +93,7 @@ INLINE void norm_rows(void *dst, size_t dst_stride, const float *x, const float 
             v[j / 16 % 2] = _mm512_fmadd_ps(d, d, v[j / 16 % 2]);
         }
         float variance = _mm512_reduce_add_ps(_mm512_add_ps(v[0], v[1])) / (float)dim;
-        __m512 inverse = _mm512_set1_ps(1.0f / sqrtf(variance + LN_EPS));
+        __m512 inverse = _mm512_set1_ps(1.0f / sqrtf(variance + MS_NORM_EPS));
         for (size_t j = 0; j < dim; j += 16) {
             __m512 y = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + j), mean), inverse);
             store(dst, i * dst_stride + j, _mm512_mul_ps(y, _mm512_loadu_ps(scale + j)), precision);
@@ -121,8 +121,9 @@ INLINE void take_head(__m512 t[4], const float *src, const float *cosines, const
 
 /* Head `head` of row i. */
 INLINE void take(__m512 t[4], const ms_heads *h, size_t i, size_t head, int rotated) {
-    take_head(t, h->src + i * h->src_stride + head * HEAD_DIM,
-              rotated ? h->cos + i * ROTARY_PAIRS : NULL, h->sin + i * ROTARY_PAIRS, h->precision);
+    take_head(t, h->src + i * h->src_stride + head * MS_HEAD_DIM,
+              rotated ? h->cos + i * MS_ROTARY_PAIRS : NULL, h->sin + i * MS_ROTARY_PAIRS,
+              h->precision);
 }
 
 /* The row of the keys that row i of head `head` takes. */
@@ -136,21 +137,22 @@ static void store_q_f32(const ms_heads *h, float *dst, size_t dst_stride) {
         for (size_t head = 0; head < h->heads; head++) {
             take(t, h, i, head, 1);
             for (int d = 0; d < 4; d++)
-                _mm512_storeu_ps(dst + i * dst_stride + head * HEAD_DIM + 16 * d, t[d]);
+                _mm512_storeu_ps(dst + i * dst_stride + head * MS_HEAD_DIM + 16 * d, t[d]);
         }
 }
 
 /* Keys: groups of 16 rows, [64 dims][16 rows]. */
 static void store_k_f32(const ms_heads *h, float *keys_k, const ms_keys *keys) {
     __m512 t[4];
-    float row[HEAD_DIM] __attribute__((aligned(64)));
+    float row[MS_HEAD_DIM] __attribute__((aligned(64)));
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = key_row(h, keys, i, head);
-            float *out = keys_k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM + at % MS_KEY_GROUP;
+            float *out = keys_k + at / MS_KEY_GROUP * MS_KEY_GROUP * MS_HEAD_DIM +
+                         at % MS_KEY_GROUP;
             take(t, h, i, head, 1);
             for (int d = 0; d < 4; d++) _mm512_store_ps(row + 16 * d, t[d]);
-            for (size_t d = 0; d < HEAD_DIM; d++) out[d * MS_KEY_GROUP] = row[d];
+            for (size_t d = 0; d < MS_HEAD_DIM; d++) out[d * MS_KEY_GROUP] = row[d];
         }
 }
 
@@ -161,7 +163,7 @@ static void store_v_f32(const ms_heads *h, float *keys_v, const ms_keys *keys) {
         for (size_t i = 0; i < h->n_rows; i++) {
             take(t, h, i, head, 0);
             for (int d = 0; d < 4; d++)
-                _mm512_storeu_ps(keys_v + key_row(h, keys, i, head) * HEAD_DIM + 16 * d, t[d]);
+                _mm512_storeu_ps(keys_v + key_row(h, keys, i, head) * MS_HEAD_DIM + 16 * d, t[d]);
         }
 }
 
@@ -180,10 +182,10 @@ INLINE __m512 exp2_nonpositive_bf16(__m512 x) {
 }
 
 typedef struct {
-    float score[TILE_ROWS][KEY_BLOCK]; /* q k of 12 query rows and one block of keys */
-    float p[TILE_ROWS][KEY_BLOCK];     /* their exponentials, as operands */
-    float acc[ATTEND_ROWS][HEAD_DIM];  /* sum of p v so far, relative to the running maximum */
-    float sum[ATTEND_ROWS][16];        /* sum of p, 16 lanes */
+    float score[TILE_ROWS][KEY_BLOCK];   /* q k of 12 query rows and one block of keys */
+    float p[TILE_ROWS][KEY_BLOCK];       /* their exponentials, as operands */
+    float acc[ATTEND_ROWS][MS_HEAD_DIM]; /* sum of p v so far, relative to the running maximum */
+    float sum[ATTEND_ROWS][16];          /* sum of p, 16 lanes */
     float maximum[ATTEND_ROWS];
 } attend_scratch;
 
@@ -193,9 +195,9 @@ INLINE void score_tile_f32(float *score, const float *q, size_t q_stride, const 
     for (size_t j = 0; j < n_keys; j += 32) {
         /* A last group may stand alone; its neighbour's scores are then copies that nobody
          * reads. */
-        const float *k1 = k + j * HEAD_DIM,
-                    *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * HEAD_DIM : k1;
-        sum_f32(acc, q, q_stride, k1, k2, MS_KEY_GROUP, HEAD_DIM, rows);
+        const float *k1 = k + j * MS_HEAD_DIM,
+                    *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * MS_HEAD_DIM : k1;
+        sum_f32(acc, q, q_stride, k1, k2, MS_KEY_GROUP, MS_HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
             _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j, acc[r][0]);
@@ -213,7 +215,7 @@ __attribute__((noinline)) static void score_1_f32(float *score, const void *q, s
     score_tile_f32(score, q, q_stride, k, n_keys, 1);
 }
 
-INLINE void value_tile_f32(float (*acc)[HEAD_DIM], const float *p, const float *v, size_t n_keys,
+INLINE void value_tile_f32(float (*acc)[MS_HEAD_DIM], const float *p, const float *v, size_t n_keys,
                            const int rows) {
     __m512 c[VALUE_ROWS][4];
     UNROLL
@@ -224,7 +226,7 @@ INLINE void value_tile_f32(float (*acc)[HEAD_DIM], const float *p, const float *
     for (size_t l = 0; l < n_keys; l++) {
         __m512 x[4];
         UNROLL
-        for (int d = 0; d < 4; d++) x[d] = _mm512_loadu_ps(v + l * HEAD_DIM + (size_t)(16 * d));
+        for (int d = 0; d < 4; d++) x[d] = _mm512_loadu_ps(v + l * MS_HEAD_DIM + (size_t)(16 * d));
         UNROLL
         for (int r = 0; r < rows; r++) {
             __m512 w = _mm512_set1_ps(p[(size_t)r * KEY_BLOCK + l]);
@@ -239,11 +241,11 @@ INLINE void value_tile_f32(float (*acc)[HEAD_DIM], const float *p, const float *
     }
 }
 
-__attribute__((noinline)) static void value_6_f32(float (*acc)[HEAD_DIM], const void *p,
+__attribute__((noinline)) static void value_6_f32(float (*acc)[MS_HEAD_DIM], const void *p,
                                                   const void *v, size_t n_keys) {
     value_tile_f32(acc, p, v, n_keys, VALUE_ROWS);
 }
-__attribute__((noinline)) static void value_1_f32(float (*acc)[HEAD_DIM], const void *p,
+__attribute__((noinline)) static void value_1_f32(float (*acc)[MS_HEAD_DIM], const void *p,
                                                   const void *v, size_t n_keys) {
     value_tile_f32(acc, p, v, n_keys, 1);
 }
@@ -282,7 +284,7 @@ INLINE void softmax_row(attend_scratch *s, size_t r, size_t row, void *p, size_t
     _mm512_storeu_ps(s->sum[row], _mm512_add_ps(t0, t1));
     s->maximum[row] = maximum;
     if (maximum != old)
-        for (int d = 0; d < HEAD_DIM; d += 16)
+        for (int d = 0; d < MS_HEAD_DIM; d += 16)
             _mm512_storeu_ps(s->acc[row] + d,
                              _mm512_mul_ps(_mm512_loadu_ps(s->acc[row] + d), shrink));
 }
@@ -293,8 +295,8 @@ typedef struct {
     void (*score12)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys);
     void (*score1)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys);
     exponent_fn exponents;
-    void (*value6)(float (*acc)[HEAD_DIM], const void *p, const void *v, size_t n_keys);
-    void (*value1)(float (*acc)[HEAD_DIM], const void *p, const void *v, size_t n_keys);
+    void (*value6)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys);
+    void (*value1)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys);
     store16_fn store;
 } attend_steps;
 
@@ -325,20 +327,20 @@ INLINE void attend_tile(const ms_attend *a, attend_scratch *s, size_t i, const c
  * comes, so that its keys and values (64 KiB in f32) stay in L2. */
 INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
     attend_scratch *s = a->scratch;
-    size_t head_at = (a->head * a->keys->rows + a->first_row) * HEAD_DIM * steps->bytes;
+    size_t head_at = (a->head * a->keys->rows + a->first_row) * MS_HEAD_DIM * steps->bytes;
     const char *k = (const char *)a->keys->k + head_at, *v = (const char *)a->keys->v + head_at;
     memset(s->acc, 0, a->n_query * sizeof s->acc[0]);
     memset(s->sum, 0, a->n_query * sizeof s->sum[0]);
     for (size_t i = 0; i < a->n_query; i++) s->maximum[i] = FAR_BELOW;
     for (size_t k0 = 0; k0 < a->n_keys; k0 += KEY_BLOCK) {
         size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK,
-               at = k0 * HEAD_DIM * steps->bytes;
+               at = k0 * MS_HEAD_DIM * steps->bytes;
         for (size_t i = 0; i < a->n_query; i += TILE_ROWS)
             attend_tile(a, s, i, k + at, v + at, n, steps);
     }
     for (size_t i = 0; i < a->n_query; i++) {
         __m512 sum = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_loadu_ps(s->sum[i])));
-        for (size_t d = 0; d < HEAD_DIM; d += 16)
+        for (size_t d = 0; d < MS_HEAD_DIM; d += 16)
             steps->store(a->dst, i * a->dst_stride + d,
                          _mm512_div_ps(_mm512_loadu_ps(s->acc[i] + d), sum), a->precision);
     }

@@ -139,7 +139,7 @@ static void norm(void *dst, size_t dst_stride, const float *x, const float *scal
             v1 = _mm256_fmadd_ps(d1, d1, v1);
         }
         __m256 inverse =
-            _mm256_set1_ps(1.0f / sqrtf(sum8(_mm256_add_ps(v0, v1)) / (float)dim + LN_EPS));
+            _mm256_set1_ps(1.0f / sqrtf(sum8(_mm256_add_ps(v0, v1)) / (float)dim + MS_NORM_EPS));
         for (size_t j = 0; j < dim; j += 8) {
             __m256 y = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + j), mean), inverse);
             _mm256_storeu_ps(out + j,
@@ -174,25 +174,25 @@ static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
     __m256 t[8];
     for (size_t i = 0; i < h->n_rows; i++)
         for (size_t head = 0; head < h->heads; head++) {
-            float *out = (float *)dst + i * dst_stride + head * HEAD_DIM;
-            take_head(t, h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
-                      h->sin + i * ROTARY_PAIRS, h->precision);
+            float *out = (float *)dst + i * dst_stride + head * MS_HEAD_DIM;
+            take_head(t, h->src + i * h->src_stride + head * MS_HEAD_DIM,
+                      h->cos + i * MS_ROTARY_PAIRS, h->sin + i * MS_ROTARY_PAIRS, h->precision);
             for (int d = 0; d < 8; d++) _mm256_storeu_ps(out + 8 * d, t[d]);
         }
 }
 
 static void store_k(const ms_heads *h, const ms_keys *keys) {
     __m256 t[8];
-    float row[HEAD_DIM] __attribute__((aligned(32)));
+    float row[MS_HEAD_DIM] __attribute__((aligned(32)));
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = head * keys->rows + h->first_row + h->first_position + i;
-            float *out = (float *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM +
+            float *out = (float *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * MS_HEAD_DIM +
                          at % MS_KEY_GROUP;
-            take_head(t, h->src + i * h->src_stride + head * HEAD_DIM, h->cos + i * ROTARY_PAIRS,
-                      h->sin + i * ROTARY_PAIRS, h->precision);
+            take_head(t, h->src + i * h->src_stride + head * MS_HEAD_DIM,
+                      h->cos + i * MS_ROTARY_PAIRS, h->sin + i * MS_ROTARY_PAIRS, h->precision);
             for (int d = 0; d < 8; d++) _mm256_store_ps(row + 8 * d, t[d]);
-            for (size_t d = 0; d < HEAD_DIM; d++) out[d * MS_KEY_GROUP] = row[d];
+            for (size_t d = 0; d < MS_HEAD_DIM; d++) out[d * MS_KEY_GROUP] = row[d];
         }
 }
 
@@ -200,9 +200,9 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
     __m256 t[8];
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
-            float *out = (float *)keys->v + head * keys->rows * HEAD_DIM +
+            float *out = (float *)keys->v + head * keys->rows * MS_HEAD_DIM +
                          (h->first_row + h->first_position + i) * PANEL_COLS;
-            take_head(t, h->src + i * h->src_stride + head * HEAD_DIM, NULL, NULL, h->precision);
+            take_head(t, h->src + i * h->src_stride + head * MS_HEAD_DIM, NULL, NULL, h->precision);
             for (size_t d = 0; d < 8; d++)
                 _mm256_store_ps(out + d / 2 * keys->rows * PANEL_COLS + d % 2 * 8, t[d]);
         }
@@ -211,8 +211,8 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
 /* ---- Attention ---- */
 
 typedef struct {
-    float q[ATTEND_ROWS][HEAD_DIM];
-    float acc[ATTEND_ROWS][HEAD_DIM];       /* sum of p v so far, relative to the running
+    float q[ATTEND_ROWS][MS_HEAD_DIM];
+    float acc[ATTEND_ROWS][MS_HEAD_DIM];    /* sum of p v so far, relative to the running
                                                 * maximum */
     float score[ATTEND_ROWS][SCORE_STRIDE]; /* q k of one block of keys, then p */
     float maximum[ATTEND_ROWS], sum[ATTEND_ROWS], shrink[ATTEND_ROWS];
@@ -223,7 +223,7 @@ INLINE void score_tile(attend_scratch *s, const float *k, size_t i, size_t j, in
 #define STEP(r) c[r][0] = c[r][1] = _mm256_setzero_ps();
     EACH_ROW(STEP)
 #undef STEP
-    sum_tile(c, s->q[i], HEAD_DIM, k, HEAD_DIM, rows);
+    sum_tile(c, s->q[i], MS_HEAD_DIM, k, MS_HEAD_DIM, rows);
 #define STEP(r)                                            \
     if (r < rows) {                                        \
         _mm256_store_ps(&s->score[i + r][j], c[r][0]);     \
@@ -259,7 +259,7 @@ INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t 
  * brought up to date. The scale and log2(e) enter as one fused multiply-add. Scores past the last
  * key become 2^-126, which no sum notices; the product with v stops before them. */
 static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
-    const float log2_scale = SCORE_SCALE * 1.44269504088896341f;
+    const float log2_scale = MS_SCORE_SCALE * 1.44269504088896341f;
     float *x = s->score[i];
     size_t n = (n_keys + 15) & ~(size_t)15;
     for (size_t j = n_keys; j < n; j++) x[j] = -INFINITY;
@@ -290,8 +290,8 @@ static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
 static void attend(const ms_attend *a) {
     attend_scratch *s = a->scratch;
     size_t rows = a->keys->rows, n_query = a->n_query;
-    const float *k = (const float *)a->keys->k + (a->head * rows + a->first_row) * HEAD_DIM;
-    const float *v = (const float *)a->keys->v + a->head * rows * HEAD_DIM +
+    const float *k = (const float *)a->keys->k + (a->head * rows + a->first_row) * MS_HEAD_DIM;
+    const float *v = (const float *)a->keys->v + a->head * rows * MS_HEAD_DIM +
                      a->first_row * PANEL_COLS;
     for (size_t i = 0; i < n_query; i++) {
         memcpy(s->q[i], (const float *)a->q + i * a->q_stride, sizeof s->q[i]);
@@ -303,17 +303,17 @@ static void attend(const ms_attend *a) {
         size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK;
         for (size_t j = 0; j < n; j += PANEL_COLS)
             for (size_t i = 0; i < n_query; i += TILE_ROWS)
-                WITH_CONSTANT_ROWS(tile_rows(n_query - i), score_tile, s, k + (k0 + j) * HEAD_DIM,
-                                   i, j)
+                WITH_CONSTANT_ROWS(tile_rows(n_query - i), score_tile, s,
+                                   k + (k0 + j) * MS_HEAD_DIM, i, j)
         for (size_t i = 0; i < n_query; i++) softmax_row(s, i, n);
-        for (size_t d = 0; d < HEAD_DIM; d += PANEL_COLS)
+        for (size_t d = 0; d < MS_HEAD_DIM; d += PANEL_COLS)
             for (size_t i = 0; i < n_query; i += TILE_ROWS)
                 WITH_CONSTANT_ROWS(tile_rows(n_query - i), value_tile, s,
                                    v + d * rows + k0 * PANEL_COLS, n, i, d)
     }
     for (size_t i = 0; i < n_query; i++) {
         __m256 sum = _mm256_set1_ps(s->sum[i]);
-        for (size_t d = 0; d < HEAD_DIM; d += 8)
+        for (size_t d = 0; d < MS_HEAD_DIM; d += 8)
             _mm256_storeu_ps(
                 (float *)a->dst + i * a->dst_stride + d,
                 operand(_mm256_div_ps(_mm256_load_ps(&s->acc[i][d]), sum), a->precision));

@@ -96,7 +96,7 @@ static void norm(void *dst, size_t dst_stride, const float *x, const float *scal
 
 /* The 64 values of one head of one row, rounded: already bf16 values, so that taking the upper
  * halves is exact. */
-INLINE void head_bf16(ms_bf16 out[HEAD_DIM], const ms_heads *h, size_t i, size_t head,
+INLINE void head_bf16(ms_bf16 out[MS_HEAD_DIM], const ms_heads *h, size_t i, size_t head,
                       int rotated) {
     __m512 t[4];
     take(t, h, i, head, rotated);
@@ -110,7 +110,7 @@ static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
     }
     for (size_t i = 0; i < h->n_rows; i++)
         for (size_t head = 0; head < h->heads; head++)
-            head_bf16((ms_bf16 *)dst + i * dst_stride + head * HEAD_DIM, h, i, head, 1);
+            head_bf16((ms_bf16 *)dst + i * dst_stride + head * MS_HEAD_DIM, h, i, head, 1);
 }
 
 /* Keys: groups of 16 rows, [32 pairs of dims][16 rows][2]. */
@@ -119,14 +119,14 @@ static void store_k(const ms_heads *h, const ms_keys *keys) {
         store_k_f32(h, keys->k, keys);
         return;
     }
-    ms_bf16 row[HEAD_DIM] __attribute__((aligned(64)));
+    ms_bf16 row[MS_HEAD_DIM] __attribute__((aligned(64)));
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = key_row(h, keys, i, head);
-            ms_bf16 *out = (ms_bf16 *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * HEAD_DIM +
+            ms_bf16 *out = (ms_bf16 *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * MS_HEAD_DIM +
                            at % MS_KEY_GROUP * PAIRS;
             head_bf16(row, h, i, head, 1);
-            for (size_t d = 0; d < HEAD_DIM; d += PAIRS)
+            for (size_t d = 0; d < MS_HEAD_DIM; d += PAIRS)
                 memcpy(out + d * MS_KEY_GROUP, row + d, PAIRS * sizeof *row);
         }
 }
@@ -137,13 +137,13 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
         store_v_f32(h, keys->v, keys);
         return;
     }
-    ms_bf16 row[HEAD_DIM] __attribute__((aligned(64)));
+    ms_bf16 row[MS_HEAD_DIM] __attribute__((aligned(64)));
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = key_row(h, keys, i, head);
-            ms_bf16 *out = (ms_bf16 *)keys->v + at / PAIRS * PAIRS * HEAD_DIM + at % PAIRS;
+            ms_bf16 *out = (ms_bf16 *)keys->v + at / PAIRS * PAIRS * MS_HEAD_DIM + at % PAIRS;
             head_bf16(row, h, i, head, 0);
-            for (size_t d = 0; d < HEAD_DIM; d++) out[d * PAIRS] = row[d];
+            for (size_t d = 0; d < MS_HEAD_DIM; d++) out[d * PAIRS] = row[d];
         }
 }
 
@@ -153,9 +153,9 @@ INLINE void score_tile_bf16(float *score, const ms_bf16 *q, size_t q_stride, con
                             size_t n_keys, const int rows) {
     __m512 acc[TILE_ROWS][2];
     for (size_t j = 0; j < n_keys; j += 32) {
-        const ms_bf16 *k1 = k + j * HEAD_DIM,
-                      *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * HEAD_DIM : k1;
-        sum_bf16(acc, q, q_stride, k1, k2, MS_KEY_GROUP * PAIRS, HEAD_DIM, rows);
+        const ms_bf16 *k1 = k + j * MS_HEAD_DIM,
+                      *k2 = j + 16 < n_keys ? k1 + MS_KEY_GROUP * MS_HEAD_DIM : k1;
+        sum_bf16(acc, q, q_stride, k1, k2, MS_KEY_GROUP * PAIRS, MS_HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
             _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j, acc[r][0]);
@@ -182,7 +182,7 @@ INLINE void exponents_bf16(void *p, size_t j, const float *score, __m512 scale, 
     _mm512_storeu_si512((ms_bf16 *)p + j, (__m512i)_mm512_cvtne2ps_pbh(e[1], e[0]));
 }
 
-INLINE void value_tile_bf16(float (*acc)[HEAD_DIM], const ms_bf16 *p, const ms_bf16 *v,
+INLINE void value_tile_bf16(float (*acc)[MS_HEAD_DIM], const ms_bf16 *p, const ms_bf16 *v,
                             size_t n_keys, const int rows) {
     __m512 c[VALUE_ROWS][4];
     UNROLL
@@ -193,7 +193,7 @@ INLINE void value_tile_bf16(float (*acc)[HEAD_DIM], const ms_bf16 *p, const ms_b
     for (size_t l = 0; l < n_keys; l += PAIRS) {
         __m512bh x[4];
         UNROLL
-        for (int d = 0; d < 4; d++) x[d] = pairs(v + l * HEAD_DIM + (size_t)(32 * d));
+        for (int d = 0; d < 4; d++) x[d] = pairs(v + l * MS_HEAD_DIM + (size_t)(32 * d));
         UNROLL
         for (int r = 0; r < rows; r++) {
             __m512bh w = same_pair((const char *)(p + (size_t)r * KEY_BLOCK + l));
@@ -208,11 +208,11 @@ INLINE void value_tile_bf16(float (*acc)[HEAD_DIM], const ms_bf16 *p, const ms_b
     }
 }
 
-__attribute__((noinline)) static void value_6_bf16(float (*acc)[HEAD_DIM], const void *p,
+__attribute__((noinline)) static void value_6_bf16(float (*acc)[MS_HEAD_DIM], const void *p,
                                                    const void *v, size_t n_keys) {
     value_tile_bf16(acc, p, v, n_keys, VALUE_ROWS);
 }
-__attribute__((noinline)) static void value_1_bf16(float (*acc)[HEAD_DIM], const void *p,
+__attribute__((noinline)) static void value_1_bf16(float (*acc)[MS_HEAD_DIM], const void *p,
                                                    const void *v, size_t n_keys) {
     value_tile_bf16(acc, p, v, n_keys, 1);
 }

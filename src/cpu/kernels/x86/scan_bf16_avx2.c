@@ -11,9 +11,10 @@ INLINE __m256 load8(const unsigned char *p) {
 
 /* The test's left side for 8 rows and one query; constants of the rows begin at tail. */
 INLINE void put_upper(float *dst, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
-    __m256 upper =
-        _mm256_fmadd_ps(load8(tail + 64), _mm256_set1_ps(q->theta[i]), _mm256_loadu_ps(dst));
-    _mm256_storeu_ps(dst, _mm256_fmadd_ps(load8(tail), _mm256_set1_ps(q->reach[i]), upper));
+    __m256 upper = _mm256_fmadd_ps(load8(tail + MS_CODES_BF16_T), _mm256_set1_ps(q->theta[i]),
+                                   _mm256_loadu_ps(dst));
+    _mm256_storeu_ps(
+        dst, _mm256_fmadd_ps(load8(tail + MS_CODES_BF16_RHO), _mm256_set1_ps(q->reach[i]), upper));
 }
 
 /* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components of 8 rows, or 16 (halves 2), put
@@ -25,7 +26,7 @@ INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size
     const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
     UNROLL
     for (int i = 0; i < queries; i++) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++, at += 64, weights += 2 * queries) {
+    for (size_t g = 0; g < groups; g++, at += MS_CODES_GROUP_BYTES, weights += 2 * queries) {
         _mm_prefetch((const char *)at + tile_bytes, _MM_HINT_T0);
         UNROLL
         for (int h = 0; h < halves; h++) {
@@ -70,14 +71,16 @@ static void scan_block(float *upper, size_t stride, const unsigned char *tile, s
                        size_t groups, const float *weights, size_t shape) {
     for (size_t h = 0; h < 2; h += shapes[shape].halves)
         for (size_t g = 0; g < groups; g += MS_CODES_SUM_GROUPS)
-            shapes[shape].rows(upper + 8 * h, stride, tile + 32 * h + 64 * g, tile_bytes,
+            shapes[shape].rows(upper + 8 * h, stride, tile + 32 * h + MS_CODES_GROUP_BYTES * g,
+                               tile_bytes,
                                groups - g < MS_CODES_SUM_GROUPS ? groups - g : MS_CODES_SUM_GROUPS,
                                weights + 2 * shapes[shape].queries * g, g == 0);
 }
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
                  const ms_codes_queries *q) {
-    size_t tile_bytes = ms_codes_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
+    size_t tile_bytes = ms_codes_bf16_tile(q->dim),
+           groups = ms_codes_bf16(q->dim) / MS_CODES_GROUP_BYTES;
     for (; n_tiles; n_tiles--, tiles += tile_bytes, upper += 16) {
         const float *weights = q->weights;
         for (size_t s = 0, first = 0; first < q->n_query; s++)
@@ -87,7 +90,8 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
             }
         for (size_t i = 0; i < q->n_query; i++)
             for (size_t h = 0; h < 2; h++)
-                put_upper(upper + i * stride + 8 * h, tiles + 64 * groups + 32 * h, q, i);
+                put_upper(upper + i * stride + 8 * h,
+                          tiles + MS_CODES_GROUP_BYTES * groups + 32 * h, q, i);
     }
 }
 

@@ -15,7 +15,8 @@ enum { MAX_TILES = 8 }; /* a few, so that further blocks of queries find them in
 /* The test's left side for one tile and one query. */
 INLINE void put_upper(float *dst, __m512 sum, const unsigned char *tail, const ms_codes_queries *q,
                       size_t i) {
-    __m512 rho = _mm512_loadu_ps(tail), t = _mm512_loadu_ps(tail + 64);
+    __m512 rho = _mm512_loadu_ps(tail + MS_CODES_BF16_RHO),
+           t = _mm512_loadu_ps(tail + MS_CODES_BF16_T);
     __m512 upper = _mm512_fmadd_ps(t, _mm512_set1_ps(q->theta[i]), sum);
     _mm512_storeu_ps(dst, _mm512_fmadd_ps(rho, _mm512_set1_ps(q->reach[i]), upper));
 }
@@ -30,7 +31,7 @@ INLINE void scan_part(float *upper, size_t stride, const unsigned char *at, size
     UNROLL
     for (int i = 0; i < queries; i++) UNROLL
     for (int t = 0; t < tiles; t++) sum[i * tiles + t] = _mm512_setzero_ps();
-    for (size_t g = 0; g < groups; g++, at += 64, weights += 2 * queries) {
+    for (size_t g = 0; g < groups; g++, at += MS_CODES_GROUP_BYTES, weights += 2 * queries) {
         __m512 x0[2], x1[2];
         UNROLL
         for (int t = 0; t < tiles; t++) {
@@ -96,14 +97,15 @@ static void scan_block(float *upper, size_t stride, const unsigned char *tiles, 
     for (size_t t = 0; t < n; t += 2)
         for (size_t g = 0; g < groups; g += MS_CODES_SUM_GROUPS)
             (t + 1 < n ? shapes[shape].two : shapes[shape].one)(
-                upper + 16 * t, stride, tiles + t * tile_bytes + 64 * g, tile_bytes,
-                groups - g < MS_CODES_SUM_GROUPS ? groups - g : MS_CODES_SUM_GROUPS,
+                upper + 16 * t, stride, tiles + t * tile_bytes + MS_CODES_GROUP_BYTES * g,
+                tile_bytes, groups - g < MS_CODES_SUM_GROUPS ? groups - g : MS_CODES_SUM_GROUPS,
                 weights + 2 * shapes[shape].queries * g, g == 0);
 }
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
                  const ms_codes_queries *q) {
-    size_t tile_bytes = ms_codes_bf16_tile(q->dim), groups = tile_bytes / 64 - 2;
+    size_t tile_bytes = ms_codes_bf16_tile(q->dim),
+           groups = ms_codes_bf16(q->dim) / MS_CODES_GROUP_BYTES;
     for (size_t n; n_tiles; n_tiles -= n, tiles += n * tile_bytes, upper += 16 * n) {
         const float *weights = q->weights;
         n = n_tiles < MAX_TILES ? n_tiles : MAX_TILES;
@@ -116,7 +118,8 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
         for (size_t i = 0; i < q->n_query; i++)
             for (size_t t = 0; t < n; t++) {
                 float *dst = upper + i * stride + 16 * t;
-                put_upper(dst, _mm512_loadu_ps(dst), tiles + t * tile_bytes + 64 * groups, q, i);
+                put_upper(dst, _mm512_loadu_ps(dst),
+                          tiles + t * tile_bytes + MS_CODES_GROUP_BYTES * groups, q, i);
             }
     }
 }

@@ -28,11 +28,12 @@ INLINE __m256 load8(const unsigned char *p) {
 /* The test's left side for 8 rows and one query; constants of the rows begin at tail. */
 INLINE void put_upper(float *dst, __m256i sum, const unsigned char *tail, const ms_codes_queries *q,
                       size_t i) {
-    __m256 upper = _mm256_mul_ps(_mm256_set1_ps(q->lambda[i]), load8(tail + 192));
-    __m256 a = _mm256_mul_ps(load8(tail), _mm256_set1_ps(q->scale[i]));
+    __m256 upper = _mm256_mul_ps(_mm256_set1_ps(q->lambda[i]), load8(tail + MS_CODES_INT8_Y));
+    __m256 a = _mm256_mul_ps(load8(tail + MS_CODES_INT8_A), _mm256_set1_ps(q->scale[i]));
     upper = _mm256_fmadd_ps(a, _mm256_cvtepi32_ps(sum), upper);
-    upper = _mm256_fmadd_ps(load8(tail + 128), _mm256_set1_ps(q->theta[i]), upper);
-    _mm256_storeu_ps(dst, _mm256_fmadd_ps(load8(tail + 64), _mm256_set1_ps(q->reach[i]), upper));
+    upper = _mm256_fmadd_ps(load8(tail + MS_CODES_INT8_T), _mm256_set1_ps(q->theta[i]), upper);
+    _mm256_storeu_ps(
+        dst, _mm256_fmadd_ps(load8(tail + MS_CODES_INT8_RHO), _mm256_set1_ps(q->reach[i]), upper));
 }
 
 /* `queries` queries of one block of weights against 8 rows, or 16 (halves 2); the next tile is
@@ -42,11 +43,11 @@ INLINE void scan_rows(float *upper, size_t stride, const unsigned char *codes,
                       const ms_codes_queries *q, size_t first, const int queries,
                       const int halves) {
     __m256i sum[6][4];
-    size_t tile_bytes = (groups + 4) * 64;
+    size_t tile_bytes = groups * MS_CODES_GROUP_BYTES + MS_CODES_INT8_CONSTANTS;
     UNROLL
     for (int i = 0; i < queries; i++) UNROLL
     for (int h = 0; h < 2 * halves; h++) sum[i][h] = _mm256_setzero_si256();
-    for (size_t g = 0; g < groups; g++, codes += 64, weights += 8 * queries) {
+    for (size_t g = 0; g < groups; g++, codes += MS_CODES_GROUP_BYTES, weights += 8 * queries) {
         __m256i x[4];
         _mm_prefetch((const char *)codes + tile_bytes, _MM_HINT_T0);
         UNROLL
@@ -90,10 +91,11 @@ static const struct {
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
                  const ms_codes_queries *q) {
-    size_t tile_bytes = ms_codes_int8_tile(q->dim), groups = tile_bytes / 64 - 4;
+    size_t tile_bytes = ms_codes_int8_tile(q->dim),
+           groups = ms_codes_int8(q->dim) / MS_CODES_GROUP_BYTES;
     for (; n_tiles; n_tiles--, tiles += tile_bytes, upper += 16) {
         const char *weights = q->weights;
-        const unsigned char *tail = tiles + 64 * groups;
+        const unsigned char *tail = tiles + MS_CODES_GROUP_BYTES * groups;
         for (size_t s = 0, first = 0; first < q->n_query; s++)
             for (; first + shapes[s].queries <= q->n_query; first += shapes[s].queries) {
                 for (size_t h = 0; h < 2; h += shapes[s].halves)

@@ -28,9 +28,9 @@ INLINE __m512i same_four(const char *p) {
 /* The test's left side for one tile and one query. */
 INLINE void put_upper(float *dst, __m512i sum, const unsigned char *tail, const ms_codes_queries *q,
                       size_t i) {
-    __m512 a = _mm512_loadu_ps(tail), rho = _mm512_loadu_ps(tail + 64),
-           t = _mm512_loadu_ps(tail + 128);
-    __m512 y = _mm512_loadu_ps(tail + 192);
+    __m512 a = _mm512_loadu_ps(tail + MS_CODES_INT8_A),
+           rho = _mm512_loadu_ps(tail + MS_CODES_INT8_RHO),
+           t = _mm512_loadu_ps(tail + MS_CODES_INT8_T), y = _mm512_loadu_ps(tail + MS_CODES_INT8_Y);
     __m512 upper = _mm512_mul_ps(_mm512_set1_ps(q->lambda[i]), y);
     upper = _mm512_fmadd_ps(_mm512_mul_ps(a, _mm512_set1_ps(q->scale[i])), _mm512_cvtepi32_ps(sum),
                             upper);
@@ -43,13 +43,14 @@ INLINE void scan_tiles(float *upper, size_t stride, const unsigned char *tile, s
                        const char *weights, const ms_codes_queries *q, size_t first,
                        const int queries, const int tiles) {
     __m512i sum[24];
-    size_t groups = tile_bytes / 64 - 4;
+    size_t groups = tile_bytes / MS_CODES_GROUP_BYTES -
+                    MS_CODES_INT8_CONSTANTS / MS_CODES_GROUP_BYTES;
     UNROLL
     for (int i = 0; i < queries; i++) UNROLL
     for (int t = 0; t < tiles; t++)
         sum[i * tiles + t] = _mm512_set1_epi32(q->start[first + (size_t)i]);
     const unsigned char *at = tile;
-    for (size_t g = 0; g < groups; g++, at += 64, weights += 4 * queries) {
+    for (size_t g = 0; g < groups; g++, at += MS_CODES_GROUP_BYTES, weights += 4 * queries) {
         __m512i x[2];
         UNROLL
         for (int t = 0; t < tiles; t++) {
@@ -67,7 +68,8 @@ INLINE void scan_tiles(float *upper, size_t stride, const unsigned char *tile, s
     for (int t = 0; t < tiles; t++) UNROLL
     for (int i = 0; i < queries; i++)
         put_upper(upper + (first + (size_t)i) * stride + 16 * t, sum[i * tiles + t],
-                  tile + (size_t)t * tile_bytes + 64 * groups, q, first + (size_t)i);
+                  tile + (size_t)t * tile_bytes + MS_CODES_GROUP_BYTES * groups, q,
+                  first + (size_t)i);
 }
 
 #define SCAN(name, queries, tiles)                                                      \
@@ -100,7 +102,8 @@ static const struct {
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
                  const ms_codes_queries *q) {
-    size_t tile_bytes = ms_codes_int8_tile(q->dim), groups = tile_bytes / 64 - 4;
+    size_t tile_bytes = ms_codes_int8_tile(q->dim),
+           groups = ms_codes_int8(q->dim) / MS_CODES_GROUP_BYTES;
     for (size_t n; n_tiles; n_tiles -= n, tiles += n * tile_bytes, upper += 16 * n) {
         const char *weights = q->weights;
         n = n_tiles < MAX_TILES ? n_tiles : MAX_TILES;

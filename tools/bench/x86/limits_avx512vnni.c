@@ -1,5 +1,5 @@
 /* Fours of u8 x s8 products added to s32 (vpdpbusd, 512 bits): see bench/limits.h. */
-#include "limits.h"
+#include "bench/limits.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 

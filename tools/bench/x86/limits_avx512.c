@@ -1,5 +1,5 @@
 /* 512-bit f32 multiply-adds and reading: see bench/limits.h. */
-#include "limits.h"
+#include "bench/limits.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 

@@ -1,5 +1,5 @@
 /* Pairs of bf16 products added to f32 (vdpbf16ps, 512 bits): see bench/limits.h. */
-#include "limits.h"
+#include "bench/limits.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
 
