@@ -3,8 +3,8 @@
  *
  *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, encoder
  *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N
- *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan)  --square N (gemm: of the square product)
- *     --tiny (sizes for a try)
+ *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan)
+ *     --square N (gemm: of the square product)  --tiny (sizes for a try)
  *
  * One JSON object a case on standard output: section, case, seconds and median of one run, bytes
  * and flops of one run, rounds. On the emulator seconds and median are null: its times mean

@@ -33,12 +33,13 @@ typedef struct {
 
 typedef struct {
     const uint8_t *file;
-    const uint8_t *p, *end;    /* the cursor and the end of its chunk */
-    uint8_t *out, *out_end;    /* where the next byte goes */
-    bool is_full;              /* bytes were left out */
-    const uint8_t *unwritable; /* parity: data of a time signature or SMPTE offset that the original
-                                * reads, and only fails to write, which it does not try in a track
-                                * that comes out empty; or NULL */
+    const uint8_t *p, *end; /* the cursor and the end of its chunk */
+    uint8_t *out, *out_end; /* where the next byte goes */
+    bool is_full;           /* bytes were left out */
+    /* parity: data of a time signature or SMPTE offset that the original reads, and only fails to
+     * write, which it does not try in a track that comes out empty; or NULL
+     * (test/unit/midi/test_canonical.c, as_the_original). */
+    const uint8_t *unwritable;
     event *events;
     uint32_t *order;   /* events in the order of the score */
     uint32_t *placed;  /* 2 * event, and 1 for a note's end, in the order they are written */
@@ -95,17 +96,20 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
     const uint8_t *data = z->p;
     const size_t left = (size_t)(z->end - data);
     /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
-     * digits. */
+     * digits (test/unit/midi/test_canonical.c, unprintable_length). */
     if (fixed && length != fixed && ms_wide_number_unprintable(number, data))
         return bad(z, number, "a length of at most 4300 digits, got more", err);
     if (type == 0x2f) {
-        /* parity: the end's delta lives on in an empty text. */
+        /* parity: the end's delta lives on in an empty text
+         * (test/unit/midi/test_canonical.c, as_the_original). */
         if (has_delta) add_data(z, META, 0x01, data, 0);
         *stop = true;
         return MSIM_OK;
     }
+    /* parity: a sequence number of another length than 2 becomes number 0
+     * (test/unit/midi/test_canonical.c, as_the_original). */
     if (type == 0x00 && length != 2)
-        add_data(z, META, type, data, 0); /* parity: number 0 */
+        add_data(z, META, type, data, 0);
     else if (fixed && left < fixed && type != 0x58)
         return bad(z, data, "as many bytes as this meta type has, got the end of the chunk", err);
     else if (left < fixed || ((type == 0x54 || type == 0x58) && data[0] > 0x7f))
@@ -166,7 +170,7 @@ static bool close_note(normalizer *z, unsigned key) {
 
 /* A channel event whose data bytes are there; they are kept as the original writes them. parity:
  * the data bytes of controllers, programs and channel pressure are not masked, and a velocity of 80
- * hexadecimal is not 0. */
+ * hexadecimal is not 0 (test/unit/midi/test_canonical.c, as_the_original). */
 static void read_channel(normalizer *z, unsigned status, unsigned x, unsigned y) {
     const unsigned key = 128 * (status & 0xf) + x;
     switch (status >> 4) {
@@ -186,7 +190,7 @@ static void read_channel(normalizer *z, unsigned status, unsigned x, unsigned y)
 }
 
 /* The bytes z->p .. z->end to events and their order. parity: a data byte without a status empties
- * the track. */
+ * the track (test/unit/midi/test_canonical.c, as_the_original). */
 static int read_track(normalizer *z, msim_error *err) {
     unsigned status = 0;
     bool stop = false;
@@ -338,8 +342,9 @@ static void put_events(normalizer *z) {
             continue;
         }
         running = 0;
-        if (e->kind == DROPPED) { /* parity: its delta goes with it, and all that follows comes
-                                   * earlier */
+        /* parity: the delta of a dropped event goes with it, and all that follows comes earlier
+         * (test/unit/midi/test_canonical.c, as_the_original). */
+        if (e->kind == DROPPED) {
             z->n_sum = 0;
             continue;
         }
@@ -394,7 +399,8 @@ static int take_scratch(normalizer *z, size_t longest, ms_arena *arena, msim_err
     return MSIM_OK;
 }
 
-/* parity: what the original cannot read as a MIDI file comes out as one empty track. */
+/* parity: what the original cannot read as a MIDI file comes out as one empty track
+ * (test/unit/midi/test_canonical.c, as_the_original). */
 static void put_empty_file(normalizer *z) {
     static const uint8_t empty[] = "MThd\0\0\0\6\0\0\0\1\3\xe8MTrk\0\0\0\4\0\xff\x2f";
     put(z, empty, sizeof empty);

@@ -89,7 +89,7 @@ static void sort_chords(ms_score *s) {
 /* parity: the original drops a note when the two numbers of the event right before it, at the same
  * millisecond, are the note's channel and pitch. That was meant for doubled notes, but a
  * controller's number and value, or two bytes of a time signature, do as well. What is not a note
- * comes before the notes of its millisecond. */
+ * comes before the notes of its millisecond (test/unit/midi/test_stages.c, stage_9_dropped_notes). */
 void ms_clean_drop(ms_score *s) {
     uint64_t patch[16] = {0}, last_start = UINT64_MAX, last_key = 0;
     unsigned last_x = NO_PAIR, last_y = NO_PAIR; /* of the event before, at this millisecond */
@@ -153,7 +153,8 @@ uint64_t ms_clean_origin(const ms_score *s) { return s->notes[0].start; }
 
 /* ---- Stage 13 ---- */
 
-/* parity: the original divides as doubles, which shows from 2^53 on. */
+/* parity: the original divides as doubles, which shows from 2^53 on
+ * (test/unit/midi/test_stages.c, stage_13_long_times). */
 static inline uint64_t units_of(uint64_t ms) {
     return ms < (uint64_t)1 << 53 ? ms >> 5 : (uint64_t)((double)ms / 32.0);
 }
@@ -258,7 +259,8 @@ static void rank_new(ranks *r, const ms_unit_note *chord, size_t n) {
 }
 
 /* parity: a note that reaches or touches the next of its pitch ends one unit before it; chords are
- * ordered by where each pitch first stood in the piece, not by pitch. */
+ * ordered by where each pitch first stood in the piece, not by pitch
+ * (test/unit/midi/test_stages.c, stage_15_trim). */
 void ms_clean_trim(ms_score *s) {
     ms_unit_note none = {0}, *last_of[128], by_rank[128];
     ranks r = {.n_ranks = 0};

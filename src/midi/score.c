@@ -10,7 +10,8 @@ static inline unsigned key_of(unsigned channel, unsigned pitch) { return 128 * c
 /* ---- Stage 3 ---- */
 
 /* Ends for the notes that are left over at the end of a track, whose last event is `last`. Returns
- * where the next item goes. parity: in the order in which their keys were first used. */
+ * where the next item goes. parity: in the order in which their keys were first used
+ * (test/unit/midi/test_stages.c, stage_3_pairs_inside_a_track). */
 static ms_event *end_held_notes(const ms_event *e, const ms_event *last, ms_queues *q,
                                 ms_event *out) {
     for (; e <= last; e++) {
@@ -31,7 +32,8 @@ static ms_event *end_held_notes(const ms_event *e, const ms_event *last, ms_queu
  * ends, and what happens at one tick then stands in the order of that list. Only the order of
  * note-offs, that of note-ons of one key, and that of the rest is ever seen, and these are the
  * file's: note-offs because notes end in their order, note-ons because of one key the first ends
- * first. So the events stay where they are. A note-off without a partner leaves nothing behind. */
+ * first. So the events stay where they are. A note-off without a partner leaves nothing behind
+ * (test/unit/midi/test_stages.c, stage_3_pairs_inside_a_track). */
 static ms_event *pair_track(const ms_event *e, const ms_event *end, ms_queues *q, ms_event *out) {
     const ms_event *begin = e;
     uint32_t n_held = 0;
@@ -174,7 +176,8 @@ static void part_stream(ms_score *score, uint16_t *on, uint16_t *off) {
 /* parity: the queues now span all tracks, so that notes of one key in two tracks may be paired
  * anew. Every note-on comes before its note-off, so that each note-off finds one, and first in,
  * first out makes the k-th of a key meet the k-th: when is no matter. So all note-ons go in, linked
- * each to the next of its key, then all note-offs take theirs. Behind the n notes, link[] has the
+ * each to the next of its key, then all note-offs take theirs
+ * (test/unit/midi/test_stages.c, stage_6_pairs_over_all_tracks). Behind the n notes, link[] has the
  * heads of the queues. */
 int ms_score_pair_stream(ms_score *score, ms_queues *q, ms_arena *arena, msim_error *err) {
     /* One more of each, written in vain when all are there; and one more yet for the sorts of
@@ -227,7 +230,7 @@ static bool is_pedal(const ms_event *e) { return e->kind == MS_CONTROL && e->x =
 
 /* The spans of one channel after another; first[c] .. first[c + 1] are channel c's. Open ones end
  * at last_end. parity: an open span ends at the last end of any note, drums too, even if that is
- * before its own start. */
+ * before its own start (test/unit/midi/test_stages.c, stage_8_sustain). */
 static void find_spans(const ms_score *score, uint64_t last_end, span *spans, size_t first[17],
                        size_t ends[16]) {
     bool down[16] = {false};

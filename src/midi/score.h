@@ -7,7 +7,7 @@
 #include "midi/wide.h"
 
 /* Keys of the note queues: 128 x channel + pitch byte. parity: a pitch byte above 127 shares a key
- * with the next channel. */
+ * with the next channel (test/unit/midi/test_stages.c, stage_3_pairs_inside_a_track). */
 #define MS_QUEUE_KEYS (15 * 128 + 255 + 1)
 #define MS_NONE UINT32_MAX
 

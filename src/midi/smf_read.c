@@ -58,7 +58,8 @@ static unsigned standard_length(unsigned type) {
 }
 
 /* Behind FF. Sets *stop at the end of track. parity: types with a fixed form are read at their
- * usual length, whatever length they declare; then the declared length is skipped. */
+ * usual length, whatever length they declare; then the declared length is skipped
+ * (test/unit/midi/test_tokenizer.c, as_the_original). */
 static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     if (r->p == r->end) return bad(r, "a meta type", err);
     unsigned type = *r->p++;
@@ -67,7 +68,7 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     const uint8_t *p = r->p;
     size_t left = (size_t)(r->end - p);
     /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
-     * digits. */
+     * digits (test/unit/midi/test_tokenizer.c, lengths_beyond_print). */
     if (length != standard_length(type) && standard_length(type) &&
         ms_wide_number_unprintable(number, p))
         return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: a length has more than 4300 digits",
@@ -106,7 +107,7 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
 }
 
 /* Behind a byte F0..FE. parity: only F0 and F7 have a length; most of the others take one data byte
- * of any value. */
+ * of any value (test/unit/midi/test_tokenizer.c, as_the_original). */
 static RARE int read_system(reader *r, unsigned status, msim_error *err) {
     size_t left, need = status == 0xf6 ? 0 : status == 0xf2 ? 2 : 1;
     if (status == 0xf0 || status == 0xf7) {
@@ -136,7 +137,8 @@ static RARE void read_long_delta(reader *r) {
 /* Stage 2: the bytes r->p .. r->end to events at r->next. At least two bytes make an event, so that
  * n bytes give at most n / 2. What changes with every event is kept out of *r as long as the events
  * are plain. parity: a data byte without a status empties the chunk, an event cut off fails the
- * file; running status survives everything; data bytes may have any value. */
+ * file; running status survives everything; data bytes may have any value
+ * (test/unit/midi/test_stages.c, stage_2_kinds) (test/unit/midi/test_tokenizer.c, outcomes). */
 static RARE int decode_chunk(reader *r, msim_error *err) {
     /* But for note-ons, which are MS_NOTE_OFF and one more when they have a velocity. */
     static const uint8_t kinds[8] = {MS_NOTE_OFF, MS_NOTE_OFF, MS_PAIR, MS_CONTROL,
@@ -217,14 +219,16 @@ static RARE int decode_chunk(reader *r, msim_error *err) {
 }
 
 /* The chunk at offset `at`: true when its header and all of its bytes are there.
- * parity: types are not looked at, and a chunk that says more than there is ends the file. */
+ * parity: types are not looked at, and a chunk that says more than there is ends the file
+ * (test/unit/midi/test_tokenizer.c, as_the_original). */
 static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *length) {
     if (n_bytes - at < MS_SMF_CHUNK_HEADER_BYTES) return false;
     *length = ms_smf_be32(file + at + 4);
     return *length <= n_bytes - at - MS_SMF_CHUNK_HEADER_BYTES;
 }
 
-/* Stage 1, the header. parity: signature, format and track count are not looked at. */
+/* Stage 1, the header. parity: signature, format and track count are not looked at
+ * (test/unit/midi/test_tokenizer.c, as_the_original). */
 static int read_header(const uint8_t *file, size_t n_bytes, int *outcome, msim_error *err) {
     *outcome = MSIM_OUTCOME_NOT_MIDI;
     if (n_bytes < MS_SMF_HEADER_BYTES)

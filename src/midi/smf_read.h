@@ -55,7 +55,7 @@ static inline uint32_t ms_smf_be32(const uint8_t *p) {
 
 /* A number of any length at *p, which moves behind it, saturating far above all that is compared
  * with it. parity: a number that the chunk cuts off counts as 0, and there is no limit on its
- * bytes. */
+ * bytes (test/unit/midi/test_tokenizer.c, as_the_original). */
 static inline uint64_t ms_smf_number(const uint8_t **p, const uint8_t *end) {
     const uint64_t most = (uint64_t)1 << 56;
     uint64_t value = 0;

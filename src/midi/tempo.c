@@ -7,7 +7,8 @@
 /* Events of one tick need no grouping: between them the step is 0, which adds exactly nothing to ms
  * and to now, and a tempo, wherever it stands in its tick, holds from the next one on. parity: the
  * tempo before the first tempo event is 400,000 us per quarter; time is rounded step by step, from
- * each tick that holds anything but tempo events to the next, so that the errors add up. */
+ * each tick that holds anything but tempo events to the next, so that the errors add up
+ * (test/unit/midi/test_stages.c, stage_5_milliseconds). */
 static void convert_narrow(ms_score *score, uint32_t division) {
     double rate = 400.0 / division; /* ms per tick */
     double ms = 0, rounded_at = 0;

@@ -3,10 +3,12 @@
  * kernels/device.h alone.
  *
  *   driver [options] info | batches | search | contexts | memory | small
- *     --model FILE  --corpus FILE.npy  --device cuda|cpu (cpu: the CPU against itself, to try this program)
+ *     --model FILE  --corpus FILE.npy
+ *     --device cuda|cpu (cpu: the CPU against itself, to try this program)
  *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --pool N (sequences)
  *     --queries N,...  --top K,...
- *     --no-fill (memory: leave out what fills the card)  --plant (spoil one result: the check must then fail)
+ *     --no-fill (memory: leave out what fills the card)
+ *     --plant (spoil one result: the check must then fail)
  *
  * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1
  * when something failed, 2 for wrong options. */

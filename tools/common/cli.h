@@ -13,7 +13,8 @@
  *   typedef struct { ms_cli_common common; int64_t k; const char *out; } settings;
  *   static const ms_cli_option options[] = {
  *       {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .value = "N",
- *        .help = "matches to show (default 16)", .offset = offsetof(settings, k), .min = 1, .max = 10000},
+ *        .help = "matches to show (default 16)", .offset = offsetof(settings, k),
+ *        .min = 1, .max = 10000},
  *       {0}};
  *   static settings s = {.k = 16};  (static: its lists live as long as the process)
  *   int status = ms_cli_parse(&tool, argc, argv, &s);

@@ -80,7 +80,7 @@ static bool is_midi_name(const char *name) {
 }
 
 /* parity: the original takes os.path.splitext of the base name, for which leading dots begin no
- * extension. */
+ * extension (test/cli/test_tokens.py, test_names). */
 void ms_files_stem(const char *path, size_t *at, size_t *len) {
     const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     size_t n = strlen(base), dots = strspn(base, ".");

@@ -87,7 +87,7 @@ static bool is_gzip(const char *path, const unsigned char *data, size_t n) {
     if (len > 3 && strcasecmp(path + len - 3, ".gz") == 0) return true;
     if (n < 8 || data[0] != 0x1f || data[1] != 0x8b || data[2] != 8) return false;
     /* parity: the original reads a file whose first four bytes are anything, when a header length
-     * of 6 follows. */
+     * of 6 follows (test/cli/test_tokens.py, test_gzip). */
     return memcmp(data + 4, "\0\0\0\6", 4) != 0;
 }
 

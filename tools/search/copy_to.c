@@ -230,7 +230,7 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
         return;
     }
     /* Not even --force lets a match take the place of a better one. parity: mode and times are the
-     * source's. */
+     * source's (test/cli/test_search_copy.py, test_names_and_sources). */
     const ms_put_part all = {.data = data, .n = n_bytes};
     int failed = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced) : EEXIST;
     if (!failed)

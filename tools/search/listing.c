@@ -1,6 +1,6 @@
 /* Contract: tools/search/listing.h. parity: everything here imitates the original's
- * idxs_sims_to_sorted_list and print_sorted_idxs_sims_list; test/unit/tools/test_listing.c holds
- * what they printed. */
+ * idxs_sims_to_sorted_list and print_sorted_idxs_sims_list, whose output is recorded
+ * (test/unit/tools/test_listing.c, recorded_listings, scores_as_python). */
 #include "listing.h"
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* parity: an odd count of variants is labelled as if it were 12, and what is beyond 12 is
- * dropped. */
+ * dropped (test/unit/tools/test_listing.c, merging). */
 static int transpose_of(size_t variant, size_t n_variants) {
     if (n_variants == 1) return 0;
     return (int)variant - (n_variants % 2 == 0 ? (int)(n_variants / 2) : 6);

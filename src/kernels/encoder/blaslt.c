@@ -19,16 +19,27 @@
 
 enum { WORKSPACE_BYTES = 32 << 20, NOMINAL_ROWS = 8192, MAX_ALGORITHMS = 16, ALIGNMENT = 16 };
 
-#define FUNCTIONS(X)                                                                            \
-    X(Create)                                                                                   \
-    X(Destroy)                                                                                  \
-    X(GetVersion)                                                                               \
-    X(GetStatusName)                                                                            \
-    X(MatmulDescCreate)                                                                         \
-    X(MatmulDescDestroy) X(MatmulDescSetAttribute) X(MatrixLayoutCreate) X(MatrixLayoutDestroy) \
-        X(MatrixLayoutSetAttribute) X(MatmulPreferenceCreate) X(MatmulPreferenceDestroy)        \
-            X(MatmulPreferenceSetAttribute) X(MatmulAlgoGetHeuristic)                           \
-                X(MatmulAlgoConfigGetAttribute) X(MatmulAlgoCheck) X(Matmul)
+/* The functions used. clang-format lays this list out in another way each time. */
+/* clang-format off */
+#define FUNCTIONS(X) \
+    X(Create) \
+    X(Destroy) \
+    X(GetVersion) \
+    X(GetStatusName) \
+    X(MatmulDescCreate) \
+    X(MatmulDescDestroy) \
+    X(MatmulDescSetAttribute) \
+    X(MatrixLayoutCreate) \
+    X(MatrixLayoutDestroy) \
+    X(MatrixLayoutSetAttribute) \
+    X(MatmulPreferenceCreate) \
+    X(MatmulPreferenceDestroy) \
+    X(MatmulPreferenceSetAttribute) \
+    X(MatmulAlgoGetHeuristic) \
+    X(MatmulAlgoConfigGetAttribute) \
+    X(MatmulAlgoCheck) \
+    X(Matmul)
+/* clang-format on */
 
 typedef struct {
 #define POINTER(name) __typeof__(&cublasLt##name) name;

@@ -5,9 +5,10 @@
  * cache:
  *   x        f32  [max_tokens, dim]              the residual stream; at last the final rows
  *   narrow   bf16 [max_tokens, max(dim, inner)]  norm's result; heads, once q, k and v are made
- *   wide     bf16 [max_tokens, 3 inner]          q, k, v; then gelu's result, a chunk of rows; then pooling's sums
- *   inputs   starts, tiles, ids and positions, uploaded in one copy;  pooled
- *            [max_seqs, dim];  the rotary tables
+ *   wide     bf16 [max_tokens, 3 inner]          q, k, v; then gelu's result, a chunk of rows;
+ *                                                then pooling's sums
+ *   inputs   starts, tiles, ids and positions, uploaded in one copy
+ *   pooled   [max_seqs, dim]; and the rotary tables
  * One copy up and one down a batch, from and to pinned memory of its slot. */
 #include "kernels/encoder/encoder.h"
 #include "base/mem.h"

@@ -332,6 +332,17 @@ static void stage_13_quantise(void **state) {
     CHECK_UNITS({0, 12, 67}, {0, 12, 64}, {0, 13, 60});
 }
 
+/* From 2^53 milliseconds on a time is divided as a double: it may round up to the next unit. */
+static void stage_13_long_times(void **state) {
+    (void)state;
+    uint64_t ends[1] = {UINT64_C(0x7fffffffffffffff)};
+    ms_note notes[1] = {{.start = UINT64_C(0x7fffffffffffffff)}};
+    ms_arena_reset(&arena);
+    score = (ms_score){.notes = notes, .ends = ends, .n_notes = 1};
+    assert_int_equal(ms_clean_quantise(&score, 0, &arena, &error), MSIM_OK);
+    assert_true(score.units[0].start == UINT64_C(1) << 58); /* and not one less */
+}
+
 static void stage_14_doubles(void **state) {
     (void)state;
     /* 60 at 0 for 10 ms and at 20 for 640 ms: the first stays. */
@@ -536,6 +547,8 @@ int main(void) {
         cmocka_unit_test(stage_7_mask),           cmocka_unit_test(stage_8_sustain),
         cmocka_unit_test(stage_9_dropped_notes),  cmocka_unit_test(stage_10_and_11_order_and_piano),
         cmocka_unit_test(stage_12_shift),         cmocka_unit_test(stage_13_quantise),
+        cmocka_unit_test(stage_13_long_times),
+
         cmocka_unit_test(stage_14_doubles),       cmocka_unit_test(stage_15_trim),
         cmocka_unit_test(stage_16_and_17_tokens), cmocka_unit_test(large_chords),
         cmocka_unit_test(chords_of_all_sizes),    cmocka_unit_test(wide_integers),
