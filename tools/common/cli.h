@@ -172,6 +172,9 @@ void ms_cli_progress_end(void); /* removes the line */
 
 /* 0, or -1 when nothing more can be written: stop, and leave with ms_cli_finish. */
 int ms_cli_write(const void *bytes, size_t n);
+/* Something that should be there could not be made (an errno): from now on nothing is written, and
+ * ms_cli_finish says so. Returns -1. */
+int ms_cli_output_failed(int errno_value);
 int ms_cli_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Flush standard output and give the exit code: `status`, or 1 (with a message) when the output is
  * incomplete, or 128 + n after a signal. A pipe that the reader closed ends quietly. */

@@ -237,6 +237,11 @@ int ms_cli_write(const void *bytes, size_t n) {
     return -1;
 }
 
+int ms_cli_output_failed(int errno_value) {
+    if (!stdout_errno) stdout_errno = errno_value;
+    return -1;
+}
+
 int ms_cli_print(const char *format, ...) {
     if (stdout_errno) return -1;
     va_list args;

@@ -5,6 +5,7 @@
 #include "convert.h"
 #include "pipeline/files.h"
 #include "common/json.h"
+#include "base/mem.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ static int print_values(const cJSON *object, const char *above) {
                           : cJSON_IsNull(v)   ? "none"
                           : cJSON_IsTrue(v)   ? "yes"
                                               : "no");
-        free(list);
+        ms_free(list);
     }
     return rc;
 }

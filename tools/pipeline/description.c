@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "description.h"
 #include "files.h"
-#include "common/json.h"
+#include "base/json.h"
 #include "sources.h"
 #include <errno.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "journal.h"
 #include "durable.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -237,7 +238,7 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
     unsigned char *bytes = ms_cli_alloc(n, 1);
     memcpy(bytes, &head, sizeof head);
     memcpy(bytes + sizeof head, text, n_text);
-    free(text);
+    ms_free(text);
     j->end = 0;
     j->has_work = false;
     int rc = ftruncate(j->fd, 0) == 0

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "sources.h"
 #include "durable.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -43,7 +44,7 @@ int ms_description_write_to(const char *path, const ms_description *description,
     if (!text) return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", path);
     int rc = ms_durable_open(&file, path, err);
     if (rc < 0) {
-        free(text);
+        ms_free(text);
         return rc;
     }
     size_t n = strlen(text);
@@ -60,7 +61,7 @@ int ms_description_write_to(const char *path, const ms_description *description,
         ms_durable_put(&file, text, n);
         ms_durable_put(&file, "\n", 1);
     }
-    free(text);
+    ms_free(text);
     return ms_durable_finish(&file, err);
 }
 

@@ -1,7 +1,7 @@
 /* Contract: tools/pipeline/token_lines.h. */
 #define _GNU_SOURCE
 #include "token_lines.h"
-#include "common/json.h"
+#include "base/json.h"
 #include "reader.h"
 #include <errno.h>
 #include <stdio.h>

@@ -2,6 +2,7 @@
  * tools/pipeline/embed.h. */
 #define _GNU_SOURCE
 #include "embed.h"
+#include "base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,8 +130,8 @@ static int write_all(ms_embed_run *r, row_list *l, msim_error *err) {
     was = ms_description_print(&r->base.about);
     is = ms_description_print(&r->about);
     r->is_unchanged = was && is && strcmp(was, is) == 0;
-    free(was);
-    free(is);
+    ms_free(was);
+    ms_free(is);
     return r->is_unchanged ? 0 : ms_output_describe(&r->output, &rows, &r->about, err);
 }
 

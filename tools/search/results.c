@@ -225,8 +225,8 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
     put_text(&line, ",\"scan\":");
     ms_json_put_string(&line, out->scan, strlen(out->scan));
     put_text(&line, "}\n");
-    int rc = ms_cli_write(line.data, line.n);
-    free(line.data);
+    int rc = ms_json_write_text(&line);
+    ms_json_text_free(&line);
     return rc;
 }
 

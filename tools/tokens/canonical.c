@@ -55,7 +55,7 @@ static int print_failure(run *n, const ms_files_entry *e, int reason, const char
     put_field(n, "detail", detail, strlen(detail));
     put(n, "}\n");
     /* What --normalize-midi - prints is a file. */
-    return n->r->out && strcmp(n->r->out, "-") == 0 ? 0 : ms_cli_write(n->line.data, n->line.n);
+    return n->r->out && strcmp(n->r->out, "-") == 0 ? 0 : ms_json_write_text(&n->line);
 }
 
 /* A row name as the name of its file: bytes before the extension, and the extension [16]. */
@@ -127,7 +127,7 @@ static int print_object(run *n, const ms_files_entry *e, const ms_put_part *norm
     }
     if (written) put_field(n, "normalized", written, strlen(written));
     put(n, "}\n");
-    return ms_cli_write(n->line.data, n->line.n);
+    return ms_json_write_text(&n->line);
 }
 
 static bool reserve(run *n, size_t need) {
@@ -206,6 +206,6 @@ int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_
     ms_tree_close(n.tree);
     ms_files_buffer_free(&n.buffer);
     free(n.out);
-    free(n.line.data);
+    ms_json_text_free(&n.line);
     return rc;
 }

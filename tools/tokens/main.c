@@ -120,7 +120,7 @@ static void begin_object(run *r, const ms_reader_item *item) {
 
 static int end_object(run *r) {
     put(&r->line, "}\n");
-    return ms_cli_write(r->line.data, r->line.n);
+    return ms_json_write_text(&r->line);
 }
 
 /* Print what one file gave. < 0 when standard output takes no more. */
@@ -283,7 +283,7 @@ done:
         status = MS_EXIT_FAILED;
     }
     ms_files_list_close(&files);
-    free(r.line.data);
+    ms_json_text_free(&r.line);
     return ms_cli_finish(status);
 }
 
