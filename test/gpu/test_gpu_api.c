@@ -100,7 +100,7 @@ static msim_corpus *corpus_of(char *path) {
     msim_corpus_layout layout = {.rows = ROWS,
                                  .dim = DIM,
                                  .dtype = MSIM_DTYPE_F32,
-                                 .form = MSIM_FORMAT_STRUCTURED,
+                                 .format = MSIM_FORMAT_STRUCTURED,
                                  .name_chars = 3};
     msim_corpus_writer *w = NULL;
     msim_corpus *corpus = NULL;
