@@ -1,9 +1,9 @@
-/* The K best of a stream of scored rows, in the total order that every backend must agree with:
- * finite scores before non-finite ones (stored as -infinity), higher double score first, then the
- * lower row. include/midisim.h, search. */
+/* The K best of a stream of scored rows, in the rank order (search/rank.h) that every backend agrees
+ * with. A row with NaN or infinity has the score -infinity, so it ranks after all others. */
 #ifndef MS_SEARCH_TOPK_H
 #define MS_SEARCH_TOPK_H
 #include "base/status.h"
+#include "search/rank.h"
 #include <stdbool.h>
 
 typedef struct {
@@ -19,8 +19,12 @@ typedef struct {
 
 /* True when a ranks before b. */
 static inline bool ms_hit_before(ms_hit a, ms_hit b) {
-    return a.score > b.score || (a.score == b.score && a.row < b.row);
+    return ms_rank_before(a.score, a.row, b.score, b.row);
 }
+
+/* The K-th best score so far, once there are K: what a row must reach to be among the K best. */
+static inline bool ms_topk_is_full(const ms_topk *top) { return top->n == top->cap; }
+static inline double ms_topk_kth_score(const ms_topk *top) { return top->hits[0].score; }
 
 void ms_topk_init(ms_topk *top, ms_hit *hits, size_t cap);
 /* Offer one hit; NaN scores are stored as -infinity. */

@@ -9,34 +9,19 @@
  * evaluated by falling bound until theta passes the next one. A stale theta keeps more than it
  * must, never less, so threads change the work and not the result. */
 #include "cpu/search/state.h"
+#include "search/score.h"
 #include <math.h>
 
-enum {
-    GROUP = 32,
-    LEAST_SAMPLE = 1024
-}; /* candidates evaluated between two looks at theta; rows
-                                           * of the sample */
+enum { GROUP = 32 }; /* candidates evaluated between two looks at theta */
 
 /* ---- Evaluation ---- */
-
-static const ms_search_part *part_of(const ms_cpu_search *s, int64_t row) {
-    size_t low = 0, high = s->n_parts;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (s->parts[middle].first_row <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &s->parts[low];
-}
 
 static double score_row(ms_cpu_search *s, const ms_rows *view, const unsigned char *row, size_t q) {
     double square, dot;
     s->kernels->squares_f64(&square, row, view->row_bytes, view->dtype, 1, s->dim);
-    s->kernels->dots_f64(&dot, row, view->row_bytes, view->dtype, s->request->queries + q * s->dim,
-                         1, 1, s->dim);
-    return ms_search_score(dot, square, sqrt(square), s->norms[q], s->is_ip);
+    s->kernels->dots_f64(&dot, row, view->row_bytes, view->dtype,
+                         s->plan.request->queries + q * s->dim, 1, 1, s->dim);
+    return ms_score(dot, square, sqrt(square), s->norms[q], s->plan.is_ip);
 }
 
 /* Ask for rows that are evaluated soon: they lie anywhere, and the first touch of each would
@@ -44,12 +29,6 @@ static double score_row(ms_cpu_search *s, const ms_rows *view, const unsigned ch
 static void prefetch_row(const ms_cpu_search *s, const ms_rows *view, const unsigned char *row) {
     size_t bytes = s->dim * ms_dtype_bytes(view->dtype);
     for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
-}
-
-static const unsigned char *find_row(const ms_cpu_search *s, int64_t row, const ms_rows **view) {
-    const ms_search_part *p = part_of(s, row);
-    *view = p->view;
-    return ms_rows_at(p->view, p->start + (row - p->first_row));
 }
 
 /* ---- Candidates: a heap by bound while it is drained, else in no order ---- */
@@ -79,7 +58,7 @@ static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_
         size_t n_group = 0;
         while (n && n_group < most && n_group < GROUP && !(c[0].bound < query->theta)) {
             rows[n_group] = c[0].row;
-            at[n_group] = find_row(s, c[0].row, &views[n_group]);
+            at[n_group] = ms_slices_row(&s->rows, c[0].row, &views[n_group]);
             prefetch_row(s, views[n_group], at[n_group]);
             n_group++;
             c[0] = c[--n];
@@ -87,7 +66,7 @@ static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_
         }
         for (size_t i = 0; i < n_group; i++)
             ms_topk_push(&query->best, (ms_hit){score_row(s, views[i], at[i], q), rows[i]});
-        if (query->best.n == query->best.cap) query->theta = query->best.hits[0].score;
+        if (ms_topk_is_full(&query->best)) query->theta = ms_topk_kth_score(&query->best);
         w->n_evaluated += (int64_t)n_group;
         most -= n_group;
     }
@@ -130,10 +109,9 @@ static void hand_over_hits(ms_cpu_search *s, ms_search_worker *w, size_t q,
     size_t n_hits = 0;
     for (size_t i = 0; i < n; i++) {
         const ms_rows *view;
-        const unsigned char *row = find_row(s, kept[i].row, &view);
+        const unsigned char *row = ms_slices_row(&s->rows, kept[i].row, &view);
         double score = score_row(s, view, row, q);
-        if (score >= s->request->threshold && score != -INFINITY)
-            hits[n_hits++] = (ms_hit){score, kept[i].row};
+        if (ms_plan_is_hit(&s->plan, score)) hits[n_hits++] = (ms_hit){score, kept[i].row};
     }
     w->n_evaluated += (int64_t)n;
     if (n_hits) ms_search_hand_over(s, q, hits, n_hits);
@@ -145,11 +123,11 @@ static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_blo
     size_t n_kept = 0, worker = (size_t)(w - s->workers);
     const float *upper = w->upper + q * MS_SCAN_ROWS;
     for (size_t i = 0; i < n; i++) {
-        int64_t at = b->start + indices[i], row = b->part->first_row + (at - b->part->start);
+        int64_t at = b->start + indices[i], row = b->slice->first_row + (at - b->slice->start);
         float u = upper[indices[i]];
         double bound = isnan(u) ? INFINITY
-                                : s->form->bound(s->form_state, worker, b->part->index, at, q, u);
-        if (bound < w->theta[q] || ms_search_is_excluded(s, row)) continue;
+                                : s->form->bound(s->form_state, worker, b->slice->index, at, q, u);
+        if (bound < w->theta[q] || ms_row_list_has(s->plan.excluded, row)) continue;
         kept[n_kept++] = (ms_search_candidate){bound, row};
     }
     return n_kept;
@@ -158,23 +136,23 @@ static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_blo
 static void scan_block(ms_cpu_search *s, int64_t block, size_t worker) {
     ms_search_worker *w = &s->workers[worker];
     ms_search_block b = ms_search_get_block(s, block, s->form->block_rows);
-    size_t n_query = s->request->n_query;
+    size_t n_query = s->plan.request->n_query;
     uint16_t indices[MS_SCAN_ROWS];
     ms_search_candidate kept[MS_SCAN_ROWS];
     if (s->is_stopped) return;
     for (size_t q = 0; q < n_query; q++) {
         double theta = atomic_load_explicit(&s->queries[q].theta, memory_order_relaxed);
-        if (w->aimed == b.part && theta == w->theta[q]) continue;
+        if (w->aimed == b.slice && theta == w->theta[q]) continue;
         w->theta[q] = theta;
-        w->cut[q] = s->form->aim(s->form_state, worker, b.part->index, q, theta);
+        w->cut[q] = s->form->aim(s->form_state, worker, b.slice->index, q, theta);
     }
-    w->aimed = b.part;
-    w->n_nonfinite += s->form->block(s->form_state, worker, b.part->index, b.start, b.n, w->upper);
+    w->aimed = b.slice;
+    w->n_nonfinite += s->form->block(s->form_state, worker, b.slice->index, b.start, b.n, w->upper);
     for (size_t q = 0; q < n_query; q++) {
         size_t n = s->scan_kernels->keep(indices, w->upper + q * MS_SCAN_ROWS, b.n, w->cut[q]);
         if (n) n = collect(s, w, &b, q, indices, n, kept);
         if (n == 0) continue;
-        if (s->request->sink)
+        if (s->plan.request->sink)
             hand_over_hits(s, w, q, kept, n);
         else
             keep_candidates(s, w, q, kept, n);
@@ -185,17 +163,12 @@ static void scan_block(ms_cpu_search *s, int64_t block, size_t worker) {
 
 static void scan_sample(void *arg, int64_t item, int worker) {
     ms_cpu_search *s = arg;
-    scan_block(s, item * s->sample_stride, (size_t)worker);
+    scan_block(s, ms_plan_sample_block(&s->sample, item), (size_t)worker);
 }
 
 static void scan_rest(void *arg, int64_t item, int worker) {
     ms_cpu_search *s = arg;
-    int64_t between = s->sample_stride - 1; /* blocks from one of the sample to the next */
-    if (s->n_samples && item < s->n_samples * between)
-        item = item / between * s->sample_stride + 1 + item % between;
-    else
-        item += s->n_samples;
-    scan_block(s, item, (size_t)worker);
+    scan_block(s, ms_plan_other_block(&s->sample, item), (size_t)worker);
 }
 
 static void tighten(void *arg, int64_t q, int worker) {
@@ -209,65 +182,50 @@ static void drain(void *arg, int64_t q, int worker) {
     evaluate_best(s, &s->workers[worker], (size_t)q, SIZE_MAX);
 }
 
-/* Blocks of the sample: sqrt(rows x K) rows leave about as many candidates after it as in it. */
-static void plan_sample(ms_cpu_search *s, int64_t n_blocks) {
-    int64_t block_rows = (int64_t)s->form->block_rows, k = s->request->k;
-    double rows = sqrt((double)s->n_rows * (double)k);
-    if (rows < LEAST_SAMPLE) rows = LEAST_SAMPLE;
-    if (rows < 2.0 * (double)k) rows = 2.0 * (double)k;
-    if (rows > (double)s->candidate_cap) rows = (double)s->candidate_cap;
-    s->n_samples = (int64_t)rows / block_rows;
-    s->sample_stride = s->n_samples ? n_blocks / s->n_samples : 0;
-    if (s->sample_stride < 2 || s->request->sink) s->n_samples = 0;
+/* A threshold stays as it is, so its scan needs no sample. */
+static ms_plan_blocks plan_sample(const ms_cpu_search *s, int64_t n_blocks) {
+    if (s->plan.request->sink) return (ms_plan_blocks){0};
+    double n_rows =
+        ms_plan_sample_rows(s->rows.n_rows, s->plan.request->k, (int64_t)s->candidate_cap);
+    return ms_plan_sample_blocks(n_rows, n_blocks, (int64_t)s->form->block_rows);
 }
 
-/* Rows of a part whose score the form knows: `n` numbers within the view, ascending. */
-static void take_known(ms_cpu_search *s, const ms_search_part *p, const int64_t *rows, size_t n,
-                       double score) {
-    for (size_t q = 0; q < s->request->n_query; q++) {
-        /* more of one score are no results */
-        size_t n_left = s->request->sink ? SIZE_MAX : s->queries[q].best.cap;
-        if (s->request->sink && (score == -INFINITY || !(score >= s->request->threshold))) continue;
-        for (size_t i = 0; i < n && n_left && !s->is_stopped; i++) {
-            int64_t row = p->first_row + (rows[i] - p->start);
-            if (rows[i] < p->start || rows[i] >= p->start + p->n_rows ||
-                ms_search_is_excluded(s, row))
-                continue;
-            n_left--;
-            if (s->request->sink)
-                ms_search_hand_over(s, q, &(ms_hit){score, row}, 1);
-            else
-                ms_search_offer(s, q, &(ms_hit){score, row}, 1);
-        }
-    }
+/* Rows that the codes list, all with this score: of the k best no more than k are wanted. */
+static void take_listed(ms_cpu_search *s, size_t q, ms_row_list (*list)(const ms_slice *),
+                        double score) {
+    int is_above = s->plan.request->sink != NULL;
+    size_t n_left = is_above ? SIZE_MAX : s->queries[q].best.cap;
+    ms_listed_walk walk = {.slices = &s->rows, .excluded = s->plan.excluded, .list = list};
+    int64_t row;
+    if (is_above && !ms_plan_is_hit(&s->plan, score)) return;
+    while (n_left-- && !s->is_stopped && (row = ms_listed_next(&walk)) >= 0)
+        if (is_above)
+            ms_search_hand_over(s, q, &(ms_hit){score, row}, 1);
+        else
+            ms_search_offer(s, q, &(ms_hit){score, row}, 1);
 }
 
-static void take_all_known(ms_cpu_search *s) {
-    for (size_t i = 0; i < s->n_parts && s->form->known; i++) {
-        const ms_search_part *p = &s->parts[i];
-        ms_scan_known known;
-        s->form->known(s->form_state, p->index, &known);
-        take_known(s, p, known.zeros, known.n_zeros, 0.0);
-        take_known(s, p, known.nonfinite, known.n_nonfinite, -INFINITY);
-        for (size_t j = 0; j < known.n_nonfinite; j++)
-            s->workers[0].n_nonfinite += known.nonfinite[j] >= p->start &&
-                                         known.nonfinite[j] < p->start + p->n_rows;
+static void take_all_listed(ms_cpu_search *s) {
+    for (size_t q = 0; q < s->plan.request->n_query; q++) {
+        take_listed(s, q, ms_slice_zeros, 0.0);
+        take_listed(s, q, ms_slice_nonfinite, -INFINITY);
     }
+    s->workers[0].n_nonfinite += ms_slices_count_nonfinite(&s->rows);
 }
 
 void ms_certify(ms_cpu_search *s) {
     int64_t n_blocks = ms_search_cut(s, s->form->block_rows),
-            n_query = (int64_t)s->request->n_query;
-    s->form->prepare(s->form_state, &(ms_scan_queries){.queries = s->request->queries,
+            n_query = (int64_t)s->plan.request->n_query;
+    s->form->prepare(s->form_state, &(ms_scan_queries){.queries = s->plan.request->queries,
                                                        .norms = s->norms,
-                                                       .n_query = s->request->n_query,
-                                                       .is_ip = s->is_ip});
-    plan_sample(s, n_blocks);
-    take_all_known(s);
-    if (s->n_samples) {
-        ms_pool_run(s->pool, s->n_samples, scan_sample, s);
+                                                       .n_query = s->plan.request->n_query,
+                                                       .is_ip = s->plan.is_ip});
+    s->sample = plan_sample(s, n_blocks);
+    if (ms_plan_reads_codes(s->plan.scan)) take_all_listed(s);
+    if (s->sample.n) {
+        ms_pool_run(s->pool, s->sample.n, scan_sample, s);
         ms_pool_run(s->pool, n_query, tighten, s);
     }
-    ms_pool_run(s->pool, n_blocks - s->n_samples, scan_rest, s);
-    if (!s->request->sink) ms_pool_run(s->pool, n_query, drain, s);
+    ms_pool_run(s->pool, n_blocks - s->sample.n, scan_rest, s);
+    if (!s->plan.request->sink) ms_pool_run(s->pool, n_query, drain, s);
 }

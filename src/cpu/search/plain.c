@@ -2,14 +2,15 @@
  * other form of scan is held to, and what small corpora take. Blocks of rows are handed out by the
  * pool; a block's hits that can still matter are offered together, under the query's lock. */
 #include "cpu/search/state.h"
+#include "search/score.h"
 #include <math.h>
 
 /* Double dots and squares of a block; rows of a view that has offsets lie anywhere, and go one by
  * one. */
 static void dots_of_block(const ms_cpu_search *s, const ms_search_block *b, double *dots,
                           double *squares, size_t q0, size_t nq) {
-    const ms_rows *v = b->part->view;
-    const float *queries = s->request->queries + q0 * s->dim;
+    const ms_rows *v = b->slice->view;
+    const float *queries = s->plan.request->queries + q0 * s->dim;
     size_t step = v->offsets ? 1 : b->n;
     for (size_t r = 0; r < b->n; r += step) {
         const unsigned char *rows = ms_rows_at(v, b->start + (int64_t)r);
@@ -24,14 +25,13 @@ static void take_scores(ms_cpu_search *s, size_t q, const ms_search_block *b,
                         const double *scores) {
     ms_hit hits[MS_PLAIN_ROWS];
     size_t n = 0;
-    int is_above = s->request->sink != NULL;
+    int is_above = s->plan.request->sink != NULL;
     /* Only a score below theta is out: an equal one may belong to a lower row. */
-    double least = is_above ? s->request->threshold
-                            : atomic_load_explicit(&s->queries[q].theta, memory_order_relaxed);
-    int64_t first = b->part->first_row + (b->start - b->part->start);
+    double least = atomic_load_explicit(&s->queries[q].theta, memory_order_relaxed);
+    int64_t first = b->slice->first_row + (b->start - b->slice->start);
     for (size_t r = 0; r < b->n; r++)
         if (scores[r] >= least && !(is_above && scores[r] == -INFINITY) &&
-            !ms_search_is_excluded(s, first + (int64_t)r))
+            !ms_row_list_has(s->plan.excluded, first + (int64_t)r))
             hits[n++] = (ms_hit){scores[r], first + (int64_t)r};
     if (n == 0) return;
     if (is_above)
@@ -44,7 +44,7 @@ void ms_plain_block(void *arg, int64_t block, int worker) {
     ms_cpu_search *s = arg;
     ms_search_worker *w = &s->workers[worker];
     ms_search_block b = ms_search_get_block(s, block, MS_PLAIN_ROWS);
-    size_t n_query = s->request->n_query;
+    size_t n_query = s->plan.request->n_query;
     double squares[MS_PLAIN_ROWS], norms[MS_PLAIN_ROWS], scores[MS_PLAIN_ROWS];
     if (s->is_stopped) return;
     for (size_t q0 = 0; q0 < n_query; q0 += MS_PLAIN_QUERIES) {
@@ -56,8 +56,8 @@ void ms_plain_block(void *arg, int64_t block, int worker) {
         }
         for (size_t q = 0; q < nq; q++) {
             for (size_t r = 0; r < b.n; r++)
-                scores[r] = ms_search_score(w->dots[r * nq + q], squares[r], norms[r],
-                                            s->norms[q0 + q], s->is_ip);
+                scores[r] = ms_score(w->dots[r * nq + q], squares[r], norms[r], s->norms[q0 + q],
+                                     s->plan.is_ip);
             take_scores(s, q0 + q, &b, scores);
         }
     }

@@ -33,13 +33,6 @@ typedef struct {
     int is_ip; /* the score is the dot product */
 } ms_scan_queries;
 
-/* Rows of one view whose scores are known without a look at them: ascending row numbers within the
- * view. */
-typedef struct {
-    const int64_t *zeros, *nonfinite;
-    size_t n_zeros, n_nonfinite;
-} ms_scan_known;
-
 typedef struct ms_scan_method {
     int scan;          /* msim_scan */
     size_t block_rows; /* at most MS_SCAN_ROWS, a multiple of 16 */
@@ -55,17 +48,13 @@ typedef struct ms_scan_method {
     /* upper[q * MS_SCAN_ROWS + r] for rows start + r, r < n_rows, of the view, and every query. The
      * rows never cross a multiple of block_rows in the view, and start at one except in a range of
      * rows that does not. Every query was aimed at this view before. Returns how many of the rows
-     * hold NaN or infinity (their upper value is -infinity), those that `known` lists not
+     * hold NaN or infinity (their upper value is -infinity), those that the codes list not
      * counted. */
     int64_t (*block)(void *state, size_t worker, size_t view, int64_t start, size_t n_rows,
                      float *upper);
     /* A bound on the score of a row that the last `block` of this worker kept, from its upper value
      * (not NaN). It may be infinite. */
     double (*bound)(void *state, size_t worker, size_t view, int64_t row, size_t q, float upper);
-    /* NULL, or rows that the engine takes from here: score 0 (cosine alone) and -infinity. `block`
-     * gives them upper -infinity, and `aim` never a cut of -infinity, so that they are not kept as
-     * well. */
-    void (*known)(const void *state, size_t view, ms_scan_known *out);
 } ms_scan_method;
 
 /* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Small copies, where every view has

@@ -151,7 +151,7 @@ static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_
     for (size_t i = 0; before && i < s->n_query; i++)
         memmove(upper + i * MS_SCAN_ROWS, upper + i * MS_SCAN_ROWS + before,
                 n_rows * sizeof *upper);
-    return 0; /* known lists them */
+    return 0; /* the codes list them */
 }
 
 static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q, float upper) {
@@ -169,14 +169,6 @@ static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q
                                 &s->aims[worker * s->setup.max_queries + q], rho, t, upper);
 }
 
-static void known(const void *arg, size_t view, ms_scan_known *out) {
-    const ms_codes *c = ((const state *)arg)->setup.views[view].copy;
-    *out = (ms_scan_known){.zeros = c->zeros,
-                           .nonfinite = c->nonfinite,
-                           .n_zeros = c->n_zeros,
-                           .n_nonfinite = c->n_nonfinite};
-}
-
 const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8,
                                      .block_rows = MS_SCAN_ROWS,
                                      .open = open_int8,
@@ -184,8 +176,7 @@ const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8,
                                      .prepare = prepare,
                                      .aim = aim,
                                      .block = block,
-                                     .bound = bound,
-                                     .known = known};
+                                     .bound = bound};
 const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16,
                                      .block_rows = MS_SCAN_ROWS,
                                      .open = open_bf16,
@@ -193,5 +184,4 @@ const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16,
                                      .prepare = prepare,
                                      .aim = aim,
                                      .block = block,
-                                     .bound = bound,
-                                     .known = known};
+                                     .bound = bound};

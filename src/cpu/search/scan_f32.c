@@ -6,6 +6,7 @@
 #include "search/bound.h"
 #include "base/mem.h"
 #include "cpu/search/state.h"
+#include "search/score.h"
 #include <math.h>
 
 enum { BLOCK_ROWS = MS_SCAN_ROWS };
@@ -84,7 +85,7 @@ static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const 
     s->setup.kernels->dots_f64(dots, row, view->row_bytes, view->dtype, q->queries, q->n_query, 1,
                                s->setup.dim);
     for (size_t i = 0; i < q->n_query; i++) {
-        double score = ms_search_score(dots[i], square, sqrt(square), q->norms[i], q->is_ip);
+        double score = ms_score(dots[i], square, sqrt(square), q->norms[i], q->is_ip);
         upper[i * MS_SCAN_ROWS + r] = ms_bound_f32_upper_of(score, q->is_ip, q->norms[i]);
     }
     return !isfinite(square);

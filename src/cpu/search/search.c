@@ -8,7 +8,7 @@
 #include "cpu/search/state.h"
 #include <math.h>
 
-enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20, SMALL_ROWS = 2048 };
+enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20 };
 
 static const ms_scan_method *const forms[MS_SEARCH_SCANS] = {&ms_scan_int8, &ms_scan_bf16,
                                                              &ms_scan_f32};
@@ -84,12 +84,9 @@ static void unload(ms_cpu_search *s) {
         forms[i]->close(s->states[i]);
         s->states[i] = NULL;
     }
-    ms_free(s->parts);
+    ms_slices_close(&s->rows);
     ms_free(s->first_block);
-    s->parts = NULL;
     s->first_block = NULL;
-    s->n_parts = 0;
-    s->n_rows = 0;
     s->dim = 0;
 }
 
@@ -115,36 +112,15 @@ void ms_cpu_search_close(ms_cpu_search *s) {
 
 int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
                        int64_t n, msim_error *err) {
-    int64_t row = 0;
     unload(s);
-    for (size_t i = 0; i < n_views; i++) {
-        if (views[i].dim != views[0].dim)
-            return ms_fail(err, MSIM_E_ARG,
-                           "corpus part %zu: expected rows of width %lld, got %lld", i,
-                           (long long)views[0].dim, (long long)views[i].dim);
-        if (__builtin_add_overflow(row, views[i].n_rows, &row))
-            return ms_fail(err, MSIM_E_LIMIT, "corpus: expected fewer than 2^63 rows, got more");
-    }
-    s->parts = ms_alloc(n_views, sizeof *s->parts, "search", err);
-    s->first_block = s->parts ? ms_alloc(n_views + 1, sizeof *s->first_block, "search", err) : NULL;
+    int rc = ms_slices_open(&s->rows, views, n_views, first, n, err);
+    if (rc < 0) return rc;
+    s->dim = (size_t)s->rows.dim;
+    s->first_block = ms_alloc(n_views + 1, sizeof *s->first_block, "search", err);
     if (!s->first_block) {
         unload(s);
         return -MSIM_E_MEMORY;
     }
-    row = 0;
-    for (size_t i = 0; i < n_views; row += views[i++].n_rows) {
-        int64_t start = first > row ? first - row : 0, end = views[i].n_rows;
-        if (first + n < row + end) end = first + n - row;
-        if (start < end)
-            s->parts[s->n_parts++] = (ms_search_part){.view = &views[i],
-                                                      .start = start,
-                                                      .n_rows = end - start,
-                                                      .first_row = row + start,
-                                                      .index = i};
-    }
-    s->n_rows = n;
-    s->dim = n_views ? (size_t)views[0].dim : 0;
-    int rc = MSIM_OK;
     ms_scan_setup setup = {.views = views,
                            .n_views = n_views,
                            .dim = s->dim,
@@ -160,17 +136,17 @@ int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, i
 
 int64_t ms_search_cut(ms_cpu_search *s, size_t block_rows) {
     int64_t n = 0, step = (int64_t)block_rows;
-    for (size_t i = 0; i < s->n_parts; i++) {
-        const ms_search_part *p = &s->parts[i];
+    for (size_t i = 0; i < s->rows.n; i++) {
+        const ms_slice *p = &s->rows.slices[i];
         s->first_block[i] = n;
         n += (p->start + p->n_rows - 1) / step - p->start / step + 1;
     }
-    s->first_block[s->n_parts] = n;
+    s->first_block[s->rows.n] = n;
     return n;
 }
 
 ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_t block_rows) {
-    size_t low = 0, high = s->n_parts; /* first_block[low] <= block < first_block[high] */
+    size_t low = 0, high = s->rows.n; /* first_block[low] <= block < first_block[high] */
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (s->first_block[middle] <= block)
@@ -178,36 +154,22 @@ ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_
         else
             high = middle;
     }
-    const ms_search_part *p = &s->parts[low];
+    const ms_slice *p = &s->rows.slices[low];
     int64_t step = (int64_t)block_rows,
             start = (p->start / step + block - s->first_block[low]) * step;
     int64_t end = start + step < p->start + p->n_rows ? start + step : p->start + p->n_rows;
     if (start < p->start) start = p->start;
-    return (ms_search_block){.part = p, .start = start, .n = (size_t)(end - start)};
+    return (ms_search_block){.slice = p, .start = start, .n = (size_t)(end - start)};
 }
 
 /* ---- Hits ---- */
-
-int ms_search_is_excluded(const ms_cpu_search *s, int64_t row) {
-    if (s->n_excluded == 0) return 0;
-    size_t i = ms_rows_lower_bound(s->excluded, s->n_excluded, row);
-    return i < s->n_excluded && s->excluded[i] == row;
-}
-
-double ms_search_score(double dot, double row_square, double row_norm, double query_norm,
-                       int is_ip) {
-    if (!isfinite(row_square)) return -INFINITY;
-    if (is_ip) return dot + 0.0; /* the addition makes -0 the 0 it equals */
-    if (row_square == 0.0 || query_norm == 0.0) return 0.0;
-    return dot / (query_norm * row_norm) + 0.0;
-}
 
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n) {
     ms_cpu_query *query = &s->queries[q];
     pthread_mutex_lock(&query->lock);
     for (size_t i = 0; i < n; i++) ms_topk_push(&query->best, hits[i]);
-    if (query->best.n == query->best.cap)
-        atomic_store_explicit(&query->theta, query->best.hits[0].score, memory_order_relaxed);
+    if (ms_topk_is_full(&query->best))
+        atomic_store_explicit(&query->theta, ms_topk_kth_score(&query->best), memory_order_relaxed);
     pthread_mutex_unlock(&query->lock);
 }
 
@@ -215,55 +177,40 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
     pthread_mutex_lock(&s->sink_lock);
     for (size_t i = 0; i < n && !s->is_stopped; i++) {
         s->n_handed++;
-        if (s->request->sink(s->request->user, q, hits[i].row, hits[i].score)) s->is_stopped = 1;
+        if (s->plan.request->sink(s->plan.request->user, q, hits[i].row, hits[i].score))
+            s->is_stopped = 1;
     }
     pthread_mutex_unlock(&s->sink_lock);
 }
 
 /* ---- Requests ---- */
 
-/* The form of scan for a request. A form's reading saves nothing where most rows are results, or
- * where there are few. */
-static int choose_form(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
-    int wanted = request->options->scan,
-        is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
+/* The scans that can serve the loaded rows; all are as good for AUTO, since nothing is loaded. */
+static ms_plan_backend able(const ms_cpu_search *s) {
+    ms_plan_backend b = {.max_queries = s->max_queries,
+                         .max_k = (int64_t)s->max_k,
+                         .scans = MS_SCAN_BIT(MSIM_SCAN_F64)};
+    for (size_t i = 0; i < MS_SEARCH_SCANS; i++)
+        if (s->states[i]) b.scans |= MS_SCAN_BIT(forms[i]->scan);
+    b.preferred = b.scans;
+    return b;
+}
+
+static void set_form(ms_cpu_search *s) {
     s->form = NULL;
     for (size_t i = 0; i < MS_SEARCH_SCANS; i++) {
-        int fits = wanted == forms[i]->scan || (wanted == MSIM_SCAN_AUTO && !is_small);
-        if (s->form || !s->states[i] || !fits) continue;
-        if (request->options->metric == MSIM_METRIC_IP && forms[i]->scan != MSIM_SCAN_F32) continue;
+        if (forms[i]->scan != s->plan.scan) continue;
         s->form = forms[i];
         s->form_state = s->states[i];
     }
-    if (!s->form && (wanted == MSIM_SCAN_BF16 || wanted == MSIM_SCAN_INT8))
-        return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "search: scan: expected a copy of the rows to be attached for %s, got none",
-                       msim_scan_name(wanted));
-    s->scan = s->form ? s->form->scan : MSIM_SCAN_F64;
-    return MSIM_OK;
 }
 
-/* Take up a request; *n_candidates: loaded rows that are not excluded. */
-static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_candidates,
-                 msim_error *err) {
-    const msim_search_options *o = request->options;
-    if (request->n_query > s->max_queries || request->k < 0 || (size_t)request->k > s->max_k)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "search: expected at most %zu queries and k %zu, got %zu and %lld",
-                       s->max_queries, s->max_k, request->n_query, (long long)request->k);
-    int rc = choose_form(s, request, err);
+/* Take up a request. */
+static int begin(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
+    ms_plan_backend backend = able(s);
+    int rc = ms_plan_begin(&s->plan, request, &s->rows, &backend, err);
     if (rc < 0) return rc;
-    s->request = request;
-    s->is_ip = o->metric == MSIM_METRIC_IP;
-    s->excluded = o->excluded;
-    s->n_excluded = 0;
-    if (o->n_excluded && s->n_parts) {
-        int64_t first = s->parts[0].first_row;
-        size_t from = ms_rows_lower_bound(o->excluded, o->n_excluded, first);
-        s->excluded += from;
-        s->n_excluded = ms_rows_lower_bound(o->excluded, o->n_excluded, first + s->n_rows) - from;
-    }
-    *n_candidates = s->n_rows - (int64_t)s->n_excluded;
+    set_form(s);
     s->n_handed = 0;
     s->is_stopped = 0;
     for (size_t i = 0; i < s->n_workers; i++) {
@@ -275,7 +222,7 @@ static int begin(ms_cpu_search *s, const ms_search_request *request, int64_t *n_
         s->kernels->squares_f64(&square, (const unsigned char *)(request->queries + q * s->dim),
                                 s->dim * sizeof *request->queries, MSIM_DTYPE_F32, 1, s->dim);
         s->norms[q] = sqrt(square);
-        s->queries[q].theta = request->sink ? request->threshold : -INFINITY;
+        s->queries[q].theta = s->plan.threshold;
         s->queries[q].n_candidates = 0;
     }
     return MSIM_OK;
@@ -286,34 +233,32 @@ static void scan(ms_cpu_search *s) {
         ms_certify(s);
     else
         ms_pool_run(s->pool, ms_search_cut(s, MS_PLAIN_ROWS), ms_plain_block, s);
-    s->request = NULL;
-    s->excluded = NULL;
 }
 
 int64_t ms_cpu_search_topk(ms_cpu_search *s, const ms_search_request *request, ms_hit *hits,
                            msim_error *err) {
-    int64_t n_hits;
-    int rc = begin(s, request, &n_hits, err);
+    int rc = begin(s, request, err);
     if (rc < 0) return rc;
-    if (n_hits > request->k) n_hits = request->k;
-    if (n_hits == 0 || request->n_query == 0) return n_hits;
-    for (size_t q = 0; q < request->n_query; q++)
+    int64_t n_hits = s->plan.n_rows < request->k ? s->plan.n_rows : request->k;
+    size_t n_query = n_hits ? request->n_query : 0;
+    for (size_t q = 0; q < n_query; q++)
         ms_topk_init(&s->queries[q].best, hits + q * (size_t)request->k, (size_t)n_hits);
-    scan(s);
-    for (size_t q = 0; q < request->n_query; q++) ms_topk_sort(&s->queries[q].best);
+    if (n_query) scan(s);
+    for (size_t q = 0; q < n_query; q++) ms_topk_sort(&s->queries[q].best);
+    ms_plan_end(&s->plan);
     return n_hits;
 }
 
 int64_t ms_cpu_search_above(ms_cpu_search *s, const ms_search_request *request, msim_error *err) {
-    int64_t n_candidates;
-    int rc = begin(s, request, &n_candidates, err);
+    int rc = begin(s, request, err);
     if (rc < 0) return rc;
-    if (n_candidates && request->n_query) scan(s);
+    if (s->plan.n_rows && request->n_query) scan(s);
+    ms_plan_end(&s->plan);
     return s->n_handed;
 }
 
 void ms_cpu_search_outcome(const ms_cpu_search *s, ms_search_outcome *out) {
-    *out = (ms_search_outcome){.scan = s->scan};
+    *out = (ms_search_outcome){.scan = s->plan.scan};
     for (size_t i = 0; i < s->n_workers; i++) {
         out->rows_nonfinite += s->workers[i].n_nonfinite;
         out->rows_evaluated += s->workers[i].n_evaluated;

@@ -4,10 +4,12 @@
  * scores what it cannot leave out. */
 #ifndef MS_CPU_SEARCH_STATE_H
 #define MS_CPU_SEARCH_STATE_H
-#include "search/topk.h"
 #include "cpu/levels.h"
 #include "cpu/search/scan.h"
 #include "cpu/search/search.h"
+#include "search/plan.h"
+#include "search/slices.h"
+#include "search/topk.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -16,14 +18,6 @@ enum {
     MS_PLAIN_QUERIES = 64
 }; /* 64 rows of 512 f32 stay in the second-level
                                                      * cache for all queries */
-
-/* Loaded rows of one view. */
-typedef struct {
-    const ms_rows *view;   /* borrowed from the corpus */
-    int64_t start, n_rows; /* rows start .. start + n_rows - 1 of the view */
-    int64_t first_row;     /* number of row `start` in the corpus */
-    size_t index;          /* of the view */
-} ms_search_part;
 
 /* A row that a scan kept, to be evaluated in double unless theta passes its bound before. */
 typedef struct {
@@ -42,11 +36,11 @@ typedef struct {
 } ms_cpu_query;
 
 typedef struct {
-    double *dots;                /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
-    float *upper;                /* owned: [max_queries, MS_SCAN_ROWS] */
-    double *theta;               /* owned: [max_queries], what each query was last aimed with */
-    float *cut;                  /* owned: [max_queries], and the cut of that */
-    const ms_search_part *aimed; /* the part that it was for; NULL: none in this search */
+    double *dots;          /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
+    float *upper;          /* owned: [max_queries, MS_SCAN_ROWS] */
+    double *theta;         /* owned: [max_queries], what each query was last aimed with */
+    float *cut;            /* owned: [max_queries], and the cut of that */
+    const ms_slice *aimed; /* the slice that it was for; NULL: none in this search */
     int64_t n_nonfinite, n_evaluated;
 } ms_search_worker;
 
@@ -63,44 +57,33 @@ struct ms_cpu_search {
     ms_search_candidate *candidates; /* owned: [max_queries, candidate_cap] */
     size_t candidate_cap;
     int isa;
-    ms_search_part *parts; /* owned: [n_parts], none empty */
-    size_t n_parts;
-    int64_t *first_block; /* owned: [n_parts + 1], blocks before each part and in all of
-                                    * them */
-    int64_t n_rows;
+    ms_slices rows;       /* owned: what is loaded */
+    int64_t *first_block; /* owned: [rows.n + 1], blocks before each slice and in all of them */
     size_t dim;
     void *states[MS_SEARCH_SCANS]; /* owned: of each form for these rows; NULL: it cannot serve
                                     * them */
     /* While a search runs, and its outcome afterwards: */
-    const ms_search_request *request; /* borrowed */
-    const int64_t *excluded;          /* borrowed: [n_excluded], those that are loaded */
-    size_t n_excluded;
-    int scan, is_ip;
+    ms_search_plan plan;
     const ms_scan_method *form; /* NULL: the plain scan */
     void *form_state;
-    int64_t sample_stride, n_samples; /* blocks 0, stride, 2 stride, ... that are scanned before the
-                                       * others */
-    pthread_mutex_t sink_lock;        /* guards n_handed and calls of the sink */
+    ms_plan_blocks sample;     /* blocks that are scanned before the others */
+    pthread_mutex_t sink_lock; /* guards n_handed and calls of the sink */
     int64_t n_handed;
     _Atomic int is_stopped; /* by the sink */
 };
 
-/* Rows [start, start + n) of a part's view, a block of at most `block_rows` that starts at a
- * multiple of it in the view unless the part does not. */
+/* Rows [start, start + n) of a slice's view, a block of at most `block_rows` that starts at a
+ * multiple of it in the view unless the slice does not. */
 typedef struct {
-    const ms_search_part *part;
+    const ms_slice *slice;
     int64_t start;
     size_t n;
 } ms_search_block;
 
-/* Cut all parts into blocks; returns their number. */
+/* Cut all slices into blocks; returns their number. */
 int64_t ms_search_cut(ms_cpu_search *s, size_t block_rows);
 ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_t block_rows);
 
-int ms_search_is_excluded(const ms_cpu_search *s, int64_t row);
-/* The score of docs/SEARCH.md from its parts. A row with NaN or infinity has no finite square. */
-double ms_search_score(double dot, double row_square, double row_norm, double query_norm,
-                       int is_ip);
 /* Offer n hits to the K best of query q, and raise its theta. Excluded rows are the caller's
  * affair. */
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
