@@ -68,7 +68,7 @@ ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(foreach s,$(filter src/cpu/kernels/x86/%,$(LIB_SRC)) $(filter tools/bench/x86/%,$(TOOL_SRC)),\
     $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))
-SAYS_BUILD := $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
+SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
 $(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
 $(SAYS_BUILD): $B/stamp.commit
 

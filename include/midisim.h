@@ -19,8 +19,8 @@
  *                close accepts NULL.
  *  R4 memory     The embed functions and the searches allocate nothing: a context is sized when it
  *                is opened and, for the width of the rows, when a corpus is loaded.
- *  R5 quiet      The library never prints, exits, reads the environment or starts a thread outside
- *                a handle.
+ *  R5 quiet      The library never prints, exits, reads the environment (but for
+ *                msim_default_model) or starts a thread outside a handle.
  *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
  *                (an ..._default() function does) before the library reads or fills the struct.
  *  R7 fork       A forked child may use what its parent opened: models, corpora and tokenisers as
@@ -345,6 +345,8 @@ MSIM_API int msim_corpus_open_many(const char *const *paths, size_t n_paths, con
 MSIM_API int64_t msim_corpus_parts(const msim_corpus *corpus);
 MSIM_API const char *msim_corpus_part_path(const msim_corpus *corpus, int64_t part);
 MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part);
+/* The number of rows in a part; out of range a negative status. */
+MSIM_API int64_t msim_corpus_part_rows(const msim_corpus *corpus, int64_t part);
 MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
 MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
 /* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to
@@ -355,6 +357,80 @@ MSIM_API int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *
 MSIM_API int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out,
                                 msim_error *err);
 MSIM_API void msim_corpus_close(msim_corpus *corpus);
+
+/* Rows first .. first + n - 1, as msim_corpus_vector gives each: out [n, dim]. */
+MSIM_API int msim_corpus_vectors(const msim_corpus *corpus, int64_t first, int64_t n, float *out,
+                                 msim_error *err);
+/* Names of rows first .. first + n - 1, end to end in buf [cap]: the name of row first + i is
+ * buf[starts[i]] .. buf[starts[i + 1] - 1], starts [n + 1]. Returns the bytes of all names
+ * together. When that is not less than cap, buf means nothing, starts is right all the same, and a
+ * second call with one byte more than that succeeds (NULL and cap 0 just ask). A negative status
+ * for rows out of range. */
+MSIM_API int64_t msim_corpus_names(const msim_corpus *corpus, int64_t first, int64_t n, char *buf,
+                                   size_t cap, int64_t *starts);
+/* A corpus in memory: rows [n_rows, dim], named as msim_corpus_names has it (names and name_starts
+ * [n_rows + 1]), or by number when names is NULL. All three arrays are borrowed: they must outlive
+ * the corpus and stay as they are. It has one part, and "memory" is its format and its path. */
+MSIM_API int msim_corpus_open_rows(const float *rows, int64_t n_rows, int64_t dim,
+                                   const char *names, const int64_t *name_starts, msim_corpus **out,
+                                   msim_error *err);
+
+/* Rows whose name is exactly `name`, in rising order; rows [cap] gets the first of them (NULL with
+ * cap 0: none). Returns how many there are in all. This reads every name of the corpus; for many
+ * names at once there is msim_name_set. */
+MSIM_API int64_t msim_corpus_find(const msim_corpus *corpus, const char *name, int64_t *rows,
+                                  size_t cap, msim_error *err);
+/* Up to three names of rows that differ from `name` only in letter case, folders or extension, as
+ * text for a message: "'a.mid', 'b/a.mid'", NUL-terminated, in text [cap]. Names that do not fit
+ * are left out. Returns how many names the text has. */
+MSIM_API int64_t msim_corpus_suggest(const msim_corpus *corpus, const char *name, char *text,
+                                     size_t cap, msim_error *err);
+
+/* Names, each once, numbered from 0 in the order in which they were added; and the rows of a corpus
+ * that have them, found for all names in one pass. Memory grows with the names added and the rows
+ * found, not with the corpus. One thread at a time. Names are bytes and may hold any. */
+typedef struct msim_name_set msim_name_set;
+
+MSIM_API int msim_name_set_open(msim_name_set **out, msim_error *err);
+MSIM_API void msim_name_set_close(msim_name_set *set);
+MSIM_API int64_t msim_name_set_count(const msim_name_set *set);
+/* The number of a name, which is added if it is not there. */
+MSIM_API int64_t msim_name_set_add(msim_name_set *set, const char *name, size_t name_bytes,
+                                   msim_error *err);
+/* The number of a name, or -MSIM_E_EMPTY when it is not there. */
+MSIM_API int64_t msim_name_set_find(const msim_name_set *set, const char *name, size_t name_bytes);
+/* A name by its number, borrowed until the next add, not NUL-terminated; NULL out of range. */
+MSIM_API const char *msim_name_set_name(const msim_name_set *set, int64_t number,
+                                        size_t *name_bytes);
+/* Find the rows of all names added so far; what an earlier scan found is forgotten. `progress` may
+ * be NULL; it is called on this thread now and then with rows done and rows in all, and stops the
+ * scan with -MSIM_E_STOPPED when it returns non-zero. */
+MSIM_API int msim_name_set_scan(msim_name_set *set, const msim_corpus *corpus,
+                                int (*progress)(void *user, int64_t done, int64_t all), void *user,
+                                msim_error *err);
+/* The rows that the last scan found for a name, in rising order, borrowed until the next scan.
+ * Returns how many there are; 0 for a name that was added later or is no number of the set. */
+MSIM_API int64_t msim_name_set_rows(const msim_name_set *set, int64_t number, const int64_t **rows);
+
+/* The rows of a corpus in bytewise order of name, each once; equal names stay in the order of their
+ * parts and rows. With it, shards become one corpus. Parts that are in order themselves are merged
+ * as they are read; of one that is not, its names and 16 bytes a row are kept in memory. One thread
+ * at a time; the corpus must stay open. */
+typedef struct msim_corpus_merge msim_corpus_merge;
+
+/* Reads every name once. `progress` as for msim_name_set_scan. */
+MSIM_API int msim_corpus_merge_open(const msim_corpus *corpus,
+                                    int (*progress)(void *user, int64_t done, int64_t all),
+                                    void *user, msim_corpus_merge **out, msim_error *err);
+MSIM_API void msim_corpus_merge_close(msim_corpus_merge *merge);
+/* The next row and its name, borrowed until the next call and NUL-terminated. Returns 1, or 0
+ * behind the last row, when row and name stay as they were. */
+MSIM_API int msim_corpus_merge_next(msim_corpus_merge *merge, int64_t *row, const char **name,
+                                    size_t *name_bytes, msim_error *err);
+/* Code points of the longest name, as msim_corpus_layout wants them. */
+MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
+/* Rows so far that have the name of the row before them. */
+MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
 typedef struct msim_corpus_writer msim_corpus_writer;
 
@@ -478,6 +554,171 @@ typedef int (*msim_hit_sink)(void *user, size_t query, int64_t row, double score
 MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
                                            const float *queries, size_t n_query, double threshold,
                                            msim_hit_sink sink, void *user, msim_error *err);
+
+/* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
+
+/* A searcher answers queries from a corpus. A MIDI file is searched in several keys at once, each a
+ * vector of its own; for each row of the corpus the best key counts. Queries are added first, and
+ * then answered by msim_searcher_run, which passes over the corpus once for many of them:
+ *
+ *   msim_searcher_options so = msim_searcher_options_default();
+ *   msim_searcher *s;  msim_match found[16];
+ *   msim_searcher_open(model, corpus, NULL, &so, &s, &e);
+ *   int64_t n = msim_searcher_file(s, "song.mid", found, 16, &e);
+ *
+ * One thread at a time. Model and corpus must outlive it. */
+typedef struct msim_searcher msim_searcher;
+
+/* A row that was found. This struct does not grow: arrays of it are the caller's. */
+typedef struct {
+    int64_t row;
+    double score;                    /* as msim_context_search has it; -infinity for a row with NaN
+                                      * or infinity */
+    int transpose;                   /* semitones by which the query was moved for this score */
+    double from_seconds, to_seconds; /* the part of the row's piece that matches; -1: all of it */
+    int64_t from_token, to_token;    /* the same in tokens */
+} msim_match;
+
+/* Which matches of a query stay. */
+enum msim_keep {
+    MSIM_KEEP_BEST = 0, /* of each row the best key (equal: the lowest), k rows in all */
+    MSIM_KEEP_ALL = 1,  /* every key of a row is a match of its own, k matches in all */
+    MSIM_KEEP_EACH = 2  /* as ALL, but k matches of each key */
+};
+
+/* What one pass over the rows did; see msim_stats. */
+typedef struct {
+    size_t size;
+    int64_t rows_nonfinite, rows_evaluated;
+    int scan;   /* msim_scan in use */
+    int device; /* msim_device that searched, never AUTO */
+} msim_pass_stats;
+
+/* Passes over the rows done by the caller, for rows that are spread over several processes. Both
+ * functions do what msim_context_search_with and msim_context_search_above do for all rows of the
+ * corpus, and fill in what stats has room for. */
+typedef struct {
+    size_t size;
+    int64_t (*top)(void *user, const msim_search_options *options, const float *vectors,
+                   size_t n_vectors, int64_t k, int64_t *rows, double *scores,
+                   msim_pass_stats *stats, msim_error *err);
+    int64_t (*above)(void *user, const msim_search_options *options, const float *vectors,
+                     size_t n_vectors, double threshold, msim_hit_sink sink, void *sink_user,
+                     msim_pass_stats *stats, msim_error *err);
+    void *user;
+} msim_passes;
+
+/* Start from msim_searcher_options_default(). */
+typedef struct {
+    size_t size;       /* of this struct, as the caller was compiled */
+    int64_t k;         /* matches of each query (default 16) */
+    int has_threshold; /* 1: every row that scores `threshold` or more, instead of k */
+    double threshold;
+    int metric, scan;           /* as in msim_search_options */
+    int keep;                   /* msim_keep (default BEST) */
+    int transpose;              /* MIDI is searched moved by -transpose .. transpose - 1 semitones
+                                 * (default 6); 0: as it is */
+    int64_t max_tokens;         /* of a MIDI file, the first so many (default 3,072; 0: all) */
+    const float *class_weights; /* borrowed until close; as msim_context_embed has them (NULL: the
+                                 * plain mean) */
+    const int64_t *excluded;    /* rows that no query finds, in any order; copied */
+    size_t n_excluded;
+    int excludes_self;   /* 1: a query that is a row does not find itself; passes then fetch
+                                 * a few rows more, so that msim_searcher_exclude costs little */
+    int64_t max_vectors; /* vectors of one pass (default 60: five pieces in twelve keys) */
+    int (*should_stop)(void *user); /* asked now and then by msim_searcher_run, on any thread;
+                                     * non-zero ends it with -MSIM_E_STOPPED; NULL: never */
+    void *stop_user;
+    const msim_passes *passes; /* borrowed until close; NULL: this process has all rows */
+} msim_searcher_options;
+
+/* Fill in the defaults; options->size is set by the caller. */
+MSIM_API void msim_searcher_options_init(msim_searcher_options *options);
+static inline msim_searcher_options msim_searcher_options_default(void) {
+    msim_searcher_options options;
+    options.size = sizeof options;
+    msim_searcher_options_init(&options);
+    return options;
+}
+
+/* Open a searcher and load the corpus for it, unless passes are the caller's. `model` may be NULL:
+ * then queries are rows and vectors alone. -MSIM_E_UNSUPPORTED for a model whose vocabulary is not
+ * the tokeniser's. `options` (NULL: the defaults) say on what device and with how many threads;
+ * their limits do not matter. */
+MSIM_API int msim_searcher_open(const msim_model *model, const msim_corpus *corpus,
+                                const msim_options *options,
+                                const msim_searcher_options *searcher_options, msim_searcher **out,
+                                msim_error *err);
+MSIM_API void msim_searcher_close(msim_searcher *s);
+
+/* Add a query: a MIDI file (gzip too), the bytes of one, a row of the corpus, a vector [dim]. Each
+ * returns the query's number, from 0; numbers begin anew after msim_searcher_run. A failure leaves
+ * the queries before it as they were: -MSIM_E_FORMAT and -MSIM_E_EMPTY are the tokeniser's,
+ * -MSIM_E_ARG a row out of range or a vector with NaN or infinity. */
+MSIM_API int64_t msim_searcher_add_file(msim_searcher *s, const char *path, msim_error *err);
+MSIM_API int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size_t n_bytes,
+                                        msim_error *err);
+MSIM_API int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err);
+MSIM_API int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err);
+/* Leave rows out of one query's matches, in addition to the excluded ones. rows [n] in any order;
+ * copied. */
+MSIM_API int msim_searcher_exclude(msim_searcher *s, int64_t query, const int64_t *rows, size_t n,
+                                   msim_error *err);
+/* Vectors of the queries that wait for msim_searcher_run. */
+MSIM_API int64_t msim_searcher_waiting(const msim_searcher *s);
+/* msim_outcome of the last MIDI query that was added or refused. */
+MSIM_API int msim_searcher_outcome(const msim_searcher *s);
+
+/* The answer to one query. */
+typedef struct {
+    size_t size;
+    int64_t query;             /* its number */
+    int64_t variants;          /* keys in which it was searched */
+    const msim_match *matches; /* [n_matches], best first: higher score, then lower row, then lower
+                                * transposition */
+    int64_t n_matches;
+    const msim_pass_stats *pass; /* of the pass that the query was part of */
+} msim_answer;
+
+/* Takes one answer, which is borrowed until it returns; 0 to go on, anything else ends the run. */
+typedef int (*msim_answer_sink)(void *user, const msim_answer *answer);
+/* Answer every query that was added, in order. Afterwards none waits, whatever happened. Returns
+ * how many were answered; -MSIM_E_STOPPED when the sink or should_stop ended it. Answers given
+ * before an error stay given. The sink must not use the searcher. */
+MSIM_API int64_t msim_searcher_run(msim_searcher *s, msim_answer_sink sink, void *user,
+                                   msim_error *err);
+/* One MIDI file, added and answered: the best matches into matches [cap]. Returns how many there
+ * are; only the first cap are written. No other query may wait. */
+MSIM_API int64_t msim_searcher_file(msim_searcher *s, const char *path, msim_match *matches,
+                                    size_t cap, msim_error *err);
+
+/* What a searcher did so far. */
+typedef struct {
+    size_t size;           /* set by the caller */
+    int64_t answered;      /* queries */
+    int64_t matches;       /* of all of them */
+    int64_t cut;           /* MIDI queries longer than max_tokens */
+    double embed_seconds;  /* wall time inside embedding */
+    double search_seconds; /* wall time inside passes */
+} msim_searcher_stats;
+
+MSIM_API int msim_searcher_get_stats(const msim_searcher *s, msim_searcher_stats *out);
+
+/* ---- Simple calls ---------------------------------------------------------------------------- */
+
+/* The model that the tools use when none is named: MIDISIM_MODEL, else midisim-small.* before
+ * others in the weights folder of the build tree that the program lies in, in
+ * $XDG_DATA_HOME/midisim (else ~/.local/share/midisim) and in PREFIX/share/midisim. Its path into
+ * path [cap]. This is the only function of the library that reads the environment.
+ * -MSIM_E_EMPTY: there is none, and the error says where it was looked for. */
+MSIM_API int msim_default_model(char *path, size_t cap, msim_error *err);
+/* One MIDI file (gzip too), or the bytes of one, to one vector: out [dim of the model], the plain
+ * mean over its first 3,072 tokens, not normalised, every pitch moved by `transpose` semitones
+ * first. Each call opens a context of its own; for many files, open one and keep it. */
+MSIM_API int msim_embed_file(const msim_model *model, const msim_options *options, const char *path,
+                             int transpose, float *out, msim_error *err);
+MSIM_API int msim_embed_midi(const msim_model *model, const msim_options *options, const void *midi,
+                             size_t n_bytes, int transpose, float *out, msim_error *err);
 
 #ifdef __cplusplus
 }

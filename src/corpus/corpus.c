@@ -33,6 +33,8 @@ struct msim_corpus {
     ms_rows *views; /* owned: [files.n], as the parts have them */
     ms_names names; /* owned: of all rows, where a names file was given */
     bool has_names_file;
+    const char *memory_names; /* borrowed: of a corpus in memory, or NULL */
+    const int64_t *memory_starts;
     msim_corpus_info info;
 };
 
@@ -153,6 +155,64 @@ int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out
     return msim_corpus_open_many(&path, 1, names_path, out, err);
 }
 
+/* Names in memory: where each begins, never before the one in front of it. */
+static int check_memory_names(const int64_t *starts, int64_t n_rows, msim_error *err) {
+    if (!starts)
+        return ms_fail(err, MSIM_E_ARG, "corpus in memory: there are names, but no name_starts");
+    for (int64_t i = 0; i < n_rows; i++)
+        if (starts[i] < 0 || starts[i] > starts[i + 1])
+            return ms_fail(err, MSIM_E_ARG,
+                           "corpus in memory: name_starts[%" PRId64 "]: expected rising numbers "
+                           "from 0, got %" PRId64 " and %" PRId64,
+                           i, starts[i], starts[i + 1]);
+    return MSIM_OK;
+}
+
+static int check_memory_rows(const float *rows, int64_t n_rows, int64_t dim, msim_error *err) {
+    size_t n;
+    if (dim < 1 || dim > MS_NPY_DIM_MAX)
+        return ms_fail(err, MSIM_E_ARG,
+                       "corpus in memory: expected rows of 1..%d components, got %" PRId64,
+                       MS_NPY_DIM_MAX, dim);
+    if (n_rows < 0 || (n_rows > 0 && !rows) ||
+        !ms_mul_size((size_t)n_rows, (size_t)dim * sizeof *rows, &n))
+        return ms_fail(err, MSIM_E_ARG, "corpus in memory: %" PRId64 " rows are not there", n_rows);
+    return MSIM_OK;
+}
+
+int msim_corpus_open_rows(const float *rows, int64_t n_rows, int64_t dim, const char *names,
+                          const int64_t *name_starts, msim_corpus **out, msim_error *err) {
+    *out = NULL;
+    int rc = check_memory_rows(rows, n_rows, dim, err);
+    if (rc >= 0 && names) rc = check_memory_names(name_starts, n_rows, err);
+    if (rc < 0) return rc;
+    msim_corpus *corpus = ms_alloc(1, sizeof *corpus, "corpus", err);
+    if (!corpus) return -MSIM_E_MEMORY;
+    rc = ms_parts_add_name(&corpus->files, "memory", err);
+    if (rc >= 0) corpus->parts = ms_alloc(1, sizeof *corpus->parts, "corpus in memory", err);
+    if (corpus->parts) corpus->views = ms_alloc(1, sizeof *corpus->views, "corpus in memory", err);
+    if (!corpus->views) {
+        msim_corpus_close(corpus);
+        return -MSIM_E_MEMORY;
+    }
+    corpus->parts[0].view = (ms_npy_view){.format = MSIM_FORMAT_PLAIN,
+                                          .rows = {.base = (const unsigned char *)rows,
+                                                   .row_bytes = (size_t)dim * sizeof *rows,
+                                                   .n_rows = n_rows,
+                                                   .dim = dim,
+                                                   .dtype = MSIM_DTYPE_F32}};
+    corpus->memory_names = names;
+    corpus->memory_starts = name_starts;
+    rc = join(corpus, err);
+    corpus->info.has_names = names != NULL;
+    snprintf(corpus->info.format, sizeof corpus->info.format, "memory");
+    if (rc < 0)
+        msim_corpus_close(corpus);
+    else
+        *out = corpus;
+    return rc;
+}
+
 void msim_corpus_close(msim_corpus *corpus) {
     if (!corpus) return;
     for (size_t i = 0; corpus->parts && i < corpus->files.n; i++) {
@@ -186,6 +246,11 @@ int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t index) {
     return index < corpus->info.parts ? corpus->parts[index].first : corpus->info.rows;
 }
 
+int64_t msim_corpus_part_rows(const msim_corpus *corpus, int64_t index) {
+    if (index < 0 || index >= corpus->info.parts) return -MSIM_E_ARG;
+    return corpus->views[index].n_rows;
+}
+
 /* The file that holds a row of the corpus: the last whose first row is not behind it, which is
  * never an empty one. */
 static size_t part_of(const msim_corpus *corpus, int64_t row) {
@@ -200,8 +265,18 @@ static size_t part_of(const msim_corpus *corpus, int64_t row) {
     return low;
 }
 
+static int64_t memory_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap) {
+    size_t n = (size_t)(corpus->memory_starts[row + 1] - corpus->memory_starts[row]),
+           kept = n < cap ? n : cap - 1;
+    if (cap == 0) return (int64_t)n;
+    if (kept) memcpy(buf, corpus->memory_names + corpus->memory_starts[row], kept);
+    buf[kept] = 0;
+    return (int64_t)n;
+}
+
 int64_t msim_corpus_name(const msim_corpus *corpus, int64_t row, char *buf, size_t cap) {
     if (row < 0 || row >= corpus->info.rows) return -MSIM_E_ARG;
+    if (corpus->memory_names) return memory_name(corpus, row, buf, cap);
     if (corpus->has_names_file) return (int64_t)ms_names_get(&corpus->names, (size_t)row, buf, cap);
     const part *p = &corpus->parts[part_of(corpus, row)];
     if (p->view.name_kind) return (int64_t)ms_npy_view_name(&p->view, row - p->first, buf, cap);

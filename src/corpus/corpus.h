@@ -11,6 +11,10 @@
 /* Views of the corpus's rows, in row order, one a file: *n_views of them, borrowed until the corpus
  * is closed. */
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views);
+/* The name of a row into *name, which grows where it must (ms_grow; ms_free it), NUL-terminated.
+ * Returns its bytes. */
+int64_t ms_corpus_read_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
+                            msim_error *err);
 /* What the file of a part was when it was mapped. 0 <= part < parts. */
 ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);
 /* Give a part its small copy, which the corpus owns from now on; one it had is closed. */

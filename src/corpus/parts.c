@@ -76,6 +76,10 @@ int ms_parts_add(ms_parts *parts, const char *path, msim_error *err) {
                                                        : append(parts, NULL, path, err);
 }
 
+int ms_parts_add_name(ms_parts *parts, const char *name, msim_error *err) {
+    return append(parts, NULL, name, err);
+}
+
 void ms_parts_free(ms_parts *parts) {
     for (size_t i = 0; i < parts->n; i++) ms_free(parts->paths[i]);
     ms_free(parts->paths);

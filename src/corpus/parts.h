@@ -12,6 +12,8 @@ typedef struct {
 
 /* Append what `path` stands for. A folder without such a file is refused. */
 int ms_parts_add(ms_parts *parts, const char *path, msim_error *err);
+/* Append a path as it is, whatever lies there. */
+int ms_parts_add_name(ms_parts *parts, const char *name, msim_error *err);
 void ms_parts_free(ms_parts *parts);
 /* The msim_format that a file's name says: FVECS, FBIN, or -1 for one told by its bytes (.npy). */
 int ms_parts_format(const char *path);

@@ -26,6 +26,7 @@ MAY_INCLUDE = {
     "model": {"model", "checkpoint", "midi", "base"},
     "corpus": {"corpus", "npy", "codes", "base"},
     "search": {"search", "model", "corpus", "codes", "base"},
+    "query": {"query", "search", "base"},
     "cpu": {"cpu", "search", "model", "codes", "base"},
     "kernels": {"kernels", "search", "model", "codes", "base"},
     "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "search", "cpu", "kernels", "base"},

@@ -450,74 +450,19 @@ char *ms_cli_device_words(char *buf, int device, int gpu) {
     return buf;
 }
 
-/* midisim-small before others, then in bytewise order; safetensors before pth for the small one. */
-static int model_rank(const char *name) {
-    size_t n = strlen(name);
-    bool is_st = n > 12 && strcmp(name + n - 12, ".safetensors") == 0,
-         is_pth = n > 4 && !strcmp(name + n - 4, ".pth");
-    if (name[0] == '.' || (!is_st && !is_pth)) return 0;
-    if (strncmp(name, "midisim-small.", 14) != 0) return 1;
-    return is_st ? 3 : 2;
-}
-
-static bool find_in_folder(const char *folder, char *path, size_t cap) {
-    char best[256] = "", full[4608];
-    int best_rank = 0;
-    struct dirent *entry;
-    struct stat st;
-    DIR *dir = opendir(folder);
-    if (!dir) return false;
-    while ((entry = readdir(dir))) {
-        int rank = model_rank(entry->d_name);
-        if (rank == 0 || rank < best_rank) continue;
-        if (rank == best_rank && strcmp(entry->d_name, best) > 0) continue;
-        snprintf(full, sizeof full, "%s/%s", folder, entry->d_name);
-        if (stat(full, &st) != 0 || !S_ISREG(st.st_mode)) continue;
-        best_rank = rank;
-        snprintf(best, sizeof best, "%s", entry->d_name);
-    }
-    closedir(dir);
-    return best_rank > 0 && (size_t)snprintf(path, cap, "%s/%s", folder, best) < cap;
-}
-
-/* The weights folder of the tree this program was built in: .../build/<config>/midisim-x ->
- * .../weights. */
-static bool build_tree_weights(char *folder, size_t cap) {
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) return false;
-    self[n] = 0;
-    for (int i = 0; i < 2; i++) {
-        char *slash = strrchr(self, '/');
-        if (!slash) return false;
-        *slash = 0;
-    }
-    char *slash = strrchr(self, '/');
-    if (!slash || strcmp(slash, "/build") != 0) return false;
-    *slash = 0;
-    return (size_t)snprintf(folder, cap, "%s/weights", self) < cap;
-}
-
 bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap) {
-    char folder[4200];
-    const char *given = common->model, *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
-    if (!given) given = getenv("MIDISIM_MODEL");
-    if (given && *given) {
-        if ((size_t)snprintf(path, cap, "%s", given) < cap) return true;
-        ms_cli_error("model: expected a path of under %zu bytes, got %zu", cap, strlen(given));
+    static const char found_nothing[] = "no model: expected ";
+    msim_error e;
+    if (common->model) {
+        if ((size_t)snprintf(path, cap, "%s", common->model) < cap) return true;
+        ms_cli_error("model: expected a path of under %zu bytes, got %zu", cap,
+                     strlen(common->model));
         return false;
     }
-    if (build_tree_weights(folder, sizeof folder) && find_in_folder(folder, path, cap)) return true;
-    folder[0] = 0;
-    if (data && data[0] == '/')
-        snprintf(folder, sizeof folder, "%s/midisim", data);
-    else if (home && *home)
-        snprintf(folder, sizeof folder, "%s/.local/share/midisim", home);
-    if (*folder && find_in_folder(folder, path, cap)) return true;
-    if (find_in_folder(MSIM_PREFIX "/share/midisim", path, cap)) return true;
-    ms_cli_error("no model: expected -m FILE, MIDISIM_MODEL, or midisim-small.safetensors in the "
-                 "build tree's weights "
-                 "folder, %s or %s/share/midisim; fetch one with weights/fetch.sh",
-                 *folder ? folder : "$XDG_DATA_HOME", MSIM_PREFIX);
-    return false;
+    int rc = msim_default_model(path, cap, &e);
+    if (rc == -MSIM_E_EMPTY && strncmp(e.text, found_nothing, sizeof found_nothing - 1) == 0)
+        ms_cli_error("%s-m FILE, %s", found_nothing, e.text + sizeof found_nothing - 1);
+    else if (rc < 0)
+        ms_cli_error("%s", e.text);
+    return rc >= 0;
 }

@@ -3,7 +3,6 @@
  * whole or not at all. Contract: tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
 #define _GNU_SOURCE
 #include "convert.h"
-#include "merge.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +15,7 @@ typedef struct {
     const ms_convert_settings *s;
     msim_corpus *corpus;
     msim_corpus_info info;
-    ms_merge *merge; /* NULL: rows as they come */
+    msim_corpus_merge *merge; /* owned; NULL: rows as they come */
     msim_corpus_layout layout;
     const char *out;
     ms_description description;
@@ -201,6 +200,12 @@ static int longest_name(job *j, msim_error *err) {
     return 0;
 }
 
+static int show_names(void *user, int64_t done, int64_t all) {
+    (void)user;
+    ms_cli_progress("names", done, all);
+    return ms_cli_stopped();
+}
+
 static int plan(job *j, msim_error *err) {
     const ms_convert_settings *s = j->s;
     int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format,
@@ -214,8 +219,9 @@ static int plan(job *j, msim_error *err) {
                                      .name_field = s->name_field,
                                      .vector_field = s->vector_field};
     if (s->is_merge) {
-        rc = ms_merge_open(j->corpus, &j->merge, err);
-        if (rc >= 0) j->layout.name_chars = ms_merge_name_chars(j->merge);
+        rc = msim_corpus_merge_open(j->corpus, show_names, NULL, &j->merge, err);
+        ms_cli_progress_end();
+        if (rc >= 0) j->layout.name_chars = msim_corpus_merge_name_chars(j->merge);
     } else if (format == MSIM_FORMAT_STRUCTURED) {
         rc = longest_name(j, err);
     }
@@ -254,7 +260,7 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
         int64_t at = i;
         msim_error why = {0};
         if (j->merge) {
-            at = ms_merge_next(j->merge, &name, &n);
+            rc = msim_corpus_merge_next(j->merge, &at, &name, &n, err);
         } else if ((rc = ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n)) >= 0) {
             name = j->name;
         }
@@ -318,10 +324,10 @@ static void say_done(const job *j, double seconds) {
     char rows[32], files[32];
     struct stat st;
     double megabytes = stat(j->out, &st) == 0 ? (double)st.st_size / 1e6 : 0;
-    if (j->merge && ms_merge_same(j->merge))
+    if (j->merge && msim_corpus_merge_repeats(j->merge))
         ms_cli_warning("%s rows have the name of the row before; such rows are in the order of the "
                        "files given",
-                       ms_cli_count(rows, ms_merge_same(j->merge)));
+                       ms_cli_count(rows, msim_corpus_merge_repeats(j->merge)));
     if (j->n_nonfinite)
         ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
     ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out,
@@ -352,7 +358,7 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
         say_done(&j, ms_cli_now() - began);
     else if (!ms_cli_stopped())
         ms_cli_error("%s", err.text);
-    ms_merge_close(j.merge);
+    msim_corpus_merge_close(j.merge);
     msim_corpus_close(j.corpus);
     free(j.name);
     free(j.sources);

@@ -1,0 +1,89 @@
+/* Which model is used when none is named. include/midisim.h, Simple calls; the only place of the
+ * library that reads the environment. */
+#define _GNU_SOURCE
+#include "base/status.h"
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* midisim-small before others, safetensors before pth for it; 0: no model. */
+static int rank_of(const char *name) {
+    size_t n = strlen(name);
+    bool is_st = n > 12 && strcmp(name + n - 12, ".safetensors") == 0,
+         is_pth = n > 4 && !strcmp(name + n - 4, ".pth");
+    if (name[0] == '.' || (!is_st && !is_pth)) return 0;
+    if (strncmp(name, "midisim-small.", 14) != 0) return 1;
+    return is_st ? 3 : 2;
+}
+
+/* The best model of a folder; of equal ones the first in bytewise order. */
+static bool find_in_folder(const char *folder, char *path, size_t cap) {
+    char best[256] = "", full[4608];
+    int best_rank = 0;
+    struct dirent *entry;
+    struct stat st;
+    DIR *dir = opendir(folder);
+    if (!dir) return false;
+    while ((entry = readdir(dir))) {
+        int rank = rank_of(entry->d_name);
+        if (rank == 0 || rank < best_rank) continue;
+        if (rank == best_rank && strcmp(entry->d_name, best) > 0) continue;
+        snprintf(full, sizeof full, "%s/%s", folder, entry->d_name);
+        if (stat(full, &st) != 0 || !S_ISREG(st.st_mode)) continue;
+        best_rank = rank;
+        snprintf(best, sizeof best, "%s", entry->d_name);
+    }
+    closedir(dir);
+    return best_rank > 0 && (size_t)snprintf(path, cap, "%s/%s", folder, best) < cap;
+}
+
+/* The weights folder of the tree that this program was built in: .../build/CONFIG/PROGRAM ->
+ * .../weights. */
+static bool build_tree_weights(char *folder, size_t cap) {
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return false;
+    self[n] = 0;
+    for (int i = 0; i < 2; i++) {
+        char *slash = strrchr(self, '/');
+        if (!slash) return false;
+        *slash = 0;
+    }
+    char *slash = strrchr(self, '/');
+    if (!slash || strcmp(slash, "/build") != 0) return false;
+    *slash = 0;
+    return (size_t)snprintf(folder, cap, "%s/weights", self) < cap;
+}
+
+/* The user's folder for data of this program; "" when there is no telling. */
+static void user_folder(char *folder, size_t cap) {
+    const char *home = getenv("HOME"), *data = getenv("XDG_DATA_HOME");
+    folder[0] = 0;
+    if (data && data[0] == '/')
+        snprintf(folder, cap, "%s/midisim", data);
+    else if (home && *home)
+        snprintf(folder, cap, "%s/.local/share/midisim", home);
+}
+
+int msim_default_model(char *path, size_t cap, msim_error *err) {
+    char folder[4200];
+    const char *given = getenv("MIDISIM_MODEL");
+    if (given && *given) {
+        if ((size_t)snprintf(path, cap, "%s", given) < cap) return MSIM_OK;
+        return ms_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu", cap,
+                       strlen(given));
+    }
+    if (build_tree_weights(folder, sizeof folder) && find_in_folder(folder, path, cap))
+        return MSIM_OK;
+    user_folder(folder, sizeof folder);
+    if (*folder && find_in_folder(folder, path, cap)) return MSIM_OK;
+    if (find_in_folder(MSIM_PREFIX "/share/midisim", path, cap)) return MSIM_OK;
+    return ms_fail(err, MSIM_E_EMPTY,
+                   "no model: expected MIDISIM_MODEL, or midisim-small.safetensors in the build "
+                   "tree's weights folder, %s or %s/share/midisim; fetch one with weights/fetch.sh",
+                   *folder ? folder : "$XDG_DATA_HOME", MSIM_PREFIX);
+}

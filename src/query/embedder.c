@@ -1,0 +1,96 @@
+/* MIDI to vectors: see query/embedder.h. */
+#define _GNU_SOURCE
+#include "query/embedder.h"
+#include "base/mem.h"
+#include <time.h>
+
+enum { BATCH_TOKENS = 16384 };
+
+double ms_query_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+int ms_query_embedder_open(const msim_model *model, const msim_options *options,
+                           ms_query_embedder *out, msim_error *err) {
+    msim_model_info info = {.size = sizeof info};
+    ms_query_embedder e = {.model = model, .options = options ? *options : msim_options_default()};
+    int rc = msim_model_get_info(model, &info);
+    if (rc < 0) return ms_fail(err, -rc, "this model cannot say what it is");
+    rc = msim_tokenizer_open(model, &e.tokenizer, err);
+    if (rc < 0) return rc;
+    e.dim = info.dim;
+    *out = e;
+    return MSIM_OK;
+}
+
+void ms_query_embedder_close(ms_query_embedder *e) {
+    msim_context_close(e->context);
+    msim_tokenizer_close(e->tokenizer);
+    ms_free(e->ids);
+    *e = (ms_query_embedder){0};
+}
+
+/* A context whose batches hold a sequence of n tokens; a longer piece than before gets a larger
+ * one. */
+static int ensure_context(ms_query_embedder *e, int64_t n_tokens, msim_error *err) {
+    if (e->context && n_tokens <= e->batch_tokens) return MSIM_OK;
+    msim_options o = e->options;
+    o.max_batch_tokens = n_tokens > BATCH_TOKENS ? n_tokens : BATCH_TOKENS;
+    o.max_batch_seqs = msim_options_default().max_batch_seqs;
+    o.max_queries = o.max_k = 1;
+    msim_context_close(e->context);
+    e->context = NULL;
+    e->batch_tokens = o.max_batch_tokens;
+    return msim_context_open(e->model, &o, &e->context, err);
+}
+
+/* Embed n sequences ids[starts[i] .. starts[i + 1]) into out [n, dim], as many at a time as fit a
+ * batch. */
+static int embed_batches(ms_query_embedder *e, const int64_t *starts, size_t n, float *out,
+                         msim_error *err) {
+    int64_t batch_starts[MS_QUERY_VARIANTS + 1];
+    int rc = ensure_context(e, starts[1] - starts[0], err);
+    double began = ms_query_now();
+    for (size_t first = 0, n_batch; first < n && rc >= 0; first += n_batch) {
+        for (n_batch = 0; first + n_batch < n; n_batch++) {
+            batch_starts[n_batch] = starts[first + n_batch] - starts[first];
+            if (n_batch && starts[first + n_batch + 1] - starts[first] > e->batch_tokens) break;
+        }
+        batch_starts[n_batch] = starts[first + n_batch] - starts[first];
+        rc = msim_context_embed(e->context, e->ids + starts[first], batch_starts, n_batch,
+                                e->class_weights, out + first * (size_t)e->dim, err);
+    }
+    e->seconds += ms_query_now() - began;
+    return rc;
+}
+
+static int reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
+                       msim_error *err) {
+    size_t bound = msim_tokenizer_bound(n_bytes, transpose, limit);
+    return ms_grow((void **)&e->ids, &e->ids_cap, bound ? bound : 1, sizeof *e->ids, "token ids",
+                   err);
+}
+
+int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                        int64_t max_tokens, float *out, msim_error *err) {
+    int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
+    int rc = reserve_ids(e, n_bytes, transpose, limit, err);
+    if (rc < 0) return rc;
+    int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
+                                      e->ids_cap, starts, err);
+    if (n < 0) return (int)n;
+    rc = embed_batches(e, starts, (size_t)n, out, err);
+    return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > starts[1];
+}
+
+int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
+                      int64_t max_tokens, float *out, msim_error *err) {
+    int64_t starts[2] = {0}, limit = max_tokens ? max_tokens : INT64_MAX;
+    int rc = reserve_ids(e, n_bytes, 0, limit, err);
+    if (rc < 0) return rc;
+    starts[1] = msim_tokenizer_encode_at(e->tokenizer, midi, n_bytes, semitones, limit, e->ids,
+                                         e->ids_cap, err);
+    return starts[1] < 0 ? (int)starts[1] : embed_batches(e, starts, 1, out, err);
+}

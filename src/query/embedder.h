@@ -1,0 +1,38 @@
+/* MIDI to vectors: one piece in its keys, through a tokeniser and a context that are kept from
+ * piece to piece. On the public header and base alone. One thread. */
+#ifndef MS_QUERY_EMBEDDER_H
+#define MS_QUERY_EMBEDDER_H
+#include "base/status.h"
+#include <stdbool.h>
+
+enum { MS_QUERY_VARIANTS = 12 }; /* keys of one piece, at most */
+
+typedef struct {
+    const msim_model *model; /* borrowed */
+    msim_options options;
+    int64_t dim;
+    const float *class_weights; /* borrowed; NULL: the plain mean */
+    msim_tokenizer *tokenizer;  /* owned */
+    msim_context *context;      /* owned; NULL until the first piece */
+    int64_t batch_tokens;       /* that the context was opened for */
+    int32_t *ids;               /* owned: [ids_cap] */
+    size_t ids_cap;
+    double seconds; /* inside embedding, so far */
+} ms_query_embedder;
+
+/* Seconds on a clock that only goes forward. */
+double ms_query_now(void);
+
+/* -MSIM_E_UNSUPPORTED for a model that takes no MIDI. On failure there is nothing to close. */
+int ms_query_embedder_open(const msim_model *model, const msim_options *options,
+                           ms_query_embedder *out, msim_error *err);
+void ms_query_embedder_close(ms_query_embedder *e);
+/* A piece in the keys of a transpose factor, each cut to max_tokens (0: all): out
+ * [msim_tokenizer_variants, dim]. 1 when it was longer, else 0. */
+int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                        int64_t max_tokens, float *out, msim_error *err);
+/* A piece moved by `semitones`: out [dim]. */
+int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
+                      int64_t max_tokens, float *out, msim_error *err);
+
+#endif

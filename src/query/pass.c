@@ -1,0 +1,293 @@
+/* The searcher's passes: groups of queries, the k best rows of each vector or all above the
+ * threshold, and from them the matches of each query. include/midisim.h, Searcher. */
+#include "query/searcher.h"
+#include "base/mem.h"
+#include "search/variants.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* A pass: queries from .. to - 1, and who gets the answers. */
+typedef struct {
+    msim_searcher *s;
+    msim_answer_sink sink;
+    void *user;
+    size_t from, to;
+    msim_search_options options;
+    msim_pass_stats stats;
+    bool is_out_of_memory; /* a hit found no room */
+} pass;
+
+static const float *vectors_of(const pass *p) {
+    return p->s->vectors + p->s->queries[p->from].first * (size_t)p->s->dim;
+}
+
+static size_t n_vectors_of(const pass *p) {
+    const ms_query *first = p->s->queries + p->from, *last = p->s->queries + p->to - 1;
+    return last->first + last->n_variants - first->first;
+}
+
+static bool should_stop(const msim_searcher *s) {
+    return s->set.should_stop && s->set.should_stop(s->set.stop_user) != 0;
+}
+
+/* ---- Searching, here or by the caller ---- */
+
+static void take_stats(pass *p) {
+    msim_stats stats = {.size = sizeof stats};
+    if (msim_context_stats(p->s->context, &stats) < 0) return;
+    p->stats.rows_nonfinite = stats.rows_nonfinite;
+    p->stats.rows_evaluated = stats.rows_evaluated;
+    p->stats.scan = stats.scan;
+    p->stats.device = stats.search_device;
+}
+
+static int64_t search_top(pass *p, int64_t k, msim_error *err) {
+    msim_searcher *s = p->s;
+    const msim_passes *own = s->set.passes;
+    if (own)
+        return own->top(own->user, &p->options, vectors_of(p), n_vectors_of(p), k, s->hit_rows,
+                        s->hit_scores, &p->stats, err);
+    int64_t n = msim_context_search_with(s->context, &p->options, vectors_of(p), n_vectors_of(p), k,
+                                         s->hit_rows, s->hit_scores, err);
+    if (n >= 0) take_stats(p);
+    return n;
+}
+
+static int keep_hit(void *user, size_t vector, int64_t row, double score) {
+    pass *p = user;
+    msim_searcher *s = p->s;
+    p->is_out_of_memory = ms_grow((void **)&s->hits, &s->hits_cap, s->n_hits + 1, sizeof *s->hits,
+                                  "matches", NULL) < 0;
+    if (p->is_out_of_memory) return 1;
+    s->hits[s->n_hits++] = (ms_query_hit){.vector = vector, .row = row, .score = score};
+    return should_stop(s);
+}
+
+static int64_t search_above(pass *p, msim_error *err) {
+    msim_searcher *s = p->s;
+    const msim_passes *own = s->set.passes;
+    s->n_hits = 0;
+    if (own)
+        return own->above(own->user, &p->options, vectors_of(p), n_vectors_of(p), s->set.threshold,
+                          keep_hit, p, &p->stats, err);
+    int64_t n = msim_context_search_above(s->context, &p->options, vectors_of(p), n_vectors_of(p),
+                                          s->set.threshold, keep_hit, p, err);
+    if (n >= 0) take_stats(p);
+    return n;
+}
+
+/* ---- Answers ---- */
+
+static int stopped(msim_error *err) {
+    return ms_fail(err, MSIM_E_STOPPED, "search: stopped by the caller");
+}
+
+/* Hand over the matches of a query, which are ranked already. */
+static int answer(pass *p, size_t query, int64_t n, msim_error *err) {
+    msim_answer a = {.size = sizeof a,
+                     .query = (int64_t)query,
+                     .variants = (int64_t)p->s->queries[query].n_variants,
+                     .matches = p->s->matches,
+                     .n_matches = n,
+                     .pass = &p->stats};
+    p->s->stats.answered++;
+    p->s->stats.matches += n;
+    return p->sink(p->user, &a) == 0 ? MSIM_OK : stopped(err);
+}
+
+static int reserve_matches(msim_searcher *s, size_t n, msim_error *err) {
+    return ms_grow((void **)&s->matches, &s->matches_cap, n ? n : 1, sizeof *s->matches, "matches",
+                   err);
+}
+
+/* The query's matches from the n best hits of each variant, which stand `stride` apart. */
+static int answer_top(pass *p, size_t query, const int64_t *rows, const double *scores, int64_t n,
+                      int64_t stride, msim_error *err) {
+    msim_searcher *s = p->s;
+    size_t n_variants = s->queries[query].n_variants;
+    int64_t n_matches = 0;
+    int rc = reserve_matches(s, n_variants * (size_t)n, err);
+    if (rc < 0) return rc;
+    for (size_t v = 0; v < n_variants; v++)
+        for (int64_t i = 0; i < n; i++)
+            s->matches[n_matches++] = ms_variants_match(rows[(int64_t)v * stride + i],
+                                                        scores[(int64_t)v * stride + i],
+                                                        ms_variants_semitones(v, n_variants));
+    n_matches = ms_variants_rank(s->matches, n_matches, s->set.keep != MSIM_KEEP_BEST);
+    if (n_matches > s->set.k && s->set.keep != MSIM_KEEP_EACH) n_matches = s->set.k;
+    return answer(p, query, n_matches, err);
+}
+
+/* ---- The k best ---- */
+
+/* A query with many rows of its own comes alone: they are excluded from the start. */
+static int64_t *exclude_own(pass *p, msim_error *err) {
+    const msim_searcher *s = p->s;
+    const ms_query *q = s->queries + p->from;
+    size_t n = s->set.n_excluded;
+    int64_t *rows = ms_alloc(n + q->n_own, sizeof *rows, "excluded rows", err);
+    if (!rows) return NULL;
+    if (n) memcpy(rows, s->set.excluded, n * sizeof *rows);
+    memcpy(rows + n, q->own, q->n_own * sizeof *rows);
+    n += q->n_own;
+    ms_variants_sort_rows(rows, &n);
+    p->options.excluded = rows;
+    p->options.n_excluded = n;
+    return rows;
+}
+
+static size_t most_extra(const msim_searcher *s) {
+    return s->set.excludes_self ? MS_QUERY_EXTRA : 0;
+}
+
+/* The most own rows that a query of the pass has. */
+static size_t most_own(const pass *p) {
+    size_t most = 0;
+    for (size_t i = p->from; i < p->to; i++)
+        if (p->s->queries[i].n_own > most) most = p->s->queries[i].n_own;
+    return most;
+}
+
+static int answer_all_top(pass *p, int64_t n, int64_t stride, bool drops_own, msim_error *err) {
+    msim_searcher *s = p->s;
+    size_t first = s->queries[p->from].first;
+    int rc = MSIM_OK;
+    for (size_t i = p->from; i < p->to && rc >= 0; i++) {
+        const ms_query *q = s->queries + i;
+        int64_t at = (int64_t)(q->first - first) * stride,
+                left = drops_own ? n - (int64_t)q->n_own : n;
+        for (size_t v = 0; drops_own && v < q->n_variants; v++)
+            ms_variants_drop(q->own, q->n_own, s->hit_rows + at + (int64_t)v * stride,
+                             s->hit_scores + at + (int64_t)v * stride, n);
+        rc = answer_top(p, i, s->hit_rows + at, s->hit_scores + at,
+                        left < s->set.k ? left : s->set.k, stride, err);
+    }
+    return rc;
+}
+
+static int run_top(pass *p, msim_error *err) {
+    msim_searcher *s = p->s;
+    size_t extra = most_own(p);
+    int64_t *excluded = NULL;
+    if (extra > most_extra(s)) {
+        excluded = exclude_own(p, err);
+        if (!excluded) return -MSIM_E_MEMORY;
+        extra = 0;
+    }
+    double began = ms_query_now();
+    int64_t stride = ms_searcher_fetched(s, (int64_t)extra), n = search_top(p, stride, err);
+    ms_free(excluded);
+    s->stats.search_seconds += ms_query_now() - began;
+    return n < 0 ? (int)n : answer_all_top(p, n, stride, extra > 0, err);
+}
+
+/* ---- All above the threshold ---- */
+
+static int by_vector(const void *a, const void *b) {
+    const ms_query_hit *x = a, *y = b;
+    return (x->vector > y->vector) - (x->vector < y->vector);
+}
+
+static int answer_all_above(pass *p, msim_error *err) {
+    msim_searcher *s = p->s;
+    size_t at = 0, first = s->queries[p->from].first;
+    int rc = MSIM_OK;
+    for (size_t i = p->from; i < p->to && rc >= 0; i++) {
+        const ms_query *q = s->queries + i;
+        size_t begin = q->first - first, end = begin + q->n_variants, from = at;
+        int64_t n = 0;
+        while (at < s->n_hits && s->hits[at].vector < end) at++;
+        rc = reserve_matches(s, at - from, err);
+        for (size_t h = from; h < at && rc >= 0; h++)
+            if (!ms_variants_has_row(q->own, q->n_own, s->hits[h].row))
+                s->matches[n++] = ms_variants_match(
+                    s->hits[h].row, s->hits[h].score,
+                    ms_variants_semitones(s->hits[h].vector - begin, q->n_variants));
+        if (rc < 0) break;
+        n = ms_variants_rank(s->matches, n, s->set.keep != MSIM_KEEP_BEST);
+        rc = answer(p, i, n, err);
+    }
+    return rc;
+}
+
+static int run_above(pass *p, msim_error *err) {
+    msim_searcher *s = p->s;
+    double began = ms_query_now();
+    int64_t n = search_above(p, err);
+    s->stats.search_seconds += ms_query_now() - began;
+    if (p->is_out_of_memory)
+        return ms_fail(err, MSIM_E_MEMORY, "out of memory: %zu matches", s->n_hits);
+    if (n < 0) return (int)n;
+    if (should_stop(s)) return stopped(err); /* hits may be missing */
+    if (s->n_hits) qsort(s->hits, s->n_hits, sizeof *s->hits, by_vector);
+    return answer_all_above(p, err);
+}
+
+/* ---- Groups ---- */
+
+/* The queries that one pass answers: as many as have room in it. Of those that want the k best, one
+ * with many rows of its own comes alone. */
+static size_t group_end(const msim_searcher *s, size_t from) {
+    const ms_query *q = s->queries;
+    size_t to = from + 1, n_vectors = q[from].n_variants, extra = most_extra(s);
+    bool is_top = !s->set.has_threshold;
+    if (is_top && q[from].n_own > extra) return to;
+    while (to < s->n_queries && !(is_top && q[to].n_own > extra) &&
+           n_vectors + q[to].n_variants <= (size_t)s->set.max_vectors)
+        n_vectors += q[to++].n_variants;
+    return to;
+}
+
+static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink sink, void *user,
+                    msim_error *err) {
+    pass p = {.s = s,
+              .sink = sink,
+              .user = user,
+              .from = from,
+              .to = to,
+              .options = msim_search_options_default(),
+              .stats = {.size = sizeof p.stats}};
+    p.options.metric = s->set.metric;
+    p.options.scan = s->set.scan;
+    p.options.excluded = s->set.excluded;
+    p.options.n_excluded = s->set.n_excluded;
+    return s->set.has_threshold ? run_above(&p, err) : run_top(&p, err);
+}
+
+int64_t msim_searcher_run(msim_searcher *s, msim_answer_sink sink, void *user, msim_error *err) {
+    int64_t n = (int64_t)s->n_queries;
+    int rc = MSIM_OK;
+    for (size_t from = 0, to; from < s->n_queries && rc >= 0; from = to) {
+        to = group_end(s, from);
+        rc = from && should_stop(s) ? stopped(err) : run_pass(s, from, to, sink, user, err);
+    }
+    ms_searcher_forget(s);
+    return rc < 0 ? rc : n;
+}
+
+/* ---- One file ---- */
+
+typedef struct {
+    msim_match *matches; /* borrowed: [cap] */
+    size_t cap;
+    int64_t n;
+} taken;
+
+static int take(void *user, const msim_answer *a) {
+    taken *t = user;
+    size_t n = (size_t)a->n_matches < t->cap ? (size_t)a->n_matches : t->cap;
+    if (n) memcpy(t->matches, a->matches, n * sizeof *t->matches);
+    t->n = a->n_matches;
+    return 0;
+}
+
+int64_t msim_searcher_file(msim_searcher *s, const char *path, msim_match *matches, size_t cap,
+                           msim_error *err) {
+    taken t = {.matches = matches, .cap = cap};
+    if (s->n_queries)
+        return ms_fail(err, MSIM_E_ARG, "searcher: expected no query that waits, got %zu",
+                       s->n_queries);
+    int64_t rc = msim_searcher_add_file(s, path, err);
+    if (rc >= 0) rc = msim_searcher_run(s, take, &t, err);
+    return rc < 0 ? rc : t.n;
+}

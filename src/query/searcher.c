@@ -1,0 +1,254 @@
+/* The searcher: its options, its memory and the queries that wait in it. include/midisim.h,
+ * Searcher. */
+#include "query/searcher.h"
+#include "base/mem.h"
+#include "base/sized.h"
+#include "search/variants.h"
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- Options ---- */
+
+static const msim_searcher_options defaults = {
+    .size = sizeof defaults, .k = 16, .transpose = 6, .max_tokens = 3072, .max_vectors = 60};
+
+void msim_searcher_options_init(msim_searcher_options *options) {
+    (void)ms_sized_out(options, &defaults, sizeof defaults);
+}
+
+/* The caller's options over the defaults: fields that the caller does not know keep these. */
+static int read_options(const msim_searcher_options *from, msim_searcher_options *to,
+                        msim_error *err) {
+    *to = defaults;
+    return from ? ms_sized_in(to, sizeof *to, from, "searcher options", err) : MSIM_OK;
+}
+
+static int check_options(const msim_searcher_options *o, msim_error *err) {
+    if (o->k < 1 && !o->has_threshold)
+        return ms_fail(err, MSIM_E_ARG, "searcher: k: expected at least 1, got %" PRId64, o->k);
+    if (o->has_threshold && isnan(o->threshold))
+        return ms_fail(err, MSIM_E_ARG, "searcher: threshold: expected a number, got NaN");
+    if (o->keep < MSIM_KEEP_BEST || o->keep > MSIM_KEEP_EACH)
+        return ms_fail(err, MSIM_E_ARG, "searcher: keep: expected best, all or each, got %d",
+                       o->keep);
+    if (o->max_tokens < 0)
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: max_tokens: expected 0 (all) or more, got %" PRId64,
+                       o->max_tokens);
+    if (o->max_vectors < 1 || o->max_vectors > 65536)
+        return ms_fail(err, MSIM_E_ARG, "searcher: max_vectors: expected 1..65536, got %" PRId64,
+                       o->max_vectors);
+    if (o->n_excluded && !o->excluded)
+        return ms_fail(err, MSIM_E_ARG, "searcher: excluded rows: expected a list of %zu, got none",
+                       o->n_excluded);
+    return MSIM_OK;
+}
+
+/* ---- Opening ---- */
+
+int64_t ms_searcher_fetched(const msim_searcher *s, int64_t extra) {
+    return s->n_rows - s->set.k < extra ? s->n_rows : s->set.k + extra;
+}
+
+static int copy_excluded(msim_searcher *s, msim_error *err) {
+    int64_t *rows = ms_alloc(s->set.n_excluded, sizeof *rows, "excluded rows", err);
+    if (rows && s->set.n_excluded) memcpy(rows, s->set.excluded, s->set.n_excluded * sizeof *rows);
+    s->set.excluded = rows;
+    if (!rows) return -MSIM_E_MEMORY;
+    ms_variants_sort_rows(rows, &s->set.n_excluded);
+    return MSIM_OK;
+}
+
+static int open_context(msim_searcher *s, const msim_options *options, msim_error *err) {
+    msim_options o = options ? *options : msim_options_default();
+    o.precision = MSIM_PRECISION_BF16; /* of a model; there is none here */
+    o.max_queries = s->set.max_vectors;
+    o.max_k = s->fetched;
+    o.max_batch_tokens = msim_options_default().max_batch_tokens;
+    o.max_batch_seqs = msim_options_default().max_batch_seqs;
+    int rc = msim_context_open(NULL, &o, &s->context, err);
+    return rc < 0 ? rc : msim_context_load_corpus(s->context, s->corpus, err);
+}
+
+static int open_parts(msim_searcher *s, const msim_model *model, const msim_options *options,
+                      msim_error *err) {
+    msim_corpus_info info = {.size = sizeof info};
+    size_t n_hits;
+    int rc = copy_excluded(s, err);
+    if (rc < 0) return rc;
+    if ((rc = msim_corpus_get_info(s->corpus, &info)) < 0)
+        return ms_fail(err, -rc, "searcher: this corpus cannot say what it is");
+    s->n_rows = info.rows;
+    s->dim = info.dim;
+    if (model) rc = ms_query_embedder_open(model, options, &s->embedder, err);
+    if (rc < 0) return rc;
+    s->embedder.class_weights = s->set.class_weights;
+    if (model && s->embedder.dim != s->dim)
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: expected rows of the model's width %" PRId64 ", got %" PRId64,
+                       s->embedder.dim, s->dim);
+    s->fetched = s->set.has_threshold
+                     ? 1
+                     : ms_searcher_fetched(s, s->set.excludes_self ? MS_QUERY_EXTRA : 0);
+    if (s->fetched < 1) s->fetched = 1;
+    if (!ms_mul_size((size_t)s->set.max_vectors, (size_t)s->fetched, &n_hits))
+        return ms_fail(err, MSIM_E_LIMIT, "searcher: max_vectors x k does not fit in memory");
+    s->hit_rows = ms_alloc(n_hits, sizeof *s->hit_rows, "search results", err);
+    s->hit_scores = s->hit_rows ? ms_alloc(n_hits, sizeof *s->hit_scores, "search results", err)
+                                : NULL;
+    if (!s->hit_scores) return -MSIM_E_MEMORY;
+    return s->set.passes ? MSIM_OK : open_context(s, options, err);
+}
+
+int msim_searcher_open(const msim_model *model, const msim_corpus *corpus,
+                       const msim_options *options, const msim_searcher_options *searcher_options,
+                       msim_searcher **out, msim_error *err) {
+    msim_searcher_options set;
+    *out = NULL;
+    int rc = read_options(searcher_options, &set, err);
+    if (rc >= 0) rc = check_options(&set, err);
+    if (rc < 0) return rc;
+    msim_searcher *s = ms_alloc(1, sizeof *s, "searcher", err);
+    if (!s) return -MSIM_E_MEMORY;
+    s->corpus = corpus;
+    s->set = set;
+    s->stats.size = sizeof s->stats;
+    rc = open_parts(s, model, options, err);
+    if (rc < 0)
+        msim_searcher_close(s);
+    else
+        *out = s;
+    return rc;
+}
+
+void ms_searcher_forget(msim_searcher *s) {
+    for (size_t i = 0; i < s->n_queries; i++) ms_free(s->queries[i].own);
+    s->n_queries = s->n_vectors = 0;
+}
+
+void msim_searcher_close(msim_searcher *s) {
+    if (!s) return;
+    ms_searcher_forget(s);
+    msim_context_close(s->context);
+    ms_query_embedder_close(&s->embedder);
+    ms_free(s->bytes.data);
+    ms_free((void *)s->set.excluded);
+    ms_free(s->queries);
+    ms_free(s->vectors);
+    ms_free(s->hit_rows);
+    ms_free(s->hit_scores);
+    ms_free(s->hits);
+    ms_free(s->matches);
+    ms_free(s);
+}
+
+/* ---- Queries ---- */
+
+/* Room for one more query of n vectors; *to is where they go. */
+static int reserve(msim_searcher *s, size_t n, float **to, msim_error *err) {
+    if (n > (size_t)s->set.max_vectors)
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "searcher: expected queries of at most max_vectors = %" PRId64
+                       " vectors, got one of %zu",
+                       s->set.max_vectors, n);
+    int rc = ms_grow((void **)&s->queries, &s->queries_cap, s->n_queries + 1, sizeof *s->queries,
+                     "queries", err);
+    if (rc >= 0)
+        rc = ms_grow((void **)&s->vectors, &s->vectors_cap, s->n_vectors + n,
+                     (size_t)s->dim * sizeof *s->vectors, "vectors of queries", err);
+    if (rc >= 0) *to = s->vectors + s->n_vectors * (size_t)s->dim;
+    return rc;
+}
+
+/* The query whose n vectors now stand in their place. Returns its number. */
+static int64_t append(msim_searcher *s, size_t n) {
+    s->queries[s->n_queries] = (ms_query){.first = s->n_vectors, .n_variants = n};
+    s->n_vectors += n;
+    return (int64_t)s->n_queries++;
+}
+
+static int check_finite(const float *vector, int64_t dim, msim_error *err) {
+    for (int64_t i = 0; i < dim; i++)
+        if (!isfinite(vector[i]))
+            return ms_fail(err, MSIM_E_ARG,
+                           "query vector: component %" PRId64 ": expected a finite number, got %g",
+                           i, (double)vector[i]);
+    return MSIM_OK;
+}
+
+int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err) {
+    float *to;
+    int rc = check_finite(vector, s->dim, err);
+    if (rc >= 0) rc = reserve(s, 1, &to, err);
+    if (rc < 0) return rc;
+    memcpy(to, vector, (size_t)s->dim * sizeof *to);
+    return append(s, 1);
+}
+
+int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err) {
+    float *to;
+    int rc = reserve(s, 1, &to, err);
+    if (rc >= 0) rc = msim_corpus_vector(s->corpus, row, to, err);
+    if (rc >= 0) rc = check_finite(to, s->dim, err);
+    if (rc < 0) return rc;
+    int64_t query = append(s, 1);
+    if (!s->set.excludes_self) return query;
+    rc = msim_searcher_exclude(s, query, &row, 1, err);
+    if (rc >= 0) return query;
+    s->n_queries--;
+    s->n_vectors--;
+    return rc;
+}
+
+int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size_t n_bytes,
+                               msim_error *err) {
+    float *to;
+    size_t n = (size_t)msim_tokenizer_variants(s->set.transpose);
+    if (!s->embedder.model)
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: a MIDI query needs a model, and this searcher has none");
+    int rc = reserve(s, n, &to, err);
+    if (rc < 0) return rc;
+    rc = ms_query_embed_keys(&s->embedder, midi, n_bytes, s->set.transpose, s->set.max_tokens, to,
+                             err);
+    s->outcome = msim_tokenizer_outcome(s->embedder.tokenizer);
+    s->stats.embed_seconds = s->embedder.seconds;
+    if (rc < 0) return rc;
+    s->stats.cut += rc;
+    return append(s, n);
+}
+
+int64_t msim_searcher_add_file(msim_searcher *s, const char *path, msim_error *err) {
+    msim_error why = {0};
+    int64_t rc = ms_query_read(path, &s->bytes, err);
+    if (rc < 0) return rc;
+    rc = msim_searcher_add_midi(s, s->bytes.data, s->bytes.n_bytes, &why);
+    return rc < 0 ? ms_fail(err, (int)-rc, "%.200s: %s", path, why.text) : rc;
+}
+
+int msim_searcher_exclude(msim_searcher *s, int64_t query, const int64_t *rows, size_t n,
+                          msim_error *err) {
+    if (query < 0 || (size_t)query >= s->n_queries)
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: query: expected one of the %zu that wait, got "
+                       "%" PRId64,
+                       s->n_queries, query);
+    ms_query *q = s->queries + query;
+    int rc = ms_grow((void **)&q->own, &q->own_cap, q->n_own + n, sizeof *q->own,
+                     "rows left out of a query", err);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i] >= 0 && rows[i] < s->n_rows &&
+            !ms_variants_has_row(s->set.excluded, s->set.n_excluded, rows[i]))
+            q->own[q->n_own++] = rows[i];
+    ms_variants_sort_rows(q->own, &q->n_own);
+    return MSIM_OK;
+}
+
+int64_t msim_searcher_waiting(const msim_searcher *s) { return (int64_t)s->n_vectors; }
+int msim_searcher_outcome(const msim_searcher *s) { return s->outcome; }
+
+int msim_searcher_get_stats(const msim_searcher *s, msim_searcher_stats *out) {
+    return ms_sized_out(out, &s->stats, sizeof s->stats);
+}

@@ -1,0 +1,57 @@
+/* Between the files of the searcher: searcher.c has its life and its queries, pass.c answers
+ * them. */
+#ifndef MS_QUERY_SEARCHER_H
+#define MS_QUERY_SEARCHER_H
+#include "query/embedder.h"
+#include "query/read.h"
+
+enum {
+    /* Own rows of a query (msim_searcher_exclude) that a pass fetches in excess rather than leaves
+     * out from the start, which would take a pass for this query alone. */
+    MS_QUERY_EXTRA = 64
+};
+
+/* A query that waits. */
+typedef struct {
+    size_t first, n_variants; /* its vectors */
+    int64_t *own;             /* owned: rows that are none of its matches, rising */
+    size_t n_own, own_cap;
+} ms_query;
+
+/* A row that reached the threshold. */
+typedef struct {
+    size_t vector; /* counted from the pass's first */
+    int64_t row;
+    double score;
+} ms_query_hit;
+
+struct msim_searcher {
+    const msim_corpus *corpus; /* borrowed */
+    msim_searcher_options set; /* excluded: owned, rising */
+    int64_t n_rows, dim;
+    ms_query_embedder embedder; /* owned; zero without a model */
+    ms_query_bytes bytes;       /* owned: the file in hand */
+    int outcome;                /* msim_outcome of the last MIDI query */
+    msim_context *context;      /* owned; NULL when passes are the caller's */
+
+    ms_query *queries; /* owned: [n_queries], those that wait */
+    size_t n_queries, queries_cap;
+    float *vectors; /* owned: [vectors_cap, dim], theirs */
+    size_t n_vectors, vectors_cap;
+
+    int64_t fetched;    /* hits of each vector that a pass may ask for */
+    int64_t *hit_rows;  /* owned: [max_vectors, fetched] */
+    double *hit_scores; /* owned: as hit_rows */
+    ms_query_hit *hits; /* owned: [n_hits], of a threshold */
+    size_t n_hits, hits_cap;
+    msim_match *matches; /* owned: scratch of one query */
+    size_t matches_cap;
+    msim_searcher_stats stats;
+};
+
+/* Rows to fetch of each vector so that `extra` of them may be dropped afterwards. */
+int64_t ms_searcher_fetched(const msim_searcher *s, int64_t extra);
+/* Let go of all queries that wait. */
+void ms_searcher_forget(msim_searcher *s);
+
+#endif

@@ -1,0 +1,69 @@
+/* Ranking of a query's matches: see search/variants.h. */
+#include "search/variants.h"
+#include "base/rows.h"
+#include <stdlib.h>
+
+msim_match ms_variants_match(int64_t row, double score, int transpose) {
+    return (msim_match){.row = row,
+                        .score = score,
+                        .transpose = transpose,
+                        .from_seconds = -1.0,
+                        .to_seconds = -1.0,
+                        .from_token = -1,
+                        .to_token = -1};
+}
+
+static int by_row(const void *a, const void *b) {
+    const msim_match *x = a, *y = b;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->transpose - y->transpose;
+}
+
+static int by_rank(const void *a, const void *b) {
+    const msim_match *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->row != y->row) return x->row < y->row ? -1 : 1;
+    return x->transpose - y->transpose;
+}
+
+int64_t ms_variants_rank(msim_match *matches, int64_t n, bool keeps_all) {
+    int64_t n_kept = keeps_all ? n : 0;
+    if (n == 0) return 0;
+    if (!keeps_all) {
+        qsort(matches, (size_t)n, sizeof *matches, by_row);
+        for (int64_t i = 0; i < n; i++)
+            if (i == 0 || matches[i].row != matches[n_kept - 1].row) matches[n_kept++] = matches[i];
+    }
+    qsort(matches, (size_t)n_kept, sizeof *matches, by_rank);
+    return n_kept;
+}
+
+int64_t ms_variants_drop(const int64_t *own, size_t n_own, int64_t *rows, double *scores,
+                         int64_t n) {
+    int64_t n_kept = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!ms_variants_has_row(own, n_own, rows[i])) {
+            rows[n_kept] = rows[i];
+            scores[n_kept++] = scores[i];
+        }
+    return n_kept;
+}
+
+static int by_number(const void *a, const void *b) {
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+void ms_variants_sort_rows(int64_t *rows, size_t *n) {
+    size_t n_kept = 0;
+    if (*n) qsort(rows, *n, sizeof *rows, by_number);
+    for (size_t i = 0; i < *n; i++)
+        if (i == 0 || rows[i] != rows[n_kept - 1]) rows[n_kept++] = rows[i];
+    *n = n_kept;
+}
+
+bool ms_variants_has_row(const int64_t *rows, size_t n, int64_t row) {
+    size_t at = n ? ms_rows_lower_bound(rows, n, row) : 0;
+    return at < n && rows[at] == row;
+}

@@ -1,0 +1,27 @@
+/* A piece in its keys: hits of its variants become the matches of one query. Values only; nothing
+ * is allocated. include/midisim.h, Searcher; docs/SEARCH.md. */
+#ifndef MS_SEARCH_VARIANTS_H
+#define MS_SEARCH_VARIANTS_H
+#include "base/status.h"
+#include <stdbool.h>
+
+/* Semitones of a variant: the first of n is moved by -n / 2. */
+static inline int ms_variants_semitones(size_t variant, size_t n) {
+    return (int)variant - (int)(n / 2);
+}
+
+/* A match of a whole piece. */
+msim_match ms_variants_match(int64_t row, double score, int transpose);
+/* Put a query's matches in rank order: higher score, then lower row, then lower transposition.
+ * Unless keeps_all, of each row only the best stays. Returns how many there are now. */
+int64_t ms_variants_rank(msim_match *matches, int64_t n, bool keeps_all);
+/* Take rows that are in `own` (rising) out of a variant's n hits; the rest moves up. Returns how
+ * many are left. */
+int64_t ms_variants_drop(const int64_t *own, size_t n_own, int64_t *rows, double *scores,
+                         int64_t n);
+
+/* Lists of rows: put them in rising order, each once; and look one up in such a list. */
+void ms_variants_sort_rows(int64_t *rows, size_t *n);
+bool ms_variants_has_row(const int64_t *rows, size_t n, int64_t row);
+
+#endif
