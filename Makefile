@@ -27,13 +27,15 @@ COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(CFLAGS)
 LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 
 # A folder is a module and a tool is a folder: what belongs to whom is where it lies.
+# Code for one architecture lies in a folder x86 or arm; a build leaves out the others'.
+ARCH     := $(patsubst x86_64,x86,$(patsubst aarch64,arm,$(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))))
+OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c))
+LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-LEVELS   := $(patsubst src/cpu/kernels/%,%,$(basename $(filter src/cpu/kernels/%,$(LIB_SRC))))
-LEVELS   := $(patsubst encoder_%,%,$(filter encoder_%,$(notdir $(LEVELS))))
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
-TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) $(TOOLS:%=tools/%/*/*.c)))
+TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/pipeline/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
@@ -54,7 +56,7 @@ $B/stamp.$(1): $B/stamp.$(1).now
 	$$(shell mkdir -p $$(@D))$$(file >$$@.new,$(2))@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 endef
 $(eval $(call STAMP,flags,$$(COMPILE) $$(LDFLAGS)))
-$(eval $(call STAMP,commit,$$(COMMIT) $$(PREFIX) $$(LEVELS)))
+$(eval $(call STAMP,commit,$$(COMMIT) $$(PREFIX)))
 $(eval $(call STAMP,sources,$$(LIB_OBJ)))
 
 # Kernels for GPUs: what is compiled, and what LIB_OBJ and LIBS are then.
@@ -66,10 +68,10 @@ ISA_avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
 ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
-$(foreach s,$(filter src/cpu/kernels/x86/%,$(LIB_SRC)) $(filter tools/bench/x86/%,$(TOOL_SRC)),\
+$(foreach s,$(filter src/cpu/kernels/$(ARCH)/% tools/bench/$(ARCH)/%,$(LIB_SRC) $(TOOL_SRC)),\
     $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))
 SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
-$(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"' -DMSIM_LEVELS='"ref $(filter-out ref,$(LEVELS))"'
+$(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
 $(SAYS_BUILD): $B/stamp.commit
 
 $B/%.o: %.c $B/stamp.flags

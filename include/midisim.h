@@ -74,6 +74,7 @@ MSIM_API const char *msim_status_name(int rc);
 /* ---- Options --------------------------------------------------------------------------------- */
 
 enum msim_device { MSIM_DEVICE_AUTO = 0, MSIM_DEVICE_CPU = 1, MSIM_DEVICE_CUDA = 2 };
+/* Values of levels are no order: msim_isa_list has one. */
 enum msim_isa {
     MSIM_ISA_AUTO = 0,
     MSIM_ISA_REF = 1,
@@ -116,7 +117,15 @@ static inline msim_options msim_options_default(void) {
  * value. */
 MSIM_API const char *msim_isa_name(int isa);
 MSIM_API const char *msim_precision_name(int precision);
-/* The highest level that this build and this CPU have (never AUTO). */
+/* The levels that this build holds, from the reference to the fastest: the index-th, or -1 past the
+ * last. */
+MSIM_API int msim_isa_list(int index);
+/* What a level asks of the CPU at a precision: words of /proc/cpuinfo separated by spaces, none for
+ * the reference. NULL: this build lacks the level, or the level the precision. */
+MSIM_API const char *msim_isa_needs(int isa, int precision);
+/* 1 when this build and this CPU have the level for the precision, else 0. */
+MSIM_API int msim_isa_is_available(int isa, int precision);
+/* The fastest level that this build and this CPU have (never AUTO). */
 MSIM_API int msim_isa_best(void);
 /* 1 when this build was compiled with CUDA kernels, else 0. */
 MSIM_API int msim_has_cuda(void);

@@ -101,6 +101,14 @@ const char *msim_precision_name(int precision) {
                                                                              : NULL;
 }
 
+int msim_isa_list(int index) { return ms_cpu_isa_list(index); }
+
+const char *msim_isa_needs(int isa, int precision) { return ms_cpu_isa_needs(isa, precision); }
+
+int msim_isa_is_available(int isa, int precision) {
+    return ms_cpu_isa_is_available(isa, precision);
+}
+
 int msim_isa_best(void) { return ms_cpu_isa_best(); }
 int msim_has_cuda(void) { return ms_gpu_compiled(); }
 int msim_gpu_count(void) { return ms_gpu_visible(); }

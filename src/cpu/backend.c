@@ -3,6 +3,7 @@
  * no model. */
 #include "cpu/backend.h"
 #include "base/mem.h"
+#include "cpu/levels.h"
 #include "base/pool.h"
 #include "cpu/encoder/encoder.h"
 #include "cpu/search/search.h"

@@ -1,11 +1,12 @@
 """What all tools have in common: help, version, options, exit codes, standard output, terminals."""
 import os
+import platform
 import pty
 import re
 import subprocess
 
 import pytest
-from cli_util import ENV, TOOLS, midi, run, text, tool
+from cli_util import ENV, ROOT, TOOLS, midi, run, text, tool
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -40,6 +41,23 @@ def test_version(name):
     out = run(name, "--version").stdout.decode()
     assert re.match(rf"midisim-{name} \d+\.\d+\.\d+ \(commit \w+\)\n", out)
     assert "ref" in out and "devices compiled in: cpu" in out
+
+
+def test_levels():
+    """--isa and --version name the levels of --generate-levels, which has all that there are kernels for, and agrees with
+    the kernel of this system about the CPU."""
+    rows = [line.split("\t") for line in run("bench", "--generate-levels").stdout.decode().splitlines()]
+    names = list(dict.fromkeys(row[0] for row in rows))
+    folder = {"x86_64": "x86", "aarch64": "arm"}.get(platform.machine(), "none")
+    files = [p.stem for part in ("ref", folder) for p in (ROOT / "src/cpu/kernels" / part).glob("encoder_*.c")]
+    assert sorted(f"encoder_{name}" for name in names) == sorted(files)
+    assert names[0] == "ref" and f"auto|{'|'.join(names)}, got sse" in text(run("embed", "--isa", "sse", "x"))
+    version = run("bench", "--version").stdout.decode()
+    assert f"kernel levels compiled in: {' '.join(names)}; best on this CPU: " in version
+    flags = set(re.search(r"^(?:flags|Features)\s*:(.*)$", open("/proc/cpuinfo").read(), re.M)[1].split())
+    for level, precision, has, needs in rows:
+        assert precision in ("bf16", "f32", "int8") and has == ("yes" if set(needs.split()) <= flags else "no"), level
+    assert version.splitlines()[1].split()[-1] == [row[0] for row in rows if row[2] == "yes"][-1]
 
 
 @pytest.mark.parametrize("name", TOOLS)

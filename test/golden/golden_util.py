@@ -102,31 +102,42 @@ def golden_queries(everything=False):
 
 # ---- Levels ---------------------------------------------------------------------------------------------------------
 
-LEVELS = {"avx2": {"avx2", "fma", "f16c"}, "avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"},
-          "avx512bf16": {"avx512f", "avx512bw", "avx512vl", "avx512_bf16"}}
-FAST_LEVELS = [level for level in LEVELS if list((ROOT / "src/cpu/kernels").glob(f"*/encoder_{level}.c"))]
+
+def levels():
+    """{level: {precision: what it asks of the CPU}}, slowest first, as the
+    tools say it. Before they are built: the names of the kernel files, so that tests are there and fail."""
+    bench = BUILD / "midisim-bench"
+    if not bench.exists():
+        return {path.stem[len("encoder_"):]: {} for path in sorted((ROOT / "src/cpu/kernels").glob("*/encoder_*.c"))}
+    found = {}
+    for line in subprocess.run([bench, "--generate-levels"], check=True, stdout=subprocess.PIPE).stdout.decode().splitlines():
+        level, precision, _, needs = line.split("\t")
+        found.setdefault(level, {})[precision] = set(needs.split())
+    return found
 
 
 def cpu_flags():
-    found = re.search(r"^flags\s*:(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
     return set(found[1].split()) if found else set()
 
 
-def need_level(level):
+LEVELS = levels()
+FAST_LEVELS = [level for level in LEVELS if level != "ref"]
+
+
+def has_level(level, precision="f32"):
+    needs = LEVELS[level].get(precision)
+    return not LEVELS[level] or (needs is not None and needs <= cpu_flags())
+
+
+def need_level(level, precision="f32"):
     """Skip where the CPU lacks the level; a level that it has must run (the tool refuses otherwise, and the test fails)."""
-    if not LEVELS[level] <= cpu_flags():
-        pytest.skip(f"this CPU has no {level}")
-
-
-def need_int8(level):
-    need_level(level)
-    if level != "avx2" and "avx512_vnni" not in cpu_flags():
-        pytest.skip("this CPU has no AVX512_VNNI")
+    if not has_level(level, precision):
+        pytest.skip(f"this CPU has no {level} for {precision}")
 
 
 def best_level():
-    has = [level for level in FAST_LEVELS if LEVELS[level] <= cpu_flags()]
-    return has[-1] if has else "ref"
+    return [level for level in LEVELS if has_level(level)][-1]
 
 
 # ---- Runs -----------------------------------------------------------------------------------------------------------

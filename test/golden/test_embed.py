@@ -22,7 +22,7 @@ def test_fixed_files(level, precision, tmp_path):
 @pytest.mark.parametrize("level", g.FAST_LEVELS)
 def test_int8(level, tmp_path):
     g.weights()
-    g.need_int8(level)
+    g.need_level(level, "int8")
     ours = g.embed(tmp_path / "c.npy", g.FIXED, isa=level, precision="int8")
     assert not g.complaints_int8(ours, GOLDEN["f32"])
 

@@ -37,7 +37,7 @@ def test_top10_int8(level, tmp_path):
     """Vectors and queries at int8 rank as the original's f32 does. Of the 152 rows those that int8 could bring among the
     ten best are embedded: it moves a score by thousandths."""
     g.weights()
-    g.need_int8(level)
+    g.need_level(level, "int8")
     golden = g.golden_vectors()["f32"]
     queries = {q: g.golden_queries()[q] for q in ("easyrpg-rtp/Music/Church.mid", "js-fakes/jsf-extended/298.mid")}
     names = set().union(*(within(v, golden, 0.02) for v in queries.values()))
@@ -54,7 +54,7 @@ def test_top10_int8(level, tmp_path):
 def test_all_queries_int8(level, tmp_path):
     """The five golden queries against all 350 files, everything at int8."""
     g.weights()
-    g.need_int8(level)
+    g.need_level(level, "int8")
     root = g.all_data()
     golden = g.golden_vectors(everything=True)["f32"]
     ours = g.embed(tmp_path / "c.npy", golden, root=root, isa=level, precision="int8")

@@ -54,6 +54,18 @@ def test_failures(tmp_path):
     assert (last(done), done.returncode) == ("6 passed, 6 failed", 1)
 
 
+def test_levels_that_this_cpu_has_must_run(tmp_path):
+    """The tools say what a level asks for; what asks for nothing is there, what asks for an unknown feature is not."""
+    tree = tree_with(tmp_path, {"test_level": GOOD + "echo 'k: level here: skipped'; echo 'k: level elsewhere: skipped'\n"})
+    assert last(runner(tree, "--only", "unit")) == "2 passed, 0 failed"
+    bench = tree / "build/release/midisim-bench"
+    bench.write_text("#!/bin/sh\nprintf 'here\\tf32\\tno\\t\\nelsewhere\\tf32\\tyes\\tno_such_feature\\n'\n")
+    bench.chmod(0o755)
+    done = runner(tree, "--only", "unit")
+    assert last(done) == "2 passed, 1 failed"
+    assert "the CPU has it: k: level here: skipped" in done.stdout and "has it: k: level elsewhere" not in done.stdout
+
+
 def test_no_pytest_is_a_failure_in_ci(tmp_path):
     tree = tree_with(tmp_path, {"test_good": GOOD})
     (tree / "test/golden").mkdir()

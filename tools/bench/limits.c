@@ -20,34 +20,33 @@ enum { LEAST_ROUNDS = 5 };
 static const struct {
     const char *name, *key, *unit;
     const ms_limits_table *table;
+    int isa, precision; /* whose products use that instruction */
 } limits[MS_BENCH_N_LIMITS] = {
-    [MS_BENCH_FMA_256] = {"fma-f32-256", "gflop_per_s", "GFLOP/s", &ms_limits_avx2},
-    [MS_BENCH_FMA_512] = {"fma-f32-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512},
-    [MS_BENCH_DOT_BF16] = {"dot-bf16-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512bf16},
-    [MS_BENCH_DOT_INT8] = {"dot-int8-512", "gop_per_s", "GOP/s", &ms_limits_avx512vnni},
-    [MS_BENCH_READ] = {"read", "gb_per_s", "GB/s", NULL}};
+    [MS_BENCH_FMA_256] = {"fma-f32-256", "gflop_per_s", "GFLOP/s", &ms_limits_avx2, MSIM_ISA_AVX2,
+                          MSIM_PRECISION_F32},
+    [MS_BENCH_FMA_512] = {"fma-f32-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512,
+                          MSIM_ISA_AVX512, MSIM_PRECISION_F32},
+    [MS_BENCH_DOT_BF16] = {"dot-bf16-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512bf16,
+                           MSIM_ISA_AVX512BF16, MSIM_PRECISION_BF16},
+    [MS_BENCH_DOT_INT8] = {"dot-int8-512", "gop_per_s", "GOP/s", &ms_limits_avx512vnni,
+                           MSIM_ISA_AVX512, MSIM_PRECISION_INT8},
+    [MS_BENCH_READ] = {"read", "gb_per_s", "GB/s", NULL, MSIM_ISA_REF, MSIM_PRECISION_F32}};
+
+/* What the products of a level work against, by msim_precision. */
+static const struct {
+    int isa, limit[3];
+} limits_of[] = {{MSIM_ISA_AVX2, {MS_BENCH_FMA_256, MS_BENCH_FMA_256, MS_BENCH_FMA_256}},
+                 {MSIM_ISA_AVX512, {MS_BENCH_FMA_512, MS_BENCH_FMA_512, MS_BENCH_DOT_INT8}},
+                 {MSIM_ISA_AVX512BF16, {MS_BENCH_DOT_BF16, MS_BENCH_FMA_512, MS_BENCH_DOT_INT8}}};
 
 static bool cpu_has(int limit) {
-#if defined(__x86_64__)
-    int best = msim_isa_best();
-    __builtin_cpu_init();
-    switch (limit) {
-    case MS_BENCH_FMA_256: return best >= MSIM_ISA_AVX2;
-    case MS_BENCH_FMA_512: return best >= MSIM_ISA_AVX512;
-    case MS_BENCH_DOT_BF16: return best >= MSIM_ISA_AVX512BF16;
-    case MS_BENCH_DOT_INT8: return best >= MSIM_ISA_AVX512 && __builtin_cpu_supports("avx512vnni");
-    default: return true;
-    }
-#else
-    return limit == MS_BENCH_READ;
-#endif
+    return msim_isa_is_available(limits[limit].isa, limits[limit].precision);
 }
 
 int ms_bench_limit_of(int isa, int precision) {
-    if (isa == MSIM_ISA_AVX2) return MS_BENCH_FMA_256;
-    if (isa >= MSIM_ISA_AVX512 && precision == MSIM_PRECISION_INT8) return MS_BENCH_DOT_INT8;
-    if (isa == MSIM_ISA_AVX512BF16 && precision == MSIM_PRECISION_BF16) return MS_BENCH_DOT_BF16;
-    return isa == MSIM_ISA_AVX512 || isa == MSIM_ISA_AVX512BF16 ? MS_BENCH_FMA_512 : -1;
+    for (size_t i = 0; i < sizeof limits_of / sizeof *limits_of; i++)
+        if (limits_of[i].isa == isa) return limits_of[i].limit[precision];
+    return -1;
 }
 
 /* ---- Reading ---- */
@@ -61,8 +60,10 @@ static void read_words(const void *from, size_t n_bytes) {
 }
 
 static void (*reader(void))(const void *, size_t) {
-    if (cpu_has(MS_BENCH_FMA_512)) return ms_limits_avx512.read;
-    return cpu_has(MS_BENCH_FMA_256) ? ms_limits_avx2.read : read_words;
+    void (*best)(const void *, size_t) = read_words;
+    for (int limit = 0; limit < MS_BENCH_READ; limit++)
+        if (cpu_has(limit) && limits[limit].table->read) best = limits[limit].table->read;
+    return best;
 }
 
 /* ---- Threads ---- */

@@ -1,6 +1,6 @@
-/* Loops that run at the limit of one instruction: one file for each instruction set, compiled with
- * its own flags, with one exported table. Called only where the CPU has the instructions
- * (tools/bench/limits.c).
+/* Loops that run at the limit of one instruction: one file for each instruction set, in a folder of
+ * its architecture, compiled with its own flags, with one exported table. Called only where the CPU
+ * has the instructions (tools/bench/limits.c).
  *
  * Accumulators are separate variables, and an empty asm holds each in a register at every step:
  * neither can the compiler drop the chain, nor spill it (an array that it kept in memory would read
@@ -22,8 +22,10 @@ typedef struct {
                                                      * 4096 */
 } ms_limits_table;
 
-extern const ms_limits_table ms_limits_avx2, ms_limits_avx512, ms_limits_avx512bf16,
-    ms_limits_avx512vnni;
+/* Weak: NULL in a build for another architecture, which leaves their files out. */
+extern const ms_limits_table ms_limits_avx2 __attribute__((weak)),
+    ms_limits_avx512 __attribute__((weak)), ms_limits_avx512bf16 __attribute__((weak)),
+    ms_limits_avx512vnni __attribute__((weak));
 
 #define MS_LIMITS_12(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
 #define MS_LIMITS_24(F) \

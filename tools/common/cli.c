@@ -41,11 +41,8 @@ static const ms_cli_option common_rows[] = {
              "serves what is asked, else the CPU); cuda:all divides the work among all devices, "
              "for the same answer"},
     {.name = "isa",
-     .kind = MS_CLI_CHOICE,
+     .kind = MS_CLI_LEVEL, /* choices and help: describe_levels */
      .value = "LEVEL",
-     .choices = "auto|ref|avx2|avx512|avx512bf16",
-     .help = "kernel level on the CPU: auto, ref, avx2, avx512 or avx512bf16 (default auto: the "
-             "best there is)",
      .offset = offsetof(ms_cli_common, isa)},
     {.name = "precision",
      .kind = MS_CLI_CHOICE,
@@ -79,10 +76,32 @@ static const ms_cli_option common_rows[] = {
      .offset = SIZE_MAX},
     {0}};
 
+/* "auto", then the levels of this build. */
+static void list_levels(char *out, size_t cap, const char *between, const char *before_last) {
+    size_t at = (size_t)snprintf(out, cap, "auto");
+    for (int i = 0, isa; (isa = msim_isa_list(i)) > 0 && at < cap; i++)
+        at += (size_t)snprintf(out + at, cap - at, "%s%s",
+                               msim_isa_list(i + 1) > 0 ? between : before_last,
+                               msim_isa_name(isa));
+}
+
+/* The row of --isa tells of the levels that the library has. */
+static void describe_levels(ms_cli_option *row) {
+    static char choices[160], names[200], help[280];
+    list_levels(choices, sizeof choices, "|", "|");
+    list_levels(names, sizeof names, ", ", " or ");
+    snprintf(help, sizeof help, "kernel level on the CPU: %s (default auto: the best there is)",
+             names);
+    row->choices = choices;
+    row->help = help;
+}
+
 const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool) {
     static ms_cli_option rows[sizeof common_rows / sizeof *common_rows + 1];
     rows[0] = model_row;
     memcpy(rows + 1, common_rows, sizeof common_rows);
+    for (ms_cli_option *row = rows; row->name; row++)
+        if (row->kind == MS_CLI_LEVEL) describe_levels(row);
     return tool->uses_model ? rows : rows + 1;
 }
 
@@ -132,6 +151,12 @@ static int parse_choice(const char *label, const ms_cli_option *row, const char 
             return -1;
         }
     return ms_cli_usage("%s: expected %s, got %s", label, row->choices, text);
+}
+
+static int parse_level(const char *label, const ms_cli_option *row, const char *text, int *out) {
+    int index, status = parse_choice(label, row, text, &index);
+    if (status < 0) *out = index == 0 ? MSIM_ISA_AUTO : msim_isa_list(index - 1);
+    return status;
 }
 
 int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
@@ -189,6 +214,7 @@ static int set_value(const ms_cli_option *row, const char *label, const char *te
             ms_cli_texts_add(to, text);
         return -1;
     case MS_CLI_CHOICE: return parse_choice(label, row, text, to);
+    case MS_CLI_LEVEL: return parse_level(label, row, text, to);
     case MS_CLI_REALS: return parse_reals(label, row, text, to);
     case MS_CLI_DEVICE: return ms_cli_device(label, text, settings);
     }
@@ -379,6 +405,10 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
     }
     if (argc == 2 && strcmp(argv[1], "--generate-completion") == 0) {
         ms_cli_print_completion(tool);
+        return ms_cli_finish(MS_EXIT_OK);
+    }
+    if (argc == 2 && strcmp(argv[1], "--generate-levels") == 0) {
+        ms_cli_print_levels();
         return ms_cli_finish(MS_EXIT_OK);
     }
     for (bool options = true; p.at < argc;) {

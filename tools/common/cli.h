@@ -7,8 +7,10 @@
  * messages and the progress line may come from any thread.
  *
  * For the build: `midisim-X --generate-man` and `midisim-X --generate-completion`, as the first
- * argument, print the man page (section 1, troff) and the bash completion. They are no part of the
- * options that users see.
+ * argument, print the man page (section 1, troff) and the bash completion. For tests,
+ * `midisim-X --generate-levels` prints a line for each kernel level of this build and precision:
+ * level, precision, yes or no (has this CPU got it), what it asks of the CPU in the words of
+ * /proc/cpuinfo, with tabs between. They are no part of the options that users see.
  *
  *   typedef struct { ms_cli_common common; int64_t k; const char *out; } settings;
  *   static const ms_cli_option options[] = {
@@ -54,6 +56,7 @@ enum ms_cli_kind {
     MS_CLI_TEXT,   /* const char *, not empty */
     MS_CLI_TEXTS,  /* ms_cli_texts: repeatable */
     MS_CLI_CHOICE, /* int: index into `choices`, "a|b|c" */
+    MS_CLI_LEVEL,  /* int: msim_isa, auto or a level of this build */
     MS_CLI_REALS,  /* float[max]: exactly `max` finite numbers separated by commas */
     MS_CLI_DEVICE  /* ms_cli_common.device and .gpu: auto|cpu|cuda[:N|:all] */
 };
@@ -64,7 +67,7 @@ typedef struct {
     enum ms_cli_kind kind;
     const char *value;   /* what the value is called in the help: "FILE" */
     const char *help;    /* one or two sentences, with the default */
-    const char *choices; /* MS_CLI_CHOICE */
+    const char *choices; /* MS_CLI_CHOICE, MS_CLI_LEVEL */
     size_t offset;       /* of the value in the settings */
     int64_t min, max;    /* MS_CLI_INT; MS_CLI_REALS: max is the count */
 } ms_cli_option;
@@ -133,6 +136,7 @@ bool ms_cli_print_help(const ms_cli_tool *tool);
 void ms_cli_print_version(const ms_cli_tool *tool);
 void ms_cli_print_man(const ms_cli_tool *tool);
 void ms_cli_print_completion(const ms_cli_tool *tool);
+void ms_cli_print_levels(void);
 
 /* ---- Memory: a tool that is out of memory says so and exits with 1 ---- */
 

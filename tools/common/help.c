@@ -9,9 +9,6 @@
 #ifndef MSIM_COMMIT
 #define MSIM_COMMIT "unknown"
 #endif
-#ifndef MSIM_LEVELS
-#define MSIM_LEVELS "ref"
-#endif
 
 static const char *const exit_texts[][2] = {
     {"0", "the output is complete (files without notes are counted, not failures)"},
@@ -126,8 +123,9 @@ bool ms_cli_print_help(const ms_cli_tool *tool) {
 
 void ms_cli_print_version(const ms_cli_tool *tool) {
     ms_cli_print("%s %s (commit %s)\n", tool->name, msim_version(), MSIM_COMMIT);
-    ms_cli_print("kernel levels compiled in: %s; best on this CPU: %s\n", MSIM_LEVELS,
-                 msim_isa_name(msim_isa_best()));
+    ms_cli_print("kernel levels compiled in:");
+    for (int i = 0, isa; (isa = msim_isa_list(i)) > 0; i++) ms_cli_print(" %s", msim_isa_name(isa));
+    ms_cli_print("; best on this CPU: %s\n", msim_isa_name(msim_isa_best()));
     ms_cli_print("devices compiled in: cpu%s\n", msim_has_cuda() ? ", cuda" : "");
     for (int i = 0; i < msim_gpu_count(); i++) {
         msim_gpu_info info = {.size = sizeof info};
@@ -135,6 +133,15 @@ void ms_cli_print_version(const ms_cli_tool *tool) {
             ms_cli_print("cuda:%d: %s, compute capability %d.%d, %.1f GiB\n", i, info.name,
                          info.major, info.minor, (double)info.memory_bytes / 1073741824.0);
     }
+}
+
+void ms_cli_print_levels(void) {
+    for (int i = 0, isa; (isa = msim_isa_list(i)) > 0; i++)
+        for (int precision = 0; msim_precision_name(precision); precision++)
+            if (msim_isa_needs(isa, precision))
+                ms_cli_print("%s\t%s\t%s\t%s\n", msim_isa_name(isa), msim_precision_name(precision),
+                             msim_isa_is_available(isa, precision) ? "yes" : "no",
+                             msim_isa_needs(isa, precision));
 }
 
 /* ---- Man page ---- */

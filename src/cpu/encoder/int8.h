@@ -20,7 +20,7 @@
  * {2, 3, 6, 7} of each eight. */
 #ifndef MS_CPU_ENCODER_INT8_H
 #define MS_CPU_ENCODER_INT8_H
-#include "cpu/levels.h"
+#include "cpu/encoder/kernels.h"
 
 enum { MS_INT8_COLS = 32, MS_INT8_GROUP = 4, MS_INT8_MAX_K = 65536, MS_INT8_FOUR = 258 };
 #define MS_INT8_LEAST 1e-30f /* a range below it counts as none: its inverse might be infinite */
@@ -44,17 +44,14 @@ typedef struct {
     void (*product)(const ms_product *p);
 } ms_int8_kernels;
 
-/* The kernels that go with a level on this CPU; NULL: avx512 or avx512bf16 on a CPU without
- * AVX512_VNNI. */
-const ms_int8_kernels *ms_int8_kernels_get(int isa);
-
 /* Panels [n / 32][k / 4][32][4] of w [n, k]; scale [n]; for each `chunk` of columns of w, scale *
- * sum of codes: sums [k / chunk, rounded up][n]. n as cpu/levels.h's pack; a column with NaN or
+ * sum of codes: sums [k / chunk, rounded up][n]. n as cpu/encoder/kernels.h's pack; a column with NaN or
  * infinity gets that as its scale. `most`: of the kernels that will read it; 127 bounds the
  * fours. */
 void ms_int8_pack(int8_t *panels, float *scale, float *sums, const float *w, size_t n, size_t k,
                   size_t chunk, int most);
 
-extern const ms_int8_kernels ms_int8_ref, ms_int8_avx2, ms_int8_avx512vnni;
+/* The definition, in plain C; other levels are compared with it. */
+extern const ms_int8_kernels ms_int8_ref;
 
 #endif

@@ -2,6 +2,7 @@
  * first, without memory, adds up sizes; the second hands out places and fills them. */
 #include "cpu/encoder/model.h"
 #include "base/mem.h"
+#include "cpu/levels.h"
 
 /* Where the next part goes. base NULL: only counting. */
 typedef struct {

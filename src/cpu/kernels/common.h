@@ -4,7 +4,7 @@
 #ifndef MS_CPU_KERNELS_COMMON_H
 #define MS_CPU_KERNELS_COMMON_H
 #include "base/bf16.h"
-#include "cpu/levels.h"
+#include "cpu/encoder/kernels.h"
 #include "model/constants.h"
 
 enum { PANEL_COLS = 16 };

@@ -16,6 +16,7 @@
 #ifndef MS_CPU_SEARCH_CODES_H
 #define MS_CPU_SEARCH_CODES_H
 #include "codes/layout.h"
+#include <string.h>
 
 /* One search's queries. */
 typedef struct {
@@ -43,9 +44,6 @@ typedef struct {
                  const ms_codes_queries *q);
 } ms_codes_kernels;
 
-/* The kernels of a level (msim_isa) for a form; NULL: this CPU or build lacks the level. is_int8:
- * else bf16. */
-const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8);
 /* Bytes that the weights of n_query queries take. */
 size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t dim);
 /* Put weight [dim] of query q of n_query, s16 (int8 form) or f32 (bf16), into its places of weights
@@ -53,8 +51,12 @@ size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t 
 void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query,
                           size_t dim, const void *weight);
 
-/* One exported by each file of kernels. */
-extern const ms_codes_kernels ms_scan_int8_ref, ms_scan_int8_avx2, ms_scan_int8_avx512vnni;
-extern const ms_codes_kernels ms_scan_bf16_ref, ms_scan_bf16_avx2, ms_scan_bf16_avx512;
+/* A number of the row in this lane; constants: those of one kind (MS_CODES_INT8_A, ...) of a
+ * tile. */
+static inline float ms_codes_constant(const unsigned char *constants, size_t lane) {
+    float x;
+    memcpy(&x, constants + lane * sizeof x, sizeof x);
+    return x;
+}
 
 #endif

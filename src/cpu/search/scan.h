@@ -12,7 +12,7 @@
 #ifndef MS_CPU_SEARCH_SCAN_H
 #define MS_CPU_SEARCH_SCAN_H
 #include "base/rows.h"
-#include "cpu/levels.h"
+#include "cpu/encoder/kernels.h"
 
 enum {
     MS_SCAN_ROWS = 256
@@ -86,11 +86,5 @@ typedef struct {
 static inline int ms_scan_is_plain(float square) {
     return square >= MS_SCAN_LEAST && square <= MS_SCAN_MOST;
 }
-
-/* The kernels of a level (msim_isa); NULL for one that this CPU or build lacks. */
-const ms_scan_kernels *ms_scan_kernels_get(int isa);
-
-/* One exported by each file of kernels. */
-extern const ms_scan_kernels ms_scan_ref, ms_scan_avx2, ms_scan_avx512;
 
 #endif

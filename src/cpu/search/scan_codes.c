@@ -4,6 +4,7 @@
  * those of search/bound_codes.h. Interface: cpu/search/scan.h. */
 #include "search/bound_codes.h"
 #include "base/mem.h"
+#include "cpu/levels.h"
 #include "cpu/search/codes.h"
 #include "cpu/search/scan.h"
 #include <string.h>
@@ -162,9 +163,8 @@ static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q
     float rho, t;
     constants += s->is_int8 ? tile * ms_codes_int8_tile(dim) + ms_codes_int8(dim)
                             : tile * ms_codes_bf16_tile(dim) + ms_codes_bf16(dim);
-    constants += lane * sizeof(float);
-    memcpy(&rho, constants + (s->is_int8 ? MS_CODES_INT8_RHO : MS_CODES_BF16_RHO), sizeof rho);
-    memcpy(&t, constants + (s->is_int8 ? MS_CODES_INT8_T : MS_CODES_BF16_T), sizeof t);
+    rho = ms_codes_constant(constants + (s->is_int8 ? MS_CODES_INT8_RHO : MS_CODES_BF16_RHO), lane);
+    t = ms_codes_constant(constants + (s->is_int8 ? MS_CODES_INT8_T : MS_CODES_BF16_T), lane);
     return ms_bound_codes_score(&s->bounds[view * s->setup.max_queries + q],
                                 &s->aims[worker * s->setup.max_queries + q], rho, t, upper);
 }

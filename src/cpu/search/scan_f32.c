@@ -5,6 +5,7 @@
  * search/bound.h. */
 #include "search/bound.h"
 #include "base/mem.h"
+#include "cpu/levels.h"
 #include "cpu/search/state.h"
 #include "search/score.h"
 #include <math.h>

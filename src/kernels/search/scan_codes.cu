@@ -29,7 +29,7 @@
  * Needs     16-byte aligned tiles; constants with reach > 0. The tail of dim and rows past n_rows
  *           are taken care of.
  * Tests     test/gpu/test_sim_scan.c against the definition in C; reference
- * src/cpu/search/codes.c. */
+ * src/cpu/kernels/ref/scan_int8_ref.c and scan_bf16_ref.c. */
 #include "codes/layout.h"
 #include "kernels/search/common.cuh"
 

@@ -6,6 +6,7 @@
 #include "base/bf16.h"
 #include "search/bound_codes.h"
 #include "base/mem.h"
+#include "cpu/levels.h"
 #include "cpu/search/codes.h"
 #include "cpu/search/scan.h"
 #include "cpu/search/search.h"
@@ -168,12 +169,13 @@ static ms_codes_file copy_of(const ms_rows *view, int forms) {
 static const int dims[] = {1, 2, 5, 16, 61, 130};
 enum { N_DIMS = sizeof dims / sizeof *dims };
 
-/* The level runs here, and not the kernels of the level below. */
-static int has_own_kernels(int isa) {
+/* Level l of the list runs here, and not by the kernels of the level before. */
+static int has_own_kernels(int l) {
+    int isa = msim_isa_list(l), below = msim_isa_list(l - 1);
     const ms_codes_kernels *int8 = ms_codes_kernels_get(isa, 1),
                            *bf16 = ms_codes_kernels_get(isa, 0);
-    return int8 && (isa == MSIM_ISA_REF || int8 != ms_codes_kernels_get(isa - 1, 1) ||
-                    bf16 != ms_codes_kernels_get(isa - 1, 0));
+    return int8 &&
+           (int8 != ms_codes_kernels_get(below, 1) || bf16 != ms_codes_kernels_get(below, 0));
 }
 
 /* ---- The certificate ---- */
@@ -258,9 +260,9 @@ static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) 
 
 static void never_leaves_out_its_own_score(void **state) {
     (void)state;
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
+    for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++) {
         int64_t n_cut = 0, n_checked = 0;
-        if (!has_own_kernels(isa)) continue;
+        if (!has_own_kernels(l)) continue;
         for (enum made made = RANDOM; made < MADE_COUNT; made++)
             for (int i = 0; i < N_DIMS; i++) {
                 int dtype = (int)(made + (enum made)i + (enum made)isa) % 4;
@@ -395,13 +397,13 @@ static void searches(const corpus *c, const ms_rows *parts, size_t n_parts, int 
 
 static void same_as_the_plain_scan(void **state) {
     (void)state;
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
+    for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++)
         printf("copies: level %s: %s\n", ms_cpu_isa_name(isa),
                ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
     for (enum made made = RANDOM; made < MADE_COUNT; made++)
-        for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
+        for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++) {
             int turn = (int)made + isa;
-            if (!has_own_kernels(isa)) continue;
+            if (!has_own_kernels(l)) continue;
             corpus c = make_corpus(made, turn % 4, dims[turn % N_DIMS]);
             if (turn % 3 == 0) c.view.offsets = c.offsets;
             ms_codes_file files[3], whole = copy_of(&c.view, BOTH);

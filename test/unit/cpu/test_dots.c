@@ -32,9 +32,9 @@ static void check_shape(const ms_cpu_kernels *kernels, int dtype, size_t dim, si
     for (size_t i = 0; i < n_query * dim; i++) queries[i] = uniform(&seed);
     for (size_t r = 0; r < ROWS; r++)
         fill_row(rows + 1 + r * row_bytes, dtype, dim, &seed, values + r * MAX_DIM);
-    ms_kernels_ref.dots_f64(ref, rows + 1, row_bytes, dtype, queries, n_query, ROWS, dim);
+    ms_encoder_ref.dots_f64(ref, rows + 1, row_bytes, dtype, queries, n_query, ROWS, dim);
     kernels->dots_f64(got, rows + 1, row_bytes, dtype, queries, n_query, ROWS, dim);
-    ms_kernels_ref.squares_f64(ref_squares, rows + 1, row_bytes, dtype, ROWS, dim);
+    ms_encoder_ref.squares_f64(ref_squares, rows + 1, row_bytes, dtype, ROWS, dim);
     kernels->squares_f64(got_squares, rows + 1, row_bytes, dtype, ROWS, dim);
     assert_memory_equal(got_squares, ref_squares, sizeof got_squares);
     for (size_t r = 0; r < ROWS; r++) {

@@ -206,7 +206,7 @@ static void every_failed_allocation_is_an_error(void **state) {
         ms_cpu_encoder *encoder = NULL;
         msim_error err = {0};
         ms_mem_fail_at(n);
-        int rc = ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_F32, &model, &err);
+        int rc = ms_cpu_model_open(&ms_encoder_ref, w, MSIM_PRECISION_F32, &model, &err);
         if (rc >= 0) rc = ms_cpu_encoder_open(model, pool, &o, &encoder, &err);
         ms_mem_fail_at(0);
         ms_cpu_encoder_close(encoder);
@@ -228,15 +228,16 @@ static void what_does_not_fit_is_refused(void **state) {
     msim_error err;
     int isa;
     w->all_f32 = 0;
-    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_F32, &model, &err),
+    assert_int_equal(ms_cpu_model_open(&ms_encoder_ref, w, MSIM_PRECISION_F32, &model, &err),
                      -MSIM_E_UNSUPPORTED);
     assert_non_null(strstr(err.text, "expected bf16"));
     assert_non_null(strstr(err.text, "got f32"));
     w->dim = 72;
-    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_BF16, &model, &err),
+    assert_int_equal(ms_cpu_model_open(&ms_encoder_ref, w, MSIM_PRECISION_BF16, &model, &err),
                      -MSIM_E_UNSUPPORTED);
     w->dim = 64;
-    for (int request = MSIM_ISA_REF; request <= MSIM_ISA_AVX512BF16; request++) {
+    for (int request = MSIM_ISA_REF; request < 77; request++) {
+        if (!ms_cpu_isa_name(request)) continue;
         int rc = ms_cpu_isa_choose(request, &isa, &err);
         if (ms_cpu_kernels_get(request)) {
             assert_int_equal(rc, 0);

@@ -14,9 +14,9 @@ enum {
     MAX_K = 1040
 };
 
-#define FOR_EACH_INT8(int8)                                            \
-    for (int isa_ = MSIM_ISA_REF; isa_ <= MSIM_ISA_AVX512BF16; isa_++) \
-        for (const ms_int8_kernels *int8 = ms_int8_kernels_get(isa_); int8; int8 = NULL)
+#define FOR_EACH_INT8(int8) \
+    FOR_EACH_ISA(isa_)      \
+    for (const ms_int8_kernels *int8 = ms_int8_kernels_get(isa_); int8; int8 = NULL)
 
 static int code_of(const int8_t *panels, size_t k, size_t j, size_t l) {
     return panels[j / 32 * 32 * k + l / 4 * 128 + j % 32 * 4 + l % 4];
@@ -363,14 +363,14 @@ static void levels_without_kernels_refuse(void **state) {
             assert_non_null(strstr(err.text, "AVX512_VNNI"));
     }
     assert_true(!ms_int8_kernels_get(MSIM_ISA_AVX2) == !ms_cpu_kernels_get(MSIM_ISA_AVX2));
-    ms_cpu_kernels none = ms_kernels_ref; /* a level that has no kernels on any CPU */
+    ms_cpu_kernels none = ms_encoder_ref; /* a level that has no kernels on any CPU */
     none.isa = MSIM_ISA_AUTO;
     assert_null(ms_int8_kernels_get(none.isa));
     assert_int_equal(ms_cpu_model_open(&none, w, MSIM_PRECISION_INT8, &model, &err),
                      -MSIM_E_UNSUPPORTED);
     assert_non_null(strstr(err.text, "AVX512_VNNI"));
     w->ff = MS_INT8_MAX_K + 16;
-    assert_int_equal(ms_cpu_model_open(&ms_kernels_ref, w, MSIM_PRECISION_INT8, &model, &err),
+    assert_int_equal(ms_cpu_model_open(&ms_encoder_ref, w, MSIM_PRECISION_INT8, &model, &err),
                      -MSIM_E_UNSUPPORTED);
     w->ff = 256;
     seeded_close(w);
@@ -386,8 +386,8 @@ int main(void) {
         cmocka_unit_test(vectors_are_near_f32),
         cmocka_unit_test(levels_without_kernels_refuse),
     };
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
-        printf("int8: level %s: %s\n", ms_cpu_isa_name(isa),
-               ms_int8_kernels_get(isa) ? "run" : "has none");
+    FOR_EACH_ISA(isa)
+    printf("int8: level %s: %s\n", ms_cpu_isa_name(isa),
+           ms_int8_kernels_get(isa) ? "run" : "has none");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -319,10 +319,10 @@ static void input_open(attention_input *in, int precision) {
                   .n_rows = MAX_KEYS,
                   .heads = HEADS,
                   .precision = precision};
-    ms_kernels_ref.store_q(&h, in->ref_q, INNER);
+    ms_encoder_ref.store_q(&h, in->ref_q, INNER);
     h.src = in->k;
     /* ref's layout is [head][row][64] */
-    ms_kernels_ref.store_k(&h, &(ms_keys){.k = in->ref_k, .rows = MAX_KEYS});
+    ms_encoder_ref.store_k(&h, &(ms_keys){.k = in->ref_k, .rows = MAX_KEYS});
 }
 
 static void input_close(attention_input *in) {
@@ -456,13 +456,13 @@ enum { LONG = SANITIZED ? 2048 : 16384, LONG_DIM = 64, EVERY = 512 };
 static void attend_some(const ms_attend *a) {
     ms_attend first = *a;
     first.n_query = 1;
-    ms_kernels_ref.attend(&first);
+    ms_encoder_ref.attend(&first);
 }
 
 static void long_sequence_equals_ref(void **state) {
     (void)state;
     ms_weights *w = seeded_open(LONG_DIM, 1, 1);
-    ms_cpu_kernels some = ms_kernels_ref;
+    ms_cpu_kernels some = ms_encoder_ref;
     some.attend = attend_some;
     some.attend_rows = EVERY;
     int32_t *ids = test_alloc(LONG, sizeof *ids);

@@ -16,10 +16,10 @@ static float planted_gelu(float u) {
 #define REF_ROTARY_DIMS rotary_dims
 #define REF_PAIR_FIRST(j) (half_split ? (j) : 2 * (j))
 #define REF_PAIR_SECOND(j) (half_split ? (j) + rotary_dims / 2 : 2 * (j) + 1)
-#define ms_kernels_ref planted_kernels
+#define ms_encoder_ref planted_kernels
 extern const ms_cpu_kernels planted_kernels;
 #include "cpu/kernels/ref/encoder_ref.c"
-#undef ms_kernels_ref
+#undef ms_encoder_ref
 
 /* Goldens of A and B at depth 8 that agree, of 2. */
 static int agreeing(void) {

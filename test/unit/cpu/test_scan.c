@@ -76,9 +76,9 @@ static void check_shape(const ms_scan_kernels *k, int dtype, size_t dim, size_t 
     ms_free(memory);
 }
 
-#define FOR_EACH_SCAN(k)                                               \
-    for (int isa_ = MSIM_ISA_REF; isa_ <= MSIM_ISA_AVX512BF16; isa_++) \
-        for (const ms_scan_kernels *k = ms_scan_kernels_get(isa_); k; k = NULL)
+#define FOR_EACH_SCAN(k) \
+    FOR_EACH_ISA(isa_)   \
+    for (const ms_scan_kernels *k = ms_scan_kernels_get(isa_); k; k = NULL)
 
 static void dots_are_within_gamma(void **state) {
     (void)state;

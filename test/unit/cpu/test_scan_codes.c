@@ -174,7 +174,7 @@ static void every_level(void **state) {
     (void)state;
     static const size_t dims[] = {1,   2,   3,   4,   5,   16,  61,   127,
                                   128, 129, 257, 512, 518, 519, 1041, MAX_DIM};
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
+    for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++)
         for (int is_int8 = 0; is_int8 < 2; is_int8++) {
             const ms_codes_kernels *k = ms_codes_kernels_get(isa, is_int8);
             printf("scan %s: level %s: %s%s\n", is_int8 ? "int8" : "bf16", ms_cpu_isa_name(isa),
@@ -193,7 +193,7 @@ static void every_level(void **state) {
 /* The widest rows that a corpus may have: sums near 2^30, one tile. */
 static void widest(void **state) {
     (void)state;
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
+    for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++) {
         const ms_codes_kernels *k = ms_codes_kernels_get(isa, 1);
         static float upper[STRIDE];
         if (!k) continue;
@@ -211,7 +211,7 @@ static void widest(void **state) {
 /* Rows without numbers: -infinity stays below every cut, +infinity above. */
 static void infinite_rho(void **state) {
     (void)state;
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
+    for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++)
         for (int is_int8 = 0; is_int8 < 2; is_int8++) {
             const ms_codes_kernels *k = ms_codes_kernels_get(isa, is_int8);
             static float upper[MAX_Q * STRIDE];

@@ -281,7 +281,7 @@ static void ties_and_odd_rows(void **state) {
 static void same_bits_everywhere(void **state) {
     (void)state;
     ms_hit expected[Q * MAX_K], hits[Q * MAX_K];
-    for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++)
+    for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++)
         printf("search: level %s: %s\n", ms_cpu_isa_name(isa),
                ms_cpu_kernels_get(isa) ? "run" : "skipped (not in this build or CPU)");
     for (enum made made = RANDOM; made < MADE_COUNT; made++)
@@ -294,7 +294,7 @@ static void same_bits_everywhere(void **state) {
                 parts[i].n_rows = cut[i + 1] - cut[i];
             }
             rig reference = open_rig(MSIM_ISA_REF, 1, &c.view, 1);
-            for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
+            for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++) {
                 if (!ms_cpu_kernels_get(isa)) continue;
                 for (int threads = 1; threads <= 3; threads++) {
                     rig r = open_rig(isa, threads, parts, threads == 2 ? 1 : 4);

@@ -1,5 +1,5 @@
 /* Level `ref`: scalar kernels written to be read, the permanent reference of every other level
- * (cpu/levels.h says what each computes, docs/MODEL.md why). Plain C, no intrinsics; runs on any
+ * (cpu/encoder/kernels.h says what each computes, docs/MODEL.md why). Plain C, no intrinsics; runs on any
  * machine. Operands are f32 in both precisions (bf16 values widened). Keys: k and v as rows of 64,
  * [head][row][64].
  *
@@ -153,7 +153,7 @@ static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes
     for (size_t r = 0; r < n_rows; r++) dst[r] = ms_row_square(rows + r * row_bytes, dtype, dim);
 }
 
-const ms_cpu_kernels ms_kernels_ref = {
+const ms_cpu_kernels ms_encoder_ref = {
     .name = "ref",
     .isa = MSIM_ISA_REF,
     .panel_cols = PANEL_COLS,

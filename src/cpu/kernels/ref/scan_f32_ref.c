@@ -74,4 +74,5 @@ static size_t keep(uint16_t *kept, const float *upper, size_t n, float cut) {
     return n_kept;
 }
 
-const ms_scan_kernels ms_scan_ref = {.lanes = LANES, .dots = dots, .finish = finish, .keep = keep};
+const ms_scan_kernels ms_scan_f32_ref = {
+    .lanes = LANES, .dots = dots, .finish = finish, .keep = keep};

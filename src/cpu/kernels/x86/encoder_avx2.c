@@ -1,4 +1,4 @@
-/* Level `avx2`: AVX2 + FMA + F16C by intrinsics (cpu/levels.h says what each kernel computes).
+/* Level `avx2`: AVX2 + FMA + F16C by intrinsics (cpu/encoder/kernels.h says what each kernel computes).
  * Compiled with its own flags; holds static functions and exports one table, so that no wide code
  * leaks into another file.
  *
@@ -8,7 +8,6 @@
  * 16][64][16], v as [head][64 / 16][row][16], so that both products of attention read them as
  * panels. Test: test/unit/cpu/test_kernels.c against `ref` and f64. */
 #include "cpu/kernels/common.h"
-#if defined(__x86_64__)
 #include "cpu/kernels/x86/avx2_vector.h"
 #include <math.h>
 
@@ -454,7 +453,7 @@ static void squares_f64(double *dst, const unsigned char *rows, size_t row_bytes
     }
 }
 
-const ms_cpu_kernels ms_kernels_avx2 = {
+const ms_cpu_kernels ms_encoder_avx2 = {
     .name = "avx2",
     .isa = MSIM_ISA_AVX2,
     .panel_cols = PANEL_COLS,
@@ -472,4 +471,3 @@ const ms_cpu_kernels ms_kernels_avx2 = {
     .dots_f64 = dots_f64,
     .squares_f64 = squares_f64,
 };
-#endif

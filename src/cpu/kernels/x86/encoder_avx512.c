@@ -1,8 +1,7 @@
-/* Level `avx512`: AVX-512 F, BW, DQ and VL (cpu/levels.h says what each kernel computes,
+/* Level `avx512`: AVX-512 F, BW, DQ and VL (cpu/encoder/kernels.h says what each kernel computes,
  * cpu/kernels/x86/avx512_common.h how). Operands are f32 in both precisions; at bf16 they hold bf16
  * values. Static functions and one exported table. */
-#include "cpu/levels.h"
-#if defined(__x86_64__)
+#include "cpu/encoder/kernels.h"
 #include "cpu/kernels/x86/avx512_common.h"
 
 static void pack(void *dst, const float *w, size_t n, size_t k, int precision) {
@@ -21,7 +20,7 @@ static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
 static void store_k(const ms_heads *h, const ms_keys *keys) { store_k_f32(h, keys->k, keys); }
 static void store_v(const ms_heads *h, const ms_keys *keys) { store_v_f32(h, keys->v, keys); }
 
-const ms_cpu_kernels ms_kernels_avx512 = {
+const ms_cpu_kernels ms_encoder_avx512 = {
     .name = "avx512",
     .isa = MSIM_ISA_AVX512,
     .panel_cols = WIDE_COLS,
@@ -39,4 +38,3 @@ const ms_cpu_kernels ms_kernels_avx512 = {
     .dots_f64 = dots_f64,
     .squares_f64 = squares_f64,
 };
-#endif

@@ -2,8 +2,7 @@
  * multiplied in pairs by vdpbf16ps, which adds both products of a pair to an f32 lane (rounding
  * after each; subnormal operands count as 0: at most 2^-126 |b| a term, nothing beside bf16's own
  * rounding). Precision f32 runs level avx512's kernels. */
-#include "cpu/levels.h"
-#if defined(__x86_64__)
+#include "cpu/encoder/kernels.h"
 #include "cpu/kernels/x86/avx512_common.h"
 
 enum { PAIRS = 2 }; /* bf16 operands that meet in one lane */
@@ -226,7 +225,7 @@ static void attend(const ms_attend *a) {
         attend_f32(a);
 }
 
-const ms_cpu_kernels ms_kernels_avx512bf16 = {
+const ms_cpu_kernels ms_encoder_avx512bf16 = {
     .name = "avx512bf16",
     .isa = MSIM_ISA_AVX512BF16,
     .panel_cols = WIDE_COLS,
@@ -245,4 +244,3 @@ const ms_cpu_kernels ms_kernels_avx512bf16 = {
     .dots_f64 = dots_f64,
     .squares_f64 = squares_f64,
 };
-#endif

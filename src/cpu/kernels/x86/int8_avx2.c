@@ -7,7 +7,6 @@
  * passing sums are all 16 registers. 24 multiplications for 8 of k meet 12 loads; in f32 the same
  * takes 64 multiply-adds. */
 #include "cpu/encoder/int8.h"
-#if defined(__x86_64__)
 #include "cpu/kernels/x86/avx2_vector.h"
 
 enum { TILE_ROWS = 4, TILE_COLS = 16, STEP_BYTES = MS_INT8_COLS * MS_INT8_GROUP };
@@ -149,4 +148,3 @@ static void quantise(const ms_int8_rows *dst, const void *src, size_t src_bytes,
 
 const ms_int8_kernels ms_int8_avx2 = {
     .name = "avx2", .most = 127, .quantise = quantise, .product = product};
-#endif

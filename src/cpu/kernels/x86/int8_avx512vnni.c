@@ -2,7 +2,6 @@
  * u8 x s8 to each lane of 32 bits, exactly. cpu/encoder/int8.h says what is computed. Static
  * functions and one exported table. */
 #include "cpu/encoder/int8.h"
-#if defined(__x86_64__)
 #include "cpu/kernels/x86/avx512_vector.h"
 
 /* Not the intrinsic: GCC 12 takes its sum through memory, and a loop of 24 sums then runs at a
@@ -107,4 +106,3 @@ static void quantise(const ms_int8_rows *dst, const void *src, size_t src_bytes,
 
 const ms_int8_kernels ms_int8_avx512vnni = {
     .name = "avx512vnni", .most = 255, .quantise = quantise, .product = product};
-#endif

@@ -2,7 +2,6 @@
  * tile) x 6 queries, 12 sums. Static functions and one exported table. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 INLINE __m256 load8(const unsigned char *p) {
@@ -97,4 +96,3 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
 
 const ms_codes_kernels ms_scan_bf16_avx2 = {
     .name = "avx2", .sizes = {6, 3, 2, 1}, .group = 2, .weight_bytes = 4, .scan = scan};
-#endif

@@ -7,7 +7,6 @@
  * 12 queries x 2 tiles of 16 rows are 24 sums. Static functions and one exported table. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 enum { MAX_TILES = 8 }; /* a few, so that further blocks of queries find them in the cache */
@@ -126,4 +125,3 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
 
 const ms_codes_kernels ms_scan_bf16_avx512 = {
     .name = "avx512", .sizes = {12, 6, 3, 2, 1}, .group = 2, .weight_bytes = 4, .scan = scan};
-#endif

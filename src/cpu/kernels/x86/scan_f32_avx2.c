@@ -5,7 +5,6 @@
  * squares when they are wanted, the queries' 2 vectors and one of a row fill 15 of the 16
  * registers. */
 #include "cpu/kernels/scan_tiles.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
@@ -142,5 +141,5 @@ static size_t keep(uint16_t *kept, const float *upper, size_t n, float cut) {
     return n_kept;
 }
 
-const ms_scan_kernels ms_scan_avx2 = {.lanes = LANES, .dots = dots, .finish = finish, .keep = keep};
-#endif
+const ms_scan_kernels ms_scan_f32_avx2 = {
+    .lanes = LANES, .dots = dots, .finish = finish, .keep = keep};

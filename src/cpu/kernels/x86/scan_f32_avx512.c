@@ -6,7 +6,6 @@
  * multiply-adds meet 8 loads, so the multiply pipes are full even where rows lie across cache
  * lines. Sums are added across lanes by transposing 16 of them together. */
 #include "cpu/kernels/scan_tiles.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 enum { LANES = 16, WIDTH = 4, CHUNK_BYTES = 32 << 10 };
@@ -169,6 +168,5 @@ static size_t keep(uint16_t *kept, const float *upper, size_t n, float cut) {
     return n_kept;
 }
 
-const ms_scan_kernels ms_scan_avx512 = {
+const ms_scan_kernels ms_scan_f32_avx512 = {
     .lanes = LANES, .dots = dots, .finish = finish, .keep = keep};
-#endif

@@ -7,7 +7,6 @@
  * functions and one exported table. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
@@ -112,4 +111,3 @@ const ms_codes_kernels ms_scan_int8_avx2 = {.name = "avx2",
                                             .weight_bytes = 2,
                                             .weight_max = 32639,
                                             .scan = scan};
-#endif

@@ -7,7 +7,6 @@
  * for two tiles ahead. Static functions and one exported table. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
-#if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
 
@@ -124,4 +123,3 @@ const ms_codes_kernels ms_scan_int8_avx512vnni = {.name = "avx512vnni",
                                                   .weight_bytes = 1,
                                                   .weight_max = 127,
                                                   .scan = scan};
-#endif
