@@ -475,7 +475,7 @@ static void put_query_constants(ms_gpu_scan *scan, int n) {
 }
 
 static void put_queries(ms_gpu_scan *scan, int n) {
-    size_t bytes = ms_scan_queries_bytes(scan->format, n, DIM);
+    size_t bytes = ms_scan_queries_bytes(scan->form, n, DIM);
     void *host = calloc(bytes, 1), *device = take(bytes, 1);
     if (!host) abort();
     for (int q = 0; q < n; q++) {
@@ -485,8 +485,8 @@ static void put_queries(ms_gpu_scan *scan, int n) {
             f32[d] = ms_round_bf16(random_value() / 16);
             s16[d] = (int16_t)(random_next() % 255) - 127;
         }
-        ms_scan_queries_put(scan->format, host, q, n, DIM,
-                            scan->format == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
+        ms_scan_queries_put(scan->form, host, q, n, DIM,
+                            scan->form == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
     }
     put(device, host, bytes);
     scan->queries = device;
@@ -525,7 +525,7 @@ static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *valu
                        : form == MSIM_SCAN_BF16
                            ? ms_codes_bf16_tile(DIM) / MS_CODES_TILE
                            : DIM * sizeof(float) + (form == MSIM_SCAN_F32) * sizeof(float);
-    ms_gpu_scan scan = {.format = form, .rows = *rows, .values = values, .candidate_cap = 1024};
+    ms_gpu_scan scan = {.form = form, .rows = *rows, .values = values, .candidate_cap = 1024};
     scan.n_blocks = (rows->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS;
     scan.block_step = 1;
     if (form == MSIM_SCAN_INT8 || form == MSIM_SCAN_BF16)
