@@ -4,6 +4,7 @@
 #include "kernels/shares.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
+#include "search/merge.h"
 #include <pthread.h>
 #include <string.h>
 
@@ -234,20 +235,14 @@ int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, m
                            msim_error *err) {
     if (p->n_parts == 1) return ms_gpu_search_topk(p->parts[0].search, request, hits, err);
     call c = {.p = p, .request = request};
-    int64_t found = 0;
+    ms_share_hits found[MS_GPU_MAX_DEVICES];
     run_parts(p, topk_share, &c);
     int rc = parts_status(p, err);
     if (rc < 0) return rc;
-    for (int i = 0; i < p->n_parts; i++) found += p->parts[i].n;
-    for (size_t q = 0; q < request->n_query; q++) {
-        ms_topk best;
-        ms_topk_init(&best, hits + (int64_t)q * request->k, (size_t)request->k);
-        for (int i = 0; i < p->n_parts; i++)
-            for (int64_t h = 0; h < p->parts[i].n; h++)
-                ms_topk_push(&best, p->parts[i].hits[(int64_t)q * request->k + h]);
-        ms_topk_sort(&best);
-    }
-    return found < request->k ? found : request->k;
+    for (int i = 0; i < p->n_parts; i++)
+        found[i] =
+            (ms_share_hits){.hits = p->parts[i].hits, .n = p->parts[i].n, .stride = request->k};
+    return ms_merge_shares(found, (size_t)p->n_parts, request->n_query, request->k, hits);
 }
 
 /* The caller's sink sees one call at a time, and none after it asked for the end. */
