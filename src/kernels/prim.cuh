@@ -15,6 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Functions that host and kernels share (base/inline.h) are device functions in a kernel's file. */
+#define MS_INLINE static __device__ __forceinline__
+
 #if !defined(__CUDACC__)
 #include "emu_prim.h"
 #else

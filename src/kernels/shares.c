@@ -4,6 +4,7 @@
 #include "kernels/shares.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
+#include "search/merge.h"
 #include <pthread.h>
 #include <string.h>
 
@@ -124,7 +125,7 @@ int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *c
     int slot = (int)(p->n_submitted % MSIM_BATCHES_UNDER_WAY), rc = MSIM_OK;
     if (p->n_submitted - p->n_finished == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
-                       "embed: expected at most %d batches under way, got another",
+                       "embed: %d batches are under way already; wait for one first",
                        MSIM_BATCHES_UNDER_WAY);
     p->failed[slot] = MSIM_OK;
     for (int i = 0; rc >= 0 && i < p->n_parts; i++) {
@@ -153,7 +154,7 @@ int ms_gpu_shares_submit(ms_gpu_shares *p, const ms_batch *batch, const float *c
 int ms_gpu_shares_wait(ms_gpu_shares *p, msim_error *err) {
     int slot = (int)(p->n_finished % MSIM_BATCHES_UNDER_WAY);
     if (p->n_submitted == p->n_finished)
-        return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
+        return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
     for (int i = 0; i < p->n_parts; i++) finish_share(p, &p->parts[i], slot);
     p->n_finished++;
     if (p->failed[slot] < 0 && err) *err = p->errors[slot];
@@ -236,20 +237,14 @@ int64_t ms_gpu_shares_topk(ms_gpu_shares *p, const ms_search_request *request, m
                            msim_error *err) {
     if (p->n_parts == 1) return ms_gpu_search_topk(p->parts[0].search, request, hits, err);
     call c = {.p = p, .request = request};
-    int64_t found = 0;
+    ms_share_hits found[MS_GPU_MAX_DEVICES];
     run_parts(p, topk_share, &c);
     int rc = parts_status(p, err);
     if (rc < 0) return rc;
-    for (int i = 0; i < p->n_parts; i++) found += p->parts[i].n;
-    for (size_t q = 0; q < request->n_query; q++) {
-        ms_topk best;
-        ms_topk_init(&best, hits + (int64_t)q * request->k, (size_t)request->k);
-        for (int i = 0; i < p->n_parts; i++)
-            for (int64_t h = 0; h < p->parts[i].n; h++)
-                ms_topk_push(&best, p->parts[i].hits[(int64_t)q * request->k + h]);
-        ms_topk_sort(&best);
-    }
-    return found < request->k ? found : request->k;
+    for (int i = 0; i < p->n_parts; i++)
+        found[i] =
+            (ms_share_hits){.hits = p->parts[i].hits, .n = p->parts[i].n, .stride = request->k};
+    return ms_merge_shares(found, (size_t)p->n_parts, request->n_query, request->k, hits);
 }
 
 /* The caller's sink sees one call at a time, and none after it asked for the end. */

@@ -674,17 +674,19 @@ static void out_of_device_memory(void **state) {
     release(&c);
 }
 
-/* The comparison sees a bound that does not hold: thetas too high by a little leave results out. */
+static double too_high(double kth_score) { return kth_score + 0.5; }
+
+/* The comparison sees a bound that does not hold: thresholds too high by a little leave results
+ * out. */
 static void a_wrong_bound_is_seen(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 1300, 24);
     ms_codes_file file;
     pair p = open_pair();
     ms_search_outcome outcome;
-    ms_gpu_search_limits wrong = small;
-    wrong.fault = 0.5;
     attach(&c.view, &file, BOTH);
-    load(&p, &c.view, 1, 0, c.n, c.queries, &wrong);
+    load(&p, &c.view, 1, 0, c.n, c.queries, &small);
+    ms_gpu_search_set_threshold(p.gpu, too_high);
     for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
         msim_search_options o = {.size = sizeof(msim_search_options), .scan = scan};
         assert_true(differences(&p, 5, 16, &o, &outcome) > 0);

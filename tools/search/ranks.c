@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "common/ranks.h"
 #include "search.h"
+#include "search/merge.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,11 +20,6 @@ typedef struct {
     double threshold;
     const float *vectors; /* each rank's own copy */
 } question;
-
-typedef struct {
-    double score;
-    int64_t row;
-} hit;
 
 /* The first row of a rank; of the rank after the last: all rows. */
 static int64_t first_row(const ms_search_job *j, int64_t rank) {
@@ -76,22 +72,8 @@ static int partner(int step, int *to) {
     return *to < 0 && index + step < ms_ranks_count() ? index + step : -1;
 }
 
-static bool comes_before(const hit *a, const hit *b) {
-    return a->score > b->score || (a->score == b->score && a->row < b->row);
-}
-
-/* Two lists a query, n_a and n_b long, into one of n. */
-static hit *merge(const hit *a, int64_t n_a, const hit *b, int64_t n_b, size_t n_query, int64_t n) {
-    hit *out = ms_cli_alloc(n_query * (size_t)n, sizeof *out);
-    for (size_t q = 0; q < n_query; q++, a += n_a, b += n_b)
-        for (int64_t i = 0, x = 0, y = 0; i < n; i++)
-            out[(int64_t)q * n + i] = y == n_b || (x < n_a && comes_before(a + x, b + y)) ? a[x++]
-                                                                                          : b[y++];
-    return out;
-}
-
 /* Every rank's n best of each query to the k best of all, on rank 0: owned; *n of each query. */
-static hit *merge_top(hit *mine, int64_t *n, size_t n_query, int64_t k) {
+static ms_hit *merge_top(ms_hit *mine, int64_t *n, size_t n_query, int64_t k) {
     for (int step = 1, to; step < ms_ranks_count(); step *= 2) {
         int from = partner(step, &to);
         if (to >= 0) {
@@ -102,9 +84,11 @@ static hit *merge_top(hit *mine, int64_t *n, size_t n_query, int64_t k) {
         size_t bytes = ms_ranks_expect(from);
         int64_t n_theirs = (int64_t)(bytes / (n_query * sizeof *mine)),
                 n_both = *n + n_theirs < k ? *n + n_theirs : k;
-        hit *theirs = ms_cli_alloc(bytes, 1);
+        ms_hit *theirs = ms_cli_alloc(bytes, 1);
         ms_ranks_receive(from, theirs, bytes);
-        hit *both = merge(mine, *n, theirs, n_theirs, n_query, n_both);
+        ms_hit *both = ms_cli_alloc(n_query * (size_t)n_both, sizeof *both);
+        ms_share_hits found[] = {{mine, *n, *n}, {theirs, n_theirs, n_theirs}};
+        ms_merge_shares(found, 2, n_query, n_both, both);
         free(theirs);
         free(mine);
         mine = both;
@@ -140,11 +124,11 @@ static int64_t pass_top(ms_search_job *j, const question *q, const msim_search_o
     if (rc < 0) return rc;
     add_stats(j);
     if (ms_ranks_count() == 1) return n;
-    hit *mine = ms_cli_alloc((size_t)(q->n_vectors * n), sizeof *mine);
+    ms_hit *mine = ms_cli_alloc((size_t)(q->n_vectors * n), sizeof *mine);
     for (int64_t v = 0; v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++)
             mine[v * n + i] =
-                (hit){.score = j->hit_scores[v * q->k + i], .row = j->hit_rows[v * q->k + i]};
+                (ms_hit){.score = j->hit_scores[v * q->k + i], .row = j->hit_rows[v * q->k + i]};
     mine = merge_top(mine, &n, (size_t)q->n_vectors, q->k);
     for (int64_t v = 0; ms_ranks_index() == 0 && v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++) {

@@ -5,6 +5,8 @@
 #define MS_KERNELS_SEARCH_COMMON_CUH
 #include "kernels/kernels.h"
 #include "kernels/prim.cuh"
+#include "search/rank.h"
+#include "search/score.h"
 #include <assert.h>
 #include <string.h>
 
@@ -61,13 +63,10 @@ static __device__ __forceinline__ float f32_above(double x) {
     return (double)f < x ? nextafterf(f, INFINITY) : f;
 }
 
-/* The score of docs/SEARCH.md from its parts. */
+/* The score from what a kernel has; the dot product needs no square root. */
 static __device__ __forceinline__ double score_of(double dot, double square, double query_norm,
                                                   int is_ip) {
-    if (!(square < INFINITY)) return -INFINITY;
-    if (is_ip) return dot + 0.0;
-    if (square == 0.0 || query_norm == 0.0) return 0.0;
-    return div_f64(dot, query_norm * sqrt_f64(square)) + 0.0;
+    return ms_score(dot, square, is_ip ? 0.0 : sqrt_f64(square), query_norm, is_ip);
 }
 
 /* ---- Sums over lanes ---- */

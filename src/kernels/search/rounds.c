@@ -22,74 +22,76 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEAST_SAMPLE = 1024, LEAST_GATHERED = 128 };
+enum { LEAST_GATHERED = 128 };
 #define MOST_STEP ((int64_t)1 << 31) /* rows of a round: they are counted in 32 bits */
 
 /* ---- Slots ---- */
 
 static float *queries_of(const ms_gpu_search *s, int q) {
-    return s->host.queries + (size_t)q * (size_t)s->dim;
+    return s->host.queries + (size_t)q * (size_t)s->rows.dim;
 }
 
-static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *copy) {
+static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *codes) {
     const float *query = queries_of(s, q);
     double norm = s->host.norms[q];
     ms_bound_codes *b = &s->bounds[slot * (size_t)s->n_queries + (size_t)q];
-    ms_gpu_aims *aims = &s->host.aims[slot];
+    ms_gpu_constants *constants = &s->host.constants[slot];
     float *weight = s->weight;
-    if (s->form == MSIM_SCAN_INT8) {
-        ms_bound_int8_make(b, s->weight, query, norm, copy, INT8_MAX);
-    } else if (s->form == MSIM_SCAN_BF16) {
-        ms_bound_bf16_narrow_make(b, weight, query, norm, copy, ms_scan_bf16_chain(s->dim));
-    } else if (s->form == MSIM_SCAN_F32) {
-        for (int64_t j = 0; j < s->dim; j++) weight[j] = (float)(query[j] / norm);
+    if (s->plan.scan == MSIM_SCAN_INT8) {
+        ms_bound_int8_make(b, s->weight, query, norm, codes, INT8_MAX);
+    } else if (s->plan.scan == MSIM_SCAN_BF16) {
+        ms_bound_bf16_narrow_make(b, weight, query, norm, codes, ms_scan_bf16_chain(s->rows.dim));
+    } else if (s->plan.scan == MSIM_SCAN_F32) {
+        for (int64_t j = 0; j < s->rows.dim; j++) weight[j] = (float)(query[j] / norm);
     } else {
-        memcpy(weight, query, (size_t)s->dim * sizeof *weight);
+        memcpy(weight, query, (size_t)s->rows.dim * sizeof *weight);
     }
-    ms_scan_queries_put(s->form, s->host.weights + slot * s->weights_bytes, q, s->n_active, s->dim,
-                        s->weight);
-    if (!ms_gpu_is_codes_scan(s->form)) return;
-    aims->scale[q] = b->scale;
-    aims->lambda[q] = b->lambda;
-    aims->start[q] = b->start;
+    ms_scan_queries_put(s->plan.scan, s->host.weights + slot * s->weights_bytes, q, s->n_active,
+                        s->rows.dim, s->weight);
+    if (!ms_plan_reads_codes(s->plan.scan)) return;
+    constants->scale[q] = b->scale;
+    constants->lambda[q] = b->lambda;
+    constants->start[q] = b->start;
 }
 
-/* The slot with the queries for a part; forms that read rows use one for all. */
-static int find_slot(ms_gpu_search *s, size_t part, size_t *out, msim_error *err) {
-    size_t slot = ms_gpu_is_codes_scan(s->form) ? part % s->n_slots : 0;
-    size_t bytes = ms_scan_queries_bytes(s->form, s->n_active, s->dim);
-    const ms_codes *copy = s->parts[part].view->copy;
+/* The slot with the queries for a slice; forms that read rows use one for all. */
+static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *err) {
+    size_t slot = ms_plan_reads_codes(s->plan.scan) ? slice % s->n_slots : 0;
+    size_t bytes = ms_scan_queries_bytes(s->plan.scan, s->n_active, s->rows.dim);
+    const ms_codes *codes = s->rows.slices[slice].view->copy;
     *out = slot;
-    if (s->slot_part[slot] == part ||
-        (s->slot_part[slot] != SIZE_MAX && !ms_gpu_is_codes_scan(s->form)))
+    if (s->slot_slice[slot] == slice ||
+        (s->slot_slice[slot] != SIZE_MAX && !ms_plan_reads_codes(s->plan.scan)))
         return MSIM_OK;
-    s->slot_part[slot] = part;
+    s->slot_slice[slot] = slice;
     memset(s->host.weights + slot * s->weights_bytes, 0, bytes);
-    for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, copy);
+    for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, codes);
     return ms_gpu_upload(s->stream, s->device.weights + slot * s->weights_bytes,
                          s->host.weights + slot * s->weights_bytes, bytes, err);
 }
 
 /* Constants of a slot for the thetas of now. A cut is never -infinity, which is the upper value of
  * rows with NaN or infinity: the host adds those where they are results. */
-static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
-    ms_gpu_aims *aims = &s->host.aims[slot];
+static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
+    ms_gpu_constants *constants = &s->host.constants[slot];
     for (int q = 0; q < s->n_active; q++) {
-        double theta = s->theta[q] + s->limits.fault;
-        if (ms_gpu_is_codes_scan(s->form)) {
-            ms_bound_aim a = ms_bound_codes_set_threshold(
-                &s->bounds[slot * (size_t)s->n_queries + (size_t)q], theta);
-            aims->theta[q] = a.theta;
-            aims->reach[q] = a.reach;
-            aims->cut[q] = a.cut;
+        double threshold = s->threshold_of(s->threshold[q]);
+        if (ms_plan_reads_codes(s->plan.scan)) {
+            ms_bound_threshold a = ms_bound_codes_set_threshold(
+                &s->bounds[slot * (size_t)s->n_queries + (size_t)q], threshold);
+            constants->threshold[q] = a.threshold;
+            constants->reach[q] = a.reach;
+            constants->upper_threshold[q] = a.upper_threshold;
             continue;
         }
-        aims->cut[q] = s->form == MSIM_SCAN_F64 ? ms_bound_f32_below(theta)
-                       : s->is_ip               ? ms_bound_f32_cut_ip(theta, s->host.norms[q])
-                                                : ms_bound_f32_cut(&s->f32, theta);
-        if (!(aims->cut[q] >= -FLT_MAX)) aims->cut[q] = -FLT_MAX;
+        constants->upper_threshold[q] = s->plan.scan == MSIM_SCAN_F64
+                                            ? ms_bound_f32_below(threshold)
+                                        : s->plan.is_ip
+                                            ? ms_bound_f32_threshold_ip(threshold, s->host.norms[q])
+                                            : ms_bound_f32_threshold(&s->f32, threshold);
+        if (!(constants->upper_threshold[q] >= -FLT_MAX)) constants->upper_threshold[q] = -FLT_MAX;
     }
-    return ms_gpu_upload(s->stream, &s->device.aims[slot], aims, sizeof *aims, err);
+    return ms_gpu_upload(s->stream, &s->device.constants[slot], constants, sizeof *constants, err);
 }
 
 /* ---- One scan ---- */
@@ -99,17 +101,17 @@ static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
  * further than that from `row`. */
 static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err) {
     if (row >= s->excluded_from && end <= s->excluded_to) return s->excluded_to;
-    size_t from = ms_rows_lower_bound(s->excluded, s->n_excluded, row), n = s->n_excluded - from;
+    ms_row_list list = ms_row_list_between(s->plan.excluded, row, INT64_MAX);
     s->excluded_from = row;
-    s->excluded_to = s->first_row + s->n_rows;
-    if (n > (size_t)s->excluded_cap) {
-        n = (size_t)s->excluded_cap;
-        s->excluded_to = s->excluded[from + n];
+    s->excluded_to = s->rows.first_row + s->rows.n_rows;
+    if (list.n > (size_t)s->excluded_cap) {
+        list.n = (size_t)s->excluded_cap;
+        s->excluded_to = list.rows[list.n];
     }
-    s->n_excluded_there = s->n_outside + n;
-    if (n) memcpy(s->host.excluded + s->n_outside, s->excluded + from, n * sizeof *s->excluded);
+    s->n_excluded_there = s->n_outside + list.n;
+    if (list.n) memcpy(s->host.excluded + s->n_outside, list.rows, list.n * sizeof *list.rows);
     int rc = ms_gpu_upload(s->stream, s->device.excluded, s->host.excluded,
-                           s->n_excluded_there * sizeof *s->excluded, err);
+                           s->n_excluded_there * sizeof *list.rows, err);
     return rc < 0 ? rc : s->excluded_to;
 }
 
@@ -124,8 +126,9 @@ static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     int64_t excluded_to = put_excluded(s, row, end, err);
     if (excluded_to < 0) return excluded_to;
     if (excluded_to < end) end = excluded_to;
-    const ms_gpu_slice *first = ms_gpu_slice_of(s, row), *last = ms_gpu_slice_of(s, end - 1);
-    if (ms_gpu_is_codes_scan(s->form)) {
+    const ms_slice *first = ms_slices_find(&s->rows, row),
+                   *last = ms_slices_find(&s->rows, end - 1);
+    if (ms_plan_reads_codes(s->plan.scan)) {
         if ((size_t)(last - first) >= s->n_slots) {
             last = first + s->n_slots - 1;
             end = last->first_row + last->n_rows;
@@ -137,44 +140,44 @@ static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     return end - (end - origin) % MS_CODES_TILE; /* a step is longer than a tile */
 }
 
-static void set_aims(ms_gpu_scan *scan, const ms_gpu_aims *aims) {
-    scan->start = aims->start;
-    scan->scale = aims->scale;
-    scan->lambda = aims->lambda;
-    scan->theta = aims->theta;
-    scan->reach = aims->reach;
-    scan->cut = aims->cut;
+static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
+    scan->start = constants->start;
+    scan->scale = constants->scale;
+    scan->lambda = constants->lambda;
+    scan->threshold = constants->threshold;
+    scan->reach = constants->reach;
+    scan->upper_threshold = constants->upper_threshold;
 }
 
-/* Scan rows row .. end - 1, of one part where copies are read: what is kept goes behind the
+/* Scan rows row .. end - 1, of one slice where copies are read: what is kept goes behind the
  * candidates there are. */
-static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_gpu_slice *part,
-                      int64_t row, int64_t end, msim_error *err) {
+static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *slice, int64_t row,
+                      int64_t end, msim_error *err) {
     size_t slot;
-    int rc = find_slot(s, (size_t)(part - s->parts), &slot, err);
-    if (rc >= 0) rc = aim(s, slot, err);
+    int rc = find_slot(s, (size_t)(slice - s->rows.slices), &slot, err);
+    if (rc >= 0) rc = set_thresholds(s, slot, err);
     if (rc < 0) return rc;
-    ms_gpu_scan scan = {.form = s->form,
-                        .is_ip = s->is_ip,
+    ms_gpu_scan scan = {.scan = s->plan.scan,
+                        .is_ip = s->plan.is_ip,
                         .rows = w->rows,
                         .block_step = 1,
                         .norms = s->device.norms,
                         .queries = s->device.weights + slot * s->weights_bytes,
                         .n_query = s->n_active,
-                        .margin = s->is_ip ? s->f32.margin : 0.0f,
+                        .margin = s->plan.is_ip ? s->f32.margin : 0.0f,
                         .excluded = s->device.excluded,
                         .n_excluded = (int64_t)s->n_excluded_there,
                         .candidates = s->device.candidates,
                         .n_candidates = s->device.report->n_candidates,
                         .candidate_cap = s->candidate_cap};
-    set_aims(&scan, &s->device.aims[slot]);
-    if (ms_gpu_is_codes_scan(s->form)) {
-        int64_t origin = w->tiles ? w->tiles_row : part->first_row - part->start % MS_CODES_TILE;
+    point_to(&scan, &s->device.constants[slot]);
+    if (ms_plan_reads_codes(s->plan.scan)) {
+        int64_t origin = w->tiles ? w->tiles_row : slice->first_row - slice->start % MS_CODES_TILE;
         int64_t tile = (row - origin) / MS_CODES_TILE;
         row = origin + tile * MS_CODES_TILE; /* rows before a range, in its first tile, are among
                                               * the excluded */
-        scan.tiles = (w->tiles ? w->tiles : part->tiles) +
-                     (size_t)tile * ms_gpu_tile_bytes(s->dim, s->form);
+        scan.tiles = (w->tiles ? w->tiles : s->tiles[slice - s->rows.slices]) +
+                     (size_t)tile * ms_gpu_tile_bytes(s->rows.dim, s->plan.scan);
         scan.rows.data = NULL;
     } else {
         scan.rows.data = (const unsigned char *)w->rows.data +
@@ -193,12 +196,13 @@ static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int6
                      msim_error *err) {
     ms_gpu_report *report = s->device.report;
     int rc = ms_gpu_fill(s->stream, report->n_candidates, 0, sizeof report->n_candidates, err);
-    const ms_gpu_slice *part = ms_gpu_slice_of(s, row);
-    if (rc < 0 || !ms_gpu_is_codes_scan(s->form))
-        return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
-    for (; row < end && rc >= 0; part++) {
-        int64_t to = part->first_row + part->n_rows < end ? part->first_row + part->n_rows : end;
-        rc = scan_piece(s, w, part, row, to, err);
+    const ms_slice *slice = ms_slices_find(&s->rows, row);
+    if (rc < 0 || !ms_plan_reads_codes(s->plan.scan))
+        return rc < 0 ? rc : scan_piece(s, w, slice, row, end, err);
+    for (; row < end && rc >= 0; slice++) {
+        int64_t to = slice->first_row + slice->n_rows < end ? slice->first_row + slice->n_rows
+                                                            : end;
+        rc = scan_piece(s, w, slice, row, to, err);
         row = to;
     }
     return rc;
@@ -214,7 +218,7 @@ static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *gathe
                                              .queries = s->device.queries,
                                              .norms = s->device.norms,
                                              .n_query = s->n_active,
-                                             .is_ip = s->is_ip,
+                                             .is_ip = s->plan.is_ip,
                                              .candidates = s->device.candidates + from,
                                              .n_candidates = n_candidates,
                                              .candidate_cap = s->candidate_cap,
@@ -232,7 +236,7 @@ static int select_best(ms_gpu_search *s, const uint32_t *n_candidates, msim_erro
                                            .candidate_cap = s->candidate_cap,
                                            .best = s->device.best,
                                            .n_best = s->device.report->n_best,
-                                           .theta = s->device.report->theta},
+                                           .kth_score = s->device.report->kth_score},
                           err);
 }
 
@@ -244,9 +248,10 @@ static int wait_for_report(ms_gpu_search *s, msim_error *err) {
     return rc < 0 ? rc : ms_gpu_sync(s->stream, err);
 }
 
-static void take_thetas(ms_gpu_search *s) {
+static void raise_thresholds(ms_gpu_search *s) {
     for (int q = 0; q < s->n_active; q++)
-        if (s->host.report->theta[q] > s->theta[q]) s->theta[q] = s->host.report->theta[q];
+        if (s->host.report->kth_score[q] > s->threshold[q])
+            s->threshold[q] = s->host.report->kth_score[q];
 }
 
 static int64_t most_candidates(const ms_gpu_search *s) {
@@ -317,38 +322,20 @@ static int put_counts(ms_gpu_search *s, const int64_t *n, msim_error *err) {
 }
 
 static void count_evaluated(ms_gpu_search *s, const int64_t *n) {
-    if (s->form == MSIM_SCAN_F64) return; /* the scan has them all */
+    if (s->plan.scan == MSIM_SCAN_F64) return; /* the scan has them all */
     for (int q = 0; q < s->n_active; q++) s->n_evaluated += n[q];
 }
 
 /* ---- The sample ---- */
 
-/* Rows that their copy's lists have: the host adds them at the end. */
-static int is_known(const ms_gpu_search *s, int64_t row) {
-    const ms_gpu_slice *p = ms_gpu_slice_of(s, row);
-    const ms_codes *c = p->view->copy;
-    if (!ms_gpu_is_codes_scan(s->form)) return 0;
-    row = p->start + (row - p->first_row);
-    size_t zero = ms_rows_lower_bound(c->zeros, c->n_zeros, row),
-           odd = ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, row);
-    return (zero < c->n_zeros && c->zeros[zero] == row) ||
-           (odd < c->n_nonfinite && c->nonfinite[odd] == row);
-}
-
-static int is_excluded(const ms_gpu_search *s, int64_t row) {
-    size_t i = ms_rows_lower_bound(s->excluded, s->n_excluded, row);
-    return i < s->n_excluded && s->excluded[i] == row;
-}
-
 /* Every n_sample-th row of a span, as one list for all queries. */
 static int64_t list_sample(ms_gpu_search *s, const ms_gpu_rows *rows, int64_t n_sample) {
     int64_t n = 0;
     for (int64_t i = 0; i < n_sample; i++) {
-        /* In two steps: a product of both numbers need not fit. */
-        int64_t row = rows->first_row + rows->n_rows / n_sample * i +
-                      rows->n_rows % n_sample * i / n_sample;
-        if (!is_excluded(s, row) && !is_known(s, row))
-            s->host.candidates[n++] = (ms_gpu_candidate){.row = row};
+        int64_t row = rows->first_row + ms_plan_sample_row(rows->n_rows, n_sample, i);
+        if (ms_row_list_has(s->plan.excluded, row)) continue;
+        if (ms_plan_reads_codes(s->plan.scan) && ms_slices_is_listed(&s->rows, row)) continue;
+        s->host.candidates[n++] = (ms_gpu_candidate){.row = row};
     }
     return n;
 }
@@ -373,21 +360,17 @@ static int sample_span(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_samp
     return rc;
 }
 
-/* sqrt(rows x K) rows leave about as many candidates after them as in them. */
 static int take_sample(ms_gpu_search *s, msim_error *err) {
-    double wanted = sqrt((double)s->n_rows * (double)s->n_hits);
-    if (wanted < LEAST_SAMPLE) wanted = LEAST_SAMPLE;
-    if (wanted < 2.0 * (double)s->n_hits) wanted = 2.0 * (double)s->n_hits;
-    if (wanted > (double)s->candidate_cap) wanted = (double)s->candidate_cap;
-    if (s->n_rows < 4 * (int64_t)wanted) return MSIM_OK; /* the first rounds do as well */
+    double wanted = ms_plan_sample_rows(s->rows.n_rows, s->n_hits, s->candidate_cap);
+    if (s->rows.n_rows < 4 * (int64_t)wanted) return MSIM_OK; /* the first rounds do as well */
     int rc = MSIM_OK;
     for (size_t i = 0; i < s->n_spans && rc >= 0; i++) {
-        int64_t n = (int64_t)(wanted * (double)s->spans[i].rows.n_rows / (double)s->n_rows);
+        int64_t n = (int64_t)(wanted * (double)s->spans[i].rows.n_rows / (double)s->rows.n_rows);
         if (n > 0) rc = sample_span(s, &s->spans[i], n, err);
     }
     if (rc >= 0) rc = wait_for_report(s, err);
     if (rc < 0 || s->n_seen == 0) return rc;
-    take_thetas(s);
+    raise_thresholds(s);
     s->step = (int64_t)((double)s->candidate_cap / 2 * (double)s->n_seen / (double)s->n_hits);
     if (s->step < s->candidate_cap) s->step = s->candidate_cap;
     return MSIM_OK;
@@ -395,11 +378,11 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Rounds ---- */
 
-/* How the lists came out: most: candidates of the longest, dropped ones too; is_cut: not all that
+/* How the lists came out: most: candidates of the longest, dropped ones too; is_partial: not all that
  * are listed were scored. */
 typedef struct {
     int64_t most;
-    int is_cut;
+    int is_partial;
 } round_end;
 
 /* The next step, from what a round over n rows kept of the longest list. */
@@ -407,11 +390,11 @@ static void adapt(ms_gpu_search *s, int64_t n, int64_t most) {
     double before = (double)s->n_seen, rate = (double)(most > 0 ? most : 1) / (double)n;
     s->n_seen += n;
     double now = (double)s->n_seen, least = (double)s->n_hits / now;
-    if (!s->request->sink) rate *= before / now; /* theta comes from more rows */
-    if (!s->request->sink && rate < least) rate = least;
+    if (!s->plan.request->sink) rate *= before / now; /* theta comes from more rows */
+    if (!s->plan.request->sink && rate < least) rate = least;
     double step = (double)s->candidate_cap / 2 / rate;
     s->step = step < (double)s->candidate_cap ? s->candidate_cap
-              : step > (double)s->n_rows      ? s->n_rows
+              : step > (double)s->rows.n_rows ? s->rows.n_rows
                                               : (int64_t)step;
     if (s->step < s->candidate_cap) s->step = s->candidate_cap;
 }
@@ -477,15 +460,15 @@ static int bring_lists(ms_gpu_search *s, int64_t *n, int64_t most, msim_error *e
 }
 
 /* Score and select behind a scan whose rows are not on the device. */
-static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_cut, round_end *out,
-                           msim_error *err) {
+static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_be_partial,
+                           round_end *out, msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES],
         few = 2 * s->n_hits < LEAST_GATHERED ? LEAST_GATHERED : 2 * s->n_hits;
     int rc = wait_for_report(s, err);
     if (rc < 0) return rc;
     out->most = most_candidates(s);
-    out->is_cut = may_cut && out->most > few;
-    rc = bring_lists(s, n, out->is_cut ? few : s->candidate_cap, err);
+    out->is_partial = may_be_partial && out->most > few;
+    rc = bring_lists(s, n, out->is_partial ? few : s->candidate_cap, err);
     if (rc >= 0) rc = score_gathered(s, &w->rows, n, 0, err);
     if (rc >= 0) rc = put_counts(s, n, err);
     if (rc >= 0) rc = select_best(s, s->device.lists->n_candidates, err);
@@ -510,24 +493,24 @@ static int select_resident(ms_gpu_search *s, const ms_gpu_window *w, round_end *
 
 static int search_window(ms_gpu_search *s, const ms_gpu_window *w, msim_error *err) {
     int64_t row = w->rows.first_row, end = row + w->rows.n_rows, to;
-    int may_cut = 1, rc;
+    int may_be_partial = 1, rc;
     while (row < end) {
         round_end r = {0};
         if ((to = end_of_round(s, w, row, s->step, err)) < 0) return (int)to;
         rc = scan_rows(s, w, row, to, err);
         if (rc >= 0)
             rc = w->rows.data ? select_resident(s, w, &r, err)
-                              : select_gathered(s, w, may_cut, &r, err);
+                              : select_gathered(s, w, may_be_partial, &r, err);
         if (rc < 0) return rc;
-        take_thetas(s);
-        may_cut = !r.is_cut;
-        if (r.is_cut) continue; /* the same rows, with the theta of the best of them */
+        raise_thresholds(s);
+        may_be_partial = !r.is_partial;
+        if (r.is_partial) continue; /* the same rows, with the theta of the best of them */
         if (r.most > s->candidate_cap) {
             if ((rc = shorten(s, to - row, r.most, err)) < 0) return rc;
             continue;
         }
         adapt(s, to - row, r.most);
-        if (s->form == MSIM_SCAN_F64) s->n_evaluated += (to - row) * s->n_active;
+        if (s->plan.scan == MSIM_SCAN_F64) s->n_evaluated += (to - row) * s->n_active;
         row = to;
     }
     return MSIM_OK;
@@ -536,9 +519,10 @@ static int search_window(ms_gpu_search *s, const ms_gpu_window *w, msim_error *e
 /* ---- Thresholds ---- */
 
 void ms_gpu_hand_over(ms_gpu_search *s, size_t q, double score_of, int64_t row) {
-    if (s->is_stopped || !(score_of >= s->request->threshold) || score_of == -INFINITY) return;
+    const ms_search_request *request = s->plan.request;
+    if (s->is_stopped || !ms_plan_is_hit(&s->plan, score_of)) return;
     s->n_handed++;
-    if (s->request->sink(s->request->user, q, row, score_of)) s->is_stopped = 1;
+    if (request->sink(request->user, q, row, score_of)) s->is_stopped = 1;
 }
 
 /* Scores of the lists to the host, and from there to the sink. */
@@ -576,7 +560,7 @@ static int hand_window_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error
         }
         if (most && (rc = hand_lists_over(s, w, err)) < 0) return rc;
         adapt(s, to - row, most);
-        if (s->form == MSIM_SCAN_F64) s->n_evaluated += (to - row) * s->n_active;
+        if (s->plan.scan == MSIM_SCAN_F64) s->n_evaluated += (to - row) * s->n_active;
         row = to;
     }
     return MSIM_OK;
@@ -586,12 +570,13 @@ static int hand_window_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error
 
 static int put_queries(ms_gpu_search *s, msim_error *err) {
     int rc = ms_gpu_upload(s->stream, s->device.queries, s->host.queries,
-                           (size_t)s->n_active * (size_t)s->dim * sizeof *s->host.queries, err);
+                           (size_t)s->n_active * (size_t)s->rows.dim * sizeof *s->host.queries,
+                           err);
     if (rc >= 0)
         rc = ms_gpu_upload(s->stream, s->device.norms, s->host.norms,
                            (size_t)s->n_active * sizeof *s->host.norms, err);
     if (rc >= 0) rc = ms_gpu_fill(s->stream, s->device.report, 0, sizeof *s->device.report, err);
-    for (size_t i = 0; i < MS_GPU_SLOTS; i++) s->slot_part[i] = SIZE_MAX;
+    for (size_t i = 0; i < MS_GPU_SLOTS; i++) s->slot_slice[i] = SIZE_MAX;
     return rc;
 }
 
@@ -603,11 +588,10 @@ static int wait_for_all(ms_gpu_search *s, msim_error *err) {
 
 int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
     ms_gpu_window w;
-    int is_above = s->request->sink != NULL;
+    int is_above = s->plan.request->sink != NULL;
     s->n_seen = 0;
     s->step = s->candidate_cap;
-    for (int q = 0; q < s->n_active; q++)
-        s->theta[q] = is_above ? s->request->threshold : -INFINITY;
+    for (int q = 0; q < s->n_active; q++) s->threshold[q] = s->plan.threshold;
     int rc = put_queries(s, err);
     if (rc >= 0) rc = ms_gpu_windows_begin(s, err);
     if (rc >= 0 && !is_above) rc = take_sample(s, err);

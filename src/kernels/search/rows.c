@@ -1,5 +1,5 @@
 /* The rows of a search on a CUDA device: what fits stays in its memory, what does not comes through
- * two buffers, window by window. kernels/search/state.h says what parts, spans and windows are.
+ * two buffers, window by window. kernels/search/state.h says what slices, spans and windows are.
  *
  * Load tries, in this order, to keep rows and copies, copies alone, rows alone, nothing; an
  * allocation that fails after all counts as not fitting. Copies before rows: a scan of them reads
@@ -18,40 +18,24 @@ enum { PIECE_BYTES = 1 << 20, MOST_THREADS = 8 }; /* a few threads copy as fast 
 
 /* ---- Rows of the corpus ---- */
 
-const ms_gpu_slice *ms_gpu_slice_of(const ms_gpu_search *s, int64_t row) {
-    size_t low = 0, high = s->n_parts;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (s->parts[middle].first_row <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &s->parts[low];
-}
-
-const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row) {
-    const ms_gpu_slice *p = ms_gpu_slice_of(s, row);
-    return ms_rows_at(p->view, p->start + (row - p->first_row));
-}
-
 static void put_row(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
                     const unsigned char *from, int dtype) {
-    size_t bytes = (size_t)s->dim * ms_dtype_bytes(dtype);
+    size_t bytes = (size_t)s->rows.dim * ms_dtype_bytes(dtype);
     memcpy(to, from, bytes);
     memset(to + bytes, 0, row_bytes - bytes);
 }
 
 void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, int64_t row) {
-    const ms_gpu_slice *p = ms_gpu_slice_of(s, row);
-    put_row(s, to, row_bytes, ms_rows_at(p->view, p->start + (row - p->first_row)), p->view->dtype);
+    const ms_rows *view;
+    const unsigned char *from = ms_slices_row(&s->rows, row, &view);
+    put_row(s, to, row_bytes, from, view->dtype);
 }
 
-/* n rows of a part from row `first` of its view on. */
+/* n rows of a slice from row `first` of its view on. */
 static void put_rows_here(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
                           const ms_rows *view, int64_t first, int64_t n) {
     if (!view->offsets && view->row_bytes == row_bytes &&
-        row_bytes == (size_t)s->dim * ms_dtype_bytes(view->dtype)) {
+        row_bytes == (size_t)s->rows.dim * ms_dtype_bytes(view->dtype)) {
         memcpy(to, ms_rows_at(view, first), (size_t)n * row_bytes);
         return;
     }
@@ -103,7 +87,7 @@ void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg) {
         for (int64_t i = 0; i < n; i++) fn(arg, i, 0);
 }
 
-/* ---- Parts and spans ---- */
+/* ---- Slices and spans ---- */
 
 /* *at moves over n * bytes bytes, to the next multiple of ALIGN. */
 static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
@@ -116,75 +100,46 @@ static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
     return MSIM_OK;
 }
 
-static int64_t part_tiles(const ms_gpu_slice *p) {
+static int64_t slice_tiles(const ms_slice *p) {
     return (p->start + p->n_rows - 1) / MS_CODES_TILE - p->start / MS_CODES_TILE + 1;
 }
 
-static int check_views(const ms_rows *views, size_t n_views, msim_error *err) {
-    int64_t row = 0;
+/* A slice goes to the last span if it is of its type. */
+static void add_slice(ms_gpu_search *s, size_t i) {
+    const ms_slice *slice = &s->rows.slices[i];
+    int dtype = slice->view->dtype;
+    ms_gpu_span *span = s->n_spans ? &s->spans[s->n_spans - 1] : NULL;
+    if (!span || span->rows.dtype != dtype) {
+        span = &s->spans[s->n_spans++];
+        *span = (ms_gpu_span){
+            .first_slice = i,
+            .rows = {.dim = s->rows.dim, .dtype = dtype, .first_row = slice->first_row}};
+        span->rows.row_bytes = ((size_t)s->rows.dim * ms_dtype_bytes(dtype) + 15) / 16 * 16;
+        if (span->rows.row_bytes > s->max_row_bytes) s->max_row_bytes = span->rows.row_bytes;
+    }
+    span->rows.n_rows += slice->n_rows;
+    span->end_slice = i + 1;
+}
+
+int ms_gpu_rows_slice(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                      int64_t n, msim_error *err) {
     if (n_views && (views[0].dim < 1 || views[0].dim > MOST_DIM))
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "corpus: expected rows of width 1..%d on a CUDA device, got %lld", MOST_DIM,
                        (long long)views[0].dim);
-    for (size_t i = 0; i < n_views; i++) {
-        if (views[i].dim != views[0].dim)
-            return ms_fail(err, MSIM_E_ARG,
-                           "corpus part %zu: expected rows of width %lld, got %lld", i,
-                           (long long)views[0].dim, (long long)views[i].dim);
-        if (__builtin_add_overflow(row, views[i].n_rows, &row))
-            return ms_fail(err, MSIM_E_LIMIT, "corpus: expected fewer than 2^63 rows, got more");
-    }
-    return MSIM_OK;
-}
-
-/* A part goes to the last span if it is of its type. */
-static void add_part(ms_gpu_search *s, const ms_gpu_slice *part) {
-    int dtype = part->view->dtype;
-    ms_gpu_span *span = s->n_spans ? &s->spans[s->n_spans - 1] : NULL;
-    s->parts[s->n_parts] = *part;
-    if (!span || span->rows.dtype != dtype) {
-        span = &s->spans[s->n_spans++];
-        *span =
-            (ms_gpu_span){.first_part = s->n_parts,
-                          .rows = {.dim = s->dim, .dtype = dtype, .first_row = part->first_row}};
-        span->rows.row_bytes = ((size_t)s->dim * ms_dtype_bytes(dtype) + 15) / 16 * 16;
-        if (span->rows.row_bytes > s->max_row_bytes) s->max_row_bytes = span->rows.row_bytes;
-    }
-    span->rows.n_rows += part->n_rows;
-    span->end_part = ++s->n_parts;
-}
-
-int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
-                    int64_t n, msim_error *err) {
-    int64_t row = 0;
-    int rc = check_views(views, n_views, err);
+    int rc = ms_slices_open(&s->rows, views, n_views, first, n, err);
     if (rc < 0) return rc;
-    s->parts = ms_alloc(n_views, sizeof *s->parts, "search", err);
-    s->spans = s->parts ? ms_alloc(n_views, sizeof *s->spans, "search", err) : NULL;
+    s->tiles = ms_alloc(s->rows.n, sizeof *s->tiles, "search", err);
+    s->spans = s->tiles ? ms_alloc(s->rows.n, sizeof *s->spans, "search", err) : NULL;
     if (!s->spans) return -MSIM_E_MEMORY;
-    s->first_row = first;
-    s->n_rows = n;
-    s->dim = n_views ? views[0].dim : 0;
-    s->has_int8 = s->has_bf16 = n_views > 0;
-    for (size_t i = 0; i < n_views; row += views[i++].n_rows) {
-        int64_t start = first > row ? first - row : 0, end = views[i].n_rows;
-        if (first + n < row + end) end = first + n - row;
-        if (start < end)
-            add_part(s, &(ms_gpu_slice){.view = &views[i],
-                                        .start = start,
-                                        .n_rows = end - start,
-                                        .first_row = row + start});
-        if (views[i].n_rows == 0) continue; /* it may lack a copy */
-        if (!ms_gpu_tiles_of(&views[i], MSIM_SCAN_INT8)) s->has_int8 = 0;
-        if (!ms_gpu_tiles_of(&views[i], MSIM_SCAN_BF16)) s->has_bf16 = 0;
-    }
+    for (size_t i = 0; i < s->rows.n; i++) add_slice(s, i);
     return MSIM_OK;
 }
 
 /* ---- What stays ---- */
 
 typedef struct {
-    int has_rows, form; /* form: of the copies that stay, or 0 */
+    int has_rows, codes; /* codes: the scan whose codes stay, or 0 */
 } level;
 
 /* Bytes of the arena for a level; with `base`, also where everything lies in it. */
@@ -199,9 +154,10 @@ static int lay_out(ms_gpu_search *s, level want, unsigned char *base, size_t *ou
         if (base) span->values = (float *)(void *)(base + at);
         if (rc >= 0) rc = add_bytes(&at, span->rows.n_rows, sizeof(float), err);
     }
-    for (size_t i = 0; i < s->n_parts && rc >= 0 && want.form; i++) {
-        if (base) s->parts[i].tiles = base + at;
-        rc = add_bytes(&at, part_tiles(&s->parts[i]), ms_gpu_tile_bytes(s->dim, want.form), err);
+    for (size_t i = 0; i < s->rows.n && rc >= 0 && want.codes; i++) {
+        if (base) s->tiles[i] = base + at;
+        rc = add_bytes(&at, slice_tiles(&s->rows.slices[i]),
+                       ms_gpu_tile_bytes(s->rows.dim, want.codes), err);
     }
     *out = at;
     return rc;
@@ -230,7 +186,7 @@ static void give_back_arena(ms_gpu_search *s) {
         s->spans[i].rows.data = NULL;
         s->spans[i].values = NULL;
     }
-    for (size_t i = 0; i < s->n_parts; i++) s->parts[i].tiles = NULL;
+    for (size_t i = 0; s->tiles && i < s->rows.n; i++) s->tiles[i] = NULL;
     ms_gpu_free(s->stream, s->arena);
     s->arena = NULL;
     s->residence = (ms_gpu_residence){0};
@@ -243,13 +199,13 @@ void ms_gpu_rows_unload(ms_gpu_search *s) {
     ms_gpu_host_free(s->stream, s->host_gather);
     ms_pool_close(s->pool);
     s->pool = NULL;
-    ms_free(s->parts);
+    ms_slices_close(&s->rows);
+    ms_free(s->tiles);
     ms_free(s->spans);
     s->host_gather = NULL;
-    s->parts = NULL;
+    s->tiles = NULL;
     s->spans = NULL;
-    s->n_parts = s->n_spans = 0;
-    s->n_rows = s->dim = 0;
+    s->n_spans = 0;
     s->max_row_bytes = 0;
 }
 
@@ -259,8 +215,8 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
  * query. */
 static size_t least_buffer(const ms_gpu_search *s) {
     size_t least = s->max_row_bytes;
-    if (s->has_int8) least = larger(least, ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8));
-    return s->has_bf16 ? larger(least, ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16)) : least;
+    if (s->rows.has_int8) least = larger(least, ms_gpu_tile_bytes(s->rows.dim, MSIM_SCAN_INT8));
+    return s->rows.has_bf16 ? larger(least, ms_gpu_tile_bytes(s->rows.dim, MSIM_SCAN_BF16)) : least;
 }
 
 static void set_buffers(ms_gpu_search *s, size_t bytes) {
@@ -268,18 +224,20 @@ static void set_buffers(ms_gpu_search *s, size_t bytes) {
     s->gather_bytes = larger(s->buffer_bytes, (size_t)s->n_queries * 2 * s->max_row_bytes);
 }
 
-/* No larger than the largest part needs. */
+/* No larger than the largest slice needs. */
 static int size_buffers(ms_gpu_search *s, size_t *all, msim_error *err) {
     size_t wanted = s->limits.buffer_bytes ? s->limits.buffer_bytes : BUFFER_BYTES, most = 0;
     *all = 0;
-    for (size_t i = 0; i < s->n_parts; i++) {
-        const ms_gpu_slice *p = &s->parts[i];
+    for (size_t i = 0; i < s->rows.n; i++) {
+        const ms_slice *p = &s->rows.slices[i];
         size_t bytes = 0;
         int rc = add_bytes(&bytes, p->n_rows, s->max_row_bytes, err);
-        if (rc >= 0 && s->has_int8)
-            rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_INT8), err);
-        if (rc >= 0 && s->has_bf16)
-            rc = add_bytes(&bytes, part_tiles(p), ms_gpu_tile_bytes(s->dim, MSIM_SCAN_BF16), err);
+        if (rc >= 0 && s->rows.has_int8)
+            rc = add_bytes(&bytes, slice_tiles(p), ms_gpu_tile_bytes(s->rows.dim, MSIM_SCAN_INT8),
+                           err);
+        if (rc >= 0 && s->rows.has_bf16)
+            rc = add_bytes(&bytes, slice_tiles(p), ms_gpu_tile_bytes(s->rows.dim, MSIM_SCAN_BF16),
+                           err);
         if (rc >= 0) rc = add_bytes(all, 1, bytes, err);
         if (rc < 0) return rc;
         most = larger(most, bytes);
@@ -311,8 +269,8 @@ static int take_buffers(ms_gpu_search *s, level have, msim_error *err) {
 
 /* Whether something that a search may ask for must come through the buffers. */
 static int needs_buffers(const ms_gpu_search *s, level have) {
-    return !have.has_rows || (s->has_int8 && have.form != MSIM_SCAN_INT8) ||
-           (s->has_bf16 && have.form != MSIM_SCAN_BF16);
+    return !have.has_rows || (s->rows.has_int8 && have.codes != MSIM_SCAN_INT8) ||
+           (s->rows.has_bf16 && have.codes != MSIM_SCAN_BF16);
 }
 
 /* Memory for a level. -MSIM_E_MEMORY: it does not fit. */
@@ -320,7 +278,7 @@ static int try_level(ms_gpu_search *s, level want, msim_error *err) {
     ms_gpu_info info;
     size_t bytes, all, room,
         buffers = needs_buffers(s, want) ? MS_GPU_BUFFERS * s->buffer_bytes : 0;
-    int rc = lay_out(s, want, NULL, &bytes, err), is_least = !want.has_rows && !want.form;
+    int rc = lay_out(s, want, NULL, &bytes, err), is_least = !want.has_rows && !want.codes;
     if (rc >= 0) rc = ms_gpu_get_info(ms_gpu_stream_device(s->stream), &info, err);
     if (rc < 0) return rc;
     if (!want.has_rows)
@@ -339,18 +297,22 @@ static int try_level(ms_gpu_search *s, level want, msim_error *err) {
         return rc;
     }
     s->residence = (ms_gpu_residence){.has_rows = want.has_rows,
-                                      .has_int8 = want.form == MSIM_SCAN_INT8,
-                                      .has_bf16 = want.form == MSIM_SCAN_BF16,
+                                      .has_int8 = want.codes == MSIM_SCAN_INT8,
+                                      .has_bf16 = want.codes == MSIM_SCAN_BF16,
                                       .bytes = bytes};
     return lay_out(s, want, s->arena, &bytes, err);
 }
 
 /* The first level that there is memory for; the last one also with smaller buffers. */
 static int choose_level(ms_gpu_search *s, level *out, msim_error *err) {
-    int form = s->has_int8 ? MSIM_SCAN_INT8 : s->has_bf16 ? MSIM_SCAN_BF16 : 0, rc = -MSIM_E_MEMORY;
-    const level levels[] = {{1, form}, {0, form}, {1, 0}, {0, 0}};
+    int codes = s->rows.has_int8   ? MSIM_SCAN_INT8
+                : s->rows.has_bf16 ? MSIM_SCAN_BF16
+                                   : 0,
+        rc = -MSIM_E_MEMORY;
+    const level levels[] = {{1, codes}, {0, codes}, {1, 0}, {0, 0}};
     msim_error last = {0};
-    for (size_t i = form ? 0 : 2; i < sizeof levels / sizeof *levels && rc == -MSIM_E_MEMORY; i++) {
+    for (size_t i = codes ? 0 : 2; i < sizeof levels / sizeof *levels && rc == -MSIM_E_MEMORY;
+         i++) {
         *out = levels[i];
         rc = try_level(s, levels[i], &last);
     }
@@ -375,8 +337,8 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
     unsigned char *to = s->arena + ((const unsigned char *)span->rows.data - s->arena);
     int64_t at_once = (int64_t)(s->buffer_bytes / row_bytes);
     int rc = MSIM_OK;
-    for (size_t i = span->first_part; i < span->end_part; i++) {
-        const ms_gpu_slice *p = &s->parts[i];
+    for (size_t i = span->first_slice; i < span->end_slice; i++) {
+        const ms_slice *p = &s->rows.slices[i];
         for (int64_t at = 0, n; at < p->n_rows && rc >= 0; at += n) {
             n = p->n_rows - at < at_once ? p->n_rows - at : at_once;
             if ((rc = ms_gpu_event_wait(s->uploaded[*buffer], err)) < 0) return rc;
@@ -389,12 +351,13 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
     return rc;
 }
 
-static int send_tiles(ms_gpu_search *s, const ms_gpu_slice *p, int form, int *buffer,
-                      msim_error *err) {
-    size_t tile_bytes = ms_gpu_tile_bytes(s->dim, form), left = (size_t)part_tiles(p) * tile_bytes;
-    const unsigned char *from = ms_gpu_tiles_of(p->view, form) +
+static int send_tiles(ms_gpu_search *s, size_t slice, int scan, int *buffer, msim_error *err) {
+    const ms_slice *p = &s->rows.slices[slice];
+    size_t tile_bytes = ms_gpu_tile_bytes(s->rows.dim, scan),
+           left = (size_t)slice_tiles(p) * tile_bytes;
+    const unsigned char *from = ms_gpu_tiles_of(p->view, scan) +
                                 (size_t)(p->start / MS_CODES_TILE) * tile_bytes;
-    unsigned char *to = s->arena + (p->tiles - s->arena);
+    unsigned char *to = s->arena + (s->tiles[slice] - s->arena);
     int rc = MSIM_OK;
     for (size_t n; left && rc >= 0; from += n, to += n, left -= n) {
         n = left < s->buffer_bytes ? left : s->buffer_bytes;
@@ -412,8 +375,8 @@ static int send_all(ms_gpu_search *s, level have, msim_error *err) {
         rc = ms_gpu_event_record(s->uploaded[i], s->copies, err);
     for (size_t i = 0; i < s->n_spans && rc >= 0 && have.has_rows; i++)
         rc = send_rows(s, &s->spans[i], &buffer, err);
-    for (size_t i = 0; i < s->n_parts && rc >= 0 && have.form; i++)
-        rc = send_tiles(s, &s->parts[i], have.form, &buffer, err);
+    for (size_t i = 0; i < s->rows.n && rc >= 0 && have.codes; i++)
+        rc = send_tiles(s, i, have.codes, &buffer, err);
     return rc < 0 ? rc : ms_gpu_sync(s->copies, err);
 }
 
@@ -422,13 +385,13 @@ int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err) {
                          sizeof s->device.report->n_nonfinite, err);
     for (size_t i = 0; i < s->n_spans && rc >= 0; i++)
         rc = ms_row_values_cuda(s->stream, s->spans[i].values, &s->device.report->n_nonfinite,
-                                &s->spans[i].rows, s->is_ip, err);
+                                &s->spans[i].rows, s->plan.is_ip, err);
     if (rc >= 0)
         rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report,
                              err);
     if (rc >= 0) rc = ms_gpu_sync(s->stream, err);
     if (rc < 0) return rc;
-    s->values_are_ip = s->is_ip;
+    s->values_are_ip = s->plan.is_ip;
     s->n_nonfinite = s->host.report->n_nonfinite;
     return MSIM_OK;
 }
@@ -449,7 +412,7 @@ int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
             return ms_gpu_failed(err);
     if ((rc = choose_level(s, &have, err)) < 0) return rc;
     s->n_nonfinite = -1;
-    s->is_ip = 0;
+    s->plan.is_ip = 0;
     rc = send_all(s, have, err);
     if (rc >= 0 && have.has_rows) rc = ms_gpu_rows_revalue(s, err);
     if (rc < 0) return rc;
@@ -462,24 +425,26 @@ int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Windows ---- */
 
-static int is_resident(const ms_gpu_search *s, int form) {
-    return form == MSIM_SCAN_INT8   ? s->residence.has_int8
-           : form == MSIM_SCAN_BF16 ? s->residence.has_bf16
+static int is_resident(const ms_gpu_search *s, int scan) {
+    return scan == MSIM_SCAN_INT8   ? s->residence.has_int8
+           : scan == MSIM_SCAN_BF16 ? s->residence.has_bf16
                                     : s->residence.has_rows;
 }
 
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err) {
-    s->cursor = (ms_gpu_cursor){.form = s->form, .row = s->n_parts ? s->parts[0].first_row : 0};
+    s->cursor =
+        (ms_gpu_cursor){.scan = s->plan.scan, .row = s->rows.n ? s->rows.slices[0].first_row : 0};
     return ms_gpu_sync(s->copies, err); /* what a search that failed or was stopped had still under
                                          * way */
 }
 
 /* Rows of the next window where rows stream, and where they lie if they are resident. */
-static void describe(ms_gpu_search *s, const ms_gpu_slice *p, int64_t n) {
+static void describe(ms_gpu_search *s, const ms_slice *p, int64_t n) {
     ms_gpu_cursor *c = &s->cursor;
     const ms_gpu_span *span = s->spans;
-    while (span->end_part <= c->part) span++;
-    c->window = (ms_gpu_window){.rows = span->rows, .first_part = c->part, .end_part = c->part + 1};
+    while (span->end_slice <= c->slice) span++;
+    c->window =
+        (ms_gpu_window){.rows = span->rows, .first_slice = c->slice, .end_slice = c->slice + 1};
     c->window.rows.first_row = c->row;
     c->window.rows.n_rows = n;
     if (span->rows.data) {
@@ -488,20 +453,20 @@ static void describe(ms_gpu_search *s, const ms_gpu_slice *p, int64_t n) {
         c->window.values = span->values + at;
     }
     c->row += n;
-    if (c->row == p->first_row + p->n_rows && ++c->part < s->n_parts)
-        c->row = s->parts[c->part].first_row;
+    if (c->row == p->first_row + p->n_rows && ++c->slice < s->rows.n)
+        c->row = s->rows.slices[c->slice].first_row;
 }
 
 /* The host's buffer is free: the device has read it, for rounds over that window have ended. */
 int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
     ms_gpu_cursor *c = &s->cursor;
-    if (is_resident(s, c->form) || c->is_ready || c->part == s->n_parts) return MSIM_OK;
-    const ms_gpu_slice *p = &s->parts[c->part];
+    if (is_resident(s, c->scan) || c->is_ready || c->slice == s->rows.n) return MSIM_OK;
+    const ms_slice *p = &s->rows.slices[c->slice];
     int64_t left = p->first_row + p->n_rows - c->row, row = p->start + (c->row - p->first_row),
             first = c->row, n;
     size_t bytes;
-    if (ms_gpu_is_codes_scan(c->form)) {
-        size_t tile_bytes = ms_gpu_tile_bytes(s->dim, c->form);
+    if (ms_plan_reads_codes(c->scan)) {
+        size_t tile_bytes = ms_gpu_tile_bytes(s->rows.dim, c->scan);
         int64_t tile = row / MS_CODES_TILE, before = row % MS_CODES_TILE,
                 n_tiles = (int64_t)(s->buffer_bytes / tile_bytes);
         if (n_tiles > (before + left + MS_CODES_TILE - 1) / MS_CODES_TILE)
@@ -509,12 +474,12 @@ int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
         n = n_tiles * MS_CODES_TILE - before < left ? n_tiles * MS_CODES_TILE - before : left;
         bytes = (size_t)n_tiles * tile_bytes;
         put_bytes(s, s->host_buffers[c->next],
-                  ms_gpu_tiles_of(p->view, c->form) + (size_t)tile * tile_bytes, bytes);
+                  ms_gpu_tiles_of(p->view, c->scan) + (size_t)tile * tile_bytes, bytes);
         describe(s, p, n);
         c->window.tiles = s->buffers[c->next];
         c->window.tiles_row = first - before;
     } else {
-        size_t row_bytes = ((size_t)s->dim * ms_dtype_bytes(p->view->dtype) + 15) / 16 * 16;
+        size_t row_bytes = ((size_t)s->rows.dim * ms_dtype_bytes(p->view->dtype) + 15) / 16 * 16;
         n = (int64_t)(s->buffer_bytes / row_bytes) < left ? (int64_t)(s->buffer_bytes / row_bytes)
                                                           : left;
         bytes = (size_t)n * row_bytes;
@@ -529,13 +494,13 @@ int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err) {
 
 int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err) {
     ms_gpu_cursor *c = &s->cursor;
-    if (is_resident(s, c->form)) {
+    if (is_resident(s, c->scan)) {
         if (c->span == s->n_spans) return 0;
         const ms_gpu_span *span = &s->spans[c->span++];
         *out = (ms_gpu_window){.rows = span->rows,
                                .values = span->values,
-                               .first_part = span->first_part,
-                               .end_part = span->end_part};
+                               .first_slice = span->first_slice,
+                               .end_slice = span->end_slice};
         return 1;
     }
     int rc = ms_gpu_windows_ahead(s, err);
@@ -544,8 +509,8 @@ int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err) {
     c->is_ready = 0;
     rc = ms_gpu_stream_wait(s->stream, s->uploaded[c->next], err);
     c->next ^= 1;
-    if (rc >= 0 && !ms_gpu_is_codes_scan(c->form))
+    if (rc >= 0 && !ms_plan_reads_codes(c->scan))
         rc = ms_row_values_cuda(s->stream, s->buffer_values, &s->device.report->n_nonfinite,
-                                &out->rows, s->is_ip, err);
+                                &out->rows, s->plan.is_ip, err);
     return rc < 0 ? rc : 1;
 }

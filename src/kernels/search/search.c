@@ -10,13 +10,10 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-    ALIGN = 256,
-    SMALL_ROWS = 2048,
-    EXCLUDED_CAP = 65536,
-    SLOT_BYTES = 64 << 20,
-    LEAST_CAP = 2 * MS_GPU_SCAN_TILE
-};
+enum { ALIGN = 256, EXCLUDED_CAP = 65536, SLOT_BYTES = 64 << 20, LEAST_CAP = 2 * MS_GPU_SCAN_TILE };
+
+/* Scans are given the K-th best score itself. */
+static double same(double kth_score) { return kth_score; }
 
 int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gpu_search **out,
                        msim_error *err) {
@@ -27,6 +24,7 @@ int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gp
     s->max_queries = options->max_queries;
     s->max_k = options->max_k;
     s->threads = options->threads;
+    s->threshold_of = same;
     int rc = ms_gpu_stream_open(ms_gpu_stream_device(stream), &s->copies, err);
     for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++)
         rc = ms_gpu_event_open(stream, &s->uploaded[i], err);
@@ -63,6 +61,10 @@ void ms_gpu_search_set_limits(ms_gpu_search *s, const ms_gpu_search_limits *limi
     s->limits = *limits;
 }
 
+void ms_gpu_search_set_threshold(ms_gpu_search *s, double (*threshold_of)(double kth_score)) {
+    s->threshold_of = threshold_of;
+}
+
 ms_gpu_residence ms_gpu_search_residence(const ms_gpu_search *s) { return s->residence; }
 
 /* ---- Working memory ---- */
@@ -80,7 +82,7 @@ static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *bas
     size_t at = 0, n_query = (size_t)s->n_queries, n_list, n_best, n_values;
     if (!ms_mul_size(n_query, (size_t)s->candidate_cap, &n_list) ||
         !ms_mul_size(n_query, (size_t)s->k_cap, &n_best) ||
-        !ms_mul_size(n_query, (size_t)s->dim, &n_values)) {
+        !ms_mul_size(n_query, (size_t)s->rows.dim, &n_values)) {
         *fits = false;
         return 0;
     }
@@ -93,7 +95,7 @@ static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *bas
     w->norms = carve(base, &at, n_query, sizeof *w->norms, fits);
     w->excluded =
         carve(base, &at, MS_GPU_SCAN_TILE + (size_t)s->excluded_cap, sizeof *w->excluded, fits);
-    w->aims = carve(base, &at, s->n_slots, sizeof *w->aims, fits);
+    w->constants = carve(base, &at, s->n_slots, sizeof *w->constants, fits);
     w->weights = carve(base, &at, s->n_slots, s->weights_bytes, fits);
     return at;
 }
@@ -105,19 +107,20 @@ static void size_work(ms_gpu_search *s) {
     s->candidate_cap = l->candidate_cap ? l->candidate_cap : MS_GPU_MAX_CANDIDATES;
     if (s->candidate_cap < LEAST_CAP) s->candidate_cap = LEAST_CAP;
     s->candidate_cap &= ~(int64_t)1; /* every list of scores begins on 16 bytes */
-    s->excluded_cap = l->excluded_cap            ? l->excluded_cap
-                      : s->n_rows < EXCLUDED_CAP ? s->n_rows
-                                                 : EXCLUDED_CAP;
+    s->excluded_cap = l->excluded_cap                 ? l->excluded_cap
+                      : s->rows.n_rows < EXCLUDED_CAP ? s->rows.n_rows
+                                                      : EXCLUDED_CAP;
     if (s->excluded_cap < LEAST_CAP) s->excluded_cap = LEAST_CAP;
     s->weights_bytes = 0;
-    for (int form = MSIM_SCAN_F64; form <= MSIM_SCAN_INT8; form++) {
-        if ((form == MSIM_SCAN_INT8 && !s->has_int8) || (form == MSIM_SCAN_BF16 && !s->has_bf16))
+    for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
+        if ((scan == MSIM_SCAN_INT8 && !s->rows.has_int8) ||
+            (scan == MSIM_SCAN_BF16 && !s->rows.has_bf16))
             continue;
-        size_t bytes = ms_scan_queries_bytes(form, s->n_queries, s->dim);
+        size_t bytes = ms_scan_queries_bytes(scan, s->n_queries, s->rows.dim);
         if (bytes > s->weights_bytes) s->weights_bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     }
-    s->n_slots = s->has_int8 || s->has_bf16 ? SLOT_BYTES / s->weights_bytes : 1;
-    if (s->n_slots > s->n_parts) s->n_slots = s->n_parts;
+    s->n_slots = s->rows.has_int8 || s->rows.has_bf16 ? SLOT_BYTES / s->weights_bytes : 1;
+    if (s->n_slots > s->rows.n) s->n_slots = s->rows.n;
     if (s->n_slots > MS_GPU_SLOTS) s->n_slots = MS_GPU_SLOTS;
     if (l->slots && s->n_slots > (size_t)l->slots) s->n_slots = (size_t)l->slots;
     if (s->n_slots == 0) s->n_slots = 1;
@@ -130,13 +133,13 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
     if (!fits)
         return ms_fail(err, MSIM_E_LIMIT,
                        "search: expected queries that fit in memory, got %d of width %lld",
-                       s->n_queries, (long long)s->dim);
+                       s->n_queries, (long long)s->rows.dim);
     s->device_work = ms_gpu_alloc(s->stream, bytes, 1, "working memory of the search", err);
     if (s->device_work)
         s->host_work = ms_gpu_host_alloc(s->stream, bytes, 1, "working memory of the search", err);
     if (s->host_work)
         s->bounds = ms_alloc(s->n_slots * (size_t)s->n_queries, sizeof *s->bounds, "search", err);
-    if (s->bounds) s->weight = ms_alloc((size_t)s->dim, sizeof(float), "search", err);
+    if (s->bounds) s->weight = ms_alloc((size_t)s->rows.dim, sizeof(float), "search", err);
     if (!s->weight) return ms_gpu_failed(err);
     lay_out(s, &s->device, s->device_work, &fits);
     lay_out(s, &s->host, s->host_work, &fits);
@@ -146,96 +149,72 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
 int ms_gpu_search_load(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
                        int64_t n, msim_error *err) {
     unload(s);
-    int rc = ms_gpu_rows_cut(s, views, n_views, first, n, err);
-    if (rc >= 0 && s->n_parts) rc = take_work(s, err);
-    if (rc >= 0 && s->n_parts) rc = ms_gpu_rows_settle(s, err);
+    int rc = ms_gpu_rows_slice(s, views, n_views, first, n, err);
+    if (rc >= 0 && s->rows.n) rc = take_work(s, err);
+    if (rc >= 0 && s->rows.n) rc = ms_gpu_rows_settle(s, err);
     if (rc < 0) unload(s);
     return rc;
 }
 
 /* ---- Requests ---- */
 
-/* The form of scan for a request. AUTO reads least: of what lies on the device, if anything
- * does. */
-static int choose_form(ms_gpu_search *s, const ms_search_request *request, msim_error *err) {
-    int wanted = request->options->scan, is_ip = request->options->metric == MSIM_METRIC_IP;
-    int is_small = s->n_rows < SMALL_ROWS || request->k > s->n_rows / 8;
+/* The scans that can serve the loaded rows. AUTO takes codes if they lie on the device, or if the
+ * rows do not either. */
+static ms_plan_backend able(const ms_gpu_search *s) {
     ms_gpu_residence r = s->residence;
-    if (wanted == MSIM_SCAN_BF16 || wanted == MSIM_SCAN_INT8) {
-        if (is_ip || !(wanted == MSIM_SCAN_INT8 ? s->has_int8 : s->has_bf16))
-            return ms_fail(
-                err, MSIM_E_UNSUPPORTED,
-                "search: scan: expected a copy of the rows to be attached for %s, got none",
-                msim_scan_name(wanted));
-        s->form = wanted;
-        return MSIM_OK;
-    }
-    s->form = wanted;
-    if (wanted != MSIM_SCAN_AUTO) return MSIM_OK;
-    if (is_small)
-        s->form = MSIM_SCAN_F64;
-    else if (s->has_int8 && !is_ip && (r.has_int8 || !r.has_rows))
-        s->form = MSIM_SCAN_INT8;
-    else if (s->has_bf16 && !is_ip && (r.has_bf16 || !r.has_rows))
-        s->form = MSIM_SCAN_BF16;
-    else
-        s->form = MSIM_SCAN_F32;
-    return MSIM_OK;
+    ms_plan_backend b = {.max_queries = (size_t)s->max_queries,
+                         .max_k = s->max_k,
+                         .scans = MS_SCAN_BIT(MSIM_SCAN_F64) | MS_SCAN_BIT(MSIM_SCAN_F32)};
+    b.preferred = b.scans;
+    if (s->rows.has_int8) b.scans |= MS_SCAN_BIT(MSIM_SCAN_INT8);
+    if (s->rows.has_bf16) b.scans |= MS_SCAN_BIT(MSIM_SCAN_BF16);
+    if (r.has_int8 || !r.has_rows) b.preferred |= MS_SCAN_BIT(MSIM_SCAN_INT8);
+    if (r.has_bf16 || !r.has_rows) b.preferred |= MS_SCAN_BIT(MSIM_SCAN_BF16);
+    return b;
 }
 
-static void take_excluded(ms_gpu_search *s, const msim_search_options *o) {
-    const ms_gpu_slice *p = s->parts;
-    size_t from = o->n_excluded ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row) : 0;
-    size_t to = o->n_excluded
-                    ? ms_rows_lower_bound(o->excluded, o->n_excluded, s->first_row + s->n_rows)
-                    : 0;
-    s->excluded = o->n_excluded ? o->excluded + from : NULL;
-    s->n_excluded = to - from;
+/* No excluded rows are on the device yet, but for those before the first slice: tiles of codes are
+ * scanned whole, so in a range that begins inside one, the rows before it are no results. */
+static void forget_excluded(ms_gpu_search *s) {
+    const ms_slice *first = s->rows.slices;
     s->n_outside = 0;
     s->excluded_from = 0;
     s->excluded_to = -1;
-    /* A copy's tiles are scanned whole: in a range that begins inside one, the rows before it are
-     * no results. */
-    if (!s->n_parts || !ms_gpu_is_codes_scan(s->form)) return;
-    s->n_outside = (size_t)(p->start % MS_CODES_TILE);
+    if (!s->rows.n || !ms_plan_reads_codes(s->plan.scan)) return;
+    s->n_outside = (size_t)(first->start % MS_CODES_TILE);
     for (size_t i = 0; i < s->n_outside; i++)
-        s->host.excluded[i] = p->first_row - (int64_t)(s->n_outside - i);
+        s->host.excluded[i] = first->first_row - (int64_t)(s->n_outside - i);
 }
 
 /* Take up a request. */
 static int begin(ms_gpu_search *s, const ms_search_request *request, msim_error *err) {
-    const msim_search_options *o = request->options;
-    if (request->n_query > (size_t)s->max_queries || request->k < 0 || request->k > s->max_k)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "search: expected at most %lld queries and k %lld, got %zu and %lld",
-                       (long long)s->max_queries, (long long)s->max_k, request->n_query,
-                       (long long)request->k);
-    if (request->k > MS_GPU_MAX_K)
+    ms_plan_backend backend = able(s);
+    if (request->k > MS_GPU_MAX_K && request->k <= s->max_k)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "search: k: expected at most %d on a CUDA device, got %lld", MS_GPU_MAX_K,
                        (long long)request->k);
-    int rc = choose_form(s, request, err);
+    int rc = ms_plan_begin(&s->plan, request, &s->rows, &backend, err);
     if (rc < 0) return rc;
-    s->request = request;
-    s->is_ip = o->metric == MSIM_METRIC_IP;
-    take_excluded(s, o);
-    s->n_hits = s->n_rows - (int64_t)s->n_excluded;
+    forget_excluded(s);
+    s->n_hits = s->plan.n_rows;
     if (s->n_hits > request->k && !request->sink) s->n_hits = request->k;
     s->n_evaluated = s->n_handed = 0;
     s->is_stopped = 0;
-    if (s->n_parts) s->f32 = ms_bound_f32_make((size_t)s->dim, ms_scan_f32_lanes());
-    if (s->residence.has_rows && !ms_gpu_is_codes_scan(s->form) && s->values_are_ip != s->is_ip)
+    if (s->rows.n) s->f32 = ms_bound_f32_make((size_t)s->rows.dim, ms_scan_f32_lanes());
+    if (s->residence.has_rows && !ms_plan_reads_codes(s->plan.scan) &&
+        s->values_are_ip != s->plan.is_ip)
         return ms_gpu_rows_revalue(s, err);
     return MSIM_OK;
 }
 
 /* Put a query into the group; 0 for one of zeros, which is not. */
 static int add_query(ms_gpu_search *s, size_t q) {
-    const float *query = s->request->queries + q * (size_t)s->dim;
-    double square = ms_row_square((const unsigned char *)query, MSIM_DTYPE_F32, (size_t)s->dim);
+    const float *query = s->plan.request->queries + q * (size_t)s->rows.dim;
+    double square =
+        ms_row_square((const unsigned char *)query, MSIM_DTYPE_F32, (size_t)s->rows.dim);
     if (square == 0) return 0;
-    memcpy(s->host.queries + (size_t)s->n_active * (size_t)s->dim, query,
-           (size_t)s->dim * sizeof *query);
+    memcpy(s->host.queries + (size_t)s->n_active * (size_t)s->rows.dim, query,
+           (size_t)s->rows.dim * sizeof *query);
     s->host.norms[s->n_active] = sqrt(square);
     s->active[s->n_active++] = q;
     return 1;
@@ -244,25 +223,25 @@ static int add_query(ms_gpu_search *s, size_t q) {
 /* ---- Rows in order, as the host sees them ---- */
 
 typedef struct {
-    size_t part, excluded; /* of the last row; the next one */
-    int64_t row;           /* the next one */
+    size_t slice, excluded; /* of the last row; the next one */
+    int64_t row;            /* the next one */
 } walk;
 
-static walk walk_begin(const ms_gpu_search *s) { return (walk){.row = s->first_row}; }
+static walk walk_begin(const ms_gpu_search *s) { return (walk){.row = s->rows.first_row}; }
 
 /* The next loaded row that is not excluded, and whether it is free of NaN and infinity; -1 at the
  * end. */
 static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
-    while (w->row < s->first_row + s->n_rows) {
+    while (w->row < s->rows.first_row + s->rows.n_rows) {
         int64_t row = w->row++;
-        const ms_gpu_slice *p = &s->parts[w->part];
-        if (row == p->first_row + p->n_rows) p = &s->parts[++w->part];
-        if (w->excluded < s->n_excluded && s->excluded[w->excluded] == row) {
+        const ms_slice *p = &s->rows.slices[w->slice];
+        if (row == p->first_row + p->n_rows) p = &s->rows.slices[++w->slice];
+        if (w->excluded < s->plan.excluded.n && s->plan.excluded.rows[w->excluded] == row) {
             w->excluded++;
             continue;
         }
         const unsigned char *x = ms_rows_at(p->view, p->start + (row - p->first_row));
-        *is_finite = isfinite(ms_row_square(x, p->view->dtype, (size_t)s->dim));
+        *is_finite = isfinite(ms_row_square(x, p->view->dtype, (size_t)s->rows.dim));
         return row;
     }
     return -1;
@@ -282,8 +261,8 @@ static void answer_zero(ms_gpu_search *s, size_t q, ms_hit *hits) {
     bool is_finite;
     int64_t row, n = 0;
     walk w = walk_begin(s);
-    if (s->request->sink) {
-        if (!(0.0 >= s->request->threshold)) return;
+    if (s->plan.request->sink) {
+        if (!(0.0 >= s->plan.request->threshold)) return;
         while (!s->is_stopped && (row = walk_next(s, &w, &is_finite)) >= 0)
             if (is_finite) ms_gpu_hand_over(s, q, 0.0, row);
         return;
@@ -296,24 +275,15 @@ static void answer_zero(ms_gpu_search *s, size_t q, ms_hit *hits) {
 /* Rows of zeros as their copies list them: to the heap, or (NULL) to the sink. Without a threshold
  * the lowest n_hits that are not excluded are enough. */
 static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
-    int64_t left = top ? s->n_hits : INT64_MAX;
-    size_t excluded = 0;
-    for (size_t i = 0; i < s->n_parts && ms_gpu_is_codes_scan(s->form); i++) {
-        const ms_gpu_slice *p = &s->parts[i];
-        const ms_codes *c = p->view->copy;
-        size_t at = ms_rows_lower_bound(c->zeros, c->n_zeros, p->start);
-        for (; at < c->n_zeros && c->zeros[at] < p->start + p->n_rows && left && !s->is_stopped;
-             at++) {
-            int64_t row = p->first_row + (c->zeros[at] - p->start);
-            while (excluded < s->n_excluded && s->excluded[excluded] < row) excluded++;
-            if (excluded < s->n_excluded && s->excluded[excluded] == row) continue;
-            left--;
-            if (top)
-                ms_topk_push(top, (ms_hit){0.0, row});
-            else
-                ms_gpu_hand_over(s, q, 0.0, row);
-        }
-    }
+    int64_t left = top ? s->n_hits : INT64_MAX, row;
+    ms_listed_walk zeros = {
+        .slices = &s->rows, .excluded = s->plan.excluded, .list = ms_slice_zeros};
+    if (!ms_plan_reads_codes(s->plan.scan)) return;
+    while (left-- && !s->is_stopped && (row = ms_listed_next(&zeros)) >= 0)
+        if (top)
+            ms_topk_push(top, (ms_hit){0.0, row});
+        else
+            ms_gpu_hand_over(s, q, 0.0, row);
 }
 
 /* The answer to query i of the group: the device's best, rows of zeros, and what ranks last. */
@@ -334,26 +304,23 @@ static void finish(ms_gpu_search *s, int i, ms_hit *hits) {
  * all rows has counted them, or (no query needed a pass) by a look at every row. */
 static int64_t count_nonfinite(const ms_gpu_search *s, int was_passed) {
     int64_t n = 0;
-    if (!ms_gpu_is_codes_scan(s->form) && was_passed) return s->host.report->n_nonfinite;
-    for (size_t i = 0; i < s->n_parts; i++) {
-        const ms_gpu_slice *p = &s->parts[i];
-        const ms_codes *c = p->view->copy;
-        int64_t end = p->start + p->n_rows;
-        if (ms_gpu_is_codes_scan(s->form))
-            n += (int64_t)(ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, end) -
-                           ms_rows_lower_bound(c->nonfinite, c->n_nonfinite, p->start));
-        for (int64_t row = p->start; row < end && !ms_gpu_is_codes_scan(s->form); row++)
-            n += !isfinite(ms_row_square(ms_rows_at(p->view, row), p->view->dtype, (size_t)s->dim));
+    if (ms_plan_reads_codes(s->plan.scan)) return ms_slices_count_nonfinite(&s->rows);
+    if (was_passed) return s->host.report->n_nonfinite;
+    for (size_t i = 0; i < s->rows.n; i++) {
+        const ms_slice *p = &s->rows.slices[i];
+        for (int64_t row = p->start; row < p->start + p->n_rows; row++)
+            n += !isfinite(
+                ms_row_square(ms_rows_at(p->view, row), p->view->dtype, (size_t)s->rows.dim));
     }
     return n;
 }
 
 /* All queries, group by group. */
 static int run(ms_gpu_search *s, ms_hit *hits, msim_error *err) {
-    int64_t k = s->request->k;
+    int64_t k = s->plan.request->k;
     int was_passed = 0;
-    for (size_t q = 0; q < s->request->n_query && !s->is_stopped;) {
-        for (s->n_active = 0; s->n_active < s->n_queries && q < s->request->n_query; q++)
+    for (size_t q = 0; q < s->plan.request->n_query && !s->is_stopped;) {
+        for (s->n_active = 0; s->n_active < s->n_queries && q < s->plan.request->n_query; q++)
             if (!add_query(s, q)) answer_zero(s, q, hits ? hits + (int64_t)q * k : NULL);
         if (s->n_active == 0 || s->is_stopped) break;
         int rc = ms_gpu_rounds_run(s, err);
@@ -361,7 +328,7 @@ static int run(ms_gpu_search *s, ms_hit *hits, msim_error *err) {
         was_passed = 1;
         if (s->n_nonfinite < 0 && !s->is_stopped) s->n_nonfinite = count_nonfinite(s, 1);
         for (int i = 0; i < s->n_active; i++) {
-            if (s->request->sink)
+            if (s->plan.request->sink)
                 take_zeros(s, s->active[i], NULL);
             else
                 finish(s, i, hits + (int64_t)s->active[i] * k);
@@ -375,21 +342,19 @@ int64_t ms_gpu_search_topk(ms_gpu_search *s, const ms_search_request *request, m
                            msim_error *err) {
     int rc = begin(s, request, err);
     if (rc >= 0 && s->n_hits > 0 && request->n_query > 0) rc = run(s, hits, err);
-    s->request = NULL;
-    s->excluded = NULL;
+    ms_plan_end(&s->plan);
     return rc < 0 ? rc : s->n_hits;
 }
 
 int64_t ms_gpu_search_above(ms_gpu_search *s, const ms_search_request *request, msim_error *err) {
     int rc = begin(s, request, err);
     if (rc >= 0 && s->n_hits > 0 && request->n_query > 0) rc = run(s, NULL, err);
-    s->request = NULL;
-    s->excluded = NULL;
+    ms_plan_end(&s->plan);
     return rc < 0 ? rc : s->n_handed;
 }
 
 void ms_gpu_search_outcome(const ms_gpu_search *s, ms_search_outcome *out) {
     *out = (ms_search_outcome){.rows_nonfinite = s->n_nonfinite < 0 ? 0 : s->n_nonfinite,
                                .rows_evaluated = s->n_evaluated,
-                               .scan = s->form};
+                               .scan = s->plan.scan};
 }

@@ -49,10 +49,11 @@ typedef struct {
     int64_t excluded_cap;  /* excluded rows that the device holds at a time */
     int slots;             /* parts of a round that is scanned by small copies */
     int threads;           /* that read the corpus, however few rows it has */
-    double fault;          /* added to every theta that cuts are made from: bounds that do not
-                            * hold */
 } ms_gpu_search_limits;
 
 void ms_gpu_search_set_limits(ms_gpu_search *s, const ms_gpu_search_limits *limits);
+/* For tests: the threshold that scans are given for a K-th best score. One that is above the score
+ * is a bound that does not hold. */
+void ms_gpu_search_set_threshold(ms_gpu_search *s, double (*threshold_of)(double kth_score));
 
 #endif

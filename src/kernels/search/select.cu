@@ -5,8 +5,8 @@
  *           docs/SEARCH.md, The order.
  * Grid      one block of 512 threads a query. Shared memory: 16 bytes an entry, to a power of two
  *           (at most 4,096: 64 KiB).
- * How       A score becomes a key whose unsigned order is falling score; with the row it is one
- *           total order. A bitonic sort of as many entries as there are, to the next power of two;
+ * How       A score becomes a key whose unsigned order is falling score; with the row it is the
+ *           rank order of src/search/rank.h. A bitonic sort of as many entries as there are, to the next power of two;
  *           a row that is there twice has the same score both times (a score's bits depend on query
  *           and row alone), so its entries are neighbours, and the second is dropped while the
  *           first k are written. NaN, which no score is, counts as -infinity.
@@ -24,26 +24,6 @@ struct alignas(16) Entry {
     int64_t row;
 };
 
-static __device__ __forceinline__ uint64_t key_of(double score) {
-    uint64_t bits;
-    if (!(score >= -INFINITY)) score = -INFINITY;
-    score += 0.0;
-    memcpy(&bits, &score, sizeof bits);
-    return bits >> 63 ? bits : ~bits & 0x7fffffffffffffffull; /* falling: the larger the score, the
-                                                               * smaller the key */
-}
-
-static __device__ __forceinline__ double score_of_key(uint64_t key) {
-    uint64_t bits = key >> 63 ? key : ~key & 0x7fffffffffffffffull;
-    double score;
-    memcpy(&score, &bits, sizeof score);
-    return score;
-}
-
-static __device__ __forceinline__ bool comes_after(const Entry &a, const Entry &b) {
-    return a.key != b.key ? a.key > b.key : a.row > b.row;
-}
-
 /* The `count` entries (a power of two) in order. All threads of the block. */
 static __device__ void sort_entries(Entry *entries, int count) {
     for (int size = 2; size <= count; size *= 2)
@@ -53,7 +33,8 @@ static __device__ void sort_entries(Entry *entries, int count) {
                 int low = i / apart * apart * 2 + i % apart, high = low + apart;
                 bool is_falling = (low & size) != 0;
                 Entry a = entries[low], b = entries[high];
-                if (comes_after(a, b) != is_falling) entries[low] = b, entries[high] = a;
+                if (ms_rank_key_before(b.key, b.row, a.key, a.row) != is_falling)
+                    entries[low] = b, entries[high] = a;
             }
         }
 }
@@ -71,10 +52,10 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
     for (int i = tid; i < count; i += THREADS) {
         Entry e = {~(uint64_t)0, INT64_MAX}; /* fill, behind everything */
         if (i < n_old) {
-            e.key = key_of(best[i].score), e.row = best[i].row;
+            e.key = ms_rank_key(best[i].score), e.row = best[i].row;
         } else if (i < n) {
             int64_t at = q * a.candidate_cap + (i - n_old);
-            e.key = key_of(a.scores[at]), e.row = a.candidates[at].row;
+            e.key = ms_rank_key(a.scores[at]), e.row = a.candidates[at].row;
         }
         entries[i] = e;
     }
@@ -100,15 +81,15 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
         }
         if (keep && at < k) {
             ms_gpu_hit hit;
-            hit.score = score_of_key(e.key), hit.row = e.row;
+            hit.score = ms_rank_score_of(e.key), hit.row = e.row;
             best[at] = hit;
-            if (at == k - 1) a.theta[q] = hit.score;
+            if (at == k - 1) a.kth_score[q] = hit.score;
         }
         sync_block(); /* counts have been read */
     }
     if (tid != 0) return;
     a.n_best[q] = (uint32_t)(written < k ? written : k);
-    if (written < k) a.theta[q] = least;
+    if (written < k) a.kth_score[q] = least;
 }
 
 extern "C" int ms_select_cuda(ms_gpu_stream *s, const ms_gpu_select *select, msim_error *err) {

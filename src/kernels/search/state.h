@@ -2,10 +2,10 @@
  * takes requests; kernels/search/rows.c keeps the loaded rows and hands them out window by window;
  * kernels/search/rounds.c runs the rounds of a group of queries over them.
  *
- * A *part* is what is loaded of one view. A *span* is consecutive parts of one type, whose rows lie
- * one behind the other in device memory when they are there. A *window* is consecutive rows of one
- * span that a pass can scan where they lie: a whole span that is resident, or as much of one part
- * as a buffer holds. A *slot* holds queries as a form of scan wants them for one part, whose small
+ * A *slice* is what is loaded of one view. A *span* is consecutive slices of one type, whose rows
+ * lie one behind the other in device memory when they are there. A *window* is consecutive rows of one
+ * span that a pass can scan where they lie: a whole span that is resident, or as much of one slice
+ * as a buffer holds. A *slot* holds queries as a scan wants them for one slice, whose small
  * copy has a centre of its own. */
 #ifndef MS_KERNELS_SEARCH_STATE_H
 #define MS_KERNELS_SEARCH_STATE_H
@@ -14,19 +14,13 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "kernels/search/search.h"
+#include "search/plan.h"
+#include "search/slices.h"
 
 enum { MS_GPU_SLOTS = 32, MS_GPU_BUFFERS = 2 };
 
 typedef struct {
-    const ms_rows *view;        /* borrowed */
-    int64_t start, n_rows;      /* rows start .. start + n_rows - 1 of the view */
-    int64_t first_row;          /* number of row `start` in the corpus */
-    const unsigned char *tiles; /* device: the tile that row `start` lies in, of the resident form;
-                                 * NULL: none is */
-} ms_gpu_slice;
-
-typedef struct {
-    size_t first_part, end_part;
+    size_t first_slice, end_slice;
     ms_gpu_rows rows; /* data NULL: not resident */
     float *values;    /* device: of ms_row_values_cuda, where the rows are resident */
 } ms_gpu_span;
@@ -34,27 +28,28 @@ typedef struct {
 typedef struct {
     ms_gpu_rows rows;    /* data NULL: only their copy is on the device */
     const float *values; /* device; with data alone */
-    size_t first_part, end_part;
-    const unsigned char *tiles; /* device: streamed tiles of first_part; NULL: those of the parts,
+    size_t first_slice, end_slice;
+    const unsigned char *tiles; /* device: streamed tiles of first_slice; NULL: the resident ones,
                                  * or none are scanned */
     int64_t tiles_row;          /* the row that begins them */
 } ms_gpu_window;
 
 /* Constants of a slot's queries, as kernels read them. */
 typedef struct {
-    float scale[MS_GPU_SCAN_QUERIES], lambda[MS_GPU_SCAN_QUERIES], theta[MS_GPU_SCAN_QUERIES];
-    float reach[MS_GPU_SCAN_QUERIES], cut[MS_GPU_SCAN_QUERIES];
+    float scale[MS_GPU_SCAN_QUERIES], lambda[MS_GPU_SCAN_QUERIES];
+    float threshold[MS_GPU_SCAN_QUERIES], reach[MS_GPU_SCAN_QUERIES];
+    float upper_threshold[MS_GPU_SCAN_QUERIES];
     int32_t start[MS_GPU_SCAN_QUERIES];
-} ms_gpu_aims;
+} ms_gpu_constants;
 
 /* What a round tells the host: one copy. */
 typedef struct {
-    double theta[MS_GPU_SCAN_QUERIES];
+    double kth_score[MS_GPU_SCAN_QUERIES];
     uint32_t n_candidates[MS_GPU_SCAN_QUERIES], n_best[MS_GPU_SCAN_QUERIES];
     uint32_t n_nonfinite, pad[3];
 } ms_gpu_report;
 
-/* Lists that the host made or cut short. */
+/* Lists that the host made or shortened. */
 typedef struct {
     uint32_t n_candidates[MS_GPU_SCAN_QUERIES];
     int64_t gathered[MS_GPU_SCAN_QUERIES];
@@ -70,14 +65,14 @@ typedef struct {
     float *queries;               /* [n_query, dim] */
     double *norms;                /* [n_query] */
     int64_t *excluded;            /* [MS_GPU_SCAN_TILE + excluded_cap] */
-    ms_gpu_aims *aims;            /* [n_slots] */
+    ms_gpu_constants *constants;  /* [n_slots] */
     unsigned char *weights;       /* [n_slots, weights_bytes] */
 } ms_gpu_work;
 
 /* Rows or tiles on their way through two buffers. */
 typedef struct {
-    int form;             /* BF16, INT8: tiles; else rows */
-    size_t part;          /* the next to be read ... */
+    int scan;             /* BF16, INT8: tiles; else rows */
+    size_t slice;         /* the next to be read ... */
     int64_t row;          /* ... from this row of it on */
     int next;             /* buffer of the window after this one */
     int is_ready;         /* that window is in it */
@@ -91,15 +86,17 @@ struct ms_gpu_search {
     ms_gpu_event *uploaded[MS_GPU_BUFFERS]; /* owned */
     ms_gpu_search_limits limits;
     int64_t max_queries, max_k;
-    int threads; /* as msim_options */
+    int threads;                              /* as msim_options */
+    double (*threshold_of)(double kth_score); /* what scans are given; a test's may be wrong */
 
     /* What is loaded: */
-    ms_gpu_slice *parts; /* owned: [n_parts], none empty */
-    ms_gpu_span *spans;  /* owned: [n_spans] */
-    size_t n_parts, n_spans;
-    int64_t first_row, n_rows, dim;
-    size_t max_row_bytes;   /* of a row on the device, over all spans */
-    int has_int8, has_bf16; /* copies are attached */
+    ms_slices rows; /* owned */
+    const unsigned char *
+        *tiles;         /* owned: [rows.n], device: the tile that the slice's first row lies
+                                  * in, of the resident codes; NULL: none are */
+    ms_gpu_span *spans; /* owned: [n_spans] */
+    size_t n_spans;
+    size_t max_row_bytes; /* of a row on the device, over all spans */
     ms_gpu_residence residence;
     unsigned char *arena; /* owned, device: resident rows, values and tiles */
     int values_are_ip;    /* the metric that the resident values are for */
@@ -121,22 +118,19 @@ struct ms_gpu_search {
     void *weight;                           /* owned: [dim] of the widest kind */
 
     /* While a search runs, and its outcome: */
-    const ms_search_request *request; /* borrowed */
-    const int64_t *excluded;          /* borrowed: [n_excluded], those that are loaded */
-    size_t n_excluded;
+    ms_search_plan plan;
     size_t n_outside;                   /* rows before the range in its first tile: the first of
                                 * device.excluded */
     int64_t excluded_from, excluded_to; /* rows whose excluded ones device.excluded holds */
     size_t n_excluded_there;            /* with those outside */
-    int form, is_ip;
     int64_t n_hits;                     /* of each query */
     int n_active;                       /* queries of the group */
     size_t active[MS_GPU_SCAN_QUERIES]; /* their numbers in the request */
-    double theta[MS_GPU_SCAN_QUERIES];
+    double threshold[MS_GPU_SCAN_QUERIES];
     ms_bound_f32 f32;
-    size_t slot_part[MS_GPU_SLOTS]; /* SIZE_MAX: none */
+    size_t slot_slice[MS_GPU_SLOTS]; /* SIZE_MAX: none */
     ms_gpu_cursor cursor;
-    int64_t n_seen, step; /* rows that theta comes from; rows of the next round */
+    int64_t n_seen, step; /* rows that the thresholds come from; rows of the next round */
     int64_t n_evaluated, n_handed;
     int is_stopped; /* by the sink */
 };
@@ -145,37 +139,32 @@ struct ms_gpu_search {
 
 /* Forget the rows, and give back their memory. */
 void ms_gpu_rows_unload(ms_gpu_search *s);
-/* Parts and spans of a range of rows. */
-int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
-                    int64_t n, msim_error *err);
+/* Slices and spans of a range of rows. */
+int ms_gpu_rows_slice(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                      int64_t n, msim_error *err);
 /* Bring to the device what fits. */
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err);
-/* Values of resident rows for s->is_ip. */
+/* Values of resident rows for s->plan.is_ip. */
 int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err);
-/* Windows for s->form over all rows, in order. next: 1 with *out, 0 at the end. ahead: bring the
+/* Windows for s->plan.scan over all rows, in order. next: 1 with *out, 0 at the end. ahead: bring the
  * window after this one while the device works on this one. */
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err);
 int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err);
 int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err);
 /* fn for each item, by the threads that read the corpus. */
 void ms_gpu_each(const ms_gpu_search *s, int64_t n, ms_pool_fn fn, void *arg);
-/* The part and the stored bytes of a loaded row; a copy of it as the device wants it. */
-const ms_gpu_slice *ms_gpu_slice_of(const ms_gpu_search *s, int64_t row);
-const unsigned char *ms_gpu_row_at(const ms_gpu_search *s, int64_t row);
+/* Put a loaded row where the device will have it, packed as it wants it. */
 void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes, int64_t row);
 
 /* The code of an allocation that has just failed. */
 static inline int ms_gpu_failed(const msim_error *err) {
     return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY;
 }
-static inline int ms_gpu_is_codes_scan(int form) {
-    return form == MSIM_SCAN_BF16 || form == MSIM_SCAN_INT8;
+static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int scan) {
+    return !view->copy ? NULL : scan == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
 }
-static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int form) {
-    return !view->copy ? NULL : form == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
-}
-static inline size_t ms_gpu_tile_bytes(int64_t dim, int form) {
-    return form == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
+static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
+    return scan == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
                                   : ms_codes_bf16_tile((size_t)dim);
 }
 
