@@ -2,25 +2,10 @@
  * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
  * that a broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { COPY_FACTOR = 4, COPY_SLACK = 1 << 20 }; /* copies: at most 4 x the file + 1 MiB */
-
-int ms_sha256_hex(const void *bytes, size_t n_bytes, char out[65], msim_error *err) {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    static const char hex[] = "0123456789abcdef";
-    if (!EVP_Digest(n_bytes ? bytes : "", n_bytes, digest, &n, EVP_sha256(), NULL) || n != 32)
-        return ms_fail(err, MSIM_E_MEMORY, "SHA-256: the cryptography library failed");
-    for (unsigned i = 0; i < 32; i++) {
-        out[2 * i] = hex[digest[i] >> 4];
-        out[2 * i + 1] = hex[digest[i] & 15];
-    }
-    out[64] = 0;
-    return MSIM_OK;
-}
 
 const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap) {
     size_t at = 0;

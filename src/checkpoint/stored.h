@@ -43,8 +43,6 @@ ms_stored_tensor *ms_stored_find(const ms_stored *s, const char *name);
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err);
 /* "512 x 512" for messages; "a scalar" for rank 0. Returns buf. */
 const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap);
-/* SHA-256 of a span as 64 hexadecimal digits and a NUL. */
-int ms_sha256_hex(const void *bytes, size_t n_bytes, char out[65], msim_error *err);
 
 /* The readers of the containers: fill tensors, n_tensors, container (and source_sha256) of a set
  * whose map is open. */

@@ -5,11 +5,11 @@
  * copies. */
 #include "codes/codes.h"
 #include "base/mem.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <openssl/evp.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,15 +67,13 @@ static int digest_of(unsigned char *digest, const file_head *h, const void *cent
                      const void *zeros, const void *nonfinite, msim_error *err) {
     file_head bare = *h;
     memset(bare.digest, 0, sizeof bare.digest);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) &&
-             EVP_DigestUpdate(ctx, &bare, sizeof bare) &&
-             EVP_DigestUpdate(ctx, centre, (size_t)h->dim * 4) &&
-             EVP_DigestUpdate(ctx, zeros, (size_t)h->n_zeros * 8) &&
-             EVP_DigestUpdate(ctx, nonfinite, (size_t)h->n_nonfinite * 8) &&
-             EVP_DigestFinal_ex(ctx, digest, NULL);
-    EVP_MD_CTX_free(ctx);
-    return ok ? MSIM_OK : ms_fail(err, MSIM_E_UNSUPPORTED, "SHA-256: expected OpenSSL to have it");
+    ms_digest d;
+    ms_digest_begin(&d, MS_DIGEST_SHA256);
+    ms_digest_add(&d, &bare, sizeof bare);
+    ms_digest_add(&d, centre, (size_t)h->dim * 4);
+    ms_digest_add(&d, zeros, (size_t)h->n_zeros * 8);
+    ms_digest_add(&d, nonfinite, (size_t)h->n_nonfinite * 8);
+    return ms_digest_end(&d, digest, err);
 }
 
 static size_t tile_bytes(int form, size_t dim) {

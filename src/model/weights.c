@@ -1,6 +1,7 @@
 /* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the
  * token table, the first to_q and the number of layers; every tensor is then held to the shape that
  * follows. The open file stays mapped until the weights are closed. */
+#include "base/digest.h"
 #include "checkpoint/checkpoint.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -180,7 +181,8 @@ static int load(loader *l) {
         memcpy(l->w->sha256, l->s->source_sha256, sizeof l->w->sha256);
         return MSIM_OK;
     }
-    return ms_sha256_hex(l->s->map.data, l->s->map.n_bytes, l->w->sha256, l->err);
+    return ms_digest_hex_of(MS_DIGEST_SHA256, l->s->map.data, l->s->map.n_bytes, l->w->sha256,
+                            l->err);
 }
 
 int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {

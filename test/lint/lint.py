@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "cpu": {"cpu", "search", "model", "codes", "base"},
     "kernels": {"kernels", "search", "model", "codes", "base"},
     "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "search", "cpu", "kernels", "base"},
-    "tools": {"common", "pipeline", *TOOLS},
+    "tools": {"common", "pipeline", "base", *TOOLS},
 }
 
 

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "journal.h"
 #include "durable.h"
+#include "base/digest.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -277,6 +278,13 @@ static size_t record_bytes(const ms_journal *j, const record_head *h) {
                   h->detail_bytes);
 }
 
+/* True when a record that names a content has no hash of it: every content would be the same. */
+static bool lacks_hash(const record_head *h) {
+    bool names_content = h->kind == MS_JOURNAL_CONTENT ||
+                         (h->kind == MS_JOURNAL_FILE && h->reason == MS_FILES_OK);
+    return names_content && ms_digest_is_zero(h->hash, sizeof h->hash);
+}
+
 static int visit_block(const ms_journal *j, const unsigned char *records, size_t n, int64_t at,
                        void (*visit)(void *, const ms_journal_record *), void *user,
                        msim_error *err) {
@@ -288,6 +296,12 @@ static int visit_block(const ms_journal *j, const unsigned char *records, size_t
             return ms_cli_fail(err, MSIM_E_FORMAT,
                                "journal: %s: byte %lld: expected a record, got something else",
                                j->path, (long long)at + (long long)i);
+        if (lacks_hash(&h))
+            return ms_cli_fail(
+                err, MSIM_E_FORMAT,
+                "damaged journal: %s: byte %lld: expected the hash of a content, got "
+                "zeros; without the journal, all is embedded again",
+                j->path, (long long)at + (long long)i);
         const char *text = (const char *)records + i + sizeof h +
                            (has_vector(&h) ? j->dim * sizeof(float) : 0);
         ms_journal_record r = {.kind = h.kind,

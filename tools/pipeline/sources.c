@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "sources.h"
 #include "durable.h"
+#include "base/digest.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -160,6 +161,17 @@ static void decode(decoder *d, const char *text, size_t n) {
     }
 }
 
+/* A hash of zeros stands for any content. */
+static int check_hashes(const ms_source *sources, int64_t rows, const char *path, msim_error *err) {
+    for (int64_t row = 0; row < rows; row++)
+        if (ms_digest_is_zero(sources[row].sha256, sizeof sources[row].sha256))
+            return ms_cli_fail(err, MSIM_E_FORMAT,
+                               "damaged description of a corpus: %s: source of row %lld: expected "
+                               "the hash of its content, got zeros",
+                               path, (long long)row);
+    return 0;
+}
+
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
                                 msim_error *err) {
     char path[4352], *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
@@ -182,8 +194,12 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
     close(fd);
     free(head);
     if (d.is_ended && !d.is_bad && d.n == d.cap) {
-        *out = sources;
-        return 1;
+        int rc = check_hashes(sources, rows, path, err);
+        if (rc < 0)
+            free(sources);
+        else
+            *out = sources;
+        return rc < 0 ? rc : 1;
     }
     free(sources);
     return ms_cli_fail(err, MSIM_E_FORMAT,
