@@ -194,9 +194,9 @@ int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t
     int folder = enter(t, path, true, &file);
     if (folder < 0) return fail_at(t, path, errno, err);
     if (!is_forced && fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
-    int failed = ms_put_file(folder, file, parts, n_parts, NULL, is_forced);
-    if (!failed) return 1;
-    return failed == EEXIST && !is_forced ? 0 : fail_at(t, path, failed, err);
+    msim_error why;
+    int rc = ms_put_file(folder, file, parts, n_parts, NULL, is_forced, &why);
+    return rc < 0 ? ms_cli_fail(err, why.code, "%s/%s: %.200s", t->folder, path, why.text) : rc;
 }
 
 bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin,

@@ -4,8 +4,8 @@
  * first failure stays. */
 #define _GNU_SOURCE
 #include "journal.h"
-#include "durable.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -88,16 +88,7 @@ static int read_at(const ms_journal *j, int64_t at, void *to, size_t n, size_t *
 }
 
 static int write_at(ms_journal *j, int64_t at, const void *from, size_t n, msim_error *err) {
-    for (size_t done = 0; done < n;) {
-        ssize_t some =
-            pwrite(j->fd, (const char *)from + done, n - done, (off_t)(at + (int64_t)done));
-        if (some < 0 && errno == EINTR) continue;
-        if (some <= 0)
-            return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", j->path,
-                               strerror(some < 0 ? errno : EIO));
-        done += (size_t)some;
-    }
-    return 0;
+    return ms_file_write_at(j->fd, from, n, at, j->path, err);
 }
 
 static int sync_file(ms_journal *j, msim_error *err) {
@@ -246,7 +237,7 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
                  : ms_cli_fail(err, MSIM_E_IO, "cannot empty: %s: %s", j->path, strerror(errno));
     if (rc >= 0) rc = write_at(j, 0, bytes, n, err);
     if (rc >= 0) rc = sync_file(j, err);
-    if (rc >= 0) rc = ms_durable_sync_folder(j->path, err);
+    if (rc >= 0) rc = ms_file_sync_folder(j->path, err);
     free(bytes);
     if (rc < 0) {
         if (ftruncate(j->fd, 0) != 0) { /* a header without blocks does no harm */
@@ -457,7 +448,7 @@ int ms_journal_finish(ms_journal *j, bool is_kept, msim_error *err) {
     j->has_work = true; /* nothing left for close to do */
     if (unlink(j->path) != 0 && errno != ENOENT)
         return ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", j->path, strerror(errno));
-    return ms_durable_sync_folder(j->path, err);
+    return ms_file_sync_folder(j->path, err);
 }
 
 void ms_journal_close(ms_journal *j) {

@@ -232,15 +232,15 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
     /* Not even --force lets a match take the place of a better one. parity: mode and times are the
      * source's. */
     const ms_put_part all = {.data = data, .n = n_bytes};
-    int failed = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced) : EEXIST;
-    if (!failed)
+    msim_error err;
+    int rc = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced, &err) : 0;
+    if (rc > 0)
         c->n_copied++;
-    else if (failed == EEXIST && is_new)
+    else if (rc == 0 && is_new)
         say_failed(c, "not copied", where, "another file is there; --force replaces it");
     else
         say_failed(c, "not copied", where,
-                   failed == EEXIST ? "another match or query of this name was copied there"
-                                    : strerror(failed));
+                   is_new ? err.text : "another match or query of this name was copied there");
 }
 
 /* Read a source. False, having said why, when it cannot be used. */
