@@ -2,6 +2,7 @@
  * so the two repairs are passes over its text: after printing and before parsing. */
 #define _GNU_SOURCE
 #include "json.h"
+#include "base/utf8.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,20 +48,6 @@ void ms_json_put_ids(ms_json_text *text, const int32_t *ids, size_t n) {
     text->n = (size_t)(to - text->data);
 }
 
-size_t ms_json_utf8_len(const unsigned char *s, size_t n) {
-    if (n == 0) return 0;
-    if (s[0] < 0x80) return 1;
-    size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || len > n) return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if (s[0] == 0xe0 && s[1] < 0xa0) return 0; /* overlong */
-    if (s[0] == 0xed && s[1] > 0x9f) return 0; /* a surrogate */
-    if (s[0] == 0xf0 && s[1] < 0x90) return 0; /* overlong */
-    if (s[0] == 0xf4 && s[1] > 0x8f) return 0; /* above U+10FFFF */
-    return len;
-}
-
 static void put_escape(ms_json_text *text, const char *format, unsigned value) {
     char escape[8];
     int n = snprintf(escape, sizeof escape, format, value);
@@ -70,8 +57,9 @@ static void put_escape(ms_json_text *text, const char *format, unsigned value) {
 /* Copy bytes, escaping those that are not UTF-8. */
 static void put_valid(ms_json_text *text, const char *bytes, size_t n) {
     size_t from = 0, at = 0;
+    uint32_t point;
     while (at < n) {
-        size_t len = ms_json_utf8_len((const unsigned char *)bytes + at, n - at);
+        size_t len = ms_utf8_next(bytes + at, n - at, &point);
         if (len) {
             at += len;
             continue;

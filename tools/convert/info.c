@@ -3,6 +3,7 @@
  * Contract: tools/convert/convert.h. */
 #define _GNU_SOURCE
 #include "convert.h"
+#include "base/utf8.h"
 #include "pipeline/files.h"
 #include "common/json.h"
 #include <math.h>
@@ -78,15 +79,6 @@ typedef struct {
     int64_t first_bad; /* row, or -1 */
 } findings;
 
-static bool is_utf8(const char *text, size_t n) {
-    for (size_t at = 0; at < n;) {
-        size_t step = ms_json_utf8_len((const unsigned char *)text + at, n - at);
-        if (step == 0) return false;
-        at += step;
-    }
-    return true;
-}
-
 /* The name of a row: it must have no NUL inside; oddities are counted. */
 static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
                       findings *f) {
@@ -94,7 +86,7 @@ static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_
     int rc = ms_convert_name(corpus, row, name, cap, &n);
     if (rc < 0) return rc;
     f->unnamed += n == 0;
-    f->not_utf8 += !is_utf8(*name, n);
+    f->not_utf8 += !ms_utf8_is_valid(*name, n);
     if (memchr(*name, 0, n)) {
         f->with_nul++;
         if (f->first_bad < 0) f->first_bad = row;

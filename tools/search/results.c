@@ -1,6 +1,7 @@
 /* Contract: tools/search/results.h. */
 #define _GNU_SOURCE
 #include "results.h"
+#include "base/utf8.h"
 #include "common/json.h"
 #include "listing.h"
 #include <math.h>
@@ -87,10 +88,8 @@ static bool is_in(const unsigned (*ranges)[2], unsigned point) {
  * control characters, bytes that are not UTF-8, and the marks that turn the direction of
  * writing. */
 static size_t next_char(const char *text, size_t n, size_t *columns, bool *shown) {
-    const unsigned char *s = (const unsigned char *)text;
-    size_t len = ms_json_utf8_len(s, n);
-    unsigned point = len <= 1 ? s[0] : s[0] & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) point = point << 6 | (s[i] & 0x3fu);
+    uint32_t point = 0;
+    size_t len = ms_utf8_next(text, n, &point);
     *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) &&
              !(point >= 0x202a && point <= 0x202e) && !(point >= 0x2066 && point <= 0x2069) &&
              point != 0x2028 && point != 0x2029;
