@@ -6,7 +6,7 @@
 #include "base/bf16.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "npy/names.h"
+#include "corpus/names.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"

@@ -1,7 +1,7 @@
 /* The names file of plain arrays: ends of lines, memory, what is not there. */
 #define _GNU_SOURCE
 #include "base/mem.h"
-#include "npy/names.h"
+#include "corpus/names.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

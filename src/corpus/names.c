@@ -1,5 +1,5 @@
 /* The names file: see names.h. */
-#include "npy/names.h"
+#include "corpus/names.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 

@@ -1,7 +1,7 @@
 /* The names file of rows that have no names of their own: PATH.names, one name for each row. Only
  * ms_names_open takes memory. docs/FORMATS.md, Corpora. */
-#ifndef MS_NPY_NAMES_H
-#define MS_NPY_NAMES_H
+#ifndef MS_CORPUS_NAMES_H
+#define MS_CORPUS_NAMES_H
 #include "base/map.h"
 #include "base/status.h"
 
