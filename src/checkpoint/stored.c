@@ -2,18 +2,9 @@
  * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
  * that a broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
-#include <stdio.h>
 #include <string.h>
 
 enum { COPY_FACTOR = 4, COPY_SLACK = 1 << 20 }; /* copies: at most 4 x the file + 1 MiB */
-
-const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap) {
-    size_t at = 0;
-    snprintf(buf, cap, "a scalar");
-    for (int i = 0; i < rank && at < cap; i++)
-        at += (size_t)snprintf(buf + at, cap - at, "%s%lld", i ? " x " : "", (long long)shape[i]);
-    return buf;
-}
 
 int ms_stored_open(const char *path, ms_stored *out, msim_error *err) {
     ms_stored s = {.container = "", .tensors = NULL};
@@ -92,18 +83,11 @@ static void gather(const ms_stored_tensor *t, size_t item, float *dst) {
 }
 
 static int check_finite(const ms_stored *s, const ms_stored_tensor *t, msim_error *err) {
-    ms_tensor v = t->value;
-    uint32_t bad = 0;
-    if (v.f32)
-        for (int64_t i = 0; i < v.n; i++) bad |= !ms_is_finite_f32(v.f32[i]);
-    else
-        for (int64_t i = 0; i < v.n; i++) bad |= (v.bf16[i].bits & 0x7f80u) == 0x7f80u;
-    if (!bad) return MSIM_OK;
-    int64_t at = 0;
-    while (ms_is_finite_f32(ms_tensor_get(v, at))) at++;
+    int64_t at = ms_tensor_find_nonfinite(t->value);
+    if (at < 0) return MSIM_OK;
     return ms_fail(err, MSIM_E_FORMAT,
                    "bad weights: %s, tensor %s: expected finite values, got %g at element %lld",
-                   s->path, t->name, (double)ms_tensor_get(v, at), (long long)at);
+                   s->path, t->name, (double)ms_tensor_get(t->value, at), (long long)at);
 }
 
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {

@@ -2,7 +2,7 @@
  * token table, the first to_q and the number of layers; every tensor is then held to the shape that
  * follows. The open file stays mapped until the weights are closed. */
 #include "base/digest.h"
-#include "checkpoint/checkpoint.h"
+#include "model/weights.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,8 +21,6 @@ typedef struct {
     size_t n_taken;
     msim_error *err;
 } loader;
-
-const ms_stored *ms_weights_stored(const ms_weights *w) { return w->storage; }
 
 static ms_stored_tensor *find(const loader *l, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -195,7 +193,7 @@ int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
         return rc;
     }
     w->all_f32 = 1;
-    w->storage = s;
+    w->stored = s;
     loader l = {.w = w, .s = s, .err = err};
     rc = load(&l);
     if (rc >= 0)
@@ -207,8 +205,7 @@ int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
 }
 
 void ms_weights_close(ms_weights *w) {
-    ms_stored *s = w->storage;
-    if (s) ms_stored_close(s);
-    ms_free(s);
-    w->storage = NULL;
+    if (w->stored) ms_stored_close(w->stored);
+    ms_free(w->stored);
+    w->stored = NULL;
 }

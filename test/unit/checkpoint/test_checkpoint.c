@@ -6,7 +6,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "model/batch.h"
-#include "checkpoint/checkpoint.h"
+#include "model/weights.h"
 #include "checkpoint/safetensors.h"
 #include <dirent.h>
 #include <setjmp.h>
@@ -334,7 +334,7 @@ static void converts(void **state) {
                                                        * conversions */
         assert_string_equal(b.sha256, source.sha256);
         /* In the source's order, data on 64 bytes, used in place. */
-        const ms_stored *x = ms_weights_stored(&a), *y = ms_weights_stored(&source);
+        const ms_stored *x = a.stored, *y = source.stored;
         for (size_t k = 0; k < x->n_tensors; k++)
             assert_string_equal(x->tensors[k].name, y->tensors[k].name);
         assert_int_equal((uintptr_t)x->tensors[0].base % 64, 0);
