@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "convert.h"
 #include "merge.h"
+#include "common/name.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -31,19 +32,6 @@ typedef struct {
 const char *ms_convert_dtype_name(int dtype) {
     static const char *const names[] = {"f32", "f16", "bf16", "f64"};
     return dtype >= 0 && dtype < 4 ? names[dtype] : "unknown";
-}
-
-int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
-                    size_t *length) {
-    if (*cap < 256) *name = ms_cli_grow(*name, cap, 256, 1);
-    int64_t n = msim_corpus_name(corpus, row, *name, *cap);
-    if (n < 0) return (int)n;
-    if ((size_t)n >= *cap) {
-        *name = ms_cli_grow(*name, cap, (size_t)n + 1, 1);
-        n = msim_corpus_name(corpus, row, *name, *cap);
-    }
-    *length = (size_t)n;
-    return 0;
 }
 
 /* ---- Settings beside the inputs ---- */
@@ -189,9 +177,9 @@ static int common_dtype(const job *j) {
 
 static int longest_name(job *j, msim_error *err) {
     for (int64_t i = 0; i < j->info.rows; i++) {
-        size_t n = 0;
-        if (ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n) < 0) break;
-        int64_t chars = msim_name_chars(j->name, n);
+        int64_t n = ms_name_get(j->corpus, i, &j->name, &j->name_cap);
+        if (n < 0) break;
+        int64_t chars = msim_name_chars(j->name, (size_t)n);
         if (chars > j->layout.name_chars) j->layout.name_chars = chars;
         if (i % 4096) continue;
         ms_cli_progress("names", i, j->info.rows);
@@ -254,7 +242,10 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
         msim_error why = {0};
         if (j->merge) {
             at = ms_merge_next(j->merge, &name, &n);
-        } else if ((rc = ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n)) >= 0) {
+        } else {
+            int64_t got = ms_name_get(j->corpus, i, &j->name, &j->name_cap);
+            rc = got < 0 ? (int)got : 0;
+            n = got < 0 ? 0 : (size_t)got;
             name = j->name;
         }
         if (rc >= 0) rc = msim_corpus_vector(j->corpus, at, row, err);

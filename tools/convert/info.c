@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "pipeline/files.h"
 #include "common/json.h"
+#include "common/name.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,9 +83,9 @@ typedef struct {
 /* The name of a row: it must have no NUL inside; oddities are counted. */
 static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
                       findings *f) {
-    size_t n = 0;
-    int rc = ms_convert_name(corpus, row, name, cap, &n);
-    if (rc < 0) return rc;
+    int64_t length = ms_name_get(corpus, row, name, cap);
+    if (length < 0) return (int)length;
+    size_t n = (size_t)length;
     f->unnamed += n == 0;
     f->not_utf8 += !ms_utf8_is_valid(*name, n);
     if (memchr(*name, 0, n)) {

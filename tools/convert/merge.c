@@ -1,7 +1,7 @@
-/* Contract: tools/pipeline/merge.h. One cursor a file, in a binary heap by name. */
+/* Contract: tools/convert/merge.h. One cursor a file, in a binary heap by name. */
 #define _GNU_SOURCE
 #include "merge.h"
-#include "convert/convert.h"
+#include "common/name.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +34,9 @@ static int compare_bytes(const char *a, size_t n_a, const char *b, size_t n_b) {
 }
 
 static int read_name(const ms_merge *m, int64_t row, name_buffer *to) {
-    return ms_convert_name(m->corpus, row, &to->text, &to->cap, &to->n);
+    int64_t n = ms_name_get(m->corpus, row, &to->text, &to->cap);
+    to->n = n < 0 ? 0 : (size_t)n;
+    return n < 0 ? (int)n : 0;
 }
 
 static void swap_names(name_buffer *a, name_buffer *b) {

@@ -3,6 +3,7 @@
 #include "results.h"
 #include "base/utf8.h"
 #include "common/json.h"
+#include "common/name.h"
 #include "listing.h"
 #include <math.h>
 #include <stdio.h>
@@ -130,11 +131,7 @@ size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
 /* ---- Printing ---- */
 
 size_t ms_results_name(ms_results_out *out, int64_t row) {
-    int64_t n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
-    if (n >= 0 && (size_t)n >= out->name_cap) {
-        out->name = ms_cli_grow(out->name, &out->name_cap, (size_t)n + 1, 1);
-        n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
-    }
+    int64_t n = ms_name_get(out->corpus, row, &out->name, &out->name_cap);
     return n < 0 ? 0 : (size_t)n;
 }
 
