@@ -51,14 +51,6 @@ msim_options msim_options_default(void) {
                           .max_k = 1024};
 }
 
-const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
-
-const char *msim_precision_name(int precision) {
-    static const char *const names[] = {"bf16", "f32", "int8"};
-    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision]
-                                                                             : NULL;
-}
-
 int msim_isa_best(void) { return ms_cpu_isa_best(); }
 int msim_has_cuda(void) { return ms_gpu_compiled(); }
 int msim_gpu_count(void) { return ms_gpu_visible(); }
@@ -245,12 +237,6 @@ void msim_context_close(msim_context *ctx) {
     ms_free(ctx);
 }
 
-const char *msim_stage_name(int stage) {
-    static const char *const names[] = {"norms", "projections", "attention", "feed-forward",
-                                        "pooling"};
-    return stage >= 0 && stage < MSIM_STAGE_COUNT ? names[stage] : NULL;
-}
-
 int msim_context_stats(const msim_context *ctx, msim_stats *out) {
     *out = ctx->stats;
     out->search_device = ctx->searcher == ms_cpu_backend() ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
@@ -370,11 +356,6 @@ void msim_l2_normalize(float *rows, size_t n, size_t dim) {
 
 msim_search_options msim_search_options_default(void) {
     return (msim_search_options){.metric = MSIM_METRIC_COSINE, .scan = MSIM_SCAN_AUTO};
-}
-
-const char *msim_scan_name(int scan) {
-    static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
-    return scan >= 0 && scan < (int)(sizeof names / sizeof *names) ? names[scan] : NULL;
 }
 
 /* AUTO met rows that the GPU does not take: from now on this context searches on the CPU. */

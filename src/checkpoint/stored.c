@@ -2,6 +2,7 @@
  * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
  * that a broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
+#include "base/rows.h"
 #include <string.h>
 
 enum { COPY_FACTOR = 4, COPY_SLACK = 1 << 20 }; /* copies: at most 4 x the file + 1 MiB */
@@ -51,24 +52,6 @@ static bool is_dense(const ms_stored_tensor *t) {
     return true;
 }
 
-/* n elements, `step` bytes apart, to f32. */
-static void widen(float *dst, const unsigned char *src, int64_t n, ptrdiff_t step, int dtype) {
-    for (int64_t i = 0; i < n; i++, src += step) {
-        uint16_t half;
-        double wide;
-        if (dtype == MSIM_DTYPE_F32) {
-            memcpy(&dst[i], src, 4);
-        } else if (dtype == MSIM_DTYPE_F64) {
-            memcpy(&wide, src, 8);
-            dst[i] = (float)wide;
-        } else {
-            memcpy(&half, src, 2);
-            dst[i] = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half)
-                                             : ms_f32_of_bf16((ms_bf16){half});
-        }
-    }
-}
-
 /* Row-major copy of t, walking all dimensions but the last as an odometer. */
 static void gather(const ms_stored_tensor *t, size_t item, float *dst) {
     int last = t->rank - 1;
@@ -77,7 +60,7 @@ static void gather(const ms_stored_tensor *t, size_t item, float *dst) {
     for (int64_t done = 0; done < t->n; done += run) {
         int64_t offset = 0;
         for (int i = 0; i < last; i++) offset += index[i] * t->stride[i];
-        widen(dst + done, t->base + offset * (int64_t)item, run, step, t->dtype);
+        ms_row_to_f32(dst + done, t->base + offset * (int64_t)item, step, t->dtype, (size_t)run);
         for (int i = last - 1; i >= 0 && ++index[i] == t->shape[i]; i--) index[i] = 0;
     }
 }

@@ -26,11 +26,6 @@ struct msim_corpus_writer {
     bool is_finished;
 };
 
-const char *msim_format_name(int format) {
-    static const char *const names[] = {"structured", "plain", "pickled", "fvecs", "fbin"};
-    return format >= 0 && format < (int)(sizeof names / sizeof *names) ? names[format] : NULL;
-}
-
 int msim_format_has_dtype(int format, int dtype) {
     bool is_half = dtype == MSIM_DTYPE_F16 && format <= MSIM_FORMAT_PICKLED;
     return msim_format_name(format) && (dtype == MSIM_DTYPE_F32 || is_half ||
@@ -57,7 +52,6 @@ static int check_field_name(const char *name, const char *what, msim_error *err)
 
 static int check_layout(const msim_corpus_layout *l, const char *name_field,
                         const char *vector_field, msim_error *err) {
-    static const char *const dtypes[] = {"f32", "f16", "bf16", "f64"};
     if (!msim_format_name(l->format))
         return ms_fail(err, MSIM_E_ARG, "corpus format: expected an msim_format, got %d",
                        l->format);
@@ -83,7 +77,7 @@ static int check_layout(const msim_corpus_layout *l, const char *name_field,
                        : has_names_file(l->format)    ? "f32"
                                                       : "f32 or f16",
                        msim_format_name(l->format),
-                       l->dtype >= 0 && l->dtype < 4 ? dtypes[l->dtype] : "an unknown one");
+                       msim_dtype_name(l->dtype) ? msim_dtype_name(l->dtype) : "an unknown one");
     int rc = check_field_name(name_field, "name field", err);
     if (rc >= 0) rc = check_field_name(vector_field, "vector field", err);
     if (rc >= 0 && strcmp(name_field, vector_field) == 0)

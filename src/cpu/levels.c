@@ -7,10 +7,7 @@
 #include <cpuid.h>
 #endif
 
-const char *ms_cpu_isa_name(int isa) {
-    static const char *const names[] = {"auto", "ref", "avx2", "avx512", "avx512bf16"};
-    return isa >= 0 && isa < (int)(sizeof names / sizeof *names) ? names[isa] : NULL;
-}
+const char *ms_cpu_isa_name(int isa) { return msim_isa_name(isa); }
 
 /* __builtin_cpu_supports also asks whether the operating system saves the wide registers. */
 static int cpu_has(int isa) {

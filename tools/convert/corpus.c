@@ -29,11 +29,6 @@ typedef struct {
     int64_t n_nonfinite;
 } job;
 
-const char *ms_convert_dtype_name(int dtype) {
-    static const char *const names[] = {"f32", "f16", "bf16", "f64"};
-    return dtype >= 0 && dtype < 4 ? names[dtype] : "unknown";
-}
-
 /* ---- Settings beside the inputs ---- */
 
 int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description,
@@ -290,7 +285,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     snprintf(j->description.tool, sizeof j->description.tool, "midisim-convert");
     snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
     snprintf(j->description.dtype, sizeof j->description.dtype, "%s",
-             ms_convert_dtype_name(j->layout.dtype));
+             msim_dtype_name(j->layout.dtype));
     return ms_description_write_to(beside, &j->description, j->sources ? get_source : NULL, j, err);
 }
 
@@ -316,7 +311,7 @@ static void say_done(const job *j, double seconds) {
         ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
     ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out,
                 msim_format_name(j->layout.format), ms_cli_count(rows, j->info.rows),
-                (long long)j->info.dim, ms_convert_dtype_name(j->layout.dtype),
+                (long long)j->info.dim, msim_dtype_name(j->layout.dtype),
                 ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes,
                 seconds);
 }

@@ -193,7 +193,7 @@ static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *
     add_text(r, "form", i.format);
     add_count(r, "rows", i.rows);
     add_count(r, "dim", i.dim);
-    add_text(r, "dtype", ms_convert_dtype_name(i.dtype));
+    add_text(r, "dtype", msim_dtype_name(i.dtype));
     cJSON_AddBoolToObject(r, "names", i.has_names);
     add_count(r, "parts", i.parts);
     if (rc >= 0) rc = add_settings(corpus, &i, r, err);
