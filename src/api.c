@@ -1,6 +1,7 @@
 /* The public API over the modules: the only file that knows all of them. It picks a backend, checks
  * arguments and sizes, and counts what was done. docs: include/midisim.h. */
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "base/mem.h"
 #include "cpu/backend.h"
 #include "cpu/levels.h"
@@ -10,7 +11,6 @@
 #include "corpus/corpus.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 struct msim_model {
     const ms_backend *backend; /* static */
@@ -34,12 +34,6 @@ struct msim_context {
     } under_way[MSIM_BATCHES_UNDER_WAY]; /* a ring: what was submitted and not waited for */
     int oldest, n_under_way;
 };
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 msim_options msim_options_default(void) {
     return (msim_options){.device = MSIM_DEVICE_AUTO,
@@ -277,7 +271,7 @@ static int check_idle(const msim_context *ctx, const char *what, msim_error *err
 int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                        const float *type_weights, float *out, msim_error *err) {
     ms_batch batch;
-    double t = now_seconds();
+    double t = ms_clock_now();
     int rc = check_idle(ctx, "embed", err);
     if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0) rc = check_type_weights(type_weights, err);
@@ -285,7 +279,7 @@ int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *sta
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
     ctx->stats.sequences += (int64_t)n_seq;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
@@ -293,7 +287,7 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
                               size_t n_seq, const float *type_weights, float *out,
                               msim_error *err) {
     ms_batch batch;
-    double t = now_seconds();
+    double t = ms_clock_now();
     if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
                        "embed: expected at most %d batches under way, got another",
@@ -306,12 +300,12 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
     int at = (ctx->oldest + ctx->n_under_way++) % MSIM_BATCHES_UNDER_WAY;
     ctx->under_way[at].tokens = batch.n_tokens;
     ctx->under_way[at].sequences = (int64_t)n_seq;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
 int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
-    double t = now_seconds();
+    double t = ms_clock_now();
     if (!ctx->n_under_way)
         return ms_fail(err, MSIM_E_ARG, "embed: expected a batch under way, got none");
     int64_t tokens = ctx->under_way[ctx->oldest].tokens,
@@ -322,21 +316,21 @@ int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     if (rc < 0) return rc;
     ctx->stats.tokens += tokens;
     ctx->stats.sequences += sequences;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
 int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts,
                               size_t n_seq, float *out, msim_error *err) {
     ms_batch batch;
-    double t = now_seconds();
+    double t = ms_clock_now();
     int rc = check_idle(ctx, "embed", err);
     if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0 && n_seq) rc = ctx->backend->embed_tokens(ctx->state, &batch, out, err);
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
     ctx->stats.sequences += (int64_t)n_seq;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
@@ -451,13 +445,13 @@ static void count_search(msim_context *ctx, size_t n_query, double began) {
     ctx->stats.rows_nonfinite = outcome.rows_nonfinite;
     ctx->stats.rows_evaluated = outcome.rows_evaluated;
     ctx->stats.scan = outcome.scan;
-    ctx->stats.search_seconds += now_seconds() - began;
+    ctx->stats.search_seconds += ms_clock_now() - began;
 }
 
 int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options,
                                  const float *queries, size_t n_query, int64_t k, int64_t *rows,
                                  double *scores, msim_error *err) {
-    double began = now_seconds();
+    double began = ms_clock_now();
     msim_search_options o = options ? *options : msim_search_options_default();
     ms_search_request request;
     int rc = make_request(ctx, &o, queries, n_query, &request, err);
@@ -485,7 +479,7 @@ int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_qu
 int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
                                   const float *queries, size_t n_query, double threshold,
                                   msim_hit_sink sink, void *user, msim_error *err) {
-    double began = now_seconds();
+    double began = ms_clock_now();
     msim_search_options o = options ? *options : msim_search_options_default();
     ms_search_request request;
     int rc = make_request(ctx, &o, queries, n_query, &request, err);

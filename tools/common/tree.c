@@ -3,6 +3,7 @@
  * open, as names come in order. */
 #define _GNU_SOURCE
 #include "tree.h"
+#include "base/fnv.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,8 +33,7 @@ struct ms_tree {
 };
 
 static uint64_t hash_bytes(const char *bytes, size_t n) {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
+    uint64_t h = ms_fnv1a(bytes, n);
     return h ? h : 1;
 }
 

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "manifest.h"
 #include "base/digest.h"
+#include "base/fnv.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,8 +57,7 @@ typedef struct {
 } loader;
 
 static size_t hash_path(const char *path, size_t n) {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)path[i]) * 0x100000001b3u;
+    uint64_t h = ms_fnv1a(path, n);
     return (size_t)(h ^ h >> 32);
 }
 

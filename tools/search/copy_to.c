@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "copy_to.h"
 #include "listing.h"
+#include "base/fnv.h"
 #include "common/put_file.h"
 #include "pipeline/find.h"
 #include <errno.h>
@@ -180,9 +181,7 @@ static void join_name(const char *before, const char *name, size_t n, const char
     size_t room = MAX_FILE_NAME - strlen(before) - strlen(after);
     make_safe(name, n, safe);
     if (n > room) {
-        uint64_t h = UINT64_C(0xcbf29ce484222325);
-        for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
-        snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)h);
+        snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)ms_fnv1a(name, n));
         size_t len = room - strlen(hash);
         /* not within a character */
         while (len > 0 && ((unsigned char)safe[len] & 0xc0) == 0x80) len--;
