@@ -519,7 +519,7 @@ static unsigned char *take_tiles(int scan_kind, int64_t n_rows) {
     return device;
 }
 
-static void bench_scan(int scan_kind, const ms_gpu_rows *rows, const float *values) {
+static void bench_one_scan(int scan_kind, const ms_gpu_rows *rows, const float *values) {
     static const int numbers[] = {1, 12, 64};
     size_t row_bytes = scan_kind == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) / MS_CODES_TILE
                        : scan_kind == MSIM_SCAN_BF16
@@ -550,16 +550,16 @@ static void bench_scan(int scan_kind, const ms_gpu_rows *rows, const float *valu
 static void bench_scan(void) {
     ms_gpu_rows rows = {
         .row_bytes = DIM * sizeof(float), .n_rows = s.corpus, .dim = DIM, .dtype = MSIM_DTYPE_F32};
-    bench_scan(MSIM_SCAN_INT8, &rows, NULL);
+    bench_one_scan(MSIM_SCAN_INT8, &rows, NULL);
     give_back();
-    bench_scan(MSIM_SCAN_BF16, &rows, NULL);
+    bench_one_scan(MSIM_SCAN_BF16, &rows, NULL);
     give_back();
     rows.data = take_random((size_t)s.corpus * DIM, FILL_F32);
     float *values = take((size_t)s.corpus, sizeof *values);
     uint32_t *nonfinite = take(4, sizeof *nonfinite);
     must(ms_gpu_fill(stream, nonfinite, 0, 4 * sizeof *nonfinite, &err), "fill");
     must(ms_row_values_cuda(stream, values, nonfinite, &rows, 0, &err), "row values");
-    bench_scan(MSIM_SCAN_F32, &rows, values);
+    bench_one_scan(MSIM_SCAN_F32, &rows, values);
 }
 
 /* ---- encoder: whole batches through the library, two under way, times of the host's clock ---- */

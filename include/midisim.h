@@ -313,6 +313,8 @@ MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
 typedef struct msim_corpus msim_corpus;
 
 enum msim_dtype { MSIM_DTYPE_F32 = 0, MSIM_DTYPE_F16 = 1, MSIM_DTYPE_BF16 = 2, MSIM_DTYPE_F64 = 3 };
+/* "f32", "f16", "bf16", "f64"; NULL for an unknown value. */
+MSIM_API const char *msim_dtype_name(int dtype);
 
 /* How a file holds its rows (docs/FORMATS.md, Corpora), and the types that each is written with. */
 enum msim_format {

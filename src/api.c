@@ -1,6 +1,7 @@
 /* The public API over the modules: the only file that knows all of them. It picks a backend, checks
  * arguments and sizes, and counts what was done. docs: include/midisim.h. */
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sized.h"
 #include "cpu/backend.h"
@@ -12,7 +13,6 @@
 #include "corpus/corpus.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 struct msim_model {
@@ -39,12 +39,6 @@ struct msim_context {
     } under_way[MSIM_BATCHES_UNDER_WAY]; /* a ring: what was submitted and not waited for */
     int oldest, n_under_way;
 };
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int check_options(const msim_options *o, msim_error *err) {
     if (o->device < MSIM_DEVICE_AUTO || o->device > MSIM_DEVICE_CUDA)
@@ -94,12 +88,6 @@ static int read_options(const msim_options *options, msim_options *out, msim_err
 }
 
 const char *msim_isa_name(int isa) { return ms_cpu_isa_name(isa); }
-
-const char *msim_precision_name(int precision) {
-    static const char *const names[] = {"bf16", "f32", "int8"};
-    return precision >= 0 && precision < (int)(sizeof names / sizeof *names) ? names[precision]
-                                                                             : NULL;
-}
 
 int msim_isa_list(int index) { return ms_cpu_isa_list(index); }
 
@@ -283,12 +271,6 @@ void msim_context_close(msim_context *ctx) {
     ms_free(ctx);
 }
 
-const char *msim_stage_name(int stage) {
-    static const char *const names[] = {"norms", "projections", "attention", "feed-forward",
-                                        "pooling"};
-    return stage >= 0 && stage < MSIM_STAGE_COUNT ? names[stage] : NULL;
-}
-
 int msim_context_stats(const msim_context *ctx, msim_stats *out) {
     msim_stats stats = ctx->stats;
     stats.search_device = ctx->searcher == ms_cpu_backend() ? MSIM_DEVICE_CPU : MSIM_DEVICE_CUDA;
@@ -349,7 +331,7 @@ static int check_idle(const msim_context *ctx, const char *what, msim_error *err
 int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
                        const float *class_weights, float *out, msim_error *err) {
     ms_batch batch;
-    double t = now_seconds();
+    double t = ms_clock_now();
     int rc = check_idle(ctx, "embed", err);
     if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0) rc = check_class_weights(ctx, class_weights, err);
@@ -357,7 +339,7 @@ int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *sta
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
     ctx->stats.sequences += (int64_t)n_seq;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
@@ -365,7 +347,7 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
                               size_t n_seq, const float *class_weights, float *out,
                               msim_error *err) {
     ms_batch batch;
-    double t = now_seconds();
+    double t = ms_clock_now();
     if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
     if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
@@ -379,12 +361,12 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
     int at = (ctx->oldest + ctx->n_under_way++) % MSIM_BATCHES_UNDER_WAY;
     ctx->under_way[at].tokens = batch.n_tokens;
     ctx->under_way[at].sequences = (int64_t)n_seq;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
 int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
-    double t = now_seconds();
+    double t = ms_clock_now();
     if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
     if (!ctx->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
     int64_t tokens = ctx->under_way[ctx->oldest].tokens,
@@ -395,21 +377,21 @@ int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     if (rc < 0) return rc;
     ctx->stats.tokens += tokens;
     ctx->stats.sequences += sequences;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
 int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts,
                               size_t n_seq, float *out, msim_error *err) {
     ms_batch batch;
-    double t = now_seconds();
+    double t = ms_clock_now();
     int rc = check_idle(ctx, "embed", err);
     if (rc >= 0) rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0 && n_seq) rc = ctx->backend->embed_tokens(ctx->state, &batch, out, err);
     if (rc < 0) return rc;
     ctx->stats.tokens += batch.n_tokens;
     ctx->stats.sequences += (int64_t)n_seq;
-    ctx->stats.embed_seconds += now_seconds() - t;
+    ctx->stats.embed_seconds += ms_clock_now() - t;
     return MSIM_OK;
 }
 
@@ -435,11 +417,6 @@ static msim_search_options default_search_options(void) {
 void msim_search_options_init(msim_search_options *options) {
     msim_search_options o = default_search_options();
     (void)ms_sized_out(options, &o, sizeof o);
-}
-
-const char *msim_scan_name(int scan) {
-    static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
-    return scan >= 0 && scan < (int)(sizeof names / sizeof *names) ? names[scan] : NULL;
 }
 
 /* AUTO met rows that the GPU does not take: from now on this context searches on the CPU. */
@@ -536,13 +513,13 @@ static void count_search(msim_context *ctx, size_t n_query, double began) {
     ctx->stats.rows_nonfinite = outcome.rows_nonfinite;
     ctx->stats.rows_evaluated = outcome.rows_evaluated;
     ctx->stats.scan = outcome.scan;
-    ctx->stats.search_seconds += now_seconds() - began;
+    ctx->stats.search_seconds += ms_clock_now() - began;
 }
 
 int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options,
                                  const float *queries, size_t n_query, int64_t k, int64_t *rows,
                                  double *scores, msim_error *err) {
-    double began = now_seconds();
+    double began = ms_clock_now();
     msim_search_options o;
     ms_search_request request;
     int rc = make_request(ctx, options, queries, n_query, &o, &request, err);
@@ -570,7 +547,7 @@ int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_qu
 int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
                                   const float *queries, size_t n_query, double threshold,
                                   msim_hit_sink sink, void *user, msim_error *err) {
-    double began = now_seconds();
+    double began = ms_clock_now();
     msim_search_options o;
     ms_search_request request;
     int rc = make_request(ctx, options, queries, n_query, &o, &request, err);

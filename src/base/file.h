@@ -1,7 +1,12 @@
-/* A file that comes to be under another name: bytes go through one buffer to PATH.part-PID beside
- * the place, which is synced and then renamed, so that under PATH there is the old file or the
- * whole new one. Closing without the rename removes it. The first failure sticks. One thread.
- * docs/FORMATS.md, What is written. */
+/* The one way in which a file comes to be: its bytes go to a temporary file beside the place, which
+ * is synced and then renamed, so that under the name there is the old file or the whole new one.
+ *
+ *   open -> put, put, ... -> sync -> rename -> close          (sync and rename together: finish)
+ *
+ * The temporary name is NAME.part-PID, with a further number when that is taken: it is always a file
+ * made here, never one that was there, and never what a link points to. The first failure sticks,
+ * puts after it do nothing, and sync returns it; closing without the rename removes the temporary
+ * file. One thread for each file. docs/FORMATS.md, What is written. */
 #ifndef MS_BASE_FILE_H
 #define MS_BASE_FILE_H
 #include "base/status.h"
@@ -11,8 +16,10 @@
 
 typedef struct {
     char *path, *temp_path; /* owned */
+    int folder;             /* borrowed: the open folder that both are names in, or AT_FDCWD */
     int fd;                 /* owned: the temporary file; -1 when closed */
     bool has_temp;          /* temp_path is ours to remove */
+    bool is_unsynced;       /* see ms_out_file_open_at */
     unsigned char *buffer;  /* owned: [cap] */
     size_t cap, n;          /* room; bytes that wait to be written */
     size_t item_max;
@@ -21,19 +28,40 @@ typedef struct {
     msim_error failed;            /* code 0 while all went well */
 } ms_out_file;
 
-/* Create the temporary file for path + suffix. Items of at most item_max bytes are put through it.
- * The struct must be zero before, and be closed afterwards also when this fails. */
+/* Create the temporary file for path + suffix. item_max: the most bytes that are put through
+ * ms_out_file_room at a time. The struct must be zero before, and be closed afterwards also when
+ * this fails. */
 int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_t item_max,
                      msim_error *err);
-/* Where the next item's bytes go (item_max of them); ms_out_file_took says how many there are. */
+/* The same for a name (without '/') in an open folder, for many small files: without a buffer, and
+ * without syncing, which would take longer than all else. mode: of the new file, before the umask. */
+int ms_out_file_open_at(ms_out_file *f, int folder, const char *name, unsigned mode,
+                        msim_error *err);
+
+/* Add bytes. */
+void ms_out_file_put(ms_out_file *f, const void *bytes, size_t n_bytes);
+/* Or without a copy: where the next item's bytes go (item_max of them); ms_out_file_took says how
+ * many there are. */
 static inline unsigned char *ms_out_file_room(ms_out_file *f) { return f->buffer + f->n; }
 int ms_out_file_took(ms_out_file *f, size_t n_bytes, msim_error *err);
+
 /* Write out what waits, sync and close. */
 int ms_out_file_sync(ms_out_file *f, msim_error *err);
-/* Give a synced file its name. */
+/* Give a synced file its name, and make the name durable. */
 int ms_out_file_rename(ms_out_file *f, msim_error *err);
+/* The same, never in the place of anything: 1, or 0 when something of that name is there. */
+int ms_out_file_rename_new(ms_out_file *f, msim_error *err);
+int ms_out_file_finish(ms_out_file *f, msim_error *err);
 /* The failure that sticks: 0, or minus its code with err filled. */
 int ms_out_file_failed(const ms_out_file *f, msim_error *err);
 void ms_out_file_close(ms_out_file *f);
+
+/* Write n bytes at byte `at` of an open file; `path` is for the error. Any thread. */
+int ms_file_write_at(int fd, const void *bytes, size_t n_bytes, int64_t at, const char *path,
+                     msim_error *err);
+/* Make what was created, renamed or removed in a path's folder durable. */
+int ms_file_sync_folder(const char *path, msim_error *err);
+/* The folder of a path ("." for a plain name), as a path. False when it does not fit. */
+bool ms_file_folder(const char *path, char *folder, size_t cap);
 
 #endif

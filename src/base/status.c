@@ -7,13 +7,6 @@
 
 const char *msim_version(void) { return MSIM_VERSION; }
 
-const char *msim_status_name(int rc) {
-    static const char *const names[] = {"ok",     "argument", "io",          "format", "limit",
-                                        "memory", "device",   "unsupported", "empty",  "stopped"};
-    unsigned code = rc < 0 ? 0u - (unsigned)rc : (unsigned)rc;
-    return code < sizeof names / sizeof *names ? names[code] : "unknown";
-}
-
 /* An error is one line wherever its parts came from: names and tensor keys are somebody else's
  * bytes. */
 static void keep_one_line(char *text) {

@@ -2,33 +2,10 @@
  * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
  * that a broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
-#include <openssl/evp.h>
-#include <stdio.h>
+#include "base/rows.h"
 #include <string.h>
 
 enum { COPY_FACTOR = 4, COPY_SLACK = 1 << 20 }; /* copies: at most 4 x the file + 1 MiB */
-
-int ms_sha256_hex(const void *bytes, size_t n_bytes, char out[65], msim_error *err) {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    static const char hex[] = "0123456789abcdef";
-    if (!EVP_Digest(n_bytes ? bytes : "", n_bytes, digest, &n, EVP_sha256(), NULL) || n != 32)
-        return ms_fail(err, MSIM_E_MEMORY, "SHA-256: the cryptography library failed");
-    for (unsigned i = 0; i < 32; i++) {
-        out[2 * i] = hex[digest[i] >> 4];
-        out[2 * i + 1] = hex[digest[i] & 15];
-    }
-    out[64] = 0;
-    return MSIM_OK;
-}
-
-const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap) {
-    size_t at = 0;
-    snprintf(buf, cap, "a scalar");
-    for (int i = 0; i < rank && at < cap; i++)
-        at += (size_t)snprintf(buf + at, cap - at, "%s%lld", i ? " x " : "", (long long)shape[i]);
-    return buf;
-}
 
 int ms_stored_open(const char *path, ms_stored *out, msim_error *err) {
     ms_stored s = {.container = "", .tensors = NULL};
@@ -75,24 +52,6 @@ static bool is_dense(const ms_stored_tensor *t) {
     return true;
 }
 
-/* n elements, `step` bytes apart, to f32. */
-static void widen(float *dst, const unsigned char *src, int64_t n, ptrdiff_t step, int dtype) {
-    for (int64_t i = 0; i < n; i++, src += step) {
-        uint16_t half;
-        double wide;
-        if (dtype == MSIM_DTYPE_F32) {
-            memcpy(&dst[i], src, 4);
-        } else if (dtype == MSIM_DTYPE_F64) {
-            memcpy(&wide, src, 8);
-            dst[i] = (float)wide;
-        } else {
-            memcpy(&half, src, 2);
-            dst[i] = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half)
-                                             : ms_f32_of_bf16((ms_bf16){half});
-        }
-    }
-}
-
 /* Row-major copy of t, walking all dimensions but the last as an odometer. */
 static void gather(const ms_stored_tensor *t, size_t item, float *dst) {
     int last = t->rank - 1;
@@ -101,24 +60,17 @@ static void gather(const ms_stored_tensor *t, size_t item, float *dst) {
     for (int64_t done = 0; done < t->n; done += run) {
         int64_t offset = 0;
         for (int i = 0; i < last; i++) offset += index[i] * t->stride[i];
-        widen(dst + done, t->base + offset * (int64_t)item, run, step, t->dtype);
+        ms_row_to_f32(dst + done, t->base + offset * (int64_t)item, step, t->dtype, (size_t)run);
         for (int i = last - 1; i >= 0 && ++index[i] == t->shape[i]; i--) index[i] = 0;
     }
 }
 
 static int check_finite(const ms_stored *s, const ms_stored_tensor *t, msim_error *err) {
-    ms_tensor v = t->value;
-    uint32_t bad = 0;
-    if (v.f32)
-        for (int64_t i = 0; i < v.n; i++) bad |= !ms_is_finite_f32(v.f32[i]);
-    else
-        for (int64_t i = 0; i < v.n; i++) bad |= (v.bf16[i].bits & 0x7f80u) == 0x7f80u;
-    if (!bad) return MSIM_OK;
-    int64_t at = 0;
-    while (ms_is_finite_f32(ms_tensor_get(v, at))) at++;
+    int64_t at = ms_tensor_find_nonfinite(t->value);
+    if (at < 0) return MSIM_OK;
     return ms_fail(err, MSIM_E_FORMAT,
                    "bad weights: %s, tensor %s: expected finite values, got %g at element %lld",
-                   s->path, t->name, (double)ms_tensor_get(v, at), (long long)at);
+                   s->path, t->name, (double)ms_tensor_get(t->value, at), (long long)at);
 }
 
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {

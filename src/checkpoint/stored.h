@@ -5,7 +5,7 @@
 #define MS_CHECKPOINT_STORED_H
 #include "base/map.h"
 #include "base/mem.h"
-#include "model/weights.h"
+#include "checkpoint/tensor.h"
 
 enum { MS_STORED_MAX_RANK = 8, MS_STORED_MAX_TENSORS = 4096 };
 
@@ -41,10 +41,6 @@ ms_stored_tensor *ms_stored_find(const ms_stored *s, const char *name);
 /* Fill t->value: in place where possible, else an f32 copy gathered by strides. Refuses NaN and
  * infinity. */
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err);
-/* "512 x 512" for messages; "a scalar" for rank 0. Returns buf. */
-const char *ms_shape_text(const int64_t *shape, int rank, char *buf, size_t cap);
-/* SHA-256 of a span as 64 hexadecimal digits and a NUL. */
-int ms_sha256_hex(const void *bytes, size_t n_bytes, char out[65], msim_error *err);
 
 /* The readers of the containers: fill tensors, n_tensors, container (and source_sha256) of a set
  * whose map is open. */

@@ -5,11 +5,11 @@
  * copies. */
 #include "codes/codes.h"
 #include "base/mem.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <openssl/evp.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,15 +67,13 @@ static int digest_of(unsigned char *digest, const file_head *h, const void *cent
                      const void *zeros, const void *nonfinite, msim_error *err) {
     file_head bare = *h;
     memset(bare.digest, 0, sizeof bare.digest);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) &&
-             EVP_DigestUpdate(ctx, &bare, sizeof bare) &&
-             EVP_DigestUpdate(ctx, centre, (size_t)h->dim * 4) &&
-             EVP_DigestUpdate(ctx, zeros, (size_t)h->n_zeros * 8) &&
-             EVP_DigestUpdate(ctx, nonfinite, (size_t)h->n_nonfinite * 8) &&
-             EVP_DigestFinal_ex(ctx, digest, NULL);
-    EVP_MD_CTX_free(ctx);
-    return ok ? MSIM_OK : ms_fail(err, MSIM_E_UNSUPPORTED, "SHA-256: expected OpenSSL to have it");
+    ms_digest d;
+    ms_digest_begin(&d, MS_DIGEST_SHA256);
+    ms_digest_add(&d, &bare, sizeof bare);
+    ms_digest_add(&d, centre, (size_t)h->dim * 4);
+    ms_digest_add(&d, zeros, (size_t)h->n_zeros * 8);
+    ms_digest_add(&d, nonfinite, (size_t)h->n_nonfinite * 8);
+    return ms_digest_end(&d, digest, err);
 }
 
 static size_t tile_bytes(int form, size_t dim) {
@@ -99,31 +97,23 @@ typedef struct {
     const ms_rows *view;
     const file_layout *layout;
     const float *centre;
-    int forms, fd;
+    const ms_out_file *file; /* borrowed */
+    int forms;
     int64_t first_tile;   /* of the batch */
     unsigned char *class; /* [BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE], by tile of the batch */
     unsigned char *tiles; /* [workers, ITEM_TILES * tile_room] */
     double *scratch;      /* [workers, scratch_each] */
     size_t tile_room, scratch_each;
-    _Atomic int failed; /* errno of the first write that failed */
+    _Atomic bool has_failed;
+    msim_error failed; /* of the first write that failed */
 } write_job;
-
-static int write_at(int fd, const unsigned char *bytes, size_t n, size_t at) {
-    while (n) {
-        ssize_t done = pwrite(fd, bytes, n, (off_t)at);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return done < 0 ? errno : EIO;
-        bytes += done, n -= (size_t)done, at += (size_t)done;
-    }
-    return 0;
-}
 
 static void write_tiles(void *arg, int64_t item, int worker) {
     write_job *job = arg;
     size_t dim = (size_t)job->view->dim;
     int64_t first = job->first_tile + item * ITEM_TILES, end = first + ITEM_TILES;
     unsigned char *tiles = job->tiles + (size_t)worker * ITEM_TILES * job->tile_room;
-    if (job->failed) return;
+    if (job->has_failed) return;
     if (end > job->layout->n_tiles) end = job->layout->n_tiles;
     for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
         size_t each = tile_bytes(form, dim),
@@ -137,9 +127,12 @@ static void write_tiles(void *arg, int64_t item, int worker) {
                                job->scratch + (size_t)worker * job->scratch_each);
             memcpy(classes, class, sizeof class);
         }
-        int failed =
-            write_at(job->fd, tiles, (size_t)(end - first) * each, at + (size_t)first * each);
-        if (failed) job->failed = failed;
+        msim_error err;
+        if (ms_file_write_at(job->file->fd, tiles, (size_t)(end - first) * each,
+                             (int64_t)(at + (size_t)first * each), job->file->temp_path,
+                             &err) < 0 &&
+            !atomic_exchange(&job->has_failed, true))
+            job->failed = err;
     }
 }
 
@@ -170,7 +163,10 @@ static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, 
         int64_t n = n_tiles - job->first_tile < BATCH_ITEMS * ITEM_TILES ? n_tiles - job->first_tile
                                                                          : BATCH_ITEMS * ITEM_TILES;
         ms_pool_run(pool, (n + ITEM_TILES - 1) / ITEM_TILES, write_tiles, job);
-        if (job->failed) return ms_fail_errno(err, job->failed, "cannot write: %s", f->temp_path);
+        if (job->has_failed) {
+            if (err) *err = job->failed;
+            return -job->failed.code;
+        }
         int rc = list_rows(job, n, lists, err);
         if (rc < 0) return rc;
         int64_t done = (job->first_tile + n) * MS_CODES_TILE;
@@ -197,13 +193,18 @@ static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
                *nonfinite = lists[1].n ? (const void *)lists[1].rows : "";
     int rc = digest_of(h->digest, h, centre, zeros, nonfinite, err);
     if (rc < 0) return rc;
-    int failed = write_at(f->fd, (const unsigned char *)h, sizeof *h, 0);
-    if (!failed)
-        failed = write_at(f->fd, (const unsigned char *)centre, (size_t)h->dim * 4, HEAD_BYTES);
-    if (!failed) failed = write_at(f->fd, zeros, (size_t)h->n_zeros * 8, l.zeros_at);
-    if (!failed) failed = write_at(f->fd, nonfinite, (size_t)h->n_nonfinite * 8, l.nonfinite_at);
-    if (!failed && ftruncate(f->fd, (off_t)l.n_bytes) != 0) failed = errno;
-    return failed ? ms_fail_errno(err, failed, "cannot write: %s", f->temp_path) : MSIM_OK;
+    rc = ms_file_write_at(f->fd, h, sizeof *h, 0, f->temp_path, err);
+    if (rc >= 0)
+        rc = ms_file_write_at(f->fd, centre, (size_t)h->dim * 4, HEAD_BYTES, f->temp_path, err);
+    if (rc >= 0)
+        rc = ms_file_write_at(f->fd, zeros, (size_t)h->n_zeros * 8, (int64_t)l.zeros_at,
+                              f->temp_path, err);
+    if (rc >= 0)
+        rc = ms_file_write_at(f->fd, nonfinite, (size_t)h->n_nonfinite * 8, (int64_t)l.nonfinite_at,
+                              f->temp_path, err);
+    if (rc >= 0 && ftruncate(f->fd, (off_t)l.n_bytes) != 0)
+        rc = ms_fail_errno(err, errno, "cannot write: %s", f->temp_path);
+    return rc;
 }
 
 int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms,
@@ -234,14 +235,13 @@ int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, 
         job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
     int rc = job.scratch ? ms_out_file_open(&f, path, "", 0, err) : -MSIM_E_MEMORY;
     if (rc >= 0) {
-        job.fd = f.fd;
+        job.file = &f;
         job.centre = centre;
         ms_codes_find_centre(centre, view, job.scratch);
         rc = write_all_tiles(&job, &f, pool, lists, progress, err);
     }
     if (rc >= 0) rc = write_rest(&f, &h, centre, lists, err);
-    if (rc >= 0) rc = ms_out_file_sync(&f, err);
-    if (rc >= 0) rc = ms_out_file_rename(&f, err);
+    if (rc >= 0) rc = ms_out_file_finish(&f, err);
     ms_out_file_close(&f);
     ms_free(lists[0].rows);
     ms_free(lists[1].rows);

@@ -45,21 +45,7 @@ static float round_up(double x) {
 }
 
 static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
-    uint16_t half;
-    float single;
-    switch (dtype) {
-    case MSIM_DTYPE_F32:
-        for (size_t j = 0; j < dim; j++) memcpy(&single, row + 4 * j, 4), x[j] = single;
-        break;
-    case MSIM_DTYPE_F16:
-        for (size_t j = 0; j < dim; j++) memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_f16(half);
-        break;
-    case MSIM_DTYPE_BF16:
-        for (size_t j = 0; j < dim; j++)
-            memcpy(&half, row + 2 * j, 2), x[j] = ms_f32_of_bf16((ms_bf16){half});
-        break;
-    default: memcpy(x, row, 8 * dim); break;
-    }
+    ms_row_to_f64(x, row, dtype, dim);
     for (size_t j = dim; j < padded(dim); j++) x[j] = 0.0;
 }
 

@@ -3,11 +3,10 @@
  * row is ever copied. Owns the maps, and for pickled files where each row lies. include/midisim.h,
  * Corpus; docs/FORMATS.md, Corpora. */
 #include "corpus/corpus.h"
-#include "base/bf16.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/sized.h"
-#include "npy/names.h"
+#include "corpus/names.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"
@@ -297,17 +296,8 @@ int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_
         if (rc < 0) return rc;
     }
     const unsigned char *at = ms_rows_at(rows, row - p->first);
-    size_t step = ms_dtype_bytes(rows->dtype);
-    for (int64_t i = 0; i < rows->dim; i++, at += step) {
-        uint16_t half;
-        double wide;
-        switch (rows->dtype) {
-        case MSIM_DTYPE_F32: memcpy(&out[i], at, 4); break;
-        case MSIM_DTYPE_F64: memcpy(&wide, at, 8), out[i] = (float)wide; break;
-        case MSIM_DTYPE_F16: memcpy(&half, at, 2), out[i] = ms_f32_of_f16(half); break;
-        default: memcpy(&half, at, 2), out[i] = ms_f32_of_bf16((ms_bf16){half}); break;
-        }
-    }
+    ptrdiff_t step = (ptrdiff_t)ms_dtype_bytes(rows->dtype);
+    ms_row_to_f32(out, at, step, rows->dtype, (size_t)rows->dim);
     return MSIM_OK;
 }
 

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/sized.h"
 #include "base/rows.h"
-#include "npy/names.h"
+#include "base/utf8.h"
 #include "npy/header.h"
 #include "npy/view.h"
 #include "base/file.h"
@@ -27,11 +27,6 @@ struct msim_corpus_writer {
     bool is_finished;
 };
 
-const char *msim_format_name(int format) {
-    static const char *const names[] = {"structured", "plain", "pickled", "fvecs", "fbin"};
-    return format >= 0 && format < (int)(sizeof names / sizeof *names) ? names[format] : NULL;
-}
-
 int msim_format_has_dtype(int format, int dtype) {
     bool is_half = dtype == MSIM_DTYPE_F16 && format <= MSIM_FORMAT_PICKLED;
     return msim_format_name(format) && (dtype == MSIM_DTYPE_F32 || is_half ||
@@ -48,7 +43,7 @@ static int check_field_name(const char *name, const char *what, msim_error *err)
         return ms_fail(err, MSIM_E_ARG, "%s: expected 1..%d bytes, got %zu", what, FIELD_NAME_MAX,
                        n);
     for (size_t i = 0, step; i < n; i += step) {
-        uint32_t point = ms_name_get_point(name + i, n - i, &step);
+        uint32_t point = ms_utf8_get_escaped(name + i, n - i, &step);
         if (point < 0x20 || (point >= 0x7f && point < 0xa0) || (point >= 0xdc80 && point <= 0xdcff))
             return ms_fail(err, MSIM_E_ARG, "%s: expected printable UTF-8, got byte 0x%02x", what,
                            (unsigned char)name[i]);
@@ -58,7 +53,6 @@ static int check_field_name(const char *name, const char *what, msim_error *err)
 
 static int check_layout(const msim_corpus_layout *l, const char *name_field,
                         const char *vector_field, msim_error *err) {
-    static const char *const dtypes[] = {"f32", "f16", "bf16", "f64"};
     if (!msim_format_name(l->format))
         return ms_fail(err, MSIM_E_ARG, "corpus format: expected an msim_format, got %d",
                        l->format);
@@ -84,7 +78,7 @@ static int check_layout(const msim_corpus_layout *l, const char *name_field,
                        : has_names_file(l->format)    ? "f32"
                                                       : "f32 or f16",
                        msim_format_name(l->format),
-                       l->dtype >= 0 && l->dtype < 4 ? dtypes[l->dtype] : "an unknown one");
+                       msim_dtype_name(l->dtype) ? msim_dtype_name(l->dtype) : "an unknown one");
     int rc = check_field_name(name_field, "name field", err);
     if (rc >= 0) rc = check_field_name(vector_field, "vector field", err);
     if (rc >= 0 && strcmp(name_field, vector_field) == 0)
@@ -157,7 +151,7 @@ int msim_corpus_writer_open(const char *path, const msim_corpus_layout *wanted,
 static int check_name(const msim_corpus_writer *w, const char *name, size_t name_bytes,
                       msim_error *err) {
     if (w->format == MSIM_FORMAT_STRUCTURED) {
-        size_t chars = ms_name_chars(name, name_bytes);
+        size_t chars = ms_utf8_chars(name, name_bytes);
         if (chars > w->name_chars)
             return ms_fail(err, MSIM_E_LIMIT,
                            "corpus name of row %" PRId64
@@ -232,7 +226,7 @@ int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_
     if (rc < 0) return rc;
     unsigned char *start = ms_out_file_room(&w->rows), *dst = start;
     if (w->format == MSIM_FORMAT_STRUCTURED) {
-        ms_name_to_ucs4(name, name_bytes, dst, w->name_chars);
+        ms_utf8_to_utf32(name, name_bytes, dst, w->name_chars);
         dst += 4 * w->name_chars;
     } else if (w->format == MSIM_FORMAT_PICKLED) {
         dst += ms_pickle_row_begin(&w->pickle, dst, w->n_added, name, name_bytes);
@@ -282,5 +276,5 @@ void msim_corpus_writer_close(msim_corpus_writer *w) {
 }
 
 int64_t msim_name_chars(const char *name, size_t name_bytes) {
-    return (int64_t)ms_name_chars(name, name_bytes);
+    return (int64_t)ms_utf8_chars(name, name_bytes);
 }

@@ -1,7 +1,8 @@
 /* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the
  * token table, the first to_q and the number of layers; every tensor is then held to the shape that
  * follows. The open file stays mapped until the weights are closed. */
-#include "checkpoint/checkpoint.h"
+#include "base/digest.h"
+#include "model/weights.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,8 +15,6 @@ typedef struct {
     size_t n_taken;
     msim_error *err;
 } loader;
-
-const ms_stored *ms_weights_stored(const ms_weights *w) { return w->storage; }
 
 static ms_stored_tensor *find(const loader *l, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -171,7 +170,8 @@ static int load(loader *l) {
         memcpy(l->w->sha256, l->s->source_sha256, sizeof l->w->sha256);
         return MSIM_OK;
     }
-    return ms_sha256_hex(l->s->map.data, l->s->map.n_bytes, l->w->sha256, l->err);
+    return ms_digest_hex_of(MS_DIGEST_SHA256, l->s->map.data, l->s->map.n_bytes, l->w->sha256,
+                            l->err);
 }
 
 int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
@@ -184,7 +184,7 @@ int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
         return rc;
     }
     w->all_f32 = 1;
-    w->storage = s;
+    w->stored = s;
     loader l = {.w = w, .s = s, .err = err};
     rc = load(&l);
     if (rc >= 0)
@@ -196,8 +196,7 @@ int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
 }
 
 void ms_weights_close(ms_weights *w) {
-    ms_stored *s = w->storage;
-    if (s) ms_stored_close(s);
-    ms_free(s);
-    w->storage = NULL;
+    if (w->stored) ms_stored_close(w->stored);
+    ms_free(w->stored);
+    w->stored = NULL;
 }

@@ -3,18 +3,11 @@
  * and got. docs/MODEL.md, docs/FORMATS.md. */
 #ifndef MS_MODEL_WEIGHTS_H
 #define MS_MODEL_WEIGHTS_H
-#include "base/bf16.h"
 #include "base/status.h"
+#include "checkpoint/stored.h"
 #include "model/constants.h"
 
 enum { MS_MAX_DEPTH = 64 };
-
-/* One tensor, row-major and dense: either f32 or bf16, the other pointer NULL. */
-typedef struct {
-    const float *f32;    /* borrowed from the open weights */
-    const ms_bf16 *bf16; /* likewise */
-    int64_t n;           /* elements */
-} ms_tensor;
 
 typedef struct {
     ms_tensor attn_gamma; /* [dim]             offset from one */
@@ -33,19 +26,13 @@ typedef struct {
     ms_tensor final_gamma; /* [dim] */
     ms_block_weights block[MS_MAX_DEPTH];
     char family[24];
-    char sha256[65]; /* of the checkpoint these weights came from */
-    void *storage;   /* owned: the open file or converted copies; ms_weights_close frees
-                                 * it */
+    char sha256[65];   /* of the checkpoint these weights came from */
+    ms_stored *stored; /* owned: the open file; every tensor of it is loaded */
 } ms_weights;
 
 /* Open a .pth (either container) or .safetensors checkpoint; the form is told by its first
  * bytes. */
 int ms_weights_open(const char *path, ms_weights *out, msim_error *err);
 void ms_weights_close(ms_weights *w);
-
-/* Element i of a tensor as f32 (exact). */
-static inline float ms_tensor_get(ms_tensor t, int64_t i) {
-    return t.f32 ? t.f32[i] : ms_f32_of_bf16(t.bf16[i]);
-}
 
 #endif

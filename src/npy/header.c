@@ -3,7 +3,7 @@
  * docs/FORMATS.md, Corpora. */
 #include "npy/header.h"
 #include "base/mem.h"
-#include "npy/names.h"
+#include "base/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,7 +116,7 @@ static int parse_string(cursor *c, char *buf) {
         if (ch >= 0x80 && c->is_utf8)
             buf[n++] = (char)ch; /* already UTF-8; only compared and printed */
         else
-            n += ms_name_put_point(buf + n, point);
+            n += ms_utf8_put(buf + n, point);
     }
     buf[n] = 0;
     return MSIM_OK;
@@ -427,7 +427,7 @@ static void put_repr(text_out *out, const char *name) {
     char quote = strchr(name, '\'') && !strchr(name, '"') ? '"' : '\'';
     put_text(out, "%c", quote);
     for (size_t i = 0, n = strlen(name), step; i < n; i += step) {
-        uint32_t point = ms_name_get_point(name + i, n - i, &step);
+        uint32_t point = ms_utf8_get_escaped(name + i, n - i, &step);
         if (point == (unsigned char)quote || point == '\\')
             put_text(out, "\\%c", (char)point);
         else if (point >= 0x20 && point < 0x7f)

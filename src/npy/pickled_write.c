@@ -5,7 +5,7 @@
  * they are in an array made of a list of names. test/cli/test_convert_forms.py compares with
  * NumPy. */
 #include "npy/pickled_write.h"
-#include "npy/names.h"
+#include "base/utf8.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -79,7 +79,7 @@ size_t ms_pickle_name_bytes(const char *name, size_t n_bytes) {
     size_t n = 0, step;
     char utf8[4];
     for (size_t i = 0; i < n_bytes; i += step)
-        n += ms_name_put_point(utf8, ms_name_get_point(name + i, n_bytes - i, &step));
+        n += ms_utf8_put(utf8, ms_utf8_get_escaped(name + i, n_bytes - i, &step));
     return n;
 }
 
@@ -87,7 +87,7 @@ size_t ms_pickle_name_bytes(const char *name, size_t n_bytes) {
 static unsigned char *put_text(ms_pickle_writer *w, unsigned char *p, const char *text,
                                size_t n_bytes, uint64_t *number) {
     size_t step = 0;
-    uint32_t only = n_bytes ? ms_name_get_point(text, n_bytes, &step) : 256;
+    uint32_t only = n_bytes ? ms_utf8_get_escaped(text, n_bytes, &step) : 256;
     uint64_t *held = step == n_bytes && only <= (n_bytes ? 255 : 256) ? &w->one_char[only] : NULL;
     if (number) *number = held && *held ? *held - 1 : w->memo;
     if (held && *held) return put_get(p, *held - 1);
@@ -95,7 +95,7 @@ static unsigned char *put_text(ms_pickle_writer *w, unsigned char *p, const char
     unsigned char *length = put_op(p, OP_TEXT), *start = put_le(length, 0, 4);
     p = start;
     for (size_t i = 0; i < n_bytes; i += step)
-        p += ms_name_put_point((char *)p, ms_name_get_point(text + i, n_bytes - i, &step));
+        p += ms_utf8_put((char *)p, ms_utf8_get_escaped(text + i, n_bytes - i, &step));
     put_le(length, (uint64_t)(p - start), 4);
     return put_memo(w, p);
 }

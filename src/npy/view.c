@@ -3,7 +3,7 @@
  * docs/FORMATS.md, Corpora. */
 #include "npy/view.h"
 #include "base/mem.h"
-#include "npy/names.h"
+#include "base/utf8.h"
 #include "npy/header.h"
 #include "npy/pickled.h"
 #include <string.h>
@@ -162,11 +162,11 @@ void ms_npy_view_free(ms_npy_view *view) {
 }
 
 size_t ms_npy_view_name(const ms_npy_view *view, int64_t row, char *buf, size_t cap) {
-    if (!view->name_kind) return ms_name_of_bytes(NULL, 0, buf, cap);
+    if (!view->name_kind) return ms_utf8_of_bytes(NULL, 0, buf, cap);
     if (view->name_kind == 'O')
-        return ms_name_of_text(view->name_base + ms_npy_name_at(view->names[row]),
+        return ms_utf8_of_text(view->name_base + ms_npy_name_at(view->names[row]),
                                ms_npy_name_bytes(view->names[row]), buf, cap);
     const unsigned char *field = view->name_base + (size_t)row * view->rows.row_bytes;
-    return view->name_kind == 'U' ? ms_name_of_ucs4(field, view->name_width, buf, cap)
-                                  : ms_name_of_bytes(field, view->name_width, buf, cap);
+    return view->name_kind == 'U' ? ms_utf8_of_utf32(field, view->name_width, buf, cap)
+                                  : ms_utf8_of_bytes(field, view->name_width, buf, cap);
 }

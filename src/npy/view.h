@@ -26,7 +26,7 @@ typedef struct {
 int ms_npy_view_init(const unsigned char *bytes, size_t n_bytes, const char *path, ms_npy_view *out,
                      msim_error *err);
 void ms_npy_view_free(ms_npy_view *view);
-/* The name of a row, as ms_name_of_ucs4 gives it; 0 without names. */
+/* The name of a row, as ms_utf8_of_utf32 gives it; 0 without names. */
 size_t ms_npy_view_name(const ms_npy_view *view, int64_t row, char *buf, size_t cap);
 
 #endif

@@ -4,6 +4,7 @@
  * that a small file takes little memory and a large one ends. */
 #include "pickle/pickle.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -278,24 +279,6 @@ static int push_long(ms_pickle *p) {
     return push_number(p, MS_PICKLE_INT, (int64_t)v);
 }
 
-static bool is_utf8(const unsigned char *s, size_t n) {
-    for (size_t i = 0; i < n;) {
-        unsigned c = s[i++];
-        if (c < 0x80) continue;
-        size_t more = c >= 0xc2 && c < 0xe0   ? 1
-                      : c >= 0xe0 && c < 0xf0 ? 2
-                      : c >= 0xf0 && c < 0xf5 ? 3
-                                              : 0;
-        if (more == 0 || n - i < more) return false;
-        for (size_t k = 0; k < more; k++)
-            if ((s[i + k] & 0xc0) != 0x80) return false;
-        if ((c == 0xe0 && s[i] < 0xa0) || (c == 0xf0 && s[i] < 0x90) || (c == 0xf4 && s[i] > 0x8f))
-            return false;
-        i += more;
-    }
-    return true;
-}
-
 static int push_text(ms_pickle *p, size_t length_bytes) {
     uint64_t n = 0;
     int rc = take(p, length_bytes, &n);
@@ -307,7 +290,7 @@ static int push_text(ms_pickle *p, size_t length_bytes) {
         return ms_pickle_fail(p, "truncated: expected a text of %u bytes, got %zu", (unsigned)n,
                               p->n_bytes - p->at);
     const unsigned char *text = p->bytes + p->at;
-    if (!is_utf8(text, (size_t)n))
+    if (!ms_utf8_is_surrogatepass((const char *)text, (size_t)n))
         return ms_pickle_fail(p, "text: expected UTF-8, got other bytes");
     p->at += (size_t)n;
     return push(p, (ms_pickle_value){

@@ -114,7 +114,7 @@ def test_killed(model, tmp_path):
         going.send_signal(signal.SIGKILL)
         going.wait()
     assert per_token(model, tmp_path / "out", tmp_path / "songs").returncode == 0
-    got = {n: b for n, b in files_of(tmp_path / "out").items() if ".midisim-" not in n}  # of a killed process
+    got = {n: b for n, b in files_of(tmp_path / "out").items() if ".part-" not in n}  # of a killed process
     assert got == files_of(tmp_path / "whole")
 
 

@@ -96,6 +96,16 @@ int open(const char *path, int flags, ...) {
     DO("open", REAL(open)(path, flags, mode));
 }
 
+int openat(int folder, const char *path, int flags, ...) {
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    if (!is_meant(path) || (flags & O_ACCMODE) == O_RDONLY)
+        return REAL(openat)(folder, path, flags, mode);
+    DO("open", REAL(openat)(folder, path, flags, mode));
+}
+
 ssize_t write(int fd, const void *bytes, size_t n) {
     if (!is_meant_fd(fd)) return REAL(write)(fd, bytes, n);
     int what = count("write");
@@ -134,6 +144,17 @@ int ftruncate(int fd, off_t n) {
 int rename(const char *from, const char *to) {
     if (!is_meant(to)) return REAL(rename)(from, to);
     DO("rename", REAL(rename)(from, to));
+}
+
+int renameat(int from_folder, const char *from, int to_folder, const char *to) {
+    if (!is_meant(to)) return REAL(renameat)(from_folder, from, to_folder, to);
+    DO("rename", REAL(renameat)(from_folder, from, to_folder, to));
+}
+
+int unlinkat(int folder, const char *path, int flags) {
+    if (!is_meant(path) || faccessat(folder, path, F_OK, 0) != 0)
+        return REAL(unlinkat)(folder, path, flags);
+    DO("unlink", REAL(unlinkat)(folder, path, flags));
 }
 
 int unlink(const char *path) {

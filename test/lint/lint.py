@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "pickle": {"pickle", "base"},
     "npy": {"npy", "pickle", "base"},
     "codes": {"codes", "base"},
-    "checkpoint": {"checkpoint", "model", "pickle", "base"},
+    "checkpoint": {"checkpoint", "pickle", "base"},
     "model": {"model", "checkpoint", "midi", "base"},
     "corpus": {"corpus", "npy", "codes", "base"},
     "search": {"search", "model", "corpus", "codes", "base"},

@@ -3,6 +3,7 @@
  * the process's own: a tool has one stderr. Contract: tools/common/cli.h. */
 #define _GNU_SOURCE
 #include "console.h"
+#include "base/clock.h"
 #include "cli.h"
 #include <errno.h>
 #include <pthread.h>
@@ -36,11 +37,7 @@ void ms_console_mute(void) { is_muted = true; }
 const char *ms_console_kept(void) { return kept; }
 void ms_console_forwarded(void) { is_forwarded = true; }
 
-double ms_cli_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+double ms_cli_now(void) { return ms_clock_now(); }
 
 bool ms_cli_is_terminal(int fd) { return !is_forwarded && isatty(fd); }
 

@@ -1,57 +1,35 @@
 /* Contract: tools/common/put_file.h. */
 #define _GNU_SOURCE
 #include "put_file.h"
+#include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Returns an errno. */
-static int write_bytes(int fd, const unsigned char *data, size_t n) {
-    while (n) {
-        ssize_t done = write(fd, data, n);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return done < 0 ? errno : EIO;
-        data += done;
-        n -= (size_t)done;
-    }
-    return 0;
-}
-
-static int take_after(int fd, const struct stat *source) {
+static int take_after(const ms_out_file *f, const struct stat *source, msim_error *err) {
     const struct timespec times[2] = {source->st_atim, source->st_mtim};
-    return fchmod(fd, source->st_mode & 0777) != 0 || futimens(fd, times) != 0 ? errno : 0;
-}
-
-/* Give the finished temporary file its name. Returns an errno. */
-static int take_name(int folder, const char *temporary, const char *file, bool is_forced) {
-    struct stat st;
-    if (!is_forced) {
-        if (renameat2(folder, temporary, folder, file, RENAME_NOREPLACE) == 0) return 0;
-        if (errno != EINVAL && errno != ENOSYS) return errno;
-        /* A file system without that: look first. */
-        if (fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return EEXIST;
-    }
-    return renameat(folder, temporary, folder, file) == 0 ? 0 : errno;
+    if (fchmod(f->fd, source->st_mode & 0777) == 0 && futimens(f->fd, times) == 0) return 0;
+    return ms_cli_fail(err, MSIM_E_IO, "cannot set mode and times: %s: %s", f->temp_path,
+                       strerror(errno));
 }
 
 int ms_put_file(int folder, const char *file, const ms_put_part *parts, size_t n_parts,
-                const struct stat *source, bool is_forced) {
-    char temporary[64];
-    int failed = 0;
-    snprintf(temporary, sizeof temporary, ".midisim-%ld.tmp", (long)getpid());
-    unlinkat(folder, temporary, 0); /* left by a run that was killed */
-    int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    source ? 0600 : 0666);
-    if (fd < 0) return errno;
-    for (size_t i = 0; i < n_parts && !failed; i++)
-        failed = write_bytes(fd, parts[i].data, parts[i].n);
-    if (!failed && source) failed = take_after(fd, source);
-    if (close(fd) != 0 && !failed) failed = errno;
-    if (!failed) failed = take_name(folder, temporary, file, is_forced);
-    if (failed) unlinkat(folder, temporary, 0);
-    return failed;
+                const struct stat *source, bool is_forced, msim_error *err) {
+    ms_out_file f = {.fd = -1};
+    int rc = ms_out_file_open_at(&f, folder, file, source ? 0600 : 0666, err);
+    for (size_t i = 0; i < n_parts && rc >= 0; i++) {
+        ms_out_file_put(&f, parts[i].data, parts[i].n);
+        rc = ms_out_file_failed(&f, err);
+    }
+    if (rc >= 0 && source) rc = take_after(&f, source, err);
+    if (rc >= 0) rc = ms_out_file_sync(&f, err);
+    if (rc >= 0 && !is_forced)
+        rc = ms_out_file_rename_new(&f, err);
+    else if (rc >= 0)
+        rc = ms_out_file_rename(&f, err) < 0 ? -f.failed.code : 1;
+    ms_out_file_close(&f);
+    return rc;
 }
 
 bool ms_put_holds(int folder, const char *file, const void *begin, size_t n_begin,

@@ -3,6 +3,7 @@
  * open, as names come in order. */
 #define _GNU_SOURCE
 #include "tree.h"
+#include "base/fnv.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,8 +33,7 @@ struct ms_tree {
 };
 
 static uint64_t hash_bytes(const char *bytes, size_t n) {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
+    uint64_t h = ms_fnv1a(bytes, n);
     return h ? h : 1;
 }
 
@@ -194,9 +194,9 @@ int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t
     int folder = enter(t, path, true, &file);
     if (folder < 0) return fail_at(t, path, errno, err);
     if (!is_forced && fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
-    int failed = ms_put_file(folder, file, parts, n_parts, NULL, is_forced);
-    if (!failed) return 1;
-    return failed == EEXIST && !is_forced ? 0 : fail_at(t, path, failed, err);
+    msim_error why;
+    int rc = ms_put_file(folder, file, parts, n_parts, NULL, is_forced, &why);
+    return rc < 0 ? ms_cli_fail(err, why.code, "%s/%s: %.200s", t->folder, path, why.text) : rc;
 }
 
 bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin,

@@ -21,11 +21,6 @@ int ms_convert_describe(const ms_convert_settings *s, const ms_cli_texts *files)
 /* What a path looks like: a corpus (a folder, .npy by its first bytes, .fvecs and .fbin by their
  * names), or else a checkpoint. What cannot be opened is left to the library's own error. */
 bool ms_convert_is_corpus(const char *path);
-/* "f32", "f16", "bf16", "f64". */
-const char *ms_convert_dtype_name(int dtype);
-/* The name of a row in a buffer that grows; *length in bytes. Fails only for a row out of range. */
-int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
-                    size_t *length);
 /* The description beside one file of a corpus: 1: read, 0: none, < 0: it cannot be used, or has
  * other rows than the file (err). */
 int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description,

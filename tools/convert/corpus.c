@@ -3,6 +3,7 @@
  * whole or not at all. Contract: tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
 #define _GNU_SOURCE
 #include "convert.h"
+#include "common/name.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -26,24 +27,6 @@ typedef struct {
     size_t name_cap;
     int64_t n_nonfinite;
 } job;
-
-const char *ms_convert_dtype_name(int dtype) {
-    static const char *const names[] = {"f32", "f16", "bf16", "f64"};
-    return dtype >= 0 && dtype < 4 ? names[dtype] : "unknown";
-}
-
-int ms_convert_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
-                    size_t *length) {
-    if (*cap < 256) *name = ms_cli_grow(*name, cap, 256, 1);
-    int64_t n = msim_corpus_name(corpus, row, *name, *cap);
-    if (n < 0) return (int)n;
-    if ((size_t)n >= *cap) {
-        *name = ms_cli_grow(*name, cap, (size_t)n + 1, 1);
-        n = msim_corpus_name(corpus, row, *name, *cap);
-    }
-    *length = (size_t)n;
-    return 0;
-}
 
 /* ---- Settings beside the inputs ---- */
 
@@ -188,9 +171,9 @@ static int common_dtype(const job *j) {
 
 static int longest_name(job *j, msim_error *err) {
     for (int64_t i = 0; i < j->info.rows; i++) {
-        size_t n = 0;
-        if (ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n) < 0) break;
-        int64_t chars = msim_name_chars(j->name, n);
+        int64_t n = ms_name_get(j->corpus, i, &j->name, &j->name_cap);
+        if (n < 0) break;
+        int64_t chars = msim_name_chars(j->name, (size_t)n);
         if (chars > j->layout.name_chars) j->layout.name_chars = chars;
         if (i % 4096) continue;
         ms_cli_progress("names", i, j->info.rows);
@@ -261,7 +244,10 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
         msim_error why = {0};
         if (j->merge) {
             rc = msim_corpus_merge_next(j->merge, &at, &name, &n, err);
-        } else if ((rc = ms_convert_name(j->corpus, i, &j->name, &j->name_cap, &n)) >= 0) {
+        } else {
+            int64_t got = ms_name_get(j->corpus, i, &j->name, &j->name_cap);
+            rc = got < 0 ? (int)got : 0;
+            n = got < 0 ? 0 : (size_t)got;
             name = j->name;
         }
         if (rc >= 0) rc = msim_corpus_vector(j->corpus, at, row, err);
@@ -292,7 +278,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     char beside[4352], aside[4400];
     if (!ms_description_path(j->out, beside, sizeof beside))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
-    snprintf(aside, sizeof aside, "%s.%ld.tmp", beside, (long)getpid());
+    snprintf(aside, sizeof aside, "%s.part-%ld", beside, (long)getpid());
     bool had_one = rename(beside, aside) == 0;
     if (!had_one && errno != ENOENT)
         return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
@@ -306,7 +292,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     snprintf(j->description.tool, sizeof j->description.tool, "midisim-convert");
     snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
     snprintf(j->description.dtype, sizeof j->description.dtype, "%s",
-             ms_convert_dtype_name(j->layout.dtype));
+             msim_dtype_name(j->layout.dtype));
     return ms_description_write_to(beside, &j->description, j->sources ? get_source : NULL, j, err);
 }
 
@@ -332,7 +318,7 @@ static void say_done(const job *j, double seconds) {
         ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
     ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out,
                 msim_format_name(j->layout.format), ms_cli_count(rows, j->info.rows),
-                (long long)j->info.dim, ms_convert_dtype_name(j->layout.dtype),
+                (long long)j->info.dim, msim_dtype_name(j->layout.dtype),
                 ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes,
                 seconds);
 }

@@ -3,9 +3,11 @@
  * Contract: tools/convert/convert.h. */
 #define _GNU_SOURCE
 #include "convert.h"
+#include "base/utf8.h"
 #include "pipeline/files.h"
 #include "common/json.h"
 #include "base/mem.h"
+#include "common/name.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,23 +81,14 @@ typedef struct {
     int64_t first_bad; /* row, or -1 */
 } findings;
 
-static bool is_utf8(const char *text, size_t n) {
-    for (size_t at = 0; at < n;) {
-        size_t step = ms_json_utf8_len((const unsigned char *)text + at, n - at);
-        if (step == 0) return false;
-        at += step;
-    }
-    return true;
-}
-
 /* The name of a row: it must have no NUL inside; oddities are counted. */
 static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
                       findings *f) {
-    size_t n = 0;
-    int rc = ms_convert_name(corpus, row, name, cap, &n);
-    if (rc < 0) return rc;
+    int64_t length = ms_name_get(corpus, row, name, cap);
+    if (length < 0) return (int)length;
+    size_t n = (size_t)length;
     f->unnamed += n == 0;
-    f->not_utf8 += !is_utf8(*name, n);
+    f->not_utf8 += !ms_utf8_is_valid(*name, n);
     if (memchr(*name, 0, n)) {
         f->with_nul++;
         if (f->first_bad < 0) f->first_bad = row;
@@ -201,7 +194,7 @@ static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *
     add_text(r, "form", i.format);
     add_count(r, "rows", i.rows);
     add_count(r, "dim", i.dim);
-    add_text(r, "dtype", ms_convert_dtype_name(i.dtype));
+    add_text(r, "dtype", msim_dtype_name(i.dtype));
     cJSON_AddBoolToObject(r, "names", i.has_names);
     add_count(r, "parts", i.parts);
     if (rc >= 0) rc = add_settings(corpus, &i, r, err);

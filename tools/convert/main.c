@@ -151,7 +151,7 @@ static int check_corpus_options(void) {
         return ms_cli_usage(
             "--dtype: expected %s for --form %s, got %s",
             format == MSIM_FORMAT_FVECS || format == MSIM_FORMAT_FBIN ? "f32" : "f32 or f16",
-            msim_format_name(format), ms_convert_dtype_name(s.dtype));
+            msim_format_name(format), msim_dtype_name(s.dtype));
     if ((s.name_field || s.vector_field) && format != MSIM_FORMAT_STRUCTURED &&
         format != MSIM_FORMAT_PICKLED)
         return ms_cli_usage(

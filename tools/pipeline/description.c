@@ -103,7 +103,8 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
                 {json, "rows", &to->rows},
                 {json, "files", &to->files}};
     const char *missing = NULL;
-    if (!ms_json_get_text(model, "sha256", to->model_sha256, sizeof to->model_sha256))
+    if (!ms_json_get_text(model, "sha256", to->model_sha256, sizeof to->model_sha256) ||
+        strspn(to->model_sha256, "0") == sizeof to->model_sha256 - 1)
         missing = "model.sha256";
     if (!ms_json_get_text(model, "family", to->family, sizeof to->family)) missing = "model.family";
     for (size_t i = 0; !missing && i < sizeof texts / sizeof *texts; i++)

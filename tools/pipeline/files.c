@@ -3,10 +3,10 @@
  * tools/pipeline/files.h. */
 #define _GNU_SOURCE
 #include "files.h"
+#include "base/digest.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,21 +271,25 @@ static int read_list_file(ms_files_list *list, const ms_files_request *request, 
 
 /* ---- Shards ---- */
 
-int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards) {
-    unsigned char digest[SHA256_DIGEST_LENGTH];
+int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards, msim_error *err) {
+    unsigned char digest[MS_SHA256_BYTES];
     const char *name = entry->path + entry->relative_at;
     uint64_t head = 0;
-    SHA256((const unsigned char *)name, strlen(name), digest);
+    int rc = ms_digest_of(MS_DIGEST_SHA256, name, strlen(name), digest, err);
+    if (rc < 0) return rc;
     for (int i = 0; i < 8; i++) head = head << 8 | digest[i];
     return (int64_t)(head % (uint64_t)n_shards) + 1;
 }
 
-static void keep_shard(ms_files_list *list, int64_t shard, int64_t n_shards) {
+static int keep_shard(ms_files_list *list, int64_t shard, int64_t n_shards, msim_error *err) {
     size_t n = 0;
-    for (size_t i = 0; i < list->n; i++)
-        if (ms_files_shard_of(list->entries + i, n_shards) == shard)
-            list->entries[n++] = list->entries[i];
+    for (size_t i = 0; i < list->n; i++) {
+        int64_t of = ms_files_shard_of(list->entries + i, n_shards, err);
+        if (of < 0) return (int)of;
+        if (of == shard) list->entries[n++] = list->entries[i];
+    }
     list->n = n;
+    return 0;
 }
 
 int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msim_error *err) {
@@ -299,7 +303,7 @@ int ms_files_list_open(const ms_files_request *request, ms_files_list *list, msi
     free(paths.items);
     if (rc == 0 && ms_cli_stopped())
         rc = ms_cli_fail(err, MSIM_E_IO, "stopped while listing files");
-    if (rc == 0 && request->n_shards) keep_shard(list, request->shard, request->n_shards);
+    if (rc == 0 && request->n_shards) rc = keep_shard(list, request->shard, request->n_shards, err);
     if (rc < 0) ms_files_list_close(list);
     return rc;
 }

@@ -81,8 +81,8 @@ ms_files_entry *ms_files_list_add(ms_files_list *list, const char *name);
 /* Note that an entry gives nothing. `detail` (may be NULL) is copied into the list. */
 void ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason,
                           const char *detail);
-/* The shard 1..n that an input belongs to, by its name by path. */
-int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards);
+/* The shard 1..n that an input belongs to, by its name by path; or < 0. */
+int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards, msim_error *err);
 
 /* Bytewise comparison of two row names, as memcmp. */
 int ms_files_compare_names(const ms_files_entry *a, const ms_files_entry *b);

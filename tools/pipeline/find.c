@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "find.h"
 #include "files.h"
+#include "common/name.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,11 +80,7 @@ void ms_search_texts_free(ms_search_texts *t) {
 
 /* The name of a row into *name, grown where it must be; its bytes. */
 static size_t get_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap) {
-    int64_t n = msim_corpus_name(corpus, row, *name, *cap);
-    if (n >= 0 && (size_t)n >= *cap) {
-        *name = ms_cli_grow(*name, cap, (size_t)n + 1, 1);
-        n = msim_corpus_name(corpus, row, *name, *cap);
-    }
+    int64_t n = ms_name_get(corpus, row, name, cap);
     return n < 0 ? 0 : (size_t)n;
 }
 
@@ -110,7 +107,6 @@ bool ms_search_names_scan(ms_search_names *names, const msim_corpus *corpus) {
     names->first = ms_cli_alloc(names->wanted.n, sizeof *names->first);
     names->last = ms_cli_alloc(names->wanted.n, sizeof *names->last);
     for (size_t i = 0; i < names->wanted.n; i++) names->first[i] = -1;
-    name = ms_cli_grow(name, &cap, 256, 1);
     for (int64_t row = 0; row < rows && !ms_cli_stopped(); row++) {
         if (row % 65536 == 0) ms_cli_progress("names", row, rows);
         size_t n = get_name(corpus, row, &name, &cap);
@@ -138,7 +134,7 @@ void ms_search_names_suggest(const msim_corpus *corpus, const char *name, size_t
                              size_t cap) {
     int64_t rows = msim_corpus_rows(corpus);
     size_t name_cap = 0, at, len, found_at, found_len, used = 0;
-    char *found = ms_cli_grow(NULL, &name_cap, 256, 1);
+    char *found = NULL;
     *text = 0;
     stem_of(name, n, &at, &len);
     for (int64_t row = 0, n_found = 0; len && row < rows && n_found < 3 && !ms_cli_stopped();

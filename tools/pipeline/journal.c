@@ -4,7 +4,8 @@
  * first failure stays. */
 #define _GNU_SOURCE
 #include "journal.h"
-#include "durable.h"
+#include "base/digest.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -88,16 +89,7 @@ static int read_at(const ms_journal *j, int64_t at, void *to, size_t n, size_t *
 }
 
 static int write_at(ms_journal *j, int64_t at, const void *from, size_t n, msim_error *err) {
-    for (size_t done = 0; done < n;) {
-        ssize_t some =
-            pwrite(j->fd, (const char *)from + done, n - done, (off_t)(at + (int64_t)done));
-        if (some < 0 && errno == EINTR) continue;
-        if (some <= 0)
-            return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", j->path,
-                               strerror(some < 0 ? errno : EIO));
-        done += (size_t)some;
-    }
-    return 0;
+    return ms_file_write_at(j->fd, from, n, at, j->path, err);
 }
 
 static int sync_file(ms_journal *j, msim_error *err) {
@@ -246,7 +238,7 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
                  : ms_cli_fail(err, MSIM_E_IO, "cannot empty: %s: %s", j->path, strerror(errno));
     if (rc >= 0) rc = write_at(j, 0, bytes, n, err);
     if (rc >= 0) rc = sync_file(j, err);
-    if (rc >= 0) rc = ms_durable_sync_folder(j->path, err);
+    if (rc >= 0) rc = ms_file_sync_folder(j->path, err);
     free(bytes);
     if (rc < 0) {
         if (ftruncate(j->fd, 0) != 0) { /* a header without blocks does no harm */
@@ -278,6 +270,13 @@ static size_t record_bytes(const ms_journal *j, const record_head *h) {
                   h->detail_bytes);
 }
 
+/* True when a record that names a content has no hash of it: every content would be the same. */
+static bool lacks_hash(const record_head *h) {
+    bool names_content = h->kind == MS_JOURNAL_CONTENT ||
+                         (h->kind == MS_JOURNAL_FILE && h->reason == MS_FILES_OK);
+    return names_content && ms_digest_is_zero(h->hash, sizeof h->hash);
+}
+
 static int visit_block(const ms_journal *j, const unsigned char *records, size_t n, int64_t at,
                        void (*visit)(void *, const ms_journal_record *), void *user,
                        msim_error *err) {
@@ -289,6 +288,12 @@ static int visit_block(const ms_journal *j, const unsigned char *records, size_t
             return ms_cli_fail(err, MSIM_E_FORMAT,
                                "journal: %s: byte %lld: expected a record, got something else",
                                j->path, (long long)at + (long long)i);
+        if (lacks_hash(&h))
+            return ms_cli_fail(
+                err, MSIM_E_FORMAT,
+                "damaged journal: %s: byte %lld: expected the hash of a content, got "
+                "zeros; without the journal, all is embedded again",
+                j->path, (long long)at + (long long)i);
         const char *text = (const char *)records + i + sizeof h +
                            (has_vector(&h) ? j->dim * sizeof(float) : 0);
         ms_journal_record r = {.kind = h.kind,
@@ -444,7 +449,7 @@ int ms_journal_finish(ms_journal *j, bool is_kept, msim_error *err) {
     j->has_work = true; /* nothing left for close to do */
     if (unlink(j->path) != 0 && errno != ENOENT)
         return ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", j->path, strerror(errno));
-    return ms_durable_sync_folder(j->path, err);
+    return ms_file_sync_folder(j->path, err);
 }
 
 void ms_journal_close(ms_journal *j) {

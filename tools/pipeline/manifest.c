@@ -1,7 +1,8 @@
 /* Contract: tools/pipeline/manifest.h. */
 #define _GNU_SOURCE
 #include "manifest.h"
-#include <openssl/sha.h>
+#include "base/digest.h"
+#include "base/fnv.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,8 +57,7 @@ typedef struct {
 } loader;
 
 static size_t hash_path(const char *path, size_t n) {
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)path[i]) * 0x100000001b3u;
+    uint64_t h = ms_fnv1a(path, n);
     return (size_t)(h ^ h >> 32);
 }
 
@@ -353,16 +353,17 @@ void ms_manifest_match(ms_manifest *in, const ms_previous *base) {
 
 /* ---- Is it the same? ---- */
 
-/* True when what the file holds now has another hash. A file that cannot be read now is not known
- * to differ. */
-static bool has_changed(const ms_files_entry *e, const ms_source *source, ms_files_buffer *buffer) {
-    unsigned char digest[SHA256_DIGEST_LENGTH];
+/* 1 when what the file holds now has another hash, 0 when not, or < 0. A file that cannot be read
+ * now is not known to differ. */
+static int has_changed(const ms_files_entry *e, const ms_source *source, ms_files_buffer *buffer,
+                       msim_error *err) {
+    unsigned char digest[MS_SHA256_BYTES];
     char detail[MS_FILES_DETAIL];
     int reason = ms_files_read(e, buffer, detail);
-    if (reason == MS_FILES_UNREADABLE || reason == MS_FILES_CHANGED) return false;
-    if (reason != MS_FILES_OK) return true;
-    SHA256(buffer->data, buffer->n_bytes, digest);
-    return memcmp(digest, source->sha256, sizeof source->sha256) != 0;
+    if (reason == MS_FILES_UNREADABLE || reason == MS_FILES_CHANGED) return 0;
+    if (reason != MS_FILES_OK) return 1;
+    int rc = ms_digest_of(MS_DIGEST_SHA256, buffer->data, buffer->n_bytes, digest, err);
+    return rc < 0 ? rc : memcmp(digest, source->sha256, sizeof source->sha256) != 0;
 }
 
 typedef struct {
@@ -381,7 +382,8 @@ static int verify_pair(void *user, int64_t row, size_t entry, const char *name) 
     const ms_files_entry *e = v->in->files.entries + entry;
     const ms_source *source = v->base->sources ? v->base->sources + row : NULL;
     if (!source || source->bytes == MS_SOURCE_UNKNOWN || is_as_it_was(e, source)) return 0;
-    if (!has_changed(e, source, &v->buffer)) return 0;
+    int changed = has_changed(e, source, &v->buffer, v->err);
+    if (changed <= 0) return changed;
     return ms_cli_fail(v->err, MSIM_E_ARG,
                        "row %lld: expected '%.200s' as it was, got a file that changed",
                        (long long)row, name);

@@ -1,7 +1,7 @@
 /* Contract: tools/pipeline/output.h. */
 #define _GNU_SOURCE
 #include "output.h"
-#include "durable.h"
+#include "base/file.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
     const char *slash = strrchr(output->path, '/');
     *exists = false;
     if (strlen(output->path) + 64 > sizeof folder ||
-        !ms_durable_folder(output->path, folder, sizeof folder))
+        !ms_file_folder(output->path, folder, sizeof folder))
         return ms_cli_fail(err, MSIM_E_ARG, "output: expected a path of under %zu bytes, got %zu",
                            sizeof folder - 64, strlen(output->path));
     if (stat(folder, &st) != 0)
@@ -67,7 +67,7 @@ static bool is_there(const char *path) {
 }
 
 static int move(const char *from, const char *to, msim_error *err) {
-    if (rename(from, to) == 0) return ms_durable_sync_folder(to, err);
+    if (rename(from, to) == 0) return ms_file_sync_folder(to, err);
     return ms_cli_fail(err, MSIM_E_IO, "cannot rename: %s to %s: %s", from, to, strerror(errno));
 }
 
@@ -85,17 +85,18 @@ static int take_places(const ms_output *output, const places *p, msim_error *err
     return move(p->about, p->beside, err);
 }
 
-/* Remove CORPUS.npy.next.part-* and CORPUS.npy.json.next.*.tmp, whose writers are gone. */
+/* Remove CORPUS.npy.next.part-* and CORPUS.npy.json.next.part-*, whose writers are gone. */
 static void remove_parts(const ms_output *output) {
     char folder[4352], path[4352 + 256];
     const char *slash = strrchr(output->path, '/'), *base = slash ? slash + 1 : output->path;
     size_t n = strlen(base);
-    DIR *dir = ms_durable_folder(output->path, folder, sizeof folder) ? opendir(folder) : NULL;
+    DIR *dir = ms_file_folder(output->path, folder, sizeof folder) ? opendir(folder) : NULL;
     const struct dirent *found;
     while (dir && (found = readdir(dir))) {
         const char *name = found->d_name;
         if (strncmp(name, base, n) != 0) continue;
-        if (strncmp(name + n, ".next.part-", 11) != 0 && strncmp(name + n, ".json.next.", 11) != 0)
+        if (strncmp(name + n, ".next.part-", 11) != 0 &&
+            strncmp(name + n, ".json.next.part-", 16) != 0)
             continue;
         if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path) unlink(path);
     }

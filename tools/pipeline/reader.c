@@ -8,8 +8,8 @@
  * ready. */
 #define _GNU_SOURCE
 #include "reader.h"
+#include "base/digest.h"
 #include <errno.h>
-#include <openssl/sha.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -193,11 +193,16 @@ static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item, enc
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Ask whether the contents of a file should be encoded. */
+/* Ask whether the contents of a file should be encoded. Contents without a hash are those of a file
+ * that could not be read: no other hash may stand for them. */
 static bool is_wanted(const ms_reader_request *request, const ms_files_buffer *midi,
                       ms_reader_item *item) {
     if (!request->claim) return true;
-    SHA256(midi->data, midi->n_bytes, item->sha256);
+    msim_error err;
+    if (ms_digest_of(MS_DIGEST_SHA256, midi->data, midi->n_bytes, item->sha256, &err) < 0) {
+        set_failure(item, MS_FILES_UNREADABLE, err.text);
+        return false;
+    }
     item->has_content = true;
     item->is_known = !request->claim(request->claim_user, item->sha256, &item->content);
     return !item->is_known;

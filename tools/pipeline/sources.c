@@ -1,7 +1,8 @@
 /* Contract: tools/pipeline/sources.h and tools/pipeline/description.h. */
 #define _GNU_SOURCE
 #include "sources.h"
-#include "durable.h"
+#include "base/digest.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@ _Static_assert(sizeof(ms_source) == 32, "as documented");
 
 /* ---- Writing ---- */
 
-static void put_base64(ms_durable *file, const unsigned char *from, size_t n) {
+static void put_base64(ms_out_file *file, const unsigned char *from, size_t n) {
     char text[4];
     for (size_t i = 0; i < n; i += 3) {
         size_t left = n - i;
@@ -30,7 +31,7 @@ static void put_base64(ms_durable *file, const unsigned char *from, size_t n) {
         text[1] = digits[bits >> 12 & 63];
         text[2] = left > 1 ? digits[bits >> 6 & 63] : '=';
         text[3] = left > 2 ? digits[bits & 63] : '=';
-        ms_durable_put(file, text, 4);
+        ms_out_file_put(file, text, 4);
     }
 }
 
@@ -39,30 +40,30 @@ int ms_description_write_to(const char *path, const ms_description *description,
                             msim_error *err) {
     enum { GROUP = 3 }; /* sources that are whole groups of base64 */
     ms_source group[GROUP];
-    ms_durable file;
+    ms_out_file file = {.fd = -1};
     char *text = ms_description_print(description);
     if (!text) return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", path);
-    int rc = ms_durable_open(&file, path, err);
-    if (rc < 0) {
-        ms_free(text);
-        return rc;
-    }
+    int rc = ms_out_file_open(&file, path, "", 0, err);
     size_t n = strlen(text);
-    if (get && description->rows) {
-        ms_durable_put(&file, text, n - 1); /* without its closing brace */
-        ms_durable_put(&file, "," KEY ":\"", strlen("," KEY ":\""));
+    if (rc < 0) {
+        /* nothing to put into */
+    } else if (get && description->rows) {
+        ms_out_file_put(&file, text, n - 1); /* without its closing brace */
+        ms_out_file_put(&file, "," KEY ":\"", strlen("," KEY ":\""));
         for (int64_t row = 0; row < description->rows; row += GROUP) {
             int64_t some = description->rows - row < GROUP ? description->rows - row : GROUP;
             for (int64_t i = 0; i < some; i++) get(user, row + i, group + i);
             put_base64(&file, (const unsigned char *)group, (size_t)some * sizeof *group);
         }
-        ms_durable_put(&file, "\"}\n", 3);
+        ms_out_file_put(&file, "\"}\n", 3);
     } else {
-        ms_durable_put(&file, text, n);
-        ms_durable_put(&file, "\n", 1);
+        ms_out_file_put(&file, text, n);
+        ms_out_file_put(&file, "\n", 1);
     }
     ms_free(text);
-    return ms_durable_finish(&file, err);
+    if (rc >= 0) rc = ms_out_file_finish(&file, err);
+    ms_out_file_close(&file);
+    return rc;
 }
 
 /* ---- Reading ---- */
@@ -161,6 +162,17 @@ static void decode(decoder *d, const char *text, size_t n) {
     }
 }
 
+/* A hash of zeros stands for any content. */
+static int check_hashes(const ms_source *sources, int64_t rows, const char *path, msim_error *err) {
+    for (int64_t row = 0; row < rows; row++)
+        if (ms_digest_is_zero(sources[row].sha256, sizeof sources[row].sha256))
+            return ms_cli_fail(err, MSIM_E_FORMAT,
+                               "damaged description of a corpus: %s: source of row %lld: expected "
+                               "the hash of its content, got zeros",
+                               path, (long long)row);
+    return 0;
+}
+
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
                                 msim_error *err) {
     char path[4352], *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
@@ -183,8 +195,12 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
     close(fd);
     free(head);
     if (d.is_ended && !d.is_bad && d.n == d.cap) {
-        *out = sources;
-        return 1;
+        int rc = check_hashes(sources, rows, path, err);
+        if (rc < 0)
+            free(sources);
+        else
+            *out = sources;
+        return rc < 0 ? rc : 1;
     }
     free(sources);
     return ms_cli_fail(err, MSIM_E_FORMAT,

@@ -2,7 +2,7 @@
  * into the journal. Contract: tools/pipeline/embed.h. */
 #define _GNU_SOURCE
 #include "embed.h"
-#include <openssl/evp.h>
+#include "base/digest.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,17 +123,13 @@ static int64_t files_done(const void *source) {
 /* ---- Sequences from token lines ---- */
 
 /* Their content is what they say, in a space of its own. */
-static void hash_ids(const int32_t *ids, int64_t n, unsigned char *sha256) {
+static int hash_ids(const int32_t *ids, int64_t n, unsigned char *sha256, msim_error *err) {
     static const char space[] = "midisim token ids\n";
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    if (!context || !EVP_DigestInit_ex(context, EVP_sha256(), NULL) ||
-        !EVP_DigestUpdate(context, space, sizeof space - 1) ||
-        !EVP_DigestUpdate(context, ids, (size_t)n * sizeof *ids) ||
-        !EVP_DigestFinal_ex(context, sha256, NULL)) {
-        ms_cli_error("SHA-256: expected a working libcrypto, got a failure");
-        exit(MS_EXIT_FAILED);
-    }
-    EVP_MD_CTX_free(context);
+    ms_digest digest;
+    ms_digest_begin(&digest, MS_DIGEST_SHA256);
+    ms_digest_add(&digest, space, sizeof space - 1);
+    ms_digest_add(&digest, ids, (size_t)n * sizeof *ids);
+    return ms_digest_end(&digest, sha256, err);
 }
 
 static int next_from_lines(void *source, bool may_wait, ms_sequence *out) {
@@ -146,7 +142,10 @@ static int next_from_lines(void *source, bool may_wait, ms_sequence *out) {
         char name[MS_FILES_MAX_NAME + 1];
         memcpy(name, out->name, out->name_len);
         name[out->name_len] = 0;
-        hash_ids(out->ids, out->n_ids, out->sha256);
+        if (hash_ids(out->ids, out->n_ids, out->sha256, &r->failure) < 0) {
+            free(out->ids);
+            return MS_READER_END;
+        }
         bool is_new = ms_dedup_claim(r->inputs.contents, out->sha256, &out->content);
         ms_manifest_add(&r->inputs, name, out->content);
         if (is_new) return MS_READER_ITEM;

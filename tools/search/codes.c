@@ -4,6 +4,7 @@
  * tools/search/search.h. */
 #define _GNU_SOURCE
 #include "search.h"
+#include "base/fnv.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +35,7 @@ static char *cached_path(const char *folder, const char *part) {
     char *real = realpath(part, NULL), name[MAX_BASE + 24];
     const char *path = real ? real : part, *slash = strrchr(path, '/'),
                *base = slash ? slash + 1 : path;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (const char *c = path; *c; c++) hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    uint64_t hash = ms_fnv1a(path, strlen(path));
     snprintf(name, sizeof name, "/%016llx-%.*s", (unsigned long long)hash, MAX_BASE, base);
     char *whole = join(folder, name, ".msim");
     free(real);

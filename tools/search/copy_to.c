@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "copy_to.h"
 #include "listing.h"
+#include "base/fnv.h"
 #include "common/put_file.h"
 #include "pipeline/find.h"
 #include <errno.h>
@@ -180,9 +181,7 @@ static void join_name(const char *before, const char *name, size_t n, const char
     size_t room = MAX_FILE_NAME - strlen(before) - strlen(after);
     make_safe(name, n, safe);
     if (n > room) {
-        uint64_t h = UINT64_C(0xcbf29ce484222325);
-        for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
-        snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)h);
+        snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)ms_fnv1a(name, n));
         size_t len = room - strlen(hash);
         /* not within a character */
         while (len > 0 && ((unsigned char)safe[len] & 0xc0) == 0x80) len--;
@@ -232,15 +231,15 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
     /* Not even --force lets a match take the place of a better one. parity: mode and times are the
      * source's (test/cli/test_search_copy.py, test_names_and_sources). */
     const ms_put_part all = {.data = data, .n = n_bytes};
-    int failed = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced) : EEXIST;
-    if (!failed)
+    msim_error err;
+    int rc = is_new ? ms_put_file(c->folder, file, &all, 1, st, c->request.is_forced, &err) : 0;
+    if (rc > 0)
         c->n_copied++;
-    else if (failed == EEXIST && is_new)
+    else if (rc == 0 && is_new)
         say_failed(c, "not copied", where, "another file is there; --force replaces it");
     else
         say_failed(c, "not copied", where,
-                   failed == EEXIST ? "another match or query of this name was copied there"
-                                    : strerror(failed));
+                   is_new ? err.text : "another match or query of this name was copied there");
 }
 
 /* Read a source. False, having said why, when it cannot be used. */

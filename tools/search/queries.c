@@ -2,6 +2,7 @@
  * matter for them. Contract: tools/search/search.h. */
 #define _GNU_SOURCE
 #include "search.h"
+#include "common/name.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,12 +12,7 @@
 enum { BATCH_TOKENS = 16384, MAX_SHOWN = 10 };
 
 size_t ms_search_name(ms_search_job *j, const msim_corpus *corpus, int64_t row) {
-    j->name = ms_cli_grow(j->name, &j->name_cap, 256, 1);
-    int64_t n = msim_corpus_name(corpus, row, j->name, j->name_cap);
-    if (n >= 0 && (size_t)n >= j->name_cap) {
-        j->name = ms_cli_grow(j->name, &j->name_cap, (size_t)n + 1, 1);
-        n = msim_corpus_name(corpus, row, j->name, j->name_cap);
-    }
+    int64_t n = ms_name_get(corpus, row, &j->name, &j->name_cap);
     return n < 0 ? 0 : (size_t)n;
 }
 

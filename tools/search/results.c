@@ -1,7 +1,9 @@
 /* Contract: tools/search/results.h. */
 #define _GNU_SOURCE
 #include "results.h"
+#include "base/utf8.h"
 #include "common/json.h"
+#include "common/name.h"
 #include "listing.h"
 #include <math.h>
 #include <stdio.h>
@@ -87,10 +89,8 @@ static bool is_in(const unsigned (*ranges)[2], unsigned point) {
  * control characters, bytes that are not UTF-8, and the marks that turn the direction of
  * writing. */
 static size_t next_char(const char *text, size_t n, size_t *columns, bool *shown) {
-    const unsigned char *s = (const unsigned char *)text;
-    size_t len = ms_json_utf8_len(s, n);
-    unsigned point = len <= 1 ? s[0] : s[0] & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) point = point << 6 | (s[i] & 0x3fu);
+    uint32_t point = 0;
+    size_t len = ms_utf8_next(text, n, &point);
     *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) &&
              !(point >= 0x202a && point <= 0x202e) && !(point >= 0x2066 && point <= 0x2069) &&
              point != 0x2028 && point != 0x2029;
@@ -131,11 +131,7 @@ size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
 /* ---- Printing ---- */
 
 size_t ms_results_name(ms_results_out *out, int64_t row) {
-    int64_t n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
-    if (n >= 0 && (size_t)n >= out->name_cap) {
-        out->name = ms_cli_grow(out->name, &out->name_cap, (size_t)n + 1, 1);
-        n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
-    }
+    int64_t n = ms_name_get(out->corpus, row, &out->name, &out->name_cap);
     return n < 0 ? 0 : (size_t)n;
 }
 

@@ -5,9 +5,9 @@
  * a name that is taken becomes STEM_normalized.mid, as the original has it (which then writes over
  * that one). */
 #include "canonical.h"
+#include "base/digest.h"
 #include "common/json.h"
 #include "common/tree.h"
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -32,18 +32,6 @@ static void put_field(run *n, const char *name, const char *value, size_t len) {
     put(n, name);
     put(n, "\":");
     ms_json_put_string(&n->line, value, len);
-}
-
-static bool md5_hex(const unsigned char *data, size_t n, char *hex) {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    if (EVP_Digest(data, n, sum, &len, EVP_md5(), NULL) != 1 || len != 16) return false;
-    for (unsigned i = 0; i < len; i++) {
-        hex[2 * i] = "0123456789abcdef"[sum[i] >> 4];
-        hex[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
-    }
-    hex[32] = 0;
-    return true;
 }
 
 static int print_failure(run *n, const ms_files_entry *e, int reason, const char *detail) {
@@ -115,9 +103,10 @@ static int print_object(run *n, const ms_files_entry *e, const ms_put_part *norm
     n->line.n = 0;
     put_field(n, "path", e->path + e->name_at, e->name_len);
     if (n->r->has_md5) {
-        if (!md5_hex(n->buffer.data, n->buffer.n_bytes, before) ||
-            !md5_hex(normal->data, normal->n, after)) {
-            ms_cli_error("MD5: expected OpenSSL to offer it, got none");
+        msim_error err;
+        if (ms_digest_hex_of(MS_DIGEST_MD5, n->buffer.data, n->buffer.n_bytes, before, &err) < 0 ||
+            ms_digest_hex_of(MS_DIGEST_MD5, normal->data, normal->n, after, &err) < 0) {
+            ms_cli_error("%s", err.text);
             return -1;
         }
         ms_files_stem(e->path, &at, &len);

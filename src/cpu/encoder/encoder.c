@@ -6,9 +6,9 @@
  * items of (sequence, head, block of queries). Blocks are cut to fit the number of threads; that
  * never changes bits, because no row's arithmetic knows its block. */
 #include "cpu/encoder/encoder.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include <math.h>
-#include <time.h>
 
 enum {
     BLOCK_ROWS = 96, /* three scratch matrices of 512 columns of f32: 576 KiB, within a common
@@ -60,16 +60,10 @@ static void tap(const ms_cpu_encoder *e, int what, size_t layer, size_t first, s
     if (e->tap) e->tap(e->tap_arg, what, layer, first, n, data, stride);
 }
 
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Count the time since *began as a stage's; the next part begins now. A part lasts tens of
  * microseconds, a reading some tens of nanoseconds. */
 static void lap(worker_scratch *w, int stage_id, double *began) {
-    double now = now_seconds();
+    double now = ms_clock_now();
     w->seconds[stage_id] += now - *began;
     *began = now;
 }
@@ -259,7 +253,7 @@ static void row_item(void *arg, int64_t item, int worker) {
     size_t first = (size_t)item * n_tiles / s->n_blocks * tile,
            end = ((size_t)item + 1) * n_tiles / s->n_blocks * tile;
     size_t n = (end < tokens ? end : tokens) - first;
-    double began = now_seconds();
+    double began = ms_clock_now();
     if (s->layer == 0) {
         embed_rows(s, first, n);
         lap(w, MSIM_STAGE_NORM, &began);
@@ -288,7 +282,7 @@ static void attention_item(void *arg, int64_t item, int worker) {
     const ms_cpu_model *m = e->model;
     size_t lo = 0, hi = (size_t)s->batch->n_seq, most = m->kernels->attend_rows,
            bytes = element_bytes(e);
-    double began = now_seconds();
+    double began = ms_clock_now();
     while (hi - lo > 1) {
         size_t mid = lo + (hi - lo) / 2;
         if (e->first_item[mid] <= item)
@@ -319,7 +313,7 @@ static void attention_item(void *arg, int64_t item, int worker) {
 /* One sequence's weighted mean of some columns, in double, tokens in order. */
 static void pool_item(void *arg, int64_t item, int worker) {
     const stage *s = arg;
-    double began = now_seconds();
+    double began = ms_clock_now();
     size_t dim = s->e->model->dim, per_seq = (dim + POOL_COLS - 1) / POOL_COLS;
     size_t seq = (size_t)item / per_seq, first = (size_t)item % per_seq * POOL_COLS;
     size_t n = dim - first < POOL_COLS ? dim - first : POOL_COLS;

@@ -2,10 +2,11 @@
  * conversion keeps them; packed batches. The files come from test/data/checkpoints/make.py.
  * docs/FORMATS.md, Checkpoints. */
 #define _GNU_SOURCE
+#include "base/digest.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "model/batch.h"
-#include "checkpoint/checkpoint.h"
+#include "model/weights.h"
 #include "checkpoint/safetensors.h"
 #include <dirent.h>
 #include <setjmp.h>
@@ -224,7 +225,8 @@ static void info(void **state) {
     char hash[65];
     ms_map map;
     assert_int_equal(ms_map_open(DATA "wide.pth", MS_MAP_NORMAL, &map, &err), MSIM_OK);
-    assert_int_equal(ms_sha256_hex(map.data, map.n_bytes, hash, &err), MSIM_OK);
+    assert_int_equal(ms_digest_hex_of(MS_DIGEST_SHA256, map.data, map.n_bytes, hash, &err),
+                     MSIM_OK);
     ms_map_close(&map);
     assert_string_equal(i.sha256, hash);
     assert_int_equal(msim_checkpoint_get_info(DATA "tiny-f16.pth", &i, &err), MSIM_OK);
@@ -332,7 +334,7 @@ static void converts(void **state) {
                                                        * conversions */
         assert_string_equal(b.sha256, source.sha256);
         /* In the source's order, data on 64 bytes, used in place. */
-        const ms_stored *x = ms_weights_stored(&a), *y = ms_weights_stored(&source);
+        const ms_stored *x = a.stored, *y = source.stored;
         for (size_t k = 0; k < x->n_tensors; k++)
             assert_string_equal(x->tensors[k].name, y->tensors[k].name);
         assert_int_equal((uintptr_t)x->tensors[0].base % 64, 0);

@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "checkpoint/stored.h"
+#include "model/weights.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* Describing a checkpoint and writing it as safetensors: msim_checkpoint_* of include/midisim.h.
  * Both open the file as a model would, so what passes here can be embedded with. docs/FORMATS.md,
  * Checkpoints. */
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/safetensors.h"
 #include "base/sized.h"
+#include "model/weights.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *out, msim_e
     ms_weights w;
     int rc = ms_weights_open(path, &w, err);
     if (rc < 0) return rc;
-    const ms_stored *s = ms_weights_stored(&w);
+    const ms_stored *s = w.stored;
     msim_checkpoint_info info = {
         .dim = w.dim, .depth = w.depth, .heads = w.heads, .vocab = w.vocab, .all_f32 = w.all_f32};
     info.tensors = (int64_t)s->n_tensors;
@@ -37,7 +37,7 @@ static bool is_rounded(const ms_stored_tensor *t) {
 }
 
 static int write_weights(const ms_weights *w, const char *out_path, int dtype, msim_error *err) {
-    const ms_stored *s = ms_weights_stored(w);
+    const ms_stored *s = w->stored;
     char dim[24], depth[24], heads[24], vocab[24];
     snprintf(dim, sizeof dim, "%lld", (long long)w->dim);
     snprintf(depth, sizeof depth, "%lld", (long long)w->depth);
