@@ -45,8 +45,8 @@ typedef struct {
 } ms_int8_kernels;
 
 /* Panels [n / 32][k / 4][32][4] of w [n, k]; scale [n]; for each `chunk` of columns of w, scale *
- * sum of codes: sums [k / chunk, rounded up][n]. n as cpu/encoder/kernels.h's pack; a column with NaN or
- * infinity gets that as its scale. `most`: of the kernels that will read it; 127 bounds the
+ * sum of codes: sums [k / chunk, rounded up][n]. n is rounded up to whole panels. A column with NaN
+ * or infinity gets that as its scale. `most`: of the kernels that will read it; 127 bounds the
  * fours. */
 void ms_int8_pack(int8_t *panels, float *scale, float *sums, const float *w, size_t n, size_t k,
                   size_t chunk, int most);

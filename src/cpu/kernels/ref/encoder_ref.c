@@ -1,10 +1,15 @@
-/* Level `ref`: scalar kernels written to be read, the permanent reference of every other level
- * (cpu/encoder/kernels.h says what each computes, docs/MODEL.md why). Plain C, no intrinsics; runs on any
- * machine. Operands are f32 in both precisions (bf16 values widened). Keys: k and v as rows of 64,
- * [head][row][64].
+/* Level `ref`: the encoder's kernels in plain C, written to be read, the permanent reference of
+ * every other level. cpu/encoder/kernels.h says what each computes, docs/MODEL.md why.
  *
- * The four choices that are easiest to get wrong have REF_ names. test/unit/cpu/test_planted.c
- * gives them wrong values and shows that the goldens notice. */
+ * Shapes    any m; n and k multiples of 16, in panels of 16 columns. Keys: k and v as rows of 64,
+ *           [head][row][64].
+ * How       one element after another. The four choices that are easiest to get wrong have REF_
+ *           names.
+ * Numerics  operands are f32 in both precisions (bf16 values widened); a mean and a variance are
+ *           summed in double.
+ * Needs     nothing of the CPU.
+ * Tests     test/unit/cpu/test_kernels.c against f64, test_encoder.c against the original;
+ *           test_planted.c gives REF_ names wrong values and shows that the goldens notice. */
 #include "base/rows.h"
 #include "cpu/kernels/common.h"
 #include <math.h>

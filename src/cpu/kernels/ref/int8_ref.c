@@ -1,5 +1,11 @@
-/* Precision int8 in plain C: what every level's kernels must do. cpu/encoder/int8.h says what is
- * computed. */
+/* Precision int8 in plain C, the reference of every level's. cpu/encoder/int8.h says what is
+ * computed.
+ *
+ * Shapes    any m; n and k multiples of 16, in panels of 32 columns; rows of f32 or bf16 to codes.
+ * How       one element after another.
+ * Numerics  exact integer sums, then three operations in f32.
+ * Needs     nothing of the CPU.
+ * Tests     test/unit/cpu/test_int8.c against integers and f64. */
 #include "base/bf16.h"
 #include "cpu/encoder/int8.h"
 #include <math.h>

@@ -1,5 +1,11 @@
-/* Scan of bf16 rows in plain C: what every level's must do. cpu/search/codes.h says what is
- * computed. */
+/* Scan of rows in bf16 in plain C, the reference of every level's. cpu/search/codes.h says what is
+ * computed.
+ *
+ * Shapes    tiles of 16 rows; one query after another.
+ * How       one element after another.
+ * Numerics  f32, products and sums rounded apart; sums of 128 components are added up apart.
+ * Needs     nothing of the CPU.
+ * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "base/bf16.h"
 #include "cpu/search/codes.h"
 

@@ -1,5 +1,11 @@
-/* Scan kernels in plain C: what every level's must do, and what runs where no level fits. Sums of
- * 16 lanes, products and sums rounded apart. Meaning and layout: cpu/search/scan.h. */
+/* Scan of stored rows in plain C, the reference of every level's. cpu/search/scan.h says what is
+ * computed, and how things lie.
+ *
+ * Shapes    up to 256 rows of any type and width at any alignment; any number of queries.
+ * How       16 lanes, one row and one query after another.
+ * Numerics  f32, products and sums rounded apart, 16 lanes and then a tree.
+ * Needs     queries padded with zeros to 16 elements.
+ * Tests     test/unit/cpu/test_scan.c against long double, test/unit/search/test_certify.c. */
 #include "base/bf16.h"
 #include "cpu/search/scan.h"
 #include <math.h>

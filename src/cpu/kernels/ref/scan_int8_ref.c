@@ -1,5 +1,11 @@
-/* Scan of int8 codes in plain C: what every level's must do. cpu/search/codes.h says what is
- * computed. */
+/* Scan of int8 codes in plain C, the reference of every level's. cpu/search/codes.h says what is
+ * computed.
+ *
+ * Shapes    tiles of 16 rows; one query after another.
+ * How       one element after another.
+ * Numerics  exact integer sums modulo 2^32, then at most 9 roundings in f32.
+ * Needs     nothing of the CPU.
+ * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "cpu/search/codes.h"
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,

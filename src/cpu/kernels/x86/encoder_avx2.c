@@ -1,12 +1,16 @@
-/* Level `avx2`: AVX2 + FMA + F16C by intrinsics (cpu/encoder/kernels.h says what each kernel computes).
- * Compiled with its own flags; holds static functions and exports one table, so that no wide code
- * leaks into another file.
+/* Level `avx2`: the encoder's kernels on AVX2, FMA and F16C. cpu/encoder/kernels.h says what each
+ * computes.
  *
- * Operands are f32 in both precisions (bf16 values widened), so one product kernel serves both.
- * Everything that multiplies matrices goes through sum_tile: 6 rows x 16 columns in 12 of the 16
- * registers, one broadcast and two loads feeding 12 fused multiply-adds. Keys: k as [head][row /
- * 16][64][16], v as [head][64 / 16][row][16], so that both products of attention read them as
- * panels. Test: test/unit/cpu/test_kernels.c against `ref` and f64. */
+ * Shapes    products m x n x k with n and k multiples of 16, in panels of 16 columns; attention of
+ *           up to 96 query rows of a head of 64. Keys: k as [head][row / 16][64][16], v as
+ *           [head][64 / 16][row][16], so that both products of attention read them as panels.
+ * How       whatever multiplies matrices goes through sum_tile: 6 rows x 16 columns in 12 of the 16
+ *           registers, one broadcast and two loads feeding 12 fused multiply-adds. Attention takes
+ *           512 keys between two updates of a row's maximum.
+ * Numerics  operands are f32 in both precisions (bf16 values widened), so that one product serves
+ *           both; sums in f32, k rising. exp2 and GELU are approximated: docs/MODEL.md.
+ * Needs     32-byte aligned panels and scratch.
+ * Tests     test/unit/cpu/test_kernels.c and test_encoder.c against `ref` and f64, test_dots.c. */
 #include "cpu/kernels/common.h"
 #include "cpu/kernels/x86/avx2_vector.h"
 #include <math.h>

@@ -1,6 +1,15 @@
-/* Level `avx512`: AVX-512 F, BW, DQ and VL (cpu/encoder/kernels.h says what each kernel computes,
- * cpu/kernels/x86/avx512_common.h how). Operands are f32 in both precisions; at bf16 they hold bf16
- * values. Static functions and one exported table. */
+/* Level `avx512`: the encoder's kernels on AVX-512 F, BW, DQ and VL. cpu/encoder/kernels.h says
+ * what each computes; they stand in cpu/kernels/x86/avx512_common.h, for level avx512bf16 runs them
+ * too.
+ *
+ * Shapes    products m x n x k with n and k multiples of 16, in panels of 32 columns; attention of
+ *           up to 96 query rows of a head of 64. Keys: k as [head][row / 16][64][16], v as rows.
+ * How       12 rows x 32 columns of a product in 24 registers: avx512_vector.h. Attention takes 256
+ *           keys between two updates of a row's maximum.
+ * Numerics  operands are f32 in both precisions (bf16 values widened); sums in f32, k rising. exp2
+ *           and GELU are approximated: docs/MODEL.md.
+ * Needs     nothing aligned.
+ * Tests     test/unit/cpu/test_kernels.c and test_encoder.c against `ref` and f64, test_dots.c. */
 #include "cpu/encoder/kernels.h"
 #include "cpu/kernels/x86/avx512_common.h"
 

@@ -1,7 +1,14 @@
-/* Level `avx512bf16`: level avx512 plus AVX512_BF16. Precision bf16 has operands of bf16,
- * multiplied in pairs by vdpbf16ps, which adds both products of a pair to an f32 lane (rounding
- * after each; subnormal operands count as 0: at most 2^-126 |b| a term, nothing beside bf16's own
- * rounding). Precision f32 runs level avx512's kernels. */
+/* Level `avx512bf16`: the encoder's kernels on AVX-512 with AVX512_BF16. cpu/encoder/kernels.h says
+ * what each computes. Precision f32 runs level avx512's kernels.
+ *
+ * Shapes    as level avx512, but that elements of k lie in pairs: panels [k / 2][32 columns][2],
+ *           keys k [head][row / 16][64 / 2][16][2], v in pairs of rows [64][2].
+ * How       as level avx512: 12 rows x 32 columns, with vdpbf16ps for two multiply-adds.
+ * Numerics  bf16 operands, also p in attention. vdpbf16ps adds both products of a pair to an f32
+ *           lane and rounds after each; subnormal operands count as 0: at most 2^-126 |b| a term,
+ *           nothing beside bf16's own rounding. exp2 is of degree 3 here: docs/MODEL.md.
+ * Needs     k even; nothing aligned.
+ * Tests     test/unit/cpu/test_kernels.c and test_encoder.c against `ref` and f64, test_dots.c. */
 #include "cpu/encoder/kernels.h"
 #include "cpu/kernels/x86/avx512_common.h"
 

@@ -1,11 +1,16 @@
-/* Precision int8 for level avx2: vpmaddubsw adds two products u8 x s8 to each lane of 16 bits, two
- * of these are added in 16 bits, and vpmaddwd widens and adds pairs. cpu/encoder/int8.h says what
- * is computed and why nothing saturates: the sums are exact. Static functions and one exported
- * table.
+/* Precision int8 at level avx2. cpu/encoder/int8.h says what is computed.
  *
- * A tile is 4 rows x 16 columns: 8 sums, 4 vectors of weights, the ones, a broadcast input and two
- * passing sums are all 16 registers. 24 multiplications for 8 of k meet 12 loads; in f32 the same
- * takes 64 multiply-adds. */
+ * Shapes    products m x n x k with n and k multiples of 16, in panels of 32 columns; rows of f32
+ *           or bf16 to codes.
+ * How       vpmaddubsw adds two products u8 x s8 to each lane of 16 bits, two of these are added in
+ *           16 bits, and vpmaddwd widens and adds pairs. A tile is 4 rows x 16 columns: 8 sums, 4
+ *           vectors of weights, the ones, a broadcast input and two passing sums are all 16
+ *           registers. 24 multiplications for 8 of k meet 12 loads; in f32 the same takes 64
+ *           multiply-adds.
+ * Numerics  integer sums are exact: codes of inputs end at 127 and the packing bounds the weights,
+ *           so that nothing saturates. Then the three operations in f32 of every level.
+ * Needs     weights packed for `most` 127; nothing aligned.
+ * Tests     test/unit/cpu/test_int8.c: against `ref`, also with sums that would saturate. */
 #include "cpu/encoder/int8.h"
 #include "cpu/kernels/x86/avx2_vector.h"
 

@@ -1,6 +1,13 @@
-/* Precision int8 on AVX512_VNNI, for the levels avx512 and avx512bf16: vpdpbusd adds four products
- * u8 x s8 to each lane of 32 bits, exactly. cpu/encoder/int8.h says what is computed. Static
- * functions and one exported table. */
+/* Precision int8 on AVX512_VNNI, for the levels avx512 and avx512bf16. cpu/encoder/int8.h says what
+ * is computed.
+ *
+ * Shapes    products m x n x k with n and k multiples of 16, in panels of 32 columns; rows of f32
+ *           or bf16 to codes.
+ * How       vpdpbusd adds four products u8 x s8 to each lane of 32 bits, for 12 rows x 32 columns
+ *           in 24 registers: avx512_vector.h.
+ * Numerics  integer sums are exact. Then the three operations in f32 of every level.
+ * Needs     weights packed for `most` 255; nothing aligned.
+ * Tests     test/unit/cpu/test_int8.c against `ref`. */
 #include "cpu/encoder/int8.h"
 #include "cpu/kernels/x86/avx512_vector.h"
 

@@ -1,5 +1,11 @@
-/* Scan of bf16 copies at level avx2: as cpu/kernels/x86/scan_bf16_avx512.c with 8 rows (half a
- * tile) x 6 queries, 12 sums. Static functions and one exported table. */
+/* Scan of rows in bf16 at level avx2. cpu/search/codes.h says what is computed.
+ *
+ * Shapes    tiles of 16 rows; blocks of 6, 3, 2 and 1 queries.
+ * How       a lane is a row. 8 rows (half a tile) x 6 queries are 12 sums; fewer queries take both
+ *           halves. The next tile is asked for meanwhile.
+ * Numerics  as scan_bf16_avx512.c.
+ * Needs     nothing aligned.
+ * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
 #include <immintrin.h>

@@ -1,10 +1,14 @@
-/* Scan of bf16 copies at level avx512: values are widened to f32 and multiplied there, for
- * vdpbf16ps would round after each product and drop subnormals. cpu/search/codes.h says what is
- * computed. A lane is a row; 64 bytes are 16 rows x 2 components, of which the odd ones stand in
- * place and the even ones are shifted there. Sums of 128 components are added up apart, so that an
- * error grows with 128 + dim / 128 (search/bound_codes.c counts on it).
+/* Scan of rows in bf16, for the levels avx512 and avx512bf16. cpu/search/codes.h says what is
+ * computed.
  *
- * 12 queries x 2 tiles of 16 rows are 24 sums. Static functions and one exported table. */
+ * Shapes    tiles of 16 rows; blocks of 12, 6, 3, 2 and 1 queries.
+ * How       a lane is a row; 64 bytes are 16 rows x 2 components, of which the odd ones stand in
+ *           place and the even ones are shifted there. 12 queries x 2 tiles are 24 sums.
+ * Numerics  values are widened to f32 and multiplied there, for vdpbf16ps would round after each
+ *           product and drop subnormals. Sums of 128 components are added up apart, so that an
+ *           error grows with 128 + dim / 128 (search/bound_codes.c counts on it).
+ * Needs     nothing aligned.
+ * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
 #include <immintrin.h>

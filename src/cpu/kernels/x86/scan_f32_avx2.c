@@ -1,9 +1,13 @@
-/* Scan kernels of 256 bits. Meaning and layout: cpu/search/scan.h; how tiles pass over a block:
- * cpu/kernels/scan_tiles.h.
+/* Scan of stored rows at level avx2. cpu/search/scan.h says what is computed, and how things lie.
  *
- * A tile is 4 rows x up to 2 queries, each sum a register of 8 lanes: 8 sums, 4 more for the
- * squares when they are wanted, the queries' 2 vectors and one of a row fill 15 of the 16
- * registers. */
+ * Shapes    up to 256 rows of any type and width at any alignment; any number of queries, two at a
+ *           time.
+ * How       a tile is 4 rows x up to 2 queries, each sum a register of 8 lanes: 8 sums, 4 more for
+ *           the squares when they are wanted, the queries' 2 vectors and one of a row fill 15 of
+ *           the 16 registers. How tiles pass over a block: cpu/kernels/scan_tiles.h.
+ * Numerics  f32 with fused multiply-adds, 8 lanes and then a tree: search/bound.h charges it.
+ * Needs     queries 32-byte aligned, padded with zeros to 16 elements.
+ * Tests     test/unit/cpu/test_scan.c against long double, test/unit/search/test_certify.c. */
 #include "cpu/kernels/scan_tiles.h"
 #include <immintrin.h>
 #include <string.h>

@@ -1,10 +1,16 @@
-/* Scan kernels of 512 bits, for the levels avx512 and avx512bf16. Meaning and layout:
- * cpu/search/scan.h; how tiles pass over a block: cpu/kernels/scan_tiles.h.
+/* Scan of stored rows, for the levels avx512 and avx512bf16. cpu/search/scan.h says what is
+ * computed, and how things lie.
  *
- * A tile is 4 rows x up to 4 queries, each sum a register of 16 lanes along the dimension: 16 sums,
- * 4 more for the rows' squares when they are wanted, 4 vectors of rows and one of a query. 16
- * multiply-adds meet 8 loads, so the multiply pipes are full even where rows lie across cache
- * lines. Sums are added across lanes by transposing 16 of them together. */
+ * Shapes    up to 256 rows of any type and width at any alignment; any number of queries, four at a
+ *           time.
+ * How       a tile is 4 rows x up to 4 queries, each sum a register of 16 lanes along the
+ *           dimension: 16 sums, 4 more for the rows' squares when they are wanted, 4 vectors of
+ *           rows and one of a query. 16 multiply-adds meet 8 loads, so the multiply pipes are full
+ *           even where rows lie across cache lines. Sums are added across lanes by transposing 16
+ *           of them together. How tiles pass over a block: cpu/kernels/scan_tiles.h.
+ * Numerics  f32 with fused multiply-adds, 16 lanes and then a tree: search/bound.h charges it.
+ * Needs     queries 64-byte aligned, padded with zeros to 16 elements.
+ * Tests     test/unit/cpu/test_scan.c against long double, test/unit/search/test_certify.c. */
 #include "cpu/kernels/scan_tiles.h"
 #include <immintrin.h>
 

@@ -1,10 +1,14 @@
-/* Scan of int8 copies on AVX2, for CPUs without AVX512_VNNI. cpu/search/codes.h says what is
- * computed. vpmaddubsw would saturate, so codes are widened to 16 bits once for all queries and
- * vpmaddwd multiplies by weights of 16 bits: two products and their sum a lane, exact. Sums may
- * wrap on the way; the last value, codes less 128, fits (weight_max * 127 * dim < 2^31).
+/* Scan of int8 codes at level avx2, and at avx512 and avx512bf16 on a CPU without AVX512_VNNI.
+ * cpu/search/codes.h says what is computed.
  *
- * A register holds 4 rows x 4 components, so 8 rows (half a tile) x 6 queries are 12 sums. Static
- * functions and one exported table. */
+ * Shapes    tiles of 16 rows; blocks of 6, 3, 2 and 1 queries.
+ * How       vpmaddubsw would saturate, so codes are widened to 16 bits once for all queries and
+ *           vpmaddwd multiplies by weights of 16 bits: two products and their sum a lane. A
+ *           register holds 4 rows x 4 components, so 8 rows (half a tile) x 6 queries are 12 sums.
+ * Numerics  exact integer sums: they may wrap on the way, but the last value, of codes less 128,
+ *           fits (weight_max * 127 * dim < 2^31). Then at most 9 roundings in f32.
+ * Needs     nothing aligned.
+ * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
 #include <immintrin.h>

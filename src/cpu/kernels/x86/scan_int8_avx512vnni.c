@@ -1,10 +1,15 @@
-/* Scan of int8 copies on AVX512_VNNI: vpdpbusd adds four products u8 x s8 to each lane of 32 bits,
- * and a lane is a row. cpu/search/codes.h says what is computed. 255 * 127 * dim stays below 2^31
- * up to dim 66,311, and no product saturates.
+/* Scan of int8 codes on AVX512_VNNI, for the levels avx512 and avx512bf16. cpu/search/codes.h says
+ * what is computed.
  *
- * 12 queries x 2 tiles of 16 rows are 24 sums; with the codes and a broadcast they fill the
- * registers. Two tiles for fewer queries, too: memory gives most when two streams rise, each asked
- * for two tiles ahead. Static functions and one exported table. */
+ * Shapes    tiles of 16 rows; blocks of 12, 6, 3, 2 and 1 queries.
+ * How       vpdpbusd adds four products u8 x s8 to each lane of 32 bits, and a lane is a row. 12
+ *           queries x 2 tiles are 24 sums; with the codes and a broadcast they fill the registers.
+ *           Two tiles for fewer queries, too: memory gives most when two streams rise, each asked
+ *           for two tiles ahead.
+ * Numerics  exact integer sums: 255 * 127 * dim stays below 2^31 up to dim 66,311, and no product
+ *           saturates. Then at most 9 roundings in f32.
+ * Needs     nothing aligned.
+ * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
 #include <immintrin.h>
