@@ -3,15 +3,9 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "npy/names.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support/random.h"
+#include "support/test.h"
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static void code_points(void **state) {
     (void)state;
@@ -65,7 +59,7 @@ static void any_bytes_come_back(void **state) {
         unsigned char field[4 * 16];
         size_t n = 1 + (size_t)round % 15;
         for (size_t i = 0; i < n; i++) {
-            seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+            xorshift(&seed);
             static const unsigned char likely[] = {0xc3, 0xe2, 0xed, 0xf0, 0x80, 0xa9, 0xbf, 'x'};
             name[i] = (char)(seed & 0x100          ? likely[seed >> 20 & 7]
                              : (seed >> 30 & 0xff) ? seed >> 30 & 0xff
