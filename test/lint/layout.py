@@ -50,10 +50,10 @@ def check_words(tree):
 
 
 def check_columns(tree):
-    """At most 100 columns in C, CUDA and makefiles, 140 in Python."""
+    """At most 100 columns in C and CUDA, 140 in Python and makefiles."""
     for path in tree.tracked():
-        is_short = path.suffix in (*C_FILES, ".mk") or path.name == "Makefile"
-        limit = 100 if is_short else 140 if path.suffix == ".py" else 0
+        is_long = path.suffix in (".py", ".mk") or path.name == "Makefile"
+        limit = 100 if path.suffix in C_FILES else 140 if is_long else 0
         if limit and "data" not in path.relative_to(tree.root).parts:
             for number, line in enumerate(tree.text(path).splitlines(), 1):
                 if len(line) > limit:

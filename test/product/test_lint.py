@@ -162,7 +162,7 @@ SAMPLES = {
         ({"docs/A.md": "\tx\n"}, {"docs/A.md": "    x\n"}, False)],
     "columns": [
         ({"src/midi/a.c": f"/* {'x' * 95} */\n"}, {"src/midi/a.c": f"/* {'x' * 94} */\n"}, False),
-        ({"a.mk": f"# {'x' * 99}\n"}, {"a.mk": f"# {'x' * 98}\n"}, False),
+        ({"a.mk": f"# {'x' * 139}\n"}, {"a.mk": f"# {'x' * 138}\n"}, False),
         ({"test/cli/a.py": f"# {'x' * 139}\n"}, {"test/cli/a.py": f"# {'x' * 138}\n"}, False)],
     "format": [
         ({"src/midi/a.c": "int  ms_a;\n"}, {"src/midi/a.c": "int ms_a;\n"}, False)],
