@@ -23,7 +23,7 @@ ifdef WERROR
 OURS    += -Werror
 endif
 
-COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(CFLAGS)
+COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(TESTS) $(CFLAGS)
 LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
 
 # A folder is a module and a tool is a folder: what belongs to whom is where it lies.
@@ -73,6 +73,9 @@ $(foreach s,$(filter src/cpu/kernels/$(ARCH)/% tools/bench/$(ARCH)/%,$(LIB_SRC) 
 SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
 $(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
 $(SAYS_BUILD): $B/stamp.commit
+
+# Tests share headers of test/support.
+$(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/%.o): private TESTS := -Itest
 
 $B/%.o: %.c $B/stamp.flags
 	@mkdir -p $(@D)

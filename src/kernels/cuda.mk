@@ -73,7 +73,7 @@ $B/%.o: %.cu $B/stamp.nvcc
 	@grep -Ev '^ptxas info|^    [0-9]+ bytes stack frame' $(@:.o=.ptxas) >&2 || true
 
 CUDA_INCLUDE := $(firstword $(wildcard $(CUDA_HOME)/include $(CUDA_HOME)/targets/*/include) /usr/include)
-$B/src/kernels/gpu_blaslt.o: private ISA := -isystem $(CUDA_INCLUDE)
+$B/src/kernels/encoder/blaslt.o: private ISA := -isystem $(CUDA_INCLUDE)
 $(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/gpu/test_blaslt.o): private CPPFLAGS += -isystem $(CUDA_INCLUDE)
 else
 LIB_SRC := $(filter-out $(GPU_C),$(LIB_SRC))

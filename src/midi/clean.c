@@ -89,7 +89,8 @@ static void sort_chords(ms_score *s) {
 /* parity: the original drops a note when the two numbers of the event right before it, at the same
  * millisecond, are the note's channel and pitch. That was meant for doubled notes, but a
  * controller's number and value, or two bytes of a time signature, do as well. What is not a note
- * comes before the notes of its millisecond (test/unit/midi/test_stages.c, stage_9_dropped_notes). */
+ * comes before the notes of its millisecond
+ * (test/unit/midi/test_stages.c, stage_9_dropped_notes). */
 void ms_clean_drop(ms_score *s) {
     uint64_t patch[16] = {0}, last_start = UINT64_MAX, last_key = 0;
     unsigned last_x = NO_PAIR, last_y = NO_PAIR; /* of the event before, at this millisecond */

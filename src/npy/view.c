@@ -11,7 +11,7 @@
 #define NAME_FIELD "midi_names"
 #define VECTOR_FIELD "midi_embeddings"
 
-/* The msim_dtype of a field's elements, or -1. NumPy has no bf16: that V2 means bf16 is a convention
+/* The msim_dtype of a field's elements, or -1. NumPy has no bf16: that V2 means it is a convention
  * of ml_dtypes, which adds the type to NumPy. */
 static int dtype_of(const ms_npy_field *f) {
     if (f->kind == 'f' && f->elem_bytes == 4) return MSIM_DTYPE_F32;

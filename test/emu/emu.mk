@@ -13,7 +13,8 @@ EMU_CXX      := -std=c++17 -fno-lto -fno-exceptions -fno-strict-aliasing -ffp-co
 EMU_SAN      := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 EMU_CLANG    := $(findstring clang,$(shell $(CXX) --version 2>/dev/null))
 # Loops stay loops there: a call of memset would not be seen.
-EMU_TSAN     := -fsanitize=thread $(if $(EMU_CLANG),-fno-builtin,-fno-tree-loop-distribute-patterns) $(if $(EMU_CLANG),-mllvm,--param) $(if $(EMU_CLANG),-)tsan-instrument-func-entry-exit=0
+EMU_TSAN     := -fsanitize=thread $(if $(EMU_CLANG),-fno-builtin,-fno-tree-loop-distribute-patterns) \
+                $(if $(EMU_CLANG),-mllvm,--param) $(if $(EMU_CLANG),-)tsan-instrument-func-entry-exit=0
 EMU_CXX      += $(if $(EMU_CLANG),-Wno-pass-failed)
 $(eval $(call STAMP,emu,$$(CXX) $$(EMU_CXX) $$(CXXFLAGS) $$(CC)))
 

@@ -5,14 +5,7 @@
 #include "base/bf16.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
+#include "support/test.h"
 
 enum { ROWS_GUARD = 1024, ROWS_POISON = 0xff };
 

@@ -2,7 +2,7 @@
  * batches of given lengths. */
 #ifndef TEST_GPU_RIG_H
 #define TEST_GPU_RIG_H
-#include "../unit/cpu/goldens.h"
+#include "support/goldens.h"
 #include "device_rows.h"
 #include "kernels/encoder/encoder.h"
 

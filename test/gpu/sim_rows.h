@@ -3,7 +3,8 @@
  * program each. */
 #ifndef TEST_SIM_ROWS_H
 #define TEST_SIM_ROWS_H
-#include "../unit/cpu/levels.h"
+#include "support/levels.h"
+#include "support/rows.h"
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "base/rows.h"
@@ -97,17 +98,6 @@ static double made_value(enum made made, int64_t i, int64_t j, int64_t dim, cons
     }
 }
 
-static void put_element(unsigned char *p, int dtype, double x) {
-    float single = (float)x;
-    uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32)
-        memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64)
-        memcpy(p, &x, 8);
-    else
-        memcpy(p, &half, 2);
-}
-
 static corpus make_corpus(enum made made, int dtype, int64_t n_rows, int64_t dim, uint64_t seed) {
     corpus c = {.n_rows = n_rows, .dim = dim, .dtype = dtype};
     size_t each = ms_dtype_bytes(dtype);
@@ -118,8 +108,8 @@ static corpus make_corpus(enum made made, int dtype, int64_t n_rows, int64_t dim
     memset(c.bytes, 0xff, (size_t)n_rows * c.row_bytes);
     for (int64_t i = 0; i < n_rows; i++)
         for (int64_t j = 0; j < dim; j++)
-            put_element(c.bytes + (size_t)i * c.row_bytes + (size_t)j * each, dtype,
-                        made_value(made, i, j, dim, base, dtype, &seed));
+            put_value(c.bytes + (size_t)i * c.row_bytes + (size_t)j * each, dtype,
+                      made_value(made, i, j, dim, base, dtype, &seed));
     c.view = (ms_rows){
         .base = c.bytes, .row_bytes = c.row_bytes, .n_rows = n_rows, .dim = dim, .dtype = dtype};
     c.squares = test_alloc((size_t)n_rows, sizeof *c.squares);
@@ -150,17 +140,8 @@ static ms_gpu_rows upload_rows(const corpus *c, int64_t first_row) {
 static void make_query(float *query, const corpus *c, int which, uint64_t *seed) {
     const unsigned char *row = c->bytes + (size_t)(which * 37 % c->n_rows) * c->row_bytes;
     for (int64_t j = 0; j < c->dim; j++) {
-        float x = uniform(seed), near = 0.0f;
-        uint16_t half;
-        double wide;
-        if (c->dtype == MSIM_DTYPE_F32)
-            memcpy(&near, row + 4 * j, 4);
-        else if (c->dtype == MSIM_DTYPE_F64)
-            memcpy(&wide, row + 8 * j, 8), near = (float)wide;
-        else
-            memcpy(&half, row + 2 * j, 2), near = c->dtype == MSIM_DTYPE_F16
-                                                      ? ms_f32_of_f16(half)
-                                                      : ms_f32_of_bf16((ms_bf16){half});
+        float x = uniform(seed), near;
+        near = (float)get_value(row + (size_t)j * ms_dtype_bytes(c->dtype), c->dtype);
         if (!ms_is_finite_f32(near) || fabsf(near) > 1e15f) near = x;
         switch (which) {
         case 1: query[j] = near + 0.01f * x; break;

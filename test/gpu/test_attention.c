@@ -3,7 +3,7 @@
  * guard rows must stay. u = 2^-24; the bound of one output is worked out in row_bounds. A row's
  * bits must depend on its sequence alone: not on the batch, on the order of the tiles, on where a
  * tile begins or on how many rows it has. */
-#include "../unit/cpu/levels.h"
+#include "support/levels.h"
 #include "base/bf16.h"
 #include "kernels/device.h"
 #include "kernels/kernels.h"

@@ -2,7 +2,7 @@
  * kernels/encoder/project.c), with a library of our own behind its interface: it keeps account of
  * what it is told, multiplies by the column-major rules on the host, and misbehaves on request.
  * What the true library computes only a GPU can show (test_gemm.c). Needs cublasLt.h. */
-#include "../unit/cpu/levels.h"
+#include "support/levels.h"
 #include "base/bf16.h"
 #include "kernels/encoder/project.h"
 #include <math.h>

@@ -6,7 +6,7 @@
  * A row's bits must depend on that row alone: results of every tile and every number of rows are
  * compared bit by bit with those of one run, which is compared with f64. GELU and ROTATE are STORE
  * and what stands behind it, bit by bit. */
-#include "../unit/cpu/levels.h"
+#include "support/levels.h"
 #include "base/bf16.h"
 #include "kernels/encoder/project.h"
 #include "test_stream.h"

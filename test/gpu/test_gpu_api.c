@@ -2,14 +2,8 @@
  * to the CPU, with the same answer. A model of the shipped checkpoints whose widths the GPU serves,
  * a corpus written here. include/midisim.h. */
 #include "midisim.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support/test.h"
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { DIM = 128, ROWS = 300, TOKENS = 90, QUERIES = 2, K = 40 };
 

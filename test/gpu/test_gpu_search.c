@@ -11,16 +11,12 @@
 #include "kernels/kernels.h"
 #include "kernels/search/search.h"
 #include "codes/codes.h"
+#include "support/random.h"
+#include "support/rows.h"
+#include "support/test.h"
 #include <math.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { IS_SLOW = 1 };
@@ -30,10 +26,6 @@ enum { IS_SLOW = 0 };
 enum { MAX_QUERIES = 70, MAX_K = 1024, BOTH = MS_CODES_INT8 | MS_CODES_BF16, PAD = 3 };
 
 static uint64_t seed;
-static double uniform(void) {
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-    return (double)(int64_t)(seed >> 11) * 0x1p-52 - 1.0;
-}
 
 /* ---- Corpora ---- */
 
@@ -52,32 +44,22 @@ static double value(enum made made, int i, int j, int n, const double *base, int
     double wide = dtype == MSIM_DTYPE_F16 ? 0 : 1; /* how far norms may go */
     switch (made) {
     /* ever closer to the first query */
-    case ASCENDING: return base[j] * (i + 1) / n + uniform() * (n - i) / n;
+    case ASCENDING: return base[j] * (i + 1) / n + uniform_f64(&seed) * (n - i) / n;
     case DUPLICATED: return base[j] * (1 + i % 2 * 3);
     case TIED: return base[j] * (1 + i % 97) / 97.0;
-    case BALL: return base[j] + 1e-4 * uniform();
-    case FAR_CENTRE: return 1.0 + 0.05 * uniform();
-    case NORMS: return uniform() * pow(10.0, wide * (i % 78 - 40));
+    case BALL: return base[j] + 1e-4 * uniform_f64(&seed);
+    case FAR_CENTRE: return 1.0 + 0.05 * uniform_f64(&seed);
+    case NORMS: return uniform_f64(&seed) * pow(10.0, wide * (i % 78 - 40));
     case ODD:
         if (i % 5 == 0) return i % 2 ? 0.0 : -0.0;
-        if (i % 7 == 0) return j == i % 16 ? (i % 2 ? NAN : -INFINITY) : uniform();
-        if (i % 13 == 0) return uniform() * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-6);
-        return base[j] + uniform();
+        if (i % 7 == 0) return j == i % 16 ? (i % 2 ? NAN : -INFINITY) : uniform_f64(&seed);
+        if (i % 13 == 0) return uniform_f64(&seed) * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-6);
+        return base[j] + uniform_f64(&seed);
     /* hardly a good row */
-    case BROKEN: return i % 64 == 3 ? uniform() : i % 64 == 4 ? 0.0 : j == i % 16 ? NAN : 1.0;
-    default: return uniform();
+    case BROKEN:
+        return i % 64 == 3 ? uniform_f64(&seed) : i % 64 == 4 ? 0.0 : j == i % 16 ? NAN : 1.0;
+    default: return uniform_f64(&seed);
     }
-}
-
-static void put(unsigned char *p, int dtype, double x) {
-    float single = (float)x;
-    uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32)
-        memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64)
-        memcpy(p, &x, 8);
-    else
-        memcpy(p, &half, 2);
 }
 
 /* Queries: near the rows' base, random, opposite, tiny, huge, of zeros (5), then random ones. */
@@ -86,19 +68,19 @@ static corpus make_corpus(enum made made, int dtype, int n, int dim) {
     corpus c = {.n = n, .dim = dim, .row_bytes = (size_t)dim * elem + PAD};
     double *base = calloc((size_t)dim, sizeof *base);
     seed = 88172645463325252u + (uint64_t)made * 10 + (uint64_t)dtype + (uint64_t)dim * 100;
-    for (int j = 0; j < dim; j++) base[j] = made == FAR_CENTRE ? 1.0 : uniform();
+    for (int j = 0; j < dim; j++) base[j] = made == FAR_CENTRE ? 1.0 : uniform_f64(&seed);
     c.bytes = calloc((size_t)n + 1, c.row_bytes);
     c.offsets = calloc((size_t)n + 1, sizeof *c.offsets);
     c.queries = calloc(MAX_QUERIES * (size_t)dim, sizeof *c.queries);
     for (int i = 0; i < n; i++) {
         c.offsets[i] = (uint64_t)i * c.row_bytes;
         for (int j = 0; j < dim; j++)
-            put(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * elem, dtype,
-                value(made, i, j, n, base, dtype));
+            put_value(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * elem, dtype,
+                      value(made, i, j, n, base, dtype));
     }
     for (int q = 0; q < MAX_QUERIES; q++)
         for (int j = 0; j < dim; j++) {
-            double x = q == 0 ? base[j] : q == 2 ? -base[j] : q == 5 ? 0.0 : uniform();
+            double x = q == 0 ? base[j] : q == 2 ? -base[j] : q == 5 ? 0.0 : uniform_f64(&seed);
             c.queries[q * dim + j] = (float)(q == 3 ? x * 1e-42 : q == 4 ? x * 1e37 : x);
         }
     c.view = (ms_rows){

@@ -3,7 +3,7 @@
  * counted roundings: u = 2^-24 for each of f32, 2^-8 for one to bf16. Runs on the emulator and on a
  * GPU. docs/MODEL.md. */
 #include "device_rows.h"
-#include "../unit/cpu/levels.h"
+#include "support/levels.h"
 #include <math.h>
 
 #define U32 0x1p-24

@@ -8,50 +8,14 @@
 #include "model/batch.h"
 #include "model/weights.h"
 #include "checkpoint/safetensors.h"
+#include "support/files.h"
+#include "support/test.h"
 #include <dirent.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 #define DATA "test/data/checkpoints/"
-
-static char folder[64]; /* of this run, empty between tests */
-
-static const char *in_folder(const char *name) {
-    static char path[400];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static int make_folder(void **state) {
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/midisim-test-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-/* Names in the folder. */
-static int count_files(void) {
-    DIR *d = opendir(folder);
-    int n = 0;
-    for (struct dirent *e; d && (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_name[0] != '.') unlink(in_folder(e->d_name));
-    closedir(d);
-    return rmdir(folder);
-}
 
 static ms_weights open_or_fail(const char *path) {
     ms_weights w;
@@ -349,7 +313,7 @@ static void converts(void **state) {
     same_weights(&b, &source, to_bf16, as_is);
     ms_weights_close(&source);
     ms_weights_close(&b);
-    assert_int_equal(count_files(), 2); /* no temporary file */
+    assert_int_equal(files_in_folder(), 2); /* no temporary file */
     unlink(f32_path);
     unlink(bf16_path);
 }
@@ -391,7 +355,7 @@ static void failed_writes_leave_nothing(void **state) {
     signal(SIGXFSZ, before);
     assert_int_equal(rc, -MSIM_E_IO);
     assert_non_null(strstr(err.text, "cannot write"));
-    assert_int_equal(count_files(), 0);
+    assert_int_equal(files_in_folder(), 0);
 }
 
 /* Every allocation may fail; nothing leaks (the sanitizers see to that) and nothing is left on
@@ -411,7 +375,7 @@ static void survives_no_memory(void **state) {
             assert_true(rc == MSIM_OK ||
                         (rc == -MSIM_E_MEMORY && err.code == MSIM_E_MEMORY && err.text[0]));
             fails += rc < 0;
-            assert_int_equal(count_files(), rc >= 0);
+            assert_int_equal(files_in_folder(), rc >= 0);
         }
         assert_true(fails > 5);
         unlink(in_folder("x"));
@@ -458,5 +422,5 @@ int main(void) {
         cmocka_unit_test(survives_no_memory),
         cmocka_unit_test(batches),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, folder_open, folder_close);
 }

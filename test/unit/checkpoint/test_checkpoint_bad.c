@@ -6,15 +6,10 @@
 #include "base/mem.h"
 #include "checkpoint/stored.h"
 #include "model/weights.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support/test.h"
 #include <sys/mman.h>
 #include <unistd.h>
 #include <zlib.h>
-#include <cmocka.h>
 
 #define DATA "test/data/checkpoints/"
 

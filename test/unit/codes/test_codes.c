@@ -11,26 +11,21 @@
 #include "cpu/search/scan.h"
 #include "cpu/search/search.h"
 #include "codes/codes.h"
+#include "support/files.h"
+#include "support/random.h"
+#include "support/rows.h"
+#include "support/test.h"
 #include <fcntl.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 enum { N = 421, Q = 7, MAX_K = N + 1, BOTH = MS_CODES_INT8 | MS_CODES_BF16 };
 
-static char folder[64], path[128];
+static char path[128];
 
 static int set_up(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/midisim-copies-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
+    if (folder_open(state) < 0) return -1;
     snprintf(path, sizeof path, "%s/c.npy.msim", folder);
     return 0;
 }
@@ -42,10 +37,6 @@ static int tear_down(void **state) {
 }
 
 static uint64_t seed;
-static double uniform(void) {
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-    return (double)(int64_t)(seed >> 11) * 0x1p-52 - 1.0;
-}
 
 enum made {
     RANDOM,
@@ -65,24 +56,26 @@ static double make_value(enum made made, int i, int j, int dim, const double *ba
     /* how far norms may go */
     double wide = dtype == MSIM_DTYPE_F64 ? 1e3 : dtype == MSIM_DTYPE_F16 ? 0 : 1;
     switch (made) {
-    case CLUSTERED: return base[j] + 0.3 * uniform();
-    case FAR_CENTRE: return 1.0 + 0.05 * uniform();
+    case CLUSTERED: return base[j] + 0.3 * uniform_f64(&seed);
+    case FAR_CENTRE: return 1.0 + 0.05 * uniform_f64(&seed);
     case DUPLICATED:
         return base[(i % 3) * 7 % dim] * base[j] * (1 + i % 2 * 3) +
                (i % 5 == 0 ? 0.01 * base[(j + 1) % dim] : 0);
-    case NEAR_TIED: return base[j] + 1e-7 * uniform();
+    case NEAR_TIED: return base[j] + 1e-7 * uniform_f64(&seed);
     case SAME: return base[j];
-    case SPIKES: return j == i % dim ? 1.0 : i % 2 ? 1e-3 * uniform() : 0.0;
+    case SPIKES: return j == i % dim ? 1.0 : i % 2 ? 1e-3 * uniform_f64(&seed) : 0.0;
     case NORMS:
-        return uniform() * pow(10.0, wide * (i % 70 - 35) * (dtype == MSIM_DTYPE_F64 ? 8e-3 : 1.0));
+        return uniform_f64(&seed) *
+               pow(10.0, wide * (i % 70 - 35) * (dtype == MSIM_DTYPE_F64 ? 8e-3 : 1.0));
     case ODD:
         if (i % 11 == 0) return i % 2 ? 0.0 : -0.0;
-        if (i % 7 == 0) return j == i % dim ? odd[1 + i % 3] : uniform();
+        if (i % 7 == 0) return j == i % dim ? odd[1 + i % 3] : uniform_f64(&seed);
         /* squares overflow; subnormal */
-        if (i % 13 == 0) return wide * uniform() * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-42);
-        if (i % 17 == 0) return uniform() * (dtype == MSIM_DTYPE_F64 ? 1e-200 : 1e-6);
-        return uniform();
-    default: return uniform();
+        if (i % 13 == 0)
+            return wide * uniform_f64(&seed) * (dtype == MSIM_DTYPE_F64 ? 1e200 : 1e-42);
+        if (i % 17 == 0) return uniform_f64(&seed) * (dtype == MSIM_DTYPE_F64 ? 1e-200 : 1e-6);
+        return uniform_f64(&seed);
+    default: return uniform_f64(&seed);
     }
 }
 
@@ -93,17 +86,6 @@ typedef struct {
     float *queries; /* owned: [Q, dim] */
 } corpus;
 
-static void put(unsigned char *p, int dtype, double x) {
-    float single = (float)x;
-    uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32)
-        memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64)
-        memcpy(p, &x, 8);
-    else
-        memcpy(p, &half, 2);
-}
-
 /* Queries: a random one, near the rows, opposite to them, a row itself, zeros, tiny and huge, one
  * component. */
 static void make_queries(corpus *c, const double *base) {
@@ -111,12 +93,12 @@ static void make_queries(corpus *c, const double *base) {
     c->queries = calloc(Q * dim, sizeof *c->queries);
     for (size_t j = 0; j < dim; j++) {
         float *q = c->queries + j;
-        q[0] = (float)uniform();
-        q[dim] = (float)(base[j] + 0.01 * uniform());
+        q[0] = (float)uniform_f64(&seed);
+        q[dim] = (float)(base[j] + 0.01 * uniform_f64(&seed));
         q[2 * dim] = (float)-base[j];
         q[3 * dim] = (float)base[j] * 3.0f;
         q[4 * dim] = 0.0f;
-        q[5 * dim] = (float)(uniform() * (j % 2 ? 1e-44 : 1e-40));
+        q[5 * dim] = (float)(uniform_f64(&seed) * (j % 2 ? 1e-44 : 1e-40));
         q[6 * dim] = j == dim / 2 ? 3e38f : 0.0f;
     }
 }
@@ -126,13 +108,13 @@ static corpus make_corpus(enum made made, int dtype, int dim) {
     double *base = calloc((size_t)dim, sizeof *base);
     size_t elem = ms_dtype_bytes(dtype), row_bytes = (size_t)dim * elem + 7;
     seed = 88172645463325252u + (uint64_t)made * 10 + (uint64_t)dtype + (uint64_t)dim * 100;
-    for (int j = 0; j < dim; j++) base[j] = made == FAR_CENTRE ? 1.0 : uniform();
+    for (int j = 0; j < dim; j++) base[j] = made == FAR_CENTRE ? 1.0 : uniform_f64(&seed);
     c.bytes = calloc(N, row_bytes);
     for (int i = 0; i < N; i++) {
         c.offsets[i] = (uint64_t)i * row_bytes;
         for (int j = 0; j < dim; j++)
-            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype,
-                make_value(made, i, j, dim, base, dtype));
+            put_value(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype,
+                      make_value(made, i, j, dim, base, dtype));
     }
     c.view = (ms_rows){
         .base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = dim, .dtype = dtype};
@@ -455,25 +437,6 @@ static void a_part_without_a_copy(void **state) {
 
 /* ---- The file ---- */
 
-static unsigned char *read_file(size_t *n) {
-    FILE *f = fopen(path, "rb");
-    assert_non_null(f);
-    fseek(f, 0, SEEK_END);
-    *n = (size_t)ftell(f);
-    rewind(f);
-    unsigned char *bytes = malloc(*n + 1);
-    assert_int_equal(fread(bytes, 1, *n, f), *n);
-    fclose(f);
-    return bytes;
-}
-
-static void write_file(const unsigned char *bytes, size_t n) {
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    fclose(f);
-}
-
 static void bytes_depend_on_rows_alone(void **state) {
     (void)state;
     static const int threads[] = {1, 2, 5};
@@ -488,7 +451,7 @@ static void bytes_depend_on_rows_alone(void **state) {
                                             (ms_codes_progress){0}, NULL),
                              0);
             ms_pool_close(pool);
-            unsigned char *bytes = read_file(&n);
+            unsigned char *bytes = read_file(path, &n);
             if (i == 0) {
                 first = bytes, n_first = n;
                 continue;
@@ -508,7 +471,7 @@ static void size_is_as_documented(void **state) {
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 512);
     size_t n;
     ms_codes_file file = copy_of(&c.view, MS_CODES_INT8);
-    free(read_file(&n));
+    free(read_file(path, &n));
     assert_int_equal(n, 4096 + (N + 15) / 16 * 16 * 528);
     assert_non_null(file.copy.int8);
     assert_null(file.copy.bf16);
@@ -553,7 +516,7 @@ static void damage_is_refused(void **state) {
     corpus c = make_corpus(ODD, MSIM_DTYPE_F32, 5);
     ms_codes_file file = copy_of(&c.view, BOTH);
     size_t n, tiles = 4096, lists;
-    unsigned char *good = read_file(&n);
+    unsigned char *good = read_file(path, &n);
     msim_error e = {0};
     lists = 8 * (file.copy.n_zeros + file.copy.n_nonfinite);
     assert_true(file.copy.n_zeros > 10 && file.copy.n_nonfinite > 10);
@@ -562,7 +525,7 @@ static void damage_is_refused(void **state) {
         if (at >= 148 && at < tiles) at = tiles; /* padding is not looked at */
         for (unsigned char bit = 1; bit; bit = (unsigned char)(bit << 3)) {
             good[at] ^= bit;
-            write_file(good, n);
+            write_file(path, good, n);
             int rc = ms_codes_open(path, &c.view, &file, &e);
             if (at >= tiles && at < n - lists) {
                 assert_int_equal(rc, 0);
@@ -574,10 +537,10 @@ static void damage_is_refused(void **state) {
         }
     }
     for (size_t cut = 0; cut < n; cut += cut < 160 ? 1 : 61) {
-        write_file(good, cut);
+        write_file(path, good, cut);
         assert_int_equal(ms_codes_open(path, &c.view, &file, &e), -MSIM_E_FORMAT);
     }
-    write_file(good, n);
+    write_file(path, good, n);
     assert_int_equal(ms_codes_open(path, &c.view, &file, &e), 0);
     assert_int_equal(ms_codes_check(path, &c.view, &file, 1, NULL, &e), 0);
     ms_codes_close(&file);
@@ -645,7 +608,7 @@ static void write_rows(const char *rows_path, int format, int shift) {
     seed = 7;
     for (int i = 0; i < ROWS; i++) {
         for (int j = 0; j < DIM; j++)
-            row[j] = (float)(uniform() + 0.5 * j) + (float)(i == 1000 ? shift : 0);
+            row[j] = (float)(uniform_f64(&seed) + 0.5 * j) + (float)(i == 1000 ? shift : 0);
         assert_int_equal(msim_corpus_writer_add(w, "name", 4, row, NULL), 0);
     }
     assert_int_equal(msim_corpus_writer_finish(w, NULL), 0);

@@ -6,26 +6,19 @@
 #include "base/mem.h"
 #include "midisim.h"
 #include "corpus/corpus.h"
+#include "support/files.h"
+#include "support/test.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-static char folder[64], path[128];
+static char path[128];
 
 static int set_up(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/midisim-corpus-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
+    if (folder_open(state) < 0) return -1;
     snprintf(path, sizeof path, "%s/c.npy", folder);
     return 0;
 }
@@ -34,14 +27,6 @@ static int tear_down(void **state) {
     (void)state;
     unlink(path);
     return rmdir(folder); /* fails when a temporary file was left behind */
-}
-
-static int files_in_folder(void) {
-    int n = 0;
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
 }
 
 static const char *const names[] = {"plain", "", "\xc3\xa9t\xc3\xa9", "not utf-8 \xff\xfe",

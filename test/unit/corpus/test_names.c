@@ -2,15 +2,9 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "corpus/names.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support/random.h"
+#include "support/test.h"
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static void write_file(char *path, const char *text, size_t n) {
     strcpy(path, "/tmp/midisim-names-XXXXXX");

@@ -5,57 +5,18 @@
 #include "base/mem.h"
 #include "midisim.h"
 #include "corpus/corpus.h"
+#include "support/files.h"
+#include "support/test.h"
 #include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 enum { D = 5 };
-static char folder[64];
-
-static int set_up(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/midisim-parts-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static const char *in_folder(const char *name) {
-    static char paths[64][400]; /* the last 64 stay valid */
-    static int turn;
-    char *path = paths[turn++ % 64];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            (void)remove(in_folder(e->d_name));
-    closedir(d);
-    return 0;
-}
-
-static int tear_down_all(void **state) {
-    tear_down(state);
-    return rmdir(folder);
-}
-
 /* Component j of row i of the whole: distinct everywhere, exact in f16. */
 static float value(int i, int j) { return (float)(i * 8 + j) * 0.25f; }
 
 static void put(const char *name, const void *bytes, size_t n) {
-    FILE *f = fopen(in_folder(name), "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, n, f), n);
-    fclose(f);
+    write_file(in_folder(name), bytes, n);
 }
 
 /* Rows first .. first + n - 1 in each form; d components. */
@@ -365,12 +326,12 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(bare_forms, tear_down),
-        cmocka_unit_test_teardown(bare_forms_damaged, tear_down),
-        cmocka_unit_test_teardown(folder_of_shards, tear_down),
-        cmocka_unit_test_teardown(several_files, tear_down),
-        cmocka_unit_test_teardown(searches_as_one, tear_down),
-        cmocka_unit_test_teardown(out_of_memory, tear_down),
+        cmocka_unit_test_teardown(bare_forms, folder_clean),
+        cmocka_unit_test_teardown(bare_forms_damaged, folder_clean),
+        cmocka_unit_test_teardown(folder_of_shards, folder_clean),
+        cmocka_unit_test_teardown(several_files, folder_clean),
+        cmocka_unit_test_teardown(searches_as_one, folder_clean),
+        cmocka_unit_test_teardown(out_of_memory, folder_clean),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down_all);
+    return cmocka_run_group_tests(tests, folder_open, folder_close);
 }

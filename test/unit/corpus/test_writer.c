@@ -4,26 +4,19 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "midisim.h"
+#include "support/files.h"
+#include "support/test.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-static char folder[64], path[128], names_path[140];
+static char path[128], names_path[140];
 
 static int set_up(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/midisim-writer-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
+    if (folder_open(state) < 0) return -1;
     snprintf(path, sizeof path, "%s/c", folder);
     snprintf(names_path, sizeof names_path, "%s/c.names", folder);
     return 0;
@@ -38,14 +31,6 @@ static int tear_down(void **state) {
     (void)state;
     clean();
     return rmdir(folder); /* fails when a temporary file was left behind */
-}
-
-static int files_in_folder(void) {
-    int n = 0;
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
 }
 
 static bool has_names_file(int form) {

@@ -1,6 +1,6 @@
 /* Double dots of stored rows: every level gives the bits of `ref`, and `ref` agrees with an exact
  * sum within the bound of 16 lanes: (n/16 + 4) * 2^-53 * sum |a b|. */
-#include "levels.h"
+#include "support/levels.h"
 #include "base/bf16.h"
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* The whole forward pass at every level: the original's results on the seeded model, step by step
  * and pooled; bits that depend on nothing but the sequence; pooling's edges; memory.
  * docs/MODEL.md. */
-#include "goldens.h"
+#include "support/goldens.h"
 
 /* ---- Goldens ---- */
 

@@ -1,7 +1,7 @@
 /* Precision int8 at every level that has it: codes within half a step, sums exact, bits those of
  * the scalar kernels, and whole passes near f32. docs/MODEL.md, int8. */
 #include "cpu/encoder/int8.h"
-#include "goldens.h"
+#include "support/goldens.h"
 
 #define U 0x1p-24 /* half an ulp of f32 at 1 */
 

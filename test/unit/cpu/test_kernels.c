@@ -1,9 +1,9 @@
 /* Each kernel of each level against f64 and `ref` on ragged sizes. u = 2^-24 is half an ulp of f32
  * at 1; a dot of n terms errs by at most n u sum |a b|, one rounding to bf16 by at most 2^-8
  * relative. A row's bits must not depend on the rows beside it. */
-#include "levels.h"
+#include "support/levels.h"
 #include "cpu/kernels/common.h"
-#include "goldens.h"
+#include "support/goldens.h"
 
 #define U 0x1p-24
 static const double bf16_step[2] = {0x1p-8, 0}; /* by precision */

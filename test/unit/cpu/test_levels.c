@@ -1,6 +1,6 @@
 /* The table of kernel levels: what it lists is complete, and what it says of this CPU agrees with
  * itself. test/cli/test_common.py compares it with /proc/cpuinfo and with the kernel files. */
-#include "levels.h"
+#include "support/levels.h"
 
 static void the_reference_comes_first_and_runs(void **state) {
     (void)state;

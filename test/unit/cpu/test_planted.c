@@ -1,7 +1,7 @@
 /* Proof that the goldens can fail: the reference kernels compiled with one wrong choice at a time.
  * Each must break the f32 bound on the seeded model; with the right choices the same code must keep
  * it. */
-#include "goldens.h"
+#include "support/goldens.h"
 
 static int tanh_gelu, half_split, rotary_dims = 32;
 static float ln_eps = 1e-5f;

@@ -4,21 +4,11 @@
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "cpu/search/scan.h"
-#include "levels.h"
+#include "support/levels.h"
+#include "support/rows.h"
 #include <math.h>
 
 enum { MAX_ROWS = 19, MAX_DIM = 96, MAX_QUERIES = 21, MARK = 7 };
-
-static double element(const unsigned char *p, int dtype) {
-    float single;
-    double wide;
-    uint16_t half;
-    if (dtype == MSIM_DTYPE_F32) return memcpy(&single, p, 4), single;
-    /* the scan rounds it first */
-    if (dtype == MSIM_DTYPE_F64) return memcpy(&wide, p, 8), (float)wide;
-    memcpy(&half, p, 2);
-    return dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
-}
 
 static void check_sum(float got, long double exact, long double sum_abs, const ms_scan_kernels *k,
                       size_t dim) {
@@ -47,13 +37,7 @@ static void check_shape(const ms_scan_kernels *k, int dtype, size_t dim, size_t 
         rows[r] = row;
         for (size_t j = 0; j < dim; j++, row += bytes) {
             float x = uniform(&seed) * 3;
-            double wide = x * (1 + 1e-9);
-            uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(x) : ms_bf16_of_f32(x).bits;
-            memcpy(row,
-                   dtype == MSIM_DTYPE_F32   ? (void *)&x
-                   : dtype == MSIM_DTYPE_F64 ? (void *)&wide
-                                             : &half,
-                   bytes);
+            put_value(row, dtype, dtype == MSIM_DTYPE_F64 ? x * (1 + 1e-9) : x);
         }
     }
     for (size_t i = 0; i < MAX_QUERIES * MS_SCAN_ROWS; i++) dst[i] = MARK;
@@ -63,7 +47,7 @@ static void check_shape(const ms_scan_kernels *k, int dtype, size_t dim, size_t 
         for (size_t q = 0; q <= n_query; q++) { /* the last one: the row itself */
             long double exact = 0, sum_abs = 0;
             for (size_t j = 0; j < dim; j++) {
-                double x = element(rows[r] + j * bytes, dtype),
+                double x = get_value(rows[r] + j * bytes, dtype),
                        y = q < n_query ? queries[q * stride + j] : x;
                 exact += (long double)x * y;
                 sum_abs += fabsl((long double)x * y);

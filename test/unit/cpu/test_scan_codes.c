@@ -6,24 +6,16 @@
 #include "search/bound.h"
 #include "cpu/search/codes.h"
 #include "cpu/levels.h"
+#include "support/random.h"
+#include "support/test.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 enum { TILES = 11, ROWS = TILES * MS_CODES_TILE, MAX_Q = 26, MAX_DIM = 1300, STRIDE = ROWS + 3 };
 #define U 0x1p-24
 
 static uint64_t seed = 1;
-static uint64_t next(void) {
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-    return seed >> 16;
-}
-static double uniform(void) { return (double)(int64_t)(next() & 0xffffffff) * 0x1p-31 - 1.0; }
+static uint64_t next(void) { return xorshift(&seed) >> 16; }
+static double any_value(void) { return (double)(int64_t)(next() & 0xffffffff) * 0x1p-31 - 1.0; }
 
 typedef struct {
     const ms_codes_kernels *k;
@@ -64,15 +56,15 @@ static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extr
         int64_t sum = 0;
         for (size_t j = 0; j < dim; j++) {
             int sign = extreme == 2 ? (q % 2 ? 1 : -1) : next() % 2 ? 1 : -1;
-            f.narrow[q * dim + j] = (int16_t)(extreme ? sign * limit : (int)(uniform() * limit));
-            f.wide[q * dim + j] = (float)uniform();
+            f.narrow[q * dim + j] = (int16_t)(extreme ? sign * limit : (int)(any_value() * limit));
+            f.wide[q * dim + j] = (float)any_value();
             sum += f.narrow[q * dim + j];
         }
         f.start[q] = (int32_t)(uint32_t)(-128 * sum);
-        f.scale[q] = extreme ? 1.0f : (float)uniform();
-        f.lambda[q] = extreme ? 0.0f : (float)uniform();
-        f.theta[q] = extreme ? 0.0f : (float)uniform();
-        f.reach[q] = extreme ? 0.0f : (float)fabs(uniform());
+        f.scale[q] = extreme ? 1.0f : (float)any_value();
+        f.lambda[q] = extreme ? 0.0f : (float)any_value();
+        f.theta[q] = extreme ? 0.0f : (float)any_value();
+        f.reach[q] = extreme ? 0.0f : (float)fabs(any_value());
     }
     for (size_t t = 0; t < TILES; t++) {
         unsigned char *tile = f.tiles + t * f.tile_bytes;
@@ -84,13 +76,13 @@ static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extr
             if (is_int8 && i / 64 * 4 + i % 4 >= dim) tile[i] = 128;
         }
         for (size_t i = 0; i < f.codes_bytes && !is_int8; i += 2) {
-            ms_bf16 x = ms_bf16_of_f32(i / 64 * 2 + i / 2 % 2 < dim ? (float)uniform() : 0.0f);
+            ms_bf16 x = ms_bf16_of_f32(i / 64 * 2 + i / 2 % 2 < dim ? (float)any_value() : 0.0f);
             memcpy(tile + i, &x, 2);
         }
         for (size_t r = 0; r < 16; r++) {
-            float a = extreme ? 1.0f : (float)uniform(),
-                  rho = extreme ? 0.0f : (float)fabs(uniform());
-            float tt = extreme ? 0.0f : (float)uniform(), y = extreme ? 0.0f : (float)uniform();
+            float a = extreme ? 1.0f : (float)any_value(),
+                  rho = extreme ? 0.0f : (float)fabs(any_value());
+            float tt = extreme ? 0.0f : (float)any_value(), y = extreme ? 0.0f : (float)any_value();
             f.tail[0][16 * t + r] = a, f.tail[1][16 * t + r] = rho, f.tail[2][16 * t + r] = tt,
                                f.tail[3][16 * t + r] = y;
         }

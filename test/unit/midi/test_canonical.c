@@ -3,13 +3,8 @@
  * past their ends. docs/NORMALIZE.md. */
 #include "midisim.h"
 #include "base/mem.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/hostile.h"
+#include "support/test.h"
 
 static msim_tokenizer *tok;
 static msim_error error;
@@ -25,15 +20,10 @@ static int tear_down(void **state) {
     return 0;
 }
 
-static uint8_t *from_hex(const char *hex, size_t *n) {
-    size_t length = strspn(hex, "0123456789abcdef");
-    uint8_t *bytes = malloc(length / 2 + !length);
-    unsigned byte;
-    assert_non_null(bytes);
-    for (*n = 0; *n < length / 2; ++*n) {
-        assert_int_equal(sscanf(hex + 2 * *n, "%2x", &byte), 1);
-        bytes[*n] = (uint8_t)byte;
-    }
+/* The bytes in a block of exactly their size. */
+static uint8_t *bytes_of(const char *hex, size_t *n) {
+    uint8_t *bytes = exact_block(strspn(hex, "0123456789abcdef") / 2);
+    *n = from_hex(hex, bytes);
     return bytes;
 }
 
@@ -44,9 +34,8 @@ static int64_t normalize(const uint8_t *file, size_t n, uint8_t *out, size_t cap
 
 static void check_vector(const char *name, const char *hex, const char *expected) {
     size_t n, n_wanted;
-    uint8_t *file = from_hex(hex, &n), *wanted = from_hex(expected, &n_wanted),
-            *out = malloc(n_wanted + !n_wanted);
-    assert_non_null(out);
+    uint8_t *file = bytes_of(hex, &n), *wanted = bytes_of(expected, &n_wanted),
+            *out = exact_block(n_wanted);
     int64_t got = normalize(file, n, out, n_wanted);
     if (*expected == '-') {
         if (got != -MSIM_E_FORMAT)
@@ -62,8 +51,7 @@ static void check_vector(const char *name, const char *hex, const char *expected
         assert_true(n_wanted <= msim_midi_canonical_bound(n));
         /* Any less room is too little, and no byte is written behind it. */
         for (size_t cap = 0; cap < n_wanted; cap += cap < 60 ? 1 : 17) {
-            uint8_t *less = malloc(cap + !cap);
-            assert_non_null(less);
+            uint8_t *less = exact_block(cap);
             assert_int_equal(normalize(file, n, less, cap), -MSIM_E_LIMIT);
             free(less);
         }

@@ -3,14 +3,9 @@
  * that holds when none is given. */
 #include "midi/score.h"
 #include "midi/tokens.h"
+#include "support/hostile.h"
+#include "support/test.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static ms_arena arena;
 static ms_queues queues;
@@ -30,17 +25,6 @@ static int tear_down(void **state) {
     (void)state;
     ms_arena_free(&arena);
     return 0;
-}
-
-static size_t from_hex(const char *hex, uint8_t *out) {
-    size_t n = 0;
-    unsigned byte;
-    for (; *hex; hex += 2) {
-        if (*hex == ' ') hex++;
-        assert_int_equal(sscanf(hex, "%2x", &byte), 1);
-        out[n++] = (uint8_t)byte;
-    }
-    return n;
 }
 
 /* A file of up to three tracks, run through the stages up to `stage`. */

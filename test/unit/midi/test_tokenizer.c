@@ -2,13 +2,8 @@
  * hostile bytes, the two parameters, errors, memory. Every file stands in a block of exactly its
  * size, so that a sanitizer sees any read past its end. docs/TOKENS.md. */
 #include "midi/tokens.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/hostile.h"
+#include "support/test.h"
 
 #define IDS 4096
 
@@ -28,20 +23,9 @@ static int tear_down(void **state) {
     return 0;
 }
 
-static size_t from_hex(const char *hex, size_t length, uint8_t *out) {
-    unsigned byte;
-    for (size_t i = 0; i < length / 2; i++) {
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
-        out[i] = (uint8_t)byte;
-    }
-    return length / 2;
-}
-
 /* Encode a copy of exactly n bytes. */
 static int64_t encode_copy(const uint8_t *file, size_t n, int factor, int64_t max_seq_len) {
-    uint8_t *copy = malloc(n ? n : 1);
-    assert_non_null(copy);
-    memcpy(copy, file, n);
+    uint8_t *copy = exact_copy(file, n);
     error = (msim_error){.code = 0};
     int64_t rc = msim_tokenizer_encode(tok, copy, n, factor, max_seq_len, ids, IDS, starts, &error);
     free(copy);
@@ -93,7 +77,7 @@ static int each_vector(void (*check)(const vector *)) {
         hex += 3;
         size_t length = strspn(hex, "0123456789abcdef");
         assert_true(length / 2 <= sizeof v.file);
-        v.n_bytes = from_hex(hex, length, v.file);
+        v.n_bytes = from_hex(hex, v.file);
         snprintf(v.expected, sizeof v.expected, "%s", expected + 2);
         check(&v);
         n++;
@@ -303,7 +287,7 @@ static void room_for_ids(void **state) {
 
 static void check_failure(const char *hex, int64_t rc, int outcome, const char *text) {
     uint8_t file[512];
-    size_t n = from_hex(hex, strlen(hex), file);
+    size_t n = from_hex(hex, file);
     assert_int_equal(encode_copy(file, n, 0, 3072), rc);
     assert_int_equal(msim_tokenizer_outcome(tok), outcome);
     assert_string_equal(error.text, text);

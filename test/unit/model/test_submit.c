@@ -2,13 +2,8 @@
  * each wrong one says, and that the vectors are msim_context_embed's. On the CPU, with the small
  * checkpoint of test/data; a GPU's queue is tested in test/gpu/test_gpu_encoder.c. */
 #include "midisim.h"
+#include "support/test.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 enum { MOST_DIM = 64, N_TOKENS = 12 };
 

@@ -4,13 +4,8 @@
 #include "base/mem.h"
 #include "npy/header.h"
 #include "npy/view.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/hostile.h"
+#include "support/test.h"
 
 /* A file in memory: version, header text, data of n_data zero bytes. Exactly sized, so that the
  * sanitizer sees any read past its end. */
@@ -284,8 +279,7 @@ static void every_prefix_is_refused(void **state) {
     ms_npy_view view;
     assert_int_equal(ms_npy_view_init(f.bytes, f.n, "t", &view, NULL), 0);
     for (size_t n = 0; n < f.n; n++) {
-        unsigned char *cut = malloc(n ? n : 1); /* exactly as long, for the sanitizer */
-        memcpy(cut, f.bytes, n);
+        unsigned char *cut = exact_copy(f.bytes, n);
         assert_true(ms_npy_view_init(cut, n, "t", &view, NULL) < 0);
         free(cut);
     }

@@ -5,13 +5,8 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "npy/view.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support/hostile.h"
+#include "support/test.h"
 
 /* ("a", 1, 2), ("\u00e9", -3.5, 0.25), ("xxx", 0, -0) with fields midi_names and midi_embeddings,
  * f4. */
@@ -71,8 +66,7 @@ static file decoded(const char *text) {
 
 /* Read from a block of exactly n bytes; checks that what is promised lies within, and frees all. */
 static int reads(const unsigned char *bytes, size_t n, msim_error *err) {
-    unsigned char *block = malloc(n ? n : 1);
-    memcpy(block, bytes, n);
+    unsigned char *block = exact_copy(bytes, n);
     ms_npy_view view;
     int rc = ms_npy_view_init(block, n, "t.npy", &view, err);
     if (rc >= 0) {

@@ -2,11 +2,7 @@
  * Checkpoints. */
 #include "base/mem.h"
 #include "pickle/pickle.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <cmocka.h>
+#include "support/test.h"
 
 /* A policy that writes every event to a text. */
 typedef struct {

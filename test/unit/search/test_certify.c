@@ -10,17 +10,11 @@
 #include "cpu/levels.h"
 #include "cpu/search/scan.h"
 #include "cpu/search/search.h"
+#include "support/random.h"
+#include "support/rows.h"
+#include "support/test.h"
 #include <float.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 enum { N = 5000, SANITIZED = 1 };
@@ -30,10 +24,6 @@ enum { N = 6500, SANITIZED = 0 };
 enum { D = 70, Q = 5, PAD = 3 };
 
 static uint64_t seed;
-static double uniform(void) {
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-    return (double)(int64_t)(seed >> 11) * 0x1p-52 - 1.0;
-}
 
 enum made { RANDOM, CLUSTERED, DUPLICATED, TIED_7, TIED_9, ADVERSARIAL, MADE_COUNT };
 
@@ -51,7 +41,7 @@ typedef struct {
 
 static void adversarial_row(double *x, int i, const float *query) {
     double across[D], along = 0, length = 0, norm = 0;
-    for (int j = 0; j < D; j++) x[j] = uniform();
+    for (int j = 0; j < D; j++) x[j] = uniform_f64(&seed);
     switch (i % 10) {
     case 0:
     case 1:
@@ -64,7 +54,7 @@ static void adversarial_row(double *x, int i, const float *query) {
         break;
     case 3: /* copies, and copies of another length */
         seed = 77777 + (uint64_t)(i / 10 % 3);
-        for (int j = 0; j < D; j++) x[j] = uniform();
+        for (int j = 0; j < D; j++) x[j] = uniform_f64(&seed);
         for (int j = 0; j < D; j++) x[j] = (float)x[j] * (double)(1 << i / 30 % 3);
         seed = (uint64_t)i * 2654435761u + 1;
         break;
@@ -86,50 +76,24 @@ static void adversarial_row(double *x, int i, const float *query) {
 
 static void make_row(double *x, enum made made, int i, const double *base, const corpus *c) {
     double amount = made == CLUSTERED ? 0.01 : made == TIED_7 ? 1e-7 : made == TIED_9 ? 1e-9 : 1;
-    for (int j = 0; j < D; j++) x[j] = uniform() * amount + (made == RANDOM ? 0 : base[j]);
+    for (int j = 0; j < D; j++) x[j] = uniform_f64(&seed) * amount + (made == RANDOM ? 0 : base[j]);
     if (made == DUPLICATED)
         for (int j = 0; j < D; j++) x[j] = base[(i % 5 * 7 + j) % D] * (1 + i % 2 * 3);
     if (made == ADVERSARIAL) adversarial_row(x, i, c->queries + i / 10 % Q * D);
-}
-
-static void put(unsigned char *p, int dtype, double *x) {
-    float single = (float)*x;
-    uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32)
-        memcpy(p, &single, 4), *x = single;
-    else if (dtype == MSIM_DTYPE_F64)
-        memcpy(p, x, 8);
-    else
-        memcpy(p, &half, 2),
-            *x = dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
-}
-
-/* docs/SEARCH.md, spelled out. */
-static double defined_dot(const double *a, const double *b) {
-    double lane[16] = {0};
-    for (int j = 0; j < D; j++) lane[j % 16] = fma(a[j], b[j], lane[j % 16]);
-    for (int half = 8; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
-}
-
-static int by_rank(const void *a, const void *b) {
-    const ms_hit *x = a, *y = b;
-    return ms_hit_before(*x, *y) ? -1 : ms_hit_before(*y, *x) ? 1 : 0;
 }
 
 static corpus make_corpus(enum made made, int dtype) {
     corpus c = {.made = made, .dtype = dtype, .row_bytes = D * ms_dtype_bytes(dtype) + PAD};
     double base[D], x[D], q[Q][D], qq[Q];
     seed = 88172645463325252u + (uint64_t)made * 10 + (uint64_t)dtype;
-    for (int j = 0; j < D; j++) base[j] = uniform();
+    for (int j = 0; j < D; j++) base[j] = uniform_f64(&seed);
     for (int i = 0; i < Q * D; i++)
         c.queries[i] = (float)(i / D == 0   ? base[i % D]
                                : i / D == 3 ? 0.0
-                                            : uniform() * (i / D == 4 ? 1e-22 : 1));
+                                            : uniform_f64(&seed) * (i / D == 4 ? 1e-22 : 1));
     for (int i = 0; i < Q; i++) {
         for (int j = 0; j < D; j++) q[i][j] = c.queries[i * D + j];
-        qq[i] = defined_dot(q[i], q[i]);
+        qq[i] = defined_dot(q[i], q[i], D);
         for (int m = 0; m < 2; m++) {
             c.scores[m][i] = malloc(N * sizeof **c.scores[m]);
             c.sorted[m][i] = malloc(N * sizeof **c.sorted[m]);
@@ -140,13 +104,16 @@ static corpus make_corpus(enum made made, int dtype) {
     for (int i = 0; i < N; i++) {
         c.offsets[i] = (uint64_t)i * c.row_bytes;
         make_row(x, made, i, base, &c);
-        for (int j = 0; j < D; j++)
-            put(c.bytes + PAD + (size_t)i * c.row_bytes + (size_t)j * ms_dtype_bytes(dtype), dtype,
-                &x[j]);
-        double xx = defined_dot(x, x);
+        for (int j = 0; j < D; j++) {
+            unsigned char *p = c.bytes + PAD + (size_t)i * c.row_bytes;
+            p += (size_t)j * ms_dtype_bytes(dtype);
+            put_value(p, dtype, x[j]);
+            x[j] = get_value(p, dtype);
+        }
+        double xx = defined_dot(x, x, D);
         c.n_nonfinite += !isfinite(xx);
         for (int k = 0; k < Q; k++) {
-            double dot = defined_dot(x, q[k]), cosine = dot / (sqrt(qq[k]) * sqrt(xx)) + 0.0;
+            double dot = defined_dot(x, q[k], D), cosine = dot / (sqrt(qq[k]) * sqrt(xx)) + 0.0;
             if (xx == 0 || qq[k] == 0) cosine = 0;
             c.scores[0][k][i] = isfinite(xx) ? cosine : -INFINITY;
             c.scores[1][k][i] = isfinite(xx) ? dot + 0.0 : -INFINITY;

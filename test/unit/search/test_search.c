@@ -7,24 +7,14 @@
 #include "base/pool.h"
 #include "cpu/levels.h"
 #include "cpu/search/search.h"
+#include "support/random.h"
+#include "support/rows.h"
+#include "support/test.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 enum { N = 517, D = 61, Q = 5, MAX_K = N + 1 };
 
 static uint64_t seed;
-static double uniform(void) {
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-    return (double)(int64_t)(seed >> 11) * 0x1p-52 - 1.0;
-}
 
 enum made { RANDOM, CLUSTERED, DUPLICATED, NEAR_TIED, ODD, MADE_COUNT };
 
@@ -32,39 +22,18 @@ enum made { RANDOM, CLUSTERED, DUPLICATED, NEAR_TIED, ODD, MADE_COUNT };
 static double make_value(enum made made, int i, int j, const double *base) {
     static const double odd[] = {0.0, NAN, INFINITY, -INFINITY, -0.0};
     switch (made) {
-    case CLUSTERED: return base[j] + 0.01 * uniform();
+    case CLUSTERED: return base[j] + 0.01 * uniform_f64(&seed);
     /* copies and copies of another length */
     case DUPLICATED: return base[(i % 3) * 7 + j % 40] * (1 + i % 2 * 3);
-    case NEAR_TIED: return base[j] + 1e-7 * uniform();
+    case NEAR_TIED: return base[j] + 1e-7 * uniform_f64(&seed);
     case ODD:
         if (i % 11 == 0) return i % 2 ? 0.0 : -0.0;
-        if (i % 7 == 0) return j == i % D ? odd[1 + i % 3] : uniform();
-        if (i % 5 == 0) return uniform() * 1e-30;
-        if (i % 3 == 0) return uniform() * 1e4;
-        return uniform();
-    default: return uniform();
+        if (i % 7 == 0) return j == i % D ? odd[1 + i % 3] : uniform_f64(&seed);
+        if (i % 5 == 0) return uniform_f64(&seed) * 1e-30;
+        if (i % 3 == 0) return uniform_f64(&seed) * 1e4;
+        return uniform_f64(&seed);
+    default: return uniform_f64(&seed);
     }
-}
-
-static void put(unsigned char *p, int dtype, double x) {
-    float single = (float)x;
-    uint16_t half = dtype == MSIM_DTYPE_F16 ? ms_f16_of_f32(single) : ms_bf16_of_f32(single).bits;
-    if (dtype == MSIM_DTYPE_F32)
-        memcpy(p, &single, 4);
-    else if (dtype == MSIM_DTYPE_F64)
-        memcpy(p, &x, 8);
-    else
-        memcpy(p, &half, 2);
-}
-
-static double get(const unsigned char *p, int dtype) {
-    float single;
-    double wide;
-    uint16_t half;
-    if (dtype == MSIM_DTYPE_F32) return memcpy(&single, p, 4), single;
-    if (dtype == MSIM_DTYPE_F64) return memcpy(&wide, p, 8), wide;
-    memcpy(&half, p, 2);
-    return dtype == MSIM_DTYPE_F16 ? ms_f32_of_f16(half) : ms_f32_of_bf16((ms_bf16){half});
 }
 
 typedef struct {
@@ -78,16 +47,18 @@ static corpus make_corpus(enum made made, int dtype) {
     double base[D];
     size_t row_bytes = D * ms_dtype_bytes(dtype) + 7, elem = ms_dtype_bytes(dtype);
     seed = 88172645463325252u + (uint64_t)made * 10 + (uint64_t)dtype;
-    for (int j = 0; j < D; j++) base[j] = uniform();
+    for (int j = 0; j < D; j++) base[j] = uniform_f64(&seed);
     c.bytes = calloc(N, row_bytes);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < D; j++)
-            put(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype,
-                make_value(made, i, j, base));
+            put_value(c.bytes + 7 + (size_t)i * row_bytes + (size_t)j * elem, dtype,
+                      make_value(made, i, j, base));
     c.view = (ms_rows){
         .base = c.bytes + 7, .row_bytes = row_bytes, .n_rows = N, .dim = D, .dtype = dtype};
     for (int i = 0; i < Q * D; i++)
-        c.queries[i] = i / D == 0 ? (float)base[i % D] : i / D == 3 ? 0.0f : (float)uniform();
+        c.queries[i] = i / D == 0   ? (float)base[i % D]
+                       : i / D == 3 ? 0.0f
+                                    : (float)uniform_f64(&seed);
     return c;
 }
 
@@ -96,9 +67,7 @@ static corpus make_corpus(enum made made, int dtype) {
 static long double exact_score(const corpus *c, int row, int query, long double *slack) {
     long double dot = 0, xx = 0, qq = 0, sum_abs = 0;
     for (int j = 0; j < D; j++) {
-        long double x = get(c->view.base + (size_t)row * c->view.row_bytes +
-                                (size_t)j * ms_dtype_bytes(c->view.dtype),
-                            c->view.dtype);
+        long double x = row_value(&c->view, row, (size_t)j);
         long double q = c->queries[query * D + j];
         dot += x * q;
         sum_abs += fabsl(x * q);
@@ -162,26 +131,16 @@ static void close_rig(rig *r) {
 static const int64_t ks[] = {1, 16, N - 1, N, N + 1};
 
 /* The definition of docs/SEARCH.md, spelled out: the bits must be these. */
-static double defined_dot(const double *a, const double *b) {
-    double lane[16] = {0};
-    for (int j = 0; j < D; j++) lane[j % 16] = fma(a[j], b[j], lane[j % 16]);
-    for (int half = 8; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
-}
-
 static double defined_score(const corpus *c, int row, int query) {
     double x[D], q[D];
     for (int j = 0; j < D; j++) {
-        x[j] = get(c->view.base + (size_t)row * c->view.row_bytes +
-                       (size_t)j * ms_dtype_bytes(c->view.dtype),
-                   c->view.dtype);
+        x[j] = row_value(&c->view, row, (size_t)j);
         q[j] = c->queries[query * D + j];
     }
-    double xx = defined_dot(x, x), qq = defined_dot(q, q);
+    double xx = defined_dot(x, x, D), qq = defined_dot(q, q, D);
     if (!isfinite(xx)) return -INFINITY;
     if (xx == 0 || qq == 0) return 0;
-    return defined_dot(x, q) / (sqrt(qq) * sqrt(xx)) + 0.0;
+    return defined_dot(x, q, D) / (sqrt(qq) * sqrt(xx)) + 0.0;
 }
 
 static void bits_are_as_defined(void **state) {
@@ -395,18 +354,11 @@ static int take_hit(void *user, size_t query, int64_t row, double score) {
 static double defined_score_by(const corpus *c, int row, int query, int is_ip) {
     double x[D], q[D];
     for (int j = 0; j < D; j++) {
-        x[j] = get(c->view.base + (size_t)row * c->view.row_bytes +
-                       (size_t)j * ms_dtype_bytes(c->view.dtype),
-                   c->view.dtype);
+        x[j] = row_value(&c->view, row, (size_t)j);
         q[j] = c->queries[query * D + j];
     }
     if (!is_ip) return defined_score(c, row, query);
-    return isfinite(defined_dot(x, x)) ? defined_dot(x, q) + 0.0 : -INFINITY;
-}
-
-static int by_rank(const void *a, const void *b) {
-    const ms_hit *x = a, *y = b;
-    return ms_hit_before(*x, *y) ? -1 : ms_hit_before(*y, *x) ? 1 : 0;
+    return isfinite(defined_dot(x, x, D)) ? defined_dot(x, q, D) + 0.0 : -INFINITY;
 }
 
 /* One corpus with options `o`, rows [first, first + n): every k, and thresholds at exact scores. */

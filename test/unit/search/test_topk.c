@@ -2,28 +2,14 @@
  * of arrival and split over any number of heaps. */
 #include "base/mem.h"
 #include "search/topk.h"
+#include "support/random.h"
+#include "support/rows.h"
+#include "support/test.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 enum { N = 300 };
 
 static uint64_t seed = 1;
-static uint64_t next_random(void) {
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
-    return seed;
-}
-
-static int by_rank(const void *a, const void *b) {
-    const ms_hit *x = a, *y = b;
-    return ms_hit_before(*x, *y) ? -1 : ms_hit_before(*y, *x) ? 1 : 0;
-}
 
 static void same_as_sorting(void **state) {
     (void)state;
@@ -31,13 +17,13 @@ static void same_as_sorting(void **state) {
     for (int round = 0; round < 300; round++) {
         ms_hit all[N], sorted[N];
         for (int i = 0; i < N; i++) {
-            uint64_t r = next_random();
+            uint64_t r = xorshift(&seed);
             static const double odd[] = {NAN, -INFINITY, INFINITY, 0.0, -0.0};
             all[i].score = r % 7 == 0 ? odd[r / 7 % 5] : (double)(r >> 20 & 15) - 8.0;
             all[i].row = i;
         }
         for (int i = N - 1; i > 0; i--) { /* arrive in any order */
-            int j = (int)(next_random() % (uint64_t)(i + 1));
+            int j = (int)(xorshift(&seed) % (uint64_t)(i + 1));
             ms_hit t = all[i];
             all[i] = all[j];
             all[j] = t;
@@ -54,7 +40,8 @@ static void same_as_sorting(void **state) {
             ms_topk_init(&first, a, ks[c]);
             ms_topk_init(&second, b, ks[c]);
             ms_topk_init(&top, merged, ks[c]);
-            for (int i = 0; i < N; i++) ms_topk_push(next_random() & 1 ? &first : &second, all[i]);
+            for (int i = 0; i < N; i++)
+                ms_topk_push(xorshift(&seed) & 1 ? &first : &second, all[i]);
             ms_topk_merge(&top, &second);
             ms_topk_merge(&top, &first);
             ms_topk_sort(&top);

@@ -1,11 +1,8 @@
 /* The original's listing: five recorded searches printed byte for byte (test/golden/listings.json),
  * and Python's spelling of scores. */
 #include "search/listing.c"
+#include "support/test.h"
 #include <cjson/cJSON.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 static char *read_text(const char *path, size_t *n) {
     FILE *f = fopen(path, "rb");

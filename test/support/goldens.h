@@ -2,9 +2,9 @@
  * A, B and C. A and B are one batch, C is alone. Tolerance 5e-5 a component, 1e-3 on the norm, 2e-3
  * on the sum: five times what two faithful f32 implementations differ by, a fifth of what the
  * smallest known mistake (tanh GELU) shows. */
-#ifndef TEST_GOLDENS_H
-#define TEST_GOLDENS_H
-#include "seeded.h"
+#ifndef TEST_SUPPORT_GOLDENS_H
+#define TEST_SUPPORT_GOLDENS_H
+#include "support/seeded.h"
 #include "cpu/encoder/encoder.h"
 #include <math.h>
 

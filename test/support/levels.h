@@ -1,17 +1,11 @@
-/* What the kernel tests share: the levels to test, one printed line each, and a deterministic
- * source of numbers. */
-#ifndef TEST_LEVELS_H
-#define TEST_LEVELS_H
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
+/* What the kernel tests share: the levels to test, one printed line each,
+ * numbers and memory. */
+#ifndef TEST_SUPPORT_LEVELS_H
+#define TEST_SUPPORT_LEVELS_H
 #include "base/mem.h"
 #include "cpu/levels.h"
+#include "support/random.h"
+#include "support/test.h"
 
 /* Every level of this build, the reference first. */
 #define FOR_EACH_ISA(isa) for (int isa, index_ = 0; (isa = ms_cpu_isa_list(index_)) > 0; index_++)
@@ -39,17 +33,6 @@ static inline void print_levels(const char *subject) {
 #ifndef SANITIZED
 #define SANITIZED 0
 #endif
-
-/* SplitMix64; uniform in [-1, 1) with 24 bits, as docs/MODEL.md's seeded weights. */
-static inline uint64_t splitmix(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-static inline float uniform(uint64_t *state) {
-    return (float)((int64_t)(splitmix(state) >> 40) - 8388608) / 8388608.0f;
-}
 
 static inline void *test_alloc(size_t n_items, size_t item_bytes) {
     void *p = ms_alloc(n_items, item_bytes, "test", NULL);

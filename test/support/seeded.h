@@ -1,9 +1,9 @@
 /* The seeded model: weights any language can reproduce bit by bit from their names (docs/MODEL.md,
  * goldens), as an open ms_weights. FNV-1a of the tensor's name seeds SplitMix64; 24 bits make u in
  * [-1, 1); the value is u * scale. */
-#ifndef TEST_SEEDED_H
-#define TEST_SEEDED_H
-#include "levels.h"
+#ifndef TEST_SUPPORT_SEEDED_H
+#define TEST_SUPPORT_SEEDED_H
+#include "support/levels.h"
 #include "model/weights.h"
 
 static inline float *seeded_tensor(const char *key, size_t n, float scale) {
