@@ -1,4 +1,4 @@
-/* Contract: tools/pipeline/batcher.h. The window fills itself while the encoder works: after the
+/* Contract: pipeline/batcher.h. The window fills itself while the encoder works: after the
  * first batch's worth, only what is ready is taken, so a slow source never holds the encoder up and
  * a fast one gives more to sort.
  *
@@ -7,8 +7,9 @@
  * records lie in the same order on every device that makes the same batches. Before this thread
  * waits for the source, everything under way is finished and kept. */
 #define _GNU_SOURCE
-#include "batcher.h"
-#include "reader.h"
+#include "pipeline/batcher.h"
+#include "pipeline/reader.h"
+#include "base/mem.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,9 +70,9 @@ static amounts amounts_for(const msim_model_info *info, const msim_options *opti
 /* Wait for the oldest batch and hand its vectors on. */
 static int finish_oldest(embedder *e, msim_error *err) {
     under_way *b = &e->batches[e->oldest];
-    double began = ms_cli_now();
+    double began = ms_watch_now();
     int rc = msim_context_embed_wait(e->context, err);
-    e->stats->encoder_seconds += ms_cli_now() - began;
+    e->stats->encoder_seconds += ms_watch_now() - began;
     e->oldest = (e->oldest + 1) % e->most.most_under_way;
     e->n_under_way--;
     e->seqs_under_way -= b->n;
@@ -106,16 +107,18 @@ static int open_context(embedder *e, int64_t tokens, msim_error *err) {
 static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_error *err) {
     int64_t *starts = e->starts;
     for (size_t i = 0; i < n; i++) starts[i + 1] = starts[i] + batch[i].n_ids;
-    e->ids = ms_cli_grow(e->ids, &e->ids_cap, (size_t)starts[n] + 1, sizeof *e->ids);
+    int rc = ms_grow((void **)&e->ids, &e->ids_cap, (size_t)starts[n] + 1, sizeof *e->ids,
+                     "ids of a batch", err);
+    if (rc < 0) return rc;
     for (size_t i = 0; i < n; i++)
         memcpy(e->ids + starts[i], batch[i].ids, (size_t)batch[i].n_ids * sizeof *e->ids);
-    int rc = open_context(e, starts[n], err);
-    if (rc != 0) return rc;
+    rc = open_context(e, starts[n], err);
+    if (rc < 0) return rc;
     under_way *b = &e->batches[(e->oldest + e->n_under_way) % e->most.most_under_way];
-    double began = ms_cli_now();
+    double began = ms_watch_now();
     rc = msim_context_embed_submit(e->context, e->ids, starts, n, e->request->type_weights, b->out,
                                    err);
-    e->stats->encoder_seconds += ms_cli_now() - began;
+    e->stats->encoder_seconds += ms_watch_now() - began;
     if (rc < 0) return rc;
     e->stats->n_tokens += starts[n];
     memcpy(b->sequences, batch, n * sizeof *batch);
@@ -132,14 +135,14 @@ static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_err
  * way is finished before this thread waits for it. Returns ms_reader_state, or < 0. */
 static int next_sequence(embedder *e, bool may_wait, ms_sequence *out, msim_error *err) {
     while (may_wait && e->n_under_way) {
-        int state = e->sequences->next(e->sequences->source, false, out);
+        int state = e->sequences->next(e->sequences->source, false, out, err);
         if (state != MS_READER_LATER) return state;
         int rc = finish_oldest(e, err);
         if (rc < 0) return rc;
     }
-    double began = may_wait ? ms_cli_now() : 0;
-    int state = e->sequences->next(e->sequences->source, may_wait, out);
-    if (may_wait) e->stats->wait_seconds += ms_cli_now() - began;
+    double began = may_wait ? ms_watch_now() : 0;
+    int state = e->sequences->next(e->sequences->source, may_wait, out, err);
+    if (may_wait) e->stats->wait_seconds += ms_watch_now() - began;
     return state;
 }
 
@@ -170,59 +173,79 @@ static int embed_window(embedder *e, msim_error *err) {
     int rc = 0;
     qsort(e->window, e->n_window, sizeof *e->window, longest_first);
     int64_t budget = e->context_tokens;
-    for (size_t from = 0, to; rc == 0 && from < e->n_window && !ms_cli_stopped(); from = to) {
+    for (size_t from = 0, to; rc == 0 && from < e->n_window; from = to) {
         int64_t tokens = 0;
         for (to = from; to < e->n_window && to - from < e->most.batch_seqs; to++) {
             if (to > from && tokens + e->window[to].n_ids > budget) break;
             tokens += e->window[to].n_ids;
         }
         rc = embed_batch(e, e->window + from, to - from, err);
-        ms_cli_progress("files",
-                        e->sequences->n_done(e->sequences->source) -
-                            (int64_t)(e->n_window - to + e->seqs_under_way),
-                        e->sequences->n_all);
+        int64_t done = e->sequences->n_done(e->sequences->source) -
+                       (int64_t)(e->n_window - to + e->seqs_under_way);
+        if (ms_watch_step(e->request->watch, MSIM_STEP_EMBED, done, e->sequences->n_all) && rc == 0)
+            rc = ms_watch_stop(err, "while embedding");
     }
-    for (size_t i = 0; i < e->n_window; i++) free(e->window[i].ids);
+    for (size_t i = 0; i < e->n_window; i++) ms_free(e->window[i].ids);
     e->n_window = 0;
     return rc;
 }
 
 static void close_all(embedder *e) {
-    for (size_t i = 0; i < e->n_window; i++) free(e->window[i].ids);
+    for (size_t i = 0; i < e->n_window; i++) ms_free(e->window[i].ids);
     msim_context_close(e->context); /* what is under way is dropped before its memory goes */
     for (int i = 0; i < MSIM_BATCHES_UNDER_WAY; i++) {
-        free(e->batches[i].sequences);
-        free(e->batches[i].out);
+        ms_free(e->batches[i].sequences);
+        ms_free(e->batches[i].out);
     }
-    free(e->window);
-    free(e->ids);
-    free(e->starts);
+    ms_free(e->window);
+    ms_free(e->ids);
+    ms_free(e->starts);
+}
+
+static int open_all(embedder *e, msim_error *err) {
+    size_t dim = (size_t)e->dim;
+    bool has_all = (e->window = ms_alloc(e->most.window_seqs, sizeof *e->window, "window", err)) &&
+                   (e->starts = ms_alloc(e->most.batch_seqs + 1, sizeof *e->starts, "batch", err));
+    for (int i = 0; has_all && i < e->most.most_under_way; i++) {
+        under_way *b = &e->batches[i];
+        has_all =
+            (b->sequences = ms_alloc(e->most.batch_seqs, sizeof *b->sequences, "batch", err)) &&
+            (b->out = ms_alloc(e->most.batch_seqs, dim * sizeof *b->out, "batch", err));
+    }
+    if (!has_all) return -MSIM_E_MEMORY;
+    return open_context(e, e->request->longest ? e->request->longest : e->most.batch_tokens, err);
+}
+
+/* One window after the other, until the sequences end. */
+static int embed_all(embedder *e, msim_error *err) {
+    int rc = 0;
+    while (rc == 0) {
+        if (ms_watch_is_stopped(e->request->watch)) return ms_watch_stop(err, "while embedding");
+        rc = fill_window(e, err);
+        if (rc < 0 || !e->n_window) break;
+        rc = embed_window(e, err);
+    }
+    return rc;
 }
 
 int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequences,
                    ms_batcher_stats *stats, msim_error *err) {
     msim_model_info info;
     embedder e = {.request = request, .sequences = sequences, .stats = stats};
-    msim_model_get_info(request->model, &info);
+    msim_error why;
+    int rc = msim_model_get_info(request->model, &info);
     e.dim = info.dim;
     e.most = amounts_for(&info, &request->options);
-    e.window = ms_cli_alloc(e.most.window_seqs, sizeof *e.window);
-    e.starts = ms_cli_alloc(e.most.batch_seqs + 1, sizeof *e.starts);
-    e.starts[0] = 0;
-    for (int i = 0; i < e.most.most_under_way; i++) {
-        e.batches[i].sequences = ms_cli_alloc(e.most.batch_seqs, sizeof *e.window);
-        e.batches[i].out =
-            ms_cli_alloc(e.most.batch_seqs * (size_t)info.dim, sizeof *e.batches[i].out);
+    if (rc >= 0) rc = open_all(&e, err);
+    if (rc >= 0) {
+        (void)ms_watch_step(request->watch, MSIM_STEP_EMBED, 0, sequences->n_all);
+        rc = embed_all(&e, err);
     }
-    int rc = open_context(&e, request->longest ? request->longest : e.most.batch_tokens, err);
-    ms_cli_progress("files", 0, sequences->n_all);
-    while (rc == 0 && !ms_cli_stopped()) {
-        rc = fill_window(&e, err);
-        if (rc < 0 || !e.n_window) break;
-        rc = embed_window(&e, err);
+    if (rc == 0 || rc == -MSIM_E_STOPPED) {
+        int finished = finish_all(&e, &why);
+        if (finished < 0) rc = ms_fail(err, why.code, "%s", why.text);
     }
-    if (rc == 0) rc = finish_all(&e, err); /* also after a signal */
-    ms_cli_progress_end();
+    ms_watch_end_step(request->watch);
     close_all(&e);
     return rc;
 }

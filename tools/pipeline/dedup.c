@@ -1,9 +1,9 @@
-/* Contract: tools/pipeline/dedup.h. Open addressing over numbers of contents; a key is uniform
+/* Contract: pipeline/dedup.h. Open addressing over numbers of contents; a key is uniform
  * already and is its own hash. */
 #define _GNU_SOURCE
-#include "dedup.h"
+#include "pipeline/dedup.h"
+#include "base/mem.h"
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct ms_dedup {
@@ -14,18 +14,20 @@ struct ms_dedup {
     size_t n_slots;
 };
 
-ms_dedup *ms_dedup_open(void) {
-    ms_dedup *c = ms_cli_alloc(1, sizeof *c);
+int ms_dedup_open(ms_dedup **out, msim_error *err) {
+    ms_dedup *c = ms_alloc(1, sizeof *c, "table of contents", err);
+    *out = c;
+    if (!c) return -MSIM_E_MEMORY;
     pthread_mutex_init(&c->lock, NULL);
-    return c;
+    return 0;
 }
 
 void ms_dedup_close(ms_dedup *c) {
     if (!c) return;
     pthread_mutex_destroy(&c->lock);
-    free(c->items);
-    free(c->slots);
-    free(c);
+    ms_free(c->items);
+    ms_free(c->slots);
+    ms_free(c);
 }
 
 size_t ms_dedup_count(const ms_dedup *c) { return c->n; }
@@ -40,46 +42,56 @@ static uint32_t *probe(const ms_dedup *c, const unsigned char *key) {
             return c->slots + i;
 }
 
-static void make_room(ms_dedup *c) {
-    c->items = ms_cli_grow(c->items, &c->cap, c->n + 1, sizeof *c->items);
-    if (c->n_slots && c->n < c->n_slots / 4 * 3) return;
-    free(c->slots);
-    c->n_slots = c->n_slots ? c->n_slots * 2 : 1024;
-    c->slots = ms_cli_alloc(c->n_slots, sizeof *c->slots);
-    memset(c->slots, 0xff, c->n_slots * sizeof *c->slots);
+/* Room for one more. Under the lock. */
+static int make_room(ms_dedup *c, msim_error *err) {
+    int rc =
+        ms_grow((void **)&c->items, &c->cap, c->n + 1, sizeof *c->items, "table of contents", err);
+    if (rc < 0 || (c->n_slots && c->n < c->n_slots / 4 * 3)) return rc;
+    size_t n_slots = c->n_slots ? c->n_slots * 2 : 1024;
+    uint32_t *slots = ms_alloc(n_slots, sizeof *slots, "table of contents", err);
+    if (!slots) return -MSIM_E_MEMORY;
+    ms_free(c->slots);
+    c->slots = slots;
+    c->n_slots = n_slots;
+    memset(slots, 0xff, n_slots * sizeof *slots);
     for (size_t i = 0; i < c->n; i++) *probe(c, c->items[i].key) = (uint32_t)i;
+    return 0;
 }
 
 /* Under the lock. */
-static uint32_t find(ms_dedup *c, const unsigned char *key) {
-    make_room(c);
+static int find(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_error *err) {
+    int rc = make_room(c, err);
+    if (rc < 0) return rc;
     uint32_t *slot = probe(c, key);
     if (*slot == MS_DEDUP_NONE) {
-        if (c->n == MS_DEDUP_NONE) {
-            ms_cli_error("too many different files: expected at most %u, got more", MS_DEDUP_NONE);
-            exit(MS_EXIT_FAILED);
-        }
+        if (c->n == MS_DEDUP_NONE)
+            return ms_fail(err, MSIM_E_LIMIT,
+                           "too many different files: expected at most %u, got more",
+                           MS_DEDUP_NONE);
         *slot = (uint32_t)c->n;
         c->items[c->n] = (ms_dedup_entry){.state = MS_DEDUP_UNKNOWN};
         memcpy(c->items[c->n++].key, key, MS_DEDUP_KEY);
     }
-    return *slot;
+    *index = *slot;
+    return 0;
 }
 
-uint32_t ms_dedup_find(ms_dedup *c, const unsigned char *key) {
+int ms_dedup_find(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_error *err) {
     pthread_mutex_lock(&c->lock);
-    uint32_t index = find(c, key);
+    int rc = find(c, key, index, err);
     pthread_mutex_unlock(&c->lock);
-    return index;
+    return rc;
 }
 
-bool ms_dedup_claim(ms_dedup *c, const unsigned char *key, uint32_t *index) {
+int ms_dedup_claim(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_error *err) {
     pthread_mutex_lock(&c->lock);
-    *index = find(c, key);
-    bool is_new = c->items[*index].state == MS_DEDUP_UNKNOWN;
-    if (is_new) c->items[*index].state = MS_DEDUP_CLAIMED;
+    int rc = find(c, key, index, err);
+    if (rc == 0 && c->items[*index].state == MS_DEDUP_UNKNOWN) {
+        c->items[*index].state = MS_DEDUP_CLAIMED;
+        rc = 1;
+    }
     pthread_mutex_unlock(&c->lock);
-    return is_new;
+    return rc;
 }
 
 void ms_dedup_settle(ms_dedup *c, uint32_t index, int state, int64_t at, int outcome, bool is_cut) {

@@ -1,10 +1,11 @@
-/* Contract: tools/pipeline/description.h. Reading is strict about types and tolerant of keys it
+/* Contract: pipeline/description.h. Reading is strict about types and tolerant of keys it
  * does not know, so that later versions may add some. */
 #define _GNU_SOURCE
-#include "description.h"
-#include "files.h"
+#include "pipeline/description.h"
+#include "base/mem.h"
+#include "pipeline/files.h"
 #include "base/json.h"
-#include "sources.h"
+#include "pipeline/sources.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,9 +117,9 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
     if (!missing && !get_bool(json, "complete", &to->is_complete)) missing = "complete";
     if (!missing) missing = get_optional(json, to);
     if (!missing) return 1;
-    return ms_cli_fail(err, MSIM_E_FORMAT,
-                       "damaged description of a corpus: %s: expected a valid \"%s\", got none",
-                       path, missing);
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "damaged description of a corpus: %s: expected a valid \"%s\", got none", path,
+                   missing);
 }
 
 int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out,
@@ -127,8 +128,8 @@ int ms_description_parse(const char *text, size_t n, const char *path, ms_descri
     msim_error why;
     cJSON *json = ms_json_parse(text, n, &why);
     int rc = json ? from_json(json, path, &found, err)
-                  : ms_cli_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %.200s",
-                                path, why.text);
+                  : ms_fail(err, why.code, "damaged description of a corpus: %s: %.200s", path,
+                            why.text);
     cJSON_Delete(json);
     if (rc == 1) *out = found;
     return rc;
@@ -138,22 +139,25 @@ char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err) {
     char path[4352], detail[MS_FILES_DETAIL];
     ms_files_buffer buffer = {0};
     if (!ms_description_path(corpus, path, sizeof path)) {
-        ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
+        ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
         return NULL;
     }
-    char *text = ms_sources_read_head(path, n); /* without reading what may be long */
-    if (text) return text;
-    int reason = ms_files_read_path(path, &buffer, detail);
-    if (reason != MS_FILES_OK) {
-        ms_cli_fail(err, MSIM_E_IO, "%s: %s: %s", ms_files_reason_name(reason), path, detail);
+    char *text;
+    int rc = ms_sources_read_head(path, &text, n, err); /* without reading what may be long */
+    if (rc != 0) return text;
+    int reason = ms_files_read_path(path, &buffer, detail, err);
+    if (reason < 0) {
+        text = NULL;
+    } else if (reason != MSIM_SKIP_NONE) {
+        ms_fail(err, MSIM_E_IO, "%s: %s: %s", msim_skip_reason_name(reason), path, detail);
     } else if (buffer.n_bytes > MAX_SIDECAR_BYTES) {
-        ms_cli_fail(err, MSIM_E_FORMAT,
-                    "damaged description of a corpus: %s: expected at most %zu bytes, got %zu",
-                    path, MAX_SIDECAR_BYTES, buffer.n_bytes);
+        ms_fail(err, MSIM_E_FORMAT,
+                "damaged description of a corpus: %s: expected at most %zu bytes, got %zu", path,
+                MAX_SIDECAR_BYTES, buffer.n_bytes);
     } else {
         *n = buffer.n_bytes;
-        text = ms_cli_alloc(*n + 1, 1);
-        if (*n) memcpy(text, buffer.data, *n);
+        text = ms_alloc(*n + 1, 1, "description", err);
+        if (text && *n) memcpy(text, buffer.data, *n);
     }
     ms_files_buffer_free(&buffer);
     return text;
@@ -169,68 +173,111 @@ int ms_description_read(const char *corpus, ms_description *out, msim_error *err
         return 0;
     char *text = ms_description_read_text(corpus, &n, err);
     int rc = text ? ms_description_parse(text, n, path, out, err) : -err->code;
-    free(text);
+    ms_free(text);
     return rc;
 }
 
 /* ---- Writing ---- */
 
-static void add_levels(cJSON *json, const char *levels) {
-    char text[64], *rest = text;
-    cJSON *array = cJSON_AddArrayToObject(json, "levels");
-    snprintf(text, sizeof text, "%s", levels);
-    for (char *word; (word = strsep(&rest, " "));)
-        cJSON_AddItemToArray(array, cJSON_CreateString(word));
+/* Members of an object, each with the comma before it. */
+static void put(ms_json_text *to, const char *text) { ms_json_put(to, text, strlen(text)); }
+
+static void put_key(ms_json_text *to, const char *key) {
+    put(to, to->data && to->data[to->n - 1] != '{' ? ",\"" : "\"");
+    put(to, key);
+    put(to, "\":");
 }
 
-static cJSON *to_json(const ms_description *from) {
-    cJSON *json = cJSON_CreateObject();
-    cJSON_AddStringToObject(json, "tool", from->tool);
-    cJSON_AddStringToObject(json, "version", from->version);
-    cJSON *model = cJSON_AddObjectToObject(json, "model");
-    cJSON_AddStringToObject(model, "sha256", from->model_sha256);
-    cJSON_AddStringToObject(model, "family", from->family);
-    cJSON_AddNumberToObject(model, "dim", (double)from->dim);
-    cJSON_AddNumberToObject(model, "depth", (double)from->depth);
-    cJSON_AddNumberToObject(model, "heads", (double)from->heads);
-    cJSON_AddNumberToObject(model, "vocab", (double)from->vocab);
-    cJSON_AddStringToObject(json, "pooling", from->is_weighted ? "weighted" : "mean");
-    cJSON *weights = from->is_weighted ? cJSON_AddArrayToObject(json, "pool_weights") : NULL;
-    if (!from->is_weighted) cJSON_AddNullToObject(json, "pool_weights");
-    for (int i = 0; weights && i < 3; i++)
-        cJSON_AddItemToArray(weights, ms_json_number(from->pool_weights[i]));
-    cJSON_AddStringToObject(json, "precision", from->precision);
-    cJSON_AddStringToObject(json, "level", from->level);
-    cJSON_AddStringToObject(json, "device", from->device);
-    cJSON_AddNumberToObject(json, "max_tokens", (double)from->max_tokens);
-    cJSON_AddBoolToObject(json, "normalized", from->is_normalized);
-    cJSON_AddStringToObject(json, "dtype", from->dtype);
-    cJSON_AddStringToObject(json, "names", from->names);
-    cJSON_AddNumberToObject(json, "transpose", (double)from->transpose);
-    cJSON_AddNumberToObject(json, "rows", (double)from->rows);
-    cJSON_AddNumberToObject(json, "files", (double)from->files);
-    cJSON_AddBoolToObject(json, "complete", from->is_complete);
-    if (from->unread) cJSON_AddNumberToObject(json, "unread", (double)from->unread);
-    if (from->n_shards) {
-        cJSON *shard = cJSON_AddObjectToObject(json, "shard");
-        cJSON_AddNumberToObject(shard, "index", (double)from->shard);
-        cJSON_AddNumberToObject(shard, "of", (double)from->n_shards);
+static void put_text(ms_json_text *to, const char *key, const char *value) {
+    put_key(to, key);
+    ms_json_put_string(to, value, strlen(value));
+}
+
+static void put_int(ms_json_text *to, const char *key, int64_t value) {
+    put_key(to, key);
+    ms_json_put_int(to, value);
+}
+
+static void put_bool(ms_json_text *to, const char *key, bool value) {
+    put_key(to, key);
+    put(to, value ? "true" : "false");
+}
+
+static void put_weights(ms_json_text *to, const ms_description *from) {
+    char digits[32];
+    put_key(to, "pool_weights");
+    for (int i = 0; from->is_weighted && i < 3; i++) {
+        snprintf(digits, sizeof digits, "%s%.9g", i ? "," : "[", (double)from->pool_weights[i]);
+        put(to, digits);
     }
-    if (*from->levels) add_levels(json, from->levels);
-    return json;
+    put(to, from->is_weighted ? "]" : "null");
 }
 
-char *ms_description_print(const ms_description *description) {
-    cJSON *json = to_json(description);
-    char *text = ms_json_print(json);
-    cJSON_Delete(json);
-    return text;
+static void put_model(ms_json_text *to, const ms_description *from) {
+    put_key(to, "model");
+    put(to, "{");
+    put_text(to, "sha256", from->model_sha256);
+    put_text(to, "family", from->family);
+    put_int(to, "dim", from->dim);
+    put_int(to, "depth", from->depth);
+    put_int(to, "heads", from->heads);
+    put_int(to, "vocab", from->vocab);
+    put(to, "}");
+}
+
+static void put_levels(ms_json_text *to, const char *levels) {
+    char text[64], *rest = text, *word;
+    snprintf(text, sizeof text, "%s", levels);
+    put_key(to, "levels");
+    for (const char *before = "["; (word = strsep(&rest, " ")); before = ",") {
+        put(to, before);
+        ms_json_put_string(to, word, strlen(word));
+    }
+    put(to, "]");
+}
+
+/* What is only there when it says something. */
+static void put_optional(ms_json_text *to, const ms_description *from) {
+    if (from->unread) put_int(to, "unread", from->unread);
+    if (from->n_shards) {
+        put_key(to, "shard");
+        put(to, "{");
+        put_int(to, "index", from->shard);
+        put_int(to, "of", from->n_shards);
+        put(to, "}");
+    }
+    if (*from->levels) put_levels(to, from->levels);
+}
+
+char *ms_description_print(const ms_description *from, msim_error *err) {
+    ms_json_text to = {0};
+    put(&to, "{");
+    put_text(&to, "tool", from->tool);
+    put_text(&to, "version", from->version);
+    put_model(&to, from);
+    put_text(&to, "pooling", from->is_weighted ? "weighted" : "mean");
+    put_weights(&to, from);
+    put_text(&to, "precision", from->precision);
+    put_text(&to, "level", from->level);
+    put_text(&to, "device", from->device);
+    put_int(&to, "max_tokens", from->max_tokens);
+    put_bool(&to, "normalized", from->is_normalized);
+    put_text(&to, "dtype", from->dtype);
+    put_text(&to, "names", from->names);
+    put_int(&to, "transpose", from->transpose);
+    put_int(&to, "rows", from->rows);
+    put_int(&to, "files", from->files);
+    put_bool(&to, "complete", from->is_complete);
+    put_optional(&to, from);
+    put(&to, "}");
+    if (ms_json_text_failed(&to, err) < 0) ms_json_text_free(&to);
+    return to.data;
 }
 
 int ms_description_write(const char *corpus, const ms_description *description, msim_error *err) {
     char path[4352];
     if (!ms_description_path(corpus, path, sizeof path))
-        return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
+        return ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
     return ms_description_write_to(path, description, NULL, NULL, err);
 }
 

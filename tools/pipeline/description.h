@@ -1,9 +1,10 @@
 /* CORPUS.npy.json: what a corpus was made with, beside it. midisim-embed writes it, midisim-search
  * reads model hash, pooling, weights and max_tokens from it. One JSON object; keys in
  * docs/FORMATS.md. Values only, nothing owned. */
-#ifndef MS_TOOLS_PIPELINE_DESCRIPTION_H
-#define MS_TOOLS_PIPELINE_DESCRIPTION_H
-#include "common/cli.h"
+#ifndef MS_PIPELINE_DESCRIPTION_H
+#define MS_PIPELINE_DESCRIPTION_H
+#include "base/status.h"
+#include <stdbool.h>
 
 typedef struct {
     char tool[24], version[24];
@@ -44,9 +45,9 @@ typedef struct {
 bool ms_description_path(const char *corpus, char *path, size_t cap);
 /* 1: read; 0: there is none; < 0: it is there but cannot be used (err). */
 int ms_description_read(const char *corpus, ms_description *out, msim_error *err);
-/* The sources of its rows: 1, with *out [rows] for the caller to free; 0: there are none. */
+/* The sources of its rows: 1, with *out [rows] to be freed with ms_free; 0: there are none. */
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err);
-/* The description's text as it stands, without sources: free() it; NULL with err when there is
+/* The description's text as it stands, without sources: ms_free it; NULL with err when there is
  * none. */
 char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err);
 /* Written beside the corpus through a temporary file and a rename. */
@@ -56,9 +57,9 @@ int ms_description_write(const char *corpus, const ms_description *description, 
 int ms_description_write_to(const char *path, const ms_description *description,
                             void (*get)(void *user, int64_t row, ms_source *out), void *user,
                             msim_error *err);
-/* The description as JSON on one line, without sources (free() it; NULL: out of memory), and back:
+/* The description as JSON on one line, without sources (ms_free it; NULL: out of memory), and back:
  * 1, or < 0. */
-char *ms_description_print(const ms_description *description);
+char *ms_description_print(const ms_description *description, msim_error *err);
 int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out,
                          msim_error *err);
 /* Note that rows were made at another level too. */

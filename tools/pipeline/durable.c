@@ -1,6 +1,7 @@
-/* Contract: tools/pipeline/durable.h. */
+/* Contract: pipeline/durable.h. */
 #define _GNU_SOURCE
-#include "durable.h"
+#include "pipeline/durable.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,13 +15,15 @@ int ms_durable_open(ms_durable *file, const char *path, msim_error *err) {
     *file = (ms_durable){.path = path, .fd = -1};
     if ((size_t)snprintf(file->temporary, sizeof file->temporary, "%s.%ld.tmp", path,
                          (long)getpid()) >= sizeof file->temporary)
-        return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", path);
+        return ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", path);
     file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (file->fd < 0)
-        return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", file->temporary,
-                           strerror(errno));
-    file->buffer = ms_cli_alloc(BUFFER_BYTES, 1);
-    return 0;
+        return ms_fail(err, MSIM_E_IO, "cannot write: %s: %s", file->temporary, strerror(errno));
+    file->buffer = ms_alloc(BUFFER_BYTES, 1, "file buffer", err);
+    if (file->buffer) return 0;
+    close(file->fd);
+    unlink(file->temporary);
+    return -MSIM_E_MEMORY;
 }
 
 static void flush(ms_durable *file) {
@@ -28,8 +31,7 @@ static void flush(ms_durable *file) {
         ssize_t n = write(file->fd, file->buffer + done, file->n - done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0)
-            ms_cli_fail(&file->failed, MSIM_E_IO, "cannot write: %s: %s", file->path,
-                        strerror(errno));
+            ms_fail(&file->failed, MSIM_E_IO, "cannot write: %s: %s", file->path, strerror(errno));
         else
             done += (size_t)n;
     }
@@ -52,13 +54,13 @@ int ms_durable_finish(ms_durable *file, msim_error *err) {
     msim_error *failed = &file->failed;
     flush(file);
     if (!failed->code && fsync(file->fd) != 0)
-        ms_cli_fail(failed, MSIM_E_IO, "cannot sync: %s: %s", file->path, strerror(errno));
+        ms_fail(failed, MSIM_E_IO, "cannot sync: %s: %s", file->path, strerror(errno));
     if (close(file->fd) != 0 && !failed->code)
-        ms_cli_fail(failed, MSIM_E_IO, "cannot write: %s: %s", file->path, strerror(errno));
+        ms_fail(failed, MSIM_E_IO, "cannot write: %s: %s", file->path, strerror(errno));
     if (!failed->code && rename(file->temporary, file->path) != 0)
-        ms_cli_fail(failed, MSIM_E_IO, "cannot rename: %s to %s: %s", file->temporary, file->path,
-                    strerror(errno));
-    free(file->buffer);
+        ms_fail(failed, MSIM_E_IO, "cannot rename: %s to %s: %s", file->temporary, file->path,
+                strerror(errno));
+    ms_free(file->buffer);
     file->buffer = NULL;
     file->fd = -1;
     if (!failed->code) return ms_durable_sync_folder(file->path, err);
@@ -82,10 +84,9 @@ int ms_durable_sync_folder(const char *path, msim_error *err) {
     if (!ms_durable_folder(path, folder, sizeof folder)) return 0;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return 0; /* a folder may be writable without being readable */
-    int rc =
-        fsync(fd) == 0 || errno == EINVAL
-            ? 0
-            : ms_cli_fail(err, MSIM_E_IO, "cannot sync: folder of %s: %s", path, strerror(errno));
+    int rc = fsync(fd) == 0 || errno == EINVAL
+                 ? 0
+                 : ms_fail(err, MSIM_E_IO, "cannot sync: folder of %s: %s", path, strerror(errno));
     close(fd);
     return rc;
 }

@@ -1,8 +1,10 @@
 /* Files that are whole or not there at all: written under another name, synced, renamed. What a
  * crash may leave is PATH.PID.tmp. One thread a file. */
-#ifndef MS_TOOLS_PIPELINE_DURABLE_H
-#define MS_TOOLS_PIPELINE_DURABLE_H
-#include "common/cli.h"
+#ifndef MS_PIPELINE_DURABLE_H
+#define MS_PIPELINE_DURABLE_H
+#include "base/status.h"
+#include <stdbool.h>
+#include <stddef.h>
 
 typedef struct {
     const char *path; /* borrowed */

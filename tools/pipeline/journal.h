@@ -8,10 +8,10 @@
  * crash left half written is cut off when the journal is next read.
  *
  * While it is open the file is locked: a second run on the same output is refused. One thread. */
-#ifndef MS_TOOLS_PIPELINE_JOURNAL_H
-#define MS_TOOLS_PIPELINE_JOURNAL_H
-#include "files.h"
-#include "description.h"
+#ifndef MS_PIPELINE_JOURNAL_H
+#define MS_PIPELINE_JOURNAL_H
+#include "pipeline/files.h"
+#include "pipeline/description.h"
 
 #define MS_JOURNAL_HASH 32
 
@@ -23,8 +23,9 @@ enum ms_journal_state {
     MS_JOURNAL_FINISHED /* kept by a run that did */
 };
 
-/* Create or open the journal of a corpus and lock it. Nothing is read but the header. */
-int ms_journal_open(const char *corpus, ms_journal **out, msim_error *err);
+/* Create or open the journal of a corpus and lock it. Nothing is read but the header. watch
+ * (borrowed) may be NULL. */
+int ms_journal_open(const char *corpus, ms_watch *watch, ms_journal **out, msim_error *err);
 const char *ms_journal_path(const ms_journal *journal);
 /* State it was found in; settings (for OPEN and FINISHED) are those of its header. */
 int ms_journal_state(const ms_journal *journal, ms_description *settings);
@@ -36,7 +37,7 @@ int ms_journal_begin(ms_journal *journal, const ms_description *settings, msim_e
  * level: detail is its name. */
 typedef struct {
     enum { MS_JOURNAL_CONTENT = 1, MS_JOURNAL_FILE = 2, MS_JOURNAL_LEVEL = 3 } kind;
-    int reason;                          /* ms_files_reason */
+    int reason;                          /* msim_skip_reason */
     unsigned char hash[MS_JOURNAL_HASH]; /* zeros: a file that could not be read */
     int64_t n_tokens, full_length;
     int64_t bytes, mtime_ns;
@@ -48,9 +49,10 @@ typedef struct {
     int64_t at;          /* when it is read */
 } ms_journal_record;
 
-/* Every record that was synced, in order (what it points to is gone after visit); then appending
- * goes on behind them. A torn end is cut off, *n_lost bytes. */
-int ms_journal_load(ms_journal *journal, void (*visit)(void *user, const ms_journal_record *record),
+/* Every record that was synced, in order (what it points to is gone after visit, which ends it with
+ * < 0); then appending goes on behind them. A torn end is cut off, *n_lost bytes. */
+int ms_journal_load(ms_journal *journal,
+                    int (*visit)(void *user, const ms_journal_record *record, msim_error *err),
                     void *user, int64_t *n_lost, msim_error *err);
 /* Append. Returns the byte at which the record will be (>= 0), or < 0. Syncs when enough has
  * gathered. */

@@ -1,28 +1,32 @@
-/* Contract: tools/pipeline/manifest.h. */
+/* Contract: pipeline/manifest.h. */
 #define _GNU_SOURCE
-#include "manifest.h"
+#include "pipeline/manifest.h"
+#include "base/mem.h"
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void ms_manifest_open(ms_manifest *in) {
-    in->contents = ms_dedup_open();
-    if (in->files.n >= MS_DEDUP_NONE) {
-        ms_cli_error("too many files: expected at most %u, got %zu", MS_DEDUP_NONE, in->files.n);
-        exit(MS_EXIT_FAILED);
-    }
-    in->content = ms_cli_alloc(in->files.n, sizeof *in->content);
+int ms_manifest_open(ms_manifest *in, ms_watch *watch, msim_error *err) {
+    in->watch = watch;
+    if (in->files.n >= MS_DEDUP_NONE)
+        return ms_fail(err, MSIM_E_LIMIT, "too many files: expected at most %u, got %zu",
+                       MS_DEDUP_NONE, in->files.n);
+    int rc = ms_dedup_open(&in->contents, err);
+    if (rc < 0) return rc;
+    in->content = ms_alloc(in->files.n, sizeof *in->content, "contents of files", err);
+    if (!in->content) return -MSIM_E_MEMORY;
     in->content_cap = in->files.n;
     if (in->files.n) memset(in->content, 0xff, in->files.n * sizeof *in->content);
+    return 0;
 }
 
 void ms_manifest_close(ms_manifest *in) {
     ms_dedup_close(in->contents);
     ms_files_list_close(&in->files);
-    free(in->content);
-    free(in->had_row);
-    free(in->slots);
+    ms_free(in->content);
+    ms_free(in->had_row);
+    ms_free(in->slots);
     *in = (ms_manifest){0};
 }
 
@@ -33,15 +37,17 @@ bool ms_manifest_take(void *inputs, size_t *index) {
     return in->next < in->files.n && in->next++ != SIZE_MAX;
 }
 
-bool ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content) {
-    return ms_dedup_claim(((ms_manifest *)inputs)->contents, sha256, content);
+int ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content,
+                      msim_error *err) {
+    return ms_dedup_claim(((ms_manifest *)inputs)->contents, sha256, content, err);
 }
 
-size_t ms_manifest_add(ms_manifest *in, const char *name, uint32_t content) {
-    ms_files_list_add(&in->files, name);
-    in->content = ms_cli_grow(in->content, &in->content_cap, in->files.n, sizeof *in->content);
-    in->content[in->files.n - 1] = content;
-    return in->files.n - 1;
+int ms_manifest_add(ms_manifest *in, const char *name, uint32_t content, msim_error *err) {
+    int rc = ms_grow((void **)&in->content, &in->content_cap, in->files.n + 1, sizeof *in->content,
+                     "contents of files", err);
+    if (rc >= 0) rc = ms_files_list_add(&in->files, name, NULL, err);
+    if (rc >= 0) in->content[in->files.n - 1] = content;
+    return rc;
 }
 
 /* ---- A journal ---- */
@@ -52,7 +58,6 @@ typedef struct {
     int64_t max_tokens;
     bool is_now;    /* of this run */
     ms_journal *to; /* where records are copied to, or NULL */
-    msim_error failed;
 } loader;
 
 static size_t hash_path(const char *path, size_t n) {
@@ -61,82 +66,88 @@ static size_t hash_path(const char *path, size_t n) {
     return (size_t)(h ^ h >> 32);
 }
 
-static void index_paths(ms_manifest *in) {
+static int index_paths(ms_manifest *in, msim_error *err) {
     const ms_files_list *files = &in->files;
-    if (in->slots) return;
+    if (in->slots) return 0;
     in->n_slots = 64;
     while (in->n_slots < files->n * 2) in->n_slots *= 2;
-    in->slots = ms_cli_alloc(in->n_slots, sizeof *in->slots);
+    in->slots = ms_alloc(in->n_slots, sizeof *in->slots, "index of paths", err);
+    if (!in->slots) return -MSIM_E_MEMORY;
     memset(in->slots, 0xff, in->n_slots * sizeof *in->slots);
     for (size_t i = 0; i < files->n; i++) {
         size_t at = hash_path(files->entries[i].path, strlen(files->entries[i].path));
         while (in->slots[at & (in->n_slots - 1)] != MS_DEDUP_NONE) at++;
         in->slots[at & (in->n_slots - 1)] = (uint32_t)i;
     }
+    return 0;
 }
 
 static void forget_paths(ms_manifest *in) {
-    free(in->slots);
+    ms_free(in->slots);
     in->slots = NULL;
 }
 
-static void refuse(ms_manifest *in, uint32_t entry, const ms_journal_record *r) {
+static int refuse(ms_manifest *in, uint32_t entry, const ms_journal_record *r, msim_error *err) {
     char detail[MS_FILES_DETAIL];
     snprintf(detail, sizeof detail, "%.*s", (int)r->detail_len, r->detail);
-    ms_files_list_refuse(&in->files, in->files.entries + entry, r->reason, detail);
+    return ms_files_list_refuse(&in->files, in->files.entries + entry, r->reason, detail, err);
+}
+
+/* Is the entry the file of that record, as it was then, and not explained yet? */
+static bool is_of_record(const ms_manifest *in, uint32_t i, const ms_journal_record *r) {
+    const ms_files_entry *e = in->files.entries + i;
+    return in->content[i] == MS_DEDUP_NONE && e->reason == MSIM_SKIP_NONE && e->bytes == r->bytes &&
+           e->mtime_ns == r->mtime_ns && strlen(e->path) == r->path_len &&
+           memcmp(e->path, r->path, r->path_len) == 0;
 }
 
 /* Every entry of that path (a file may be given twice) that is as it was. */
-static void visit_file(loader *l, const ms_journal_record *r) {
+static int visit_file(loader *l, const ms_journal_record *r, msim_error *err) {
     ms_manifest *in = l->in;
+    int rc = 0;
     /* what could not be read is tried again */
-    if (!l->is_now && (r->reason != MS_FILES_OK || r->bytes < 0)) return;
+    if (!l->is_now && (r->reason != MSIM_SKIP_NONE || r->bytes < 0)) return 0;
     for (size_t at = hash_path(r->path, r->path_len);; at++) {
         uint32_t i = in->slots[at & (in->n_slots - 1)];
-        if (i == MS_DEDUP_NONE) return;
-        const ms_files_entry *e = in->files.entries + i;
-        if (in->content[i] != MS_DEDUP_NONE || e->reason != MS_FILES_OK || e->bytes != r->bytes ||
-            e->mtime_ns != r->mtime_ns || strlen(e->path) != r->path_len ||
-            memcmp(e->path, r->path, r->path_len) != 0)
-            continue;
-        if (r->reason == MS_FILES_OK)
-            in->content[i] = ms_dedup_find(in->contents, r->hash);
+        if (i == MS_DEDUP_NONE) return rc;
+        if (!is_of_record(in, i, r)) continue;
+        if (r->reason == MSIM_SKIP_NONE)
+            rc = ms_dedup_find(in->contents, r->hash, &in->content[i], err);
         else
-            refuse(in, i, r);
+            rc = refuse(in, i, r, err);
+        if (rc < 0) return rc;
     }
 }
 
-static void visit_record(void *user, const ms_journal_record *r) {
+static int visit_record(void *user, const ms_journal_record *r, msim_error *err) {
     loader *l = user;
     int64_t at = r->at;
-    if (l->failed.code) return;
-    if (l->to && (at = ms_journal_add(l->to, r, &l->failed)) < 0) return;
+    uint32_t content;
+    if (l->to && (at = ms_journal_add(l->to, r, err)) < 0) return (int)at;
+    if (r->kind == MS_JOURNAL_FILE) return visit_file(l, r, err);
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
-        ms_dedup_settle(l->in->contents, ms_dedup_find(l->in->contents, r->hash), MS_DEDUP_JOURNAL,
-                        at, r->reason, is_cut);
-    } else if (r->kind == MS_JOURNAL_FILE) {
-        visit_file(l, r);
-    } else {
-        char level[16];
-        snprintf(level, sizeof level, "%.*s", (int)r->detail_len, r->detail);
-        ms_description_add_level(l->about, level);
+        int rc = ms_dedup_find(l->in->contents, r->hash, &content, err);
+        if (rc < 0) return rc;
+        ms_dedup_settle(l->in->contents, content, MS_DEDUP_JOURNAL, at, r->reason, is_cut);
+        return 0;
     }
+    char level[16];
+    snprintf(level, sizeof level, "%.*s", (int)r->detail_len, r->detail);
+    ms_description_add_level(l->about, level);
+    return 0;
 }
 
 static int load(loader *l, ms_journal *journal, msim_error *err) {
     int64_t n_lost;
-    index_paths(l->in);
-    int rc = ms_journal_load(journal, visit_record, l, &n_lost, err);
+    int rc = index_paths(l->in, err);
+    if (rc >= 0) rc = ms_journal_load(journal, visit_record, l, &n_lost, err);
     if (rc < 0) return rc;
-    if (l->failed.code) {
-        *err = l->failed;
-        return -err->code;
-    }
     if (n_lost) {
         char count[32];
-        ms_cli_note("%s: the last %s bytes are of a block that was never finished: cut off",
-                    ms_journal_path(journal), ms_cli_count(count, n_lost));
+        ms_watch_say(l->in->watch, MSIM_MESSAGE_NOTE,
+                     "%s: the last %s bytes are of a block that was never finished: cut off",
+                     ms_journal_path(journal), ms_watch_count(count, n_lost));
     }
     return 0;
 }
@@ -167,16 +178,18 @@ void ms_manifest_settle(ms_manifest *in) {
     }
 }
 
-void ms_manifest_complete(ms_manifest *in) {
+int ms_manifest_complete(ms_manifest *in, msim_error *err) {
+    int rc = 0;
     forget_paths(in);
-    for (size_t i = 0; i < in->files.n; i++) {
+    for (size_t i = 0; i < in->files.n && rc >= 0; i++) {
         uint32_t c = in->content[i];
-        if (c == MS_DEDUP_NONE && in->files.entries[i].reason == MS_FILES_OK)
-            ms_files_list_refuse(&in->files, in->files.entries + i, MS_FILES_UNREADABLE,
-                                 "path too long to be noted");
+        if (c == MS_DEDUP_NONE && in->files.entries[i].reason == MSIM_SKIP_NONE)
+            rc = ms_files_list_refuse(&in->files, in->files.entries + i, MSIM_SKIP_UNREADABLE,
+                                      "path too long to be noted", err);
         else if (c != MS_DEDUP_NONE && ms_dedup_get(in->contents, c).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, c, MS_DEDUP_LOST, 0, MS_FILES_UNREADABLE, false);
+            ms_dedup_settle(in->contents, c, MS_DEDUP_LOST, 0, MSIM_SKIP_UNREADABLE, false);
     }
+    return rc;
 }
 
 /* ---- A corpus ---- */
@@ -188,25 +201,24 @@ int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error 
     *base = (ms_previous){0};
     int rc = ms_description_read(path, &base->about, &why);
     if (rc == 0)
-        return ms_cli_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none",
-                           slash ? slash + 1 : path);
+        return ms_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none",
+                       slash ? slash + 1 : path);
     if (rc >= 0) rc = msim_corpus_open(path, NULL, &base->corpus, &why);
     if (rc >= 0) rc = msim_corpus_get_info(base->corpus, &info);
     if (rc >= 0 && (info.rows != base->about.rows || info.dim != base->about.dim ||
                     !info.has_names || info.dtype != dtype))
-        rc = ms_cli_fail(&why, MSIM_E_FORMAT,
-                         "expected %lld rows of %lld with names, got %lld of %lld",
-                         (long long)base->about.rows, (long long)base->about.dim,
-                         (long long)info.rows, (long long)info.dim);
+        rc = ms_fail(&why, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
+                     (long long)base->about.rows, (long long)base->about.dim, (long long)info.rows,
+                     (long long)info.dim);
     if (rc >= 0) rc = ms_description_read_sources(path, base->about.rows, &base->sources, &why);
-    if (rc >= 0) return 1;
+    if (rc >= 0) return 0;
     ms_previous_close(base);
-    return ms_cli_fail(err, MSIM_E_ARG, "%.400s", why.text);
+    return ms_fail(err, why.code == MSIM_E_MEMORY ? MSIM_E_MEMORY : MSIM_E_ARG, "%.400s", why.text);
 }
 
 void ms_previous_close(ms_previous *base) {
     msim_corpus_close(base->corpus);
-    free(base->sources);
+    ms_free(base->sources);
     *base = (ms_previous){0};
 }
 
@@ -219,10 +231,13 @@ static int compare_entries(const void *a, const void *b, void *list) {
     return order ? order : (x > y) - (x < y);
 }
 
+/* Numbers of those entries, to be freed with ms_free; NULL when out of memory. */
 static uint32_t *sort_entries(const ms_manifest *in,
-                              bool (*is_wanted)(const ms_manifest *in, size_t i), size_t *n) {
-    uint32_t *sorted = ms_cli_alloc(in->files.n, sizeof *sorted);
+                              bool (*is_wanted)(const ms_manifest *in, size_t i), size_t *n,
+                              msim_error *err) {
+    uint32_t *sorted = ms_alloc(in->files.n, sizeof *sorted, "order of rows", err);
     *n = 0;
+    if (!sorted) return NULL;
     for (size_t i = 0; i < in->files.n; i++)
         if (!is_wanted || is_wanted(in, i)) sorted[(*n)++] = (uint32_t)i;
     if (*n) qsort_r(sorted, *n, sizeof *sorted, compare_entries, (void *)(uintptr_t)&in->files);
@@ -230,29 +245,33 @@ static uint32_t *sort_entries(const ms_manifest *in,
 }
 
 static bool gives_row(const ms_manifest *in, size_t i) {
-    if (in->files.entries[i].reason != MS_FILES_OK || in->content[i] == MS_DEDUP_NONE) return false;
+    if (in->files.entries[i].reason != MSIM_SKIP_NONE || in->content[i] == MS_DEDUP_NONE)
+        return false;
     ms_dedup_entry content = ms_dedup_get(in->contents, in->content[i]);
     return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_BASE) &&
-           content.outcome == MS_FILES_OK;
+           content.outcome == MSIM_SKIP_NONE;
 }
 
 int64_t ms_manifest_count_done(const ms_manifest *in) {
     int64_t n = 0;
     for (size_t i = 0; i < in->files.n; i++)
-        if (in->files.entries[i].reason != MS_FILES_OK)
+        if (in->files.entries[i].reason != MSIM_SKIP_NONE)
             n++;
         else if (in->content[i] != MS_DEDUP_NONE)
             n += ms_dedup_get(in->contents, in->content[i]).state >= MS_DEDUP_JOURNAL;
     return n;
 }
 
-uint32_t *ms_manifest_rows(const ms_manifest *in, size_t *n, size_t *n_same) {
-    uint32_t *rows = sort_entries(in, gives_row, n);
+int ms_manifest_rows(const ms_manifest *in, uint32_t **out, size_t *n, size_t *n_same,
+                     msim_error *err) {
+    uint32_t *rows = sort_entries(in, gives_row, n, err);
+    *out = rows;
     *n_same = 0;
+    if (!rows) return -MSIM_E_MEMORY;
     for (size_t i = 1; i < *n; i++)
         *n_same += ms_files_compare_names(in->files.entries + rows[i - 1],
                                           in->files.entries + rows[i]) == 0;
-    return rows;
+    return 0;
 }
 
 /* ---- Pairs of a row and an entry ---- */
@@ -279,23 +298,23 @@ static int compare_to_row(const ms_files_entry *e, const row_name *name) {
  * several with one name the first goes with the first. `visit` returns < 0 to end the walk. */
 static int walk_pairs(const ms_manifest *in, const ms_previous *base,
                       int (*visit)(void *user, int64_t row, size_t entry, const char *name),
-                      void *user) {
+                      void *user, msim_error *err) {
     row_name name;
     size_t n, at = 0;
-    uint32_t *sorted = sort_entries(in, NULL, &n);
-    int rc = 0;
+    uint32_t *sorted = sort_entries(in, NULL, &n, err);
+    int rc = sorted ? 0 : -MSIM_E_MEMORY;
     for (int64_t row = 0; row < base->about.rows && rc >= 0; row++) {
         get_name(base, row, &name);
         while (at < n && compare_to_row(in->files.entries + sorted[at], &name) < 0) at++;
         bool is_there = at < n && compare_to_row(in->files.entries + sorted[at], &name) == 0;
         rc = visit(user, row, is_there ? sorted[at++] : SIZE_MAX, name.text);
     }
-    free(sorted);
+    ms_free(sorted);
     return rc;
 }
 
 static bool is_as_it_was(const ms_files_entry *e, const ms_source *source) {
-    return e->reason == MS_FILES_OK && e->bytes >= 0 && source->bytes != MS_SOURCE_UNKNOWN &&
+    return e->reason == MSIM_SKIP_NONE && e->bytes >= 0 && source->bytes != MS_SOURCE_UNKNOWN &&
            (uint64_t)e->bytes == source->bytes && e->mtime_ns == source->mtime_ns;
 }
 
@@ -318,9 +337,11 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     (void)name;
     if (m->base->sources) {
         const ms_source *source = m->base->sources + row;
-        uint32_t content = ms_dedup_find(in->contents, source->sha256);
+        uint32_t content;
+        int rc = ms_dedup_find(in->contents, source->sha256, &content, m->err);
+        if (rc < 0) return rc;
         if (ms_dedup_get(in->contents, content).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MS_FILES_OK,
+            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MSIM_SKIP_NONE,
                             source->flags & MS_SOURCE_CUT);
         /* A name that is no path, or that several share, does not say which file it was: its
          * contents will. */
@@ -341,26 +362,29 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     return 0;
 }
 
-void ms_manifest_match(ms_manifest *in, const ms_previous *base) {
+int ms_manifest_match(ms_manifest *in, const ms_previous *base, msim_error *err) {
     matcher m = {.in = in,
                  .base = base,
                  .last = SIZE_MAX,
-                 .by_path = strcmp(base->about.names, "path") == 0};
-    free(in->had_row);
-    in->had_row = ms_cli_alloc(in->files.n, sizeof *in->had_row);
-    walk_pairs(in, base, match_pair, &m);
+                 .by_path = strcmp(base->about.names, "path") == 0,
+                 .err = err};
+    ms_free(in->had_row);
+    in->had_row = ms_alloc(in->files.n, sizeof *in->had_row, "rows of files", err);
+    return in->had_row ? walk_pairs(in, base, match_pair, &m, err) : -MSIM_E_MEMORY;
 }
 
 /* ---- Is it the same? ---- */
 
-/* True when what the file holds now has another hash. A file that cannot be read now is not known
- * to differ. */
-static bool has_changed(const ms_files_entry *e, const ms_source *source, ms_files_buffer *buffer) {
+/* 1 when what the file holds now has another hash, else 0. A file that cannot be read now is not
+ * known to differ. */
+static int has_changed(const ms_files_entry *e, const ms_source *source, ms_files_buffer *buffer,
+                       msim_error *err) {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     char detail[MS_FILES_DETAIL];
-    int reason = ms_files_read(e, buffer, detail);
-    if (reason == MS_FILES_UNREADABLE || reason == MS_FILES_CHANGED) return false;
-    if (reason != MS_FILES_OK) return true;
+    int reason = ms_files_read(e, buffer, detail, err);
+    if (reason < 0) return reason;
+    if (reason == MSIM_SKIP_UNREADABLE || reason == MSIM_SKIP_CHANGED) return 0;
+    if (reason != MSIM_SKIP_NONE) return 1;
     SHA256(buffer->data, buffer->n_bytes, digest);
     return memcmp(digest, source->sha256, sizeof source->sha256) != 0;
 }
@@ -375,25 +399,26 @@ typedef struct {
 static int verify_pair(void *user, int64_t row, size_t entry, const char *name) {
     verifier *v = user;
     if (entry == SIZE_MAX)
-        return ms_cli_fail(v->err, MSIM_E_ARG,
-                           "row %lld: expected one of the input files, got '%.200s'",
-                           (long long)row, name);
+        return ms_fail(v->err, MSIM_E_ARG,
+                       "row %lld: expected one of the input files, got '%.200s'", (long long)row,
+                       name);
     const ms_files_entry *e = v->in->files.entries + entry;
     const ms_source *source = v->base->sources ? v->base->sources + row : NULL;
     if (!source || source->bytes == MS_SOURCE_UNKNOWN || is_as_it_was(e, source)) return 0;
-    if (!has_changed(e, source, &v->buffer)) return 0;
-    return ms_cli_fail(v->err, MSIM_E_ARG,
-                       "row %lld: expected '%.200s' as it was, got a file that changed",
-                       (long long)row, name);
+    int changed = has_changed(e, source, &v->buffer, v->err);
+    if (changed <= 0) return changed;
+    return ms_fail(v->err, MSIM_E_ARG,
+                   "row %lld: expected '%.200s' as it was, got a file that changed", (long long)row,
+                   name);
 }
 
 int ms_manifest_verify(const ms_manifest *in, const ms_previous *base, msim_error *err) {
     verifier v = {.in = in, .base = base, .err = err};
     /* a folder may have been unreadable */
     if (base->about.files != (int64_t)in->files.n && !base->about.unread)
-        return ms_cli_fail(err, MSIM_E_ARG, "input files: expected %lld, got %lld",
-                           (long long)base->about.files, (long long)in->files.n);
-    int rc = walk_pairs(in, base, verify_pair, &v);
+        return ms_fail(err, MSIM_E_ARG, "input files: expected %lld, got %lld",
+                       (long long)base->about.files, (long long)in->files.n);
+    int rc = walk_pairs(in, base, verify_pair, &v, err);
     ms_files_buffer_free(&v.buffer);
-    return rc < 0 ? rc : 1;
+    return rc;
 }

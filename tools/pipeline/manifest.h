@@ -5,11 +5,11 @@
  *
  * A list entry costs 4 bytes here, beside its path. One thread, but for take, which the reader
  * calls under its lock and which only looks at entries that were not handed out yet. */
-#ifndef MS_TOOLS_PIPELINE_MANIFEST_H
-#define MS_TOOLS_PIPELINE_MANIFEST_H
-#include "dedup.h"
-#include "files.h"
-#include "journal.h"
+#ifndef MS_PIPELINE_MANIFEST_H
+#define MS_PIPELINE_MANIFEST_H
+#include "pipeline/dedup.h"
+#include "pipeline/files.h"
+#include "pipeline/journal.h"
 
 /* A corpus that is there already, with its description. */
 typedef struct {
@@ -29,17 +29,19 @@ typedef struct {
     size_t n_slots;
     int64_t n_before, n_kept; /* entries that a journal, a base settles */
     int64_t n_dropped;        /* rows of the base without an entry */
+    ms_watch *watch;          /* borrowed, or NULL */
 } ms_manifest;
 
-/* Once files is filled. */
-void ms_manifest_open(ms_manifest *inputs);
+/* Once files is filled. watch (borrowed) may be NULL. */
+int ms_manifest_open(ms_manifest *inputs, ms_watch *watch, msim_error *err);
 void ms_manifest_close(ms_manifest *inputs);
 /* The next entry to be read: what a reader's take is by default (user: the ms_manifest). */
 bool ms_manifest_take(void *inputs, size_t *index);
 /* A reader's claim (user: the ms_manifest). */
-bool ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content);
-/* Append an input that is no file. Returns its index. */
-size_t ms_manifest_add(ms_manifest *inputs, const char *name, uint32_t content);
+int ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content,
+                      msim_error *err);
+/* Append an input that is no file. */
+int ms_manifest_add(ms_manifest *inputs, const char *name, uint32_t content, msim_error *err);
 
 /* Read a journal to its end, after a base was matched; each level it notes goes to *about. */
 int ms_manifest_load(ms_manifest *inputs, ms_journal *journal, int64_t max_tokens,
@@ -52,23 +54,24 @@ int ms_manifest_absorb(ms_manifest *inputs, ms_journal *journal, ms_journal *oth
 void ms_manifest_settle(ms_manifest *inputs);
 /* After the last journal of this run, which is complete: what no journal explains is a file that
  * could not be read. */
-void ms_manifest_complete(ms_manifest *inputs);
+int ms_manifest_complete(ms_manifest *inputs, msim_error *err);
 
-/* Open the corpus at `path`: 1; < 0 when it cannot be used, or its description is missing, or of
+/* Open the corpus at `path`; fails when it cannot be used, or its description is missing, or of
  * other rows. */
 int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err);
 void ms_previous_close(ms_previous *base);
 /* Take what can be taken from a base, which stays open as long as the inputs. Its rows become
  * contents. */
-void ms_manifest_match(ms_manifest *inputs, const ms_previous *base);
-/* 1 when the base is what these inputs give: the same names, and contents where size or time
+int ms_manifest_match(ms_manifest *inputs, const ms_previous *base, msim_error *err);
+/* 0 when the base is what these inputs give: the same names, and contents where size or time
  * differ; else < 0, saying what differs. */
 int ms_manifest_verify(const ms_manifest *inputs, const ms_previous *base, msim_error *err);
 
 /* Entries of which it is known what they come to. */
 int64_t ms_manifest_count_done(const ms_manifest *inputs);
-/* Entries that give a row, in order of name, equal names in order of the list: owned [*n]; *n_same
- * have the name of the one before. */
-uint32_t *ms_manifest_rows(const ms_manifest *inputs, size_t *n, size_t *n_same);
+/* Entries that give a row, in order of name, equal names in order of the list: *rows [*n], to be
+ * freed with ms_free; *n_same have the name of the one before. */
+int ms_manifest_rows(const ms_manifest *inputs, uint32_t **rows, size_t *n, size_t *n_same,
+                     msim_error *err);
 
 #endif

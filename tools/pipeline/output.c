@@ -1,7 +1,8 @@
-/* Contract: tools/pipeline/output.h. */
+/* Contract: pipeline/output.h. */
 #define _GNU_SOURCE
-#include "output.h"
-#include "durable.h"
+#include "pipeline/output.h"
+#include "pipeline/durable.h"
+#include "base/mem.h"
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ static int find_places(const ms_output *output, places *p, msim_error *err) {
                 (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
                 (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap &&
                 ms_description_path(output->path, p->beside, sizeof p->beside);
-    return fits ? 0 : ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
+    return fits ? 0 : ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
 }
 
 int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
@@ -31,30 +32,29 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
     *exists = false;
     if (strlen(output->path) + 64 > sizeof folder ||
         !ms_durable_folder(output->path, folder, sizeof folder))
-        return ms_cli_fail(err, MSIM_E_ARG, "output: expected a path of under %zu bytes, got %zu",
-                           sizeof folder - 64, strlen(output->path));
+        return ms_fail(err, MSIM_E_ARG, "output: expected a path of under %zu bytes, got %zu",
+                       sizeof folder - 64, strlen(output->path));
     if (stat(folder, &st) != 0)
-        return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
+        return ms_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file",
-                           folder);
+        return ms_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file", folder);
     if (access(folder, W_OK | X_OK) != 0)
-        return ms_cli_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
+        return ms_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
     if (lstat(output->path, &st) != 0) {
         if (errno == ENOENT && slash && !slash[1])
-            return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a file name, got a folder",
-                               output->path);
+            return ms_fail(err, MSIM_E_ARG, "output: %s: expected a file name, got a folder",
+                           output->path);
         return errno == ENOENT
                    ? 0
-                   : ms_cli_fail(err, MSIM_E_ARG, "output: %s: %s", output->path, strerror(errno));
+                   : ms_fail(err, MSIM_E_ARG, "output: %s: %s", output->path, strerror(errno));
     }
     if (S_ISLNK(st.st_mode) && stat(output->path, &st) != 0)
-        return ms_cli_fail(err, MSIM_E_ARG, "output: %s: expected a file, got a link to nothing",
-                           output->path);
+        return ms_fail(err, MSIM_E_ARG, "output: %s: expected a file, got a link to nothing",
+                       output->path);
     if (!S_ISREG(st.st_mode))
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "output: %s: expected a regular file or nothing there, got %s",
-                           output->path, S_ISDIR(st.st_mode) ? "a folder" : "something else");
+        return ms_fail(err, MSIM_E_ARG,
+                       "output: %s: expected a regular file or nothing there, got %s", output->path,
+                       S_ISDIR(st.st_mode) ? "a folder" : "something else");
     *exists = true;
     return 0;
 }
@@ -68,7 +68,7 @@ static bool is_there(const char *path) {
 
 static int move(const char *from, const char *to, msim_error *err) {
     if (rename(from, to) == 0) return ms_durable_sync_folder(to, err);
-    return ms_cli_fail(err, MSIM_E_IO, "cannot rename: %s to %s: %s", from, to, strerror(errno));
+    return ms_fail(err, MSIM_E_IO, "cannot rename: %s to %s: %s", from, to, strerror(errno));
 }
 
 /* From the decision on: each step may have been done before. The old description goes first, the
@@ -76,7 +76,7 @@ static int move(const char *from, const char *to, msim_error *err) {
 static int take_places(const ms_output *output, const places *p, msim_error *err) {
     if (is_there(p->corpus)) {
         if (unlink(p->beside) != 0 && errno != ENOENT)
-            return ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
+            return ms_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
         int rc = move(p->corpus, output->path, err);
         if (rc < 0) return rc;
         (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be
@@ -129,19 +129,20 @@ static int write_rows(const ms_output *output, const char *path, const ms_output
         int64_t chars = msim_name_chars(name, len);
         if (chars > layout.name_chars) layout.name_chars = chars;
     }
-    float *vector = ms_cli_alloc((size_t)description->dim, sizeof *vector);
+    float *vector = ms_alloc((size_t)description->dim, sizeof *vector, "vector", err);
+    if (!vector) return -MSIM_E_MEMORY;
     int rc = msim_corpus_writer_open(path, &layout, &writer, err);
     for (int64_t row = 0; row < description->rows && rc >= 0; row++) {
-        if (ms_cli_stopped()) rc = ms_cli_fail(err, MSIM_E_IO, "stopped while writing: %s", path);
+        if (row % 64 == 0 && ms_watch_step(output->watch, MSIM_STEP_WRITE, row, description->rows))
+            rc = ms_watch_stop(err, "while writing the corpus");
         if (rc >= 0) rc = rows->vector(rows->user, row, vector, err);
         const char *name = rows->name(rows->user, row, &len);
         if (rc >= 0) rc = msim_corpus_writer_add(writer, name, len, vector, err);
-        if (row % 1024 == 0) ms_cli_progress("rows written", row, description->rows);
     }
-    ms_cli_progress_end();
+    ms_watch_end_step(output->watch);
     if (rc >= 0) rc = msim_corpus_writer_finish(writer, err);
     msim_corpus_writer_close(writer);
-    free(vector);
+    ms_free(vector);
     return rc;
 }
 

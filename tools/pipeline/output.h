@@ -3,14 +3,16 @@
  * CORPUS.npy.next and CORPUS.npy.json.next; when the second has its name, the change is decided,
  * and a run that finds them there finishes it. So a corpus never stands beside a description of
  * another one for longer than it takes to run the same command again. One thread. */
-#ifndef MS_TOOLS_PIPELINE_OUTPUT_H
-#define MS_TOOLS_PIPELINE_OUTPUT_H
-#include "description.h"
+#ifndef MS_PIPELINE_OUTPUT_H
+#define MS_PIPELINE_OUTPUT_H
+#include "pipeline/description.h"
+#include "pipeline/watch.h"
 
 typedef struct {
     const char *path;                      /* of the corpus */
     const char *name_field, *vector_field; /* NULL: the usual ones */
     int dtype;                             /* msim_dtype */
+    ms_watch *watch;                       /* borrowed, or NULL */
 } ms_output;
 
 /* What is written: rows in their order. */

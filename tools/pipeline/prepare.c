@@ -1,122 +1,126 @@
 /* The first step of a run: what the output, its description and its journal say about what is left
- * to do. The rules are those of docs/FORMATS.md, Journals. Contract: tools/pipeline/embed.h. */
+ * to do. The rules are those of docs/FORMATS.md, Journals. Contract: pipeline/job.h. */
 #define _GNU_SOURCE
-#include "embed.h"
+#include "pipeline/job.h"
 #include <stdio.h>
 #include <string.h>
 
-static void describe(ms_embed_run *r) {
-    const ms_embed_settings *s = r->s;
-    msim_model_info info;
-    msim_model_get_info(r->model, &info);
+static void describe(msim_job *r) {
+    const msim_job_options *o = &r->o;
     ms_description *d = &r->about;
     *d = (ms_description){.tool = "midisim-embed",
-                          .is_weighted = s->pooling == 1,
-                          .max_tokens = s->max_tokens,
-                          .is_normalized = s->is_normalized,
-                          .transpose = s->transpose,
-                          .shard = s->shard_index,
-                          .n_shards = s->n_shards,
+                          .is_weighted = o->is_weighted,
+                          .max_tokens = o->max_tokens,
+                          .is_normalized = o->is_l2_normalized,
+                          .transpose = o->transpose,
+                          .shard = o->shard,
+                          .n_shards = o->n_shards,
                           .files = (int64_t)r->inputs.files.n};
-    memcpy(d->pool_weights, s->pool_weights, sizeof d->pool_weights);
+    memcpy(d->pool_weights, o->class_weights, sizeof d->pool_weights);
     snprintf(d->version, sizeof d->version, "%s", msim_version());
-    snprintf(d->dtype, sizeof d->dtype, "%s", s->dtype ? "f16" : "f32");
-    snprintf(d->names, sizeof d->names, "%s", s->names == MS_FILES_NAMES_STEM ? "stem" : "path");
-    ms_description_set_model(d, &info);
+    snprintf(d->dtype, sizeof d->dtype, "%s", o->dtype == MSIM_DTYPE_F16 ? "f16" : "f32");
+    snprintf(d->names, sizeof d->names, "%s", o->names == MSIM_NAMES_STEM ? "stem" : "path");
+    ms_description_set_model(d, &r->info);
     snprintf(r->level, sizeof r->level, "%s", d->level);
 }
 
-static int open_inputs(ms_embed_run *r, msim_error *err) {
-    const ms_embed_settings *s = r->s;
-    ms_files_request request = {.paths = &s->common.operands,
-                                .files_from = s->files_from,
-                                .is_nul_separated = s->is_nul_separated,
-                                .names = s->names,
-                                .shard = s->shard_index,
-                                .n_shards = s->n_shards};
-    int rc = s->from_tokens ? 0 : ms_files_list_open(&request, &r->inputs.files, err);
-    if (rc >= 0) ms_manifest_open(&r->inputs);
-    return rc;
+static int open_inputs(msim_job *r, msim_error *err) {
+    const msim_job_options *o = &r->o;
+    ms_files_request request = {.paths = o->paths,
+                                .n_paths = o->n_paths,
+                                .files_from = o->files_from,
+                                .is_nul_separated = o->is_nul_separated,
+                                .names = o->names,
+                                .shard = o->shard,
+                                .n_shards = o->n_shards,
+                                .watch = &r->watch};
+    int rc = o->from_tokens ? 0 : ms_files_list_open(&request, &r->inputs.files, err);
+    return rc < 0 ? rc : ms_manifest_open(&r->inputs, &r->watch, err);
 }
 
 /* Rows of several levels in one corpus need --force, and are noted. */
-static int accept_level(const ms_embed_run *r, const ms_description *found, const char *where,
+static int accept_level(const msim_job *r, const ms_description *found, const char *where,
                         msim_error *err) {
-    if (ms_description_has_level(found, r->level) || r->s->is_forced) return 0;
-    return ms_cli_fail(
+    if (ms_description_has_level(found, r->level) || r->o.is_forced) return 0;
+    return ms_fail(
         err, MSIM_E_ARG,
         "another level or device: %.200s: expected %s on %s, got %s on %s; --force goes on "
         "with both",
         where, found->level, found->device, r->about.level, r->about.device);
 }
 
-static int refuse_existing(const ms_embed_run *r, const char *why, msim_error *err) {
-    return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %.220s; --force replaces it%s",
-                       r->s->output, why, r->s->is_update ? "" : ", --update brings it up to date");
+static int refuse_existing(const msim_job *r, const char *why, msim_error *err) {
+    return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %.220s; --force replaces it%s",
+                   r->o.output, why, r->o.is_update ? "" : ", --update brings it up to date");
 }
 
-/* There is a corpus. 1: it is the result already; 0: go on, with a base if r->base is open then. */
-static int judge_existing(ms_embed_run *r, msim_error *err) {
-    const ms_embed_settings *s = r->s;
+/* There is a corpus. It may be the result already (is_complete); else go on, with a base if
+ * r->previous is open then. */
+static int judge_existing(msim_job *r, msim_error *err) {
+    const msim_job_options *s = &r->o;
     msim_error why;
     char what[256];
     if (s->is_forced && !s->is_update) return 0;
     if (s->from_tokens && !s->is_update)
         return refuse_existing(r, "token lines cannot be compared with it", err);
-    int rc = ms_previous_open(s->output, r->output.dtype, &r->base, &why);
+    int rc = ms_previous_open(s->output, r->output.dtype, &r->previous, &why);
+    if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
     if (rc < 0) return refuse_existing(r, why.text, err);
-    const ms_description *found = &r->base.about;
+    const ms_description *found = &r->previous.about;
     if (ms_description_differs_beyond_level(found, &r->about, what, sizeof what))
-        return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force %sreplaces it",
-                           s->output, what, s->is_update ? "without --update " : "");
+        return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force %sreplaces it",
+                       s->output, what, s->is_update ? "without --update " : "");
     if (s->is_update) return accept_level(r, found, s->output, err);
     if (ms_description_differs(found, &r->about, what, sizeof what) &&
         !ms_description_has_level(found, r->level))
-        return ms_cli_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it",
-                           s->output, what);
+        return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it",
+                       s->output, what);
     if (!found->is_complete)
         return refuse_existing(r, "expected a complete corpus, got one of a run that failed", err);
-    rc = ms_manifest_verify(&r->inputs, &r->base, &why);
+    rc = ms_manifest_verify(&r->inputs, &r->previous, &why);
+    if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
     if (rc < 0) return refuse_existing(r, why.text, err);
-    return found->unread ? 0 : 1; /* what could not be read then is tried again */
+    r->is_complete = !found->unread; /* what could not be read then is tried again */
+    return 0;
 }
 
 /* The journal: go on with it, or begin it anew. */
-static int open_records(ms_embed_run *r, bool exists, msim_error *err) {
+static int open_records(msim_job *r, bool exists, msim_error *err) {
     ms_description found, levels;
     char what[256];
     const char *path = ms_journal_path(r->journal);
-    bool is_replaced = exists && !r->base.corpus;
+    bool is_replaced = exists && !r->previous.corpus;
     int state = ms_journal_state(r->journal, &found), rc;
     if (state == MS_JOURNAL_NONE || (state == MS_JOURNAL_FINISHED && is_replaced))
         return ms_journal_begin(r->journal, &r->about, err);
     if (ms_description_differs_beyond_level(&found, &r->about, what, sizeof what)) {
-        if (state == MS_JOURNAL_FINISHED && (exists || r->s->is_forced))
+        if (state == MS_JOURNAL_FINISHED && (exists || r->o.is_forced))
             return ms_journal_begin(r->journal, &r->about, err);
-        return ms_cli_fail(
+        return ms_fail(
             err, MSIM_E_ARG,
             "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
             "begin anew",
             path, what);
     }
     levels = found;
-    rc = ms_manifest_load(&r->inputs, r->journal, r->s->max_tokens, &levels, err);
+    rc = ms_manifest_load(&r->inputs, r->journal, r->o.max_tokens, &levels, err);
     if (rc >= 0) rc = accept_level(r, &levels, path, err);
     if (rc < 0) return rc;
     ms_description_add_levels(&r->about, &levels);
     if (ms_description_has_level(&levels, r->level)) return 0;
     ms_journal_record note = {
         .kind = MS_JOURNAL_LEVEL, .detail = r->level, .detail_len = (uint16_t)strlen(r->level)};
-    return ms_journal_add(r->journal, &note, err) < 0 ? -err->code : 0;
+    int64_t at = ms_journal_add(r->journal, &note, err);
+    return at < 0 ? (int)at : 0;
 }
 
 /* The journal of another process of this corpus, CORPUS.npy.rank-N.journal: it becomes part of
  * ours, and is removed. */
-int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error *err) {
+int ms_job_absorb(msim_job *r, const char *corpus, bool is_now, msim_error *err) {
     ms_journal *other;
     ms_description found;
     char what[256];
-    int rc = ms_journal_open(corpus, &other, err);
+    int rc = ms_journal_open(corpus, &r->watch, &other, err);
     if (rc < 0) return rc;
     const char *path = ms_journal_path(other);
     if (ms_journal_state(other, &found) == MS_JOURNAL_NONE) {
@@ -124,7 +128,7 @@ int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error
         return 0;
     }
     if (ms_description_differs_beyond_level(&found, &r->about, what, sizeof what))
-        rc = ms_cli_fail(
+        rc = ms_fail(
             err, MSIM_E_ARG,
             "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
             "begin anew",
@@ -135,10 +139,11 @@ int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error
                                   .detail = found.level,
                                   .detail_len = (uint16_t)strlen(found.level)};
         ms_description_add_level(&r->about, found.level);
-        if (ms_journal_add(r->journal, &note, err) < 0) rc = -err->code;
+        int64_t at = ms_journal_add(r->journal, &note, err);
+        if (at < 0) rc = (int)at;
     }
     if (rc >= 0)
-        rc = ms_manifest_absorb(&r->inputs, r->journal, other, r->s->max_tokens, &r->about, is_now,
+        rc = ms_manifest_absorb(&r->inputs, r->journal, other, r->o.max_tokens, &r->about, is_now,
                                 err);
     if (rc >= 0) rc = ms_journal_sync(r->journal, err);
     if (rc >= 0) rc = ms_journal_finish(other, false, err);
@@ -146,68 +151,75 @@ int ms_embed_absorb(ms_embed_run *r, const char *corpus, bool is_now, msim_error
     return rc;
 }
 
-static int open_model(ms_embed_run *r, msim_error *err) {
-    char path[4096];
-    /* said already */
-    if (!ms_cli_find_model(&r->s->common, path, sizeof path))
-        return ms_cli_fail(err, MSIM_E_IO, "%s", "");
-    return msim_model_open(path, &r->options, &r->model, err);
+static int open_model(msim_job *r, msim_error *err) {
+    int rc = 0;
+    r->model = r->o.model;
+    if (!r->model) {
+        if (!r->o.model_path) return ms_fail(err, MSIM_E_ARG, "no model: expected one, got none");
+        rc = msim_model_open(r->o.model_path, &r->options, &r->own_model, err);
+        r->model = r->own_model;
+    }
+    return rc < 0 ? rc : msim_model_get_info(r->model, &r->info);
 }
 
 /* What this process itself is: model, settings, level. */
-static int describe_self(ms_embed_run *r, msim_error *err) {
+static int describe_self(msim_job *r, msim_error *err) {
     int rc = open_model(r, err);
     if (rc >= 0) describe(r);
     return rc;
 }
 
-int ms_embed_join(ms_embed_run *r, const ms_description *about, msim_error *err) {
+int ms_job_join(msim_job *r, const ms_description *about, msim_error *err) {
     char what[256];
     int rc = describe_self(r, err);
     if (rc < 0) return rc;
     if (ms_description_differs_beyond_level(about, &r->about, what, sizeof what))
-        return ms_cli_fail(err, MSIM_E_ARG, "ranks differ: %s", what);
-    if (ms_description_has_level(about, r->level) || r->s->is_forced) return 0;
-    return ms_cli_fail(
+        return ms_fail(err, MSIM_E_ARG, "ranks differ: %s", what);
+    if (ms_description_has_level(about, r->level) || r->o.is_forced) return 0;
+    return ms_fail(
         err, MSIM_E_ARG,
         "ranks differ: expected %s on %s, got %s on %s; --isa %s makes them equal, --force "
         "goes on with both",
         about->level, about->device, r->level, r->about.device, about->level);
 }
 
-int ms_embed_prepare(ms_embed_run *r, msim_error *err) {
-    const ms_embed_settings *s = r->s;
+/* A journal that is left of a run whose corpus is there. */
+static int drop_journal(msim_job *r, msim_error *err) {
+    ms_description found;
+    if (ms_journal_state(r->journal, &found) != MS_JOURNAL_OPEN) return 0;
+    return ms_journal_finish(r->journal, r->o.is_journal_kept, err);
+}
+
+/* Take what can be taken from the corpus that is brought up to date. */
+static int match_previous(msim_job *r, msim_error *err) {
+    if (!r->previous.corpus) return 0;
+    ms_description_add_levels(&r->about, &r->previous.about);
+    int rc = ms_manifest_match(&r->inputs, &r->previous, err);
+    if (rc >= 0 && !r->previous.sources && r->previous.about.rows)
+        ms_watch_say(&r->watch, MSIM_MESSAGE_WARNING,
+                     "%s.json does not say which files its rows came from: all are embedded again",
+                     r->o.output);
+    return rc;
+}
+
+int ms_job_prepare(msim_job *r, msim_error *err) {
     bool exists;
     int rc = ms_output_check(&r->output, &exists, err);
     if (rc >= 0) rc = open_model(r, err);
     if (rc >= 0) rc = open_inputs(r, err);
     if (rc < 0) return rc;
     describe(r);
-    rc = ms_journal_open(s->output, &r->journal, err);
+    rc = ms_journal_open(r->o.output, &r->watch, &r->journal, err);
     if (rc >= 0) rc = ms_output_recover(&r->output, err);
     if (rc >= 0) rc = ms_output_check(&r->output, &exists, err); /* which that may have changed */
     if (rc >= 0 && exists) rc = judge_existing(r, err);
-    if (rc != 0) {
-        ms_description found;
-        /* A journal that is left of a run whose corpus is there. */
-        if (rc == 1 && ms_journal_state(r->journal, &found) == MS_JOURNAL_OPEN) {
-            int removed = ms_journal_finish(r->journal, s->is_journal_kept, err);
-            if (removed < 0) return removed;
-        }
-        return rc;
-    }
-    if (r->base.corpus) {
-        ms_description_add_levels(&r->about, &r->base.about);
-        ms_manifest_match(&r->inputs, &r->base);
-        if (!r->base.sources && r->base.about.rows)
-            ms_cli_warning(
-                "%s.json does not say which files its rows came from: all are embedded again",
-                s->output);
-    }
-    rc = open_records(r, exists, err);
-    if (rc >= 0) rc = ms_embed_absorb_left(r, err);
+    if (rc < 0) return rc;
+    if (r->is_complete) return drop_journal(r, err);
+    rc = match_previous(r, err);
+    if (rc >= 0) rc = open_records(r, exists, err);
+    if (rc >= 0) rc = ms_job_absorb_left(r, err);
     ms_manifest_settle(&r->inputs);
     r->take = ms_manifest_take;
     r->take_user = &r->inputs;
-    return rc < 0 ? rc : ms_files_skips_open(s->skipped, &r->skips, err);
+    return rc;
 }

@@ -3,15 +3,15 @@
  * What is ahead is bounded in files and bytes.
  *
  * One thread consumes. An item's memory belongs to whoever took it. */
-#ifndef MS_TOOLS_PIPELINE_READER_H
-#define MS_TOOLS_PIPELINE_READER_H
-#include "files.h"
+#ifndef MS_PIPELINE_READER_H
+#define MS_PIPELINE_READER_H
+#include "pipeline/files.h"
 
 typedef struct ms_reader ms_reader;
 
 typedef struct {
     const ms_files_list *files; /* borrowed until the reader is closed */
-    int threads;                /* files encoded at a time */
+    int threads;                /* files encoded at a time; 0: one for each processor */
     bool is_shifted;            /* one variant moved by `semitones`, else the variants of
                              * `transpose_factor` */
     int semitones, transpose_factor;
@@ -23,10 +23,11 @@ typedef struct {
     bool (*take)(void *user, size_t *index);
     void *take_user;
     /* What a file holds (bytes after gzip, SHA-256 of them) is about to be encoded: gives its
-     * number, and true when it should be. Called by several threads at a time. NULL: everything is
+     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL: everything is
      * encoded, nothing is hashed. */
-    bool (*claim)(void *user, const unsigned char *sha256, uint32_t *content);
+    int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
     void *claim_user;
+    ms_watch *watch; /* borrowed, or NULL: of the thread that consumes */
 } ms_reader_request;
 
 typedef struct {
@@ -37,7 +38,7 @@ typedef struct {
     bool is_known;               /* claim said no: neither ids nor reason */
     unsigned char sha256[32];
     uint32_t content;
-    int reason;   /* ms_files_reason */
+    int reason;   /* msim_skip_reason */
     char *detail; /* owned, or NULL */
     int32_t *ids; /* owned: the sequences one behind the other; NULL without
                                   * tokens */
@@ -48,9 +49,9 @@ typedef struct {
 enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };
 
 int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err);
-/* The next file: ITEM; END when there is none, or after a signal; LATER when it is not ready and
- * may_wait is false. */
-int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item);
+/* The next file: ITEM; END when there is none; LATER when it is not ready and may_wait is false.
+ * < 0 when a thread failed, or to stop. */
+int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item, msim_error *err);
 void ms_reader_item_free(ms_reader_item *item);
 /* Stops the threads and drops what was not taken. */
 void ms_reader_close(ms_reader *reader);

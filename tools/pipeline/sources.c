@@ -1,12 +1,11 @@
-/* Contract: tools/pipeline/sources.h and tools/pipeline/description.h. */
+/* Contract: pipeline/sources.h and tools/pipeline/description.h. */
 #define _GNU_SOURCE
-#include "sources.h"
-#include "durable.h"
+#include "pipeline/sources.h"
+#include "pipeline/durable.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -40,8 +39,8 @@ int ms_description_write_to(const char *path, const ms_description *description,
     enum { GROUP = 3 }; /* sources that are whole groups of base64 */
     ms_source group[GROUP];
     ms_durable file;
-    char *text = ms_description_print(description);
-    if (!text) return ms_cli_fail(err, MSIM_E_MEMORY, "out of memory: %s", path);
+    char *text = ms_description_print(description, err);
+    if (!text) return -MSIM_E_MEMORY;
     int rc = ms_durable_open(&file, path, err);
     if (rc < 0) {
         ms_free(text);
@@ -72,7 +71,7 @@ static int64_t read_some(int fd, char *to, size_t n) {
     size_t done = 0;
     while (done < n) {
         ssize_t some = read(fd, to + done, n - done);
-        if (some < 0 && errno == EINTR && !ms_cli_stopped()) continue;
+        if (some < 0 && errno == EINTR) continue;
         if (some < 0) return -1;
         if (some == 0) break;
         done += (size_t)some;
@@ -109,19 +108,22 @@ static int open_head(const char *path, char *head, int64_t *n, size_t *comma, si
     return -1;
 }
 
-char *ms_sources_read_head(const char *path, size_t *n) {
-    char *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
+int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *err) {
+    char *head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
     int64_t got;
     size_t comma, text;
+    *out = NULL;
+    if (!head) return -MSIM_E_MEMORY;
     int fd = open_head(path, head, &got, &comma, &text);
     if (fd < 0) {
-        free(head);
-        return NULL;
+        ms_free(head);
+        return 0;
     }
     close(fd);
     head[comma] = '}';
     *n = comma + 1;
-    return head;
+    *out = head;
+    return 1;
 }
 
 typedef struct {
@@ -163,32 +165,38 @@ static void decode(decoder *d, const char *text, size_t n) {
 
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
                                 msim_error *err) {
-    char path[4352], *head = ms_cli_alloc(HEAD_BYTES + 1, 1);
+    char path[4352], *head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
     int64_t n;
     size_t comma, text;
     *out = NULL;
+    if (!head) return -MSIM_E_MEMORY;
     int fd = ms_description_path(corpus, path, sizeof path)
                  ? open_head(path, head, &n, &comma, &text)
                  : -1;
     if (fd < 0) {
-        free(head);
+        ms_free(head);
         return 0;
     }
-    ms_source *sources = ms_cli_alloc((size_t)rows, sizeof *sources);
+    ms_source *sources = ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err);
     decoder d;
+    if (!sources) {
+        close(fd);
+        ms_free(head);
+        return -MSIM_E_MEMORY;
+    }
     decode_begin(&d, sources, (size_t)rows);
     decode(&d, head + text, (size_t)n - text);
     while (!d.is_ended && !d.is_bad && (n = read_some(fd, head, CHUNK_CHARS)) > 0)
         decode(&d, head, (size_t)n);
     close(fd);
-    free(head);
+    ms_free(head);
     if (d.is_ended && !d.is_bad && d.n == d.cap) {
         *out = sources;
         return 1;
     }
-    free(sources);
-    return ms_cli_fail(err, MSIM_E_FORMAT,
-                       "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
-                       "base64, got something else",
-                       path, (long long)rows);
+    ms_free(sources);
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
+                   "base64, got something else",
+                   path, (long long)rows);
 }

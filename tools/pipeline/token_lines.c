@@ -1,136 +1,151 @@
-/* Contract: tools/pipeline/token_lines.h. */
+/* Contract: pipeline/token_lines.h. */
 #define _GNU_SOURCE
-#include "token_lines.h"
+#include "pipeline/token_lines.h"
+#include "base/mem.h"
 #include "base/json.h"
-#include "reader.h"
+#include "pipeline/reader.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct ms_token_lines {
-    FILE *file;       /* owned, unless it is standard input */
-    const char *path; /* borrowed */
-    int64_t vocab, max_tokens, n_lines, n_done, n_cut;
-    ms_files_skips *skips; /* borrowed */
-    char *line;            /* owned: getline's */
+    ms_token_lines_request r;
+    FILE *file; /* owned, unless it is standard input */
+    int64_t n_lines, n_done, n_cut;
+    char *line; /* owned: getline's */
     size_t line_cap;
-    char *name; /* owned: of the line given last */
+    char name[MS_FILES_MAX_NAME + 1]; /* of the line given last */
     bool is_ended;
 };
 
-int ms_token_lines_open(const char *path, int64_t vocab, int64_t max_tokens, ms_files_skips *skips,
-                        ms_token_lines **out, msim_error *err) {
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+int ms_token_lines_open(const ms_token_lines_request *request, ms_token_lines **out,
+                        msim_error *err) {
+    ms_token_lines *l = ms_alloc(1, sizeof *l, "token lines", err);
     *out = NULL;
-    if (!file) return ms_cli_fail(err, MSIM_E_IO, "cannot read: %s: %s", path, strerror(errno));
-    ms_token_lines *l = ms_cli_alloc(1, sizeof *l);
-    *l = (ms_token_lines){
-        .file = file, .path = path, .vocab = vocab, .max_tokens = max_tokens, .skips = skips};
+    if (!l) return -MSIM_E_MEMORY;
+    l->r = *request;
+    l->file = strcmp(request->path, "-") == 0 ? stdin : fopen(request->path, "re");
+    if (!l->file) {
+        ms_free(l);
+        return ms_fail_errno(err, errno, "cannot read: %s", request->path);
+    }
     *out = l;
     return 0;
 }
 
-static void skip_line(ms_token_lines *l, const char *name, int reason, const char *detail,
-                      bool is_named) {
+static int skip_line(ms_token_lines *l, const char *name, int reason, const char *detail,
+                     bool is_named, msim_error *err) {
     char where[400];
-    snprintf(where, sizeof where, "%.80s line %lld: %.250s", l->path, (long long)l->n_lines,
+    snprintf(where, sizeof where, "%.80s line %lld: %.250s", l->r.path, (long long)l->n_lines,
              detail);
-    ms_files_skips_add(l->skips, name, reason, where, is_named);
+    return l->r.skip(l->r.skip_user, name, reason, where, is_named, err);
 }
 
 static int reason_of_name(const char *name) {
-    for (int i = 1; i < MS_FILES_N_REASONS; i++)
-        if (strcmp(ms_files_reason_name(i), name) == 0) return i;
-    return MS_FILES_UNREADABLE;
+    for (int i = 1; i < MSIM_SKIP_COUNT; i++)
+        if (strcmp(msim_skip_reason_name(i), name) == 0) return i;
+    return MSIM_SKIP_UNREADABLE;
 }
 
-/* The ids of a JSON array; NULL with a text in detail when one is wrong. */
-static int32_t *get_ids(const ms_token_lines *l, const cJSON *tokens, int64_t *n_ids, char *detail,
-                        size_t cap) {
+/* The ids of a JSON array: 1; 0 with a text in detail when one is wrong. */
+static int get_ids(const ms_token_lines *l, const cJSON *tokens, ms_sequence *out, char *detail,
+                   size_t cap, msim_error *err) {
     size_t n = 0, all = cJSON_IsArray(tokens) ? (size_t)cJSON_GetArraySize(tokens) : 0;
     const cJSON *item;
     if (all == 0) {
         snprintf(detail, cap, "expected \"tokens\": [ids], got %s",
                  cJSON_IsArray(tokens) ? "an empty list" : "none");
-        return NULL;
+        return 0;
     }
-    int32_t *ids = ms_cli_alloc(all, sizeof *ids);
+    int32_t *ids = ms_alloc(all, sizeof *ids, "token ids", err);
+    if (!ids) return -MSIM_E_MEMORY;
     cJSON_ArrayForEach(item, tokens) {
         if (!cJSON_IsNumber(item) || item->valuedouble != (double)item->valueint ||
-            item->valueint < 0 || item->valueint >= l->vocab) {
+            item->valueint < 0 || item->valueint >= l->r.vocab) {
             snprintf(detail, cap, "token %zu: expected an integer in 0..%lld", n,
-                     (long long)l->vocab - 1);
-            free(ids);
-            return NULL;
+                     (long long)l->r.vocab - 1);
+            ms_free(ids);
+            return 0;
         }
         ids[n++] = item->valueint;
     }
-    *n_ids = (int64_t)n;
-    return ids;
+    out->ids = ids;
+    out->n_ids = (int64_t)n;
+    return 1;
 }
 
-/* One parsed line. True when it gave a sequence. */
-static bool take_line(ms_token_lines *l, const cJSON *json, ms_sequence *out) {
+/* One parsed line: 1 when it gave a sequence, else 0. */
+static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, msim_error *err) {
     const cJSON *path = cJSON_GetObjectItemCaseSensitive(json, "path"),
                 *error = cJSON_GetObjectItemCaseSensitive(json, "error"),
                 *why = cJSON_GetObjectItemCaseSensitive(json, "detail");
     char detail[200];
-    if (!cJSON_IsString(path) || !*path->valuestring) {
-        skip_line(l, l->path, MS_FILES_UNREADABLE, "expected an object with a \"path\"", true);
-        return false;
-    }
+    if (!cJSON_IsString(path) || !*path->valuestring)
+        return skip_line(l, l->r.path, MSIM_SKIP_UNREADABLE, "expected an object with a \"path\"",
+                         true, err);
     const char *name = path->valuestring;
-    if (cJSON_IsString(error)) {
-        skip_line(l, name, reason_of_name(error->valuestring),
-                  cJSON_IsString(why) ? why->valuestring : "", false);
-        return false;
-    }
-    if (strlen(name) > MS_FILES_MAX_NAME) {
-        skip_line(l, name, MS_FILES_NAME_TOO_LONG, "expected a name of at most 1024 bytes", true);
-        return false;
-    }
-    out->ids = get_ids(l, cJSON_GetObjectItemCaseSensitive(json, "tokens"), &out->n_ids, detail,
-                       sizeof detail);
-    if (!out->ids) {
-        skip_line(l, name, MS_FILES_UNREADABLE, detail, true);
-        return false;
-    }
+    if (cJSON_IsString(error))
+        return skip_line(l, name, reason_of_name(error->valuestring),
+                         cJSON_IsString(why) ? why->valuestring : "", false, err);
+    if (strlen(name) > MS_FILES_MAX_NAME)
+        return skip_line(l, name, MSIM_SKIP_NAME_TOO_LONG, "expected a name of at most 1024 bytes",
+                         true, err);
+    int rc = get_ids(l, cJSON_GetObjectItemCaseSensitive(json, "tokens"), out, detail,
+                     sizeof detail, err);
+    if (rc < 0) return rc;
+    if (rc == 0) return skip_line(l, name, MSIM_SKIP_UNREADABLE, detail, true, err);
     out->full_length = out->n_ids;
-    if (l->max_tokens && out->n_ids > l->max_tokens) {
-        out->n_ids = l->max_tokens;
+    if (l->r.max_tokens && out->n_ids > l->r.max_tokens) {
+        out->n_ids = l->r.max_tokens;
         l->n_cut++;
     }
-    free(l->name);
-    out->name = l->name = ms_cli_copy(name);
     out->name_len = (uint32_t)strlen(name);
-    return true;
+    memcpy(l->name, name, (size_t)out->name_len + 1);
+    out->name = l->name;
+    return 1;
 }
 
-int ms_token_lines_next(void *lines, bool may_wait, ms_sequence *out) {
+/* The next line, without its end: 1, with its bytes in *n; 0 at the end of the file. */
+static int read_line(ms_token_lines *l, size_t *n, msim_error *err) {
+    errno = 0;
+    ssize_t got = getline(&l->line, &l->line_cap, l->file);
+    int failed = errno;
+    if ((got <= 0 || l->n_lines % 64 == 0) && ms_watch_is_stopped(l->r.watch))
+        return ms_watch_stop(err, "while reading token lines");
+    if (got <= 0) {
+        l->is_ended = true;
+        if (feof(l->file)) return 0;
+        if (failed == ENOMEM) return ms_fail_errno(err, failed, "cannot read: %s", l->r.path);
+        int rc = l->r.skip(l->r.skip_user, l->r.path, MSIM_SKIP_UNREADABLE,
+                           strerror(failed ? failed : EIO), true, err);
+        return rc < 0 ? rc : 0;
+    }
+    l->n_lines++;
+    *n = (size_t)got - (l->line[got - 1] == '\n');
+    return 1;
+}
+
+int ms_token_lines_next(void *lines, bool may_wait, ms_sequence *out, msim_error *err) {
     ms_token_lines *l = lines;
+    msim_error why;
+    size_t n = 0;
     /* A pipe may have nothing for a while; only when there is nothing else to do is it waited
      * for. */
     if (!may_wait && l->file == stdin) return MS_READER_LATER;
-    while (!l->is_ended && !ms_cli_stopped()) {
-        errno = 0;
-        ssize_t n = getline(&l->line, &l->line_cap, l->file);
-        if (n <= 0) {
-            l->is_ended = true;
-            if (ferror(l->file) && !ms_cli_stopped())
-                ms_files_skips_add(l->skips, l->path, MS_FILES_UNREADABLE, strerror(errno), true);
-            break;
-        }
-        l->n_lines++;
-        if (l->line[n - 1] == '\n') n--;
+    while (!l->is_ended) {
+        int rc = read_line(l, &n, err);
+        if (rc < 0) return rc;
+        if (rc == 0) break;
         if (n == 0) continue;
         l->n_done++;
-        msim_error err;
-        cJSON *json = ms_json_parse(l->line, (size_t)n, &err);
-        if (!json) skip_line(l, l->path, MS_FILES_UNREADABLE, err.text, true);
-        bool has_ids = json && take_line(l, json, out);
+        cJSON *json = ms_json_parse(l->line, n, &why);
+        if (!json && why.code == MSIM_E_MEMORY) return ms_fail(err, why.code, "%s", why.text);
+        rc = json ? parse_line(l, json, out, err)
+                  : skip_line(l, l->r.path, MSIM_SKIP_UNREADABLE, why.text, true, err);
         cJSON_Delete(json);
-        if (has_ids) return MS_READER_ITEM;
+        if (rc < 0) return rc;
+        if (rc == 1) return MS_READER_ITEM;
     }
     return MS_READER_END;
 }
@@ -141,7 +156,6 @@ int64_t ms_token_lines_cut(const ms_token_lines *lines) { return lines->n_cut; }
 void ms_token_lines_close(ms_token_lines *l) {
     if (!l) return;
     if (l->file != stdin) fclose(l->file);
-    free(l->name);
     free(l->line);
-    free(l);
+    ms_free(l);
 }

@@ -1,8 +1,8 @@
 /* Rows of a corpus by name: names are asked for first, then one pass over all names of the corpus
  * finds their rows. So memory grows with what is asked for and found, not with the corpus. And
  * underneath, a table of texts. One thread. */
-#ifndef MS_TOOLS_PIPELINE_FIND_H
-#define MS_TOOLS_PIPELINE_FIND_H
+#ifndef MS_TOOLS_SEARCH_FIND_H
+#define MS_TOOLS_SEARCH_FIND_H
 #include "common/cli.h"
 
 /* ---- Texts, each once, numbered in the order in which they came ---- */

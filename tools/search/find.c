@@ -1,7 +1,7 @@
-/* Contract: tools/pipeline/find.h. */
+/* Contract: tools/search/find.h. */
 #define _GNU_SOURCE
 #include "find.h"
-#include "files.h"
+#include "pipeline/files.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
