@@ -34,7 +34,7 @@ LEVELS   := $(patsubst encoder_%,%,$(filter encoder_%,$(notdir $(LEVELS))))
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c)))
-TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/pipeline/*.c))))
+TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)

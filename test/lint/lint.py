@@ -28,6 +28,7 @@ MAY_INCLUDE = {
     "search": {"search", "model", "corpus", "codes", "base"},
     "cpu": {"cpu", "search", "model", "codes", "base"},
     "kernels": {"kernels", "search", "model", "codes", "base"},
+    "pipeline": {"pipeline", "corpus", "base"},
     "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "search", "cpu", "kernels", "base"},
     "tools": {"common", "pipeline", "base", *TOOLS},
 }

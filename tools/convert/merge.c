@@ -1,4 +1,4 @@
-/* Contract: tools/pipeline/merge.h. One cursor a file, in a binary heap by name. */
+/* Contract: tools/convert/merge.h. One cursor a file, in a binary heap by name. */
 #define _GNU_SOURCE
 #include "merge.h"
 #include "convert/convert.h"

@@ -1,4 +1,4 @@
-/* Contract: pipeline/sources.h and tools/pipeline/description.h. */
+/* Contract: pipeline/sources.h and pipeline/description.h. */
 #define _GNU_SOURCE
 #include "pipeline/sources.h"
 #include "pipeline/durable.h"
