@@ -13,7 +13,8 @@
  *                what, where, expected, got. On failure outputs are untouched and a new handle is
  *                NULL, unless the function says otherwise.
  *  R2 threads    msim_model and msim_corpus are immutable after open and may be shared by threads.
- *                msim_context, msim_tokenizer and msim_corpus_writer serve one thread at a time.
+ *                msim_context, msim_tokenizer, msim_corpus_writer and msim_job serve one thread at
+ *                a time.
  *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing
  *                returned is to be freed. Close contexts before what they were opened on. Every
  *                close accepts NULL.
@@ -157,6 +158,12 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+
+/* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
+ * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call
+ * again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed meanwhile),
+ * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
+MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
 
 /* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the
  * same form are the same music written in two ways. out [cap] gets the bytes;

@@ -1,4 +1,4 @@
-/* The corpus that midisim-embed writes: what is checked about it before any work, and how it and
+/* The corpus that a job writes: what is checked about it before any work, and how it and
  * its description take their places. Both are first written whole under other names,
  * CORPUS.npy.next and CORPUS.npy.json.next; when the second has its name, the change is decided,
  * and a run that finds them there finishes it. So a corpus never stands beside a description of

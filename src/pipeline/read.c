@@ -230,3 +230,29 @@ void ms_files_buffer_free(ms_files_buffer *buffer) {
     ms_free(buffer->packed);
     *buffer = (ms_files_buffer){.watch = buffer->watch};
 }
+
+/* ---- For the caller's own use ---- */
+
+static int status_of_reason(int reason) {
+    switch (reason) {
+    case MSIM_SKIP_TOO_LARGE: return MSIM_E_LIMIT;
+    case MSIM_SKIP_BAD_GZIP: return MSIM_E_FORMAT;
+    default: return MSIM_E_IO;
+    }
+}
+
+int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err) {
+    char detail[MS_FILES_DETAIL];
+    ms_files_buffer buffer = {0};
+    int reason = ms_files_read_path(path, &buffer, detail, err);
+    int64_t n = reason;
+    if (reason > MSIM_SKIP_NONE)
+        n = ms_fail(err, status_of_reason(reason), "%s: %s: %s", msim_skip_reason_name(reason),
+                    path, detail);
+    if (reason == MSIM_SKIP_NONE) {
+        n = (int64_t)buffer.n_bytes;
+        if (cap && n) memcpy(out, buffer.data, buffer.n_bytes < cap ? buffer.n_bytes : cap);
+    }
+    ms_files_buffer_free(&buffer);
+    return n;
+}

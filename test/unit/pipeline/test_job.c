@@ -346,6 +346,33 @@ static void no_rows_is_an_error(void **state) {
     empty_folder();
 }
 
+static void midi_files_are_read(void **state) {
+    (void)state;
+    const char *path = in_folder("a.mid.gz"), *damaged = in_folder("b.mid.gz");
+    content plain = read_all(FEW "/love.mid"), packed;
+    unsigned char *bytes = malloc(plain.n + 1);
+    char command[400];
+    msim_error err;
+    snprintf(command, sizeof command, "gzip -c %s/love.mid > %s", FEW, path);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(msim_midi_read(path, NULL, 0, &err), plain.n);
+    assert_int_equal(msim_midi_read(path, bytes, plain.n + 1, &err), plain.n);
+    assert_memory_equal(bytes, plain.bytes, plain.n);
+    assert_int_equal(msim_midi_read(FEW "/love.mid", bytes, 4, &err), plain.n);
+    assert_memory_equal(bytes, "MThd", 4);
+    packed = read_all(path);
+    packed.bytes[packed.n / 2] = 0;
+    write_file(damaged, packed.bytes);
+    assert_int_equal(msim_midi_read(damaged, bytes, plain.n, &err), -MSIM_E_FORMAT);
+    assert_non_null(strstr(err.text, "bad-gzip"));
+    assert_int_equal(msim_midi_read(folder, bytes, plain.n, &err), -MSIM_E_IO);
+    assert_int_equal(msim_midi_read("no such file", bytes, plain.n, NULL), -MSIM_E_IO);
+    free(bytes);
+    free(plain.bytes);
+    free(packed.bytes);
+    empty_folder();
+}
+
 static void refuse(const msim_job_options *o, const char *text) {
     msim_error err;
     msim_job *job = (msim_job *)folder;
@@ -554,7 +581,7 @@ static void any_allocation_may_fail(void **state) {
     msim_job_options o = job_of(&path, output, NULL);
     o.model = NULL;
     o.model_path = CHECKPOINT;
-    for (int64_t n = 1; fail_at(n, &o, &expected); n += n < 40 ? 1 : 3) empty_folder();
+    for (int64_t n = 1; fail_at(n, &o, &expected); n += n < 40 ? 1 : 5) empty_folder();
     free_result(&expected);
     empty_folder();
 }
@@ -568,7 +595,7 @@ static void any_allocation_of_an_update_may_fail(void **state) {
     assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
     result expected = read_result(output);
     bool is_reached = true;
-    for (int64_t n = 1; is_reached; n += n < 40 ? 1 : 3) {
+    for (int64_t n = 1; is_reached; n += n < 40 ? 1 : 5) {
         empty_folder();
         o.n_paths = 1;
         o.is_update = 0;
@@ -588,6 +615,7 @@ int main(void) {
         cmocka_unit_test(skips_are_reported),
         cmocka_unit_test(token_lines_are_inputs),
         cmocka_unit_test(no_rows_is_an_error),
+        cmocka_unit_test(midi_files_are_read),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(two_jobs_do_not_share_an_output),
         cmocka_unit_test(ranks_write_what_one_writes),
