@@ -36,7 +36,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
 TOOLS    := tokens embed search convert bench
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
-TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/pipeline/*.c))))
+TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)

@@ -13,7 +13,8 @@
  *                what, where, expected, got. On failure outputs are untouched and a new handle is
  *                NULL, unless the function says otherwise.
  *  R2 threads    msim_model and msim_corpus are immutable after open and may be shared by threads.
- *                msim_context, msim_tokenizer and msim_corpus_writer serve one thread at a time.
+ *                msim_context, msim_tokenizer, msim_corpus_writer and msim_job serve one thread at
+ *                a time.
  *  R3 ownership  Results go into the caller's buffers, whose sizes are known beforehand. Nothing
  *                returned is to be freed. Close contexts before what they were opened on. Every
  *                close accepts NULL.
@@ -187,6 +188,12 @@ MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 
+/* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
+ * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call
+ * again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed meanwhile),
+ * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
+MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
+
 /* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the
  * same form are the same music written in two ways. out [cap] gets the bytes;
  * msim_midi_canonical_bound(n_bytes) is always enough. Returns how many there are. `tok` lends its
@@ -307,6 +314,201 @@ typedef struct {
 } msim_stats;
 
 MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
+
+/* ---- Jobs: a folder to a corpus -------------------------------------------------------------- */
+
+/* A job turns MIDI files into a corpus: it lists files and folders, reads and tokenises them on
+ * several threads, embeds every different content once, and writes CORPUS.npy with its description
+ * CORPUS.npy.json. What is finished goes into CORPUS.npy.journal at once, so a job that was ended
+ * in any way goes on where it was when it is opened again with the same options.
+ *
+ *   msim_job_options o;  msim_job *job;
+ *   msim_job_options_init(&o);
+ *   o.output = "corpus.npy";  o.paths = &folder;  o.n_paths = 1;
+ *   o.model_path = "weights/midisim-small.safetensors";
+ *   int rc = msim_job_open(&o, &job, &e);
+ *   if (rc >= 0) rc = msim_job_run(job, &e);
+ *   msim_job_close(job);
+ *
+ * A job serves one thread at a time. */
+typedef struct msim_job msim_job;
+
+/* Why an input gave no row. The numbers are those of the journal (docs/FORMATS.md). */
+enum msim_skip_reason {
+    MSIM_SKIP_NONE = 0, /* it gave a row */
+    MSIM_SKIP_UNREADABLE,
+    MSIM_SKIP_NOT_REGULAR, /* neither a regular file nor a folder */
+    MSIM_SKIP_TOO_LARGE,
+    MSIM_SKIP_BAD_GZIP,
+    MSIM_SKIP_NOT_MIDI,
+    MSIM_SKIP_BAD_MIDI,
+    MSIM_SKIP_NO_NOTES,
+    MSIM_SKIP_DRUMS_ONLY,
+    MSIM_SKIP_NAME_TOO_LONG,
+    MSIM_SKIP_CHANGED, /* its size or time changed since it was listed */
+    MSIM_SKIP_COUNT
+};
+/* "unreadable", "not-regular", ...; "ok" for MSIM_SKIP_NONE, "unknown" for an unknown value. */
+MSIM_API const char *msim_skip_reason_name(int reason);
+
+/* Row names: the path, relative to the folder when one folder alone is given; or the base name
+ * without extension. */
+enum msim_names { MSIM_NAMES_PATH = 0, MSIM_NAMES_STEM = 1 };
+
+/* What a job is doing, in this order. NONE: it is between two steps. */
+enum msim_job_step {
+    MSIM_STEP_NONE = 0,
+    MSIM_STEP_LIST,    /* files found so far; all is -1 */
+    MSIM_STEP_JOURNAL, /* bytes of the journal of an earlier run */
+    MSIM_STEP_EMBED,   /* files (or token lines; all is then -1) that are done */
+    MSIM_STEP_WRITE    /* rows written */
+};
+
+typedef struct {
+    size_t size; /* of this struct, as the library knows it */
+    int step;    /* msim_job_step */
+    int64_t done, all;
+} msim_job_progress;
+
+enum msim_message_level { MSIM_MESSAGE_NOTE = 0, MSIM_MESSAGE_WARNING, MSIM_MESSAGE_ERROR };
+
+/* Several processes that do one job: how they reach each other. Rank 0 prepares, writes and
+ * reports; the others embed their share. Unless it says otherwise a function is collective: every
+ * rank calls it, all in the same order. Where communication itself fails, the functions end all
+ * ranks. The library calls them on the job's thread, but for counter_add. */
+typedef struct {
+    size_t size; /* sizeof(msim_ranks) */
+    void *user;  /* given to every function */
+    int index;   /* of this process, from 0 */
+    int count;
+    /* When no rank failed (rc < 0), each gets its own rc back. Otherwise all get the rc of the
+     * lowest rank that failed, with its text in err. */
+    int (*agree)(void *user, int rc, msim_error *err);
+    /* Bytes from one rank to all. */
+    void (*broadcast)(void *user, int from, void *bytes, size_t n);
+    /* The sums over the ranks replace values [n], n <= 16. */
+    void (*sum)(void *user, int64_t *values, int n);
+    /* From one rank to another, which first asks how many bytes are meant for it: these two ranks
+     * alone call these functions. */
+    void (*send)(void *user, int to, const void *bytes, size_t n);
+    size_t (*expect)(void *user, int from);
+    void (*receive)(void *user, int from, void *bytes, size_t n);
+    /* A number in rank 0's memory, 0 after counter_open. counter_add is not collective and may
+     * come from any thread; it returns the number before. */
+    void (*counter_open)(void *user);
+    int64_t (*counter_add)(void *user, int64_t n);
+    void (*counter_close)(void *user);
+} msim_ranks;
+
+/* Start from msim_job_options_init. Everything pointed to is borrowed until the job is closed. */
+typedef struct {
+    size_t size;        /* set by msim_job_options_init */
+    const char *output; /* the corpus to write (.npy) */
+
+    /* What to embed: files and folders, and a file with more paths ("-": standard input), one per
+     * line or separated by NUL; or token lines of midisim-tokens ("-": standard input). */
+    const char *const *paths;
+    size_t n_paths;
+    const char *files_from;
+    int is_nul_separated;
+    const char *from_tokens;
+    int names;               /* msim_names */
+    int64_t shard, n_shards; /* only the files of shard 1..n_shards; n_shards 0: all of them */
+
+    /* What a vector is. */
+    int transpose;          /* semitones, -12..12 */
+    int64_t max_tokens;     /* the first so many tokens of a piece (default 3072); 0: all */
+    int is_weighted;        /* tokens are weighted by class, else their mean is taken */
+    float class_weights[3]; /* of start-time, duration and pitch tokens (default 1, 1, 1) */
+    int is_l2_normalized;   /* vectors are scaled to length 1 */
+
+    /* How the corpus is stored. */
+    int dtype;                /* MSIM_DTYPE_F32 (default) or MSIM_DTYPE_F16 */
+    const char *name_field;   /* NULL: "midi_names" */
+    const char *vector_field; /* NULL: "midi_embeddings" */
+
+    /* An output that exists. */
+    int is_update;       /* bring it up to date: keep the rows of files that are as they were */
+    int is_forced;       /* replace it; go on with an unfinished one at another level or device */
+    int is_journal_kept; /* keep the journal when the corpus is complete */
+
+    const msim_model *model;     /* NULL: model_path is opened */
+    const char *model_path;      /* used without a model */
+    const msim_options *options; /* of the model and the encoder; NULL: the defaults */
+
+    /* Called now and then on the thread that runs the job, also when nothing has changed; anything
+     * but 0 stops the job with -MSIM_E_STOPPED. NULL: it runs to its end. */
+    int (*progress)(void *user, const msim_job_progress *progress);
+    /* One line for the user, without a newline; msim_message_level. On the thread that runs the
+     * job. NULL: nothing is said. */
+    void (*message)(void *user, int level, const char *text);
+    void *user;
+
+    const msim_ranks *ranks; /* NULL: this process alone */
+} msim_job_options;
+
+MSIM_API void msim_job_options_init(msim_job_options *options);
+
+/* Everything before the work: checks the output, opens the model, lists the inputs, and reads what
+ * earlier runs left. The journal is locked: a second job on the same output is refused. */
+MSIM_API int msim_job_open(const msim_job_options *options, msim_job **out, msim_error *err);
+
+/* What a run came to. */
+enum msim_job_result {
+    MSIM_JOB_WRITTEN = 0,   /* the corpus is written */
+    MSIM_JOB_UP_TO_DATE,    /* the corpus held these rows already and is left as it is */
+    MSIM_JOB_NOTHING_TO_DO, /* the output is complete, of the same settings and files: no work */
+    MSIM_JOB_OF_RANK_0      /* this rank's share is done; rank 0 knows the result */
+};
+
+/* Embed what is left and write the corpus. Returns an msim_job_result. Errors: -MSIM_E_STOPPED when
+ * progress asked for it; -MSIM_E_EMPTY when no input gave a row, and nothing was written; and
+ * whatever failed. After an error, what was finished is in the journal. */
+MSIM_API int msim_job_run(msim_job *job, msim_error *err);
+/* After msim_job_run failed in the encoder: write the rows that are finished as an incomplete
+ * corpus, where the output is new. Returns how many rows were written, 0 when this is no such
+ * case. */
+MSIM_API int64_t msim_job_write_finished(msim_job *job, msim_error *err);
+
+typedef struct {
+    size_t size;           /* sizeof(msim_job_stats), set by the caller */
+    int has_work;          /* 0: the output is complete, msim_job_run will do nothing */
+    int is_of_lines;       /* inputs are token lines, not files */
+    int is_updating;       /* the output exists and is brought up to date */
+    int has_input;         /* something is known of at least one input's content */
+    int64_t files, rows;   /* inputs (files or token lines); rows of the corpus */
+    int64_t done;          /* inputs of which it is known what they come to */
+    int64_t done_before;   /* of these, by earlier runs */
+    int64_t kept;          /* inputs that are as they were in the corpus brought up to date */
+    int64_t dropped;       /* rows of that corpus whose files are gone */
+    int64_t read;          /* files read by this run */
+    int64_t tokens;        /* embedded by this run */
+    int64_t cut;           /* inputs of which max_tokens cut something off */
+    int64_t shared;        /* rows whose content an earlier row has too */
+    int64_t unread;        /* files that could not be read: the next run tries them again */
+    int64_t skips;         /* inputs that gave no row: msim_job_get_skip */
+    int64_t failures;      /* of these, all but files in folders that have no notes */
+    int64_t empty_folders; /* folders given that hold no MIDI file */
+    double seconds;        /* since the job was opened */
+    int device, isa;       /* msim_device and msim_isa of this run */
+    int precision;         /* msim_precision */
+    int64_t skipped[16];   /* by msim_skip_reason */
+} msim_job_stats;
+
+MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
+
+/* An input that gave no row. */
+typedef struct {
+    size_t size;        /* sizeof(msim_skip), set by the caller */
+    const char *path;   /* borrowed from the job, as is detail */
+    const char *detail; /* more about the reason; may be empty */
+    int reason;         /* msim_skip_reason */
+    int is_failure;     /* 0: a file in a folder that has no notes, which is nothing unusual */
+} msim_skip;
+
+/* index in 0..stats.skips-1, in the order of the inputs. */
+MSIM_API int msim_job_get_skip(const msim_job *job, int64_t index, msim_skip *out);
+MSIM_API void msim_job_close(msim_job *job);
 
 /* ---- Corpus: named rows on disk -------------------------------------------------------------- */
 

@@ -32,7 +32,7 @@ struct ms_pool {
     void *arg;
 };
 
-static int processors(void) {
+int ms_pool_processors(void) {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
@@ -84,7 +84,7 @@ static void *worker_main(void *arg) {
 int ms_pool_open(int n_threads, ms_pool **out, msim_error *err) {
     if (n_threads < 0 || n_threads > MAX_THREADS)
         return ms_fail(err, MSIM_E_ARG, "threads: expected 0..%d, got %d", MAX_THREADS, n_threads);
-    if (n_threads == 0) n_threads = processors();
+    if (n_threads == 0) n_threads = ms_pool_processors();
     ms_pool *pool = ms_alloc(1, sizeof *pool, "thread pool", err);
     if (!pool) return -MSIM_E_MEMORY;
     pthread_mutex_init(&pool->lock, NULL);

@@ -14,6 +14,8 @@ typedef void (*ms_pool_fn)(void *arg, int64_t item, int worker);
 /* n_threads >= 1; 0: one for each processor this process may run on. */
 int ms_pool_open(int n_threads, ms_pool **out, msim_error *err);
 int ms_pool_size(const ms_pool *pool);
+/* Processors that this process may run on, 1..1024. */
+int ms_pool_processors(void);
 /* Run fn for every item and return when all are done. Called from inside an item it runs
  * inline and fn sees worker 0: nested items must not use a worker's scratch. */
 void ms_pool_run(ms_pool *pool, int64_t n_items, ms_pool_fn fn, void *arg);

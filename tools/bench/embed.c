@@ -2,6 +2,8 @@
  * tools/bench/bench.h. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "base/mem.h"
+#include "common/watch.h"
 #include "pipeline/batcher.h"
 #include "pipeline/reader.h"
 #include <math.h>
@@ -25,6 +27,7 @@ static int open_reader(bench *b, bool is_background, msim_error *err) {
                                 .threads = b->options.threads,
                                 .is_shifted = true,
                                 .max_tokens = b->s->max_tokens,
+                                .watch = ms_cli_watch(),
                                 .is_background = is_background};
     b->n_done = 0;
     return ms_reader_open(&wanted, &b->reader, err);
@@ -37,14 +40,14 @@ static void close_reader(bench *b) {
 
 /* ---- Where the embedder takes sequences from ---- */
 
-static int next_from_files(void *source, bool may_wait, ms_sequence *out) {
+static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
     bench *b = source;
     ms_reader_item item;
     for (;;) {
-        int state = ms_reader_next(b->reader, may_wait, &item);
+        int state = ms_reader_next(b->reader, may_wait, &item, err);
         if (state != MS_READER_ITEM) return state;
         b->n_done++;
-        if (item.reason == MS_FILES_OK) break;
+        if (item.reason == MSIM_SKIP_NONE) break;
         ms_reader_item_free(&item);
     }
     *out = (ms_sequence){.name = item.entry->path + item.entry->name_at,
@@ -56,13 +59,14 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out) {
     return MS_READER_ITEM;
 }
 
-static int next_from_memory(void *source, bool may_wait, ms_sequence *out) {
+static int next_from_memory(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
     bench *b = source;
     (void)may_wait;
     if (b->next == b->n || ms_cli_stopped()) return MS_READER_END;
     *out = b->sequences[b->next++];
     /* the embedder frees what it takes */
-    int32_t *ids = ms_cli_alloc((size_t)out->n_ids + 1, sizeof *ids);
+    int32_t *ids = ms_alloc((size_t)out->n_ids + 1, sizeof *ids, "token ids", err);
+    if (!ids) return -MSIM_E_MEMORY;
     memcpy(ids, out->ids, (size_t)out->n_ids * sizeof *ids);
     out->ids = ids;
     return MS_READER_ITEM;
@@ -77,13 +81,13 @@ static int run_tokens(bench *b, msim_error *err) {
     ms_sequence one;
     int rc = open_reader(b, false, err);
     if (rc < 0) return rc;
-    while (next_from_files(b, true, &one) == MS_READER_ITEM)
+    while ((rc = next_from_files(b, true, &one, err)) == MS_READER_ITEM)
         if (b->is_kept) {
             b->sequences = ms_cli_grow(b->sequences, &b->cap, b->n + 1, sizeof *b->sequences);
             b->sequences[b->n++] = one;
             b->n_tokens += one.n_ids;
         } else {
-            free(one.ids);
+            ms_free(one.ids);
         }
     close_reader(b);
     return rc;
@@ -96,6 +100,7 @@ static int run_embedder(bench *b, bool is_from_files, ms_batcher_stats *stats, m
                          .n_all = (int64_t)b->files.n};
     ms_batcher_request request = {.model = b->model,
                                   .options = b->options,
+                                  .watch = ms_cli_watch(),
                                   .longest = b->s->max_tokens < 16384 ? b->s->max_tokens : 0};
     *stats = (ms_batcher_stats){0};
     b->next = 0;
@@ -165,7 +170,9 @@ int ms_bench_embed(const ms_bench_settings *s) {
     bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
     char path[4096];
     msim_error err;
-    ms_files_request request = {.paths = &s->common.operands};
+    ms_files_request request = {.paths = s->common.operands.items,
+                                .n_paths = s->common.operands.n,
+                                .watch = ms_cli_watch()};
     if (!ms_cli_find_model(&s->common, path, sizeof path)) return MS_EXIT_FAILED;
     int rc = msim_model_open(path, &b.options, &b.model, &err);
     if (rc >= 0) rc = ms_files_list_open(&request, &b.files, &err);
@@ -179,10 +186,10 @@ int ms_bench_embed(const ms_bench_settings *s) {
         report(&b, "tokens alone", tokens, NAN, NAN, NAN);
         report(&b, "encoder alone", encoder, NAN, NAN, NAN);
         report(&b, "both", both, t.waiting, t.inside, both.best / fmax(tokens.best, encoder.best));
-    } else if (rc < 0) {
+    } else if (rc < 0 && rc != -MSIM_E_STOPPED) {
         ms_cli_error("%s", err.text);
     }
-    for (size_t i = 0; i < b.n; i++) free(b.sequences[i].ids);
+    for (size_t i = 0; i < b.n; i++) ms_free(b.sequences[i].ids);
     free(b.sequences);
     ms_files_list_close(&b.files);
     msim_model_close(b.model);

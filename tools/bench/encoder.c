@@ -5,6 +5,9 @@
  * token file's sequences, longest first, as many to a batch as fit its budget. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "base/mem.h"
+#include "common/skips.h"
+#include "common/watch.h"
 #include "pipeline/token_lines.h"
 #include "pipeline/reader.h"
 #include <math.h>
@@ -89,10 +92,14 @@ static int read_tokens(bench *b, workload *w) {
     size_t n = 0, cap = 0;
     msim_error err;
     int rc = ms_files_skips_open(NULL, &skips, &err);
-    if (rc >= 0)
-        rc =
-            ms_token_lines_open(b->s->tokens, b->info.vocab, b->s->max_tokens, skips, &lines, &err);
-    while (rc >= 0 && ms_token_lines_next(lines, true, &one) == MS_READER_ITEM) {
+    ms_token_lines_request request = {.path = b->s->tokens,
+                                      .vocab = b->info.vocab,
+                                      .max_tokens = b->s->max_tokens,
+                                      .skip = ms_files_skips_take,
+                                      .skip_user = skips,
+                                      .watch = ms_cli_watch()};
+    if (rc >= 0) rc = ms_token_lines_open(&request, &lines, &err);
+    while (rc >= 0 && (rc = ms_token_lines_next(lines, true, &one, &err)) == MS_READER_ITEM) {
         all = ms_cli_grow(all, &cap, n + 1, sizeof *all);
         all[n++] = one;
     }
@@ -102,7 +109,7 @@ static int read_tokens(bench *b, workload *w) {
     if (n) qsort(all, n, sizeof *all, longest_first);
     for (size_t i = 0; i < n; i++) {
         add_sequence(w, all[i].ids, (size_t)all[i].n_ids);
-        free(all[i].ids);
+        ms_free(all[i].ids);
     }
     free(all);
     cut_batches(w, BATCH_TOKENS, BATCH_SEQS);

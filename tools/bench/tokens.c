@@ -3,6 +3,7 @@
  * one. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "common/watch.h"
 #include "pipeline/files.h"
 #include <math.h>
 #include <pthread.h>
@@ -30,7 +31,9 @@ static int read_files(const ms_bench_settings *s, corpus *c) {
     ms_files_buffer buffer = {0};
     char detail[MS_FILES_DETAIL];
     msim_error err;
-    ms_files_request request = {.paths = &s->common.operands};
+    ms_files_request request = {.paths = s->common.operands.items,
+                                .n_paths = s->common.operands.n,
+                                .watch = ms_cli_watch()};
     int rc = ms_files_list_open(&request, &list, &err);
     if (rc < 0) {
         ms_cli_error("%s", err.text);
@@ -40,9 +43,13 @@ static int read_files(const ms_bench_settings *s, corpus *c) {
     c->sizes = ms_cli_alloc(list.n + 1, sizeof *c->sizes);
     for (size_t i = 0; i < list.n && !ms_cli_stopped(); i++) {
         const ms_files_entry *entry = list.entries + i;
-        int reason = entry->reason ? entry->reason : ms_files_read(entry, &buffer, detail);
-        if (reason != MS_FILES_OK) {
-            ms_cli_warning("%s: not measured: %s", entry->path, ms_files_reason_name(reason));
+        int reason = entry->reason ? entry->reason : ms_files_read(entry, &buffer, detail, &err);
+        if (reason < 0) {
+            ms_cli_warning("%s: not measured: %s", entry->path, err.text);
+            continue;
+        }
+        if (reason != MSIM_SKIP_NONE) {
+            ms_cli_warning("%s: not measured: %s", entry->path, msim_skip_reason_name(reason));
             continue;
         }
         c->files[c->n] = ms_cli_alloc(buffer.n_bytes + 1, 1);

@@ -54,3 +54,66 @@ int ms_ranks_agree_status(int status) {
     if (from > 0 && v.code != MS_EXIT_OK && !ms_cli_stopped()) ms_cli_error("%s", v.text);
     return v.code;
 }
+
+/* ---- For the library ---- */
+
+static int table_agree(void *user, int rc, msim_error *err) {
+    (void)user;
+    return ms_ranks_agree(rc, err);
+}
+
+static void table_broadcast(void *user, int from, void *bytes, size_t n) {
+    (void)user;
+    ms_ranks_broadcast(from, bytes, n);
+}
+
+static void table_sum(void *user, int64_t *values, int n) {
+    (void)user;
+    ms_ranks_sum(values, n);
+}
+
+static void table_send(void *user, int to, const void *bytes, size_t n) {
+    (void)user;
+    ms_ranks_send(to, bytes, n);
+}
+
+static size_t table_expect(void *user, int from) {
+    (void)user;
+    return ms_ranks_expect(from);
+}
+
+static void table_receive(void *user, int from, void *bytes, size_t n) {
+    (void)user;
+    ms_ranks_receive(from, bytes, n);
+}
+
+static void table_counter_open(void *user) {
+    (void)user;
+    ms_ranks_counter_open();
+}
+
+static int64_t table_counter_add(void *user, int64_t n) {
+    (void)user;
+    return ms_ranks_counter_add(n);
+}
+
+static void table_counter_close(void *user) {
+    (void)user;
+    ms_ranks_counter_close();
+}
+
+const msim_ranks *ms_ranks_table(void) {
+    static msim_ranks table = {.size = sizeof table,
+                               .agree = table_agree,
+                               .broadcast = table_broadcast,
+                               .sum = table_sum,
+                               .send = table_send,
+                               .expect = table_expect,
+                               .receive = table_receive,
+                               .counter_open = table_counter_open,
+                               .counter_add = table_counter_add,
+                               .counter_close = table_counter_close};
+    table.index = ms_ranks_index();
+    table.count = ms_ranks_count();
+    return table.count > 1 ? &table : NULL;
+}

@@ -46,4 +46,7 @@ void ms_ranks_counter_open(void);
 int64_t ms_ranks_counter_add(int64_t n);
 void ms_ranks_counter_close(void);
 
+/* The functions above as a job of the library takes them; NULL when there is one rank. */
+const msim_ranks *ms_ranks_table(void);
+
 #endif

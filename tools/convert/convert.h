@@ -2,6 +2,7 @@
  * job says what goes wrong and returns the exit code, not yet through ms_cli_finish. One thread. */
 #ifndef MS_TOOLS_CONVERT_CONVERT_H
 #define MS_TOOLS_CONVERT_CONVERT_H
+#include "common/cli.h"
 #include "pipeline/description.h"
 
 typedef struct {

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "convert.h"
 #include "common/name.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -80,7 +81,7 @@ static void gather_sources(job *j, int64_t part) {
         free(j->sources);
         j->sources = NULL;
     }
-    free(one);
+    ms_free(one);
 }
 
 static int compare_numbers(const void *a, const void *b) {

@@ -143,7 +143,7 @@ static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info,
         size_t n;
         char *text = ms_description_read_text(rows, &n, NULL);
         if (text) cJSON_AddItemToObject(to, "settings", ms_json_parse(text, n, NULL));
-        free(text);
+        ms_free(text);
     }
     return rc;
 }

@@ -1,9 +1,11 @@
-/* midisim-embed: MIDI files to a corpus of vectors. Options, messages and exit codes; the run
- * itself is in embed_*.c. */
+/* midisim-embed: MIDI files to a corpus of vectors. Options, messages and exit codes; the work is a
+ * job of the library. */
 #define _GNU_SOURCE
-#include "pipeline/embed.h"
+#include "embed.h"
 #include "per_token.h"
 #include "common/ranks.h"
+#include "common/skips.h"
+#include "common/watch.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,7 +202,7 @@ static int check_settings(settings *s) {
                             s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
     if (s->from_tokens && s->transpose)
         return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
-    if (s->from_tokens && s->names == MS_FILES_NAMES_STEM)
+    if (s->from_tokens && s->names == MSIM_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
     if (s->shard && s->from_tokens)
         return ms_cli_usage("--shard: expected MIDI files, got --from-tokens");
@@ -218,135 +220,205 @@ static void say_count(int64_t n, const char *what) {
     if (n > 0) ms_cli_note("%s %s", ms_cli_count(count, n), what);
 }
 
-static void say_summary(const ms_embed_run *r, double seconds) {
-    char files[32], rows[32], skipped[32], tokens[32], limit[32], reasons[400], ranks[32] = "",
-                                                                                level[32] = "";
-    char device[MS_CLI_DEVICE_BYTES];
-    int64_t n_files = r->lines ? r->n_lines : (int64_t)r->inputs.files.n;
-    ms_files_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, n_files),
-                r->lines ? "lines" : "files", ms_cli_count(rows, r->n_rows),
-                ms_cli_count(skipped, ms_files_skips_total(r->skips)), *reasons ? " (" : "",
-                reasons, *reasons ? ")" : "");
-    say_count(r->inputs.n_before, "files were done by an earlier run");
-    if (r->base.corpus) {
-        say_count(r->inputs.n_kept, "files are as they were in the corpus");
-        say_count(r->inputs.n_dropped, "rows were dropped, whose files are not there any more");
+typedef struct {
+    const settings *s;
+    msim_options options;
+    msim_job *job;         /* owned */
+    ms_files_skips *skips; /* owned: rank 0's */
+    msim_job_stats stats;  /* as they were last looked at */
+    double began;
+} embedding;
+
+static void look(embedding *e) {
+    e->stats.size = sizeof e->stats;
+    (void)msim_job_get_stats(e->job, &e->stats);
+}
+
+static void say_inputs(const embedding *e) {
+    char files[32], rows[32], skipped[32], reasons[400];
+    const msim_job_stats *t = &e->stats;
+    ms_files_skips_describe(e->skips, reasons, sizeof reasons);
+    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, t->files),
+                t->is_of_lines ? "lines" : "files", ms_cli_count(rows, t->rows),
+                ms_cli_count(skipped, t->skips), *reasons ? " (" : "", reasons,
+                *reasons ? ")" : "");
+    say_count(t->done_before, "files were done by an earlier run");
+    if (t->is_updating) {
+        say_count(t->kept, "files are as they were in the corpus");
+        say_count(t->dropped, "rows were dropped, whose files are not there any more");
     }
-    say_count(r->n_shared, "files have the same content as another, and were embedded once");
-    if (r->n_cut)
+    say_count(t->shared, "files have the same content as another, and were embedded once");
+    if (t->cut)
         ms_cli_note("%s files longer than %s tokens, only their beginning is used",
-                    ms_cli_count(files, r->n_cut), ms_cli_count(limit, r->s->max_tokens));
+                    ms_cli_count(files, t->cut), ms_cli_count(rows, e->s->max_tokens));
+}
+
+static void say_speed(const embedding *e) {
+    char tokens[32], rate[32], ranks[32] = "", level[32] = "", device[MS_CLI_DEVICE_BYTES];
+    const msim_job_stats *t = &e->stats;
+    double seconds = ms_cli_now() - e->began;
     if (ms_ranks_count() > 1) snprintf(ranks, sizeof ranks, "%d ranks of ", ms_ranks_count());
-    bool is_cuda = strcmp(r->about.device, "cuda") == 0;
-    ms_cli_device_words(device, is_cuda ? MSIM_DEVICE_CUDA : MSIM_DEVICE_CPU, r->options.gpu);
-    if (!is_cuda) snprintf(level, sizeof level, "level %s, ", r->level);
+    ms_cli_device_words(device, t->device, e->options.gpu);
+    if (t->device != MSIM_DEVICE_CUDA)
+        snprintf(level, sizeof level, "level %s, ", msim_isa_name(t->isa));
     ms_cli_note("%s tokens in %.2f s: %.1f files/s, %s tokens/s; device %s, %s%s, %s%d threads",
-                ms_cli_count(tokens, r->stats.n_tokens), seconds,
-                (double)(r->lines ? n_files : r->n_read) / seconds,
-                ms_cli_count(limit, (int64_t)((double)r->stats.n_tokens / seconds)), device, level,
-                r->about.precision, ranks, r->options.threads);
+                ms_cli_count(tokens, t->tokens), seconds,
+                (double)(t->is_of_lines ? t->files : t->read) / seconds,
+                ms_cli_count(rate, (int64_t)((double)t->tokens / seconds)), device, level,
+                msim_precision_name(t->precision), ranks, e->options.threads);
 }
 
 /* Not all of it was done: say what is kept. */
-static void say_unfinished(const ms_embed_run *r) {
+static void say_unfinished(const embedding *e) {
     char done[32], all[32];
-    if (ms_ranks_count() > 1) {
-        ms_cli_warning("not complete: what was finished is kept in %s and, of other ranks, in "
-                       "%s.rank-*.journal; run the "
-                       "same command again to go on, with any number of ranks",
-                       ms_journal_path(r->journal), r->s->output);
+    const char *output = e->s->output;
+    if (ms_ranks_count() > 1)
+        ms_cli_warning("not complete: what was finished is kept in %s.journal and, of other ranks, "
+                       "in %s.rank-*.journal; run the same command again to go on, with any number "
+                       "of ranks",
+                       output, output);
+    else if (!e->stats.has_input)
         return;
-    }
-    if (ms_dedup_count(r->inputs.contents) == 0) return;
-    if (r->lines)
-        ms_cli_warning(
-            "not complete: what was finished is kept in %s; run the same command again to go on",
-            ms_journal_path(r->journal));
+    else if (e->stats.is_of_lines)
+        ms_cli_warning("not complete: what was finished is kept in %s.journal; run the same "
+                       "command again to go on",
+                       output);
     else
-        ms_cli_warning("not complete: %s of %s files are done and kept in %s; run the same command "
-                       "again to go on",
-                       ms_cli_count(done, ms_manifest_count_done(&r->inputs)),
-                       ms_cli_count(all, (int64_t)r->inputs.files.n), ms_journal_path(r->journal));
+        ms_cli_warning("not complete: %s of %s files are done and kept in %s.journal; run the same "
+                       "command again to go on",
+                       ms_cli_count(done, e->stats.done), ms_cli_count(all, e->stats.files),
+                       output);
 }
 
-/* ---- What the run came to ---- */
+/* Every input that gave nothing. */
+static void say_skips(embedding *e) {
+    msim_skip skip = {.size = sizeof skip};
+    look(e);
+    if (!e->skips) return;
+    for (int64_t i = ms_files_skips_total(e->skips); i < e->stats.skips; i++)
+        if (msim_job_get_skip(e->job, i, &skip) >= 0)
+            ms_files_skips_add(e->skips, skip.path, skip.reason, skip.detail, skip.is_failure);
+}
 
-/* Everything is done: the corpus. */
-static int finish(ms_embed_run *r, double began, msim_error *err) {
-    bool is_allowed_empty = r->s->n_shards != 0;
-    int rc = ms_embed_account(r, err);
-    if (rc >= 0) rc = ms_embed_write(r, true, err);
-    if (rc < 0) return rc;
-    say_summary(r, ms_cli_now() - began);
-    bool has_rows = r->n_rows > 0 || is_allowed_empty;
-    if (!has_rows)
-        ms_cli_error(
-            "no rows: %s: expected at least one file with notes, got none; nothing was written",
-            r->s->output);
-    rc = ms_journal_finish(r->journal, r->s->is_journal_kept, err);
-    if (rc < 0) return rc;
-    if (has_rows)
-        ms_cli_note(r->is_unchanged ? "%s is up to date: nothing to write" : "wrote %s",
-                    r->s->output);
-    if (r->n_unread)
+/* ---- The job ---- */
+
+static msim_job_options job_options(const embedding *e, const char *model) {
+    const settings *s = e->s;
+    msim_job_options o;
+    msim_job_options_init(&o);
+    o.output = s->output;
+    o.paths = s->common.operands.items;
+    o.n_paths = s->common.operands.n;
+    o.files_from = s->files_from;
+    o.is_nul_separated = s->is_nul_separated;
+    o.from_tokens = s->from_tokens;
+    o.names = s->names;
+    o.shard = s->shard_index;
+    o.n_shards = s->n_shards;
+    o.transpose = (int)s->transpose;
+    o.max_tokens = s->max_tokens;
+    o.is_weighted = s->pooling == 1;
+    memcpy(o.class_weights, s->pool_weights, sizeof o.class_weights);
+    o.is_l2_normalized = s->is_normalized;
+    o.dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32;
+    o.name_field = s->name_field;
+    o.vector_field = s->vector_field;
+    o.is_update = s->is_update;
+    o.is_forced = s->is_forced;
+    o.is_journal_kept = s->is_journal_kept;
+    o.model_path = model;
+    o.options = &e->options;
+    o.progress = ms_cli_job_progress;
+    o.message = ms_cli_job_message;
+    o.ranks = ms_ranks_table();
+    return o;
+}
+
+/* What a finished job came to. */
+static int say_result(embedding *e, int result, const msim_error *err) {
+    const char *output = e->s->output;
+    say_inputs(e);
+    say_speed(e);
+    if (result == -MSIM_E_EMPTY)
+        ms_cli_error("%s", err->text);
+    else
+        ms_cli_note(result == MSIM_JOB_UP_TO_DATE ? "%s is up to date: nothing to write"
+                                                  : "wrote %s",
+                    output);
+    if (e->stats.unread)
         ms_cli_note("%lld files could not be read: the same command tries them again",
-                    (long long)r->n_unread);
-    return has_rows && !ms_files_skips_failures(r->skips) && !r->inputs.files.n_empty_folders
-               ? MS_EXIT_OK
-               : MS_EXIT_FAILED;
+                    (long long)e->stats.unread);
+    return result >= 0 && !e->stats.failures && !e->stats.empty_folders ? MS_EXIT_OK
+                                                                        : MS_EXIT_FAILED;
 }
 
-/* The device failed: rows there are, and no corpus that they would replace. */
-static void write_what_there_is(ms_embed_run *r, double began) {
-    msim_error err;
-    bool exists;
-    if (r->failure.code || r->base.corpus || ms_output_check(&r->output, &exists, &err) < 0 ||
-        exists)
-        return;
-    if (ms_embed_account(r, &err) < 0 || ms_embed_write(r, false, &err) < 0) {
-        ms_cli_error("%s", err.text);
-    } else if (r->n_rows) {
-        say_summary(r, ms_cli_now() - began);
-        ms_cli_warning("%s holds the rows that were finished", r->s->output);
+/* The job failed or was stopped. */
+static int say_failure(embedding *e, msim_error *err) {
+    if (!ms_cli_stopped()) {
+        ms_cli_error("%s", err->text);
+        int64_t rows = msim_job_write_finished(e->job, err);
+        ms_cli_progress_end();
+        say_skips(e);
+        if (rows < 0) ms_cli_error("%s", err->text);
+        if (rows > 0) {
+            say_inputs(e);
+            say_speed(e);
+            ms_cli_warning("%s holds the rows that were finished", e->s->output);
+        }
     }
+    say_unfinished(e);
+    return MS_EXIT_FAILED;
+}
+
+/* The skip report is opened when there is something to do: an old one stays otherwise. */
+static int open_skips(embedding *e, msim_error *err) {
+    look(e);
+    bool is_wanted = ms_ranks_index() == 0 && e->stats.has_work;
+    int rc = is_wanted ? ms_files_skips_open(e->s->skipped, &e->skips, err) : 0;
+    return ms_ranks_agree(rc, err);
+}
+
+static int run_job(embedding *e, msim_error *err) {
+    int rc = open_skips(e, err);
+    if (rc < 0) {
+        ms_cli_error("%s", err->text);
+        return ms_cli_exit_of(rc);
+    }
+    int result = msim_job_run(e->job, err);
+    ms_cli_progress_end();
+    if (result == MSIM_JOB_NOTHING_TO_DO) {
+        ms_cli_note(
+            "%s is complete and was made with the same settings from the same files: nothing to do",
+            e->s->output);
+        return MS_EXIT_OK;
+    }
+    if (result == MSIM_JOB_OF_RANK_0) return MS_EXIT_OK;
+    say_skips(e);
+    return result >= 0 || result == -MSIM_E_EMPTY ? say_result(e, result, err)
+                                                  : say_failure(e, err);
 }
 
 static int run_tool(const settings *s) {
-    double began = ms_cli_now();
-    ms_embed_run r = {.s = s, .options = ms_cli_library_options(&s->common)};
+    embedding e = {.s = s, .options = ms_cli_library_options(&s->common), .began = ms_cli_now()};
+    char model[4096];
     msim_error err = {0};
-    int status;
-    r.output = (ms_output){.path = s->output,
-                           .name_field = s->name_field,
-                           .vector_field = s->vector_field,
-                           .dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32};
-    bool is_first = ms_ranks_index() == 0;
-    int rc = ms_embed_share(&r, is_first ? ms_embed_prepare(&r, &err) : 0, &err);
-    if (rc < 0) {
+    int status = MS_EXIT_FAILED;
+    bool is_found = ms_cli_find_model(&s->common, model, sizeof model); /* else it is said */
+    int rc = ms_ranks_agree(is_found ? 0 : ms_cli_fail(&err, MSIM_E_IO, "%s", ""), &err);
+    msim_job_options wanted = job_options(&e, model);
+    if (rc >= 0) rc = msim_job_open(&wanted, &e.job, &err);
+    ms_cli_progress_end();
+    if (rc >= 0) {
+        status = run_job(&e, &err);
+    } else {
         status = ms_cli_exit_of(rc);
         if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-    } else if (rc == 1) {
-        status = MS_EXIT_OK;
-        ms_cli_note(
-            "%s is complete and was made with the same settings from the same files: nothing to do",
-            s->output);
-    } else {
-        rc = ms_embed_work(&r, &err);
-        bool is_worked = (rc = ms_embed_gather(&r, rc, &err)) >= 0, is_done = !is_first;
-        status = MS_EXIT_FAILED;
-        if (is_first && is_worked && !ms_cli_stopped())
-            is_done = (rc = finish(&r, began, &err)) >= 0;
-        if (is_done) status = rc;
-        if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-        if (!is_worked && !ms_cli_stopped() && !r.part) write_what_there_is(&r, began);
-        if (!is_done) say_unfinished(&r);
     }
-    if (ms_files_skips_close(r.skips, &err) < 0) {
+    if (ms_files_skips_close(e.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         status = MS_EXIT_FAILED;
     }
-    ms_embed_close(&r);
+    msim_job_close(e.job);
     return status;
 }
 

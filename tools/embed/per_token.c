@@ -4,7 +4,13 @@
  * refused. */
 #define _GNU_SOURCE
 #include "per_token.h"
+#include "base/mem.h"
+#include "common/skips.h"
 #include "common/tree.h"
+#include "common/watch.h"
+#include "pipeline/description.h"
+#include "pipeline/reader.h"
+#include "pipeline/token_lines.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,13 +123,14 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
 
 static int next_file(run *r, msim_error *err) {
     ms_reader_item item;
-    if (ms_reader_next(r->reader, true, &item) != MS_READER_ITEM) return 1;
+    int state = ms_reader_next(r->reader, true, &item, err);
+    if (state != MS_READER_ITEM) return state < 0 ? state : 1;
     const ms_files_entry *e = item.entry;
     int rc = 0;
     r->n_taken++;
     /* Also for a file that gives nothing: the others' names do not depend on it. */
     const char *path = ms_tree_claim(r->tree, e->path + e->name_at, e->name_len, ".npy", NULL);
-    if (item.reason != MS_FILES_OK)
+    if (item.reason != MSIM_SKIP_NONE)
         ms_files_skips_add(r->skips, e->path, item.reason, item.detail, e->is_named);
     else
         rc = write_piece(r, path, item.ids, item.starts[1], err);
@@ -135,21 +142,28 @@ static int next_file(run *r, msim_error *err) {
 
 static int next_line(run *r, msim_error *err) {
     ms_sequence q;
-    if (ms_token_lines_next(r->lines, true, &q) != MS_READER_ITEM) return 1;
+    int state = ms_token_lines_next(r->lines, true, &q, err);
+    if (state != MS_READER_ITEM) return state < 0 ? state : 1;
     r->n_taken++;
     int rc = write_piece(r, ms_tree_claim(r->tree, q.name, q.name_len, ".npy", NULL), q.ids,
                          q.n_ids, err);
-    free(q.ids);
+    ms_free(q.ids);
     ms_cli_progress("lines", r->n_taken, -1);
     return rc;
 }
 
 static int open_input(run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
-    if (s->from_tokens)
-        return ms_token_lines_open(s->from_tokens, r->info.vocab, s->max_tokens, r->skips,
-                                   &r->lines, err);
-    ms_files_request request = {.paths = &s->common.operands,
+    ms_token_lines_request lines = {.path = s->from_tokens,
+                                    .vocab = r->info.vocab,
+                                    .max_tokens = s->max_tokens,
+                                    .skip = ms_files_skips_take,
+                                    .skip_user = r->skips,
+                                    .watch = ms_cli_watch()};
+    if (s->from_tokens) return ms_token_lines_open(&lines, &r->lines, err);
+    ms_files_request request = {.paths = s->common.operands.items,
+                                .n_paths = s->common.operands.n,
+                                .watch = ms_cli_watch(),
                                 .files_from = s->files_from,
                                 .is_nul_separated = s->is_nul_separated,
                                 .names = s->names,
@@ -163,6 +177,7 @@ static int open_input(run *r, msim_error *err) {
                                 .is_shifted = true,
                                 .semitones = (int)s->transpose,
                                 .max_tokens = s->max_tokens,
+                                .watch = ms_cli_watch(),
                                 .is_background = true};
     return ms_reader_open(&wanted, &r->reader, err);
 }

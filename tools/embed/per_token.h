@@ -2,7 +2,7 @@
  * [tokens, dim] f32 a piece. docs/FORMATS.md, Token vectors. */
 #ifndef MS_TOOLS_EMBED_PER_TOKEN_H
 #define MS_TOOLS_EMBED_PER_TOKEN_H
-#include "pipeline/embed.h"
+#include "embed.h"
 
 /* Does all of it, and says how it went. Returns the exit code, to be given to ms_cli_finish. */
 int ms_per_token_run(const ms_embed_settings *settings);

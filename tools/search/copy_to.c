@@ -6,7 +6,8 @@
 #include "listing.h"
 #include "base/fnv.h"
 #include "common/put_file.h"
-#include "pipeline/find.h"
+#include "common/watch.h"
+#include "find.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -67,8 +68,7 @@ static void index_stems(ms_copy_to *c) {
 
 static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     const char *root = c->request.roots->items[i];
-    ms_cli_texts one = {.items = &root, .n = 1};
-    ms_files_request request = {.paths = &one};
+    ms_files_request request = {.paths = &root, .n_paths = 1, .watch = ms_cli_watch()};
     struct stat st;
     if (stat(root, &st) != 0)
         return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
@@ -245,9 +245,11 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
 /* Read a source. False, having said why, when it cannot be used. */
 static bool read_source(ms_copy_to *c, const ms_files_entry *entry, struct stat *st) {
     char detail[MS_FILES_DETAIL];
-    int reason = ms_files_read(entry, &c->buffer, detail);
-    if (reason == MS_FILES_OK && stat(entry->path, st) == 0) return true;
-    say_failed(c, "not copied", entry->path, reason == MS_FILES_OK ? strerror(errno) : detail);
+    msim_error err;
+    int reason = ms_files_read(entry, &c->buffer, detail, &err);
+    if (reason < 0) snprintf(detail, sizeof detail, "%s", err.text);
+    if (reason == MSIM_SKIP_NONE && stat(entry->path, st) == 0) return true;
+    say_failed(c, "not copied", entry->path, reason == MSIM_SKIP_NONE ? strerror(errno) : detail);
     return false;
 }
 

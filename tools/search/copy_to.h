@@ -5,6 +5,7 @@
  * of the matches. */
 #ifndef MS_TOOLS_SEARCH_COPY_TO_H
 #define MS_TOOLS_SEARCH_COPY_TO_H
+#include "common/cli.h"
 #include "pipeline/files.h"
 #include "results.h"
 

@@ -52,7 +52,10 @@ static int open_set(ms_search_job *j, size_t i) {
 
 int ms_search_open_queries(ms_search_job *j) {
     const ms_search_settings *set = j->set;
-    ms_files_request request = {.paths = &set->common.operands, .has_stream = true};
+    ms_files_request request = {.paths = set->common.operands.items,
+                                .n_paths = set->common.operands.n,
+                                .has_stream = true,
+                                .watch = ms_cli_watch()};
     msim_error e;
     int status = -1;
     j->sets = ms_cli_alloc(set->vectors.n, sizeof *j->sets);
@@ -65,6 +68,7 @@ int ms_search_open_queries(ms_search_job *j) {
         if (!ms_cli_stopped()) ms_cli_error("%s", e.text);
         return MS_EXIT_FAILED;
     }
+    j->buffer.watch = ms_cli_watch();
     j->n_failed += (int64_t)j->files.n_empty_folders;
     j->n_queries += (int64_t)(j->files.n + set->likes.n);
     j->midi_variants = (size_t)msim_tokenizer_variants((int)set->transpose);
@@ -292,12 +296,12 @@ static int embed_variants(ms_search_job *j, const int64_t *starts, float *out, m
     return 0;
 }
 
-/* Add one file's vectors to the group. Returns a ms_files_reason, or < 0 for a failure that ends
+/* Add one file's vectors to the group. Returns a msim_skip_reason, or < 0 for a failure that ends
  * the run. */
 static int add_file(ms_search_job *j, const ms_files_entry *entry, char *detail, msim_error *err) {
     int64_t starts[MS_SEARCH_VARIANTS + 1], limit = j->max_tokens ? j->max_tokens : INT64_MAX;
-    int reason = ms_files_read(entry, &j->buffer, detail);
-    if (reason != MS_FILES_OK) return reason;
+    int reason = ms_files_read(entry, &j->buffer, detail, err);
+    if (reason != MSIM_SKIP_NONE) return reason;
     int factor = (int)j->set->transpose;
     size_t bound = msim_tokenizer_bound(j->buffer.n_bytes, factor, limit);
     j->ids = ms_cli_grow(j->ids, &j->ids_cap, bound, sizeof *j->ids);
@@ -321,7 +325,7 @@ static int add_file(ms_search_job *j, const ms_files_entry *entry, char *detail,
         memcpy(q->stream, j->buffer.data, j->buffer.n_bytes);
     }
     find_self(j, q);
-    return MS_FILES_OK;
+    return MSIM_SKIP_NONE;
 }
 
 static int run_file(ms_search_job *j, const ms_files_entry *entry, msim_error *err) {
@@ -360,7 +364,7 @@ int ms_search_run_queries(ms_search_job *j) {
         }
     if (rc == 0) rc = ms_search_pass(j, &e);
     ms_cli_progress_end();
-    if (rc < 0) ms_cli_error("%s", e.text);
+    if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", e.text);
     if (j->n_failed > MAX_SHOWN) ms_cli_error("%lld failures in all", (long long)j->n_failed);
     return rc < 0 ? MS_EXIT_FAILED : MS_EXIT_OK;
 }

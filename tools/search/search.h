@@ -1,5 +1,5 @@
 /* midisim-search in parts: search/options.c (what may be asked), search/corpus.c (corpus,
- * descriptions, model), search/codes.c (small copies of the rows), pipeline/find.c (rows by name),
+ * descriptions, model), search/codes.c (small copies of the rows), search/find.c (rows by name),
  * search/queries.c (where queries come from), search/pass.c (one pass over the rows for a group of
  * queries, and its output), search/ranks.c (rows shared by several processes); search.c puts them
  * together. One thread. Functions that return an exit code return -1 to go on. docs/SEARCH.md. */
@@ -7,9 +7,11 @@
 #define MS_TOOLS_SEARCH_SEARCH_H
 #include "common/cli.h"
 #include "copy_to.h"
+#include "common/skips.h"
+#include "common/watch.h"
 #include "pipeline/files.h"
 #include "results.h"
-#include "pipeline/find.h"
+#include "find.h"
 #include "pipeline/description.h"
 
 enum {

@@ -7,7 +7,9 @@
 #include "canonical.h"
 #include "base/digest.h"
 #include "common/json.h"
+#include "common/cli.h"
 #include "common/tree.h"
+#include "common/watch.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -35,7 +37,7 @@ static void put_field(run *n, const char *name, const char *value, size_t len) {
 }
 
 static int print_failure(run *n, const ms_files_entry *e, int reason, const char *detail) {
-    const char *name = ms_files_reason_name(reason);
+    const char *name = msim_skip_reason_name(reason);
     ms_files_skips_add(n->r->skips, e->path, reason, detail, e->is_named);
     n->line.n = 0;
     put_field(n, "path", e->path + e->name_at, e->name_len);
@@ -134,16 +136,17 @@ static bool reserve(run *n, size_t need) {
 static int normalize_file(run *n, const ms_files_entry *e) {
     char detail[MS_FILES_DETAIL] = "", *written = NULL;
     msim_error err = {.code = 0};
-    int reason = ms_files_read(e, &n->buffer, detail), rc = 1;
-    if (reason != MS_FILES_OK) return print_failure(n, e, reason, detail);
+    int reason = ms_files_read(e, &n->buffer, detail, &err), rc = 1;
+    if (reason < 0) return print_failure(n, e, MSIM_SKIP_UNREADABLE, err.text);
+    if (reason != MSIM_SKIP_NONE) return print_failure(n, e, reason, detail);
     if (!reserve(n, msim_midi_canonical_bound(n->buffer.n_bytes)))
-        return print_failure(n, e, MS_FILES_UNREADABLE, "out of memory");
+        return print_failure(n, e, MSIM_SKIP_UNREADABLE, "out of memory");
     int64_t len =
         msim_midi_canonical(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
     if (len < 0) {
         bool is_damaged = len == -MSIM_E_FORMAT;
         reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok))
-                            : MS_FILES_UNREADABLE;
+                            : MSIM_SKIP_UNREADABLE;
         return print_failure(n, e, reason, err.text);
     }
     ms_put_part part = {.data = n->out, .n = (size_t)len};
@@ -178,7 +181,7 @@ static int open_tree(run *n, msim_error *err) {
 }
 
 int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err) {
-    run n = {.r = request};
+    run n = {.r = request, .buffer.watch = ms_cli_watch()};
     int rc = msim_tokenizer_open(NULL, &n.tok, err);
     *n_done = 0;
     if (rc >= 0) rc = open_tree(&n, err);

@@ -3,6 +3,7 @@
  * thread. */
 #ifndef MS_TOOLS_TOKENS_CANONICAL_H
 #define MS_TOOLS_TOKENS_CANONICAL_H
+#include "common/skips.h"
 #include "pipeline/files.h"
 
 typedef struct {

@@ -3,7 +3,10 @@
 #define _GNU_SOURCE
 #include "common/cli.h"
 #include "pipeline/files.h"
+#include "common/cli.h"
 #include "common/json.h"
+#include "common/skips.h"
+#include "common/watch.h"
 #include "canonical.h"
 #include "pipeline/reader.h"
 #include <stdlib.h>
@@ -126,12 +129,12 @@ static int end_object(run *r) {
 /* Print what one file gave. < 0 when standard output takes no more. */
 static int print_item(run *r, const ms_reader_item *item) {
     r->n_files++;
-    if (item->reason != MS_FILES_OK) {
+    if (item->reason != MSIM_SKIP_NONE) {
         ms_files_skips_add(r->skips, item->entry->path, item->reason, item->detail,
                            item->entry->is_named);
         begin_object(r, item);
         put(&r->line, ",\"error\":");
-        const char *reason = ms_files_reason_name(item->reason),
+        const char *reason = msim_skip_reason_name(item->reason),
                    *detail = item->detail ? item->detail : "";
         ms_json_put_string(&r->line, reason, strlen(reason));
         put(&r->line, ",\"detail\":");
@@ -153,14 +156,17 @@ static int print_item(run *r, const ms_reader_item *item) {
     return 0;
 }
 
-static void print_all(run *r, ms_reader *reader, size_t n_files) {
+/* < 0 when reading failed, or to stop. */
+static int print_all(run *r, ms_reader *reader, size_t n_files, msim_error *err) {
     ms_reader_item item;
+    bool is_writable = true;
     int rc = 0;
-    while (rc == 0 && ms_reader_next(reader, true, &item) == MS_READER_ITEM) {
-        rc = print_item(r, &item);
+    while (is_writable && (rc = ms_reader_next(reader, true, &item, err)) == MS_READER_ITEM) {
+        is_writable = print_item(r, &item) == 0;
         ms_reader_item_free(&item);
         ms_cli_progress("files", r->n_files, (int64_t)n_files);
     }
+    return rc < 0 ? rc : 0;
 }
 
 static void say_summary(const run *r, double seconds) {
@@ -200,9 +206,11 @@ static int run_normal(const settings *s) {
                                     .has_md5 = s->has_md5,
                                     .out = s->normalized,
                                     .is_folder = is_out_folder(s),
-                                    .is_stem = s->names == MS_FILES_NAMES_STEM,
+                                    .is_stem = s->names == MSIM_NAMES_STEM,
                                     .is_forced = s->is_forced};
-    ms_files_request wanted = {.paths = &s->common.operands,
+    ms_files_request wanted = {.paths = s->common.operands.items,
+                               .n_paths = s->common.operands.n,
+                               .watch = ms_cli_watch(),
                                .files_from = s->files_from,
                                .is_nul_separated = s->is_nul_separated,
                                .has_stream = true,
@@ -254,7 +262,9 @@ static int run_tool(const settings *s) {
     int status = MS_EXIT_FAILED;
     int rc = ms_files_skips_open(s->skipped, &r.skips, &err);
     if (rc < 0) goto failed;
-    ms_files_request request = {.paths = &s->common.operands,
+    ms_files_request request = {.paths = s->common.operands.items,
+                                .n_paths = s->common.operands.n,
+                                .watch = ms_cli_watch(),
                                 .files_from = s->files_from,
                                 .is_nul_separated = s->is_nul_separated,
                                 .has_stream = true,
@@ -264,11 +274,13 @@ static int run_tool(const settings *s) {
     ms_reader_request wanted = {.files = &files,
                                 .threads = ms_cli_threads(&s->common),
                                 .transpose_factor = (int)s->transpose,
+                                .watch = ms_cli_watch(),
                                 .max_tokens = s->max_tokens};
     rc = ms_reader_open(&wanted, &reader, &err);
     if (rc < 0) goto failed;
-    print_all(&r, reader, files.n);
+    rc = print_all(&r, reader, files.n, &err);
     ms_cli_progress_end();
+    if (rc < 0 && rc != -MSIM_E_STOPPED) goto failed;
     say_summary(&r, ms_cli_now() - began);
     if (r.n_sequences > 0 && ms_files_skips_failures(r.skips) == 0 && files.n_empty_folders == 0)
         status = MS_EXIT_OK;

@@ -1,0 +1,199 @@
+/* The public functions of a job. Contract: include/midisim.h, Jobs; the steps are those of
+ * pipeline/job.h. */
+#define _GNU_SOURCE
+#include "pipeline/job.h"
+#include "base/mem.h"
+#include <string.h>
+
+void msim_job_options_init(msim_job_options *o) {
+    *o = (msim_job_options){
+        .size = sizeof *o, .max_tokens = 3072, .class_weights = {1.0f, 1.0f, 1.0f}};
+}
+
+/* ---- Opening ---- */
+
+static int refuse(msim_error *err, const char *what, const char *expected, int64_t got) {
+    return ms_fail(err, MSIM_E_ARG, "job: %s: expected %s, got %lld", what, expected,
+                   (long long)got);
+}
+
+static int check_numbers(const msim_job_options *o, msim_error *err) {
+    if (o->names != MSIM_NAMES_PATH && o->names != MSIM_NAMES_STEM)
+        return refuse(err, "names", "an msim_names", o->names);
+    if (o->n_shards < 0 || (o->n_shards && (o->shard < 1 || o->shard > o->n_shards)))
+        return refuse(err, "shard", "a number from 1 to n_shards", o->shard);
+    if (o->transpose < -12 || o->transpose > 12)
+        return refuse(err, "transpose", "-12..12", o->transpose);
+    if (o->max_tokens < 0 || o->max_tokens > (int64_t)1 << 30)
+        return refuse(err, "max_tokens", "0..2^30", o->max_tokens);
+    if (o->dtype != MSIM_DTYPE_F32 && o->dtype != MSIM_DTYPE_F16)
+        return refuse(err, "dtype", "MSIM_DTYPE_F32 or MSIM_DTYPE_F16", o->dtype);
+    return 0;
+}
+
+static int check_options(const msim_job_options *o, msim_error *err) {
+    if (!o->output || !*o->output)
+        return ms_fail(err, MSIM_E_ARG, "job: expected an output, got none");
+    if (!o->n_paths && !o->files_from && !o->from_tokens)
+        return ms_fail(err, MSIM_E_ARG, "job: expected paths, files_from or from_tokens, got none");
+    if (o->from_tokens && (o->n_paths || o->files_from))
+        return ms_fail(err, MSIM_E_ARG, "job: expected no files beside from_tokens, got some");
+    if (o->from_tokens && (o->transpose || o->n_shards || o->names != MSIM_NAMES_PATH))
+        return ms_fail(err, MSIM_E_ARG,
+                       "job: from_tokens: expected no transpose, shard or names beside it");
+    if (o->from_tokens && o->ranks && o->ranks->count > 1)
+        return ms_fail(err, MSIM_E_ARG, "job: from_tokens: expected a single process");
+    return check_numbers(o, err);
+}
+
+/* The caller's options; what a program built before this library does not know has its default. */
+static int copy_options(msim_job *job, const msim_job_options *options, msim_error *err) {
+    msim_job_options_init(&job->o);
+    if (options->size < offsetof(msim_job_options, paths) || options->size > sizeof job->o)
+        return ms_fail(err, MSIM_E_ARG, "job: options of %zu bytes: expected those of this library",
+                       options->size);
+    memcpy(&job->o, options, options->size);
+    job->o.size = sizeof job->o;
+    if (job->o.ranks && job->o.ranks->count < 2) job->o.ranks = NULL;
+    job->options = job->o.options ? *job->o.options : msim_options_default();
+    job->output = (ms_output){.path = job->o.output,
+                              .name_field = job->o.name_field,
+                              .vector_field = job->o.vector_field,
+                              .dtype = job->o.dtype,
+                              .watch = &job->watch};
+    job->watch.progress = job->o.progress;
+    job->watch.message = job->o.message;
+    job->watch.user = job->o.user;
+    ms_watch_begin(&job->watch);
+    job->began = ms_watch_now();
+    return check_options(&job->o, err);
+}
+
+int msim_job_open(const msim_job_options *options, msim_job **out, msim_error *err) {
+    msim_error own;
+    msim_job *job = ms_alloc(1, sizeof *job, "job", err);
+    *out = NULL;
+    if (!job) return -MSIM_E_MEMORY;
+    if (!err) err = &own;
+    int rc = copy_options(job, options, err);
+    if (rc >= 0) {
+        bool is_first = ms_job_rank(job) == 0;
+        rc = ms_job_share(job, is_first ? ms_job_prepare(job, err) : 0, err);
+    }
+    if (rc < 0) {
+        msim_job_close(job);
+        return rc;
+    }
+    *out = job;
+    return 0;
+}
+
+void msim_job_close(msim_job *job) {
+    if (!job) return;
+    ms_reader_close(job->reader);
+    ms_token_lines_close(job->lines);
+    ms_journal_close(job->journal);
+    ms_previous_close(&job->previous);
+    msim_model_close(job->own_model);
+    ms_manifest_close(&job->inputs);
+    ms_skips_close(&job->skips);
+    ms_job_part_free(job->part);
+    ms_free(job);
+}
+
+/* ---- Running ---- */
+
+/* Everything is done: the corpus. */
+static int finish(msim_job *job, msim_error *err) {
+    int rc = ms_job_account(job, err);
+    if (rc >= 0) rc = ms_job_write(job, true, err);
+    if (rc >= 0) rc = ms_journal_finish(job->journal, job->o.is_journal_kept, err);
+    if (rc < 0) return rc;
+    if (job->n_rows == 0 && !job->o.n_shards)
+        return ms_fail(err, MSIM_E_EMPTY,
+                       "no rows: %s: expected at least one file with notes, got none; nothing was "
+                       "written",
+                       job->o.output);
+    return job->is_unchanged ? MSIM_JOB_UP_TO_DATE : MSIM_JOB_WRITTEN;
+}
+
+int msim_job_run(msim_job *job, msim_error *err) {
+    msim_error own;
+    if (!err) err = &own;
+    if (job->is_complete) return MSIM_JOB_NOTHING_TO_DO;
+    if (job->is_run) return ms_fail(err, MSIM_E_ARG, "job: expected to be run once, got more");
+    job->is_run = true;
+    ms_watch_begin(&job->watch);
+    int rc = ms_job_work(job, err);
+    rc = ms_job_gather(job, rc, err);
+    if (rc < 0) return rc;
+    if (ms_job_rank(job) > 0) return MSIM_JOB_OF_RANK_0;
+    if (ms_watch_is_stopped(&job->watch)) return ms_watch_stop(err, "before writing the corpus");
+    return finish(job, err);
+}
+
+int64_t msim_job_write_finished(msim_job *job, msim_error *err) {
+    msim_error own;
+    bool exists;
+    if (!err) err = &own;
+    if (!job->has_failed || job->is_journal_bad || job->previous.corpus || job->part) return 0;
+    job->has_failed = false; /* once */
+    ms_watch_begin(&job->watch);
+    int rc = ms_output_check(&job->output, &exists, NULL);
+    if (rc < 0 || exists) return 0;
+    rc = ms_job_account(job, err);
+    if (rc >= 0) rc = ms_job_write(job, false, err);
+    return rc < 0 ? rc : job->n_rows;
+}
+
+/* ---- What it came to ---- */
+
+static void count_inputs(const msim_job *job, msim_job_stats *s) {
+    const ms_manifest *in = &job->inputs;
+    s->files = job->lines ? job->n_lines : (int64_t)in->files.n;
+    s->has_input = in->contents && ms_dedup_count(in->contents) > 0;
+    s->done = in->contents ? ms_manifest_count_done(in) : 0;
+    s->done_before = in->n_before;
+    s->kept = in->n_kept;
+    s->dropped = in->n_dropped;
+    s->empty_folders = (int64_t)in->files.n_empty_folders;
+}
+
+int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
+    msim_job_stats s = {.size = out->size,
+                        .has_work = !job->is_complete,
+                        .is_of_lines = job->o.from_tokens != NULL,
+                        .is_updating = job->previous.corpus != NULL,
+                        .rows = job->n_rows,
+                        .read = job->n_read,
+                        .tokens = job->stats.n_tokens,
+                        .cut = job->n_cut,
+                        .shared = job->n_shared,
+                        .unread = job->n_unread,
+                        .skips = (int64_t)job->skips.n,
+                        .failures = job->skips.n_failures,
+                        .seconds = ms_watch_now() - job->began,
+                        .device = job->info.device,
+                        .isa = job->info.isa,
+                        .precision = job->info.precision};
+    _Static_assert(MSIM_SKIP_COUNT <= sizeof s.skipped / sizeof *s.skipped, "a place for each");
+    if (out->size < sizeof out->size || out->size > sizeof s) return -MSIM_E_ARG;
+    count_inputs(job, &s);
+    memcpy(s.skipped, job->skips.counts, sizeof job->skips.counts);
+    memcpy(out, &s, out->size);
+    return 0;
+}
+
+int msim_job_get_skip(const msim_job *job, int64_t index, msim_skip *out) {
+    if (index < 0 || (size_t)index >= job->skips.n || out->size < sizeof out->size ||
+        out->size > sizeof *out)
+        return -MSIM_E_ARG;
+    const ms_skip *from = job->skips.items + index;
+    msim_skip skip = {.size = out->size,
+                      .path = from->path,
+                      .detail = from->detail,
+                      .reason = from->reason,
+                      .is_failure = from->is_failure};
+    memcpy(out, &skip, out->size);
+    return 0;
+}

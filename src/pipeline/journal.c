@@ -1,0 +1,467 @@
+/* Contract: pipeline/journal.h. The file is written with write at its end and read with
+ * pread, never mapped: a disk that fails gives an error and no signal. A block goes out in one
+ * write and is synced; when either fails, the file is cut back to the last whole block and the
+ * first failure stays. */
+#define _GNU_SOURCE
+#include "pipeline/journal.h"
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#define MAGIC "MSIMJNL1"
+#define BLOCK_MAGIC 0x4b4c424du        /* "MBLK" */
+#define HEAD_MAX ((uint32_t)1 << 20)   /* bytes of settings */
+#define BLOCK_BYTES ((size_t)16 << 20) /* a block is written when it is as large */
+#define BLOCK_MAX ((uint64_t)64 << 20) /* none is larger */
+/* Seconds between two blocks: so many that syncing takes a two-hundredth of the time, within these
+ * bounds. */
+#define SYNC_SHARE 200.0
+#define SYNC_LEAST 0.2
+#define SYNC_MOST 10.0
+
+typedef struct {
+    char magic[8];
+    uint32_t text_bytes, text_crc; /* of the settings that follow, as JSON */
+    uint32_t state;                /* ms_journal_state: OPEN or FINISHED */
+    uint32_t zero[11];
+} file_head;
+
+typedef struct {
+    uint32_t magic, crc; /* of all that follows in the block */
+    uint64_t bytes;      /* of the records */
+    uint64_t number;     /* from 0 */
+    uint64_t zero;
+} block_head;
+
+typedef struct {
+    uint8_t kind, reason;
+    uint16_t detail_bytes;
+    uint32_t bytes; /* of the record, a multiple of 8 */
+    int64_t a, b;   /* content: tokens, full length; file: size, time */
+    unsigned char hash[MS_JOURNAL_HASH];
+    uint32_t path_bytes, name_at;
+} record_head;
+
+_Static_assert(sizeof(file_head) == 64 && sizeof(block_head) == 32 && sizeof(record_head) == 64,
+               "as documented");
+
+struct ms_journal {
+    char *path; /* owned */
+    int fd;     /* owned */
+    int state;
+    ms_description settings;
+    int64_t end; /* where the last whole block ends; 0 without a header */
+    uint64_t n_blocks;
+    size_t dim;
+    unsigned char *block; /* owned: head and records of the next block */
+    size_t n_block, block_cap;
+    double last_sync, interval; /* seconds */
+    bool has_work;              /* blocks were written or found */
+    ms_watch *watch;            /* borrowed, or NULL */
+    msim_error failed;          /* code 0 while all went well */
+};
+
+static size_t padded(size_t n) { return (n + 7) & ~(size_t)7; }
+
+/* ---- Bytes ---- */
+
+/* Read exactly n bytes, or < 0; *got says how many there were. */
+static int read_at(const ms_journal *j, int64_t at, void *to, size_t n, size_t *got,
+                   msim_error *err) {
+    *got = 0;
+    while (*got < n) {
+        ssize_t some = pread(j->fd, (char *)to + *got, n - *got, (off_t)(at + (int64_t)*got));
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0)
+            return ms_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+        if (some == 0) break;
+        *got += (size_t)some;
+    }
+    return 0;
+}
+
+static int write_at(ms_journal *j, int64_t at, const void *from, size_t n, msim_error *err) {
+    return ms_file_write_at(j->fd, from, n, at, j->path, err);
+}
+
+static int sync_file(ms_journal *j, msim_error *err) {
+    if (fdatasync(j->fd) == 0) return 0;
+    return ms_fail(err, MSIM_E_IO, "cannot sync: %s: %s", j->path, strerror(errno));
+}
+
+static int set_state(ms_journal *j, uint32_t state, msim_error *err) {
+    int rc = write_at(j, offsetof(file_head, state), &state, sizeof state, err);
+    if (rc >= 0) rc = sync_file(j, err);
+    if (rc >= 0) j->state = (int)state;
+    return rc;
+}
+
+/* Remember a failure, after which nothing more is written, and cut off what it left. */
+static int spoil(ms_journal *j, msim_error *err) {
+    if (ftruncate(j->fd, (off_t)j->end) != 0) { /* reading cuts it off just as well */
+    }
+    if (err) *err = j->failed;
+    return -j->failed.code;
+}
+
+/* ---- Opening ---- */
+
+static int lock_file(ms_journal *j, msim_error *err) {
+    int rc;
+    do rc = flock(j->fd, LOCK_EX | LOCK_NB);
+    while (rc != 0 && errno == EINTR);
+    if (rc == 0) return 0;
+    if (errno == EWOULDBLOCK)
+        return ms_fail(err, MSIM_E_IO, "in use: %s: expected no other run on this output, got one",
+                       j->path);
+    if (j->watch && !j->watch->has_said_lock) {
+        j->watch->has_said_lock = true;
+        ms_watch_say(j->watch, MSIM_MESSAGE_WARNING,
+                     "cannot lock: %s: %s: make sure that no other run writes there", j->path,
+                     strerror(errno));
+    }
+    return 0;
+}
+
+/* Open and lock; again when another run removed the file between the two. */
+static int open_locked(ms_journal *j, msim_error *err) {
+    for (;;) {
+        struct stat ours, there;
+        j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+        if (j->fd < 0)
+            return ms_fail(err, MSIM_E_IO, "cannot open: %s: %s", j->path, strerror(errno));
+        if (fstat(j->fd, &ours) != 0)
+            return ms_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+        if (!S_ISREG(ours.st_mode))
+            return ms_fail(err, MSIM_E_IO, "journal: %s: expected a regular file or nothing there",
+                           j->path);
+        int rc = lock_file(j, err);
+        if (rc < 0) return rc;
+        if (stat(j->path, &there) == 0 && there.st_dev == ours.st_dev &&
+            there.st_ino == ours.st_ino)
+            return 0;
+        close(j->fd);
+        j->fd = -1;
+    }
+}
+
+/* A header that is not whole, or with nothing behind it, is that of a run that had done nothing.
+ * Another kind of file, and work behind a header that cannot be read, are left alone. */
+static int read_head(ms_journal *j, msim_error *err) {
+    file_head head;
+    struct stat st;
+    size_t got;
+    int rc = read_at(j, 0, &head, sizeof head, &got, err);
+    if (rc < 0 || got == 0) return rc;
+    if (fstat(j->fd, &st) != 0)
+        return ms_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+    if (memcmp(head.magic, MAGIC, got < sizeof head.magic ? got : sizeof head.magic) != 0)
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "journal: %s: expected one of midisim-embed, got another file", j->path);
+    if (got < sizeof head) return 0;
+    uint32_t n_text = head.text_bytes <= HEAD_MAX ? head.text_bytes : 0;
+    int64_t end = (int64_t)(sizeof head + padded(n_text));
+    if (st.st_size <= end) return 0;
+    char *text = ms_alloc((size_t)n_text + 1, 1, "head of a journal", err);
+    if (!text) return -MSIM_E_MEMORY;
+    rc = read_at(j, sizeof head, text, n_text, &got, err);
+    if (rc >= 0 &&
+        (n_text == 0 || got != n_text || crc32_z(0, (const Bytef *)text, got) != head.text_crc ||
+         (head.state != MS_JOURNAL_OPEN && head.state != MS_JOURNAL_FINISHED)))
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "damaged journal: %s: its header is unreadable; without it, all is embedded "
+                     "again",
+                     j->path);
+    if (rc >= 0) rc = ms_description_parse(text, got, j->path, &j->settings, err);
+    ms_free(text);
+    if (rc < 0) return rc;
+    if (j->settings.dim < 1 || j->settings.dim > 65536)
+        return ms_fail(err, MSIM_E_FORMAT, "journal: %s: expected vectors of 1..65536, got %lld",
+                       j->path, (long long)j->settings.dim);
+    j->state = (int)head.state;
+    j->dim = (size_t)j->settings.dim;
+    j->end = end;
+    j->has_work = true;
+    return 0;
+}
+
+int ms_journal_open(const char *corpus, ms_watch *watch, ms_journal **out, msim_error *err) {
+    ms_journal *j = ms_alloc(1, sizeof *j, "journal", err);
+    size_t cap = strlen(corpus) + 16;
+    *out = NULL;
+    if (!j) return -MSIM_E_MEMORY;
+    j->fd = -1;
+    j->watch = watch;
+    j->interval = SYNC_LEAST;
+    j->path = ms_alloc(cap, 1, "journal", err);
+    if (j->path) snprintf(j->path, cap, "%s.journal", corpus);
+    int rc = j->path ? open_locked(j, err) : -MSIM_E_MEMORY;
+    if (rc >= 0) rc = read_head(j, err);
+    if (rc >= 0) {
+        *out = j;
+        return 0;
+    }
+    if (j->fd >= 0) close(j->fd);
+    ms_free(j->path);
+    ms_free(j);
+    return rc;
+}
+
+const char *ms_journal_path(const ms_journal *j) { return j->path; }
+
+int ms_journal_state(const ms_journal *j, ms_description *settings) {
+    if (j->state != MS_JOURNAL_NONE) *settings = j->settings;
+    return j->state;
+}
+
+int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *err) {
+    file_head head = {.magic = MAGIC, .state = MS_JOURNAL_OPEN};
+    char *text = ms_description_print(settings, err);
+    if (!text) return -MSIM_E_MEMORY;
+    size_t n_text = strlen(text), n = sizeof head + padded(n_text);
+    head.text_bytes = (uint32_t)n_text;
+    head.text_crc = (uint32_t)crc32_z(0, (const Bytef *)text, n_text);
+    unsigned char *bytes = ms_alloc(n, 1, "head of a journal", err);
+    if (bytes) memcpy(bytes, &head, sizeof head);
+    if (bytes) memcpy(bytes + sizeof head, text, n_text);
+    ms_free(text);
+    if (!bytes) return -MSIM_E_MEMORY;
+    j->end = 0;
+    j->has_work = false;
+    int rc = ftruncate(j->fd, 0) == 0
+                 ? 0
+                 : ms_fail(err, MSIM_E_IO, "cannot empty: %s: %s", j->path, strerror(errno));
+    if (rc >= 0) rc = write_at(j, 0, bytes, n, err);
+    if (rc >= 0) rc = sync_file(j, err);
+    if (rc >= 0) rc = ms_file_sync_folder(j->path, err);
+    ms_free(bytes);
+    if (rc < 0) {
+        if (ftruncate(j->fd, 0) != 0) { /* a header without blocks does no harm */
+        }
+        return rc;
+    }
+    j->settings = *settings;
+    j->state = MS_JOURNAL_OPEN;
+    j->dim = (size_t)settings->dim;
+    j->end = (int64_t)n;
+    j->n_blocks = 0;
+    j->last_sync = ms_watch_now();
+    return 0;
+}
+
+/* ---- Reading ---- */
+
+static bool has_vector(const record_head *h) {
+    return h->kind == MS_JOURNAL_CONTENT && h->reason == MSIM_SKIP_NONE;
+}
+
+/* Bytes that a record with this head must have; 0 when the head is none. */
+static size_t record_bytes(const ms_journal *j, const record_head *h) {
+    if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_LEVEL || h->reason >= MSIM_SKIP_COUNT)
+        return 0;
+    if (h->path_bytes > BLOCK_MAX || h->name_at > h->path_bytes) return 0;
+    return padded(sizeof *h + (has_vector(h) ? j->dim * sizeof(float) : 0) + h->path_bytes +
+                  h->detail_bytes);
+}
+
+/* True when a record that names a content has no hash of it: every content would be the same. */
+static bool lacks_hash(const record_head *h) {
+    bool names_content = h->kind == MS_JOURNAL_CONTENT ||
+                         (h->kind == MS_JOURNAL_FILE && h->reason == MSIM_SKIP_NONE);
+    return names_content && ms_digest_is_zero(h->hash, sizeof h->hash);
+}
+
+static int visit_block(const ms_journal *j, const unsigned char *records, size_t n, int64_t at,
+                       int (*visit)(void *, const ms_journal_record *, msim_error *), void *user,
+                       msim_error *err) {
+    for (size_t i = 0; i < n;) {
+        record_head h = {0};
+        if (n - i >= sizeof h) memcpy(&h, records + i, sizeof h);
+        size_t need = record_bytes(j, &h);
+        if (need == 0 || need != h.bytes || need > n - i)
+            return ms_fail(err, MSIM_E_FORMAT,
+                           "journal: %s: byte %lld: expected a record, got something else", j->path,
+                           (long long)at + (long long)i);
+        if (lacks_hash(&h))
+            return ms_fail(err, MSIM_E_FORMAT,
+                           "damaged journal: %s: byte %lld: expected the hash of a content, got "
+                           "zeros; without the journal, all is embedded again",
+                           j->path, (long long)at + (long long)i);
+        const char *text = (const char *)records + i + sizeof h +
+                           (has_vector(&h) ? j->dim * sizeof(float) : 0);
+        ms_journal_record r = {.kind = h.kind,
+                               .reason = h.reason,
+                               .at = at + (int64_t)i,
+                               .path = text,
+                               .path_len = h.path_bytes,
+                               .name_at = h.name_at,
+                               .detail = text + h.path_bytes,
+                               .detail_len = h.detail_bytes};
+        memcpy(r.hash, h.hash, sizeof r.hash);
+        /* blocks keep 8 bytes' alignment */
+        if (has_vector(&h)) r.vector = (const float *)(const void *)(records + i + sizeof h);
+        *(h.kind == MS_JOURNAL_FILE ? &r.bytes : &r.n_tokens) = h.a;
+        *(h.kind == MS_JOURNAL_FILE ? &r.mtime_ns : &r.full_length) = h.b;
+        int rc = visit(user, &r, err);
+        if (rc < 0) return rc;
+        i += need;
+    }
+    return 0;
+}
+
+/* The block at `at` into j->block: 1, or 0 when there is no whole one. */
+static int read_block(ms_journal *j, int64_t at, uint64_t number, block_head *h, msim_error *err) {
+    size_t got;
+    int rc = read_at(j, at, h, sizeof *h, &got, err);
+    if (rc < 0) return rc;
+    if (got < sizeof *h || h->magic != BLOCK_MAGIC || h->bytes > BLOCK_MAX || h->number != number)
+        return 0;
+    size_t n = (size_t)h->bytes;
+    rc = ms_grow((void **)&j->block, &j->block_cap, sizeof *h + n, 1, "block of a journal", err);
+    if (rc < 0) return rc;
+    rc = read_at(j, at + (int64_t)sizeof *h, j->block + sizeof *h, n, &got, err);
+    if (rc < 0) return rc;
+    memcpy(j->block, h, sizeof *h);
+    return got == n && crc32_z(0, j->block + 8, sizeof *h - 8 + n) == h->crc;
+}
+
+int ms_journal_load(ms_journal *j,
+                    int (*visit)(void *user, const ms_journal_record *record, msim_error *err),
+                    void *user, int64_t *n_lost, msim_error *err) {
+    struct stat st;
+    block_head h;
+    int rc;
+    *n_lost = 0;
+    if (fstat(j->fd, &st) != 0)
+        return ms_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
+    while ((rc = read_block(j, j->end, j->n_blocks, &h, err)) == 1) {
+        rc = visit_block(j, j->block + sizeof h, (size_t)h.bytes, j->end + (int64_t)sizeof h, visit,
+                         user, err);
+        if (rc < 0) return rc;
+        j->end += (int64_t)(sizeof h + h.bytes);
+        j->n_blocks++;
+        j->has_work = true;
+        if (ms_watch_step(j->watch, MSIM_STEP_JOURNAL, j->end, (int64_t)st.st_size))
+            return ms_watch_stop(err, "while reading the journal");
+    }
+    ms_watch_end_step(j->watch);
+    if (rc < 0) return rc;
+    if (st.st_size > j->end) {
+        *n_lost = (int64_t)st.st_size - j->end;
+        if (ftruncate(j->fd, (off_t)j->end) != 0)
+            return ms_fail(err, MSIM_E_IO, "cannot cut: %s: %s", j->path, strerror(errno));
+    }
+    j->last_sync = ms_watch_now();
+    return j->state == MS_JOURNAL_FINISHED ? set_state(j, MS_JOURNAL_OPEN, err) : 0;
+}
+
+int ms_journal_get_vector(const ms_journal *j, int64_t at, float *vector, msim_error *err) {
+    size_t n = j->dim * sizeof *vector, got;
+    int rc = read_at(j, at + (int64_t)sizeof(record_head), vector, n, &got, err);
+    if (rc < 0 || got == n) return rc;
+    return ms_fail(err, MSIM_E_IO,
+                   "journal: %s: byte %lld: expected a vector, got the end of the file", j->path,
+                   (long long)at);
+}
+
+int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t cap,
+                          msim_error *err) {
+    record_head h = {0};
+    size_t got;
+    *detail = 0;
+    int rc = read_at(j, at, &h, sizeof h, &got, err);
+    if (rc < 0) return rc;
+    size_t n = h.detail_bytes < cap ? h.detail_bytes : cap - 1;
+    at += (int64_t)(sizeof h + (has_vector(&h) ? j->dim * sizeof(float) : 0) + h.path_bytes);
+    rc = read_at(j, at, detail, n, &got, err);
+    detail[rc < 0 ? 0 : got] = 0;
+    return rc;
+}
+
+/* ---- Writing ---- */
+
+int ms_journal_sync(ms_journal *j, msim_error *err) {
+    if (j->failed.code) return spoil(j, err);
+    if (j->n_block <= sizeof(block_head)) return 0;
+    double began = ms_watch_now();
+    block_head h = {.magic = BLOCK_MAGIC, .bytes = j->n_block - sizeof h, .number = j->n_blocks};
+    memcpy(j->block, &h, sizeof h);
+    h.crc = (uint32_t)crc32_z(0, j->block + 8, j->n_block - 8);
+    memcpy(j->block, &h, sizeof h);
+    int rc = write_at(j, j->end, j->block, j->n_block, &j->failed);
+    if (rc >= 0) rc = sync_file(j, &j->failed);
+    if (rc < 0) return spoil(j, err);
+    j->end += (int64_t)j->n_block;
+    j->n_blocks++;
+    j->n_block = 0;
+    j->has_work = true;
+    j->last_sync = ms_watch_now();
+    j->interval = SYNC_SHARE * (j->last_sync - began);
+    if (j->interval < SYNC_LEAST) j->interval = SYNC_LEAST;
+    if (j->interval > SYNC_MOST) j->interval = SYNC_MOST;
+    return 0;
+}
+
+int ms_journal_tick(ms_journal *j, msim_error *err) {
+    bool is_due = j->n_block >= BLOCK_BYTES ||
+                  (j->n_block && ms_watch_now() - j->last_sync >= j->interval);
+    return is_due ? ms_journal_sync(j, err) : 0;
+}
+
+int64_t ms_journal_add(ms_journal *j, const ms_journal_record *r, msim_error *err) {
+    record_head h = {.kind = (uint8_t)r->kind,
+                     .reason = (uint8_t)r->reason,
+                     .detail_bytes = r->detail_len,
+                     .path_bytes = r->path_len,
+                     .name_at = r->name_at};
+    if (j->failed.code) return spoil(j, err);
+    if (j->n_block == 0) j->n_block = sizeof(block_head);
+    h.a = r->kind == MS_JOURNAL_FILE ? r->bytes : r->n_tokens;
+    h.b = r->kind == MS_JOURNAL_FILE ? r->mtime_ns : r->full_length;
+    memcpy(h.hash, r->hash, sizeof h.hash);
+    size_t n_vector = has_vector(&h) ? j->dim * sizeof(float) : 0, need = record_bytes(j, &h);
+    h.bytes = (uint32_t)need;
+    int rc =
+        ms_grow((void **)&j->block, &j->block_cap, j->n_block + need, 1, "block of a journal", err);
+    if (rc < 0) return rc;
+    unsigned char *to = j->block + j->n_block;
+    int64_t at = j->end + (int64_t)j->n_block;
+    memset(to + need - 8, 0, 8);
+    memcpy(to, &h, sizeof h);
+    if (n_vector) memcpy(to + sizeof h, r->vector, n_vector);
+    if (r->path_len) memcpy(to + sizeof h + n_vector, r->path, r->path_len);
+    if (r->detail_len) memcpy(to + sizeof h + n_vector + r->path_len, r->detail, r->detail_len);
+    j->n_block += need;
+    rc = ms_journal_tick(j, err);
+    return rc < 0 ? rc : at;
+}
+
+/* ---- The end ---- */
+
+int ms_journal_finish(ms_journal *j, bool is_kept, msim_error *err) {
+    int rc = is_kept ? ms_journal_sync(j, err) : 0;
+    if (rc < 0) return rc;
+    if (is_kept) return set_state(j, MS_JOURNAL_FINISHED, err);
+    j->n_block = 0;
+    j->has_work = true; /* nothing left for close to do */
+    if (unlink(j->path) != 0 && errno != ENOENT)
+        return ms_fail(err, MSIM_E_IO, "cannot remove: %s: %s", j->path, strerror(errno));
+    return ms_file_sync_folder(j->path, err);
+}
+
+void ms_journal_close(ms_journal *j) {
+    if (!j) return;
+    if (!j->has_work) unlink(j->path);
+    close(j->fd);
+    ms_free(j->block);
+    ms_free(j->path);
+    ms_free(j);
+}

@@ -1,0 +1,74 @@
+/* CORPUS.npy.journal: what midisim-embed has done so far, so that a run that was ended in any way
+ * goes on where it was. docs/FORMATS.md, Journals, has every byte.
+ *
+ * A header says with which settings it is made. Records follow in blocks, each with a checksum and
+ * synced before the next one begins: a content (its hash, what it came to, its vector), a file (its
+ * path, size, time, and the hash of its content), a level (records from here on are made with
+ * another one). Records are gathered in memory, at most 16 MiB and some seconds of them. What a
+ * crash left half written is cut off when the journal is next read.
+ *
+ * While it is open the file is locked: a second run on the same output is refused. One thread. */
+#ifndef MS_PIPELINE_JOURNAL_H
+#define MS_PIPELINE_JOURNAL_H
+#include "pipeline/files.h"
+#include "pipeline/description.h"
+
+#define MS_JOURNAL_HASH 32
+
+typedef struct ms_journal ms_journal;
+
+enum ms_journal_state {
+    MS_JOURNAL_NONE,    /* there was none, or nothing of it can be used */
+    MS_JOURNAL_OPEN,    /* of a run that did not reach its end */
+    MS_JOURNAL_FINISHED /* kept by a run that did */
+};
+
+/* Create or open the journal of a corpus and lock it. Nothing is read but the header. watch
+ * (borrowed) may be NULL. */
+int ms_journal_open(const char *corpus, ms_watch *watch, ms_journal **out, msim_error *err);
+const char *ms_journal_path(const ms_journal *journal);
+/* State it was found in; settings (for OPEN and FINISHED) are those of its header. */
+int ms_journal_state(const ms_journal *journal, ms_description *settings);
+/* Empty it and write a header. */
+int ms_journal_begin(ms_journal *journal, const ms_description *settings, msim_error *err);
+
+/* One record. A content: detail, n_tokens, full_length, `at`, by which its vector and detail are
+ * found later. A file: path, bytes, mtime_ns; its reason is OK when the content says the rest. A
+ * level: detail is its name. */
+typedef struct {
+    enum { MS_JOURNAL_CONTENT = 1, MS_JOURNAL_FILE = 2, MS_JOURNAL_LEVEL = 3 } kind;
+    int reason;                          /* msim_skip_reason */
+    unsigned char hash[MS_JOURNAL_HASH]; /* zeros: a file that could not be read */
+    int64_t n_tokens, full_length;
+    int64_t bytes, mtime_ns;
+    const char *path;           /* [path_len], not NUL-terminated */
+    uint32_t path_len, name_at; /* the row name begins at path[name_at] */
+    const char *detail;         /* [detail_len], not NUL-terminated */
+    uint16_t detail_len;
+    const float *vector; /* [dim] of a content with tokens */
+    int64_t at;          /* when it is read */
+} ms_journal_record;
+
+/* Every record that was synced, in order (what it points to is gone after visit, which ends it with
+ * < 0); then appending goes on behind them. A torn end is cut off, *n_lost bytes. */
+int ms_journal_load(ms_journal *journal,
+                    int (*visit)(void *user, const ms_journal_record *record, msim_error *err),
+                    void *user, int64_t *n_lost, msim_error *err);
+/* Append. Returns the byte at which the record will be (>= 0), or < 0. Syncs when enough has
+ * gathered. */
+int64_t ms_journal_add(ms_journal *journal, const ms_journal_record *record, msim_error *err);
+/* Sync when it is time to, also without a record. */
+int ms_journal_tick(ms_journal *journal, msim_error *err);
+int ms_journal_sync(ms_journal *journal, msim_error *err);
+
+/* A content's vector [dim], or its detail (NUL-terminated, cut to cap); after sync. */
+int ms_journal_get_vector(const ms_journal *journal, int64_t at, float *vector, msim_error *err);
+int ms_journal_get_detail(const ms_journal *journal, int64_t at, char *detail, size_t cap,
+                          msim_error *err);
+
+/* The corpus is whole: mark the journal as finished and keep it, or remove it. */
+int ms_journal_finish(ms_journal *journal, bool is_kept, msim_error *err);
+/* Unlocks; an empty journal is removed. */
+void ms_journal_close(ms_journal *journal);
+
+#endif

@@ -1,0 +1,40 @@
+/* The corpus that a job writes: what is checked about it before any work, and how it and
+ * its description take their places. Both are first written whole under other names,
+ * CORPUS.npy.next and CORPUS.npy.json.next; when the second has its name, the change is decided,
+ * and a run that finds them there finishes it. So a corpus never stands beside a description of
+ * another one for longer than it takes to run the same command again. One thread. */
+#ifndef MS_PIPELINE_OUTPUT_H
+#define MS_PIPELINE_OUTPUT_H
+#include "pipeline/description.h"
+#include "pipeline/watch.h"
+
+typedef struct {
+    const char *path;                      /* of the corpus */
+    const char *name_field, *vector_field; /* NULL: the usual ones */
+    int dtype;                             /* msim_dtype */
+    ms_watch *watch;                       /* borrowed, or NULL */
+} ms_output;
+
+/* What is written: rows in their order. */
+typedef struct {
+    void *user;
+    const char *(*name)(void *user, int64_t row, size_t *len);
+    int (*vector)(void *user, int64_t row, float *out, msim_error *err);
+    void (*source)(void *user, int64_t row, ms_source *out);
+} ms_output_rows;
+
+/* Before any work: the folder is there and can be written, the path is a file or nothing. *exists:
+ * there is one. */
+int ms_output_check(const ms_output *output, bool *exists, msim_error *err);
+/* Finish a change that was decided; remove what an undecided one left. Only under the journal's
+ * lock. */
+int ms_output_recover(const ms_output *output, msim_error *err);
+/* Write description->rows rows of description->dim and the description, and put both in their
+ * places. */
+int ms_output_write(const ms_output *output, const ms_output_rows *rows,
+                    const ms_description *description, msim_error *err);
+/* The description alone, of the corpus that is there. */
+int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
+                       const ms_description *description, msim_error *err);
+
+#endif

@@ -1,0 +1,357 @@
+/* A job on several ranks. Contract: pipeline/job.h; docs/SCALE.md.
+ *
+ * Rank 0 prepares the run as a single process does. It alone walks the folders, so that the file
+ * servers are asked once and all ranks have the same list, and sends the others what is left to be
+ * done: entries, and the contents that are known. Then all work alike, each with a journal of its
+ * own, CORPUS.npy.rank-N.journal. What comes next is a number in rank 0's memory that each rank
+ * raises by itself: numbers stand for blocks of entries, whose sizes all ranks compute alike, fewer
+ * towards the end so that all end together. At last rank 0 takes the journals over into its own, as
+ * a later run of any number of processes would, and writes the corpus as a single process does. */
+#define _GNU_SOURCE
+#include "pipeline/job.h"
+#include "base/mem.h"
+#include <dirent.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_MOST 64           /* entries */
+#define BLOCKS_LEFT 4           /* a block is at most such a part of what is left for each rank */
+#define AHEAD 64                /* files that a rank reads ahead */
+#define CHUNK ((size_t)4 << 20) /* bytes of the list sent at a time */
+#define NO_MORE ((int64_t)1 << 40)
+#define RANK_MARK ".rank-"
+
+struct ms_job_part {
+    const msim_ranks *ranks;  /* borrowed */
+    char *corpus;             /* owned: what this rank's journal is named after; NULL for rank 0 */
+    uint32_t *todo;           /* owned: [n] entries that are left to be done, on rank 0; elsewhere
+                               * the list is just those */
+    int64_t n, at, end;       /* how many; the block in hand */
+    int64_t number, start;    /* a block, and where it begins */
+    int64_t n_mine;           /* entries of the blocks that this rank took */
+    _Atomic int64_t n_others; /* entries that others took, as far as is known */
+};
+
+/* What rank 0 tells the others. */
+typedef struct {
+    bool is_complete; /* there is nothing to do */
+    ms_description about;
+    int64_t n_todo;
+} plan;
+
+/* An entry on its way; its path with a final NUL follows. */
+typedef struct {
+    int64_t bytes, mtime_ns;
+    uint32_t path_bytes, name_at, name_len, relative_at;
+    bool is_named;
+} packed_entry;
+
+void ms_job_part_free(ms_job_part *p) {
+    if (!p) return;
+    ms_free(p->corpus);
+    ms_free(p->todo);
+    ms_free(p);
+}
+
+/* ---- The caller's functions ---- */
+
+int ms_job_rank(const msim_job *r) { return r->o.ranks ? r->o.ranks->index : 0; }
+int ms_job_ranks(const msim_job *r) { return r->o.ranks ? r->o.ranks->count : 1; }
+
+static int agree(const msim_job *r, int rc, msim_error *err) {
+    return r->o.ranks->agree(r->o.ranks->user, rc, err);
+}
+
+static void broadcast(const msim_job *r, void *bytes, size_t n) {
+    r->o.ranks->broadcast(r->o.ranks->user, 0, bytes, n);
+}
+
+static int64_t counter_add(const msim_ranks *ranks, int64_t n) {
+    return ranks->counter_add(ranks->user, n);
+}
+
+/* CORPUS.npy.rank-N, to be freed with ms_free; NULL when out of memory. */
+static char *rank_corpus(const char *output, int64_t rank, msim_error *err) {
+    size_t cap = strlen(output) + 40;
+    char *path = ms_alloc(cap, 1, "name of a journal", err);
+    if (path) snprintf(path, cap, "%s" RANK_MARK "%lld", output, (long long)rank);
+    return path;
+}
+
+/* Take over the journal of a rank. */
+static int absorb_rank(msim_job *r, int64_t rank, bool is_now, msim_error *err) {
+    char *corpus = rank_corpus(r->o.output, rank, err);
+    int rc = corpus ? ms_job_absorb(r, corpus, is_now, err) : -MSIM_E_MEMORY;
+    ms_free(corpus);
+    return rc;
+}
+
+/* ---- Handing out ---- */
+
+static int64_t block_size(const ms_job_part *p) {
+    int64_t n = (p->n - p->start) / (BLOCKS_LEFT * p->ranks->count);
+    return n < 1 ? 1 : n > BLOCK_MOST ? BLOCK_MOST : n;
+}
+
+static bool take_block(ms_job_part *p) {
+    int64_t wanted = counter_add(p->ranks, 1);
+    while (p->number < wanted && p->start < p->n) {
+        p->start += block_size(p);
+        p->number++;
+    }
+    atomic_store(&p->n_others, (p->start < p->n ? p->start : p->n) - p->n_mine);
+    if (p->start >= p->n) return false;
+    p->at = p->start;
+    p->end = p->start + block_size(p);
+    p->n_mine += p->end - p->at;
+    return true;
+}
+
+static bool take(void *user, size_t *index) {
+    ms_job_part *p = user;
+    if (p->at == p->end && !take_block(p)) return false;
+    *index = p->todo ? p->todo[p->at] : (size_t)p->at;
+    p->at++;
+    return true;
+}
+
+int64_t ms_job_taken_elsewhere(const msim_job *r) {
+    return r->part ? atomic_load(&r->part->n_others) : 0;
+}
+
+/* ---- The list ---- */
+
+typedef struct {
+    unsigned char *bytes; /* owned: [cap] */
+    size_t n, cap;
+    msim_error failed; /* of this rank; code 0 while all went well */
+} chunk;
+
+static void make_room(chunk *c, size_t n) {
+    if (!c->failed.code)
+        (void)ms_grow((void **)&c->bytes, &c->cap, n, 1, "list of files", &c->failed);
+}
+
+/* From rank 0: the chunk's bytes, none at the end. False then, and when any rank is out of memory:
+ * all go on or none does. */
+static bool send_chunk(const msim_job *r, chunk *c) {
+    int64_t n = (int64_t)c->n;
+    broadcast(r, &n, sizeof n);
+    make_room(c, (size_t)n);
+    if (agree(r, -c->failed.code, &c->failed) < 0) return false;
+    if (n) broadcast(r, c->bytes, (size_t)n);
+    c->n = ms_job_rank(r) == 0 ? 0 : (size_t)n;
+    return n > 0;
+}
+
+static void put(chunk *c, const void *bytes, size_t n) {
+    make_room(c, c->n + n);
+    if (c->failed.code) return;
+    memcpy(c->bytes + c->n, bytes, n);
+    c->n += n;
+}
+
+/* What was put, and the mark of the end. */
+static void send_end(const msim_job *r, chunk *c) {
+    if (c->n && !send_chunk(r, c)) return;
+    (void)send_chunk(r, c);
+}
+
+static void send_entries(const msim_job *r, chunk *c) {
+    for (int64_t i = 0; i < r->part->n; i++) {
+        const ms_files_entry *e = r->inputs.files.entries + r->part->todo[i];
+        packed_entry packed = {.bytes = e->bytes,
+                               .mtime_ns = e->mtime_ns,
+                               .path_bytes = (uint32_t)strlen(e->path) + 1,
+                               .name_at = e->name_at,
+                               .name_len = e->name_len,
+                               .relative_at = e->relative_at,
+                               .is_named = e->is_named};
+        put(c, &packed, sizeof packed);
+        put(c, e->path, packed.path_bytes);
+        if ((c->n >= CHUNK || c->failed.code) && !send_chunk(r, c)) return;
+    }
+    send_end(r, c);
+}
+
+static void send_contents(const msim_job *r, chunk *c) {
+    for (size_t i = 0; i < ms_dedup_count(r->inputs.contents); i++) {
+        ms_dedup_entry content = ms_dedup_get(r->inputs.contents, (uint32_t)i);
+        if (content.state != MS_DEDUP_JOURNAL && content.state != MS_DEDUP_BASE) continue;
+        put(c, content.key, sizeof content.key);
+        if ((c->n >= CHUNK || c->failed.code) && !send_chunk(r, c)) return;
+    }
+    send_end(r, c);
+}
+
+static int end_list(chunk *c, msim_error *err) {
+    ms_free(c->bytes);
+    return c->failed.code ? ms_fail(err, c->failed.code, "%s", c->failed.text) : 0;
+}
+
+static int send_list(const msim_job *r, msim_error *err) {
+    chunk c = {0};
+    send_entries(r, &c);
+    if (!c.failed.code) send_contents(r, &c);
+    return end_list(&c, err);
+}
+
+static void add_entries(msim_job *r, chunk *c) {
+    packed_entry packed;
+    ms_files_entry *e;
+    for (size_t at = 0; at < c->n; at += sizeof packed + packed.path_bytes) {
+        memcpy(&packed, c->bytes + at, sizeof packed);
+        if (ms_files_list_add(&r->inputs.files, (const char *)c->bytes + at + sizeof packed, &e,
+                              &c->failed) < 0)
+            return;
+        e->name_at = packed.name_at;
+        e->name_len = packed.name_len;
+        e->relative_at = packed.relative_at;
+        e->is_named = packed.is_named;
+        e->bytes = packed.bytes;
+        e->mtime_ns = packed.mtime_ns;
+        e->reason = MSIM_SKIP_NONE;
+    }
+}
+
+/* Where rank 0 has what they came to does not matter here. */
+static void add_contents(msim_job *r, chunk *c) {
+    uint32_t content;
+    for (size_t at = 0; at + MS_DEDUP_KEY <= c->n && !c->failed.code; at += MS_DEDUP_KEY)
+        if (ms_dedup_find(r->inputs.contents, c->bytes + at, &content, &c->failed) >= 0)
+            ms_dedup_settle(r->inputs.contents, content, MS_DEDUP_BASE, 0, MSIM_SKIP_NONE, false);
+}
+
+static int receive_list(msim_job *r, msim_error *err) {
+    chunk c = {0};
+    while (send_chunk(r, &c)) add_entries(r, &c);
+    bool is_over = c.failed.code != 0; /* as all ranks know */
+    if (!is_over) (void)ms_manifest_open(&r->inputs, &r->watch, &c.failed);
+    while (!is_over && send_chunk(r, &c)) add_contents(r, &c);
+    return end_list(&c, err);
+}
+
+/* ---- Before the work ---- */
+
+static int find_todo(msim_job *r, msim_error *err) {
+    const ms_manifest *in = &r->inputs;
+    r->part->todo = ms_alloc(in->files.n, sizeof *r->part->todo, "files to be done", err);
+    if (!r->part->todo) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < in->files.n; i++)
+        if (in->content[i] == MS_DEDUP_NONE && in->files.entries[i].reason == MSIM_SKIP_NONE)
+            r->part->todo[r->part->n++] = (uint32_t)i;
+    return 0;
+}
+
+/* A rank's own journal. One that is there is of a run that rank 0 knows of, and has taken over. */
+static int begin_journal(msim_job *r, msim_error *err) {
+    r->part->corpus = rank_corpus(r->o.output, ms_job_rank(r), err);
+    if (!r->part->corpus) return -MSIM_E_MEMORY;
+    int rc = ms_journal_open(r->part->corpus, &r->watch, &r->journal, err);
+    return rc < 0 ? rc : ms_journal_begin(r->journal, &r->about, err);
+}
+
+static int open_part(msim_job *r, int rc, msim_error *err) {
+    if (rc < 0) return rc;
+    r->part = ms_alloc(1, sizeof *r->part, "share of a rank", err);
+    if (!r->part) return -MSIM_E_MEMORY;
+    r->part->ranks = r->o.ranks;
+    return ms_job_rank(r) == 0 && !r->is_complete ? find_todo(r, err) : 0;
+}
+
+/* Everybody gets the list of what is to be done. */
+static int share_list(msim_job *r, msim_error *err) {
+    if (ms_job_rank(r) == 0) return send_list(r, err);
+    int rc = receive_list(r, err);
+    return rc < 0 ? rc : begin_journal(r, err);
+}
+
+int ms_job_share(msim_job *r, int rc, msim_error *err) {
+    bool is_first = ms_job_rank(r) == 0;
+    plan p = {.is_complete = r->is_complete};
+    if (ms_job_ranks(r) == 1) return rc;
+    rc = agree(r, open_part(r, rc, err), err);
+    if (rc < 0) return rc;
+    if (is_first && !r->is_complete) {
+        p.about = r->about;
+        p.n_todo = r->part->n;
+    }
+    broadcast(r, &p, sizeof p);
+    r->is_complete = p.is_complete;
+    if (r->is_complete) return 0;
+    r->part->n = p.n_todo;
+    rc = agree(r, is_first ? 0 : ms_job_join(r, &p.about, err), err);
+    if (rc >= 0) rc = agree(r, share_list(r, err), err);
+    if (rc < 0) return rc;
+    r->o.ranks->counter_open(r->o.ranks->user);
+    atomic_store(&r->part->n_others, 0);
+    r->take = take;
+    r->take_user = r->part;
+    r->ahead = AHEAD;
+    return 0;
+}
+
+/* ---- After the work ---- */
+
+static int absorb_ranks(msim_job *r, msim_error *err) {
+    int rc = 0;
+    for (int rank = 1; rank < ms_job_ranks(r) && rc >= 0; rank++)
+        rc = absorb_rank(r, rank, true, err);
+    return rc < 0 ? rc : ms_manifest_complete(&r->inputs, err);
+}
+
+int ms_job_gather(msim_job *r, int rc, msim_error *err) {
+    if (!r->part) return rc;
+    const msim_ranks *ranks = r->o.ranks;
+    if (rc >= 0 && ms_watch_is_stopped(&r->watch)) rc = ms_watch_stop(err, "while embedding");
+    if (rc < 0) counter_add(ranks, NO_MORE); /* the others need not go on either */
+    rc = agree(r, rc, err);
+    ranks->counter_close(ranks->user);
+    if (rc < 0) return rc;
+    int64_t sums[2] = {r->n_read, r->stats.n_tokens};
+    ranks->sum(ranks->user, sums, 2);
+    r->n_read = sums[0];
+    r->stats.n_tokens = sums[1];
+    if (ms_job_rank(r) > 0) {
+        ms_journal_close(r->journal);
+        r->journal = NULL;
+    }
+    rc = agree(r, rc, err); /* all are closed */
+    if (rc >= 0 && ms_job_rank(r) == 0) rc = absorb_ranks(r, err);
+    return agree(r, rc, err);
+}
+
+/* ---- What earlier runs left ---- */
+
+/* The journal of a rank of this corpus: CORPUS.npy.rank-N.journal. */
+static bool is_rank_journal(const char *name, const char *base, long long *rank) {
+    size_t n = strlen(base), mark = strlen(RANK_MARK);
+    int end = 0;
+    if (strncmp(name, base, n) != 0 || strncmp(name + n, RANK_MARK, mark) != 0) return false;
+    const char *number = name + n + mark;
+    return *number >= '1' && *number <= '9' && sscanf(number, "%9lld.journal%n", rank, &end) == 1 &&
+           end && !number[end];
+}
+
+int ms_job_absorb_left(msim_job *r, msim_error *err) {
+    char folder[4352];
+    const char *output = r->o.output, *slash = strrchr(output, '/'),
+               *base = slash ? slash + 1 : output;
+    const struct dirent *found;
+    long long *ranks = NULL;
+    size_t n = 0, cap = 0;
+    int rc = 0;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - output) + (slash == output) : 1,
+             slash ? output : ".");
+    DIR *dir = opendir(folder);
+    while (dir && rc >= 0 && (found = readdir(dir))) {
+        rc = ms_grow((void **)&ranks, &cap, n + 1, sizeof *ranks, "journals of ranks", err);
+        if (rc >= 0) n += is_rank_journal(found->d_name, base, ranks + n);
+    }
+    if (dir) closedir(dir);
+    for (size_t i = 0; i < n && rc >= 0; i++) rc = absorb_rank(r, ranks[i], false, err);
+    ms_free(ranks);
+    return rc;
+}

@@ -1,0 +1,399 @@
+/* Contract: pipeline/reader.h. A ring of slots under one lock: threads take turns in rising
+ * order, each turn with the file that is next, and fill the slot turn mod RING; the consumer
+ * empties slots in the same order. A thread waits while its slot is still in use or too many bytes
+ * are ahead, unless its file is the very next one, so that the consumer can never wait for good.
+ *
+ * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to
+ * fetch at a time, while the encoders, one for each thread asked for, are lent to whichever file is
+ * ready. */
+#define _GNU_SOURCE
+#include "pipeline/reader.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/digest.h"
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RING ((size_t)2048)             /* files ahead */
+#define AHEAD_BYTES ((size_t)128 << 20) /* of token ids ahead */
+#define READ_BYTES \
+    ((int64_t)256 << 20) /* of files being read, as listed; one larger file
+                                               * goes alone */
+#define KEEP_IDS_BYTES \
+    ((size_t)32 << 20) /* an encoder's larger buffer is given back after its
+                                               * file */
+#define READS_AHEAD 16
+
+typedef struct {
+    bool is_ready;
+    ms_reader_item item;
+} slot;
+
+/* What one file at a time is encoded with. */
+typedef struct encoder {
+    msim_tokenizer *tokenizer; /* owned */
+    int32_t *ids;              /* owned: [ids_cap] */
+    size_t ids_cap;
+    struct encoder *next_free;
+} encoder;
+
+struct ms_reader {
+    ms_reader_request request;
+    pthread_mutex_t lock;
+    pthread_cond_t is_filled, has_room, has_encoder;
+    encoder *encoders;           /* owned: [request.threads] */
+    encoder *free_encoders;      /* those that are not lent */
+    int64_t reading_bytes;       /* listed sizes of the files being read */
+    slot *slots;                 /* owned: [RING] */
+    size_t next_turn, next_out;  /* to be taken by a thread, by the consumer */
+    size_t next_index;           /* entry of the next turn, when has_next */
+    bool has_next, is_exhausted; /* take was asked for it; and said no */
+    size_t ahead_bytes;
+    bool is_closing;
+    msim_error failed;  /* of the first thread that failed; code 0 while none has */
+    pthread_t *threads; /* owned */
+    int n_threads;
+};
+
+/* ---- One file ---- */
+
+static int set_failure(ms_reader_item *item, int reason, const char *detail, msim_error *err) {
+    size_t n = strlen(detail) + 1;
+    item->reason = reason;
+    item->detail = ms_alloc(n, 1, "reason of a file", err);
+    if (!item->detail) return -MSIM_E_MEMORY;
+    memcpy(item->detail, detail, n);
+    return 0;
+}
+
+static int reserve_ids(encoder *w, size_t need, msim_error *err) {
+    if (need <= w->ids_cap) return 0;
+    int32_t *ids = ms_alloc(need, sizeof *ids, "token ids", err);
+    if (!ids) return -MSIM_E_MEMORY;
+    ms_free(w->ids);
+    w->ids = ids;
+    w->ids_cap = need;
+    return 0;
+}
+
+static int64_t encode(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                      ms_reader_item *item, msim_error *err) {
+    int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX;
+    int factor = r->is_shifted ? 0 : r->transpose_factor;
+    int rc = reserve_ids(w, msim_tokenizer_bound(midi->n_bytes, factor, limit), err);
+    if (rc < 0) return rc;
+    if (!r->is_shifted)
+        return msim_tokenizer_encode(w->tokenizer, midi->data, midi->n_bytes, factor, limit, w->ids,
+                                     w->ids_cap, item->starts, err);
+    int64_t n = msim_tokenizer_encode_at(w->tokenizer, midi->data, midi->n_bytes, r->semitones,
+                                         limit, w->ids, w->ids_cap, err);
+    item->starts[0] = 0;
+    item->starts[1] = n;
+    return n < 0 ? n : 1;
+}
+
+/* What the encoder gave for a file. */
+static int keep_result(encoder *w, int64_t n_seq, const msim_error *why, ms_reader_item *item,
+                       msim_error *err) {
+    if (n_seq == -MSIM_E_FORMAT || n_seq == -MSIM_E_EMPTY)
+        return set_failure(item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)),
+                           why->text, err);
+    if (n_seq == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why->text);
+    if (n_seq < 0) return set_failure(item, MSIM_SKIP_UNREADABLE, why->text, err);
+    size_t n = (size_t)item->starts[n_seq];
+    item->ids = ms_alloc(n, sizeof *item->ids, "token ids", err);
+    if (!item->ids) return -MSIM_E_MEMORY;
+    memcpy(item->ids, w->ids, n * sizeof *item->ids);
+    item->n_seq = n_seq;
+    item->full_length = msim_tokenizer_full_length(w->tokenizer);
+    return 0;
+}
+
+static int encode_file(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                       ms_reader_item *item, msim_error *err) {
+    msim_error why;
+    int64_t n_seq = encode(w, r, midi, item, &why);
+    int rc = keep_result(w, n_seq, &why, item, err);
+    if (w->ids_cap * sizeof *w->ids > KEEP_IDS_BYTES) {
+        ms_free(w->ids);
+        w->ids = NULL;
+        w->ids_cap = 0;
+    }
+    return rc;
+}
+
+/* Size of a file when it was listed; what is not known counts little. */
+static int64_t listed_bytes(const ms_reader *r, size_t index) {
+    int64_t bytes = r->request.files->entries[index].bytes;
+    return bytes > 0 ? bytes : 0;
+}
+
+static size_t item_bytes(const ms_reader_item *item) {
+    return item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0;
+}
+
+/* ---- Threads ---- */
+
+/* True when there is a next file, which next_index then says. Under the lock. */
+static bool has_next(ms_reader *r) {
+    if (r->has_next || r->is_exhausted) return r->has_next;
+    if (r->request.take)
+        r->has_next = r->request.take(r->request.take_user, &r->next_index);
+    else if ((r->has_next = r->next_turn < r->request.files->n))
+        r->next_index = r->next_turn;
+    r->is_exhausted = !r->has_next;
+    if (r->is_exhausted) pthread_cond_signal(&r->is_filled);
+    return r->has_next;
+}
+
+typedef struct {
+    size_t turn, index; /* of the slot, of the entry */
+} turn;
+
+/* The next turn, waiting for room; false when there is nothing more to do. */
+static bool take_turn(ms_reader *r, turn *t) {
+    bool is_taken = false;
+    pthread_mutex_lock(&r->lock);
+    for (;;) {
+        if (r->is_closing || r->failed.code || ms_watch_is_stopped(r->request.watch) ||
+            !has_next(r))
+            break;
+        size_t ahead = r->next_turn - r->next_out;
+        bool fits = r->reading_bytes == 0 ||
+                    r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES;
+        if (fits && (ahead == 0 || (ahead < r->request.ahead && r->ahead_bytes < AHEAD_BYTES))) {
+            *t = (turn){.turn = r->next_turn++, .index = r->next_index};
+            r->has_next = false;
+            r->reading_bytes += listed_bytes(r, t->index);
+            is_taken = true;
+            break;
+        }
+        pthread_cond_wait(&r->has_room, &r->lock);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return is_taken;
+}
+
+static encoder *borrow_encoder(ms_reader *r) {
+    pthread_mutex_lock(&r->lock);
+    while (!r->free_encoders) pthread_cond_wait(&r->has_encoder, &r->lock);
+    encoder *w = r->free_encoders;
+    r->free_encoders = w->next_free;
+    pthread_mutex_unlock(&r->lock);
+    return w;
+}
+
+static void give_back_encoder(ms_reader *r, encoder *w) {
+    pthread_mutex_lock(&r->lock);
+    w->next_free = r->free_encoders;
+    r->free_encoders = w;
+    pthread_cond_signal(&r->has_encoder);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* All threads end, and the consumer learns of it: there is no item for this turn. */
+static void fail(ms_reader *r, const msim_error *why) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->failed.code) r->failed = *why;
+    pthread_cond_broadcast(&r->has_room);
+    pthread_cond_signal(&r->is_filled);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Put the item into its slot. */
+static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item) {
+    pthread_mutex_lock(&r->lock);
+    r->slots[t->turn % RING] = (slot){.is_ready = true, .item = *item};
+    r->ahead_bytes += item_bytes(item);
+    /* Room is awaited by threads and, for its bytes, made here too: nobody waits while nothing is
+     * being read. */
+    int64_t bytes = listed_bytes(r, t->index);
+    r->reading_bytes -= bytes;
+    if (bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
+    pthread_cond_signal(&r->is_filled);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Ask whether the contents of a file should be encoded: 1 or 0. */
+static int is_wanted(const ms_reader_request *request, const ms_files_buffer *midi,
+                     ms_reader_item *item, msim_error *err) {
+    if (!request->claim) return 1;
+    int rc = ms_digest_of(MS_DIGEST_SHA256, midi->data, midi->n_bytes, item->sha256, err);
+    if (rc < 0) return rc;
+    rc = request->claim(request->claim_user, item->sha256, &item->content, err);
+    item->has_content = rc >= 0;
+    item->is_known = rc == 0;
+    return rc;
+}
+
+/* Read a file and encode it into the item. */
+static int read_item(ms_reader *r, ms_files_buffer *buffer, ms_reader_item *item, msim_error *err) {
+    char detail[MS_FILES_DETAIL] = "";
+    int reason = ms_files_read(item->entry, buffer, detail, err);
+    if (reason < 0) return reason;
+    if (reason != MSIM_SKIP_NONE) return set_failure(item, reason, detail, err);
+    int wanted = is_wanted(&r->request, buffer, item, err);
+    if (wanted <= 0) return wanted;
+    encoder *w = borrow_encoder(r);
+    int rc = encode_file(w, &r->request, buffer, item, err);
+    give_back_encoder(r, w);
+    return rc;
+}
+
+static void *run_worker(void *arg) {
+    ms_reader *r = arg;
+    ms_files_buffer buffer = {.watch = r->request.watch};
+    msim_error err;
+    turn t;
+    /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors
+     * first. */
+    if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
+    while (take_turn(r, &t)) {
+        const ms_files_entry *entry = r->request.files->entries + t.index;
+        ms_reader_item item = {.entry = entry, .index = t.index};
+        if (read_item(r, &buffer, &item, &err) < 0) {
+            ms_reader_item_free(&item);
+            fail(r, &err);
+            break;
+        }
+        deliver(r, &t, &item);
+    }
+    ms_files_buffer_free(&buffer);
+    return NULL;
+}
+
+static int open_encoders(ms_reader *r, msim_error *err) {
+    size_t n = (size_t)r->request.threads;
+    r->encoders = ms_alloc(n, sizeof *r->encoders, "tokenisers", err);
+    if (!r->encoders) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < n; i++) {
+        int rc = msim_tokenizer_open(r->request.model, &r->encoders[i].tokenizer, err);
+        if (rc < 0) return rc;
+        r->encoders[i].next_free = r->free_encoders;
+        r->free_encoders = &r->encoders[i];
+    }
+    return 0;
+}
+
+static void open_conditions(ms_reader *r) {
+    pthread_condattr_t monotonic;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->is_filled, &monotonic);
+    pthread_cond_init(&r->has_room, &monotonic);
+    pthread_cond_init(&r->has_encoder, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static int start_threads(ms_reader *r, msim_error *err) {
+    sigset_t all, before;
+    size_t n = (size_t)r->request.threads + READS_AHEAD;
+    if (n > r->request.files->n) n = r->request.files->n ? r->request.files->n : 1;
+    r->threads = ms_alloc(n, sizeof *r->threads, "reader threads", err);
+    if (!r->threads) return -MSIM_E_MEMORY;
+    int failed = 0;
+    sigfillset(&all); /* signals are the program's own threads' */
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    while (!failed && (size_t)r->n_threads < n) {
+        failed = pthread_create(r->threads + r->n_threads, NULL, run_worker, r);
+        if (!failed) r->n_threads++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r->n_threads > 0) return 0;
+    return ms_fail(err, MSIM_E_MEMORY, "cannot start a thread: %s", strerror(failed));
+}
+
+int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err) {
+    ms_reader *r = ms_alloc(1, sizeof *r, "reader", err);
+    int rc = 0;
+    *out = NULL;
+    if (!r) return -MSIM_E_MEMORY;
+    r->request = *request;
+    if (request->threads == 0) r->request.threads = ms_pool_processors();
+    if (request->ahead == 0 || request->ahead > RING) r->request.ahead = RING;
+    open_conditions(r);
+    r->slots = ms_alloc(RING, sizeof *r->slots, "reader", err);
+    if (!r->slots) rc = -MSIM_E_MEMORY;
+    if (rc >= 0) rc = open_encoders(r, err);
+    if (rc >= 0) rc = start_threads(r, err);
+    if (rc < 0) {
+        ms_reader_close(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+/* Wait until something changes, but not for long: the caller may want to stop. Under the lock. */
+static void wait_a_little(ms_reader *r) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&r->is_filled, &r->lock, &until);
+}
+
+/* ms_reader_state, or < 0, of the slot that is next. Under the lock, which is given up while the
+ * caller is asked whether to stop. */
+static int await_slot(ms_reader *r, const slot *s, bool may_wait, msim_error *err) {
+    while (!s->is_ready) {
+        if (r->failed.code) return ms_fail(err, r->failed.code, "%s", r->failed.text);
+        if (r->next_out == r->next_turn && !has_next(r)) return MS_READER_END;
+        if (!may_wait) return MS_READER_LATER;
+        wait_a_little(r);
+        pthread_mutex_unlock(&r->lock);
+        bool is_stopped = ms_watch_is_stopped(r->request.watch);
+        pthread_mutex_lock(&r->lock);
+        if (is_stopped) return ms_watch_stop(err, "while reading files");
+    }
+    return MS_READER_ITEM;
+}
+
+int ms_reader_next(ms_reader *r, bool may_wait, ms_reader_item *item, msim_error *err) {
+    pthread_mutex_lock(&r->lock);
+    slot *s = r->slots + r->next_out % RING;
+    int state = await_slot(r, s, may_wait, err);
+    if (state == MS_READER_ITEM) {
+        *item = s->item;
+        *s = (slot){0};
+        r->ahead_bytes -= item_bytes(item);
+        r->next_out++;
+        pthread_cond_broadcast(&r->has_room);
+    }
+    pthread_mutex_unlock(&r->lock);
+    return state;
+}
+
+void ms_reader_item_free(ms_reader_item *item) {
+    ms_free(item->detail);
+    ms_free(item->ids);
+    *item = (ms_reader_item){0};
+}
+
+void ms_reader_close(ms_reader *r) {
+    if (!r) return;
+    pthread_mutex_lock(&r->lock);
+    r->is_closing = true;
+    pthread_cond_broadcast(&r->has_room);
+    pthread_mutex_unlock(&r->lock);
+    for (int i = 0; i < r->n_threads; i++) pthread_join(r->threads[i], NULL);
+    for (int i = 0; r->encoders && i < r->request.threads; i++) {
+        msim_tokenizer_close(r->encoders[i].tokenizer);
+        ms_free(r->encoders[i].ids);
+    }
+    ms_free(r->encoders);
+    for (size_t i = 0; r->slots && i < RING; i++) ms_reader_item_free(&r->slots[i].item);
+    pthread_cond_destroy(&r->is_filled);
+    pthread_cond_destroy(&r->has_room);
+    pthread_cond_destroy(&r->has_encoder);
+    pthread_mutex_destroy(&r->lock);
+    ms_free(r->slots);
+    ms_free(r->threads);
+    ms_free(r);
+}

@@ -1,0 +1,60 @@
+/* Files to token ids, on several threads, in the order of the list and some way ahead of the
+ * consumer: more files are being read than encoded, so that slow storage is waited for all at once.
+ * What is ahead is bounded in files and bytes.
+ *
+ * One thread consumes. An item's memory belongs to whoever took it. */
+#ifndef MS_PIPELINE_READER_H
+#define MS_PIPELINE_READER_H
+#include "pipeline/files.h"
+
+typedef struct ms_reader ms_reader;
+
+typedef struct {
+    const ms_files_list *files; /* borrowed until the reader is closed */
+    int threads;                /* files encoded at a time; 0: one for each processor */
+    bool is_shifted;            /* one variant moved by `semitones`, else the variants of
+                             * `transpose_factor` */
+    int semitones, transpose_factor;
+    int64_t max_tokens; /* 0: no limit */
+    size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
+    bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
+    /* Which files, in which order: the next one's number in the list; false when there is none.
+     * Called by one thread at a time, whichever. NULL: all of them, in the order of the list. */
+    bool (*take)(void *user, size_t *index);
+    void *take_user;
+    /* What a file holds (bytes after gzip, SHA-256 of them) is about to be encoded: gives its
+     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL: everything is
+     * encoded, nothing is hashed. */
+    int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
+    void *claim_user;
+    const msim_model *model; /* borrowed: whose tokens are wanted */
+    ms_watch *watch;         /* borrowed, or NULL: of the thread that consumes */
+} ms_reader_request;
+
+typedef struct {
+    const ms_files_entry *entry; /* borrowed from the list */
+    size_t index;                /* of the entry in the list */
+    bool has_content;            /* sha256 and content are set: the file was read and claim was
+                                  * asked */
+    bool is_known;               /* claim said no: neither ids nor reason */
+    unsigned char sha256[32];
+    uint32_t content;
+    int reason;   /* msim_skip_reason */
+    char *detail; /* owned, or NULL */
+    int32_t *ids; /* owned: the sequences one behind the other; NULL without
+                                  * tokens */
+    int64_t starts[13], n_seq;
+    int64_t full_length; /* ids there would be without max_tokens, first variant */
+} ms_reader_item;
+
+enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };
+
+int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err);
+/* The next file: ITEM; END when there is none; LATER when it is not ready and may_wait is false.
+ * < 0 when a thread failed, or to stop. */
+int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item, msim_error *err);
+void ms_reader_item_free(ms_reader_item *item);
+/* Stops the threads and drops what was not taken. */
+void ms_reader_close(ms_reader *reader);
+
+#endif

@@ -1,0 +1,13 @@
+/* The sources of a corpus's rows inside CORPUS.npy.json: the last member of the object, one text of
+ * base64, which may be 150 MB for millions of rows. It is written and read as a stream, and a
+ * reader that wants only the settings stops before it. Part of pipeline/description.h, where
+ * they are described. */
+#ifndef MS_PIPELINE_SOURCES_H
+#define MS_PIPELINE_SOURCES_H
+#include "pipeline/description.h"
+
+/* The description of a file that holds sources, without them and from its beginning alone: 1, with
+ * *out to be freed with ms_free; 0 when it holds none or cannot be read. */
+int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *err);
+
+#endif

@@ -1,0 +1,626 @@
+/* Jobs: a folder becomes a corpus; a job that its caller stops, at any step, goes on later to the
+ * same bytes; inputs without a row are reported; several ranks write what one writes; and when an
+ * allocation fails, whichever it is, the job says so and nothing wrong is written. With the small
+ * checkpoint of test/data. */
+#define _GNU_SOURCE
+#include "base/mem.h"
+#include "midisim.h"
+#include <dirent.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CHECKPOINT "test/data/checkpoints/tiny.safetensors"
+#define MANY "test/data/midi/freedoom"
+#define FEW "test/data/midi/freedink"
+
+enum { MOST_MESSAGES = 16, TOKENS = 400 };
+
+static char folder[64];
+static msim_model *model;
+static msim_options options;
+
+static int set_up(void **state) {
+    (void)state;
+    strcpy(folder, "/tmp/midisim-job-XXXXXX");
+    options = msim_options_default();
+    options.device = MSIM_DEVICE_CPU;
+    options.threads = 2;
+    return mkdtemp(folder) && msim_model_open(CHECKPOINT, &options, &model, NULL) >= 0 ? 0 : -1;
+}
+
+static void empty_folder(void) {
+    char path[400];
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.') {
+            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+            unlink(path);
+        }
+    closedir(d);
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    msim_model_close(model);
+    empty_folder();
+    return rmdir(folder);
+}
+
+static const char *in_folder(const char *name) {
+    static char paths[16][200]; /* the last 16 stay valid */
+    static int turn;
+    char *path = paths[turn++ % 16];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void write_file(const char *path, const char *text) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* ---- What a caller sees of a job ---- */
+
+typedef struct {
+    int stop_step;     /* stop when this step ... */
+    int64_t stop_done; /* ... has come so far; 0 0: never */
+    int steps;         /* bit i: step i was seen */
+    bool is_stopping;
+    bool is_foreign; /* a callback came from another thread */
+    pthread_t thread;
+    int n_messages, levels[MOST_MESSAGES];
+    char texts[MOST_MESSAGES][200];
+} caller;
+
+static int on_progress(void *user, const msim_job_progress *p) {
+    caller *c = user;
+    assert_true(p->size >= sizeof *p);
+    c->steps |= 1 << p->step;
+    c->is_foreign |= !pthread_equal(c->thread, pthread_self());
+    c->is_stopping |= c->stop_step && p->step == c->stop_step && p->done >= c->stop_done;
+    return c->is_stopping;
+}
+
+static void on_message(void *user, int level, const char *text) {
+    caller *c = user;
+    if (c->n_messages == MOST_MESSAGES) return;
+    c->levels[c->n_messages] = level;
+    snprintf(c->texts[c->n_messages++], sizeof c->texts[0], "%s", text);
+}
+
+/* A job for one folder or file to `output` in the test's folder. */
+static msim_job_options job_of(const char *const *path, const char *output, caller *c) {
+    msim_job_options o;
+    msim_job_options_init(&o);
+    o.output = output;
+    o.paths = path;
+    o.n_paths = 1;
+    o.max_tokens = TOKENS;
+    o.model = model;
+    o.options = &options;
+    if (c) {
+        c->thread = pthread_self();
+        o.progress = on_progress;
+        o.message = on_message;
+        o.user = c;
+    }
+    return o;
+}
+
+/* Open and run; *stats may be NULL. */
+static int run_job(const msim_job_options *o, msim_job_stats *stats, msim_error *err) {
+    msim_job *job;
+    int rc = msim_job_open(o, &job, err);
+    if (rc < 0) {
+        assert_null(job);
+        return rc;
+    }
+    rc = msim_job_run(job, err);
+    if (stats) {
+        stats->size = sizeof *stats;
+        assert_int_equal(msim_job_get_stats(job, stats), 0);
+    }
+    msim_job_close(job);
+    return rc;
+}
+
+/* ---- Bytes ---- */
+
+typedef struct {
+    char *bytes; /* owned */
+    size_t n;
+} content;
+
+static content read_all(const char *path) {
+    content c = {0};
+    struct stat st;
+    FILE *f = fopen(path, "rb");
+    if (!f) return c;
+    assert_int_equal(fstat(fileno(f), &st), 0);
+    c.n = (size_t)st.st_size;
+    c.bytes = malloc(c.n + 1);
+    assert_int_equal(fread(c.bytes, 1, c.n, f), c.n);
+    fclose(f);
+    return c;
+}
+
+/* The corpus and its description; 0 when there is none. */
+typedef struct {
+    content corpus, about;
+} result;
+
+static result read_result(const char *output) {
+    char path[260];
+    snprintf(path, sizeof path, "%s.json", output);
+    return (result){.corpus = read_all(output), .about = read_all(path)};
+}
+
+static void free_result(result *r) {
+    free(r->corpus.bytes);
+    free(r->about.bytes);
+    *r = (result){0};
+}
+
+static bool same_content(const content *a, const content *b) {
+    return a->n == b->n && a->n && memcmp(a->bytes, b->bytes, a->n) == 0;
+}
+
+static void assert_result(const char *output, const result *expected) {
+    result got = read_result(output);
+    assert_true(same_content(&got.corpus, &expected->corpus));
+    assert_true(same_content(&got.about, &expected->about));
+    free_result(&got);
+}
+
+static int files_in_folder(void) {
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+/* The result of an undisturbed job. */
+static result undisturbed(const char *path) {
+    const char *output = in_folder("whole.npy");
+    msim_job_options o = job_of(&path, output, NULL);
+    msim_error err;
+    assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
+    result r = read_result(output);
+    assert_true(r.corpus.n > 0 && r.about.n > 0);
+    empty_folder();
+    return r;
+}
+
+/* ---- Tests ---- */
+
+static void folder_becomes_corpus(void **state) {
+    (void)state;
+    const char *path = MANY, *output = in_folder("c.npy");
+    caller c = {0};
+    msim_job_options o = job_of(&path, output, &c);
+    msim_job_stats stats;
+    msim_corpus_info info = {.size = sizeof info};
+    msim_corpus *corpus;
+    msim_error err;
+    assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_WRITTEN);
+    assert_false(c.is_foreign);
+    assert_int_equal(c.steps, 1 << MSIM_STEP_NONE | 1 << MSIM_STEP_LIST | 1 << MSIM_STEP_EMBED |
+                                  1 << MSIM_STEP_WRITE);
+    assert_int_equal(msim_corpus_open(output, NULL, &corpus, &err), 0);
+    assert_int_equal(msim_corpus_get_info(corpus, &info), 0);
+    msim_corpus_close(corpus);
+    assert_true(info.rows > 20);
+    assert_int_equal(info.rows, stats.rows);
+    assert_int_equal(stats.files, stats.rows + stats.skips);
+    assert_int_equal(stats.read, stats.files);
+    assert_true(stats.tokens > 0 && stats.seconds > 0 && stats.has_work && stats.cut > 0);
+    assert_int_equal(files_in_folder(), 2); /* no journal is left */
+    /* Again: there is nothing to do, and the files are not read. */
+    assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_NOTHING_TO_DO);
+    assert_false(stats.has_work);
+    assert_int_equal(stats.read, 0);
+    o.is_update = 1;
+    assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_UP_TO_DATE);
+    assert_int_equal(stats.kept, stats.rows);
+    empty_folder();
+}
+
+/* Stop at a step, then go on: the bytes are those of an undisturbed job. */
+static void stop_and_go_on(int step, int64_t done, const result *expected) {
+    const char *path = MANY, *output = in_folder("c.npy");
+    caller c = {.stop_step = step, .stop_done = done};
+    msim_job_options o = job_of(&path, output, &c);
+    msim_job_stats stats;
+    msim_error err;
+    assert_int_equal(run_job(&o, NULL, &err), -MSIM_E_STOPPED);
+    assert_int_equal(err.code, MSIM_E_STOPPED);
+    assert_non_null(strstr(err.text, "stopped"));
+    assert_int_equal(access(output, F_OK), -1);
+    c = (caller){0};
+    o = job_of(&path, output, &c);
+    assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_WRITTEN);
+    if (step != MSIM_STEP_LIST) assert_true(stats.done_before > 0);
+    if (step != MSIM_STEP_LIST) assert_true(c.steps >> MSIM_STEP_JOURNAL & 1);
+    assert_int_equal(stats.read + stats.done_before, stats.files);
+    assert_result(output, expected);
+    assert_int_equal(files_in_folder(), 2);
+    empty_folder();
+}
+
+static void stopped_jobs_go_on(void **state) {
+    (void)state;
+    result expected = undisturbed(MANY);
+    stop_and_go_on(MSIM_STEP_LIST, 0, &expected);
+    stop_and_go_on(MSIM_STEP_EMBED, 1, &expected);
+    stop_and_go_on(MSIM_STEP_EMBED, 12, &expected);
+    stop_and_go_on(MSIM_STEP_WRITE, 0, &expected);
+    free_result(&expected);
+}
+
+static void skips_are_reported(void **state) {
+    (void)state;
+    const char *paths[] = {FEW, in_folder("bad.mid"), in_folder("none.mid")};
+    const char *output = in_folder("c.npy");
+    caller c = {0};
+    msim_job_options o = job_of(paths, output, &c);
+    msim_job_stats stats = {.size = sizeof stats};
+    msim_skip skip = {.size = sizeof skip};
+    msim_error err;
+    msim_job *job;
+    o.n_paths = 3;
+    write_file(paths[1], "no MIDI file");
+    assert_int_equal(msim_job_open(&o, &job, &err), 0);
+    assert_int_equal(msim_job_run(job, &err), MSIM_JOB_WRITTEN);
+    assert_int_equal(msim_job_get_stats(job, &stats), 0);
+    assert_int_equal(stats.skips, 2);
+    assert_int_equal(stats.failures, 2);
+    assert_int_equal(stats.unread, 1);
+    assert_int_equal(stats.skipped[MSIM_SKIP_NOT_MIDI], 1);
+    assert_int_equal(stats.skipped[MSIM_SKIP_UNREADABLE], 1);
+    assert_int_equal(msim_job_get_skip(job, 0, &skip), 0);
+    assert_string_equal(skip.path, paths[1]);
+    assert_string_equal(msim_skip_reason_name(skip.reason), "not-midi");
+    assert_true(*skip.detail && skip.is_failure);
+    assert_int_equal(msim_job_get_skip(job, 1, &skip), 0);
+    assert_string_equal(msim_skip_reason_name(skip.reason), "unreadable");
+    assert_int_equal(msim_job_get_skip(job, 2, &skip), -MSIM_E_ARG);
+    assert_int_equal(msim_job_get_skip(job, -1, &skip), -MSIM_E_ARG);
+    assert_int_equal(msim_job_run(job, &err), -MSIM_E_ARG); /* once */
+    msim_job_close(job);
+    empty_folder();
+}
+
+static void token_lines_are_inputs(void **state) {
+    (void)state;
+    const char *lines = in_folder("t.jsonl"), *output = in_folder("c.npy");
+    msim_job_options o = job_of(NULL, output, NULL);
+    msim_job_stats stats;
+    msim_error err;
+    o.n_paths = 0;
+    o.from_tokens = lines;
+    write_file(lines, "{\"path\":\"b\",\"tokens\":[0,130,300]}\n"
+                      "{\"path\":\"a\",\"tokens\":[0,130,300]}\n"
+                      "{\"path\":\"c\",\"error\":\"no-notes\",\"detail\":\"\"}\n"
+                      "{\"path\":\"d\",\"tokens\":[0,-1]}\n\nnothing\n");
+    assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_WRITTEN);
+    assert_int_equal(stats.files, 5);
+    assert_int_equal(stats.rows, 2);
+    assert_int_equal(stats.shared, 1);
+    assert_int_equal(stats.skips, 3);
+    assert_int_equal(stats.failures, 2);
+    assert_true(stats.is_of_lines);
+    empty_folder();
+}
+
+static void no_rows_is_an_error(void **state) {
+    (void)state;
+    const char *path = in_folder("bad.mid"), *output = in_folder("c.npy");
+    caller c = {0};
+    msim_job_options o = job_of(&path, output, &c);
+    msim_job_stats stats;
+    msim_error err;
+    write_file(path, "no MIDI file");
+    assert_int_equal(run_job(&o, &stats, &err), -MSIM_E_EMPTY);
+    assert_int_equal(stats.skips, 1);
+    assert_int_equal(files_in_folder(), 1);
+    path = folder; /* without a corpus in it, it holds bad.mid alone */
+    unlink(in_folder("bad.mid"));
+    assert_int_equal(run_job(&o, &stats, &err), -MSIM_E_EMPTY);
+    assert_int_equal(stats.empty_folders, 1);
+    assert_int_equal(c.n_messages, 1);
+    assert_int_equal(c.levels[0], MSIM_MESSAGE_ERROR);
+    assert_non_null(strstr(c.texts[0], "no MIDI files"));
+    empty_folder();
+}
+
+static void midi_files_are_read(void **state) {
+    (void)state;
+    const char *path = in_folder("a.mid.gz"), *damaged = in_folder("b.mid.gz");
+    content plain = read_all(FEW "/love.mid"), packed;
+    unsigned char *bytes = malloc(plain.n + 1);
+    char command[400];
+    msim_error err;
+    snprintf(command, sizeof command, "gzip -c %s/love.mid > %s", FEW, path);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(msim_midi_read(path, NULL, 0, &err), plain.n);
+    assert_int_equal(msim_midi_read(path, bytes, plain.n + 1, &err), plain.n);
+    assert_memory_equal(bytes, plain.bytes, plain.n);
+    assert_int_equal(msim_midi_read(FEW "/love.mid", bytes, 4, &err), plain.n);
+    assert_memory_equal(bytes, "MThd", 4);
+    packed = read_all(path);
+    packed.bytes[packed.n / 2] = 0;
+    write_file(damaged, packed.bytes);
+    assert_int_equal(msim_midi_read(damaged, bytes, plain.n, &err), -MSIM_E_FORMAT);
+    assert_non_null(strstr(err.text, "bad-gzip"));
+    assert_int_equal(msim_midi_read(folder, bytes, plain.n, &err), -MSIM_E_IO);
+    assert_int_equal(msim_midi_read("no such file", bytes, plain.n, NULL), -MSIM_E_IO);
+    free(bytes);
+    free(plain.bytes);
+    free(packed.bytes);
+    empty_folder();
+}
+
+static void refuse(const msim_job_options *o, const char *text) {
+    msim_error err;
+    msim_job *job = (msim_job *)folder;
+    assert_int_equal(msim_job_open(o, &job, &err), -MSIM_E_ARG);
+    assert_null(job);
+    assert_non_null(strstr(err.text, text));
+    assert_int_equal(files_in_folder(), 0);
+}
+
+static void wrong_options_are_refused(void **state) {
+    (void)state;
+    const char *path = FEW, *output = in_folder("c.npy");
+    const msim_job_options good = job_of(&path, output, NULL);
+    msim_job_options o = good;
+    o.output = NULL;
+    refuse(&o, "output");
+    o = good;
+    o.n_paths = 0;
+    refuse(&o, "paths");
+    o = good;
+    o.from_tokens = "-";
+    refuse(&o, "from_tokens");
+    o = good;
+    o.transpose = 13;
+    refuse(&o, "transpose");
+    o = good;
+    o.n_shards = 2;
+    refuse(&o, "shard");
+    o = good;
+    o.dtype = MSIM_DTYPE_F64;
+    refuse(&o, "dtype");
+    o = good;
+    o.max_tokens = -1;
+    refuse(&o, "max_tokens");
+    o = good;
+    o.model = NULL;
+    refuse(&o, "model");
+    o = good;
+    o.size = 0;
+    refuse(&o, "options");
+    o = good;
+    o.size = sizeof o + 8;
+    refuse(&o, "options");
+}
+
+static void two_jobs_do_not_share_an_output(void **state) {
+    (void)state;
+    const char *path = FEW, *output = in_folder("c.npy");
+    msim_job_options o = job_of(&path, output, NULL);
+    msim_job *first, *second;
+    msim_error err;
+    assert_int_equal(msim_job_open(&o, &first, &err), 0);
+    assert_int_equal(msim_job_open(&o, &second, &err), -MSIM_E_IO);
+    assert_non_null(strstr(err.text, "in use"));
+    msim_job_close(first); /* without having run: nothing stays */
+    assert_int_equal(files_in_folder(), 0);
+}
+
+/* ---- Ranks: threads of this program ---- */
+
+enum { RANKS = 3 };
+
+static struct {
+    pthread_barrier_t barrier;
+    int rcs[RANKS];
+    msim_error errs[RANKS];
+    const void *bytes;
+    int64_t values[RANKS][16];
+    _Atomic int64_t counter;
+} team;
+
+static int team_agree(void *user, int rc, msim_error *err) {
+    int index = *(int *)user, failed = -1;
+    team.rcs[index] = rc;
+    if (rc < 0) team.errs[index] = *err;
+    pthread_barrier_wait(&team.barrier);
+    for (int i = RANKS - 1; i >= 0; i--)
+        if (team.rcs[i] < 0) failed = i;
+    if (failed >= 0) *err = team.errs[failed];
+    if (failed >= 0) rc = team.rcs[failed];
+    pthread_barrier_wait(&team.barrier);
+    return rc;
+}
+
+static void team_broadcast(void *user, int from, void *bytes, size_t n) {
+    if (*(int *)user == from) team.bytes = bytes;
+    pthread_barrier_wait(&team.barrier);
+    if (*(int *)user != from) memcpy(bytes, team.bytes, n);
+    pthread_barrier_wait(&team.barrier);
+}
+
+static void team_sum(void *user, int64_t *values, int n) {
+    memcpy(team.values[*(int *)user], values, (size_t)n * sizeof *values);
+    pthread_barrier_wait(&team.barrier);
+    for (int i = 0; i < n; i++) {
+        values[i] = 0;
+        for (int rank = 0; rank < RANKS; rank++) values[i] += team.values[rank][i];
+    }
+    pthread_barrier_wait(&team.barrier);
+}
+
+static void team_counter_open(void *user) {
+    if (*(int *)user == 0) team.counter = 0;
+    pthread_barrier_wait(&team.barrier);
+}
+
+static int64_t team_counter_add(void *user, int64_t n) {
+    (void)user;
+    return atomic_fetch_add(&team.counter, n);
+}
+
+static void team_counter_close(void *user) {
+    (void)user;
+    pthread_barrier_wait(&team.barrier);
+}
+
+typedef struct {
+    int index, rc;
+    msim_job_options o;
+    msim_job_stats stats;
+    msim_error err;
+} member;
+
+static void *run_member(void *arg) {
+    member *m = arg;
+    msim_ranks ranks = {.size = sizeof ranks,
+                        .user = &m->index,
+                        .index = m->index,
+                        .count = RANKS,
+                        .agree = team_agree,
+                        .broadcast = team_broadcast,
+                        .sum = team_sum,
+                        .counter_open = team_counter_open,
+                        .counter_add = team_counter_add,
+                        .counter_close = team_counter_close};
+    m->o.ranks = &ranks;
+    m->rc = run_job(&m->o, &m->stats, &m->err);
+    return NULL;
+}
+
+static void run_team(member *members, const char *const *path, const char *output, caller *c) {
+    pthread_t threads[RANKS];
+    pthread_barrier_init(&team.barrier, NULL, RANKS);
+    for (int i = 0; i < RANKS; i++) {
+        members[i] = (member){.index = i, .o = job_of(path, output, i == 1 ? c : NULL)};
+        if (i == 1) members[i].o.message = NULL;
+        pthread_create(threads + i, NULL, run_member, members + i);
+    }
+    for (int i = 0; i < RANKS; i++) pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&team.barrier);
+}
+
+static void ranks_write_what_one_writes(void **state) {
+    (void)state;
+    result expected = undisturbed(MANY);
+    const char *path = MANY, *output = in_folder("c.npy");
+    member members[RANKS];
+    run_team(members, &path, output, NULL);
+    assert_int_equal(members[0].rc, MSIM_JOB_WRITTEN);
+    assert_int_equal(members[1].rc, MSIM_JOB_OF_RANK_0);
+    assert_int_equal(members[2].rc, MSIM_JOB_OF_RANK_0);
+    assert_int_equal(members[0].stats.read, members[0].stats.files);
+    assert_result(output, &expected);
+    assert_int_equal(files_in_folder(), 2);
+    run_team(members, &path, output, NULL);
+    for (int i = 0; i < RANKS; i++) assert_int_equal(members[i].rc, MSIM_JOB_NOTHING_TO_DO);
+    empty_folder();
+    /* One of them is stopped: all stop, and one process goes on. */
+    caller c = {.stop_step = MSIM_STEP_EMBED, .stop_done = 0};
+    run_team(members, &path, output, &c);
+    for (int i = 0; i < RANKS; i++) assert_int_equal(members[i].rc, -MSIM_E_STOPPED);
+    msim_job_options o = job_of(&path, output, NULL);
+    assert_int_equal(run_job(&o, NULL, &members[0].err), MSIM_JOB_WRITTEN);
+    assert_result(output, &expected);
+    assert_int_equal(files_in_folder(), 2);
+    empty_folder();
+    free_result(&expected);
+}
+
+/* ---- Out of memory ---- */
+
+/* A job in which the nth allocation fails: either it says so, or the failure did not matter and the
+ * result is whole. Then once more, without a failure. 0 when the job did not come so far. */
+static int fail_at(int64_t n, const msim_job_options *o, const result *expected) {
+    msim_error err = {0};
+    int64_t before = ms_mem_count();
+    ms_mem_fail_at(n);
+    int rc = run_job(o, NULL, &err);
+    ms_mem_fail_at(0);
+    bool is_reached = ms_mem_count() - before >= n;
+    if (rc < 0) {
+        assert_int_equal(rc, -MSIM_E_MEMORY);
+        assert_int_equal(err.code, MSIM_E_MEMORY);
+        assert_non_null(strstr(err.text, "out of memory"));
+        rc = run_job(o, NULL, &err);
+    }
+    assert_true(rc == MSIM_JOB_WRITTEN || rc == MSIM_JOB_UP_TO_DATE);
+    assert_result(o->output, expected);
+    return is_reached;
+}
+
+static void any_allocation_may_fail(void **state) {
+    (void)state;
+    result expected = undisturbed(FEW);
+    const char *path = FEW, *output = in_folder("c.npy");
+    msim_job_options o = job_of(&path, output, NULL);
+    o.model = NULL;
+    o.model_path = CHECKPOINT;
+    for (int64_t n = 1; fail_at(n, &o, &expected); n += n < 40 ? 1 : 5) empty_folder();
+    free_result(&expected);
+    empty_folder();
+}
+
+static void any_allocation_of_an_update_may_fail(void **state) {
+    (void)state;
+    const char *both[] = {FEW "/love.mid", FEW "/lively.mid"}, *output = in_folder("c.npy");
+    msim_job_options o = job_of(both, output, NULL);
+    msim_error err;
+    o.n_paths = 2;
+    assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
+    result expected = read_result(output);
+    bool is_reached = true;
+    for (int64_t n = 1; is_reached; n += n < 40 ? 1 : 5) {
+        empty_folder();
+        o.n_paths = 1;
+        o.is_update = 0;
+        assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
+        o.n_paths = 2;
+        o.is_update = 1;
+        is_reached = fail_at(n, &o, &expected);
+    }
+    free_result(&expected);
+    empty_folder();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(folder_becomes_corpus),
+        cmocka_unit_test(stopped_jobs_go_on),
+        cmocka_unit_test(skips_are_reported),
+        cmocka_unit_test(token_lines_are_inputs),
+        cmocka_unit_test(no_rows_is_an_error),
+        cmocka_unit_test(midi_files_are_read),
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(two_jobs_do_not_share_an_output),
+        cmocka_unit_test(ranks_write_what_one_writes),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(any_allocation_of_an_update_may_fail),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

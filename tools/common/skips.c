@@ -1,0 +1,103 @@
+/* The account of files that gave nothing: counted by reason, the first failures said one line each,
+ * all of them in the TSV of --skipped. Contract: tools/common/skips.h. */
+#define _GNU_SOURCE
+#include "skips.h"
+#include "cli.h"
+#include "pipeline/files.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN_FAILURES 20
+
+struct ms_files_skips {
+    FILE *tsv;            /* owned, or NULL */
+    const char *tsv_path; /* borrowed, or NULL */
+    int64_t n_failures, counts[MSIM_SKIP_COUNT];
+};
+
+int ms_files_skips_open(const char *tsv_path, ms_files_skips **out, msim_error *err) {
+    ms_files_skips *skips = ms_cli_alloc(1, sizeof *skips);
+    *out = NULL;
+    if (tsv_path && !(skips->tsv = fopen(tsv_path, "we"))) {
+        free(skips);
+        return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", tsv_path, strerror(errno));
+    }
+    skips->tsv_path = tsv_path;
+    *out = skips;
+    return 0;
+}
+
+/* Tab, newline and backslash are escaped, so that a line stays a line. */
+static void write_cell(FILE *file, const char *text, char end) {
+    for (; *text; text++) {
+        if (*text == '\t' || *text == '\n' || *text == '\\' || *text == '\r') {
+            putc('\\', file);
+            putc(*text == '\t' ? 't' : *text == '\n' ? 'n' : *text == '\r' ? 'r' : '\\', file);
+        } else {
+            putc(*text, file);
+        }
+    }
+    putc(end, file);
+}
+
+void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail,
+                        bool is_named) {
+    skips->counts[reason]++;
+    if (skips->tsv) {
+        write_cell(skips->tsv, path, '\t');
+        write_cell(skips->tsv, msim_skip_reason_name(reason), '\t');
+        write_cell(skips->tsv, detail ? detail : "", '\n');
+    }
+    if (!ms_files_is_failure(reason, is_named)) return;
+    if (++skips->n_failures <= SHOWN_FAILURES)
+        ms_cli_error("%s: %s%s%s", msim_skip_reason_name(reason), path,
+                     detail && *detail ? ": " : "", detail ? detail : "");
+}
+
+int ms_files_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
+                        msim_error *err) {
+    (void)err;
+    ms_files_skips_add(user, path, reason, detail, is_named);
+    return 0;
+}
+
+int64_t ms_files_skips_total(const ms_files_skips *skips) {
+    int64_t n = 0;
+    for (int i = 0; i < MSIM_SKIP_COUNT; i++) n += skips->counts[i];
+    return n;
+}
+
+int64_t ms_files_skips_failures(const ms_files_skips *skips) { return skips->n_failures; }
+
+void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap) {
+    size_t at = 0;
+    if (cap) *text = 0;
+    for (int i = 0; i < MSIM_SKIP_COUNT; i++) {
+        char count[32];
+        if (!skips->counts[i] || at >= cap) continue;
+        at += (size_t)snprintf(text + at, cap - at, "%s%s %s", at ? ", " : "",
+                               msim_skip_reason_name(i), ms_cli_count(count, skips->counts[i]));
+    }
+}
+
+int ms_files_skips_close(ms_files_skips *skips, msim_error *err) {
+    int rc = 0;
+    if (!skips) return 0;
+    if (skips->n_failures > SHOWN_FAILURES) {
+        char more[32];
+        ms_cli_error("and %s more files that could not be used: %s",
+                     ms_cli_count(more, skips->n_failures - SHOWN_FAILURES),
+                     skips->tsv_path ? skips->tsv_path : "--skipped FILE lists them");
+    }
+    if (skips->tsv) {
+        bool was_bad = ferror(skips->tsv) != 0;
+        errno = 0;
+        if (fclose(skips->tsv) != 0 || was_bad)
+            rc = ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path,
+                             strerror(errno ? errno : EIO));
+    }
+    free(skips);
+    return rc;
+}

@@ -1,0 +1,25 @@
+/* The account of input files that gave nothing: counts by reason, error lines for the first few
+ * failures, and the TSV file of --skipped. One thread. */
+#ifndef MS_TOOLS_COMMON_SKIPS_H
+#define MS_TOOLS_COMMON_SKIPS_H
+#include "midisim.h"
+#include <stdbool.h>
+
+typedef struct ms_files_skips ms_files_skips;
+
+/* tsv_path may be NULL. Returns < 0 when it cannot be written. */
+int ms_files_skips_open(const char *tsv_path, ms_files_skips **out, msim_error *err);
+void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail,
+                        bool is_named);
+/* The same as a callback of the pipeline: user is the ms_files_skips. Returns 0. */
+int ms_files_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
+                        msim_error *err);
+int64_t ms_files_skips_total(const ms_files_skips *skips);
+int64_t ms_files_skips_failures(const ms_files_skips *skips); /* those that make the exit code 1 */
+/* "no-notes 12, bad-midi 3" into text; empty when nothing was skipped. */
+void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap);
+/* Says how many failures were not shown, closes the TSV. Returns < 0 when it could not be written
+ * whole. */
+int ms_files_skips_close(ms_files_skips *skips, msim_error *err);
+
+#endif

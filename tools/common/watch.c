@@ -1,0 +1,44 @@
+/* Contract: tools/common/watch.h. */
+#include "watch.h"
+#include "cli.h"
+
+static void show(const msim_job_progress *p) {
+    switch (p->step) {
+    case MSIM_STEP_LIST: ms_cli_progress("files listed", p->done, p->all); break;
+    case MSIM_STEP_JOURNAL:
+        ms_cli_progress("MB of the journal", p->done >> 20, p->all >> 20);
+        break;
+    case MSIM_STEP_EMBED: ms_cli_progress("files", p->done, p->all); break;
+    case MSIM_STEP_WRITE: ms_cli_progress("rows written", p->done, p->all); break;
+    default: break;
+    }
+}
+
+int ms_cli_job_progress(void *user, const msim_job_progress *p) {
+    static int step;
+    (void)user;
+    if (p->step != step) ms_cli_progress_end();
+    step = p->step;
+    show(p);
+    return ms_cli_stopped() != 0;
+}
+
+void ms_cli_job_message(void *user, int level, const char *text) {
+    (void)user;
+    if (level == MSIM_MESSAGE_ERROR)
+        ms_cli_error("%s", text);
+    else if (level == MSIM_MESSAGE_WARNING)
+        ms_cli_warning("%s", text);
+    else
+        ms_cli_note("%s", text);
+}
+
+ms_watch *ms_cli_watch(void) {
+    static ms_watch watch;
+    if (!watch.progress) {
+        watch.progress = ms_cli_job_progress;
+        watch.message = ms_cli_job_message;
+        ms_watch_begin(&watch);
+    }
+    return &watch;
+}

@@ -1,0 +1,14 @@
+/* A library job, or a part of one, as a tool runs it: its progress is the progress line, what it
+ * says goes to stderr, and a signal stops it. */
+#ifndef MS_TOOLS_COMMON_WATCH_H
+#define MS_TOOLS_COMMON_WATCH_H
+#include "pipeline/watch.h"
+
+/* The callbacks of msim_job_options. */
+int ms_cli_job_progress(void *user, const msim_job_progress *progress);
+void ms_cli_job_message(void *user, int level, const char *text);
+/* The tool's one watch, for parts of the pipeline that are used on their own; begun on the thread
+ * that calls this first. */
+ms_watch *ms_cli_watch(void);
+
+#endif

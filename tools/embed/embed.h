@@ -1,0 +1,17 @@
+/* midisim-embed: what was asked for. */
+#ifndef MS_TOOLS_EMBED_EMBED_H
+#define MS_TOOLS_EMBED_EMBED_H
+#include "common/cli.h"
+
+typedef struct {
+    ms_cli_common common;
+    const char *output, *files_from, *from_tokens, *skipped, *name_field, *vector_field, *shard,
+        *per_token;
+    int pooling, names, dtype;
+    float pool_weights[3];
+    int64_t transpose, max_tokens;
+    bool is_normalized, is_nul_separated, is_forced, is_update, is_journal_kept;
+    int64_t shard_index, n_shards; /* of --shard; 0: all files */
+} ms_embed_settings;
+
+#endif
