@@ -322,8 +322,8 @@ MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
  * CORPUS.npy.json. What is finished goes into CORPUS.npy.journal at once, so a job that was ended
  * in any way goes on where it was when it is opened again with the same options.
  *
- *   msim_job_options o;  msim_job *job;
- *   msim_job_options_init(&o);
+ *   msim_job_options o = msim_job_options_default();
+ *   msim_job *job;
  *   o.output = "corpus.npy";  o.paths = &folder;  o.n_paths = 1;
  *   o.model_path = "weights/midisim-small.safetensors";
  *   int rc = msim_job_open(&o, &job, &e);
@@ -400,9 +400,9 @@ typedef struct {
     void (*counter_close)(void *user);
 } msim_ranks;
 
-/* Start from msim_job_options_init. Everything pointed to is borrowed until the job is closed. */
+/* Start from msim_job_options_default(). Everything pointed to is borrowed until the job is closed. */
 typedef struct {
-    size_t size;        /* set by msim_job_options_init */
+    size_t size;        /* of this struct, as the caller was compiled (R6) */
     const char *output; /* the corpus to write (.npy) */
 
     /* What to embed: files and folders, and a file with more paths ("-": standard input), one per
@@ -447,7 +447,14 @@ typedef struct {
     const msim_ranks *ranks; /* NULL: this process alone */
 } msim_job_options;
 
+/* Fill in the defaults; options->size is set by the caller. */
 MSIM_API void msim_job_options_init(msim_job_options *options);
+static inline msim_job_options msim_job_options_default(void) {
+    msim_job_options options;
+    options.size = sizeof options;
+    msim_job_options_init(&options);
+    return options;
+}
 
 /* Everything before the work: checks the output, opens the model, lists the inputs, and reads what
  * earlier runs left. The journal is locked: a second job on the same output is refused. */

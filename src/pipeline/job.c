@@ -3,11 +3,14 @@
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/mem.h"
+#include "base/sized.h"
 #include <string.h>
 
-void msim_job_options_init(msim_job_options *o) {
-    *o = (msim_job_options){
-        .size = sizeof *o, .max_tokens = 3072, .class_weights = {1.0f, 1.0f, 1.0f}};
+static const msim_job_options defaults = {
+    .size = sizeof defaults, .max_tokens = 3072, .class_weights = {1.0f, 1.0f, 1.0f}};
+
+void msim_job_options_init(msim_job_options *options) {
+    (void)ms_sized_out(options, &defaults, sizeof defaults);
 }
 
 /* ---- Opening ---- */
@@ -48,12 +51,9 @@ static int check_options(const msim_job_options *o, msim_error *err) {
 
 /* The caller's options; what a program built before this library does not know has its default. */
 static int copy_options(msim_job *job, const msim_job_options *options, msim_error *err) {
-    msim_job_options_init(&job->o);
-    if (options->size < offsetof(msim_job_options, paths) || options->size > sizeof job->o)
-        return ms_fail(err, MSIM_E_ARG, "job: options of %zu bytes: expected those of this library",
-                       options->size);
-    memcpy(&job->o, options, options->size);
-    job->o.size = sizeof job->o;
+    job->o = defaults;
+    int rc = ms_sized_in(&job->o, sizeof job->o, options, "job options", err);
+    if (rc < 0) return rc;
     if (job->o.ranks && job->o.ranks->count < 2) job->o.ranks = NULL;
     job->options = job->o.options ? *job->o.options : msim_options_default();
     job->output = (ms_output){.path = job->o.output,
@@ -160,7 +160,7 @@ static void count_inputs(const msim_job *job, msim_job_stats *s) {
 }
 
 int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
-    msim_job_stats s = {.size = out->size,
+    msim_job_stats s = {.size = sizeof s,
                         .has_work = !job->is_complete,
                         .is_of_lines = job->o.from_tokens != NULL,
                         .is_updating = job->previous.corpus != NULL,
@@ -177,23 +177,18 @@ int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
                         .isa = job->info.isa,
                         .precision = job->info.precision};
     _Static_assert(MSIM_SKIP_COUNT <= sizeof s.skipped / sizeof *s.skipped, "a place for each");
-    if (out->size < sizeof out->size || out->size > sizeof s) return -MSIM_E_ARG;
     count_inputs(job, &s);
     memcpy(s.skipped, job->skips.counts, sizeof job->skips.counts);
-    memcpy(out, &s, out->size);
-    return 0;
+    return ms_sized_out(out, &s, sizeof s);
 }
 
 int msim_job_get_skip(const msim_job *job, int64_t index, msim_skip *out) {
-    if (index < 0 || (size_t)index >= job->skips.n || out->size < sizeof out->size ||
-        out->size > sizeof *out)
-        return -MSIM_E_ARG;
+    if (index < 0 || (size_t)index >= job->skips.n) return -MSIM_E_ARG;
     const ms_skip *from = job->skips.items + index;
-    msim_skip skip = {.size = out->size,
+    msim_skip skip = {.size = sizeof skip,
                       .path = from->path,
                       .detail = from->detail,
                       .reason = from->reason,
                       .is_failure = from->is_failure};
-    memcpy(out, &skip, out->size);
-    return 0;
+    return ms_sized_out(out, &skip, sizeof skip);
 }

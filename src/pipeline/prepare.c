@@ -159,6 +159,7 @@ static int open_model(msim_job *r, msim_error *err) {
         rc = msim_model_open(r->o.model_path, &r->options, &r->own_model, err);
         r->model = r->own_model;
     }
+    r->info.size = sizeof r->info;
     return rc < 0 ? rc : msim_model_get_info(r->model, &r->info);
 }
 

@@ -304,8 +304,7 @@ static void say_skips(embedding *e) {
 
 static msim_job_options job_options(const embedding *e, const char *model) {
     const settings *s = e->s;
-    msim_job_options o;
-    msim_job_options_init(&o);
+    msim_job_options o = msim_job_options_default();
     o.output = s->output;
     o.paths = s->common.operands.items;
     o.n_paths = s->common.operands.n;

@@ -102,8 +102,7 @@ static void on_message(void *user, int level, const char *text) {
 
 /* A job for one folder or file to `output` in the test's folder. */
 static msim_job_options job_of(const char *const *path, const char *output, caller *c) {
-    msim_job_options o;
-    msim_job_options_init(&o);
+    msim_job_options o = msim_job_options_default();
     o.output = output;
     o.paths = path;
     o.n_paths = 1;
@@ -211,7 +210,7 @@ static void folder_becomes_corpus(void **state) {
     const char *path = MANY, *output = in_folder("c.npy");
     caller c = {0};
     msim_job_options o = job_of(&path, output, &c);
-    msim_job_stats stats;
+    msim_job_stats stats = {.size = sizeof stats};
     msim_corpus_info info = {.size = sizeof info};
     msim_corpus *corpus;
     msim_error err;
@@ -243,7 +242,7 @@ static void stop_and_go_on(int step, int64_t done, const result *expected) {
     const char *path = MANY, *output = in_folder("c.npy");
     caller c = {.stop_step = step, .stop_done = done};
     msim_job_options o = job_of(&path, output, &c);
-    msim_job_stats stats;
+    msim_job_stats stats = {.size = sizeof stats};
     msim_error err;
     assert_int_equal(run_job(&o, NULL, &err), -MSIM_E_STOPPED);
     assert_int_equal(err.code, MSIM_E_STOPPED);
@@ -307,7 +306,7 @@ static void token_lines_are_inputs(void **state) {
     (void)state;
     const char *lines = in_folder("t.jsonl"), *output = in_folder("c.npy");
     msim_job_options o = job_of(NULL, output, NULL);
-    msim_job_stats stats;
+    msim_job_stats stats = {.size = sizeof stats};
     msim_error err;
     o.n_paths = 0;
     o.from_tokens = lines;
@@ -330,7 +329,7 @@ static void no_rows_is_an_error(void **state) {
     const char *path = in_folder("bad.mid"), *output = in_folder("c.npy");
     caller c = {0};
     msim_job_options o = job_of(&path, output, &c);
-    msim_job_stats stats;
+    msim_job_stats stats = {.size = sizeof stats};
     msim_error err;
     write_file(path, "no MIDI file");
     assert_int_equal(run_job(&o, &stats, &err), -MSIM_E_EMPTY);
