@@ -808,7 +808,7 @@ enum msim_keep {
 
 /* What one pass over the rows did; see msim_stats. */
 typedef struct {
-    size_t size;
+    size_t size; /* set by the library (R6) */
     int64_t rows_nonfinite, rows_evaluated;
     int scan;   /* msim_scan in use */
     int device; /* msim_device that searched, never AUTO */
@@ -818,7 +818,7 @@ typedef struct {
  * functions do what msim_context_search_with and msim_context_search_above do for all rows of the
  * corpus, and fill in what stats has room for. */
 typedef struct {
-    size_t size;
+    size_t size; /* set by the caller (R6) */
     int64_t (*top)(void *user, const msim_search_options *options, const float *vectors,
                    size_t n_vectors, int64_t k, int64_t *rows, double *scores,
                    msim_pass_stats *stats, msim_error *err);
@@ -891,7 +891,7 @@ MSIM_API int msim_searcher_outcome(const msim_searcher *s);
 
 /* The answer to one query. */
 typedef struct {
-    size_t size;
+    size_t size;               /* set by the library (R6) */
     int64_t query;             /* its number */
     int64_t variants;          /* keys in which it was searched */
     const msim_match *matches; /* [n_matches], best first: higher score, then lower row, then lower
@@ -914,7 +914,7 @@ MSIM_API int64_t msim_searcher_file(msim_searcher *s, const char *path, msim_mat
 
 /* What a searcher did so far. */
 typedef struct {
-    size_t size;           /* set by the caller */
+    size_t size;           /* set by the caller (R6) */
     int64_t answered;      /* queries */
     int64_t matches;       /* of all of them */
     int64_t cut;           /* MIDI queries longer than max_tokens */
@@ -933,8 +933,9 @@ MSIM_API int msim_searcher_get_stats(const msim_searcher *s, msim_searcher_stats
  * -MSIM_E_EMPTY: there is none, and the error says where it was looked for. */
 MSIM_API int msim_default_model(char *path, size_t cap, msim_error *err);
 /* One MIDI file (gzip too), or the bytes of one, to one vector: out [dim of the model], the plain
- * mean over its first 3,072 tokens, not normalised, every pitch moved by `transpose` semitones
- * first. Each call opens a context of its own; for many files, open one and keep it. */
+ * mean over as many of its first tokens as the model was trained with, not normalised, every pitch
+ * moved by `transpose` semitones first. Each call opens a context of its own; for many files, open
+ * one and keep it. */
 MSIM_API int msim_embed_file(const msim_model *model, const msim_options *options, const char *path,
                              int transpose, float *out, msim_error *err);
 MSIM_API int msim_embed_midi(const msim_model *model, const msim_options *options, const void *midi,

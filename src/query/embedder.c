@@ -1,26 +1,21 @@
 /* MIDI to vectors: see query/embedder.h. */
-#define _GNU_SOURCE
 #include "query/embedder.h"
+#include "base/clock.h"
 #include "base/mem.h"
-#include <time.h>
+#include "base/sized.h"
 
 enum { BATCH_TOKENS = 16384 };
-
-double ms_query_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 int ms_query_embedder_open(const msim_model *model, const msim_options *options,
                            ms_query_embedder *out, msim_error *err) {
     msim_model_info info = {.size = sizeof info};
-    ms_query_embedder e = {.model = model, .options = options ? *options : msim_options_default()};
-    int rc = msim_model_get_info(model, &info);
-    if (rc < 0) return ms_fail(err, -rc, "this model cannot say what it is");
-    rc = msim_tokenizer_open(model, &e.tokenizer, err);
+    ms_query_embedder e = {.model = model, .options = msim_options_default()};
+    int rc = options ? ms_sized_in(&e.options, sizeof e.options, options, "options", err) : MSIM_OK;
+    if (rc >= 0) rc = msim_tokenizer_open(model, &e.tokenizer, err);
     if (rc < 0) return rc;
+    (void)msim_model_get_info(model, &info); /* refuses a size of zero alone */
     e.dim = info.dim;
+    e.max_tokens = info.max_tokens;
     *out = e;
     return MSIM_OK;
 }
@@ -52,7 +47,7 @@ static int embed_batches(ms_query_embedder *e, const int64_t *starts, size_t n, 
                          msim_error *err) {
     int64_t batch_starts[MS_QUERY_VARIANTS + 1];
     int rc = ensure_context(e, starts[1] - starts[0], err);
-    double began = ms_query_now();
+    double began = ms_clock_now();
     for (size_t first = 0, n_batch; first < n && rc >= 0; first += n_batch) {
         for (n_batch = 0; first + n_batch < n; n_batch++) {
             batch_starts[n_batch] = starts[first + n_batch] - starts[first];
@@ -62,7 +57,7 @@ static int embed_batches(ms_query_embedder *e, const int64_t *starts, size_t n, 
         rc = msim_context_embed(e->context, e->ids + starts[first], batch_starts, n_batch,
                                 e->class_weights, out + first * (size_t)e->dim, err);
     }
-    e->seconds += ms_query_now() - began;
+    e->seconds += ms_clock_now() - began;
     return rc;
 }
 

@@ -10,7 +10,7 @@ enum { MS_QUERY_VARIANTS = 12 }; /* keys of one piece, at most */
 typedef struct {
     const msim_model *model; /* borrowed */
     msim_options options;
-    int64_t dim;
+    int64_t dim, max_tokens;    /* of the model */
     const float *class_weights; /* borrowed; NULL: the plain mean */
     msim_tokenizer *tokenizer;  /* owned */
     msim_context *context;      /* owned; NULL until the first piece */
@@ -19,9 +19,6 @@ typedef struct {
     size_t ids_cap;
     double seconds; /* inside embedding, so far */
 } ms_query_embedder;
-
-/* Seconds on a clock that only goes forward. */
-double ms_query_now(void);
 
 /* -MSIM_E_UNSUPPORTED for a model that takes no MIDI. On failure there is nothing to close. */
 int ms_query_embedder_open(const msim_model *model, const msim_options *options,

@@ -1,6 +1,7 @@
 /* The searcher's passes: groups of queries, the k best rows of each vector or all above the
  * threshold, and from them the matches of each query. include/midisim.h, Searcher. */
 #include "query/searcher.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "search/variants.h"
 #include <stdlib.h>
@@ -174,10 +175,10 @@ static int run_top(pass *p, msim_error *err) {
         if (!excluded) return -MSIM_E_MEMORY;
         extra = 0;
     }
-    double began = ms_query_now();
+    double began = ms_clock_now();
     int64_t stride = ms_searcher_fetched(s, (int64_t)extra), n = search_top(p, stride, err);
     ms_free(excluded);
-    s->stats.search_seconds += ms_query_now() - began;
+    s->stats.search_seconds += ms_clock_now() - began;
     return n < 0 ? (int)n : answer_all_top(p, n, stride, extra > 0, err);
 }
 
@@ -212,9 +213,9 @@ static int answer_all_above(pass *p, msim_error *err) {
 
 static int run_above(pass *p, msim_error *err) {
     msim_searcher *s = p->s;
-    double began = ms_query_now();
+    double began = ms_clock_now();
     int64_t n = search_above(p, err);
-    s->stats.search_seconds += ms_query_now() - began;
+    s->stats.search_seconds += ms_clock_now() - began;
     if (p->is_out_of_memory)
         return ms_fail(err, MSIM_E_MEMORY, "out of memory: %zu matches", s->n_hits);
     if (n < 0) return (int)n;

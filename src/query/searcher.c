@@ -61,13 +61,15 @@ static int copy_excluded(msim_searcher *s, msim_error *err) {
 }
 
 static int open_context(msim_searcher *s, const msim_options *options, msim_error *err) {
-    msim_options o = options ? *options : msim_options_default();
+    msim_options o = msim_options_default();
+    int rc = options ? ms_sized_in(&o, sizeof o, options, "options", err) : MSIM_OK;
+    if (rc < 0) return rc;
     o.precision = MSIM_PRECISION_BF16; /* of a model; there is none here */
     o.max_queries = s->set.max_vectors;
     o.max_k = s->fetched;
     o.max_batch_tokens = msim_options_default().max_batch_tokens;
     o.max_batch_seqs = msim_options_default().max_batch_seqs;
-    int rc = msim_context_open(NULL, &o, &s->context, err);
+    rc = msim_context_open(NULL, &o, &s->context, err);
     return rc < 0 ? rc : msim_context_load_corpus(s->context, s->corpus, err);
 }
 

@@ -3,14 +3,12 @@
 #include "query/embedder.h"
 #include "query/read.h"
 
-enum { MAX_TOKENS = 3072 };
-
 int msim_embed_midi(const msim_model *model, const msim_options *options, const void *midi,
                     size_t n_bytes, int transpose, float *out, msim_error *err) {
     ms_query_embedder e;
     int rc = ms_query_embedder_open(model, options, &e, err);
     if (rc < 0) return rc;
-    rc = ms_query_embed_at(&e, midi, n_bytes, transpose, MAX_TOKENS, out, err);
+    rc = ms_query_embed_at(&e, midi, n_bytes, transpose, e.max_tokens, out, err);
     ms_query_embedder_close(&e);
     return rc;
 }

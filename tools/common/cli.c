@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include "cli.h"
 #include "console.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -16,10 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#ifndef MSIM_PREFIX
-#define MSIM_PREFIX "/usr/local"
-#endif
 
 static const ms_cli_option model_row = {
     .name = "model",
@@ -480,19 +475,25 @@ char *ms_cli_device_words(char *buf, int device, int gpu) {
     return buf;
 }
 
-bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap) {
+int ms_cli_model_path(const ms_cli_common *common, char *path, size_t cap, msim_error *err) {
     static const char found_nothing[] = "no model: expected ";
+    const size_t n = sizeof found_nothing - 1;
     msim_error e;
     if (common->model) {
-        if ((size_t)snprintf(path, cap, "%s", common->model) < cap) return true;
-        ms_cli_error("model: expected a path of under %zu bytes, got %zu", cap,
-                     strlen(common->model));
-        return false;
+        if ((size_t)snprintf(path, cap, "%s", common->model) < cap) return 0;
+        return ms_cli_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu",
+                           cap, strlen(common->model));
     }
     int rc = msim_default_model(path, cap, &e);
-    if (rc == -MSIM_E_EMPTY && strncmp(e.text, found_nothing, sizeof found_nothing - 1) == 0)
-        ms_cli_error("%s-m FILE, %s", found_nothing, e.text + sizeof found_nothing - 1);
-    else if (rc < 0)
-        ms_cli_error("%s", e.text);
+    if (rc >= 0) return 0;
+    return strncmp(e.text, found_nothing, n) == 0
+               ? ms_cli_fail(err, -rc, "%s-m FILE, %.440s", found_nothing, e.text + n)
+               : ms_cli_fail(err, -rc, "%s", e.text);
+}
+
+bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap) {
+    msim_error e;
+    int rc = ms_cli_model_path(common, path, cap, &e);
+    if (rc < 0) ms_cli_error("%s", e.text);
     return rc >= 0;
 }

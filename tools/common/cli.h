@@ -124,9 +124,10 @@ int ms_cli_device(const char *label, const char *text, ms_cli_common *common);
  * MS_CLI_DEVICE_BYTES. */
 enum { MS_CLI_DEVICE_BYTES = 112 };
 char *ms_cli_device_words(char *buf, int device, int gpu);
-/* The model to open: -m, else MIDISIM_MODEL, else midisim-small.* before others in the build tree's
- * weights folder, $XDG_DATA_HOME/midisim, PREFIX/share/midisim. False, having said what to do, when
+/* The model to open: -m, else msim_default_model. -MSIM_E_EMPTY, with what to do about it, when
  * there is none. */
+int ms_cli_model_path(const ms_cli_common *common, char *path, size_t cap, msim_error *err);
+/* The same, false having said what is wrong. */
 bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap);
 
 /* The rows that every tool has, and those of them that its help shows; name NULL ends them. */

@@ -45,16 +45,6 @@ int ms_ranks_agree(int rc, msim_error *err) {
 
 int ms_ranks_stopped(void) { return stopped; }
 
-int ms_ranks_agree_status(int status) {
-    int from = first_ended(status >= 0);
-    if (from < 0) return status;
-    verdict v = {0};
-    if (from == ms_ranks_index()) v = make_verdict(status, "");
-    ms_ranks_broadcast(from, &v, sizeof v);
-    if (from > 0 && v.code != MS_EXIT_OK && !ms_cli_stopped()) ms_cli_error("%s", v.text);
-    return v.code;
-}
-
 /* ---- For the library ---- */
 
 static int table_agree(void *user, int rc, msim_error *err) {

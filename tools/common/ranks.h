@@ -23,9 +23,6 @@ int ms_ranks_count(void);
 int ms_ranks_agree(int rc, msim_error *err);
 /* The signal that had come to any rank when they last agreed, or 0; not collective. */
 int ms_ranks_stopped(void);
-/* The same for exit codes, of which -1 means to go on; rank 0 says the text of a rank that ends the
- * run. */
-int ms_ranks_agree_status(int status);
 
 /* Bytes from one rank to all. */
 void ms_ranks_broadcast(int from, void *bytes, size_t n);

@@ -5,9 +5,9 @@
 #include "copy_to.h"
 #include "listing.h"
 #include "base/fnv.h"
+#include "base/mem.h"
 #include "common/put_file.h"
 #include "common/watch.h"
-#include "find.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -30,10 +30,10 @@ struct ms_copy_to {
     ms_files_list *lists;           /* owned: one for each root */
     const ms_files_entry **entries; /* owned: [n], all files, bytewise by path */
     size_t n, cap;
-    ms_search_texts stems;
-    source *sources; /* owned: [stems.n] */
+    msim_name_set *stems; /* owned */
+    source *sources;      /* owned: one for each stem */
     size_t sources_cap;
-    ms_search_texts written; /* "folder/file" of this run */
+    msim_name_set *written; /* owned: "folder/file" of this run */
     ms_files_buffer buffer;
     char *path; /* owned: scratch */
     size_t path_cap;
@@ -54,16 +54,21 @@ static int compare_entries(const void *a, const void *b) {
                   (*(const ms_files_entry *const *)b)->path);
 }
 
-static void index_stems(ms_copy_to *c) {
-    for (size_t i = 0; i < c->n; i++) {
+static int index_stems(ms_copy_to *c, msim_error *err) {
+    int64_t rc = 0;
+    for (size_t i = 0; i < c->n && rc >= 0; i++) {
         size_t at, len;
-        bool is_new;
+        int64_t n = msim_name_set_count(c->stems);
         ms_files_stem(c->entries[i]->path, &at, &len);
-        size_t stem = ms_search_texts_add(&c->stems, c->entries[i]->path + at, len, &is_new);
-        c->sources = ms_cli_grow(c->sources, &c->sources_cap, stem + 1, sizeof *c->sources);
-        if (is_new) c->sources[stem] = (source){.entry = i};
+        int64_t stem = msim_name_set_add(c->stems, c->entries[i]->path + at, len, err);
+        rc = stem < 0 ? stem
+                      : ms_grow((void **)&c->sources, &c->sources_cap, (size_t)stem + 1,
+                                sizeof *c->sources, "files below the roots", err);
+        if (rc < 0) break;
+        if (stem == n) c->sources[stem] = (source){.entry = i};
         c->sources[stem].n_same++;
     }
+    return rc < 0 ? (int)rc : 0;
 }
 
 static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
@@ -77,34 +82,42 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     int rc = ms_files_list_open(&request, c->lists + i, err);
     if (rc < 0) return rc;
     c->n_failed += (int64_t)c->lists[i].n_empty_folders;
-    for (size_t f = 0; f < c->lists[i].n; f++) {
-        c->entries = ms_cli_grow(c->entries, &c->cap, c->n + 1, sizeof *c->entries);
+    rc = ms_grow((void **)&c->entries, &c->cap, c->n + c->lists[i].n, sizeof *c->entries,
+                 "files below the roots", err);
+    for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++)
         c->entries[c->n++] = c->lists[i].entries + f;
-    }
-    return 0;
+    return rc;
 }
 
-int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_error *err) {
-    ms_copy_to *c = ms_cli_alloc(1, sizeof *c);
-    int rc = 0;
-    *out = NULL;
-    c->request = *request;
-    c->folder = -1;
-    c->lists = ms_cli_alloc(request->roots->n, sizeof *c->lists);
-    for (size_t i = 0; i < request->roots->n && rc == 0; i++) rc = list_root(c, i, err);
-    if (rc < 0) {
-        ms_copy_to_close(c);
-        return rc;
-    }
-    if (c->n) qsort(c->entries, c->n, sizeof *c->entries, compare_entries);
+/* All files of the roots, each once: roots may lie in one another. */
+static int list_roots(ms_copy_to *c, msim_error *err) {
     size_t n_kept = 0;
-    for (size_t i = 0; i < c->n; i++) /* roots may lie in one another */
+    int rc = 0;
+    for (size_t i = 0; i < c->request.roots->n && rc >= 0; i++) rc = list_root(c, i, err);
+    if (rc < 0) return rc;
+    if (c->n) qsort(c->entries, c->n, sizeof *c->entries, compare_entries);
+    for (size_t i = 0; i < c->n; i++)
         if (i == 0 || strcmp(c->entries[i]->path, c->entries[n_kept - 1]->path) != 0)
             c->entries[n_kept++] = c->entries[i];
     c->n = n_kept;
-    index_stems(c);
-    *out = c;
-    return 0;
+    return index_stems(c, err);
+}
+
+int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_error *err) {
+    *out = NULL;
+    ms_copy_to *c = ms_alloc(1, sizeof *c, "copies", err);
+    if (!c) return -MSIM_E_MEMORY;
+    c->request = *request;
+    c->folder = -1;
+    c->lists = ms_alloc(request->roots->n, sizeof *c->lists, "roots", err);
+    int rc = c->lists ? msim_name_set_open(&c->stems, err) : -MSIM_E_MEMORY;
+    if (rc >= 0) rc = msim_name_set_open(&c->written, err);
+    if (rc >= 0) rc = list_roots(c, err);
+    if (rc < 0)
+        ms_copy_to_close(c);
+    else
+        *out = c;
+    return rc;
 }
 
 static const ms_files_entry *find_path(const ms_copy_to *c, const char *path) {
@@ -116,7 +129,7 @@ static const ms_files_entry *find_path(const ms_copy_to *c, const char *path) {
 }
 
 static const ms_files_entry *find_stem(ms_copy_to *c, const char *stem, size_t n) {
-    int64_t at = ms_search_texts_find(&c->stems, stem, n);
+    int64_t at = msim_name_set_find(c->stems, stem, n);
     if (at < 0) return NULL;
     source *s = c->sources + at;
     if (s->n_same > 1) {
@@ -149,7 +162,7 @@ static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t
     for (size_t i = 0; i < c->request.roots->n; i++) {
         const char *root = c->request.roots->items[i];
         size_t m = strlen(root), slash = root[m - 1] != '/';
-        c->path = ms_cli_grow(c->path, &c->path_cap, m + n + 2, 1);
+        if (ms_grow((void **)&c->path, &c->path_cap, m + n + 2, 1, "path", NULL) < 0) return NULL;
         memcpy(c->path, root, m);
         c->path[m] = '/';
         memcpy(c->path + m + slash, name, n + 1);
@@ -177,9 +190,9 @@ static void make_safe(const char *name, size_t n, char *safe) {
  * bytes of `name`, for which a hash of all of it stands. */
 static void join_name(const char *before, const char *name, size_t n, const char *after,
                       char *out) {
-    char *safe = ms_cli_alloc(n + 1, 1), hash[24];
+    char safe[MAX_FILE_NAME + 1], hash[24];
     size_t room = MAX_FILE_NAME - strlen(before) - strlen(after);
-    make_safe(name, n, safe);
+    make_safe(name, n < MAX_FILE_NAME ? n : MAX_FILE_NAME, safe);
     if (n > room) {
         snprintf(hash, sizeof hash, "~%016llx", (unsigned long long)ms_fnv1a(name, n));
         size_t len = room - strlen(hash);
@@ -190,7 +203,6 @@ static void join_name(const char *before, const char *name, size_t n, const char
         hash[0] = 0;
     }
     snprintf(out, MAX_FILE_NAME + 1, "%s%s%s%s", before, safe, hash, after);
-    free(safe);
 }
 
 /* ---- Writing ---- */
@@ -220,10 +232,15 @@ static bool open_folder(ms_copy_to *c) {
 static void put_file(ms_copy_to *c, const char *file, const unsigned char *data, size_t n_bytes,
                      const struct stat *st) {
     char where[4700];
-    bool is_new;
+    int64_t n_written = msim_name_set_count(c->written);
     snprintf(where, sizeof where, "%s/%s", c->folder_name, file);
-    (void)ms_search_texts_add(&c->written, where, strlen(where), &is_new);
+    int64_t number = msim_name_set_add(c->written, where, strlen(where), NULL);
+    bool is_new = number == n_written;
     snprintf(where, sizeof where, "%s/%s/%s", c->request.folder, c->folder_name, file);
+    if (number < 0) {
+        say_failed(c, "not copied", where, "out of memory");
+        return;
+    }
     if (ms_put_holds(c->folder, file, data, n_bytes, (int64_t)n_bytes)) {
         c->n_there++;
         return;
@@ -281,8 +298,7 @@ static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
     if (!*c->folder_name) snprintf(c->folder_name, sizeof c->folder_name, "_");
 }
 
-static void copy_match(ms_copy_to *c, const ms_results_match *match, const char *name,
-                       size_t n_name) {
+static void copy_match(ms_copy_to *c, const msim_match *match, const char *name, size_t n_name) {
     char before[64], score[32], file[MAX_FILE_NAME + 1];
     struct stat st;
     const ms_files_entry *entry = find_source(c, name, n_name);
@@ -299,14 +315,18 @@ static void copy_match(ms_copy_to *c, const ms_results_match *match, const char 
 }
 
 void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out,
-                    const ms_results_match *matches, int64_t n) {
+                    const msim_match *matches, int64_t n) {
     bool has_original = c->request.omits_original;
     name_folder(c, query);
     c->is_folder_bad = false;
     for (int64_t i = 0; i < n && !c->is_folder_bad && !ms_cli_stopped(); i++) {
         if (!isfinite(matches[i].score)) continue; /* no likeness to speak of */
-        size_t n_name = ms_results_name(out, matches[i].row);
-        copy_match(c, matches + i, out->name, n_name);
+        int64_t n_name = ms_results_name(out, matches[i].row);
+        if (n_name < 0) {
+            say_failed(c, "not copied", "a match", "out of memory");
+            continue;
+        }
+        copy_match(c, matches + i, out->name, (size_t)n_name);
         if (c->folder < 0 || has_original) continue;
         put_original(c, query);
         has_original = true;
@@ -330,13 +350,13 @@ int64_t ms_copy_to_finish(ms_copy_to *c) {
 
 void ms_copy_to_close(ms_copy_to *c) {
     if (!c) return;
-    for (size_t i = 0; i < c->request.roots->n; i++) ms_files_list_close(c->lists + i);
-    free(c->lists);
-    free(c->entries);
-    ms_search_texts_free(&c->stems);
-    ms_search_texts_free(&c->written);
-    free(c->sources);
+    for (size_t i = 0; c->lists && i < c->request.roots->n; i++) ms_files_list_close(c->lists + i);
+    ms_free(c->lists);
+    ms_free(c->entries);
+    msim_name_set_close(c->stems);
+    msim_name_set_close(c->written);
+    ms_free(c->sources);
     ms_files_buffer_free(&c->buffer);
-    free(c->path);
-    free(c);
+    ms_free(c->path);
+    ms_free(c);
 }

@@ -33,7 +33,7 @@ typedef struct {
 /* Copy the query and its matches; names come from `out`. What could not be copied is said and
  * counted. */
 void ms_copy_to_add(ms_copy_to *copier, const ms_copy_to_query *query, ms_results_out *out,
-                    const ms_results_match *matches, int64_t n);
+                    const msim_match *matches, int64_t n);
 /* Says how much was copied; returns how many files were there but could not be copied (missing
  * sources are none). */
 int64_t ms_copy_to_finish(ms_copy_to *copier);

@@ -1,19 +1,19 @@
 /* The corpus of midisim-search, the descriptions beside its parts, and the model that they ask for.
- * Contract: tools/search/search.h. */
+ * Contract: tools/search/corpus.h. */
 #define _GNU_SOURCE
-#include "search.h"
+#include "corpus.h"
 #include <stdio.h>
 #include <string.h>
 
-int ms_search_contradict(const ms_search_job *j, const char *what, const char *where,
-                         const char *expected, const char *got) {
-    if (j->set->is_forced) {
-        ms_cli_warning("%s: %s: the corpus has %s, the query gets %s", what, where, expected, got);
-        return -1;
-    }
-    ms_cli_error("%s: %s: expected the corpus's %s, got %s (--force searches all the same)", what,
-                 where, expected, got);
-    return MS_EXIT_USAGE;
+int ms_search_contradict(const ms_search_settings *set, const char *what, const char *where,
+                         const char *expected, const char *got, msim_error *err) {
+    if (!set->is_forced)
+        return ms_cli_fail(
+            err, MSIM_E_ARG,
+            "%s: %.200s: expected the corpus's %s, got %s (--force searches all the same)", what,
+            where, expected, got);
+    ms_cli_warning("%s: %s: the corpus has %s, the query gets %s", what, where, expected, got);
+    return 0;
 }
 
 /* ---- Descriptions ---- */
@@ -52,134 +52,142 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
     return true;
 }
 
+/* A description that cannot be used: an error, or with --force a warning. */
+static int refuse_description(const ms_search_corpus *c, const msim_error *why, int rc,
+                              msim_error *err) {
+    if (!c->set->is_forced)
+        return ms_cli_fail(err, rc == -MSIM_E_MEMORY ? MSIM_E_MEMORY : MSIM_E_FORMAT,
+                           "%.440s (--force searches without it)", why->text);
+    ms_cli_warning("%s", why->text);
+    return 0;
+}
+
 /* One part's description against those before it. */
-static int read_description(ms_search_job *j, int64_t part) {
-    const char *path = msim_corpus_part_path(j->corpus, part);
+static int read_description(ms_search_corpus *c, int64_t part, msim_error *err) {
+    const char *path = msim_corpus_part_path(c->corpus, part);
     char expected[160], got[160];
     ms_description made;
-    msim_error e;
-    int found = ms_description_read(path, &made, &e);
-    if (found < 0) {
-        if (j->set->is_forced)
-            ms_cli_warning("%s", e.text);
-        else
-            ms_cli_error("%s (--force searches without it)", e.text);
-        return j->set->is_forced ? -1 : MS_EXIT_FAILED;
-    }
+    msim_error why;
+    int found = ms_description_read(path, &made, &why);
+    if (found < 0) return refuse_description(c, &why, found, err);
     if (found == 0) {
-        if (j->n_undescribed++ == 0) j->undescribed = path;
-        return -1;
+        if (c->n_undescribed++ == 0) c->undescribed = path;
+        return 0;
     }
-    int64_t rows = msim_corpus_part_first(j->corpus, part + 1) -
-                   msim_corpus_part_first(j->corpus, part);
+    int64_t rows = msim_corpus_part_rows(c->corpus, part);
     if (made.rows != rows)
         ms_cli_warning("description of another corpus: %s.json: expected %lld rows, got %lld", path,
                        (long long)rows, (long long)made.rows);
-    if (!j->is_described) {
-        j->made = made;
-        j->is_described = true;
-        return -1;
+    if (!c->is_described) {
+        c->made = made;
+        c->is_described = true;
+        return 0;
     }
-    if (!parts_differ(&j->made, &made, expected, got, sizeof got)) return -1;
-    if (j->set->is_forced) {
-        ms_cli_warning("parts of the corpus differ: %s: the first has %s, this one %s", path,
-                       expected, got);
-        return -1;
-    }
-    ms_cli_error("parts of the corpus differ: %s: expected %s as in the first, got %s (--force "
-                 "searches all the same)",
-                 path, expected, got);
-    return MS_EXIT_USAGE;
+    if (!parts_differ(&c->made, &made, expected, got, sizeof got)) return 0;
+    if (!c->set->is_forced)
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "parts of the corpus differ: %.200s: expected %s as in the first, got "
+                           "%s (--force searches all the same)",
+                           path, expected, got);
+    ms_cli_warning("parts of the corpus differ: %s: the first has %s, this one %s", path, expected,
+                   got);
+    return 0;
 }
 
-int ms_search_open_corpus(ms_search_job *j) {
-    const ms_search_settings *set = j->set;
-    msim_error e;
-    int rc =
-        msim_corpus_open_many(set->corpora.items, set->corpora.n, set->names_file, &j->corpus, &e);
-    if (rc < 0) {
-        ms_cli_error("%s", e.text);
-        return rc == -MSIM_E_ARG ? MS_EXIT_USAGE : MS_EXIT_FAILED;
-    }
-    j->rows.size = sizeof j->rows;
-    msim_corpus_get_info(j->corpus, &j->rows);
-    if (j->rows.rows <= 0) {
-        ms_cli_error("nothing to search: %s: expected at least one row, got none",
-                     set->corpora.items[0]);
-        return MS_EXIT_FAILED;
-    }
-    int status = -1;
-    for (int64_t part = 0; part < msim_corpus_parts(j->corpus) && status < 0; part++)
-        status = read_description(j, part);
-    return status;
+int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err) {
+    *out = (ms_search_corpus){.set = set, .info = {.size = sizeof out->info}};
+    int rc = msim_corpus_open_many(set->corpora.items, set->corpora.n, set->names_file,
+                                   &out->corpus, err);
+    /* A file that this build cannot read is a failure, not wrong use. */
+    if (rc == -MSIM_E_UNSUPPORTED) rc = -MSIM_E_FORMAT;
+    out->info.size = sizeof out->info;
+    if (rc >= 0) rc = msim_corpus_get_info(out->corpus, &out->info);
+    if (rc < 0) return rc;
+    if (out->info.rows <= 0)
+        return ms_cli_fail(err, MSIM_E_EMPTY,
+                           "nothing to search: %.300s: expected at least one row, got none",
+                           set->corpora.items[0]);
+    for (int64_t part = 0; part < out->info.parts && rc >= 0; part++)
+        rc = read_description(out, part, err);
+    return rc;
 }
+
+void ms_search_corpus_close(ms_search_corpus *c) { msim_corpus_close(c->corpus); }
 
 /* ---- Model ---- */
 
 /* Take over what the description says where the command line is silent; compare where it is not. */
-static int follow_description(ms_search_job *j) {
-    const ms_description *made = &j->made;
-    const ms_search_settings *set = j->set;
+static int follow_description(const ms_search_corpus *c, ms_search_model *m, msim_error *err) {
+    const ms_description *made = &c->made;
+    const ms_search_settings *set = c->set;
     const char *where = set->corpora.items[0];
     char expected[128], got[128];
-    int rc = -1;
-    if (strcmp(made->model_sha256, j->model_info.sha256) != 0) {
+    int rc = 0;
+    if (strcmp(made->model_sha256, m->info.sha256) != 0) {
         snprintf(expected, sizeof expected, "%s %.12s", made->family, made->model_sha256);
-        snprintf(got, sizeof got, "%s %.12s", j->model_info.family, j->model_info.sha256);
-        rc = ms_search_contradict(j, "another model", where, expected, got);
+        snprintf(got, sizeof got, "%s %.12s", m->info.family, m->info.sha256);
+        rc = ms_search_contradict(set, "another model", where, expected, got, err);
     }
     bool is_given = ms_cli_given(&ms_search_tool, set, "pooling") ||
                     ms_cli_given(&ms_search_tool, set, "pool-weights");
     describe_pooling(expected, sizeof expected, made->is_weighted, made->pool_weights);
-    describe_pooling(got, sizeof got, j->is_weighted, j->weights);
+    describe_pooling(got, sizeof got, m->is_weighted, m->weights);
     if (!is_given) {
-        j->is_weighted = made->is_weighted;
-        memcpy(j->weights, made->pool_weights, sizeof j->weights);
-    } else if (rc < 0 && strcmp(expected, got) != 0) {
-        rc = ms_search_contradict(j, "another pooling", where, expected, got);
+        m->is_weighted = made->is_weighted;
+        memcpy(m->weights, made->pool_weights, sizeof m->weights);
+    } else if (rc >= 0 && strcmp(expected, got) != 0) {
+        rc = ms_search_contradict(set, "another pooling", where, expected, got, err);
     }
     snprintf(expected, sizeof expected, "%lld", (long long)made->max_tokens);
-    snprintf(got, sizeof got, "%lld", (long long)j->max_tokens);
+    snprintf(got, sizeof got, "%lld", (long long)m->max_tokens);
     if (!ms_cli_given(&ms_search_tool, set, "max-tokens"))
-        j->max_tokens = made->max_tokens;
-    else if (rc < 0 && made->max_tokens != j->max_tokens)
-        rc = ms_search_contradict(j, "another token limit", where, expected, got);
+        m->max_tokens = made->max_tokens;
+    else if (rc >= 0 && made->max_tokens != m->max_tokens)
+        rc = ms_search_contradict(set, "another token limit", where, expected, got, err);
     return rc;
 }
 
-static void say_undescribed(const ms_search_job *j) {
-    if (j->n_undescribed == 1)
-        ms_cli_note("model of the corpus unknown: there is no %s.json", j->undescribed);
-    else if (j->n_undescribed > 1)
+static void say_undescribed(const ms_search_corpus *c) {
+    if (c->n_undescribed == 1)
+        ms_cli_note("model of the corpus unknown: there is no %s.json", c->undescribed);
+    else if (c->n_undescribed > 1)
         ms_cli_note(
             "model of the corpus unknown: there is no %s.json, nor one for %lld other parts",
-            j->undescribed, (long long)(j->n_undescribed - 1));
+            c->undescribed, (long long)(c->n_undescribed - 1));
 }
 
-int ms_search_open_model(ms_search_job *j) {
-    const ms_search_settings *set = j->set;
-    char path[4352];
-    msim_error e;
-    if (!ms_cli_find_model(&set->common, path, sizeof path)) return MS_EXIT_FAILED;
-    msim_options o = ms_cli_library_options(&set->common);
-    int rc = msim_model_open(path, &o, &j->model, &e);
-    if (rc >= 0) rc = msim_tokenizer_open(j->model, &j->tokenizer, &e);
-    if (rc < 0) {
-        ms_cli_error("%s", e.text);
-        return ms_cli_exit_of(rc);
-    }
-    j->model_info.size = sizeof j->model_info;
-    msim_model_get_info(j->model, &j->model_info);
-    if (j->model_info.dim != j->rows.dim) {
-        ms_cli_error(
-            "corpus and model do not fit: %s: expected rows of the model's width %lld, got %lld",
-            set->corpora.items[0], (long long)j->model_info.dim, (long long)j->rows.dim);
-        return MS_EXIT_USAGE;
-    }
-    j->is_weighted = set->pooling == 1 ||
-                     (set->pooling < 0 && ms_cli_given(&ms_search_tool, set, "pool-weights"));
-    memcpy(j->weights, set->weights, sizeof j->weights);
-    j->max_tokens = set->max_tokens;
-    say_undescribed(j);
-    return j->is_described ? follow_description(j) : -1;
+/* MIDI files can become this model's tokens; found out before any work. */
+static int check_family(const ms_search_model *m, msim_error *err) {
+    msim_tokenizer *tokenizer;
+    int rc = msim_tokenizer_open(m->model, &tokenizer, err);
+    msim_tokenizer_close(tokenizer);
+    return rc;
 }
+
+int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, msim_error *err) {
+    const ms_search_settings *set = corpus->set;
+    char path[4352];
+    *out = (ms_search_model){.info = {.size = sizeof out->info}};
+    int rc = ms_cli_model_path(&set->common, path, sizeof path, err);
+    if (rc < 0) return rc;
+    msim_options o = ms_cli_library_options(&set->common);
+    rc = msim_model_open(path, &o, &out->model, err);
+    if (rc >= 0) rc = check_family(out, err);
+    out->info.size = sizeof out->info;
+    if (rc >= 0) rc = msim_model_get_info(out->model, &out->info);
+    if (rc < 0) return rc;
+    if (out->info.dim != corpus->info.dim)
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "corpus and model do not fit: %.300s: expected rows of the model's "
+                           "width %lld, got %lld",
+                           set->corpora.items[0], (long long)out->info.dim,
+                           (long long)corpus->info.dim);
+    out->is_weighted = set->pooling == 1 ||
+                       (set->pooling < 0 && ms_cli_given(&ms_search_tool, set, "pool-weights"));
+    memcpy(out->weights, set->weights, sizeof out->weights);
+    out->max_tokens = set->max_tokens;
+    say_undescribed(corpus);
+    return corpus->is_described ? follow_description(corpus, out, err) : 0;
+}
+
+void ms_search_model_close(ms_search_model *m) { msim_model_close(m->model); }

@@ -1,134 +1,206 @@
 /* midisim-search: the rows of a corpus that are nearest to a piece. Queries are MIDI files, rows of
- * the corpus, or vectors from other files; they are searched exactly, in groups, so that the corpus
- * is passed once for several of them. Results come in the order of the queries. The parts are in
- * tools/search/search.h. docs/SEARCH.md. */
+ * the corpus, or vectors from other files; the library's searcher answers them exactly, in groups,
+ * so that the corpus is passed once for several of them. Answers come in the order of the queries.
+ *   options   what may be asked              names     names that matter, and their rows
+ *   corpus    corpus, descriptions, model    queries   where queries come from
+ *   codes     small copies of the rows       answers   what becomes of answers: results, copy_to
+ *   ranks     rows shared by several processes
+ * docs/SEARCH.md. */
 #define _GNU_SOURCE
+#include "codes.h"
 #include "common/ranks.h"
-#include "search.h"
+#include "queries.h"
+#include "ranks.h"
 #include <stdio.h>
 
-static void summarise(const ms_search_job *j) {
+/* One run. */
+typedef struct {
+    ms_search_settings *set;
+    ms_search_corpus corpus;
+    ms_search_queries queries;
+    ms_search_names names;
+    ms_search_answers answers;
+    ms_search_ranks *ranks;  /* owned; NULL in a process of its own */
+    msim_searcher *searcher; /* owned; of rank 0 */
+} job;
+
+/* ---- The end ---- */
+
+static void summarise(const job *j) {
+    const ms_search_answers *a = &j->answers;
+    msim_searcher_stats stats = {.size = sizeof stats};
     char rows[32], queries[32], variants[48] = "", embedded[64] = "", how[96] = "", ranks[32] = "",
                                 device[MS_CLI_DEVICE_BYTES];
-    if (j->n_cut)
+    msim_searcher_get_stats(j->searcher, &stats);
+    if (stats.cut)
         ms_cli_note("%s quer%s longer than %lld tokens: only the beginning is used",
-                    ms_cli_count(queries, j->n_cut), j->n_cut == 1 ? "y is" : "ies are",
-                    (long long)j->max_tokens);
-    if (j->n_searched == 0) return;
-    if (j->out.n_nonfinite)
+                    ms_cli_count(queries, stats.cut), stats.cut == 1 ? "y is" : "ies are",
+                    (long long)j->queries.model.max_tokens);
+    if (a->n_searched == 0) return;
+    if (a->out.n_nonfinite)
         ms_cli_warning("%s row%s with NaN or infinity, ranked last: %s",
-                       ms_cli_count(rows, j->out.n_nonfinite), j->out.n_nonfinite == 1 ? "" : "s",
+                       ms_cli_count(rows, a->out.n_nonfinite), a->out.n_nonfinite == 1 ? "" : "s",
                        j->set->corpora.items[0]);
-    if (j->model) {
-        bool is_cuda = j->model_info.device == MSIM_DEVICE_CUDA;
-        snprintf(variants, sizeof variants, " x %zu variant%s", j->midi_variants,
-                 j->midi_variants == 1 ? "" : "s");
-        snprintf(embedded, sizeof embedded, "embedded in %.2f s, ", j->embed_seconds);
-        snprintf(how, sizeof how, "%s, %s, ", is_cuda ? "cuda" : msim_isa_name(j->model_info.isa),
-                 msim_precision_name(j->model_info.precision));
+    if (j->queries.model.model) {
+        const msim_model_info *info = &j->queries.model.info;
+        snprintf(variants, sizeof variants, " x %zu variant%s", j->queries.midi_variants,
+                 j->queries.midi_variants == 1 ? "" : "s");
+        snprintf(embedded, sizeof embedded, "embedded in %.2f s, ", stats.embed_seconds);
+        snprintf(how, sizeof how, "%s, %s, ",
+                 info->device == MSIM_DEVICE_CUDA ? "cuda" : msim_isa_name(info->isa),
+                 msim_precision_name(info->precision));
     }
     if (ms_ranks_count() > 1) snprintf(ranks, sizeof ranks, ", %d ranks", ms_ranks_count());
     ms_cli_note("%s quer%s%s over %s rows: %ssearched in %.2f s (%sscan %s%s%s%s)",
-                ms_cli_count(queries, j->n_searched), j->n_searched == 1 ? "y" : "ies", variants,
-                ms_cli_count(rows, j->rows.rows), embedded, j->search_seconds, how,
-                j->out.scan ? j->out.scan : "none", j->out.device == MSIM_DEVICE_CUDA ? " on " : "",
-                j->out.device == MSIM_DEVICE_CUDA
-                    ? ms_cli_device_words(device, j->out.device, j->set->common.gpu)
+                ms_cli_count(queries, a->n_searched), a->n_searched == 1 ? "y" : "ies", variants,
+                ms_cli_count(rows, j->corpus.info.rows), embedded, stats.search_seconds, how,
+                a->out.scan ? a->out.scan : "none", a->out.device == MSIM_DEVICE_CUDA ? " on " : "",
+                a->out.device == MSIM_DEVICE_CUDA
+                    ? ms_cli_device_words(device, a->out.device, j->set->common.gpu)
                     : "",
                 ranks);
 }
 
-static int no_match(const ms_search_job *j) {
+static int no_match(const job *j, msim_error *err) {
     if (j->set->has_threshold)
-        ms_cli_error("no match: %s: expected rows that score %g or more, got none",
-                     j->set->corpora.items[0], j->set->threshold);
-    else
-        ms_cli_error("no match: %s: every row is excluded", j->set->corpora.items[0]);
-    return MS_EXIT_FAILED;
+        return ms_cli_fail(err, MSIM_E_EMPTY,
+                           "no match: %.300s: expected rows that score %g or more, got none",
+                           j->set->corpora.items[0], j->set->threshold);
+    return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: every row is excluded",
+                       j->set->corpora.items[0]);
 }
 
-/* What is printed and copied. */
-static int finish(ms_search_job *j, int status) {
+/* What was searched is printed and copied: say how it went. *has_failures: something that was given
+ * could not be used, and was said already. */
+static int finish(job *j, bool *has_failures, msim_error *err) {
     msim_error e;
-    if (j->copier && ms_copy_to_finish(j->copier) > 0) status = MS_EXIT_FAILED;
-    if (j->n_failed > 0 || ms_files_skips_failures(j->skips) > 0) status = MS_EXIT_FAILED;
-    (void)ms_files_skips_close(j->skips, &e);
-    j->skips = NULL;
+    ms_search_queries *q = &j->queries;
+    ms_search_answers *a = &j->answers;
+    *has_failures = (a->copier && ms_copy_to_finish(a->copier) > 0) || q->n_failed > 0 ||
+                    ms_files_skips_failures(q->skips) > 0;
+    (void)ms_files_skips_close(q->skips, &e); /* writes no file */
+    q->skips = NULL;
     summarise(j);
-    bool is_empty = j->n_searched > 0 && j->n_matches == 0 && !ms_cli_stopped();
-    return status == MS_EXIT_OK && is_empty ? no_match(j) : status;
+    bool is_empty = a->n_searched > 0 && a->n_matches == 0 && !ms_cli_stopped();
+    return is_empty && !*has_failures ? no_match(j, err) : 0;
 }
 
-/* Every rank: rank 0 has the queries. */
-static int search(ms_search_job *j) {
-    const ms_search_settings *set = j->set;
-    ms_copy_to_request request = {.folder = set->copy_to,
-                                  .roots = &set->midi_roots,
-                                  .is_forced = set->is_forced,
-                                  .omits_original = set->omits_original};
-    bool is_first = ms_ranks_index() == 0;
-    msim_error e;
-    int rc = set->copy_to && is_first ? ms_copy_to_open(&request, &j->copier, &e) : 0;
-    rc = ms_ranks_agree(rc, &e);
-    if (rc >= 0) rc = ms_search_open_pass(j, &e);
-    if (rc < 0) {
-        if (!ms_cli_stopped()) ms_cli_error("%s", e.text);
-        return ms_cli_exit_of(rc);
-    }
-    if (ms_ranks_stopped()) return MS_EXIT_FAILED;
-    if (!is_first) {
-        ms_search_serve(j);
-        return MS_EXIT_OK;
-    }
-    int status = ms_search_run_queries(j);
-    ms_search_dismiss(j);
-    return finish(j, status);
+/* ---- The search ---- */
+
+static int stopped(void *user) {
+    (void)user;
+    return ms_cli_stopped();
 }
 
-static int run(ms_search_job *j) {
+/* Rank 0's searcher; with several ranks their passes are its own. */
+static int open_searcher(job *j, const msim_passes *passes, msim_error *err) {
     const ms_search_settings *set = j->set;
-    bool has_queries = set->common.operands.n + set->likes.n + set->vectors.n > 0,
-         is_first = ms_ranks_index() == 0;
-    int status = ms_search_open_corpus(j);
-    if (is_first && status < 0 && has_queries) status = ms_search_open_queries(j);
-    if (is_first && status < 0) status = ms_search_attach_codes(j);
-    status = ms_ranks_agree_status(status);
-    if (status >= 0) return status;
-    if (!has_queries) return MS_EXIT_OK;
+    const ms_search_model *model = &j->queries.model;
+    msim_options o = ms_cli_library_options(&set->common);
+    msim_searcher_options so = msim_searcher_options_default();
+    so.k = set->k;
+    so.has_threshold = set->has_threshold;
+    so.threshold = set->threshold;
+    so.metric = set->metric;
+    so.scan = set->scan;
+    so.keep = set->format == MS_RESULTS_MIDISIM ? MSIM_KEEP_EACH
+              : set->keeps_variants             ? MSIM_KEEP_ALL
+                                                : MSIM_KEEP_BEST;
+    so.transpose = (int)set->transpose;
+    so.max_tokens = model->max_tokens;
+    so.class_weights = model->is_weighted ? model->weights : NULL;
+    so.excluded = j->names.excluded;
+    so.n_excluded = j->names.n_excluded;
+    so.excludes_self = set->excludes_self;
+    so.max_vectors = ms_search_queries_room(&j->queries);
+    so.should_stop = stopped;
+    so.passes = passes;
+    return msim_searcher_open(model->model, j->corpus.corpus, &o, &so, &j->searcher, err);
+}
+
+/* Rank 0, which has the queries. */
+static int search_first(job *j, bool *has_failures, msim_error *err) {
+    int rc = ms_search_queries_run(&j->queries, &j->names, j->searcher, &j->answers, err);
+    if (j->ranks) ms_search_ranks_dismiss(j->ranks);
+    /* Nothing more can be written, or a signal came: ms_cli_finish knows. */
+    if (rc == -MSIM_E_STOPPED) rc = 0;
+    if (rc >= 0) return finish(j, has_failures, err);
+    ms_cli_error("%s", err->text);
+    (void)finish(j, has_failures, err);
+    *has_failures = true;
+    return 0;
+}
+
+/* Every rank. */
+static int search(job *j, bool *has_failures, msim_error *err) {
+    bool is_first = ms_ranks_index() == 0, is_alone = ms_ranks_count() == 1;
+    msim_passes passes;
+    int rc = is_first ? ms_search_answers_open(&j->corpus, &j->answers, err) : 0;
+    rc = ms_ranks_agree(rc, err);
+    if (rc >= 0 && !is_alone)
+        rc = ms_search_ranks_open(&j->corpus, is_first ? ms_search_queries_room(&j->queries) : 0,
+                                  &j->ranks, err);
+    if (rc < 0) return rc;
+    if (j->ranks) passes = ms_search_ranks_passes(j->ranks);
+    rc = is_first ? open_searcher(j, j->ranks ? &passes : NULL, err) : 0;
+    rc = ms_ranks_agree(rc, err);
+    if (rc < 0) return rc;
+    if (ms_ranks_stopped()) return ms_cli_fail(err, MSIM_E_STOPPED, "stopped");
+    if (is_first) return search_first(j, has_failures, err);
+    ms_search_ranks_serve(j->ranks);
+    return 0;
+}
+
+/* ---- All of it ---- */
+
+/* Rank 0: the queries, and the names that matter for them. */
+static int open_names(job *j, msim_error *err) {
+    int rc = ms_search_names_open(&j->corpus, &j->names, err);
+    if (rc >= 0 && j->set->excludes_self)
+        rc = ms_search_queries_want_self(&j->queries, &j->names, err);
+    return rc < 0 ? rc : ms_search_names_scan(&j->names, err);
+}
+
+static int run(job *j, bool *has_failures, msim_error *err) {
+    bool has_queries = ms_search_has_queries(j->set), is_first = ms_ranks_index() == 0;
+    int rc = ms_search_corpus_open(j->set, &j->corpus, err);
+    if (is_first && rc >= 0 && has_queries)
+        rc = ms_search_queries_open(&j->corpus, &j->queries, err);
+    if (is_first && rc >= 0) rc = ms_search_codes_attach(&j->corpus, true, err);
+    rc = ms_ranks_agree(rc, err);
+    if (rc < 0 || !has_queries) return rc;
     /* What rank 0 has written or checked, the others only take. */
-    if (!is_first) {
-        j->set->prepares = false;
-        status = ms_search_attach_codes(j);
-    } else {
-        status = ms_search_find_names(j);
-    }
-    status = ms_ranks_agree_status(status);
-    if (ms_ranks_stopped()) return MS_EXIT_FAILED;
-    return status < 0 ? search(j) : status;
+    rc = is_first ? open_names(j, err) : ms_search_codes_attach(&j->corpus, false, err);
+    rc = ms_ranks_agree(rc, err);
+    if (rc < 0) return rc;
+    if (ms_ranks_stopped()) return ms_cli_fail(err, MSIM_E_STOPPED, "stopped");
+    return search(j, has_failures, err);
 }
 
-static void close_job(ms_search_job *j) {
-    ms_search_close_pass(j);
-    ms_search_close_queries(j);
-    ms_copy_to_close(j->copier);
-    msim_tokenizer_close(j->tokenizer);
-    msim_model_close(j->model);
-    msim_corpus_close(j->corpus);
+static void close_job(job *j) {
+    msim_searcher_close(j->searcher);
+    ms_search_ranks_close(j->ranks);
+    ms_search_answers_close(&j->answers);
+    ms_search_names_close(&j->names);
+    if (j->queries.corpus) ms_search_queries_close(&j->queries);
+    ms_search_corpus_close(&j->corpus);
 }
 
 int main(int argc, char **argv) {
-    static ms_search_job j;
+    static job j;
     static ms_search_settings set; /* its lists live as long as the process */
+    bool has_failures = false;
+    msim_error e;
     ms_ranks_begin(&argc, &argv);
     set = ms_search_settings_default();
     int status = ms_cli_parse(&ms_search_tool, argc, argv, &set);
     if (status >= 0) return ms_ranks_end(status);
+    if (ms_search_check_usage(&set, &e) < 0)
+        return ms_ranks_end(ms_cli_finish(ms_cli_usage("%s", e.text)));
     j.set = &set;
-    status = ms_search_check_usage(&set);
-    if (status < 0) {
-        ms_cli_catch_signals();
-        status = run(&j);
-        close_job(&j);
-    }
-    return ms_ranks_end(ms_cli_finish(status));
+    ms_cli_catch_signals();
+    int rc = run(&j, &has_failures, &e);
+    if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", e.text);
+    close_job(&j);
+    return ms_ranks_end(ms_cli_finish(has_failures ? MS_EXIT_FAILED : ms_cli_exit_of(rc)));
 }

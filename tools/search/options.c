@@ -1,7 +1,8 @@
 /* What midisim-search may be asked: the option table, its defaults, and the combinations that mean
- * nothing. Contract: tools/search/search.h. */
+ * nothing. Contract: tools/search/options.h. */
 #define _GNU_SOURCE
-#include "search.h"
+#include "options.h"
+#include "results.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -216,61 +217,67 @@ static bool is_given(const ms_search_settings *set, const char *name) {
     return ms_cli_given(&ms_search_tool, set, name);
 }
 
-static int check_output(ms_search_settings *set) {
+static int check_output(ms_search_settings *set, msim_error *err) {
     if (set->is_json) {
         if (set->format >= 0 && set->format != MS_RESULTS_JSON)
-            return ms_cli_usage("--json: expected no other --format beside it");
+            return ms_cli_fail(err, MSIM_E_ARG, "--json: expected no other --format beside it");
         set->format = MS_RESULTS_JSON;
     }
     if (set->format < 0)
         set->format = ms_cli_is_terminal(STDOUT_FILENO) ? MS_RESULTS_TABLE : MS_RESULTS_TSV;
     if (set->format == MS_RESULTS_MIDISIM && set->has_threshold)
-        return ms_cli_usage(
+        return ms_cli_fail(
+            err, MSIM_E_ARG,
             "--format midisim: expected -k, which the original's listing has, got --threshold");
     if (set->format == MS_RESULTS_MIDISIM && set->metric == MSIM_METRIC_IP)
-        return ms_cli_usage("--format midisim: expected the cosine, which the original's listing "
-                            "has, got --metric ip");
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "--format midisim: expected the cosine, which the original's listing "
+                           "has, got --metric ip");
     int64_t most = MSIM_GPU_MAX_K - (set->excludes_self ? MS_SEARCH_EXTRA : 0);
     if (set->common.device == MSIM_DEVICE_CUDA && !set->has_threshold && set->k > most)
-        return ms_cli_usage("-k: expected at most %lld with --device cuda%s, got %lld",
-                            (long long)most, set->excludes_self ? " and --exclude-self" : "",
-                            (long long)set->k);
+        return ms_cli_fail(
+            err, MSIM_E_ARG, "-k: expected at most %lld with --device cuda%s, got %lld",
+            (long long)most, set->excludes_self ? " and --exclude-self" : "", (long long)set->k);
     if (set->has_threshold && is_given(set, "top"))
-        return ms_cli_usage("--threshold: expected it instead of -k, got both");
-    return -1;
+        return ms_cli_fail(err, MSIM_E_ARG, "--threshold: expected it instead of -k, got both");
+    return 0;
 }
 
-static int check_scan(const ms_search_settings *set) {
+static int check_scan(const ms_search_settings *set, msim_error *err) {
     static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
     bool is_plain = set->scan == MSIM_SCAN_F64 || set->scan == MSIM_SCAN_F32;
     const char *wants = set->prepares ? "--prepare" : set->cache ? "--cache" : NULL;
     if (set->verifies && !set->prepares)
-        return ms_cli_usage("--verify: expected --prepare beside it");
+        return ms_cli_fail(err, MSIM_E_ARG, "--verify: expected --prepare beside it");
     if (wants && is_plain)
-        return ms_cli_usage("%s: expected --scan auto, bf16 or int8, which have copies, got %s",
-                            wants, names[set->scan]);
-    if (set->metric != MSIM_METRIC_IP) return -1;
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "%s: expected --scan auto, bf16 or int8, which have copies, got %s",
+                           wants, names[set->scan]);
+    if (set->metric != MSIM_METRIC_IP) return 0;
     if (wants)
-        return ms_cli_usage("%s: expected the cosine, which copies serve, got --metric ip", wants);
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "%s: expected the cosine, which copies serve, got --metric ip", wants);
     if (set->scan == MSIM_SCAN_BF16 || set->scan == MSIM_SCAN_INT8)
-        return ms_cli_usage("--scan: expected auto, f64 or f32 with --metric ip, got %s",
-                            names[set->scan]);
-    return -1;
+        return ms_cli_fail(err, MSIM_E_ARG,
+                           "--scan: expected auto, f64 or f32 with --metric ip, got %s",
+                           names[set->scan]);
+    return 0;
 }
 
-static int check_copying(const ms_search_settings *set) {
+static int check_copying(const ms_search_settings *set, msim_error *err) {
     if (set->copy_to && set->midi_roots.n == 0)
-        return ms_cli_usage(
+        return ms_cli_fail(
+            err, MSIM_E_ARG,
             "--copy-to: expected --midi-root ROOT, the folder with the corpus's files");
     if (!set->copy_to && set->midi_roots.n)
-        return ms_cli_usage("--midi-root: expected --copy-to DIR beside it");
+        return ms_cli_fail(err, MSIM_E_ARG, "--midi-root: expected --copy-to DIR beside it");
     if (!set->copy_to && set->omits_original)
-        return ms_cli_usage("--no-original: expected --copy-to DIR beside it");
-    return -1;
+        return ms_cli_fail(err, MSIM_E_ARG, "--no-original: expected --copy-to DIR beside it");
+    return 0;
 }
 
 /* Without a query, only --prepare has something to do. */
-static int check_queries(const ms_search_settings *set) {
+static int check_queries(const ms_search_settings *set, msim_error *err) {
     static const char *const needing[] = {"top",          "threshold",    "exclude",
                                           "exclude-from", "exclude-self", "copy-to"};
     size_t n_streams = 0;
@@ -278,27 +285,27 @@ static int check_queries(const ms_search_settings *set) {
         n_streams += strcmp(set->common.operands.items[i], "-") == 0;
     bool reads_names = set->excluded_from && strcmp(set->excluded_from, "-") == 0;
     if (n_streams + reads_names > 1)
-        return ms_cli_usage("-: expected standard input once, got it %zu times",
-                            n_streams + reads_names);
-    if (set->common.operands.n + set->likes.n + set->vectors.n > 0) return -1;
+        return ms_cli_fail(err, MSIM_E_ARG, "-: expected standard input once, got it %zu times",
+                           n_streams + reads_names);
+    if (ms_search_has_queries(set)) return 0;
     if (!set->prepares)
-        return ms_cli_usage(
+        return ms_cli_fail(
+            err, MSIM_E_ARG,
             "no query: expected a MIDI file, - for standard input, --like or --query-vectors");
     for (size_t i = 0; i < sizeof needing / sizeof *needing; i++)
         if (is_given(set, needing[i]))
-            return ms_cli_usage("--%s: expected a query, got none", needing[i]);
-    return -1;
+            return ms_cli_fail(err, MSIM_E_ARG, "--%s: expected a query, got none", needing[i]);
+    return 0;
 }
 
-int ms_search_check_usage(ms_search_settings *set) {
+int ms_search_check_usage(ms_search_settings *set, msim_error *err) {
     set->has_threshold = is_given(set, "threshold");
-    if (set->corpora.n == 0) return ms_cli_usage("no corpus: expected -c CORPUS");
-    int status = check_queries(set);
-    if (status < 0) status = check_output(set);
-    if (status < 0) status = check_scan(set);
-    if (status < 0) status = check_copying(set);
-    if (status < 0 && is_given(set, "pool-weights") && is_given(set, "pooling") &&
-        set->pooling != 1)
-        status = ms_cli_usage("--pool-weights: expected --pooling weighted, got mean");
-    return status;
+    if (set->corpora.n == 0) return ms_cli_fail(err, MSIM_E_ARG, "no corpus: expected -c CORPUS");
+    int rc = check_queries(set, err);
+    if (rc >= 0) rc = check_output(set, err);
+    if (rc >= 0) rc = check_scan(set, err);
+    if (rc >= 0) rc = check_copying(set, err);
+    if (rc >= 0 && is_given(set, "pool-weights") && is_given(set, "pooling") && set->pooling != 1)
+        rc = ms_cli_fail(err, MSIM_E_ARG, "--pool-weights: expected --pooling weighted, got mean");
+    return rc;
 }

@@ -1,10 +1,9 @@
-/* The passes of midisim-search over rows that several ranks share: each holds one run of rows, rank
- * 0 asks, every rank searches its own, and results come together pair by pair, so that none holds
- * more than two of them. Merged by score and row, they are those of one process. Contract:
- * tools/search/search.h; docs/SCALE.md. */
+/* Rows that several ranks share: see tools/search/ranks.h. A rank that runs out of memory in the
+ * middle of a pass ends, and MPI ends the others with it: they wait for what it cannot send. */
 #define _GNU_SOURCE
+#include "ranks.h"
+#include "base/mem.h"
 #include "common/ranks.h"
-#include "search.h"
 #include "search/merge.h"
 #include <stdlib.h>
 #include <string.h>
@@ -21,18 +20,86 @@ typedef struct {
     const float *vectors; /* each rank's own copy */
 } question;
 
+/* A row that reached the threshold. */
+typedef struct {
+    size_t vector;
+    int64_t row;
+    double score;
+} found;
+
+struct ms_search_ranks {
+    const ms_search_settings *set; /* borrowed */
+    int64_t n_rows, dim;           /* of the whole corpus */
+    int64_t n_held;                /* rows of this rank */
+    msim_context *context;         /* owned */
+    float *vectors;                /* owned: [room, dim], of ranks other than 0 */
+    int64_t *rows;                 /* owned: [room, k], of ranks other than 0 */
+    double *scores;                /* owned: as rows */
+    int64_t *excluded;             /* owned: of ranks other than 0 */
+    size_t excluded_cap;
+    found *hits; /* owned */
+    size_t n_hits, hits_cap;
+};
+
 /* The first row of a rank; of the rank after the last: all rows. */
-static int64_t first_row(const ms_search_job *j, int64_t rank) {
-    int64_t n_tiles = (j->rows.rows + TILE_ROWS - 1) / TILE_ROWS, count = ms_ranks_count();
+static int64_t first_row(const ms_search_ranks *r, int64_t rank) {
+    int64_t n_tiles = (r->n_rows + TILE_ROWS - 1) / TILE_ROWS, count = ms_ranks_count();
     int64_t row = (n_tiles / count * rank + (n_tiles % count * rank + count - 1) / count) *
                   TILE_ROWS;
-    return row < j->rows.rows ? row : j->rows.rows;
+    return row < r->n_rows ? row : r->n_rows;
 }
 
-int ms_search_load_part(ms_search_job *j, msim_error *err) {
-    int64_t first = first_row(j, ms_ranks_index());
-    j->n_held = first_row(j, ms_ranks_index() + 1) - first;
-    return msim_context_load_rows(j->searcher, j->corpus, first, j->n_held, err);
+static int open_context(ms_search_ranks *r, const msim_corpus *corpus, int64_t room, int64_t most,
+                        msim_error *err) {
+    int64_t first = first_row(r, ms_ranks_index());
+    r->n_held = first_row(r, ms_ranks_index() + 1) - first;
+    msim_options o = ms_cli_library_options(&r->set->common);
+    o.precision = MSIM_PRECISION_BF16; /* of a model; there is none here */
+    o.max_queries = room;
+    o.max_k = most;
+    int rc = msim_context_open(NULL, &o, &r->context, err);
+    return rc < 0 ? rc : msim_context_load_rows(r->context, corpus, first, r->n_held, err);
+}
+
+static int open_buffers(ms_search_ranks *r, int64_t room, int64_t most, msim_error *err) {
+    if (ms_ranks_index() == 0) return 0; /* the searcher has them */
+    r->vectors = ms_alloc((size_t)room, (size_t)r->dim * sizeof *r->vectors, "queries", err);
+    if (r->vectors)
+        r->rows = ms_alloc((size_t)room, (size_t)most * sizeof *r->rows, "search results", err);
+    if (r->rows)
+        r->scores = ms_alloc((size_t)room, (size_t)most * sizeof *r->scores, "search results", err);
+    return r->scores ? 0 : -MSIM_E_MEMORY;
+}
+
+int ms_search_ranks_open(const ms_search_corpus *corpus, int64_t room, ms_search_ranks **out,
+                         msim_error *err) {
+    const ms_search_settings *set = corpus->set;
+    int64_t n_rows = corpus->info.rows, extra = set->excludes_self ? MS_SEARCH_EXTRA : 0,
+            most = set->has_threshold        ? 1
+                   : n_rows - set->k < extra ? n_rows
+                                             : set->k + extra;
+    ms_search_ranks *r = ms_alloc(1, sizeof *r, "ranks", err);
+    int rc = r ? 0 : -MSIM_E_MEMORY;
+    ms_ranks_broadcast(0, &room, sizeof room);
+    if (r) {
+        *r = (ms_search_ranks){.set = set, .n_rows = n_rows, .dim = corpus->info.dim};
+        rc = open_buffers(r, room, most, err);
+        if (rc >= 0) rc = open_context(r, corpus->corpus, room, most, err);
+    }
+    rc = ms_ranks_agree(rc, err);
+    *out = r;
+    return rc;
+}
+
+void ms_search_ranks_close(ms_search_ranks *r) {
+    if (!r) return;
+    msim_context_close(r->context);
+    ms_free(r->vectors);
+    ms_free(r->rows);
+    ms_free(r->scores);
+    free(r->excluded);
+    free(r->hits);
+    ms_free(r);
 }
 
 /* ---- Asking ---- */
@@ -49,17 +116,16 @@ static void share_question(const question *q, const int64_t *excluded, int64_t d
     if (q->n_excluded) send_all(excluded, (size_t)q->n_excluded * sizeof *excluded);
 }
 
-/* One pass's numbers, over all ranks; the scan is rank 0's. */
-static void add_stats(ms_search_job *j) {
+/* One pass's numbers, over all ranks; scan and device are rank 0's. */
+static void add_stats(ms_search_ranks *r, msim_pass_stats *out) {
     msim_stats stats = {.size = sizeof stats};
-    if (j->n_held) msim_context_stats(j->searcher, &stats);
+    if (r->n_held) msim_context_stats(r->context, &stats);
     int64_t sums[2] = {stats.rows_nonfinite, stats.rows_evaluated};
     ms_ranks_sum(sums, 2);
-    j->out.n_nonfinite = sums[0];
-    j->out.n_evaluated = sums[1];
-    j->out.scan = msim_scan_name(stats.scan);
-    j->out.device = stats.search_device;
-    if (!j->out.scan) j->out.scan = "unknown";
+    out->rows_nonfinite = sums[0];
+    out->rows_evaluated = sums[1];
+    out->scan = stats.scan;
+    out->device = stats.search_device;
 }
 
 /* ---- Coming together: in each round every second rank left gives its part to the one before */
@@ -87,8 +153,8 @@ static ms_hit *merge_top(ms_hit *mine, int64_t *n, size_t n_query, int64_t k) {
         ms_hit *theirs = ms_cli_alloc(bytes, 1);
         ms_ranks_receive(from, theirs, bytes);
         ms_hit *both = ms_cli_alloc(n_query * (size_t)n_both, sizeof *both);
-        ms_share_hits found[] = {{mine, *n, *n}, {theirs, n_theirs, n_theirs}};
-        ms_merge_shares(found, 2, n_query, n_both, both);
+        ms_share_hits shares[] = {{mine, *n, *n}, {theirs, n_theirs, n_theirs}};
+        ms_merge_shares(shares, 2, n_query, n_both, both);
         free(theirs);
         free(mine);
         mine = both;
@@ -97,73 +163,75 @@ static ms_hit *merge_top(ms_hit *mine, int64_t *n, size_t n_query, int64_t k) {
     return mine;
 }
 
-static void gather_hits(ms_search_job *j) {
+static void gather_hits(ms_search_ranks *r) {
     for (int step = 1, to; step < ms_ranks_count(); step *= 2) {
         int from = partner(step, &to);
         if (to >= 0) {
-            ms_ranks_send(to, j->hits, j->n_hits * sizeof *j->hits);
+            ms_ranks_send(to, r->hits, r->n_hits * sizeof *r->hits);
             return;
         }
         if (from < 0) continue;
-        size_t bytes = ms_ranks_expect(from), n = bytes / sizeof *j->hits;
-        j->hits = ms_cli_grow(j->hits, &j->hits_cap, j->n_hits + n, sizeof *j->hits);
-        ms_ranks_receive(from, j->hits + j->n_hits, bytes);
-        j->n_hits += n;
+        size_t bytes = ms_ranks_expect(from), n = bytes / sizeof *r->hits;
+        r->hits = ms_cli_grow(r->hits, &r->hits_cap, r->n_hits + n, sizeof *r->hits);
+        ms_ranks_receive(from, r->hits + r->n_hits, bytes);
+        r->n_hits += n;
     }
 }
 
 /* ---- A pass, on every rank ---- */
 
-static int64_t pass_top(ms_search_job *j, const question *q, const msim_search_options *options,
-                        msim_error *err) {
+static int64_t pass_top(ms_search_ranks *r, const question *q, const msim_search_options *options,
+                        int64_t *rows, double *scores, msim_pass_stats *stats, msim_error *err) {
     int64_t n = 0;
-    if (j->n_held)
-        n = msim_context_search_with(j->searcher, options, q->vectors, (size_t)q->n_vectors, q->k,
-                                     j->hit_rows, j->hit_scores, err);
+    if (r->n_held)
+        n = msim_context_search_with(r->context, options, q->vectors, (size_t)q->n_vectors, q->k,
+                                     rows, scores, err);
     int rc = ms_ranks_agree(n < 0 ? (int)n : 0, err);
     if (rc < 0) return rc;
-    add_stats(j);
-    if (ms_ranks_count() == 1) return n;
+    add_stats(r, stats);
     ms_hit *mine = ms_cli_alloc((size_t)(q->n_vectors * n), sizeof *mine);
     for (int64_t v = 0; v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++)
-            mine[v * n + i] =
-                (ms_hit){.score = j->hit_scores[v * q->k + i], .row = j->hit_rows[v * q->k + i]};
+            mine[v * n + i] = (ms_hit){.score = scores[v * q->k + i], .row = rows[v * q->k + i]};
     mine = merge_top(mine, &n, (size_t)q->n_vectors, q->k);
     for (int64_t v = 0; ms_ranks_index() == 0 && v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++) {
-            j->hit_scores[v * q->k + i] = mine[v * n + i].score;
-            j->hit_rows[v * q->k + i] = mine[v * n + i].row;
+            scores[v * q->k + i] = mine[v * n + i].score;
+            rows[v * q->k + i] = mine[v * n + i].row;
         }
     free(mine);
     return n;
 }
 
 static int keep_hit(void *user, size_t query, int64_t row, double score) {
-    ms_search_job *j = user;
-    j->hits = ms_cli_grow(j->hits, &j->hits_cap, j->n_hits + 1, sizeof *j->hits);
-    j->hits[j->n_hits++] = (ms_search_hit){.vector = query, .row = row, .score = score};
+    ms_search_ranks *r = user;
+    r->hits = ms_cli_grow(r->hits, &r->hits_cap, r->n_hits + 1, sizeof *r->hits);
+    r->hits[r->n_hits++] = (found){.vector = query, .row = row, .score = score};
     return ms_cli_stopped();
 }
 
-static int pass_above(ms_search_job *j, const question *q, const msim_search_options *options,
-                      msim_error *err) {
+static int pass_above(ms_search_ranks *r, const question *q, const msim_search_options *options,
+                      msim_pass_stats *stats, msim_error *err) {
     int64_t n = 0;
-    j->n_hits = 0;
-    if (j->n_held)
-        n = msim_context_search_above(j->searcher, options, q->vectors, (size_t)q->n_vectors,
-                                      q->threshold, keep_hit, j, err);
+    r->n_hits = 0;
+    if (r->n_held)
+        n = msim_context_search_above(r->context, options, q->vectors, (size_t)q->n_vectors,
+                                      q->threshold, keep_hit, r, err);
     int rc = ms_ranks_agree(n < 0 ? (int)n : 0, err);
-    if (rc < 0 || ms_ranks_stopped()) return rc; /* hits may be missing */
-    add_stats(j);
-    gather_hits(j);
+    if (rc < 0) return rc;
+    if (ms_ranks_stopped())
+        return ms_fail(err, MSIM_E_STOPPED, "stopped"); /* hits may be missing */
+    add_stats(r, stats);
+    gather_hits(r);
     return 0;
 }
 
 /* ---- Rank 0 asks, the others serve ---- */
 
-int64_t ms_search_top(ms_search_job *j, const msim_search_options *options, const float *vectors,
-                      size_t n_vectors, int64_t k, msim_error *err) {
+static int64_t ask_top(void *user, const msim_search_options *options, const float *vectors,
+                       size_t n_vectors, int64_t k, int64_t *rows, double *scores,
+                       msim_pass_stats *stats, msim_error *err) {
+    ms_search_ranks *r = user;
     question q = {.kind = ASK_TOP,
                   .metric = options->metric,
                   .scan = options->scan,
@@ -171,28 +239,42 @@ int64_t ms_search_top(ms_search_job *j, const msim_search_options *options, cons
                   .k = k,
                   .n_excluded = (int64_t)options->n_excluded,
                   .vectors = vectors};
-    share_question(&q, options->excluded, j->rows.dim);
-    return pass_top(j, &q, options, err);
+    share_question(&q, options->excluded, r->dim);
+    return pass_top(r, &q, options, rows, scores, stats, err);
 }
 
-int ms_search_above(ms_search_job *j, const msim_search_options *options, msim_error *err) {
+static int64_t ask_above(void *user, const msim_search_options *options, const float *vectors,
+                         size_t n_vectors, double threshold, msim_hit_sink sink, void *sink_user,
+                         msim_pass_stats *stats, msim_error *err) {
+    ms_search_ranks *r = user;
     question q = {.kind = ASK_ABOVE,
                   .metric = options->metric,
                   .scan = options->scan,
-                  .n_vectors = (int64_t)j->n_vectors,
-                  .threshold = j->set->threshold,
+                  .n_vectors = (int64_t)n_vectors,
+                  .threshold = threshold,
                   .n_excluded = (int64_t)options->n_excluded,
-                  .vectors = j->vectors};
-    share_question(&q, options->excluded, j->rows.dim);
-    return pass_above(j, &q, options, err);
+                  .vectors = vectors};
+    share_question(&q, options->excluded, r->dim);
+    int rc = pass_above(r, &q, options, stats, err);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < r->n_hits; i++)
+        if (sink(sink_user, r->hits[i].vector, r->hits[i].row, r->hits[i].score) != 0)
+            return (int64_t)i + 1;
+    return (int64_t)r->n_hits;
 }
 
-void ms_search_dismiss(ms_search_job *j) {
+msim_passes ms_search_ranks_passes(ms_search_ranks *r) {
+    return (msim_passes){
+        .size = sizeof(msim_passes), .top = ask_top, .above = ask_above, .user = r};
+}
+
+void ms_search_ranks_dismiss(ms_search_ranks *r) {
     question q = {.kind = ASK_END};
-    share_question(&q, NULL, j->rows.dim);
+    share_question(&q, NULL, r->dim);
 }
 
-void ms_search_serve(ms_search_job *j) {
+void ms_search_ranks_serve(ms_search_ranks *r) {
+    msim_pass_stats stats = {.size = sizeof stats};
     msim_error e;
     for (;;) {
         question q;
@@ -201,18 +283,18 @@ void ms_search_serve(ms_search_job *j) {
         msim_search_options options = msim_search_options_default();
         options.metric = q.metric;
         options.scan = q.scan;
-        q.vectors = j->vectors;
-        ms_ranks_broadcast(0, j->vectors, (size_t)(q.n_vectors * j->rows.dim) * sizeof *j->vectors);
-        j->excluded =
-            ms_cli_grow(j->excluded, &j->excluded_cap, (size_t)q.n_excluded, sizeof *j->excluded);
-        options.excluded = j->excluded;
+        q.vectors = r->vectors;
+        ms_ranks_broadcast(0, r->vectors, (size_t)(q.n_vectors * r->dim) * sizeof *r->vectors);
+        r->excluded =
+            ms_cli_grow(r->excluded, &r->excluded_cap, (size_t)q.n_excluded, sizeof *r->excluded);
+        options.excluded = r->excluded;
         options.n_excluded = (size_t)q.n_excluded;
         if (q.n_excluded)
-            ms_ranks_broadcast(0, j->excluded, (size_t)q.n_excluded * sizeof *j->excluded);
+            ms_ranks_broadcast(0, r->excluded, (size_t)q.n_excluded * sizeof *r->excluded);
         /* What fails here, all ranks know; rank 0 says it and ends. */
         if (q.kind == ASK_TOP)
-            (void)pass_top(j, &q, &options, &e);
+            (void)pass_top(r, &q, &options, r->rows, r->scores, &stats, &e);
         else
-            (void)pass_above(j, &q, &options, &e);
+            (void)pass_above(r, &q, &options, &stats, &e);
     }
 }

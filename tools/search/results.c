@@ -1,66 +1,52 @@
 /* Contract: tools/search/results.h. */
 #define _GNU_SOURCE
 #include "results.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 #include "common/json.h"
-#include "common/name.h"
 #include "listing.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* ---- Merging ---- */
+/* ---- The original's list ---- */
 
-static int by_row(const void *a, const void *b) {
-    const ms_results_match *x = a, *y = b;
-    if (x->row != y->row) return x->row < y->row ? -1 : 1;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    return x->transpose - y->transpose;
-}
-
-static int by_rank(const void *a, const void *b) {
-    const ms_results_match *x = a, *y = b;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    if (x->row != y->row) return x->row < y->row ? -1 : 1;
-    return x->transpose - y->transpose;
-}
-
-int64_t ms_results_rank(ms_results_match *matches, int64_t n, bool keeps_all) {
-    int64_t n_kept = keeps_all ? n : 0;
-    if (n == 0) return 0;
-    if (!keeps_all) {
-        qsort(matches, (size_t)n, sizeof *matches, by_row);
-        for (int64_t i = 0; i < n; i++)
-            if (i == 0 || matches[i].row != matches[n_kept - 1].row) matches[n_kept++] = matches[i];
+/* Matches in rank order are, of each variant, in the order of its row of the original's matrix. */
+static int64_t merge_as_original(const msim_match *matches, int64_t n, int64_t n_variants,
+                                 bool keeps_all, int64_t *rows, float *sims,
+                                 ms_listing_entry *entries) {
+    enum { MOST_VARIANTS = 12 };
+    int64_t k = n / n_variants, n_put[MOST_VARIANTS] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = matches[i].transpose + n_variants / 2, at = v * k + n_put[v]++;
+        rows[at] = matches[i].row;
+        sims[at] = (float)matches[i].score;
     }
-    qsort(matches, (size_t)n_kept, sizeof *matches, by_rank);
-    return n_kept;
+    return ms_listing_merge(rows, sims, (size_t)n_variants, (size_t)k, keeps_all, entries);
 }
 
-int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants,
-                                    int64_t n, int64_t stride, bool keeps_all,
-                                    ms_results_match *matches) {
-    size_t n_all = n_variants * (size_t)n;
-    int64_t *row_matrix = ms_cli_alloc(n_all, sizeof *row_matrix);
-    float *sims = ms_cli_alloc(n_all, sizeof *sims);
-    ms_listing_entry *entries = ms_cli_alloc(n_all, sizeof *entries);
-    for (size_t v = 0; v < n_variants; v++)
-        for (int64_t i = 0; i < n; i++) {
-            row_matrix[v * (size_t)n + (size_t)i] = rows[(int64_t)v * stride + i];
-            sims[v * (size_t)n + (size_t)i] = (float)scores[(int64_t)v * stride + i];
-        }
-    int64_t n_entries =
-        ms_listing_merge(row_matrix, sims, n_variants, (size_t)n, keeps_all, entries);
+int64_t ms_results_as_original(const msim_match *matches, int64_t n, int64_t n_variants,
+                               bool keeps_all, msim_match *out, msim_error *err) {
+    int64_t *rows = ms_alloc((size_t)n, sizeof *rows, "matches", err), n_entries = -1;
+    float *sims = rows ? ms_alloc((size_t)n, sizeof *sims, "matches", err) : NULL;
+    ms_listing_entry *entries = sims ? ms_alloc((size_t)n, sizeof *entries, "matches", err) : NULL;
+    if (entries) {
+        n_entries = merge_as_original(matches, n, n_variants, keeps_all, rows, sims, entries);
+        if (n_entries < 0) ms_fail(err, MSIM_E_MEMORY, "out of memory: merging matches");
+    }
     for (int64_t i = 0; i < n_entries; i++)
-        matches[i] = (ms_results_match){.row = entries[i].row,
-                                        .score = (double)entries[i].similarity,
-                                        .transpose = entries[i].transpose};
-    if (n_entries < 0) ms_cli_error("out of memory: merging %zu matches", n_all);
-    free(row_matrix);
-    free(sims);
-    free(entries);
-    return n_entries;
+        out[i] = (msim_match){.row = entries[i].row,
+                              .score = (double)entries[i].similarity,
+                              .transpose = entries[i].transpose,
+                              .from_seconds = -1.0,
+                              .to_seconds = -1.0,
+                              .from_token = -1,
+                              .to_token = -1};
+    ms_free(rows);
+    ms_free(sims);
+    ms_free(entries);
+    return n_entries < 0 ? -MSIM_E_MEMORY : n_entries;
 }
 
 /* ---- Text on a terminal ---- */
@@ -130,10 +116,15 @@ size_t ms_results_fit(const char *text, size_t n, size_t columns, char *out) {
 
 /* ---- Printing ---- */
 
-size_t ms_results_name(ms_results_out *out, int64_t row) {
-    int64_t n = ms_name_get(out->corpus, row, &out->name, &out->name_cap);
-    return n < 0 ? 0 : (size_t)n;
+int64_t ms_results_name(ms_results_out *out, int64_t row) {
+    int64_t n = msim_corpus_name(out->corpus, row, out->name, out->name_cap);
+    if (n < 0 || (size_t)n < out->name_cap) return n;
+    int rc = ms_grow((void **)&out->name, &out->name_cap, (size_t)n + 1, 1, "a row's name", NULL);
+    return rc < 0 ? rc : msim_corpus_name(out->corpus, row, out->name, out->name_cap);
 }
+
+/* Printing has no memory: nothing more is written, and the end says so. */
+static int no_memory(void) { return ms_cli_output_failed(ENOMEM); }
 
 static int put_escaped(const char *text, size_t n) {
     int rc = 0;
@@ -158,7 +149,7 @@ int ms_results_begin(ms_results_out *out) {
 }
 
 static int print_tsv(ms_results_out *out, const ms_results_query *query) {
-    const ms_results_match *matches = query->matches;
+    const msim_match *matches = query->matches;
     int rc = 0;
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         rc = put_escaped(query->label, query->n_label);
@@ -166,8 +157,9 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
             rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1),
                               (double)(float)matches[i].score, matches[i].transpose,
                               (long long)matches[i].row);
-        size_t n_name = ms_results_name(out, matches[i].row);
-        if (rc == 0) rc = put_escaped(out->name, n_name);
+        int64_t n_name = ms_results_name(out, matches[i].row);
+        if (n_name < 0) rc = no_memory();
+        if (rc == 0) rc = put_escaped(out->name, (size_t)n_name);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -185,7 +177,7 @@ static void put_score(ms_json_text *line, double score) {
 }
 
 static int print_json(ms_results_out *out, const ms_results_query *query) {
-    const ms_results_match *matches = query->matches;
+    const msim_match *matches = query->matches;
     ms_json_text line = {0};
     char number[32];
     put_text(&line, "{\"query\":");
@@ -197,8 +189,9 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
         put_text(&line, ",\"row\":");
         ms_json_put_int(&line, matches[i].row);
         put_text(&line, ",\"name\":");
-        size_t n_name = ms_results_name(out, matches[i].row);
-        ms_json_put_string(&line, out->name, n_name);
+        int64_t n_name = ms_results_name(out, matches[i].row);
+        if (n_name < 0) line.is_failed = true;
+        if (n_name >= 0) ms_json_put_string(&line, out->name, (size_t)n_name);
         put_text(&line, ",\"score\":");
         put_score(&line, matches[i].score);
         put_text(&line, ",\"transpose\":");
@@ -215,7 +208,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
     put_text(&line, ",\"nonfinite_rows\":");
     ms_json_put_int(&line, out->n_nonfinite);
     put_text(&line, ",\"variants\":");
-    ms_json_put_int(&line, (int64_t)query->n_variants);
+    ms_json_put_int(&line, query->n_variants);
     put_text(&line, ",\"evaluated\":");
     ms_json_put_int(&line, out->n_evaluated);
     put_text(&line, ",\"scan\":");
@@ -233,9 +226,10 @@ static size_t name_columns(const ms_results_out *out, int before) {
 }
 
 static int put_fitted(const char *text, size_t n, size_t columns) {
-    char *shown = ms_cli_alloc(4 * n + 8, 1);
+    char *shown = ms_alloc(4 * n + 8, 1, "a name", NULL);
+    if (!shown) return no_memory();
     int rc = ms_cli_write(shown, ms_results_fit(text, n, columns, shown));
-    free(shown);
+    ms_free(shown);
     return rc;
 }
 
@@ -251,7 +245,7 @@ static void show_score(const ms_results_out *out, double score, char *text, size
 
 static int print_table(ms_results_out *out, const ms_results_query *query) {
     char rank[24], score[32], transpose[16], count[32];
-    const ms_results_match *matches = query->matches;
+    const msim_match *matches = query->matches;
     const char *bold = out->has_color ? "\033[1m" : "", *dim = out->has_color ? "\033[2m" : "",
                *plain = out->has_color ? "\033[0m" : "";
     int64_t n_rows = msim_corpus_rows(out->corpus);
@@ -262,18 +256,19 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
     int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
     if (rc == 0) rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
     if (rc == 0)
-        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %zu variant%s)%s\n", plain,
+        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %lld variant%s)%s\n", plain,
                           dim, rank_width, "rank", score_width, "score", "transp",
-                          ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s", query->n_variants,
-                          query->n_variants == 1 ? "" : "s", plain);
+                          ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
+                          (long long)query->n_variants, query->n_variants == 1 ? "" : "s", plain);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         show_score(out, matches[i].score, score, sizeof score);
         snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d",
                  matches[i].transpose);
-        size_t n_name = ms_results_name(out, matches[i].row);
+        int64_t n_name = ms_results_name(out, matches[i].row);
+        if (n_name < 0) return no_memory();
         rc = ms_cli_print("%*lld  %s%*s%s  %6s  ", rank_width, (long long)(i + 1), bold,
                           score_width, score, plain, transpose);
-        if (rc == 0) rc = put_fitted(out->name, n_name, name_columns(out, before));
+        if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -286,19 +281,22 @@ static int put_listing(void *arg, const char *bytes, size_t n) {
 
 static const char *listing_name(void *arg, int64_t row, size_t *n) {
     ms_results_out *out = arg;
-    *n = ms_results_name(out, row);
+    int64_t n_name = ms_results_name(out, row);
+    if (n_name < 0) (void)no_memory();
+    *n = n_name < 0 ? 0 : (size_t)n_name;
     return out->name;
 }
 
 static int print_listing(ms_results_out *out, const ms_results_query *query) {
-    ms_listing_entry *entries = ms_cli_alloc((size_t)query->n, sizeof *entries);
+    ms_listing_entry *entries = ms_alloc((size_t)query->n, sizeof *entries, "matches", NULL);
+    if (!entries) return no_memory();
     for (int64_t i = 0; i < query->n; i++)
         entries[i] = (ms_listing_entry){.row = query->matches[i].row,
                                         .transpose = query->matches[i].transpose,
                                         .similarity = (float)query->matches[i].score};
     ms_listing_out to = {put_listing, listing_name, out};
     int rc = ms_listing_print(&to, entries, query->n);
-    free(entries);
+    ms_free(entries);
     return rc;
 }
 
@@ -312,7 +310,7 @@ int ms_results_print(ms_results_out *out, const ms_results_query *query) {
 }
 
 void ms_results_free(ms_results_out *out) {
-    free(out->name);
+    ms_free(out->name);
     out->name = NULL;
     out->name_cap = 0;
 }

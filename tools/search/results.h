@@ -1,26 +1,15 @@
-/* Matches of one query: merging its variants, and printing them as table, TSV, JSON or the
+/* Matches of one query, printed as table, TSV, JSON or the
  * original's listing. Values only; printing goes to standard output through tools/common/cli.h.
  * docs/SEARCH.md. */
 #ifndef MS_TOOLS_SEARCH_RESULTS_H
 #define MS_TOOLS_SEARCH_RESULTS_H
 #include "common/cli.h"
 
-typedef struct {
-    int64_t row;
-    double score;  /* cosine; -infinity for a row with NaN or infinity */
-    int transpose; /* semitones of the variant that scored best */
-} ms_results_match;
-
-/* Put a query's matches in rank order: higher score, then lower row, then lower transposition.
- * Unless keeps_all, of each row only the best stays (equal: the lower transposition). Returns how
- * many there are now. */
-int64_t ms_results_rank(ms_results_match *matches, int64_t n, bool keeps_all);
-/* The original's list of the same: rows and scores [n_variants, stride], of which the n best of
- * each variant count, into matches [n_variants * n]. Scores are rounded to f32, as the original has
- * them. Returns how many, or -1 when out of memory. */
-int64_t ms_results_rank_as_original(const int64_t *rows, const double *scores, size_t n_variants,
-                                    int64_t n, int64_t stride, bool keeps_all,
-                                    ms_results_match *matches);
+/* The original's list of a query's matches, of which each of n_variants has the same number
+ * (MSIM_KEEP_EACH): out [n]. Scores are rounded to f32, as the original has them. Returns how many
+ * it has, or < 0 when out of memory. */
+int64_t ms_results_as_original(const msim_match *matches, int64_t n, int64_t n_variants,
+                               bool keeps_all, msim_match *out, msim_error *err);
 
 enum ms_results_format { MS_RESULTS_TABLE, MS_RESULTS_TSV, MS_RESULTS_JSON, MS_RESULTS_MIDISIM };
 
@@ -44,18 +33,20 @@ typedef struct {
 
 typedef struct {
     const char *label; /* what the query is called: [n_label] */
-    size_t n_label, n_variants;
-    const ms_results_match *matches; /* [n], ranked */
+    size_t n_label;
+    int64_t n_variants;
+    const msim_match *matches; /* [n], ranked */
     int64_t n;
 } ms_results_query;
 
 /* What comes before the first query (the TSV's header). All return 0, or -1 when nothing more can
- * be written. */
+ * be written or there is no memory for it: ms_cli_finish says which. */
 int ms_results_begin(ms_results_out *out);
 /* One query in the form asked for. */
 int ms_results_print(ms_results_out *out, const ms_results_query *query);
-/* The name of a row into out->name; returns its bytes. */
-size_t ms_results_name(ms_results_out *out, int64_t row);
+/* The name of a row into out->name, NUL-terminated; returns its bytes, or < 0 when out of
+ * memory. */
+int64_t ms_results_name(ms_results_out *out, int64_t row);
 void ms_results_free(ms_results_out *out);
 
 /* Terminal columns that a text takes (what is not printable or not UTF-8 counts as the '?' it is

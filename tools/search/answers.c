@@ -1,0 +1,125 @@
+/* Answers of the searcher, printed and copied. Contract: tools/search/answers.h. */
+#define _GNU_SOURCE
+#include "answers.h"
+#include "base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Width to cut names to: COLUMNS where it is set, else the terminal's; 0: no cutting. */
+static int table_columns(void) {
+    const char *text = getenv("COLUMNS");
+    int64_t columns;
+    return text && ms_cli_int(text, 1, 100000, &columns) ? (int)columns
+                                                         : ms_cli_columns(STDOUT_FILENO);
+}
+
+int ms_search_answers_open(const ms_search_corpus *corpus, ms_search_answers *out,
+                           msim_error *err) {
+    const ms_search_settings *set = corpus->set;
+    ms_copy_to_request request = {.folder = set->copy_to,
+                                  .roots = &set->midi_roots,
+                                  .is_forced = set->is_forced,
+                                  .omits_original = set->omits_original};
+    *out = (ms_search_answers){.set = set,
+                               .out = {.corpus = corpus->corpus,
+                                       .format = set->format,
+                                       .columns = table_columns(),
+                                       .has_color = ms_cli_color(STDOUT_FILENO),
+                                       .is_product = set->metric == MSIM_METRIC_IP,
+                                       .has_threshold = set->has_threshold,
+                                       .threshold = set->threshold}};
+    return set->copy_to ? ms_copy_to_open(&request, &out->copier, err) : 0;
+}
+
+static void forget_waiting(ms_search_answers *a) {
+    for (size_t i = 0; i < a->n_waiting; i++) {
+        ms_free(a->waiting[i].label);
+        ms_free(a->waiting[i].stream);
+    }
+    a->n_waiting = 0;
+}
+
+void ms_search_answers_close(ms_search_answers *a) {
+    forget_waiting(a);
+    ms_copy_to_close(a->copier);
+    ms_results_free(&a->out);
+    ms_free(a->listed);
+}
+
+int ms_search_answers_expect(ms_search_answers *a, const ms_search_query *query, msim_error *err) {
+    if (a->n_waiting == MS_SEARCH_VECTORS)
+        return ms_fail(err, MSIM_E_LIMIT, "expected at most %d queries that wait, got more",
+                       MS_SEARCH_VECTORS);
+    ms_search_query *q = a->waiting + a->n_waiting;
+    *q = *query;
+    q->stream = NULL;
+    q->label = ms_alloc(query->n_label, 1, "a query's name", err);
+    if (!q->label) return -MSIM_E_MEMORY;
+    if (query->n_label) memcpy(q->label, query->label, query->n_label);
+    if (query->stream && a->copier) {
+        q->stream = ms_alloc(query->stream_bytes, 1, "a query's bytes", err);
+        if (!q->stream) {
+            ms_free(q->label);
+            return -MSIM_E_MEMORY;
+        }
+        memcpy(q->stream, query->stream, query->stream_bytes);
+    }
+    a->n_waiting++;
+    return 0;
+}
+
+/* ---- Answers ---- */
+
+static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t n_variants,
+                         const msim_match *matches, int64_t n) {
+    ms_results_query result = {.label = q->label,
+                               .n_label = q->n_label,
+                               .n_variants = n_variants,
+                               .matches = matches,
+                               .n = n};
+    ms_copy_to_query query = {.label = q->label,
+                              .n_label = q->n_label,
+                              .file = q->file,
+                              .stream = q->stream,
+                              .stream_bytes = q->stream_bytes,
+                              .is_row = q->is_row};
+    a->n_matches += n;
+    if (ms_results_print(&a->out, &result) != 0) return 1;
+    if (a->copier) ms_copy_to_add(a->copier, &query, &a->out, matches, n);
+    return 0;
+}
+
+static int print_as_original(ms_search_answers *a, const ms_search_query *q,
+                             const msim_answer *answer) {
+    size_t n = (size_t)answer->n_matches;
+    int64_t rc = ms_grow((void **)&a->listed, &a->listed_cap, n ? n : 1, sizeof *a->listed,
+                         "matches", &a->failed);
+    if (rc >= 0)
+        rc = ms_results_as_original(answer->matches, answer->n_matches, answer->variants,
+                                    a->set->keeps_variants, a->listed, &a->failed);
+    return rc < 0 ? 1 : print_matches(a, q, answer->variants, a->listed, rc);
+}
+
+static int take_answer(void *user, const msim_answer *answer) {
+    ms_search_answers *a = user;
+    const ms_search_query *q = a->waiting + answer->query;
+    const char *scan = msim_scan_name(answer->pass->scan);
+    ms_cli_progress_end();
+    a->out.n_nonfinite = answer->pass->rows_nonfinite;
+    a->out.n_evaluated = answer->pass->rows_evaluated;
+    a->out.scan = scan ? scan : "unknown";
+    a->out.device = answer->pass->device;
+    return a->set->format == MS_RESULTS_MIDISIM
+               ? print_as_original(a, q, answer)
+               : print_matches(a, q, answer->variants, answer->matches, answer->n_matches);
+}
+
+int ms_search_answers_run(ms_search_answers *a, msim_searcher *s, msim_error *err) {
+    a->n_searched += (int64_t)a->n_waiting;
+    int64_t rc = msim_searcher_run(s, take_answer, a, err);
+    forget_waiting(a);
+    if (rc == -MSIM_E_STOPPED && a->failed.code)
+        return ms_fail(err, a->failed.code, "%s", a->failed.text);
+    return rc < 0 ? (int)rc : 0;
+}

@@ -1,0 +1,37 @@
+/* The corpus of midisim-search, what the descriptions beside its parts say, and the model that they
+ * ask for. */
+#ifndef MS_TOOLS_SEARCH_CORPUS_H
+#define MS_TOOLS_SEARCH_CORPUS_H
+#include "options.h"
+#include "pipeline/description.h"
+
+typedef struct {
+    const ms_search_settings *set; /* borrowed */
+    msim_corpus *corpus;           /* owned */
+    msim_corpus_info info;
+    bool is_described; /* `made` says what all described parts were made with */
+    ms_description made;
+    int64_t n_undescribed;   /* parts without a description, and the first of them */
+    const char *undescribed; /* borrowed from the corpus */
+} ms_search_corpus;
+
+int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err);
+void ms_search_corpus_close(ms_search_corpus *c);
+/* Something about the corpus contradicts the request: an error, or with --force a warning. `where`
+ * is a file. */
+int ms_search_contradict(const ms_search_settings *set, const char *what, const char *where,
+                         const char *expected, const char *got, msim_error *err);
+
+/* The model for MIDI queries, and its settings as the corpus was made. */
+typedef struct {
+    msim_model *model; /* owned; NULL when no query is a MIDI file */
+    msim_model_info info;
+    bool is_weighted; /* the pooling in force, its weights, and the limit (0: none) */
+    float weights[3];
+    int64_t max_tokens;
+} ms_search_model;
+
+int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, msim_error *err);
+void ms_search_model_close(ms_search_model *m);
+
+#endif

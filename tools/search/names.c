@@ -1,0 +1,165 @@
+/* Names that matter for a search. Contract: tools/search/names.h. */
+#define _GNU_SOURCE
+#include "names.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ms_search_names_open(const ms_search_corpus *corpus, ms_search_names *out, msim_error *err) {
+    const ms_search_settings *set = corpus->set;
+    *out = (ms_search_names){.set = set, .corpus = corpus->corpus};
+    int rc = msim_name_set_open(&out->names, err);
+    for (size_t i = 0; i < set->likes.n && rc >= 0; i++)
+        rc = ms_search_names_want(out, set->likes.items[i], strlen(set->likes.items[i]), err);
+    for (size_t i = 0; i < set->excluded.n && rc >= 0; i++)
+        rc = ms_search_names_want(out, set->excluded.items[i], strlen(set->excluded.items[i]), err);
+    return rc;
+}
+
+void ms_search_names_close(ms_search_names *n) {
+    msim_name_set_close(n->names);
+    ms_free(n->excluded);
+}
+
+int ms_search_names_want(ms_search_names *n, const char *name, size_t n_name, msim_error *err) {
+    int64_t number = msim_name_set_add(n->names, name, n_name, err);
+    return number < 0 ? (int)number : 0;
+}
+
+int64_t ms_search_names_rows(const ms_search_names *n, const char *name, size_t n_name,
+                             const int64_t **rows) {
+    return msim_name_set_rows(n->names, msim_name_set_find(n->names, name, n_name), rows);
+}
+
+int ms_search_names_leave(const ms_search_names *n, const char *name, size_t n_name,
+                          msim_searcher *s, int64_t query, msim_error *err) {
+    const int64_t *rows;
+    int64_t n_rows = ms_search_names_rows(n, name, n_name, &rows);
+    return n_rows ? msim_searcher_exclude(s, query, rows, (size_t)n_rows, err) : 0;
+}
+
+/* ---- Names of a file ---- */
+
+/* A path without its first folder, or NULL. */
+static const char *shorter_path(const char *path) {
+    const char *slash = strchr(path, '/');
+    while (slash && *slash == '/') slash++;
+    return slash && *slash ? slash : NULL;
+}
+
+int ms_search_names_want_file(ms_search_names *n, const ms_files_entry *file, msim_error *err) {
+    size_t at, len;
+    int rc = 0;
+    if (file->is_stream) return 0;
+    for (const char *name = file->path; name && rc >= 0; name = shorter_path(name))
+        rc = ms_search_names_want(n, name, strlen(name), err);
+    ms_files_stem(file->path, &at, &len);
+    return rc < 0 ? rc : ms_search_names_want(n, file->path + at, len, err);
+}
+
+int ms_search_names_leave_file(const ms_search_names *n, const ms_files_entry *file,
+                               msim_searcher *s, int64_t query, msim_error *err) {
+    size_t at, len;
+    int rc = 0;
+    if (file->is_stream) return 0;
+    for (const char *name = file->path; name && rc >= 0; name = shorter_path(name))
+        rc = ms_search_names_leave(n, name, strlen(name), s, query, err);
+    ms_files_stem(file->path, &at, &len);
+    return rc < 0 ? rc : ms_search_names_leave(n, file->path + at, len, s, query, err);
+}
+
+/* ---- Excluded rows ---- */
+
+/* Names of --exclude-from, one a line. */
+static int read_excluded(const char *path, msim_name_set *names, msim_error *err) {
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "re");
+    char *line = NULL;
+    size_t cap = 0;
+    ssize_t n;
+    int64_t rc = 0;
+    if (!file) return ms_fail_errno(err, errno, "cannot read: %.300s", path);
+    errno = 0;
+    while (rc >= 0 && !ms_cli_stopped() && (n = getdelim(&line, &cap, '\n', file)) > 0) {
+        if (line[n - 1] == '\n') line[--n] = 0;
+        rc = msim_name_set_add(names, line, (size_t)n, err);
+    }
+    if (ms_cli_stopped())
+        rc = ms_fail(err, MSIM_E_STOPPED, "stopped");
+    else if (rc >= 0 && ferror(file))
+        rc = ms_fail_errno(err, errno, "cannot read: %.300s", path);
+    free(line);
+    if (!is_stdin) fclose(file);
+    return rc < 0 ? (int)rc : 0;
+}
+
+/* The rows of a name are no results. Returns how many there are. */
+static int64_t exclude(ms_search_names *n, const char *name, size_t n_name, msim_error *err) {
+    const int64_t *rows;
+    int64_t n_rows = ms_search_names_rows(n, name, n_name, &rows);
+    int rc = ms_grow((void **)&n->excluded, &n->excluded_cap, n->n_excluded + (size_t)n_rows,
+                     sizeof *n->excluded, "excluded rows", err);
+    if (rc < 0) return rc;
+    if (n_rows) memcpy(n->excluded + n->n_excluded, rows, (size_t)n_rows * sizeof *rows);
+    n->n_excluded += (size_t)n_rows;
+    return n_rows;
+}
+
+static int exclude_named(ms_search_names *n, msim_error *err) {
+    for (size_t i = 0; i < n->set->excluded.n; i++) {
+        const char *name = n->set->excluded.items[i];
+        int64_t n_rows = exclude(n, name, strlen(name), err);
+        if (n_rows < 0) return (int)n_rows;
+        if (n_rows == 0) ms_cli_warning("--exclude: no row has the name '%s'", name);
+    }
+    return 0;
+}
+
+static int exclude_listed(ms_search_names *n, const msim_name_set *from, msim_error *err) {
+    char count[32], all[32];
+    int64_t n_unknown = 0, n_names = msim_name_set_count(from);
+    for (int64_t i = 0; i < n_names; i++) {
+        size_t n_name;
+        const char *name = msim_name_set_name(from, i, &n_name);
+        int64_t n_rows = exclude(n, name, n_name, err);
+        if (n_rows < 0) return (int)n_rows;
+        n_unknown += n_rows == 0;
+    }
+    if (n_unknown)
+        ms_cli_note("--exclude-from: %s of %s names are no row's: %s",
+                    ms_cli_count(count, n_unknown), ms_cli_count(all, n_names),
+                    n->set->excluded_from);
+    return 0;
+}
+
+static int show_progress(void *user, int64_t done, int64_t all) {
+    (void)user;
+    ms_cli_progress("names", done, all);
+    return ms_cli_stopped();
+}
+
+/* Add the listed names to those that are looked up. */
+static int want_all(ms_search_names *n, const msim_name_set *from, msim_error *err) {
+    int rc = 0;
+    for (int64_t i = 0; i < msim_name_set_count(from) && rc >= 0; i++) {
+        size_t n_name;
+        const char *name = msim_name_set_name(from, i, &n_name);
+        rc = ms_search_names_want(n, name, n_name, err);
+    }
+    return rc;
+}
+
+int ms_search_names_scan(ms_search_names *n, msim_error *err) {
+    msim_name_set *from;
+    int rc = msim_name_set_open(&from, err);
+    if (rc >= 0 && n->set->excluded_from) rc = read_excluded(n->set->excluded_from, from, err);
+    if (rc >= 0) rc = want_all(n, from, err);
+    if (rc >= 0) rc = msim_name_set_scan(n->names, n->corpus, show_progress, NULL, err);
+    ms_cli_progress_end();
+    if (rc >= 0) rc = exclude_named(n, err);
+    if (rc >= 0) rc = exclude_listed(n, from, err);
+    msim_name_set_close(from);
+    return rc;
+}

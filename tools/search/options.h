@@ -1,0 +1,34 @@
+/* What midisim-search may be asked: its option table, the settings, and the combinations that mean
+ * nothing. */
+#ifndef MS_TOOLS_SEARCH_OPTIONS_H
+#define MS_TOOLS_SEARCH_OPTIONS_H
+#include "common/cli.h"
+
+enum {
+    MS_SEARCH_VECTORS = 60, /* of one pass, at most */
+    MS_SEARCH_EXTRA = 64,   /* rows that a pass fetches in excess for --exclude-self */
+    MS_SEARCH_TOKENS = 3072 /* limit of a query where neither corpus nor command line has one */
+};
+
+typedef struct {
+    ms_cli_common common;
+    ms_cli_texts corpora, likes, vectors, excluded, midi_roots;
+    const char *names_file, *excluded_from, *cache, *copy_to;
+    int64_t k, transpose, max_tokens;
+    double threshold;
+    int pooling, format, metric, scan; /* pooling and format -1: not given */
+    float weights[3];
+    bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original;
+    bool has_threshold; /* derived: --threshold was given */
+} ms_search_settings;
+
+extern const ms_cli_tool ms_search_tool;
+ms_search_settings ms_search_settings_default(void);
+/* Combinations that mean nothing are refused with -MSIM_E_ARG, before any work; settings that
+ * follow from others are derived. */
+int ms_search_check_usage(ms_search_settings *set, msim_error *err);
+static inline bool ms_search_has_queries(const ms_search_settings *set) {
+    return set->common.operands.n + set->likes.n + set->vectors.n > 0;
+}
+
+#endif
