@@ -466,8 +466,8 @@ static void put_query_constants(ms_gpu_scan *scan, int n) {
         at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
         put(at[i], host[i], (size_t)n * sizeof(float));
     }
-    scan->scale = at[0], scan->lambda = at[1], scan->theta = at[2], scan->reach = at[3],
-    scan->cut = at[4];
+    scan->scale = at[0], scan->lambda = at[1], scan->threshold = at[2], scan->reach = at[3],
+    scan->upper_threshold = at[4];
     scan->start = at[5];
     double *device_norms = take(MS_GPU_SCAN_QUERIES, sizeof(double));
     put(device_norms, norms, (size_t)n * sizeof(double));
@@ -475,7 +475,7 @@ static void put_query_constants(ms_gpu_scan *scan, int n) {
 }
 
 static void put_queries(ms_gpu_scan *scan, int n) {
-    size_t bytes = ms_scan_queries_bytes(scan->form, n, DIM);
+    size_t bytes = ms_scan_queries_bytes(scan->scan, n, DIM);
     void *host = calloc(bytes, 1), *device = take(bytes, 1);
     if (!host) abort();
     for (int q = 0; q < n; q++) {
@@ -485,8 +485,8 @@ static void put_queries(ms_gpu_scan *scan, int n) {
             f32[d] = ms_round_bf16(random_value() / 16);
             s16[d] = (int16_t)(random_next() % 255) - 127;
         }
-        ms_scan_queries_put(scan->form, host, q, n, DIM,
-                            scan->form == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
+        ms_scan_queries_put(scan->scan, host, q, n, DIM,
+                            scan->scan == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
     }
     put(device, host, bytes);
     scan->queries = device;
@@ -494,18 +494,18 @@ static void put_queries(ms_gpu_scan *scan, int n) {
 }
 
 /* Tiles of random codes with the numbers of a well-behaved row behind each. */
-static unsigned char *take_tiles(int form, int64_t n_rows) {
+static unsigned char *take_tiles(int scan_kind, int64_t n_rows) {
     enum { MADE = 4096 };
-    size_t codes = form == MSIM_SCAN_INT8 ? ms_codes_int8(DIM) : ms_codes_bf16(DIM);
-    size_t tile = form == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) : ms_codes_bf16_tile(DIM);
+    size_t codes = scan_kind == MSIM_SCAN_INT8 ? ms_codes_int8(DIM) : ms_codes_bf16(DIM);
+    size_t tile = scan_kind == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) : ms_codes_bf16_tile(DIM);
     size_t n = (size_t)(n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE, made = n < MADE ? n : MADE;
     unsigned char *host = calloc(made, tile), *device = take(n, tile);
     if (!host) abort();
     for (size_t t = 0; t < made; t++) {
         unsigned char *at = host + t * tile;
         for (size_t i = 0; i < codes / 2; i++) {
-            uint16_t code = form == MSIM_SCAN_INT8 ? (uint16_t)random_next()
-                                                   : ms_bf16_of_f32(random_value() / 16).bits;
+            uint16_t code = scan_kind == MSIM_SCAN_INT8 ? (uint16_t)random_next()
+                                                        : ms_bf16_of_f32(random_value() / 16).bits;
             memcpy(at + 2 * i, &code, 2);
         }
         for (size_t i = codes; i < tile; i += sizeof(float)) {
@@ -519,17 +519,17 @@ static unsigned char *take_tiles(int form, int64_t n_rows) {
     return device;
 }
 
-static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *values) {
+static void bench_one_scan(int scan_kind, const ms_gpu_rows *rows, const float *values) {
     static const int numbers[] = {1, 12, 64};
-    size_t row_bytes = form == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) / MS_CODES_TILE
-                       : form == MSIM_SCAN_BF16
+    size_t row_bytes = scan_kind == MSIM_SCAN_INT8 ? ms_codes_int8_tile(DIM) / MS_CODES_TILE
+                       : scan_kind == MSIM_SCAN_BF16
                            ? ms_codes_bf16_tile(DIM) / MS_CODES_TILE
-                           : DIM * sizeof(float) + (form == MSIM_SCAN_F32) * sizeof(float);
-    ms_gpu_scan scan = {.form = form, .rows = *rows, .values = values, .candidate_cap = 1024};
+                           : DIM * sizeof(float) + (scan_kind == MSIM_SCAN_F32) * sizeof(float);
+    ms_gpu_scan scan = {.scan = scan_kind, .rows = *rows, .values = values, .candidate_cap = 1024};
     scan.n_blocks = (rows->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS;
     scan.block_step = 1;
-    if (form == MSIM_SCAN_INT8 || form == MSIM_SCAN_BF16)
-        scan.tiles = take_tiles(form, rows->n_rows);
+    if (scan_kind == MSIM_SCAN_INT8 || scan_kind == MSIM_SCAN_BF16)
+        scan.tiles = take_tiles(scan_kind, rows->n_rows);
     scan.candidates = take(MS_GPU_SCAN_QUERIES * 1024, sizeof *scan.candidates);
     scan.n_candidates = take(MS_GPU_SCAN_QUERIES, sizeof *scan.n_candidates);
     must(ms_gpu_fill(stream, scan.n_candidates, 0, MS_GPU_SCAN_QUERIES * sizeof *scan.n_candidates,
@@ -540,8 +540,8 @@ static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *valu
         scan.n_query = numbers[i];
         put_queries(&scan, scan.n_query);
         put_query_constants(&scan, scan.n_query);
-        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(form), (long long)rows->n_rows,
-                 DIM, scan.n_query);
+        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(scan_kind),
+                 (long long)rows->n_rows, DIM, scan.n_query);
         measure("scan", name, run_scan, &scan, (double)rows->n_rows * (double)row_bytes,
                 2.0 * (double)rows->n_rows * DIM * scan.n_query);
     }
@@ -550,16 +550,16 @@ static void bench_scan_form(int form, const ms_gpu_rows *rows, const float *valu
 static void bench_scan(void) {
     ms_gpu_rows rows = {
         .row_bytes = DIM * sizeof(float), .n_rows = s.corpus, .dim = DIM, .dtype = MSIM_DTYPE_F32};
-    bench_scan_form(MSIM_SCAN_INT8, &rows, NULL);
+    bench_one_scan(MSIM_SCAN_INT8, &rows, NULL);
     give_back();
-    bench_scan_form(MSIM_SCAN_BF16, &rows, NULL);
+    bench_one_scan(MSIM_SCAN_BF16, &rows, NULL);
     give_back();
     rows.data = take_random((size_t)s.corpus * DIM, FILL_F32);
     float *values = take((size_t)s.corpus, sizeof *values);
     uint32_t *nonfinite = take(4, sizeof *nonfinite);
     must(ms_gpu_fill(stream, nonfinite, 0, 4 * sizeof *nonfinite, &err), "fill");
     must(ms_row_values_cuda(stream, values, nonfinite, &rows, 0, &err), "row values");
-    bench_scan_form(MSIM_SCAN_F32, &rows, values);
+    bench_one_scan(MSIM_SCAN_F32, &rows, values);
 }
 
 /* ---- encoder: whole batches through the library, two under way, times of the host's clock ---- */

@@ -104,7 +104,7 @@ typedef struct {
     int64_t first_row; /* number of row 0 in the corpus */
 } ms_gpu_rows;
 
-/* What the f32 form needs of each row, from its square in double (the score's own): values[r] = 1 /
+/* What the f32 scan needs of each row, from its square in double (the score's own): values[r] = 1 /
  * |x| (cosine) or |x| (ip); 0 for a row of zeros (square 0) under cosine; -1 for NaN or infinity
  * (upper: -infinity); NaN for rows that are not plain (square outside 2^-60 .. 2^60; always kept).
  * n_nonfinite: one counter, added to. */
@@ -120,7 +120,7 @@ typedef struct {
 /* One pass over rows (fewer than 2^32, dim up to 65,536) for n_query queries: every row that is not
  * left out and not excluded becomes a candidate. */
 typedef struct {
-    int form;                   /* msim_scan: F64 (upper = the score itself, rounded up), F32, BF16,
+    int scan;                   /* msim_scan: F64 (upper = the score itself, rounded up), F32, BF16,
                              * INT8 */
     int is_ip;                  /* F32 and F64 */
     ms_gpu_rows rows;           /* F64, F32: data; BF16, INT8: n_rows, dim and first_row alone */
@@ -130,16 +130,16 @@ typedef struct {
     int64_t n_blocks, block_step; /* the pass reads blocks 0, step, 2 step, .. of MS_GPU_BLOCK_ROWS
                                    * rows: n_blocks of them (the last row of the rows ends the last
                                    * one) */
-    const void *queries;          /* as ms_scan_queries_put lays them out for the form */
+    const void *queries;          /* as ms_scan_queries_put lays them out for the scan */
     const double *norms;          /* F64: [n_query], sqrt(dot(q, q)) */
     const int32_t *start;         /* INT8: [n_query] */
-    const float *scale, *lambda, *theta, *reach; /* [n_query]: BF16 and INT8,
+    const float *scale, *lambda, *threshold, *reach; /* [n_query]: BF16 and INT8,
                                                   * search/bound_codes.h */
-    const float *cut;        /* [n_query]: a row is kept unless upper < cut; F64: cut is cast from
-                             * theta */
-    float margin;            /* F32, ip: upper = dot + margin * |x| */
-    int n_query;             /* 1 .. MS_GPU_SCAN_QUERIES */
-    const int64_t *excluded; /* [n_excluded] ascending row numbers, or NULL */
+    const float *upper_threshold; /* [n_query]: a row is kept unless upper < upper_threshold; F64:
+                             * cast from the threshold */
+    float margin;                 /* F32, ip: upper = dot + margin * |x| */
+    int n_query;                  /* 1 .. MS_GPU_SCAN_QUERIES */
+    const int64_t *excluded;      /* [n_excluded] ascending row numbers, or NULL */
     int64_t n_excluded;
     ms_gpu_candidate *candidates; /* [n_query, candidate_cap], in no order */
     uint32_t *n_candidates;       /* [n_query]: counts those past the cap too, which are dropped */
@@ -150,14 +150,14 @@ enum { MS_GPU_BLOCK_ROWS = 256 };
 
 int ms_scan_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 
-/* Host side: bytes of the queries of a form, and query q put into its place (host memory, zeroed
+/* Host side: bytes of the queries of a scan, and query q put into its place (host memory, zeroed
  * before). query: F64 f32 [dim]; F32 f32 [dim], divided by its norm; BF16 f32 [dim] whose values
  * are bf16's already (ms_bound_bf16_narrow_make); INT8 s16 [dim] of weights within -127..127. */
-size_t ms_scan_queries_bytes(int form, int64_t n_query, int64_t dim);
-void ms_scan_queries_put(int form, void *queries, int64_t q, int64_t n_query, int64_t dim,
+size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim);
+void ms_scan_queries_put(int scan, void *queries, int64_t q, int64_t n_query, int64_t dim,
                          const void *query);
-/* Roundings that a bound must charge to a sum of the f32 form (as if of this many lanes,
- * ms_bound_f32_make), and on the longest way of one of the bf16 form, tensor cores' own rounding
+/* Roundings that a bound must charge to a sum of the f32 scan (as if of this many lanes,
+ * ms_bound_f32_make), and on the longest way of one of the bf16 scan, tensor cores' own rounding
  * included. */
 size_t ms_scan_f32_lanes(void);
 size_t ms_scan_bf16_chain(int64_t dim);
@@ -186,7 +186,7 @@ typedef struct {
 } ms_gpu_hit;
 
 /* best[q] = the k best (higher score, then lower row) of best[q] and the scored candidates; a row
- * that occurs twice counts once. theta[q] = score of the k-th, or -infinity while there are
+ * that occurs twice counts once. kth_score[q] = score of the k-th, or -infinity while there are
  * fewer. */
 typedef struct {
     int n_query;
@@ -197,7 +197,7 @@ typedef struct {
     int64_t candidate_cap; /* at most MS_GPU_MAX_CANDIDATES */
     ms_gpu_hit *best;      /* [n_query, k], sorted */
     uint32_t *n_best;      /* [n_query] */
-    double *theta;         /* [n_query] */
+    double *kth_score;     /* [n_query] */
 } ms_gpu_select;
 
 enum {

@@ -37,7 +37,7 @@ ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes) {
     return b;
 }
 
-float ms_bound_f32_cut(const ms_bound_f32 *b, double theta) {
+float ms_bound_f32_threshold(const ms_bound_f32 *b, double theta) {
     return ms_bound_f32_below(theta - b->cosine - DUST);
 }
 
@@ -45,7 +45,7 @@ double ms_bound_f32_score(const ms_bound_f32 *b, float upper) {
     return (double)upper + b->cosine + DUST;
 }
 
-float ms_bound_f32_cut_ip(double theta, double query_norm) {
+float ms_bound_f32_threshold_ip(double theta, double query_norm) {
     double least = theta / query_norm; /* NaN for a query of zeros, whose scores are all 0: nothing
                                         * is left out */
     if (query_norm == 0) return -INFINITY;

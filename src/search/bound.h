@@ -25,10 +25,10 @@ typedef struct {
 
 ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes);
 /* Cut for theta, and bound from an upper value. Cosine: */
-float ms_bound_f32_cut(const ms_bound_f32 *b, double theta);
+float ms_bound_f32_threshold(const ms_bound_f32 *b, double theta);
 double ms_bound_f32_score(const ms_bound_f32 *b, float upper);
 /* Dot product with a query of this norm (0 included): */
-float ms_bound_f32_cut_ip(double theta, double query_norm);
+float ms_bound_f32_threshold_ip(double theta, double query_norm);
 double ms_bound_f32_score_ip(float upper, double query_norm);
 /* The upper value of a row whose score was evaluated. */
 float ms_bound_f32_upper_of(double score, int is_ip, double query_norm);

@@ -54,11 +54,11 @@ static void measure(ms_bound_codes *b, const split *s, size_t dim) {
     }
     b->eta = sqrt(sum_lanes(across)) * (1 + DUST) + SLACK;
     b->tau = ms_bound_tau(dim) + SLACK;
-    b->is_blunt = !(fabs(b->phi) <= MOST_ALONG); /* also NaN */
+    b->keeps_all = !(fabs(b->phi) <= MOST_ALONG); /* also NaN */
 }
 
 /* An upper value's rounding: its products and sums have at most 9 roundings, and stay below (work
- * |a z| + 1/2 + rho reach) with |a z| <= 1 + |m| + rho. t and theta, rounded, add less than u. */
+ * |a z| + 1/2 + rho reach) with |a z| <= 1 + |m| + rho. t and threshold, rounded, add less than u. */
 static void set_sigma(ms_bound_codes *b, double work, double centre_length) {
     b->sigma = work * (1 + centre_length) + 8 * U32 + 20 * SLACK;
     b->sigma_rho = work;
@@ -121,33 +121,34 @@ void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *qu
     make_bf16(b, weight, query, norm, copy, chain, 1);
 }
 
-void ms_bound_codes_make_blunt(ms_bound_codes *b) { *b = (ms_bound_codes){.is_blunt = 1}; }
+void ms_bound_codes_make_keeping_all(ms_bound_codes *b) { *b = (ms_bound_codes){.keeps_all = 1}; }
 
 /* The most that the parts of query and row across each other's direction can give, at cosine c or
  * above. */
 static double width_at(double c) { return c <= 0 ? 1.0 : c >= 1 ? 0.0 : sqrt((1 - c) * (1 + c)); }
 
-ms_bound_aim ms_bound_codes_set_threshold(const ms_bound_codes *b, double theta) {
-    ms_bound_aim aim = {.theta = 0.0f, .reach = 1.0f, .cut = -FLT_MAX};
-    if (b->is_blunt || !(theta > -INFINITY)) return aim;
-    double least = (theta > 2    ? 2
-                    : theta < -2 ? -2
-                                 : theta) -
+ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double threshold) {
+    ms_bound_threshold t = {.threshold = 0.0f, .reach = 1.0f, .upper_threshold = -FLT_MAX};
+    if (b->keeps_all || !(threshold > -INFINITY)) return t;
+    double least = (threshold > 2    ? 2
+                    : threshold < -2 ? -2
+                                     : threshold) -
                    b->tau,
            width = width_at(least) * (1 + DUST);
-    aim.theta = (float)least;
-    aim.reach = ms_bound_f32_above((width + b->f) * (1 + 8 * U32) + b->sigma_rho);
-    aim.cut = ms_bound_f32_below(least * (1 - b->phi) - width * b->eta - b->at_centre - b->sigma);
-    return aim;
+    t.threshold = (float)least;
+    t.reach = ms_bound_f32_above((width + b->f) * (1 + 8 * U32) + b->sigma_rho);
+    t.upper_threshold =
+        ms_bound_f32_below(least * (1 - b->phi) - width * b->eta - b->at_centre - b->sigma);
+    return t;
 }
 
-double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t,
-                            float upper) {
-    if (b->is_blunt || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
-    /* The upper value without theta's part, and what rounding may have taken from it: the sum g.x
+double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_threshold *threshold, float rho,
+                            float t, float upper) {
+    if (b->keeps_all || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
+    /* The upper value without threshold's part, and what rounding may have taken from it: the sum g.x
      * is not more. */
-    double sum = upper - (double)t * aim->theta - (double)rho * aim->reach;
-    double most = b->at_centre + sum + b->sigma + rho * (8 * U32 * aim->reach + b->sigma_rho);
+    double sum = upper - (double)t * threshold->threshold - (double)rho * threshold->reach;
+    double most = b->at_centre + sum + b->sigma + rho * (8 * U32 * threshold->reach + b->sigma_rho);
     /* c a - width(c) w <= most: the largest such c. */
     double a = 1 - b->phi - t, w = rho + b->eta, s2 = a * a + w * w, c;
     most += b->f * rho;

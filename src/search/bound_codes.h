@@ -16,13 +16,13 @@ typedef struct {
     double at_centre;        /* g.m */
     double sigma, sigma_rho; /* what rounding may do to an upper value: sigma + sigma_rho rho */
     double tau;
-    int is_blunt; /* no certificate: every row is kept */
+    int keeps_all; /* no certificate: every row is kept */
 } ms_bound_codes;
 
-/* What a kernel needs for a theta. */
+/* What a kernel needs for a threshold. */
 typedef struct {
-    float theta, reach, cut;
-} ms_bound_aim;
+    float threshold, reach, upper_threshold;
+} ms_bound_threshold;
 
 /* weight [dim] and constants of a query [dim] with norm |query| > 0 for the int8 form; |weights| <=
  * weight_max. */
@@ -36,14 +36,14 @@ void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, do
 void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm,
                                const ms_codes *copy, size_t chain);
 /* For a query of zeros, or any for which every row is to be kept. */
-void ms_bound_codes_make_blunt(ms_bound_codes *b);
+void ms_bound_codes_make_keeping_all(ms_bound_codes *b);
 
-/* Constants for theta, a lower bound of the K-th best score or -infinity. The cut is never
+/* Constants for threshold, a lower bound of the K-th best score or -infinity. The cut is never
  * -infinity. */
-ms_bound_aim ms_bound_codes_set_threshold(const ms_bound_codes *b, double theta);
+ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double threshold);
 /* A number that the score of a row (its rho and t) cannot exceed, from the upper value that a
  * kernel gave with `aim`. */
-double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_aim *aim, float rho, float t,
-                            float upper);
+double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_threshold *threshold, float rho,
+                            float t, float upper);
 
 #endif

@@ -1,6 +1,6 @@
-/* Scans on the GPU, form by form. int8: the kept rows and their upper values are those of a model
+/* Scans on the GPU, one by one. int8: the kept rows and their upper values are those of a model
  * in C, to the bit. f64: the upper value is the score, rounded up. f32 and bf16: upper values lie
- * within what their bounds are charged for. All forms: a row whose own score is theta is kept;
+ * within what their bounds are charged for. All scans: a row whose own score is threshold is kept;
  * excluded rows are not; past the cap rows are counted and nothing is written; a row's value
  * depends neither on the other queries nor on its block. docs/SEARCH.md; src/search/bound.h,
  * search/bound_codes.h. */
@@ -9,29 +9,29 @@
 #include "sim_rows.h"
 #include <float.h>
 
-enum { MAX_Q = MS_GPU_SCAN_QUERIES, FIRST_ROW = 7000, FORMS = 4 };
+enum { MAX_Q = MS_GPU_SCAN_QUERIES, FIRST_ROW = 7000, SCANS = 4 };
 #define U 0x1p-24
 
-static const int forms[FORMS] = {MSIM_SCAN_F64, MSIM_SCAN_F32, MSIM_SCAN_BF16, MSIM_SCAN_INT8};
+static const int scans[SCANS] = {MSIM_SCAN_F64, MSIM_SCAN_F32, MSIM_SCAN_BF16, MSIM_SCAN_INT8};
 
-/* ---- A corpus as a form reads it ---- */
+/* ---- A corpus as a scan reads it ---- */
 
 typedef struct {
     corpus c;
-    ms_codes copy;                /* one form alone */
+    ms_codes copy;                /* one scan alone */
     unsigned char *tiles, *class; /* owned */
     float *centre;                /* owned */
     size_t tile_bytes, codes_bytes;
-    int form, is_ip;
+    int scan, is_ip;
 } target;
 
-static int is_copy(int form) { return form == MSIM_SCAN_BF16 || form == MSIM_SCAN_INT8; }
+static int reads_codes(int scan) { return scan == MSIM_SCAN_BF16 || scan == MSIM_SCAN_INT8; }
 
-static target make_target(corpus c, int form, int is_ip) {
-    target t = {.c = c, .form = form, .is_ip = is_ip};
+static target make_target(corpus c, int scan, int is_ip) {
+    target t = {.c = c, .scan = scan, .is_ip = is_ip};
     size_t dim = (size_t)c.dim, n_tiles = (size_t)(c.n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
-    if (!is_copy(form)) return t;
-    int is_int8 = form == MSIM_SCAN_INT8;
+    if (!reads_codes(scan)) return t;
+    int is_int8 = scan == MSIM_SCAN_INT8;
     t.tile_bytes = is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
     t.codes_bytes = is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     t.tiles = test_alloc(n_tiles, t.tile_bytes);
@@ -52,24 +52,24 @@ static void release_target(target *t) {
     ms_free(t->tiles), ms_free(t->class), ms_free(t->centre);
 }
 
-/* Rows that a form does not look for: their scores are known. */
-static int is_known(const target *t, int64_t row) {
-    return is_copy(t->form) &&
+/* Rows that a scan does not look for: their scores are known. */
+static int is_listed(const target *t, int64_t row) {
+    return reads_codes(t->scan) &&
            (t->class[row] == MS_CODES_ZERO || t->class[row] == MS_CODES_NONFINITE);
 }
 
 /* a, rho, t, y of a row. */
 static float constant_of(const target *t, int64_t row, int which) {
     float x;
-    size_t at = (size_t)(t->form == MSIM_SCAN_INT8 ? which : which - 1) * 64 +
+    size_t at = (size_t)(t->scan == MSIM_SCAN_INT8 ? which : which - 1) * 64 +
                 (size_t)(row % MS_CODES_TILE) * sizeof x;
-    if (t->form == MSIM_SCAN_BF16 && which % 3 == 0) return which ? 0.0f : 1.0f;
+    if (t->scan == MSIM_SCAN_BF16 && which % 3 == 0) return which ? 0.0f : 1.0f;
     memcpy(&x, t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes + t->codes_bytes + at,
            sizeof x);
     return x;
 }
 
-/* ---- Queries as a form reads them ---- */
+/* ---- Queries as a scan reads them ---- */
 
 typedef struct {
     int n;
@@ -79,7 +79,7 @@ typedef struct {
     float *wide;     /* owned: [n, dim], bf16's and f32's */
     ms_bound_codes bounds[MAX_Q];
     ms_bound_f32 f32;
-    float scale[MAX_Q], lambda[MAX_Q], theta[MAX_Q], reach[MAX_Q], cut[MAX_Q];
+    float scale[MAX_Q], lambda[MAX_Q], threshold[MAX_Q], reach[MAX_Q], upper_threshold[MAX_Q];
 } asked;
 
 static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
@@ -95,12 +95,12 @@ static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
         else
             memcpy(query, a.queries + (size_t)(q % n_distinct) * dim, dim * sizeof *query);
         a.norms[q] = norm_of(query, t->c.dim);
-        if (!is_copy(t->form))
+        if (!reads_codes(t->scan))
             for (size_t j = 0; j < dim; j++)
                 wide[j] = a.norms[q] > 0 ? (float)(query[j] / a.norms[q]) : 0.0f;
         else if (!(a.norms[q] > 0))
-            ms_bound_codes_make_blunt(&a.bounds[q]);
-        else if (t->form == MSIM_SCAN_INT8)
+            ms_bound_codes_make_keeping_all(&a.bounds[q]);
+        else if (t->scan == MSIM_SCAN_INT8)
             ms_bound_int8_make(&a.bounds[q], a.narrow + (size_t)q * dim, query, a.norms[q],
                                &t->copy, 127);
         else
@@ -113,22 +113,23 @@ static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
 
 static void release_asked(asked *a) { ms_free(a->queries), ms_free(a->narrow), ms_free(a->wide); }
 
-static void aim(asked *a, const target *t, int q, double theta) {
-    if (t->form == MSIM_SCAN_F64)
-        a->cut[q] = ms_bound_f32_below(theta);
-    else if (t->form == MSIM_SCAN_F32)
-        a->cut[q] = t->is_ip ? ms_bound_f32_cut_ip(theta, a->norms[q])
-                             : ms_bound_f32_cut(&a->f32, theta);
+static void set_threshold(asked *a, const target *t, int q, double threshold) {
+    if (t->scan == MSIM_SCAN_F64)
+        a->upper_threshold[q] = ms_bound_f32_below(threshold);
+    else if (t->scan == MSIM_SCAN_F32)
+        a->upper_threshold[q] = t->is_ip ? ms_bound_f32_threshold_ip(threshold, a->norms[q])
+                                         : ms_bound_f32_threshold(&a->f32, threshold);
     else {
-        ms_bound_aim aims = ms_bound_codes_set_threshold(&a->bounds[q], theta);
-        a->theta[q] = aims.theta, a->reach[q] = aims.reach, a->cut[q] = aims.cut;
+        ms_bound_threshold b = ms_bound_codes_set_threshold(&a->bounds[q], threshold);
+        a->threshold[q] = b.threshold, a->reach[q] = b.reach,
+        a->upper_threshold[q] = b.upper_threshold;
     }
 }
 
 static const void *query_of(const asked *a, const target *t, int q) {
     size_t at = (size_t)q * (size_t)t->c.dim;
-    if (t->form == MSIM_SCAN_F64) return a->queries + at;
-    return t->form == MSIM_SCAN_INT8 ? (const void *)(a->narrow + at)
+    if (t->scan == MSIM_SCAN_F64) return a->queries + at;
+    return t->scan == MSIM_SCAN_INT8 ? (const void *)(a->narrow + at)
                                      : (const void *)(a->wide + at);
 }
 
@@ -151,22 +152,22 @@ static found run_scan(const target *t, const asked *a, how h) {
     found f = {.cap = h.cap ? h.cap : c->n_rows};
     int64_t blocks = (c->n_rows + MS_GPU_BLOCK_ROWS - 1) / MS_GPU_BLOCK_ROWS,
             step = h.block_step ? h.block_step : 1;
-    size_t bytes = ms_scan_queries_bytes(t->form, a->n, c->dim),
+    size_t bytes = ms_scan_queries_bytes(t->scan, a->n, c->dim),
            each = (size_t)a->n * sizeof(float);
     size_t list_bytes = (size_t)(a->n * f.cap) * sizeof *f.list,
            n_tiles = (size_t)(c->n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
     unsigned char *queries = test_alloc(bytes, 1);
     for (int q = 0; q < a->n; q++)
-        ms_scan_queries_put(t->form, queries, q, a->n, c->dim, query_of(a, t, q));
+        ms_scan_queries_put(t->scan, queries, q, a->n, c->dim, query_of(a, t, q));
     memset(f.n, 0, sizeof f.n);
     ms_gpu_scan s = {
-        .form = t->form,
+        .scan = t->scan,
         .is_ip = t->is_ip,
         .n_blocks = (blocks + step - 1) / step,
         .block_step = step,
         .queries = on_device(queries, bytes),
         .norms = on_device(a->norms, (size_t)a->n * sizeof(double)),
-        .cut = on_device(a->cut, each),
+        .upper_threshold = on_device(a->upper_threshold, each),
         .margin = t->is_ip ? a->f32.margin : 0.0f,
         .n_query = a->n,
         .excluded = h.n_excluded ? on_device(h.excluded, (size_t)h.n_excluded * sizeof *h.excluded)
@@ -175,11 +176,11 @@ static found run_scan(const target *t, const asked *a, how h) {
         .candidates = poisoned(list_bytes),
         .n_candidates = on_device(f.n, (size_t)a->n * sizeof *f.n),
         .candidate_cap = f.cap};
-    if (is_copy(t->form)) {
+    if (reads_codes(t->scan)) {
         s.rows = (ms_gpu_rows){.n_rows = c->n_rows, .dim = c->dim, .first_row = FIRST_ROW};
         s.tiles = on_device(t->tiles, n_tiles * t->tile_bytes);
-        s.theta = on_device(a->theta, each), s.reach = on_device(a->reach, each);
-        if (t->form == MSIM_SCAN_INT8)
+        s.threshold = on_device(a->threshold, each), s.reach = on_device(a->reach, each);
+        if (t->scan == MSIM_SCAN_INT8)
             s.scale = on_device(a->scale, each), s.lambda = on_device(a->lambda, each);
     } else {
         uint32_t zero = 0;
@@ -229,14 +230,14 @@ static float int8_upper(const target *t, const asked *a, int q, int64_t row) {
                a->narrow[q * t->c.dim + j];
     float x = constant_of(t, row, 0) * a->scale[q] * (float)(int32_t)sum +
               a->lambda[q] * constant_of(t, row, 3);
-    x += constant_of(t, row, 2) * a->theta[q];
+    x += constant_of(t, row, 2) * a->threshold[q];
     return x + constant_of(t, row, 1) * a->reach[q];
 }
 
 /* bf16: the value in real numbers, and how far f32 may be off: gamma of the chain, and two products
  * and sums. */
 static double bf16_upper(const target *t, const asked *a, int q, int64_t row, double *slack) {
-    double sum = 0, size = 0, along = (double)constant_of(t, row, 2) * a->theta[q],
+    double sum = 0, size = 0, along = (double)constant_of(t, row, 2) * a->threshold[q],
            across = (double)constant_of(t, row, 1) * a->reach[q];
     const unsigned char *tile = t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes;
     for (int64_t j = 0; j < t->c.dim; j++) {
@@ -271,12 +272,12 @@ static void check_f32_upper(const target *t, const asked *a, int q, int64_t row,
 
 static void check_upper(const target *t, const asked *a, int q, int64_t row, float upper) {
     double slack;
-    if (t->form == MSIM_SCAN_F32) {
+    if (t->scan == MSIM_SCAN_F32) {
         check_f32_upper(t, a, q, row, upper);
-    } else if (t->form == MSIM_SCAN_F64) {
+    } else if (t->scan == MSIM_SCAN_F64) {
         assert_true(upper == ms_bound_f32_above(
                                  exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip)));
-    } else if (t->form == MSIM_SCAN_INT8) {
+    } else if (t->scan == MSIM_SCAN_INT8) {
         assert_true(upper == int8_upper(t, a, q, row));
     } else {
         double x = bf16_upper(t, a, q, row, &slack);
@@ -291,7 +292,7 @@ static double middle_score(const target *t, const asked *a, int q, uint64_t *see
     return exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip);
 }
 
-/* Every row: with the lowest cut each is there, with its upper value; then with a cut in the
+/* Every row: with the lowest upper_threshold each is there, with its upper value; then with a upper_threshold in the
  * middle, those are there whose upper value, the same bits, is not below it, and excluded ones are
  * not. */
 static void check_scan(target *t, int n_query, uint64_t seed) {
@@ -302,11 +303,11 @@ static void check_scan(target *t, int n_query, uint64_t seed) {
     int64_t *excluded = test_alloc((size_t)n + 2, sizeof *excluded);
     asked a = make_asked(t, n_query, n_query, seed);
     for (int q = 0; q < n_query; q++) {
-        aim(&a, t, q, middle_score(t, &a, q, &seed));
-        if (!isfinite(a.cut[q])) aim(&a, t, q, 0.1);
+        set_threshold(&a, t, q, middle_score(t, &a, q, &seed));
+        if (!isfinite(a.upper_threshold[q])) set_threshold(&a, t, q, 0.1);
     }
     asked lowest = a;
-    for (int q = 0; q < n_query; q++) lowest.cut[q] = -INFINITY;
+    for (int q = 0; q < n_query; q++) lowest.upper_threshold[q] = -INFINITY;
     found f = run_scan(t, &lowest, (how){0});
     for (int q = 0; q < n_query; q++) {
         assert_int_equal(f.n[q], n);
@@ -324,7 +325,7 @@ static void check_scan(target *t, int n_query, uint64_t seed) {
             int64_t n_kept = 0;
             spread(&f, q, n, upper, seen);
             for (int64_t r = 0; r < n; r++) {
-                int is_kept = !(all[q * n + r] < a.cut[q]) && !(turn && out[r]);
+                int is_kept = !(all[q * n + r] < a.upper_threshold[q]) && !(turn && out[r]);
                 n_kept += is_kept;
                 assert_int_equal(seen[r], is_kept);
                 if (is_kept) assert_memory_equal(&upper[r], &all[q * n + r], sizeof *upper);
@@ -346,15 +347,15 @@ static void every_shape(void **state) {
                   {255, 64, 17}, {257, 100, 12}, {1000, 33, 5}, {40, 512, 64},
                   {33, 768, 9},  {530, 130, 1},  {70, 31, 33},  {64, 128, 24}};
     enum { N_SHAPES = sizeof shapes / sizeof *shapes };
-    for (int form = 0; form < FORMS; form++)
+    for (int scan = 0; scan < SCANS; scan++)
         for (int i = 0; i < N_SHAPES; i++)
             for (int turn = 0; turn < 2; turn++) {
-                int made = (i + form + turn * 7) % MADE_COUNT, dtype = (i + turn * 2 + form) % 4,
-                    is_ip = !is_copy(forms[form]) && turn;
+                int made = (i + scan + turn * 7) % MADE_COUNT, dtype = (i + turn * 2 + scan) % 4,
+                    is_ip = !reads_codes(scans[scan]) && turn;
                 if (SANITIZED && turn) continue;
                 target t = make_target(make_corpus(made, dtype, shapes[i].n_rows, shapes[i].dim,
-                                                   (uint64_t)(i + form * 31)),
-                                       forms[form], is_ip);
+                                                   (uint64_t)(i + scan * 31)),
+                                       scans[scan], is_ip);
                 check_scan(&t, shapes[i].n_query, (uint64_t)(i * 3 + turn));
                 release_target(&t);
             }
@@ -364,19 +365,19 @@ static void every_shape(void **state) {
 static void wide_rows(void **state) {
     (void)state;
     static const struct {
-        int form, n_query;
+        int scan, n_query;
         int64_t dim;
     } shapes[] = {{MSIM_SCAN_F32, 12, 1030},  {MSIM_SCAN_F32, 7, 3100},  {MSIM_SCAN_BF16, 64, 530},
                   {MSIM_SCAN_INT8, 64, 1100}, {MSIM_SCAN_INT8, 3, 8200}, {MSIM_SCAN_F64, 9, 2049}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         target t = make_target(make_corpus(i % 2 ? BALL : RANDOM, (int)i % 4, 70, shapes[i].dim, i),
-                               shapes[i].form, 0);
+                               shapes[i].scan, 0);
         check_scan(&t, shapes[i].n_query, i);
         release_target(&t);
     }
 }
 
-/* theta of each of 64 queries is the score of some row: that row must be kept, and so must others
+/* threshold of each of 64 queries is the score of some row: that row must be kept, and so must others
  * that score as much. Returns how many were not. Above all scores rows are left out: *n_kept of
  * *n_seen are not. */
 static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_kept) {
@@ -390,7 +391,7 @@ static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_
         for (int q = 0; q < MAX_Q; q++) {
             int64_t row = first + q / DISTINCT;
             own[q] = exact_score(&t->c, row < n ? row : 0, a.queries + q * t->c.dim, t->is_ip);
-            aim(&a, t, q, own[q]);
+            set_threshold(&a, t, q, own[q]);
         }
         found f = run_scan(t, &a, (how){0});
         for (int q = 0; q < MAX_Q; q++) {
@@ -398,13 +399,13 @@ static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_
             spread(&f, q, n, upper, seen);
             for (int64_t r = row % 3; r < n && row < n; r += 3) { /* row is one of them */
                 double score = exact_score(&t->c, r, a.queries + q * t->c.dim, t->is_ip);
-                n_lost += score >= own[q] && score > -INFINITY && !is_known(t, r) && !seen[r];
+                n_lost += score >= own[q] && score > -INFINITY && !is_listed(t, r) && !seen[r];
             }
         }
         ms_free(f.list);
         if (first % 32) continue;
         for (int q = 0; q < MAX_Q; q++)
-            aim(&a, t, q, own[q] == -INFINITY ? 1.5 : t->is_ip ? fabs(own[q]) * 3 : 1.5);
+            set_threshold(&a, t, q, own[q] == -INFINITY ? 1.5 : t->is_ip ? fabs(own[q]) * 3 : 1.5);
         f = run_scan(t, &a, (how){0});
         for (int q = 0; q < MAX_Q; q++) *n_seen += n, *n_kept += f.n[q];
         ms_free(f.list);
@@ -417,15 +418,15 @@ static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_
 static void no_row_is_lost_at_its_own_score(void **state) {
     (void)state;
     static const int64_t dims[] = {16, 61, 130};
-    for (int form = 0; form < FORMS; form++) {
+    for (int scan = 0; scan < SCANS; scan++) {
         int64_t n_seen = 0, n_kept = 0;
         for (int made = 0; made < MADE_COUNT; made++)
             for (int turn = 0; turn < (SANITIZED ? 1 : 2); turn++) {
-                int is_ip = !is_copy(forms[form]) && (made + turn) % 2;
+                int is_ip = !reads_codes(scans[scan]) && (made + turn) % 2;
                 target t =
-                    make_target(make_corpus(made, (made + form + turn) % 4, 50,
+                    make_target(make_corpus(made, (made + scan + turn) % 4, 50,
                                             dims[(made + turn) % 3], (uint64_t)(made + turn * 50)),
-                                forms[form], is_ip);
+                                scans[scan], is_ip);
                 assert_int_equal(count_lost(&t, (uint64_t)made, &n_seen, &n_kept), 0);
                 release_target(&t);
             }
@@ -437,11 +438,11 @@ static void no_row_is_lost_at_its_own_score(void **state) {
  * not be. */
 static void a_wrong_copy_is_seen(void **state) {
     (void)state;
-    for (int form = 0; form < FORMS; form++) {
+    for (int scan = 0; scan < SCANS; scan++) {
         int64_t unused = 0;
-        if (!is_copy(forms[form])) continue;
-        target t = make_target(make_corpus(RANDOM, MSIM_DTYPE_F32, 50, 61, 1), forms[form], 0);
-        size_t rho = t.codes_bytes + (forms[form] == MSIM_SCAN_INT8 ? 64 : 0);
+        if (!reads_codes(scans[scan])) continue;
+        target t = make_target(make_corpus(RANDOM, MSIM_DTYPE_F32, 50, 61, 1), scans[scan], 0);
+        size_t rho = t.codes_bytes + (scans[scan] == MSIM_SCAN_INT8 ? 64 : 0);
         for (size_t r = 0; r < 50; r++) {
             static const float less = -0.01f;
             memcpy(t.tiles + r / MS_CODES_TILE * t.tile_bytes + rho +
@@ -457,12 +458,13 @@ static void a_wrong_copy_is_seen(void **state) {
  * (release_buffers). */
 static void past_the_cap(void **state) {
     (void)state;
-    for (int form = 0; form < FORMS; form++) {
-        target t = make_target(make_corpus(RANDOM, form, 300, 20, 5), forms[form], 0);
+    for (int scan = 0; scan < SCANS; scan++) {
+        target t = make_target(make_corpus(RANDOM, scan, 300, 20, 5), scans[scan], 0);
         asked a = make_asked(&t, 9, 9, 3);
         float upper[300];
         unsigned char seen[300];
-        for (int q = 0; q < 9; q++) aim(&a, &t, q, -INFINITY), a.cut[q] = -FLT_MAX;
+        for (int q = 0; q < 9; q++)
+            set_threshold(&a, &t, q, -INFINITY), a.upper_threshold[q] = -FLT_MAX;
         for (int64_t cap = 1; cap < 300; cap += 133) {
             found f = run_scan(&t, &a, (how){.cap = cap});
             for (int q = 0; q < 9; q++) {
@@ -484,12 +486,13 @@ static void values_depend_on_row_and_query(void **state) {
     static float first[ROWS], upper[ROWS];
     static unsigned char seen[ROWS];
     static const int counts[] = {2, 5, 12, 16, 25, 64};
-    for (int form = 0; form < FORMS; form++) {
-        target t = make_target(make_corpus(RANDOM, form, ROWS, 37, 9), forms[form], 0);
+    for (int scan = 0; scan < SCANS; scan++) {
+        target t = make_target(make_corpus(RANDOM, scan, ROWS, 37, 9), scans[scan], 0);
         for (int i = -1; i < (int)(sizeof counts / sizeof *counts); i++) {
             int n = i < 0 ? 1 : counts[i], step = i < 0 ? 1 : 1 + i % 3;
             asked a = make_asked(&t, n, 1, 4);
-            for (int q = 0; q < n; q++) aim(&a, &t, q, 0.01), a.cut[q] = -FLT_MAX;
+            for (int q = 0; q < n; q++)
+                set_threshold(&a, &t, q, 0.01), a.upper_threshold[q] = -FLT_MAX;
             found f = run_scan(&t, &a, (how){.block_step = step});
             for (int q = 0; q < n; q++) {
                 spread(&f, q, ROWS, upper, seen);
@@ -525,8 +528,8 @@ static void largest_integers(void **state) {
         }
         for (int q = 0; q < 2; q++) {
             for (int64_t j = 0; j < dims[i]; j++) a.narrow[q * dims[i] + j] = q ? 127 : -127;
-            a.scale[q] = 1.0f, a.lambda[q] = a.theta[q] = 0.0f, a.reach[q] = 1.0f,
-            a.cut[q] = -FLT_MAX;
+            a.scale[q] = 1.0f, a.lambda[q] = a.threshold[q] = 0.0f, a.reach[q] = 1.0f,
+            a.upper_threshold[q] = -FLT_MAX;
         }
         found f = run_scan(&t, &a, (how){0});
         float upper[17];

@@ -127,7 +127,7 @@ static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, i
     ms_gpu_candidate *candidates =
         test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *candidates);
     double *scores = test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *scores),
-           theta[SELECT_QUERIES];
+           kth_score[SELECT_QUERIES];
     ms_gpu_hit *best = test_alloc((size_t)(SELECT_QUERIES * k), sizeof *best),
                *got = test_alloc((size_t)(SELECT_QUERIES * k), sizeof *got);
     ms_gpu_hit *list = test_alloc((size_t)(SELECT_QUERIES * MAX_LIST), sizeof *list);
@@ -170,15 +170,16 @@ static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, i
         .candidate_cap = cap,
         .best = on_device(best, (size_t)(SELECT_QUERIES * k) * sizeof *best),
         .n_best = on_device(n_best, sizeof n_best),
-        .theta = poisoned(sizeof theta)};
+        .kth_score = poisoned(sizeof kth_score)};
     assert_int_equal(ms_select_cuda(stream, &s, NULL), MSIM_OK);
     fetch(got, s.best, (size_t)(SELECT_QUERIES * k) * sizeof *got);
     fetch(n_best, s.n_best, sizeof n_best);
-    fetch(theta, s.theta, sizeof theta);
+    fetch(kth_score, s.kth_score, sizeof kth_score);
     for (int q = 0; q < SELECT_QUERIES; q++) {
         assert_int_equal(n_best[q], n_list[q]);
         assert_memory_equal(got + q * k, list + q * MAX_LIST, (size_t)n_list[q] * sizeof *got);
-        assert_true(theta[q] == (n_list[q] == k ? list[q * MAX_LIST + k - 1].score : -INFINITY));
+        assert_true(kth_score[q] ==
+                    (n_list[q] == k ? list[q * MAX_LIST + k - 1].score : -INFINITY));
         /* what was not there is not touched */
         for (int64_t i = n_list[q] > n_old ? n_list[q] : n_old; i < k; i++) {
             ms_gpu_hit untouched;

@@ -2,17 +2,17 @@
  * leave out is evaluated in double, by the plain scan's own operations, so that results are the
  * plain scan's to the last bit. docs/SEARCH.md proves it.
  *
- * Each query keeps theta, its K-th best exact score so far, and a buffer of candidates. A sample of
+ * Each query keeps threshold, its K-th best exact score so far, and a buffer of candidates. A sample of
  * blocks spread over the rows is scanned first: all its rows are candidates, and the K with the
- * best bounds, evaluated, give the first theta. Then the other blocks follow; a buffer that is full
- * evaluates its K best, which raises theta, and drops what fails. At the end candidates are
- * evaluated by falling bound until theta passes the next one. A stale theta keeps more than it
+ * best bounds, evaluated, give the first threshold. Then the other blocks follow; a buffer that is full
+ * evaluates its K best, which raises threshold, and drops what fails. At the end candidates are
+ * evaluated by falling bound until threshold passes the next one. A stale threshold keeps more than it
  * must, never less, so threads change the work and not the result. */
 #include "cpu/search/state.h"
 #include "search/score.h"
 #include <math.h>
 
-enum { GROUP = 32 }; /* candidates evaluated between two looks at theta */
+enum { GROUP = 32 }; /* candidates evaluated between two looks at threshold */
 
 /* ---- Evaluation ---- */
 
@@ -43,7 +43,7 @@ static void sift_down(ms_search_candidate *c, size_t n, size_t i) {
     c[i] = moving;
 }
 
-/* Evaluate candidates of query q by falling bound: at most `most`, none that theta has passed.
+/* Evaluate candidates of query q by falling bound: at most `most`, none that threshold has passed.
  * Those taken leave the buffer; the others stay, as a heap. The query's lock is held, or nothing
  * else runs. */
 static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_t most) {
@@ -51,12 +51,12 @@ static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_
     ms_search_candidate *c = query->candidates;
     size_t n = query->n_candidates;
     for (size_t i = n / 2; i-- > 0;) sift_down(c, n, i);
-    while (n && most && !(c[0].bound < query->theta)) {
+    while (n && most && !(c[0].bound < query->threshold)) {
         int64_t rows[GROUP];
         const ms_rows *views[GROUP];
         const unsigned char *at[GROUP];
         size_t n_group = 0;
-        while (n && n_group < most && n_group < GROUP && !(c[0].bound < query->theta)) {
+        while (n && n_group < most && n_group < GROUP && !(c[0].bound < query->threshold)) {
             rows[n_group] = c[0].row;
             at[n_group] = ms_slices_row(&s->rows, c[0].row, &views[n_group]);
             prefetch_row(s, views[n_group], at[n_group]);
@@ -66,7 +66,7 @@ static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_
         }
         for (size_t i = 0; i < n_group; i++)
             ms_topk_push(&query->best, (ms_hit){score_row(s, views[i], at[i], q), rows[i]});
-        if (ms_topk_is_full(&query->best)) query->theta = ms_topk_kth_score(&query->best);
+        if (ms_topk_is_full(&query->best)) query->threshold = ms_topk_kth_score(&query->best);
         w->n_evaluated += (int64_t)n_group;
         most -= n_group;
     }
@@ -75,10 +75,10 @@ static void evaluate_best(ms_cpu_search *s, ms_search_worker *w, size_t q, size_
 
 static void drop_failing(ms_cpu_query *query) {
     size_t n = 0;
-    double theta = query->theta;
+    double threshold = query->threshold;
     for (size_t i = 0; i < query->n_candidates; i++) {
         query->candidates[n] = query->candidates[i];
-        n += !(query->candidates[i].bound < theta);
+        n += !(query->candidates[i].bound < threshold);
     }
     query->n_candidates = n;
 }
@@ -117,7 +117,7 @@ static void hand_over_hits(ms_cpu_search *s, ms_search_worker *w, size_t q,
     if (n_hits) ms_search_hand_over(s, q, hits, n_hits);
 }
 
-/* What the scan kept of one query: rows whose bound reaches theta, excluded ones left out. */
+/* What the scan kept of one query: rows whose bound reaches threshold, excluded ones left out. */
 static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_block *b, size_t q,
                       const uint16_t *indices, size_t n, ms_search_candidate *kept) {
     size_t n_kept = 0, worker = (size_t)(w - s->workers);
@@ -125,9 +125,10 @@ static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_blo
     for (size_t i = 0; i < n; i++) {
         int64_t at = b->start + indices[i], row = b->slice->first_row + (at - b->slice->start);
         float u = upper[indices[i]];
-        double bound = isnan(u) ? INFINITY
-                                : s->form->bound(s->form_state, worker, b->slice->index, at, q, u);
-        if (bound < w->theta[q] || ms_row_list_has(s->plan.excluded, row)) continue;
+        double bound = isnan(u)
+                           ? INFINITY
+                           : s->method->bound(s->method_state, worker, b->slice->index, at, q, u);
+        if (bound < w->thresholds[q] || ms_row_list_has(s->plan.excluded, row)) continue;
         kept[n_kept++] = (ms_search_candidate){bound, row};
     }
     return n_kept;
@@ -135,21 +136,24 @@ static size_t collect(ms_cpu_search *s, ms_search_worker *w, const ms_search_blo
 
 static void scan_block(ms_cpu_search *s, int64_t block, size_t worker) {
     ms_search_worker *w = &s->workers[worker];
-    ms_search_block b = ms_search_get_block(s, block, s->form->block_rows);
+    ms_search_block b = ms_search_get_block(s, block, s->method->block_rows);
     size_t n_query = s->plan.request->n_query;
     uint16_t indices[MS_SCAN_ROWS];
     ms_search_candidate kept[MS_SCAN_ROWS];
     if (s->is_stopped) return;
     for (size_t q = 0; q < n_query; q++) {
-        double theta = atomic_load_explicit(&s->queries[q].theta, memory_order_relaxed);
-        if (w->aimed == b.slice && theta == w->theta[q]) continue;
-        w->theta[q] = theta;
-        w->cut[q] = s->form->aim(s->form_state, worker, b.slice->index, q, theta);
+        double threshold = atomic_load_explicit(&s->queries[q].threshold, memory_order_relaxed);
+        if (w->set_for == b.slice && threshold == w->thresholds[q]) continue;
+        w->thresholds[q] = threshold;
+        w->upper_thresholds[q] =
+            s->method->set_threshold(s->method_state, worker, b.slice->index, q, threshold);
     }
-    w->aimed = b.slice;
-    w->n_nonfinite += s->form->block(s->form_state, worker, b.slice->index, b.start, b.n, w->upper);
+    w->set_for = b.slice;
+    w->n_nonfinite +=
+        s->method->block(s->method_state, worker, b.slice->index, b.start, b.n, w->upper);
     for (size_t q = 0; q < n_query; q++) {
-        size_t n = s->scan_kernels->keep(indices, w->upper + q * MS_SCAN_ROWS, b.n, w->cut[q]);
+        size_t n = s->scan_kernels->keep(indices, w->upper + q * MS_SCAN_ROWS, b.n,
+                                         w->upper_thresholds[q]);
         if (n) n = collect(s, w, &b, q, indices, n, kept);
         if (n == 0) continue;
         if (s->plan.request->sink)
@@ -187,7 +191,7 @@ static ms_plan_blocks plan_sample(const ms_cpu_search *s, int64_t n_blocks) {
     if (s->plan.request->sink) return (ms_plan_blocks){0};
     double n_rows =
         ms_plan_sample_rows(s->rows.n_rows, s->plan.request->k, (int64_t)s->candidate_cap);
-    return ms_plan_sample_blocks(n_rows, n_blocks, (int64_t)s->form->block_rows);
+    return ms_plan_sample_blocks(n_rows, n_blocks, (int64_t)s->method->block_rows);
 }
 
 /* Rows that the codes list, all with this score: of the k best no more than k are wanted. */
@@ -214,12 +218,12 @@ static void take_all_listed(ms_cpu_search *s) {
 }
 
 void ms_certify(ms_cpu_search *s) {
-    int64_t n_blocks = ms_search_cut(s, s->form->block_rows),
+    int64_t n_blocks = ms_search_count_blocks(s, s->method->block_rows),
             n_query = (int64_t)s->plan.request->n_query;
-    s->form->prepare(s->form_state, &(ms_scan_queries){.queries = s->plan.request->queries,
-                                                       .norms = s->norms,
-                                                       .n_query = s->plan.request->n_query,
-                                                       .is_ip = s->plan.is_ip});
+    s->method->prepare(s->method_state, &(ms_scan_queries){.queries = s->plan.request->queries,
+                                                           .norms = s->norms,
+                                                           .n_query = s->plan.request->n_query,
+                                                           .is_ip = s->plan.is_ip});
     s->sample = plan_sample(s, n_blocks);
     if (ms_plan_reads_codes(s->plan.scan)) take_all_listed(s);
     if (s->sample.n) {

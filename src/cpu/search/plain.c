@@ -26,8 +26,8 @@ static void take_scores(ms_cpu_search *s, size_t q, const ms_search_block *b,
     ms_hit hits[MS_PLAIN_ROWS];
     size_t n = 0;
     int is_above = s->plan.request->sink != NULL;
-    /* Only a score below theta is out: an equal one may belong to a lower row. */
-    double least = atomic_load_explicit(&s->queries[q].theta, memory_order_relaxed);
+    /* Only a score below threshold is out: an equal one may belong to a lower row. */
+    double least = atomic_load_explicit(&s->queries[q].threshold, memory_order_relaxed);
     int64_t first = b->slice->first_row + (b->start - b->slice->start);
     for (size_t r = 0; r < b->n; r++)
         if (scores[r] >= least && !(is_above && scores[r] == -INFINITY) &&

@@ -44,7 +44,7 @@ typedef struct ms_scan_method {
     void (*prepare)(void *state, const ms_scan_queries *queries);
     /* Set the constants with which this worker scans `view` for query q: theta is a true lower
      * bound of the K-th best score (-infinity: none known). Returns the cut. */
-    float (*aim)(void *state, size_t worker, size_t view, size_t q, double theta);
+    float (*set_threshold)(void *state, size_t worker, size_t view, size_t q, double threshold);
     /* upper[q * MS_SCAN_ROWS + r] for rows start + r, r < n_rows, of the view, and every query. The
      * rows never cross a multiple of block_rows in the view, and start at one except in a range of
      * rows that does not. Every query was aimed at this view before. Returns how many of the rows
@@ -77,7 +77,7 @@ typedef struct {
     size_t (*finish)(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin);
     /* Indices r, rising, with !(upper[r] < cut); returns how many. upper is 64-byte aligned and may
      * be read up to the next multiple of 16; kept has room for MS_SCAN_ROWS. */
-    size_t (*keep)(uint16_t *kept, const float *upper, size_t n, float cut);
+    size_t (*keep)(uint16_t *kept, const float *upper, size_t n, float upper_threshold);
 } ms_scan_kernels;
 
 /* Squares between which neither overflow nor underflow touches the bound; also false for NaN. */

@@ -12,22 +12,22 @@ typedef struct {
     ms_scan_setup setup;
     const ms_codes_kernels *kernels; /* static */
     int is_int8;
-    size_t n_query;         /* of this search */
-    size_t weights_bytes;   /* of max_queries queries */
-    char *weights;          /* owned: [n_views, weights_bytes] */
-    ms_bound_codes *bounds; /* owned: [n_views, max_queries] */
-    float *scale, *lambda;  /* owned: [n_views, max_queries] */
-    int32_t *start;         /* owned: [n_views, max_queries] */
-    ms_bound_aim *aims;     /* owned: [n_workers, max_queries] */
-    float *theta, *reach;   /* owned: [n_workers, max_queries] */
-    void *weight;           /* owned: [dim] of the widest kind */
+    size_t n_query;                 /* of this search */
+    size_t weights_bytes;           /* of max_queries queries */
+    char *weights;                  /* owned: [n_views, weights_bytes] */
+    ms_bound_codes *bounds;         /* owned: [n_views, max_queries] */
+    float *scale, *lambda;          /* owned: [n_views, max_queries] */
+    int32_t *start;                 /* owned: [n_views, max_queries] */
+    ms_bound_threshold *thresholds; /* owned: [n_workers, max_queries] */
+    float *theta, *reach;           /* owned: [n_workers, max_queries] */
+    void *weight;                   /* owned: [dim] of the widest kind */
 } state;
 
 static void close_state(void *arg) {
     state *s = arg;
     if (!s) return;
-    void *all[] = {s->weights, s->bounds, s->scale, s->lambda, s->start,
-                   s->aims,    s->theta,  s->reach, s->weight};
+    void *all[] = {s->weights,    s->bounds, s->scale, s->lambda, s->start,
+                   s->thresholds, s->theta,  s->reach, s->weight};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) ms_free(all[i]);
     ms_free(s);
 }
@@ -68,7 +68,7 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     if (rc >= 0) rc = take(&s->scale, views, queries, sizeof *s->scale, err);
     if (rc >= 0) rc = take(&s->lambda, views, queries, sizeof *s->lambda, err);
     if (rc >= 0) rc = take(&s->start, views, queries, sizeof *s->start, err);
-    if (rc >= 0) rc = take(&s->aims, workers, queries, sizeof *s->aims, err);
+    if (rc >= 0) rc = take(&s->thresholds, workers, queries, sizeof *s->thresholds, err);
     if (rc >= 0) rc = take(&s->theta, workers, queries, sizeof *s->theta, err);
     if (rc >= 0) rc = take(&s->reach, workers, queries, sizeof *s->reach, err);
     if (rc >= 0) rc = take(&s->weight, 1, setup->dim, sizeof(float), err);
@@ -92,7 +92,7 @@ static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q,
     const float *query = queries->queries + q * dim;
     ms_bound_codes *b = &s->bounds[at];
     if (!(queries->norms[q] > 0)) {
-        ms_bound_codes_make_blunt(b);
+        ms_bound_codes_make_keeping_all(b);
         memset(s->weight, 0, dim * sizeof(float));
     } else if (s->is_int8) {
         ms_bound_int8_make(b, s->weight, query, queries->norms[q], copy, s->kernels->weight_max);
@@ -118,13 +118,14 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
     }
 }
 
-static float aim(void *arg, size_t worker, size_t view, size_t q, double theta) {
+static float set_threshold(void *arg, size_t worker, size_t view, size_t q, double threshold) {
     state *s = arg;
     size_t at = worker * s->setup.max_queries + q;
-    s->aims[at] = ms_bound_codes_set_threshold(&s->bounds[view * s->setup.max_queries + q], theta);
-    s->theta[at] = s->aims[at].theta;
-    s->reach[at] = s->aims[at].reach;
-    return s->aims[at].cut;
+    s->thresholds[at] =
+        ms_bound_codes_set_threshold(&s->bounds[view * s->setup.max_queries + q], threshold);
+    s->theta[at] = s->thresholds[at].threshold;
+    s->reach[at] = s->thresholds[at].reach;
+    return s->thresholds[at].upper_threshold;
 }
 
 /* Whole tiles are scanned; rows before `start`, in a range that begins inside a tile, are then
@@ -166,7 +167,7 @@ static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q
     memcpy(&rho, at + lane * sizeof rho, sizeof rho);
     memcpy(&t, at + (MS_CODES_TILE + lane) * sizeof t, sizeof t);
     return ms_bound_codes_score(&s->bounds[view * s->setup.max_queries + q],
-                                &s->aims[worker * s->setup.max_queries + q], rho, t, upper);
+                                &s->thresholds[worker * s->setup.max_queries + q], rho, t, upper);
 }
 
 const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8,
@@ -174,7 +175,7 @@ const ms_scan_method ms_scan_int8 = {.scan = MSIM_SCAN_INT8,
                                      .open = open_int8,
                                      .close = close_state,
                                      .prepare = prepare,
-                                     .aim = aim,
+                                     .set_threshold = set_threshold,
                                      .block = block,
                                      .bound = bound};
 const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16,
@@ -182,6 +183,6 @@ const ms_scan_method ms_scan_bf16 = {.scan = MSIM_SCAN_BF16,
                                      .open = open_bf16,
                                      .close = close_state,
                                      .prepare = prepare,
-                                     .aim = aim,
+                                     .set_threshold = set_threshold,
                                      .block = block,
                                      .bound = bound};

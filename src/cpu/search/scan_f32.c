@@ -67,12 +67,12 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
     }
 }
 
-static float aim(void *arg, size_t worker, size_t view, size_t q, double theta) {
+static float set_threshold(void *arg, size_t worker, size_t view, size_t q, double threshold) {
     const state *s = arg;
     (void)worker;
     (void)view;
-    return s->queries.is_ip ? ms_bound_f32_cut_ip(theta, s->queries.norms[q])
-                            : ms_bound_f32_cut(&s->bound, theta);
+    return s->queries.is_ip ? ms_bound_f32_threshold_ip(threshold, s->queries.norms[q])
+                            : ms_bound_f32_threshold(&s->bound, threshold);
 }
 
 /* Score one row in double and take that for its upper values. Returns 1 when it holds NaN or
@@ -123,6 +123,6 @@ const ms_scan_method ms_scan_f32 = {.scan = MSIM_SCAN_F32,
                                     .open = open_state,
                                     .close = close_state,
                                     .prepare = prepare,
-                                    .aim = aim,
+                                    .set_threshold = set_threshold,
                                     .block = block,
                                     .bound = bound};

@@ -10,8 +10,8 @@
 
 enum { LEAST_CANDIDATES = 4096, MOST_CANDIDATES = 1 << 20 };
 
-static const ms_scan_method *const forms[MS_SEARCH_SCANS] = {&ms_scan_int8, &ms_scan_bf16,
-                                                             &ms_scan_f32};
+static const ms_scan_method *const methods[MS_SEARCH_SCANS] = {&ms_scan_int8, &ms_scan_bf16,
+                                                               &ms_scan_f32};
 
 /* Candidates that a query holds before it evaluates the best of them: enough that K of them are a
  * good sample of the rest, and that a block's always find room. */
@@ -27,9 +27,10 @@ static int open_worker(ms_search_worker *w, size_t n_queries, msim_error *err) {
                        n_queries);
     w->dots = ms_alloc(MS_PLAIN_ROWS * MS_PLAIN_QUERIES, sizeof *w->dots, "search", err);
     if (w->dots) w->upper = ms_alloc(n_upper, sizeof *w->upper, "search", err);
-    if (w->upper) w->theta = ms_alloc(n_queries, sizeof *w->theta, "search", err);
-    if (w->theta) w->cut = ms_alloc(n_queries, sizeof *w->cut, "search", err);
-    return w->cut ? MSIM_OK : -MSIM_E_MEMORY;
+    if (w->upper) w->thresholds = ms_alloc(n_queries, sizeof *w->thresholds, "search", err);
+    if (w->thresholds)
+        w->upper_thresholds = ms_alloc(n_queries, sizeof *w->upper_thresholds, "search", err);
+    return w->upper_thresholds ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
 int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_cpu_search **out,
@@ -81,7 +82,7 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
 /* Forget the rows. */
 static void unload(ms_cpu_search *s) {
     for (size_t i = 0; i < MS_SEARCH_SCANS; i++) {
-        forms[i]->close(s->states[i]);
+        methods[i]->close(s->states[i]);
         s->states[i] = NULL;
     }
     ms_slices_close(&s->rows);
@@ -96,8 +97,8 @@ void ms_cpu_search_close(ms_cpu_search *s) {
     for (size_t i = 0; i < s->n_workers; i++) {
         ms_free(s->workers[i].dots);
         ms_free(s->workers[i].upper);
-        ms_free(s->workers[i].theta);
-        ms_free(s->workers[i].cut);
+        ms_free(s->workers[i].thresholds);
+        ms_free(s->workers[i].upper_thresholds);
     }
     for (size_t q = 0; q < s->max_queries; q++) pthread_mutex_destroy(&s->queries[q].lock);
     ms_free(s->candidates);
@@ -129,12 +130,12 @@ int ms_cpu_search_load(ms_cpu_search *s, const ms_rows *views, size_t n_views, i
                            .isa = s->isa,
                            .kernels = s->kernels};
     for (size_t i = 0; i < MS_SEARCH_SCANS && rc >= 0; i++)
-        rc = forms[i]->open(&setup, &s->states[i], err);
+        rc = methods[i]->open(&setup, &s->states[i], err);
     if (rc < 0) unload(s);
     return rc;
 }
 
-int64_t ms_search_cut(ms_cpu_search *s, size_t block_rows) {
+int64_t ms_search_count_blocks(ms_cpu_search *s, size_t block_rows) {
     int64_t n = 0, step = (int64_t)block_rows;
     for (size_t i = 0; i < s->rows.n; i++) {
         const ms_slice *p = &s->rows.slices[i];
@@ -169,7 +170,8 @@ void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n) {
     pthread_mutex_lock(&query->lock);
     for (size_t i = 0; i < n; i++) ms_topk_push(&query->best, hits[i]);
     if (ms_topk_is_full(&query->best))
-        atomic_store_explicit(&query->theta, ms_topk_kth_score(&query->best), memory_order_relaxed);
+        atomic_store_explicit(&query->threshold, ms_topk_kth_score(&query->best),
+                              memory_order_relaxed);
     pthread_mutex_unlock(&query->lock);
 }
 
@@ -191,17 +193,17 @@ static ms_plan_backend able(const ms_cpu_search *s) {
                          .max_k = (int64_t)s->max_k,
                          .scans = MS_SCAN_BIT(MSIM_SCAN_F64)};
     for (size_t i = 0; i < MS_SEARCH_SCANS; i++)
-        if (s->states[i]) b.scans |= MS_SCAN_BIT(forms[i]->scan);
+        if (s->states[i]) b.scans |= MS_SCAN_BIT(methods[i]->scan);
     b.preferred = b.scans;
     return b;
 }
 
-static void set_form(ms_cpu_search *s) {
-    s->form = NULL;
+static void set_method(ms_cpu_search *s) {
+    s->method = NULL;
     for (size_t i = 0; i < MS_SEARCH_SCANS; i++) {
-        if (forms[i]->scan != s->plan.scan) continue;
-        s->form = forms[i];
-        s->form_state = s->states[i];
+        if (methods[i]->scan != s->plan.scan) continue;
+        s->method = methods[i];
+        s->method_state = s->states[i];
     }
 }
 
@@ -210,29 +212,29 @@ static int begin(ms_cpu_search *s, const ms_search_request *request, msim_error 
     ms_plan_backend backend = able(s);
     int rc = ms_plan_begin(&s->plan, request, &s->rows, &backend, err);
     if (rc < 0) return rc;
-    set_form(s);
+    set_method(s);
     s->n_handed = 0;
     s->is_stopped = 0;
     for (size_t i = 0; i < s->n_workers; i++) {
         s->workers[i].n_nonfinite = s->workers[i].n_evaluated = 0;
-        s->workers[i].aimed = NULL;
+        s->workers[i].set_for = NULL;
     }
     for (size_t q = 0; q < request->n_query; q++) {
         double square;
         s->kernels->squares_f64(&square, (const unsigned char *)(request->queries + q * s->dim),
                                 s->dim * sizeof *request->queries, MSIM_DTYPE_F32, 1, s->dim);
         s->norms[q] = sqrt(square);
-        s->queries[q].theta = s->plan.threshold;
+        s->queries[q].threshold = s->plan.threshold;
         s->queries[q].n_candidates = 0;
     }
     return MSIM_OK;
 }
 
 static void scan(ms_cpu_search *s) {
-    if (s->form)
+    if (s->method)
         ms_certify(s);
     else
-        ms_pool_run(s->pool, ms_search_cut(s, MS_PLAIN_ROWS), ms_plain_block, s);
+        ms_pool_run(s->pool, ms_search_count_blocks(s, MS_PLAIN_ROWS), ms_plain_block, s);
 }
 
 int64_t ms_cpu_search_topk(ms_cpu_search *s, const ms_search_request *request, ms_hit *hits,

@@ -27,20 +27,20 @@ typedef struct {
 
 /* One query while a search runs. */
 typedef struct {
-    pthread_mutex_t lock; /* guards best and candidates */
-    ms_topk best;         /* the caller's hits */
-    _Atomic double theta; /* the K-th best score known so far, -infinity until there are K; only
+    pthread_mutex_t lock;     /* guards best and candidates */
+    ms_topk best;             /* the caller's hits */
+    _Atomic double threshold; /* the K-th best score known so far, -infinity until there are K; only
                              * rises */
     ms_search_candidate *candidates; /* [candidate_cap] */
     size_t n_candidates;
 } ms_cpu_query;
 
 typedef struct {
-    double *dots;          /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
-    float *upper;          /* owned: [max_queries, MS_SCAN_ROWS] */
-    double *theta;         /* owned: [max_queries], what each query was last aimed with */
-    float *cut;            /* owned: [max_queries], and the cut of that */
-    const ms_slice *aimed; /* the slice that it was for; NULL: none in this search */
+    double *dots;            /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
+    float *upper;            /* owned: [max_queries, MS_SCAN_ROWS] */
+    double *thresholds;      /* owned: [max_queries], what each query was last aimed with */
+    float *upper_thresholds; /* owned: [max_queries], and the cut of that */
+    const ms_slice *set_for; /* the slice that it was for; NULL: none in this search */
     int64_t n_nonfinite, n_evaluated;
 } ms_search_worker;
 
@@ -64,8 +64,8 @@ struct ms_cpu_search {
                                     * them */
     /* While a search runs, and its outcome afterwards: */
     ms_search_plan plan;
-    const ms_scan_method *form; /* NULL: the plain scan */
-    void *form_state;
+    const ms_scan_method *method; /* NULL: the plain scan */
+    void *method_state;
     ms_plan_blocks sample;     /* blocks that are scanned before the others */
     pthread_mutex_t sink_lock; /* guards n_handed and calls of the sink */
     int64_t n_handed;
@@ -81,7 +81,7 @@ typedef struct {
 } ms_search_block;
 
 /* Cut all slices into blocks; returns their number. */
-int64_t ms_search_cut(ms_cpu_search *s, size_t block_rows);
+int64_t ms_search_count_blocks(ms_cpu_search *s, size_t block_rows);
 ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_t block_rows);
 
 /* Offer n hits to the K best of query q, and raise its theta. Excluded rows are the caller's
@@ -93,7 +93,7 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
 /* Score every row of a block in double: an ms_pool_fn over blocks of MS_PLAIN_ROWS; arg is the
  * ms_cpu_search. */
 void ms_plain_block(void *arg, int64_t block, int worker);
-/* Run s->form over all rows, and evaluate what it keeps: the K best of each query, or the hits of a
+/* Run s->method over all rows, and evaluate what it keeps: the K best of each query, or the hits of a
  * threshold. */
 void ms_certify(ms_cpu_search *s);
 

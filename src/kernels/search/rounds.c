@@ -31,16 +31,16 @@ static float *queries_of(const ms_gpu_search *s, int q) {
     return s->host.queries + (size_t)q * (size_t)s->rows.dim;
 }
 
-static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *copy) {
+static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *codes) {
     const float *query = queries_of(s, q);
     double norm = s->host.norms[q];
     ms_bound_codes *b = &s->bounds[slot * (size_t)s->n_queries + (size_t)q];
-    ms_gpu_aims *aims = &s->host.aims[slot];
+    ms_gpu_constants *constants = &s->host.constants[slot];
     float *weight = s->weight;
     if (s->plan.scan == MSIM_SCAN_INT8) {
-        ms_bound_int8_make(b, s->weight, query, norm, copy, INT8_MAX);
+        ms_bound_int8_make(b, s->weight, query, norm, codes, INT8_MAX);
     } else if (s->plan.scan == MSIM_SCAN_BF16) {
-        ms_bound_bf16_narrow_make(b, weight, query, norm, copy, ms_scan_bf16_chain(s->rows.dim));
+        ms_bound_bf16_narrow_make(b, weight, query, norm, codes, ms_scan_bf16_chain(s->rows.dim));
     } else if (s->plan.scan == MSIM_SCAN_F32) {
         for (int64_t j = 0; j < s->rows.dim; j++) weight[j] = (float)(query[j] / norm);
     } else {
@@ -49,47 +49,49 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *
     ms_scan_queries_put(s->plan.scan, s->host.weights + slot * s->weights_bytes, q, s->n_active,
                         s->rows.dim, s->weight);
     if (!ms_plan_reads_codes(s->plan.scan)) return;
-    aims->scale[q] = b->scale;
-    aims->lambda[q] = b->lambda;
-    aims->start[q] = b->start;
+    constants->scale[q] = b->scale;
+    constants->lambda[q] = b->lambda;
+    constants->start[q] = b->start;
 }
 
-/* The slot with the queries for a part; forms that read rows use one for all. */
-static int find_slot(ms_gpu_search *s, size_t part, size_t *out, msim_error *err) {
-    size_t slot = ms_plan_reads_codes(s->plan.scan) ? part % s->n_slots : 0;
+/* The slot with the queries for a slice; forms that read rows use one for all. */
+static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *err) {
+    size_t slot = ms_plan_reads_codes(s->plan.scan) ? slice % s->n_slots : 0;
     size_t bytes = ms_scan_queries_bytes(s->plan.scan, s->n_active, s->rows.dim);
-    const ms_codes *copy = s->rows.slices[part].view->copy;
+    const ms_codes *codes = s->rows.slices[slice].view->copy;
     *out = slot;
-    if (s->slot_slice[slot] == part ||
+    if (s->slot_slice[slot] == slice ||
         (s->slot_slice[slot] != SIZE_MAX && !ms_plan_reads_codes(s->plan.scan)))
         return MSIM_OK;
-    s->slot_slice[slot] = part;
+    s->slot_slice[slot] = slice;
     memset(s->host.weights + slot * s->weights_bytes, 0, bytes);
-    for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, copy);
+    for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, codes);
     return ms_gpu_upload(s->stream, s->device.weights + slot * s->weights_bytes,
                          s->host.weights + slot * s->weights_bytes, bytes, err);
 }
 
 /* Constants of a slot for the thetas of now. A cut is never -infinity, which is the upper value of
  * rows with NaN or infinity: the host adds those where they are results. */
-static int aim(ms_gpu_search *s, size_t slot, msim_error *err) {
-    ms_gpu_aims *aims = &s->host.aims[slot];
+static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
+    ms_gpu_constants *constants = &s->host.constants[slot];
     for (int q = 0; q < s->n_active; q++) {
-        double theta = s->threshold_of(s->theta[q]);
+        double threshold = s->threshold_of(s->threshold[q]);
         if (ms_plan_reads_codes(s->plan.scan)) {
-            ms_bound_aim a = ms_bound_codes_set_threshold(
-                &s->bounds[slot * (size_t)s->n_queries + (size_t)q], theta);
-            aims->theta[q] = a.theta;
-            aims->reach[q] = a.reach;
-            aims->cut[q] = a.cut;
+            ms_bound_threshold a = ms_bound_codes_set_threshold(
+                &s->bounds[slot * (size_t)s->n_queries + (size_t)q], threshold);
+            constants->threshold[q] = a.threshold;
+            constants->reach[q] = a.reach;
+            constants->upper_threshold[q] = a.upper_threshold;
             continue;
         }
-        aims->cut[q] = s->plan.scan == MSIM_SCAN_F64 ? ms_bound_f32_below(theta)
-                       : s->plan.is_ip               ? ms_bound_f32_cut_ip(theta, s->host.norms[q])
-                                                     : ms_bound_f32_cut(&s->f32, theta);
-        if (!(aims->cut[q] >= -FLT_MAX)) aims->cut[q] = -FLT_MAX;
+        constants->upper_threshold[q] = s->plan.scan == MSIM_SCAN_F64
+                                            ? ms_bound_f32_below(threshold)
+                                        : s->plan.is_ip
+                                            ? ms_bound_f32_threshold_ip(threshold, s->host.norms[q])
+                                            : ms_bound_f32_threshold(&s->f32, threshold);
+        if (!(constants->upper_threshold[q] >= -FLT_MAX)) constants->upper_threshold[q] = -FLT_MAX;
     }
-    return ms_gpu_upload(s->stream, &s->device.aims[slot], aims, sizeof *aims, err);
+    return ms_gpu_upload(s->stream, &s->device.constants[slot], constants, sizeof *constants, err);
 }
 
 /* ---- One scan ---- */
@@ -138,24 +140,24 @@ static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     return end - (end - origin) % MS_CODES_TILE; /* a step is longer than a tile */
 }
 
-static void set_aims(ms_gpu_scan *scan, const ms_gpu_aims *aims) {
-    scan->start = aims->start;
-    scan->scale = aims->scale;
-    scan->lambda = aims->lambda;
-    scan->theta = aims->theta;
-    scan->reach = aims->reach;
-    scan->cut = aims->cut;
+static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
+    scan->start = constants->start;
+    scan->scale = constants->scale;
+    scan->lambda = constants->lambda;
+    scan->threshold = constants->threshold;
+    scan->reach = constants->reach;
+    scan->upper_threshold = constants->upper_threshold;
 }
 
-/* Scan rows row .. end - 1, of one part where copies are read: what is kept goes behind the
+/* Scan rows row .. end - 1, of one slice where copies are read: what is kept goes behind the
  * candidates there are. */
-static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *part, int64_t row,
+static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *slice, int64_t row,
                       int64_t end, msim_error *err) {
     size_t slot;
-    int rc = find_slot(s, (size_t)(part - s->rows.slices), &slot, err);
-    if (rc >= 0) rc = aim(s, slot, err);
+    int rc = find_slot(s, (size_t)(slice - s->rows.slices), &slot, err);
+    if (rc >= 0) rc = set_thresholds(s, slot, err);
     if (rc < 0) return rc;
-    ms_gpu_scan scan = {.form = s->plan.scan,
+    ms_gpu_scan scan = {.scan = s->plan.scan,
                         .is_ip = s->plan.is_ip,
                         .rows = w->rows,
                         .block_step = 1,
@@ -168,13 +170,13 @@ static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *
                         .candidates = s->device.candidates,
                         .n_candidates = s->device.report->n_candidates,
                         .candidate_cap = s->candidate_cap};
-    set_aims(&scan, &s->device.aims[slot]);
+    point_to(&scan, &s->device.constants[slot]);
     if (ms_plan_reads_codes(s->plan.scan)) {
-        int64_t origin = w->tiles ? w->tiles_row : part->first_row - part->start % MS_CODES_TILE;
+        int64_t origin = w->tiles ? w->tiles_row : slice->first_row - slice->start % MS_CODES_TILE;
         int64_t tile = (row - origin) / MS_CODES_TILE;
         row = origin + tile * MS_CODES_TILE; /* rows before a range, in its first tile, are among
                                               * the excluded */
-        scan.tiles = (w->tiles ? w->tiles : s->tiles[part - s->rows.slices]) +
+        scan.tiles = (w->tiles ? w->tiles : s->tiles[slice - s->rows.slices]) +
                      (size_t)tile * ms_gpu_tile_bytes(s->rows.dim, s->plan.scan);
         scan.rows.data = NULL;
     } else {
@@ -194,12 +196,13 @@ static int scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int6
                      msim_error *err) {
     ms_gpu_report *report = s->device.report;
     int rc = ms_gpu_fill(s->stream, report->n_candidates, 0, sizeof report->n_candidates, err);
-    const ms_slice *part = ms_slices_find(&s->rows, row);
+    const ms_slice *slice = ms_slices_find(&s->rows, row);
     if (rc < 0 || !ms_plan_reads_codes(s->plan.scan))
-        return rc < 0 ? rc : scan_piece(s, w, part, row, end, err);
-    for (; row < end && rc >= 0; part++) {
-        int64_t to = part->first_row + part->n_rows < end ? part->first_row + part->n_rows : end;
-        rc = scan_piece(s, w, part, row, to, err);
+        return rc < 0 ? rc : scan_piece(s, w, slice, row, end, err);
+    for (; row < end && rc >= 0; slice++) {
+        int64_t to = slice->first_row + slice->n_rows < end ? slice->first_row + slice->n_rows
+                                                            : end;
+        rc = scan_piece(s, w, slice, row, to, err);
         row = to;
     }
     return rc;
@@ -233,7 +236,7 @@ static int select_best(ms_gpu_search *s, const uint32_t *n_candidates, msim_erro
                                            .candidate_cap = s->candidate_cap,
                                            .best = s->device.best,
                                            .n_best = s->device.report->n_best,
-                                           .theta = s->device.report->theta},
+                                           .kth_score = s->device.report->kth_score},
                           err);
 }
 
@@ -245,9 +248,10 @@ static int wait_for_report(ms_gpu_search *s, msim_error *err) {
     return rc < 0 ? rc : ms_gpu_sync(s->stream, err);
 }
 
-static void take_thetas(ms_gpu_search *s) {
+static void raise_thresholds(ms_gpu_search *s) {
     for (int q = 0; q < s->n_active; q++)
-        if (s->host.report->theta[q] > s->theta[q]) s->theta[q] = s->host.report->theta[q];
+        if (s->host.report->kth_score[q] > s->threshold[q])
+            s->threshold[q] = s->host.report->kth_score[q];
 }
 
 static int64_t most_candidates(const ms_gpu_search *s) {
@@ -366,7 +370,7 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
     }
     if (rc >= 0) rc = wait_for_report(s, err);
     if (rc < 0 || s->n_seen == 0) return rc;
-    take_thetas(s);
+    raise_thresholds(s);
     s->step = (int64_t)((double)s->candidate_cap / 2 * (double)s->n_seen / (double)s->n_hits);
     if (s->step < s->candidate_cap) s->step = s->candidate_cap;
     return MSIM_OK;
@@ -374,11 +378,11 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Rounds ---- */
 
-/* How the lists came out: most: candidates of the longest, dropped ones too; is_cut: not all that
+/* How the lists came out: most: candidates of the longest, dropped ones too; is_partial: not all that
  * are listed were scored. */
 typedef struct {
     int64_t most;
-    int is_cut;
+    int is_partial;
 } round_end;
 
 /* The next step, from what a round over n rows kept of the longest list. */
@@ -456,15 +460,15 @@ static int bring_lists(ms_gpu_search *s, int64_t *n, int64_t most, msim_error *e
 }
 
 /* Score and select behind a scan whose rows are not on the device. */
-static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_cut, round_end *out,
-                           msim_error *err) {
+static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_be_partial,
+                           round_end *out, msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES],
         few = 2 * s->n_hits < LEAST_GATHERED ? LEAST_GATHERED : 2 * s->n_hits;
     int rc = wait_for_report(s, err);
     if (rc < 0) return rc;
     out->most = most_candidates(s);
-    out->is_cut = may_cut && out->most > few;
-    rc = bring_lists(s, n, out->is_cut ? few : s->candidate_cap, err);
+    out->is_partial = may_be_partial && out->most > few;
+    rc = bring_lists(s, n, out->is_partial ? few : s->candidate_cap, err);
     if (rc >= 0) rc = score_gathered(s, &w->rows, n, 0, err);
     if (rc >= 0) rc = put_counts(s, n, err);
     if (rc >= 0) rc = select_best(s, s->device.lists->n_candidates, err);
@@ -489,18 +493,18 @@ static int select_resident(ms_gpu_search *s, const ms_gpu_window *w, round_end *
 
 static int search_window(ms_gpu_search *s, const ms_gpu_window *w, msim_error *err) {
     int64_t row = w->rows.first_row, end = row + w->rows.n_rows, to;
-    int may_cut = 1, rc;
+    int may_be_partial = 1, rc;
     while (row < end) {
         round_end r = {0};
         if ((to = end_of_round(s, w, row, s->step, err)) < 0) return (int)to;
         rc = scan_rows(s, w, row, to, err);
         if (rc >= 0)
             rc = w->rows.data ? select_resident(s, w, &r, err)
-                              : select_gathered(s, w, may_cut, &r, err);
+                              : select_gathered(s, w, may_be_partial, &r, err);
         if (rc < 0) return rc;
-        take_thetas(s);
-        may_cut = !r.is_cut;
-        if (r.is_cut) continue; /* the same rows, with the theta of the best of them */
+        raise_thresholds(s);
+        may_be_partial = !r.is_partial;
+        if (r.is_partial) continue; /* the same rows, with the theta of the best of them */
         if (r.most > s->candidate_cap) {
             if ((rc = shorten(s, to - row, r.most, err)) < 0) return rc;
             continue;
@@ -587,7 +591,7 @@ int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
     int is_above = s->plan.request->sink != NULL;
     s->n_seen = 0;
     s->step = s->candidate_cap;
-    for (int q = 0; q < s->n_active; q++) s->theta[q] = s->plan.threshold;
+    for (int q = 0; q < s->n_active; q++) s->threshold[q] = s->plan.threshold;
     int rc = put_queries(s, err);
     if (rc >= 0) rc = ms_gpu_windows_begin(s, err);
     if (rc >= 0 && !is_above) rc = take_sample(s, err);

@@ -121,8 +121,8 @@ static void add_slice(ms_gpu_search *s, size_t i) {
     span->end_slice = i + 1;
 }
 
-int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
-                    int64_t n, msim_error *err) {
+int ms_gpu_rows_slice(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                      int64_t n, msim_error *err) {
     if (n_views && (views[0].dim < 1 || views[0].dim > MOST_DIM))
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "corpus: expected rows of width 1..%d on a CUDA device, got %lld", MOST_DIM,
@@ -139,7 +139,7 @@ int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int6
 /* ---- What stays ---- */
 
 typedef struct {
-    int has_rows, form; /* form: of the copies that stay, or 0 */
+    int has_rows, codes; /* codes: the scan whose codes stay, or 0 */
 } level;
 
 /* Bytes of the arena for a level; with `base`, also where everything lies in it. */
@@ -154,10 +154,10 @@ static int lay_out(ms_gpu_search *s, level want, unsigned char *base, size_t *ou
         if (base) span->values = (float *)(void *)(base + at);
         if (rc >= 0) rc = add_bytes(&at, span->rows.n_rows, sizeof(float), err);
     }
-    for (size_t i = 0; i < s->rows.n && rc >= 0 && want.form; i++) {
+    for (size_t i = 0; i < s->rows.n && rc >= 0 && want.codes; i++) {
         if (base) s->tiles[i] = base + at;
         rc = add_bytes(&at, slice_tiles(&s->rows.slices[i]),
-                       ms_gpu_tile_bytes(s->rows.dim, want.form), err);
+                       ms_gpu_tile_bytes(s->rows.dim, want.codes), err);
     }
     *out = at;
     return rc;
@@ -269,8 +269,8 @@ static int take_buffers(ms_gpu_search *s, level have, msim_error *err) {
 
 /* Whether something that a search may ask for must come through the buffers. */
 static int needs_buffers(const ms_gpu_search *s, level have) {
-    return !have.has_rows || (s->rows.has_int8 && have.form != MSIM_SCAN_INT8) ||
-           (s->rows.has_bf16 && have.form != MSIM_SCAN_BF16);
+    return !have.has_rows || (s->rows.has_int8 && have.codes != MSIM_SCAN_INT8) ||
+           (s->rows.has_bf16 && have.codes != MSIM_SCAN_BF16);
 }
 
 /* Memory for a level. -MSIM_E_MEMORY: it does not fit. */
@@ -278,7 +278,7 @@ static int try_level(ms_gpu_search *s, level want, msim_error *err) {
     ms_gpu_info info;
     size_t bytes, all, room,
         buffers = needs_buffers(s, want) ? MS_GPU_BUFFERS * s->buffer_bytes : 0;
-    int rc = lay_out(s, want, NULL, &bytes, err), is_least = !want.has_rows && !want.form;
+    int rc = lay_out(s, want, NULL, &bytes, err), is_least = !want.has_rows && !want.codes;
     if (rc >= 0) rc = ms_gpu_get_info(ms_gpu_stream_device(s->stream), &info, err);
     if (rc < 0) return rc;
     if (!want.has_rows)
@@ -297,21 +297,22 @@ static int try_level(ms_gpu_search *s, level want, msim_error *err) {
         return rc;
     }
     s->residence = (ms_gpu_residence){.has_rows = want.has_rows,
-                                      .has_int8 = want.form == MSIM_SCAN_INT8,
-                                      .has_bf16 = want.form == MSIM_SCAN_BF16,
+                                      .has_int8 = want.codes == MSIM_SCAN_INT8,
+                                      .has_bf16 = want.codes == MSIM_SCAN_BF16,
                                       .bytes = bytes};
     return lay_out(s, want, s->arena, &bytes, err);
 }
 
 /* The first level that there is memory for; the last one also with smaller buffers. */
 static int choose_level(ms_gpu_search *s, level *out, msim_error *err) {
-    int form = s->rows.has_int8   ? MSIM_SCAN_INT8
-               : s->rows.has_bf16 ? MSIM_SCAN_BF16
-                                  : 0,
+    int codes = s->rows.has_int8   ? MSIM_SCAN_INT8
+                : s->rows.has_bf16 ? MSIM_SCAN_BF16
+                                   : 0,
         rc = -MSIM_E_MEMORY;
-    const level levels[] = {{1, form}, {0, form}, {1, 0}, {0, 0}};
+    const level levels[] = {{1, codes}, {0, codes}, {1, 0}, {0, 0}};
     msim_error last = {0};
-    for (size_t i = form ? 0 : 2; i < sizeof levels / sizeof *levels && rc == -MSIM_E_MEMORY; i++) {
+    for (size_t i = codes ? 0 : 2; i < sizeof levels / sizeof *levels && rc == -MSIM_E_MEMORY;
+         i++) {
         *out = levels[i];
         rc = try_level(s, levels[i], &last);
     }
@@ -350,11 +351,11 @@ static int send_rows(ms_gpu_search *s, const ms_gpu_span *span, int *buffer, msi
     return rc;
 }
 
-static int send_tiles(ms_gpu_search *s, size_t slice, int form, int *buffer, msim_error *err) {
+static int send_tiles(ms_gpu_search *s, size_t slice, int scan, int *buffer, msim_error *err) {
     const ms_slice *p = &s->rows.slices[slice];
-    size_t tile_bytes = ms_gpu_tile_bytes(s->rows.dim, form),
+    size_t tile_bytes = ms_gpu_tile_bytes(s->rows.dim, scan),
            left = (size_t)slice_tiles(p) * tile_bytes;
-    const unsigned char *from = ms_gpu_tiles_of(p->view, form) +
+    const unsigned char *from = ms_gpu_tiles_of(p->view, scan) +
                                 (size_t)(p->start / MS_CODES_TILE) * tile_bytes;
     unsigned char *to = s->arena + (s->tiles[slice] - s->arena);
     int rc = MSIM_OK;
@@ -374,8 +375,8 @@ static int send_all(ms_gpu_search *s, level have, msim_error *err) {
         rc = ms_gpu_event_record(s->uploaded[i], s->copies, err);
     for (size_t i = 0; i < s->n_spans && rc >= 0 && have.has_rows; i++)
         rc = send_rows(s, &s->spans[i], &buffer, err);
-    for (size_t i = 0; i < s->rows.n && rc >= 0 && have.form; i++)
-        rc = send_tiles(s, i, have.form, &buffer, err);
+    for (size_t i = 0; i < s->rows.n && rc >= 0 && have.codes; i++)
+        rc = send_tiles(s, i, have.codes, &buffer, err);
     return rc < 0 ? rc : ms_gpu_sync(s->copies, err);
 }
 
@@ -424,9 +425,9 @@ int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Windows ---- */
 
-static int is_resident(const ms_gpu_search *s, int form) {
-    return form == MSIM_SCAN_INT8   ? s->residence.has_int8
-           : form == MSIM_SCAN_BF16 ? s->residence.has_bf16
+static int is_resident(const ms_gpu_search *s, int scan) {
+    return scan == MSIM_SCAN_INT8   ? s->residence.has_int8
+           : scan == MSIM_SCAN_BF16 ? s->residence.has_bf16
                                     : s->residence.has_rows;
 }
 

@@ -6,32 +6,32 @@
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* Components that a matrix operation of the form takes: 32 codes or 16 bf16 values. */
-static int64_t copy_step(int form) { return form == MSIM_SCAN_INT8 ? 32 : 16; }
+static int64_t copy_step(int scan) { return scan == MSIM_SCAN_INT8 ? 32 : 16; }
 
-extern "C" size_t ms_scan_queries_bytes(int form, int64_t n_query, int64_t dim) {
+extern "C" size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim) {
     assert(n_query >= 1 && n_query <= MS_GPU_SCAN_QUERIES && dim >= 1);
-    if (form == MSIM_SCAN_F64)
+    if (scan == MSIM_SCAN_F64)
         return (size_t)(round_up(n_query, SIM_F64_TILE) * round_up(dim, 16)) * sizeof(double);
-    if (form == MSIM_SCAN_F32) {
+    if (scan == MSIM_SCAN_F32) {
         int64_t tile = sim_f32_tile(n_query);
         return (size_t)(round_up(n_query, tile) * round_up(dim, SIM_F32_STEP)) * sizeof(float);
     }
-    assert(form == MSIM_SCAN_INT8 || form == MSIM_SCAN_BF16);
-    int64_t steps = round_up(dim, copy_step(form)) / copy_step(form);
+    assert(scan == MSIM_SCAN_INT8 || scan == MSIM_SCAN_BF16);
+    int64_t steps = round_up(dim, copy_step(scan)) / copy_step(scan);
     return (size_t)(steps * sim_copy_tiles(n_query)) * 32 * 8;
 }
 
 /* Fragments of B: [step][tile of 8 queries][lane][2 words]. Lane l has query l / 4 of its tile and,
  * of the step's eight groups, l % 4 and l % 4 + 4: the k of word r, byte (or half) e is group (l %
  * 4 + 4 r), element e. */
-static void put_fragments(int form, unsigned char *dst, int64_t q, int64_t n_query, int64_t dim,
+static void put_fragments(int scan, unsigned char *dst, int64_t q, int64_t n_query, int64_t dim,
                           const void *query) {
-    int64_t step = copy_step(form), group = step / SIM_COPY_STEP, tiles = sim_copy_tiles(n_query);
+    int64_t step = copy_step(scan), group = step / SIM_COPY_STEP, tiles = sim_copy_tiles(n_query);
     for (int64_t j = 0; j < dim; j++) {
         int64_t in_step = j % step, g = in_step / group, e = in_step % group,
                 lane = q % 8 * 4 + g % 4;
         size_t word = (size_t)(((j / step * tiles + q / 8) * 32 + lane) * 2 + g / 4);
-        if (form == MSIM_SCAN_INT8) {
+        if (scan == MSIM_SCAN_INT8) {
             int16_t weight = ((const int16_t *)query)[j];
             assert(weight >= -127 && weight <= 127);
             dst[word * 4 + (size_t)e] = (unsigned char)(signed char)weight;
@@ -42,17 +42,17 @@ static void put_fragments(int form, unsigned char *dst, int64_t q, int64_t n_que
     }
 }
 
-extern "C" void ms_scan_queries_put(int form, void *queries, int64_t q, int64_t n_query,
+extern "C" void ms_scan_queries_put(int scan, void *queries, int64_t q, int64_t n_query,
                                     int64_t dim, const void *query) {
     assert(q >= 0 && q < n_query && n_query <= MS_GPU_SCAN_QUERIES);
-    if (form == MSIM_SCAN_F64) {
+    if (scan == MSIM_SCAN_F64) {
         double *to = (double *)queries + q * round_up(dim, 16);
         for (int64_t j = 0; j < dim; j++) to[j] = ((const float *)query)[j];
-    } else if (form == MSIM_SCAN_F32) {
+    } else if (scan == MSIM_SCAN_F32) {
         memcpy((float *)queries + q * round_up(dim, SIM_F32_STEP), query,
                (size_t)dim * sizeof(float));
     } else {
-        put_fragments(form, (unsigned char *)queries, q, n_query, dim, query);
+        put_fragments(scan, (unsigned char *)queries, q, n_query, dim, query);
     }
 }
 
@@ -64,8 +64,8 @@ extern "C" int ms_scan_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_erro
     assert(scan->n_blocks == 0 || (scan->n_blocks - 1) * scan->block_step < blocks);
     (void)blocks;
     if (scan->n_blocks == 0) return MSIM_OK;
-    if (scan->form == MSIM_SCAN_F64) return ms_scan_f64_cuda(s, scan, err);
-    if (scan->form == MSIM_SCAN_F32) return ms_scan_f32_cuda(s, scan, err);
-    assert(scan->form == MSIM_SCAN_INT8 || scan->form == MSIM_SCAN_BF16);
+    if (scan->scan == MSIM_SCAN_F64) return ms_scan_f64_cuda(s, scan, err);
+    if (scan->scan == MSIM_SCAN_F32) return ms_scan_f32_cuda(s, scan, err);
+    assert(scan->scan == MSIM_SCAN_INT8 || scan->scan == MSIM_SCAN_BF16);
     return ms_scan_codes_cuda(s, scan, err);
 }

@@ -39,7 +39,7 @@ enum {
     PART_ROWS = 32,
     BLOCK_PARTS = MS_GPU_BLOCK_ROWS / PART_ROWS
 };
-enum { SCALE, LAMBDA, THETA, REACH, CUT, N_CONSTANTS };
+enum { SCALE, LAMBDA, THRESHOLD, REACH, UPPER_THRESHOLD, N_CONSTANTS };
 
 /* Threads of a block and blocks of an SM: as many as the registers allow without spilling at any
  * architecture. */
@@ -118,8 +118,8 @@ static __device__ __forceinline__ void load_step(uint4 (&v)[2], const unsigned c
 }
 
 /* Add steps from .. end - 1 to the sums; `fragments` are those of step `from`. */
-template <typename FORM, int TILES, bool IS_WHOLE>
-static __device__ __forceinline__ void add_steps(typename FORM::sum (&sums)[2][TILES][4],
+template <typename SCAN, int TILES, bool IS_WHOLE>
+static __device__ __forceinline__ void add_steps(typename SCAN::sum (&sums)[2][TILES][4],
                                                  const unsigned char *groups, const Pair *fragments,
                                                  int from, int end, int n_groups, int lane) {
 #pragma unroll 1
@@ -134,8 +134,8 @@ static __device__ __forceinline__ void add_steps(typename FORM::sum (&sums)[2][T
 #pragma unroll
             for (int n = 0; n < TILES; n++) {
                 Pair b = fragments[(i * TILES + n) * 32 + lane];
-                FORM::multiply(sums[0][n], v[i][0].x, v[i][0].y, v[i][1].x, v[i][1].y, b);
-                FORM::multiply(sums[1][n], v[i][0].z, v[i][0].w, v[i][1].z, v[i][1].w, b);
+                SCAN::multiply(sums[0][n], v[i][0].x, v[i][0].y, v[i][1].x, v[i][1].y, b);
+                SCAN::multiply(sums[1][n], v[i][0].z, v[i][0].w, v[i][1].z, v[i][1].w, b);
             }
         }
     }
@@ -156,27 +156,27 @@ static __device__ __forceinline__ void load_constants(RowConstants &r, const uns
 static __device__ __forceinline__ float upper_value(int32_t sum, const RowConstants &r, int i,
                                                     const float *q, int each) {
     float x = r.a.x[i] * q[SCALE * each] * (float)sum + q[LAMBDA * each] * r.y.x[i];
-    x += r.t.x[i] * q[THETA * each];
+    x += r.t.x[i] * q[THRESHOLD * each];
     return x + r.rho.x[i] * q[REACH * each];
 }
 
 static __device__ __forceinline__ float upper_value(float sum, const RowConstants &r, int i,
                                                     const float *q, int each) {
-    float x = sum + r.t.x[i] * q[THETA * each];
+    float x = sum + r.t.x[i] * q[THRESHOLD * each];
     return x + r.rho.x[i] * q[REACH * each];
 }
 
 /* Upper values of a lane's four rows and two queries of each tile; those that are kept go to the
  * lists. stash: the lane's own words of shared memory, for what is indexed by a loop that is not
  * worth unrolling. */
-template <typename FORM, int TILES>
+template <typename SCAN, int TILES>
 static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a,
-                                                 const typename FORM::sum (&sums)[2][TILES][4],
+                                                 const typename SCAN::sum (&sums)[2][TILES][4],
                                                  const CopyShape &shape, int64_t first,
                                                  const float *constants, Four *stash, int lane) {
     LaneRows rows = lane_rows(a, shape, first, lane);
     RowConstants r;
-    load_constants(r, rows.constants, FORM());
+    load_constants(r, rows.constants, SCAN());
 #pragma unroll
     for (int n = 0; n < TILES * 2; n++) {
         int q = n / 2 * 8 + lane % 4 * 2 + n % 2;
@@ -186,8 +186,8 @@ static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a,
         for (int i = 0; i < 4; i++) {
             upper.x[i] =
                 upper_value(sums[i / 2][n / 2][i % 2 * 2 + n % 2], r, i, constants + q, TILES * 8);
-            bool keep = !(upper.x[i] < constants[CUT * TILES * 8 + q]) && q < a.n_query &&
-                        rows.row + i < a.rows.n_rows;
+            bool keep = !(upper.x[i] < constants[UPPER_THRESHOLD * TILES * 8 + q]) &&
+                        q < a.n_query && rows.row + i < a.rows.n_rows;
             kept |= (uint32_t)keep << i;
         }
         if (vote_ballot(kept != 0) == 0) continue;
@@ -206,7 +206,7 @@ static __device__ __forceinline__ void copy_fragments(Pair *to, const void *quer
     for (int i = (int)threadIdx.x; i < (end - from) * per_step; i += threads) to[i] = source[i];
 }
 
-template <typename FORM, int TILES>
+template <typename SCAN, int TILES>
 static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOCKS)
     k_scan_codes(ms_gpu_scan a, CopyShape shape) {
     const int THREADS = Size<TILES>::THREADS, WARPS = Size<TILES>::WARPS;
@@ -223,9 +223,9 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
         float *to = constants + threadIdx.x;
         to[SCALE * TILES * 8] = a.scale ? a.scale[q] : 1.0f;
         to[LAMBDA * TILES * 8] = a.lambda ? a.lambda[q] : 0.0f;
-        to[THETA * TILES * 8] = a.theta[q];
+        to[THRESHOLD * TILES * 8] = a.threshold[q];
         to[REACH * TILES * 8] = a.reach[q];
-        to[CUT * TILES * 8] = a.cut[q];
+        to[UPPER_THRESHOLD * TILES * 8] = a.upper_threshold[q];
     }
     if (is_one_chunk) copy_fragments(fragments, a.queries, 0, shape.steps, TILES * 32, THREADS);
     sync_block();
@@ -236,7 +236,7 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
                         part % BLOCK_PARTS * PART_ROWS;
         bool is_here = part < n_parts && first < a.rows.n_rows;
         const unsigned char *groups = lane_rows(a, shape, first, lane).groups;
-        typename FORM::sum sums[2][TILES][4] = {};
+        typename SCAN::sum sums[2][TILES][4] = {};
         for (int from = 0; from < shape.steps; from += shape.chunk_steps) {
             int end = from + shape.chunk_steps < shape.steps ? from + shape.chunk_steps
                                                              : shape.steps;
@@ -250,15 +250,15 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
             if (!is_here) continue;
             if (whole > end) whole = from + (end - from) / AHEAD * AHEAD;
             if (whole < from) whole = from;
-            add_steps<FORM, TILES, true>(sums, groups, fragments, from, whole, shape.groups, lane);
-            add_steps<FORM, TILES, false>(sums, groups, fragments + (whole - from) * TILES * 32,
+            add_steps<SCAN, TILES, true>(sums, groups, fragments, from, whole, shape.groups, lane);
+            add_steps<SCAN, TILES, false>(sums, groups, fragments + (whole - from) * TILES * 32,
                                           whole, end, shape.groups, lane);
         }
-        if (is_here) keep_rows<FORM, TILES>(a, sums, shape, first, constants, stash, lane);
+        if (is_here) keep_rows<SCAN, TILES>(a, sums, shape, first, constants, stash, lane);
     }
 }
 
-template <typename FORM, int TILES>
+template <typename SCAN, int TILES>
 static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CopyShape shape) {
     int most = CHUNK_BYTES / (TILES * 256);
     shape.chunk_steps = shape.steps < most ? shape.steps : most;
@@ -266,23 +266,23 @@ static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CopyShape shape) {
                     carve_bytes<float>(N_CONSTANTS * TILES * 8) +
                     carve_bytes<Four>(Size<TILES>::THREADS);
     int64_t turns = (scan->n_blocks * BLOCK_PARTS + Size<TILES>::WARPS - 1) / Size<TILES>::WARPS;
-    return (int)launch(k_scan_codes<FORM, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS),
+    return (int)launch(k_scan_codes<SCAN, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS),
                        shared, (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
 }
 
-template <typename FORM>
+template <typename SCAN>
 static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan, const CopyShape &shape) {
     switch (sim_copy_tiles(scan->n_query)) {
-    case 1: return start<FORM, 1>(s, scan, shape);
-    case 2: return start<FORM, 2>(s, scan, shape);
-    case 4: return start<FORM, 4>(s, scan, shape);
-    default: return start<FORM, 8>(s, scan, shape);
+    case 1: return start<SCAN, 1>(s, scan, shape);
+    case 2: return start<SCAN, 2>(s, scan, shape);
+    case 4: return start<SCAN, 4>(s, scan, shape);
+    default: return start<SCAN, 8>(s, scan, shape);
     }
 }
 
 int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err) {
     size_t dim = (size_t)scan->rows.dim;
-    bool is_int8 = scan->form == MSIM_SCAN_INT8;
+    bool is_int8 = scan->scan == MSIM_SCAN_INT8;
     CopyShape shape;
     shape.codes_bytes = (int64_t)(is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim));
     shape.tile_bytes = (int64_t)(is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim));

@@ -171,7 +171,7 @@ static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a,
     for (int i = 0; i < H::COUNT; i++) {
         int q = q0 + i;
         float upper = upper_value(sums[i], value, a.is_ip, a.margin);
-        bool keep = is_here && q < a.n_query && !(upper < a.cut[q < a.n_query ? q : 0]);
+        bool keep = is_here && q < a.n_query && !(upper < a.upper_threshold[q < a.n_query ? q : 0]);
         if (vote_ballot(keep) != 0)
             keep_row(a, q, a.rows.first_row + row, upper, keep, 0x01010101u << lane % 8, lane);
     }

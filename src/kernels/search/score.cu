@@ -107,10 +107,10 @@ static __device__ __forceinline__ void scan_rows(const ms_gpu_scan &a, int64_t f
         sum_across<8>(sums, 4, lane);
         sum_across<4>(sums, 2, lane);
         sum_across<2>(sums, 1, lane);
-        int q = q0 + lane % 8, known = q < a.n_query ? q : 0;
+        int q = q0 + lane % 8, asked = q < a.n_query ? q : 0;
         float upper =
-            f32_above(score_of(sums[0], l / 8 ? squares[1] : squares[0], a.norms[known], a.is_ip));
-        bool keep = row < end && q < a.n_query && !(upper < a.cut[known]);
+            f32_above(score_of(sums[0], l / 8 ? squares[1] : squares[0], a.norms[asked], a.is_ip));
+        bool keep = row < end && q < a.n_query && !(upper < a.upper_threshold[asked]);
         if (vote_ballot(keep) != 0)
             keep_row(a, q, a.rows.first_row + row, upper, keep, 0x01010101u << lane % 8, lane);
     }

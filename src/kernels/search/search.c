@@ -95,7 +95,7 @@ static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *bas
     w->norms = carve(base, &at, n_query, sizeof *w->norms, fits);
     w->excluded =
         carve(base, &at, MS_GPU_SCAN_TILE + (size_t)s->excluded_cap, sizeof *w->excluded, fits);
-    w->aims = carve(base, &at, s->n_slots, sizeof *w->aims, fits);
+    w->constants = carve(base, &at, s->n_slots, sizeof *w->constants, fits);
     w->weights = carve(base, &at, s->n_slots, s->weights_bytes, fits);
     return at;
 }
@@ -112,11 +112,11 @@ static void size_work(ms_gpu_search *s) {
                                                       : EXCLUDED_CAP;
     if (s->excluded_cap < LEAST_CAP) s->excluded_cap = LEAST_CAP;
     s->weights_bytes = 0;
-    for (int form = MSIM_SCAN_F64; form <= MSIM_SCAN_INT8; form++) {
-        if ((form == MSIM_SCAN_INT8 && !s->rows.has_int8) ||
-            (form == MSIM_SCAN_BF16 && !s->rows.has_bf16))
+    for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
+        if ((scan == MSIM_SCAN_INT8 && !s->rows.has_int8) ||
+            (scan == MSIM_SCAN_BF16 && !s->rows.has_bf16))
             continue;
-        size_t bytes = ms_scan_queries_bytes(form, s->n_queries, s->rows.dim);
+        size_t bytes = ms_scan_queries_bytes(scan, s->n_queries, s->rows.dim);
         if (bytes > s->weights_bytes) s->weights_bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     }
     s->n_slots = s->rows.has_int8 || s->rows.has_bf16 ? SLOT_BYTES / s->weights_bytes : 1;
@@ -149,7 +149,7 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
 int ms_gpu_search_load(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
                        int64_t n, msim_error *err) {
     unload(s);
-    int rc = ms_gpu_rows_cut(s, views, n_views, first, n, err);
+    int rc = ms_gpu_rows_slice(s, views, n_views, first, n, err);
     if (rc >= 0 && s->rows.n) rc = take_work(s, err);
     if (rc >= 0 && s->rows.n) rc = ms_gpu_rows_settle(s, err);
     if (rc < 0) unload(s);

@@ -83,13 +83,13 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
             ms_gpu_hit hit;
             hit.score = ms_rank_score_of(e.key), hit.row = e.row;
             best[at] = hit;
-            if (at == k - 1) a.theta[q] = hit.score;
+            if (at == k - 1) a.kth_score[q] = hit.score;
         }
         sync_block(); /* counts have been read */
     }
     if (tid != 0) return;
     a.n_best[q] = (uint32_t)(written < k ? written : k);
-    if (written < k) a.theta[q] = least;
+    if (written < k) a.kth_score[q] = least;
 }
 
 extern "C" int ms_select_cuda(ms_gpu_stream *s, const ms_gpu_select *select, msim_error *err) {

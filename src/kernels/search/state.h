@@ -36,19 +36,20 @@ typedef struct {
 
 /* Constants of a slot's queries, as kernels read them. */
 typedef struct {
-    float scale[MS_GPU_SCAN_QUERIES], lambda[MS_GPU_SCAN_QUERIES], theta[MS_GPU_SCAN_QUERIES];
-    float reach[MS_GPU_SCAN_QUERIES], cut[MS_GPU_SCAN_QUERIES];
+    float scale[MS_GPU_SCAN_QUERIES], lambda[MS_GPU_SCAN_QUERIES];
+    float threshold[MS_GPU_SCAN_QUERIES], reach[MS_GPU_SCAN_QUERIES];
+    float upper_threshold[MS_GPU_SCAN_QUERIES];
     int32_t start[MS_GPU_SCAN_QUERIES];
-} ms_gpu_aims;
+} ms_gpu_constants;
 
 /* What a round tells the host: one copy. */
 typedef struct {
-    double theta[MS_GPU_SCAN_QUERIES];
+    double kth_score[MS_GPU_SCAN_QUERIES];
     uint32_t n_candidates[MS_GPU_SCAN_QUERIES], n_best[MS_GPU_SCAN_QUERIES];
     uint32_t n_nonfinite, pad[3];
 } ms_gpu_report;
 
-/* Lists that the host made or cut short. */
+/* Lists that the host made or shortened. */
 typedef struct {
     uint32_t n_candidates[MS_GPU_SCAN_QUERIES];
     int64_t gathered[MS_GPU_SCAN_QUERIES];
@@ -64,7 +65,7 @@ typedef struct {
     float *queries;               /* [n_query, dim] */
     double *norms;                /* [n_query] */
     int64_t *excluded;            /* [MS_GPU_SCAN_TILE + excluded_cap] */
-    ms_gpu_aims *aims;            /* [n_slots] */
+    ms_gpu_constants *constants;  /* [n_slots] */
     unsigned char *weights;       /* [n_slots, weights_bytes] */
 } ms_gpu_work;
 
@@ -125,11 +126,11 @@ struct ms_gpu_search {
     int64_t n_hits;                     /* of each query */
     int n_active;                       /* queries of the group */
     size_t active[MS_GPU_SCAN_QUERIES]; /* their numbers in the request */
-    double theta[MS_GPU_SCAN_QUERIES];
+    double threshold[MS_GPU_SCAN_QUERIES];
     ms_bound_f32 f32;
     size_t slot_slice[MS_GPU_SLOTS]; /* SIZE_MAX: none */
     ms_gpu_cursor cursor;
-    int64_t n_seen, step; /* rows that theta comes from; rows of the next round */
+    int64_t n_seen, step; /* rows that the thresholds come from; rows of the next round */
     int64_t n_evaluated, n_handed;
     int is_stopped; /* by the sink */
 };
@@ -139,8 +140,8 @@ struct ms_gpu_search {
 /* Forget the rows, and give back their memory. */
 void ms_gpu_rows_unload(ms_gpu_search *s);
 /* Slices and spans of a range of rows. */
-int ms_gpu_rows_cut(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
-                    int64_t n, msim_error *err);
+int ms_gpu_rows_slice(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
+                      int64_t n, msim_error *err);
 /* Bring to the device what fits. */
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err);
 /* Values of resident rows for s->plan.is_ip. */
@@ -159,11 +160,11 @@ void ms_gpu_row_put(const ms_gpu_search *s, unsigned char *to, size_t row_bytes,
 static inline int ms_gpu_failed(const msim_error *err) {
     return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY;
 }
-static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int form) {
-    return !view->copy ? NULL : form == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
+static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int scan) {
+    return !view->copy ? NULL : scan == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
 }
-static inline size_t ms_gpu_tile_bytes(int64_t dim, int form) {
-    return form == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
+static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
+    return scan == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
                                   : ms_codes_bf16_tile((size_t)dim);
 }
 

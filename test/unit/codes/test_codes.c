@@ -1,4 +1,4 @@
-/* Small copies of rows: the certificate never leaves out a row at a theta that is the row's own
+/* Small copies of rows: the certificate never leaves out a row at a threshold that is the row's own
  * score, searches give the plain scan's results to the last bit, the file's bytes follow from the
  * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Compressed
  * copies. */
@@ -190,7 +190,7 @@ static double exact_score(const corpus *c, const ms_cpu_kernels *k, int64_t row,
     return square == 0 || norm == 0 ? 0.0 : dot / (sqrt(norm) * sqrt(square)) + 0.0;
 }
 
-static int is_known(const ms_codes *copy, int64_t row) {
+static int is_listed(const ms_codes *copy, int64_t row) {
     for (size_t i = 0; i < copy->n_zeros; i++)
         if (copy->zeros[i] == row) return 1;
     for (size_t i = 0; i < copy->n_nonfinite; i++)
@@ -199,13 +199,13 @@ static int is_known(const ms_codes *copy, int64_t row) {
 }
 
 typedef struct {
-    int64_t n_wrong, n_cut, n_checked;
+    int64_t n_wrong, n_left_out, n_checked;
 } verdict;
 
-/* Every row against every query: theta is the row's own score, then a little below, far below and
+/* Every row against every query: the threshold is the row's own score, then a little below, far below and
  * -infinity, at each of which it must be kept and its bound must hold; and above all scores, to see
  * that rows are left out at all. */
-static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) {
+static verdict own_scores(const corpus *c, const ms_scan_method *method, int isa) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     static const double below[] = {0.0, 1e-9, 1e-3, 0.3, INFINITY};
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
@@ -220,46 +220,47 @@ static verdict own_scores(const corpus *c, const ms_scan_method *form, int isa) 
                            .n_workers = 2,
                            .isa = isa,
                            .kernels = kernels};
-    assert_int_equal(form->open(&setup, &state, NULL), 0);
+    assert_int_equal(method->open(&setup, &state, NULL), 0);
     assert_non_null(state);
     kernels->squares_f64(norms, (const unsigned char *)c->queries, 4 * dim, MSIM_DTYPE_F32, Q, dim);
     for (size_t q = 0; q < Q; q++) norms[q] = sqrt(norms[q]);
-    form->prepare(state, &(ms_scan_queries){.queries = c->queries, .norms = norms, .n_query = Q});
+    method->prepare(state, &(ms_scan_queries){.queries = c->queries, .norms = norms, .n_query = Q});
     for (int64_t row = 0; row < N; row++) {
         double scores[Q];
         for (size_t q = 0; q < Q; q++) scores[q] = exact_score(c, kernels, row, q);
         for (size_t i = 0; i < 6; i++) {
-            float cuts[Q];
+            float upper_thresholds[Q];
             for (size_t q = 0; q < Q; q++)
-                cuts[q] = form->aim(state, 1, 0, q,
-                                    i == 5 ? fmax(scores[q], 0) + 0.1 + 0.3 * (double)(row % 5)
-                                           : scores[q] - below[i]);
-            assert_int_equal(form->block(state, 1, 0, row, 1, upper), 0);
+                upper_thresholds[q] = method->set_threshold(state, 1, 0, q,
+                                                            i == 5 ? fmax(scores[q], 0) + 0.1 +
+                                                                         0.3 * (double)(row % 5)
+                                                                   : scores[q] - below[i]);
+            assert_int_equal(method->block(state, 1, 0, row, 1, upper), 0);
             for (size_t q = 0; q < Q; q++) {
                 float u = upper[q * MS_SCAN_ROWS];
-                assert_true(cuts[q] > -INFINITY);
-                if (is_known(c->view.copy, row)) {
-                    assert_true(u < cuts[q]);
+                assert_true(upper_thresholds[q] > -INFINITY);
+                if (is_listed(c->view.copy, row)) {
+                    assert_true(u < upper_thresholds[q]);
                     continue;
                 }
                 v.n_checked++;
-                double bound = isnan(u) ? INFINITY : form->bound(state, 1, 0, row, q, u);
+                double bound = isnan(u) ? INFINITY : method->bound(state, 1, 0, row, q, u);
                 if (i == 5)
-                    v.n_cut += u < cuts[q];
+                    v.n_left_out += u < upper_thresholds[q];
                 else
-                    v.n_wrong += u < cuts[q];
+                    v.n_wrong += u < upper_thresholds[q];
                 v.n_wrong += !(bound >= scores[q]);
             }
         }
     }
-    form->close(state);
+    method->close(state);
     return v;
 }
 
 static void never_leaves_out_its_own_score(void **state) {
     (void)state;
     for (int isa = MSIM_ISA_REF; isa <= MSIM_ISA_AVX512BF16; isa++) {
-        int64_t n_cut = 0, n_checked = 0;
+        int64_t n_left_out = 0, n_checked = 0;
         if (!has_own_kernels(isa)) continue;
         for (enum made made = RANDOM; made < MADE_COUNT; made++)
             for (int i = 0; i < N_DIMS; i++) {
@@ -270,16 +271,16 @@ static void never_leaves_out_its_own_score(void **state) {
                 for (int f = 0; f < 2; f++) {
                     verdict v = own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, isa);
                     if (v.n_wrong)
-                        print_error("made %d, dim %d, dtype %d, form %d, isa %d\n", made, dims[i],
+                        print_error("made %d, dim %d, dtype %d, scan %d, isa %d\n", made, dims[i],
                                     dtype, f, isa);
                     assert_int_equal(v.n_wrong, 0);
-                    n_cut += v.n_cut;
+                    n_left_out += v.n_left_out;
                     n_checked += v.n_checked;
                 }
                 ms_codes_close(&file);
                 release(&c);
             }
-        assert_true(n_cut > n_checked / 30); /* of the sixth that was meant to be */
+        assert_true(n_left_out > n_checked / 30); /* of the sixth that was meant to be */
     }
 }
 

@@ -1,7 +1,7 @@
 /* The certified scan against brute force on rows made to break it: copies and doubled rows, rows
  * nearly tied (1e-7 and 1e-9), rows at one cosine within rounding, norms from 1e-42 to 1e37,
  * spikes, zeros, NaN and infinity. Scores, rows and order are the definition's to the last bit at
- * every level, thread count, cut into files and K. And the bound itself: with theta set to a row's
+ * every level, thread count, cut into files and K. And the bound itself: with the threshold set to a row's
  * own score no row is ever left out, over all pairs of rows and queries. */
 #include "base/bf16.h"
 #include "search/bound.h"
@@ -236,12 +236,12 @@ static void same_as_brute_force(void **state) {
         }
 }
 
-/* All pairs of rows and queries: upper values against the cut for the row's own score, and against
+/* All pairs of rows and queries: upper values against the threshold for the row's own score, and against
  * one clearly above. */
 static void check_own_scores(const corpus *c, int isa, int metric) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     ms_rows view;
-    void *form;
+    void *method_state;
     double norms[Q];
     int64_t n_out = 0, n_pairs = 0, n_nonfinite = 0;
     make_views(c, 1, &view);
@@ -255,27 +255,28 @@ static void check_own_scores(const corpus *c, int isa, int metric) {
                            .kernels = kernels};
     kernels->squares_f64(norms, (const unsigned char *)c->queries, D * 4, MSIM_DTYPE_F32, Q, D);
     for (int q = 0; q < Q; q++) norms[q] = sqrt(norms[q]);
-    assert_int_equal(ms_scan_f32.open(&setup, &form, NULL), 0);
-    assert_non_null(form);
-    ms_scan_f32.prepare(form, &(ms_scan_queries){c->queries, norms, Q, metric == MSIM_METRIC_IP});
+    assert_int_equal(ms_scan_f32.open(&setup, &method_state, NULL), 0);
+    assert_non_null(method_state);
+    ms_scan_f32.prepare(method_state,
+                        &(ms_scan_queries){c->queries, norms, Q, metric == MSIM_METRIC_IP});
     for (int64_t start = 0; start < N; start += MS_SCAN_ROWS) {
         size_t n = N - start < MS_SCAN_ROWS ? (size_t)(N - start) : MS_SCAN_ROWS;
-        n_nonfinite += ms_scan_f32.block(form, 0, 0, start, n, upper);
+        n_nonfinite += ms_scan_f32.block(method_state, 0, 0, start, n, upper);
         for (int q = 0; q < Q; q++)
             for (size_t r = 0; r < n; r++) {
                 double score = c->scores[metric][q][start + (int64_t)r];
                 float u = upper[q * MS_SCAN_ROWS + r];
-                assert_false(u < ms_scan_f32.aim(form, 0, 0, (size_t)q, score));
-                assert_false(ms_scan_f32.bound(form, 0, 0, start + (int64_t)r, (size_t)q, u) <
-                             score);
+                assert_false(u < ms_scan_f32.set_threshold(method_state, 0, 0, (size_t)q, score));
+                assert_false(ms_scan_f32.bound(method_state, 0, 0, start + (int64_t)r, (size_t)q,
+                                               u) < score);
                 /* 2e-5 is some three times the bound's two sides at this width. */
                 double above = metric == MSIM_METRIC_IP ? fmax(score, 0) * 1.001 + 1e-3
                                                         : score + 2e-5;
-                n_out += u < ms_scan_f32.aim(form, 0, 0, (size_t)q, above);
+                n_out += u < ms_scan_f32.set_threshold(method_state, 0, 0, (size_t)q, above);
                 n_pairs++;
             }
     }
-    ms_scan_f32.close(form);
+    ms_scan_f32.close(method_state);
     assert_int_equal(n_nonfinite, c->n_nonfinite);
     if (metric == MSIM_METRIC_COSINE) assert_int_equal(n_out, n_pairs - Q * n_nonfinite);
     /* its margin grows with the row's norm */
