@@ -1,4 +1,4 @@
-/* Scans of small copies: which kernels a level has, how their weights lie, and the scalar kernels
+/* Scans of codes: which kernels a level has, how their weights lie, and the scalar kernels
  * that are the others' reference. cpu/search/codes.h says what is computed. No state, no memory of
  * its own. */
 #include "cpu/search/codes.h"

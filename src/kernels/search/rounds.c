@@ -1,22 +1,22 @@
 /* The rounds of a search on a CUDA device: a group of up to 64 queries over all loaded rows, each
  * round a scan that leaves rows out by proof, scores in double of what it keeps, and a selection.
- * docs/SEARCH.md proves that no result is lost; here every theta is the K-th best score of distinct
- * rows that are not excluded, and only rises.
+ * docs/SEARCH.md proves that no result is lost; here every threshold is the K-th best score of
+ * distinct rows that are not excluded, and only rises.
  *
  * 1. A sample of single rows spread evenly, up to as many as a list of candidates holds, is scored
- *    without a scan: the first theta. The rows are met again; the selection counts a row once.
- * 2. Rounds over growing ranges. When theta comes from n rows, the next m rows keep about K m / n
- *    candidates, so ranges grow by what half fills the lists (a few rounds for millions of rows),
- *    corrected by what the last round kept. A list that overflows says so: what it did keep has
- *    raised theta, and a shorter range is taken. A range of no more rows than a list holds always
- *    fits, so every order of rows ends, at worst with all of them scored in double.
+ *    without a scan: the first threshold. The rows are met again; the selection counts a row once.
+ * 2. Rounds over growing ranges. When the threshold comes from n rows, the next m rows keep about
+ *    K m / n candidates, so ranges grow by what half fills the lists (a few rounds for millions of
+ *    rows), corrected by what the last round kept. A list that overflows says so: what it did keep
+ *    has raised the threshold, and a shorter range is taken. A range of no more rows than a list
+ *    holds always fits, so every order of rows ends, at worst with all of them scored in double.
  *
  * A round costs one wait of the host: scan, scores and selection stand in the stream behind each
- * other, and one copy brings theta and counts back. Where the rows are not on the device there are
+ * other, and one copy brings scores and counts back. Where the rows are not on the device there are
  * two more: the lists come to the host, which gathers the rows. There a round that keeps much is
- * cut to the candidates with the highest upper values and done again with the theta that they give,
- * for gathering is what costs. A threshold is a theta that stays; its rounds take two waits: a list
- * that overflows must not be handed over. Nothing is allocated. */
+ * shortened to the candidates with the highest upper bounds and done again with the threshold that
+ * they give, for gathering is what costs. A request's own threshold stays; its rounds take two
+ * waits: a list that overflows must not be handed over. Nothing is allocated. */
 #include "kernels/search/state.h"
 #include <float.h>
 #include <math.h>
@@ -54,7 +54,7 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *
     constants->start[q] = b->start;
 }
 
-/* The slot with the queries for a slice; forms that read rows use one for all. */
+/* The slot with the queries for a slice; scans that read rows use one for all. */
 static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *err) {
     size_t slot = ms_plan_reads_codes(s->plan.scan) ? slice % s->n_slots : 0;
     size_t bytes = ms_scan_queries_bytes(s->plan.scan, s->n_active, s->rows.dim);
@@ -70,8 +70,8 @@ static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *er
                          s->host.weights + slot * s->weights_bytes, bytes, err);
 }
 
-/* Constants of a slot for the thetas of now. A cut is never -infinity, which is the upper value of
- * rows with NaN or infinity: the host adds those where they are results. */
+/* Constants of a slot for the thresholds of now. An upper threshold is never -infinity, which is
+ * the upper bound of rows with NaN or infinity: the host adds those where they are results. */
 static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
     ms_gpu_constants *constants = &s->host.constants[slot];
     for (int q = 0; q < s->n_active; q++) {
@@ -116,7 +116,7 @@ static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_err
 }
 
 /* The end of a round that begins at `row`: at most `step` rows, on a boundary that the next round
- * can begin at (a tile of the copy; 16 rows of the window), and no more parts than there are
+ * can begin at (a tile of codes; 16 rows of the window), and no more slices than there are
  * slots. */
 static int64_t end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step,
                             msim_error *err) {
@@ -149,7 +149,7 @@ static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
     scan->upper_threshold = constants->upper_threshold;
 }
 
-/* Scan rows row .. end - 1, of one slice where copies are read: what is kept goes behind the
+/* Scan rows row .. end - 1, of one slice where codes are read: what is kept goes behind the
  * candidates there are. */
 static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *slice, int64_t row,
                       int64_t end, msim_error *err) {
@@ -378,8 +378,8 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Rounds ---- */
 
-/* How the lists came out: most: candidates of the longest, dropped ones too; is_partial: not all that
- * are listed were scored. */
+/* How the lists came out: most: candidates of the longest, dropped ones too; is_partial: not all
+ * that are listed were scored. */
 typedef struct {
     int64_t most;
     int is_partial;
@@ -390,7 +390,7 @@ static void adapt(ms_gpu_search *s, int64_t n, int64_t most) {
     double before = (double)s->n_seen, rate = (double)(most > 0 ? most : 1) / (double)n;
     s->n_seen += n;
     double now = (double)s->n_seen, least = (double)s->n_hits / now;
-    if (!s->plan.request->sink) rate *= before / now; /* theta comes from more rows */
+    if (!s->plan.request->sink) rate *= before / now; /* the threshold comes from more rows */
     if (!s->plan.request->sink && rate < least) rate = least;
     double step = (double)s->candidate_cap / 2 / rate;
     s->step = step < (double)s->candidate_cap ? s->candidate_cap
@@ -413,7 +413,7 @@ static int shorten(ms_gpu_search *s, int64_t n, int64_t most, msim_error *err) {
     return MSIM_OK;
 }
 
-/* Move the n candidates with the highest upper values to the front (NaN: above all). */
+/* Move the n candidates with the highest upper bounds to the front (NaN: above all). */
 static void put_highest_first(ms_gpu_candidate *c, int64_t n_all, int64_t n) {
     int64_t low = 0, high = n_all - 1;
     for (int64_t i = 0; i < n_all; i++)
@@ -504,7 +504,7 @@ static int search_window(ms_gpu_search *s, const ms_gpu_window *w, msim_error *e
         if (rc < 0) return rc;
         raise_thresholds(s);
         may_be_partial = !r.is_partial;
-        if (r.is_partial) continue; /* the same rows, with the theta of the best of them */
+        if (r.is_partial) continue; /* the same rows, with the threshold of the best of them */
         if (r.most > s->candidate_cap) {
             if ((rc = shorten(s, to - row, r.most, err)) < 0) return rc;
             continue;
