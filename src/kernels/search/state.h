@@ -1,6 +1,7 @@
 /* What the files of exact search on a CUDA device share. kernels/search/search.c owns it all and
  * takes requests; kernels/search/rows.c keeps the loaded rows and hands them out window by window;
- * kernels/search/rounds.c runs the rounds of a group of queries over them.
+ * kernels/search/pass.c scans a range of them, kernels/search/rounds.c runs the rounds of a group of
+ * queries.
  *
  * A *slice* is what is loaded of one view. A *span* is consecutive slices of one type, whose rows
  * lie one behind the other in device memory when they are there. A *window* is consecutive rows of
@@ -167,6 +168,17 @@ static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
     return scan == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
                                   : ms_codes_bf16_tile((size_t)dim);
 }
+
+/* ---- kernels/search/pass.c ---- */
+
+/* The end of a round over rows of a window that begins at `row`: at most `step` rows, on a boundary
+ * that the next round can begin at, and no more slices than there are slots. Or a failure. */
+int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step,
+                            msim_error *err);
+/* Candidates of rows row .. end - 1 for all queries of the group, with their counts, on the
+ * device. */
+int ms_gpu_scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end,
+                     msim_error *err);
 
 /* ---- kernels/search/rounds.c ---- */
 
