@@ -455,13 +455,13 @@ static int run_scan(void *arg, int set) {
     return ms_scan_cuda(stream, arg, &err);
 }
 
-/* Constants of queries that keep nothing: the cut is above all scores. */
+/* Constants of queries that keep nothing: the upper threshold is above all scores. */
 static void put_query_constants(ms_gpu_scan *scan, int n) {
-    float ones[MS_GPU_SCAN_QUERIES], zeros[MS_GPU_SCAN_QUERIES] = {0}, cuts[MS_GPU_SCAN_QUERIES];
+    float ones[MS_GPU_SCAN_QUERIES], zeros[MS_GPU_SCAN_QUERIES] = {0}, uppers[MS_GPU_SCAN_QUERIES];
     double norms[MS_GPU_SCAN_QUERIES];
     void *at[6];
-    for (int q = 0; q < n; q++) ones[q] = 1e-4f, cuts[q] = FLT_MAX, norms[q] = 1.0;
-    const void *host[] = {ones, zeros, zeros, ones, cuts, zeros};
+    for (int q = 0; q < n; q++) ones[q] = 1e-4f, uppers[q] = FLT_MAX, norms[q] = 1.0;
+    const void *host[] = {ones, zeros, zeros, ones, uppers, zeros};
     for (int i = 0; i < 6; i++) {
         at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
         put(at[i], host[i], (size_t)n * sizeof(float));

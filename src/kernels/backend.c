@@ -1,5 +1,5 @@
 /* The CUDA backend: fills search/backend.h. A model is the weights on each device that the options
- * name (kernels/encoder/model.h); a context has a part for each of them (kernels/shares.h). Which
+ * name (kernels/encoder/model.h); a context has a share for each of them (kernels/shares.h). Which
  * devices those are is decided here. docs/GPU.md. */
 #include "base/mem.h"
 #include "kernels/backend.h"
@@ -97,15 +97,15 @@ static int model_open(const ms_weights *weights, const msim_options *options, vo
 static int context_open(const void *arg, const msim_options *options, void **out, msim_error *err) {
     const model *m = arg;
     int devices[MS_GPU_MAX_DEVICES], n;
-    ms_gpu_shares *parts;
+    ms_gpu_shares *shares;
     if (options->max_k > MS_GPU_MAX_K)
         return ms_fail(err, MSIM_E_UNSUPPORTED, "max_k: expected at most %d on CUDA, got %lld",
                        MS_GPU_MAX_K, (long long)options->max_k);
     int rc = m ? MSIM_OK : list_devices(options->gpu, devices, &n, err);
     if (rc >= 0)
         rc = ms_gpu_shares_open(m ? m->devices : devices, m ? m->n_devices : n,
-                                m ? m->weights : NULL, options, &parts, err);
-    if (rc >= 0) *out = parts;
+                                m ? m->weights : NULL, options, &shares, err);
+    if (rc >= 0) *out = shares;
     return rc;
 }
 

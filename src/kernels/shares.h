@@ -1,4 +1,4 @@
-/* One context over one or several CUDA devices. Each device is a part with streams, an encoder and
+/* One context over one or several CUDA devices. Each device has a share with streams, encoder and
  * a search of its own; a batch's sequences and a corpus's rows are divided among them, so answers
  * are those of one device to the bit. Owned by kernels/backend.c; one caller at a time.
  * docs/GPU.md. */
@@ -15,21 +15,21 @@ typedef struct {
                                                    * searches */
     ms_gpu_encoder *encoder;                      /* owned; NULL likewise */
     ms_gpu_search *search;                        /* owned */
-    int64_t *starts; /* owned: [max_batch_seqs + 1] of the sequences given to this part */
-    ms_hit *hits;    /* owned: [max_queries * max_k]; NULL with one part */
-    bool has_batch[MSIM_BATCHES_UNDER_WAY]; /* this part has work of the batch in that slot */
+    int64_t *starts; /* owned: [max_batch_seqs + 1] of the sequences given to this share */
+    ms_hit *hits;    /* owned: [max_queries * max_k]; NULL with one share */
+    bool has_batch[MSIM_BATCHES_UNDER_WAY]; /* this share has work of the batch in that slot */
     int64_t n_rows;
-    int64_t n; /* what this part's share of a call returned; below 0: err says why */
+    int64_t n; /* what this share returned for a call; below 0: err says why */
     msim_error err;
 } ms_gpu_share;
 
 typedef struct {
-    ms_gpu_share *parts; /* owned: [n_parts] */
-    int n_parts;
+    ms_gpu_share *shares; /* owned: [n_shares] */
+    int n_shares;
     int64_t dim;                            /* of the model; 0 without */
-    ms_pool *pool;                          /* owned: one thread a part; NULL with one part */
+    ms_pool *pool;                          /* owned: one thread per share; NULL with one share */
     int64_t n_submitted, n_finished;        /* batches so far */
-    int64_t failed[MSIM_BATCHES_UNDER_WAY]; /* what waiting for a part of that batch gave before
+    int64_t failed[MSIM_BATCHES_UNDER_WAY]; /* what waiting for a share of that batch gave before
                                               * its own wait */
     msim_error errors[MSIM_BATCHES_UNDER_WAY];
 } ms_gpu_shares;

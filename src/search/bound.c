@@ -37,17 +37,16 @@ ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes) {
     return b;
 }
 
-float ms_bound_f32_threshold(const ms_bound_f32 *b, double theta) {
-    return ms_bound_f32_below(theta - b->cosine - DUST);
+float ms_bound_f32_threshold(const ms_bound_f32 *b, double threshold) {
+    return ms_bound_f32_below(threshold - b->cosine - DUST);
 }
 
 double ms_bound_f32_score(const ms_bound_f32 *b, float upper) {
     return (double)upper + b->cosine + DUST;
 }
 
-float ms_bound_f32_threshold_ip(double theta, double query_norm) {
-    double least = theta / query_norm; /* NaN for a query of zeros, whose scores are all 0: nothing
-                                        * is left out */
+float ms_bound_f32_threshold_ip(double threshold, double query_norm) {
+    double least = threshold / query_norm; /* NaN for a query of zeros: its scores are all 0 */
     if (query_norm == 0) return -INFINITY;
     return ms_bound_f32_below(least - fabs(least) * DUST);
 }

@@ -1,6 +1,10 @@
 /* What a scan may leave out: bounds on how far its f32 numbers are from the scores of
  * docs/SEARCH.md, which has the proofs under the names used here. Everything is computed in double;
- * results are rounded to the safe side. */
+ * results are rounded to the safe side.
+ *
+ * A threshold is a score in double that rows must reach. A scan compares upper bounds in f32 with
+ * an upper threshold: a row is left out if its upper bound is below it. The page writes theta for
+ * the threshold and cut for the upper threshold. */
 #ifndef MS_SEARCH_BOUND_H
 #define MS_SEARCH_BOUND_H
 #include "base/status.h"
@@ -24,13 +28,14 @@ typedef struct {
 } ms_bound_f32;
 
 ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes);
-/* Cut for theta, and bound from an upper value. Cosine: */
-float ms_bound_f32_threshold(const ms_bound_f32 *b, double theta);
+/* The upper threshold for a threshold, and what the score cannot exceed, from an upper bound.
+ * Cosine: */
+float ms_bound_f32_threshold(const ms_bound_f32 *b, double threshold);
 double ms_bound_f32_score(const ms_bound_f32 *b, float upper);
 /* Dot product with a query of this norm (0 included): */
-float ms_bound_f32_threshold_ip(double theta, double query_norm);
+float ms_bound_f32_threshold_ip(double threshold, double query_norm);
 double ms_bound_f32_score_ip(float upper, double query_norm);
-/* The upper value of a row whose score was evaluated. */
+/* The upper bound of a row whose score was evaluated. */
 float ms_bound_f32_upper_of(double score, int is_ip, double query_norm);
 
 #endif

@@ -1,4 +1,4 @@
-/* Bounds of the scans of small copies: see search/bound_codes.h. A few passes over the query in
+/* Bounds of the scans of codes: see search/bound_codes.h. A few passes over the query in
  * double, sums in 16 lanes; SLACK stands for what these doubles round, DUST for that of single
  * operations. */
 #include "search/bound_codes.h"
@@ -57,32 +57,33 @@ static void measure(ms_bound_codes *b, const split *s, size_t dim) {
     b->keeps_all = !(fabs(b->phi) <= MOST_ALONG); /* also NaN */
 }
 
-/* An upper value's rounding: its products and sums have at most 9 roundings, and stay below (work
- * |a z| + 1/2 + rho reach) with |a z| <= 1 + |m| + rho. t and threshold, rounded, add less than u. */
+/* An upper bound's rounding: its products and sums have at most 9 roundings, and stay below (work
+ * |a z| + 1/2 + rho reach) with |a z| <= 1 + |m| + rho. t and threshold, rounded, add less than
+ * u. */
 static void set_sigma(ms_bound_codes *b, double work, double centre_length) {
     b->sigma = work * (1 + centre_length) + 8 * U32 + 20 * SLACK;
     b->sigma_rho = work;
 }
 
 void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, double norm,
-                        const ms_codes *copy, int weight_max) {
-    size_t dim = (size_t)copy->dim;
-    double qm[LANES] = {0}, most = 0, rest2[LANES] = {0}, length = length_of(copy->centre, dim);
-    split s = {.query = query, .centre = copy->centre, .narrow = weight, .inverse = 1 / norm};
-    int64_t sum = 0, limit = MOST_SUM / (CODE_MAX * copy->dim);
+                        const ms_codes *codes, int weight_max) {
+    size_t dim = (size_t)codes->dim;
+    double qm[LANES] = {0}, most = 0, rest2[LANES] = {0}, length = length_of(codes->centre, dim);
+    split s = {.query = query, .centre = codes->centre, .narrow = weight, .inverse = 1 / norm};
+    int64_t sum = 0, limit = MOST_SUM / (CODE_MAX * codes->dim);
     if (weight_max > limit) weight_max = (int)limit;
-    for (size_t j = 0; j < dim; j++) qm[j % LANES] += query[j] * s.inverse * copy->centre[j];
+    for (size_t j = 0; j < dim; j++) qm[j % LANES] += query[j] * s.inverse * codes->centre[j];
     b->lambda = length > 0 ? (float)(sum_lanes(qm) / (length * length)) : 0.0f;
     s.lambda = b->lambda;
     for (size_t j = 0; j < dim; j++) {
-        double d = fabs(query[j] * s.inverse - s.lambda * copy->centre[j]);
+        double d = fabs(query[j] * s.inverse - s.lambda * codes->centre[j]);
         if (d > most) most = d;
     }
     b->scale = (float)(most / weight_max);
     if (b->scale < 0x1p-126f) b->scale = 0.0f;
     s.step = b->scale;
     for (size_t j = 0; j < dim; j++) {
-        double d = query[j] * s.inverse - s.lambda * copy->centre[j];
+        double d = query[j] * s.inverse - s.lambda * codes->centre[j];
         double w = s.step > 0 ? (d / s.step + 0x1.8p52) - 0x1.8p52 : 0; /* to the nearest integer */
         w = w > weight_max ? weight_max : w < -weight_max ? -weight_max : w;
         weight[j] = (int16_t)w;
@@ -96,9 +97,9 @@ void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, 
 
 /* Any g will do for the proof: what it leaves out of the query is measured. */
 static void make_bf16(ms_bound_codes *b, float *weight, const float *query, double norm,
-                      const ms_codes *copy, size_t chain, int is_narrow) {
-    size_t dim = (size_t)copy->dim;
-    split s = {.query = query, .centre = copy->centre, .wide = weight, .inverse = 1 / norm};
+                      const ms_codes *codes, size_t chain, int is_narrow) {
+    size_t dim = (size_t)codes->dim;
+    split s = {.query = query, .centre = codes->centre, .wide = weight, .inverse = 1 / norm};
     for (size_t j = 0; j < dim; j++) {
         float w = (float)(query[j] * s.inverse);
         weight[j] = is_narrow ? ms_round_bf16(w) : w;
@@ -108,17 +109,17 @@ static void make_bf16(ms_bound_codes *b, float *weight, const float *query, doub
     b->start = 0;
     measure(b, &s, dim);
     set_sigma(b, (ms_bound_gamma(chain) + 8 * U32) * length_of(weight, dim) * (1 + DUST),
-              length_of(copy->centre, dim));
+              length_of(codes->centre, dim));
 }
 
 void ms_bound_bf16_make(ms_bound_codes *b, float *weight, const float *query, double norm,
-                        const ms_codes *copy, size_t chain) {
-    make_bf16(b, weight, query, norm, copy, chain, 0);
+                        const ms_codes *codes, size_t chain) {
+    make_bf16(b, weight, query, norm, codes, chain, 0);
 }
 
 void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *query, double norm,
-                               const ms_codes *copy, size_t chain) {
-    make_bf16(b, weight, query, norm, copy, chain, 1);
+                               const ms_codes *codes, size_t chain) {
+    make_bf16(b, weight, query, norm, codes, chain, 1);
 }
 
 void ms_bound_codes_make_keeping_all(ms_bound_codes *b) { *b = (ms_bound_codes){.keeps_all = 1}; }
@@ -145,8 +146,8 @@ ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double 
 double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_threshold *threshold, float rho,
                             float t, float upper) {
     if (b->keeps_all || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
-    /* The upper value without threshold's part, and what rounding may have taken from it: the sum g.x
-     * is not more. */
+    /* The upper bound without the threshold's part, and what rounding may have taken from it: the
+     * sum g.x is not more. */
     double sum = upper - (double)t * threshold->threshold - (double)rho * threshold->reach;
     double most = b->at_centre + sum + b->sigma + rho * (8 * U32 * threshold->reach + b->sigma_rho);
     /* c a - width(c) w <= most: the largest such c. */

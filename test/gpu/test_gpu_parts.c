@@ -44,7 +44,8 @@ static void sequences_are_divided(void **state) {
         rig_fill(&b[i], lengths[i], NULL, n_seqs[i]);
         rig_vectors(&r, &b[i], NULL, alone[i]);
         rows_ok(ms_gpu_shares_submit(p, &b[i].batch, NULL, divided[i], err));
-        for (int d = 0; d < PARTS; d++) shares += p->parts[d].has_batch[i % MSIM_BATCHES_UNDER_WAY];
+        for (int d = 0; d < PARTS; d++)
+            shares += p->shares[d].has_batch[i % MSIM_BATCHES_UNDER_WAY];
         if (i >= MSIM_BATCHES_UNDER_WAY - 1) rows_ok(ms_gpu_shares_wait(p, err));
     }
     rows_ok(ms_gpu_shares_wait(p, err));
@@ -68,7 +69,7 @@ static void failed_submit(int n_before) {
         own[RIG_SEQS * DIM], poison[RIG_SEQS * DIM];
     gpu_rig r = gpu_rig_open(DIM, 1, 1, RIG_TOKENS, RIG_SEQS);
     ms_gpu_shares *p = parts_of(r.model, PARTS);
-    ms_gpu_encoder *full = p->parts[1].encoder;
+    ms_gpu_encoder *full = p->shares[1].encoder;
     msim_error e = {0};
     rig_fill(&b, lengths[2], NULL, n_seqs[2]);
     rig_vectors(&r, &b, NULL, alone);
@@ -109,7 +110,8 @@ static void a_share_that_fails_later(void **state) {
     rig_fill(&b, lengths[2], NULL, n_seqs[2]);
     rig_vectors(&r, &b, NULL, alone);
     rows_ok(ms_gpu_shares_submit(p, &b.batch, NULL, out, err));
-    rows_ok(ms_gpu_encoder_wait(p->parts[1].encoder, err)); /* taken away: the part's own wait finds
+    rows_ok(
+        ms_gpu_encoder_wait(p->shares[1].encoder, err)); /* taken away: the part's own wait finds
                                                              * none */
     assert_int_equal(ms_gpu_shares_wait(p, &e), -MSIM_E_ARG);
     assert_true(e.text[0] != 0);

@@ -1,5 +1,5 @@
 /* Exact search on a CUDA device against the CPU's plain scan: the same rows and the same bits of
- * scores for every form of scan and type of row, whether rows and copies stay on the device, stream
+ * scores for every scan and type of row, whether rows and codes stay on the device, stream
  * through it or are gathered, for corpora made to defeat the bounds or the sizes of rounds. Limits
  * (kernels/search/search.h) take small corpora through what large ones go through. A bound that is
  * made wrong on purpose must show. docs/SEARCH.md, docs/GPU.md. */
@@ -401,7 +401,7 @@ static void ranges_parts_and_exclusions(void **state) {
     release(&third);
 }
 
-/* Both metrics in turn without loading anew: what the f32 form keeps of each row is another number
+/* Both metrics in turn without loading anew: what the f32 scan keeps of each row is another number
  * for each. Half of the rows are one and the same, and long; a sample meets one in four of them.
  * With the inverse of their length for it, a dot product that f32 rounded down would leave out the
  * others, though the first of them are results. */

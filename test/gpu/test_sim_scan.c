@@ -1,7 +1,7 @@
-/* Scans on the GPU, one by one. int8: the kept rows and their upper values are those of a model
- * in C, to the bit. f64: the upper value is the score, rounded up. f32 and bf16: upper values lie
- * within what their bounds are charged for. All scans: a row whose own score is threshold is kept;
- * excluded rows are not; past the cap rows are counted and nothing is written; a row's value
+/* Scans on the GPU, one by one. int8: the kept rows and their upper bounds are those of a model in
+ * C, to the bit. f64: the upper bound is the score, rounded up. f32 and bf16: upper bounds lie
+ * within what their bounds are charged for. All scans: a row whose own score is the threshold is
+ * kept; excluded rows are not; past the cap rows are counted and nothing is written; a row's value
  * depends neither on the other queries nor on its block. docs/SEARCH.md; src/search/bound.h,
  * search/bound_codes.h. */
 #include "search/bound_codes.h"
@@ -219,7 +219,7 @@ static void spread(const found *f, int q, int64_t n_rows, float *upper, unsigned
     }
 }
 
-/* ---- What an upper value must be ---- */
+/* ---- What an upper bound must be ---- */
 
 /* int8: the kernel's own operations. */
 static float int8_upper(const target *t, const asked *a, int q, int64_t row) {
@@ -292,9 +292,9 @@ static double middle_score(const target *t, const asked *a, int q, uint64_t *see
     return exact_score(&t->c, row, a->queries + q * t->c.dim, t->is_ip);
 }
 
-/* Every row: with the lowest upper_threshold each is there, with its upper value; then with a upper_threshold in the
- * middle, those are there whose upper value, the same bits, is not below it, and excluded ones are
- * not. */
+/* Every row: with the lowest upper threshold each is there, with its upper bound; then with one in
+ * the middle, those are there whose upper bound, the same bits, is not below it, and excluded ones
+ * are not. */
 static void check_scan(target *t, int n_query, uint64_t seed) {
     int64_t n = t->c.n_rows, n_excluded = 0;
     float *all = test_alloc((size_t)(n_query * n), sizeof *all),
@@ -377,9 +377,9 @@ static void wide_rows(void **state) {
     }
 }
 
-/* threshold of each of 64 queries is the score of some row: that row must be kept, and so must others
- * that score as much. Returns how many were not. Above all scores rows are left out: *n_kept of
- * *n_seen are not. */
+/* threshold of each of 64 queries is the score of some row: that row must be kept, and so must
+ * others that score as much. Returns how many were not. Above all scores rows are left out: *n_kept
+ * of *n_seen are not. */
 static int64_t count_lost(target *t, uint64_t seed, int64_t *n_seen, int64_t *n_kept) {
     enum { DISTINCT = 8 };
     static double own[MAX_Q];
@@ -434,7 +434,7 @@ static void no_row_is_lost_at_its_own_score(void **state) {
     }
 }
 
-/* The check above can fail: where upper values are some 0.01 too low, rows are left out that must
+/* The check above can fail: where upper bounds are some 0.01 too low, rows are left out that must
  * not be. */
 static void a_wrong_copy_is_seen(void **state) {
     (void)state;

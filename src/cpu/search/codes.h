@@ -1,4 +1,4 @@
-/* Kernels that scan small copies of rows (codes/layout.h) against all queries of a search.
+/* Kernels that scan codes of rows (codes/layout.h) against all queries of a search.
  * docs/SEARCH.md, Compressed copies.
  *
  * For row r with constants a, rho, t, y (bf16: a = 1, y = 0) and query q with scale, lambda, theta,
@@ -7,7 +7,8 @@
  *         products
  *   upper = (a * scale) * sum + lambda * y + t * theta + rho * reach      in f32, at most 9
  *                                                                         roundings
- * A row is left out iff upper < cut: ms_bound_codes_set_threshold makes theta, reach and cut.
+ * A row is left out iff upper is below the upper threshold: ms_bound_codes_set_threshold makes
+ * theta (the threshold), reach and the upper threshold.
  *
  * Weights lie in blocks of at most 12 queries, [dim / group, rounded up][queries of the
  * block][group], so that a kernel reads those of all its queries from one place; elements past dim
@@ -46,7 +47,7 @@ typedef struct {
 
 /* Bytes that the weights of n_query queries take. */
 size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t dim);
-/* Put weight [dim] of query q of n_query, s16 (int8 form) or f32 (bf16), into its places of weights
+/* Put weight [dim] of query q of n_query, s16 (int8 scan) or f32 (bf16), into its places of weights
  * (zeroed before). */
 void ms_codes_put_weights(const ms_codes_kernels *k, void *weights, size_t q, size_t n_query,
                           size_t dim, const void *weight);

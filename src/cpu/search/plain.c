@@ -1,5 +1,5 @@
 /* The plain scan: every row scored in double against all queries. It is the definition that every
- * other form of scan is held to, and what small corpora take. Blocks of rows are handed out by the
+ * other scan is held to, and what small corpora take. Blocks of rows are handed out by the
  * pool; a block's hits that can still matter are offered together, under the query's lock. */
 #include "cpu/search/state.h"
 #include "search/score.h"

@@ -1,12 +1,13 @@
-/* Forms of scan: how rows are passed over fast, leaving out by proof those that are no results
+/* Scans: how rows are passed over fast, leaving out by proof those that are no results
  * (cpu/search/certify.c drives them, docs/SEARCH.md has the proofs). For a block of consecutive
- * rows of one view and every query of the search a form gives f32 *upper values*, and for each
- * query a *cut* that follows theta, the K-th best exact score known so far: a row is left out only
- * if upper < cut (NaN keeps it), which must never be true of a row whose score is >= theta. A row
- * that is kept then gets a *bound*, a number that its score cannot exceed whatever theta is, and is
- * evaluated in double unless theta has passed its bound by then.
+ * rows of one view and every query of the search a scan gives f32 *upper bounds*, and for each
+ * query an *upper threshold* that follows the threshold, the K-th best exact score so far: a row is
+ * left out only if its upper bound is below the upper threshold (NaN keeps it), which must never be
+ * true of a row whose score reaches the threshold. A row that is kept then gets a *bound*, a number
+ * that its score cannot exceed whatever the threshold is, and is evaluated in double unless the
+ * threshold has passed its bound by then.
  *
- * A form's state belongs to one set of loaded rows; it is sized by `open` so that nothing is
+ * A scan's state belongs to one set of loaded rows; it is sized by `open` so that nothing is
  * allocated in a search, and holds room of its own for each worker: `worker` is 0 .. n_workers - 1,
  * and only calls of different workers run at the same time. */
 #ifndef MS_CPU_SEARCH_SCAN_H
@@ -16,7 +17,7 @@
 
 enum {
     MS_SCAN_ROWS = 256
-}; /* most rows of a block; floats from one query's upper values to the
+}; /* most rows of a block; floats from one query's upper bounds to the
                               * next one's */
 
 typedef struct {
@@ -36,32 +37,31 @@ typedef struct {
 typedef struct ms_scan_method {
     int scan;          /* msim_scan */
     size_t block_rows; /* at most MS_SCAN_ROWS, a multiple of 16 */
-    /* State for these rows. MSIM_OK with *out NULL: this form cannot serve them (no copy of each
-     * view is attached, no kernel at this level). */
+    /* State for these rows. MSIM_OK with *out NULL: this scan cannot serve them (no codes of each
+     * view are attached, no kernel at this level). */
     int (*open)(const ms_scan_setup *setup, void **out, msim_error *err);
     void (*close)(void *state); /* accepts NULL */
     /* Before a search: called once, while nothing else runs. */
     void (*prepare)(void *state, const ms_scan_queries *queries);
-    /* Set the constants with which this worker scans `view` for query q: theta is a true lower
-     * bound of the K-th best score (-infinity: none known). Returns the cut. */
+    /* Set the constants with which this worker scans `view` for query q: threshold is a true lower
+     * bound of the K-th best score (-infinity: there is none yet). Returns the upper threshold. */
     float (*set_threshold)(void *state, size_t worker, size_t view, size_t q, double threshold);
     /* upper[q * MS_SCAN_ROWS + r] for rows start + r, r < n_rows, of the view, and every query. The
      * rows never cross a multiple of block_rows in the view, and start at one except in a range of
-     * rows that does not. Every query was aimed at this view before. Returns how many of the rows
-     * hold NaN or infinity (their upper value is -infinity), those that the codes list not
-     * counted. */
+     * rows that does not. set_threshold was called for every query and this view before. Returns
+     * how many of the rows hold NaN or infinity (their upper bound is -infinity), those that the
+     * codes list not counted. */
     int64_t (*block)(void *state, size_t worker, size_t view, int64_t start, size_t n_rows,
                      float *upper);
-    /* A bound on the score of a row that the last `block` of this worker kept, from its upper value
+    /* A bound on the score of a row that the last `block` of this worker kept, from its upper bound
      * (not NaN). It may be infinite. */
     double (*bound)(void *state, size_t worker, size_t view, int64_t row, size_t q, float upper);
 } ms_scan_method;
 
-/* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Small copies, where every view has
- * one. */
+/* Rows as they are: f32; f16 and bf16 widened, f64 rounded. Codes, where every view has them. */
 extern const ms_scan_method ms_scan_f32, ms_scan_int8, ms_scan_bf16;
 
-/* Kernels of the f32 form. A row that is not a plain one goes by ms_scan_is_plain. */
+/* Kernels of the f32 scan. A row that is not a plain one goes by ms_scan_is_plain. */
 typedef struct {
     size_t lanes; /* sums of a dot that run side by side; they are then added in a tree */
     /* dst[q * MS_SCAN_ROWS + r] = dot of row r and query q, squares[r] = dot of row r with itself,
@@ -75,8 +75,8 @@ typedef struct {
      * sqrt(squares[r]). Returns how many rows are not plain. dst and squares may be read and
      * written up to the next multiple of 16 rows. */
     size_t (*finish)(float *dst, const float *squares, size_t n_query, size_t n_rows, float margin);
-    /* Indices r, rising, with !(upper[r] < cut); returns how many. upper is 64-byte aligned and may
-     * be read up to the next multiple of 16; kept has room for MS_SCAN_ROWS. */
+    /* Indices r, rising, with !(upper[r] < upper_threshold); returns how many. upper is 64-byte
+     * aligned and may be read up to the next multiple of 16; kept has room for MS_SCAN_ROWS. */
     size_t (*keep)(uint16_t *kept, const float *upper, size_t n, float upper_threshold);
 } ms_scan_kernels;
 

@@ -1,7 +1,7 @@
-/* The int8 and bf16 forms of scan: they read the small copies of the rows (codes/layout.h) that are
- * attached to every view. Each copy has a centre of its own, so queries are split anew for each
- * view when a search begins. A level's kernels give upper values for tiles of 16 rows; bounds are
- * those of search/bound_codes.h. Interface: cpu/search/scan.h. */
+/* The int8 and bf16 scans: they read the codes of the rows (codes/layout.h) that are attached to
+ * every view. Those of each view have a centre of their own, so queries are split anew for each view
+ * when a search begins. A level's kernels give upper bounds for tiles of 16 rows; bounds are those
+ * of search/bound_codes.h. Interface: cpu/search/scan.h. */
 #include "search/bound_codes.h"
 #include "base/mem.h"
 #include "cpu/levels.h"
@@ -87,7 +87,7 @@ static int open_bf16(const ms_scan_setup *setup, void **out, msim_error *err) {
     return open_state(setup, 0, out, err);
 }
 
-static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q,
+static void prepare_query(state *s, const ms_codes *codes, size_t view, size_t q,
                           const ms_scan_queries *queries) {
     size_t at = view * s->setup.max_queries + q, dim = s->setup.dim;
     const float *query = queries->queries + q * dim;
@@ -96,9 +96,9 @@ static void prepare_query(state *s, const ms_codes *copy, size_t view, size_t q,
         ms_bound_codes_make_keeping_all(b);
         memset(s->weight, 0, dim * sizeof(float));
     } else if (s->is_int8) {
-        ms_bound_int8_make(b, s->weight, query, queries->norms[q], copy, s->kernels->weight_max);
+        ms_bound_int8_make(b, s->weight, query, queries->norms[q], codes, s->kernels->weight_max);
     } else {
-        ms_bound_bf16_make(b, s->weight, query, queries->norms[q], copy, MS_CODES_CHAIN(dim));
+        ms_bound_bf16_make(b, s->weight, query, queries->norms[q], codes, MS_CODES_CHAIN(dim));
     }
     ms_codes_put_weights(s->kernels, s->weights + view * s->weights_bytes, q, queries->n_query, dim,
                          s->weight);
@@ -111,7 +111,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
     state *s = arg;
     s->n_query = queries->n_query;
     for (size_t view = 0; view < s->setup.n_views; view++) {
-        if (s->setup.views[view].n_rows == 0) continue; /* it may lack a copy */
+        if (s->setup.views[view].n_rows == 0) continue; /* it may lack codes */
         memset(s->weights + view * s->weights_bytes, 0,
                ms_codes_weights_bytes(s->kernels, s->n_query, s->setup.dim));
         for (size_t q = 0; q < s->n_query; q++)

@@ -1,4 +1,4 @@
-/* The f32 form of scan: rows as they are stored, widened or rounded to f32 on the way, against
+/* The f32 scan: rows as they are stored, widened or rounded to f32 on the way, against
  * queries of length 1 in f32. The row's norm is taken in the same pass, so that nothing about the
  * rows need be known. Rows whose square leaves the range in which f32 is safe (zero, tiny, huge,
  * NaN, infinite) are scored in double on the spot. Interface: cpu/search/scan.h; bounds:
@@ -76,7 +76,7 @@ static float set_threshold(void *arg, size_t worker, size_t view, size_t q, doub
                             : ms_bound_f32_threshold(&s->bound, threshold);
 }
 
-/* Score one row in double and take that for its upper values. Returns 1 when it holds NaN or
+/* Score one row in double and take that for its upper bounds. Returns 1 when it holds NaN or
  * infinity. */
 static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const unsigned char *row,
                             size_t r, float *upper) {

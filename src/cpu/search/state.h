@@ -1,6 +1,6 @@
-/* What the parts of exact search on the CPU share: the rows that are loaded, the K best of each
+/* What the files of exact search on the CPU share: the rows that are loaded, the K best of each
  * query with the lock that guards them, and scratch of each worker. cpu/search/search.c owns it
- * all; cpu/search/plain.c scores every row in double; cpu/search/certify.c runs a form of scan and
+ * all; cpu/search/plain.c scores every row in double; cpu/search/certify.c runs a scan and
  * scores what it cannot leave out. */
 #ifndef MS_CPU_SEARCH_STATE_H
 #define MS_CPU_SEARCH_STATE_H
@@ -19,7 +19,8 @@ enum {
 }; /* 64 rows of 512 f32 stay in the second-level
                                                      * cache for all queries */
 
-/* A row that a scan kept, to be evaluated in double unless theta passes its bound before. */
+/* A row that a scan kept, to be evaluated in double unless the threshold passes its bound
+ * before. */
 typedef struct {
     double bound; /* its score is not above */
     int64_t row;  /* in the corpus */
@@ -29,7 +30,7 @@ typedef struct {
 typedef struct {
     pthread_mutex_t lock;     /* guards best and candidates */
     ms_topk best;             /* the caller's hits */
-    _Atomic double threshold; /* the K-th best score known so far, -infinity until there are K; only
+    _Atomic double threshold; /* the K-th best score so far, -infinity until there are K; only
                              * rises */
     ms_search_candidate *candidates; /* [candidate_cap] */
     size_t n_candidates;
@@ -38,8 +39,8 @@ typedef struct {
 typedef struct {
     double *dots;            /* owned: [MS_PLAIN_ROWS, MS_PLAIN_QUERIES] */
     float *upper;            /* owned: [max_queries, MS_SCAN_ROWS] */
-    double *thresholds;      /* owned: [max_queries], what each query was last aimed with */
-    float *upper_thresholds; /* owned: [max_queries], and the cut of that */
+    double *thresholds;      /* owned: [max_queries], of each query, as the scan was told last */
+    float *upper_thresholds; /* owned: [max_queries], and what upper bounds must reach for it */
     const ms_slice *set_for; /* the slice that it was for; NULL: none in this search */
     int64_t n_nonfinite, n_evaluated;
 } ms_search_worker;
@@ -60,7 +61,7 @@ struct ms_cpu_search {
     ms_slices rows;       /* owned: what is loaded */
     int64_t *first_block; /* owned: [rows.n + 1], blocks before each slice and in all of them */
     size_t dim;
-    void *states[MS_SEARCH_SCANS]; /* owned: of each form for these rows; NULL: it cannot serve
+    void *states[MS_SEARCH_SCANS]; /* owned: of each method for these rows; NULL: it cannot serve
                                     * them */
     /* While a search runs, and its outcome afterwards: */
     ms_search_plan plan;
@@ -84,7 +85,7 @@ typedef struct {
 int64_t ms_search_count_blocks(ms_cpu_search *s, size_t block_rows);
 ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_t block_rows);
 
-/* Offer n hits to the K best of query q, and raise its theta. Excluded rows are the caller's
+/* Offer n hits to the K best of query q, and raise its threshold. Excluded rows are the caller's
  * affair. */
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
 /* Give n hits of query q to the sink, until it says stop. */
@@ -93,8 +94,8 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
 /* Score every row of a block in double: an ms_pool_fn over blocks of MS_PLAIN_ROWS; arg is the
  * ms_cpu_search. */
 void ms_plain_block(void *arg, int64_t block, int worker);
-/* Run s->method over all rows, and evaluate what it keeps: the K best of each query, or the hits of a
- * threshold. */
+/* Run s->method over all rows, and evaluate what it keeps: the K best of each query, or the hits of
+ * a threshold. */
 void ms_certify(ms_cpu_search *s);
 
 #endif

@@ -10,7 +10,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* The forms of ms_scan_cuda, one a file. Same contract. */
+/* The scans of ms_scan_cuda, one per file. Same contract. */
 extern "C" {
 int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 int ms_scan_f32_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
@@ -20,16 +20,16 @@ int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err)
 /* Queries as the kernels want them; the host lays them out by these numbers
  * (ms_scan_queries_put). */
 enum {
-    SIM_F64_TILE = 8,   /* queries of a tile of the f64 form; widths are padded to 16 */
+    SIM_F64_TILE = 8,   /* queries of a tile of the f64 scan; widths are padded to 16 */
     SIM_F32_STEP = 128, /* elements of a row that a warp reads at once; widths are padded to it */
-    SIM_COPY_STEP = 8   /* groups of a copy's tile that a matrix operation takes */
+    SIM_COPY_STEP = 8   /* groups of a tile of codes that a matrix operation takes */
 };
 
-/* Tiles of 8 queries that a kernel of the copies takes: 1, 2, 4 or 8. */
+/* Tiles of 8 queries that a kernel of codes takes: 1, 2, 4 or 8. */
 static inline int sim_copy_tiles(int64_t n_query) {
     return n_query <= 8 ? 1 : n_query <= 16 ? 2 : n_query <= 32 ? 4 : 8;
 }
-/* Queries of a tile of the f32 form. */
+/* Queries of a tile of the f32 scan. */
 static inline int sim_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;

@@ -1,7 +1,7 @@
 /* The rows of a search on a CUDA device: what fits stays in its memory, what does not comes through
  * two buffers, window by window. kernels/search/state.h says what slices, spans and windows are.
  *
- * Load tries, in this order, to keep rows and copies, copies alone, rows alone, nothing; an
+ * Load tries, in this order, to keep rows and codes, codes alone, rows alone, nothing; an
  * allocation that fails after all counts as not fitting. Copies before rows: a scan of them reads
  * least, and the few rows that it leaves are gathered by the host. Rows come packed: row_bytes is
  * the row's length up to a multiple of 16, filled with zeros. Everything that is read of the corpus

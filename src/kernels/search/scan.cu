@@ -1,11 +1,11 @@
-/* The pass over a corpus: preconditions, which form runs, and how the host lays queries out for it.
- * The kernels are in kernels/search/scan_codes.cu (int8 and bf16 copies),
+/* The pass over a corpus: preconditions, which scan runs, and how the host lays queries out for it.
+ * The kernels are in kernels/search/scan_codes.cu (int8 and bf16 codes),
  * kernels/search/scan_f32.cu and kernels/search/score.cu (rows as they are). Holds no state. */
 #include "kernels/search/common.cuh"
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-/* Components that a matrix operation of the form takes: 32 codes or 16 bf16 values. */
+/* Components that a matrix operation of the scan takes: 32 codes or 16 bf16 values. */
 static int64_t copy_step(int scan) { return scan == MSIM_SCAN_INT8 ? 32 : 16; }
 
 extern "C" size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim) {

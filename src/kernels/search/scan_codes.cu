@@ -1,8 +1,8 @@
-/* Scans of small copies (codes/layout.h) by matrix operations: an upper value for each row and
+/* Scans of codes (codes/layout.h) by matrix operations: an upper bound for each row and
  * query, and the rows that are not left out. docs/SEARCH.md, Compressed copies, has the meaning of
  * every number and the proof.
  *
- * k_scan_codes<form, tiles of 8 queries>
+ * k_scan_codes<scan, tiles of 8 queries>
  * Shapes    tiles of 16 rows [group][16 rows][4 bytes] + constants, read as they lie in the file;
  *           queries as fragments [step][tile of queries][lane][2 words] (kernels/search/scan.cu),
  *           one step = 8 groups = 32 codes or 16 bf16 values.
@@ -59,7 +59,7 @@ struct CopyShape {
     int groups, steps, chunk_steps;
 };
 
-/* What a form adds to the common kernel: its operation and its upper value. */
+/* What a scan adds to the common kernel: its operation and its upper bound. */
 struct Int8 {
     typedef int32_t sum;
     static __device__ __forceinline__ void multiply(sum (&d)[4], uint32_t a0, uint32_t a1,
@@ -298,6 +298,6 @@ int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *er
     return ms_gpu_check_launch(rc, is_int8 ? "k_scan_codes<Int8>" : "k_scan_codes<Bf16>", err);
 }
 
-/* The longest way of a product of the bf16 form, in roundings of u (docs/SEARCH.md, Rounding): 17
+/* The longest way of a product of the bf16 scan, in roundings of u (docs/SEARCH.md, Rounding): 17
  * additions of 2 u in each operation, one operation for 16 components. */
 extern "C" size_t ms_scan_bf16_chain(int64_t dim) { return (size_t)((dim + 15) / 16) * 34; }

@@ -1,4 +1,4 @@
-/* The f32 form of scan: rows as they are stored against queries of length 1, in f32 on the ordinary
+/* The f32 scan: rows as they are stored against queries of length 1, in f32 on the ordinary
  * cores. docs/SEARCH.md, The bound of the f32 form.
  *
  * k_scan_f32<dtype, queries of a tile>

@@ -1,5 +1,5 @@
 /* Scores in double, to the bit of docs/SEARCH.md ("The score"), and what else is computed from rows
- * in double: the values that the f32 form needs of each row, and the plain scan.
+ * in double: the values that the f32 scan needs of each row, and the plain scan.
  *
  * All three kernels hold a row in half a warp: lane l of it is lane l of the definition, with
  * elements l, l + 16, .. in one chain of fused multiply-adds; the tree of 8, 4, 2, 1 follows, and
@@ -10,7 +10,7 @@
  * k_scan_f64<dtype>    the plain scan: two rows and eight queries each half warp at a time, 16 sums
  *                      in two registers each, added together as in sum_across: then each lane has
  *                      the score of one row and query. Queries as doubles [to a multiple of 8][dim,
- *                      to a multiple of 16], through L1. Upper value: the score, rounded up.
+ *                      to a multiple of 16], through L1. Upper bound: the score, rounded up.
  * k_score_f64<dtype>   a candidate each half warp; blockIdx.y is the query. Rows lie anywhere: 64
  *                      bytes (f32) a load.
  *

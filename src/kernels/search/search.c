@@ -272,7 +272,7 @@ static void answer_zero(ms_gpu_search *s, size_t q, ms_hit *hits) {
     add_nonfinite(s, hits, n);
 }
 
-/* Rows of zeros as their copies list them: to the heap, or (NULL) to the sink. Without a threshold
+/* Rows of zeros as the codes list them: to the heap, or (NULL) to the sink. Without a threshold
  * the lowest n_hits that are not excluded are enough. */
 static void take_zeros(ms_gpu_search *s, size_t q, ms_topk *top) {
     int64_t left = top ? s->n_hits : INT64_MAX, row;
@@ -300,7 +300,7 @@ static void finish(ms_gpu_search *s, int i, ms_hit *hits) {
 
 /* ---- Searches ---- */
 
-/* Rows with NaN or infinity where load did not count them: as the copies list them, as a pass over
+/* Rows with NaN or infinity where load did not count them: as the codes list them, as a pass over
  * all rows has counted them, or (no query needed a pass) by a look at every row. */
 static int64_t count_nonfinite(const ms_gpu_search *s, int was_passed) {
     int64_t n = 0;

@@ -1,5 +1,5 @@
 /* Exact search on one CUDA device: the search of search/backend.h over a range of a corpus's rows.
- * Rows, small copies or both stay in the device's memory where they fit, and stream through it at
+ * Rows, codes or both stay in the device's memory where they fit, and stream through it at
  * each search where they do not; answers are those of docs/SEARCH.md to the bit either way.
  * kernels/search/rows.c keeps the rows, kernels/search/rounds.c scans and scores them,
  * kernels/search/search.c takes requests. Owned by kernels/backend.c, one for each device; one
@@ -24,8 +24,8 @@ void ms_gpu_search_close(ms_gpu_search *s); /* accepts NULL */
  * be had. On failure nothing is loaded. */
 int ms_gpu_search_load(ms_gpu_search *s, const ms_rows *views, size_t n_views, int64_t first,
                        int64_t n, msim_error *err);
-/* As backend.h. -MSIM_E_UNSUPPORTED for k over MS_GPU_MAX_K, and for a form of scan that needs
- * copies which are not attached. Return when all is done. */
+/* As backend.h. -MSIM_E_UNSUPPORTED for k over MS_GPU_MAX_K, and for a scan that needs codes which
+ * are not attached. Return when all is done. */
 int64_t ms_gpu_search_topk(ms_gpu_search *s, const ms_search_request *request, ms_hit *hits,
                            msim_error *err);
 int64_t ms_gpu_search_above(ms_gpu_search *s, const ms_search_request *request, msim_error *err);
@@ -35,7 +35,7 @@ void ms_gpu_search_outcome(const ms_gpu_search *s, ms_search_outcome *out);
 /* What of the loaded rows lies in the device's memory. */
 typedef struct {
     int has_rows, has_int8, has_bf16;
-    size_t bytes; /* of rows and copies */
+    size_t bytes; /* of rows and codes */
 } ms_gpu_residence;
 
 ms_gpu_residence ms_gpu_search_residence(const ms_gpu_search *s);
@@ -43,11 +43,11 @@ ms_gpu_residence ms_gpu_search_residence(const ms_gpu_search *s);
 /* For tests: made small, these take small corpora through every way that large ones go. They count
  * from the next load on; 0 is the ordinary value. */
 typedef struct {
-    size_t memory_bytes;   /* what load takes for the device's free memory, for rows and copies */
+    size_t memory_bytes;   /* what load takes for the device's free memory, for rows and codes */
     size_t buffer_bytes;   /* of a buffer through which rows stream */
     int64_t candidate_cap; /* candidates of a query that fit, at least 32 */
     int64_t excluded_cap;  /* excluded rows that the device holds at a time */
-    int slots;             /* parts of a round that is scanned by small copies */
+    int slots;             /* slices of a round that is scanned by codes */
     int threads;           /* that read the corpus, however few rows it has */
 } ms_gpu_search_limits;
 

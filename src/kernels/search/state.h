@@ -1,12 +1,13 @@
-/* What the parts of exact search on a CUDA device share. kernels/search/search.c owns it all and
+/* What the files of exact search on a CUDA device share. kernels/search/search.c owns it all and
  * takes requests; kernels/search/rows.c keeps the loaded rows and hands them out window by window;
- * kernels/search/rounds.c runs the rounds of a group of queries over them.
+ * kernels/search/pass.c scans a range of them, kernels/search/rounds.c runs the rounds of a group of
+ * queries.
  *
  * A *slice* is what is loaded of one view. A *span* is consecutive slices of one type, whose rows
- * lie one behind the other in device memory when they are there. A *window* is consecutive rows of one
- * span that a pass can scan where they lie: a whole span that is resident, or as much of one slice
- * as a buffer holds. A *slot* holds queries as a scan wants them for one slice, whose small
- * copy has a centre of its own. */
+ * lie one behind the other in device memory when they are there. A *window* is consecutive rows of
+ * one span that a pass can scan where they lie: a whole span that is resident, or as much of one
+ * slice as a buffer holds. A *slot* holds queries as a scan wants them for one slice, whose codes
+ * have a centre of their own. */
 #ifndef MS_KERNELS_SEARCH_STATE_H
 #define MS_KERNELS_SEARCH_STATE_H
 #include "search/bound.h"
@@ -26,7 +27,7 @@ typedef struct {
 } ms_gpu_span;
 
 typedef struct {
-    ms_gpu_rows rows;    /* data NULL: only their copy is on the device */
+    ms_gpu_rows rows;    /* data NULL: only their codes are on the device */
     const float *values; /* device; with data alone */
     size_t first_slice, end_slice;
     const unsigned char *tiles; /* device: streamed tiles of first_slice; NULL: the resident ones,
@@ -146,8 +147,8 @@ int ms_gpu_rows_slice(ms_gpu_search *s, const ms_rows *views, size_t n_views, in
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err);
 /* Values of resident rows for s->plan.is_ip. */
 int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err);
-/* Windows for s->plan.scan over all rows, in order. next: 1 with *out, 0 at the end. ahead: bring the
- * window after this one while the device works on this one. */
+/* Windows for s->plan.scan over all rows, in order. next: 1 with *out, 0 at the end. ahead: bring
+ * the window after this one while the device works on this one. */
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err);
 int ms_gpu_windows_next(ms_gpu_search *s, ms_gpu_window *out, msim_error *err);
 int ms_gpu_windows_ahead(ms_gpu_search *s, msim_error *err);
@@ -167,6 +168,17 @@ static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
     return scan == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)
                                   : ms_codes_bf16_tile((size_t)dim);
 }
+
+/* ---- kernels/search/pass.c ---- */
+
+/* The end of a round over rows of a window that begins at `row`: at most `step` rows, on a boundary
+ * that the next round can begin at, and no more slices than there are slots. Or a failure. */
+int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step,
+                            msim_error *err);
+/* Candidates of rows row .. end - 1 for all queries of the group, with their counts, on the
+ * device. */
+int ms_gpu_scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end,
+                     msim_error *err);
 
 /* ---- kernels/search/rounds.c ---- */
 

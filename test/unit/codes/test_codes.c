@@ -1,4 +1,4 @@
-/* Small copies of rows: the certificate never leaves out a row at a threshold that is the row's own
+/* Codes of rows: the certificate never leaves out a row at a threshold that is the row's own
  * score, searches give the plain scan's results to the last bit, the file's bytes follow from the
  * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Compressed
  * copies. */
@@ -186,9 +186,9 @@ typedef struct {
     int64_t n_wrong, n_left_out, n_checked;
 } verdict;
 
-/* Every row against every query: the threshold is the row's own score, then a little below, far below and
- * -infinity, at each of which it must be kept and its bound must hold; and above all scores, to see
- * that rows are left out at all. */
+/* Every row against every query: the threshold is the row's own score, then a little below, far
+ * below and -infinity, at each of which it must be kept and its bound must hold; and above all
+ * scores, to see that rows are left out at all. */
 static verdict own_scores(const corpus *c, const ms_scan_method *method, int isa) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     static const double below[] = {0.0, 1e-9, 1e-3, 0.3, INFINITY};

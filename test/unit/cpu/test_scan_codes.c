@@ -1,5 +1,5 @@
-/* Kernels that scan small copies, at every level: integer sums exact at the extremes of codes and
- * weights, for widths and numbers of queries around every block; the upper value within its 9
+/* Kernels that scan codes, at every level: integer sums exact at the extremes of codes and
+ * weights, for widths and numbers of queries around every block; the upper bound within its 9
  * roundings; f32 sums of bf16 within gamma. A row's value depends neither on its tile nor on the
  * other queries. docs/SEARCH.md, Compressed copies. */
 #include "base/bf16.h"
@@ -119,7 +119,7 @@ static void scan(const fixture *f, float *upper, size_t first_tile, size_t n_til
     f->k->scan(upper, STRIDE, f->tiles + first_tile * f->tile_bytes, n_tiles, &q);
 }
 
-/* What the upper value is in real numbers, and how far f32 may be off it. */
+/* What the upper bound is in real numbers, and how far f32 may be off it. */
 static double expected(const fixture *f, size_t r, size_t q, double *slack) {
     double sum = 0, size = 0, gamma = ms_bound_gamma(MS_CODES_CHAIN(f->dim));
     for (size_t j = 0; j < f->dim; j++) {
@@ -200,7 +200,7 @@ static void widest(void **state) {
     }
 }
 
-/* Rows without numbers: -infinity stays below every cut, +infinity above. */
+/* Rows without numbers: -infinity stays below every upper threshold, +infinity above. */
 static void infinite_rho(void **state) {
     (void)state;
     for (int isa, l = 0; (isa = msim_isa_list(l)) > 0; l++)

@@ -1,8 +1,8 @@
 /* The certified scan against brute force on rows made to break it: copies and doubled rows, rows
  * nearly tied (1e-7 and 1e-9), rows at one cosine within rounding, norms from 1e-42 to 1e37,
  * spikes, zeros, NaN and infinity. Scores, rows and order are the definition's to the last bit at
- * every level, thread count, cut into files and K. And the bound itself: with the threshold set to a row's
- * own score no row is ever left out, over all pairs of rows and queries. */
+ * every level, thread count, cut into files and K. And the bound itself: with the threshold set to
+ * a row's own score no row is ever left out, over all pairs of rows and queries. */
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "base/mem.h"
@@ -205,8 +205,8 @@ static void same_as_brute_force(void **state) {
         }
 }
 
-/* All pairs of rows and queries: upper values against the threshold for the row's own score, and against
- * one clearly above. */
+/* All pairs of rows and queries: upper bounds against the threshold for the row's own score, and
+ * against one clearly above. */
 static void check_own_scores(const corpus *c, int isa, int metric) {
     static float upper[Q * MS_SCAN_ROWS] __attribute__((aligned(64)));
     ms_rows view;

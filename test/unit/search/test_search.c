@@ -98,7 +98,7 @@ static void load(rig *r, const ms_rows *views, size_t n_views) {
         ms_cpu_search_load(r->search, views, n_views, 0, rows_of(views, n_views), NULL), 0);
 }
 
-static int scan = MSIM_SCAN_F64; /* the form that the tests below ask for */
+static int scan = MSIM_SCAN_F64; /* the scan that the tests below ask for */
 
 static int64_t topk(ms_cpu_search *search, const float *queries, size_t n_query, int64_t k,
                     ms_hit *hits, msim_error *err) {
