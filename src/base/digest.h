@@ -1,6 +1,6 @@
 /* SHA-256 and MD5, in one go or piece by piece. The state lies in the struct: nothing is allocated,
- * and no configuration of the cryptography library can take an algorithm away. Wherever a hash stands
- * for contents, a hash that was not made must not: look at what these functions return. */
+ * and no configuration of the cryptography library can take an algorithm away. Wherever a hash
+ * stands for contents, a hash that was not made must not: look at what these functions return. */
 #ifndef MS_BASE_DIGEST_H
 #define MS_BASE_DIGEST_H
 #include "base/status.h"

@@ -1,4 +1,5 @@
-/* The words for the values of include/midisim.h's enums, as the tools spell them and files hold them. */
+/* The words for the values of include/midisim.h's enums, as the tools spell them and files hold
+ * them. */
 #include "midisim.h"
 
 #define COUNT(names) ((int)(sizeof(names) / sizeof *(names)))

@@ -15,8 +15,8 @@ enum { TEMP_TRIES = 100, NAME_MOST = 255, TEMP_ENDING_MOST = 32 };
 
 /* ---- Opening ---- */
 
-/* Bytes of a path that its temporary name begins with: all of them, unless the file's own name is so
- * long that no ending fits behind it. Not cut within a character. */
+/* Bytes of a path that its temporary name begins with: all of them, unless the file's own name is
+ * so long that no ending fits behind it. Not cut within a character. */
 static size_t temp_stem(const char *path) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strlen(name), most = NAME_MOST - TEMP_ENDING_MOST;

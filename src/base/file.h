@@ -3,10 +3,10 @@
  *
  *   open -> put, put, ... -> sync -> rename -> close          (sync and rename together: finish)
  *
- * The temporary name is NAME.part-PID, with a further number when that is taken: it is always a file
- * made here, never one that was there, and never what a link points to. The first failure sticks,
- * puts after it do nothing, and sync returns it; closing without the rename removes the temporary
- * file. One thread for each file. docs/FORMATS.md, What is written. */
+ * The temporary name is NAME.part-PID, with a further number when that is taken: it is always a
+ * file made here, never one that was there, and never what a link points to. The first failure
+ * sticks, puts after it do nothing, and sync returns it; closing without the rename removes the
+ * temporary file. One thread for each file. docs/FORMATS.md, What is written. */
 #ifndef MS_BASE_FILE_H
 #define MS_BASE_FILE_H
 #include "base/status.h"
@@ -34,7 +34,8 @@ typedef struct {
 int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_t item_max,
                      msim_error *err);
 /* The same for a name (without '/') in an open folder, for many small files: without a buffer, and
- * without syncing, which would take longer than all else. mode: of the new file, before the umask. */
+ * without syncing, which would take longer than all else. mode: of the new file, before the
+ * umask. */
 int ms_out_file_open_at(ms_out_file *f, int folder, const char *name, unsigned mode,
                         msim_error *err);
 

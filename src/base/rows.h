@@ -23,8 +23,9 @@ static inline const unsigned char *ms_rows_at(const ms_rows *view, int64_t i) {
     return view->base + (view->offsets ? view->offsets[i] : (uint64_t)i * view->row_bytes);
 }
 
-/* n stored elements widened to f32, each `step` bytes behind the one before: exact but for f64, which
- * is rounded to the nearest. And n side by side widened to double, exactly. At any alignment. */
+/* n stored elements widened to f32, each `step` bytes behind the one before: exact but for f64,
+ * which is rounded to the nearest. And n side by side widened to double, exactly. At any
+ * alignment. */
 void ms_row_to_f32(float *out, const unsigned char *at, ptrdiff_t step, int dtype, size_t n);
 void ms_row_to_f64(double *out, const unsigned char *row, int dtype, size_t n);
 

@@ -2,7 +2,8 @@
  *
  * Inside the library a name is bytes, as file systems have them: UTF-8 mostly, anything at worst.
  * Where it must become code points, bytes that are not UTF-8 stand as U+DC80..U+DCFF, as Python's
- * surrogateescape has it, in both directions. Nothing here takes memory. docs/FORMATS.md, Corpora. */
+ * surrogateescape has it, in both directions. Nothing here takes memory. docs/FORMATS.md,
+ * Corpora. */
 #ifndef MS_BASE_UTF8_H
 #define MS_BASE_UTF8_H
 #include <stdbool.h>

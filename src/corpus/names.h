@@ -5,8 +5,8 @@
 #include "base/map.h"
 #include "base/status.h"
 
-/* A text file with one name on each line. The last line may lack its newline; when the first line ends in
- * CR LF all CRs before newlines are dropped. */
+/* A text file with one name on each line. The last line may lack its newline; when the first line
+ * ends in CR LF all CRs before newlines are dropped. */
 typedef struct {
     ms_map map;     /* owned */
     uint64_t *ends; /* owned: [n_names] offset of the newline that ends each name */

@@ -85,15 +85,15 @@ int ms_attend_bf16_cuda(ms_gpu_stream *s, ms_bf16 *heads_out, const ms_bf16 *qkv
 
 /* out[i] = weighted mean of rows[starts[i] .. starts[i + 1]) as docs/MODEL.md, Pooling: out f32
  * [n_seq, dim], rows f32 [n, dim], ids [n], starts [n_seq + 1]. classes and class_weights (a float
- * for each class, or NULL: the mean): host memory. scratch: ms_pool_scratch_bytes, device memory. L2 normalising is the host's
- * (msim_l2_normalize). */
+ * for each class, or NULL: the mean): host memory. scratch: ms_pool_scratch_bytes, device memory.
+ * L2 normalising is the host's (msim_l2_normalize). */
 size_t ms_pool_scratch_bytes(int64_t n_tokens, int64_t n_seq, int64_t dim);
 int ms_pool_cuda(ms_gpu_stream *s, float *out, const float *rows, const int32_t *ids,
                  const int64_t *starts, int64_t n_seq, int64_t n_tokens, int64_t dim,
                  const ms_token_classes *classes, const float *class_weights, void *scratch,
                  msim_error *err);
 
-/* ---- kernels/search: scans of a corpus, scores, the k best (docs/SEARCH.md) */
+/* ---- kernels/search: scans of a corpus, scores, the k best (docs/SEARCH.md) ---- */
 
 enum { MS_GPU_SCAN_QUERIES = 64, MS_GPU_MAX_K = MSIM_GPU_MAX_K, MS_GPU_SCAN_TILE = 16 };
 

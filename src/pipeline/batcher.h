@@ -4,7 +4,7 @@
  * threads work inside msim_context_embed_submit, a GPU beside it. */
 #ifndef MS_PIPELINE_BATCHER_H
 #define MS_PIPELINE_BATCHER_H
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 
 /* One sequence from a source. */
 typedef struct {

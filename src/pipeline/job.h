@@ -11,12 +11,12 @@
 #ifndef MS_PIPELINE_JOB_H
 #define MS_PIPELINE_JOB_H
 #include "pipeline/batcher.h"
-#include "pipeline/journal.h"
+#include "pipeline/disk/journal.h"
 #include "pipeline/manifest.h"
-#include "pipeline/output.h"
-#include "pipeline/reader.h"
+#include "pipeline/disk/output.h"
+#include "pipeline/input/reader.h"
 #include "pipeline/skips.h"
-#include "pipeline/token_lines.h"
+#include "pipeline/input/token_lines.h"
 
 typedef struct ms_job_part ms_job_part;
 

@@ -8,8 +8,8 @@
 #ifndef MS_PIPELINE_MANIFEST_H
 #define MS_PIPELINE_MANIFEST_H
 #include "pipeline/dedup.h"
-#include "pipeline/files.h"
-#include "pipeline/journal.h"
+#include "pipeline/input/files.h"
+#include "pipeline/disk/journal.h"
 
 /* A corpus that is there already, with its description. */
 typedef struct {

@@ -1,6 +1,6 @@
 /* Contract: pipeline/skips.h. */
 #include "pipeline/skips.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include <string.h>
 
 static const char *copy_text(ms_skips *s, const char *text, msim_error *err) {

@@ -52,9 +52,9 @@ typedef struct {
                  msim_error *err);
     int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
     /* MSIM_BATCHES_UNDER_WAY batches may be under way (api.c counts). submit takes a batch as embed
-     * does, of at least one sequence: what it points to and class_weights may be reused at once, out
-     * is complete when the wait that finishes this batch returns; a batch whose submit fails is not
-     * under way. wait finishes the oldest one, which is gone afterwards, whatever it returns. A
+     * does, of at least one sequence: what it points to and class_weights may be reused at once,
+     * out is complete when the wait that finishes this batch returns; a batch whose submit fails is
+     * not under way. wait finishes the oldest one, which is gone afterwards, whatever it returns. A
      * device without a queue does it all in submit. api.c calls nothing else but stage_seconds and
      * close meanwhile. */
     int (*embed_submit)(void *context, const ms_batch *batch, const float *class_weights,

@@ -99,7 +99,8 @@ def written(request, tmp_path_factory):
 
 
 class Info(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64), ("dtype", ctypes.c_int), ("has_names", ctypes.c_int),
+    _fields_ = [("size", ctypes.c_size_t), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64),
+                ("dtype", ctypes.c_int), ("has_names", ctypes.c_int),
                 ("form", ctypes.c_char * 24), ("parts", ctypes.c_int64)]
 
 

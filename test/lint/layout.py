@@ -10,20 +10,19 @@ CLANG_FORMAT = "14.0.6"
 
 # Longer than the house allows, with the reason. One that is short enough again is a failure.
 LONG_FILES = {
-    "src/api.c": "the seam of all modules; names of enums leave it",
+    "include/midisim.h": "the one public header: its comments are the manual",
+    "src/api.c": "the seam of all modules",
     "src/kernels/encoder/encoder.c": "the forward pass as one list of launches",
-    "src/kernels/search/rounds.c": "to be split: plan of the rounds, and their launches",
     "src/kernels/search/rows.c": "to be split: what stays on the device, and what streams through it",
     "src/npy/pickled.c": "the grammar of pickled arrays and its policy",
     "src/pickle/pickle.c": "one machine, a case for each opcode",
-    "tools/common/cli.c": "to be split: tables of options, and their values",
     "bench/gpu_bench.c": "a program in one file",
 }
 LONG_FUNCTIONS = {
     ("src/midi/smf_read.c", "decode_chunk"): "keeps what changes with every event in registers",
     ("src/kernels/encoder/gemm_bf16.cu", "k_gemm_bf16"): "the stages of one pipeline share its registers",
 }
-FULL_FOLDERS = {"tools/pipeline": "to come into src as folders"}
+FULL_FOLDERS = {"src/base": "the ground: a dozen small subjects, two files for each"}
 
 
 def check_words(tree):

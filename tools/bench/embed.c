@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "common/watch.h"
 #include "pipeline/batcher.h"
-#include "pipeline/reader.h"
+#include "pipeline/input/reader.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

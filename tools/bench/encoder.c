@@ -8,8 +8,8 @@
 #include "base/mem.h"
 #include "common/skips.h"
 #include "common/watch.h"
-#include "pipeline/token_lines.h"
-#include "pipeline/reader.h"
+#include "pipeline/input/token_lines.h"
+#include "pipeline/input/reader.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "bench.h"
 #include "common/watch.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "skips.h"
 #include "cli.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef MS_TOOLS_CONVERT_CONVERT_H
 #define MS_TOOLS_CONVERT_CONVERT_H
 #include "common/cli.h"
-#include "pipeline/description.h"
+#include "pipeline/disk/description.h"
 
 typedef struct {
     ms_cli_common common;

@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "convert.h"
 #include "base/utf8.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include "common/json.h"
 #include "base/mem.h"
 #include "common/name.h"

@@ -8,9 +8,9 @@
 #include "common/skips.h"
 #include "common/tree.h"
 #include "common/watch.h"
-#include "pipeline/description.h"
-#include "pipeline/reader.h"
-#include "pipeline/token_lines.h"
+#include "pipeline/disk/description.h"
+#include "pipeline/input/reader.h"
+#include "pipeline/input/token_lines.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #ifndef MS_TOOLS_SEARCH_COPY_TO_H
 #define MS_TOOLS_SEARCH_COPY_TO_H
 #include "common/cli.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include "results.h"
 
 typedef struct ms_copy_to ms_copy_to;

@@ -3,7 +3,7 @@
 #ifndef MS_TOOLS_SEARCH_CORPUS_H
 #define MS_TOOLS_SEARCH_CORPUS_H
 #include "options.h"
-#include "pipeline/description.h"
+#include "pipeline/disk/description.h"
 
 typedef struct {
     const ms_search_settings *set; /* borrowed */

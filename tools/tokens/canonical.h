@@ -4,7 +4,7 @@
 #ifndef MS_TOOLS_TOKENS_CANONICAL_H
 #define MS_TOOLS_TOKENS_CANONICAL_H
 #include "common/skips.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 
 typedef struct {
     const ms_files_list *files; /* borrowed */

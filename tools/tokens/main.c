@@ -2,13 +2,13 @@
  * or to their normal form and its MD5 (tokens/canonical.c). */
 #define _GNU_SOURCE
 #include "common/cli.h"
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include "common/cli.h"
 #include "common/json.h"
 #include "common/skips.h"
 #include "common/watch.h"
 #include "canonical.h"
-#include "pipeline/reader.h"
+#include "pipeline/input/reader.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 /* The int8 and bf16 scans: they read the codes of the rows (codes/layout.h) that are attached to
- * every view. Those of each view have a centre of their own, so queries are split anew for each view
- * when a search begins. A level's kernels give upper bounds for tiles of 16 rows; bounds are those
- * of search/bound_codes.h. Interface: cpu/search/scan.h. */
+ * every view. Those of each view have a centre of their own, so queries are split anew for each
+ * view when a search begins. A level's kernels give upper bounds for tiles of 16 rows; bounds are
+ * those of search/bound_codes.h. Interface: cpu/search/scan.h. */
 #include "search/bound_codes.h"
 #include "base/mem.h"
 #include "cpu/levels.h"

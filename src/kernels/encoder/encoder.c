@@ -359,8 +359,7 @@ int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float 
 }
 
 int ms_gpu_encoder_wait(ms_gpu_encoder *e, msim_error *err) {
-    if (!e->n_under_way)
-        return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
+    if (!e->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
     slot *s = &e->slots[e->oldest];
     size_t n_bytes = (size_t)(s->n_seq * e->model->dim) * sizeof *s->out;
     e->oldest = (e->oldest + 1) % MSIM_BATCHES_UNDER_WAY;

@@ -6,10 +6,10 @@
  * Grid      one block of 512 threads a query. Shared memory: 16 bytes an entry, to a power of two
  *           (at most 4,096: 64 KiB).
  * How       A score becomes a key whose unsigned order is falling score; with the row it is the
- *           rank order of src/search/rank.h. A bitonic sort of as many entries as there are, to the next power of two;
- *           a row that is there twice has the same score both times (a score's bits depend on query
- *           and row alone), so its entries are neighbours, and the second is dropped while the
- *           first k are written. NaN, which no score is, counts as -infinity.
+ *           rank order of src/search/rank.h. A bitonic sort of as many entries as there are, to the
+ *           next power of two; a row that is there twice has the same score both times (a score's
+ *           bits depend on query and row alone), so its entries are neighbours, and the second is
+ *           dropped while the first k are written. NaN, which no score is, counts as -infinity.
  * Numerics  no arithmetic: keys go back to the scores' bits.
  * Needs     candidate_cap + k <= 4,096. Entries beyond n_candidates and n_best are not read.
  * Cost      log2(n) (log2(n) + 1) / 2 rounds with a barrier each: 36 for 256 entries, 78 for 4,096.

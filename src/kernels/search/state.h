@@ -1,7 +1,7 @@
 /* What the files of exact search on a CUDA device share. kernels/search/search.c owns it all and
  * takes requests; kernels/search/rows.c keeps the loaded rows and hands them out window by window;
- * kernels/search/pass.c scans a range of them, kernels/search/rounds.c runs the rounds of a group of
- * queries.
+ * kernels/search/pass.c scans a range of them, kernels/search/rounds.c runs the rounds of a group
+ * of queries.
  *
  * A *slice* is what is loaded of one view. A *span* is consecutive slices of one type, whose rows
  * lie one behind the other in device memory when they are there. A *window* is consecutive rows of

@@ -1,5 +1,5 @@
-/* The atomic file writer: bytes of any size arrive, names that are taken and links that were planted
- * are left alone, failures stick and leave nothing behind. */
+/* The atomic file writer: bytes of any size arrive, names that are taken and links that were
+ * planted are left alone, failures stick and leave nothing behind. */
 #define _GNU_SOURCE
 #include "base/file.h"
 #include <dirent.h>

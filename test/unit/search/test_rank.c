@@ -1,5 +1,5 @@
-/* The rank order is total and the same for scores and for keys; lists of shares merge to the list of
- * all their rows. */
+/* The rank order is total and the same for scores and for keys; lists of shares merge to the list
+ * of all their rows. */
 #include "search/merge.h"
 #include "search/rank.h"
 #include "search/score.h"

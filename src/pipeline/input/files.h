@@ -4,8 +4,8 @@
  *
  * A list owns its paths and is built by one thread; afterwards threads may share it for reading. A
  * buffer belongs to one thread and is reused from file to file; it gives large memory back. */
-#ifndef MS_PIPELINE_FILES_H
-#define MS_PIPELINE_FILES_H
+#ifndef MS_PIPELINE_INPUT_FILES_H
+#define MS_PIPELINE_INPUT_FILES_H
 #include "pipeline/watch.h"
 
 #define MS_FILES_MAX_BYTES ((size_t)256 << 20) /* of a file, decompressed too */

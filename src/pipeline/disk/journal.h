@@ -8,10 +8,10 @@
  * crash left half written is cut off when the journal is next read.
  *
  * While it is open the file is locked: a second run on the same output is refused. One thread. */
-#ifndef MS_PIPELINE_JOURNAL_H
-#define MS_PIPELINE_JOURNAL_H
-#include "pipeline/files.h"
-#include "pipeline/description.h"
+#ifndef MS_PIPELINE_DISK_JOURNAL_H
+#define MS_PIPELINE_DISK_JOURNAL_H
+#include "pipeline/input/files.h"
+#include "pipeline/disk/description.h"
 
 #define MS_JOURNAL_HASH 32
 

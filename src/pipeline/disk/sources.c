@@ -1,6 +1,6 @@
-/* Contract: pipeline/sources.h and pipeline/description.h. */
+/* Contract: pipeline/disk/sources.h and pipeline/disk/description.h. */
 #define _GNU_SOURCE
-#include "pipeline/sources.h"
+#include "pipeline/disk/sources.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"

@@ -1,8 +1,8 @@
 /* Lists of input files: arguments, --files-from, folders walked without recursion of ours, row
  * names, reasons. Reading is in read.c. Contract:
- * pipeline/files.h. */
+ * pipeline/input/files.h. */
 #define _GNU_SOURCE
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include "base/mem.h"
 #include "base/digest.h"
 #include <dirent.h>

@@ -1,11 +1,11 @@
-/* Contract: pipeline/description.h. Reading is strict about types and tolerant of keys it
+/* Contract: pipeline/disk/description.h. Reading is strict about types and tolerant of keys it
  * does not know, so that later versions may add some. */
 #define _GNU_SOURCE
-#include "pipeline/description.h"
+#include "pipeline/disk/description.h"
 #include "base/mem.h"
-#include "pipeline/files.h"
 #include "base/json.h"
-#include "pipeline/sources.h"
+#include "pipeline/input/files.h"
+#include "pipeline/disk/sources.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

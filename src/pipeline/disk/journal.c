@@ -1,9 +1,9 @@
-/* Contract: pipeline/journal.h. The file is written with write at its end and read with
+/* Contract: pipeline/disk/journal.h. The file is written with write at its end and read with
  * pread, never mapped: a disk that fails gives an error and no signal. A block goes out in one
  * write and is synced; when either fails, the file is cut back to the last whole block and the
  * first failure stays. */
 #define _GNU_SOURCE
-#include "pipeline/journal.h"
+#include "pipeline/disk/journal.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"

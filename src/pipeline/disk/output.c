@@ -1,6 +1,6 @@
-/* Contract: pipeline/output.h. */
+/* Contract: pipeline/disk/output.h. */
 #define _GNU_SOURCE
-#include "pipeline/output.h"
+#include "pipeline/disk/output.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include <dirent.h>

@@ -1,8 +1,8 @@
 /* Token sequences read back from the JSON lines that midisim-tokens prints: {"path": NAME,
  * "tokens": [...]}. Lines with an "error" are counted as skipped; lines that cannot be used are
  * failures with their number. One thread. */
-#ifndef MS_PIPELINE_TOKEN_LINES_H
-#define MS_PIPELINE_TOKEN_LINES_H
+#ifndef MS_PIPELINE_INPUT_TOKEN_LINES_H
+#define MS_PIPELINE_INPUT_TOKEN_LINES_H
 #include "pipeline/batcher.h"
 
 typedef struct ms_token_lines ms_token_lines;

@@ -1,8 +1,8 @@
 /* CORPUS.npy.json: what a corpus was made with, beside it. midisim-embed writes it, midisim-search
  * reads model hash, pooling, weights and max_tokens from it. One JSON object; keys in
  * docs/FORMATS.md. Values only, nothing owned. */
-#ifndef MS_PIPELINE_DESCRIPTION_H
-#define MS_PIPELINE_DESCRIPTION_H
+#ifndef MS_PIPELINE_DISK_DESCRIPTION_H
+#define MS_PIPELINE_DISK_DESCRIPTION_H
 #include "base/status.h"
 #include <stdbool.h>
 

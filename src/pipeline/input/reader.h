@@ -3,9 +3,9 @@
  * What is ahead is bounded in files and bytes.
  *
  * One thread consumes. An item's memory belongs to whoever took it. */
-#ifndef MS_PIPELINE_READER_H
-#define MS_PIPELINE_READER_H
-#include "pipeline/files.h"
+#ifndef MS_PIPELINE_INPUT_READER_H
+#define MS_PIPELINE_INPUT_READER_H
+#include "pipeline/input/files.h"
 
 typedef struct ms_reader ms_reader;
 
@@ -23,8 +23,8 @@ typedef struct {
     bool (*take)(void *user, size_t *index);
     void *take_user;
     /* What a file holds (bytes after gzip, SHA-256 of them) is about to be encoded: gives its
-     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL: everything is
-     * encoded, nothing is hashed. */
+     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL:
+     * everything is encoded, nothing is hashed. */
     int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
     void *claim_user;
     const msim_model *model; /* borrowed: whose tokens are wanted */

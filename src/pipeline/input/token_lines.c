@@ -1,9 +1,9 @@
-/* Contract: pipeline/token_lines.h. */
+/* Contract: pipeline/input/token_lines.h. */
 #define _GNU_SOURCE
-#include "pipeline/token_lines.h"
+#include "pipeline/input/token_lines.h"
 #include "base/mem.h"
 #include "base/json.h"
-#include "pipeline/reader.h"
+#include "pipeline/input/reader.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

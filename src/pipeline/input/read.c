@@ -1,7 +1,7 @@
 /* Reading one input file: only regular files, at most MS_FILES_MAX_BYTES, gzip undone, and refused
- * when it changed since it was listed or while it was read. Contract: pipeline/files.h. */
+ * when it changed since it was listed or while it was read. Contract: pipeline/input/files.h. */
 #define _GNU_SOURCE
-#include "pipeline/files.h"
+#include "pipeline/input/files.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>

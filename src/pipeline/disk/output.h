@@ -3,9 +3,9 @@
  * CORPUS.npy.next and CORPUS.npy.json.next; when the second has its name, the change is decided,
  * and a run that finds them there finishes it. So a corpus never stands beside a description of
  * another one for longer than it takes to run the same command again. One thread. */
-#ifndef MS_PIPELINE_OUTPUT_H
-#define MS_PIPELINE_OUTPUT_H
-#include "pipeline/description.h"
+#ifndef MS_PIPELINE_DISK_OUTPUT_H
+#define MS_PIPELINE_DISK_OUTPUT_H
+#include "pipeline/disk/description.h"
 #include "pipeline/watch.h"
 
 typedef struct {

@@ -1,4 +1,4 @@
-/* Contract: pipeline/reader.h. A ring of slots under one lock: threads take turns in rising
+/* Contract: pipeline/input/reader.h. A ring of slots under one lock: threads take turns in rising
  * order, each turn with the file that is next, and fill the slot turn mod RING; the consumer
  * empties slots in the same order. A thread waits while its slot is still in use or too many bytes
  * are ahead, unless its file is the very next one, so that the consumer can never wait for good.
@@ -7,7 +7,7 @@
  * fetch at a time, while the encoders, one for each thread asked for, are lent to whichever file is
  * ready. */
 #define _GNU_SOURCE
-#include "pipeline/reader.h"
+#include "pipeline/input/reader.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/digest.h"
