@@ -1,5 +1,5 @@
-/* The names that matter for a search: --like, --exclude, --exclude-from and, for --exclude-self, the
- * names that a query itself may have in the corpus. */
+/* The names that matter for a search: --like, --exclude, --exclude-from and, for --exclude-self,
+ * the names that a query itself may have in the corpus. */
 #ifndef MS_TOOLS_SEARCH_NAMES_H
 #define MS_TOOLS_SEARCH_NAMES_H
 #include "corpus.h"
