@@ -1,15 +1,10 @@
 /* One MIDI file into memory, gzip undone. */
 #ifndef MS_QUERY_READ_H
 #define MS_QUERY_READ_H
-#include "base/status.h"
+#include "pipeline/input/files.h"
 
-typedef struct {
-    unsigned char *data; /* owned */
-    size_t n_bytes, cap;
-} ms_query_bytes;
-
-/* Read a regular file of at most 256 MiB, decompressed too. The buffer starts zero, is reused from
- * file to file, and is freed with ms_free(data). */
-int ms_query_read(const char *path, ms_query_bytes *to, msim_error *err);
+/* Read a regular file of at most MS_FILES_MAX_BYTES, decompressed too. The buffer starts from {0},
+ * is reused from file to file, and is freed with ms_files_buffer_free. */
+int ms_query_read(const char *path, ms_files_buffer *to, msim_error *err);
 
 #endif

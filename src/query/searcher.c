@@ -134,7 +134,7 @@ void msim_searcher_close(msim_searcher *s) {
     ms_searcher_forget(s);
     msim_context_close(s->context);
     ms_query_embedder_close(&s->embedder);
-    ms_free(s->bytes.data);
+    ms_files_buffer_free(&s->bytes);
     ms_free((void *)s->set.excluded);
     ms_free(s->queries);
     ms_free(s->vectors);

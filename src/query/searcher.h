@@ -30,7 +30,7 @@ struct msim_searcher {
     msim_searcher_options set; /* excluded: owned, rising */
     int64_t n_rows, dim;
     ms_query_embedder embedder; /* owned; zero without a model */
-    ms_query_bytes bytes;       /* owned: the file in hand */
+    ms_files_buffer bytes;      /* owned: the file in hand */
     int outcome;                /* msim_outcome of the last MIDI query */
     msim_context *context;      /* owned; NULL when passes are the caller's */
 

@@ -1,5 +1,4 @@
 /* One file, one vector. include/midisim.h, Simple calls. */
-#include "base/mem.h"
 #include "query/embedder.h"
 #include "query/read.h"
 
@@ -15,13 +14,13 @@ int msim_embed_midi(const msim_model *model, const msim_options *options, const 
 
 int msim_embed_file(const msim_model *model, const msim_options *options, const char *path,
                     int transpose, float *out, msim_error *err) {
-    ms_query_bytes bytes = {0};
+    ms_files_buffer bytes = {0};
     msim_error why = {0};
     int rc = ms_query_read(path, &bytes, err);
     if (rc >= 0) {
         rc = msim_embed_midi(model, options, bytes.data, bytes.n_bytes, transpose, out, &why);
         if (rc < 0) ms_fail(err, -rc, "%.200s: %s", path, why.text);
     }
-    ms_free(bytes.data);
+    ms_files_buffer_free(&bytes);
     return rc;
 }

@@ -1,5 +1,5 @@
-/* The queries that wait in the searcher, and what becomes of their answers: printed, and their
- * files copied. */
+/* The queries that wait in the searcher, and what becomes of their answers: they are printed, and
+ * the files of matches are copied. */
 #ifndef MS_TOOLS_SEARCH_ANSWERS_H
 #define MS_TOOLS_SEARCH_ANSWERS_H
 #include "copy_to.h"
