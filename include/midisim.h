@@ -400,7 +400,8 @@ typedef struct {
     void (*counter_close)(void *user);
 } msim_ranks;
 
-/* Start from msim_job_options_default(). Everything pointed to is borrowed until the job is closed. */
+/* Start from msim_job_options_default(). Everything pointed to is borrowed until the job is
+ * closed. */
 typedef struct {
     size_t size;        /* of this struct, as the caller was compiled (R6) */
     const char *output; /* the corpus to write (.npy) */

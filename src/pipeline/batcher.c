@@ -45,10 +45,10 @@ typedef struct {
     size_t seqs_under_way;
 } embedder;
 
-/* On the CPU 4,096 tokens: about 0.4 TFLOP with the small model, so a caller that wants to
- * stop waits for seconds at most. A GPU does that in milliseconds and needs more at a time: 32,768 tokens are hundreds of
- * tiles for each product, so that the last ones, which leave some of its multiprocessors idle,
- * weigh little. The window is what length-sorted batches are cut from. */
+/* On the CPU 4,096 tokens: about 0.4 TFLOP with the small model, so a caller that wants to stop
+ * waits for seconds at most. A GPU does that in milliseconds and needs more at a time: 32,768
+ * tokens are hundreds of tiles for each product, so that the last ones, which leave some of its
+ * multiprocessors idle, weigh little. The window is what length-sorted batches are cut from. */
 static amounts amounts_for(const msim_model_info *info, const msim_options *options) {
     if (info->device != MSIM_DEVICE_CUDA)
         return (amounts){.batch_tokens = 4096,

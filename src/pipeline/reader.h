@@ -23,8 +23,8 @@ typedef struct {
     bool (*take)(void *user, size_t *index);
     void *take_user;
     /* What a file holds (bytes after gzip, SHA-256 of them) is about to be encoded: gives its
-     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL: everything is
-     * encoded, nothing is hashed. */
+     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL:
+     * everything is encoded, nothing is hashed. */
     int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
     void *claim_user;
     const msim_model *model; /* borrowed: whose tokens are wanted */
