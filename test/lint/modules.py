@@ -22,9 +22,8 @@ MAY_USE = {
     "kernels": {"search", "model", "codes", "base"},
     "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "notes", "search", "query", "cpu", "kernels", "base"},
     "pipeline": {"base"},
-    "tools/common": set(),
-    "tools/pipeline": {"tools/common"},
-    **{f"tools/{tool}": {"tools/common", "tools/pipeline"} for tool in TOOLS},
+    "tools/common": {"pipeline", "base"},
+    **{f"tools/{tool}": {"tools/common", "pipeline", "base"} for tool in TOOLS},
 }
 
 # What is known to go against the arrows: (module, module) for includes, (module, function) for calls. Each entry says
