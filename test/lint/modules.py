@@ -17,7 +17,7 @@ MAY_USE = {
     "corpus": {"npy", "codes", "base"},
     "notes": {"base"},
     "search": {"model", "corpus", "codes", "base"},
-    "query": {"search", "base"},
+    "query": {"search", "pipeline", "base"},
     "cpu": {"search", "model", "codes", "base"},
     "kernels": {"search", "model", "codes", "base"},
     "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "notes", "search", "cpu", "kernels", "base"},
@@ -36,8 +36,6 @@ KNOWN_CALLS = set()
 SHARED_PREFIXES = {
     "ms_canonical_": "the tool's run of many files, and the library's writing of one",
     "ms_codes_": "the CPU's table of kernels for codes is named after them",
-    "ms_files_": "the tools' report of what the pipeline skipped",
-    "ms_json_": "writing it to standard output is the tools' own",
     "ms_row_": "the type of an element, and a list of rows",
     "ms_pickle_": "writing a pickle lies beside the .npy files that are written so",
     "ms_scan_": "kernels of the CPU and launches of a GPU, of one operation",

@@ -86,16 +86,16 @@ static int longest_first(const void *a, const void *b) {
 }
 
 static int read_tokens(bench *b, workload *w) {
-    ms_files_skips *skips = NULL;
+    ms_cli_skips *skips = NULL;
     ms_token_lines *lines = NULL;
     ms_sequence *all = NULL, one;
     size_t n = 0, cap = 0;
     msim_error err;
-    int rc = ms_files_skips_open(NULL, &skips, &err);
+    int rc = ms_cli_skips_open(NULL, &skips, &err);
     ms_token_lines_request request = {.path = b->s->tokens,
                                       .vocab = b->info.vocab,
                                       .max_tokens = b->s->max_tokens,
-                                      .skip = ms_files_skips_take,
+                                      .skip = ms_cli_skips_take,
                                       .skip_user = skips,
                                       .watch = ms_cli_watch()};
     if (rc >= 0) rc = ms_token_lines_open(&request, &lines, &err);
@@ -114,7 +114,7 @@ static int read_tokens(bench *b, workload *w) {
     free(all);
     cut_batches(w, BATCH_TOKENS, BATCH_SEQS);
     ms_token_lines_close(lines);
-    (void)ms_files_skips_close(skips, NULL);
+    (void)ms_cli_skips_close(skips, NULL);
     if (rc < 0) ms_cli_error("%s", err.text);
     return rc;
 }

@@ -227,7 +227,7 @@ static void print_json(const ms_bench_result *r) {
     add_text(object, "date", output.date);
     add_text(object, "commit", MSIM_COMMIT);
     add_text(object, "command", output.command);
-    (void)ms_json_write(object);
+    (void)ms_cli_write_json(object);
     cJSON_Delete(object);
     fflush(stdout);
 }

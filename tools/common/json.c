@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-int ms_json_write(const cJSON *value) {
+int ms_cli_write_json(const cJSON *value) {
     char *line = ms_json_print(value);
     if (!line) return ms_cli_output_failed(ENOMEM);
     int rc = ms_cli_write(line, strlen(line));
@@ -14,7 +14,7 @@ int ms_json_write(const cJSON *value) {
     return rc;
 }
 
-int ms_json_write_text(const ms_json_text *text) {
+int ms_cli_write_json_text(const ms_json_text *text) {
     if (ms_json_text_failed(text, NULL) < 0) return ms_cli_output_failed(ENOMEM);
     return ms_cli_write(text->data, text->n);
 }

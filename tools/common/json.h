@@ -6,8 +6,8 @@
 
 /* A value on one line, with the newline. 0, or -1 when nothing more can be written or there is no
  * memory for it: ms_cli_finish says which. */
-int ms_json_write(const cJSON *value);
+int ms_cli_write_json(const cJSON *value);
 /* The same for a text, as it stands. */
-int ms_json_write_text(const ms_json_text *text);
+int ms_cli_write_json_text(const ms_json_text *text);
 
 #endif

@@ -11,14 +11,14 @@
 
 #define SHOWN_FAILURES 20
 
-struct ms_files_skips {
+struct ms_cli_skips {
     FILE *tsv;            /* owned, or NULL */
     const char *tsv_path; /* borrowed, or NULL */
     int64_t n_failures, counts[MSIM_SKIP_COUNT];
 };
 
-int ms_files_skips_open(const char *tsv_path, ms_files_skips **out, msim_error *err) {
-    ms_files_skips *skips = ms_cli_alloc(1, sizeof *skips);
+int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err) {
+    ms_cli_skips *skips = ms_cli_alloc(1, sizeof *skips);
     *out = NULL;
     if (tsv_path && !(skips->tsv = fopen(tsv_path, "we"))) {
         free(skips);
@@ -42,8 +42,8 @@ static void write_cell(FILE *file, const char *text, char end) {
     putc(end, file);
 }
 
-void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail,
-                        bool is_named) {
+void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
+                      bool is_named) {
     skips->counts[reason]++;
     if (skips->tsv) {
         write_cell(skips->tsv, path, '\t');
@@ -56,22 +56,22 @@ void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, con
                      detail && *detail ? ": " : "", detail ? detail : "");
 }
 
-int ms_files_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
-                        msim_error *err) {
+int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
+                      msim_error *err) {
     (void)err;
-    ms_files_skips_add(user, path, reason, detail, is_named);
+    ms_cli_skips_add(user, path, reason, detail, is_named);
     return 0;
 }
 
-int64_t ms_files_skips_total(const ms_files_skips *skips) {
+int64_t ms_cli_skips_total(const ms_cli_skips *skips) {
     int64_t n = 0;
     for (int i = 0; i < MSIM_SKIP_COUNT; i++) n += skips->counts[i];
     return n;
 }
 
-int64_t ms_files_skips_failures(const ms_files_skips *skips) { return skips->n_failures; }
+int64_t ms_cli_skips_failures(const ms_cli_skips *skips) { return skips->n_failures; }
 
-void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap) {
+void ms_cli_skips_describe(const ms_cli_skips *skips, char *text, size_t cap) {
     size_t at = 0;
     if (cap) *text = 0;
     for (int i = 0; i < MSIM_SKIP_COUNT; i++) {
@@ -82,7 +82,7 @@ void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap
     }
 }
 
-int ms_files_skips_close(ms_files_skips *skips, msim_error *err) {
+int ms_cli_skips_close(ms_cli_skips *skips, msim_error *err) {
     int rc = 0;
     if (!skips) return 0;
     if (skips->n_failures > SHOWN_FAILURES) {

@@ -5,21 +5,21 @@
 #include "midisim.h"
 #include <stdbool.h>
 
-typedef struct ms_files_skips ms_files_skips;
+typedef struct ms_cli_skips ms_cli_skips;
 
 /* tsv_path may be NULL. Returns < 0 when it cannot be written. */
-int ms_files_skips_open(const char *tsv_path, ms_files_skips **out, msim_error *err);
-void ms_files_skips_add(ms_files_skips *skips, const char *path, int reason, const char *detail,
-                        bool is_named);
-/* The same as a callback of the pipeline: user is the ms_files_skips. Returns 0. */
-int ms_files_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
-                        msim_error *err);
-int64_t ms_files_skips_total(const ms_files_skips *skips);
-int64_t ms_files_skips_failures(const ms_files_skips *skips); /* those that make the exit code 1 */
+int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err);
+void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
+                      bool is_named);
+/* The same as a callback of the pipeline: user is the ms_cli_skips. Returns 0. */
+int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
+                      msim_error *err);
+int64_t ms_cli_skips_total(const ms_cli_skips *skips);
+int64_t ms_cli_skips_failures(const ms_cli_skips *skips); /* those that make the exit code 1 */
 /* "no-notes 12, bad-midi 3" into text; empty when nothing was skipped. */
-void ms_files_skips_describe(const ms_files_skips *skips, char *text, size_t cap);
+void ms_cli_skips_describe(const ms_cli_skips *skips, char *text, size_t cap);
 /* Says how many failures were not shown, closes the TSV. Returns < 0 when it could not be written
  * whole. */
-int ms_files_skips_close(ms_files_skips *skips, msim_error *err);
+int ms_cli_skips_close(ms_cli_skips *skips, msim_error *err);
 
 #endif

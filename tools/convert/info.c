@@ -230,7 +230,7 @@ static bool describe(const ms_convert_settings *s, const char *path) {
     int written = 0;
     if (s->is_json && rc < 0) add_text(r, "error", err.text);
     if (s->is_json)
-        written = ms_json_write(r);
+        written = ms_cli_write_json(r);
     else if (rc >= 0)
         written = print_text(r);
     cJSON_Delete(r);

@@ -223,9 +223,9 @@ static void say_count(int64_t n, const char *what) {
 typedef struct {
     const settings *s;
     msim_options options;
-    msim_job *job;         /* owned */
-    ms_files_skips *skips; /* owned: rank 0's */
-    msim_job_stats stats;  /* as they were last looked at */
+    msim_job *job;        /* owned */
+    ms_cli_skips *skips;  /* owned: rank 0's */
+    msim_job_stats stats; /* as they were last looked at */
     double began;
 } embedding;
 
@@ -237,7 +237,7 @@ static void look(embedding *e) {
 static void say_inputs(const embedding *e) {
     char files[32], rows[32], skipped[32], reasons[400];
     const msim_job_stats *t = &e->stats;
-    ms_files_skips_describe(e->skips, reasons, sizeof reasons);
+    ms_cli_skips_describe(e->skips, reasons, sizeof reasons);
     ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, t->files),
                 t->is_of_lines ? "lines" : "files", ms_cli_count(rows, t->rows),
                 ms_cli_count(skipped, t->skips), *reasons ? " (" : "", reasons,
@@ -295,9 +295,9 @@ static void say_skips(embedding *e) {
     msim_skip skip = {.size = sizeof skip};
     look(e);
     if (!e->skips) return;
-    for (int64_t i = ms_files_skips_total(e->skips); i < e->stats.skips; i++)
+    for (int64_t i = ms_cli_skips_total(e->skips); i < e->stats.skips; i++)
         if (msim_job_get_skip(e->job, i, &skip) >= 0)
-            ms_files_skips_add(e->skips, skip.path, skip.reason, skip.detail, skip.is_failure);
+            ms_cli_skips_add(e->skips, skip.path, skip.reason, skip.detail, skip.is_failure);
 }
 
 /* ---- The job ---- */
@@ -373,7 +373,7 @@ static int say_failure(embedding *e, msim_error *err) {
 static int open_skips(embedding *e, msim_error *err) {
     look(e);
     bool is_wanted = ms_ranks_index() == 0 && e->stats.has_work;
-    int rc = is_wanted ? ms_files_skips_open(e->s->skipped, &e->skips, err) : 0;
+    int rc = is_wanted ? ms_cli_skips_open(e->s->skipped, &e->skips, err) : 0;
     return ms_ranks_agree(rc, err);
 }
 
@@ -413,7 +413,7 @@ static int run_tool(const settings *s) {
         status = ms_cli_exit_of(rc);
         if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     }
-    if (ms_files_skips_close(e.skips, &err) < 0) {
+    if (ms_cli_skips_close(e.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         status = MS_EXIT_FAILED;
     }

@@ -30,7 +30,7 @@ typedef struct {
     ms_files_list files;   /* owned */
     ms_reader *reader;     /* owned */
     ms_token_lines *lines; /* owned; instead of files and reader */
-    ms_files_skips *skips; /* owned */
+    ms_cli_skips *skips;   /* owned */
     int64_t n_taken, n_written, n_there, n_tokens, n_refused, n_cut;
 } run;
 
@@ -131,7 +131,7 @@ static int next_file(run *r, msim_error *err) {
     /* Also for a file that gives nothing: the others' names do not depend on it. */
     const char *path = ms_tree_claim(r->tree, e->path + e->name_at, e->name_len, ".npy", NULL);
     if (item.reason != MSIM_SKIP_NONE)
-        ms_files_skips_add(r->skips, e->path, item.reason, item.detail, e->is_named);
+        ms_cli_skips_add(r->skips, e->path, item.reason, item.detail, e->is_named);
     else
         rc = write_piece(r, path, item.ids, item.starts[1], err);
     if (r->s->max_tokens && item.full_length > r->s->max_tokens) r->n_cut++;
@@ -157,7 +157,7 @@ static int open_input(run *r, msim_error *err) {
     ms_token_lines_request lines = {.path = s->from_tokens,
                                     .vocab = r->info.vocab,
                                     .max_tokens = s->max_tokens,
-                                    .skip = ms_files_skips_take,
+                                    .skip = ms_cli_skips_take,
                                     .skip_user = r->skips,
                                     .watch = ms_cli_watch()};
     if (s->from_tokens) return ms_token_lines_open(&lines, &r->lines, err);
@@ -192,18 +192,18 @@ static int open_all(run *r, msim_error *err) {
     if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
     if (rc >= 0) rc = ms_tree_open(r->s->per_token, &r->tree, err);
     if (rc >= 0) rc = check_settings(r, err);
-    if (rc >= 0) rc = ms_files_skips_open(r->s->output ? NULL : r->s->skipped, &r->skips, err);
+    if (rc >= 0) rc = ms_cli_skips_open(r->s->output ? NULL : r->s->skipped, &r->skips, err);
     return rc >= 0 ? open_input(r, err) : rc;
 }
 
 static void say_summary(const run *r, double seconds) {
     char written[32], there[32], skipped[32], tokens[32], cut[32], reasons[400];
-    ms_files_skips_describe(r->skips, reasons, sizeof reasons);
+    ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
                 r->s->per_token, ms_cli_count(written, r->n_written),
                 ms_cli_count(there, r->n_there),
-                ms_cli_count(skipped, ms_files_skips_total(r->skips)), *reasons ? " (" : "",
-                reasons, *reasons ? ")" : "", ms_cli_count(tokens, r->n_tokens), seconds);
+                ms_cli_count(skipped, ms_cli_skips_total(r->skips)), *reasons ? " (" : "", reasons,
+                *reasons ? ")" : "", ms_cli_count(tokens, r->n_tokens), seconds);
     int64_t n_cut = r->lines ? ms_token_lines_cut(r->lines) : r->n_cut;
     if (n_cut)
         ms_cli_note("%s files longer than %lld tokens, only their beginning is used",
@@ -234,10 +234,10 @@ int ms_per_token_run(const ms_embed_settings *settings) {
     }
     if (is_open) say_summary(&r, ms_cli_now() - began);
     bool has_some = r.n_written + r.n_there > 0 || settings->n_shards;
-    if (rc == 1 && has_some && !r.n_refused && !ms_files_skips_failures(r.skips) &&
+    if (rc == 1 && has_some && !r.n_refused && !ms_cli_skips_failures(r.skips) &&
         !r.files.n_empty_folders)
         status = MS_EXIT_OK;
-    if (ms_files_skips_close(r.skips, &err) < 0) {
+    if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         status = MS_EXIT_FAILED;
     }

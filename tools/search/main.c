@@ -77,8 +77,8 @@ static int finish(job *j, bool *has_failures, msim_error *err) {
     ms_search_queries *q = &j->queries;
     ms_search_answers *a = &j->answers;
     *has_failures = (a->copier && ms_copy_to_finish(a->copier) > 0) || q->n_failed > 0 ||
-                    ms_files_skips_failures(q->skips) > 0;
-    (void)ms_files_skips_close(q->skips, &e); /* writes no file */
+                    ms_cli_skips_failures(q->skips) > 0;
+    (void)ms_cli_skips_close(q->skips, &e); /* writes no file */
     q->skips = NULL;
     summarise(j);
     bool is_empty = a->n_searched > 0 && a->n_matches == 0 && !ms_cli_stopped();

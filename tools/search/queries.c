@@ -70,7 +70,7 @@ int ms_search_queries_open(const ms_search_corpus *corpus, ms_search_queries *ou
     for (size_t i = 0; i < set->vectors.n && rc >= 0; i++) rc = open_set(out, i, err);
     if (rc >= 0 && set->common.operands.n) rc = ms_search_model_open(corpus, &out->model, err);
     if (rc >= 0) rc = ms_files_list_open(&request, &out->files, err);
-    if (rc >= 0) rc = ms_files_skips_open(NULL, &out->skips, err);
+    if (rc >= 0) rc = ms_cli_skips_open(NULL, &out->skips, err);
     if (rc < 0) return rc;
     out->n_failed += (int64_t)out->files.n_empty_folders;
     out->n_queries += (int64_t)(out->files.n + set->likes.n);
@@ -81,7 +81,7 @@ int ms_search_queries_open(const ms_search_corpus *corpus, ms_search_queries *ou
 void ms_search_queries_close(ms_search_queries *q) {
     msim_error e;
     for (size_t i = 0; q->sets && i < q->corpus->set->vectors.n; i++) msim_corpus_close(q->sets[i]);
-    if (q->skips) (void)ms_files_skips_close(q->skips, &e); /* writes no file */
+    if (q->skips) (void)ms_cli_skips_close(q->skips, &e); /* writes no file */
     ms_files_list_close(&q->files);
     ms_files_buffer_free(&q->buffer);
     ms_search_model_close(&q->model);
@@ -200,7 +200,7 @@ static int add_file(run *r, const ms_files_entry *entry, msim_error *err) {
     int reason = ms_files_read(entry, &r->q->buffer, detail, err);
     if (reason == MSIM_SKIP_NONE) reason = add_midi(r, entry, detail, err);
     if (reason <= 0) return reason;
-    ms_files_skips_add(r->q->skips, entry->path, reason, detail, entry->is_named);
+    ms_cli_skips_add(r->q->skips, entry->path, reason, detail, entry->is_named);
     return 0;
 }
 

@@ -13,7 +13,7 @@ typedef struct {
     msim_corpus **sets;             /* owned: [set->vectors.n], rows that are queries */
     int64_t n_queries;              /* of all kinds */
     size_t midi_variants;           /* of each MIDI query */
-    ms_files_skips *skips;          /* owned */
+    ms_cli_skips *skips;            /* owned */
     ms_files_buffer buffer;         /* owned: the file in hand */
     char *name;                     /* owned: scratch, the name in hand */
     size_t name_cap;

@@ -214,7 +214,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
     put_text(&line, ",\"scan\":");
     ms_json_put_string(&line, out->scan, strlen(out->scan));
     put_text(&line, "}\n");
-    int rc = ms_json_write_text(&line);
+    int rc = ms_cli_write_json_text(&line);
     ms_json_text_free(&line);
     return rc;
 }

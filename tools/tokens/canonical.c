@@ -38,14 +38,14 @@ static void put_field(run *n, const char *name, const char *value, size_t len) {
 
 static int print_failure(run *n, const ms_files_entry *e, int reason, const char *detail) {
     const char *name = msim_skip_reason_name(reason);
-    ms_files_skips_add(n->r->skips, e->path, reason, detail, e->is_named);
+    ms_cli_skips_add(n->r->skips, e->path, reason, detail, e->is_named);
     n->line.n = 0;
     put_field(n, "path", e->path + e->name_at, e->name_len);
     put_field(n, "error", name, strlen(name));
     put_field(n, "detail", detail, strlen(detail));
     put(n, "}\n");
     /* What --normalize-midi - prints is a file. */
-    return n->r->out && strcmp(n->r->out, "-") == 0 ? 0 : ms_json_write_text(&n->line);
+    return n->r->out && strcmp(n->r->out, "-") == 0 ? 0 : ms_cli_write_json_text(&n->line);
 }
 
 /* A row name as the name of its file: bytes before the extension, and the extension [16]. */
@@ -118,7 +118,7 @@ static int print_object(run *n, const ms_files_entry *e, const ms_put_part *norm
     }
     if (written) put_field(n, "normalized", written, strlen(written));
     put(n, "}\n");
-    return ms_json_write_text(&n->line);
+    return ms_cli_write_json_text(&n->line);
 }
 
 static bool reserve(run *n, size_t need) {

@@ -8,7 +8,7 @@
 
 typedef struct {
     const ms_files_list *files; /* borrowed */
-    ms_files_skips *skips;      /* borrowed */
+    ms_cli_skips *skips;        /* borrowed */
     bool has_md5;               /* --md5 */
     const char *out;            /* --normalize-midi: a file, a folder, "-"; or NULL */
     bool is_folder;             /* `out` takes one file for each input */

@@ -108,8 +108,8 @@ static const ms_cli_tool tool = {
 
 typedef struct {
     const settings *s;
-    ms_files_skips *skips; /* owned */
-    ms_json_text line;     /* owned: one object */
+    ms_cli_skips *skips; /* owned */
+    ms_json_text line;   /* owned: one object */
     int64_t n_files, n_sequences, n_tokens, n_cut;
 } run;
 
@@ -123,15 +123,15 @@ static void begin_object(run *r, const ms_reader_item *item) {
 
 static int end_object(run *r) {
     put(&r->line, "}\n");
-    return ms_json_write_text(&r->line);
+    return ms_cli_write_json_text(&r->line);
 }
 
 /* Print what one file gave. < 0 when standard output takes no more. */
 static int print_item(run *r, const ms_reader_item *item) {
     r->n_files++;
     if (item->reason != MSIM_SKIP_NONE) {
-        ms_files_skips_add(r->skips, item->entry->path, item->reason, item->detail,
-                           item->entry->is_named);
+        ms_cli_skips_add(r->skips, item->entry->path, item->reason, item->detail,
+                         item->entry->is_named);
         begin_object(r, item);
         put(&r->line, ",\"error\":");
         const char *reason = msim_skip_reason_name(item->reason),
@@ -171,8 +171,8 @@ static int print_all(run *r, ms_reader *reader, size_t n_files, msim_error *err)
 
 static void say_summary(const run *r, double seconds) {
     char files[32], sequences[32], tokens[32], skipped[32], cut[32], limit[32], reasons[400];
-    int64_t n_skipped = ms_files_skips_total(r->skips);
-    ms_files_skips_describe(r->skips, reasons, sizeof reasons);
+    int64_t n_skipped = ms_cli_skips_total(r->skips);
+    ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s files: %s sequences, %s tokens, %s skipped%s%s%s, %.2f s, %.0f files/s",
                 ms_cli_count(files, r->n_files), ms_cli_count(sequences, r->n_sequences),
                 ms_cli_count(tokens, r->n_tokens), ms_cli_count(skipped, n_skipped),
@@ -197,7 +197,7 @@ static bool is_out_folder(const settings *s) {
 
 /* --md5 and --normalize-midi. */
 static int run_normal(const settings *s) {
-    ms_files_skips *skips = NULL;
+    ms_cli_skips *skips = NULL;
     msim_error err;
     ms_files_list files = {0};
     double began = ms_cli_now();
@@ -215,7 +215,7 @@ static int run_normal(const settings *s) {
                                .is_nul_separated = s->is_nul_separated,
                                .has_stream = true,
                                .names = s->names};
-    int rc = ms_files_skips_open(s->skipped, &skips, &err), status = MS_EXIT_FAILED;
+    int rc = ms_cli_skips_open(s->skipped, &skips, &err), status = MS_EXIT_FAILED;
     if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
     request.skips = skips;
     if (rc >= 0) rc = ms_canonical_run(&request, &n_done, &err);
@@ -229,7 +229,7 @@ static int run_normal(const settings *s) {
         if (n_done > 0 && n_done == (int64_t)files.n && files.n_empty_folders == 0)
             status = MS_EXIT_OK;
     }
-    if (ms_files_skips_close(skips, &err) < 0) {
+    if (ms_cli_skips_close(skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         status = MS_EXIT_FAILED;
     }
@@ -260,7 +260,7 @@ static int run_tool(const settings *s) {
     ms_reader *reader = NULL;
     double began = ms_cli_now();
     int status = MS_EXIT_FAILED;
-    int rc = ms_files_skips_open(s->skipped, &r.skips, &err);
+    int rc = ms_cli_skips_open(s->skipped, &r.skips, &err);
     if (rc < 0) goto failed;
     ms_files_request request = {.paths = s->common.operands.items,
                                 .n_paths = s->common.operands.n,
@@ -282,7 +282,7 @@ static int run_tool(const settings *s) {
     ms_cli_progress_end();
     if (rc < 0 && rc != -MSIM_E_STOPPED) goto failed;
     say_summary(&r, ms_cli_now() - began);
-    if (r.n_sequences > 0 && ms_files_skips_failures(r.skips) == 0 && files.n_empty_folders == 0)
+    if (r.n_sequences > 0 && ms_cli_skips_failures(r.skips) == 0 && files.n_empty_folders == 0)
         status = MS_EXIT_OK;
     goto done;
 failed:
@@ -290,7 +290,7 @@ failed:
     if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
 done:
     ms_reader_close(reader);
-    if (ms_files_skips_close(r.skips, &err) < 0) {
+    if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         status = MS_EXIT_FAILED;
     }
