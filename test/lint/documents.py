@@ -92,4 +92,16 @@ def check_data(tree):
             yield f"{subset}: not in SOURCES.md"
 
 
-CHECKS = (check_documents, check_commands, check_scripts, check_data)
+def check_tour(tree):
+    """docs/SOURCE.md has a line for each source file, a .c and its .h sharing one; what it names exists (documents)."""
+    path = tree.root / "docs/SOURCE.md"
+    if not path.exists():
+        return
+    named = {name.rsplit(".", 1)[0] for name in re.findall(r"^\| `([^`]+)` \| .+ \|$", tree.text(path), re.M)}
+    for source in tree.tracked("src", "tools"):
+        stem = tree.shown(source).rsplit(".", 1)[0]
+        if source.suffix in (".c", ".cu", ".h", ".cuh") and stem not in named:
+            yield f"docs/SOURCE.md: no line for {tree.shown(source)}"
+
+
+CHECKS = (check_tour, check_documents, check_commands, check_scripts, check_data)

@@ -9,9 +9,10 @@ import pytest
 
 CONFIG = g.BUILD.name
 VERSION = re.search(r'^#define MSIM_VERSION "(.*)"', (g.ROOT / "include/midisim.h").read_text(), re.M)[1]
+ABI = re.search(r"#define MSIM_ABI (\d+)", (g.ROOT / "include/midisim.h").read_text())[1]
 TOOLS = ("tokens", "embed", "search", "convert", "bench")
 EXPECTED = {"include/midisim.h", "lib/libmidisim.a", f"lib/libmidisim.so.{VERSION}", "lib/libmidisim.so",
-            f"lib/libmidisim.so.{VERSION.split('.')[0]}", "lib/pkgconfig/midisim.pc", "share/doc/midisim/LICENSE",
+            f"lib/libmidisim.so.{ABI}", "lib/pkgconfig/midisim.pc", "share/doc/midisim/LICENSE",
             "share/doc/midisim/README.md"}
 for t in TOOLS:
     EXPECTED |= {f"bin/midisim-{t}", f"share/man/man1/midisim-{t}.1", f"share/bash-completion/completions/midisim-{t}"}
@@ -44,9 +45,9 @@ def pkg_config(prefix, *arguments):
     return out.split()
 
 
-def build_example(program, flags):
+def build_example(program, flags, name="similar"):
     compiler = os.environ.get("CC", "cc").split()
-    g.run([*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", g.ROOT / "examples/similar.c", "-o", program, *flags])
+    g.run([*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", g.ROOT / f"examples/{name}.c", "-o", program, *flags])
 
 
 def test_files_and_uninstall(tmp_path):
@@ -60,10 +61,9 @@ def test_files_and_uninstall(tmp_path):
 
 
 def test_soname(prefix):
-    major = VERSION.split(".")[0]
     out = g.run(["readelf", "-d", prefix / f"lib/libmidisim.so.{VERSION}"]).stdout.decode()
-    assert f"[libmidisim.so.{major}]" in out
-    assert os.readlink(prefix / "lib/libmidisim.so") == f"libmidisim.so.{major}"
+    assert f"[libmidisim.so.{ABI}]" in out
+    assert os.readlink(prefix / "lib/libmidisim.so") == f"libmidisim.so.{ABI}"
 
 
 def test_pkg_config_version(prefix):
@@ -94,6 +94,15 @@ def test_example(prefix, kind, tmp_path):
     other = 100 * (1 - g.distance(golden["freedink/love.mid"], golden["freedink/lively.mid"]))
     assert percent[0] == 100 and abs(percent[1] - other) < 0.5
     assert g.run([program, "none", "a", "b"], ok=(1,)).stderr.startswith(b"similar: ")
+    failed = g.run([program, g.weights(), data / "love.mid", data / "absent.mid"], ok=(1,)).stderr.decode()
+    assert failed.startswith("similar: ") and "absent.mid" in failed
+
+    program = tmp_path / "find"
+    build_example(program, flags, "find")
+    done = g.run([program, g.weights(), data, tmp_path / "corpus.npy", data / "love.mid"])
+    best = done.stdout.decode().splitlines()
+    assert best[0].split() == ["100.00", "%", "+0", "love.mid"] and len(best) == 3
+    assert b"3 of 3 files" in done.stderr and (tmp_path / "corpus.npy").exists()
 
 
 def test_header_in_cpp(prefix, tmp_path):

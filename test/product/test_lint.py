@@ -100,6 +100,7 @@ def body(n):
 
 
 # check: (files that break it, the same done right, built?)
+TOUR = "".join(f"| `{name}` | x |\n" for name in ("src/api.c", "src/base/two.c", "tools/embed/main.c"))
 SAMPLES = {
     "includes": [
         ({"src/midi/a.c": '#include "npy/b.h"\n', "src/npy/b.h": ""}, {"src/midi/a.c": '#include "base/two.h"\n'}, False),
@@ -196,6 +197,10 @@ SAMPLES = {
         ({"include/midisim.h": HEADER.replace("#endif", "MSIM_API int msim_more(void);\n#endif")}, {"include/midisim.h": HEADER}, False),
         ({"src/base/a.c": '#include "midisim.h"\nMSIM_API int msim_more(void);\nint msim_more(void) { return 1; }\n'},
          {"src/base/a.c": "int ms_more(void);\nint ms_more(void) { return 1; }\n"}, True)],
+    "tour": [
+        ({"docs/SOURCE.md": TOUR, "src/base/a.h": "#ifndef MS_BASE_A_H\n#define MS_BASE_A_H\n#endif\n"},
+         {"docs/SOURCE.md": TOUR + "| `src/base/a.h` | a |\n",
+          "src/base/a.h": "#ifndef MS_BASE_A_H\n#define MS_BASE_A_H\n#endif\n"}, False)],
     "wide_code": [
         ({"src/base/a.c": 'void ms_a(void);\nvoid ms_a(void) { __asm__("vpxor %ymm0, %ymm0, %ymm0"); }\n'},
          {"src/cpu/kernels/x86/a.c": 'void ms_a(void);\nvoid ms_a(void) { __asm__("vpxor %ymm0, %ymm0, %ymm0"); }\n'}, True),

@@ -174,7 +174,8 @@ static int add_set(run *r, const msim_corpus *from, int64_t row, msim_error *err
     return n < 0 ? (int)n : add_row(r, from, row, r->q->name, (size_t)n, err);
 }
 
-/* Add what the buffer holds. Returns a reason to skip it, or < 0 for a failure that ends the run. */
+/* Add what the buffer holds. Returns a reason to skip it, or < 0 for a failure that ends the
+ * run. */
 static int add_midi(run *r, const ms_files_entry *entry, char *detail, msim_error *err) {
     const ms_files_buffer *buffer = &r->q->buffer;
     ms_search_query query = {.label = (char *)(uintptr_t)entry->path,
