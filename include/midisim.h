@@ -1,11 +1,12 @@
 /* midisim: similar music among MIDI files. The only public header of libmidisim.
  *
- *   msim_error e; msim_options o = msim_options_default();
- *   msim_model *model;  msim_tokenizer *tok;  msim_context *ctx;
- *   msim_model_open("weights/midisim-small.safetensors", &o, &model, &e); msim_context_open(model,
- *   &o, &ctx, &e); msim_tokenizer_open(&tok, &e); int64_t n = msim_tokenizer_encode(tok, bytes,
- *   n_bytes, 0, 3072, ids, ids_cap, starts, &e); msim_context_embed(ctx, ids, starts, (size_t)n,
- *   NULL, vectors, &e);
+ *   msim_error e;
+ *   msim_model *model;
+ *   float vector[512];
+ *   msim_model_open("weights/midisim-small.safetensors", NULL, &model, &e);
+ *   msim_embed_file(model, NULL, "song.mid", 0, vector, &e);
+ *
+ * Three storeys: 1. simple calls, 2. handles, 3. building blocks. Most programs need the first two.
  *
  * Rules that hold for every function:
  *  R1 errors     A function that can fail returns int or int64_t: >= 0 is success or a count, < 0
@@ -144,65 +145,72 @@ typedef struct {
 MSIM_API int msim_gpu_count(void);
 MSIM_API int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err);
 
-/* ---- Tokeniser: MIDI bytes to token ids ------------------------------------------------------ */
+/* Of searches. */
 
-typedef struct msim_tokenizer msim_tokenizer;
-typedef struct msim_model msim_model;
-
-/* Why a file gave what it gave. */
-enum msim_outcome {
-    MSIM_OUTCOME_TOKENS = 0, /* it has notes */
-    MSIM_OUTCOME_NOT_MIDI,   /* no header that can be read, or no track at all */
-    MSIM_OUTCOME_BAD_MIDI,   /* damaged where the original gives up; the error says at which byte */
-    MSIM_OUTCOME_NO_NOTES,   /* well-formed, without a note */
-    MSIM_OUTCOME_DRUMS_ONLY  /* notes on the drum channel alone */
+/* Cosine, or the plain dot product (in double, in the same fixed order). */
+enum msim_metric { MSIM_METRIC_COSINE = 0, MSIM_METRIC_IP = 1 };
+/* How rows are passed over. Every form gives the same results to the last bit: the narrower ones
+ * only leave out rows that a proven bound shows to be no result, and score the others in double
+ * (docs/SEARCH.md). AUTO: int8 copies when they are attached and the level has kernels for them,
+ * else bf16 copies, else F32. F64 scores every row in double. */
+enum msim_scan {
+    MSIM_SCAN_AUTO = 0,
+    MSIM_SCAN_F64 = 1,
+    MSIM_SCAN_F32 = 2,
+    MSIM_SCAN_BF16 = 3,
+    MSIM_SCAN_INT8 = 4
 };
 
-/* A tokeniser for a model's family; NULL: midisim's. -MSIM_E_UNSUPPORTED for a model whose
- * vocabulary is not known: it takes token ids alone. The model need not stay open. */
-MSIM_API int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err);
-MSIM_API void msim_tokenizer_close(msim_tokenizer *tok);
+/* Start from msim_search_options_default(). */
+typedef struct {
+    size_t size;             /* set by the caller (R6) */
+    int metric;              /* msim_metric; IP: with AUTO, F64 or F32 alone */
+    int scan;                /* msim_scan; a form whose copies are not attached is refused */
+    const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL:
+                              * none */
+    size_t n_excluded;
+} msim_search_options;
 
-/* Number of sequences that a transpose factor asks for: 1 for <= 0, else 2 x min(factor, 6). */
-MSIM_API int msim_tokenizer_variants(int transpose_factor);
-/* An upper bound of the ids that encode can write for a file of n_bytes (all variants together). */
-MSIM_API size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len);
+/* As msim_options_init. */
+MSIM_API void msim_search_options_init(msim_search_options *options);
+static inline msim_search_options msim_search_options_default(void) {
+    msim_search_options options;
+    options.size = sizeof options;
+    msim_search_options_init(&options);
+    return options;
+}
+/* "auto", "f64", "f32", "bf16", "int8"; NULL for an unknown value. */
+MSIM_API const char *msim_scan_name(int scan);
 
-/* Encode one MIDI file (uncompressed bytes). `transpose_factor` and `max_seq_len` as in the
- * original: factor tf makes the variants -tf..tf-1 (<= 0: the piece as it is); each sequence is cut
- * to its first max_seq_len ids (a negative value -k drops the last k). ids [ids_cap] receives the
- * sequences one behind the other, starts [variants + 1] where each begins and where the last one
- * ends. Returns the number of sequences (>= 1). Errors: -MSIM_E_FORMAT (not MIDI, or damaged) and
- * -MSIM_E_EMPTY (no notes, or drums only), see msim_tokenizer_outcome; -MSIM_E_LIMIT when ids_cap
- * is too small; -MSIM_E_MEMORY. */
-MSIM_API int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes,
-                                       int transpose_factor, int64_t max_seq_len, int32_t *ids,
-                                       size_t ids_cap, int64_t *starts, msim_error *err);
-/* As above, one variant: every pitch moved by `semitones` and clamped to 1..127. Returns the number
- * of ids. */
-MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes,
-                                          int semitones, int64_t max_seq_len, int32_t *ids,
-                                          size_t ids_cap, msim_error *err);
-/* msim_outcome of the last call. It means nothing after -MSIM_E_MEMORY and -MSIM_E_LIMIT. */
-MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
-/* Number of ids that the last successful encode would have given without max_seq_len. */
-MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+/* Takes one hit; 0 to go on, anything else ends the search. Calls come one at a time, from any
+ * thread of the context. */
+typedef int (*msim_hit_sink)(void *user, size_t query, int64_t row, double score);
 
-/* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
- * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call
- * again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed meanwhile),
- * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
-MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
+/* ==== 1. Simple calls ======================================================================== */
 
-/* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the
- * same form are the same music written in two ways. out [cap] gets the bytes;
- * msim_midi_canonical_bound(n_bytes) is always enough. Returns how many there are. `tok` lends its
- * memory and gets the outcome. What is no MIDI at all gives an empty file, as there. Errors:
- * -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY.
- * After an error, what is in `out` means nothing. */
-MSIM_API size_t msim_midi_canonical_bound(size_t n_bytes);
-MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
-                                     unsigned char *out, size_t cap, msim_error *err);
+/* Enough for most programs: open a model, embed a file or a folder, search a corpus.
+ * examples/find.c is a whole program. A folder becomes a corpus by an msim_job; an msim_searcher
+ * finds a file's matches in any key. Both are handles, below. */
+typedef struct msim_model msim_model;
+
+/* The model that the tools use when none is named: MIDISIM_MODEL, else midisim-small.* before
+ * others in the weights folder of the build tree that the program lies in, in
+ * $XDG_DATA_HOME/midisim (else ~/.local/share/midisim) and in PREFIX/share/midisim. Its path into
+ * path [cap]. This is the only function of the library that reads the environment.
+ * -MSIM_E_EMPTY: there is none, and the error says where it was looked for. */
+MSIM_API int msim_default_model(char *path, size_t cap, msim_error *err);
+/* One MIDI file (gzip too), or the bytes of one, to one vector: out [dim of the model], the plain
+ * mean over as many of its first tokens as the model was trained with, not normalised, every pitch
+ * moved by `transpose` semitones first. Each call opens a context of its own; for many files, open
+ * one and keep it. */
+MSIM_API int msim_embed_file(const msim_model *model, const msim_options *options, const char *path,
+                             int transpose, float *out, msim_error *err);
+MSIM_API int msim_embed_midi(const msim_model *model, const msim_options *options, const void *midi,
+                             size_t n_bytes, int transpose, float *out, msim_error *err);
+
+/* ==== 2. Handles ============================================================================= */
+
+/* What is opened, used for long and closed: models, jobs, corpora, searchers. */
 
 /* ---- Model ----------------------------------------------------------------------------------- */
 
@@ -250,70 +258,6 @@ MSIM_API int msim_checkpoint_get_info(const char *path, msim_checkpoint_info *ou
  * replaced. */
 MSIM_API int msim_checkpoint_convert(const char *path, const char *out_path, int dtype,
                                      msim_error *err);
-
-/* ---- Context: one caller's working memory and threads ---------------------------------------- */
-
-typedef struct msim_context msim_context;
-
-/* model may be NULL for a context that only searches. */
-MSIM_API int msim_context_open(const msim_model *model, const msim_options *options,
-                               msim_context **out, msim_error *err);
-MSIM_API void msim_context_close(msim_context *ctx);
-
-/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. class_weights:
- * NULL for the plain mean over tokens, else three weights for start-time, duration and pitch
- * tokens. out [n_seq, dim], not normalised. An empty sequence gives zeros. The same sequence gives
- * the same bits whatever else is in the batch. */
-MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts,
-                                size_t n_seq, const float *class_weights, float *out,
-                                msim_error *err);
-/* As msim_context_embed in two steps, so that a device works on one batch while the caller prepares
- * the next. submit takes a batch: ids, starts and class_weights may be reused at once, out is
- * written before the wait that finishes this batch returns. At most MSIM_BATCHES_UNDER_WAY batches
- * are under way, another is -MSIM_E_LIMIT; a batch that submit refuses is not under way. wait
- * finishes the oldest one; without any it is -MSIM_E_ARG, and after another error that batch is
- * gone, its out as it was. Until all are finished, every other call with the context but stats and
- * close is -MSIM_E_ARG; close drops them. Results are msim_context_embed's, to the bit. On the CPU
- * submit does all the work. */
-enum { MSIM_BATCHES_UNDER_WAY = 2 };
-MSIM_API int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts,
-                                       size_t n_seq, const float *class_weights, float *out,
-                                       msim_error *err);
-MSIM_API int msim_context_embed_wait(msim_context *ctx, msim_error *err);
-/* The vectors before pooling: out [starts[n_seq], dim]. */
-MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts,
-                                       size_t n_seq, float *out, msim_error *err);
-/* L2-normalise n rows in place: row / max(norm, 1e-12), in f32. */
-MSIM_API void msim_l2_normalize(float *rows, size_t n, size_t dim);
-
-/* Parts of a forward pass that are timed. */
-enum msim_stage {
-    MSIM_STAGE_NORM = 0,   /* token rows and norms */
-    MSIM_STAGE_PROJECTION, /* q, k, v with their rotary, and the attention's output */
-    MSIM_STAGE_ATTENTION,
-    MSIM_STAGE_FEED_FORWARD,
-    MSIM_STAGE_POOLING,
-    MSIM_STAGE_COUNT
-};
-/* "norms", "projections", ...; NULL for an unknown value. */
-MSIM_API const char *msim_stage_name(int stage);
-
-typedef struct {
-    size_t size;               /* set by the caller (R6) */
-    int64_t tokens, sequences; /* embedded so far */
-    double embed_seconds;      /* wall time inside embed */
-    double search_seconds;     /* wall time inside search */
-    int64_t rows_scored;       /* rows x queries scored so far */
-    int64_t rows_nonfinite;    /* rows with NaN or infinity among those of the last search, excluded
-                                * ones too */
-    int64_t rows_evaluated;    /* row x query scores that the last search evaluated in double */
-    int scan;                  /* msim_scan that the last search used; 0 before any */
-    int search_device;         /* msim_device that searches, never AUTO */
-    double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a
-                                             * device does not tell */
-} msim_stats;
-
-MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
 
 /* ---- Jobs: a folder to a corpus -------------------------------------------------------------- */
 
@@ -417,11 +361,10 @@ typedef struct {
     int64_t shard, n_shards; /* only the files of shard 1..n_shards; n_shards 0: all of them */
 
     /* What a vector is. */
-    int transpose;          /* semitones, -12..12 */
-    int64_t max_tokens;     /* the first so many tokens of a piece (default 3072); 0: all */
-    int is_weighted;        /* tokens are weighted by class, else their mean is taken */
-    float class_weights[3]; /* of start-time, duration and pitch tokens (default 1, 1, 1) */
-    int is_l2_normalized;   /* vectors are scaled to length 1 */
+    int transpose;              /* semitones, -12..12 */
+    int64_t max_tokens;         /* the first so many tokens of a piece (default 3072); 0: all */
+    const float *class_weights; /* as msim_context_embed has them; NULL: the plain mean */
+    int is_l2_normalized;       /* vectors are scaled to length 1 */
 
     /* How the corpus is stored. */
     int dtype;                /* MSIM_DTYPE_F32 (default) or MSIM_DTYPE_F16 */
@@ -653,129 +596,6 @@ MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
 /* Rows so far that have the name of the row before them. */
 MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
-typedef struct msim_corpus_writer msim_corpus_writer;
-
-typedef struct {
-    size_t size; /* set by the caller (R6) */
-    int64_t rows, dim;
-    int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used;
-                               * else ignored */
-    int dtype;                /* msim_dtype, as the format allows it */
-    int format;               /* msim_format */
-    const char *name_field;   /* structured, pickled: NULL is "midi_names" */
-    const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
-} msim_corpus_layout;
-
-/* Write a corpus, and for the forms that hold no names PATH.names with one a line (a name with a
- * newline in it is refused there). Bytes go to temporary files beside `path`, which take their
- * names in finish; close without finish removes them. Exactly `rows` rows must be added. A number
- * that is finite, but not in the type it is stored in, is refused; NaN and infinity are stored. add
- * allocates nothing. */
-MSIM_API int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout,
-                                     msim_corpus_writer **out, msim_error *err);
-MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_bytes,
-                                    const float *row, msim_error *err);
-MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
-MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
-/* 1 when rows can be stored so: the form has that type. */
-MSIM_API int msim_format_has_dtype(int format, int dtype);
-/* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
-MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
-
-/* ---- Small copies: what makes exact search read less ----------------------------------------- */
-
-/* Write the small copy of one part of a corpus, for MSIM_SCAN_INT8 (528 bytes a row of width 512)
- * or MSIM_SCAN_BF16 (1,032): CORPUS.npy.msim by custom. A form that the file holds already, of the
- * same rows, stays in it. Goes to a temporary file first; an existing copy_path is replaced. The
- * bytes depend on the corpus file alone, not on machine, level or threads (0: one for each
- * processor). progress may be NULL; it is called on this thread now and then with rows done and
- * rows in all, and stops the work when it returns non-zero: -MSIM_E_STOPPED, and nothing is
- * written. */
-MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path,
-                                     int scan, int threads,
-                                     int (*progress)(void *user, int64_t done, int64_t all),
-                                     void *user, msim_error *err);
-/* Use a copy (before msim_context_load_corpus; not while a context has the corpus loaded). 64 tiles
- * of 16 rows are made anew from the rows and compared; all of them with is_full, or when the size
- * or time of the corpus's file is not what it was for prepare. -MSIM_E_FORMAT: damaged or not of
- * these rows: prepare it again. */
-MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path,
-                                      int is_full, msim_error *err);
-/* 1 when the copy attached to a part serves this msim_scan, else 0. */
-MSIM_API int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan);
-
-/* ---- Search ---------------------------------------------------------------------------------- */
-
-/* Cosine, or the plain dot product (in double, in the same fixed order). */
-enum msim_metric { MSIM_METRIC_COSINE = 0, MSIM_METRIC_IP = 1 };
-/* How rows are passed over. Every form gives the same results to the last bit: the narrower ones
- * only leave out rows that a proven bound shows to be no result, and score the others in double
- * (docs/SEARCH.md). AUTO: int8 copies when they are attached and the level has kernels for them,
- * else bf16 copies, else F32. F64 scores every row in double. */
-enum msim_scan {
-    MSIM_SCAN_AUTO = 0,
-    MSIM_SCAN_F64 = 1,
-    MSIM_SCAN_F32 = 2,
-    MSIM_SCAN_BF16 = 3,
-    MSIM_SCAN_INT8 = 4
-};
-
-/* Start from msim_search_options_default(). */
-typedef struct {
-    size_t size;             /* set by the caller (R6) */
-    int metric;              /* msim_metric; IP: with AUTO, F64 or F32 alone */
-    int scan;                /* msim_scan; a form whose copies are not attached is refused */
-    const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL:
-                              * none */
-    size_t n_excluded;
-} msim_search_options;
-
-/* As msim_options_init. */
-MSIM_API void msim_search_options_init(msim_search_options *options);
-static inline msim_search_options msim_search_options_default(void) {
-    msim_search_options options;
-    options.size = sizeof options;
-    msim_search_options_init(&options);
-    return options;
-}
-/* "auto", "f64", "f32", "bf16", "int8"; NULL for an unknown value. */
-MSIM_API const char *msim_scan_name(int scan);
-
-/* Attach a corpus to a context (replacing an earlier one, also when it fails for want of memory or
- * by the device). The corpus must outlive its use. */
-MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus,
-                                      msim_error *err);
-/* Attach rows first .. first + n - 1 of it alone; results keep their numbers of the whole corpus.
- * (For several processes that share the work: merged by score and row, their results are those of
- * one.) */
-MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first,
-                                    int64_t n, msim_error *err);
-
-/* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k],
- * best first; the score is evaluated in double in one fixed order, and equal scores rank the lower
- * row first, so results are the same on every device, level, thread count and scan form. Zero rows
- * score 0; rows with NaN or infinity rank after all others with score -infinity. Returns the
- * entries for each query: min(k, rows). */
-MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query,
-                                     int64_t k, int64_t *rows, double *scores, msim_error *err);
-/* As msim_context_search, which is this with the defaults (options NULL). Returns the entries for
- * each query: min(k, rows that are not excluded); query q's stand at rows + q * k. Excluded rows
- * that are not loaded are ignored. */
-MSIM_API int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options,
-                                          const float *queries, size_t n_query, int64_t k,
-                                          int64_t *rows, double *scores, msim_error *err);
-
-/* Takes one hit; 0 to go on, anything else ends the search. Calls come one at a time, from any
- * thread of the context. */
-typedef int (*msim_hit_sink)(void *user, size_t query, int64_t row, double score);
-/* Every row with score >= threshold (as doubles; rows with NaN or infinity never, whatever the
- * threshold), handed to `sink` in no order. Returns how many were handed over, over all queries,
- * also when sink ended it; what the sink was given before an error stays given. The sink must not
- * use the context. */
-MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
-                                           const float *queries, size_t n_query, double threshold,
-                                           msim_hit_sink sink, void *user, msim_error *err);
-
 /* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
 
 /* A searcher answers queries from a corpus. A MIDI file is searched in several keys at once, each a
@@ -925,22 +745,219 @@ typedef struct {
 
 MSIM_API int msim_searcher_get_stats(const msim_searcher *s, msim_searcher_stats *out);
 
-/* ---- Simple calls ---------------------------------------------------------------------------- */
+/* ==== 3. Building blocks ===================================================================== */
 
-/* The model that the tools use when none is named: MIDISIM_MODEL, else midisim-small.* before
- * others in the weights folder of the build tree that the program lies in, in
- * $XDG_DATA_HOME/midisim (else ~/.local/share/midisim) and in PREFIX/share/midisim. Its path into
- * path [cap]. This is the only function of the library that reads the environment.
- * -MSIM_E_EMPTY: there is none, and the error says where it was looked for. */
-MSIM_API int msim_default_model(char *path, size_t cap, msim_error *err);
-/* One MIDI file (gzip too), or the bytes of one, to one vector: out [dim of the model], the plain
- * mean over as many of its first tokens as the model was trained with, not normalised, every pitch
- * moved by `transpose` semitones first. Each call opens a context of its own; for many files, open
- * one and keep it. */
-MSIM_API int msim_embed_file(const msim_model *model, const msim_options *options, const char *path,
-                             int transpose, float *out, msim_error *err);
-MSIM_API int msim_embed_midi(const msim_model *model, const msim_options *options, const void *midi,
-                             size_t n_bytes, int transpose, float *out, msim_error *err);
+/* The steps that jobs and searchers take, for programs that put them together otherwise. */
+
+/* ---- Tokeniser: MIDI bytes to token ids ------------------------------------------------------ */
+
+typedef struct msim_tokenizer msim_tokenizer;
+
+/* Why a file gave what it gave. */
+enum msim_outcome {
+    MSIM_OUTCOME_TOKENS = 0, /* it has notes */
+    MSIM_OUTCOME_NOT_MIDI,   /* no header that can be read, or no track at all */
+    MSIM_OUTCOME_BAD_MIDI,   /* damaged where the original gives up; the error says at which byte */
+    MSIM_OUTCOME_NO_NOTES,   /* well-formed, without a note */
+    MSIM_OUTCOME_DRUMS_ONLY  /* notes on the drum channel alone */
+};
+
+/* A tokeniser for a model's family; NULL: midisim's. -MSIM_E_UNSUPPORTED for a model whose
+ * vocabulary is not known: it takes token ids alone. The model need not stay open. */
+MSIM_API int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err);
+MSIM_API void msim_tokenizer_close(msim_tokenizer *tok);
+
+/* Number of sequences that a transpose factor asks for: 1 for <= 0, else 2 x min(factor, 6). */
+MSIM_API int msim_tokenizer_variants(int transpose_factor);
+/* An upper bound of the ids that encode can write for a file of n_bytes (all variants together). */
+MSIM_API size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len);
+
+/* Encode one MIDI file (uncompressed bytes). `transpose_factor` and `max_seq_len` as in the
+ * original: factor tf makes the variants -tf..tf-1 (<= 0: the piece as it is); each sequence is cut
+ * to its first max_seq_len ids (a negative value -k drops the last k). ids [ids_cap] receives the
+ * sequences one behind the other, starts [variants + 1] where each begins and where the last one
+ * ends. Returns the number of sequences (>= 1). Errors: -MSIM_E_FORMAT (not MIDI, or damaged) and
+ * -MSIM_E_EMPTY (no notes, or drums only), see msim_tokenizer_outcome; -MSIM_E_LIMIT when ids_cap
+ * is too small; -MSIM_E_MEMORY. */
+MSIM_API int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                       int transpose_factor, int64_t max_seq_len, int32_t *ids,
+                                       size_t ids_cap, int64_t *starts, msim_error *err);
+/* As above, one variant: every pitch moved by `semitones` and clamped to 1..127. Returns the number
+ * of ids. */
+MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                          int semitones, int64_t max_seq_len, int32_t *ids,
+                                          size_t ids_cap, msim_error *err);
+/* msim_outcome of the last call. It means nothing after -MSIM_E_MEMORY and -MSIM_E_LIMIT. */
+MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
+/* Number of ids that the last successful encode would have given without max_seq_len. */
+MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+
+/* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
+ * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call
+ * again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed meanwhile),
+ * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
+MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
+
+/* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the
+ * same form are the same music written in two ways. out [cap] gets the bytes;
+ * msim_midi_canonical_bound(n_bytes) is always enough. Returns how many there are. `tok` lends its
+ * memory and gets the outcome. What is no MIDI at all gives an empty file, as there. Errors:
+ * -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY.
+ * After an error, what is in `out` means nothing. */
+MSIM_API size_t msim_midi_canonical_bound(size_t n_bytes);
+MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
+                                     unsigned char *out, size_t cap, msim_error *err);
+
+/* ---- Context: one caller's working memory and threads ---------------------------------------- */
+
+typedef struct msim_context msim_context;
+
+/* model may be NULL for a context that only searches. */
+MSIM_API int msim_context_open(const msim_model *model, const msim_options *options,
+                               msim_context **out, msim_error *err);
+MSIM_API void msim_context_close(msim_context *ctx);
+
+/* Embed n_seq sequences: sequence i is ids[starts[i] .. starts[i+1]), starts[0] = 0. class_weights:
+ * NULL for the plain mean over tokens, else three weights for start-time, duration and pitch
+ * tokens. out [n_seq, dim], not normalised. An empty sequence gives zeros. The same sequence gives
+ * the same bits whatever else is in the batch. */
+MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                                size_t n_seq, const float *class_weights, float *out,
+                                msim_error *err);
+/* As msim_context_embed in two steps, so that a device works on one batch while the caller prepares
+ * the next. submit takes a batch: ids, starts and class_weights may be reused at once, out is
+ * written before the wait that finishes this batch returns. At most MSIM_BATCHES_UNDER_WAY batches
+ * are under way, another is -MSIM_E_LIMIT; a batch that submit refuses is not under way. wait
+ * finishes the oldest one; without any it is -MSIM_E_ARG, and after another error that batch is
+ * gone, its out as it was. Until all are finished, every other call with the context but stats and
+ * close is -MSIM_E_ARG; close drops them. Results are msim_context_embed's, to the bit. On the CPU
+ * submit does all the work. */
+enum { MSIM_BATCHES_UNDER_WAY = 2 };
+MSIM_API int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                                       size_t n_seq, const float *class_weights, float *out,
+                                       msim_error *err);
+MSIM_API int msim_context_embed_wait(msim_context *ctx, msim_error *err);
+/* The vectors before pooling: out [starts[n_seq], dim]. */
+MSIM_API int msim_context_embed_tokens(msim_context *ctx, const int32_t *ids, const int64_t *starts,
+                                       size_t n_seq, float *out, msim_error *err);
+/* L2-normalise n rows in place: row / max(norm, 1e-12), in f32. */
+MSIM_API void msim_l2_normalize(float *rows, size_t n, size_t dim);
+
+/* Parts of a forward pass that are timed. */
+enum msim_stage {
+    MSIM_STAGE_NORM = 0,   /* token rows and norms */
+    MSIM_STAGE_PROJECTION, /* q, k, v with their rotary, and the attention's output */
+    MSIM_STAGE_ATTENTION,
+    MSIM_STAGE_FEED_FORWARD,
+    MSIM_STAGE_POOLING,
+    MSIM_STAGE_COUNT
+};
+/* "norms", "projections", ...; NULL for an unknown value. */
+MSIM_API const char *msim_stage_name(int stage);
+
+typedef struct {
+    size_t size;               /* set by the caller (R6) */
+    int64_t tokens, sequences; /* embedded so far */
+    double embed_seconds;      /* wall time inside embed */
+    double search_seconds;     /* wall time inside search */
+    int64_t rows_scored;       /* rows x queries scored so far */
+    int64_t rows_nonfinite;    /* rows with NaN or infinity among those of the last search, excluded
+                                * ones too */
+    int64_t rows_evaluated;    /* row x query scores that the last search evaluated in double */
+    int scan;                  /* msim_scan that the last search used; 0 before any */
+    int search_device;         /* msim_device that searches, never AUTO */
+    double stage_seconds[MSIM_STAGE_COUNT]; /* inside each stage, summed over threads; 0 where a
+                                             * device does not tell */
+} msim_stats;
+
+MSIM_API int msim_context_stats(const msim_context *ctx, msim_stats *out);
+
+/* ---- Corpora written, looked up and merged --------------------------------------------------- */
+
+typedef struct msim_corpus_writer msim_corpus_writer;
+
+typedef struct {
+    size_t size; /* set by the caller (R6) */
+    int64_t rows, dim;
+    int64_t name_chars;       /* structured: code points of the longest name, at least 1 is used;
+                               * else ignored */
+    int dtype;                /* msim_dtype, as the format allows it */
+    int format;               /* msim_format */
+    const char *name_field;   /* structured, pickled: NULL is "midi_names" */
+    const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
+} msim_corpus_layout;
+
+/* Write a corpus, and for the forms that hold no names PATH.names with one a line (a name with a
+ * newline in it is refused there). Bytes go to temporary files beside `path`, which take their
+ * names in finish; close without finish removes them. Exactly `rows` rows must be added. A number
+ * that is finite, but not in the type it is stored in, is refused; NaN and infinity are stored. add
+ * allocates nothing. */
+MSIM_API int msim_corpus_writer_open(const char *path, const msim_corpus_layout *layout,
+                                     msim_corpus_writer **out, msim_error *err);
+MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_bytes,
+                                    const float *row, msim_error *err);
+MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
+MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
+/* 1 when rows can be stored so: the form has that type. */
+MSIM_API int msim_format_has_dtype(int format, int dtype);
+/* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
+MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
+
+/* ---- Small copies: what makes exact search read less ----------------------------------------- */
+
+/* Write the small copy of one part of a corpus, for MSIM_SCAN_INT8 (528 bytes a row of width 512)
+ * or MSIM_SCAN_BF16 (1,032): CORPUS.npy.msim by custom. A form that the file holds already, of the
+ * same rows, stays in it. Goes to a temporary file first; an existing copy_path is replaced. The
+ * bytes depend on the corpus file alone, not on machine, level or threads (0: one for each
+ * processor). progress may be NULL; it is called on this thread now and then with rows done and
+ * rows in all, and stops the work when it returns non-zero: -MSIM_E_STOPPED, and nothing is
+ * written. */
+MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path,
+                                     int scan, int threads,
+                                     int (*progress)(void *user, int64_t done, int64_t all),
+                                     void *user, msim_error *err);
+/* Use a copy (before msim_context_load_corpus; not while a context has the corpus loaded). 64 tiles
+ * of 16 rows are made anew from the rows and compared; all of them with is_full, or when the size
+ * or time of the corpus's file is not what it was for prepare. -MSIM_E_FORMAT: damaged or not of
+ * these rows: prepare it again. */
+MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path,
+                                      int is_full, msim_error *err);
+/* 1 when the copy attached to a part serves this msim_scan, else 0. */
+MSIM_API int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan);
+
+/* ---- Search ---------------------------------------------------------------------------------- */
+
+/* Attach a corpus to a context (replacing an earlier one, also when it fails for want of memory or
+ * by the device). The corpus must outlive its use. */
+MSIM_API int msim_context_load_corpus(msim_context *ctx, const msim_corpus *corpus,
+                                      msim_error *err);
+/* Attach rows first .. first + n - 1 of it alone; results keep their numbers of the whole corpus.
+ * (For several processes that share the work: merged by score and row, their results are those of
+ * one.) */
+MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t first,
+                                    int64_t n, msim_error *err);
+
+/* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k],
+ * best first; the score is evaluated in double in one fixed order, and equal scores rank the lower
+ * row first, so results are the same on every device, level, thread count and scan form. Zero rows
+ * score 0; rows with NaN or infinity rank after all others with score -infinity. Returns the
+ * entries for each query: min(k, rows). */
+MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query,
+                                     int64_t k, int64_t *rows, double *scores, msim_error *err);
+/* As msim_context_search, which is this with the defaults (options NULL). Returns the entries for
+ * each query: min(k, rows that are not excluded); query q's stand at rows + q * k. Excluded rows
+ * that are not loaded are ignored. */
+MSIM_API int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *options,
+                                          const float *queries, size_t n_query, int64_t k,
+                                          int64_t *rows, double *scores, msim_error *err);
+
+/* Every row with score >= threshold (as doubles; rows with NaN or infinity never, whatever the
+ * threshold), handed to `sink` in no order. Returns how many were handed over, over all queries,
+ * also when sink ended it; what the sink was given before an error stays given. The sink must not
+ * use the context. */
+MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *options,
+                                           const float *queries, size_t n_query, double threshold,
+                                           msim_hit_sink sink, void *user, msim_error *err);
 
 #ifdef __cplusplus
 }

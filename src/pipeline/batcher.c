@@ -116,7 +116,7 @@ static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_err
     if (rc < 0) return rc;
     under_way *b = &e->batches[(e->oldest + e->n_under_way) % e->most.most_under_way];
     double began = ms_watch_now();
-    rc = msim_context_embed_submit(e->context, e->ids, starts, n, e->request->type_weights, b->out,
+    rc = msim_context_embed_submit(e->context, e->ids, starts, n, e->request->class_weights, b->out,
                                    err);
     e->stats->encoder_seconds += ms_watch_now() - began;
     if (rc < 0) return rc;

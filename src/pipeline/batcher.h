@@ -26,10 +26,10 @@ typedef struct {
 } ms_sequences;
 
 typedef struct {
-    const msim_model *model;   /* borrowed */
-    msim_options options;      /* max_batch_* are set by the embedder */
-    int64_t longest;           /* no sequence will be longer; 0: not known */
-    const float *type_weights; /* [3], or NULL for the mean */
+    const msim_model *model;    /* borrowed */
+    msim_options options;       /* max_batch_* are set by the embedder */
+    int64_t longest;            /* no sequence will be longer; 0: not known */
+    const float *class_weights; /* [3], or NULL for the mean */
     bool is_normalized;
     /* A batch is done: vectors [n, dim], normalised if wanted. The names and ids of the sequences
      * are no longer there. < 0 ends the run. NULL: nothing is kept. */

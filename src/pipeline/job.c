@@ -6,8 +6,7 @@
 #include "base/sized.h"
 #include <string.h>
 
-static const msim_job_options defaults = {
-    .size = sizeof defaults, .max_tokens = 3072, .class_weights = {1.0f, 1.0f, 1.0f}};
+static const msim_job_options defaults = {.size = sizeof defaults, .max_tokens = 3072};
 
 void msim_job_options_init(msim_job_options *options) {
     (void)ms_sized_out(options, &defaults, sizeof defaults);

@@ -9,14 +9,14 @@ static void describe(msim_job *r) {
     const msim_job_options *o = &r->o;
     ms_description *d = &r->about;
     *d = (ms_description){.tool = "midisim-embed",
-                          .is_weighted = o->is_weighted,
+                          .is_weighted = o->class_weights != NULL,
                           .max_tokens = o->max_tokens,
                           .is_normalized = o->is_l2_normalized,
                           .transpose = o->transpose,
                           .shard = o->shard,
                           .n_shards = o->n_shards,
                           .files = (int64_t)r->inputs.files.n};
-    memcpy(d->pool_weights, o->class_weights, sizeof d->pool_weights);
+    for (int i = 0; i < 3; i++) d->pool_weights[i] = o->class_weights ? o->class_weights[i] : 1.0f;
     snprintf(d->version, sizeof d->version, "%s", msim_version());
     snprintf(d->dtype, sizeof d->dtype, "%s", o->dtype == MSIM_DTYPE_F16 ? "f16" : "f32");
     snprintf(d->names, sizeof d->names, "%s", o->names == MSIM_NAMES_STEM ? "stem" : "path");

@@ -209,7 +209,7 @@ static int embed_all(msim_job *r, msim_error *err) {
     ms_batcher_request request = {.model = r->model,
                                   .options = r->options,
                                   .longest = r->o.max_tokens < 16384 ? r->o.max_tokens : 0,
-                                  .type_weights = r->o.is_weighted ? r->o.class_weights : NULL,
+                                  .class_weights = r->o.class_weights,
                                   .is_normalized = r->o.is_l2_normalized,
                                   .keep = keep_batch,
                                   .user = r,

@@ -316,8 +316,7 @@ static msim_job_options job_options(const embedding *e, const char *model) {
     o.n_shards = s->n_shards;
     o.transpose = (int)s->transpose;
     o.max_tokens = s->max_tokens;
-    o.is_weighted = s->pooling == 1;
-    memcpy(o.class_weights, s->pool_weights, sizeof o.class_weights);
+    o.class_weights = s->pooling == 1 ? s->pool_weights : NULL;
     o.is_l2_normalized = s->is_normalized;
     o.dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32;
     o.name_field = s->name_field;
