@@ -105,7 +105,7 @@ SAMPLES = {
     "includes": [
         ({"src/midi/a.c": '#include "npy/b.h"\n', "src/npy/b.h": ""}, {"src/midi/a.c": '#include "base/two.h"\n'}, False),
         ({"src/npy/b.c": '#include "kernels/gone.h"\n'}, {"src/npy/b.c": '#include "base/two.h"\n'}, False),
-        ({"tools/embed/a.c": '#include "base/two.h"\n'}, {"tools/embed/a.c": '#include "midisim.h"\n'}, False),
+        ({"tools/embed/a.c": '#include "midi/b.h"\n', "src/midi/b.h": ""}, {"tools/embed/a.c": '#include "midisim.h"\n'}, False),
         ({"tools/embed/a.c": '#include "search/b.h"\n', "tools/search/b.h": ""},
          {"tools/embed/a.c": '#include "common/b.h"\n', "tools/common/b.h": ""}, False)],
     "calls": [
@@ -115,7 +115,8 @@ SAMPLES = {
           "src/npy/b.c": "int ms_b(void);\nint ms_b(void) { return 1; }\n"},
          {"src/corpus/a.c": "int ms_b(void);\nint ms_a(void);\nint ms_a(void) { return ms_b(); }\n",
           "src/npy/b.c": "int ms_b(void);\nint ms_b(void) { return 1; }\n"}, True),
-        ({"tools/embed/a.c": "int ms_two(void);\nint ms_a(void);\nint ms_a(void) { return ms_two(); }\n"},
+        ({"tools/embed/a.c": "int ms_b(void);\nint ms_a(void);\nint ms_a(void) { return ms_b(); }\n",
+          "src/midi/b.c": "int ms_b(void);\nint ms_b(void) { return 1; }\n"},
          {"tools/embed/a.c": '#include "midisim.h"\nint ms_a(void);\nint ms_a(void) { return msim_one(); }\n'}, True)],
     "cycles": [
         ({"src/midi/a.h": '#include "midi/b.h"\n', "src/midi/b.h": '#include "midi/c.h"\n',
