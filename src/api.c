@@ -316,14 +316,18 @@ static int check_class_weights(const msim_context *ctx, const float *class_weigh
     return MSIM_OK;
 }
 
+static int check_process(const msim_context *ctx, const char *what, msim_error *err) {
+    if (!is_foreign(ctx, ctx->backend) && !is_foreign(ctx, ctx->searcher)) return MSIM_OK;
+    return ms_fail(err, MSIM_E_DEVICE,
+                   "%s: this context uses a CUDA device and was opened before fork(); open one "
+                   "in the child",
+                   what);
+}
+
 /* Only stats and close may come between a submit and its wait. */
 static int check_idle(const msim_context *ctx, const char *what, msim_error *err) {
-    if (is_foreign(ctx, ctx->backend) || is_foreign(ctx, ctx->searcher))
-        return ms_fail(err, MSIM_E_DEVICE,
-                       "%s: this context uses a CUDA device and was opened before fork(); open one "
-                       "in the child",
-                       what);
-    if (!ctx->n_under_way) return MSIM_OK;
+    int rc = check_process(ctx, what, err);
+    if (rc < 0 || !ctx->n_under_way) return rc;
     return ms_fail(err, MSIM_E_ARG, "%s: expected no batch under way, got %d", what,
                    ctx->n_under_way);
 }
@@ -348,12 +352,13 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
                               msim_error *err) {
     ms_batch batch;
     double t = ms_clock_now();
-    if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
+    int rc = check_process(ctx, "embed", err);
+    if (rc < 0) return rc;
     if (ctx->n_under_way == MSIM_BATCHES_UNDER_WAY)
         return ms_fail(err, MSIM_E_LIMIT,
                        "embed: %d batches are under way already; wait for one first",
                        MSIM_BATCHES_UNDER_WAY);
-    int rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
+    rc = make_batch(ctx, ids, starts, n_seq, &batch, err);
     if (rc >= 0) rc = check_class_weights(ctx, class_weights, err);
     if (rc >= 0 && n_seq)
         rc = ctx->backend->embed_submit(ctx->state, &batch, class_weights, out, err);
@@ -367,13 +372,14 @@ int msim_context_embed_submit(msim_context *ctx, const int32_t *ids, const int64
 
 int msim_context_embed_wait(msim_context *ctx, msim_error *err) {
     double t = ms_clock_now();
-    if (is_foreign(ctx, ctx->backend)) return check_idle(ctx, "embed", err);
+    int rc = check_process(ctx, "embed", err);
+    if (rc < 0) return rc;
     if (!ctx->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
     int64_t tokens = ctx->under_way[ctx->oldest].tokens,
             sequences = ctx->under_way[ctx->oldest].sequences;
     ctx->oldest = (ctx->oldest + 1) % MSIM_BATCHES_UNDER_WAY;
     ctx->n_under_way--;
-    int rc = sequences ? ctx->backend->embed_wait(ctx->state, err) : MSIM_OK;
+    rc = sequences ? ctx->backend->embed_wait(ctx->state, err) : MSIM_OK;
     if (rc < 0) return rc;
     ctx->stats.tokens += tokens;
     ctx->stats.sequences += sequences;

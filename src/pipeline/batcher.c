@@ -8,6 +8,7 @@
  * waits for the source, everything under way is finished and kept. */
 #define _GNU_SOURCE
 #include "pipeline/batcher.h"
+#include "base/clock.h"
 #include "pipeline/input/reader.h"
 #include "base/mem.h"
 #include <stdlib.h>
@@ -70,9 +71,9 @@ static amounts amounts_for(const msim_model_info *info, const msim_options *opti
 /* Wait for the oldest batch and hand its vectors on. */
 static int finish_oldest(embedder *e, msim_error *err) {
     under_way *b = &e->batches[e->oldest];
-    double began = ms_watch_now();
+    double began = ms_clock_now();
     int rc = msim_context_embed_wait(e->context, err);
-    e->stats->encoder_seconds += ms_watch_now() - began;
+    e->stats->encoder_seconds += ms_clock_now() - began;
     e->oldest = (e->oldest + 1) % e->most.most_under_way;
     e->n_under_way--;
     e->seqs_under_way -= b->n;
@@ -115,10 +116,10 @@ static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_err
     rc = open_context(e, starts[n], err);
     if (rc < 0) return rc;
     under_way *b = &e->batches[(e->oldest + e->n_under_way) % e->most.most_under_way];
-    double began = ms_watch_now();
+    double began = ms_clock_now();
     rc = msim_context_embed_submit(e->context, e->ids, starts, n, e->request->class_weights, b->out,
                                    err);
-    e->stats->encoder_seconds += ms_watch_now() - began;
+    e->stats->encoder_seconds += ms_clock_now() - began;
     if (rc < 0) return rc;
     e->stats->n_tokens += starts[n];
     memcpy(b->sequences, batch, n * sizeof *batch);
@@ -140,9 +141,9 @@ static int next_sequence(embedder *e, bool may_wait, ms_sequence *out, msim_erro
         int rc = finish_oldest(e, err);
         if (rc < 0) return rc;
     }
-    double began = may_wait ? ms_watch_now() : 0;
+    double began = may_wait ? ms_clock_now() : 0;
     int state = e->sequences->next(e->sequences->source, may_wait, out, err);
-    if (may_wait) e->stats->wait_seconds += ms_watch_now() - began;
+    if (may_wait) e->stats->wait_seconds += ms_clock_now() - began;
     return state;
 }
 

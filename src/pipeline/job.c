@@ -2,6 +2,7 @@
  * pipeline/job.h. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/sized.h"
 #include <string.h>
@@ -64,7 +65,7 @@ static int copy_options(msim_job *job, const msim_job_options *options, msim_err
     job->watch.message = job->o.message;
     job->watch.user = job->o.user;
     ms_watch_begin(&job->watch);
-    job->began = ms_watch_now();
+    job->began = ms_clock_now();
     return check_options(&job->o, err);
 }
 
@@ -171,7 +172,7 @@ int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
                         .unread = job->n_unread,
                         .skips = (int64_t)job->skips.n,
                         .failures = job->skips.n_failures,
-                        .seconds = ms_watch_now() - job->began,
+                        .seconds = ms_clock_now() - job->began,
                         .device = job->info.device,
                         .isa = job->info.isa,
                         .precision = job->info.precision};

@@ -4,7 +4,6 @@
 #include "base/status.h"
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 void ms_watch_begin(ms_watch *w) {
     w->owner = pthread_self();
@@ -54,10 +53,4 @@ char *ms_watch_count(char *buf, int64_t n) {
     }
     buf[at] = 0;
     return buf;
-}
-
-double ms_watch_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

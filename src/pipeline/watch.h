@@ -34,6 +34,5 @@ void ms_watch_say(ms_watch *watch, int level, const char *format, ...)
 
 /* 1234567 -> "1,234,567". Returns buf, which has at least 32 bytes. */
 char *ms_watch_count(char *buf, int64_t n);
-double ms_watch_now(void); /* seconds, monotonic */
 
 #endif

@@ -4,6 +4,7 @@
  * first failure stays. */
 #define _GNU_SOURCE
 #include "pipeline/disk/journal.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -253,7 +254,7 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
     j->dim = (size_t)settings->dim;
     j->end = (int64_t)n;
     j->n_blocks = 0;
-    j->last_sync = ms_watch_now();
+    j->last_sync = ms_clock_now();
     return 0;
 }
 
@@ -359,7 +360,7 @@ int ms_journal_load(ms_journal *j,
         if (ftruncate(j->fd, (off_t)j->end) != 0)
             return ms_fail(err, MSIM_E_IO, "cannot cut: %s: %s", j->path, strerror(errno));
     }
-    j->last_sync = ms_watch_now();
+    j->last_sync = ms_clock_now();
     return j->state == MS_JOURNAL_FINISHED ? set_state(j, MS_JOURNAL_OPEN, err) : 0;
 }
 
@@ -391,7 +392,7 @@ int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t 
 int ms_journal_sync(ms_journal *j, msim_error *err) {
     if (j->failed.code) return spoil(j, err);
     if (j->n_block <= sizeof(block_head)) return 0;
-    double began = ms_watch_now();
+    double began = ms_clock_now();
     block_head h = {.magic = BLOCK_MAGIC, .bytes = j->n_block - sizeof h, .number = j->n_blocks};
     memcpy(j->block, &h, sizeof h);
     h.crc = (uint32_t)crc32_z(0, j->block + 8, j->n_block - 8);
@@ -403,7 +404,7 @@ int ms_journal_sync(ms_journal *j, msim_error *err) {
     j->n_blocks++;
     j->n_block = 0;
     j->has_work = true;
-    j->last_sync = ms_watch_now();
+    j->last_sync = ms_clock_now();
     j->interval = SYNC_SHARE * (j->last_sync - began);
     if (j->interval < SYNC_LEAST) j->interval = SYNC_LEAST;
     if (j->interval > SYNC_MOST) j->interval = SYNC_MOST;
@@ -412,7 +413,7 @@ int ms_journal_sync(ms_journal *j, msim_error *err) {
 
 int ms_journal_tick(ms_journal *j, msim_error *err) {
     bool is_due = j->n_block >= BLOCK_BYTES ||
-                  (j->n_block && ms_watch_now() - j->last_sync >= j->interval);
+                  (j->n_block && ms_clock_now() - j->last_sync >= j->interval);
     return is_due ? ms_journal_sync(j, err) : 0;
 }
 
