@@ -792,10 +792,34 @@ MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 
-/* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
- * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call
- * again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed meanwhile),
- * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
+/* What a file is, by its first bytes (512 of them are enough). */
+enum msim_kind {
+    MSIM_KIND_UNKNOWN = 0,
+    MSIM_KIND_EMPTY,
+    MSIM_KIND_MIDI,
+    MSIM_KIND_RMID, /* a RIFF file with a MIDI file in it, which the tokeniser reads */
+    MSIM_KIND_GZIP,
+    MSIM_KIND_ZIP,
+    MSIM_KIND_ARCHIVE, /* 7z, rar, bzip2, xz or zstd */
+    MSIM_KIND_NPY,
+    MSIM_KIND_AUDIO,
+    MSIM_KIND_PDF,
+    MSIM_KIND_HTML,
+    MSIM_KIND_XML,
+    MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
+    MSIM_KIND_TEXT
+};
+MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
+/* Words for a message: "a zip archive"; NULL for an unknown value. */
+MSIM_API const char *msim_file_kind_name(int kind);
+/* Where in a file's bytes the MIDI file is, and its length: 0 and all of them, or the place inside
+ * an RMID file. Every function that takes MIDI bytes calls this one itself. */
+MSIM_API size_t msim_midi_find(const void *bytes, size_t n_bytes, size_t *n_midi);
+
+/* The bytes of a MIDI file, with gzip and RMID undone: a regular file of at most 256 MiB, also
+ * decompressed. out [cap] gets as many as fit. Returns how many there are; where that is more than
+ * cap, call again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed
+ * meanwhile), -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
 MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
 
 /* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the

@@ -5,10 +5,10 @@
 #define _GNU_SOURCE
 #include "cli.h"
 #include "console.h"
+#include "base/pool.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -443,12 +443,7 @@ bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *nam
 /* ---- What is found by convention ---- */
 
 int ms_cli_threads(const ms_cli_common *common) {
-    cpu_set_t set;
-    if (common->threads) return (int)common->threads;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set) < 1024 ? CPU_COUNT(&set) : 1024;
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
+    return common->threads ? (int)common->threads : ms_pool_processors();
 }
 
 msim_options ms_cli_library_options(const ms_cli_common *common) {
