@@ -29,6 +29,12 @@
  *                they are, contexts on the CPU with the calling thread alone. A context on a CUDA
  *                device fails there with -MSIM_E_DEVICE. Closing never waits. This holds when no
  *                other thread was inside the library at the time of the fork.
+ *  R8 mappings   Corpora and models are read through mappings. Replace such a file by renaming a
+ *                new one over it. When another program changes a file in place, searches fail with
+ *                -MSIM_E_IO, and so does msim_corpus_check: call it after names and vectors.
+ *                When a file is cut short, reading the lost part raises SIGBUS. A program that must
+ *                not end without a word handles SIGBUS by calling msim_remove_temporary_files,
+ *                writing a line and ending with _exit, as the tools do.
  */
 #ifndef MIDISIM_H
 #define MIDISIM_H
@@ -69,6 +75,10 @@ typedef struct {
     int code;       /* msim_status, positive; 0 when nothing failed */
     char text[500]; /* one line, no newline */
 } msim_error;
+
+/* Remove the temporary files of all writes that are under way. For the handler of a signal that
+ * ends the process: it only calls functions that are safe there. */
+MSIM_API void msim_remove_temporary_files(void);
 
 /* Name of a return code ("ok", "format", ...); accepts both signs. Static storage. */
 MSIM_API const char *msim_status_name(int rc);
@@ -497,7 +507,7 @@ typedef struct {
  * corpus. Nothing is copied; a pickled file is read through once, by a reader that can neither
  * import nor call anything, and then costs 16 bytes a row. names_path: NULL, or a text file with
  * one name a line for rows that have none. Without it, FILE.names beside a file without names is
- * taken if it exists. A file that is cut short while it is open ends the program (SIGBUS). */
+ * taken if it exists. See R8 for files that change meanwhile. */
 MSIM_API int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out,
                               msim_error *err);
 /* Several files or folders as one corpus of one width, rows numbered through in the order given. */
@@ -512,6 +522,8 @@ MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part)
 /* The number of rows in a part; out of range a negative status. */
 MSIM_API int64_t msim_corpus_part_rows(const msim_corpus *corpus, int64_t part);
 MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
+/* -MSIM_E_IO when a file of the corpus was changed in place since it was opened (R8). */
+MSIM_API int msim_corpus_check(const msim_corpus *corpus, msim_error *err);
 MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
 /* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to
  * cap - 1 bytes. Returns the full length in bytes, or a negative status for a row out of range. A
