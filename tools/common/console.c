@@ -121,7 +121,7 @@ int ms_cli_usage(const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     ms_cli_error("%s (see %s --help)", text, tool_name);
-    return MS_EXIT_USAGE;
+    return -MSIM_E_ARG;
 }
 
 int ms_cli_fail(msim_error *err, int code, const char *format, ...) {
@@ -134,38 +134,8 @@ int ms_cli_fail(msim_error *err, int code, const char *format, ...) {
     return -code;
 }
 
-int ms_cli_exit_of(int rc) {
-    int code = rc < 0 ? -rc : rc;
-    if (code == MSIM_OK) return MS_EXIT_OK;
-    return code == MSIM_E_ARG || code == MSIM_E_UNSUPPORTED ? MS_EXIT_USAGE : MS_EXIT_FAILED;
-}
-
-/* ---- Memory ---- */
-
-static void out_of_memory(size_t n_items, size_t item_bytes) {
-    ms_cli_error("out of memory: expected %zu x %zu bytes more, got none", n_items, item_bytes);
-    exit(MS_EXIT_FAILED);
-}
-
-void *ms_cli_alloc(size_t n_items, size_t item_bytes) {
-    void *p = calloc(n_items ? n_items : 1, item_bytes ? item_bytes : 1);
-    if (!p) out_of_memory(n_items, item_bytes);
-    return p;
-}
-
-void *ms_cli_grow(void *items, size_t *cap, size_t need, size_t item_bytes) {
-    if (need <= *cap) return items;
-    size_t more = *cap < 8 ? 8 : *cap > SIZE_MAX / 2 ? SIZE_MAX : *cap * 2;
-    if (more < need) more = need;
-    void *p = more > SIZE_MAX / item_bytes ? NULL : realloc(items, more * item_bytes);
-    if (!p) out_of_memory(more, item_bytes);
-    *cap = more;
-    return p;
-}
-
-char *ms_cli_copy(const char *text) {
-    size_t n = strlen(text) + 1;
-    return memcpy(ms_cli_alloc(n, 1), text, n);
+int ms_cli_as_failure(int rc) {
+    return rc == -MSIM_E_ARG || rc == -MSIM_E_UNSUPPORTED ? -MSIM_E_IO : rc;
 }
 
 /* ---- Progress ---- */
@@ -273,7 +243,8 @@ int ms_cli_style(enum ms_cli_styles style) {
     return ms_cli_color(STDOUT_FILENO) ? put(codes[style], strlen(codes[style])) : 0;
 }
 
-int ms_cli_finish(int status) {
+int ms_cli_finish(int rc) {
+    int status = rc >= 0 ? 0 : rc == -MSIM_E_ARG || rc == -MSIM_E_UNSUPPORTED ? 2 : 1;
     ms_cli_progress_end();
     errno = 0;
     bool was_bad = ferror(stdout) != 0;
@@ -281,7 +252,7 @@ int ms_cli_finish(int status) {
         if (!stdout_errno) stdout_errno = errno ? errno : EIO;
     if (stdout_errno && stdout_errno != EPIPE) {
         ms_cli_error("write error: standard output: %s", strerror(stdout_errno));
-        status = MS_EXIT_FAILED;
+        status = 1;
     }
     if (stop_signal) return 128 + (int)stop_signal;
     return status;
@@ -303,7 +274,7 @@ static void on_lost_page(int number) {
     msim_remove_temporary_files();
     if (write(STDERR_FILENO, tool_name, strlen(tool_name)) >= 0)
         (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    _exit(MS_EXIT_FAILED);
+    _exit(1);
 }
 
 /* On a stack of its own, for the main thread's may be what is exhausted. */

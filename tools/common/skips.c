@@ -2,6 +2,7 @@
  * all of them in the TSV of --skipped. Contract: tools/common/skips.h. */
 #define _GNU_SOURCE
 #include "skips.h"
+#include "base/mem.h"
 #include "cli.h"
 #include "pipeline/input/files.h"
 #include <errno.h>
@@ -18,10 +19,11 @@ struct ms_cli_skips {
 };
 
 int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err) {
-    ms_cli_skips *skips = ms_cli_alloc(1, sizeof *skips);
     *out = NULL;
+    ms_cli_skips *skips = ms_alloc(1, sizeof *skips, "skipped files", err);
+    if (!skips) return -MSIM_E_MEMORY;
     if (tsv_path && !(skips->tsv = fopen(tsv_path, "we"))) {
-        free(skips);
+        ms_free(skips);
         return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", tsv_path, strerror(errno));
     }
     skips->tsv_path = tsv_path;
@@ -117,6 +119,6 @@ int ms_cli_skips_close(ms_cli_skips *skips, msim_error *err) {
             rc = ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path,
                              strerror(errno ? errno : EIO));
     }
-    free(skips);
+    ms_free(skips);
     return rc;
 }

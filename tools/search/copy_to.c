@@ -6,7 +6,7 @@
 #include "listing.h"
 #include "base/fnv.h"
 #include "base/mem.h"
-#include "common/put_file.h"
+#include "common/tree.h"
 #include "common/watch.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,6 @@
  *   ranks     rows shared by several processes
  * docs/SEARCH.md. */
 #define _GNU_SOURCE
-#include "codes.h"
 #include "common/ranks.h"
 #include "queries.h"
 #include "ranks.h"
@@ -194,14 +193,13 @@ int main(int argc, char **argv) {
     msim_error e;
     ms_ranks_begin(&argc, &argv);
     set = ms_search_settings_default();
-    int status = ms_cli_parse(&ms_search_tool, argc, argv, &set);
-    if (status >= 0) return ms_ranks_end(status);
-    if (ms_search_check_usage(&set, &e) < 0)
-        return ms_ranks_end(ms_cli_finish(ms_cli_usage("%s", e.text)));
+    int rc = ms_cli_parse(&ms_search_tool, argc, argv, &set);
+    if (rc == 0 && ms_search_check_usage(&set, &e) < 0) rc = ms_cli_usage("%s", e.text);
+    if (rc != 0) return ms_ranks_end(ms_cli_finish(rc));
     j.set = &set;
     ms_cli_catch_signals();
-    int rc = run(&j, &has_failures, &e);
+    rc = run(&j, &has_failures, &e);
     if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", e.text);
     close_job(&j);
-    return ms_ranks_end(ms_cli_finish(has_failures ? MS_EXIT_FAILED : ms_cli_exit_of(rc)));
+    return ms_ranks_end(ms_cli_finish(has_failures ? -MSIM_E_IO : rc));
 }
