@@ -149,7 +149,7 @@ MSIM_API int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err);
 
 /* Cosine, or the plain dot product (in double, in the same fixed order). */
 enum msim_metric { MSIM_METRIC_COSINE = 0, MSIM_METRIC_IP = 1 };
-/* How rows are passed over. Every form gives the same results to the last bit: the narrower ones
+/* How rows are passed over. Every codec gives the same results to the last bit: the narrower ones
  * only leave out rows that a proven bound shows to be no result, and score the others in double
  * (docs/SEARCH.md). AUTO: int8 copies when they are attached and the level has kernels for them,
  * else bf16 copies, else F32. F64 scores every row in double. */
@@ -165,7 +165,7 @@ enum msim_scan {
 typedef struct {
     size_t size;             /* set by the caller (R6) */
     int metric;              /* msim_metric; IP: with AUTO, F64 or F32 alone */
-    int scan;                /* msim_scan; a form whose copies are not attached is refused */
+    int scan;                /* msim_scan; a codec whose copies are not attached is refused */
     const int64_t *excluded; /* borrowed: rows that are no results, ascending, no duplicates; NULL:
                               * none */
     size_t n_excluded;
@@ -492,8 +492,8 @@ typedef struct {
     int64_t parts;   /* files */
 } msim_corpus_info;
 
-/* Open a corpus, mapped read-only: a file of any form (.fvecs and .fbin by their names, .npy by its
- * bytes), or a folder, whose .npy, .fvecs and .fbin files, in bytewise order of name, are one
+/* Open a corpus, mapped read-only: a file of any codec (.fvecs and .fbin by their names, .npy by
+ * its bytes), or a folder, whose .npy, .fvecs and .fbin files, in bytewise order of name, are one
  * corpus. Nothing is copied; a pickled file is read through once, by a reader that can neither
  * import nor call anything, and then costs 16 bytes a row. names_path: NULL, or a text file with
  * one name a line for rows that have none. Without it, FILE.names beside a file without names is
@@ -798,8 +798,8 @@ MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
  * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
 MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
 
-/* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the
- * same form are the same music written in two ways. out [cap] gets the bytes;
+/* A MIDI file in the original's normal codec (docs/NORMALIZE.md), byte for byte: two files of the
+ * same codec are the same music written in two ways. out [cap] gets the bytes;
  * msim_midi_canonical_bound(n_bytes) is always enough. Returns how many there are. `tok` lends its
  * memory and gets the outcome. What is no MIDI at all gives an empty file, as there. Errors:
  * -MSIM_E_FORMAT where the original gives up; -MSIM_E_LIMIT when cap is too small; -MSIM_E_MEMORY.
@@ -887,7 +887,7 @@ typedef struct {
     const char *vector_field; /* structured, pickled: NULL is "midi_embeddings" */
 } msim_corpus_layout;
 
-/* Write a corpus, and for the forms that hold no names PATH.names with one a line (a name with a
+/* Write a corpus, and for the codecs that hold no names PATH.names with one a line (a name with a
  * newline in it is refused there). Bytes go to temporary files beside `path`, which take their
  * names in finish; close without finish removes them. Exactly `rows` rows must be added. A number
  * that is finite, but not in the type it is stored in, is refused; NaN and infinity are stored. add
@@ -898,7 +898,7 @@ MSIM_API int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, siz
                                     const float *row, msim_error *err);
 MSIM_API int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err);
 MSIM_API void msim_corpus_writer_close(msim_corpus_writer *w);
-/* 1 when rows can be stored so: the form has that type. */
+/* 1 when rows can be stored so: the codec has that type. */
 MSIM_API int msim_format_has_dtype(int format, int dtype);
 /* Code points that a name takes in a '<U' field (bytes that are not UTF-8 count one each). */
 MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
@@ -906,21 +906,21 @@ MSIM_API int64_t msim_name_chars(const char *name, size_t name_bytes);
 /* ---- Small copies: what makes exact search read less ----------------------------------------- */
 
 /* Write the small copy of one part of a corpus, for MSIM_SCAN_INT8 (528 bytes a row of width 512)
- * or MSIM_SCAN_BF16 (1,032): CORPUS.npy.msim by custom. A form that the file holds already, of the
- * same rows, stays in it. Goes to a temporary file first; an existing copy_path is replaced. The
+ * or MSIM_SCAN_BF16 (1,032): CORPUS.npy.msim by custom. A codec that the file holds already, of the
+ * same rows, stays in it. Goes to a temporary file first; an existing codes_path is replaced. The
  * bytes depend on the corpus file alone, not on machine, level or threads (0: one for each
  * processor). progress may be NULL; it is called on this thread now and then with rows done and
  * rows in all, and stops the work when it returns non-zero: -MSIM_E_STOPPED, and nothing is
  * written. */
-MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path,
-                                     int scan, int threads,
+MSIM_API int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part,
+                                     const char *codes_path, int scan, int threads,
                                      int (*progress)(void *user, int64_t done, int64_t all),
                                      void *user, msim_error *err);
 /* Use a copy (before msim_context_load_corpus; not while a context has the corpus loaded). 64 tiles
  * of 16 rows are made anew from the rows and compared; all of them with is_full, or when the size
  * or time of the corpus's file is not what it was for prepare. -MSIM_E_FORMAT: damaged or not of
  * these rows: prepare it again. */
-MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path,
+MSIM_API int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *codes_path,
                                       int is_full, msim_error *err);
 /* 1 when the copy attached to a part serves this msim_scan, else 0. */
 MSIM_API int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan);
@@ -939,7 +939,7 @@ MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus
 
 /* Exact top k by cosine for each of n_query queries [n_query, dim]. rows and scores [n_query, k],
  * best first; the score is evaluated in double in one fixed order, and equal scores rank the lower
- * row first, so results are the same on every device, level, thread count and scan form. Zero rows
+ * row first, so results are the same on every device, level, thread count and scan codec. Zero rows
  * score 0; rows with NaN or infinity rank after all others with score -infinity. Returns the
  * entries for each query: min(k, rows). */
 MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query,

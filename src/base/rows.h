@@ -13,8 +13,8 @@ typedef struct {
     const uint64_t *offsets;   /* borrowed from the corpus: [n_rows] bytes from base to each row,
                                 * ascending; NULL: row i lies at base + i * row_bytes */
     int64_t n_rows, dim;
-    int dtype;                   /* msim_dtype, little-endian */
-    const struct ms_codes *copy; /* borrowed from the corpus: the small copy of these rows
+    int dtype;                    /* msim_dtype, little-endian */
+    const struct ms_codes *codes; /* borrowed from the corpus: the small copy of these rows
                                   * (codes/layout.h), or NULL */
 } ms_rows;
 

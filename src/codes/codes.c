@@ -25,7 +25,7 @@ typedef struct {
     uint64_t rows, dim, source_bytes;
     int64_t source_time;
     uint64_t n_zeros, n_nonfinite;
-    uint32_t forms, reserved[7];
+    uint32_t codecs, reserved[7];
     unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with this part 0, the centre and both
                                          * lists */
 } file_head;
@@ -48,11 +48,11 @@ static int lay_out(file_layout *l, const file_head *h) {
     size_t dim = (size_t)h->dim, at = (HEAD_BYTES + 4 * dim + PAGE - 1) / PAGE * PAGE;
     l->n_tiles = (int64_t)(h->rows / MS_CODES_TILE + (h->rows % MS_CODES_TILE != 0));
     l->int8_at = at;
-    if (!put_part(&at, h->forms & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0,
+    if (!put_part(&at, h->codecs & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0,
                   ms_codes_int8_tile(dim)))
         return 0;
     l->bf16_at = at;
-    if (!put_part(&at, h->forms & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0,
+    if (!put_part(&at, h->codecs & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0,
                   ms_codes_bf16_tile(dim)))
         return 0;
     l->zeros_at = at;
@@ -76,11 +76,11 @@ static int digest_of(unsigned char *digest, const file_head *h, const void *cent
     return ms_digest_end(&d, digest, err);
 }
 
-static size_t tile_bytes(int form, size_t dim) {
-    return form == MS_CODES_INT8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
+static size_t tile_bytes(int codec, size_t dim) {
+    return codec == MS_CODES_INT8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
 }
 
-/* Room for a tile of either form: int8's is the larger one of narrow rows. */
+/* Room for a tile of either codec: int8's is the larger one of narrow rows. */
 static size_t tile_room(size_t dim) {
     size_t int8 = ms_codes_int8_tile(dim), bf16 = ms_codes_bf16_tile(dim);
     return int8 > bf16 ? int8 : bf16;
@@ -98,7 +98,7 @@ typedef struct {
     const file_layout *layout;
     const float *centre;
     const ms_out_file *file; /* borrowed */
-    int forms;
+    int codecs;
     int64_t first_tile;   /* of the batch */
     unsigned char *class; /* [BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE], by tile of the batch */
     unsigned char *tiles; /* [workers, ITEM_TILES * tile_room] */
@@ -115,15 +115,15 @@ static void write_tiles(void *arg, int64_t item, int worker) {
     unsigned char *tiles = job->tiles + (size_t)worker * ITEM_TILES * job->tile_room;
     if (job->has_failed) return;
     if (end > job->layout->n_tiles) end = job->layout->n_tiles;
-    for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
-        size_t each = tile_bytes(form, dim),
-               at = form == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
+    for (int codec = MS_CODES_INT8; codec <= MS_CODES_BF16; codec *= 2) {
+        size_t each = tile_bytes(codec, dim),
+               at = codec == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
         unsigned char class[MS_CODES_TILE],
             *classes = job->class + (size_t)(first - job->first_tile) * MS_CODES_TILE;
-        if (!(job->forms & form)) continue;
+        if (!(job->codecs & codec)) continue;
         for (int64_t tile = first; tile < end; tile++, classes += MS_CODES_TILE) {
             ms_codes_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile,
-                               job->centre, form,
+                               job->centre, codec,
                                job->scratch + (size_t)worker * job->scratch_each);
             memcpy(classes, class, sizeof class);
         }
@@ -207,7 +207,7 @@ static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
     return rc;
 }
 
-int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms,
+int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int codecs,
                    ms_pool *pool, ms_codes_progress progress, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = (size_t)ms_pool_size(pool);
     file_head h = {.version = VERSION,
@@ -216,14 +216,16 @@ int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, 
                    .dim = dim,
                    .source_bytes = stamp.bytes,
                    .source_time = stamp.time,
-                   .forms = (uint32_t)forms};
+                   .codecs = (uint32_t)codecs};
     file_layout layout;
     memcpy(h.magic, magic, sizeof magic);
     if (!lay_out(&layout, &h))
         return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more",
                        path);
-    write_job job = {
-        .view = view, .layout = &layout, .forms = forms, .scratch_each = ms_codes_scratch(dim) + 8};
+    write_job job = {.view = view,
+                     .layout = &layout,
+                     .codecs = codecs,
+                     .scratch_each = ms_codes_scratch(dim) + 8};
     job.tile_room = tile_room(dim);
     row_list lists[2] = {{0}};
     ms_out_file f = {.fd = -1};
@@ -279,9 +281,9 @@ static int check_head(const char *path, const file_head *h, const ms_rows *view,
                        "small copy: %s: expected a copy of %" PRId64 " rows of width %" PRId64
                        " and msim_dtype %d, got %" PRIu64 ", %" PRIu64 " and %" PRIu32,
                        path, view->n_rows, view->dim, view->dtype, h->rows, h->dim, h->dtype);
-    if (h->forms < MS_CODES_INT8 || h->forms > (MS_CODES_INT8 | MS_CODES_BF16))
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected forms 1, 2 or 3, got %" PRIu32,
-                       path, h->forms);
+    if (h->codecs < MS_CODES_INT8 || h->codecs > (MS_CODES_INT8 | MS_CODES_BF16))
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "small copy: %s: expected codecs 1, 2 or 3, got %" PRIu32, path, h->codecs);
     if (h->n_zeros > h->rows || h->n_nonfinite > h->rows - h->n_zeros)
         return ms_fail(err, MSIM_E_FORMAT,
                        "small copy: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
@@ -314,25 +316,25 @@ static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out
         return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %zu bytes, got %zu", path,
                        l.n_bytes, out->map.n_bytes);
     out->stamp = (ms_codes_stamp){h.source_bytes, h.source_time};
-    out->copy = (ms_codes){.centre = (const float *)(const void *)(data + HEAD_BYTES),
-                           .int8 = h.forms & MS_CODES_INT8 ? data + l.int8_at : NULL,
-                           .bf16 = h.forms & MS_CODES_BF16 ? data + l.bf16_at : NULL,
-                           .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
-                           .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
-                           .n_zeros = (size_t)h.n_zeros,
-                           .n_nonfinite = (size_t)h.n_nonfinite,
-                           .n_rows = view->n_rows,
-                           .dim = view->dim};
-    rc = digest_of(digest, &h, out->copy.centre, out->copy.zeros, out->copy.nonfinite, err);
+    out->codes = (ms_codes){.centre = (const float *)(const void *)(data + HEAD_BYTES),
+                            .int8 = h.codecs & MS_CODES_INT8 ? data + l.int8_at : NULL,
+                            .bf16 = h.codecs & MS_CODES_BF16 ? data + l.bf16_at : NULL,
+                            .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
+                            .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
+                            .n_zeros = (size_t)h.n_zeros,
+                            .n_nonfinite = (size_t)h.n_nonfinite,
+                            .n_rows = view->n_rows,
+                            .dim = view->dim};
+    rc = digest_of(digest, &h, out->codes.centre, out->codes.zeros, out->codes.nonfinite, err);
     if (rc >= 0 && memcmp(digest, h.digest, sizeof digest) != 0)
         rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: damaged: the hash of its head is another",
                      path);
-    if (rc >= 0) rc = check_centre(path, out->copy.centre, view->dim, err);
+    if (rc >= 0) rc = check_centre(path, out->codes.centre, view->dim, err);
     if (rc >= 0)
-        rc = check_list(path, "rows of zeros", out->copy.zeros, out->copy.n_zeros, view->n_rows,
+        rc = check_list(path, "rows of zeros", out->codes.zeros, out->codes.n_zeros, view->n_rows,
                         err);
     if (rc >= 0)
-        rc = check_list(path, "rows with NaN", out->copy.nonfinite, out->copy.n_nonfinite,
+        rc = check_list(path, "rows with NaN", out->codes.nonfinite, out->codes.n_nonfinite,
                         view->n_rows, err);
     return rc;
 }
@@ -354,7 +356,7 @@ void ms_codes_close(ms_codes_file *file) {
 
 typedef struct {
     const ms_rows *view;
-    const ms_codes *copy;
+    const ms_codes *codes;
     int64_t n_tiles, n_items;
     unsigned char *tiles; /* [workers, room] */
     double *scratch;      /* [workers, scratch_each] */
@@ -376,13 +378,13 @@ static int is_listed(const int64_t *rows, size_t n, int64_t row) {
 }
 
 static int tile_is_right(check_job *job, int64_t tile, unsigned char *room, double *scratch) {
-    const ms_codes *c = job->copy;
+    const ms_codes *c = job->codes;
     unsigned char class[MS_CODES_TILE];
-    for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
-        const unsigned char *stored = form == MS_CODES_INT8 ? c->int8 : c->bf16;
-        size_t each = tile_bytes(form, (size_t)c->dim);
+    for (int codec = MS_CODES_INT8; codec <= MS_CODES_BF16; codec *= 2) {
+        const unsigned char *stored = codec == MS_CODES_INT8 ? c->int8 : c->bf16;
+        size_t each = tile_bytes(codec, (size_t)c->dim);
         if (!stored) continue;
-        ms_codes_make_tile(room, class, job->view, tile, c->centre, form, scratch);
+        ms_codes_make_tile(room, class, job->view, tile, c->centre, codec, scratch);
         if (memcmp(room, stored + (size_t)tile * each, each) != 0) return 0;
     }
     for (int64_t lane = 0, row = tile * MS_CODES_TILE; lane < MS_CODES_TILE && row < c->n_rows;
@@ -409,7 +411,7 @@ int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *f
                    ms_pool *pool, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = pool ? (size_t)ms_pool_size(pool) : 1;
     check_job job = {
-        .view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
+        .view = view, .codes = &file->codes, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
     job.n_tiles = view->n_rows / MS_CODES_TILE + (view->n_rows % MS_CODES_TILE != 0);
     job.n_items = is_full || job.n_tiles < SAMPLES ? job.n_tiles : SAMPLES;
     job.room = tile_room(dim);

@@ -8,7 +8,7 @@
 #include "base/pool.h"
 #include "base/rows.h"
 
-enum { MS_CODES_INT8 = 1, MS_CODES_BF16 = 2 }; /* forms, as bits */
+enum { MS_CODES_INT8 = 1, MS_CODES_BF16 = 2 }; /* codecs, as bits */
 
 enum ms_codes_class {
     MS_CODES_CERTIFIED,
@@ -23,10 +23,10 @@ enum ms_codes_class {
 size_t ms_codes_scratch(size_t dim);
 /* centre [dim]: about the mean of the unit rows of a view, from 4,096 of them at most. */
 void ms_codes_find_centre(float *centre, const ms_rows *view, double *scratch);
-/* Tile `tile` of a view in one form, dst of ms_codes_int8_tile or ms_codes_bf16_tile bytes. class
+/* Tile `tile` of a view in one codec, dst of ms_codes_int8_tile or ms_codes_bf16_tile bytes. class
  * [MS_CODES_TILE]: ms_codes_class of each row. The same bytes on every machine. */
 void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile,
-                        const float *centre, int form, double *scratch);
+                        const float *centre, int codec, double *scratch);
 
 /* ---- The file ---- */
 
@@ -42,13 +42,13 @@ typedef struct {
 } ms_codes_progress;
 
 typedef struct {
-    ms_map map;    /* owned */
-    ms_codes copy; /* borrowed from map */
+    ms_map map;     /* owned */
+    ms_codes codes; /* borrowed from map */
     ms_codes_stamp stamp;
 } ms_codes_file;
 
-/* Write the copy of a view in `forms` to path, through a temporary file beside it. */
-int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms,
+/* Write the copy of a view in `codecs` to path, through a temporary file beside it. */
+int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int codecs,
                    ms_pool *pool, ms_codes_progress progress, msim_error *err);
 /* Map a copy of a view. Everything that memory safety rests on is checked here; whether it is a
  * copy of these rows is ms_codes_check's. On failure *out is empty. */

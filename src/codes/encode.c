@@ -145,9 +145,10 @@ static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
 }
 
 /* One row's codes into its lane; codes [padded] are 0 past dim. */
-static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
+static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim,
+                      int codec) {
     unsigned char *dst = tile + MS_CODES_ROW_BYTES * lane;
-    if (form == MS_CODES_INT8) {
+    if (codec == MS_CODES_INT8) {
         for (size_t j = 0; j < dim; j += MS_CODES_INT8_GROUP, dst += MS_CODES_GROUP_BYTES)
             for (size_t i = 0; i < MS_CODES_INT8_GROUP; i++)
                 dst[i] = (unsigned char)(128 + (int)codes[j + i]);
@@ -162,9 +163,9 @@ static void put_codes(unsigned char *tile, size_t lane, const double *codes, siz
 }
 
 /* One row's numbers into its lane of a tile's constants. */
-static void put_constants(unsigned char *constants, size_t lane, row_numbers k, int form) {
+static void put_constants(unsigned char *constants, size_t lane, row_numbers k, int codec) {
     unsigned char *at = constants + lane * sizeof(float);
-    if (form == MS_CODES_INT8) {
+    if (codec == MS_CODES_INT8) {
         memcpy(at + MS_CODES_INT8_A, &k.a, sizeof k.a);
         memcpy(at + MS_CODES_INT8_RHO, &k.rho, sizeof k.rho);
         memcpy(at + MS_CODES_INT8_T, &k.t, sizeof k.t);
@@ -176,11 +177,11 @@ static void put_constants(unsigned char *constants, size_t lane, row_numbers k, 
 }
 
 void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile,
-                        const float *centre, int form, double *scratch) {
+                        const float *centre, int codec, double *scratch) {
     size_t dim = (size_t)view->dim, n = padded(dim);
-    size_t codes = form == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
+    size_t codes = codec == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
-    memset(dst, form == MS_CODES_INT8 ? 128 : 0, codes);
+    memset(dst, codec == MS_CODES_INT8 ? 128 : 0, codes);
     for (size_t j = 0; j < n; j++) wide[j] = j < dim ? centre[j] : 0.0;
     for (size_t lane = 0; lane < MS_CODES_TILE; lane++) {
         int64_t row = tile * MS_CODES_TILE + (int64_t)lane;
@@ -189,13 +190,13 @@ void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows 
                                          : MS_CODES_CERTIFIED;
         if (row < view->n_rows && class[lane] == MS_CODES_CERTIFIED) {
             for (size_t j = 0; j < n; j++) rest[j] = unit[j] - wide[j];
-            k = form == MS_CODES_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
+            k = codec == MS_CODES_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
             if (fabsf(k.t) > MOST_ALONG)
                 class[lane] = MS_CODES_ODD;
             else
-                put_codes(dst, lane, rest, dim, form);
+                put_codes(dst, lane, rest, dim, codec);
         }
         if (class[lane] == MS_CODES_ODD) k = (row_numbers){.rho = INFINITY};
-        put_constants(dst + codes, lane, k, form);
+        put_constants(dst + codes, lane, k, codec);
     }
 }

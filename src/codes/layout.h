@@ -38,7 +38,7 @@ enum {
 
 typedef struct ms_codes {
     const float *centre;              /* [dim] */
-    const unsigned char *int8, *bf16; /* tiles, 64-byte aligned; NULL: the file lacks that form */
+    const unsigned char *int8, *bf16; /* tiles, 64-byte aligned; NULL: the file lacks that codec */
     const int64_t *zeros, *nonfinite; /* rows of zeros, rows with NaN or infinity: ascending */
     size_t n_zeros, n_nonfinite;
     int64_t n_rows, dim;

@@ -1,4 +1,4 @@
-/* Rows and their names in one file or several, opened for search. Reads the forms of
+/* Rows and their names in one file or several, opened for search. Reads the codecs of
  * docs/FORMATS.md, Corpora. */
 #ifndef MS_CORPUS_CORPUS_H
 #define MS_CORPUS_CORPUS_H
