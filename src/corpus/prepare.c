@@ -1,5 +1,5 @@
-/* Small copies of a corpus's parts: written and attached. include/midisim.h, Small copies;
- * search/copy.h. Threads live as long as the call. */
+/* Writes and attaches the codes of a corpus's parts (include/midisim.h, Codes; codes/codes.h). The
+ * threads live as long as the call. */
 #include "corpus/corpus.h"
 #include <inttypes.h>
 
@@ -20,7 +20,7 @@ static int is_same(ms_codes_stamp a, ms_codes_stamp b) {
     return a.bytes == b.bytes && a.time == b.time;
 }
 
-/* Forms of the copy that lies there already, if it is one of these rows. */
+/* The codecs that the file already has, if its codes are of these rows; else 0. */
 static int codecs_there(const char *codes_path, const ms_rows *view, ms_codes_stamp stamp) {
     ms_codes_file file;
     int codecs = 0;
@@ -39,7 +39,7 @@ int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char 
     int rc = check_part(corpus, part, err);
     if (rc < 0) return rc;
     if (scan != MSIM_SCAN_INT8 && scan != MSIM_SCAN_BF16)
-        return ms_fail(err, MSIM_E_ARG, "small copy: expected scan int8 or bf16, got msim_scan %d",
+        return ms_fail(err, MSIM_E_ARG, "codes: expected scan int8 or bf16, got msim_scan %d",
                        scan);
     const ms_rows *view = view_of(corpus, part);
     ms_codes_stamp stamp = ms_corpus_stamp(corpus, part);
@@ -62,7 +62,7 @@ int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *code
     const ms_rows *view = view_of(corpus, part);
     rc = ms_codes_open(codes_path, view, &file, err);
     if (rc < 0) return rc;
-    /* samples may miss what changed */
+    /* a sample may miss what changed */
     is_full = is_full || !is_same(file.stamp, ms_corpus_stamp(corpus, part));
     if (is_full) rc = ms_pool_open(0, &pool, err);
     if (rc >= 0) rc = ms_codes_check(codes_path, view, &file, is_full, pool, err);

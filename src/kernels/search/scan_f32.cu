@@ -1,5 +1,5 @@
 /* The f32 scan: rows as they are stored against queries of length 1, in f32 on the ordinary
- * cores. docs/SEARCH.md, The bound of the f32 form.
+ * cores. docs/SEARCH.md, The bound of the f32 scan.
  *
  * k_scan_f32<dtype, queries of a tile>
  * Shapes    rows of any dtype and width, row_bytes apart; what lies between dim and row_bytes is

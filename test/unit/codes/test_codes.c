@@ -1,7 +1,7 @@
 /* Codes of rows: the certificate never leaves out a row at a threshold that is the row's own
  * score, searches give the plain scan's results to the last bit, the file's bytes follow from the
- * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Compressed
- * copies. */
+ * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Scans of
+ * codes. */
 #define _GNU_SOURCE
 #include "base/bf16.h"
 #include "search/bound_codes.h"

@@ -1,7 +1,7 @@
 /* Kernels that scan codes, at every level: integer sums exact at the extremes of codes and
  * weights, for widths and numbers of queries around every block; the upper bound within its 9
  * roundings; f32 sums of bf16 within gamma. A row's value depends neither on its tile nor on the
- * other queries. docs/SEARCH.md, Compressed copies. */
+ * other queries. docs/SEARCH.md, Scans of codes. */
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "cpu/search/codes.h"
