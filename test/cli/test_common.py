@@ -113,7 +113,7 @@ def test_full_disk(tmp_path, arguments):
     (tmp_path / "a.mid").write_bytes(midi())
     with open("/dev/full", "wb") as full:
         done = subprocess.run([tool("tokens"), *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, env=ENV)
-    assert done.returncode == 1 and b"cannot write: standard output" in done.stderr
+    assert done.returncode == 1 and b"write error: standard output" in done.stderr
 
 
 def test_closed_pipe(tmp_path):
@@ -130,8 +130,9 @@ def test_closed_pipe(tmp_path):
 
 def test_closed_descriptors(tmp_path):
     (tmp_path / "a.mid").write_bytes(midi())
-    done = subprocess.run(f"'{tool('tokens')}' a.mid >&- <&- 2>&-", shell=True, cwd=tmp_path, env=ENV)
-    assert done.returncode == 0
+    for arguments, expected in (("a.mid", 1), ("--version", 1), ("-q none", 1)):
+        done = subprocess.run(f"'{tool('tokens')}' {arguments} >&- <&- 2>&-", shell=True, cwd=tmp_path, env=ENV)
+        assert done.returncode == expected, arguments  # data that cannot be written are a failure
     assert (tmp_path / "a.mid").read_bytes() == midi()
 
 

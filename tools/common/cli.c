@@ -379,11 +379,12 @@ static int parse_short(parser *p, const char *arg) {
     return 0;
 }
 
-/* Descriptors 0 to 2 must exist, or the first file opened would become standard output. */
+/* Descriptors 0 to 2 must exist, or the first file opened would become standard output. Those that
+ * were closed fail: reading from 0 and writing to 1 is an error. */
 static int claim_descriptors(void) {
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
-            open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0) {
+            open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY) < 0) {
             ms_cli_error("cannot open: /dev/null: %s", strerror(errno));
             return -MSIM_E_IO;
         }

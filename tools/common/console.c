@@ -229,7 +229,7 @@ int ms_cli_finish(int rc) {
     if (fclose(stdout) != 0 || was_bad)
         if (!stdout_errno) stdout_errno = errno ? errno : EIO;
     if (stdout_errno && stdout_errno != EPIPE) {
-        ms_cli_error("cannot write: standard output: %s", strerror(stdout_errno));
+        ms_cli_error("write error: standard output: %s", strerror(stdout_errno));
         status = 1;
     }
     if (stop_signal) return 128 + (int)stop_signal;
@@ -243,12 +243,34 @@ static void on_signal(int number) {
     stop_signal = number;
 }
 
+/* A mapped file was cut short by another program. Whatever was under way cannot go on: no lock may
+ * be taken and nothing printed through stdio. */
+static void on_lost_page(int number) {
+    static const char text[] = ": a file that is in use was cut short by another program; its "
+                               "results are lost\n";
+    (void)number;
+    msim_remove_temporary_files();
+    if (write(STDERR_FILENO, tool_name, strlen(tool_name)) >= 0)
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(1);
+}
+
+/* On a stack of its own, for the main thread's may be what is exhausted. */
+static void catch_lost_pages(void) {
+    static char stack[16384];
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = on_lost_page, .sa_flags = SA_ONSTACK};
+    sigemptyset(&action.sa_mask);
+    if (sigaltstack(&own, NULL) == 0) sigaction(SIGBUS, &action, NULL);
+}
+
 void ms_cli_catch_signals(void) {
     /* No SA_RESTART: a read that waits for standard input must end too. */
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    catch_lost_pages();
 }
 
 int ms_cli_stopped(void) { return (int)stop_signal; }

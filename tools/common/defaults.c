@@ -1,19 +1,12 @@
 /* What a tool takes when an option does not say: threads, library options, the model. Contract:
  * tools/common/cli.h. */
-#define _GNU_SOURCE
 #include "cli.h"
-#include <sched.h>
+#include "base/pool.h"
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 int ms_cli_threads(const ms_cli_common *common) {
-    cpu_set_t set;
-    if (common->threads) return (int)common->threads;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set) < 1024 ? CPU_COUNT(&set) : 1024;
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
+    return common->threads ? (int)common->threads : ms_pool_processors();
 }
 
 msim_options ms_cli_library_options(const ms_cli_common *common) {

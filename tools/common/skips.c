@@ -44,6 +44,23 @@ static void write_cell(FILE *file, const char *text, char end) {
     putc(end, file);
 }
 
+/* What the user may have meant by a file that is no MIDI file; NULL: nothing known. */
+static const char *hint_for(const char *path) {
+    unsigned char start[512];
+    FILE *file = fopen(path, "re");
+    size_t n = file ? fread(start, 1, sizeof start, file) : 0;
+    if (file) fclose(file);
+    switch (msim_file_kind(start, n)) {
+    case MSIM_KIND_NPY:
+        return "midisim-search takes a corpus with -c, vectors with --query-vectors";
+    case MSIM_KIND_TEXT: return "a list of paths is given with --files-from";
+    case MSIM_KIND_TOKEN_LINES: return "midisim-embed takes token lines with --from-tokens";
+    case MSIM_KIND_ZIP:
+    case MSIM_KIND_ARCHIVE: return "unpack it and give the folder";
+    default: return NULL;
+    }
+}
+
 void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
                       bool is_named) {
     skips->counts[reason]++;
@@ -53,9 +70,11 @@ void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const c
         write_cell(skips->tsv, detail ? detail : "", '\n');
     }
     if (!ms_files_is_failure(reason, is_named)) return;
-    if (++skips->n_failures <= SHOWN_FAILURES)
-        ms_cli_error("%s: %s%s%s", msim_skip_reason_name(reason), path,
-                     detail && *detail ? ": " : "", detail ? detail : "");
+    if (++skips->n_failures > SHOWN_FAILURES) return;
+    const char *hint = reason == MSIM_SKIP_NOT_MIDI ? hint_for(path) : NULL;
+    ms_cli_error("%s: %s%s%s%s%s", msim_skip_reason_name(reason), path,
+                 detail && *detail ? ": " : "", detail ? detail : "", hint ? "; " : "",
+                 hint ? hint : "");
 }
 
 int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,

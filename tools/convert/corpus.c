@@ -271,7 +271,7 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
     }
     ms_cli_progress_end();
     ms_free(row);
-    return rc;
+    return rc < 0 ? rc : msim_corpus_check(j->corpus, err);
 }
 
 static void get_source(void *user, int64_t row, ms_source *out) {

@@ -145,9 +145,9 @@ static bool ends_with(const char *text, size_t n, const char *tail) {
     return n >= m && strncasecmp(text + n - m, tail, m) == 0;
 }
 
-/* Bytes of a name without .mid, .midi or .kar, nor the .gz behind it. */
+/* Bytes of a name without its MIDI ending and the .gz behind it. */
 static size_t without_extension(const char *name, size_t n) {
-    static const char *const extensions[] = {".midi", ".mid", ".kar"};
+    static const char *const extensions[] = {".midi", ".mid", ".kar", ".rmid", ".rmi"};
     size_t bare = ends_with(name, n, ".gz") ? n - 3 : n;
     for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
         if (ends_with(name, bare, extensions[i])) return bare - strlen(extensions[i]);

@@ -121,6 +121,7 @@ static int open_searcher(job *j, const msim_passes *passes, msim_error *err) {
 static int search_first(job *j, bool *has_failures, msim_error *err) {
     int rc = ms_search_queries_run(&j->queries, &j->names, j->searcher, &j->answers, err);
     if (j->ranks) ms_search_ranks_dismiss(j->ranks);
+    if (rc >= 0) rc = msim_corpus_check(j->corpus.corpus, err); /* names were read since */
     /* Nothing more can be written, or a signal came: ms_cli_finish knows. */
     if (rc == -MSIM_E_STOPPED) rc = 0;
     if (rc >= 0) return finish(j, has_failures, err);
