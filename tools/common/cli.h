@@ -161,8 +161,13 @@ void ms_cli_progress_end(void); /* removes the line */
 
 /* ---- Standard output: data only ---- */
 
-/* 0, or -1 when nothing more can be written: stop, and leave with ms_cli_finish. */
+/* Standard output. 0, or -1 when nothing more can be written: every later call returns -1 too, so
+ * only the last of several needs a look; stop, and leave with ms_cli_finish. On a terminal '?'
+ * stands for whatever could control it. */
 int ms_cli_write(const void *bytes, size_t n);
+/* Bold or dim from here on, where standard output is a terminal that has colours. */
+enum ms_cli_styles { MS_CLI_PLAIN, MS_CLI_BOLD, MS_CLI_DIM };
+int ms_cli_style(enum ms_cli_styles style);
 /* Something that should be there could not be made (an errno): from now on nothing is written, and
  * ms_cli_finish says so. Returns -1. */
 int ms_cli_output_failed(int errno_value);

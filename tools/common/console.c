@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "console.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "cli.h"
 #include <errno.h>
 #include <pthread.h>
@@ -76,8 +77,7 @@ static void erase_bar(void) {
 static void say(const char *kind, const char *color, const char *format, va_list args) {
     char text[4600];
     vsnprintf(text, sizeof text, format, args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    text[ms_utf8_make_safe(text, strlen(text), false)] = 0;
     bool colored = *kind && ms_cli_color(STDERR_FILENO);
     pthread_mutex_lock(&lock);
     if (is_muted) {
@@ -196,12 +196,22 @@ void ms_cli_progress_end(void) {
 
 /* ---- Standard output ---- */
 
-int ms_cli_write(const void *bytes, size_t n) {
-    if (stdout_errno) return -1;
+static int put(const void *bytes, size_t n) {
     errno = 0;
     if (fwrite(bytes, 1, n, stdout) == n) return 0;
     stdout_errno = errno ? errno : EIO;
     return -1;
+}
+
+int ms_cli_write(const void *bytes, size_t n) {
+    if (stdout_errno) return -1;
+    if (!ms_cli_is_terminal(STDOUT_FILENO)) return put(bytes, n);
+    char *safe = malloc(n ? n : 1);
+    if (!safe) return ms_cli_output_failed(ENOMEM);
+    memcpy(safe, bytes, n);
+    int rc = put(safe, ms_utf8_make_safe(safe, n, true));
+    free(safe);
+    return rc;
 }
 
 int ms_cli_output_failed(int errno_value) {
@@ -210,15 +220,27 @@ int ms_cli_output_failed(int errno_value) {
 }
 
 int ms_cli_print(const char *format, ...) {
-    if (stdout_errno) return -1;
+    char text[4600];
     va_list args;
+    if (stdout_errno) return -1;
     va_start(args, format);
-    errno = 0;
-    int n = vprintf(format, args);
+    int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (n >= 0) return 0;
-    stdout_errno = errno ? errno : EIO;
-    return -1;
+    if (n >= 0 && (size_t)n < sizeof text) return ms_cli_write(text, (size_t)n);
+    char *longer = n < 0 ? NULL : malloc((size_t)n + 1);
+    if (!longer) return ms_cli_output_failed(ENOMEM);
+    va_start(args, format);
+    vsnprintf(longer, (size_t)n + 1, format, args);
+    va_end(args);
+    int rc = ms_cli_write(longer, (size_t)n);
+    free(longer);
+    return rc;
+}
+
+int ms_cli_style(enum ms_cli_styles style) {
+    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[2m"};
+    if (stdout_errno) return -1;
+    return ms_cli_color(STDOUT_FILENO) ? put(codes[style], strlen(codes[style])) : 0;
 }
 
 int ms_cli_finish(int rc) {

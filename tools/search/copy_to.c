@@ -84,8 +84,13 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     c->n_failed += (int64_t)c->lists[i].n_empty_folders;
     rc = ms_grow((void **)&c->entries, &c->cap, c->n + c->lists[i].n, sizeof *c->entries,
                  "files below the roots", err);
-    for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++)
-        c->entries[c->n++] = c->lists[i].entries + f;
+    for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++) {
+        const ms_files_entry *entry = c->lists[i].entries + f;
+        if (entry->is_folder) /* listed because it cannot be read */
+            say_failed(c, "not searched for files", entry->path, entry->detail);
+        else
+            c->entries[c->n++] = entry;
+    }
     return rc;
 }
 
