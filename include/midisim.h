@@ -54,6 +54,8 @@ extern "C" {
 #define MSIM_VERSION "0.2.0"
 #define MSIM_ABI 1 /* of the shared library: libmidisim.so.1 */
 MSIM_API const char *msim_version(void);
+/* Tokens of a sequence that the models were trained on: the default of every max_tokens. */
+#define MSIM_TRAINED_TOKENS 3072
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
@@ -372,7 +374,8 @@ typedef struct {
 
     /* What a vector is. */
     int transpose;              /* semitones, -12..12 */
-    int64_t max_tokens;         /* the first so many tokens of a piece (default 3072); 0: all */
+    int64_t max_tokens;         /* of a piece, the first so many (default
+                                 * MSIM_TRAINED_TOKENS); 0: all */
     const float *class_weights; /* as msim_context_embed has them; NULL: the plain mean */
     int is_l2_normalized;       /* vectors are scaled to length 1 */
 
@@ -671,7 +674,8 @@ typedef struct {
     int keep;                   /* msim_keep (default BEST) */
     int transpose;              /* MIDI is searched moved by -transpose .. transpose - 1 semitones
                                  * (default 6); 0: as it is */
-    int64_t max_tokens;         /* of a MIDI file, the first so many (default 3,072; 0: all) */
+    int64_t max_tokens;         /* of a MIDI file, the first so many (default
+                                 * MSIM_TRAINED_TOKENS); 0: all */
     const float *class_weights; /* borrowed until close; as msim_context_embed has them (NULL: the
                                  * plain mean) */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */

@@ -235,7 +235,7 @@ int main(int argc, char **argv) {
                                   .rows = 202400,
                                   .dim = 512,
                                   .top = 16,
-                                  .max_tokens = 3072};
+                                  .max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     return ms_cli_finish(rc == 0 ? run(&s, argc, argv) : rc);
 }

@@ -417,7 +417,7 @@ static int run_tool(const settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = 3072, .pool_weights = {1.0f, 1.0f, 1.0f}};
+    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS, .pool_weights = {1.0f, 1.0f, 1.0f}};
     ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);

@@ -207,7 +207,7 @@ const ms_cli_tool ms_search_tool = {
 ms_search_settings ms_search_settings_default(void) {
     return (ms_search_settings){.k = 16,
                                 .transpose = 6,
-                                .max_tokens = MS_SEARCH_TOKENS,
+                                .max_tokens = MSIM_TRAINED_TOKENS,
                                 .pooling = -1,
                                 .format = -1,
                                 .weights = {1.0f, 1.0f, 1.0f}};

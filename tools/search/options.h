@@ -6,8 +6,7 @@
 
 enum {
     MS_SEARCH_VECTORS = 60, /* of one pass, at most */
-    MS_SEARCH_EXTRA = 64,   /* rows that a pass fetches in excess for --exclude-self */
-    MS_SEARCH_TOKENS = 3072 /* limit of a query where neither corpus nor command line has one */
+    MS_SEARCH_EXTRA = 64    /* rows that a pass fetches in excess for --exclude-self */
 };
 
 typedef struct {

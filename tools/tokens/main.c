@@ -305,7 +305,7 @@ static int check_settings(const settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = 3072};
+    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);
     if (rc != 0) return ms_cli_finish(rc);
