@@ -62,10 +62,8 @@ static int add_folder(ms_parts *parts, const char *folder, msim_error *err) {
     }
     closedir(d);
     if (rc >= 0 && parts->n == first)
-        rc = ms_fail(
-            err, MSIM_E_FORMAT,
-            "corpus: %s: expected a folder with .npy, .fvecs or .fbin files, got none of them",
-            folder);
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "corpus: %s: this folder has no .npy, .fvecs or .fbin file", folder);
     if (rc >= 0) qsort(parts->paths + first, parts->n - first, sizeof *parts->paths, by_bytes);
     return rc;
 }
