@@ -362,7 +362,9 @@ typedef struct {
 
     /* What a vector is. */
     int transpose;              /* semitones, -12..12 */
-    int64_t max_tokens;         /* the first so many tokens of a piece (default 3072); 0: all */
+    int64_t max_tokens;         /* the first so many tokens of a piece; 0: all; -1 (default): as
+                                 * many as the model was trained with (msim_model_info), but all
+                                 * with windows */
     const float *class_weights; /* as msim_context_embed has them; NULL: the plain mean */
     int is_l2_normalized;       /* vectors are scaled to length 1 */
 
@@ -389,6 +391,14 @@ typedef struct {
     void *user;
 
     const msim_ranks *ranks; /* NULL: this process alone */
+
+    /* Windows: a piece gives several rows of the same name, one for each stretch of it. A window
+     * holds at most window_tokens tokens, cut between two notes, and the next one begins
+     * window_step tokens later or a little before (0: half of window_tokens). The last window is
+     * moved back so that it is no shorter than the others. max_tokens cuts the piece first, and
+     * the windows cover what is left. msim_corpus_span says where in its piece a row lies.
+     * window_tokens 0 (default): one row for each piece, else 16..2^20. Not with from_tokens. */
+    int64_t window_tokens, window_step;
 } msim_job_options;
 
 /* Fill in the defaults; options->size is set by the caller. */
@@ -444,6 +454,7 @@ typedef struct {
     int device, isa;       /* msim_device and msim_isa of this run */
     int precision;         /* msim_precision */
     int64_t skipped[16];   /* by msim_skip_reason */
+    int64_t pieces;        /* inputs that gave rows: as many as rows, but for windows */
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
@@ -522,6 +533,28 @@ MSIM_API int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *o
                                 msim_error *err);
 MSIM_API void msim_corpus_close(msim_corpus *corpus);
 
+/* Where in its piece a row lies. A row is a whole piece, or a window of one: then the rows of a
+ * piece follow each other, under one name. This struct does not grow: arrays of it are the
+ * caller's. */
+typedef struct {
+    int64_t piece;                   /* its number in the corpus, from 0; -1 where there is none */
+    int64_t from_token, to_token;    /* tokens from .. to - 1 of the piece; -1: all of them */
+    double from_seconds, to_seconds; /* of the MIDI file, from its beginning; -1: all of it */
+} msim_span;
+
+/* The span of a row. Spans are part of the description beside a corpus's file; they are read when
+ * one of these functions is called first, which fails when they cannot be used. Without them every
+ * row is a whole piece. */
+MSIM_API int msim_corpus_span(const msim_corpus *corpus, int64_t row, msim_span *out,
+                              msim_error *err);
+/* 1 when a file of the corpus has spans, else 0. */
+MSIM_API int msim_corpus_has_spans(const msim_corpus *corpus, msim_error *err);
+/* How many pieces there are; the piece of a row; the first row of a piece, and for piece == pieces
+ * the number of all rows. */
+MSIM_API int64_t msim_corpus_pieces(const msim_corpus *corpus, msim_error *err);
+MSIM_API int64_t msim_corpus_piece_of(const msim_corpus *corpus, int64_t row, msim_error *err);
+MSIM_API int64_t msim_corpus_piece_first(const msim_corpus *corpus, int64_t piece, msim_error *err);
+
 /* Rows first .. first + n - 1, as msim_corpus_vector gives each: out [n, dim]. */
 MSIM_API int msim_corpus_vectors(const msim_corpus *corpus, int64_t first, int64_t n, float *out,
                                  msim_error *err);
@@ -593,7 +626,7 @@ MSIM_API int msim_corpus_merge_next(msim_corpus_merge *merge, int64_t *row, cons
                                     size_t *name_bytes, msim_error *err);
 /* Code points of the longest name, as msim_corpus_layout wants them. */
 MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
-/* Rows so far that have the name of the row before them. */
+/* Rows so far that have the name of the row before them, but are not of its piece. */
 MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
 /* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
@@ -610,17 +643,20 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
  * One thread at a time. Model and corpus must outlive it. */
 typedef struct msim_searcher msim_searcher;
 
-/* A row that was found. This struct does not grow: arrays of it are the caller's. */
+/* A row that was found; of a corpus with spans, the best row of a piece that was found. This struct
+ * does not grow: arrays of it are the caller's. */
 typedef struct {
     int64_t row;
     double score;                    /* as msim_context_search has it; -infinity for a row with NaN
                                       * or infinity */
     int transpose;                   /* semitones by which the query was moved for this score */
-    double from_seconds, to_seconds; /* the part of the row's piece that matches; -1: all of it */
+    double from_seconds, to_seconds; /* the part of the row's piece that matches, as msim_span has
+                                      * it; -1: all of it */
     int64_t from_token, to_token;    /* the same in tokens */
 } msim_match;
 
-/* Which matches of a query stay. */
+/* Which matches of a query stay. In a corpus with spans (msim_corpus_span) a piece takes the place
+ * of a row: k pieces are found, each by its best row. */
 enum msim_keep {
     MSIM_KEEP_BEST = 0, /* of each row the best key (equal: the lowest), k rows in all */
     MSIM_KEEP_ALL = 1,  /* every key of a row is a match of its own, k matches in all */
@@ -664,7 +700,7 @@ typedef struct {
                                  * plain mean) */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
     size_t n_excluded;
-    int excludes_self;   /* 1: a query that is a row does not find itself; passes then fetch
+    int excludes_self;   /* 1: a query that is a row does not find its piece; passes then fetch
                                  * a few rows more, so that msim_searcher_exclude costs little */
     int64_t max_vectors; /* vectors of one pass (default 60: five pieces in twelve keys) */
     int (*should_stop)(void *user); /* asked now and then by msim_searcher_run, on any thread;
@@ -791,6 +827,17 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+
+/* The windows of the piece that the last successful encode read, as msim_job_options has them
+ * (step 1..window_tokens), after max_seq_len. spans [cap] gets the first of them, with piece -1.
+ * Returns how many there are. The ids of a window are those from from_token to to_token - 1 of the
+ * piece, and before them, unless from_token is 0, the piece's first id, which begins a sequence.
+ * So they are those of a piece whose first note is the window's. Seconds are those of the notes'
+ * starts in the file, in units of 32 ms from the first one on: a window ends where the next note
+ * begins, the last one where its last note ends. -MSIM_E_ARG before any encode. */
+MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
+                                        int64_t window_step, int64_t max_seq_len, msim_span *spans,
+                                        size_t cap, msim_error *err);
 
 /* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
  * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call

@@ -94,13 +94,10 @@ int ms_dedup_claim(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_
     return rc;
 }
 
-void ms_dedup_settle(ms_dedup *c, uint32_t index, int state, int64_t at, int outcome, bool is_cut) {
+void ms_dedup_settle(ms_dedup *c, uint32_t index, ms_dedup_entry as) {
     pthread_mutex_lock(&c->lock);
-    ms_dedup_entry *item = c->items + index;
-    item->state = (uint8_t)state;
-    item->at = at;
-    item->outcome = (uint8_t)outcome;
-    item->is_cut = is_cut;
+    memcpy(as.key, c->items[index].key, sizeof as.key);
+    c->items[index] = as;
     pthread_mutex_unlock(&c->lock);
 }
 

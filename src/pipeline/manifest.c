@@ -129,7 +129,12 @@ static int visit_record(void *user, const ms_journal_record *r, msim_error *err)
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
         int rc = ms_dedup_find(l->in->contents, r->hash, &content, err);
         if (rc < 0) return rc;
-        ms_dedup_settle(l->in->contents, content, MS_DEDUP_JOURNAL, at, r->reason, is_cut);
+        ms_dedup_settle(l->in->contents, content,
+                        (ms_dedup_entry){.state = MS_DEDUP_JOURNAL,
+                                         .at = at,
+                                         .n_windows = r->n_windows,
+                                         .outcome = (uint8_t)r->reason,
+                                         .is_cut = is_cut});
         return 0;
     }
     char level[16];
@@ -187,12 +192,28 @@ int ms_manifest_complete(ms_manifest *in, msim_error *err) {
             rc = ms_files_list_refuse(&in->files, in->files.entries + i, MSIM_SKIP_UNREADABLE,
                                       "path too long to be noted", err);
         else if (c != MS_DEDUP_NONE && ms_dedup_get(in->contents, c).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, c, MS_DEDUP_LOST, 0, MSIM_SKIP_UNREADABLE, false);
+            ms_dedup_settle(
+                in->contents, c,
+                (ms_dedup_entry){.state = MS_DEDUP_LOST, .outcome = MSIM_SKIP_UNREADABLE});
     }
     return rc;
 }
 
 /* ---- A corpus ---- */
+
+/* Its rows are windows when its description says so, and only then. */
+static int check_spans(ms_previous *base, msim_error *err) {
+    bool wants = base->about.window_tokens && base->about.rows;
+    int has = msim_corpus_has_spans(base->corpus, err);
+    if (has < 0) return has;
+    if (wants != has)
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "damaged description of a corpus: it has windows without spans, or spans "
+                       "without windows");
+    int64_t n = msim_corpus_pieces(base->corpus, err);
+    base->n_pieces = n;
+    return n < 0 ? (int)n : 0;
+}
 
 int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err) {
     msim_corpus_info info = {.size = sizeof info};
@@ -210,6 +231,7 @@ int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error 
         rc = ms_fail(&why, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
                      (long long)base->about.rows, (long long)base->about.dim, (long long)info.rows,
                      (long long)info.dim);
+    if (rc >= 0) rc = check_spans(base, &why);
     if (rc >= 0) rc = ms_description_read_sources(path, base->about.rows, &base->sources, &why);
     if (rc >= 0) return 0;
     ms_previous_close(base);
@@ -294,8 +316,9 @@ static int compare_to_row(const ms_files_entry *e, const row_name *name) {
     return order ? order : (e->name_len > len) - (e->name_len < len);
 }
 
-/* Walk rows and entries in order of name: each row is given once, with its entry or SIZE_MAX. Of
- * several with one name the first goes with the first. `visit` returns < 0 to end the walk. */
+/* Walk pieces and entries in order of name: each piece is given once by its first row, with its
+ * entry or SIZE_MAX. Of several with one name the first goes with the first. `visit` returns < 0 to
+ * end the walk. */
 static int walk_pairs(const ms_manifest *in, const ms_previous *base,
                       int (*visit)(void *user, int64_t row, size_t entry, const char *name),
                       void *user, msim_error *err) {
@@ -303,7 +326,10 @@ static int walk_pairs(const ms_manifest *in, const ms_previous *base,
     size_t n, at = 0;
     uint32_t *sorted = sort_entries(in, NULL, &n, err);
     int rc = sorted ? 0 : -MSIM_E_MEMORY;
-    for (int64_t row = 0; row < base->about.rows && rc >= 0; row++) {
+    for (int64_t piece = 0; piece < base->n_pieces && rc >= 0; piece++) {
+        int64_t row = msim_corpus_piece_first(base->corpus, piece, err);
+        if (row < 0) rc = (int)row;
+        if (rc < 0) break;
         get_name(base, row, &name);
         while (at < n && compare_to_row(in->files.entries + sorted[at], &name) < 0) at++;
         bool is_there = at < n && compare_to_row(in->files.entries + sorted[at], &name) == 0;
@@ -331,18 +357,32 @@ static bool same_name(const ms_manifest *in, size_t x, size_t y) {
            ms_files_compare_names(in->files.entries + x, in->files.entries + y) == 0;
 }
 
+/* Rows of the piece that begins with this one. */
+static int64_t rows_of_piece(const ms_previous *base, int64_t row, msim_error *err) {
+    if (!base->about.window_tokens) return 1;
+    int64_t piece = msim_corpus_piece_of(base->corpus, row, err),
+            end = piece < 0 ? piece : msim_corpus_piece_first(base->corpus, piece + 1, err);
+    return end < 0 ? end : end - row;
+}
+
 static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     matcher *m = user;
     ms_manifest *in = m->in;
+    int64_t n_rows = rows_of_piece(m->base, row, m->err);
     (void)name;
+    if (n_rows < 0) return (int)n_rows;
     if (m->base->sources) {
         const ms_source *source = m->base->sources + row;
         uint32_t content;
         int rc = ms_dedup_find(in->contents, source->sha256, &content, m->err);
         if (rc < 0) return rc;
         if (ms_dedup_get(in->contents, content).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MSIM_SKIP_NONE,
-                            source->flags & MS_SOURCE_CUT);
+            ms_dedup_settle(
+                in->contents, content,
+                (ms_dedup_entry){.state = MS_DEDUP_BASE,
+                                 .at = row,
+                                 .n_windows = m->base->about.window_tokens ? (uint32_t)n_rows : 0,
+                                 .is_cut = source->flags & MS_SOURCE_CUT});
         /* A name that is no path, or that several share, does not say which file it was: its
          * contents will. */
         if (same_name(in, m->last, entry)) {
@@ -355,7 +395,7 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
         }
     }
     if (entry == SIZE_MAX)
-        in->n_dropped++;
+        in->n_dropped += n_rows;
     else
         in->had_row[entry] = true;
     m->last = entry;

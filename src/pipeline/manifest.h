@@ -16,6 +16,7 @@ typedef struct {
     msim_corpus *corpus; /* owned */
     ms_description about;
     ms_source *sources; /* owned: [about.rows], or NULL: it has none */
+    int64_t n_pieces;   /* of its rows: as many, but for windows */
 } ms_previous;
 
 typedef struct {
@@ -69,7 +70,7 @@ int ms_manifest_verify(const ms_manifest *inputs, const ms_previous *base, msim_
 
 /* Entries of which it is known what they come to. */
 int64_t ms_manifest_count_done(const ms_manifest *inputs);
-/* Entries that give a row, in order of name, equal names in order of the list: *rows [*n], to be
+/* Entries that give rows, in order of name, equal names in order of the list: *rows [*n], to be
  * freed with ms_free; *n_same have the name of the one before. */
 int ms_manifest_rows(const ms_manifest *inputs, uint32_t **rows, size_t *n, size_t *n_same,
                      msim_error *err);

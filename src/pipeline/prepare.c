@@ -11,12 +11,16 @@ static void describe(msim_job *r) {
     *d = (ms_description){.tool = "midisim-embed",
                           .is_weighted = o->class_weights != NULL,
                           .max_tokens = o->max_tokens,
+                          .window_tokens = o->window_tokens,
+                          .window_step = o->window_step,
                           .is_normalized = o->is_l2_normalized,
                           .transpose = o->transpose,
                           .shard = o->shard,
                           .n_shards = o->n_shards,
                           .files = (int64_t)r->inputs.files.n};
-    for (int i = 0; i < 3; i++) d->pool_weights[i] = o->class_weights ? o->class_weights[i] : 1.0f;
+    d->n_classes = r->info.n_classes;
+    for (int i = 0; i < MS_DESCRIPTION_CLASSES; i++)
+        d->pool_weights[i] = o->class_weights && i < d->n_classes ? o->class_weights[i] : 1.0f;
     snprintf(d->version, sizeof d->version, "%s", msim_version());
     snprintf(d->dtype, sizeof d->dtype, "%s", o->dtype == MSIM_DTYPE_F16 ? "f16" : "f32");
     snprintf(d->names, sizeof d->names, "%s", o->names == MSIM_NAMES_STEM ? "stem" : "path");
@@ -160,7 +164,14 @@ static int open_model(msim_job *r, msim_error *err) {
         r->model = r->own_model;
     }
     r->info.size = sizeof r->info;
-    return rc < 0 ? rc : msim_model_get_info(r->model, &r->info);
+    if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
+    if (rc >= 0 && r->info.n_classes > MS_DESCRIPTION_CLASSES)
+        rc = ms_fail(err, MSIM_E_LIMIT, "model: expected at most %d classes of tokens, got %d",
+                     MS_DESCRIPTION_CLASSES, r->info.n_classes);
+    /* Where nothing is said: as much as the model was trained with, or the windows of all. */
+    if (rc >= 0 && r->o.max_tokens < 0)
+        r->o.max_tokens = r->o.window_tokens ? 0 : r->info.max_tokens;
+    return rc;
 }
 
 /* What this process itself is: model, settings, level. */

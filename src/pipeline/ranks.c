@@ -221,7 +221,7 @@ static void add_contents(msim_job *r, chunk *c) {
     uint32_t content;
     for (size_t at = 0; at + MS_DEDUP_KEY <= c->n && !c->failed.code; at += MS_DEDUP_KEY)
         if (ms_dedup_find(r->inputs.contents, c->bytes + at, &content, &c->failed) >= 0)
-            ms_dedup_settle(r->inputs.contents, content, MS_DEDUP_BASE, 0, MSIM_SKIP_NONE, false);
+            ms_dedup_settle(r->inputs.contents, content, (ms_dedup_entry){.state = MS_DEDUP_BASE});
 }
 
 static int receive_list(msim_job *r, msim_error *err) {

@@ -59,39 +59,77 @@ int ms_job_account(msim_job *r, msim_error *err) {
 
 /* ---- Rows ---- */
 
+/* The rows of the pieces, piece by piece. */
 typedef struct {
     const msim_job *run;
-    const uint32_t *entries; /* borrowed: of each row */
+    const uint32_t *entries; /* borrowed: [n_pieces] */
+    int64_t *firsts;         /* owned: [n_pieces + 1] rows; NULL: each piece has one */
+    int64_t n_pieces;
+    int64_t piece; /* that was looked up last: rows come in their order */
 } row_list;
 
+/* The piece of a row; *window: its number in it. */
+static int64_t piece_of(row_list *l, int64_t row, uint32_t *window) {
+    *window = 0;
+    if (!l->firsts) return row;
+    if (row < l->firsts[l->piece]) l->piece = 0;
+    while (l->firsts[l->piece + 1] <= row) l->piece++;
+    *window = (uint32_t)(row - l->firsts[l->piece]);
+    return l->piece;
+}
+
+static const ms_files_entry *entry_of(row_list *l, int64_t row) {
+    uint32_t window;
+    return l->run->inputs.files.entries + l->entries[piece_of(l, row, &window)];
+}
+
 static const char *get_name(void *user, int64_t row, size_t *len) {
-    const row_list *l = user;
-    const ms_files_entry *e = l->run->inputs.files.entries + l->entries[row];
+    const ms_files_entry *e = entry_of(user, row);
     *len = e->name_len;
     return e->path + e->name_at;
 }
 
-static ms_dedup_entry content_of(const row_list *l, int64_t row) {
-    return ms_dedup_get(l->run->inputs.contents, l->run->inputs.content[l->entries[row]]);
+static ms_dedup_entry content_of(row_list *l, int64_t row, uint32_t *window) {
+    const ms_manifest *in = &l->run->inputs;
+    return ms_dedup_get(in->contents, in->content[l->entries[piece_of(l, row, window)]]);
 }
 
 static int get_vector(void *user, int64_t row, float *out, msim_error *err) {
-    const row_list *l = user;
-    ms_dedup_entry content = content_of(l, row);
+    row_list *l = user;
+    uint32_t window;
+    ms_dedup_entry content = content_of(l, row, &window);
     if (content.state == MS_DEDUP_BASE)
-        return msim_corpus_vector(l->run->previous.corpus, content.at, out, err);
-    return ms_journal_get_vector(l->run->journal, content.at, out, err);
+        return msim_corpus_vector(l->run->previous.corpus, content.at + window, out, err);
+    return ms_journal_get_vector(l->run->journal, content.at, content.n_windows, window, out, err);
+}
+
+static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *err) {
+    row_list *l = user;
+    uint32_t window;
+    msim_span span;
+    ms_dedup_entry content = content_of(l, row, &window);
+    if (content.state == MS_DEDUP_JOURNAL)
+        return ms_journal_get_span(l->run->journal, content.at, window, out, err);
+    int rc = msim_corpus_span(l->run->previous.corpus, content.at + window, &span, err);
+    if (rc >= 0) *out = ms_span_pack(&span, window);
+    return rc;
 }
 
 static void get_source(void *user, int64_t row, ms_source *out) {
-    const row_list *l = user;
-    const ms_files_entry *e = l->run->inputs.files.entries + l->entries[row];
-    ms_dedup_entry content = content_of(l, row);
+    row_list *l = user;
+    uint32_t window;
+    const ms_files_entry *e = entry_of(l, row);
+    ms_dedup_entry content = content_of(l, row, &window);
     bool is_file = e->bytes >= 0 && e->bytes < MS_SOURCE_UNKNOWN;
     *out = (ms_source){.mtime_ns = is_file ? e->mtime_ns : 0,
                        .bytes = is_file ? (uint32_t)e->bytes : MS_SOURCE_UNKNOWN,
                        .flags = content.is_cut ? MS_SOURCE_CUT : 0};
     memcpy(out->sha256, content.key, sizeof out->sha256);
+}
+
+static int64_t rows_of(const msim_job *r, uint32_t entry) {
+    ms_dedup_entry content = ms_dedup_get(r->inputs.contents, r->inputs.content[entry]);
+    return content.n_windows ? content.n_windows : 1;
 }
 
 /* Rows whose content an earlier row holds. */
@@ -102,7 +140,7 @@ static int64_t count_shared(const msim_job *r, const uint32_t *entries, size_t n
     if (!seen) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < n; i++) {
         uint32_t c = r->inputs.content[entries[i]];
-        n_shared += seen[c / 8] >> c % 8 & 1;
+        if (seen[c / 8] >> c % 8 & 1) n_shared += rows_of(r, entries[i]);
         seen[c / 8] |= (unsigned char)(1u << c % 8);
     }
     ms_free(seen);
@@ -138,7 +176,12 @@ static int is_described(const msim_job *r, msim_error *err) {
 }
 
 static int write_all(msim_job *r, row_list *l, msim_error *err) {
-    ms_output_rows rows = {.user = l, .name = get_name, .vector = get_vector, .source = get_source};
+    ms_output_rows rows = {.user = l,
+                           .name = get_name,
+                           .vector = get_vector,
+                           .described = {.user = l,
+                                         .source = get_source,
+                                         .span = r->about.window_tokens ? get_span : NULL}};
     if (!is_as_base(l, r->about.rows)) return ms_output_write(&r->output, &rows, &r->about, err);
     int rc = is_described(r, err);
     if (rc < 0) return rc;
@@ -146,10 +189,21 @@ static int write_all(msim_job *r, row_list *l, msim_error *err) {
     return r->is_unchanged ? 0 : ms_output_describe(&r->output, &rows, &r->about, err);
 }
 
-/* Rows in the order of `entries`. */
-static int write_rows(msim_job *r, const uint32_t *entries, bool is_complete, msim_error *err) {
-    row_list list = {.run = r, .entries = entries};
-    int64_t n_shared = count_shared(r, entries, (size_t)r->n_rows, err);
+/* Where the rows of each piece begin, and how many there are in all. */
+static int number_rows(msim_job *r, row_list *l, msim_error *err) {
+    r->n_pieces = r->n_rows = l->n_pieces;
+    if (!r->about.window_tokens) return 0;
+    l->firsts = ms_alloc((size_t)l->n_pieces + 1, sizeof *l->firsts, "rows of pieces", err);
+    if (!l->firsts) return -MSIM_E_MEMORY;
+    for (int64_t i = 0; i < l->n_pieces; i++)
+        l->firsts[i + 1] = l->firsts[i] + rows_of(r, l->entries[i]);
+    r->n_rows = l->firsts[l->n_pieces];
+    return 0;
+}
+
+/* Rows in the order of their pieces. */
+static int write_rows(msim_job *r, row_list *list, bool is_complete, msim_error *err) {
+    int64_t n_shared = count_shared(r, list->entries, (size_t)list->n_pieces, err);
     if (n_shared < 0) return (int)n_shared;
     r->n_shared = n_shared;
     if (r->n_rows == 0 && !r->o.n_shards) return 0;
@@ -157,7 +211,7 @@ static int write_rows(msim_job *r, const uint32_t *entries, bool is_complete, ms
     if (r->lines) r->about.files = r->n_lines;
     r->about.unread = r->n_unread;
     r->about.is_complete = is_complete;
-    return write_all(r, &list, err);
+    return write_all(r, list, err);
 }
 
 int ms_job_write(msim_job *r, bool is_complete, msim_error *err) {
@@ -166,12 +220,14 @@ int ms_job_write(msim_job *r, bool is_complete, msim_error *err) {
     char count[32];
     int rc = ms_manifest_rows(&r->inputs, &entries, &n, &n_same, err);
     if (rc < 0) return rc;
-    r->n_rows = (int64_t)n;
     if (n_same)
         ms_watch_say(&r->watch, MSIM_MESSAGE_WARNING,
                      "%s rows have the same name as another row; all are kept",
                      ms_watch_count(count, (int64_t)n_same));
-    rc = write_rows(r, entries, is_complete, err);
+    row_list list = {.run = r, .entries = entries, .n_pieces = (int64_t)n};
+    rc = number_rows(r, &list, err);
+    if (rc >= 0) rc = write_rows(r, &list, is_complete, err);
+    ms_free(list.firsts);
     ms_free(entries);
     return rc;
 }

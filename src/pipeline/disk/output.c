@@ -154,7 +154,7 @@ int ms_output_write(const ms_output *output, const ms_output_rows *rows,
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
-    rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
+    rc = ms_description_write_to(p.about, description, &rows->described, err);
     if (rc >= 0) return take_places(output, &p, err);
     if (!is_there(p.about))
         unlink(p.corpus); /* else it is decided: the next run puts them in their
@@ -166,6 +166,6 @@ int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
                        const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
+    if (rc >= 0) rc = ms_description_write_to(p.about, description, &rows->described, err);
     return rc < 0 ? rc : take_places(output, &p, err);
 }
