@@ -80,9 +80,7 @@ static bool is_in(const unsigned (*ranges)[2], unsigned point) {
 static size_t next_char(const char *text, size_t n, size_t *columns, bool *shown) {
     uint32_t point = 0;
     size_t len = ms_utf8_next(text, n, &point);
-    *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) &&
-             !(point >= 0x202a && point <= 0x202e) && !(point >= 0x2066 && point <= 0x2069) &&
-             point != 0x2028 && point != 0x2029;
+    *shown = len > 0 && ms_utf8_is_safe(point);
     *columns = !*shown ? 1 : is_in(none, point) ? 0 : is_in(wide, point) ? 2 : 1;
     return len ? len : 1;
 }
@@ -135,6 +133,7 @@ static int put_escaped(const char *text, size_t n) {
         const char *escape = i == n            ? ""
                              : text[i] == '\t' ? "\\t"
                              : text[i] == '\n' ? "\\n"
+                             : text[i] == '\r' ? "\\r"
                              : text[i] == '\\' ? "\\\\"
                                                : NULL;
         if (!escape) continue;
@@ -275,40 +274,47 @@ static int show_span(const ms_results_out *out, const msim_match *match, char *t
 
 /* The line above the columns of a table. */
 static int print_heads(const ms_results_out *out, const ms_results_query *query, int rank_width,
-                       int score_width, const char *dim, const char *plain) {
+                       int score_width) {
     char count[32], pieces[64] = "";
     int64_t n_rows = msim_corpus_rows(out->corpus);
     if (out->has_spans)
         snprintf(pieces, sizeof pieces, "%s piece%s, ", ms_cli_count(count, out->n_pieces),
                  out->n_pieces == 1 ? "" : "s");
-    return ms_cli_print("%s\n%s%*s  %*s  %6s  %sname (%s%s row%s, best of %lld variant%s)%s\n",
-                        plain, dim, rank_width, "rank", score_width, "score", "transp",
+    return ms_cli_print("%*s  %*s  %6s  %sname (%s%s row%s, best of %lld variant%s)", rank_width,
+                        "rank", score_width, "score", "transp",
                         out->has_spans ? "      where  " : "", pieces, ms_cli_count(count, n_rows),
                         n_rows == 1 ? "" : "s", (long long)query->n_variants,
-                        query->n_variants == 1 ? "" : "s", plain);
+                        query->n_variants == 1 ? "" : "s");
 }
 
 static int print_table(ms_results_out *out, const ms_results_query *query) {
     char rank[24], score[32], transpose[16], span[80];
     const msim_match *matches = query->matches;
-    const char *bold = out->has_color ? "\033[1m" : "", *dim = out->has_color ? "\033[2m" : "",
-               *plain = out->has_color ? "\033[0m" : "";
     int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
     int score_width = out->is_product ? 11 : 8;
     if (rank_width < 4) rank_width = 4;
     int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->has_spans ? 13 : 0);
-    int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
-    if (rc == 0) rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
-    if (rc == 0) rc = print_heads(out, query, rank_width, score_width, dim, plain);
+    (void)ms_cli_print("%s", out->n_printed ? "\n" : "");
+    (void)ms_cli_style(MS_CLI_BOLD);
+    int rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
+    (void)ms_cli_style(MS_CLI_PLAIN);
+    (void)ms_cli_write("\n", 1);
+    (void)ms_cli_style(MS_CLI_DIM);
+    (void)print_heads(out, query, rank_width, score_width);
+    (void)ms_cli_style(MS_CLI_PLAIN);
+    if (rc == 0) rc = ms_cli_write("\n", 1);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         show_score(out, matches[i].score, score, sizeof score);
         snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d",
                  matches[i].transpose);
         int64_t n_name = ms_results_name(out, matches[i].row);
         if (n_name < 0) return no_memory();
+        (void)ms_cli_print("%*lld  ", rank_width, (long long)(i + 1));
+        (void)ms_cli_style(MS_CLI_BOLD);
+        (void)ms_cli_print("%*s", score_width, score);
+        (void)ms_cli_style(MS_CLI_PLAIN);
         (void)show_span(out, matches + i, span, sizeof span);
-        rc = ms_cli_print("%*lld  %s%*s%s  %6s  %s", rank_width, (long long)(i + 1), bold,
-                          score_width, score, plain, transpose, span);
+        rc = ms_cli_print("  %6s  %s", transpose, span);
         if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
