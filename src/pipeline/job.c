@@ -106,7 +106,7 @@ void msim_job_close(msim_job *job) {
     ms_journal_close(job->journal);
     ms_previous_close(&job->previous);
     msim_model_close(job->own_model);
-    ms_manifest_close(&job->inputs);
+    ms_manifest_close(&job->manifest);
     ms_skips_close(&job->skips);
     ms_job_part_free(job->part);
     ms_free(job);
@@ -160,10 +160,10 @@ int64_t msim_job_write_finished(msim_job *job, msim_error *err) {
 /* ---- What it came to ---- */
 
 static void count_inputs(const msim_job *job, msim_job_stats *s) {
-    const ms_manifest *in = &job->inputs;
+    const ms_manifest *in = &job->manifest;
     s->files = job->lines ? job->n_lines : (int64_t)in->files.n;
-    s->has_input = in->contents && ms_dedup_count(in->contents) > 0;
-    s->done = in->contents ? ms_manifest_count_done(in) : 0;
+    s->has_input = in->dedup && ms_dedup_count(in->dedup) > 0;
+    s->done = in->dedup ? ms_manifest_count_done(in) : 0;
     s->done_before = in->n_before;
     s->kept = in->n_kept;
     s->dropped = in->n_dropped;

@@ -27,12 +27,12 @@ struct msim_job {
     ms_watch watch;
     double began;
     ms_output output;
-    ms_description about;    /* of the corpus to be written */
-    char level[16];          /* of this run */
-    const msim_model *model; /* borrowed: the caller's, or own_model */
-    msim_model *own_model;   /* owned, or NULL */
+    ms_description description; /* of the corpus to be written */
+    char level[16];             /* of this run */
+    const msim_model *model;    /* borrowed: the caller's, or own_model */
+    msim_model *own_model;      /* owned, or NULL */
     msim_model_info info;
-    ms_manifest inputs;   /* owned */
+    ms_manifest manifest; /* owned */
     ms_previous previous; /* owned: the corpus that is brought up to date; all zero without one */
     ms_journal *journal;  /* owned */
     /* Which entries this run does: a reader's take with its user. By default ms_manifest_take with
@@ -78,7 +78,7 @@ int ms_job_absorb_left(msim_job *job, msim_error *err);
 /* Take over one, of the rank that wrote for `corpus`; is_now: of this run. */
 int ms_job_absorb(msim_job *job, const char *corpus, bool is_now, msim_error *err);
 /* The preparation of a rank other than 0: its model and level, compared with rank 0's. */
-int ms_job_join(msim_job *job, const ms_description *about, msim_error *err);
+int ms_job_join(msim_job *job, const ms_description *description, msim_error *err);
 
 /* Collective, as msim_ranks has it. After rank 0 prepared (rc, which all get): everybody knows what
  * there is to do. */

@@ -51,7 +51,7 @@ static int note_content(msim_job *r, const ms_reader_item *item, msim_error *err
                                  .detail = item->detail,
                                  .detail_len = detail_len(item->detail)};
     if (item->reason == MSIM_SKIP_UNREADABLE) { /* that says nothing about the content */
-        ms_dedup_settle(r->inputs.contents, item->content,
+        ms_dedup_settle(r->manifest.dedup, item->content,
                         (ms_dedup_entry){.state = MS_DEDUP_LOST, .outcome = (uint8_t)item->reason});
         return 0;
     }
@@ -59,7 +59,7 @@ static int note_content(msim_job *r, const ms_reader_item *item, msim_error *err
     int64_t at = add_record(r, &content, err);
     if (at < 0) return (int)at;
     ms_dedup_settle(
-        r->inputs.contents, item->content,
+        r->manifest.dedup, item->content,
         (ms_dedup_entry){.state = MS_DEDUP_JOURNAL, .at = at, .outcome = (uint8_t)item->reason});
     return 0;
 }
@@ -69,7 +69,7 @@ static int keep_content(msim_job *r, const ms_journal_record *record, uint32_t c
                         msim_error *err) {
     int64_t at = add_record(r, record, err), limit = r->o.max_tokens;
     if (at < 0) return (int)at;
-    ms_dedup_settle(r->inputs.contents, content,
+    ms_dedup_settle(r->manifest.dedup, content,
                     (ms_dedup_entry){.state = MS_DEDUP_JOURNAL,
                                      .at = at,
                                      .n_windows = record->n_windows,
@@ -104,7 +104,7 @@ static int keep_window(msim_job *r, const ms_sequence *q, const float *vector, m
 static int keep_batch(void *user, const ms_sequence *sequences, const float *vectors, size_t n,
                       msim_error *err) {
     msim_job *r = user;
-    size_t dim = (size_t)r->about.dim;
+    size_t dim = (size_t)r->description.dim;
     int rc = 0;
     for (size_t i = 0; i < n && rc >= 0; i++)
         rc = sequences[i].piece ? keep_window(r, sequences + i, vectors + i * dim, err)
@@ -120,9 +120,9 @@ static int note_item(msim_job *r, ms_reader_item *item, msim_error *err) {
     int rc = note_file(r, item, err);
     if (rc < 0) return rc;
     if (!item->has_content)
-        return ms_files_list_refuse(&r->inputs.files, r->inputs.files.entries + item->index,
+        return ms_files_list_refuse(&r->manifest.files, r->manifest.files.entries + item->index,
                                     item->reason, item->detail, err);
-    r->inputs.content[item->index] = item->content;
+    r->manifest.content[item->index] = item->content;
     if (item->is_known) return 0;
     return item->reason == MSIM_SKIP_NONE ? 1 : note_content(r, item, err);
 }
@@ -161,7 +161,7 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_e
 static int64_t files_done(const void *source, int64_t n_waiting) {
     const msim_job *r = source;
     if (r->o.window_tokens) n_waiting = r->pieces.n_pieces;
-    return r->inputs.n_before + r->inputs.n_kept + r->n_read + ms_job_taken_elsewhere(r) -
+    return r->manifest.n_before + r->manifest.n_kept + r->n_read + ms_job_taken_elsewhere(r) -
            n_waiting;
 }
 
@@ -181,9 +181,9 @@ static int hash_ids(const int32_t *ids, int64_t n, unsigned char *sha256, msim_e
 static int note_line(msim_job *r, ms_sequence *out, msim_error *err) {
     int rc = hash_ids(out->ids, out->n_ids, out->sha256, err);
     if (rc < 0) return rc;
-    int is_new = ms_dedup_claim(r->inputs.contents, out->sha256, &out->content, err);
+    int is_new = ms_dedup_claim(r->manifest.dedup, out->sha256, &out->content, err);
     if (is_new < 0) return is_new;
-    rc = ms_manifest_add(&r->inputs, out->name, out->content, err);
+    rc = ms_manifest_add(&r->manifest, out->name, out->content, err);
     return rc < 0 ? rc : is_new;
 }
 
@@ -225,20 +225,20 @@ static int open_lines(msim_job *r, msim_error *err) {
 }
 
 static int open_reader(msim_job *r, msim_error *err) {
-    ms_reader_request request = {.files = &r->inputs.files,
+    ms_reader_request request = {.files = &r->manifest.files,
                                  .threads = r->options.threads,
                                  .is_shifted = true,
                                  .semitones = r->o.transpose,
                                  .max_tokens = r->o.max_tokens,
                                  .window_tokens = r->o.window_tokens,
                                  .window_step = r->o.window_step,
-                                 .windows_most = ms_journal_windows_most(r->about.dim),
+                                 .windows_most = ms_journal_windows_most(r->description.dim),
                                  .is_background = true,
                                  .model = r->model,
                                  .take = r->take,
                                  .take_user = r->take_user,
                                  .claim = ms_manifest_claim,
-                                 .claim_user = &r->inputs,
+                                 .claim_user = &r->manifest,
                                  .watch = &r->watch,
                                  .ahead = r->ahead};
     return ms_reader_open(&request, &r->reader, err);
@@ -254,7 +254,7 @@ static int embed_all(msim_job *r, msim_error *err) {
     ms_sequences sequences = {.next = r->lines ? next_from_lines : next_from_files,
                               .source = r,
                               .n_done = r->lines ? lines_done : files_done,
-                              .n_all = r->lines ? -1 : (int64_t)r->inputs.files.n};
+                              .n_all = r->lines ? -1 : (int64_t)r->manifest.files.n};
     ms_batcher_request request = {.model = r->model,
                                   .options = r->options,
                                   .longest = longest(r),
@@ -269,7 +269,7 @@ static int embed_all(msim_job *r, msim_error *err) {
 int ms_job_work(msim_job *r, msim_error *err) {
     int rc = r->o.from_tokens ? open_lines(r, err) : open_reader(r, err);
     if (rc < 0) return rc;
-    r->pieces.dim = (size_t)r->about.dim;
+    r->pieces.dim = (size_t)r->description.dim;
     rc = embed_all(r, err);
     ms_reader_close(r->reader);
     r->reader = NULL;
