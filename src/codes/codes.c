@@ -4,7 +4,7 @@
  * per thread, and 8 bytes for each row of zeros or with NaN. docs/FORMATS.md, Codes. */
 #include "codes/codes.h"
 #include "base/mem.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/file.h"
 #include <errno.h>
 #include <inttypes.h>

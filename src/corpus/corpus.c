@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/sized.h"
 #include "corpus/names.h"
+#include "corpus/spans.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"
@@ -34,6 +35,7 @@ struct msim_corpus {
     bool has_names_file;
     const char *memory_names; /* borrowed: of a corpus in memory, or NULL */
     const int64_t *memory_starts;
+    ms_spans *spans; /* owned; NULL for a corpus in memory */
     msim_corpus_info info;
 };
 
@@ -137,6 +139,7 @@ int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *
     for (size_t i = 0; rc >= 0 && i < corpus->files.n; i++)
         rc = open_part(&corpus->parts[i], corpus->files.paths[i], names_path, err);
     if (rc >= 0) rc = join(corpus, err);
+    if (rc >= 0) rc = ms_spans_open(&corpus->spans, err);
     if (rc >= 0 && names_path) {
         rc = open_names(&corpus->names, names_path, corpus->info.rows,
                         n_paths > 1 ? "all files" : paths[0], err);
@@ -222,6 +225,7 @@ void msim_corpus_close(msim_corpus *corpus) {
         ms_map_close(&p->map);
     }
     ms_names_close(&corpus->names);
+    ms_spans_close(corpus->spans);
     ms_free(corpus->views);
     ms_free(corpus->parts);
     ms_parts_free(&corpus->files);
@@ -311,6 +315,12 @@ int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_
     ms_row_to_f32(out, at, step, rows->dtype, (size_t)rows->dim);
     return MSIM_OK;
 }
+
+int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row) {
+    return (int64_t)part_of(corpus, row);
+}
+
+ms_spans *ms_corpus_spans(const msim_corpus *corpus) { return corpus->spans; }
 
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views) {
     *n_views = corpus->files.n;

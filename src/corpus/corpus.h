@@ -15,6 +15,11 @@ const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views);
  * Returns its bytes. */
 int64_t ms_corpus_read_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
                             msim_error *err);
+/* The part that holds a row of the corpus. */
+int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row);
+/* Where its rows lie in their pieces (corpus/spans.h), owned by the corpus; NULL for a corpus in
+ * memory, whose rows are whole pieces. */
+struct ms_spans *ms_corpus_spans(const msim_corpus *corpus);
 /* What the file of a part was when it was mapped. 0 <= part < parts. */
 ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);
 /* Attach codes to a part. The corpus owns them from now on, and closes those that the part had. */

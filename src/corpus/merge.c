@@ -28,6 +28,7 @@ struct msim_corpus_merge {
     name_buffer last; /* name of the row handed out last */
     bool has_last;
     int64_t name_chars, n_same;
+    int64_t piece; /* of the row handed out last */
 };
 
 static int compare_bytes(const char *a, size_t n_a, const char *b, size_t n_b) {
@@ -203,7 +204,11 @@ int msim_corpus_merge_next(msim_corpus_merge *m, int64_t *row, const char **name
     if (m->n_heap == 0) return 0;
     cursor *c = m->heap[0];
     int64_t found = row_of(c);
-    m->n_same += m->has_last &&
+    int64_t piece = msim_corpus_piece_of(m->corpus, found, err);
+    if (piece < 0) return (int)piece;
+    bool is_window = m->has_last && found > 0 && m->piece == piece; /* of the same piece */
+    m->piece = piece;
+    m->n_same += m->has_last && !is_window &&
                  compare_bytes(m->last.text, m->last.n, c->name.text, c->name.n) == 0;
     m->has_last = true;
     swap_names(&m->last, &c->name);

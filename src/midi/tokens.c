@@ -19,7 +19,7 @@ int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out) {
         out[i] = (ms_token_note){.step = (uint8_t)(step < 127 ? step : 127),
                                  .duration = (uint8_t)(note->duration < 127 ? note->duration : 127),
                                  .pitch = note->pitch};
-        n_ids += 2 + (step != 0);
+        n_ids += ms_token_note_ids(&out[i]);
     }
     return n_ids;
 }

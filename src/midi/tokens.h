@@ -10,6 +10,9 @@ typedef struct {
     uint8_t pitch;    /* 1..127 */
 } ms_token_note;
 
+/* Ids of a note behind another one; the first note of a sequence has no step. */
+static inline int64_t ms_token_note_ids(const ms_token_note *note) { return 2 + (note->step != 0); }
+
 /* How a family writes notes as ids. */
 typedef struct ms_token_writer {
     /* Stage 16: out [score->n_notes]; the number of ids of a whole sequence. */

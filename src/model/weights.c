@@ -1,7 +1,7 @@
 /* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the
  * token table, the first to_q and the number of layers; every tensor is then held to the shape that
  * follows. The open file stays mapped until the weights are closed. */
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "model/weights.h"
 #include <stdarg.h>
 #include <stdio.h>

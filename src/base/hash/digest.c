@@ -2,7 +2,7 @@
  * which an openssl.cnf can leave out; these older ones are plain code behind a symbol. OpenSSL 3
  * calls them deprecated, and has them. */
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include "base/digest.h"
+#include "base/hash/digest.h"
 
 void ms_digest_begin(ms_digest *d, enum ms_digest_kind kind) {
     d->kind = kind;
