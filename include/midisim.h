@@ -9,27 +9,41 @@
  * The header has three storeys: 1. simple calls, 2. handles, 3. building blocks. Most programs need
  * only the first two.
  *
- * These rules hold for every function: R1 errors     A function that can fail returns int or
- * int64_t. A value >= 0 means success or is a
- *                count; a value < 0 is minus an msim_status. On failure, `err` holds one line that
- *                says what failed and where; `err` may be NULL. Unless the function says otherwise,
- *                a failure leaves outputs untouched and sets a new handle to NULL.
- * R2 threads    An msim_model and an msim_corpus never change after open, and threads may share
+ * These rules hold for every function:
+ *
+ *  R1 errors     A function that can fail returns int or int64_t. A value >= 0 means success or is
+ *                a count; a value < 0 is minus an msim_status. On failure, `err` holds one line
+ *                that says what failed and where; `err` may be NULL. Unless the function says
+ *                otherwise, a failure leaves outputs untouched and sets a new handle to NULL.
+ *
+ *  R2 threads    An msim_model and an msim_corpus never change after open, and threads may share
  *                them. One thread at a time may use any other handle.
- * R3 ownership  Results go into the caller's buffers. Their sizes are known before the call. The
+ *
+ *  R3 ownership  Results go into the caller's buffers. Their sizes are known before the call. The
  *                caller frees nothing that a function returns. Close a context before what it was
  *                opened on. Every close function accepts NULL.
- * R4 memory     The msim_context_embed and msim_context_search functions allocate nothing. A
+ *
+ *  R4 memory     The msim_context_embed and msim_context_search functions allocate nothing. A
  *                context takes its memory when it is opened and when a corpus is loaded into it.
- * R5 quiet      The library never prints and never exits. Only msim_default_model reads the
+ *
+ *  R5 quiet      The library never prints and never exits. Only msim_default_model reads the
  *                environment. Every thread that the library starts belongs to a handle.
- * R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
+ *
+ *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
  *                before the library reads or fills the struct; an ..._default() function does this.
- * R7 fork       A forked child may use the models, corpora and tokenisers that its parent opened.
+ *
+ *  R7 fork       A forked child may use the models, corpora and tokenisers that its parent opened.
  *                It may also use contexts on the CPU, which then run on the calling thread alone. A
  *                context on a CUDA device fails there with -MSIM_E_DEVICE. Closing a handle never
  *                waits. All this needs that no other thread was inside the library at the fork.
- * */
+ *
+ *  R8 mappings   Corpora and models are read through mappings. Replace such a file by renaming a
+ *                new one over it. When another program changes a file in place, searches fail with
+ *                -MSIM_E_IO, and so does msim_corpus_check: call it after reading names and
+ *                vectors. When a file is cut short, reading the lost part raises SIGBUS. A program
+ *                that must not end without a word handles SIGBUS: it calls
+ *                msim_remove_temporary_files, writes a line and ends with _exit, as the tools do.
+ */
 #ifndef MIDISIM_H
 #define MIDISIM_H
 #include <stddef.h>
@@ -49,6 +63,8 @@ extern "C" {
 #define MSIM_ABI 1 /* of the shared library: libmidisim.so.1 */
 /* The version of the library that the program runs with, as MSIM_VERSION. Static storage. */
 MSIM_API const char *msim_version(void);
+/* Tokens of a sequence that the models were trained on: the default of every max_tokens. */
+#define MSIM_TRAINED_TOKENS 3072
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
@@ -71,6 +87,10 @@ typedef struct {
     int code;       /* msim_status, positive; 0 when nothing failed */
     char text[500]; /* one line, no newline */
 } msim_error;
+
+/* Remove the temporary files of all writes that are under way. This is for the handler of a signal
+ * that ends the process: it only calls functions that are safe there. */
+MSIM_API void msim_remove_temporary_files(void);
 
 /* Name of a return code ("ok", "format", ...). Both signs are accepted. Static storage. */
 MSIM_API const char *msim_status_name(int rc);
@@ -371,8 +391,8 @@ typedef struct {
     int64_t shard, n_shards; /* embed only the files of one shard, 1..n_shards; n_shards 0: all */
 
     /* What a vector is. */
-    int transpose;              /* semitones, -12..12 */
-    int64_t max_tokens;         /* use only this many first tokens (default 3,072); 0: all */
+    int transpose;      /* semitones, -12..12 */
+    int64_t max_tokens; /* use only this many first tokens (default MSIM_TRAINED_TOKENS); 0: all */
     const float *class_weights; /* as for msim_context_embed; NULL: the plain mean */
     int is_l2_normalized;       /* 1: scale vectors to length 1 */
 
@@ -515,7 +535,7 @@ typedef struct {
  * names_path names a text file with one name per line, for rows that have no names; it may be NULL.
  * Then FILE.names beside such a file is used if it exists.
  *
- * If a file is shortened while it is open, reading it ends the program (SIGBUS). */
+ * R8 says what happens when a file changes while it is open. */
 MSIM_API int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out,
                               msim_error *err);
 /* Open several files or folders of the same width as one corpus. Rows are numbered through all of
@@ -532,6 +552,8 @@ MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part)
 /* The number of rows in a part. A negative status when the part is out of range. */
 MSIM_API int64_t msim_corpus_part_rows(const msim_corpus *corpus, int64_t part);
 MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
+/* -MSIM_E_IO when a file of the corpus was changed in place since it was opened (R8). */
+MSIM_API int msim_corpus_check(const msim_corpus *corpus, msim_error *err);
 MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
 /* Write the name of a row into buf [cap], shortened to cap - 1 bytes and NUL-terminated. Names are
  * UTF-8; bytes that are not UTF-8 stay as they are on disk. A row without a name has its number in
@@ -683,8 +705,8 @@ typedef struct {
     int keep;                   /* msim_keep (default BEST) */
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
-    int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default 3,072);
-                                 * 0: all */
+    int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
+                                 * MSIM_TRAINED_TOKENS); 0: all */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
@@ -821,10 +843,34 @@ MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* How many ids the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 
-/* Read a MIDI file into out [cap] and undo gzip. The file must be a regular file of at most 256
- * MiB, also after decompression. out gets as many bytes as fit. Returns how many bytes there are;
- * if that is more than cap, call again with a larger buffer. Errors: -MSIM_E_IO (cannot be read, or
- * changed while it was read), -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large),
+/* What a file is, by its first bytes (512 of them are enough). */
+enum msim_kind {
+    MSIM_KIND_UNKNOWN = 0,
+    MSIM_KIND_EMPTY,
+    MSIM_KIND_MIDI,
+    MSIM_KIND_RMID, /* a RIFF file with a MIDI file in it, which the tokeniser reads */
+    MSIM_KIND_GZIP,
+    MSIM_KIND_ZIP,
+    MSIM_KIND_ARCHIVE, /* 7z, rar, bzip2, xz or zstd */
+    MSIM_KIND_NPY,
+    MSIM_KIND_AUDIO,
+    MSIM_KIND_PDF,
+    MSIM_KIND_HTML,
+    MSIM_KIND_XML,
+    MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
+    MSIM_KIND_TEXT
+};
+MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
+/* Words for a message: "a zip archive"; NULL for an unknown value. */
+MSIM_API const char *msim_file_kind_name(int kind);
+/* Where in a file's bytes the MIDI file is, and its length: 0 and all of them, or the place inside
+ * an RMID file. Every function that takes MIDI bytes calls this one itself. */
+MSIM_API size_t msim_midi_find(const void *bytes, size_t n_bytes, size_t *n_midi);
+
+/* Read a MIDI file into out [cap] and undo gzip and RMID. The file must be a regular file of at
+ * most 256 MiB, also after decompression. out gets as many bytes as fit. Returns how many bytes
+ * there are; if that is more than cap, call again with a larger buffer. Errors: -MSIM_E_IO (cannot
+ * be read, or changed while it was read), -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large),
  * -MSIM_E_MEMORY. */
 MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
 

@@ -3,10 +3,11 @@
  * row is written, so another row may follow. After a failed write or sync, every call fails.
  * include/midisim.h, Writing a corpus; docs/FORMATS.md, What is written. */
 #include "base/bf16.h"
+#include "base/text/lines.h"
 #include "base/mem.h"
 #include "base/sized.h"
 #include "base/rows.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "npy/header.h"
 #include "npy/view.h"
 #include "base/file.h"
@@ -174,11 +175,15 @@ static int check_name(const msim_corpus_writer *w, const char *name, size_t name
                        "corpus name of row %" PRId64
                        ": it has a newline, but %s has one line per name",
                        w->n_added, w->names.path);
-    /* A first line that ends so would take the CRs off all others. */
+    /* Readers of lists drop a byte order mark, and the CRs of all lines when the first has one. */
     if (w->n_added == 0 && name_bytes && name[name_bytes - 1] == '\r')
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus name of row 0: it ends in a carriage return, which format %s cannot "
-                       "store there",
+                       "corpus name of row 0: %s cannot begin with a name that ends in a carriage "
+                       "return",
+                       w->names.path);
+    if (w->n_added == 0 && ms_lines_skip_bom(name, name_bytes))
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus name of row 0: %s cannot begin with a byte order mark",
                        w->names.path);
     return MSIM_OK;
 }

@@ -4,6 +4,8 @@
  * only, and every read ends at the end of its chunk. docs/TOKENS.md, stages 1 and 2. */
 #include "midi/smf_read.h"
 #include "midi/wide.h"
+#include <midisim.h>
+#include <stdbool.h>
 
 typedef struct {
     const uint8_t *file;
@@ -44,19 +46,6 @@ static inline void emit(smf_reader *r, int kind, unsigned channel, unsigned x, u
                             .y = (uint8_t)y};
 }
 
-/* Bytes that a meta event has by the standard, for the types whose length the original checks; else
- * 0. */
-static unsigned standard_length(unsigned type) {
-    switch (type) {
-    case 0x00: return 2;
-    case 0x51: return 3;
-    case 0x54: return 5;
-    case 0x58: return 4;
-    case 0x59: return 2;
-    default: return 0;
-    }
-}
-
 /* Behind FF. Sets *stop at the end of track. parity: types with a fixed form are read at their
  * usual length, whatever length they declare; then the declared length is skipped
  * (test/unit/midi/test_tokenizer.c, as_the_original). */
@@ -69,7 +58,7 @@ static RARE int read_meta(smf_reader *r, bool *stop, msim_error *err) {
     size_t left = (size_t)(r->end - p);
     /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
      * digits (test/unit/midi/test_tokenizer.c, lengths_beyond_print). */
-    if (length != standard_length(type) && standard_length(type) &&
+    if (length != ms_smf_meta_bytes(type) && ms_smf_meta_bytes(type) &&
         ms_wide_number_unprintable(number, p))
         return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: a length has more than 4300 digits",
                        number - r->file);
@@ -230,7 +219,11 @@ static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *l
 /* Stage 1, the header. parity: signature, format and track count are not looked at
  * (test/unit/midi/test_tokenizer.c, as_the_original). */
 static int read_header(const uint8_t *file, size_t n_bytes, int *outcome, msim_error *err) {
+    const int kind = msim_file_kind(file, n_bytes);
     *outcome = MSIM_OUTCOME_NOT_MIDI;
+    const bool is_foreign = kind != MSIM_KIND_UNKNOWN && kind != MSIM_KIND_MIDI;
+    if (is_foreign && (n_bytes < MS_SMF_HEADER_BYTES || ms_smf_be32(file + 4) != 6))
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: this is %s", msim_file_kind_name(kind));
     if (n_bytes < MS_SMF_HEADER_BYTES)
         return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu",
                        MS_SMF_HEADER_BYTES, n_bytes);

@@ -157,6 +157,11 @@ SAMPLES = {
         ({"src/midi/a.c": "/* parity: odd (test/cli/test_a.py, test_b) */\n", "test/cli/test_a.py": "def test_a():\n    pass\n"},
          {"src/midi/a.c": "/* parity: odd (test/cli/test_a.py, test_a) */\n", "test/cli/test_a.py": "def test_a():\n    pass\n"},
          False)],
+    "exits": [
+        ({"tools/embed/a.c": "void ms_a(void) { exit(1); }\n"},
+         {"tools/embed/main.c": "void ms_a(void) { exit(1); }\n"}, False),
+        ({"src/base/a.c": "void ms_a(void) { _exit(1); }\n"},
+         {"src/base/a.c": "/* Never exit(1). */\nint ms_at_exit(void) { return 1; }\n"}, False)],
     "words": [
         ({"src/midi/a.c": "/* TO" "DO */\n"}, {"src/midi/a.c": "/* done */\n"}, False),
         ({"demo/a.txt": "/ho" "me/me/x\n"}, {"demo/a.txt": "home/me/x\n"}, False),
@@ -177,7 +182,7 @@ SAMPLES = {
         ({"src/kernels/a.cu": body(71)}, {"src/kernels/a.cu": body(70)}, False),
         ({"src/midi/a.c": "int ms_a;\n" * 501}, {"src/midi/a.c": "int ms_a;\n" * 500}, False)],
     "folders": [
-        ({f"src/midi/{i}.c": "" for i in range(23)}, {f"src/midi/{i}.c": "" for i in range(22)}, False)],
+        ({f"src/midi/{i}.c": "" for i in range(21)}, {f"src/midi/{i}.c": "" for i in range(20)}, False)],
     "documents": [
         ({"docs/A.md": "[x](gone.md)\n"}, {"docs/A.md": "[x](../README.md)\n"}, False),
         ({"docs/A.md": "`src/gone.c`\n"}, {"docs/A.md": "`src/api.c`\n"}, False),
@@ -269,6 +274,6 @@ def test_exceptions_that_nothing_needs(small_tree, tmp_path):
     tree = shutil.copytree(small_tree, tmp_path / "tree")
     put(tree, {"test/lint/lint.py": ""})
     done = lint(tree, CI="")
-    assert failed(done) <= {"includes", "prefixes", "type_names", "sizes", "folders"}
+    assert failed(done) <= {"includes", "prefixes", "type_names", "sizes", "exits"}
     lists = {line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("FAIL")}
-    assert lists <= {"KNOWN_INCLUDES", "SHARED_PREFIXES", "TWICE", "LONG_FILES, LONG_FUNCTIONS", "FULL_FOLDERS"}
+    assert lists <= {"KNOWN_INCLUDES", "SHARED_PREFIXES", "TWICE", "LONG_FILES, LONG_FUNCTIONS", "ENDS"}

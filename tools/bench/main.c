@@ -11,36 +11,39 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = MS_BENCH_MAX_ROUNDS,
      .offset = offsetof(ms_bench_settings, rounds),
-     .help = "times that each case is run after a warm-up (default 5)"},
+     .help = "how often each case is run after a warm-up (default 5)",
+     .brief = "how often each case is run (default 5)"},
     {.name = "json",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_bench_settings, is_json),
-     .help = "print one JSON object for each case instead of a table"},
+     .help = "print one JSON object per case instead of a table",
+     .brief = "print one JSON object per case"},
     {.name = "csv",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = offsetof(ms_bench_settings, csv),
-     .help = "also append one row for each figure to FILE; in a folder, to a file named after this "
-             "machine"},
+     .help = "also append one row per figure to FILE; in a folder, to a file with the name of this "
+             "machine",
+     .brief = "also append the figures to FILE"},
     {.name = "devices",
      .kind = MS_CLI_TEXT,
      .value = "DEVICE,...",
      .offset = offsetof(ms_bench_settings, devices),
-     .help = "encoder, search, embed: each of these devices, one after the other, as --device "
-             "spells them; one that does not "
-             "open is said, the others are measured (exit code 1)"},
+     .help = "encoder, search, embed: measure each of these devices in turn, written as for "
+             "--device. A device that does not open is reported, the others are measured, and the "
+             "exit code is 1"},
     {.name = "lengths",
      .kind = MS_CLI_TEXT,
      .value = "L,...",
      .offset = offsetof(ms_bench_settings, lengths),
-     .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)"},
+     .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)",
+     .brief = "encoder: tokens in a sequence"},
     {.name = "tokens",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = offsetof(ms_bench_settings, tokens),
-     .help = "encoder: instead of --lengths, the sequences that midisim-tokens printed, in batches "
-             "by length; -: "
-             "standard input"},
+     .help = "encoder: instead of --lengths, use the sequences that midisim-tokens printed, in "
+             "batches by length; - reads standard input"},
     {.name = "batch",
      .letter = 'b',
      .kind = MS_CLI_INT,
@@ -48,33 +51,34 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = 4096,
      .offset = offsetof(ms_bench_settings, batch),
-     .help = "encoder: sequences a call, with --lengths (default 1)"},
+     .help = "encoder: sequences per call, with --lengths (default 1)"},
     {.name = "rows",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = (int64_t)1 << 32,
      .offset = offsetof(ms_bench_settings, rows),
-     .help = "search: rows of the made corpus (default 202400)"},
+     .help = "search: rows of the corpus that is made up (default 202400)",
+     .brief = "search: rows of the corpus that is made up"},
     {.name = "dim",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = 65536,
      .offset = offsetof(ms_bench_settings, dim),
-     .help = "search: width of its rows (default 512)"},
+     .help = "search: width of these rows (default 512)"},
     {.name = "queries",
      .kind = MS_CLI_TEXT,
      .value = "N,...",
      .offset = offsetof(ms_bench_settings, queries),
-     .help = "search: queries a call (default 1,12)"},
+     .help = "search: queries per call (default 1,12)"},
     {.name = "scan",
      .kind = MS_CLI_TEXT,
      .value = "FORM,...",
      .offset = offsetof(ms_bench_settings, scan),
-     .help = "search: forms of scan, in turns: f64 (every row in double), f32, bf16, int8 "
-             "(default: what a search takes without "
-             "copies); copies are made first, in TMPDIR"},
+     .help = "search: scans to compare, in turns: f64 (every row in double), f32, bf16, int8 "
+             "(default: what a search uses without quantised rows). Quantised rows are made first, "
+             "in TMPDIR"},
     {.name = "top",
      .letter = 'k',
      .kind = MS_CLI_INT,
@@ -83,25 +87,22 @@ static const ms_cli_option options[] = {
      .max = 1000000,
      .offset = offsetof(ms_bench_settings, top),
      .help = "search: matches of each query (default 16)"},
-    {.name = "max-tokens",
-     .kind = MS_CLI_INT,
-     .value = "N",
-     .min = 0,
-     .max = (int64_t)1 << 30,
-     .offset = offsetof(ms_bench_settings, max_tokens),
-     .help = "embed, encoder --tokens: use the first N tokens of each piece (default 3072; 0: no "
-             "limit)"},
+    MS_CLI_ROW_MAX_TOKENS(
+        ms_bench_settings, (int64_t)1 << 30,
+        "embed, encoder --tokens: use the first N tokens of each piece (default " MS_CLI_TOKENS
+        "; 0: all of them)"),
     {.name = "megabytes",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = 1048576,
      .offset = offsetof(ms_bench_settings, megabytes),
-     .help = "memory that reading is measured over (default 512, or four times the last cache)"},
+     .help = "how much memory the measurement of reading passes over (default 512, or four times "
+             "the last cache)"},
     {.name = "no-roof",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_bench_settings, is_without_roof),
-     .help = "encoder, search: do not measure the machine's limit for the share of it"},
+     .help = "encoder, search: do not measure the machine's limit"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -119,26 +120,25 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-bench",
+    .purpose =
+        "Measures how fast each part of midisim is here, beside what the machine can do at best.",
     .summary = "measure the speed of midisim and of this machine",
     .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nsearch "
              "[options] [CORPUS.npy]\n"
              "embed [-m MODEL] [options] PATH...",
     .description =
-        "The first operand says what to measure; options for other parts are ignored. Each case "
-        "runs once to warm up and "
-        "then --rounds times; a figure is the best round's, with the median in parentheses (in "
-        "JSON: NAME and "
-        "NAME_median).\n\n"
+        "The first operand says what to measure; options of other parts have no effect. Each case "
+        "runs once to warm up and then --rounds times. A figure is that of the best round, with "
+        "the median in parentheses (in JSON: NAME and NAME_median).\n\n"
         "FLOPs of a sequence of L tokens (a multiply-add is 2): depth x (2 (4 dim inner + 8 dim^2) "
-        "L + 4 inner L^2), "
-        "inner = 64 x heads. The share of the roof is against the multiply-adds of the level in "
-        "use, on as many threads, "
-        "measured in the same run; stages count the seconds that threads spend inside them.\n\n"
+        "L + 4 inner L^2), inner = 64 x heads. The share of the roof compares with the "
+        "multiply-adds of the level in use, on as many threads, measured in the same run. Stages "
+        "count the seconds that threads spend inside them.\n\n"
         "Run it with nothing else on the machine.",
     .examples = examples,
     .options = options,
     .uses_model = true,
-    .exits = "an input or the model could not be used, or output could not be written"};
+    .exits = "an input or the model could not be used, or the output could not be written"};
 
 static const struct {
     const char *name;
@@ -150,41 +150,81 @@ static const struct {
                 {"search", ms_bench_search, false, true, true},
                 {"embed", ms_bench_embed, true, false, true}};
 
-/* Whether the device of the settings opens; what it says otherwise is its line. */
-static bool device_opens(const ms_bench_settings *s) {
+/* Whether the device of the settings opens; < 0 having said why not. */
+static int try_device(const ms_bench_settings *s) {
     msim_options wanted = ms_cli_library_options(&s->common);
     msim_context *context;
     msim_error err;
-    if (msim_context_open(NULL, &wanted, &context, &err) < 0) {
+    int rc = msim_context_open(NULL, &wanted, &context, &err);
+    if (rc < 0) {
         ms_cli_error("%s", err.text);
-        return false;
+        return ms_cli_as_failure(rc);
     }
     msim_context_close(context);
-    return true;
+    return 0;
 }
 
-/* Settings for each of --devices, or the one given. Returns how many, or -1 having said why not. */
+/* Settings for each of --devices, or the one given. Returns how many; < 0 having said why not. */
 static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, int cap) {
     char one[32];
     int n = 0;
     each[0] = *s;
     if (!s->devices) return 1;
     if (s->common.device != MSIM_DEVICE_AUTO)
-        return ms_cli_usage("--devices: expected no --device with it, got both"), -1;
+        return ms_cli_usage("--devices: expected no --device with it, got both");
     for (const char *at = s->devices;; at++) {
         size_t len = strcspn(at, ",");
         if (n == cap || len >= sizeof one)
             return ms_cli_usage("--devices: expected up to %d devices separated by commas, got %s",
-                                cap, s->devices),
-                   -1;
+                                cap, s->devices);
         memcpy(one, at, len);
         one[len] = 0;
         each[n] = *s;
-        if (ms_cli_device("--devices", one, &each[n].common) >= 0) return -1;
+        int rc = ms_cli_device("--devices", one, &each[n].common);
+        if (rc < 0) return rc;
         n++;
         at += len;
         if (!*at) return n;
     }
+}
+
+/* The command that the first operand names, its operands left in the settings; < 0 having said what
+ * is wrong. */
+static int choose(ms_bench_settings *s) {
+    int n_commands = (int)(sizeof commands / sizeof *commands), c = 0;
+    const char *name = s->common.operands.n ? s->common.operands.items[0] : "nothing";
+    while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
+    if (c == n_commands)
+        return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
+                            name);
+    s->common.operands.items++; /* the rest is the command's */
+    size_t n = --s->common.operands.n;
+    if (commands[c].has_paths && n == 0)
+        return ms_cli_usage("%s: no input: expected PATH, got none", name);
+    if (!commands[c].has_paths && n > commands[c].has_corpus)
+        return ms_cli_usage("%s: expected %s, got %s", name,
+                            commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
+                            s->common.operands.items[commands[c].has_corpus]);
+    if (s->tokens && ms_cli_given(&tool, s, "lengths"))
+        return ms_cli_usage("--tokens: expected no --lengths with it, got both");
+    return c;
+}
+
+static int run(ms_bench_settings *s, int argc, char **argv) {
+    enum { MAX_DEVICES = 8 };
+    static ms_bench_settings each[MAX_DEVICES];
+    int c = choose(s), n_devices = c < 0 ? c : split_devices(s, each, MAX_DEVICES), rc = 0;
+    if (n_devices < 0) return n_devices;
+    if (!commands[c].has_devices) n_devices = 1;
+    ms_cli_catch_signals();
+    if (!ms_bench_output_open(s, argc, argv)) return -MSIM_E_IO;
+    for (int i = 0; i < n_devices && !ms_cli_stopped(); i++) {
+        int one = n_devices > 1 ? try_device(&each[i]) : 0;
+        if (one >= 0) one = commands[c].run(&each[i]);
+        if (one < 0) rc = one;
+    }
+    if (!ms_bench_output_close() && rc >= 0) rc = -MSIM_E_IO;
+    return rc;
 }
 
 int main(int argc, char **argv) {
@@ -195,38 +235,7 @@ int main(int argc, char **argv) {
                                   .rows = 202400,
                                   .dim = 512,
                                   .top = 16,
-                                  .max_tokens = 3072};
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
-    size_t n = s.common.operands.n, c = 0, n_commands = sizeof commands / sizeof *commands;
-    const char *name = n ? s.common.operands.items[0] : "nothing";
-    while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
-    if (c == n_commands)
-        return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
-                            name);
-    s.common.operands.items++; /* the rest is the command's */
-    n = --s.common.operands.n;
-    if (commands[c].has_paths && n == 0)
-        return ms_cli_usage("%s: no input: expected PATH, got none", name);
-    if (!commands[c].has_paths && n > commands[c].has_corpus)
-        return ms_cli_usage("%s: expected %s, got %s", name,
-                            commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
-                            s.common.operands.items[commands[c].has_corpus]);
-    if (s.tokens && ms_cli_given(&tool, &s, "lengths"))
-        return ms_cli_usage("--tokens: expected no --lengths with it, got both");
-    enum { MAX_DEVICES = 8 };
-    static ms_bench_settings each[MAX_DEVICES];
-    int n_devices = split_devices(&s, each, MAX_DEVICES);
-    if (n_devices < 0) return MS_EXIT_USAGE;
-    if (!commands[c].has_devices) n_devices = 1;
-    ms_cli_catch_signals();
-    if (!ms_bench_output_open(&s, argc, argv)) return MS_EXIT_FAILED;
-    status = MS_EXIT_OK;
-    for (int i = 0; i < n_devices && !ms_cli_stopped(); i++) {
-        int one = n_devices > 1 && !device_opens(&each[i]) ? MS_EXIT_FAILED
-                                                           : commands[c].run(&each[i]);
-        if (one != MS_EXIT_OK) status = one;
-    }
-    if (!ms_bench_output_close() && status == MS_EXIT_OK) status = MS_EXIT_FAILED;
-    return ms_cli_finish(status);
+                                  .max_tokens = MSIM_TRAINED_TOKENS};
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    return ms_cli_finish(rc == 0 ? run(&s, argc, argv) : rc);
 }

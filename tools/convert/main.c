@@ -16,66 +16,63 @@ static const ms_cli_option options[] = {
      .value = "FORM",
      .choices = "structured|plain|pickled|fvecs|fbin",
      AT(format),
-     .help = "convert a corpus into this form: structured (.npy that is mapped), plain (.npy of "
-             "two axes), pickled (as the "
-             "original saves it), fvecs or fbin; the last two and plain put names into OUT.names"},
+     .help = "write a corpus in this format: structured (.npy, mapped at once), plain (.npy of two "
+             "axes), pickled (as the Python package saves it), fvecs or fbin. Plain, fvecs and "
+             "fbin put the names into OUT.names",
+     .brief = "write a corpus in this format (list: --help)"},
     {.name = "dtype",
      .kind = MS_CLI_CHOICE,
      .value = "TYPE",
      .choices = "f32|f16|bf16",
      AT(dtype),
-     .help = "how numbers are stored. Corpora: structured and pickled have f32 and f16, plain has "
-             "bf16 too, fvecs and fbin "
-             "f32 alone (default: as they are, else f32). Checkpoints: f32 (default; lossless) or "
-             "bf16, which halves the "
-             "file; results under --precision bf16 are the same bits"},
+     .help = "how numbers are stored. Corpora: f32 or f16 in structured and pickled, also bf16 in "
+             "plain, only f32 in fvecs and fbin (default: as they are, else f32). Checkpoints: f32 "
+             "(default; loses nothing), or bf16, half the size, with the same results under "
+             "--precision bf16"},
     {.name = "merge",
      .kind = MS_CLI_FLAG,
      AT(is_merge),
      .help = "write the rows of all SHARDs in bytewise order of name, as one run of midisim-embed "
-             "would have written them"},
+             "would have written them",
+     .brief = "join the shards of a corpus"},
     {.name = "output",
      .letter = 'o',
      .kind = MS_CLI_TEXT,
      .value = "OUT",
      AT(out),
-     .help = "where to write, instead of the last argument"},
+     .help = "the file to write, instead of the last argument",
+     .brief = "the file to write, instead of the last argument"},
     {.name = "names-file",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      AT(names_file),
-     .help = "names of rows that have none, one a line (default: CORPUS.names if it exists)"},
-    {.name = "name-field",
-     .kind = MS_CLI_TEXT,
-     .value = "NAME",
-     AT(name_field),
-     .help = "field of the names in structured and pickled output (default midi_names)"},
-    {.name = "vector-field",
-     .kind = MS_CLI_TEXT,
-     .value = "NAME",
-     AT(vector_field),
-     .help = "field of the vectors in structured and pickled output (default midi_embeddings)"},
+     .help = "the names of rows that have none, one per line (default: CORPUS.names if it exists)"},
+    MS_CLI_ROW_NAME_FIELD(ms_convert_settings),
+    MS_CLI_ROW_VECTOR_FIELD(ms_convert_settings),
     {.name = "keep-nonfinite",
      .kind = MS_CLI_FLAG,
      AT(keeps_nonfinite),
-     .help = "keep rows with NaN or infinity, which are refused otherwise"},
+     .help = "keep rows with NaN or infinity; without it they are an error"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      AT(is_forced),
-     .help = "replace an existing OUT; go on when the descriptions beside several corpora differ"},
+     .help = "replace an existing OUT, and go on when the descriptions of several corpora differ",
+     .brief = "replace an existing file"},
     {.name = "info",
      .kind = MS_CLI_FLAG,
      AT(is_info),
-     .help = "say what each FILE holds: a checkpoint (.pth, .safetensors), or a corpus of any form "
-             "or a folder of such"},
+     .help = "say what each FILE holds: a checkpoint (.pth, .safetensors), a corpus of any format, "
+             "or a folder of corpora",
+     .brief = "say what each FILE holds"},
     {.name = "verify",
      .kind = MS_CLI_FLAG,
      AT(is_verify),
-     .help = "read all of each FILE and check it: sizes, finite values, names"},
+     .help = "read all of each FILE and check sizes, numbers and names",
+     .brief = "read and check all of each FILE"},
     {.name = "json",
      .kind = MS_CLI_FLAG,
      AT(is_json),
-     .help = "with --info or --verify: one JSON object a file"},
+     .help = "with --info or --verify: print one JSON object per file"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -92,44 +89,45 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-convert",
+    .purpose = "Converts, merges, describes and checks models and corpora.",
     .summary = "convert, merge, describe and verify midisim checkpoints and corpora",
     .usage = "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
              "--form FORM [--dtype TYPE] [--force] CORPUS... OUT\n"
              "--merge [--form FORM] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
              "--info [--json] FILE...\n--verify [--json] FILE...",
     .description =
-        "Writes a checkpoint as safetensors. The source may be either kind of .pth file or a "
-        "safetensors file; nothing "
-        "in it is executed. Tensor names stay; metadata hold the sizes and the SHA-256 of the "
-        "first source.\n\n"
-        "With --form, writes a corpus in another form. CORPUS is a file of any form or a folder of "
-        "such; several are "
-        "joined. Rows pass one at a time, so a corpus larger than memory is no matter. The "
-        "description beside it "
-        "(CORPUS.npy.json) is carried over. The output appears when it is complete, or not at all.",
+        "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
+        "of either kind or a safetensors file; nothing in it is executed. The names of tensors "
+        "stay; the metadata hold the sizes and the SHA-256 of the source.\n\n"
+        "With --form, writes a corpus in another format. CORPUS is a file of any format or a "
+        "folder of such files; several are joined. The corpus may be larger than memory. Its "
+        "description (CORPUS.npy.json) is carried over. The output appears whole or not at all.",
     .examples = examples,
     .options = options,
-    .exits = "a file is unreadable, damaged or of another kind, a row is not finite, or the output "
-             "could not be written",
+    .has_no_threads = true,
+    .exits =
+        "a file cannot be read, is damaged or of another kind, a row is not finite, or the output "
+        "could not be written",
 };
 
-/* Exit code when something stands where the output goes, else -1. */
+/* < 0, having said it, when something stands where the output goes. */
 static int check_place(const char *to, const char *suffix) {
     char path[4352];
     struct stat st;
     if ((size_t)snprintf(path, sizeof path, "%s%s", to, suffix) >= sizeof path)
         return ms_cli_usage("path too long: %.80s...", to);
-    if (lstat(path, &st) != 0 || s.is_forced) return -1;
+    if (lstat(path, &st) != 0 || s.is_forced) return 0;
     ms_cli_error("exists already: %s: --force replaces it", path);
-    return MS_EXIT_USAGE;
+    return -MSIM_E_ARG;
 }
 
 static int convert_checkpoint(const char *from, const char *to) {
     msim_error err = {0};
-    if (msim_checkpoint_convert(
-            from, to, s.dtype == MSIM_DTYPE_BF16 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, &err) < 0) {
+    int rc = msim_checkpoint_convert(
+        from, to, s.dtype == MSIM_DTYPE_BF16 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, &err);
+    if (rc < 0) {
         ms_cli_error("%s", err.text);
-        return MS_EXIT_FAILED;
+        return ms_cli_as_failure(rc);
     }
     msim_checkpoint_info i = {.size = sizeof i};
     if (!s.common.quiet && msim_checkpoint_get_info(to, &i, &err) >= 0) {
@@ -139,12 +137,12 @@ static int convert_checkpoint(const char *from, const char *to) {
                     ms_cli_count(parameters, i.parameters),
                     s.dtype == MSIM_DTYPE_BF16 ? "bf16" : "f32");
     }
-    return MS_EXIT_OK;
+    return 0;
 }
 
 static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
 
-/* Exit code of a wrong combination for a corpus, else -1. */
+/* < 0, having said it, for a wrong combination for a corpus. */
 static int check_corpus_options(void) {
     int format = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
     if (s.dtype >= 0 && !msim_format_has_dtype(format, s.dtype))
@@ -157,7 +155,7 @@ static int check_corpus_options(void) {
         return ms_cli_usage(
             "--name-field, --vector-field: expected them with --form structured or pickled, got %s",
             msim_format_name(format));
-    return -1;
+    return 0;
 }
 
 static int convert(const ms_cli_texts *files) {
@@ -178,20 +176,18 @@ static int convert(const ms_cli_texts *files) {
     if (!is_corpus && (s.names_file || s.name_field || s.vector_field || s.keeps_nonfinite))
         return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: "
                             "expected them with --form or --merge");
-    int status = is_corpus ? check_corpus_options() : -1;
-    if (status < 0) status = check_place(out, "");
-    if (status < 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
+    int rc = is_corpus ? check_corpus_options() : 0;
+    if (rc >= 0) rc = check_place(out, "");
+    if (rc >= 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
         s.format != MSIM_FORMAT_PICKLED)
-        status = check_place(out, ".names");
-    if (status >= 0) return status;
+        rc = check_place(out, ".names");
+    if (rc < 0) return rc;
     ms_cli_catch_signals();
-    return ms_cli_finish(is_corpus ? ms_convert_corpus(&s, &inputs, out)
-                                   : convert_checkpoint(files->items[0], out));
+    return is_corpus ? ms_convert_corpus(&s, &inputs, out)
+                     : convert_checkpoint(files->items[0], out);
 }
 
-int main(int argc, char **argv) {
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
+static int run(void) {
     const ms_cli_texts *files = &s.common.operands;
     bool describes = s.is_info || s.is_verify;
     if (s.is_json && !describes) return ms_cli_usage("--json: expected it with --info or --verify");
@@ -201,5 +197,10 @@ int main(int argc, char **argv) {
         return ms_cli_usage("--info, --verify: expected them with --json and --names-file alone");
     if (files->n == 0) return ms_cli_usage("expected a FILE, got none");
     ms_cli_catch_signals();
-    return ms_cli_finish(ms_convert_describe(&s, files));
+    return ms_convert_describe(&s, files);
+}
+
+int main(int argc, char **argv) {
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    return ms_cli_finish(rc == 0 ? run() : rc);
 }

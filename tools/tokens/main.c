@@ -28,54 +28,34 @@ static const ms_cli_option options[] = {
      .offset = offsetof(settings, transpose),
      .min = 0,
      .max = 6,
-     .help = "0: the piece as it is (default); 1..6: the 2N variants moved by -N..N-1 semitones"},
-    {.name = "max-tokens",
-     .kind = MS_CLI_INT,
-     .value = "N",
-     .offset = offsetof(settings, max_tokens),
-     .min = 0,
-     .max = (int64_t)1 << 40,
-     .help = "keep the first N tokens of each sequence (default 3072; 0: no limit)"},
-    {.name = "names",
-     .kind = MS_CLI_CHOICE,
-     .value = "path|stem",
-     .choices = "path|stem",
-     .offset = offsetof(settings, names),
-     .help = "what \"path\" holds: the path, relative to the folder when one PATH is given "
-             "(default), or the base name "
-             "without extension"},
-    {.name = "files-from",
-     .kind = MS_CLI_TEXT,
-     .value = "FILE",
-     .offset = offsetof(settings, files_from),
-     .help = "read more paths from FILE, one a line; -: standard input"},
-    {.name = "null",
-     .letter = '0',
-     .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_nul_separated),
-     .help = "paths of --files-from end in NUL instead of a newline"},
-    {.name = "skipped",
-     .kind = MS_CLI_TEXT,
-     .value = "FILE",
-     .offset = offsetof(settings, skipped),
-     .help = "write path, reason and detail of every file that gave nothing to FILE (TSV)"},
+     .help = "0: print the piece as it is (default); 1..6: print it in 2N keys, moved by -N..N-1 "
+             "semitones",
+     .brief = "print each piece in 2N keys, N 1..6 (default 0: its own)"},
+    MS_CLI_ROW_MAX_TOKENS(settings, (int64_t)1 << 40,
+                          "keep the first N tokens of each sequence (default " MS_CLI_TOKENS
+                          "; 0: all of them)"),
+    MS_CLI_ROW_NAMES(settings, "what the member \"path\" holds"),
+    MS_CLI_ROW_FILES_FROM(settings),
+    MS_CLI_ROW_NULL(settings),
+    MS_CLI_ROW_SKIPPED(settings),
     {.name = "md5",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, has_md5),
-     .help = "print no tokens, but the MD5 of each file and of its normal form, which is the same "
-             "for files that only "
-             "write the same music differently"},
+     .help = "instead of tokens, print the MD5 of each file and of its normal form; files that "
+             "write the same music in different ways have the same normal form",
+     .brief = "print MD5s, which find copies, instead of tokens"},
     {.name = "normalize-midi",
      .kind = MS_CLI_TEXT,
      .value = "OUT",
      .offset = offsetof(settings, normalized),
-     .help = "print no tokens, but write files in their normal form: OUT is a file (-: standard "
-             "output) for one file, "
-             "else a folder, where each takes its row name (STEM_normalized.mid if that is there)"},
+     .help = "instead of printing tokens, write files in their normal form. For one file, OUT is a "
+             "file (-: standard output). Else OUT is a folder, in which each file gets its row "
+             "name, or STEM_normalized.mid if that name is taken",
+     .brief = "write files in their normal form instead"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_forced),
-     .help = "with --normalize-midi: replace files that are there"},
+     .help = "with --normalize-midi: replace files that exist"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -93,15 +73,16 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-tokens",
+    .purpose = "Turns MIDI files into token ids, the numbers that the model reads, as JSON lines.",
     .summary = "turn MIDI files into the token ids of midisim",
     .usage =
         "[options] PATH...\n--md5 [--normalize-midi OUT] PATH...\n--normalize-midi OUT PATH...",
-    .description = "Prints one JSON object for each sequence: {\"path\": ..., \"transpose\": 0, "
-                   "\"tokens\": [...]}, or one "
-                   "{\"path\": ..., \"error\": REASON, \"detail\": ...} for a file that gives "
-                   "none. PATH is a file (- is standard "
-                   "input), or a folder, in which .mid, .midi and .kar files, also "
-                   "gzip-compressed, are found at any depth.",
+    .description =
+        "Prints one JSON object for each sequence: {\"path\": ..., \"transpose\": 0, \"tokens\": "
+        "[...]}. For a file that gives none, the object is {\"path\": ..., \"error\": "
+        "REASON, \"detail\": ...}. PATH is a file, - for standard input, or a folder. In "
+        "folders, .mid, .midi and .kar files are found at any depth, also "
+        "gzip-compressed ones.",
     .examples = examples,
     .options = options,
     .has_no_kernels = true};
@@ -215,42 +196,40 @@ static int run_normal(const settings *s) {
                                .is_nul_separated = s->is_nul_separated,
                                .has_stream = true,
                                .names = s->names};
-    int rc = ms_cli_skips_open(s->skipped, &skips, &err), status = MS_EXIT_FAILED;
+    int rc = ms_cli_skips_open(s->skipped, &skips, &err);
     if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
     request.skips = skips;
     if (rc >= 0) rc = ms_canonical_run(&request, &n_done, &err);
     if (rc < 0) {
-        status = ms_cli_exit_of(rc);
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
     } else {
         char done[32], all[32];
         ms_cli_note("%s of %s files normalised, %.2f s", ms_cli_count(done, n_done),
                     ms_cli_count(all, (int64_t)files.n), ms_cli_now() - began);
-        if (n_done > 0 && n_done == (int64_t)files.n && files.n_empty_folders == 0)
-            status = MS_EXIT_OK;
+        if (n_done == 0 || n_done < (int64_t)files.n || files.n_empty_folders) rc = -MSIM_E_EMPTY;
     }
     if (ms_cli_skips_close(skips, &err) < 0) {
         ms_cli_error("%s", err.text);
-        status = MS_EXIT_FAILED;
+        rc = -MSIM_E_IO;
     }
     ms_files_list_close(&files);
-    return ms_cli_finish(status);
+    return rc;
 }
 
 static int check_normal(const settings *s) {
     if (!s->has_md5 && !s->normalized)
-        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : -1;
+        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : 0;
     if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
         return ms_cli_usage("%s: expected no --transpose and --max-tokens, which are about tokens",
                             s->has_md5 ? "--md5" : "--normalize-midi");
-    if (!s->normalized || strcmp(s->normalized, "-") != 0) return -1;
+    if (!s->normalized || strcmp(s->normalized, "-") != 0) return 0;
     if (s->has_md5)
         return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
     struct stat st;
     const ms_cli_texts *paths = &s->common.operands;
     if (paths->n != 1 || s->files_from || (stat(paths->items[0], &st) == 0 && S_ISDIR(st.st_mode)))
         return ms_cli_usage("--normalize-midi -: expected one file, got several");
-    return -1;
+    return 0;
 }
 
 static int run_tool(const settings *s) {
@@ -259,7 +238,6 @@ static int run_tool(const settings *s) {
     ms_files_list files = {0};
     ms_reader *reader = NULL;
     double began = ms_cli_now();
-    int status = MS_EXIT_FAILED;
     int rc = ms_cli_skips_open(s->skipped, &r.skips, &err);
     if (rc < 0) goto failed;
     ms_files_request request = {.paths = s->common.operands.items,
@@ -282,32 +260,36 @@ static int run_tool(const settings *s) {
     ms_cli_progress_end();
     if (rc < 0 && rc != -MSIM_E_STOPPED) goto failed;
     say_summary(&r, ms_cli_now() - began);
-    if (r.n_sequences > 0 && ms_cli_skips_failures(r.skips) == 0 && files.n_empty_folders == 0)
-        status = MS_EXIT_OK;
+    rc = r.n_sequences == 0 || ms_cli_skips_failures(r.skips) || files.n_empty_folders
+             ? -MSIM_E_EMPTY
+             : 0;
     goto done;
 failed:
-    status = ms_cli_exit_of(rc);
     if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
 done:
     ms_reader_close(reader);
     if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
-        status = MS_EXIT_FAILED;
+        rc = -MSIM_E_IO;
     }
     ms_files_list_close(&files);
     ms_json_text_free(&r.line);
-    return ms_cli_finish(status);
+    return rc;
+}
+
+static int check_settings(const settings *s) {
+    if (s->common.operands.n == 0 && !s->files_from)
+        return ms_cli_usage("no input: expected PATH or --files-from, got none");
+    if (s->is_nul_separated && !s->files_from)
+        return ms_cli_usage("-0: expected --files-from with it, got none");
+    return check_normal(s);
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = 3072};
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
-    if (s.common.operands.n == 0 && !s.files_from)
-        return ms_cli_usage("no input: expected PATH or --files-from, got none");
-    if (s.is_nul_separated && !s.files_from)
-        return ms_cli_usage("-0: expected --files-from with it, got none");
-    if ((status = check_normal(&s)) >= 0) return status;
+    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    if (rc == 0) rc = check_settings(&s);
+    if (rc != 0) return ms_cli_finish(rc);
     ms_cli_catch_signals();
-    return s.has_md5 || s.normalized ? run_normal(&s) : run_tool(&s);
+    return ms_cli_finish(s.has_md5 || s.normalized ? run_normal(&s) : run_tool(&s));
 }

@@ -199,8 +199,7 @@ static void refuses(void **state) {
         EXAMPLE("\x80\2S'a'\n.", "protocol 2: the opcode 0x53 is not allowed"),       /* STRING */
         EXAMPLE("\x80\2I1\n.", "protocol 2: the opcode 0x49 is not allowed"),         /* INT */
         EXAMPLE("\x80\2F1\n.", "protocol 2: the opcode 0x46 is not allowed"),         /* FLOAT */
-        EXAMPLE("\x80\2G\0\0\0\0\0\0\0\0.",
-                "protocol 2: the opcode 0x47 is not allowed"),                /* BINFLOAT */
+        EXAMPLE("\x80\2G\0\0\0.", "truncated"),                                       /* BINFLOAT */
         EXAMPLE("\x80\3C\1a.", "protocol 3: the opcode 0x43 is not allowed"), /* SHORT_BINBYTES */
         EXAMPLE("\x80\2N0.", "protocol 2: the opcode 0x30 is not allowed"),   /* POP */
         EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "protocol 2: the opcode 0x8b is not allowed"), /* LONG4 */

@@ -2,8 +2,8 @@
  * \udcXX (XX is the byte, as in Python's surrogateescape) and read back the same way; cJSON alone
  * does not do this. Numbers that must be exact are written with %.9g, which every f32 survives. No
  * global state; one thread at a time may use a text buffer. */
-#ifndef MS_BASE_JSON_H
-#define MS_BASE_JSON_H
+#ifndef MS_BASE_TEXT_JSON_H
+#define MS_BASE_TEXT_JSON_H
 #include "base/status.h"
 #include <stdbool.h>
 #include <cjson/cJSON.h>
@@ -41,8 +41,5 @@ void ms_json_put_string(ms_json_text *text, const char *bytes, size_t n);
 void ms_json_put_int(ms_json_text *text, int64_t value);
 /* "[1,2,3]" */
 void ms_json_put_ids(ms_json_text *text, const int32_t *ids, size_t n);
-
-/* Bytes of the valid UTF-8 sequence that begins at s (1..4), or 0 when s[0] is not part of one. */
-size_t ms_json_utf8_len(const unsigned char *s, size_t n);
 
 #endif
