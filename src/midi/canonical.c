@@ -1,4 +1,4 @@
-/* Normalised MIDI: see canonical.h; docs/NORMALIZE.md has the rules, which are the original's.
+/* Normalised MIDI: see canonical.h; docs/CANONICAL.md has the rules, which are the original's.
  *
  * Track by track: bytes to events, notes paired into the order of their ends, events sorted into
  * the moments of the track, bytes again. Moments are numbered while reading: events come in the
