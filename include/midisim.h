@@ -317,7 +317,8 @@ enum msim_skip_reason {
     MSIM_SKIP_NO_NOTES,
     MSIM_SKIP_DRUMS_ONLY,
     MSIM_SKIP_NAME_TOO_LONG,
-    MSIM_SKIP_CHANGED, /* its size or time changed after it was listed */
+    MSIM_SKIP_CHANGED,   /* its size or time changed after it was listed */
+    MSIM_SKIP_NO_MEMORY, /* it alone needs more memory than there is */
     MSIM_SKIP_COUNT
 };
 /* "unreadable", "not-regular", ...; "ok" for MSIM_SKIP_NONE, "unknown" for an unknown value. */

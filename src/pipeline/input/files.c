@@ -24,7 +24,7 @@ struct ms_files_block {
 const char *msim_skip_reason_name(int reason) {
     static const char *const names[MSIM_SKIP_COUNT] = {
         "ok",       "unreadable", "not-regular", "too-large",     "bad-gzip", "not-midi",
-        "bad-midi", "no-notes",   "drums-only",  "name-too-long", "changed"};
+        "bad-midi", "no-notes",   "drums-only",  "name-too-long", "changed",  "no-memory"};
     return reason >= 0 && reason < MSIM_SKIP_COUNT ? names[reason] : "unknown";
 }
 
@@ -36,6 +36,11 @@ int ms_files_reason_of_outcome(int outcome) {
     case MSIM_OUTCOME_DRUMS_ONLY: return MSIM_SKIP_DRUMS_ONLY;
     default: return MSIM_SKIP_BAD_MIDI;
     }
+}
+
+bool ms_files_is_tried_again(int reason) {
+    return reason == MSIM_SKIP_UNREADABLE || reason == MSIM_SKIP_CHANGED ||
+           reason == MSIM_SKIP_NO_MEMORY;
 }
 
 bool ms_files_is_failure(int reason, bool is_named) {
