@@ -88,8 +88,7 @@ int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_
     f->folder = AT_FDCWD;
     f->item_max = item_max;
     if (!ms_add_size(item_max, BUFFER_BYTES, &f->cap))
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "output buffer: expected rows that fit in memory, got larger ones");
+        return ms_fail(err, MSIM_E_LIMIT, "output buffer: the rows do not fit in memory");
     if (!(f->buffer = ms_alloc(f->cap, 1, "output buffer", err)) ||
         !(f->path = ms_alloc(cap, 1, "path", err)))
         return -MSIM_E_MEMORY;

@@ -86,8 +86,8 @@ int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {
         if (!ms_mul_size((size_t)t->n, sizeof(float), &n_bytes) || n_bytes > limit - s->copy_bytes)
             return ms_fail(
                 err, MSIM_E_FORMAT,
-                "too large: %s, tensor %s: expected views of at most %zu bytes, got more", s->path,
-                t->name, limit);
+                "too large: %s, tensor %s: the views of this file take more than %zu bytes",
+                s->path, t->name, limit);
         float *copy = ms_arena_get(&s->arena, (size_t)t->n, sizeof *copy, "weights", err);
         if (!copy) return -MSIM_E_MEMORY;
         s->copy_bytes += n_bytes;

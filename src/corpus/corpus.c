@@ -44,7 +44,7 @@ static int open_names(ms_names *names, const char *names_path, int64_t n_rows,
     int rc = ms_names_open(names_path, names, err);
     if (rc >= 0 && names->n_names != (size_t)n_rows)
         rc = ms_fail(err, MSIM_E_FORMAT,
-                     "names file: %s: expected %" PRId64 " lines, one a row of %s, got %zu",
+                     "names file: %s: expected %" PRId64 " lines, one per row of %s, got %zu",
                      names_path, n_rows, rows_path, names->n_names);
     return rc;
 }
@@ -78,9 +78,10 @@ static int open_part(part *p, const char *path, const char *names_path, msim_err
              : ms_npy_view_init(p->map.data, p->map.n_bytes, path, &p->view, err);
     if (rc < 0) return rc;
     if (names_path && p->view.name_kind)
-        return ms_fail(err, MSIM_E_ARG,
-                       "names file: %s: expected a corpus without names, got %s, which has its own",
-                       names_path, path);
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "names file: %s: not used, because %s has names of its own; leave the names file out",
+            names_path, path);
     return names_path || p->view.name_kind ? MSIM_OK : open_names_beside(p, path, err);
 }
 
@@ -108,7 +109,7 @@ static int join(msim_corpus *corpus, msim_error *err) {
         p->first = info->rows;
         if (__builtin_add_overflow(info->rows, p->view.rows.n_rows, &info->rows))
             return ms_fail(err, MSIM_E_LIMIT,
-                           "corpus: %s: expected fewer than 2^63 rows in all, got more",
+                           "corpus: %s: with this file there are 2^63 rows or more",
                            corpus->files.paths[i]);
         if (p->view.format != corpus->parts[0].view.format)
             snprintf(info->format, sizeof info->format, "mixed");
@@ -122,8 +123,7 @@ static int join(msim_corpus *corpus, msim_error *err) {
 int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path,
                           msim_corpus **out, msim_error *err) {
     *out = NULL;
-    if (n_paths == 0)
-        return ms_fail(err, MSIM_E_ARG, "corpus: expected at least one file or folder, got none");
+    if (n_paths == 0) return ms_fail(err, MSIM_E_ARG, "corpus: no file or folder was given");
     msim_corpus *corpus = ms_alloc(1, sizeof *corpus, "corpus", err);
     if (!corpus) return -MSIM_E_MEMORY;
     int rc = MSIM_OK;
@@ -164,8 +164,8 @@ static int check_memory_names(const int64_t *starts, int64_t n_rows, msim_error 
     for (int64_t i = 0; i < n_rows; i++)
         if (starts[i] < 0 || starts[i] > starts[i + 1])
             return ms_fail(err, MSIM_E_ARG,
-                           "corpus in memory: name_starts[%" PRId64 "]: expected rising numbers "
-                           "from 0, got %" PRId64 " and %" PRId64,
+                           "corpus in memory: name_starts[%" PRId64
+                           "]: expected ascending numbers from 0, got %" PRId64 " and %" PRId64,
                            i, starts[i], starts[i + 1]);
     return MSIM_OK;
 }

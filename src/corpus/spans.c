@@ -3,9 +3,9 @@
  * one read of its description's beginning. */
 #define _GNU_SOURCE
 #include "corpus/spans.h"
-#include "base/base64.h"
+#include "base/text/base64.h"
 #include "base/mem.h"
-#include "base/span.h"
+#include "base/text/span.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -43,7 +43,7 @@ int ms_fvecs_view_init(const unsigned char *bytes, size_t n_bytes, const char *p
     if (n_bytes % row_bytes != 0)
         return ms_fail(err, MSIM_E_FORMAT,
                        "fvecs: %s: byte %zu: expected rows of %zu bytes each, got a last one of "
-                       "%zu (cut short?)",
+                       "%zu (is the file cut short?)",
                        path, n_bytes - n_bytes % row_bytes, row_bytes, n_bytes % row_bytes);
     view.rows.base = bytes + 4;
     view.rows.row_bytes = row_bytes;

@@ -42,9 +42,9 @@ static const unsigned char *tiles_of(const ms_rows *view, int is_int8) {
 static int take(void *p, size_t n, size_t each, size_t item_bytes, msim_error *err) {
     size_t count;
     if (!ms_mul_size(n, each, &count))
-        return ms_fail(
-            err, MSIM_E_LIMIT,
-            "scan: expected queries that fit in memory, got %zu for %zu parts or threads", each, n);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "scan: queries (%zu, for %zu parts or threads) do not fit in memory", each,
+                       n);
     void *got = ms_alloc(count, item_bytes, "scan", err);
     memcpy(p, &got, sizeof got);
     return got ? MSIM_OK : -MSIM_E_MEMORY;

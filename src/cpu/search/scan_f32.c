@@ -44,8 +44,7 @@ static int open_state(const ms_scan_setup *setup, void **out, msim_error *err) {
     int rc = MSIM_OK;
     if (!ms_mul_size(setup->max_queries, s->stride, &n_floats) ||
         !ms_mul_size(setup->max_queries, setup->n_workers, &n_dots))
-        rc = ms_fail(err, MSIM_E_LIMIT,
-                     "scan: expected queries that fit in memory, got %zu of width %zu",
+        rc = ms_fail(err, MSIM_E_LIMIT, "scan: %zu queries of width %zu do not fit in memory",
                      setup->max_queries, setup->dim);
     if (rc >= 0 && !(s->unit = ms_alloc(n_floats, sizeof *s->unit, "scan", err)))
         rc = -MSIM_E_MEMORY;

@@ -125,8 +125,7 @@ int ms_gpu_model_open(int device, const ms_weights *weights, int precision, ms_g
     for (int i = 0; i < MS_ROTARY_PAIRS; i++) m->inv_freq[i] = ms_tensor_get(weights->inv_freq, i);
     layout l = {.err = err};
     lay_out(&l, m, weights);
-    if (l.overflow)
-        rc = ms_fail(err, MSIM_E_MEMORY, "model: expected weights that fit in memory, got more");
+    if (l.overflow) rc = ms_fail(err, MSIM_E_MEMORY, "model: the weights do not fit in memory");
     if (rc >= 0) rc = ms_gpu_stream_open(device, &m->stream, err);
     if (rc >= 0 &&
         !(l.staging = ms_gpu_host_alloc(m->stream, STAGING_BYTES, 1, "weights being sent", err)))

@@ -95,8 +95,8 @@ static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
     if (n < 0 || !ms_mul_size((size_t)n, bytes, &more) || !ms_add_size(more, ALIGN - 1, &more) ||
         !ms_add_size(*at, more / ALIGN * ALIGN, at))
         return ms_fail(err, MSIM_E_LIMIT,
-                       "corpus: expected rows that memory could hold, got %lld of %zu bytes",
-                       (long long)n, bytes);
+                       "corpus: %lld rows of %zu bytes are more than memory can hold", (long long)n,
+                       bytes);
     return MSIM_OK;
 }
 

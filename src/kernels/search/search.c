@@ -131,8 +131,7 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
     size_work(s);
     size_t bytes = lay_out(s, &s->host, NULL, &fits);
     if (!fits)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "search: expected queries that fit in memory, got %d of width %lld",
+        return ms_fail(err, MSIM_E_LIMIT, "search: %d queries of width %lld do not fit in memory",
                        s->n_queries, (long long)s->rows.dim);
     s->device_work = ms_gpu_alloc(s->stream, bytes, 1, "working memory of the search", err);
     if (s->device_work)

@@ -1,7 +1,7 @@
 /* Spans and sources as members of CORPUS.npy.json: pipeline/disk/sources.h. */
 #define _GNU_SOURCE
 #include "pipeline/disk/sources.h"
-#include "base/base64.h"
+#include "base/text/base64.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include <fcntl.h>

@@ -3,8 +3,8 @@
  * the others, all near the query, so that passes must be repeated. On the CPU, with the small
  * checkpoint of test/data. */
 #define _GNU_SOURCE
-#include "base/base64.h"
-#include "base/span.h"
+#include "base/text/base64.h"
+#include "base/text/span.h"
 #include "midisim.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
-/* Base64 in files of JSON, read and written as a stream. See base/base64.h. */
+/* Base64 in files of JSON, read and written as a stream. See base/text/base64.h. */
 #define _GNU_SOURCE
-#include "base/base64.h"
+#include "base/text/base64.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <string.h>
