@@ -391,9 +391,9 @@ typedef struct {
     int64_t shard, n_shards; /* embed only the files of one shard, 1..n_shards; n_shards 0: all */
 
     /* What a vector is. */
-    int transpose;      /* semitones, -12..12 */
-    int64_t max_tokens; /* use only this many first tokens of a piece; 0: all; -1 (default): as many
-                         * as the model was trained with, or with windows all */
+    int transpose;              /* semitones, -12..12 */
+    int64_t max_tokens;         /* use only this many first tokens of a piece; 0: all; -1 (default):
+                                 * as many as the model was trained with, or with windows all */
     const float *class_weights; /* as for msim_context_embed; NULL: the plain mean */
     int is_l2_normalized;       /* 1: scale vectors to length 1 */
 

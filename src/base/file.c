@@ -1,5 +1,5 @@
-/* Files that appear whole or not at all: see base/file.h. The buffer is taken when opened; putting
- * bytes through it takes no memory. */
+/* Files that appear whole or not at all: see base/file.h. The buffer is allocated when a file is
+ * opened; putting bytes allocates nothing. */
 #define _GNU_SOURCE
 #include "base/file.h"
 #include "base/mem.h"

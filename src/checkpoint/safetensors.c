@@ -1,6 +1,6 @@
-/* Reading the safetensors container: see stored.h and safetensors.h. The header goes through the
- * JSON library, within 1 MiB (a model of this family needs under 100 KiB), because a parsed tree
- * takes many times its text. */
+/* Reads the safetensors container: see stored.h and safetensors.h. The JSON library parses the
+ * header, which may have at most 1 MiB, because a parsed tree takes many times the memory of its
+ * text. A model of this family needs under 100 KiB. */
 #include "checkpoint/safetensors.h"
 #include <cjson/cJSON.h>
 #include <stdlib.h>

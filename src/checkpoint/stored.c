@@ -1,6 +1,6 @@
-/* Named tensors of a checkpoint file: see stored.h. Conversions are exact but for f64, which is
- * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
- * that a broadcast view cannot ask for more. */
+/* Named tensors of a checkpoint file: see stored.h. Conversions are exact, except that f64 is
+ * rounded to the nearest f32. The size of the file limits the memory of converted tensors, so a
+ * broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
 #include "base/rows.h"
 #include <string.h>

@@ -1,6 +1,6 @@
-/* The policy that gives a state dict's pickle its meaning: see torch_state.h. A dict is a number
- * and its items; a storage and a tensor are records. Everything is checked when it is built, so
- * that what is left at the end can be trusted. */
+/* The policy that gives the pickle of a state dict its meaning: see torch_state.h. A dict is a
+ * number and its items; storages and tensors are records. Everything is checked when it is made, so
+ * what is left at the end can be trusted. */
 #include "checkpoint/torch_state.h"
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-/* The two containers of a .pth: the zip archive of today and the stream of before PyTorch 1.6. Each
- * finds the bytes of the storages that the state dict names (torch_state.h does the pickle).
- * Nothing is copied: storages lie in the map. docs/FORMATS.md, Checkpoints. */
+/* The two containers of a .pth: the zip archive of today, and the stream that PyTorch wrote before
+ * 1.6. Each reader finds the bytes of the storages that the state dict names; torch_state.h reads
+ * the pickle. Nothing is copied: storages stay in the map. docs/FORMATS.md, Checkpoints. */
 #include "checkpoint/torch_state.h"
 #include "checkpoint/zip_dir.h"
 #include <stdio.h>

@@ -1,6 +1,6 @@
-/* Central directory of a zip archive: see zip_dir.h. Sizes and CRCs in local headers are not used:
- * PyTorch leaves them zero and writes data descriptors. Zip64 records are followed where they
- * are. */
+/* The central directory of a zip archive: see zip_dir.h. Sizes and CRCs in local headers are not
+ * used, because PyTorch leaves them zero and writes data descriptors. Zip64 records are read if
+ * there are any. */
 #include "checkpoint/zip_dir.h"
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ typedef struct {
     const char *path;
     msim_error *err;
     size_t dir_at, dir_bytes, n_entries;
-} reader;
+} zip_reader;
 
 static uint64_t get_le(const unsigned char *p, int n) {
     uint64_t v = 0;
@@ -29,13 +29,13 @@ static uint64_t get_le(const unsigned char *p, int n) {
     return v;
 }
 
-static int bad(const reader *r, const char *what, unsigned long long at) {
+static int bad(const zip_reader *r, const char *what, unsigned long long at) {
     return ms_fail(r->err, MSIM_E_FORMAT, "bad zip archive: %s: byte %llu: %s", r->path, at, what);
 }
 
 /* The zip64 end record, when a locator stands before the ordinary one at `end`. *limit is where the
  * directory must end. */
-static int read_end64(reader *r, size_t end, uint64_t *n, uint64_t *size, uint64_t *at,
+static int read_end64(zip_reader *r, size_t end, uint64_t *n, uint64_t *size, uint64_t *at,
                       size_t *limit) {
     if (end < LOCATOR_BYTES || memcmp(r->base + end - LOCATOR_BYTES, "PK\6\7", 4) != 0) return 0;
     size_t locator = end - LOCATOR_BYTES;
@@ -57,7 +57,7 @@ static int read_end64(reader *r, size_t end, uint64_t *n, uint64_t *size, uint64
 
 /* Find the end record (its comment must reach exactly to the end of the file) and the directory's
  * place. */
-static int find_directory(reader *r) {
+static int find_directory(zip_reader *r) {
     if (r->n_bytes < END_BYTES)
         return bad(r, "truncated: the file is too short for an end record", r->n_bytes);
     size_t end = r->n_bytes - END_BYTES, lowest = end > MAX_COMMENT ? end - MAX_COMMENT : 0;
@@ -89,8 +89,8 @@ static int find_directory(reader *r) {
 
 /* Replace sizes of 0xffffffff by those of the zip64 extra field (id 1), which holds only what is
  * needed, in order. */
-static int read_extra64(const reader *r, const unsigned char *extra, size_t n, uint64_t *values[3],
-                        size_t at) {
+static int read_extra64(const zip_reader *r, const unsigned char *extra, size_t n,
+                        uint64_t *values[3], size_t at) {
     bool needed = *values[0] == 0xffffffff || *values[1] == 0xffffffff || *values[2] == 0xffffffff;
     while (needed && n >= 4) {
         size_t id = get_le(extra, 2), size = get_le(extra + 2, 2);
@@ -124,7 +124,8 @@ static bool is_safe_name(const char *name, size_t n) {
 }
 
 /* The local header gives only where the data begin. */
-static int locate(const reader *r, ms_zip_member *m, uint64_t header, uint64_t size, size_t at) {
+static int locate(const zip_reader *r, ms_zip_member *m, uint64_t header, uint64_t size,
+                  size_t at) {
     if (header > r->dir_at || r->dir_at - header < LOCAL_BYTES ||
         memcmp(r->base + header, "PK\3\4", 4) != 0)
         return bad(r, "the member has no local header before the directory", at);
@@ -141,7 +142,7 @@ static int locate(const reader *r, ms_zip_member *m, uint64_t header, uint64_t s
 }
 
 /* One directory entry at *at; moves *at behind it. */
-static int read_entry(const reader *r, size_t *at, size_t end, ms_zip_member *m) {
+static int read_entry(const zip_reader *r, size_t *at, size_t end, ms_zip_member *m) {
     if (end - *at < ENTRY_BYTES)
         return bad(r, "truncated: the directory ends inside an entry", *at);
     const unsigned char *p = r->base + *at;
@@ -185,7 +186,7 @@ static int by_name(const void *a, const void *b) {
 
 int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *out,
                  msim_error *err) {
-    reader r = {.base = map->data, .n_bytes = map->n_bytes, .path = path, .err = err};
+    zip_reader r = {.base = map->data, .n_bytes = map->n_bytes, .path = path, .err = err};
     int rc = find_directory(&r);
     if (rc < 0) return rc;
     ms_zip_member *m = ms_arena_get(arena, r.n_entries, sizeof *m, "zip directory", err);

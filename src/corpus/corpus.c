@@ -1,7 +1,7 @@
-/* Corpora: files mapped, viewed and named, their rows numbered through. Immutable after open, so
- * any number of threads may read one; names are decoded on demand into the caller's buffer and no
- * row is ever copied. Owns the maps, and for pickled files where each row lies. include/midisim.h,
- * Corpus; docs/FORMATS.md, Corpora. */
+/* Corpora: files are mapped, viewed and named, and their rows are numbered through. A corpus never
+ * changes after open, so any number of threads may read it. Names are decoded on demand into the
+ * caller's buffer, and no row is copied. A corpus owns the maps and, for pickled files, the place
+ * of each row. include/midisim.h, Corpus; docs/FORMATS.md, Corpora. */
 #include "corpus/corpus.h"
 #include "base/map.h"
 #include "base/mem.h"

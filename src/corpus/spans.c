@@ -5,7 +5,7 @@
 #include "corpus/spans.h"
 #include "base/text/base64.h"
 #include "base/mem.h"
-#include "base/text/span.h"
+#include "base/span.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
-/* Views of .fvecs and .fbin files: see vecs.h. Sizes are compared with the file to the byte, for
- * there is nothing else to tell a damaged file by. docs/FORMATS.md, Corpora. */
+/* Views of .fvecs and .fbin files: see vecs.h. Sizes are compared with the file to the byte,
+ * because nothing else shows that a file is damaged. docs/FORMATS.md, Corpora. */
 #include "corpus/vecs.h"
 #include <inttypes.h>
 #include <string.h>

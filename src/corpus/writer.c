@@ -1,7 +1,7 @@
-/* The corpus writer: rows and names in one of five forms, through files that appear whole or not at
- * all (base/file.h). Buffers are taken when it is opened; add takes no memory. Nothing of a refused
- * row is written, so another may follow; a failed write or sync sticks. include/midisim.h, Corpus;
- * docs/FORMATS.md, What is written. */
+/* The corpus writer: rows and names in one of five formats, through files that appear whole or not
+ * at all (base/file.h). Buffers are allocated at open; add allocates nothing. Nothing of a refused
+ * row is written, so another row may follow. After a failed write or sync, every call fails.
+ * include/midisim.h, Writing a corpus; docs/FORMATS.md, What is written. */
 #include "base/bf16.h"
 #include "base/text/lines.h"
 #include "base/mem.h"

@@ -1,10 +1,12 @@
-/* Normalised MIDI: see canonical.h; docs/CANONICAL.md has the rules, which are the original's.
+/* The canonical form of a MIDI file: see canonical.h. docs/CANONICAL.md has the rules, which are
+ * the original's.
  *
- * Track by track: bytes to events, notes paired into the order of their ends, events sorted into
- * the moments of the track, bytes again. Moments are numbered while reading: events come in the
- * order of time, so a delta above 0 begins the next one, and sorting is counting. Nor is a time
- * ever computed: what is written between two events is the sum of the deltas read between their
- * moments, and those are added in base 128 as they stand in the file, however long they are. */
+ * Each track goes from bytes to events; notes are paired in the order of their ends; events are
+ * sorted into the moments of the track; and the result becomes bytes again. Moments are numbered
+ * while reading: events come in order of time, so a delta above 0 begins the next moment, and
+ * sorting means counting. No time is ever computed. The delta written between two events is the sum
+ * of the deltas read between their moments, added in base 128 as the digits stand in the file,
+ * however long they are. */
 #include "midi/canonical.h"
 #include "midi/smf_read.h"
 #include "midi/wide.h"

@@ -1,6 +1,6 @@
-/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns an arena,
- * emptied for each file and kept between files, and the note queues; nothing is allocated for an
- * event or a note. One thread at a time. Every failure comes before the first id is written. */
+/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns the note queues
+ * and an arena, which is emptied for each file and kept between files; no event and no note is
+ * allocated alone. One thread at a time. Every failure comes before the first id is written. */
 #include "midi/canonical.h"
 #include "midi/tokens.h"
 #include "midi/windows.h"

@@ -1,5 +1,4 @@
-/* Notes to token ids: see tokens.h. Owns nothing, allocates nothing. docs/TOKENS.md, stages 16 and
- * 17.
+/* Notes to token ids: see tokens.h. It allocates nothing. docs/TOKENS.md, stages 16 and 17.
  *   0           begins every sequence
  *   1..127      units of 32 ms since the note before; left out within a chord
  *   128 + d     a duration of d units

@@ -1,6 +1,6 @@
-/* .npy headers: see npy/header.h. One cursor walks the text; the first failure stops it and names
- * the byte in the file. Nesting is bounded, so a header of brackets cannot exhaust the stack.
- * docs/FORMATS.md, Corpora. */
+/* .npy headers: see npy/header.h. One cursor walks over the text. The first failure stops it and
+ * names the byte in the file. Nesting is bounded, so a header full of brackets cannot exhaust the
+ * stack. docs/FORMATS.md, Corpora. */
 #include "npy/header.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"

@@ -1,10 +1,12 @@
-/* Object arrays: see npy/pickled.h. What NumPy writes is one array record (made empty by
- * _reconstruct, then given shape, type and the list of rows), types (made from a code, then given
- * their parts), and for each row a name and an array of its own. Here each becomes a record of a
- * few numbers; every shape, type and length is compared with the .npy header, and anything else
- * ends the read. A name object that was used before comes back as a memo slot: slots of names are
- * kept as runs with a fixed step, one run for a file without repetitions. Takes 16 bytes a row; the
- * rest is small and given back. docs/FORMATS.md, Corpora. */
+/* Object arrays: see npy/pickled.h. NumPy writes one array record, types, and for each row a name
+ * and an array. The array record is made empty by _reconstruct and then given its shape, type and
+ * list of rows; a type is made from a code and then given its parts. Here each of these becomes a
+ * record of a few numbers. Every shape, type and length is compared with the .npy header; anything
+ * else ends the read.
+ *
+ * A name object that was used before comes back as a memo slot. The slots of names are kept as runs
+ * with a fixed step: one run for a file without repetitions. Memory is 16 bytes per row; the rest
+ * is small and freed. docs/FORMATS.md, Corpora. */
 #include "npy/pickled.h"
 #include "base/mem.h"
 #include "pickle/pickle.h"
@@ -77,7 +79,7 @@ typedef struct {
     uint64_t *offsets, *names; /* owned: [n_rows] */
     slot_run *runs;            /* owned */
     size_t n_runs, runs_cap;
-} reader;
+} pickled_reader;
 
 /* ---- Types ----------------------------------------------------------------------------------- */
 
@@ -96,7 +98,7 @@ static int refuse_scalar(ms_pickle *p) {
 }
 
 /* dtype(code, False, True): a type without its parts. */
-static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
+static int make_type(pickled_reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
     if (args.n != 3 || items[0].tag != MS_PICKLE_TEXT || items[0].n < 2 || items[0].n > 12)
         return ms_pickle_fail(p,
@@ -120,7 +122,7 @@ static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_va
 }
 
 /* (base, (dim,)): a vector of elements. */
-static int build_vector(reader *r, ms_pickle *p, type_record *t, ms_pickle_value parts) {
+static int build_vector(pickled_reader *r, ms_pickle *p, type_record *t, ms_pickle_value parts) {
     const ms_pickle_value *items = ms_pickle_items(p, parts);
     if (parts.n != 2 || !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_TUPLE ||
         items[1].n != 1)
@@ -135,7 +137,7 @@ static int build_vector(reader *r, ms_pickle *p, type_record *t, ms_pickle_value
 }
 
 /* (name, name) with the dict of fields: the record. */
-static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value names,
+static int build_record(pickled_reader *r, ms_pickle *p, type_record *t, ms_pickle_value names,
                         ms_pickle_value dict) {
     if (names.n != 2 || dict.tag != MS_PICKLE_DICT || !r->has_dict || dict.n != r->fields_dict ||
         r->n_fields != 2)
@@ -165,7 +167,8 @@ static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value
 }
 
 /* The state of a type: (3, order, subtype, names, fields, item bytes, alignment, flags). */
-static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
+static int build_type(pickled_reader *r, ms_pickle *p, ms_pickle_value object,
+                      ms_pickle_value state) {
     type_record *t = &r->types[object.u.number];
     const ms_pickle_value *items = state.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, state) : NULL;
     if (!items || state.n != 8 || !is_int(items[0], 3) || items[1].tag != MS_PICKLE_TEXT ||
@@ -189,7 +192,7 @@ static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle
 
 static int set_field(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key,
                      ms_pickle_value value) {
-    reader *r = user;
+    pickled_reader *r = user;
     const ms_pickle_value *items = value.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, value) : NULL;
     if (r->n_fields == 0 && !r->has_dict) r->fields_dict = dict.n;
     r->has_dict = true;
@@ -206,7 +209,7 @@ static int set_field(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_v
 
 /* _reconstruct(ndarray, (0,), b"b"): an empty array. The first is the whole, the others are
  * rows. */
-static int make_array(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
+static int make_array(pickled_reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
     if (args.n != 3 || items[0].tag != MS_PICKLE_GLOBAL || items[0].n != GLOBAL_ARRAY ||
         items[1].tag != MS_PICKLE_TUPLE || items[1].n != 1 ||
@@ -252,7 +255,8 @@ static int check_state(ms_pickle *p, ms_pickle_value state, int64_t n, size_t *t
     return MSIM_OK;
 }
 
-static int build_row(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
+static int build_row(pickled_reader *r, ms_pickle *p, ms_pickle_value object,
+                     ms_pickle_value state) {
     size_t type;
     if (!r->is_array_open || object.u.number != r->n_arrays || r->vector_at)
         return ms_pickle_fail(p, "row: its array was filled before");
@@ -273,7 +277,7 @@ static int build_row(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_
 }
 
 static int build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
-    reader *r = user;
+    pickled_reader *r = user;
     size_t type;
     if (is_record(object, RECORD_TYPE)) return build_type(r, p, object, state);
     if (is_record(object, RECORD_ROW)) return build_row(r, p, object, state);
@@ -295,14 +299,14 @@ static int build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_val
 
 /* The name of the row that is being read got a slot. */
 static int put(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value text) {
-    reader *r = user;
+    pickled_reader *r = user;
     (void)p;
     r->put_text = text.u.text;
     r->put_slot = slot;
     return MSIM_OK;
 }
 
-static int keep_slot(reader *r, ms_pickle *p) {
+static int keep_slot(pickled_reader *r, ms_pickle *p) {
     slot_run *last = r->n_runs ? &r->runs[r->n_runs - 1] : NULL;
     if (last && r->row == last->row + last->n &&
         r->put_slot == last->slot + SLOTS_A_ROW * (uint64_t)last->n) {
@@ -316,7 +320,7 @@ static int keep_slot(reader *r, ms_pickle *p) {
 }
 
 static int recall(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out) {
-    reader *r = user;
+    pickled_reader *r = user;
     size_t low = 0, high = r->n_runs;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
@@ -338,7 +342,7 @@ static int recall(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out)
 }
 
 static int take_row(void *user, ms_pickle *p, ms_pickle_value pair) {
-    reader *r = user;
+    pickled_reader *r = user;
     ms_pickle_value name = ms_pickle_items(p, pair)[0], array = ms_pickle_items(p, pair)[1];
     if (r->row == r->n_rows)
         return ms_pickle_fail(p, "rows: there are more than %" PRId64 ", as the header says",
@@ -379,7 +383,7 @@ static int refuse_shape(const char *path, msim_error *err) {
 
 /* What the header promises; row tables are sized by it once the file is long enough to hold so many
  * rows. */
-static int begin(reader *r, const ms_npy_head *head, size_t n_bytes, const char *path,
+static int begin(pickled_reader *r, const ms_npy_head *head, size_t n_bytes, const char *path,
                  msim_error *err) {
     if (!head->is_record || head->n_axes != 1 || head->n_fields != 2 || head->fortran_order)
         return refuse_shape(path, err);
@@ -427,13 +431,13 @@ static int check_protocol(const ms_npy_head *head, const unsigned char *bytes, s
 }
 
 /* A failure among the rows names the row. */
-static void name_row(const reader *r, msim_error *err) {
+static void name_row(const pickled_reader *r, msim_error *err) {
     size_t n = err ? strlen(err->text) : 0;
     if (err && err->code == MSIM_E_FORMAT && r->offsets && r->row < r->n_rows && r->has_record)
         snprintf(err->text + n, sizeof err->text - n, " (row %" PRId64 ")", r->row);
 }
 
-static int read_rows(reader *r, size_t n_bytes, const char *path, msim_error *err) {
+static int read_rows(pickled_reader *r, size_t n_bytes, const char *path, msim_error *err) {
     const ms_pickle_policy policy = {.globals = globals,
                                      .n_globals = sizeof globals / sizeof *globals,
                                      .max_bytes = SIZE_MAX,
@@ -471,7 +475,7 @@ static int read_rows(reader *r, size_t n_bytes, const char *path, msim_error *er
 
 int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes,
                        const char *path, ms_npy_view *out, msim_error *err) {
-    reader *r = ms_alloc(1, sizeof *r, "pickle reader", err);
+    pickled_reader *r = ms_alloc(1, sizeof *r, "pickle reader", err);
     if (!r) return -MSIM_E_MEMORY;
     r->bytes = bytes;
     int rc = begin(r, head, n_bytes, path, err);

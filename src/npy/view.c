@@ -1,6 +1,6 @@
-/* Views of .npy files: see npy/view.h. Decides which field holds the names and which the vectors,
- * and refuses by name what is not a corpus: big-endian or column-major data, other types.
- * docs/FORMATS.md, Corpora. */
+/* Views of .npy files: see npy/view.h. This file decides which field holds the names and which the
+ * vectors. What is not a corpus is refused with its reason: big-endian or column-major data, other
+ * types. docs/FORMATS.md, Corpora. */
 #include "npy/view.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"

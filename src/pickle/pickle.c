@@ -1,7 +1,7 @@
-/* The pickle machine: see pickle.h. Opcodes are those that a pickler of protocols 2 to 4 writes for
- * dicts, lists, tuples, texts and numbers; any other byte ends the read. Every operand is checked
- * against the bytes that are left, every pop against the last mark, and every table has a limit, so
- * that a small file takes little memory and a large one ends. */
+/* The pickle machine: see pickle.h. Its opcodes are those that a pickler of protocols 2 to 4 writes
+ * for dicts, lists, tuples, texts and numbers; any other byte ends the read. Every operand is
+ * checked against the bytes that are left, and every pop against the last mark. Every table has a
+ * limit, so a small file takes little memory and a large one ends. */
 #include "pickle/pickle.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"

@@ -1,8 +1,8 @@
 /* What each input holds and which are still to be read, as pipeline/manifest.h describes it. */
 #define _GNU_SOURCE
 #include "pipeline/manifest.h"
-#include "base/digest.h"
-#include "base/fnv.h"
+#include "base/hash/digest.h"
+#include "base/hash/fnv.h"
 #include "base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * every result goes into the journal. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/mem.h"
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Contract: search/plan.h. */
+/* What a search decides before it reads a row: see search/plan.h. */
 #include "search/plan.h"
 
 /* A scan that leaves rows out saves nothing below SMALL_ROWS rows, or where more than one row in

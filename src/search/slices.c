@@ -1,4 +1,4 @@
-/* Contract: search/slices.h. */
+/* Loaded rows and lists of row numbers: see search/slices.h. */
 #include "search/slices.h"
 #include "base/mem.h"
 #include "codes/layout.h"

@@ -1,4 +1,4 @@
-/* Ranking of a query's matches: see search/variants.h. */
+/* Ranks the matches of a query: see search/variants.h. */
 #include "search/variants.h"
 #include "base/rows.h"
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* A piece in its keys: hits of its variants become the matches of one query. Values only; nothing
- * is allocated. include/midisim.h, Searcher; docs/SEARCH.md. */
+/* A piece in its keys: turns the hits of a query's variants into its matches. It allocates nothing.
+ * include/midisim.h, Searcher; docs/SEARCH.md, Keys of a query. */
 #ifndef MS_SEARCH_VARIANTS_H
 #define MS_SEARCH_VARIANTS_H
 #include "base/status.h"

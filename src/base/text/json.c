@@ -1,5 +1,5 @@
-/* Contract: base/text/json.h. cJSON copies bytes from 0x80 up as they are, in both directions,
- * so the two repairs are passes over its text: after printing and before parsing. */
+/* JSON: see base/text/json.h. cJSON copies bytes from 0x80 up unchanged, in both directions. So the
+ * two repairs are passes over its text: after printing, and before parsing. */
 #define _GNU_SOURCE
 #include "base/text/json.h"
 #include "base/mem.h"

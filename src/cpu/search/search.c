@@ -1,9 +1,8 @@
 /* Exact search on the CPU: what is loaded, what a request asks for, and the K best of each query.
- * One pass over the rows serves all queries of a call; the pool hands out blocks of rows. A score's
- * bits depend on row and query alone and the order of hits is total, so neither blocks nor threads
- * nor kernel level nor scan change a result. Scratch is sized when opened and, for the
- * width of the rows, when they are loaded; a search allocates nothing. One thread at a time.
- * docs/SEARCH.md defines the score. */
+ * One pass over the rows serves all queries of a call; the pool hands out blocks of rows. The bits
+ * of a score depend on row and query alone, and the order of hits is total. So neither blocks,
+ * threads, kernel level nor scan change a result. Memory is allocated at open and when rows are
+ * loaded; a search allocates nothing. One thread at a time. docs/SEARCH.md defines the score. */
 #include "base/mem.h"
 #include "cpu/search/state.h"
 #include <math.h>

@@ -3,7 +3,7 @@
  * docs/FORMATS.md. Values only, nothing owned. */
 #ifndef MS_PIPELINE_DISK_DESCRIPTION_H
 #define MS_PIPELINE_DISK_DESCRIPTION_H
-#include "base/text/span.h"
+#include "base/span.h"
 
 enum { MS_DESCRIPTION_CLASSES = 8 }; /* a family has fewer (model/family.h) */
 

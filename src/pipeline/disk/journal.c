@@ -5,7 +5,7 @@
 #define _GNU_SOURCE
 #include "pipeline/disk/journal.h"
 #include "base/clock.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "pipeline/disk/record.h"

@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "pipeline/disk/sources.h"
 #include "base/text/base64.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/mem.h"
 #include <fcntl.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
 #include "pipeline/input/reader.h"
 #include "base/mem.h"
 #include "base/pool.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>

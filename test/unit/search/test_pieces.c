@@ -4,7 +4,7 @@
  * checkpoint of test/data. */
 #define _GNU_SOURCE
 #include "base/text/base64.h"
-#include "base/text/span.h"
+#include "base/span.h"
 #include "midisim.h"
 #include <math.h>
 #include <setjmp.h>

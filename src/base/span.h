@@ -1,7 +1,7 @@
 /* The span of a row as files hold it: 24 bytes, little-endian, in the journal and, in base64, in
  * the description of a corpus. docs/FORMATS.md, CORPUS.npy.json. */
-#ifndef MS_BASE_TEXT_SPAN_H
-#define MS_BASE_TEXT_SPAN_H
+#ifndef MS_BASE_SPAN_H
+#define MS_BASE_SPAN_H
 #include "base/status.h"
 #include <stdbool.h>
 
