@@ -1,4 +1,4 @@
-/* Contract: pipeline/manifest.h. */
+/* What each input holds and which are still to be read, as pipeline/manifest.h describes it. */
 #define _GNU_SOURCE
 #include "pipeline/manifest.h"
 #include "base/hash/digest.h"

@@ -1,5 +1,5 @@
-/* The second step of a run: what is left is read, tokenised and embedded, and every result goes
- * into the journal. Contract: pipeline/job.h. */
+/* The second step of a job (pipeline/job.h): what is left is read, tokenised and embedded, and
+ * every result goes into the journal. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/hash/digest.h"

@@ -1,5 +1,4 @@
-/* The third step of a run: what every input came to, and the corpus. Contract:
- * pipeline/job.h. */
+/* The third step of a job (pipeline/job.h): what every input came to, and the corpus. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/mem.h"

@@ -2,8 +2,8 @@
  * a corpus, which may take 150 MB. They are written and read as a stream, and a reader that wants
  * only what stands before them reads the beginning of the file alone. docs/FORMATS.md,
  * CORPUS.npy.json. */
-#ifndef MS_BASE_BASE64_H
-#define MS_BASE_BASE64_H
+#ifndef MS_BASE_TEXT_BASE64_H
+#define MS_BASE_TEXT_BASE64_H
 #include "base/file.h"
 
 /* Characters of n bytes, with padding. */

@@ -1,4 +1,4 @@
-/* Contract: pipeline/disk/sources.h and pipeline/disk/description.h. */
+/* Spans and sources as members of CORPUS.npy.json: pipeline/disk/sources.h. */
 #define _GNU_SOURCE
 #include "pipeline/disk/sources.h"
 #include "base/text/base64.h"

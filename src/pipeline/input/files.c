@@ -1,6 +1,5 @@
-/* Lists of input files: arguments, --files-from, folders walked without recursion of ours, row
- * names, reasons. Reading is in read.c. Contract:
- * pipeline/input/files.h. */
+/* Lists of input files: arguments, --files-from, folders, row names and reasons. Folders are walked
+ * without recursion. input/read.c reads the files; pipeline/input/files.h describes both. */
 #define _GNU_SOURCE
 #include "pipeline/input/files.h"
 #include "base/mem.h"

@@ -1,10 +1,12 @@
-/* Contract: pipeline/input/reader.h. A ring of slots under one lock: threads take turns in rising
- * order, each turn with the file that is next, and fill the slot turn mod RING; the consumer
- * empties slots in the same order. A thread waits while its slot is still in use or too many bytes
- * are ahead, unless its file is the very next one, so that the consumer can never wait for good.
+/* Threads that read and tokenise files ahead of their consumer: pipeline/input/reader.h.
  *
- * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to
- * fetch at a time, while the encoders, one for each thread asked for, are lent to whichever file is
+ * A ring of slots lies under one lock. Threads take turns in rising order, each turn with the file
+ * that is next, and fill the slot turn mod RING. The consumer empties slots in the same order. A
+ * thread waits while its slot is still in use or too many bytes are ahead, unless its file is the
+ * very next one; so the consumer never waits for ever.
+ *
+ * There are more threads than may encode. A slow disk or network then fetches READS_AHEAD files at
+ * a time. The encoders, one for each thread that was asked for, are lent to whichever file is
  * ready. */
 #define _GNU_SOURCE
 #include "pipeline/input/reader.h"
