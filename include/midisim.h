@@ -195,8 +195,9 @@ typedef struct msim_model msim_model;
 
 /* The model that the tools use when none is named: MIDISIM_MODEL, else midisim-small.* before
  * others in the weights folder of the build tree that the program lies in, in
- * $XDG_DATA_HOME/midisim (else ~/.local/share/midisim) and in PREFIX/share/midisim. Its path into
- * path [cap]. This is the only function of the library that reads the environment.
+ * $XDG_DATA_HOME/midisim (else ~/.local/share/midisim), in share/midisim beside the program's
+ * folder bin and in PREFIX/share/midisim. Its path into path [cap]. This is the only function of
+ * the library that reads the environment.
  * -MSIM_E_EMPTY: there is none, and the error says where it was looked for. */
 MSIM_API int msim_default_model(char *path, size_t cap, msim_error *err);
 /* One MIDI file (gzip too), or the bytes of one, to one vector: out [dim of the model], the plain
