@@ -18,7 +18,7 @@ def test_help(name):
     for option in ("--help", "--version", "--quiet", "--threads"):
         assert option in out
     for option in ("--device", "--isa", "--precision"):
-        assert (option in out) == (name != "tokens")  # which takes them, but has no kernels
+        assert (option in out) == (name not in ("tokens", "fetch"))  # which take them, but have no kernels
     assert "MIDISIM_THREADS" in out and "Exit codes:" in out and "130" in out
     assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "bench"))
     assert max(map(len, out.splitlines())) <= 120
@@ -29,9 +29,11 @@ def test_generated_texts_name_every_option(name):
     listed = re.findall(r"^  (?:-., |    )(--[a-z0-9-]+)", run(name, "--help").stdout.decode(), re.M)
     man = run(name, "--generate-man").stdout.decode().replace("\\-", "-")
     completion = run(name, "--generate-completion").stdout
+    fish = run(name, "--generate-fish").stdout.decode()
     assert len(listed) > 7
     for option in listed:
         assert option in man and option.encode() in completion
+        assert option[2:] in run(name, "--generate-zsh").stdout.decode() and f" -l {option[2:]} " in fish
     checked = subprocess.run(["bash", "-n"], input=completion, capture_output=True)
     assert checked.returncode == 0, checked.stderr
 

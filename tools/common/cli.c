@@ -394,18 +394,7 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
     claim_descriptors();
     signal(SIGPIPE, SIG_IGN);
     ms_console_set(tool->name, false);
-    if (argc == 2 && strcmp(argv[1], "--generate-man") == 0) {
-        ms_cli_print_man(tool);
-        return ms_cli_finish(MS_EXIT_OK);
-    }
-    if (argc == 2 && strcmp(argv[1], "--generate-completion") == 0) {
-        ms_cli_print_completion(tool);
-        return ms_cli_finish(MS_EXIT_OK);
-    }
-    if (argc == 2 && strcmp(argv[1], "--generate-levels") == 0) {
-        ms_cli_print_levels();
-        return ms_cli_finish(MS_EXIT_OK);
-    }
+    if (argc == 2 && ms_cli_generate(tool, argv[1])) return ms_cli_finish(MS_EXIT_OK);
     for (bool options = true; p.at < argc;) {
         const char *arg = argv[p.at++];
         int rc = -1;
