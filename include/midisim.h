@@ -29,6 +29,12 @@
  *                they are, contexts on the CPU with the calling thread alone. A context on a CUDA
  *                device fails there with -MSIM_E_DEVICE. Closing never waits. This holds when no
  *                other thread was inside the library at the time of the fork.
+ *  R8 mappings   Corpora and models are read through mappings. Replace such a file by renaming a
+ *                new one over it. When another program changes a file in place, searches fail with
+ *                -MSIM_E_IO, and so does msim_corpus_check: call it after names and vectors.
+ *                When a file is cut short, reading the lost part raises SIGBUS. A program that must
+ *                not end without a word handles SIGBUS by calling msim_remove_temporary_files,
+ *                writing a line and ending with _exit, as the tools do.
  */
 #ifndef MIDISIM_H
 #define MIDISIM_H
@@ -69,6 +75,10 @@ typedef struct {
     int code;       /* msim_status, positive; 0 when nothing failed */
     char text[500]; /* one line, no newline */
 } msim_error;
+
+/* Remove the temporary files of all writes that are under way. For the handler of a signal that
+ * ends the process: it only calls functions that are safe there. */
+MSIM_API void msim_remove_temporary_files(void);
 
 /* Name of a return code ("ok", "format", ...); accepts both signs. Static storage. */
 MSIM_API const char *msim_status_name(int rc);
@@ -498,7 +508,7 @@ typedef struct {
  * corpus. Nothing is copied; a pickled file is read through once, by a reader that can neither
  * import nor call anything, and then costs 16 bytes a row. names_path: NULL, or a text file with
  * one name a line for rows that have none. Without it, FILE.names beside a file without names is
- * taken if it exists. A file that is cut short while it is open ends the program (SIGBUS). */
+ * taken if it exists. See R8 for files that change meanwhile. */
 MSIM_API int msim_corpus_open(const char *path, const char *names_path, msim_corpus **out,
                               msim_error *err);
 /* Several files or folders as one corpus of one width, rows numbered through in the order given. */
@@ -513,6 +523,8 @@ MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part)
 /* The number of rows in a part; out of range a negative status. */
 MSIM_API int64_t msim_corpus_part_rows(const msim_corpus *corpus, int64_t part);
 MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
+/* -MSIM_E_IO when a file of the corpus was changed in place since it was opened (R8). */
+MSIM_API int msim_corpus_check(const msim_corpus *corpus, msim_error *err);
 MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);
 /* Name of a row as UTF-8 (bytes that are not UTF-8 as they were on disk), NUL-terminated and cut to
  * cap - 1 bytes. Returns the full length in bytes, or a negative status for a row out of range. A
@@ -793,10 +805,34 @@ MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* Number of ids that the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 
-/* The bytes of a MIDI file, with gzip undone: a regular file of at most 256 MiB, also decompressed.
- * out [cap] gets as many as fit. Returns how many there are; where that is more than cap, call
- * again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed meanwhile),
- * -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
+/* What a file is, by its first bytes (512 of them are enough). */
+enum msim_kind {
+    MSIM_KIND_UNKNOWN = 0,
+    MSIM_KIND_EMPTY,
+    MSIM_KIND_MIDI,
+    MSIM_KIND_RMID, /* a RIFF file with a MIDI file in it, which the tokeniser reads */
+    MSIM_KIND_GZIP,
+    MSIM_KIND_ZIP,
+    MSIM_KIND_ARCHIVE, /* 7z, rar, bzip2, xz or zstd */
+    MSIM_KIND_NPY,
+    MSIM_KIND_AUDIO,
+    MSIM_KIND_PDF,
+    MSIM_KIND_HTML,
+    MSIM_KIND_XML,
+    MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
+    MSIM_KIND_TEXT
+};
+MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
+/* Words for a message: "a zip archive"; NULL for an unknown value. */
+MSIM_API const char *msim_file_kind_name(int kind);
+/* Where in a file's bytes the MIDI file is, and its length: 0 and all of them, or the place inside
+ * an RMID file. Every function that takes MIDI bytes calls this one itself. */
+MSIM_API size_t msim_midi_find(const void *bytes, size_t n_bytes, size_t *n_midi);
+
+/* The bytes of a MIDI file, with gzip and RMID undone: a regular file of at most 256 MiB, also
+ * decompressed. out [cap] gets as many as fit. Returns how many there are; where that is more than
+ * cap, call again with a larger buffer. Errors: -MSIM_E_IO (it cannot be read, or changed
+ * meanwhile), -MSIM_E_FORMAT (damaged gzip), -MSIM_E_LIMIT (too large), -MSIM_E_MEMORY. */
 MSIM_API int64_t msim_midi_read(const char *path, unsigned char *out, size_t cap, msim_error *err);
 
 /* A MIDI file in the original's normal form (docs/NORMALIZE.md), byte for byte: two files of the

@@ -32,6 +32,7 @@ struct msim_context {
     const msim_model *model;    /* borrowed; NULL for a context that only searches */
     msim_options limits;
     ms_hit *hits;                    /* owned: [max_queries * max_k] */
+    const msim_corpus *corpus;       /* borrowed: the one that was loaded last */
     int64_t loaded_rows, corpus_dim; /* 0 rows and dim -1 when none is loaded */
     msim_stats stats;
     struct {
@@ -167,6 +168,8 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
     if (has_gpu) rc = lay_out(model, ms_gpu_backend(), &weights, &o, err);
     if (!has_gpu || (rc < 0 && o.device == MSIM_DEVICE_AUTO))
         rc = lay_out(model, ms_cpu_backend(), &weights, &o, err);
+    if (rc >= 0 && (rc = ms_map_check(&weights.stored->map, err)) < 0)
+        model->backend->model_close(model->packed);
     if (rc < 0)
         ms_free(model);
     else
@@ -462,6 +465,7 @@ int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus, int64_t
             rc = ctx->searcher->load_rows(ctx->search_state, views, n_views, first, n, err);
     }
     ctx->loaded_rows = rc < 0 ? 0 : n;
+    ctx->corpus = corpus;
     ctx->corpus_dim = rc < 0 ? -1 : info.dim; /* a backend that failed has forgotten the earlier
                                                * rows too */
     return rc < 0 ? rc : MSIM_OK;
@@ -535,7 +539,8 @@ int64_t msim_context_search_with(msim_context *ctx, const msim_search_options *o
                        (long long)ctx->limits.max_k, (long long)k);
     request.k = k;
     int64_t n = ctx->searcher->score_topk(ctx->search_state, &request, ctx->hits, err);
-    if (n < 0) return n;
+    if (n >= 0) rc = msim_corpus_check(ctx->corpus, err);
+    if (n < 0 || rc < 0) return n < 0 ? n : rc;
     for (size_t q = 0; q < n_query; q++)
         for (int64_t i = 0; i < n; i++) {
             rows[(int64_t)q * k + i] = ctx->hits[(int64_t)q * k + i].row;
@@ -564,6 +569,8 @@ int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *
     request.sink = sink;
     request.user = user;
     int64_t n = ctx->searcher->score_above(ctx->search_state, &request, err);
-    if (n >= 0) count_search(ctx, n_query, began);
+    if (n >= 0) rc = msim_corpus_check(ctx->corpus, err);
+    if (n < 0 || rc < 0) return n < 0 ? n : rc;
+    count_search(ctx, n_query, began);
     return n;
 }

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,42 @@
 
 enum { BUFFER_BYTES = 1 << 20, HINT_BYTES = 16 << 20, WRITE_MOST = 1 << 30 };
 enum { TEMP_TRIES = 100, NAME_MOST = 255, TEMP_ENDING_MOST = 32 };
+
+/* ---- Temporary files under way ---- */
+
+/* For a signal handler, which may take no lock: entries are claimed, filled in, then listed. A file
+ * that finds no room is not removed by a handler. */
+enum { ENTRY_FREE, ENTRY_CLAIMED, ENTRY_LISTED, N_ENTRIES = 64 };
+static struct {
+    _Atomic int state;
+    int folder;
+    const char *path; /* borrowed from the out file, which strikes it off before it goes */
+} under_way[N_ENTRIES];
+
+static void enlist(ms_out_file *f) {
+    f->entry = -1;
+    for (int i = 0; i < N_ENTRIES && f->entry < 0; i++) {
+        int expected = ENTRY_FREE;
+        if (!atomic_compare_exchange_strong(&under_way[i].state, &expected, ENTRY_CLAIMED))
+            continue;
+        under_way[i].folder = f->folder;
+        under_way[i].path = f->temp_path;
+        atomic_store(&under_way[i].state, ENTRY_LISTED);
+        f->entry = i;
+    }
+}
+
+/* The file has its name, or is gone. */
+static void strike_off(ms_out_file *f) {
+    if (f->has_temp && f->entry >= 0) atomic_store(&under_way[f->entry].state, ENTRY_FREE);
+    f->has_temp = false;
+}
+
+void msim_remove_temporary_files(void) {
+    for (int i = 0; i < N_ENTRIES; i++)
+        if (atomic_load(&under_way[i].state) == ENTRY_LISTED)
+            (void)unlinkat(under_way[i].folder, under_way[i].path, 0);
+}
 
 /* ---- Opening ---- */
 
@@ -39,6 +76,7 @@ static int create_temp(ms_out_file *f, unsigned mode, msim_error *err) {
     }
     if (f->fd < 0) return ms_fail_errno(err, errno, "cannot create: %s", f->temp_path);
     f->has_temp = true;
+    enlist(f);
     return MSIM_OK;
 }
 
@@ -178,7 +216,7 @@ static int rename_failed(ms_out_file *f, msim_error *err) {
 
 int ms_out_file_rename(ms_out_file *f, msim_error *err) {
     if (renameat(f->folder, f->temp_path, f->folder, f->path) != 0) return rename_failed(f, err);
-    f->has_temp = false;
+    strike_off(f);
     return f->is_unsynced ? MSIM_OK : ms_file_sync_folder(f->path, err);
 }
 
@@ -186,7 +224,7 @@ int ms_out_file_rename_new(ms_out_file *f, msim_error *err) {
     struct stat st;
     int rc = renameat2(f->folder, f->temp_path, f->folder, f->path, RENAME_NOREPLACE);
     if (rc == 0) {
-        f->has_temp = false;
+        strike_off(f);
         rc = f->is_unsynced ? MSIM_OK : ms_file_sync_folder(f->path, err);
         return rc < 0 ? rc : 1;
     }
@@ -207,7 +245,7 @@ void ms_out_file_close(ms_out_file *f) {
     if (f->path && f->fd >= 0) close(f->fd);
     f->fd = -1;
     if (f->has_temp) unlinkat(f->folder, f->temp_path, 0);
-    f->has_temp = false;
+    strike_off(f);
     ms_free(f->buffer);
     ms_free(f->temp_path);
     ms_free(f->path);

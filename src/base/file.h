@@ -19,6 +19,7 @@ typedef struct {
     int folder;             /* borrowed: the open folder that both are names in, or AT_FDCWD */
     int fd;                 /* owned: the temporary file; -1 when closed */
     bool has_temp;          /* temp_path is ours to remove */
+    int entry;              /* in the table of temporary files under way, or -1 */
     bool is_unsynced;       /* see ms_out_file_open_at */
     unsigned char *buffer;  /* owned: [cap] */
     size_t cap, n;          /* room; bytes that wait to be written */

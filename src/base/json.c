@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,38 +67,29 @@ void ms_json_put_ids(ms_json_text *text, const int32_t *ids, size_t n) {
     text->n = (size_t)(to - text->data);
 }
 
-size_t ms_json_utf8_len(const unsigned char *s, size_t n) {
-    if (n == 0) return 0;
-    if (s[0] < 0x80) return 1;
-    size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || len > n) return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if (s[0] == 0xe0 && s[1] < 0xa0) return 0; /* overlong */
-    if (s[0] == 0xed && s[1] > 0x9f) return 0; /* a surrogate */
-    if (s[0] == 0xf0 && s[1] < 0x90) return 0; /* overlong */
-    if (s[0] == 0xf4 && s[1] > 0x8f) return 0; /* above U+10FFFF */
-    return len;
-}
-
 static void put_escape(ms_json_text *text, const char *format, unsigned value) {
     char escape[8];
     int n = snprintf(escape, sizeof escape, format, value);
     ms_json_put(text, escape, (size_t)n);
 }
 
-/* Copy bytes, escaping those that are not UTF-8. */
+/* Copy bytes, escaping those that are not UTF-8 and what a terminal must not get: an escape is the
+ * same text to every reader. */
 static void put_valid(ms_json_text *text, const char *bytes, size_t n) {
     size_t from = 0, at = 0;
     while (at < n) {
-        size_t len = ms_json_utf8_len((const unsigned char *)bytes + at, n - at);
-        if (len) {
-            at += len;
+        uint32_t point = 0;
+        size_t len = ms_utf8_next(bytes + at, n - at, &point);
+        if (len && (point < 0x20 || ms_utf8_is_safe(point))) {
+            at += len; /* controls of JSON itself were escaped, or part its lines */
             continue;
         }
         ms_json_put(text, bytes + from, at - from);
-        put_escape(text, "\\udc%02x", (unsigned char)bytes[at]);
-        from = ++at;
+        if (len)
+            put_escape(text, "\\u%04x", point);
+        else
+            put_escape(text, "\\udc%02x", (unsigned char)bytes[at]);
+        from = at += len ? len : 1;
     }
     ms_json_put(text, bytes + from, n - from);
 }

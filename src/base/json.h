@@ -42,7 +42,4 @@ void ms_json_put_int(ms_json_text *text, int64_t value);
 /* "[1,2,3]" */
 void ms_json_put_ids(ms_json_text *text, const int32_t *ids, size_t n);
 
-/* Bytes of the valid UTF-8 sequence that begins at s (1..4), or 0 when s[0] is not part of one. */
-size_t ms_json_utf8_len(const unsigned char *s, size_t n);
-
 #endif

@@ -89,6 +89,12 @@ void *ms_alloc(size_t n_items, size_t item_bytes, const char *what, msim_error *
 
 void ms_free(void *p) { raw_free(p); }
 
+char *ms_mem_copy_text(const char *text, const char *what, msim_error *err) {
+    size_t n = strlen(text) + 1;
+    char *copy = ms_alloc(n, 1, what, err);
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
 int ms_grow(void **items, size_t *cap, size_t need, size_t item_bytes, const char *what,
             msim_error *err) {
     if (need <= *cap) return MSIM_OK;

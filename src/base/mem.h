@@ -20,6 +20,8 @@ bool ms_add_size(size_t a, size_t b, size_t *out);
  * error. */
 void *ms_alloc(size_t n_items, size_t item_bytes, const char *what, msim_error *err);
 void ms_free(void *p);
+/* A copy of a text, as ms_alloc gives it. */
+char *ms_mem_copy_text(const char *text, const char *what, msim_error *err);
 
 /* Make room for at least `need` items in a growing array: *items and *cap are replaced on growth
  * (doubling, contents kept, new part not zeroed). On failure both are untouched. Free with ms_free.

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "base/pool.h"
 #include "base/mem.h"
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -32,10 +33,25 @@ struct ms_pool {
     void *arg;
 };
 
+/* Processors in this process's affinity mask; 0 when it cannot be read. The kernel refuses a mask
+ * with fewer bits than the machine may have processors, so the mask grows until it is taken. */
+static int count_affine(void) {
+    for (int n_bits = 1024; n_bits <= 1 << 20; n_bits *= 2) {
+        cpu_set_t *set = CPU_ALLOC((size_t)n_bits);
+        size_t n_bytes = CPU_ALLOC_SIZE((size_t)n_bits);
+        if (!set) return 0;
+        int failed = sched_getaffinity(0, n_bytes, set) == 0 ? 0 : errno;
+        int n = failed ? 0 : CPU_COUNT_S(n_bytes, set);
+        CPU_FREE(set);
+        if (failed != EINVAL) return n;
+    }
+    return 0;
+}
+
 int ms_pool_processors(void) {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n;
+    int64_t n = count_affine();
+    if (n < 1) n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (int)n;
 }
 
 static void take_items(ms_pool *pool, int index) {

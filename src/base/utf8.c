@@ -139,3 +139,28 @@ size_t ms_utf8_of_text(const unsigned char *text, size_t n_bytes, char *buf, siz
     }
     return terminate(buf, cap, length);
 }
+
+bool ms_utf8_is_safe(uint32_t point) {
+    bool is_control = point < 0x20 || (point >= 0x7f && point < 0xa0);
+    bool is_separator = point == 0x2028 || point == 0x2029;
+    bool turns = point == 0x61c || point == 0x200e || point == 0x200f ||
+                 (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+    return !is_control && !is_separator && !turns;
+}
+
+size_t ms_utf8_make_safe(char *text, size_t n, bool keeps_lines) {
+    size_t at = 0;
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t point = 0;
+        len = ms_utf8_next(text + i, n - i, &point);
+        bool is_kept =
+            len && (ms_utf8_is_safe(point) || (keeps_lines && (point == '\n' || point == '\t')));
+        if (!len) len = 1;
+        if (is_kept)
+            memmove(text + at, text + i, len);
+        else
+            text[at] = '?';
+        at += is_kept ? len : 1;
+    }
+    return at;
+}

@@ -21,6 +21,13 @@ bool ms_utf8_is_surrogatepass(const char *s, size_t n);
  * returns its bytes. */
 size_t ms_utf8_put(char *dst, uint32_t point);
 
+/* False for what text from a file must not bring to a terminal: control characters (C0, DEL, C1),
+ * separators of lines, and the marks that turn the direction of writing (Unicode 15, UAX #9). */
+bool ms_utf8_is_safe(uint32_t point);
+/* Put '?' for every character that is not safe and every byte that is not UTF-8, in place; newlines
+ * and tabs stay with keeps_lines. Returns the new length, at most n. */
+size_t ms_utf8_make_safe(char *text, size_t n, bool keeps_lines);
+
 /* The code point at s [n >= 1] and the bytes it takes; a byte that starts no valid UTF-8 gives
  * 0xDC00 + it, step 1. */
 uint32_t ms_utf8_get_escaped(const char *s, size_t n, size_t *step);

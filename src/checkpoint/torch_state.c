@@ -2,6 +2,7 @@
  * and its items; a storage and a tensor are records. Everything is checked when it is built, so
  * that what is left at the end can be trusted. */
 #include "checkpoint/torch_state.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { PLAIN_DICT = 0, ORDERED_DICT = 1 };      /* kinds of the machine's dicts */
@@ -231,6 +232,55 @@ static int on_build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_
                           ms_pickle_tag_name(object));
 }
 
+/* Lists hold nothing that is used here: optimisers keep their groups in them. */
+static int on_append(void *user, ms_pickle *p, ms_pickle_value list, ms_pickle_value item) {
+    (void)user;
+    (void)p;
+    (void)list;
+    (void)item;
+    return MSIM_OK;
+}
+
+static bool holds_tensors(const ms_torch_state *st, uint32_t dict) {
+    for (size_t i = 0; i < st->n_items; i++)
+        if (st->items[i].dict == dict && is_record(st->items[i].value, RECORD_TENSOR)) return true;
+    return false;
+}
+
+/* Training scripts save {"state_dict": tensors, "epoch": 2, ...}. When the top dict holds no tensor
+ * itself and one of its members is a dict of tensors, that member is meant. */
+static int find_state_dict(const ms_torch_state *st, uint32_t top, const char *where, uint32_t *out,
+                           msim_error *err) {
+    const struct ms_torch_item *found = NULL;
+    size_t n_found = 0, at = 0;
+    char keys[200] = "";
+    *out = top;
+    if (holds_tensors(st, top)) return MSIM_OK;
+    for (size_t i = 0; i < st->n_items; i++) {
+        const struct ms_torch_item *item = &st->items[i];
+        if (item->dict != top) continue;
+        if (item->key && at < sizeof keys)
+            at += (size_t)snprintf(keys + at, sizeof keys - at, "%s%.*s", at ? ", " : "",
+                                   (int)(item->key_bytes < 60 ? item->key_bytes : 60), item->key);
+        if (item->value.tag != MS_PICKLE_DICT || !holds_tensors(st, item->value.n)) continue;
+        found = item;
+        n_found++;
+    }
+    if (n_found == 1) *out = found->value.n;
+    if (n_found == 1 || !keys[0]) return MSIM_OK;
+    if (n_found == 0)
+        return ms_fail(
+            err, MSIM_E_FORMAT,
+            "not a state dict: %.200s: no tensors, neither in the dict nor in its members "
+            "%s",
+            where, keys);
+    return ms_fail(
+        err, MSIM_E_FORMAT,
+        "not a state dict: %.200s: several of its members %s hold tensors; torch.save the "
+        "one that is the model's state_dict",
+        where, keys);
+}
+
 int64_t ms_torch_state_read(const unsigned char *bytes, size_t n_bytes, const char *where,
                             bool is_legacy, ms_torch_state *out, msim_error *err) {
     static const ms_pickle_policy policy = {.globals = globals,
@@ -239,6 +289,7 @@ int64_t ms_torch_state_read(const unsigned char *bytes, size_t n_bytes, const ch
                                             .reduce = on_reduce,
                                             .build = on_build,
                                             .persist = on_persist,
+                                            .append = on_append,
                                             .set_item = on_set_item};
     ms_pickle_value top;
     *out = (ms_torch_state){.is_legacy = is_legacy};
@@ -248,8 +299,8 @@ int64_t ms_torch_state_read(const unsigned char *bytes, size_t n_bytes, const ch
         return ms_fail(err, MSIM_E_FORMAT,
                        "not a state dict: %s: expected a dict of tensors, got %s", where,
                        ms_pickle_tag_name(top));
-    out->top = top.n;
-    return n;
+    int rc = find_state_dict(out, top.n, where, &out->top, err);
+    return rc < 0 ? rc : n;
 }
 
 void ms_torch_state_free(ms_torch_state *st) {

@@ -228,6 +228,17 @@ void msim_corpus_close(msim_corpus *corpus) {
     ms_free(corpus);
 }
 
+int msim_corpus_check(const msim_corpus *corpus, msim_error *err) {
+    int rc = ms_map_check(&corpus->names.map, err);
+    for (size_t i = 0; i < corpus->files.n && rc >= 0; i++) {
+        const part *p = &corpus->parts[i];
+        rc = ms_map_check(&p->map, err);
+        if (rc >= 0) rc = ms_map_check(&p->names.map, err);
+        if (rc >= 0) rc = ms_map_check(&p->copy.map, err);
+    }
+    return rc;
+}
+
 int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out) {
     return ms_sized_out(out, &corpus->info, sizeof corpus->info);
 }

@@ -1,5 +1,6 @@
 /* The names file: see names.h. */
 #include "corpus/names.h"
+#include "base/lines.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -18,13 +19,14 @@ int ms_names_open(const char *path, ms_names *out, msim_error *err) {
     for (size_t i = 0; i < n_bytes; i++)
         if (text[i] == '\n') names.ends[names.n_names++] = i;
     if (names.n_names < n) names.ends[names.n_names++] = n_bytes;
+    names.start = ms_lines_skip_bom((const char *)text, n_bytes);
     names.has_cr = n && names.ends[0] > 0 && text[names.ends[0] - 1] == '\r';
     *out = names;
     return MSIM_OK;
 }
 
 size_t ms_names_get(const ms_names *names, size_t i, char *buf, size_t cap) {
-    size_t start = i ? (size_t)names->ends[i - 1] + 1 : 0, end = (size_t)names->ends[i];
+    size_t start = i ? (size_t)names->ends[i - 1] + 1 : names->start, end = (size_t)names->ends[i];
     const char *text = (const char *)names->map.data;
     if (names->has_cr && end > start && text[end - 1] == '\r') end--;
     return ms_utf8_copy(text + start, end > start ? end - start : 0, buf, cap);

@@ -5,11 +5,12 @@
 #include "base/map.h"
 #include "base/status.h"
 
-/* A text file with one name on each line. The last line may lack its newline; when the first line
- * ends in CR LF all CRs before newlines are dropped. */
+/* A text file with one name on each line, read as base/lines.h reads lists, and mapped. The last
+ * line may lack its newline. */
 typedef struct {
     ms_map map;     /* owned */
     uint64_t *ends; /* owned: [n_names] offset of the newline that ends each name */
+    size_t start;   /* of the first name: behind a byte order mark */
     size_t n_names;
     int has_cr;
 } ms_names;

@@ -7,17 +7,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
-static bool ends_with(const char *name, const char *ending) {
-    size_t n = strlen(name), k = strlen(ending);
-    return n > k && strcmp(name + n - k, ending) == 0;
+/* Name [n] ends with `ending`, in any letter case. */
+static bool ends_with(const char *name, size_t n, const char *ending) {
+    size_t k = strlen(ending);
+    return n > k && strncasecmp(name + n - k, ending, k) == 0;
+}
+
+/* The length of a name without ".crop_nb_N", which the tools of big-ann-benchmarks append to files
+ * that hold the first N rows. */
+static size_t uncropped(const char *name) {
+    static const char mark[] = ".crop_nb_";
+    size_t n = strlen(name), at = n;
+    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9') at--;
+    bool is_cropped = at < n && at > sizeof mark && ends_with(name, at, mark);
+    return is_cropped ? at - (sizeof mark - 1) : n;
 }
 
 int ms_parts_format(const char *path) {
-    return ends_with(path, ".fvecs")  ? MSIM_FORMAT_FVECS
-           : ends_with(path, ".fbin") ? MSIM_FORMAT_FBIN
-                                      : -1;
+    size_t n = uncropped(path);
+    return ends_with(path, n, ".fvecs")  ? MSIM_FORMAT_FVECS
+           : ends_with(path, n, ".fbin") ? MSIM_FORMAT_FBIN
+                                         : -1;
 }
 
 /* Append FOLDER/NAME, or NAME as it is. */
@@ -28,7 +41,7 @@ static int append(ms_parts *parts, const char *folder, const char *name, msim_er
     if (rc < 0) return rc;
     char *path = ms_alloc(cap, 1, "path", err);
     if (!path) return -MSIM_E_MEMORY;
-    const char *slash = folder && !ends_with(folder, "/") && strcmp(folder, "/") != 0 ? "/" : "";
+    const char *slash = folder && folder[0] && folder[strlen(folder) - 1] != '/' ? "/" : "";
     snprintf(path, cap, "%s%s%s", folder ? folder : "", slash, name);
     parts->paths[parts->n++] = path;
     return MSIM_OK;
@@ -51,8 +64,9 @@ static int add_folder(ms_parts *parts, const char *folder, msim_error *err) {
             break;
         }
         struct stat st;
+        size_t n = strlen(e->d_name);
         if (e->d_name[0] == '.' ||
-            (!ends_with(e->d_name, ".npy") && ms_parts_format(e->d_name) < 0))
+            (!ends_with(e->d_name, n, ".npy") && ms_parts_format(e->d_name) < 0))
             continue;
         rc = append(parts, folder, e->d_name, err);
         /* A folder of such a name is none of the corpus; what cannot be examined fails when it is
@@ -62,10 +76,10 @@ static int add_folder(ms_parts *parts, const char *folder, msim_error *err) {
     }
     closedir(d);
     if (rc >= 0 && parts->n == first)
-        rc = ms_fail(
-            err, MSIM_E_FORMAT,
-            "corpus: %s: expected a folder with .npy, .fvecs or .fbin files, got none of them",
-            folder);
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "corpus: %.300s: this folder holds no .npy, .fvecs or .fbin file; "
+                     "'midisim-embed -o CORPUS.npy FOLDER' makes a corpus of MIDI files",
+                     folder);
     if (rc >= 0) qsort(parts->paths + first, parts->n - first, sizeof *parts->paths, by_bytes);
     return rc;
 }

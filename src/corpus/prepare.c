@@ -2,6 +2,7 @@
  * search/copy.h. Threads live as long as the call. */
 #include "corpus/corpus.h"
 #include <inttypes.h>
+#include <unistd.h>
 
 static int check_part(const msim_corpus *corpus, int64_t part, msim_error *err) {
     int64_t parts = msim_corpus_parts(corpus);
@@ -50,6 +51,7 @@ int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char 
     rc = ms_codes_write(copy_path, view, stamp, forms, pool, (ms_codes_progress){progress, user},
                         err);
     ms_pool_close(pool);
+    if (rc >= 0 && (rc = msim_corpus_check(corpus, err)) < 0) (void)unlink(copy_path);
     return rc;
 }
 

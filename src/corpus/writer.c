@@ -3,6 +3,7 @@
  * row is written, so another may follow; a failed write or sync sticks. include/midisim.h, Corpus;
  * docs/FORMATS.md, What is written. */
 #include "base/bf16.h"
+#include "base/lines.h"
 #include "base/mem.h"
 #include "base/sized.h"
 #include "base/rows.h"
@@ -172,12 +173,16 @@ static int check_name(const msim_corpus_writer *w, const char *name, size_t name
                        "corpus name of row %" PRId64
                        ": expected one line for %s, got a newline in it",
                        w->n_added, w->names.path);
-    /* A first line that ends so would take the CRs off all others. */
+    /* Readers of lists drop a byte order mark, and the CRs of all lines when the first has one. */
     if (w->n_added == 0 && name_bytes && name[name_bytes - 1] == '\r')
-        return ms_fail(
-            err, MSIM_E_UNSUPPORTED,
-            "corpus name of row 0: expected a first line without a carriage return for %s, got one",
-            w->names.path);
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus name of row 0: %s cannot begin with a name that ends in a carriage "
+                       "return",
+                       w->names.path);
+    if (w->n_added == 0 && ms_lines_skip_bom(name, name_bytes))
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus name of row 0: %s cannot begin with a byte order mark",
+                       w->names.path);
     return MSIM_OK;
 }
 

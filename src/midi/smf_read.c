@@ -4,6 +4,8 @@
  * forward only; every read is bounded by the end of its chunk. docs/TOKENS.md, stages 1 and 2. */
 #include "midi/smf_read.h"
 #include "midi/wide.h"
+#include <midisim.h>
+#include <stdbool.h>
 
 typedef struct {
     const uint8_t *file;
@@ -230,7 +232,11 @@ static bool next_chunk(const uint8_t *file, size_t n_bytes, size_t at, size_t *l
 /* Stage 1, the header. parity: signature, format and track count are not looked at
  * (test/unit/midi/test_tokenizer.c, as_the_original). */
 static int read_header(const uint8_t *file, size_t n_bytes, int *outcome, msim_error *err) {
+    const int kind = msim_file_kind(file, n_bytes);
     *outcome = MSIM_OUTCOME_NOT_MIDI;
+    const bool is_foreign = kind != MSIM_KIND_UNKNOWN && kind != MSIM_KIND_MIDI;
+    if (is_foreign && (n_bytes < MS_SMF_HEADER_BYTES || ms_smf_be32(file + 4) != 6))
+        return ms_fail(err, MSIM_E_FORMAT, "not MIDI: this is %s", msim_file_kind_name(kind));
     if (n_bytes < MS_SMF_HEADER_BYTES)
         return ms_fail(err, MSIM_E_FORMAT, "not MIDI: expected at least %d bytes, got %zu",
                        MS_SMF_HEADER_BYTES, n_bytes);

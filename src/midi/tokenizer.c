@@ -82,8 +82,9 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
                       msim_error *err) {
     ms_score score;
     ms_wide ms;
+    const uint8_t *file = (const uint8_t *)midi + msim_midi_find(midi, n_bytes, &n_bytes);
     ms_arena_reset(&tok->arena);
-    int rc = read_score(tok, midi, n_bytes, &score, &ms, err);
+    int rc = read_score(tok, file, n_bytes, &score, &ms, err);
     if (rc < 0) return rc;
     ms_clean_drop(&score);
     ms_clean_order(&score);
@@ -154,6 +155,7 @@ size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_b
 
 int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                             unsigned char *out, size_t cap, msim_error *err) {
+    const uint8_t *file = (const uint8_t *)midi + msim_midi_find(midi, n_bytes, &n_bytes);
     ms_arena_reset(&tok->arena);
-    return ms_canonical(midi, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
+    return ms_canonical(file, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
 }

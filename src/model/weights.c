@@ -53,6 +53,32 @@ static int take(loader *l, ms_stored_tensor *t, int64_t rows, int64_t cols, ms_t
     return MSIM_OK;
 }
 
+/* Wrappers put a prefix before every name: torch.compile "_orig_mod.", DataParallel "module.",
+ * Lightning "model.". A prefix that all names share is taken off. */
+static int strip_prefix(loader *l) {
+    static const char first[] = "token_emb.emb.weight";
+    const char *prefix = NULL;
+    size_t n = 0;
+    if (ms_stored_find(l->s, first)) return MSIM_OK;
+    for (size_t i = 0; i < l->s->n_tensors && !prefix; i++) {
+        const char *name = l->s->tensors[i].name;
+        size_t length = strlen(name);
+        if (length <= sizeof first || strcmp(name + length - (sizeof first - 1), first) != 0)
+            continue;
+        n = length - (sizeof first - 1);
+        if (name[n - 1] == '.') prefix = name;
+    }
+    if (!prefix) return MSIM_OK;
+    for (size_t i = 0; i < l->s->n_tensors; i++)
+        if (strncmp(l->s->tensors[i].name, prefix, n) != 0)
+            return ms_fail(
+                l->err, MSIM_E_FORMAT,
+                "not this model: %.200s has no tensor %s but %.100s, and %.80s beside it",
+                l->s->path, first, prefix, l->s->tensors[i].name);
+    for (size_t i = 0; i < l->s->n_tensors; i++) l->s->tensors[i].name += n;
+    return MSIM_OK;
+}
+
 static int read_sizes(loader *l) {
     ms_weights *w = l->w;
     ms_stored_tensor *emb = find(l, "token_emb.emb.weight");
@@ -156,7 +182,8 @@ static void name_family(ms_weights *w) {
 }
 
 static int load(loader *l) {
-    int rc = read_sizes(l);
+    int rc = strip_prefix(l);
+    if (rc >= 0) rc = read_sizes(l);
     if (rc < 0) return rc;
     for (int i = 0; i < l->w->depth; i++) {
         rc = take_block(l, i);

@@ -71,6 +71,26 @@ static int check_dim(size_t dim, size_t n_rows, const char *path, msim_error *er
     return MSIM_OK;
 }
 
+/* The last axis is components; of the others at most one is longer than 1, and is rows. So one
+ * vector (dim,) is one row, and (n, 1, dim) is what a model's output often looks like. */
+static int find_axes(const ms_npy_head *head, const char *path, size_t *n_rows, size_t *dim,
+                     msim_error *err) {
+    int n_long = 0;
+    *n_rows = 1;
+    *dim = 0;
+    for (int i = 0; i + 1 < head->n_axes; i++) {
+        if (head->shape[i] != 1) *n_rows = head->shape[i];
+        n_long += head->shape[i] != 1;
+    }
+    if (head->n_axes < 1 || n_long > 1)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: %s: the array has %d axes; rows are an array of 2 axes (rows, "
+                       "components)",
+                       path, head->n_axes);
+    *dim = head->shape[head->n_axes - 1];
+    return MSIM_OK;
+}
+
 static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const char *path,
                       ms_npy_view *view, msim_error *err) {
     const ms_npy_field *f = &head->fields[0];
@@ -80,12 +100,9 @@ static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const
             err, MSIM_E_UNSUPPORTED,
             "corpus: %s: expected elements of type f4, f2, f8 or V2 (bf16), got '%c%c%zu'", path,
             f->order, f->kind, f->kind == 'U' ? f->elem_bytes / 4 : f->elem_bytes);
-    if (head->n_axes != 2)
-        return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected an array of 2 axes (rows, components), got %d", path,
-                       head->n_axes);
-    size_t n_rows = head->shape[0], dim = head->shape[1];
-    int rc = check_order(f, path, err);
+    size_t n_rows, dim;
+    int rc = find_axes(head, path, &n_rows, &dim, err);
+    if (rc >= 0) rc = check_order(f, path, err);
     if (rc >= 0) rc = check_dim(dim, n_rows, path, err);
     if (rc < 0) return rc;
     if (head->fortran_order && n_rows > 1 && dim > 1)

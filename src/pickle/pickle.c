@@ -61,9 +61,18 @@ int ms_pickle_grow(const ms_pickle *p, void **items, size_t *cap, size_t need, s
 }
 
 const char *ms_pickle_tag_name(ms_pickle_value v) {
-    static const char *const names[] = {"None",     "a boolean", "an integer", "a text",
-                                        "a global", "a tuple",   "a list",     "a dict",
-                                        "a record", "bytes",     "a row"};
+    static const char *const names[] = {"None",
+                                        "a boolean",
+                                        "an integer",
+                                        "a text",
+                                        "a global",
+                                        "a tuple",
+                                        "a list",
+                                        "a dict",
+                                        "a record",
+                                        "bytes",
+                                        "a floating-point number",
+                                        "a row"};
     return v.tag < sizeof names / sizeof *names ? names[v.tag] : "nothing";
 }
 
@@ -450,6 +459,13 @@ static int op_persist(ms_pickle *p) {
 
 /* ---- Opcodes --------------------------------------------------------------------------------- */
 
+/* Training scripts save losses and rates beside the tensors. */
+static int push_float(ms_pickle *p) {
+    uint64_t bits = 0;
+    int rc = take(p, 8, &bits);
+    return rc < 0 ? rc : push_number(p, MS_PICKLE_FLOAT, 0);
+}
+
 static int op_mark(ms_pickle *p) {
     if (p->n_marks >= MAX_NESTING)
         return ms_pickle_fail(p, "nesting: expected at most %d marks, got more", MAX_NESTING);
@@ -514,6 +530,7 @@ static int step(ms_pickle *p, unsigned op) {
     case 0x4d: return push_unsigned(p, 2);               /* BININT2 */
     case 0x4a: return push_int32(p);                     /* BININT */
     case 0x8a: return push_long(p);                      /* LONG1 */
+    case 0x47: return push_float(p);                     /* BINFLOAT */
     case 0x58: return push_text(p, 4);                   /* BINUNICODE */
     case 0x63: return op_global(p);                      /* GLOBAL */
     case 0x71: return op_put(p, 1);                      /* BINPUT */

@@ -27,6 +27,7 @@ enum ms_pickle_tag {
                        * one */
     MS_PICKLE_RECORD, /* the policy's own: n its kind, number whatever it likes */
     MS_PICKLE_BYTES,  /* text, n bytes */
+    MS_PICKLE_FLOAT,  /* its value is not kept */
     MS_PICKLE_ROW     /* where a pair was that `row` has taken */
 };
 

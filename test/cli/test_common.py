@@ -3,10 +3,11 @@ import os
 import platform
 import pty
 import re
+import shutil
 import subprocess
 
 import pytest
-from cli_util import ENV, ROOT, TOOLS, midi, run, text, tool
+from cli_util import ENV, ROOT, SHIPPED, TOOLS, midi, run, text, tool
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -115,7 +116,7 @@ def test_full_disk(tmp_path, arguments):
     (tmp_path / "a.mid").write_bytes(midi())
     with open("/dev/full", "wb") as full:
         done = subprocess.run([tool("tokens"), *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, env=ENV)
-    assert done.returncode == 1 and b"cannot write: standard output" in done.stderr
+    assert done.returncode == 1 and b"write error: standard output" in done.stderr
 
 
 def test_closed_pipe(tmp_path):
@@ -132,16 +133,17 @@ def test_closed_pipe(tmp_path):
 
 def test_closed_descriptors(tmp_path):
     (tmp_path / "a.mid").write_bytes(midi())
-    done = subprocess.run(f"'{tool('tokens')}' a.mid >&- <&- 2>&-", shell=True, cwd=tmp_path, env=ENV)
-    assert done.returncode == 0
+    for arguments, expected in (("a.mid", 1), ("--version", 1), ("-q none", 1)):
+        done = subprocess.run(f"'{tool('tokens')}' {arguments} >&- <&- 2>&-", shell=True, cwd=tmp_path, env=ENV)
+        assert done.returncode == expected, arguments  # data that cannot be written are a failure
     assert (tmp_path / "a.mid").read_bytes() == midi()
 
 
-def on_terminal(arguments, env, cwd):
-    """Everything that a tool says on standard error when that is a terminal."""
+def on_terminal(arguments, env, cwd, stdout=subprocess.DEVNULL):
+    """Everything that a tool says on standard error when that is a terminal; on both streams with stdout=None."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave,
-                               env=env)
+    process = subprocess.Popen(arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=slave if stdout is None else stdout,
+                               stderr=slave, env=env)
     os.close(slave)
     said = b""
     while True:
@@ -168,3 +170,48 @@ def test_progress_on_a_terminal_only(tmp_path):
     assert code == 0 and said == b""
     assert text(run("tokens", ".", cwd=tmp_path)).count("\n") == 1  # the summary alone
     assert run("tokens", "--quiet", ".", cwd=tmp_path).stderr == b""
+
+
+UNSAFE = [b"c1\xc2\x9b31mRED", b"esc\x1b[31mRED", b"raw\x9b31m", b"turn\xe2\x80\xaefdp", b"bidi\xe2\x81\xa6", b"del\x7f", b"ret\rurn",
+          b"line\xe2\x80\xa8"]
+
+
+def check_safe(said, color):
+    said = said.replace(b"\r\n", b"\n")  # the terminal's own
+    if color:  # the tools' own colours and the progress line
+        for own in (b"\x1b[1m", b"\x1b[2m", b"\x1b[0m", b"\x1b[33m", b"\x1b[36m", b"\r", b"\x1b[K"):
+            said = said.replace(own, b"")
+    for point in said.decode("utf-8"):  # raw bytes are an error of their own
+        assert point in "\n\t" or (ord(point) >= 0x20 and not 0x7f <= ord(point) < 0xa0), said
+        assert point not in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029", said
+
+
+@pytest.mark.parametrize("name", UNSAFE, ids=range(len(UNSAFE)))
+def test_no_text_controls_a_terminal(tmp_path, name):
+    (tmp_path / "bad").mkdir()
+    for folder, data in ((b"bad", b"neither"), (b"", midi())):
+        with open(os.path.join(os.fsencode(tmp_path), folder, name + b".mid"), "wb") as file:
+            file.write(data)
+    env = dict(ENV, TERM="xterm")
+    file = name + b".mid"
+    check_safe(run("tokens", b"bad/" + file, b"absent" + name, cwd=tmp_path).stderr, color=False)
+    model = SHIPPED.parent / "checkpoints/tiny.safetensors"
+    assert run("embed", "-q", "-m", model, "-o", "c.npy", file, cwd=tmp_path).returncode == 0
+    shutil.copy(tmp_path / "c.npy", os.path.join(os.fsencode(tmp_path), name + b".npy"))
+    for arguments in (["tokens", file], ["tokens", b"bad/" + file], ["search", "-c", "c.npy", "--like", file],
+                      *(["search", "-c", "c.npy", "--like", file, "--format", form] for form in ("tsv", "midisim")),
+                      ["search", "-c", "c.npy", "--like", file, "--json"], ["search", "-c", "c.npy", "--like", b"no" + file],
+                      ["convert", "--info", b"bad/" + file], ["convert", "--info", name + b".npy"],
+                      ["convert", "--info", "--json", name + b".npy"], ["embed", b"--" + name],
+                      ["embed", "-o", "d.npy", "-m", b"bad/" + file, file]):
+        _, said = on_terminal([tool(arguments[0]), *arguments[1:]], env, tmp_path, stdout=None)
+        assert said, arguments
+        check_safe(said, color=True)
+
+
+def test_tables_escape_what_ends_a_line(tmp_path):
+    (tmp_path / "a\rb\tc\nd\\e.mid").write_bytes(midi())
+    model = SHIPPED.parent / "checkpoints/tiny.safetensors"
+    assert run("embed", "-q", "-m", model, "-o", "c.npy", ".", cwd=tmp_path).returncode == 0
+    done = run("search", "-q", "-c", "c.npy", "--query-vectors", "c.npy", "--format", "tsv", cwd=tmp_path)
+    assert done.stdout.splitlines()[1].split(b"\t")[-1] == b"a\\rb\\tc\\nd\\\\e.mid"

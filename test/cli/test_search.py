@@ -309,7 +309,7 @@ def test_output_that_fails(made, tmp_path):
     command = [tool("search"), "-m", made["model"], "-c", path, made["query"]]
     with open("/dev/full", "wb") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=ENV)
-    assert done.returncode == 1 and b"cannot write: standard output" in done.stderr
+    assert done.returncode == 1 and b"write error: standard output" in done.stderr
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([*command, "--quiet"], stdout=writer, stderr=subprocess.PIPE, env=ENV)

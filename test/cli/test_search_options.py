@@ -262,7 +262,7 @@ def test_exclusions(made, tmp_path):
     done = search(made, "--like", "folder/7.mid", "--exclude", "same.mid", "--exclude", "folder/7.mid", "--exclude-from",
                   tmp_path / "list", "-k", N)
     left_out = {7, 8, 150, 151, 152, 20, 9}
-    assert done.returncode == 0 and b"1 of 4 names are no row's" in done.stderr
+    assert done.returncode == 0 and b"1 of 4 names are not the name of any row" in done.stderr
     assert matches(lines(done)[0]) == expected(made["rows"][7], made["rows"], N, left_out=left_out)
     done = search(made, "--like", "folder/7.mid", "--exclude", "nowhere", "-k", 1)
     assert done.returncode == 0 and b"no row has the name 'nowhere'" in done.stderr

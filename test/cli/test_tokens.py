@@ -123,7 +123,7 @@ def test_gzip(tmp_path):
     for name, data in (("b.mid.gz", packed), ("b.MID.GZ", packed), ("c.mid", packed), ("d.mid.gz", half),
                        ("e.mid.gz", packed + bytes(512))):
         assert lines_without_path(run_bytes(tmp_path, name, data)) == plain
-    for name, data in (("f.mid.gz", midi()), ("g.mid.gz", packed[:-9]), ("h.mid.gz", packed + b"more"),
+    for name, data in (("f.mid.gz", b"neither"), ("g.mid.gz", packed[:-9]), ("h.mid.gz", packed + b"more"),
                        ("i.mid.gz", b""), ("j.mid.gz", packed[:-1]), ("k.mid", packed[:25])):
         done = run_bytes(tmp_path, name, data)
         assert done.returncode == 1 and lines(done)[0]["error"] == "bad-gzip"

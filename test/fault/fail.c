@@ -10,7 +10,9 @@
  *   FAULT_LOG=FILE     every counted call as one line: its name
  *   FAULT_DENY=TEXT    opendir of a path that ends in TEXT fails with EACCES
  *   FAULT_CHANGE=TEXT  a file whose path ends in TEXT grows by a byte just before it is opened for
- *                      reading */
+ *                      reading
+ *   FAULT_CUT=TEXT     a file whose path ends in TEXT is cut to FAULT_CUT_TO bytes just after it
+ *                      was mapped */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -21,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -40,13 +43,19 @@ static int is_meant(const char *path) {
     return text && strstr(path, text);
 }
 
-static int is_meant_fd(int fd) {
-    char link[64], path[4096];
-    struct stat st;
+/* The path that a descriptor was opened by, into path [4096]. */
+static int path_of_fd(int fd, char *path) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
-    if (n < 0) return 0;
-    path[n] = 0;
+    ssize_t n = readlink(link, path, 4095);
+    path[n < 0 ? 0 : n] = 0;
+    return n >= 0;
+}
+
+static int is_meant_fd(int fd) {
+    char path[4096];
+    struct stat st;
+    if (!path_of_fd(fd, path)) return 0;
     return is_meant(path) || (getenv("FAULT_PATH") && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode));
 }
 
@@ -166,4 +175,13 @@ DIR *opendir(const char *path) {
     if (!ends_with(path, "FAULT_DENY")) return REAL(opendir)(path);
     errno = EACCES;
     return NULL;
+}
+
+void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t from) {
+    char path[4096];
+    const char *to = getenv("FAULT_CUT_TO");
+    void *p = REAL(mmap)(at, n, protection, flags, fd, from);
+    if (fd >= 0 && to && path_of_fd(fd, path) && ends_with(path, "FAULT_CUT"))
+        if (truncate(path, atol(to)) != 0) abort();
+    return p;
 }

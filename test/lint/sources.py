@@ -143,5 +143,24 @@ def check_parity(tree):
                             yield f"{where}: {name} has no test {function}"
 
 
+# Where a process may end below main, with the reason: (file, call).
+ENDS = {
+    ("tools/common/console.c", "_exit"): "the second signal ends a tool at once",
+}
+
+
+def check_exits(tree):
+    """Nothing ends the process but main: everything below it returns a status."""
+    needed = set()
+    for path in tree.tracked("src", "tools", ends=C_FILES):
+        for call in re.findall(r"\b(exit|_exit|_Exit|quick_exit|abort)\s*\(", tree.code(path)):
+            needed.add((tree.shown(path), call))
+            if (tree.shown(path), call) not in ENDS and path.name != "main.c":
+                yield f"{tree.shown(path)}: calls {call}: expected a status returned to main"
+    for name in sorted(set(ENDS) - needed):
+        if tree.is_own:
+            yield f"ENDS: {name} is no longer needed"
+
+
 CHECKS = (check_instruction_sets, check_device_code, check_kernel_text, check_type_names, check_comment_names,
-          check_parity)
+          check_parity, check_exits)

@@ -157,6 +157,11 @@ SAMPLES = {
         ({"src/midi/a.c": "/* parity: odd (test/cli/test_a.py, test_b) */\n", "test/cli/test_a.py": "def test_a():\n    pass\n"},
          {"src/midi/a.c": "/* parity: odd (test/cli/test_a.py, test_a) */\n", "test/cli/test_a.py": "def test_a():\n    pass\n"},
          False)],
+    "exits": [
+        ({"tools/embed/a.c": "void ms_a(void) { exit(1); }\n"},
+         {"tools/embed/main.c": "void ms_a(void) { exit(1); }\n"}, False),
+        ({"src/base/a.c": "void ms_a(void) { _exit(1); }\n"},
+         {"src/base/a.c": "/* Never exit(1). */\nint ms_at_exit(void) { return 1; }\n"}, False)],
     "words": [
         ({"src/midi/a.c": "/* TO" "DO */\n"}, {"src/midi/a.c": "/* done */\n"}, False),
         ({"demo/a.txt": "/ho" "me/me/x\n"}, {"demo/a.txt": "home/me/x\n"}, False),

@@ -3,7 +3,7 @@
  * the fields mean.
  *
  * One thread runs the program; parts that measure several threads start and join them. Each
- * sub-command returns an exit code, having said what went wrong. */
+ * sub-command returns a status for ms_cli_finish, having said what went wrong. */
 #ifndef MS_TOOLS_BENCH_BENCH_H
 #define MS_TOOLS_BENCH_BENCH_H
 #include "common/cli.h"
@@ -22,7 +22,7 @@ typedef struct {
     bool is_json, is_without_roof;
 } ms_bench_settings;
 
-/* Numbers min..max separated by commas. Returns how many, at most MS_BENCH_MAX_LIST, or -1 having
+/* Numbers min..max separated by commas. Returns how many, at most MS_BENCH_MAX_LIST, or < 0 having
  * said why not. */
 int ms_bench_list(const char *label, const char *text, int64_t min, int64_t max, int64_t *out);
 
@@ -76,10 +76,9 @@ enum ms_bench_limit {
     MS_BENCH_N_LIMITS
 };
 
-/* Operations (bytes read) a second. False when this CPU lacks the instructions or memory is
- * short. */
-bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s,
-                    ms_bench_figure *per_second);
+/* Operations (bytes read) per second. 1: measured; 0: this CPU lacks the instructions, or memory is
+ * short; < 0: a thread could not be started, which was said. */
+int ms_bench_limit(int limit, int threads, const ms_bench_settings *s, ms_bench_figure *per_second);
 /* The limit that a level's products work against, or -1 (the reference level has none). */
 int ms_bench_limit_of(int isa, int precision);
 
@@ -87,7 +86,7 @@ int ms_bench_limit_of(int isa, int precision);
  * short. */
 typedef struct ms_bench_reader ms_bench_reader;
 ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s);
-double ms_bench_reader_once(ms_bench_reader *r); /* bytes a second */
+double ms_bench_reader_once(ms_bench_reader *r); /* bytes per second; NaN: failed, which was said */
 void ms_bench_reader_close(ms_bench_reader *r);
 
 /* ---- Sub-commands ---- */

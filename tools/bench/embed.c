@@ -82,12 +82,15 @@ static int run_tokens(bench *b, msim_error *err) {
     int rc = open_reader(b, false, err);
     if (rc < 0) return rc;
     while ((rc = next_from_files(b, true, &one, err)) == MS_READER_ITEM)
-        if (b->is_kept) {
-            b->sequences = ms_cli_grow(b->sequences, &b->cap, b->n + 1, sizeof *b->sequences);
+        if (!b->is_kept) {
+            ms_free(one.ids);
+        } else if ((rc = ms_grow((void **)&b->sequences, &b->cap, b->n + 1, sizeof *b->sequences,
+                                 "token sequences", err)) < 0) {
+            ms_free(one.ids);
+            break;
+        } else {
             b->sequences[b->n++] = one;
             b->n_tokens += one.n_ids;
-        } else {
-            ms_free(one.ids);
         }
     close_reader(b);
     return rc;
@@ -173,8 +176,8 @@ int ms_bench_embed(const ms_bench_settings *s) {
     ms_files_request request = {.paths = s->common.operands.items,
                                 .n_paths = s->common.operands.n,
                                 .watch = ms_cli_watch()};
-    if (!ms_cli_find_model(&s->common, path, sizeof path)) return MS_EXIT_FAILED;
-    int rc = msim_model_open(path, &b.options, &b.model, &err);
+    int rc = ms_cli_model_path(&s->common, path, sizeof path, &err);
+    if (rc >= 0) rc = msim_model_open(path, &b.options, &b.model, &err);
     if (rc >= 0) rc = ms_files_list_open(&request, &b.files, &err);
     if (rc >= 0) rc = run_rounds(&b, &t, &err);
     bool is_done = rc >= 0 && !ms_cli_stopped();
@@ -190,8 +193,8 @@ int ms_bench_embed(const ms_bench_settings *s) {
         ms_cli_error("%s", err.text);
     }
     for (size_t i = 0; i < b.n; i++) ms_free(b.sequences[i].ids);
-    free(b.sequences);
+    ms_free(b.sequences);
     ms_files_list_close(&b.files);
     msim_model_close(b.model);
-    return is_done ? MS_EXIT_OK : rc < 0 ? ms_cli_exit_of(rc) : MS_EXIT_FAILED;
+    return rc < 0 ? rc : is_done ? 0 : -MSIM_E_STOPPED;
 }

@@ -39,45 +39,53 @@ typedef struct {
 /* ---- Work ---- */
 
 static void workload_free(workload *w) {
-    free(w->ids);
-    free(w->starts);
-    free(w->batches);
+    ms_free(w->ids);
+    ms_free(w->starts);
+    ms_free(w->batches);
     *w = (workload){0};
 }
 
-static void add_sequence(workload *w, const int32_t *ids, size_t n) {
-    w->starts = ms_cli_grow(w->starts, &w->starts_cap, w->n + 2, sizeof *w->starts);
+static int add_sequence(workload *w, const int32_t *ids, size_t n, msim_error *err) {
+    int rc = ms_grow((void **)&w->starts, &w->starts_cap, w->n + 2, sizeof *w->starts,
+                     "token sequences", err);
+    if (rc < 0) return rc;
     if (w->n == 0) w->starts[0] = 0;
     size_t at = (size_t)w->starts[w->n];
-    w->ids = ms_cli_grow(w->ids, &w->ids_cap, at + n + 1, sizeof *w->ids);
+    rc = ms_grow((void **)&w->ids, &w->ids_cap, at + n + 1, sizeof *w->ids, "token ids", err);
+    if (rc < 0) return rc;
     memcpy(w->ids + at, ids, n * sizeof *ids);
     w->starts[++w->n] = (int64_t)(at + n);
+    return 0;
 }
 
 /* Cut the sequences, in their order, into batches. */
-static void cut_batches(workload *w, int64_t tokens, size_t seqs) {
+static int cut_batches(workload *w, int64_t tokens, size_t seqs, msim_error *err) {
     for (size_t from = 0, to; from < w->n; from = to) {
         to = from + 1;
         while (to < w->n && to - from < seqs && w->starts[to + 1] - w->starts[from] <= tokens) to++;
-        w->batches = ms_cli_grow(w->batches, &w->batches_cap, w->n_batches + 2, sizeof *w->batches);
+        int rc = ms_grow((void **)&w->batches, &w->batches_cap, w->n_batches + 2,
+                         sizeof *w->batches, "batches", err);
+        if (rc < 0) return rc;
         w->batches[w->n_batches++] = from;
         w->batches[w->n_batches] = to;
         int64_t n = w->starts[to] - w->starts[from];
         if (n > w->most_tokens) w->most_tokens = n;
         if ((int64_t)(to - from) > w->most_seqs) w->most_seqs = (int64_t)(to - from);
     }
+    return 0;
 }
 
-static void make_length(workload *w, int64_t length, int64_t batch, int64_t vocab) {
+static int make_length(workload *w, int64_t length, int64_t batch, int64_t vocab, msim_error *err) {
     ms_bench_random random = {.state = (uint64_t)length};
-    int32_t *ids = ms_cli_alloc((size_t)length, sizeof *ids);
-    for (int64_t b = 0; b < batch; b++) {
+    int32_t *ids = ms_alloc((size_t)length, sizeof *ids, "token ids", err);
+    int rc = ids ? 0 : -MSIM_E_MEMORY;
+    for (int64_t b = 0; rc >= 0 && b < batch; b++) {
         for (int64_t i = 0; i < length; i++)
             ids[i] = (int32_t)(ms_bench_random_next(&random) % (vocab < 384 ? vocab : 384));
-        add_sequence(w, ids, (size_t)length);
+        rc = add_sequence(w, ids, (size_t)length, err);
     }
-    free(ids);
-    cut_batches(w, INT64_MAX, (size_t)batch);
+    ms_free(ids);
+    return rc < 0 ? rc : cut_batches(w, INT64_MAX, (size_t)batch, err);
 }
 
 static int longest_first(const void *a, const void *b) {
@@ -85,37 +93,38 @@ static int longest_first(const void *a, const void *b) {
     return (x->n_ids < y->n_ids) - (x->n_ids > y->n_ids);
 }
 
-static int read_tokens(bench *b, workload *w) {
+static int read_tokens(bench *b, workload *w, msim_error *err) {
     ms_cli_skips *skips = NULL;
     ms_token_lines *lines = NULL;
     ms_sequence *all = NULL, one;
     size_t n = 0, cap = 0;
-    msim_error err;
-    int rc = ms_cli_skips_open(NULL, &skips, &err);
+    int rc = ms_cli_skips_open(NULL, &skips, err);
     ms_token_lines_request request = {.path = b->s->tokens,
                                       .vocab = b->info.vocab,
                                       .max_tokens = b->s->max_tokens,
                                       .skip = ms_cli_skips_take,
                                       .skip_user = skips,
                                       .watch = ms_cli_watch()};
-    if (rc >= 0) rc = ms_token_lines_open(&request, &lines, &err);
-    while (rc >= 0 && (rc = ms_token_lines_next(lines, true, &one, &err)) == MS_READER_ITEM) {
-        all = ms_cli_grow(all, &cap, n + 1, sizeof *all);
-        all[n++] = one;
+    if (rc >= 0) rc = ms_token_lines_open(&request, &lines, err);
+    while (rc >= 0 && (rc = ms_token_lines_next(lines, true, &one, err)) == MS_READER_ITEM) {
+        rc = ms_grow((void **)&all, &cap, n + 1, sizeof *all, "token sequences", err);
+        if (rc >= 0)
+            all[n++] = one;
+        else
+            ms_free(one.ids);
     }
     if (rc >= 0 && n == 0)
-        rc = ms_cli_fail(&err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none",
+        rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none",
                          b->s->tokens);
     if (n) qsort(all, n, sizeof *all, longest_first);
     for (size_t i = 0; i < n; i++) {
-        add_sequence(w, all[i].ids, (size_t)all[i].n_ids);
+        if (rc >= 0) rc = add_sequence(w, all[i].ids, (size_t)all[i].n_ids, err);
         ms_free(all[i].ids);
     }
-    free(all);
-    cut_batches(w, BATCH_TOKENS, BATCH_SEQS);
+    ms_free(all);
+    if (rc >= 0) rc = cut_batches(w, BATCH_TOKENS, BATCH_SEQS, err);
     ms_token_lines_close(lines);
-    (void)ms_cli_skips_close(skips, NULL);
-    if (rc < 0) ms_cli_error("%s", err.text);
+    (void)ms_cli_skips_close(skips, NULL); /* writes no file */
     return rc;
 }
 
@@ -171,32 +180,30 @@ static void report(const bench *b, const char *name, double tokens, double flops
     ms_bench_report(&r);
 }
 
-static int run_case(bench *b, const char *name, const workload *w) {
+static int run_case(bench *b, const char *name, const workload *w, msim_error *err) {
     static double seconds[MS_BENCH_MAX_ROUNDS], stages[MSIM_STAGE_COUNT][MS_BENCH_MAX_ROUNDS];
     double flops[MSIM_STAGE_COUNT], all = count_flops(b, w, flops), told = 0,
                                     threads = b->options.threads;
     size_t rounds = (size_t)b->s->rounds;
     msim_context *ctx = NULL;
     msim_stats before = {.size = sizeof before}, after = {.size = sizeof after};
-    msim_error err;
     b->options.max_batch_tokens = w->most_tokens;
     b->options.max_batch_seqs = w->most_seqs;
-    b->out = ms_cli_grow(b->out, &b->out_cap, (size_t)w->most_seqs,
-                         (size_t)b->info.dim * sizeof *b->out);
-    int rc = msim_context_open(b->model, &b->options, &ctx, &err);
-    if (rc >= 0) rc = run_once(b, ctx, w, &err);
+    int rc = ms_grow((void **)&b->out, &b->out_cap, (size_t)w->most_seqs,
+                     (size_t)b->info.dim * sizeof *b->out, "vectors", err);
+    if (rc >= 0) rc = msim_context_open(b->model, &b->options, &ctx, err);
+    if (rc >= 0) rc = run_once(b, ctx, w, err);
     for (size_t i = 0; rc >= 0 && i < rounds && !ms_cli_stopped(); i++) {
         msim_context_stats(ctx, &before);
         double began = ms_cli_now();
-        rc = run_once(b, ctx, w, &err);
+        rc = run_once(b, ctx, w, err);
         seconds[i] = ms_cli_now() - began;
         msim_context_stats(ctx, &after);
         for (int j = 0; j < MSIM_STAGE_COUNT; j++)
             stages[j][i] = after.stage_seconds[j] - before.stage_seconds[j];
     }
     msim_context_close(ctx);
-    if (rc < 0) ms_cli_error("%s", err.text);
-    if (rc < 0 || ms_cli_stopped()) return MS_EXIT_FAILED;
+    if (rc < 0 || ms_cli_stopped()) return ms_cli_as_failure(rc);
     size_t best = 0;
     for (size_t i = 1; i < rounds; i++) best = seconds[i] < seconds[best] ? i : best;
     ms_bench_figure whole = ms_bench_times(seconds, rounds);
@@ -215,35 +222,30 @@ static int run_case(bench *b, const char *name, const workload *w) {
         report(b, label, 0, 0, ms_bench_once(fmax(0, whole.best * threads - told)),
                whole.best * threads, threads);
     }
-    return MS_EXIT_OK;
+    return 0;
 }
 
-static int run_cases(bench *b) {
-    int64_t lengths[MS_BENCH_MAX_LIST];
+static int run_cases(bench *b, const int64_t *lengths, int n, msim_error *err) {
     workload w = {0};
     char name[64];
     if (b->s->tokens) {
-        int rc = read_tokens(b, &w), status = MS_EXIT_FAILED;
-        if (rc >= 0) {
-            snprintf(name, sizeof name, "mixed %zu", w.n); /* and how long they are: FLOPs tell */
-            status = run_case(b, name, &w);
-        }
+        int rc = read_tokens(b, &w, err);
+        snprintf(name, sizeof name, "mixed %zu", w.n); /* and how long they are: FLOPs tell */
+        if (rc >= 0) rc = run_case(b, name, &w, err);
         workload_free(&w);
-        return status;
+        return ms_cli_as_failure(rc);
     }
-    int n = ms_bench_list("--lengths", b->s->lengths, 1, (int64_t)1 << 20, lengths),
-        status = MS_EXIT_OK;
-    if (n < 0) return MS_EXIT_USAGE;
-    for (int i = 0; i < n && status == MS_EXIT_OK; i++) {
-        make_length(&w, lengths[i], b->s->batch, b->info.vocab);
+    int rc = 0;
+    for (int i = 0; i < n && rc >= 0 && !ms_cli_stopped(); i++) {
+        rc = make_length(&w, lengths[i], b->s->batch, b->info.vocab, err);
         if (b->s->batch > 1)
             snprintf(name, sizeof name, "%lldx%lld", (long long)lengths[i], (long long)b->s->batch);
         else
             snprintf(name, sizeof name, "%lld", (long long)lengths[i]);
-        status = run_case(b, name, &w);
+        if (rc >= 0) rc = run_case(b, name, &w, err);
         workload_free(&w);
     }
-    return status;
+    return rc;
 }
 
 int ms_bench_encoder(const ms_bench_settings *s) {
@@ -251,20 +253,24 @@ int ms_bench_encoder(const ms_bench_settings *s) {
     char path[4096];
     msim_error err;
     ms_bench_figure limit;
-    if (!ms_cli_find_model(&s->common, path, sizeof path)) return MS_EXIT_FAILED;
-    int rc = msim_model_open(path, &b.options, &b.model, &err);
+    int64_t lengths[MS_BENCH_MAX_LIST];
+    int n = ms_bench_list("--lengths", s->lengths, 1, (int64_t)1 << 20, lengths);
+    if (n < 0) return n; /* said already */
+    int rc = ms_cli_model_path(&s->common, path, sizeof path, &err);
+    if (rc >= 0) rc = msim_model_open(path, &b.options, &b.model, &err);
     if (rc < 0) {
         ms_cli_error("%s", err.text);
-        return ms_cli_exit_of(rc);
+        return rc;
     }
     b.info.size = sizeof b.info;
     msim_model_get_info(b.model, &b.info);
     int kind = b.info.device == MSIM_DEVICE_CPU ? ms_bench_limit_of(b.info.isa, b.info.precision)
                                                 : -1;
-    if (kind >= 0 && !s->is_without_roof && ms_bench_limit(kind, b.options.threads, s, &limit))
+    if (kind >= 0 && !s->is_without_roof && ms_bench_limit(kind, b.options.threads, s, &limit) > 0)
         b.limit = limit.best;
-    int status = run_cases(&b);
+    rc = run_cases(&b, lengths, n, &err);
+    if (rc < 0) ms_cli_error("%s", err.text);
     msim_model_close(b.model);
-    free(b.out);
-    return status;
+    ms_free(b.out);
+    return rc;
 }

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "bench.h"
 #include "limits.h"
+#include "base/mem.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -69,7 +70,10 @@ static void (*reader(void))(const void *, size_t) {
 /* ---- Threads ---- */
 
 typedef struct {
-    pthread_barrier_t start;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int n_ready;
+    enum { WAITING, RUNNING, CALLED_OFF } state;
     void (*run)(size_t steps);
     size_t steps;
     void (*read)(const void *from, size_t n_bytes);
@@ -83,52 +87,94 @@ typedef struct {
     double began, ended;
 } work;
 
-static void *do_work(void *arg) {
-    work *w = arg;
+/* Every thread waits here until the last has come; true: go. The first one starts or calls off the
+ * round for all, so it can be left without the threads that could not be started. */
+static bool wait_for_start(job *j) {
+    pthread_mutex_lock(&j->lock);
+    j->n_ready++;
+    pthread_cond_broadcast(&j->changed);
+    while (j->state == WAITING) pthread_cond_wait(&j->changed, &j->lock);
+    bool is_on = j->state == RUNNING;
+    pthread_mutex_unlock(&j->lock);
+    return is_on;
+}
+
+static void start(job *j, int n_others, bool is_on) {
+    pthread_mutex_lock(&j->lock);
+    while (is_on && j->n_ready < n_others) pthread_cond_wait(&j->changed, &j->lock);
+    j->state = is_on ? RUNNING : CALLED_OFF;
+    pthread_cond_broadcast(&j->changed);
+    pthread_mutex_unlock(&j->lock);
+}
+
+static void do_work(work *w) {
     job *j = w->job;
-    pthread_barrier_wait(&j->start);
     w->began = ms_cli_now();
     if (j->run)
         j->run(j->steps);
     else
         j->read(j->memory + (size_t)w->index * j->part, j->part);
     w->ended = ms_cli_now();
+}
+
+static void *work_other(void *arg) {
+    work *w = arg;
+    if (wait_for_start(w->job)) do_work(w);
     return NULL;
 }
 
-/* Seconds from the first start to the last end. NaN when a thread cannot be started. */
-static double time_round(job *j, int threads) {
-    work *all = ms_cli_alloc((size_t)threads, sizeof *all);
-    pthread_t *ids = ms_cli_alloc((size_t)threads, sizeof *ids);
+/* Seconds from the first start to the last end. NaN, which was said, when a thread cannot be
+ * started. */
+static double time_threads(job *j, work *all, pthread_t *ids, int threads) {
     double began = INFINITY, ended = 0;
-    pthread_barrier_init(&j->start, NULL, (unsigned)threads);
-    for (int i = 0; i < threads; i++) {
-        all[i] = (work){.job = j, .index = i};
-        if (i > 0 && pthread_create(&ids[i], NULL, do_work, &all[i]) != 0) {
-            ms_cli_error("cannot start thread %d of %d", i + 1, threads);
-            exit(MS_EXIT_FAILED); /* those that wait at the barrier go with the process */
-        }
+    int n = 1;
+    for (int i = 0; i < threads; i++) all[i] = (work){.job = j, .index = i};
+    while (n < threads && pthread_create(&ids[n], NULL, work_other, &all[n]) == 0) n++;
+    start(j, n - 1, n == threads);
+    if (n == threads) do_work(&all[0]);
+    for (int i = 1; i < n; i++) pthread_join(ids[i], NULL);
+    if (n < threads) {
+        ms_cli_error("cannot start thread %d of %d: give fewer with --threads", n + 1, threads);
+        return NAN;
     }
-    do_work(&all[0]);
-    for (int i = 1; i < threads; i++) pthread_join(ids[i], NULL);
     for (int i = 0; i < threads; i++) {
         began = fmin(began, all[i].began);
         ended = fmax(ended, all[i].ended);
     }
-    pthread_barrier_destroy(&j->start);
-    free(all);
-    free(ids);
     return ended - began;
 }
 
-static ms_bench_figure rate_of(job *j, int threads, int64_t rounds, double per_thread) {
+static double time_round(job *j, int threads) {
+    msim_error err;
+    double seconds = NAN;
+    work *all = ms_alloc((size_t)threads, sizeof *all, "threads", &err);
+    pthread_t *ids = all ? ms_alloc((size_t)threads, sizeof *ids, "threads", &err) : NULL;
+    if (ids) {
+        pthread_mutex_init(&j->lock, NULL);
+        pthread_cond_init(&j->changed, NULL);
+        j->n_ready = 0;
+        j->state = WAITING;
+        seconds = time_threads(j, all, ids, threads);
+        pthread_cond_destroy(&j->changed);
+        pthread_mutex_destroy(&j->lock);
+    } else {
+        ms_cli_error("%s", err.text);
+    }
+    ms_free(all);
+    ms_free(ids);
+    return seconds;
+}
+
+/* 1, or < 0 when a round failed, which was said. */
+static int rate_of(job *j, int threads, int64_t rounds, double per_thread, ms_bench_figure *out) {
     if (rounds < LEAST_ROUNDS)
-        rounds = LEAST_ROUNDS; /* shares stand on it, however short the case
-                                                       * itself */
+        rounds = LEAST_ROUNDS; /* shares stand on it, however short the case */
     double seconds[MS_BENCH_MAX_ROUNDS];
-    (void)time_round(j, threads); /* warm */
-    for (int64_t i = 0; i < rounds; i++) seconds[i] = time_round(j, threads);
-    return ms_bench_rate(per_thread * threads, ms_bench_times(seconds, (size_t)rounds));
+    if (isnan(time_round(j, threads))) return -MSIM_E_MEMORY; /* warm */
+    for (int64_t i = 0; i < rounds; i++)
+        if (isnan(seconds[i] = time_round(j, threads))) return -MSIM_E_MEMORY;
+    *out = ms_bench_rate(per_thread * threads, ms_bench_times(seconds, (size_t)rounds));
+    return 1;
 }
 
 struct ms_bench_reader {
@@ -150,7 +196,11 @@ ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s) {
     if (memory == MAP_FAILED) return NULL;
     (void)madvise(memory, bytes, MADV_HUGEPAGE);
     memset(memory, 1, bytes);
-    ms_bench_reader *r = ms_cli_alloc(1, sizeof *r);
+    ms_bench_reader *r = ms_alloc(1, sizeof *r, "memory to read", NULL);
+    if (!r) {
+        munmap(memory, bytes);
+        return NULL;
+    }
     *r = (ms_bench_reader){.memory = memory, .bytes = bytes, .threads = threads};
     r->job = (job){.read = reader(), .memory = memory, .part = bytes / (size_t)threads};
     return r;
@@ -163,27 +213,27 @@ double ms_bench_reader_once(ms_bench_reader *r) {
 void ms_bench_reader_close(ms_bench_reader *r) {
     if (!r) return;
     munmap(r->memory, r->bytes);
-    free(r);
+    ms_free(r);
 }
 
-static bool measure_read(int threads, const ms_bench_settings *s, ms_bench_figure *out) {
+static int measure_read(int threads, const ms_bench_settings *s, ms_bench_figure *out) {
     ms_bench_reader *r = ms_bench_reader_open(threads, s);
-    if (!r) return false;
-    *out = rate_of(&r->job, threads, s->rounds, (double)r->job.part);
+    if (!r) return 0;
+    int rc = rate_of(&r->job, threads, s->rounds, (double)r->job.part, out);
     ms_bench_reader_close(r);
-    return true;
+    return rc;
 }
 
-bool ms_bench_limit(int limit, int threads, const ms_bench_settings *s,
-                    ms_bench_figure *per_second) {
-    if (!cpu_has(limit)) return false;
+int ms_bench_limit(int limit, int threads, const ms_bench_settings *s,
+                   ms_bench_figure *per_second) {
+    if (!cpu_has(limit)) return 0;
     if (limit == MS_BENCH_READ) return measure_read(threads, s, per_second);
     const ms_limits_loop *loop = &limits[limit].table->dot;
     job j = {.run = loop->run, .steps = 100000};
     double once = fmin(time_round(&j, 1), time_round(&j, 1));
+    if (isnan(once)) return -MSIM_E_MEMORY;
     j.steps = (size_t)(ROUND_SECONDS / fmax(once, 1e-6) * (double)j.steps) + 1;
-    *per_second = rate_of(&j, threads, s->rounds, loop->per_step * (double)j.steps);
-    return true;
+    return rate_of(&j, threads, s->rounds, loop->per_step * (double)j.steps, per_second);
 }
 
 int ms_bench_limits(const ms_bench_settings *s) {
@@ -192,7 +242,9 @@ int ms_bench_limits(const ms_bench_settings *s) {
         for (int threads = 1;; threads = all) {
             ms_bench_figure f;
             ms_bench_result r = {.bench = "roof", .threads = threads};
-            if (!ms_bench_limit(limit, threads, s, &f)) {
+            int rc = ms_bench_limit(limit, threads, s, &f);
+            if (rc < 0) return rc;
+            if (rc == 0) {
                 ms_cli_note("%s: not on this CPU, or not enough memory", limits[limit].name);
                 break;
             }
@@ -202,5 +254,5 @@ int ms_bench_limits(const ms_bench_settings *s) {
             ms_bench_report(&r);
             if (threads == all || ms_cli_stopped()) break;
         }
-    return MS_EXIT_OK;
+    return 0;
 }

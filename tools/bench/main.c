@@ -150,41 +150,81 @@ static const struct {
                 {"search", ms_bench_search, false, true, true},
                 {"embed", ms_bench_embed, true, false, true}};
 
-/* Whether the device of the settings opens; what it says otherwise is its line. */
-static bool device_opens(const ms_bench_settings *s) {
+/* Whether the device of the settings opens; < 0 having said why not. */
+static int try_device(const ms_bench_settings *s) {
     msim_options wanted = ms_cli_library_options(&s->common);
     msim_context *context;
     msim_error err;
-    if (msim_context_open(NULL, &wanted, &context, &err) < 0) {
+    int rc = msim_context_open(NULL, &wanted, &context, &err);
+    if (rc < 0) {
         ms_cli_error("%s", err.text);
-        return false;
+        return ms_cli_as_failure(rc);
     }
     msim_context_close(context);
-    return true;
+    return 0;
 }
 
-/* Settings for each of --devices, or the one given. Returns how many, or -1 having said why not. */
+/* Settings for each of --devices, or the one given. Returns how many; < 0 having said why not. */
 static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, int cap) {
     char one[32];
     int n = 0;
     each[0] = *s;
     if (!s->devices) return 1;
     if (s->common.device != MSIM_DEVICE_AUTO)
-        return ms_cli_usage("--devices: expected no --device with it, got both"), -1;
+        return ms_cli_usage("--devices: expected no --device with it, got both");
     for (const char *at = s->devices;; at++) {
         size_t len = strcspn(at, ",");
         if (n == cap || len >= sizeof one)
             return ms_cli_usage("--devices: expected up to %d devices separated by commas, got %s",
-                                cap, s->devices),
-                   -1;
+                                cap, s->devices);
         memcpy(one, at, len);
         one[len] = 0;
         each[n] = *s;
-        if (ms_cli_device("--devices", one, &each[n].common) >= 0) return -1;
+        int rc = ms_cli_device("--devices", one, &each[n].common);
+        if (rc < 0) return rc;
         n++;
         at += len;
         if (!*at) return n;
     }
+}
+
+/* The command that the first operand names, its operands left in the settings; < 0 having said what
+ * is wrong. */
+static int choose(ms_bench_settings *s) {
+    int n_commands = (int)(sizeof commands / sizeof *commands), c = 0;
+    const char *name = s->common.operands.n ? s->common.operands.items[0] : "nothing";
+    while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
+    if (c == n_commands)
+        return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
+                            name);
+    s->common.operands.items++; /* the rest is the command's */
+    size_t n = --s->common.operands.n;
+    if (commands[c].has_paths && n == 0)
+        return ms_cli_usage("%s: no input: expected PATH, got none", name);
+    if (!commands[c].has_paths && n > commands[c].has_corpus)
+        return ms_cli_usage("%s: expected %s, got %s", name,
+                            commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
+                            s->common.operands.items[commands[c].has_corpus]);
+    if (s->tokens && ms_cli_given(&tool, s, "lengths"))
+        return ms_cli_usage("--tokens: expected no --lengths with it, got both");
+    return c;
+}
+
+static int run(ms_bench_settings *s, int argc, char **argv) {
+    enum { MAX_DEVICES = 8 };
+    static ms_bench_settings each[MAX_DEVICES];
+    int c = choose(s), n_devices = c < 0 ? c : split_devices(s, each, MAX_DEVICES), rc = 0;
+    if (n_devices < 0) return n_devices;
+    if (!commands[c].has_devices) n_devices = 1;
+    ms_cli_catch_signals();
+    if (!ms_bench_output_open(s, argc, argv)) return -MSIM_E_IO;
+    for (int i = 0; i < n_devices && !ms_cli_stopped(); i++) {
+        int one = n_devices > 1 ? try_device(&each[i]) : 0;
+        if (one >= 0) one = commands[c].run(&each[i]);
+        if (one < 0) rc = one;
+    }
+    if (!ms_bench_output_close() && rc >= 0) rc = -MSIM_E_IO;
+    return rc;
 }
 
 int main(int argc, char **argv) {
@@ -196,37 +236,6 @@ int main(int argc, char **argv) {
                                   .dim = 512,
                                   .top = 16,
                                   .max_tokens = 3072};
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
-    size_t n = s.common.operands.n, c = 0, n_commands = sizeof commands / sizeof *commands;
-    const char *name = n ? s.common.operands.items[0] : "nothing";
-    while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
-    if (c == n_commands)
-        return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
-                            name);
-    s.common.operands.items++; /* the rest is the command's */
-    n = --s.common.operands.n;
-    if (commands[c].has_paths && n == 0)
-        return ms_cli_usage("%s: no input: expected PATH, got none", name);
-    if (!commands[c].has_paths && n > commands[c].has_corpus)
-        return ms_cli_usage("%s: expected %s, got %s", name,
-                            commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
-                            s.common.operands.items[commands[c].has_corpus]);
-    if (s.tokens && ms_cli_given(&tool, &s, "lengths"))
-        return ms_cli_usage("--tokens: expected no --lengths with it, got both");
-    enum { MAX_DEVICES = 8 };
-    static ms_bench_settings each[MAX_DEVICES];
-    int n_devices = split_devices(&s, each, MAX_DEVICES);
-    if (n_devices < 0) return MS_EXIT_USAGE;
-    if (!commands[c].has_devices) n_devices = 1;
-    ms_cli_catch_signals();
-    if (!ms_bench_output_open(&s, argc, argv)) return MS_EXIT_FAILED;
-    status = MS_EXIT_OK;
-    for (int i = 0; i < n_devices && !ms_cli_stopped(); i++) {
-        int one = n_devices > 1 && !device_opens(&each[i]) ? MS_EXIT_FAILED
-                                                           : commands[c].run(&each[i]);
-        if (one != MS_EXIT_OK) status = one;
-    }
-    if (!ms_bench_output_close() && status == MS_EXIT_OK) status = MS_EXIT_FAILED;
-    return ms_cli_finish(status);
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    return ms_cli_finish(rc == 0 ? run(&s, argc, argv) : rc);
 }

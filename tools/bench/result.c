@@ -59,10 +59,9 @@ int ms_bench_list(const char *label, const char *text, int64_t min, int64_t max,
         size_t len = strcspn(at, ",");
         snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), at);
         if (n == MS_BENCH_MAX_LIST || len >= sizeof one || !ms_cli_int(one, min, max, &out[n])) {
-            (void)ms_cli_usage(
+            return ms_cli_usage(
                 "%s: expected up to %d numbers in %lld..%lld separated by commas, got %s", label,
                 MS_BENCH_MAX_LIST, (long long)min, (long long)max, text);
-            return -1;
         }
         n++;
         at += len;

@@ -3,6 +3,7 @@
  * the machine happens to all; shares are of the bests. Contract: tools/bench/bench.h. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -79,7 +80,7 @@ typedef struct {
     double seconds[MS_BENCH_MAX_ROUNDS];
 } search_case;
 
-/* The forms that `text` names, separated by commas. Returns how many, or -1 having said why not. */
+/* The forms that `text` names, separated by commas. Returns how many; < 0 having said why not. */
 static int parse_forms(const char *text, int *forms) {
     int n = 0;
     if (!text) {
@@ -93,9 +94,9 @@ static int parse_forms(const char *text, int *forms) {
                (strlen(msim_scan_name(form)) != length || strncmp(p, msim_scan_name(form), length)))
             form++;
         if (!msim_scan_name(form) || n == MAX_FORMS) {
-            ms_cli_usage("--scan: expected f64, f32, bf16 or int8, at most %d of them, got %s",
-                         MAX_FORMS, text);
-            return -1;
+            return ms_cli_usage(
+                "--scan: expected f64, f32, bf16 or int8, at most %d of them, got %s", MAX_FORMS,
+                text);
         }
         forms[n++] = form;
         p += length;
@@ -161,31 +162,28 @@ static void report(const bench *b, search_case *c, double read) {
     ms_bench_report(&r);
 }
 
-static int run_cases(const bench *b) {
+static int run_cases(const bench *b, msim_error *err) {
     size_t n = (size_t)b->n_queries * (size_t)b->n_forms;
-    search_case *cases = ms_cli_alloc(n, sizeof *cases);
+    search_case *cases = ms_alloc(n, sizeof *cases, "cases", err);
     double read = NAN;
-    msim_error err;
-    int rc = MSIM_OK;
+    int rc = cases ? 0 : -MSIM_E_MEMORY;
     for (size_t i = 0; i < n && rc >= 0; i++) {
         cases[i] = (search_case){.form = b->forms[i % (size_t)b->n_forms],
                                  .n_query = b->queries[i / (size_t)b->n_forms]};
-        rc = search_once(b, &cases[i], &err);
+        rc = search_once(b, &cases[i], err);
     }
     if (b->reader) read = ms_bench_reader_once(b->reader);
     for (int64_t round = 0; round < b->s->rounds && rc >= 0 && !ms_cli_stopped(); round++) {
         if (b->reader) read = fmax(read, ms_bench_reader_once(b->reader));
         for (size_t i = 0; i < n && rc >= 0; i++) {
             double began = ms_cli_now();
-            rc = search_once(b, &cases[i], &err);
+            rc = search_once(b, &cases[i], err);
             cases[i].seconds[round] = ms_cli_now() - began;
         }
     }
-    if (rc < 0) ms_cli_error("%s", err.text);
-    int failed = rc < 0 || ms_cli_stopped();
-    for (size_t i = 0; i < n && !failed; i++) report(b, &cases[i], read);
-    free(cases);
-    return failed ? MS_EXIT_FAILED : MS_EXIT_OK;
+    for (size_t i = 0; i < n && rc >= 0 && !ms_cli_stopped(); i++) report(b, &cases[i], read);
+    ms_free(cases);
+    return ms_cli_as_failure(rc);
 }
 
 /* Make the copies that the forms need, of each part, in files that are gone as soon as they are
@@ -231,37 +229,41 @@ static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_er
     return rc;
 }
 
+static int open_buffers(bench *b, msim_error *err) {
+    ms_bench_random random = {.state = 3};
+    size_t n = (size_t)b->options.max_queries, dim = (size_t)b->info.dim, k = (size_t)b->s->top;
+    b->vectors = ms_alloc(n, dim * sizeof *b->vectors, "queries", err);
+    if (b->vectors) b->rows = ms_alloc(n, k * sizeof *b->rows, "search results", err);
+    if (b->rows) b->scores = ms_alloc(n, k * sizeof *b->scores, "search results", err);
+    if (!b->scores) return -MSIM_E_MEMORY;
+    fill_rows(b->vectors, n, dim, &random);
+    return 0;
+}
+
 int ms_bench_search(const ms_bench_settings *s) {
     bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
     char made[64];
     msim_corpus *corpus = NULL;
     msim_error err;
-    int fd = -1, status = MS_EXIT_OK;
-    ms_bench_random random = {.state = 3};
+    int fd = -1;
     b.n_queries = ms_bench_list("--queries", s->queries, 1, 65536, b.queries);
-    b.n_forms = b.n_queries < 0 ? -1 : parse_forms(s->scan, b.forms);
-    if (b.n_forms < 0) return MS_EXIT_USAGE;
+    b.n_forms = b.n_queries < 0 ? b.n_queries : parse_forms(s->scan, b.forms);
+    if (b.n_forms < 0) return b.n_forms;
     const char *path = s->common.operands.n ? s->common.operands.items[0] : made;
-    if (path == made && (fd = make_corpus(s, made, sizeof made)) < 0) return MS_EXIT_FAILED;
+    if (path == made && (fd = make_corpus(s, made, sizeof made)) < 0) return -MSIM_E_IO;
     int rc = open_corpus(&b, path, &corpus, &err);
-    if (rc < 0) {
-        ms_cli_error("%s", err.text);
-        status = ms_cli_exit_of(rc);
-    } else {
-        size_t n = (size_t)b.options.max_queries;
-        b.vectors = ms_cli_alloc(n * (size_t)b.info.dim, sizeof *b.vectors);
-        b.rows = ms_cli_alloc(n * (size_t)s->top, sizeof *b.rows);
-        b.scores = ms_cli_alloc(n * (size_t)s->top, sizeof *b.scores);
-        fill_rows(b.vectors, n, (size_t)b.info.dim, &random);
+    if (rc >= 0) rc = open_buffers(&b, &err);
+    if (rc >= 0) {
         if (!s->is_without_roof) b.reader = ms_bench_reader_open(b.options.threads, s);
-        status = run_cases(&b);
+        rc = run_cases(&b, &err);
     }
+    if (rc < 0) ms_cli_error("%s", err.text);
     ms_bench_reader_close(b.reader);
-    free(b.vectors);
-    free(b.rows);
-    free(b.scores);
+    ms_free(b.vectors);
+    ms_free(b.rows);
+    ms_free(b.scores);
     msim_context_close(b.ctx);
     msim_corpus_close(corpus);
     if (fd >= 0) close(fd);
-    return status;
+    return rc;
 }

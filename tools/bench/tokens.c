@@ -3,6 +3,7 @@
  * one. */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "base/mem.h"
 #include "common/watch.h"
 #include "pipeline/input/files.h"
 #include <math.h>
@@ -26,44 +27,50 @@ typedef struct {
     int32_t *ids;              /* owned: [most_ids] */
 } worker;
 
-static int read_files(const ms_bench_settings *s, corpus *c) {
+/* A file's bytes, kept. */
+static int keep_file(corpus *c, const ms_files_buffer *buffer, msim_error *err) {
+    unsigned char *bytes = ms_alloc(buffer->n_bytes + 1, 1, "a file", err);
+    if (!bytes) return -MSIM_E_MEMORY;
+    if (buffer->n_bytes) memcpy(bytes, buffer->data, buffer->n_bytes);
+    c->files[c->n] = bytes;
+    c->sizes[c->n++] = buffer->n_bytes;
+    c->bytes += (double)buffer->n_bytes;
+    size_t bound = msim_tokenizer_bound(buffer->n_bytes, 0, INT64_MAX);
+    if (bound > c->most_ids) c->most_ids = bound;
+    return 0;
+}
+
+static int read_files(const ms_bench_settings *s, corpus *c, msim_error *err) {
     ms_files_list list = {0};
     ms_files_buffer buffer = {0};
     char detail[MS_FILES_DETAIL];
-    msim_error err;
+    msim_error why;
     ms_files_request request = {.paths = s->common.operands.items,
                                 .n_paths = s->common.operands.n,
                                 .watch = ms_cli_watch()};
-    int rc = ms_files_list_open(&request, &list, &err);
-    if (rc < 0) {
-        ms_cli_error("%s", err.text);
-        return MS_EXIT_FAILED;
-    }
-    c->files = ms_cli_alloc(list.n + 1, sizeof *c->files);
-    c->sizes = ms_cli_alloc(list.n + 1, sizeof *c->sizes);
-    for (size_t i = 0; i < list.n && !ms_cli_stopped(); i++) {
+    int rc = ms_files_list_open(&request, &list, err);
+    if (rc < 0) return ms_cli_as_failure(rc);
+    c->files = ms_alloc(list.n + 1, sizeof *c->files, "files", err);
+    if (c->files) c->sizes = ms_alloc(list.n + 1, sizeof *c->sizes, "files", err);
+    if (!c->sizes) rc = -MSIM_E_MEMORY;
+    for (size_t i = 0; rc >= 0 && i < list.n && !ms_cli_stopped(); i++) {
         const ms_files_entry *entry = list.entries + i;
-        int reason = entry->reason ? entry->reason : ms_files_read(entry, &buffer, detail, &err);
+        int reason = entry->reason ? entry->reason : ms_files_read(entry, &buffer, detail, &why);
         if (reason < 0) {
-            ms_cli_warning("%s: not measured: %s", entry->path, err.text);
+            ms_cli_warning("%s: not measured: %s", entry->path, why.text);
             continue;
         }
         if (reason != MSIM_SKIP_NONE) {
             ms_cli_warning("%s: not measured: %s", entry->path, msim_skip_reason_name(reason));
             continue;
         }
-        c->files[c->n] = ms_cli_alloc(buffer.n_bytes + 1, 1);
-        if (buffer.n_bytes) memcpy(c->files[c->n], buffer.data, buffer.n_bytes);
-        c->sizes[c->n++] = buffer.n_bytes;
-        c->bytes += (double)buffer.n_bytes;
-        size_t bound = msim_tokenizer_bound(buffer.n_bytes, 0, INT64_MAX);
-        if (bound > c->most_ids) c->most_ids = bound;
+        rc = keep_file(c, &buffer, err);
     }
     ms_files_buffer_free(&buffer);
     ms_files_list_close(&list);
-    if (c->n > 0) return ms_cli_stopped() ? MS_EXIT_FAILED : MS_EXIT_OK;
-    ms_cli_error("no files: expected at least one that can be read, got none");
-    return MS_EXIT_FAILED;
+    if (rc >= 0 && c->n == 0)
+        rc = ms_cli_fail(err, MSIM_E_EMPTY, "no file could be read: nothing to measure");
+    return rc;
 }
 
 static void *take_files(void *arg) {
@@ -119,42 +126,49 @@ static int compare_sizes(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void say_sizes(const corpus *c) {
+static int say_sizes(const corpus *c, msim_error *err) {
     char least[32], middle[32], most[32], all[32];
-    size_t *sorted = ms_cli_alloc(c->n, sizeof *sorted);
+    size_t *sorted = ms_alloc(c->n, sizeof *sorted, "sizes of files", err);
+    if (!sorted) return -MSIM_E_MEMORY;
     memcpy(sorted, c->sizes, c->n * sizeof *sorted);
     qsort(sorted, c->n, sizeof *sorted, compare_sizes);
     ms_cli_note("%zu files, %s bytes: smallest %s, median %s, largest %s", c->n,
                 ms_cli_count(all, (int64_t)c->bytes), ms_cli_count(least, (int64_t)sorted[0]),
                 ms_cli_count(middle, (int64_t)sorted[c->n / 2]),
                 ms_cli_count(most, (int64_t)sorted[c->n - 1]));
-    free(sorted);
+    ms_free(sorted);
+    return 0;
+}
+
+static int open_workers(corpus *c, worker *workers, int threads, msim_error *err) {
+    int rc = 0;
+    for (int i = 0; rc >= 0 && i < threads; i++) {
+        workers[i].c = c;
+        workers[i].ids = ms_alloc(c->most_ids + 1, sizeof *workers[i].ids, "token ids", err);
+        rc = workers[i].ids ? msim_tokenizer_open(NULL, &workers[i].tokenizer, err)
+                            : -MSIM_E_MEMORY;
+    }
+    return rc;
 }
 
 int ms_bench_tokens(const ms_bench_settings *s) {
     corpus c = {0};
     msim_error err;
-    int threads = ms_cli_threads(&s->common), status = read_files(s, &c);
-    worker *workers = ms_cli_alloc((size_t)threads, sizeof *workers);
-    for (int i = 0; status == MS_EXIT_OK && i < threads; i++) {
-        workers[i] = (worker){.c = &c, .ids = ms_cli_alloc(c.most_ids + 1, sizeof *workers[i].ids)};
-        if (msim_tokenizer_open(NULL, &workers[i].tokenizer, &err) < 0) {
-            ms_cli_error("%s", err.text);
-            status = MS_EXIT_FAILED;
-        }
-    }
-    if (status == MS_EXIT_OK) {
-        say_sizes(&c);
-        report(s, &c, workers, 1);
-        if (threads > 1 && !ms_cli_stopped()) report(s, &c, workers, threads);
-    }
-    for (int i = 0; i < threads; i++) {
+    int threads = ms_cli_threads(&s->common);
+    worker *workers = ms_alloc((size_t)threads, sizeof *workers, "threads", &err);
+    int rc = workers ? read_files(s, &c, &err) : -MSIM_E_MEMORY;
+    if (rc >= 0) rc = open_workers(&c, workers, threads, &err);
+    if (rc >= 0) rc = say_sizes(&c, &err);
+    if (rc < 0 && rc != -MSIM_E_STOPPED) ms_cli_error("%s", err.text);
+    if (rc >= 0 && !ms_cli_stopped()) report(s, &c, workers, 1);
+    if (rc >= 0 && threads > 1 && !ms_cli_stopped()) report(s, &c, workers, threads);
+    for (int i = 0; workers && i < threads; i++) {
         msim_tokenizer_close(workers[i].tokenizer);
-        free(workers[i].ids);
+        ms_free(workers[i].ids);
     }
-    for (size_t i = 0; i < c.n; i++) free(c.files[i]);
-    free(c.files);
-    free(c.sizes);
-    free(workers);
-    return status;
+    for (size_t i = 0; i < c.n; i++) ms_free(c.files[i]);
+    ms_free(c.files);
+    ms_free(c.sizes);
+    ms_free(workers);
+    return rc;
 }

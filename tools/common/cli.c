@@ -1,14 +1,13 @@
 /* Parsing of options as GNU getopt does it (long and short, --name=value, unambiguous beginnings,
- * -k5, "--", operands anywhere), strict values, and what is found by convention: thread count and
- * model. Everything is decided by the option tables; a wrong command line ends with exit code 2
- * before any work. Contract: tools/common/cli.h. */
+ * -k5, "--", operands anywhere), and strict values. Everything is decided by the option tables; a
+ * wrong command line is refused before any work. Contract: tools/common/cli.h. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include "console.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,9 +131,16 @@ static bool parse_real(const char *text, const char *ends, double *out, const ch
     return true;
 }
 
-void ms_cli_texts_add(ms_cli_texts *list, const char *text) {
-    list->items = ms_cli_grow(list->items, &list->cap, list->n + 1, sizeof *list->items);
+int ms_cli_texts_add(ms_cli_texts *list, const char *text) {
+    msim_error err;
+    int rc = ms_grow((void **)&list->items, &list->cap, list->n + 1, sizeof *list->items,
+                     "command line", &err);
+    if (rc < 0) {
+        ms_cli_error("%s", err.text);
+        return rc;
+    }
     list->items[list->n++] = text;
+    return 0;
 }
 
 static int parse_choice(const char *label, const ms_cli_option *row, const char *text, int *out) {
@@ -143,15 +149,15 @@ static int parse_choice(const char *label, const ms_cli_option *row, const char 
     for (const char *c = row->choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL, index++)
         if (strncmp(c, text, len) == 0 && len > 0 && (c[len] == '|' || c[len] == 0)) {
             *out = index;
-            return -1;
+            return 0;
         }
     return ms_cli_usage("%s: expected %s, got %s", label, row->choices, text);
 }
 
 static int parse_level(const char *label, const ms_cli_option *row, const char *text, int *out) {
-    int index, status = parse_choice(label, row, text, &index);
-    if (status < 0) *out = index == 0 ? MSIM_ISA_AUTO : msim_isa_list(index - 1);
-    return status;
+    int index, rc = parse_choice(label, row, text, &index);
+    if (rc >= 0) *out = index == 0 ? MSIM_ISA_AUTO : msim_isa_list(index - 1);
+    return rc;
 }
 
 int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
@@ -170,7 +176,7 @@ int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
         return ms_cli_usage("%s: expected auto, cpu, cuda, cuda:N or cuda:all, got %s", label,
                             text);
     common->gpu = (int)gpu;
-    return -1;
+    return 0;
 }
 
 static int parse_reals(const char *label, const ms_cli_option *row, const char *text, float *out) {
@@ -183,22 +189,22 @@ static int parse_reals(const char *label, const ms_cli_option *row, const char *
         out[i] = (float)value;
         at += *at == ',';
     }
-    return -1;
+    return 0;
 }
 
-/* Put one value where its row says. Returns -1, or the exit code. */
+/* Put one value where its row says. < 0: what is wrong was said. */
 static int set_value(const ms_cli_option *row, const char *label, const char *text,
                      void *settings) {
     void *to = (char *)settings + row->offset;
     const char *rest;
     switch (row->kind) {
-    case MS_CLI_FLAG: *(bool *)to = true; return -1;
+    case MS_CLI_FLAG: *(bool *)to = true; return 0;
     case MS_CLI_INT:
-        if (ms_cli_int(text, row->min, row->max, to)) return -1;
+        if (ms_cli_int(text, row->min, row->max, to)) return 0;
         return ms_cli_usage("%s: expected %lld..%lld, got %s", label, (long long)row->min,
                             (long long)row->max, text);
     case MS_CLI_REAL:
-        if (parse_real(text, "", to, &rest)) return -1;
+        if (parse_real(text, "", to, &rest)) return 0;
         return ms_cli_usage("%s: expected a number, got %s", label, text);
     case MS_CLI_TEXT:
     case MS_CLI_TEXTS:
@@ -206,26 +212,26 @@ static int set_value(const ms_cli_option *row, const char *label, const char *te
         if (row->kind == MS_CLI_TEXT)
             *(const char **)to = text;
         else
-            ms_cli_texts_add(to, text);
-        return -1;
+            return ms_cli_texts_add(to, text);
+        return 0;
     case MS_CLI_CHOICE: return parse_choice(label, row, text, to);
     case MS_CLI_LEVEL: return parse_level(label, row, text, to);
     case MS_CLI_REALS: return parse_reals(label, row, text, to);
     case MS_CLI_DEVICE: return ms_cli_device(label, text, settings);
     }
-    return -1;
+    return 0;
 }
 
-/* What CUDA does not have, where it was asked for by name. Returns -1, or the exit code. */
+/* What CUDA does not have, where it was asked for by name. < 0: what is wrong was said. */
 static int check_device(const ms_cli_common *common) {
-    if (common->device != MSIM_DEVICE_CUDA) return -1;
+    if (common->device != MSIM_DEVICE_CUDA) return 0;
     if (common->precision != MSIM_PRECISION_BF16)
         return ms_cli_usage("--precision: expected bf16 with --device cuda, got %s",
                             msim_precision_name(common->precision));
     if (common->isa != MSIM_ISA_AUTO)
         return ms_cli_usage("--isa: expected no level with --device cuda, got %s",
                             msim_isa_name(common->isa));
-    return -1;
+    return 0;
 }
 
 /* ---- Finding options ---- */
@@ -327,7 +333,7 @@ static int apply(parser *p, size_t position, const char *label, const char *text
         to->given |= (uint64_t)1 << index;
     if (row->offset == SIZE_MAX) {
         *(strcmp(row->name, "help") == 0 ? &p->wants_help : &p->wants_version) = true;
-        return -1;
+        return 0;
     }
     return set_value(row, label, text, p->settings);
 }
@@ -368,54 +374,54 @@ static int parse_short(parser *p, const char *arg) {
             return apply(p, i, label, text);
         }
         int rc = apply(p, i, label, NULL);
-        if (rc >= 0) return rc;
+        if (rc < 0) return rc;
     }
-    return -1;
+    return 0;
 }
 
-/* Descriptors 0 to 2 must exist, or the first file opened would become standard output. */
-static void claim_descriptors(void) {
+/* Descriptors 0 to 2 must exist, or the first file opened would become standard output. Those that
+ * were closed fail: reading from 0 and writing to 1 is an error. */
+static int claim_descriptors(void) {
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
-            open("/dev/null", fd ? O_WRONLY : O_RDONLY) < 0)
-            exit(1);
+            open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY) < 0) {
+            ms_cli_error("cannot open: /dev/null: %s", strerror(errno));
+            return -MSIM_E_IO;
+        }
+    return 0;
 }
 
 static int check_environment(ms_cli_common *common) {
     const char *threads = getenv("MIDISIM_THREADS");
     if (threads && *threads && !common->threads && !ms_cli_int(threads, 1, 1024, &common->threads))
         return ms_cli_usage("MIDISIM_THREADS: expected 1..1024, got %s", threads);
-    return -1;
+    return 0;
 }
 
 int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings) {
     parser p = {.tool = tool, .argc = argc, .at = 1, .argv = argv, .settings = settings};
     ms_cli_common *common = settings;
-    claim_descriptors();
-    signal(SIGPIPE, SIG_IGN);
     ms_console_set(tool->name, false);
-    if (argc == 2 && ms_cli_generate(tool, argv[1])) return ms_cli_finish(MS_EXIT_OK);
+    int rc = claim_descriptors();
+    if (rc < 0) return rc;
+    signal(SIGPIPE, SIG_IGN);
+    if (argc == 2 && ms_cli_generate(tool, argv[1])) return MS_CLI_DONE;
     for (bool options = true; p.at < argc;) {
         const char *arg = argv[p.at++];
-        int rc = -1;
         if (!options || arg[0] != '-' || !arg[1])
-            ms_cli_texts_add(&common->operands, arg);
+            rc = ms_cli_texts_add(&common->operands, arg);
         else if (strcmp(arg, "--") == 0)
             options = false;
         else
             rc = arg[1] == '-' ? parse_long(&p, arg) : parse_short(&p, arg);
-        if (rc >= 0) return rc;
-        if (p.wants_help || p.wants_version) {
-            if (p.wants_help)
-                ms_cli_print_help(tool);
-            else
-                ms_cli_print_version(tool);
-            return ms_cli_finish(MS_EXIT_OK);
-        }
+        if (rc < 0) return rc;
+        if (p.wants_help) ms_cli_print_help(tool);
+        if (p.wants_version) ms_cli_print_version(tool);
+        if (p.wants_help || p.wants_version) return MS_CLI_DONE;
     }
     ms_console_set(tool->name, common->quiet);
-    int status = tool->has_no_kernels ? -1 : check_device(common);
-    return status < 0 ? check_environment(common) : status;
+    rc = tool->has_no_kernels ? 0 : check_device(common);
+    return rc < 0 ? rc : check_environment(common);
 }
 
 bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *name) {
@@ -427,62 +433,4 @@ bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *nam
         if (strcmp(row->name, name) == 0)
             return (is_common ? common->given_common : common->given) >> index & 1;
     return false;
-}
-
-/* ---- What is found by convention ---- */
-
-int ms_cli_threads(const ms_cli_common *common) {
-    cpu_set_t set;
-    if (common->threads) return (int)common->threads;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        return CPU_COUNT(&set) < 1024 ? CPU_COUNT(&set) : 1024;
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
-}
-
-msim_options ms_cli_library_options(const ms_cli_common *common) {
-    msim_options o = msim_options_default();
-    o.device = common->device;
-    o.gpu = common->gpu;
-    o.threads = ms_cli_threads(common);
-    o.isa = common->isa;
-    o.precision = common->precision;
-    return o;
-}
-
-char *ms_cli_device_words(char *buf, int device, int gpu) {
-    msim_gpu_info info = {.size = sizeof info};
-    int n = msim_gpu_count();
-    if (device != MSIM_DEVICE_CUDA)
-        snprintf(buf, MS_CLI_DEVICE_BYTES, "cpu");
-    else if (msim_gpu_get_info(gpu < 0 ? 0 : gpu, &info, NULL) < 0)
-        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda");
-    else if (gpu < 0 && n > 1)
-        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda (%d devices, %s)", n, info.name);
-    else
-        snprintf(buf, MS_CLI_DEVICE_BYTES, "cuda (%s)", info.name);
-    return buf;
-}
-
-int ms_cli_model_path(const ms_cli_common *common, char *path, size_t cap, msim_error *err) {
-    static const char found_nothing[] = "no model: expected ";
-    const size_t n = sizeof found_nothing - 1;
-    msim_error e;
-    if (common->model) {
-        if ((size_t)snprintf(path, cap, "%s", common->model) < cap) return 0;
-        return ms_cli_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu",
-                           cap, strlen(common->model));
-    }
-    int rc = msim_default_model(path, cap, &e);
-    if (rc >= 0) return 0;
-    return strncmp(e.text, found_nothing, n) == 0
-               ? ms_cli_fail(err, -rc, "%s-m FILE, %.440s", found_nothing, e.text + n)
-               : ms_cli_fail(err, -rc, "%s", e.text);
-}
-
-bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap) {
-    msim_error e;
-    int rc = ms_cli_model_path(common, path, cap, &e);
-    if (rc < 0) ms_cli_error("%s", e.text);
-    return rc >= 0;
 }

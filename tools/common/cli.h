@@ -1,7 +1,7 @@
 /* What every tool shares: one option table that drives parsing, --help, the man page and the
  * completions; messages, progress, standard output, signals, environment, exit codes. Implemented
- * by cli.c (parsing), help.c (texts), complete.c (completions) and common/console.c (everything
- * that is said).
+ * by cli.c (parsing), defaults.c (what options leave open), help.c (texts), complete.c
+ * (completions) and common/console.c (everything that is said).
  *
  * A tool's settings are one struct that begins with ms_cli_common; a table row says at which offset
  * a value goes. Text values are borrowed from argv or the environment. Parsing is for one thread;
@@ -21,8 +21,8 @@
  *        .min = 1, .max = 10000},
  *       {0}};
  *   static settings s = {.k = 16};  (static: its lists live as long as the process)
- *   int status = ms_cli_parse(&tool, argc, argv, &s);
- *   if (status >= 0) return status; */
+ *   int rc = ms_cli_parse(&tool, argc, argv, &s);
+ *   if (rc != 0) return ms_cli_finish(rc); */
 #ifndef MS_TOOLS_COMMON_CLI_H
 #define MS_TOOLS_COMMON_CLI_H
 #include "midisim.h"
@@ -30,24 +30,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- Exit codes ---- */
+/* ---- Status: functions return 0 or more, or minus an msim_status. main alone turns that into an
+ * exit code, with ms_cli_finish ---- */
 
-enum {
-    MS_EXIT_OK = 0,
-    MS_EXIT_FAILED = 1,
-    MS_EXIT_USAGE = 2
-}; /* after a signal: 128 + its
-                                                                 * number */
-
-/* Exit code for a library status: requests that cannot be met are usage errors, everything else a
- * failure. */
-int ms_cli_exit_of(int rc);
+/* The status of work that failed, whatever its code: ms_cli_finish makes it exit code 1. */
+int ms_cli_as_failure(int rc);
 
 /* ---- Options ---- */
 
 /* Text values in order: operands, or an option that may be repeated. */
 typedef struct {
-    const char **items; /* owned array of borrowed strings; free() by the caller if it cares */
+    const char **items; /* owned array of borrowed strings, for the life of the process */
     size_t n, cap;
 } ms_cli_texts;
 
@@ -103,24 +96,24 @@ typedef struct {
     const char *exits;              /* text of exit code 1, NULL for the usual one */
 } ms_cli_tool;
 
-/* Parse argv into settings. Returns -1 to go on, else the exit code to leave with (0 after --help
- * and --version). Also names the tool in messages and makes a closed pipe an ordinary write
- * error. */
+/* Parse argv into settings. 0: go on; MS_CLI_DONE: --help or --version was all that was wanted;
+ * < 0: what is wrong was said. main leaves with ms_cli_finish unless it is 0. Also names the tool
+ * in messages and makes a closed pipe an ordinary write error. */
+enum { MS_CLI_DONE = 1 };
 int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings);
 /* True when the option was on the command line (long name). */
 bool ms_cli_given(const ms_cli_tool *tool, const void *settings, const char *name);
 /* Strict integer: all of `text`, in min..max. False with nothing written otherwise. */
 bool ms_cli_int(const char *text, int64_t min, int64_t max, int64_t *out);
-/* Append to a list of texts (exits when out of memory). */
-void ms_cli_texts_add(ms_cli_texts *list, const char *text);
+/* Append to a list of texts. < 0: out of memory, which was said. */
+int ms_cli_texts_add(ms_cli_texts *list, const char *text);
 
 /* Threads to use: --threads, else MIDISIM_THREADS, else one for each processor this process may run
  * on. */
 int ms_cli_threads(const ms_cli_common *common);
 /* Library options from the common ones. */
 msim_options ms_cli_library_options(const ms_cli_common *common);
-/* A device as --device spells it, into device and gpu. Returns -1, or the exit code having said
- * what is wrong with it. */
+/* A device as --device spells it, into device and gpu. < 0: what is wrong with it was said. */
 int ms_cli_device(const char *label, const char *text, ms_cli_common *common);
 /* "cpu", "cuda (NVIDIA H100)": a device in use, for summaries. Returns buf, which has
  * MS_CLI_DEVICE_BYTES. */
@@ -129,8 +122,6 @@ char *ms_cli_device_words(char *buf, int device, int gpu);
 /* The model to open: -m, else msim_default_model. -MSIM_E_EMPTY, with what to do about it, when
  * there is none. */
 int ms_cli_model_path(const ms_cli_common *common, char *path, size_t cap, msim_error *err);
-/* The same, false having said what is wrong. */
-bool ms_cli_find_model(const ms_cli_common *common, char *path, size_t cap);
 
 /* The rows that every tool has, and those of them that its help shows; name NULL ends them. */
 const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool);
@@ -147,13 +138,6 @@ void ms_complete_bash(const ms_cli_tool *tool);
 void ms_complete_zsh(const ms_cli_tool *tool);
 void ms_complete_fish(const ms_cli_tool *tool);
 
-/* ---- Memory: a tool that is out of memory says so and exits with 1 ---- */
-
-void *ms_cli_alloc(size_t n_items, size_t item_bytes); /* zeroed; free() */
-/* Room for `need` items in a growing array (doubling). */
-void *ms_cli_grow(void *items, size_t *cap, size_t need, size_t item_bytes);
-char *ms_cli_copy(const char *text);
-
 /* ---- Messages on stderr, one line each, control bytes replaced by '?' ---- */
 
 void ms_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2))); /* always */
@@ -161,7 +145,8 @@ void ms_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)))
 void ms_cli_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* not with --quiet */
 void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Error about wrong use: adds, on the same line, where help is; returns MS_EXIT_USAGE. */
+/* Error about wrong use: adds, on the same line, where help is; returns
+ * -MSIM_E_ARG. */
 int ms_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Fill err and return -code, as the library does. */
 int ms_cli_fail(msim_error *err, int code, const char *format, ...)
@@ -183,15 +168,22 @@ void ms_cli_progress_end(void); /* removes the line */
 
 /* ---- Standard output: data only ---- */
 
-/* 0, or -1 when nothing more can be written: stop, and leave with ms_cli_finish. */
+/* Standard output. 0, or -1 when nothing more can be written: every later call returns -1 too, so
+ * only the last of several needs a look; stop, and leave with ms_cli_finish. On a terminal '?'
+ * stands for whatever could control it. */
 int ms_cli_write(const void *bytes, size_t n);
+/* Bold or dim from here on, where standard output is a terminal that has colours. */
+enum ms_cli_styles { MS_CLI_PLAIN, MS_CLI_BOLD, MS_CLI_DIM };
+int ms_cli_style(enum ms_cli_styles style);
 /* Something that should be there could not be made (an errno): from now on nothing is written, and
  * ms_cli_finish says so. Returns -1. */
 int ms_cli_output_failed(int errno_value);
 int ms_cli_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Flush standard output and give the exit code: `status`, or 1 (with a message) when the output is
- * incomplete, or 128 + n after a signal. A pipe that the reader closed ends quietly. */
-int ms_cli_finish(int status);
+/* The end of main: flush standard output and turn a status into the exit code. 0 for success, 2 for
+ * -MSIM_E_ARG and -MSIM_E_UNSUPPORTED (a request that cannot be met), else 1. Also 1, with a
+ * message, when the output is incomplete, and 128 + n after a signal. A pipe that the reader closed
+ * ends quietly. */
+int ms_cli_finish(int rc);
 
 /* ---- Signals ---- */
 

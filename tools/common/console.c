@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "console.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "cli.h"
 #include <errno.h>
 #include <pthread.h>
@@ -76,8 +77,7 @@ static void erase_bar(void) {
 static void say(const char *kind, const char *color, const char *format, va_list args) {
     char text[4600];
     vsnprintf(text, sizeof text, format, args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    text[ms_utf8_make_safe(text, strlen(text), false)] = 0;
     bool colored = *kind && ms_cli_color(STDERR_FILENO);
     pthread_mutex_lock(&lock);
     if (is_muted) {
@@ -121,7 +121,7 @@ int ms_cli_usage(const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     ms_cli_error("%s (see %s --help)", text, tool_name);
-    return MS_EXIT_USAGE;
+    return -MSIM_E_ARG;
 }
 
 int ms_cli_fail(msim_error *err, int code, const char *format, ...) {
@@ -134,38 +134,8 @@ int ms_cli_fail(msim_error *err, int code, const char *format, ...) {
     return -code;
 }
 
-int ms_cli_exit_of(int rc) {
-    int code = rc < 0 ? -rc : rc;
-    if (code == MSIM_OK) return MS_EXIT_OK;
-    return code == MSIM_E_ARG || code == MSIM_E_UNSUPPORTED ? MS_EXIT_USAGE : MS_EXIT_FAILED;
-}
-
-/* ---- Memory ---- */
-
-static void out_of_memory(size_t n_items, size_t item_bytes) {
-    ms_cli_error("out of memory: expected %zu x %zu bytes more, got none", n_items, item_bytes);
-    exit(MS_EXIT_FAILED);
-}
-
-void *ms_cli_alloc(size_t n_items, size_t item_bytes) {
-    void *p = calloc(n_items ? n_items : 1, item_bytes ? item_bytes : 1);
-    if (!p) out_of_memory(n_items, item_bytes);
-    return p;
-}
-
-void *ms_cli_grow(void *items, size_t *cap, size_t need, size_t item_bytes) {
-    if (need <= *cap) return items;
-    size_t more = *cap < 8 ? 8 : *cap > SIZE_MAX / 2 ? SIZE_MAX : *cap * 2;
-    if (more < need) more = need;
-    void *p = more > SIZE_MAX / item_bytes ? NULL : realloc(items, more * item_bytes);
-    if (!p) out_of_memory(more, item_bytes);
-    *cap = more;
-    return p;
-}
-
-char *ms_cli_copy(const char *text) {
-    size_t n = strlen(text) + 1;
-    return memcpy(ms_cli_alloc(n, 1), text, n);
+int ms_cli_as_failure(int rc) {
+    return rc == -MSIM_E_ARG || rc == -MSIM_E_UNSUPPORTED ? -MSIM_E_IO : rc;
 }
 
 /* ---- Progress ---- */
@@ -226,12 +196,22 @@ void ms_cli_progress_end(void) {
 
 /* ---- Standard output ---- */
 
-int ms_cli_write(const void *bytes, size_t n) {
-    if (stdout_errno) return -1;
+static int put(const void *bytes, size_t n) {
     errno = 0;
     if (fwrite(bytes, 1, n, stdout) == n) return 0;
     stdout_errno = errno ? errno : EIO;
     return -1;
+}
+
+int ms_cli_write(const void *bytes, size_t n) {
+    if (stdout_errno) return -1;
+    if (!ms_cli_is_terminal(STDOUT_FILENO)) return put(bytes, n);
+    char *safe = malloc(n ? n : 1);
+    if (!safe) return ms_cli_output_failed(ENOMEM);
+    memcpy(safe, bytes, n);
+    int rc = put(safe, ms_utf8_make_safe(safe, n, true));
+    free(safe);
+    return rc;
 }
 
 int ms_cli_output_failed(int errno_value) {
@@ -240,26 +220,39 @@ int ms_cli_output_failed(int errno_value) {
 }
 
 int ms_cli_print(const char *format, ...) {
-    if (stdout_errno) return -1;
+    char text[4600];
     va_list args;
+    if (stdout_errno) return -1;
     va_start(args, format);
-    errno = 0;
-    int n = vprintf(format, args);
+    int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (n >= 0) return 0;
-    stdout_errno = errno ? errno : EIO;
-    return -1;
+    if (n >= 0 && (size_t)n < sizeof text) return ms_cli_write(text, (size_t)n);
+    char *longer = n < 0 ? NULL : malloc((size_t)n + 1);
+    if (!longer) return ms_cli_output_failed(ENOMEM);
+    va_start(args, format);
+    vsnprintf(longer, (size_t)n + 1, format, args);
+    va_end(args);
+    int rc = ms_cli_write(longer, (size_t)n);
+    free(longer);
+    return rc;
 }
 
-int ms_cli_finish(int status) {
+int ms_cli_style(enum ms_cli_styles style) {
+    static const char *const codes[] = {"\033[0m", "\033[1m", "\033[2m"};
+    if (stdout_errno) return -1;
+    return ms_cli_color(STDOUT_FILENO) ? put(codes[style], strlen(codes[style])) : 0;
+}
+
+int ms_cli_finish(int rc) {
+    int status = rc >= 0 ? 0 : rc == -MSIM_E_ARG || rc == -MSIM_E_UNSUPPORTED ? 2 : 1;
     ms_cli_progress_end();
     errno = 0;
     bool was_bad = ferror(stdout) != 0;
     if (fclose(stdout) != 0 || was_bad)
         if (!stdout_errno) stdout_errno = errno ? errno : EIO;
     if (stdout_errno && stdout_errno != EPIPE) {
-        ms_cli_error("cannot write: standard output: %s", strerror(stdout_errno));
-        status = MS_EXIT_FAILED;
+        ms_cli_error("write error: standard output: %s", strerror(stdout_errno));
+        status = 1;
     }
     if (stop_signal) return 128 + (int)stop_signal;
     return status;
@@ -272,12 +265,34 @@ static void on_signal(int number) {
     stop_signal = number;
 }
 
+/* A mapped file was cut short by another program. Whatever was under way cannot go on: no lock may
+ * be taken and nothing printed through stdio. */
+static void on_lost_page(int number) {
+    static const char text[] = ": a file that is in use was cut short by another program; its "
+                               "results are lost\n";
+    (void)number;
+    msim_remove_temporary_files();
+    if (write(STDERR_FILENO, tool_name, strlen(tool_name)) >= 0)
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(1);
+}
+
+/* On a stack of its own, for the main thread's may be what is exhausted. */
+static void catch_lost_pages(void) {
+    static char stack[16384];
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = on_lost_page, .sa_flags = SA_ONSTACK};
+    sigemptyset(&action.sa_mask);
+    if (sigaltstack(&own, NULL) == 0) sigaction(SIGBUS, &action, NULL);
+}
+
 void ms_cli_catch_signals(void) {
     /* No SA_RESTART: a read that waits for standard input must end too. */
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    catch_lost_pages();
 }
 
 int ms_cli_stopped(void) { return (int)stop_signal; }

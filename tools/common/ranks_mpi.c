@@ -71,7 +71,7 @@ void ms_ranks_begin(int *argc, char ***argv) {
         if (rank_index == 0)
             ms_cli_error(
                 "MPI: expected a library that allows threads (serialized), got one without");
-        MPI_Abort(MPI_COMM_WORLD, MS_EXIT_FAILED);
+        MPI_Abort(MPI_COMM_WORLD, 1); /* no rank can tell another that it failed */
     }
     if (rank_count > 1) ms_console_forwarded();
     if (rank_index == 0) return;

@@ -2,6 +2,7 @@
  * all of them in the TSV of --skipped. Contract: tools/common/skips.h. */
 #define _GNU_SOURCE
 #include "skips.h"
+#include "base/mem.h"
 #include "cli.h"
 #include "pipeline/input/files.h"
 #include <errno.h>
@@ -18,10 +19,11 @@ struct ms_cli_skips {
 };
 
 int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err) {
-    ms_cli_skips *skips = ms_cli_alloc(1, sizeof *skips);
     *out = NULL;
+    ms_cli_skips *skips = ms_alloc(1, sizeof *skips, "skipped files", err);
+    if (!skips) return -MSIM_E_MEMORY;
     if (tsv_path && !(skips->tsv = fopen(tsv_path, "we"))) {
-        free(skips);
+        ms_free(skips);
         return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", tsv_path, strerror(errno));
     }
     skips->tsv_path = tsv_path;
@@ -42,6 +44,23 @@ static void write_cell(FILE *file, const char *text, char end) {
     putc(end, file);
 }
 
+/* What the user may have meant by a file that is no MIDI file; NULL: nothing known. */
+static const char *hint_for(const char *path) {
+    unsigned char start[512];
+    FILE *file = fopen(path, "re");
+    size_t n = file ? fread(start, 1, sizeof start, file) : 0;
+    if (file) fclose(file);
+    switch (msim_file_kind(start, n)) {
+    case MSIM_KIND_NPY:
+        return "midisim-search takes a corpus with -c, vectors with --query-vectors";
+    case MSIM_KIND_TEXT: return "a list of paths is given with --files-from";
+    case MSIM_KIND_TOKEN_LINES: return "midisim-embed takes token lines with --from-tokens";
+    case MSIM_KIND_ZIP:
+    case MSIM_KIND_ARCHIVE: return "unpack it and give the folder";
+    default: return NULL;
+    }
+}
+
 void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
                       bool is_named) {
     skips->counts[reason]++;
@@ -51,9 +70,11 @@ void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const c
         write_cell(skips->tsv, detail ? detail : "", '\n');
     }
     if (!ms_files_is_failure(reason, is_named)) return;
-    if (++skips->n_failures <= SHOWN_FAILURES)
-        ms_cli_error("%s: %s%s%s", msim_skip_reason_name(reason), path,
-                     detail && *detail ? ": " : "", detail ? detail : "");
+    if (++skips->n_failures > SHOWN_FAILURES) return;
+    const char *hint = reason == MSIM_SKIP_NOT_MIDI ? hint_for(path) : NULL;
+    ms_cli_error("%s: %s%s%s%s%s", msim_skip_reason_name(reason), path,
+                 detail && *detail ? ": " : "", detail ? detail : "", hint ? "; " : "",
+                 hint ? hint : "");
 }
 
 int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
@@ -98,6 +119,6 @@ int ms_cli_skips_close(ms_cli_skips *skips, msim_error *err) {
             rc = ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path,
                              strerror(errno ? errno : EIO));
     }
-    free(skips);
+    ms_free(skips);
     return rc;
 }

@@ -3,7 +3,9 @@
  * open, as names come in order. */
 #define _GNU_SOURCE
 #include "tree.h"
+#include "base/file.h"
 #include "base/fnv.h"
+#include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +15,51 @@
 #include <unistd.h>
 
 enum { MAX_PART = 200, FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
+
+/* ---- One file ---- */
+
+static int take_after(const ms_out_file *f, const struct stat *source, msim_error *err) {
+    const struct timespec times[2] = {source->st_atim, source->st_mtim};
+    if (fchmod(f->fd, source->st_mode & 0777) == 0 && futimens(f->fd, times) == 0) return 0;
+    return ms_cli_fail(err, MSIM_E_IO, "cannot set mode and times: %s: %s", f->temp_path,
+                       strerror(errno));
+}
+
+int ms_put_file(int folder, const char *file, const ms_put_part *parts, size_t n_parts,
+                const struct stat *source, bool is_forced, msim_error *err) {
+    ms_out_file f = {.fd = -1};
+    int rc = ms_out_file_open_at(&f, folder, file, source ? 0600 : 0666, err);
+    for (size_t i = 0; i < n_parts && rc >= 0; i++) {
+        ms_out_file_put(&f, parts[i].data, parts[i].n);
+        rc = ms_out_file_failed(&f, err);
+    }
+    if (rc >= 0 && source) rc = take_after(&f, source, err);
+    if (rc >= 0) rc = ms_out_file_sync(&f, err);
+    if (rc >= 0 && !is_forced)
+        rc = ms_out_file_rename_new(&f, err);
+    else if (rc >= 0)
+        rc = ms_out_file_rename(&f, err) < 0 ? -f.failed.code : 1;
+    ms_out_file_close(&f);
+    return rc;
+}
+
+bool ms_put_holds(int folder, const char *file, const void *begin, size_t n_begin,
+                  int64_t n_bytes) {
+    struct stat st;
+    unsigned char part[16384];
+    int fd = openat(folder, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    bool holds = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == n_bytes;
+    for (size_t done = 0; holds && done < n_begin;) {
+        size_t most = n_begin - done < sizeof part ? n_begin - done : sizeof part;
+        ssize_t n = read(fd, part, most);
+        holds = n > 0 && memcmp(part, (const unsigned char *)begin + done, (size_t)n) == 0;
+        done += holds ? (size_t)n : 0;
+    }
+    if (fd >= 0) close(fd);
+    return holds;
+}
+
+/* ---- A tree ---- */
 
 /* A name that was given out, by its hash: when two names share one, the second gets a number it did
  * not need. */
@@ -45,21 +92,31 @@ static claimed *find(claimed *table, size_t size, uint64_t hash) {
     return table + i;
 }
 
+/* Room for one claim: two entries, the plain name's and its own. */
+static int reserve_claims(ms_tree *t, msim_error *err) {
+    if (2 * (t->n_claimed + 2) <= t->table_size) return 0;
+    size_t size = t->table_size ? 2 * t->table_size : 256;
+    claimed *table = ms_alloc(size, sizeof *table, "names of files", err);
+    if (!table) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < t->table_size; i++)
+        if (t->table[i].hash) *find(table, size, t->table[i].hash) = t->table[i];
+    ms_free(t->table);
+    t->table = table;
+    t->table_size = size;
+    return 0;
+}
+
 /* The entry of a name, which is new when its n_same is 0. */
 static claimed *claim(ms_tree *t, uint64_t hash) {
-    if (2 * (t->n_claimed + 1) > t->table_size) {
-        size_t size = t->table_size ? 2 * t->table_size : 256;
-        claimed *table = ms_cli_alloc(size, sizeof *table);
-        for (size_t i = 0; i < t->table_size; i++)
-            if (t->table[i].hash) *find(table, size, t->table[i].hash) = t->table[i];
-        free(t->table);
-        t->table = table;
-        t->table_size = size;
-    }
     claimed *c = find(t->table, t->table_size, hash);
     if (!c->hash) t->n_claimed++;
     c->hash = hash;
     return c;
+}
+
+static bool is_claimed(const ms_tree *t, uint64_t hash) {
+    const claimed *c = find(t->table, t->table_size, hash);
+    return c->hash && c->n_same;
 }
 
 /* One part of a path, safe, to out; at most MAX_PART bytes. */
@@ -78,11 +135,9 @@ static size_t put_part(const char *part, size_t n, char *out) {
     return len + strlen(hash);
 }
 
-const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *ending,
-                          size_t *bare) {
-    const size_t n_ending = strlen(ending);
+/* The path that a name asks for, without its ending, to t->path. Returns its bytes. */
+static size_t put_path(ms_tree *t, const char *name, size_t n) {
     size_t len = 0;
-    t->path = ms_cli_grow(t->path, &t->path_cap, n + n_ending + 64, 1);
     for (size_t at = 0; at < n;) {
         const char *slash = memchr(name + at, '/', n - at);
         size_t end = slash ? (size_t)(slash - name) : n;
@@ -93,11 +148,21 @@ const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *en
         at = end + 1;
     }
     if (len == 0) t->path[len++] = '_';
+    return len;
+}
+
+const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *ending, size_t *bare,
+                          msim_error *err) {
+    const size_t n_ending = strlen(ending);
+    if (ms_grow((void **)&t->path, &t->path_cap, n + n_ending + 64, 1, "a file's name", err) < 0)
+        return NULL;
+    size_t len = put_path(t, name, n);
     memcpy(t->path + len, ending, n_ending + 1);
     const uint64_t plain = hash_bytes(t->path, len + n_ending);
     const size_t plain_len = len;
+    if (reserve_claims(t, err) < 0) return NULL;
     uint64_t mine = plain, number = claim(t, plain)->n_same;
-    while (claim(t, mine)->n_same) {
+    while (is_claimed(t, mine)) {
         len = plain_len +
               (size_t)sprintf(t->path + plain_len, "~%llu", (unsigned long long)++number);
         memcpy(t->path + len, ending, n_ending + 1);
@@ -119,8 +184,9 @@ static int fail_at(const ms_tree *t, const char *path, int failed, msim_error *e
 }
 
 /* mkdir -p */
-static void make_folders(const char *folder) {
-    char *path = ms_cli_copy(folder);
+static int make_folders(const char *folder, msim_error *err) {
+    char *path = ms_mem_copy_text(folder, "path", err);
+    if (!path) return -MSIM_E_MEMORY;
     for (char *p = path + 1; *p; p++)
         if (*p == '/') {
             *p = 0;
@@ -128,26 +194,31 @@ static void make_folders(const char *folder) {
             *p = '/';
         }
     mkdir(path, 0777); /* what failed here fails again in open */
-    free(path);
+    ms_free(path);
+    return 0;
 }
 
 int ms_tree_open(const char *folder, ms_tree **out, msim_error *err) {
     *out = NULL;
-    make_folders(folder);
-    int top = open(folder, FOLDER_FLAGS);
-    if (top < 0)
-        return ms_cli_fail(err, MSIM_E_IO, "%s: expected a folder: %s", folder, strerror(errno));
-    ms_tree *t = ms_cli_alloc(1, sizeof *t);
-    t->folder = ms_cli_copy(folder);
-    t->top = top;
-    t->at = -1;
+    int rc = make_folders(folder, err);
+    if (rc < 0) return rc;
+    ms_tree *t = ms_alloc(1, sizeof *t, "folder", err);
+    if (!t) return -MSIM_E_MEMORY;
+    t->top = t->at = -1;
+    t->folder = ms_mem_copy_text(folder, "path", err);
+    if (t->folder && (t->top = open(folder, FOLDER_FLAGS)) < 0)
+        rc = ms_cli_fail(err, MSIM_E_IO, "%s: expected a folder: %s", folder, strerror(errno));
+    if (t->top < 0) {
+        ms_tree_close(t);
+        return rc < 0 ? rc : -MSIM_E_MEMORY;
+    }
     *out = t;
     return 0;
 }
 
 static void leave(ms_tree *t) {
     if (t->at >= 0) close(t->at);
-    free(t->at_path);
+    ms_free(t->at_path);
     t->at = -1;
     t->at_path = NULL;
 }
@@ -160,8 +231,12 @@ static int enter(ms_tree *t, const char *path, bool is_made, const char **file) 
     if (!slash) return t->top;
     if (t->at >= 0 && strncmp(t->at_path, path, len) == 0 && t->at_path[len] == 0) return t->at;
     leave(t);
-    char *part = ms_cli_copy(path);
+    char *part = ms_mem_copy_text(path, "path", NULL);
     int at = t->top;
+    if (!part) {
+        errno = ENOMEM;
+        return -1;
+    }
     part[len] = 0;
     for (char *begin = part; begin && at >= 0;) {
         char *end = strchr(begin, '/');
@@ -172,14 +247,15 @@ static int enter(ms_tree *t, const char *path, bool is_made, const char **file) 
         if (at != t->top) close(at);
         errno = failed;
         at = next;
+        if (end) *end = '/';
         begin = end ? end + 1 : NULL;
     }
     int failed = errno;
-    free(part);
     if (at >= 0) {
         t->at = at;
-        t->at_path = ms_cli_copy(path);
-        t->at_path[len] = 0;
+        t->at_path = part;
+    } else {
+        ms_free(part);
     }
     errno = failed;
     return at;
@@ -209,9 +285,9 @@ bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_beg
 void ms_tree_close(ms_tree *t) {
     if (!t) return;
     leave(t);
-    close(t->top);
-    free(t->folder);
-    free(t->table);
-    free(t->path);
-    free(t);
+    if (t->top >= 0) close(t->top);
+    ms_free(t->folder);
+    ms_free(t->table);
+    ms_free(t->path);
+    ms_free(t);
 }

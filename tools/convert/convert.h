@@ -1,5 +1,5 @@
 /* Between the files of midisim-convert: its settings, and the jobs that main chooses among. Each
- * job says what goes wrong and returns the exit code, not yet through ms_cli_finish. One thread. */
+ * job says what goes wrong and returns a status for ms_cli_finish. One thread. */
 #ifndef MS_TOOLS_CONVERT_CONVERT_H
 #define MS_TOOLS_CONVERT_CONVERT_H
 #include "common/cli.h"

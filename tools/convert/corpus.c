@@ -65,23 +65,26 @@ static int combine(job *j, const ms_description *one, const char *path, msim_err
 
 /* Where the rows of one part came from, behind those of the parts before. Without them for all
  * there are none. */
-static void gather_sources(job *j, int64_t part) {
+static int gather_sources(job *j, int64_t part, msim_error *err) {
     msim_error why;
     ms_source *one = NULL;
     int64_t first = msim_corpus_part_first(j->corpus, part),
             n = msim_corpus_part_first(j->corpus, part + 1) - first;
-    if (part == 0 && j->info.rows < UINT32_MAX)
-        j->sources = ms_cli_alloc((size_t)j->info.rows, sizeof *j->sources);
-    if (!j->sources || n == 0) return;
+    if (part == 0 && j->info.rows < UINT32_MAX) {
+        j->sources = ms_alloc((size_t)j->info.rows, sizeof *j->sources, "sources of rows", err);
+        if (!j->sources) return -MSIM_E_MEMORY;
+    }
+    if (!j->sources || n == 0) return 0;
     int rc = ms_description_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, &why);
     if (rc < 0) ms_cli_warning("%s", why.text);
     if (rc == 1) {
         memcpy(j->sources + first, one, (size_t)n * sizeof *one);
     } else {
-        free(j->sources);
+        ms_free(j->sources);
         j->sources = NULL;
     }
     ms_free(one);
+    return 0;
 }
 
 static int compare_numbers(const void *a, const void *b) {
@@ -115,9 +118,9 @@ static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_err
  * none at all. */
 static int gather(job *j, msim_error *err) {
     int64_t n_parts = msim_corpus_parts(j->corpus), n_found = 0, of = 0;
-    int64_t *shards = ms_cli_alloc((size_t)n_parts, sizeof *shards);
+    int64_t *shards = ms_alloc((size_t)n_parts, sizeof *shards, "shards", err);
     bool differ = false;
-    int rc = 0;
+    int rc = shards ? 0 : -MSIM_E_MEMORY;
     for (int64_t i = 0; i < n_parts && rc >= 0; i++) {
         const char *path = msim_corpus_part_path(j->corpus, i);
         ms_description one;
@@ -131,8 +134,8 @@ static int gather(job *j, msim_error *err) {
         shards[n_found] = one.shard;
         /* part of a whole no longer */
         if (j->s->is_merge && one.n_shards == of) one.shard = one.n_shards = 0;
-        gather_sources(j, i);
-        rc = 0;
+        rc = gather_sources(j, i, err);
+        if (rc < 0) break;
         if (n_found++ == 0)
             j->description = one;
         else
@@ -148,7 +151,7 @@ static int gather(job *j, msim_error *err) {
                          (long long)n_parts, (long long)n_found);
     else if (j->has_sidecar && j->s->is_merge && of > 0)
         rc = check_shards(j, shards, n_found, of, err);
-    free(shards);
+    ms_free(shards);
     if (rc >= 0 && n_found > 0 && !j->has_sidecar)
         ms_cli_warning("no description is written, as that of the inputs is not one");
     return rc;
@@ -172,8 +175,8 @@ static int common_dtype(const job *j) {
 
 static int longest_name(job *j, msim_error *err) {
     for (int64_t i = 0; i < j->info.rows; i++) {
-        int64_t n = ms_name_get(j->corpus, i, &j->name, &j->name_cap);
-        if (n < 0) break;
+        int64_t n = ms_name_get(j->corpus, i, &j->name, &j->name_cap, err);
+        if (n < 0) return (int)n;
         int64_t chars = msim_name_chars(j->name, (size_t)n);
         if (chars > j->layout.name_chars) j->layout.name_chars = chars;
         if (i % 4096) continue;
@@ -235,9 +238,12 @@ static int check_finite(job *j, int64_t at, const char *name, const float *row, 
 }
 
 static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
-    float *row = ms_cli_alloc((size_t)j->info.dim, sizeof *row);
-    int rc = 0;
-    if (j->sources && j->merge) j->order = ms_cli_alloc((size_t)j->info.rows, sizeof *j->order);
+    float *row = ms_alloc((size_t)j->info.dim, sizeof *row, "a row", err);
+    int rc = row ? 0 : -MSIM_E_MEMORY;
+    if (j->sources && j->merge) {
+        j->order = ms_alloc((size_t)j->info.rows, sizeof *j->order, "order of rows", err);
+        if (!j->order) rc = -MSIM_E_MEMORY;
+    }
     for (int64_t i = 0; i < j->info.rows && rc >= 0; i++) {
         const char *name = NULL;
         size_t n = 0;
@@ -246,7 +252,7 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
         if (j->merge) {
             rc = msim_corpus_merge_next(j->merge, &at, &name, &n, err);
         } else {
-            int64_t got = ms_name_get(j->corpus, i, &j->name, &j->name_cap);
+            int64_t got = ms_name_get(j->corpus, i, &j->name, &j->name_cap, err);
             rc = got < 0 ? (int)got : 0;
             n = got < 0 ? 0 : (size_t)got;
             name = j->name;
@@ -264,8 +270,8 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
         if (ms_cli_stopped()) rc = -MSIM_E_IO;
     }
     ms_cli_progress_end();
-    free(row);
-    return rc;
+    ms_free(row);
+    return rc < 0 ? rc : msim_corpus_check(j->corpus, err);
 }
 
 static void get_source(void *user, int64_t row, ms_source *out) {
@@ -347,8 +353,8 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
         ms_cli_error("%s", err.text);
     msim_corpus_merge_close(j.merge);
     msim_corpus_close(j.corpus);
-    free(j.name);
-    free(j.sources);
-    free(j.order);
-    return rc >= 0 ? MS_EXIT_OK : is_refused ? MS_EXIT_USAGE : MS_EXIT_FAILED;
+    ms_free(j.name);
+    ms_free(j.sources);
+    ms_free(j.order);
+    return is_refused ? rc : ms_cli_as_failure(rc);
 }

@@ -82,9 +82,9 @@ typedef struct {
 } findings;
 
 /* The name of a row: it must have no NUL inside; oddities are counted. */
-static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap,
-                      findings *f) {
-    int64_t length = ms_name_get(corpus, row, name, cap);
+static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_t *cap, findings *f,
+                      msim_error *err) {
+    int64_t length = ms_name_get(corpus, row, name, cap, err);
     if (length < 0) return (int)length;
     size_t n = (size_t)length;
     f->unnamed += n == 0;
@@ -98,13 +98,13 @@ static int check_name(const msim_corpus *corpus, int64_t row, char **name, size_
 
 static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, findings *f,
                       msim_error *err) {
-    float *row = ms_cli_alloc((size_t)info->dim, sizeof *row);
+    float *row = ms_alloc((size_t)info->dim, sizeof *row, "a row", err);
     char *name = NULL;
     size_t cap = 0;
-    int rc = MSIM_OK;
+    int rc = row ? MSIM_OK : -MSIM_E_MEMORY;
     for (int64_t i = 0; i < info->rows && rc >= 0 && !ms_cli_stopped(); i++) {
         rc = msim_corpus_vector(corpus, i, row, err);
-        if (rc >= 0 && info->has_names) rc = check_name(corpus, i, &name, &cap, f);
+        if (rc >= 0 && info->has_names) rc = check_name(corpus, i, &name, &cap, f, err);
         if (rc < 0) break;
         bool is_finite = true, is_zero = true;
         for (int64_t k = 0; k < info->dim; k++) {
@@ -117,8 +117,8 @@ static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, f
         if (i % 4096 == 0) ms_cli_progress("rows", i, info->rows);
     }
     ms_cli_progress_end();
-    free(row);
-    free(name);
+    ms_free(row);
+    ms_free(name);
     return rc;
 }
 
@@ -219,7 +219,8 @@ bool ms_convert_is_corpus(const char *path) {
     return n == sizeof magic && memcmp(magic, "\x93NUMPY", 6) == 0;
 }
 
-static bool describe(const ms_convert_settings *s, const char *path) {
+/* < 0: what is wrong was said, or standard output takes no more. */
+static int describe(const ms_convert_settings *s, const char *path) {
     cJSON *r = cJSON_CreateObject();
     msim_error err = {0};
     add_text(r, "path", path);
@@ -234,12 +235,14 @@ static bool describe(const ms_convert_settings *s, const char *path) {
     else if (rc >= 0)
         written = print_text(r);
     cJSON_Delete(r);
-    return rc >= 0 && written >= 0;
+    return rc < 0 ? rc : written < 0 ? -MSIM_E_IO : 0;
 }
 
 int ms_convert_describe(const ms_convert_settings *s, const ms_cli_texts *files) {
-    int status = MS_EXIT_OK;
-    for (size_t i = 0; i < files->n && !ms_cli_stopped(); i++)
-        if (!describe(s, files->items[i])) status = MS_EXIT_FAILED;
-    return status;
+    int rc = 0;
+    for (size_t i = 0; i < files->n && !ms_cli_stopped(); i++) {
+        int one = describe(s, files->items[i]);
+        if (one < 0) rc = one;
+    }
+    return ms_cli_as_failure(rc);
 }

@@ -113,23 +113,24 @@ static const ms_cli_tool tool = {
              "could not be written",
 };
 
-/* Exit code when something stands where the output goes, else -1. */
+/* < 0, having said it, when something stands where the output goes. */
 static int check_place(const char *to, const char *suffix) {
     char path[4352];
     struct stat st;
     if ((size_t)snprintf(path, sizeof path, "%s%s", to, suffix) >= sizeof path)
         return ms_cli_usage("path too long: %.80s...", to);
-    if (lstat(path, &st) != 0 || s.is_forced) return -1;
+    if (lstat(path, &st) != 0 || s.is_forced) return 0;
     ms_cli_error("exists already: %s: --force replaces it", path);
-    return MS_EXIT_USAGE;
+    return -MSIM_E_ARG;
 }
 
 static int convert_checkpoint(const char *from, const char *to) {
     msim_error err = {0};
-    if (msim_checkpoint_convert(
-            from, to, s.dtype == MSIM_DTYPE_BF16 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, &err) < 0) {
+    int rc = msim_checkpoint_convert(
+        from, to, s.dtype == MSIM_DTYPE_BF16 ? MSIM_DTYPE_BF16 : MSIM_DTYPE_F32, &err);
+    if (rc < 0) {
         ms_cli_error("%s", err.text);
-        return MS_EXIT_FAILED;
+        return ms_cli_as_failure(rc);
     }
     msim_checkpoint_info i = {.size = sizeof i};
     if (!s.common.quiet && msim_checkpoint_get_info(to, &i, &err) >= 0) {
@@ -139,12 +140,12 @@ static int convert_checkpoint(const char *from, const char *to) {
                     ms_cli_count(parameters, i.parameters),
                     s.dtype == MSIM_DTYPE_BF16 ? "bf16" : "f32");
     }
-    return MS_EXIT_OK;
+    return 0;
 }
 
 static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
 
-/* Exit code of a wrong combination for a corpus, else -1. */
+/* < 0, having said it, for a wrong combination for a corpus. */
 static int check_corpus_options(void) {
     int format = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
     if (s.dtype >= 0 && !msim_format_has_dtype(format, s.dtype))
@@ -157,7 +158,7 @@ static int check_corpus_options(void) {
         return ms_cli_usage(
             "--name-field, --vector-field: expected them with --form structured or pickled, got %s",
             msim_format_name(format));
-    return -1;
+    return 0;
 }
 
 static int convert(const ms_cli_texts *files) {
@@ -178,20 +179,18 @@ static int convert(const ms_cli_texts *files) {
     if (!is_corpus && (s.names_file || s.name_field || s.vector_field || s.keeps_nonfinite))
         return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: "
                             "expected them with --form or --merge");
-    int status = is_corpus ? check_corpus_options() : -1;
-    if (status < 0) status = check_place(out, "");
-    if (status < 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
+    int rc = is_corpus ? check_corpus_options() : 0;
+    if (rc >= 0) rc = check_place(out, "");
+    if (rc >= 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
         s.format != MSIM_FORMAT_PICKLED)
-        status = check_place(out, ".names");
-    if (status >= 0) return status;
+        rc = check_place(out, ".names");
+    if (rc < 0) return rc;
     ms_cli_catch_signals();
-    return ms_cli_finish(is_corpus ? ms_convert_corpus(&s, &inputs, out)
-                                   : convert_checkpoint(files->items[0], out));
+    return is_corpus ? ms_convert_corpus(&s, &inputs, out)
+                     : convert_checkpoint(files->items[0], out);
 }
 
-int main(int argc, char **argv) {
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
+static int run(void) {
     const ms_cli_texts *files = &s.common.operands;
     bool describes = s.is_info || s.is_verify;
     if (s.is_json && !describes) return ms_cli_usage("--json: expected it with --info or --verify");
@@ -201,5 +200,10 @@ int main(int argc, char **argv) {
         return ms_cli_usage("--info, --verify: expected them with --json and --names-file alone");
     if (files->n == 0) return ms_cli_usage("expected a FILE, got none");
     ms_cli_catch_signals();
-    return ms_cli_finish(ms_convert_describe(&s, files));
+    return ms_convert_describe(&s, files);
+}
+
+int main(int argc, char **argv) {
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    return ms_cli_finish(rc == 0 ? run() : rc);
 }

@@ -182,7 +182,7 @@ static int check_per_token(const settings *s) {
     const char *stream = s->from_tokens ? s->from_tokens : s->files_from;
     if (s->output && s->per_token && stream && strcmp(stream, "-") == 0)
         return ms_cli_usage("--per-token: expected no -o with standard input, which is read once");
-    return -1;
+    return 0;
 }
 
 static int check_settings(settings *s) {
@@ -346,12 +346,12 @@ static int say_result(embedding *e, int result, const msim_error *err) {
     if (e->stats.unread)
         ms_cli_note("%lld files could not be read: the same command tries them again",
                     (long long)e->stats.unread);
-    return result >= 0 && !e->stats.failures && !e->stats.empty_folders ? MS_EXIT_OK
-                                                                        : MS_EXIT_FAILED;
+    if (result < 0) return result;
+    return e->stats.failures || e->stats.empty_folders ? -MSIM_E_EMPTY : 0;
 }
 
 /* The job failed or was stopped. */
-static int say_failure(embedding *e, msim_error *err) {
+static void say_failure(embedding *e, msim_error *err) {
     if (!ms_cli_stopped()) {
         ms_cli_error("%s", err->text);
         int64_t rows = msim_job_write_finished(e->job, err);
@@ -365,7 +365,6 @@ static int say_failure(embedding *e, msim_error *err) {
         }
     }
     say_unfinished(e);
-    return MS_EXIT_FAILED;
 }
 
 /* The skip report is opened when there is something to do: an old one stays otherwise. */
@@ -380,7 +379,7 @@ static int run_job(embedding *e, msim_error *err) {
     int rc = open_skips(e, err);
     if (rc < 0) {
         ms_cli_error("%s", err->text);
-        return ms_cli_exit_of(rc);
+        return rc;
     }
     int result = msim_job_run(e->job, err);
     ms_cli_progress_end();
@@ -388,49 +387,46 @@ static int run_job(embedding *e, msim_error *err) {
         ms_cli_note(
             "%s is complete and was made with the same settings from the same files: nothing to do",
             e->s->output);
-        return MS_EXIT_OK;
+        return 0;
     }
-    if (result == MSIM_JOB_OF_RANK_0) return MS_EXIT_OK;
+    if (result == MSIM_JOB_OF_RANK_0) return 0;
     say_skips(e);
-    return result >= 0 || result == -MSIM_E_EMPTY ? say_result(e, result, err)
-                                                  : say_failure(e, err);
+    if (result >= 0 || result == -MSIM_E_EMPTY) return say_result(e, result, err);
+    say_failure(e, err);
+    return ms_cli_as_failure(result);
 }
 
 static int run_tool(const settings *s) {
     embedding e = {.s = s, .options = ms_cli_library_options(&s->common), .began = ms_cli_now()};
     char model[4096];
     msim_error err = {0};
-    int status = MS_EXIT_FAILED;
-    bool is_found = ms_cli_find_model(&s->common, model, sizeof model); /* else it is said */
-    int rc = ms_ranks_agree(is_found ? 0 : ms_cli_fail(&err, MSIM_E_IO, "%s", ""), &err);
+    int rc = ms_ranks_agree(ms_cli_model_path(&s->common, model, sizeof model, &err), &err);
     msim_job_options wanted = job_options(&e, model);
     if (rc >= 0) rc = msim_job_open(&wanted, &e.job, &err);
     ms_cli_progress_end();
-    if (rc >= 0) {
-        status = run_job(&e, &err);
-    } else {
-        status = ms_cli_exit_of(rc);
-        if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-    }
+    if (rc >= 0)
+        rc = run_job(&e, &err);
+    else if (!ms_cli_stopped())
+        ms_cli_error("%s", err.text);
     if (ms_cli_skips_close(e.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
-        status = MS_EXIT_FAILED;
+        rc = -MSIM_E_IO;
     }
     msim_job_close(e.job);
-    return status;
+    return rc;
 }
 
 int main(int argc, char **argv) {
     static settings s = {.max_tokens = 3072, .pool_weights = {1.0f, 1.0f, 1.0f}};
     ms_ranks_begin(&argc, &argv);
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status < 0) status = check_settings(&s);
-    if (status >= 0) return ms_ranks_end(status);
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    if (rc == 0) rc = check_settings(&s);
+    if (rc != 0) return ms_ranks_end(ms_cli_finish(rc));
     ms_cli_catch_signals();
-    status = s.output ? run_tool(&s) : MS_EXIT_OK;
-    if (s.per_token && !ms_cli_stopped() && status != MS_EXIT_USAGE) {
+    if (s.output) rc = run_tool(&s);
+    if (s.per_token && !ms_cli_stopped() && rc != -MSIM_E_ARG && rc != -MSIM_E_UNSUPPORTED) {
         int second = ms_per_token_run(&s);
-        status = second ? second : status;
+        rc = second < 0 ? second : rc;
     }
-    return ms_ranks_end(ms_cli_finish(status));
+    return ms_ranks_end(ms_cli_finish(rc));
 }

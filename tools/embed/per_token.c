@@ -68,12 +68,13 @@ static int make_room(run *r, int64_t tokens, msim_error *err) {
     options.max_batch_tokens = room;
     options.max_batch_seqs = 1;
     msim_context_close(r->context);
-    free(r->out);
+    ms_free(r->out);
     r->context = NULL;
     r->out = NULL;
     int rc = msim_context_open(r->model, &options, &r->context, err);
     if (rc < 0) return rc;
-    r->out = ms_cli_alloc((size_t)room * (size_t)r->info.dim, sizeof *r->out);
+    r->out = ms_alloc((size_t)room * (size_t)r->info.dim, sizeof *r->out, "vectors", err);
+    if (!r->out) return -MSIM_E_MEMORY;
     r->room = room;
     return 0;
 }
@@ -129,8 +130,10 @@ static int next_file(run *r, msim_error *err) {
     int rc = 0;
     r->n_taken++;
     /* Also for a file that gives nothing: the others' names do not depend on it. */
-    const char *path = ms_tree_claim(r->tree, e->path + e->name_at, e->name_len, ".npy", NULL);
-    if (item.reason != MSIM_SKIP_NONE)
+    const char *path = ms_tree_claim(r->tree, e->path + e->name_at, e->name_len, ".npy", NULL, err);
+    if (!path)
+        rc = -MSIM_E_MEMORY;
+    else if (item.reason != MSIM_SKIP_NONE)
         ms_cli_skips_add(r->skips, e->path, item.reason, item.detail, e->is_named);
     else
         rc = write_piece(r, path, item.ids, item.starts[1], err);
@@ -145,8 +148,8 @@ static int next_line(run *r, msim_error *err) {
     int state = ms_token_lines_next(r->lines, true, &q, err);
     if (state != MS_READER_ITEM) return state < 0 ? state : 1;
     r->n_taken++;
-    int rc = write_piece(r, ms_tree_claim(r->tree, q.name, q.name_len, ".npy", NULL), q.ids,
-                         q.n_ids, err);
+    const char *path = ms_tree_claim(r->tree, q.name, q.name_len, ".npy", NULL, err);
+    int rc = path ? write_piece(r, path, q.ids, q.n_ids, err) : -MSIM_E_MEMORY;
     ms_free(q.ids);
     ms_cli_progress("lines", r->n_taken, -1);
     return rc;
@@ -184,10 +187,8 @@ static int open_input(run *r, msim_error *err) {
 
 static int open_all(run *r, msim_error *err) {
     char path[4096];
-    /* said already */
-    if (!ms_cli_find_model(&r->s->common, path, sizeof path))
-        return ms_cli_fail(err, MSIM_E_IO, "%s", "");
-    int rc = msim_model_open(path, &r->options, &r->model, err);
+    int rc = ms_cli_model_path(&r->s->common, path, sizeof path, err);
+    if (rc >= 0) rc = msim_model_open(path, &r->options, &r->model, err);
     r->info.size = sizeof r->info;
     if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
     if (rc >= 0) rc = ms_tree_open(r->s->per_token, &r->tree, err);
@@ -217,30 +218,30 @@ static void close_all(run *r) {
     ms_tree_close(r->tree);
     msim_context_close(r->context);
     msim_model_close(r->model);
-    free(r->out);
+    ms_free(r->out);
 }
 
 int ms_per_token_run(const ms_embed_settings *settings) {
     double began = ms_cli_now();
     run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
     msim_error err = {0};
-    int status = MS_EXIT_FAILED, rc = open_all(&r, &err);
+    int rc = open_all(&r, &err);
     bool is_open = rc >= 0;
     while (rc == 0 && !ms_cli_stopped()) rc = r.lines ? next_line(&r, &err) : next_file(&r, &err);
     ms_cli_progress_end();
     if (rc < 0) {
-        if (!is_open) status = ms_cli_exit_of(rc);
-        if (*err.text && !ms_cli_stopped()) ms_cli_error("%s", err.text);
+        if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
+        if (is_open) rc = ms_cli_as_failure(rc);
     }
     if (is_open) say_summary(&r, ms_cli_now() - began);
     bool has_some = r.n_written + r.n_there > 0 || settings->n_shards;
-    if (rc == 1 && has_some && !r.n_refused && !ms_cli_skips_failures(r.skips) &&
-        !r.files.n_empty_folders)
-        status = MS_EXIT_OK;
+    if (rc >= 0 &&
+        (!has_some || r.n_refused || ms_cli_skips_failures(r.skips) || r.files.n_empty_folders))
+        rc = -MSIM_E_EMPTY;
     if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
-        status = MS_EXIT_FAILED;
+        rc = -MSIM_E_IO;
     }
     close_all(&r);
-    return status;
+    return rc;
 }

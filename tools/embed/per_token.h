@@ -4,7 +4,7 @@
 #define MS_TOOLS_EMBED_PER_TOKEN_H
 #include "embed.h"
 
-/* Does all of it, and says how it went. Returns the exit code, to be given to ms_cli_finish. */
+/* Does all of it, and says how it went. Returns a status for ms_cli_finish. */
 int ms_per_token_run(const ms_embed_settings *settings);
 
 #endif

@@ -106,22 +106,13 @@ static bool find_places(places *p) {
     return access(p->script, R_OK) == 0;
 }
 
-int main(int argc, char **argv) {
-    const char *words[32 + 8];
-    size_t n = 0;
-    static places p;
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
-    if (s.common.operands.n > 8)
-        return ms_cli_usage("expected one thing to fetch, got %zu words", s.common.operands.n);
-    if (!find_places(&p)) {
-        ms_cli_error("not installed completely: expected fetch.py in share/midisim/fetch beside "
-                     "the folder of this program: run make install again");
-        return MS_EXIT_FAILED;
-    }
-    const char *start[] = {"python3",   p.script,  "--name",   tool.name,
-                           "--convert", p.convert, "--system", p.system};
-    for (size_t i = 0; i < sizeof start / sizeof *start; i++) words[n++] = start[i];
+enum { MAX_WORDS = 4, MAX_ARGUMENTS = 32 };
+
+/* Become fetch.py. Comes back only when that fails, with a status. */
+static int run(const places *p) {
+    const char *words[MAX_ARGUMENTS] = {"python3",   p->script,  "--name",   tool.name,
+                                        "--convert", p->convert, "--system", p->system};
+    size_t n = 8;
     if (s.to) words[n++] = "--to", words[n++] = s.to;
     if (s.revision) words[n++] = "--revision", words[n++] = s.revision;
     if (s.is_all) words[n++] = "--all";
@@ -134,5 +125,23 @@ int main(int argc, char **argv) {
     words[n] = NULL;
     execvp(words[0], (char *const *)words);
     ms_cli_error("cannot run: python3: %s: install it (apt-get install python3)", strerror(errno));
-    return MS_EXIT_FAILED;
+    return -MSIM_E_IO;
+}
+
+static int find_and_run(void) {
+    static places p;
+    if (s.common.operands.n > MAX_WORDS)
+        return ms_cli_usage("expected one thing to fetch, got %zu words", s.common.operands.n);
+    if (!find_places(&p)) {
+        ms_cli_error("cannot find fetch.py: expected %s: run make install again",
+                     *p.script ? p.script
+                               : "share/midisim/fetch beside the folder of this program");
+        return -MSIM_E_IO;
+    }
+    return run(&p);
+}
+
+int main(int argc, char **argv) {
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    return ms_cli_finish(rc == 0 ? find_and_run() : rc);
 }

@@ -25,7 +25,6 @@ int ms_search_answers_open(const ms_search_corpus *corpus, ms_search_answers *ou
                                .out = {.corpus = corpus->corpus,
                                        .format = set->format,
                                        .columns = table_columns(),
-                                       .has_color = ms_cli_color(STDOUT_FILENO),
                                        .is_product = set->metric == MSIM_METRIC_IP,
                                        .has_threshold = set->has_threshold,
                                        .threshold = set->threshold}};

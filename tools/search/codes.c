@@ -1,9 +1,9 @@
 /* The small copies of midisim-search's corpus: found beside each part or in --cache, checked,
  * attached, and written when --prepare or --cache asks for it. A search never depends on them:
  * without one, or with one that does not fit, rows are read as they are. Contract:
- * tools/search/codes.h. */
+ * tools/search/corpus.h. */
 #define _GNU_SOURCE
-#include "codes.h"
+#include "corpus.h"
 #include "base/fnv.h"
 #include "base/mem.h"
 #include <errno.h>

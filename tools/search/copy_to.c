@@ -6,7 +6,7 @@
 #include "listing.h"
 #include "base/fnv.h"
 #include "base/mem.h"
-#include "common/put_file.h"
+#include "common/tree.h"
 #include "common/watch.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -84,8 +84,13 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     c->n_failed += (int64_t)c->lists[i].n_empty_folders;
     rc = ms_grow((void **)&c->entries, &c->cap, c->n + c->lists[i].n, sizeof *c->entries,
                  "files below the roots", err);
-    for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++)
-        c->entries[c->n++] = c->lists[i].entries + f;
+    for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++) {
+        const ms_files_entry *entry = c->lists[i].entries + f;
+        if (entry->is_folder) /* listed because it cannot be read */
+            say_failed(c, "not searched for files", entry->path, entry->detail);
+        else
+            c->entries[c->n++] = entry;
+    }
     return rc;
 }
 
@@ -145,9 +150,9 @@ static bool ends_with(const char *text, size_t n, const char *tail) {
     return n >= m && strncasecmp(text + n - m, tail, m) == 0;
 }
 
-/* Bytes of a name without .mid, .midi or .kar, nor the .gz behind it. */
+/* Bytes of a name without its MIDI ending and the .gz behind it. */
 static size_t without_extension(const char *name, size_t n) {
-    static const char *const extensions[] = {".midi", ".mid", ".kar"};
+    static const char *const extensions[] = {".midi", ".mid", ".kar", ".rmid", ".rmi"};
     size_t bare = ends_with(name, n, ".gz") ? n - 3 : n;
     for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
         if (ends_with(name, bare, extensions[i])) return bare - strlen(extensions[i]);

@@ -1,5 +1,5 @@
-/* The corpus of midisim-search, what the descriptions beside its parts say, and the model that they
- * ask for. */
+/* The corpus of midisim-search, the codes of its rows, what the descriptions beside its parts say,
+ * and the model that they ask for. */
 #ifndef MS_TOOLS_SEARCH_CORPUS_H
 #define MS_TOOLS_SEARCH_CORPUS_H
 #include "options.h"
@@ -17,6 +17,9 @@ typedef struct {
 
 int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err);
 void ms_search_corpus_close(ms_search_corpus *c);
+/* Attach the codes of its rows that are there; with may_write also write those that --prepare and
+ * --cache ask for (search/codes.c). */
+int ms_search_codes_attach(const ms_search_corpus *c, bool may_write, msim_error *err);
 /* Something about the corpus contradicts the request: an error, or with --force a warning. `where`
  * is a file. */
 int ms_search_contradict(const ms_search_settings *set, const char *what, const char *where,

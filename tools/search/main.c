@@ -7,7 +7,6 @@
  *   ranks     rows shared by several processes
  * docs/SEARCH.md. */
 #define _GNU_SOURCE
-#include "codes.h"
 #include "common/ranks.h"
 #include "queries.h"
 #include "ranks.h"
@@ -123,6 +122,7 @@ static int open_searcher(job *j, const msim_passes *passes, msim_error *err) {
 static int search_first(job *j, bool *has_failures, msim_error *err) {
     int rc = ms_search_queries_run(&j->queries, &j->names, j->searcher, &j->answers, err);
     if (j->ranks) ms_search_ranks_dismiss(j->ranks);
+    if (rc >= 0) rc = msim_corpus_check(j->corpus.corpus, err); /* names were read since */
     /* Nothing more can be written, or a signal came: ms_cli_finish knows. */
     if (rc == -MSIM_E_STOPPED) rc = 0;
     if (rc >= 0) return finish(j, has_failures, err);
@@ -193,17 +193,16 @@ int main(int argc, char **argv) {
     bool has_failures = false;
     msim_error e;
     if (argc > 1 && strcmp(argv[1], "--generate-rows") == 0)
-        return ms_search_complete_rows(argc, argv);
+        return ms_cli_finish(ms_search_complete_rows(argc, argv));
     ms_ranks_begin(&argc, &argv);
     set = ms_search_settings_default();
-    int status = ms_cli_parse(&ms_search_tool, argc, argv, &set);
-    if (status >= 0) return ms_ranks_end(status);
-    if (ms_search_check_usage(&set, &e) < 0)
-        return ms_ranks_end(ms_cli_finish(ms_cli_usage("%s", e.text)));
+    int rc = ms_cli_parse(&ms_search_tool, argc, argv, &set);
+    if (rc == 0 && ms_search_check_usage(&set, &e) < 0) rc = ms_cli_usage("%s", e.text);
+    if (rc != 0) return ms_ranks_end(ms_cli_finish(rc));
     j.set = &set;
     ms_cli_catch_signals();
-    int rc = run(&j, &has_failures, &e);
+    rc = run(&j, &has_failures, &e);
     if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", e.text);
     close_job(&j);
-    return ms_ranks_end(ms_cli_finish(has_failures ? MS_EXIT_FAILED : ms_cli_exit_of(rc)));
+    return ms_ranks_end(ms_cli_finish(has_failures ? -MSIM_E_IO : rc));
 }

@@ -1,8 +1,8 @@
 /* Names that matter for a search. Contract: tools/search/names.h. */
 #define _GNU_SOURCE
 #include "names.h"
+#include "base/lines.h"
 #include "base/mem.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <ctype.h>
@@ -75,24 +75,14 @@ int ms_search_names_leave_file(const ms_search_names *n, const ms_files_entry *f
 
 /* Names of --exclude-from, one a line. */
 static int read_excluded(const char *path, msim_name_set *names, msim_error *err) {
-    bool is_stdin = strcmp(path, "-") == 0;
-    FILE *file = is_stdin ? stdin : fopen(path, "re");
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
-    int64_t rc = 0;
-    if (!file) return ms_fail_errno(err, errno, "cannot read: %.300s", path);
-    errno = 0;
-    while (rc >= 0 && !ms_cli_stopped() && (n = getdelim(&line, &cap, '\n', file)) > 0) {
-        if (line[n - 1] == '\n') line[--n] = 0;
-        rc = msim_name_set_add(names, line, (size_t)n, err);
-    }
-    if (ms_cli_stopped())
-        rc = ms_fail(err, MSIM_E_STOPPED, "stopped");
-    else if (rc >= 0 && ferror(file))
-        rc = ms_fail_errno(err, errno, "cannot read: %.300s", path);
-    free(line);
-    if (!is_stdin) fclose(file);
+    ms_lines lines;
+    const char *line;
+    size_t n;
+    int64_t rc = ms_lines_open(&lines, path, '\n', err);
+    while (rc >= 0 && !ms_cli_stopped() && (rc = ms_lines_next(&lines, &line, &n, err)) > 0)
+        rc = msim_name_set_add(names, line, n, err);
+    if (ms_cli_stopped()) rc = ms_fail(err, MSIM_E_STOPPED, "stopped");
+    ms_lines_close(&lines);
     return rc < 0 ? (int)rc : 0;
 }
 
@@ -129,9 +119,9 @@ static int exclude_listed(ms_search_names *n, const msim_name_set *from, msim_er
         n_unknown += n_rows == 0;
     }
     if (n_unknown)
-        ms_cli_note("--exclude-from: %s of %s names are no row's: %s",
-                    ms_cli_count(count, n_unknown), ms_cli_count(all, n_names),
-                    n->set->excluded_from);
+        ms_cli_warning("--exclude-from: %s of %s names are not the name of any row: %s",
+                       ms_cli_count(count, n_unknown), ms_cli_count(all, n_names),
+                       n->set->excluded_from);
     return 0;
 }
 
@@ -184,7 +174,7 @@ int ms_search_complete_rows(int argc, char **argv) {
     msim_corpus_info info = {.size = sizeof info};
     if (argc < 4 || msim_corpus_open_many((const char *const *)argv + 3, (size_t)argc - 3, NULL,
                                           &corpus, NULL) < 0)
-        return MS_EXIT_FAILED;
+        return -MSIM_E_IO;
     if (msim_corpus_get_info(corpus, &info) < 0) info.rows = 0;
     for (int64_t row = 0, shown = 0; row < info.rows && shown < MAX_ROWS; row++) {
         int64_t bytes = msim_corpus_name(corpus, row, name, sizeof name);
@@ -193,5 +183,5 @@ int ms_search_complete_rows(int argc, char **argv) {
         shown++;
     }
     msim_corpus_close(corpus);
-    return ms_cli_finish(MS_EXIT_OK);
+    return 0;
 }

@@ -31,8 +31,8 @@ int ms_search_names_leave(const ms_search_names *n, const char *name, size_t n_n
 
 /* `midisim-search --generate-rows PREFIX CORPUS...`, for the completions of shells: prints the
  * names that begin with PREFIX, one per line, at most 200. Names with control bytes are left out.
- * Errors are silent: nothing may be written over a line that is being typed. Returns an exit
- * code. */
+ * Errors are silent: nothing may be written over a line that is being typed. Returns a
+ * status. */
 int ms_search_complete_rows(int argc, char **argv);
 
 #endif

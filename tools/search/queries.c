@@ -37,8 +37,14 @@ static int compare_descriptions(const ms_search_corpus *c, const char *path, msi
 static int open_set(ms_search_queries *q, size_t i, msim_error *err) {
     const char *path = q->corpus->set->vectors.items[i];
     msim_corpus_info info = {.size = sizeof info};
-    int rc = msim_corpus_open(path, NULL, q->sets + i, err);
+    static const char prefix[] = "corpus: ";
+    msim_error why;
+    int rc = msim_corpus_open(path, NULL, q->sets + i, &why);
     if (rc == -MSIM_E_UNSUPPORTED) rc = -MSIM_E_FORMAT; /* a failure, not wrong use */
+    if (rc < 0) {
+        size_t skip = strncmp(why.text, prefix, sizeof prefix - 1) == 0 ? sizeof prefix - 1 : 0;
+        return ms_fail(err, -rc, "query vectors: %.480s", why.text + skip);
+    }
     if (rc >= 0) rc = msim_corpus_get_info(q->sets[i], &info);
     if (rc < 0) return rc;
     if (info.rows > 0 && info.dim != q->corpus->info.dim)

@@ -1,5 +1,6 @@
-/* Rows that several ranks share: see tools/search/ranks.h. A rank that runs out of memory in the
- * middle of a pass ends, and MPI ends the others with it: they wait for what it cannot send. */
+/* Rows that several ranks share: see tools/search/ranks.h. Ranks agree on every allocation before
+ * the bytes it is for are sent: a rank that is out of memory fails the pass on all of them, and
+ * nobody waits for what cannot come. */
 #define _GNU_SOURCE
 #include "ranks.h"
 #include "base/mem.h"
@@ -39,6 +40,9 @@ struct ms_search_ranks {
     size_t excluded_cap;
     found *hits; /* owned */
     size_t n_hits, hits_cap;
+    int keeping; /* < 0: hits could not be kept, and why */
+    msim_error why;
+    ms_hit *mine, *theirs, *both; /* owned: [room, k] each, for merging */
 };
 
 /* The first row of a rank; of the rank after the last: all rows. */
@@ -62,7 +66,12 @@ static int open_context(ms_search_ranks *r, const msim_corpus *corpus, int64_t r
 }
 
 static int open_buffers(ms_search_ranks *r, int64_t room, int64_t most, msim_error *err) {
-    if (ms_ranks_index() == 0) return 0; /* the searcher has them */
+    const size_t hit_bytes = (size_t)most * sizeof(ms_hit);
+    r->mine = ms_alloc((size_t)room, hit_bytes, "search results", err);
+    if (r->mine) r->theirs = ms_alloc((size_t)room, hit_bytes, "search results", err);
+    if (r->theirs) r->both = ms_alloc((size_t)room, hit_bytes, "search results", err);
+    if (!r->both) return -MSIM_E_MEMORY;
+    if (ms_ranks_index() == 0) return 0; /* the searcher has the others */
     r->vectors = ms_alloc((size_t)room, (size_t)r->dim * sizeof *r->vectors, "queries", err);
     if (r->vectors)
         r->rows = ms_alloc((size_t)room, (size_t)most * sizeof *r->rows, "search results", err);
@@ -97,8 +106,11 @@ void ms_search_ranks_close(ms_search_ranks *r) {
     ms_free(r->vectors);
     ms_free(r->rows);
     ms_free(r->scores);
-    free(r->excluded);
-    free(r->hits);
+    ms_free(r->excluded);
+    ms_free(r->hits);
+    ms_free(r->mine);
+    ms_free(r->theirs);
+    ms_free(r->both);
     ms_free(r);
 }
 
@@ -109,11 +121,14 @@ static void send_all(const void *bytes, size_t n) {
     ms_ranks_broadcast(0, (void *)(uintptr_t)bytes, n);
 }
 
-static void share_question(const question *q, const int64_t *excluded, int64_t dim) {
+static int share_question(const question *q, const int64_t *excluded, int64_t dim,
+                          msim_error *err) {
     send_all(q, sizeof *q);
-    if (q->kind == ASK_END) return;
+    if (q->kind == ASK_END) return 0;
     send_all(q->vectors, (size_t)(q->n_vectors * dim) * sizeof *q->vectors);
-    if (q->n_excluded) send_all(excluded, (size_t)q->n_excluded * sizeof *excluded);
+    int rc = ms_ranks_agree(0, err); /* the others have room for the excluded rows */
+    if (rc >= 0 && q->n_excluded) send_all(excluded, (size_t)q->n_excluded * sizeof *excluded);
+    return rc;
 }
 
 /* One pass's numbers, over all ranks; scan and device are rank 0's. */
@@ -138,44 +153,61 @@ static int partner(int step, int *to) {
     return *to < 0 && index + step < ms_ranks_count() ? index + step : -1;
 }
 
-/* Every rank's n best of each query to the k best of all, on rank 0: owned; *n of each query. */
-static ms_hit *merge_top(ms_hit *mine, int64_t *n, size_t n_query, int64_t k) {
+/* Every rank's n best of each query, in r->mine, to the k best of all, there on rank 0. Returns how
+ * many of each query. */
+static int64_t merge_top(ms_search_ranks *r, int64_t n, size_t n_query, int64_t k) {
     for (int step = 1, to; step < ms_ranks_count(); step *= 2) {
         int from = partner(step, &to);
         if (to >= 0) {
-            ms_ranks_send(to, mine, n_query * (size_t)*n * sizeof *mine);
+            ms_ranks_send(to, r->mine, n_query * (size_t)n * sizeof *r->mine);
             break;
         }
         if (from < 0) continue;
-        size_t bytes = ms_ranks_expect(from);
-        int64_t n_theirs = (int64_t)(bytes / (n_query * sizeof *mine)),
-                n_both = *n + n_theirs < k ? *n + n_theirs : k;
-        ms_hit *theirs = ms_cli_alloc(bytes, 1);
-        ms_ranks_receive(from, theirs, bytes);
-        ms_hit *both = ms_cli_alloc(n_query * (size_t)n_both, sizeof *both);
-        ms_share_hits shares[] = {{mine, *n, *n}, {theirs, n_theirs, n_theirs}};
-        ms_merge_shares(shares, 2, n_query, n_both, both);
-        free(theirs);
-        free(mine);
-        mine = both;
-        *n = n_both;
+        size_t bytes = ms_ranks_expect(from); /* at most k of each query: theirs has room */
+        int64_t n_theirs = (int64_t)(bytes / (n_query * sizeof *r->mine)),
+                n_both = n + n_theirs < k ? n + n_theirs : k;
+        ms_ranks_receive(from, r->theirs, bytes);
+        ms_share_hits shares[] = {{r->mine, n, n}, {r->theirs, n_theirs, n_theirs}};
+        ms_merge_shares(shares, 2, n_query, n_both, r->both);
+        ms_hit *merged = r->both;
+        r->both = r->mine;
+        r->mine = merged;
+        n = n_both;
     }
-    return mine;
+    return n;
 }
 
-static void gather_hits(ms_search_ranks *r) {
-    for (int step = 1, to; step < ms_ranks_count(); step *= 2) {
-        int from = partner(step, &to);
-        if (to >= 0) {
-            ms_ranks_send(to, r->hits, r->n_hits * sizeof *r->hits);
-            return;
-        }
-        if (from < 0) continue;
-        size_t bytes = ms_ranks_expect(from), n = bytes / sizeof *r->hits;
-        r->hits = ms_cli_grow(r->hits, &r->hits_cap, r->n_hits + n, sizeof *r->hits);
-        ms_ranks_receive(from, r->hits + r->n_hits, bytes);
-        r->n_hits += n;
+/* One round: its giving rank tells how many hits come, its taking rank makes room, all agree, and
+ * the hits go over. */
+static int gather_round(ms_search_ranks *r, int from, int to, msim_error *err) {
+    int64_t n = (int64_t)r->n_hits;
+    int rc = 0;
+    if (to >= 0) ms_ranks_send(to, &n, sizeof n);
+    if (from >= 0) {
+        ms_ranks_receive(from, &n, ms_ranks_expect(from));
+        rc = ms_grow((void **)&r->hits, &r->hits_cap, r->n_hits + (size_t)n, sizeof *r->hits,
+                     "search results", err);
     }
+    rc = ms_ranks_agree(rc, err);
+    if (rc < 0) return rc;
+    if (to >= 0) ms_ranks_send(to, r->hits, r->n_hits * sizeof *r->hits);
+    if (from >= 0) {
+        ms_ranks_receive(from, r->hits + r->n_hits, ms_ranks_expect(from));
+        r->n_hits += (size_t)n;
+    }
+    return 0;
+}
+
+/* Collective: a rank that has given its hits goes along until all are done. */
+static int gather_hits(ms_search_ranks *r, msim_error *err) {
+    bool has_given = false;
+    int rc = 0;
+    for (int step = 1, to; rc >= 0 && step < ms_ranks_count(); step *= 2) {
+        int from = partner(step, &to);
+        rc = gather_round(r, has_given ? -1 : from, has_given ? -1 : to, err);
+        has_given |= to >= 0;
+    }
+    return rc;
 }
 
 /* ---- A pass, on every rank ---- */
@@ -189,23 +221,23 @@ static int64_t pass_top(ms_search_ranks *r, const question *q, const msim_search
     int rc = ms_ranks_agree(n < 0 ? (int)n : 0, err);
     if (rc < 0) return rc;
     add_stats(r, stats);
-    ms_hit *mine = ms_cli_alloc((size_t)(q->n_vectors * n), sizeof *mine);
     for (int64_t v = 0; v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++)
-            mine[v * n + i] = (ms_hit){.score = scores[v * q->k + i], .row = rows[v * q->k + i]};
-    mine = merge_top(mine, &n, (size_t)q->n_vectors, q->k);
+            r->mine[v * n + i] = (ms_hit){.score = scores[v * q->k + i], .row = rows[v * q->k + i]};
+    n = merge_top(r, n, (size_t)q->n_vectors, q->k);
     for (int64_t v = 0; ms_ranks_index() == 0 && v < q->n_vectors; v++)
         for (int64_t i = 0; i < n; i++) {
-            scores[v * q->k + i] = mine[v * n + i].score;
-            rows[v * q->k + i] = mine[v * n + i].row;
+            scores[v * q->k + i] = r->mine[v * n + i].score;
+            rows[v * q->k + i] = r->mine[v * n + i].row;
         }
-    free(mine);
     return n;
 }
 
 static int keep_hit(void *user, size_t query, int64_t row, double score) {
     ms_search_ranks *r = user;
-    r->hits = ms_cli_grow(r->hits, &r->hits_cap, r->n_hits + 1, sizeof *r->hits);
+    r->keeping = ms_grow((void **)&r->hits, &r->hits_cap, r->n_hits + 1, sizeof *r->hits,
+                         "search results", &r->why);
+    if (r->keeping < 0) return 1;
     r->hits[r->n_hits++] = (found){.vector = query, .row = row, .score = score};
     return ms_cli_stopped();
 }
@@ -214,16 +246,17 @@ static int pass_above(ms_search_ranks *r, const question *q, const msim_search_o
                       msim_pass_stats *stats, msim_error *err) {
     int64_t n = 0;
     r->n_hits = 0;
+    r->keeping = 0;
     if (r->n_held)
         n = msim_context_search_above(r->context, options, q->vectors, (size_t)q->n_vectors,
                                       q->threshold, keep_hit, r, err);
-    int rc = ms_ranks_agree(n < 0 ? (int)n : 0, err);
+    if (r->keeping < 0) *err = r->why;
+    int rc = ms_ranks_agree(r->keeping < 0 ? r->keeping : n < 0 ? (int)n : 0, err);
     if (rc < 0) return rc;
     if (ms_ranks_stopped())
         return ms_fail(err, MSIM_E_STOPPED, "stopped"); /* hits may be missing */
     add_stats(r, stats);
-    gather_hits(r);
-    return 0;
+    return gather_hits(r, err);
 }
 
 /* ---- Rank 0 asks, the others serve ---- */
@@ -239,8 +272,8 @@ static int64_t ask_top(void *user, const msim_search_options *options, const flo
                   .k = k,
                   .n_excluded = (int64_t)options->n_excluded,
                   .vectors = vectors};
-    share_question(&q, options->excluded, r->dim);
-    return pass_top(r, &q, options, rows, scores, stats, err);
+    int rc = share_question(&q, options->excluded, r->dim, err);
+    return rc < 0 ? rc : pass_top(r, &q, options, rows, scores, stats, err);
 }
 
 static int64_t ask_above(void *user, const msim_search_options *options, const float *vectors,
@@ -254,8 +287,8 @@ static int64_t ask_above(void *user, const msim_search_options *options, const f
                   .threshold = threshold,
                   .n_excluded = (int64_t)options->n_excluded,
                   .vectors = vectors};
-    share_question(&q, options->excluded, r->dim);
-    int rc = pass_above(r, &q, options, stats, err);
+    int rc = share_question(&q, options->excluded, r->dim, err);
+    if (rc >= 0) rc = pass_above(r, &q, options, stats, err);
     if (rc < 0) return rc;
     for (size_t i = 0; i < r->n_hits; i++)
         if (sink(sink_user, r->hits[i].vector, r->hits[i].row, r->hits[i].score) != 0)
@@ -270,7 +303,7 @@ msim_passes ms_search_ranks_passes(ms_search_ranks *r) {
 
 void ms_search_ranks_dismiss(ms_search_ranks *r) {
     question q = {.kind = ASK_END};
-    share_question(&q, NULL, r->dim);
+    (void)share_question(&q, NULL, r->dim, NULL); /* nothing follows that could fail */
 }
 
 void ms_search_ranks_serve(ms_search_ranks *r) {
@@ -285,13 +318,14 @@ void ms_search_ranks_serve(ms_search_ranks *r) {
         options.scan = q.scan;
         q.vectors = r->vectors;
         ms_ranks_broadcast(0, r->vectors, (size_t)(q.n_vectors * r->dim) * sizeof *r->vectors);
-        r->excluded =
-            ms_cli_grow(r->excluded, &r->excluded_cap, (size_t)q.n_excluded, sizeof *r->excluded);
+        int rc = ms_grow((void **)&r->excluded, &r->excluded_cap, (size_t)q.n_excluded,
+                         sizeof *r->excluded, "excluded rows", &e);
+        if (ms_ranks_agree(rc, &e) < 0)
+            continue; /* what fails here, all ranks know; rank 0 says it */
         options.excluded = r->excluded;
         options.n_excluded = (size_t)q.n_excluded;
         if (q.n_excluded)
             ms_ranks_broadcast(0, r->excluded, (size_t)q.n_excluded * sizeof *r->excluded);
-        /* What fails here, all ranks know; rank 0 says it and ends. */
         if (q.kind == ASK_TOP)
             (void)pass_top(r, &q, &options, r->rows, r->scores, &stats, &e);
         else

@@ -77,9 +77,7 @@ static bool is_in(const unsigned (*ranges)[2], unsigned point) {
 static size_t next_char(const char *text, size_t n, size_t *columns, bool *shown) {
     uint32_t point = 0;
     size_t len = ms_utf8_next(text, n, &point);
-    *shown = len > 0 && point >= 0x20 && !(point >= 0x7f && point < 0xa0) &&
-             !(point >= 0x202a && point <= 0x202e) && !(point >= 0x2066 && point <= 0x2069) &&
-             point != 0x2028 && point != 0x2029;
+    *shown = len > 0 && ms_utf8_is_safe(point);
     *columns = !*shown ? 1 : is_in(none, point) ? 0 : is_in(wide, point) ? 2 : 1;
     return len ? len : 1;
 }
@@ -132,6 +130,7 @@ static int put_escaped(const char *text, size_t n) {
         const char *escape = i == n            ? ""
                              : text[i] == '\t' ? "\\t"
                              : text[i] == '\n' ? "\\n"
+                             : text[i] == '\r' ? "\\r"
                              : text[i] == '\\' ? "\\\\"
                                                : NULL;
         if (!escape) continue;
@@ -246,28 +245,34 @@ static void show_score(const ms_results_out *out, double score, char *text, size
 static int print_table(ms_results_out *out, const ms_results_query *query) {
     char rank[24], score[32], transpose[16], count[32];
     const msim_match *matches = query->matches;
-    const char *bold = out->has_color ? "\033[1m" : "", *dim = out->has_color ? "\033[2m" : "",
-               *plain = out->has_color ? "\033[0m" : "";
     int64_t n_rows = msim_corpus_rows(out->corpus);
     int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
     int score_width = out->is_product ? 11 : 8;
     if (rank_width < 4) rank_width = 4;
     int before = rank_width + 2 + score_width + 2 + 6 + 2;
-    int rc = ms_cli_print("%s%s", out->n_printed ? "\n" : "", bold);
-    if (rc == 0) rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
-    if (rc == 0)
-        rc = ms_cli_print("%s\n%s%*s  %*s  %6s  name (%s row%s, best of %lld variant%s)%s\n", plain,
-                          dim, rank_width, "rank", score_width, "score", "transp",
-                          ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
-                          (long long)query->n_variants, query->n_variants == 1 ? "" : "s", plain);
+    (void)ms_cli_print("%s", out->n_printed ? "\n" : "");
+    (void)ms_cli_style(MS_CLI_BOLD);
+    int rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
+    (void)ms_cli_style(MS_CLI_PLAIN);
+    (void)ms_cli_write("\n", 1);
+    (void)ms_cli_style(MS_CLI_DIM);
+    (void)ms_cli_print("%*s  %*s  %6s  name (%s row%s, best of %lld variant%s)", rank_width, "rank",
+                       score_width, "score", "transp", ms_cli_count(count, n_rows),
+                       n_rows == 1 ? "" : "s", (long long)query->n_variants,
+                       query->n_variants == 1 ? "" : "s");
+    (void)ms_cli_style(MS_CLI_PLAIN);
+    if (rc == 0) rc = ms_cli_write("\n", 1);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         show_score(out, matches[i].score, score, sizeof score);
         snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d",
                  matches[i].transpose);
         int64_t n_name = ms_results_name(out, matches[i].row);
         if (n_name < 0) return no_memory();
-        rc = ms_cli_print("%*lld  %s%*s%s  %6s  ", rank_width, (long long)(i + 1), bold,
-                          score_width, score, plain, transpose);
+        (void)ms_cli_print("%*lld  ", rank_width, (long long)(i + 1));
+        (void)ms_cli_style(MS_CLI_BOLD);
+        (void)ms_cli_print("%*s", score_width, score);
+        (void)ms_cli_style(MS_CLI_PLAIN);
+        rc = ms_cli_print("  %6s  ", transpose);
         if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }

@@ -17,8 +17,7 @@ typedef struct {
     const msim_corpus *corpus; /* borrowed */
     int format;                /* ms_results_format */
     int columns;               /* of the table; 0: as wide as it gets */
-    bool has_color;
-    bool is_product; /* scores are inner products, not cosines */
+    bool is_product;           /* scores are inner products, not cosines */
     bool has_threshold;
     double threshold;
     char *name; /* owned: scratch, the name in hand */

@@ -6,6 +6,7 @@
  * that one). */
 #include "canonical.h"
 #include "base/digest.h"
+#include "base/mem.h"
 #include "common/json.h"
 #include "common/cli.h"
 #include "common/tree.h"
@@ -80,13 +81,15 @@ static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, 
     const char *slash = strrchr(r->out, '/'), *path = slash ? slash + 1 : r->out;
     int rc;
     if (!r->is_folder) {
-        *written = ms_cli_copy(r->out);
-        return write_or_find(n, path, part, r->is_forced, err);
+        *written = ms_mem_copy_text(r->out, "path", err);
+        return !*written ? -MSIM_E_MEMORY : write_or_find(n, path, part, r->is_forced, err);
     }
     size_t len = split_name(r, e, extension), room = strlen(r->out) + 1;
     while (room > 2 && r->out[room - 2] == '/') room--;
-    path = ms_tree_claim(n->tree, e->path + e->name_at, len, extension, &bare);
-    *written = ms_cli_alloc(room + strlen(path) + 16 + sizeof extension, 1);
+    path = ms_tree_claim(n->tree, e->path + e->name_at, len, extension, &bare, err);
+    if (!path) return -MSIM_E_MEMORY;
+    *written = ms_alloc(room + strlen(path) + 16 + sizeof extension, 1, "path", err);
+    if (!*written) return -MSIM_E_MEMORY;
     char *inside = *written + room;
     memcpy(*written, r->out, room - 1);
     inside[-1] = '/';
@@ -163,7 +166,7 @@ static int normalize_file(run *n, const ms_files_entry *e) {
         rc = -1;
     else if (rc < 0)
         rc = 0;
-    free(written);
+    ms_free(written);
     return rc;
 }
 
@@ -173,10 +176,11 @@ static int open_tree(run *n, msim_error *err) {
     if (!r->out || strcmp(r->out, "-") == 0) return 0;
     if (r->is_folder) return ms_tree_open(r->out, &n->tree, err);
     const char *slash = strrchr(r->out, '/');
-    char *folder = ms_cli_copy(slash ? r->out : ".");
+    char *folder = ms_mem_copy_text(slash ? r->out : ".", "path", err);
+    if (!folder) return -MSIM_E_MEMORY;
     if (slash) folder[slash == r->out ? 1 : slash - r->out] = 0;
     int rc = ms_tree_open(folder, &n->tree, err);
-    free(folder);
+    ms_free(folder);
     return rc;
 }
 

@@ -215,42 +215,40 @@ static int run_normal(const settings *s) {
                                .is_nul_separated = s->is_nul_separated,
                                .has_stream = true,
                                .names = s->names};
-    int rc = ms_cli_skips_open(s->skipped, &skips, &err), status = MS_EXIT_FAILED;
+    int rc = ms_cli_skips_open(s->skipped, &skips, &err);
     if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
     request.skips = skips;
     if (rc >= 0) rc = ms_canonical_run(&request, &n_done, &err);
     if (rc < 0) {
-        status = ms_cli_exit_of(rc);
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
     } else {
         char done[32], all[32];
         ms_cli_note("%s of %s files normalised, %.2f s", ms_cli_count(done, n_done),
                     ms_cli_count(all, (int64_t)files.n), ms_cli_now() - began);
-        if (n_done > 0 && n_done == (int64_t)files.n && files.n_empty_folders == 0)
-            status = MS_EXIT_OK;
+        if (n_done == 0 || n_done < (int64_t)files.n || files.n_empty_folders) rc = -MSIM_E_EMPTY;
     }
     if (ms_cli_skips_close(skips, &err) < 0) {
         ms_cli_error("%s", err.text);
-        status = MS_EXIT_FAILED;
+        rc = -MSIM_E_IO;
     }
     ms_files_list_close(&files);
-    return ms_cli_finish(status);
+    return rc;
 }
 
 static int check_normal(const settings *s) {
     if (!s->has_md5 && !s->normalized)
-        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : -1;
+        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : 0;
     if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
         return ms_cli_usage("%s: expected no --transpose and --max-tokens, which are about tokens",
                             s->has_md5 ? "--md5" : "--normalize-midi");
-    if (!s->normalized || strcmp(s->normalized, "-") != 0) return -1;
+    if (!s->normalized || strcmp(s->normalized, "-") != 0) return 0;
     if (s->has_md5)
         return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
     struct stat st;
     const ms_cli_texts *paths = &s->common.operands;
     if (paths->n != 1 || s->files_from || (stat(paths->items[0], &st) == 0 && S_ISDIR(st.st_mode)))
         return ms_cli_usage("--normalize-midi -: expected one file, got several");
-    return -1;
+    return 0;
 }
 
 static int run_tool(const settings *s) {
@@ -259,7 +257,6 @@ static int run_tool(const settings *s) {
     ms_files_list files = {0};
     ms_reader *reader = NULL;
     double began = ms_cli_now();
-    int status = MS_EXIT_FAILED;
     int rc = ms_cli_skips_open(s->skipped, &r.skips, &err);
     if (rc < 0) goto failed;
     ms_files_request request = {.paths = s->common.operands.items,
@@ -282,32 +279,36 @@ static int run_tool(const settings *s) {
     ms_cli_progress_end();
     if (rc < 0 && rc != -MSIM_E_STOPPED) goto failed;
     say_summary(&r, ms_cli_now() - began);
-    if (r.n_sequences > 0 && ms_cli_skips_failures(r.skips) == 0 && files.n_empty_folders == 0)
-        status = MS_EXIT_OK;
+    rc = r.n_sequences == 0 || ms_cli_skips_failures(r.skips) || files.n_empty_folders
+             ? -MSIM_E_EMPTY
+             : 0;
     goto done;
 failed:
-    status = ms_cli_exit_of(rc);
     if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
 done:
     ms_reader_close(reader);
     if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
-        status = MS_EXIT_FAILED;
+        rc = -MSIM_E_IO;
     }
     ms_files_list_close(&files);
     ms_json_text_free(&r.line);
-    return ms_cli_finish(status);
+    return rc;
+}
+
+static int check_settings(const settings *s) {
+    if (s->common.operands.n == 0 && !s->files_from)
+        return ms_cli_usage("no input: expected PATH or --files-from, got none");
+    if (s->is_nul_separated && !s->files_from)
+        return ms_cli_usage("-0: expected --files-from with it, got none");
+    return check_normal(s);
 }
 
 int main(int argc, char **argv) {
     static settings s = {.max_tokens = 3072};
-    int status = ms_cli_parse(&tool, argc, argv, &s);
-    if (status >= 0) return status;
-    if (s.common.operands.n == 0 && !s.files_from)
-        return ms_cli_usage("no input: expected PATH or --files-from, got none");
-    if (s.is_nul_separated && !s.files_from)
-        return ms_cli_usage("-0: expected --files-from with it, got none");
-    if ((status = check_normal(&s)) >= 0) return status;
+    int rc = ms_cli_parse(&tool, argc, argv, &s);
+    if (rc == 0) rc = check_settings(&s);
+    if (rc != 0) return ms_cli_finish(rc);
     ms_cli_catch_signals();
-    return s.has_md5 || s.normalized ? run_normal(&s) : run_tool(&s);
+    return ms_cli_finish(s.has_md5 || s.normalized ? run_normal(&s) : run_tool(&s));
 }

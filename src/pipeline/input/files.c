@@ -5,6 +5,7 @@
 #include "pipeline/input/files.h"
 #include "base/mem.h"
 #include "base/digest.h"
+#include "base/lines.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -92,7 +93,10 @@ static bool ends_with(const char *text, size_t n, const char *tail) {
 static bool is_midi_name(const char *name) {
     size_t n = strlen(name);
     if (ends_with(name, n, ".gz")) n -= 3;
-    return ends_with(name, n, ".mid") || ends_with(name, n, ".midi") || ends_with(name, n, ".kar");
+    static const char *const endings[] = {".mid", ".midi", ".kar", ".rmi", ".rmid"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (ends_with(name, n, endings[i])) return true;
+    return false;
 }
 
 /* parity: the original takes os.path.splitext of the base name, for which leading dots begin no
@@ -262,8 +266,8 @@ static int walk_folder(ms_files_list *list, const char *folder, bool is_only,
     }
     list->n_empty_folders++;
     ms_watch_say(request->watch, MSIM_MESSAGE_ERROR,
-                 "no MIDI files: %s: expected .mid, .midi or .kar files (or those with .gz) in "
-                 "this folder, got none",
+                 "no MIDI files: %s: this folder holds no .mid, .midi, .kar, .rmi or .rmid file, "
+                 "plain or with .gz",
                  folder);
     return 0;
 }
@@ -300,27 +304,18 @@ static int add_line(ms_files_list *list, const char *from, const char *line, siz
 
 static int read_list_file(ms_files_list *list, const ms_files_request *request, texts *paths,
                           msim_error *err) {
-    const char *from = request->files_from;
-    bool is_stdin = strcmp(from, "-") == 0;
-    FILE *file = is_stdin ? stdin : fopen(from, "re");
-    char *line = NULL;
-    size_t cap = 0, n_lines = 0;
-    ssize_t n = 0;
-    int rc = 0, delimiter = request->is_nul_separated ? 0 : '\n';
-    if (!file) return ms_fail_errno(err, errno, "cannot read: %s", from);
-    while (rc == 0) {
-        errno = 0;
-        n = getdelim(&line, &cap, delimiter, file);
-        if ((n <= 0 || n_lines++ % 64 == 0) && ms_watch_is_stopped(request->watch))
+    ms_lines lines;
+    const char *line;
+    size_t n, n_lines = 0;
+    int rc = ms_lines_open(&lines, request->files_from, request->is_nul_separated ? 0 : '\n', err);
+    while (rc >= 0) {
+        rc = ms_lines_next(&lines, &line, &n, err);
+        if ((rc == 0 || n_lines++ % 64 == 0) && ms_watch_is_stopped(request->watch))
             rc = ms_watch_stop(err, "while listing files");
-        if (n <= 0 || rc < 0) break;
-        if (line[n - 1] == delimiter) line[--n] = 0;
-        rc = add_line(list, from, line, (size_t)n, paths, err);
+        if (rc <= 0) break;
+        rc = add_line(list, request->files_from, line, n, paths, err);
     }
-    if (rc == 0 && n <= 0 && !feof(file))
-        rc = ms_fail_errno(err, errno ? errno : EIO, "cannot read: %s", from);
-    free(line);
-    if (!is_stdin) fclose(file);
+    ms_lines_close(&lines);
     return rc;
 }
 

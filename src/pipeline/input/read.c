@@ -86,6 +86,9 @@ static int read_all(int fd, size_t expect, ms_files_buffer *buffer, char *detail
 
 static bool is_gzip(const char *path, const unsigned char *data, size_t n) {
     size_t len = path ? strlen(path) : 0;
+    int kind = msim_file_kind(data, n);
+    /* Downloads are often decompressed under their old name. */
+    if (kind == MSIM_KIND_MIDI || kind == MSIM_KIND_RMID) return false;
     if (len > 3 && strcasecmp(path + len - 3, ".gz") == 0) return true;
     if (n < 8 || data[0] != 0x1f || data[1] != 0x8b || data[2] != 8) return false;
     /* parity: the original reads a file whose first four bytes are anything, when a header length
@@ -156,6 +159,12 @@ static int gunzip(ms_files_buffer *buffer, char *detail, msim_error *err) {
     return reason;
 }
 
+/* Undo RMID: the MIDI file inside becomes the data. */
+static void unwrap(ms_files_buffer *buffer) {
+    size_t at = msim_midi_find(buffer->data, buffer->n_bytes, &buffer->n_bytes);
+    if (at) memmove(buffer->data, buffer->data + at, buffer->n_bytes);
+}
+
 /* ---- Files ---- */
 
 static int64_t mtime_of(const struct stat *st) {
@@ -201,6 +210,7 @@ static int read_entry(const char *path, const ms_files_entry *listed, ms_files_b
     int reason = read_regular(path, listed, buffer, detail, err);
     if (reason == MSIM_SKIP_NONE && is_gzip(path, buffer->data, buffer->n_bytes))
         reason = gunzip(buffer, detail, err);
+    if (reason == MSIM_SKIP_NONE) unwrap(buffer);
     return reason;
 }
 
@@ -222,6 +232,7 @@ int ms_files_read_stream(int fd, ms_files_buffer *buffer, char *detail, msim_err
     int reason = read_all(fd, 0, buffer, detail, err);
     if (reason == MSIM_SKIP_NONE && is_gzip(NULL, buffer->data, buffer->n_bytes))
         reason = gunzip(buffer, detail, err);
+    if (reason == MSIM_SKIP_NONE) unwrap(buffer);
     return reason;
 }
 

@@ -1,20 +1,17 @@
 /* Contract: pipeline/input/token_lines.h. */
-#define _GNU_SOURCE
 #include "pipeline/input/token_lines.h"
-#include "base/mem.h"
 #include "base/json.h"
+#include "base/lines.h"
+#include "base/mem.h"
 #include "pipeline/input/reader.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct ms_token_lines {
     ms_token_lines_request r;
-    FILE *file; /* owned, unless it is standard input */
+    ms_lines lines;
     int64_t n_lines, n_done, n_cut;
-    char *line; /* owned: getline's */
-    size_t line_cap;
     char name[MS_FILES_MAX_NAME + 1]; /* of the line given last */
     bool is_ended;
 };
@@ -25,10 +22,10 @@ int ms_token_lines_open(const ms_token_lines_request *request, ms_token_lines **
     *out = NULL;
     if (!l) return -MSIM_E_MEMORY;
     l->r = *request;
-    l->file = strcmp(request->path, "-") == 0 ? stdin : fopen(request->path, "re");
-    if (!l->file) {
-        ms_free(l);
-        return ms_fail_errno(err, errno, "cannot read: %s", request->path);
+    int rc = ms_lines_open(&l->lines, request->path, '\n', err);
+    if (rc < 0) {
+        ms_token_lines_close(l);
+        return rc;
     }
     *out = l;
     return 0;
@@ -106,40 +103,37 @@ static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, ms
     return 1;
 }
 
-/* The next line, without its end: 1, with its bytes in *n; 0 at the end of the file. */
-static int read_line(ms_token_lines *l, size_t *n, msim_error *err) {
-    errno = 0;
-    ssize_t got = getline(&l->line, &l->line_cap, l->file);
-    int failed = errno;
-    if ((got <= 0 || l->n_lines % 64 == 0) && ms_watch_is_stopped(l->r.watch))
+/* The next line, as ms_lines_next has it. A file that cannot be read on is skipped from there. */
+static int read_line(ms_token_lines *l, const char **line, size_t *n, msim_error *err) {
+    msim_error why;
+    int rc = ms_lines_next(&l->lines, line, n, &why);
+    if ((rc <= 0 || l->n_lines % 64 == 0) && ms_watch_is_stopped(l->r.watch))
         return ms_watch_stop(err, "while reading token lines");
-    if (got <= 0) {
-        l->is_ended = true;
-        if (feof(l->file)) return 0;
-        if (failed == ENOMEM) return ms_fail_errno(err, failed, "cannot read: %s", l->r.path);
-        int rc = l->r.skip(l->r.skip_user, l->r.path, MSIM_SKIP_UNREADABLE,
-                           strerror(failed ? failed : EIO), true, err);
+    if (rc <= 0) l->is_ended = true;
+    if (rc < 0 && why.code == MSIM_E_MEMORY) return ms_fail(err, why.code, "%s", why.text);
+    if (rc < 0) {
+        rc = l->r.skip(l->r.skip_user, l->r.path, MSIM_SKIP_UNREADABLE, why.text, true, err);
         return rc < 0 ? rc : 0;
     }
-    l->n_lines++;
-    *n = (size_t)got - (l->line[got - 1] == '\n');
-    return 1;
+    l->n_lines += rc;
+    return rc;
 }
 
 int ms_token_lines_next(void *lines, bool may_wait, ms_sequence *out, msim_error *err) {
     ms_token_lines *l = lines;
     msim_error why;
+    const char *line;
     size_t n = 0;
     /* A pipe may have nothing for a while; only when there is nothing else to do is it waited
      * for. */
-    if (!may_wait && l->file == stdin) return MS_READER_LATER;
+    if (!may_wait && l->lines.file == stdin) return MS_READER_LATER;
     while (!l->is_ended) {
-        int rc = read_line(l, &n, err);
+        int rc = read_line(l, &line, &n, err);
         if (rc < 0) return rc;
         if (rc == 0) break;
         if (n == 0) continue;
         l->n_done++;
-        cJSON *json = ms_json_parse(l->line, n, &why);
+        cJSON *json = ms_json_parse(line, n, &why);
         if (!json && why.code == MSIM_E_MEMORY) return ms_fail(err, why.code, "%s", why.text);
         rc = json ? parse_line(l, json, out, err)
                   : skip_line(l, l->r.path, MSIM_SKIP_UNREADABLE, why.text, true, err);
@@ -155,7 +149,6 @@ int64_t ms_token_lines_cut(const ms_token_lines *lines) { return lines->n_cut; }
 
 void ms_token_lines_close(ms_token_lines *l) {
     if (!l) return;
-    if (l->file != stdin) fclose(l->file);
-    free(l->line);
+    ms_lines_close(&l->lines);
     ms_free(l);
 }

@@ -115,7 +115,7 @@ def write_zip(top, members):
     return out + struct.pack("<IHHHHIIH", 0x06054b50, 0, 0, len(members), len(members), len(directory), at, 0)
 
 
-def zip_pth(top, tensors, protocol=2, newer=False):
+def zip_pth(top, tensors, protocol=2, newer=False, wrap=lambda state: state):
     storages = {}
 
     def persistent_id(obj):
@@ -123,7 +123,7 @@ def zip_pth(top, tensors, protocol=2, newer=False):
             return None
         storage, key = storages.setdefault(id(obj), (obj, str(len(storages))))
         return "storage", getattr(torch, TYPES[obj.dtype][0]), key, "cpu", len(obj.values)
-    members = [("data.pkl", pickled(state_dict(tensors), protocol, persistent_id))]
+    members = [("data.pkl", pickled(wrap(state_dict(tensors)), protocol, persistent_id))]
     if newer:
         members += [(".format_version", b"1"), (".storage_alignment", b"64"), ("byteorder", b"little")]
     members += [("data/" + key, storage.bytes()) for storage, key in storages.values()]

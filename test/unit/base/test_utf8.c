@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -144,12 +145,42 @@ static void odd_code_points(void **state) {
     assert_memory_equal(buf, "ab\0c", 5);
 }
 
+static void safe_for_terminals(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"plain \xc3\xa4 \xe9\x9f\xb3 \xf0\x9f\x8e\xb5",
+         "plain \xc3\xa4 \xe9\x9f\xb3 \xf0\x9f\x8e\xb5"},
+        {"a\033[31mb\x7f", "a?[31mb?"},
+        {"c1\xc2\x9b"
+         "31m\xc2\x85",
+         "c1?31m?"},
+        {"\x9b"
+         "31m raw \xff\xc3",
+         "?31m raw ??"},
+        {"\xe2\x80\xae"
+         "fdp\xe2\x80\xac \xe2\x81\xa6x\xe2\x81\xa9 \xe2\x80\x8f\xd8\x9c",
+         "?fdp? ?x? ??"},
+        {"\xe2\x80\xa8\xe2\x80\xa9\r\n\t", "?????"},
+        {"\xc2\xa0\xe2\x80\x8b", "\xc2\xa0\xe2\x80\x8b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", cases[i].text);
+        text[ms_utf8_make_safe(text, strlen(text), false)] = 0;
+        assert_string_equal(text, cases[i].expected);
+    }
+    char lines[] = "a\tb\r\n";
+    assert_int_equal(ms_utf8_make_safe(lines, 5, true), 5);
+    assert_string_equal(lines, "a\tb?\n");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_sequences),
-        cmocka_unit_test(code_points),
-        cmocka_unit_test(any_bytes_come_back),
-        cmocka_unit_test(odd_code_points),
+        cmocka_unit_test(all_sequences),       cmocka_unit_test(code_points),
+        cmocka_unit_test(any_bytes_come_back), cmocka_unit_test(odd_code_points),
+        cmocka_unit_test(safe_for_terminals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,18 +191,18 @@ static void refuses(void **state) {
         EXAMPLE("\x80\4K\1\x8c\1f\x93.", "expected two texts"),
         EXAMPLE("\x80\2cm\nf", "expected a line"),
         EXAMPLE("\x80\2\x8c\1a.", "protocol 2, got 0x8c"),
-        EXAMPLE("\x80\2(cm\nf\nNoR.", "got 0x6f"),       /* OBJ */
-        EXAMPLE("\x80\2(im\nf\n.", "got 0x69"),          /* INST */
-        EXAMPLE("\x80\2cm\nf\n)\x81.", "got 0x81"),      /* NEWOBJ */
-        EXAMPLE("\x80\2\x82\1.", "got 0x82"),            /* EXT1 */
-        EXAMPLE("\x80\2Pabc\n.", "got 0x50"),            /* PERSID */
-        EXAMPLE("\x80\2S'a'\n.", "got 0x53"),            /* STRING */
-        EXAMPLE("\x80\2I1\n.", "got 0x49"),              /* INT */
-        EXAMPLE("\x80\2F1\n.", "got 0x46"),              /* FLOAT */
-        EXAMPLE("\x80\2G\0\0\0\0\0\0\0\0.", "got 0x47"), /* BINFLOAT */
-        EXAMPLE("\x80\3C\1a.", "got 0x43"),              /* SHORT_BINBYTES */
-        EXAMPLE("\x80\2N0.", "got 0x30"),                /* POP */
-        EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "got 0x8b"),    /* LONG4 */
+        EXAMPLE("\x80\2(cm\nf\nNoR.", "got 0x6f"),    /* OBJ */
+        EXAMPLE("\x80\2(im\nf\n.", "got 0x69"),       /* INST */
+        EXAMPLE("\x80\2cm\nf\n)\x81.", "got 0x81"),   /* NEWOBJ */
+        EXAMPLE("\x80\2\x82\1.", "got 0x82"),         /* EXT1 */
+        EXAMPLE("\x80\2Pabc\n.", "got 0x50"),         /* PERSID */
+        EXAMPLE("\x80\2S'a'\n.", "got 0x53"),         /* STRING */
+        EXAMPLE("\x80\2I1\n.", "got 0x49"),           /* INT */
+        EXAMPLE("\x80\2F1\n.", "got 0x46"),           /* FLOAT */
+        EXAMPLE("\x80\2G\0\0\0.", "truncated"),       /* BINFLOAT */
+        EXAMPLE("\x80\3C\1a.", "got 0x43"),           /* SHORT_BINBYTES */
+        EXAMPLE("\x80\2N0.", "got 0x30"),             /* POP */
+        EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "got 0x8b"), /* LONG4 */
         EXAMPLE("\x80\2\x8a\x09\0\0\0\0\0\0\0\0\1.", "at most 8 bytes, got 9"),
         EXAMPLE("\x80\2K", "truncated"),
         EXAMPLE("\x80\2J\1\2", "truncated"),
