@@ -9,7 +9,9 @@ PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
 VERSION := $(shell sed -n 's/^\#define MSIM_VERSION "\(.*\)"/\1/p' include/midisim.h)
 MAJOR   := $(shell sed -n 's/^\#define MSIM_ABI \([0-9]*\).*/\1/p' include/midisim.h)
-COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || cat COMMIT build/gpu-bundle/COMMIT 2>/dev/null || echo unknown)
+# A tarball says its commit in the file COMMIT: where it is unpacked there may be a git of something else.
+COMMIT  := $(shell cat COMMIT 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || \
+               cat build/gpu-bundle/COMMIT 2>/dev/null || echo unknown)
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith

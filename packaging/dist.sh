@@ -12,7 +12,7 @@ if [ "$(git rev-parse --show-cdup 2>/dev/null)" = "" ] && git ls-files -z --erro
     date=$(git log -1 --format=%ct)
 else
     find . \( -path ./build -o -name .git -o -name __pycache__ -o -name .pytest_cache \) -prune -o \
-        \( -type f -o -type l \) ! -name '*.safetensors' ! -path './weights/*.pth' ! -path './weights/*.whl' ! -path ./COMMIT -print0 |
+        \( -type f -o -type l \) ! -path './weights/*.safetensors' ! -path './weights/*.pth' ! -path './weights/*.whl' ! -path ./COMMIT -print0 |
         sed -z 's|^\./||' | LC_ALL=C sort -z >"$list/files"
     date=$(stat -c %Y Makefile)
 fi
