@@ -39,7 +39,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
 TOOLS    := tokens embed search convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
-TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c))))
+TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
@@ -74,7 +74,7 @@ ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(foreach s,$(filter src/cpu/kernels/$(ARCH)/% tools/bench/$(ARCH)/%,$(LIB_SRC) $(TOOL_SRC)),\
     $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))
-SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o \
+SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/texts/help.o $B/tools/bench/result.o \
     $B/tools/fetch/main.o
 $(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
 $(SAYS_BUILD): $B/stamp.commit

@@ -466,7 +466,7 @@ static void put_query_constants(ms_gpu_scan *scan, int n) {
         at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
         put(at[i], host[i], (size_t)n * sizeof(float));
     }
-    scan->scale = at[0], scan->lambda = at[1], scan->threshold = at[2], scan->reach = at[3],
+    scan->scale = at[0], scan->lambda = at[1], scan->threshold = at[2], scan->rho_factor = at[3],
     scan->upper_threshold = at[4];
     scan->start = at[5];
     double *device_norms = take(MS_GPU_SCAN_QUERIES, sizeof(double));

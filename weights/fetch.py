@@ -326,7 +326,7 @@ def main(arguments):
             Models(request, target_folder(request)).fetch()
     except Wrong as wrong:
         hub.Voice.name = next((arguments[i + 1] for i, a in enumerate(arguments[:-1]) if a == "--name"), hub.Voice.name)
-        hub.say(f"{wrong} (--help says more)")
+        hub.say(f"{wrong} (see {hub.Voice.name} --help)")
         return 2
     except hub.Failed as failure:
         hub.say(failure)

@@ -1,8 +1,7 @@
-/* The file of a small copy, CORPUS.npy.msim: written tile by tile by the threads of a pool, mapped
- * to be used. Its bytes follow from the rows alone, so that a copy is checked by making it again:
- * what compares equal is the copy of these rows, whatever happened to either file. Private memory:
- * a few tiles a thread, and 8 bytes for each row of zeros or with NaN. docs/FORMATS.md, Small
- * copies. */
+/* The file of codes, CORPUS.npy.msim. The threads of a pool write it tile by tile; readers map it.
+ * Its bytes follow from the rows alone, so a file is checked by making codes again. If they compare
+ * equal, they are the codes of these rows, whatever happened to either file. Memory: a few tiles
+ * per thread, and 8 bytes for each row of zeros or with NaN. docs/FORMATS.md, Codes. */
 #include "codes/codes.h"
 #include "base/mem.h"
 #include "base/digest.h"
@@ -16,7 +15,7 @@
 
 enum { VERSION = 1, HEAD_BYTES = 128, DIGEST_AT = 96, DIGEST_BYTES = 32, PAGE = 4096 };
 enum { ITEM_TILES = 16, BATCH_ITEMS = 64, SAMPLES = 64 };
-#define CENTRE_MOST 2.0 /* length of a centre: a mean of unit rows has at most 1 */
+#define CENTRE_MOST 2.0 /* the longest centre accepted; a mean of unit rows is at most 1 long */
 static const char magic[8] = "MSIMCOPY";
 
 typedef struct {
@@ -25,40 +24,40 @@ typedef struct {
     uint64_t rows, dim, source_bytes;
     int64_t source_time;
     uint64_t n_zeros, n_nonfinite;
-    uint32_t forms, reserved[7];
-    unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with this part 0, the centre and both
-                                         * lists */
+    uint32_t codecs, reserved[7];
+    unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with these bytes 0, the centre and
+                                         * both lists */
 } file_head;
 _Static_assert(sizeof(file_head) == HEAD_BYTES && offsetof(file_head, digest) == DIGEST_AT,
                "as in docs/FORMATS.md");
 
-/* Where everything lies, from the numbers of the head. */
+/* The place of everything in the file. It follows from the numbers in the head. */
 typedef struct {
     size_t int8_at, bf16_at, zeros_at, nonfinite_at, n_bytes;
     int64_t n_tiles;
 } file_layout;
 
-static int put_part(size_t *at, uint64_t n, size_t bytes) {
-    size_t part;
-    return n <= SIZE_MAX && ms_mul_size((size_t)n, bytes, &part) && ms_add_size(*at, part, at);
+static int advance(size_t *at, uint64_t n, size_t bytes) {
+    size_t all;
+    return n <= SIZE_MAX && ms_mul_size((size_t)n, bytes, &all) && ms_add_size(*at, all, at);
 }
 
-/* False when it does not fit a size_t. */
+/* False when the file's size does not fit a size_t. */
 static int lay_out(file_layout *l, const file_head *h) {
     size_t dim = (size_t)h->dim, at = (HEAD_BYTES + 4 * dim + PAGE - 1) / PAGE * PAGE;
     l->n_tiles = (int64_t)(h->rows / MS_CODES_TILE + (h->rows % MS_CODES_TILE != 0));
     l->int8_at = at;
-    if (!put_part(&at, h->forms & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0,
-                  ms_codes_int8_tile(dim)))
+    if (!advance(&at, h->codecs & MS_CODES_INT8 ? (uint64_t)l->n_tiles : 0,
+                 ms_codes_int8_tile(dim)))
         return 0;
     l->bf16_at = at;
-    if (!put_part(&at, h->forms & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0,
-                  ms_codes_bf16_tile(dim)))
+    if (!advance(&at, h->codecs & MS_CODES_BF16 ? (uint64_t)l->n_tiles : 0,
+                 ms_codes_bf16_tile(dim)))
         return 0;
     l->zeros_at = at;
-    if (!put_part(&at, h->n_zeros, 8)) return 0;
+    if (!advance(&at, h->n_zeros, 8)) return 0;
     l->nonfinite_at = at;
-    if (!put_part(&at, h->n_nonfinite, 8)) return 0;
+    if (!advance(&at, h->n_nonfinite, 8)) return 0;
     l->n_bytes = at;
     return 1;
 }
@@ -76,11 +75,11 @@ static int digest_of(unsigned char *digest, const file_head *h, const void *cent
     return ms_digest_end(&d, digest, err);
 }
 
-static size_t tile_bytes(int form, size_t dim) {
-    return form == MS_CODES_INT8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
+static size_t tile_bytes(int codec, size_t dim) {
+    return codec == MS_CODES_INT8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim);
 }
 
-/* Room for a tile of either form: int8's is the larger one of narrow rows. */
+/* Bytes that hold a tile of either codec. For narrow rows the int8 tile is the larger one. */
 static size_t tile_room(size_t dim) {
     size_t int8 = ms_codes_int8_tile(dim), bf16 = ms_codes_bf16_tile(dim);
     return int8 > bf16 ? int8 : bf16;
@@ -98,7 +97,7 @@ typedef struct {
     const file_layout *layout;
     const float *centre;
     const ms_out_file *file; /* borrowed */
-    int forms;
+    int codecs;
     int64_t first_tile;   /* of the batch */
     unsigned char *class; /* [BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE], by tile of the batch */
     unsigned char *tiles; /* [workers, ITEM_TILES * tile_room] */
@@ -115,15 +114,15 @@ static void write_tiles(void *arg, int64_t item, int worker) {
     unsigned char *tiles = job->tiles + (size_t)worker * ITEM_TILES * job->tile_room;
     if (job->has_failed) return;
     if (end > job->layout->n_tiles) end = job->layout->n_tiles;
-    for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
-        size_t each = tile_bytes(form, dim),
-               at = form == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
+    for (int codec = MS_CODES_INT8; codec <= MS_CODES_BF16; codec *= 2) {
+        size_t each = tile_bytes(codec, dim),
+               at = codec == MS_CODES_INT8 ? job->layout->int8_at : job->layout->bf16_at;
         unsigned char class[MS_CODES_TILE],
             *classes = job->class + (size_t)(first - job->first_tile) * MS_CODES_TILE;
-        if (!(job->forms & form)) continue;
+        if (!(job->codecs & codec)) continue;
         for (int64_t tile = first; tile < end; tile++, classes += MS_CODES_TILE) {
             ms_codes_make_tile(tiles + (size_t)(tile - first) * each, class, job->view, tile,
-                               job->centre, form,
+                               job->centre, codec,
                                job->scratch + (size_t)worker * job->scratch_each);
             memcpy(classes, class, sizeof class);
         }
@@ -173,21 +172,20 @@ static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, 
         if (progress.progress &&
             progress.progress(progress.user, done < n_rows ? done : n_rows, n_rows))
             return ms_fail(err, MSIM_E_STOPPED,
-                           "small copy: %s: stopped by the caller after %" PRId64 " of %" PRId64
-                           " rows",
+                           "codes: %s: stopped by the caller after %" PRId64 " of %" PRId64 " rows",
                            f->path, done < n_rows ? done : n_rows, n_rows);
     }
     return MSIM_OK;
 }
 
-/* What lies around the tiles. The file is as long as it will be only after the last of these. */
+/* Write what lies around the tiles. Only the last step gives the file its final length. */
 static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
                       const row_list lists[2], msim_error *err) {
     file_layout l;
     h->n_zeros = lists[0].n;
     h->n_nonfinite = lists[1].n;
     if (!lay_out(&l, h))
-        return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more",
+        return ms_fail(err, MSIM_E_LIMIT, "codes: %s: the file would be too large for this machine",
                        f->path);
     const void *zeros = lists[0].n ? (const void *)lists[0].rows : "",
                *nonfinite = lists[1].n ? (const void *)lists[1].rows : "";
@@ -207,7 +205,7 @@ static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
     return rc;
 }
 
-int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int forms,
+int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int codecs,
                    ms_pool *pool, ms_codes_progress progress, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = (size_t)ms_pool_size(pool);
     file_head h = {.version = VERSION,
@@ -216,23 +214,23 @@ int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, 
                    .dim = dim,
                    .source_bytes = stamp.bytes,
                    .source_time = stamp.time,
-                   .forms = (uint32_t)forms};
+                   .codecs = (uint32_t)codecs};
     file_layout layout;
     memcpy(h.magic, magic, sizeof magic);
     if (!lay_out(&layout, &h))
-        return ms_fail(err, MSIM_E_LIMIT, "small copy: %s: expected a size that fits, got more",
+        return ms_fail(err, MSIM_E_LIMIT, "codes: %s: the file would be too large for this machine",
                        path);
-    write_job job = {
-        .view = view, .layout = &layout, .forms = forms, .scratch_each = ms_codes_scratch(dim) + 8};
+    write_job job = {.view = view,
+                     .layout = &layout,
+                     .codecs = codecs,
+                     .scratch_each = ms_codes_scratch(dim) + 8};
     job.tile_room = tile_room(dim);
     row_list lists[2] = {{0}};
     ms_out_file f = {.fd = -1};
-    float *centre = ms_alloc(dim, sizeof *centre, "small copy", err);
-    if (centre)
-        job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE, 1, "small copy", err);
-    if (job.class) job.tiles = ms_alloc(workers * ITEM_TILES, job.tile_room, "small copy", err);
-    if (job.tiles)
-        job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
+    float *centre = ms_alloc(dim, sizeof *centre, "codes", err);
+    if (centre) job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE, 1, "codes", err);
+    if (job.class) job.tiles = ms_alloc(workers * ITEM_TILES, job.tile_room, "codes", err);
+    if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "codes", err);
     int rc = job.scratch ? ms_out_file_open(&f, path, "", 0, err) : -MSIM_E_MEMORY;
     if (rc >= 0) {
         job.file = &f;
@@ -260,7 +258,7 @@ static int check_list(const char *path, const char *what, const int64_t *rows, s
     for (size_t i = 0; i < n; before = rows[i++])
         if (rows[i] <= before || rows[i] >= n_rows)
             return ms_fail(err, MSIM_E_FORMAT,
-                           "small copy: %s: %s: expected rising rows below %" PRId64
+                           "codes: %s: list of %s: expected ascending rows below %" PRId64
                            ", got %" PRId64 " after %" PRId64,
                            path, what, n_rows, rows[i], before);
     return MSIM_OK;
@@ -269,22 +267,22 @@ static int check_list(const char *path, const char *what, const int64_t *rows, s
 static int check_head(const char *path, const file_head *h, const ms_rows *view, msim_error *err) {
     if (memcmp(h->magic, magic, sizeof magic) != 0)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "small copy: %s: expected a file that begins MSIMCOPY, got another", path);
+                       "codes: %s: not a file of codes: it does not begin with MSIMCOPY", path);
     if (h->version != VERSION)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected version %d, got %" PRIu32,
-                       path, VERSION, h->version);
+        return ms_fail(err, MSIM_E_FORMAT, "codes: %s: expected version %d, got %" PRIu32, path,
+                       VERSION, h->version);
     if (h->rows != (uint64_t)view->n_rows || h->dim != (uint64_t)view->dim ||
         h->dtype != (uint32_t)view->dtype)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "small copy: %s: expected a copy of %" PRId64 " rows of width %" PRId64
+                       "codes: %s: expected codes of %" PRId64 " rows of width %" PRId64
                        " and msim_dtype %d, got %" PRIu64 ", %" PRIu64 " and %" PRIu32,
                        path, view->n_rows, view->dim, view->dtype, h->rows, h->dim, h->dtype);
-    if (h->forms < MS_CODES_INT8 || h->forms > (MS_CODES_INT8 | MS_CODES_BF16))
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected forms 1, 2 or 3, got %" PRIu32,
-                       path, h->forms);
+    if (h->codecs < MS_CODES_INT8 || h->codecs > (MS_CODES_INT8 | MS_CODES_BF16))
+        return ms_fail(err, MSIM_E_FORMAT, "codes: %s: expected codecs 1, 2 or 3, got %" PRIu32,
+                       path, h->codecs);
     if (h->n_zeros > h->rows || h->n_nonfinite > h->rows - h->n_zeros)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "small copy: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
+                       "codes: %s: expected lists of at most %" PRIu64 " rows, got %" PRIu64
                        " and %" PRIu64,
                        path, h->rows, h->n_zeros, h->n_nonfinite);
     return MSIM_OK;
@@ -294,9 +292,8 @@ static int check_centre(const char *path, const float *centre, int64_t dim, msim
     double square = 0;
     for (int64_t j = 0; j < dim; j++) square += (double)centre[j] * centre[j];
     if (square <= CENTRE_MOST * CENTRE_MOST) return MSIM_OK; /* not NaN either */
-    return ms_fail(err, MSIM_E_FORMAT,
-                   "small copy: %s: centre: expected a length of at most %g, got %g", path,
-                   CENTRE_MOST, sqrt(square));
+    return ms_fail(err, MSIM_E_FORMAT, "codes: %s: centre: expected a length of at most %g, got %g",
+                   path, CENTRE_MOST, sqrt(square));
 }
 
 static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out, msim_error *err) {
@@ -305,34 +302,33 @@ static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out
     unsigned char digest[DIGEST_BYTES];
     const unsigned char *data = out->map.data;
     if (out->map.n_bytes < HEAD_BYTES)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %d bytes of head, got %zu",
-                       path, HEAD_BYTES, out->map.n_bytes);
+        return ms_fail(err, MSIM_E_FORMAT, "codes: %s: expected %d bytes of head, got %zu", path,
+                       HEAD_BYTES, out->map.n_bytes);
     memcpy(&h, data, sizeof h);
     int rc = check_head(path, &h, view, err);
     if (rc < 0) return rc;
     if (!lay_out(&l, &h) || l.n_bytes != out->map.n_bytes)
-        return ms_fail(err, MSIM_E_FORMAT, "small copy: %s: expected %zu bytes, got %zu", path,
+        return ms_fail(err, MSIM_E_FORMAT, "codes: %s: expected %zu bytes, got %zu", path,
                        l.n_bytes, out->map.n_bytes);
     out->stamp = (ms_codes_stamp){h.source_bytes, h.source_time};
-    out->copy = (ms_codes){.centre = (const float *)(const void *)(data + HEAD_BYTES),
-                           .int8 = h.forms & MS_CODES_INT8 ? data + l.int8_at : NULL,
-                           .bf16 = h.forms & MS_CODES_BF16 ? data + l.bf16_at : NULL,
-                           .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
-                           .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
-                           .n_zeros = (size_t)h.n_zeros,
-                           .n_nonfinite = (size_t)h.n_nonfinite,
-                           .n_rows = view->n_rows,
-                           .dim = view->dim};
-    rc = digest_of(digest, &h, out->copy.centre, out->copy.zeros, out->copy.nonfinite, err);
+    out->codes = (ms_codes){.centre = (const float *)(const void *)(data + HEAD_BYTES),
+                            .int8 = h.codecs & MS_CODES_INT8 ? data + l.int8_at : NULL,
+                            .bf16 = h.codecs & MS_CODES_BF16 ? data + l.bf16_at : NULL,
+                            .zeros = (const int64_t *)(const void *)(data + l.zeros_at),
+                            .nonfinite = (const int64_t *)(const void *)(data + l.nonfinite_at),
+                            .n_zeros = (size_t)h.n_zeros,
+                            .n_nonfinite = (size_t)h.n_nonfinite,
+                            .n_rows = view->n_rows,
+                            .dim = view->dim};
+    rc = digest_of(digest, &h, out->codes.centre, out->codes.zeros, out->codes.nonfinite, err);
     if (rc >= 0 && memcmp(digest, h.digest, sizeof digest) != 0)
-        rc = ms_fail(err, MSIM_E_FORMAT, "small copy: %s: damaged: the hash of its head is another",
-                     path);
-    if (rc >= 0) rc = check_centre(path, out->copy.centre, view->dim, err);
+        rc = ms_fail(err, MSIM_E_FORMAT, "codes: %s: damaged: the hash of its head is wrong", path);
+    if (rc >= 0) rc = check_centre(path, out->codes.centre, view->dim, err);
     if (rc >= 0)
-        rc = check_list(path, "rows of zeros", out->copy.zeros, out->copy.n_zeros, view->n_rows,
+        rc = check_list(path, "rows of zeros", out->codes.zeros, out->codes.n_zeros, view->n_rows,
                         err);
     if (rc >= 0)
-        rc = check_list(path, "rows with NaN", out->copy.nonfinite, out->copy.n_nonfinite,
+        rc = check_list(path, "rows with NaN", out->codes.nonfinite, out->codes.n_nonfinite,
                         view->n_rows, err);
     return rc;
 }
@@ -354,7 +350,7 @@ void ms_codes_close(ms_codes_file *file) {
 
 typedef struct {
     const ms_rows *view;
-    const ms_codes *copy;
+    const ms_codes *codes;
     int64_t n_tiles, n_items;
     unsigned char *tiles; /* [workers, room] */
     double *scratch;      /* [workers, scratch_each] */
@@ -376,13 +372,13 @@ static int is_listed(const int64_t *rows, size_t n, int64_t row) {
 }
 
 static int tile_is_right(check_job *job, int64_t tile, unsigned char *room, double *scratch) {
-    const ms_codes *c = job->copy;
+    const ms_codes *c = job->codes;
     unsigned char class[MS_CODES_TILE];
-    for (int form = MS_CODES_INT8; form <= MS_CODES_BF16; form *= 2) {
-        const unsigned char *stored = form == MS_CODES_INT8 ? c->int8 : c->bf16;
-        size_t each = tile_bytes(form, (size_t)c->dim);
+    for (int codec = MS_CODES_INT8; codec <= MS_CODES_BF16; codec *= 2) {
+        const unsigned char *stored = codec == MS_CODES_INT8 ? c->int8 : c->bf16;
+        size_t each = tile_bytes(codec, (size_t)c->dim);
         if (!stored) continue;
-        ms_codes_make_tile(room, class, job->view, tile, c->centre, form, scratch);
+        ms_codes_make_tile(room, class, job->view, tile, c->centre, codec, scratch);
         if (memcmp(room, stored + (size_t)tile * each, each) != 0) return 0;
     }
     for (int64_t lane = 0, row = tile * MS_CODES_TILE; lane < MS_CODES_TILE && row < c->n_rows;
@@ -394,7 +390,7 @@ static int tile_is_right(check_job *job, int64_t tile, unsigned char *room, doub
     return 1;
 }
 
-/* Sampled tiles lie evenly from the first to the last. */
+/* The sampled tiles are spread evenly from the first to the last. */
 static void check_tiles(void *arg, int64_t item, int worker) {
     check_job *job = arg;
     unsigned char *room = job->tiles + (size_t)worker * job->room;
@@ -409,13 +405,12 @@ int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *f
                    ms_pool *pool, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = pool ? (size_t)ms_pool_size(pool) : 1;
     check_job job = {
-        .view = view, .copy = &file->copy, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
+        .view = view, .codes = &file->codes, .bad = -1, .scratch_each = ms_codes_scratch(dim) + 8};
     job.n_tiles = view->n_rows / MS_CODES_TILE + (view->n_rows % MS_CODES_TILE != 0);
     job.n_items = is_full || job.n_tiles < SAMPLES ? job.n_tiles : SAMPLES;
     job.room = tile_room(dim);
-    job.tiles = ms_alloc(workers, job.room, "small copy", err);
-    if (job.tiles)
-        job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "small copy", err);
+    job.tiles = ms_alloc(workers, job.room, "codes", err);
+    if (job.tiles) job.scratch = ms_alloc(workers * job.scratch_each, sizeof(double), "codes", err);
     int rc = job.scratch ? MSIM_OK : -MSIM_E_MEMORY;
     if (rc >= 0 && pool) ms_pool_run(pool, job.n_items, check_tiles, &job);
     for (int64_t item = 0; rc >= 0 && !pool && item < job.n_items; item++)
@@ -423,8 +418,8 @@ int ms_codes_check(const char *path, const ms_rows *view, const ms_codes_file *f
     if (rc >= 0 && job.bad >= 0) {
         int64_t row = job.bad * MS_CODES_TILE, last = row + MS_CODES_TILE - 1;
         rc = ms_fail(err, MSIM_E_FORMAT,
-                     "small copy: %s: not a copy of rows %" PRId64 "..%" PRId64
-                     ", which changed, or it is damaged: prepare it again",
+                     "codes: %s: these are not the codes of rows %" PRId64 "..%" PRId64
+                     ": the rows changed or the file is damaged; prepare it again",
                      path, row, last < view->n_rows ? last : view->n_rows - 1);
     }
     ms_free(job.scratch);

@@ -1,23 +1,22 @@
-/* The values of a small copy: the centre, and for each row its codes and the numbers that bound
- * what they leave out. docs/SEARCH.md, Compressed copies. Plain double arithmetic in a fixed order,
- * without fused operations: every machine, level and thread makes the same bytes, which is how a
- * copy is checked. Holds no state; scratch is the caller's. */
+/* Makes codes: the centre, the codes of each row, and the numbers that bound what they leave out.
+ * docs/SEARCH.md, Scans of codes. The arithmetic is plain double in a fixed order, without fused
+ * operations, so every machine, level and thread makes the same bytes. A file of codes is checked
+ * by making them again. This file holds no state; the caller gives the scratch memory. */
 #include "base/bf16.h"
 #include "codes/codes.h"
 #include <math.h>
 
 enum { LANES = 16, CENTRE_ROWS = 4096 };
-#define SLACK \
-    1e-12                /* more than the rounding errors of the doubles here, relative and
-                             * absolute */
-#define MOST_ALONG 0.25f /* of the residual along the row: beyond it no certificate */
-#define LEAST_SQUARE \
-    1e-200 /* of a row's norm: between these no square or product under- or
-                             * overflows */
+/* More than the rounding errors of the doubles here, relative and absolute. */
+#define SLACK 1e-12
+#define MOST_ALONG 0.25f /* the most of the residual along the row that a certificate allows */
+/* Between these squares of a row's norm, no square or product underflows or overflows. */
+#define LEAST_SQUARE 1e-200
 #define MOST_SQUARE 1e200
 #define CENTRE_LEAST 1e-6 /* square of the centre's norm: below it, rows are not centred */
 
-/* Two doubles side by side, in what every x86-64 has: the same operations on each as on one. */
+/* Two doubles in a register that every x86-64 has. Each goes through the operations that a single
+ * double would. */
 typedef double pair __attribute__((vector_size(16), aligned(8), may_alias));
 enum { PAIRS = LANES / 2 };
 
@@ -49,8 +48,9 @@ static void widen(double *x, const unsigned char *row, int dtype, size_t dim) {
     for (size_t j = dim; j < padded(dim); j++) x[j] = 0.0;
 }
 
-/* What a row is whose square, summed without fused operations, is zero, tiny, huge or not finite:
- * the score's own square (docs/SEARCH.md) decides, since at these ends the two may differ. */
+/* The class of a row whose square, summed without fused operations, is zero, tiny, huge or not
+ * finite. At these ends it may differ from the score's own square (docs/SEARCH.md), which
+ * decides. */
 static enum ms_codes_class class_of_extreme(const double *x, size_t n) {
     double lane[LANES] = {0};
     for (size_t j = 0; j < n; j++) lane[j % LANES] = fma(x[j], x[j], lane[j % LANES]);
@@ -59,7 +59,8 @@ static enum ms_codes_class class_of_extreme(const double *x, size_t n) {
     return square == 0.0 ? MS_CODES_ZERO : MS_CODES_ODD;
 }
 
-/* unit [padded] = the row at length 1; meaningless unless MS_CODES_CERTIFIED is returned. */
+/* Set unit [padded] to the row at length 1. It means nothing unless MS_CODES_CERTIFIED is
+ * returned. */
 static enum ms_codes_class unit_row(double *unit, const ms_rows *view, int64_t row) {
     size_t n = padded((size_t)view->dim);
     pair lanes[PAIRS] = {{0}}, *x = (pair *)(void *)unit;
@@ -96,7 +97,7 @@ typedef struct {
     float a, rho, t, y;
 } row_numbers;
 
-/* The largest component, in absolute value. */
+/* The largest absolute value of a component. */
 static double most_of(const double *x, size_t n) {
     double lane[4] = {0};
     for (size_t j = 0; j < n; j += 4)
@@ -107,7 +108,7 @@ static double most_of(const double *x, size_t n) {
     return low > high ? low : high;
 }
 
-/* Numbers of the row `unit` = centre + rest; `rest` [padded] is replaced by the codes. */
+/* The numbers of the row `unit` = centre + rest. The codes replace `rest` [padded]. */
 static row_numbers int8_row(double *rest, const double *unit, const double *centre, size_t n) {
     pair ee[PAIRS] = {{0}}, xe[PAIRS] = {{0}}, mz[PAIRS] = {{0}}, *r = (pair *)(void *)rest;
     const pair *x = (const pair *)(const void *)unit, *m = (const pair *)(const void *)centre;
@@ -130,7 +131,7 @@ static row_numbers int8_row(double *rest, const double *unit, const double *cent
                          .y = (float)(step * sum_pairs(mz))};
 }
 
-/* The same for bf16; rest becomes the rounded values. */
+/* The same for bf16. The rounded values replace `rest`. */
 static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
     double ee[LANES] = {0}, xe[LANES] = {0};
     for (size_t j = 0; j < n; j += LANES)
@@ -144,16 +145,17 @@ static row_numbers bf16_row(double *rest, const double *unit, size_t n) {
                          .t = (float)sum_lanes(xe)};
 }
 
-/* One row's codes into its lane; codes [padded] are 0 past dim. */
-static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim, int form) {
+/* Write one row's codes into its lane. codes [padded] are 0 past dim. */
+static void put_codes(unsigned char *tile, size_t lane, const double *codes, size_t dim,
+                      int codec) {
     unsigned char *dst = tile + MS_CODES_ROW_BYTES * lane;
-    if (form == MS_CODES_INT8) {
+    if (codec == MS_CODES_INT8) {
         for (size_t j = 0; j < dim; j += MS_CODES_INT8_GROUP, dst += MS_CODES_GROUP_BYTES)
             for (size_t i = 0; i < MS_CODES_INT8_GROUP; i++)
                 dst[i] = (unsigned char)(128 + (int)codes[j + i]);
         return;
     }
-    /* bf16 already: the upper half of its f32 */
+    /* the values are bf16 already: take the upper half of their f32 */
     for (size_t j = 0; j < dim; j += MS_CODES_BF16_GROUP, dst += MS_CODES_GROUP_BYTES) {
         uint32_t both = ms_f32_bits((float)codes[j]) >> 16 |
                         (ms_f32_bits((float)codes[j + 1]) & 0xffff0000u);
@@ -161,10 +163,10 @@ static void put_codes(unsigned char *tile, size_t lane, const double *codes, siz
     }
 }
 
-/* One row's numbers into its lane of a tile's constants. */
-static void put_constants(unsigned char *constants, size_t lane, row_numbers k, int form) {
+/* Write one row's numbers into its lane of a tile's constants. */
+static void put_constants(unsigned char *constants, size_t lane, row_numbers k, int codec) {
     unsigned char *at = constants + lane * sizeof(float);
-    if (form == MS_CODES_INT8) {
+    if (codec == MS_CODES_INT8) {
         memcpy(at + MS_CODES_INT8_A, &k.a, sizeof k.a);
         memcpy(at + MS_CODES_INT8_RHO, &k.rho, sizeof k.rho);
         memcpy(at + MS_CODES_INT8_T, &k.t, sizeof k.t);
@@ -176,11 +178,11 @@ static void put_constants(unsigned char *constants, size_t lane, row_numbers k, 
 }
 
 void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows *view, int64_t tile,
-                        const float *centre, int form, double *scratch) {
+                        const float *centre, int codec, double *scratch) {
     size_t dim = (size_t)view->dim, n = padded(dim);
-    size_t codes = form == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
+    size_t codes = codec == MS_CODES_INT8 ? ms_codes_int8(dim) : ms_codes_bf16(dim);
     double *unit = scratch, *rest = scratch + n, *wide = scratch + 2 * n; /* wide: the centre */
-    memset(dst, form == MS_CODES_INT8 ? 128 : 0, codes);
+    memset(dst, codec == MS_CODES_INT8 ? 128 : 0, codes);
     for (size_t j = 0; j < n; j++) wide[j] = j < dim ? centre[j] : 0.0;
     for (size_t lane = 0; lane < MS_CODES_TILE; lane++) {
         int64_t row = tile * MS_CODES_TILE + (int64_t)lane;
@@ -189,13 +191,13 @@ void ms_codes_make_tile(unsigned char *dst, unsigned char *class, const ms_rows 
                                          : MS_CODES_CERTIFIED;
         if (row < view->n_rows && class[lane] == MS_CODES_CERTIFIED) {
             for (size_t j = 0; j < n; j++) rest[j] = unit[j] - wide[j];
-            k = form == MS_CODES_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
+            k = codec == MS_CODES_INT8 ? int8_row(rest, unit, wide, n) : bf16_row(rest, unit, n);
             if (fabsf(k.t) > MOST_ALONG)
                 class[lane] = MS_CODES_ODD;
             else
-                put_codes(dst, lane, rest, dim, form);
+                put_codes(dst, lane, rest, dim, codec);
         }
         if (class[lane] == MS_CODES_ODD) k = (row_numbers){.rho = INFINITY};
-        put_constants(dst + codes, lane, k, form);
+        put_constants(dst + codes, lane, k, codec);
     }
 }

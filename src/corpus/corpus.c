@@ -22,8 +22,8 @@ typedef struct {
     ms_npy_view view; /* owned; borrows from map */
     ms_names names;   /* owned; empty without a names file */
     bool has_names_file;
-    int64_t first;      /* number of its first row */
-    ms_codes_file copy; /* owned; empty without one */
+    int64_t first;            /* number of its first row */
+    ms_codes_file codes_file; /* owned; empty without one */
 } part;
 
 struct msim_corpus {
@@ -218,7 +218,7 @@ void msim_corpus_close(msim_corpus *corpus) {
         part *p = &corpus->parts[i];
         ms_npy_view_free(&p->view);
         ms_names_close(&p->names);
-        ms_codes_close(&p->copy);
+        ms_codes_close(&p->codes_file);
         ms_map_close(&p->map);
     }
     ms_names_close(&corpus->names);
@@ -234,7 +234,7 @@ int msim_corpus_check(const msim_corpus *corpus, msim_error *err) {
         const part *p = &corpus->parts[i];
         rc = ms_map_check(&p->map, err);
         if (rc >= 0) rc = ms_map_check(&p->names.map, err);
-        if (rc >= 0) rc = ms_map_check(&p->copy.map, err);
+        if (rc >= 0) rc = ms_map_check(&p->codes_file.map, err);
     }
     return rc;
 }
@@ -324,7 +324,7 @@ ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t index) {
 
 void ms_corpus_set_codes(msim_corpus *corpus, int64_t index, const ms_codes_file *file) {
     part *p = &corpus->parts[index];
-    ms_codes_close(&p->copy);
-    p->copy = *file;
-    corpus->views[index].copy = &p->copy.copy;
+    ms_codes_close(&p->codes_file);
+    p->codes_file = *file;
+    corpus->views[index].codes = &p->codes_file.codes;
 }

@@ -1,4 +1,4 @@
-/* Rows and their names in one file or several, opened for search. Reads the forms of
+/* Rows and their names in one file or several, opened for search. Reads the codecs of
  * docs/FORMATS.md, Corpora. */
 #ifndef MS_CORPUS_CORPUS_H
 #define MS_CORPUS_CORPUS_H
@@ -17,7 +17,7 @@ int64_t ms_corpus_read_name(const msim_corpus *corpus, int64_t row, char **name,
                             msim_error *err);
 /* What the file of a part was when it was mapped. 0 <= part < parts. */
 ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);
-/* Give a part its small copy, which the corpus owns from now on; one it had is closed. */
+/* Attach codes to a part. The corpus owns them from now on, and closes those that the part had. */
 void ms_corpus_set_codes(msim_corpus *corpus, int64_t part, const ms_codes_file *file);
 
 #endif

@@ -1,5 +1,5 @@
-/* Small copies of a corpus's parts: written and attached. include/midisim.h, Small copies;
- * search/copy.h. Threads live as long as the call. */
+/* Writes and attaches the codes of a corpus's parts (include/midisim.h, Codes; codes/codes.h). The
+ * threads live as long as the call. */
 #include "corpus/corpus.h"
 #include <inttypes.h>
 #include <unistd.h>
@@ -21,18 +21,18 @@ static int is_same(ms_codes_stamp a, ms_codes_stamp b) {
     return a.bytes == b.bytes && a.time == b.time;
 }
 
-/* Forms of the copy that lies there already, if it is one of these rows. */
-static int forms_there(const char *copy_path, const ms_rows *view, ms_codes_stamp stamp) {
+/* The codecs that the file already has, if its codes are of these rows; else 0. */
+static int codecs_there(const char *codes_path, const ms_rows *view, ms_codes_stamp stamp) {
     ms_codes_file file;
-    int forms = 0;
-    if (ms_codes_open(copy_path, view, &file, NULL) < 0) return 0;
-    if (is_same(file.stamp, stamp) && ms_codes_check(copy_path, view, &file, 0, NULL, NULL) >= 0)
-        forms = (file.copy.int8 ? MS_CODES_INT8 : 0) | (file.copy.bf16 ? MS_CODES_BF16 : 0);
+    int codecs = 0;
+    if (ms_codes_open(codes_path, view, &file, NULL) < 0) return 0;
+    if (is_same(file.stamp, stamp) && ms_codes_check(codes_path, view, &file, 0, NULL, NULL) >= 0)
+        codecs = (file.codes.int8 ? MS_CODES_INT8 : 0) | (file.codes.bf16 ? MS_CODES_BF16 : 0);
     ms_codes_close(&file);
-    return forms;
+    return codecs;
 }
 
-int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *copy_path,
+int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char *codes_path,
                             int scan, int threads,
                             int (*progress)(void *user, int64_t done, int64_t all), void *user,
                             msim_error *err) {
@@ -40,34 +40,34 @@ int msim_corpus_write_codes(const msim_corpus *corpus, int64_t part, const char 
     int rc = check_part(corpus, part, err);
     if (rc < 0) return rc;
     if (scan != MSIM_SCAN_INT8 && scan != MSIM_SCAN_BF16)
-        return ms_fail(err, MSIM_E_ARG, "small copy: expected scan int8 or bf16, got msim_scan %d",
+        return ms_fail(err, MSIM_E_ARG, "codes: expected scan int8 or bf16, got msim_scan %d",
                        scan);
     const ms_rows *view = view_of(corpus, part);
     ms_codes_stamp stamp = ms_corpus_stamp(corpus, part);
-    int forms = (scan == MSIM_SCAN_INT8 ? MS_CODES_INT8 : MS_CODES_BF16) |
-                forms_there(copy_path, view, stamp);
+    int codecs = (scan == MSIM_SCAN_INT8 ? MS_CODES_INT8 : MS_CODES_BF16) |
+                 codecs_there(codes_path, view, stamp);
     rc = ms_pool_open(threads, &pool, err);
     if (rc < 0) return rc;
-    rc = ms_codes_write(copy_path, view, stamp, forms, pool, (ms_codes_progress){progress, user},
+    rc = ms_codes_write(codes_path, view, stamp, codecs, pool, (ms_codes_progress){progress, user},
                         err);
     ms_pool_close(pool);
-    if (rc >= 0 && (rc = msim_corpus_check(corpus, err)) < 0) (void)unlink(copy_path);
+    if (rc >= 0 && (rc = msim_corpus_check(corpus, err)) < 0) (void)unlink(codes_path);
     return rc;
 }
 
-int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy_path, int is_full,
+int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *codes_path, int is_full,
                              msim_error *err) {
     ms_codes_file file;
     ms_pool *pool = NULL;
     int rc = check_part(corpus, part, err);
     if (rc < 0) return rc;
     const ms_rows *view = view_of(corpus, part);
-    rc = ms_codes_open(copy_path, view, &file, err);
+    rc = ms_codes_open(codes_path, view, &file, err);
     if (rc < 0) return rc;
-    /* samples may miss what changed */
+    /* a sample may miss what changed */
     is_full = is_full || !is_same(file.stamp, ms_corpus_stamp(corpus, part));
     if (is_full) rc = ms_pool_open(0, &pool, err);
-    if (rc >= 0) rc = ms_codes_check(copy_path, view, &file, is_full, pool, err);
+    if (rc >= 0) rc = ms_codes_check(codes_path, view, &file, is_full, pool, err);
     ms_pool_close(pool);
     if (rc >= 0)
         ms_corpus_set_codes(corpus, part, &file);
@@ -78,7 +78,7 @@ int msim_corpus_attach_codes(msim_corpus *corpus, int64_t part, const char *copy
 
 int msim_corpus_has_codes(const msim_corpus *corpus, int64_t part, int scan) {
     if (check_part(corpus, part, NULL) < 0) return 0;
-    const ms_codes *copy = view_of(corpus, part)->copy;
-    return copy &&
-           ((scan == MSIM_SCAN_INT8 && copy->int8) || (scan == MSIM_SCAN_BF16 && copy->bf16));
+    const ms_codes *codes = view_of(corpus, part)->codes;
+    return codes &&
+           ((scan == MSIM_SCAN_INT8 && codes->int8) || (scan == MSIM_SCAN_BF16 && codes->bf16));
 }

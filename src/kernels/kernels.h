@@ -135,7 +135,7 @@ typedef struct {
     const void *queries;          /* as ms_scan_queries_put lays them out for the scan */
     const double *norms;          /* F64: [n_query], sqrt(dot(q, q)) */
     const int32_t *start;         /* INT8: [n_query] */
-    const float *scale, *lambda, *threshold, *reach; /* [n_query]: BF16 and INT8,
+    const float *scale, *lambda, *threshold, *rho_factor; /* [n_query]: BF16 and INT8,
                                                   * search/bound_codes.h */
     const float *upper_threshold; /* [n_query]: a row is kept unless upper < upper_threshold; F64:
                              * cast from the threshold */

@@ -1,5 +1,5 @@
 /* A MIDI file rewritten as the original's helpers rewrite it: decode, pair notes, encode.
- * docs/NORMALIZE.md. */
+ * docs/CANONICAL.md. */
 #ifndef MS_MIDI_CANONICAL_H
 #define MS_MIDI_CANONICAL_H
 #include "base/mem.h"

@@ -1,7 +1,7 @@
 /* Which model is used when none is named. include/midisim.h, Simple calls; the only place of the
  * library that reads the environment. */
 #define _GNU_SOURCE
-#include "base/program.h"
+#include "base/system/program.h"
 #include "base/status.h"
 #include <dirent.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* Bounds of the scans of codes: see search/bound_codes.h. A few passes over the query in
- * double, sums in 16 lanes; SLACK stands for what these doubles round, DUST for that of single
+/* Bounds of the scans of codes: see search/bound_codes.h. A few passes over the query in double add
+ * up sums in 16 lanes. SLACK covers the rounding of these sums, DUST the rounding of single
  * operations. */
 #include "search/bound_codes.h"
 #include "base/bf16.h"
@@ -36,7 +36,7 @@ static double g_at(const split *s, size_t j) {
     return s->wide ? (double)s->wide[j] : s->lambda * s->centre[j] + s->step * s->narrow[j];
 }
 
-/* phi, eta, f and g.m: what q - g is, along q and across it. */
+/* Measure f = q - g along q (phi) and across it (eta), the length of f, and g.m. */
 static void measure(ms_bound_codes *b, const split *s, size_t dim) {
     double along[LANES] = {0}, all[LANES] = {0}, centre[LANES] = {0}, across[LANES] = {0};
     for (size_t j = 0; j < dim; j++) {
@@ -57,9 +57,9 @@ static void measure(ms_bound_codes *b, const split *s, size_t dim) {
     b->keeps_all = !(fabs(b->phi) <= MOST_ALONG); /* also NaN */
 }
 
-/* An upper bound's rounding: its products and sums have at most 9 roundings, and stay below (work
- * |a z| + 1/2 + rho reach) with |a z| <= 1 + |m| + rho. t and threshold, rounded, add less than
- * u. */
+/* What rounding may do to an upper bound. Its products and sums have at most 9 roundings, and stay
+ * below work |a z| + 1/2 + rho rho_factor, where |a z| <= 1 + |m| + rho. Rounding t and the
+ * threshold adds less than u. */
 static void set_sigma(ms_bound_codes *b, double work, double centre_length) {
     b->sigma = work * (1 + centre_length) + 8 * U32 + 20 * SLACK;
     b->sigma_rho = work;
@@ -95,7 +95,7 @@ void ms_bound_int8_make(ms_bound_codes *b, int16_t *weight, const float *query, 
     set_sigma(b, 8 * U32 * (sqrt(sum_lanes(rest2)) + fabs(s.lambda) * length) * (1 + DUST), length);
 }
 
-/* Any g will do for the proof: what it leaves out of the query is measured. */
+/* The proof holds for any g, because what g leaves out of the query is measured. */
 static void make_bf16(ms_bound_codes *b, float *weight, const float *query, double norm,
                       const ms_codes *codes, size_t chain, int is_narrow) {
     size_t dim = (size_t)codes->dim;
@@ -124,12 +124,12 @@ void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *qu
 
 void ms_bound_codes_make_keeping_all(ms_bound_codes *b) { *b = (ms_bound_codes){.keeps_all = 1}; }
 
-/* The most that the parts of query and row across each other's direction can give, at cosine c or
- * above. */
+/* The most that the components of query and row across each other's direction can contribute, at
+ * cosine c or above. */
 static double width_at(double c) { return c <= 0 ? 1.0 : c >= 1 ? 0.0 : sqrt((1 - c) * (1 + c)); }
 
 ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double threshold) {
-    ms_bound_threshold t = {.threshold = 0.0f, .reach = 1.0f, .upper_threshold = -FLT_MAX};
+    ms_bound_threshold t = {.threshold = 0.0f, .rho_factor = 1.0f, .upper_threshold = -FLT_MAX};
     if (b->keeps_all || !(threshold > -INFINITY)) return t;
     double least = (threshold > 2    ? 2
                     : threshold < -2 ? -2
@@ -137,7 +137,7 @@ ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double 
                    b->tau,
            width = width_at(least) * (1 + DUST);
     t.threshold = (float)least;
-    t.reach = ms_bound_f32_above((width + b->f) * (1 + 8 * U32) + b->sigma_rho);
+    t.rho_factor = ms_bound_f32_above((width + b->f) * (1 + 8 * U32) + b->sigma_rho);
     t.upper_threshold =
         ms_bound_f32_below(least * (1 - b->phi) - width * b->eta - b->at_centre - b->sigma);
     return t;
@@ -146,11 +146,12 @@ ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double 
 double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_threshold *threshold, float rho,
                             float t, float upper) {
     if (b->keeps_all || !(rho < INFINITY) || !(upper < INFINITY)) return INFINITY;
-    /* The upper bound without the threshold's part, and what rounding may have taken from it: the
-     * sum g.x is not more. */
-    double sum = upper - (double)t * threshold->threshold - (double)rho * threshold->reach;
-    double most = b->at_centre + sum + b->sigma + rho * (8 * U32 * threshold->reach + b->sigma_rho);
-    /* c a - width(c) w <= most: the largest such c. */
+    /* The upper bound without the terms of the threshold, plus what rounding may have taken from
+     * it: the sum g.x is not larger. */
+    double sum = upper - (double)t * threshold->threshold - (double)rho * threshold->rho_factor;
+    double most = b->at_centre + sum + b->sigma +
+                  rho * (8 * U32 * threshold->rho_factor + b->sigma_rho);
+    /* The largest c for which c a - width(c) w <= most. */
     double a = 1 - b->phi - t, w = rho + b->eta, s2 = a * a + w * w, c;
     most += b->f * rho;
     if (most >= a) return 1 + b->tau;

@@ -1,6 +1,6 @@
 /* What a search decides before it looks at a row, for every backend: which scan passes over the
  * rows, which rows are excluded, which rows the first threshold comes from. A backend then only
- * passes over rows. docs/SEARCH.md, How it goes. */
+ * passes over rows. docs/SEARCH.md, Steps of a search. */
 #ifndef MS_SEARCH_PLAN_H
 #define MS_SEARCH_PLAN_H
 #include "search/backend.h"

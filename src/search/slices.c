@@ -57,8 +57,8 @@ int ms_slices_open(ms_slices *out, const ms_rows *views, size_t n_views, int64_t
                                          .first_row = row + start,
                                          .index = i};
         if (view->n_rows == 0) continue; /* it may lack codes */
-        s.has_int8 = s.has_int8 && view->copy && view->copy->int8;
-        s.has_bf16 = s.has_bf16 && view->copy && view->copy->bf16;
+        s.has_int8 = s.has_int8 && view->codes && view->codes->int8;
+        s.has_bf16 = s.has_bf16 && view->codes && view->codes->bf16;
     }
     *out = s;
     return MSIM_OK;
@@ -90,19 +90,19 @@ const unsigned char *ms_slices_row(const ms_slices *s, int64_t row, const ms_row
 /* ---- Rows that codes list ---- */
 
 ms_row_list ms_slice_zeros(const ms_slice *s) {
-    const ms_codes *c = s->view->copy;
+    const ms_codes *c = s->view->codes;
     return ms_row_list_between((ms_row_list){c->zeros, c->n_zeros}, s->start, s->start + s->n_rows);
 }
 
 ms_row_list ms_slice_nonfinite(const ms_slice *s) {
-    const ms_codes *c = s->view->copy;
+    const ms_codes *c = s->view->codes;
     return ms_row_list_between((ms_row_list){c->nonfinite, c->n_nonfinite}, s->start,
                                s->start + s->n_rows);
 }
 
 bool ms_slices_is_listed(const ms_slices *s, int64_t row) {
     const ms_slice *slice = ms_slices_find(s, row);
-    const ms_codes *c = slice->view->copy;
+    const ms_codes *c = slice->view->codes;
     int64_t at = slice->start + (row - slice->first_row);
     return ms_row_list_has((ms_row_list){c->zeros, c->n_zeros}, at) ||
            ms_row_list_has((ms_row_list){c->nonfinite, c->n_nonfinite}, at);

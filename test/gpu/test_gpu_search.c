@@ -98,18 +98,18 @@ static void release(corpus *c) {
 static ms_pool *pool;
 static ms_gpu_stream *stream;
 
-static void attach(ms_rows *view, ms_codes_file *file, int forms) {
+static void attach(ms_rows *view, ms_codes_file *file, int codecs) {
     char path[] = "/tmp/midisim-gpu-search-XXXXXX";
     msim_error e = {0};
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0},
+    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, codecs, pool, (ms_codes_progress){0},
                        &e) < 0 ||
         ms_codes_open(path, view, file, &e) < 0)
         fail_msg("%s", e.text);
     unlink(path);
-    view->copy = &file->copy;
+    view->codes = &file->codes;
 }
 
 static int set_up(void **state) {
@@ -162,13 +162,13 @@ static const ms_gpu_search_limits small = {
 
 /* Bytes that leave room for `want` alone: copies of a corpus of f32 are smaller than its rows. */
 static ms_gpu_search_limits limits_for(ms_gpu_search_limits l, const pair *p, enum residence want,
-                                       int form) {
+                                       int codec) {
     size_t rows = 0, copies = 0, dim = (size_t)p->views[0].dim;
     for (size_t i = 0; i < p->n_views; i++) {
         size_t n = (size_t)p->views[i].n_rows;
         rows += n * ((dim * ms_dtype_bytes(p->views[i].dtype) + 15) / 16 * 16) + 4 * n;
         copies += (n + 31) / 16 *
-                      (form == MS_CODES_BF16 ? ms_codes_bf16_tile(dim) : ms_codes_int8_tile(dim)) +
+                      (codec == MS_CODES_BF16 ? ms_codes_bf16_tile(dim) : ms_codes_int8_tile(dim)) +
                   512;
     }
     l.memory_bytes = want == ALL ? 0 : want == COPIES ? copies : want == ROWS ? rows + 1024 : 1;
@@ -188,10 +188,10 @@ static void load(pair *p, const ms_rows *views, size_t n_views, int64_t first, i
     assert_int_equal(ms_cpu_search_load(p->cpu, views, n_views, first, n, NULL), 0);
 }
 
-static void load_all(pair *p, const corpus *c, enum residence want, int form) {
+static void load_all(pair *p, const corpus *c, enum residence want, int codec) {
     p->views = &c->view;
     p->n_views = 1;
-    ms_gpu_search_limits l = limits_for(small, p, want, form);
+    ms_gpu_search_limits l = limits_for(small, p, want, codec);
     load(p, &c->view, 1, 0, c->n, c->queries, &l);
 }
 
@@ -262,13 +262,13 @@ static void every_form_type_and_residence(void **state) {
         for (enum residence want = ALL; want <= NOTHING; want++) {
             /* there rows are not smaller */
             if (want == ROWS && dtype != MSIM_DTYPE_BF16 && dtype != MSIM_DTYPE_F16) continue;
-            if (want == ROWS) file.copy.int8 = NULL; /* and bf16 copies are larger than they */
+            if (want == ROWS) file.codes.int8 = NULL; /* and bf16 copies are larger than they */
             load_all(&p, &c, want, MS_CODES_INT8);
             ms_gpu_residence r = ms_gpu_search_residence(p.gpu);
             assert_int_equal(r.has_rows, want == ALL || want == ROWS);
             assert_int_equal(r.has_int8, want == ALL || want == COPIES);
             for (int scan = MSIM_SCAN_AUTO; scan <= MSIM_SCAN_INT8; scan++) {
-                if (scan == MSIM_SCAN_INT8 && !file.copy.int8) continue;
+                if (scan == MSIM_SCAN_INT8 && !file.codes.int8) continue;
                 size_t n_query = shapes[turn % 4].n_query;
                 ms_search_outcome o =
                     same(&p, n_query, shapes[turn % 4].k, scan, MSIM_METRIC_COSINE, NULL, 0);

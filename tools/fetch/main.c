@@ -2,7 +2,7 @@
  * options are parsed here, as every tool's are; weights/fetch.py does the work, with Python's
  * standard library, so that no program of this project carries a network client. */
 #define _GNU_SOURCE
-#include "base/program.h"
+#include "base/system/program.h"
 #include "common/cli.h"
 #include <errno.h>
 #include <stdio.h>
@@ -24,21 +24,28 @@ static const ms_cli_option options[] = {
      .value = "DIR",
      .help = "put the files into this folder (default: $XDG_DATA_HOME/midisim, else "
              "~/.local/share/midisim; for root PREFIX/share/midisim)",
+     .brief = "put the files into this folder",
      AT(to)},
     {.name = "revision",
      .kind = MS_CLI_TEXT,
      .value = "REV",
      .help = "branch, tag or commit of the hub's repository (default main)",
      AT(revision)},
-    {.name = "all", .kind = MS_CLI_FLAG, .help = "with corpus: fetch all of them", AT(is_all)},
+    {.name = "all",
+     .kind = MS_CLI_FLAG,
+     .help = "with corpus: fetch all of them",
+     .brief = "with corpus: fetch all of them",
+     AT(is_all)},
     {.name = "list",
      .kind = MS_CLI_FLAG,
      .help = "list the published corpora: name, bytes, the model and the pooling they were made "
              "with; tabs between them",
+     .brief = "list the published corpora",
      AT(is_list)},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .help = "fetch again although the file is there",
+     .brief = "fetch again although the file is there",
      AT(is_forced)},
     {.name = "token-over-http",
      .kind = MS_CLI_FLAG,
@@ -57,6 +64,7 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-fetch",
+    .purpose = "Downloads the published models and corpora to where the tools look for them.",
     .summary = "download the published models and corpora",
     .usage = "small [--to DIR] [--force]\n"
              "large [--to DIR] [--revision REV] [--force]\n"
@@ -76,6 +84,7 @@ static const ms_cli_tool tool = {
     .examples = examples,
     .options = options,
     .has_no_kernels = true,
+    .has_no_threads = true,
     .exits = "something could not be downloaded, is not what it should be, or could not be written",
 };
 

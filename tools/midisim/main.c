@@ -2,7 +2,7 @@
  * same folder, so a tool that is added later is found by itself. The front command stays a program
  * of the C library alone: it starts at once, wherever it was installed. */
 #define _GNU_SOURCE
-#include "base/program.h"
+#include "base/system/program.h"
 #include "midisim.h"
 #include <dirent.h>
 #include <errno.h>

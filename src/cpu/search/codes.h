@@ -1,19 +1,19 @@
-/* Kernels that scan codes of rows (codes/layout.h) against all queries of a search.
- * docs/SEARCH.md, Compressed copies.
+/* Kernels that scan codes of rows (codes/layout.h) against all queries of a search. docs/SEARCH.md,
+ * Scans of codes, has the proof.
  *
- * For row r with constants a, rho, t, y (bf16: a = 1, y = 0) and query q with scale, lambda, theta,
- * reach:
- *   sum   = int8: start + sum over j of code[j] * weight[j], exact modulo 2^32; bf16: f32 sums of
- *         products
- *   upper = (a * scale) * sum + lambda * y + t * theta + rho * reach      in f32, at most 9
- *                                                                         roundings
- * A row is left out iff upper is below the upper threshold: ms_bound_codes_set_threshold makes
- * theta (the threshold), reach and the upper threshold.
+ * Row r has the constants a, rho, t and y (bf16: a = 1, y = 0). Query q has scale, lambda,
+ * threshold and rho_factor. A kernel computes:
+ *   sum   = int8: start + sum over j of code[j] * weight[j], exact modulo 2^32
+ *           bf16: f32 sums of products
+ *   upper = (a * scale) * sum + lambda * y + t * threshold + rho * rho_factor
+ *           in f32, at most 9 roundings
+ * A row is left out if and only if its upper is below the query's upper threshold.
+ * ms_bound_codes_set_threshold makes threshold, rho_factor and the upper threshold.
  *
  * Weights lie in blocks of at most 12 queries, [dim / group, rounded up][queries of the
- * block][group], so that a kernel reads those of all its queries from one place; elements past dim
- * are 0. Kernels start no thread, take no memory and keep no state; what they give for a row
- * depends neither on its tile nor on the other queries. */
+ * block][group], so a kernel reads the weights of all its queries from one place. Elements past dim
+ * are 0. Kernels start no thread, take no memory and keep no state. What a kernel computes for a
+ * row depends neither on its tile nor on the other queries. */
 #ifndef MS_CPU_SEARCH_CODES_H
 #define MS_CPU_SEARCH_CODES_H
 #include "codes/layout.h"
@@ -21,9 +21,10 @@
 
 /* One search's queries. */
 typedef struct {
-    const void *weights;                         /* as above */
-    const int32_t *start;                        /* [n_query]: int8 only */
-    const float *scale, *lambda, *theta, *reach; /* [n_query]; bf16 reads theta and reach alone */
+    const void *weights;  /* as above */
+    const int32_t *start; /* [n_query]: int8 only */
+    const float *scale, *lambda, *threshold,
+        *rho_factor; /* [n_query]; bf16 reads these two alone */
     size_t n_query, dim;
 } ms_codes_queries;
 

@@ -20,22 +20,22 @@ typedef struct {
     float *scale, *lambda;          /* owned: [n_views, max_queries] */
     int32_t *start;                 /* owned: [n_views, max_queries] */
     ms_bound_threshold *thresholds; /* owned: [n_workers, max_queries] */
-    float *theta, *reach;           /* owned: [n_workers, max_queries] */
+    float *threshold, *rho_factor;  /* owned: [n_workers, max_queries] */
     void *weight;                   /* owned: [dim] of the widest kind */
 } state;
 
 static void close_state(void *arg) {
     state *s = arg;
     if (!s) return;
-    void *all[] = {s->weights,    s->bounds, s->scale, s->lambda, s->start,
-                   s->thresholds, s->theta,  s->reach, s->weight};
+    void *all[] = {s->weights,    s->bounds,    s->scale,      s->lambda, s->start,
+                   s->thresholds, s->threshold, s->rho_factor, s->weight};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) ms_free(all[i]);
     ms_free(s);
 }
 
 static const unsigned char *tiles_of(const ms_rows *view, int is_int8) {
-    if (!view->copy) return NULL;
-    return is_int8 ? view->copy->int8 : view->copy->bf16;
+    if (!view->codes) return NULL;
+    return is_int8 ? view->codes->int8 : view->codes->bf16;
 }
 
 /* *p = n * each items of item_bytes. */
@@ -70,8 +70,8 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     if (rc >= 0) rc = take(&s->lambda, views, queries, sizeof *s->lambda, err);
     if (rc >= 0) rc = take(&s->start, views, queries, sizeof *s->start, err);
     if (rc >= 0) rc = take(&s->thresholds, workers, queries, sizeof *s->thresholds, err);
-    if (rc >= 0) rc = take(&s->theta, workers, queries, sizeof *s->theta, err);
-    if (rc >= 0) rc = take(&s->reach, workers, queries, sizeof *s->reach, err);
+    if (rc >= 0) rc = take(&s->threshold, workers, queries, sizeof *s->threshold, err);
+    if (rc >= 0) rc = take(&s->rho_factor, workers, queries, sizeof *s->rho_factor, err);
     if (rc >= 0) rc = take(&s->weight, 1, setup->dim, sizeof(float), err);
     if (rc < 0)
         close_state(s);
@@ -115,7 +115,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
         memset(s->weights + view * s->weights_bytes, 0,
                ms_codes_weights_bytes(s->kernels, s->n_query, s->setup.dim));
         for (size_t q = 0; q < s->n_query; q++)
-            prepare_query(s, s->setup.views[view].copy, view, q, queries);
+            prepare_query(s, s->setup.views[view].codes, view, q, queries);
     }
 }
 
@@ -124,8 +124,8 @@ static float set_threshold(void *arg, size_t worker, size_t view, size_t q, doub
     size_t at = worker * s->setup.max_queries + q;
     s->thresholds[at] =
         ms_bound_codes_set_threshold(&s->bounds[view * s->setup.max_queries + q], threshold);
-    s->theta[at] = s->thresholds[at].threshold;
-    s->reach[at] = s->thresholds[at].reach;
+    s->threshold[at] = s->thresholds[at].threshold;
+    s->rho_factor[at] = s->thresholds[at].rho_factor;
     return s->thresholds[at].upper_threshold;
 }
 
@@ -145,8 +145,8 @@ static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_
                           .start = s->start + of_view,
                           .scale = s->scale + of_view,
                           .lambda = s->lambda + of_view,
-                          .theta = s->theta + of_worker,
-                          .reach = s->reach + of_worker,
+                          .threshold = s->threshold + of_worker,
+                          .rho_factor = s->rho_factor + of_worker,
                           .n_query = s->n_query,
                           .dim = s->setup.dim};
     s->kernels->scan(upper, MS_SCAN_ROWS, tiles, n_tiles, &q);

@@ -1,6 +1,5 @@
-/* What the kernels of search share (sim_*.cu): elements of stored rows, sums over lanes that are
- * handed out at once, and the way a row that is kept gets into its query's list. docs/SEARCH.md has
- * scores and bounds. */
+/* What the kernels of search share: elements of stored rows, sums that are spread over lanes, and
+ * how a row that is kept gets into its query's list. docs/SEARCH.md defines scores and bounds. */
 #ifndef MS_KERNELS_SEARCH_COMMON_CUH
 #define MS_KERNELS_SEARCH_COMMON_CUH
 #include "kernels/kernels.h"
@@ -10,33 +9,32 @@
 #include <assert.h>
 #include <string.h>
 
-/* The scans of ms_scan_cuda, one per file. Same contract. */
+/* The scans behind ms_scan_cuda, one per file. They take what ms_scan_cuda takes. */
 extern "C" {
 int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 int ms_scan_f32_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 }
 
-/* Queries as the kernels want them; the host lays them out by these numbers
- * (ms_scan_queries_put). */
+/* How the kernels want queries laid out. The host uses these numbers in ms_scan_queries_put. */
 enum {
-    SIM_F64_TILE = 8,   /* queries of a tile of the f64 scan; widths are padded to 16 */
-    SIM_F32_STEP = 128, /* elements of a row that a warp reads at once; widths are padded to it */
-    SIM_COPY_STEP = 8   /* groups of a tile of codes that a matrix operation takes */
+    SCAN_F64_TILE = 8,   /* queries of a tile of the f64 scan; widths are padded to 16 */
+    SCAN_F32_STEP = 128, /* elements of a row that a warp reads at once; widths are padded to it */
+    SCAN_CODES_STEP = 8  /* groups of a tile of codes that a matrix operation takes */
 };
 
 /* Tiles of 8 queries that a kernel of codes takes: 1, 2, 4 or 8. */
-static inline int sim_copy_tiles(int64_t n_query) {
+static inline int scan_codes_tiles(int64_t n_query) {
     return n_query <= 8 ? 1 : n_query <= 16 ? 2 : n_query <= 32 ? 4 : 8;
 }
 /* Queries of a tile of the f32 scan. */
-static inline int sim_f32_tile(int64_t n_query) {
+static inline int scan_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
 }
-/* Thread blocks of a pass that is cut into n parts, one for a thread block at a time: each takes
- * enough parts to pay for loading its queries, and not so many that some wait idle. */
-static inline unsigned sim_grid(int64_t n) {
+/* Thread blocks of a pass over n blocks of work. Each thread block takes enough work to pay for
+ * loading its queries, but not so much that other multiprocessors stay idle. */
+static inline unsigned scan_grid(int64_t n) {
     int64_t each = n / 1024 < 1 ? 1 : n / 1024 > 8 ? 8 : n / 1024;
     return (unsigned)((n + each - 1) / each);
 }
@@ -63,7 +61,7 @@ static __device__ __forceinline__ float f32_above(double x) {
     return (double)f < x ? nextafterf(f, INFINITY) : f;
 }
 
-/* The score from what a kernel has; the dot product needs no square root. */
+/* The score from the sums that a kernel has. The dot product needs no square root. */
 static __device__ __forceinline__ double score_of(double dot, double square, double query_norm,
                                                   int is_ip) {
     return ms_score(dot, square, is_ip ? 0.0 : sqrt_f64(square), query_norm, is_ip);
@@ -71,10 +69,10 @@ static __device__ __forceinline__ double score_of(double dot, double square, dou
 
 /* ---- Sums over lanes ---- */
 
-/* Of the N values of each lane, this lane and the one across `bit` keep a half each: v[0 .. N / 2)
- * becomes the sum of both lanes' lower half (lanes without the bit) or upper half. With an odd N
- * both keep all. A sum's operands are the same two whoever adds them, so bits do not depend on
- * N. */
+/* Of the N values of each lane, this lane and the lane across `bit` keep one half each. v[0 .. N /
+ * 2) becomes the sum of both lanes' lower halves in lanes without the bit, of the upper halves in
+ * the others. With an odd N both lanes keep everything. The two operands of a sum are the same in
+ * either lane, so the bits do not depend on N. */
 template <int N, int CAP, typename T>
 static __device__ __forceinline__ void sum_across(T (&v)[CAP], int bit, int lane) {
     if (N % 2) {
@@ -90,7 +88,7 @@ static __device__ __forceinline__ void sum_across(T (&v)[CAP], int bit, int lane
     }
 }
 
-/* The sum of 16 lanes as docs/SEARCH.md adds them, in each of them. */
+/* The sum of 16 lanes in the order of docs/SEARCH.md. Every lane gets it. */
 static __device__ __forceinline__ double sum_half_warp(double x) {
     x += shuffle_xor(x, 8);
     x += shuffle_xor(x, 4);
@@ -100,7 +98,7 @@ static __device__ __forceinline__ double sum_half_warp(double x) {
 
 /* ---- Rows that are kept ---- */
 
-/* Whether a corpus row is in the ascending list: looked up for rows that would be kept, alone. */
+/* Whether a corpus row is in the ascending list. Only rows that would be kept are looked up. */
 static __device__ __forceinline__ bool is_excluded(const ms_gpu_scan &a, int64_t row) {
     int64_t low = 0, high = a.n_excluded;
     while (low < high) {
@@ -113,9 +111,9 @@ static __device__ __forceinline__ bool is_excluded(const ms_gpu_scan &a, int64_t
     return low < a.n_excluded && a.excluded[low] == row;
 }
 
-/* Put `row` of the corpus into the list of query q where `keep` holds. All lanes of the warp come;
- * `peers` are the lanes whose q is this lane's: they share one atomic. A query's counter goes on
- * past the cap, its list does not. */
+/* Put `row` of the corpus into the list of query q if `keep` holds. All lanes of the warp call
+ * this. `peers` are the lanes with the same q; they share one atomic addition. The counter of a
+ * query goes on past the capacity, its list does not. */
 static __device__ __forceinline__ void keep_row(const ms_gpu_scan &a, int q, int64_t row,
                                                 float upper, bool keep, uint32_t peers, int lane) {
     if (keep && a.n_excluded > 0) keep = !is_excluded(a, row);

@@ -40,7 +40,7 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *
 static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *err) {
     size_t slot = ms_plan_reads_codes(s->plan.scan) ? slice % s->n_slots : 0;
     size_t bytes = ms_scan_queries_bytes(s->plan.scan, s->n_active, s->rows.dim);
-    const ms_codes *codes = s->rows.slices[slice].view->copy;
+    const ms_codes *codes = s->rows.slices[slice].view->codes;
     *out = slot;
     if (s->slot_slice[slot] == slice ||
         (s->slot_slice[slot] != SIZE_MAX && !ms_plan_reads_codes(s->plan.scan)))
@@ -62,7 +62,7 @@ static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
             ms_bound_threshold a = ms_bound_codes_set_threshold(
                 &s->bounds[slot * (size_t)s->n_queries + (size_t)q], threshold);
             constants->threshold[q] = a.threshold;
-            constants->reach[q] = a.reach;
+            constants->rho_factor[q] = a.rho_factor;
             constants->upper_threshold[q] = a.upper_threshold;
             continue;
         }
@@ -127,7 +127,7 @@ static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
     scan->scale = constants->scale;
     scan->lambda = constants->lambda;
     scan->threshold = constants->threshold;
-    scan->reach = constants->reach;
+    scan->rho_factor = constants->rho_factor;
     scan->upper_threshold = constants->upper_threshold;
 }
 

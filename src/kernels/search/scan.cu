@@ -6,19 +6,19 @@
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* Components that a matrix operation of the scan takes: 32 codes or 16 bf16 values. */
-static int64_t copy_step(int scan) { return scan == MSIM_SCAN_INT8 ? 32 : 16; }
+static int64_t codes_step(int scan) { return scan == MSIM_SCAN_INT8 ? 32 : 16; }
 
 extern "C" size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim) {
     assert(n_query >= 1 && n_query <= MS_GPU_SCAN_QUERIES && dim >= 1);
     if (scan == MSIM_SCAN_F64)
-        return (size_t)(round_up(n_query, SIM_F64_TILE) * round_up(dim, 16)) * sizeof(double);
+        return (size_t)(round_up(n_query, SCAN_F64_TILE) * round_up(dim, 16)) * sizeof(double);
     if (scan == MSIM_SCAN_F32) {
-        int64_t tile = sim_f32_tile(n_query);
-        return (size_t)(round_up(n_query, tile) * round_up(dim, SIM_F32_STEP)) * sizeof(float);
+        int64_t tile = scan_f32_tile(n_query);
+        return (size_t)(round_up(n_query, tile) * round_up(dim, SCAN_F32_STEP)) * sizeof(float);
     }
     assert(scan == MSIM_SCAN_INT8 || scan == MSIM_SCAN_BF16);
-    int64_t steps = round_up(dim, copy_step(scan)) / copy_step(scan);
-    return (size_t)(steps * sim_copy_tiles(n_query)) * 32 * 8;
+    int64_t steps = round_up(dim, codes_step(scan)) / codes_step(scan);
+    return (size_t)(steps * scan_codes_tiles(n_query)) * 32 * 8;
 }
 
 /* Fragments of B: [step][tile of 8 queries][lane][2 words]. Lane l has query l / 4 of its tile and,
@@ -26,7 +26,8 @@ extern "C" size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim) 
  * 4 + 4 r), element e. */
 static void put_fragments(int scan, unsigned char *dst, int64_t q, int64_t n_query, int64_t dim,
                           const void *query) {
-    int64_t step = copy_step(scan), group = step / SIM_COPY_STEP, tiles = sim_copy_tiles(n_query);
+    int64_t step = codes_step(scan), group = step / SCAN_CODES_STEP,
+            tiles = scan_codes_tiles(n_query);
     for (int64_t j = 0; j < dim; j++) {
         int64_t in_step = j % step, g = in_step / group, e = in_step % group,
                 lane = q % 8 * 4 + g % 4;
@@ -49,7 +50,7 @@ extern "C" void ms_scan_queries_put(int scan, void *queries, int64_t q, int64_t 
         double *to = (double *)queries + q * round_up(dim, 16);
         for (int64_t j = 0; j < dim; j++) to[j] = ((const float *)query)[j];
     } else if (scan == MSIM_SCAN_F32) {
-        memcpy((float *)queries + q * round_up(dim, SIM_F32_STEP), query,
+        memcpy((float *)queries + q * round_up(dim, SCAN_F32_STEP), query,
                (size_t)dim * sizeof(float));
     } else {
         put_fragments(scan, (unsigned char *)queries, q, n_query, dim, query);

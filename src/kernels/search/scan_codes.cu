@@ -1,5 +1,5 @@
 /* Scans of codes (codes/layout.h) by matrix operations: an upper bound for each row and
- * query, and the rows that are not left out. docs/SEARCH.md, Compressed copies, has the meaning of
+ * query, and the rows that are not left out. docs/SEARCH.md, Scans of codes, has the meaning of
  * every number and the proof.
  *
  * k_scan_codes<scan, tiles of 8 queries>
@@ -26,9 +26,9 @@
  *           operations in their order: 9 roundings as docs/SEARCH.md charges. bf16: f32 sums in an
  *           order that is the hardware's, charged by ms_scan_bf16_chain. A row's value depends
  *           neither on its place nor on the other queries.
- * Needs     16-byte aligned tiles; constants with reach > 0. The tail of dim and rows past n_rows
- *           are taken care of.
- * Tests     test/gpu/test_sim_scan.c against the definition in C; reference
+ * Needs     16-byte aligned tiles; constants with rho_factor > 0. The tail of dim and rows past
+ *           n_rows are handled.
+ * Tests     test/gpu/test_gpu_scan.c against the definition in C; reference
  * src/cpu/kernels/ref/scan_int8_ref.c and scan_bf16_ref.c. */
 #include "codes/layout.h"
 #include "kernels/search/common.cuh"
@@ -39,7 +39,7 @@ enum {
     PART_ROWS = 32,
     BLOCK_PARTS = MS_GPU_BLOCK_ROWS / PART_ROWS
 };
-enum { SCALE, LAMBDA, THRESHOLD, REACH, UPPER_THRESHOLD, N_CONSTANTS };
+enum { SCALE, LAMBDA, THRESHOLD, RHO_FACTOR, UPPER_THRESHOLD, N_CONSTANTS };
 
 /* Threads of a block and blocks of an SM: as many as the registers allow without spilling at any
  * architecture. */
@@ -54,7 +54,7 @@ struct alignas(16) Four {
     float x[4];
 };
 
-struct CopyShape {
+struct CodesShape {
     int64_t tile_bytes, codes_bytes;
     int groups, steps, chunk_steps;
 };
@@ -94,7 +94,7 @@ struct LaneRows {
     int64_t row;                             /* the first of the four, in the rows */
 };
 
-static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const CopyShape &shape,
+static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const CodesShape &shape,
                                                      int64_t first, int lane) {
     int64_t tile = first / MS_CODES_TILE + lane / 16, last = (a.rows.n_rows - 1) / MS_CODES_TILE;
     /* rows past the end are dropped */
@@ -109,8 +109,8 @@ static __device__ __forceinline__ LaneRows lane_rows(const ms_gpu_scan &a, const
 template <bool IS_WHOLE>
 static __device__ __forceinline__ void load_step(uint4 (&v)[2], const unsigned char *groups,
                                                  int step, int lane, int n_groups, int end) {
-    int group = step * SIM_COPY_STEP + lane % 4;
-    const unsigned char *at = groups + (int64_t)step * (SIM_COPY_STEP * MS_CODES_GROUP_BYTES);
+    int group = step * SCAN_CODES_STEP + lane % 4;
+    const unsigned char *at = groups + (int64_t)step * (SCAN_CODES_STEP * MS_CODES_GROUP_BYTES);
     bool is_here = IS_WHOLE || step < end;
     v[0] = v[1] = uint4{0, 0, 0, 0};
     if (IS_WHOLE || (is_here && group < n_groups)) v[0] = load_once16(at);
@@ -161,13 +161,13 @@ static __device__ __forceinline__ float upper_value(int32_t sum, const RowConsta
                                                     const float *q, int each) {
     float x = r.a.x[i] * q[SCALE * each] * (float)sum + q[LAMBDA * each] * r.y.x[i];
     x += r.t.x[i] * q[THRESHOLD * each];
-    return x + r.rho.x[i] * q[REACH * each];
+    return x + r.rho.x[i] * q[RHO_FACTOR * each];
 }
 
 static __device__ __forceinline__ float upper_value(float sum, const RowConstants &r, int i,
                                                     const float *q, int each) {
     float x = sum + r.t.x[i] * q[THRESHOLD * each];
-    return x + r.rho.x[i] * q[REACH * each];
+    return x + r.rho.x[i] * q[RHO_FACTOR * each];
 }
 
 /* Upper values of a lane's four rows and two queries of each tile; those that are kept go to the
@@ -176,7 +176,7 @@ static __device__ __forceinline__ float upper_value(float sum, const RowConstant
 template <typename SCAN, int TILES>
 static __device__ __forceinline__ void keep_rows(const ms_gpu_scan &a,
                                                  const typename SCAN::sum (&sums)[2][TILES][4],
-                                                 const CopyShape &shape, int64_t first,
+                                                 const CodesShape &shape, int64_t first,
                                                  const float *constants, Four *stash, int lane) {
     LaneRows rows = lane_rows(a, shape, first, lane);
     RowConstants r;
@@ -212,7 +212,7 @@ static __device__ __forceinline__ void copy_fragments(Pair *to, const void *quer
 
 template <typename SCAN, int TILES>
 static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOCKS)
-    k_scan_codes(ms_gpu_scan a, CopyShape shape) {
+    k_scan_codes(ms_gpu_scan a, CodesShape shape) {
     const int THREADS = Size<TILES>::THREADS, WARPS = Size<TILES>::WARPS;
     const int64_t n_parts = a.n_blocks * BLOCK_PARTS;
     Carve c = carve_begin();
@@ -228,7 +228,7 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
         to[SCALE * TILES * 8] = a.scale ? a.scale[q] : 1.0f;
         to[LAMBDA * TILES * 8] = a.lambda ? a.lambda[q] : 0.0f;
         to[THRESHOLD * TILES * 8] = a.threshold[q];
-        to[REACH * TILES * 8] = a.reach[q];
+        to[RHO_FACTOR * TILES * 8] = a.rho_factor[q];
         to[UPPER_THRESHOLD * TILES * 8] = a.upper_threshold[q];
     }
     if (is_one_chunk) copy_fragments(fragments, a.queries, 0, shape.steps, TILES * 32, THREADS);
@@ -245,7 +245,7 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
             int end = from + shape.chunk_steps < shape.steps ? from + shape.chunk_steps
                                                              : shape.steps;
             /* steps without a guard end here */
-            int whole = from + (shape.groups / SIM_COPY_STEP - from) / AHEAD * AHEAD;
+            int whole = from + (shape.groups / SCAN_CODES_STEP - from) / AHEAD * AHEAD;
             if (!is_one_chunk) {
                 sync_block(); /* the chunk before has been used */
                 copy_fragments(fragments, a.queries, from, end, TILES * 32, THREADS);
@@ -263,20 +263,21 @@ static __global__ void __launch_bounds__(Size<TILES>::THREADS, Size<TILES>::BLOC
 }
 
 template <typename SCAN, int TILES>
-static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CopyShape shape) {
+static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CodesShape shape) {
     int most = CHUNK_BYTES / (TILES * 256);
     shape.chunk_steps = shape.steps < most ? shape.steps : most;
     size_t shared = carve_bytes<Pair>((size_t)shape.chunk_steps * TILES * 32) +
                     carve_bytes<float>(N_CONSTANTS * TILES * 8) +
                     carve_bytes<Four>(Size<TILES>::THREADS);
     int64_t turns = (scan->n_blocks * BLOCK_PARTS + Size<TILES>::WARPS - 1) / Size<TILES>::WARPS;
-    return (int)launch(k_scan_codes<SCAN, TILES>, dim3(sim_grid(turns)), dim3(Size<TILES>::THREADS),
-                       shared, (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
+    return (int)launch(k_scan_codes<SCAN, TILES>, dim3(scan_grid(turns)),
+                       dim3(Size<TILES>::THREADS), shared, (cudaStream_t)ms_gpu_stream_raw(s),
+                       *scan, shape);
 }
 
 template <typename SCAN>
-static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan, const CopyShape &shape) {
-    switch (sim_copy_tiles(scan->n_query)) {
+static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan, const CodesShape &shape) {
+    switch (scan_codes_tiles(scan->n_query)) {
     case 1: return start<SCAN, 1>(s, scan, shape);
     case 2: return start<SCAN, 2>(s, scan, shape);
     case 4: return start<SCAN, 4>(s, scan, shape);
@@ -287,11 +288,11 @@ static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan, const CopyShape 
 int ms_scan_codes_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err) {
     size_t dim = (size_t)scan->rows.dim;
     bool is_int8 = scan->scan == MSIM_SCAN_INT8;
-    CopyShape shape;
+    CodesShape shape;
     shape.codes_bytes = (int64_t)(is_int8 ? ms_codes_int8(dim) : ms_codes_bf16(dim));
     shape.tile_bytes = (int64_t)(is_int8 ? ms_codes_int8_tile(dim) : ms_codes_bf16_tile(dim));
     shape.groups = (int)(shape.codes_bytes / MS_CODES_GROUP_BYTES);
-    shape.steps = (shape.groups + SIM_COPY_STEP - 1) / SIM_COPY_STEP;
+    shape.steps = (shape.groups + SCAN_CODES_STEP - 1) / SCAN_CODES_STEP;
     shape.chunk_steps = 0;
     assert(scan->tiles && (uintptr_t)scan->tiles % 16 == 0 && dim <= 65536);
     int rc = is_int8 ? start_for<Int8>(s, scan, shape) : start_for<Bf16>(s, scan, shape);

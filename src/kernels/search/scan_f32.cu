@@ -1,5 +1,5 @@
 /* The f32 scan: rows as they are stored against queries of length 1, in f32 on the ordinary
- * cores. docs/SEARCH.md, The bound of the f32 form.
+ * cores. docs/SEARCH.md, The bound of the f32 scan.
  *
  * k_scan_f32<dtype, queries of a tile>
  * Shapes    rows of any dtype and width, row_bytes apart; what lies between dim and row_bytes is
@@ -23,7 +23,7 @@
  *           fewer. Not measured.
  * Bytes     the rows once from memory (for more than 12 queries, again from L2).
  * Needs     16-byte aligned rows; values of ms_row_values_cuda.
- * Tests     test/gpu/test_sim_scan.c against the score in double; reference
+ * Tests     test/gpu/test_gpu_scan.c against the score in double; reference
  *           src/cpu/kernels/ref/scan_f32_ref.c. */
 #include "kernels/search/common.cuh"
 
@@ -100,7 +100,7 @@ static __device__ __forceinline__ void add_chunk(float (&sums)[ROWS * QUERIES],
                                                  int end, int dim, int lane) {
     const int AHEAD = Raw<DTYPE>::AHEAD;
 #pragma unroll 1
-    for (int start = from; start < end; start += AHEAD * SIM_F32_STEP) {
+    for (int start = from; start < end; start += AHEAD * SCAN_F32_STEP) {
         uint32_t raw[AHEAD][ROWS][Raw<DTYPE>::WORDS];
         int first = start + lane * 4;
         int limit = end < dim ? end : dim; /* the next chunk's elements are not asked for in vain */
@@ -108,15 +108,15 @@ static __device__ __forceinline__ void add_chunk(float (&sums)[ROWS * QUERIES],
         for (int i = 0; i < AHEAD; i++)
 #pragma unroll
             for (int r = 0; r < ROWS; r++)
-                load_raw<DTYPE>(raw[i][r], rows[r], first + i * SIM_F32_STEP, limit);
+                load_raw<DTYPE>(raw[i][r], rows[r], first + i * SCAN_F32_STEP, limit);
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) {
-            if (start + i * SIM_F32_STEP >= end) break; /* the whole block */
+            if (start + i * SCAN_F32_STEP >= end) break; /* the whole block */
             float x[ROWS][4];
 #pragma unroll
             for (int r = 0; r < ROWS; r++)
-                widen<DTYPE>(x[r], raw[i][r], first + i * SIM_F32_STEP, limit);
-            const float *at = queries + (start - from) + i * SIM_F32_STEP + lane * 4;
+                widen<DTYPE>(x[r], raw[i][r], first + i * SCAN_F32_STEP, limit);
+            const float *at = queries + (start - from) + i * SCAN_F32_STEP + lane * 4;
 #pragma unroll
             for (int q = 0; q < QUERIES; q++) {
                 Four y = *(const Four *)(at + q * stride);
@@ -229,18 +229,18 @@ static __global__ void __launch_bounds__(THREADS, 3)
 }
 
 template <int DTYPE, int QUERIES> static int start(ms_gpu_stream *s, const ms_gpu_scan *scan) {
-    int64_t width = (scan->rows.dim + SIM_F32_STEP - 1) / SIM_F32_STEP * SIM_F32_STEP;
-    int64_t most = QUERY_BYTES / (QUERIES * (int)sizeof(float)) / SIM_F32_STEP * SIM_F32_STEP;
+    int64_t width = (scan->rows.dim + SCAN_F32_STEP - 1) / SCAN_F32_STEP * SCAN_F32_STEP;
+    int64_t most = QUERY_BYTES / (QUERIES * (int)sizeof(float)) / SCAN_F32_STEP * SCAN_F32_STEP;
     int stride = (int)(width < most ? width : most),
         n_tiles = (scan->n_query + QUERIES - 1) / QUERIES;
     return (int)launch(k_scan_f32<DTYPE, QUERIES>,
-                       dim3(sim_grid(scan->n_blocks) * (unsigned)n_tiles), dim3(THREADS),
+                       dim3(scan_grid(scan->n_blocks) * (unsigned)n_tiles), dim3(THREADS),
                        carve_bytes<float>((size_t)QUERIES * (size_t)stride),
                        (cudaStream_t)ms_gpu_stream_raw(s), *scan, n_tiles, stride, (int)width);
 }
 
 template <int DTYPE> static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan) {
-    switch (sim_f32_tile(scan->n_query)) {
+    switch (scan_f32_tile(scan->n_query)) {
     case 1: return start<DTYPE, 1>(s, scan);
     case 4: return start<DTYPE, 4>(s, scan);
     case 8: return start<DTYPE, 8>(s, scan);

@@ -18,11 +18,11 @@
  * Flops     2 a query and element, and 2 an element for the square: bound by double arithmetic
  *           where cards are poor in it.
  * Needs     16-byte aligned rows; any dim, any dtype; nothing behind dim is read.
- * Tests     test/gpu/test_sim_topk.c and test_sim_scan.c, against dots_f64 and squares_f64 of
+ * Tests     test/gpu/test_gpu_topk.c and test_gpu_scan.c, against dots_f64 and squares_f64 of
  *           src/cpu/kernels/ref/encoder_ref.c, equal to the bit. */
 #include "kernels/search/common.cuh"
 
-enum { THREADS = 256, WARPS = THREADS / 32, QUERIES = SIM_F64_TILE };
+enum { THREADS = 256, WARPS = THREADS / 32, QUERIES = SCAN_F64_TILE };
 #define PLAIN_LEAST \
     0x1p-60 /* squares between which f32 neither over- nor underflows
                              * (search/bound.h) */
@@ -194,7 +194,7 @@ int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err)
                                            : dtype == MSIM_DTYPE_BF16 ? k_scan_f64<MSIM_DTYPE_BF16>
                                                                       : k_scan_f64<MSIM_DTYPE_F64>;
     cudaError_t rc =
-        launch(kernel, dim3(sim_grid(scan->n_blocks)), dim3(THREADS), 0, stream, *scan, stride);
+        launch(kernel, dim3(scan_grid(scan->n_blocks)), dim3(THREADS), 0, stream, *scan, stride);
     return ms_gpu_check_launch((int)rc, "k_scan_f64", err);
 }
 

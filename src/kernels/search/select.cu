@@ -14,7 +14,7 @@
  * Needs     candidate_cap + k <= 4,096. Entries beyond n_candidates and n_best are not read.
  * Cost      log2(n) (log2(n) + 1) / 2 rounds with a barrier each: 36 for 256 entries, 78 for 4,096.
  *           Not measured.
- * Tests     test/gpu/test_sim_topk.c, against src/search/topk.c's order. */
+ * Tests     test/gpu/test_gpu_topk.c, against src/search/topk.c's order. */
 #include "kernels/search/common.cuh"
 
 enum { THREADS = 512, WARPS = THREADS / 32, MAX_ENTRIES = MS_GPU_MAX_CANDIDATES + MS_GPU_MAX_K };

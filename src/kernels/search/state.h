@@ -38,7 +38,7 @@ typedef struct {
 /* Constants of a slot's queries, as kernels read them. */
 typedef struct {
     float scale[MS_GPU_SCAN_QUERIES], lambda[MS_GPU_SCAN_QUERIES];
-    float threshold[MS_GPU_SCAN_QUERIES], reach[MS_GPU_SCAN_QUERIES];
+    float threshold[MS_GPU_SCAN_QUERIES], rho_factor[MS_GPU_SCAN_QUERIES];
     float upper_threshold[MS_GPU_SCAN_QUERIES];
     int32_t start[MS_GPU_SCAN_QUERIES];
 } ms_gpu_constants;
@@ -162,7 +162,7 @@ static inline int ms_gpu_failed(const msim_error *err) {
     return err && err->code == MSIM_E_DEVICE ? -MSIM_E_DEVICE : -MSIM_E_MEMORY;
 }
 static inline const unsigned char *ms_gpu_tiles_of(const ms_rows *view, int scan) {
-    return !view->copy ? NULL : scan == MSIM_SCAN_INT8 ? view->copy->int8 : view->copy->bf16;
+    return !view->codes ? NULL : scan == MSIM_SCAN_INT8 ? view->codes->int8 : view->codes->bf16;
 }
 static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
     return scan == MSIM_SCAN_INT8 ? ms_codes_int8_tile((size_t)dim)

@@ -1,7 +1,7 @@
 /* Codes of rows: the certificate never leaves out a row at a threshold that is the row's own
  * score, searches give the plain scan's results to the last bit, the file's bytes follow from the
- * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Compressed
- * copies. */
+ * rows alone, and a file that is damaged or of other rows is refused. docs/SEARCH.md, Scans of
+ * codes. */
 #define _GNU_SOURCE
 #include "base/bf16.h"
 #include "search/bound_codes.h"
@@ -134,12 +134,12 @@ static ms_pool *open_pool(int threads) {
     return pool;
 }
 
-/* Write and open a copy of a view. */
-static ms_codes_file copy_of(const ms_rows *view, int forms) {
+/* Write and open the codes of a view. */
+static ms_codes_file codes_of(const ms_rows *view, int codecs) {
     ms_codes_file file = {0};
     msim_error e = {0};
     ms_pool *pool = open_pool(2);
-    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, forms, pool, (ms_codes_progress){0},
+    if (ms_codes_write(path, view, (ms_codes_stamp){1, 2}, codecs, pool, (ms_codes_progress){0},
                        &e) < 0 ||
         ms_codes_open(path, view, &file, &e) < 0 ||
         ms_codes_check(path, view, &file, 1, pool, &e) < 0)
@@ -174,11 +174,11 @@ static double exact_score(const corpus *c, const ms_cpu_kernels *k, int64_t row,
     return square == 0 || norm == 0 ? 0.0 : dot / (sqrt(norm) * sqrt(square)) + 0.0;
 }
 
-static int is_listed(const ms_codes *copy, int64_t row) {
-    for (size_t i = 0; i < copy->n_zeros; i++)
-        if (copy->zeros[i] == row) return 1;
-    for (size_t i = 0; i < copy->n_nonfinite; i++)
-        if (copy->nonfinite[i] == row) return 1;
+static int is_listed(const ms_codes *codes, int64_t row) {
+    for (size_t i = 0; i < codes->n_zeros; i++)
+        if (codes->zeros[i] == row) return 1;
+    for (size_t i = 0; i < codes->n_nonfinite; i++)
+        if (codes->nonfinite[i] == row) return 1;
     return 0;
 }
 
@@ -223,7 +223,7 @@ static verdict own_scores(const corpus *c, const ms_scan_method *method, int isa
             for (size_t q = 0; q < Q; q++) {
                 float u = upper[q * MS_SCAN_ROWS];
                 assert_true(upper_thresholds[q] > -INFINITY);
-                if (is_listed(c->view.copy, row)) {
+                if (is_listed(c->view.codes, row)) {
                     assert_true(u < upper_thresholds[q]);
                     continue;
                 }
@@ -250,8 +250,8 @@ static void never_leaves_out_its_own_score(void **state) {
             for (int i = 0; i < N_DIMS; i++) {
                 int dtype = (int)(made + (enum made)i + (enum made)isa) % 4;
                 corpus c = make_corpus(made, dtype, dims[i]);
-                ms_codes_file file = copy_of(&c.view, BOTH);
-                c.view.copy = &file.copy;
+                ms_codes_file file = codes_of(&c.view, BOTH);
+                c.view.codes = &file.codes;
                 for (int f = 0; f < 2; f++) {
                     verdict v = own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, isa);
                     if (v.n_wrong)
@@ -273,19 +273,19 @@ static void a_wrong_bound_is_seen(void **state) {
     (void)state;
     for (int f = 0; f < 2; f++) {
         corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 61);
-        ms_codes_file file = copy_of(&c.view, BOTH);
+        ms_codes_file file = codes_of(&c.view, BOTH);
         size_t codes = f ? ms_codes_bf16(61) : ms_codes_int8(61),
                each = f ? ms_codes_bf16_tile(61) : ms_codes_int8_tile(61);
         unsigned char *tiles = malloc((N + 15) / 16 * each);
-        memcpy(tiles, f ? file.copy.bf16 : file.copy.int8, (N + 15) / 16 * each);
+        memcpy(tiles, f ? file.codes.bf16 : file.codes.int8, (N + 15) / 16 * each);
         for (size_t t = 0; t < (N + 15) / 16; t++)
             memset(tiles + t * each + codes + (f ? MS_CODES_BF16_RHO : MS_CODES_INT8_RHO), 0,
                    MS_CODES_CONSTANT_BYTES);
         if (f)
-            file.copy.bf16 = tiles;
+            file.codes.bf16 = tiles;
         else
-            file.copy.int8 = tiles;
-        c.view.copy = &file.copy;
+            file.codes.int8 = tiles;
+        c.view.codes = &file.codes;
         assert_true(own_scores(&c, f ? &ms_scan_bf16 : &ms_scan_int8, MSIM_ISA_REF).n_wrong > 0);
         free(tiles);
         ms_codes_close(&file);
@@ -389,7 +389,7 @@ static void same_as_the_plain_scan(void **state) {
             if (!has_own_kernels(l)) continue;
             corpus c = make_corpus(made, turn % 4, dims[turn % N_DIMS]);
             if (turn % 3 == 0) c.view.offsets = c.offsets;
-            ms_codes_file files[3], whole = copy_of(&c.view, BOTH);
+            ms_codes_file files[3], whole = codes_of(&c.view, BOTH);
             ms_rows parts[3] = {c.view, c.view, c.view};
             static const int64_t cut[] = {0, 100, 100, N}; /* an empty part too */
             for (int i = 0; i < 3; i++) {
@@ -397,9 +397,9 @@ static void same_as_the_plain_scan(void **state) {
                 parts[i].offsets = NULL;
                 parts[i].n_rows = cut[i + 1] - cut[i];
                 if (parts[i].n_rows)
-                    files[i] = copy_of(&parts[i], BOTH), parts[i].copy = &files[i].copy;
+                    files[i] = codes_of(&parts[i], BOTH), parts[i].codes = &files[i].codes;
             }
-            c.view.copy = &whole.copy;
+            c.view.codes = &whole.codes;
             searches(&c, &c.view, 1, isa, 1 + turn % 3);
             searches(&c, parts, 3, isa, 1 + (turn + 1) % 3);
             ms_codes_close(&files[0]);
@@ -409,19 +409,19 @@ static void same_as_the_plain_scan(void **state) {
         }
 }
 
-/* A part without a copy: the forms that need one step back, or are refused. */
+/* A part without codes: the scans that need them step back, or are refused. */
 static void a_part_without_a_copy(void **state) {
     (void)state;
     ms_hit hits[Q];
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 16);
-    ms_codes_file file = copy_of(&c.view, MS_CODES_INT8);
+    ms_codes_file file = codes_of(&c.view, MS_CODES_INT8);
     ms_rows parts[2] = {c.view, c.view};
     msim_options limits = {.size = sizeof(msim_options), .max_queries = Q, .max_k = MAX_K};
     msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_INT8};
     ms_search_request request = {.queries = c.queries, .n_query = Q, .k = 1, .options = &o};
     ms_pool *pool = open_pool(1);
     ms_cpu_search *search;
-    parts[0].copy = &file.copy;
+    parts[0].codes = &file.codes;
     assert_int_equal(ms_cpu_search_open(pool, MSIM_ISA_REF, &limits, &search, NULL), 0);
     assert_int_equal(ms_cpu_search_load(search, parts, 2, 0, 2 * N, NULL), 0);
     assert_int_equal(ms_cpu_search_topk(search, &request, hits, NULL), -MSIM_E_UNSUPPORTED);
@@ -470,11 +470,11 @@ static void size_is_as_documented(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 512);
     size_t n;
-    ms_codes_file file = copy_of(&c.view, MS_CODES_INT8);
+    ms_codes_file file = codes_of(&c.view, MS_CODES_INT8);
     free(read_file(path, &n));
     assert_int_equal(n, 4096 + (N + 15) / 16 * 16 * 528);
-    assert_non_null(file.copy.int8);
-    assert_null(file.copy.bf16);
+    assert_non_null(file.codes.int8);
+    assert_null(file.codes.bf16);
     ms_codes_close(&file);
     release(&c);
 }
@@ -482,7 +482,7 @@ static void size_is_as_documented(void **state) {
 static void changed_rows_are_seen(void **state) {
     (void)state;
     corpus c = make_corpus(CLUSTERED, MSIM_DTYPE_F32, 61);
-    ms_codes_file file = copy_of(&c.view, BOTH);
+    ms_codes_file file = codes_of(&c.view, BOTH);
     msim_error e = {0};
     for (int row = 0; row < N; row += 29) { /* fewer tiles than are sampled: all are looked at */
         unsigned char *at = c.bytes + 7 + (size_t)row * c.view.row_bytes + 4 * 13, old = at[1];
@@ -514,12 +514,12 @@ static void changed_rows_are_seen(void **state) {
 static void damage_is_refused(void **state) {
     (void)state;
     corpus c = make_corpus(ODD, MSIM_DTYPE_F32, 5);
-    ms_codes_file file = copy_of(&c.view, BOTH);
+    ms_codes_file file = codes_of(&c.view, BOTH);
     size_t n, tiles = 4096, lists;
     unsigned char *good = read_file(path, &n);
     msim_error e = {0};
-    lists = 8 * (file.copy.n_zeros + file.copy.n_nonfinite);
-    assert_true(file.copy.n_zeros > 10 && file.copy.n_nonfinite > 10);
+    lists = 8 * (file.codes.n_zeros + file.codes.n_nonfinite);
+    assert_true(file.codes.n_zeros > 10 && file.codes.n_nonfinite > 10);
     ms_codes_close(&file);
     for (size_t at = 0; at < n; at += at < 148 || at >= n - lists ? 1 : 97) {
         if (at >= 148 && at < tiles) at = tiles; /* padding is not looked at */
@@ -585,7 +585,7 @@ static void no_rows(void **state) {
     (void)state;
     corpus c = make_corpus(RANDOM, MSIM_DTYPE_F32, 16);
     c.view.n_rows = 0;
-    ms_codes_file file = copy_of(&c.view, BOTH);
+    ms_codes_file file = codes_of(&c.view, BOTH);
     assert_int_equal(ms_codes_check(path, &c.view, &file, 0, NULL, NULL), 0);
     ms_codes_close(&file);
     release(&c);
@@ -643,7 +643,7 @@ static int attach(const char *rows_path, int is_full, int scan, int64_t *first_r
 
 static void corpora_of_several_forms(void **state) {
     (void)state;
-    static const int forms[] = {MSIM_FORMAT_STRUCTURED, MSIM_FORMAT_PLAIN, MSIM_FORMAT_PICKLED};
+    static const int formats[] = {MSIM_FORMAT_STRUCTURED, MSIM_FORMAT_PLAIN, MSIM_FORMAT_PICKLED};
     char rows_path[128], names_path[160];
     int64_t found[3];
     unlink(path);
@@ -652,7 +652,7 @@ static void corpora_of_several_forms(void **state) {
     for (int i = 0; i < 3; i++) {
         msim_corpus *opened;
         struct stat st;
-        write_rows(rows_path, forms[i], 0);
+        write_rows(rows_path, formats[i], 0);
         assert_int_equal(msim_corpus_open(rows_path, NULL, &opened, NULL), 0);
         assert_int_equal(
             msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_F32, 2, NULL, NULL, NULL),
@@ -663,7 +663,7 @@ static void corpora_of_several_forms(void **state) {
         assert_int_equal(
             msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_BF16, 2, NULL, NULL, NULL), 0);
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_BF16, &found[i]), 1);
-        /* The other form joins it; a copy of other rows would have been replaced. */
+        /* The other codec joins it; codes of other rows would have been replaced. */
         assert_int_equal(
             msim_corpus_write_codes(opened, 0, path, MSIM_SCAN_INT8, 2, NULL, NULL, NULL), 0);
         msim_corpus_close(opened);
@@ -676,7 +676,7 @@ static void corpora_of_several_forms(void **state) {
         assert_int_equal(found[i], found[0]);
         /* One row of 2,500 changed: by the file's time, and by looking at all. */
         assert_int_equal(stat(rows_path, &st), 0);
-        write_rows(rows_path, forms[i], 1);
+        write_rows(rows_path, formats[i], 1);
         assert_int_equal(attach(rows_path, 0, 0, &found[i]), -MSIM_E_FORMAT);
         struct timespec times[2] = {st.st_mtim, st.st_mtim};
         assert_int_equal(utimensat(AT_FDCWD, rows_path, times, 0), 0);
@@ -684,7 +684,7 @@ static void corpora_of_several_forms(void **state) {
         /* not among the samples, as documented */
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
         /* Another time, the same rows: looked at, and taken. */
-        write_rows(rows_path, forms[i], 0);
+        write_rows(rows_path, formats[i], 0);
         assert_int_equal(attach(rows_path, 0, MSIM_SCAN_INT8, &found[i]), 1);
         unlink(rows_path);
         unlink(names_path);

@@ -1,7 +1,7 @@
 /* Kernels that scan codes, at every level: integer sums exact at the extremes of codes and
  * weights, for widths and numbers of queries around every block; the upper bound within its 9
  * roundings; f32 sums of bf16 within gamma. A row's value depends neither on its tile nor on the
- * other queries. docs/SEARCH.md, Compressed copies. */
+ * other queries. docs/SEARCH.md, Scans of codes. */
 #include "base/bf16.h"
 #include "search/bound.h"
 #include "cpu/search/codes.h"
@@ -25,7 +25,7 @@ typedef struct {
     char *weights;        /* owned, as the kernel wants them */
     int16_t *narrow;      /* owned: [MAX_Q, dim] */
     float *wide;          /* owned: [MAX_Q, dim] */
-    float scale[MAX_Q], lambda[MAX_Q], theta[MAX_Q], reach[MAX_Q];
+    float scale[MAX_Q], lambda[MAX_Q], threshold[MAX_Q], rho_factor[MAX_Q];
     int32_t start[MAX_Q];
     float tail[4][ROWS]; /* a, rho, t, y */
 } fixture;
@@ -63,8 +63,8 @@ static fixture make(const ms_codes_kernels *k, int is_int8, size_t dim, int extr
         f.start[q] = (int32_t)(uint32_t)(-128 * sum);
         f.scale[q] = extreme ? 1.0f : (float)any_value();
         f.lambda[q] = extreme ? 0.0f : (float)any_value();
-        f.theta[q] = extreme ? 0.0f : (float)any_value();
-        f.reach[q] = extreme ? 0.0f : (float)fabs(any_value());
+        f.threshold[q] = extreme ? 0.0f : (float)any_value();
+        f.rho_factor[q] = extreme ? 0.0f : (float)fabs(any_value());
     }
     for (size_t t = 0; t < TILES; t++) {
         unsigned char *tile = f.tiles + t * f.tile_bytes;
@@ -112,8 +112,8 @@ static void scan(const fixture *f, float *upper, size_t first_tile, size_t n_til
                           .start = f->start,
                           .scale = f->scale,
                           .lambda = f->lambda,
-                          .theta = f->theta,
-                          .reach = f->reach,
+                          .threshold = f->threshold,
+                          .rho_factor = f->rho_factor,
                           .n_query = f->n_query,
                           .dim = f->dim};
     f->k->scan(upper, STRIDE, f->tiles + first_tile * f->tile_bytes, n_tiles, &q);
@@ -130,7 +130,8 @@ static double expected(const fixture *f, size_t r, size_t q, double *slack) {
     }
     double a = (double)f->tail[0][r] * f->scale[q],
            y = f->is_int8 ? (double)f->tail[3][r] * f->lambda[q] : 0.0;
-    double t = (double)f->tail[2][r] * f->theta[q], rho = (double)f->tail[1][r] * f->reach[q];
+    double t = (double)f->tail[2][r] * f->threshold[q],
+           rho = (double)f->tail[1][r] * f->rho_factor[q];
     if (!f->is_int8) a = 1.0;
     *slack = 9 * U * (fabs(a * sum) + fabs(y) + fabs(t) + fabs(rho)) * 1.001 +
              (f->is_int8 ? 0.0 : 1.001 * gamma * size) + 1e-30;
@@ -213,7 +214,7 @@ static void infinite_rho(void **state) {
                                            (is_int8 ? MS_CODES_INT8_RHO : MS_CODES_BF16_RHO));
             rho[3] = INFINITY, rho[7] = -INFINITY;
             set_queries(&f, 5);
-            for (size_t q = 0; q < 5; q++) f.reach[q] = 1e-9f;
+            for (size_t q = 0; q < 5; q++) f.rho_factor[q] = 1e-9f;
             scan(&f, upper, 0, TILES);
             for (size_t q = 0; q < 5; q++)
                 assert_true(upper[q * STRIDE + 3] == INFINITY &&

@@ -1,6 +1,6 @@
 /* Normalised MIDI files: what the original makes of small files and odd ones, room, memory, many
  * tracks. Input and output stand in blocks of exactly their size, so that a sanitizer sees any byte
- * past their ends. docs/NORMALIZE.md. */
+ * past their ends. docs/CANONICAL.md. */
 #include "midisim.h"
 #include "base/mem.h"
 #include "support/hostile.h"

@@ -91,8 +91,8 @@ static void make_views(ms_rows views[VIEWS]) {
     static const unsigned char bytes[64];
     for (int i = 0; i < VIEWS; i++)
         views[i] = (ms_rows){.base = bytes, .row_bytes = 2, .n_rows = n_rows[i], .dim = DIM};
-    views[0].copy = views[3].copy = &copies[0];
-    views[2].copy = &copies[1];
+    views[0].codes = views[3].codes = &copies[0];
+    views[2].codes = &copies[1];
 }
 
 static void ranges_are_cut_into_slices(void **state) {

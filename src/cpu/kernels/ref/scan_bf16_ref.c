@@ -32,9 +32,9 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
                 }
                 sum += part;
             }
-            float x = sum + ms_codes_constant(tail + MS_CODES_BF16_T, lane) * q->theta[i];
-            upper[i * stride + r] = x +
-                                    ms_codes_constant(tail + MS_CODES_BF16_RHO, lane) * q->reach[i];
+            float x = sum + ms_codes_constant(tail + MS_CODES_BF16_T, lane) * q->threshold[i];
+            upper[i * stride + r] = x + ms_codes_constant(tail + MS_CODES_BF16_RHO, lane) *
+                                            q->rho_factor[i];
         }
     }
 }

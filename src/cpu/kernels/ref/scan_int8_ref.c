@@ -26,9 +26,9 @@ static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t
             float x = ms_codes_constant(tail + MS_CODES_INT8_A, lane) * q->scale[i] *
                           (float)(int32_t)sum +
                       q->lambda[i] * ms_codes_constant(tail + MS_CODES_INT8_Y, lane);
-            x += ms_codes_constant(tail + MS_CODES_INT8_T, lane) * q->theta[i];
-            upper[i * stride + r] = x +
-                                    ms_codes_constant(tail + MS_CODES_INT8_RHO, lane) * q->reach[i];
+            x += ms_codes_constant(tail + MS_CODES_INT8_T, lane) * q->threshold[i];
+            upper[i * stride + r] = x + ms_codes_constant(tail + MS_CODES_INT8_RHO, lane) *
+                                            q->rho_factor[i];
         }
     }
 }

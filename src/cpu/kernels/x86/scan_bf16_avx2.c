@@ -16,10 +16,10 @@ INLINE __m256 load8(const unsigned char *p) {
 
 /* The test's left side for 8 rows and one query; constants of the rows begin at tail. */
 INLINE void put_upper(float *dst, const unsigned char *tail, const ms_codes_queries *q, size_t i) {
-    __m256 upper = _mm256_fmadd_ps(load8(tail + MS_CODES_BF16_T), _mm256_set1_ps(q->theta[i]),
+    __m256 upper = _mm256_fmadd_ps(load8(tail + MS_CODES_BF16_T), _mm256_set1_ps(q->threshold[i]),
                                    _mm256_loadu_ps(dst));
-    _mm256_storeu_ps(
-        dst, _mm256_fmadd_ps(load8(tail + MS_CODES_BF16_RHO), _mm256_set1_ps(q->reach[i]), upper));
+    _mm256_storeu_ps(dst, _mm256_fmadd_ps(load8(tail + MS_CODES_BF16_RHO),
+                                          _mm256_set1_ps(q->rho_factor[i]), upper));
 }
 
 /* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components of 8 rows, or 16 (halves 2), put

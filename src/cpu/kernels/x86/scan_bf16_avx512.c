@@ -20,8 +20,8 @@ INLINE void put_upper(float *dst, __m512 sum, const unsigned char *tail, const m
                       size_t i) {
     __m512 rho = _mm512_loadu_ps(tail + MS_CODES_BF16_RHO),
            t = _mm512_loadu_ps(tail + MS_CODES_BF16_T);
-    __m512 upper = _mm512_fmadd_ps(t, _mm512_set1_ps(q->theta[i]), sum);
-    _mm512_storeu_ps(dst, _mm512_fmadd_ps(rho, _mm512_set1_ps(q->reach[i]), upper));
+    __m512 upper = _mm512_fmadd_ps(t, _mm512_set1_ps(q->threshold[i]), sum);
+    _mm512_storeu_ps(dst, _mm512_fmadd_ps(rho, _mm512_set1_ps(q->rho_factor[i]), upper));
 }
 
 /* Sums over `groups` <= MS_CODES_SUM_GROUPS pairs of components, put into upper (is_first) or added

@@ -34,9 +34,9 @@ INLINE void put_upper(float *dst, __m256i sum, const unsigned char *tail, const 
     __m256 upper = _mm256_mul_ps(_mm256_set1_ps(q->lambda[i]), load8(tail + MS_CODES_INT8_Y));
     __m256 a = _mm256_mul_ps(load8(tail + MS_CODES_INT8_A), _mm256_set1_ps(q->scale[i]));
     upper = _mm256_fmadd_ps(a, _mm256_cvtepi32_ps(sum), upper);
-    upper = _mm256_fmadd_ps(load8(tail + MS_CODES_INT8_T), _mm256_set1_ps(q->theta[i]), upper);
-    _mm256_storeu_ps(
-        dst, _mm256_fmadd_ps(load8(tail + MS_CODES_INT8_RHO), _mm256_set1_ps(q->reach[i]), upper));
+    upper = _mm256_fmadd_ps(load8(tail + MS_CODES_INT8_T), _mm256_set1_ps(q->threshold[i]), upper);
+    _mm256_storeu_ps(dst, _mm256_fmadd_ps(load8(tail + MS_CODES_INT8_RHO),
+                                          _mm256_set1_ps(q->rho_factor[i]), upper));
 }
 
 /* `queries` queries of one block of weights against 8 rows, or 16 (halves 2); the next tile is

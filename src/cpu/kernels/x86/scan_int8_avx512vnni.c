@@ -38,8 +38,8 @@ INLINE void put_upper(float *dst, __m512i sum, const unsigned char *tail, const 
     __m512 upper = _mm512_mul_ps(_mm512_set1_ps(q->lambda[i]), y);
     upper = _mm512_fmadd_ps(_mm512_mul_ps(a, _mm512_set1_ps(q->scale[i])), _mm512_cvtepi32_ps(sum),
                             upper);
-    upper = _mm512_fmadd_ps(t, _mm512_set1_ps(q->theta[i]), upper);
-    _mm512_storeu_ps(dst, _mm512_fmadd_ps(rho, _mm512_set1_ps(q->reach[i]), upper));
+    upper = _mm512_fmadd_ps(t, _mm512_set1_ps(q->threshold[i]), upper);
+    _mm512_storeu_ps(dst, _mm512_fmadd_ps(rho, _mm512_set1_ps(q->rho_factor[i]), upper));
 }
 
 /* `queries` queries of one block of weights against `tiles` tiles. */

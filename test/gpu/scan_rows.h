@@ -1,8 +1,8 @@
 /* What the tests of search kernels share: device memory with guards, rows of every nasty kind in
  * every dtype, and the score of docs/SEARCH.md by the CPU's reference kernels. Included by one test
  * program each. */
-#ifndef TEST_SIM_ROWS_H
-#define TEST_SIM_ROWS_H
+#ifndef TEST_SCAN_ROWS_H
+#define TEST_SCAN_ROWS_H
 #include "support/levels.h"
 #include "support/rows.h"
 #include "base/bf16.h"

@@ -6,7 +6,7 @@
  * search/bound_codes.h. */
 #include "search/bound_codes.h"
 #include "codes/codes.h"
-#include "sim_rows.h"
+#include "scan_rows.h"
 #include <float.h>
 
 enum { MAX_Q = MS_GPU_SCAN_QUERIES, FIRST_ROW = 7000, SCANS = 4 };
@@ -18,7 +18,7 @@ static const int scans[SCANS] = {MSIM_SCAN_F64, MSIM_SCAN_F32, MSIM_SCAN_BF16, M
 
 typedef struct {
     corpus c;
-    ms_codes copy;                /* one scan alone */
+    ms_codes codes;               /* one scan alone */
     unsigned char *tiles, *class; /* owned */
     float *centre;                /* owned */
     size_t tile_bytes, codes_bytes;
@@ -43,7 +43,7 @@ static target make_target(corpus c, int scan, int is_ip) {
         ms_codes_make_tile(t.tiles + i * t.tile_bytes, t.class + i * MS_CODES_TILE, &c.view,
                            (int64_t)i, t.centre, is_int8 ? MS_CODES_INT8 : MS_CODES_BF16, scratch);
     ms_free(scratch);
-    t.copy = (ms_codes){.centre = t.centre, .n_rows = c.n_rows, .dim = c.dim};
+    t.codes = (ms_codes){.centre = t.centre, .n_rows = c.n_rows, .dim = c.dim};
     return t;
 }
 
@@ -79,7 +79,7 @@ typedef struct {
     float *wide;     /* owned: [n, dim], bf16's and f32's */
     ms_bound_codes bounds[MAX_Q];
     ms_bound_f32 f32;
-    float scale[MAX_Q], lambda[MAX_Q], threshold[MAX_Q], reach[MAX_Q], upper_threshold[MAX_Q];
+    float scale[MAX_Q], lambda[MAX_Q], threshold[MAX_Q], rho_factor[MAX_Q], upper_threshold[MAX_Q];
 } asked;
 
 static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
@@ -102,9 +102,9 @@ static asked make_asked(const target *t, int n, int n_distinct, uint64_t seed) {
             ms_bound_codes_make_keeping_all(&a.bounds[q]);
         else if (t->scan == MSIM_SCAN_INT8)
             ms_bound_int8_make(&a.bounds[q], a.narrow + (size_t)q * dim, query, a.norms[q],
-                               &t->copy, 127);
+                               &t->codes, 127);
         else
-            ms_bound_bf16_narrow_make(&a.bounds[q], wide, query, a.norms[q], &t->copy,
+            ms_bound_bf16_narrow_make(&a.bounds[q], wide, query, a.norms[q], &t->codes,
                                       ms_scan_bf16_chain(t->c.dim));
         a.scale[q] = a.bounds[q].scale, a.lambda[q] = a.bounds[q].lambda;
     }
@@ -121,7 +121,7 @@ static void set_threshold(asked *a, const target *t, int q, double threshold) {
                                          : ms_bound_f32_threshold(&a->f32, threshold);
     else {
         ms_bound_threshold b = ms_bound_codes_set_threshold(&a->bounds[q], threshold);
-        a->threshold[q] = b.threshold, a->reach[q] = b.reach,
+        a->threshold[q] = b.threshold, a->rho_factor[q] = b.rho_factor,
         a->upper_threshold[q] = b.upper_threshold;
     }
 }
@@ -179,7 +179,7 @@ static found run_scan(const target *t, const asked *a, how h) {
     if (reads_codes(t->scan)) {
         s.rows = (ms_gpu_rows){.n_rows = c->n_rows, .dim = c->dim, .first_row = FIRST_ROW};
         s.tiles = on_device(t->tiles, n_tiles * t->tile_bytes);
-        s.threshold = on_device(a->threshold, each), s.reach = on_device(a->reach, each);
+        s.threshold = on_device(a->threshold, each), s.rho_factor = on_device(a->rho_factor, each);
         if (t->scan == MSIM_SCAN_INT8)
             s.scale = on_device(a->scale, each), s.lambda = on_device(a->lambda, each);
     } else {
@@ -231,14 +231,14 @@ static float int8_upper(const target *t, const asked *a, int q, int64_t row) {
     float x = constant_of(t, row, 0) * a->scale[q] * (float)(int32_t)sum +
               a->lambda[q] * constant_of(t, row, 3);
     x += constant_of(t, row, 2) * a->threshold[q];
-    return x + constant_of(t, row, 1) * a->reach[q];
+    return x + constant_of(t, row, 1) * a->rho_factor[q];
 }
 
 /* bf16: the value in real numbers, and how far f32 may be off: gamma of the chain, and two products
  * and sums. */
 static double bf16_upper(const target *t, const asked *a, int q, int64_t row, double *slack) {
     double sum = 0, size = 0, along = (double)constant_of(t, row, 2) * a->threshold[q],
-           across = (double)constant_of(t, row, 1) * a->reach[q];
+           across = (double)constant_of(t, row, 1) * a->rho_factor[q];
     const unsigned char *tile = t->tiles + (size_t)(row / MS_CODES_TILE) * t->tile_bytes;
     for (int64_t j = 0; j < t->c.dim; j++) {
         ms_bf16 x;
@@ -530,7 +530,7 @@ static void largest_integers(void **state) {
         }
         for (int q = 0; q < 2; q++) {
             for (int64_t j = 0; j < dims[i]; j++) a.narrow[q * dims[i] + j] = q ? 127 : -127;
-            a.scale[q] = 1.0f, a.lambda[q] = a.threshold[q] = 0.0f, a.reach[q] = 1.0f,
+            a.scale[q] = 1.0f, a.lambda[q] = a.threshold[q] = 0.0f, a.rho_factor[q] = 1.0f,
             a.upper_threshold[q] = -FLT_MAX;
         }
         found f = run_scan(&t, &a, (how){0});

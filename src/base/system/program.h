@@ -1,6 +1,6 @@
 /* Where the running program lies. */
-#ifndef MS_BASE_PROGRAM_H
-#define MS_BASE_PROGRAM_H
+#ifndef MS_BASE_SYSTEM_PROGRAM_H
+#define MS_BASE_SYSTEM_PROGRAM_H
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /* Completions for bash, zsh and fish. Contract: tools/common/cli.h. The functions that the
  * files share stand in each, since a shell loads the file of one command when it needs it. */
 #define _GNU_SOURCE
-#include "cli.h"
+#include "common/cli.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -166,7 +166,7 @@ static void zsh_option(const ms_cli_option *row) {
     else
         ms_cli_print("--%s%s", row->name, ends);
     ms_cli_print("$'[");
-    print_help(row->help, "'\\[]");
+    print_help(row->brief ? row->brief : row->help, "'\\[]");
     ms_cli_print("]");
     if (what != NO_VALUE) ms_cli_print(":%s:", row->name);
     switch (what) {
@@ -244,7 +244,7 @@ static void fish_option(const ms_cli_tool *tool, const ms_cli_option *row) {
     default: ms_cli_print(" -x");
     }
     ms_cli_print(" -d '");
-    print_help(row->help, "'\\");
+    print_help(row->brief ? row->brief : row->help, "'\\");
     ms_cli_print("'\n");
 }
 

@@ -1,6 +1,6 @@
-/* Where the running program lies. Contract: base/program.h. */
+/* Where the running program lies. Contract: base/system/program.h. */
 #define _GNU_SOURCE
-#include "base/program.h"
+#include "base/system/program.h"
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>

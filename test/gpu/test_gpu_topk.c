@@ -1,7 +1,7 @@
 /* Scores, row values and the selection of the k best on the GPU: scores and squares have the bits
  * of the CPU's reference kernels for every dtype and width; the k best are those of
  * docs/SEARCH.md's order, whatever the ties, doubles and counts. */
-#include "sim_rows.h"
+#include "scan_rows.h"
 
 static const int64_t dims[] = {1, 3, 16, 17, 64, 100, 512, 768};
 enum { N_DIMS = sizeof dims / sizeof *dims, N_DTYPES = 4 };
