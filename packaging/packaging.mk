@@ -9,6 +9,7 @@ MODEL   ?= 1
 SYSTEM_LIBDIRS := /lib /usr/lib /usr/lib64 /lib64 /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)
 RUNPATH ?= $(if $(filter $(SYSTEM_LIBDIRS),$(LIBDIR)),,$(subst ^,,$(subst ^$(PREFIX)/,$$ORIGIN/../,^$(LIBDIR))))
 SHARED_BIN := $(TOOLS:%=$B/shared/midisim-%)
+PRODUCT    := $B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(FRONT) $(SHARED_BIN) $(MAN) $(COMPLETION)
 
 $(eval $(call STAMP,runpath,$$(RUNPATH)))
 
@@ -22,11 +23,12 @@ $(SHARED_BIN): $B/shared/midisim-%: $(TOOL_COMMON) $B/libmidisim.so.$(MAJOR) $B/
 INSTALL = PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' BUILD='$B' VERSION='$(VERSION)' MAJOR='$(MAJOR)' \
           TOOLS='$(TOOLS)' MODEL='$(MODEL)' packaging/install.sh
 
-.PHONY: install install-strip uninstall
-install: all $(SHARED_BIN)
+.PHONY: product install install-strip uninstall
+product: $(PRODUCT)
+install: $(PRODUCT)
 	@$(INSTALL) install
 
-install-strip: all $(SHARED_BIN)
+install-strip: $(PRODUCT)
 	@STRIP='strip' $(INSTALL) install
 
 uninstall:
@@ -36,7 +38,7 @@ uninstall:
 DEB_LIBDIR = /usr/lib/$(shell $(CC) -print-multiarch)
 .PHONY: deb
 deb:
-	$(MAKE) $(JOBS) --no-print-directory PREFIX=/usr LIBDIR='$(DEB_LIBDIR)' CONFIG=$(CONFIG) all $(TOOLS:%=$B/shared/midisim-%)
+	$(MAKE) $(JOBS) --no-print-directory PREFIX=/usr LIBDIR='$(DEB_LIBDIR)' CONFIG=$(CONFIG) product
 	@VERSION='$(VERSION)' MAJOR='$(MAJOR)' BUILD='$B' LIBDIR='$(DEB_LIBDIR)' TOOLS='$(TOOLS)' packaging/deb.sh
 
 # The source as one file: build/midisim-VERSION.tar.gz. It builds and tests without git.

@@ -129,6 +129,26 @@ def test_no_model(tmp_path):
     assert done.returncode == 1 and b"data/midisim/midisim-small.safetensors" in done.stderr
 
 
+def test_where_a_model_is_found_without_proc_and_home(tmp_path):
+    """In the build tree that the program lies in, and beside an installation's folder bin, wherever these were moved."""
+    (tmp_path / "a.mid").write_bytes(midi())
+    (tmp_path / "none.c").write_text("#include <errno.h>\n#include <unistd.h>\nssize_t readlink(const char *p, char *b, size_t n)"
+                                     "{ (void)p; (void)b; (void)n; errno = ENOENT; return -1; }\n")
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-shared", "-fPIC", "-o", tmp_path / "none.so", tmp_path / "none.c"], check=True)
+    env = {name: value for name, value in ENV.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    env["LD_PRELOAD"], env["ASAN_OPTIONS"] = str(tmp_path / "none.so"), ENV["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
+    for program, model in (("tree/build/release", "tree/weights"), ("moved/bin", "moved/share/midisim")):
+        copy = tmp_path / program / "midisim-embed"
+        copy.parent.mkdir(parents=True)
+        shutil.copy(tool("embed"), copy)
+        (tmp_path / model).mkdir(parents=True)
+        (tmp_path / model / "midisim-small.safetensors").write_bytes(b"")
+        for command in (str(copy), os.path.relpath(copy, tmp_path)):
+            done = subprocess.run([command, "-o", "c.npy", "a.mid"], env=env, cwd=tmp_path, capture_output=True)
+            assert done.returncode == 1 and f"{model}/midisim-small.safetensors".encode() in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("arguments", (["--help"], ["--version"], ["a.mid"]))
 def test_full_disk(tmp_path, arguments):
     (tmp_path / "a.mid").write_bytes(midi())
