@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HEAD_BYTES ((size_t)1 << 16)  /* settings are far shorter */
@@ -98,27 +99,34 @@ static bool find_member(const char *head, size_t n, size_t *comma, size_t *text)
     return true;
 }
 
-/* Open a description that holds sources and read its beginning: its descriptor, or -1; *n bytes are
- * in head. */
-static int open_head(const char *path, char *head, int64_t *n, size_t *comma, size_t *text) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0) return -1;
-    *n = read_some(fd, head, HEAD_BYTES);
-    if (*n > 0 && find_member(head, (size_t)*n, comma, text)) return fd;
-    close(fd);
-    return -1;
+/* Open a description and read its beginning: *n bytes are in head. 1, with its descriptor, when it
+ * holds sources; 0 when it holds none, or is no file at all. */
+static int open_head(const char *path, char *head, int *fd, int64_t *n, size_t *comma, size_t *text,
+                     msim_error *err) {
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (*fd < 0) return errno == ENOENT ? 0 : ms_fail_errno(err, errno, "cannot open: %s", path);
+    int rc = fstat(*fd, &st) == 0 ? 0 : ms_fail_errno(err, errno, "cannot examine: %s", path);
+    if (rc >= 0 && S_ISREG(st.st_mode)) {
+        *n = read_some(*fd, head, HEAD_BYTES);
+        rc = *n < 0 ? ms_fail_errno(err, errno, "cannot read: %s", path)
+                    : find_member(head, (size_t)*n, comma, text);
+    }
+    if (rc <= 0) close(*fd);
+    return rc;
 }
 
 int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *err) {
     char *head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
     int64_t got;
     size_t comma, text;
+    int fd;
     *out = NULL;
     if (!head) return -MSIM_E_MEMORY;
-    int fd = open_head(path, head, &got, &comma, &text);
-    if (fd < 0) {
+    int rc = open_head(path, head, &fd, &got, &comma, &text, err);
+    if (rc <= 0) {
         ms_free(head);
-        return 0;
+        return rc;
     }
     close(fd);
     head[comma] = '}';
@@ -175,44 +183,48 @@ static int check_hashes(const ms_source *sources, int64_t rows, const char *path
     return 0;
 }
 
+/* The text of base64: its first n bytes, then what fd gives, through chunk [CHUNK_CHARS]. */
+static int read_texts(int fd, char *chunk, const char *first, int64_t n, decoder *d,
+                      const char *path, msim_error *err) {
+    decode(d, first, (size_t)n);
+    while (!d->is_ended && !d->is_bad && (n = read_some(fd, chunk, CHUNK_CHARS)) != 0) {
+        if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+        decode(d, chunk, (size_t)n);
+    }
+    if (d->is_ended && !d->is_bad && d->n == d->cap) return MSIM_OK;
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "damaged description of a corpus: %s: expected %zu sources of 32 bytes in "
+                   "base64, got something else",
+                   path, d->cap / sizeof(ms_source));
+}
+
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
                                 msim_error *err) {
     char path[4352], *head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
     int64_t n;
     size_t comma, text;
+    int fd, rc = 0;
     *out = NULL;
     if (!head) return -MSIM_E_MEMORY;
-    int fd = ms_description_path(corpus, path, sizeof path)
-                 ? open_head(path, head, &n, &comma, &text)
-                 : -1;
-    if (fd < 0) {
-        ms_free(head);
-        return 0;
-    }
-    ms_source *sources = ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err);
-    decoder d;
-    if (!sources) {
+    if (ms_description_path(corpus, path, sizeof path))
+        rc = open_head(path, head, &fd, &n, &comma, &text, err);
+    if (rc > 0) {
+        ms_source *sources = ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err);
+        decoder d;
+        rc = sources ? MSIM_OK : -MSIM_E_MEMORY;
+        if (rc >= 0) {
+            decode_begin(&d, sources, (size_t)rows);
+            rc = read_texts(fd, head, head + text, n - (int64_t)text, &d, path, err);
+        }
+        if (rc >= 0) rc = check_hashes(sources, rows, path, err);
         close(fd);
-        ms_free(head);
-        return -MSIM_E_MEMORY;
-    }
-    decode_begin(&d, sources, (size_t)rows);
-    decode(&d, head + text, (size_t)n - text);
-    while (!d.is_ended && !d.is_bad && (n = read_some(fd, head, CHUNK_CHARS)) > 0)
-        decode(&d, head, (size_t)n);
-    close(fd);
-    ms_free(head);
-    if (d.is_ended && !d.is_bad && d.n == d.cap) {
-        int rc = check_hashes(sources, rows, path, err);
-        if (rc < 0)
+        if (rc < 0) {
             ms_free(sources);
-        else
+        } else {
             *out = sources;
-        return rc < 0 ? rc : 1;
+            rc = 1;
+        }
     }
-    ms_free(sources);
-    return ms_fail(err, MSIM_E_FORMAT,
-                   "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
-                   "base64, got something else",
-                   path, (long long)rows);
+    ms_free(head);
+    return rc;
 }
