@@ -63,6 +63,8 @@ extern "C" {
 #define MSIM_ABI 1 /* of the shared library: libmidisim.so.1 */
 /* The version of the library that the program runs with, as MSIM_VERSION. Static storage. */
 MSIM_API const char *msim_version(void);
+/* Tokens of a sequence that the models were trained on: the default of every max_tokens. */
+#define MSIM_TRAINED_TOKENS 3072
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
@@ -389,8 +391,8 @@ typedef struct {
     int64_t shard, n_shards; /* embed only the files of one shard, 1..n_shards; n_shards 0: all */
 
     /* What a vector is. */
-    int transpose;              /* semitones, -12..12 */
-    int64_t max_tokens;         /* use only this many first tokens (default 3,072); 0: all */
+    int transpose;      /* semitones, -12..12 */
+    int64_t max_tokens; /* use only this many first tokens (default MSIM_TRAINED_TOKENS); 0: all */
     const float *class_weights; /* as for msim_context_embed; NULL: the plain mean */
     int is_l2_normalized;       /* 1: scale vectors to length 1 */
 
@@ -703,8 +705,8 @@ typedef struct {
     int keep;                   /* msim_keep (default BEST) */
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
-    int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default 3,072);
-                                 * 0: all */
+    int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
+                                 * MSIM_TRAINED_TOKENS); 0: all */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */

@@ -1,8 +1,8 @@
 /* The names file: see names.h. */
 #include "corpus/names.h"
-#include "base/lines.h"
+#include "base/text/lines.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 
 int ms_names_open(const char *path, ms_names *out, msim_error *err) {
     ms_names names = {.n_names = 0};

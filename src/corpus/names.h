@@ -5,8 +5,8 @@
 #include "base/map.h"
 #include "base/status.h"
 
-/* A text file with one name on each line, read as base/lines.h reads lists, and mapped. The last
- * line may lack its newline. */
+/* A text file with one name on each line, read as base/text/lines.h reads lists, and mapped. The
+ * last line may lack its newline. */
 typedef struct {
     ms_map map;     /* owned */
     uint64_t *ends; /* owned: [n_names] offset of the newline that ends each name */

@@ -3,11 +3,11 @@
  * row is written, so another may follow; a failed write or sync sticks. include/midisim.h, Corpus;
  * docs/FORMATS.md, What is written. */
 #include "base/bf16.h"
-#include "base/lines.h"
+#include "base/text/lines.h"
 #include "base/mem.h"
 #include "base/sized.h"
 #include "base/rows.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "npy/header.h"
 #include "npy/view.h"
 #include "base/file.h"

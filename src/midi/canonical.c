@@ -75,22 +75,10 @@ static void add_data(normalizer *z, int kind, unsigned status, const uint8_t *da
     e->length = (uint32_t)length;
 }
 
-/* Types that have one form: data bytes that are written, and read whatever length they declare. */
-static unsigned fixed_length(unsigned type) {
-    switch (type) {
-    case 0x00: return 2;
-    case 0x51: return 3;
-    case 0x54: return 5;
-    case 0x58: return 4;
-    case 0x59: return 2;
-    default: return 0;
-    }
-}
-
 /* Behind FF; has_delta: time passed before it. Sets *stop at the end of track. */
 static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err) {
     if (z->p == z->end) return bad(z, z->p, "a meta type, got the end of the chunk", err);
-    const unsigned type = *z->p++, fixed = fixed_length(type);
+    const unsigned type = *z->p++, fixed = ms_smf_meta_bytes(type);
     const uint8_t *number = z->p;
     const uint64_t length = ms_smf_number(&z->p, z->end);
     const uint8_t *data = z->p;

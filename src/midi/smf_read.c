@@ -46,19 +46,6 @@ static inline void emit(reader *r, int kind, unsigned channel, unsigned x, unsig
                             .y = (uint8_t)y};
 }
 
-/* Bytes that a meta event has by the standard, for the types whose length the original checks; else
- * 0. */
-static unsigned standard_length(unsigned type) {
-    switch (type) {
-    case 0x00: return 2;
-    case 0x51: return 3;
-    case 0x54: return 5;
-    case 0x58: return 4;
-    case 0x59: return 2;
-    default: return 0;
-    }
-}
-
 /* Behind FF. Sets *stop at the end of track. parity: types with a fixed form are read at their
  * usual length, whatever length they declare; then the declared length is skipped
  * (test/unit/midi/test_tokenizer.c, as_the_original). */
@@ -71,7 +58,7 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
     size_t left = (size_t)(r->end - p);
     /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
      * digits (test/unit/midi/test_tokenizer.c, lengths_beyond_print). */
-    if (length != standard_length(type) && standard_length(type) &&
+    if (length != ms_smf_meta_bytes(type) && ms_smf_meta_bytes(type) &&
         ms_wide_number_unprintable(number, p))
         return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: a length has more than 4300 digits",
                        number - r->file);

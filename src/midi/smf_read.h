@@ -68,4 +68,17 @@ static inline uint64_t ms_smf_number(const uint8_t **p, const uint8_t *end) {
     return 0;
 }
 
+/* Bytes that a meta event has by the standard, for the types that are read at this length whatever
+ * length they declare; else 0. */
+static inline unsigned ms_smf_meta_bytes(unsigned type) {
+    switch (type) {
+    case 0x00: return 2; /* sequence number */
+    case 0x51: return 3; /* tempo */
+    case 0x54: return 5; /* SMPTE offset */
+    case 0x58: return 4; /* time signature */
+    case 0x59: return 2; /* key signature */
+    default: return 0;
+    }
+}
+
 #endif

@@ -7,14 +7,15 @@
 static const ms_family families[] = {
     {.name = "midisim",
      .vocab = 386,
-     .max_tokens = 3072,
+     .max_tokens = MSIM_TRAINED_TOKENS,
      .classes = {.n = 3, .end = {128, 256, 384}},
      .writer = &ms_tokens_midisim},
 };
 
 /* Its ids are pooled like midisim's, as the original would. */
-static const ms_family unknown = {
-    .name = "unknown", .max_tokens = 3072, .classes = {.n = 3, .end = {128, 256, 384}}};
+static const ms_family unknown = {.name = "unknown",
+                                  .max_tokens = MSIM_TRAINED_TOKENS,
+                                  .classes = {.n = 3, .end = {128, 256, 384}}};
 
 const ms_family *ms_family_of_vocab(int64_t vocab) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)

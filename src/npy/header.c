@@ -3,7 +3,7 @@
  * docs/FORMATS.md, Corpora. */
 #include "npy/header.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * they are in an array made of a list of names. test/cli/test_convert_forms.py compares with
  * NumPy. */
 #include "npy/pickled_write.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include <stdio.h>
 #include <string.h>
 

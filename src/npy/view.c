@@ -3,7 +3,7 @@
  * docs/FORMATS.md, Corpora. */
 #include "npy/view.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "npy/header.h"
 #include "npy/pickled.h"
 #include <string.h>

@@ -4,7 +4,7 @@
  * that a small file takes little memory and a large one ends. */
 #include "pickle/pickle.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

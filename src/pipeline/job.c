@@ -7,7 +7,8 @@
 #include "base/sized.h"
 #include <string.h>
 
-static const msim_job_options defaults = {.size = sizeof defaults, .max_tokens = 3072};
+static const msim_job_options defaults = {.size = sizeof defaults,
+                                          .max_tokens = MSIM_TRAINED_TOKENS};
 
 void msim_job_options_init(msim_job_options *options) {
     (void)ms_sized_out(options, &defaults, sizeof defaults);

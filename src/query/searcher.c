@@ -10,8 +10,11 @@
 
 /* ---- Options ---- */
 
-static const msim_searcher_options defaults = {
-    .size = sizeof defaults, .k = 16, .transpose = 6, .max_tokens = 3072, .max_vectors = 60};
+static const msim_searcher_options defaults = {.size = sizeof defaults,
+                                               .k = 16,
+                                               .transpose = 6,
+                                               .max_tokens = MSIM_TRAINED_TOKENS,
+                                               .max_vectors = 60};
 
 void msim_searcher_options_init(msim_searcher_options *options) {
     (void)ms_sized_out(options, &defaults, sizeof defaults);

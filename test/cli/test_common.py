@@ -15,14 +15,32 @@ def test_help(name):
     done = run(name, "--help")
     out = done.stdout.decode()
     assert done.returncode == 0 and done.stderr == b""
-    assert out.startswith("Examples:\n  midisim-")
-    for option in ("--help", "--version", "--quiet", "--threads"):
+    first, examples = out.split("\n\n")[:2]
+    assert re.fullmatch(r"[A-Z][^.]*\.", first) and "\n" not in first  # one sentence: what the tool is for
+    assert examples.startswith("Examples:\n  midisim-")
+    for option in ("--help", "--version", "--quiet"):
         assert option in out
-    for option in ("--device", "--isa", "--precision"):
-        assert (option in out) == (name != "tokens")  # which takes them, but has no kernels
-    assert "MIDISIM_THREADS" in out and "Exit codes:" in out and "130" in out
+    for option in ("--device", "--isa", "--precision"):  # every tool takes them; those that use them show them
+        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in ("tokens", "convert"))
+    assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name != "convert")
+    assert "Exit codes:" in out and "130" in out
     assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "bench"))
     assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_short_help(name):
+    """-h: what the tool is for, the usual options on a line each and one example, in at most 15 lines."""
+    full = run(name, "--help").stdout.decode()
+    for arguments in (["-h"], ["-qh"], ["-h", "--nonsense"]):
+        done = run(name, *arguments)
+        lines = done.stdout.decode().splitlines()
+        assert done.returncode == 0 and done.stderr == b""
+        assert len(lines) <= 15 and max(map(len, lines)) <= 100
+        assert lines[0] == full.splitlines()[0] and lines[-1] == f"All options: midisim-{name} --help"
+        options = re.findall(r"^  (?:-., |    )(--[a-z0-9-]+)", done.stdout.decode(), re.M)
+        assert len(options) >= 3 and all(option in full for option in options)
+        assert any(line.startswith(f"Example: midisim-{name} ") for line in lines)
 
 
 @pytest.mark.parametrize("name", TOOLS)

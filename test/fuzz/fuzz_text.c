@@ -1,9 +1,9 @@
 /* Names on their way out, and JSON on its way in: a name in JSON is valid JSON and comes back as it
  * was, a name on a terminal has no control characters and fits its columns. */
 #include "target.h"
-#include "base/json.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/json.h"
+#include "base/text/utf8.h"
 #include "search/results.h"
 
 static void check_json(const char *name, size_t n) {

@@ -22,7 +22,6 @@ LONG_FUNCTIONS = {
     ("src/midi/smf_read.c", "decode_chunk"): "keeps what changes with every event in registers",
     ("src/kernels/encoder/gemm_bf16.cu", "k_gemm_bf16"): "the stages of one pipeline share its registers",
 }
-FULL_FOLDERS = {"src/base": "the ground: a dozen small subjects, two files for each"}
 
 
 def check_words(tree):
@@ -116,16 +115,13 @@ def check_sizes(tree):
 
 
 def check_folders(tree):
-    """A folder of src or tools has at most 22 files: more are two subjects."""
+    """A folder of src or tools has at most 20 files: more are two subjects."""
     counts = {}
     for path in tree.tracked("src", "tools"):
         counts[path.parent] = counts.get(path.parent, 0) + 1
     for folder, n in sorted(counts.items()):
-        if n > 22 and tree.shown(folder) not in FULL_FOLDERS:
-            yield f"{tree.shown(folder)}: {n} files"
-    for name in FULL_FOLDERS if tree.is_own else ():
-        if counts.get(tree.root / name, 0) <= 22:
-            yield f"FULL_FOLDERS: {name} is no longer full"
+        if n > 20:
+            yield f"{tree.shown(folder)}: {n} files, of at most 20"
 
 
 CHECKS = (check_words, check_columns, check_format, check_sizes, check_folders)

@@ -145,7 +145,7 @@ def check_parity(tree):
 
 # Where a process may end below main, with the reason: (file, call).
 ENDS = {
-    ("tools/common/console.c", "_exit"): "the second signal ends a tool at once",
+    ("tools/common/console.c", "_exit"): "in signal handlers: the second signal, or a mapped file that was cut short",
 }
 
 

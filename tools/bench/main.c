@@ -11,36 +11,39 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = MS_BENCH_MAX_ROUNDS,
      .offset = offsetof(ms_bench_settings, rounds),
-     .help = "times that each case is run after a warm-up (default 5)"},
+     .help = "how often each case is run after a warm-up (default 5)",
+     .brief = "how often each case is run (default 5)"},
     {.name = "json",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_bench_settings, is_json),
-     .help = "print one JSON object for each case instead of a table"},
+     .help = "print one JSON object per case instead of a table",
+     .brief = "print one JSON object per case"},
     {.name = "csv",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = offsetof(ms_bench_settings, csv),
-     .help = "also append one row for each figure to FILE; in a folder, to a file named after this "
-             "machine"},
+     .help = "also append one row per figure to FILE; in a folder, to a file with the name of this "
+             "machine",
+     .brief = "also append the figures to FILE"},
     {.name = "devices",
      .kind = MS_CLI_TEXT,
      .value = "DEVICE,...",
      .offset = offsetof(ms_bench_settings, devices),
-     .help = "encoder, search, embed: each of these devices, one after the other, as --device "
-             "spells them; one that does not "
-             "open is said, the others are measured (exit code 1)"},
+     .help = "encoder, search, embed: measure each of these devices in turn, written as for "
+             "--device. A device that does not open is reported, the others are measured, and the "
+             "exit code is 1"},
     {.name = "lengths",
      .kind = MS_CLI_TEXT,
      .value = "L,...",
      .offset = offsetof(ms_bench_settings, lengths),
-     .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)"},
+     .help = "encoder: tokens in a sequence (default 512,1024,2048,3072)",
+     .brief = "encoder: tokens in a sequence"},
     {.name = "tokens",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = offsetof(ms_bench_settings, tokens),
-     .help = "encoder: instead of --lengths, the sequences that midisim-tokens printed, in batches "
-             "by length; -: "
-             "standard input"},
+     .help = "encoder: instead of --lengths, use the sequences that midisim-tokens printed, in "
+             "batches by length; - reads standard input"},
     {.name = "batch",
      .letter = 'b',
      .kind = MS_CLI_INT,
@@ -48,33 +51,34 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = 4096,
      .offset = offsetof(ms_bench_settings, batch),
-     .help = "encoder: sequences a call, with --lengths (default 1)"},
+     .help = "encoder: sequences per call, with --lengths (default 1)"},
     {.name = "rows",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = (int64_t)1 << 32,
      .offset = offsetof(ms_bench_settings, rows),
-     .help = "search: rows of the made corpus (default 202400)"},
+     .help = "search: rows of the corpus that is made up (default 202400)",
+     .brief = "search: rows of the corpus that is made up"},
     {.name = "dim",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = 65536,
      .offset = offsetof(ms_bench_settings, dim),
-     .help = "search: width of its rows (default 512)"},
+     .help = "search: width of these rows (default 512)"},
     {.name = "queries",
      .kind = MS_CLI_TEXT,
      .value = "N,...",
      .offset = offsetof(ms_bench_settings, queries),
-     .help = "search: queries a call (default 1,12)"},
+     .help = "search: queries per call (default 1,12)"},
     {.name = "scan",
      .kind = MS_CLI_TEXT,
      .value = "FORM,...",
      .offset = offsetof(ms_bench_settings, scan),
-     .help = "search: forms of scan, in turns: f64 (every row in double), f32, bf16, int8 "
-             "(default: what a search takes without "
-             "copies); copies are made first, in TMPDIR"},
+     .help = "search: scans to compare, in turns: f64 (every row in double), f32, bf16, int8 "
+             "(default: what a search uses without quantised rows). Quantised rows are made first, "
+             "in TMPDIR"},
     {.name = "top",
      .letter = 'k',
      .kind = MS_CLI_INT,
@@ -83,25 +87,22 @@ static const ms_cli_option options[] = {
      .max = 1000000,
      .offset = offsetof(ms_bench_settings, top),
      .help = "search: matches of each query (default 16)"},
-    {.name = "max-tokens",
-     .kind = MS_CLI_INT,
-     .value = "N",
-     .min = 0,
-     .max = (int64_t)1 << 30,
-     .offset = offsetof(ms_bench_settings, max_tokens),
-     .help = "embed, encoder --tokens: use the first N tokens of each piece (default 3072; 0: no "
-             "limit)"},
+    MS_CLI_ROW_MAX_TOKENS(
+        ms_bench_settings, (int64_t)1 << 30,
+        "embed, encoder --tokens: use the first N tokens of each piece (default " MS_CLI_TOKENS
+        "; 0: all of them)"),
     {.name = "megabytes",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = 1048576,
      .offset = offsetof(ms_bench_settings, megabytes),
-     .help = "memory that reading is measured over (default 512, or four times the last cache)"},
+     .help = "how much memory the measurement of reading passes over (default 512, or four times "
+             "the last cache)"},
     {.name = "no-roof",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_bench_settings, is_without_roof),
-     .help = "encoder, search: do not measure the machine's limit for the share of it"},
+     .help = "encoder, search: do not measure the machine's limit"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -119,26 +120,25 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-bench",
+    .purpose =
+        "Measures how fast each part of midisim is here, beside what the machine can do at best.",
     .summary = "measure the speed of midisim and of this machine",
     .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nsearch "
              "[options] [CORPUS.npy]\n"
              "embed [-m MODEL] [options] PATH...",
     .description =
-        "The first operand says what to measure; options for other parts are ignored. Each case "
-        "runs once to warm up and "
-        "then --rounds times; a figure is the best round's, with the median in parentheses (in "
-        "JSON: NAME and "
-        "NAME_median).\n\n"
+        "The first operand says what to measure; options of other parts have no effect. Each case "
+        "runs once to warm up and then --rounds times. A figure is that of the best round, with "
+        "the median in parentheses (in JSON: NAME and NAME_median).\n\n"
         "FLOPs of a sequence of L tokens (a multiply-add is 2): depth x (2 (4 dim inner + 8 dim^2) "
-        "L + 4 inner L^2), "
-        "inner = 64 x heads. The share of the roof is against the multiply-adds of the level in "
-        "use, on as many threads, "
-        "measured in the same run; stages count the seconds that threads spend inside them.\n\n"
+        "L + 4 inner L^2), inner = 64 x heads. The share of the roof compares with the "
+        "multiply-adds of the level in use, on as many threads, measured in the same run. Stages "
+        "count the seconds that threads spend inside them.\n\n"
         "Run it with nothing else on the machine.",
     .examples = examples,
     .options = options,
     .uses_model = true,
-    .exits = "an input or the model could not be used, or output could not be written"};
+    .exits = "an input or the model could not be used, or the output could not be written"};
 
 static const struct {
     const char *name;
@@ -235,7 +235,7 @@ int main(int argc, char **argv) {
                                   .rows = 202400,
                                   .dim = 512,
                                   .top = 16,
-                                  .max_tokens = 3072};
+                                  .max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     return ms_cli_finish(rc == 0 ? run(&s, argc, argv) : rc);
 }

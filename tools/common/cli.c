@@ -20,9 +20,10 @@ static const ms_cli_option model_row = {
     .letter = 'm',
     .kind = MS_CLI_TEXT,
     .value = "FILE",
-    .help = "model: .safetensors or .pth (default: MIDISIM_MODEL, else midisim-small.* before "
-            "others in the build "
-            "tree's weights folder, $XDG_DATA_HOME/midisim, PREFIX/share/midisim)",
+    .help = "the model, a .safetensors or .pth file (default: MIDISIM_MODEL, else a model in the "
+            "build tree's weights folder, $XDG_DATA_HOME/midisim or PREFIX/share/midisim; there "
+            "midisim-small.* comes before others)",
+    .brief = "the model (default: the one that is installed)",
     .offset = offsetof(ms_cli_common, model)};
 
 /* Row 0 is left for the model. */
@@ -30,10 +31,9 @@ static const ms_cli_option common_rows[] = {
     {.name = "device",
      .kind = MS_CLI_DEVICE,
      .value = "auto|cpu|cuda[:N|:all]",
-     .help = "where the model runs and rows are searched (default auto: the first CUDA device "
-             "where there is one that "
-             "serves what is asked, else the CPU); cuda:all divides the work among all devices, "
-             "for the same answer"},
+     .help = "where the model runs and rows are searched (default auto: the first GPU that can do "
+             "what is asked, else the CPU); cuda:all divides the work among all GPUs, with the "
+             "same answer"},
     {.name = "isa",
      .kind = MS_CLI_LEVEL, /* choices and help: describe_levels */
      .value = "LEVEL",
@@ -43,30 +43,30 @@ static const ms_cli_option common_rows[] = {
      .value = "bf16|f32|int8",
      .choices = "bf16|f32|int8",
      .help =
-         "weights and activations (default bf16); f32 needs a model stored in f32; int8 (linear "
-         "layers in 8-bit "
-         "integers) is faster and less exact; beyond level avx2 it needs a CPU with AVX512_VNNI",
+         "numbers that the model computes with (default bf16); f32 needs a model stored in f32; "
+         "int8 (linear layers in 8-bit integers) is faster and less exact, and beyond level avx2 "
+         "it needs a CPU with AVX512_VNNI",
      .offset = offsetof(ms_cli_common, precision)},
     {.name = "threads",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = 1024,
-     .help = "threads, 1..1024 (default: MIDISIM_THREADS, else one for each processor)",
+     .help = "how many threads, 1..1024 (default: MIDISIM_THREADS, else one for each processor)",
      .offset = offsetof(ms_cli_common, threads)},
     {.name = "quiet",
      .letter = 'q',
      .kind = MS_CLI_FLAG,
-     .help = "no progress and no summary; warnings and errors stay",
+     .help = "show no progress and no summary; warnings and errors are still shown",
      .offset = offsetof(ms_cli_common, quiet)},
     {.name = "help",
      .letter = 'h',
      .kind = MS_CLI_FLAG,
-     .help = "show this help",
+     .help = "-h shows the usual options, --help all of them",
      .offset = SIZE_MAX},
     {.name = "version",
      .kind = MS_CLI_FLAG,
-     .help = "show version, commit, and the kernel levels and devices compiled in",
+     .help = "show the version, the commit, and the kernel levels and devices compiled in",
      .offset = SIZE_MAX},
     {0}};
 
@@ -84,8 +84,8 @@ static void describe_levels(ms_cli_option *row) {
     static char choices[160], names[200], help[280];
     list_levels(choices, sizeof choices, "|", "|");
     list_levels(names, sizeof names, ", ", " or ");
-    snprintf(help, sizeof help, "kernel level on the CPU: %s (default auto: the best there is)",
-             names);
+    snprintf(help, sizeof help,
+             "the instructions to use on the CPU: %s (default auto: the best that it has)", names);
     row->choices = choices;
     row->help = help;
 }
@@ -101,8 +101,8 @@ const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool) {
 
 const ms_cli_option *ms_cli_shown_options(const ms_cli_tool *tool) {
     const ms_cli_option *row = ms_cli_common_options(tool);
-    if (tool->has_no_kernels)
-        while (strcmp(row->name, "threads") != 0) row++;
+    if (tool->has_no_kernels || tool->has_no_threads)
+        while (strcmp(row->name, tool->has_no_threads ? "quiet" : "threads") != 0) row++;
     return row;
 }
 
@@ -319,7 +319,7 @@ typedef struct {
     int argc, at;
     char **argv;
     void *settings;
-    bool wants_help, wants_version;
+    bool wants_help, wants_brief, wants_version;
 } parser;
 
 static int apply(parser *p, size_t position, const char *label, const char *text) {
@@ -332,7 +332,10 @@ static int apply(parser *p, size_t position, const char *label, const char *text
     else
         to->given |= (uint64_t)1 << index;
     if (row->offset == SIZE_MAX) {
-        *(strcmp(row->name, "help") == 0 ? &p->wants_help : &p->wants_version) = true;
+        bool is_brief = strcmp(label, "-h") == 0;
+        *(is_brief                         ? &p->wants_brief
+          : strcmp(row->name, "help") == 0 ? &p->wants_help
+                                           : &p->wants_version) = true;
         return 0;
     }
     return set_value(row, label, text, p->settings);
@@ -428,12 +431,16 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
         else
             rc = arg[1] == '-' ? parse_long(&p, arg) : parse_short(&p, arg);
         if (rc < 0) return rc;
-        if (p.wants_help) ms_cli_print_help(tool);
-        if (p.wants_version) ms_cli_print_version(tool);
-        if (p.wants_help || p.wants_version) return MS_CLI_DONE;
+        if (p.wants_help)
+            ms_cli_print_help(tool);
+        else if (p.wants_brief)
+            ms_cli_print_brief(tool);
+        else if (p.wants_version)
+            ms_cli_print_version(tool);
+        if (p.wants_help || p.wants_brief || p.wants_version) return MS_CLI_DONE;
     }
     ms_console_set(tool->name, common->quiet);
-    rc = tool->has_no_kernels ? 0 : check_device(common);
+    rc = tool->has_no_kernels || tool->has_no_threads ? 0 : check_device(common);
     return rc < 0 ? rc : check_environment(common);
 }
 

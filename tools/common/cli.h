@@ -61,10 +61,74 @@ typedef struct {
     enum ms_cli_kind kind;
     const char *value;   /* what the value is called in the help: "FILE" */
     const char *help;    /* one or two sentences, with the default */
+    const char *brief;   /* for -h: under 60 characters; NULL: not an option of every day */
     const char *choices; /* MS_CLI_CHOICE, MS_CLI_LEVEL */
     size_t offset;       /* of the value in the settings */
     int64_t min, max;    /* MS_CLI_INT; MS_CLI_REALS: max is the count */
 } ms_cli_option;
+
+/* Rows that several tools have; the settings have a member of that name. */
+#define MS_CLI_ROW_NAMES(settings, what)                                                      \
+    {                                                                                         \
+        .name = "names", .kind = MS_CLI_CHOICE, .value = "path|stem", .choices = "path|stem", \
+        .offset = offsetof(settings, names),                                                  \
+        .help = what                                                                          \
+            ": the path (default), or the stem: the base name without extension. With one "   \
+            "folder given, paths are relative to it"                                          \
+    }
+#define MS_CLI_ROW_FILES_FROM(settings)                                           \
+    {                                                                             \
+        .name = "files-from", .kind = MS_CLI_TEXT, .value = "FILE",               \
+        .offset = offsetof(settings, files_from),                                 \
+        .help = "read more paths from FILE, one per line; - reads standard input" \
+    }
+#define MS_CLI_ROW_NULL(settings)                                                \
+    {                                                                            \
+        .name = "null", .letter = '0', .kind = MS_CLI_FLAG,                      \
+        .offset = offsetof(settings, is_nul_separated),                          \
+        .help = "the paths of --files-from end in NUL bytes instead of newlines" \
+    }
+#define MS_CLI_ROW_SKIPPED(settings)                                                      \
+    {                                                                                     \
+        .name = "skipped", .kind = MS_CLI_TEXT, .value = "FILE",                          \
+        .offset = offsetof(settings, skipped),                                            \
+        .help = "list every file that gave nothing in FILE, as TSV: path, reason, detail" \
+    }
+#define MS_CLI_ROW_MAX_TOKENS(settings, most, says)                          \
+    {                                                                        \
+        .name = "max-tokens", .kind = MS_CLI_INT, .value = "N", .max = most, \
+        .offset = offsetof(settings, max_tokens), .help = says               \
+    }
+#define MS_CLI_ROW_POOLING(settings, default_says)                                      \
+    {                                                                                   \
+        .name = "pooling", .kind = MS_CLI_CHOICE, .value = "mean|weighted",             \
+        .choices = "mean|weighted", .offset = offsetof(settings, pooling),              \
+        .help = "how the vectors of tokens become one: their mean, or a weighted mean " \
+                "(default " default_says ")"                                            \
+    }
+#define MS_CLI_ROW_POOL_WEIGHTS(settings)                                                        \
+    {                                                                                            \
+        .name = "pool-weights", .kind = MS_CLI_REALS, .value = "ON,DUR,PITCH", .max = 3,         \
+        .offset = offsetof(settings, pool_weights),                                              \
+        .help = "with --pooling weighted: the weights of start-time, duration and pitch tokens " \
+                "(default 1,1,1)"                                                                \
+    }
+#define MS_CLI_ROW_NAME_FIELD(settings)                                                  \
+    {                                                                                    \
+        .name = "name-field", .kind = MS_CLI_TEXT, .value = "NAME",                      \
+        .offset = offsetof(settings, name_field),                                        \
+        .help = "what the field of the names is called in the .npy (default midi_names)" \
+    }
+#define MS_CLI_ROW_VECTOR_FIELD(settings)                                                       \
+    {                                                                                           \
+        .name = "vector-field", .kind = MS_CLI_TEXT, .value = "NAME",                           \
+        .offset = offsetof(settings, vector_field),                                             \
+        .help = "what the field of the vectors is called in the .npy (default midi_embeddings)" \
+    }
+/* The number in the texts of --max-tokens. */
+#define MS_CLI_TEXT_OF_(x) #x
+#define MS_CLI_TEXT_OF(x) MS_CLI_TEXT_OF_(x)
+#define MS_CLI_TOKENS MS_CLI_TEXT_OF(MSIM_TRAINED_TOKENS)
 
 /* First member of every tool's settings. Values 0 mean the default. */
 typedef struct {
@@ -85,13 +149,15 @@ typedef struct {
 typedef struct {
     const char *name;               /* "midisim-embed" */
     const char *summary;            /* one line for the man page's NAME */
-    const char *usage;              /* one form a line, without the tool's name */
+    const char *purpose;            /* one sentence, with which the help begins */
+    const char *usage;              /* one form per line, without the tool's name */
     const char *description;        /* paragraphs separated by an empty line */
     const ms_cli_example *examples; /* command NULL ends */
     const ms_cli_option *options;   /* the tool's own, at most 64 rows */
     bool uses_model;                /* takes -m, --model and MIDISIM_MODEL */
-    bool has_no_kernels;            /* --device, --isa and --precision are taken, as by every tool,
-                                     * but not shown */
+    bool has_no_kernels;            /* --device, --isa and --precision have no effect: they are
+                                     * taken, as by every tool, but not shown */
+    bool has_no_threads;            /* the same for these and --threads */
     const char *exits;              /* text of exit code 1, NULL for the usual one */
 } ms_cli_tool;
 
@@ -125,7 +191,8 @@ int ms_cli_model_path(const ms_cli_common *common, char *path, size_t cap, msim_
 /* The rows that every tool has, and those of them that its help shows; name NULL ends them. */
 const ms_cli_option *ms_cli_common_options(const ms_cli_tool *tool);
 const ms_cli_option *ms_cli_shown_options(const ms_cli_tool *tool);
-bool ms_cli_print_help(const ms_cli_tool *tool);
+void ms_cli_print_help(const ms_cli_tool *tool);
+void ms_cli_print_brief(const ms_cli_tool *tool); /* -h: at most 15 lines */
 void ms_cli_print_version(const ms_cli_tool *tool);
 void ms_cli_print_man(const ms_cli_tool *tool);
 void ms_cli_print_completion(const ms_cli_tool *tool);

@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "console.h"
 #include "base/clock.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "cli.h"
 #include <errno.h>
 #include <pthread.h>

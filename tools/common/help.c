@@ -1,4 +1,4 @@
-/* The texts made from a tool's option table: --help, --version, the man page and the bash
+/* The texts made from a tool's option table: --help, -h, --version, the man page and the bash
  * completion. They cannot disagree with the parser, which reads the same table. Contract:
  * tools/common/cli.h. */
 #define _GNU_SOURCE
@@ -11,20 +11,18 @@
 #endif
 
 static const char *const exit_texts[][2] = {
-    {"0", "the output is complete (files without notes are counted, not failures)"},
-    {"1",
-     "something given could not be used: a file unreadable or damaged, a file named on the command "
-     "line that gave "
-     "nothing, no result, output or device failed; the output is still written if there is some"},
-    {"2", "wrong options or inputs that do not go together, found before any work"},
-    {"130, 143", "stopped by SIGINT or SIGTERM, with what was finished kept"}};
+    {"0", "the output is complete; files without notes are counted and are no failures"},
+    {"1", "something could not be used: a file is damaged or cannot be read, a file named on the "
+          "command line gave nothing, there is no result, or the output or the device failed; what "
+          "there is of the output is written"},
+    {"2", "the options are wrong or do not go together; nothing was done"},
+    {"130, 143", "SIGINT or SIGTERM stopped it; what was finished is kept"}};
 
 static const char *const variables[][2] = {
-    {"MIDISIM_MODEL", "the model to use when there is no -m"},
-    {"MIDISIM_THREADS", "threads to use when there is no --threads"},
-    {"NO_COLOR", "when set, no colours on a terminal"},
-    {"XDG_DATA_HOME",
-     "where models are looked for, in its folder midisim (default ~/.local/share)"}};
+    {"MIDISIM_MODEL", "the model, without -m"},
+    {"MIDISIM_THREADS", "how many threads, without --threads"},
+    {"NO_COLOR", "if set, there are no colours on a terminal"},
+    {"XDG_DATA_HOME", "its folder midisim may hold the model (default ~/.local/share)"}};
 
 enum {
     N_EXITS = sizeof exit_texts / sizeof *exit_texts,
@@ -36,7 +34,8 @@ static const char *exit_text(const ms_cli_tool *tool, size_t i) {
 }
 
 static bool is_used(const ms_cli_tool *tool, size_t variable) {
-    return tool->uses_model || (variable != 0 && variable != 3);
+    if (variable == 1) return !tool->has_no_threads;
+    return tool->uses_model || variable == 2;
 }
 
 /* ---- --help ---- */
@@ -101,8 +100,9 @@ static void print_usage(const ms_cli_tool *tool) {
     }
 }
 
-bool ms_cli_print_help(const ms_cli_tool *tool) {
-    ms_cli_print("Examples:\n");
+void ms_cli_print_help(const ms_cli_tool *tool) {
+    print_wrapped(tool->purpose, 0, 0, 100);
+    ms_cli_print("\nExamples:\n");
     for (const ms_cli_example *e = tool->examples; e->command; e++)
         ms_cli_print("  %s\n      %s\n", e->command, e->says);
     ms_cli_print("\n");
@@ -118,7 +118,25 @@ bool ms_cli_print_help(const ms_cli_tool *tool) {
         if (is_used(tool, i)) print_row(variables[i][0], variables[i][1]);
     ms_cli_print("\nExit codes:\n");
     for (size_t i = 0; i < N_EXITS; i++) print_row(exit_texts[i][0], exit_text(tool, i));
-    return true;
+}
+
+static void print_brief_rows(const ms_cli_option *row) {
+    char label[128];
+    for (; row->name; row++)
+        if (row->brief) {
+            option_label(row, label, sizeof label);
+            print_row(label, row->brief);
+        }
+}
+
+/* The purpose, the forms, the usual options on a line each, one example. */
+void ms_cli_print_brief(const ms_cli_tool *tool) {
+    ms_cli_print("%s\n", tool->purpose);
+    print_usage(tool);
+    print_brief_rows(tool->options);
+    print_brief_rows(ms_cli_shown_options(tool));
+    ms_cli_print("Example: %s\n         %s\n", tool->examples->command, tool->examples->says);
+    ms_cli_print("All options: %s --help\n", tool->name);
 }
 
 void ms_cli_print_version(const ms_cli_tool *tool) {
@@ -188,6 +206,8 @@ void ms_cli_print_man(const ms_cli_tool *tool) {
         line += len + (line[len] == '\n');
     }
     ms_cli_print(".SH DESCRIPTION\n");
+    print_troff(tool->purpose);
+    ms_cli_print(".PP\n");
     print_troff(tool->description);
     ms_cli_print(".SH EXAMPLES\n");
     for (const ms_cli_example *e = tool->examples; e->command; e++)

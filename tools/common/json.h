@@ -1,8 +1,8 @@
-/* JSON on standard output, one object a line: base/json.h, and what needs a tool's standard
+/* JSON on standard output, one object a line: base/text/json.h, and what needs a tool's standard
  * output. */
 #ifndef MS_TOOLS_COMMON_JSON_H
 #define MS_TOOLS_COMMON_JSON_H
-#include "base/json.h"
+#include "base/text/json.h"
 
 /* A value on one line, with the newline. 0, or -1 when nothing more can be written or there is no
  * memory for it: ms_cli_finish says which. */

@@ -3,7 +3,7 @@
  * Contract: tools/convert/convert.h. */
 #define _GNU_SOURCE
 #include "convert.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "pipeline/input/files.h"
 #include "common/json.h"
 #include "base/mem.h"

@@ -16,66 +16,63 @@ static const ms_cli_option options[] = {
      .value = "FORM",
      .choices = "structured|plain|pickled|fvecs|fbin",
      AT(format),
-     .help = "convert a corpus into this form: structured (.npy that is mapped), plain (.npy of "
-             "two axes), pickled (as the "
-             "original saves it), fvecs or fbin; the last two and plain put names into OUT.names"},
+     .help = "write a corpus in this format: structured (.npy, mapped at once), plain (.npy of two "
+             "axes), pickled (as the Python package saves it), fvecs or fbin. Plain, fvecs and "
+             "fbin put the names into OUT.names",
+     .brief = "write a corpus in this format (list: --help)"},
     {.name = "dtype",
      .kind = MS_CLI_CHOICE,
      .value = "TYPE",
      .choices = "f32|f16|bf16",
      AT(dtype),
-     .help = "how numbers are stored. Corpora: structured and pickled have f32 and f16, plain has "
-             "bf16 too, fvecs and fbin "
-             "f32 alone (default: as they are, else f32). Checkpoints: f32 (default; lossless) or "
-             "bf16, which halves the "
-             "file; results under --precision bf16 are the same bits"},
+     .help = "how numbers are stored. Corpora: f32 or f16 in structured and pickled, also bf16 in "
+             "plain, only f32 in fvecs and fbin (default: as they are, else f32). Checkpoints: f32 "
+             "(default; loses nothing), or bf16, half the size, with the same results under "
+             "--precision bf16"},
     {.name = "merge",
      .kind = MS_CLI_FLAG,
      AT(is_merge),
      .help = "write the rows of all SHARDs in bytewise order of name, as one run of midisim-embed "
-             "would have written them"},
+             "would have written them",
+     .brief = "join the shards of a corpus"},
     {.name = "output",
      .letter = 'o',
      .kind = MS_CLI_TEXT,
      .value = "OUT",
      AT(out),
-     .help = "where to write, instead of the last argument"},
+     .help = "the file to write, instead of the last argument",
+     .brief = "the file to write, instead of the last argument"},
     {.name = "names-file",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      AT(names_file),
-     .help = "names of rows that have none, one a line (default: CORPUS.names if it exists)"},
-    {.name = "name-field",
-     .kind = MS_CLI_TEXT,
-     .value = "NAME",
-     AT(name_field),
-     .help = "field of the names in structured and pickled output (default midi_names)"},
-    {.name = "vector-field",
-     .kind = MS_CLI_TEXT,
-     .value = "NAME",
-     AT(vector_field),
-     .help = "field of the vectors in structured and pickled output (default midi_embeddings)"},
+     .help = "the names of rows that have none, one per line (default: CORPUS.names if it exists)"},
+    MS_CLI_ROW_NAME_FIELD(ms_convert_settings),
+    MS_CLI_ROW_VECTOR_FIELD(ms_convert_settings),
     {.name = "keep-nonfinite",
      .kind = MS_CLI_FLAG,
      AT(keeps_nonfinite),
-     .help = "keep rows with NaN or infinity, which are refused otherwise"},
+     .help = "keep rows with NaN or infinity; without it they are an error"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      AT(is_forced),
-     .help = "replace an existing OUT; go on when the descriptions beside several corpora differ"},
+     .help = "replace an existing OUT, and go on when the descriptions of several corpora differ",
+     .brief = "replace an existing file"},
     {.name = "info",
      .kind = MS_CLI_FLAG,
      AT(is_info),
-     .help = "say what each FILE holds: a checkpoint (.pth, .safetensors), or a corpus of any form "
-             "or a folder of such"},
+     .help = "say what each FILE holds: a checkpoint (.pth, .safetensors), a corpus of any format, "
+             "or a folder of corpora",
+     .brief = "say what each FILE holds"},
     {.name = "verify",
      .kind = MS_CLI_FLAG,
      AT(is_verify),
-     .help = "read all of each FILE and check it: sizes, finite values, names"},
+     .help = "read all of each FILE and check sizes, numbers and names",
+     .brief = "read and check all of each FILE"},
     {.name = "json",
      .kind = MS_CLI_FLAG,
      AT(is_json),
-     .help = "with --info or --verify: one JSON object a file"},
+     .help = "with --info or --verify: print one JSON object per file"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -92,25 +89,25 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-convert",
+    .purpose = "Converts, merges, describes and checks models and corpora.",
     .summary = "convert, merge, describe and verify midisim checkpoints and corpora",
     .usage = "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
              "--form FORM [--dtype TYPE] [--force] CORPUS... OUT\n"
              "--merge [--form FORM] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
              "--info [--json] FILE...\n--verify [--json] FILE...",
     .description =
-        "Writes a checkpoint as safetensors. The source may be either kind of .pth file or a "
-        "safetensors file; nothing "
-        "in it is executed. Tensor names stay; metadata hold the sizes and the SHA-256 of the "
-        "first source.\n\n"
-        "With --form, writes a corpus in another form. CORPUS is a file of any form or a folder of "
-        "such; several are "
-        "joined. Rows pass one at a time, so a corpus larger than memory is no matter. The "
-        "description beside it "
-        "(CORPUS.npy.json) is carried over. The output appears when it is complete, or not at all.",
+        "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
+        "of either kind or a safetensors file; nothing in it is executed. The names of tensors "
+        "stay; the metadata hold the sizes and the SHA-256 of the source.\n\n"
+        "With --form, writes a corpus in another format. CORPUS is a file of any format or a "
+        "folder of such files; several are joined. The corpus may be larger than memory. Its "
+        "description (CORPUS.npy.json) is carried over. The output appears whole or not at all.",
     .examples = examples,
     .options = options,
-    .exits = "a file is unreadable, damaged or of another kind, a row is not finite, or the output "
-             "could not be written",
+    .has_no_threads = true,
+    .exits =
+        "a file cannot be read, is damaged or of another kind, a row is not finite, or the output "
+        "could not be written",
 };
 
 /* < 0, having said it, when something stands where the output goes. */

@@ -18,24 +18,15 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = offsetof(settings, output),
-     .help = "the corpus to write (.npy); FILE.json beside it says what it was made with"},
-    {.name = "pooling",
-     .kind = MS_CLI_CHOICE,
-     .value = "mean|weighted",
-     .choices = "mean|weighted",
-     .offset = offsetof(settings, pooling),
-     .help = "how token vectors become one: their mean (default), or weighted"},
-    {.name = "pool-weights",
-     .kind = MS_CLI_REALS,
-     .value = "ON,DUR,PITCH",
-     .offset = offsetof(settings, pool_weights),
-     .max = 3,
-     .help = "weights of start-time, duration and pitch tokens, with --pooling weighted (default "
-             "1,1,1)"},
+     .help = "the corpus to write (.npy); FILE.json beside it says how it was made",
+     .brief = "the corpus to write (.npy)"},
+    MS_CLI_ROW_POOLING(settings, "mean"),
+    MS_CLI_ROW_POOL_WEIGHTS(settings),
     {.name = "normalize",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_normalized),
-     .help = "scale every vector to length 1"},
+     .help = "scale every vector to length 1",
+     .brief = "scale every vector to length 1"},
     {.name = "transpose",
      .kind = MS_CLI_INT,
      .value = "S",
@@ -43,86 +34,57 @@ static const ms_cli_option options[] = {
      .min = -12,
      .max = 12,
      .help = "move every piece by S semitones, -12..12 (default 0)"},
-    {.name = "max-tokens",
-     .kind = MS_CLI_INT,
-     .value = "N",
-     .offset = offsetof(settings, max_tokens),
-     .min = 0,
-     .max = (int64_t)1 << 30,
-     .help = "use the first N tokens of each piece (default 3072; 0: no limit)"},
-    {.name = "names",
-     .kind = MS_CLI_CHOICE,
-     .value = "path|stem",
-     .choices = "path|stem",
-     .offset = offsetof(settings, names),
-     .help = "row names: the path, relative to the folder when one PATH is given (default), or the "
-             "base name without "
-             "extension"},
-    {.name = "files-from",
-     .kind = MS_CLI_TEXT,
-     .value = "FILE",
-     .offset = offsetof(settings, files_from),
-     .help = "read more paths from FILE, one a line; -: standard input"},
-    {.name = "null",
-     .letter = '0',
-     .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_nul_separated),
-     .help = "paths of --files-from end in NUL instead of a newline"},
+    MS_CLI_ROW_MAX_TOKENS(settings, (int64_t)1 << 30,
+                          "use the first N tokens of each piece (default " MS_CLI_TOKENS
+                          "; 0: all of them)"),
+    MS_CLI_ROW_NAMES(settings, "what rows are called"),
+    MS_CLI_ROW_FILES_FROM(settings),
+    MS_CLI_ROW_NULL(settings),
     {.name = "from-tokens",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = offsetof(settings, from_tokens),
-     .help = "instead of MIDI files, embed the JSON lines that midisim-tokens printed; -: standard "
-             "input"},
-    {.name = "skipped",
-     .kind = MS_CLI_TEXT,
-     .value = "FILE",
-     .offset = offsetof(settings, skipped),
-     .help = "write path, reason and detail of every file that gave no row to FILE (TSV)"},
+     .help = "instead of MIDI files, embed the JSON lines that midisim-tokens printed; - reads "
+             "standard input"},
+    MS_CLI_ROW_SKIPPED(settings),
     {.name = "dtype",
      .kind = MS_CLI_CHOICE,
      .value = "f32|f16",
      .choices = "f32|f16",
      .offset = offsetof(settings, dtype),
-     .help = "how vectors are stored (default f32)"},
-    {.name = "name-field",
-     .kind = MS_CLI_TEXT,
-     .value = "NAME",
-     .offset = offsetof(settings, name_field),
-     .help = "field of the names in the .npy (default midi_names)"},
-    {.name = "vector-field",
-     .kind = MS_CLI_TEXT,
-     .value = "NAME",
-     .offset = offsetof(settings, vector_field),
-     .help = "field of the vectors (default midi_embeddings)"},
+     .help = "how the numbers of vectors are stored (default f32)"},
+    MS_CLI_ROW_NAME_FIELD(settings),
+    MS_CLI_ROW_VECTOR_FIELD(settings),
     {.name = "update",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_update),
-     .help = "bring an existing corpus up to date: add new and changed files, drop vanished ones, "
-             "keep the other rows"},
+     .help = "bring an existing corpus up to date: embed new and changed files, drop the rows of "
+             "files that are gone, and keep the other rows",
+     .brief = "bring an existing corpus up to date"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_forced),
-     .help = "replace an existing corpus; go on with an unfinished one (or --update) at another "
-             "level or device"},
+     .help = "replace an existing corpus; or go on with an unfinished run, or an --update, on "
+             "another device or kernel level",
+     .brief = "replace an existing corpus"},
     {.name = "shard",
      .kind = MS_CLI_TEXT,
      .value = "I/N",
      .offset = offsetof(settings, shard),
-     .help = "only the files of part I of N, from 1, by a hash of their relative path; "
-             "midisim-convert --merge joins parts"},
+     .help = "embed only part I of N, counted from 1. The relative path of a file decides its "
+             "part; midisim-convert --merge joins the parts"},
     {.name = "per-token",
      .kind = MS_CLI_TEXT,
      .value = "DIR",
      .offset = offsetof(settings, per_token),
-     .help = "also, or without -o only, write the vectors of every token, before pooling: one .npy "
-             "[tokens, width] f32 for "
-             "each piece, DIR/NAME.npy; files that are there and whole are kept"},
+     .help = "write the vectors of every token, before pooling: for each piece DIR/NAME.npy, f32 "
+             "[tokens, width]. Without -o no corpus is written. Files that exist and are whole are "
+             "kept"},
     {.name = "keep-journal",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_journal_kept),
-     .help =
-         "keep CORPUS.npy.journal, which says what each file came to, when the corpus is complete"},
+     .help = "keep CORPUS.npy.journal, which says what each file gave, after the corpus is "
+             "complete"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -141,21 +103,20 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-embed",
+    .purpose =
+        "Turns MIDI files into a corpus: one file with the name and the vector of each of them.",
     .summary = "turn MIDI files into a corpus of embedding vectors",
     .usage =
         "[-m MODEL] -o CORPUS.npy [options] PATH...\n[-m MODEL] --per-token DIR [options] PATH...",
     .description =
-        "Writes one row for each MIDI file: its name and its vector, as a structured .npy that "
-        "NumPy maps. PATH is a file "
-        "or a folder, in which .mid, .midi and .kar files, also gzip-compressed, are found at any "
-        "depth. Rows are in "
-        "bytewise order of name.\n\n"
-        "A run that was ended in any way goes on where it was when the same command is run again: "
-        "what is finished is in "
-        "FILE.journal, at most some seconds old. Files of the same content are embedded once.\n\n"
-        "An existing corpus that is complete and was made with the same settings from the same "
-        "files is left as it is, "
-        "with exit code 0; any other one is refused without --update or --force.",
+        "Writes one row for each MIDI file, its name and its vector, as a structured .npy that "
+        "NumPy maps. PATH is a file or a folder. In folders, .mid, .midi and .kar files are found "
+        "at any depth, also gzip-compressed ones. Rows are in bytewise order of name, and files of "
+        "the same content are embedded once.\n\n"
+        "After an interruption of any kind, run the same command again: it goes on where it was. "
+        "FILE.journal holds what is finished; at most some seconds of work are lost.\n\n"
+        "A complete corpus that was made from the same files with the same settings is left as it "
+        "is, with exit code 0. Any other existing file is refused without --update or --force.",
     .examples = examples,
     .options = options,
     .uses_model = true};
@@ -417,7 +378,7 @@ static int run_tool(const settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = 3072, .pool_weights = {1.0f, 1.0f, 1.0f}};
+    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS, .pool_weights = {1.0f, 1.0f, 1.0f}};
     ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);

@@ -1,7 +1,7 @@
 /* Names that matter for a search. Contract: tools/search/names.h. */
 #define _GNU_SOURCE
 #include "names.h"
-#include "base/lines.h"
+#include "base/text/lines.h"
 #include "base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>

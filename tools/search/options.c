@@ -14,152 +14,141 @@ static const ms_cli_option options[] = {
      .letter = 'c',
      .kind = MS_CLI_TEXTS,
      .value = "CORPUS",
-     .help = "rows to search: a .npy file of any form, fvecs, fbin, or a folder of such files; may "
-             "be repeated, the "
-             "rows are then numbered through",
-     .offset = AT(corpora)},
+     .offset = AT(corpora),
+     .help = "what to search: a .npy file of any format, .fvecs, .fbin, or a folder of such files. "
+             "May be repeated; rows are then counted through all of them",
+     .brief = "what to search: a file or a folder"},
     {.name = "names-file",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
-     .help = "names of the rows of a corpus without names, one a line (default: CORPUS.names where "
-             "it is, else rows are "
-             "named by their number, from 0)",
-     .offset = AT(names_file)},
+     .offset = AT(names_file),
+     .help = "the names of rows that have none, one per line (default: CORPUS.names if it exists, "
+             "else the row's number from 0)"},
     {.name = "like",
      .kind = MS_CLI_TEXTS,
      .value = "NAME",
-     .help = "query: the row of the corpus with this name; needs no model; may be repeated",
-     .offset = AT(likes)},
+     .offset = AT(likes),
+     .help = "a query: the row of the corpus with this name. Needs no model; may be repeated",
+     .brief = "search for this row of the corpus; needs no model"},
     {.name = "query-vectors",
      .kind = MS_CLI_TEXTS,
      .value = "FILE",
-     .help = "queries: the rows of a file, of any form a corpus may have; needs no model; may be "
-             "repeated",
-     .offset = AT(vectors)},
+     .offset = AT(vectors),
+     .help = "queries: the rows of a file in any format of a corpus. Needs no model; may be "
+             "repeated"},
     {.name = "top",
      .letter = 'k',
      .kind = MS_CLI_INT,
      .value = "K",
      .min = 1,
      .max = 10000,
-     .help = "matches of each query, 1..10000 (default 16)",
-     .offset = AT(k)},
+     .offset = AT(k),
+     .help = "how many matches of each query, 1..10000 (default 16)",
+     .brief = "how many matches of each query (default 16)"},
     {.name = "threshold",
      .kind = MS_CLI_REAL,
      .value = "S",
-     .help = "instead of -k: every row that scores S or more, in rank order",
-     .offset = AT(threshold)},
+     .offset = AT(threshold),
+     .help = "instead of -k: every row that scores S or more, best first",
+     .brief = "instead of -k: every row that scores S or more"},
     {.name = "metric",
      .kind = MS_CLI_CHOICE,
      .value = "cosine|ip",
      .choices = "cosine|ip",
-     .help = "score: the cosine, or the inner product of the vectors as they are (default cosine)",
-     .offset = AT(metric)},
+     .offset = AT(metric),
+     .help = "the score: the cosine, or the inner product of the vectors as they are (default "
+             "cosine)"},
     {.name = "transpose",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 0,
      .max = 6,
-     .help = "search a MIDI file moved by -N..N-1 semitones, 0..6, and let the best count (default "
-             "6; 0: as it is)",
-     .offset = AT(transpose)},
+     .offset = AT(transpose),
+     .help = "search a MIDI file in 2N keys, moved by -N..N-1 semitones, and let the best of them "
+             "count, 0..6 (default 6; 0: its own key alone)"},
     {.name = "all-transpositions",
      .kind = MS_CLI_FLAG,
-     .help = "let every transposition of a row count as a match of its own",
-     .offset = AT(keeps_variants)},
+     .offset = AT(keeps_variants),
+     .help = "let each key of the query count as a match of its own"},
     {.name = "exclude",
      .kind = MS_CLI_TEXTS,
      .value = "NAME",
-     .help = "leave out the rows with this name; may be repeated",
-     .offset = AT(excluded)},
+     .offset = AT(excluded),
+     .help = "leave out the rows with this name; may be repeated"},
     {.name = "exclude-from",
      .kind = MS_CLI_TEXT,
      .value = "FILE|-",
-     .help = "leave out the rows with these names, one a line",
-     .offset = AT(excluded_from)},
+     .offset = AT(excluded_from),
+     .help = "leave out the rows with the names in this file, one per line; - reads standard "
+             "input"},
     {.name = "exclude-self",
      .kind = MS_CLI_FLAG,
-     .help = "leave out the rows with the query's own name; for a MIDI file: its path as typed, "
-             "what remains of it "
-             "without leading folders, down to the base name, and the base name without extension",
-     .offset = AT(excludes_self)},
-    {.name = "pooling",
-     .kind = MS_CLI_CHOICE,
-     .value = "mean|weighted",
-     .choices = "mean|weighted",
-     .help = "how token vectors become one (default: as the corpus was made, else mean)",
-     .offset = AT(pooling)},
-    {.name = "pool-weights",
-     .kind = MS_CLI_REALS,
-     .value = "ON,DUR,PITCH",
-     .max = 3,
-     .help = "weights of start-time, duration and pitch tokens (default 1,1,1; only with --pooling "
-             "weighted)",
-     .offset = AT(weights)},
-    {.name = "max-tokens",
-     .kind = MS_CLI_INT,
-     .value = "N",
-     .min = 0,
-     .max = INT64_C(1) << 30,
-     .help = "use the first N tokens of a MIDI file (default: as the corpus was made, else 3072; "
-             "0: all)",
-     .offset = AT(max_tokens)},
+     .offset = AT(excludes_self),
+     .help = "leave out the rows with the query's own name. For a MIDI file that is its path as "
+             "typed, the path without its first folders, the base name, and the base name without "
+             "extension",
+     .brief = "leave out the row that is the query itself"},
+    MS_CLI_ROW_POOLING(ms_search_settings, "as the corpus was made, else mean"),
+    MS_CLI_ROW_POOL_WEIGHTS(ms_search_settings),
+    MS_CLI_ROW_MAX_TOKENS(ms_search_settings, INT64_C(1) << 30,
+                          "use the first N tokens of a MIDI file (default: as the corpus was made, "
+                          "else " MS_CLI_TOKENS "; 0: all of them)"),
     {.name = "format",
      .kind = MS_CLI_CHOICE,
      .value = "FORMAT",
      .choices = "table|tsv|json|midisim",
-     .help = "table, tsv, json (one object a query) or midisim (the original's listing, with K "
-             "matches a variant); "
-             "default table on a terminal, else tsv",
-     .offset = AT(format)},
+     .offset = AT(format),
+     .help = "table, tsv, json (one object per query), or midisim (the listing of the Python "
+             "package, K matches in each key). Default: table on a terminal, else tsv"},
     {.name = "json",
      .kind = MS_CLI_FLAG,
+     .offset = AT(is_json),
      .help = "the same as --format json",
-     .offset = AT(is_json)},
+     .brief = "print one JSON object per query"},
     {.name = "scan",
      .kind = MS_CLI_CHOICE,
      .value = "FORM",
      .choices = "auto|f64|f32|bf16|int8",
-     .help = "how rows are ruled out before they are scored: auto, f64 (none is), f32 (the rows as "
-             "they are), or by a "
-             "small copy, bf16 or int8; the answer is the same (default auto: the fastest that "
-             "there is)",
-     .offset = AT(scan)},
+     .offset = AT(scan),
+     .help = "how rows are ruled out before they are scored: f64 (no row is), f32 (from the rows "
+             "themselves), bf16 or int8 (from quantised rows, see --prepare). The answer is always "
+             "the same (default auto: the fastest that is there)"},
     {.name = "prepare",
      .kind = MS_CLI_FLAG,
-     .help = "write the small copy CORPUS.npy.msim, with which searches are several times as fast; "
-             "one that is there "
-             "and fits stays; needs no query",
-     .offset = AT(prepares)},
+     .offset = AT(prepares),
+     .help = "write quantised rows to CORPUS.npy.msim, which make later searches several times as "
+             "fast. A file that is there and fits is kept. Needs no query",
+     .brief = "make later searches of this corpus faster"},
     {.name = "cache",
      .kind = MS_CLI_TEXT,
      .value = "DIR",
-     .help = "keep small copies in this folder instead, and write them on first use",
-     .offset = AT(cache)},
+     .offset = AT(cache),
+     .help = "keep quantised rows in this folder instead, and write them on first use"},
     {.name = "verify",
      .kind = MS_CLI_FLAG,
-     .help = "with --prepare: compare all of a copy that is there with the rows, not a sample",
-     .offset = AT(verifies)},
+     .offset = AT(verifies),
+     .help = "with --prepare: compare all quantised rows that are there with the corpus, not a "
+             "sample"},
     {.name = "copy-to",
      .kind = MS_CLI_TEXT,
      .value = "DIR",
-     .help = "copy the matches' MIDI files to DIR/QUERY as SCORE_TRANSPOSE_NAME.mid, and the query "
-             "itself as QUERY.mid",
-     .offset = AT(copy_to)},
+     .offset = AT(copy_to),
+     .help = "copy the MIDI files of the matches to DIR/QUERY, as SCORE_TRANSPOSE_NAME.mid, and "
+             "the query itself as QUERY.mid"},
     {.name = "midi-root",
      .kind = MS_CLI_TEXTS,
      .value = "ROOT",
-     .help = "folder with the corpus's MIDI files, for --copy-to; may be repeated",
-     .offset = AT(midi_roots)},
+     .offset = AT(midi_roots),
+     .help = "with --copy-to: a folder with the MIDI files of the corpus; may be repeated"},
     {.name = "no-original",
      .kind = MS_CLI_FLAG,
-     .help = "with --copy-to: leave out the query itself",
-     .offset = AT(omits_original)},
+     .offset = AT(omits_original),
+     .help = "with --copy-to: leave out the query itself"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
-     .help = "search although the corpus was made with another model or other settings; let "
-             "--copy-to replace files",
-     .offset = AT(is_forced)},
+     .offset = AT(is_forced),
+     .help = "search although the corpus was made with another model or other settings; with "
+             "--copy-to: replace files"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -179,26 +168,21 @@ static const ms_cli_example examples[] = {
 
 const ms_cli_tool ms_search_tool = {
     .name = "midisim-search",
+    .purpose = "Finds the pieces of a corpus that are most like a MIDI file, in any key.",
     .summary = "find the MIDI files of a corpus that are most like a piece",
     .usage = "[-m MODEL] -c CORPUS [-k 16] [options] QUERY...\n"
              "-c CORPUS [-k 16] [options] --like NAME | --query-vectors FILE\n"
              "-c CORPUS --prepare [--cache DIR]",
-    .description = "QUERY is a MIDI file, also gzip-compressed, or - for MIDI bytes on standard "
-                   "input. It is embedded "
-                   "in transposed variants, and for each row of CORPUS the best variant counts. "
-                   "The search is exact: "
-                   "scores are evaluated in double precision in one fixed order, and the same "
-                   "vectors give the same "
-                   "answer on every machine, level, thread count and scan form. Answers come in "
-                   "this order: MIDI files, "
-                   "--like, --query-vectors.\n\n"
-                   "CORPUS.npy.json, where it exists, says with which model and settings the "
-                   "corpus was made: the "
-                   "query is treated alike, and another model is refused. TSV columns: query, rank "
-                   "(from 1), score, "
-                   "transpose (semitones of the best variant), row (from 0) and name, in which "
-                   "tab, newline and "
-                   "backslash are written \\t, \\n and \\\\.",
+    .description =
+        "QUERY is a MIDI file, also a gzip-compressed one, or - for MIDI bytes on standard input. "
+        "The query is tried in several keys, and for each row of CORPUS the best key "
+        "counts. The search is exact: the same vectors give the same answer on every "
+        "machine, device, kernel level and number of threads. Answers come in this "
+        "order: MIDI files, --like, --query-vectors.\n\n"
+        "If CORPUS.npy.json exists, it says which model and settings made the corpus: "
+        "the query is treated alike, and another model is refused. The columns of TSV "
+        "are query, rank (from 1), score, transpose (semitones of the best key), row "
+        "(from 0) and name; tab, newline and backslash are written \\t, \\n and \\\\.",
     .examples = examples,
     .options = options,
     .uses_model = true,
@@ -207,10 +191,10 @@ const ms_cli_tool ms_search_tool = {
 ms_search_settings ms_search_settings_default(void) {
     return (ms_search_settings){.k = 16,
                                 .transpose = 6,
-                                .max_tokens = MS_SEARCH_TOKENS,
+                                .max_tokens = MSIM_TRAINED_TOKENS,
                                 .pooling = -1,
                                 .format = -1,
-                                .weights = {1.0f, 1.0f, 1.0f}};
+                                .pool_weights = {1.0f, 1.0f, 1.0f}};
 }
 
 static bool is_given(const ms_search_settings *set, const char *name) {

@@ -6,8 +6,7 @@
 
 enum {
     MS_SEARCH_VECTORS = 60, /* of one pass, at most */
-    MS_SEARCH_EXTRA = 64,   /* rows that a pass fetches in excess for --exclude-self */
-    MS_SEARCH_TOKENS = 3072 /* limit of a query where neither corpus nor command line has one */
+    MS_SEARCH_EXTRA = 64    /* rows that a pass fetches in excess for --exclude-self */
 };
 
 typedef struct {
@@ -17,7 +16,7 @@ typedef struct {
     int64_t k, transpose, max_tokens;
     double threshold;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
-    float weights[3];
+    float pool_weights[3];
     bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original;
     bool has_threshold; /* derived: --threshold was given */
 } ms_search_settings;

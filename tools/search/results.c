@@ -2,7 +2,7 @@
 #define _GNU_SOURCE
 #include "results.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "common/json.h"
 #include "listing.h"
 #include <errno.h>

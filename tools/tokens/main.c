@@ -29,54 +29,34 @@ static const ms_cli_option options[] = {
      .offset = offsetof(settings, transpose),
      .min = 0,
      .max = 6,
-     .help = "0: the piece as it is (default); 1..6: the 2N variants moved by -N..N-1 semitones"},
-    {.name = "max-tokens",
-     .kind = MS_CLI_INT,
-     .value = "N",
-     .offset = offsetof(settings, max_tokens),
-     .min = 0,
-     .max = (int64_t)1 << 40,
-     .help = "keep the first N tokens of each sequence (default 3072; 0: no limit)"},
-    {.name = "names",
-     .kind = MS_CLI_CHOICE,
-     .value = "path|stem",
-     .choices = "path|stem",
-     .offset = offsetof(settings, names),
-     .help = "what \"path\" holds: the path, relative to the folder when one PATH is given "
-             "(default), or the base name "
-             "without extension"},
-    {.name = "files-from",
-     .kind = MS_CLI_TEXT,
-     .value = "FILE",
-     .offset = offsetof(settings, files_from),
-     .help = "read more paths from FILE, one a line; -: standard input"},
-    {.name = "null",
-     .letter = '0',
-     .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_nul_separated),
-     .help = "paths of --files-from end in NUL instead of a newline"},
-    {.name = "skipped",
-     .kind = MS_CLI_TEXT,
-     .value = "FILE",
-     .offset = offsetof(settings, skipped),
-     .help = "write path, reason and detail of every file that gave nothing to FILE (TSV)"},
+     .help = "0: print the piece as it is (default); 1..6: print it in 2N keys, moved by -N..N-1 "
+             "semitones",
+     .brief = "print each piece in 2N keys, N 1..6 (default 0: its own)"},
+    MS_CLI_ROW_MAX_TOKENS(settings, (int64_t)1 << 40,
+                          "keep the first N tokens of each sequence (default " MS_CLI_TOKENS
+                          "; 0: all of them)"),
+    MS_CLI_ROW_NAMES(settings, "what the member \"path\" holds"),
+    MS_CLI_ROW_FILES_FROM(settings),
+    MS_CLI_ROW_NULL(settings),
+    MS_CLI_ROW_SKIPPED(settings),
     {.name = "md5",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, has_md5),
-     .help = "print no tokens, but the MD5 of each file and of its normal form, which is the same "
-             "for files that only "
-             "write the same music differently"},
+     .help = "instead of tokens, print the MD5 of each file and of its normal form; files that "
+             "write the same music in different ways have the same normal form",
+     .brief = "print MD5s, which find copies, instead of tokens"},
     {.name = "normalize-midi",
      .kind = MS_CLI_TEXT,
      .value = "OUT",
      .offset = offsetof(settings, normalized),
-     .help = "print no tokens, but write files in their normal form: OUT is a file (-: standard "
-             "output) for one file, "
-             "else a folder, where each takes its row name (STEM_normalized.mid if that is there)"},
+     .help = "instead of printing tokens, write files in their normal form. For one file, OUT is a "
+             "file (-: standard output). Else OUT is a folder, in which each file gets its row "
+             "name, or STEM_normalized.mid if that name is taken",
+     .brief = "write files in their normal form instead"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_forced),
-     .help = "with --normalize-midi: replace files that are there"},
+     .help = "with --normalize-midi: replace files that exist"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -94,15 +74,16 @@ static const ms_cli_example examples[] = {
 
 static const ms_cli_tool tool = {
     .name = "midisim-tokens",
+    .purpose = "Turns MIDI files into token ids, the numbers that the model reads, as JSON lines.",
     .summary = "turn MIDI files into the token ids of midisim",
     .usage =
         "[options] PATH...\n--md5 [--normalize-midi OUT] PATH...\n--normalize-midi OUT PATH...",
-    .description = "Prints one JSON object for each sequence: {\"path\": ..., \"transpose\": 0, "
-                   "\"tokens\": [...]}, or one "
-                   "{\"path\": ..., \"error\": REASON, \"detail\": ...} for a file that gives "
-                   "none. PATH is a file (- is standard "
-                   "input), or a folder, in which .mid, .midi and .kar files, also "
-                   "gzip-compressed, are found at any depth.",
+    .description =
+        "Prints one JSON object for each sequence: {\"path\": ..., \"transpose\": 0, \"tokens\": "
+        "[...]}. For a file that gives none, the object is {\"path\": ..., \"error\": "
+        "REASON, \"detail\": ...}. PATH is a file, - for standard input, or a folder. In "
+        "folders, .mid, .midi and .kar files are found at any depth, also "
+        "gzip-compressed ones.",
     .examples = examples,
     .options = options,
     .has_no_kernels = true};
@@ -313,7 +294,7 @@ static int check_settings(const settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = 3072};
+    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);
     if (rc != 0) return ms_cli_finish(rc);

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "pipeline/disk/description.h"
 #include "base/mem.h"
-#include "base/json.h"
+#include "base/text/json.h"
 #include "pipeline/input/files.h"
 #include "pipeline/disk/sources.h"
 #include <errno.h>

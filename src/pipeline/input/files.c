@@ -5,7 +5,7 @@
 #include "pipeline/input/files.h"
 #include "base/mem.h"
 #include "base/digest.h"
-#include "base/lines.h"
+#include "base/text/lines.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

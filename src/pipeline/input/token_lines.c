@@ -1,7 +1,7 @@
 /* Contract: pipeline/input/token_lines.h. */
 #include "pipeline/input/token_lines.h"
-#include "base/json.h"
-#include "base/lines.h"
+#include "base/text/json.h"
+#include "base/text/lines.h"
 #include "base/mem.h"
 #include "pipeline/input/reader.h"
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* UTF-8 against Python's decoder, byte by byte where it is short; row names between bytes and
  * UTF-32, as Python's surrogateescape has it. */
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include "midisim.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
-/* Lines of a text file: see base/lines.h. */
+/* Lines of a text file: see base/text/lines.h. */
 #define _GNU_SOURCE
-#include "base/lines.h"
+#include "base/text/lines.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * (XX the byte, as Python's surrogateescape does) and read back the same way, which cJSON alone
  * does not do. Numbers that must survive are written with %.9g (any f32 does). Stateless; a text
  * buffer belongs to one thread. */
-#ifndef MS_BASE_JSON_H
-#define MS_BASE_JSON_H
+#ifndef MS_BASE_TEXT_JSON_H
+#define MS_BASE_TEXT_JSON_H
 #include "base/status.h"
 #include <stdbool.h>
 #include <cjson/cJSON.h>

@@ -1,5 +1,5 @@
 /* UTF-8: see utf8.h. */
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include <string.h>
 
 /* ms_utf8_next, but surrogates are code points like any other. */

@@ -1,9 +1,9 @@
-/* Contract: base/json.h. cJSON copies bytes from 0x80 up as they are, in both directions,
+/* Contract: base/text/json.h. cJSON copies bytes from 0x80 up as they are, in both directions,
  * so the two repairs are passes over its text: after printing and before parsing. */
 #define _GNU_SOURCE
-#include "base/json.h"
+#include "base/text/json.h"
 #include "base/mem.h"
-#include "base/utf8.h"
+#include "base/text/utf8.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * begin a file with a byte order mark and end lines with CR LF. Neither belongs to a line: the mark
  * is dropped, and when the first line ends in CR LF, so is the CR at the end of every line.
  * docs/FORMATS.md, Lists. */
-#ifndef MS_BASE_LINES_H
-#define MS_BASE_LINES_H
+#ifndef MS_BASE_TEXT_LINES_H
+#define MS_BASE_TEXT_LINES_H
 #include "base/status.h"
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,8 +4,8 @@
  * Where it must become code points, bytes that are not UTF-8 stand as U+DC80..U+DCFF, as Python's
  * surrogateescape has it, in both directions. Nothing here takes memory. docs/FORMATS.md,
  * Corpora. */
-#ifndef MS_BASE_UTF8_H
-#define MS_BASE_UTF8_H
+#ifndef MS_BASE_TEXT_UTF8_H
+#define MS_BASE_TEXT_UTF8_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
