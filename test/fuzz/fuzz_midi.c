@@ -57,6 +57,7 @@ static void check_canonical(const uint8_t *data, size_t n_bytes) {
                      &err);
         MUST(msim_midi_canonical(tokenizer, data, n_bytes, again, (size_t)n - 1, &err) ==
              -MSIM_E_LIMIT);
+        MUST(msim_midi_canonical(tokenizer, data, n_bytes, NULL, 0, &err) == -MSIM_E_LIMIT);
         free(again);
         free(exact);
     }
