@@ -86,8 +86,9 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
                  "files below the roots", err);
     for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++) {
         const ms_files_entry *entry = c->lists[i].entries + f;
-        if (entry->is_folder) /* listed because it cannot be read */
-            say_failed(c, "not searched for files", entry->path, entry->detail);
+        if (entry->is_folder || entry->is_named) /* a folder that cannot be read, or the root */
+            say_failed(c, "not searched for files", entry->path,
+                       entry->detail ? entry->detail : "");
         else
             c->entries[c->n++] = entry;
     }
