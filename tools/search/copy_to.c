@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "copy_to.h"
 #include "listing.h"
-#include "base/fnv.h"
+#include "base/hash/fnv.h"
 #include "base/mem.h"
 #include "common/tree.h"
 #include "common/watch.h"

@@ -1,4 +1,4 @@
-/* Contract: pipeline/disk/output.h. */
+/* A corpus and its description take their places together: pipeline/disk/output.h. */
 #define _GNU_SOURCE
 #include "pipeline/disk/output.h"
 #include "base/file.h"
@@ -12,14 +12,14 @@
 #include <unistd.h>
 
 typedef struct {
-    char corpus[4352], about[4352]; /* .npy.next, .npy.json.next */
-    char beside[4352], copy[4352];  /* .npy.json, .npy.msim */
+    char corpus[4352], description[4352]; /* .npy.next, .npy.json.next */
+    char beside[4352], copy[4352];        /* .npy.json, .npy.msim */
 } places;
 
 static int find_places(const ms_output *output, places *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
-                (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
+                (size_t)snprintf(p->description, cap, "%s.json.next", output->path) < cap &&
                 (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap &&
                 ms_description_path(output->path, p->beside, sizeof p->beside);
     return fits ? 0 : ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
@@ -82,7 +82,7 @@ static int take_places(const ms_output *output, const places *p, msim_error *err
         (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be
                                 * refused */
     }
-    return move(p->about, p->beside, err);
+    return move(p->description, p->beside, err);
 }
 
 /* Remove CORPUS.npy.next.part-* and CORPUS.npy.json.next.part-*, whose writers are gone. */
@@ -107,7 +107,7 @@ int ms_output_recover(const ms_output *output, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
     if (rc < 0) return rc;
-    if (is_there(p.about)) return take_places(output, &p, err);
+    if (is_there(p.description)) return take_places(output, &p, err);
     unlink(p.corpus);
     remove_parts(output);
     return 0;
@@ -154,9 +154,9 @@ int ms_output_write(const ms_output *output, const ms_output_rows *rows,
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
-    rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
+    rc = ms_description_write_to(p.description, description, &rows->described, err);
     if (rc >= 0) return take_places(output, &p, err);
-    if (!is_there(p.about))
+    if (!is_there(p.description))
         unlink(p.corpus); /* else it is decided: the next run puts them in their
                                                * places */
     return rc;
@@ -166,6 +166,6 @@ int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
                        const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
+    if (rc >= 0) rc = ms_description_write_to(p.description, description, &rows->described, err);
     return rc < 0 ? rc : take_places(output, &p, err);
 }

@@ -28,6 +28,7 @@ enum { MOST_MESSAGES = 16, TOKENS = 400 };
 static char folder[64];
 static msim_model *model;
 static msim_options options;
+static int64_t window; /* of all jobs: its tokens; 0: one row for each piece */
 
 static int set_up(void **state) {
     (void)state;
@@ -107,6 +108,7 @@ static msim_job_options job_of(const char *const *path, const char *output, call
     o.paths = path;
     o.n_paths = 1;
     o.max_tokens = TOKENS;
+    o.window_tokens = window;
     o.model = model;
     o.options = &options;
     if (c) {
@@ -404,8 +406,18 @@ static void wrong_options_are_refused(void **state) {
     o.dtype = MSIM_DTYPE_F64;
     refuse(&o, "dtype");
     o = good;
-    o.max_tokens = -1;
+    o.max_tokens = -2;
     refuse(&o, "max_tokens");
+    o = good;
+    o.window_tokens = 15;
+    refuse(&o, "window_tokens");
+    o.window_tokens = 16;
+    o.window_step = 17;
+    refuse(&o, "window_step");
+    o.window_step = 16;
+    o.n_paths = 0;
+    o.from_tokens = "-";
+    refuse(&o, "windows");
     o = good;
     o.model = NULL;
     refuse(&o, "model");
@@ -583,6 +595,37 @@ static int fail_at(int64_t n, const msim_job_options *o, const result *expected)
     return is_reached;
 }
 
+/* A file that alone needs more memory than there is: it is left out with a reason of its own, which
+ * is no other file's, and the next run tries it again. */
+static void file_beyond_memory(void **state) {
+    (void)state;
+    const char *output = in_folder("c.npy"), *large = in_folder("large.mid");
+    char path[4200];
+    snprintf(path, sizeof path, "%s", large);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(ftruncate(fileno(f), (off_t)200 << 20), 0);
+    fclose(f);
+    const char *paths[] = {FEW, path};
+    msim_job_options o = job_of(paths, output, NULL);
+    o.n_paths = 2;
+    msim_job *job;
+    msim_error err = {0};
+    msim_job_stats stats = {.size = sizeof stats};
+    ms_mem_fail_from((size_t)150 << 20);
+    assert_int_equal(msim_job_open(&o, &job, &err), 0);
+    int rc = msim_job_run(job, &err);
+    ms_mem_fail_from(0);
+    assert_int_equal(rc, MSIM_JOB_WRITTEN);
+    msim_job_get_stats(job, &stats);
+    assert_int_equal(stats.skipped[MSIM_SKIP_NO_MEMORY], 1);
+    assert_int_equal(stats.skips, 1);
+    assert_int_equal(stats.unread, 1);
+    msim_job_close(job);
+    remove(path);
+    empty_folder();
+}
+
 static void any_allocation_may_fail(void **state) {
     (void)state;
     result expected = undisturbed(FEW);
@@ -628,8 +671,18 @@ int main(void) {
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(two_jobs_do_not_share_an_output),
         cmocka_unit_test(ranks_write_what_one_writes),
+        cmocka_unit_test(file_beyond_memory),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(any_allocation_of_an_update_may_fail),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    /* With several rows for each piece. */
+    const struct CMUnitTest of_windows[] = {
+        cmocka_unit_test(stopped_jobs_go_on),
+        cmocka_unit_test(ranks_write_what_one_writes),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(any_allocation_of_an_update_may_fail),
+    };
+    int n_failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    window = 64;
+    return n_failed + cmocka_run_group_tests(of_windows, set_up, tear_down);
 }
