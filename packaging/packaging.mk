@@ -25,10 +25,11 @@ INSTALL = PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' BUILD='$B' 
 
 .PHONY: product install install-strip uninstall
 product: $(PRODUCT)
-install: $(PRODUCT)
+
+install: product
 	@$(INSTALL) install
 
-install-strip: $(PRODUCT)
+install-strip: product
 	@STRIP='strip' $(INSTALL) install
 
 uninstall:

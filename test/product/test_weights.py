@@ -463,3 +463,18 @@ def test_default_corpus_and_list(tree, hub):
 def test_quiet(tree, hub):
     hub.add(LARGE, DATA, "projectlosangeles/midisim")
     assert corpora(tree, hub, "--quiet", "large").stderr == ""
+
+
+def test_without_pip_the_small_model_comes_from_the_hub(tree, hub, tmp_path):
+    wheel, data = fake_sums(tree, tmp_path / "w.whl")
+    checkpoint = (tree / "weights/SHA256SUMS").read_text().split()[-1]
+    path = hub.add(checkpoint, data, "projectlosangeles/midisim")
+    (tree / "none/pip").mkdir(parents=True)
+    for name in ("__init__.py", "__main__.py"):
+        (tree / "none/pip" / name).write_text("raise SystemExit(1)")
+    corpora(tree, hub, PYTHONPATH=str(tree / "none"))
+    assert result(tree) == data and left(tree / "home/.cache/midisim") == [checkpoint]
+    hub.damaged[path] = b"X" + data[1:]
+    (tree / "home/.cache/midisim" / checkpoint).unlink()
+    done = corpora(tree, hub, "--force", PYTHONPATH=str(tree / "none"), ok=(1,))
+    assert "expected SHA-256" in done.stderr and "weights/fetch.sh PATH" in done.stderr and result(tree) == data
