@@ -65,6 +65,8 @@ extern "C" {
 MSIM_API const char *msim_version(void);
 /* Tokens of a sequence that the models were trained on: the default of every max_tokens. */
 #define MSIM_TRAINED_TOKENS 3072
+/* The largest absolute value of a class weight. */
+#define MSIM_MAX_CLASS_WEIGHT 1e6
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
@@ -317,8 +319,9 @@ enum msim_skip_reason {
     MSIM_SKIP_NO_NOTES,
     MSIM_SKIP_DRUMS_ONLY,
     MSIM_SKIP_NAME_TOO_LONG,
-    MSIM_SKIP_CHANGED,   /* its size or time changed after it was listed */
-    MSIM_SKIP_NO_MEMORY, /* it alone needs more memory than there is */
+    MSIM_SKIP_CHANGED,    /* its size or time changed after it was listed */
+    MSIM_SKIP_NO_MEMORY,  /* it alone needs more memory than there is */
+    MSIM_SKIP_NOT_FINITE, /* the model gave NaN or infinity for it: its weights overflow */
     MSIM_SKIP_COUNT
 };
 /* "unreadable", "not-regular", ...; "ok" for MSIM_SKIP_NONE, "unknown" for an unknown value. */
@@ -486,6 +489,8 @@ typedef struct {
     int precision;         /* msim_precision */
     int64_t skipped[16];   /* inputs that gave no row, by msim_skip_reason */
     int64_t pieces;        /* inputs that gave rows: without windows, as many as rows */
+    int64_t failed;        /* of the failures, those that fail again when the job is repeated; known
+                            * also when there was nothing to do */
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
@@ -563,6 +568,13 @@ MSIM_API int64_t msim_corpus_part_first(const msim_corpus *corpus, int64_t part)
 /* The number of rows in a part. A negative status when the part is out of range. */
 MSIM_API int64_t msim_corpus_part_rows(const msim_corpus *corpus, int64_t part);
 MSIM_API int msim_corpus_get_info(const msim_corpus *corpus, msim_corpus_info *out);
+/* A fingerprint of the names and values of a part's rows, in their order: of more than 1,024 rows,
+ * of 1,024 that are spread evenly. The description of a corpus holds it, so that a description of
+ * other rows is recognised. It does not depend on the format of the file. `out` gets
+ * MSIM_FINGERPRINT_CHARS hexadecimal digits and a NUL. */
+enum { MSIM_FINGERPRINT_CHARS = 32 };
+MSIM_API int msim_corpus_fingerprint(const msim_corpus *corpus, int64_t part, char *out,
+                                     msim_error *err);
 /* -MSIM_E_IO when a file of the corpus was changed in place since it was opened (R8). */
 MSIM_API int msim_corpus_check(const msim_corpus *corpus, msim_error *err);
 MSIM_API int64_t msim_corpus_rows(const msim_corpus *corpus);

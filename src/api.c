@@ -313,9 +313,10 @@ static int make_batch(msim_context *ctx, const int32_t *ids, const int64_t *star
 static int check_class_weights(const msim_context *ctx, const float *class_weights,
                                msim_error *err) {
     for (int i = 0; class_weights && i < ctx->model->info.n_classes; i++)
-        if (!isfinite(class_weights[i]))
-            return ms_fail(err, MSIM_E_ARG, "class_weights[%d]: expected a finite number, got %g",
-                           i, class_weights[i]);
+        if (!(fabsf(class_weights[i]) <= (float)MSIM_MAX_CLASS_WEIGHT))
+            return ms_fail(err, MSIM_E_ARG,
+                           "class_weights[%d]: expected a number of -%g..%g, got %g", i,
+                           MSIM_MAX_CLASS_WEIGHT, MSIM_MAX_CLASS_WEIGHT, class_weights[i]);
     return MSIM_OK;
 }
 

@@ -181,6 +181,8 @@ int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
                         .cut = job->n_cut,
                         .shared = job->n_shared,
                         .unread = job->n_unread,
+                        .failed = job->is_complete ? job->previous.description.failed
+                                                   : job->n_failed,
                         .skips = (int64_t)job->skips.n,
                         .failures = job->skips.n_failures,
                         .seconds = ms_clock_now() - job->began,

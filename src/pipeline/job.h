@@ -55,6 +55,7 @@ struct msim_job {
     /* What it came to: pieces that gave rows, those rows; pieces that were cut; rows of contents
      * that an earlier row holds; files that could not be read. */
     int64_t n_pieces, n_rows, n_cut, n_shared, n_unread;
+    int64_t n_failed; /* inputs that will fail again */
 };
 
 /* Everything before the work: output, inputs, model, journal. is_complete when there is nothing to

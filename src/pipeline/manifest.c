@@ -235,6 +235,7 @@ int ms_previous_open(const char *path, int dtype, ms_previous *previous, msim_er
         rc = ms_fail(&why, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
                      (long long)previous->description.rows, (long long)previous->description.dim,
                      (long long)info.rows, (long long)info.dim);
+    if (rc >= 0) rc = ms_description_check(&previous->description, previous->corpus, 0, &why);
     if (rc >= 0) rc = check_spans(previous, &why);
     if (rc >= 0)
         rc =

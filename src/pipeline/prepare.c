@@ -69,7 +69,9 @@ static int judge_existing(msim_job *r, msim_error *err) {
         return refuse_existing(r, "token lines cannot be compared with it", err);
     int rc = ms_previous_open(s->output, r->output.dtype, &r->previous, &why);
     if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
-    if (rc < 0) return refuse_existing(r, why.text, err);
+    if (rc < 0) /* an update would need what could not be opened */
+        return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %.260s; --force replaces it",
+                       s->output, why.text);
     const ms_description *found = &r->previous.description;
     if (ms_description_differs_beyond_level(found, &r->description, what, sizeof what))
         return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force %sreplaces it",

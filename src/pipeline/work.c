@@ -4,6 +4,8 @@
 #include "pipeline/job.h"
 #include "base/hash/digest.h"
 #include "base/mem.h"
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,13 +79,30 @@ static int keep_content(msim_job *r, const ms_journal_record *record, uint32_t c
     return 0;
 }
 
+/* 1 when the model's vectors can be kept. Otherwise the content gives no row, and that is noted:
+ * a corpus never holds NaN, and the same weights would give it again. */
+static int check_vectors(msim_job *r, const float *vectors, size_t n, const unsigned char *sha256,
+                         uint32_t content, msim_error *err) {
+    char detail[MS_FILES_DETAIL];
+    ms_reader_item item = {.content = content, .reason = MSIM_SKIP_NOT_FINITE, .detail = detail};
+    size_t dim = (size_t)r->description.dim, i = 0;
+    while (i < n * dim && isfinite(vectors[i])) i++;
+    if (i == n * dim) return 1;
+    memcpy(item.sha256, sha256, sizeof item.sha256);
+    snprintf(detail, sizeof detail,
+             "the model gave %s: its weights overflow, or are no weights of this model",
+             isnan(vectors[i]) ? "NaN" : "infinity");
+    return note_content(r, &item, err);
+}
+
 static int keep_whole(msim_job *r, const ms_sequence *q, const float *vector, msim_error *err) {
     ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
                                  .n_tokens = q->n_ids,
                                  .full_length = q->full_length,
                                  .vectors = vector};
     memcpy(content.hash, q->sha256, sizeof content.hash);
-    return keep_content(r, &content, q->content, err);
+    int rc = check_vectors(r, vector, 1, q->sha256, q->content, err);
+    return rc <= 0 ? rc : keep_content(r, &content, q->content, err);
 }
 
 static int keep_window(msim_job *r, const ms_sequence *q, const float *vector, msim_error *err) {
@@ -96,7 +115,8 @@ static int keep_window(msim_job *r, const ms_sequence *q, const float *vector, m
                                  .spans = piece->spans,
                                  .n_windows = piece->n_windows};
     memcpy(content.hash, piece->sha256, sizeof content.hash);
-    int rc = keep_content(r, &content, piece->content, err);
+    int rc = check_vectors(r, piece->vectors, piece->n_windows, piece->sha256, piece->content, err);
+    if (rc > 0) rc = keep_content(r, &content, piece->content, err);
     ms_pieces_release(&r->pieces, piece);
     return rc;
 }

@@ -10,7 +10,9 @@
 
 static int skip(msim_job *r, const ms_files_entry *e, int reason, const char *detail,
                 msim_error *err) {
-    r->n_unread += ms_files_is_tried_again(reason);
+    bool is_tried_again = ms_files_is_tried_again(reason);
+    r->n_unread += is_tried_again;
+    r->n_failed += !is_tried_again && ms_files_is_failure(reason, e->is_named);
     return ms_skips_add(&r->skips, e->path, reason, detail, e->is_named, err);
 }
 
@@ -182,7 +184,9 @@ static int write_all(msim_job *r, row_list *l, msim_error *err) {
                                          .span = r->description.window_tokens ? get_span : NULL}};
     if (!is_as_previous(l, r->description.rows))
         return ms_output_write(&r->output, &rows, &r->description, err);
-    int rc = is_described(r, err);
+    memcpy(r->description.fingerprint, r->previous.description.fingerprint,
+           sizeof r->description.fingerprint);
+    int rc = *r->description.fingerprint ? is_described(r, err) : 0; /* older ones have none */
     if (rc < 0) return rc;
     r->is_unchanged = rc == 1;
     return r->is_unchanged ? 0 : ms_output_describe(&r->output, &rows, &r->description, err);
@@ -209,6 +213,7 @@ static int write_rows(msim_job *r, row_list *list, bool is_complete, msim_error 
     r->description.rows = r->n_rows;
     if (r->lines) r->description.files = r->n_lines;
     r->description.unread = r->n_unread;
+    r->description.failed = r->n_failed;
     r->description.is_complete = is_complete;
     return write_all(r, list, err);
 }

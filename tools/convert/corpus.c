@@ -35,13 +35,10 @@ typedef struct {
 int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_description *description,
                            msim_error *err) {
     const char *path = msim_corpus_part_path(corpus, part);
-    int64_t rows = msim_corpus_part_first(corpus, part + 1) - msim_corpus_part_first(corpus, part);
     int rc = ms_description_read(path, description, err);
-    if (rc == 1 && description->rows != rows)
-        rc = ms_cli_fail(err, MSIM_E_FORMAT,
-                         "description of another corpus: %.300s.json: expected %lld rows, got %lld",
-                         path, (long long)rows, (long long)description->rows);
-    return rc;
+    if (rc < 1) return rc;
+    rc = ms_description_check(description, corpus, part, err);
+    return rc < 0 ? rc : 1;
 }
 
 /* Take one more description into the common one. 0; 1 when they differ, with --force, in more than
@@ -52,6 +49,7 @@ static int combine(job *j, const ms_description *one, const char *path, msim_err
     all->rows += one->rows;
     all->files += one->files;
     all->unread += one->unread;
+    all->failed += one->failed;
     all->is_complete &= one->is_complete;
     if (!ms_description_differs(all, one, what, sizeof what)) return 0;
     if (!j->s->is_forced)
@@ -126,7 +124,7 @@ static int gather(job *j, msim_error *err) {
         const char *path = msim_corpus_part_path(j->corpus, i);
         ms_description one;
         rc = ms_convert_description(j->corpus, i, &one, err);
-        if (rc == -MSIM_E_FORMAT && j->s->is_forced) {
+        if ((rc == -MSIM_E_FORMAT || rc == -MSIM_E_ARG) && j->s->is_forced) {
             ms_cli_warning("%s", err->text);
             rc = 0;
         }
@@ -315,7 +313,8 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     ms_description_rows rows = {.user = j,
                                 .source = j->sources ? get_source : NULL,
                                 .span = j->description.window_tokens ? get_span : NULL};
-    return ms_description_write_to(beside, &j->description, &rows, err);
+    rc = ms_description_take_fingerprint(&j->description, j->out, err);
+    return rc < 0 ? rc : ms_description_write_to(beside, &j->description, &rows, err);
 }
 
 static int write_output(job *j, msim_error *err) {

@@ -336,6 +336,19 @@ static int open_skips(embedding *e, msim_error *err) {
     return ms_ranks_agree(rc, err);
 }
 
+/* Nothing was done, for what failed would fail again: said each time, so that a script that looks
+ * at the exit code is told, and one that repeats the command does so in vain. */
+static int say_failed_before(embedding *e) {
+    char count[32];
+    look(e);
+    if (e->stats.failed == 0) return 0;
+    ms_cli_error("%s input%s gave no row and will not when %s tried again; --skipped FILE with "
+                 "--force lists them",
+                 ms_cli_count(count, e->stats.failed), e->stats.failed == 1 ? "" : "s",
+                 e->stats.failed == 1 ? "it is" : "they are");
+    return -MSIM_E_EMPTY;
+}
+
 static int run_job(embedding *e, msim_error *err) {
     int rc = open_skips(e, err);
     if (rc < 0) {
@@ -348,7 +361,7 @@ static int run_job(embedding *e, msim_error *err) {
         ms_cli_note(
             "%s is complete and was made with the same settings from the same files: nothing to do",
             e->s->output);
-        return 0;
+        return say_failed_before(e);
     }
     if (result == MSIM_JOB_OF_RANK_0) return 0;
     say_skips(e);

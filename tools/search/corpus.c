@@ -60,7 +60,8 @@ static int refuse_description(const ms_search_corpus *c, const msim_error *why, 
                               msim_error *err) {
     if (rc == -MSIM_E_MEMORY) return ms_cli_fail(err, MSIM_E_MEMORY, "%s", why->text);
     if (!c->set->is_forced)
-        return ms_cli_fail(err, MSIM_E_FORMAT, "%.440s (--force searches without it)", why->text);
+        return ms_cli_fail(err, rc == -MSIM_E_ARG ? MSIM_E_ARG : MSIM_E_FORMAT,
+                           "%.440s (--force searches without it)", why->text);
     ms_cli_warning("%s", why->text);
     return 0;
 }
@@ -77,10 +78,8 @@ static int read_description(ms_search_corpus *c, int64_t part, msim_error *err) 
         if (c->n_undescribed++ == 0) c->undescribed = path;
         return 0;
     }
-    int64_t rows = msim_corpus_part_rows(c->corpus, part);
-    if (made.rows != rows)
-        ms_cli_warning("description of another corpus: %s.json: expected %lld rows, got %lld", path,
-                       (long long)rows, (long long)made.rows);
+    int rc = ms_description_check(&made, c->corpus, part, &why);
+    if (rc < 0) return refuse_description(c, &why, rc, err);
     if (!c->is_described) {
         c->made = made;
         c->is_described = true;

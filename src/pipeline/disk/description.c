@@ -7,6 +7,7 @@
 #include "pipeline/input/files.h"
 #include "pipeline/disk/sources.h"
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
     if (to->n_classes < 1 || to->n_classes > MS_DESCRIPTION_CLASSES) return false;
     for (int i = 0; i < to->n_classes; i++) {
         const cJSON *item = cJSON_GetArrayItem(weights, i);
-        if (!cJSON_IsNumber(item) || !(item->valuedouble >= -1e30 && item->valuedouble <= 1e30))
+        if (!cJSON_IsNumber(item) || !(fabs(item->valuedouble) <= MSIM_MAX_CLASS_WEIGHT))
             return false;
         to->pool_weights[i] = (float)item->valuedouble;
     }
@@ -76,6 +77,12 @@ static const char *get_optional(const cJSON *json, ms_description *to) {
         return "windows";
     if (cJSON_HasObjectItem(json, "unread") && !ms_json_get_int(json, "unread", &to->unread))
         return "unread";
+    if (cJSON_HasObjectItem(json, "failed") && !ms_json_get_int(json, "failed", &to->failed))
+        return "failed";
+    if (cJSON_HasObjectItem(json, "fingerprint") &&
+        (!ms_json_get_text(json, "fingerprint", to->fingerprint, sizeof to->fingerprint) ||
+         strlen(to->fingerprint) != MSIM_FINGERPRINT_CHARS))
+        return "fingerprint";
     cJSON_ArrayForEach(item, levels) {
         size_t n = strlen(to->levels);
         if (!cJSON_IsString(item) || n + strlen(item->valuestring) + 2 > sizeof to->levels)
@@ -120,6 +127,8 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
             missing = texts[i].key;
     for (size_t i = 0; !missing && i < sizeof ints / sizeof *ints; i++)
         if (!ms_json_get_int(ints[i].in, ints[i].key, ints[i].value)) missing = ints[i].key;
+    if (!missing && (to->max_tokens < 0 || to->rows < 0 || to->files < 0 || to->dim < 1))
+        missing = to->max_tokens < 0 ? "max_tokens" : to->dim < 1 ? "model.dim" : "rows";
     if (!missing && !get_pooling(json, to)) missing = "pooling";
     if (!missing && !get_bool(json, "normalized", &to->is_normalized)) missing = "normalized";
     if (!missing && !get_bool(json, "complete", &to->is_complete)) missing = "complete";
@@ -255,6 +264,8 @@ static void put_optional(ms_json_text *to, const ms_description *from) {
         put(to, "}");
     }
     if (from->unread) put_int(to, "unread", from->unread);
+    if (from->failed) put_int(to, "failed", from->failed);
+    if (*from->fingerprint) put_text(to, "fingerprint", from->fingerprint);
     if (from->n_shards) {
         put_key(to, "shard");
         put(to, "{");
@@ -399,4 +410,35 @@ bool ms_description_differs_beyond_level(const ms_description *a, const ms_descr
     memcpy(same.level, a->level, sizeof same.level);
     memcpy(same.device, a->device, sizeof same.device);
     return ms_description_differs(a, &same, what, cap);
+}
+
+/* ---- Rows ---- */
+
+int ms_description_take_fingerprint(ms_description *description, const char *corpus,
+                                    msim_error *err) {
+    msim_corpus *rows;
+    int rc = msim_corpus_open(corpus, NULL, &rows, err);
+    if (rc < 0) return rc;
+    rc = msim_corpus_fingerprint(rows, 0, description->fingerprint, err);
+    msim_corpus_close(rows);
+    return rc;
+}
+
+int ms_description_check(const ms_description *description, const msim_corpus *corpus, int64_t part,
+                         msim_error *err) {
+    char found[MSIM_FINGERPRINT_CHARS + 1];
+    const char *path = msim_corpus_part_path(corpus, part);
+    int64_t rows = msim_corpus_part_rows(corpus, part);
+    if (rows != description->rows)
+        return ms_fail(err, MSIM_E_ARG,
+                       "description of another corpus: %.250s.json describes %lld rows, the file "
+                       "has %lld",
+                       path, (long long)description->rows, (long long)rows);
+    if (!*description->fingerprint) return 0;
+    int rc = msim_corpus_fingerprint(corpus, part, found, err);
+    if (rc < 0 || strcmp(found, description->fingerprint) == 0) return rc;
+    return ms_fail(err, MSIM_E_ARG,
+                   "description of another corpus: %.200s was sorted, changed or replaced after "
+                   "%.200s.json was written",
+                   path, path);
 }

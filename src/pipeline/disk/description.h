@@ -28,7 +28,11 @@ typedef struct {
     int64_t rows, files;     /* rows in the corpus; input files they came from */
     int64_t unread;          /* files that could not be read, or changed meanwhile: the same command
                             * tries them again */
-    bool is_complete;        /* false: the run was stopped, some files are missing */
+    int64_t failed; /* inputs that gave no row and will not when they are tried again: damaged
+                             * or without notes, though they were named */
+    char fingerprint[MSIM_FINGERPRINT_CHARS + 1]; /* of the rows (msim_corpus_fingerprint); empty:
+                                                   * not known */
+    bool is_complete; /* false: the run was stopped, some files are missing */
 } ms_description;
 
 /* Where a row came from. All of them stand in the description as one text, "sources": 32 bytes a
@@ -77,6 +81,13 @@ void ms_description_add_level(ms_description *description, const char *level);
 void ms_description_add_levels(ms_description *description, const ms_description *from);
 /* True when a level is the description's, or one of its levels. */
 bool ms_description_has_level(const ms_description *description, const char *level);
+/* Set the fingerprint from the rows of a corpus file that is written. */
+int ms_description_take_fingerprint(ms_description *description, const char *corpus,
+                                    msim_error *err);
+/* -MSIM_E_ARG when the rows of a part are not those that were described (msim_corpus_fingerprint);
+ * descriptions of older versions have no fingerprint, and only their number of rows is compared. */
+int ms_description_check(const ms_description *description, const msim_corpus *corpus, int64_t part,
+                         msim_error *err);
 /* Model and device fields from an open model. */
 void ms_description_set_model(ms_description *description, const msim_model_info *info);
 /* True when a setting that changes vectors or names differs (not rows, files, completeness, tool,

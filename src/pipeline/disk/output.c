@@ -153,13 +153,21 @@ static int write_rows(const ms_output *output, const char *path, const ms_output
     return rc;
 }
 
+/* Write the description of the rows in a file, with their fingerprint. */
+static int describe(const char *path, const char *corpus, const ms_output_rows *rows,
+                    const ms_description *description, msim_error *err) {
+    ms_description full = *description;
+    int rc = ms_description_take_fingerprint(&full, corpus, err);
+    return rc < 0 ? rc : ms_description_write_to(path, &full, &rows->described, err);
+}
+
 int ms_output_write(const ms_output *output, const ms_output_rows *rows,
                     const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
-    rc = ms_description_write_to(p.description, description, &rows->described, err);
+    rc = describe(p.description, p.corpus, rows, description, err);
     if (rc >= 0) return take_places(output, &p, err);
     /* Where the description is there, or may be, it is decided: the next run puts both in their
      * places. */
@@ -171,6 +179,6 @@ int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
                        const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = ms_description_write_to(p.description, description, &rows->described, err);
+    if (rc >= 0) rc = describe(p.description, output->path, rows, description, err);
     return rc < 0 ? rc : take_places(output, &p, err);
 }

@@ -22,8 +22,9 @@ struct ms_files_block {
 
 const char *msim_skip_reason_name(int reason) {
     static const char *const names[MSIM_SKIP_COUNT] = {
-        "ok",       "unreadable", "not-regular", "too-large",     "bad-gzip", "not-midi",
-        "bad-midi", "no-notes",   "drums-only",  "name-too-long", "changed",  "no-memory"};
+        "ok",       "unreadable", "not-regular", "too-large",  "bad-gzip",
+        "not-midi", "bad-midi",   "no-notes",    "drums-only", "name-too-long",
+        "changed",  "no-memory",  "not-finite"};
     return reason >= 0 && reason < MSIM_SKIP_COUNT ? names[reason] : "unknown";
 }
 
