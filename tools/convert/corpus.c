@@ -314,6 +314,8 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
                                 .source = j->sources ? get_source : NULL,
                                 .span = j->description.window_tokens ? get_span : NULL};
     rc = ms_description_take_fingerprint(&j->description, j->out, err);
+    /* Bare rows under a name that does not tell their format. */
+    if (rc == -MSIM_E_FORMAT) rc = *j->description.fingerprint = 0;
     return rc < 0 ? rc : ms_description_write_to(beside, &j->description, &rows, err);
 }
 
