@@ -391,8 +391,9 @@ typedef struct {
     int64_t shard, n_shards; /* embed only the files of one shard, 1..n_shards; n_shards 0: all */
 
     /* What a vector is. */
-    int transpose;      /* semitones, -12..12 */
-    int64_t max_tokens; /* use only this many first tokens (default MSIM_TRAINED_TOKENS); 0: all */
+    int transpose;              /* semitones, -12..12 */
+    int64_t max_tokens;         /* use only this many first tokens of a piece; 0: all; -1 (default):
+                                 * as many as the model was trained with, or with windows all */
     const float *class_weights; /* as for msim_context_embed; NULL: the plain mean */
     int is_l2_normalized;       /* 1: scale vectors to length 1 */
 
@@ -420,6 +421,14 @@ typedef struct {
     void *user; /* passed to progress and message */
 
     const msim_ranks *ranks; /* NULL: this process alone */
+
+    /* Windows: several rows for each piece, one for each stretch of it, all with its name. A
+     * window holds at most window_tokens tokens (16..2^20; 0, the default: one row for each
+     * piece), and is cut between two notes. The next window begins at the last note that is at
+     * most window_step tokens further (0: half of window_tokens). The last window is as long as
+     * the others: it begins earlier if need be. max_tokens cuts the piece first, and the windows
+     * cover what is left. Not with from_tokens. msim_corpus_span says where a row lies. */
+    int64_t window_tokens, window_step;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -475,6 +484,7 @@ typedef struct {
     int device, isa;       /* msim_device and msim_isa of this run */
     int precision;         /* msim_precision */
     int64_t skipped[16];   /* inputs that gave no row, by msim_skip_reason */
+    int64_t pieces;        /* inputs that gave rows: without windows, as many as rows */
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
@@ -565,6 +575,28 @@ MSIM_API int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *o
                                 msim_error *err);
 MSIM_API void msim_corpus_close(msim_corpus *corpus);
 
+/* Where a row lies in its piece. A row is a whole piece or a window of one. The windows of a piece
+ * are rows that follow each other and have the same name. This struct never grows, because callers
+ * have arrays of it. */
+typedef struct {
+    int64_t piece;                   /* its number in the corpus, from 0 */
+    int64_t from_token, to_token;    /* tokens from_token .. to_token - 1 of the piece; -1: all */
+    double from_seconds, to_seconds; /* from the beginning of the MIDI file; -1: all of it */
+} msim_span;
+
+/* Get the span of a row. Spans are part of the description beside a corpus file. The library reads
+ * them at the first call of one of these functions, which fails when they cannot be used. Without
+ * spans every row is a whole piece. */
+MSIM_API int msim_corpus_span(const msim_corpus *corpus, int64_t row, msim_span *out,
+                              msim_error *err);
+/* 1 when a file of the corpus has spans, else 0. */
+MSIM_API int msim_corpus_has_spans(const msim_corpus *corpus, msim_error *err);
+/* The number of pieces; the piece of a row; and the first row of a piece. For piece == pieces the
+ * last function gives the number of all rows. */
+MSIM_API int64_t msim_corpus_pieces(const msim_corpus *corpus, msim_error *err);
+MSIM_API int64_t msim_corpus_piece_of(const msim_corpus *corpus, int64_t row, msim_error *err);
+MSIM_API int64_t msim_corpus_piece_first(const msim_corpus *corpus, int64_t piece, msim_error *err);
+
 /* Read rows first .. first + n - 1 into out [n, dim], each as msim_corpus_vector reads it. */
 MSIM_API int msim_corpus_vectors(const msim_corpus *corpus, int64_t first, int64_t n, float *out,
                                  msim_error *err);
@@ -638,7 +670,7 @@ MSIM_API int msim_corpus_merge_next(msim_corpus_merge *merge, int64_t *row, cons
                                     size_t *name_bytes, msim_error *err);
 /* Code points of the longest name, for msim_corpus_layout. */
 MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
-/* How many rows so far had the same name as the row before them. */
+/* How many rows so far had the same name as the row before them, but were of another piece. */
 MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
 /* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
@@ -655,18 +687,20 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
  * One thread at a time may use a searcher. Model and corpus must stay open longer than it. */
 typedef struct msim_searcher msim_searcher;
 
-/* A row that was found. This struct never grows, because callers have arrays of it. */
+/* A row that was found. In a corpus with spans it is the best row of a piece. This struct never
+ * grows, because callers have arrays of it. */
 typedef struct {
     int64_t row;
     double score;                    /* as msim_context_search computes it; -infinity for a row
                                       * with NaN or infinity */
     int transpose;                   /* semitones by which the query was moved for this score */
-    double from_seconds, to_seconds; /* the stretch of the row's piece that matches; -1: all of
-                                      * it */
+    double from_seconds, to_seconds; /* the stretch of the row's piece that matches, as in
+                                      * msim_span; -1: all of it */
     int64_t from_token, to_token;    /* the same stretch in tokens */
 } msim_match;
 
-/* Which matches of a query are kept. */
+/* Which matches of a query are kept. In a corpus with spans, read piece for row: the searcher finds
+ * k pieces, each by its best row. */
 enum msim_keep {
     MSIM_KEEP_BEST = 0, /* the best key of each row (equal scores: the lowest key); k rows in all */
     MSIM_KEEP_ALL = 1,  /* every key of a row is a match of its own; k matches in all */
@@ -711,9 +745,9 @@ typedef struct {
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
     size_t n_excluded;
-    int excludes_self;   /* 1: a query that is a row does not find itself; each pass then fetches a
+    int excludes_self; /* 1: a query that is a row does not find its piece; each pass then fetches a
                           * few rows more, so that msim_searcher_exclude costs little */
-    int64_t max_vectors; /* vectors per pass (default 60: five pieces in twelve keys) */
+    int64_t max_vectors;            /* vectors per pass (default 60: five pieces in twelve keys) */
     int (*should_stop)(void *user); /* msim_searcher_run calls this now and then, on any thread;
                                      * non-zero ends the run with -MSIM_E_STOPPED; NULL: never */
     void *stop_user;                /* passed to should_stop */
@@ -842,6 +876,20 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* How many ids the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+
+/* Cut the piece that the last successful encode read into windows, as msim_job_options describes
+ * them. window_step is 1 .. window_tokens. max_seq_len cuts the piece first. spans [cap] gets the
+ * first windows, with piece -1. Returns how many windows there are. -MSIM_E_ARG before any encode.
+ *
+ * The ids of a window are those of its span. If from_token is not 0, the first id of the piece
+ * comes before them, because it begins a sequence. So the first note of a window has no start time,
+ * like the first note of a piece.
+ *
+ * Seconds come from the starts of the notes, in steps of 32 ms from the first note on. A window
+ * ends where the next note begins. The last window ends where its last note ends. */
+MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
+                                        int64_t window_step, int64_t max_seq_len, msim_span *spans,
+                                        size_t cap, msim_error *err);
 
 /* What a file is, by its first bytes (512 of them are enough). */
 enum msim_kind {

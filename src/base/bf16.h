@@ -1,5 +1,6 @@
-/* bf16 and f16 on the bits: conversions (nearest, ties to even) and a finite test that no compiler
- * flag can remove. ms_bf16 is a struct so that arithmetic on it does not compile. */
+/* bf16 and f16 by their bits: conversions (to the nearest, ties to even), and a test for finite
+ * numbers that no compiler flag can remove. ms_bf16 is a struct, so arithmetic on it does not
+ * compile. */
 #ifndef MS_BASE_BF16_H
 #define MS_BASE_BF16_H
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-/* Time that only goes forward, for measuring. */
+/* A clock that never goes back, for measuring time. */
 #ifndef MS_BASE_CLOCK_H
 #define MS_BASE_CLOCK_H
 #include <time.h>

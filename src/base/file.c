@@ -1,5 +1,5 @@
-/* Files that appear whole or not at all: see base/file.h. The buffer is taken when opened; putting
- * bytes through it takes no memory. */
+/* Files that appear whole or not at all: see base/file.h. The buffer is allocated when a file is
+ * opened; putting bytes allocates nothing. */
 #define _GNU_SOURCE
 #include "base/file.h"
 #include "base/mem.h"
@@ -88,8 +88,7 @@ int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_
     f->folder = AT_FDCWD;
     f->item_max = item_max;
     if (!ms_add_size(item_max, BUFFER_BYTES, &f->cap))
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "output buffer: expected rows that fit in memory, got larger ones");
+        return ms_fail(err, MSIM_E_LIMIT, "output buffer: the rows do not fit in memory");
     if (!(f->buffer = ms_alloc(f->cap, 1, "output buffer", err)) ||
         !(f->path = ms_alloc(cap, 1, "path", err)))
         return -MSIM_E_MEMORY;

@@ -1,12 +1,12 @@
-/* The one way in which a file comes to be: its bytes go to a temporary file beside the place, which
- * is synced and then renamed, so that under the name there is the old file or the whole new one.
+/* The one way to write a file. Its bytes go to a temporary file beside the place, which is synced
+ * and then renamed. So the name always stands for the old file or for the whole new one.
  *
- *   open -> put, put, ... -> sync -> rename -> close          (sync and rename together: finish)
+ *   open -> put, put, ... -> sync -> rename -> close          (finish does sync and rename)
  *
- * The temporary name is NAME.part-PID, with a further number when that is taken: it is always a
- * file made here, never one that was there, and never what a link points to. The first failure
- * sticks, puts after it do nothing, and sync returns it; closing without the rename removes the
- * temporary file. One thread for each file. docs/FORMATS.md, What is written. */
+ * The temporary name is NAME.part-PID, with a further number if that is taken. It is always a file
+ * made here, never one that existed before, and never what a link points to. The first failure is
+ * kept: later puts do nothing, and sync returns it. Closing without the rename removes the
+ * temporary file. One thread per file. docs/FORMATS.md, What is written. */
 #ifndef MS_BASE_FILE_H
 #define MS_BASE_FILE_H
 #include "base/status.h"
@@ -42,26 +42,26 @@ int ms_out_file_open_at(ms_out_file *f, int folder, const char *name, unsigned m
 
 /* Add bytes. */
 void ms_out_file_put(ms_out_file *f, const void *bytes, size_t n_bytes);
-/* Or without a copy: where the next item's bytes go (item_max of them); ms_out_file_took says how
- * many there are. */
+/* Or write the next item's bytes here without a copy, at most item_max of them. Then tell
+ * ms_out_file_took how many there are. */
 static inline unsigned char *ms_out_file_room(ms_out_file *f) { return f->buffer + f->n; }
 int ms_out_file_took(ms_out_file *f, size_t n_bytes, msim_error *err);
 
-/* Write out what waits, sync and close. */
+/* Write out the bytes that wait, sync and close. */
 int ms_out_file_sync(ms_out_file *f, msim_error *err);
 /* Give a synced file its name, and make the name durable. */
 int ms_out_file_rename(ms_out_file *f, msim_error *err);
-/* The same, never in the place of anything: 1, or 0 when something of that name is there. */
+/* The same, but never replace anything. Returns 1, or 0 when something of that name exists. */
 int ms_out_file_rename_new(ms_out_file *f, msim_error *err);
 int ms_out_file_finish(ms_out_file *f, msim_error *err);
-/* The failure that sticks: 0, or minus its code with err filled. */
+/* The first failure: 0 if there was none, or minus its code with err filled. */
 int ms_out_file_failed(const ms_out_file *f, msim_error *err);
 void ms_out_file_close(ms_out_file *f);
 
 /* Write n bytes at byte `at` of an open file; `path` is for the error. Any thread. */
 int ms_file_write_at(int fd, const void *bytes, size_t n_bytes, int64_t at, const char *path,
                      msim_error *err);
-/* Make what was created, renamed or removed in a path's folder durable. */
+/* Sync the folder of a path, so that files created, renamed or removed in it stay so. */
 int ms_file_sync_folder(const char *path, msim_error *err);
 /* The folder of a path ("." for a plain name), as a path. False when it does not fit. */
 bool ms_file_folder(const char *path, char *folder, size_t cap);

@@ -1,5 +1,5 @@
-/* How a small function is declared that the host's code and CUDA kernels share. kernels/prim.cuh
- * says it for kernels, before it includes such functions. */
+/* How to declare a small function that the host's code and CUDA kernels share. For kernels,
+ * kernels/prim.cuh defines MS_INLINE before it includes such functions. */
 #ifndef MS_BASE_INLINE_H
 #define MS_BASE_INLINE_H
 

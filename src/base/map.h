@@ -1,4 +1,4 @@
-/* Read-only file mappings. A map is borrowed by views and unmapped by its owner. */
+/* Read-only file mappings. Views borrow from a map; its owner unmaps it. */
 #ifndef MS_BASE_MAP_H
 #define MS_BASE_MAP_H
 #include "base/status.h"

@@ -1,5 +1,5 @@
-/* Memory: see mem.h. The counter and the failure hook are the library's only mutable globals; they
- * are atomic, and the hook is moved by tests alone. */
+/* Memory: see mem.h. The counter and the failure hook are the library's only mutable globals. Both
+ * are atomic, and only tests set the hook. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include <stdatomic.h>
@@ -31,7 +31,7 @@ bool ms_add_size(size_t a, size_t b, size_t *out) {
 typedef struct {
     size_t mapped; /* bytes mapped from the header on; 0: from the C library */
     char pad[MS_ALIGN - sizeof(size_t)];
-} block_head;
+} alloc_head;
 
 #define MAP_FROM ((size_t)4 << 20) /* bytes from which a block is mapped on its own */
 
@@ -43,11 +43,11 @@ static void *raw_alloc(size_t n_bytes, bool *is_zero) {
     int64_t number = atomic_fetch_add(&alloc_count, 1) + 1;
     if (fail_at && number == fail_at) return NULL;
     size_t all;
-    if (!ms_add_size(n_bytes, sizeof(block_head) + MS_ALIGN - 1, &all) || all > PTRDIFF_MAX)
+    if (!ms_add_size(n_bytes, sizeof(alloc_head) + MS_ALIGN - 1, &all) || all > PTRDIFF_MAX)
         return NULL;
     all &= ~(size_t)(MS_ALIGN - 1);
     *is_zero = all >= MAP_FROM;
-    block_head *head;
+    alloc_head *head;
     if (*is_zero) {
         head = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (head == MAP_FAILED) return NULL;
@@ -63,7 +63,7 @@ static void *raw_alloc(size_t n_bytes, bool *is_zero) {
 
 static void raw_free(void *p) {
     if (!p) return;
-    block_head *head = (block_head *)p - 1;
+    alloc_head *head = (alloc_head *)p - 1;
     if (head->mapped)
         munmap(head, head->mapped);
     else

@@ -1,5 +1,5 @@
-/* Memory: checked sizes, aligned blocks, growing arrays, an arena, and a hook with which tests make
- * the Nth allocation fail. Every allocation of the library goes through here. docs/PITFALLS.md. */
+/* Memory: checked sizes, aligned blocks, growing arrays and an arena. A hook lets tests make the
+ * Nth allocation fail. Every allocation of the library goes through this file. docs/PITFALLS.md. */
 #ifndef MS_BASE_MEM_H
 #define MS_BASE_MEM_H
 #include "base/status.h"
@@ -24,13 +24,13 @@ void ms_free(void *p);
 char *ms_mem_copy_text(const char *text, const char *what, msim_error *err);
 
 /* Make room for at least `need` items in a growing array: *items and *cap are replaced on growth
- * (doubling, contents kept, new part not zeroed). On failure both are untouched. Free with ms_free.
- * Start from NULL and 0. */
+ * (doubling, contents kept, new items not zeroed). On failure both are untouched. Free with
+ * ms_free. Start from NULL and 0. */
 int ms_grow(void **items, size_t *cap, size_t need, size_t item_bytes, const char *what,
             msim_error *err);
 
-/* Arena: blocks handed out in order, all given back at once. Keeps its memory between uses, up to
- * keep_bytes. */
+/* An arena hands out blocks in order and takes all of them back at once. It keeps its memory
+ * between uses, up to keep_bytes. */
 typedef struct ms_arena_chunk ms_arena_chunk;
 typedef struct {
     ms_arena_chunk *chunks; /* owned: newest first */

@@ -1,5 +1,5 @@
-/* Worker threads of a handle: see pool.h. One mutex and two conditions; between jobs workers spin
- * briefly before they sleep, because a forward pass is many short jobs in a row. */
+/* Worker threads of a handle: see pool.h. There is one mutex and two conditions. Between jobs,
+ * workers spin briefly before they sleep, because a forward pass is many short jobs in a row. */
 #define _GNU_SOURCE
 #include "base/pool.h"
 #include "base/mem.h"
@@ -15,12 +15,12 @@ typedef struct {
     ms_pool *pool; /* borrowed */
     pthread_t thread;
     int index;
-} worker;
+} pool_worker;
 
 struct ms_pool {
     pthread_mutex_t lock;
     pthread_cond_t work_ready, work_done;
-    worker *workers;             /* owned: n_threads - 1 of them */
+    pool_worker *workers;        /* owned: n_threads - 1 of them */
     int n_threads;               /* the caller included */
     pid_t owner;                 /* the process that has the workers: a forked child has none */
     _Atomic uint64_t generation; /* one up for each job */
@@ -83,7 +83,7 @@ static int wait_for_work(ms_pool *pool, uint64_t seen) {
 }
 
 static void *worker_main(void *arg) {
-    worker *w = arg;
+    pool_worker *w = arg;
     ms_pool *pool = w->pool;
     for (uint64_t seen = 0; wait_for_work(pool, seen);) {
         seen++;
@@ -114,7 +114,7 @@ int ms_pool_open(int n_threads, ms_pool **out, msim_error *err) {
         return -MSIM_E_MEMORY;
     }
     for (int i = 1; i < n_threads; i++) {
-        worker *w = &pool->workers[i - 1];
+        pool_worker *w = &pool->workers[i - 1];
         w->pool = pool;
         w->index = i;
         int rc = pthread_create(&w->thread, NULL, worker_main, w);

@@ -1,6 +1,7 @@
-/* A handle's own worker threads. Items are handed out one at a time in rising order to whoever is
- * free; who computes an item never changes its bits. The calling thread works too, so a pool of one
- * starts nothing. In a forked child, which has no workers, the calling thread does all items. */
+/* The worker threads of a handle. Items are handed out one at a time, in ascending order, to the
+ * next free worker. The bits of an item never depend on who computes it. The calling thread works
+ * too, so a pool of one starts no thread. A forked child has no workers; there the calling thread
+ * does all items. */
 #ifndef MS_BASE_POOL_H
 #define MS_BASE_POOL_H
 #include "base/status.h"

@@ -1,4 +1,4 @@
-/* What every backend asks of stored rows: see rows.h. */
+/* Reading stored rows, for every backend: see rows.h. */
 #include "base/rows.h"
 #include "base/bf16.h"
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Structs that grow: see base/sized.h. */
+/* Public structs that may grow: see base/sized.h. */
 #include "base/sized.h"
 #include <string.h>
 

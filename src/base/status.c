@@ -1,4 +1,4 @@
-/* Status codes and error text. Owns nothing; safe from any thread. docs: include/midisim.h, R1. */
+/* Status codes and error text: include/midisim.h, R1. No state; any thread may call this. */
 #include "base/status.h"
 #include <errno.h>
 #include <stdarg.h>

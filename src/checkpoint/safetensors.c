@@ -1,6 +1,6 @@
-/* Reading the safetensors container: see stored.h and safetensors.h. The header goes through the
- * JSON library, within 1 MiB (a model of this family needs under 100 KiB), because a parsed tree
- * takes many times its text. */
+/* Reads the safetensors container: see stored.h and safetensors.h. The JSON library parses the
+ * header, which may have at most 1 MiB, because a parsed tree takes many times the memory of its
+ * text. A model of this family needs under 100 KiB. */
 #include "checkpoint/safetensors.h"
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -26,14 +26,14 @@ static int read_shape(const ms_stored *s, const cJSON *shape, ms_stored_tensor *
                       msim_error *err) {
     int n = cJSON_IsArray(shape) ? cJSON_GetArraySize(shape) : -1;
     if (n < 0 || n > MS_STORED_MAX_RANK)
-        return bad(s, t->name, "expected a shape of at most 8 sizes, got another", err);
+        return bad(s, t->name, "the shape is not a list of at most 8 sizes", err);
     t->rank = n;
     t->n = 1;
     bool is_empty = false, overflow = false;
     const cJSON *v = shape->child;
     for (int i = 0; i < n; i++, v = v->next) {
         if (!get_whole(v, &t->shape[i]))
-            return bad(s, t->name, "expected whole sizes, got another value", err);
+            return bad(s, t->name, "the shape has a size that is not a whole number", err);
         is_empty |= t->shape[i] == 0;
     }
     for (int i = n - 1; i >= 0 && !is_empty; i--) {
@@ -41,7 +41,7 @@ static int read_shape(const ms_stored *s, const cJSON *shape, ms_stored_tensor *
         overflow |= __builtin_mul_overflow(t->n, t->shape[i], &t->n);
     }
     if (overflow || t->n > INT64_MAX / 8)
-        return bad(s, t->name, "expected a size that fits the file, got more", err);
+        return bad(s, t->name, "the shape is larger than any file", err);
     if (is_empty) t->n = 0;
     return MSIM_OK;
 }
@@ -63,11 +63,11 @@ static int read_tensor(ms_stored *s, const cJSON *entry, size_t data, ms_stored_
     memcpy(name, entry->string, n_name);
     *t = (ms_stored_tensor){.name = name};
     if (!cJSON_IsObject(entry) || cJSON_GetArraySize(entry) != 3)
-        return bad(s, name, "expected dtype, shape and data_offsets, got something else", err);
+        return bad(s, name, "the entry is not an object of dtype, shape and data_offsets", err);
     const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(entry, "dtype");
     const cJSON *shape = cJSON_GetObjectItemCaseSensitive(entry, "shape");
     const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(entry, "data_offsets");
-    if (!cJSON_IsString(dtype)) return bad(s, name, "expected a dtype, got none", err);
+    if (!cJSON_IsString(dtype)) return bad(s, name, "the entry has no dtype", err);
     while (k < sizeof types / sizeof *types && strcmp(types[k].name, dtype->valuestring) != 0) k++;
     if (k == sizeof types / sizeof *types)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
@@ -80,20 +80,18 @@ static int read_tensor(ms_stored *s, const cJSON *entry, size_t data, ms_stored_
     if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
         !get_whole(offsets->child, &begin) || !get_whole(offsets->child->next, &end) ||
         begin > end || end > left)
-        return bad(s, name, "expected data_offsets inside the file, got others", err);
+        return bad(s, name, "data_offsets do not lie inside the file", err);
     if (t->n != (end - begin) / types[k].bytes || (end - begin) % types[k].bytes != 0)
-        return bad(s, name, "expected as many bytes as dtype and shape take, got another number",
-                   err);
+        return bad(s, name, "data_offsets do not span as many bytes as dtype and shape take", err);
     t->base = s->map.data + data + begin;
     return MSIM_OK;
 }
 
 static int read_metadata(ms_stored *s, const cJSON *metadata, msim_error *err) {
-    if (!cJSON_IsObject(metadata))
-        return bad(s, NULL, "expected __metadata__ to be an object, got another value", err);
+    if (!cJSON_IsObject(metadata)) return bad(s, NULL, "__metadata__ is not an object", err);
     for (const cJSON *v = metadata->child; v; v = v->next)
         if (!cJSON_IsString(v))
-            return bad(s, NULL, "expected texts in __metadata__, got another value", err);
+            return bad(s, NULL, "__metadata__ has a value that is not a text", err);
     const cJSON *hash = cJSON_GetObjectItemCaseSensitive(metadata, "source_sha256");
     if (hash && strlen(hash->valuestring) == 64 &&
         strspn(hash->valuestring, "0123456789abcdef") == 64)
@@ -124,26 +122,26 @@ static int check_layout(ms_stored *s, size_t data, msim_error *err) {
     qsort(order, s->n_tensors, sizeof *order, by_name);
     for (size_t i = 1; i < s->n_tensors; i++)
         if (strcmp(order[i - 1]->name, order[i]->name) == 0)
-            return bad(s, order[i]->name, "expected it once, got it twice", err);
+            return bad(s, order[i]->name, "the header names it twice", err);
     qsort(order, s->n_tensors, sizeof *order, by_place);
     const unsigned char *at = s->map.data + data;
     for (size_t i = 0; i < s->n_tensors; i++) {
         if (order[i]->base != at)
             return bad(s, order[i]->name,
-                       order[i]->base < at ? "expected data of its own, got an overlap"
-                                           : "expected no gap before its data, got one",
+                       order[i]->base < at ? "its data overlap those of another tensor"
+                                           : "there is a gap before its data",
                        err);
         at += stored_bytes(order[i]);
     }
     if (at != s->map.data + s->map.n_bytes)
-        return bad(s, NULL, "expected the end after the last tensor, got more bytes", err);
+        return bad(s, NULL, "there are bytes after the last tensor", err);
     return MSIM_OK;
 }
 
 static int read_header(ms_stored *s, const cJSON *root, size_t data, msim_error *err) {
     int n = cJSON_IsObject(root) ? cJSON_GetArraySize(root) : -1;
     if (n < 0 || n > MS_STORED_MAX_TENSORS + 1)
-        return bad(s, NULL, "expected an object of at most 4096 tensors, got another", err);
+        return bad(s, NULL, "the header is not an object of at most 4096 tensors", err);
     s->tensors = ms_arena_get(&s->arena, (size_t)n, sizeof *s->tensors, "tensors", err);
     if (!s->tensors) return -MSIM_E_MEMORY;
     s->n_tensors = 0;
@@ -179,21 +177,20 @@ int ms_safetensors_read(ms_stored *s, msim_error *err) {
         return ms_fail(err, MSIM_E_FORMAT,
                        "bad safetensors: %s: expected a header of at most %d bytes, got %llu",
                        s->path, MAX_HEADER, (unsigned long long)n_header);
-    if (has_nul(json, (size_t)n_header))
-        return bad(s, NULL, "expected names without NUL, got one", err);
+    if (has_nul(json, (size_t)n_header)) return bad(s, NULL, "a name has a NUL byte", err);
     errno = 0; /* as ms_json_parse: a mistake leaves it alone */
     cJSON *root = cJSON_ParseWithLengthOpts(json, (size_t)n_header, &end, 0);
     int rc = MSIM_OK;
     if (!root && errno == ENOMEM) {
         rc = ms_fail(err, MSIM_E_MEMORY, "out of memory: header of %s", s->path);
     } else if (!root) {
-        rc = ms_fail(err, MSIM_E_FORMAT,
-                     "bad safetensors: %s: expected a JSON header, got a mistake in it", s->path);
+        rc = ms_fail(err, MSIM_E_FORMAT, "bad safetensors: %s: the header is not valid JSON",
+                     s->path);
     } else {
         while (end < json + n_header && *end == ' ') end++;
         rc = end == json + n_header
                  ? read_header(s, root, PREFIX_BYTES + (size_t)n_header, err)
-                 : bad(s, NULL, "expected blanks behind the JSON header, got other bytes", err);
+                 : bad(s, NULL, "bytes other than blanks follow the JSON header", err);
     }
     cJSON_Delete(root);
     s->container = "safetensors";

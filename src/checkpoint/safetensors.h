@@ -1,6 +1,6 @@
-/* The safetensors container: eight bytes of header length, a JSON header, then the tensors without
- * gaps. The reader is ms_safetensors_read (stored.h); this is the writer. Knows no model.
- * docs/FORMATS.md, Checkpoints. */
+/* The safetensors container: eight bytes with the length of the header, a JSON header, then the
+ * tensors without gaps. This is the writer; the reader is ms_safetensors_read (stored.h). It knows
+ * no model. docs/FORMATS.md, Checkpoints. */
 #ifndef MS_CHECKPOINT_SAFETENSORS_H
 #define MS_CHECKPOINT_SAFETENSORS_H
 #include "checkpoint/stored.h"

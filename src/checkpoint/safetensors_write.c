@@ -1,6 +1,6 @@
-/* Writing the safetensors container: see safetensors.h. The bytes go through the one atomic writer
- * (base/file.h). Values are written from where they lie; those of another type are converted in its
- * buffer. */
+/* Writes the safetensors container: see safetensors.h. The bytes go through the one atomic writer
+ * (base/file.h). Values are written from where they lie; values of another type are converted in
+ * the writer's buffer. */
 #include "checkpoint/safetensors.h"
 #include "base/file.h"
 #include "base/rows.h"

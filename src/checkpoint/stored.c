@@ -1,6 +1,6 @@
-/* Named tensors of a checkpoint file: see stored.h. Conversions are exact but for f64, which is
- * rounded to the nearest f32. What converted copies may take is bounded by the size of the file, so
- * that a broadcast view cannot ask for more. */
+/* Named tensors of a checkpoint file: see stored.h. Conversions are exact, except that f64 is
+ * rounded to the nearest f32. The size of the file limits the memory of converted tensors, so a
+ * broadcast view cannot ask for more. */
 #include "checkpoint/stored.h"
 #include "base/rows.h"
 #include <string.h>
@@ -86,8 +86,8 @@ int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err) {
         if (!ms_mul_size((size_t)t->n, sizeof(float), &n_bytes) || n_bytes > limit - s->copy_bytes)
             return ms_fail(
                 err, MSIM_E_FORMAT,
-                "too large: %s, tensor %s: expected views of at most %zu bytes, got more", s->path,
-                t->name, limit);
+                "too large: %s, tensor %s: the views of this file take more than %zu bytes",
+                s->path, t->name, limit);
         float *copy = ms_arena_get(&s->arena, (size_t)t->n, sizeof *copy, "weights", err);
         if (!copy) return -MSIM_E_MEMORY;
         s->copy_bytes += n_bytes;

@@ -1,6 +1,7 @@
-/* A checkpoint file as a list of named tensors, whatever its container; knows no model. The file
- * stays mapped while the set is open, and dense aligned f32 and bf16 tensors are used where they
- * lie; everything else is copied to f32. Immutable once loaded. docs/FORMATS.md, Checkpoints. */
+/* A checkpoint file as a list of named tensors, whatever its container. It knows no model. The file
+ * stays mapped while the list is open. Dense aligned f32 and bf16 tensors are used where they lie;
+ * all others are copied to f32. The list does not change once it is loaded. docs/FORMATS.md,
+ * Checkpoints. */
 #ifndef MS_CHECKPOINT_STORED_H
 #define MS_CHECKPOINT_STORED_H
 #include "base/map.h"
@@ -32,17 +33,17 @@ typedef struct {
     size_t copy_bytes;      /* taken by converted copies so far */
 } ms_stored;
 
-/* Open by first bytes. Names, sizes and spans are checked; the tensors themselves are not read yet
- * (a zip's are: CRC). */
+/* Open a file; its first bytes tell the container. Names, sizes and spans are checked. The tensors
+ * are not read yet, except those of a zip archive, for their CRC. */
 int ms_stored_open(const char *path, ms_stored *out, msim_error *err);
 void ms_stored_close(ms_stored *s);
 /* The tensor of that name, or NULL. */
 ms_stored_tensor *ms_stored_find(const ms_stored *s, const char *name);
-/* Fill t->value: in place where possible, else an f32 copy gathered by strides. Refuses NaN and
- * infinity. */
+/* Set t->value: the tensor in place if possible, else an f32 copy gathered by strides. NaN and
+ * infinity are refused. */
 int ms_stored_load(ms_stored *s, ms_stored_tensor *t, msim_error *err);
 
-/* The readers of the containers: fill tensors, n_tensors, container (and source_sha256) of a set
+/* The readers of the containers. They set tensors, n_tensors, container and source_sha256 of a list
  * whose map is open. */
 int ms_torch_read(ms_stored *s, msim_error *err);
 int ms_safetensors_read(ms_stored *s, msim_error *err);

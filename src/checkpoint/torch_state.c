@@ -1,6 +1,6 @@
-/* The policy that gives a state dict's pickle its meaning: see torch_state.h. A dict is a number
- * and its items; a storage and a tensor are records. Everything is checked when it is built, so
- * that what is left at the end can be trusted. */
+/* The policy that gives the pickle of a state dict its meaning: see torch_state.h. A dict is a
+ * number and its items; storages and tensors are records. Everything is checked when it is made, so
+ * what is left at the end can be trusted. */
 #include "checkpoint/torch_state.h"
 #include <stdio.h>
 #include <string.h>
@@ -81,13 +81,13 @@ static int on_persist(void *user, ms_pickle *p, ms_pickle_value id, ms_pickle_va
         return ms_pickle_fail(p, "persistent id: expected a tuple of %u, got %s", n,
                               ms_pickle_tag_name(id));
     if (!ms_pickle_text_is(v[0], "storage"))
-        return ms_pickle_fail(p, "persistent id: expected a storage, got another kind");
+        return ms_pickle_fail(p, "persistent id: this is not a storage");
     if (v[1].tag != MS_PICKLE_GLOBAL || v[1].n < FIRST_STORAGE || v[2].tag != MS_PICKLE_TEXT ||
         v[2].n == 0 || v[3].tag != MS_PICKLE_TEXT || v[4].tag != MS_PICKLE_INT || v[4].u.number < 0)
         return ms_pickle_fail(
-            p, "persistent id: expected storage class, key, location and count, got other values");
+            p, "persistent id: its values are not a storage class, key, location and count");
     if (st->is_legacy && v[5].tag != MS_PICKLE_NONE)
-        return ms_pickle_fail(p, "persistent id: expected no view metadata, got %s",
+        return ms_pickle_fail(p, "persistent id: view metadata (%s) are not supported",
                               ms_pickle_tag_name(v[5]));
     uint32_t kind = v[1].n - FIRST_STORAGE;
     ms_torch_storage s = {.key = v[2].u.text,
@@ -97,14 +97,13 @@ static int on_persist(void *user, ms_pickle *p, ms_pickle_value id, ms_pickle_va
                           .item_bytes = storage_kinds[kind].item_bytes,
                           .n = v[4].u.number};
     if (!ms_mul_size((size_t)s.n, s.item_bytes, &s.n_bytes))
-        return ms_pickle_fail(p, "storage: expected a count that fits in memory, got %lld",
-                              (long long)s.n);
+        return ms_pickle_fail(p, "storage: %lld elements do not fit in memory", (long long)s.n);
     size_t place = 0;
     int rc = find_storage(st, p, &s, &place);
     if (rc < 0) return rc;
     if (rc == 0) {
         if (st->n_storages >= MAX_STORAGES)
-            return ms_pickle_fail(p, "storages: expected at most %d, got more", MAX_STORAGES);
+            return ms_pickle_fail(p, "storages: there are more than %d", MAX_STORAGES);
         rc = ms_pickle_grow(p, (void **)&st->storages, &st->storages_cap, st->n_storages + 1,
                             sizeof s, "storages");
         if (rc < 0) return rc;
@@ -143,9 +142,8 @@ static int check_view(ms_pickle *p, struct ms_torch_view *view, const ms_torch_s
     }
     view->n = is_empty ? 0 : n;
     if (overflow || n > INT64_MAX / 8 || (is_empty ? view->offset > s->n : last >= s->n))
-        return ms_pickle_fail(
-            p, "tensor: expected it inside its storage of %lld elements, got it reaching beyond",
-            (long long)s->n);
+        return ms_pickle_fail(p, "tensor: it reaches beyond its storage of %lld elements",
+                              (long long)s->n);
     return MSIM_OK;
 }
 
@@ -158,10 +156,10 @@ static int rebuild_tensor(ms_torch_state *st, ms_pickle *p, ms_pickle_value args
         v[2].tag != MS_PICKLE_TUPLE || v[3].tag != MS_PICKLE_TUPLE || v[4].tag != MS_PICKLE_BOOL ||
         !is_empty_dict(p, v[5], ORDERED_DICT))
         return ms_pickle_fail(
-            p,
-            "tensor: expected storage, offset, size, stride, flag and no hooks, got other values");
+            p, "tensor: its arguments are not storage, offset, size, stride, flag and no hooks");
     if (args.n == 7 && v[6].tag != MS_PICKLE_NONE && !is_empty_dict(p, v[6], PLAIN_DICT))
-        return ms_pickle_fail(p, "tensor: expected no metadata, got %s", ms_pickle_tag_name(v[6]));
+        return ms_pickle_fail(p, "tensor: metadata (%s) are not supported",
+                              ms_pickle_tag_name(v[6]));
     if (v[2].n != v[3].n || v[2].n > MS_STORED_MAX_RANK)
         return ms_pickle_fail(
             p, "tensor: expected as many sizes as strides, at most %d, got %u and %u",
@@ -173,7 +171,7 @@ static int rebuild_tensor(ms_torch_state *st, ms_pickle *p, ms_pickle_value args
     if (rc >= 0) rc = check_view(p, &view, &st->storages[view.storage]);
     if (rc < 0) return rc;
     if (st->n_views >= MAX_VIEWS)
-        return ms_pickle_fail(p, "tensors: expected at most %d, got more", MAX_VIEWS);
+        return ms_pickle_fail(p, "tensors: there are more than %d", MAX_VIEWS);
     rc = ms_pickle_grow(p, (void **)&st->views, &st->views_cap, st->n_views + 1, sizeof view,
                         "tensors");
     if (rc < 0) return rc;
@@ -195,13 +193,11 @@ static int on_reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value 
     if (global == CALL_PARAMETER) {
         if (args.n != 3 || !is_record(v[0], RECORD_TENSOR) || v[1].tag != MS_PICKLE_BOOL ||
             !is_empty_dict(p, v[2], ORDERED_DICT))
-            return ms_pickle_fail(
-                p, "parameter: expected tensor, flag and no hooks, got other values");
+            return ms_pickle_fail(p, "parameter: its arguments are not tensor, flag and no hooks");
         *out = v[0];
         return MSIM_OK;
     }
-    return ms_pickle_fail(p, "call: expected a function, got the class torch.%s",
-                          globals[global].name);
+    return ms_pickle_fail(p, "call: torch.%s is a class, not a function", globals[global].name);
 }
 
 /* ---- Dicts ----------------------------------------------------------------------------------- */
@@ -210,7 +206,7 @@ static int on_set_item(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle
                        ms_pickle_value value) {
     ms_torch_state *st = user;
     if (st->n_items >= MAX_ITEMS)
-        return ms_pickle_fail(p, "dict items: expected at most %d, got more", MAX_ITEMS);
+        return ms_pickle_fail(p, "dict items: there are more than %d", MAX_ITEMS);
     int rc = ms_pickle_grow(p, (void **)&st->items, &st->items_cap, st->n_items + 1,
                             sizeof *st->items, "dict items");
     if (rc < 0) return rc;
@@ -228,7 +224,7 @@ static int on_build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_
     if (object.tag == MS_PICKLE_DICT && object.u.number == ORDERED_DICT &&
         state.tag == MS_PICKLE_DICT)
         return MSIM_OK;
-    return ms_pickle_fail(p, "state: expected it for an ordered dict, got it for %s",
+    return ms_pickle_fail(p, "state: only an ordered dict may have one, not %s",
                           ms_pickle_tag_name(object));
 }
 
@@ -313,8 +309,7 @@ void ms_torch_state_free(ms_torch_state *st) {
 static int fill_tensor(const ms_torch_state *st, const struct ms_torch_item *item, ms_stored *s,
                        ms_stored_tensor *t, msim_error *err) {
     if (!item->key || memchr(item->key, 0, item->key_bytes))
-        return ms_fail(err, MSIM_E_FORMAT,
-                       "not a state dict: %s: expected a text as every key, got another", s->path);
+        return ms_fail(err, MSIM_E_FORMAT, "not a state dict: %s: a key is not a text", s->path);
     char *name = ms_arena_get(&s->arena, (size_t)item->key_bytes + 1, 1, "tensor names", err);
     if (!name) return -MSIM_E_MEMORY;
     memcpy(name, item->key, item->key_bytes);
@@ -355,9 +350,8 @@ int ms_torch_state_tensors(const ms_torch_state *st, ms_stored *s, msim_error *e
         int rc = fill_tensor(st, &st->items[i], s, &t, err);
         if (rc < 0) return rc;
         if (ms_stored_find(s, t.name))
-            return ms_fail(err, MSIM_E_FORMAT,
-                           "not a state dict: %s: expected each key once, got %s twice", s->path,
-                           t.name);
+            return ms_fail(err, MSIM_E_FORMAT, "not a state dict: %s: the key %s appears twice",
+                           s->path, t.name);
         s->tensors[s->n_tensors++] = t;
     }
     return MSIM_OK;

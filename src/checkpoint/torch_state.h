@@ -1,6 +1,6 @@
-/* The pickled state dict of a .pth, whichever container it lies in: an ordered dict of tensors,
- * each a view of a storage that the container holds elsewhere. Nothing in it is called; records
- * stand for what PyTorch would make. docs/FORMATS.md, Checkpoints. */
+/* The pickled state dict of a .pth, in either container: an ordered dict of tensors, each a view of
+ * a storage that lies elsewhere in the container. Nothing in the pickle is called; records stand
+ * for the objects that PyTorch would make. docs/FORMATS.md, Checkpoints. */
 #ifndef MS_CHECKPOINT_TORCH_STATE_H
 #define MS_CHECKPOINT_TORCH_STATE_H
 #include "pickle/pickle.h"

@@ -1,6 +1,6 @@
-/* The two containers of a .pth: the zip archive of today and the stream of before PyTorch 1.6. Each
- * finds the bytes of the storages that the state dict names (torch_state.h does the pickle).
- * Nothing is copied: storages lie in the map. docs/FORMATS.md, Checkpoints. */
+/* The two containers of a .pth: the zip archive of today, and the stream that PyTorch wrote before
+ * 1.6. Each reader finds the bytes of the storages that the state dict names; torch_state.h reads
+ * the pickle. Nothing is copied: storages stay in the map. docs/FORMATS.md, Checkpoints. */
 #include "checkpoint/torch_state.h"
 #include "checkpoint/zip_dir.h"
 #include <stdio.h>
@@ -47,31 +47,31 @@ static int find_pickle(const ms_stored *s, const ms_zip *zip, const ms_zip_membe
         if (ends_with(&zip->members[i], "/data.pkl")) {
             if (pickle)
                 return ms_fail(err, MSIM_E_FORMAT,
-                               "not a checkpoint: %s: expected one member data.pkl, got several",
+                               "not a checkpoint: %s: the archive has several members data.pkl",
                                s->path);
             pickle = &zip->members[i];
         }
     if (!pickle)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "not a checkpoint: %s: expected a member data.pkl, got none", s->path);
+                       "not a checkpoint: %s: the archive has no member data.pkl", s->path);
     size_t top = pickle->name_bytes - strlen("data.pkl");
     if (top > 900 || memchr(pickle->name, '/', top - 1))
         return ms_fail(err, MSIM_E_FORMAT,
-                       "not a checkpoint: %s: expected data.pkl in a top folder, got it elsewhere",
+                       "not a checkpoint: %s: data.pkl is not in a top folder of the archive",
                        s->path);
     for (size_t i = 0; i < zip->n_members; i++) {
         const ms_zip_member *m = &zip->members[i];
         if (m->name_bytes < top || memcmp(m->name, pickle->name, top) != 0)
             return ms_fail(err, MSIM_E_FORMAT,
-                           "not a checkpoint: %s: expected one top folder, got several", s->path);
+                           "not a checkpoint: %s: the archive has several top folders", s->path);
         const char *rest = m->name + top;
         size_t n = m->name_bytes - top;
         if ((n >= 5 && memcmp(rest, "code/", 5) == 0) ||
             (n == 13 && memcmp(rest, "constants.pkl", 13) == 0))
-            return ms_fail(
-                err, MSIM_E_UNSUPPORTED,
-                "not a checkpoint: %s: expected a saved state dict, got a TorchScript program",
-                s->path);
+            return ms_fail(err, MSIM_E_UNSUPPORTED,
+                           "not a checkpoint: %s: this is a TorchScript program; save the state "
+                           "dict with torch.save",
+                           s->path);
     }
     *out = pickle;
     return MSIM_OK;
@@ -99,7 +99,7 @@ static int bind_members(const ms_stored *s, const ms_zip *zip, const ms_zip_memb
         const ms_zip_member *m = storage->key_bytes < 100 ? find_in(zip, pickle, name, (size_t)n)
                                                           : NULL;
         if (!m)
-            return ms_fail(err, MSIM_E_FORMAT, "bad checkpoint: %s: expected a member %s, got none",
+            return ms_fail(err, MSIM_E_FORMAT, "bad checkpoint: %s: the archive has no member %s",
                            s->path, name);
         if (m->n_bytes != storage->n_bytes)
             return ms_fail(err, MSIM_E_FORMAT,
@@ -123,8 +123,7 @@ static int read_zip(ms_stored *s, ms_torch_state *st, msim_error *err) {
     int64_t n = ms_torch_state_read(pickle->data, pickle->n_bytes, s->path, false, st, err);
     if (n < 0) return (int)n;
     if ((size_t)n != pickle->n_bytes)
-        return ms_fail(err, MSIM_E_FORMAT,
-                       "bad pickle: %s: expected the end after STOP, got %zu bytes", s->path,
+        return ms_fail(err, MSIM_E_FORMAT, "bad pickle: %s: %zu bytes follow STOP", s->path,
                        pickle->n_bytes - (size_t)n);
     s->container = "pth-zip";
     return bind_members(s, &zip, pickle, st, err);
@@ -160,8 +159,7 @@ static int on_key(void *user, ms_pickle *p, ms_pickle_value list, ms_pickle_valu
     if (item.tag != MS_PICKLE_TEXT)
         return ms_pickle_fail(p, "storage keys: expected texts, got %s", ms_pickle_tag_name(item));
     if (keys->n_keys >= MS_STORED_MAX_TENSORS)
-        return ms_pickle_fail(p, "storage keys: expected at most %d, got more",
-                              MS_STORED_MAX_TENSORS);
+        return ms_pickle_fail(p, "storage keys: there are more than %d", MS_STORED_MAX_TENSORS);
     int rc = ms_pickle_grow(p, (void **)&keys->keys, &keys->keys_cap, keys->n_keys + 1, sizeof item,
                             "storage keys");
     if (rc < 0) return rc;
@@ -186,31 +184,29 @@ static int bind_stream(const ms_stored *s, size_t at, const key_list *keys, ms_t
         size_t left = s->map.n_bytes - at;
         int64_t n = 0;
         if (!storage || storage->data)
-            return ms_fail(err, MSIM_E_FORMAT,
-                           "bad checkpoint: %s: expected each storage once, got key %.*s %s",
-                           s->path, (int)(keys->keys[i].n < 40 ? keys->keys[i].n : 40),
-                           keys->keys[i].u.text, storage ? "again" : "that no tensor uses");
+            return ms_fail(err, MSIM_E_FORMAT, "bad checkpoint: %s: storage key %.*s %s", s->path,
+                           (int)(keys->keys[i].n < 40 ? keys->keys[i].n : 40), keys->keys[i].u.text,
+                           storage ? "appears twice" : "belongs to no tensor");
         if (left >= 8)
             for (int k = 0; k < 8; k++)
                 n = (int64_t)((uint64_t)n | (uint64_t)s->map.data[at + (size_t)k] << (8 * k));
         if (left < 8 || n != storage->n || left - 8 < storage->n_bytes)
             return ms_fail(
                 err, MSIM_E_FORMAT,
-                "bad checkpoint: %s, byte %zu: expected a storage of %lld elements, got %s",
+                "bad checkpoint: %s, byte %zu: expected a storage of %lld elements, but %s",
                 s->path, at, (long long)storage->n,
-                left >= 8 && n != storage->n ? "another count" : "the end of the file");
+                left >= 8 && n != storage->n ? "its count differs" : "the file ends");
         storage->data = s->map.data + at + 8;
         at += 8 + storage->n_bytes;
     }
     for (size_t i = 0; i < st->n_storages; i++)
         if (!st->storages[i].data)
-            return ms_fail(
-                err, MSIM_E_FORMAT,
-                "bad checkpoint: %s: expected the data of every storage, got none for one",
-                s->path);
+            return ms_fail(err, MSIM_E_FORMAT, "bad checkpoint: %s: a storage has no data",
+                           s->path);
     if (at != s->map.n_bytes)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "bad checkpoint: %s: expected the end at byte %zu, got %zu bytes more",
+                       "bad checkpoint: %s: after the last storage, which ends at byte %zu, there "
+                       "are %zu bytes",
                        s->path, at, s->map.n_bytes - at);
     return MSIM_OK;
 }
@@ -224,8 +220,7 @@ static int read_legacy(ms_stored *s, ms_torch_state *st, key_list *keys, msim_er
     ms_pickle_value top;
     if (!starts_with(&s->map, at, legacy_version, sizeof legacy_version))
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "unsupported checkpoint: %s: expected protocol version 1001, got another",
-                       s->path);
+                       "unsupported checkpoint: %s: its protocol version is not 1001", s->path);
     at += sizeof legacy_version;
     int64_t n = ms_pickle_read(base + at, n_bytes - at, s->path, &info_policy, &info, &top, err);
     if (n < 0) return (int)n;

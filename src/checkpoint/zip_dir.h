@@ -1,5 +1,5 @@
-/* The members of a zip archive whose members are all stored (not compressed), from the central
- * directory alone. Spans borrow from the map; the table lives in the caller's arena.
+/* The members of a zip archive, read from its central directory alone. All members must be stored,
+ * that is, not compressed. Spans borrow from the map; the table lies in the caller's arena.
  * docs/FORMATS.md, Checkpoints. */
 #ifndef MS_CHECKPOINT_ZIP_DIR_H
 #define MS_CHECKPOINT_ZIP_DIR_H

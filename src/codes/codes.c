@@ -4,7 +4,7 @@
  * per thread, and 8 bytes for each row of zeros or with NaN. docs/FORMATS.md, Codes. */
 #include "codes/codes.h"
 #include "base/mem.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/file.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -27,8 +27,8 @@ typedef struct {
     uint32_t codecs, reserved[7];
     unsigned char digest[DIGEST_BYTES]; /* SHA-256 of the head with these bytes 0, the centre and
                                          * both lists */
-} file_head;
-_Static_assert(sizeof(file_head) == HEAD_BYTES && offsetof(file_head, digest) == DIGEST_AT,
+} codes_head;
+_Static_assert(sizeof(codes_head) == HEAD_BYTES && offsetof(codes_head, digest) == DIGEST_AT,
                "as in docs/FORMATS.md");
 
 /* The place of everything in the file. It follows from the numbers in the head. */
@@ -43,7 +43,7 @@ static int advance(size_t *at, uint64_t n, size_t bytes) {
 }
 
 /* False when the file's size does not fit a size_t. */
-static int lay_out(file_layout *l, const file_head *h) {
+static int lay_out(file_layout *l, const codes_head *h) {
     size_t dim = (size_t)h->dim, at = (HEAD_BYTES + 4 * dim + PAGE - 1) / PAGE * PAGE;
     l->n_tiles = (int64_t)(h->rows / MS_CODES_TILE + (h->rows % MS_CODES_TILE != 0));
     l->int8_at = at;
@@ -62,9 +62,9 @@ static int lay_out(file_layout *l, const file_head *h) {
     return 1;
 }
 
-static int digest_of(unsigned char *digest, const file_head *h, const void *centre,
+static int digest_of(unsigned char *digest, const codes_head *h, const void *centre,
                      const void *zeros, const void *nonfinite, msim_error *err) {
-    file_head bare = *h;
+    codes_head bare = *h;
     memset(bare.digest, 0, sizeof bare.digest);
     ms_digest d;
     ms_digest_begin(&d, MS_DIGEST_SHA256);
@@ -90,7 +90,7 @@ static size_t tile_room(size_t dim) {
 typedef struct {
     int64_t *rows; /* owned */
     size_t n, cap;
-} row_list;
+} listed_rows;
 
 typedef struct {
     const ms_rows *view;
@@ -135,7 +135,7 @@ static void write_tiles(void *arg, int64_t item, int worker) {
     }
 }
 
-static int add_row(row_list *list, int64_t row, msim_error *err) {
+static int add_row(listed_rows *list, int64_t row, msim_error *err) {
     int rc = list->n == list->cap ? ms_grow((void **)&list->rows, &list->cap, list->n + 1,
                                             sizeof *list->rows, "list of rows", err)
                                   : MSIM_OK;
@@ -143,7 +143,7 @@ static int add_row(row_list *list, int64_t row, msim_error *err) {
     return rc;
 }
 
-static int list_rows(const write_job *job, int64_t n_tiles, row_list lists[2], msim_error *err) {
+static int list_rows(const write_job *job, int64_t n_tiles, listed_rows lists[2], msim_error *err) {
     int64_t first = job->first_tile * MS_CODES_TILE, n = job->view->n_rows - first;
     if (n > n_tiles * MS_CODES_TILE) n = n_tiles * MS_CODES_TILE;
     int rc = MSIM_OK;
@@ -154,8 +154,8 @@ static int list_rows(const write_job *job, int64_t n_tiles, row_list lists[2], m
     return rc;
 }
 
-static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, row_list lists[2],
-                           ms_codes_progress progress, msim_error *err) {
+static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool,
+                           listed_rows lists[2], ms_codes_progress progress, msim_error *err) {
     int64_t n_tiles = job->layout->n_tiles, n_rows = job->view->n_rows;
     for (job->first_tile = 0; job->first_tile < n_tiles;
          job->first_tile += BATCH_ITEMS * ITEM_TILES) {
@@ -179,8 +179,8 @@ static int write_all_tiles(write_job *job, const ms_out_file *f, ms_pool *pool, 
 }
 
 /* Write what lies around the tiles. Only the last step gives the file its final length. */
-static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
-                      const row_list lists[2], msim_error *err) {
+static int write_rest(const ms_out_file *f, codes_head *h, const float *centre,
+                      const listed_rows lists[2], msim_error *err) {
     file_layout l;
     h->n_zeros = lists[0].n;
     h->n_nonfinite = lists[1].n;
@@ -208,13 +208,13 @@ static int write_rest(const ms_out_file *f, file_head *h, const float *centre,
 int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, int codecs,
                    ms_pool *pool, ms_codes_progress progress, msim_error *err) {
     size_t dim = (size_t)view->dim, workers = (size_t)ms_pool_size(pool);
-    file_head h = {.version = VERSION,
-                   .dtype = (uint32_t)view->dtype,
-                   .rows = (uint64_t)view->n_rows,
-                   .dim = dim,
-                   .source_bytes = stamp.bytes,
-                   .source_time = stamp.time,
-                   .codecs = (uint32_t)codecs};
+    codes_head h = {.version = VERSION,
+                    .dtype = (uint32_t)view->dtype,
+                    .rows = (uint64_t)view->n_rows,
+                    .dim = dim,
+                    .source_bytes = stamp.bytes,
+                    .source_time = stamp.time,
+                    .codecs = (uint32_t)codecs};
     file_layout layout;
     memcpy(h.magic, magic, sizeof magic);
     if (!lay_out(&layout, &h))
@@ -225,7 +225,7 @@ int ms_codes_write(const char *path, const ms_rows *view, ms_codes_stamp stamp, 
                      .codecs = codecs,
                      .scratch_each = ms_codes_scratch(dim) + 8};
     job.tile_room = tile_room(dim);
-    row_list lists[2] = {{0}};
+    listed_rows lists[2] = {{0}};
     ms_out_file f = {.fd = -1};
     float *centre = ms_alloc(dim, sizeof *centre, "codes", err);
     if (centre) job.class = ms_alloc(BATCH_ITEMS * ITEM_TILES * MS_CODES_TILE, 1, "codes", err);
@@ -264,7 +264,7 @@ static int check_list(const char *path, const char *what, const int64_t *rows, s
     return MSIM_OK;
 }
 
-static int check_head(const char *path, const file_head *h, const ms_rows *view, msim_error *err) {
+static int check_head(const char *path, const codes_head *h, const ms_rows *view, msim_error *err) {
     if (memcmp(h->magic, magic, sizeof magic) != 0)
         return ms_fail(err, MSIM_E_FORMAT,
                        "codes: %s: not a file of codes: it does not begin with MSIMCOPY", path);
@@ -297,7 +297,7 @@ static int check_centre(const char *path, const float *centre, int64_t dim, msim
 }
 
 static int open_mapped(const char *path, const ms_rows *view, ms_codes_file *out, msim_error *err) {
-    file_head h;
+    codes_head h;
     file_layout l;
     unsigned char digest[DIGEST_BYTES];
     const unsigned char *data = out->map.data;

@@ -1,4 +1,4 @@
-/* Rows and names of a corpus by the range. include/midisim.h, Corpus. */
+/* Ranges of rows and names of a corpus. include/midisim.h, Corpus. */
 #include "base/mem.h"
 #include "corpus/corpus.h"
 #include <inttypes.h>

@@ -1,12 +1,13 @@
-/* Corpora: files mapped, viewed and named, their rows numbered through. Immutable after open, so
- * any number of threads may read one; names are decoded on demand into the caller's buffer and no
- * row is ever copied. Owns the maps, and for pickled files where each row lies. include/midisim.h,
- * Corpus; docs/FORMATS.md, Corpora. */
+/* Corpora: files are mapped, viewed and named, and their rows are numbered through. A corpus never
+ * changes after open, so any number of threads may read it. Names are decoded on demand into the
+ * caller's buffer, and no row is copied. A corpus owns the maps and, for pickled files, the place
+ * of each row. include/midisim.h, Corpus; docs/FORMATS.md, Corpora. */
 #include "corpus/corpus.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/sized.h"
 #include "corpus/names.h"
+#include "corpus/spans.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"
@@ -34,6 +35,7 @@ struct msim_corpus {
     bool has_names_file;
     const char *memory_names; /* borrowed: of a corpus in memory, or NULL */
     const int64_t *memory_starts;
+    ms_spans *spans; /* owned; NULL for a corpus in memory */
     msim_corpus_info info;
 };
 
@@ -42,7 +44,7 @@ static int open_names(ms_names *names, const char *names_path, int64_t n_rows,
     int rc = ms_names_open(names_path, names, err);
     if (rc >= 0 && names->n_names != (size_t)n_rows)
         rc = ms_fail(err, MSIM_E_FORMAT,
-                     "names file: %s: expected %" PRId64 " lines, one a row of %s, got %zu",
+                     "names file: %s: expected %" PRId64 " lines, one per row of %s, got %zu",
                      names_path, n_rows, rows_path, names->n_names);
     return rc;
 }
@@ -76,9 +78,10 @@ static int open_part(part *p, const char *path, const char *names_path, msim_err
              : ms_npy_view_init(p->map.data, p->map.n_bytes, path, &p->view, err);
     if (rc < 0) return rc;
     if (names_path && p->view.name_kind)
-        return ms_fail(err, MSIM_E_ARG,
-                       "names file: %s: expected a corpus without names, got %s, which has its own",
-                       names_path, path);
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "names file: %s: not used, because %s has names of its own; leave the names file out",
+            names_path, path);
     return names_path || p->view.name_kind ? MSIM_OK : open_names_beside(p, path, err);
 }
 
@@ -106,7 +109,7 @@ static int join(msim_corpus *corpus, msim_error *err) {
         p->first = info->rows;
         if (__builtin_add_overflow(info->rows, p->view.rows.n_rows, &info->rows))
             return ms_fail(err, MSIM_E_LIMIT,
-                           "corpus: %s: expected fewer than 2^63 rows in all, got more",
+                           "corpus: %s: with this file there are 2^63 rows or more",
                            corpus->files.paths[i]);
         if (p->view.format != corpus->parts[0].view.format)
             snprintf(info->format, sizeof info->format, "mixed");
@@ -120,8 +123,7 @@ static int join(msim_corpus *corpus, msim_error *err) {
 int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *names_path,
                           msim_corpus **out, msim_error *err) {
     *out = NULL;
-    if (n_paths == 0)
-        return ms_fail(err, MSIM_E_ARG, "corpus: expected at least one file or folder, got none");
+    if (n_paths == 0) return ms_fail(err, MSIM_E_ARG, "corpus: no file or folder was given");
     msim_corpus *corpus = ms_alloc(1, sizeof *corpus, "corpus", err);
     if (!corpus) return -MSIM_E_MEMORY;
     int rc = MSIM_OK;
@@ -137,6 +139,7 @@ int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *
     for (size_t i = 0; rc >= 0 && i < corpus->files.n; i++)
         rc = open_part(&corpus->parts[i], corpus->files.paths[i], names_path, err);
     if (rc >= 0) rc = join(corpus, err);
+    if (rc >= 0) rc = ms_spans_open(&corpus->spans, err);
     if (rc >= 0 && names_path) {
         rc = open_names(&corpus->names, names_path, corpus->info.rows,
                         n_paths > 1 ? "all files" : paths[0], err);
@@ -161,8 +164,8 @@ static int check_memory_names(const int64_t *starts, int64_t n_rows, msim_error 
     for (int64_t i = 0; i < n_rows; i++)
         if (starts[i] < 0 || starts[i] > starts[i + 1])
             return ms_fail(err, MSIM_E_ARG,
-                           "corpus in memory: name_starts[%" PRId64 "]: expected rising numbers "
-                           "from 0, got %" PRId64 " and %" PRId64,
+                           "corpus in memory: name_starts[%" PRId64
+                           "]: expected ascending numbers from 0, got %" PRId64 " and %" PRId64,
                            i, starts[i], starts[i + 1]);
     return MSIM_OK;
 }
@@ -222,6 +225,7 @@ void msim_corpus_close(msim_corpus *corpus) {
         ms_map_close(&p->map);
     }
     ms_names_close(&corpus->names);
+    ms_spans_close(corpus->spans);
     ms_free(corpus->views);
     ms_free(corpus->parts);
     ms_parts_free(&corpus->files);
@@ -311,6 +315,12 @@ int msim_corpus_vector(const msim_corpus *corpus, int64_t row, float *out, msim_
     ms_row_to_f32(out, at, step, rows->dtype, (size_t)rows->dim);
     return MSIM_OK;
 }
+
+int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row) {
+    return (int64_t)part_of(corpus, row);
+}
+
+ms_spans *ms_corpus_spans(const msim_corpus *corpus) { return corpus->spans; }
 
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views) {
     *n_views = corpus->files.n;

@@ -1,5 +1,6 @@
-/* Rows by name: a set of names in a hash table, whose rows one pass over the corpus's names finds;
- * and suggestions for a name that no row has. One thread at a time. include/midisim.h, Corpus. */
+/* Finds rows by name. A set of names lies in a hash table; one pass over the corpus's names finds
+ * the rows of all of them. It also suggests similar names for a name that no row has. One thread at
+ * a time. include/midisim.h, Corpus. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "corpus/corpus.h"

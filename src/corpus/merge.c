@@ -1,5 +1,5 @@
-/* The rows of a corpus in bytewise order of name: one cursor for each part, in a binary heap by
- * name. One thread. include/midisim.h, Corpus. */
+/* The rows of a corpus in bytewise order of name. Each part has a cursor; a binary heap orders the
+ * cursors by name. One thread. include/midisim.h, Corpus. */
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "corpus/corpus.h"
@@ -18,16 +18,17 @@ typedef struct {
     int64_t *order;         /* owned: rows in order of name; NULL when the part is */
     name_buffer name;       /* of the row at `at` */
     size_t index;           /* of the part */
-} cursor;
+} part_cursor;
 
 struct msim_corpus_merge {
     const msim_corpus *corpus; /* borrowed */
-    cursor *cursors;           /* owned */
-    cursor **heap;             /* owned: those with rows left, least name first */
+    part_cursor *cursors;      /* owned */
+    part_cursor **heap;        /* owned: those with rows left, least name first */
     size_t n_cursors, n_heap;
     name_buffer last; /* name of the row handed out last */
     bool has_last;
     int64_t name_chars, n_same;
+    int64_t piece; /* of the row handed out last */
 };
 
 static int compare_bytes(const char *a, size_t n_a, const char *b, size_t n_b) {
@@ -67,7 +68,7 @@ static int compare_rows(const void *a, const void *b, void *user) {
 }
 
 /* Read the names of a part into the table. */
-static int fill_table(const msim_corpus_merge *m, cursor *c, name_table *t, msim_error *err) {
+static int fill_table(const msim_corpus_merge *m, part_cursor *c, name_table *t, msim_error *err) {
     size_t n = (size_t)(c->end - c->first);
     int rc = MSIM_OK;
     t->first = c->first;
@@ -85,7 +86,7 @@ static int fill_table(const msim_corpus_merge *m, cursor *c, name_table *t, msim
     return rc;
 }
 
-static int sort_rows(const msim_corpus_merge *m, cursor *c, msim_error *err) {
+static int sort_rows(const msim_corpus_merge *m, part_cursor *c, msim_error *err) {
     size_t n = (size_t)(c->end - c->first);
     name_table table = {0};
     int rc = fill_table(m, c, &table, err);
@@ -110,7 +111,7 @@ static int tell(const msim_corpus_merge *m, progress_call progress, int64_t row,
 }
 
 /* Look at all names of a part: the longest, and whether they are in order. */
-static int examine(msim_corpus_merge *m, cursor *c, progress_call progress, msim_error *err) {
+static int examine(msim_corpus_merge *m, part_cursor *c, progress_call progress, msim_error *err) {
     name_buffer before = {0};
     bool is_sorted = true;
     int rc = MSIM_OK;
@@ -130,7 +131,7 @@ static int examine(msim_corpus_merge *m, cursor *c, progress_call progress, msim
 
 /* ---- The heap ---- */
 
-static bool comes_before(const cursor *a, const cursor *b) {
+static bool comes_before(const part_cursor *a, const part_cursor *b) {
     int order = compare_bytes(a->name.text, a->name.n, b->name.text, b->name.n);
     return order < 0 || (order == 0 && a->index < b->index);
 }
@@ -141,23 +142,25 @@ static void sift_down(msim_corpus_merge *m, size_t i) {
         for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < m->n_heap; child++)
             if (comes_before(m->heap[child], m->heap[least])) least = child;
         if (least == i) return;
-        cursor *t = m->heap[i];
+        part_cursor *t = m->heap[i];
         m->heap[i] = m->heap[least];
         m->heap[least] = t;
         i = least;
     }
 }
 
-static int64_t row_of(const cursor *c) { return c->order ? c->order[c->at] : c->first + c->at; }
+static int64_t row_of(const part_cursor *c) {
+    return c->order ? c->order[c->at] : c->first + c->at;
+}
 
 /* One cursor for each part, those with rows in the heap. */
 static int open_cursors(msim_corpus_merge *m, progress_call progress, msim_error *err) {
     int rc = MSIM_OK;
     for (size_t i = 0; i < m->n_cursors && rc >= 0; i++) {
-        cursor *c = m->cursors + i;
-        *c = (cursor){.first = msim_corpus_part_first(m->corpus, (int64_t)i),
-                      .end = msim_corpus_part_first(m->corpus, (int64_t)i + 1),
-                      .index = i};
+        part_cursor *c = m->cursors + i;
+        *c = (part_cursor){.first = msim_corpus_part_first(m->corpus, (int64_t)i),
+                           .end = msim_corpus_part_first(m->corpus, (int64_t)i + 1),
+                           .index = i};
         rc = examine(m, c, progress, err);
         if (rc < 0 || c->first == c->end) continue;
         rc = read_name(m, row_of(c), &c->name, err);
@@ -201,9 +204,13 @@ void msim_corpus_merge_close(msim_corpus_merge *m) {
 int msim_corpus_merge_next(msim_corpus_merge *m, int64_t *row, const char **name,
                            size_t *name_bytes, msim_error *err) {
     if (m->n_heap == 0) return 0;
-    cursor *c = m->heap[0];
+    part_cursor *c = m->heap[0];
     int64_t found = row_of(c);
-    m->n_same += m->has_last &&
+    int64_t piece = msim_corpus_piece_of(m->corpus, found, err);
+    if (piece < 0) return (int)piece;
+    bool is_window = m->has_last && found > 0 && m->piece == piece; /* of the same piece */
+    m->piece = piece;
+    m->n_same += m->has_last && !is_window &&
                  compare_bytes(m->last.text, m->last.n, c->name.text, c->name.n) == 0;
     m->has_last = true;
     swap_names(&m->last, &c->name);

@@ -1,5 +1,5 @@
-/* The names file of rows that have no names of their own: PATH.names, one name for each row. Only
- * ms_names_open takes memory. docs/FORMATS.md, Corpora. */
+/* The names file of rows that have no names of their own: PATH.names, one name per row. Only
+ * ms_names_open allocates. docs/FORMATS.md, Corpora. */
 #ifndef MS_CORPUS_NAMES_H
 #define MS_CORPUS_NAMES_H
 #include "base/map.h"

@@ -1,5 +1,5 @@
-/* Files of a corpus: see parts.h. Folders are listed once and sorted, so shards come in the same
- * order everywhere. */
+/* The files of a corpus: see parts.h. A folder is listed once and sorted, so shards come in the
+ * same order on every machine. */
 #include "corpus/parts.h"
 #include "base/mem.h"
 #include <dirent.h>

@@ -1,5 +1,5 @@
-/* Views of .fvecs and .fbin files: see vecs.h. Sizes are compared with the file to the byte, for
- * there is nothing else to tell a damaged file by. docs/FORMATS.md, Corpora. */
+/* Views of .fvecs and .fbin files: see vecs.h. Sizes are compared with the file to the byte,
+ * because nothing else shows that a file is damaged. docs/FORMATS.md, Corpora. */
 #include "corpus/vecs.h"
 #include <inttypes.h>
 #include <string.h>
@@ -43,7 +43,7 @@ int ms_fvecs_view_init(const unsigned char *bytes, size_t n_bytes, const char *p
     if (n_bytes % row_bytes != 0)
         return ms_fail(err, MSIM_E_FORMAT,
                        "fvecs: %s: byte %zu: expected rows of %zu bytes each, got a last one of "
-                       "%zu (cut short?)",
+                       "%zu (is the file cut short?)",
                        path, n_bytes - n_bytes % row_bytes, row_bytes, n_bytes % row_bytes);
     view.rows.base = bytes + 4;
     view.rows.row_bytes = row_bytes;

@@ -1,7 +1,7 @@
-/* The corpus writer: rows and names in one of five forms, through files that appear whole or not at
- * all (base/file.h). Buffers are taken when it is opened; add takes no memory. Nothing of a refused
- * row is written, so another may follow; a failed write or sync sticks. include/midisim.h, Corpus;
- * docs/FORMATS.md, What is written. */
+/* The corpus writer: rows and names in one of five formats, through files that appear whole or not
+ * at all (base/file.h). Buffers are allocated at open; add allocates nothing. Nothing of a refused
+ * row is written, so another row may follow. After a failed write or sync, every call fails.
+ * include/midisim.h, Writing a corpus; docs/FORMATS.md, What is written. */
 #include "base/bf16.h"
 #include "base/text/lines.h"
 #include "base/mem.h"
@@ -83,8 +83,10 @@ static int check_layout(const msim_corpus_layout *l, const char *name_field,
     int rc = check_field_name(name_field, "name field", err);
     if (rc >= 0) rc = check_field_name(vector_field, "vector field", err);
     if (rc >= 0 && strcmp(name_field, vector_field) == 0)
-        rc = ms_fail(err, MSIM_E_ARG, "fields: expected two different names, got '%.100s' twice",
-                     name_field);
+        rc = ms_fail(
+            err, MSIM_E_ARG,
+            "fields: names and vectors need two different field names, but both are '%.100s'",
+            name_field);
     return rc;
 }
 
@@ -171,7 +173,7 @@ static int check_name(const msim_corpus_writer *w, const char *name, size_t name
     if (name_bytes && memchr(name, '\n', name_bytes))
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "corpus name of row %" PRId64
-                       ": expected one line for %s, got a newline in it",
+                       ": it has a newline, but %s has one line per name",
                        w->n_added, w->names.path);
     /* Readers of lists drop a byte order mark, and the CRs of all lines when the first has one. */
     if (w->n_added == 0 && name_bytes && name[name_bytes - 1] == '\r')
@@ -224,7 +226,7 @@ int msim_corpus_writer_add(msim_corpus_writer *w, const char *name, size_t name_
     if (rc >= 0) rc = ms_out_file_failed(&w->names, err);
     if (rc < 0) return rc;
     if (w->n_added == w->n_rows || w->is_finished)
-        return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: expected %" PRId64 " rows, got one more",
+        return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: all %" PRId64 " rows are added already",
                        w->rows.path, w->n_rows);
     rc = check_name(w, name, name_bytes, err);
     if (rc >= 0) rc = check_range(w, row, err);
@@ -257,8 +259,7 @@ int msim_corpus_writer_finish(msim_corpus_writer *w, msim_error *err) {
     if (rc >= 0) rc = ms_out_file_failed(&w->names, err);
     if (rc < 0) return rc;
     if (w->is_finished)
-        return ms_fail(err, MSIM_E_ARG, "corpus: %s: expected an open writer, got a finished one",
-                       w->rows.path);
+        return ms_fail(err, MSIM_E_ARG, "corpus: %s: the writer is finished already", w->rows.path);
     if (w->n_added != w->n_rows)
         return ms_fail(err, MSIM_E_ARG, "corpus: %s: expected %" PRId64 " rows, got %" PRId64,
                        w->rows.path, w->n_rows, w->n_added);

@@ -1,6 +1,6 @@
-/* The CPU backend: fills search/backend.h. A context owns the thread pool, which encoder and search
- * share; kernels come from the level that the model was packed for, or the best one when there is
- * no model. */
+/* The CPU backend: implements search/backend.h. A context owns the thread pool, which encoder and
+ * search share. The kernels are those of the level that the model was packed for, or of the best
+ * level if there is no model. */
 #include "cpu/backend.h"
 #include "base/mem.h"
 #include "cpu/levels.h"

@@ -1,6 +1,6 @@
-/* The table of kernel levels: cpu/levels.h. The CPU is asked at each call, so that there is no
- * state to initialise. CPUID leaves a virtual machine, which takes microseconds: ask when something
- * is opened, not where work is done. */
+/* The table of kernel levels: cpu/levels.h. Each call asks the CPU, so there is no state to
+ * initialise. CPUID leaves a virtual machine, which takes microseconds. So ask when something is
+ * opened, not where work is done. */
 #include "cpu/levels.h"
 #include <stdio.h>
 #include <string.h>

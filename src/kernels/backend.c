@@ -41,7 +41,7 @@ static int list_devices(int gpu, int devices[MS_GPU_MAX_DEVICES], int *n, msim_e
     }
     return *n > 0   ? MSIM_OK
            : rc < 0 ? rc
-                    : ms_fail(err, MSIM_E_DEVICE, "device: cuda: expected a GPU, got none");
+                    : ms_fail(err, MSIM_E_DEVICE, "device: cuda: this machine has no NVIDIA GPU");
 }
 
 bool ms_gpu_usable(int index, msim_error *err) {

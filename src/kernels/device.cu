@@ -27,8 +27,8 @@ static int check(cudaError_t rc, int device, const char *attempt, msim_error *er
     if (rc == cudaSuccess) return MSIM_OK;
     (void)cudaGetLastError();
     return ms_fail(err, rc == cudaErrorMemoryAllocation ? MSIM_E_MEMORY : MSIM_E_DEVICE,
-                   "device: cuda:%d: %s: expected success, got %s (%s)", device, attempt,
-                   cudaGetErrorName(rc), cudaGetErrorString(rc));
+                   "device: cuda:%d: %s failed: %s (%s)", device, attempt, cudaGetErrorName(rc),
+                   cudaGetErrorString(rc));
 }
 
 static int make_current(int device, msim_error *err) {

@@ -1,8 +1,8 @@
-/* What the .cu files export: one launcher for each kernel, as C. A launcher checks its
- * preconditions (an assertion: they are ours to keep), puts the kernel into the stream and returns
- * at once: MSIM_OK, or -MSIM_E_DEVICE when the launch was refused. All pointers are device memory
- * unless said otherwise, 16-byte aligned; nothing is allocated. A row's result depends on that row
- * (attention, pooling: on its sequence) alone, never on the batch around it. docs/GPU.md.
+/* What the .cu files export: one launcher per kernel, as C. A launcher asserts its preconditions,
+ * which are ours to keep, puts the kernel into the stream and returns at once: MSIM_OK, or
+ * -MSIM_E_DEVICE when the launch was refused. All pointers are 16-byte aligned device memory unless
+ * said otherwise. Nothing is allocated. The result of a row depends on that row alone (for
+ * attention and pooling: on its sequence), never on the batch around it. docs/GPU.md.
  *
  * Widths: dim, inner and ff are multiples of 64, dim at most 2,048, heads are 64 wide, inner = 64 *
  * heads. */
@@ -119,8 +119,8 @@ typedef struct {
     float pad;
 } ms_gpu_candidate;
 
-/* One pass over rows (fewer than 2^32, dim up to 65,536) for n_query queries: every row that is not
- * left out and not excluded becomes a candidate. */
+/* One pass over rows (fewer than 2^32, dim up to 65,536) for n_query queries. Every row that is
+ * neither left out nor excluded becomes a candidate. */
 typedef struct {
     int scan;                   /* msim_scan: F64 (upper = the score itself, rounded up), F32, BF16,
                              * INT8 */

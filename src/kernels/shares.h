@@ -1,7 +1,7 @@
-/* One context over one or several CUDA devices. Each device has a share with streams, encoder and
- * a search of its own; a batch's sequences and a corpus's rows are divided among them, so answers
- * are those of one device to the bit. Owned by kernels/backend.c; one caller at a time.
- * docs/GPU.md. */
+/* One context over one or several CUDA devices. Each device has a share with its own streams,
+ * encoder and search. The sequences of a batch and the rows of a corpus are divided among the
+ * devices, and answers are those of one device to the bit. kernels/backend.c owns it; one thread at
+ * a time. docs/GPU.md. */
 #ifndef MS_KERNELS_SHARES_H
 #define MS_KERNELS_SHARES_H
 #include "base/pool.h"

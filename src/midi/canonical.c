@@ -1,10 +1,12 @@
-/* Normalised MIDI: see canonical.h; docs/CANONICAL.md has the rules, which are the original's.
+/* The canonical form of a MIDI file: see canonical.h. docs/CANONICAL.md has the rules, which are
+ * the original's.
  *
- * Track by track: bytes to events, notes paired into the order of their ends, events sorted into
- * the moments of the track, bytes again. Moments are numbered while reading: events come in the
- * order of time, so a delta above 0 begins the next one, and sorting is counting. Nor is a time
- * ever computed: what is written between two events is the sum of the deltas read between their
- * moments, and those are added in base 128 as they stand in the file, however long they are. */
+ * Each track goes from bytes to events; notes are paired in the order of their ends; events are
+ * sorted into the moments of the track; and the result becomes bytes again. Moments are numbered
+ * while reading: events come in order of time, so a delta above 0 begins the next moment, and
+ * sorting means counting. No time is ever computed. The delta written between two events is the sum
+ * of the deltas read between their moments, added in base 128 as the digits stand in the file,
+ * however long they are. */
 #include "midi/canonical.h"
 #include "midi/smf_read.h"
 #include "midi/wide.h"
@@ -55,8 +57,8 @@ typedef struct {
 
 /* ---- Reading ---- */
 
-static int bad(const normalizer *z, const uint8_t *at, const char *expected, msim_error *err) {
-    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: expected %s", at - z->file, expected);
+static int bad(const normalizer *z, const uint8_t *at, const char *what, msim_error *err) {
+    return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: %s", at - z->file, what);
 }
 
 static event *add_event(normalizer *z, int kind, unsigned status, unsigned x, unsigned y) {
@@ -77,7 +79,7 @@ static void add_data(normalizer *z, int kind, unsigned status, const uint8_t *da
 
 /* Behind FF; has_delta: time passed before it. Sets *stop at the end of track. */
 static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err) {
-    if (z->p == z->end) return bad(z, z->p, "a meta type, got the end of the chunk", err);
+    if (z->p == z->end) return bad(z, z->p, "the chunk ends where a meta type should be", err);
     const unsigned type = *z->p++, fixed = ms_smf_meta_bytes(type);
     const uint8_t *number = z->p;
     const uint64_t length = ms_smf_number(&z->p, z->end);
@@ -86,7 +88,7 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
     /* parity: the original prints a wrong length of these types, and Python refuses to print 4,301
      * digits (test/unit/midi/test_canonical.c, unprintable_length). */
     if (fixed && length != fixed && ms_wide_number_unprintable(number, data))
-        return bad(z, number, "a length of at most 4300 digits, got more", err);
+        return bad(z, number, "a length has more than 4300 digits", err);
     if (type == 0x2f) {
         /* parity: the end's delta lives on in an empty text
          * (test/unit/midi/test_canonical.c, as_the_original). */
@@ -99,7 +101,7 @@ static int read_meta(normalizer *z, bool has_delta, bool *stop, msim_error *err)
     if (type == 0x00 && length != 2)
         add_data(z, META, type, data, 0);
     else if (fixed && left < fixed && type != 0x58)
-        return bad(z, data, "as many bytes as this meta type has, got the end of the chunk", err);
+        return bad(z, data, "the chunk ends inside this meta event", err);
     else if (left < fixed || ((type == 0x54 || type == 0x58) && data[0] > 0x7f))
         z->unwritable = data;
     else
@@ -120,7 +122,7 @@ static int read_system(normalizer *z, unsigned status, msim_error *err) {
         add_data(z, SYSEX, status, data, n);
         return MSIM_OK;
     }
-    if (n < length) return bad(z, z->p, "a data byte, got the end of the chunk", err);
+    if (n < length) return bad(z, z->p, "the chunk ends where a data byte should be", err);
     switch (status) {
     case 0xf2: add_event(z, SYSTEM, status, data[0] & 0x7f, (data[1] | data[0] >> 7) & 0x7f); break;
     case 0xf3: add_event(z, SYSTEM, status, data[0], 0); break;
@@ -186,7 +188,7 @@ static int read_track(normalizer *z, msim_error *err) {
         const uint8_t *delta = z->p;
         const bool has_delta = ms_smf_number(&z->p, z->end) > 0;
         if (has_delta) z->moments[++z->moment] = (uint32_t)(delta - z->file);
-        if (z->p == z->end) return bad(z, z->p, "an event, got the end of the chunk", err);
+        if (z->p == z->end) return bad(z, z->p, "the chunk ends where an event should be", err);
         const uint32_t n_before = z->n_events;
         if (*z->p >= 0xf0) {
             const unsigned first = *z->p++;
@@ -204,7 +206,7 @@ static int read_track(normalizer *z, msim_error *err) {
             }
             const size_t need = (status & 0xe0) == 0xc0 ? 1 : 2;
             if ((size_t)(z->end - z->p) < need)
-                return bad(z, z->end, "a data byte, got the end of the chunk", err);
+                return bad(z, z->end, "the chunk ends where a data byte should be", err);
             read_channel(z, status, z->p[0], z->p[need - 1]);
             z->p += need;
         }
@@ -349,7 +351,7 @@ static int put_track(normalizer *z, msim_error *err) {
     put_events(z);
     const size_t n = (size_t)(z->out - begin);
     if (n > UINT32_MAX)
-        return ms_fail(err, MSIM_E_LIMIT, "normalised MIDI: expected tracks below 4 GiB, got %zu",
+        return ms_fail(err, MSIM_E_LIMIT, "canonical MIDI: expected tracks below 4 GiB, got %zu",
                        n);
     if (z->is_full) return MSIM_OK; /* said in the end; begin may not have a header before it */
     for (int i = 0; i < 4; i++) begin[i - 4] = (uint8_t)(n >> (24 - 8 * i));
@@ -446,7 +448,7 @@ int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8
     if (rc < 0) return rc;
     if (z.is_full)
         return ms_fail(err, MSIM_E_LIMIT,
-                       "normalised MIDI: expected room for at most %zu bytes, got %zu",
+                       "canonical MIDI: expected room for at most %zu bytes, got %zu",
                        ms_canonical_bound(n_bytes), cap);
     *outcome = MSIM_OUTCOME_TOKENS;
     return z.out - out;

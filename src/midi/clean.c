@@ -1,5 +1,5 @@
-/* Notes in order, thinned out and quantised: stages 9 to 15 of docs/TOKENS.md. See score.h. Works
- * in place; the only other memory is the score's spare array, for chords too large to sort in
+/* Sorts, thins out and quantises notes: stages 9 to 15 of docs/TOKENS.md. See score.h. It works in
+ * place. The only other memory is the score's spare array, for chords that are too large to sort in
  * place. */
 #include "midi/score.h"
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Events to notes: stages 3, 4, 6, 7 and 8 of docs/TOKENS.md. See score.h. Owns nothing; arrays
- * come from the arena and are sized from counts that the stage before has made. */
+/* Events to notes: stages 3, 4, 6, 7 and 8 of docs/TOKENS.md. See score.h. Arrays come from the
+ * arena; the stage before has counted how large they must be. */
 #include "midi/score.h"
 #include <string.h>
 

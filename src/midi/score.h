@@ -1,6 +1,6 @@
 /* Events to notes: stages 3 to 15 of docs/TOKENS.md, one function each, in that order (score.c,
- * tempo.c, clean.c). Everything lives in one arena and is worked on in place; each stage runs in
- * linear time but for the sorts. */
+ * tempo.c, clean.c). Everything lies in one arena and is changed in place. Apart from the sorts,
+ * each stage runs in linear time. */
 #ifndef MS_MIDI_SCORE_H
 #define MS_MIDI_SCORE_H
 #include "midi/smf_read.h"
@@ -11,7 +11,7 @@
 #define MS_QUEUE_KEYS (15 * 128 + 255 + 1)
 #define MS_NONE UINT32_MAX
 
-/* The note-ons that wait for their note-offs, by key. */
+/* Note-ons that wait for their note-offs, by key. */
 typedef struct {
     uint32_t held[MS_QUEUE_KEYS]; /* stage 3: how many wait; 0 between tracks */
     uint32_t newest[MS_QUEUE_KEYS], oldest[MS_QUEUE_KEYS]; /* stage 6: ends of first-in first-out
@@ -46,8 +46,8 @@ typedef struct {
     uint8_t pitch;     /* 1..127 */
 } ms_unit_note;
 
-/* Durations are cut here, and in a wide file steps between starts too: 127 units are the most that
- * a token tells, and a duration cut here still reaches every start as far away. */
+/* The longest duration, and in a wide file the longest step between starts. A token tells at most
+ * 127 units, and a duration of this length still reaches every start that is as far away. */
 #define MS_FAR_UNITS (1u << 20)
 
 /* The piece from stage 3 on. All arrays are the arena's. */
@@ -69,7 +69,7 @@ typedef struct {
  * is not a note, by time in each track. */
 int ms_score_pair_tracks(const ms_smf *smf, ms_queues *queues, ms_arena *arena, ms_score *score,
                          msim_error *err);
-/* Stage 4: all tracks as one stream by tick. last_tick is the largest there may be. */
+/* Stage 4: merge all tracks into one stream by tick. No tick is larger than last_tick. */
 int ms_score_merge(ms_score *score, uint64_t last_tick, ms_arena *arena, msim_error *err);
 /* Stage 5: ticks to milliseconds; tempo events leave. `ticks` is NULL, or what the ticks stand for,
  * and then `ms` is filled and score->ms set to it. */
@@ -88,7 +88,7 @@ void ms_clean_drop(ms_score *score);
 void ms_clean_order(ms_score *score);
 /* Stage 11: without drums, one note for each pitch of a chord. */
 void ms_clean_piano(ms_score *score);
-/* Stage 12: the time that becomes 0; there is a note. */
+/* Stage 12: the time that becomes 0. There is at least one note. */
 uint64_t ms_clean_origin(const ms_score *score);
 /* Stage 13: to units of 32 ms from the origin: score->units. */
 int ms_clean_quantise(ms_score *score, uint64_t origin, ms_arena *arena, msim_error *err);

@@ -1,7 +1,7 @@
-/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks, stage 2 decodes each of them
- * into one array. Works in place on the caller's bytes and takes two blocks from the arena, both
- * sized from the chunk lengths that were checked against the bytes there are. One cursor moves
- * forward only; every read is bounded by the end of its chunk. docs/TOKENS.md, stages 1 and 2. */
+/* MIDI file bytes to events: see smf_read.h. Stage 1 finds the chunks; stage 2 decodes each of them
+ * into one array. The caller's bytes are read in place. Two blocks come from the arena; their sizes
+ * follow from chunk lengths that were checked against the bytes there are. One cursor moves forward
+ * only, and every read ends at the end of its chunk. docs/TOKENS.md, stages 1 and 2. */
 #include "midi/smf_read.h"
 #include "midi/wide.h"
 #include <midisim.h>
@@ -15,12 +15,12 @@ typedef struct {
     uint64_t delta;         /* of the event being read */
     uint32_t at;            /* where that event began */
     size_t n_notes;
-} reader;
+} smf_reader;
 
-static uint64_t read_long_number(reader *r) { return ms_smf_number(&r->p, r->end); }
+static uint64_t read_long_number(smf_reader *r) { return ms_smf_number(&r->p, r->end); }
 
 /* Most numbers have one byte or two. */
-static inline uint64_t read_number(reader *r) {
+static inline uint64_t read_number(smf_reader *r) {
     const uint8_t *p = r->p;
     if (r->end - p >= 2 && p[0] < 0x80) {
         r->p = p + 1;
@@ -32,12 +32,12 @@ static inline uint64_t read_number(reader *r) {
 /* What is rare is kept out of line, so that the loop of decode_chunk has the registers. */
 #define RARE __attribute__((noinline))
 
-static RARE int bad(const reader *r, const char *expected, msim_error *err) {
+static RARE int bad(const smf_reader *r, const char *expected, msim_error *err) {
     return ms_fail(err, MSIM_E_FORMAT, "bad MIDI: byte %td: the chunk ends where %s should stand",
                    r->p - r->file, expected);
 }
 
-static inline void emit(reader *r, int kind, unsigned channel, unsigned x, unsigned y) {
+static inline void emit(smf_reader *r, int kind, unsigned channel, unsigned x, unsigned y) {
     *r->next++ = (ms_event){.time = r->time,
                             .at = r->at,
                             .kind = (uint8_t)kind,
@@ -49,7 +49,7 @@ static inline void emit(reader *r, int kind, unsigned channel, unsigned x, unsig
 /* Behind FF. Sets *stop at the end of track. parity: types with a fixed form are read at their
  * usual length, whatever length they declare; then the declared length is skipped
  * (test/unit/midi/test_tokenizer.c, as_the_original). */
-static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
+static RARE int read_meta(smf_reader *r, bool *stop, msim_error *err) {
     if (r->p == r->end) return bad(r, "a meta type", err);
     unsigned type = *r->p++;
     const uint8_t *number = r->p;
@@ -97,7 +97,7 @@ static RARE int read_meta(reader *r, bool *stop, msim_error *err) {
 
 /* Behind a byte F0..FE. parity: only F0 and F7 have a length; most of the others take one data byte
  * of any value (test/unit/midi/test_tokenizer.c, as_the_original). */
-static RARE int read_system(reader *r, unsigned status, msim_error *err) {
+static RARE int read_system(smf_reader *r, unsigned status, msim_error *err) {
     size_t left, need = status == 0xf6 ? 0 : status == 0xf2 ? 2 : 1;
     if (status == 0xf0 || status == 0xf7) {
         uint64_t length = read_number(r);
@@ -116,7 +116,7 @@ static RARE int read_system(reader *r, unsigned status, msim_error *err) {
 }
 
 /* Add a delta time of more than two bytes, or one at the end of the chunk. */
-static RARE void read_long_delta(reader *r) {
+static RARE void read_long_delta(smf_reader *r) {
     r->delta = read_long_number(r);
     r->time += r->delta;
     /* Deltas below 2^32 cannot carry fewer than 2^31 events past 2^63. */
@@ -128,7 +128,7 @@ static RARE void read_long_delta(reader *r) {
  * are plain. parity: a data byte without a status empties the chunk, an event cut off fails the
  * file; running status survives everything; data bytes may have any value
  * (test/unit/midi/test_stages.c, stage_2_kinds) (test/unit/midi/test_tokenizer.c, outcomes). */
-static RARE int decode_chunk(reader *r, msim_error *err) {
+static RARE int decode_chunk(smf_reader *r, msim_error *err) {
     /* But for note-ons, which are MS_NOTE_OFF and one more when they have a velocity. */
     static const uint8_t kinds[8] = {MS_NOTE_OFF, MS_NOTE_OFF, MS_PAIR, MS_CONTROL,
                                      MS_PATCH,    MS_OTHER,    MS_OTHER};
@@ -163,14 +163,14 @@ static RARE int decode_chunk(reader *r, msim_error *err) {
             return bad(r, "an event", err);
         }
         if (*p >= 0xf0) {
-            *r = (reader){.file = file,
-                          .p = p + 1,
-                          .end = end,
-                          .next = next,
-                          .time = time,
-                          .delta = delta,
-                          .at = at,
-                          .n_notes = r->n_notes};
+            *r = (smf_reader){.file = file,
+                              .p = p + 1,
+                              .end = end,
+                              .next = next,
+                              .time = time,
+                              .delta = delta,
+                              .at = at,
+                              .n_notes = r->n_notes};
             int rc = *p == 0xff ? read_meta(r, &stop, err) : read_system(r, *p, err);
             if (rc < 0) return rc;
             p = r->p;
@@ -261,7 +261,7 @@ int ms_smf_read(const uint8_t *file, size_t n_bytes, ms_arena *arena, ms_smf *ou
         out->track_ends ? ms_arena_get(arena, most, sizeof *out->events, "MIDI events", err) : NULL;
     if (!out->events) return -MSIM_E_MEMORY;
 
-    reader r = {.file = file, .next = out->events};
+    smf_reader r = {.file = file, .next = out->events};
     at = MS_SMF_HEADER_BYTES;
     for (size_t t = 0; t < n_tracks; t++) {
         next_chunk(file, n_bytes, at, &length);

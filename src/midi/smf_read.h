@@ -1,5 +1,5 @@
-/* MIDI file bytes to events: stages 1 and 2 of docs/TOKENS.md, reading as the Python original
- * reads. */
+/* MIDI file bytes to events: stages 1 and 2 of docs/TOKENS.md. The file is read as the Python
+ * original reads it. */
 #ifndef MS_MIDI_SMF_READ_H
 #define MS_MIDI_SMF_READ_H
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* Ticks to milliseconds: stage 5 of docs/TOKENS.md. Works in place on the stream; in a wide file
+/* Ticks to milliseconds: stage 5 of docs/TOKENS.md. The stream is changed in place. In a wide file
  * the milliseconds get a table of their own from the arena. The tokens depend on every rounding
  * here: no operation may be fused or moved. */
 #include "midi/score.h"

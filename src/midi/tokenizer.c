@@ -1,12 +1,21 @@
-/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns an arena,
- * emptied for each file and kept between files, and the note queues; nothing is allocated for an
- * event or a note. One thread at a time. Every failure comes before the first id is written. */
+/* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns the note queues
+ * and an arena, which is emptied for each file and kept between files; no event and no note is
+ * allocated alone. One thread at a time. Every failure comes before the first id is written. */
 #include "midi/canonical.h"
 #include "midi/tokens.h"
+#include "midi/windows.h"
 
 /* What the arena keeps between files. */
 #define KEEP_BYTES ((size_t)64 << 20)
 #define MOST_TRANSPOSE 6
+
+/* The piece that was read last. */
+typedef struct {
+    ms_token_note *notes;      /* arena: [n_notes]; NULL: there is none */
+    const ms_unit_note *units; /* arena: [n_notes] */
+    size_t n_notes;
+    uint64_t origin_ms; /* of the first note, from the beginning of the file */
+} piece;
 
 struct msim_tokenizer {
     const ms_token_writer *writer; /* static */
@@ -14,6 +23,7 @@ struct msim_tokenizer {
     int64_t full_length;           /* ids of the last file, uncut */
     int outcome;                   /* msim_outcome of the last file */
     bool force_wide;
+    piece piece;
     ms_queues queues;
 };
 
@@ -53,11 +63,6 @@ size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_se
                : SIZE_MAX;
 }
 
-typedef struct {
-    ms_token_note *notes; /* arena: [n_notes] */
-    size_t n_notes;
-} piece;
-
 /* Stages 1 to 8: what the file says. */
 static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, ms_score *score,
                       ms_wide *ms, msim_error *err) {
@@ -77,8 +82,8 @@ static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, 
     return ms_score_sustain(score, &tok->arena, err);
 }
 
-/* The MIDI file itself, without what RMID puts around it. One that is empty or too large is left for
- * its reader to refuse, unread. */
+/* The MIDI file itself, without what RMID puts around it. One that is empty or too large is left
+ * for its reader to refuse, unread. */
 static const uint8_t *unwrap(const void *midi, size_t *n_bytes) {
     if (*n_bytes == 0 || *n_bytes > MS_SMF_MAX_BYTES) return midi;
     size_t at = msim_midi_find(midi, *n_bytes, n_bytes);
@@ -91,6 +96,7 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
     ms_score score;
     ms_wide ms;
     const uint8_t *file = unwrap(midi, &n_bytes);
+    tok->piece = (piece){0};
     ms_arena_reset(&tok->arena);
     int rc = read_score(tok, file, n_bytes, &score, &ms, err);
     if (rc < 0) return rc;
@@ -107,15 +113,19 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
         return ms_fail(err, MSIM_E_EMPTY, "drums only: all %zu notes are on channel 10, the drums",
                        n_with_drums);
     }
-    rc = ms_clean_quantise(&score, ms_clean_origin(&score), &tok->arena, err);
+    const uint64_t origin = ms_clean_origin(&score);
+    rc = ms_clean_quantise(&score, origin, &tok->arena, err);
     if (rc < 0) return rc;
     ms_clean_doubles(&score);
     ms_clean_trim(&score);
     out->n_notes = score.n_notes;
+    out->units = score.units;
+    out->origin_ms = score.ms ? ms_windows_ms(ms_wide_gap(score.ms, 0, origin)) : origin;
     out->notes = ms_arena_get(&tok->arena, score.n_notes, sizeof *out->notes, "MIDI notes", err);
     if (!out->notes) return -MSIM_E_MEMORY;
     tok->full_length = tok->writer->steps(&score, out->notes);
     tok->outcome = MSIM_OUTCOME_TOKENS;
+    tok->piece = *out;
     return MSIM_OK;
 }
 
@@ -159,11 +169,33 @@ int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n
     return length;
 }
 
+int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
+                               int64_t window_step, int64_t max_seq_len, msim_span *spans,
+                               size_t cap, msim_error *err) {
+    const piece *p = &tok->piece;
+    if (!p->notes) return ms_fail(err, MSIM_E_ARG, "windows: no piece was encoded before");
+    if (window_tokens < MS_WINDOWS_LEAST)
+        return ms_fail(err, MSIM_E_ARG, "windows: expected at least %d tokens, got %lld",
+                       MS_WINDOWS_LEAST, (long long)window_tokens);
+    if (window_step < 1 || window_step > window_tokens)
+        return ms_fail(err, MSIM_E_ARG, "windows: step: expected 1..%lld tokens, got %lld",
+                       (long long)window_tokens, (long long)window_step);
+    ms_windows w = {.notes = p->notes,
+                    .units = p->units,
+                    .n_notes = p->n_notes,
+                    .origin_ms = p->origin_ms,
+                    .n_tokens = ms_tokens_cut(tok->full_length, max_seq_len),
+                    .window_tokens = window_tokens,
+                    .step = window_step};
+    return ms_windows_cut(&w, spans, cap);
+}
+
 size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_bytes); }
 
 int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                             unsigned char *out, size_t cap, msim_error *err) {
     const uint8_t *file = unwrap(midi, &n_bytes);
+    tok->piece = (piece){0};
     ms_arena_reset(&tok->arena);
     return ms_canonical(file, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
 }

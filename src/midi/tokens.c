@@ -1,5 +1,4 @@
-/* Notes to token ids: see tokens.h. Owns nothing, allocates nothing. docs/TOKENS.md, stages 16 and
- * 17.
+/* Notes to token ids: see tokens.h. It allocates nothing. docs/TOKENS.md, stages 16 and 17.
  *   0           begins every sequence
  *   1..127      units of 32 ms since the note before; left out within a chord
  *   128 + d     a duration of d units
@@ -19,7 +18,7 @@ int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out) {
         out[i] = (ms_token_note){.step = (uint8_t)(step < 127 ? step : 127),
                                  .duration = (uint8_t)(note->duration < 127 ? note->duration : 127),
                                  .pitch = note->pitch};
-        n_ids += 2 + (step != 0);
+        n_ids += ms_token_note_ids(&out[i]);
     }
     return n_ids;
 }

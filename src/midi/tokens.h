@@ -3,12 +3,15 @@
 #define MS_MIDI_TOKENS_H
 #include "midi/score.h"
 
-/* A note as its tokens tell it. */
+/* A note as tokens describe it. */
 typedef struct {
     uint8_t step;     /* 0..127 units since the note before */
     uint8_t duration; /* 1..127 units */
     uint8_t pitch;    /* 1..127 */
 } ms_token_note;
+
+/* Ids of a note behind another one; the first note of a sequence has no step. */
+static inline int64_t ms_token_note_ids(const ms_token_note *note) { return 2 + (note->step != 0); }
 
 /* How a family writes notes as ids. */
 typedef struct ms_token_writer {
@@ -32,7 +35,7 @@ int64_t ms_tokens_steps(const ms_score *score, ms_token_note *out);
  * 1..127. */
 void ms_tokens_write(const ms_token_note *notes, size_t n_notes, int semitones, int64_t length,
                      int32_t *ids);
-/* What max_seq_len leaves of a sequence of n ids. */
+/* How many of n ids max_seq_len keeps. */
 int64_t ms_tokens_cut(int64_t n, int64_t max_seq_len);
 
 /* For tests: treat every file as one whose times need wide integers. */

@@ -1,6 +1,6 @@
-/* Integers of up to 1,152 bits: see wide.h. Tables come from the arena: a row of 8 to 144 bytes for
- * each distinct time, as wide as the file's longest delta time asks for. docs/TOKENS.md, large
- * numbers. */
+/* Integers of up to 1,152 bits: see wide.h. Tables come from the arena. They have a row of 8 to 144
+ * bytes for each distinct time; the file's longest delta time decides the width. docs/TOKENS.md,
+ * large numbers. */
 #include "midi/wide.h"
 #include <math.h>
 #include <string.h>

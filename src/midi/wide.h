@@ -1,10 +1,10 @@
-/* Integers of up to 1,152 bits for files whose delta times run out of 64: docs/TOKENS.md, large
- * numbers.
+/* Integers of up to 1,152 bits, for files whose delta times do not fit 64 bits: docs/TOKENS.md,
+ * large numbers.
  *
- * A delta time has no limit on its length, and the original counts in unbounded integers. What the
- * stages ask of a time is its order and a few differences as doubles. So in a file that needs it,
- * every time is replaced by its rank in a table of the distinct values, and only the places that
- * take a difference look into the table. */
+ * A delta time has no limit on its length, and the original counts in unbounded integers. The
+ * stages need only the order of times, and a few differences as doubles. So in such a file every
+ * time is replaced by its rank in a table of the distinct values. Only code that takes a difference
+ * looks into the table. */
 #ifndef MS_MIDI_WIDE_H
 #define MS_MIDI_WIDE_H
 #include "midi/smf_read.h"

@@ -1,4 +1,4 @@
-/* Checking a packed batch: see batch.h. Allocates nothing; borrows the caller's arrays. */
+/* Checks a packed batch: see batch.h. It allocates nothing and borrows the caller's arrays. */
 #include "model/batch.h"
 
 int ms_batch_init(ms_batch *out, const int32_t *ids, const int64_t *starts, size_t n_seq,

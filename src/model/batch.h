@@ -1,4 +1,5 @@
-/* Packed sequences: ids end to end with cumulative lengths, so that no padding is computed. */
+/* Packed sequences: all ids end to end, and where each sequence starts. So no padding is
+ * computed. */
 #ifndef MS_MODEL_BATCH_H
 #define MS_MODEL_BATCH_H
 #include "model/family.h"

@@ -1,5 +1,5 @@
-/* What all models of this family have in common and no checkpoint says. Plain constants, so that C
- * and CUDA sources read the same ones. docs/MODEL.md. */
+/* What all models of this family have in common and no checkpoint says. These are plain constants,
+ * so C and CUDA sources read the same ones. docs/MODEL.md. */
 #ifndef MS_MODEL_CONSTANTS_H
 #define MS_MODEL_CONSTANTS_H
 

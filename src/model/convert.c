@@ -1,5 +1,5 @@
-/* Describing a checkpoint and writing it as safetensors: msim_checkpoint_* of include/midisim.h.
- * Both open the file as a model would, so what passes here can be embedded with. docs/FORMATS.md,
+/* Describes a checkpoint and writes it as safetensors: msim_checkpoint_* of include/midisim.h. Both
+ * open the file as a model would, so a file that passes here can also embed. docs/FORMATS.md,
  * Checkpoints. */
 #include "checkpoint/safetensors.h"
 #include "base/sized.h"

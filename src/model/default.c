@@ -1,5 +1,5 @@
-/* Which model is used when none is named. include/midisim.h, Simple calls; the only place of the
- * library that reads the environment. */
+/* Finds the model to use when none is named: include/midisim.h, Simple calls. This is the only
+ * place in the library that reads the environment. */
 #define _GNU_SOURCE
 #include "base/status.h"
 #include <dirent.h>

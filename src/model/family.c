@@ -1,4 +1,4 @@
-/* The families that are known: see model/family.h. */
+/* The known families: see model/family.h. */
 #include "model/family.h"
 #include "midi/tokens.h"
 

@@ -1,6 +1,6 @@
 /* A model family as one value: what its token ids mean, how long a sequence may be, and how notes
- * become ids. The weights choose it; tokeniser, pooling and tools ask it. A second family is a
- * second row in family.c. docs/MODEL.md, docs/TOKENS.md. */
+ * become ids. The weights select the family; tokeniser, pooling and tools ask it. To add a family,
+ * add a row in family.c. docs/MODEL.md, docs/TOKENS.md. */
 #ifndef MS_MODEL_FAMILY_H
 #define MS_MODEL_FAMILY_H
 #include "base/status.h"
@@ -25,8 +25,8 @@ typedef struct {
     const struct ms_token_writer *writer; /* static; NULL: MIDI files cannot become its tokens */
 } ms_family;
 
-/* The family of a model with this vocabulary; a vocabulary that is nobody's gives a family that
- * takes token ids alone. Static storage. */
+/* The family of models with this vocabulary. An unknown vocabulary gives a family that takes token
+ * ids alone. Static storage. */
 const ms_family *ms_family_of_vocab(int64_t vocab);
 /* The original's family. */
 const ms_family *ms_family_default(void);

@@ -1,7 +1,7 @@
-/* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. Sizes are read off the
- * token table, the first to_q and the number of layers; every tensor is then held to the shape that
- * follows. The open file stays mapped until the weights are closed. */
-#include "base/digest.h"
+/* This family's tensors in a checkpoint: see weights.h and docs/MODEL.md. The sizes come from the
+ * token table, the first to_q and the number of layers; then every tensor must have the shape that
+ * follows. The file stays mapped until the weights are closed. */
+#include "base/hash/digest.h"
 #include "model/weights.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,11 +14,11 @@ typedef struct {
     ms_stored *s;
     size_t n_taken;
     msim_error *err;
-} loader;
+} weights_loader;
 
-static ms_stored_tensor *find(const loader *l, const char *format, ...)
+static ms_stored_tensor *find(const weights_loader *l, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-static ms_stored_tensor *find(const loader *l, const char *format, ...) {
+static ms_stored_tensor *find(const weights_loader *l, const char *format, ...) {
     char name[128];
     va_list ap;
     va_start(ap, format);
@@ -29,7 +29,7 @@ static ms_stored_tensor *find(const loader *l, const char *format, ...) {
     return t;
 }
 
-static int wrong_shape(const loader *l, const ms_stored_tensor *t, const char *expected) {
+static int wrong_shape(const weights_loader *l, const ms_stored_tensor *t, const char *expected) {
     char got[200];
     return ms_fail(l->err, MSIM_E_FORMAT,
                    "not this model: %s, tensor %s: expected shape %s, got %s", l->s->path, t->name,
@@ -37,7 +37,8 @@ static int wrong_shape(const loader *l, const ms_stored_tensor *t, const char *e
 }
 
 /* Load t, whose shape must be rows x cols (cols 0: rows alone), into *out. */
-static int take(loader *l, ms_stored_tensor *t, int64_t rows, int64_t cols, ms_tensor *out) {
+static int take(weights_loader *l, ms_stored_tensor *t, int64_t rows, int64_t cols,
+                ms_tensor *out) {
     if (!t) return -MSIM_E_FORMAT;
     int64_t shape[2] = {rows, cols};
     int rank = cols ? 2 : 1;
@@ -55,7 +56,7 @@ static int take(loader *l, ms_stored_tensor *t, int64_t rows, int64_t cols, ms_t
 
 /* Wrappers put a prefix before every name: torch.compile "_orig_mod.", DataParallel "module.",
  * Lightning "model.". A prefix that all names share is taken off. */
-static int strip_prefix(loader *l) {
+static int strip_prefix(weights_loader *l) {
     static const char first[] = "token_emb.emb.weight";
     const char *prefix = NULL;
     size_t n = 0;
@@ -79,7 +80,7 @@ static int strip_prefix(loader *l) {
     return MSIM_OK;
 }
 
-static int read_sizes(loader *l) {
+static int read_sizes(weights_loader *l) {
     ms_weights *w = l->w;
     ms_stored_tensor *emb = find(l, "token_emb.emb.weight");
     if (!emb) return -MSIM_E_FORMAT;
@@ -113,7 +114,7 @@ static int read_sizes(loader *l) {
     return MSIM_OK;
 }
 
-static int take_block(loader *l, int i) {
+static int take_block(weights_loader *l, int i) {
     ms_weights *w = l->w;
     ms_block_weights *b = &w->block[i];
     const struct {
@@ -143,7 +144,7 @@ static int take_block(loader *l, int i) {
 
 /* Parts of no block; to_logits is not used, but when it is there it must be sound, and conversion
  * keeps it. */
-static int take_rest(loader *l) {
+static int take_rest(weights_loader *l) {
     ms_weights *w = l->w;
     ms_tensor unused;
     int rc = take(l, find(l, "token_emb.emb.weight"), w->vocab, w->dim, &w->token_emb);
@@ -161,7 +162,7 @@ static int take_rest(loader *l) {
 }
 
 /* Everything expected was taken once; when there is more, name the first that nothing asked for. */
-static int refuse_unexpected(const loader *l) {
+static int refuse_unexpected(const weights_loader *l) {
     if (l->n_taken == l->s->n_tensors) return MSIM_OK;
     for (size_t i = 0; i < l->s->n_tensors; i++) {
         const ms_stored_tensor *t = &l->s->tensors[i];
@@ -181,7 +182,7 @@ static void name_family(ms_weights *w) {
     snprintf(w->family, sizeof w->family, "%s", name);
 }
 
-static int load(loader *l) {
+static int load(weights_loader *l) {
     int rc = strip_prefix(l);
     if (rc >= 0) rc = read_sizes(l);
     if (rc < 0) return rc;
@@ -212,7 +213,7 @@ int ms_weights_open(const char *path, ms_weights *out, msim_error *err) {
     }
     w->all_f32 = 1;
     w->stored = s;
-    loader l = {.w = w, .s = s, .err = err};
+    weights_loader l = {.w = w, .s = s, .err = err};
     rc = load(&l);
     if (rc >= 0)
         *out = *w;

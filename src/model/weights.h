@@ -1,6 +1,6 @@
-/* This family's exact tensor list, found in a checkpoint by name and checked: sizes are read off
- * the tensors, anything missing, unexpected, misshapen or not finite is refused, saying expected
- * and got. docs/MODEL.md, docs/FORMATS.md. */
+/* The tensors of this family, found in a checkpoint by name and checked. Sizes are read off the
+ * tensors. A tensor that is missing, unexpected, of another shape or not finite is refused, with a
+ * message that says what was expected and what is there. docs/MODEL.md, docs/FORMATS.md. */
 #ifndef MS_MODEL_WEIGHTS_H
 #define MS_MODEL_WEIGHTS_H
 #include "base/status.h"
@@ -30,8 +30,8 @@ typedef struct {
     ms_stored *stored; /* owned: the open file; every tensor of it is loaded */
 } ms_weights;
 
-/* Open a .pth (either container) or .safetensors checkpoint; the form is told by its first
- * bytes. */
+/* Open a checkpoint: a .pth in either container, or .safetensors. Its first bytes tell the
+ * container. */
 int ms_weights_open(const char *path, ms_weights *out, msim_error *err);
 void ms_weights_close(ms_weights *w);
 

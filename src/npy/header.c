@@ -1,6 +1,6 @@
-/* .npy headers: see npy/header.h. One cursor walks the text; the first failure stops it and names
- * the byte in the file. Nesting is bounded, so a header of brackets cannot exhaust the stack.
- * docs/FORMATS.md, Corpora. */
+/* .npy headers: see npy/header.h. One cursor walks over the text. The first failure stops it and
+ * names the byte in the file. Nesting is bounded, so a header full of brackets cannot exhaust the
+ * stack. docs/FORMATS.md, Corpora. */
 #include "npy/header.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"
@@ -211,7 +211,7 @@ static int parse_field_type(cursor *c, ms_npy_head *head, ms_npy_field *field) {
     for (int i = 0; rc >= 0 && i < field->n_axes; i++)
         if (!ms_mul_size(field->n_elems, shape[i], &field->n_elems))
             rc = ms_fail(c->err, MSIM_E_FORMAT,
-                         "npy header: %s: expected a sub-array that fits in memory, got more",
+                         "npy header: %s: the sub-array of a field does not fit in memory",
                          c->path);
     if (rc >= 0) (void)take(c, ',');
     return rc;
@@ -238,9 +238,8 @@ static int parse_field(cursor *c, ms_npy_head *head, ms_npy_field *field) {
 static int keep_field(cursor *c, ms_npy_head *head, const ms_npy_field *field) {
     for (size_t i = 0; i < head->n_fields && *field->name; i++)
         if (strcmp(head->fields[i].name, field->name) == 0)
-            return ms_fail(c->err, MSIM_E_FORMAT,
-                           "npy header: %s: expected distinct fields, got '%.80s' twice", c->path,
-                           field->name);
+            return ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: the field '%.80s' appears twice",
+                           c->path, field->name);
     if (head->n_fields == FIELDS_MAX) return bad(c, "at most 1024 fields");
     int rc = ms_grow((void **)&head->fields, &head->field_cap, head->n_fields + 1, sizeof *field,
                      "npy fields", c->err);
@@ -261,8 +260,7 @@ static int parse_record(cursor *c, ms_npy_head *head, size_t *record_bytes, bool
         field.offset = total;
         if (rc >= 0 && (!ms_mul_size(field.elem_bytes, field.n_elems, &field_bytes) ||
                         !ms_add_size(total, field_bytes, &total) || total > INT64_MAX))
-            rc = ms_fail(c->err, MSIM_E_FORMAT,
-                         "npy header: %s: expected a record that fits in memory, got more",
+            rc = ms_fail(c->err, MSIM_E_FORMAT, "npy header: %s: a record does not fit in memory",
                          c->path);
         if (rc >= 0 && keep) rc = keep_field(c, head, &field);
         if (rc < 0 || take(c, ',')) continue;
@@ -392,13 +390,12 @@ int ms_npy_head_check_size(const ms_npy_head *head, size_t n_bytes, const char *
         fits = fits && ms_mul_size(total, head->shape[i], &total);
     fits = fits && ms_add_size(total, head->data_offset, &total);
     if (!fits)
-        return ms_fail(err, MSIM_E_FORMAT,
-                       "npy data: %s: expected a size below 2^64 bytes, got a shape that has more",
-                       path);
+        return ms_fail(err, MSIM_E_FORMAT, "npy data: %s: the shape has 2^64 bytes or more", path);
     if (n_bytes < total)
-        return ms_fail(err, MSIM_E_FORMAT,
-                       "npy data: %s: expected %zu bytes in the file, got %zu (cut short?)", path,
-                       total, n_bytes);
+        return ms_fail(
+            err, MSIM_E_FORMAT,
+            "npy data: %s: expected %zu bytes in the file, got %zu (is the file cut short?)", path,
+            total, n_bytes);
     return MSIM_OK;
 }
 
@@ -471,8 +468,7 @@ int64_t ms_npy_head_write(unsigned char *buf, size_t cap, const char *name_field
     put_text(&out, "%*s\n", (int)(64 - used % 64), "");
     size_t total = (size_t)(out.p - (char *)buf);
     if (out.is_full || total - 10 > UINT16_MAX)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "npy header: expected field names that fit in %zu bytes, got longer ones",
+        return ms_fail(err, MSIM_E_LIMIT, "npy header: the field names do not fit in %zu bytes",
                        cap);
     memcpy(buf, "\x93NUMPY\x01\x00", 8);
     buf[8] = (unsigned char)((total - 10) & 0xff);

@@ -1,7 +1,7 @@
-/* The header of a .npy file: parse, check against the file, write. The text is a Python dict
- * literal; it is read by a small grammar of its own (strings, integers, True/False, tuples, lists),
- * never evaluated, and capped at 64 KiB. A header owns only its field list. Every size is checked
- * for overflow before it is used. docs/FORMATS.md, Corpora. */
+/* The header of a .npy file: parse it, check it against the file, write it. The text is a Python
+ * dict literal. A small grammar of its own reads it (strings, integers, True and False, tuples,
+ * lists); it is never evaluated, and has at most 64 KiB. A header owns only its list of fields.
+ * Every size is checked for overflow before it is used. docs/FORMATS.md, Corpora. */
 #ifndef MS_NPY_HEADER_H
 #define MS_NPY_HEADER_H
 #include "base/status.h"
@@ -11,7 +11,7 @@
 #define MS_NPY_NAME_CAP 256   /* bytes of a field's name, with the NUL */
 #define MS_NPY_AXES_MAX 32    /* as NumPy's own limit was when the format was made */
 
-/* One field of a record, or the only one of a plain array (then without a name). */
+/* One field of a record, or the only field of a plain array, which has no name. */
 typedef struct {
     char name[MS_NPY_NAME_CAP]; /* UTF-8; "" for padding and for a plain array */
     char kind;                  /* NumPy's letter: f U S V O i u b c M m; 'r' for a nested record */
@@ -39,8 +39,8 @@ typedef struct {
 int ms_npy_head_parse(const unsigned char *bytes, size_t n_bytes, const char *path,
                       ms_npy_head *out, msim_error *err);
 void ms_npy_head_free(ms_npy_head *head);
-/* Check that n_bytes holds all data that shape and type promise (more is allowed, as NumPy allows
- * it). Pickles have no such size. */
+/* Check that n_bytes hold all data that shape and type promise. More bytes are allowed, as in
+ * NumPy. The size of a pickle cannot be checked like this. */
 int ms_npy_head_check_size(const ms_npy_head *head, size_t n_bytes, const char *path,
                            msim_error *err);
 

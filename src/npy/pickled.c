@@ -1,10 +1,12 @@
-/* Object arrays: see npy/pickled.h. What NumPy writes is one array record (made empty by
- * _reconstruct, then given shape, type and the list of rows), types (made from a code, then given
- * their parts), and for each row a name and an array of its own. Here each becomes a record of a
- * few numbers; every shape, type and length is compared with the .npy header, and anything else
- * ends the read. A name object that was used before comes back as a memo slot: slots of names are
- * kept as runs with a fixed step, one run for a file without repetitions. Takes 16 bytes a row; the
- * rest is small and given back. docs/FORMATS.md, Corpora. */
+/* Object arrays: see npy/pickled.h. NumPy writes one array record, types, and for each row a name
+ * and an array. The array record is made empty by _reconstruct and then given its shape, type and
+ * list of rows; a type is made from a code and then given its parts. Here each of these becomes a
+ * record of a few numbers. Every shape, type and length is compared with the .npy header; anything
+ * else ends the read.
+ *
+ * A name object that was used before comes back as a memo slot. The slots of names are kept as runs
+ * with a fixed step: one run for a file without repetitions. Memory is 16 bytes per row; the rest
+ * is small and freed. docs/FORMATS.md, Corpora. */
 #include "npy/pickled.h"
 #include "base/mem.h"
 #include "pickle/pickle.h"
@@ -77,7 +79,7 @@ typedef struct {
     uint64_t *offsets, *names; /* owned: [n_rows] */
     slot_run *runs;            /* owned */
     size_t n_runs, runs_cap;
-} reader;
+} pickled_reader;
 
 /* ---- Types ----------------------------------------------------------------------------------- */
 
@@ -92,16 +94,15 @@ static bool is_record(ms_pickle_value v, uint32_t kind) {
 
 static int refuse_scalar(ms_pickle *p) {
     return ms_pickle_fail(
-        p,
-        "name: expected a str, got a scalar of NumPy's (save with names [str(n) for n in names])");
+        p, "name: it is a NumPy scalar, not a str (save with names [str(n) for n in names])");
 }
 
 /* dtype(code, False, True): a type without its parts. */
-static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
+static int make_type(pickled_reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
     if (args.n != 3 || items[0].tag != MS_PICKLE_TEXT || items[0].n < 2 || items[0].n > 12)
-        return ms_pickle_fail(
-            p, "type: expected the code of a NumPy type and two flags, got other arguments");
+        return ms_pickle_fail(p,
+                              "type: its arguments are not the code of a NumPy type and two flags");
     const char *code = items[0].u.text;
     int64_t size = 0;
     for (uint32_t i = 1; i < items[0].n; i++) {
@@ -113,7 +114,7 @@ static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_va
         return ms_pickle_fail(p, "type: expected f2, f4, f8, O8 or a record, got '%.*s'",
                               (int)items[0].n, code);
     if (r->n_types == TYPES_MAX)
-        return ms_pickle_fail(p, "types: expected at most %d, got more", TYPES_MAX);
+        return ms_pickle_fail(p, "types: there are more than %d", TYPES_MAX);
     r->types[r->n_types] = (type_record){.kind = code[0], .elem_bytes = size};
     *out = (ms_pickle_value){
         .tag = MS_PICKLE_RECORD, .n = RECORD_TYPE, .u.number = (int64_t)r->n_types++};
@@ -121,27 +122,26 @@ static int make_type(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_va
 }
 
 /* (base, (dim,)): a vector of elements. */
-static int build_vector(reader *r, ms_pickle *p, type_record *t, ms_pickle_value parts) {
+static int build_vector(pickled_reader *r, ms_pickle *p, type_record *t, ms_pickle_value parts) {
     const ms_pickle_value *items = ms_pickle_items(p, parts);
     if (parts.n != 2 || !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_TUPLE ||
         items[1].n != 1)
-        return ms_pickle_fail(p, "type: expected elements and one axis, got other parts");
+        return ms_pickle_fail(p, "type: a vector does not consist of elements and one axis");
     ms_pickle_value axis = ms_pickle_items(p, items[1])[0];
     if (!is_int(axis, r->dim))
         return ms_pickle_fail(
-            p, "type: expected vectors of %" PRId64 " components, as the header says, got others",
-            r->dim);
+            p, "type: the vectors do not have %" PRId64 " components, as the header says", r->dim);
     t->base = (size_t)items[0].u.number;
     t->dim = axis.u.number;
     return MSIM_OK;
 }
 
 /* (name, name) with the dict of fields: the record. */
-static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value names,
+static int build_record(pickled_reader *r, ms_pickle *p, type_record *t, ms_pickle_value names,
                         ms_pickle_value dict) {
     if (names.n != 2 || dict.tag != MS_PICKLE_DICT || !r->has_dict || dict.n != r->fields_dict ||
         r->n_fields != 2)
-        return ms_pickle_fail(p, "type: expected a record of two fields, got other parts");
+        return ms_pickle_fail(p, "type: this is not a record of two fields");
     const ms_pickle_value *order = ms_pickle_items(p, names);
     const ms_npy_field *const expected[] = {r->name, r->vector};
     size_t found[2];
@@ -150,33 +150,30 @@ static int build_record(reader *r, ms_pickle *p, type_record *t, ms_pickle_value
         while (k < 2 && !ms_pickle_text_is(r->fields[k].name, expected[i]->name)) k++;
         if (k == 2 || !ms_pickle_text_is(order[i], expected[i]->name) ||
             r->fields[k].offset != (i ? 8 : 0))
-            return ms_pickle_fail(
-                p, "type: expected the field '%.80s', as the header says, got another",
-                expected[i]->name);
+            return ms_pickle_fail(p, "type: there is no field '%.80s' where the header has it",
+                                  expected[i]->name);
         found[i] = r->fields[k].type;
     }
     const type_record *name = &r->types[found[0]], *vector = &r->types[found[1]];
     if (name->kind != 'O' || vector->kind != 'V' || vector->dim == 0)
-        return ms_pickle_fail(p,
-                              "type: expected a field of objects and one of vectors, got others");
+        return ms_pickle_fail(p, "type: the fields are not one of objects and one of vectors");
     const type_record *elem = &r->types[vector->base];
     if (elem->kind != 'f' || (size_t)elem->elem_bytes != r->vector->elem_bytes || !elem->is_built ||
         elem->order != '<')
-        return ms_pickle_fail(
-            p, "type: expected elements of type '<f%zu', as the header says, got others",
-            r->vector->elem_bytes);
+        return ms_pickle_fail(p, "type: the elements are not of type '<f%zu', as the header says",
+                              r->vector->elem_bytes);
     t->has_parts = true;
     return MSIM_OK;
 }
 
 /* The state of a type: (3, order, subtype, names, fields, item bytes, alignment, flags). */
-static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
+static int build_type(pickled_reader *r, ms_pickle *p, ms_pickle_value object,
+                      ms_pickle_value state) {
     type_record *t = &r->types[object.u.number];
     const ms_pickle_value *items = state.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, state) : NULL;
     if (!items || state.n != 8 || !is_int(items[0], 3) || items[1].tag != MS_PICKLE_TEXT ||
         items[1].n != 1 || t->is_built)
-        return ms_pickle_fail(
-            p, "type: expected the state of a NumPy type, version 3, got something else");
+        return ms_pickle_fail(p, "type: its state is not that of a NumPy type, version 3");
     ms_pickle_value sub = items[2], names = items[3], fields = items[4];
     t->is_built = true;
     t->order = *items[1].u.text;
@@ -185,8 +182,7 @@ static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle
         if (sub.tag == MS_PICKLE_NONE && names.tag == MS_PICKLE_NONE &&
             fields.tag == MS_PICKLE_NONE)
             return MSIM_OK;
-        return ms_pickle_fail(
-            p, "type: expected one with parts to be a record or a vector, got another");
+        return ms_pickle_fail(p, "type: it has parts, but is neither a record nor a vector");
     }
     int rc = build_record(r, p, t, names, fields);
     r->record_type = (size_t)object.u.number;
@@ -196,14 +192,13 @@ static int build_type(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle
 
 static int set_field(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_value key,
                      ms_pickle_value value) {
-    reader *r = user;
+    pickled_reader *r = user;
     const ms_pickle_value *items = value.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, value) : NULL;
     if (r->n_fields == 0 && !r->has_dict) r->fields_dict = dict.n;
     r->has_dict = true;
     if (dict.n != r->fields_dict || r->n_fields == 2 || key.tag != MS_PICKLE_TEXT || !items ||
         value.n != 2 || !is_record(items[0], RECORD_TYPE) || items[1].tag != MS_PICKLE_INT)
-        return ms_pickle_fail(
-            p, "fields: expected two, each a name with a type and a place, got something else");
+        return ms_pickle_fail(p, "fields: they are not two, each a name with a type and a place");
     r->fields[r->n_fields].name = key;
     r->fields[r->n_fields].type = (size_t)items[0].u.number;
     r->fields[r->n_fields++].offset = items[1].u.number;
@@ -214,19 +209,18 @@ static int set_field(void *user, ms_pickle *p, ms_pickle_value dict, ms_pickle_v
 
 /* _reconstruct(ndarray, (0,), b"b"): an empty array. The first is the whole, the others are
  * rows. */
-static int make_array(reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
+static int make_array(pickled_reader *r, ms_pickle *p, ms_pickle_value args, ms_pickle_value *out) {
     const ms_pickle_value *items = ms_pickle_items(p, args);
     if (args.n != 3 || items[0].tag != MS_PICKLE_GLOBAL || items[0].n != GLOBAL_ARRAY ||
         items[1].tag != MS_PICKLE_TUPLE || items[1].n != 1 ||
         !is_int(ms_pickle_items(p, items[1])[0], 0) || items[2].tag != MS_PICKLE_BYTES)
-        return ms_pickle_fail(p,
-                              "array: expected numpy.ndarray, (0,) and bytes, got other arguments");
+        return ms_pickle_fail(p, "array: its arguments are not numpy.ndarray, (0,) and bytes");
     if (!r->has_array) {
         r->has_array = true;
         *out = (ms_pickle_value){.tag = MS_PICKLE_RECORD, .n = RECORD_ARRAY};
         return MSIM_OK;
     }
-    if (r->is_array_open) return ms_pickle_fail(p, "row: expected one array, got another");
+    if (r->is_array_open) return ms_pickle_fail(p, "row: it has a second array");
     r->is_array_open = true;
     r->vector_at = 0;
     *out = (ms_pickle_value){.tag = MS_PICKLE_RECORD, .n = RECORD_ROW, .u.number = ++r->n_arrays};
@@ -241,7 +235,7 @@ static int reduce(void *user, ms_pickle *p, uint32_t global, ms_pickle_value arg
     case GLOBAL_TYPE: return make_type(user, p, args, out);
     case GLOBAL_SCALAR:
     case GLOBAL_SCALAR2: return refuse_scalar(p);
-    default: return ms_pickle_fail(p, "call: expected an array or a type, got a class of NumPy's");
+    default: return ms_pickle_fail(p, "call: this class of NumPy is neither an array nor a type");
     }
 }
 
@@ -250,34 +244,30 @@ static int check_state(ms_pickle *p, ms_pickle_value state, int64_t n, size_t *t
     const ms_pickle_value *items = state.tag == MS_PICKLE_TUPLE ? ms_pickle_items(p, state) : NULL;
     if (!items || state.n != 5 || !is_int(items[0], 1) || items[1].tag != MS_PICKLE_TUPLE ||
         !is_record(items[2], RECORD_TYPE))
-        return ms_pickle_fail(
-            p, "array: expected version 1, shape, type, order and data, got another state");
+        return ms_pickle_fail(p, "array: its state is not version 1, shape, type, order and data");
     ms_pickle_value axis = items[1].n == 1 ? ms_pickle_items(p, items[1])[0]
                                            : (ms_pickle_value){.tag = MS_PICKLE_NONE};
     if (axis.tag != MS_PICKLE_INT || axis.u.number != n)
-        return ms_pickle_fail(
-            p, "array: expected the shape (%" PRId64 ",), as the header says, got %s%" PRId64, n,
-            axis.tag == MS_PICKLE_INT ? "" : "another, ",
-            axis.tag == MS_PICKLE_INT ? axis.u.number : 0);
+        return ms_pickle_fail(p, "array: its shape is not (%" PRId64 ",), as the header says", n);
     if (items[3].tag != MS_PICKLE_BOOL || items[3].u.number)
-        return ms_pickle_fail(p, "array: expected row-major data, got others");
+        return ms_pickle_fail(p, "array: the data are not row-major");
     *type = (size_t)items[2].u.number;
     return MSIM_OK;
 }
 
-static int build_row(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
+static int build_row(pickled_reader *r, ms_pickle *p, ms_pickle_value object,
+                     ms_pickle_value state) {
     size_t type;
     if (!r->is_array_open || object.u.number != r->n_arrays || r->vector_at)
-        return ms_pickle_fail(p, "row: expected an array that is still empty, got one from before");
+        return ms_pickle_fail(p, "row: its array was filled before");
     int rc = check_state(p, state, r->dim, &type);
     if (rc < 0) return rc;
     const type_record *t = &r->types[type];
     ms_pickle_value data = ms_pickle_items(p, state)[4];
     if (t->kind != 'f' || (size_t)t->elem_bytes != r->vector->elem_bytes || !t->is_built ||
         t->order != '<')
-        return ms_pickle_fail(
-            p, "row: expected elements of type '<f%zu', as the header says, got others",
-            r->vector->elem_bytes);
+        return ms_pickle_fail(p, "row: the elements are not of type '<f%zu', as the header says",
+                              r->vector->elem_bytes);
     if (data.tag != MS_PICKLE_BYTES || data.n != r->vector_bytes)
         return ms_pickle_fail(p, "row: expected %zu bytes of data, got %s of %" PRIu32,
                               r->vector_bytes, ms_pickle_tag_name(data),
@@ -287,18 +277,17 @@ static int build_row(reader *r, ms_pickle *p, ms_pickle_value object, ms_pickle_
 }
 
 static int build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_value state) {
-    reader *r = user;
+    pickled_reader *r = user;
     size_t type;
     if (is_record(object, RECORD_TYPE)) return build_type(r, p, object, state);
     if (is_record(object, RECORD_ROW)) return build_row(r, p, object, state);
     if (!is_record(object, RECORD_ARRAY))
-        return ms_pickle_fail(p, "expected state for an array or a type, got it for %s",
+        return ms_pickle_fail(p, "state: only an array or a type may have one, not %s",
                               ms_pickle_tag_name(object));
     int rc = check_state(p, state, r->n_rows, &type);
     if (rc < 0) return rc;
     if (r->is_array_built || !r->has_record || type != r->record_type)
-        return ms_pickle_fail(p,
-                              "array: expected records of the header's fields, got another type");
+        return ms_pickle_fail(p, "array: its type is not the record of the header's fields");
     if (ms_pickle_items(p, state)[4].tag != MS_PICKLE_LIST)
         return ms_pickle_fail(p, "array: expected a list of rows, got %s",
                               ms_pickle_tag_name(ms_pickle_items(p, state)[4]));
@@ -310,14 +299,14 @@ static int build(void *user, ms_pickle *p, ms_pickle_value object, ms_pickle_val
 
 /* The name of the row that is being read got a slot. */
 static int put(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value text) {
-    reader *r = user;
+    pickled_reader *r = user;
     (void)p;
     r->put_text = text.u.text;
     r->put_slot = slot;
     return MSIM_OK;
 }
 
-static int keep_slot(reader *r, ms_pickle *p) {
+static int keep_slot(pickled_reader *r, ms_pickle *p) {
     slot_run *last = r->n_runs ? &r->runs[r->n_runs - 1] : NULL;
     if (last && r->row == last->row + last->n &&
         r->put_slot == last->slot + SLOTS_A_ROW * (uint64_t)last->n) {
@@ -331,7 +320,7 @@ static int keep_slot(reader *r, ms_pickle *p) {
 }
 
 static int recall(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out) {
-    reader *r = user;
+    pickled_reader *r = user;
     size_t low = 0, high = r->n_runs;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
@@ -343,9 +332,7 @@ static int recall(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out)
     const slot_run *run = low < high ? &r->runs[low] : NULL;
     uint64_t k = run && slot >= run->slot ? (slot - run->slot) / SLOTS_A_ROW : 0;
     if (!run || slot < run->slot || (slot - run->slot) % SLOTS_A_ROW != 0 || k >= (uint64_t)run->n)
-        return ms_pickle_fail(p,
-                              "memo: expected slot %" PRIu64
-                              " to hold the name of an earlier row, got something else",
+        return ms_pickle_fail(p, "memo: slot %" PRIu64 " does not hold the name of an earlier row",
                               slot);
     uint64_t name = r->names[run->row + (int64_t)k];
     *out = (ms_pickle_value){.tag = MS_PICKLE_TEXT,
@@ -355,10 +342,10 @@ static int recall(void *user, ms_pickle *p, uint64_t slot, ms_pickle_value *out)
 }
 
 static int take_row(void *user, ms_pickle *p, ms_pickle_value pair) {
-    reader *r = user;
+    pickled_reader *r = user;
     ms_pickle_value name = ms_pickle_items(p, pair)[0], array = ms_pickle_items(p, pair)[1];
     if (r->row == r->n_rows)
-        return ms_pickle_fail(p, "rows: expected %" PRId64 ", as the header says, got more",
+        return ms_pickle_fail(p, "rows: there are more than %" PRId64 ", as the header says",
                               r->n_rows);
     if (name.tag != MS_PICKLE_TEXT)
         return ms_pickle_fail(p, "row: expected a str for a name, got %s",
@@ -389,15 +376,14 @@ static int append(void *user, ms_pickle *p, ms_pickle_value list, ms_pickle_valu
 static int refuse_shape(const char *path, msim_error *err) {
     return ms_fail(
         err, MSIM_E_UNSUPPORTED,
-        "corpus: %s: expected pickled records of a name (an object) and a vector of f4, f2 or f8, "
-        "got another "
-        "array of Python objects (save numpy.array of such records, or plain rows with numpy.save)",
+        "corpus: %s: the Python objects in this array are not records of a name (an object) and a "
+        "vector of f4, f2 or f8; save numpy.array of such records, or plain rows with numpy.save",
         path);
 }
 
 /* What the header promises; row tables are sized by it once the file is long enough to hold so many
  * rows. */
-static int begin(reader *r, const ms_npy_head *head, size_t n_bytes, const char *path,
+static int begin(pickled_reader *r, const ms_npy_head *head, size_t n_bytes, const char *path,
                  msim_error *err) {
     if (!head->is_record || head->n_axes != 1 || head->n_fields != 2 || head->fortran_order)
         return refuse_shape(path, err);
@@ -423,7 +409,7 @@ static int begin(reader *r, const ms_npy_head *head, size_t n_bytes, const char 
     if (n_rows > left / (r->vector_bytes + LEAST_ROW_BYTES))
         return ms_fail(err, MSIM_E_FORMAT,
                        "corpus: %s: byte %zu: expected %zu rows of at least %zu bytes, got %zu "
-                       "bytes (cut short?)",
+                       "bytes (is the file cut short?)",
                        path, head->data_offset, n_rows, r->vector_bytes + LEAST_ROW_BYTES, left);
     if (n_bytes >> (64 - MS_NPY_NAME_BITS))
         return ms_fail(err, MSIM_E_LIMIT, "corpus: %s: expected fewer than 2^%d bytes, got %zu",
@@ -445,13 +431,13 @@ static int check_protocol(const ms_npy_head *head, const unsigned char *bytes, s
 }
 
 /* A failure among the rows names the row. */
-static void name_row(const reader *r, msim_error *err) {
+static void name_row(const pickled_reader *r, msim_error *err) {
     size_t n = err ? strlen(err->text) : 0;
     if (err && err->code == MSIM_E_FORMAT && r->offsets && r->row < r->n_rows && r->has_record)
         snprintf(err->text + n, sizeof err->text - n, " (row %" PRId64 ")", r->row);
 }
 
-static int read_rows(reader *r, size_t n_bytes, const char *path, msim_error *err) {
+static int read_rows(pickled_reader *r, size_t n_bytes, const char *path, msim_error *err) {
     const ms_pickle_policy policy = {.globals = globals,
                                      .n_globals = sizeof globals / sizeof *globals,
                                      .max_bytes = SIZE_MAX,
@@ -482,15 +468,14 @@ static int read_rows(reader *r, size_t n_bytes, const char *path, msim_error *er
                        path, end - 1, r->n_rows, r->row);
     if ((size_t)end != n_bytes)
         return ms_fail(err, MSIM_E_FORMAT,
-                       "bad pickle: %s, byte %" PRId64
-                       ": expected the end of the file, got %zu bytes more",
+                       "bad pickle: %s, byte %" PRId64 ": %zu bytes follow the end of the pickle",
                        path, end, n_bytes - (size_t)end);
     return MSIM_OK;
 }
 
 int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes,
                        const char *path, ms_npy_view *out, msim_error *err) {
-    reader *r = ms_alloc(1, sizeof *r, "pickle reader", err);
+    pickled_reader *r = ms_alloc(1, sizeof *r, "pickle reader", err);
     if (!r) return -MSIM_E_MEMORY;
     r->bytes = bytes;
     int rc = begin(r, head, n_bytes, path, err);

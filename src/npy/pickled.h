@@ -1,6 +1,6 @@
 /* Object arrays as the original saves them: a .npy header, then a pickle of (name, vector) pairs.
- * Read in one pass by the closed machine of pickle/pickle.h; vectors and names stay where they lie
- * in the file, and only where that is gets kept. docs/FORMATS.md, Corpora. */
+ * The closed machine of pickle/pickle.h reads them in one pass. Vectors and names stay where they
+ * lie in the file; only their places are kept. docs/FORMATS.md, Corpora. */
 #ifndef MS_NPY_PICKLED_H
 #define MS_NPY_PICKLED_H
 #include "npy/header.h"
@@ -11,7 +11,7 @@
 int ms_npy_pickle_view(const ms_npy_head *head, const unsigned char *bytes, size_t n_bytes,
                        const char *path, ms_npy_view *out, msim_error *err);
 
-/* Where a name lies: bytes from the start of the file, and its length. */
+/* The place of a name, packed: bytes from the start of the file, and the name's length. */
 #define MS_NPY_NAME_BITS 17 /* of the length: the machine takes texts of at most 65,536 bytes */
 static inline uint64_t ms_npy_name_pack(uint64_t at, uint64_t n) {
     return at << MS_NPY_NAME_BITS | n;

@@ -1,7 +1,7 @@
-/* Writing pickles as NumPy 1.26 does: see npy/pickled_write.h. Python's pickler numbers every
- * object it may meet again in the order it writes them, and writes an object that it has met as a
- * reference. The texts that CPython holds only once, "" and those of one Latin-1 character, are
- * therefore references from their second time on; all others are taken for distinct objects, as
+/* Writes pickles as NumPy 1.26 does: see npy/pickled_write.h. Python's pickler numbers the objects
+ * that it may meet again, in the order in which it writes them, and writes an object that it has
+ * met before as a reference. CPython holds "" and each text of one Latin-1 character only once, so
+ * these are references from their second time on. All other texts count as distinct objects, as
  * they are in an array made of a list of names. test/cli/test_convert_forms.py compares with
  * NumPy. */
 #include "npy/pickled_write.h"

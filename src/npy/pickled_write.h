@@ -1,6 +1,6 @@
-/* The pickle that NumPy 1.26 writes behind the header of an array of (name object, vector):
- * protocol 3, the layout of docs/FORMATS.md, Pickled rows. Bytes go where the caller says; nothing
- * is owned and no memory taken. */
+/* Writes the pickle that NumPy 1.26 writes after the header of an array of (name object, vector):
+ * protocol 3, with the layout of docs/FORMATS.md, Pickled rows. Bytes go where the caller says. It
+ * owns nothing and allocates nothing. */
 #ifndef MS_NPY_PICKLED_WRITE_H
 #define MS_NPY_PICKLED_WRITE_H
 #include <stddef.h>

@@ -1,6 +1,6 @@
-/* Views of .npy files: see npy/view.h. Decides which field holds the names and which the vectors,
- * and refuses by name what is not a corpus: big-endian or column-major data, other types.
- * docs/FORMATS.md, Corpora. */
+/* Views of .npy files: see npy/view.h. This file decides which field holds the names and which the
+ * vectors. What is not a corpus is refused with its reason: big-endian or column-major data, other
+ * types. docs/FORMATS.md, Corpora. */
 #include "npy/view.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"
@@ -106,10 +106,10 @@ static int view_plain(const ms_npy_head *head, const unsigned char *bytes, const
     if (rc >= 0) rc = check_dim(dim, n_rows, path, err);
     if (rc < 0) return rc;
     if (head->fortran_order && n_rows > 1 && dim > 1)
-        return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "corpus: %s: expected row-major data, got column-major (save "
-                       "numpy.ascontiguousarray(a))",
-                       path);
+        return ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "corpus: %s: the data are column-major, not row-major; save numpy.ascontiguousarray(a)",
+            path);
     view->format = MSIM_FORMAT_PLAIN;
     view->rows = (ms_rows){.base = bytes + head->data_offset,
                            .row_bytes = dim * f->elem_bytes,
@@ -129,9 +129,8 @@ static int view_record(const ms_npy_head *head, const unsigned char *bytes, cons
     if (rc >= 0) rc = find_field(head, is_name, NAME_FIELD, "names", path, &name, err);
     if (rc < 0) return rc;
     if (!vector)
-        return ms_fail(
-            err, MSIM_E_UNSUPPORTED,
-            "corpus: %s: expected a field of vectors of f4, f2, f8 or V2 (bf16), got none", path);
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "corpus: %s: no field holds vectors of f4, f2, f8 or V2 (bf16)", path);
     size_t n_rows = head->shape[0];
     rc = check_order(vector, path, err);
     if (rc >= 0 && name) rc = check_order(name, path, err);

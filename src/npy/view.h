@@ -1,7 +1,8 @@
-/* Rows and names of an .npy file in memory, as borrowed views: plain 2-D f4, f2, f8 and V2 (read as
- * bf16), and records with a '<U' or 'S' name field and a vector field, in any order and beside
- * other fields; and pickled object arrays (npy/pickled.h). No row or name is copied; a view lives
- * as long as the bytes it looks at. docs/FORMATS.md, Corpora. */
+/* Rows and names of a .npy file in memory, as borrowed views. Three kinds of arrays can be viewed:
+ * plain 2-D arrays of f4, f2, f8 or V2 (read as bf16); records with a '<U' or 'S' name field and a
+ * vector field, in any order and beside other fields; and pickled object arrays (npy/pickled.h). No
+ * row and no name is copied. A view lives as long as the bytes it looks at. docs/FORMATS.md,
+ * Corpora. */
 #ifndef MS_NPY_VIEW_H
 #define MS_NPY_VIEW_H
 #include "base/rows.h"

@@ -1,7 +1,7 @@
-/* The pickle machine: see pickle.h. Opcodes are those that a pickler of protocols 2 to 4 writes for
- * dicts, lists, tuples, texts and numbers; any other byte ends the read. Every operand is checked
- * against the bytes that are left, every pop against the last mark, and every table has a limit, so
- * that a small file takes little memory and a large one ends. */
+/* The pickle machine: see pickle.h. Its opcodes are those that a pickler of protocols 2 to 4 writes
+ * for dicts, lists, tuples, texts and numbers; any other byte ends the read. Every operand is
+ * checked against the bytes that are left, and every pop against the last mark. Every table has a
+ * limit, so a small file takes little memory and a large one ends. */
 #include "pickle/pickle.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"
@@ -90,7 +90,7 @@ size_t ms_pickle_count(const ms_pickle *p, ms_pickle_value v) { return p->contai
 
 static int push(ms_pickle *p, ms_pickle_value v) {
     if (p->n_stack >= MAX_STACK)
-        return ms_pickle_fail(p, "stack: expected at most %d values, got more", MAX_STACK);
+        return ms_pickle_fail(p, "stack: there are more than %d values", MAX_STACK);
     if (p->n_stack == p->stack_cap) {
         int rc = ms_grow((void **)&p->stack, &p->stack_cap, p->n_stack + 1, sizeof *p->stack,
                          "pickle stack", p->err);
@@ -116,7 +116,7 @@ static int need_values(ms_pickle *p, size_t n) {
 
 /* Undo the last mark: *first is the height of the stack below the values it grouped. */
 static int pop_mark(ms_pickle *p, size_t *first) {
-    if (p->n_marks == 0) return ms_pickle_fail(p, "stack: expected a mark, got none");
+    if (p->n_marks == 0) return ms_pickle_fail(p, "stack: there is no mark");
     *first = p->marks[--p->n_marks];
     return MSIM_OK;
 }
@@ -143,7 +143,7 @@ static int make_tuple(ms_pickle *p, size_t n) {
     int rc = need_values(p, n);
     if (rc < 0) return rc;
     if (p->n_cells + n > MAX_CELLS)
-        return ms_pickle_fail(p, "tuples: expected at most %d items, got more", MAX_CELLS);
+        return ms_pickle_fail(p, "tuples: there are more than %d items", MAX_CELLS);
     if (p->n_cells + n > p->cells_cap) {
         rc = ms_grow((void **)&p->cells, &p->cells_cap, p->n_cells + n, sizeof *p->cells,
                      "pickle tuples", p->err);
@@ -160,7 +160,7 @@ static int make_tuple(ms_pickle *p, size_t n) {
         p->cells[p->n_cells++] = item;
     }
     if (tuple.depth > MAX_NESTING)
-        return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
+        return ms_pickle_fail(p, "nesting: it is deeper than %d", MAX_NESTING);
     bool is_pair = n == 2 && is_item(p, 0);
     rc = push(p, tuple);
     return rc >= 0 && is_pair ? end_row(p) : rc;
@@ -170,7 +170,7 @@ static int make_tuple(ms_pickle *p, size_t n) {
 
 static int new_container(ms_pickle *p, uint8_t tag, int64_t kind, ms_pickle_value *out) {
     if (p->n_containers >= MAX_CONTAINERS)
-        return ms_pickle_fail(p, "containers: expected at most %d, got more", MAX_CONTAINERS);
+        return ms_pickle_fail(p, "containers: there are more than %d", MAX_CONTAINERS);
     int rc = ms_grow((void **)&p->containers, &p->containers_cap, p->n_containers + 1,
                      sizeof *p->containers, "pickle containers", p->err);
     if (rc < 0) return rc;
@@ -192,7 +192,7 @@ static int push_container(ms_pickle *p, uint8_t tag) {
 
 /* EMPTY_LIST. The first list of a stream is the list of rows, and stays the only one. */
 static int push_list(ms_pickle *p) {
-    if (p->is_streaming) return ms_pickle_fail(p, "expected one list, got another");
+    if (p->is_streaming) return ms_pickle_fail(p, "there is a second list");
     if (p->policy->row) {
         p->is_streaming = true;
         p->first_cell = p->n_cells;
@@ -208,7 +208,7 @@ static int count_item(ms_pickle *p, ms_pickle_value into, ms_pickle_value item) 
     if (item.tag == MS_PICKLE_LIST || item.tag == MS_PICKLE_DICT)
         depth = p->containers[item.n].depth;
     if (depth >= MAX_NESTING)
-        return ms_pickle_fail(p, "nesting: expected at most %d, got more", MAX_NESTING);
+        return ms_pickle_fail(p, "nesting: it is deeper than %d", MAX_NESTING);
     if (depth >= c->depth) c->depth = (uint8_t)(depth + 1);
     c->n_items++;
     return MSIM_OK;
@@ -217,16 +217,16 @@ static int count_item(ms_pickle *p, ms_pickle_value into, ms_pickle_value item) 
 /* Put stack[first..n_stack) into the list or dict below them and drop them. */
 static int add_items(ms_pickle *p, size_t first, uint8_t tag) {
     if (reachable(p) < p->n_stack - first + 1)
-        return ms_pickle_fail(p, "stack underflow: expected a container below");
+        return ms_pickle_fail(p, "stack underflow: there is no container to add to");
     ms_pickle_value into = p->stack[first - 1];
     size_t step = tag == MS_PICKLE_DICT ? 2 : 1;
     if (into.tag != tag)
         return ms_pickle_fail(p, "expected a %s to add to, got %s", step == 2 ? "dict" : "list",
                               ms_pickle_tag_name(into));
     if ((p->n_stack - first) % step != 0)
-        return ms_pickle_fail(p, "dict items: expected pairs, got an odd number");
+        return ms_pickle_fail(p, "dict items: there is a key without a value");
     if (step == 2 ? !p->policy->set_item : !p->policy->append)
-        return ms_pickle_fail(p, "expected no items for %s here", ms_pickle_tag_name(into));
+        return ms_pickle_fail(p, "%s may have no items here", ms_pickle_tag_name(into));
     for (size_t i = first; i < p->n_stack; i += step) {
         ms_pickle_value a = p->stack[i];
         int rc = count_item(p, into, step == 2 ? p->stack[i + 1] : a);
@@ -300,7 +300,7 @@ static int push_text(ms_pickle *p, size_t length_bytes) {
                               p->n_bytes - p->at);
     const unsigned char *text = p->bytes + p->at;
     if (!ms_utf8_is_surrogatepass((const char *)text, (size_t)n))
-        return ms_pickle_fail(p, "text: expected UTF-8, got other bytes");
+        return ms_pickle_fail(p, "text: it is not UTF-8");
     p->at += (size_t)n;
     return push(p, (ms_pickle_value){
                        .tag = MS_PICKLE_TEXT, .n = (uint32_t)n, .u.text = (const char *)text});
@@ -333,7 +333,7 @@ static int push_global(ms_pickle *p, const char *module, size_t n_module, const 
             strlen(g->name) == n_name && memcmp(g->name, name, n_name) == 0)
             return push(p, (ms_pickle_value){.tag = MS_PICKLE_GLOBAL, .n = (uint32_t)i});
     }
-    return ms_pickle_fail(p, "expected an allowed global, got %.*s.%.*s",
+    return ms_pickle_fail(p, "the global %.*s.%.*s is not allowed",
                           (int)(n_module < 80 ? n_module : 80), module,
                           (int)(n_name < 80 ? n_name : 80), name);
 }
@@ -341,9 +341,7 @@ static int push_global(ms_pickle *p, const char *module, size_t n_module, const 
 static int take_line(ms_pickle *p, const char **line, size_t *n) {
     size_t left = p->n_bytes - p->at, limit = left < MAX_GLOBAL + 1 ? left : MAX_GLOBAL + 1;
     const unsigned char *start = p->bytes + p->at, *end = limit ? memchr(start, '\n', limit) : NULL;
-    if (!end)
-        return ms_pickle_fail(p, "global: expected a line of at most %d bytes, got no end of it",
-                              MAX_GLOBAL);
+    if (!end) return ms_pickle_fail(p, "global: no line of at most %d bytes ends here", MAX_GLOBAL);
     *line = (const char *)start;
     *n = (size_t)(end - start);
     p->at += *n + 1;
@@ -366,8 +364,7 @@ static int op_stack_global(ms_pickle *p) {
         return ms_pickle_fail(p, "global: expected two texts, got %s and %s",
                               ms_pickle_tag_name(module), ms_pickle_tag_name(name));
     if (module.n > MAX_GLOBAL || name.n > MAX_GLOBAL)
-        return ms_pickle_fail(p, "global: expected names of at most %d bytes, got more",
-                              MAX_GLOBAL);
+        return ms_pickle_fail(p, "global: a name is longer than %d bytes", MAX_GLOBAL);
     p->n_stack -= 2;
     return push_global(p, module.u.text, module.n, name.u.text, name.n);
 }
@@ -413,8 +410,7 @@ static int op_get(ms_pickle *p, size_t operand) {
         return rc < 0 ? rc : push(p, v);
     }
     if (slot >= p->n_memo || p->memo[slot].tag == UNSET)
-        return ms_pickle_fail(p, "memo: expected a slot that was set, got %llu",
-                              (unsigned long long)slot);
+        return ms_pickle_fail(p, "memo: slot %llu was never set", (unsigned long long)slot);
     return push(p, p->memo[slot]);
 }
 
@@ -438,7 +434,7 @@ static int op_build(ms_pickle *p) {
     if (rc < 0) return rc;
     ms_pickle_value object = p->stack[p->n_stack - 2], state = p->stack[p->n_stack - 1];
     if (!p->policy->build)
-        return ms_pickle_fail(p, "expected no state, got one for %s", ms_pickle_tag_name(object));
+        return ms_pickle_fail(p, "%s may have no state here", ms_pickle_tag_name(object));
     rc = p->policy->build(p->user, p, object, state);
     if (rc < 0) return rc;
     p->n_stack--;
@@ -450,7 +446,7 @@ static int op_persist(ms_pickle *p) {
     if (rc < 0) return rc;
     ms_pickle_value id = p->stack[p->n_stack - 1], out = {0};
     if (!p->policy->persist)
-        return ms_pickle_fail(p, "expected no persistent id, got %s", ms_pickle_tag_name(id));
+        return ms_pickle_fail(p, "persistent id: %s may not be one here", ms_pickle_tag_name(id));
     rc = p->policy->persist(p->user, p, id, &out);
     if (rc < 0) return rc;
     p->n_stack--;
@@ -468,7 +464,7 @@ static int push_float(ms_pickle *p) {
 
 static int op_mark(ms_pickle *p) {
     if (p->n_marks >= MAX_NESTING)
-        return ms_pickle_fail(p, "nesting: expected at most %d marks, got more", MAX_NESTING);
+        return ms_pickle_fail(p, "nesting: there are more than %d marks", MAX_NESTING);
     p->marks[p->n_marks++] = p->n_stack;
     return MSIM_OK;
 }
@@ -490,8 +486,7 @@ static int op_frame(ms_pickle *p) {
 }
 
 static int unknown_opcode(ms_pickle *p, unsigned op) {
-    return ms_pickle_fail(p, "expected an allowed opcode of protocol %d, got 0x%02x", p->protocol,
-                          op);
+    return ms_pickle_fail(p, "protocol %d: the opcode 0x%02x is not allowed", p->protocol, op);
 }
 
 /* Those that only protocol 4 has. */
@@ -560,7 +555,7 @@ static int run(ms_pickle *p) {
     p->at += 2;
     for (;;) {
         p->op_at = p->at;
-        if (p->at >= p->n_bytes) return ms_pickle_fail(p, "truncated: expected STOP, got the end");
+        if (p->at >= p->n_bytes) return ms_pickle_fail(p, "truncated: the bytes end before STOP");
         unsigned op = p->bytes[p->at++];
         if (op == 0x2e) break;
         int rc = step(p, op);
@@ -586,8 +581,7 @@ int64_t ms_pickle_read(const unsigned char *bytes, size_t n_bytes, const char *w
     if (cut) p.n_bytes = policy->max_bytes;
     int64_t rc = run(&p);
     if (rc < 0 && cut && p.at >= p.n_bytes)
-        rc = ms_pickle_fail(&p, "expected a pickle of at most %zu bytes, got more",
-                            policy->max_bytes);
+        rc = ms_pickle_fail(&p, "the pickle is longer than %zu bytes", policy->max_bytes);
     if (rc >= 0) {
         *top = p.stack[0];
         rc = (int64_t)p.at;

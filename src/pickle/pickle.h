@@ -1,15 +1,15 @@
-/* A closed pickle machine. It knows a fixed table of opcodes and turns them into tagged values;
- * nothing is imported or called. What a global, a call, a state or a persistent id means is decided
- * by the caller's policy, which also receives every list item and dict item as an event: containers
- * hold no items of their own, so memory does not grow with them.
+/* A closed pickle machine. It knows a fixed table of opcodes and turns them into tagged values. It
+ * imports nothing and calls nothing. The caller's policy decides what a global, a call, a state or
+ * a persistent id means. The policy also receives every list item and dict item as an event:
+ * containers hold no items, so memory does not grow with them.
  *
- * A policy with `row` streams: the pickle's one list holds pairs without end, each handed over when
- * it is complete and forgotten then, and what is memoised behind the list's beginning is only
- * counted. So memory does not grow with rows.
+ * A policy with `row` streams: the one list of the pickle holds any number of pairs. Each pair is
+ * handed over when it is complete, and then forgotten. What is memoised after the list begins is
+ * only counted. So memory does not grow with rows.
  *
- * Values point into the bytes read (texts, bytes) or into the machine (tuples); tuples are readable
- * only inside a callback. One read is one call; the machine gives back its memory before it
- * returns. docs/FORMATS.md. */
+ * Values point into the bytes read (texts, bytes) or into the machine (tuples). Tuples can be read
+ * only inside a callback. One read is one call; the machine frees its memory before it returns.
+ * docs/FORMATS.md. */
 #ifndef MS_PICKLE_PICKLE_H
 #define MS_PICKLE_PICKLE_H
 #include "base/status.h"

@@ -181,8 +181,8 @@ static int embed_window(embedder *e, msim_error *err) {
             tokens += e->window[to].n_ids;
         }
         rc = embed_batch(e, e->window + from, to - from, err);
-        int64_t done = e->sequences->n_done(e->sequences->source) -
-                       (int64_t)(e->n_window - to + e->seqs_under_way);
+        int64_t done = e->sequences->n_done(e->sequences->source,
+                                            (int64_t)(e->n_window - to + e->seqs_under_way));
         if (ms_watch_step(e->request->watch, MSIM_STEP_EMBED, done, e->sequences->n_all) && rc == 0)
             rc = ms_watch_stop(err, "while embedding");
     }

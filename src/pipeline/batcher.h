@@ -14,6 +14,8 @@ typedef struct {
     unsigned char sha256[32];
     int32_t *ids;               /* owned: ms_free */
     int64_t n_ids, full_length; /* ids there would be without a limit */
+    void *piece;                /* the source's own: of which it is a window; NULL: a whole one */
+    uint32_t window;            /* its number in the piece */
     size_t order;               /* of arrival, set by the embedder */
 } ms_sequence;
 
@@ -21,15 +23,16 @@ typedef struct {
 typedef struct {
     int (*next)(void *source, bool may_wait, ms_sequence *out, msim_error *err);
     void *source;
-    int64_t (*n_done)(const void *source); /* inputs taken so far, for the progress line */
-    int64_t n_all;                         /* inputs there are, or -1 */
+    /* Inputs that are done, for the progress line, while n_waiting sequences are not. */
+    int64_t (*n_done)(const void *source, int64_t n_waiting);
+    int64_t n_all; /* inputs there are, or -1 */
 } ms_sequences;
 
 typedef struct {
     const msim_model *model;    /* borrowed */
     msim_options options;       /* max_batch_* are set by the embedder */
     int64_t longest;            /* no sequence will be longer; 0: not known */
-    const float *class_weights; /* [3], or NULL for the mean */
+    const float *class_weights; /* [classes of the model], or NULL for the mean */
     bool is_normalized;
     /* A batch is done: vectors [n, dim], normalised if wanted. The names and ids of the sequences
      * are no longer there. < 0 ends the run. NULL: nothing is kept. */

@@ -15,7 +15,7 @@ struct ms_dedup {
 };
 
 int ms_dedup_open(ms_dedup **out, msim_error *err) {
-    ms_dedup *c = ms_alloc(1, sizeof *c, "table of contents", err);
+    ms_dedup *c = ms_alloc(1, sizeof *c, "contents by hash", err);
     *out = c;
     if (!c) return -MSIM_E_MEMORY;
     pthread_mutex_init(&c->lock, NULL);
@@ -45,10 +45,10 @@ static uint32_t *probe(const ms_dedup *c, const unsigned char *key) {
 /* Room for one more. Under the lock. */
 static int make_room(ms_dedup *c, msim_error *err) {
     int rc =
-        ms_grow((void **)&c->items, &c->cap, c->n + 1, sizeof *c->items, "table of contents", err);
+        ms_grow((void **)&c->items, &c->cap, c->n + 1, sizeof *c->items, "contents by hash", err);
     if (rc < 0 || (c->n_slots && c->n < c->n_slots / 4 * 3)) return rc;
     size_t n_slots = c->n_slots ? c->n_slots * 2 : 1024;
-    uint32_t *slots = ms_alloc(n_slots, sizeof *slots, "table of contents", err);
+    uint32_t *slots = ms_alloc(n_slots, sizeof *slots, "contents by hash", err);
     if (!slots) return -MSIM_E_MEMORY;
     ms_free(c->slots);
     c->slots = slots;
@@ -94,13 +94,10 @@ int ms_dedup_claim(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_
     return rc;
 }
 
-void ms_dedup_settle(ms_dedup *c, uint32_t index, int state, int64_t at, int outcome, bool is_cut) {
+void ms_dedup_settle(ms_dedup *c, uint32_t index, ms_dedup_entry as) {
     pthread_mutex_lock(&c->lock);
-    ms_dedup_entry *item = c->items + index;
-    item->state = (uint8_t)state;
-    item->at = at;
-    item->outcome = (uint8_t)outcome;
-    item->is_cut = is_cut;
+    memcpy(as.key, c->items[index].key, sizeof as.key);
+    c->items[index] = as;
     pthread_mutex_unlock(&c->lock);
 }
 

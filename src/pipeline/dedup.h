@@ -14,32 +14,33 @@
 #define MS_DEDUP_KEY 16 /* bytes of a hash that are kept */
 
 enum ms_dedup_state {
-    MS_DEDUP_UNKNOWN, /* named by something, not yet looked at */
-    MS_DEDUP_CLAIMED, /* being worked on */
-    MS_DEDUP_JOURNAL, /* settled: `at` is the byte of its record in the journal */
-    MS_DEDUP_BASE,    /* settled: `at` is the row in the corpus that is brought up to date */
-    MS_DEDUP_LOST     /* settled for this run alone: no record of it came */
+    MS_DEDUP_UNKNOWN,  /* named by something, not yet looked at */
+    MS_DEDUP_CLAIMED,  /* being worked on */
+    MS_DEDUP_JOURNAL,  /* settled: `at` is the byte of its record in the journal */
+    MS_DEDUP_PREVIOUS, /* settled: `at` is the first row in the corpus that is brought up to date */
+    MS_DEDUP_LOST      /* settled for this run alone: no record of it came */
 };
 
 typedef struct {
     unsigned char key[MS_DEDUP_KEY];
     int64_t at;
-    uint8_t state;   /* ms_dedup_state */
-    uint8_t outcome; /* msim_skip_reason, when settled */
-    bool is_cut;     /* longer than the token limit */
+    uint32_t n_windows; /* rows, each a window of the piece; 0: one row, all of it */
+    uint8_t state;      /* ms_dedup_state */
+    uint8_t outcome;    /* msim_skip_reason, when settled */
+    bool is_cut;        /* longer than the token limit */
 } ms_dedup_entry;
 
 typedef struct ms_dedup ms_dedup;
 
 int ms_dedup_open(ms_dedup **out, msim_error *err);
-void ms_dedup_close(ms_dedup *contents);
-size_t ms_dedup_count(const ms_dedup *contents);
+void ms_dedup_close(ms_dedup *dedup);
+size_t ms_dedup_count(const ms_dedup *dedup);
 /* Number of a content by its key; a new one is UNKNOWN. */
-int ms_dedup_find(ms_dedup *contents, const unsigned char *key, uint32_t *index, msim_error *err);
+int ms_dedup_find(ms_dedup *dedup, const unsigned char *key, uint32_t *index, msim_error *err);
 /* As above; 1 when it was UNKNOWN, and is now CLAIMED by the caller, who will settle it; else 0. */
-int ms_dedup_claim(ms_dedup *contents, const unsigned char *key, uint32_t *index, msim_error *err);
-void ms_dedup_settle(ms_dedup *contents, uint32_t index, int state, int64_t at, int outcome,
-                     bool is_cut);
-ms_dedup_entry ms_dedup_get(ms_dedup *contents, uint32_t index);
+int ms_dedup_claim(ms_dedup *dedup, const unsigned char *key, uint32_t *index, msim_error *err);
+/* From now on it is what `as` says, whose key does not matter. */
+void ms_dedup_settle(ms_dedup *dedup, uint32_t index, ms_dedup_entry as);
+ms_dedup_entry ms_dedup_get(ms_dedup *dedup, uint32_t index);
 
 #endif

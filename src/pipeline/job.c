@@ -7,8 +7,7 @@
 #include "base/sized.h"
 #include <string.h>
 
-static const msim_job_options defaults = {.size = sizeof defaults,
-                                          .max_tokens = MSIM_TRAINED_TOKENS};
+static const msim_job_options defaults = {.size = sizeof defaults, .max_tokens = -1};
 
 void msim_job_options_init(msim_job_options *options) {
     (void)ms_sized_out(options, &defaults, sizeof defaults);
@@ -28,8 +27,12 @@ static int check_numbers(const msim_job_options *o, msim_error *err) {
         return refuse(err, "shard", "a number from 1 to n_shards", o->shard);
     if (o->transpose < -12 || o->transpose > 12)
         return refuse(err, "transpose", "-12..12", o->transpose);
-    if (o->max_tokens < 0 || o->max_tokens > (int64_t)1 << 30)
-        return refuse(err, "max_tokens", "0..2^30", o->max_tokens);
+    if (o->max_tokens < -1 || o->max_tokens > (int64_t)1 << 30)
+        return refuse(err, "max_tokens", "-1..2^30", o->max_tokens);
+    if (o->window_tokens && (o->window_tokens < 16 || o->window_tokens > (int64_t)1 << 20))
+        return refuse(err, "window_tokens", "0 or 16..2^20", o->window_tokens);
+    if (o->window_step < 0 || o->window_step > o->window_tokens)
+        return refuse(err, "window_step", "0..window_tokens", o->window_step);
     if (o->dtype != MSIM_DTYPE_F32 && o->dtype != MSIM_DTYPE_F16)
         return refuse(err, "dtype", "MSIM_DTYPE_F32 or MSIM_DTYPE_F16", o->dtype);
     return 0;
@@ -45,6 +48,10 @@ static int check_options(const msim_job_options *o, msim_error *err) {
     if (o->from_tokens && (o->transpose || o->n_shards || o->names != MSIM_NAMES_PATH))
         return ms_fail(err, MSIM_E_ARG,
                        "job: from_tokens: expected no transpose, shard or names beside it");
+    if (o->from_tokens && o->window_tokens)
+        return ms_fail(err, MSIM_E_ARG,
+                       "job: from_tokens: windows are made of MIDI files alone, whose notes have "
+                       "times");
     if (o->from_tokens && o->ranks && o->ranks->count > 1)
         return ms_fail(err, MSIM_E_ARG, "job: from_tokens: expected a single process");
     return check_numbers(o, err);
@@ -67,7 +74,9 @@ static int copy_options(msim_job *job, const msim_job_options *options, msim_err
     job->watch.user = job->o.user;
     ms_watch_begin(&job->watch);
     job->began = ms_clock_now();
-    return check_options(&job->o, err);
+    rc = check_options(&job->o, err);
+    if (job->o.window_tokens && !job->o.window_step) job->o.window_step = job->o.window_tokens / 2;
+    return rc;
 }
 
 int msim_job_open(const msim_job_options *options, msim_job **out, msim_error *err) {
@@ -93,10 +102,11 @@ void msim_job_close(msim_job *job) {
     if (!job) return;
     ms_reader_close(job->reader);
     ms_token_lines_close(job->lines);
+    ms_pieces_close(&job->pieces);
     ms_journal_close(job->journal);
     ms_previous_close(&job->previous);
     msim_model_close(job->own_model);
-    ms_manifest_close(&job->inputs);
+    ms_manifest_close(&job->manifest);
     ms_skips_close(&job->skips);
     ms_job_part_free(job->part);
     ms_free(job);
@@ -150,10 +160,10 @@ int64_t msim_job_write_finished(msim_job *job, msim_error *err) {
 /* ---- What it came to ---- */
 
 static void count_inputs(const msim_job *job, msim_job_stats *s) {
-    const ms_manifest *in = &job->inputs;
+    const ms_manifest *in = &job->manifest;
     s->files = job->lines ? job->n_lines : (int64_t)in->files.n;
-    s->has_input = in->contents && ms_dedup_count(in->contents) > 0;
-    s->done = in->contents ? ms_manifest_count_done(in) : 0;
+    s->has_input = in->dedup && ms_dedup_count(in->dedup) > 0;
+    s->done = in->dedup ? ms_manifest_count_done(in) : 0;
     s->done_before = in->n_before;
     s->kept = in->n_kept;
     s->dropped = in->n_dropped;
@@ -176,7 +186,8 @@ int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
                         .seconds = ms_clock_now() - job->began,
                         .device = job->info.device,
                         .isa = job->info.isa,
-                        .precision = job->info.precision};
+                        .precision = job->info.precision,
+                        .pieces = job->n_pieces};
     _Static_assert(MSIM_SKIP_COUNT <= sizeof s.skipped / sizeof *s.skipped, "a place for each");
     count_inputs(job, &s);
     memcpy(s.skipped, job->skips.counts, sizeof job->skips.counts);

@@ -17,6 +17,7 @@
 #include "pipeline/input/reader.h"
 #include "pipeline/skips.h"
 #include "pipeline/input/token_lines.h"
+#include "pipeline/pieces.h"
 
 typedef struct ms_job_part ms_job_part;
 
@@ -26,12 +27,12 @@ struct msim_job {
     ms_watch watch;
     double began;
     ms_output output;
-    ms_description about;    /* of the corpus to be written */
-    char level[16];          /* of this run */
-    const msim_model *model; /* borrowed: the caller's, or own_model */
-    msim_model *own_model;   /* owned, or NULL */
+    ms_description description; /* of the corpus to be written */
+    char level[16];             /* of this run */
+    const msim_model *model;    /* borrowed: the caller's, or own_model */
+    msim_model *own_model;      /* owned, or NULL */
     msim_model_info info;
-    ms_manifest inputs;   /* owned */
+    ms_manifest manifest; /* owned */
     ms_previous previous; /* owned: the corpus that is brought up to date; all zero without one */
     ms_journal *journal;  /* owned */
     /* Which entries this run does: a reader's take with its user. By default ms_manifest_take with
@@ -42,6 +43,7 @@ struct msim_job {
     ms_job_part *part;     /* owned: of one rank of several; NULL when there is one */
     ms_reader *reader;     /* owned, while MIDI files are read, or */
     ms_token_lines *lines; /* owned: token lines */
+    ms_pieces pieces;      /* owned: pieces of which windows are embedded */
     ms_skips skips;        /* owned */
     ms_batcher_stats stats;
     bool is_complete;    /* the output is there already: nothing to do */
@@ -49,10 +51,10 @@ struct msim_job {
     bool has_failed;     /* the work failed, and not by the journal: what is finished is whole */
     bool is_journal_bad; /* the journal could not be written while sequences were taken */
     bool is_unchanged;   /* the corpus was up to date and is left as it is */
-    int64_t n_read, n_lines;                   /* files read by this run; token lines */
-    int64_t n_rows, n_cut, n_shared, n_unread; /* what it came to: rows, of pieces that were cut, of
-                                                * contents that an earlier row holds; files that
-                                                * could not be read */
+    int64_t n_read, n_lines; /* files read by this run; token lines */
+    /* What it came to: pieces that gave rows, those rows; pieces that were cut; rows of contents
+     * that an earlier row holds; files that could not be read. */
+    int64_t n_pieces, n_rows, n_cut, n_shared, n_unread;
 };
 
 /* Everything before the work: output, inputs, model, journal. is_complete when there is nothing to
@@ -76,7 +78,7 @@ int ms_job_absorb_left(msim_job *job, msim_error *err);
 /* Take over one, of the rank that wrote for `corpus`; is_now: of this run. */
 int ms_job_absorb(msim_job *job, const char *corpus, bool is_now, msim_error *err);
 /* The preparation of a rank other than 0: its model and level, compared with rank 0's. */
-int ms_job_join(msim_job *job, const ms_description *about, msim_error *err);
+int ms_job_join(msim_job *job, const ms_description *description, msim_error *err);
 
 /* Collective, as msim_ranks has it. After rank 0 prepared (rc, which all get): everybody knows what
  * there is to do. */

@@ -1,8 +1,8 @@
 /* Contract: pipeline/manifest.h. */
 #define _GNU_SOURCE
 #include "pipeline/manifest.h"
-#include "base/digest.h"
-#include "base/fnv.h"
+#include "base/hash/digest.h"
+#include "base/hash/fnv.h"
 #include "base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ int ms_manifest_open(ms_manifest *in, ms_watch *watch, msim_error *err) {
     if (in->files.n >= MS_DEDUP_NONE)
         return ms_fail(err, MSIM_E_LIMIT, "too many files: expected at most %u, got %zu",
                        MS_DEDUP_NONE, in->files.n);
-    int rc = ms_dedup_open(&in->contents, err);
+    int rc = ms_dedup_open(&in->dedup, err);
     if (rc < 0) return rc;
     in->content = ms_alloc(in->files.n, sizeof *in->content, "contents of files", err);
     if (!in->content) return -MSIM_E_MEMORY;
@@ -23,7 +23,7 @@ int ms_manifest_open(ms_manifest *in, ms_watch *watch, msim_error *err) {
 }
 
 void ms_manifest_close(ms_manifest *in) {
-    ms_dedup_close(in->contents);
+    ms_dedup_close(in->dedup);
     ms_files_list_close(&in->files);
     ms_free(in->content);
     ms_free(in->had_row);
@@ -31,16 +31,16 @@ void ms_manifest_close(ms_manifest *in) {
     *in = (ms_manifest){0};
 }
 
-bool ms_manifest_take(void *inputs, size_t *index) {
-    ms_manifest *in = inputs;
+bool ms_manifest_take(void *manifest, size_t *index) {
+    ms_manifest *in = manifest;
     while (in->next < in->files.n && in->content[in->next] != MS_DEDUP_NONE) in->next++;
     *index = in->next;
     return in->next < in->files.n && in->next++ != SIZE_MAX;
 }
 
-int ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content,
+int ms_manifest_claim(void *manifest, const unsigned char *sha256, uint32_t *content,
                       msim_error *err) {
-    return ms_dedup_claim(((ms_manifest *)inputs)->contents, sha256, content, err);
+    return ms_dedup_claim(((ms_manifest *)manifest)->dedup, sha256, content, err);
 }
 
 int ms_manifest_add(ms_manifest *in, const char *name, uint32_t content, msim_error *err) {
@@ -55,7 +55,7 @@ int ms_manifest_add(ms_manifest *in, const char *name, uint32_t content, msim_er
 
 typedef struct {
     ms_manifest *in;
-    ms_description *about;
+    ms_description *description;
     int64_t max_tokens;
     bool is_now;    /* of this run */
     ms_journal *to; /* where records are copied to, or NULL */
@@ -112,7 +112,7 @@ static int visit_file(loader *l, const ms_journal_record *r, msim_error *err) {
         if (i == MS_DEDUP_NONE) return rc;
         if (!is_of_record(in, i, r)) continue;
         if (r->reason == MSIM_SKIP_NONE)
-            rc = ms_dedup_find(in->contents, r->hash, &in->content[i], err);
+            rc = ms_dedup_find(in->dedup, r->hash, &in->content[i], err);
         else
             rc = refuse(in, i, r, err);
         if (rc < 0) return rc;
@@ -127,14 +127,19 @@ static int visit_record(void *user, const ms_journal_record *r, msim_error *err)
     if (r->kind == MS_JOURNAL_FILE) return visit_file(l, r, err);
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
-        int rc = ms_dedup_find(l->in->contents, r->hash, &content, err);
+        int rc = ms_dedup_find(l->in->dedup, r->hash, &content, err);
         if (rc < 0) return rc;
-        ms_dedup_settle(l->in->contents, content, MS_DEDUP_JOURNAL, at, r->reason, is_cut);
+        ms_dedup_settle(l->in->dedup, content,
+                        (ms_dedup_entry){.state = MS_DEDUP_JOURNAL,
+                                         .at = at,
+                                         .n_windows = r->n_windows,
+                                         .outcome = (uint8_t)r->reason,
+                                         .is_cut = is_cut});
         return 0;
     }
     char level[16];
     snprintf(level, sizeof level, "%.*s", (int)r->detail_len, r->detail);
-    ms_description_add_level(l->about, level);
+    ms_description_add_level(l->description, level);
     return 0;
 }
 
@@ -153,15 +158,18 @@ static int load(loader *l, ms_journal *journal, msim_error *err) {
 }
 
 int ms_manifest_load(ms_manifest *in, ms_journal *journal, int64_t max_tokens,
-                     ms_description *about, msim_error *err) {
-    loader l = {.in = in, .about = about, .max_tokens = max_tokens};
+                     ms_description *description, msim_error *err) {
+    loader l = {.in = in, .description = description, .max_tokens = max_tokens};
     return load(&l, journal, err);
 }
 
 int ms_manifest_absorb(ms_manifest *in, ms_journal *journal, ms_journal *other, int64_t max_tokens,
-                       ms_description *about, bool is_now, msim_error *err) {
-    loader l = {
-        .in = in, .about = about, .max_tokens = max_tokens, .is_now = is_now, .to = journal};
+                       ms_description *description, bool is_now, msim_error *err) {
+    loader l = {.in = in,
+                .description = description,
+                .max_tokens = max_tokens,
+                .is_now = is_now,
+                .to = journal};
     return load(&l, other, err);
 }
 
@@ -171,7 +179,7 @@ void ms_manifest_settle(ms_manifest *in) {
     for (size_t i = 0; i < in->files.n; i++) {
         if (in->content[i] == MS_DEDUP_NONE) continue;
         /* A file may have been noted before its contents were embedded. */
-        if (ms_dedup_get(in->contents, in->content[i]).state == MS_DEDUP_UNKNOWN)
+        if (ms_dedup_get(in->dedup, in->content[i]).state == MS_DEDUP_UNKNOWN)
             in->content[i] = MS_DEDUP_NONE;
         else
             in->n_before++;
@@ -186,40 +194,60 @@ int ms_manifest_complete(ms_manifest *in, msim_error *err) {
         if (c == MS_DEDUP_NONE && in->files.entries[i].reason == MSIM_SKIP_NONE)
             rc = ms_files_list_refuse(&in->files, in->files.entries + i, MSIM_SKIP_UNREADABLE,
                                       "path too long to be noted", err);
-        else if (c != MS_DEDUP_NONE && ms_dedup_get(in->contents, c).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, c, MS_DEDUP_LOST, 0, MSIM_SKIP_UNREADABLE, false);
+        else if (c != MS_DEDUP_NONE && ms_dedup_get(in->dedup, c).state == MS_DEDUP_UNKNOWN)
+            ms_dedup_settle(
+                in->dedup, c,
+                (ms_dedup_entry){.state = MS_DEDUP_LOST, .outcome = MSIM_SKIP_UNREADABLE});
     }
     return rc;
 }
 
 /* ---- A corpus ---- */
 
-int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err) {
+/* Its rows are windows when its description says so, and only then. */
+static int check_spans(ms_previous *previous, msim_error *err) {
+    bool wants = previous->description.window_tokens && previous->description.rows;
+    int has = msim_corpus_has_spans(previous->corpus, err);
+    if (has < 0) return has;
+    if (wants != has)
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "damaged description of a corpus: it has windows without spans, or spans "
+                       "without windows");
+    int64_t n = msim_corpus_pieces(previous->corpus, err);
+    previous->n_pieces = n;
+    return n < 0 ? (int)n : 0;
+}
+
+int ms_previous_open(const char *path, int dtype, ms_previous *previous, msim_error *err) {
     msim_corpus_info info = {.size = sizeof info};
     msim_error why;
     const char *slash = strrchr(path, '/');
-    *base = (ms_previous){0};
-    int rc = ms_description_read(path, &base->about, &why);
+    *previous = (ms_previous){0};
+    int rc = ms_description_read(path, &previous->description, &why);
     if (rc == 0)
         return ms_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none",
                        slash ? slash + 1 : path);
-    if (rc >= 0) rc = msim_corpus_open(path, NULL, &base->corpus, &why);
-    if (rc >= 0) rc = msim_corpus_get_info(base->corpus, &info);
-    if (rc >= 0 && (info.rows != base->about.rows || info.dim != base->about.dim ||
-                    !info.has_names || info.dtype != dtype))
+    if (rc >= 0) rc = msim_corpus_open(path, NULL, &previous->corpus, &why);
+    if (rc >= 0) rc = msim_corpus_get_info(previous->corpus, &info);
+    if (rc >= 0 &&
+        (info.rows != previous->description.rows || info.dim != previous->description.dim ||
+         !info.has_names || info.dtype != dtype))
         rc = ms_fail(&why, MSIM_E_FORMAT, "expected %lld rows of %lld with names, got %lld of %lld",
-                     (long long)base->about.rows, (long long)base->about.dim, (long long)info.rows,
-                     (long long)info.dim);
-    if (rc >= 0) rc = ms_description_read_sources(path, base->about.rows, &base->sources, &why);
+                     (long long)previous->description.rows, (long long)previous->description.dim,
+                     (long long)info.rows, (long long)info.dim);
+    if (rc >= 0) rc = check_spans(previous, &why);
+    if (rc >= 0)
+        rc =
+            ms_description_read_sources(path, previous->description.rows, &previous->sources, &why);
     if (rc >= 0) return 0;
-    ms_previous_close(base);
+    ms_previous_close(previous);
     return ms_fail(err, why.code == MSIM_E_MEMORY ? MSIM_E_MEMORY : MSIM_E_ARG, "%.400s", why.text);
 }
 
-void ms_previous_close(ms_previous *base) {
-    msim_corpus_close(base->corpus);
-    ms_free(base->sources);
-    *base = (ms_previous){0};
+void ms_previous_close(ms_previous *previous) {
+    msim_corpus_close(previous->corpus);
+    ms_free(previous->sources);
+    *previous = (ms_previous){0};
 }
 
 /* ---- Order ---- */
@@ -247,8 +275,8 @@ static uint32_t *sort_entries(const ms_manifest *in,
 static bool gives_row(const ms_manifest *in, size_t i) {
     if (in->files.entries[i].reason != MSIM_SKIP_NONE || in->content[i] == MS_DEDUP_NONE)
         return false;
-    ms_dedup_entry content = ms_dedup_get(in->contents, in->content[i]);
-    return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_BASE) &&
+    ms_dedup_entry content = ms_dedup_get(in->dedup, in->content[i]);
+    return (content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_PREVIOUS) &&
            content.outcome == MSIM_SKIP_NONE;
 }
 
@@ -258,7 +286,7 @@ int64_t ms_manifest_count_done(const ms_manifest *in) {
         if (in->files.entries[i].reason != MSIM_SKIP_NONE)
             n++;
         else if (in->content[i] != MS_DEDUP_NONE)
-            n += ms_dedup_get(in->contents, in->content[i]).state >= MS_DEDUP_JOURNAL;
+            n += ms_dedup_get(in->dedup, in->content[i]).state >= MS_DEDUP_JOURNAL;
     return n;
 }
 
@@ -281,9 +309,9 @@ typedef struct {
     int64_t len; /* -1: there is no such row */
 } row_name;
 
-static void get_name(const ms_previous *base, int64_t row, row_name *out) {
-    out->len = row < base->about.rows
-                   ? msim_corpus_name(base->corpus, row, out->text, sizeof out->text)
+static void get_name(const ms_previous *previous, int64_t row, row_name *out) {
+    out->len = row < previous->description.rows
+                   ? msim_corpus_name(previous->corpus, row, out->text, sizeof out->text)
                    : -1;
     if (out->len >= (int64_t)sizeof out->text) out->len = 0; /* no name of ours */
 }
@@ -294,17 +322,21 @@ static int compare_to_row(const ms_files_entry *e, const row_name *name) {
     return order ? order : (e->name_len > len) - (e->name_len < len);
 }
 
-/* Walk rows and entries in order of name: each row is given once, with its entry or SIZE_MAX. Of
- * several with one name the first goes with the first. `visit` returns < 0 to end the walk. */
-static int walk_pairs(const ms_manifest *in, const ms_previous *base,
+/* Walk pieces and entries in order of name: each piece is given once by its first row, with its
+ * entry or SIZE_MAX. Of several with one name the first goes with the first. `visit` returns < 0 to
+ * end the walk. */
+static int walk_pairs(const ms_manifest *in, const ms_previous *previous,
                       int (*visit)(void *user, int64_t row, size_t entry, const char *name),
                       void *user, msim_error *err) {
     row_name name;
     size_t n, at = 0;
     uint32_t *sorted = sort_entries(in, NULL, &n, err);
     int rc = sorted ? 0 : -MSIM_E_MEMORY;
-    for (int64_t row = 0; row < base->about.rows && rc >= 0; row++) {
-        get_name(base, row, &name);
+    for (int64_t piece = 0; piece < previous->n_pieces && rc >= 0; piece++) {
+        int64_t row = msim_corpus_piece_first(previous->corpus, piece, err);
+        if (row < 0) rc = (int)row;
+        if (rc < 0) break;
+        get_name(previous, row, &name);
         while (at < n && compare_to_row(in->files.entries + sorted[at], &name) < 0) at++;
         bool is_there = at < n && compare_to_row(in->files.entries + sorted[at], &name) == 0;
         rc = visit(user, row, is_there ? sorted[at++] : SIZE_MAX, name.text);
@@ -320,7 +352,7 @@ static bool is_as_it_was(const ms_files_entry *e, const ms_source *source) {
 
 typedef struct {
     ms_manifest *in;
-    const ms_previous *base;
+    const ms_previous *previous;
     size_t last; /* entry of the row before */
     bool by_path;
     msim_error *err;
@@ -331,18 +363,33 @@ static bool same_name(const ms_manifest *in, size_t x, size_t y) {
            ms_files_compare_names(in->files.entries + x, in->files.entries + y) == 0;
 }
 
+/* Rows of the piece that begins with this one. */
+static int64_t rows_of_piece(const ms_previous *previous, int64_t row, msim_error *err) {
+    if (!previous->description.window_tokens) return 1;
+    int64_t piece = msim_corpus_piece_of(previous->corpus, row, err),
+            end = piece < 0 ? piece : msim_corpus_piece_first(previous->corpus, piece + 1, err);
+    return end < 0 ? end : end - row;
+}
+
 static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
     matcher *m = user;
     ms_manifest *in = m->in;
+    int64_t n_rows = rows_of_piece(m->previous, row, m->err);
     (void)name;
-    if (m->base->sources) {
-        const ms_source *source = m->base->sources + row;
+    if (n_rows < 0) return (int)n_rows;
+    if (m->previous->sources) {
+        const ms_source *source = m->previous->sources + row;
         uint32_t content;
-        int rc = ms_dedup_find(in->contents, source->sha256, &content, m->err);
+        int rc = ms_dedup_find(in->dedup, source->sha256, &content, m->err);
         if (rc < 0) return rc;
-        if (ms_dedup_get(in->contents, content).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->contents, content, MS_DEDUP_BASE, row, MSIM_SKIP_NONE,
-                            source->flags & MS_SOURCE_CUT);
+        if (ms_dedup_get(in->dedup, content).state == MS_DEDUP_UNKNOWN)
+            ms_dedup_settle(in->dedup, content,
+                            (ms_dedup_entry){.state = MS_DEDUP_PREVIOUS,
+                                             .at = row,
+                                             .n_windows = m->previous->description.window_tokens
+                                                              ? (uint32_t)n_rows
+                                                              : 0,
+                                             .is_cut = source->flags & MS_SOURCE_CUT});
         /* A name that is no path, or that several share, does not say which file it was: its
          * contents will. */
         if (same_name(in, m->last, entry)) {
@@ -355,22 +402,22 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
         }
     }
     if (entry == SIZE_MAX)
-        in->n_dropped++;
+        in->n_dropped += n_rows;
     else
         in->had_row[entry] = true;
     m->last = entry;
     return 0;
 }
 
-int ms_manifest_match(ms_manifest *in, const ms_previous *base, msim_error *err) {
+int ms_manifest_match(ms_manifest *in, const ms_previous *previous, msim_error *err) {
     matcher m = {.in = in,
-                 .base = base,
+                 .previous = previous,
                  .last = SIZE_MAX,
-                 .by_path = strcmp(base->about.names, "path") == 0,
+                 .by_path = strcmp(previous->description.names, "path") == 0,
                  .err = err};
     ms_free(in->had_row);
     in->had_row = ms_alloc(in->files.n, sizeof *in->had_row, "rows of files", err);
-    return in->had_row ? walk_pairs(in, base, match_pair, &m, err) : -MSIM_E_MEMORY;
+    return in->had_row ? walk_pairs(in, previous, match_pair, &m, err) : -MSIM_E_MEMORY;
 }
 
 /* ---- Is it the same? ---- */
@@ -391,7 +438,7 @@ static int has_changed(const ms_files_entry *e, const ms_source *source, ms_file
 
 typedef struct {
     const ms_manifest *in;
-    const ms_previous *base;
+    const ms_previous *previous;
     ms_files_buffer buffer; /* owned */
     msim_error *err;
 } verifier;
@@ -403,7 +450,7 @@ static int verify_pair(void *user, int64_t row, size_t entry, const char *name) 
                        "row %lld: expected one of the input files, got '%.200s'", (long long)row,
                        name);
     const ms_files_entry *e = v->in->files.entries + entry;
-    const ms_source *source = v->base->sources ? v->base->sources + row : NULL;
+    const ms_source *source = v->previous->sources ? v->previous->sources + row : NULL;
     if (!source || source->bytes == MS_SOURCE_UNKNOWN || is_as_it_was(e, source)) return 0;
     int changed = has_changed(e, source, &v->buffer, v->err);
     if (changed <= 0) return changed;
@@ -412,13 +459,13 @@ static int verify_pair(void *user, int64_t row, size_t entry, const char *name) 
                    name);
 }
 
-int ms_manifest_verify(const ms_manifest *in, const ms_previous *base, msim_error *err) {
-    verifier v = {.in = in, .base = base, .err = err};
+int ms_manifest_verify(const ms_manifest *in, const ms_previous *previous, msim_error *err) {
+    verifier v = {.in = in, .previous = previous, .err = err};
     /* a folder may have been unreadable */
-    if (base->about.files != (int64_t)in->files.n && !base->about.unread)
+    if (previous->description.files != (int64_t)in->files.n && !previous->description.unread)
         return ms_fail(err, MSIM_E_ARG, "input files: expected %lld, got %lld",
-                       (long long)base->about.files, (long long)in->files.n);
-    int rc = walk_pairs(in, base, verify_pair, &v, err);
+                       (long long)previous->description.files, (long long)in->files.n);
+    int rc = walk_pairs(in, previous, verify_pair, &v, err);
     ms_files_buffer_free(&v.buffer);
     return rc;
 }

@@ -14,64 +14,67 @@
 /* A corpus that is there already, with its description. */
 typedef struct {
     msim_corpus *corpus; /* owned */
-    ms_description about;
-    ms_source *sources; /* owned: [about.rows], or NULL: it has none */
+    ms_description description;
+    ms_source *sources; /* owned: [description.rows], or NULL: it has none */
+    int64_t n_pieces;   /* of its rows: as many, but for windows */
 } ms_previous;
 
 typedef struct {
     ms_files_list files; /* owned */
-    ms_dedup *contents;  /* owned */
+    ms_dedup *dedup;     /* owned */
     uint32_t *content;   /* owned: [files.n]: what it holds, or MS_DEDUP_NONE */
-    bool *had_row;       /* owned: [files.n] once a base was matched: the base has a row of that
-                            * name */
+    bool *had_row;       /* owned: [files.n] once the previous corpus was matched: that corpus has
+                          * a row of the name */
     size_t content_cap, next;
     uint32_t *slots; /* owned: [n_slots]: entries by path, while journals are read */
     size_t n_slots;
-    int64_t n_before, n_kept; /* entries that a journal, a base settles */
-    int64_t n_dropped;        /* rows of the base without an entry */
+    int64_t n_before, n_kept; /* entries that a journal settles, and the previous corpus */
+    int64_t n_dropped;        /* rows of the previous corpus without an entry */
     ms_watch *watch;          /* borrowed, or NULL */
 } ms_manifest;
 
 /* Once files is filled. watch (borrowed) may be NULL. */
-int ms_manifest_open(ms_manifest *inputs, ms_watch *watch, msim_error *err);
-void ms_manifest_close(ms_manifest *inputs);
+int ms_manifest_open(ms_manifest *manifest, ms_watch *watch, msim_error *err);
+void ms_manifest_close(ms_manifest *manifest);
 /* The next entry to be read: what a reader's take is by default (user: the ms_manifest). */
-bool ms_manifest_take(void *inputs, size_t *index);
+bool ms_manifest_take(void *manifest, size_t *index);
 /* A reader's claim (user: the ms_manifest). */
-int ms_manifest_claim(void *inputs, const unsigned char *sha256, uint32_t *content,
+int ms_manifest_claim(void *manifest, const unsigned char *sha256, uint32_t *content,
                       msim_error *err);
 /* Append an input that is no file. */
-int ms_manifest_add(ms_manifest *inputs, const char *name, uint32_t content, msim_error *err);
+int ms_manifest_add(ms_manifest *manifest, const char *name, uint32_t content, msim_error *err);
 
-/* Read a journal to its end, after a base was matched; each level it notes goes to *about. */
-int ms_manifest_load(ms_manifest *inputs, ms_journal *journal, int64_t max_tokens,
-                     ms_description *about, msim_error *err);
+/* Read a journal to its end, after the previous corpus was matched. Each level that the journal
+ * notes goes to *description. */
+int ms_manifest_load(ms_manifest *manifest, ms_journal *journal, int64_t max_tokens,
+                     ms_description *description, msim_error *err);
 /* The same for a journal that another process wrote, whose records are copied behind those of
  * `journal`. With is_now it is of this run: files that could not be read there are refused here. */
-int ms_manifest_absorb(ms_manifest *inputs, ms_journal *journal, ms_journal *other,
-                       int64_t max_tokens, ms_description *about, bool is_now, msim_error *err);
+int ms_manifest_absorb(ms_manifest *manifest, ms_journal *journal, ms_journal *other,
+                       int64_t max_tokens, ms_description *description, bool is_now,
+                       msim_error *err);
 /* After the last journal of earlier runs: what they leave to be done. */
-void ms_manifest_settle(ms_manifest *inputs);
+void ms_manifest_settle(ms_manifest *manifest);
 /* After the last journal of this run, which is complete: what no journal explains is a file that
  * could not be read. */
-int ms_manifest_complete(ms_manifest *inputs, msim_error *err);
+int ms_manifest_complete(ms_manifest *manifest, msim_error *err);
 
 /* Open the corpus at `path`; fails when it cannot be used, or its description is missing, or of
  * other rows. */
-int ms_previous_open(const char *path, int dtype, ms_previous *base, msim_error *err);
-void ms_previous_close(ms_previous *base);
-/* Take what can be taken from a base, which stays open as long as the inputs. Its rows become
- * contents. */
-int ms_manifest_match(ms_manifest *inputs, const ms_previous *base, msim_error *err);
-/* 0 when the base is what these inputs give: the same names, and contents where size or time
- * differ; else < 0, saying what differs. */
-int ms_manifest_verify(const ms_manifest *inputs, const ms_previous *base, msim_error *err);
+int ms_previous_open(const char *path, int dtype, ms_previous *previous, msim_error *err);
+void ms_previous_close(ms_previous *previous);
+/* Take what can be taken from the previous corpus, which must stay open as long as the manifest.
+ * Its rows become contents. */
+int ms_manifest_match(ms_manifest *manifest, const ms_previous *previous, msim_error *err);
+/* 0 when the previous corpus is what these inputs give: the same names, and the same contents where
+ * size or time differ. Else < 0, and the error says what differs. */
+int ms_manifest_verify(const ms_manifest *manifest, const ms_previous *previous, msim_error *err);
 
 /* Entries of which it is known what they come to. */
-int64_t ms_manifest_count_done(const ms_manifest *inputs);
-/* Entries that give a row, in order of name, equal names in order of the list: *rows [*n], to be
+int64_t ms_manifest_count_done(const ms_manifest *manifest);
+/* Entries that give rows, in order of name, equal names in order of the list: *rows [*n], to be
  * freed with ms_free; *n_same have the name of the one before. */
-int ms_manifest_rows(const ms_manifest *inputs, uint32_t **rows, size_t *n, size_t *n_same,
+int ms_manifest_rows(const ms_manifest *manifest, uint32_t **rows, size_t *n, size_t *n_same,
                      msim_error *err);
 
 #endif

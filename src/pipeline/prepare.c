@@ -7,16 +7,20 @@
 
 static void describe(msim_job *r) {
     const msim_job_options *o = &r->o;
-    ms_description *d = &r->about;
+    ms_description *d = &r->description;
     *d = (ms_description){.tool = "midisim-embed",
                           .is_weighted = o->class_weights != NULL,
                           .max_tokens = o->max_tokens,
+                          .window_tokens = o->window_tokens,
+                          .window_step = o->window_step,
                           .is_normalized = o->is_l2_normalized,
                           .transpose = o->transpose,
                           .shard = o->shard,
                           .n_shards = o->n_shards,
-                          .files = (int64_t)r->inputs.files.n};
-    for (int i = 0; i < 3; i++) d->pool_weights[i] = o->class_weights ? o->class_weights[i] : 1.0f;
+                          .files = (int64_t)r->manifest.files.n};
+    d->n_classes = r->info.n_classes;
+    for (int i = 0; i < MS_DESCRIPTION_CLASSES; i++)
+        d->pool_weights[i] = o->class_weights && i < d->n_classes ? o->class_weights[i] : 1.0f;
     snprintf(d->version, sizeof d->version, "%s", msim_version());
     snprintf(d->dtype, sizeof d->dtype, "%s", o->dtype == MSIM_DTYPE_F16 ? "f16" : "f32");
     snprintf(d->names, sizeof d->names, "%s", o->names == MSIM_NAMES_STEM ? "stem" : "path");
@@ -34,8 +38,8 @@ static int open_inputs(msim_job *r, msim_error *err) {
                                 .shard = o->shard,
                                 .n_shards = o->n_shards,
                                 .watch = &r->watch};
-    int rc = o->from_tokens ? 0 : ms_files_list_open(&request, &r->inputs.files, err);
-    return rc < 0 ? rc : ms_manifest_open(&r->inputs, &r->watch, err);
+    int rc = o->from_tokens ? 0 : ms_files_list_open(&request, &r->manifest.files, err);
+    return rc < 0 ? rc : ms_manifest_open(&r->manifest, &r->watch, err);
 }
 
 /* Rows of several levels in one corpus need --force, and are noted. */
@@ -46,7 +50,7 @@ static int accept_level(const msim_job *r, const ms_description *found, const ch
         err, MSIM_E_ARG,
         "another level or device: %.200s: expected %s on %s, got %s on %s; --force goes on "
         "with both",
-        where, found->level, found->device, r->about.level, r->about.device);
+        where, found->level, found->device, r->description.level, r->description.device);
 }
 
 static int refuse_existing(const msim_job *r, const char *why, msim_error *err) {
@@ -54,8 +58,8 @@ static int refuse_existing(const msim_job *r, const char *why, msim_error *err) 
                    r->o.output, why, r->o.is_update ? "" : ", --update brings it up to date");
 }
 
-/* There is a corpus. It may be the result already (is_complete); else go on, with a base if
- * r->previous is open then. */
+/* There is a corpus. It may be the result already: is_complete. Else go on, and bring the corpus up
+ * to date if r->previous is open then. */
 static int judge_existing(msim_job *r, msim_error *err) {
     const msim_job_options *s = &r->o;
     msim_error why;
@@ -66,18 +70,18 @@ static int judge_existing(msim_job *r, msim_error *err) {
     int rc = ms_previous_open(s->output, r->output.dtype, &r->previous, &why);
     if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
     if (rc < 0) return refuse_existing(r, why.text, err);
-    const ms_description *found = &r->previous.about;
-    if (ms_description_differs_beyond_level(found, &r->about, what, sizeof what))
+    const ms_description *found = &r->previous.description;
+    if (ms_description_differs_beyond_level(found, &r->description, what, sizeof what))
         return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force %sreplaces it",
                        s->output, what, s->is_update ? "without --update " : "");
     if (s->is_update) return accept_level(r, found, s->output, err);
-    if (ms_description_differs(found, &r->about, what, sizeof what) &&
+    if (ms_description_differs(found, &r->description, what, sizeof what) &&
         !ms_description_has_level(found, r->level))
         return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it",
                        s->output, what);
     if (!found->is_complete)
         return refuse_existing(r, "expected a complete corpus, got one of a run that failed", err);
-    rc = ms_manifest_verify(&r->inputs, &r->previous, &why);
+    rc = ms_manifest_verify(&r->manifest, &r->previous, &why);
     if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
     if (rc < 0) return refuse_existing(r, why.text, err);
     r->is_complete = !found->unread; /* what could not be read then is tried again */
@@ -92,10 +96,10 @@ static int open_records(msim_job *r, bool exists, msim_error *err) {
     bool is_replaced = exists && !r->previous.corpus;
     int state = ms_journal_state(r->journal, &found), rc;
     if (state == MS_JOURNAL_NONE || (state == MS_JOURNAL_FINISHED && is_replaced))
-        return ms_journal_begin(r->journal, &r->about, err);
-    if (ms_description_differs_beyond_level(&found, &r->about, what, sizeof what)) {
+        return ms_journal_begin(r->journal, &r->description, err);
+    if (ms_description_differs_beyond_level(&found, &r->description, what, sizeof what)) {
         if (state == MS_JOURNAL_FINISHED && (exists || r->o.is_forced))
-            return ms_journal_begin(r->journal, &r->about, err);
+            return ms_journal_begin(r->journal, &r->description, err);
         return ms_fail(
             err, MSIM_E_ARG,
             "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
@@ -103,10 +107,10 @@ static int open_records(msim_job *r, bool exists, msim_error *err) {
             path, what);
     }
     levels = found;
-    rc = ms_manifest_load(&r->inputs, r->journal, r->o.max_tokens, &levels, err);
+    rc = ms_manifest_load(&r->manifest, r->journal, r->o.max_tokens, &levels, err);
     if (rc >= 0) rc = accept_level(r, &levels, path, err);
     if (rc < 0) return rc;
-    ms_description_add_levels(&r->about, &levels);
+    ms_description_add_levels(&r->description, &levels);
     if (ms_description_has_level(&levels, r->level)) return 0;
     ms_journal_record note = {
         .kind = MS_JOURNAL_LEVEL, .detail = r->level, .detail_len = (uint16_t)strlen(r->level)};
@@ -127,24 +131,24 @@ int ms_job_absorb(msim_job *r, const char *corpus, bool is_now, msim_error *err)
         ms_journal_close(other);
         return 0;
     }
-    if (ms_description_differs_beyond_level(&found, &r->about, what, sizeof what))
+    if (ms_description_differs_beyond_level(&found, &r->description, what, sizeof what))
         rc = ms_fail(
             err, MSIM_E_ARG,
             "unfinished run: %.200s: %s; finish it with its settings, or remove that file to "
             "begin anew",
             path, what);
     if (rc >= 0) rc = accept_level(r, &found, path, err);
-    if (rc >= 0 && !ms_description_has_level(&r->about, found.level)) {
+    if (rc >= 0 && !ms_description_has_level(&r->description, found.level)) {
         ms_journal_record note = {.kind = MS_JOURNAL_LEVEL,
                                   .detail = found.level,
                                   .detail_len = (uint16_t)strlen(found.level)};
-        ms_description_add_level(&r->about, found.level);
+        ms_description_add_level(&r->description, found.level);
         int64_t at = ms_journal_add(r->journal, &note, err);
         if (at < 0) rc = (int)at;
     }
     if (rc >= 0)
-        rc = ms_manifest_absorb(&r->inputs, r->journal, other, r->o.max_tokens, &r->about, is_now,
-                                err);
+        rc = ms_manifest_absorb(&r->manifest, r->journal, other, r->o.max_tokens, &r->description,
+                                is_now, err);
     if (rc >= 0) rc = ms_journal_sync(r->journal, err);
     if (rc >= 0) rc = ms_journal_finish(other, false, err);
     ms_journal_close(other);
@@ -160,7 +164,14 @@ static int open_model(msim_job *r, msim_error *err) {
         r->model = r->own_model;
     }
     r->info.size = sizeof r->info;
-    return rc < 0 ? rc : msim_model_get_info(r->model, &r->info);
+    if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
+    if (rc >= 0 && r->info.n_classes > MS_DESCRIPTION_CLASSES)
+        rc = ms_fail(err, MSIM_E_LIMIT, "model: expected at most %d classes of tokens, got %d",
+                     MS_DESCRIPTION_CLASSES, r->info.n_classes);
+    /* Where nothing is said: as much as the model was trained with, or the windows of all. */
+    if (rc >= 0 && r->o.max_tokens < 0)
+        r->o.max_tokens = r->o.window_tokens ? 0 : r->info.max_tokens;
+    return rc;
 }
 
 /* What this process itself is: model, settings, level. */
@@ -170,18 +181,19 @@ static int describe_self(msim_job *r, msim_error *err) {
     return rc;
 }
 
-int ms_job_join(msim_job *r, const ms_description *about, msim_error *err) {
+int ms_job_join(msim_job *r, const ms_description *description, msim_error *err) {
     char what[256];
     int rc = describe_self(r, err);
     if (rc < 0) return rc;
-    if (ms_description_differs_beyond_level(about, &r->about, what, sizeof what))
+    if (ms_description_differs_beyond_level(description, &r->description, what, sizeof what))
         return ms_fail(err, MSIM_E_ARG, "ranks differ: %s", what);
-    if (ms_description_has_level(about, r->level) || r->o.is_forced) return 0;
+    if (ms_description_has_level(description, r->level) || r->o.is_forced) return 0;
     return ms_fail(
         err, MSIM_E_ARG,
         "ranks differ: expected %s on %s, got %s on %s; --isa %s makes them equal, --force "
         "goes on with both",
-        about->level, about->device, r->level, r->about.device, about->level);
+        description->level, description->device, r->level, r->description.device,
+        description->level);
 }
 
 /* A journal that is left of a run whose corpus is there. */
@@ -194,9 +206,9 @@ static int drop_journal(msim_job *r, msim_error *err) {
 /* Take what can be taken from the corpus that is brought up to date. */
 static int match_previous(msim_job *r, msim_error *err) {
     if (!r->previous.corpus) return 0;
-    ms_description_add_levels(&r->about, &r->previous.about);
-    int rc = ms_manifest_match(&r->inputs, &r->previous, err);
-    if (rc >= 0 && !r->previous.sources && r->previous.about.rows)
+    ms_description_add_levels(&r->description, &r->previous.description);
+    int rc = ms_manifest_match(&r->manifest, &r->previous, err);
+    if (rc >= 0 && !r->previous.sources && r->previous.description.rows)
         ms_watch_say(&r->watch, MSIM_MESSAGE_WARNING,
                      "%s.json does not say which files its rows came from: all are embedded again",
                      r->o.output);
@@ -219,8 +231,8 @@ int ms_job_prepare(msim_job *r, msim_error *err) {
     rc = match_previous(r, err);
     if (rc >= 0) rc = open_records(r, exists, err);
     if (rc >= 0) rc = ms_job_absorb_left(r, err);
-    ms_manifest_settle(&r->inputs);
+    ms_manifest_settle(&r->manifest);
     r->take = ms_manifest_take;
-    r->take_user = &r->inputs;
+    r->take_user = &r->manifest;
     return rc;
 }

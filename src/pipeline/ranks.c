@@ -37,7 +37,7 @@ struct ms_job_part {
 /* What rank 0 tells the others. */
 typedef struct {
     bool is_complete; /* there is nothing to do */
-    ms_description about;
+    ms_description description;
     int64_t n_todo;
 } plan;
 
@@ -161,7 +161,7 @@ static void send_end(const msim_job *r, chunk *c) {
 
 static void send_entries(const msim_job *r, chunk *c) {
     for (int64_t i = 0; i < r->part->n; i++) {
-        const ms_files_entry *e = r->inputs.files.entries + r->part->todo[i];
+        const ms_files_entry *e = r->manifest.files.entries + r->part->todo[i];
         packed_entry packed = {.bytes = e->bytes,
                                .mtime_ns = e->mtime_ns,
                                .path_bytes = (uint32_t)strlen(e->path) + 1,
@@ -177,9 +177,9 @@ static void send_entries(const msim_job *r, chunk *c) {
 }
 
 static void send_contents(const msim_job *r, chunk *c) {
-    for (size_t i = 0; i < ms_dedup_count(r->inputs.contents); i++) {
-        ms_dedup_entry content = ms_dedup_get(r->inputs.contents, (uint32_t)i);
-        if (content.state != MS_DEDUP_JOURNAL && content.state != MS_DEDUP_BASE) continue;
+    for (size_t i = 0; i < ms_dedup_count(r->manifest.dedup); i++) {
+        ms_dedup_entry content = ms_dedup_get(r->manifest.dedup, (uint32_t)i);
+        if (content.state != MS_DEDUP_JOURNAL && content.state != MS_DEDUP_PREVIOUS) continue;
         put(c, content.key, sizeof content.key);
         if ((c->n >= CHUNK || c->failed.code) && !send_chunk(r, c)) return;
     }
@@ -203,7 +203,7 @@ static void add_entries(msim_job *r, chunk *c) {
     ms_files_entry *e;
     for (size_t at = 0; at < c->n; at += sizeof packed + packed.path_bytes) {
         memcpy(&packed, c->bytes + at, sizeof packed);
-        if (ms_files_list_add(&r->inputs.files, (const char *)c->bytes + at + sizeof packed, &e,
+        if (ms_files_list_add(&r->manifest.files, (const char *)c->bytes + at + sizeof packed, &e,
                               &c->failed) < 0)
             return;
         e->name_at = packed.name_at;
@@ -220,15 +220,16 @@ static void add_entries(msim_job *r, chunk *c) {
 static void add_contents(msim_job *r, chunk *c) {
     uint32_t content;
     for (size_t at = 0; at + MS_DEDUP_KEY <= c->n && !c->failed.code; at += MS_DEDUP_KEY)
-        if (ms_dedup_find(r->inputs.contents, c->bytes + at, &content, &c->failed) >= 0)
-            ms_dedup_settle(r->inputs.contents, content, MS_DEDUP_BASE, 0, MSIM_SKIP_NONE, false);
+        if (ms_dedup_find(r->manifest.dedup, c->bytes + at, &content, &c->failed) >= 0)
+            ms_dedup_settle(r->manifest.dedup, content,
+                            (ms_dedup_entry){.state = MS_DEDUP_PREVIOUS});
 }
 
 static int receive_list(msim_job *r, msim_error *err) {
     chunk c = {0};
     while (send_chunk(r, &c)) add_entries(r, &c);
     bool is_over = c.failed.code != 0; /* as all ranks know */
-    if (!is_over) (void)ms_manifest_open(&r->inputs, &r->watch, &c.failed);
+    if (!is_over) (void)ms_manifest_open(&r->manifest, &r->watch, &c.failed);
     while (!is_over && send_chunk(r, &c)) add_contents(r, &c);
     return end_list(&c, err);
 }
@@ -236,7 +237,7 @@ static int receive_list(msim_job *r, msim_error *err) {
 /* ---- Before the work ---- */
 
 static int find_todo(msim_job *r, msim_error *err) {
-    const ms_manifest *in = &r->inputs;
+    const ms_manifest *in = &r->manifest;
     r->part->todo = ms_alloc(in->files.n, sizeof *r->part->todo, "files to be done", err);
     if (!r->part->todo) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < in->files.n; i++)
@@ -250,7 +251,7 @@ static int begin_journal(msim_job *r, msim_error *err) {
     r->part->corpus = rank_corpus(r->o.output, ms_job_rank(r), err);
     if (!r->part->corpus) return -MSIM_E_MEMORY;
     int rc = ms_journal_open(r->part->corpus, &r->watch, &r->journal, err);
-    return rc < 0 ? rc : ms_journal_begin(r->journal, &r->about, err);
+    return rc < 0 ? rc : ms_journal_begin(r->journal, &r->description, err);
 }
 
 static int open_part(msim_job *r, int rc, msim_error *err) {
@@ -275,14 +276,14 @@ int ms_job_share(msim_job *r, int rc, msim_error *err) {
     rc = agree(r, open_part(r, rc, err), err);
     if (rc < 0) return rc;
     if (is_first && !r->is_complete) {
-        p.about = r->about;
+        p.description = r->description;
         p.n_todo = r->part->n;
     }
     broadcast(r, &p, sizeof p);
     r->is_complete = p.is_complete;
     if (r->is_complete) return 0;
     r->part->n = p.n_todo;
-    rc = agree(r, is_first ? 0 : ms_job_join(r, &p.about, err), err);
+    rc = agree(r, is_first ? 0 : ms_job_join(r, &p.description, err), err);
     if (rc >= 0) rc = agree(r, share_list(r, err), err);
     if (rc < 0) return rc;
     r->o.ranks->counter_open(r->o.ranks->user);
@@ -299,7 +300,7 @@ static int absorb_ranks(msim_job *r, msim_error *err) {
     int rc = 0;
     for (int rank = 1; rank < ms_job_ranks(r) && rc >= 0; rank++)
         rc = absorb_rank(r, rank, true, err);
-    return rc < 0 ? rc : ms_manifest_complete(&r->inputs, err);
+    return rc < 0 ? rc : ms_manifest_complete(&r->manifest, err);
 }
 
 int ms_job_gather(msim_job *r, int rc, msim_error *err) {

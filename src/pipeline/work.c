@@ -2,7 +2,7 @@
  * into the journal. Contract: pipeline/job.h. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/mem.h"
 #include <stdlib.h>
 #include <string.h>
@@ -51,35 +51,65 @@ static int note_content(msim_job *r, const ms_reader_item *item, msim_error *err
                                  .detail = item->detail,
                                  .detail_len = detail_len(item->detail)};
     if (item->reason == MSIM_SKIP_UNREADABLE) { /* that says nothing about the content */
-        ms_dedup_settle(r->inputs.contents, item->content, MS_DEDUP_LOST, 0, item->reason, false);
+        ms_dedup_settle(r->manifest.dedup, item->content,
+                        (ms_dedup_entry){.state = MS_DEDUP_LOST, .outcome = (uint8_t)item->reason});
         return 0;
     }
     memcpy(content.hash, item->sha256, sizeof content.hash);
     int64_t at = add_record(r, &content, err);
     if (at < 0) return (int)at;
-    ms_dedup_settle(r->inputs.contents, item->content, MS_DEDUP_JOURNAL, at, item->reason, false);
+    ms_dedup_settle(
+        r->manifest.dedup, item->content,
+        (ms_dedup_entry){.state = MS_DEDUP_JOURNAL, .at = at, .outcome = (uint8_t)item->reason});
     return 0;
+}
+
+/* A content that has all its vectors. */
+static int keep_content(msim_job *r, const ms_journal_record *record, uint32_t content,
+                        msim_error *err) {
+    int64_t at = add_record(r, record, err), limit = r->o.max_tokens;
+    if (at < 0) return (int)at;
+    ms_dedup_settle(r->manifest.dedup, content,
+                    (ms_dedup_entry){.state = MS_DEDUP_JOURNAL,
+                                     .at = at,
+                                     .n_windows = record->n_windows,
+                                     .is_cut = limit && record->full_length > limit});
+    return 0;
+}
+
+static int keep_whole(msim_job *r, const ms_sequence *q, const float *vector, msim_error *err) {
+    ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
+                                 .n_tokens = q->n_ids,
+                                 .full_length = q->full_length,
+                                 .vectors = vector};
+    memcpy(content.hash, q->sha256, sizeof content.hash);
+    return keep_content(r, &content, q->content, err);
+}
+
+static int keep_window(msim_job *r, const ms_sequence *q, const float *vector, msim_error *err) {
+    ms_piece *piece = ms_pieces_keep(&r->pieces, q, vector);
+    if (!piece) return 0;
+    ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
+                                 .n_tokens = piece->n_ids,
+                                 .full_length = piece->full_length,
+                                 .vectors = piece->vectors,
+                                 .spans = piece->spans,
+                                 .n_windows = piece->n_windows};
+    memcpy(content.hash, piece->sha256, sizeof content.hash);
+    int rc = keep_content(r, &content, piece->content, err);
+    ms_pieces_release(&r->pieces, piece);
+    return rc;
 }
 
 static int keep_batch(void *user, const ms_sequence *sequences, const float *vectors, size_t n,
                       msim_error *err) {
     msim_job *r = user;
-    size_t dim = (size_t)r->about.dim;
-    int64_t limit = r->o.max_tokens;
-    for (size_t i = 0; i < n; i++) {
-        const ms_sequence *q = sequences + i;
-        ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
-                                     .reason = MSIM_SKIP_NONE,
-                                     .n_tokens = q->n_ids,
-                                     .full_length = q->full_length,
-                                     .vector = vectors + i * dim};
-        memcpy(content.hash, q->sha256, sizeof content.hash);
-        int64_t at = add_record(r, &content, err);
-        if (at < 0) return (int)at;
-        ms_dedup_settle(r->inputs.contents, q->content, MS_DEDUP_JOURNAL, at, MSIM_SKIP_NONE,
-                        limit && q->full_length > limit);
-    }
-    return 0;
+    size_t dim = (size_t)r->description.dim;
+    int rc = 0;
+    for (size_t i = 0; i < n && rc >= 0; i++)
+        rc = sequences[i].piece ? keep_window(r, sequences + i, vectors + i * dim, err)
+                                : keep_whole(r, sequences + i, vectors + i * dim, err);
+    return rc;
 }
 
 /* ---- Sequences from files ---- */
@@ -90,9 +120,9 @@ static int note_item(msim_job *r, ms_reader_item *item, msim_error *err) {
     int rc = note_file(r, item, err);
     if (rc < 0) return rc;
     if (!item->has_content)
-        return ms_files_list_refuse(&r->inputs.files, r->inputs.files.entries + item->index,
+        return ms_files_list_refuse(&r->manifest.files, r->manifest.files.entries + item->index,
                                     item->reason, item->detail, err);
-    r->inputs.content[item->index] = item->content;
+    r->manifest.content[item->index] = item->content;
     if (item->is_known) return 0;
     return item->reason == MSIM_SKIP_NONE ? 1 : note_content(r, item, err);
 }
@@ -100,13 +130,21 @@ static int note_item(msim_job *r, ms_reader_item *item, msim_error *err) {
 static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
     msim_job *r = source;
     ms_reader_item item;
+    int rc = ms_pieces_next(&r->pieces, out, err);
+    if (rc != 0) return rc < 0 ? rc : MS_READER_ITEM;
     for (;;) {
         int state = ms_reader_next(r->reader, may_wait, &item, err);
         if (state != MS_READER_ITEM) return state;
-        int rc = note_item(r, &item, err);
+        rc = note_item(r, &item, err);
         if (rc == 1) break;
         ms_reader_item_free(&item);
         if (rc < 0) return rc;
+    }
+    if (item.spans) {
+        rc = ms_pieces_begin(&r->pieces, &item, err);
+        if (rc >= 0) rc = ms_pieces_next(&r->pieces, out, err);
+        ms_reader_item_free(&item);
+        return rc < 0 ? rc : MS_READER_ITEM;
     }
     *out = (ms_sequence){.name = item.entry->path + item.entry->name_at,
                          .name_len = item.entry->name_len,
@@ -120,9 +158,11 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_e
     return MS_READER_ITEM;
 }
 
-static int64_t files_done(const void *source) {
+static int64_t files_done(const void *source, int64_t n_waiting) {
     const msim_job *r = source;
-    return r->inputs.n_before + r->inputs.n_kept + r->n_read + ms_job_taken_elsewhere(r);
+    if (r->o.window_tokens) n_waiting = r->pieces.n_pieces;
+    return r->manifest.n_before + r->manifest.n_kept + r->n_read + ms_job_taken_elsewhere(r) -
+           n_waiting;
 }
 
 /* ---- Sequences from token lines ---- */
@@ -141,9 +181,9 @@ static int hash_ids(const int32_t *ids, int64_t n, unsigned char *sha256, msim_e
 static int note_line(msim_job *r, ms_sequence *out, msim_error *err) {
     int rc = hash_ids(out->ids, out->n_ids, out->sha256, err);
     if (rc < 0) return rc;
-    int is_new = ms_dedup_claim(r->inputs.contents, out->sha256, &out->content, err);
+    int is_new = ms_dedup_claim(r->manifest.dedup, out->sha256, &out->content, err);
     if (is_new < 0) return is_new;
-    rc = ms_manifest_add(&r->inputs, out->name, out->content, err);
+    rc = ms_manifest_add(&r->manifest, out->name, out->content, err);
     return rc < 0 ? rc : is_new;
 }
 
@@ -168,8 +208,8 @@ static int skip_line(void *user, const char *path, int reason, const char *detai
     return ms_skips_add(&((msim_job *)user)->skips, path, reason, detail, is_named, err);
 }
 
-static int64_t lines_done(const void *source) {
-    return ms_token_lines_done(((const msim_job *)source)->lines);
+static int64_t lines_done(const void *source, int64_t n_waiting) {
+    return ms_token_lines_done(((const msim_job *)source)->lines) - n_waiting;
 }
 
 /* ---- The step ---- */
@@ -185,30 +225,39 @@ static int open_lines(msim_job *r, msim_error *err) {
 }
 
 static int open_reader(msim_job *r, msim_error *err) {
-    ms_reader_request request = {.files = &r->inputs.files,
+    ms_reader_request request = {.files = &r->manifest.files,
                                  .threads = r->options.threads,
                                  .is_shifted = true,
                                  .semitones = r->o.transpose,
                                  .max_tokens = r->o.max_tokens,
+                                 .window_tokens = r->o.window_tokens,
+                                 .window_step = r->o.window_step,
+                                 .windows_most = ms_journal_windows_most(r->description.dim),
                                  .is_background = true,
                                  .model = r->model,
                                  .take = r->take,
                                  .take_user = r->take_user,
                                  .claim = ms_manifest_claim,
-                                 .claim_user = &r->inputs,
+                                 .claim_user = &r->manifest,
                                  .watch = &r->watch,
                                  .ahead = r->ahead};
     return ms_reader_open(&request, &r->reader, err);
+}
+
+/* The most tokens of a sequence; 0: not known, or so many that room is made when they come. */
+static int64_t longest(const msim_job *r) {
+    int64_t most = r->o.window_tokens ? r->o.window_tokens : r->o.max_tokens;
+    return most < 16384 ? most : 0;
 }
 
 static int embed_all(msim_job *r, msim_error *err) {
     ms_sequences sequences = {.next = r->lines ? next_from_lines : next_from_files,
                               .source = r,
                               .n_done = r->lines ? lines_done : files_done,
-                              .n_all = r->lines ? -1 : (int64_t)r->inputs.files.n};
+                              .n_all = r->lines ? -1 : (int64_t)r->manifest.files.n};
     ms_batcher_request request = {.model = r->model,
                                   .options = r->options,
-                                  .longest = r->o.max_tokens < 16384 ? r->o.max_tokens : 0,
+                                  .longest = longest(r),
                                   .class_weights = r->o.class_weights,
                                   .is_normalized = r->o.is_l2_normalized,
                                   .keep = keep_batch,
@@ -220,9 +269,11 @@ static int embed_all(msim_job *r, msim_error *err) {
 int ms_job_work(msim_job *r, msim_error *err) {
     int rc = r->o.from_tokens ? open_lines(r, err) : open_reader(r, err);
     if (rc < 0) return rc;
+    r->pieces.dim = (size_t)r->description.dim;
     rc = embed_all(r, err);
     ms_reader_close(r->reader);
     r->reader = NULL;
+    ms_pieces_close(&r->pieces);
     if (r->lines) {
         r->n_lines = ms_token_lines_done(r->lines);
         r->n_cut = ms_token_lines_cut(r->lines);

@@ -1,31 +1,11 @@
 /* The searcher's passes: groups of queries, the k best rows of each vector or all above the
  * threshold, and from them the matches of each query. include/midisim.h, Searcher. */
-#include "query/searcher.h"
+#include "query/pass.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "search/variants.h"
 #include <stdlib.h>
 #include <string.h>
-
-/* A pass: queries from .. to - 1, and who gets the answers. */
-typedef struct {
-    msim_searcher *s;
-    msim_answer_sink sink;
-    void *user;
-    size_t from, to;
-    msim_search_options options;
-    msim_pass_stats stats;
-    bool is_out_of_memory; /* a hit found no room */
-} pass;
-
-static const float *vectors_of(const pass *p) {
-    return p->s->vectors + p->s->queries[p->from].first * (size_t)p->s->dim;
-}
-
-static size_t n_vectors_of(const pass *p) {
-    const ms_query *first = p->s->queries + p->from, *last = p->s->queries + p->to - 1;
-    return last->first + last->n_variants - first->first;
-}
 
 static bool should_stop(const msim_searcher *s) {
     return s->set.should_stop && s->set.should_stop(s->set.stop_user) != 0;
@@ -33,7 +13,7 @@ static bool should_stop(const msim_searcher *s) {
 
 /* ---- Searching, here or by the caller ---- */
 
-static void take_stats(pass *p) {
+static void take_stats(ms_query_pass *p) {
     msim_stats stats = {.size = sizeof stats};
     if (msim_context_stats(p->s->context, &stats) < 0) return;
     p->stats.rows_nonfinite = stats.rows_nonfinite;
@@ -42,20 +22,22 @@ static void take_stats(pass *p) {
     p->stats.device = stats.search_device;
 }
 
-static int64_t search_top(pass *p, int64_t k, msim_error *err) {
+int64_t ms_query_search_top(ms_query_pass *p, int64_t k, int64_t *rows, double *scores,
+                            msim_error *err) {
     msim_searcher *s = p->s;
     const msim_passes *own = s->set.passes;
-    if (own)
-        return own->top(own->user, &p->options, vectors_of(p), n_vectors_of(p), k, s->hit_rows,
-                        s->hit_scores, &p->stats, err);
-    int64_t n = msim_context_search_with(s->context, &p->options, vectors_of(p), n_vectors_of(p), k,
-                                         s->hit_rows, s->hit_scores, err);
-    if (n >= 0) take_stats(p);
+    double began = ms_clock_now();
+    int64_t n = own ? own->top(own->user, &p->options, p->vectors, p->n_vectors, k, rows, scores,
+                               &p->stats, err)
+                    : msim_context_search_with(s->context, &p->options, p->vectors, p->n_vectors, k,
+                                               rows, scores, err);
+    if (n >= 0 && !own) take_stats(p);
+    s->stats.search_seconds += ms_clock_now() - began;
     return n;
 }
 
 static int keep_hit(void *user, size_t vector, int64_t row, double score) {
-    pass *p = user;
+    ms_query_pass *p = user;
     msim_searcher *s = p->s;
     p->is_out_of_memory = ms_grow((void **)&s->hits, &s->hits_cap, s->n_hits + 1, sizeof *s->hits,
                                   "matches", NULL) < 0;
@@ -64,16 +46,17 @@ static int keep_hit(void *user, size_t vector, int64_t row, double score) {
     return should_stop(s);
 }
 
-static int64_t search_above(pass *p, msim_error *err) {
+static int64_t search_above(ms_query_pass *p, double threshold, msim_error *err) {
     msim_searcher *s = p->s;
     const msim_passes *own = s->set.passes;
+    double began = ms_clock_now();
     s->n_hits = 0;
-    if (own)
-        return own->above(own->user, &p->options, vectors_of(p), n_vectors_of(p), s->set.threshold,
-                          keep_hit, p, &p->stats, err);
-    int64_t n = msim_context_search_above(s->context, &p->options, vectors_of(p), n_vectors_of(p),
-                                          s->set.threshold, keep_hit, p, err);
-    if (n >= 0) take_stats(p);
+    int64_t n = own ? own->above(own->user, &p->options, p->vectors, p->n_vectors, threshold,
+                                 keep_hit, p, &p->stats, err)
+                    : msim_context_search_above(s->context, &p->options, p->vectors, p->n_vectors,
+                                                threshold, keep_hit, p, err);
+    if (n >= 0 && !own) take_stats(p);
+    s->stats.search_seconds += ms_clock_now() - began;
     return n;
 }
 
@@ -83,8 +66,7 @@ static int stopped(msim_error *err) {
     return ms_fail(err, MSIM_E_STOPPED, "search: stopped by the caller");
 }
 
-/* Hand over the matches of a query, which are ranked already. */
-static int answer(pass *p, size_t query, int64_t n, msim_error *err) {
+int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) {
     msim_answer a = {.size = sizeof a,
                      .query = (int64_t)query,
                      .variants = (int64_t)p->s->queries[query].n_variants,
@@ -96,18 +78,18 @@ static int answer(pass *p, size_t query, int64_t n, msim_error *err) {
     return p->sink(p->user, &a) == 0 ? MSIM_OK : stopped(err);
 }
 
-static int reserve_matches(msim_searcher *s, size_t n, msim_error *err) {
+int ms_query_reserve_matches(msim_searcher *s, size_t n, msim_error *err) {
     return ms_grow((void **)&s->matches, &s->matches_cap, n ? n : 1, sizeof *s->matches, "matches",
                    err);
 }
 
 /* The query's matches from the n best hits of each variant, which stand `stride` apart. */
-static int answer_top(pass *p, size_t query, const int64_t *rows, const double *scores, int64_t n,
-                      int64_t stride, msim_error *err) {
+static int answer_top(ms_query_pass *p, size_t query, const int64_t *rows, const double *scores,
+                      int64_t n, int64_t stride, msim_error *err) {
     msim_searcher *s = p->s;
     size_t n_variants = s->queries[query].n_variants;
     int64_t n_matches = 0;
-    int rc = reserve_matches(s, n_variants * (size_t)n, err);
+    int rc = ms_query_reserve_matches(s, n_variants * (size_t)n, err);
     if (rc < 0) return rc;
     for (size_t v = 0; v < n_variants; v++)
         for (int64_t i = 0; i < n; i++)
@@ -116,21 +98,19 @@ static int answer_top(pass *p, size_t query, const int64_t *rows, const double *
                                                         ms_variants_semitones(v, n_variants));
     n_matches = ms_variants_rank(s->matches, n_matches, s->set.keep != MSIM_KEEP_BEST);
     if (n_matches > s->set.k && s->set.keep != MSIM_KEEP_EACH) n_matches = s->set.k;
-    return answer(p, query, n_matches, err);
+    return ms_query_answer(p, query, n_matches, err);
 }
 
 /* ---- The k best ---- */
 
-/* A query with many rows of its own comes alone: they are excluded from the start. */
-static int64_t *exclude_own(pass *p, msim_error *err) {
+int64_t *ms_query_exclude(ms_query_pass *p, const int64_t *more, size_t n_more, msim_error *err) {
     const msim_searcher *s = p->s;
-    const ms_query *q = s->queries + p->from;
     size_t n = s->set.n_excluded;
-    int64_t *rows = ms_alloc(n + q->n_own, sizeof *rows, "excluded rows", err);
+    int64_t *rows = ms_alloc(n + n_more, sizeof *rows, "excluded rows", err);
     if (!rows) return NULL;
     if (n) memcpy(rows, s->set.excluded, n * sizeof *rows);
-    memcpy(rows + n, q->own, q->n_own * sizeof *rows);
-    n += q->n_own;
+    if (n_more) memcpy(rows + n, more, n_more * sizeof *rows);
+    n += n_more;
     ms_variants_sort_rows(rows, &n);
     p->options.excluded = rows;
     p->options.n_excluded = n;
@@ -142,14 +122,15 @@ static size_t most_extra(const msim_searcher *s) {
 }
 
 /* The most own rows that a query of the pass has. */
-static size_t most_own(const pass *p) {
+static size_t most_own(const ms_query_pass *p) {
     size_t most = 0;
     for (size_t i = p->from; i < p->to; i++)
         if (p->s->queries[i].n_own > most) most = p->s->queries[i].n_own;
     return most;
 }
 
-static int answer_all_top(pass *p, int64_t n, int64_t stride, bool drops_own, msim_error *err) {
+static int answer_all_top(ms_query_pass *p, int64_t n, int64_t stride, bool drops_own,
+                          msim_error *err) {
     msim_searcher *s = p->s;
     size_t first = s->queries[p->from].first;
     int rc = MSIM_OK;
@@ -157,6 +138,11 @@ static int answer_all_top(pass *p, int64_t n, int64_t stride, bool drops_own, ms
         const ms_query *q = s->queries + i;
         int64_t at = (int64_t)(q->first - first) * stride,
                 left = drops_own ? n - (int64_t)q->n_own : n;
+        if (s->has_spans) {
+            rc = ms_query_answer_pieces(p, i, s->hit_rows + at, s->hit_scores + at, n, stride,
+                                        n < stride || n == s->n_rows, err);
+            continue;
+        }
         for (size_t v = 0; drops_own && v < q->n_variants; v++)
             ms_variants_drop(q->own, q->n_own, s->hit_rows + at + (int64_t)v * stride,
                              s->hit_scores + at + (int64_t)v * stride, n);
@@ -166,19 +152,19 @@ static int answer_all_top(pass *p, int64_t n, int64_t stride, bool drops_own, ms
     return rc;
 }
 
-static int run_top(pass *p, msim_error *err) {
+static int run_top(ms_query_pass *p, msim_error *err) {
     msim_searcher *s = p->s;
     size_t extra = most_own(p);
     int64_t *excluded = NULL;
     if (extra > most_extra(s)) {
-        excluded = exclude_own(p, err);
+        /* such a query comes alone */
+        excluded = ms_query_exclude(p, s->queries[p->from].own, s->queries[p->from].n_own, err);
         if (!excluded) return -MSIM_E_MEMORY;
         extra = 0;
     }
-    double began = ms_clock_now();
-    int64_t stride = ms_searcher_fetched(s, (int64_t)extra), n = search_top(p, stride, err);
+    int64_t stride = ms_searcher_fetched(s, (int64_t)extra),
+            n = ms_query_search_top(p, stride, s->hit_rows, s->hit_scores, err);
     ms_free(excluded);
-    s->stats.search_seconds += ms_clock_now() - began;
     return n < 0 ? (int)n : answer_all_top(p, n, stride, extra > 0, err);
 }
 
@@ -189,7 +175,7 @@ static int by_vector(const void *a, const void *b) {
     return (x->vector > y->vector) - (x->vector < y->vector);
 }
 
-static int answer_all_above(pass *p, msim_error *err) {
+static int answer_all_above(ms_query_pass *p, msim_error *err) {
     msim_searcher *s = p->s;
     size_t at = 0, first = s->queries[p->from].first;
     int rc = MSIM_OK;
@@ -198,7 +184,11 @@ static int answer_all_above(pass *p, msim_error *err) {
         size_t begin = q->first - first, end = begin + q->n_variants, from = at;
         int64_t n = 0;
         while (at < s->n_hits && s->hits[at].vector < end) at++;
-        rc = reserve_matches(s, at - from, err);
+        if (s->has_spans) {
+            rc = ms_query_answer_pieces_above(p, i, s->hits + from, at - from, err);
+            continue;
+        }
+        rc = ms_query_reserve_matches(s, at - from, err);
         for (size_t h = from; h < at && rc >= 0; h++)
             if (!ms_variants_has_row(q->own, q->n_own, s->hits[h].row))
                 s->matches[n++] = ms_variants_match(
@@ -206,22 +196,25 @@ static int answer_all_above(pass *p, msim_error *err) {
                     ms_variants_semitones(s->hits[h].vector - begin, q->n_variants));
         if (rc < 0) break;
         n = ms_variants_rank(s->matches, n, s->set.keep != MSIM_KEEP_BEST);
-        rc = answer(p, i, n, err);
+        rc = ms_query_answer(p, i, n, err);
     }
     return rc;
 }
 
-static int run_above(pass *p, msim_error *err) {
+int ms_query_search_above(ms_query_pass *p, double threshold, msim_error *err) {
     msim_searcher *s = p->s;
-    double began = ms_clock_now();
-    int64_t n = search_above(p, err);
-    s->stats.search_seconds += ms_clock_now() - began;
+    int64_t n = search_above(p, threshold, err);
     if (p->is_out_of_memory)
         return ms_fail(err, MSIM_E_MEMORY, "out of memory: %zu matches", s->n_hits);
     if (n < 0) return (int)n;
     if (should_stop(s)) return stopped(err); /* hits may be missing */
     if (s->n_hits) qsort(s->hits, s->n_hits, sizeof *s->hits, by_vector);
-    return answer_all_above(p, err);
+    return MSIM_OK;
+}
+
+static int run_above(ms_query_pass *p, msim_error *err) {
+    int rc = ms_query_search_above(p, p->s->set.threshold, err);
+    return rc < 0 ? rc : answer_all_above(p, err);
 }
 
 /* ---- Groups ---- */
@@ -241,13 +234,16 @@ static size_t group_end(const msim_searcher *s, size_t from) {
 
 static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink sink, void *user,
                     msim_error *err) {
-    pass p = {.s = s,
-              .sink = sink,
-              .user = user,
-              .from = from,
-              .to = to,
-              .options = msim_search_options_default(),
-              .stats = {.size = sizeof p.stats}};
+    const ms_query *first = s->queries + from, *last = s->queries + to - 1;
+    ms_query_pass p = {.s = s,
+                       .sink = sink,
+                       .user = user,
+                       .from = from,
+                       .to = to,
+                       .vectors = s->vectors + first->first * (size_t)s->dim,
+                       .n_vectors = last->first + last->n_variants - first->first,
+                       .options = msim_search_options_default(),
+                       .stats = {.size = sizeof p.stats}};
     p.options.metric = s->set.metric;
     p.options.scan = s->set.scan;
     p.options.excluded = s->set.excluded;

@@ -3,7 +3,6 @@
 #include "query/searcher.h"
 #include "base/mem.h"
 #include "base/sized.h"
-#include "search/variants.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -51,7 +50,7 @@ static int check_options(const msim_searcher_options *o, msim_error *err) {
 /* ---- Opening ---- */
 
 int64_t ms_searcher_fetched(const msim_searcher *s, int64_t extra) {
-    return s->n_rows - s->set.k < extra ? s->n_rows : s->set.k + extra;
+    return ms_variants_fetched(s->n_rows, s->n_pieces, s->set.k, extra);
 }
 
 static int copy_excluded(msim_searcher *s, msim_error *err) {
@@ -86,6 +85,9 @@ static int open_parts(msim_searcher *s, const msim_model *model, const msim_opti
         return ms_fail(err, -rc, "searcher: this corpus cannot say what it is");
     s->n_rows = info.rows;
     s->dim = info.dim;
+    s->n_pieces = msim_corpus_pieces(s->corpus, err);
+    if (s->n_pieces < 0) return (int)s->n_pieces;
+    s->has_spans = msim_corpus_has_spans(s->corpus, err) > 0;
     if (model) rc = ms_query_embedder_open(model, options, &s->embedder, err);
     if (rc < 0) return rc;
     s->embedder.class_weights = s->set.class_weights;
@@ -145,6 +147,7 @@ void msim_searcher_close(msim_searcher *s) {
     ms_free(s->hit_scores);
     ms_free(s->hits);
     ms_free(s->matches);
+    ms_free(s->found);
     ms_free(s);
 }
 
@@ -191,6 +194,20 @@ int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_err
     return append(s, 1);
 }
 
+/* Leave the rows of a row's piece out of a query's matches. */
+static int exclude_piece(msim_searcher *s, int64_t query, int64_t row, msim_error *err) {
+    int64_t piece = msim_corpus_piece_of(s->corpus, row, err),
+            first = piece < 0 ? piece : msim_corpus_piece_first(s->corpus, piece, err),
+            end = first < 0 ? first : msim_corpus_piece_first(s->corpus, piece + 1, err);
+    if (end < 0) return (int)end;
+    int64_t *rows = ms_alloc((size_t)(end - first), sizeof *rows, "rows of a piece", err);
+    if (!rows) return -MSIM_E_MEMORY;
+    for (int64_t i = first; i < end; i++) rows[i - first] = i;
+    int rc = msim_searcher_exclude(s, query, rows, (size_t)(end - first), err);
+    ms_free(rows);
+    return rc;
+}
+
 int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err) {
     float *to;
     int rc = reserve(s, 1, &to, err);
@@ -199,7 +216,7 @@ int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err) {
     if (rc < 0) return rc;
     int64_t query = append(s, 1);
     if (!s->set.excludes_self) return query;
-    rc = msim_searcher_exclude(s, query, &row, 1, err);
+    rc = exclude_piece(s, query, row, err);
     if (rc >= 0) return query;
     s->n_queries--;
     s->n_vectors--;

@@ -4,6 +4,7 @@
 #define MS_QUERY_SEARCHER_H
 #include "query/embedder.h"
 #include "query/read.h"
+#include "search/variants.h"
 
 enum {
     /* Own rows of a query (msim_searcher_exclude) that a pass fetches in excess rather than leaves
@@ -29,6 +30,8 @@ struct msim_searcher {
     const msim_corpus *corpus; /* borrowed */
     msim_searcher_options set; /* excluded: owned, rising */
     int64_t n_rows, dim;
+    bool has_spans;             /* pieces may have several rows: they are found, not rows */
+    int64_t n_pieces;           /* as many as rows without spans */
     ms_query_embedder embedder; /* owned; zero without a model */
     ms_files_buffer bytes;      /* owned: the file in hand */
     int outcome;                /* msim_outcome of the last MIDI query */
@@ -46,6 +49,8 @@ struct msim_searcher {
     size_t n_hits, hits_cap;
     msim_match *matches; /* owned: scratch of one query */
     size_t matches_cap;
+    ms_piece_match *found; /* owned: [n_found], scratch of one query, with spans */
+    size_t n_found, found_cap;
     msim_searcher_stats stats;
 };
 

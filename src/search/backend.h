@@ -1,5 +1,5 @@
-/* The contract that each backend (CPU, CUDA) fills. A table of functions, no data: api.c picks one
- * and passes the backend's own handles through. Returns and errors as everywhere
+/* What each backend (CPU, CUDA) implements: a table of functions, without data. api.c picks a
+ * backend and passes the backend's own handles through. Return values and errors are as everywhere
  * (include/midisim.h, R1). */
 #ifndef MS_SEARCH_BACKEND_H
 #define MS_SEARCH_BACKEND_H
@@ -8,8 +8,8 @@
 #include "model/batch.h"
 #include "model/weights.h"
 
-/* A search. Everything is checked by api.c: finite queries, limits, options in range, excluded rows
- * ascending. */
+/* A search request. api.c has checked it: queries are finite, numbers are within limits, options
+ * are in range, and excluded rows are ascending. */
 typedef struct {
     const float *queries; /* borrowed: [n_query, dim] */
     size_t n_query;
@@ -20,7 +20,7 @@ typedef struct {
     void *user;
 } ms_search_request;
 
-/* What the last search did. */
+/* What the last search of a context did. */
 typedef struct {
     int64_t rows_nonfinite; /* loaded rows with NaN or infinity */
     int64_t rows_evaluated; /* row x query scores evaluated in double */
@@ -51,19 +51,19 @@ typedef struct {
     int (*embed)(void *context, const ms_batch *batch, const float *class_weights, float *out,
                  msim_error *err);
     int (*embed_tokens)(void *context, const ms_batch *batch, float *out, msim_error *err);
-    /* MSIM_BATCHES_UNDER_WAY batches may be under way (api.c counts). submit takes a batch as embed
-     * does, of at least one sequence: what it points to and class_weights may be reused at once,
-     * out is complete when the wait that finishes this batch returns; a batch whose submit fails is
-     * not under way. wait finishes the oldest one, which is gone afterwards, whatever it returns. A
-     * device without a queue does it all in submit. api.c calls nothing else but stage_seconds and
-     * close meanwhile. */
+    /* embed in two steps. At most MSIM_BATCHES_UNDER_WAY batches are under way; api.c counts them.
+     * submit takes a batch of at least one sequence. What the batch points to and class_weights may
+     * be reused at once; out is complete when the wait that finishes this batch returns. A batch
+     * whose submit fails is not under way. wait finishes the oldest batch, which is gone
+     * afterwards, whatever wait returns. A device without a queue does everything in submit.
+     * Meanwhile api.c calls only stage_seconds and close. */
     int (*embed_submit)(void *context, const ms_batch *batch, const float *class_weights,
                         float *out, msim_error *err);
     int (*embed_wait)(void *context, msim_error *err);
 
-    /* Make rows first .. first + n - 1 known to the context (upload, or just remember). views
-     * [n_views] are borrowed from the corpus; rows are numbered through all views in order, from 0,
-     * and keep these numbers. The only function of a search that may allocate. */
+    /* Load rows first .. first + n - 1 into the context: upload them, or only remember them. views
+     * [n_views] are borrowed from the corpus. Rows are numbered from 0 through all views in order,
+     * and keep these numbers. This is the only function of a search that may allocate. */
     int (*load_rows)(void *context, const ms_rows *views, size_t n_views, int64_t first, int64_t n,
                      msim_error *err);
     /* The k best rows of each query, ms_topk's order; hits [n_query, k], sorted. Returns the hits
@@ -71,7 +71,8 @@ typedef struct {
      * docs/SEARCH.md: evaluated in double, 16 lanes, one fixed order. */
     int64_t (*score_topk)(void *context, const ms_search_request *request, ms_hit *hits,
                           msim_error *err);
-    /* Every row with score >= threshold to the sink, one call at a time. Returns the calls made. */
+    /* Pass every row with score >= threshold to the sink, from one thread at a time. Returns how
+     * many rows were passed. */
     int64_t (*score_above)(void *context, const ms_search_request *request, msim_error *err);
     void (*search_outcome)(const void *context, ms_search_outcome *out);
     /* Seconds inside each stage so far, summed over threads: out [MSIM_STAGE_COUNT]. */

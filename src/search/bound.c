@@ -1,6 +1,5 @@
-/* Bounds of the certified scans: see bound.h. The inequalities, with their proofs, stand in
- * docs/SEARCH.md; the factors 1.001 and powers of two below only cover what double itself
- * rounds. */
+/* Bounds of the certified scans: see bound.h. docs/SEARCH.md has the inequalities and their proofs.
+ * The factors 1.001 and the powers of two below only cover the rounding of double itself. */
 #include "search/bound.h"
 #include <float.h>
 #include <math.h>

@@ -1,16 +1,15 @@
-/* What a scan may leave out: bounds on how far its f32 numbers are from the scores of
- * docs/SEARCH.md, which has the proofs under the names used here. Everything is computed in double;
- * results are rounded to the safe side.
+/* Bounds for scans: which rows a scan may leave out. A bound says how far the f32 numbers of a scan
+ * are from the scores of docs/SEARCH.md, which has the proofs under the names used here. Everything
+ * is computed in double; results are rounded to the safe side.
  *
- * A threshold is a score in double that rows must reach. A scan compares upper bounds in f32 with
- * an upper threshold: a row is left out if its upper bound is below it. The page writes theta for
- * the threshold and cut for the upper threshold. */
+ * A threshold is a score in double that results must reach (T in docs/SEARCH.md). A scan compares
+ * upper bounds in f32 with an upper threshold: a row is left out if its upper bound is below it. */
 #ifndef MS_SEARCH_BOUND_H
 #define MS_SEARCH_BOUND_H
 #include "base/status.h"
 
-/* The largest f32 that is not above x (NaN and -infinity: -infinity), and the smallest that is not
- * below it (NaN: infinity). */
+/* The largest f32 that is not above x (-infinity for NaN and -infinity), and the smallest f32 that
+ * is not below x (infinity for NaN). */
 float ms_bound_f32_below(double x);
 float ms_bound_f32_above(double x);
 
@@ -28,11 +27,11 @@ typedef struct {
 } ms_bound_f32;
 
 ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes);
-/* The upper threshold for a threshold, and what the score cannot exceed, from an upper bound.
- * Cosine: */
+/* For the cosine: the upper threshold for a threshold, and the score that a row with this upper
+ * bound cannot exceed. */
 float ms_bound_f32_threshold(const ms_bound_f32 *b, double threshold);
 double ms_bound_f32_score(const ms_bound_f32 *b, float upper);
-/* Dot product with a query of this norm (0 included): */
+/* The same for the dot product with a query of this norm, which may be 0. */
 float ms_bound_f32_threshold_ip(double threshold, double query_norm);
 double ms_bound_f32_score_ip(float upper, double query_norm);
 /* The upper bound of a row whose score was evaluated. */

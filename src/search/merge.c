@@ -1,4 +1,4 @@
-/* Contract: search/merge.h. */
+/* Merges the answers of shares: see search/merge.h. */
 #include "search/merge.h"
 
 int64_t ms_merge_shares(const ms_share_hits *shares, size_t n_shares, size_t n_query, int64_t k,

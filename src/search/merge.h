@@ -1,5 +1,5 @@
-/* One ranked list out of several: the answers of shares of a corpus's rows (devices, ranks), put
- * together. */
+/* One ranked list out of several: merges the answers of shares, which are the rows of one device or
+ * rank. */
 #ifndef MS_SEARCH_MERGE_H
 #define MS_SEARCH_MERGE_H
 #include "search/topk.h"

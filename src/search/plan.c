@@ -1,4 +1,4 @@
-/* Contract: search/plan.h. */
+/* What a search decides before it reads a row: see search/plan.h. */
 #include "search/plan.h"
 
 /* A scan that leaves rows out saves nothing below SMALL_ROWS rows, or where more than one row in
@@ -22,7 +22,8 @@ int ms_plan_choose_scan(const ms_search_request *request, int64_t n_rows,
     if (wanted == MSIM_SCAN_F64 || scans & MS_SCAN_BIT(wanted)) return wanted;
     if (!ms_plan_reads_codes(wanted)) return MSIM_SCAN_F64; /* f32 of no rows */
     return ms_fail(err, MSIM_E_UNSUPPORTED,
-                   "search: scan: expected a copy of the rows to be attached for %s, got none",
+                   "search: scan %s: the corpus has no such codes attached; attach them first, or "
+                   "use scan auto",
                    msim_scan_name(wanted));
 }
 

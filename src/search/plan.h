@@ -1,5 +1,5 @@
-/* What a search decides before it looks at a row, for every backend: which scan passes over the
- * rows, which rows are excluded, which rows the first threshold comes from. A backend then only
+/* What a search decides before it reads a row, for every backend: which scan passes over the rows,
+ * which rows are excluded, and which rows give the first threshold. After that a backend only
  * passes over rows. docs/SEARCH.md, Steps of a search. */
 #ifndef MS_SEARCH_PLAN_H
 #define MS_SEARCH_PLAN_H
@@ -18,20 +18,20 @@ typedef struct {
     unsigned preferred; /* the scans that MSIM_SCAN_AUTO chooses from */
 } ms_plan_backend;
 
-/* A request, taken up. */
+/* A request that has begun. */
 typedef struct {
     const ms_search_request *request; /* borrowed while the search runs, else NULL */
     ms_row_list excluded;             /* borrowed likewise: the loaded rows that are excluded */
     int scan;                         /* msim_scan, never AUTO */
     int is_ip;
     int64_t n_rows;   /* that may be results: loaded and not excluded */
-    double threshold; /* the least that a result may score, as known before any row is looked at */
+    double threshold; /* the lowest score of a result that is known before any row is read */
 } ms_search_plan;
 
-/* Take up a request over these rows. *plan is untouched on failure. */
+/* Begin a request over these rows. *plan is untouched on failure. */
 int ms_plan_begin(ms_search_plan *plan, const ms_search_request *request, const ms_slices *rows,
                   const ms_plan_backend *backend, msim_error *err);
-/* Let go of what is borrowed; the scan stays, for the outcome. */
+/* Drop what is borrowed. The scan stays, for the outcome. */
 void ms_plan_end(ms_search_plan *plan);
 
 /* The scan (msim_scan) for a request over n_rows rows. AUTO: the preferred scan that reads least;

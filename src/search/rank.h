@@ -1,6 +1,6 @@
-/* The rank order of search results, written once for the host and for CUDA kernels: the higher
- * score in double first, of equal scores the lower row. The order is total, so the k best rows are
- * one list however the work was divided. docs/SEARCH.md, The order. */
+/* The rank order of search results, written once for the host and for CUDA kernels. The higher
+ * score in double comes first; of equal scores, the lower row. The order is total, so the k best
+ * rows are one list, however the work was divided. docs/SEARCH.md, The order. */
 #ifndef MS_SEARCH_RANK_H
 #define MS_SEARCH_RANK_H
 #include "base/inline.h"

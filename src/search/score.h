@@ -1,4 +1,5 @@
-/* The score of docs/SEARCH.md from its parts, written once for the host and for CUDA kernels. */
+/* The score of docs/SEARCH.md, computed from its sums. Written once for the host and for CUDA
+ * kernels. */
 #ifndef MS_SEARCH_SCORE_H
 #define MS_SEARCH_SCORE_H
 #include "base/inline.h"

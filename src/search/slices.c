@@ -1,4 +1,4 @@
-/* Contract: search/slices.h. */
+/* Loaded rows and lists of row numbers: see search/slices.h. */
 #include "search/slices.h"
 #include "base/mem.h"
 #include "codes/layout.h"
@@ -28,7 +28,7 @@ static int check_views(const ms_rows *views, size_t n_views, msim_error *err) {
                            "corpus part %zu: expected rows of width %lld, got %lld", i,
                            (long long)views[0].dim, (long long)views[i].dim);
         if (__builtin_add_overflow(row, views[i].n_rows, &row))
-            return ms_fail(err, MSIM_E_LIMIT, "corpus: expected fewer than 2^63 rows, got more");
+            return ms_fail(err, MSIM_E_LIMIT, "corpus: there are 2^63 rows or more");
     }
     return MSIM_OK;
 }

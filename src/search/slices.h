@@ -1,5 +1,5 @@
-/* The rows that a backend has loaded: a range of the corpus's rows, cut into slices of the views
- * they lie in; and lists of row numbers within them. */
+/* The rows that a backend has loaded: a range of the corpus's rows, divided into slices, each of
+ * one view. Also lists of row numbers within them. */
 #ifndef MS_SEARCH_SLICES_H
 #define MS_SEARCH_SLICES_H
 #include "base/rows.h"
@@ -12,7 +12,7 @@ typedef struct {
     size_t n;
 } ms_row_list;
 
-/* Those of a list that are at least `first` and below `end`. */
+/* The rows of a list that are at least `first` and below `end`. */
 ms_row_list ms_row_list_between(ms_row_list list, int64_t first, int64_t end);
 bool ms_row_list_has(ms_row_list list, int64_t row);
 
@@ -36,19 +36,19 @@ int ms_slices_open(ms_slices *out, const ms_rows *views, size_t n_views, int64_t
                    msim_error *err);
 void ms_slices_close(ms_slices *s); /* leaves *s empty; accepts an empty one */
 
-/* The slice of a loaded row, and the stored bytes of the row with the view that it is of. */
+/* The slice that holds a loaded row. And the stored bytes of a row, with its view. */
 const ms_slice *ms_slices_find(const ms_slices *s, int64_t row);
 const unsigned char *ms_slices_row(const ms_slices *s, int64_t row, const ms_rows **view);
 
-/* Rows whose scores are known without a look at them, as the slice's codes list them: rows of
- * zeros, and rows with NaN or infinity. Numbers within the view. */
+/* Rows whose scores are known without reading them, as the slice's codes list them: rows of zeros,
+ * and rows with NaN or infinity. The numbers count within the view. */
 ms_row_list ms_slice_zeros(const ms_slice *s);
 ms_row_list ms_slice_nonfinite(const ms_slice *s);
 /* Whether one of these lists holds a loaded row; how many rows with NaN or infinity they hold. */
 bool ms_slices_is_listed(const ms_slices *s, int64_t row);
 int64_t ms_slices_count_nonfinite(const ms_slices *s);
 
-/* Goes through such a list of all slices, leaving out excluded rows. */
+/* Walks through one of these lists over all slices, and leaves out excluded rows. */
 typedef struct {
     const ms_slices *slices;               /* borrowed */
     ms_row_list excluded;                  /* numbers in the corpus */

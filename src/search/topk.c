@@ -1,4 +1,4 @@
-/* Bounded heap over a total order: see topk.h. Allocates nothing. */
+/* A bounded heap over a total order: see topk.h. It allocates nothing. */
 #include "search/topk.h"
 #include <math.h>
 

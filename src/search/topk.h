@@ -1,5 +1,5 @@
-/* The K best of a stream of scored rows, in the rank order (search/rank.h) that every backend
- * agrees with. A row with NaN or infinity has the score -infinity, so it ranks after all others. */
+/* The K best of a stream of scored rows, in the rank order of search/rank.h, which every backend
+ * uses. A row with NaN or infinity has the score -infinity, so it ranks after all others. */
 #ifndef MS_SEARCH_TOPK_H
 #define MS_SEARCH_TOPK_H
 #include "base/status.h"

@@ -1,4 +1,4 @@
-/* Ranking of a query's matches: see search/variants.h. */
+/* Ranks the matches of a query: see search/variants.h. */
 #include "search/variants.h"
 #include "base/rows.h"
 #include <stdlib.h>
@@ -37,6 +37,51 @@ int64_t ms_variants_rank(msim_match *matches, int64_t n, bool keeps_all) {
     }
     qsort(matches, (size_t)n_kept, sizeof *matches, by_rank);
     return n_kept;
+}
+
+static int piece_by_rank(const void *a, const void *b) {
+    const ms_piece_match *x = a, *y = b;
+    return by_rank(&x->match, &y->match);
+}
+
+static int by_piece(const void *a, const void *b) {
+    const ms_piece_match *x = a, *y = b;
+    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
+    return by_rank(&x->match, &y->match);
+}
+
+static int by_piece_and_key(const void *a, const void *b) {
+    const ms_piece_match *x = a, *y = b;
+    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
+    if (x->match.transpose != y->match.transpose) return x->match.transpose - y->match.transpose;
+    return by_rank(&x->match, &y->match);
+}
+
+int64_t ms_variants_rank_pieces(ms_piece_match *m, int64_t n, bool keeps_keys) {
+    int64_t n_kept = 0;
+    if (n == 0) return 0;
+    qsort(m, (size_t)n, sizeof *m, keeps_keys ? by_piece_and_key : by_piece);
+    for (int64_t i = 0; i < n; i++) {
+        const ms_piece_match *before = i ? m + n_kept - 1 : NULL;
+        if (before && m[i].piece == before->piece &&
+            !(keeps_keys && m[i].match.transpose != before->match.transpose))
+            continue;
+        m[n_kept++] = m[i];
+    }
+    qsort(m, (size_t)n_kept, sizeof *m, piece_by_rank);
+    return n_kept;
+}
+
+bool ms_variants_is_before(const msim_match *a, const msim_match *b) { return by_rank(a, b) <= 0; }
+
+int64_t ms_variants_fetched(int64_t n_rows, int64_t n_pieces, int64_t k, int64_t extra) {
+    int64_t n = n_rows - k < extra ? n_rows : k + extra, most = MSIM_GPU_MAX_K;
+    if (n_pieces == n_rows || n >= most) return n;
+    /* twice the rows that k pieces have on average, but no more than a GPU gives */
+    int64_t wide = 2 * k * (n_rows / n_pieces + 1) + extra;
+    if (wide > most || n_rows / n_pieces > most) wide = most;
+    if (wide < n) wide = n;
+    return wide < n_rows ? wide : n_rows;
 }
 
 int64_t ms_variants_drop(const int64_t *own, size_t n_own, int64_t *rows, double *scores,

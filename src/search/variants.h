@@ -1,5 +1,5 @@
-/* A piece in its keys: hits of its variants become the matches of one query. Values only; nothing
- * is allocated. include/midisim.h, Searcher; docs/SEARCH.md. */
+/* A piece in its keys: turns the hits of a query's variants into its matches. It allocates nothing.
+ * include/midisim.h, Searcher; docs/SEARCH.md, Keys of a query. */
 #ifndef MS_SEARCH_VARIANTS_H
 #define MS_SEARCH_VARIANTS_H
 #include "base/status.h"
@@ -15,6 +15,20 @@ msim_match ms_variants_match(int64_t row, double score, int transpose);
 /* Put a query's matches in rank order: higher score, then lower row, then lower transposition.
  * Unless keeps_all, of each row only the best stays. Returns how many there are now. */
 int64_t ms_variants_rank(msim_match *matches, int64_t n, bool keeps_all);
+/* A match, and the piece that its row belongs to. */
+typedef struct {
+    int64_t piece;
+    msim_match match;
+} ms_piece_match;
+
+/* The same for pieces of several rows: of each piece, or with keeps_keys of each piece and
+ * transposition, only the best stays. */
+int64_t ms_variants_rank_pieces(ms_piece_match *matches, int64_t n, bool keeps_keys);
+/* True when `a` comes before `b` in rank order, or has the same place. */
+bool ms_variants_is_before(const msim_match *a, const msim_match *b);
+/* Rows to fetch of each vector so that `extra` of them may be dropped afterwards; where pieces have
+ * several rows, so many that k pieces are likely among them. */
+int64_t ms_variants_fetched(int64_t n_rows, int64_t n_pieces, int64_t k, int64_t extra);
 /* Take rows that are in `own` (rising) out of a variant's n hits; the rest moves up. Returns how
  * many are left. */
 int64_t ms_variants_drop(const int64_t *own, size_t n_own, int64_t *rows, double *scores,

@@ -275,14 +275,14 @@ def test_object_arrays_that_are_no_corpus(tmp_path):
     path = tmp_path / "o.npy"
     rows = vectors(3, 4)
     for who, words in (([pathlib.PurePosixPath("a"), "b", "c"], ["pathlib", "(row 0)"]), (["a", 3, "c"], ["a str", "(row 1)"]),
-                       (["a", "b", None], ["None", "(row 2)"]), ([np.str_("a"), "b", "c"], ["scalar of NumPy's", "str(n)"]),
+                       (["a", "b", None], ["None", "(row 2)"]), ([np.str_("a"), "b", "c"], ["NumPy scalar", "str(n)"]),
                        (["a", b"b", "c"], ["a str", "bytes", "(row 1)"]), (["a", "n" * 65537, "c"], ["65536", "(row 1)"])):
         save_objects(path, who, rows)
         refused(path, *words)
     for array in (np.array(["a", None], dtype=object), np.zeros(2, [("v", "<f4", (4,)), ("n", "O")]),
                   np.zeros(2, [("n", "O"), ("v", "<f4", (4,)), ("m", "O")]), np.zeros((2, 1), [("n", "O"), ("v", "<f4", (4,))])):
         np.save(path, array, allow_pickle=True)
-        refused(path, "pickled records")
+        refused(path, "are not records of a name")
     big = np.zeros(2, [("n", "O"), ("v", ">f4", (4,))])
     np.save(path, big, allow_pickle=True)
     refused(path, "big-endian")
@@ -298,7 +298,7 @@ def test_damaged_pickles(tmp_path):
         path.write_bytes(data[:cut])
         refused(path, "byte ")
     path.write_bytes(data + b"\0")
-    refused(path, "expected the end of the file, got 1 bytes more")
+    refused(path, "1 bytes follow the end of the pickle")
     done = run("convert", path, out, "--form", "structured")
     assert done.returncode == 1 and not out.exists() and json.dumps(sorted(p.name for p in tmp_path.iterdir())) == \
         '["bad.npy", "good.npy"]'

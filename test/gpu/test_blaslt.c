@@ -391,7 +391,7 @@ static void test_no_library(void **state) {
     static const struct {
         enum fault fault;
         const char *says;
-    } cases[] = {{MISSING, "got neither"},
+    } cases[] = {{MISSING, "is installed"},
                  {OLDER, "expected major version"},
                  {FUNCTION_MISSING, "cublasLtMatmulAlgoCheck"},
                  {NO_START, "starting"}};
@@ -422,7 +422,7 @@ static void test_shapes_left_to_our_kernel(void **state) {
                  {ROWS_REFUSED, MS_GPU_ADD, MSIM_E_UNSUPPORTED, "whole sums"},
                  {VALUE_WRONG, MS_GPU_STORE, MSIM_E_DEVICE, "row 7, column 5"},
                  {VALUE_WRONG, MS_GPU_ADD, MSIM_E_DEVICE, "row 7, column 5"},
-                 {ROWS_MATTER, MS_GPU_ROTATE, MSIM_E_UNSUPPORTED, "1 rows: expected the bits"}};
+                 {ROWS_MATTER, MS_GPU_ROTATE, MSIM_E_UNSUPPORTED, "1 rows: the bits differ"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         msim_error err;
         fault = cases[i].fault;

@@ -562,7 +562,9 @@ static void refusals(void **state) {
     ms_search_request request = {.queries = c.queries, .n_query = 1, .k = 3, .options = &o};
     assert_int_equal(ms_gpu_search_topk(p.gpu, &request, hits, &e), -MSIM_E_UNSUPPORTED);
     assert_string_equal(
-        e.text, "search: scan: expected a copy of the rows to be attached for int8, got none");
+        e.text,
+        "search: scan int8: the corpus has no such codes attached; attach them first, or use "
+        "scan auto");
     o.scan = MSIM_SCAN_BF16;
     assert_int_equal(ms_gpu_search_topk(p.gpu, &request, hits, &e), -MSIM_E_UNSUPPORTED);
     o.scan = MSIM_SCAN_AUTO;

@@ -8,7 +8,6 @@ TWICE = {
     "attend_scratch": "of each level's own width",
     "tile_fn": "of each kind of tile: the two headers never meet",
     "scan_fn": "of each level's kernels, in files of the same shape",
-    "state": "of each scan's walk, in files of the same shape",
     "bench": "of each bench, in files of the same shape",
     "run": "of each job of midisim-tokens",
 }

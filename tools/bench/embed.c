@@ -72,7 +72,9 @@ static int next_from_memory(void *source, bool may_wait, ms_sequence *out, msim_
     return MS_READER_ITEM;
 }
 
-static int64_t n_done(const void *source) { return ((const bench *)source)->n_done; }
+static int64_t n_done(const void *source, int64_t n_waiting) {
+    return ((const bench *)source)->n_done - n_waiting;
+}
 
 /* ---- The three ways ---- */
 

@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "tree.h"
 #include "base/file.h"
-#include "base/fnv.h"
+#include "base/hash/fnv.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>

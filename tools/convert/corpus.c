@@ -23,7 +23,8 @@ typedef struct {
     ms_description description;
     bool has_sidecar;
     ms_source *sources; /* owned: of each input row, or NULL */
-    uint32_t *order;    /* owned: with sources and merge: the input row of each output row */
+    uint32_t *order;    /* owned: with merge and sources or spans: the input row of each output
+                         * row */
     char *name;         /* owned */
     size_t name_cap;
     int64_t n_nonfinite;
@@ -240,7 +241,7 @@ static int check_finite(job *j, int64_t at, const char *name, const float *row, 
 static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
     float *row = ms_alloc((size_t)j->info.dim, sizeof *row, "a row", err);
     int rc = row ? 0 : -MSIM_E_MEMORY;
-    if (j->sources && j->merge) {
+    if ((j->sources || j->description.window_tokens) && j->merge) {
         j->order = ms_alloc((size_t)j->info.rows, sizeof *j->order, "order of rows", err);
         if (!j->order) rc = -MSIM_E_MEMORY;
     }
@@ -279,6 +280,17 @@ static void get_source(void *user, int64_t row, ms_source *out) {
     *out = j->sources[j->order ? j->order[row] : row];
 }
 
+static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *err) {
+    const job *j = user;
+    msim_span span;
+    int64_t at = j->order ? j->order[row] : row;
+    int rc = msim_corpus_span(j->corpus, at, &span, err);
+    int64_t first = rc < 0 ? rc : msim_corpus_piece_first(j->corpus, span.piece, err);
+    if (first < 0) return (int)first;
+    *out = ms_span_pack(&span, (uint32_t)(at - first));
+    return 0;
+}
+
 /* Give the output its name while no description stands beside it; put the old one back when that
  * fails. */
 static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
@@ -300,11 +312,18 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
     snprintf(j->description.dtype, sizeof j->description.dtype, "%s",
              msim_dtype_name(j->layout.dtype));
-    return ms_description_write_to(beside, &j->description, j->sources ? get_source : NULL, j, err);
+    ms_description_rows rows = {.user = j,
+                                .source = j->sources ? get_source : NULL,
+                                .span = j->description.window_tokens ? get_span : NULL};
+    return ms_description_write_to(beside, &j->description, &rows, err);
 }
 
 static int write_output(job *j, msim_error *err) {
     msim_corpus_writer *writer;
+    if (j->description.window_tokens && j->merge && j->info.rows >= UINT32_MAX)
+        return ms_cli_fail(err, MSIM_E_LIMIT,
+                           "--merge: expected fewer than 2^32 - 1 rows of windows, got %lld",
+                           (long long)j->info.rows);
     int rc = msim_corpus_writer_open(j->out, &j->layout, &writer, err);
     if (rc < 0) return rc;
     rc = write_rows(j, writer, err);

@@ -28,6 +28,10 @@ int ms_search_answers_open(const ms_search_corpus *corpus, ms_search_answers *ou
                                        .is_product = set->metric == MSIM_METRIC_IP,
                                        .has_threshold = set->has_threshold,
                                        .threshold = set->threshold}};
+    int has_spans = msim_corpus_has_spans(corpus->corpus, err);
+    if (has_spans < 0) return has_spans;
+    out->out.has_spans = has_spans;
+    out->out.n_pieces = msim_corpus_pieces(corpus->corpus, err);
     return set->copy_to ? ms_copy_to_open(&request, &out->copier, err) : 0;
 }
 
@@ -95,8 +99,9 @@ static int print_as_original(ms_search_answers *a, const ms_search_query *q,
     int64_t rc = ms_grow((void **)&a->listed, &a->listed_cap, n ? n : 1, sizeof *a->listed,
                          "matches", &a->failed);
     if (rc >= 0)
-        rc = ms_results_as_original(answer->matches, answer->n_matches, answer->variants,
-                                    a->set->keeps_variants, a->listed, &a->failed);
+        rc = ms_results_as_original(a->out.corpus, answer->matches, answer->n_matches,
+                                    answer->variants, a->set->keeps_variants, a->listed,
+                                    &a->failed);
     return rc < 0 ? 1 : print_matches(a, q, answer->variants, a->listed, rc);
 }
 

@@ -4,7 +4,7 @@
  * tools/search/corpus.h. */
 #define _GNU_SOURCE
 #include "corpus.h"
-#include "base/fnv.h"
+#include "base/hash/fnv.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <stdio.h>

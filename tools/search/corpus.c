@@ -18,12 +18,11 @@ int ms_search_contradict(const ms_search_settings *set, const char *what, const 
 
 /* ---- Descriptions ---- */
 
-static void describe_pooling(char *text, size_t cap, bool is_weighted, const float *weights) {
-    if (is_weighted)
-        snprintf(text, cap, "weighted %g,%g,%g", (double)weights[0], (double)weights[1],
-                 (double)weights[2]);
-    else
-        snprintf(text, cap, "mean");
+static void describe_pooling(char *text, size_t cap, bool is_weighted, const float *weights,
+                             int n_weights) {
+    size_t n = (size_t)snprintf(text, cap, is_weighted ? "weighted" : "mean");
+    for (int i = 0; is_weighted && i < n_weights && n < cap; i++)
+        n += (size_t)snprintf(text + n, cap - n, "%c%g", i ? ',' : ' ', (double)weights[i]);
 }
 
 /* What decides whether vectors may be compared: model, pooling, limit. Level, precision and names
@@ -36,6 +35,10 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
     } else if (a->max_tokens != b->max_tokens) {
         snprintf(expected, cap, "token limit %lld", (long long)a->max_tokens);
         snprintf(got, cap, "%lld", (long long)b->max_tokens);
+    } else if (a->window_tokens != b->window_tokens || a->window_step != b->window_step) {
+        snprintf(expected, cap, "windows %lld/%lld", (long long)a->window_tokens,
+                 (long long)a->window_step);
+        snprintf(got, cap, "%lld/%lld", (long long)b->window_tokens, (long long)b->window_step);
     } else if (a->is_normalized != b->is_normalized) {
         snprintf(expected, cap, "%snormalised rows", a->is_normalized ? "" : "un");
         snprintf(got, cap, "%snormalised ones", b->is_normalized ? "" : "un");
@@ -44,8 +47,8 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
         snprintf(got, cap, "%lld", (long long)b->transpose);
     } else {
         char pooling[80];
-        describe_pooling(pooling, sizeof pooling, a->is_weighted, a->pool_weights);
-        describe_pooling(got, cap, b->is_weighted, b->pool_weights);
+        describe_pooling(pooling, sizeof pooling, a->is_weighted, a->pool_weights, a->n_classes);
+        describe_pooling(got, cap, b->is_weighted, b->pool_weights, b->n_classes);
         if (strcmp(pooling, got) == 0) return false;
         snprintf(expected, cap, "pooling %s", pooling);
     }
@@ -116,6 +119,13 @@ void ms_search_corpus_close(ms_search_corpus *c) { msim_corpus_close(c->corpus);
 
 /* ---- Model ---- */
 
+/* The most tokens that a row was made of (0: no limit), which is what a query is cut to. */
+static int64_t row_limit(const ms_description *made) {
+    bool has_windows = made->window_tokens &&
+                       (!made->max_tokens || made->window_tokens < made->max_tokens);
+    return has_windows ? made->window_tokens : made->max_tokens;
+}
+
 /* Take over what the description says where the command line is silent; compare where it is not. */
 static int follow_description(const ms_search_corpus *c, ms_search_model *m, msim_error *err) {
     const ms_description *made = &c->made;
@@ -130,19 +140,26 @@ static int follow_description(const ms_search_corpus *c, ms_search_model *m, msi
     }
     bool is_given = ms_cli_given(&ms_search_tool, set, "pooling") ||
                     ms_cli_given(&ms_search_tool, set, "pool-weights");
-    describe_pooling(expected, sizeof expected, made->is_weighted, made->pool_weights);
-    describe_pooling(got, sizeof got, m->is_weighted, m->weights);
+    describe_pooling(expected, sizeof expected, made->is_weighted, made->pool_weights,
+                     made->n_classes);
+    describe_pooling(got, sizeof got, m->is_weighted, m->weights, m->info.n_classes);
+    if (!is_given && made->is_weighted && made->n_classes != m->info.n_classes) {
+        snprintf(got, sizeof got, "a model of %d classes of tokens", m->info.n_classes);
+        return rc < 0 ? rc
+                      : ms_search_contradict(set, "another pooling", where, expected, got, err);
+    }
     if (!is_given) {
         m->is_weighted = made->is_weighted;
         memcpy(m->weights, made->pool_weights, sizeof m->weights);
     } else if (rc >= 0 && strcmp(expected, got) != 0) {
         rc = ms_search_contradict(set, "another pooling", where, expected, got, err);
     }
-    snprintf(expected, sizeof expected, "%lld", (long long)made->max_tokens);
+    int64_t limit = row_limit(made);
+    snprintf(expected, sizeof expected, "%lld", (long long)limit);
     snprintf(got, sizeof got, "%lld", (long long)m->max_tokens);
     if (!ms_cli_given(&ms_search_tool, set, "max-tokens"))
-        m->max_tokens = made->max_tokens;
-    else if (rc >= 0 && made->max_tokens != m->max_tokens)
+        m->max_tokens = limit;
+    else if (rc >= 0 && limit != m->max_tokens && !made->window_tokens)
         rc = ms_search_contradict(set, "another token limit", where, expected, got, err);
     return rc;
 }

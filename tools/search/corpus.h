@@ -30,7 +30,7 @@ typedef struct {
     msim_model *model; /* owned; NULL when no query is a MIDI file */
     msim_model_info info;
     bool is_weighted; /* the pooling in force, its weights, and the limit (0: none) */
-    float weights[3];
+    float weights[MS_DESCRIPTION_CLASSES];
     int64_t max_tokens;
 } ms_search_model;
 

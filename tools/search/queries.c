@@ -169,7 +169,11 @@ static int add_like(run *r, const char *name, msim_error *err) {
         r->q->n_failed++;
         return 0;
     }
-    if (n > 1)
+    /* the rows of one piece follow each other and have one name */
+    int64_t piece = msim_corpus_piece_of(r->q->corpus->corpus, rows[0], err),
+            last = piece < 0 ? piece : msim_corpus_piece_of(r->q->corpus->corpus, rows[n - 1], err);
+    if (last < 0) return (int)last;
+    if (last != piece)
         ms_cli_warning("--like: several rows have the name '%.200s': row %lld, the first, is taken",
                        name, (long long)rows[0]);
     return add_row(r, r->q->corpus->corpus, rows[0], name, strlen(name), err);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "common/ranks.h"
 #include "search/merge.h"
+#include "search/variants.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,15 +85,16 @@ int ms_search_ranks_open(const ms_search_corpus *corpus, int64_t room, ms_search
                          msim_error *err) {
     const ms_search_settings *set = corpus->set;
     int64_t n_rows = corpus->info.rows, extra = set->excludes_self ? MS_SEARCH_EXTRA : 0,
-            most = set->has_threshold        ? 1
-                   : n_rows - set->k < extra ? n_rows
-                                             : set->k + extra;
+            n_pieces = msim_corpus_pieces(corpus->corpus, err),
+            most = set->has_threshold || n_pieces < 1
+                       ? 1
+                       : ms_variants_fetched(n_rows, n_pieces, set->k, extra);
     ms_search_ranks *r = ms_alloc(1, sizeof *r, "ranks", err);
-    int rc = r ? 0 : -MSIM_E_MEMORY;
+    int rc = !r ? -MSIM_E_MEMORY : n_pieces < 0 ? (int)n_pieces : 0;
     ms_ranks_broadcast(0, &room, sizeof room);
     if (r) {
         *r = (ms_search_ranks){.set = set, .n_rows = n_rows, .dim = corpus->info.dim};
-        rc = open_buffers(r, room, most, err);
+        if (rc >= 0) rc = open_buffers(r, room, most, err);
         if (rc >= 0) rc = open_context(r, corpus->corpus, room, most, err);
     }
     rc = ms_ranks_agree(rc, err);

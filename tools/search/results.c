@@ -13,26 +13,29 @@
 /* ---- The original's list ---- */
 
 /* Matches in rank order are, of each variant, in the order of its row of the original's matrix. */
-static int64_t merge_as_original(const msim_match *matches, int64_t n, int64_t n_variants,
-                                 bool keeps_all, int64_t *rows, float *sims,
+static int64_t merge_as_original(const msim_corpus *corpus, const msim_match *matches, int64_t n,
+                                 int64_t n_variants, bool keeps_all, int64_t *rows, float *sims,
                                  ms_listing_entry *entries) {
     enum { MOST_VARIANTS = 12 };
     int64_t k = n / n_variants, n_put[MOST_VARIANTS] = {0};
     for (int64_t i = 0; i < n; i++) {
         int64_t v = matches[i].transpose + n_variants / 2, at = v * k + n_put[v]++;
-        rows[at] = matches[i].row;
+        int64_t piece = msim_corpus_piece_of(corpus, matches[i].row, NULL);
+        rows[at] = msim_corpus_piece_first(corpus, piece, NULL);
         sims[at] = (float)matches[i].score;
     }
     return ms_listing_merge(rows, sims, (size_t)n_variants, (size_t)k, keeps_all, entries);
 }
 
-int64_t ms_results_as_original(const msim_match *matches, int64_t n, int64_t n_variants,
-                               bool keeps_all, msim_match *out, msim_error *err) {
+int64_t ms_results_as_original(const msim_corpus *corpus, const msim_match *matches, int64_t n,
+                               int64_t n_variants, bool keeps_all, msim_match *out,
+                               msim_error *err) {
     int64_t *rows = ms_alloc((size_t)n, sizeof *rows, "matches", err), n_entries = -1;
     float *sims = rows ? ms_alloc((size_t)n, sizeof *sims, "matches", err) : NULL;
     ms_listing_entry *entries = sims ? ms_alloc((size_t)n, sizeof *entries, "matches", err) : NULL;
     if (entries) {
-        n_entries = merge_as_original(matches, n, n_variants, keeps_all, rows, sims, entries);
+        n_entries =
+            merge_as_original(corpus, matches, n, n_variants, keeps_all, rows, sims, entries);
         if (n_entries < 0) ms_fail(err, MSIM_E_MEMORY, "out of memory: merging matches");
     }
     for (int64_t i = 0; i < n_entries; i++)
@@ -143,7 +146,9 @@ static int put_escaped(const char *text, size_t n) {
 
 int ms_results_begin(ms_results_out *out) {
     return out->format == MS_RESULTS_TSV
-               ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname\n")
+               ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname%s\n",
+                              out->has_spans ? "\tfrom_token\tto_token\tfrom_seconds\tto_seconds"
+                                             : "")
                : 0;
 }
 
@@ -159,6 +164,10 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
         int64_t n_name = ms_results_name(out, matches[i].row);
         if (n_name < 0) rc = no_memory();
         if (rc == 0) rc = put_escaped(out->name, (size_t)n_name);
+        if (rc == 0 && out->has_spans)
+            rc = ms_cli_print("\t%lld\t%lld\t%.3f\t%.3f", (long long)matches[i].from_token,
+                              (long long)matches[i].to_token, matches[i].from_seconds,
+                              matches[i].to_seconds);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -173,6 +182,16 @@ static void put_score(ms_json_text *line, double score) {
     char number[32];
     snprintf(number, sizeof number, "%.9g", (double)(float)score);
     put_text(line, isfinite((float)score) ? number : "null");
+}
+
+/* Where in the piece; nothing for rows that are whole pieces. */
+static void put_span(ms_json_text *line, const msim_match *match) {
+    char text[160];
+    snprintf(text, sizeof text,
+             ",\"from_token\":%lld,\"to_token\":%lld,\"from_seconds\":%.3f,\"to_seconds\":%.3f",
+             (long long)match->from_token, (long long)match->to_token, match->from_seconds,
+             match->to_seconds);
+    if (match->from_token >= 0) put_text(line, text);
 }
 
 static int print_json(ms_results_out *out, const ms_results_query *query) {
@@ -195,6 +214,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
         put_score(&line, matches[i].score);
         put_text(&line, ",\"transpose\":");
         ms_json_put_int(&line, matches[i].transpose);
+        put_span(&line, matches + i);
         put_text(&line, "}");
     }
     put_text(&line, "],\"exact\":true,\"metric\":");
@@ -242,24 +262,45 @@ static void show_score(const ms_results_out *out, double score, char *text, size
         snprintf(text, cap, "%.2f%%", 100.0 * score);
 }
 
-static int print_table(ms_results_out *out, const ms_results_query *query) {
-    char rank[24], score[32], transpose[16], count[32];
-    const msim_match *matches = query->matches;
+/* "1:05-1:38", minutes and seconds in the piece; "" without spans, "all" for a whole piece. */
+static int show_span(const ms_results_out *out, const msim_match *match, char *text, size_t cap) {
+    long long from = (long long)match->from_seconds, to = (long long)(match->to_seconds + 0.999);
+    if (!out->has_spans) return snprintf(text, cap, "%s", "");
+    if (match->from_seconds < 0) return snprintf(text, cap, "%11s  ", "all");
+    char span[64];
+    snprintf(span, sizeof span, "%lld:%02lld-%lld:%02lld", from / 60, from % 60, to / 60, to % 60);
+    return snprintf(text, cap, "%11s  ", span);
+}
+
+/* The line above the columns of a table. */
+static int print_heads(const ms_results_out *out, const ms_results_query *query, int rank_width,
+                       int score_width) {
+    char count[32], pieces[64] = "";
     int64_t n_rows = msim_corpus_rows(out->corpus);
+    if (out->has_spans)
+        snprintf(pieces, sizeof pieces, "%s piece%s, ", ms_cli_count(count, out->n_pieces),
+                 out->n_pieces == 1 ? "" : "s");
+    return ms_cli_print("%*s  %*s  %6s  %sname (%s%s row%s, best of %lld variant%s)", rank_width,
+                        "rank", score_width, "score", "transp",
+                        out->has_spans ? "      where  " : "", pieces, ms_cli_count(count, n_rows),
+                        n_rows == 1 ? "" : "s", (long long)query->n_variants,
+                        query->n_variants == 1 ? "" : "s");
+}
+
+static int print_table(ms_results_out *out, const ms_results_query *query) {
+    char rank[24], score[32], transpose[16], span[80];
+    const msim_match *matches = query->matches;
     int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
     int score_width = out->is_product ? 11 : 8;
     if (rank_width < 4) rank_width = 4;
-    int before = rank_width + 2 + score_width + 2 + 6 + 2;
+    int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->has_spans ? 13 : 0);
     (void)ms_cli_print("%s", out->n_printed ? "\n" : "");
     (void)ms_cli_style(MS_CLI_BOLD);
     int rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
     (void)ms_cli_style(MS_CLI_PLAIN);
     (void)ms_cli_write("\n", 1);
     (void)ms_cli_style(MS_CLI_DIM);
-    (void)ms_cli_print("%*s  %*s  %6s  name (%s row%s, best of %lld variant%s)", rank_width, "rank",
-                       score_width, "score", "transp", ms_cli_count(count, n_rows),
-                       n_rows == 1 ? "" : "s", (long long)query->n_variants,
-                       query->n_variants == 1 ? "" : "s");
+    (void)print_heads(out, query, rank_width, score_width);
     (void)ms_cli_style(MS_CLI_PLAIN);
     if (rc == 0) rc = ms_cli_write("\n", 1);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
@@ -272,7 +313,8 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
         (void)ms_cli_style(MS_CLI_BOLD);
         (void)ms_cli_print("%*s", score_width, score);
         (void)ms_cli_style(MS_CLI_PLAIN);
-        rc = ms_cli_print("  %6s  ", transpose);
+        (void)show_span(out, matches + i, span, sizeof span);
+        rc = ms_cli_print("  %6s  %s", transpose, span);
         if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }

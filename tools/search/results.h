@@ -6,10 +6,11 @@
 #include "common/cli.h"
 
 /* The original's list of a query's matches, of which each of n_variants has the same number
- * (MSIM_KEEP_EACH): out [n]. Scores are rounded to f32, as the original has them. Returns how many
- * it has, or < 0 when out of memory. */
-int64_t ms_results_as_original(const msim_match *matches, int64_t n, int64_t n_variants,
-                               bool keeps_all, msim_match *out, msim_error *err);
+ * (MSIM_KEEP_EACH): out [n]. Scores are rounded to f32, as the original has them, and a piece of
+ * several rows stands there by its first. Returns how many it has, or < 0 when out of memory. */
+int64_t ms_results_as_original(const msim_corpus *corpus, const msim_match *matches, int64_t n,
+                               int64_t n_variants, bool keeps_all, msim_match *out,
+                               msim_error *err);
 
 enum ms_results_format { MS_RESULTS_TABLE, MS_RESULTS_TSV, MS_RESULTS_JSON, MS_RESULTS_MIDISIM };
 
@@ -20,7 +21,9 @@ typedef struct {
     bool is_product;           /* scores are inner products, not cosines */
     bool has_threshold;
     double threshold;
-    char *name; /* owned: scratch, the name in hand */
+    bool has_spans;   /* pieces have several rows: where in the piece is said too */
+    int64_t n_pieces; /* of the corpus */
+    char *name;       /* owned: scratch, the name in hand */
     size_t name_cap;
     int64_t n_printed; /* queries so far */
     /* Of the pass that the query was part of: */

@@ -5,7 +5,7 @@
  * a name that is taken becomes STEM_normalized.mid, as the original has it (which then writes over
  * that one). */
 #include "canonical.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/mem.h"
 #include "common/json.h"
 #include "common/cli.h"

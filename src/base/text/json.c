@@ -1,5 +1,5 @@
-/* Contract: base/text/json.h. cJSON copies bytes from 0x80 up as they are, in both directions,
- * so the two repairs are passes over its text: after printing and before parsing. */
+/* JSON: see base/text/json.h. cJSON copies bytes from 0x80 up unchanged, in both directions. So the
+ * two repairs are passes over its text: after printing, and before parsing. */
 #define _GNU_SOURCE
 #include "base/text/json.h"
 #include "base/mem.h"
@@ -191,7 +191,7 @@ cJSON *ms_json_parse(const char *text, size_t n, msim_error *err) {
     if (!value && errno == ENOMEM)
         ms_fail(err, MSIM_E_MEMORY, "out of memory: JSON of %zu bytes", len);
     else if (!value)
-        ms_fail(err, MSIM_E_FORMAT, "not JSON: near byte %zu: expected one JSON value",
+        ms_fail(err, MSIM_E_FORMAT, "not JSON: syntax error near byte %zu, or more than one value",
                 end && end >= copy && end <= copy + len ? (size_t)(end - copy) : (size_t)0);
     ms_free(copy);
     return value;

@@ -1,10 +1,11 @@
-/* The forward pass on the CPU: see cpu/encoder/encoder.h; docs/MODEL.md defines every step.
+/* The forward pass on the CPU: see cpu/encoder/encoder.h. docs/MODEL.md defines every step.
  *
- * Per layer there are two stages with a barrier between: `rows`, in which a block of rows goes
- * through everything that is local to a row (output projection and residual, norm, feed-forward,
- * next norm, q/k/v), its intermediate values never leaving one worker's L2; and `attention`, over
- * items of (sequence, head, block of queries). Blocks are cut to fit the number of threads; that
- * never changes bits, because no row's arithmetic knows its block. */
+ * Each layer has two stages with a barrier between them. In `rows`, a block of rows goes through
+ * everything that is local to a row (output projection and residual, norm, feed-forward, next norm,
+ * q/k/v); its intermediate values never leave the L2 cache of one worker. In `attention`, an item
+ * is a sequence, a head and a block of queries. The size of blocks depends on the number of
+ * threads. That never changes bits, because the arithmetic of a row does not depend on its
+ * block. */
 #include "cpu/encoder/encoder.h"
 #include "base/clock.h"
 #include "base/mem.h"

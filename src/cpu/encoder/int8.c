@@ -1,5 +1,5 @@
-/* Precision int8: packing of weights. cpu/encoder/int8.h says what is computed. No state, no memory
- * of its own. */
+/* Precision int8: packs weights. cpu/encoder/int8.h says what is computed. No state; the caller
+ * gives all memory. */
 #include "cpu/encoder/int8.h"
 #include <math.h>
 

@@ -1,5 +1,5 @@
-/* Packs weights for a kernel level: cpu/encoder/model.h. Two passes over one layout function: the
- * first, without memory, adds up sizes; the second hands out places and fills them. */
+/* Packs weights for a kernel level: cpu/encoder/model.h. One layout function runs twice. The first
+ * pass has no memory and adds up sizes; the second hands out places and fills them. */
 #include "cpu/encoder/model.h"
 #include "base/mem.h"
 #include "cpu/levels.h"
@@ -11,9 +11,9 @@ typedef struct {
     bool overflow;
     float *rows; /* a whole matrix as f32 before packing; NULL while counting */
     size_t rows_cap;
-} layout;
+} cpu_layout;
 
-static void *take(layout *l, size_t n_items, size_t item_bytes) {
+static void *take(cpu_layout *l, size_t n_items, size_t item_bytes) {
     size_t n_bytes, end, at = l->used;
     if (!ms_mul_size(n_items, item_bytes, &n_bytes) ||
         !ms_add_size(n_bytes, MS_ALIGN - 1, &n_bytes) ||
@@ -31,15 +31,15 @@ static float weight(ms_tensor t, size_t i, int precision) {
 }
 
 /* A vector as f32 plus `offset`; never rounded to bf16 unless it is a bias. */
-static const float *take_vector(layout *l, ms_tensor t, float offset, int precision) {
+static const float *take_vector(cpu_layout *l, ms_tensor t, float offset, int precision) {
     float *out = take(l, (size_t)t.n, sizeof *out);
     for (size_t i = 0; out && i < (size_t)t.n; i++) out[i] = weight(t, i, precision) + offset;
     return out;
 }
 
 /* The panels of a matrix [n, k]; `int8`: in codes of the weights as they are stored. */
-static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, size_t n, size_t k,
-                                 bool int8) {
+static ms_cpu_panels take_panels(cpu_layout *l, const ms_cpu_model *m, ms_tensor t, size_t n,
+                                 size_t k, bool int8) {
     size_t cols = int8 ? MS_INT8_COLS : m->kernels->panel_cols, padded, count,
            chunks = (k + MS_FF_CHUNK - 1) / MS_FF_CHUNK;
     ms_cpu_panels panels = {.n = n, .k = k};
@@ -64,7 +64,7 @@ static ms_cpu_panels take_panels(layout *l, const ms_cpu_model *m, ms_tensor t, 
     return panels;
 }
 
-static void lay_out(layout *l, ms_cpu_model *m, const ms_weights *w) {
+static void lay_out(cpu_layout *l, ms_cpu_model *m, const ms_weights *w) {
     int f32 = MSIM_PRECISION_F32;
     m->token_emb = take_vector(l, w->token_emb, 0.0f, f32);
     m->inv_freq = take_vector(l, w->inv_freq, 0.0f, f32);
@@ -117,7 +117,7 @@ int ms_cpu_model_open(const ms_cpu_kernels *kernels, const ms_weights *weights, 
     m->inner = (size_t)weights->inner;
     m->ff = (size_t)weights->ff;
     m->vocab = (size_t)weights->vocab;
-    layout l = {0};
+    cpu_layout l = {0};
     lay_out(&l, m, weights);
     int rc = l.overflow ? ms_fail(err, MSIM_E_MEMORY, "model: packed weights do not fit in memory")
                         : MSIM_OK;

@@ -1,5 +1,5 @@
-/* Weights in a level's own layout: packed once at open, immutable, shared by every context. Nothing
- * of the checkpoint is needed afterwards. docs/MODEL.md, weights. */
+/* Weights in the layout of a kernel level. They are packed once at open, never change, and every
+ * context shares them. Nothing of the checkpoint is needed afterwards. docs/MODEL.md, weights. */
 #ifndef MS_CPU_ENCODER_MODEL_H
 #define MS_CPU_ENCODER_MODEL_H
 #include "cpu/encoder/int8.h"

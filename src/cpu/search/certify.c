@@ -1,13 +1,18 @@
-/* The certified scan: a method (cpu/search/scan.h) passes over the rows, and only what it cannot
- * leave out is evaluated in double, by the plain scan's own operations, so that results are the
- * plain scan's to the last bit. docs/SEARCH.md proves it.
+/* The certified scan. A method (cpu/search/scan.h) passes over the rows. Only rows that it cannot
+ * leave out are scored in double, by the plain scan's own operations. So the results are the plain
+ * scan's to the last bit; docs/SEARCH.md proves it.
  *
- * Each query keeps threshold, its K-th best exact score so far, and a buffer of candidates. A
- * sample of blocks spread over the rows is scanned first: all its rows are candidates, and the K
- * with the best bounds, evaluated, give the first threshold. Then the other blocks follow; a buffer
- * that is full evaluates its K best, which raises threshold, and drops what fails. At the end
- * candidates are evaluated by falling bound until threshold passes the next one. A stale threshold
- * keeps more than it must, never less, so threads change the work and not the result. */
+ * Each query keeps a threshold, which is its K-th best exact score so far, and a buffer of
+ * candidates.
+ *   1. A sample of blocks spread over the rows is scanned first. All its rows are candidates. The K
+ *      with the best bounds are scored, which gives the first threshold.
+ *   2. The other blocks are scanned. When a buffer is full, its K best candidates are scored, which
+ *      raises the threshold; candidates below it are dropped.
+ *   3. At the end, candidates are scored by falling bound, until the threshold passes the next
+ *      bound.
+ *
+ * A stale threshold keeps more rows than it must, never fewer. So threads change the work, but not
+ * the result. */
 #include "cpu/search/state.h"
 #include "search/score.h"
 #include <math.h>

@@ -1,4 +1,5 @@
-/* How the weights of scans of codes lie: cpu/search/codes.h. No state, no memory of its own. */
+/* The layout of the weights that scans of codes use: cpu/search/codes.h. No state; the caller gives
+ * all memory. */
 #include "cpu/search/codes.h"
 
 size_t ms_codes_weights_bytes(const ms_codes_kernels *k, size_t n_query, size_t dim) {

@@ -1,6 +1,6 @@
-/* The plain scan: every row scored in double against all queries. It is the definition that every
- * other scan is held to, and what small corpora take. Blocks of rows are handed out by the
- * pool; a block's hits that can still matter are offered together, under the query's lock. */
+/* The plain scan: scores every row in double against all queries. It defines the result of every
+ * other scan, and small corpora use it. The pool hands out blocks of rows. The hits of a block that
+ * can still matter are offered together, under the query's lock. */
 #include "cpu/search/state.h"
 #include "search/score.h"
 #include <math.h>

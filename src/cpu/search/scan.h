@@ -1,15 +1,19 @@
-/* Scans: how rows are passed over fast, leaving out by proof those that are no results
- * (cpu/search/certify.c drives them, docs/SEARCH.md has the proofs). For a block of consecutive
- * rows of one view and every query of the search a scan gives f32 *upper bounds*, and for each
- * query an *upper threshold* that follows the threshold, the K-th best exact score so far: a row is
- * left out only if its upper bound is below the upper threshold (NaN keeps it), which must never be
- * true of a row whose score reaches the threshold. A row that is kept then gets a *bound*, a number
- * that its score cannot exceed whatever the threshold is, and is evaluated in double unless the
- * threshold has passed its bound by then.
+/* Scans: fast passes over rows that leave out, by proof, rows that are not results.
+ * cpu/search/certify.c drives them; docs/SEARCH.md has the proofs.
  *
- * A scan's state belongs to one set of loaded rows; it is sized by `open` so that nothing is
- * allocated in a search, and holds room of its own for each worker: `worker` is 0 .. n_workers - 1,
- * and only calls of different workers run at the same time. */
+ * A scan gets a block of consecutive rows of one view and all queries of the search. It computes an
+ * f32 *upper bound* for each row and query, and an *upper threshold* for each query. The upper
+ * threshold follows the threshold, which is the K-th best exact score so far. A row is left out
+ * only if its upper bound is below the upper threshold (NaN keeps it). This must never happen to a
+ * row whose score reaches the threshold.
+ *
+ * A row that is kept is a candidate and gets a *bound*, a number that its score cannot exceed
+ * whatever the threshold is. The candidate is scored in double, unless the threshold has passed its
+ * bound by then.
+ *
+ * The state of a scan belongs to one set of loaded rows. `open` allocates everything, so a search
+ * allocates nothing. Each worker has room of its own: `worker` is 0 .. n_workers - 1, and only
+ * calls of different workers run at the same time. */
 #ifndef MS_CPU_SEARCH_SCAN_H
 #define MS_CPU_SEARCH_SCAN_H
 #include "base/rows.h"

@@ -1,7 +1,7 @@
-/* The int8 and bf16 scans: they read the codes of the rows (codes/layout.h) that are attached to
- * every view. Those of each view have a centre of their own, so queries are split anew for each
- * view when a search begins. A level's kernels give upper bounds for tiles of 16 rows; bounds are
- * those of search/bound_codes.h. Interface: cpu/search/scan.h. */
+/* The int8 and bf16 scans: they read the codes of the rows (codes/layout.h), which must be attached
+ * to every view with rows. The codes of each view have a centre of their own, so a search prepares
+ * its queries once for each view. The kernels of a level compute upper bounds for tiles of 16 rows.
+ * The bounds are those of search/bound_codes.h. Interface: cpu/search/scan.h. */
 #include "search/bound_codes.h"
 #include "base/mem.h"
 #include "cpu/levels.h"
@@ -22,10 +22,10 @@ typedef struct {
     ms_bound_threshold *thresholds; /* owned: [n_workers, max_queries] */
     float *threshold, *rho_factor;  /* owned: [n_workers, max_queries] */
     void *weight;                   /* owned: [dim] of the widest kind */
-} state;
+} codes_scan;
 
 static void close_state(void *arg) {
-    state *s = arg;
+    codes_scan *s = arg;
     if (!s) return;
     void *all[] = {s->weights,    s->bounds,    s->scale,      s->lambda, s->start,
                    s->thresholds, s->threshold, s->rho_factor, s->weight};
@@ -42,9 +42,9 @@ static const unsigned char *tiles_of(const ms_rows *view, int is_int8) {
 static int take(void *p, size_t n, size_t each, size_t item_bytes, msim_error *err) {
     size_t count;
     if (!ms_mul_size(n, each, &count))
-        return ms_fail(
-            err, MSIM_E_LIMIT,
-            "scan: expected queries that fit in memory, got %zu for %zu parts or threads", each, n);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "scan: queries (%zu, for %zu parts or threads) do not fit in memory", each,
+                       n);
     void *got = ms_alloc(count, item_bytes, "scan", err);
     memcpy(p, &got, sizeof got);
     return got ? MSIM_OK : -MSIM_E_MEMORY;
@@ -57,7 +57,7 @@ static int open_state(const ms_scan_setup *setup, int is_int8, void **out, msim_
     for (size_t i = 0; i < views; i++)
         if (setup->views[i].n_rows > 0 && !tiles_of(&setup->views[i], is_int8)) return MSIM_OK;
     if (!kernels || views == 0) return MSIM_OK;
-    state *s = ms_alloc(1, sizeof *s, "scan", err);
+    codes_scan *s = ms_alloc(1, sizeof *s, "scan", err);
     if (!s) return -MSIM_E_MEMORY;
     s->setup = *setup;
     s->kernels = kernels;
@@ -87,7 +87,7 @@ static int open_bf16(const ms_scan_setup *setup, void **out, msim_error *err) {
     return open_state(setup, 0, out, err);
 }
 
-static void prepare_query(state *s, const ms_codes *codes, size_t view, size_t q,
+static void prepare_query(codes_scan *s, const ms_codes *codes, size_t view, size_t q,
                           const ms_scan_queries *queries) {
     size_t at = view * s->setup.max_queries + q, dim = s->setup.dim;
     const float *query = queries->queries + q * dim;
@@ -108,7 +108,7 @@ static void prepare_query(state *s, const ms_codes *codes, size_t view, size_t q
 }
 
 static void prepare(void *arg, const ms_scan_queries *queries) {
-    state *s = arg;
+    codes_scan *s = arg;
     s->n_query = queries->n_query;
     for (size_t view = 0; view < s->setup.n_views; view++) {
         if (s->setup.views[view].n_rows == 0) continue; /* it may lack codes */
@@ -120,7 +120,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
 }
 
 static float set_threshold(void *arg, size_t worker, size_t view, size_t q, double threshold) {
-    state *s = arg;
+    codes_scan *s = arg;
     size_t at = worker * s->setup.max_queries + q;
     s->thresholds[at] =
         ms_bound_codes_set_threshold(&s->bounds[view * s->setup.max_queries + q], threshold);
@@ -133,7 +133,7 @@ static float set_threshold(void *arg, size_t worker, size_t view, size_t q, doub
  * dropped. */
 static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_t n_rows,
                      float *upper) {
-    state *s = arg;
+    codes_scan *s = arg;
     size_t of_view = view * s->setup.max_queries, of_worker = worker * s->setup.max_queries;
     size_t before = (size_t)(start % MS_CODES_TILE),
            n_tiles = (before + n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
@@ -157,7 +157,7 @@ static int64_t block(void *arg, size_t worker, size_t view, int64_t start, size_
 }
 
 static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q, float upper) {
-    const state *s = arg;
+    const codes_scan *s = arg;
     size_t dim = s->setup.dim, lane = (size_t)(row % MS_CODES_TILE),
            tile = (size_t)(row / MS_CODES_TILE);
     const unsigned char *constants = tiles_of(&s->setup.views[view], s->is_int8);

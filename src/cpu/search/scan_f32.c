@@ -1,8 +1,7 @@
-/* The f32 scan: rows as they are stored, widened or rounded to f32 on the way, against
- * queries of length 1 in f32. The row's norm is taken in the same pass, so that nothing about the
- * rows need be known. Rows whose square leaves the range in which f32 is safe (zero, tiny, huge,
- * NaN, infinite) are scored in double on the spot. Interface: cpu/search/scan.h; bounds:
- * search/bound.h. */
+/* The f32 scan: rows as they are stored, widened or rounded to f32 on the way, against queries of
+ * length 1 in f32. The same pass computes the row's norm, so nothing about the rows must be known
+ * before. A row whose square is outside the range in which f32 is safe (zero, tiny, huge, NaN,
+ * infinite) is scored in double at once. Interface: cpu/search/scan.h; bounds: search/bound.h. */
 #include "search/bound.h"
 #include "base/mem.h"
 #include "cpu/levels.h"
@@ -20,10 +19,10 @@ typedef struct {
     size_t stride; /* dim, up to a multiple of 16 */
     float *unit;   /* owned: [max_queries, stride], queries of length 1 */
     double *dots;  /* owned: [n_workers, max_queries], of a row that is not plain */
-} state;
+} f32_scan;
 
 static void close_state(void *arg) {
-    state *s = arg;
+    f32_scan *s = arg;
     if (!s) return;
     ms_free(s->unit);
     ms_free(s->dots);
@@ -35,7 +34,7 @@ static int open_state(const ms_scan_setup *setup, void **out, msim_error *err) {
     *out = NULL;
     const ms_scan_kernels *scan = ms_scan_kernels_get(setup->isa);
     if (!scan || setup->n_views == 0) return MSIM_OK;
-    state *s = ms_alloc(1, sizeof *s, "scan", err);
+    f32_scan *s = ms_alloc(1, sizeof *s, "scan", err);
     if (!s) return -MSIM_E_MEMORY;
     s->setup = *setup;
     s->scan = scan;
@@ -44,8 +43,7 @@ static int open_state(const ms_scan_setup *setup, void **out, msim_error *err) {
     int rc = MSIM_OK;
     if (!ms_mul_size(setup->max_queries, s->stride, &n_floats) ||
         !ms_mul_size(setup->max_queries, setup->n_workers, &n_dots))
-        rc = ms_fail(err, MSIM_E_LIMIT,
-                     "scan: expected queries that fit in memory, got %zu of width %zu",
+        rc = ms_fail(err, MSIM_E_LIMIT, "scan: %zu queries of width %zu do not fit in memory",
                      setup->max_queries, setup->dim);
     if (rc >= 0 && !(s->unit = ms_alloc(n_floats, sizeof *s->unit, "scan", err)))
         rc = -MSIM_E_MEMORY;
@@ -58,7 +56,7 @@ static int open_state(const ms_scan_setup *setup, void **out, msim_error *err) {
 }
 
 static void prepare(void *arg, const ms_scan_queries *queries) {
-    state *s = arg;
+    f32_scan *s = arg;
     s->queries = *queries;
     for (size_t q = 0; q < queries->n_query; q++) {
         const float *from = queries->queries + q * s->setup.dim;
@@ -69,7 +67,7 @@ static void prepare(void *arg, const ms_scan_queries *queries) {
 }
 
 static float set_threshold(void *arg, size_t worker, size_t view, size_t q, double threshold) {
-    const state *s = arg;
+    const f32_scan *s = arg;
     (void)worker;
     (void)view;
     return s->queries.is_ip ? ms_bound_f32_threshold_ip(threshold, s->queries.norms[q])
@@ -78,8 +76,8 @@ static float set_threshold(void *arg, size_t worker, size_t view, size_t q, doub
 
 /* Score one row in double and take that for its upper bounds. Returns 1 when it holds NaN or
  * infinity. */
-static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const unsigned char *row,
-                            size_t r, float *upper) {
+static int64_t take_odd_row(f32_scan *s, size_t worker, const ms_rows *view,
+                            const unsigned char *row, size_t r, float *upper) {
     const ms_scan_queries *q = &s->queries;
     double *dots = s->dots + worker * s->setup.max_queries, square;
     s->setup.kernels->squares_f64(&square, row, view->row_bytes, view->dtype, 1, s->setup.dim);
@@ -94,7 +92,7 @@ static int64_t take_odd_row(state *s, size_t worker, const ms_rows *view, const 
 
 static int64_t block(void *arg, size_t worker, size_t view_index, int64_t start, size_t n_rows,
                      float *upper) {
-    state *s = arg;
+    f32_scan *s = arg;
     const ms_rows *view = &s->setup.views[view_index];
     const unsigned char *rows[MS_SCAN_ROWS];
     float squares[MS_SCAN_ROWS] __attribute__((aligned(64)));
@@ -111,7 +109,7 @@ static int64_t block(void *arg, size_t worker, size_t view_index, int64_t start,
 }
 
 static double bound(void *arg, size_t worker, size_t view, int64_t row, size_t q, float upper) {
-    const state *s = arg;
+    const f32_scan *s = arg;
     (void)worker;
     (void)view;
     (void)row;

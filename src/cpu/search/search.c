@@ -1,9 +1,8 @@
 /* Exact search on the CPU: what is loaded, what a request asks for, and the K best of each query.
- * One pass over the rows serves all queries of a call; the pool hands out blocks of rows. A score's
- * bits depend on row and query alone and the order of hits is total, so neither blocks nor threads
- * nor kernel level nor scan change a result. Scratch is sized when opened and, for the
- * width of the rows, when they are loaded; a search allocates nothing. One thread at a time.
- * docs/SEARCH.md defines the score. */
+ * One pass over the rows serves all queries of a call; the pool hands out blocks of rows. The bits
+ * of a score depend on row and query alone, and the order of hits is total. So neither blocks,
+ * threads, kernel level nor scan change a result. Memory is allocated at open and when rows are
+ * loaded; a search allocates nothing. One thread at a time. docs/SEARCH.md defines the score. */
 #include "base/mem.h"
 #include "cpu/search/state.h"
 #include <math.h>
@@ -23,7 +22,8 @@ static size_t candidate_cap(size_t max_k) {
 static int open_worker(ms_search_worker *w, size_t n_queries, msim_error *err) {
     size_t n_upper;
     if (!ms_mul_size(n_queries, MS_SCAN_ROWS, &n_upper))
-        return ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu",
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "search: %zu queries do not fit in memory; set max_queries or max_k lower",
                        n_queries);
     w->dots = ms_alloc(MS_PLAIN_ROWS * MS_PLAIN_QUERIES, sizeof *w->dots, "search", err);
     if (w->dots) w->upper = ms_alloc(n_upper, sizeof *w->upper, "search", err);
@@ -39,11 +39,11 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     *out = NULL;
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
     if (!kernels)
-        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: expected a level of this CPU, got %d",
+        return ms_fail(err, MSIM_E_UNSUPPORTED, "search: msim_isa %d is not a level of this CPU",
                        isa);
     if (!ms_mul_size((size_t)options->max_queries, (size_t)options->max_k, &n_hits))
         return ms_fail(err, MSIM_E_LIMIT,
-                       "search: expected max_queries x max_k that fits in memory, got %lld x %lld",
+                       "search: results of max_queries x max_k, %lld x %lld, do not fit in memory",
                        (long long)options->max_queries, (long long)options->max_k);
     ms_cpu_search *s = ms_alloc(1, sizeof *s, "search", err);
     if (!s) return -MSIM_E_MEMORY;
@@ -60,7 +60,8 @@ int ms_cpu_search_open(ms_pool *pool, int isa, const msim_options *options, ms_c
     s->workers = s->norms ? ms_alloc(n_workers, sizeof *s->workers, "search", err) : NULL;
     int rc = s->workers ? MSIM_OK : -MSIM_E_MEMORY;
     if (rc >= 0 && !ms_mul_size(n_queries, s->candidate_cap, &n_candidates))
-        rc = ms_fail(err, MSIM_E_LIMIT, "search: expected queries that fit in memory, got %zu",
+        rc = ms_fail(err, MSIM_E_LIMIT,
+                     "search: %zu queries do not fit in memory; set max_queries or max_k lower",
                      n_queries);
     if (rc >= 0 &&
         !(s->candidates = ms_alloc(n_candidates, sizeof *s->candidates, "search candidates", err)))

@@ -1,5 +1,5 @@
-/* Exact search on the CPU over a context's rows. Owned by cpu/backend.c; scoring kernels come from
- * the level's table. */
+/* Exact search on the CPU over the rows of a context. cpu/backend.c owns it. Its scoring kernels
+ * come from the table of the level. */
 #ifndef MS_CPU_SEARCH_SEARCH_H
 #define MS_CPU_SEARCH_SEARCH_H
 #include "base/pool.h"

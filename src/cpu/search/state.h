@@ -1,7 +1,7 @@
-/* What the files of exact search on the CPU share: the rows that are loaded, the K best of each
- * query with the lock that guards them, and scratch of each worker. cpu/search/search.c owns it
- * all; cpu/search/plain.c scores every row in double; cpu/search/certify.c runs a scan and
- * scores what it cannot leave out. */
+/* What the files of exact search on the CPU share: the loaded rows, the K best of each query with
+ * the lock that guards them, and scratch memory of each worker. cpu/search/search.c owns all of it.
+ * cpu/search/plain.c scores every row in double; cpu/search/certify.c runs a scan and scores what
+ * it cannot leave out. */
 #ifndef MS_CPU_SEARCH_STATE_H
 #define MS_CPU_SEARCH_STATE_H
 #include "cpu/levels.h"
@@ -81,21 +81,21 @@ typedef struct {
     size_t n;
 } ms_search_block;
 
-/* Cut all slices into blocks; returns their number. */
+/* Divide all slices into blocks. Returns the number of blocks. */
 int64_t ms_search_count_blocks(ms_cpu_search *s, size_t block_rows);
 ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_t block_rows);
 
-/* Offer n hits to the K best of query q, and raise its threshold. Excluded rows are the caller's
- * affair. */
+/* Offer n hits to the K best of query q, and raise its threshold. The caller leaves out excluded
+ * rows. */
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
-/* Give n hits of query q to the sink, until it says stop. */
+/* Pass n hits of query q to the sink, until the sink asks to stop. */
 void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
 
 /* Score every row of a block in double: an ms_pool_fn over blocks of MS_PLAIN_ROWS; arg is the
  * ms_cpu_search. */
 void ms_plain_block(void *arg, int64_t block, int worker);
-/* Run s->method over all rows, and evaluate what it keeps: the K best of each query, or the hits of
- * a threshold. */
+/* Run s->method over all rows and score what it keeps: the K best of each query, or the hits of a
+ * threshold. */
 void ms_certify(ms_cpu_search *s);
 
 #endif

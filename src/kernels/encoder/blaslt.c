@@ -73,7 +73,7 @@ static int check(const ms_gpu_blaslt *lt, cublasStatus_t rc, const char *attempt
                    rc == CUBLAS_STATUS_NOT_SUPPORTED  ? MSIM_E_UNSUPPORTED
                    : rc == CUBLAS_STATUS_ALLOC_FAILED ? MSIM_E_MEMORY
                                                       : MSIM_E_DEVICE,
-                   "cuBLASLt: %s: expected success, got %s", attempt, lt->call.GetStatusName(rc));
+                   "cuBLASLt: %s failed: %s", attempt, lt->call.GetStatusName(rc));
 }
 
 /* ---- The library ---- */
@@ -90,7 +90,7 @@ static int load_functions(ms_gpu_blaslt *lt, msim_error *err) {
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         void *at = dlsym(lt->library, wanted[i].name);
         if (!at)
-            return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected function %s, got none",
+            return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: the library has no function %s",
                            wanted[i].name);
         memcpy(wanted[i].to, &at, sizeof at);
     }
@@ -105,7 +105,7 @@ static int load_library(ms_gpu_blaslt *lt, msim_error *err) {
     lt->library = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!lt->library) lt->library = dlopen("libcublasLt.so", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!lt->library)
-        return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: expected %s or libcublasLt.so, got neither",
+        return ms_fail(err, MSIM_E_DEVICE, "cuBLASLt: neither %s nor libcublasLt.so is installed",
                        name);
     int rc = load_functions(lt, err);
     if (rc < 0) return rc;
@@ -233,7 +233,7 @@ static int set_rows(ms_gpu_blaslt_plan *plan, int64_t m, msim_error *err) {
     if (rc)
         return ms_fail(
             err, MSIM_E_DEVICE,
-            "cuBLASLt: product of %lld rows: expected an algorithm that takes them, got %s",
+            "cuBLASLt: product of %lld rows: the chosen algorithm does not take them: %s",
             (long long)m, f->GetStatusName(rc));
     plan->rows = m;
     return MSIM_OK;
@@ -268,10 +268,9 @@ int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result,
         }
     }
     if (rc >= 0)
-        rc = ms_fail(
-            err, MSIM_E_UNSUPPORTED,
-            "cuBLASLt: n %lld, k %lld: expected an algorithm with whole sums, got none of %d",
-            (long long)n, (long long)k, n_found);
+        rc = ms_fail(err, MSIM_E_UNSUPPORTED,
+                     "cuBLASLt: n %lld, k %lld: none of %d algorithms computes whole sums",
+                     (long long)n, (long long)k, n_found);
     ms_gpu_blaslt_plan_close(plan);
     return rc;
 }

@@ -43,7 +43,7 @@ typedef struct {
     float *out;                        /* the caller's: [n_seq, dim] */
     int64_t n_tokens, n_seq;
     bool is_sampled;
-} slot;
+} batch_slot;
 
 struct ms_gpu_encoder {
     const ms_gpu_model *model;   /* borrowed */
@@ -57,7 +57,7 @@ struct ms_gpu_encoder {
     ms_bf16 *narrow;
     void *wide;
     unsigned char *inputs;
-    slot slots[MSIM_BATCHES_UNDER_WAY];
+    batch_slot slots[MSIM_BATCHES_UNDER_WAY];
     int oldest, n_under_way;
     ms_gpu_event **marks;      /* owned: [n_marks], ends of stages of the sampled batch */
     unsigned char *mark_stage; /* owned: [n_marks] */
@@ -76,11 +76,11 @@ typedef struct {
     int64_t n_tokens, n_seq, n_tiles;
     bool is_sampled;
     msim_error *err;
-} pass;
+} forward_pass;
 
 /* ---- What looks at a pass: stages' ends, and taps ---- */
 
-static int mark(const pass *p, int stage) {
+static int mark(const forward_pass *p, int stage) {
     ms_gpu_encoder *e = p->e;
     if (!p->is_sampled) return MSIM_OK;
     assert(e->marks_used < e->n_marks);
@@ -89,8 +89,8 @@ static int mark(const pass *p, int stage) {
 }
 
 /* Show rows to the tap: f32, or bf16 widened. Waits; only tests come here. */
-static int tap(const pass *p, int what, int64_t layer, int64_t first, int64_t n, int64_t cols,
-               const void *device, bool is_bf16) {
+static int tap(const forward_pass *p, int what, int64_t layer, int64_t first, int64_t n,
+               int64_t cols, const void *device, bool is_bf16) {
     ms_gpu_encoder *e = p->e;
     if (!e->tap || n == 0) return MSIM_OK;
     size_t count = (size_t)(n * cols);
@@ -110,14 +110,14 @@ static int tap(const pass *p, int what, int64_t layer, int64_t first, int64_t n,
     return rc;
 }
 
-static int tap_x(const pass *p, int what, int64_t layer) {
+static int tap_x(const forward_pass *p, int what, int64_t layer) {
     return tap(p, what, layer, 0, p->n_tokens, p->e->model->dim, p->e->x, false);
 }
 
 /* ---- The steps ---- */
 
 /* x += Wo attention(rotary(Wq h), rotary(Wk h), Wv h), h in narrow. */
-static int attention_layer(const pass *p, const ms_gpu_block *b, int64_t layer) {
+static int attention_layer(const forward_pass *p, const ms_gpu_block *b, int64_t layer) {
     ms_gpu_encoder *e = p->e;
     const ms_gpu_model *m = e->model;
     int64_t n = p->n_tokens;
@@ -159,7 +159,7 @@ static int attention_layer(const pass *p, const ms_gpu_block *b, int64_t layer) 
 }
 
 /* x += W2 gelu(W1 norm(x) + b1) + b2, some rows at a time. */
-static int feed_forward(const pass *p, const ms_gpu_block *b, int64_t layer) {
+static int feed_forward(const forward_pass *p, const ms_gpu_block *b, int64_t layer) {
     ms_gpu_encoder *e = p->e;
     const ms_gpu_model *m = e->model;
     int rc =
@@ -196,7 +196,7 @@ static int feed_forward(const pass *p, const ms_gpu_block *b, int64_t layer) {
 }
 
 /* Ids to final rows, in x. */
-static int forward(const pass *p) {
+static int forward(const forward_pass *p) {
     ms_gpu_encoder *e = p->e;
     const ms_gpu_model *m = e->model;
     int64_t n = p->n_tokens;
@@ -282,7 +282,8 @@ static void fill_inputs(ms_gpu_encoder *e, unsigned char *to, const input_layout
 /* ---- Batches ---- */
 
 /* Send the inputs and put everything up to the final rows into the stream. */
-static int start(ms_gpu_encoder *e, slot *s, const ms_batch *batch, pass *p, msim_error *err) {
+static int start(ms_gpu_encoder *e, batch_slot *s, const ms_batch *batch, forward_pass *p,
+                 msim_error *err) {
     int64_t n_tiles = count_tiles(batch);
     input_layout l = lay_inputs(batch->n_tokens, batch->n_seq, n_tiles);
     assert(batch->n_tokens <= e->max_tokens && batch->n_seq <= e->max_seqs &&
@@ -292,16 +293,16 @@ static int start(ms_gpu_encoder *e, slot *s, const ms_batch *batch, pass *p, msi
     s->n_seq = batch->n_seq;
     s->is_sampled = e->n_batches++ % SAMPLE_EVERY == 0;
     if (s->is_sampled) e->marks_used = 0;
-    *p = (pass){.e = e,
-                .ids = (const int32_t *)(void *)(e->inputs + l.ids),
-                .n_tokens = batch->n_tokens,
-                .positions = (const int32_t *)(void *)(e->inputs + l.positions),
-                .n_seq = batch->n_seq,
-                .starts = (const int64_t *)(void *)(e->inputs + l.starts),
-                .n_tiles = n_tiles,
-                .tiles = (const ms_gpu_query_tile *)(void *)(e->inputs + l.tiles),
-                .is_sampled = s->is_sampled,
-                .err = err};
+    *p = (forward_pass){.e = e,
+                        .ids = (const int32_t *)(void *)(e->inputs + l.ids),
+                        .n_tokens = batch->n_tokens,
+                        .positions = (const int32_t *)(void *)(e->inputs + l.positions),
+                        .n_seq = batch->n_seq,
+                        .starts = (const int64_t *)(void *)(e->inputs + l.starts),
+                        .n_tiles = n_tiles,
+                        .tiles = (const ms_gpu_query_tile *)(void *)(e->inputs + l.tiles),
+                        .is_sampled = s->is_sampled,
+                        .err = err};
     int rc = ms_gpu_upload(e->stream, e->inputs, s->inputs, l.n_bytes, err);
     if (rc >= 0) rc = ms_gpu_event_record(s->begin, e->stream, err);
     if (rc >= 0) rc = forward(p);
@@ -316,7 +317,7 @@ static int abandon(ms_gpu_encoder *e, int rc) {
 }
 
 /* Count the time of a batch that is done; the stages' shares, if it was sampled. */
-static void count_time(ms_gpu_encoder *e, const slot *s) {
+static void count_time(ms_gpu_encoder *e, const batch_slot *s) {
     double all = ms_gpu_event_seconds(s->begin, s->end), stage[MSIM_STAGE_COUNT] = {0}, sum = 0.0;
     for (int64_t i = 0; s->is_sampled && i < e->marks_used; i++) {
         double t = ms_gpu_event_seconds(i ? e->marks[i - 1] : s->begin, e->marks[i]);
@@ -335,9 +336,9 @@ int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float 
         return ms_fail(err, MSIM_E_LIMIT,
                        "embed: %d batches are under way already; wait for one first",
                        MSIM_BATCHES_UNDER_WAY);
-    slot *s = &e->slots[(e->oldest + e->n_under_way) % MSIM_BATCHES_UNDER_WAY];
+    batch_slot *s = &e->slots[(e->oldest + e->n_under_way) % MSIM_BATCHES_UNDER_WAY];
     size_t n_bytes = (size_t)(batch->n_seq * e->model->dim) * sizeof *out;
-    pass p;
+    forward_pass p;
     s->out = out;
     if (batch->n_tokens == 0) { /* only empty sequences: zeros, and nothing for the device to do */
         s->n_tokens = 0;
@@ -360,7 +361,7 @@ int ms_gpu_encoder_submit(ms_gpu_encoder *e, const ms_batch *batch, const float 
 
 int ms_gpu_encoder_wait(ms_gpu_encoder *e, msim_error *err) {
     if (!e->n_under_way) return ms_fail(err, MSIM_E_ARG, "embed: no batch is under way");
-    slot *s = &e->slots[e->oldest];
+    batch_slot *s = &e->slots[e->oldest];
     size_t n_bytes = (size_t)(s->n_seq * e->model->dim) * sizeof *s->out;
     e->oldest = (e->oldest + 1) % MSIM_BATCHES_UNDER_WAY;
     e->n_under_way--;
@@ -389,7 +390,7 @@ static int download_rows(ms_gpu_encoder *e, int64_t n_tokens, float *out, msim_e
     int rc = MSIM_OK;
     for (int64_t first = 0, i = 0; rc >= 0 && first < n_tokens + most; first += most, i++) {
         int64_t n = n_tokens - first < most ? n_tokens - first : most;
-        slot *next = &e->slots[i % 2], *done = &e->slots[(i + 1) % 2];
+        batch_slot *next = &e->slots[i % 2], *done = &e->slots[(i + 1) % 2];
         if (n > 0)
             rc = ms_gpu_download(e->stream, next->results, e->x + first * dim,
                                  (size_t)(n * dim) * sizeof *out, err);
@@ -406,8 +407,8 @@ static int download_rows(ms_gpu_encoder *e, int64_t n_tokens, float *out, msim_e
 
 int ms_gpu_encoder_embed_tokens(ms_gpu_encoder *e, const ms_batch *batch, float *out,
                                 msim_error *err) {
-    slot *s = &e->slots[0];
-    pass p;
+    batch_slot *s = &e->slots[0];
+    forward_pass p;
     assert(!e->n_under_way);
     if (batch->n_tokens == 0) return MSIM_OK;
     int rc = start(e, s, batch, &p, err);
@@ -490,7 +491,7 @@ static int fill_rotary(ms_gpu_encoder *e, msim_error *err) {
     return rc;
 }
 
-static int open_slot(ms_gpu_encoder *e, slot *s, msim_error *err) {
+static int open_slot(ms_gpu_encoder *e, batch_slot *s, msim_error *err) {
     size_t result_bytes = (size_t)e->model->dim * sizeof *s->results;
     if (!(s->inputs = ms_gpu_host_alloc(e->stream, e->inputs_bytes, 1, "batch inputs", err)) ||
         !(s->results = ms_gpu_host_alloc(e->stream, (size_t)e->result_rows, result_bytes,

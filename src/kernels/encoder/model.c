@@ -18,9 +18,9 @@ typedef struct {
     unsigned char *staging; /* pinned: [STAGING_BYTES] */
     int rc;                 /* of the first upload that failed; none follows it */
     msim_error *err;
-} layout;
+} gpu_layout;
 
-static void *take(layout *l, size_t n_items, size_t item_bytes) {
+static void *take(gpu_layout *l, size_t n_items, size_t item_bytes) {
     size_t n_bytes, end, at = l->used;
     if (!ms_mul_size(n_items, item_bytes, &n_bytes) ||
         !ms_add_size(n_bytes, DEVICE_ALIGN - 1, &n_bytes) ||
@@ -33,13 +33,13 @@ static void *take(layout *l, size_t n_items, size_t item_bytes) {
 }
 
 /* Send the first n_bytes of the staging buffer, and wait: the next part is written over them. */
-static void send_part(layout *l, void *to, size_t n_bytes) {
+static void send_part(gpu_layout *l, void *to, size_t n_bytes) {
     if (l->rc >= 0) l->rc = ms_gpu_upload(l->stream, to, l->staging, n_bytes, l->err);
     if (l->rc >= 0) l->rc = ms_gpu_sync(l->stream, l->err);
 }
 
 /* A vector or table as f32 plus `offset`; a bias is rounded to bf16 (and has no offset). */
-static const float *take_f32(layout *l, ms_tensor t, float offset, bool is_bias) {
+static const float *take_f32(gpu_layout *l, ms_tensor t, float offset, bool is_bias) {
     size_t n = (size_t)t.n, most = STAGING_BYTES / sizeof(float);
     float *out = take(l, n, sizeof *out), *part = (float *)(void *)l->staging;
     for (size_t at = 0; out && at < n && l->rc >= 0; at += most) {
@@ -54,7 +54,7 @@ static const float *take_f32(layout *l, ms_tensor t, float offset, bool is_bias)
 }
 
 /* Matrices one behind the other, rounded to bf16. */
-static const ms_bf16 *take_bf16(layout *l, const ms_tensor *tensors, size_t n_tensors) {
+static const ms_bf16 *take_bf16(gpu_layout *l, const ms_tensor *tensors, size_t n_tensors) {
     size_t all = 0, most = STAGING_BYTES / sizeof(ms_bf16);
     for (size_t i = 0; i < n_tensors; i++)
         if (!ms_add_size(all, (size_t)tensors[i].n, &all)) l->overflow = true;
@@ -70,7 +70,7 @@ static const ms_bf16 *take_bf16(layout *l, const ms_tensor *tensors, size_t n_te
     return out;
 }
 
-static void lay_out(layout *l, ms_gpu_model *m, const ms_weights *w) {
+static void lay_out(gpu_layout *l, ms_gpu_model *m, const ms_weights *w) {
     m->token_emb = take_f32(l, w->token_emb, 0.0f, false);
     m->final_scale = take_f32(l, w->final_gamma, 1.0f, false);
     for (int64_t i = 0; i < m->depth; i++) {
@@ -123,10 +123,9 @@ int ms_gpu_model_open(int device, const ms_weights *weights, int precision, ms_g
     m->ff = weights->ff;
     m->vocab = weights->vocab;
     for (int i = 0; i < MS_ROTARY_PAIRS; i++) m->inv_freq[i] = ms_tensor_get(weights->inv_freq, i);
-    layout l = {.err = err};
+    gpu_layout l = {.err = err};
     lay_out(&l, m, weights);
-    if (l.overflow)
-        rc = ms_fail(err, MSIM_E_MEMORY, "model: expected weights that fit in memory, got more");
+    if (l.overflow) rc = ms_fail(err, MSIM_E_MEMORY, "model: the weights do not fit in memory");
     if (rc >= 0) rc = ms_gpu_stream_open(device, &m->stream, err);
     if (rc >= 0 &&
         !(l.staging = ms_gpu_host_alloc(m->stream, STAGING_BYTES, 1, "weights being sent", err)))

@@ -155,7 +155,7 @@ static int compare_few(const trial *t, int64_t m, msim_error *err) {
     const unsigned char *many = t->host + t->in_bytes + t->out_bytes, *few = many + t->out_bytes;
     if (memcmp(many, few, t->out_bytes / TRIAL_ROWS * (size_t)m) == 0) return MSIM_OK;
     return ms_fail(err, MSIM_E_UNSUPPORTED,
-                   "cuBLASLt: n %lld, k %lld: %lld rows: expected the bits of %d rows, got others",
+                   "cuBLASLt: n %lld, k %lld: %lld rows: the bits differ from those of %d rows",
                    (long long)t->g.n, (long long)t->g.k, (long long)m, TRIAL_ROWS);
 }
 
@@ -197,7 +197,7 @@ static int choose(ms_gpu_projector *p, const ms_gpu_gemm *shape, ms_gpu_blaslt_p
     *out = NULL;
     if (!library_fits(shape))
         rc = ms_fail(&why, MSIM_E_UNSUPPORTED,
-                     "cuBLASLt: rotation of %lld columns: expected two thirds of %lld, got others",
+                     "cuBLASLt: rotation of %lld columns: it is not two thirds of %lld",
                      (long long)shape->rotated, (long long)shape->n);
     else
         rc = ms_gpu_blaslt_plan_open(p->library, shape->n, shape->k, result, shape->bias != NULL,

@@ -1,13 +1,13 @@
-/* The rows of a search on a CUDA device: what fits stays in its memory, what does not comes through
- * two buffers, window by window. kernels/search/state.h says what slices, spans and windows are.
+/* The rows of a search on a CUDA device. What fits stays in its memory. What does not fit comes
+ * through two buffers, window by window. kernels/search/state.h defines slices, spans and windows.
  *
- * Load tries, in this order, to keep rows and codes, codes alone, rows alone, nothing; an
- * allocation that fails after all counts as not fitting. Copies before rows: a scan of them reads
- * least, and the few rows that it leaves are gathered by the host. Rows come packed: row_bytes is
- * the row's length up to a multiple of 16, filled with zeros. Everything that is read of the corpus
- * goes through pinned memory, for its files are mapped and lie at any alignment; where there is
- * much of it, threads of the search's own copy it there. One arena holds all that is resident;
- * nothing is allocated after load. docs/GPU.md. */
+ * Load tries to keep, in this order: rows and codes, codes alone, rows alone, nothing. An
+ * allocation that fails counts as not fitting. Codes go before rows, because a scan of codes reads
+ * least and the host can gather the few rows that it leaves. Rows are packed: row_bytes is the
+ * row's length up to a multiple of 16, filled with zeros. Everything read from the corpus goes
+ * through pinned memory, because its files are mapped and lie at any alignment. If there is much of
+ * it, the search's own threads copy it there. One arena holds all that is resident; nothing is
+ * allocated after load. docs/GPU.md. */
 #include "base/mem.h"
 #include "kernels/search/state.h"
 #include <math.h>
@@ -95,8 +95,8 @@ static int add_bytes(size_t *at, int64_t n, size_t bytes, msim_error *err) {
     if (n < 0 || !ms_mul_size((size_t)n, bytes, &more) || !ms_add_size(more, ALIGN - 1, &more) ||
         !ms_add_size(*at, more / ALIGN * ALIGN, at))
         return ms_fail(err, MSIM_E_LIMIT,
-                       "corpus: expected rows that memory could hold, got %lld of %zu bytes",
-                       (long long)n, bytes);
+                       "corpus: %lld rows of %zu bytes are more than memory can hold", (long long)n,
+                       bytes);
     return MSIM_OK;
 }
 
@@ -140,10 +140,10 @@ int ms_gpu_rows_slice(ms_gpu_search *s, const ms_rows *views, size_t n_views, in
 
 typedef struct {
     int has_rows, codes; /* codes: the scan whose codes stay, or 0 */
-} level;
+} residence;
 
 /* Bytes of the arena for a level; with `base`, also where everything lies in it. */
-static int lay_out(ms_gpu_search *s, level want, unsigned char *base, size_t *out,
+static int lay_out(ms_gpu_search *s, residence want, unsigned char *base, size_t *out,
                    msim_error *err) {
     size_t at = 0;
     int rc = MSIM_OK;
@@ -253,7 +253,7 @@ static size_t least_row_bytes(const ms_gpu_search *s) {
     return least;
 }
 
-static int take_buffers(ms_gpu_search *s, level have, msim_error *err) {
+static int take_buffers(ms_gpu_search *s, residence have, msim_error *err) {
     const char *what = "a buffer for rows";
     for (int i = 0; i < MS_GPU_BUFFERS; i++)
         if (!(s->buffers[i] = ms_gpu_alloc(s->stream, s->buffer_bytes, 1, what, err)))
@@ -268,13 +268,13 @@ static int take_buffers(ms_gpu_search *s, level have, msim_error *err) {
 }
 
 /* Whether something that a search may ask for must come through the buffers. */
-static int needs_buffers(const ms_gpu_search *s, level have) {
+static int needs_buffers(const ms_gpu_search *s, residence have) {
     return !have.has_rows || (s->rows.has_int8 && have.codes != MSIM_SCAN_INT8) ||
            (s->rows.has_bf16 && have.codes != MSIM_SCAN_BF16);
 }
 
 /* Memory for a level. -MSIM_E_MEMORY: it does not fit. */
-static int try_level(ms_gpu_search *s, level want, msim_error *err) {
+static int try_level(ms_gpu_search *s, residence want, msim_error *err) {
     ms_gpu_info info;
     size_t bytes, all, room,
         buffers = needs_buffers(s, want) ? MS_GPU_BUFFERS * s->buffer_bytes : 0;
@@ -304,12 +304,12 @@ static int try_level(ms_gpu_search *s, level want, msim_error *err) {
 }
 
 /* The first level that there is memory for; the last one also with smaller buffers. */
-static int choose_level(ms_gpu_search *s, level *out, msim_error *err) {
+static int choose_level(ms_gpu_search *s, residence *out, msim_error *err) {
     int codes = s->rows.has_int8   ? MSIM_SCAN_INT8
                 : s->rows.has_bf16 ? MSIM_SCAN_BF16
                                    : 0,
         rc = -MSIM_E_MEMORY;
-    const level levels[] = {{1, codes}, {0, codes}, {1, 0}, {0, 0}};
+    const residence levels[] = {{1, codes}, {0, codes}, {1, 0}, {0, 0}};
     msim_error last = {0};
     for (size_t i = codes ? 0 : 2; i < sizeof levels / sizeof *levels && rc == -MSIM_E_MEMORY;
          i++) {
@@ -369,7 +369,7 @@ static int send_tiles(ms_gpu_search *s, size_t slice, int scan, int *buffer, msi
     return rc;
 }
 
-static int send_all(ms_gpu_search *s, level have, msim_error *err) {
+static int send_all(ms_gpu_search *s, residence have, msim_error *err) {
     int buffer = 0, rc = MSIM_OK;
     for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++)
         rc = ms_gpu_event_record(s->uploaded[i], s->copies, err);
@@ -397,7 +397,7 @@ int ms_gpu_rows_revalue(ms_gpu_search *s, msim_error *err) {
 }
 
 int ms_gpu_rows_settle(ms_gpu_search *s, msim_error *err) {
-    level have;
+    residence have;
     size_t bytes;
     int rc = size_buffers(s, &bytes, err),
         threads = s->limits.threads ? s->limits.threads : s->threads;

@@ -131,8 +131,7 @@ static int take_work(ms_gpu_search *s, msim_error *err) {
     size_work(s);
     size_t bytes = lay_out(s, &s->host, NULL, &fits);
     if (!fits)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "search: expected queries that fit in memory, got %d of width %lld",
+        return ms_fail(err, MSIM_E_LIMIT, "search: %d queries of width %lld do not fit in memory",
                        s->n_queries, (long long)s->rows.dim);
     s->device_work = ms_gpu_alloc(s->stream, bytes, 1, "working memory of the search", err);
     if (s->device_work)
@@ -225,13 +224,13 @@ static int add_query(ms_gpu_search *s, size_t q) {
 typedef struct {
     size_t slice, excluded; /* of the last row; the next one */
     int64_t row;            /* the next one */
-} walk;
+} row_walk;
 
-static walk walk_begin(const ms_gpu_search *s) { return (walk){.row = s->rows.first_row}; }
+static row_walk walk_begin(const ms_gpu_search *s) { return (row_walk){.row = s->rows.first_row}; }
 
 /* The next loaded row that is not excluded, and whether it is free of NaN and infinity; -1 at the
  * end. */
-static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
+static int64_t walk_next(const ms_gpu_search *s, row_walk *w, bool *is_finite) {
     while (w->row < s->rows.first_row + s->rows.n_rows) {
         int64_t row = w->row++;
         const ms_slice *p = &s->rows.slices[w->slice];
@@ -252,7 +251,7 @@ static int64_t walk_next(const ms_gpu_search *s, walk *w, bool *is_finite) {
 static void add_nonfinite(const ms_gpu_search *s, ms_hit *hits, int64_t n) {
     bool is_finite;
     int64_t row;
-    for (walk w = walk_begin(s); n < s->n_hits && (row = walk_next(s, &w, &is_finite)) >= 0;)
+    for (row_walk w = walk_begin(s); n < s->n_hits && (row = walk_next(s, &w, &is_finite)) >= 0;)
         if (!is_finite) hits[n++] = (ms_hit){-INFINITY, row};
 }
 
@@ -260,7 +259,7 @@ static void add_nonfinite(const ms_gpu_search *s, ms_hit *hits, int64_t n) {
 static void answer_zero(ms_gpu_search *s, size_t q, ms_hit *hits) {
     bool is_finite;
     int64_t row, n = 0;
-    walk w = walk_begin(s);
+    row_walk w = walk_begin(s);
     if (s->plan.request->sink) {
         if (!(0.0 >= s->plan.request->threshold)) return;
         while (!s->is_stopped && (row = walk_next(s, &w, &is_finite)) >= 0)

@@ -48,10 +48,12 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
                 *weights = cJSON_GetObjectItemCaseSensitive(object, "pool_weights");
     if (!cJSON_IsString(pooling)) return false;
     to->is_weighted = strcmp(pooling->valuestring, "weighted") == 0;
-    for (int i = 0; i < 3; i++) to->pool_weights[i] = 1.0f;
+    to->n_classes = 0;
+    for (int i = 0; i < MS_DESCRIPTION_CLASSES; i++) to->pool_weights[i] = 1.0f;
     if (!to->is_weighted) return strcmp(pooling->valuestring, "mean") == 0;
-    if (!cJSON_IsArray(weights) || cJSON_GetArraySize(weights) != 3) return false;
-    for (int i = 0; i < 3; i++) {
+    to->n_classes = cJSON_IsArray(weights) ? cJSON_GetArraySize(weights) : 0;
+    if (to->n_classes < 1 || to->n_classes > MS_DESCRIPTION_CLASSES) return false;
+    for (int i = 0; i < to->n_classes; i++) {
         const cJSON *item = cJSON_GetArrayItem(weights, i);
         if (!cJSON_IsNumber(item) || !(item->valuedouble >= -1e30 && item->valuedouble <= 1e30))
             return false;
@@ -63,10 +65,15 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
 /* What is only there when it says something. Returns the key that cannot be used, or NULL. */
 static const char *get_optional(const cJSON *json, ms_description *to) {
     const cJSON *shard = cJSON_GetObjectItemCaseSensitive(json, "shard"),
+                *windows = cJSON_GetObjectItemCaseSensitive(json, "windows"),
                 *levels = cJSON_GetObjectItemCaseSensitive(json, "levels"), *item;
     if (shard && (!ms_json_get_int(shard, "index", &to->shard) ||
                   !ms_json_get_int(shard, "of", &to->n_shards)))
         return "shard";
+    if (windows && (!ms_json_get_int(windows, "tokens", &to->window_tokens) ||
+                    !ms_json_get_int(windows, "step", &to->window_step) || to->window_tokens < 1 ||
+                    to->window_step < 1))
+        return "windows";
     if (cJSON_HasObjectItem(json, "unread") && !ms_json_get_int(json, "unread", &to->unread))
         return "unread";
     cJSON_ArrayForEach(item, levels) {
@@ -208,7 +215,7 @@ static void put_bool(ms_json_text *to, const char *key, bool value) {
 static void put_weights(ms_json_text *to, const ms_description *from) {
     char digits[32];
     put_key(to, "pool_weights");
-    for (int i = 0; from->is_weighted && i < 3; i++) {
+    for (int i = 0; from->is_weighted && i < from->n_classes; i++) {
         snprintf(digits, sizeof digits, "%s%.9g", i ? "," : "[", (double)from->pool_weights[i]);
         put(to, digits);
     }
@@ -240,6 +247,13 @@ static void put_levels(ms_json_text *to, const char *levels) {
 
 /* What is only there when it says something. */
 static void put_optional(ms_json_text *to, const ms_description *from) {
+    if (from->window_tokens) {
+        put_key(to, "windows");
+        put(to, "{");
+        put_int(to, "tokens", from->window_tokens);
+        put_int(to, "step", from->window_step);
+        put(to, "}");
+    }
     if (from->unread) put_int(to, "unread", from->unread);
     if (from->n_shards) {
         put_key(to, "shard");
@@ -280,7 +294,7 @@ int ms_description_write(const char *corpus, const ms_description *description, 
     char path[4352];
     if (!ms_description_path(corpus, path, sizeof path))
         return ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", corpus);
-    return ms_description_write_to(path, description, NULL, NULL, err);
+    return ms_description_write_to(path, description, NULL, err);
 }
 
 /* ---- Levels ---- */
@@ -336,16 +350,31 @@ static bool ints_differ(const char *key, int64_t expected, int64_t got, char *wh
     return true;
 }
 
+static void list_weights(const ms_description *d, char *text, size_t cap) {
+    size_t n = 0;
+    *text = 0;
+    for (int i = 0; i < d->n_classes && n < cap; i++)
+        n += (size_t)snprintf(text + n, cap - n, "%s%.9g", i ? "," : "", d->pool_weights[i]);
+}
+
+static bool weights_differ(const ms_description *a, const ms_description *b, char *what,
+                           size_t cap) {
+    char expected[100], got[100];
+    if (!a->is_weighted || !b->is_weighted) return false;
+    bool are_same = a->n_classes == b->n_classes;
+    for (int i = 0; i < a->n_classes && are_same; i++)
+        are_same = a->pool_weights[i] == b->pool_weights[i];
+    if (are_same) return false;
+    list_weights(a, expected, sizeof expected);
+    list_weights(b, got, sizeof got);
+    snprintf(what, cap, "pool weights: expected %s, got %s", expected, got);
+    return true;
+}
+
 bool ms_description_differs(const ms_description *a, const ms_description *b, char *what,
                             size_t cap) {
-    for (int i = 0; i < 3 && a->is_weighted && b->is_weighted; i++)
-        if (a->pool_weights[i] != b->pool_weights[i]) {
-            snprintf(what, cap, "pool weights: expected %.9g,%.9g,%.9g, got %.9g,%.9g,%.9g",
-                     a->pool_weights[0], a->pool_weights[1], a->pool_weights[2], b->pool_weights[0],
-                     b->pool_weights[1], b->pool_weights[2]);
-            return true;
-        }
-    return texts_differ("model", a->model_sha256, b->model_sha256, what, cap) ||
+    return weights_differ(a, b, what, cap) ||
+           texts_differ("model", a->model_sha256, b->model_sha256, what, cap) ||
            ints_differ("width", a->dim, b->dim, what, cap) ||
            texts_differ("pooling", a->is_weighted ? "weighted" : "mean",
                         b->is_weighted ? "weighted" : "mean", what, cap) ||
@@ -353,6 +382,8 @@ bool ms_description_differs(const ms_description *a, const ms_description *b, ch
            texts_differ("level", a->level, b->level, what, cap) ||
            texts_differ("device", a->device, b->device, what, cap) ||
            ints_differ("max tokens", a->max_tokens, b->max_tokens, what, cap) ||
+           ints_differ("window", a->window_tokens, b->window_tokens, what, cap) ||
+           ints_differ("window step", a->window_step, b->window_step, what, cap) ||
            texts_differ("normalised", a->is_normalized ? "yes" : "no",
                         b->is_normalized ? "yes" : "no", what, cap) ||
            texts_differ("dtype", a->dtype, b->dtype, what, cap) ||

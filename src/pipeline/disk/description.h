@@ -3,19 +3,22 @@
  * docs/FORMATS.md. Values only, nothing owned. */
 #ifndef MS_PIPELINE_DISK_DESCRIPTION_H
 #define MS_PIPELINE_DISK_DESCRIPTION_H
-#include "base/status.h"
-#include <stdbool.h>
+#include "base/span.h"
+
+enum { MS_DESCRIPTION_CLASSES = 8 }; /* a family has fewer (model/family.h) */
 
 typedef struct {
     char tool[24], version[24];
     char model_sha256[65], family[24]; /* of the model: its checkpoint's hash, and its kind */
     int64_t dim, depth, heads, vocab;
-    bool is_weighted;      /* pooling: weighted, else mean */
-    float pool_weights[3]; /* start-time, duration, pitch; all 1 for the mean */
-    char precision[8];     /* "bf16", "f32" */
-    char level[16];        /* ISA level on the CPU ("avx2"); "cuda" on a GPU */
-    char device[8];        /* "cpu", "cuda" */
-    int64_t max_tokens;    /* 0: no limit */
+    bool is_weighted; /* pooling: weighted, else mean */
+    int n_classes;    /* of token ids, as many weights; 0: not known, and the mean */
+    float pool_weights[MS_DESCRIPTION_CLASSES]; /* all 1 for the mean */
+    char precision[8];                          /* "bf16", "f32" */
+    char level[16];                             /* ISA level on the CPU ("avx2"); "cuda" on a GPU */
+    char device[8];                             /* "cpu", "cuda" */
+    int64_t max_tokens;                         /* 0: no limit */
+    int64_t window_tokens, window_step; /* of the windows of a piece; 0: one row is one piece */
     bool is_normalized;
     char dtype[8];           /* "f32", "f16" */
     char names[8];           /* "path", "stem" */
@@ -52,11 +55,17 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
 char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err);
 /* Written beside the corpus through a temporary file and a rename. */
 int ms_description_write(const char *corpus, const ms_description *description, msim_error *err);
-/* As above to a path of its own, with a source for each of description->rows rows unless `get` is
- * NULL. */
+/* What is written for each of description->rows rows. */
+typedef struct {
+    void *user;
+    void (*source)(void *user, int64_t row, ms_source *out); /* NULL: no sources */
+    /* NULL: no spans, every row is a whole piece. Called for one row after the other. */
+    int (*span)(void *user, int64_t row, ms_stored_span *out, msim_error *err);
+} ms_description_rows;
+
+/* As above to a path of its own, with what `rows` (may be NULL) has for each row. */
 int ms_description_write_to(const char *path, const ms_description *description,
-                            void (*get)(void *user, int64_t row, ms_source *out), void *user,
-                            msim_error *err);
+                            const ms_description_rows *rows, msim_error *err);
 /* The description as JSON on one line, without sources (ms_free it; NULL: out of memory), and back:
  * 1, or < 0. */
 char *ms_description_print(const ms_description *description, msim_error *err);

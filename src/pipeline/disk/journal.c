@@ -5,9 +5,10 @@
 #define _GNU_SOURCE
 #include "pipeline/disk/journal.h"
 #include "base/clock.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "pipeline/disk/record.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -42,17 +43,7 @@ typedef struct {
     uint64_t zero;
 } block_head;
 
-typedef struct {
-    uint8_t kind, reason;
-    uint16_t detail_bytes;
-    uint32_t bytes; /* of the record, a multiple of 8 */
-    int64_t a, b;   /* content: tokens, full length; file: size, time */
-    unsigned char hash[MS_JOURNAL_HASH];
-    uint32_t path_bytes, name_at;
-} record_head;
-
-_Static_assert(sizeof(file_head) == 64 && sizeof(block_head) == 32 && sizeof(record_head) == 64,
-               "as documented");
+_Static_assert(sizeof(file_head) == 64 && sizeof(block_head) == 32, "as documented");
 
 struct ms_journal {
     char *path; /* owned */
@@ -260,60 +251,36 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
 
 /* ---- Reading ---- */
 
-static bool has_vector(const record_head *h) {
-    return h->kind == MS_JOURNAL_CONTENT && h->reason == MSIM_SKIP_NONE;
-}
-
-/* Bytes that a record with this head must have; 0 when the head is none. */
-static size_t record_bytes(const ms_journal *j, const record_head *h) {
-    if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_LEVEL || h->reason >= MSIM_SKIP_COUNT)
-        return 0;
-    if (h->path_bytes > BLOCK_MAX || h->name_at > h->path_bytes) return 0;
-    return padded(sizeof *h + (has_vector(h) ? j->dim * sizeof(float) : 0) + h->path_bytes +
-                  h->detail_bytes);
+static ms_record_shape shape_of(const ms_journal *j) {
+    return (ms_record_shape){.dim = j->dim, .has_windows = j->settings.window_tokens > 0};
 }
 
 /* True when a record that names a content has no hash of it: every content would be the same. */
-static bool lacks_hash(const record_head *h) {
-    bool names_content = h->kind == MS_JOURNAL_CONTENT ||
-                         (h->kind == MS_JOURNAL_FILE && h->reason == MSIM_SKIP_NONE);
-    return names_content && ms_digest_is_zero(h->hash, sizeof h->hash);
+static bool lacks_hash(const ms_journal_record *r) {
+    bool names_content = r->kind == MS_JOURNAL_CONTENT ||
+                         (r->kind == MS_JOURNAL_FILE && r->reason == MSIM_SKIP_NONE);
+    return names_content && ms_digest_is_zero(r->hash, sizeof r->hash);
 }
 
 static int visit_block(const ms_journal *j, const unsigned char *records, size_t n, int64_t at,
                        int (*visit)(void *, const ms_journal_record *, msim_error *), void *user,
                        msim_error *err) {
     for (size_t i = 0; i < n;) {
-        record_head h = {0};
-        if (n - i >= sizeof h) memcpy(&h, records + i, sizeof h);
-        size_t need = record_bytes(j, &h);
-        if (need == 0 || need != h.bytes || need > n - i)
+        ms_journal_record r;
+        size_t bytes = ms_record_read(shape_of(j), records + i, n - i, &r);
+        if (bytes == 0)
             return ms_fail(err, MSIM_E_FORMAT,
                            "journal: %s: byte %lld: expected a record, got something else", j->path,
                            (long long)at + (long long)i);
-        if (lacks_hash(&h))
+        if (lacks_hash(&r))
             return ms_fail(err, MSIM_E_FORMAT,
                            "damaged journal: %s: byte %lld: expected the hash of a content, got "
                            "zeros; without the journal, all is embedded again",
                            j->path, (long long)at + (long long)i);
-        const char *text = (const char *)records + i + sizeof h +
-                           (has_vector(&h) ? j->dim * sizeof(float) : 0);
-        ms_journal_record r = {.kind = h.kind,
-                               .reason = h.reason,
-                               .at = at + (int64_t)i,
-                               .path = text,
-                               .path_len = h.path_bytes,
-                               .name_at = h.name_at,
-                               .detail = text + h.path_bytes,
-                               .detail_len = h.detail_bytes};
-        memcpy(r.hash, h.hash, sizeof r.hash);
-        /* blocks keep 8 bytes' alignment */
-        if (has_vector(&h)) r.vector = (const float *)(const void *)(records + i + sizeof h);
-        *(h.kind == MS_JOURNAL_FILE ? &r.bytes : &r.n_tokens) = h.a;
-        *(h.kind == MS_JOURNAL_FILE ? &r.mtime_ns : &r.full_length) = h.b;
+        r.at = at + (int64_t)i;
         int rc = visit(user, &r, err);
         if (rc < 0) return rc;
-        i += need;
+        i += bytes;
     }
     return 0;
 }
@@ -364,25 +331,36 @@ int ms_journal_load(ms_journal *j,
     return j->state == MS_JOURNAL_FINISHED ? set_state(j, MS_JOURNAL_OPEN, err) : 0;
 }
 
-int ms_journal_get_vector(const ms_journal *j, int64_t at, float *vector, msim_error *err) {
-    size_t n = j->dim * sizeof *vector, got;
-    int rc = read_at(j, at + (int64_t)sizeof(record_head), vector, n, &got, err);
+/* n bytes of a record. */
+static int get_part(const ms_journal *j, int64_t at, void *to, size_t n, const char *what,
+                    msim_error *err) {
+    size_t got;
+    int rc = read_at(j, at, to, n, &got, err);
     if (rc < 0 || got == n) return rc;
-    return ms_fail(err, MSIM_E_IO,
-                   "journal: %s: byte %lld: expected a vector, got the end of the file", j->path,
-                   (long long)at);
+    return ms_fail(err, MSIM_E_IO, "journal: %s: byte %lld: expected a %s, got the end of the file",
+                   j->path, (long long)at, what);
+}
+
+int ms_journal_get_vector(const ms_journal *j, int64_t at, uint32_t n_windows, uint32_t row,
+                          float *vector, msim_error *err) {
+    at += (int64_t)ms_record_vector_at(shape_of(j), n_windows, row);
+    return get_part(j, at, vector, j->dim * sizeof *vector, "vector", err);
+}
+
+int ms_journal_get_span(const ms_journal *j, int64_t at, uint32_t row, ms_stored_span *span,
+                        msim_error *err) {
+    return get_part(j, at + (int64_t)ms_record_span_at(row), span, sizeof *span, "span", err);
 }
 
 int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t cap,
                           msim_error *err) {
-    record_head h = {0};
-    size_t got;
+    unsigned char head[MS_RECORD_HEAD] = {0};
+    size_t n, got;
     *detail = 0;
-    int rc = read_at(j, at, &h, sizeof h, &got, err);
+    int rc = read_at(j, at, head, sizeof head, &got, err);
     if (rc < 0) return rc;
-    size_t n = h.detail_bytes < cap ? h.detail_bytes : cap - 1;
-    at += (int64_t)(sizeof h + (has_vector(&h) ? j->dim * sizeof(float) : 0) + h.path_bytes);
-    rc = read_at(j, at, detail, n, &got, err);
+    at += (int64_t)ms_record_detail_at(shape_of(j), head, &n);
+    rc = read_at(j, at, detail, n < cap ? n : cap - 1, &got, err);
     detail[rc < 0 ? 0 : got] = 0;
     return rc;
 }
@@ -418,28 +396,17 @@ int ms_journal_tick(ms_journal *j, msim_error *err) {
 }
 
 int64_t ms_journal_add(ms_journal *j, const ms_journal_record *r, msim_error *err) {
-    record_head h = {.kind = (uint8_t)r->kind,
-                     .reason = (uint8_t)r->reason,
-                     .detail_bytes = r->detail_len,
-                     .path_bytes = r->path_len,
-                     .name_at = r->name_at};
+    size_t need = ms_record_bytes(shape_of(j), r);
     if (j->failed.code) return spoil(j, err);
+    if (need == 0)
+        return ms_fail(err, MSIM_E_LIMIT, "journal: %s: a record does not fit its settings",
+                       j->path);
     if (j->n_block == 0) j->n_block = sizeof(block_head);
-    h.a = r->kind == MS_JOURNAL_FILE ? r->bytes : r->n_tokens;
-    h.b = r->kind == MS_JOURNAL_FILE ? r->mtime_ns : r->full_length;
-    memcpy(h.hash, r->hash, sizeof h.hash);
-    size_t n_vector = has_vector(&h) ? j->dim * sizeof(float) : 0, need = record_bytes(j, &h);
-    h.bytes = (uint32_t)need;
     int rc =
         ms_grow((void **)&j->block, &j->block_cap, j->n_block + need, 1, "block of a journal", err);
     if (rc < 0) return rc;
-    unsigned char *to = j->block + j->n_block;
     int64_t at = j->end + (int64_t)j->n_block;
-    memset(to + need - 8, 0, 8);
-    memcpy(to, &h, sizeof h);
-    if (n_vector) memcpy(to + sizeof h, r->vector, n_vector);
-    if (r->path_len) memcpy(to + sizeof h + n_vector, r->path, r->path_len);
-    if (r->detail_len) memcpy(to + sizeof h + n_vector + r->path_len, r->detail, r->detail_len);
+    ms_record_write(shape_of(j), r, j->block + j->n_block);
     j->n_block += need;
     rc = ms_journal_tick(j, err);
     return rc < 0 ? rc : at;

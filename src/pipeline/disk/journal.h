@@ -32,9 +32,9 @@ int ms_journal_state(const ms_journal *journal, ms_description *settings);
 /* Empty it and write a header. */
 int ms_journal_begin(ms_journal *journal, const ms_description *settings, msim_error *err);
 
-/* One record. A content: detail, n_tokens, full_length, `at`, by which its vector and detail are
- * found later. A file: path, bytes, mtime_ns; its reason is OK when the content says the rest. A
- * level: detail is its name. */
+/* One record. A content: detail, n_tokens, full_length, its rows, and `at`, by which its vectors,
+ * spans and detail are found later. A file: path, bytes, mtime_ns; its reason is OK when the
+ * content says the rest. A level: detail is its name. */
 typedef struct {
     enum { MS_JOURNAL_CONTENT = 1, MS_JOURNAL_FILE = 2, MS_JOURNAL_LEVEL = 3 } kind;
     int reason;                          /* msim_skip_reason */
@@ -45,9 +45,15 @@ typedef struct {
     uint32_t path_len, name_at; /* the row name begins at path[name_at] */
     const char *detail;         /* [detail_len], not NUL-terminated */
     uint16_t detail_len;
-    const float *vector; /* [dim] of a content with tokens */
-    int64_t at;          /* when it is read */
+    const float *vectors; /* [n_rows, dim] of a content with tokens */
+    /* Rows that are windows of the piece: [n_windows]; 0: one row, which is all of it. */
+    const ms_stored_span *spans;
+    uint32_t n_windows;
+    int64_t at; /* when it is read */
 } ms_journal_record;
+
+/* Windows that a record has room for at this width. */
+int64_t ms_journal_windows_most(int64_t dim);
 
 /* Every record that was synced, in order (what it points to is gone after visit, which ends it with
  * < 0); then appending goes on behind them. A torn end is cut off, *n_lost bytes. */
@@ -61,8 +67,12 @@ int64_t ms_journal_add(ms_journal *journal, const ms_journal_record *record, msi
 int ms_journal_tick(ms_journal *journal, msim_error *err);
 int ms_journal_sync(ms_journal *journal, msim_error *err);
 
-/* A content's vector [dim], or its detail (NUL-terminated, cut to cap); after sync. */
-int ms_journal_get_vector(const ms_journal *journal, int64_t at, float *vector, msim_error *err);
+/* The vector [dim] of a content's row, and its span; after sync. n_windows as in the record. */
+int ms_journal_get_vector(const ms_journal *journal, int64_t at, uint32_t n_windows, uint32_t row,
+                          float *vector, msim_error *err);
+int ms_journal_get_span(const ms_journal *journal, int64_t at, uint32_t row, ms_stored_span *span,
+                        msim_error *err);
+/* A content's detail (NUL-terminated, cut to cap); after sync. */
 int ms_journal_get_detail(const ms_journal *journal, int64_t at, char *detail, size_t cap,
                           msim_error *err);
 

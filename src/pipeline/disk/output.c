@@ -12,14 +12,14 @@
 #include <unistd.h>
 
 typedef struct {
-    char corpus[4352], about[4352]; /* .npy.next, .npy.json.next */
-    char beside[4352], copy[4352];  /* .npy.json, .npy.msim */
+    char corpus[4352], description[4352]; /* .npy.next, .npy.json.next */
+    char beside[4352], copy[4352];        /* .npy.json, .npy.msim */
 } places;
 
 static int find_places(const ms_output *output, places *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
-                (size_t)snprintf(p->about, cap, "%s.json.next", output->path) < cap &&
+                (size_t)snprintf(p->description, cap, "%s.json.next", output->path) < cap &&
                 (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap &&
                 ms_description_path(output->path, p->beside, sizeof p->beside);
     return fits ? 0 : ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
@@ -86,7 +86,7 @@ static int take_places(const ms_output *output, const places *p, msim_error *err
         (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be
                                 * refused */
     }
-    return move(p->about, p->beside, err);
+    return move(p->description, p->beside, err);
 }
 
 /* Remove CORPUS.npy.next.part-* and CORPUS.npy.json.next.part-*, whose writers are gone. */
@@ -110,7 +110,7 @@ static void remove_parts(const ms_output *output) {
 int ms_output_recover(const ms_output *output, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = is_there(p.about, err);
+    if (rc >= 0) rc = is_there(p.description, err);
     if (rc < 0) return rc;
     if (rc) return take_places(output, &p, err);
     unlink(p.corpus);
@@ -159,11 +159,11 @@ int ms_output_write(const ms_output *output, const ms_output_rows *rows,
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
-    rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
+    rc = ms_description_write_to(p.description, description, &rows->described, err);
     if (rc >= 0) return take_places(output, &p, err);
     /* Where the description is there, or may be, it is decided: the next run puts both in their
      * places. */
-    if (is_there(p.about, NULL) == 0) unlink(p.corpus);
+    if (is_there(p.description, NULL) == 0) unlink(p.corpus);
     return rc;
 }
 
@@ -171,6 +171,6 @@ int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
                        const ms_description *description, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
-    if (rc >= 0) rc = ms_description_write_to(p.about, description, rows->source, rows->user, err);
+    if (rc >= 0) rc = ms_description_write_to(p.description, description, &rows->described, err);
     return rc < 0 ? rc : take_places(output, &p, err);
 }

@@ -20,7 +20,7 @@ typedef struct {
     void *user;
     const char *(*name)(void *user, int64_t row, size_t *len);
     int (*vector)(void *user, int64_t row, float *out, msim_error *err);
-    void (*source)(void *user, int64_t row, ms_source *out);
+    ms_description_rows described; /* what the description says about each */
 } ms_output_rows;
 
 /* Before any work: the folder is there and can be written, the path is a file or nothing. *exists:

@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "pipeline/input/files.h"
 #include "base/mem.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/text/lines.h"
 #include <dirent.h>
 #include <errno.h>

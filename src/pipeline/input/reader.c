@@ -10,9 +10,10 @@
 #include "pipeline/input/reader.h"
 #include "base/mem.h"
 #include "base/pool.h"
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -113,11 +114,34 @@ static int keep_result(encoder *w, int64_t n_seq, const msim_error *why, ms_read
     return 0;
 }
 
+/* The windows of the piece that was encoded last. */
+static int keep_spans(encoder *w, const ms_reader_request *r, ms_reader_item *item,
+                      msim_error *err) {
+    char detail[MS_FILES_DETAIL];
+    int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX,
+            n = msim_tokenizer_windows(w->tokenizer, r->window_tokens, r->window_step, limit, NULL,
+                                       0, err);
+    if (n < 0) return (int)n;
+    if (n > r->windows_most) {
+        snprintf(detail, sizeof detail, "%lld windows, of at most %lld for one piece", (long long)n,
+                 (long long)r->windows_most);
+        ms_free(item->ids);
+        item->ids = NULL;
+        return set_failure(item, MSIM_SKIP_TOO_LARGE, detail, err);
+    }
+    item->spans = ms_alloc((size_t)n, sizeof *item->spans, "windows of a piece", err);
+    if (!item->spans) return -MSIM_E_MEMORY;
+    item->n_spans = msim_tokenizer_windows(w->tokenizer, r->window_tokens, r->window_step, limit,
+                                           item->spans, (size_t)n, err);
+    return item->n_spans < 0 ? (int)item->n_spans : 0;
+}
+
 static int encode_file(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
                        ms_reader_item *item, msim_error *err) {
     msim_error why;
     int64_t n_seq = encode(w, r, midi, item, &why);
     int rc = keep_result(w, n_seq, &why, item, err);
+    if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
     if (w->ids_cap * sizeof *w->ids > KEEP_IDS_BYTES) {
         ms_free(w->ids);
         w->ids = NULL;
@@ -133,7 +157,8 @@ static int64_t listed_bytes(const ms_reader *r, size_t index) {
 }
 
 static size_t item_bytes(const ms_reader_item *item) {
-    return item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0;
+    return (item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0) +
+           (size_t)item->n_spans * sizeof *item->spans;
 }
 
 /* ---- Threads ---- */
@@ -373,6 +398,7 @@ int ms_reader_next(ms_reader *r, bool may_wait, ms_reader_item *item, msim_error
 void ms_reader_item_free(ms_reader_item *item) {
     ms_free(item->detail);
     ms_free(item->ids);
+    ms_free(item->spans);
     *item = (ms_reader_item){0};
 }
 

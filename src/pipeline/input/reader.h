@@ -15,7 +15,9 @@ typedef struct {
     bool is_shifted;            /* one variant moved by `semitones`, else the variants of
                              * `transpose_factor` */
     int semitones, transpose_factor;
-    int64_t max_tokens; /* 0: no limit */
+    int64_t max_tokens;                 /* 0: no limit */
+    int64_t window_tokens, window_step; /* spans of the windows of the first variant; 0: none */
+    int64_t windows_most;               /* a piece of more is too large */
     size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
     bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
     /* Which files, in which order: the next one's number in the list; false when there is none.
@@ -45,6 +47,8 @@ typedef struct {
                                   * tokens */
     int64_t starts[13], n_seq;
     int64_t full_length; /* ids there would be without max_tokens, first variant */
+    msim_span *spans;    /* owned: [n_spans], of its windows; NULL without */
+    int64_t n_spans;
 } ms_reader_item;
 
 enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };

@@ -1,6 +1,6 @@
 /* SHA-256 and MD5 against published values: FIPS 180-4's examples, RFC 1321's test suite; and that
  * pieces give what the whole gives. */
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

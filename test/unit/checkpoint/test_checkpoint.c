@@ -2,7 +2,7 @@
  * conversion keeps them; packed batches. The files come from test/data/checkpoints/make.py.
  * docs/FORMATS.md, Checkpoints. */
 #define _GNU_SOURCE
-#include "base/digest.h"
+#include "base/hash/digest.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "model/batch.h"

@@ -183,51 +183,51 @@ static void refuses(void **state) {
         EXAMPLE("N.", "protocol header"),
         EXAMPLE("\x80\1N.", "expected 2, 3 or 4, got 1"),
         EXAMPLE("\x80\5N.", "expected 2, 3 or 4, got 5"),
-        EXAMPLE("\x80\2\x80\2N.", "got 0x80"),
-        EXAMPLE("\x80\2cposix\nsystem\n.", "got posix.system"),
-        EXAMPLE("\x80\2c__builtin__\neval\n.", "got __builtin__.eval"),
-        EXAMPLE("\x80\2cm\nfg\n.", "got m.fg"),
-        EXAMPLE("\x80\4\x8c\5posix\x8c\6system\x93.", "got posix.system"),
+        EXAMPLE("\x80\2\x80\2N.", "protocol 2: the opcode 0x80 is not allowed"),
+        EXAMPLE("\x80\2cposix\nsystem\n.", "the global posix.system is not allowed"),
+        EXAMPLE("\x80\2c__builtin__\neval\n.", "the global __builtin__.eval is not allowed"),
+        EXAMPLE("\x80\2cm\nfg\n.", "the global m.fg is not allowed"),
+        EXAMPLE("\x80\4\x8c\5posix\x8c\6system\x93.", "the global posix.system is not allowed"),
         EXAMPLE("\x80\4K\1\x8c\1f\x93.", "expected two texts"),
-        EXAMPLE("\x80\2cm\nf", "expected a line"),
-        EXAMPLE("\x80\2\x8c\1a.", "protocol 2, got 0x8c"),
-        EXAMPLE("\x80\2(cm\nf\nNoR.", "got 0x6f"),    /* OBJ */
-        EXAMPLE("\x80\2(im\nf\n.", "got 0x69"),       /* INST */
-        EXAMPLE("\x80\2cm\nf\n)\x81.", "got 0x81"),   /* NEWOBJ */
-        EXAMPLE("\x80\2\x82\1.", "got 0x82"),         /* EXT1 */
-        EXAMPLE("\x80\2Pabc\n.", "got 0x50"),         /* PERSID */
-        EXAMPLE("\x80\2S'a'\n.", "got 0x53"),         /* STRING */
-        EXAMPLE("\x80\2I1\n.", "got 0x49"),           /* INT */
-        EXAMPLE("\x80\2F1\n.", "got 0x46"),           /* FLOAT */
-        EXAMPLE("\x80\2G\0\0\0.", "truncated"),       /* BINFLOAT */
-        EXAMPLE("\x80\3C\1a.", "got 0x43"),           /* SHORT_BINBYTES */
-        EXAMPLE("\x80\2N0.", "got 0x30"),             /* POP */
-        EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "got 0x8b"), /* LONG4 */
+        EXAMPLE("\x80\2cm\nf", "global: no line of at most 256 bytes ends here"),
+        EXAMPLE("\x80\2\x8c\1a.", "protocol 2: the opcode 0x8c is not allowed"),
+        EXAMPLE("\x80\2(cm\nf\nNoR.", "protocol 2: the opcode 0x6f is not allowed"),  /* OBJ */
+        EXAMPLE("\x80\2(im\nf\n.", "protocol 2: the opcode 0x69 is not allowed"),     /* INST */
+        EXAMPLE("\x80\2cm\nf\n)\x81.", "protocol 2: the opcode 0x81 is not allowed"), /* NEWOBJ */
+        EXAMPLE("\x80\2\x82\1.", "protocol 2: the opcode 0x82 is not allowed"),       /* EXT1 */
+        EXAMPLE("\x80\2Pabc\n.", "protocol 2: the opcode 0x50 is not allowed"),       /* PERSID */
+        EXAMPLE("\x80\2S'a'\n.", "protocol 2: the opcode 0x53 is not allowed"),       /* STRING */
+        EXAMPLE("\x80\2I1\n.", "protocol 2: the opcode 0x49 is not allowed"),         /* INT */
+        EXAMPLE("\x80\2F1\n.", "protocol 2: the opcode 0x46 is not allowed"),         /* FLOAT */
+        EXAMPLE("\x80\2G\0\0\0.", "truncated"),                                       /* BINFLOAT */
+        EXAMPLE("\x80\3C\1a.", "protocol 3: the opcode 0x43 is not allowed"), /* SHORT_BINBYTES */
+        EXAMPLE("\x80\2N0.", "protocol 2: the opcode 0x30 is not allowed"),   /* POP */
+        EXAMPLE("\x80\2\x8b\1\0\0\0\1.", "protocol 2: the opcode 0x8b is not allowed"), /* LONG4 */
         EXAMPLE("\x80\2\x8a\x09\0\0\0\0\0\0\0\0\1.", "at most 8 bytes, got 9"),
         EXAMPLE("\x80\2K", "truncated"),
         EXAMPLE("\x80\2J\1\2", "truncated"),
-        EXAMPLE("\x80\2N", "expected STOP"),
+        EXAMPLE("\x80\2N", "truncated: the bytes end before STOP"),
         EXAMPLE("\x80\2X\5\0\0\0abc.", "truncated"),
         EXAMPLE("\x80\2X\xff\xff\xff\xff.", "at most 65536"),
-        EXAMPLE("\x80\2X\1\0\0\0\xff.", "expected UTF-8"),
-        EXAMPLE("\x80\2X\2\0\0\0\xc0\x80.", "expected UTF-8"),
-        EXAMPLE("\x80\2X\1\0\0\0\xc3.", "expected UTF-8"),
+        EXAMPLE("\x80\2X\1\0\0\0\xff.", "text: it is not UTF-8"),
+        EXAMPLE("\x80\2X\2\0\0\0\xc0\x80.", "text: it is not UTF-8"),
+        EXAMPLE("\x80\2X\1\0\0\0\xc3.", "text: it is not UTF-8"),
         EXAMPLE("\x80\4\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", "expected a frame"),
         EXAMPLE("\x80\2.", "one value on the stack, got 0"),
         EXAMPLE("\x80\2NN.", "one value on the stack, got 2"),
         EXAMPLE("\x80\2N(.", "1 marks"),
         EXAMPLE("\x80\2\x85.", "stack underflow"),
         EXAMPLE("\x80\2N(\x85.", "stack underflow"), /* not below a mark */
-        EXAMPLE("\x80\2t.", "expected a mark"),
-        EXAMPLE("\x80\2}u.", "expected a mark"),
+        EXAMPLE("\x80\2t.", "stack: there is no mark"),
+        EXAMPLE("\x80\2}u.", "stack: there is no mark"),
         EXAMPLE("\x80\2(K\1K\2u.", "stack underflow"),
-        EXAMPLE("\x80\2}(K\1u.", "odd number"),
+        EXAMPLE("\x80\2}(K\1u.", "dict items: there is a key without a value"),
         EXAMPLE("\x80\2](K\1K\2u.", "expected a dict to add to, got a list"),
         EXAMPLE("\x80\2K\1K\1a.", "expected a list to add to, got an integer"),
         EXAMPLE("\x80\2s.", "stack underflow"),
-        EXAMPLE("\x80\2h\0.", "expected a slot that was set, got 0"),
-        EXAMPLE("\x80\2Nq\2h\1.", "expected a slot that was set, got 1"),
-        EXAMPLE("\x80\2j\xff\xff\xff\xff.", "got 4294967295"),
+        EXAMPLE("\x80\2h\0.", "memo: slot 0 was never set"),
+        EXAMPLE("\x80\2Nq\2h\1.", "memo: slot 1 was never set"),
+        EXAMPLE("\x80\2j\xff\xff\xff\xff.", "memo: slot 4294967295 was never set"),
         EXAMPLE("\x80\2q\0.", "stack underflow"),
         EXAMPLE("\x80\2Nr\x3f\x42\x0f\0.", "expected slots in order"),
         EXAMPLE("\x80\2Nr\xff\xff\xff\xff.", "expected slots in order"),
@@ -241,10 +241,10 @@ static void refuses(void **state) {
         expect_refusal(bad[i].bytes, bad[i].n, &policy, bad[i].expected);
     /* A policy without a callback refuses what would need it. */
     static const ms_pickle_policy nothing = {.max_bytes = 100};
-    expect_refusal("\x80\2cm\nf\n.", 7, &nothing, "got m.f");
-    expect_refusal("\x80\2]K\1a.", 7, &nothing, "no items for a list");
-    expect_refusal("\x80\2}K\1K\1s.", 9, &nothing, "no items for a dict");
-    expect_refusal("\x80\2NQ.", 5, &nothing, "no persistent id");
+    expect_refusal("\x80\2cm\nf\n.", 7, &nothing, "the global m.f is not allowed");
+    expect_refusal("\x80\2]K\1a.", 7, &nothing, "a list may have no items here");
+    expect_refusal("\x80\2}K\1K\1s.", 9, &nothing, "a dict may have no items here");
+    expect_refusal("\x80\2NQ.", 5, &nothing, "persistent id: None may not be one here");
     expect_refusal("\x80\2}}b.", 6, &nothing, "no state");
 }
 
@@ -257,10 +257,10 @@ static void refuses_bombs(void **state) {
         size_t n_unit, times;
         const char *expected;
     } bombs[] = {
-        {")", "\x85", 1, 100, "nesting: expected at most 64"},
-        {"", "(", 1, 100, "nesting: expected at most 64 marks"},
-        {"", "N", 1, 1000001, "stack: expected at most"},
-        {"", "]", 1, 1000001, "got more"},
+        {")", "\x85", 1, 100, "nesting: it is deeper than 64"},
+        {"", "(", 1, 100, "nesting: there are more than 64 marks"},
+        {"", "N", 1, 1000001, "stack: there are more than 1000000 values"},
+        {"", "]", 1, 1000001, "containers: there are more than 1000000"},
     };
     for (size_t i = 0; i < sizeof bombs / sizeof *bombs; i++) {
         size_t n = 2;
@@ -280,7 +280,7 @@ static void refuses_bombs(void **state) {
         memcpy(bytes + n, "]q\1h\0aq\0", 8);
         n += 8;
     }
-    expect_refusal(bytes, n, &policy, "nesting: expected at most 64");
+    expect_refusal(bytes, n, &policy, "nesting: it is deeper than 64");
     /* Many tuples: the table of their items has an end. */
     n = 2;
     for (int k = 0; k < 4001; k++) {
@@ -289,11 +289,11 @@ static void refuses_bombs(void **state) {
         n += 1000;
         bytes[n++] = 't';
     }
-    expect_refusal(bytes, n, &policy, "tuples: expected at most");
+    expect_refusal(bytes, n, &policy, "tuples: there are more than 4000000 items");
     /* A pickle over the policy's size. */
     static const ms_pickle_policy small = {.max_bytes = 10};
     memcpy(bytes, "\x80\2NNNNNNNNNN.", 13);
-    expect_refusal(bytes, 13, &small, "at most 10 bytes");
+    expect_refusal(bytes, 13, &small, "the pickle is longer than 10 bytes");
 }
 
 /* Self-containment ends at the nesting limit, not in a loop. */

@@ -28,6 +28,7 @@ enum { MOST_MESSAGES = 16, TOKENS = 400 };
 static char folder[64];
 static msim_model *model;
 static msim_options options;
+static int64_t window; /* of all jobs: its tokens; 0: one row for each piece */
 
 static int set_up(void **state) {
     (void)state;
@@ -107,6 +108,7 @@ static msim_job_options job_of(const char *const *path, const char *output, call
     o.paths = path;
     o.n_paths = 1;
     o.max_tokens = TOKENS;
+    o.window_tokens = window;
     o.model = model;
     o.options = &options;
     if (c) {
@@ -404,8 +406,18 @@ static void wrong_options_are_refused(void **state) {
     o.dtype = MSIM_DTYPE_F64;
     refuse(&o, "dtype");
     o = good;
-    o.max_tokens = -1;
+    o.max_tokens = -2;
     refuse(&o, "max_tokens");
+    o = good;
+    o.window_tokens = 15;
+    refuse(&o, "window_tokens");
+    o.window_tokens = 16;
+    o.window_step = 17;
+    refuse(&o, "window_step");
+    o.window_step = 16;
+    o.n_paths = 0;
+    o.from_tokens = "-";
+    refuse(&o, "windows");
     o = good;
     o.model = NULL;
     refuse(&o, "model");
@@ -631,5 +643,14 @@ int main(void) {
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(any_allocation_of_an_update_may_fail),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    /* With several rows for each piece. */
+    const struct CMUnitTest of_windows[] = {
+        cmocka_unit_test(stopped_jobs_go_on),
+        cmocka_unit_test(ranks_write_what_one_writes),
+        cmocka_unit_test(any_allocation_may_fail),
+        cmocka_unit_test(any_allocation_of_an_update_may_fail),
+    };
+    int n_failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    window = 64;
+    return n_failed + cmocka_run_group_tests(of_windows, set_up, tear_down);
 }

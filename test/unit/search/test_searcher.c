@@ -541,7 +541,7 @@ static void a_corpus_in_memory(void **state) {
     refused(r, msim_corpus_open_rows(r->rows, 3, 0, NULL, NULL, &plain, &r->err), MSIM_E_ARG, "0");
     const int64_t falling[] = {0, 2, 1};
     refused(r, msim_corpus_open_rows(r->rows, 2, r->dim, "ab", falling, &plain, &r->err),
-            MSIM_E_ARG, "rising");
+            MSIM_E_ARG, "ascending");
 }
 
 /* ---- Names ---- */

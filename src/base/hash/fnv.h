@@ -1,5 +1,5 @@
-/* FNV-1a of 64 bits: a hash for tables and names, not for telling contents apart (base/digest.h).
- * Some names of files hold it, so its values never change. */
+/* FNV-1a of 64 bits: a hash for tables and names, not for telling contents apart
+ * (base/hash/digest.h). Some names of files hold it, so its values never change. */
 #ifndef MS_BASE_FNV_H
 #define MS_BASE_FNV_H
 #include <stddef.h>

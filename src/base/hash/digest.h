@@ -1,6 +1,7 @@
-/* SHA-256 and MD5, in one go or piece by piece. The state lies in the struct: nothing is allocated,
- * and no configuration of the cryptography library can take an algorithm away. Wherever a hash
- * stands for contents, a hash that was not made must not: look at what these functions return. */
+/* SHA-256 and MD5, of all bytes at once or piece by piece. The state lies in the struct, so nothing
+ * is allocated, and no configuration of the cryptography library can take an algorithm away. A hash
+ * stands for contents, so a hash that failed must not be used: look at what these functions
+ * return. */
 #ifndef MS_BASE_DIGEST_H
 #define MS_BASE_DIGEST_H
 #include "base/status.h"
@@ -21,7 +22,7 @@ typedef struct {
 } ms_digest;
 
 /* Begin a digest, add bytes to it any number of times, and end it: out gets MS_SHA256_BYTES or
- * MS_MD5_BYTES. A failure of any step is what the end returns. */
+ * MS_MD5_BYTES. The end returns a failure of any step. */
 void ms_digest_begin(ms_digest *digest, enum ms_digest_kind kind);
 void ms_digest_add(ms_digest *digest, const void *bytes, size_t n_bytes);
 int ms_digest_end(ms_digest *digest, unsigned char *out, msim_error *err);
@@ -33,7 +34,7 @@ int ms_digest_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, un
 int ms_digest_hex_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, char *out,
                      msim_error *err);
 
-/* True when all n bytes are zero, which no digest is: what a failure left behind. */
+/* True when all n bytes are zero. No digest is; zeros are what a failure left behind. */
 bool ms_digest_is_zero(const unsigned char *digest, size_t n);
 
 #endif

@@ -1,8 +1,8 @@
 /* SHA-256 and MD5: see digest.h. OpenSSL's one-shot functions fetch an algorithm from a provider,
- * which an openssl.cnf can leave out; these older ones are plain code behind a symbol. OpenSSL 3
- * calls them deprecated, and has them. */
+ * which an openssl.cnf can leave out. The older functions used here are plain code. OpenSSL 3 has
+ * them, and calls them deprecated. */
 #define OPENSSL_SUPPRESS_DEPRECATED
-#include "base/digest.h"
+#include "base/hash/digest.h"
 
 void ms_digest_begin(ms_digest *d, enum ms_digest_kind kind) {
     d->kind = kind;

@@ -1,0 +1,108 @@
+/* Base64 in files of JSON, read and written as a stream. See base/text/base64.h. */
+#define _GNU_SOURCE
+#include "base/text/base64.h"
+#include "base/mem.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK_CHARS ((size_t)1 << 16) /* read at a time */
+
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void ms_base64_put(ms_out_file *file, const void *bytes, size_t n) {
+    const unsigned char *from = bytes;
+    char text[4];
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        uint32_t bits = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) |
+                        (left > 2 ? from[i + 2] : 0);
+        text[0] = digits[bits >> 18];
+        text[1] = digits[bits >> 12 & 63];
+        text[2] = left > 1 ? digits[bits >> 6 & 63] : '=';
+        text[3] = left > 2 ? digits[bits & 63] : '=';
+        ms_out_file_put(file, text, 4);
+    }
+}
+
+static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+/* Inside a JSON text a quotation mark would have a backslash before it. */
+bool ms_base64_find(const char *head, size_t n, const char *key, size_t *comma, size_t *text) {
+    const char *found = memmem(head, n, key, strlen(key));
+    if (!found) return false;
+    size_t before = (size_t)(found - head), after = before + strlen(key);
+    while (before > 0 && is_space(head[before - 1])) before--;
+    while (after < n && is_space(head[after])) after++;
+    if (before == 0 || head[before - 1] != ',' || after >= n || head[after++] != ':') return false;
+    while (after < n && is_space(head[after])) after++;
+    if (after >= n || head[after] != '"') return false;
+    *comma = before - 1;
+    *text = after + 1;
+    return true;
+}
+
+int64_t ms_base64_read_raw(int fd, int64_t at, char *to, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t some = pread(fd, to + done, n - done, (off_t)(at + (int64_t)done));
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0) return -1;
+        if (some == 0) break;
+        done += (size_t)some;
+    }
+    return (int64_t)done;
+}
+
+typedef struct {
+    unsigned char *to; /* borrowed: [cap] */
+    size_t n, cap;
+    uint32_t bits;
+    int n_bits;
+    bool is_ended, is_bad;
+    signed char value[256]; /* of a digit; -1: none */
+} decoder;
+
+static void begin(decoder *d, void *to, size_t n) {
+    *d = (decoder){.to = to, .cap = n};
+    memset(d->value, -1, sizeof d->value);
+    for (int i = 0; i < 64; i++) d->value[(unsigned char)digits[i]] = (signed char)i;
+}
+
+static void decode(decoder *d, const char *text, size_t n) {
+    for (size_t i = 0; i < n && !d->is_ended && !d->is_bad; i++) {
+        int digit = d->value[(unsigned char)text[i]];
+        if (text[i] == '"') {
+            d->is_ended = true;
+        } else if (text[i] == '=') {
+            d->n_bits = 0;
+        } else if (digit < 0) {
+            d->is_bad = true;
+        } else {
+            d->bits = d->bits << 6 | (uint32_t)digit;
+            d->n_bits += 6;
+            if (d->n_bits < 8) continue;
+            d->n_bits -= 8;
+            if (d->n == d->cap)
+                d->is_bad = true;
+            else
+                d->to[d->n++] = (unsigned char)(d->bits >> d->n_bits);
+        }
+    }
+}
+
+int ms_base64_read(int fd, int64_t at, void *to, size_t n, msim_error *err) {
+    char *chunk = ms_alloc(CHUNK_CHARS, 1, "text of base64", err);
+    decoder d;
+    int64_t got = 0;
+    if (!chunk) return -MSIM_E_MEMORY;
+    begin(&d, to, n);
+    while (!d.is_ended && !d.is_bad && (got = ms_base64_read_raw(fd, at, chunk, CHUNK_CHARS)) > 0) {
+        decode(&d, chunk, (size_t)got);
+        at += got;
+    }
+    int failed = errno;
+    ms_free(chunk);
+    if (got < 0) return ms_fail_errno(err, failed, "cannot read a text of base64");
+    return d.is_ended && !d.is_bad && d.n == d.cap;
+}

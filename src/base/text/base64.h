@@ -1,0 +1,27 @@
+/* Long texts of base64 as the last members of a JSON object: records of fixed size for each row of
+ * a corpus, which may take 150 MB. They are written and read as a stream, and a reader that wants
+ * only what stands before them reads the beginning of the file alone. docs/FORMATS.md,
+ * CORPUS.npy.json. */
+#ifndef MS_BASE_BASE64_H
+#define MS_BASE_BASE64_H
+#include "base/file.h"
+
+/* Characters of n bytes, with padding. */
+static inline int64_t ms_base64_chars(int64_t n_bytes) { return (n_bytes + 2) / 3 * 4; }
+
+/* Add bytes to a file as base64. All but the last call of one text give a multiple of 3 bytes. */
+void ms_base64_put(ms_out_file *file, const void *bytes, size_t n);
+
+/* Where a member of an object stands whose value is a text: the comma before its key, and the
+ * first character behind the opening quotation mark. `key` has its quotation marks. False when it
+ * is not in head [n]. */
+bool ms_base64_find(const char *head, size_t n, const char *key, size_t *comma, size_t *text);
+
+/* Decode the text that begins at byte `at` of a file: exactly n bytes, and then its closing
+ * quotation mark. 1; 0 when something else is there; < 0 when it cannot be read or memory runs
+ * out. */
+int ms_base64_read(int fd, int64_t at, void *to, size_t n, msim_error *err);
+/* Up to n bytes of a file from byte `at`. < 0 when they cannot be read. */
+int64_t ms_base64_read_raw(int fd, int64_t at, char *to, size_t n);
+
+#endif
