@@ -1,6 +1,7 @@
 # midisim: a C library and its tools. `make` builds and needs no network; `make demo` and `make test` set up what they
 # need first (scripts/setup.sh, weights/fetch.sh).
-#   CONFIG=release|asan|tsan|fuzz   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1   PREFIX, DESTDIR for install
+#   CONFIG=release|asan|tsan|fuzz   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1
+#   PREFIX, LIBDIR, DESTDIR for install, install-strip and uninstall; deb and dist make packages (packaging/packaging.mk)
 #   CUDA=0: without CUDA kernels, which are built in where nvcc is found (src/kernels/cuda.mk, docs/GPU.md)
 #   MPI=1: midisim-embed and midisim-search for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
 CONFIG  ?= release
@@ -9,7 +10,9 @@ PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
 VERSION := $(shell sed -n 's/^\#define MSIM_VERSION "\(.*\)"/\1/p' include/midisim.h)
 MAJOR   := $(shell sed -n 's/^\#define MSIM_ABI \([0-9]*\).*/\1/p' include/midisim.h)
-COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || cat build/gpu-bundle/COMMIT 2>/dev/null || echo unknown)
+# A tarball says its commit in the file COMMIT: where it is unpacked there may be a git of something else.
+COMMIT  := $(shell cat COMMIT 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || \
+               cat build/gpu-bundle/COMMIT 2>/dev/null || echo unknown)
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
@@ -45,20 +48,21 @@ OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOLS    := tokens embed search convert bench
+TOOLS    := tokens embed search convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
-TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c))))
+TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 MPI_DIR  := build/mpi$(patsubst %,-%,$(filter-out release,$(CONFIG)))
 MPI_BIN  := $(addprefix $(MPI_DIR)/midisim-,embed search)
+FRONT    := $B/midisim
 MAN      := $(TOOLS:%=$B/share/midisim-%.1)
-COMPLETION := $(TOOLS:%=$B/share/midisim-%)
+COMPLETION := $(foreach t,$(TOOLS),$B/share/midisim-$t $B/share/_midisim-$t $B/share/midisim-$t.fish)
 
 .PHONY: all
-all: $(if $(MPI),$(MPI_BIN),$B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(TOOL_BIN) $(MAN) $(COMPLETION))
+all: $(if $(MPI),$(MPI_BIN),$B/libmidisim.a $B/libmidisim.so.$(MAJOR) $(TOOL_BIN) $(FRONT) $(MAN) $(COMPLETION))
 
 # What objects were made with. A stamp is rewritten only when its text changed, so other flags rebuild everything,
 # another commit or PREFIX two files, and a removed source the archives.
@@ -82,7 +86,8 @@ ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(foreach s,$(filter src/cpu/kernels/$(ARCH)/% tools/bench/$(ARCH)/%,$(LIB_SRC) $(TOOL_SRC)),\
     $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))
-SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/help.o $B/tools/bench/result.o
+SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/texts/help.o $B/tools/bench/result.o \
+    $B/tools/fetch/main.o
 $(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
 $(SAYS_BUILD): $B/stamp.commit
 
@@ -111,6 +116,10 @@ $(foreach t,$(TOOLS),$(eval $B/midisim-$t: $$(call tool_obj,$t)))
 $(TOOL_BIN): $B/midisim-%: $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CUDART) $(LIBS)
 
+# The front command needs one small file of the library.
+$(FRONT): $B/tools/midisim/main.o $B/libmidisim-internal.a
+	$(LINK) -o $@ $^
+
 # With MPI the same objects but one: tools/common/ranks_mpi.c instead of tools/common/ranks_one.c.
 ifdef MPI
 MPICC  ?= mpicc
@@ -134,6 +143,14 @@ include test/fuzz/fuzz.mk
 $B/share/midisim-%.1: $B/midisim-%
 	@mkdir -p $(@D)
 	$< --generate-man >$@.new && mv $@.new $@
+
+$B/share/midisim-%.fish: $B/midisim-%
+	@mkdir -p $(@D)
+	$< --generate-fish >$@.new && mv $@.new $@
+
+$B/share/_midisim-%: $B/midisim-%
+	@mkdir -p $(@D)
+	$< --generate-zsh >$@.new && mv $@.new $@
 
 $B/share/midisim-%: $B/midisim-%
 	@mkdir -p $(@D)
@@ -247,33 +264,10 @@ lint: all
 clean:
 	rm -rf build
 
-# ---- Install ----------------------------------------------------------------------------------------------------
-
-D    := $(DESTDIR)$(PREFIX)
-SO   := libmidisim.so
-FILES = $(TOOLS:%=$D/bin/midisim-%) $D/include/midisim.h $D/lib/libmidisim.a $D/lib/$(SO).$(VERSION) $D/lib/$(SO).$(MAJOR) \
-        $D/lib/$(SO) $D/lib/pkgconfig/midisim.pc $(TOOLS:%=$D/share/man/man1/midisim-%.1) \
-        $(TOOLS:%=$D/share/bash-completion/completions/midisim-%) $D/share/doc/midisim/LICENSE $D/share/doc/midisim/README.md
-
-.PHONY: install uninstall
-install: all
-	install -d $(sort $(dir $(FILES)))
-	install -m 755 $(TOOL_BIN) $D/bin
-	install -m 644 include/midisim.h $D/include
-	install -m 644 $B/libmidisim.a $D/lib
-	install -m 755 $B/$(SO).$(MAJOR) $D/lib/$(SO).$(VERSION)
-	ln -sf $(SO).$(VERSION) $D/lib/$(SO).$(MAJOR)
-	ln -sf $(SO).$(MAJOR) $D/lib/$(SO)
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' midisim.pc.in >$D/lib/pkgconfig/midisim.pc
-	install -m 644 $(MAN) $D/share/man/man1
-	install -m 644 $(COMPLETION) $D/share/bash-completion/completions
-	install -m 644 LICENSE README.md $D/share/doc/midisim
-
-uninstall:
-	rm -f $(FILES)
-	-rmdir $D/share/doc/midisim 2>/dev/null
+# Install, packages, tarball.
+include packaging/packaging.mk
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_SRC:%.c=$B/%.d) $(TEST_BIN:=.d) $B/test/fuzz/mutate.d \
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_SRC:%.c=$B/%.d) $B/tools/midisim/main.d $(TEST_BIN:=.d) $B/test/fuzz/mutate.d \
     $(MPI_DIR)/ranks.d $(GPU_TEST:=.d) $B/test/gpu/driver.d $B/bench/gpu_bench.d $B/bench/gpu_read.d

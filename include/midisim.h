@@ -221,10 +221,10 @@ typedef int (*msim_hit_sink)(void *user, size_t query, int64_t row, double score
 typedef struct msim_model msim_model;
 
 /* Find the model that the tools use when none is named, and write its path into path [cap].
- * MIDISIM_MODEL comes first. Then come three folders: weights in the build tree that the program
- * lies in, $XDG_DATA_HOME/midisim (else ~/.local/share/midisim), and PREFIX/share/midisim. Within a
- * folder, midisim-small.* comes before other models. -MSIM_E_EMPTY when there is no model; the
- * error says where the function looked. */
+ * MIDISIM_MODEL comes first. Then come four folders: weights in the build tree that the program
+ * lies in, $XDG_DATA_HOME/midisim (else ~/.local/share/midisim), share/midisim beside the program's
+ * folder bin, and PREFIX/share/midisim. Within a folder, midisim-small.* comes before other models.
+ * -MSIM_E_EMPTY when there is no model; the error says where the function looked. */
 MSIM_API int msim_default_model(char *path, size_t cap, msim_error *err);
 /* Embed one MIDI file, or the bytes of one, as one vector: out [dim of the model]. The file may be
  * compressed with gzip. Every pitch is first moved by `transpose` semitones. The vector is the
@@ -317,7 +317,8 @@ enum msim_skip_reason {
     MSIM_SKIP_NO_NOTES,
     MSIM_SKIP_DRUMS_ONLY,
     MSIM_SKIP_NAME_TOO_LONG,
-    MSIM_SKIP_CHANGED, /* its size or time changed after it was listed */
+    MSIM_SKIP_CHANGED,   /* its size or time changed after it was listed */
+    MSIM_SKIP_NO_MEMORY, /* it alone needs more memory than there is */
     MSIM_SKIP_COUNT
 };
 /* "unreadable", "not-regular", ...; "ok" for MSIM_SKIP_NONE, "unknown" for an unknown value. */

@@ -1,18 +1,20 @@
 #!/usr/bin/env python3
-"""One file, or all files, of a repository on the hub that the original downloads from; for fetch.sh. Standard library.
+"""Files of a repository on the hub that the original downloads from, for fetch.py. Python's standard library alone.
 
-  hub.py file  model|dataset REPO REVISION NAME OUT     hub.py all  model|dataset REPO REVISION FOLDER [again]
+HF_ENDPOINT is another address of the hub. HF_TOKEN is sent to that address alone, never to where it redirects, and over plain
+http only when the user asks for it. With HF_HUB_OFFLINE=1 nothing is asked.
 
-HF_ENDPOINT: another address of the hub. HF_TOKEN: sent to that address alone, never to where it redirects. HF_HUB_OFFLINE:
-nothing is asked; what is there will do. A download goes to a file named by its content (.NAME.ETAG.part) beside OUT and
-is taken up again there, by this run or a later one. Size and SHA-256, where the hub publishes them (for large files it
-does; for small ones git's own hash), must be right before OUT gets its name.
+A download goes to a file named by its content (.NAME.ETAG.part) beside its place. A run that was cut off goes on there,
+in the same run or a later one. The file gets its name when its size and its hash are right. The hash is the one that the
+caller knows, or else the one that the hub publishes: SHA-256 for large files, git's own for small ones.
 """
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 import urllib.error
@@ -22,6 +24,9 @@ import urllib.request
 TRIES = 4       # in a row that bring nothing
 TIMEOUT = 60    # seconds of silence
 CHUNK = 1 << 20
+LISTING_BYTES = 64 << 20
+REDIRECTS = 8
+HASH = r"[0-9a-f]{40}|[0-9a-f]{64}"
 
 
 class Failed(Exception):
@@ -43,8 +48,48 @@ for handler in (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.
     OPENER.add_handler(handler())
 
 
+class Voice:
+    """What is said on standard error, and the settings of a run that the requests need."""
+    name = "fetch.sh"
+    is_quiet = False
+    sends_token_over_http = False
+
+
 def say(text):
-    print(f"fetch.sh: {text}", file=sys.stderr, flush=True)
+    """One line; bytes that would steer a terminal become '?'."""
+    clean = "".join(c if c.isprintable() else "?" for c in str(text))
+    print(f"{Voice.name}: {clean}", file=sys.stderr, flush=True)
+
+
+def note(text):
+    if not Voice.is_quiet:
+        say(text)
+
+
+class Progress:
+    """A line that is rewritten, on a terminal alone."""
+
+    def __init__(self, have, size):
+        self.first, self.size, self.begun, self.shown = have, size, time.monotonic(), 0.0
+        self.is_on = sys.stderr.isatty() and not Voice.is_quiet
+
+    def show(self, have):
+        now = time.monotonic()
+        if not self.is_on or now - self.shown < 0.2:
+            return
+        self.shown = now
+        rate = (have - self.first) / max(now - self.begun, 0.001)
+        text = f"{have / 1e6:,.1f} MB"
+        if self.size:
+            text += f" of {self.size / 1e6:,.1f}, {100 * have / self.size:.0f} %"
+        text += f", {rate / 1e6:,.1f} MB/s"
+        if self.size and rate > 0:
+            text += f", {(self.size - have) / rate:,.0f} s left"
+        print(f"\r{Voice.name}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def end(self):
+        if self.is_on and self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def origin(url):
@@ -60,10 +105,15 @@ def endpoint():
 
 
 def token():
+    """The token to send, if any."""
     value = os.environ.get("HF_TOKEN", "").strip()
     if value and not re.fullmatch(r"[!-~]+", value):
         raise Failed("HF_TOKEN: expected one word of printable ASCII, got something else")
-    return value
+    return value if is_token_safe() else ""
+
+
+def is_token_safe():
+    return origin(endpoint())[0] == "https" or Voice.sends_token_over_http
 
 
 def is_offline():
@@ -73,6 +123,8 @@ def is_offline():
 def explain(status, url):
     if status in (401, 403):
         had = "HF_TOKEN was not accepted" if token() else "set HF_TOKEN"
+        if os.environ.get("HF_TOKEN", "").strip() and not is_token_safe():
+            had = "HF_TOKEN is not sent over plain http (--token-over-http sends it)"
         return Failed(f"{url}: {status}: expected a file that may be read; {had}, or ask for access on its page")
     if status == 404:
         return Failed(f"{url}: 404: expected a file, got none of this name")
@@ -104,78 +156,135 @@ def redirect_of(answer, url):
     return target
 
 
-def follow(method, url, stops_at_others=False, **headers):
-    """The answer behind the redirects; with stops_at_others the first one that leads to another address."""
-    for _ in range(8):
+def follow(method, url, **headers):
+    """The answer behind the redirects."""
+    for _ in range(REDIRECTS):
         answer = ask(method, url, **headers)
         target = redirect_of(answer, url)
-        if target is None or (stops_at_others and origin(target) != origin(url)):
+        if target is None:
             return answer
         answer.close()
         url = target
-    raise Failed(f"{url}: expected a file, got 8 redirects")
+    raise Failed(f"{url}: expected a file, got {REDIRECTS} redirects")
 
 
 def describe(url):
-    """(size or None, etag) of a file, as the hub publishes them."""
-    answer = follow("HEAD", url, stops_at_others=True)
-    with answer:
-        if answer.status >= 400:
-            raise explain(answer.status, url)
-        size = answer.headers.get("X-Linked-Size") or (answer.headers.get("Content-Length") if answer.status == 200 else None)
-        etag = answer.headers.get("X-Linked-Etag") or answer.headers.get("ETag") or ""
-    return int(size) if size and size.isdigit() else None, re.sub(r'^W/|"', "", etag)
+    """(size or None, etag) of a file, as the hub publishes them. A large file's size and SHA-256 stand in the first answer,
+    a redirect that may lead to the hub's own address again: what a later answer says is of the bytes behind it."""
+    size = etag = None
+    for _ in range(REDIRECTS):
+        with ask("HEAD", url) as answer:
+            if answer.status >= 400:
+                raise explain(answer.status, url)
+            size = size or answer.headers.get("X-Linked-Size")
+            etag = etag or answer.headers.get("X-Linked-Etag")
+            target = redirect_of(answer, url)
+            if target is None or origin(target) != origin(url):
+                break
+            url = target
+    else:
+        raise Failed(f"{url}: expected a file, got {REDIRECTS} redirects")
+    if target is None:
+        size = size or answer.headers.get("Content-Length")
+        etag = etag or answer.headers.get("ETag")
+    return int(size) if size and size.isdigit() else None, re.sub(r'^W/|"', "", etag or "")
+
+
+def open_part(path):
+    """The part of a download, to read and write: a plain file of this user with one name, held by this run alone. What
+    somebody else put there, a link above all, is not written through."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise Failed(f"{path}: expected a file of this download or none, got: {error.strerror}; remove it") from None
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+        os.close(fd)
+        raise Failed(f"{path}: expected a plain file of this user with one name, got another; remove it")
+    part = open(path, "r+b", opener=lambda *_: fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        part.close()
+        raise Failed(f"{path}: another run is downloading this file; wait for it") from None
+    return part
+
+
+def refuse_page(url, answer, data):
+    """A login page of a network, or the hub's own page, instead of the file."""
+    begins = data[:64].lstrip().lower()
+    is_page = begins.startswith((b"<!doctype html", b"<html"))
+    if is_page or answer.headers.get_content_type() == "text/html":
+        raise Failed(f"{url}: expected a file, got a web page: is there a login page in between, or is HF_ENDPOINT wrong?")
 
 
 def receive(url, part, size):
     """Append to `part` what is still missing. Returns when the other side has no more to say."""
-    have = os.path.getsize(part) if os.path.exists(part) else 0
+    have = part.seek(0, os.SEEK_END)
     if size is not None and have >= size:
         return
     headers = {"Range": f"bytes={have}-"} if have else {}
     with follow("GET", url, **headers) as answer:
         if answer.status == 416:
-            os.remove(part)
+            part.truncate(0)
             raise Passing(f"{url}: expected the rest from byte {have}, got none")
         if answer.status not in (200, 206):
             raise explain(answer.status, url)
         begins = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
         goes_on = answer.status == 206 and begins and int(begins[1]) == have
         if answer.status == 206 and not goes_on and have:
-            os.remove(part)
+            part.truncate(0)
             raise Passing(f"{url}: expected bytes from {have}, got others")
-        shown = time.monotonic()
-        with open(part, "ab" if goes_on else "wb") as out:
-            while True:
-                try:
-                    data = answer.read(CHUNK)
-                except (OSError, ValueError) as error:
-                    raise Passing(f"{url}: {error}") from None
-                if not data:
-                    return
-                try:
-                    out.write(data)
-                except OSError as error:
-                    raise Failed(f"{part}: {error.strerror}") from None
-                if sys.stderr.isatty() and time.monotonic() - shown > 5:
-                    shown = time.monotonic()
-                    say(f"{out.tell() / 1e6:,.0f} MB" + (f" of {size / 1e6:,.0f}" if size else ""))
+        append(url, answer, part, have if goes_on else 0, size)
+
+
+def append(url, answer, part, have, size):
+    """The answer's bytes to `part` from byte `have` on."""
+    progress = Progress(have, size)
+    part.seek(have)
+    part.truncate()
+    try:
+        while True:
+            try:
+                data = answer.read(CHUNK)
+            except (OSError, ValueError) as error:
+                raise Passing(f"{url}: {error}") from None
+            if have == 0:
+                refuse_page(url, answer, data)
+            if not data:
+                return
+            have += len(data)
+            try:
+                part.write(data)
+            except OSError as error:
+                raise Failed(f"{part.name}: {error.strerror}") from None
+            if size is not None and have > size:
+                return  # too many: check() says so
+            progress.show(have)
+    finally:
+        progress.end()
+
+
+def digest_of(file, etag, size):
+    digest = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % size)
+    file.seek(0)
+    while data := file.read(CHUNK):
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def check(part, size, etag, name):
-    """Complain unless the bytes are those that the hub says it has."""
-    have = os.path.getsize(part)
+    """Complain unless the bytes are those that are expected: by the known hash, or by what the hub publishes."""
+    have = part.seek(0, os.SEEK_END)
     if size is not None and have != size:
         raise Failed(f"{name}: expected {size} bytes, got {have}")
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", etag):
+    if not re.fullmatch(HASH, etag):
         say(f"{name}: the hub publishes no hash of it: not checked")
         return
-    digest = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % have)
-    with open(part, "rb") as file:
-        while data := file.read(CHUNK):
-            digest.update(data)
-    if digest.hexdigest() != etag:
-        raise Failed(f"{name}: expected {'SHA-256' if len(etag) == 64 else 'git hash'} {etag}, got {digest.hexdigest()}")
+    got = digest_of(part, etag, have)
+    if got != etag:
+        raise Failed(f"{name}: expected {'SHA-256' if len(etag) == 64 else 'git hash'} {etag}, got {got}")
 
 
 def patiently(work):
@@ -198,52 +307,69 @@ def patiently(work):
 
 
 class Download:
-    """Work for patiently: one file to its part."""
+    """Work for patiently: one file to its part. `known` is the file's SHA-256 where the caller has it."""
 
-    def __init__(self, url, out):
-        self.url, self.out, self.part, self.size, self.etag = url, out, None, None, ""
+    def __init__(self, url, out, known):
+        self.url, self.out, self.known = url, out, known
+        self.part, self.size, self.etag = None, None, ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.part:
+            self.part.close()
 
     def progress(self):
-        return os.path.getsize(self.part) if self.part and os.path.exists(self.part) else 0
+        return os.fstat(self.part.fileno()).st_size if self.part else 0
+
+    def begin(self):
+        """Ask what the file is, and open its part."""
+        name, folder = os.path.basename(self.out), os.path.dirname(self.out) or "."
+        self.size, self.etag = describe(self.url)
+        if self.known and len(self.etag) == 64 and self.etag != self.known:
+            raise Failed(f"{name}: expected SHA-256 {self.known}, the hub has {self.etag}")
+        self.etag = self.known or self.etag
+        is_hash = re.fullmatch(HASH, self.etag)
+        safe = self.etag if is_hash else re.sub(r"\W", "", self.etag)[:64] or "unknown"
+        self.part = open_part(os.path.join(folder, f".{name}.{safe}.part"))
+        if safe == "unknown":
+            self.part.truncate(0)  # nothing says that what is there belongs to this file
+        have, free = self.progress(), shutil.disk_usage(folder).free
+        if self.size is not None and self.size - have > free:
+            raise Failed(f"{folder}: expected room for {self.size - have} bytes more, got {free}")
+        size = "unknown size" if self.size is None else f"{self.size / 1e6:,.1f} MB"
+        note(f"downloading {name} ({size})" + (f", from byte {have} on" if have else ""))
 
     def __call__(self):
-        name = os.path.basename(self.out)
         if self.part is None:
-            self.size, self.etag = describe(self.url)
-            folder = os.path.dirname(self.out) or "."
-            safe = re.sub(r"\W", "", self.etag)[:64] or "unknown"
-            self.part = os.path.join(folder, f".{name}.{safe}.part")
-            have = self.progress()
-            if self.size is not None and self.size - have > shutil.disk_usage(folder).free:
-                raise Failed(f"{folder}: expected room for {self.size - have} bytes more, got {shutil.disk_usage(folder).free}")
-            size = "unknown size" if self.size is None else f"{self.size / 1e6:,.1f} MB"
-            say(f"downloading {name} ({size})" + (f", from byte {have} on" if have else ""))
-        receive(self.url, self.part, self.size)
+            self.begin()
+        try:
+            receive(self.url, self.part, self.size)
+        finally:
+            self.part.flush()
         if self.size is not None and self.progress() < self.size:
             raise Passing(f"{self.url}: expected {self.size} bytes, got {self.progress()}")
 
-
-def fetch_file(base, revision, name, out):
-    if is_offline():
-        raise Failed(f"{name}: HF_HUB_OFFLINE is set, and it is not there yet")
-    os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-    quoted = urllib.parse.quote(name)
-    work = Download(f"{base}/resolve/{urllib.parse.quote(revision, safe='')}/{quoted}", out)
-    patiently(work)
-    try:
-        check(work.part, work.size, work.etag, name)
-    except Failed:
-        os.remove(work.part)
-        raise
-    os.replace(work.part, out)
-    say(f"wrote {out}")
+    def finish(self):
+        """The part, if it is right, becomes the file; a wrong one goes."""
+        try:
+            check(self.part, self.size, self.etag, os.path.basename(self.out))
+        except Failed:
+            os.remove(self.part.name)
+            raise
+        umask = os.umask(0o022)
+        os.umask(umask)
+        os.fchmod(self.part.fileno(), 0o666 & ~umask)
+        os.fsync(self.part.fileno())
+        os.replace(self.part.name, self.out)
 
 
 class Listing:
-    """Work for patiently: names of a repository's files."""
+    """Work for patiently: (name, size or None) of a repository's files."""
 
     def __init__(self, url):
-        self.url, self.names = url, []
+        self.url, self.files = url, []
 
     def progress(self):
         return 0
@@ -253,45 +379,47 @@ class Listing:
             if answer.status != 200:
                 raise explain(answer.status, self.url)
             try:
-                self.names = [str(f["rfilename"]) for f in json.loads(answer.read(64 << 20))["siblings"]]
-            except (OSError, ValueError, KeyError, TypeError):
+                found = json.loads(answer.read(LISTING_BYTES))["siblings"]
+                self.files = [(str(f["rfilename"]), f.get("size")) for f in found]
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 raise Failed(f"{self.url}: expected a list of files, got something else") from None
+
+
+class Repository:
+    """A model's or a data set's repository at one revision."""
+
+    def __init__(self, kind, name, revision):
+        self.kind, self.name, self.revision = kind, name, urllib.parse.quote(revision, safe="")
+
+    def begin(self, what):
+        if is_offline():
+            raise Failed(f"{what}: HF_HUB_OFFLINE is set, and it is not there yet")
+        if os.environ.get("HF_TOKEN", "").strip() and not is_token_safe():
+            note(f"HF_TOKEN is not sent to {endpoint()}: plain http (--token-over-http sends it)")
+
+    def fetch(self, name, out, known=None):
+        """One file; `known` is its SHA-256 if that does not come from the hub."""
+        self.begin(name)
+        check_name(name)
+        os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
+        place = ("/datasets/" if self.kind == "dataset" else "/") + self.name
+        with Download(f"{endpoint()}{place}/resolve/{self.revision}/{urllib.parse.quote(name)}", out, known) as work:
+            patiently(work)
+            work.finish()
+        note(f"wrote {out}")
+
+    def files(self, with_sizes=False):
+        """(name, size or None) of each file."""
+        self.begin(f"the list of {self.name}")
+        sizes = "?blobs=true" if with_sizes else ""
+        listing = Listing(f"{endpoint()}/api/{self.kind}s/{self.name}/revision/{self.revision}{sizes}")
+        patiently(listing)
+        for name, _ in listing.files:
+            check_name(name)
+        return sorted((n, s) for n, s in listing.files if not os.path.basename(n).startswith("."))
 
 
 def check_name(name):
     parts = name.split("/")
     if any(p in ("", ".", "..") for p in parts) or not name.isprintable() or "\\" in name:
         raise Failed(f"expected the name of a file in the repository, got {name!r}")
-
-
-def main(what, kind, repo, revision, *rest):
-    base = endpoint() + ("/datasets/" if kind == "dataset" else "/") + repo
-    if what == "file":
-        name, out = rest
-        check_name(name)
-        return fetch_file(base, revision, name, out)
-    folder = rest[0]
-    if is_offline():
-        raise Failed(f"{repo}: HF_HUB_OFFLINE is set: its files cannot be listed")
-    listing = Listing(f"{endpoint()}/api/{kind}s/{repo}/revision/{urllib.parse.quote(revision, safe='')}")
-    patiently(listing)
-    for name in listing.names:
-        check_name(name)
-    for name in sorted(n for n in listing.names if not os.path.basename(n).startswith(".")):
-        out = os.path.join(folder, name)
-        if os.path.exists(out) and len(rest) == 1:
-            say(f"{out} is there")
-        else:
-            fetch_file(base, revision, name, out)
-    return None
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(*sys.argv[1:]))
-    except Failed as failure:
-        sys.exit(f"fetch.sh: {failure}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as failure:
-        sys.exit(f"fetch.sh: {failure.filename or ''}: {failure.strerror or failure}")

@@ -10,6 +10,9 @@
 static _Atomic int64_t alloc_count;
 static _Atomic int64_t fail_at; /* value of alloc_count at which to fail; 0: never */
 
+static _Atomic size_t fail_from; /* bytes; 0: never */
+
+void ms_mem_fail_from(size_t n_bytes) { fail_from = n_bytes; }
 void ms_mem_fail_at(int64_t n) { fail_at = n > 0 ? alloc_count + n : 0; }
 int64_t ms_mem_count(void) { return alloc_count; }
 
@@ -41,7 +44,7 @@ typedef struct {
  * so. */
 static void *raw_alloc(size_t n_bytes, bool *is_zero) {
     int64_t number = atomic_fetch_add(&alloc_count, 1) + 1;
-    if (fail_at && number == fail_at) return NULL;
+    if ((fail_at && number == fail_at) || (fail_from && n_bytes >= fail_from)) return NULL;
     size_t all;
     if (!ms_add_size(n_bytes, sizeof(alloc_head) + MS_ALIGN - 1, &all) || all > PTRDIFF_MAX)
         return NULL;

@@ -47,6 +47,8 @@ void ms_arena_free(ms_arena *arena);
 /* Test hook: the n-th allocation from now on fails (1: the next one; 0: none). Not for concurrent
  * use. */
 void ms_mem_fail_at(int64_t n);
+/* Test hook: allocations of so many bytes or more fail (0: none). */
+void ms_mem_fail_from(size_t n_bytes);
 /* Number of allocations made since the program began (tests: embed and search must not change
  * it). */
 int64_t ms_mem_count(void);

@@ -1,6 +1,7 @@
 /* Finds the model to use when none is named: include/midisim.h, Simple calls. This is the only
  * place in the library that reads the environment. */
 #define _GNU_SOURCE
+#include "base/system/program.h"
 #include "base/status.h"
 #include <dirent.h>
 #include <stdbool.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* midisim-small before others, safetensors before pth for it; 0: no model. */
 static int rank_of(const char *name) {
@@ -41,22 +41,27 @@ static bool find_in_folder(const char *folder, char *path, size_t cap) {
     return best_rank > 0 && (size_t)snprintf(path, cap, "%s/%s", folder, best) < cap;
 }
 
-/* The weights folder of the tree that this program was built in: .../build/CONFIG/PROGRAM ->
- * .../weights. */
-static bool build_tree_weights(char *folder, size_t cap) {
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) return false;
-    self[n] = 0;
-    for (int i = 0; i < 2; i++) {
-        char *slash = strrchr(self, '/');
-        if (!slash) return false;
-        *slash = 0;
-    }
-    char *slash = strrchr(self, '/');
-    if (!slash || strcmp(slash, "/build") != 0) return false;
+/* A model in the weights folder of the source tree that this code was built in. */
+static bool find_in_tree(char *path, size_t cap) {
+    char folder[4096], tree[4096];
+    if (!ms_program_code_folder(folder, sizeof folder) ||
+        !ms_program_tree(folder, tree, sizeof tree))
+        return false;
+    size_t n = strlen(tree);
+    return (size_t)snprintf(tree + n, sizeof tree - n, "/weights") < sizeof tree - n &&
+           find_in_folder(tree, path, cap);
+}
+
+/* A model of the installation that the program belongs to, which may have been moved as a whole:
+ * PREFIX/bin/PROGRAM -> PREFIX/share/midisim. */
+static bool find_beside_program(char *path, size_t cap) {
+    char folder[4096], models[4200];
+    if (!ms_program_folder(folder, sizeof folder)) return false;
+    char *slash = strrchr(folder, '/');
+    if (!slash || strcmp(slash, "/bin") != 0) return false;
     *slash = 0;
-    return (size_t)snprintf(folder, cap, "%s/weights", self) < cap;
+    snprintf(models, sizeof models, "%s/share/midisim", folder);
+    return find_in_folder(models, path, cap);
 }
 
 /* The user's folder for data of this program; "" when there is no telling. */
@@ -77,13 +82,14 @@ int msim_default_model(char *path, size_t cap, msim_error *err) {
         return ms_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu", cap,
                        strlen(given));
     }
-    if (build_tree_weights(folder, sizeof folder) && find_in_folder(folder, path, cap))
-        return MSIM_OK;
+    if (find_in_tree(path, cap)) return MSIM_OK;
     user_folder(folder, sizeof folder);
     if (*folder && find_in_folder(folder, path, cap)) return MSIM_OK;
+    if (find_beside_program(path, cap)) return MSIM_OK;
     if (find_in_folder(MSIM_PREFIX "/share/midisim", path, cap)) return MSIM_OK;
     return ms_fail(err, MSIM_E_EMPTY,
-                   "no model: expected MIDISIM_MODEL, or midisim-small.safetensors in the build "
-                   "tree's weights folder, %s or %s/share/midisim; fetch one with weights/fetch.sh",
-                   *folder ? folder : "$XDG_DATA_HOME", MSIM_PREFIX);
+                   "no model: expected MIDISIM_MODEL, or midisim-small.safetensors in %s or "
+                   "%s/share/midisim; 'midisim fetch small' fetches it (in the source tree: "
+                   "weights/fetch.sh)",
+                   *folder ? folder : "$XDG_DATA_HOME/midisim", MSIM_PREFIX);
 }

@@ -1,11 +1,13 @@
-/* Contract: pipeline/batcher.h. The window fills itself while the encoder works: after the
- * first batch's worth, only what is ready is taken, so a slow source never holds the encoder up and
- * a fast one gives more to sort.
+/* Sequences into batches, and batches through the encoder; pipeline/batcher.h says what callers
+ * see.
  *
- * On a GPU two batches are under way: while it works on one, this thread takes sequences, packs the
- * next and keeps the last one's vectors. Batches are kept in the order they were made, so a run's
- * records lie in the same order on every device that makes the same batches. Before this thread
- * waits for the source, everything under way is finished and kept. */
+ * The window fills itself while the encoder works. Once it has the first batch's worth, it takes
+ * only what is ready: a slow source never holds the encoder up, and a fast one gives more to sort.
+ *
+ * On a GPU two batches are under way. While the GPU works on one, this thread takes sequences,
+ * packs the next batch and keeps the vectors of the last. Batches are kept in the order in which
+ * they were made, so the records of a run have the same order on every device that makes the same
+ * batches. Before this thread waits for the source, it finishes and keeps everything under way. */
 #define _GNU_SOURCE
 #include "pipeline/batcher.h"
 #include "base/clock.h"

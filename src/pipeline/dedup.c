@@ -1,5 +1,5 @@
-/* Contract: pipeline/dedup.h. Open addressing over numbers of contents; a key is uniform
- * already and is its own hash. */
+/* The table of pipeline/dedup.h: open addressing over numbers of contents. A key is uniform
+ * already, so it is its own hash. */
 #define _GNU_SOURCE
 #include "pipeline/dedup.h"
 #include "base/mem.h"

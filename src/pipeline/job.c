@@ -1,5 +1,5 @@
-/* The public functions of a job. Contract: include/midisim.h, Jobs; the steps are those of
- * pipeline/job.h. */
+/* The public functions of a job, which include/midisim.h describes under Jobs. pipeline/job.h has
+ * the steps that they take. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/clock.h"

@@ -1,4 +1,4 @@
-/* Contract: pipeline/manifest.h. */
+/* What each input holds and which are still to be read, as pipeline/manifest.h describes it. */
 #define _GNU_SOURCE
 #include "pipeline/manifest.h"
 #include "base/hash/digest.h"
@@ -430,7 +430,7 @@ static int has_changed(const ms_files_entry *e, const ms_source *source, ms_file
     char detail[MS_FILES_DETAIL];
     int reason = ms_files_read(e, buffer, detail, err);
     if (reason < 0) return reason;
-    if (reason == MSIM_SKIP_UNREADABLE || reason == MSIM_SKIP_CHANGED) return 0;
+    if (ms_files_is_tried_again(reason)) return 0;
     if (reason != MSIM_SKIP_NONE) return 1;
     int rc = ms_digest_of(MS_DIGEST_SHA256, buffer->data, buffer->n_bytes, digest, err);
     return rc < 0 ? rc : memcmp(digest, source->sha256, sizeof source->sha256) != 0;

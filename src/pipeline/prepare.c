@@ -1,5 +1,5 @@
-/* The first step of a run: what the output, its description and its journal say about what is left
- * to do. The rules are those of docs/FORMATS.md, Journals. Contract: pipeline/job.h. */
+/* The first step of a job (pipeline/job.h): the output, its description and its journal say what is
+ * left to do. docs/FORMATS.md, Journals, has the rules. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include <stdio.h>

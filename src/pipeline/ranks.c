@@ -1,12 +1,15 @@
-/* A job on several ranks. Contract: pipeline/job.h; docs/SCALE.md.
+/* A job on several ranks (pipeline/job.h; docs/SCALE.md).
  *
- * Rank 0 prepares the run as a single process does. It alone walks the folders, so that the file
- * servers are asked once and all ranks have the same list, and sends the others what is left to be
- * done: entries, and the contents that are known. Then all work alike, each with a journal of its
- * own, CORPUS.npy.rank-N.journal. What comes next is a number in rank 0's memory that each rank
- * raises by itself: numbers stand for blocks of entries, whose sizes all ranks compute alike, fewer
- * towards the end so that all end together. At last rank 0 takes the journals over into its own, as
- * a later run of any number of processes would, and writes the corpus as a single process does. */
+ * Rank 0 prepares the run as a single process does. Rank 0 alone walks the folders: the file
+ * servers are asked once, and all ranks have the same list. It sends the others what is left to be
+ * done: entries, and the contents that are known. Then all ranks work alike, each with a journal
+ * of its own, CORPUS.npy.rank-N.journal.
+ *
+ * What comes next is a number in rank 0's memory, which each rank raises by itself. A number
+ * stands for a block of entries. All ranks compute the sizes of the blocks alike; towards the end
+ * blocks get smaller, so that all ranks end together. At last rank 0 takes the journals over into
+ * its own, as a later run of any number of processes would, and writes the corpus as a single
+ * process does. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* Contract: pipeline/skips.h. */
+/* A growing list of inputs that gave no row: pipeline/skips.h. */
 #include "pipeline/skips.h"
 #include "pipeline/input/files.h"
 #include <string.h>

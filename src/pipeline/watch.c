@@ -1,4 +1,4 @@
-/* Contract: pipeline/watch.h. */
+/* Calls of a job's callbacks, and the flag that other threads look at: pipeline/watch.h. */
 #define _GNU_SOURCE
 #include "pipeline/watch.h"
 #include "base/status.h"

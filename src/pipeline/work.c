@@ -1,5 +1,5 @@
-/* The second step of a run: what is left is read, tokenised and embedded, and every result goes
- * into the journal. Contract: pipeline/job.h. */
+/* The second step of a job (pipeline/job.h): what is left is read, tokenised and embedded, and
+ * every result goes into the journal. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/hash/digest.h"
@@ -50,7 +50,7 @@ static int note_content(msim_job *r, const ms_reader_item *item, msim_error *err
                                  .reason = item->reason,
                                  .detail = item->detail,
                                  .detail_len = detail_len(item->detail)};
-    if (item->reason == MSIM_SKIP_UNREADABLE) { /* that says nothing about the content */
+    if (ms_files_is_tried_again(item->reason)) { /* that says nothing about the content */
         ms_dedup_settle(r->manifest.dedup, item->content,
                         (ms_dedup_entry){.state = MS_DEDUP_LOST, .outcome = (uint8_t)item->reason});
         return 0;

@@ -1,5 +1,4 @@
-/* The third step of a run: what every input came to, and the corpus. Contract:
- * pipeline/job.h. */
+/* The third step of a job (pipeline/job.h): what every input came to, and the corpus. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
 #include "base/mem.h"
@@ -11,7 +10,7 @@
 
 static int skip(msim_job *r, const ms_files_entry *e, int reason, const char *detail,
                 msim_error *err) {
-    r->n_unread += reason == MSIM_SKIP_UNREADABLE || reason == MSIM_SKIP_CHANGED;
+    r->n_unread += ms_files_is_tried_again(reason);
     return ms_skips_add(&r->skips, e->path, reason, detail, e->is_named, err);
 }
 
@@ -19,8 +18,7 @@ static int skip(msim_job *r, const ms_files_entry *e, int reason, const char *de
 static bool is_at_risk(const msim_job *r, size_t i) {
     const ms_files_entry *e = r->manifest.files.entries + i;
     if (!r->manifest.had_row || r->o.is_forced) return false;
-    return e->is_folder || ((e->reason == MSIM_SKIP_UNREADABLE || e->reason == MSIM_SKIP_CHANGED) &&
-                            r->manifest.had_row[i]);
+    return e->is_folder || (ms_files_is_tried_again(e->reason) && r->manifest.had_row[i]);
 }
 
 /* What one input came to, when that was no row. */

@@ -1,4 +1,4 @@
-/* MIDI to vectors: see query/embedder.h. */
+/* One piece to vectors, in one key or in twelve: query/embedder.h. */
 #include "query/embedder.h"
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,5 +1,5 @@
-/* MIDI to vectors: one piece in its keys, through a tokeniser and a context that are kept from
- * piece to piece. On the public header and base alone. One thread. */
+/* MIDI to vectors: one piece in its keys. The tokeniser and the context are kept from piece to
+ * piece. Uses the public header and base alone. One thread. */
 #ifndef MS_QUERY_EMBEDDER_H
 #define MS_QUERY_EMBEDDER_H
 #include "base/status.h"

@@ -1,5 +1,6 @@
-/* The searcher's passes: groups of queries, the k best rows of each vector or all above the
- * threshold, and from them the matches of each query. include/midisim.h, Searcher. */
+/* The passes of a searcher (include/midisim.h, Searcher). A pass answers a group of queries: it
+ * gets the k best rows of each vector, or all rows above the threshold, and makes each query's
+ * matches from them. */
 #include "query/pass.h"
 #include "base/clock.h"
 #include "base/mem.h"

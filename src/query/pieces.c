@@ -1,12 +1,14 @@
 /* Answers in corpora whose pieces have several rows: the k best pieces, each by its best row. See
  * query/pass.h.
  *
- * A pass gives the best rows of each vector. Rows that it did not give rank behind the last that it
- * gave, so the pieces found are those of a full ranking as far as they rank before every vector's
- * last row. Where that is not far enough, which many rows of one piece at the top can cause, the
- * pass is repeated without the pieces that are known, until k are. The score of the last of these
- * is a bound: every row of a wanted piece that matters reaches it, and a pass for all rows above it
- * gives them. */
+ * A pass gives the best rows of each vector. All other rows rank behind the last row that it gave.
+ * So a piece has its true place as long as it ranks before the last row of every vector, and
+ * mostly k pieces do.
+ *
+ * When many rows of one piece fill the lists, fewer do. Then the pass is repeated without the
+ * pieces that are known, until k pieces are known. The score of the last of them is a bound: the k
+ * best pieces have rows that reach it. A last pass for all rows that reach the bound gives the
+ * answer. */
 #include "query/pass.h"
 #include "base/mem.h"
 #include <math.h>

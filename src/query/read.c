@@ -1,4 +1,4 @@
-/* One MIDI file into memory: see query/read.h. */
+/* One MIDI file into memory: query/read.h. */
 #include "query/read.h"
 #include "base/status.h"
 

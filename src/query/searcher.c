@@ -1,5 +1,5 @@
-/* The searcher: its options, its memory and the queries that wait in it. include/midisim.h,
- * Searcher. */
+/* The searcher (include/midisim.h, Searcher): its options, its memory, and the queries that wait in
+ * it. */
 #include "query/searcher.h"
 #include "base/mem.h"
 #include "base/sized.h"

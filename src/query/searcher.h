@@ -1,4 +1,4 @@
-/* Between the files of the searcher: searcher.c has its life and its queries, pass.c answers
+/* What the files of the searcher share. searcher.c opens it and takes its queries, pass.c answers
  * them. */
 #ifndef MS_QUERY_SEARCHER_H
 #define MS_QUERY_SEARCHER_H

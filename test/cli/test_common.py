@@ -21,8 +21,8 @@ def test_help(name):
     for option in ("--help", "--version", "--quiet"):
         assert option in out
     for option in ("--device", "--isa", "--precision"):  # every tool takes them; those that use them show them
-        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in ("tokens", "convert"))
-    assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name != "convert")
+        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in ("tokens", "convert", "fetch"))
+    assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name not in ("convert", "fetch"))
     assert "Exit codes:" in out and "130" in out
     assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "bench"))
     assert max(map(len, out.splitlines())) <= 120
@@ -48,9 +48,11 @@ def test_generated_texts_name_every_option(name):
     listed = re.findall(r"^  (?:-., |    )(--[a-z0-9-]+)", run(name, "--help").stdout.decode(), re.M)
     man = run(name, "--generate-man").stdout.decode().replace("\\-", "-")
     completion = run(name, "--generate-completion").stdout
+    fish = run(name, "--generate-fish").stdout.decode()
     assert len(listed) > 7
     for option in listed:
         assert option in man and option.encode() in completion
+        assert option[2:] in run(name, "--generate-zsh").stdout.decode() and f" -l {option[2:]} " in fish
     checked = subprocess.run(["bash", "-n"], input=completion, capture_output=True)
     assert checked.returncode == 0, checked.stderr
 
@@ -125,6 +127,26 @@ def test_no_model(tmp_path):
         (tmp_path / "data" / "midisim" / name).write_bytes(b"")
     done = subprocess.run(command, env=dict(ENV, **env), capture_output=True)
     assert done.returncode == 1 and b"data/midisim/midisim-small.safetensors" in done.stderr
+
+
+def test_where_a_model_is_found_without_proc_and_home(tmp_path):
+    """In the build tree that the program lies in, and beside an installation's folder bin, wherever these were moved."""
+    (tmp_path / "a.mid").write_bytes(midi())
+    (tmp_path / "none.c").write_text("#include <errno.h>\n#include <unistd.h>\nssize_t readlink(const char *p, char *b, size_t n)"
+                                     "{ (void)p; (void)b; (void)n; errno = ENOENT; return -1; }\n")
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-shared", "-fPIC", "-o", tmp_path / "none.so", tmp_path / "none.c"], check=True)
+    env = {name: value for name, value in ENV.items() if name not in ("HOME", "XDG_DATA_HOME")}
+    env["LD_PRELOAD"], env["ASAN_OPTIONS"] = str(tmp_path / "none.so"), ENV["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
+    for program, model in (("tree/build/release", "tree/weights"), ("moved/bin", "moved/share/midisim")):
+        copy = tmp_path / program / "midisim-embed"
+        copy.parent.mkdir(parents=True)
+        shutil.copy(tool("embed"), copy)
+        (tmp_path / model).mkdir(parents=True)
+        (tmp_path / model / "midisim-small.safetensors").write_bytes(b"")
+        for command in (str(copy), os.path.relpath(copy, tmp_path)):
+            done = subprocess.run([command, "-o", "c.npy", "a.mid"], env=env, cwd=tmp_path, capture_output=True)
+            assert done.returncode == 1 and f"{model}/midisim-small.safetensors".encode() in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("arguments", (["--help"], ["--version"], ["a.mid"]))

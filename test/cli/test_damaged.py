@@ -15,7 +15,7 @@ from cli_util import DRUMS, SILENT, lines, midi, run, text, write_model
 from embed_util import make_songs
 
 REASONS = {"unreadable", "not-regular", "too-large", "bad-gzip", "not-midi", "bad-midi", "no-notes", "drums-only",
-           "name-too-long", "changed"}
+           "name-too-long", "changed", "no-memory"}
 GOOD = midi((60, 64, 67, 72, 60, 64, 67, 72))
 TRACK = b"MTrk" + struct.pack(">I", len(GOOD) - 22) + GOOD[22:]
 

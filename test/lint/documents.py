@@ -55,7 +55,7 @@ def check_commands(tree):
 def check_scripts(tree):
     """Shell scripts parse, and the options that they give our tools exist."""
     build = tree.build
-    for path in tree.tracked("examples", "scripts", "demo", "weights"):
+    for path in tree.tracked("examples", "scripts", "demo", "weights", "packaging"):
         if path.suffix != ".sh":
             continue
         done = subprocess.run(["sh", "-n", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

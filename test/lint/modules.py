@@ -24,6 +24,7 @@ MAY_USE = {
     "pipeline": {"base"},
     "tools/common": {"pipeline", "base"},
     **{f"tools/{tool}": {"tools/common", "pipeline", "base"} for tool in TOOLS},
+    "tools/midisim": {"base"},
     "tools/search": {"tools/common", "pipeline", "search", "base"},  # search: ranks merge as devices do
 }
 

@@ -1,33 +1,12 @@
 """make install: everything is there, the header and both libraries work from outside, uninstall leaves nothing."""
 import os
-import re
 import shutil
 import subprocess
 
 import golden_util as g
 import pytest
-
-CONFIG = g.BUILD.name
-VERSION = re.search(r'^#define MSIM_VERSION "(.*)"', (g.ROOT / "include/midisim.h").read_text(), re.M)[1]
-ABI = re.search(r"#define MSIM_ABI (\d+)", (g.ROOT / "include/midisim.h").read_text())[1]
-TOOLS = ("tokens", "embed", "search", "convert", "bench")
-EXPECTED = {"include/midisim.h", "lib/libmidisim.a", f"lib/libmidisim.so.{VERSION}", "lib/libmidisim.so",
-            f"lib/libmidisim.so.{ABI}", "lib/pkgconfig/midisim.pc", "share/doc/midisim/LICENSE",
-            "share/doc/midisim/README.md"}
-for t in TOOLS:
-    EXPECTED |= {f"bin/midisim-{t}", f"share/man/man1/midisim-{t}.1", f"share/bash-completion/completions/midisim-{t}"}
-
-
-def make(*arguments):
-    # CC, CFLAGS and the like of an outer make come along in the environment; its job server must not.
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    done = subprocess.run(["make", "-s", f"CONFIG={CONFIG}", *arguments], cwd=g.ROOT, env=env, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, done.stdout
-
-
-def files(root):
-    return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() or p.is_symlink()}
+from cli_util import TOOLS
+from install_util import ABI, CONFIG, EXPECTED, VERSION, files, make
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +97,20 @@ def test_header_in_cpp(prefix, tmp_path):
     g.run([tmp_path / "h"])
 
 
-@pytest.mark.parametrize("name", TOOLS)
-def test_completion_and_man(prefix, name):
-    g.run(["bash", "-n", prefix / f"share/bash-completion/completions/midisim-{name}"])
-    page = (prefix / f"share/man/man1/midisim-{name}.1").read_text()
-    assert page.startswith(".TH") or "\n.TH" in page
+@pytest.mark.parametrize("name", ("midisim.7", "midisim.1", *(f"midisim-{t}.1" for t in TOOLS)))
+def test_man(prefix, name):
+    page = prefix / f"share/man/man{name[-1]}" / name
+    assert page.read_text().startswith(".TH") and f"midisim {VERSION}" in page.read_text()
+    assert "\n.SH SEE ALSO\n" in page.read_text()
     if shutil.which("man"):
-        out = g.run(["man", "--warnings", "-l", prefix / f"share/man/man1/midisim-{name}.1"])
+        out = g.run(["man", "--warnings", "-l", page])
         assert not out.stderr, out.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ("midisim", *(f"midisim-{t}" for t in TOOLS)))
+@pytest.mark.parametrize("shell, where", (("bash", "bash-completion/completions/%s"), ("zsh", "zsh/site-functions/_%s"),
+                                          ("fish", "fish/vendor_completions.d/%s.fish")))
+def test_completion(prefix, name, shell, where):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell}")
+    g.run([shell, "-n", prefix / "share" / (where % name)])

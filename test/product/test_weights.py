@@ -1,5 +1,6 @@
 """weights/fetch.sh: what it says and does when things go wrong. Nothing here uses a network: what stands for the hub, and
 for the place of files that it redirects to, are servers of this process."""
+import fcntl
 import hashlib
 import http.server
 import json
@@ -25,10 +26,12 @@ def tree(tmp_path):
 
 
 def fetch(tree, *arguments, ok=(0,), **variables):
-    env = dict(os.environ, HOME=str(tree / "home"), MIDISIM_CONVERT=str(tree / "convert"), PIP_NO_INDEX="1",
-               PIP_CONFIG_FILE=os.devnull, **variables)
+    env = dict(os.environ, MIDISIM_CONVERT=str(tree / "convert"), PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull,
+               **{"HOME": str(tree / "home"), **variables})
     for name in ("XDG_CACHE_HOME", *(n for n in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE") if n not in variables)):
         env.pop(name, None)
+    env = {name: value for name, value in env.items() if value is not None}
+    env.setdefault("HF_HUB_OFFLINE", "0" if "HF_ENDPOINT" in env else "1")
     env["no_proxy"] = "*"
     done = g.subprocess.run([str(tree / "weights/fetch.sh"), *map(str, arguments)], env=env, cwd=tree,
                             stdin=g.subprocess.DEVNULL, stdout=g.subprocess.PIPE, stderr=g.subprocess.PIPE, text=True)
@@ -128,9 +131,10 @@ class Hub:
         self.files = {}          # path on the hub: bytes
         self.small = set()       # paths served by the hub itself, with git's hash
         self.etags, self.sizes = {}, {}  # wrong ones
+        self.damaged = {}        # path: what the place it redirects to has instead
         self.cut = []            # bytes after which the next answers end
         self.busy = 0            # answers of status 503 to give first
-        self.ignores_ranges = self.needs_token = False
+        self.ignores_ranges = self.needs_token = self.stays = self.is_page = False
         self.seen = []           # (server, method, path, headers)
         hub, store = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler(n)) for n in ("hub", "store"))
         self.servers = {"hub": hub, "store": store}
@@ -165,26 +169,36 @@ class Hub:
                     self.send_header(key.replace("_", "-"), value)
                 self.end_headers()
 
+            def page(self):
+                data = b"\n<!DOCTYPE html><title>Sign in</title>"
+                self.head(200, Content_Length=len(data), Content_Type=hub.is_page)
+                if self.command == "GET":
+                    self.wfile.write(data)
+
             def answer(self):
                 hub.seen.append((name, self.command, self.path, dict(self.headers)))
+                if hub.is_page:
+                    return self.page()
                 if hub.busy:
                     hub.busy -= 1
                     return self.head(503, Content_Length=0)
                 if name == "hub" and hub.needs_token and self.headers.get("Authorization") != "Bearer " + TOKEN:
                     return self.head(401, Content_Length=0)
+                is_blob, self.path = self.path.startswith("/blob"), self.path.removeprefix("/blob")
                 if self.path not in hub.files:
                     return self.head(404, Content_Length=0)
                 data = hub.files[self.path]
-                if name == "hub" and "/resolve/" in self.path and self.path not in hub.small:
-                    return self.head(302, Location=hub.url("store") + self.path, Content_Length=0,
+                if name == "hub" and "/resolve/" in self.path and self.path not in hub.small and not is_blob:
+                    where = "/blob" if hub.stays else hub.url("store")
+                    return self.head(302, Location=where + self.path, Content_Length=0,
                                      X_Linked_Size=hub.sizes.get(self.path, len(data)),
                                      X_Linked_Etag='"%s"' % hub.etags.get(self.path, hashlib.sha256(data).hexdigest()))
-                begin = 0
+                data, begin = hub.damaged.get(self.path, data), 0
                 if self.headers.get("Range") and not hub.ignores_ranges:
                     begin = int(self.headers["Range"][6:-1])
                     if begin >= len(data):
                         return self.head(416, Content_Length=0)
-                git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+                git = "blob-1" if is_blob else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
                 extra = {"Content_Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"} if begin else {}
                 self.head(206 if begin else 200, Content_Length=len(data) - begin, ETag=f'"{git}"', **extra)
                 if self.command == "GET":
@@ -219,7 +233,7 @@ def left(folder):
 
 def test_corpus(tree, hub):
     hub.add(CORPUS, DATA)
-    done = corpora(tree, hub, "--embeddings", CORPUS, HF_TOKEN=TOKEN)
+    done = corpora(tree, hub, "--token-over-http", "--embeddings", CORPUS, HF_TOKEN=TOKEN)
     assert (tree / "midisim-embeddings" / CORPUS).read_bytes() == DATA and left(tree / "midisim-embeddings") == [CORPUS]
     assert done.stderr.index("CC BY-NC-SA") < done.stderr.index("downloading")
     # The token goes to the hub, and not to where it redirects.
@@ -293,10 +307,10 @@ def test_token_needed(tree, hub):
     hub.add(CORPUS, DATA)
     hub.needs_token = True
     assert "401" in (done := corpora(tree, hub, "--embeddings", CORPUS, ok=(1,))).stderr and "set HF_TOKEN" in done.stderr
-    done = corpora(tree, hub, "--embeddings", CORPUS, ok=(1,), HF_TOKEN="hf_other")
+    done = corpora(tree, hub, "--token-over-http", "--embeddings", CORPUS, ok=(1,), HF_TOKEN="hf_other")
     assert "HF_TOKEN was not accepted" in done.stderr and "hf_other" not in done.stderr
     assert "one word" in corpora(tree, hub, "--embeddings", CORPUS, ok=(1,), HF_TOKEN="two\nlines").stderr
-    corpora(tree, hub, "--embeddings", CORPUS, HF_TOKEN=TOKEN)
+    corpora(tree, hub, "--token-over-http", "--embeddings", CORPUS, HF_TOKEN=TOKEN)
     assert left(tree / "midisim-embeddings") == [CORPUS]
 
 
@@ -348,6 +362,104 @@ def test_all_corpora(tree, hub):
 
 
 @pytest.mark.parametrize("wrong", (["--large", "--all-embeddings"], ["--embeddings"], ["--embeddings", ""], ["--to", "x"],
-                                   ["--large", "--to", "x"], ["--revision", "x"], ["--large", "/"]))
+                                   ["--large", "--to", "x"], ["--revision", "x"], ["--large", "/"], ["--list", "small"],
+                                   ["absent.pth"], ["corpus", "x", "--all"], ["corpus", "--list", "--all"]))
 def test_wrong_use_of_the_hub(tree, wrong):
     assert "expected" in fetch(tree, *wrong, ok=(2,)).stderr
+
+
+def test_the_first_answers_hash_counts(tree, hub):
+    """A mirror that redirects to itself: size and hash stand in the first answer alone."""
+    path, hub.stays = hub.add(CORPUS, DATA), True
+    corpora(tree, hub, "--embeddings", CORPUS)
+    assert (tree / "midisim-embeddings" / CORPUS).read_bytes() == DATA
+    hub.damaged[path] = b"X" + DATA[1:]
+    done = corpora(tree, hub, "--force", "--embeddings", CORPUS, ok=(1,))
+    assert "expected SHA-256 " + hashlib.sha256(DATA).hexdigest() in done.stderr
+    assert (tree / "midisim-embeddings" / CORPUS).read_bytes() == DATA and left(tree / "midisim-embeddings") == [CORPUS]
+
+
+def test_a_known_hash_counts_more_than_the_hubs(tree, hub):
+    path = hub.add(LARGE, DATA, "projectlosangeles/midisim")
+    with open(tree / "weights/SHA256SUMS", "a") as sums:
+        sums.write(f"{hashlib.sha256(DATA).hexdigest()}  {LARGE}\n")
+    hub.etags[path] = "0" * 64
+    assert "the hub has 000" in corpora(tree, hub, "large", ok=(1,)).stderr
+    hub.etags[path], hub.damaged[path] = "none", b"X" + DATA[1:]
+    assert "expected SHA-256" in corpora(tree, hub, "large", ok=(1,)).stderr
+    assert left(tree / "home/.cache/midisim") == []
+    hub.damaged.clear()
+    corpora(tree, hub, "large")
+    assert (tree / "weights/midisim-large.safetensors").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("kind", ("text/html; charset=utf-8", "application/octet-stream"))
+def test_a_web_page_is_no_corpus(tree, hub, kind):
+    hub.add(CORPUS, DATA)
+    hub.is_page = kind
+    assert "got a web page" in corpora(tree, hub, "--embeddings", CORPUS, ok=(1,)).stderr
+    assert not (tree / "midisim-embeddings" / CORPUS).exists()
+
+
+@pytest.mark.parametrize("kind", ("symbolic", "dangling", "hard", "fifo"))
+def test_a_planted_part_is_not_written_through(tree, hub, kind):
+    hub.add(CORPUS, DATA)
+    victim, folder = tree / "victim", tree / "midisim-embeddings"
+    folder.mkdir()
+    part = folder / f".{CORPUS}.{hashlib.sha256(DATA).hexdigest()}.part"
+    if kind != "dangling":
+        victim.write_bytes(b"precious")
+    {"symbolic": part.symlink_to, "dangling": part.symlink_to, "hard": part.hardlink_to,
+     "fifo": lambda _: os.mkfifo(part)}[kind](victim)
+    assert "remove it" in corpora(tree, hub, "--embeddings", CORPUS, ok=(1,)).stderr
+    assert victim.read_bytes() == b"precious" if kind != "dangling" else not victim.exists()
+    assert not (folder / CORPUS).exists()
+
+
+def test_one_run_at_a_time(tree, hub):
+    hub.add(CORPUS, DATA)
+    (tree / "midisim-embeddings").mkdir()
+    with open(tree / f"midisim-embeddings/.{CORPUS}.{hashlib.sha256(DATA).hexdigest()}.part", "wb") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        assert "another run is downloading" in corpora(tree, hub, "--embeddings", CORPUS, ok=(1,)).stderr
+
+
+def test_the_token_does_not_go_over_plain_http(tree, hub):
+    hub.add(CORPUS, DATA)
+    assert "HF_TOKEN is not sent" in corpora(tree, hub, "--embeddings", CORPUS, HF_TOKEN=TOKEN).stderr
+    assert all("Authorization" not in headers for *_, headers in hub.seen)
+    hub.needs_token = True
+    done = corpora(tree, hub, "--force", "--embeddings", CORPUS, HF_TOKEN=TOKEN, ok=(1,))
+    assert "--token-over-http" in done.stderr and TOKEN not in done.stderr
+
+
+def test_without_a_home(tree, hub, tmp_path):
+    """Services and containers have none: nothing but the cache needs one, and a run can do without a cache."""
+    _, data = fake_sums(tree, tmp_path / "w.whl")
+    for home in (None, ""):
+        fetch(tree, "--force", tmp_path / "w.whl", HOME=home)
+        assert result(tree) == data
+        hub.add(CORPUS, DATA)
+        corpora(tree, hub, "--embeddings", CORPUS, HOME=home)
+        hub.add(LARGE, DATA, "projectlosangeles/midisim")
+        corpora(tree, hub, "--force", "large", HOME=home)
+    assert left(tree / "weights") == sorted({"README.md", "SHA256SUMS", "fetch.py", "fetch.sh", "hub.py",
+                                             "midisim-small.safetensors", "midisim-large.safetensors"})
+
+
+def test_default_corpus_and_list(tree, hub):
+    hub.add(CORPUS, DATA)
+    corpora(tree, hub, "corpus")
+    assert left(tree / "midisim-embeddings") == [CORPUS]
+    listing = "/api/datasets/projectlosangeles/midisim-embeddings/revision/main?blobs=true"
+    hub.files[listing] = json.dumps({"siblings": [{"rfilename": CORPUS, "size": 7}, {"rfilename": "new.npy"},
+                                                  {"rfilename": "README.md"}]}).encode()
+    rows = [line.split("\t") for line in corpora(tree, hub, "--list").stdout.splitlines()]
+    assert rows == [[CORPUS, "7", "small", "mean", "default"], ["new.npy", "-", "-", "-"]]
+    done = corpora(tree, hub, "--list", HF_HUB_OFFLINE="1")  # what was known when this was written
+    assert "HF_HUB_OFFLINE" in done.stderr and len(done.stdout.splitlines()) == 12
+
+
+def test_quiet(tree, hub):
+    hub.add(LARGE, DATA, "projectlosangeles/midisim")
+    assert corpora(tree, hub, "--quiet", "large").stderr == ""

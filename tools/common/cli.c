@@ -401,19 +401,6 @@ static int check_environment(ms_cli_common *common) {
     return 0;
 }
 
-/* What the build and the tests ask for. */
-static bool generate(const ms_cli_tool *tool, const char *what) {
-    if (strcmp(what, "--generate-man") == 0)
-        ms_cli_print_man(tool);
-    else if (strcmp(what, "--generate-completion") == 0)
-        ms_cli_print_completion(tool);
-    else if (strcmp(what, "--generate-levels") == 0)
-        ms_cli_print_levels();
-    else
-        return false;
-    return true;
-}
-
 int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings) {
     parser p = {.tool = tool, .argc = argc, .at = 1, .argv = argv, .settings = settings};
     ms_cli_common *common = settings;
@@ -421,7 +408,7 @@ int ms_cli_parse(const ms_cli_tool *tool, int argc, char **argv, void *settings)
     int rc = claim_descriptors();
     if (rc < 0) return rc;
     signal(SIGPIPE, SIG_IGN);
-    if (argc == 2 && generate(tool, argv[1])) return MS_CLI_DONE;
+    if (argc == 2 && ms_cli_generate(tool, argv[1])) return MS_CLI_DONE;
     for (bool options = true; p.at < argc;) {
         const char *arg = argv[p.at++];
         if (!options || arg[0] != '-' || !arg[1])

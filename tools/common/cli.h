@@ -1,15 +1,16 @@
-/* What every tool shares: one option table that drives parsing, --help, the man page and the bash
- * completion; messages, progress, standard output, signals, environment, exit codes. Implemented by
- * cli.c (parsing), defaults.c (what options leave open), help.c (texts) and common/console.c
- * (everything that is said).
+/* What every tool shares: one option table that drives parsing, --help, the man page and the
+ * completions; messages, progress, standard output, signals, environment, exit codes. Implemented
+ * by cli.c (parsing), defaults.c (what options leave open), common/texts (help, man pages and
+ * completions) and common/console.c (everything that is said).
  *
  * A tool's settings are one struct that begins with ms_cli_common; a table row says at which offset
  * a value goes. Text values are borrowed from argv or the environment. Parsing is for one thread;
  * messages and the progress line may come from any thread.
  *
- * For the build: `midisim-X --generate-man` and `midisim-X --generate-completion`, as the first
- * argument, print the man page (section 1, troff) and the bash completion. For tests,
- * `midisim-X --generate-levels` prints a line for each kernel level of this build and precision:
+ * For the build: `midisim-X --generate-man` prints the man page (section 1, troff), and
+ * --generate-completion (bash), --generate-zsh and --generate-fish print completions. For the front
+ * command, --generate-summary prints one line about the tool. For tests, --generate-levels prints a
+ * line for each kernel level of this build and precision:
  * level, precision, yes or no (has this CPU got it), what it asks of the CPU in the words of
  * /proc/cpuinfo, with tabs between. They are no part of the options that users see.
  *
@@ -195,8 +196,14 @@ void ms_cli_print_help(const ms_cli_tool *tool);
 void ms_cli_print_brief(const ms_cli_tool *tool); /* -h: at most 15 lines */
 void ms_cli_print_version(const ms_cli_tool *tool);
 void ms_cli_print_man(const ms_cli_tool *tool);
-void ms_cli_print_completion(const ms_cli_tool *tool);
-void ms_cli_print_levels(void);
+/* What `word` asks for ("--generate-man" and the like), printed; false when it asks for nothing. */
+bool ms_cli_generate(const ms_cli_tool *tool, const char *word);
+/* Completions (common/texts/complete.c): they offer words, files, folders, corpora, models, and
+ * after --like the rows of the corpus that the command line names. Names with blanks are quoted as
+ * the shell has it. Each prints one file for share/. */
+void ms_complete_bash(const ms_cli_tool *tool);
+void ms_complete_zsh(const ms_cli_tool *tool);
+void ms_complete_fish(const ms_cli_tool *tool);
 
 /* ---- Messages on stderr, one line each, control bytes replaced by '?' ---- */
 

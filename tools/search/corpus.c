@@ -201,7 +201,7 @@ int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, m
                            (long long)corpus->info.dim);
     out->is_weighted = set->pooling == 1 ||
                        (set->pooling < 0 && ms_cli_given(&ms_search_tool, set, "pool-weights"));
-    memcpy(out->weights, set->pool_weights, sizeof out->weights);
+    memcpy(out->weights, set->pool_weights, sizeof set->pool_weights);
     out->max_tokens = set->max_tokens;
     say_undescribed(corpus);
     return corpus->is_described ? follow_description(corpus, out, err) : 0;

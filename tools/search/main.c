@@ -11,6 +11,7 @@
 #include "queries.h"
 #include "ranks.h"
 #include <stdio.h>
+#include <string.h>
 
 /* One run. */
 typedef struct {
@@ -191,6 +192,8 @@ int main(int argc, char **argv) {
     static ms_search_settings set; /* its lists live as long as the process */
     bool has_failures = false;
     msim_error e;
+    if (argc > 1 && strcmp(argv[1], "--generate-rows") == 0)
+        return ms_cli_finish(ms_search_complete_rows(argc, argv));
     ms_ranks_begin(&argc, &argv);
     set = ms_search_settings_default();
     int rc = ms_cli_parse(&ms_search_tool, argc, argv, &set);

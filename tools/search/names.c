@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <ctype.h>
 #include <string.h>
 
 int ms_search_names_open(const ms_search_corpus *corpus, ms_search_names *out, msim_error *err) {
@@ -152,4 +153,35 @@ int ms_search_names_scan(ms_search_names *n, msim_error *err) {
     if (rc >= 0) rc = exclude_listed(n, from, err);
     msim_name_set_close(from);
     return rc;
+}
+
+/* ---- Names for completions ---- */
+
+enum { MAX_ROWS = 200, NAME_BYTES = 4096 };
+
+static bool is_fit(const char *name, const char *prefix, size_t n) {
+    if (strncmp(name, prefix, n) != 0) return false;
+    for (; *name; name++)
+        if (iscntrl((unsigned char)*name)) return false;
+    return true;
+}
+
+int ms_search_complete_rows(int argc, char **argv) {
+    const char *prefix = argc > 2 ? argv[2] : "";
+    size_t n = strlen(prefix);
+    char name[NAME_BYTES];
+    msim_corpus *corpus;
+    msim_corpus_info info = {.size = sizeof info};
+    if (argc < 4 || msim_corpus_open_many((const char *const *)argv + 3, (size_t)argc - 3, NULL,
+                                          &corpus, NULL) < 0)
+        return -MSIM_E_IO;
+    if (msim_corpus_get_info(corpus, &info) < 0) info.rows = 0;
+    for (int64_t row = 0, shown = 0; row < info.rows && shown < MAX_ROWS; row++) {
+        int64_t bytes = msim_corpus_name(corpus, row, name, sizeof name);
+        if (bytes < 0 || bytes >= NAME_BYTES || !is_fit(name, prefix, n)) continue;
+        if (ms_cli_print("%s\n", name) < 0) break;
+        shown++;
+    }
+    msim_corpus_close(corpus);
+    return 0;
 }

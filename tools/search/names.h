@@ -29,4 +29,10 @@ int ms_search_names_leave_file(const ms_search_names *n, const ms_files_entry *f
 int ms_search_names_leave(const ms_search_names *n, const char *name, size_t n_name,
                           msim_searcher *s, int64_t query, msim_error *err);
 
+/* `midisim-search --generate-rows PREFIX CORPUS...`, for the completions of shells: prints the
+ * names that begin with PREFIX, one per line, at most 200. Names with control bytes are left out.
+ * Errors are silent: nothing may be written over a line that is being typed. Returns a
+ * status. */
+int ms_search_complete_rows(int argc, char **argv);
+
 #endif

@@ -140,10 +140,12 @@ static int normalize_file(run *n, const ms_files_entry *e) {
     char detail[MS_FILES_DETAIL] = "", *written = NULL;
     msim_error err = {.code = 0};
     int reason = ms_files_read(e, &n->buffer, detail, &err), rc = 1;
-    if (reason < 0) return print_failure(n, e, MSIM_SKIP_UNREADABLE, err.text);
+    if (reason < 0)
+        return print_failure(
+            n, e, reason == -MSIM_E_MEMORY ? MSIM_SKIP_NO_MEMORY : MSIM_SKIP_UNREADABLE, err.text);
     if (reason != MSIM_SKIP_NONE) return print_failure(n, e, reason, detail);
     if (!reserve(n, msim_midi_canonical_bound(n->buffer.n_bytes)))
-        return print_failure(n, e, MSIM_SKIP_UNREADABLE, "out of memory");
+        return print_failure(n, e, MSIM_SKIP_NO_MEMORY, "out of memory");
     int64_t len =
         msim_midi_canonical(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
     if (len < 0) {

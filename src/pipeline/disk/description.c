@@ -1,5 +1,5 @@
-/* Contract: pipeline/disk/description.h. Reading is strict about types and tolerant of keys it
- * does not know, so that later versions may add some. */
+/* CORPUS.npy.json, read and written: pipeline/disk/description.h. Reading is strict about types,
+ * and ignores keys that it does not know, so that later versions may add some. */
 #define _GNU_SOURCE
 #include "pipeline/disk/description.h"
 #include "base/mem.h"

@@ -1,7 +1,7 @@
-/* Contract: pipeline/disk/journal.h. The file is written with write at its end and read with
- * pread, never mapped: a disk that fails gives an error and no signal. A block goes out in one
- * write and is synced; when either fails, the file is cut back to the last whole block and the
- * first failure stays. */
+/* The journal's file: pipeline/disk/journal.h. This file writes at the end of the journal and reads
+ * with pread. It never maps the journal, so a disk that fails gives an error and no signal. A block
+ * goes out in one write and is synced. When either fails, the journal is cut back to the last whole
+ * block, and the first failure stays. */
 #define _GNU_SOURCE
 #include "pipeline/disk/journal.h"
 #include "base/clock.h"

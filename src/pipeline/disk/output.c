@@ -1,4 +1,4 @@
-/* Contract: pipeline/disk/output.h. */
+/* A corpus and its description take their places together: pipeline/disk/output.h. */
 #define _GNU_SOURCE
 #include "pipeline/disk/output.h"
 #include "base/file.h"

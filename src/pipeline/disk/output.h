@@ -1,8 +1,8 @@
-/* The corpus that a job writes: what is checked about it before any work, and how it and
- * its description take their places. Both are first written whole under other names,
- * CORPUS.npy.next and CORPUS.npy.json.next; when the second has its name, the change is decided,
- * and a run that finds them there finishes it. So a corpus never stands beside a description of
- * another one for longer than it takes to run the same command again. One thread. */
+/* The corpus that a job writes: what is checked before any work, and how the corpus and its
+ * description take their places. Both are first written whole under other names, CORPUS.npy.next
+ * and CORPUS.npy.json.next. When the second has its name, the change is decided, and a run that
+ * finds the two there finishes the change. So a corpus never stands beside the description of
+ * another one for longer than the same command takes to run again. One thread. */
 #ifndef MS_PIPELINE_DISK_OUTPUT_H
 #define MS_PIPELINE_DISK_OUTPUT_H
 #include "pipeline/disk/description.h"

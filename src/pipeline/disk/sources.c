@@ -1,4 +1,4 @@
-/* Contract: pipeline/disk/sources.h and pipeline/disk/description.h. */
+/* Spans and sources as members of CORPUS.npy.json: pipeline/disk/sources.h. */
 #define _GNU_SOURCE
 #include "pipeline/disk/sources.h"
 #include "base/text/base64.h"
@@ -77,9 +77,26 @@ typedef struct {
     size_t spans, sources; /* where their texts begin; sources: 0 behind spans */
 } beginning;
 
-/* Find the texts in a beginning that was read. */
-static void find_texts(beginning *b) {
+/* Open a description and read its beginning: its descriptor, or -1 with *rc 0 when it is not there
+ * or no regular file, < 0 when it cannot be read. */
+static int open_beginning(const char *path, beginning *b, int *rc, msim_error *err) {
+    struct stat st;
     size_t comma;
+    *b = (beginning){0};
+    *rc = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno != ENOENT) *rc = ms_fail_errno(err, errno, "cannot open: %s", path);
+    if (fd < 0) return -1;
+    if (fstat(fd, &st) != 0)
+        *rc = ms_fail_errno(err, errno, "cannot examine: %s", path);
+    else if (S_ISREG(st.st_mode) && !(b->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err)))
+        *rc = -MSIM_E_MEMORY;
+    if (b->head && (b->n = ms_base64_read_raw(fd, 0, b->head, HEAD_BYTES)) < 0)
+        *rc = ms_fail_errno(err, errno, "cannot read: %s", path);
+    if (*rc < 0 || !b->head) {
+        close(fd);
+        return -1;
+    }
     b->has_spans = ms_base64_find(b->head, (size_t)b->n, SPANS_KEY, &b->end, &b->spans);
     if (!b->has_spans) {
         if (!ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &b->end, &b->sources)) b->end = 0;
@@ -88,41 +105,15 @@ static void find_texts(beginning *b) {
         b->has_spans = false; /* not as it is written: the settings end before the first text */
         b->end = comma;
     }
-}
-
-/* Open a description and read its beginning. *fd is its descriptor, or -1 when there is none, and
- * when it is no regular file; < 0 when that cannot be said. */
-static int open_beginning(const char *path, beginning *b, int *fd, msim_error *err) {
-    struct stat st;
-    int rc = 0;
-    *b = (beginning){0};
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (*fd < 0) return errno == ENOENT ? 0 : ms_fail_errno(err, errno, "cannot open: %s", path);
-    if (fstat(*fd, &st) != 0) {
-        rc = ms_fail_errno(err, errno, "cannot examine: %s", path);
-    } else if (S_ISREG(st.st_mode)) {
-        b->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
-        if (!b->head)
-            rc = -MSIM_E_MEMORY;
-        else if ((b->n = ms_base64_read_raw(*fd, 0, b->head, HEAD_BYTES)) < 0)
-            rc = ms_fail_errno(err, errno, "cannot read: %s", path);
-        else
-            find_texts(b);
-    }
-    if (rc >= 0 && b->head) return 0;
-    close(*fd);
-    *fd = -1;
-    ms_free(b->head);
-    b->head = NULL;
-    return rc;
+    return fd;
 }
 
 int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *err) {
     beginning b;
-    int fd, rc = open_beginning(path, &b, &fd, err);
+    int rc, fd = open_beginning(path, &b, &rc, err);
     *out = NULL;
     if (fd >= 0) close(fd);
-    if (rc < 0 || fd < 0 || !b.end) {
+    if (fd < 0 || !b.end) {
         ms_free(b.head);
         return rc;
     }
@@ -132,8 +123,8 @@ int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *er
     return 1;
 }
 
-/* Where the text of the sources begins in the file; 0: there is none. Behind spans, whose length
- * the number of rows tells, it need not be in the beginning. */
+/* Where the text of the sources begins in the file; 0: there is none; < 0: it cannot be read.
+ * Behind spans, whose length the number of rows tells, it need not be in the beginning. */
 static int64_t find_sources(int fd, const beginning *b, int64_t rows, const char *path,
                             msim_error *err) {
     char next[NEXT_BYTES];
@@ -142,7 +133,8 @@ static int64_t find_sources(int fd, const beginning *b, int64_t rows, const char
     int64_t at = (int64_t)b->spans + ms_base64_chars(rows * (int64_t)sizeof(ms_stored_span)),
             n = ms_base64_read_raw(fd, at, next, sizeof next);
     if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
-    return ms_base64_find(next, (size_t)n, SOURCES_KEY, &comma, &text) ? at + (int64_t)text : 0;
+    return n > 0 && ms_base64_find(next, (size_t)n, SOURCES_KEY, &comma, &text) ? at + (int64_t)text
+                                                                                : 0;
 }
 
 /* A hash of zeros stands for any content. */
@@ -160,14 +152,16 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
                                 msim_error *err) {
     char path[4352];
     beginning b = {0};
-    int fd = -1, rc = 0;
+    int rc = 0;
     *out = NULL;
-    if (ms_description_path(corpus, path, sizeof path)) rc = open_beginning(path, &b, &fd, err);
-    int64_t at = fd >= 0 ? find_sources(fd, &b, rows, path, err) : rc;
+    int fd = ms_description_path(corpus, path, sizeof path) ? open_beginning(path, &b, &rc, err)
+                                                            : -1;
+    int64_t at = fd >= 0 ? find_sources(fd, &b, rows, path, err) : 0;
+    if (at < 0) rc = (int)at;
     ms_free(b.head);
     ms_source *sources = at > 0 ? ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err)
                                 : NULL;
-    rc = at > 0 && !sources ? -MSIM_E_MEMORY : at < 0 ? (int)at : 0;
+    if (at > 0 && !sources) rc = -MSIM_E_MEMORY;
     if (sources) rc = ms_base64_read(fd, at, sources, (size_t)rows * sizeof *sources, err);
     if (fd >= 0) close(fd);
     if (sources && rc == 0)

@@ -1,6 +1,5 @@
-/* Lists of input files: arguments, --files-from, folders walked without recursion of ours, row
- * names, reasons. Reading is in read.c. Contract:
- * pipeline/input/files.h. */
+/* Lists of input files: arguments, --files-from, folders, row names and reasons. Folders are walked
+ * without recursion. input/read.c reads the files; pipeline/input/files.h describes both. */
 #define _GNU_SOURCE
 #include "pipeline/input/files.h"
 #include "base/mem.h"
@@ -24,7 +23,7 @@ struct ms_files_block {
 const char *msim_skip_reason_name(int reason) {
     static const char *const names[MSIM_SKIP_COUNT] = {
         "ok",       "unreadable", "not-regular", "too-large",     "bad-gzip", "not-midi",
-        "bad-midi", "no-notes",   "drums-only",  "name-too-long", "changed"};
+        "bad-midi", "no-notes",   "drums-only",  "name-too-long", "changed",  "no-memory"};
     return reason >= 0 && reason < MSIM_SKIP_COUNT ? names[reason] : "unknown";
 }
 
@@ -36,6 +35,11 @@ int ms_files_reason_of_outcome(int outcome) {
     case MSIM_OUTCOME_DRUMS_ONLY: return MSIM_SKIP_DRUMS_ONLY;
     default: return MSIM_SKIP_BAD_MIDI;
     }
+}
+
+bool ms_files_is_tried_again(int reason) {
+    return reason == MSIM_SKIP_UNREADABLE || reason == MSIM_SKIP_CHANGED ||
+           reason == MSIM_SKIP_NO_MEMORY;
 }
 
 bool ms_files_is_failure(int reason, bool is_named) {

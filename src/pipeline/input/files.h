@@ -14,6 +14,8 @@
 
 /* The reason for a msim_outcome of the tokeniser. */
 int ms_files_reason_of_outcome(int outcome);
+/* True for a reason that says nothing about the file's contents: the next run tries it again. */
+bool ms_files_is_tried_again(int reason);
 /* True when such a file makes the exit code 1: everything, but for files without notes that a
  * folder brought. */
 bool ms_files_is_failure(int reason, bool is_named);

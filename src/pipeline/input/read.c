@@ -1,5 +1,6 @@
-/* Reading one input file: only regular files, at most MS_FILES_MAX_BYTES, gzip undone, and refused
- * when it changed since it was listed or while it was read. Contract: pipeline/input/files.h. */
+/* Reading one input file, as pipeline/input/files.h describes it: only regular files, at most
+ * MS_FILES_MAX_BYTES, gzip undone. A file is refused when it changed since it was listed or while
+ * it was read. */
 #define _GNU_SOURCE
 #include "pipeline/input/files.h"
 #include "base/mem.h"

@@ -1,10 +1,12 @@
-/* Contract: pipeline/input/reader.h. A ring of slots under one lock: threads take turns in rising
- * order, each turn with the file that is next, and fill the slot turn mod RING; the consumer
- * empties slots in the same order. A thread waits while its slot is still in use or too many bytes
- * are ahead, unless its file is the very next one, so that the consumer can never wait for good.
+/* Threads that read and tokenise files ahead of their consumer: pipeline/input/reader.h.
  *
- * There are more threads than may encode: a slow disk or network then has READS_AHEAD files to
- * fetch at a time, while the encoders, one for each thread asked for, are lent to whichever file is
+ * A ring of slots lies under one lock. Threads take turns in rising order, each turn with the file
+ * that is next, and fill the slot turn mod RING. The consumer empties slots in the same order. A
+ * thread waits while its slot is still in use or too many bytes are ahead, unless its file is the
+ * very next one; so the consumer never waits for ever.
+ *
+ * There are more threads than may encode. A slow disk or network then fetches READS_AHEAD files at
+ * a time. The encoders, one for each thread that was asked for, are lent to whichever file is
  * ready. */
 #define _GNU_SOURCE
 #include "pipeline/input/reader.h"
@@ -49,6 +51,7 @@ struct ms_reader {
     encoder *encoders;           /* owned: [request.threads] */
     encoder *free_encoders;      /* those that are not lent */
     int64_t reading_bytes;       /* listed sizes of the files being read */
+    int n_reading, n_alone;      /* files being read; those that wait to be read alone, or are */
     slot *slots;                 /* owned: [RING] */
     size_t next_turn, next_out;  /* to be taken by a thread, by the consumer */
     size_t next_index;           /* entry of the next turn, when has_next */
@@ -188,11 +191,13 @@ static bool take_turn(ms_reader *r, turn *t) {
             !has_next(r))
             break;
         size_t ahead = r->next_turn - r->next_out;
-        bool fits = r->reading_bytes == 0 ||
-                    r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES;
+        bool fits = r->n_alone == 0 &&
+                    (r->reading_bytes == 0 ||
+                     r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES);
         if (fits && (ahead == 0 || (ahead < r->request.ahead && r->ahead_bytes < AHEAD_BYTES))) {
             *t = (turn){.turn = r->next_turn++, .index = r->next_index};
             r->has_next = false;
+            r->n_reading++;
             r->reading_bytes += listed_bytes(r, t->index);
             is_taken = true;
             break;
@@ -238,7 +243,8 @@ static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item) {
      * being read. */
     int64_t bytes = listed_bytes(r, t->index);
     r->reading_bytes -= bytes;
-    if (bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
+    r->n_reading--;
+    if (r->n_alone || bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
     pthread_cond_signal(&r->is_filled);
     pthread_mutex_unlock(&r->lock);
 }
@@ -246,7 +252,7 @@ static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item) {
 /* Ask whether the contents of a file should be encoded: 1 or 0. */
 static int is_wanted(const ms_reader_request *request, const ms_files_buffer *midi,
                      ms_reader_item *item, msim_error *err) {
-    if (!request->claim) return 1;
+    if (!request->claim || item->has_content) return 1; /* claimed already */
     int rc = ms_digest_of(MS_DIGEST_SHA256, midi->data, midi->n_bytes, item->sha256, err);
     if (rc < 0) return rc;
     rc = request->claim(request->claim_user, item->sha256, &item->content, err);
@@ -269,6 +275,31 @@ static int read_item(ms_reader *r, ms_files_buffer *buffer, ms_reader_item *item
     return rc;
 }
 
+/* There was no memory for a file beside the others: once more, when the consumer has all files
+ * before it and no other file is being read. What still does not fit is too large by itself. */
+static int read_alone(ms_reader *r, const turn *t, ms_files_buffer *buffer, ms_reader_item *item,
+                      msim_error *err) {
+    ms_files_buffer_free(buffer);
+    item->reason = MSIM_SKIP_NONE;
+    pthread_mutex_lock(&r->lock);
+    r->n_alone++;
+    while (!r->is_closing && !r->failed.code && !ms_watch_is_stopped(r->request.watch) &&
+           (r->next_out != t->turn || r->n_reading > r->n_alone))
+        pthread_cond_wait(&r->has_room, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+    msim_error why;
+    int rc = read_item(r, buffer, item, &why);
+    if (rc == -MSIM_E_MEMORY)
+        rc = set_failure(item, MSIM_SKIP_NO_MEMORY, why.text, err);
+    else if (rc < 0)
+        *err = why;
+    pthread_mutex_lock(&r->lock);
+    r->n_alone--;
+    pthread_cond_broadcast(&r->has_room);
+    pthread_mutex_unlock(&r->lock);
+    return rc;
+}
+
 static void *run_worker(void *arg) {
     ms_reader *r = arg;
     ms_files_buffer buffer = {.watch = r->request.watch};
@@ -280,7 +311,9 @@ static void *run_worker(void *arg) {
     while (take_turn(r, &t)) {
         const ms_files_entry *entry = r->request.files->entries + t.index;
         ms_reader_item item = {.entry = entry, .index = t.index};
-        if (read_item(r, &buffer, &item, &err) < 0) {
+        int rc = read_item(r, &buffer, &item, &err);
+        if (rc == -MSIM_E_MEMORY) rc = read_alone(r, &t, &buffer, &item, &err);
+        if (rc < 0) {
             ms_reader_item_free(&item);
             fail(r, &err);
             break;

@@ -1,4 +1,4 @@
-/* Contract: pipeline/input/token_lines.h. */
+/* Lines of midisim-tokens read back: pipeline/input/token_lines.h. */
 #include "pipeline/input/token_lines.h"
 #include "base/text/json.h"
 #include "base/text/lines.h"

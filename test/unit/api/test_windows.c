@@ -476,15 +476,16 @@ static void an_update_gives_the_bytes_of_a_fresh_job(void **state) {
 /* Shards, one behind the other and merged, are the whole. */
 static void shards_make_the_whole(void **state) {
     (void)state;
-    const char *const *paths = make_files(), *output = in_folder("c.npy");
+    const char *path = folder, *output = in_folder("c.npy"); /* names, and so shards, are fixed */
     const char *shards[2] = {in_folder("s1.npy"), in_folder("s2.npy")};
     msim_corpus *whole, *parts;
     msim_corpus_merge *merge;
     msim_span a, b;
-    msim_job_options o = job_of(paths, FILES, output);
+    make_files();
+    msim_job_options o = job_of(&path, 1, output);
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_WRITTEN);
     for (int i = 0; i < 2; i++) {
-        o = job_of(paths, FILES, shards[i]);
+        o = job_of(&path, 1, shards[i]);
         o.shard = i + 1;
         o.n_shards = 2;
         assert_int_equal(run_job(&o, NULL), MSIM_JOB_WRITTEN);

@@ -595,6 +595,37 @@ static int fail_at(int64_t n, const msim_job_options *o, const result *expected)
     return is_reached;
 }
 
+/* A file that alone needs more memory than there is: it is left out with a reason of its own, which
+ * is no other file's, and the next run tries it again. */
+static void file_beyond_memory(void **state) {
+    (void)state;
+    const char *output = in_folder("c.npy"), *large = in_folder("large.mid");
+    char path[4200];
+    snprintf(path, sizeof path, "%s", large);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(ftruncate(fileno(f), (off_t)200 << 20), 0);
+    fclose(f);
+    const char *paths[] = {FEW, path};
+    msim_job_options o = job_of(paths, output, NULL);
+    o.n_paths = 2;
+    msim_job *job;
+    msim_error err = {0};
+    msim_job_stats stats = {.size = sizeof stats};
+    ms_mem_fail_from((size_t)150 << 20);
+    assert_int_equal(msim_job_open(&o, &job, &err), 0);
+    int rc = msim_job_run(job, &err);
+    ms_mem_fail_from(0);
+    assert_int_equal(rc, MSIM_JOB_WRITTEN);
+    msim_job_get_stats(job, &stats);
+    assert_int_equal(stats.skipped[MSIM_SKIP_NO_MEMORY], 1);
+    assert_int_equal(stats.skips, 1);
+    assert_int_equal(stats.unread, 1);
+    msim_job_close(job);
+    remove(path);
+    empty_folder();
+}
+
 static void any_allocation_may_fail(void **state) {
     (void)state;
     result expected = undisturbed(FEW);
@@ -640,6 +671,7 @@ int main(void) {
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(two_jobs_do_not_share_an_output),
         cmocka_unit_test(ranks_write_what_one_writes),
+        cmocka_unit_test(file_beyond_memory),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(any_allocation_of_an_update_may_fail),
     };

@@ -1,8 +1,9 @@
 /* Files below a folder (tools/common/tree.h): names that come out alike are told apart, and every
  * allocation that fails is an error of its own, after which the tree still works. */
 #include "common/cli.c"
+#include "common/texts/complete.c"
 #include "common/console.c"
-#include "common/help.c"
+#include "common/texts/help.c"
 #include "common/tree.c"
 #include "support/test.h"
 

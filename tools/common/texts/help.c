@@ -1,8 +1,7 @@
-/* The texts made from a tool's option table: --help, -h, --version, the man page and the bash
- * completion. They cannot disagree with the parser, which reads the same table. Contract:
- * tools/common/cli.h. */
+/* The texts made from a tool's option table: --help, -h, --version and the man page. They cannot
+ * disagree with the parser, which reads the same table. Contract: tools/common/cli.h. */
 #define _GNU_SOURCE
-#include "cli.h"
+#include "common/cli.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -153,15 +152,6 @@ void ms_cli_print_version(const ms_cli_tool *tool) {
     }
 }
 
-void ms_cli_print_levels(void) {
-    for (int i = 0, isa; (isa = msim_isa_list(i)) > 0; i++)
-        for (int precision = 0; msim_precision_name(precision); precision++)
-            if (msim_isa_needs(isa, precision))
-                ms_cli_print("%s\t%s\t%s\t%s\n", msim_isa_name(isa), msim_precision_name(precision),
-                             msim_isa_is_available(isa, precision) ? "yes" : "no",
-                             msim_isa_needs(isa, precision));
-}
-
 /* ---- Man page ---- */
 
 /* Text as troff reads it: backslash, hyphen-minus and a leading dot or quote are special. */
@@ -223,47 +213,34 @@ void ms_cli_print_man(const ms_cli_tool *tool) {
         if (is_used(tool, i)) print_troff_row(variables[i][0], variables[i][1]);
     ms_cli_print(".SH EXIT STATUS\n");
     for (size_t i = 0; i < N_EXITS; i++) print_troff_row(exit_texts[i][0], exit_text(tool, i));
+    ms_cli_print(".SH SEE ALSO\n.BR midisim (1),\n.BR midisim (7)\n");
 }
 
-/* ---- Bash completion ---- */
+/* ---- For the build, the tests and the front command ---- */
 
-static void print_words(const char *choices) {
-    for (; *choices; choices++) ms_cli_print("%c", *choices == '|' ? ' ' : *choices);
+static void print_levels(const ms_cli_tool *tool) {
+    (void)tool;
+    for (int i = 0, isa; (isa = msim_isa_list(i)) > 0; i++)
+        for (int precision = 0; msim_precision_name(precision); precision++)
+            if (msim_isa_needs(isa, precision))
+                ms_cli_print("%s\t%s\t%s\t%s\n", msim_isa_name(isa), msim_precision_name(precision),
+                             msim_isa_is_available(isa, precision) ? "yes" : "no",
+                             msim_isa_needs(isa, precision));
 }
 
-void ms_cli_print_completion(const ms_cli_tool *tool) {
-    char function[64];
-    const ms_cli_option *tables[] = {tool->options, ms_cli_shown_options(tool)};
-    snprintf(function, sizeof function, "_%s", tool->name);
-    for (char *c = function; *c; c++)
-        if (*c == '-') *c = '_';
-    ms_cli_print("# bash completion for %s\n%s() {\n    local word=${COMP_WORDS[COMP_CWORD]} "
-                 "before=${COMP_WORDS[COMP_CWORD-1]}\n    COMPREPLY=()\n    case $before in\n",
-                 tool->name, function);
-    for (size_t t = 0; t < 2; t++)
-        for (const ms_cli_option *row = tables[t]; row->name; row++) {
-            const char *words = row->kind == MS_CLI_DEVICE ? "auto|cpu|cuda|cuda:all"
-                                                           : row->choices;
-            if (row->kind == MS_CLI_FLAG) continue;
-            ms_cli_print("    --%s", row->name);
-            if (row->letter) ms_cli_print("|-%c", row->letter);
-            ms_cli_print(") ");
-            if (words) {
-                ms_cli_print("COMPREPLY=($(compgen -W '");
-                print_words(words);
-                ms_cli_print("' -- \"$word\"))");
-            } else if (row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS) {
-                ms_cli_print("compopt -o filenames; COMPREPLY=($(compgen -f -- \"$word\"))");
-            }
-            ms_cli_print("%sreturn ;;\n",
-                         words || row->kind == MS_CLI_TEXT || row->kind == MS_CLI_TEXTS ? "; "
-                                                                                        : "");
+static void print_summary(const ms_cli_tool *tool) { ms_cli_print("%s\n", tool->summary); }
+
+bool ms_cli_generate(const ms_cli_tool *tool, const char *word) {
+    static const struct {
+        const char *option;
+        void (*print)(const ms_cli_tool *tool);
+    } texts[] = {{"--generate-man", ms_cli_print_man},  {"--generate-completion", ms_complete_bash},
+                 {"--generate-zsh", ms_complete_zsh},   {"--generate-fish", ms_complete_fish},
+                 {"--generate-summary", print_summary}, {"--generate-levels", print_levels}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(word, texts[i].option) == 0) {
+            texts[i].print(tool);
+            return true;
         }
-    ms_cli_print("    esac\n    if [[ $word == -* ]]; then\n        COMPREPLY=($(compgen -W '");
-    for (size_t t = 0; t < 2; t++)
-        for (const ms_cli_option *row = tables[t]; row->name; row++)
-            ms_cli_print("--%s ", row->name);
-    ms_cli_print("' -- \"$word\"))\n    else\n        compopt -o filenames\n        "
-                 "COMPREPLY=($(compgen -f -- \"$word\"))\n    fi\n}\ncomplete -F %s %s\n",
-                 function, tool->name);
+    return false;
 }

@@ -1,0 +1,20 @@
+# bash completion for midisim: a command, then what completes midisim-COMMAND
+_midisim() {
+    if ((COMP_CWORD == 1)); then
+        mapfile -t COMPREPLY < <(compgen -W "help $(midisim --generate-commands 2>/dev/null)" -- "${COMP_WORDS[1]}")
+        compopt +o default
+        return
+    fi
+    local command=${COMP_WORDS[1]}
+    if [[ $command == help ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(midisim --generate-commands 2>/dev/null)" -- "${COMP_WORDS[2]}")
+        compopt +o default
+        return
+    fi
+    local function=_midisim_${command//-/_}
+    declare -F "$function" >/dev/null || . "${BASH_SOURCE[0]%/*}/midisim-$command" 2>/dev/null || return
+    COMP_WORDS=("midisim-$command" "${COMP_WORDS[@]:2}")
+    ((COMP_CWORD--))
+    "$function"
+}
+complete -o default -F _midisim midisim

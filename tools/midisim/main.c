@@ -1,0 +1,161 @@
+/* midisim: one command in front of the tools. `midisim NAME ...` becomes `midisim-NAME ...` of the
+ * same folder, so a tool that is added later is found by itself. The front command stays a program
+ * of the C library alone: it starts at once, wherever it was installed. */
+#define _GNU_SOURCE
+#include "base/system/program.h"
+#include "midisim.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { EXIT_WRONG = 2, MAX_COMMANDS = 64 };
+static const char prefix[] = "midisim-";
+
+static const char usage[] = "Usage: midisim COMMAND [ARGUMENT]...\n"
+                            "       midisim help [COMMAND]\n"
+                            "       midisim --version\n\n"
+                            "Find similar music among MIDI files. A first run:\n\n"
+                            "  midisim fetch small                    # the model, once\n"
+                            "  midisim embed -o corpus.npy music      # a folder to a corpus\n"
+                            "  midisim search -c corpus.npy song.mid  # its best matches\n\n"
+                            "Commands:\n";
+
+/* "X" of a file name "midisim-X", or NULL when the name is none of a tool's. */
+static const char *command_of(const char *name) {
+    const char *command = name + sizeof prefix - 1;
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0 || !*command) return NULL;
+    size_t n = strspn(command, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    return command[n] || strlen(command) > 40 ? NULL : command;
+}
+
+static bool tool_path(const char *folder, const char *command, char *path, size_t cap) {
+    return (size_t)snprintf(path, cap, "%s/%s%s", folder, prefix, command) < cap &&
+           access(path, X_OK) == 0;
+}
+
+/* ---- Help ---- */
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The commands of a folder, sorted: at most MAX_COMMANDS strings to free. */
+static size_t list_commands(const char *folder, char **commands) {
+    char path[PATH_MAX];
+    size_t n = 0;
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    while (dir && n < MAX_COMMANDS && (entry = readdir(dir))) {
+        const char *command = command_of(entry->d_name);
+        if (command && tool_path(folder, command, path, sizeof path))
+            n += (commands[n] = strdup(command)) != NULL;
+    }
+    if (dir) closedir(dir);
+    qsort(commands, n, sizeof *commands, by_name);
+    return n;
+}
+
+/* In a child: the tool, which says to `out` what it does. */
+static void say_summary(const char *path, int out) {
+    int none = open("/dev/null", O_RDWR);
+    if (none >= 0 && dup2(none, 0) >= 0 && dup2(out, 1) >= 0 && dup2(none, 2) >= 0)
+        execl(path, path, "--generate-summary", (char *)NULL);
+    _exit(127);
+}
+
+/* The line in which a tool says what it does; "" when it says nothing. */
+static void ask_summary(const char *path, char *line, size_t cap) {
+    int ends[2], status;
+    line[0] = 0;
+    if (pipe2(ends, O_CLOEXEC) != 0) return;
+    pid_t child = fork();
+    if (child == 0) say_summary(path, ends[1]);
+    close(ends[1]);
+    FILE *from = child > 0 ? fdopen(ends[0], "r") : NULL;
+    if (!from || !fgets(line, (int)cap, from)) line[0] = 0;
+    line[strcspn(line, "\n")] = 0;
+    if (from)
+        fclose(from);
+    else
+        close(ends[0]);
+    if (child > 0 && (waitpid(child, &status, 0) != child || status != 0)) line[0] = 0;
+}
+
+static int show_help(const char *folder) {
+    char *commands[MAX_COMMANDS], path[PATH_MAX], summary[200];
+    size_t n = list_commands(folder, commands);
+    fputs(usage, stdout);
+    for (size_t i = 0; i < n; i++) {
+        summary[0] = 0;
+        if (tool_path(folder, commands[i], path, sizeof path))
+            ask_summary(path, summary, sizeof summary);
+        printf("  %-10s  %s\n", commands[i], summary);
+        free(commands[i]);
+    }
+    puts("\n'midisim help COMMAND' shows a command's options.");
+    if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
+    fprintf(stderr, "midisim: cannot write: standard output: %s\n", strerror(errno));
+    return 1;
+}
+
+static int list_only(const char *folder) {
+    char *commands[MAX_COMMANDS];
+    size_t n = list_commands(folder, commands);
+    for (size_t i = 0; i < n; i++) {
+        puts(commands[i]);
+        free(commands[i]);
+    }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
+/* ---- Running ---- */
+
+/* Become the tool. Comes back only when that fails, with an exit code. */
+static int become(const char *folder, const char *command, char **argv) {
+    char name[64], path[PATH_MAX];
+    snprintf(name, sizeof name, "%s%.48s", prefix, command);
+    if (!command_of(name) || !tool_path(folder, command, path, sizeof path)) {
+        char shown[48];
+        snprintf(shown, sizeof shown, "%s", command);
+        for (char *c = shown; *c; c++)
+            if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
+        fprintf(stderr, "midisim: unknown command: %s: 'midisim help' lists them\n", shown);
+        return EXIT_WRONG;
+    }
+    argv[0] = path;
+    execv(path, argv);
+    fprintf(stderr, "midisim: cannot run: %s: %s\n", path, strerror(errno));
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    char folder[PATH_MAX];
+    const char *word = argc > 1 ? argv[1] : "";
+    if (!ms_program_folder(folder, sizeof folder)) {
+        fprintf(stderr, "midisim: cannot tell where this program lies: start it by its path\n");
+        return 1;
+    }
+    if (strcmp(word, "--version") == 0) {
+        printf("midisim %s\n", MSIM_VERSION);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (strcmp(word, "--generate-commands") == 0) return list_only(folder); /* for completions */
+    bool asks = strcmp(word, "help") == 0;
+    if ((asks && argc == 2) || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return show_help(folder);
+    if (asks) {
+        char help[] = "--help", *words[] = {argv[0], help, NULL};
+        return become(folder, argv[2], words);
+    }
+    if (argc < 2) {
+        fprintf(stderr, "midisim: expected a command, got none: 'midisim help' lists them\n");
+        return EXIT_WRONG;
+    }
+    return become(folder, word, argv + 1);
+}
