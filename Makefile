@@ -1,10 +1,11 @@
 # midisim: a C library and its tools. `make` builds and needs no network; `make demo` and `make test` set up what they
 # need first (scripts/setup.sh, weights/fetch.sh).
-#   CONFIG=release|asan   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1
+#   CONFIG=release|asan|tsan|fuzz   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1
 #   PREFIX, LIBDIR, DESTDIR for install, install-strip and uninstall; deb and dist make packages (packaging/packaging.mk)
 #   CUDA=0: without CUDA kernels, which are built in where nvcc is found (src/kernels/cuda.mk, docs/GPU.md)
 #   MPI=1: midisim-embed and midisim-search for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
 CONFIG  ?= release
+CLANG   ?= $(firstword $(shell command -v clang clang-14))
 PREFIX  ?= /usr/local
 B       := build/$(CONFIG)
 VERSION := $(shell sed -n 's/^\#define MSIM_VERSION "\(.*\)"/\1/p' include/midisim.h)
@@ -22,12 +23,23 @@ ifeq ($(CONFIG),asan)
 SAN     := 1
 OURS    += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
+ifeq ($(CONFIG),tsan)
+SAN     := 1
+OURS    += -fsanitize=thread -fno-omit-frame-pointer
+endif
+# For libFuzzer (test/fuzz): clang alone; kernels stay as they are, since instrumented they are too slow to be of use.
+ifeq ($(CONFIG),fuzz)
+CC      := $(CLANG)
+SAN     := 1
+SANITIZE = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+$B/src/cpu/kernels/%.o: private SANITIZE =
+endif
 ifdef WERROR
 OURS    += -Werror
 endif
 
-COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(TESTS) $(CFLAGS)
-LINK     = $(CC) $(OURS) $(CFLAGS) $(LDFLAGS)
+COMPILE  = $(CC) $(CPPFLAGS) $(OURS) $(SANITIZE) $(TESTS) $(CFLAGS)
+LINK     = $(CC) $(OURS) $(SANITIZE) $(CFLAGS) $(LDFLAGS)
 
 # A folder is a module and a tool is a folder: what belongs to whom is where it lies.
 # Code for one architecture lies in a folder x86 or arm; a build leaves out the others'.
@@ -125,6 +137,8 @@ endif
 $B/test/%: $B/test/%.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $^ -lcmocka $(CUDART) $(LIBS)
 
+include test/fuzz/fuzz.mk
+
 # Man pages and completions come from the option tables that print --help.
 $B/share/midisim-%.1: $B/midisim-%
 	@mkdir -p $(@D)
@@ -162,24 +176,37 @@ demo:
 .PHONY: test test-slow asan
 test test-slow:
 	scripts/setup.sh test
-	$(MAKE) $(JOBS) --no-print-directory all programs $(if $(SAN),,emu emu-race $(if $(filter test-slow,$@),emu-asan))
+	$(MAKE) $(JOBS) --no-print-directory all programs replay-programs $(if $(SAN),,emu emu-race $(if $(filter test-slow,$@),emu-asan))
 	$(MAKE) --no-print-directory MPI=1 all
+	$(if $(HAS_FUZZER),$(MAKE) $(JOBS) --no-print-directory -s CONFIG=fuzz CUDA=0 CC="$(CLANG)" fuzz-programs)
+	$(if $(filter test-slow,$@),$(MAKE) $(JOBS) --no-print-directory -s CONFIG=tsan CUDA=0 all)
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
 	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
 
 # Units, hostile inputs and kernels under the address and undefined-behaviour sanitizers; needs no weights.
 asan:
 	scripts/setup.sh test
-	$(MAKE) $(JOBS) --no-print-directory CONFIG=asan all programs
+	$(MAKE) $(JOBS) --no-print-directory CONFIG=asan all programs replay-programs
 	$(MAKE) $(JOBS) --no-print-directory CONFIG=release emu-asan
-	test/run --config asan --only unit,hostile,emu-asan
+	test/run --config asan --only unit,kept,hostile,emu-asan
 
-# The same for FUZZ_COUNT mutated files: test/fuzz/fuzz.c.
+# Each target of test/fuzz for FUZZ_SECONDS under the sanitizers of clang. Without it, FUZZ_COUNT files changed at random under
+# those of $(CC): test/fuzz/mutate.c.
+FUZZ_SECONDS ?= 60
 FUZZ_COUNT ?= 100000
 .PHONY: fuzz
 fuzz:
-	$(MAKE) --no-print-directory CONFIG=asan build/asan/test/fuzz/fuzz
-	build/asan/test/fuzz/fuzz --count $(FUZZ_COUNT) test/data
+	@$(MAKE) $(JOBS) --no-print-directory $(if $(HAS_FUZZER),fuzz-guided,fuzz-blind)
+
+.PHONY: fuzz-guided fuzz-blind
+fuzz-guided:
+	$(MAKE) --no-print-directory CONFIG=fuzz CUDA=0 CC="$(CLANG)" fuzz-programs
+	python3 test/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+fuzz-blind:
+	@echo "make: no clang with libFuzzer: blind mutation instead"
+	$(MAKE) --no-print-directory CONFIG=asan build/asan/test/fuzz/mutate
+	build/asan/test/fuzz/mutate --count $(FUZZ_COUNT) test/data
 
 # Measurements, to be run with nothing else on the machine: docs/SPEED.md. `bench` appends to bench/results; with
 # PEERS_PYTHON (an interpreter with the peers' packages) also what a user would pick instead.
@@ -242,5 +269,5 @@ include packaging/packaging.mk
 
 .SECONDARY:
 .DELETE_ON_ERROR:
--include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_SRC:%.c=$B/%.d) $B/tools/midisim/main.d $(TEST_BIN:=.d) $B/test/fuzz/fuzz.d \
+-include $(LIB_OBJ:.o=.d) $(TOOL_COMMON:.o=.d) $(TOOL_SRC:%.c=$B/%.d) $B/tools/midisim/main.d $(TEST_BIN:=.d) $B/test/fuzz/mutate.d \
     $(MPI_DIR)/ranks.d $(GPU_TEST:=.d) $B/test/gpu/driver.d $B/bench/gpu_bench.d $B/bench/gpu_read.d

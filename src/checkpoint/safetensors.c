@@ -3,6 +3,7 @@
  * text. A model of this family needs under 100 KiB. */
 #include "checkpoint/safetensors.h"
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,9 +164,11 @@ static bool has_nul(const char *json, size_t n) {
 
 int ms_safetensors_read(ms_stored *s, msim_error *err) {
     uint64_t n_header = 0;
-    const char *json = (const char *)s->map.data + PREFIX_BYTES, *end = NULL;
-    for (size_t i = 0; i < PREFIX_BYTES && s->map.n_bytes > PREFIX_BYTES; i++)
-        n_header |= (uint64_t)s->map.data[i] << (8 * i);
+    const char *json = NULL, *end = NULL;
+    if (s->map.n_bytes > PREFIX_BYTES) { /* an empty file has no map */
+        json = (const char *)s->map.data + PREFIX_BYTES;
+        for (size_t i = 0; i < PREFIX_BYTES; i++) n_header |= (uint64_t)s->map.data[i] << (8 * i);
+    }
     if (n_header < 2 || n_header > s->map.n_bytes - PREFIX_BYTES || json[0] != '{')
         return ms_fail(
             err, MSIM_E_FORMAT, "not a checkpoint: %s: expected .safetensors or .pth, got %s",
@@ -175,9 +178,12 @@ int ms_safetensors_read(ms_stored *s, msim_error *err) {
                        "bad safetensors: %s: expected a header of at most %d bytes, got %llu",
                        s->path, MAX_HEADER, (unsigned long long)n_header);
     if (has_nul(json, (size_t)n_header)) return bad(s, NULL, "a name has a NUL byte", err);
+    errno = 0; /* as ms_json_parse: a mistake leaves it alone */
     cJSON *root = cJSON_ParseWithLengthOpts(json, (size_t)n_header, &end, 0);
     int rc = MSIM_OK;
-    if (!root) {
+    if (!root && errno == ENOMEM) {
+        rc = ms_fail(err, MSIM_E_MEMORY, "out of memory: header of %s", s->path);
+    } else if (!root) {
         rc = ms_fail(err, MSIM_E_FORMAT, "bad safetensors: %s: the header is not valid JSON",
                      s->path);
     } else {

@@ -250,6 +250,7 @@ static void place_events(normalizer *z) {
 }
 
 static void put(normalizer *z, const uint8_t *bytes, size_t n) {
+    if (n == 0) return; /* `out` may be NULL */
     if ((size_t)(z->out_end - z->out) < n) {
         z->is_full = true;
         return;
@@ -430,7 +431,7 @@ static int put_file(normalizer *z, const uint8_t *file, size_t n_bytes, ms_arena
 
 int64_t ms_canonical(const uint8_t *file, size_t n_bytes, ms_arena *arena, uint8_t *out, size_t cap,
                      int *outcome, msim_error *err) {
-    normalizer z = {.file = file, .out = out, .out_end = out + cap};
+    normalizer z = {.file = file, .out = out, .out_end = cap ? out + cap : out}; /* or NULL */
     int rc = MSIM_OK;
     *outcome = MSIM_OUTCOME_BAD_MIDI;
     if (n_bytes > MS_SMF_MAX_BYTES)

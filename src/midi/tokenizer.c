@@ -82,12 +82,20 @@ static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, 
     return ms_score_sustain(score, &tok->arena, err);
 }
 
+/* The MIDI file itself, without what RMID puts around it. One that is empty or too large is left
+ * for its reader to refuse, unread. */
+static const uint8_t *unwrap(const void *midi, size_t *n_bytes) {
+    if (*n_bytes == 0 || *n_bytes > MS_SMF_MAX_BYTES) return midi;
+    size_t at = msim_midi_find(midi, *n_bytes, n_bytes);
+    return (const uint8_t *)midi + at;
+}
+
 /* Stages 1 to 16. */
 static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, piece *out,
                       msim_error *err) {
     ms_score score;
     ms_wide ms;
-    const uint8_t *file = (const uint8_t *)midi + msim_midi_find(midi, n_bytes, &n_bytes);
+    const uint8_t *file = unwrap(midi, &n_bytes);
     tok->piece = (piece){0};
     ms_arena_reset(&tok->arena);
     int rc = read_score(tok, file, n_bytes, &score, &ms, err);
@@ -186,7 +194,7 @@ size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_b
 
 int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                             unsigned char *out, size_t cap, msim_error *err) {
-    const uint8_t *file = (const uint8_t *)midi + msim_midi_find(midi, n_bytes, &n_bytes);
+    const uint8_t *file = unwrap(midi, &n_bytes);
     tok->piece = (piece){0};
     ms_arena_reset(&tok->arena);
     return ms_canonical(file, n_bytes, &tok->arena, out, cap, &tok->outcome, err);

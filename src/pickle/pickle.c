@@ -81,7 +81,7 @@ bool ms_pickle_text_is(ms_pickle_value v, const char *text) {
 }
 
 const ms_pickle_value *ms_pickle_items(const ms_pickle *p, ms_pickle_value tuple) {
-    return p->cells + tuple.u.first;
+    return tuple.n ? p->cells + tuple.u.first : NULL; /* without any tuple there are no cells */
 }
 
 size_t ms_pickle_count(const ms_pickle *p, ms_pickle_value v) { return p->containers[v.n].n_items; }

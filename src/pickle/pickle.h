@@ -80,8 +80,8 @@ int64_t ms_pickle_read(const unsigned char *bytes, size_t n_bytes, const char *w
                        const ms_pickle_policy *policy, void *user, ms_pickle_value *top,
                        msim_error *err);
 
-/* For callbacks. Items of a tuple: [tuple.n], valid until the callback returns or makes a
- * container. */
+/* For callbacks. Items of a tuple: [tuple.n], NULL for an empty one, valid until the callback
+ * returns or makes a container. */
 const ms_pickle_value *ms_pickle_items(const ms_pickle *p, ms_pickle_value tuple);
 /* Items put into a list or dict so far. */
 size_t ms_pickle_count(const ms_pickle *p, ms_pickle_value container);

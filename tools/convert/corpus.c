@@ -65,9 +65,8 @@ static int combine(job *j, const ms_description *one, const char *path, msim_err
 }
 
 /* Where the rows of one part came from, behind those of the parts before. Without them for all
- * there are none. */
+ * there are none; damaged ones count as none. */
 static int gather_sources(job *j, int64_t part, msim_error *err) {
-    msim_error why;
     ms_source *one = NULL;
     int64_t first = msim_corpus_part_first(j->corpus, part),
             n = msim_corpus_part_first(j->corpus, part + 1) - first;
@@ -76,8 +75,9 @@ static int gather_sources(job *j, int64_t part, msim_error *err) {
         if (!j->sources) return -MSIM_E_MEMORY;
     }
     if (!j->sources || n == 0) return 0;
-    int rc = ms_description_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, &why);
-    if (rc < 0) ms_cli_warning("%s", why.text);
+    int rc = ms_description_read_sources(msim_corpus_part_path(j->corpus, part), n, &one, err);
+    if (rc < 0 && rc != -MSIM_E_FORMAT) return rc;
+    if (rc < 0) ms_cli_warning("%s", err->text);
     if (rc == 1) {
         memcpy(j->sources + first, one, (size_t)n * sizeof *one);
     } else {
@@ -126,7 +126,7 @@ static int gather(job *j, msim_error *err) {
         const char *path = msim_corpus_part_path(j->corpus, i);
         ms_description one;
         rc = ms_convert_description(j->corpus, i, &one, err);
-        if (rc < 0 && j->s->is_forced) {
+        if (rc == -MSIM_E_FORMAT && j->s->is_forced) {
             ms_cli_warning("%s", err->text);
             rc = 0;
         }

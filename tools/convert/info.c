@@ -8,17 +8,32 @@
 #include "common/json.h"
 #include "base/mem.h"
 #include "common/name.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static void add_text(cJSON *r, const char *key, const char *value) {
-    cJSON_AddStringToObject(r, key, value);
+/* What is found of a file. Whether all of it could be put there is asked once, at the end. */
+typedef struct {
+    cJSON *values; /* an object; NULL when there was no memory for it */
+    bool is_short; /* memory ran out */
+} report;
+
+static void add(report *r, const char *key, cJSON *value) {
+    if (value && cJSON_AddItemToObject(r->values, key, value)) return;
+    cJSON_Delete(value);
+    r->is_short = true;
 }
-static void add_count(cJSON *r, const char *key, int64_t value) {
-    cJSON_AddNumberToObject(r, key, (double)value);
+static void add_text(report *r, const char *key, const char *value) {
+    add(r, key, cJSON_CreateString(value));
+}
+static void add_count(report *r, const char *key, int64_t value) {
+    add(r, key, cJSON_CreateNumber((double)value));
+}
+static void add_bool(report *r, const char *key, bool value) {
+    add(r, key, cJSON_CreateBool(value));
 }
 
 /* "  key   value" lines, keys in a column; members of an object under it as "key.member". */
@@ -31,7 +46,7 @@ static int print_values(const cJSON *object, const char *above) {
             rc = print_values(v, key);
             continue;
         }
-        if (cJSON_IsArray(v)) list = ms_json_print(v);
+        if (cJSON_IsArray(v) && !(list = ms_json_print(v))) return ms_cli_output_failed(ENOMEM);
         if (cJSON_IsNumber(v) && fabs(v->valuedouble) < 1e15 &&
             v->valuedouble == floor(v->valuedouble))
             ms_cli_count(number, (int64_t)v->valuedouble);
@@ -56,7 +71,7 @@ static int print_text(cJSON *r) {
     return rc < 0 ? rc : print_values(r, "");
 }
 
-static int report_checkpoint(const char *path, cJSON *r, msim_error *err) {
+static int report_checkpoint(const char *path, report *r, msim_error *err) {
     msim_checkpoint_info i = {.size = sizeof i};
     int rc = msim_checkpoint_get_info(path, &i, err);
     if (rc < 0) return rc;
@@ -69,7 +84,7 @@ static int report_checkpoint(const char *path, cJSON *r, msim_error *err) {
     add_count(r, "vocab", i.vocab);
     add_count(r, "tensors", i.tensors);
     add_count(r, "parameters", i.parameters);
-    cJSON_AddBoolToObject(r, "all_f32", i.all_f32);
+    add_bool(r, "all_f32", i.all_f32);
     add_text(r, "sha256", i.sha256);
     return rc;
 }
@@ -122,34 +137,40 @@ static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, f
     return rc;
 }
 
+/* Settings beside one part, shown as they stand, with what later versions may add to them. */
+static int add_description(const msim_corpus *corpus, int64_t part, report *to, msim_error *err) {
+    ms_description description;
+    size_t n;
+    int rc = ms_convert_description(corpus, part, &description, err);
+    if (rc != 1) return rc;
+    char *text = ms_description_read_text(msim_corpus_part_path(corpus, part), &n, err);
+    cJSON *settings = text ? ms_json_parse(text, n, err) : NULL;
+    if (settings) add(to, "settings", settings);
+    ms_free(text);
+    return settings ? MSIM_OK : -err->code;
+}
+
 /* Settings beside a corpus of one file; of several, whose they are. */
-static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info, cJSON *r,
+static int add_settings(const msim_corpus *corpus, const msim_corpus_info *info, report *r,
                         msim_error *err) {
-    cJSON *files = info->parts > 1 ? cJSON_AddArrayToObject(r, "files") : NULL;
+    if (info->parts <= 1) return info->parts ? add_description(corpus, 0, r, err) : MSIM_OK;
+    cJSON *files = cJSON_AddArrayToObject(r->values, "files");
     int rc = MSIM_OK;
     for (int64_t i = 0; i < info->parts && rc >= 0; i++) {
-        ms_description description;
-        const char *rows = msim_corpus_part_path(corpus, i);
-        cJSON *to = files ? cJSON_CreateObject() : r;
-        if (files) {
-            cJSON_AddItemToArray(files, to);
-            add_text(to, "path", rows);
-            add_count(to, "rows",
-                      msim_corpus_part_first(corpus, i + 1) - msim_corpus_part_first(corpus, i));
-        }
-        rc = ms_convert_description(corpus, i, &description, err);
-        if (rc != 1) continue;
-        /* Shown as it stands, with what later versions may add to it. */
-        size_t n;
-        char *text = ms_description_read_text(rows, &n, NULL);
-        if (text) cJSON_AddItemToObject(to, "settings", ms_json_parse(text, n, NULL));
-        ms_free(text);
+        report to = {.values = cJSON_CreateObject()};
+        add_text(&to, "path", msim_corpus_part_path(corpus, i));
+        add_count(&to, "rows", msim_corpus_part_rows(corpus, i));
+        rc = add_description(corpus, i, &to, err);
+        r->is_short |= to.is_short;
+        if (cJSON_AddItemToArray(files, to.values)) continue;
+        cJSON_Delete(to.values);
+        r->is_short = true;
     }
     return rc;
 }
 
 static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info, const char *path,
-                         cJSON *r, msim_error *err) {
+                         report *r, msim_error *err) {
     findings f = {.first_bad = -1};
     int rc = check_rows(corpus, info, &f, err);
     add_count(r, "nonfinite_rows", f.not_finite);
@@ -167,7 +188,7 @@ static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info
 }
 
 /* The small copies beside the files, all of them against the rows. */
-static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSON *r,
+static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, report *r,
                          msim_error *err) {
     char path[4352];
     struct stat st;
@@ -183,7 +204,7 @@ static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, cJSO
     return rc;
 }
 
-static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *r,
+static int report_corpus(const ms_convert_settings *s, const char *path, report *r,
                          msim_error *err) {
     msim_corpus *corpus;
     msim_corpus_info i = {.size = sizeof i};
@@ -195,7 +216,7 @@ static int report_corpus(const ms_convert_settings *s, const char *path, cJSON *
     add_count(r, "rows", i.rows);
     add_count(r, "dim", i.dim);
     add_text(r, "dtype", msim_dtype_name(i.dtype));
-    cJSON_AddBoolToObject(r, "names", i.has_names);
+    add_bool(r, "names", i.has_names);
     add_count(r, "parts", i.parts);
     if (rc >= 0) rc = add_settings(corpus, &i, r, err);
     if (rc >= 0 && s->is_verify) rc = verify_corpus(corpus, &i, path, r, err);
@@ -221,20 +242,22 @@ bool ms_convert_is_corpus(const char *path) {
 
 /* < 0: what is wrong was said, or standard output takes no more. */
 static int describe(const ms_convert_settings *s, const char *path) {
-    cJSON *r = cJSON_CreateObject();
     msim_error err = {0};
-    add_text(r, "path", path);
-    int rc = ms_convert_is_corpus(path) ? report_corpus(s, path, r, &err)
-                                        : report_checkpoint(path, r, &err);
-    if (s->is_verify && !ms_cli_stopped()) cJSON_AddBoolToObject(r, "ok", rc >= 0);
-    if (rc < 0) ms_cli_error("%s", err.text);
+    report r = {.values = cJSON_CreateObject()};
     int written = 0;
-    if (s->is_json && rc < 0) add_text(r, "error", err.text);
-    if (s->is_json)
-        written = ms_cli_write_json(r);
+    add_text(&r, "path", path);
+    int rc = ms_convert_is_corpus(path) ? report_corpus(s, path, &r, &err)
+                                        : report_checkpoint(path, &r, &err);
+    if (s->is_verify && !ms_cli_stopped()) add_bool(&r, "ok", rc >= 0);
+    if (s->is_json && rc < 0) add_text(&r, "error", err.text);
+    if (r.is_short && rc >= 0)
+        rc = ms_cli_fail(&err, MSIM_E_MEMORY, "out of memory: what %.300s holds", path);
+    if (rc < 0) ms_cli_error("%s", err.text);
+    if (s->is_json && !r.is_short)
+        written = ms_cli_write_json(r.values);
     else if (rc >= 0)
-        written = print_text(r);
-    cJSON_Delete(r);
+        written = print_text(r.values);
+    cJSON_Delete(r.values);
     return rc < 0 ? rc : written < 0 ? -MSIM_E_IO : 0;
 }
 

@@ -34,13 +34,16 @@ static char *join(const char *a, const char *b, const char *c, msim_error *err) 
  * apart. */
 static char *cached_path(const char *folder, const char *part, msim_error *err) {
     enum { MAX_BASE = 200 };
-    char *real = realpath(part, NULL), name[MAX_BASE + 24];
-    const char *path = real ? real : part, *slash = strrchr(path, '/'),
-               *base = slash ? slash + 1 : path;
+    char *path = realpath(part, NULL), name[MAX_BASE + 24];
+    if (!path) { /* under another name the copy would not be found again */
+        ms_fail_errno(err, errno, "cannot find the absolute path: %s", part);
+        return NULL;
+    }
+    const char *slash = strrchr(path, '/');
     uint64_t hash = ms_fnv1a(path, strlen(path));
-    snprintf(name, sizeof name, "/%016llx-%.*s", (unsigned long long)hash, MAX_BASE, base);
+    snprintf(name, sizeof name, "/%016llx-%.*s", (unsigned long long)hash, MAX_BASE, slash + 1);
     char *whole = join(folder, name, ".msim", err);
-    free(real);
+    free(path);
     return whole;
 }
 
@@ -50,7 +53,7 @@ static int make_place(const ms_search_corpus *c, int64_t part, int form, place *
     *out = (place){.c = c, .set = c->set, .part = part, .form = form};
     out->beside = join(path, ".msim", "", err);
     if (out->beside && cache) out->cached = cached_path(cache, path, err);
-    return out->beside && (out->cached || !cache) ? 0 : -MSIM_E_MEMORY;
+    return out->beside && (out->cached || !cache) ? 0 : -err->code;
 }
 
 static void free_place(place *p) {

@@ -86,8 +86,9 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
                  "files below the roots", err);
     for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++) {
         const ms_files_entry *entry = c->lists[i].entries + f;
-        if (entry->is_folder) /* listed because it cannot be read */
-            say_failed(c, "not searched for files", entry->path, entry->detail);
+        if (entry->is_folder || entry->is_named) /* a folder that cannot be read, or the root */
+            say_failed(c, "not searched for files", entry->path,
+                       entry->detail ? entry->detail : "");
         else
             c->entries[c->n++] = entry;
     }
@@ -167,7 +168,10 @@ static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t
     for (size_t i = 0; i < c->request.roots->n; i++) {
         const char *root = c->request.roots->items[i];
         size_t m = strlen(root), slash = root[m - 1] != '/';
-        if (ms_grow((void **)&c->path, &c->path_cap, m + n + 2, 1, "path", NULL) < 0) return NULL;
+        if (ms_grow((void **)&c->path, &c->path_cap, m + n + 2, 1, "path", NULL) < 0) {
+            say_failed(c, "not copied", name, "out of memory");
+            return NULL;
+        }
         memcpy(c->path, root, m);
         c->path[m] = '/';
         memcpy(c->path + m + slash, name, n + 1);

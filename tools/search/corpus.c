@@ -58,9 +58,9 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
 /* A description that cannot be used: an error, or with --force a warning. */
 static int refuse_description(const ms_search_corpus *c, const msim_error *why, int rc,
                               msim_error *err) {
+    if (rc == -MSIM_E_MEMORY) return ms_cli_fail(err, MSIM_E_MEMORY, "%s", why->text);
     if (!c->set->is_forced)
-        return ms_cli_fail(err, rc == -MSIM_E_MEMORY ? MSIM_E_MEMORY : MSIM_E_FORMAT,
-                           "%.440s (--force searches without it)", why->text);
+        return ms_cli_fail(err, MSIM_E_FORMAT, "%.440s (--force searches without it)", why->text);
     ms_cli_warning("%s", why->text);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "common/watch.h"
 #include "canonical.h"
 #include "pipeline/input/reader.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -164,16 +165,23 @@ static void say_summary(const run *r, double seconds) {
                     ms_cli_count(cut, r->n_cut), ms_cli_count(limit, r->s->max_tokens));
 }
 
-/* True when OUT takes one file for each input. */
-static bool is_out_folder(const settings *s) {
+/* 1 for a folder, 0 for anything else and for nothing; < 0 when that cannot be said. */
+static int is_folder(const char *path, msim_error *err) {
     struct stat st;
+    if (stat(path, &st) == 0) return S_ISDIR(st.st_mode) != 0;
+    return errno == ENOENT || errno == ENOTDIR
+               ? 0
+               : ms_fail_errno(err, errno, "cannot examine: %s", path);
+}
+
+/* 1 when OUT takes one file for each input, 0 when it is a file; or < 0. */
+static int is_out_folder(const settings *s, msim_error *err) {
     size_t len = s->normalized ? strlen(s->normalized) : 0;
     const ms_cli_texts *paths = &s->common.operands;
-    if (!len || strcmp(s->normalized, "-") == 0) return false;
-    if (paths->n != 1 || s->files_from || s->normalized[len - 1] == '/') return true;
-    return (stat(s->normalized, &st) == 0 && S_ISDIR(st.st_mode)) ||
-           (strcmp(paths->items[0], "-") != 0 && stat(paths->items[0], &st) == 0 &&
-            S_ISDIR(st.st_mode));
+    if (!len || strcmp(s->normalized, "-") == 0) return 0;
+    if (paths->n != 1 || s->files_from || s->normalized[len - 1] == '/') return 1;
+    int rc = is_folder(s->normalized, err);
+    return rc == 0 && strcmp(paths->items[0], "-") != 0 ? is_folder(paths->items[0], err) : rc;
 }
 
 /* --md5 and --normalize-midi. */
@@ -186,7 +194,6 @@ static int run_normal(const settings *s) {
     ms_canonical_request request = {.files = &files,
                                     .has_md5 = s->has_md5,
                                     .out = s->normalized,
-                                    .is_folder = is_out_folder(s),
                                     .is_stem = s->names == MSIM_NAMES_STEM,
                                     .is_forced = s->is_forced};
     ms_files_request wanted = {.paths = s->common.operands.items,
@@ -196,7 +203,9 @@ static int run_normal(const settings *s) {
                                .is_nul_separated = s->is_nul_separated,
                                .has_stream = true,
                                .names = s->names};
-    int rc = ms_cli_skips_open(s->skipped, &skips, &err);
+    int rc = is_out_folder(s, &err);
+    request.is_folder = rc > 0;
+    if (rc >= 0) rc = ms_cli_skips_open(s->skipped, &skips, &err);
     if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
     request.skips = skips;
     if (rc >= 0) rc = ms_canonical_run(&request, &n_done, &err);
@@ -225,9 +234,8 @@ static int check_normal(const settings *s) {
     if (!s->normalized || strcmp(s->normalized, "-") != 0) return 0;
     if (s->has_md5)
         return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
-    struct stat st;
     const ms_cli_texts *paths = &s->common.operands;
-    if (paths->n != 1 || s->files_from || (stat(paths->items[0], &st) == 0 && S_ISDIR(st.st_mode)))
+    if (paths->n != 1 || s->files_from || is_folder(paths->items[0], NULL) > 0)
         return ms_cli_usage("--normalize-midi -: expected one file, got several");
     return 0;
 }

@@ -94,13 +94,15 @@ static void decode(decoder *d, const char *text, size_t n) {
 int ms_base64_read(int fd, int64_t at, void *to, size_t n, msim_error *err) {
     char *chunk = ms_alloc(CHUNK_CHARS, 1, "text of base64", err);
     decoder d;
-    int64_t got;
+    int64_t got = 0;
     if (!chunk) return -MSIM_E_MEMORY;
     begin(&d, to, n);
     while (!d.is_ended && !d.is_bad && (got = ms_base64_read_raw(fd, at, chunk, CHUNK_CHARS)) > 0) {
         decode(&d, chunk, (size_t)got);
         at += got;
     }
+    int failed = errno;
     ms_free(chunk);
+    if (got < 0) return ms_fail_errno(err, failed, "cannot read a text of base64");
     return d.is_ended && !d.is_bad && d.n == d.cap;
 }

@@ -18,7 +18,7 @@ void ms_base64_put(ms_out_file *file, const void *bytes, size_t n);
 bool ms_base64_find(const char *head, size_t n, const char *key, size_t *comma, size_t *text);
 
 /* Decode the text that begins at byte `at` of a file: exactly n bytes, and then its closing
- * quotation mark. 1; 0 when something else is there; < 0 when memory runs out. */
+ * quotation mark. 1; 0 when something else is there; < 0 when memory runs out or reading fails. */
 int ms_base64_read(int fd, int64_t at, void *to, size_t n, msim_error *err);
 /* Up to n bytes of a file from byte `at`. < 0 when they cannot be read. */
 int64_t ms_base64_read_raw(int fd, int64_t at, char *to, size_t n);

@@ -4,6 +4,7 @@
 #include "base/text/json.h"
 #include "base/mem.h"
 #include "base/text/utf8.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,8 +186,11 @@ cJSON *ms_json_parse(const char *text, size_t n, msim_error *err) {
     char *copy = ms_alloc(n < SIZE_MAX ? n + 1 : n, 1, "JSON text", err);
     if (!copy) return NULL;
     size_t len = unescape_bytes(text, n, copy);
+    errno = 0; /* cJSON does not tell memory that ran out from a mistake; malloc does */
     cJSON *value = memchr(copy, 0, len) ? NULL : cJSON_ParseWithLengthOpts(copy, len + 1, &end, 1);
-    if (!value)
+    if (!value && errno == ENOMEM)
+        ms_fail(err, MSIM_E_MEMORY, "out of memory: JSON of %zu bytes", len);
+    else if (!value)
         ms_fail(err, MSIM_E_FORMAT, "not JSON: syntax error near byte %zu, or more than one value",
                 end && end >= copy && end <= copy + len ? (size_t)(end - copy) : (size_t)0);
     ms_free(copy);

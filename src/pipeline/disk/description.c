@@ -135,6 +135,7 @@ int ms_description_parse(const char *text, size_t n, const char *path, ms_descri
     ms_description found = {0};
     msim_error why;
     cJSON *json = ms_json_parse(text, n, &why);
+    if (!json && why.code == MSIM_E_MEMORY) return ms_fail(err, why.code, "%s", why.text);
     int rc = json ? from_json(json, path, &found, err)
                   : ms_fail(err, why.code, "damaged description of a corpus: %s: %.200s", path,
                             why.text);

@@ -61,9 +61,11 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
 
 /* ---- Taking the places ---- */
 
-static bool is_there(const char *path) {
+/* 1 or 0; < 0 when that cannot be said, and nothing may be decided by it. */
+static int is_there(const char *path, msim_error *err) {
     struct stat st;
-    return lstat(path, &st) == 0;
+    if (lstat(path, &st) == 0) return 1;
+    return errno == ENOENT ? 0 : ms_fail_errno(err, errno, "cannot examine: %s", path);
 }
 
 static int move(const char *from, const char *to, msim_error *err) {
@@ -74,10 +76,12 @@ static int move(const char *from, const char *to, msim_error *err) {
 /* From the decision on: each step may have been done before. The old description goes first, the
  * new one comes last. */
 static int take_places(const ms_output *output, const places *p, msim_error *err) {
-    if (is_there(p->corpus)) {
+    int rc = is_there(p->corpus, err);
+    if (rc < 0) return rc;
+    if (rc) {
         if (unlink(p->beside) != 0 && errno != ENOENT)
             return ms_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
-        int rc = move(p->corpus, output->path, err);
+        rc = move(p->corpus, output->path, err);
         if (rc < 0) return rc;
         (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be
                                 * refused */
@@ -106,8 +110,9 @@ static void remove_parts(const ms_output *output) {
 int ms_output_recover(const ms_output *output, msim_error *err) {
     places p;
     int rc = find_places(output, &p, err);
+    if (rc >= 0) rc = is_there(p.description, err);
     if (rc < 0) return rc;
-    if (is_there(p.description)) return take_places(output, &p, err);
+    if (rc) return take_places(output, &p, err);
     unlink(p.corpus);
     remove_parts(output);
     return 0;
@@ -156,9 +161,9 @@ int ms_output_write(const ms_output *output, const ms_output_rows *rows,
     if (rc < 0) return rc;
     rc = ms_description_write_to(p.description, description, &rows->described, err);
     if (rc >= 0) return take_places(output, &p, err);
-    if (!is_there(p.description))
-        unlink(p.corpus); /* else it is decided: the next run puts them in their
-                                               * places */
+    /* Where the description is there, or may be, it is decided: the next run puts both in their
+     * places. */
+    if (is_there(p.description, NULL) == 0) unlink(p.corpus);
     return rc;
 }
 

@@ -4,9 +4,11 @@
 #include "base/text/base64.h"
 #include "base/hash/digest.h"
 #include "base/mem.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
@@ -75,21 +77,26 @@ typedef struct {
     size_t spans, sources; /* where their texts begin; sources: 0 behind spans */
 } beginning;
 
-/* Open a description and read its beginning: its descriptor, or < 0. *rc < 0: out of memory. */
+/* Open a description and read its beginning: its descriptor, or -1 with *rc 0 when it is not there
+ * or no regular file, < 0 when it cannot be read. */
 static int open_beginning(const char *path, beginning *b, int *rc, msim_error *err) {
+    struct stat st;
     size_t comma;
     *b = (beginning){0};
     *rc = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno != ENOENT) *rc = ms_fail_errno(err, errno, "cannot open: %s", path);
     if (fd < 0) return -1;
-    b->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
-    if (!b->head) {
+    if (fstat(fd, &st) != 0)
+        *rc = ms_fail_errno(err, errno, "cannot examine: %s", path);
+    else if (S_ISREG(st.st_mode) && !(b->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err)))
         *rc = -MSIM_E_MEMORY;
+    if (b->head && (b->n = ms_base64_read_raw(fd, 0, b->head, HEAD_BYTES)) < 0)
+        *rc = ms_fail_errno(err, errno, "cannot read: %s", path);
+    if (*rc < 0 || !b->head) {
         close(fd);
         return -1;
     }
-    b->n = ms_base64_read_raw(fd, 0, b->head, HEAD_BYTES);
-    if (b->n <= 0) return fd;
     b->has_spans = ms_base64_find(b->head, (size_t)b->n, SPANS_KEY, &b->end, &b->spans);
     if (!b->has_spans) {
         if (!ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &b->end, &b->sources)) b->end = 0;
@@ -116,14 +123,16 @@ int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *er
     return 1;
 }
 
-/* Where the text of the sources begins in the file; 0: there is none. Behind spans, whose length
- * the number of rows tells, it need not be in the beginning. */
-static int64_t find_sources(int fd, const beginning *b, int64_t rows) {
+/* Where the text of the sources begins in the file; 0: there is none; < 0: it cannot be read.
+ * Behind spans, whose length the number of rows tells, it need not be in the beginning. */
+static int64_t find_sources(int fd, const beginning *b, int64_t rows, const char *path,
+                            msim_error *err) {
     char next[NEXT_BYTES];
     size_t comma, text;
     if (!b->has_spans) return (int64_t)b->sources;
     int64_t at = (int64_t)b->spans + ms_base64_chars(rows * (int64_t)sizeof(ms_stored_span)),
             n = ms_base64_read_raw(fd, at, next, sizeof next);
+    if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
     return n > 0 && ms_base64_find(next, (size_t)n, SOURCES_KEY, &comma, &text) ? at + (int64_t)text
                                                                                 : 0;
 }
@@ -147,11 +156,12 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
     *out = NULL;
     int fd = ms_description_path(corpus, path, sizeof path) ? open_beginning(path, &b, &rc, err)
                                                             : -1;
-    int64_t at = fd >= 0 ? find_sources(fd, &b, rows) : 0;
+    int64_t at = fd >= 0 ? find_sources(fd, &b, rows, path, err) : 0;
+    if (at < 0) rc = (int)at;
     ms_free(b.head);
-    ms_source *sources = at ? ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err)
-                            : NULL;
-    if (at && !sources) rc = -MSIM_E_MEMORY;
+    ms_source *sources = at > 0 ? ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err)
+                                : NULL;
+    if (at > 0 && !sources) rc = -MSIM_E_MEMORY;
     if (sources) rc = ms_base64_read(fd, at, sources, (size_t)rows * sizeof *sources, err);
     if (fd >= 0) close(fd);
     if (sources && rc == 0)

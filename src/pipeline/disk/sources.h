@@ -7,7 +7,8 @@
 #include "pipeline/disk/description.h"
 
 /* The description of a file that holds spans or sources, without them and from its beginning alone:
- * 1, with *out to be freed with ms_free; 0 when it holds none or cannot be read. */
+ * 1, with *out to be freed with ms_free; 0 when it holds none, is not there, or is no regular
+ * file. */
 int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* Mutation fuzzing of everything that reads other people's bytes: MIDI files, corpora, checkpoints.
  *
- *   fuzz [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N]
+ *   mutate [--count N] [--seed S] [--target midi|normalize|npy|safetensors|pth|all] [--jobs N]
  *   FILES-or-folders...
  *
  * Input number i is made from the seed S and i alone: a file of the target's kind with a few bytes
@@ -53,7 +53,7 @@ typedef struct {
 } target;
 
 static void die(const char *what) {
-    fprintf(stderr, "fuzz: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "mutate: %s: %s\n", what, strerror(errno));
     exit(2);
 }
 
@@ -67,7 +67,7 @@ static void *take(size_t n_bytes) {
 
 static void expect(bool holds, const char *what) {
     if (holds) return;
-    fprintf(stderr, "fuzz: expected %s\n", what);
+    fprintf(stderr, "mutate: expected %s\n", what);
     _exit(WRONG_ANSWER);
 }
 
@@ -427,10 +427,10 @@ static void report(uint64_t i, int status) {
     FILE *f = fopen(path, "wb");
     bool is_written = f && fwrite(data, 1, n_bytes, f) == n_bytes;
     if (f && fclose(f) != 0) is_written = false;
-    printf("fuzz: %s: seed %llu, input %llu, %zu bytes: %s%s\n", t->name, (unsigned long long)seed,
-           (unsigned long long)i, n_bytes, reason_of(status),
+    printf("mutate: %s: seed %llu, input %llu, %zu bytes: %s%s\n", t->name,
+           (unsigned long long)seed, (unsigned long long)i, n_bytes, reason_of(status),
            is_written ? "" : " (could not be written)");
-    if (is_written) printf("fuzz: written: %s\n", path);
+    if (is_written) printf("mutate: written: %s\n", path);
     fflush(stdout);
 }
 
@@ -459,7 +459,7 @@ static int run_workers(unsigned jobs) {
             if (WIFEXITED(status) && WEXITSTATUS(status) == DONE) continue;
             failures++;
             if (now[w] == UINT64_MAX) { /* behind the last input: a leak */
-                printf("fuzz: worker %u of %u: %s at its end\n", w, jobs, reason_of(status));
+                printf("mutate: worker %u of %u: %s at its end\n", w, jobs, reason_of(status));
                 continue;
             }
             report(now[w], status);
@@ -479,7 +479,7 @@ static uint64_t number(const char *option, const char *text) {
     errno = 0;
     unsigned long long v = text ? strtoull(text, &end, 10) : 0;
     if (text && *text >= '0' && *text <= '9' && *end == 0 && errno == 0) return v;
-    fprintf(stderr, "fuzz: %s: expected a number, got %s\n", option, text ? text : "nothing");
+    fprintf(stderr, "mutate: %s: expected a number, got %s\n", option, text ? text : "nothing");
     exit(2);
 }
 
@@ -500,7 +500,7 @@ int main(int argc, char **argv) {
         else if (argv[i][0] != '-')
             add_path(argv[i], 0);
         else {
-            fputs("usage: fuzz [--count N] [--seed S] [--target "
+            fputs("usage: mutate [--count N] [--seed S] [--target "
                   "midi|normalize|npy|safetensors|pth|all] [--jobs N] PATH...\n",
                   stderr);
             return 2;
@@ -511,10 +511,10 @@ int main(int argc, char **argv) {
         if (targets[i].n_seeds)
             list[n_list++] = &targets[i];
         else
-            printf("fuzz: %s: skipped: no file of its kind was given\n", targets[i].name);
+            printf("mutate: %s: skipped: no file of its kind was given\n", targets[i].name);
     }
     if (n_list == 0 || jobs == 0 || jobs > 1024) {
-        fprintf(stderr, "fuzz: expected a target with files and 1..1024 jobs, got %zu and %llu\n",
+        fprintf(stderr, "mutate: expected a target with files and 1..1024 jobs, got %zu and %llu\n",
                 n_list, (unsigned long long)jobs);
         return 2;
     }
@@ -524,7 +524,7 @@ int main(int argc, char **argv) {
     gettimeofday(&end, NULL);
     double seconds = (double)(end.tv_sec - begin.tv_sec) +
                      1e-6 * (double)(end.tv_usec - begin.tv_usec);
-    printf("fuzz: %llu inputs, seed %llu:", (unsigned long long)count, (unsigned long long)seed);
+    printf("mutate: %llu inputs, seed %llu:", (unsigned long long)count, (unsigned long long)seed);
     for (size_t i = 0; i < n_list; i++) printf(" %s (%zu files)", list[i]->name, list[i]->n_seeds);
     printf(", %d failures, %.1f s\n", failures, seconds);
     return failures > 0;

@@ -1,0 +1,78 @@
+/* A MIDI file to token ids and to its canonical form, from memory. The numbers of ids and bytes
+ * stay within what was promised before, ids are the model's, and variants are as many as asked
+ * for. */
+#include "target.h"
+
+static msim_tokenizer *tokenizer;
+
+static void check_tokens(const uint8_t *data, size_t n_bytes, int factor, int64_t most) {
+    size_t cap = msim_tokenizer_bound(n_bytes, factor, most);
+    int32_t *ids = block(cap, sizeof *ids);
+    int64_t starts[13];
+    msim_error err = {.code = 0};
+    int64_t n =
+        msim_tokenizer_encode(tokenizer, data, n_bytes, factor, most, ids, cap, starts, &err);
+    check_status(n, &err);
+    MUST(n != -MSIM_E_LIMIT);
+    MUST((n >= 0) == (msim_tokenizer_outcome(tokenizer) == MSIM_OUTCOME_TOKENS));
+    if (n >= 0) {
+        MUST(n == msim_tokenizer_variants(factor));
+        MUST(starts[0] == 0);
+        for (int64_t i = 0; i < n; i++) MUST(starts[i + 1] >= starts[i]);
+        for (int64_t i = 0; i < starts[n]; i++) MUST(ids[i] >= 0 && ids[i] < 384);
+        if (starts[n] > 0)
+            MUST(msim_tokenizer_encode(tokenizer, data, n_bytes, factor, most, ids,
+                                       (size_t)starts[n] - 1, starts, &err) == -MSIM_E_LIMIT);
+    }
+    free(ids);
+}
+
+static void check_moved(const uint8_t *data, size_t n_bytes, int semitones) {
+    size_t cap = msim_tokenizer_bound(n_bytes, 0, 100);
+    int32_t *ids = block(cap, sizeof *ids);
+    msim_error err = {.code = 0};
+    int64_t n = msim_tokenizer_encode_at(tokenizer, data, n_bytes, semitones, 100, ids, cap, &err);
+    check_status(n, &err);
+    MUST(n <= 100);
+    for (int64_t i = 0; i < n; i++) MUST(ids[i] >= 0 && ids[i] < 384);
+    free(ids);
+}
+
+/* What comes out can be gone through again, though not always with success: data bytes that were
+ * none are kept, and may then be taken for a status. */
+static void check_canonical(const uint8_t *data, size_t n_bytes) {
+    size_t cap = msim_midi_canonical_bound(n_bytes);
+    unsigned char *once = block(cap, 1);
+    msim_error err = {.code = 0};
+    int64_t n = msim_midi_canonical(tokenizer, data, n_bytes, once, cap, &err);
+    check_status(n, &err);
+    MUST(n != -MSIM_E_LIMIT);
+    if (n > 0) {
+        unsigned char *exact = block((size_t)n, 1);
+        size_t cap_again = msim_midi_canonical_bound((size_t)n);
+        unsigned char *again = block(cap_again, 1);
+        memcpy(exact, once, (size_t)n);
+        MUST(n >= 26 && memcmp(once, "MThd", 4) == 0);
+        check_status(msim_midi_canonical(tokenizer, exact, (size_t)n, again, cap_again, &err),
+                     &err);
+        MUST(msim_midi_canonical(tokenizer, data, n_bytes, again, (size_t)n - 1, &err) ==
+             -MSIM_E_LIMIT);
+        MUST(msim_midi_canonical(tokenizer, data, n_bytes, NULL, 0, &err) == -MSIM_E_LIMIT);
+        free(again);
+        free(exact);
+    }
+    free(once);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
+    /* One tokeniser for all inputs: a damaged file must not harm the next one. */
+    if (!tokenizer) MUST(msim_tokenizer_open(NULL, &tokenizer, NULL) >= 0);
+    check_tokens(data, n_bytes, 6, 3072);
+    check_tokens(data, n_bytes, 0, INT64_MAX);
+    check_tokens(data, n_bytes, 2, -3);
+    check_tokens(data, n_bytes, 3, 1);
+    check_moved(data, n_bytes, -130);
+    check_moved(data, n_bytes, 7);
+    check_canonical(data, n_bytes);
+    return 0;
+}
