@@ -178,8 +178,8 @@ test test-slow:
 	scripts/setup.sh test
 	$(MAKE) $(JOBS) --no-print-directory all programs replay-programs $(if $(SAN),,emu emu-race $(if $(filter test-slow,$@),emu-asan))
 	$(MAKE) --no-print-directory MPI=1 all
-	$(if $(HAS_FUZZER),$(MAKE) $(JOBS) --no-print-directory -s CONFIG=fuzz CC="$(CLANG)" fuzz-programs)
-	$(if $(filter test-slow,$@),$(MAKE) $(JOBS) --no-print-directory -s CONFIG=tsan all)
+	$(if $(HAS_FUZZER),$(MAKE) $(JOBS) --no-print-directory -s CONFIG=fuzz CUDA=0 CC="$(CLANG)" fuzz-programs)
+	$(if $(filter test-slow,$@),$(MAKE) $(JOBS) --no-print-directory -s CONFIG=tsan CUDA=0 all)
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
 	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
 
@@ -200,7 +200,7 @@ fuzz:
 
 .PHONY: fuzz-guided fuzz-blind
 fuzz-guided:
-	$(MAKE) --no-print-directory CONFIG=fuzz CC="$(CLANG)" fuzz-programs
+	$(MAKE) --no-print-directory CONFIG=fuzz CUDA=0 CC="$(CLANG)" fuzz-programs
 	python3 test/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 fuzz-blind:

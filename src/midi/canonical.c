@@ -250,6 +250,7 @@ static void place_events(normalizer *z) {
 }
 
 static void put(normalizer *z, const uint8_t *bytes, size_t n) {
+    if (n == 0) return; /* `out` may be NULL */
     if ((size_t)(z->out_end - z->out) < n) {
         z->is_full = true;
         return;

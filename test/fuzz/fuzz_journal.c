@@ -11,6 +11,7 @@ enum { HEAD = 64, BLOCK_HEAD = 32, KEPT = 64 };
 typedef struct {
     size_t dim;
     int64_t at[KEPT];
+    uint32_t n_windows[KEPT];
     int n;
 } seen;
 
@@ -23,9 +24,15 @@ static int visit(void *user, const ms_journal_record *r, msim_error *err) {
     MUST(r->name_at <= r->path_len);
     for (uint32_t i = 0; i < r->path_len; i++) sum += (unsigned char)r->path[i];
     for (uint32_t i = 0; i < r->detail_len; i++) sum += (unsigned char)r->detail[i];
-    for (size_t i = 0; r->vector && i < s->dim * sizeof *r->vector; i++)
-        sum += ((const unsigned char *)r->vector)[i];
-    if (r->kind == MS_JOURNAL_CONTENT && r->vector && s->n < KEPT) s->at[s->n++] = r->at;
+    size_t n_rows = r->n_windows ? r->n_windows : 1;
+    for (size_t i = 0; r->vectors && i < n_rows * s->dim * sizeof *r->vectors; i++)
+        sum += ((const unsigned char *)r->vectors)[i];
+    for (size_t i = 0; i < r->n_windows * sizeof *r->spans; i++)
+        sum += ((const unsigned char *)r->spans)[i];
+    if (r->kind == MS_JOURNAL_CONTENT && r->vectors && s->n < KEPT) {
+        s->n_windows[s->n] = r->n_windows;
+        s->at[s->n++] = r->at;
+    }
     return 0;
 }
 
@@ -57,11 +64,14 @@ static void read_all(ms_journal *journal, const ms_description *settings) {
     float *vector = block(s.dim, sizeof *vector);
     for (int i = 0; i < s.n; i++) {
         char detail[80];
-        check_status(ms_journal_get_vector(journal, s.at[i], vector, &err), &err);
+        ms_stored_span span;
+        uint32_t n = s.n_windows[i], last = n ? n - 1 : 0;
+        check_status(ms_journal_get_vector(journal, s.at[i], n, last, vector, &err), &err);
+        if (n) check_status(ms_journal_get_span(journal, s.at[i], last, &span, &err), &err);
         check_status(ms_journal_get_detail(journal, s.at[i], detail, sizeof detail, &err), &err);
         MUST(memchr(detail, 0, sizeof detail));
     }
-    ms_journal_record more = {.kind = MS_JOURNAL_CONTENT, .n_tokens = 1, .vector = vector};
+    ms_journal_record more = {.kind = MS_JOURNAL_CONTENT, .n_tokens = 1, .vectors = vector};
     memset(vector, 0, s.dim * sizeof *vector);
     check_status(ms_journal_add(journal, &more, &err), &err);
     free(vector);

@@ -168,7 +168,10 @@ static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t
     for (size_t i = 0; i < c->request.roots->n; i++) {
         const char *root = c->request.roots->items[i];
         size_t m = strlen(root), slash = root[m - 1] != '/';
-        if (ms_grow((void **)&c->path, &c->path_cap, m + n + 2, 1, "path", NULL) < 0) return NULL;
+        if (ms_grow((void **)&c->path, &c->path_cap, m + n + 2, 1, "path", NULL) < 0) {
+            say_failed(c, "not copied", name, "out of memory");
+            return NULL;
+        }
         memcpy(c->path, root, m);
         c->path[m] = '/';
         memcpy(c->path + m + slash, name, n + 1);
