@@ -16,7 +16,7 @@ TOOLS = ("tokens", "embed", "search", "convert", "bench", "fetch")
 # Under the sanitizers: a leak or an overflow ends a tool with a code that no test expects.
 ENV = dict(os.environ, ASAN_OPTIONS="exitcode=99:allocator_may_return_null=1", UBSAN_OPTIONS="print_stacktrace=1",
            LC_ALL="C.UTF-8", CUDA_VISIBLE_DEVICES="")  # the same on machines with a GPU; test_device.py has its own
-for _name in ("MIDISIM_MODEL", "MIDISIM_THREADS", "NO_COLOR"):
+for _name in ("MIDISIM_MODEL", "MIDISIM_THREADS", "NO_COLOR", "COLUMNS"):
     ENV.pop(_name, None)
 
 
