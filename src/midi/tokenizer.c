@@ -7,7 +7,7 @@
 
 /* What an arena keeps between files, and between stages of a file: more than all but the largest
  * files need, so that most files ask the system for nothing. */
-#define KEEP_BYTES ((size_t)4 << 20)
+#define KEEP_BYTES ((size_t)2 << 20)
 #define MOST_TRANSPOSE 6
 
 /* The piece that was read last. */
@@ -140,6 +140,7 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
     const uint64_t origin = ms_clean_origin(&score);
     rc = ms_clean_quantise(&score, origin, rest, err);
     if (rc < 0) return rc;
+    ms_arena_reset(notes); /* from here on there are units */
     ms_clean_doubles(&score);
     ms_clean_trim(&score);
     out->n_notes = score.n_notes;
