@@ -93,7 +93,11 @@ int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_
         !(f->path = ms_alloc(cap, 1, "path", err)))
         return -MSIM_E_MEMORY;
     snprintf(f->path, cap, "%s%s", path, suffix);
-    if (stat(f->path, &st) == 0 && !S_ISREG(st.st_mode))
+    if (stat(f->path, &st) != 0) {
+        /* The temporary name is cut, and would hide this until the end. */
+        if (errno == ENAMETOOLONG)
+            return ms_fail(err, MSIM_E_IO, "cannot create: %s: %s", f->path, strerror(errno));
+    } else if (!S_ISREG(st.st_mode))
         return ms_fail(err, MSIM_E_IO,
                        "cannot write: %s: expected a regular file or nothing, got %s", f->path,
                        S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
@@ -108,6 +112,19 @@ int ms_out_file_open_at(ms_out_file *f, int folder, const char *name, unsigned m
     if (!(f->path = ms_alloc(strlen(name) + 1, 1, "path", err))) return -MSIM_E_MEMORY;
     memcpy(f->path, name, strlen(name));
     return create_temp(f, mode, err);
+}
+
+int ms_file_check_name(const char *path, const char *ending, msim_error *err) {
+    struct stat st;
+    size_t cap = strlen(path) + strlen(ending) + 1;
+    char *whole = ms_alloc(cap, 1, "path", err);
+    if (!whole) return -MSIM_E_MEMORY;
+    snprintf(whole, cap, "%s%s", path, ending);
+    const bool is_too_long = lstat(whole, &st) != 0 && errno == ENAMETOOLONG;
+    ms_free(whole);
+    if (!is_too_long) return MSIM_OK;
+    return ms_fail(err, MSIM_E_ARG, "output: %s: the name is too long: %s%s", path,
+                   *ending ? "there is no room behind it for " : "choose a shorter one", ending);
 }
 
 int ms_out_file_failed(const ms_out_file *f, msim_error *err) {

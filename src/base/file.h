@@ -58,6 +58,10 @@ int ms_out_file_finish(ms_out_file *f, msim_error *err);
 int ms_out_file_failed(const ms_out_file *f, msim_error *err);
 void ms_out_file_close(ms_out_file *f);
 
+/* Before any work: whether the file system takes path with `ending` behind it as a name. Temporary
+ * names need no room of their own: they are cut. */
+int ms_file_check_name(const char *path, const char *ending, msim_error *err);
+
 /* Write n bytes at byte `at` of an open file; `path` is for the error. Any thread. */
 int ms_file_write_at(int fd, const void *bytes, size_t n_bytes, int64_t at, const char *path,
                      msim_error *err);

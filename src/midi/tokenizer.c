@@ -1,12 +1,13 @@
 /* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns the note queues
- * and an arena, which is emptied for each file and kept between files; no event and no note is
+ * and two arenas, which are emptied for each file and kept between files; no event and no note is
  * allocated alone. One thread at a time. Every failure comes before the first id is written. */
 #include "midi/canonical.h"
 #include "midi/tokens.h"
 #include "midi/windows.h"
 
-/* What the arena keeps between files. */
-#define KEEP_BYTES ((size_t)64 << 20)
+/* What an arena keeps between files, and between stages of a file: more than all but the largest
+ * files need, so that most files ask the system for nothing. */
+#define KEEP_BYTES ((size_t)2 << 20)
 #define MOST_TRANSPOSE 6
 
 /* The piece that was read last. */
@@ -19,7 +20,8 @@ typedef struct {
 
 struct msim_tokenizer {
     const ms_token_writer *writer; /* static */
-    ms_arena arena;                /* owned */
+    ms_arena arenas[2];            /* owned: stages take turns, see read_score */
+    ms_arena wide;                 /* owned: the tables of a file with long delta times */
     int64_t full_length;           /* ids of the last file, uncut */
     int outcome;                   /* msim_outcome of the last file */
     bool force_wide;
@@ -32,7 +34,8 @@ int ms_tokenizer_open(const ms_token_writer *writer, msim_tokenizer **out, msim_
     msim_tokenizer *tok = ms_alloc(1, sizeof *tok, "tokenizer", err);
     if (!tok) return -MSIM_E_MEMORY;
     tok->writer = writer;
-    ms_arena_init(&tok->arena, KEEP_BYTES);
+    for (int i = 0; i < 2; i++) ms_arena_init(&tok->arenas[i], KEEP_BYTES);
+    ms_arena_init(&tok->wide, KEEP_BYTES);
     ms_queues_init(&tok->queues);
     *out = tok;
     return MSIM_OK;
@@ -40,7 +43,8 @@ int ms_tokenizer_open(const ms_token_writer *writer, msim_tokenizer **out, msim_
 
 void msim_tokenizer_close(msim_tokenizer *tok) {
     if (!tok) return;
-    ms_arena_free(&tok->arena);
+    for (int i = 0; i < 2; i++) ms_arena_free(&tok->arenas[i]);
+    ms_arena_free(&tok->wide);
     ms_free(tok);
 }
 
@@ -63,23 +67,40 @@ size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_se
                : SIZE_MAX;
 }
 
-/* Stages 1 to 8: what the file says. */
+/* Give back what the last file left. */
+static void forget(msim_tokenizer *tok) {
+    tok->piece = (piece){0};
+    for (int i = 0; i < 2; i++) ms_arena_reset(&tok->arenas[i]);
+    ms_arena_reset(&tok->wide);
+}
+
+/* Stages 1 to 8: what the file says. The arenas take turns: a stage reads from one and writes to
+ * the other, and what it has read is given back. In the end the notes are in *notes, the other
+ * events in *rest. */
 static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, ms_score *score,
-                      ms_wide *ms, msim_error *err) {
+                      ms_wide *ms, ms_arena **notes, ms_arena **rest, msim_error *err) {
     ms_smf smf;
     ms_wide ticks;
-    int rc = ms_smf_read(file, n_bytes, &tok->arena, &smf, &tok->outcome, err);
+    ms_arena *from = &tok->arenas[0], *to = &tok->arenas[1];
+    int rc = ms_smf_read(file, n_bytes, from, &smf, &tok->outcome, err);
     if (rc < 0) return rc;
     const bool is_wide = tok->force_wide || smf.last_tick >= MS_SMF_NARROW_TICKS;
-    if (is_wide) rc = ms_wide_ticks(file, n_bytes, &smf, &tok->arena, &ticks, err);
-    if (rc >= 0) rc = ms_score_pair_tracks(&smf, &tok->queues, &tok->arena, score, err);
-    if (rc >= 0) rc = ms_score_merge(score, smf.last_tick, &tok->arena, err);
-    if (rc >= 0)
-        rc = ms_tempo_convert(score, smf.division, is_wide ? &ticks : NULL, ms, &tok->arena, err);
-    if (rc >= 0) rc = ms_score_pair_stream(score, &tok->queues, &tok->arena, err);
+    if (is_wide) rc = ms_wide_ticks(file, n_bytes, &smf, &tok->wide, &ticks, err);
+    if (rc >= 0) rc = ms_score_pair_tracks(&smf, &tok->queues, to, score, err);
+    if (rc < 0) return rc;
+    ms_arena_reset(from);
+    const ms_event *paired = score->events;
+    rc = ms_score_merge(score, smf.last_tick, from, err);
+    if (rc < 0) return rc;
+    const bool is_moved = score->events != paired;
+    *rest = is_moved ? from : to;
+    *notes = is_moved ? to : from;
+    ms_arena_reset(*notes);
+    rc = ms_tempo_convert(score, smf.division, is_wide ? &ticks : NULL, ms, &tok->wide, err);
+    if (rc >= 0) rc = ms_score_pair_stream(score, &tok->queues, *notes, err);
     if (rc < 0) return rc;
     ms_score_mask(score);
-    return ms_score_sustain(score, &tok->arena, err);
+    return ms_score_sustain(score, *notes, err);
 }
 
 /* The MIDI file itself, without what RMID puts around it. One that is empty or too large is left
@@ -95,12 +116,15 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
                       msim_error *err) {
     ms_score score;
     ms_wide ms;
+    ms_arena *notes, *rest;
     const uint8_t *file = unwrap(midi, &n_bytes);
-    tok->piece = (piece){0};
-    ms_arena_reset(&tok->arena);
-    int rc = read_score(tok, file, n_bytes, &score, &ms, err);
+    forget(tok);
+    int rc = read_score(tok, file, n_bytes, &score, &ms, &notes, &rest, err);
     if (rc < 0) return rc;
     ms_clean_drop(&score);
+    score.events = NULL; /* no later stage looks at them */
+    score.n_events = 0;
+    ms_arena_reset(rest);
     ms_clean_order(&score);
     if (score.n_notes == 0) {
         tok->outcome = MSIM_OUTCOME_NO_NOTES;
@@ -114,14 +138,15 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
                        n_with_drums);
     }
     const uint64_t origin = ms_clean_origin(&score);
-    rc = ms_clean_quantise(&score, origin, &tok->arena, err);
+    rc = ms_clean_quantise(&score, origin, rest, err);
     if (rc < 0) return rc;
+    ms_arena_reset(notes); /* from here on there are units */
     ms_clean_doubles(&score);
     ms_clean_trim(&score);
     out->n_notes = score.n_notes;
     out->units = score.units;
     out->origin_ms = score.ms ? ms_windows_ms(ms_wide_gap(score.ms, 0, origin)) : origin;
-    out->notes = ms_arena_get(&tok->arena, score.n_notes, sizeof *out->notes, "MIDI notes", err);
+    out->notes = ms_arena_get(rest, score.n_notes, sizeof *out->notes, "MIDI notes", err);
     if (!out->notes) return -MSIM_E_MEMORY;
     tok->full_length = tok->writer->steps(&score, out->notes);
     tok->outcome = MSIM_OUTCOME_TOKENS;
@@ -195,7 +220,6 @@ size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_b
 int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                             unsigned char *out, size_t cap, msim_error *err) {
     const uint8_t *file = unwrap(midi, &n_bytes);
-    tok->piece = (piece){0};
-    ms_arena_reset(&tok->arena);
-    return ms_canonical(file, n_bytes, &tok->arena, out, cap, &tok->outcome, err);
+    forget(tok);
+    return ms_canonical(file, n_bytes, &tok->arenas[0], out, cap, &tok->outcome, err);
 }

@@ -74,6 +74,8 @@ int ms_job_write(msim_job *job, bool is_complete, msim_error *err);
 int ms_job_rank(const msim_job *job);
 int ms_job_ranks(const msim_job *job);
 
+/* Before any work: the ranks' journals can have their names. */
+int ms_job_check_journals(const msim_job *job, msim_error *err);
 /* Take over the journals that ranks of earlier runs left. */
 int ms_job_absorb_left(msim_job *job, msim_error *err);
 /* Take over one, of the rank that wrote for `corpus`; is_now: of this run. */

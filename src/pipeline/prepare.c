@@ -220,6 +220,7 @@ static int match_previous(msim_job *r, msim_error *err) {
 int ms_job_prepare(msim_job *r, msim_error *err) {
     bool exists;
     int rc = ms_output_check(&r->output, &exists, err);
+    if (rc >= 0) rc = ms_job_check_journals(r, err);
     if (rc >= 0) rc = open_model(r, err);
     if (rc >= 0) rc = open_inputs(r, err);
     if (rc < 0) return rc;

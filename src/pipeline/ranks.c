@@ -12,6 +12,7 @@
  * process does. */
 #define _GNU_SOURCE
 #include "pipeline/job.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include <dirent.h>
 #include <stdatomic.h>
@@ -81,6 +82,13 @@ static char *rank_corpus(const char *output, int64_t rank, msim_error *err) {
     char *path = ms_alloc(cap, 1, "name of a journal", err);
     if (path) snprintf(path, cap, "%s" RANK_MARK "%lld", output, (long long)rank);
     return path;
+}
+
+int ms_job_check_journals(const msim_job *r, msim_error *err) {
+    char ending[64];
+    if (!r->o.ranks || r->o.ranks->count < 2) return 0;
+    snprintf(ending, sizeof ending, RANK_MARK "%lld.journal", (long long)r->o.ranks->count - 1);
+    return ms_file_check_name(r->o.output, ending, err);
 }
 
 /* Take over the journal of a rank. */

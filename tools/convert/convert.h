@@ -5,6 +5,10 @@
 #include "common/cli.h"
 #include "pipeline/disk/description.h"
 
+/* Behind the output's name: where the description that stood beside it waits while the output takes
+ * its place. A format, for the process. */
+#define MS_CONVERT_ASIDE ".json.part-%ld"
+
 typedef struct {
     ms_cli_common common;
     int dtype;                             /* msim_dtype, or -1: not given */

@@ -295,7 +295,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     char beside[4352], aside[4400];
     if (!ms_description_path(j->out, beside, sizeof beside))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
-    snprintf(aside, sizeof aside, "%s.part-%ld", beside, (long)getpid());
+    snprintf(aside, sizeof aside, "%s" MS_CONVERT_ASIDE, j->out, (long)getpid());
     bool had_one = rename(beside, aside) == 0;
     if (!had_one && errno != ENOENT)
         return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));

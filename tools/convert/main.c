@@ -3,9 +3,11 @@
  * do the rest. Data go to standard output, everything else to standard error. */
 #define _GNU_SOURCE
 #include "convert.h"
+#include "base/file.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static ms_convert_settings s = {.dtype = -1, .format = -1};
 
@@ -121,6 +123,16 @@ static int check_place(const char *to, const char *suffix) {
     return -MSIM_E_ARG;
 }
 
+/* < 0, having said it, when there is no room for the ending that put_in_place needs for a while. */
+static int check_name(const char *to) {
+    char ending[64];
+    msim_error err;
+    snprintf(ending, sizeof ending, MS_CONVERT_ASIDE, (long)getpid());
+    if (ms_file_check_name(to, ending, &err) >= 0) return 0;
+    ms_cli_error("%s", err.text);
+    return -MSIM_E_ARG;
+}
+
 static int convert_checkpoint(const char *from, const char *to) {
     msim_error err = {0};
     int rc = msim_checkpoint_convert(
@@ -181,6 +193,7 @@ static int convert(const ms_cli_texts *files) {
     if (rc >= 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
         s.format != MSIM_FORMAT_PICKLED)
         rc = check_place(out, ".names");
+    if (rc >= 0 && is_corpus) rc = check_name(out);
     if (rc < 0) return rc;
     ms_cli_catch_signals();
     return is_corpus ? ms_convert_corpus(&s, &inputs, out)

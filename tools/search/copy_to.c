@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "copy_to.h"
 #include "listing.h"
+#include "base/file.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
 #include "common/tree.h"
@@ -118,6 +119,7 @@ int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_er
     c->lists = ms_alloc(request->roots->n, sizeof *c->lists, "roots", err);
     int rc = c->lists ? msim_name_set_open(&c->stems, err) : -MSIM_E_MEMORY;
     if (rc >= 0) rc = msim_name_set_open(&c->written, err);
+    if (rc >= 0) rc = ms_file_check_name(request->folder, "", err);
     if (rc >= 0) rc = list_roots(c, err);
     if (rc < 0)
         ms_copy_to_close(c);

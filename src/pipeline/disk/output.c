@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LONGEST_ENDING ".json.next"
+
 typedef struct {
     char corpus[4352], description[4352]; /* .npy.next, .npy.json.next */
     char beside[4352], copy[4352];        /* .npy.json, .npy.msim */
@@ -40,6 +42,8 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file", folder);
     if (access(folder, W_OK | X_OK) != 0)
         return ms_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
+    int rc = ms_file_check_name(output->path, LONGEST_ENDING, err);
+    if (rc < 0) return rc;
     if (lstat(output->path, &st) != 0) {
         if (errno == ENOENT && slash && !slash[1])
             return ms_fail(err, MSIM_E_ARG, "output: %s: expected a file name, got a folder",

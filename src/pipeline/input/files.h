@@ -84,6 +84,9 @@ typedef struct {
     unsigned char *packed; /* owned: scratch, the compressed bytes */
     size_t packed_cap;
     ms_watch *watch; /* borrowed, or NULL: who may stop the wait for a stream */
+    /* Asked before compressed data grows to n_bytes; false: -MSIM_E_MEMORY. NULL: it may. */
+    bool (*may_grow)(void *user, size_t n_bytes);
+    void *grow_user;
 } ms_files_buffer;
 
 /* Read an entry, or a path on its own, or a stream such as standard input, into the buffer. Returns

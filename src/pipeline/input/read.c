@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define KEEP_BYTES ((size_t)16 << 20) /* a larger buffer is given back before the next file */
+#define KEEP_BYTES ((size_t)1 << 20) /* a larger buffer is given back before the next file */
 
 static int refuse(char *detail, int reason, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -36,12 +36,16 @@ static void trim(unsigned char **data, size_t *cap) {
     *cap = 0;
 }
 
+static size_t next_cap(size_t cap, size_t need) {
+    size_t more = cap < 65536 ? 65536 : cap * 2;
+    if (more < need) more = need;
+    return more < MS_FILES_MAX_BYTES + 1 ? more : MS_FILES_MAX_BYTES + 1;
+}
+
 /* Room for `need` bytes (at most the limit and one), doubling; the first `used` are kept. */
 static int reserve(unsigned char **data, size_t *cap, size_t used, size_t need, msim_error *err) {
     if (need <= *cap) return 0;
-    size_t more = *cap < 65536 ? 65536 : *cap * 2;
-    if (more < need) more = need;
-    if (more > MS_FILES_MAX_BYTES + 1) more = MS_FILES_MAX_BYTES + 1;
+    const size_t more = next_cap(*cap, need);
     unsigned char *p = ms_alloc(more, 1, "bytes of a file", err);
     if (!p) return -MSIM_E_MEMORY;
     if (used) memcpy(p, *data, used);
@@ -113,6 +117,10 @@ static int inflate_members(z_stream *z, size_t n, ms_files_buffer *buffer, char 
         if (done > MS_FILES_MAX_BYTES)
             return refuse(detail, MSIM_SKIP_TOO_LARGE,
                           "expected at most %zu bytes decompressed, got more", MS_FILES_MAX_BYTES);
+        if (done + 1 > buffer->cap && buffer->may_grow &&
+            !buffer->may_grow(buffer->grow_user, n + next_cap(buffer->cap, done + 1)))
+            return ms_fail(err, MSIM_E_MEMORY,
+                           "out of memory: no room for %zu bytes beside the other files", done + 1);
         int reserved = reserve(&buffer->data, &buffer->cap, done, done + 1, err);
         if (reserved < 0) return reserved;
         z->next_out = buffer->data + done;
@@ -240,7 +248,8 @@ int ms_files_read_stream(int fd, ms_files_buffer *buffer, char *detail, msim_err
 void ms_files_buffer_free(ms_files_buffer *buffer) {
     ms_free(buffer->data);
     ms_free(buffer->packed);
-    *buffer = (ms_files_buffer){.watch = buffer->watch};
+    *buffer = (ms_files_buffer){
+        .watch = buffer->watch, .may_grow = buffer->may_grow, .grow_user = buffer->grow_user};
 }
 
 /* ---- For the caller's own use ---- */

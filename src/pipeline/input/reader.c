@@ -7,12 +7,17 @@
  *
  * There are more threads than may encode. A slow disk or network then fetches READS_AHEAD files at
  * a time. The encoders, one for each thread that was asked for, are lent to whichever file is
- * ready. */
+ * ready.
+ *
+ * Memory has three limits, none of which depends on the number of threads: READ_BYTES for the files
+ * being read, WORK_BYTES for those being encoded (by the estimate of encode.h), AHEAD_BYTES for
+ * token ids. A file waits until it fits, or goes alone. docs/SCALE.md, section 5. */
 #define _GNU_SOURCE
 #include "pipeline/input/reader.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/hash/digest.h"
+#include "pipeline/input/encode.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,14 +26,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RING ((size_t)2048)             /* files ahead */
-#define AHEAD_BYTES ((size_t)128 << 20) /* of token ids ahead */
-#define READ_BYTES \
-    ((int64_t)256 << 20) /* of files being read, as listed; one larger file
-                                               * goes alone */
-#define KEEP_IDS_BYTES \
-    ((size_t)32 << 20) /* an encoder's larger buffer is given back after its
-                                               * file */
+#define RING ((size_t)2048)            /* files ahead */
+#define AHEAD_BYTES ((size_t)32 << 20) /* of token ids ahead */
+#define READ_BYTES ((int64_t)64 << 20) /* of files being read; one larger file goes alone */
+#define WORK_BYTES \
+    ((int64_t)128 << 20) /* of memory to encode files; one that needs more goes alone */
 #define READS_AHEAD 16
 
 typedef struct {
@@ -36,21 +38,16 @@ typedef struct {
     ms_reader_item item;
 } slot;
 
-/* What one file at a time is encoded with. */
-typedef struct encoder {
-    msim_tokenizer *tokenizer; /* owned */
-    int32_t *ids;              /* owned: [ids_cap] */
-    size_t ids_cap;
-    struct encoder *next_free;
-} encoder;
-
 struct ms_reader {
     ms_reader_request request;
     pthread_mutex_t lock;
     pthread_cond_t is_filled, has_room, has_encoder;
-    encoder *encoders;           /* owned: [request.threads] */
-    encoder *free_encoders;      /* those that are not lent */
-    int64_t reading_bytes;       /* listed sizes of the files being read */
+    ms_encoder *encoders;      /* owned: [request.threads] */
+    ms_encoder *free_encoders; /* those that are not lent */
+    int64_t reading_bytes;     /* of the files being read: as listed, or more once gzip is undone */
+    int64_t work_bytes;        /* estimates of the files being encoded */
+    int64_t most_read_bytes, most_work_bytes; /* the largest that both were */
+    int n_short;                              /* files that wait for room in work_bytes */
     int n_reading, n_alone;      /* files being read; those that wait to be read alone, or are */
     slot *slots;                 /* owned: [RING] */
     size_t next_turn, next_out;  /* to be taken by a thread, by the consumer */
@@ -63,100 +60,17 @@ struct ms_reader {
     int n_threads;
 };
 
-/* ---- One file ---- */
-
-static int set_failure(ms_reader_item *item, int reason, const char *detail, msim_error *err) {
-    size_t n = strlen(detail) + 1;
-    item->reason = reason;
-    item->detail = ms_alloc(n, 1, "reason of a file", err);
-    if (!item->detail) return -MSIM_E_MEMORY;
-    memcpy(item->detail, detail, n);
-    return 0;
-}
-
-static int reserve_ids(encoder *w, size_t need, msim_error *err) {
-    if (need <= w->ids_cap) return 0;
-    int32_t *ids = ms_alloc(need, sizeof *ids, "token ids", err);
-    if (!ids) return -MSIM_E_MEMORY;
-    ms_free(w->ids);
-    w->ids = ids;
-    w->ids_cap = need;
-    return 0;
-}
-
-static int64_t encode(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
-                      ms_reader_item *item, msim_error *err) {
-    int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX;
-    int factor = r->is_shifted ? 0 : r->transpose_factor;
-    int rc = reserve_ids(w, msim_tokenizer_bound(midi->n_bytes, factor, limit), err);
-    if (rc < 0) return rc;
-    if (!r->is_shifted)
-        return msim_tokenizer_encode(w->tokenizer, midi->data, midi->n_bytes, factor, limit, w->ids,
-                                     w->ids_cap, item->starts, err);
-    int64_t n = msim_tokenizer_encode_at(w->tokenizer, midi->data, midi->n_bytes, r->semitones,
-                                         limit, w->ids, w->ids_cap, err);
-    item->starts[0] = 0;
-    item->starts[1] = n;
-    return n < 0 ? n : 1;
-}
-
-/* What the encoder gave for a file. */
-static int keep_result(encoder *w, int64_t n_seq, const msim_error *why, ms_reader_item *item,
-                       msim_error *err) {
-    if (n_seq == -MSIM_E_FORMAT || n_seq == -MSIM_E_EMPTY)
-        return set_failure(item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)),
-                           why->text, err);
-    if (n_seq == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why->text);
-    if (n_seq < 0) return set_failure(item, MSIM_SKIP_UNREADABLE, why->text, err);
-    size_t n = (size_t)item->starts[n_seq];
-    item->ids = ms_alloc(n, sizeof *item->ids, "token ids", err);
-    if (!item->ids) return -MSIM_E_MEMORY;
-    memcpy(item->ids, w->ids, n * sizeof *item->ids);
-    item->n_seq = n_seq;
-    item->full_length = msim_tokenizer_full_length(w->tokenizer);
-    return 0;
-}
-
-/* The windows of the piece that was encoded last. */
-static int keep_spans(encoder *w, const ms_reader_request *r, ms_reader_item *item,
-                      msim_error *err) {
-    char detail[MS_FILES_DETAIL];
-    int64_t limit = r->max_tokens ? r->max_tokens : INT64_MAX,
-            n = msim_tokenizer_windows(w->tokenizer, r->window_tokens, r->window_step, limit, NULL,
-                                       0, err);
-    if (n < 0) return (int)n;
-    if (n > r->windows_most) {
-        snprintf(detail, sizeof detail, "%lld windows, of at most %lld for one piece", (long long)n,
-                 (long long)r->windows_most);
-        ms_free(item->ids);
-        item->ids = NULL;
-        return set_failure(item, MSIM_SKIP_TOO_LARGE, detail, err);
-    }
-    item->spans = ms_alloc((size_t)n, sizeof *item->spans, "windows of a piece", err);
-    if (!item->spans) return -MSIM_E_MEMORY;
-    item->n_spans = msim_tokenizer_windows(w->tokenizer, r->window_tokens, r->window_step, limit,
-                                           item->spans, (size_t)n, err);
-    return item->n_spans < 0 ? (int)item->n_spans : 0;
-}
-
-static int encode_file(encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
-                       ms_reader_item *item, msim_error *err) {
-    msim_error why;
-    int64_t n_seq = encode(w, r, midi, item, &why);
-    int rc = keep_result(w, n_seq, &why, item, err);
-    if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
-    if (w->ids_cap * sizeof *w->ids > KEEP_IDS_BYTES) {
-        ms_free(w->ids);
-        w->ids = NULL;
-        w->ids_cap = 0;
-    }
-    return rc;
-}
+/* ---- What files take ---- */
 
 /* Size of a file when it was listed; what is not known counts little. */
 static int64_t listed_bytes(const ms_reader *r, size_t index) {
     int64_t bytes = r->request.files->entries[index].bytes;
     return bytes > 0 ? bytes : 0;
+}
+
+static void add_reading(ms_reader *r, int64_t bytes) {
+    r->reading_bytes += bytes;
+    if (r->reading_bytes > r->most_read_bytes) r->most_read_bytes = r->reading_bytes;
 }
 
 static size_t item_bytes(const ms_reader_item *item) {
@@ -179,7 +93,10 @@ static bool has_next(ms_reader *r) {
 }
 
 typedef struct {
+    ms_reader *reader;  /* borrowed */
     size_t turn, index; /* of the slot, of the entry */
+    int64_t bytes;      /* its part of reading_bytes */
+    bool is_alone;      /* no other file is being read */
 } turn;
 
 /* The next turn, waiting for room; false when there is nothing more to do. */
@@ -193,12 +110,15 @@ static bool take_turn(ms_reader *r, turn *t) {
         size_t ahead = r->next_turn - r->next_out;
         bool fits = r->n_alone == 0 &&
                     (r->reading_bytes == 0 ||
-                     r->reading_bytes + listed_bytes(r, r->next_index) <= READ_BYTES);
+                     r->reading_bytes + listed_bytes(r, r->next_index) <= r->request.read_bytes);
         if (fits && (ahead == 0 || (ahead < r->request.ahead && r->ahead_bytes < AHEAD_BYTES))) {
-            *t = (turn){.turn = r->next_turn++, .index = r->next_index};
+            *t = (turn){.reader = r,
+                        .turn = r->next_turn++,
+                        .index = r->next_index,
+                        .bytes = listed_bytes(r, r->next_index)};
             r->has_next = false;
             r->n_reading++;
-            r->reading_bytes += listed_bytes(r, t->index);
+            add_reading(r, t->bytes);
             is_taken = true;
             break;
         }
@@ -208,20 +128,35 @@ static bool take_turn(ms_reader *r, turn *t) {
     return is_taken;
 }
 
-static encoder *borrow_encoder(ms_reader *r) {
+/* An encoder, when one is free and a file that may take so many bytes fits beside those being
+ * encoded. A file goes when no other is being encoded, however large it is. */
+static ms_encoder *borrow_encoder(ms_reader *r, int64_t bytes) {
     pthread_mutex_lock(&r->lock);
-    while (!r->free_encoders) pthread_cond_wait(&r->has_encoder, &r->lock);
-    encoder *w = r->free_encoders;
+    for (;;) {
+        const bool fits = r->work_bytes == 0 || bytes <= r->request.work_bytes - r->work_bytes;
+        if (fits && r->free_encoders) break;
+        r->n_short += !fits;
+        pthread_cond_wait(&r->has_encoder, &r->lock);
+        r->n_short -= !fits;
+    }
+    ms_encoder *w = r->free_encoders;
     r->free_encoders = w->next_free;
+    r->work_bytes += bytes;
+    if (r->work_bytes > r->most_work_bytes) r->most_work_bytes = r->work_bytes;
     pthread_mutex_unlock(&r->lock);
     return w;
 }
 
-static void give_back_encoder(ms_reader *r, encoder *w) {
+static void give_back_encoder(ms_reader *r, ms_encoder *w, int64_t bytes) {
     pthread_mutex_lock(&r->lock);
     w->next_free = r->free_encoders;
     r->free_encoders = w;
-    pthread_cond_signal(&r->has_encoder);
+    r->work_bytes -= bytes;
+    /* The one that is woken might be too large yet, and another one small enough. */
+    if (r->n_short)
+        pthread_cond_broadcast(&r->has_encoder);
+    else
+        pthread_cond_signal(&r->has_encoder);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -241,12 +176,28 @@ static void deliver(ms_reader *r, const turn *t, const ms_reader_item *item) {
     r->ahead_bytes += item_bytes(item);
     /* Room is awaited by threads and, for its bytes, made here too: nobody waits while nothing is
      * being read. */
-    int64_t bytes = listed_bytes(r, t->index);
-    r->reading_bytes -= bytes;
+    r->reading_bytes -= t->bytes;
     r->n_reading--;
-    if (r->n_alone || bytes > READ_BYTES / READS_AHEAD) pthread_cond_broadcast(&r->has_room);
+    if (r->n_alone || t->bytes > r->request.read_bytes / READS_AHEAD)
+        pthread_cond_broadcast(&r->has_room);
     pthread_cond_signal(&r->is_filled);
     pthread_mutex_unlock(&r->lock);
+}
+
+/* A file that was compressed grows to n_bytes: true when that fits beside the others being read. */
+static bool may_grow(void *user, size_t n_bytes) {
+    turn *t = user;
+    ms_reader *r = t->reader;
+    const int64_t more = (int64_t)n_bytes - t->bytes;
+    pthread_mutex_lock(&r->lock);
+    const bool fits = more <= 0 || t->is_alone || r->reading_bytes == t->bytes ||
+                      more <= r->request.read_bytes - r->reading_bytes;
+    if (fits && more > 0) {
+        add_reading(r, more);
+        t->bytes += more;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return fits;
 }
 
 /* Ask whether the contents of a file should be encoded: 1 or 0. */
@@ -266,18 +217,19 @@ static int read_item(ms_reader *r, ms_files_buffer *buffer, ms_reader_item *item
     char detail[MS_FILES_DETAIL] = "";
     int reason = ms_files_read(item->entry, buffer, detail, err);
     if (reason < 0) return reason;
-    if (reason != MSIM_SKIP_NONE) return set_failure(item, reason, detail, err);
+    if (reason != MSIM_SKIP_NONE) return ms_encode_failure(item, reason, detail, err);
     int wanted = is_wanted(&r->request, buffer, item, err);
     if (wanted <= 0) return wanted;
-    encoder *w = borrow_encoder(r);
-    int rc = encode_file(w, &r->request, buffer, item, err);
-    give_back_encoder(r, w);
+    const int64_t bytes = ms_encode_bytes(&r->request, buffer->n_bytes);
+    ms_encoder *w = borrow_encoder(r, bytes);
+    int rc = ms_encode_file(w, &r->request, buffer, item, err);
+    give_back_encoder(r, w, bytes);
     return rc;
 }
 
 /* There was no memory for a file beside the others: once more, when the consumer has all files
  * before it and no other file is being read. What still does not fit is too large by itself. */
-static int read_alone(ms_reader *r, const turn *t, ms_files_buffer *buffer, ms_reader_item *item,
+static int read_alone(ms_reader *r, turn *t, ms_files_buffer *buffer, ms_reader_item *item,
                       msim_error *err) {
     ms_files_buffer_free(buffer);
     item->reason = MSIM_SKIP_NONE;
@@ -286,11 +238,12 @@ static int read_alone(ms_reader *r, const turn *t, ms_files_buffer *buffer, ms_r
     while (!r->is_closing && !r->failed.code && !ms_watch_is_stopped(r->request.watch) &&
            (r->next_out != t->turn || r->n_reading > r->n_alone))
         pthread_cond_wait(&r->has_room, &r->lock);
+    t->is_alone = true;
     pthread_mutex_unlock(&r->lock);
     msim_error why;
     int rc = read_item(r, buffer, item, &why);
     if (rc == -MSIM_E_MEMORY)
-        rc = set_failure(item, MSIM_SKIP_NO_MEMORY, why.text, err);
+        rc = ms_encode_failure(item, MSIM_SKIP_NO_MEMORY, why.text, err);
     else if (rc < 0)
         *err = why;
     pthread_mutex_lock(&r->lock);
@@ -302,9 +255,9 @@ static int read_alone(ms_reader *r, const turn *t, ms_files_buffer *buffer, ms_r
 
 static void *run_worker(void *arg) {
     ms_reader *r = arg;
-    ms_files_buffer buffer = {.watch = r->request.watch};
-    msim_error err;
     turn t;
+    ms_files_buffer buffer = {.watch = r->request.watch, .may_grow = may_grow, .grow_user = &t};
+    msim_error err;
     /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors
      * first. */
     if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
@@ -329,7 +282,7 @@ static int open_encoders(ms_reader *r, msim_error *err) {
     r->encoders = ms_alloc(n, sizeof *r->encoders, "tokenisers", err);
     if (!r->encoders) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < n; i++) {
-        int rc = msim_tokenizer_open(r->request.model, &r->encoders[i].tokenizer, err);
+        int rc = ms_encoder_open(&r->encoders[i], r->request.model, err);
         if (rc < 0) return rc;
         r->encoders[i].next_free = r->free_encoders;
         r->free_encoders = &r->encoders[i];
@@ -373,6 +326,8 @@ int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error
     if (!r) return -MSIM_E_MEMORY;
     r->request = *request;
     if (request->threads == 0) r->request.threads = ms_pool_processors();
+    if (request->read_bytes == 0) r->request.read_bytes = READ_BYTES;
+    if (request->work_bytes == 0) r->request.work_bytes = WORK_BYTES;
     if (request->ahead == 0 || request->ahead > RING) r->request.ahead = RING;
     open_conditions(r);
     r->slots = ms_alloc(RING, sizeof *r->slots, "reader", err);
@@ -428,6 +383,13 @@ int ms_reader_next(ms_reader *r, bool may_wait, ms_reader_item *item, msim_error
     return state;
 }
 
+void ms_reader_most(ms_reader *r, int64_t *read_bytes, int64_t *work_bytes) {
+    pthread_mutex_lock(&r->lock);
+    *read_bytes = r->most_read_bytes;
+    *work_bytes = r->most_work_bytes;
+    pthread_mutex_unlock(&r->lock);
+}
+
 void ms_reader_item_free(ms_reader_item *item) {
     ms_free(item->detail);
     ms_free(item->ids);
@@ -442,10 +404,7 @@ void ms_reader_close(ms_reader *r) {
     pthread_cond_broadcast(&r->has_room);
     pthread_mutex_unlock(&r->lock);
     for (int i = 0; i < r->n_threads; i++) pthread_join(r->threads[i], NULL);
-    for (int i = 0; r->encoders && i < r->request.threads; i++) {
-        msim_tokenizer_close(r->encoders[i].tokenizer);
-        ms_free(r->encoders[i].ids);
-    }
+    for (int i = 0; r->encoders && i < r->request.threads; i++) ms_encoder_close(&r->encoders[i]);
     ms_free(r->encoders);
     for (size_t i = 0; r->slots && i < RING; i++) ms_reader_item_free(&r->slots[i].item);
     pthread_cond_destroy(&r->is_filled);

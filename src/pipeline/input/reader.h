@@ -18,6 +18,9 @@ typedef struct {
     int64_t max_tokens;                 /* 0: no limit */
     int64_t window_tokens, window_step; /* spans of the windows of the first variant; 0: none */
     int64_t windows_most;               /* a piece of more is too large */
+    /* Limits of memory that the files under way share; a file that needs more goes alone. */
+    int64_t read_bytes; /* for the bytes of files, decompressed; 0: 64 MiB */
+    int64_t work_bytes; /* for what encoding them takes, as estimated (encode.h); 0: 128 MiB */
     size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
     bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
     /* Which files, in which order: the next one's number in the list; false when there is none.
@@ -58,6 +61,8 @@ int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error
  * < 0 when a thread failed, or to stop. */
 int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item, msim_error *err);
 void ms_reader_item_free(ms_reader_item *item);
+/* For tests: the most that files under way took of both limits. */
+void ms_reader_most(ms_reader *reader, int64_t *read_bytes, int64_t *work_bytes);
 /* Stops the threads and drops what was not taken. */
 void ms_reader_close(ms_reader *reader);
 

@@ -155,6 +155,16 @@ static void test_long_name(void **state) {
     assert_non_null(strstr(f.temp_path, "\xc3\xa9.part-"));
     ms_out_file_close(&f);
     assert_int_equal(count_files(), 1);
+
+    /* What is longer is refused before any byte is written, not when it gets its name. */
+    assert_int_equal(ms_file_check_name(whole, "", &error), MSIM_OK);
+    assert_int_equal(ms_file_check_name(whole, "x", &error), -MSIM_E_ARG);
+    assert_non_null(strstr(error.text, "no room behind it for x"));
+    f = (ms_out_file){.fd = -1};
+    assert_int_equal(ms_out_file_open(&f, whole, "x", 0, &error), -MSIM_E_IO);
+    assert_non_null(strstr(error.text, "too long"));
+    ms_out_file_close(&f);
+    assert_int_equal(count_files(), 1);
 }
 
 /* Puts of all sizes, items through the buffer between them. */

@@ -1,0 +1,131 @@
+/* One file's bytes to an item of the reader: pipeline/input/encode.h. */
+#include "pipeline/input/encode.h"
+#include "base/mem.h"
+#include <stdio.h>
+#include <string.h>
+
+/* A larger buffer is given back after its file. */
+#define KEEP_IDS_BYTES ((size_t)4 << 20)
+#define KEEP_FILE_BYTES ((size_t)256 << 10)
+/* The most that the tokeniser takes for a byte of a file without long delta times: 27.1 where a
+ * file is note-ons alone, all at one time. Music takes 11 (test/unit/midi/test_memory.c). */
+#define BYTES_PER_BYTE 28
+
+int ms_encoder_open(ms_encoder *w, const msim_model *model, msim_error *err) {
+    *w = (ms_encoder){0};
+    return msim_tokenizer_open(model, &w->tokenizer, err);
+}
+
+void ms_encoder_close(ms_encoder *w) {
+    msim_tokenizer_close(w->tokenizer);
+    ms_free(w->ids);
+    *w = (ms_encoder){0};
+}
+
+static int64_t limit_of(const ms_reader_request *r) {
+    return r->max_tokens ? r->max_tokens : INT64_MAX;
+}
+
+static int factor_of(const ms_reader_request *r) { return r->is_shifted ? 0 : r->transpose_factor; }
+
+/* Ids lie in the encoder's buffer and in the item. */
+int64_t ms_encode_bytes(const ms_reader_request *r, size_t n_bytes) {
+    size_t ids = msim_tokenizer_bound(n_bytes, factor_of(r), limit_of(r));
+    return (int64_t)(n_bytes * BYTES_PER_BYTE + ids * 2 * sizeof(int32_t));
+}
+
+int ms_encode_failure(ms_reader_item *item, int reason, const char *detail, msim_error *err) {
+    size_t n = strlen(detail) + 1;
+    item->reason = reason;
+    item->detail = ms_alloc(n, 1, "reason of a file", err);
+    if (!item->detail) return -MSIM_E_MEMORY;
+    memcpy(item->detail, detail, n);
+    return 0;
+}
+
+static int reserve_ids(ms_encoder *w, size_t need, msim_error *err) {
+    if (need <= w->ids_cap) return 0;
+    int32_t *ids = ms_alloc(need, sizeof *ids, "token ids", err);
+    if (!ids) return -MSIM_E_MEMORY;
+    ms_free(w->ids);
+    w->ids = ids;
+    w->ids_cap = need;
+    return 0;
+}
+
+static int64_t encode(ms_encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                      ms_reader_item *item, msim_error *err) {
+    const int64_t limit = limit_of(r);
+    const int factor = factor_of(r);
+    int rc = reserve_ids(w, msim_tokenizer_bound(midi->n_bytes, factor, limit), err);
+    if (rc < 0) return rc;
+    if (!r->is_shifted)
+        return msim_tokenizer_encode(w->tokenizer, midi->data, midi->n_bytes, factor, limit, w->ids,
+                                     w->ids_cap, item->starts, err);
+    int64_t n = msim_tokenizer_encode_at(w->tokenizer, midi->data, midi->n_bytes, r->semitones,
+                                         limit, w->ids, w->ids_cap, err);
+    item->starts[0] = 0;
+    item->starts[1] = n;
+    return n < 0 ? n : 1;
+}
+
+/* What the encoder gave for a file. */
+static int keep_result(ms_encoder *w, int64_t n_seq, const msim_error *why, ms_reader_item *item,
+                       msim_error *err) {
+    if (n_seq == -MSIM_E_FORMAT || n_seq == -MSIM_E_EMPTY)
+        return ms_encode_failure(
+            item, ms_files_reason_of_outcome(msim_tokenizer_outcome(w->tokenizer)), why->text, err);
+    if (n_seq == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why->text);
+    if (n_seq < 0) return ms_encode_failure(item, MSIM_SKIP_UNREADABLE, why->text, err);
+    size_t n = (size_t)item->starts[n_seq];
+    item->ids = ms_alloc(n, sizeof *item->ids, "token ids", err);
+    if (!item->ids) return -MSIM_E_MEMORY;
+    memcpy(item->ids, w->ids, n * sizeof *item->ids);
+    item->n_seq = n_seq;
+    item->full_length = msim_tokenizer_full_length(w->tokenizer);
+    return 0;
+}
+
+/* The windows of the piece that was encoded last. */
+static int keep_spans(ms_encoder *w, const ms_reader_request *r, ms_reader_item *item,
+                      msim_error *err) {
+    char detail[MS_FILES_DETAIL];
+    const int64_t limit = limit_of(r);
+    int64_t n =
+        msim_tokenizer_windows(w->tokenizer, r->window_tokens, r->window_step, limit, NULL, 0, err);
+    if (n < 0) return (int)n;
+    if (n > r->windows_most) {
+        snprintf(detail, sizeof detail, "%lld windows, of at most %lld for one piece", (long long)n,
+                 (long long)r->windows_most);
+        ms_free(item->ids);
+        item->ids = NULL;
+        return ms_encode_failure(item, MSIM_SKIP_TOO_LARGE, detail, err);
+    }
+    item->spans = ms_alloc((size_t)n, sizeof *item->spans, "windows of a piece", err);
+    if (!item->spans) return -MSIM_E_MEMORY;
+    item->n_spans = msim_tokenizer_windows(w->tokenizer, r->window_tokens, r->window_step, limit,
+                                           item->spans, (size_t)n, err);
+    return item->n_spans < 0 ? (int)item->n_spans : 0;
+}
+
+/* What a large file took is not kept until the next one, while others are being encoded. An empty
+ * file makes the tokeniser forget the one before. */
+static void trim(ms_encoder *w, size_t n_bytes) {
+    int64_t starts[13];
+    if (n_bytes > KEEP_FILE_BYTES)
+        (void)msim_tokenizer_encode(w->tokenizer, "", 0, 0, 0, NULL, 0, starts, NULL);
+    if (w->ids_cap * sizeof *w->ids <= KEEP_IDS_BYTES) return;
+    ms_free(w->ids);
+    w->ids = NULL;
+    w->ids_cap = 0;
+}
+
+int ms_encode_file(ms_encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                   ms_reader_item *item, msim_error *err) {
+    msim_error why;
+    int64_t n_seq = encode(w, r, midi, item, &why);
+    int rc = keep_result(w, n_seq, &why, item, err);
+    if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
+    trim(w, midi->n_bytes);
+    return rc;
+}
