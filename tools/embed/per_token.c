@@ -134,7 +134,8 @@ static int next_file(run *r, msim_error *err) {
     if (!path)
         rc = -MSIM_E_MEMORY;
     else if (item.reason != MSIM_SKIP_NONE)
-        ms_cli_skips_add(r->skips, e->path, item.reason, item.detail, e->is_named);
+        ms_cli_skips_add(r->skips, e->path, item.reason, item.detail,
+                         msim_skip_is_failure(item.reason, e->is_named) != 0);
     else
         rc = write_piece(r, path, item.ids, item.starts[1], err);
     if (r->s->max_tokens && item.full_length > r->s->max_tokens) r->n_cut++;

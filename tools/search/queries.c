@@ -211,7 +211,8 @@ static int add_file(run *r, const ms_files_entry *entry, msim_error *err) {
     int reason = ms_files_read(entry, &r->q->buffer, detail, err);
     if (reason == MSIM_SKIP_NONE) reason = add_midi(r, entry, detail, err);
     if (reason <= 0) return reason;
-    ms_cli_skips_add(r->q->skips, entry->path, reason, detail, entry->is_named);
+    ms_cli_skips_add(r->q->skips, entry->path, reason, detail,
+                     msim_skip_is_failure(reason, entry->is_named) != 0);
     return 0;
 }
 
