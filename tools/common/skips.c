@@ -76,13 +76,6 @@ void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const c
                  hint ? hint : "");
 }
 
-int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
-                      msim_error *err) {
-    (void)err;
-    ms_cli_skips_add(user, path, reason, detail, msim_skip_is_failure(reason, is_named) != 0);
-    return 0;
-}
-
 int64_t ms_cli_skips_total(const ms_cli_skips *skips) {
     int64_t n = 0;
     for (int i = 0; i < MSIM_SKIP_COUNT; i++) n += skips->counts[i];

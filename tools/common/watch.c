@@ -39,13 +39,3 @@ msim_walk_options ms_cli_walk_options(void) {
     o.message = ms_cli_job_message;
     return o;
 }
-
-ms_watch *ms_cli_watch(void) {
-    static ms_watch watch;
-    if (!watch.progress) {
-        watch.progress = ms_cli_job_progress;
-        watch.message = ms_cli_job_message;
-        ms_watch_begin(&watch);
-    }
-    return &watch;
-}
