@@ -946,6 +946,120 @@ MSIM_API size_t msim_midi_canonical_bound(size_t n_bytes);
 MSIM_API int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                                      unsigned char *out, size_t cap, msim_error *err);
 
+/* ---- Walk: input files, listed, read and tokenised ------------------------------------------- */
+
+/* A walk lists files and folders as a job does, and gives them in order: as token ids, which
+ * several threads read and tokenise ahead, or as bytes.
+ *
+ *   msim_walk_options o = msim_walk_options_default();
+ *   msim_walk_item item = {.size = sizeof item};
+ *   msim_walk *walk;
+ *   o.paths = &folder;  o.n_paths = 1;  o.is_tokenized = 1;
+ *   int rc = msim_walk_open(&o, &walk, &e);
+ *   while (rc >= 0 && (rc = msim_walk_next(walk, &item, &e)) > 0)
+ *       if (item.reason == MSIM_SKIP_NONE) use(item.path, item.ids, item.starts[1]);
+ *   msim_walk_close(walk);
+ *
+ * Only the thread that opened a walk may use it. */
+typedef struct msim_walk msim_walk;
+
+/* Start from msim_walk_options_default(). The walk borrows everything that a pointer names until it
+ * is closed. */
+typedef struct {
+    size_t size; /* sizeof(msim_walk_options), set by the caller (R6) */
+
+    /* The inputs, as for a job. */
+    const char *const *paths;
+    size_t n_paths;
+    const char *files_from;
+    int is_nul_separated;
+    const char *from_tokens; /* token lines instead of files; the walk then needs a model, whose
+                              * vocabulary bounds the ids */
+    int has_stream;          /* 1: "-" among the paths is standard input, not a file's name */
+    int names;               /* msim_names */
+    int64_t shard, n_shards;
+
+    /* What msim_walk_next gives: 1: token ids; 0 (default): the bytes of each file. */
+    int is_tokenized;
+    const msim_model *model; /* whose tokens are wanted; NULL: those of midisim's family */
+    int transpose;           /* semitones, -12..12; 0 when transpose_factor is set */
+    int transpose_factor;    /* 1..6: the variants of msim_tokenizer_encode; 0: one sequence */
+    int64_t max_tokens;      /* keep only this many first tokens of a sequence; 0: all (default
+                              * MSIM_TRAINED_TOKENS) */
+    int threads;             /* files that are tokenised at a time; 0: one per processor */
+    int is_background;       /* 1: the threads yield to others, such as an encoder's */
+
+    /* As for a job. Of its steps, progress gets MSIM_STEP_LIST and MSIM_STEP_NONE. */
+    int (*progress)(void *user, const msim_job_progress *progress);
+    void (*message)(void *user, int level, const char *text);
+    void *user;
+} msim_walk_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_walk_options_init(msim_walk_options *options);
+static inline msim_walk_options msim_walk_options_default(void) {
+    msim_walk_options options;
+    options.size = sizeof options;
+    msim_walk_options_init(&options);
+    return options;
+}
+
+/* List the inputs. With is_tokenized, the threads then begin to read. */
+MSIM_API int msim_walk_open(const msim_walk_options *options, msim_walk **out, msim_error *err);
+MSIM_API void msim_walk_close(msim_walk *walk);
+
+/* One input. What a pointer names is the walk's. Texts of files live until the walk is closed; the
+ * detail, the texts of token lines, bytes and ids live until the function that filled in the item
+ * is called again. */
+typedef struct {
+    size_t size;      /* sizeof(msim_walk_item), set by the caller (R6) */
+    int64_t index;    /* its number, from 0 */
+    const char *path; /* what is opened; of a token line its name */
+    const char *name; /* the name of its row: [name_bytes], not NUL-terminated */
+    size_t name_bytes;
+    const char *stem; /* the name that MSIM_NAMES_STEM gives it: [stem_bytes] */
+    size_t stem_bytes;
+    int reason;         /* msim_skip_reason: NONE, or why it gives nothing */
+    const char *detail; /* more about the reason; may be empty */
+    int is_failure;     /* as in msim_skip */
+    int is_named;       /* 1: it was given by name, not found in a folder */
+    int is_stream;      /* 1: it is standard input */
+    int is_folder;      /* 1: a folder that cannot be read */
+
+    const unsigned char *bytes; /* [n_bytes]: the file, gzip undone; NULL without */
+    size_t n_bytes;
+
+    const int32_t *ids;    /* sequence i is ids[starts[i] .. starts[i + 1]); NULL without */
+    const int64_t *starts; /* [n_sequences + 1] */
+    int64_t n_sequences;
+    int64_t full_length; /* ids of the first sequence without max_tokens */
+} msim_walk_item;
+
+/* Give the next input. Returns 1, or 0 after the last. An input that cannot be used is given too,
+ * with its reason. Errors: -MSIM_E_STOPPED when progress asked to stop, -MSIM_E_MEMORY. */
+MSIM_API int msim_walk_next(msim_walk *walk, msim_walk_item *out, msim_error *err);
+/* What the list says about input `index`, 0..stats.files - 1. Token lines are not listed. */
+MSIM_API int msim_walk_get_input(const msim_walk *walk, int64_t index, msim_walk_item *out);
+/* Read input `index` on the calling thread, whatever msim_walk_next gives. The item has the bytes
+ * or a reason. Errors are those of msim_walk_next. */
+MSIM_API int msim_walk_read(msim_walk *walk, int64_t index, msim_walk_item *out, msim_error *err);
+
+typedef struct {
+    size_t size;           /* sizeof(msim_walk_stats), set by the caller (R6) */
+    int64_t files;         /* inputs in the list; 0 with token lines */
+    int64_t given;         /* inputs that msim_walk_next gave */
+    int64_t cut;           /* of these, inputs longer than max_tokens */
+    int64_t empty_folders; /* given folders that hold no MIDI file */
+} msim_walk_stats;
+
+MSIM_API int msim_walk_get_stats(const msim_walk *walk, msim_walk_stats *out);
+
+/* The msim_skip_reason of a file for which the tokeniser has this msim_outcome. */
+MSIM_API int msim_skip_reason_of_outcome(int outcome);
+/* 0 for MSIM_SKIP_NONE, and for a file without notes that no one named: it was found in a folder,
+ * which is quite usual. Else 1. */
+MSIM_API int msim_skip_is_failure(int reason, int is_named);
+
 /* ---- Context: one caller's working memory and threads ---------------------------------------- */
 
 typedef struct msim_context msim_context;

@@ -3,9 +3,12 @@ with the original's in test/golden and test/unit/midi/test_canonical.c."""
 import gzip
 import hashlib
 import os
+import signal
+import subprocess
+import time
 
 import pytest
-from cli_util import SILENT, lines, midi, run, text
+from cli_util import ENV, SILENT, lines, midi, run, text, tool
 
 SONG = midi()
 NORMAL = bytes.fromhex("4d546864000000060000000101e04d54726b0000001f"
@@ -139,3 +142,15 @@ def test_out_is_no_folder(two):
     done = run("tokens", "--normalize-midi", "file", "in", cwd=two)
     assert done.returncode == 1 and "expected a folder" in text(done)
     assert run("tokens", "--normalize-midi", "/dev/full", "in/c.KAR", cwd=two).returncode == 1
+
+
+def test_stop_while_waiting_for_standard_input():
+    process = subprocess.Popen([tool("tokens"), "--md5", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env=ENV)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(30) == 130 and process.stdout.read() == b""
+    finally:
+        process.kill()
+        process.communicate()

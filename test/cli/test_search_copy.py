@@ -115,6 +115,20 @@ def test_queries_of_other_kinds(music):
     assert done.returncode == 0 and len(tree(music / "listed")) == 9
 
 
+def test_folders_of_many_queries(tmp_path):
+    """Each query's folder has the stem of its file, and nothing of a longer name that was answered before."""
+    write_model(tmp_path / "m.safetensors", dim=DIM)
+    names = ["n" * (24 - i) + ".dots" for i in range(15)] + ["x.y", ".z"]
+    (tmp_path / "music").mkdir()
+    for i, name in enumerate(names):
+        (tmp_path / "music" / f"{name}.mid").write_bytes(midi((60 + i, 64, 67)))
+    named(tmp_path / "c.npy", ["x.y"], rows_of(1))
+    done = search(tmp_path, "-m", "m.safetensors", "--no-original", "--copy-to", "out", "--midi-root", "music",
+                  *(f"music/{name}.mid" for name in names))
+    assert done.returncode == 0, text(done)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {*names} - {".z"} | {"_z"}
+
+
 def test_no_match_no_folder(music):
     done = search(music, "--like", "a", "--exclude", "a", "-k", 1, "--threshold", "0.5", "--copy-to", "out", *ROOTS)
     assert done.returncode == 2

@@ -20,6 +20,7 @@ typedef struct {
     ms_reader *reader; /* owned: while files are read */
     int64_t n_done, n_tokens;
     bool is_kept; /* sequences are kept as they are read */
+    ms_watch watch;
 } bench;
 
 static int open_reader(bench *b, bool is_background, msim_error *err) {
@@ -27,7 +28,7 @@ static int open_reader(bench *b, bool is_background, msim_error *err) {
                                 .threads = b->options.threads,
                                 .is_shifted = true,
                                 .max_tokens = b->s->max_tokens,
-                                .watch = ms_cli_watch(),
+                                .watch = &b->watch,
                                 .is_background = is_background};
     b->n_done = 0;
     return ms_reader_open(&wanted, &b->reader, err);
@@ -105,7 +106,7 @@ static int run_embedder(bench *b, bool is_from_files, ms_batcher_stats *stats, m
                          .n_all = (int64_t)b->files.n};
     ms_batcher_request request = {.model = b->model,
                                   .options = b->options,
-                                  .watch = ms_cli_watch(),
+                                  .watch = &b->watch,
                                   .longest = b->s->max_tokens < 16384 ? b->s->max_tokens : 0};
     *stats = (ms_batcher_stats){0};
     b->next = 0;
@@ -175,9 +176,11 @@ int ms_bench_embed(const ms_bench_settings *s) {
     bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
     char path[4096];
     msim_error err;
-    ms_files_request request = {.paths = s->common.operands.items,
-                                .n_paths = s->common.operands.n,
-                                .watch = ms_cli_watch()};
+    ms_files_request request = {
+        .paths = s->common.operands.items, .n_paths = s->common.operands.n, .watch = &b.watch};
+    b.watch.progress = ms_cli_job_progress;
+    b.watch.message = ms_cli_job_message;
+    ms_watch_begin(&b.watch);
     int rc = ms_cli_model_path(&s->common, path, sizeof path, &err);
     if (rc >= 0) rc = msim_model_open(path, &b.options, &b.model, &err);
     if (rc >= 0) rc = ms_files_list_open(&request, &b.files, &err);

@@ -8,8 +8,6 @@
 #include "base/mem.h"
 #include "common/skips.h"
 #include "common/watch.h"
-#include "pipeline/input/token_lines.h"
-#include "pipeline/input/reader.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,30 +86,46 @@ static int make_length(workload *w, int64_t length, int64_t batch, int64_t vocab
     return rc < 0 ? rc : cut_batches(w, INT64_MAX, (size_t)batch, err);
 }
 
+typedef struct {
+    int32_t *ids; /* owned */
+    int64_t n_ids;
+} sequence;
+
 static int longest_first(const void *a, const void *b) {
-    const ms_sequence *x = a, *y = b;
+    const sequence *x = a, *y = b;
     return (x->n_ids < y->n_ids) - (x->n_ids > y->n_ids);
+}
+
+/* A copy of a line's ids. */
+static int keep_ids(const msim_walk_item *line, sequence *out, msim_error *err) {
+    const size_t n = (size_t)line->starts[1];
+    out->ids = ms_alloc(n, sizeof *out->ids, "token ids", err);
+    if (!out->ids) return -MSIM_E_MEMORY;
+    memcpy(out->ids, line->ids, n * sizeof *out->ids);
+    out->n_ids = (int64_t)n;
+    return 0;
 }
 
 static int read_tokens(bench *b, workload *w, msim_error *err) {
     ms_cli_skips *skips = NULL;
-    ms_token_lines *lines = NULL;
-    ms_sequence *all = NULL, one;
+    msim_walk *walk = NULL;
+    msim_walk_options o = ms_cli_walk_options();
+    msim_walk_item line = {.size = sizeof line};
+    sequence *all = NULL;
     size_t n = 0, cap = 0;
+    o.from_tokens = b->s->tokens;
+    o.model = b->model;
+    o.max_tokens = b->s->max_tokens;
     int rc = ms_cli_skips_open(NULL, &skips, err);
-    ms_token_lines_request request = {.path = b->s->tokens,
-                                      .vocab = b->info.vocab,
-                                      .max_tokens = b->s->max_tokens,
-                                      .skip = ms_cli_skips_take,
-                                      .skip_user = skips,
-                                      .watch = ms_cli_watch()};
-    if (rc >= 0) rc = ms_token_lines_open(&request, &lines, err);
-    while (rc >= 0 && (rc = ms_token_lines_next(lines, true, &one, err)) == MS_READER_ITEM) {
+    if (rc >= 0) rc = msim_walk_open(&o, &walk, err);
+    while (rc >= 0 && (rc = msim_walk_next(walk, &line, err)) > 0) {
+        if (line.reason != MSIM_SKIP_NONE) {
+            ms_cli_skips_add(skips, line.path, line.reason, line.detail, line.is_failure);
+            continue;
+        }
         rc = ms_grow((void **)&all, &cap, n + 1, sizeof *all, "token sequences", err);
-        if (rc >= 0)
-            all[n++] = one;
-        else
-            ms_free(one.ids);
+        if (rc >= 0) rc = keep_ids(&line, all + n, err);
+        n += rc >= 0;
     }
     if (rc >= 0 && n == 0)
         rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none",
@@ -123,7 +137,7 @@ static int read_tokens(bench *b, workload *w, msim_error *err) {
     }
     ms_free(all);
     if (rc >= 0) rc = cut_batches(w, BATCH_TOKENS, BATCH_SEQS, err);
-    ms_token_lines_close(lines);
+    msim_walk_close(walk);
     (void)ms_cli_skips_close(skips, NULL); /* writes no file */
     return rc;
 }

@@ -5,7 +5,6 @@
 #include "bench.h"
 #include "base/mem.h"
 #include "common/watch.h"
-#include "pipeline/input/files.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,46 +27,38 @@ typedef struct {
 } worker;
 
 /* A file's bytes, kept. */
-static int keep_file(corpus *c, const ms_files_buffer *buffer, msim_error *err) {
-    unsigned char *bytes = ms_alloc(buffer->n_bytes + 1, 1, "a file", err);
+static int keep_file(corpus *c, const msim_walk_item *file, msim_error *err) {
+    unsigned char *bytes = ms_alloc(file->n_bytes + 1, 1, "a file", err);
     if (!bytes) return -MSIM_E_MEMORY;
-    if (buffer->n_bytes) memcpy(bytes, buffer->data, buffer->n_bytes);
+    if (file->n_bytes) memcpy(bytes, file->bytes, file->n_bytes);
     c->files[c->n] = bytes;
-    c->sizes[c->n++] = buffer->n_bytes;
-    c->bytes += (double)buffer->n_bytes;
-    size_t bound = msim_tokenizer_bound(buffer->n_bytes, 0, INT64_MAX);
+    c->sizes[c->n++] = file->n_bytes;
+    c->bytes += (double)file->n_bytes;
+    size_t bound = msim_tokenizer_bound(file->n_bytes, 0, INT64_MAX);
     if (bound > c->most_ids) c->most_ids = bound;
     return 0;
 }
 
 static int read_files(const ms_bench_settings *s, corpus *c, msim_error *err) {
-    ms_files_list list = {0};
-    ms_files_buffer buffer = {0};
-    char detail[MS_FILES_DETAIL];
-    msim_error why;
-    ms_files_request request = {.paths = s->common.operands.items,
-                                .n_paths = s->common.operands.n,
-                                .watch = ms_cli_watch()};
-    int rc = ms_files_list_open(&request, &list, err);
+    msim_walk *walk;
+    msim_walk_options o = ms_cli_walk_options();
+    msim_walk_stats stats = {.size = sizeof stats};
+    msim_walk_item file = {.size = sizeof file};
+    o.paths = s->common.operands.items;
+    o.n_paths = s->common.operands.n;
+    int rc = msim_walk_open(&o, &walk, err);
     if (rc < 0) return ms_cli_as_failure(rc);
-    c->files = ms_alloc(list.n + 1, sizeof *c->files, "files", err);
-    if (c->files) c->sizes = ms_alloc(list.n + 1, sizeof *c->sizes, "files", err);
+    rc = msim_walk_get_stats(walk, &stats);
+    c->files = ms_alloc((size_t)stats.files + 1, sizeof *c->files, "files", err);
+    if (c->files) c->sizes = ms_alloc((size_t)stats.files + 1, sizeof *c->sizes, "files", err);
     if (!c->sizes) rc = -MSIM_E_MEMORY;
-    for (size_t i = 0; rc >= 0 && i < list.n && !ms_cli_stopped(); i++) {
-        const ms_files_entry *entry = list.entries + i;
-        int reason = entry->reason ? entry->reason : ms_files_read(entry, &buffer, detail, &why);
-        if (reason < 0) {
-            ms_cli_warning("%s: not measured: %s", entry->path, why.text);
-            continue;
-        }
-        if (reason != MSIM_SKIP_NONE) {
-            ms_cli_warning("%s: not measured: %s", entry->path, msim_skip_reason_name(reason));
-            continue;
-        }
-        rc = keep_file(c, &buffer, err);
+    while (rc >= 0 && !ms_cli_stopped() && (rc = msim_walk_next(walk, &file, err)) > 0) {
+        if (file.reason != MSIM_SKIP_NONE)
+            ms_cli_warning("%s: not measured: %s", file.path, msim_skip_reason_name(file.reason));
+        else
+            rc = keep_file(c, &file, err);
     }
-    ms_files_buffer_free(&buffer);
-    ms_files_list_close(&list);
+    msim_walk_close(walk);
     if (rc >= 0 && c->n == 0)
         rc = ms_cli_fail(err, MSIM_E_EMPTY, "no file could be read: nothing to measure");
     return rc;

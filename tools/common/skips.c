@@ -4,7 +4,6 @@
 #include "skips.h"
 #include "base/mem.h"
 #include "cli.h"
-#include "pipeline/input/files.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,26 +61,19 @@ static const char *hint_for(const char *path) {
 }
 
 void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
-                      bool is_named) {
+                      bool is_failure) {
     skips->counts[reason]++;
     if (skips->tsv) {
         write_cell(skips->tsv, path, '\t');
         write_cell(skips->tsv, msim_skip_reason_name(reason), '\t');
         write_cell(skips->tsv, detail ? detail : "", '\n');
     }
-    if (!ms_files_is_failure(reason, is_named)) return;
+    if (!is_failure) return;
     if (++skips->n_failures > SHOWN_FAILURES) return;
     const char *hint = reason == MSIM_SKIP_NOT_MIDI ? hint_for(path) : NULL;
     ms_cli_error("%s: %s%s%s%s%s", msim_skip_reason_name(reason), path,
                  detail && *detail ? ": " : "", detail ? detail : "", hint ? "; " : "",
                  hint ? hint : "");
-}
-
-int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
-                      msim_error *err) {
-    (void)err;
-    ms_cli_skips_add(user, path, reason, detail, is_named);
-    return 0;
 }
 
 int64_t ms_cli_skips_total(const ms_cli_skips *skips) {

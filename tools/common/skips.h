@@ -9,11 +9,9 @@ typedef struct ms_cli_skips ms_cli_skips;
 
 /* tsv_path may be NULL. Returns < 0 when it cannot be written. */
 int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err);
+/* is_failure: as in msim_skip. */
 void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
-                      bool is_named);
-/* The same as a callback of the pipeline: user is the ms_cli_skips. Returns 0. */
-int ms_cli_skips_take(void *user, const char *path, int reason, const char *detail, bool is_named,
-                      msim_error *err);
+                      bool is_failure);
 int64_t ms_cli_skips_total(const ms_cli_skips *skips);
 int64_t ms_cli_skips_failures(const ms_cli_skips *skips); /* those that make the exit code 1 */
 /* "no-notes 12, bad-midi 3" into text; empty when nothing was skipped. */

@@ -33,12 +33,9 @@ void ms_cli_job_message(void *user, int level, const char *text) {
         ms_cli_note("%s", text);
 }
 
-ms_watch *ms_cli_watch(void) {
-    static ms_watch watch;
-    if (!watch.progress) {
-        watch.progress = ms_cli_job_progress;
-        watch.message = ms_cli_job_message;
-        ms_watch_begin(&watch);
-    }
-    return &watch;
+msim_walk_options ms_cli_walk_options(void) {
+    msim_walk_options o = msim_walk_options_default();
+    o.progress = ms_cli_job_progress;
+    o.message = ms_cli_job_message;
+    return o;
 }

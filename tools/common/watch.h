@@ -2,13 +2,12 @@
  * says goes to stderr, and a signal stops it. */
 #ifndef MS_TOOLS_COMMON_WATCH_H
 #define MS_TOOLS_COMMON_WATCH_H
-#include "pipeline/watch.h"
+#include "midisim.h"
 
 /* The callbacks of msim_job_options. */
 int ms_cli_job_progress(void *user, const msim_job_progress *progress);
 void ms_cli_job_message(void *user, int level, const char *text);
-/* The tool's one watch, for parts of the pipeline that are used on their own; begun on the thread
- * that calls this first. */
-ms_watch *ms_cli_watch(void);
+/* Options of a walk with these callbacks. */
+msim_walk_options ms_cli_walk_options(void);
 
 #endif

@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "convert.h"
 #include "base/text/utf8.h"
-#include "pipeline/input/files.h"
 #include "common/json.h"
 #include "base/mem.h"
 #include "common/name.h"

@@ -8,9 +8,6 @@
 #include "common/skips.h"
 #include "common/tree.h"
 #include "common/watch.h"
-#include "pipeline/disk/description.h"
-#include "pipeline/input/reader.h"
-#include "pipeline/input/token_lines.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,25 +24,24 @@ typedef struct {
     int64_t room;          /* tokens that context and out have room for */
     float *out;            /* owned: [room, dim] */
     ms_tree *tree;         /* owned */
-    ms_files_list files;   /* owned */
-    ms_reader *reader;     /* owned */
-    ms_token_lines *lines; /* owned; instead of files and reader */
+    msim_walk *walk;       /* owned */
     ms_cli_skips *skips;   /* owned */
-    int64_t n_taken, n_written, n_there, n_tokens, n_refused, n_cut;
+    int64_t n_files;       /* in the list; -1: token lines */
+    int64_t n_written, n_there, n_tokens, n_refused;
 } run;
 
 /* ---- What the folder is of ---- */
 
 static int check_settings(run *r, msim_error *err) {
-    ms_description about = {0};
     char line[700];
-    ms_description_set_model(&about, &r->info);
+    const bool is_cuda = r->info.device == MSIM_DEVICE_CUDA;
     int n = snprintf(line, sizeof line,
                      "{\"model\":\"%s\",\"family\":\"%s\",\"dim\":%lld,\"precision\":\"%s\","
                      "\"device\":\"%s\",\"level\":\"%s\","
                      "\"max_tokens\":%lld,\"transpose\":%lld}\n",
-                     r->info.sha256, r->info.family, (long long)r->info.dim, about.precision,
-                     about.device, about.level, (long long)r->s->max_tokens,
+                     r->info.sha256, r->info.family, (long long)r->info.dim,
+                     msim_precision_name(r->info.precision), is_cuda ? "cuda" : "cpu",
+                     is_cuda ? "cuda" : msim_isa_name(r->info.isa), (long long)r->s->max_tokens,
                      (long long)r->s->transpose);
     ms_put_part part = {.data = line, .n = (size_t)n};
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
@@ -122,67 +118,49 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
 
 /* ---- All pieces ---- */
 
-static int next_file(run *r, msim_error *err) {
-    ms_reader_item item;
-    int state = ms_reader_next(r->reader, true, &item, err);
-    if (state != MS_READER_ITEM) return state < 0 ? state : 1;
-    const ms_files_entry *e = item.entry;
-    int rc = 0;
-    r->n_taken++;
+/* > 0 after the last piece. */
+static int next_piece(run *r, msim_error *err) {
+    msim_walk_item item = {.size = sizeof item};
+    int rc = msim_walk_next(r->walk, &item, err);
+    if (rc <= 0) return rc < 0 ? rc : 1;
+    const bool is_line = r->n_files < 0, is_skipped = item.reason != MSIM_SKIP_NONE;
+    const char *path = NULL;
+    if (is_skipped)
+        ms_cli_skips_add(r->skips, item.path, item.reason, item.detail, item.is_failure);
     /* Also for a file that gives nothing: the others' names do not depend on it. */
-    const char *path = ms_tree_claim(r->tree, e->path + e->name_at, e->name_len, ".npy", NULL, err);
-    if (!path)
-        rc = -MSIM_E_MEMORY;
-    else if (item.reason != MSIM_SKIP_NONE)
-        ms_cli_skips_add(r->skips, e->path, item.reason, item.detail, e->is_named);
-    else
-        rc = write_piece(r, path, item.ids, item.starts[1], err);
-    if (r->s->max_tokens && item.full_length > r->s->max_tokens) r->n_cut++;
-    ms_reader_item_free(&item);
-    ms_cli_progress("files", r->n_taken, (int64_t)r->files.n);
-    return rc;
-}
-
-static int next_line(run *r, msim_error *err) {
-    ms_sequence q;
-    int state = ms_token_lines_next(r->lines, true, &q, err);
-    if (state != MS_READER_ITEM) return state < 0 ? state : 1;
-    r->n_taken++;
-    const char *path = ms_tree_claim(r->tree, q.name, q.name_len, ".npy", NULL, err);
-    int rc = path ? write_piece(r, path, q.ids, q.n_ids, err) : -MSIM_E_MEMORY;
-    ms_free(q.ids);
-    ms_cli_progress("lines", r->n_taken, -1);
+    if (!is_skipped || !is_line) {
+        path = ms_tree_claim(r->tree, item.name, item.name_bytes, ".npy", NULL, err);
+        if (!path) return -MSIM_E_MEMORY;
+    }
+    rc = is_skipped ? 0 : write_piece(r, path, item.ids, item.starts[1], err);
+    ms_cli_progress(is_line ? "lines" : "files", item.index + 1, r->n_files);
     return rc;
 }
 
 static int open_input(run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
-    ms_token_lines_request lines = {.path = s->from_tokens,
-                                    .vocab = r->info.vocab,
-                                    .max_tokens = s->max_tokens,
-                                    .skip = ms_cli_skips_take,
-                                    .skip_user = r->skips,
-                                    .watch = ms_cli_watch()};
-    if (s->from_tokens) return ms_token_lines_open(&lines, &r->lines, err);
-    ms_files_request request = {.paths = s->common.operands.items,
-                                .n_paths = s->common.operands.n,
-                                .watch = ms_cli_watch(),
-                                .files_from = s->files_from,
-                                .is_nul_separated = s->is_nul_separated,
-                                .names = s->names,
-                                .shard = s->shard_index,
-                                .n_shards = s->n_shards};
-    int rc = ms_files_list_open(&request, &r->files, err);
-    if (rc < 0) return rc;
-    ms_reader_request wanted = {.files = &r->files,
-                                .model = r->model,
-                                .threads = r->options.threads,
-                                .is_shifted = true,
-                                .semitones = (int)s->transpose,
-                                .max_tokens = s->max_tokens,
-                                .watch = ms_cli_watch(),
-                                .is_background = true};
-    return ms_reader_open(&wanted, &r->reader, err);
+    msim_walk_options o = ms_cli_walk_options();
+    msim_walk_stats stats = {.size = sizeof stats};
+    o.from_tokens = s->from_tokens;
+    o.is_tokenized = 1;
+    o.model = r->model;
+    o.max_tokens = s->max_tokens;
+    if (!s->from_tokens) {
+        o.paths = s->common.operands.items;
+        o.n_paths = s->common.operands.n;
+        o.files_from = s->files_from;
+        o.is_nul_separated = s->is_nul_separated;
+        o.names = s->names;
+        o.shard = s->shard_index;
+        o.n_shards = s->n_shards;
+        o.transpose = (int)s->transpose;
+        o.threads = r->options.threads;
+        o.is_background = 1;
+    }
+    int rc = msim_walk_open(&o, &r->walk, err);
+    if (rc >= 0) rc = msim_walk_get_stats(r->walk, &stats);
+    r->n_files = s->from_tokens ? -1 : stats.files;
+    return rc;
 }
 
 static int open_all(run *r, msim_error *err) {
@@ -197,7 +175,7 @@ static int open_all(run *r, msim_error *err) {
     return rc >= 0 ? open_input(r, err) : rc;
 }
 
-static void say_summary(const run *r, double seconds) {
+static void say_summary(const run *r, int64_t n_cut, double seconds) {
     char written[32], there[32], skipped[32], tokens[32], cut[32], reasons[400];
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
@@ -205,16 +183,13 @@ static void say_summary(const run *r, double seconds) {
                 ms_cli_count(there, r->n_there),
                 ms_cli_count(skipped, ms_cli_skips_total(r->skips)), *reasons ? " (" : "", reasons,
                 *reasons ? ")" : "", ms_cli_count(tokens, r->n_tokens), seconds);
-    int64_t n_cut = r->lines ? ms_token_lines_cut(r->lines) : r->n_cut;
     if (n_cut)
         ms_cli_note("%s files longer than %lld tokens, only their beginning is used",
                     ms_cli_count(cut, n_cut), (long long)r->s->max_tokens);
 }
 
 static void close_all(run *r) {
-    ms_reader_close(r->reader);
-    ms_token_lines_close(r->lines);
-    ms_files_list_close(&r->files);
+    msim_walk_close(r->walk);
     ms_tree_close(r->tree);
     msim_context_close(r->context);
     msim_model_close(r->model);
@@ -224,19 +199,21 @@ static void close_all(run *r) {
 int ms_per_token_run(const ms_embed_settings *settings) {
     double began = ms_cli_now();
     run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
+    msim_walk_stats stats = {.size = sizeof stats};
     msim_error err = {0};
     int rc = open_all(&r, &err);
     bool is_open = rc >= 0;
-    while (rc == 0 && !ms_cli_stopped()) rc = r.lines ? next_line(&r, &err) : next_file(&r, &err);
+    while (rc == 0 && !ms_cli_stopped()) rc = next_piece(&r, &err);
     ms_cli_progress_end();
     if (rc < 0) {
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
         if (is_open) rc = ms_cli_as_failure(rc);
     }
-    if (is_open) say_summary(&r, ms_cli_now() - began);
+    if (r.walk) (void)msim_walk_get_stats(r.walk, &stats);
+    if (is_open) say_summary(&r, stats.cut, ms_cli_now() - began);
     bool has_some = r.n_written + r.n_there > 0 || settings->n_shards;
     if (rc >= 0 &&
-        (!has_some || r.n_refused || ms_cli_skips_failures(r.skips) || r.files.n_empty_folders))
+        (!has_some || r.n_refused || ms_cli_skips_failures(r.skips) || stats.empty_folders))
         rc = -MSIM_E_EMPTY;
     if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);

@@ -83,7 +83,8 @@ static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t
                                .n = n};
     ms_copy_to_query query = {.label = q->label,
                               .n_label = q->n_label,
-                              .file = q->file,
+                              .walk = q->walk,
+                              .input = q->input,
                               .stream = q->stream,
                               .stream_bytes = q->stream_bytes,
                               .is_row = q->is_row};

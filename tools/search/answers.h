@@ -9,8 +9,9 @@
 typedef struct {
     char *label; /* owned: what it is called, not NUL-terminated */
     size_t n_label;
-    const ms_files_entry *file; /* borrowed: the MIDI file, or NULL */
-    unsigned char *stream;      /* owned: what came from standard input, kept for --copy-to */
+    msim_walk *walk;       /* borrowed: of the MIDI file, or NULL */
+    int64_t input;         /* its number in the walk */
+    unsigned char *stream; /* owned: what came from standard input, kept for --copy-to */
     size_t stream_bytes;
     bool is_row; /* a row of the corpus: the label is its name */
 } ms_search_query;

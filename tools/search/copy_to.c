@@ -21,22 +21,28 @@
 
 enum { MAX_FILE_NAME = 255, MAX_SHOWN = 10 };
 
+/* A file below a root. */
+typedef struct {
+    const char *path; /* borrowed from the walk */
+    msim_walk *walk;  /* borrowed: of its root, in which it is number `input` */
+    int64_t input;
+} found_file;
+
 typedef struct {
     size_t entry;  /* the first of the sorted files with this stem */
     size_t n_same; /* files that have it */
-} source;
+} same_stem;
 
 struct ms_copy_to {
     ms_copy_to_request request;
-    ms_files_list *lists;           /* owned: one for each root */
-    const ms_files_entry **entries; /* owned: [n], all files, bytewise by path */
+    msim_walk **walks;   /* owned: one for each root */
+    found_file *entries; /* owned: [n], all files, bytewise by path */
     size_t n, cap;
     msim_name_set *stems; /* owned */
-    source *sources;      /* owned: one for each stem */
+    same_stem *sources;   /* owned: one for each stem */
     size_t sources_cap;
     msim_name_set *written; /* owned: "folder/file" of this run */
-    ms_files_buffer buffer;
-    char *path; /* owned: scratch */
+    char *path;             /* owned: scratch */
     size_t path_cap;
     int folder; /* of the query in hand, or -1 */
     char folder_name[MAX_FILE_NAME + 1];
@@ -51,22 +57,22 @@ static void say_failed(ms_copy_to *c, const char *what, const char *where, const
 /* ---- Sources ---- */
 
 static int compare_entries(const void *a, const void *b) {
-    return strcmp((*(const ms_files_entry *const *)a)->path,
-                  (*(const ms_files_entry *const *)b)->path);
+    return strcmp(((const found_file *)a)->path, ((const found_file *)b)->path);
 }
 
 static int index_stems(ms_copy_to *c, msim_error *err) {
+    msim_walk_item file = {.size = sizeof file};
     int64_t rc = 0;
     for (size_t i = 0; i < c->n && rc >= 0; i++) {
-        size_t at, len;
         int64_t n = msim_name_set_count(c->stems);
-        ms_files_stem(c->entries[i]->path, &at, &len);
-        int64_t stem = msim_name_set_add(c->stems, c->entries[i]->path + at, len, err);
+        rc = msim_walk_get_input(c->entries[i].walk, c->entries[i].input, &file);
+        if (rc < 0) return ms_fail(err, (int)-rc, "not in its list: %s", c->entries[i].path);
+        int64_t stem = msim_name_set_add(c->stems, file.stem, file.stem_bytes, err);
         rc = stem < 0 ? stem
                       : ms_grow((void **)&c->sources, &c->sources_cap, (size_t)stem + 1,
                                 sizeof *c->sources, "files below the roots", err);
         if (rc < 0) break;
-        if (stem == n) c->sources[stem] = (source){.entry = i};
+        if (stem == n) c->sources[stem] = (same_stem){.entry = i};
         c->sources[stem].n_same++;
     }
     return rc < 0 ? (int)rc : 0;
@@ -74,24 +80,29 @@ static int index_stems(ms_copy_to *c, msim_error *err) {
 
 static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     const char *root = c->request.roots->items[i];
-    ms_files_request request = {.paths = &root, .n_paths = 1, .watch = ms_cli_watch()};
+    msim_walk_options o = ms_cli_walk_options();
+    msim_walk_stats stats = {.size = sizeof stats};
+    msim_walk_item item = {.size = sizeof item};
     struct stat st;
     if (stat(root, &st) != 0)
         return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: expected a folder, got a file", root);
-    int rc = ms_files_list_open(&request, c->lists + i, err);
+    o.paths = &root;
+    o.n_paths = 1;
+    int rc = msim_walk_open(&o, c->walks + i, err);
+    if (rc >= 0) rc = msim_walk_get_stats(c->walks[i], &stats);
     if (rc < 0) return rc;
-    c->n_failed += (int64_t)c->lists[i].n_empty_folders;
-    rc = ms_grow((void **)&c->entries, &c->cap, c->n + c->lists[i].n, sizeof *c->entries,
+    c->n_failed += stats.empty_folders;
+    rc = ms_grow((void **)&c->entries, &c->cap, c->n + (size_t)stats.files, sizeof *c->entries,
                  "files below the roots", err);
-    for (size_t f = 0; f < c->lists[i].n && rc >= 0; f++) {
-        const ms_files_entry *entry = c->lists[i].entries + f;
-        if (entry->is_folder || entry->is_named) /* a folder that cannot be read, or the root */
-            say_failed(c, "not searched for files", entry->path,
-                       entry->detail ? entry->detail : "");
+    for (int64_t f = 0; f < stats.files && rc >= 0; f++) {
+        rc = msim_walk_get_input(c->walks[i], f, &item);
+        if (rc < 0) return ms_fail(err, -rc, "--midi-root: %s: a file without a number", root);
+        if (item.is_folder || item.is_named) /* a folder that cannot be read, or the root */
+            say_failed(c, "not searched for files", item.path, item.detail);
         else
-            c->entries[c->n++] = entry;
+            c->entries[c->n++] = (found_file){.path = item.path, .walk = c->walks[i], .input = f};
     }
     return rc;
 }
@@ -104,7 +115,7 @@ static int list_roots(ms_copy_to *c, msim_error *err) {
     if (rc < 0) return rc;
     if (c->n) qsort(c->entries, c->n, sizeof *c->entries, compare_entries);
     for (size_t i = 0; i < c->n; i++)
-        if (i == 0 || strcmp(c->entries[i]->path, c->entries[n_kept - 1]->path) != 0)
+        if (i == 0 || strcmp(c->entries[i].path, c->entries[n_kept - 1].path) != 0)
             c->entries[n_kept++] = c->entries[i];
     c->n = n_kept;
     return index_stems(c, err);
@@ -116,8 +127,8 @@ int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_er
     if (!c) return -MSIM_E_MEMORY;
     c->request = *request;
     c->folder = -1;
-    c->lists = ms_alloc(request->roots->n, sizeof *c->lists, "roots", err);
-    int rc = c->lists ? msim_name_set_open(&c->stems, err) : -MSIM_E_MEMORY;
+    c->walks = ms_alloc(request->roots->n, sizeof *c->walks, "roots", err);
+    int rc = c->walks ? msim_name_set_open(&c->stems, err) : -MSIM_E_MEMORY;
     if (rc >= 0) rc = msim_name_set_open(&c->written, err);
     if (rc >= 0) rc = ms_file_check_name(request->folder, "", err);
     if (rc >= 0) rc = list_roots(c, err);
@@ -128,24 +139,21 @@ int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_er
     return rc;
 }
 
-static const ms_files_entry *find_path(const ms_copy_to *c, const char *path) {
-    ms_files_entry key = {.path = path};
-    const ms_files_entry *wanted = &key;
-    const ms_files_entry *const *found =
-        c->n ? bsearch(&wanted, c->entries, c->n, sizeof *c->entries, compare_entries) : NULL;
-    return found ? *found : NULL;
+static const found_file *find_path(const ms_copy_to *c, const char *path) {
+    const found_file key = {.path = path};
+    return c->n ? bsearch(&key, c->entries, c->n, sizeof *c->entries, compare_entries) : NULL;
 }
 
-static const ms_files_entry *find_stem(ms_copy_to *c, const char *stem, size_t n) {
+static const found_file *find_stem(ms_copy_to *c, const char *stem, size_t n) {
     int64_t at = msim_name_set_find(c->stems, stem, n);
     if (at < 0) return NULL;
-    source *s = c->sources + at;
+    same_stem *s = c->sources + at;
     if (s->n_same > 1) {
         ms_cli_warning("%zu files have the stem '%.*s': the first is taken: %s", s->n_same,
-                       (int)(n < 200 ? n : 200), stem, c->entries[s->entry]->path);
+                       (int)(n < 200 ? n : 200), stem, c->entries[s->entry].path);
         s->n_same = 1; /* said once */
     }
-    return c->entries[s->entry];
+    return c->entries + s->entry;
 }
 
 static bool ends_with(const char *text, size_t n, const char *tail) {
@@ -164,8 +172,8 @@ static size_t without_extension(const char *name, size_t n) {
 
 /* The file of a row: its name is a path below a root, or as listed, or a stem. `name` is
  * NUL-terminated. */
-static const ms_files_entry *find_source(ms_copy_to *c, const char *name, size_t n) {
-    const ms_files_entry *found;
+static const found_file *find_source(ms_copy_to *c, const char *name, size_t n) {
+    const found_file *found;
     if (n == 0 || strlen(name) != n) return NULL;
     for (size_t i = 0; i < c->request.roots->n; i++) {
         const char *root = c->request.roots->items[i];
@@ -271,13 +279,16 @@ static void put_file(ms_copy_to *c, const char *file, const unsigned char *data,
 }
 
 /* Read a source. False, having said why, when it cannot be used. */
-static bool read_source(ms_copy_to *c, const ms_files_entry *entry, struct stat *st) {
-    char detail[MS_FILES_DETAIL];
+static bool read_source(ms_copy_to *c, msim_walk *walk, int64_t input, msim_walk_item *file,
+                        struct stat *st) {
     msim_error err;
-    int reason = ms_files_read(entry, &c->buffer, detail, &err);
-    if (reason < 0) snprintf(detail, sizeof detail, "%s", err.text);
-    if (reason == MSIM_SKIP_NONE && stat(entry->path, st) == 0) return true;
-    say_failed(c, "not copied", entry->path, reason == MSIM_SKIP_NONE ? strerror(errno) : detail);
+    if (msim_walk_get_input(walk, input, file) < 0) return false; /* its number came from there */
+    const int rc = msim_walk_read(walk, input, file, &err);
+    if (rc >= 0 && file->reason == MSIM_SKIP_NONE && stat(file->path, st) == 0) return true;
+    say_failed(c, "not copied", file->path,
+               rc < 0                           ? err.text
+               : file->reason == MSIM_SKIP_NONE ? strerror(errno)
+                                                : file->detail);
     return false;
 }
 
@@ -286,25 +297,30 @@ static bool read_source(ms_copy_to *c, const ms_files_entry *entry, struct stat 
 static void put_original(ms_copy_to *c, const ms_copy_to_query *query) {
     char file[MAX_FILE_NAME + 1];
     struct stat st;
-    const ms_files_entry *entry = query->is_row ? find_source(c, query->label, query->n_label)
-                                                : query->file;
+    msim_walk_item source = {.size = sizeof source};
+    const found_file *row = query->is_row ? find_source(c, query->label, query->n_label) : NULL;
+    msim_walk *walk = row ? row->walk : query->walk;
     join_name("", c->folder_name, strlen(c->folder_name), ".mid", file);
     if (query->stream)
         put_file(c, file, query->stream, query->stream_bytes, NULL);
-    else if (entry && read_source(c, entry, &st)) /* a vector has no file */
-        put_file(c, file, c->buffer.data, c->buffer.n_bytes, &st);
+    else if (walk && /* a vector has no file */
+             read_source(c, walk, row ? row->input : query->input, &source, &st))
+        put_file(c, file, source.bytes, source.n_bytes, &st);
 }
 
 /* The query's stem: of a file as --names stem has it; a row's name may be a stem already, with a
  * dot in it. */
 static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
+    msim_walk_item file = {.size = sizeof file};
     const char *slash = memrchr(query->label, '/', query->n_label);
-    size_t at = slash ? (size_t)(slash + 1 - query->label) : 0, len = query->n_label - at;
-    if (query->file)
-        ms_files_stem(query->label, &at, &len);
-    else
-        len = without_extension(query->label + at, len);
-    join_name("", query->label + at, len, "", c->folder_name);
+    const size_t at = slash ? (size_t)(slash + 1 - query->label) : 0;
+    const char *stem = query->label + at;
+    size_t len = without_extension(stem, query->n_label - at);
+    if (query->walk && msim_walk_get_input(query->walk, query->input, &file) >= 0) {
+        stem = file.stem;
+        len = file.stem_bytes;
+    }
+    join_name("", stem, len, "", c->folder_name);
     if (query->stream) snprintf(c->folder_name, sizeof c->folder_name, "stdin");
     if (!*c->folder_name) snprintf(c->folder_name, sizeof c->folder_name, "_");
 }
@@ -312,17 +328,18 @@ static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
 static void copy_match(ms_copy_to *c, const msim_match *match, const char *name, size_t n_name) {
     char before[64], score[32], file[MAX_FILE_NAME + 1];
     struct stat st;
-    const ms_files_entry *entry = find_source(c, name, n_name);
-    if (!entry) {
+    msim_walk_item source = {.size = sizeof source};
+    const found_file *found = find_source(c, name, n_name);
+    if (!found) {
         if (c->n_missing++ < MAX_SHOWN)
             ms_cli_warning("no file of this row below the roots: %s", name);
         return;
     }
-    if (!read_source(c, entry, &st) || !open_folder(c)) return;
+    if (!read_source(c, found->walk, found->input, &source, &st) || !open_folder(c)) return;
     ms_listing_score(score, ms_listing_percent((float)match->score));
     snprintf(before, sizeof before, "%s_%d_", score, match->transpose);
     join_name(before, name, without_extension(name, n_name), ".mid", file);
-    put_file(c, file, c->buffer.data, c->buffer.n_bytes, &st);
+    put_file(c, file, source.bytes, source.n_bytes, &st);
 }
 
 void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out,
@@ -361,13 +378,12 @@ int64_t ms_copy_to_finish(ms_copy_to *c) {
 
 void ms_copy_to_close(ms_copy_to *c) {
     if (!c) return;
-    for (size_t i = 0; c->lists && i < c->request.roots->n; i++) ms_files_list_close(c->lists + i);
-    ms_free(c->lists);
+    for (size_t i = 0; c->walks && i < c->request.roots->n; i++) msim_walk_close(c->walks[i]);
+    ms_free(c->walks);
     ms_free(c->entries);
     msim_name_set_close(c->stems);
     msim_name_set_close(c->written);
     ms_free(c->sources);
-    ms_files_buffer_free(&c->buffer);
     ms_free(c->path);
     ms_free(c);
 }

@@ -6,7 +6,6 @@
 #ifndef MS_TOOLS_SEARCH_COPY_TO_H
 #define MS_TOOLS_SEARCH_COPY_TO_H
 #include "common/cli.h"
-#include "pipeline/input/files.h"
 #include "results.h"
 
 typedef struct ms_copy_to ms_copy_to;
@@ -24,7 +23,8 @@ int ms_copy_to_open(const ms_copy_to_request *request, ms_copy_to **out, msim_er
 typedef struct {
     const char *label; /* what the query is called: [n_label] */
     size_t n_label;
-    const ms_files_entry *file;  /* its file, or NULL */
+    msim_walk *walk;             /* of its file, or NULL */
+    int64_t input;               /* the number of its file in the walk */
     const unsigned char *stream; /* its bytes, when it came from standard input, or NULL */
     size_t stream_bytes;
     bool is_row; /* a row of the corpus, whose file is found by its name */

@@ -50,25 +50,21 @@ static const char *shorter_path(const char *path) {
     return slash && *slash ? slash : NULL;
 }
 
-int ms_search_names_want_file(ms_search_names *n, const ms_files_entry *file, msim_error *err) {
-    size_t at, len;
+int ms_search_names_want_file(ms_search_names *n, const msim_walk_item *file, msim_error *err) {
     int rc = 0;
     if (file->is_stream) return 0;
     for (const char *name = file->path; name && rc >= 0; name = shorter_path(name))
         rc = ms_search_names_want(n, name, strlen(name), err);
-    ms_files_stem(file->path, &at, &len);
-    return rc < 0 ? rc : ms_search_names_want(n, file->path + at, len, err);
+    return rc < 0 ? rc : ms_search_names_want(n, file->stem, file->stem_bytes, err);
 }
 
-int ms_search_names_leave_file(const ms_search_names *n, const ms_files_entry *file,
+int ms_search_names_leave_file(const ms_search_names *n, const msim_walk_item *file,
                                msim_searcher *s, int64_t query, msim_error *err) {
-    size_t at, len;
     int rc = 0;
     if (file->is_stream) return 0;
     for (const char *name = file->path; name && rc >= 0; name = shorter_path(name))
         rc = ms_search_names_leave(n, name, strlen(name), s, query, err);
-    ms_files_stem(file->path, &at, &len);
-    return rc < 0 ? rc : ms_search_names_leave(n, file->path + at, len, s, query, err);
+    return rc < 0 ? rc : ms_search_names_leave(n, file->stem, file->stem_bytes, s, query, err);
 }
 
 /* ---- Excluded rows ---- */

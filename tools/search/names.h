@@ -3,7 +3,6 @@
 #ifndef MS_TOOLS_SEARCH_NAMES_H
 #define MS_TOOLS_SEARCH_NAMES_H
 #include "corpus.h"
-#include "pipeline/input/files.h"
 
 typedef struct {
     const ms_search_settings *set; /* borrowed */
@@ -16,7 +15,7 @@ typedef struct {
 int ms_search_names_open(const ms_search_corpus *corpus, ms_search_names *out, msim_error *err);
 void ms_search_names_close(ms_search_names *n);
 /* A query that --exclude-self is to find: a file, or a vector of this name. */
-int ms_search_names_want_file(ms_search_names *n, const ms_files_entry *file, msim_error *err);
+int ms_search_names_want_file(ms_search_names *n, const msim_walk_item *file, msim_error *err);
 int ms_search_names_want(ms_search_names *n, const char *name, size_t n_name, msim_error *err);
 /* Look up all names in one pass over the corpus's names, and collect the excluded rows. */
 int ms_search_names_scan(ms_search_names *n, msim_error *err);
@@ -24,7 +23,7 @@ int ms_search_names_scan(ms_search_names *n, msim_error *err);
 int64_t ms_search_names_rows(const ms_search_names *n, const char *name, size_t n_name,
                              const int64_t **rows);
 /* Leave the rows of its own names out of a query's matches (--exclude-self). */
-int ms_search_names_leave_file(const ms_search_names *n, const ms_files_entry *file,
+int ms_search_names_leave_file(const ms_search_names *n, const msim_walk_item *file,
                                msim_searcher *s, int64_t query, msim_error *err);
 int ms_search_names_leave(const ms_search_names *n, const char *name, size_t n_name,
                           msim_searcher *s, int64_t query, msim_error *err);

@@ -63,23 +63,26 @@ static int open_set(ms_search_queries *q, size_t i, msim_error *err) {
 int ms_search_queries_open(const ms_search_corpus *corpus, ms_search_queries *out,
                            msim_error *err) {
     const ms_search_settings *set = corpus->set;
-    ms_files_request request = {.paths = set->common.operands.items,
-                                .n_paths = set->common.operands.n,
-                                .has_stream = true,
-                                .watch = ms_cli_watch()};
+    msim_walk_options o = ms_cli_walk_options();
+    msim_walk_stats stats = {.size = sizeof stats};
     int rc = 0;
-    *out = (ms_search_queries){.corpus = corpus, .buffer.watch = ms_cli_watch()};
+    *out = (ms_search_queries){.corpus = corpus};
+    o.paths = set->common.operands.items;
+    o.n_paths = set->common.operands.n;
+    o.has_stream = 1;
     out->sets = ms_alloc(set->vectors.n, sizeof *out->sets, "queries", err);
     if (out->sets)
         out->vector = ms_alloc((size_t)corpus->info.dim, sizeof *out->vector, "a query", err);
     if (!out->vector) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < set->vectors.n && rc >= 0; i++) rc = open_set(out, i, err);
     if (rc >= 0 && set->common.operands.n) rc = ms_search_model_open(corpus, &out->model, err);
-    if (rc >= 0) rc = ms_files_list_open(&request, &out->files, err);
+    if (rc >= 0) rc = msim_walk_open(&o, &out->walk, err);
+    if (rc >= 0) rc = msim_walk_get_stats(out->walk, &stats);
     if (rc >= 0) rc = ms_cli_skips_open(NULL, &out->skips, err);
     if (rc < 0) return rc;
-    out->n_failed += (int64_t)out->files.n_empty_folders;
-    out->n_queries += (int64_t)(out->files.n + set->likes.n);
+    out->n_files = stats.files;
+    out->n_failed += stats.empty_folders;
+    out->n_queries += out->n_files + (int64_t)set->likes.n;
     out->midi_variants = (size_t)msim_tokenizer_variants((int)set->transpose);
     return 0;
 }
@@ -88,8 +91,7 @@ void ms_search_queries_close(ms_search_queries *q) {
     msim_error e;
     for (size_t i = 0; q->sets && i < q->corpus->set->vectors.n; i++) msim_corpus_close(q->sets[i]);
     if (q->skips) (void)ms_cli_skips_close(q->skips, &e); /* writes no file */
-    ms_files_list_close(&q->files);
-    ms_files_buffer_free(&q->buffer);
+    msim_walk_close(q->walk);
     ms_search_model_close(&q->model);
     ms_free(q->sets);
     ms_free(q->name);
@@ -98,8 +100,12 @@ void ms_search_queries_close(ms_search_queries *q) {
 
 int ms_search_queries_want_self(ms_search_queries *q, ms_search_names *names, msim_error *err) {
     int64_t rc = 0;
-    for (size_t i = 0; i < q->files.n && rc >= 0; i++)
-        rc = ms_search_names_want_file(names, q->files.entries + i, err);
+    msim_walk_item file = {.size = sizeof file};
+    for (int64_t i = 0; i < q->n_files && rc >= 0; i++) {
+        rc = msim_walk_get_input(q->walk, i, &file);
+        if (rc < 0) return ms_fail(err, (int)-rc, "not in the list: query %lld", (long long)i);
+        rc = ms_search_names_want_file(names, &file, err);
+    }
     for (size_t i = 0; i < q->corpus->set->vectors.n; i++)
         for (int64_t row = 0; rc >= 0 && row < msim_corpus_rows(q->sets[i]); row++) {
             rc = read_name(q, q->sets[i], row, err);
@@ -109,7 +115,7 @@ int ms_search_queries_want_self(ms_search_queries *q, ms_search_names *names, ms
 }
 
 int64_t ms_search_queries_room(const ms_search_queries *q) {
-    size_t n_files = q->files.n, n_others = (size_t)q->n_queries - n_files;
+    size_t n_files = (size_t)q->n_files, n_others = (size_t)q->n_queries - n_files;
     if (q->n_queries >= MS_SEARCH_VECTORS) return MS_SEARCH_VECTORS;
     size_t n = n_files * q->midi_variants + n_others;
     return n == 0 ? 1 : n < MS_SEARCH_VECTORS ? (int64_t)n : MS_SEARCH_VECTORS;
@@ -184,34 +190,38 @@ static int add_set(run *r, const msim_corpus *from, int64_t row, msim_error *err
     return n < 0 ? (int)n : add_row(r, from, row, r->q->name, (size_t)n, err);
 }
 
-/* Add what the buffer holds. Returns a reason to skip it, or < 0 for a failure that ends the
- * run. */
-static int add_midi(run *r, const ms_files_entry *entry, char *detail, msim_error *err) {
-    const ms_files_buffer *buffer = &r->q->buffer;
-    ms_search_query query = {.label = (char *)(uintptr_t)entry->path,
-                             .n_label = strlen(entry->path),
-                             .file = entry,
-                             .stream = entry->is_stream ? buffer->data : NULL,
-                             .stream_bytes = buffer->n_bytes};
-    int64_t n = msim_searcher_add_midi(r->s, buffer->data, buffer->n_bytes, err);
+static void skip(run *r, const msim_walk_item *file, int reason, const char *detail) {
+    ms_cli_skips_add(r->q->skips, file->path, reason, detail,
+                     msim_skip_is_failure(reason, file->is_named) != 0);
+}
+
+/* Add a file that was read. < 0 is a failure that ends the run. */
+static int add_midi(run *r, const msim_walk_item *file, msim_error *err) {
+    ms_search_query query = {.label = (char *)(uintptr_t)file->path,
+                             .n_label = strlen(file->path),
+                             .walk = r->q->walk,
+                             .input = file->index,
+                             .stream = file->is_stream ? (unsigned char *)(uintptr_t)file->bytes
+                                                       : NULL,
+                             .stream_bytes = file->n_bytes};
+    int64_t n = msim_searcher_add_midi(r->s, file->bytes, file->n_bytes, err);
     if (n == -MSIM_E_FORMAT || n == -MSIM_E_EMPTY) {
-        snprintf(detail, MS_FILES_DETAIL, "%s", err->text);
-        return ms_files_reason_of_outcome(msim_searcher_outcome(r->s));
+        skip(r, file, msim_skip_reason_of_outcome(msim_searcher_outcome(r->s)), err->text);
+        return 0;
     }
     int rc = n < 0 ? (int)n : ms_search_answers_expect(r->answers, &query, err);
     if (rc >= 0 && r->set->excludes_self)
-        rc = ms_search_names_leave_file(r->names, entry, r->s, n, err);
-    return rc < 0 ? rc : MSIM_SKIP_NONE;
+        rc = ms_search_names_leave_file(r->names, file, r->s, n, err);
+    return rc < 0 ? rc : 0;
 }
 
-static int add_file(run *r, const ms_files_entry *entry, msim_error *err) {
-    char detail[MS_FILES_DETAIL];
+static int add_file(run *r, int64_t input, msim_error *err) {
+    msim_walk_item file = {.size = sizeof file};
     int rc = make_room(r, (int64_t)r->q->midi_variants, err);
+    if (rc >= 0) rc = msim_walk_read(r->q->walk, input, &file, err);
     if (rc < 0) return rc;
-    int reason = ms_files_read(entry, &r->q->buffer, detail, err);
-    if (reason == MSIM_SKIP_NONE) reason = add_midi(r, entry, detail, err);
-    if (reason <= 0) return reason;
-    ms_cli_skips_add(r->q->skips, entry->path, reason, detail, entry->is_named);
+    if (file.reason == MSIM_SKIP_NONE) return add_midi(r, &file, err);
+    skip(r, &file, file.reason, file.detail);
     return 0;
 }
 
@@ -226,9 +236,9 @@ static int add_all(run *r, msim_error *err) {
     const ms_search_queries *q = r->q;
     const ms_search_settings *set = r->set;
     int rc = 0;
-    for (size_t i = 0; i < q->files.n && rc >= 0 && !ms_cli_stopped(); i++) {
+    for (int64_t i = 0; i < q->n_files && rc >= 0 && !ms_cli_stopped(); i++) {
         show_progress(r);
-        rc = add_file(r, q->files.entries + i, err);
+        rc = add_file(r, i, err);
     }
     for (size_t i = 0; i < set->likes.n && rc >= 0 && !ms_cli_stopped(); i++) {
         rc = add_like(r, set->likes.items[i], err);

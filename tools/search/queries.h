@@ -9,12 +9,12 @@
 typedef struct {
     const ms_search_corpus *corpus; /* borrowed */
     ms_search_model model;          /* owned */
-    ms_files_list files;            /* owned: MIDI queries */
+    msim_walk *walk;                /* owned: MIDI queries */
+    int64_t n_files;                /* of the walk */
     msim_corpus **sets;             /* owned: [set->vectors.n], rows that are queries */
     int64_t n_queries;              /* of all kinds */
     size_t midi_variants;           /* of each MIDI query */
     ms_cli_skips *skips;            /* owned */
-    ms_files_buffer buffer;         /* owned: the file in hand */
     char *name;                     /* owned: scratch, the name in hand */
     size_t name_cap;
     float *vector; /* owned: scratch [dim] */

@@ -19,10 +19,9 @@ enum { MAX_SHOWN = 10 };
 
 typedef struct {
     const ms_canonical_request *r;
-    msim_tokenizer *tok;    /* owned */
-    ms_tree *tree;          /* owned; NULL when nothing is written into files */
-    ms_files_buffer buffer; /* owned */
-    unsigned char *out;     /* owned: [cap] */
+    msim_tokenizer *tok; /* owned */
+    ms_tree *tree;       /* owned; NULL when nothing is written into files */
+    unsigned char *out;  /* owned: [cap] */
     size_t cap;
     ms_json_text line; /* owned */
     int64_t n_refused; /* files that were not written */
@@ -37,11 +36,12 @@ static void put_field(run *n, const char *name, const char *value, size_t len) {
     ms_json_put_string(&n->line, value, len);
 }
 
-static int print_failure(run *n, const ms_files_entry *e, int reason, const char *detail) {
+static int print_failure(run *n, const msim_walk_item *e, int reason, const char *detail) {
     const char *name = msim_skip_reason_name(reason);
-    ms_cli_skips_add(n->r->skips, e->path, reason, detail, e->is_named);
+    ms_cli_skips_add(n->r->skips, e->path, reason, detail,
+                     msim_skip_is_failure(reason, e->is_named) != 0);
     n->line.n = 0;
-    put_field(n, "path", e->path + e->name_at, e->name_len);
+    put_field(n, "path", e->name, e->name_bytes);
     put_field(n, "error", name, strlen(name));
     put_field(n, "detail", detail, strlen(detail));
     put(n, "}\n");
@@ -50,9 +50,9 @@ static int print_failure(run *n, const ms_files_entry *e, int reason, const char
 }
 
 /* A row name as the name of its file: bytes before the extension, and the extension [16]. */
-static size_t split_name(const ms_canonical_request *r, const ms_files_entry *e, char *extension) {
-    const char *name = e->path + e->name_at;
-    size_t len = e->name_len, dot;
+static size_t split_name(const ms_canonical_request *r, const msim_walk_item *e, char *extension) {
+    const char *name = e->name;
+    size_t len = e->name_bytes, dot;
     strcpy(extension, ".mid");
     if (r->is_stem || e->is_stream) return len;
     /* it is written uncompressed */
@@ -73,7 +73,7 @@ static int write_or_find(run *n, const char *path, const ms_put_part *part, bool
 
 /* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, <
  * 0. */
-static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written,
+static int write_file(run *n, const msim_walk_item *e, const ms_put_part *part, char **written,
                       msim_error *err) {
     const ms_canonical_request *r = n->r;
     char extension[16];
@@ -86,7 +86,7 @@ static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, 
     }
     size_t len = split_name(r, e, extension), room = strlen(r->out) + 1;
     while (room > 2 && r->out[room - 2] == '/') room--;
-    path = ms_tree_claim(n->tree, e->path + e->name_at, len, extension, &bare, err);
+    path = ms_tree_claim(n->tree, e->name, len, extension, &bare, err);
     if (!path) return -MSIM_E_MEMORY;
     *written = ms_alloc(room + strlen(path) + 16 + sizeof extension, 1, "path", err);
     if (!*written) return -MSIM_E_MEMORY;
@@ -101,21 +101,19 @@ static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, 
 }
 
 /* What a file came to, as an object. */
-static int print_object(run *n, const ms_files_entry *e, const ms_put_part *normal,
+static int print_object(run *n, const msim_walk_item *e, const ms_put_part *normal,
                         const char *written) {
     char before[33] = "", after[33] = "";
-    size_t at, len;
     n->line.n = 0;
-    put_field(n, "path", e->path + e->name_at, e->name_len);
+    put_field(n, "path", e->name, e->name_bytes);
     if (n->r->has_md5) {
         msim_error err;
-        if (ms_digest_hex_of(MS_DIGEST_MD5, n->buffer.data, n->buffer.n_bytes, before, &err) < 0 ||
+        if (ms_digest_hex_of(MS_DIGEST_MD5, e->bytes, e->n_bytes, before, &err) < 0 ||
             ms_digest_hex_of(MS_DIGEST_MD5, normal->data, normal->n, after, &err) < 0) {
             ms_cli_error("%s", err.text);
             return -1;
         }
-        ms_files_stem(e->path, &at, &len);
-        put_field(n, "midi_name", e->path + at, len);
+        put_field(n, "midi_name", e->stem, e->stem_bytes);
         put_field(n, "original_md5", before, 32);
         put_field(n, "normalized_md5", after, 32);
     }
@@ -136,22 +134,18 @@ static bool reserve(run *n, size_t need) {
 
 /* One file. 1: it came out; 0: it gave nothing, which was said; < 0: standard output takes no
  * more. */
-static int normalize_file(run *n, const ms_files_entry *e) {
-    char detail[MS_FILES_DETAIL] = "", *written = NULL;
+static int normalize_file(run *n, const msim_walk_item *e) {
+    char *written = NULL;
     msim_error err = {.code = 0};
-    int reason = ms_files_read(e, &n->buffer, detail, &err), rc = 1;
-    if (reason < 0)
-        return print_failure(
-            n, e, reason == -MSIM_E_MEMORY ? MSIM_SKIP_NO_MEMORY : MSIM_SKIP_UNREADABLE, err.text);
-    if (reason != MSIM_SKIP_NONE) return print_failure(n, e, reason, detail);
-    if (!reserve(n, msim_midi_canonical_bound(n->buffer.n_bytes)))
+    int rc = 1;
+    if (e->reason != MSIM_SKIP_NONE) return print_failure(n, e, e->reason, e->detail);
+    if (!reserve(n, msim_midi_canonical_bound(e->n_bytes)))
         return print_failure(n, e, MSIM_SKIP_NO_MEMORY, "out of memory");
-    int64_t len =
-        msim_midi_canonical(n->tok, n->buffer.data, n->buffer.n_bytes, n->out, n->cap, &err);
+    int64_t len = msim_midi_canonical(n->tok, e->bytes, e->n_bytes, n->out, n->cap, &err);
     if (len < 0) {
         bool is_damaged = len == -MSIM_E_FORMAT;
-        reason = is_damaged ? ms_files_reason_of_outcome(msim_tokenizer_outcome(n->tok))
-                            : MSIM_SKIP_UNREADABLE;
+        int reason = is_damaged ? msim_skip_reason_of_outcome(msim_tokenizer_outcome(n->tok))
+                                : MSIM_SKIP_UNREADABLE;
         return print_failure(n, e, reason, err.text);
     }
     ms_put_part part = {.data = n->out, .n = (size_t)len};
@@ -187,22 +181,25 @@ static int open_tree(run *n, msim_error *err) {
 }
 
 int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err) {
-    run n = {.r = request, .buffer.watch = ms_cli_watch()};
+    run n = {.r = request};
+    msim_walk_item item = {.size = sizeof item};
+    msim_walk_stats stats = {.size = sizeof stats};
     int rc = msim_tokenizer_open(NULL, &n.tok, err);
     *n_done = 0;
     if (rc >= 0) rc = open_tree(&n, err);
+    if (rc >= 0) rc = msim_walk_get_stats(request->walk, &stats);
     int state = 0;
-    for (size_t i = 0; rc >= 0 && state >= 0 && i < request->files->n && !ms_cli_stopped(); i++) {
-        state = normalize_file(&n, request->files->entries + i);
+    while (rc >= 0 && state >= 0 && !ms_cli_stopped() &&
+           msim_walk_next(request->walk, &item, err) > 0) {
+        state = normalize_file(&n, &item);
         *n_done += state > 0;
-        ms_cli_progress("files", (int64_t)i + 1, (int64_t)request->files->n);
+        ms_cli_progress("files", item.index + 1, stats.files);
     }
     ms_cli_progress_end();
     if (n.n_refused > MAX_SHOWN)
         ms_cli_error("%lld more files could not be written", (long long)n.n_refused - MAX_SHOWN);
     msim_tokenizer_close(n.tok);
     ms_tree_close(n.tree);
-    ms_files_buffer_free(&n.buffer);
     free(n.out);
     ms_json_text_free(&n.line);
     return rc;

@@ -4,16 +4,15 @@
 #ifndef MS_TOOLS_TOKENS_CANONICAL_H
 #define MS_TOOLS_TOKENS_CANONICAL_H
 #include "common/skips.h"
-#include "pipeline/input/files.h"
 
 typedef struct {
-    const ms_files_list *files; /* borrowed */
-    ms_cli_skips *skips;        /* borrowed */
-    bool has_md5;               /* --md5 */
-    const char *out;            /* --normalize-midi: a file, a folder, "-"; or NULL */
-    bool is_folder;             /* `out` takes one file for each input */
-    bool is_stem;               /* names have no extension */
-    bool is_forced;             /* files that are there are replaced */
+    msim_walk *walk;     /* borrowed: gives the bytes of files */
+    ms_cli_skips *skips; /* borrowed */
+    bool has_md5;        /* --md5 */
+    const char *out;     /* --normalize-midi: a file, a folder, "-"; or NULL */
+    bool is_folder;      /* `out` takes one file for each input */
+    bool is_stem;        /* names have no extension */
+    bool is_forced;      /* files that are there are replaced */
 } ms_canonical_request;
 
 /* Does all of it. Returns < 0 when nothing could be begun. *n_done: files that came out. */

@@ -2,13 +2,10 @@
  * or to their normal form and its MD5 (tokens/canonical.c). */
 #define _GNU_SOURCE
 #include "common/cli.h"
-#include "pipeline/input/files.h"
-#include "common/cli.h"
 #include "common/json.h"
 #include "common/skips.h"
 #include "common/watch.h"
 #include "canonical.h"
-#include "pipeline/input/reader.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,15 +89,15 @@ typedef struct {
     const settings *s;
     ms_cli_skips *skips; /* owned */
     ms_json_text line;   /* owned: one object */
-    int64_t n_files, n_sequences, n_tokens, n_cut;
+    int64_t n_files, n_sequences, n_tokens;
 } run;
 
 static void put(ms_json_text *line, const char *text) { ms_json_put(line, text, strlen(text)); }
 
-static void begin_object(run *r, const ms_reader_item *item) {
+static void begin_object(run *r, const msim_walk_item *item) {
     r->line.n = 0;
     put(&r->line, "{\"path\":");
-    ms_json_put_string(&r->line, item->entry->path + item->entry->name_at, item->entry->name_len);
+    ms_json_put_string(&r->line, item->name, item->name_bytes);
 }
 
 static int end_object(run *r) {
@@ -109,22 +106,19 @@ static int end_object(run *r) {
 }
 
 /* Print what one file gave. < 0 when standard output takes no more. */
-static int print_item(run *r, const ms_reader_item *item) {
+static int print_item(run *r, const msim_walk_item *item) {
     r->n_files++;
     if (item->reason != MSIM_SKIP_NONE) {
-        ms_cli_skips_add(r->skips, item->entry->path, item->reason, item->detail,
-                         item->entry->is_named);
+        ms_cli_skips_add(r->skips, item->path, item->reason, item->detail, item->is_failure);
         begin_object(r, item);
         put(&r->line, ",\"error\":");
-        const char *reason = msim_skip_reason_name(item->reason),
-                   *detail = item->detail ? item->detail : "";
+        const char *reason = msim_skip_reason_name(item->reason);
         ms_json_put_string(&r->line, reason, strlen(reason));
         put(&r->line, ",\"detail\":");
-        ms_json_put_string(&r->line, detail, strlen(detail));
+        ms_json_put_string(&r->line, item->detail, strlen(item->detail));
         return end_object(r);
     }
-    if (r->s->max_tokens && item->full_length > r->s->max_tokens) r->n_cut++;
-    for (int64_t i = 0; i < item->n_seq; i++) {
+    for (int64_t i = 0; i < item->n_sequences; i++) {
         size_t n = (size_t)(item->starts[i + 1] - item->starts[i]);
         begin_object(r, item);
         put(&r->line, ",\"transpose\":");
@@ -139,19 +133,18 @@ static int print_item(run *r, const ms_reader_item *item) {
 }
 
 /* < 0 when reading failed, or to stop. */
-static int print_all(run *r, ms_reader *reader, size_t n_files, msim_error *err) {
-    ms_reader_item item;
+static int print_all(run *r, msim_walk *walk, int64_t n_files, msim_error *err) {
+    msim_walk_item item = {.size = sizeof item};
     bool is_writable = true;
     int rc = 0;
-    while (is_writable && (rc = ms_reader_next(reader, true, &item, err)) == MS_READER_ITEM) {
+    while (is_writable && (rc = msim_walk_next(walk, &item, err)) > 0) {
         is_writable = print_item(r, &item) == 0;
-        ms_reader_item_free(&item);
-        ms_cli_progress("files", r->n_files, (int64_t)n_files);
+        ms_cli_progress("files", r->n_files, n_files);
     }
     return rc < 0 ? rc : 0;
 }
 
-static void say_summary(const run *r, double seconds) {
+static void say_summary(const run *r, int64_t n_cut, double seconds) {
     char files[32], sequences[32], tokens[32], skipped[32], cut[32], limit[32], reasons[400];
     int64_t n_skipped = ms_cli_skips_total(r->skips);
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
@@ -160,9 +153,9 @@ static void say_summary(const run *r, double seconds) {
                 ms_cli_count(tokens, r->n_tokens), ms_cli_count(skipped, n_skipped),
                 *reasons ? " (" : "", reasons, *reasons ? ")" : "", seconds,
                 seconds > 0 ? (double)r->n_files / seconds : 0.0);
-    if (r->n_cut)
+    if (n_cut)
         ms_cli_note("%s files longer than %s tokens, only their beginning is used",
-                    ms_cli_count(cut, r->n_cut), ms_cli_count(limit, r->s->max_tokens));
+                    ms_cli_count(cut, n_cut), ms_cli_count(limit, r->s->max_tokens));
 }
 
 /* 1 for a folder, 0 for anything else and for nothing; < 0 when that cannot be said. */
@@ -184,44 +177,51 @@ static int is_out_folder(const settings *s, msim_error *err) {
     return rc == 0 && strcmp(paths->items[0], "-") != 0 ? is_folder(paths->items[0], err) : rc;
 }
 
+static msim_walk_options walk_options(const settings *s) {
+    msim_walk_options o = ms_cli_walk_options();
+    o.paths = s->common.operands.items;
+    o.n_paths = s->common.operands.n;
+    o.files_from = s->files_from;
+    o.is_nul_separated = s->is_nul_separated;
+    o.has_stream = 1;
+    o.names = s->names;
+    return o;
+}
+
 /* --md5 and --normalize-midi. */
 static int run_normal(const settings *s) {
     ms_cli_skips *skips = NULL;
     msim_error err;
-    ms_files_list files = {0};
+    msim_walk *walk = NULL;
+    msim_walk_stats stats = {.size = sizeof stats};
     double began = ms_cli_now();
     int64_t n_done = 0;
-    ms_canonical_request request = {.files = &files,
-                                    .has_md5 = s->has_md5,
+    ms_canonical_request request = {.has_md5 = s->has_md5,
                                     .out = s->normalized,
                                     .is_stem = s->names == MSIM_NAMES_STEM,
                                     .is_forced = s->is_forced};
-    ms_files_request wanted = {.paths = s->common.operands.items,
-                               .n_paths = s->common.operands.n,
-                               .watch = ms_cli_watch(),
-                               .files_from = s->files_from,
-                               .is_nul_separated = s->is_nul_separated,
-                               .has_stream = true,
-                               .names = s->names};
+    const msim_walk_options wanted = walk_options(s);
     int rc = is_out_folder(s, &err);
     request.is_folder = rc > 0;
     if (rc >= 0) rc = ms_cli_skips_open(s->skipped, &skips, &err);
-    if (rc >= 0) rc = ms_files_list_open(&wanted, &files, &err);
+    if (rc >= 0) rc = msim_walk_open(&wanted, &walk, &err);
+    request.walk = walk;
     request.skips = skips;
     if (rc >= 0) rc = ms_canonical_run(&request, &n_done, &err);
+    if (walk) (void)msim_walk_get_stats(walk, &stats);
     if (rc < 0) {
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
     } else {
         char done[32], all[32];
         ms_cli_note("%s of %s files normalised, %.2f s", ms_cli_count(done, n_done),
-                    ms_cli_count(all, (int64_t)files.n), ms_cli_now() - began);
-        if (n_done == 0 || n_done < (int64_t)files.n || files.n_empty_folders) rc = -MSIM_E_EMPTY;
+                    ms_cli_count(all, stats.files), ms_cli_now() - began);
+        if (n_done == 0 || n_done < stats.files || stats.empty_folders) rc = -MSIM_E_EMPTY;
     }
     if (ms_cli_skips_close(skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         rc = -MSIM_E_IO;
     }
-    ms_files_list_close(&files);
+    msim_walk_close(walk);
     return rc;
 }
 
@@ -243,44 +243,34 @@ static int check_normal(const settings *s) {
 static int run_tool(const settings *s) {
     run r = {.s = s};
     msim_error err;
-    ms_files_list files = {0};
-    ms_reader *reader = NULL;
+    msim_walk *walk = NULL;
+    msim_walk_stats stats = {.size = sizeof stats};
+    msim_walk_options o = walk_options(s);
     double began = ms_cli_now();
+    o.is_tokenized = 1;
+    o.threads = ms_cli_threads(&s->common);
+    o.transpose_factor = (int)s->transpose;
+    o.max_tokens = s->max_tokens;
     int rc = ms_cli_skips_open(s->skipped, &r.skips, &err);
+    if (rc >= 0) rc = msim_walk_open(&o, &walk, &err);
+    if (rc >= 0) rc = msim_walk_get_stats(walk, &stats);
     if (rc < 0) goto failed;
-    ms_files_request request = {.paths = s->common.operands.items,
-                                .n_paths = s->common.operands.n,
-                                .watch = ms_cli_watch(),
-                                .files_from = s->files_from,
-                                .is_nul_separated = s->is_nul_separated,
-                                .has_stream = true,
-                                .names = s->names};
-    rc = ms_files_list_open(&request, &files, &err);
-    if (rc < 0) goto failed;
-    ms_reader_request wanted = {.files = &files,
-                                .threads = ms_cli_threads(&s->common),
-                                .transpose_factor = (int)s->transpose,
-                                .watch = ms_cli_watch(),
-                                .max_tokens = s->max_tokens};
-    rc = ms_reader_open(&wanted, &reader, &err);
-    if (rc < 0) goto failed;
-    rc = print_all(&r, reader, files.n, &err);
+    rc = print_all(&r, walk, stats.files, &err);
     ms_cli_progress_end();
     if (rc < 0 && rc != -MSIM_E_STOPPED) goto failed;
-    say_summary(&r, ms_cli_now() - began);
-    rc = r.n_sequences == 0 || ms_cli_skips_failures(r.skips) || files.n_empty_folders
-             ? -MSIM_E_EMPTY
-             : 0;
+    (void)msim_walk_get_stats(walk, &stats);
+    say_summary(&r, stats.cut, ms_cli_now() - began);
+    rc = r.n_sequences == 0 || ms_cli_skips_failures(r.skips) || stats.empty_folders ? -MSIM_E_EMPTY
+                                                                                     : 0;
     goto done;
 failed:
     if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
 done:
-    ms_reader_close(reader);
     if (ms_cli_skips_close(r.skips, &err) < 0) {
         ms_cli_error("%s", err.text);
         rc = -MSIM_E_IO;
     }
-    ms_files_list_close(&files);
+    msim_walk_close(walk);
     ms_json_text_free(&r.line);
     return rc;
 }

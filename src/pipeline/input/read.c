@@ -58,8 +58,11 @@ static int reserve(unsigned char **data, size_t *cap, size_t used, size_t need, 
 /* Wait until a stream has something, looking now and then whether the user wants to stop. */
 static int wait_for_stream(int fd, ms_watch *watch, msim_error *err) {
     struct pollfd wanted = {.fd = fd, .events = POLLIN};
-    while (!ms_watch_is_stopped(watch))
-        if (poll(&wanted, 1, 200) != 0) return 0;
+    while (!ms_watch_is_stopped(watch)) {
+        int n = poll(&wanted, 1, 200);
+        /* After a signal the watch is asked again: a read would wait for ever. */
+        if (n > 0 || (n < 0 && errno != EINTR)) return 0;
+    }
     return ms_watch_stop(err, "while reading a stream");
 }
 

@@ -31,12 +31,15 @@ int ms_token_lines_open(const ms_token_lines_request *request, ms_token_lines **
     return 0;
 }
 
+enum { HAS_SEQUENCE = 1, IS_HANDED_ON = 2 }; /* what a line came to; 0: nothing */
+
 static int skip_line(ms_token_lines *l, const char *name, int reason, const char *detail,
                      bool is_named, msim_error *err) {
     char where[400];
     snprintf(where, sizeof where, "%.80s line %lld: %.250s", l->r.path, (long long)l->n_lines,
              detail);
-    return l->r.skip(l->r.skip_user, name, reason, where, is_named, err);
+    int rc = l->r.skip(l->r.skip_user, name, reason, where, is_named, err);
+    return rc > 0 ? IS_HANDED_ON : rc;
 }
 
 static int reason_of_name(const char *name) {
@@ -72,7 +75,7 @@ static int get_ids(const ms_token_lines *l, const cJSON *tokens, ms_sequence *ou
     return 1;
 }
 
-/* One parsed line: 1 when it gave a sequence, else 0. */
+/* One parsed line: HAS_SEQUENCE, IS_HANDED_ON or 0. */
 static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, msim_error *err) {
     const cJSON *path = cJSON_GetObjectItemCaseSensitive(json, "path"),
                 *error = cJSON_GetObjectItemCaseSensitive(json, "error"),
@@ -100,7 +103,7 @@ static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, ms
     out->name_len = (uint32_t)strlen(name);
     memcpy(l->name, name, (size_t)out->name_len + 1);
     out->name = l->name;
-    return 1;
+    return HAS_SEQUENCE;
 }
 
 /* The next line, as ms_lines_next has it. A file that cannot be read on is skipped from there. */
@@ -139,7 +142,8 @@ int ms_token_lines_next(void *lines, bool may_wait, ms_sequence *out, msim_error
                   : skip_line(l, l->r.path, MSIM_SKIP_UNREADABLE, why.text, true, err);
         cJSON_Delete(json);
         if (rc < 0) return rc;
-        if (rc == 1) return MS_READER_ITEM;
+        if (rc == HAS_SEQUENCE) return MS_READER_ITEM;
+        if (rc == IS_HANDED_ON) return MS_READER_LATER;
     }
     return MS_READER_END;
 }

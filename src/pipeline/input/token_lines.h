@@ -11,7 +11,8 @@ typedef struct {
     const char *path;   /* borrowed; "-" is standard input */
     int64_t vocab;      /* ids must lie in 0..vocab-1 */
     int64_t max_tokens; /* longer sequences are cut; 0: no limit */
-    /* A line that gives nothing, as it is read: a msim_skip_reason and a text. < 0 ends it. */
+    /* A line that gives nothing, as it is read: a msim_skip_reason and a text. < 0 ends it; after
+     * > 0 the call of next returns MS_READER_LATER (MS_READER_END if nothing can follow). */
     int (*skip)(void *user, const char *path, int reason, const char *detail, bool is_named,
                 msim_error *err);
     void *skip_user;
