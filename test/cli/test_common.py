@@ -100,6 +100,23 @@ def test_messages():
     assert "MIDISIM_THREADS: expected 1..1024, got many" in text(run("tokens", "x", env={"MIDISIM_THREADS": "many"}))
 
 
+def test_a_misspelt_corpus(tmp_path):
+    """Names in the same folder that are near; none for a file that is there, or that is like no other."""
+    (tmp_path / "a.mid").write_bytes(midi())
+    model = SHIPPED.parent / "checkpoints/tiny.safetensors"
+    assert run("embed", "-q", "-m", model, "-o", "corpus.npy", "a.mid", cwd=tmp_path).returncode == 0
+    for given, meant in (("corups.npy", "corpus.npy"), ("Corpus.npy", "corpus.npy"), ("corpus", "corpus.npy"),
+                         (f"{tmp_path}/copus.npy", f"{tmp_path}/corpus.npy")):
+        done = run("search", "-c", given, "--like", "a.mid", cwd=tmp_path)
+        assert done.returncode == 1 and text(done).endswith(f"; did you mean {meant}?\n"), text(done)
+    (tmp_path / "corpus1.npy").write_bytes(b"")
+    said = text(run("search", "-c", "corpsu.npy", "--like", "a.mid", cwd=tmp_path))
+    assert "did you mean corpus.npy or corpus1.npy?" in said and "No such file" in said
+    for given in ("elsewhere.npy", "none/corpus.npy", "corpus1.npy", "a.mid"):
+        said = text(run("search", "-c", given, "--like", "a.mid", cwd=tmp_path))
+        assert said and "did you mean" not in said
+
+
 def test_option_forms(tmp_path):
     (tmp_path / "-a.mid").write_bytes(midi())
     (tmp_path / "list").write_text("-a.mid\n")
