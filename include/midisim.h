@@ -197,6 +197,9 @@ typedef struct {
     const int64_t *excluded; /* borrowed: rows that are never results, ascending, without
                               * duplicates; NULL: none */
     size_t n_excluded;
+    int (*should_stop)(void *user); /* called now and then during a search, on any thread; non-zero
+                                     * ends the search with -MSIM_E_STOPPED; NULL: never */
+    void *stop_user;                /* passed to should_stop */
 } msim_search_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -761,8 +764,9 @@ typedef struct {
     int excludes_self; /* 1: a query that is a row does not find its piece; each pass then fetches a
                           * few rows more, so that msim_searcher_exclude costs little */
     int64_t max_vectors;            /* vectors per pass (default 60: five pieces in twelve keys) */
-    int (*should_stop)(void *user); /* msim_searcher_run calls this now and then, on any thread;
-                                     * non-zero ends the run with -MSIM_E_STOPPED; NULL: never */
+    int (*should_stop)(void *user); /* called now and then by msim_searcher_run, also during a
+                                     * pass, and while a MIDI file is embedded, on any thread;
+                                     * non-zero ends the call with -MSIM_E_STOPPED; NULL: never */
     void *stop_user;                /* passed to should_stop */
     const msim_passes *passes;      /* borrowed until close; NULL: this process has all rows */
 } msim_searcher_options;
@@ -790,7 +794,7 @@ MSIM_API void msim_searcher_close(msim_searcher *s);
  * [dim]. Each function returns the query's number. Numbers start at 0, and again after
  * msim_searcher_run. A failure leaves the queries before it as they were. -MSIM_E_FORMAT and
  * -MSIM_E_EMPTY come from the tokeniser. -MSIM_E_ARG means a row out of range, or a vector with NaN
- * or infinity. */
+ * or infinity. -MSIM_E_STOPPED: should_stop asked to stop while a MIDI file was embedded. */
 MSIM_API int64_t msim_searcher_add_file(msim_searcher *s, const char *path, msim_error *err);
 MSIM_API int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size_t n_bytes,
                                         msim_error *err);
