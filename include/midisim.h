@@ -347,6 +347,9 @@ typedef struct {
     size_t size; /* set by the library: the struct as the library knows it */
     int step;    /* msim_job_step */
     int64_t done, all;
+    int64_t tokens;     /* MSIM_STEP_EMBED: tokens that this run has embedded */
+    int64_t tokens_all; /* how many this run has to embed: an estimate until the last file is read;
+                         * -1: not known */
 } msim_job_progress;
 
 enum msim_message_level { MSIM_MESSAGE_NOTE = 0, MSIM_MESSAGE_WARNING, MSIM_MESSAGE_ERROR };

@@ -185,6 +185,13 @@ static int64_t files_done(const void *source, int64_t n_waiting) {
            n_waiting;
 }
 
+/* What other ranks have read is not known here. */
+static double files_share_read(const void *source) {
+    const msim_job *r = source;
+    int64_t n = (int64_t)r->manifest.files.n - r->manifest.n_before - r->manifest.n_kept;
+    return r->part || n <= 0 ? -1 : (double)r->n_read / (double)n;
+}
+
 /* ---- Sequences from token lines ---- */
 
 /* Their content is what they say, in a space of its own. */
@@ -274,7 +281,8 @@ static int embed_all(msim_job *r, msim_error *err) {
     ms_sequences sequences = {.next = r->lines ? next_from_lines : next_from_files,
                               .source = r,
                               .n_done = r->lines ? lines_done : files_done,
-                              .n_all = r->lines ? -1 : (int64_t)r->manifest.files.n};
+                              .n_all = r->lines ? -1 : (int64_t)r->manifest.files.n,
+                              .share_read = r->lines ? NULL : files_share_read};
     ms_batcher_request request = {.model = r->model,
                                   .options = r->options,
                                   .longest = longest(r),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from cli_util import ENV, ROOT, SHIPPED, TOOLS, midi, run, text, tool
+from cli_util import ENV, ROOT, SHIPPED, TOOLS, build_clock, midi, run, text, tool
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -215,14 +215,16 @@ def on_terminal(arguments, env, cwd, stdout=subprocess.DEVNULL):
 
 def test_progress_on_a_terminal_only(tmp_path):
     for i in range(50):
-        (tmp_path / f"{i}.mid").write_bytes(midi(range(20, 100)))
-    base = dict(ENV, TERM="xterm")
+        (tmp_path / f"{i}.mid").write_bytes(midi([*range(20, 100)] * 12))
+    base = dict(ENV, TERM="xterm", **build_clock(tmp_path))
     code, said = on_terminal([tool("tokens"), "."], base, tmp_path)
     assert code == 0 and b"/50 files" in said and b"\x1b[36m" in said and b"50 files: 50 sequences" in said
     code, said = on_terminal([tool("tokens"), "."], dict(base, NO_COLOR="1"), tmp_path)
     assert code == 0 and b"/50 files" in said and b"\x1b[36m" not in said
     code, said = on_terminal([tool("tokens"), "--quiet", "."], base, tmp_path)
     assert code == 0 and said == b""
+    code, said = on_terminal([tool("tokens"), "."], dict(ENV, TERM="xterm"), tmp_path)
+    assert code == 0 and b"/50 files" not in said  # what is done within half a second needs no progress
     assert text(run("tokens", ".", cwd=tmp_path)).count("\n") == 1  # the summary alone
     assert run("tokens", "--quiet", ".", cwd=tmp_path).stderr == b""
 
