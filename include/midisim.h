@@ -439,6 +439,9 @@ typedef struct {
      * the others: it begins earlier if need be. max_tokens cuts the piece first, and the windows
      * cover what is left. Not with from_tokens. msim_corpus_span says where a row lies. */
     int64_t window_tokens, window_step;
+    /* 1: the job remembers the tokens, notes and seconds of each input for msim_job_get_piece: 24
+     * bytes per file. */
+    int is_detailed;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -500,6 +503,22 @@ typedef struct {
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
+
+/* A piece: an input that gave a row, or with windows several. */
+typedef struct {
+    size_t size;      /* sizeof(msim_job_piece), set by the caller (R6) */
+    const char *path; /* borrowed from the job */
+    int is_cut;       /* 1: it is longer than max_tokens */
+    /* -1: not known. With is_detailed, tokens are known of what is in the journal of the job, notes
+     * and seconds of the files that this run has read. */
+    int64_t tokens; /* that were embedded */
+    int64_t notes;  /* without drums and what the clean-up drops */
+    double seconds; /* to the end of the last note */
+} msim_job_piece;
+
+/* One of the pieces, in the order of the rows: index 0..stats.pieces-1, once the corpus is written.
+ */
+MSIM_API int msim_job_get_piece(const msim_job *job, int64_t index, msim_job_piece *out);
 
 /* An input that gave no row. */
 typedef struct {
@@ -896,6 +915,9 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* How many ids the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+/* How many notes the last successful encode turned into ids, those of ids that max_seq_len cut off
+ * included; and the second at which the last of them ends, as in a span. */
+MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds);
 
 /* Cut the piece that the last successful encode read into windows, as msim_job_options describes
  * them. window_step is 1 .. window_tokens. max_seq_len cuts the piece first. spans [cap] gets the

@@ -144,7 +144,12 @@ static int note_item(msim_job *r, ms_reader_item *item, msim_error *err) {
                                     item->reason, item->detail, err);
     r->manifest.content[item->index] = item->content;
     if (item->is_known) return 0;
-    return item->reason == MSIM_SKIP_NONE ? 1 : note_content(r, item, err);
+    if (item->reason != MSIM_SKIP_NONE) return note_content(r, item, err);
+    rc = ms_facts_note(
+        &r->manifest.facts, item->content,
+        (ms_fact){.tokens = item->starts[1], .notes = item->n_notes, .seconds = item->seconds},
+        err);
+    return rc < 0 ? rc : 1;
 }
 
 static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
@@ -211,6 +216,9 @@ static int note_line(msim_job *r, ms_sequence *out, msim_error *err) {
     int is_new = ms_dedup_claim(r->manifest.dedup, out->sha256, &out->content, err);
     if (is_new < 0) return is_new;
     rc = ms_manifest_add(&r->manifest, out->name, out->content, err);
+    if (rc >= 0 && is_new)
+        rc = ms_facts_note(&r->manifest.facts, out->content,
+                           (ms_fact){.tokens = out->n_ids, .notes = -1, .seconds = -1}, err);
     return rc < 0 ? rc : is_new;
 }
 
@@ -260,6 +268,7 @@ static int open_reader(msim_job *r, msim_error *err) {
                                  .window_tokens = r->o.window_tokens,
                                  .window_step = r->o.window_step,
                                  .windows_most = ms_journal_windows_most(r->description.dim),
+                                 .wants_notes = r->o.is_detailed != 0,
                                  .is_background = true,
                                  .model = r->model,
                                  .take = r->take,

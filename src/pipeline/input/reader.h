@@ -18,6 +18,7 @@ typedef struct {
     int64_t max_tokens;                 /* 0: no limit */
     int64_t window_tokens, window_step; /* spans of the windows of the first variant; 0: none */
     int64_t windows_most;               /* a piece of more is too large */
+    bool wants_notes;                   /* n_notes and seconds of an item */
     size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
     bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
     /* Which files, in which order: the next one's number in the list; false when there is none.
@@ -47,6 +48,8 @@ typedef struct {
                                   * tokens */
     int64_t starts[13], n_seq;
     int64_t full_length; /* ids there would be without max_tokens, first variant */
+    int64_t n_notes;     /* -1: not wanted */
+    double seconds;      /* to the end of the last note */
     msim_span *spans;    /* owned: [n_spans], of its windows; NULL without */
     int64_t n_spans;
 } ms_reader_item;
