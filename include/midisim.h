@@ -197,6 +197,9 @@ typedef struct {
     const int64_t *excluded; /* borrowed: rows that are never results, ascending, without
                               * duplicates; NULL: none */
     size_t n_excluded;
+    int (*should_stop)(void *user); /* called now and then during a search, on any thread; non-zero
+                                     * ends the search with -MSIM_E_STOPPED; NULL: never */
+    void *stop_user;                /* passed to should_stop */
 } msim_search_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -344,6 +347,9 @@ typedef struct {
     size_t size; /* set by the library: the struct as the library knows it */
     int step;    /* msim_job_step */
     int64_t done, all;
+    int64_t tokens;     /* MSIM_STEP_EMBED: tokens that this run has embedded */
+    int64_t tokens_all; /* how many this run has to embed: an estimate until the last file is read;
+                         * -1: not known */
 } msim_job_progress;
 
 enum msim_message_level { MSIM_MESSAGE_NOTE = 0, MSIM_MESSAGE_WARNING, MSIM_MESSAGE_ERROR };
@@ -433,6 +439,9 @@ typedef struct {
      * the others: it begins earlier if need be. max_tokens cuts the piece first, and the windows
      * cover what is left. Not with from_tokens. msim_corpus_span says where a row lies. */
     int64_t window_tokens, window_step;
+    /* 1: the job remembers the tokens, notes and seconds of each input for msim_job_get_piece: 24
+     * bytes per file. */
+    int is_detailed;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -494,6 +503,22 @@ typedef struct {
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
+
+/* A piece: an input that gave a row, or with windows several. */
+typedef struct {
+    size_t size;      /* sizeof(msim_job_piece), set by the caller (R6) */
+    const char *path; /* borrowed from the job */
+    int is_cut;       /* 1: it is longer than max_tokens */
+    /* -1: not known. With is_detailed, tokens are known of what is in the journal of the job, notes
+     * and seconds of the files that this run has read. */
+    int64_t tokens; /* that were embedded */
+    int64_t notes;  /* without drums and what the clean-up drops */
+    double seconds; /* to the end of the last note */
+} msim_job_piece;
+
+/* One of the pieces, in the order of the rows: index 0..stats.pieces-1, once the corpus is written.
+ */
+MSIM_API int msim_job_get_piece(const msim_job *job, int64_t index, msim_job_piece *out);
 
 /* An input that gave no row. */
 typedef struct {
@@ -761,8 +786,9 @@ typedef struct {
     int excludes_self; /* 1: a query that is a row does not find its piece; each pass then fetches a
                           * few rows more, so that msim_searcher_exclude costs little */
     int64_t max_vectors;            /* vectors per pass (default 60: five pieces in twelve keys) */
-    int (*should_stop)(void *user); /* msim_searcher_run calls this now and then, on any thread;
-                                     * non-zero ends the run with -MSIM_E_STOPPED; NULL: never */
+    int (*should_stop)(void *user); /* called now and then by msim_searcher_run, also during a
+                                     * pass, and while a MIDI file is embedded, on any thread;
+                                     * non-zero ends the call with -MSIM_E_STOPPED; NULL: never */
     void *stop_user;                /* passed to should_stop */
     const msim_passes *passes;      /* borrowed until close; NULL: this process has all rows */
 } msim_searcher_options;
@@ -790,7 +816,7 @@ MSIM_API void msim_searcher_close(msim_searcher *s);
  * [dim]. Each function returns the query's number. Numbers start at 0, and again after
  * msim_searcher_run. A failure leaves the queries before it as they were. -MSIM_E_FORMAT and
  * -MSIM_E_EMPTY come from the tokeniser. -MSIM_E_ARG means a row out of range, or a vector with NaN
- * or infinity. */
+ * or infinity. -MSIM_E_STOPPED: should_stop asked to stop while a MIDI file was embedded. */
 MSIM_API int64_t msim_searcher_add_file(msim_searcher *s, const char *path, msim_error *err);
 MSIM_API int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size_t n_bytes,
                                         msim_error *err);
@@ -889,6 +915,9 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
 /* How many ids the last successful encode would have given without max_seq_len. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
+/* How many notes the last successful encode turned into ids, those of ids that max_seq_len cut off
+ * included; and the second at which the last of them ends, as in a span. */
+MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds);
 
 /* Cut the piece that the last successful encode read into windows, as msim_job_options describes
  * them. window_step is 1 .. window_tokens. max_seq_len cuts the piece first. spans [cap] gets the
@@ -1025,6 +1054,7 @@ typedef struct {
     int is_named;       /* 1: it was given by name, not found in a folder */
     int is_stream;      /* 1: it is standard input */
     int is_folder;      /* 1: a folder that cannot be read */
+    int64_t file_bytes; /* its size when it was listed; -1: not known */
 
     const unsigned char *bytes; /* [n_bytes]: the file, gzip undone; NULL without */
     size_t n_bytes;

@@ -215,6 +215,22 @@ int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
     return ms_windows_cut(&w, spans, cap);
 }
 
+int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds) {
+    const piece *p = &tok->piece;
+    msim_span all;
+    ms_windows w = {.notes = p->notes,
+                    .units = p->units,
+                    .n_notes = p->n_notes,
+                    .origin_ms = p->origin_ms,
+                    .n_tokens = tok->full_length,
+                    .window_tokens = INT32_MAX,
+                    .step = INT32_MAX};
+    if (seconds) *seconds = 0;
+    if (!p->notes) return 0;
+    if (seconds && ms_windows_cut(&w, &all, 1) > 0) *seconds = all.to_seconds;
+    return (int64_t)p->n_notes;
+}
+
 size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_bytes); }
 
 int64_t msim_midi_canonical(msim_tokenizer *tok, const void *midi, size_t n_bytes,

@@ -28,6 +28,7 @@ typedef struct {
     ms_sequence *sequences; /* owned: [batch_seqs], without their ids */
     float *out;             /* owned: [batch_seqs, dim] */
     size_t n;
+    int64_t n_tokens;
 } under_way;
 
 typedef struct {
@@ -40,7 +41,8 @@ typedef struct {
     int64_t context_tokens; /* what the context was opened for */
     ms_sequence *window;    /* owned: [window_seqs] */
     size_t n_window, n_taken;
-    int32_t *ids; /* owned: one batch */
+    int64_t tokens_taken, tokens_done; /* of the sequences taken so far, and finished */
+    int32_t *ids;                      /* owned: one batch */
     size_t ids_cap;
     int64_t *starts;                           /* owned: [batch_seqs + 1] */
     under_way batches[MSIM_BATCHES_UNDER_WAY]; /* a ring of most_under_way */
@@ -79,6 +81,7 @@ static int finish_oldest(embedder *e, msim_error *err) {
     e->oldest = (e->oldest + 1) % e->most.most_under_way;
     e->n_under_way--;
     e->seqs_under_way -= b->n;
+    if (rc >= 0) e->tokens_done += b->n_tokens;
     if (rc < 0) return rc;
     if (e->request->is_normalized) msim_l2_normalize(b->out, b->n, (size_t)e->dim);
     return e->request->keep ? e->request->keep(e->request->user, b->sequences, b->out, b->n, err)
@@ -127,6 +130,7 @@ static int embed_batch(embedder *e, const ms_sequence *batch, size_t n, msim_err
     memcpy(b->sequences, batch, n * sizeof *batch);
     for (size_t i = 0; i < n; i++) b->sequences[i].ids = NULL; /* the window frees them */
     b->n = n;
+    b->n_tokens = starts[n];
     e->n_under_way++;
     e->seqs_under_way += n;
     return e->n_under_way == e->most.most_under_way ? finish_oldest(e, err) : 0;
@@ -159,6 +163,7 @@ static int fill_window(embedder *e, msim_error *err) {
         if (state < 0) return state;
         if (state != MS_READER_ITEM) break;
         p->order = e->n_taken++;
+        e->tokens_taken += p->n_ids;
         e->n_window++;
         tokens += p->n_ids;
     }
@@ -169,6 +174,16 @@ static int longest_first(const void *a, const void *b) {
     const ms_sequence *x = a, *y = b;
     if (x->n_ids != y->n_ids) return x->n_ids < y->n_ids ? 1 : -1;
     return (x->order > y->order) - (x->order < y->order);
+}
+
+/* Progress, while n_waiting sequences are not finished. True: stop. */
+static bool tell(const embedder *e, size_t n_waiting) {
+    const ms_sequences *from = e->sequences;
+    double share = from->share_read ? from->share_read(from->source) : -1;
+    double all = share > 0 ? (double)e->tokens_taken / share : -1;
+    ms_watch_tokens(e->request->watch, e->tokens_done, (int64_t)all);
+    return ms_watch_step(e->request->watch, MSIM_STEP_EMBED,
+                         from->n_done(from->source, (int64_t)n_waiting), from->n_all);
 }
 
 /* Cut the sorted window into batches: each as many sequences as fit, at least one. */
@@ -183,9 +198,7 @@ static int embed_window(embedder *e, msim_error *err) {
             tokens += e->window[to].n_ids;
         }
         rc = embed_batch(e, e->window + from, to - from, err);
-        int64_t done = e->sequences->n_done(e->sequences->source,
-                                            (int64_t)(e->n_window - to + e->seqs_under_way));
-        if (ms_watch_step(e->request->watch, MSIM_STEP_EMBED, done, e->sequences->n_all) && rc == 0)
+        if (tell(e, e->n_window - to + e->seqs_under_way) && rc == 0)
             rc = ms_watch_stop(err, "while embedding");
     }
     for (size_t i = 0; i < e->n_window; i++) ms_free(e->window[i].ids);
@@ -241,7 +254,8 @@ int ms_batcher_run(const ms_batcher_request *request, const ms_sequences *sequen
     e.most = amounts_for(&info, &request->options);
     if (rc >= 0) rc = open_all(&e, err);
     if (rc >= 0) {
-        (void)ms_watch_step(request->watch, MSIM_STEP_EMBED, 0, sequences->n_all);
+        (void)ms_watch_step(request->watch, MSIM_STEP_EMBED,
+                            sequences->n_done(sequences->source, 0), sequences->n_all);
         rc = embed_all(&e, err);
     }
     if (rc == 0 || rc == -MSIM_E_STOPPED) {

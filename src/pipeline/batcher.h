@@ -26,6 +26,9 @@ typedef struct {
     /* Inputs that are done, for the progress line, while n_waiting sequences are not. */
     int64_t (*n_done)(const void *source, int64_t n_waiting);
     int64_t n_all; /* inputs there are, or -1 */
+    /* How many of the inputs that this run has to do gave what they have, 0..1; NULL or < 0: not
+     * known. */
+    double (*share_read)(const void *source);
 } ms_sequences;
 
 typedef struct {

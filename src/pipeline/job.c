@@ -73,6 +73,7 @@ static int copy_options(msim_job *job, const msim_job_options *options, msim_err
     job->watch.message = job->o.message;
     job->watch.user = job->o.user;
     ms_watch_begin(&job->watch);
+    job->manifest.facts.is_kept = job->o.is_detailed != 0;
     job->began = ms_clock_now();
     rc = check_options(&job->o, err);
     if (job->o.window_tokens && !job->o.window_step) job->o.window_step = job->o.window_tokens / 2;
@@ -108,6 +109,7 @@ void msim_job_close(msim_job *job) {
     msim_model_close(job->own_model);
     ms_manifest_close(&job->manifest);
     ms_skips_close(&job->skips);
+    ms_free(job->order);
     ms_job_part_free(job->part);
     ms_free(job);
 }
@@ -194,6 +196,20 @@ int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
     count_inputs(job, &s);
     memcpy(s.skipped, job->skips.counts, sizeof job->skips.counts);
     return ms_sized_out(out, &s, sizeof s);
+}
+
+int msim_job_get_piece(const msim_job *job, int64_t index, msim_job_piece *out) {
+    const ms_manifest *in = &job->manifest;
+    if (!job->order || index < 0 || index >= job->n_pieces) return -MSIM_E_ARG;
+    uint32_t entry = job->order[index], content = in->content[entry];
+    ms_fact fact = ms_facts_get(&in->facts, content);
+    msim_job_piece piece = {.size = sizeof piece,
+                            .path = in->files.entries[entry].path,
+                            .is_cut = ms_dedup_get(in->dedup, content).is_cut,
+                            .tokens = fact.tokens,
+                            .notes = fact.notes,
+                            .seconds = fact.seconds};
+    return ms_sized_out(out, &piece, sizeof piece);
 }
 
 int msim_job_get_skip(const msim_job *job, int64_t index, msim_skip *out) {

@@ -15,7 +15,7 @@
 #include "pipeline/manifest.h"
 #include "pipeline/disk/output.h"
 #include "pipeline/input/reader.h"
-#include "pipeline/skips.h"
+#include "pipeline/input/skips.h"
 #include "pipeline/input/token_lines.h"
 #include "pipeline/pieces.h"
 
@@ -56,6 +56,8 @@ struct msim_job {
      * that an earlier row holds; files that could not be read. */
     int64_t n_pieces, n_rows, n_cut, n_shared, n_unread;
     int64_t n_failed; /* inputs that will fail again */
+    uint32_t *order;  /* owned: [n_pieces] entries in the order of the rows, once these are written;
+                       * NULL unless the job is detailed */
 };
 
 /* Everything before the work: output, inputs, model, journal. is_complete when there is nothing to

@@ -24,6 +24,7 @@ int ms_manifest_open(ms_manifest *in, ms_watch *watch, msim_error *err) {
 
 void ms_manifest_close(ms_manifest *in) {
     ms_dedup_close(in->dedup);
+    ms_facts_close(&in->facts);
     ms_files_list_close(&in->files);
     ms_free(in->content);
     ms_free(in->had_row);
@@ -135,7 +136,10 @@ static int visit_record(void *user, const ms_journal_record *r, msim_error *err)
                                          .n_windows = r->n_windows,
                                          .outcome = (uint8_t)r->reason,
                                          .is_cut = is_cut});
-        return 0;
+        if (ms_facts_get(&l->in->facts, content).tokens >= 0)
+            return 0; /* by this run: it has all */
+        return ms_facts_note(&l->in->facts, content,
+                             (ms_fact){.tokens = r->n_tokens, .notes = -1, .seconds = -1}, err);
     }
     char level[16];
     snprintf(level, sizeof level, "%.*s", (int)r->detail_len, r->detail);

@@ -8,6 +8,7 @@
 #ifndef MS_PIPELINE_MANIFEST_H
 #define MS_PIPELINE_MANIFEST_H
 #include "pipeline/dedup.h"
+#include "pipeline/facts.h"
 #include "pipeline/input/files.h"
 #include "pipeline/disk/journal.h"
 
@@ -22,6 +23,7 @@ typedef struct {
 typedef struct {
     ms_files_list files; /* owned */
     ms_dedup *dedup;     /* owned */
+    ms_facts facts;      /* owned: of the contents */
     uint32_t *content;   /* owned: [files.n]: what it holds, or MS_DEDUP_NONE */
     bool *had_row;       /* owned: [files.n] once the previous corpus was matched: that corpus has
                           * a row of the name */

@@ -190,7 +190,8 @@ static msim_walk_item describe(const msim_walk *w, size_t index) {
                            .name_bytes = e->name_len,
                            .is_named = e->is_named,
                            .is_stream = e->is_stream,
-                           .is_folder = e->is_folder};
+                           .is_folder = e->is_folder,
+                           .file_bytes = e->is_stream ? -1 : e->bytes};
     ms_files_stem(e->path, &stem_at, &item.stem_bytes);
     item.stem = e->path + stem_at;
     return item;

@@ -7,7 +7,7 @@
 
 void ms_watch_begin(ms_watch *w) {
     w->owner = pthread_self();
-    w->last = (msim_job_progress){.size = sizeof w->last, .all = -1};
+    w->last = (msim_job_progress){.size = sizeof w->last, .all = -1, .tokens_all = -1};
 }
 
 static bool ask(ms_watch *w) {
@@ -15,8 +15,15 @@ static bool ask(ms_watch *w) {
     return w->is_stopped;
 }
 
+void ms_watch_tokens(ms_watch *w, int64_t tokens, int64_t tokens_all) {
+    if (!w) return;
+    w->last.tokens = tokens;
+    w->last.tokens_all = tokens_all;
+}
+
 bool ms_watch_step(ms_watch *w, int step, int64_t done, int64_t all) {
     if (!w) return false;
+    if (step != w->last.step) ms_watch_tokens(w, 0, -1);
     w->last.step = step;
     w->last.done = done;
     w->last.all = all;

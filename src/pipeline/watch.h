@@ -20,6 +20,8 @@ typedef struct {
 
 /* From now on the callbacks are called on this thread. */
 void ms_watch_begin(ms_watch *watch);
+/* Tokens of the step that is under way, for the next ms_watch_step. */
+void ms_watch_tokens(ms_watch *watch, int64_t tokens, int64_t tokens_all);
 /* So much of a step is done. True: stop. Only on the watch's own thread. */
 bool ms_watch_step(ms_watch *watch, int step, int64_t done, int64_t all);
 void ms_watch_end_step(ms_watch *watch);

@@ -144,7 +144,12 @@ static int note_item(msim_job *r, ms_reader_item *item, msim_error *err) {
                                     item->reason, item->detail, err);
     r->manifest.content[item->index] = item->content;
     if (item->is_known) return 0;
-    return item->reason == MSIM_SKIP_NONE ? 1 : note_content(r, item, err);
+    if (item->reason != MSIM_SKIP_NONE) return note_content(r, item, err);
+    rc = ms_facts_note(
+        &r->manifest.facts, item->content,
+        (ms_fact){.tokens = item->starts[1], .notes = item->n_notes, .seconds = item->seconds},
+        err);
+    return rc < 0 ? rc : 1;
 }
 
 static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
@@ -185,6 +190,13 @@ static int64_t files_done(const void *source, int64_t n_waiting) {
            n_waiting;
 }
 
+/* What other ranks have read is not known here. */
+static double files_share_read(const void *source) {
+    const msim_job *r = source;
+    int64_t n = (int64_t)r->manifest.files.n - r->manifest.n_before - r->manifest.n_kept;
+    return r->part || n <= 0 ? -1 : (double)r->n_read / (double)n;
+}
+
 /* ---- Sequences from token lines ---- */
 
 /* Their content is what they say, in a space of its own. */
@@ -204,6 +216,9 @@ static int note_line(msim_job *r, ms_sequence *out, msim_error *err) {
     int is_new = ms_dedup_claim(r->manifest.dedup, out->sha256, &out->content, err);
     if (is_new < 0) return is_new;
     rc = ms_manifest_add(&r->manifest, out->name, out->content, err);
+    if (rc >= 0 && is_new)
+        rc = ms_facts_note(&r->manifest.facts, out->content,
+                           (ms_fact){.tokens = out->n_ids, .notes = -1, .seconds = -1}, err);
     return rc < 0 ? rc : is_new;
 }
 
@@ -253,6 +268,7 @@ static int open_reader(msim_job *r, msim_error *err) {
                                  .window_tokens = r->o.window_tokens,
                                  .window_step = r->o.window_step,
                                  .windows_most = ms_journal_windows_most(r->description.dim),
+                                 .wants_notes = r->o.is_detailed != 0,
                                  .is_background = true,
                                  .model = r->model,
                                  .take = r->take,
@@ -274,7 +290,8 @@ static int embed_all(msim_job *r, msim_error *err) {
     ms_sequences sequences = {.next = r->lines ? next_from_lines : next_from_files,
                               .source = r,
                               .n_done = r->lines ? lines_done : files_done,
-                              .n_all = r->lines ? -1 : (int64_t)r->manifest.files.n};
+                              .n_all = r->lines ? -1 : (int64_t)r->manifest.files.n,
+                              .share_read = r->lines ? NULL : files_share_read};
     ms_batcher_request request = {.model = r->model,
                                   .options = r->options,
                                   .longest = longest(r),

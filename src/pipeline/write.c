@@ -232,6 +232,11 @@ int ms_job_write(msim_job *r, bool is_complete, msim_error *err) {
     rc = number_rows(r, &list, err);
     if (rc >= 0) rc = write_rows(r, &list, is_complete, err);
     ms_free(list.firsts);
+    if (rc >= 0 && r->o.is_detailed) {
+        ms_free(r->order);
+        r->order = entries;
+        return rc;
+    }
     ms_free(entries);
     return rc;
 }

@@ -4,7 +4,8 @@
 #include "base/mem.h"
 #include "base/sized.h"
 
-enum { BATCH_TOKENS = 16384 };
+/* On a CPU a batch is short, as in a job, so that whoever stops waits for less than a second. */
+enum { GPU_BATCH_TOKENS = 16384, CPU_BATCH_TOKENS = 4096 };
 
 int ms_query_embedder_open(const msim_model *model, const msim_options *options,
                            ms_query_embedder *out, msim_error *err) {
@@ -16,6 +17,7 @@ int ms_query_embedder_open(const msim_model *model, const msim_options *options,
     (void)msim_model_get_info(model, &info); /* refuses a size of zero alone */
     e.dim = info.dim;
     e.max_tokens = info.max_tokens;
+    e.batch_least = info.device == MSIM_DEVICE_CUDA ? GPU_BATCH_TOKENS : CPU_BATCH_TOKENS;
     *out = e;
     return MSIM_OK;
 }
@@ -32,7 +34,7 @@ void ms_query_embedder_close(ms_query_embedder *e) {
 static int ensure_context(ms_query_embedder *e, int64_t n_tokens, msim_error *err) {
     if (e->context && n_tokens <= e->batch_tokens) return MSIM_OK;
     msim_options o = e->options;
-    o.max_batch_tokens = n_tokens > BATCH_TOKENS ? n_tokens : BATCH_TOKENS;
+    o.max_batch_tokens = n_tokens > e->batch_least ? n_tokens : e->batch_least;
     o.max_batch_seqs = msim_options_default().max_batch_seqs;
     o.max_queries = o.max_k = 1;
     msim_context_close(e->context);
@@ -49,6 +51,10 @@ static int embed_batches(ms_query_embedder *e, const int64_t *starts, size_t n, 
     int rc = ensure_context(e, starts[1] - starts[0], err);
     double began = ms_clock_now();
     for (size_t first = 0, n_batch; first < n && rc >= 0; first += n_batch) {
+        if (e->should_stop && e->should_stop(e->stop_user) != 0) {
+            rc = ms_fail(err, MSIM_E_STOPPED, "embedding: stopped by the caller");
+            break;
+        }
         for (n_batch = 0; first + n_batch < n; n_batch++) {
             batch_starts[n_batch] = starts[first + n_batch] - starts[first];
             if (n_batch && starts[first + n_batch + 1] - starts[first] > e->batch_tokens) break;

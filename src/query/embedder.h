@@ -14,8 +14,12 @@ typedef struct {
     const float *class_weights; /* borrowed; NULL: the plain mean */
     msim_tokenizer *tokenizer;  /* owned */
     msim_context *context;      /* owned; NULL until the first piece */
+    int64_t batch_least;        /* tokens that a batch has room for at least */
     int64_t batch_tokens;       /* that the context was opened for */
-    int32_t *ids;               /* owned: [ids_cap] */
+    /* Asked before each batch; non-zero ends the call with -MSIM_E_STOPPED. NULL: never. */
+    int (*should_stop)(void *user);
+    void *stop_user;
+    int32_t *ids; /* owned: [ids_cap] */
     size_t ids_cap;
     double seconds; /* inside embedding, so far */
 } ms_query_embedder;

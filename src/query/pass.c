@@ -247,6 +247,8 @@ static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink s
                        .stats = {.size = sizeof p.stats}};
     p.options.metric = s->set.metric;
     p.options.scan = s->set.scan;
+    p.options.should_stop = s->set.should_stop;
+    p.options.stop_user = s->set.stop_user;
     p.options.excluded = s->set.excluded;
     p.options.n_excluded = s->set.n_excluded;
     return s->set.has_threshold ? run_above(&p, err) : run_top(&p, err);

@@ -91,6 +91,8 @@ static int open_parts(msim_searcher *s, const msim_model *model, const msim_opti
     if (model) rc = ms_query_embedder_open(model, options, &s->embedder, err);
     if (rc < 0) return rc;
     s->embedder.class_weights = s->set.class_weights;
+    s->embedder.should_stop = s->set.should_stop;
+    s->embedder.stop_user = s->set.stop_user;
     if (model && s->embedder.dim != s->dim)
         return ms_fail(err, MSIM_E_ARG,
                        "searcher: expected rows of the model's width %" PRId64 ", got %" PRId64,

@@ -53,6 +53,10 @@ void ms_plan_end(ms_search_plan *plan) {
     plan->excluded = (ms_row_list){0};
 }
 
+int ms_plan_stopped(msim_error *err) {
+    return ms_fail(err, MSIM_E_STOPPED, "search: stopped by the caller");
+}
+
 /* ---- The sample ---- */
 
 /* sqrt(rows x k) rows leave about as many candidates among the others as they are themselves. */

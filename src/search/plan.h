@@ -43,6 +43,12 @@ int ms_plan_choose_scan(const ms_search_request *request, int64_t n_rows,
 static inline bool ms_plan_reads_codes(int scan) {
     return scan == MSIM_SCAN_BF16 || scan == MSIM_SCAN_INT8;
 }
+/* Does the caller want the search to stop? And the failure that it then ends with. */
+static inline bool ms_plan_should_stop(const ms_search_plan *plan) {
+    const msim_search_options *o = plan->request->options;
+    return o->should_stop && o->should_stop(o->stop_user) != 0;
+}
+int ms_plan_stopped(msim_error *err);
 /* Whether a row with this score goes to the sink of a request that has one. */
 static inline bool ms_plan_is_hit(const ms_search_plan *plan, double score) {
     return score >= plan->request->threshold && score != -INFINITY;

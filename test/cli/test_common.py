@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from cli_util import ENV, ROOT, SHIPPED, TOOLS, midi, run, text, tool
+from cli_util import ENV, ROOT, SHIPPED, TOOLS, build_clock, midi, run, text, tool
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -98,6 +98,23 @@ def test_messages():
     assert "expected one of --names, --null, --normalize-midi" in text(run("tokens", "--n", "x"))
     assert "--threads: expected 1..1024, got abc" in text(run("tokens", "--threads", "abc", "x"))
     assert "MIDISIM_THREADS: expected 1..1024, got many" in text(run("tokens", "x", env={"MIDISIM_THREADS": "many"}))
+
+
+def test_a_misspelt_corpus(tmp_path):
+    """Names in the same folder that are near; none for a file that is there, or that is like no other."""
+    (tmp_path / "a.mid").write_bytes(midi())
+    model = SHIPPED.parent / "checkpoints/tiny.safetensors"
+    assert run("embed", "-q", "-m", model, "-o", "corpus.npy", "a.mid", cwd=tmp_path).returncode == 0
+    for given, meant in (("corups.npy", "corpus.npy"), ("Corpus.npy", "corpus.npy"), ("corpus", "corpus.npy"),
+                         (f"{tmp_path}/copus.npy", f"{tmp_path}/corpus.npy")):
+        done = run("search", "-c", given, "--like", "a.mid", cwd=tmp_path)
+        assert done.returncode == 1 and text(done).endswith(f"; did you mean {meant}?\n"), text(done)
+    (tmp_path / "corpus1.npy").write_bytes(b"")
+    said = text(run("search", "-c", "corpsu.npy", "--like", "a.mid", cwd=tmp_path))
+    assert "did you mean corpus.npy or corpus1.npy?" in said and "No such file" in said
+    for given in ("elsewhere.npy", "none/corpus.npy", "corpus1.npy", "a.mid"):
+        said = text(run("search", "-c", given, "--like", "a.mid", cwd=tmp_path))
+        assert said and "did you mean" not in said
 
 
 def test_option_forms(tmp_path):
@@ -198,14 +215,16 @@ def on_terminal(arguments, env, cwd, stdout=subprocess.DEVNULL):
 
 def test_progress_on_a_terminal_only(tmp_path):
     for i in range(50):
-        (tmp_path / f"{i}.mid").write_bytes(midi(range(20, 100)))
-    base = dict(ENV, TERM="xterm")
+        (tmp_path / f"{i}.mid").write_bytes(midi([*range(20, 100)] * 12))
+    base = dict(ENV, TERM="xterm", **build_clock(tmp_path))
     code, said = on_terminal([tool("tokens"), "."], base, tmp_path)
     assert code == 0 and b"/50 files" in said and b"\x1b[36m" in said and b"50 files: 50 sequences" in said
     code, said = on_terminal([tool("tokens"), "."], dict(base, NO_COLOR="1"), tmp_path)
     assert code == 0 and b"/50 files" in said and b"\x1b[36m" not in said
     code, said = on_terminal([tool("tokens"), "--quiet", "."], base, tmp_path)
     assert code == 0 and said == b""
+    code, said = on_terminal([tool("tokens"), "."], dict(ENV, TERM="xterm"), tmp_path)
+    assert code == 0 and b"/50 files" not in said  # what is done within half a second needs no progress
     assert text(run("tokens", ".", cwd=tmp_path)).count("\n") == 1  # the summary alone
     assert run("tokens", "--quiet", ".", cwd=tmp_path).stderr == b""
 

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "cli.h"
 #include "console.h"
+#include "common/texts/spelling.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -248,41 +249,20 @@ static const ms_cli_option *row_at(const ms_cli_tool *tool, size_t i, bool *is_c
     return row->name ? row : NULL;
 }
 
-/* Edits (insert, delete, change, swap of neighbours) between two short words. */
-static size_t edit_distance(const char *a, const char *b) {
-    enum { CAP = 40 };
-    size_t d[CAP + 1][CAP + 1], n = strnlen(a, CAP), m = strnlen(b, CAP);
-    for (size_t i = 0; i <= n; i++)
-        for (size_t j = 0; j <= m; j++) {
-            if (!i || !j) {
-                d[i][j] = i + j;
-                continue;
-            }
-            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    return d[n][m];
-}
-
 static int unknown_option(const ms_cli_tool *tool, const char *shown, const char *name) {
     bool common;
-    size_t index, best = SIZE_MAX, limit = strlen(name) / 3 + 1;
+    size_t index, best = SIZE_MAX;
     const char *nearest = NULL;
     for (size_t i = 0;; i++) {
         const ms_cli_option *row = row_at(tool, i, &common, &index);
         if (!row) break;
-        size_t d = edit_distance(name, row->name);
+        size_t d = ms_spelling_distance(name, row->name);
         if (d < best) {
             best = d;
             nearest = row->name;
         }
     }
-    if (nearest && best <= limit)
+    if (nearest && best <= ms_spelling_limit(name))
         return ms_cli_usage("unknown option: %s: did you mean --%s?", shown, nearest);
     return ms_cli_usage("unknown option: %s", shown);
 }

@@ -227,11 +227,19 @@ bool ms_cli_color(int fd);
 /* Columns of the terminal behind fd; 0 when it is none. */
 int ms_cli_columns(int fd);
 
-/* ---- Progress: a line on stderr that is rewritten, only on a terminal and without --quiet ---- */
+/* ---- Progress of a long run, on stderr, without --quiet ----
+ *
+ * On a terminal it is a line that appears after half a second and is rewritten. Elsewhere it is a
+ * line of its own after a minute, then one every minute or every 5 %, whichever is later. */
 
-/* all < 0: unknown; at most 10 times a second */
+/* all < 0: not known. Each call is cheap. */
 void ms_cli_progress(const char *unit, int64_t done, int64_t all);
-void ms_cli_progress_end(void); /* removes the line */
+/* The same with the tokens of this run; tokens_all <= 0: not known. What is done at the first call
+ * was done by an earlier run. */
+void ms_cli_progress_tokens(const char *unit, int64_t done, int64_t all, int64_t tokens,
+                            int64_t tokens_all);
+void ms_cli_progress_hide(void); /* removes the line until the next progress */
+void ms_cli_progress_end(void);  /* removes the line; the next progress is of another run */
 
 /* ---- Standard output: data only ---- */
 
@@ -239,6 +247,8 @@ void ms_cli_progress_end(void); /* removes the line */
  * only the last of several needs a look; stop, and leave with ms_cli_finish. On a terminal '?'
  * stands for whatever could control it. */
 int ms_cli_write(const void *bytes, size_t n);
+/* Give what was written to whoever reads it. Returns as ms_cli_write does. */
+int ms_cli_flush(void);
 /* Bold or dim from here on, where standard output is a terminal that has colours. */
 enum ms_cli_styles { MS_CLI_PLAIN, MS_CLI_BOLD, MS_CLI_DIM };
 int ms_cli_style(enum ms_cli_styles style);

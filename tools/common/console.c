@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/text/utf8.h"
 #include "cli.h"
+#include "common/texts/progress.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,9 +25,16 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int stdout_errno; /* first failure to write standard output */
 static volatile sig_atomic_t stop_signal;
 
+/* Times are in seconds. */
 static struct {
-    bool is_shown;
-    double began, shown; /* seconds; 0 before the first call */
+    bool is_active;  /* a run is under way: from its first progress to its end */
+    bool is_hidden;  /* until the next progress */
+    bool is_shown;   /* on the terminal, now */
+    bool has_ticker; /* see tick */
+    ms_progress last;
+    int64_t before;
+    double began, drawn, logged;
+    double logged_share; /* < 0: nothing was logged, or the share is not known */
 } bar;
 
 void ms_console_set(const char *name, bool quiet) {
@@ -140,49 +148,110 @@ int ms_cli_as_failure(int rc) {
 
 /* ---- Progress ---- */
 
-static void format_time(char *buf, size_t cap, double seconds) {
-    int64_t s = (int64_t)(seconds + 0.5);
-    if (s < 60)
-        snprintf(buf, cap, "%llds", (long long)s);
-    else if (s < 3600)
-        snprintf(buf, cap, "%lldm%02llds", (long long)(s / 60), (long long)(s % 60));
-    else
-        snprintf(buf, cap, "%lldh%02lldm", (long long)(s / 3600), (long long)(s / 60 % 60));
-}
+#define SHOWN_AFTER 0.5 /* seconds: what is shorter needs no bar */
+#define DRAWN_EVERY 0.1
+#define LOGGED_EVERY 60.0
+#define LOGGED_SHARE 0.05
 
-static void draw_bar(const char *unit, int64_t done, int64_t all, double elapsed) {
-    char bar_text[64] = "", line[256], done_text[32], all_text[32], left[32];
-    double rate = elapsed > 0 ? (double)done / elapsed : 0;
-    int columns = ms_cli_columns(STDERR_FILENO), at;
-    if (all > 0) {
-        int width = columns >= 90 ? 30 : columns >= 60 ? 16 : 0;
-        int full = (int)((double)width * (double)done / (double)all);
-        for (int i = 0; i < width; i++) bar_text[i] = i < full ? '#' : '-';
-        bar_text[width] = 0;
-        format_time(left, sizeof left, rate > 0 ? (double)(all - done) / rate : 0);
-        at = snprintf(line, sizeof line, "%s%s%s%s/%s %s  %.1f %s/s  %s left", *bar_text ? "[" : "",
-                      bar_text, *bar_text ? "] " : "", ms_cli_count(done_text, done),
-                      ms_cli_count(all_text, all), unit, rate, unit, rate > 0 ? left : "?");
-    } else {
-        at = snprintf(line, sizeof line, "%s %s  %.1f %s/s", ms_cli_count(done_text, done), unit,
-                      rate, unit);
-    }
-    if (columns > 1 && at >= columns) line[columns - 1] = 0;
+static void draw_bar(double now) {
+    char line[300];
+    int columns = ms_cli_columns(STDERR_FILENO);
+    if (now - bar.began < SHOWN_AFTER || now - bar.drawn < DRAWN_EVERY) return;
+    ms_progress_text(&bar.last, columns, line, sizeof line);
+    if (columns > 1 && strlen(line) >= (size_t)columns) line[columns - 1] = 0;
     bool colored = ms_cli_color(STDERR_FILENO);
     fprintf(stderr, "\r%s%s%s\033[K", colored ? "\033[36m" : "", line, colored ? "\033[0m" : "");
     fflush(stderr);
+    bar.is_shown = true;
+    bar.drawn = now;
+}
+
+/* Without a terminal: a line after a minute, then one every minute or every 5 %, whichever is
+ * later, so that a log shows life. */
+static void log_progress(double now) {
+    char line[300];
+    double share = ms_progress_share(&bar.last);
+    if (now - bar.logged < LOGGED_EVERY) return;
+    if (share >= 0 && bar.logged_share >= 0 && share - bar.logged_share < LOGGED_SHARE) return;
+    ms_progress_text(&bar.last, 0, line, sizeof line);
+    fprintf(stderr, "%s: %s\n", tool_name, line);
+    fflush(stderr);
+    bar.logged = now;
+    bar.logged_share = share;
+}
+
+/* The lock is held. */
+static void show_progress(void) {
+    double now = ms_cli_now();
+    if (!bar.is_active || bar.is_hidden) return;
+    bar.last.seconds = now - bar.began;
+    if (ms_cli_is_terminal(STDERR_FILENO))
+        draw_bar(now);
+    else
+        log_progress(now);
+}
+
+/* A batch may take seconds: meanwhile this thread shows the time that passes. */
+static void *tick(void *unused) {
+    const struct timespec pause = {.tv_nsec = 200000000};
+    for (;;) {
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&lock);
+        show_progress();
+        pthread_mutex_unlock(&lock);
+    }
+    return unused;
+}
+
+/* Signals are for the other threads. Without the ticker progress is shown all the same, only less
+ * often. */
+static void start_ticker(void) {
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    if (bar.has_ticker || pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return;
+    bar.has_ticker = pthread_create(&thread, NULL, tick, NULL) == 0;
+    if (bar.has_ticker) pthread_detach(thread);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void take_progress(const ms_progress *p) {
+    if (is_quiet || is_muted) return;
+    pthread_mutex_lock(&lock);
+    if (!bar.is_active) {
+        bar.began = bar.logged = ms_cli_now();
+        bar.drawn = 0;
+        bar.logged_share = -1;
+        bar.before = p->before;
+        bar.is_active = true;
+        start_ticker();
+    }
+    bar.is_hidden = false;
+    bar.last = *p;
+    bar.last.before = bar.before;
+    show_progress();
+    pthread_mutex_unlock(&lock);
 }
 
 void ms_cli_progress(const char *unit, int64_t done, int64_t all) {
-    if (is_quiet || is_muted || !ms_cli_is_terminal(STDERR_FILENO)) return;
-    double now = ms_cli_now();
+    take_progress(&(ms_progress){.unit = unit, .done = done, .all = all, .tokens_all = -1});
+}
+
+void ms_cli_progress_tokens(const char *unit, int64_t done, int64_t all, int64_t tokens,
+                            int64_t tokens_all) {
+    take_progress(&(ms_progress){.unit = unit,
+                                 .done = done,
+                                 .all = all,
+                                 .before = all < 0 ? 0 : done,
+                                 .tokens = tokens,
+                                 .tokens_all = tokens_all});
+}
+
+void ms_cli_progress_hide(void) {
     pthread_mutex_lock(&lock);
-    if (bar.began == 0) bar.began = now;
-    if (now - bar.shown >= 0.1) {
-        draw_bar(unit, done, all, now - bar.began);
-        bar.is_shown = true;
-        bar.shown = now;
-    }
+    erase_bar();
+    fflush(stderr);
+    bar.is_hidden = true;
     pthread_mutex_unlock(&lock);
 }
 
@@ -190,7 +259,7 @@ void ms_cli_progress_end(void) {
     pthread_mutex_lock(&lock);
     erase_bar();
     fflush(stderr);
-    bar.began = bar.shown = 0;
+    bar.is_active = false;
     pthread_mutex_unlock(&lock);
 }
 
@@ -212,6 +281,12 @@ int ms_cli_write(const void *bytes, size_t n) {
     int rc = put(safe, ms_utf8_make_safe(safe, n, true));
     free(safe);
     return rc;
+}
+
+int ms_cli_flush(void) {
+    errno = 0;
+    if (stdout_errno) return -1;
+    return fflush(stdout) == 0 ? 0 : ms_cli_output_failed(errno ? errno : EIO);
 }
 
 int ms_cli_output_failed(int errno_value) {

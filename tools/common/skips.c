@@ -4,6 +4,7 @@
 #include "skips.h"
 #include "base/mem.h"
 #include "cli.h"
+#include "common/texts/tsv.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,15 +31,13 @@ int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err)
     return 0;
 }
 
-/* Tab, newline and backslash are escaped, so that a line stays a line. */
 static void write_cell(FILE *file, const char *text, char end) {
     for (; *text; text++) {
-        if (*text == '\t' || *text == '\n' || *text == '\\' || *text == '\r') {
-            putc('\\', file);
-            putc(*text == '\t' ? 't' : *text == '\n' ? 'n' : *text == '\r' ? 'r' : '\\', file);
-        } else {
+        const char *escape = ms_tsv_escape(*text);
+        if (escape)
+            fputs(escape, file);
+        else
             putc(*text, file);
-        }
     }
     putc(end, file);
 }

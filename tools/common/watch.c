@@ -8,7 +8,10 @@ static void show(const msim_job_progress *p) {
     case MSIM_STEP_JOURNAL:
         ms_cli_progress("MB of the journal", p->done >> 20, p->all >> 20);
         break;
-    case MSIM_STEP_EMBED: ms_cli_progress("files", p->done, p->all); break;
+    case MSIM_STEP_EMBED:
+        ms_cli_progress_tokens(p->all < 0 ? "lines" : "files", p->done, p->all, p->tokens,
+                               p->tokens_all);
+        break;
     case MSIM_STEP_WRITE: ms_cli_progress("rows written", p->done, p->all); break;
     default: break;
     }

@@ -5,8 +5,8 @@
 
 typedef struct {
     ms_cli_common common;
-    const char *output, *files_from, *from_tokens, *skipped, *name_field, *vector_field, *shard,
-        *per_token;
+    const char *output, *files_from, *from_tokens, *skipped, *table, *name_field, *vector_field,
+        *shard, *per_token;
     int pooling, names, dtype;
     float pool_weights[3];
     int64_t transpose, max_tokens;

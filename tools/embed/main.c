@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "embed.h"
 #include "per_token.h"
+#include "table.h"
 #include "common/ranks.h"
 #include "common/skips.h"
 #include "common/watch.h"
@@ -47,6 +48,13 @@ static const ms_cli_option options[] = {
      .help = "instead of MIDI files, embed the JSON lines that midisim-tokens printed; - reads "
              "standard input"},
     MS_CLI_ROW_SKIPPED(settings),
+    {.name = "table",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = offsetof(settings, table),
+     .help = "also write FILE, as TSV, one line for each input: path, tokens, cut or whole, "
+             "seconds, notes, and why it was skipped. First those with rows, in the order of the "
+             "rows. What is not known any more after a resume is \"-\""},
     {.name = "dtype",
      .kind = MS_CLI_CHOICE,
      .value = "f32|f16",
@@ -135,7 +143,7 @@ static bool parse_shard(settings *s) {
 static int check_per_token(const settings *s) {
     static const char *const of_a_corpus[] = {"pooling", "pool-weights", "normalize",
                                               "dtype",   "name-field",   "vector-field",
-                                              "update",  "keep-journal"};
+                                              "update",  "keep-journal", "table"};
     for (size_t i = 0; !s->output && i < sizeof of_a_corpus / sizeof *of_a_corpus; i++)
         if (ms_cli_given(&tool, s, of_a_corpus[i]))
             return ms_cli_usage("--%s: expected -o CORPUS.npy with it, got --per-token alone",
@@ -285,12 +293,21 @@ static msim_job_options job_options(const embedding *e, const char *model) {
     o.is_update = s->is_update;
     o.is_forced = s->is_forced;
     o.is_journal_kept = s->is_journal_kept;
+    o.is_detailed = s->table != NULL;
     o.model_path = model;
     o.options = &e->options;
     o.progress = ms_cli_job_progress;
     o.message = ms_cli_job_message;
     o.ranks = ms_ranks_table();
     return o;
+}
+
+/* The table that was asked for. */
+static int write_table(const embedding *e) {
+    msim_error err;
+    int rc = e->s->table ? ms_embed_table_write(e->s->table, e->job, &err) : 0;
+    if (rc < 0) ms_cli_error("%s", err.text);
+    return rc;
 }
 
 /* What a finished job came to. */
@@ -307,6 +324,7 @@ static int say_result(embedding *e, int result, const msim_error *err) {
     if (e->stats.unread)
         ms_cli_note("%lld files could not be read: the same command tries them again",
                     (long long)e->stats.unread);
+    if (write_table(e) < 0) return -MSIM_E_IO;
     if (result < 0) return result;
     return e->stats.failures || e->stats.empty_folders ? -MSIM_E_EMPTY : 0;
 }
@@ -361,6 +379,9 @@ static int run_job(embedding *e, msim_error *err) {
         ms_cli_note(
             "%s is complete and was made with the same settings from the same files: nothing to do",
             e->s->output);
+        if (e->s->table)
+            ms_cli_warning("%s was not written, for nothing was done; with --force it is",
+                           e->s->table);
         return say_failed_before(e);
     }
     if (result == MSIM_JOB_OF_RANK_0) return 0;

@@ -89,7 +89,7 @@ static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t
                               .stream_bytes = q->stream_bytes,
                               .is_row = q->is_row};
     a->n_matches += n;
-    if (ms_results_print(&a->out, &result) != 0) return 1;
+    if (ms_results_print(&a->out, &result) != 0 || ms_cli_flush() != 0) return 1;
     if (a->copier) ms_copy_to_add(a->copier, &query, &a->out, matches, n);
     return 0;
 }
@@ -110,7 +110,7 @@ static int take_answer(void *user, const msim_answer *answer) {
     ms_search_answers *a = user;
     const ms_search_query *q = a->waiting + answer->query;
     const char *scan = msim_scan_name(answer->pass->scan);
-    ms_cli_progress_end();
+    ms_cli_progress_hide();
     a->out.n_nonfinite = answer->pass->rows_nonfinite;
     a->out.n_evaluated = answer->pass->rows_evaluated;
     a->out.scan = scan ? scan : "unknown";

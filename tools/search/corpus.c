@@ -2,6 +2,7 @@
  * Contract: tools/search/corpus.h. */
 #define _GNU_SOURCE
 #include "corpus.h"
+#include "common/texts/spelling.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -96,14 +97,24 @@ static int read_description(ms_search_corpus *c, int64_t part, msim_error *err) 
     return 0;
 }
 
+/* The corpus cannot be opened: for a file that is not there, what may have been meant. */
+static int refuse_corpus(const ms_search_settings *set, int rc, const msim_error *why,
+                         msim_error *err) {
+    char near[300] = "";
+    for (size_t i = 0; i < set->corpora.n && !*near; i++)
+        ms_spelling_of_file(set->corpora.items[i], near, sizeof near);
+    /* A file that this build cannot read is a failure, not wrong use. */
+    return ms_cli_fail(err, rc == -MSIM_E_UNSUPPORTED ? MSIM_E_FORMAT : -rc, "%s%s", why->text,
+                       near);
+}
+
 int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err) {
     *out = (ms_search_corpus){.set = set, .info = {.size = sizeof out->info}};
+    msim_error why;
     int rc = msim_corpus_open_many(set->corpora.items, set->corpora.n, set->names_file,
-                                   &out->corpus, err);
-    /* A file that this build cannot read is a failure, not wrong use. */
-    if (rc == -MSIM_E_UNSUPPORTED) rc = -MSIM_E_FORMAT;
-    out->info.size = sizeof out->info;
-    if (rc >= 0) rc = msim_corpus_get_info(out->corpus, &out->info);
+                                   &out->corpus, &why);
+    if (rc < 0) return refuse_corpus(set, rc, &why, err);
+    rc = msim_corpus_get_info(out->corpus, &out->info);
     if (rc < 0) return rc;
     if (out->info.rows <= 0)
         return ms_cli_fail(err, MSIM_E_EMPTY,

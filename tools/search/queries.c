@@ -2,12 +2,19 @@
 #define _GNU_SOURCE
 #include "queries.h"
 #include "base/mem.h"
+#include "common/texts/progress.h"
 #include "common/watch.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { MAX_SHOWN = 10 };
+/* Of a MIDI file, as an estimate: the files in test/data/midi have 11 bytes for each token. */
+enum { BYTES_OF_TOKEN = 11 };
+/* Numbers in the rows of a corpus so small that a pass is nothing beside the embedding of a query:
+ * each MIDI query is answered at once. It depends on the corpus alone, as what is printed must. */
+#define SMALL_CORPUS ((int64_t)1 << 26)
+#define LONG_SECONDS 10.0
 
 /* Name of a row of any corpus into q->name; returns its bytes. */
 static int64_t read_name(ms_search_queries *q, const msim_corpus *corpus, int64_t row,
@@ -130,7 +137,10 @@ typedef struct {
     const ms_search_names *names;
     msim_searcher *s;
     ms_search_answers *answers;
+    bool is_answered_at_once; /* a MIDI query does not wait for others */
     int64_t n_done;
+    double began;
+    bool has_said_time; /* see say_time_left */
 } run;
 
 /* Answer what waits when n more vectors would not fit the pass. */
@@ -220,16 +230,55 @@ static int add_file(run *r, int64_t input, msim_error *err) {
     int rc = make_room(r, (int64_t)r->q->midi_variants, err);
     if (rc >= 0) rc = msim_walk_read(r->q->walk, input, &file, err);
     if (rc < 0) return rc;
-    if (file.reason == MSIM_SKIP_NONE) return add_midi(r, &file, err);
+    if (file.reason == MSIM_SKIP_NONE) {
+        rc = add_midi(r, &file, err);
+        if (rc >= 0 && r->is_answered_at_once && msim_searcher_waiting(r->s))
+            rc = ms_search_answers_run(r->answers, r->s, err);
+        return rc;
+    }
     skip(r, &file, file.reason, file.detail);
     return 0;
 }
 
 /* ---- All of them ---- */
 
+/* Of many queries: when the first have been answered, how long the rest will take. */
+static void say_time_left(run *r) {
+    char left[32], done[32], all[32];
+    int64_t n_answered = r->answers->n_searched;
+    double seconds = ms_cli_now() - r->began;
+    if (r->has_said_time || n_answered == 0 || r->q->n_queries == 1) return;
+    r->has_said_time = true;
+    seconds *= (double)(r->q->n_queries - n_answered) / (double)n_answered;
+    if (seconds < LONG_SECONDS) return;
+    ms_progress_time(left, sizeof left, seconds);
+    ms_cli_note("%s of %s queries answered; about %s left at this speed",
+                ms_cli_count(done, n_answered), ms_cli_count(all, r->q->n_queries), left);
+}
+
 static void show_progress(run *r) {
+    say_time_left(r);
     if (r->q->n_queries > 1) ms_cli_progress("queries", r->n_done, r->q->n_queries);
     r->n_done++;
+}
+
+/* What a folder or a list of MIDI files will cost. */
+static void say_cost(const run *r) {
+    const ms_search_queries *q = r->q;
+    char files[32], size[32], count[32], rows[32];
+    int64_t bytes = 0, tokens = 0, limit = q->model.max_tokens ? q->model.max_tokens : INT64_MAX;
+    if (q->n_files < 2) return;
+    for (int64_t i = 0; i < q->n_files; i++) {
+        msim_walk_item file = {.size = sizeof file};
+        if (msim_walk_get_input(q->walk, i, &file) < 0 || file.file_bytes <= 0) continue;
+        int64_t n = file.file_bytes;
+        bytes += n;
+        tokens += n / BYTES_OF_TOKEN < limit ? n / BYTES_OF_TOKEN : limit;
+    }
+    ms_cli_note("%s MIDI files as queries, %s bytes, about %s tokens%s; over %s rows",
+                ms_cli_count(files, q->n_files), ms_cli_count(size, bytes),
+                ms_cli_count(count, tokens), q->midi_variants > 1 ? " in each of their keys" : "",
+                ms_cli_count(rows, q->corpus->info.rows));
 }
 
 static int add_all(run *r, msim_error *err) {
@@ -256,7 +305,15 @@ static int add_all(run *r, msim_error *err) {
 
 int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names, msim_searcher *s,
                           ms_search_answers *answers, msim_error *err) {
-    run r = {.q = q, .set = q->corpus->set, .names = names, .s = s, .answers = answers};
+    const msim_corpus_info *info = &q->corpus->info;
+    run r = {.q = q,
+             .set = q->corpus->set,
+             .names = names,
+             .s = s,
+             .answers = answers,
+             .is_answered_at_once = info->rows <= SMALL_CORPUS / (info->dim > 0 ? info->dim : 1),
+             .began = ms_cli_now()};
+    say_cost(&r);
     int rc = ms_results_begin(&answers->out) == 0 ? 0 : ms_fail(err, MSIM_E_STOPPED, "stopped");
     if (rc >= 0) rc = add_all(&r, err);
     if (rc >= 0) rc = ms_search_answers_run(answers, s, err);

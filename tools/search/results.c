@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/text/utf8.h"
 #include "common/json.h"
+#include "common/texts/tsv.h"
 #include "listing.h"
 #include <errno.h>
 #include <math.h>
@@ -130,12 +131,7 @@ static int no_memory(void) { return ms_cli_output_failed(ENOMEM); }
 static int put_escaped(const char *text, size_t n) {
     int rc = 0;
     for (size_t i = 0, from = 0; i <= n && rc == 0; i++) {
-        const char *escape = i == n            ? ""
-                             : text[i] == '\t' ? "\\t"
-                             : text[i] == '\n' ? "\\n"
-                             : text[i] == '\r' ? "\\r"
-                             : text[i] == '\\' ? "\\\\"
-                                               : NULL;
+        const char *escape = i == n ? "" : ms_tsv_escape(text[i]);
         if (!escape) continue;
         rc = ms_cli_write(text + from, i - from);
         if (rc == 0 && *escape) rc = ms_cli_write(escape, 2);

@@ -145,7 +145,7 @@ static void scan_block(ms_cpu_search *s, int64_t block, size_t worker) {
     size_t n_query = s->plan.request->n_query;
     uint16_t indices[MS_SCAN_ROWS];
     ms_search_candidate kept[MS_SCAN_ROWS];
-    if (s->is_stopped) return;
+    if (ms_search_is_stopped(s, worker)) return;
     for (size_t q = 0; q < n_query; q++) {
         double threshold = atomic_load_explicit(&s->queries[q].threshold, memory_order_relaxed);
         if (w->set_for == b.slice && threshold == w->thresholds[q]) continue;
@@ -182,12 +182,14 @@ static void scan_rest(void *arg, int64_t item, int worker) {
 
 static void tighten(void *arg, int64_t q, int worker) {
     ms_cpu_search *s = arg;
+    if (ms_search_is_stopped(s, (size_t)worker)) return;
     evaluate_best(s, &s->workers[worker], (size_t)q, s->queries[q].best.cap);
     drop_failing(&s->queries[q]);
 }
 
 static void drain(void *arg, int64_t q, int worker) {
     ms_cpu_search *s = arg;
+    if (ms_search_is_stopped(s, (size_t)worker)) return;
     evaluate_best(s, &s->workers[worker], (size_t)q, SIZE_MAX);
 }
 

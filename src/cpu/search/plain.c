@@ -46,7 +46,7 @@ void ms_plain_block(void *arg, int64_t block, int worker) {
     ms_search_block b = ms_search_get_block(s, block, MS_PLAIN_ROWS);
     size_t n_query = s->plan.request->n_query;
     double squares[MS_PLAIN_ROWS], norms[MS_PLAIN_ROWS], scores[MS_PLAIN_ROWS];
-    if (s->is_stopped) return;
+    if (ms_search_is_stopped(s, (size_t)worker)) return;
     for (size_t q0 = 0; q0 < n_query; q0 += MS_PLAIN_QUERIES) {
         size_t nq = n_query - q0 < MS_PLAIN_QUERIES ? n_query - q0 : MS_PLAIN_QUERIES;
         dots_of_block(s, &b, w->dots, q0 == 0 ? squares : NULL, q0, nq);

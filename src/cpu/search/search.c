@@ -186,6 +186,14 @@ void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t 
     pthread_mutex_unlock(&s->sink_lock);
 }
 
+bool ms_search_is_stopped(ms_cpu_search *s, size_t worker) {
+    if (worker == 0 && !s->is_stopped && ms_plan_should_stop(&s->plan)) {
+        s->is_given_up = true;
+        s->is_stopped = 1;
+    }
+    return s->is_stopped;
+}
+
 /* ---- Requests ---- */
 
 /* The scans that can serve the loaded rows; all are as good for AUTO, since nothing is loaded. */
@@ -216,6 +224,7 @@ static int begin(ms_cpu_search *s, const ms_search_request *request, msim_error 
     set_method(s);
     s->n_handed = 0;
     s->is_stopped = 0;
+    s->is_given_up = false;
     for (size_t i = 0; i < s->n_workers; i++) {
         s->workers[i].n_nonfinite = s->workers[i].n_evaluated = 0;
         s->workers[i].set_for = NULL;
@@ -249,6 +258,7 @@ int64_t ms_cpu_search_topk(ms_cpu_search *s, const ms_search_request *request, m
     if (n_query) scan(s);
     for (size_t q = 0; q < n_query; q++) ms_topk_sort(&s->queries[q].best);
     ms_plan_end(&s->plan);
+    if (s->is_given_up) return ms_plan_stopped(err);
     return n_hits;
 }
 
@@ -257,6 +267,7 @@ int64_t ms_cpu_search_above(ms_cpu_search *s, const ms_search_request *request, 
     if (rc < 0) return rc;
     if (s->plan.n_rows && request->n_query) scan(s);
     ms_plan_end(&s->plan);
+    if (s->is_given_up) return ms_plan_stopped(err);
     return s->n_handed;
 }
 

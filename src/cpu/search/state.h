@@ -11,6 +11,7 @@
 #include "search/slices.h"
 #include "search/topk.h"
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdatomic.h>
 
 enum {
@@ -70,7 +71,8 @@ struct ms_cpu_search {
     ms_plan_blocks sample;     /* blocks that are scanned before the others */
     pthread_mutex_t sink_lock; /* guards n_handed and calls of the sink */
     int64_t n_handed;
-    _Atomic int is_stopped; /* by the sink */
+    _Atomic int is_stopped; /* by the sink or by should_stop */
+    bool is_given_up;       /* by should_stop: there is no result */
 };
 
 /* Rows [start, start + n) of a slice's view, a block of at most `block_rows` that starts at a
@@ -90,6 +92,10 @@ ms_search_block ms_search_get_block(const ms_cpu_search *s, int64_t block, size_
 void ms_search_offer(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
 /* Pass n hits of query q to the sink, until the sink asks to stop. */
 void ms_search_hand_over(ms_cpu_search *s, size_t q, const ms_hit *hits, size_t n);
+
+/* True when what is left of the search is not wanted. Asked before each block; of the workers only
+ * worker 0, the caller's own thread, asks should_stop. */
+bool ms_search_is_stopped(ms_cpu_search *s, size_t worker);
 
 /* Score every row of a block in double: an ms_pool_fn over blocks of MS_PLAIN_ROWS; arg is the
  * ms_cpu_search. */

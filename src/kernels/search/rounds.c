@@ -411,6 +411,10 @@ int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
     if (rc >= 0) rc = ms_gpu_windows_begin(s, err);
     if (rc >= 0 && !is_above) rc = take_sample(s, err);
     while (rc >= 0 && !s->is_stopped) {
+        if (ms_plan_should_stop(&s->plan)) {
+            rc = ms_plan_stopped(err);
+            break;
+        }
         rc = ms_gpu_windows_next(s, &w, err);
         if (rc <= 0) break;
         rc = is_above ? hand_window_over(s, &w, err) : search_window(s, &w, err);

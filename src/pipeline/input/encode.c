@@ -125,6 +125,9 @@ int ms_encode_file(ms_encoder *w, const ms_reader_request *r, const ms_files_buf
     msim_error why;
     int64_t n_seq = encode(w, r, midi, item, &why);
     int rc = keep_result(w, n_seq, &why, item, err);
+    item->n_notes = -1;
+    if (rc >= 0 && item->ids && r->wants_notes)
+        item->n_notes = msim_tokenizer_notes(w->tokenizer, &item->seconds);
     if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
     trim(w, midi->n_bytes);
     return rc;

@@ -21,6 +21,7 @@ typedef struct {
     /* Limits of memory that the files under way share; a file that needs more goes alone. */
     int64_t read_bytes; /* for the bytes of files, decompressed; 0: 64 MiB */
     int64_t work_bytes; /* for what encoding them takes, as estimated (encode.h); 0: 128 MiB */
+    bool wants_notes;   /* n_notes and seconds of an item */
     size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
     bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
     /* Which files, in which order: the next one's number in the list; false when there is none.
@@ -50,6 +51,8 @@ typedef struct {
                                   * tokens */
     int64_t starts[13], n_seq;
     int64_t full_length; /* ids there would be without max_tokens, first variant */
+    int64_t n_notes;     /* -1: not wanted */
+    double seconds;      /* to the end of the last note */
     msim_span *spans;    /* owned: [n_spans], of its windows; NULL without */
     int64_t n_spans;
 } ms_reader_item;

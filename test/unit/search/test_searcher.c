@@ -378,6 +378,45 @@ static void stopping(void **state) {
     msim_searcher_close(s);
 }
 
+/* A single pass ends before it has seen all rows, whatever its scan; and so does the embedding of a
+ * query. */
+static void stopping_inside(void **state) {
+    (void)state;
+    static answers got;
+    static const int scans[] = {MSIM_SCAN_F64, MSIM_SCAN_F32};
+    rig *r = rig_open();
+    msim_options options = r->options;
+    options.threads = 1; /* of several, the one that asks may find no block left */
+    for (int i = 0; i < 6; i++) {
+        int n_asked = 0;
+        msim_searcher *s;
+        msim_searcher_options o = msim_searcher_options_default();
+        o.scan = scans[i % 2];
+        o.should_stop = stop_now, o.stop_user = &n_asked;
+        if (i / 2 == 1) o.has_threshold = 1, o.threshold = 2.0;
+        ok(msim_searcher_open(r->model, r->corpus, &options, &o, &s, &r->err));
+        if (i / 2 == 2) {
+            n_asked = 2;
+            refused(r, msim_searcher_add_midi(s, r->midi, r->n_midi, &r->err), MSIM_E_STOPPED,
+                    "stopped");
+            assert_int_equal(n_asked, 3);
+            n_asked = 0;
+        }
+        assert_int_equal(msim_searcher_waiting(s), 0);
+        ok(msim_searcher_add_row(s, 0, &r->err));
+        got.n_answers = got.stops_at = 0;
+        n_asked = 2;
+        refused(r, msim_searcher_run(s, take, &got, &r->err), MSIM_E_STOPPED, "stopped");
+        assert_int_equal(got.n_answers, 0);
+        assert_int_equal(n_asked, 3); /* once: no block is read afterwards */
+        n_asked = -1000;
+        ok(msim_searcher_add_row(s, 0, &r->err));
+        assert_int_equal(msim_searcher_run(s, take, &got, &r->err), 1); /* all is as it was */
+        assert_int_equal(got.n_answers, 1);
+        msim_searcher_close(s);
+    }
+}
+
 /* ---- Passes done by the caller ---- */
 
 static int64_t top(void *user, const msim_search_options *options, const float *vectors,
@@ -720,6 +759,7 @@ int main(void) {
                                        cmocka_unit_test(own_rows_are_left_out),
                                        cmocka_unit_test(what_is_refused),
                                        cmocka_unit_test(stopping),
+                                       cmocka_unit_test(stopping_inside),
                                        cmocka_unit_test(passes_of_the_caller),
                                        cmocka_unit_test(out_of_memory),
                                        cmocka_unit_test(out_of_memory_elsewhere),

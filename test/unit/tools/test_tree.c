@@ -4,6 +4,8 @@
 #include "common/texts/complete.c"
 #include "common/console.c"
 #include "common/texts/help.c"
+#include "common/texts/progress.c"
+#include "common/texts/spelling.c"
 #include "common/tree.c"
 #include "support/test.h"
 

@@ -1,5 +1,5 @@
-/* A growing list of inputs that gave no row: pipeline/skips.h. */
-#include "pipeline/skips.h"
+/* A growing list of inputs that gave no row: pipeline/input/skips.h. */
+#include "pipeline/input/skips.h"
 #include "pipeline/input/files.h"
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* The inputs of a job that gave no row, each with its reason, in the order in which they were
  * added. One thread. */
-#ifndef MS_PIPELINE_SKIPS_H
-#define MS_PIPELINE_SKIPS_H
+#ifndef MS_PIPELINE_INPUT_SKIPS_H
+#define MS_PIPELINE_INPUT_SKIPS_H
 #include "base/mem.h"
 
 typedef struct {
