@@ -89,7 +89,7 @@ def test_unknown_device(device, model, tmp_path):
 @pytest.mark.parametrize("more, says", [
     (("--precision", "int8"), "--precision: expected bf16 with --device cuda, got int8"),
     (("--precision", "f32"), "--precision: expected bf16 with --device cuda, got f32"),
-    (("--isa", "ref"), "--isa: expected no level with --device cuda, got ref")])
+    (("--isa", "ref"), "--isa ref: kernel levels are the CPU's: leave out --isa with --device cuda")])
 def test_not_on_cuda(more, says, model, tmp_path):
     """What CUDA does not have is wrong use where it is asked for by name; auto takes the CPU."""
     for name in ("embed", "search", "like", "encoder", "rows"):
@@ -230,7 +230,7 @@ ROWS = 1100
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
-    """Corpora of f32 and f16 with equal rows, rows of zeros, of NaN and of infinity, with small copies; and queries."""
+    """Corpora of f32 and f16 with equal rows, rows of zeros, of NaN and of infinity, with codes beside them; and queries."""
     folder, rng = tmp_path_factory.mktemp("rows"), np.random.default_rng(7)
     data = rng.standard_normal((ROWS, DIM)).astype("f4")
     data[100:104] = data[5]

@@ -114,7 +114,7 @@ static int read_tokens(bench *b, workload *w, msim_error *err) {
             ms_free(one.ids);
     }
     if (rc >= 0 && n == 0)
-        rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none",
+        rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: the file holds no token sequences",
                          b->s->tokens);
     if (n) qsort(all, n, sizeof *all, longest_first);
     for (size_t i = 0; i < n; i++) {

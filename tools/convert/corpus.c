@@ -1,6 +1,6 @@
-/* midisim-convert: corpora from any form into any, and shards into one corpus. Rows pass one at a
+/* midisim-convert: corpora of any format into any other, and shards into one. Rows pass one at a
  * time, so memory does not grow with them; the library's writer sees to it that the output appears
- * whole or not at all. Contract: tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
+ * whole or not at all. Contract: tools/convert/convert.h; formats: docs/FORMATS.md, Corpora. */
 #define _GNU_SOURCE
 #include "convert.h"
 #include "common/name.h"
@@ -99,10 +99,9 @@ static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_err
     for (int64_t i = 1; i < n; i++) {
         if (shards[i] != shards[i - 1]) continue;
         if (!j->s->is_forced)
-            return ms_cli_fail(
-                err, MSIM_E_ARG,
-                "shards: expected each once, got shard %lld of %lld twice (--force goes on)",
-                (long long)shards[i], (long long)of);
+            return ms_cli_fail(err, MSIM_E_ARG,
+                               "shard %lld of %lld is given twice (--force goes on)",
+                               (long long)shards[i], (long long)of);
         ms_cli_warning("shard %lld of %lld is there twice", (long long)shards[i], (long long)of);
         n_same++;
     }
@@ -143,11 +142,11 @@ static int gather(job *j, msim_error *err) {
     }
     j->has_sidecar = rc >= 0 && n_found == n_parts && !differ;
     if (rc >= 0 && n_found > 0 && n_found < n_parts && !j->s->is_forced)
-        rc = ms_cli_fail(err, MSIM_E_ARG,
-                         "settings unknown: expected a description (.json) beside each of %lld "
-                         "files, got %lld (--force "
-                         "goes on without)",
-                         (long long)n_parts, (long long)n_found);
+        rc = ms_cli_fail(
+            err, MSIM_E_ARG,
+            "settings unknown: only %lld of %lld files have a description (.json) beside "
+            "them (--force goes on without)",
+            (long long)n_found, (long long)n_parts);
     else if (j->has_sidecar && j->s->is_merge && of > 0)
         rc = check_shards(j, shards, n_found, of, err);
     ms_free(shards);
@@ -302,7 +301,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     int rc = msim_corpus_writer_finish(writer, err);
     if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
         rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
-    /* A small copy is of the rows that were there: it would only be refused. */
+    /* The codes beside it are of the rows that were there: they would only be refused. */
     if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside)
         (void)unlink(aside);
     if (rc < 0 || !j->has_sidecar) return rc;
@@ -363,7 +362,8 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
         is_refused = rc == -MSIM_E_ARG;
     }
     if (rc >= 0 && s->is_merge && !j.info.has_names && j.info.rows > 0)
-        rc = ms_cli_fail(&err, MSIM_E_FORMAT, "--merge: %.300s: expected rows with names, got none",
+        rc = ms_cli_fail(&err, MSIM_E_FORMAT,
+                         "--merge: %.300s: the rows have no names, by which shards are joined",
                          inputs->items[0]);
     if (rc >= 0) rc = plan(&j, &err);
     if (rc >= 0) rc = write_output(&j, &err);

@@ -138,39 +138,39 @@ static int check_per_token(const settings *s) {
                                               "update",  "keep-journal"};
     for (size_t i = 0; !s->output && i < sizeof of_a_corpus / sizeof *of_a_corpus; i++)
         if (ms_cli_given(&tool, s, of_a_corpus[i]))
-            return ms_cli_usage("--%s: expected -o CORPUS.npy with it, got --per-token alone",
-                                of_a_corpus[i]);
+            return ms_cli_usage("--%s is about a corpus: give -o CORPUS.npy too", of_a_corpus[i]);
     const char *stream = s->from_tokens ? s->from_tokens : s->files_from;
     if (s->output && s->per_token && stream && strcmp(stream, "-") == 0)
-        return ms_cli_usage("--per-token: expected no -o with standard input, which is read once");
+        return ms_cli_usage("--per-token and -o cannot both read standard input: run one after the "
+                            "other, on a file");
     return 0;
 }
 
 static int check_settings(settings *s) {
     if (s->common.operands.n == 0 && !s->files_from && !s->from_tokens)
-        return ms_cli_usage("no input: expected PATH, --files-from or --from-tokens, got none");
+        return ms_cli_usage("no input: give a PATH, --files-from or --from-tokens");
     if (!s->output && !s->per_token)
-        return ms_cli_usage("no output: expected -o CORPUS.npy or --per-token DIR, got none");
+        return ms_cli_usage("no output: give -o CORPUS.npy or --per-token DIR");
     if (s->output && strcmp(s->output, "-") == 0)
-        return ms_cli_usage("-o: expected a file name, got -");
+        return ms_cli_usage("-o -: a corpus cannot go to standard output: give a file name");
     if (s->is_nul_separated && !s->files_from)
-        return ms_cli_usage("-0: expected --files-from with it, got none");
+        return ms_cli_usage("-0 is for lists of files: give --files-from too");
     if (s->from_tokens && (s->common.operands.n || s->files_from))
-        return ms_cli_usage(
-            "--from-tokens: expected no PATH and no --files-from with it, got both");
+        return ms_cli_usage("--from-tokens replaces MIDI files: leave out PATH and --files-from");
     if (ms_ranks_count() > 1 && (s->from_tokens || s->per_token))
-        return ms_cli_usage("%s: expected a single process, got %d ranks",
-                            s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
+        return ms_cli_usage(
+            "%s works in a single process, not on %d ranks: start it without mpirun",
+            s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
     if (s->from_tokens && s->transpose)
-        return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
+        return ms_cli_usage("--transpose is for MIDI files: leave it out with --from-tokens");
     if (s->from_tokens && s->names == MSIM_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
     if (s->shard && s->from_tokens)
-        return ms_cli_usage("--shard: expected MIDI files, got --from-tokens");
+        return ms_cli_usage("--shard is for MIDI files: leave it out with --from-tokens");
     if (s->shard && !parse_shard(s))
         return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
-        return ms_cli_usage("--pool-weights: expected --pooling weighted with it, got mean");
+        return ms_cli_usage("--pool-weights is for --pooling weighted: give that too");
     return check_per_token(s);
 }
 

@@ -51,9 +51,8 @@ static int check_settings(run *r, msim_error *err) {
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
     if (rc == 0 && !ms_tree_holds(r->tree, SETTINGS, line, part.n, n))
         rc = ms_cli_fail(err, MSIM_E_ARG,
-                         "%s/" SETTINGS
-                         ": expected the settings of this run, got others; give another "
-                         "folder, or --force to write all of it anew",
+                         "%s/" SETTINGS ": the vectors there were made with other settings; give "
+                         "another folder, or --force to write all of it anew",
                          r->s->per_token);
     return rc < 0 ? rc : 0;
 }
@@ -114,9 +113,8 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
     r->n_written += rc;
     r->n_tokens += n;
     if (rc == 0 && r->n_refused++ < 10)
-        ms_cli_error(
-            "%s/%s: expected the vectors of this piece, got another file (--force replaces it)",
-            r->s->per_token, path);
+        ms_cli_error("%s/%s: another file is there already (--force replaces it)", r->s->per_token,
+                     path);
     return 0;
 }
 

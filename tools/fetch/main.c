@@ -140,9 +140,9 @@ static int run(const places *p) {
 static int find_and_run(void) {
     static places p;
     if (s.common.operands.n > MAX_WORDS)
-        return ms_cli_usage("expected one thing to fetch, got %zu words", s.common.operands.n);
+        return ms_cli_usage("%zu words: name one thing to fetch", s.common.operands.n);
     if (!find_places(&p)) {
-        ms_cli_error("cannot find fetch.py: expected %s: run make install again",
+        ms_cli_error("cannot find fetch.py: it belongs at %s: run make install again",
                      *p.script ? p.script
                                : "share/midisim/fetch beside the folder of this program");
         return -MSIM_E_IO;

@@ -78,7 +78,7 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     if (stat(root, &st) != 0)
         return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: expected a folder, got a file", root);
+        return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s is a file: give a folder", root);
     int rc = ms_files_list_open(&request, c->lists + i, err);
     if (rc < 0) return rc;
     c->n_failed += (int64_t)c->lists[i].n_empty_folders;
@@ -231,7 +231,7 @@ static bool open_folder(ms_copy_to *c) {
     char where[4400];
     snprintf(where, sizeof where, "%s/%s", c->request.folder, c->folder_name);
     say_failed(c, "cannot copy to", where,
-               failed == ENOTDIR || failed == ELOOP ? "expected a folder, got something else"
+               failed == ENOTDIR || failed == ELOOP ? "a file or a link is in the folder's place"
                                                     : strerror(failed));
     c->is_folder_bad = true;
     return false;

@@ -3,7 +3,7 @@
  * so that the corpus is passed once for several of them. Answers come in the order of the queries.
  *   options   what may be asked              names     names that matter, and their rows
  *   corpus    corpus, descriptions, model    queries   where queries come from
- *   codes     small copies of the rows       answers   what becomes of answers: results, copy_to
+ *   codes     quantised rows                 answers   what becomes of answers: results, copy_to
  *   ranks     rows shared by several processes
  * docs/SEARCH.md. */
 #define _GNU_SOURCE
@@ -63,8 +63,7 @@ static void summarise(const job *j) {
 
 static int no_match(const job *j, msim_error *err) {
     if (j->set->has_threshold)
-        return ms_cli_fail(err, MSIM_E_EMPTY,
-                           "no match: %.300s: expected rows that score %g or more, got none",
+        return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: no row scores %g or more",
                            j->set->corpora.items[0], j->set->threshold);
     return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: every row is excluded",
                        j->set->corpora.items[0]);

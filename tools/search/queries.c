@@ -54,7 +54,7 @@ static int open_set(ms_search_queries *q, size_t i, msim_error *err) {
                        path, (long long)q->corpus->info.dim, (long long)info.dim);
     q->n_queries += info.rows;
     if (info.rows == 0) {
-        ms_cli_error("no queries: %s: expected at least one row, got none", path);
+        ms_cli_error("no queries: %s: the file has no rows", path);
         q->n_failed++;
     }
     return compare_descriptions(q->corpus, path, err);

@@ -71,8 +71,8 @@ static int write_or_find(run *n, const char *path, const ms_put_part *part, bool
     return rc == 0 && ms_tree_holds(n->tree, path, part->data, part->n, (int64_t)part->n) ? 1 : rc;
 }
 
-/* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, <
- * 0. */
+/* Write one file in canonical form. *written [owned]: its path. Returns 1; 0 when other bytes are
+ * there already; < 0 for a failure. */
 static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written,
                       msim_error *err) {
     const ms_canonical_request *r = n->r;
@@ -101,7 +101,7 @@ static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, 
 }
 
 /* What a file came to, as an object. */
-static int print_object(run *n, const ms_files_entry *e, const ms_put_part *normal,
+static int print_object(run *n, const ms_files_entry *e, const ms_put_part *canonical,
                         const char *written) {
     char before[33] = "", after[33] = "";
     size_t at, len;
@@ -110,7 +110,7 @@ static int print_object(run *n, const ms_files_entry *e, const ms_put_part *norm
     if (n->r->has_md5) {
         msim_error err;
         if (ms_digest_hex_of(MS_DIGEST_MD5, n->buffer.data, n->buffer.n_bytes, before, &err) < 0 ||
-            ms_digest_hex_of(MS_DIGEST_MD5, normal->data, normal->n, after, &err) < 0) {
+            ms_digest_hex_of(MS_DIGEST_MD5, canonical->data, canonical->n, after, &err) < 0) {
             ms_cli_error("%s", err.text);
             return -1;
         }

@@ -1,5 +1,5 @@
-/* midisim-tokens: MIDI files to token ids, one JSON object a line, in the order of the arguments;
- * or to their normal form and its MD5 (tokens/canonical.c). */
+/* midisim-tokens: MIDI files to token ids, one JSON object per line, in the order of the arguments;
+ * or to their canonical form and its MD5 (tokens/canonical.c). */
 #define _GNU_SOURCE
 #include "common/cli.h"
 #include "pipeline/input/files.h"
@@ -42,17 +42,18 @@ static const ms_cli_option options[] = {
     {.name = "md5",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, has_md5),
-     .help = "instead of tokens, print the MD5 of each file and of its normal form; files that "
-             "write the same music in different ways have the same normal form",
+     .help = "instead of tokens, print the MD5 of each file and of its canonical form; files that "
+             "write the same music in different ways have the same canonical form",
      .brief = "print MD5s, which find copies, instead of tokens"},
     {.name = "normalize-midi",
      .kind = MS_CLI_TEXT,
      .value = "OUT",
      .offset = offsetof(settings, normalized),
-     .help = "instead of printing tokens, write files in their normal form. For one file, OUT is a "
-             "file (-: standard output). Else OUT is a folder, in which each file gets its row "
-             "name, or STEM_normalized.mid if that name is taken",
-     .brief = "write files in their normal form instead"},
+     .help =
+         "instead of printing tokens, write files in their canonical form. For one file, OUT is a "
+         "file (-: standard output). Else OUT is a folder, in which each file gets its row "
+         "name, or STEM_normalized.mid if that name is taken",
+     .brief = "write files in their canonical form instead"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(settings, is_forced),
@@ -65,9 +66,9 @@ static const ms_cli_example examples[] = {
      "all tokens of every file below a folder"},
     {"midisim-tokens --transpose 6 song.mid", "its twelve variants, 6 semitones down to 5 up"},
     {"midisim-tokens --md5 midi/",
-     "MD5s of every file, as it is and normalised, to find copies with"},
-    {"midisim-tokens --normalize-midi normal/ midi/",
-     "every file in its normal form, into another folder"},
+     "MD5s of every file, as it is and in canonical form, to find copies with"},
+    {"midisim-tokens --normalize-midi canonical/ midi/",
+     "every file in its canonical form, into another folder"},
     {"find . -name '*.mid' -print0 | midisim-tokens --files-from - -0",
      "files named by another program"},
     {0}};
@@ -225,18 +226,20 @@ static int run_normal(const settings *s) {
     return rc;
 }
 
-static int check_normal(const settings *s) {
+static int check_canonical(const settings *s) {
     if (!s->has_md5 && !s->normalized)
-        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : 0;
+        return s->is_forced ? ms_cli_usage("--force is for --normalize-midi: give that too") : 0;
     if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
-        return ms_cli_usage("%s: expected no --transpose and --max-tokens, which are about tokens",
+        return ms_cli_usage("%s prints no tokens: leave out --transpose and --max-tokens",
                             s->has_md5 ? "--md5" : "--normalize-midi");
     if (!s->normalized || strcmp(s->normalized, "-") != 0) return 0;
     if (s->has_md5)
-        return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
+        return ms_cli_usage(
+            "--normalize-midi - and --md5 both write to standard output: give a file instead of -");
     const ms_cli_texts *paths = &s->common.operands;
     if (paths->n != 1 || s->files_from || is_folder(paths->items[0], NULL) > 0)
-        return ms_cli_usage("--normalize-midi -: expected one file, got several");
+        return ms_cli_usage(
+            "--normalize-midi -: standard output takes one file: give one, or a folder as OUT");
     return 0;
 }
 
@@ -287,10 +290,10 @@ done:
 
 static int check_settings(const settings *s) {
     if (s->common.operands.n == 0 && !s->files_from)
-        return ms_cli_usage("no input: expected PATH or --files-from, got none");
+        return ms_cli_usage("no input: give a PATH or --files-from");
     if (s->is_nul_separated && !s->files_from)
-        return ms_cli_usage("-0: expected --files-from with it, got none");
-    return check_normal(s);
+        return ms_cli_usage("-0 is for lists of files: give --files-from too");
+    return check_canonical(s);
 }
 
 int main(int argc, char **argv) {
