@@ -206,7 +206,7 @@ def test_things_in_the_way(music):
     os.mkfifo(music / "two" / "nowhere.mid")
     (music / "one" / "note.mid.gz").write_bytes(b"no gzip")
     done = search(music, "--like", "k", "--copy-to", "damaged", *ROOTS)
-    assert done.returncode == 1 and b"not copied: two/nowhere.mid: expected a regular file" in done.stderr
+    assert done.returncode == 1 and b"not copied: two/nowhere.mid: a FIFO, not a regular file" in done.stderr
     assert b"not copied: one/note.mid.gz" in done.stderr
 
 

@@ -11,7 +11,8 @@ typedef struct {
     const char *path;   /* borrowed; "-" is standard input */
     int64_t vocab;      /* ids must lie in 0..vocab-1 */
     int64_t max_tokens; /* longer sequences are cut; 0: no limit */
-    /* A line that gives nothing, as it is read: a msim_skip_reason and a text. < 0 ends it. */
+    /* Called for each line that gives nothing, with an msim_skip_reason and a text. A result < 0
+     * ends the reading. */
     int (*skip)(void *user, const char *path, int reason, const char *detail, bool is_named,
                 msim_error *err);
     void *skip_user;
