@@ -71,7 +71,7 @@ typedef struct {
     float *vectors; /* owned: of the most queries */
     int64_t *rows;  /* owned: room for the matches */
     double *scores;
-} bench;
+} search_bench;
 
 typedef struct {
     int scan;
@@ -104,7 +104,7 @@ static int parse_scans(const char *text, int *scans) {
     }
 }
 
-static int search_once(const bench *b, search_case *c, msim_error *err) {
+static int search_once(const search_bench *b, search_case *c, msim_error *err) {
     msim_search_options o = msim_search_options_default();
     msim_stats stats = {.size = sizeof stats};
     o.scan = c->scan;
@@ -119,7 +119,7 @@ static int search_once(const bench *b, search_case *c, msim_error *err) {
 }
 
 /* Bytes that a scan reads of each row. */
-static double bytes_of_row(const bench *b, int scan) {
+static double bytes_of_row(const search_bench *b, int scan) {
     static const double item_bytes[] = {4, 2, 2, 8};
     if (scan == MSIM_SCAN_INT8) return (double)b->info.dim + 16;
     if (scan == MSIM_SCAN_BF16) return 2 * (double)b->info.dim + 8;
@@ -138,7 +138,7 @@ static double private_mb(void) {
     return kb * 1024 / 1e6;
 }
 
-static void report(const bench *b, search_case *c, double read) {
+static void report(const search_bench *b, search_case *c, double read) {
     ms_bench_figure f = ms_bench_times(c->seconds, (size_t)b->s->rounds);
     double bytes = (double)b->info.rows * bytes_of_row(b, c->used);
     bool is_cuda = c->device == MSIM_DEVICE_CUDA; /* whose memory is not what was read */
@@ -162,7 +162,7 @@ static void report(const bench *b, search_case *c, double read) {
     ms_bench_report(&r);
 }
 
-static int run_cases(const bench *b, msim_error *err) {
+static int run_cases(const search_bench *b, msim_error *err) {
     size_t n = (size_t)b->n_queries * (size_t)b->n_scans;
     search_case *cases = ms_alloc(n, sizeof *cases, "cases", err);
     double read = NAN;
@@ -188,7 +188,7 @@ static int run_cases(const bench *b, msim_error *err) {
 
 /* Make the codes that the scans need, of each part, in files that are gone as soon as they are
  * mapped. */
-static int attach_codes(const bench *b, msim_corpus *corpus, msim_error *err) {
+static int attach_codes(const search_bench *b, msim_corpus *corpus, msim_error *err) {
     const char *folder = getenv("TMPDIR");
     char path[4096];
     int rc = MSIM_OK;
@@ -213,7 +213,7 @@ static int attach_codes(const bench *b, msim_corpus *corpus, msim_error *err) {
     return rc;
 }
 
-static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_error *err) {
+static int open_corpus(search_bench *b, const char *path, msim_corpus **corpus, msim_error *err) {
     for (int i = 0; i < b->n_queries; i++)
         if (b->queries[i] > b->options.max_queries) b->options.max_queries = b->queries[i];
     b->options.max_k = b->s->top;
@@ -230,7 +230,7 @@ static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_er
     return rc;
 }
 
-static int open_buffers(bench *b, msim_error *err) {
+static int open_buffers(search_bench *b, msim_error *err) {
     ms_bench_random random = {.state = 3};
     size_t n = (size_t)b->options.max_queries, dim = (size_t)b->info.dim, k = (size_t)b->s->top;
     b->vectors = ms_alloc(n, dim * sizeof *b->vectors, "queries", err);
@@ -242,7 +242,7 @@ static int open_buffers(bench *b, msim_error *err) {
 }
 
 int ms_bench_search(const ms_bench_settings *s) {
-    bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
+    search_bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
     char made[64];
     msim_corpus *corpus = NULL;
     msim_error err;

@@ -32,11 +32,11 @@ typedef struct {
     ms_token_lines *lines; /* owned; instead of files and reader */
     ms_cli_skips *skips;   /* owned */
     int64_t n_taken, n_written, n_there, n_tokens, n_refused, n_cut;
-} run;
+} per_token_run;
 
 /* ---- What the folder is of ---- */
 
-static int check_settings(run *r, msim_error *err) {
+static int check_settings(per_token_run *r, msim_error *err) {
     ms_description about = {0};
     char line[700];
     ms_description_set_model(&about, &r->info);
@@ -59,7 +59,7 @@ static int check_settings(run *r, msim_error *err) {
 
 /* ---- One piece ---- */
 
-static int make_room(run *r, int64_t tokens, msim_error *err) {
+static int make_room(per_token_run *r, int64_t tokens, msim_error *err) {
     msim_options options = r->options;
     if (r->context && tokens <= r->room) return 0;
     int64_t room = r->room ? r->room : FIRST_TOKENS;
@@ -94,7 +94,8 @@ static size_t make_head(int64_t rows, int64_t dim, char *out) {
 }
 
 /* < 0 ends the run. */
-static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, msim_error *err) {
+static int write_piece(per_token_run *r, const char *path, const int32_t *ids, int64_t n,
+                       msim_error *err) {
     char head[256];
     const size_t n_head = make_head(n, r->info.dim, head),
                  n_data = (size_t)n * (size_t)r->info.dim * sizeof *r->out;
@@ -120,7 +121,7 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
 
 /* ---- All pieces ---- */
 
-static int next_file(run *r, msim_error *err) {
+static int next_file(per_token_run *r, msim_error *err) {
     ms_reader_item item;
     int state = ms_reader_next(r->reader, true, &item, err);
     if (state != MS_READER_ITEM) return state < 0 ? state : 1;
@@ -141,7 +142,7 @@ static int next_file(run *r, msim_error *err) {
     return rc;
 }
 
-static int next_line(run *r, msim_error *err) {
+static int next_line(per_token_run *r, msim_error *err) {
     ms_sequence q;
     int state = ms_token_lines_next(r->lines, true, &q, err);
     if (state != MS_READER_ITEM) return state < 0 ? state : 1;
@@ -153,7 +154,7 @@ static int next_line(run *r, msim_error *err) {
     return rc;
 }
 
-static int open_input(run *r, msim_error *err) {
+static int open_input(per_token_run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
     ms_token_lines_request lines = {.path = s->from_tokens,
                                     .vocab = r->info.vocab,
@@ -183,7 +184,7 @@ static int open_input(run *r, msim_error *err) {
     return ms_reader_open(&wanted, &r->reader, err);
 }
 
-static int open_all(run *r, msim_error *err) {
+static int open_all(per_token_run *r, msim_error *err) {
     char path[4096];
     int rc = ms_cli_model_path(&r->s->common, path, sizeof path, err);
     if (rc >= 0) rc = msim_model_open(path, &r->options, &r->model, err);
@@ -195,7 +196,7 @@ static int open_all(run *r, msim_error *err) {
     return rc >= 0 ? open_input(r, err) : rc;
 }
 
-static void say_summary(const run *r, double seconds) {
+static void say_summary(const per_token_run *r, double seconds) {
     char written[32], there[32], skipped[32], tokens[32], cut[32], reasons[400];
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
@@ -209,7 +210,7 @@ static void say_summary(const run *r, double seconds) {
                     ms_cli_count(cut, n_cut), (long long)r->s->max_tokens);
 }
 
-static void close_all(run *r) {
+static void close_all(per_token_run *r) {
     ms_reader_close(r->reader);
     ms_token_lines_close(r->lines);
     ms_files_list_close(&r->files);
@@ -221,7 +222,7 @@ static void close_all(run *r) {
 
 int ms_per_token_run(const ms_embed_settings *settings) {
     double began = ms_cli_now();
-    run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
+    per_token_run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
     msim_error err = {0};
     int rc = open_all(&r, &err);
     bool is_open = rc >= 0;

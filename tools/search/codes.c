@@ -21,7 +21,7 @@ typedef struct {
     int codec;    /* msim_scan that wants them */
     char *beside; /* owned: PART.msim */
     char *cached; /* owned: in --cache, or NULL */
-} place;
+} codes_place;
 
 static char *join(const char *a, const char *b, const char *c, msim_error *err) {
     size_t n = strlen(a) + strlen(b) + strlen(c) + 1;
@@ -47,16 +47,16 @@ static char *cached_path(const char *folder, const char *part, msim_error *err) 
     return whole;
 }
 
-static int make_place(const ms_search_corpus *c, int64_t part, int codec, place *out,
+static int make_place(const ms_search_corpus *c, int64_t part, int codec, codes_place *out,
                       msim_error *err) {
     const char *path = msim_corpus_part_path(c->corpus, part), *cache = c->set->cache;
-    *out = (place){.c = c, .set = c->set, .part = part, .codec = codec};
+    *out = (codes_place){.c = c, .set = c->set, .part = part, .codec = codec};
     out->beside = join(path, ".msim", "", err);
     if (out->beside && cache) out->cached = cached_path(cache, path, err);
     return out->beside && (out->cached || !cache) ? 0 : -err->code;
 }
 
-static void free_place(place *p) {
+static void free_place(codes_place *p) {
     ms_free(p->beside);
     ms_free(p->cached);
 }
@@ -65,7 +65,7 @@ static void free_place(place *p) {
 
 /* 1: attached and of the wanted codec; 0: there is no file, or it has not that codec; < 0: the file
  * is there and does not fit. */
-static int attach(const place *p, const char *path, bool is_full, msim_error *err) {
+static int attach(const codes_place *p, const char *path, bool is_full, msim_error *err) {
     struct stat st;
     if (lstat(path, &st) != 0) return 0;
     int rc = msim_corpus_attach_codes(p->c->corpus, p->part, path, is_full, err);
@@ -78,7 +78,7 @@ static int show_progress(void *user, int64_t done, int64_t all) {
     return ms_cli_stopped();
 }
 
-static int write_codes(const place *p, const char *path, msim_error *err) {
+static int write_codes(const codes_place *p, const char *path, msim_error *err) {
     char count[32];
     struct stat st;
     double began = ms_cli_now();
@@ -93,7 +93,7 @@ static int write_codes(const place *p, const char *path, msim_error *err) {
 }
 
 /* Codes are there and do not fit: said once, whatever the number of parts. */
-static void say_ignored(const place *p, const char *why, bool *is_said) {
+static void say_ignored(const codes_place *p, const char *why, bool *is_said) {
     if (!*is_said)
         ms_cli_warning("quantised rows not used: %s%s", why,
                        p->set->cache ? "" : " (--prepare writes them anew)");
@@ -103,7 +103,7 @@ static void say_ignored(const place *p, const char *why, bool *is_said) {
 /* ---- Parts ---- */
 
 /* --prepare: codes that fit stay, anything else is replaced. */
-static int prepare_part(const place *p, msim_error *err) {
+static int prepare_part(const codes_place *p, msim_error *err) {
     const char *path = p->cached ? p->cached : p->beside;
     msim_error e = {0};
     int rc = attach(p, path, p->set->verifies, &e);
@@ -120,7 +120,7 @@ static int prepare_part(const place *p, msim_error *err) {
 
 /* Without --prepare: in the cache, else beside the part, else into the cache. Failures only cost
  * time. */
-static int use_part(const place *p, bool may_write, bool *is_said, msim_error *err) {
+static int use_part(const codes_place *p, bool may_write, bool *is_said, msim_error *err) {
     msim_error e = {0};
     int in_cache = p->cached ? attach(p, p->cached, false, &e) : 0;
     if (in_cache == 1) return 0;
@@ -149,7 +149,7 @@ static int check_codec(const ms_search_corpus *c, int codec, msim_error *err) {
 
 static int attach_part(const ms_search_corpus *c, int64_t part, int codec, bool may_write,
                        bool *is_said, msim_error *err) {
-    place p;
+    codes_place p;
     int rc = make_place(c, part, codec, &p, err);
     if (rc >= 0)
         rc = c->set->prepares && may_write ? prepare_part(&p, err)

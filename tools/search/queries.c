@@ -125,18 +125,18 @@ typedef struct {
     msim_searcher *s;
     ms_search_answers *answers;
     int64_t n_done;
-} run;
+} query_run;
 
 /* Answer what waits when n more vectors would not fit the pass. */
-static int make_room(run *r, int64_t n, msim_error *err) {
+static int make_room(query_run *r, int64_t n, msim_error *err) {
     return msim_searcher_waiting(r->s) + n > ms_search_queries_room(r->q)
                ? ms_search_answers_run(r->answers, r->s, err)
                : 0;
 }
 
 /* A row of a corpus as a query. */
-static int add_row(run *r, const msim_corpus *from, int64_t row, const char *label, size_t n_label,
-                   msim_error *err) {
+static int add_row(query_run *r, const msim_corpus *from, int64_t row, const char *label,
+                   size_t n_label, msim_error *err) {
     ms_search_queries *q = r->q;
     ms_search_query query = {
         .label = (char *)(uintptr_t)label, .n_label = n_label, .is_row = from == q->corpus->corpus};
@@ -157,7 +157,7 @@ static int add_row(run *r, const msim_corpus *from, int64_t row, const char *lab
     return rc < 0 ? (int)rc : 0;
 }
 
-static int add_like(run *r, const char *name, msim_error *err) {
+static int add_like(query_run *r, const char *name, msim_error *err) {
     char near[700];
     const int64_t *rows;
     int64_t n = ms_search_names_rows(r->names, name, strlen(name), &rows);
@@ -179,14 +179,14 @@ static int add_like(run *r, const char *name, msim_error *err) {
     return add_row(r, r->q->corpus->corpus, rows[0], name, strlen(name), err);
 }
 
-static int add_set(run *r, const msim_corpus *from, int64_t row, msim_error *err) {
+static int add_set(query_run *r, const msim_corpus *from, int64_t row, msim_error *err) {
     int64_t n = read_name(r->q, from, row, err);
     return n < 0 ? (int)n : add_row(r, from, row, r->q->name, (size_t)n, err);
 }
 
 /* Add what the buffer holds. Returns a reason to skip it, or < 0 for a failure that ends the
  * run. */
-static int add_midi(run *r, const ms_files_entry *entry, char *detail, msim_error *err) {
+static int add_midi(query_run *r, const ms_files_entry *entry, char *detail, msim_error *err) {
     const ms_files_buffer *buffer = &r->q->buffer;
     ms_search_query query = {.label = (char *)(uintptr_t)entry->path,
                              .n_label = strlen(entry->path),
@@ -204,7 +204,7 @@ static int add_midi(run *r, const ms_files_entry *entry, char *detail, msim_erro
     return rc < 0 ? rc : MSIM_SKIP_NONE;
 }
 
-static int add_file(run *r, const ms_files_entry *entry, msim_error *err) {
+static int add_file(query_run *r, const ms_files_entry *entry, msim_error *err) {
     char detail[MS_FILES_DETAIL];
     int rc = make_room(r, (int64_t)r->q->midi_variants, err);
     if (rc < 0) return rc;
@@ -217,12 +217,12 @@ static int add_file(run *r, const ms_files_entry *entry, msim_error *err) {
 
 /* ---- All of them ---- */
 
-static void show_progress(run *r) {
+static void show_progress(query_run *r) {
     if (r->q->n_queries > 1) ms_cli_progress("queries", r->n_done, r->q->n_queries);
     r->n_done++;
 }
 
-static int add_all(run *r, msim_error *err) {
+static int add_all(query_run *r, msim_error *err) {
     const ms_search_queries *q = r->q;
     const ms_search_settings *set = r->set;
     int rc = 0;
@@ -246,7 +246,7 @@ static int add_all(run *r, msim_error *err) {
 
 int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names, msim_searcher *s,
                           ms_search_answers *answers, msim_error *err) {
-    run r = {.q = q, .set = q->corpus->set, .names = names, .s = s, .answers = answers};
+    query_run r = {.q = q, .set = q->corpus->set, .names = names, .s = s, .answers = answers};
     int rc = ms_results_begin(&answers->out) == 0 ? 0 : ms_fail(err, MSIM_E_STOPPED, "stopped");
     if (rc >= 0) rc = add_all(&r, err);
     if (rc >= 0) rc = ms_search_answers_run(answers, s, err);

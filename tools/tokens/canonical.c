@@ -26,18 +26,19 @@ typedef struct {
     size_t cap;
     ms_json_text line; /* owned */
     int64_t n_refused; /* files that were not written */
-} run;
+} canonical_run;
 
-static void put(run *n, const char *text) { ms_json_put(&n->line, text, strlen(text)); }
+static void put(canonical_run *n, const char *text) { ms_json_put(&n->line, text, strlen(text)); }
 
-static void put_field(run *n, const char *name, const char *value, size_t len) {
+static void put_field(canonical_run *n, const char *name, const char *value, size_t len) {
     put(n, n->line.n ? ",\"" : "{\"");
     put(n, name);
     put(n, "\":");
     ms_json_put_string(&n->line, value, len);
 }
 
-static int print_failure(run *n, const ms_files_entry *e, int reason, const char *detail) {
+static int print_failure(canonical_run *n, const ms_files_entry *e, int reason,
+                         const char *detail) {
     const char *name = msim_skip_reason_name(reason);
     ms_cli_skips_add(n->r->skips, e->path, reason, detail, e->is_named);
     n->line.n = 0;
@@ -65,16 +66,16 @@ static size_t split_name(const ms_canonical_request *r, const ms_files_entry *e,
     return bare;
 }
 
-static int write_or_find(run *n, const char *path, const ms_put_part *part, bool is_forced,
-                         msim_error *err) {
+static int write_or_find(canonical_run *n, const char *path, const ms_put_part *part,
+                         bool is_forced, msim_error *err) {
     int rc = ms_tree_write(n->tree, path, part, 1, is_forced, err);
     return rc == 0 && ms_tree_holds(n->tree, path, part->data, part->n, (int64_t)part->n) ? 1 : rc;
 }
 
 /* Write one file in canonical form. *written [owned]: its path. Returns 1; 0 when other bytes are
  * there already; < 0 for a failure. */
-static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, char **written,
-                      msim_error *err) {
+static int write_file(canonical_run *n, const ms_files_entry *e, const ms_put_part *part,
+                      char **written, msim_error *err) {
     const ms_canonical_request *r = n->r;
     char extension[16];
     size_t bare;
@@ -101,7 +102,7 @@ static int write_file(run *n, const ms_files_entry *e, const ms_put_part *part, 
 }
 
 /* What a file came to, as an object. */
-static int print_object(run *n, const ms_files_entry *e, const ms_put_part *canonical,
+static int print_object(canonical_run *n, const ms_files_entry *e, const ms_put_part *canonical,
                         const char *written) {
     char before[33] = "", after[33] = "";
     size_t at, len;
@@ -124,7 +125,7 @@ static int print_object(run *n, const ms_files_entry *e, const ms_put_part *cano
     return ms_cli_write_json_text(&n->line);
 }
 
-static bool reserve(run *n, size_t need) {
+static bool reserve(canonical_run *n, size_t need) {
     if (need <= n->cap) return true;
     unsigned char *out = need == SIZE_MAX ? NULL : malloc(need);
     if (!out) return false;
@@ -136,7 +137,7 @@ static bool reserve(run *n, size_t need) {
 
 /* One file. 1: it came out; 0: it gave nothing, which was said; < 0: standard output takes no
  * more. */
-static int normalize_file(run *n, const ms_files_entry *e) {
+static int normalize_file(canonical_run *n, const ms_files_entry *e) {
     char detail[MS_FILES_DETAIL] = "", *written = NULL;
     msim_error err = {.code = 0};
     int reason = ms_files_read(e, &n->buffer, detail, &err), rc = 1;
@@ -173,7 +174,7 @@ static int normalize_file(run *n, const ms_files_entry *e) {
 }
 
 /* The folder that files are written into: `out`, or the one that holds it. */
-static int open_tree(run *n, msim_error *err) {
+static int open_tree(canonical_run *n, msim_error *err) {
     const ms_canonical_request *r = n->r;
     if (!r->out || strcmp(r->out, "-") == 0) return 0;
     if (r->is_folder) return ms_tree_open(r->out, &n->tree, err);
@@ -187,7 +188,7 @@ static int open_tree(run *n, msim_error *err) {
 }
 
 int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err) {
-    run n = {.r = request, .buffer.watch = ms_cli_watch()};
+    canonical_run n = {.r = request, .buffer.watch = ms_cli_watch()};
     int rc = msim_tokenizer_open(NULL, &n.tok, err);
     *n_done = 0;
     if (rc >= 0) rc = open_tree(&n, err);

@@ -20,35 +20,35 @@ typedef struct {
     int names;
     const char *files_from, *skipped, *normalized;
     bool is_nul_separated, has_md5, is_forced;
-} settings;
+} tokens_settings;
 
 static const ms_cli_option options[] = {
     {.name = "transpose",
      .kind = MS_CLI_INT,
      .value = "N",
-     .offset = offsetof(settings, transpose),
+     .offset = offsetof(tokens_settings, transpose),
      .min = 0,
      .max = 6,
      .help = "0: print the piece as it is (default); 1..6: print it in 2N keys, moved by -N..N-1 "
              "semitones",
      .brief = "print each piece in 2N keys, N 1..6 (default 0: its own)"},
-    MS_CLI_ROW_MAX_TOKENS(settings, (int64_t)1 << 40,
+    MS_CLI_ROW_MAX_TOKENS(tokens_settings, (int64_t)1 << 40,
                           "keep the first N tokens of each sequence (default " MS_CLI_TOKENS
                           "; 0: all of them)"),
-    MS_CLI_ROW_NAMES(settings, "what the member \"path\" holds"),
-    MS_CLI_ROW_FILES_FROM(settings),
-    MS_CLI_ROW_NULL(settings),
-    MS_CLI_ROW_SKIPPED(settings),
+    MS_CLI_ROW_NAMES(tokens_settings, "what the member \"path\" holds"),
+    MS_CLI_ROW_FILES_FROM(tokens_settings),
+    MS_CLI_ROW_NULL(tokens_settings),
+    MS_CLI_ROW_SKIPPED(tokens_settings),
     {.name = "md5",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, has_md5),
+     .offset = offsetof(tokens_settings, has_md5),
      .help = "instead of tokens, print the MD5 of each file and of its canonical form; files that "
              "write the same music in different ways have the same canonical form",
      .brief = "print MD5s, which find copies, instead of tokens"},
     {.name = "normalize-midi",
      .kind = MS_CLI_TEXT,
      .value = "OUT",
-     .offset = offsetof(settings, normalized),
+     .offset = offsetof(tokens_settings, normalized),
      .help =
          "instead of printing tokens, write files in their canonical form. For one file, OUT is a "
          "file (-: standard output). Else OUT is a folder, in which each file gets its row "
@@ -56,7 +56,7 @@ static const ms_cli_option options[] = {
      .brief = "write files in their canonical form instead"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_forced),
+     .offset = offsetof(tokens_settings, is_forced),
      .help = "with --normalize-midi: replace files that exist"},
     {0}};
 
@@ -90,27 +90,27 @@ static const ms_cli_tool tool = {
     .has_no_kernels = true};
 
 typedef struct {
-    const settings *s;
+    const tokens_settings *s;
     ms_cli_skips *skips; /* owned */
     ms_json_text line;   /* owned: one object */
     int64_t n_files, n_sequences, n_tokens, n_cut;
-} run;
+} tokens_run;
 
 static void put(ms_json_text *line, const char *text) { ms_json_put(line, text, strlen(text)); }
 
-static void begin_object(run *r, const ms_reader_item *item) {
+static void begin_object(tokens_run *r, const ms_reader_item *item) {
     r->line.n = 0;
     put(&r->line, "{\"path\":");
     ms_json_put_string(&r->line, item->entry->path + item->entry->name_at, item->entry->name_len);
 }
 
-static int end_object(run *r) {
+static int end_object(tokens_run *r) {
     put(&r->line, "}\n");
     return ms_cli_write_json_text(&r->line);
 }
 
 /* Print what one file gave. < 0 when standard output takes no more. */
-static int print_item(run *r, const ms_reader_item *item) {
+static int print_item(tokens_run *r, const ms_reader_item *item) {
     r->n_files++;
     if (item->reason != MSIM_SKIP_NONE) {
         ms_cli_skips_add(r->skips, item->entry->path, item->reason, item->detail,
@@ -140,7 +140,7 @@ static int print_item(run *r, const ms_reader_item *item) {
 }
 
 /* < 0 when reading failed, or to stop. */
-static int print_all(run *r, ms_reader *reader, size_t n_files, msim_error *err) {
+static int print_all(tokens_run *r, ms_reader *reader, size_t n_files, msim_error *err) {
     ms_reader_item item;
     bool is_writable = true;
     int rc = 0;
@@ -152,7 +152,7 @@ static int print_all(run *r, ms_reader *reader, size_t n_files, msim_error *err)
     return rc < 0 ? rc : 0;
 }
 
-static void say_summary(const run *r, double seconds) {
+static void say_summary(const tokens_run *r, double seconds) {
     char files[32], sequences[32], tokens[32], skipped[32], cut[32], limit[32], reasons[400];
     int64_t n_skipped = ms_cli_skips_total(r->skips);
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
@@ -176,7 +176,7 @@ static int is_folder(const char *path, msim_error *err) {
 }
 
 /* 1 when OUT takes one file for each input, 0 when it is a file; or < 0. */
-static int is_out_folder(const settings *s, msim_error *err) {
+static int is_out_folder(const tokens_settings *s, msim_error *err) {
     size_t len = s->normalized ? strlen(s->normalized) : 0;
     const ms_cli_texts *paths = &s->common.operands;
     if (!len || strcmp(s->normalized, "-") == 0) return 0;
@@ -186,7 +186,7 @@ static int is_out_folder(const settings *s, msim_error *err) {
 }
 
 /* --md5 and --normalize-midi. */
-static int run_normal(const settings *s) {
+static int run_normal(const tokens_settings *s) {
     ms_cli_skips *skips = NULL;
     msim_error err;
     ms_files_list files = {0};
@@ -226,7 +226,7 @@ static int run_normal(const settings *s) {
     return rc;
 }
 
-static int check_canonical(const settings *s) {
+static int check_canonical(const tokens_settings *s) {
     if (!s->has_md5 && !s->normalized)
         return s->is_forced ? ms_cli_usage("--force is for --normalize-midi: give that too") : 0;
     if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
@@ -243,8 +243,8 @@ static int check_canonical(const settings *s) {
     return 0;
 }
 
-static int run_tool(const settings *s) {
-    run r = {.s = s};
+static int run_tool(const tokens_settings *s) {
+    tokens_run r = {.s = s};
     msim_error err;
     ms_files_list files = {0};
     ms_reader *reader = NULL;
@@ -288,7 +288,7 @@ done:
     return rc;
 }
 
-static int check_settings(const settings *s) {
+static int check_settings(const tokens_settings *s) {
     if (s->common.operands.n == 0 && !s->files_from)
         return ms_cli_usage("no input: give a PATH or --files-from");
     if (s->is_nul_separated && !s->files_from)
@@ -297,7 +297,7 @@ static int check_settings(const settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
+    static tokens_settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);
     if (rc != 0) return ms_cli_finish(rc);

@@ -14,9 +14,9 @@
 typedef struct {
     char corpus[4352], description[4352]; /* .npy.next, .npy.json.next */
     char beside[4352], codes[4352];       /* .npy.json, .npy.msim */
-} places;
+} output_paths;
 
-static int find_places(const ms_output *output, places *p, msim_error *err) {
+static int find_places(const ms_output *output, output_paths *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
                 (size_t)snprintf(p->description, cap, "%s.json.next", output->path) < cap &&
@@ -75,7 +75,7 @@ static int move(const char *from, const char *to, msim_error *err) {
 
 /* The steps after the decision; an earlier run may have done some of them. The old description goes
  * first, the new one comes last. */
-static int take_places(const ms_output *output, const places *p, msim_error *err) {
+static int take_places(const ms_output *output, const output_paths *p, msim_error *err) {
     int rc = is_there(p->corpus, err);
     if (rc < 0) return rc;
     if (rc) {
@@ -108,7 +108,7 @@ static void remove_parts(const ms_output *output) {
 }
 
 int ms_output_recover(const ms_output *output, msim_error *err) {
-    places p;
+    output_paths p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = is_there(p.description, err);
     if (rc < 0) return rc;
@@ -163,7 +163,7 @@ static int describe(const char *path, const char *corpus, const ms_output_rows *
 
 int ms_output_write(const ms_output *output, const ms_output_rows *rows,
                     const ms_description *description, msim_error *err) {
-    places p;
+    output_paths p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
@@ -177,7 +177,7 @@ int ms_output_write(const ms_output *output, const ms_output_rows *rows,
 
 int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
                        const ms_description *description, msim_error *err) {
-    places p;
+    output_paths p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = describe(p.description, output->path, rows, description, err);
     return rc < 0 ? rc : take_places(output, &p, err);

@@ -85,11 +85,11 @@ SCAN(scan_3, 3, 1)
 SCAN(scan_2, 2, 2)
 SCAN(scan_1, 1, 2)
 
-typedef void (*scan_fn)(float *, size_t, const unsigned char *, const unsigned char *, size_t,
-                        const char *, const ms_codes_queries *, size_t);
+typedef void (*int8_avx2_fn)(float *, size_t, const unsigned char *, const unsigned char *, size_t,
+                             const char *, const ms_codes_queries *, size_t);
 static const struct {
     size_t queries, halves;
-    scan_fn rows;
+    int8_avx2_fn rows;
 } shapes[] = {{6, 1, scan_6}, {3, 1, scan_3}, {2, 2, scan_2}, {1, 2, scan_1}};
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,
