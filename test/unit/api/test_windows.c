@@ -4,17 +4,9 @@
  * and descriptions that lie. With the small checkpoint of test/data. */
 #define _GNU_SOURCE
 #include "midisim.h"
-#include <dirent.h>
-#include <setjmp.h>
-#include <stdarg.h>
+#include "support/files.h"
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 #include <zlib.h>
-
-#include <cmocka.h>
 
 #define CHECKPOINT "test/data/checkpoints/tiny.safetensors"
 #define LONG "test/data/midi/freedink/love.mid"
@@ -22,7 +14,6 @@
 
 enum { MOST_IDS = 1 << 16, MOST_WINDOWS = 4096, MOST_DIM = 64, WINDOW = 64, STEP = 32 };
 
-static char folder[64];
 static msim_model *model;
 static msim_options options;
 static int64_t dim;
@@ -35,42 +26,20 @@ static msim_error err;
     } while (0)
 
 static int set_up(void **state) {
-    (void)state;
     msim_model_info info = {.size = sizeof info};
-    strcpy(folder, "/tmp/midisim-windows-XXXXXX");
     options = msim_options_default();
     options.device = MSIM_DEVICE_CPU;
     options.threads = 2;
-    if (!mkdtemp(folder) || msim_model_open(CHECKPOINT, &options, &model, &err) < 0) return -1;
+    if (folder_open(state) < 0 || msim_model_open(CHECKPOINT, &options, &model, &err) < 0)
+        return -1;
     msim_model_get_info(model, &info);
     dim = info.dim;
     return dim <= MOST_DIM ? 0 : -1;
 }
 
-static void empty_folder(void) {
-    char path[400];
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));)
-        if (e->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-            unlink(path);
-        }
-    closedir(d);
-}
-
 static int tear_down(void **state) {
-    (void)state;
     msim_model_close(model);
-    empty_folder();
-    return rmdir(folder);
-}
-
-static const char *in_folder(const char *name) {
-    static char paths[16][200]; /* the last 16 stay valid */
-    static int turn;
-    char *path = paths[turn++ % 16];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
+    return folder_close(state);
 }
 
 /* ---- Files ---- */
@@ -80,25 +49,14 @@ typedef struct {
     size_t n;
 } file;
 
-static file read_file(const char *path) {
-    file f = {0};
-    FILE *from = fopen(path, "rb");
-    if (!from) return f;
-    f.bytes = malloc(1 << 24);
-    f.n = fread(f.bytes, 1, 1 << 24, from);
-    fclose(from);
+static file load(const char *path) {
+    file f;
+    f.bytes = read_file(path, &f.n);
     return f;
 }
 
-static void write_file(const char *path, const void *bytes, size_t n) {
-    FILE *to = fopen(path, "wb");
-    assert_non_null(to);
-    assert_int_equal(fwrite(bytes, 1, n, to), n);
-    assert_int_equal(fclose(to), 0);
-}
-
 static void copy_file(const char *from, const char *to) {
-    file f = read_file(from);
+    file f = load(from);
     assert_true(f.n > 0);
     write_file(to, f.bytes, f.n);
     free(f.bytes);
@@ -196,7 +154,7 @@ static void windows_are_cut_between_notes(void **state) {
                                        {200, 7}, {200, 100}, {4, 1},  {5, 4},   {1 << 20, 1 << 19}},
                          limits[] = {INT64_MAX, 1, 2, 3, 4, 64, 65, 66, 67, 301, 302};
     msim_tokenizer *tok;
-    file f = read_file(LONG);
+    file f = load(LONG);
     ok(msim_tokenizer_open(model, &tok, &err));
     assert_int_equal(msim_tokenizer_windows(tok, 64, 32, 100, spans, 1, &err), -MSIM_E_ARG);
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
@@ -289,7 +247,7 @@ typedef struct {
 static result read_result(const char *output) {
     char path[260];
     snprintf(path, sizeof path, "%s.json", output);
-    return (result){.corpus = read_file(output), .description = read_file(path)};
+    return (result){.corpus = load(output), .description = load(path)};
 }
 
 static void free_result(result *r) {
@@ -338,7 +296,7 @@ static int64_t check_piece(const msim_corpus *corpus, int64_t row, int64_t piece
     msim_tokenizer *tok;
     msim_context *context;
     msim_span span;
-    file f = read_file(path);
+    file f = load(path);
     ok(msim_tokenizer_open(model, &tok, &err));
     ok(msim_context_open(model, &options, &context, &err));
     ok(msim_tokenizer_encode_at(tok, f.bytes, f.n, 0, limit, ids, MOST_IDS, &err));
@@ -402,7 +360,7 @@ static void a_job_writes_a_row_for_each_window(void **state) {
         assert_int_equal(msim_corpus_has_spans(corpus, &err), 1);
         msim_corpus_close(corpus);
     }
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void an_interrupted_job_goes_on_to_the_same_bytes(void **state) {
@@ -438,7 +396,7 @@ static void an_interrupted_job_goes_on_to_the_same_bytes(void **state) {
     o.window_step = 0;
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_NOTHING_TO_DO);
     free_result(&whole);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void an_update_gives_the_bytes_of_a_fresh_job(void **state) {
@@ -470,7 +428,7 @@ static void an_update_gives_the_bytes_of_a_fresh_job(void **state) {
     assert_int_equal(stats.kept, 3);
     assert_int_equal(stats.read, 0);
     free_result(&whole);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 /* Shards, one behind the other and merged, are the whole. */
@@ -519,7 +477,7 @@ static void shards_make_the_whole(void **state) {
     msim_corpus_merge_close(merge);
     msim_corpus_close(parts);
     msim_corpus_close(whole);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 /* ---- What lies ---- */
@@ -557,7 +515,7 @@ static void journals_that_lie_are_refused(void **state) {
     msim_job_options o = job_of(paths, 1, output);
     o.is_journal_kept = 1;
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_WRITTEN);
-    file kept = read_file(journal);
+    file kept = load(journal);
     unlink(output);
     unlink(in_folder("c.npy.json"));
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
@@ -572,12 +530,12 @@ static void journals_that_lie_are_refused(void **state) {
     write_file(journal, kept.bytes, kept.n);
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_WRITTEN);
     free(kept.bytes);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 /* Put a text in the place of another of the same length. */
 static void change_text(const char *path, const char *from, size_t skip, const char *to) {
-    file f = read_file(path);
+    file f = load(path);
     unsigned char *at = memmem(f.bytes, f.n, from, strlen(from));
     assert_non_null(at);
     memcpy(at + skip, to, strlen(to));
@@ -602,7 +560,7 @@ static void descriptions_that_lie_are_refused(void **state) {
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_WRITTEN);
     char description[300];
     snprintf(description, sizeof description, "%s.json", output);
-    file good = read_file(description);
+    file good = load(description);
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         msim_corpus *corpus;
         msim_searcher *searcher;
@@ -628,7 +586,7 @@ static void descriptions_that_lie_are_refused(void **state) {
     write_file(description, good.bytes, good.n);
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_UP_TO_DATE);
     free(good.bytes);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void rows_without_spans_are_whole_pieces(void **state) {

@@ -5,19 +5,11 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "midisim.h"
-#include <dirent.h>
+#include "support/files.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #define CHECKPOINT "test/data/checkpoints/tiny.safetensors"
 #define MANY "test/data/midi/freedoom"
@@ -25,52 +17,24 @@
 
 enum { MOST_MESSAGES = 16, TOKENS = 400 };
 
-static char folder[64];
 static msim_model *model;
 static msim_options options;
 static int64_t window; /* of all jobs: its tokens; 0: one row for each piece */
 
 static int set_up(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/midisim-job-XXXXXX");
     options = msim_options_default();
     options.device = MSIM_DEVICE_CPU;
     options.threads = 2;
-    return mkdtemp(folder) && msim_model_open(CHECKPOINT, &options, &model, NULL) >= 0 ? 0 : -1;
-}
-
-static void empty_folder(void) {
-    char path[400];
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));)
-        if (e->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
-            unlink(path);
-        }
-    closedir(d);
+    return folder_open(state) == 0 && msim_model_open(CHECKPOINT, &options, &model, NULL) >= 0 ? 0
+                                                                                               : -1;
 }
 
 static int tear_down(void **state) {
-    (void)state;
     msim_model_close(model);
-    empty_folder();
-    return rmdir(folder);
+    return folder_close(state);
 }
 
-static const char *in_folder(const char *name) {
-    static char paths[16][200]; /* the last 16 stay valid */
-    static int turn;
-    char *path = paths[turn++ % 16];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *path, const char *text) {
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    assert_int_equal(fclose(f), 0);
-}
+static void write_text(const char *path, const char *text) { write_file(path, text, strlen(text)); }
 
 /* ---- What a caller sees of a job ---- */
 
@@ -185,14 +149,6 @@ static void assert_result(const char *output, const result *expected) {
     free_result(&got);
 }
 
-static int files_in_folder(void) {
-    int n = 0;
-    DIR *d = opendir(folder);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
-
 /* The result of an undisturbed job. */
 static result undisturbed(const char *path) {
     const char *output = in_folder("whole.npy");
@@ -201,7 +157,7 @@ static result undisturbed(const char *path) {
     assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
     result r = read_result(output);
     assert_true(r.corpus.n > 0 && r.about.n > 0);
-    empty_folder();
+    folder_clean(NULL);
     return r;
 }
 
@@ -236,7 +192,7 @@ static void folder_becomes_corpus(void **state) {
     o.is_update = 1;
     assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_UP_TO_DATE);
     assert_int_equal(stats.kept, stats.rows);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 /* Stop at a step, then go on: the bytes are those of an undisturbed job. */
@@ -258,7 +214,7 @@ static void stop_and_go_on(int step, int64_t done, const result *expected) {
     assert_int_equal(stats.read + stats.done_before, stats.files);
     assert_result(output, expected);
     assert_int_equal(files_in_folder(), 2);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void stopped_jobs_go_on(void **state) {
@@ -282,7 +238,7 @@ static void skips_are_reported(void **state) {
     msim_error err;
     msim_job *job;
     o.n_paths = 3;
-    write_file(paths[1], "no MIDI file");
+    write_text(paths[1], "no MIDI file");
     assert_int_equal(msim_job_open(&o, &job, &err), 0);
     assert_int_equal(msim_job_run(job, &err), MSIM_JOB_WRITTEN);
     assert_int_equal(msim_job_get_stats(job, &stats), 0);
@@ -301,7 +257,7 @@ static void skips_are_reported(void **state) {
     assert_int_equal(msim_job_get_skip(job, -1, &skip), -MSIM_E_ARG);
     assert_int_equal(msim_job_run(job, &err), -MSIM_E_ARG); /* once */
     msim_job_close(job);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void token_lines_are_inputs(void **state) {
@@ -312,7 +268,7 @@ static void token_lines_are_inputs(void **state) {
     msim_error err;
     o.n_paths = 0;
     o.from_tokens = lines;
-    write_file(lines, "{\"path\":\"b\",\"tokens\":[0,130,300]}\n"
+    write_text(lines, "{\"path\":\"b\",\"tokens\":[0,130,300]}\n"
                       "{\"path\":\"a\",\"tokens\":[0,130,300]}\n"
                       "{\"path\":\"c\",\"error\":\"no-notes\",\"detail\":\"\"}\n"
                       "{\"path\":\"d\",\"tokens\":[0,-1]}\n\nnothing\n");
@@ -323,7 +279,7 @@ static void token_lines_are_inputs(void **state) {
     assert_int_equal(stats.skips, 3);
     assert_int_equal(stats.failures, 2);
     assert_true(stats.is_of_lines);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void no_rows_is_an_error(void **state) {
@@ -333,7 +289,7 @@ static void no_rows_is_an_error(void **state) {
     msim_job_options o = job_of(&path, output, &c);
     msim_job_stats stats = {.size = sizeof stats};
     msim_error err;
-    write_file(path, "no MIDI file");
+    write_text(path, "no MIDI file");
     assert_int_equal(run_job(&o, &stats, &err), -MSIM_E_EMPTY);
     assert_int_equal(stats.skips, 1);
     assert_int_equal(files_in_folder(), 1);
@@ -344,7 +300,7 @@ static void no_rows_is_an_error(void **state) {
     assert_int_equal(c.n_messages, 1);
     assert_int_equal(c.levels[0], MSIM_MESSAGE_ERROR);
     assert_non_null(strstr(c.texts[0], "no MIDI files"));
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void midi_files_are_read(void **state) {
@@ -363,7 +319,7 @@ static void midi_files_are_read(void **state) {
     assert_memory_equal(bytes, "MThd", 4);
     packed = read_all(path);
     packed.bytes[packed.n / 2] = 0;
-    write_file(damaged, packed.bytes);
+    write_text(damaged, packed.bytes);
     assert_int_equal(msim_midi_read(damaged, bytes, plain.n, &err), -MSIM_E_FORMAT);
     assert_non_null(strstr(err.text, "bad-gzip"));
     assert_int_equal(msim_midi_read(folder, bytes, plain.n, &err), -MSIM_E_IO);
@@ -371,7 +327,7 @@ static void midi_files_are_read(void **state) {
     free(bytes);
     free(plain.bytes);
     free(packed.bytes);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void refuse(const msim_job_options *o, const char *text) {
@@ -560,7 +516,7 @@ static void ranks_write_what_one_writes(void **state) {
     assert_int_equal(files_in_folder(), 2);
     run_team(members, &path, output, NULL);
     for (int i = 0; i < RANKS; i++) assert_int_equal(members[i].rc, MSIM_JOB_NOTHING_TO_DO);
-    empty_folder();
+    folder_clean(NULL);
     /* One of them is stopped: all stop, and one process goes on. */
     caller c = {.stop_step = MSIM_STEP_EMBED, .stop_done = 0};
     run_team(members, &path, output, &c);
@@ -569,7 +525,7 @@ static void ranks_write_what_one_writes(void **state) {
     assert_int_equal(run_job(&o, NULL, &members[0].err), MSIM_JOB_WRITTEN);
     assert_result(output, &expected);
     assert_int_equal(files_in_folder(), 2);
-    empty_folder();
+    folder_clean(NULL);
     free_result(&expected);
 }
 
@@ -623,7 +579,7 @@ static void file_beyond_memory(void **state) {
     assert_int_equal(stats.unread, 1);
     msim_job_close(job);
     remove(path);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void any_allocation_may_fail(void **state) {
@@ -633,9 +589,9 @@ static void any_allocation_may_fail(void **state) {
     msim_job_options o = job_of(&path, output, NULL);
     o.model = NULL;
     o.model_path = CHECKPOINT;
-    for (int64_t n = 1; fail_at(n, &o, &expected); n += n < 40 ? 1 : 5) empty_folder();
+    for (int64_t n = 1; fail_at(n, &o, &expected); n += n < 40 ? 1 : 5) folder_clean(NULL);
     free_result(&expected);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 static void any_allocation_of_an_update_may_fail(void **state) {
@@ -648,7 +604,7 @@ static void any_allocation_of_an_update_may_fail(void **state) {
     result expected = read_result(output);
     bool is_reached = true;
     for (int64_t n = 1; is_reached; n += n < 40 ? 1 : 5) {
-        empty_folder();
+        folder_clean(NULL);
         o.n_paths = 1;
         o.is_update = 0;
         assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
@@ -657,7 +613,7 @@ static void any_allocation_of_an_update_may_fail(void **state) {
         is_reached = fail_at(n, &o, &expected);
     }
     free_result(&expected);
-    empty_folder();
+    folder_clean(NULL);
 }
 
 int main(void) {
