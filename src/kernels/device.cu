@@ -44,7 +44,8 @@ extern "C" int ms_gpu_count(void) {
     return 0;
 }
 
-/* That device `index` is there: a missing driver and a missing device have their own lines. */
+/* Check that device `index` is there. A missing driver and a missing device have messages of their
+ * own. */
 static int check_present(int index, msim_error *err) {
     int n = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
@@ -127,7 +128,7 @@ extern "C" void *ms_gpu_stream_raw(ms_gpu_stream *s) {
 
 /* ---- Memory ---- */
 
-/* What could not be had, how much of it, and what there is. */
+/* Report memory that could not be taken: what for, how much, and how much is free. */
 static void *no_memory(int device, const char *where, const char *what, size_t n_bytes,
                        msim_error *err) {
     size_t free_bytes = 0, all_bytes = 0;

@@ -3,7 +3,7 @@
  *
  * Shapes    tiles of 16 rows; blocks of 6, 3, 2 and 1 queries.
  * How       vpmaddubsw would saturate, so codes are widened to 16 bits once for all queries and
- *           vpmaddwd multiplies by weights of 16 bits: two products and their sum a lane. A
+ *           vpmaddwd multiplies by weights of 16 bits: two products and their sum per lane. A
  *           register holds 4 rows x 4 components, so 8 rows (half a tile) x 6 queries are 12 sums.
  * Numerics  exact integer sums: they may wrap on the way, but the last value, of codes less 128,
  *           fits (weight_max * 127 * dim < 2^31). Then at most 9 roundings in f32.
