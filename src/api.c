@@ -23,13 +23,13 @@ struct msim_model {
 };
 
 struct msim_context {
-    pid_t owner;                /* the process that opened it */
-    const ms_backend *backend;  /* static */
-    void *state;                /* owned: the backend's context */
-    const ms_backend *searcher; /* static: the same, or the CPU's where AUTO met what a GPU does not
-                                 * do */
-    void *search_state;         /* owned unless it is `state` */
-    const msim_model *model;    /* borrowed; NULL for a context that only searches */
+    pid_t owner;               /* the process that opened it */
+    const ms_backend *backend; /* static */
+    void *state;               /* owned: the backend's context */
+    /* static: the same, or the CPU's when the GPU does not do what AUTO is asked for */
+    const ms_backend *searcher;
+    void *search_state;      /* owned unless it is `state` */
+    const msim_model *model; /* borrowed; NULL for a context that only searches */
     msim_options limits;
     ms_hit *hits;                    /* owned: [max_queries * max_k] */
     const msim_corpus *corpus;       /* borrowed: the one that was loaded last */
@@ -109,8 +109,8 @@ int msim_gpu_get_info(int gpu, msim_gpu_info *out, msim_error *err) {
 
 /* ---- Model ---- */
 
-/* AUTO means the GPU when one opens and serves what is asked, else the CPU; a request for CUDA
- * never falls back. Levels and the other precisions are the CPU's. */
+/* AUTO takes the GPU if one opens and does what is asked, else the CPU. A request for CUDA never
+ * falls back to the CPU. Only the CPU has levels and precisions other than bf16. */
 static bool tries_gpu(const msim_options *o) {
     if (o->device != MSIM_DEVICE_AUTO) return o->device == MSIM_DEVICE_CUDA;
     return o->isa == MSIM_ISA_AUTO && o->precision == MSIM_PRECISION_BF16 &&
@@ -214,7 +214,7 @@ static int open_states(msim_context *ctx, const msim_options *options, msim_erro
         ctx->state = ctx->search_state;
         return rc;
     }
-    /* The model's device, level and precision were settled when its weights were laid out. */
+    /* Device, level and precision of the model were chosen when its weights were laid out. */
     ctx->backend = ctx->model->backend;
     o.isa = ctx->model->info.isa;
     o.precision = ctx->model->info.precision;
@@ -233,7 +233,7 @@ static bool is_foreign(const msim_context *ctx, const ms_backend *backend) {
 }
 
 static void close_states(msim_context *ctx) {
-    /* What a child cannot give back to the device stays with the parent. */
+    /* A child cannot give memory back to the device: it stays with the parent. */
     if (ctx->search_state && ctx->search_state != ctx->state && !is_foreign(ctx, ctx->searcher))
         ctx->searcher->close(ctx->search_state);
     if (ctx->state && !is_foreign(ctx, ctx->backend)) ctx->backend->close(ctx->state);
@@ -332,8 +332,9 @@ static int check_process(const msim_context *ctx, const char *what, msim_error *
 static int check_idle(const msim_context *ctx, const char *what, msim_error *err) {
     int rc = check_process(ctx, what, err);
     if (rc < 0 || !ctx->n_under_way) return rc;
-    return ms_fail(err, MSIM_E_ARG, "%s: expected no batch under way, got %d", what,
-                   ctx->n_under_way);
+    return ms_fail(err, MSIM_E_ARG, "%s: %d batch%s under way: wait for %s first", what,
+                   ctx->n_under_way, ctx->n_under_way == 1 ? " is" : "es are",
+                   ctx->n_under_way == 1 ? "it" : "them");
 }
 
 int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts, size_t n_seq,
@@ -429,7 +430,8 @@ void msim_search_options_init(msim_search_options *options) {
     (void)ms_sized_out(options, &o, sizeof o);
 }
 
-/* AUTO met rows that the GPU does not take: from now on this context searches on the CPU. */
+/* The GPU does not take these rows, and AUTO was asked for: this context searches on the CPU from
+ * now on. */
 static int search_on_cpu(msim_context *ctx, msim_error *err) {
     void *state;
     int rc = ms_cpu_backend()->open(NULL, &ctx->limits, &state, err);
@@ -497,7 +499,8 @@ static int check_search_options(const msim_search_options *o, msim_error *err) {
     return MSIM_OK;
 }
 
-/* The request of a search, checked but for k and threshold; `own` keeps its options. */
+/* Check a request of a search, except for k and threshold, and fill it in; `own` keeps its
+ * options. */
 static int make_request(const msim_context *ctx, const msim_search_options *options,
                         const float *queries, size_t n_query, msim_search_options *own,
                         ms_search_request *out, msim_error *err) {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # MIDI files against a corpus that is too large for one machine's memory: build/mpi/midisim-search of `make MPI=1`. Each
 # rank holds its part of the rows: one for each memory of a machine (here two processors), with as many threads as that has
-# cores. The small copies (midisim-search --prepare) should be there.
+# cores. Quantised rows (midisim-search --prepare) should be there.
 #
 #   CORPUS=/data/corpus.npy sbatch --output=found.json --error=found.log search-mpi.sh song.mid other.mid
 #SBATCH --job-name=midisim-search

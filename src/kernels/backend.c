@@ -31,7 +31,8 @@ static int check_device(int index, msim_error *err) {
                    index, info.name, OLDEST_MAJOR, info.major, info.minor);
 }
 
-/* The devices of options.gpu: that one, or all that can be used; at least one, else an error. */
+/* Choose the devices of options.gpu: the one it names, or all that can be used. Fails when there is
+ * none. */
 static int list_devices(int gpu, int devices[MS_GPU_MAX_DEVICES], int *n, msim_error *err) {
     int n_present = ms_gpu_count(), rc = check_device(gpu < 0 ? 0 : gpu, err);
     *n = 0;

@@ -44,18 +44,18 @@ extern "C" int ms_gpu_count(void) {
     return 0;
 }
 
-/* That device `index` is there: a missing driver and a missing device have their own lines. */
+/* Check that device `index` is there. A missing driver and a missing device have messages of their
+ * own. */
 static int check_present(int index, msim_error *err) {
     int n = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
     if (rc != cudaSuccess) (void)cudaGetLastError();
     if (rc == cudaErrorInsufficientDriver)
-        return ms_fail(
-            err, MSIM_E_DEVICE,
-            "device: cuda:%d: expected an NVIDIA driver for CUDA %d.%d or later, got none", index,
-            CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+        return ms_fail(err, MSIM_E_DEVICE,
+                       "device: cuda:%d: this machine has no NVIDIA driver for CUDA %d.%d or later",
+                       index, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     if (rc == cudaErrorNoDevice || (rc == cudaSuccess && n == 0))
-        return ms_fail(err, MSIM_E_DEVICE, "device: cuda:%d: expected an NVIDIA GPU, got none",
+        return ms_fail(err, MSIM_E_DEVICE, "device: cuda:%d: this machine has no NVIDIA GPU",
                        index);
     if (rc != cudaSuccess) return check(rc, index, "counting devices", err);
     if (index < 0 || index >= n)
@@ -128,15 +128,15 @@ extern "C" void *ms_gpu_stream_raw(ms_gpu_stream *s) {
 
 /* ---- Memory ---- */
 
-/* What could not be had, how much of it, and what there is. */
+/* Report memory that could not be taken: what for, how much, and how much is free. */
 static void *no_memory(int device, const char *where, const char *what, size_t n_bytes,
                        msim_error *err) {
     size_t free_bytes = 0, all_bytes = 0;
     (void)check(cudaMemGetInfo(&free_bytes, &all_bytes), device, "asking for its free memory",
                 NULL);
     ms_fail(err, MSIM_E_MEMORY,
-            "device: cuda:%d: %s: expected %zu bytes of %s memory, got a refusal (%zu of %zu free)",
-            device, what, n_bytes, where, free_bytes, all_bytes);
+            "device: cuda:%d: %s: cannot take %zu bytes of %s memory (%zu of %zu free)", device,
+            what, n_bytes, where, free_bytes, all_bytes);
     return NULL;
 }
 
@@ -146,7 +146,7 @@ static void *take(ms_gpu_stream *s, bool is_host, size_t n_items, size_t item_by
     void *p = NULL;
     if (!ms_mul_size(n_items, item_bytes, &n_bytes)) {
         ms_fail(err, MSIM_E_MEMORY,
-                "device: cuda:%d: %s: expected a size that fits, got %zu items of %zu bytes",
+                "device: cuda:%d: %s: %zu items of %zu bytes are more than memory can hold",
                 s->device, what, n_items, item_bytes);
         return NULL;
     }

@@ -62,7 +62,7 @@ void ms_gpu_event_close(ms_gpu_event *event); /* accepts NULL */
 int ms_gpu_event_record(ms_gpu_event *event, ms_gpu_stream *stream, msim_error *err);
 int ms_gpu_event_wait(ms_gpu_event *event, msim_error *err);
 int ms_gpu_stream_wait(ms_gpu_stream *stream, ms_gpu_event *event, msim_error *err);
-/* Seconds between two recorded events that have been reached; below 0: not known. */
+/* Seconds between two recorded events that the device has reached; below 0: not known. */
 double ms_gpu_event_seconds(const ms_gpu_event *from, const ms_gpu_event *to);
 
 /* For launchers: MSIM_OK, or the error of a launch (a cudaError_t) as a message that names the

@@ -5,8 +5,7 @@
 static int refuse(int index, msim_error *err) {
     char which[16] = "all";
     if (index >= 0) snprintf(which, sizeof which, "%d", index);
-    return ms_fail(err, MSIM_E_DEVICE,
-                   "device: cuda:%s: expected a build with CUDA kernels, got one without", which);
+    return ms_fail(err, MSIM_E_DEVICE, "device: cuda:%s: this build has no CUDA kernels", which);
 }
 
 int ms_gpu_compiled(void) { return 0; }

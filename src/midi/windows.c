@@ -13,19 +13,19 @@
 typedef struct {
     size_t note;
     int64_t begin;
-} place;
+} note_place;
 
 /* Where a window begins that begins with this note: behind the step. */
-static int64_t at(const ms_windows *w, const place *p) {
+static int64_t at(const ms_windows *w, const note_place *p) {
     return p->begin + ms_token_note_ids(&w->notes[p->note]) - 2;
 }
 
-static place after(const ms_windows *w, const place *p) {
-    return (place){p->note + 1, p->begin + ms_token_note_ids(&w->notes[p->note])};
+static note_place after(const ms_windows *w, const note_place *p) {
+    return (note_place){p->note + 1, p->begin + ms_token_note_ids(&w->notes[p->note])};
 }
 
 /* True when nothing of the note is left. */
-static bool is_cut_off(const ms_windows *w, const place *p) {
+static bool is_cut_off(const ms_windows *w, const note_place *p) {
     return p->note >= w->n_notes || at(w, p) >= w->n_tokens;
 }
 
@@ -46,13 +46,15 @@ static double last_end(const ms_windows *w, size_t from) {
 }
 
 /* Tokens of a window from `p` up to the token `to`, with the one that begins it. */
-static int64_t length(const ms_windows *w, const place *p, int64_t to) { return 1 + to - at(w, p); }
+static int64_t length(const ms_windows *w, const note_place *p, int64_t to) {
+    return 1 + to - at(w, p);
+}
 
 /* The earliest note from which a window reaches the end of the piece. */
-static place find_last(const ms_windows *w) {
-    place p = {.begin = 1};
+static note_place find_last(const ms_windows *w) {
+    note_place p = {.begin = 1};
     while (length(w, &p, w->n_tokens) > w->window_tokens) {
-        place next = after(w, &p);
+        note_place next = after(w, &p);
         if (is_cut_off(w, &next)) break;
         p = next;
     }
@@ -61,11 +63,12 @@ static place find_last(const ms_windows *w) {
 
 /* The first note behind the window that begins at `from` and does not reach the end of the piece.
  * At least one note is in it. */
-static place find_end(const ms_windows *w, const place *from, const place *end_before) {
-    place end = after(w, from);
+static note_place find_end(const ms_windows *w, const note_place *from,
+                           const note_place *end_before) {
+    note_place end = after(w, from);
     if (end_before->note > end.note) end = *end_before;
     for (;;) {
-        place next = after(w, &end);
+        note_place next = after(w, &end);
         if (length(w, from, next.begin) > w->window_tokens) return end;
         end = next;
     }
@@ -73,17 +76,17 @@ static place find_end(const ms_windows *w, const place *from, const place *end_b
 
 /* The last note that begins at most a step behind `from`: at least one note later, and not behind
  * the end of the window. */
-static place find_next(const ms_windows *w, const place *from, const place *end) {
-    place p = after(w, from);
+static note_place find_next(const ms_windows *w, const note_place *from, const note_place *end) {
+    note_place p = after(w, from);
     while (p.note < end->note) {
-        place next = after(w, &p);
+        note_place next = after(w, &p);
         if (next.begin > from->begin + w->step) break;
         p = next;
     }
     return p;
 }
 
-static msim_span span_of(const ms_windows *w, const place *from, const place *end) {
+static msim_span span_of(const ms_windows *w, const note_place *from, const note_place *end) {
     return (msim_span){.piece = -1,
                        .from_token = from->note ? at(w, from) : 0,
                        .to_token = end->begin < w->n_tokens ? end->begin : w->n_tokens,
@@ -93,8 +96,8 @@ static msim_span span_of(const ms_windows *w, const place *from, const place *en
 }
 
 int64_t ms_windows_cut(const ms_windows *w, msim_span *spans, size_t cap) {
-    const place last = find_last(w);
-    place from = {.begin = 1}, end = {0};
+    const note_place last = find_last(w);
+    note_place from = {.begin = 1}, end = {0};
     int64_t n = 0;
     while (from.note < last.note) {
         end = find_end(w, &from, &end);

@@ -65,8 +65,7 @@ static int find(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_err
     uint32_t *slot = probe(c, key);
     if (*slot == MS_DEDUP_NONE) {
         if (c->n == MS_DEDUP_NONE)
-            return ms_fail(err, MSIM_E_LIMIT,
-                           "too many different files: expected at most %u, got more",
+            return ms_fail(err, MSIM_E_LIMIT, "too many different files: a job takes %u at most",
                            MS_DEDUP_NONE);
         *slot = (uint32_t)c->n;
         c->items[c->n] = (ms_dedup_entry){.state = MS_DEDUP_UNKNOWN};

@@ -39,21 +39,23 @@ static int check_numbers(const msim_job_options *o, msim_error *err) {
 }
 
 static int check_options(const msim_job_options *o, msim_error *err) {
-    if (!o->output || !*o->output)
-        return ms_fail(err, MSIM_E_ARG, "job: expected an output, got none");
+    if (!o->output || !*o->output) return ms_fail(err, MSIM_E_ARG, "job: no output: set output");
     if (!o->n_paths && !o->files_from && !o->from_tokens)
-        return ms_fail(err, MSIM_E_ARG, "job: expected paths, files_from or from_tokens, got none");
+        return ms_fail(err, MSIM_E_ARG, "job: no input: set paths, files_from or from_tokens");
     if (o->from_tokens && (o->n_paths || o->files_from))
-        return ms_fail(err, MSIM_E_ARG, "job: expected no files beside from_tokens, got some");
-    if (o->from_tokens && (o->transpose || o->n_shards || o->names != MSIM_NAMES_PATH))
         return ms_fail(err, MSIM_E_ARG,
-                       "job: from_tokens: expected no transpose, shard or names beside it");
+                       "job: from_tokens replaces files: leave out paths and files_from");
+    if (o->from_tokens && (o->transpose || o->n_shards || o->names != MSIM_NAMES_PATH))
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "job: from_tokens: transpose, shard and names are for MIDI files: leave them out");
     if (o->from_tokens && o->window_tokens)
         return ms_fail(err, MSIM_E_ARG,
                        "job: from_tokens: windows are made of MIDI files alone, whose notes have "
                        "times");
     if (o->from_tokens && o->ranks && o->ranks->count > 1)
-        return ms_fail(err, MSIM_E_ARG, "job: from_tokens: expected a single process");
+        return ms_fail(err, MSIM_E_ARG,
+                       "job: from_tokens works in a single process, not on several ranks");
     return check_numbers(o, err);
 }
 
@@ -123,9 +125,7 @@ static int finish(msim_job *job, msim_error *err) {
     if (rc >= 0) rc = ms_journal_finish(job->journal, job->o.is_journal_kept, err);
     if (rc < 0) return rc;
     if (job->n_rows == 0 && !job->o.n_shards)
-        return ms_fail(err, MSIM_E_EMPTY,
-                       "no rows: %s: expected at least one file with notes, got none; nothing was "
-                       "written",
+        return ms_fail(err, MSIM_E_EMPTY, "no rows: %s: no input has notes; nothing was written",
                        job->o.output);
     return job->is_unchanged ? MSIM_JOB_UP_TO_DATE : MSIM_JOB_WRITTEN;
 }
@@ -134,7 +134,7 @@ int msim_job_run(msim_job *job, msim_error *err) {
     msim_error own;
     if (!err) err = &own;
     if (job->is_complete) return MSIM_JOB_NOTHING_TO_DO;
-    if (job->is_run) return ms_fail(err, MSIM_E_ARG, "job: expected to be run once, got more");
+    if (job->is_run) return ms_fail(err, MSIM_E_ARG, "job: a job runs once: open another one");
     job->is_run = true;
     ms_watch_begin(&job->watch);
     int rc = ms_job_work(job, err);

@@ -1,8 +1,8 @@
-/* A job from the inside, in three steps: prepare (pipeline/prepare.c: what is there, what is left
- * to do), work (pipeline/work.c: files to tokens to vectors, each finished batch into the journal),
- * write (pipeline/write.c: journal, and the corpus that is brought up to date, to the new corpus).
- * Several ranks share the second step (pipeline/ranks.c); the others are rank 0's. pipeline/job.c
- * has the public functions.
+/* A job from the inside. It has three steps: prepare (pipeline/prepare.c) finds out what is there
+ * and what is left to do; work (pipeline/work.c) turns files into tokens and vectors and puts each
+ * finished batch into the journal; write (pipeline/write.c) makes the new corpus from the journal
+ * and the previous corpus. Several ranks share the second step (pipeline/ranks.c); rank 0 does the
+ * others. pipeline/job.c has the public functions.
  *
  *   list of files -> take: which entry next -> reader -> claim: is its content new? -> batcher ->
  *   journal -> corpus
@@ -33,10 +33,10 @@ struct msim_job {
     msim_model *own_model;      /* owned, or NULL */
     msim_model_info info;
     ms_manifest manifest; /* owned */
-    ms_previous previous; /* owned: the corpus that is brought up to date; all zero without one */
+    ms_previous previous; /* owned: the corpus before an update; all zero without --update */
     ms_journal *journal;  /* owned */
-    /* Which entries this run does: a reader's take with its user. By default ms_manifest_take with
-     * the inputs: all that are not done. */
+    /* Chooses the entries that this run does: the reader's `take`, and its `user`. By default that
+     * is ms_manifest_take, which gives all entries that are not done. */
     bool (*take)(void *user, size_t *index);
     void *take_user;
     size_t ahead;          /* the reader's; 0: as it likes */
@@ -52,21 +52,22 @@ struct msim_job {
     bool is_journal_bad; /* the journal could not be written while sequences were taken */
     bool is_unchanged;   /* the corpus was up to date and is left as it is */
     int64_t n_read, n_lines; /* files read by this run; token lines */
-    /* What it came to: pieces that gave rows, those rows; pieces that were cut; rows of contents
-     * that an earlier row holds; files that could not be read. */
+    /* Results: pieces that gave rows; their rows; pieces that were cut; rows whose content an
+     * earlier row has too; files that could not be read. */
     int64_t n_pieces, n_rows, n_cut, n_shared, n_unread;
     int64_t n_failed; /* inputs that will fail again */
     uint32_t *order;  /* owned: [n_pieces] entries in the order of the rows, once these are written;
                        * NULL unless the job is detailed */
 };
 
-/* Everything before the work: output, inputs, model, journal. is_complete when there is nothing to
- * do. */
+/* Check and open everything before the work: output, inputs, model, journal. Sets is_complete when
+ * nothing is left to do. */
 int ms_job_prepare(msim_job *job, msim_error *err);
-/* Embed what is left. < 0 when the journal, the inputs or the device failed, or to stop; what was
- * finished is in the journal, synced if that was possible. */
+/* Embed what is left. Returns < 0 when the journal, the inputs or the device fails, or when the
+ * caller stops the job. What is finished by then is in the journal, synced if possible. */
 int ms_job_work(msim_job *job, msim_error *err);
-/* Count every input that gave nothing into skips, and what was cut. Once, after the work. */
+/* Add every input that gave no row to `skips`, and count what was cut. Call this once, after the
+ * work. */
 int ms_job_account(msim_job *job, msim_error *err);
 /* Write the corpus and its description from what is finished. */
 int ms_job_write(msim_job *job, bool is_complete, msim_error *err);
@@ -80,16 +81,16 @@ int ms_job_ranks(const msim_job *job);
 int ms_job_check_journals(const msim_job *job, msim_error *err);
 /* Take over the journals that ranks of earlier runs left. */
 int ms_job_absorb_left(msim_job *job, msim_error *err);
-/* Take over one, of the rank that wrote for `corpus`; is_now: of this run. */
+/* Take over the journal of one rank, which wrote for `corpus`. is_now: that rank is of this run. */
 int ms_job_absorb(msim_job *job, const char *corpus, bool is_now, msim_error *err);
-/* The preparation of a rank other than 0: its model and level, compared with rank 0's. */
+/* Prepare a rank other than 0: open its model, and compare model and level with rank 0's. */
 int ms_job_join(msim_job *job, const ms_description *description, msim_error *err);
 
-/* Collective, as msim_ranks has it. After rank 0 prepared (rc, which all get): everybody knows what
- * there is to do. */
+/* Collective, as in msim_ranks: rank 0 tells all ranks what is left to do. `rc` is the result of
+ * its preparation, which every rank gets. */
 int ms_job_share(msim_job *job, int rc, msim_error *err);
-/* After the work (rc of each, all get the worst): what the others did is rank 0's, unless it
- * failed. */
+/* Collective, after the work: rank 0 takes over what the others did, unless the work failed. `rc`
+ * is each rank's result; all get the worst. */
 int ms_job_gather(msim_job *job, int rc, msim_error *err);
 /* Inputs that other ranks have taken so far. */
 int64_t ms_job_taken_elsewhere(const msim_job *job);

@@ -208,7 +208,7 @@ int ms_manifest_complete(ms_manifest *in, msim_error *err) {
 
 /* ---- A corpus ---- */
 
-/* Its rows are windows when its description says so, and only then. */
+/* Rows are windows if and only if the description says so. */
 static int check_spans(ms_previous *previous, msim_error *err) {
     bool wants = previous->description.window_tokens && previous->description.rows;
     int has = msim_corpus_has_spans(previous->corpus, err);
@@ -229,7 +229,7 @@ int ms_previous_open(const char *path, int dtype, ms_previous *previous, msim_er
     *previous = (ms_previous){0};
     int rc = ms_description_read(path, &previous->description, &why);
     if (rc == 0)
-        return ms_fail(err, MSIM_E_ARG, "expected %s.json beside it, got none",
+        return ms_fail(err, MSIM_E_ARG, "the description %s.json is not beside it",
                        slash ? slash + 1 : path);
     if (rc >= 0) rc = msim_corpus_open(path, NULL, &previous->corpus, &why);
     if (rc >= 0) rc = msim_corpus_get_info(previous->corpus, &info);
@@ -327,9 +327,9 @@ static int compare_to_row(const ms_files_entry *e, const row_name *name) {
     return order ? order : (e->name_len > len) - (e->name_len < len);
 }
 
-/* Walk pieces and entries in order of name: each piece is given once by its first row, with its
- * entry or SIZE_MAX. Of several with one name the first goes with the first. `visit` returns < 0 to
- * end the walk. */
+/* Walk pieces and entries in order of name. Each piece is visited once, by its first row, with its
+ * entry or SIZE_MAX. Of several with one name the first piece goes with the first entry. A result <
+ * 0 of `visit` ends the walk. */
 static int walk_pairs(const ms_manifest *in, const ms_previous *previous,
                       int (*visit)(void *user, int64_t row, size_t entry, const char *name),
                       void *user, msim_error *err) {
@@ -427,8 +427,8 @@ int ms_manifest_match(ms_manifest *in, const ms_previous *previous, msim_error *
 
 /* ---- Is it the same? ---- */
 
-/* 1 when what the file holds now has another hash, else 0. A file that cannot be read now is not
- * known to differ. */
+/* Returns 1 when the file's content now has another hash, else 0. A file that cannot be read now
+ * counts as unchanged. */
 static int has_changed(const ms_files_entry *e, const ms_source *source, ms_files_buffer *buffer,
                        msim_error *err) {
     unsigned char digest[MS_SHA256_BYTES];
@@ -451,17 +451,14 @@ typedef struct {
 static int verify_pair(void *user, int64_t row, size_t entry, const char *name) {
     verifier *v = user;
     if (entry == SIZE_MAX)
-        return ms_fail(v->err, MSIM_E_ARG,
-                       "row %lld: expected one of the input files, got '%.200s'", (long long)row,
-                       name);
+        return ms_fail(v->err, MSIM_E_ARG, "row %lld: '%.200s' is none of the input files",
+                       (long long)row, name);
     const ms_files_entry *e = v->in->files.entries + entry;
     const ms_source *source = v->previous->sources ? v->previous->sources + row : NULL;
     if (!source || source->bytes == MS_SOURCE_UNKNOWN || is_as_it_was(e, source)) return 0;
     int changed = has_changed(e, source, &v->buffer, v->err);
     if (changed <= 0) return changed;
-    return ms_fail(v->err, MSIM_E_ARG,
-                   "row %lld: expected '%.200s' as it was, got a file that changed", (long long)row,
-                   name);
+    return ms_fail(v->err, MSIM_E_ARG, "row %lld: '%.200s' has changed", (long long)row, name);
 }
 
 int ms_manifest_verify(const ms_manifest *in, const ms_previous *previous, msim_error *err) {

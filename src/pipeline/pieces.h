@@ -1,13 +1,13 @@
-/* Pieces that give several rows: the windows of one are embedded as sequences of their own, in any
- * order and among those of other pieces, and when the last has its vector the piece is finished.
- * Only finished pieces go into the journal. One thread. */
+/* Pieces that give several rows. Each window of a piece is embedded as a sequence of its own, in
+ * any order and among the windows of other pieces. A piece is finished when its last window has a
+ * vector. Only finished pieces go into the journal. One thread. */
 #ifndef MS_PIPELINE_PIECES_H
 #define MS_PIPELINE_PIECES_H
 #include "pipeline/batcher.h"
 #include "pipeline/disk/journal.h"
 #include "pipeline/input/reader.h"
 
-/* A piece of which not all windows have their vectors. */
+/* A piece some of whose windows have no vector yet. */
 typedef struct ms_piece {
     struct ms_piece *next;
     uint32_t content, n_windows, n_left; /* windows without a vector */
@@ -27,12 +27,13 @@ typedef struct {
 } ms_pieces;
 
 void ms_pieces_close(ms_pieces *w);
-/* Hand out the windows of a file, which is taken over. Only after those of the one before. */
+/* Begin to hand out the windows of a file, which is taken over. The windows of the file before must
+ * all be handed out. */
 int ms_pieces_begin(ms_pieces *w, ms_reader_item *item, msim_error *err);
-/* The next window as a sequence: 1; 0 when there is none. */
+/* The next window as a sequence. Returns 1, or 0 when there is none. */
 int ms_pieces_next(ms_pieces *w, ms_sequence *out, msim_error *err);
-/* A window's vector. Returns its piece when that is finished, which is released next; else
- * NULL. */
+/* Keep a window's vector. Returns the piece when this was its last window: the caller uses it and
+ * then releases it. Returns NULL otherwise. */
 ms_piece *ms_pieces_keep(ms_pieces *w, const ms_sequence *sequence, const float *vector);
 void ms_pieces_release(ms_pieces *w, ms_piece *piece);
 

@@ -82,7 +82,7 @@ static int judge_existing(msim_job *r, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG, "exists already: %.150s: %s; --force replaces it",
                        s->output, what);
     if (!found->is_complete)
-        return refuse_existing(r, "expected a complete corpus, got one of a run that failed", err);
+        return refuse_existing(r, "it is of a run that failed, and not complete", err);
     rc = ms_manifest_verify(&r->manifest, &r->previous, &why);
     if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
     if (rc < 0) return refuse_existing(r, why.text, err);
@@ -161,7 +161,7 @@ static int open_model(msim_job *r, msim_error *err) {
     int rc = 0;
     r->model = r->o.model;
     if (!r->model) {
-        if (!r->o.model_path) return ms_fail(err, MSIM_E_ARG, "no model: expected one, got none");
+        if (!r->o.model_path) return ms_fail(err, MSIM_E_ARG, "no model: set model or model_path");
         rc = msim_model_open(r->o.model_path, &r->options, &r->own_model, err);
         r->model = r->own_model;
     }
@@ -170,7 +170,8 @@ static int open_model(msim_job *r, msim_error *err) {
     if (rc >= 0 && r->info.n_classes > MS_DESCRIPTION_CLASSES)
         rc = ms_fail(err, MSIM_E_LIMIT, "model: expected at most %d classes of tokens, got %d",
                      MS_DESCRIPTION_CLASSES, r->info.n_classes);
-    /* Where nothing is said: as much as the model was trained with, or the windows of all. */
+    /* By default a piece is cut to the length of the model's training; with windows all of it is
+     * used. */
     if (rc >= 0 && r->o.max_tokens < 0)
         r->o.max_tokens = r->o.window_tokens ? 0 : r->info.max_tokens;
     return rc;
@@ -205,7 +206,7 @@ static int drop_journal(msim_job *r, msim_error *err) {
     return ms_journal_finish(r->journal, r->o.is_journal_kept, err);
 }
 
-/* Take what can be taken from the corpus that is brought up to date. */
+/* Take over the rows of the previous corpus whose inputs have not changed. */
 static int match_previous(msim_job *r, msim_error *err) {
     if (!r->previous.corpus) return 0;
     ms_description_add_levels(&r->description, &r->previous.description);

@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define BLOCK_MOST 64           /* entries */
-#define BLOCKS_LEFT 4           /* a block is at most such a part of what is left for each rank */
+#define BLOCKS_LEFT 4           /* a block is at most this part of what is left for each rank */
 #define AHEAD 64                /* files that a rank reads ahead */
 #define CHUNK ((size_t)4 << 20) /* bytes of the list sent at a time */
 #define NO_MORE ((int64_t)1 << 40)
@@ -145,8 +145,8 @@ static void make_room(chunk *c, size_t n) {
         (void)ms_grow((void **)&c->bytes, &c->cap, n, 1, "list of files", &c->failed);
 }
 
-/* From rank 0: the chunk's bytes, none at the end. False then, and when any rank is out of memory:
- * all go on or none does. */
+/* Get a chunk of bytes from rank 0. Returns false at the end, and when any rank is out of memory:
+ * all ranks go on or none does. */
 static bool send_chunk(const msim_job *r, chunk *c) {
     int64_t n = (int64_t)c->n;
     broadcast(r, &n, sizeof n);
@@ -227,7 +227,7 @@ static void add_entries(msim_job *r, chunk *c) {
     }
 }
 
-/* Where rank 0 has what they came to does not matter here. */
+/* Where rank 0 keeps the results of these contents does not matter here. */
 static void add_contents(msim_job *r, chunk *c) {
     uint32_t content;
     for (size_t at = 0; at + MS_DEDUP_KEY <= c->n && !c->failed.code; at += MS_DEDUP_KEY)
@@ -257,7 +257,7 @@ static int find_todo(msim_job *r, msim_error *err) {
     return 0;
 }
 
-/* A rank's own journal. One that is there is of a run that rank 0 knows of, and has taken over. */
+/* Open a rank's own journal. If there is one already, rank 0 has taken it over. */
 static int begin_journal(msim_job *r, msim_error *err) {
     r->part->corpus = rank_corpus(r->o.output, ms_job_rank(r), err);
     if (!r->part->corpus) return -MSIM_E_MEMORY;

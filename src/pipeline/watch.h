@@ -1,6 +1,6 @@
 /* What a job tells its caller, and whether the caller wants it to stop. The callbacks are called on
- * one thread, the one that began the watch; every other thread only looks at a flag. Functions
- * accept NULL: nothing is told, and nobody asks to stop. */
+ * the thread that began the watch; every other thread only looks at a flag. Functions accept NULL:
+ * then nothing is told, and nobody stops the job. */
 #ifndef MS_PIPELINE_WATCH_H
 #define MS_PIPELINE_WATCH_H
 #include "midisim.h"
@@ -15,7 +15,7 @@ typedef struct {
     pthread_t owner;        /* the thread that calls them */
     msim_job_progress last; /* what progress was told last */
     _Atomic bool is_stopped;
-    bool has_said_lock; /* once is enough: that files cannot be locked here */
+    bool has_said_lock; /* the message that files cannot be locked here is said once */
 } ms_watch;
 
 /* From now on the callbacks are called on this thread. */
@@ -25,12 +25,12 @@ void ms_watch_tokens(ms_watch *watch, int64_t tokens, int64_t tokens_all);
 /* So much of a step is done. True: stop. Only on the watch's own thread. */
 bool ms_watch_step(ms_watch *watch, int step, int64_t done, int64_t all);
 void ms_watch_end_step(ms_watch *watch);
-/* Does the caller want to stop? On the watch's own thread progress is asked, any other thread
- * learns what it said last. */
+/* True when the caller wants to stop. The watch's own thread asks the progress callback; any other
+ * thread gets its last answer. */
 bool ms_watch_is_stopped(ms_watch *watch);
 /* Fill err (may be NULL) with "stopped WHAT" and return -MSIM_E_STOPPED. */
 int ms_watch_stop(msim_error *err, const char *what);
-/* A line for the user (msim_message_level). Only on the watch's own thread. */
+/* Give the caller a line for the user (msim_message_level). Only on the watch's own thread. */
 void ms_watch_say(ms_watch *watch, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -79,8 +79,8 @@ static int keep_content(msim_job *r, const ms_journal_record *record, uint32_t c
     return 0;
 }
 
-/* 1 when the model's vectors can be kept. Otherwise the content gives no row, and that is noted:
- * a corpus never holds NaN, and the same weights would give it again. */
+/* Returns 1 when the model's vectors are finite. Otherwise the content gives no row, and that is
+ * noted: a corpus never holds NaN, and the same weights would give NaN again. */
 static int check_vectors(msim_job *r, const float *vectors, size_t n, const unsigned char *sha256,
                          uint32_t content, msim_error *err) {
     char detail[MS_FILES_DETAIL];
@@ -280,7 +280,7 @@ static int open_reader(msim_job *r, msim_error *err) {
     return ms_reader_open(&request, &r->reader, err);
 }
 
-/* The most tokens of a sequence; 0: not known, or so many that room is made when they come. */
+/* The most tokens of a sequence. 0: not known, or so many that memory is taken when they come. */
 static int64_t longest(const msim_job *r) {
     int64_t most = r->o.window_tokens ? r->o.window_tokens : r->o.max_tokens;
     return most < 16384 ? most : 0;
@@ -316,7 +316,7 @@ int ms_job_work(msim_job *r, msim_error *err) {
         r->n_cut = ms_token_lines_cut(r->lines);
     }
     r->has_failed = rc < 0 && rc != -MSIM_E_STOPPED;
-    /* Also after a failure of the device, or to stop: what is finished is kept. */
+    /* This is done after a failure of the device and after a stop too: what is finished is kept. */
     int synced = ms_journal_sync(r->journal, rc < 0 ? NULL : err);
     if (synced < 0) r->is_journal_bad = true;
     return rc < 0 ? rc : synced;

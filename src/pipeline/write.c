@@ -16,7 +16,7 @@ static int skip(msim_job *r, const ms_files_entry *e, int reason, const char *de
     return ms_skips_add(&r->skips, e->path, reason, detail, e->is_named, err);
 }
 
-/* A file that cannot be read now had a row: it is not dropped by mistake. */
+/* A file that cannot be read now had a row before: the row is not dropped by mistake. */
 static bool is_at_risk(const msim_job *r, size_t i) {
     const ms_files_entry *e = r->manifest.files.entries + i;
     if (!r->manifest.had_row || r->o.is_forced) return false;

@@ -28,11 +28,11 @@ typedef struct {
 int ms_query_embedder_open(const msim_model *model, const msim_options *options,
                            ms_query_embedder *out, msim_error *err);
 void ms_query_embedder_close(ms_query_embedder *e);
-/* A piece in the keys of a transpose factor, each cut to max_tokens (0: all): out
- * [msim_tokenizer_variants, dim]. 1 when it was longer, else 0. */
+/* Embed a piece in the keys of a transpose factor, each cut to max_tokens (0: all): out
+ * [msim_tokenizer_variants, dim]. Returns 1 when the piece was longer, else 0. */
 int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                         int64_t max_tokens, float *out, msim_error *err);
-/* A piece moved by `semitones`: out [dim]. */
+/* Embed a piece moved by `semitones`: out [dim]. */
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
                       int64_t max_tokens, float *out, msim_error *err);
 

@@ -220,8 +220,8 @@ static int run_above(ms_query_pass *p, msim_error *err) {
 
 /* ---- Groups ---- */
 
-/* The queries that one pass answers: as many as have room in it. Of those that want the k best, one
- * with many rows of its own comes alone. */
+/* Choose the queries of one pass: as many as have room in it. Among those that want the k best, a
+ * query with many own rows gets a pass alone. */
 static size_t group_end(const msim_searcher *s, size_t from) {
     const ms_query *q = s->queries;
     size_t to = from + 1, n_vectors = q[from].n_variants, extra = most_extra(s);
@@ -285,7 +285,7 @@ int64_t msim_searcher_file(msim_searcher *s, const char *path, msim_match *match
                            msim_error *err) {
     taken t = {.matches = matches, .cap = cap};
     if (s->n_queries)
-        return ms_fail(err, MSIM_E_ARG, "searcher: expected no query that waits, got %zu",
+        return ms_fail(err, MSIM_E_ARG, "searcher: %zu queries wait: answer them first",
                        s->n_queries);
     int64_t rc = msim_searcher_add_file(s, path, err);
     if (rc >= 0) rc = msim_searcher_run(s, take, &t, err);

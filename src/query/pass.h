@@ -1,5 +1,5 @@
-/* One pass of a searcher over the rows, and what its files share: query/pass.c searches and
- * answers, query/pieces.c does so for corpora whose pieces have several rows. */
+/* One pass of a searcher over the rows, as its files share it: query/pass.c searches and answers,
+ * query/pieces.c does the same for corpora whose pieces have several rows. */
 #ifndef MS_QUERY_PASS_H
 #define MS_QUERY_PASS_H
 #include "query/searcher.h"
@@ -26,12 +26,12 @@ int ms_query_search_above(ms_query_pass *p, double threshold, msim_error *err);
 int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err);
 int ms_query_reserve_matches(msim_searcher *s, size_t n, msim_error *err);
 
-/* Rows that are left out: the searcher's, and others [n] in any order. Owned by the caller; NULL
- * when out of memory. The options of the pass then name them. */
+/* Leave rows out of the pass: the searcher's own, and `rows` [n] in any order. The options of the
+ * pass point to the list that is returned, which the caller frees; NULL when out of memory. */
 int64_t *ms_query_exclude(ms_query_pass *p, const int64_t *rows, size_t n, msim_error *err);
 
-/* Of a corpus whose pieces have several rows: answer a query from the n best rows of each of its
- * vectors (`stride` apart; is_all: there are no more), or from all hits [n] above the
+/* For a corpus whose pieces have several rows: answer a query from the n best rows of each of its
+ * vectors (`stride` apart; is_all: there are no more rows), or from all hits [n] that reached the
  * threshold. */
 int ms_query_answer_pieces(ms_query_pass *p, size_t query, const int64_t *rows,
                            const double *scores, int64_t n, int64_t stride, bool is_all,

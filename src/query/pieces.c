@@ -74,8 +74,8 @@ static bool is_certain(const piece_search *x, const int64_t *rows, const double 
 
 /* ---- More passes ---- */
 
-/* The rows of the query's own and of all pieces that are known, end to end: *rows [*n], to be freed
- * with ms_free. */
+/* The query's own rows and the rows of all known pieces, one list after the other: *rows [*n], to
+ * be freed with ms_free. */
 static int known_rows(const piece_search *x, int64_t **rows, size_t *n, msim_error *err) {
     const msim_searcher *s = x->p->s;
     const ms_query *q = x->query;
@@ -142,7 +142,7 @@ static int find_pieces(piece_search *x, int64_t stride, msim_error *err) {
     return rc < 0 ? rc : MSIM_OK;
 }
 
-/* All rows that reach the last of the k best pieces that are known. */
+/* Fetch all rows that reach the score of the last of the k best known pieces. */
 static int complete(piece_search *x, msim_error *err) {
     msim_searcher *s = x->p->s;
     int64_t n = n_known(x), *excluded;

@@ -19,7 +19,8 @@ void msim_searcher_options_init(msim_searcher_options *options) {
     (void)ms_sized_out(options, &defaults, sizeof defaults);
 }
 
-/* The caller's options over the defaults: fields that the caller does not know keep these. */
+/* Put the caller's options over the defaults: fields that the caller's version lacks keep the
+ * defaults. */
 static int read_options(const msim_searcher_options *from, msim_searcher_options *to,
                         msim_error *err) {
     *to = defaults;
@@ -42,7 +43,7 @@ static int check_options(const msim_searcher_options *o, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG, "searcher: max_vectors: expected 1..65536, got %" PRId64,
                        o->max_vectors);
     if (o->n_excluded && !o->excluded)
-        return ms_fail(err, MSIM_E_ARG, "searcher: excluded rows: expected a list of %zu, got none",
+        return ms_fail(err, MSIM_E_ARG, "searcher: excluded is NULL, n_excluded is %zu",
                        o->n_excluded);
     return MSIM_OK;
 }
@@ -155,7 +156,7 @@ void msim_searcher_close(msim_searcher *s) {
 
 /* ---- Queries ---- */
 
-/* Room for one more query of n vectors; *to is where they go. */
+/* Make room for one more query of n vectors, which go to *to. */
 static int reserve(msim_searcher *s, size_t n, float **to, msim_error *err) {
     if (n > (size_t)s->set.max_vectors)
         return ms_fail(err, MSIM_E_LIMIT,
@@ -171,7 +172,7 @@ static int reserve(msim_searcher *s, size_t n, float **to, msim_error *err) {
     return rc;
 }
 
-/* The query whose n vectors now stand in their place. Returns its number. */
+/* Add the query whose n vectors are now in place. Returns its number. */
 static int64_t append(msim_searcher *s, size_t n) {
     s->queries[s->n_queries] = (ms_query){.first = s->n_vectors, .n_variants = n};
     s->n_vectors += n;

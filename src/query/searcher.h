@@ -7,8 +7,8 @@
 #include "search/variants.h"
 
 enum {
-    /* Own rows of a query (msim_searcher_exclude) that a pass fetches in excess rather than leaves
-     * out from the start, which would take a pass for this query alone. */
+    /* The most own rows of a query (msim_searcher_exclude) for which a pass fetches more rows and
+     * drops these. With more own rows, a query gets a pass alone that leaves them out. */
     MS_QUERY_EXTRA = 64
 };
 
@@ -56,7 +56,7 @@ struct msim_searcher {
 
 /* Rows to fetch of each vector so that `extra` of them may be dropped afterwards. */
 int64_t ms_searcher_fetched(const msim_searcher *s, int64_t extra);
-/* Let go of all queries that wait. */
+/* Drop all queries that wait. */
 void ms_searcher_forget(msim_searcher *s);
 
 #endif

@@ -497,7 +497,7 @@ def test_merge_of_embeds_shards(model, songs, tmp_path):
     convert("--merge", *shards[::-1], "-o", tmp_path / "merged.npy")
     assert (tmp_path / "merged.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
     assert beside(tmp_path / "merged.npy") == beside(tmp_path / "whole.npy") | {"tool": "midisim-convert"}
-    assert "shard 2 of 3 twice" in convert("--merge", *shards, shards[1], "-o", tmp_path / "twice.npy", ok=2)
+    assert "shard 2 of 3 is given twice" in convert("--merge", *shards, shards[1], "-o", tmp_path / "twice.npy", ok=2)
     assert "2 of 3 shards" in convert("--merge", *shards[1:], "-o", tmp_path / "two.npy")
     assert beside(tmp_path / "two.npy")["complete"] is False and "shard" not in beside(tmp_path / "two.npy")
     # Converted alone, a shard stays one.
@@ -538,7 +538,7 @@ def test_merge_of_other_settings(shards, tmp_path, key, value, said):
 def test_merge_with_a_missing_or_wrong_description(shards, tmp_path):
     about = beside(shards[2])
     shards[2].with_name("s3.npy.json").unlink()
-    assert "expected a description" in convert("--merge", *shards, "-o", tmp_path / "merged.npy", ok=2)
+    assert "only 2 of 3 files have a description" in convert("--merge", *shards, "-o", tmp_path / "merged.npy", ok=2)
     shards[2].with_name("s3.npy.json").write_text(json.dumps(about | {"rows": 2}))
     assert "another corpus" in convert("--merge", *shards, "-o", tmp_path / "merged.npy", ok=2)
     assert not list(tmp_path.glob("merged*"))
@@ -574,5 +574,5 @@ def test_merge_sorts_what_is_not_in_order(seed, tmp_path):
 
 def test_merge_needs_names(tmp_path):
     np.save(tmp_path / "in.npy", vectors(3, 4, "f4"))
-    assert "expected rows with names" in convert("--merge", tmp_path / "in.npy", "-o", tmp_path / "out.npy", ok=1)
+    assert "the rows have no names" in convert("--merge", tmp_path / "in.npy", "-o", tmp_path / "out.npy", ok=1)
     only_these(tmp_path, "in.npy")

@@ -105,7 +105,7 @@ def test_contents_decide(model, songs, tmp_path):
     data[data.index(0x90) + 1] ^= 1
     (songs / "0000.mid").write_bytes(data)
     done = embed(model, out, songs)
-    assert done.returncode == 2 and "'0000.mid' as it was, got a file that changed" in text(done)
+    assert done.returncode == 2 and "'0000.mid' has changed" in text(done)
     assert embed(model, out, "--update", songs).returncode == 0
     assert corpus(out) == fresh(model, songs, tmp_path)[0]
 

@@ -96,7 +96,7 @@ def test_a_journal_without_hashes_is_refused(model, songs, tmp_path):
     damaged = journal.read_bytes()
     (songs / "new.mid").write_bytes(midi((41, 42)))
     done = embed(model, out, "--update", songs)
-    assert done.returncode == 1 and "damaged journal" in text(done) and "got zeros" in text(done)
+    assert done.returncode == 1 and "damaged journal" in text(done) and "the hash of a content is missing" in text(done)
     assert journal.read_bytes() == damaged
 
 
@@ -109,7 +109,7 @@ def test_a_description_without_hashes_is_refused(model, songs, tmp_path):
     raw = base64.b64decode(whole["sources"])
     beside.write_text(json.dumps(whole | {"sources": base64.b64encode(raw[:-16] + bytes(16)).decode()}))
     done = embed(model, out, "--update", songs)
-    assert done.returncode != 0 and "source of row 12: expected the hash of its content, got zeros" in text(done)
+    assert done.returncode != 0 and "source of row 12: the hash of its content is missing" in text(done)
     beside.write_text(json.dumps(whole | {"model": whole["model"] | {"sha256": "0" * 64}}))
     done = embed(model, out, "--update", songs)
     assert done.returncode != 0 and '"model.sha256"' in text(done)

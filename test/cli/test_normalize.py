@@ -126,7 +126,7 @@ def test_hostile_names(tmp_path):
     assert {"__/up.mid", "__/in/__/up.mid", "new\nline.mid", f"{inside}/_hidden.mid", f"{inside}/_hidden~2.mid"} <= set(got)
     assert sum(len(name) == 204 and name.startswith("lll") for name in got) == 1
     done = run("tokens", "--normalize-midi", "../../out", "link/stolen.mid", "...mid", cwd=deep)
-    assert done.returncode == 1 and "expected a folder on the way" in text(done)
+    assert done.returncode == 1 and "a part of this path is no folder" in text(done)
     assert files_of(tmp_path / "top") == before and not list(tmp_path.rglob(".midisim*"))
 
 
@@ -140,7 +140,7 @@ def test_wrong_use(wrong):
 def test_out_is_no_folder(two):
     (two / "file").write_bytes(b"")
     done = run("tokens", "--normalize-midi", "file", "in", cwd=two)
-    assert done.returncode == 1 and "expected a folder" in text(done)
+    assert done.returncode == 1 and "cannot open the folder: file" in text(done)
     assert run("tokens", "--normalize-midi", "/dev/full", "in/c.KAR", cwd=two).returncode == 1
 
 

@@ -94,11 +94,11 @@ def test_going_on(model, songs, tmp_path):
     assert files_of(out) == whole and (out / "a.mid.npy").stat().st_ino == inode
     (out / "a.mid.npy").write_bytes(whole["a.mid.npy"][:-1])  # not one of ours: we rename
     done = per_token(model, out, songs)
-    assert done.returncode == 1 and "a.mid.npy: expected the vectors of this piece" in text(done)
+    assert done.returncode == 1 and "a.mid.npy: another file is there already" in text(done)
     assert per_token(model, out, "--force", songs).returncode == 0 and files_of(out) == whole
     for other in (["--max-tokens", "9"], ["--transpose", "1"], ["--isa", "ref"]):
         done = per_token(model, out, *other, songs)
-        assert done.returncode == 2 and "per-token.json: expected the settings of this run" in text(done)
+        assert done.returncode == 2 and "per-token.json: the vectors there were made with other settings" in text(done)
     assert files_of(out) == whole
 
 
@@ -146,13 +146,13 @@ def test_links_are_not_followed(model, songs, tmp_path):
     (tmp_path / "secret").mkdir()
     os.symlink(tmp_path / "secret", tmp_path / "out/b")
     done = per_token(model, tmp_path / "out", songs)
-    assert done.returncode == 1 and "expected a folder on the way" in text(done)
+    assert done.returncode == 1 and "a part of this path is no folder" in text(done)
     assert not files_of(tmp_path / "secret")
 
 
 def test_full_disk(model, songs):
     done = per_token(model, "/dev/full/x", songs)
-    assert done.returncode == 1 and "expected a folder" in text(done)
+    assert done.returncode == 1 and "cannot open the folder: /dev/full" in text(done)
 
 
 @pytest.mark.parametrize("wrong", (["--normalize"], ["--pooling", "weighted"], ["--dtype", "f16"], ["--update"],

@@ -188,7 +188,7 @@ def test_links_inside_the_folder(music):
     (out / "a").symlink_to(elsewhere)
     for force in ([], ["--force"]):
         done = search(music, "--like", "a", "--copy-to", "out", *ROOTS, *force)
-        assert done.returncode == 1 and b"expected a folder, got something else" in done.stderr
+        assert done.returncode == 1 and b"a file or a link is in the folder's place" in done.stderr
         assert tree(elsewhere) == {"victim": b"precious"}
     (out / "a").unlink()
     (out / "a").mkdir()
@@ -212,7 +212,7 @@ def test_things_in_the_way(music):
     done = search(music, "--like", "a", "--copy-to", "out", "--midi-root", "absent")
     assert done.returncode == 1 and b"--midi-root: absent" in done.stderr and done.stdout == b""
     done = search(music, "--like", "a", "--copy-to", "out", "--midi-root", "file")
-    assert done.returncode == 1 and b"expected a folder" in done.stderr
+    assert done.returncode == 1 and b"--midi-root: file is a file" in done.stderr
     (music / "out" / "a" / "100.0_0_a.mid").mkdir(parents=True)
     done = search(music, "--like", "a", "--copy-to", "out", "--force", *ROOTS)
     assert done.returncode == 1 and (music / "out" / "a" / "a.mid").exists()
@@ -220,7 +220,7 @@ def test_things_in_the_way(music):
     os.mkfifo(music / "two" / "nowhere.mid")
     (music / "one" / "note.mid.gz").write_bytes(b"no gzip")
     done = search(music, "--like", "k", "--copy-to", "damaged", *ROOTS)
-    assert done.returncode == 1 and b"not copied: two/nowhere.mid: expected a regular file" in done.stderr
+    assert done.returncode == 1 and b"not copied: two/nowhere.mid: a FIFO, not a regular file" in done.stderr
     assert b"not copied: one/note.mid.gz" in done.stderr
 
 

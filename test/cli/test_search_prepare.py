@@ -1,4 +1,4 @@
-"""midisim-search --prepare, --cache, --verify and --scan: where small copies lie, when they are written anew, and that no
+"""midisim-search --prepare, --cache, --verify and --scan: where quantised rows lie, when they are written anew, and that no
 answer depends on them."""
 import os
 import signal
@@ -123,7 +123,7 @@ def test_copies_that_do_not_fit(corpus, kind):
         corpus["copy"].write_bytes({"truncated": good[:-100], "empty": b"", "text": b"x" * 9999,
                                     "header": good[:8] + bytes([good[8] ^ 1]) + good[9:]}[kind])
     done, answer = check(corpus)
-    assert answer["scan"] == "f32" and text(done).count("small copy not used") == 1, text(done)
+    assert answer["scan"] == "f32" and text(done).count("quantised rows not used") == 1, text(done)
     done = search(corpus, "--scan", "int8")
     assert done.returncode == 2 and done.stdout == b""
     done = prepare(corpus)
@@ -140,7 +140,7 @@ def test_rows_that_changed(corpus):
     rows[1234] += 1
     named(corpus["path"], [f"n{i}" for i in range(N)], rows)
     done = search(corpus)
-    assert done.returncode == 0 and b"small copy not used" in done.stderr and lines(done)[0]["matches"] == plain(corpus)
+    assert done.returncode == 0 and b"quantised rows not used" in done.stderr and lines(done)[0]["matches"] == plain(corpus)
     assert b"written anew" in prepare(corpus).stderr
     check(corpus, "--scan", "int8", scan="int8")
 
@@ -167,12 +167,12 @@ def test_parts(tmp_path):
     for i in (0, 2):
         (shards / f"{i}.npy.msim").write_bytes(b"no copy")
     done, answer = check(corpus)
-    assert answer["scan"] == "f32" and text(done).count("small copy not used") == 1
+    assert answer["scan"] == "f32" and text(done).count("quantised rows not used") == 1
     (shards / "0.npy.msim").unlink()
     (shards / "2.npy.msim").unlink()
     prepare({"path": shards / "0.npy"})
     done, answer = check(corpus)
-    assert answer["scan"] == "f32" and "small copy" not in text(done)
+    assert answer["scan"] == "f32" and "quantised rows" not in text(done)
     done = search(corpus, "--scan", "int8")
     assert done.returncode == 2 and b"2.npy" in done.stderr
 
@@ -208,7 +208,7 @@ def test_cache_that_cannot_be(corpus, tmp_path):
     assert done.returncode == 1 and b"cannot make the folder" in done.stderr and done.stdout == b""
     (tmp_path / "file").write_bytes(b"")
     done, answer = check(corpus, "--cache", tmp_path / "file")
-    assert answer["scan"] == "f32" and b"small copy not used" in done.stderr
+    assert answer["scan"] == "f32" and b"quantised rows not used" in done.stderr
     done = prepare(corpus, "--cache", tmp_path / "file")
     assert done.returncode == 1 and done.stdout == b""
     assert (tmp_path / "file").read_bytes() == b""

@@ -1,4 +1,4 @@
-"""MD5s of files and of their normal form: the original's, on every shipped file."""
+"""MD5s of files and of their canonical form: the original's, on every shipped file."""
 import hashlib
 
 import golden_util as g

@@ -208,7 +208,7 @@ class Bench:
         return ["--model", self.model]
 
     def corpus(self, name, rows, dim):
-        """Made rows with equal ones, zeros, tiny, huge and non-finite ones, and both small copies beside them."""
+        """Made rows with equal ones, zeros, tiny, huge and non-finite ones, and codes of both kinds beside them."""
         import numpy as np
         path = self.folder / f"{name}.npy"
         if path.exists():

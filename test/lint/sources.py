@@ -3,15 +3,6 @@ import re
 
 from tree import C_FILES
 
-# Types that are defined in several files on purpose, with the reason.
-TWICE = {
-    "attend_scratch": "of each level's own width",
-    "tile_fn": "of each kind of tile: the two headers never meet",
-    "scan_fn": "of each level's kernels, in files of the same shape",
-    "bench": "of each bench, in files of the same shape",
-    "run": "of each job of midisim-tokens",
-}
-
 
 def check_instruction_sets(tree):
     """Ordinary C knows no device and no instruction set: that is chosen at run time or by the build."""
@@ -77,21 +68,14 @@ def types_of(code):
 
 
 def check_type_names(tree):
-    """A type's name exists once, so that it can be looked up: anywhere if a header has it, or else in its folder."""
+    """A type's name exists once, so that it can be looked up; names that one file alone uses too."""
     where = {}
     for path in tree.tracked("src", "tools", "include", ends=C_FILES):
         for name in types_of(tree.code(path)):
             where.setdefault(name, set()).add(path)
-    needed = set()
     for name, paths in sorted(where.items()):
-        is_shared = any(path.suffix in (".h", ".cuh") for path in paths)
-        if len(paths) > 1 and (is_shared or len({path.parent for path in paths}) < len(paths)):
-            needed.add(name)
-            if name not in TWICE:
-                yield f"{name} is defined in {', '.join(sorted(map(tree.shown, paths)))}"
-    for name in sorted(set(TWICE) - needed):
-        if tree.is_own:
-            yield f"TWICE: {name} is no longer defined twice"
+        if len(paths) > 1:
+            yield f"{name} is defined in {', '.join(sorted(map(tree.shown, paths)))}"
 
 
 def check_comment_names(tree):

@@ -21,9 +21,9 @@ typedef struct {
     int64_t n_done, n_tokens;
     bool is_kept; /* sequences are kept as they are read */
     ms_watch watch;
-} bench;
+} embed_bench;
 
-static int open_reader(bench *b, bool is_background, msim_error *err) {
+static int open_reader(embed_bench *b, bool is_background, msim_error *err) {
     ms_reader_request wanted = {.files = &b->files,
                                 .threads = b->options.threads,
                                 .is_shifted = true,
@@ -34,7 +34,7 @@ static int open_reader(bench *b, bool is_background, msim_error *err) {
     return ms_reader_open(&wanted, &b->reader, err);
 }
 
-static void close_reader(bench *b) {
+static void close_reader(embed_bench *b) {
     ms_reader_close(b->reader);
     b->reader = NULL;
 }
@@ -42,7 +42,7 @@ static void close_reader(bench *b) {
 /* ---- Where the embedder takes sequences from ---- */
 
 static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
-    bench *b = source;
+    embed_bench *b = source;
     ms_reader_item item;
     for (;;) {
         int state = ms_reader_next(b->reader, may_wait, &item, err);
@@ -61,7 +61,7 @@ static int next_from_files(void *source, bool may_wait, ms_sequence *out, msim_e
 }
 
 static int next_from_memory(void *source, bool may_wait, ms_sequence *out, msim_error *err) {
-    bench *b = source;
+    embed_bench *b = source;
     (void)may_wait;
     if (b->next == b->n || ms_cli_stopped()) return MS_READER_END;
     *out = b->sequences[b->next++];
@@ -74,13 +74,13 @@ static int next_from_memory(void *source, bool may_wait, ms_sequence *out, msim_
 }
 
 static int64_t n_done(const void *source, int64_t n_waiting) {
-    return ((const bench *)source)->n_done - n_waiting;
+    return ((const embed_bench *)source)->n_done - n_waiting;
 }
 
 /* ---- The three ways ---- */
 
 /* Files to tokens; the first time the sequences are kept for the encoder. */
-static int run_tokens(bench *b, msim_error *err) {
+static int run_tokens(embed_bench *b, msim_error *err) {
     ms_sequence one;
     int rc = open_reader(b, false, err);
     if (rc < 0) return rc;
@@ -99,7 +99,8 @@ static int run_tokens(bench *b, msim_error *err) {
     return rc;
 }
 
-static int run_embedder(bench *b, bool is_from_files, ms_batcher_stats *stats, msim_error *err) {
+static int run_embedder(embed_bench *b, bool is_from_files, ms_batcher_stats *stats,
+                        msim_error *err) {
     ms_sequences from = {.next = is_from_files ? next_from_files : next_from_memory,
                          .source = b,
                          .n_done = n_done,
@@ -121,14 +122,14 @@ typedef struct {
     double waiting, inside; /* of the best round of both */
 } times;
 
-static int run_rounds(bench *b, times *t, msim_error *err) {
+static int run_rounds(embed_bench *b, times *t, msim_error *err) {
     ms_batcher_stats stats;
     double best = INFINITY;
     b->is_kept = true; /* the warm-up: files come into the system's memory, sequences into ours */
     int rc = run_tokens(b, err);
     b->is_kept = false;
     if (rc >= 0 && b->n == 0)
-        rc = ms_cli_fail(err, MSIM_E_EMPTY, "embed: expected files with notes, got none");
+        rc = ms_cli_fail(err, MSIM_E_EMPTY, "embed: no file that was given has notes");
     if (rc >= 0) rc = run_embedder(b, true, &stats, err);
     for (int64_t i = 0; rc >= 0 && i < b->s->rounds && !ms_cli_stopped(); i++) {
         double began = ms_cli_now();
@@ -148,7 +149,7 @@ static int run_rounds(bench *b, times *t, msim_error *err) {
     return rc;
 }
 
-static void report(const bench *b, const char *name, ms_bench_figure seconds, double waiting,
+static void report(const embed_bench *b, const char *name, ms_bench_figure seconds, double waiting,
                    double inside, double larger) {
     msim_model_info info = {.size = sizeof info};
     msim_model_get_info(b->model, &info);
@@ -173,7 +174,7 @@ static void report(const bench *b, const char *name, ms_bench_figure seconds, do
 
 int ms_bench_embed(const ms_bench_settings *s) {
     static times t;
-    bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
+    embed_bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
     char path[4096];
     msim_error err;
     ms_files_request request = {

@@ -32,7 +32,7 @@ typedef struct {
     double limit; /* FLOP/s of the level on these threads; NaN: not known */
     float *out;   /* owned: [most_seqs, dim] */
     size_t out_cap;
-} bench;
+} encoder_bench;
 
 /* ---- Work ---- */
 
@@ -106,7 +106,7 @@ static int keep_ids(const msim_walk_item *line, sequence *out, msim_error *err) 
     return 0;
 }
 
-static int read_tokens(bench *b, workload *w, msim_error *err) {
+static int read_tokens(encoder_bench *b, workload *w, msim_error *err) {
     ms_cli_skips *skips = NULL;
     msim_walk *walk = NULL;
     msim_walk_options o = ms_cli_walk_options();
@@ -128,7 +128,7 @@ static int read_tokens(bench *b, workload *w, msim_error *err) {
         n += rc >= 0;
     }
     if (rc >= 0 && n == 0)
-        rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: expected sequences, got none",
+        rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: the file holds no token sequences",
                          b->s->tokens);
     if (n) qsort(all, n, sizeof *all, longest_first);
     for (size_t i = 0; i < n; i++) {
@@ -145,7 +145,7 @@ static int read_tokens(bench *b, workload *w, msim_error *err) {
 /* ---- FLOPs ---- */
 
 /* Of each stage, over all sequences; a multiply-add is 2. Those without products count 0. */
-static double count_flops(const bench *b, const workload *w, double *stage) {
+static double count_flops(const encoder_bench *b, const workload *w, double *stage) {
     double dim = (double)b->info.dim, inner = 64.0 * (double)b->info.heads,
            depth = (double)b->info.depth, all = 0;
     memset(stage, 0, MSIM_STAGE_COUNT * sizeof *stage);
@@ -161,7 +161,7 @@ static double count_flops(const bench *b, const workload *w, double *stage) {
 
 /* ---- Running ---- */
 
-static int run_once(bench *b, msim_context *ctx, const workload *w, msim_error *err) {
+static int run_once(encoder_bench *b, msim_context *ctx, const workload *w, msim_error *err) {
     int64_t starts[4097];
     int rc = 0;
     for (size_t i = 0; rc >= 0 && i < w->n_batches && !ms_cli_stopped(); i++) {
@@ -173,7 +173,7 @@ static int run_once(bench *b, msim_context *ctx, const workload *w, msim_error *
 }
 
 /* One row of the table. flops 0: a stage without products; all_seconds: of the threads together. */
-static void report(const bench *b, const char *name, double tokens, double flops,
+static void report(const encoder_bench *b, const char *name, double tokens, double flops,
                    ms_bench_figure seconds, double all_seconds, double threads) {
     ms_bench_result r = {.bench = "encoder",
                          .threads = b->options.threads,
@@ -194,7 +194,7 @@ static void report(const bench *b, const char *name, double tokens, double flops
     ms_bench_report(&r);
 }
 
-static int run_case(bench *b, const char *name, const workload *w, msim_error *err) {
+static int run_case(encoder_bench *b, const char *name, const workload *w, msim_error *err) {
     static double seconds[MS_BENCH_MAX_ROUNDS], stages[MSIM_STAGE_COUNT][MS_BENCH_MAX_ROUNDS];
     double flops[MSIM_STAGE_COUNT], all = count_flops(b, w, flops), told = 0,
                                     threads = b->options.threads;
@@ -239,7 +239,7 @@ static int run_case(bench *b, const char *name, const workload *w, msim_error *e
     return 0;
 }
 
-static int run_cases(bench *b, const int64_t *lengths, int n, msim_error *err) {
+static int run_cases(encoder_bench *b, const int64_t *lengths, int n, msim_error *err) {
     workload w = {0};
     char name[64];
     if (b->s->tokens) {
@@ -263,7 +263,7 @@ static int run_cases(bench *b, const int64_t *lengths, int n, msim_error *err) {
 }
 
 int ms_bench_encoder(const ms_bench_settings *s) {
-    bench b = {.s = s, .options = ms_cli_library_options(&s->common), .limit = NAN};
+    encoder_bench b = {.s = s, .options = ms_cli_library_options(&s->common), .limit = NAN};
     char path[4096];
     msim_error err;
     ms_bench_figure limit;

@@ -33,7 +33,7 @@ static const struct {
                            MSIM_ISA_AVX512, MSIM_PRECISION_INT8},
     [MS_BENCH_READ] = {"read", "gb_per_s", "GB/s", NULL, MSIM_ISA_REF, MSIM_PRECISION_F32}};
 
-/* What the products of a level work against, by msim_precision. */
+/* What the products of a level limit_work against, by msim_precision. */
 static const struct {
     int isa, limit[3];
 } limits_of[] = {{MSIM_ISA_AVX2, {MS_BENCH_FMA_256, MS_BENCH_FMA_256, MS_BENCH_FMA_256}},
@@ -79,17 +79,17 @@ typedef struct {
     void (*read)(const void *from, size_t n_bytes);
     const char *memory;
     size_t part; /* bytes of each thread */
-} job;
+} limit_job;
 
 typedef struct {
-    job *job;
+    limit_job *job;
     int index;
     double began, ended;
-} work;
+} limit_work;
 
 /* Every thread waits here until the last has come; true: go. The first one starts or calls off the
  * round for all, so it can be left without the threads that could not be started. */
-static bool wait_for_start(job *j) {
+static bool wait_for_start(limit_job *j) {
     pthread_mutex_lock(&j->lock);
     j->n_ready++;
     pthread_cond_broadcast(&j->changed);
@@ -99,7 +99,7 @@ static bool wait_for_start(job *j) {
     return is_on;
 }
 
-static void start(job *j, int n_others, bool is_on) {
+static void start(limit_job *j, int n_others, bool is_on) {
     pthread_mutex_lock(&j->lock);
     while (is_on && j->n_ready < n_others) pthread_cond_wait(&j->changed, &j->lock);
     j->state = is_on ? RUNNING : CALLED_OFF;
@@ -107,8 +107,8 @@ static void start(job *j, int n_others, bool is_on) {
     pthread_mutex_unlock(&j->lock);
 }
 
-static void do_work(work *w) {
-    job *j = w->job;
+static void do_work(limit_work *w) {
+    limit_job *j = w->job;
     w->began = ms_cli_now();
     if (j->run)
         j->run(j->steps);
@@ -118,17 +118,17 @@ static void do_work(work *w) {
 }
 
 static void *work_other(void *arg) {
-    work *w = arg;
+    limit_work *w = arg;
     if (wait_for_start(w->job)) do_work(w);
     return NULL;
 }
 
 /* Seconds from the first start to the last end. NaN, which was said, when a thread cannot be
  * started. */
-static double time_threads(job *j, work *all, pthread_t *ids, int threads) {
+static double time_threads(limit_job *j, limit_work *all, pthread_t *ids, int threads) {
     double began = INFINITY, ended = 0;
     int n = 1;
-    for (int i = 0; i < threads; i++) all[i] = (work){.job = j, .index = i};
+    for (int i = 0; i < threads; i++) all[i] = (limit_work){.job = j, .index = i};
     while (n < threads && pthread_create(&ids[n], NULL, work_other, &all[n]) == 0) n++;
     start(j, n - 1, n == threads);
     if (n == threads) do_work(&all[0]);
@@ -144,10 +144,10 @@ static double time_threads(job *j, work *all, pthread_t *ids, int threads) {
     return ended - began;
 }
 
-static double time_round(job *j, int threads) {
+static double time_round(limit_job *j, int threads) {
     msim_error err;
     double seconds = NAN;
-    work *all = ms_alloc((size_t)threads, sizeof *all, "threads", &err);
+    limit_work *all = ms_alloc((size_t)threads, sizeof *all, "threads", &err);
     pthread_t *ids = all ? ms_alloc((size_t)threads, sizeof *ids, "threads", &err) : NULL;
     if (ids) {
         pthread_mutex_init(&j->lock, NULL);
@@ -166,7 +166,8 @@ static double time_round(job *j, int threads) {
 }
 
 /* 1, or < 0 when a round failed, which was said. */
-static int rate_of(job *j, int threads, int64_t rounds, double per_thread, ms_bench_figure *out) {
+static int rate_of(limit_job *j, int threads, int64_t rounds, double per_thread,
+                   ms_bench_figure *out) {
     if (rounds < LEAST_ROUNDS)
         rounds = LEAST_ROUNDS; /* shares stand on it, however short the case */
     double seconds[MS_BENCH_MAX_ROUNDS];
@@ -180,7 +181,7 @@ static int rate_of(job *j, int threads, int64_t rounds, double per_thread, ms_be
 struct ms_bench_reader {
     void *memory; /* owned, mapped */
     size_t bytes;
-    job job;
+    limit_job job;
     int threads;
 };
 
@@ -202,7 +203,7 @@ ms_bench_reader *ms_bench_reader_open(int threads, const ms_bench_settings *s) {
         return NULL;
     }
     *r = (ms_bench_reader){.memory = memory, .bytes = bytes, .threads = threads};
-    r->job = (job){.read = reader(), .memory = memory, .part = bytes / (size_t)threads};
+    r->job = (limit_job){.read = reader(), .memory = memory, .part = bytes / (size_t)threads};
     return r;
 }
 
@@ -229,7 +230,7 @@ int ms_bench_limit(int limit, int threads, const ms_bench_settings *s,
     if (!cpu_has(limit)) return 0;
     if (limit == MS_BENCH_READ) return measure_read(threads, s, per_second);
     const ms_limits_loop *loop = &limits[limit].table->dot;
-    job j = {.run = loop->run, .steps = 100000};
+    limit_job j = {.run = loop->run, .steps = 100000};
     double once = fmin(time_round(&j, 1), time_round(&j, 1));
     if (isnan(once)) return -MSIM_E_MEMORY;
     j.steps = (size_t)(ROUND_SECONDS / fmax(once, 1e-6) * (double)j.steps) + 1;

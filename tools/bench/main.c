@@ -74,7 +74,7 @@ static const ms_cli_option options[] = {
      .help = "search: queries per call (default 1,12)"},
     {.name = "scan",
      .kind = MS_CLI_TEXT,
-     .value = "FORM,...",
+     .value = "SCAN,...",
      .offset = offsetof(ms_bench_settings, scan),
      .help = "search: scans to compare, in turns: f64 (every row in double), f32, bf16, int8 "
              "(default: what a search uses without quantised rows). Quantised rows are made first, "
@@ -171,7 +171,7 @@ static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, in
     each[0] = *s;
     if (!s->devices) return 1;
     if (s->common.device != MSIM_DEVICE_AUTO)
-        return ms_cli_usage("--devices: expected no --device with it, got both");
+        return ms_cli_usage("--devices and --device cannot be combined: give one of them");
     for (const char *at = s->devices;; at++) {
         size_t len = strcspn(at, ",");
         if (n == cap || len >= sizeof one)
@@ -192,21 +192,22 @@ static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, in
  * is wrong. */
 static int choose(ms_bench_settings *s) {
     int n_commands = (int)(sizeof commands / sizeof *commands), c = 0;
-    const char *name = s->common.operands.n ? s->common.operands.items[0] : "nothing";
+    if (s->common.operands.n == 0)
+        return ms_cli_usage("no command: give roof, encoder, tokens, search or embed");
+    const char *name = s->common.operands.items[0];
     while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
     if (c == n_commands)
         return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
                             name);
     s->common.operands.items++; /* the rest is the command's */
     size_t n = --s->common.operands.n;
-    if (commands[c].has_paths && n == 0)
-        return ms_cli_usage("%s: no input: expected PATH, got none", name);
+    if (commands[c].has_paths && n == 0) return ms_cli_usage("%s: no input: give a PATH", name);
     if (!commands[c].has_paths && n > commands[c].has_corpus)
-        return ms_cli_usage("%s: expected %s, got %s", name,
+        return ms_cli_usage("%s takes %s: leave out %s", name,
                             commands[c].has_corpus ? "one CORPUS.npy" : "no PATH",
                             s->common.operands.items[commands[c].has_corpus]);
     if (s->tokens && ms_cli_given(&tool, s, "lengths"))
-        return ms_cli_usage("--tokens: expected no --lengths with it, got both");
+        return ms_cli_usage("--tokens and --lengths cannot be combined: give one of them");
     return c;
 }
 

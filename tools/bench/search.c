@@ -1,5 +1,5 @@
-/* Exact search of a corpus: one on disk, or made rows in a file that lives in memory alone. Forms
- * of scan and numbers of queries take turns with reading memory, so that whatever else happens to
+/* Exact search of a corpus: one on disk, or made rows in a file that lives in memory alone. Scans
+ * and numbers of queries take turns with reading memory, so that whatever else happens to
  * the machine happens to all; shares are of the bests. Contract: tools/bench/bench.h. */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -57,7 +57,7 @@ static int make_corpus(const ms_bench_settings *s, char *path, size_t cap) {
     return fd;
 }
 
-enum { MAX_FORMS = 4 };
+enum { MAX_SCANS = 4 };
 
 typedef struct {
     const ms_bench_settings *s;
@@ -67,47 +67,47 @@ typedef struct {
     msim_options options;
     double open_seconds; /* until the first search can begin */
     int64_t queries[MS_BENCH_MAX_LIST];
-    int forms[MAX_FORMS], n_queries, n_forms;
+    int scans[MAX_SCANS], n_queries, n_scans;
     float *vectors; /* owned: of the most queries */
     int64_t *rows;  /* owned: room for the matches */
     double *scores;
-} bench;
+} search_bench;
 
 typedef struct {
-    int form;
+    int scan;
     int64_t n_query, n_evaluated;
     int used, device; /* msim_scan that the search took, msim_device */
     double seconds[MS_BENCH_MAX_ROUNDS];
 } search_case;
 
-/* The forms that `text` names, separated by commas. Returns how many; < 0 having said why not. */
-static int parse_forms(const char *text, int *forms) {
+/* The scans that `text` names, separated by commas. Returns how many; < 0 having said why not. */
+static int parse_scans(const char *text, int *scans) {
     int n = 0;
     if (!text) {
-        forms[0] = MSIM_SCAN_AUTO;
+        scans[0] = MSIM_SCAN_AUTO;
         return 1;
     }
     for (const char *p = text;; p++) {
         size_t length = strcspn(p, ",");
-        int form = MSIM_SCAN_F64;
-        while (msim_scan_name(form) &&
-               (strlen(msim_scan_name(form)) != length || strncmp(p, msim_scan_name(form), length)))
-            form++;
-        if (!msim_scan_name(form) || n == MAX_FORMS) {
+        int scan = MSIM_SCAN_F64;
+        while (msim_scan_name(scan) &&
+               (strlen(msim_scan_name(scan)) != length || strncmp(p, msim_scan_name(scan), length)))
+            scan++;
+        if (!msim_scan_name(scan) || n == MAX_SCANS) {
             return ms_cli_usage(
-                "--scan: expected f64, f32, bf16 or int8, at most %d of them, got %s", MAX_FORMS,
+                "--scan: expected f64, f32, bf16 or int8, at most %d of them, got %s", MAX_SCANS,
                 text);
         }
-        forms[n++] = form;
+        scans[n++] = scan;
         p += length;
         if (!*p) return n;
     }
 }
 
-static int search_once(const bench *b, search_case *c, msim_error *err) {
+static int search_once(const search_bench *b, search_case *c, msim_error *err) {
     msim_search_options o = msim_search_options_default();
     msim_stats stats = {.size = sizeof stats};
-    o.scan = c->form;
+    o.scan = c->scan;
     int64_t rc = msim_context_search_with(b->ctx, &o, b->vectors, (size_t)c->n_query, b->s->top,
                                           b->rows, b->scores, err);
     if (rc < 0) return (int)rc;
@@ -118,11 +118,11 @@ static int search_once(const bench *b, search_case *c, msim_error *err) {
     return MSIM_OK;
 }
 
-/* Bytes that a form reads of each row. */
-static double bytes_of_row(const bench *b, int form) {
+/* Bytes that a scan reads of each row. */
+static double bytes_of_row(const search_bench *b, int scan) {
     static const double item_bytes[] = {4, 2, 2, 8};
-    if (form == MSIM_SCAN_INT8) return (double)b->info.dim + 16;
-    if (form == MSIM_SCAN_BF16) return 2 * (double)b->info.dim + 8;
+    if (scan == MSIM_SCAN_INT8) return (double)b->info.dim + 16;
+    if (scan == MSIM_SCAN_BF16) return 2 * (double)b->info.dim + 8;
     return (double)b->info.dim * item_bytes[b->info.dtype];
 }
 
@@ -138,7 +138,7 @@ static double private_mb(void) {
     return kb * 1024 / 1e6;
 }
 
-static void report(const bench *b, search_case *c, double read) {
+static void report(const search_bench *b, search_case *c, double read) {
     ms_bench_figure f = ms_bench_times(c->seconds, (size_t)b->s->rounds);
     double bytes = (double)b->info.rows * bytes_of_row(b, c->used);
     bool is_cuda = c->device == MSIM_DEVICE_CUDA; /* whose memory is not what was read */
@@ -149,8 +149,8 @@ static void report(const bench *b, search_case *c, double read) {
         .level = is_cuda ? NULL : msim_isa_name(b->options.isa ? b->options.isa : msim_isa_best())};
     int n = snprintf(r.name, sizeof r.name, "%lldx%lld q%lld", (long long)b->info.rows,
                      (long long)b->info.dim, (long long)c->n_query);
-    if (c->form != MSIM_SCAN_AUTO && n > 0)
-        snprintf(r.name + n, sizeof r.name - (size_t)n, " %s", msim_scan_name(c->form));
+    if (c->scan != MSIM_SCAN_AUTO && n > 0)
+        snprintf(r.name + n, sizeof r.name - (size_t)n, " %s", msim_scan_name(c->scan));
     ms_bench_add(&r, "seconds", "seconds", f);
     ms_bench_add(&r, "queries_per_s", "queries/s", ms_bench_rate((double)c->n_query, f));
     ms_bench_add(&r, "gb_per_s", "GB/s", ms_bench_rate(bytes / 1e9, f));
@@ -162,14 +162,14 @@ static void report(const bench *b, search_case *c, double read) {
     ms_bench_report(&r);
 }
 
-static int run_cases(const bench *b, msim_error *err) {
-    size_t n = (size_t)b->n_queries * (size_t)b->n_forms;
+static int run_cases(const search_bench *b, msim_error *err) {
+    size_t n = (size_t)b->n_queries * (size_t)b->n_scans;
     search_case *cases = ms_alloc(n, sizeof *cases, "cases", err);
     double read = NAN;
     int rc = cases ? 0 : -MSIM_E_MEMORY;
     for (size_t i = 0; i < n && rc >= 0; i++) {
-        cases[i] = (search_case){.form = b->forms[i % (size_t)b->n_forms],
-                                 .n_query = b->queries[i / (size_t)b->n_forms]};
+        cases[i] = (search_case){.scan = b->scans[i % (size_t)b->n_scans],
+                                 .n_query = b->queries[i / (size_t)b->n_scans]};
         rc = search_once(b, &cases[i], err);
     }
     if (b->reader) read = ms_bench_reader_once(b->reader);
@@ -186,9 +186,9 @@ static int run_cases(const bench *b, msim_error *err) {
     return ms_cli_as_failure(rc);
 }
 
-/* Make the copies that the forms need, of each part, in files that are gone as soon as they are
+/* Make the codes that the scans need, of each part, in files that are gone as soon as they are
  * mapped. */
-static int attach_copies(const bench *b, msim_corpus *corpus, msim_error *err) {
+static int attach_codes(const search_bench *b, msim_corpus *corpus, msim_error *err) {
     const char *folder = getenv("TMPDIR");
     char path[4096];
     int rc = MSIM_OK;
@@ -197,12 +197,13 @@ static int attach_copies(const bench *b, msim_corpus *corpus, msim_error *err) {
             n = snprintf(path, sizeof path, "%s/midisim-bench-%ld-%lld.msim",
                          folder && *folder ? folder : "/tmp", (long)getpid(), (long long)part);
         if (n >= (int)sizeof path) {
-            snprintf(err->text, sizeof err->text, "search: expected a shorter TMPDIR");
+            snprintf(err->text, sizeof err->text,
+                     "search: the path in TMPDIR is too long: set a shorter one");
             return -MSIM_E_ARG;
         }
-        for (int i = 0; i < b->n_forms && rc >= 0; i++)
-            if (b->forms[i] == MSIM_SCAN_BF16 || b->forms[i] == MSIM_SCAN_INT8) {
-                rc = msim_corpus_write_codes(corpus, part, path, b->forms[i], b->options.threads,
+        for (int i = 0; i < b->n_scans && rc >= 0; i++)
+            if (b->scans[i] == MSIM_SCAN_BF16 || b->scans[i] == MSIM_SCAN_INT8) {
+                rc = msim_corpus_write_codes(corpus, part, path, b->scans[i], b->options.threads,
                                              NULL, NULL, err);
                 is_made = 1;
             }
@@ -212,7 +213,7 @@ static int attach_copies(const bench *b, msim_corpus *corpus, msim_error *err) {
     return rc;
 }
 
-static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_error *err) {
+static int open_corpus(search_bench *b, const char *path, msim_corpus **corpus, msim_error *err) {
     for (int i = 0; i < b->n_queries; i++)
         if (b->queries[i] > b->options.max_queries) b->options.max_queries = b->queries[i];
     b->options.max_k = b->s->top;
@@ -221,7 +222,7 @@ static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_er
     b->info.size = sizeof b->info;
     if (rc >= 0) rc = msim_corpus_get_info(*corpus, &b->info);
     b->open_seconds = ms_cli_now() - began;
-    if (rc >= 0) rc = attach_copies(b, *corpus, err);
+    if (rc >= 0) rc = attach_codes(b, *corpus, err);
     began = ms_cli_now();
     if (rc >= 0) rc = msim_context_open(NULL, &b->options, &b->ctx, err);
     if (rc >= 0) rc = msim_context_load_corpus(b->ctx, *corpus, err);
@@ -229,7 +230,7 @@ static int open_corpus(bench *b, const char *path, msim_corpus **corpus, msim_er
     return rc;
 }
 
-static int open_buffers(bench *b, msim_error *err) {
+static int open_buffers(search_bench *b, msim_error *err) {
     ms_bench_random random = {.state = 3};
     size_t n = (size_t)b->options.max_queries, dim = (size_t)b->info.dim, k = (size_t)b->s->top;
     b->vectors = ms_alloc(n, dim * sizeof *b->vectors, "queries", err);
@@ -241,14 +242,14 @@ static int open_buffers(bench *b, msim_error *err) {
 }
 
 int ms_bench_search(const ms_bench_settings *s) {
-    bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
+    search_bench b = {.s = s, .options = ms_cli_library_options(&s->common)};
     char made[64];
     msim_corpus *corpus = NULL;
     msim_error err;
     int fd = -1;
     b.n_queries = ms_bench_list("--queries", s->queries, 1, 65536, b.queries);
-    b.n_forms = b.n_queries < 0 ? b.n_queries : parse_forms(s->scan, b.forms);
-    if (b.n_forms < 0) return b.n_forms;
+    b.n_scans = b.n_queries < 0 ? b.n_queries : parse_scans(s->scan, b.scans);
+    if (b.n_scans < 0) return b.n_scans;
     const char *path = s->common.operands.n ? s->common.operands.items[0] : made;
     if (path == made && (fd = make_corpus(s, made, sizeof made)) < 0) return -MSIM_E_IO;
     int rc = open_corpus(&b, path, &corpus, &err);

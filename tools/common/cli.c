@@ -209,7 +209,7 @@ static int set_value(const ms_cli_option *row, const char *label, const char *te
         return ms_cli_usage("%s: expected a number, got %s", label, text);
     case MS_CLI_TEXT:
     case MS_CLI_TEXTS:
-        if (!*text) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
+        if (!*text) return ms_cli_usage("%s: the value is empty: give %s", label, row->value);
         if (row->kind == MS_CLI_TEXT)
             *(const char **)to = text;
         else
@@ -230,8 +230,9 @@ static int check_device(const ms_cli_common *common) {
         return ms_cli_usage("--precision: expected bf16 with --device cuda, got %s",
                             msim_precision_name(common->precision));
     if (common->isa != MSIM_ISA_AUTO)
-        return ms_cli_usage("--isa: expected no level with --device cuda, got %s",
-                            msim_isa_name(common->isa));
+        return ms_cli_usage(
+            "--isa %s: kernel levels are the CPU's: leave out --isa with --device cuda",
+            msim_isa_name(common->isa));
     return 0;
 }
 
@@ -333,11 +334,11 @@ static int parse_long(parser *p, const char *arg) {
     const ms_cli_option *row = row_at(p->tool, (size_t)position, &common, &index);
     snprintf(label, sizeof label, "--%s", row->name);
     if (row->kind == MS_CLI_FLAG) {
-        if (equals) return ms_cli_usage("%s: expected no value, got %s", label, equals + 1);
+        if (equals) return ms_cli_usage("%s takes no value: leave out =%s", label, equals + 1);
         return apply(p, (size_t)position, label, NULL);
     }
     if (equals) return apply(p, (size_t)position, label, equals + 1);
-    if (p->at >= p->argc) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
+    if (p->at >= p->argc) return ms_cli_usage("%s needs a value: %s", label, row->value);
     return apply(p, (size_t)position, label, p->argv[p->at++]);
 }
 
@@ -353,7 +354,7 @@ static int parse_short(parser *p, const char *arg) {
                                 arg[2] ? arg : "");
         if (row->kind != MS_CLI_FLAG) {
             const char *text = c[1] ? c + 1 : p->at < p->argc ? p->argv[p->at++] : NULL;
-            if (!text) return ms_cli_usage("%s: expected %s, got nothing", label, row->value);
+            if (!text) return ms_cli_usage("%s needs a value: %s", label, row->value);
             return apply(p, i, label, text);
         }
         int rc = apply(p, i, label, NULL);

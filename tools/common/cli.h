@@ -151,7 +151,7 @@ typedef struct {
     const char *name;               /* "midisim-embed" */
     const char *summary;            /* one line for the man page's NAME */
     const char *purpose;            /* one sentence, with which the help begins */
-    const char *usage;              /* one form per line, without the tool's name */
+    const char *usage;              /* one way of use per line, without the tool's name */
     const char *description;        /* paragraphs separated by an empty line */
     const ms_cli_example *examples; /* command NULL ends */
     const ms_cli_option *options;   /* the tool's own, at most 64 rows */

@@ -1,4 +1,4 @@
-/* JSON on standard output, one object a line: base/text/json.h, and what needs a tool's standard
+/* JSON on standard output, one object per line: base/text/json.h, and what needs a tool's standard
  * output. */
 #ifndef MS_TOOLS_COMMON_JSON_H
 #define MS_TOOLS_COMMON_JSON_H

@@ -69,8 +69,8 @@ void ms_ranks_begin(int *argc, char ***argv) {
     MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
     if (level < MPI_THREAD_SERIALIZED) {
         if (rank_index == 0)
-            ms_cli_error(
-                "MPI: expected a library that allows threads (serialized), got one without");
+            ms_cli_error("MPI: this MPI library refuses calls from threads: use one with "
+                         "MPI_THREAD_SERIALIZED");
         MPI_Abort(MPI_COMM_WORLD, 1); /* no rank can tell another that it failed */
     }
     if (rank_count > 1) ms_console_forwarded();

@@ -177,9 +177,8 @@ const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *en
 /* ---- Folders ---- */
 
 static int fail_at(const ms_tree *t, const char *path, int failed, msim_error *err) {
-    const char *why = failed == ENOTDIR || failed == ELOOP
-                          ? "expected a folder on the way, got something else"
-                          : strerror(failed);
+    const char *why = failed == ENOTDIR || failed == ELOOP ? "a part of this path is no folder"
+                                                           : strerror(failed);
     return ms_cli_fail(err, MSIM_E_IO, "%s/%s: %s", t->folder, path, why);
 }
 
@@ -207,7 +206,7 @@ int ms_tree_open(const char *folder, ms_tree **out, msim_error *err) {
     t->top = t->at = -1;
     t->folder = ms_mem_copy_text(folder, "path", err);
     if (t->folder && (t->top = open(folder, FOLDER_FLAGS)) < 0)
-        rc = ms_cli_fail(err, MSIM_E_IO, "%s: expected a folder: %s", folder, strerror(errno));
+        rc = ms_cli_fail(err, MSIM_E_IO, "cannot open the folder: %s: %s", folder, strerror(errno));
     if (t->top < 0) {
         ms_tree_close(t);
         return rc < 0 ? rc : -MSIM_E_MEMORY;

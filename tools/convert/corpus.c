@@ -1,6 +1,6 @@
-/* midisim-convert: corpora from any form into any, and shards into one corpus. Rows pass one at a
+/* midisim-convert: corpora of any format into any other, and shards into one. Rows pass one at a
  * time, so memory does not grow with them; the library's writer sees to it that the output appears
- * whole or not at all. Contract: tools/convert/convert.h; forms: docs/FORMATS.md, Corpora. */
+ * whole or not at all. Contract: tools/convert/convert.h; formats: docs/FORMATS.md, Corpora. */
 #define _GNU_SOURCE
 #include "convert.h"
 #include "common/name.h"
@@ -28,7 +28,7 @@ typedef struct {
     char *name;         /* owned */
     size_t name_cap;
     int64_t n_nonfinite;
-} job;
+} conversion;
 
 /* ---- Settings beside the inputs ---- */
 
@@ -43,7 +43,7 @@ int ms_convert_description(const msim_corpus *corpus, int64_t part, ms_descripti
 
 /* Take one more description into the common one. 0; 1 when they differ, with --force, in more than
  * where the model ran; < 0 when that is refused. */
-static int combine(job *j, const ms_description *one, const char *path, msim_error *err) {
+static int combine(conversion *j, const ms_description *one, const char *path, msim_error *err) {
     char what[256];
     ms_description *all = &j->description;
     all->rows += one->rows;
@@ -64,7 +64,7 @@ static int combine(job *j, const ms_description *one, const char *path, msim_err
 
 /* Where the rows of one part came from, behind those of the parts before. Without them for all
  * there are none; damaged ones count as none. */
-static int gather_sources(job *j, int64_t part, msim_error *err) {
+static int gather_sources(conversion *j, int64_t part, msim_error *err) {
     ms_source *one = NULL;
     int64_t first = msim_corpus_part_first(j->corpus, part),
             n = msim_corpus_part_first(j->corpus, part + 1) - first;
@@ -93,16 +93,15 @@ static int compare_numbers(const void *a, const void *b) {
 
 /* A merged corpus of `of` shards is complete when they are all there, each once. shards [n] are
  * their numbers. */
-static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_error *err) {
+static int check_shards(conversion *j, int64_t *shards, int64_t n, int64_t of, msim_error *err) {
     int64_t n_same = 0;
     if (n) qsort(shards, (size_t)n, sizeof *shards, compare_numbers);
     for (int64_t i = 1; i < n; i++) {
         if (shards[i] != shards[i - 1]) continue;
         if (!j->s->is_forced)
-            return ms_cli_fail(
-                err, MSIM_E_ARG,
-                "shards: expected each once, got shard %lld of %lld twice (--force goes on)",
-                (long long)shards[i], (long long)of);
+            return ms_cli_fail(err, MSIM_E_ARG,
+                               "shard %lld of %lld is given twice (--force goes on)",
+                               (long long)shards[i], (long long)of);
         ms_cli_warning("shard %lld of %lld is there twice", (long long)shards[i], (long long)of);
         n_same++;
     }
@@ -115,7 +114,7 @@ static int check_shards(job *j, int64_t *shards, int64_t n, int64_t of, msim_err
 
 /* The description of the output, from those beside all inputs: they must agree, or there must be
  * none at all. */
-static int gather(job *j, msim_error *err) {
+static int gather(conversion *j, msim_error *err) {
     int64_t n_parts = msim_corpus_parts(j->corpus), n_found = 0, of = 0;
     int64_t *shards = ms_alloc((size_t)n_parts, sizeof *shards, "shards", err);
     bool differ = false;
@@ -143,11 +142,11 @@ static int gather(job *j, msim_error *err) {
     }
     j->has_sidecar = rc >= 0 && n_found == n_parts && !differ;
     if (rc >= 0 && n_found > 0 && n_found < n_parts && !j->s->is_forced)
-        rc = ms_cli_fail(err, MSIM_E_ARG,
-                         "settings unknown: expected a description (.json) beside each of %lld "
-                         "files, got %lld (--force "
-                         "goes on without)",
-                         (long long)n_parts, (long long)n_found);
+        rc = ms_cli_fail(
+            err, MSIM_E_ARG,
+            "settings unknown: only %lld of %lld files have a description (.json) beside "
+            "them (--force goes on without)",
+            (long long)n_found, (long long)n_parts);
     else if (j->has_sidecar && j->s->is_merge && of > 0)
         rc = check_shards(j, shards, n_found, of, err);
     ms_free(shards);
@@ -159,7 +158,7 @@ static int gather(job *j, msim_error *err) {
 /* ---- What is written ---- */
 
 /* The type that the rows have in all files, or -1. A corpus tells only that of the first. */
-static int common_dtype(const job *j) {
+static int common_dtype(const conversion *j) {
     int dtype = j->info.dtype;
     for (int64_t i = 0; j->info.parts > 1 && i < j->info.parts && dtype >= 0; i++) {
         msim_corpus *one;
@@ -172,7 +171,7 @@ static int common_dtype(const job *j) {
     return dtype;
 }
 
-static int longest_name(job *j, msim_error *err) {
+static int longest_name(conversion *j, msim_error *err) {
     for (int64_t i = 0; i < j->info.rows; i++) {
         int64_t n = ms_name_get(j->corpus, i, &j->name, &j->name_cap, err);
         if (n < 0) return (int)n;
@@ -192,7 +191,7 @@ static int show_names(void *user, int64_t done, int64_t all) {
     return ms_cli_stopped();
 }
 
-static int plan(job *j, msim_error *err) {
+static int plan(conversion *j, msim_error *err) {
     const ms_convert_settings *s = j->s;
     int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format,
         dtype = s->dtype < 0 ? common_dtype(j) : s->dtype, rc = 0;
@@ -215,13 +214,14 @@ static int plan(job *j, msim_error *err) {
 }
 
 /* The file that holds a row, for messages. */
-static const char *path_of(const job *j, int64_t row) {
+static const char *path_of(const conversion *j, int64_t row) {
     int64_t part = 0;
     while (part + 1 < j->info.parts && msim_corpus_part_first(j->corpus, part + 1) <= row) part++;
     return msim_corpus_part_path(j->corpus, part);
 }
 
-static int check_finite(job *j, int64_t at, const char *name, const float *row, msim_error *err) {
+static int check_finite(conversion *j, int64_t at, const char *name, const float *row,
+                        msim_error *err) {
     uint32_t is_bad = 0;
     int64_t k = 0;
     for (int64_t i = 0; i < j->info.dim; i++) is_bad |= !(fabsf(row[i]) <= 3.402823466e38f);
@@ -236,7 +236,7 @@ static int check_finite(job *j, int64_t at, const char *name, const float *row, 
         path_of(j, at), (long long)at, name, (long long)k, (double)row[k]);
 }
 
-static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
+static int write_rows(conversion *j, msim_corpus_writer *writer, msim_error *err) {
     float *row = ms_alloc((size_t)j->info.dim, sizeof *row, "a row", err);
     int rc = row ? 0 : -MSIM_E_MEMORY;
     if ((j->sources || j->description.window_tokens) && j->merge) {
@@ -274,12 +274,12 @@ static int write_rows(job *j, msim_corpus_writer *writer, msim_error *err) {
 }
 
 static void get_source(void *user, int64_t row, ms_source *out) {
-    const job *j = user;
+    const conversion *j = user;
     *out = j->sources[j->order ? j->order[row] : row];
 }
 
 static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *err) {
-    const job *j = user;
+    const conversion *j = user;
     msim_span span;
     int64_t at = j->order ? j->order[row] : row;
     int rc = msim_corpus_span(j->corpus, at, &span, err);
@@ -291,7 +291,7 @@ static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *er
 
 /* Give the output its name while no description stands beside it; put the old one back when that
  * fails. */
-static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
+static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *err) {
     char beside[4352], aside[4400];
     if (!ms_description_path(j->out, beside, sizeof beside))
         return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
@@ -302,7 +302,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     int rc = msim_corpus_writer_finish(writer, err);
     if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
         rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
-    /* A small copy is of the rows that were there: it would only be refused. */
+    /* The codes beside it are of the rows that were there: they would only be refused. */
     if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside)
         (void)unlink(aside);
     if (rc < 0 || !j->has_sidecar) return rc;
@@ -319,7 +319,7 @@ static int put_in_place(job *j, msim_corpus_writer *writer, msim_error *err) {
     return rc < 0 ? rc : ms_description_write_to(beside, &j->description, &rows, err);
 }
 
-static int write_output(job *j, msim_error *err) {
+static int write_output(conversion *j, msim_error *err) {
     msim_corpus_writer *writer;
     if (j->description.window_tokens && j->merge && j->info.rows >= UINT32_MAX)
         return ms_cli_fail(err, MSIM_E_LIMIT,
@@ -333,7 +333,7 @@ static int write_output(job *j, msim_error *err) {
     return rc;
 }
 
-static void say_done(const job *j, double seconds) {
+static void say_done(const conversion *j, double seconds) {
     char rows[32], files[32];
     struct stat st;
     double megabytes = stat(j->out, &st) == 0 ? (double)st.st_size / 1e6 : 0;
@@ -352,7 +352,7 @@ static void say_done(const job *j, double seconds) {
 
 int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out) {
     msim_error err = {0};
-    job j = {.s = s, .out = out};
+    conversion j = {.s = s, .out = out};
     double began = ms_cli_now();
     bool is_refused = false;
     int rc = msim_corpus_open_many(inputs->items, inputs->n, s->names_file, &j.corpus, &err);
@@ -363,7 +363,8 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
         is_refused = rc == -MSIM_E_ARG;
     }
     if (rc >= 0 && s->is_merge && !j.info.has_names && j.info.rows > 0)
-        rc = ms_cli_fail(&err, MSIM_E_FORMAT, "--merge: %.300s: expected rows with names, got none",
+        rc = ms_cli_fail(&err, MSIM_E_FORMAT,
+                         "--merge: %.300s: the rows have no names, by which shards are joined",
                          inputs->items[0]);
     if (rc >= 0) rc = plan(&j, &err);
     if (rc >= 0) rc = write_output(&j, &err);

@@ -177,29 +177,28 @@ static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info
     add_count(r, "unnamed_rows", f.unnamed);
     add_count(r, "names_not_utf8", f.not_utf8);
     if (rc >= 0 && f.first_bad >= 0)
-        rc = ms_cli_fail(err, MSIM_E_FORMAT,
-                         "bad rows: %.300s: expected finite rows and names without NUL, got %lld "
-                         "rows that are not finite "
-                         "and %lld bad names, the first in row %lld",
-                         path, (long long)f.not_finite, (long long)f.with_nul,
-                         (long long)f.first_bad);
+        rc = ms_cli_fail(
+            err, MSIM_E_FORMAT,
+            "bad rows: %.300s: %lld rows are not finite, %lld names hold a NUL; the first "
+            "is row %lld",
+            path, (long long)f.not_finite, (long long)f.with_nul, (long long)f.first_bad);
     return rc;
 }
 
-/* The small copies beside the files, all of them against the rows. */
-static int verify_copies(msim_corpus *corpus, const msim_corpus_info *info, report *r,
-                         msim_error *err) {
+/* Compare the codes beside the files with all rows. */
+static int verify_codes(msim_corpus *corpus, const msim_corpus_info *info, report *r,
+                        msim_error *err) {
     char path[4352];
     struct stat st;
-    int64_t n_copies = 0;
+    int64_t n_attached = 0;
     int rc = MSIM_OK;
     for (int64_t i = 0; i < info->parts && rc >= 0 && !ms_cli_stopped(); i++) {
         int n = snprintf(path, sizeof path, "%s.msim", msim_corpus_part_path(corpus, i));
         if (n >= (int)sizeof path || stat(path, &st) != 0) continue;
         rc = msim_corpus_attach_codes(corpus, i, path, 1, err);
-        n_copies += rc >= 0;
+        n_attached += rc >= 0;
     }
-    add_count(r, "copies", n_copies);
+    add_count(r, "copies", n_attached);
     return rc;
 }
 
@@ -219,7 +218,7 @@ static int report_corpus(const ms_convert_settings *s, const char *path, report 
     add_count(r, "parts", i.parts);
     if (rc >= 0) rc = add_settings(corpus, &i, r, err);
     if (rc >= 0 && s->is_verify) rc = verify_corpus(corpus, &i, path, r, err);
-    if (rc >= 0 && s->is_verify) rc = verify_copies(corpus, &i, r, err);
+    if (rc >= 0 && s->is_verify) rc = verify_codes(corpus, &i, r, err);
     msim_corpus_close(corpus);
     return rc;
 }

@@ -1,6 +1,6 @@
-/* midisim-convert: checkpoints to safetensors, corpora from any form into any, shards into one
- * corpus, and what a file holds. This file parses and chooses; convert/corpus.c and convert/info.c
- * do the rest. Data go to standard output, everything else to standard error. */
+/* midisim-convert: checkpoints to safetensors, corpora of any format into any other, shards into
+ * one corpus, and what a file holds. This file parses and chooses; convert/corpus.c and
+ * convert/info.c do the rest. Data go to standard output, everything else to standard error. */
 #define _GNU_SOURCE
 #include "convert.h"
 #include "base/file.h"
@@ -15,7 +15,7 @@ static ms_convert_settings s = {.dtype = -1, .format = -1};
 static const ms_cli_option options[] = {
     {.name = "form",
      .kind = MS_CLI_CHOICE,
-     .value = "FORM",
+     .value = "FORMAT",
      .choices = "structured|plain|pickled|fvecs|fbin",
      AT(format),
      .help = "write a corpus in this format: structured (.npy, mapped at once), plain (.npy of two "
@@ -94,8 +94,8 @@ static const ms_cli_tool tool = {
     .purpose = "Converts, merges, describes and checks models and corpora.",
     .summary = "convert, merge, describe and verify midisim checkpoints and corpora",
     .usage = "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
-             "--form FORM [--dtype TYPE] [--force] CORPUS... OUT\n"
-             "--merge [--form FORM] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
+             "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
+             "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
              "--info [--json] FILE...\n--verify [--json] FILE...",
     .description =
         "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
@@ -164,30 +164,29 @@ static int check_corpus_options(void) {
             msim_format_name(format), msim_dtype_name(s.dtype));
     if ((s.name_field || s.vector_field) && format != MSIM_FORMAT_STRUCTURED &&
         format != MSIM_FORMAT_PICKLED)
-        return ms_cli_usage(
-            "--name-field, --vector-field: expected them with --form structured or pickled, got %s",
-            msim_format_name(format));
+        return ms_cli_usage("--name-field, --vector-field: the %s format has no fields: give "
+                            "--form structured or pickled",
+                            msim_format_name(format));
     return 0;
 }
 
 static int convert(const ms_cli_texts *files) {
     bool is_corpus = s.is_merge || s.format >= 0;
-    if (s.is_merge && !s.out) return ms_cli_usage("--merge: expected -o CORPUS.npy, got none");
+    if (s.is_merge && !s.out) return ms_cli_usage("--merge: no output: give -o CORPUS.npy");
     size_t n_inputs = files->n - (s.out || !files->n ? 0 : 1);
     const char *out = s.out ? s.out : files->n ? files->items[files->n - 1] : NULL;
     if (!out || n_inputs < 1 || (!is_corpus && n_inputs != 1))
-        return ms_cli_usage("expected %s, got %zu argument%s",
-                            is_corpus ? "CORPUS and OUT" : "MODEL.pth and OUT.safetensors",
-                            files->n, files->n == 1 ? "" : "s");
+        return ms_cli_usage("wrong number of arguments (%zu): give %s", files->n,
+                            is_corpus ? "CORPUS and OUT" : "MODEL.pth and OUT.safetensors");
     ms_cli_texts inputs = *files;
     inputs.n = n_inputs;
     if (!is_corpus && ms_convert_is_corpus(files->items[0]))
-        return ms_cli_usage("--form: expected it with a corpus, got %s without", files->items[0]);
+        return ms_cli_usage("%s is a corpus: give --form to convert it", files->items[0]);
     if (!is_corpus && s.dtype == MSIM_DTYPE_F16)
         return ms_cli_usage("--dtype: expected f32 or bf16 for a checkpoint, got f16");
     if (!is_corpus && (s.names_file || s.name_field || s.vector_field || s.keeps_nonfinite))
-        return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: "
-                            "expected them with --form or --merge");
+        return ms_cli_usage("--names-file, --name-field, --vector-field, --keep-nonfinite: these "
+                            "are for corpora: give --form or --merge too");
     int rc = is_corpus ? check_corpus_options() : 0;
     if (rc >= 0) rc = check_place(out, "");
     if (rc >= 0 && is_corpus && s.format >= 0 && s.format != MSIM_FORMAT_STRUCTURED &&
@@ -203,12 +202,13 @@ static int convert(const ms_cli_texts *files) {
 static int run(void) {
     const ms_cli_texts *files = &s.common.operands;
     bool describes = s.is_info || s.is_verify;
-    if (s.is_json && !describes) return ms_cli_usage("--json: expected it with --info or --verify");
+    if (s.is_json && !describes)
+        return ms_cli_usage("--json is for --info and --verify: give one of them too");
     if (!describes) return convert(files);
     if (s.is_merge || s.is_forced || s.out || s.name_field || s.vector_field || s.keeps_nonfinite ||
         given("form") || given("dtype"))
-        return ms_cli_usage("--info, --verify: expected them with --json and --names-file alone");
-    if (files->n == 0) return ms_cli_usage("expected a FILE, got none");
+        return ms_cli_usage("--info and --verify take only --json and --names-file beside them");
+    if (files->n == 0) return ms_cli_usage("no input: give a FILE");
     ms_cli_catch_signals();
     return ms_convert_describe(&s, files);
 }

@@ -11,47 +11,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef ms_embed_settings settings;
-
 static const ms_cli_option options[] = {
     {.name = "output",
      .letter = 'o',
      .kind = MS_CLI_TEXT,
      .value = "FILE",
-     .offset = offsetof(settings, output),
+     .offset = offsetof(ms_embed_settings, output),
      .help = "the corpus to write (.npy); FILE.json beside it says how it was made",
      .brief = "the corpus to write (.npy)"},
-    MS_CLI_ROW_POOLING(settings, "mean"),
-    MS_CLI_ROW_POOL_WEIGHTS(settings),
+    MS_CLI_ROW_POOLING(ms_embed_settings, "mean"),
+    MS_CLI_ROW_POOL_WEIGHTS(ms_embed_settings),
     {.name = "normalize",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_normalized),
+     .offset = offsetof(ms_embed_settings, is_normalized),
      .help = "scale every vector to length 1",
      .brief = "scale every vector to length 1"},
     {.name = "transpose",
      .kind = MS_CLI_INT,
      .value = "S",
-     .offset = offsetof(settings, transpose),
+     .offset = offsetof(ms_embed_settings, transpose),
      .min = -12,
      .max = 12,
      .help = "move every piece by S semitones, -12..12 (default 0)"},
-    MS_CLI_ROW_MAX_TOKENS(settings, (int64_t)1 << 30,
+    MS_CLI_ROW_MAX_TOKENS(ms_embed_settings, (int64_t)1 << 30,
                           "use the first N tokens of each piece (default " MS_CLI_TOKENS
                           "; 0: all of them)"),
-    MS_CLI_ROW_NAMES(settings, "what rows are called"),
-    MS_CLI_ROW_FILES_FROM(settings),
-    MS_CLI_ROW_NULL(settings),
+    MS_CLI_ROW_NAMES(ms_embed_settings, "what rows are called"),
+    MS_CLI_ROW_FILES_FROM(ms_embed_settings),
+    MS_CLI_ROW_NULL(ms_embed_settings),
     {.name = "from-tokens",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
-     .offset = offsetof(settings, from_tokens),
+     .offset = offsetof(ms_embed_settings, from_tokens),
      .help = "instead of MIDI files, embed the JSON lines that midisim-tokens printed; - reads "
              "standard input"},
-    MS_CLI_ROW_SKIPPED(settings),
+    MS_CLI_ROW_SKIPPED(ms_embed_settings),
     {.name = "table",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
-     .offset = offsetof(settings, table),
+     .offset = offsetof(ms_embed_settings, table),
      .help = "also write FILE, as TSV, one line for each input: path, tokens, cut or whole, "
              "seconds, notes, and why it was skipped. First those with rows, in the order of the "
              "rows. What is not known any more after a resume is \"-\""},
@@ -59,38 +57,38 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_CHOICE,
      .value = "f32|f16",
      .choices = "f32|f16",
-     .offset = offsetof(settings, dtype),
+     .offset = offsetof(ms_embed_settings, dtype),
      .help = "how the numbers of vectors are stored (default f32)"},
-    MS_CLI_ROW_NAME_FIELD(settings),
-    MS_CLI_ROW_VECTOR_FIELD(settings),
+    MS_CLI_ROW_NAME_FIELD(ms_embed_settings),
+    MS_CLI_ROW_VECTOR_FIELD(ms_embed_settings),
     {.name = "update",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_update),
+     .offset = offsetof(ms_embed_settings, is_update),
      .help = "bring an existing corpus up to date: embed new and changed files, drop the rows of "
              "files that are gone, and keep the other rows",
      .brief = "bring an existing corpus up to date"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_forced),
+     .offset = offsetof(ms_embed_settings, is_forced),
      .help = "replace an existing corpus; or go on with an unfinished run, or an --update, on "
              "another device or kernel level",
      .brief = "replace an existing corpus"},
     {.name = "shard",
      .kind = MS_CLI_TEXT,
      .value = "I/N",
-     .offset = offsetof(settings, shard),
+     .offset = offsetof(ms_embed_settings, shard),
      .help = "embed only part I of N, counted from 1. The relative path of a file decides its "
              "part; midisim-convert --merge joins the parts"},
     {.name = "per-token",
      .kind = MS_CLI_TEXT,
      .value = "DIR",
-     .offset = offsetof(settings, per_token),
+     .offset = offsetof(ms_embed_settings, per_token),
      .help = "write the vectors of every token, before pooling: for each piece DIR/NAME.npy, f32 "
              "[tokens, width]. Without -o no corpus is written. Files that exist and are whole are "
              "kept"},
     {.name = "keep-journal",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_journal_kept),
+     .offset = offsetof(ms_embed_settings, is_journal_kept),
      .help = "keep CORPUS.npy.journal, which says what each file gave, after the corpus is "
              "complete"},
     {0}};
@@ -130,7 +128,7 @@ static const ms_cli_tool tool = {
     .uses_model = true};
 
 /* "3/16": both from 1, the first at most the second. */
-static bool parse_shard(settings *s) {
+static bool parse_shard(ms_embed_settings *s) {
     char first[24];
     const char *slash = strchr(s->shard, '/');
     if (!slash || (size_t)(slash - s->shard) >= sizeof first) return false;
@@ -140,45 +138,45 @@ static bool parse_shard(settings *s) {
 }
 
 /* Options that are about a corpus, and inputs that can be read once alone. */
-static int check_per_token(const settings *s) {
+static int check_per_token(const ms_embed_settings *s) {
     static const char *const of_a_corpus[] = {"pooling", "pool-weights", "normalize",
                                               "dtype",   "name-field",   "vector-field",
                                               "update",  "keep-journal", "table"};
     for (size_t i = 0; !s->output && i < sizeof of_a_corpus / sizeof *of_a_corpus; i++)
         if (ms_cli_given(&tool, s, of_a_corpus[i]))
-            return ms_cli_usage("--%s: expected -o CORPUS.npy with it, got --per-token alone",
-                                of_a_corpus[i]);
+            return ms_cli_usage("--%s is about a corpus: give -o CORPUS.npy too", of_a_corpus[i]);
     const char *stream = s->from_tokens ? s->from_tokens : s->files_from;
     if (s->output && s->per_token && stream && strcmp(stream, "-") == 0)
-        return ms_cli_usage("--per-token: expected no -o with standard input, which is read once");
+        return ms_cli_usage("--per-token and -o cannot both read standard input: run one after the "
+                            "other, on a file");
     return 0;
 }
 
-static int check_settings(settings *s) {
+static int check_settings(ms_embed_settings *s) {
     if (s->common.operands.n == 0 && !s->files_from && !s->from_tokens)
-        return ms_cli_usage("no input: expected PATH, --files-from or --from-tokens, got none");
+        return ms_cli_usage("no input: give a PATH, --files-from or --from-tokens");
     if (!s->output && !s->per_token)
-        return ms_cli_usage("no output: expected -o CORPUS.npy or --per-token DIR, got none");
+        return ms_cli_usage("no output: give -o CORPUS.npy or --per-token DIR");
     if (s->output && strcmp(s->output, "-") == 0)
-        return ms_cli_usage("-o: expected a file name, got -");
+        return ms_cli_usage("-o -: a corpus cannot go to standard output: give a file name");
     if (s->is_nul_separated && !s->files_from)
-        return ms_cli_usage("-0: expected --files-from with it, got none");
+        return ms_cli_usage("-0 is for lists of files: give --files-from too");
     if (s->from_tokens && (s->common.operands.n || s->files_from))
-        return ms_cli_usage(
-            "--from-tokens: expected no PATH and no --files-from with it, got both");
+        return ms_cli_usage("--from-tokens replaces MIDI files: leave out PATH and --files-from");
     if (ms_ranks_count() > 1 && (s->from_tokens || s->per_token))
-        return ms_cli_usage("%s: expected a single process, got %d ranks",
-                            s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
+        return ms_cli_usage(
+            "%s works in a single process, not on %d ranks: start it without mpirun",
+            s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
     if (s->from_tokens && s->transpose)
-        return ms_cli_usage("--transpose: expected MIDI files, got --from-tokens");
+        return ms_cli_usage("--transpose is for MIDI files: leave it out with --from-tokens");
     if (s->from_tokens && s->names == MSIM_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
     if (s->shard && s->from_tokens)
-        return ms_cli_usage("--shard: expected MIDI files, got --from-tokens");
+        return ms_cli_usage("--shard is for MIDI files: leave it out with --from-tokens");
     if (s->shard && !parse_shard(s))
         return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
-        return ms_cli_usage("--pool-weights: expected --pooling weighted with it, got mean");
+        return ms_cli_usage("--pool-weights is for --pooling weighted: give that too");
     return check_per_token(s);
 }
 
@@ -190,7 +188,7 @@ static void say_count(int64_t n, const char *what) {
 }
 
 typedef struct {
-    const settings *s;
+    const ms_embed_settings *s;
     msim_options options;
     msim_job *job;        /* owned */
     ms_cli_skips *skips;  /* owned: rank 0's */
@@ -272,7 +270,7 @@ static void say_skips(embedding *e) {
 /* ---- The job ---- */
 
 static msim_job_options job_options(const embedding *e, const char *model) {
-    const settings *s = e->s;
+    const ms_embed_settings *s = e->s;
     msim_job_options o = msim_job_options_default();
     o.output = s->output;
     o.paths = s->common.operands.items;
@@ -391,7 +389,7 @@ static int run_job(embedding *e, msim_error *err) {
     return ms_cli_as_failure(result);
 }
 
-static int run_tool(const settings *s) {
+static int run_tool(const ms_embed_settings *s) {
     embedding e = {.s = s, .options = ms_cli_library_options(&s->common), .began = ms_cli_now()};
     char model[4096];
     msim_error err = {0};
@@ -412,7 +410,8 @@ static int run_tool(const settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS, .pool_weights = {1.0f, 1.0f, 1.0f}};
+    static ms_embed_settings s = {.max_tokens = MSIM_TRAINED_TOKENS,
+                                  .pool_weights = {1.0f, 1.0f, 1.0f}};
     ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);

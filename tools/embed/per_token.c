@@ -28,11 +28,11 @@ typedef struct {
     ms_cli_skips *skips;   /* owned */
     int64_t n_files;       /* in the list; -1: token lines */
     int64_t n_written, n_there, n_tokens, n_refused;
-} run;
+} per_token_run;
 
 /* ---- What the folder is of ---- */
 
-static int check_settings(run *r, msim_error *err) {
+static int check_settings(per_token_run *r, msim_error *err) {
     char line[700];
     const bool is_cuda = r->info.device == MSIM_DEVICE_CUDA;
     int n = snprintf(line, sizeof line,
@@ -47,16 +47,15 @@ static int check_settings(run *r, msim_error *err) {
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
     if (rc == 0 && !ms_tree_holds(r->tree, SETTINGS, line, part.n, n))
         rc = ms_cli_fail(err, MSIM_E_ARG,
-                         "%s/" SETTINGS
-                         ": expected the settings of this run, got others; give another "
-                         "folder, or --force to write all of it anew",
+                         "%s/" SETTINGS ": the vectors there were made with other settings; give "
+                         "another folder, or --force to write all of it anew",
                          r->s->per_token);
     return rc < 0 ? rc : 0;
 }
 
 /* ---- One piece ---- */
 
-static int make_room(run *r, int64_t tokens, msim_error *err) {
+static int make_room(per_token_run *r, int64_t tokens, msim_error *err) {
     msim_options options = r->options;
     if (r->context && tokens <= r->room) return 0;
     int64_t room = r->room ? r->room : FIRST_TOKENS;
@@ -91,7 +90,8 @@ static size_t make_head(int64_t rows, int64_t dim, char *out) {
 }
 
 /* < 0 ends the run. */
-static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, msim_error *err) {
+static int write_piece(per_token_run *r, const char *path, const int32_t *ids, int64_t n,
+                       msim_error *err) {
     char head[256];
     const size_t n_head = make_head(n, r->info.dim, head),
                  n_data = (size_t)n * (size_t)r->info.dim * sizeof *r->out;
@@ -110,16 +110,15 @@ static int write_piece(run *r, const char *path, const int32_t *ids, int64_t n, 
     r->n_written += rc;
     r->n_tokens += n;
     if (rc == 0 && r->n_refused++ < 10)
-        ms_cli_error(
-            "%s/%s: expected the vectors of this piece, got another file (--force replaces it)",
-            r->s->per_token, path);
+        ms_cli_error("%s/%s: another file is there already (--force replaces it)", r->s->per_token,
+                     path);
     return 0;
 }
 
 /* ---- All pieces ---- */
 
 /* > 0 after the last piece. */
-static int next_piece(run *r, msim_error *err) {
+static int next_piece(per_token_run *r, msim_error *err) {
     msim_walk_item item = {.size = sizeof item};
     int rc = msim_walk_next(r->walk, &item, err);
     if (rc <= 0) return rc < 0 ? rc : 1;
@@ -137,7 +136,7 @@ static int next_piece(run *r, msim_error *err) {
     return rc;
 }
 
-static int open_input(run *r, msim_error *err) {
+static int open_input(per_token_run *r, msim_error *err) {
     const ms_embed_settings *s = r->s;
     msim_walk_options o = ms_cli_walk_options();
     msim_walk_stats stats = {.size = sizeof stats};
@@ -163,7 +162,7 @@ static int open_input(run *r, msim_error *err) {
     return rc;
 }
 
-static int open_all(run *r, msim_error *err) {
+static int open_all(per_token_run *r, msim_error *err) {
     char path[4096];
     int rc = ms_cli_model_path(&r->s->common, path, sizeof path, err);
     if (rc >= 0) rc = msim_model_open(path, &r->options, &r->model, err);
@@ -175,7 +174,7 @@ static int open_all(run *r, msim_error *err) {
     return rc >= 0 ? open_input(r, err) : rc;
 }
 
-static void say_summary(const run *r, int64_t n_cut, double seconds) {
+static void say_summary(const per_token_run *r, int64_t n_cut, double seconds) {
     char written[32], there[32], skipped[32], tokens[32], cut[32], reasons[400];
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
     ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
@@ -188,7 +187,7 @@ static void say_summary(const run *r, int64_t n_cut, double seconds) {
                     ms_cli_count(cut, n_cut), (long long)r->s->max_tokens);
 }
 
-static void close_all(run *r) {
+static void close_all(per_token_run *r) {
     msim_walk_close(r->walk);
     ms_tree_close(r->tree);
     msim_context_close(r->context);
@@ -198,7 +197,7 @@ static void close_all(run *r) {
 
 int ms_per_token_run(const ms_embed_settings *settings) {
     double began = ms_cli_now();
-    run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
+    per_token_run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
     msim_walk_stats stats = {.size = sizeof stats};
     msim_error err = {0};
     int rc = open_all(&r, &err);

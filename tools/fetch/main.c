@@ -13,11 +13,11 @@ typedef struct {
     ms_cli_common common;
     const char *to, *revision;
     bool is_forced, is_all, is_list, sends_token_over_http;
-} settings;
+} fetch_settings;
 
-static settings s;
+static fetch_settings s;
 
-#define AT(field) .offset = offsetof(settings, field)
+#define AT(field) .offset = offsetof(fetch_settings, field)
 static const ms_cli_option options[] = {
     {.name = "to",
      .kind = MS_CLI_TEXT,
@@ -95,10 +95,10 @@ static const ms_cli_tool tool = {
 /* Where the parts of this command are. */
 typedef struct {
     char script[4200], convert[4200], system[4200];
-} places;
+} fetch_places;
 
 /* In the source tree, or in an installation that may have been moved as a whole. */
-static bool find_places(places *p) {
+static bool find_places(fetch_places *p) {
     char bin[4096], tree[4096];
     if (!ms_program_folder(bin, sizeof bin)) return false;
     snprintf(p->convert, sizeof p->convert, "%s/midisim-convert", bin);
@@ -118,7 +118,7 @@ static bool find_places(places *p) {
 enum { MAX_WORDS = 4, MAX_ARGUMENTS = 32 };
 
 /* Become fetch.py. Comes back only when that fails, with a status. */
-static int run(const places *p) {
+static int run(const fetch_places *p) {
     const char *words[MAX_ARGUMENTS] = {"python3",   p->script,  "--name",   tool.name,
                                         "--convert", p->convert, "--system", p->system};
     size_t n = 8;
@@ -138,11 +138,11 @@ static int run(const places *p) {
 }
 
 static int find_and_run(void) {
-    static places p;
+    static fetch_places p;
     if (s.common.operands.n > MAX_WORDS)
-        return ms_cli_usage("expected one thing to fetch, got %zu words", s.common.operands.n);
+        return ms_cli_usage("%zu words: name one thing to fetch", s.common.operands.n);
     if (!find_places(&p)) {
-        ms_cli_error("cannot find fetch.py: expected %s: run make install again",
+        ms_cli_error("cannot find fetch.py: it belongs at %s: run make install again",
                      *p.script ? p.script
                                : "share/midisim/fetch beside the folder of this program");
         return -MSIM_E_IO;

@@ -154,7 +154,7 @@ int main(int argc, char **argv) {
         return become(folder, argv[2], words);
     }
     if (argc < 2) {
-        fprintf(stderr, "midisim: expected a command, got none: 'midisim help' lists them\n");
+        fprintf(stderr, "midisim: no command: 'midisim help' lists them\n");
         return EXIT_WRONG;
     }
     return become(folder, word, argv + 1);

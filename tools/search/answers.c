@@ -52,7 +52,7 @@ void ms_search_answers_close(ms_search_answers *a) {
 
 int ms_search_answers_expect(ms_search_answers *a, const ms_search_query *query, msim_error *err) {
     if (a->n_waiting == MS_SEARCH_VECTORS)
-        return ms_fail(err, MSIM_E_LIMIT, "expected at most %d queries that wait, got more",
+        return ms_fail(err, MSIM_E_LIMIT, "more than %d queries wait for their answers",
                        MS_SEARCH_VECTORS);
     ms_search_query *q = a->waiting + a->n_waiting;
     *q = *query;

@@ -1,6 +1,6 @@
-/* The small copies of midisim-search's corpus: found beside each part or in --cache, checked,
- * attached, and written when --prepare or --cache asks for it. A search never depends on them:
- * without one, or with one that does not fit, rows are read as they are. Contract:
+/* The codes of midisim-search's corpus: found beside each part or in --cache, checked, attached,
+ * and written when --prepare or --cache asks for them. A search never depends on codes: without
+ * them, or with some that do not fit, rows are read as they are. Contract:
  * tools/search/corpus.h. */
 #define _GNU_SOURCE
 #include "corpus.h"
@@ -13,15 +13,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* One part's copy. */
+/* The codes of one part. */
 typedef struct {
     const ms_search_corpus *c;
     const ms_search_settings *set;
     int64_t part;
-    int form;     /* msim_scan that is wanted of it */
+    int codec;    /* msim_scan that wants them */
     char *beside; /* owned: PART.msim */
     char *cached; /* owned: in --cache, or NULL */
-} place;
+} codes_place;
 
 static char *join(const char *a, const char *b, const char *c, msim_error *err) {
     size_t n = strlen(a) + strlen(b) + strlen(c) + 1;
@@ -35,7 +35,7 @@ static char *join(const char *a, const char *b, const char *c, msim_error *err) 
 static char *cached_path(const char *folder, const char *part, msim_error *err) {
     enum { MAX_BASE = 200 };
     char *path = realpath(part, NULL), name[MAX_BASE + 24];
-    if (!path) { /* under another name the copy would not be found again */
+    if (!path) { /* under another name the codes would not be found again */
         ms_fail_errno(err, errno, "cannot find the absolute path: %s", part);
         return NULL;
     }
@@ -47,42 +47,42 @@ static char *cached_path(const char *folder, const char *part, msim_error *err) 
     return whole;
 }
 
-static int make_place(const ms_search_corpus *c, int64_t part, int form, place *out,
+static int make_place(const ms_search_corpus *c, int64_t part, int codec, codes_place *out,
                       msim_error *err) {
     const char *path = msim_corpus_part_path(c->corpus, part), *cache = c->set->cache;
-    *out = (place){.c = c, .set = c->set, .part = part, .form = form};
+    *out = (codes_place){.c = c, .set = c->set, .part = part, .codec = codec};
     out->beside = join(path, ".msim", "", err);
     if (out->beside && cache) out->cached = cached_path(cache, path, err);
     return out->beside && (out->cached || !cache) ? 0 : -err->code;
 }
 
-static void free_place(place *p) {
+static void free_place(codes_place *p) {
     ms_free(p->beside);
     ms_free(p->cached);
 }
 
 /* ---- Attaching ---- */
 
-/* 1: attached and of the wanted form; 0: there is none, or not that form; < 0: it is there and does
- * not fit. */
-static int attach(const place *p, const char *path, bool is_full, msim_error *err) {
+/* 1: attached and of the wanted codec; 0: there is no file, or it has not that codec; < 0: the file
+ * is there and does not fit. */
+static int attach(const codes_place *p, const char *path, bool is_full, msim_error *err) {
     struct stat st;
     if (lstat(path, &st) != 0) return 0;
     int rc = msim_corpus_attach_codes(p->c->corpus, p->part, path, is_full, err);
-    return rc < 0 ? rc : msim_corpus_has_codes(p->c->corpus, p->part, p->form);
+    return rc < 0 ? rc : msim_corpus_has_codes(p->c->corpus, p->part, p->codec);
 }
 
 static int show_progress(void *user, int64_t done, int64_t all) {
     (void)user;
-    ms_cli_progress("rows copied", done, all);
+    ms_cli_progress("rows quantised", done, all);
     return ms_cli_stopped();
 }
 
-static int write_copy(const place *p, const char *path, msim_error *err) {
+static int write_codes(const codes_place *p, const char *path, msim_error *err) {
     char count[32];
     struct stat st;
     double began = ms_cli_now();
-    int rc = msim_corpus_write_codes(p->c->corpus, p->part, path, p->form,
+    int rc = msim_corpus_write_codes(p->c->corpus, p->part, path, p->codec,
                                      ms_cli_threads(&p->set->common), show_progress, NULL, err);
     ms_cli_progress_end();
     if (rc < 0) return rc;
@@ -92,18 +92,18 @@ static int write_copy(const place *p, const char *path, msim_error *err) {
     return attach(p, path, p->set->verifies, err);
 }
 
-/* A copy that lies there and does not fit; said once, whatever the number of parts. */
-static void say_ignored(const place *p, const char *why, bool *is_said) {
+/* Codes are there and do not fit: said once, whatever the number of parts. */
+static void say_ignored(const codes_place *p, const char *why, bool *is_said) {
     if (!*is_said)
-        ms_cli_warning("small copy not used: %s%s", why,
-                       p->set->cache ? "" : " (--prepare writes it anew)");
+        ms_cli_warning("quantised rows not used: %s%s", why,
+                       p->set->cache ? "" : " (--prepare writes them anew)");
     *is_said = true;
 }
 
 /* ---- Parts ---- */
 
-/* --prepare: a copy that fits stays, anything else is replaced. */
-static int prepare_part(const place *p, msim_error *err) {
+/* --prepare: codes that fit stay, anything else is replaced. */
+static int prepare_part(const codes_place *p, msim_error *err) {
     const char *path = p->cached ? p->cached : p->beside;
     msim_error e = {0};
     int rc = attach(p, path, p->set->verifies, &e);
@@ -112,45 +112,45 @@ static int prepare_part(const place *p, msim_error *err) {
         return 0;
     }
     if (rc < 0) ms_cli_warning("%s: written anew", e.text);
-    rc = write_copy(p, path, &e);
+    rc = write_codes(p, path, &e);
     if (rc >= 0) return 0;
     return ms_cli_fail(err, -rc, "%.440s%s", e.text,
-                       p->cached || rc != -MSIM_E_IO ? "" : " (--cache DIR puts it elsewhere)");
+                       p->cached || rc != -MSIM_E_IO ? "" : " (--cache DIR puts them elsewhere)");
 }
 
 /* Without --prepare: in the cache, else beside the part, else into the cache. Failures only cost
  * time. */
-static int use_part(const place *p, bool may_write, bool *is_said, msim_error *err) {
+static int use_part(const codes_place *p, bool may_write, bool *is_said, msim_error *err) {
     msim_error e = {0};
     int in_cache = p->cached ? attach(p, p->cached, false, &e) : 0;
     if (in_cache == 1) return 0;
     int is_beside = attach(p, p->beside, false, &e);
     if (is_beside < 0) say_ignored(p, e.text, is_said);
     if (is_beside == 1 || !p->cached || !may_write) return 0;
-    int rc = write_copy(p, p->cached, &e);
+    int rc = write_codes(p, p->cached, &e);
     if (ms_cli_stopped()) return ms_cli_fail(err, MSIM_E_STOPPED, "stopped");
     if (rc < 0) say_ignored(p, e.text, is_said);
     return 0;
 }
 
-/* A form that was asked for by name must be there. */
-static int check_form(const ms_search_corpus *c, int form, msim_error *err) {
+/* Codes that were asked for by name must be there. */
+static int check_codec(const ms_search_corpus *c, int codec, msim_error *err) {
     if (c->set->scan == MSIM_SCAN_AUTO) return 0;
     for (int64_t part = 0; part < c->info.parts; part++)
         if (msim_corpus_part_rows(c->corpus, part) > 0 &&
-            !msim_corpus_has_codes(c->corpus, part, form))
+            !msim_corpus_has_codes(c->corpus, part, codec))
             return ms_cli_fail(err, MSIM_E_ARG,
-                               "--scan %s: %.300s: expected a small copy of that form, got none "
-                               "(--prepare writes it) (see %s --help)",
-                               msim_scan_name(form), msim_corpus_part_path(c->corpus, part),
+                               "--scan %s: %.300s: there are no such quantised rows (--prepare "
+                               "writes them) (see %s --help)",
+                               msim_scan_name(codec), msim_corpus_part_path(c->corpus, part),
                                ms_search_tool.name);
     return 0;
 }
 
-static int attach_part(const ms_search_corpus *c, int64_t part, int form, bool may_write,
+static int attach_part(const ms_search_corpus *c, int64_t part, int codec, bool may_write,
                        bool *is_said, msim_error *err) {
-    place p;
-    int rc = make_place(c, part, form, &p, err);
+    codes_place p;
+    int rc = make_place(c, part, codec, &p, err);
     if (rc >= 0)
         rc = c->set->prepares && may_write ? prepare_part(&p, err)
                                            : use_part(&p, may_write, is_said, err);
@@ -160,7 +160,7 @@ static int attach_part(const ms_search_corpus *c, int64_t part, int form, bool m
 
 int ms_search_codes_attach(const ms_search_corpus *c, bool may_write, msim_error *err) {
     const ms_search_settings *set = c->set;
-    int form = set->scan == MSIM_SCAN_BF16 ? MSIM_SCAN_BF16 : MSIM_SCAN_INT8, rc = 0;
+    int codec = set->scan == MSIM_SCAN_BF16 ? MSIM_SCAN_BF16 : MSIM_SCAN_INT8, rc = 0;
     bool is_said = false;
     if (set->scan == MSIM_SCAN_F64 || set->scan == MSIM_SCAN_F32 || set->metric == MSIM_METRIC_IP)
         return 0;
@@ -169,6 +169,6 @@ int ms_search_codes_attach(const ms_search_corpus *c, bool may_write, msim_error
                            strerror(errno));
     for (int64_t part = 0; part < c->info.parts && rc >= 0; part++)
         if (msim_corpus_part_rows(c->corpus, part) > 0)
-            rc = attach_part(c, part, form, may_write, &is_said, err);
-    return rc < 0 ? rc : check_form(c, form, err);
+            rc = attach_part(c, part, codec, may_write, &is_said, err);
+    return rc < 0 ? rc : check_codec(c, codec, err);
 }

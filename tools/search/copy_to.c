@@ -241,7 +241,7 @@ static bool open_folder(ms_copy_to *c) {
     char where[4400];
     snprintf(where, sizeof where, "%s/%s", c->request.folder, c->folder_name);
     say_failed(c, "cannot copy to", where,
-               failed == ENOTDIR || failed == ELOOP ? "expected a folder, got something else"
+               failed == ENOTDIR || failed == ELOOP ? "a file or a link is in the folder's place"
                                                     : strerror(failed));
     c->is_folder_bad = true;
     return false;

@@ -117,8 +117,7 @@ int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, 
     rc = msim_corpus_get_info(out->corpus, &out->info);
     if (rc < 0) return rc;
     if (out->info.rows <= 0)
-        return ms_cli_fail(err, MSIM_E_EMPTY,
-                           "nothing to search: %.300s: expected at least one row, got none",
+        return ms_cli_fail(err, MSIM_E_EMPTY, "nothing to search: %.300s: the corpus has no rows",
                            set->corpora.items[0]);
     for (int64_t part = 0; part < out->info.parts && rc >= 0; part++)
         rc = read_description(out, part, err);

@@ -3,7 +3,7 @@
  * so that the corpus is passed once for several of them. Answers come in the order of the queries.
  *   options   what may be asked              names     names that matter, and their rows
  *   corpus    corpus, descriptions, model    queries   where queries come from
- *   codes     small copies of the rows       answers   what becomes of answers: results, copy_to
+ *   codes     quantised rows                 answers   what becomes of answers: results, copy_to
  *   ranks     rows shared by several processes
  * docs/SEARCH.md. */
 #define _GNU_SOURCE
@@ -22,11 +22,11 @@ typedef struct {
     ms_search_answers answers;
     ms_search_ranks *ranks;  /* owned; NULL in a process of its own */
     msim_searcher *searcher; /* owned; of rank 0 */
-} job;
+} search_job;
 
 /* ---- The end ---- */
 
-static void summarise(const job *j) {
+static void summarise(const search_job *j) {
     const ms_search_answers *a = &j->answers;
     msim_searcher_stats stats = {.size = sizeof stats};
     char rows[32], queries[32], variants[48] = "", embedded[64] = "", how[96] = "", ranks[32] = "",
@@ -61,10 +61,9 @@ static void summarise(const job *j) {
                 ranks);
 }
 
-static int no_match(const job *j, msim_error *err) {
+static int no_match(const search_job *j, msim_error *err) {
     if (j->set->has_threshold)
-        return ms_cli_fail(err, MSIM_E_EMPTY,
-                           "no match: %.300s: expected rows that score %g or more, got none",
+        return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: no row scores %g or more",
                            j->set->corpora.items[0], j->set->threshold);
     return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: every row is excluded",
                        j->set->corpora.items[0]);
@@ -72,7 +71,7 @@ static int no_match(const job *j, msim_error *err) {
 
 /* What was searched is printed and copied: say how it went. *has_failures: something that was given
  * could not be used, and was said already. */
-static int finish(job *j, bool *has_failures, msim_error *err) {
+static int finish(search_job *j, bool *has_failures, msim_error *err) {
     msim_error e;
     ms_search_queries *q = &j->queries;
     ms_search_answers *a = &j->answers;
@@ -93,7 +92,7 @@ static int stopped(void *user) {
 }
 
 /* Rank 0's searcher; with several ranks their passes are its own. */
-static int open_searcher(job *j, const msim_passes *passes, msim_error *err) {
+static int open_searcher(search_job *j, const msim_passes *passes, msim_error *err) {
     const ms_search_settings *set = j->set;
     const ms_search_model *model = &j->queries.model;
     msim_options o = ms_cli_library_options(&set->common);
@@ -119,7 +118,7 @@ static int open_searcher(job *j, const msim_passes *passes, msim_error *err) {
 }
 
 /* Rank 0, which has the queries. */
-static int search_first(job *j, bool *has_failures, msim_error *err) {
+static int search_first(search_job *j, bool *has_failures, msim_error *err) {
     int rc = ms_search_queries_run(&j->queries, &j->names, j->searcher, &j->answers, err);
     if (j->ranks) ms_search_ranks_dismiss(j->ranks);
     if (rc >= 0) rc = msim_corpus_check(j->corpus.corpus, err); /* names were read since */
@@ -133,7 +132,7 @@ static int search_first(job *j, bool *has_failures, msim_error *err) {
 }
 
 /* Every rank. */
-static int search(job *j, bool *has_failures, msim_error *err) {
+static int search(search_job *j, bool *has_failures, msim_error *err) {
     bool is_first = ms_ranks_index() == 0, is_alone = ms_ranks_count() == 1;
     msim_passes passes;
     int rc = is_first ? ms_search_answers_open(&j->corpus, &j->answers, err) : 0;
@@ -155,14 +154,14 @@ static int search(job *j, bool *has_failures, msim_error *err) {
 /* ---- All of it ---- */
 
 /* Rank 0: the queries, and the names that matter for them. */
-static int open_names(job *j, msim_error *err) {
+static int open_names(search_job *j, msim_error *err) {
     int rc = ms_search_names_open(&j->corpus, &j->names, err);
     if (rc >= 0 && j->set->excludes_self)
         rc = ms_search_queries_want_self(&j->queries, &j->names, err);
     return rc < 0 ? rc : ms_search_names_scan(&j->names, err);
 }
 
-static int run(job *j, bool *has_failures, msim_error *err) {
+static int run(search_job *j, bool *has_failures, msim_error *err) {
     bool has_queries = ms_search_has_queries(j->set), is_first = ms_ranks_index() == 0;
     int rc = ms_search_corpus_open(j->set, &j->corpus, err);
     if (is_first && rc >= 0 && has_queries)
@@ -178,7 +177,7 @@ static int run(job *j, bool *has_failures, msim_error *err) {
     return search(j, has_failures, err);
 }
 
-static void close_job(job *j) {
+static void close_job(search_job *j) {
     msim_searcher_close(j->searcher);
     ms_search_ranks_close(j->ranks);
     ms_search_answers_close(&j->answers);
@@ -188,7 +187,7 @@ static void close_job(job *j) {
 }
 
 int main(int argc, char **argv) {
-    static job j;
+    static search_job j;
     static ms_search_settings set; /* its lists live as long as the process */
     bool has_failures = false;
     msim_error e;

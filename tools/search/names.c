@@ -69,7 +69,7 @@ int ms_search_names_leave_file(const ms_search_names *n, const msim_walk_item *f
 
 /* ---- Excluded rows ---- */
 
-/* Names of --exclude-from, one a line. */
+/* Names of --exclude-from, one per line. */
 static int read_excluded(const char *path, msim_name_set *names, msim_error *err) {
     ms_lines lines;
     const char *line;

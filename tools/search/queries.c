@@ -61,7 +61,7 @@ static int open_set(ms_search_queries *q, size_t i, msim_error *err) {
                        path, (long long)q->corpus->info.dim, (long long)info.dim);
     q->n_queries += info.rows;
     if (info.rows == 0) {
-        ms_cli_error("no queries: %s: expected at least one row, got none", path);
+        ms_cli_error("no queries: %s: the file has no rows", path);
         q->n_failed++;
     }
     return compare_descriptions(q->corpus, path, err);
@@ -141,18 +141,18 @@ typedef struct {
     int64_t n_done;
     double began;
     bool has_said_time; /* see say_time_left */
-} run;
+} query_run;
 
 /* Answer what waits when n more vectors would not fit the pass. */
-static int make_room(run *r, int64_t n, msim_error *err) {
+static int make_room(query_run *r, int64_t n, msim_error *err) {
     return msim_searcher_waiting(r->s) + n > ms_search_queries_room(r->q)
                ? ms_search_answers_run(r->answers, r->s, err)
                : 0;
 }
 
 /* A row of a corpus as a query. */
-static int add_row(run *r, const msim_corpus *from, int64_t row, const char *label, size_t n_label,
-                   msim_error *err) {
+static int add_row(query_run *r, const msim_corpus *from, int64_t row, const char *label,
+                   size_t n_label, msim_error *err) {
     ms_search_queries *q = r->q;
     ms_search_query query = {
         .label = (char *)(uintptr_t)label, .n_label = n_label, .is_row = from == q->corpus->corpus};
@@ -173,7 +173,7 @@ static int add_row(run *r, const msim_corpus *from, int64_t row, const char *lab
     return rc < 0 ? (int)rc : 0;
 }
 
-static int add_like(run *r, const char *name, msim_error *err) {
+static int add_like(query_run *r, const char *name, msim_error *err) {
     char near[700];
     const int64_t *rows;
     int64_t n = ms_search_names_rows(r->names, name, strlen(name), &rows);
@@ -195,18 +195,18 @@ static int add_like(run *r, const char *name, msim_error *err) {
     return add_row(r, r->q->corpus->corpus, rows[0], name, strlen(name), err);
 }
 
-static int add_set(run *r, const msim_corpus *from, int64_t row, msim_error *err) {
+static int add_set(query_run *r, const msim_corpus *from, int64_t row, msim_error *err) {
     int64_t n = read_name(r->q, from, row, err);
     return n < 0 ? (int)n : add_row(r, from, row, r->q->name, (size_t)n, err);
 }
 
-static void skip(run *r, const msim_walk_item *file, int reason, const char *detail) {
+static void skip(query_run *r, const msim_walk_item *file, int reason, const char *detail) {
     ms_cli_skips_add(r->q->skips, file->path, reason, detail,
                      msim_skip_is_failure(reason, file->is_named) != 0);
 }
 
 /* Add a file that was read. < 0 is a failure that ends the run. */
-static int add_midi(run *r, const msim_walk_item *file, msim_error *err) {
+static int add_midi(query_run *r, const msim_walk_item *file, msim_error *err) {
     ms_search_query query = {.label = (char *)(uintptr_t)file->path,
                              .n_label = strlen(file->path),
                              .walk = r->q->walk,
@@ -225,7 +225,7 @@ static int add_midi(run *r, const msim_walk_item *file, msim_error *err) {
     return rc < 0 ? rc : 0;
 }
 
-static int add_file(run *r, int64_t input, msim_error *err) {
+static int add_file(query_run *r, int64_t input, msim_error *err) {
     msim_walk_item file = {.size = sizeof file};
     int rc = make_room(r, (int64_t)r->q->midi_variants, err);
     if (rc >= 0) rc = msim_walk_read(r->q->walk, input, &file, err);
@@ -243,7 +243,7 @@ static int add_file(run *r, int64_t input, msim_error *err) {
 /* ---- All of them ---- */
 
 /* Of many queries: when the first have been answered, how long the rest will take. */
-static void say_time_left(run *r) {
+static void say_time_left(query_run *r) {
     char left[32], done[32], all[32];
     int64_t n_answered = r->answers->n_searched;
     double seconds = ms_cli_now() - r->began;
@@ -256,14 +256,14 @@ static void say_time_left(run *r) {
                 ms_cli_count(done, n_answered), ms_cli_count(all, r->q->n_queries), left);
 }
 
-static void show_progress(run *r) {
+static void show_progress(query_run *r) {
     say_time_left(r);
     if (r->q->n_queries > 1) ms_cli_progress("queries", r->n_done, r->q->n_queries);
     r->n_done++;
 }
 
 /* What a folder or a list of MIDI files will cost. */
-static void say_cost(const run *r) {
+static void say_cost(const query_run *r) {
     const ms_search_queries *q = r->q;
     char files[32], size[32], count[32], rows[32];
     int64_t bytes = 0, tokens = 0, limit = q->model.max_tokens ? q->model.max_tokens : INT64_MAX;
@@ -281,7 +281,7 @@ static void say_cost(const run *r) {
                 ms_cli_count(rows, q->corpus->info.rows));
 }
 
-static int add_all(run *r, msim_error *err) {
+static int add_all(query_run *r, msim_error *err) {
     const ms_search_queries *q = r->q;
     const ms_search_settings *set = r->set;
     int rc = 0;
@@ -306,13 +306,14 @@ static int add_all(run *r, msim_error *err) {
 int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names, msim_searcher *s,
                           ms_search_answers *answers, msim_error *err) {
     const msim_corpus_info *info = &q->corpus->info;
-    run r = {.q = q,
-             .set = q->corpus->set,
-             .names = names,
-             .s = s,
-             .answers = answers,
-             .is_answered_at_once = info->rows <= SMALL_CORPUS / (info->dim > 0 ? info->dim : 1),
-             .began = ms_cli_now()};
+    query_run r = {.q = q,
+                   .set = q->corpus->set,
+                   .names = names,
+                   .s = s,
+                   .answers = answers,
+                   .is_answered_at_once = info->rows <=
+                                          SMALL_CORPUS / (info->dim > 0 ? info->dim : 1),
+                   .began = ms_cli_now()};
     say_cost(&r);
     int rc = ms_results_begin(&answers->out) == 0 ? 0 : ms_fail(err, MSIM_E_STOPPED, "stopped");
     if (rc >= 0) rc = add_all(&r, err);

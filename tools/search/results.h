@@ -44,7 +44,7 @@ typedef struct {
 /* What comes before the first query (the TSV's header). All return 0, or -1 when nothing more can
  * be written or there is no memory for it: ms_cli_finish says which. */
 int ms_results_begin(ms_results_out *out);
-/* One query in the form asked for. */
+/* One query in the format asked for. */
 int ms_results_print(ms_results_out *out, const ms_results_query *query);
 /* The name of a row into out->name, NUL-terminated; returns its bytes, or < 0 when out of
  * memory. */

@@ -25,18 +25,19 @@ typedef struct {
     size_t cap;
     ms_json_text line; /* owned */
     int64_t n_refused; /* files that were not written */
-} run;
+} canonical_run;
 
-static void put(run *n, const char *text) { ms_json_put(&n->line, text, strlen(text)); }
+static void put(canonical_run *n, const char *text) { ms_json_put(&n->line, text, strlen(text)); }
 
-static void put_field(run *n, const char *name, const char *value, size_t len) {
+static void put_field(canonical_run *n, const char *name, const char *value, size_t len) {
     put(n, n->line.n ? ",\"" : "{\"");
     put(n, name);
     put(n, "\":");
     ms_json_put_string(&n->line, value, len);
 }
 
-static int print_failure(run *n, const msim_walk_item *e, int reason, const char *detail) {
+static int print_failure(canonical_run *n, const msim_walk_item *e, int reason,
+                         const char *detail) {
     const char *name = msim_skip_reason_name(reason);
     ms_cli_skips_add(n->r->skips, e->path, reason, detail,
                      msim_skip_is_failure(reason, e->is_named) != 0);
@@ -65,16 +66,16 @@ static size_t split_name(const ms_canonical_request *r, const msim_walk_item *e,
     return bare;
 }
 
-static int write_or_find(run *n, const char *path, const ms_put_part *part, bool is_forced,
-                         msim_error *err) {
+static int write_or_find(canonical_run *n, const char *path, const ms_put_part *part,
+                         bool is_forced, msim_error *err) {
     int rc = ms_tree_write(n->tree, path, part, 1, is_forced, err);
     return rc == 0 && ms_tree_holds(n->tree, path, part->data, part->n, (int64_t)part->n) ? 1 : rc;
 }
 
 /* Write one normalised file. *written [owned]: its path. Returns 1, 0 when it is there already, <
  * 0. */
-static int write_file(run *n, const msim_walk_item *e, const ms_put_part *part, char **written,
-                      msim_error *err) {
+static int write_file(canonical_run *n, const msim_walk_item *e, const ms_put_part *part,
+                      char **written, msim_error *err) {
     const ms_canonical_request *r = n->r;
     char extension[16];
     size_t bare;
@@ -101,7 +102,7 @@ static int write_file(run *n, const msim_walk_item *e, const ms_put_part *part, 
 }
 
 /* What a file came to, as an object. */
-static int print_object(run *n, const msim_walk_item *e, const ms_put_part *normal,
+static int print_object(canonical_run *n, const msim_walk_item *e, const ms_put_part *normal,
                         const char *written) {
     char before[33] = "", after[33] = "";
     n->line.n = 0;
@@ -122,7 +123,7 @@ static int print_object(run *n, const msim_walk_item *e, const ms_put_part *norm
     return ms_cli_write_json_text(&n->line);
 }
 
-static bool reserve(run *n, size_t need) {
+static bool reserve(canonical_run *n, size_t need) {
     if (need <= n->cap) return true;
     unsigned char *out = need == SIZE_MAX ? NULL : malloc(need);
     if (!out) return false;
@@ -134,7 +135,7 @@ static bool reserve(run *n, size_t need) {
 
 /* One file. 1: it came out; 0: it gave nothing, which was said; < 0: standard output takes no
  * more. */
-static int normalize_file(run *n, const msim_walk_item *e) {
+static int normalize_file(canonical_run *n, const msim_walk_item *e) {
     char *written = NULL;
     msim_error err = {.code = 0};
     int rc = 1;
@@ -167,7 +168,7 @@ static int normalize_file(run *n, const msim_walk_item *e) {
 }
 
 /* The folder that files are written into: `out`, or the one that holds it. */
-static int open_tree(run *n, msim_error *err) {
+static int open_tree(canonical_run *n, msim_error *err) {
     const ms_canonical_request *r = n->r;
     if (!r->out || strcmp(r->out, "-") == 0) return 0;
     if (r->is_folder) return ms_tree_open(r->out, &n->tree, err);
@@ -181,7 +182,7 @@ static int open_tree(run *n, msim_error *err) {
 }
 
 int ms_canonical_run(const ms_canonical_request *request, int64_t *n_done, msim_error *err) {
-    run n = {.r = request};
+    canonical_run n = {.r = request};
     msim_walk_item item = {.size = sizeof item};
     msim_walk_stats stats = {.size = sizeof stats};
     int rc = msim_tokenizer_open(NULL, &n.tok, err);

@@ -1,5 +1,5 @@
 /* midisim-tokens --md5 and --normalize-midi: files in the original's canonical form
- * (docs/CANONICAL.md), and the MD5s of both. One JSON object a file on standard output. One
+ * (docs/CANONICAL.md), and the MD5s of both. One JSON object per file on standard output. One
  * thread. */
 #ifndef MS_TOOLS_TOKENS_CANONICAL_H
 #define MS_TOOLS_TOKENS_CANONICAL_H

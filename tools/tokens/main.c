@@ -1,5 +1,5 @@
-/* midisim-tokens: MIDI files to token ids, one JSON object a line, in the order of the arguments;
- * or to their normal form and its MD5 (tokens/canonical.c). */
+/* midisim-tokens: MIDI files to token ids, one JSON object per line, in the order of the arguments;
+ * or to their canonical form and its MD5 (tokens/canonical.c). */
 #define _GNU_SOURCE
 #include "common/cli.h"
 #include "common/json.h"
@@ -17,42 +17,43 @@ typedef struct {
     int names;
     const char *files_from, *skipped, *normalized;
     bool is_nul_separated, has_md5, is_forced;
-} settings;
+} tokens_settings;
 
 static const ms_cli_option options[] = {
     {.name = "transpose",
      .kind = MS_CLI_INT,
      .value = "N",
-     .offset = offsetof(settings, transpose),
+     .offset = offsetof(tokens_settings, transpose),
      .min = 0,
      .max = 6,
      .help = "0: print the piece as it is (default); 1..6: print it in 2N keys, moved by -N..N-1 "
              "semitones",
      .brief = "print each piece in 2N keys, N 1..6 (default 0: its own)"},
-    MS_CLI_ROW_MAX_TOKENS(settings, (int64_t)1 << 40,
+    MS_CLI_ROW_MAX_TOKENS(tokens_settings, (int64_t)1 << 40,
                           "keep the first N tokens of each sequence (default " MS_CLI_TOKENS
                           "; 0: all of them)"),
-    MS_CLI_ROW_NAMES(settings, "what the member \"path\" holds"),
-    MS_CLI_ROW_FILES_FROM(settings),
-    MS_CLI_ROW_NULL(settings),
-    MS_CLI_ROW_SKIPPED(settings),
+    MS_CLI_ROW_NAMES(tokens_settings, "what the member \"path\" holds"),
+    MS_CLI_ROW_FILES_FROM(tokens_settings),
+    MS_CLI_ROW_NULL(tokens_settings),
+    MS_CLI_ROW_SKIPPED(tokens_settings),
     {.name = "md5",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, has_md5),
-     .help = "instead of tokens, print the MD5 of each file and of its normal form; files that "
-             "write the same music in different ways have the same normal form",
+     .offset = offsetof(tokens_settings, has_md5),
+     .help = "instead of tokens, print the MD5 of each file and of its canonical form; files that "
+             "write the same music in different ways have the same canonical form",
      .brief = "print MD5s, which find copies, instead of tokens"},
     {.name = "normalize-midi",
      .kind = MS_CLI_TEXT,
      .value = "OUT",
-     .offset = offsetof(settings, normalized),
-     .help = "instead of printing tokens, write files in their normal form. For one file, OUT is a "
-             "file (-: standard output). Else OUT is a folder, in which each file gets its row "
-             "name, or STEM_normalized.mid if that name is taken",
-     .brief = "write files in their normal form instead"},
+     .offset = offsetof(tokens_settings, normalized),
+     .help =
+         "instead of printing tokens, write files in their canonical form. For one file, OUT is a "
+         "file (-: standard output). Else OUT is a folder, in which each file gets its row "
+         "name, or STEM_normalized.mid if that name is taken",
+     .brief = "write files in their canonical form instead"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
-     .offset = offsetof(settings, is_forced),
+     .offset = offsetof(tokens_settings, is_forced),
      .help = "with --normalize-midi: replace files that exist"},
     {0}};
 
@@ -62,9 +63,9 @@ static const ms_cli_example examples[] = {
      "all tokens of every file below a folder"},
     {"midisim-tokens --transpose 6 song.mid", "its twelve variants, 6 semitones down to 5 up"},
     {"midisim-tokens --md5 midi/",
-     "MD5s of every file, as it is and normalised, to find copies with"},
-    {"midisim-tokens --normalize-midi normal/ midi/",
-     "every file in its normal form, into another folder"},
+     "MD5s of every file, as it is and in canonical form, to find copies with"},
+    {"midisim-tokens --normalize-midi canonical/ midi/",
+     "every file in its canonical form, into another folder"},
     {"find . -name '*.mid' -print0 | midisim-tokens --files-from - -0",
      "files named by another program"},
     {0}};
@@ -86,27 +87,27 @@ static const ms_cli_tool tool = {
     .has_no_kernels = true};
 
 typedef struct {
-    const settings *s;
+    const tokens_settings *s;
     ms_cli_skips *skips; /* owned */
     ms_json_text line;   /* owned: one object */
     int64_t n_files, n_sequences, n_tokens;
-} run;
+} tokens_run;
 
 static void put(ms_json_text *line, const char *text) { ms_json_put(line, text, strlen(text)); }
 
-static void begin_object(run *r, const msim_walk_item *item) {
+static void begin_object(tokens_run *r, const msim_walk_item *item) {
     r->line.n = 0;
     put(&r->line, "{\"path\":");
     ms_json_put_string(&r->line, item->name, item->name_bytes);
 }
 
-static int end_object(run *r) {
+static int end_object(tokens_run *r) {
     put(&r->line, "}\n");
     return ms_cli_write_json_text(&r->line);
 }
 
 /* Print what one file gave. < 0 when standard output takes no more. */
-static int print_item(run *r, const msim_walk_item *item) {
+static int print_item(tokens_run *r, const msim_walk_item *item) {
     r->n_files++;
     if (item->reason != MSIM_SKIP_NONE) {
         ms_cli_skips_add(r->skips, item->path, item->reason, item->detail, item->is_failure);
@@ -133,7 +134,7 @@ static int print_item(run *r, const msim_walk_item *item) {
 }
 
 /* < 0 when reading failed, or to stop. */
-static int print_all(run *r, msim_walk *walk, int64_t n_files, msim_error *err) {
+static int print_all(tokens_run *r, msim_walk *walk, int64_t n_files, msim_error *err) {
     msim_walk_item item = {.size = sizeof item};
     bool is_writable = true;
     int rc = 0;
@@ -144,7 +145,7 @@ static int print_all(run *r, msim_walk *walk, int64_t n_files, msim_error *err) 
     return rc < 0 ? rc : 0;
 }
 
-static void say_summary(const run *r, int64_t n_cut, double seconds) {
+static void say_summary(const tokens_run *r, int64_t n_cut, double seconds) {
     char files[32], sequences[32], tokens[32], skipped[32], cut[32], limit[32], reasons[400];
     int64_t n_skipped = ms_cli_skips_total(r->skips);
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
@@ -168,7 +169,7 @@ static int is_folder(const char *path, msim_error *err) {
 }
 
 /* 1 when OUT takes one file for each input, 0 when it is a file; or < 0. */
-static int is_out_folder(const settings *s, msim_error *err) {
+static int is_out_folder(const tokens_settings *s, msim_error *err) {
     size_t len = s->normalized ? strlen(s->normalized) : 0;
     const ms_cli_texts *paths = &s->common.operands;
     if (!len || strcmp(s->normalized, "-") == 0) return 0;
@@ -177,7 +178,7 @@ static int is_out_folder(const settings *s, msim_error *err) {
     return rc == 0 && strcmp(paths->items[0], "-") != 0 ? is_folder(paths->items[0], err) : rc;
 }
 
-static msim_walk_options walk_options(const settings *s) {
+static msim_walk_options walk_options(const tokens_settings *s) {
     msim_walk_options o = ms_cli_walk_options();
     o.paths = s->common.operands.items;
     o.n_paths = s->common.operands.n;
@@ -189,7 +190,7 @@ static msim_walk_options walk_options(const settings *s) {
 }
 
 /* --md5 and --normalize-midi. */
-static int run_normal(const settings *s) {
+static int run_normal(const tokens_settings *s) {
     ms_cli_skips *skips = NULL;
     msim_error err;
     msim_walk *walk = NULL;
@@ -225,23 +226,25 @@ static int run_normal(const settings *s) {
     return rc;
 }
 
-static int check_normal(const settings *s) {
+static int check_canonical(const tokens_settings *s) {
     if (!s->has_md5 && !s->normalized)
-        return s->is_forced ? ms_cli_usage("--force: expected --normalize-midi with it") : 0;
+        return s->is_forced ? ms_cli_usage("--force is for --normalize-midi: give that too") : 0;
     if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
-        return ms_cli_usage("%s: expected no --transpose and --max-tokens, which are about tokens",
+        return ms_cli_usage("%s prints no tokens: leave out --transpose and --max-tokens",
                             s->has_md5 ? "--md5" : "--normalize-midi");
     if (!s->normalized || strcmp(s->normalized, "-") != 0) return 0;
     if (s->has_md5)
-        return ms_cli_usage("--normalize-midi -: expected no --md5, whose output goes there too");
+        return ms_cli_usage(
+            "--normalize-midi - and --md5 both write to standard output: give a file instead of -");
     const ms_cli_texts *paths = &s->common.operands;
     if (paths->n != 1 || s->files_from || is_folder(paths->items[0], NULL) > 0)
-        return ms_cli_usage("--normalize-midi -: expected one file, got several");
+        return ms_cli_usage(
+            "--normalize-midi -: standard output takes one file: give one, or a folder as OUT");
     return 0;
 }
 
-static int run_tool(const settings *s) {
-    run r = {.s = s};
+static int run_tool(const tokens_settings *s) {
+    tokens_run r = {.s = s};
     msim_error err;
     msim_walk *walk = NULL;
     msim_walk_stats stats = {.size = sizeof stats};
@@ -275,16 +278,16 @@ done:
     return rc;
 }
 
-static int check_settings(const settings *s) {
+static int check_settings(const tokens_settings *s) {
     if (s->common.operands.n == 0 && !s->files_from)
-        return ms_cli_usage("no input: expected PATH or --files-from, got none");
+        return ms_cli_usage("no input: give a PATH or --files-from");
     if (s->is_nul_separated && !s->files_from)
-        return ms_cli_usage("-0: expected --files-from with it, got none");
-    return check_normal(s);
+        return ms_cli_usage("-0 is for lists of files: give --files-from too");
+    return check_canonical(s);
 }
 
 int main(int argc, char **argv) {
-    static settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
+    static tokens_settings s = {.max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);
     if (rc != 0) return ms_cli_finish(rc);

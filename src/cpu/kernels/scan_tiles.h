@@ -25,9 +25,9 @@ typedef struct {
     int n_next;
 } tile;
 
-typedef void (*tile_fn)(const tile *);
+typedef void (*scan_tile_fn)(const tile *);
 typedef struct {
-    tile_fn first[5], then[5]; /* by number of queries; `first` also squares the rows */
+    scan_tile_fn first[5], then[5]; /* by number of queries; `first` also squares the rows */
 } tile_set;
 
 typedef struct {

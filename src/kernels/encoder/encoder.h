@@ -17,7 +17,7 @@ typedef struct ms_gpu_encoder ms_gpu_encoder;
  * buffers do not fit. */
 int ms_gpu_encoder_open(const ms_gpu_model *model, ms_gpu_stream *stream,
                         const msim_options *options, ms_gpu_encoder **out, msim_error *err);
-/* Accepts NULL. Waits for what is under way; its results are dropped. */
+/* Accepts NULL. Waits for batches under way and drops their results. */
 void ms_gpu_encoder_close(ms_gpu_encoder *e);
 
 /* Take a batch (within the limits of open) and return while the device works on it. What batch
@@ -56,7 +56,7 @@ enum ms_gpu_tap {
 typedef void (*ms_gpu_tap_fn)(void *arg, int tap, int64_t layer, int64_t first_row, int64_t n_rows,
                               int64_t n_cols, const float *rows);
 void ms_gpu_encoder_set_tap(ms_gpu_encoder *e, ms_gpu_tap_fn fn, void *arg);
-/* Tests: feed-forward layers in chunks of at most this many rows. */
+/* For tests: compute feed-forward layers in chunks of at most this many rows. */
 void ms_gpu_encoder_set_ff_rows(ms_gpu_encoder *e, int64_t n_rows);
 
 #endif

@@ -11,7 +11,7 @@
  * Shared    `stages` slots of a [rows, depth] and w [cols, depth], filled by cp.async `stages` - 1
  *           steps ahead; 16-byte chunks of a row are permuted (chunk_at) so that neither copies nor
  *           ldmatrix meet a bank twice. The end of the product passes through a slot of `a` that is
- *           free by then, 2 KiB for each warp, to be stored 16 bytes a lane.
+ *           free by then, 2 KiB for each warp, to be stored 16 bytes per lane.
  * Numerics  every sum begins at 0 and takes its k in steps of 16, ascending, whatever the tile: all
  *           tiles give the same bits, a row's do not depend on m, and the choice of a tile may. No
  *           sum is split. Rounded as kernels/kernels.h says; inside an mma the order and the

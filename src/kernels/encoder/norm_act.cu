@@ -3,7 +3,7 @@
  * src/cpu/kernels/ref/encoder_ref.c; tests test/gpu/test_norms.c.
  *
  * All of these read and write each byte once, so what counts is bytes in flight: 16-byte loads,
- * several of them a lane. bench: midisim's gpu-bench, rows norm and act. */
+ * several per lane. bench: midisim's gpu-bench, rows norm and act. */
 #include "kernels/kernels.h"
 
 #include "kernels/encoder/act.cuh"
@@ -145,7 +145,7 @@ static __global__ void __launch_bounds__(32 * ROW_WARPS)
 
 /* u = gelu(u) in place, the erf form, rounded once.
  *   shapes     u bf16 [n], 16-byte aligned
- *   grid       a thread for each 8 elements, 256 a block; the thread behind the last whole 8 takes
+ *   grid       a thread for each 8 elements, 256 per block; the thread after the last whole 8 takes
  *              the rest one by one
  *   numerics   f32, act.cuh: the same bits as fused behind a product
  *   bytes      4 n; some 30 n flops
@@ -167,7 +167,7 @@ static __global__ void __launch_bounds__(FLAT_THREADS) k_gelu_bf16(bf16 *u, int6
 
 /* Rotary of the first 32 columns of every head of q and k, in place.
  *   shapes     qkv bf16 [n, 3 inner], q then k then v; cos, sin f32 [max_tokens, 16]; positions [n]
- *   grid       a thread for 4 pairs (16 bytes), 256 a block: item i is pairs 4 (i % 4) .. + 3 of
+ *   grid       a thread for 4 pairs (16 bytes), 256 per block: item i is pairs 4 (i % 4) .. + 3 of
  *              head i / 4 % (2 heads), q's and then k's, of row i / (8 heads); no shared memory
  *   numerics   bf16 in, f32, each component rounded once (act.cuh): the same bits as fused behind a
  *              product

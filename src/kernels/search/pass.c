@@ -36,7 +36,7 @@ static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *
     constants->start[q] = b->start;
 }
 
-/* The slot with the queries for a slice; scans that read rows use one for all. */
+/* Find the slot with the queries for a slice. Scans that read rows use one slot for all slices. */
 static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *err) {
     size_t slot = ms_plan_reads_codes(s->plan.scan) ? slice % s->n_slots : 0;
     size_t bytes = ms_scan_queries_bytes(s->plan.scan, s->n_active, s->rows.dim);
@@ -52,8 +52,9 @@ static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *er
                          s->host.weights + slot * s->weights_bytes, bytes, err);
 }
 
-/* Constants of a slot for the thresholds of now. An upper threshold is never -infinity, which is
- * the upper bound of rows with NaN or infinity: the host adds those where they are results. */
+/* Send the constants of a slot for the current thresholds. An upper threshold is never -infinity,
+ * which is the upper bound of rows with NaN or infinity: the host adds those rows when they are
+ * results. */
 static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
     ms_gpu_constants *constants = &s->host.constants[slot];
     for (int q = 0; q < s->n_active; q++) {
@@ -78,9 +79,9 @@ static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
 
 /* ---- One scan ---- */
 
-/* See that the excluded rows from `row` on are on the device, as many as there is room for; returns
- * the row up to which they are, or a failure. There is room for more than a tile's rows, so this is
- * further than that from `row`. */
+/* Send the excluded rows from `row` on to the device, as many as there is room for. Returns the row
+ * up to which they are there, or a failure. There is room for more than a tile's rows, so the
+ * result lies more than a tile behind `row`. */
 static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err) {
     if (row >= s->excluded_from && end <= s->excluded_to) return s->excluded_to;
     ms_row_list list = ms_row_list_between(s->plan.excluded, row, INT64_MAX);

@@ -97,8 +97,8 @@ static void gather_list(void *arg, int64_t q, int worker) {
         ms_gpu_row_put(s, to + i * j->row_bytes, j->row_bytes, c[i].row);
 }
 
-/* Scores of lists that host and device have, of the same rows for all queries (is_shared) or not:
- * their rows go through the buffer, some candidates of every list at a time. */
+/* Score lists of candidates that host and device both have; is_shared: all queries have the same
+ * list. Their rows go through the buffer, some candidates of every list at a time. */
 static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n,
                           int is_shared, msim_error *err) {
     int n_lists = is_shared ? 1 : s->n_active, rc = MSIM_OK;
@@ -193,14 +193,14 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
 
 /* ---- Rounds ---- */
 
-/* How the lists came out: most: candidates of the longest, dropped ones too; is_partial: not all
- * that are listed were scored. */
+/* How long the lists are. most: candidates of the longest list, with those that were dropped;
+ * is_partial: some listed candidates were not scored. */
 typedef struct {
     int64_t most;
     int is_partial;
 } round_end;
 
-/* The next step, from what a round over n rows kept of the longest list. */
+/* The number of rows of the next round, from the longest list that a round over n rows gave. */
 static void adapt(ms_gpu_search *s, int64_t n, int64_t most) {
     double before = (double)s->n_seen, rate = (double)(most > 0 ? most : 1) / (double)n;
     s->n_seen += n;
@@ -395,7 +395,8 @@ static int put_queries(ms_gpu_search *s, msim_error *err) {
     return rc;
 }
 
-/* Also after a failure: nothing of this search may still be under way when the next one begins. */
+/* This is done after a failure too: nothing of this search may be under way when the next one
+ * begins. */
 static int wait_for_all(ms_gpu_search *s, msim_error *err) {
     int rc = ms_gpu_sync(s->copies, err), rc2 = ms_gpu_sync(s->stream, rc < 0 ? NULL : err);
     return rc < 0 ? rc : rc2;

@@ -303,7 +303,7 @@ static int try_level(ms_gpu_search *s, residence want, msim_error *err) {
     return lay_out(s, want, s->arena, &bytes, err);
 }
 
-/* The first level that there is memory for; the last one also with smaller buffers. */
+/* Choose the first level that there is memory for. The last level may get smaller buffers. */
 static int choose_level(ms_gpu_search *s, residence *out, msim_error *err) {
     int codes = s->rows.has_int8   ? MSIM_SCAN_INT8
                 : s->rows.has_bf16 ? MSIM_SCAN_BF16
@@ -434,8 +434,7 @@ static int is_resident(const ms_gpu_search *s, int scan) {
 int ms_gpu_windows_begin(ms_gpu_search *s, msim_error *err) {
     s->cursor =
         (ms_gpu_cursor){.scan = s->plan.scan, .row = s->rows.n ? s->rows.slices[0].first_row : 0};
-    return ms_gpu_sync(s->copies, err); /* what a search that failed or was stopped had still under
-                                         * way */
+    return ms_gpu_sync(s->copies, err); /* work that a failed or stopped search left under way */
 }
 
 /* Rows of the next window where rows stream, and where they lie if they are resident. */

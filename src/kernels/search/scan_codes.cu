@@ -16,7 +16,7 @@
  *           tiles sits where in a fragment is free, as long as the lane knows, and so 512 bytes
  *           come in one load
  *           instruction. A lane ends with four rows and two queries of each tile of queries.
- * Bytes     all of the tiles once (528 or 1,032 a row of width 512). A warp asks for 4 steps at
+ * Bytes     all of the tiles once (528 or 1,032 per row of width 512). A warp asks for 4 steps at
  *           once, 4 KiB; registers leave 18 warps an SM with up to 16 queries, 16 with 32, 12 with
  *           64: 72 to 48 KiB in flight, where latency times bandwidth of an SM is about 20 KiB
  *           (HBM3, 3.3 TB/s, 800 ns, 132 SMs). A KiB costs 2 operations and one shared load of 256

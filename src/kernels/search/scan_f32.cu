@@ -9,7 +9,7 @@
  *           takes four rows at a time; a row block of 256 rows is 16 such turns of four warps.
  *           Shared memory: the tile's queries, 48 KiB or a chunk of them.
  * Sums      a lane holds elements 4 lane .. 4 lane + 3 of each 128, one chain of fused
- *           multiply-adds a row and query; the 32 lanes are added in a tree. No product passes more
+ *           multiply-adds per row and query; a tree adds the 32 lanes. No product passes more
  *           than 4 ceil(D / 128) + 5 roundings (zeros add none), which is at most ceil(D / 16) + 5
  *           where D > 64, and for narrower rows at most 4 + log2(D / 4, rounded up) <= the same: as
  *           if there were 16 lanes, and so says ms_scan_f32_lanes. The 4 x queries sums of a warp

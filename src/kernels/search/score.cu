@@ -163,7 +163,7 @@ static void check_rows(const ms_gpu_rows *rows) {
     (void)rows;
 }
 
-/* Blocks for n items of which a block takes `each` at a time. */
+/* The number of blocks for n items when a block takes `each` at a time. */
 static dim3 grid_for(int64_t n, int64_t each, int64_t most, int n_query) {
     int64_t blocks = (n + each - 1) / each;
     return dim3((unsigned)(blocks < most ? blocks : most), (unsigned)n_query);

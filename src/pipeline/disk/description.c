@@ -63,7 +63,7 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
     return true;
 }
 
-/* What is only there when it says something. Returns the key that cannot be used, or NULL. */
+/* Read the keys that may be missing. Returns a key whose value cannot be used, or NULL. */
 static const char *get_optional(const cJSON *json, ms_description *to) {
     const cJSON *shard = cJSON_GetObjectItemCaseSensitive(json, "shard"),
                 *windows = cJSON_GetObjectItemCaseSensitive(json, "windows"),
@@ -135,8 +135,8 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
     if (!missing) missing = get_optional(json, to);
     if (!missing) return 1;
     return ms_fail(err, MSIM_E_FORMAT,
-                   "damaged description of a corpus: %s: expected a valid \"%s\", got none", path,
-                   missing);
+                   "damaged description of a corpus: %s: \"%s\" is missing or has no valid value",
+                   path, missing);
 }
 
 int ms_description_parse(const char *text, size_t n, const char *path, ms_description *out,

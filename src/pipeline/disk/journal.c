@@ -96,7 +96,7 @@ static int set_state(ms_journal *j, uint32_t state, msim_error *err) {
     return rc;
 }
 
-/* Remember a failure, after which nothing more is written, and cut off what it left. */
+/* Remember a failure and cut off what it left. After it nothing more is written. */
 static int spoil(ms_journal *j, msim_error *err) {
     if (ftruncate(j->fd, (off_t)j->end) != 0) { /* reading cuts it off just as well */
     }
@@ -112,7 +112,8 @@ static int lock_file(ms_journal *j, msim_error *err) {
     while (rc != 0 && errno == EINTR);
     if (rc == 0) return 0;
     if (errno == EWOULDBLOCK)
-        return ms_fail(err, MSIM_E_IO, "in use: %s: expected no other run on this output, got one",
+        return ms_fail(err, MSIM_E_IO,
+                       "in use: %s: another run writes this output: wait for it, or stop it",
                        j->path);
     if (j->watch && !j->watch->has_said_lock) {
         j->watch->has_said_lock = true;
@@ -123,7 +124,7 @@ static int lock_file(ms_journal *j, msim_error *err) {
     return 0;
 }
 
-/* Open and lock; again when another run removed the file between the two. */
+/* Open and lock the file; do both again when another run removed it in between. */
 static int open_locked(ms_journal *j, msim_error *err) {
     for (;;) {
         struct stat ours, there;
@@ -133,8 +134,8 @@ static int open_locked(ms_journal *j, msim_error *err) {
         if (fstat(j->fd, &ours) != 0)
             return ms_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
         if (!S_ISREG(ours.st_mode))
-            return ms_fail(err, MSIM_E_IO, "journal: %s: expected a regular file or nothing there",
-                           j->path);
+            return ms_fail(err, MSIM_E_IO,
+                           "journal: %s: what is there is no regular file: move it away", j->path);
         int rc = lock_file(j, err);
         if (rc < 0) return rc;
         if (stat(j->path, &there) == 0 && there.st_dev == ours.st_dev &&
@@ -145,8 +146,8 @@ static int open_locked(ms_journal *j, msim_error *err) {
     }
 }
 
-/* A header that is not whole, or with nothing behind it, is that of a run that had done nothing.
- * Another kind of file, and work behind a header that cannot be read, are left alone. */
+/* A header that is not whole, or has nothing behind it, comes from a run that had done nothing.
+ * Another kind of file is left alone, and so is work behind a header that cannot be read. */
 static int read_head(ms_journal *j, msim_error *err) {
     file_head head;
     struct stat st;
@@ -156,8 +157,10 @@ static int read_head(ms_journal *j, msim_error *err) {
     if (fstat(j->fd, &st) != 0)
         return ms_fail(err, MSIM_E_IO, "cannot read: %s: %s", j->path, strerror(errno));
     if (memcmp(head.magic, MAGIC, got < sizeof head.magic ? got : sizeof head.magic) != 0)
-        return ms_fail(err, MSIM_E_FORMAT,
-                       "journal: %s: expected one of midisim-embed, got another file", j->path);
+        return ms_fail(
+            err, MSIM_E_FORMAT,
+            "journal: %s: another file is there, no journal of midisim-embed: move it away",
+            j->path);
     if (got < sizeof head) return 0;
     uint32_t n_text = head.text_bytes <= HEAD_MAX ? head.text_bytes : 0;
     int64_t end = (int64_t)(sizeof head + padded(n_text));
@@ -270,12 +273,13 @@ static int visit_block(const ms_journal *j, const unsigned char *records, size_t
         size_t bytes = ms_record_read(shape_of(j), records + i, n - i, &r);
         if (bytes == 0)
             return ms_fail(err, MSIM_E_FORMAT,
-                           "journal: %s: byte %lld: expected a record, got something else", j->path,
-                           (long long)at + (long long)i);
+                           "damaged journal: %s: byte %lld: no record begins here; without the "
+                           "journal, all is embedded again",
+                           j->path, (long long)at + (long long)i);
         if (lacks_hash(&r))
             return ms_fail(err, MSIM_E_FORMAT,
-                           "damaged journal: %s: byte %lld: expected the hash of a content, got "
-                           "zeros; without the journal, all is embedded again",
+                           "damaged journal: %s: byte %lld: the hash of a content is missing; "
+                           "without the journal, all is embedded again",
                            j->path, (long long)at + (long long)i);
         r.at = at + (int64_t)i;
         int rc = visit(user, &r, err);
@@ -285,7 +289,7 @@ static int visit_block(const ms_journal *j, const unsigned char *records, size_t
     return 0;
 }
 
-/* The block at `at` into j->block: 1, or 0 when there is no whole one. */
+/* Read the block at `at` into j->block. Returns 1, or 0 when there is no whole block. */
 static int read_block(ms_journal *j, int64_t at, uint64_t number, block_head *h, msim_error *err) {
     size_t got;
     int rc = read_at(j, at, h, sizeof *h, &got, err);
@@ -337,7 +341,7 @@ static int get_part(const ms_journal *j, int64_t at, void *to, size_t n, const c
     size_t got;
     int rc = read_at(j, at, to, n, &got, err);
     if (rc < 0 || got == n) return rc;
-    return ms_fail(err, MSIM_E_IO, "journal: %s: byte %lld: expected a %s, got the end of the file",
+    return ms_fail(err, MSIM_E_IO, "damaged journal: %s: byte %lld: the file ends within a %s",
                    j->path, (long long)at, what);
 }
 

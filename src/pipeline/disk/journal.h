@@ -1,13 +1,14 @@
-/* CORPUS.npy.journal: what midisim-embed has done so far, so that a run that was ended in any way
- * goes on where it was. docs/FORMATS.md, Journals, has every byte.
+/* CORPUS.npy.journal: what a job has done so far. With it a run that was ended in any way goes on
+ * where it was. docs/FORMATS.md, Journals, has every byte.
  *
- * A header says with which settings it is made. Records follow in blocks, each with a checksum and
- * synced before the next one begins: a content (its hash, what it came to, its vector), a file (its
- * path, size, time, and the hash of its content), a level (records from here on are made with
- * another one). Records are gathered in memory, at most 16 MiB and some seconds of them. What a
- * crash left half written is cut off when the journal is next read.
+ * The header holds the settings of the job. Records follow in blocks. Each block has a checksum and
+ * is synced before the next one begins. A record is a content (hash, result, vectors), a file
+ * (path, size, time, and the hash of its content) or a level (records from here on are made at that
+ * level). Records are gathered in memory, at most 16 MiB and some seconds of them. What a crash
+ * left half written is cut off when the journal is next read.
  *
- * While it is open the file is locked: a second run on the same output is refused. One thread. */
+ * The file is locked while the journal is open: a second run on the same output is refused. One
+ * thread. */
 #ifndef MS_PIPELINE_DISK_JOURNAL_H
 #define MS_PIPELINE_DISK_JOURNAL_H
 #include "pipeline/input/files.h"
@@ -18,7 +19,7 @@
 typedef struct ms_journal ms_journal;
 
 enum ms_journal_state {
-    MS_JOURNAL_NONE,    /* there was none, or nothing of it can be used */
+    MS_JOURNAL_NONE,    /* there was no journal, or nothing in it can be used */
     MS_JOURNAL_OPEN,    /* of a run that did not reach its end */
     MS_JOURNAL_FINISHED /* kept by a run that did */
 };
@@ -27,14 +28,15 @@ enum ms_journal_state {
  * (borrowed) may be NULL. */
 int ms_journal_open(const char *corpus, ms_watch *watch, ms_journal **out, msim_error *err);
 const char *ms_journal_path(const ms_journal *journal);
-/* State it was found in; settings (for OPEN and FINISHED) are those of its header. */
+/* The state in which the journal was found; *settings (for OPEN and FINISHED) come from its
+ * header. */
 int ms_journal_state(const ms_journal *journal, ms_description *settings);
-/* Empty it and write a header. */
+/* Empty the journal and write a header. */
 int ms_journal_begin(ms_journal *journal, const ms_description *settings, msim_error *err);
 
-/* One record. A content: detail, n_tokens, full_length, its rows, and `at`, by which its vectors,
- * spans and detail are found later. A file: path, bytes, mtime_ns; its reason is OK when the
- * content says the rest. A level: detail is its name. */
+/* One record. A content has detail, n_tokens, full_length, its rows, and `at`, by which its
+ * vectors, spans and detail are read later. A file has path, bytes and mtime_ns; its reason is OK
+ * when the record of its content says the rest. A level has its name as detail. */
 typedef struct {
     enum { MS_JOURNAL_CONTENT = 1, MS_JOURNAL_FILE = 2, MS_JOURNAL_LEVEL = 3 } kind;
     int reason;                          /* msim_skip_reason */
@@ -46,39 +48,41 @@ typedef struct {
     const char *detail;         /* [detail_len], not NUL-terminated */
     uint16_t detail_len;
     const float *vectors; /* [n_rows, dim] of a content with tokens */
-    /* Rows that are windows of the piece: [n_windows]; 0: one row, which is all of it. */
+    /* Spans of the rows, each a window of the piece: [n_windows]; 0: one row, the whole piece. */
     const ms_stored_span *spans;
     uint32_t n_windows;
-    int64_t at; /* when it is read */
+    int64_t at; /* byte of the record; set when it is read */
 } ms_journal_record;
 
-/* Windows that a record has room for at this width. */
+/* The most windows that a record has room for at this width. */
 int64_t ms_journal_windows_most(int64_t dim);
 
-/* Every record that was synced, in order (what it points to is gone after visit, which ends it with
- * < 0); then appending goes on behind them. A torn end is cut off, *n_lost bytes. */
+/* Visit every record that was synced, in order. What a record points to is gone after the visit; a
+ * result < 0 ends the loading. A torn end of *n_lost bytes is cut off, and the journal is ready for
+ * more records. */
 int ms_journal_load(ms_journal *journal,
                     int (*visit)(void *user, const ms_journal_record *record, msim_error *err),
                     void *user, int64_t *n_lost, msim_error *err);
-/* Append. Returns the byte at which the record will be (>= 0), or < 0. Syncs when enough has
- * gathered. */
+/* Append a record. Returns the byte at which the record will be (>= 0), or < 0. Syncs when enough
+ * records have gathered. */
 int64_t ms_journal_add(ms_journal *journal, const ms_journal_record *record, msim_error *err);
-/* Sync when it is time to, also without a record. */
+/* Sync if it is time to, without a new record. */
 int ms_journal_tick(ms_journal *journal, msim_error *err);
 int ms_journal_sync(ms_journal *journal, msim_error *err);
 
-/* The vector [dim] of a content's row, and its span; after sync. n_windows as in the record. */
+/* Read the vector [dim] or the span of a content's row; only after a sync. n_windows as in the
+ * record. */
 int ms_journal_get_vector(const ms_journal *journal, int64_t at, uint32_t n_windows, uint32_t row,
                           float *vector, msim_error *err);
 int ms_journal_get_span(const ms_journal *journal, int64_t at, uint32_t row, ms_stored_span *span,
                         msim_error *err);
-/* A content's detail (NUL-terminated, cut to cap); after sync. */
+/* Read a content's detail (NUL-terminated, cut to cap); only after a sync. */
 int ms_journal_get_detail(const ms_journal *journal, int64_t at, char *detail, size_t cap,
                           msim_error *err);
 
 /* The corpus is whole: mark the journal as finished and keep it, or remove it. */
 int ms_journal_finish(ms_journal *journal, bool is_kept, msim_error *err);
-/* Unlocks; an empty journal is removed. */
+/* Unlock and close; an empty journal is removed. */
 void ms_journal_close(ms_journal *journal);
 
 #endif

@@ -15,14 +15,14 @@
 
 typedef struct {
     char corpus[4352], description[4352]; /* .npy.next, .npy.json.next */
-    char beside[4352], copy[4352];        /* .npy.json, .npy.msim */
-} places;
+    char beside[4352], codes[4352];       /* .npy.json, .npy.msim */
+} output_paths;
 
-static int find_places(const ms_output *output, places *p, msim_error *err) {
+static int find_places(const ms_output *output, output_paths *p, msim_error *err) {
     size_t cap = sizeof p->corpus;
     bool fits = (size_t)snprintf(p->corpus, cap, "%s.next", output->path) < cap &&
                 (size_t)snprintf(p->description, cap, "%s.json.next", output->path) < cap &&
-                (size_t)snprintf(p->copy, cap, "%s.msim", output->path) < cap &&
+                (size_t)snprintf(p->codes, cap, "%s.msim", output->path) < cap &&
                 ms_description_path(output->path, p->beside, sizeof p->beside);
     return fits ? 0 : ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", output->path);
 }
@@ -39,33 +39,33 @@ int ms_output_check(const ms_output *output, bool *exists, msim_error *err) {
     if (stat(folder, &st) != 0)
         return ms_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return ms_fail(err, MSIM_E_ARG, "output folder: %s: expected a folder, got a file", folder);
+        return ms_fail(err, MSIM_E_ARG, "output folder: %s is a file: give a path in a folder",
+                       folder);
     if (access(folder, W_OK | X_OK) != 0)
         return ms_fail(err, MSIM_E_ARG, "output folder: %s: %s", folder, strerror(errno));
     int rc = ms_file_check_name(output->path, LONGEST_ENDING, err);
     if (rc < 0) return rc;
     if (lstat(output->path, &st) != 0) {
         if (errno == ENOENT && slash && !slash[1])
-            return ms_fail(err, MSIM_E_ARG, "output: %s: expected a file name, got a folder",
+            return ms_fail(err, MSIM_E_ARG, "output: %s is a folder: give a file name",
                            output->path);
         return errno == ENOENT
                    ? 0
                    : ms_fail(err, MSIM_E_ARG, "output: %s: %s", output->path, strerror(errno));
     }
     if (S_ISLNK(st.st_mode) && stat(output->path, &st) != 0)
-        return ms_fail(err, MSIM_E_ARG, "output: %s: expected a file, got a link to nothing",
+        return ms_fail(err, MSIM_E_ARG, "output: %s is a link to nothing: give a file name",
                        output->path);
     if (!S_ISREG(st.st_mode))
-        return ms_fail(err, MSIM_E_ARG,
-                       "output: %s: expected a regular file or nothing there, got %s", output->path,
-                       S_ISDIR(st.st_mode) ? "a folder" : "something else");
+        return ms_fail(err, MSIM_E_ARG, "output: %s is %s: give the name of a file", output->path,
+                       S_ISDIR(st.st_mode) ? "a folder" : "no regular file");
     *exists = true;
     return 0;
 }
 
 /* ---- Taking the places ---- */
 
-/* 1 or 0; < 0 when that cannot be said, and nothing may be decided by it. */
+/* Returns 1 or 0, or < 0 when the system does not tell: then nothing may be decided. */
 static int is_there(const char *path, msim_error *err) {
     struct stat st;
     if (lstat(path, &st) == 0) return 1;
@@ -77,9 +77,9 @@ static int move(const char *from, const char *to, msim_error *err) {
     return ms_fail(err, MSIM_E_IO, "cannot rename: %s to %s: %s", from, to, strerror(errno));
 }
 
-/* From the decision on: each step may have been done before. The old description goes first, the
- * new one comes last. */
-static int take_places(const ms_output *output, const places *p, msim_error *err) {
+/* The steps after the decision; an earlier run may have done some of them. The old description goes
+ * first, the new one comes last. */
+static int take_places(const ms_output *output, const output_paths *p, msim_error *err) {
     int rc = is_there(p->corpus, err);
     if (rc < 0) return rc;
     if (rc) {
@@ -87,8 +87,8 @@ static int take_places(const ms_output *output, const places *p, msim_error *err
             return ms_fail(err, MSIM_E_IO, "cannot remove: %s: %s", p->beside, strerror(errno));
         rc = move(p->corpus, output->path, err);
         if (rc < 0) return rc;
-        (void)unlink(p->copy); /* a small copy is of the rows that were there: it would only be
-                                * refused */
+        /* codes of the rows that were there: they would only be refused */
+        (void)unlink(p->codes);
     }
     return move(p->description, p->beside, err);
 }
@@ -112,7 +112,7 @@ static void remove_parts(const ms_output *output) {
 }
 
 int ms_output_recover(const ms_output *output, msim_error *err) {
-    places p;
+    output_paths p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = is_there(p.description, err);
     if (rc < 0) return rc;
@@ -167,21 +167,21 @@ static int describe(const char *path, const char *corpus, const ms_output_rows *
 
 int ms_output_write(const ms_output *output, const ms_output_rows *rows,
                     const ms_description *description, msim_error *err) {
-    places p;
+    output_paths p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = write_rows(output, p.corpus, rows, description, err);
     if (rc < 0) return rc;
     rc = describe(p.description, p.corpus, rows, description, err);
     if (rc >= 0) return take_places(output, &p, err);
-    /* Where the description is there, or may be, it is decided: the next run puts both in their
-     * places. */
+    /* Once the description is there, or may be, the change is decided: the next run puts both in
+     * their places. */
     if (is_there(p.description, NULL) == 0) unlink(p.corpus);
     return rc;
 }
 
 int ms_output_describe(const ms_output *output, const ms_output_rows *rows,
                        const ms_description *description, msim_error *err) {
-    places p;
+    output_paths p;
     int rc = find_places(output, &p, err);
     if (rc >= 0) rc = describe(p.description, output->path, rows, description, err);
     return rc < 0 ? rc : take_places(output, &p, err);

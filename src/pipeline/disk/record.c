@@ -50,7 +50,7 @@ static bool may_have_windows(ms_record_shape s, const record_head *h) {
     return wants == (windows_of(h) > 0) && windows_of(h) <= ms_journal_windows_most((int64_t)s.dim);
 }
 
-/* Bytes that a record with this head must have; 0 when the head is none. */
+/* The bytes of a record with this head; 0 when this is no head of a record. */
 static size_t bytes_of(ms_record_shape s, const record_head *h) {
     if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_LEVEL || h->reason >= MSIM_SKIP_COUNT)
         return 0;
@@ -80,7 +80,7 @@ size_t ms_record_bytes(ms_record_shape s, const ms_journal_record *r) {
     return head_of(s, r).bytes;
 }
 
-/* Copy n bytes to `to`, which may be none. Returns where the next go. */
+/* Copy n bytes (maybe 0) to `to`. Returns where the next bytes go. */
 static unsigned char *append(unsigned char *to, const void *from, size_t n) {
     if (n) memcpy(to, from, n);
     return to + n;

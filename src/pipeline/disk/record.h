@@ -18,15 +18,15 @@ typedef struct {
 
 /* Bytes that a record takes; 0 when it cannot be one. */
 size_t ms_record_bytes(ms_record_shape shape, const ms_journal_record *record);
-/* Write it to `to` [ms_record_bytes], which is aligned as records are. */
+/* Write the record to `to` [ms_record_bytes], which is aligned as records are. */
 void ms_record_write(ms_record_shape shape, const ms_journal_record *record, unsigned char *to);
-/* Read the record that begins at from [n]; what it points to is in `from`. Returns its bytes; 0
- * when there is none. */
+/* Read the record that begins at from [n]; its pointers point into `from`. Returns its bytes, or 0
+ * when no record begins there. */
 size_t ms_record_read(ms_record_shape shape, const unsigned char *from, size_t n,
                       ms_journal_record *out);
 
-/* Where in a record of n_windows the span and the vector of a row stand; and where the detail is
- * that a head tells of, with its length. */
+/* Offsets in a record: of a row's span, of a row's vector (with n_windows windows), and of the
+ * detail whose length the head holds. */
 size_t ms_record_span_at(uint32_t row);
 size_t ms_record_vector_at(ms_record_shape shape, uint32_t n_windows, uint32_t row);
 size_t ms_record_detail_at(ms_record_shape shape, const unsigned char head[MS_RECORD_HEAD],

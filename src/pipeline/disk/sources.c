@@ -77,8 +77,8 @@ typedef struct {
     size_t spans, sources; /* where their texts begin; sources: 0 behind spans */
 } beginning;
 
-/* Open a description and read its beginning: its descriptor, or -1 with *rc 0 when it is not there
- * or no regular file, < 0 when it cannot be read. */
+/* Open a description and read its beginning. Returns its descriptor, or -1: then *rc is 0 when the
+ * file is not there or not regular, < 0 when it cannot be read. */
 static int open_beginning(const char *path, beginning *b, int *rc, msim_error *err) {
     struct stat st;
     size_t comma;
@@ -102,7 +102,8 @@ static int open_beginning(const char *path, beginning *b, int *rc, msim_error *e
         if (!ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &b->end, &b->sources)) b->end = 0;
     } else if (ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &comma, &b->sources) &&
                comma < b->end) {
-        b->has_spans = false; /* not as it is written: the settings end before the first text */
+        b->has_spans =
+            false; /* no description is written like this: the settings end before the first text */
         b->end = comma;
     }
     return fd;
@@ -142,8 +143,8 @@ static int check_hashes(const ms_source *sources, int64_t rows, const char *path
     for (int64_t row = 0; row < rows; row++)
         if (ms_digest_is_zero(sources[row].sha256, sizeof sources[row].sha256))
             return ms_fail(err, MSIM_E_FORMAT,
-                           "damaged description of a corpus: %s: source of row %lld: expected "
-                           "the hash of its content, got zeros",
+                           "damaged description of a corpus: %s: source of row %lld: the hash of "
+                           "its content is missing",
                            path, (long long)row);
     return 0;
 }
@@ -166,8 +167,8 @@ int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **ou
     if (fd >= 0) close(fd);
     if (sources && rc == 0)
         rc = ms_fail(err, MSIM_E_FORMAT,
-                     "damaged description of a corpus: %s: expected %lld sources of 32 bytes in "
-                     "base64, got something else",
+                     "damaged description of a corpus: %s: \"sources\" does not hold %lld times 32 "
+                     "bytes in base64",
                      path, (long long)rows);
     if (rc > 0) rc = check_hashes(sources, rows, path, err);
     if (rc < 0 || !sources) {

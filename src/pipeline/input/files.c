@@ -168,9 +168,9 @@ static int set_stat(ms_files_list *list, ms_files_entry *entry, const struct sta
     entry->mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     if (entry->reason != MSIM_SKIP_NONE || S_ISREG(st->st_mode)) return 0;
     return ms_files_list_refuse(list, entry, MSIM_SKIP_NOT_REGULAR,
-                                S_ISFIFO(st->st_mode)   ? "expected a regular file, got a FIFO"
-                                : S_ISSOCK(st->st_mode) ? "expected a regular file, got a socket"
-                                                        : "expected a regular file, got a device",
+                                S_ISFIFO(st->st_mode)   ? "a FIFO, not a regular file"
+                                : S_ISSOCK(st->st_mode) ? "a socket, not a regular file"
+                                                        : "a device, not a regular file",
                                 err);
 }
 
@@ -299,8 +299,7 @@ static int add_line(ms_files_list *list, const char *from, const char *line, siz
                     msim_error *err) {
     if (strlen(line) != n)
         return ms_fail(err, MSIM_E_ARG,
-                       "wrong list: %s: expected one path a line, got a NUL byte (-0 reads "
-                       "lists separated by NUL)",
+                       "wrong list: %s: a path holds a NUL byte (-0 reads lists separated by NUL)",
                        from);
     if (n == 0) return 0;
     const char *copy = list_copy(list, line, err);

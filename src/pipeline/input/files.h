@@ -1,5 +1,5 @@
 /* Input files: walking folders, row names, and reading one file safely (regular files only, gzip,
- * size limit). Every file that gives no row has one reason. docs/FORMATS.md, input files and row
+ * size limit). Every file that gives no row has one reason. docs/FORMATS.md, Input files and row
  * names.
  *
  * A list owns its paths and is built by one thread; afterwards threads may share it for reading. A
@@ -12,12 +12,12 @@
 #define MS_FILES_MAX_NAME 1024                 /* bytes of a row name */
 #define MS_FILES_DETAIL 600                    /* bytes for the text behind a reason */
 
-/* The reason for a msim_outcome of the tokeniser. */
+/* The reason that stands for an msim_outcome of the tokeniser. */
 int ms_files_reason_of_outcome(int outcome);
-/* True for a reason that says nothing about the file's contents: the next run tries it again. */
+/* True for a reason that is not about the file's contents: the next run tries the file again. */
 bool ms_files_is_tried_again(int reason);
-/* True when such a file makes the exit code 1: everything, but for files without notes that a
- * folder brought. */
+/* True when such a file makes the exit code 1. Only files without notes that were found in a folder
+ * do not. */
 bool ms_files_is_failure(int reason, bool is_named);
 
 /* ---- Lists ---- */
@@ -30,7 +30,7 @@ typedef struct {
     bool is_named;              /* given by name, not found in a folder */
     bool is_stream;             /* "-": standard input */
     bool is_folder;             /* a folder that could not be read */
-    int64_t bytes, mtime_ns;    /* when it was listed; bytes -1: not known */
+    int64_t bytes, mtime_ns;    /* at the time of listing; bytes -1: not known */
     const char *detail;         /* owned by the list: text behind the reason, or NULL */
 } ms_files_entry;
 
@@ -40,8 +40,8 @@ typedef struct {
                               * by name */
     size_t n, cap;
     ms_files_block *blocks; /* owned: the texts */
-    size_t n_empty_folders; /* folders given by name that held nothing; the watch was told of
-                             * each */
+    size_t
+        n_empty_folders; /* folders given by name that held nothing; the watch was told of each */
 } ms_files_list;
 
 typedef struct {
@@ -64,10 +64,10 @@ void ms_files_list_close(ms_files_list *list);
 /* Append an input that is no file: its row name alone, which is copied. *out (may be NULL) is the
  * entry, until the list grows. */
 int ms_files_list_add(ms_files_list *list, const char *name, ms_files_entry **out, msim_error *err);
-/* Note that an entry gives nothing. `detail` (may be NULL) is copied into the list. */
+/* Note that an entry gives no row. `detail` (may be NULL) is copied into the list. */
 int ms_files_list_refuse(ms_files_list *list, ms_files_entry *entry, int reason, const char *detail,
                          msim_error *err);
-/* The shard 1..n that an input belongs to, by its name by path; or < 0. */
+/* The shard 1..n_shards of an input, which follows from its name by path; or < 0. */
 int64_t ms_files_shard_of(const ms_files_entry *entry, int64_t n_shards, msim_error *err);
 
 /* Bytewise comparison of two row names, as memcmp. */
@@ -89,9 +89,9 @@ typedef struct {
     void *grow_user;
 } ms_files_buffer;
 
-/* Read an entry, or a path on its own, or a stream such as standard input, into the buffer. Returns
- * MSIM_SKIP_NONE, or the reason with a text in detail [MS_FILES_DETAIL]; < 0 when that says nothing
- * about the file: -MSIM_E_MEMORY, -MSIM_E_STOPPED. */
+/* Read an entry, a path, or a stream such as standard input into the buffer. Returns
+ * MSIM_SKIP_NONE, or a reason with a text in detail [MS_FILES_DETAIL]. Returns < 0 for a failure
+ * that is not the file's: -MSIM_E_MEMORY, -MSIM_E_STOPPED. */
 int ms_files_read(const ms_files_entry *entry, ms_files_buffer *buffer, char *detail,
                   msim_error *err);
 int ms_files_read_path(const char *path, ms_files_buffer *buffer, char *detail, msim_error *err);

@@ -83,8 +83,8 @@ static int read_all(int fd, size_t expect, ms_files_buffer *buffer, char *detail
         if (got == 0) break;
         n += (size_t)got;
         if (n > MS_FILES_MAX_BYTES)
-            return refuse(detail, MSIM_SKIP_TOO_LARGE, "expected at most %zu bytes, got more",
-                          MS_FILES_MAX_BYTES);
+            return refuse(detail, MSIM_SKIP_TOO_LARGE,
+                          "longer than %zu bytes, the most that is read", MS_FILES_MAX_BYTES);
     }
     buffer->n_bytes = n;
     return MSIM_SKIP_NONE;
@@ -143,12 +143,13 @@ static int inflate_members(z_stream *z, size_t n, ms_files_buffer *buffer, char 
                           z->msg ? z->msg : "not gzip");
         } else if (z->avail_in == 0 && z->avail_out > 0) {
             return refuse(detail, MSIM_SKIP_BAD_GZIP,
-                          "at byte %zu: expected more, got the end of the file", at);
+                          "at byte %zu: the file ends within the compressed data", at);
         }
     }
     if (done > MS_FILES_MAX_BYTES)
         return refuse(detail, MSIM_SKIP_TOO_LARGE,
-                      "expected at most %zu bytes decompressed, got more", MS_FILES_MAX_BYTES);
+                      "longer than %zu bytes decompressed, the most that is read",
+                      MS_FILES_MAX_BYTES);
     buffer->n_bytes = done;
     return MSIM_SKIP_NONE;
 }
@@ -191,13 +192,13 @@ static int read_regular(const char *path, const ms_files_entry *listed, ms_files
     if (stat(path, &before) != 0)
         return refuse(detail, MSIM_SKIP_UNREADABLE, "%s", strerror(errno));
     if (!S_ISREG(before.st_mode))
-        return refuse(detail, MSIM_SKIP_NOT_REGULAR, "expected a regular file");
+        return refuse(detail, MSIM_SKIP_NOT_REGULAR, "not a regular file");
     int reason, fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0) return refuse(detail, MSIM_SKIP_UNREADABLE, "%s", strerror(errno));
     if (fstat(fd, &before) != 0)
         reason = refuse(detail, MSIM_SKIP_UNREADABLE, "%s", strerror(errno));
     else if (!S_ISREG(before.st_mode))
-        reason = refuse(detail, MSIM_SKIP_NOT_REGULAR, "expected a regular file");
+        reason = refuse(detail, MSIM_SKIP_NOT_REGULAR, "not a regular file");
     else if (listed && listed->bytes >= 0 &&
              (listed->bytes != before.st_size || listed->mtime_ns != mtime_of(&before)))
         reason = refuse(detail, MSIM_SKIP_CHANGED, "size or time changed since it was listed");

@@ -1,6 +1,6 @@
-/* Files to token ids, on several threads, in the order of the list and some way ahead of the
- * consumer: more files are being read than encoded, so that slow storage is waited for all at once.
- * What is ahead is bounded in files and bytes.
+/* Files to token ids, on several threads. The items come in the order of the list, and the threads
+ * work some way ahead of the consumer. More files are read than encoded at a time, so that waits
+ * for slow storage overlap. What is ahead is bounded in files and bytes.
  *
  * One thread consumes. An item's memory belongs to whoever took it. */
 #ifndef MS_PIPELINE_INPUT_READER_H
@@ -24,13 +24,14 @@ typedef struct {
     bool wants_notes;   /* n_notes and seconds of an item */
     size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
     bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
-    /* Which files, in which order: the next one's number in the list; false when there is none.
-     * Called by one thread at a time, whichever. NULL: all of them, in the order of the list. */
+    /* Chooses the files and their order: gives the number of the next one in the list, or returns
+     * false when there is none. Called by any thread, by one at a time. NULL: all files, in the
+     * order of the list. */
     bool (*take)(void *user, size_t *index);
     void *take_user;
-    /* What a file holds (bytes after gzip, SHA-256 of them) is about to be encoded: gives its
-     * number, and 1 when it should be, else 0. Called by several threads at a time. NULL:
-     * everything is encoded, nothing is hashed. */
+    /* Called before a file is encoded, with the SHA-256 of its bytes after gzip. Gives the number
+     * of this content; returns 1 when it is to be encoded, else 0. Several threads call it at a
+     * time. NULL: everything is encoded, nothing is hashed. */
     int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
     void *claim_user;
     const msim_model *model; /* borrowed: whose tokens are wanted */
@@ -60,8 +61,8 @@ typedef struct {
 enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };
 
 int ms_reader_open(const ms_reader_request *request, ms_reader **out, msim_error *err);
-/* The next file: ITEM; END when there is none; LATER when it is not ready and may_wait is false.
- * < 0 when a thread failed, or to stop. */
+/* The next file. Returns ITEM, END when there is none, or LATER when it is not ready and may_wait
+ * is false. Returns < 0 when a thread failed or the caller stops. */
 int ms_reader_next(ms_reader *reader, bool may_wait, ms_reader_item *item, msim_error *err);
 void ms_reader_item_free(ms_reader_item *item);
 /* For tests: the most that files under way took of both limits. */

@@ -18,7 +18,8 @@ typedef struct {
     int64_t n_failures, counts[MSIM_SKIP_COUNT];
 } ms_skips;
 
-/* detail may be NULL; is_named: given by name, not found in a folder. Both texts are copied. */
+/* Add an input. detail may be NULL; is_named: it was given by name, not found in a folder. Both
+ * texts are copied. */
 int ms_skips_add(ms_skips *skips, const char *path, int reason, const char *detail, bool is_named,
                  msim_error *err);
 void ms_skips_close(ms_skips *skips);

@@ -54,8 +54,8 @@ static int get_ids(const ms_token_lines *l, const cJSON *tokens, ms_sequence *ou
     size_t n = 0, all = cJSON_IsArray(tokens) ? (size_t)cJSON_GetArraySize(tokens) : 0;
     const cJSON *item;
     if (all == 0) {
-        snprintf(detail, cap, "expected \"tokens\": [ids], got %s",
-                 cJSON_IsArray(tokens) ? "an empty list" : "none");
+        snprintf(detail, cap, "\"tokens\" is %s",
+                 cJSON_IsArray(tokens) ? "an empty list" : "no list of ids");
         return 0;
     }
     int32_t *ids = ms_alloc(all, sizeof *ids, "token ids", err);
@@ -82,14 +82,14 @@ static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, ms
                 *why = cJSON_GetObjectItemCaseSensitive(json, "detail");
     char detail[200];
     if (!cJSON_IsString(path) || !*path->valuestring)
-        return skip_line(l, l->r.path, MSIM_SKIP_UNREADABLE, "expected an object with a \"path\"",
-                         true, err);
+        return skip_line(l, l->r.path, MSIM_SKIP_UNREADABLE, "no object with a \"path\"", true,
+                         err);
     const char *name = path->valuestring;
     if (cJSON_IsString(error))
         return skip_line(l, name, reason_of_name(error->valuestring),
                          cJSON_IsString(why) ? why->valuestring : "", false, err);
     if (strlen(name) > MS_FILES_MAX_NAME)
-        return skip_line(l, name, MSIM_SKIP_NAME_TOO_LONG, "expected a name of at most 1024 bytes",
+        return skip_line(l, name, MSIM_SKIP_NAME_TOO_LONG, "the name is longer than 1024 bytes",
                          true, err);
     int rc = get_ids(l, cJSON_GetObjectItemCaseSensitive(json, "tokens"), out, detail,
                      sizeof detail, err);

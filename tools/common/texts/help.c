@@ -128,7 +128,7 @@ static void print_brief_rows(const ms_cli_option *row) {
         }
 }
 
-/* The purpose, the forms, the usual options on a line each, one example. */
+/* The purpose, the usage, the usual options on a line each, one example. */
 void ms_cli_print_brief(const ms_cli_tool *tool) {
     ms_cli_print("%s\n", tool->purpose);
     print_usage(tool);

@@ -187,7 +187,7 @@ typedef struct {
     float acc[ATTEND_ROWS][MS_HEAD_DIM]; /* sum of p v so far, relative to the running maximum */
     float sum[ATTEND_ROWS][16];          /* sum of p, 16 lanes */
     float maximum[ATTEND_ROWS];
-} attend_scratch;
+} scratch_512;
 
 INLINE void score_tile_f32(float *score, const float *q, size_t q_stride, const float *k,
                            size_t n_keys, const int rows) {
@@ -264,8 +264,8 @@ INLINE void exponents_f32(void *p, size_t j, const float *score, __m512 scale, _
 
 /* One row's scores of a block to p = exp(score / 8 - maximum), maximum, sum and acc brought up to
  * date. n_keys is a multiple of 32; scores past the last key are far below. */
-INLINE void softmax_row(attend_scratch *s, size_t r, size_t row, void *p, size_t n_keys,
-                        int precision, exponent_fn exponents) {
+INLINE void softmax_row(scratch_512 *s, size_t r, size_t row, void *p, size_t n_keys, int precision,
+                        exponent_fn exponents) {
     const float *score = s->score[r];
     __m512 m0 = _mm512_loadu_ps(score), m1 = _mm512_loadu_ps(score + 16), e[2];
     for (size_t j = 32; j < n_keys; j += 32) {
@@ -301,8 +301,8 @@ typedef struct {
 } attend_steps;
 
 /* 12 query rows against one block of keys. */
-INLINE void attend_tile(const ms_attend *a, attend_scratch *s, size_t i, const char *k,
-                        const char *v, size_t n_keys, const attend_steps *steps) {
+INLINE void attend_tile(const ms_attend *a, scratch_512 *s, size_t i, const char *k, const char *v,
+                        size_t n_keys, const attend_steps *steps) {
     size_t rows = a->n_query - i < TILE_ROWS ? a->n_query - i : TILE_ROWS, r;
     size_t groups = (n_keys + 15) & ~(size_t)15, padded = (n_keys + 31) & ~(size_t)31;
     const char *q = (const char *)a->q + i * a->q_stride * steps->bytes;
@@ -326,7 +326,7 @@ INLINE void attend_tile(const ms_attend *a, attend_scratch *s, size_t i, const c
 /* Key blocks start at the sequence's first key. All query rows meet a block before the next one
  * comes, so that its keys and values (64 KiB in f32) stay in L2. */
 INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
-    attend_scratch *s = a->scratch;
+    scratch_512 *s = a->scratch;
     size_t head_at = (a->head * a->keys->rows + a->first_row) * MS_HEAD_DIM * steps->bytes;
     const char *k = (const char *)a->keys->k + head_at, *v = (const char *)a->keys->v + head_at;
     memset(s->acc, 0, a->n_query * sizeof s->acc[0]);

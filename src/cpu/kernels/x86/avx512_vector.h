@@ -90,10 +90,11 @@ INLINE void store16_f32(void *dst, size_t at, __m512 x, int precision) {
     _mm512_storeu_ps((float *)dst + at, operand_f32(x, precision));
 }
 
-typedef void (*tile_fn)(const ms_product *p, size_t i, size_t j);
+typedef void (*product_tile_fn)(const ms_product *p, size_t i, size_t j);
 
 /* Panel by panel, so that 32 columns of weights stay near while all rows of the block pass. */
-INLINE void product_by_tiles(const ms_product *p, tile_fn tile12, tile_fn tile4, tile_fn tile1) {
+INLINE void product_by_tiles(const ms_product *p, product_tile_fn tile12, product_tile_fn tile4,
+                             product_tile_fn tile1) {
     for (size_t j = 0; j < p->n; j += WIDE_COLS) {
         size_t i = 0;
         for (; i + 12 <= p->m; i += 12) tile12(p, i, j);

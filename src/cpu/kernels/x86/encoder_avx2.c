@@ -219,9 +219,9 @@ typedef struct {
                                                 * maximum */
     float score[ATTEND_ROWS][SCORE_STRIDE]; /* q k of one block of keys, then p */
     float maximum[ATTEND_ROWS], sum[ATTEND_ROWS], shrink[ATTEND_ROWS];
-} attend_scratch;
+} scratch_avx2;
 
-INLINE void score_tile(attend_scratch *s, const float *k, size_t i, size_t j, int rows) {
+INLINE void score_tile(scratch_avx2 *s, const float *k, size_t i, size_t j, int rows) {
     __m256 c[TILE_ROWS][2];
 #define STEP(r) c[r][0] = c[r][1] = _mm256_setzero_ps();
     EACH_ROW(STEP)
@@ -236,7 +236,7 @@ INLINE void score_tile(attend_scratch *s, const float *k, size_t i, size_t j, in
 #undef STEP
 }
 
-INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t i, size_t d,
+INLINE void value_tile(scratch_avx2 *s, const float *v, size_t n_keys, size_t i, size_t d,
                        int rows) {
     __m256 c[TILE_ROWS][2];
 #define STEP(r)                                                                 \
@@ -261,7 +261,7 @@ INLINE void value_tile(attend_scratch *s, const float *v, size_t n_keys, size_t 
 /* Scores of one block of keys to p = exp(score / 8 - maximum), with the row's maximum and sum
  * brought up to date. The scale and log2(e) enter as one fused multiply-add. Scores past the last
  * key become 2^-126, which no sum notices; the product with v stops before them. */
-static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
+static void softmax_row(scratch_avx2 *s, size_t i, size_t n_keys) {
     const float log2_scale = MS_SCORE_SCALE * 1.44269504088896341f;
     float *x = s->score[i];
     size_t n = (n_keys + 15) & ~(size_t)15;
@@ -291,7 +291,7 @@ static void softmax_row(attend_scratch *s, size_t i, size_t n_keys) {
 /* Blocks of 512 keys, from the sequence's first. In each product the panel is the outer loop: 16
  * keys (or 16 of the 64 value columns) stay in L1 while all query rows pass. */
 static void attend(const ms_attend *a) {
-    attend_scratch *s = a->scratch;
+    scratch_avx2 *s = a->scratch;
     size_t rows = a->keys->rows, n_query = a->n_query;
     const float *k = (const float *)a->keys->k + (a->head * rows + a->first_row) * MS_HEAD_DIM;
     const float *v = (const float *)a->keys->v + a->head * rows * MS_HEAD_DIM +
@@ -464,7 +464,7 @@ const ms_cpu_kernels ms_encoder_avx2 = {
     .tile_rows = TILE_ROWS,
     .operand_bytes = {sizeof(float), sizeof(float)},
     .attend_rows = ATTEND_ROWS,
-    .attend_scratch_bytes = sizeof(attend_scratch),
+    .attend_scratch_bytes = sizeof(scratch_avx2),
     .pack = pack_panels_f32,
     .norm = norm,
     .product = product,

@@ -240,7 +240,7 @@ const ms_cpu_kernels ms_encoder_avx512bf16 = {
     .operand_bytes =
         {[MSIM_PRECISION_BF16] = sizeof(ms_bf16), [MSIM_PRECISION_F32] = sizeof(float)},
     .attend_rows = ATTEND_ROWS,
-    .attend_scratch_bytes = sizeof(attend_scratch),
+    .attend_scratch_bytes = sizeof(scratch_512),
     .pack = pack,
     .norm = norm,
     .product = product,

@@ -65,10 +65,11 @@ SCAN(scan_3, 3, 2)
 SCAN(scan_2, 2, 2)
 SCAN(scan_1, 1, 2)
 
-typedef void (*scan_fn)(float *, size_t, const unsigned char *, size_t, size_t, const float *, int);
+typedef void (*bf16_avx2_fn)(float *, size_t, const unsigned char *, size_t, size_t, const float *,
+                             int);
 static const struct {
     size_t queries, halves;
-    scan_fn rows;
+    bf16_avx2_fn rows;
 } shapes[] = {{6, 1, scan_6}, {3, 2, scan_3}, {2, 2, scan_2}, {1, 2, scan_1}};
 
 /* One block of weights, in parts of MS_CODES_SUM_GROUPS, against a tile. */

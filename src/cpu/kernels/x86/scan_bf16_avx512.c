@@ -84,10 +84,11 @@ SCAN(scan_2_1, 2, 1)
 SCAN(scan_1_2, 1, 2)
 SCAN(scan_1_1, 1, 1)
 
-typedef void (*scan_fn)(float *, size_t, const unsigned char *, size_t, size_t, const float *, int);
+typedef void (*bf16_avx512_fn)(float *, size_t, const unsigned char *, size_t, size_t,
+                               const float *, int);
 static const struct {
     size_t queries;
-    scan_fn two, one; /* tiles */
+    bf16_avx512_fn two, one; /* tiles */
 } shapes[] = {{12, scan_12_2, scan_12_1},
               {6, scan_6_2, scan_6_1},
               {3, scan_3_2, scan_3_1},

@@ -3,7 +3,7 @@
  *
  * Shapes    tiles of 16 rows; blocks of 6, 3, 2 and 1 queries.
  * How       vpmaddubsw would saturate, so codes are widened to 16 bits once for all queries and
- *           vpmaddwd multiplies by weights of 16 bits: two products and their sum a lane. A
+ *           vpmaddwd multiplies by weights of 16 bits: two products and their sum per lane. A
  *           register holds 4 rows x 4 components, so 8 rows (half a tile) x 6 queries are 12 sums.
  * Numerics  exact integer sums: they may wrap on the way, but the last value, of codes less 128,
  *           fits (weight_max * 127 * dim < 2^31). Then at most 9 roundings in f32.
@@ -85,11 +85,11 @@ SCAN(scan_3, 3, 1)
 SCAN(scan_2, 2, 2)
 SCAN(scan_1, 1, 2)
 
-typedef void (*scan_fn)(float *, size_t, const unsigned char *, const unsigned char *, size_t,
-                        const char *, const ms_codes_queries *, size_t);
+typedef void (*int8_avx2_fn)(float *, size_t, const unsigned char *, const unsigned char *, size_t,
+                             const char *, const ms_codes_queries *, size_t);
 static const struct {
     size_t queries, halves;
-    scan_fn rows;
+    int8_avx2_fn rows;
 } shapes[] = {{6, 1, scan_6}, {3, 1, scan_3}, {2, 2, scan_2}, {1, 2, scan_1}};
 
 static void scan(float *upper, size_t stride, const unsigned char *tiles, size_t n_tiles,

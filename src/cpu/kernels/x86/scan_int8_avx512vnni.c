@@ -93,11 +93,11 @@ SCAN(scan_2_1, 2, 1)
 SCAN(scan_1_2, 1, 2)
 SCAN(scan_1_1, 1, 1)
 
-typedef void (*scan_fn)(float *, size_t, const unsigned char *, size_t, const char *,
-                        const ms_codes_queries *, size_t);
+typedef void (*int8_vnni_fn)(float *, size_t, const unsigned char *, size_t, const char *,
+                             const ms_codes_queries *, size_t);
 static const struct {
     size_t queries;
-    scan_fn two, one; /* tiles */
+    int8_vnni_fn two, one; /* tiles */
 } shapes[] = {{12, scan_12_2, scan_12_1},
               {6, scan_6_2, scan_6_1},
               {3, scan_3_2, scan_3_1},
