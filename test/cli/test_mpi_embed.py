@@ -56,7 +56,8 @@ def test_bytes(music, model, alone, tmp_path, ranks):
     assert skipped(tmp_path / "s.tsv") == skipped(music / "alone.tsv")
     assert len(re.findall("wrote ", text(done))) == 1 and f"{ranks} ranks of 1 threads" in text(done)
     again = share(ranks, model, out, music / "songs")
-    assert again.returncode == 0 and "nothing to do" in text(again) and corpus(out) == corpus(alone)
+    assert again.returncode == 1 and "nothing to do" in text(again) and corpus(out) == corpus(alone)
+    assert "gave no row and will not when" in text(again)  # the damaged ones, as in the first run
 
 
 def test_list_from_standard_input_over_sockets(music, model, tmp_path):

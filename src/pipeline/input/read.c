@@ -119,7 +119,8 @@ static int inflate_members(z_stream *z, size_t n, ms_files_buffer *buffer, char 
     for (;;) {
         if (done > MS_FILES_MAX_BYTES)
             return refuse(detail, MSIM_SKIP_TOO_LARGE,
-                          "expected at most %zu bytes decompressed, got more", MS_FILES_MAX_BYTES);
+                          "longer than %zu bytes decompressed, the most that is read",
+                          MS_FILES_MAX_BYTES);
         if (done + 1 > buffer->cap && buffer->may_grow &&
             !buffer->may_grow(buffer->grow_user, n + next_cap(buffer->cap, done + 1)))
             return ms_fail(err, MSIM_E_MEMORY,
