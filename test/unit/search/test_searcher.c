@@ -347,7 +347,7 @@ static void what_is_refused(void **state) {
     refused(r, msim_searcher_add_file(s, "test/data", &r->err), MSIM_E_IO, "regular");
     refused(r, msim_searcher_add_file(s, "absent.mid", &r->err), MSIM_E_IO, "absent.mid");
     ok(msim_searcher_add_row(s, 1, &r->err));
-    refused(r, msim_searcher_file(s, PIECE, found, 2, &r->err), MSIM_E_ARG, "waits");
+    refused(r, msim_searcher_file(s, PIECE, found, 2, &r->err), MSIM_E_ARG, "queries wait");
     msim_searcher_close(s);
 }
 
