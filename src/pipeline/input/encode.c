@@ -130,5 +130,14 @@ int ms_encode_file(ms_encoder *w, const ms_reader_request *r, const ms_files_buf
         item->n_notes = msim_tokenizer_notes(w->tokenizer, &item->seconds);
     if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
     trim(w, midi->n_bytes);
+    if (rc < 0) { /* the file may be tried again into the same item */
+        ms_free(item->ids);
+        ms_free(item->spans);
+        ms_free(item->detail);
+        item->ids = NULL;
+        item->spans = NULL;
+        item->detail = NULL;
+        item->n_seq = item->n_spans = 0;
+    }
     return rc;
 }
