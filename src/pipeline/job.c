@@ -16,17 +16,12 @@ void msim_job_options_init(msim_job_options *options) {
 /* ---- Opening ---- */
 
 static int refuse(msim_error *err, const char *what, const char *expected, int64_t got) {
-    return ms_fail(err, MSIM_E_ARG, "job: %s: expected %s, got %lld", what, expected,
-                   (long long)got);
+    return ms_files_refuse("job", what, expected, got, err);
 }
 
 static int check_numbers(const msim_job_options *o, msim_error *err) {
-    if (o->names != MSIM_NAMES_PATH && o->names != MSIM_NAMES_STEM)
-        return refuse(err, "names", "an msim_names", o->names);
-    if (o->n_shards < 0 || (o->n_shards && (o->shard < 1 || o->shard > o->n_shards)))
-        return refuse(err, "shard", "a number from 1 to n_shards", o->shard);
-    if (o->transpose < -12 || o->transpose > 12)
-        return refuse(err, "transpose", "-12..12", o->transpose);
+    int rc = ms_files_check("job", o->names, o->shard, o->n_shards, o->transpose, err);
+    if (rc < 0) return rc;
     if (o->max_tokens < -1 || o->max_tokens > (int64_t)1 << 30)
         return refuse(err, "max_tokens", "-1..2^30", o->max_tokens);
     if (o->window_tokens && (o->window_tokens < 16 || o->window_tokens > (int64_t)1 << 20))

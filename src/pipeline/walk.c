@@ -50,17 +50,12 @@ int msim_skip_is_failure(int reason, int is_named) {
 /* ---- Opening ---- */
 
 static int refuse(msim_error *err, const char *what, const char *expected, int64_t got) {
-    return ms_fail(err, MSIM_E_ARG, "walk: %s: expected %s, got %lld", what, expected,
-                   (long long)got);
+    return ms_files_refuse("walk", what, expected, got, err);
 }
 
 static int check_numbers(const msim_walk_options *o, msim_error *err) {
-    if (o->names != MSIM_NAMES_PATH && o->names != MSIM_NAMES_STEM)
-        return refuse(err, "names", "an msim_names", o->names);
-    if (o->n_shards < 0 || (o->n_shards && (o->shard < 1 || o->shard > o->n_shards)))
-        return refuse(err, "shard", "a number from 1 to n_shards", o->shard);
-    if (o->transpose < -12 || o->transpose > 12)
-        return refuse(err, "transpose", "-12..12", o->transpose);
+    int rc = ms_files_check("walk", o->names, o->shard, o->n_shards, o->transpose, err);
+    if (rc < 0) return rc;
     if (o->transpose_factor < 0 || o->transpose_factor > 6)
         return refuse(err, "transpose_factor", "0..6", o->transpose_factor);
     if (o->transpose_factor && o->transpose)

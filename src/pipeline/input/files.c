@@ -48,6 +48,23 @@ bool ms_files_is_failure(int reason, bool is_named) {
     return is_named || (reason != MSIM_SKIP_NO_NOTES && reason != MSIM_SKIP_DRUMS_ONLY);
 }
 
+int ms_files_refuse(const char *who, const char *what, const char *expected, int64_t got,
+                    msim_error *err) {
+    return ms_fail(err, MSIM_E_ARG, "%s: %s: expected %s, got %lld", who, what, expected,
+                   (long long)got);
+}
+
+int ms_files_check(const char *who, int names, int64_t shard, int64_t n_shards, int transpose,
+                   msim_error *err) {
+    if (names != MSIM_NAMES_PATH && names != MSIM_NAMES_STEM)
+        return ms_files_refuse(who, "names", "an msim_names", names, err);
+    if (n_shards < 0 || (n_shards && (shard < 1 || shard > n_shards)))
+        return ms_files_refuse(who, "shard", "a number from 1 to n_shards", shard, err);
+    if (transpose < -12 || transpose > 12)
+        return ms_files_refuse(who, "transpose", "-12..12", transpose, err);
+    return 0;
+}
+
 int ms_files_compare_names(const ms_files_entry *a, const ms_files_entry *b) {
     uint32_t n = a->name_len < b->name_len ? a->name_len : b->name_len;
     int order = memcmp(a->path + a->name_at, b->path + b->name_at, n);
