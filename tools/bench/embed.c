@@ -129,7 +129,7 @@ static int run_rounds(embed_bench *b, times *t, msim_error *err) {
     int rc = run_tokens(b, err);
     b->is_kept = false;
     if (rc >= 0 && b->n == 0)
-        rc = ms_cli_fail(err, MSIM_E_EMPTY, "embed: no file that was given has notes");
+        rc = ms_fail(err, MSIM_E_EMPTY, "embed: no file that was given has notes");
     if (rc >= 0) rc = run_embedder(b, true, &stats, err);
     for (int64_t i = 0; rc >= 0 && i < b->s->rounds && !ms_cli_stopped(); i++) {
         double began = ms_cli_now();

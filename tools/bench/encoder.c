@@ -128,8 +128,8 @@ static int read_tokens(encoder_bench *b, workload *w, msim_error *err) {
         n += rc >= 0;
     }
     if (rc >= 0 && n == 0)
-        rc = ms_cli_fail(err, MSIM_E_EMPTY, "tokens: %s: the file holds no token sequences",
-                         b->s->tokens);
+        rc = ms_fail(err, MSIM_E_EMPTY, "tokens: %s: the file holds no token sequences",
+                     b->s->tokens);
     if (n) qsort(all, n, sizeof *all, longest_first);
     for (size_t i = 0; i < n; i++) {
         if (rc >= 0) rc = add_sequence(w, all[i].ids, (size_t)all[i].n_ids, err);

@@ -60,7 +60,7 @@ static int read_files(const ms_bench_settings *s, corpus *c, msim_error *err) {
     }
     msim_walk_close(walk);
     if (rc >= 0 && c->n == 0)
-        rc = ms_cli_fail(err, MSIM_E_EMPTY, "no file could be read: nothing to measure");
+        rc = ms_fail(err, MSIM_E_EMPTY, "no file could be read: nothing to measure");
     return rc;
 }
 

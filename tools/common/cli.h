@@ -25,6 +25,7 @@
  *   if (rc != 0) return ms_cli_finish(rc); */
 #ifndef MS_TOOLS_COMMON_CLI_H
 #define MS_TOOLS_COMMON_CLI_H
+#include "base/status.h"
 #include "midisim.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -215,9 +216,6 @@ void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Error about wrong use: adds, on the same line, where help is; returns
  * -MSIM_E_ARG. */
 int ms_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Fill err and return -code, as the library does. */
-int ms_cli_fail(msim_error *err, int code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 /* 1234567 -> "1,234,567". Returns buf, which has at least 32 bytes. */
 char *ms_cli_count(char *buf, int64_t n);
 double ms_cli_now(void); /* seconds, monotonic */

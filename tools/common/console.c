@@ -132,16 +132,6 @@ int ms_cli_usage(const char *format, ...) {
     return -MSIM_E_ARG;
 }
 
-int ms_cli_fail(msim_error *err, int code, const char *format, ...) {
-    if (!err) return -code;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(err->text, sizeof err->text, format, args);
-    va_end(args);
-    err->code = code;
-    return -code;
-}
-
 int ms_cli_as_failure(int rc) {
     return rc == -MSIM_E_ARG || rc == -MSIM_E_UNSUPPORTED ? -MSIM_E_IO : rc;
 }

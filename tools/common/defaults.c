@@ -39,12 +39,12 @@ int ms_cli_model_path(const ms_cli_common *common, char *path, size_t cap, msim_
     msim_error e;
     if (common->model) {
         if ((size_t)snprintf(path, cap, "%s", common->model) < cap) return 0;
-        return ms_cli_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu",
-                           cap, strlen(common->model));
+        return ms_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu", cap,
+                       strlen(common->model));
     }
     int rc = msim_default_model(path, cap, &e);
     if (rc >= 0) return 0;
     return strncmp(e.text, found_nothing, n) == 0
-               ? ms_cli_fail(err, -rc, "%s-m FILE, %.440s", found_nothing, e.text + n)
-               : ms_cli_fail(err, -rc, "%s", e.text);
+               ? ms_fail(err, -rc, "%s-m FILE, %.440s", found_nothing, e.text + n)
+               : ms_fail(err, -rc, "%s", e.text);
 }

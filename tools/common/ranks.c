@@ -40,7 +40,7 @@ int ms_ranks_agree(int rc, msim_error *err) {
     verdict v = {0};
     if (from == ms_ranks_index()) v = make_verdict(-rc, err->text);
     ms_ranks_broadcast(from, &v, sizeof v);
-    return ms_cli_fail(err, v.code, "%s", v.text);
+    return ms_fail(err, v.code, "%s", v.text);
 }
 
 int ms_ranks_stopped(void) { return stopped; }

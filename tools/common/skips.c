@@ -24,7 +24,7 @@ int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err)
     if (!skips) return -MSIM_E_MEMORY;
     if (tsv_path && !(skips->tsv = fopen(tsv_path, "we"))) {
         ms_free(skips);
-        return ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", tsv_path, strerror(errno));
+        return ms_fail(err, MSIM_E_IO, "cannot write: %s: %s", tsv_path, strerror(errno));
     }
     skips->tsv_path = tsv_path;
     *out = skips;
@@ -107,8 +107,8 @@ int ms_cli_skips_close(ms_cli_skips *skips, msim_error *err) {
         bool was_bad = ferror(skips->tsv) != 0;
         errno = 0;
         if (fclose(skips->tsv) != 0 || was_bad)
-            rc = ms_cli_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path,
-                             strerror(errno ? errno : EIO));
+            rc = ms_fail(err, MSIM_E_IO, "cannot write: %s: %s", skips->tsv_path,
+                         strerror(errno ? errno : EIO));
     }
     ms_free(skips);
     return rc;

@@ -21,8 +21,8 @@ enum { MAX_PART = 200, FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_CLOEXEC };
 static int take_after(const ms_out_file *f, const struct stat *source, msim_error *err) {
     const struct timespec times[2] = {source->st_atim, source->st_mtim};
     if (fchmod(f->fd, source->st_mode & 0777) == 0 && futimens(f->fd, times) == 0) return 0;
-    return ms_cli_fail(err, MSIM_E_IO, "cannot set mode and times: %s: %s", f->temp_path,
-                       strerror(errno));
+    return ms_fail(err, MSIM_E_IO, "cannot set mode and times: %s: %s", f->temp_path,
+                   strerror(errno));
 }
 
 int ms_put_file(int folder, const char *file, const ms_put_part *parts, size_t n_parts,
@@ -179,7 +179,7 @@ const char *ms_tree_claim(ms_tree *t, const char *name, size_t n, const char *en
 static int fail_at(const ms_tree *t, const char *path, int failed, msim_error *err) {
     const char *why = failed == ENOTDIR || failed == ELOOP ? "a part of this path is no folder"
                                                            : strerror(failed);
-    return ms_cli_fail(err, MSIM_E_IO, "%s/%s: %s", t->folder, path, why);
+    return ms_fail(err, MSIM_E_IO, "%s/%s: %s", t->folder, path, why);
 }
 
 /* mkdir -p */
@@ -206,7 +206,7 @@ int ms_tree_open(const char *folder, ms_tree **out, msim_error *err) {
     t->top = t->at = -1;
     t->folder = ms_mem_copy_text(folder, "path", err);
     if (t->folder && (t->top = open(folder, FOLDER_FLAGS)) < 0)
-        rc = ms_cli_fail(err, MSIM_E_IO, "cannot open the folder: %s: %s", folder, strerror(errno));
+        rc = ms_fail(err, MSIM_E_IO, "cannot open the folder: %s: %s", folder, strerror(errno));
     if (t->top < 0) {
         ms_tree_close(t);
         return rc < 0 ? rc : -MSIM_E_MEMORY;
@@ -271,7 +271,7 @@ int ms_tree_write(ms_tree *t, const char *path, const ms_put_part *parts, size_t
     if (!is_forced && fstatat(folder, file, &st, AT_SYMLINK_NOFOLLOW) == 0) return 0;
     msim_error why;
     int rc = ms_put_file(folder, file, parts, n_parts, NULL, is_forced, &why);
-    return rc < 0 ? ms_cli_fail(err, why.code, "%s/%s: %.200s", t->folder, path, why.text) : rc;
+    return rc < 0 ? ms_fail(err, why.code, "%s/%s: %.200s", t->folder, path, why.text) : rc;
 }
 
 bool ms_tree_holds(ms_tree *t, const char *path, const void *begin, size_t n_begin,

@@ -53,8 +53,8 @@ static int combine(conversion *j, const ms_description *one, const char *path, m
     all->is_complete &= one->is_complete;
     if (!ms_description_differs(all, one, what, sizeof what)) return 0;
     if (!j->s->is_forced)
-        return ms_cli_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)",
-                           path, what);
+        return ms_fail(err, MSIM_E_ARG, "settings differ: %.200s: %.180s (--force goes on)", path,
+                       what);
     ms_cli_warning("settings differ: %s: %s", path, what);
     ms_description there = *one;
     ms_description_add_levels(all, one);
@@ -99,9 +99,8 @@ static int check_shards(conversion *j, int64_t *shards, int64_t n, int64_t of, m
     for (int64_t i = 1; i < n; i++) {
         if (shards[i] != shards[i - 1]) continue;
         if (!j->s->is_forced)
-            return ms_cli_fail(err, MSIM_E_ARG,
-                               "shard %lld of %lld is given twice (--force goes on)",
-                               (long long)shards[i], (long long)of);
+            return ms_fail(err, MSIM_E_ARG, "shard %lld of %lld is given twice (--force goes on)",
+                           (long long)shards[i], (long long)of);
         ms_cli_warning("shard %lld of %lld is there twice", (long long)shards[i], (long long)of);
         n_same++;
     }
@@ -142,11 +141,10 @@ static int gather(conversion *j, msim_error *err) {
     }
     j->has_sidecar = rc >= 0 && n_found == n_parts && !differ;
     if (rc >= 0 && n_found > 0 && n_found < n_parts && !j->s->is_forced)
-        rc = ms_cli_fail(
-            err, MSIM_E_ARG,
-            "settings unknown: only %lld of %lld files have a description (.json) beside "
-            "them (--force goes on without)",
-            (long long)n_found, (long long)n_parts);
+        rc = ms_fail(err, MSIM_E_ARG,
+                     "settings unknown: only %lld of %lld files have a description (.json) beside "
+                     "them (--force goes on without)",
+                     (long long)n_found, (long long)n_parts);
     else if (j->has_sidecar && j->s->is_merge && of > 0)
         rc = check_shards(j, shards, n_found, of, err);
     ms_free(shards);
@@ -179,7 +177,7 @@ static int longest_name(conversion *j, msim_error *err) {
         if (chars > j->layout.name_chars) j->layout.name_chars = chars;
         if (i % 4096) continue;
         ms_cli_progress("names", i, j->info.rows);
-        if (ms_cli_stopped()) return ms_cli_fail(err, MSIM_E_IO, "stopped");
+        if (ms_cli_stopped()) return ms_fail(err, MSIM_E_IO, "stopped");
     }
     ms_cli_progress_end();
     return 0;
@@ -229,7 +227,7 @@ static int check_finite(conversion *j, int64_t at, const char *name, const float
     j->n_nonfinite++;
     if (j->s->keeps_nonfinite) return 0;
     while (isfinite(row[k])) k++;
-    return ms_cli_fail(
+    return ms_fail(
         err, MSIM_E_FORMAT,
         "bad row: %.150s: row %lld ('%.120s'): component %lld: expected a finite number, got %g "
         "(--keep-nonfinite keeps it)",
@@ -263,7 +261,7 @@ static int write_rows(conversion *j, msim_corpus_writer *writer, msim_error *err
         if (why.code == MSIM_E_IO)
             *err = why;
         else if (why.code) /* the writer knows the row's number in the output alone */
-            ms_cli_fail(err, why.code, "%.280s: '%.80s' of %.100s", why.text, name, path_of(j, at));
+            ms_fail(err, why.code, "%.280s: '%.80s' of %.100s", why.text, name, path_of(j, at));
         if (i % 256) continue;
         ms_cli_progress("rows", i, j->info.rows);
         if (ms_cli_stopped()) rc = -MSIM_E_IO;
@@ -294,14 +292,14 @@ static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *er
 static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *err) {
     char beside[4352], aside[4400];
     if (!ms_description_path(j->out, beside, sizeof beside))
-        return ms_cli_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
+        return ms_fail(err, MSIM_E_ARG, "path too long: %.80s...", j->out);
     snprintf(aside, sizeof aside, "%s" MS_CONVERT_ASIDE, j->out, (long)getpid());
     bool had_one = rename(beside, aside) == 0;
     if (!had_one && errno != ENOENT)
-        return ms_cli_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
+        return ms_fail(err, MSIM_E_IO, "cannot replace: %s: %s", beside, strerror(errno));
     int rc = msim_corpus_writer_finish(writer, err);
     if (had_one && (rc < 0 ? rename(aside, beside) : unlink(aside)) != 0 && rc >= 0)
-        rc = ms_cli_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
+        rc = ms_fail(err, MSIM_E_IO, "cannot remove: %s: %s", aside, strerror(errno));
     /* The codes beside it are of the rows that were there: they would only be refused. */
     if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside)
         (void)unlink(aside);
@@ -322,9 +320,9 @@ static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *e
 static int write_output(conversion *j, msim_error *err) {
     msim_corpus_writer *writer;
     if (j->description.window_tokens && j->merge && j->info.rows >= UINT32_MAX)
-        return ms_cli_fail(err, MSIM_E_LIMIT,
-                           "--merge: expected fewer than 2^32 - 1 rows of windows, got %lld",
-                           (long long)j->info.rows);
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "--merge: expected fewer than 2^32 - 1 rows of windows, got %lld",
+                       (long long)j->info.rows);
     int rc = msim_corpus_writer_open(j->out, &j->layout, &writer, err);
     if (rc < 0) return rc;
     rc = write_rows(j, writer, err);
@@ -363,9 +361,9 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
         is_refused = rc == -MSIM_E_ARG;
     }
     if (rc >= 0 && s->is_merge && !j.info.has_names && j.info.rows > 0)
-        rc = ms_cli_fail(&err, MSIM_E_FORMAT,
-                         "--merge: %.300s: the rows have no names, by which shards are joined",
-                         inputs->items[0]);
+        rc = ms_fail(&err, MSIM_E_FORMAT,
+                     "--merge: %.300s: the rows have no names, by which shards are joined",
+                     inputs->items[0]);
     if (rc >= 0) rc = plan(&j, &err);
     if (rc >= 0) rc = write_output(&j, &err);
     if (rc >= 0)

@@ -177,11 +177,10 @@ static int verify_corpus(const msim_corpus *corpus, const msim_corpus_info *info
     add_count(r, "unnamed_rows", f.unnamed);
     add_count(r, "names_not_utf8", f.not_utf8);
     if (rc >= 0 && f.first_bad >= 0)
-        rc = ms_cli_fail(
-            err, MSIM_E_FORMAT,
-            "bad rows: %.300s: %lld rows are not finite, %lld names hold a NUL; the first "
-            "is row %lld",
-            path, (long long)f.not_finite, (long long)f.with_nul, (long long)f.first_bad);
+        rc = ms_fail(err, MSIM_E_FORMAT,
+                     "bad rows: %.300s: %lld rows are not finite, %lld names hold a NUL; the first "
+                     "is row %lld",
+                     path, (long long)f.not_finite, (long long)f.with_nul, (long long)f.first_bad);
     return rc;
 }
 
@@ -249,7 +248,7 @@ static int describe(const ms_convert_settings *s, const char *path) {
     if (s->is_verify && !ms_cli_stopped()) add_bool(&r, "ok", rc >= 0);
     if (s->is_json && rc < 0) add_text(&r, "error", err.text);
     if (r.is_short && rc >= 0)
-        rc = ms_cli_fail(&err, MSIM_E_MEMORY, "out of memory: what %.300s holds", path);
+        rc = ms_fail(&err, MSIM_E_MEMORY, "out of memory: what %.300s holds", path);
     if (rc < 0) ms_cli_error("%s", err.text);
     if (s->is_json && !r.is_short)
         written = ms_cli_write_json(r.values);

@@ -46,10 +46,10 @@ static int check_settings(per_token_run *r, msim_error *err) {
     ms_put_part part = {.data = line, .n = (size_t)n};
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
     if (rc == 0 && !ms_tree_holds(r->tree, SETTINGS, line, part.n, n))
-        rc = ms_cli_fail(err, MSIM_E_ARG,
-                         "%s/" SETTINGS ": the vectors there were made with other settings; give "
-                         "another folder, or --force to write all of it anew",
-                         r->s->per_token);
+        rc = ms_fail(err, MSIM_E_ARG,
+                     "%s/" SETTINGS ": the vectors there were made with other settings; give "
+                     "another folder, or --force to write all of it anew",
+                     r->s->per_token);
     return rc < 0 ? rc : 0;
 }
 

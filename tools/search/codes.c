@@ -114,8 +114,8 @@ static int prepare_part(const codes_place *p, msim_error *err) {
     if (rc < 0) ms_cli_warning("%s: written anew", e.text);
     rc = write_codes(p, path, &e);
     if (rc >= 0) return 0;
-    return ms_cli_fail(err, -rc, "%.440s%s", e.text,
-                       p->cached || rc != -MSIM_E_IO ? "" : " (--cache DIR puts them elsewhere)");
+    return ms_fail(err, -rc, "%.440s%s", e.text,
+                   p->cached || rc != -MSIM_E_IO ? "" : " (--cache DIR puts them elsewhere)");
 }
 
 /* Without --prepare: in the cache, else beside the part, else into the cache. Failures only cost
@@ -128,7 +128,7 @@ static int use_part(const codes_place *p, bool may_write, bool *is_said, msim_er
     if (is_beside < 0) say_ignored(p, e.text, is_said);
     if (is_beside == 1 || !p->cached || !may_write) return 0;
     int rc = write_codes(p, p->cached, &e);
-    if (ms_cli_stopped()) return ms_cli_fail(err, MSIM_E_STOPPED, "stopped");
+    if (ms_cli_stopped()) return ms_fail(err, MSIM_E_STOPPED, "stopped");
     if (rc < 0) say_ignored(p, e.text, is_said);
     return 0;
 }
@@ -139,11 +139,11 @@ static int check_codec(const ms_search_corpus *c, int codec, msim_error *err) {
     for (int64_t part = 0; part < c->info.parts; part++)
         if (msim_corpus_part_rows(c->corpus, part) > 0 &&
             !msim_corpus_has_codes(c->corpus, part, codec))
-            return ms_cli_fail(err, MSIM_E_ARG,
-                               "--scan %s: %.300s: there are no such quantised rows (--prepare "
-                               "writes them) (see %s --help)",
-                               msim_scan_name(codec), msim_corpus_part_path(c->corpus, part),
-                               ms_search_tool.name);
+            return ms_fail(err, MSIM_E_ARG,
+                           "--scan %s: %.300s: there are no such quantised rows (--prepare "
+                           "writes them) (see %s --help)",
+                           msim_scan_name(codec), msim_corpus_part_path(c->corpus, part),
+                           ms_search_tool.name);
     return 0;
 }
 
@@ -165,8 +165,8 @@ int ms_search_codes_attach(const ms_search_corpus *c, bool may_write, msim_error
     if (set->scan == MSIM_SCAN_F64 || set->scan == MSIM_SCAN_F32 || set->metric == MSIM_METRIC_IP)
         return 0;
     if (set->cache && mkdir(set->cache, 0777) != 0 && errno != EEXIST)
-        return ms_cli_fail(err, MSIM_E_IO, "cannot make the folder: %.300s: %s", set->cache,
-                           strerror(errno));
+        return ms_fail(err, MSIM_E_IO, "cannot make the folder: %.300s: %s", set->cache,
+                       strerror(errno));
     for (int64_t part = 0; part < c->info.parts && rc >= 0; part++)
         if (msim_corpus_part_rows(c->corpus, part) > 0)
             rc = attach_part(c, part, codec, may_write, &is_said, err);

@@ -85,9 +85,9 @@ static int list_root(ms_copy_to *c, size_t i, msim_error *err) {
     msim_walk_item item = {.size = sizeof item};
     struct stat st;
     if (stat(root, &st) != 0)
-        return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
+        return ms_fail(err, MSIM_E_IO, "--midi-root: %s: %s", root, strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return ms_cli_fail(err, MSIM_E_IO, "--midi-root: %s is a file: give a folder", root);
+        return ms_fail(err, MSIM_E_IO, "--midi-root: %s is a file: give a folder", root);
     o.paths = &root;
     o.n_paths = 1;
     int rc = msim_walk_open(&o, c->walks + i, err);

@@ -9,7 +9,7 @@
 int ms_search_contradict(const ms_search_settings *set, const char *what, const char *where,
                          const char *expected, const char *got, msim_error *err) {
     if (!set->is_forced)
-        return ms_cli_fail(
+        return ms_fail(
             err, MSIM_E_ARG,
             "%s: %.200s: expected the corpus's %s, got %s (--force searches all the same)", what,
             where, expected, got);
@@ -59,10 +59,10 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
 /* A description that cannot be used: an error, or with --force a warning. */
 static int refuse_description(const ms_search_corpus *c, const msim_error *why, int rc,
                               msim_error *err) {
-    if (rc == -MSIM_E_MEMORY) return ms_cli_fail(err, MSIM_E_MEMORY, "%s", why->text);
+    if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why->text);
     if (!c->set->is_forced)
-        return ms_cli_fail(err, rc == -MSIM_E_ARG ? MSIM_E_ARG : MSIM_E_FORMAT,
-                           "%.440s (--force searches without it)", why->text);
+        return ms_fail(err, rc == -MSIM_E_ARG ? MSIM_E_ARG : MSIM_E_FORMAT,
+                       "%.440s (--force searches without it)", why->text);
     ms_cli_warning("%s", why->text);
     return 0;
 }
@@ -88,10 +88,10 @@ static int read_description(ms_search_corpus *c, int64_t part, msim_error *err) 
     }
     if (!parts_differ(&c->made, &made, expected, got, sizeof got)) return 0;
     if (!c->set->is_forced)
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "parts of the corpus differ: %.200s: expected %s as in the first, got "
-                           "%s (--force searches all the same)",
-                           path, expected, got);
+        return ms_fail(err, MSIM_E_ARG,
+                       "parts of the corpus differ: %.200s: expected %s as in the first, got "
+                       "%s (--force searches all the same)",
+                       path, expected, got);
     ms_cli_warning("parts of the corpus differ: %s: the first has %s, this one %s", path, expected,
                    got);
     return 0;
@@ -104,8 +104,7 @@ static int refuse_corpus(const ms_search_settings *set, int rc, const msim_error
     for (size_t i = 0; i < set->corpora.n && !*near; i++)
         ms_spelling_of_file(set->corpora.items[i], near, sizeof near);
     /* A file that this build cannot read is a failure, not wrong use. */
-    return ms_cli_fail(err, rc == -MSIM_E_UNSUPPORTED ? MSIM_E_FORMAT : -rc, "%s%s", why->text,
-                       near);
+    return ms_fail(err, rc == -MSIM_E_UNSUPPORTED ? MSIM_E_FORMAT : -rc, "%s%s", why->text, near);
 }
 
 int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err) {
@@ -117,8 +116,8 @@ int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, 
     rc = msim_corpus_get_info(out->corpus, &out->info);
     if (rc < 0) return rc;
     if (out->info.rows <= 0)
-        return ms_cli_fail(err, MSIM_E_EMPTY, "nothing to search: %.300s: the corpus has no rows",
-                           set->corpora.items[0]);
+        return ms_fail(err, MSIM_E_EMPTY, "nothing to search: %.300s: the corpus has no rows",
+                       set->corpora.items[0]);
     for (int64_t part = 0; part < out->info.parts && rc >= 0; part++)
         rc = read_description(out, part, err);
     return rc;
@@ -203,11 +202,11 @@ int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, m
     if (rc >= 0) rc = msim_model_get_info(out->model, &out->info);
     if (rc < 0) return rc;
     if (out->info.dim != corpus->info.dim)
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "corpus and model do not fit: %.300s: expected rows of the model's "
-                           "width %lld, got %lld",
-                           set->corpora.items[0], (long long)out->info.dim,
-                           (long long)corpus->info.dim);
+        return ms_fail(err, MSIM_E_ARG,
+                       "corpus and model do not fit: %.300s: expected rows of the model's "
+                       "width %lld, got %lld",
+                       set->corpora.items[0], (long long)out->info.dim,
+                       (long long)corpus->info.dim);
     out->is_weighted = set->pooling == 1 ||
                        (set->pooling < 0 && ms_cli_given(&ms_search_tool, set, "pool-weights"));
     memcpy(out->weights, set->pool_weights, sizeof set->pool_weights);

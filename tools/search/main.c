@@ -63,10 +63,10 @@ static void summarise(const search_job *j) {
 
 static int no_match(const search_job *j, msim_error *err) {
     if (j->set->has_threshold)
-        return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: no row scores %g or more",
-                           j->set->corpora.items[0], j->set->threshold);
-    return ms_cli_fail(err, MSIM_E_EMPTY, "no match: %.300s: every row is excluded",
-                       j->set->corpora.items[0]);
+        return ms_fail(err, MSIM_E_EMPTY, "no match: %.300s: no row scores %g or more",
+                       j->set->corpora.items[0], j->set->threshold);
+    return ms_fail(err, MSIM_E_EMPTY, "no match: %.300s: every row is excluded",
+                   j->set->corpora.items[0]);
 }
 
 /* What was searched is printed and copied: say how it went. *has_failures: something that was given
@@ -145,7 +145,7 @@ static int search(search_job *j, bool *has_failures, msim_error *err) {
     rc = is_first ? open_searcher(j, j->ranks ? &passes : NULL, err) : 0;
     rc = ms_ranks_agree(rc, err);
     if (rc < 0) return rc;
-    if (ms_ranks_stopped()) return ms_cli_fail(err, MSIM_E_STOPPED, "stopped");
+    if (ms_ranks_stopped()) return ms_fail(err, MSIM_E_STOPPED, "stopped");
     if (is_first) return search_first(j, has_failures, err);
     ms_search_ranks_serve(j->ranks);
     return 0;
@@ -173,7 +173,7 @@ static int run(search_job *j, bool *has_failures, msim_error *err) {
     rc = is_first ? open_names(j, err) : ms_search_codes_attach(&j->corpus, false, err);
     rc = ms_ranks_agree(rc, err);
     if (rc < 0) return rc;
-    if (ms_ranks_stopped()) return ms_cli_fail(err, MSIM_E_STOPPED, "stopped");
+    if (ms_ranks_stopped()) return ms_fail(err, MSIM_E_STOPPED, "stopped");
     return search(j, has_failures, err);
 }
 

@@ -204,27 +204,25 @@ static bool is_given(const ms_search_settings *set, const char *name) {
 static int check_output(ms_search_settings *set, msim_error *err) {
     if (set->is_json) {
         if (set->format >= 0 && set->format != MS_RESULTS_JSON)
-            return ms_cli_fail(err, MSIM_E_ARG,
-                               "--json is --format json: leave out the other --format");
+            return ms_fail(err, MSIM_E_ARG,
+                           "--json is --format json: leave out the other --format");
         set->format = MS_RESULTS_JSON;
     }
     if (set->format < 0)
         set->format = ms_cli_is_terminal(STDOUT_FILENO) ? MS_RESULTS_TABLE : MS_RESULTS_TSV;
     if (set->format == MS_RESULTS_MIDISIM && set->has_threshold)
-        return ms_cli_fail(
+        return ms_fail(
             err, MSIM_E_ARG,
             "--format midisim lists K matches in each key: give -k instead of --threshold");
     if (set->format == MS_RESULTS_MIDISIM && set->metric == MSIM_METRIC_IP)
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "--format midisim lists cosines: leave out --metric ip");
+        return ms_fail(err, MSIM_E_ARG, "--format midisim lists cosines: leave out --metric ip");
     int64_t most = MSIM_GPU_MAX_K - (set->excludes_self ? MS_SEARCH_EXTRA : 0);
     if (set->common.device == MSIM_DEVICE_CUDA && !set->has_threshold && set->k > most)
-        return ms_cli_fail(
-            err, MSIM_E_ARG, "-k: expected at most %lld with --device cuda%s, got %lld",
-            (long long)most, set->excludes_self ? " and --exclude-self" : "", (long long)set->k);
+        return ms_fail(err, MSIM_E_ARG, "-k: expected at most %lld with --device cuda%s, got %lld",
+                       (long long)most, set->excludes_self ? " and --exclude-self" : "",
+                       (long long)set->k);
     if (set->has_threshold && is_given(set, "top"))
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "--threshold and -k cannot be combined: give one of them");
+        return ms_fail(err, MSIM_E_ARG, "--threshold and -k cannot be combined: give one of them");
     return 0;
 }
 
@@ -233,33 +231,32 @@ static int check_scan(const ms_search_settings *set, msim_error *err) {
     bool is_plain = set->scan == MSIM_SCAN_F64 || set->scan == MSIM_SCAN_F32;
     const char *wants = set->prepares ? "--prepare" : set->cache ? "--cache" : NULL;
     if (set->verifies && !set->prepares)
-        return ms_cli_fail(err, MSIM_E_ARG, "--verify is for --prepare: give that too");
+        return ms_fail(err, MSIM_E_ARG, "--verify is for --prepare: give that too");
     if (wants && is_plain)
-        return ms_cli_fail(
+        return ms_fail(
             err, MSIM_E_ARG,
             "%s writes quantised rows, but --scan %s reads none: give --scan auto, bf16 or int8",
             wants, names[set->scan]);
     if (set->metric != MSIM_METRIC_IP) return 0;
     if (wants)
-        return ms_cli_fail(
+        return ms_fail(
             err, MSIM_E_ARG,
             "%s writes quantised rows, which serve the cosine alone: leave out --metric ip", wants);
     if (set->scan == MSIM_SCAN_BF16 || set->scan == MSIM_SCAN_INT8)
-        return ms_cli_fail(err, MSIM_E_ARG,
-                           "--scan: expected auto, f64 or f32 with --metric ip, got %s",
-                           names[set->scan]);
+        return ms_fail(err, MSIM_E_ARG,
+                       "--scan: expected auto, f64 or f32 with --metric ip, got %s",
+                       names[set->scan]);
     return 0;
 }
 
 static int check_copying(const ms_search_settings *set, msim_error *err) {
     if (set->copy_to && set->midi_roots.n == 0)
-        return ms_cli_fail(
-            err, MSIM_E_ARG,
-            "--copy-to: give --midi-root ROOT too, the folder with the corpus's files");
+        return ms_fail(err, MSIM_E_ARG,
+                       "--copy-to: give --midi-root ROOT too, the folder with the corpus's files");
     if (!set->copy_to && set->midi_roots.n)
-        return ms_cli_fail(err, MSIM_E_ARG, "--midi-root is for --copy-to: give that too");
+        return ms_fail(err, MSIM_E_ARG, "--midi-root is for --copy-to: give that too");
     if (!set->copy_to && set->omits_original)
-        return ms_cli_fail(err, MSIM_E_ARG, "--no-original is for --copy-to: give that too");
+        return ms_fail(err, MSIM_E_ARG, "--no-original is for --copy-to: give that too");
     return 0;
 }
 
@@ -272,29 +269,29 @@ static int check_queries(const ms_search_settings *set, msim_error *err) {
         n_streams += strcmp(set->common.operands.items[i], "-") == 0;
     bool reads_names = set->excluded_from && strcmp(set->excluded_from, "-") == 0;
     if (n_streams + reads_names > 1)
-        return ms_cli_fail(err, MSIM_E_ARG, "-: standard input can be read once, not %zu times",
-                           n_streams + reads_names);
+        return ms_fail(err, MSIM_E_ARG, "-: standard input can be read once, not %zu times",
+                       n_streams + reads_names);
     if (ms_search_has_queries(set)) return 0;
     if (!set->prepares)
-        return ms_cli_fail(
+        return ms_fail(
             err, MSIM_E_ARG,
             "no query: give a MIDI file, - for standard input, --like or --query-vectors");
     for (size_t i = 0; i < sizeof needing / sizeof *needing; i++)
         if (is_given(set, needing[i]))
-            return ms_cli_fail(err, MSIM_E_ARG,
-                               "--%s needs a query: give a MIDI file, --like or --query-vectors",
-                               needing[i]);
+            return ms_fail(err, MSIM_E_ARG,
+                           "--%s needs a query: give a MIDI file, --like or --query-vectors",
+                           needing[i]);
     return 0;
 }
 
 int ms_search_check_usage(ms_search_settings *set, msim_error *err) {
     set->has_threshold = is_given(set, "threshold");
-    if (set->corpora.n == 0) return ms_cli_fail(err, MSIM_E_ARG, "no corpus: give -c CORPUS");
+    if (set->corpora.n == 0) return ms_fail(err, MSIM_E_ARG, "no corpus: give -c CORPUS");
     int rc = check_queries(set, err);
     if (rc >= 0) rc = check_output(set, err);
     if (rc >= 0) rc = check_scan(set, err);
     if (rc >= 0) rc = check_copying(set, err);
     if (rc >= 0 && is_given(set, "pool-weights") && is_given(set, "pooling") && set->pooling != 1)
-        rc = ms_cli_fail(err, MSIM_E_ARG, "--pool-weights is for --pooling weighted, not mean");
+        rc = ms_fail(err, MSIM_E_ARG, "--pool-weights is for --pooling weighted, not mean");
     return rc;
 }
