@@ -442,6 +442,10 @@ typedef struct {
     /* 1: the job remembers the tokens, notes and seconds of each input for msim_job_get_piece: 24
      * bytes per file. */
     int is_detailed;
+    /* With window_tokens, 1: one row for each piece again, the mean of the vectors of all its
+     * windows. Sums are in double, in the order of the windows. With is_l2_normalized, the mean is
+     * scaled, not the windows. */
+    int is_pooled;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -791,6 +795,12 @@ typedef struct {
                                      * non-zero ends the call with -MSIM_E_STOPPED; NULL: never */
     void *stop_user;                /* passed to should_stop */
     const msim_passes *passes;      /* borrowed until close; NULL: this process has all rows */
+    /* Windows: a MIDI query is cut as msim_job_options describes it, and every window of it is
+     * searched in every key. The score of a piece is that of its best pair of a row and a window.
+     * Such a query may have more vectors than max_vectors; then it gets several passes. With
+     * is_pooled, each key of the query is the mean of its windows, as in a job. */
+    int64_t window_tokens, window_step;
+    int is_pooled;
 } msim_searcher_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -839,6 +849,9 @@ typedef struct {
                                 * then the lower transposition */
     int64_t n_matches;
     const msim_pass_stats *pass; /* the pass that answered the query */
+    /* Where in the query each match is, [n_matches]; `piece` is the number of the window. NULL: the
+     * query was not cut into windows. */
+    const msim_span *query_spans;
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
