@@ -16,8 +16,8 @@
  *                that says what failed and where; `err` may be NULL. Unless the function says
  *                otherwise, a failure leaves outputs untouched and sets a new handle to NULL.
  *
- *  R2 threads    An msim_model and an msim_corpus never change after open, and threads may share
- *                them. One thread at a time may use any other handle.
+ *  R2 threads    An msim_model, an msim_corpus and an msim_whitening never change after open, and
+ *                threads may share them. One thread at a time may use any other handle.
  *
  *  R3 ownership  Results go into the caller's buffers. Their sizes are known before the call. The
  *                caller frees nothing that a function returns. Close a context before what it was
@@ -26,8 +26,8 @@
  *  R4 memory     The msim_context_embed and msim_context_search functions allocate nothing. A
  *                context takes its memory when it is opened and when a corpus is loaded into it.
  *
- *  R5 quiet      The library never prints and never exits. Only msim_default_model reads the
- *                environment. Every thread that the library starts belongs to a handle.
+ *  R5 quiet      The library never prints and never exits. Only the msim_default_ functions read the
+ *                environment. A thread of the library ends with its handle or its call.
  *
  *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
  *                before the library reads or fills the struct; an ..._default() function does this.
@@ -714,6 +714,108 @@ MSIM_API int msim_corpus_merge_next(msim_corpus_merge *merge, int64_t *row, cons
 MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
 /* How many rows so far had the same name as the row before them, but were of another piece. */
 MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
+
+/* ---- Whitening: what makes vectors rank better ----------------------------------------------- */
+
+/* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
+ * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
+ * C + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and its mean diagonal
+ * ebar. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened rows are an
+ * ordinary corpus, whose description holds the map. A searcher sees it there and whitens its
+ * queries. docs/WHITENING.md.
+ *
+ * A whitening never changes after open, and threads may share it. */
+typedef struct msim_whitening msim_whitening;
+
+#define MSIM_WHITENING_SHRINK 0.02     /* the default of shrink */
+#define MSIM_WHITENING_MOST_SHRINK 1e6 /* the largest shrink */
+enum {
+    /* Of fewer rows of the corpus, all are used. */
+    MSIM_WHITENING_LEAST_SAMPLE = 100000,
+    /* The rows that another fit counts as, at most: the default of prior_rows. Not measured yet. */
+    MSIM_WHITENING_PRIOR_ROWS = 20000,
+    MSIM_WHITENING_QUANTILES = 10
+};
+
+/* Start from msim_whitening_options_default(). */
+typedef struct {
+    size_t size;                 /* sizeof(msim_whitening_options), set by the caller (R6) */
+    double shrink;               /* more than 0 */
+    int64_t max_rows;            /* fit on so many rows, drawn with a fixed seed; at least
+                       * MSIM_WHITENING_LEAST_SAMPLE; 0 (default): all rows */
+    const msim_whitening *prior; /* another fit that is added to the rows' statistics; borrowed
+                                  * during the call; NULL: none */
+    int64_t prior_rows;          /* how many rows `prior` counts as, at most */
+    const char *model_sha256;    /* of the model that made the rows, kept with the fit; NULL: not
+                                  * known */
+    int threads;                 /* 0: one per processor */
+    int isa;                     /* msim_isa; every level gives the same bits */
+    int (*progress)(void *user, int64_t done, int64_t all); /* rows; called now and then on this
+                                                             * thread; non-zero stops with
+                                                             * -MSIM_E_STOPPED; NULL: never */
+    void *user;                                             /* passed to progress */
+} msim_whitening_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_whitening_options_init(msim_whitening_options *options);
+static inline msim_whitening_options msim_whitening_options_default(void) {
+    msim_whitening_options options;
+    options.size = sizeof options;
+    msim_whitening_options_init(&options);
+    return options;
+}
+
+typedef struct {
+    size_t size; /* sizeof(msim_whitening_info), set by the caller (R6) */
+    int64_t dim;
+    int64_t rows, distinct; /* rows of the corpus that were used; those of them with content of
+                               * their own, each of which counts once */
+    int64_t prior_rows;     /* rows that another fit counts as in it; 0: none */
+    double shrink;          /* 0: not known */
+    int has_statistics;     /* 1: it can be saved, and be the prior of another */
+    char hash[65];          /* SHA-256 of the map: maps with the same hash are the same */
+    char model_sha256[65];  /* of the model that made the rows; "": not known */
+    int64_t pairs, pieces;  /* of unrelated rows that the chances come from, and of how many
+                               * pieces; 0: no chances are known */
+    int n_quantiles;        /* how many of the quantiles are known */
+    double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
+                                                 * 0.01, ... of unrelated pairs reach */
+} msim_whitening_info;
+
+/* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
+ * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
+ * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
+ * those that the prior counts as included. -MSIM_E_ARG for a prior of another width, or for rows
+ * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
+MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
+                                msim_whitening **out, msim_error *err);
+/* Open a file that msim_whitening_save wrote (.whiten), and write one. A file that is damaged or
+ * something else is -MSIM_E_FORMAT. Without has_statistics, save is -MSIM_E_ARG. */
+MSIM_API int msim_whitening_open(const char *path, msim_whitening **out, msim_error *err);
+MSIM_API int msim_whitening_save(const msim_whitening *w, const char *path, msim_error *err);
+MSIM_API void msim_whitening_close(msim_whitening *w);
+MSIM_API int msim_whitening_get_info(const msim_whitening *w, msim_whitening_info *out);
+/* The map: mean [dim] and the lower triangle of L^-1, row by row [dim * (dim + 1) / 2]. */
+MSIM_API void msim_whitening_map(const msim_whitening *w, float *mean, float *factor);
+/* Whiten n rows [n, dim] into out [n, dim]; out may be rows. A row of zeros stays one; a row with
+ * NaN or infinity becomes NaN. threads 0 means one per processor. The same row gives the same bits,
+ * whatever else is whitened with it. */
+MSIM_API int msim_whitening_apply(const msim_whitening *w, const float *rows, size_t n, float *out,
+                                  int threads, msim_error *err);
+/* The chance that two whitened rows of unrelated pieces score `score` or more: 0..1; -1 when no
+ * chances are known. */
+MSIM_API double msim_whitening_p(const msim_whitening *w, double score);
+/* Find the fit that comes with the model, default.whiten, in the folders of msim_default_model, or
+ * beside the file that MIDISIM_MODEL names. Its path goes into path [cap]. -MSIM_E_EMPTY when there
+ * is none. */
+MSIM_API int msim_default_whitening(char *path, size_t cap, msim_error *err);
+
+/* The whitening of a corpus whose rows are whitened, from the descriptions beside its files. *out
+ * is borrowed from the corpus; NULL: the rows are as the model gave them. Descriptions are read at
+ * the first call. -MSIM_E_FORMAT when one is damaged or of other rows; -MSIM_E_ARG when the files
+ * of the corpus have different maps. */
+MSIM_API int msim_corpus_whitening(const msim_corpus *corpus, const msim_whitening **out,
+                                   msim_error *err);
 
 /* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
 
