@@ -9,6 +9,7 @@
 
 enum {
     VALUE_ROWS = 6,  /* of p x v: 6 rows x 64 columns */
+    SCORE_ROWS = 16, /* most query rows whose scores are held at a time */
     KEY_BLOCK = 256, /* keys between two updates of the running maximum; a multiple
                                      * of MS_KEY_GROUP */
     ATTEND_ROWS = 96
@@ -182,8 +183,8 @@ INLINE __m512 exp2_nonpositive_bf16(__m512 x) {
 }
 
 typedef struct {
-    float score[TILE_ROWS][KEY_BLOCK];   /* q k of 12 query rows and one block of keys */
-    float p[TILE_ROWS][KEY_BLOCK];       /* their exponentials, as operands */
+    float score[SCORE_ROWS][KEY_BLOCK];  /* q k of some query rows and one block of keys */
+    float p[SCORE_ROWS][KEY_BLOCK];      /* their exponentials, as operands */
     float acc[ATTEND_ROWS][MS_HEAD_DIM]; /* sum of p v so far, relative to the running maximum */
     float sum[ATTEND_ROWS][16];          /* sum of p, 16 lanes */
     float maximum[ATTEND_ROWS];
@@ -289,38 +290,54 @@ INLINE void softmax_row(scratch_512 *s, size_t r, size_t row, void *p, size_t n_
                              _mm512_mul_ps(_mm512_loadu_ps(s->acc[row] + d), shrink));
 }
 
-/* What differs between operands of f32 and of bf16. */
+/* Scores [rows][KEY_BLOCK] of rows of q, and acc += p v, over a block's groups of 16 keys. */
+typedef void (*score_fn)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys,
+                         size_t rows);
+typedef void (*value_fn)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys,
+                         size_t rows);
+
+static void score_rows_f32(float *score, const void *q, size_t q_stride, const void *k,
+                           size_t n_keys, size_t rows) {
+    if (rows == TILE_ROWS) {
+        score_12_f32(score, q, q_stride, k, n_keys);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++)
+        score_1_f32(score + r * KEY_BLOCK, (const float *)q + r * q_stride, q_stride, k, n_keys);
+}
+
+static void value_rows_f32(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys,
+                           size_t rows) {
+    size_t r = 0;
+    for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
+        value_6_f32(acc + r, (const float *)p + r * KEY_BLOCK, v, n_keys);
+    for (; r < rows; r++) value_1_f32(acc + r, (const float *)p + r * KEY_BLOCK, v, n_keys);
+}
+
+/* What differs between operands of f32 and of bf16, and between levels. */
 typedef struct {
     size_t bytes; /* of an operand */
-    void (*score12)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys);
-    void (*score1)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys);
+    size_t rows;  /* of a tile of scores, at most SCORE_ROWS */
+    score_fn scores;
     exponent_fn exponents;
-    void (*value6)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys);
-    void (*value1)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys);
+    value_fn values;
     store16_fn store;
 } attend_steps;
 
-/* 12 query rows against one block of keys. */
+/* A tile of query rows against one block of keys. */
 INLINE void attend_tile(const ms_attend *a, scratch_512 *s, size_t i, const char *k, const char *v,
                         size_t n_keys, const attend_steps *steps) {
-    size_t rows = a->n_query - i < TILE_ROWS ? a->n_query - i : TILE_ROWS, r;
+    size_t rows = a->n_query - i < steps->rows ? a->n_query - i : steps->rows;
     size_t groups = (n_keys + 15) & ~(size_t)15, padded = (n_keys + 31) & ~(size_t)31;
-    const char *q = (const char *)a->q + i * a->q_stride * steps->bytes;
     char *p = (char *)s->p;
-    if (rows == TILE_ROWS)
-        steps->score12(s->score[0], q, a->q_stride, k, groups);
-    else
-        for (r = 0; r < rows; r++)
-            steps->score1(s->score[r], q + r * a->q_stride * steps->bytes, a->q_stride, k, groups);
-    for (r = 0; r < rows; r++) {
+    steps->scores(s->score[0], (const char *)a->q + i * a->q_stride * steps->bytes, a->q_stride, k,
+                  groups, rows);
+    for (size_t r = 0; r < rows; r++) {
         for (size_t j = n_keys; j < padded; j++) s->score[r][j] = FAR_BELOW;
         softmax_row(s, r, i + r, p + r * KEY_BLOCK * steps->bytes, padded, a->precision,
                     steps->exponents);
     }
-    for (r = 0; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
-        steps->value6(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
-    for (; r < rows; r++)
-        steps->value1(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
+    steps->values(&s->acc[i], p, v, groups, rows);
 }
 
 /* Key blocks start at the sequence's first key. All query rows meet a block before the next one
@@ -335,7 +352,7 @@ INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
     for (size_t k0 = 0; k0 < a->n_keys; k0 += KEY_BLOCK) {
         size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK,
                at = k0 * MS_HEAD_DIM * steps->bytes;
-        for (size_t i = 0; i < a->n_query; i += TILE_ROWS)
+        for (size_t i = 0; i < a->n_query; i += steps->rows)
             attend_tile(a, s, i, k + at, v + at, n, steps);
     }
     for (size_t i = 0; i < a->n_query; i++) {
@@ -347,8 +364,8 @@ INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
 }
 
 static void attend_f32(const ms_attend *a) {
-    static const attend_steps steps = {sizeof(float), score_12_f32, score_1_f32, exponents_f32,
-                                       value_6_f32,   value_1_f32,  store16_f32};
+    static const attend_steps steps = {sizeof(float), TILE_ROWS,      score_rows_f32,
+                                       exponents_f32, value_rows_f32, store16_f32};
     attend_by(a, &steps);
 }
 
