@@ -1,5 +1,5 @@
 /* What the levels with bf16 products share beyond cpu/kernels/x86/avx512_common.h: packing, norms and
- * heads as operands of bf16, the exponentials of attention, and its products with vdpbf16ps.
+ * heads, as operands of bf16.
  * encoder_avx512bf16.c and encoder_amxbf16.c include it, each with its own flags; everything here is
  * static. */
 #ifndef MS_CPU_KERNELS_X86_AVX512BF16_COMMON_H
@@ -13,7 +13,7 @@ INLINE void store16_bf16(void *dst, size_t at, __m512 x, int precision) {
     _mm256_storeu_si256((__m256i *)(void *)((ms_bf16 *)dst + at), (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-/* ---- Products: panels [n / 32][k / 2][32][2] ---- */
+/* ---- Operands: panels [n / 32][k / 2][32][2] ---- */
 
 static void pack_bf16(ms_bf16 *out, const float *w, size_t n, size_t k) {
     for (size_t j0 = 0; j0 < n; j0 += WIDE_COLS)
@@ -83,25 +83,19 @@ static void store_v(const ms_heads *h, const ms_keys *keys) {
         store_v_f32(h, keys->v, keys);
         return;
     }
-    ms_bf16 row[MS_HEAD_DIM] __attribute__((aligned(64)));
+    __m512 t[4];
     for (size_t head = 0; head < h->heads; head++)
         for (size_t i = 0; i < h->n_rows; i++) {
             size_t at = key_row(h, keys, i, head);
-            ms_bf16 *out = (ms_bf16 *)keys->v + at / PAIRS * PAIRS * MS_HEAD_DIM + at % PAIRS;
-            head_bf16(row, h, i, head, 0);
-            for (size_t d = 0; d < MS_HEAD_DIM; d++) out[d * PAIRS] = row[d];
+            ms_bf16 *out = (ms_bf16 *)keys->v + at / PAIRS * PAIRS * MS_HEAD_DIM;
+            take(t, h, i, head, 0);
+            /* A bf16 value is the upper half of its f32: the odd row's place in a pair. */
+            for (size_t d = 0; d < 4; d++) {
+                __m512i upper = _mm512_castps_si512(t[d]);
+                _mm512_mask_storeu_epi16(out + 32 * d, at % PAIRS ? 0xaaaaaaaa : 0x55555555,
+                                         at % PAIRS ? upper : _mm512_srli_epi32(upper, 16));
+            }
         }
-}
-
-/* ---- Attention ---- */
-
-INLINE void exponents_bf16(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
-                           __m512 e[2], int precision) {
-    (void)precision;
-    for (size_t h = 0; h < 2; h++)
-        e[h] = exp2_nonpositive_bf16(
-            _mm512_fmsub_ps(_mm512_loadu_ps(score + j + 16 * h), scale, shift));
-    _mm512_storeu_si512((ms_bf16 *)p + j, (__m512i)_mm512_cvtne2ps_pbh(e[1], e[0]));
 }
 
 #endif

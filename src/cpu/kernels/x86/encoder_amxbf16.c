@@ -1,15 +1,15 @@
 /* Level `amxbf16`: the encoder's kernels on AVX-512 with AVX512_BF16, and products of bf16 on AMX.
- * cpu/encoder/kernels.h says what each computes. Precision f32 runs level avx512's kernels, and what
- * is no product level avx512bf16's.
+ * cpu/encoder/kernels.h says what each computes. Precision f32 runs level avx512's kernels; packing,
+ * norms and heads are level avx512bf16's.
  *
- * Shapes    as level avx512bf16: its panels and its keys are what tiles of 16 pairs x 16 columns
- *           load.
+ * Shapes    as level avx512bf16: its panels and keys are what tiles of 16 pairs x 16 columns load.
  * How       a product takes 32 rows x 32 columns, 2 x 2 tiles of sums, 32 elements of k a step;
- *           scores 16 query rows x 64 keys, p v 16 query rows x 64 columns. Sums pass through the
- *           stack to the vector unit.
+ *           attention 16 query rows x 64 keys, and 16 query rows x 64 columns of p v. Sums go to
+ *           the vector unit through memory that stays in L1.
  * Numerics  tdpbf16ps adds to two f32 sums, of even and of odd k of a step, by fused multiply-add;
  *           then their sum to the tile. A last half step is filled with zeros. Subnormal numbers
- *           count as 0, also sums, and rounding is to nearest whatever MXCSR says.
+ *           count as 0, sums too, and rounding is to nearest whatever MXCSR says. exp2 is of
+ *           degree 3, as accurate as level avx512bf16's: docs/MODEL.md.
  * Needs     k even; nothing aligned; ms_tiles_state() granted. A kernel configures the tiles and
  *           releases them, so that no thread keeps them in its state.
  * Tests     test/unit/cpu/test_kernels.c and test_encoder.c against `ref` and f64, test_dots.c. */
@@ -17,9 +17,10 @@
 #include "cpu/kernels/x86/avx512bf16_common.h"
 
 enum {
-    TILE = 16,                          /* rows of a tile, and columns of f32 */
-    STEP = 32,                          /* elements of k that one instruction takes */
-    BLOCK = 2 * TILE,                   /* rows of a product's block */
+    TILE = 16,        /* rows of a tile, and columns of f32 */
+    STEP = 32,        /* elements of k that one instruction takes */
+    KEYS = 64,        /* of a block of attention: they and their values, 16 KiB, stay in L1 */
+    BLOCK = 2 * TILE, /* rows of a product's block */
     PANEL_ROW = WIDE_COLS * PAIRS * 2,  /* bytes from pair to pair of k in a panel */
     KEY_ROW = MS_KEY_GROUP * PAIRS * 2, /* bytes from pair to pair of dims in a group of keys */
     GROUP_HALF = TILE * KEY_ROW,        /* bytes of 32 dims of a group of keys */
@@ -61,10 +62,10 @@ INLINE void zero_sums(void) {
 
 /* One step of k for 32 rows, or for the upper 16 of them at most, x 32 columns. */
 INLINE void add_step(const char *a, size_t stride, const char *w, const int has_lower) {
-    _tile_loadd(6, w, PANEL_ROW);
+    _tile_stream_loadd(6, w, PANEL_ROW);
     _tile_loadd(4, a, stride);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, w + PANEL_ROW / 2, PANEL_ROW);
+    _tile_stream_loadd(7, w + PANEL_ROW / 2, PANEL_ROW);
     _tile_dpbf16ps(1, 4, 7);
     if (!has_lower) return;
     _tile_loadd(5, a + TILE * stride, stride);
@@ -88,44 +89,60 @@ static void add_half_step(const char *a, size_t stride, const char *w, size_t ro
     settle(weights);
 }
 
-INLINE void product_block(const ms_product *p, size_t i, size_t j, size_t rows,
-                          const int has_lower) {
-    size_t stride = p->a_stride * sizeof(ms_bf16);
-    const char *a = (const char *)p->a + i * stride,
-               *w = (const char *)((const ms_bf16 *)p->w + j / WIDE_COLS * p->w_stride);
-    float sums[BLOCK][WIDE_COLS] __attribute__((aligned(64)));
-    zero_sums();
-    for (size_t l = 0; l < p->k / STEP; l++)
-        add_step(a + l * STEP * sizeof(ms_bf16), stride, w + l * TILE * PANEL_ROW, has_lower);
-    if (p->k % STEP)
-        add_half_step(a + p->k / STEP * STEP * sizeof(ms_bf16), stride,
-                      w + p->k / STEP * TILE * PANEL_ROW, rows);
-    _tile_stored(0, sums[0], sizeof *sums);
-    _tile_stored(1, sums[0] + TILE, sizeof *sums);
-    if (has_lower) {
-        _tile_stored(2, sums[TILE], sizeof *sums);
-        _tile_stored(3, sums[TILE] + TILE, sizeof *sums);
+/* A block whose sums wait for their epilogue, from row `done` on. */
+typedef struct {
+    const float (*sums)[WIDE_COLS];
+    size_t i, j, rows, done;
+} waiting_block;
+
+INLINE void finish_rows(const ms_product *p, waiting_block *b, size_t n) {
+    size_t end = b->rows - b->done < n ? b->rows : b->done + n;
+    for (size_t r = b->done; r < end; r++) {
+        __m512 sum[2] = {_mm512_load_ps(b->sums[r]), _mm512_load_ps(b->sums[r] + TILE)};
+        finish_row(p, b->i + r, b->j, sum, store16_bf16);
     }
-    for (size_t r = 0; r < rows; r++) {
-        __m512 sum[2] = {_mm512_load_ps(sums[r]), _mm512_load_ps(sums[r] + TILE)};
-        finish_row(p, i + r, j, sum, store16_bf16);
-    }
+    b->done = end;
 }
 
-/* Panel by panel, so that 32 columns of weights stay near while all rows of the block pass; then
- * again for a last block of fewer rows. */
-static void product_tiles(const ms_product *p) {
-    size_t whole = p->m / BLOCK * BLOCK, rest = p->m - whole;
-    if (whole) configure(TILE, TILE);
-    for (size_t j = 0; whole && j < p->n; j += WIDE_COLS)
-        for (size_t i = 0; i < whole; i += BLOCK) product_block(p, i, j, BLOCK, 1);
-    if (rest > TILE) {
-        configure(TILE, rest - TILE);
-        for (size_t j = 0; j < p->n; j += WIDE_COLS) product_block(p, whole, j, rest, 1);
-    } else if (rest) {
-        configure(rest, TILE);
-        for (size_t j = 0; j < p->n; j += WIDE_COLS) product_block(p, whole, j, rest, 0);
+/* Sums of one block. The block before it is finished meanwhile, some rows a step: tiles multiply
+ * while the vector unit works. */
+INLINE void sum_block(const ms_product *p, size_t i, size_t j, size_t rows, const int has_lower,
+                      float sums[BLOCK][WIDE_COLS], waiting_block *before) {
+    size_t stride = p->a_stride * sizeof(ms_bf16), steps = p->k / STEP,
+           each = (BLOCK + steps) / (steps + 1);
+    const char *a = (const char *)p->a + i * stride,
+               *w = (const char *)((const ms_bf16 *)p->w + j / WIDE_COLS * p->w_stride);
+    zero_sums();
+    for (size_t l = 0; l < steps; l++, a += STEP * sizeof(ms_bf16), w += TILE * PANEL_ROW) {
+        add_step(a, stride, w, has_lower);
+        finish_rows(p, before, each);
     }
+    if (p->k % STEP) add_half_step(a, stride, w, rows);
+    finish_rows(p, before, BLOCK);
+    _tile_stored(0, sums[0], sizeof *sums);
+    _tile_stored(1, sums[0] + TILE, sizeof *sums);
+    if (!has_lower) return;
+    _tile_stored(2, sums[TILE], sizeof *sums);
+    _tile_stored(3, sums[TILE] + TILE, sizeof *sums);
+}
+
+/* A block of rows (32 KiB at k = 512) stays in L1 while all weights stream past it. */
+static void product_tiles(const ms_product *p) {
+    float sums[BLOCK][WIDE_COLS] __attribute__((aligned(64)));
+    waiting_block before = {.sums = (const float(*)[WIDE_COLS])sums};
+    for (size_t i = 0; i < p->m; i += BLOCK) {
+        size_t rows = p->m - i < BLOCK ? p->m - i : BLOCK;
+        if (i == 0 || rows < BLOCK)
+            configure(rows < TILE ? rows : TILE, rows > TILE ? rows - TILE : TILE);
+        for (size_t j = 0; j < p->n; j += WIDE_COLS) {
+            if (rows > TILE)
+                sum_block(p, i, j, rows, 1, sums, &before);
+            else
+                sum_block(p, i, j, rows, 0, sums, &before);
+            before = (waiting_block){before.sums, i, j, rows, 0};
+        }
+    }
+    finish_rows(p, &before, BLOCK);
     _tile_release();
 }
 
@@ -151,7 +168,7 @@ static void product(const ms_product *p) {
     } while (0)
 
 static void score_tiles(float *score, const char *k, size_t n_keys) {
-    enum { ROW = KEY_BLOCK * sizeof(float) };
+    enum { ROW = SCORE_STRIDE * sizeof(float) };
     size_t j = 0;
     for (; j + 4 * TILE <= n_keys; j += 4 * TILE, k += 4 * GROUP) {
         zero_sums();
@@ -184,10 +201,10 @@ static void score_rows_tiles(float *score, const void *q, size_t q_stride, const
         memset(few, 0, sizeof few);
         for (size_t r = 0; r < rows; r++)
             memcpy(few[r], (const ms_bf16 *)q + r * q_stride, sizeof few[r]);
-        settle(few);
         q = few;
         q_stride = MS_HEAD_DIM;
     }
+    settle(q);
     _tile_loadd(4, q, q_stride * sizeof(ms_bf16));
     _tile_loadd(5, (const ms_bf16 *)q + STEP, q_stride * sizeof(ms_bf16));
     score_tiles(score, k, n_keys);
@@ -196,7 +213,7 @@ static void score_rows_tiles(float *score, const void *q, size_t q_stride, const
 
 /* acc += p v for 32 keys, all 64 dims. */
 INLINE void add_values(const ms_bf16 *p, const char *v) {
-    _tile_loadd(4, p, KEY_BLOCK * sizeof(ms_bf16));
+    _tile_loadd(4, p, SCORE_STRIDE * sizeof(ms_bf16));
     _tile_loadd(6, v, VALUE_ROW);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, v + 64, VALUE_ROW);
@@ -216,6 +233,8 @@ static void value_rows_tiles(float (*acc)[MS_HEAD_DIM], const void *p, const voi
     const char *values = v;
     size_t l = 0;
     (void)rows;
+    settle(acc);
+    settle(p);
     _tile_loadd(0, acc[0], sizeof *acc);
     _tile_loadd(1, acc[0] + TILE, sizeof *acc);
     _tile_loadd(2, acc[0] + 2 * TILE, sizeof *acc);
@@ -234,9 +253,29 @@ static void value_rows_tiles(float (*acc)[MS_HEAD_DIM], const void *p, const voi
     _tile_stored(3, acc[0] + 3 * TILE, sizeof *acc);
 }
 
+/* 2^x for x <= 0: exp2_nonpositive_bf16's polynomial, moved from [-1/2, 1/2] to [0, 1], where
+ * remainder and scale cost two instructions less. Relative error below 7.6e-5. */
+INLINE __m512 exp2_tiles(__m512 x) {
+    __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 p = _mm512_set1_ps(0x1.3f96a4p-4f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.cefc50p-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.64444ap-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.fff632p-1f));
+    return _mm512_scalef_ps(p, x);
+}
+
+INLINE void exponents_tiles(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
+                            __m512 e[2], int precision) {
+    (void)precision;
+    for (size_t h = 0; h < 2; h++)
+        e[h] = exp2_tiles(_mm512_fmsub_ps(_mm512_loadu_ps(score + j + 16 * h), scale, shift));
+    _mm512_storeu_si512((ms_bf16 *)p + j, (__m512i)_mm512_cvtne2ps_pbh(e[1], e[0]));
+}
+
 static void attend(const ms_attend *a) {
     static const attend_steps steps = {
-        sizeof(ms_bf16), TILE, score_rows_tiles, exponents_bf16, value_rows_tiles, store16_bf16};
+        sizeof(ms_bf16),  TILE,        KEYS, score_rows_tiles, exponents_tiles,
+        value_rows_tiles, store16_bf16};
     if (a->precision != MSIM_PRECISION_BF16) {
         attend_f32(a);
         return;

@@ -79,8 +79,8 @@ INLINE void score_tile_bf16(float *score, const ms_bf16 *q, size_t q_stride, con
         sum_bf16(acc, q, q_stride, k1, k2, MS_KEY_GROUP * PAIRS, MS_HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j, acc[r][0]);
-            _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j + 16, acc[r][1]);
+            _mm512_storeu_ps(score + (size_t)r * SCORE_STRIDE + j, acc[r][0]);
+            _mm512_storeu_ps(score + (size_t)r * SCORE_STRIDE + j + 16, acc[r][1]);
         }
     }
 }
@@ -101,7 +101,17 @@ static void score_rows_bf16(float *score, const void *q, size_t q_stride, const 
         return;
     }
     for (size_t r = 0; r < rows; r++)
-        score_1_bf16(score + r * KEY_BLOCK, (const ms_bf16 *)q + r * q_stride, q_stride, k, n_keys);
+        score_1_bf16(score + r * SCORE_STRIDE, (const ms_bf16 *)q + r * q_stride, q_stride, k,
+                     n_keys);
+}
+
+INLINE void exponents_bf16(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
+                           __m512 e[2], int precision) {
+    (void)precision;
+    for (size_t h = 0; h < 2; h++)
+        e[h] = exp2_nonpositive_bf16(
+            _mm512_fmsub_ps(_mm512_loadu_ps(score + j + 16 * h), scale, shift));
+    _mm512_storeu_si512((ms_bf16 *)p + j, (__m512i)_mm512_cvtne2ps_pbh(e[1], e[0]));
 }
 
 INLINE void value_tile_bf16(float (*acc)[MS_HEAD_DIM], const ms_bf16 *p, const ms_bf16 *v,
@@ -118,7 +128,7 @@ INLINE void value_tile_bf16(float (*acc)[MS_HEAD_DIM], const ms_bf16 *p, const m
         for (int d = 0; d < 4; d++) x[d] = pairs(v + l * MS_HEAD_DIM + (size_t)(32 * d));
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512bh w = same_pair((const char *)(p + (size_t)r * KEY_BLOCK + l));
+            __m512bh w = same_pair((const char *)(p + (size_t)r * SCORE_STRIDE + l));
             UNROLL
             for (int d = 0; d < 4; d++) c[r][d] = _mm512_dpbf16_ps(c[r][d], w, x[d]);
         }
@@ -143,13 +153,14 @@ static void value_rows_bf16(float (*acc)[MS_HEAD_DIM], const void *p, const void
                             size_t rows) {
     size_t r = 0;
     for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
-        value_6_bf16(acc + r, (const ms_bf16 *)p + r * KEY_BLOCK, v, n_keys);
-    for (; r < rows; r++) value_1_bf16(acc + r, (const ms_bf16 *)p + r * KEY_BLOCK, v, n_keys);
+        value_6_bf16(acc + r, (const ms_bf16 *)p + r * SCORE_STRIDE, v, n_keys);
+    for (; r < rows; r++) value_1_bf16(acc + r, (const ms_bf16 *)p + r * SCORE_STRIDE, v, n_keys);
 }
 
 static void attend(const ms_attend *a) {
-    static const attend_steps steps = {sizeof(ms_bf16), TILE_ROWS,       score_rows_bf16,
-                                       exponents_bf16,  value_rows_bf16, store16_bf16};
+    static const attend_steps steps = {sizeof(ms_bf16), TILE_ROWS,      KEY_BLOCK,
+                                       score_rows_bf16, exponents_bf16, value_rows_bf16,
+                                       store16_bf16};
     if (a->precision == MSIM_PRECISION_BF16)
         attend_by(a, &steps);
     else
