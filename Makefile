@@ -82,6 +82,7 @@ include src/kernels/cuda.mk
 ISA_avx2       := -mavx2 -mfma -mf16c
 ISA_avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
+ISA_amxbf16    := $(ISA_avx512bf16) -mamx-tile -mamx-bf16
 ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(foreach s,$(filter src/cpu/kernels/$(ARCH)/% tools/bench/$(ARCH)/%,$(LIB_SRC) $(TOOL_SRC)),\
