@@ -105,24 +105,50 @@ static size_t choose(search *s, slot **list, size_t max) {
     return n < max ? n : max;
 }
 
-static int by_target(const void *a, const void *b) {
-    const ms_anchor *x = a, *y = b;
-    if (x->target != y->target) return x->target < y->target ? -1 : 1;
-    if (x->query != y->query) return x->query < y->query ? -1 : 1;
-    if (x->bits != y->bits) return x->bits > y->bits ? -1 : 1;
-    if (x->span != y->span) return x->span < y->span ? -1 : 1;
-    return (x->query_span > y->query_span) - (x->query_span < y->query_span);
+static bool is_after(const ms_anchor *x, const ms_anchor *y) {
+    if (x->target != y->target) return x->target > y->target;
+    if (x->query != y->query) return x->query > y->query;
+    if (x->bits != y->bits) return x->bits < y->bits;
+    if (x->span != y->span) return x->span > y->span;
+    return x->query_span > y->query_span;
 }
 
-/* Words of several streams may give the same pair of notes: the one with most bits is kept. */
-static void sort_group(ms_group *g) {
-    qsort(g->anchors, g->n, sizeof *g->anchors, by_target);
+/* Anchors stand in order of the query. Counting by target keeps that order. */
+static void sort_by_target(ms_anchor *anchors, size_t n, uint32_t *place, size_t n_targets,
+                           ms_anchor *spare) {
+    memset(place, 0, (n_targets + 1) * sizeof *place);
+    for (size_t i = 0; i < n; i++) place[anchors[i].target + 1]++;
+    for (size_t t = 0; t < n_targets; t++) place[t + 1] += place[t];
+    for (size_t i = 0; i < n; i++) spare[place[anchors[i].target]++] = anchors[i];
+    memcpy(anchors, spare, n * sizeof *anchors);
+}
+
+/* In order of target, then query. Words of several streams may give the same pair of notes: the one
+ * with most bits is kept. What is nearly in order is then put in order by insertion. */
+static int sort_group(ms_group *g, ms_arena *arena, msim_error *err) {
+    enum { FEW = 24 };
+    uint32_t last = 0;
     size_t kept = 0;
+    for (size_t i = 0; i < g->n; i++)
+        if (g->anchors[i].target > last) last = g->anchors[i].target;
+    if (g->n > FEW) {
+        uint32_t *place = ms_arena_get(arena, (size_t)last + 2, sizeof *place, "anchors", err);
+        ms_anchor *spare = place ? ms_arena_get(arena, g->n, sizeof *spare, "anchors", err) : NULL;
+        if (!spare) return -MSIM_E_MEMORY;
+        sort_by_target(g->anchors, g->n, place, (size_t)last + 1, spare);
+    }
+    for (size_t i = 1; i < g->n; i++) {
+        const ms_anchor moving = g->anchors[i];
+        size_t k = i;
+        for (; k > 0 && is_after(&g->anchors[k - 1], &moving); k--) g->anchors[k] = g->anchors[k - 1];
+        g->anchors[k] = moving;
+    }
     for (size_t i = 0; i < g->n; i++)
         if (i == 0 || g->anchors[i].target != g->anchors[kept - 1].target ||
             g->anchors[i].query != g->anchors[kept - 1].query)
             g->anchors[kept++] = g->anchors[i];
     g->n = kept;
+    return MSIM_OK;
 }
 
 static int gather(search *s, slot **list, size_t n, ms_group *groups, ms_arena *arena,
@@ -142,8 +168,9 @@ static int gather(search *s, slot **list, size_t n, ms_group *groups, ms_arena *
         ms_group *to = &groups[g->kept - 1];
         to->anchors[to->n++] = s->found[i].anchor;
     }
-    for (size_t i = 0; i < n; i++) sort_group(&groups[i]);
-    return MSIM_OK;
+    int rc = MSIM_OK;
+    for (size_t i = 0; i < n && rc >= 0; i++) rc = sort_group(&groups[i], arena, err);
+    return rc;
 }
 
 static int read_words(search *s, ms_arena *arena, msim_error *err) {

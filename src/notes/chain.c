@@ -69,6 +69,8 @@ static void find_best_before(const chaining *c, size_t i) {
         float ratio;
         const uint32_t dt = time - c->target->time[a[j].target];
         if (dt > MS_STEP_MAX_MS) break;
+        /* No step adds more than the anchor's own bits. */
+        if (c->links[j].score + a[i].bits <= link->score) continue;
         if (a[j].query >= a[i].query || a[j].target >= a[i].target) continue;
         const uint32_t dq = query_time - c->query->canon.time[a[j].query];
         if (dq > MS_STEP_MAX_MS) continue;
