@@ -73,6 +73,14 @@ double ms_row_square(const unsigned char *row, int dtype, size_t dim) {
     return lane[0];
 }
 
+void ms_rows_mean(const float *rows, size_t n, size_t dim, float *out) {
+    for (size_t j = 0; j < dim; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) sum += (double)rows[i * dim + j];
+        out[j] = (float)(sum / (double)n);
+    }
+}
+
 size_t ms_rows_lower_bound(const int64_t *rows, size_t n, int64_t row) {
     size_t low = 0;
     while (n) {

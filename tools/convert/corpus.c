@@ -238,7 +238,7 @@ static int check_finite(conversion *j, int64_t at, const char *name, const float
 static int write_rows(conversion *j, msim_corpus_writer *writer, msim_error *err) {
     float *row = ms_alloc((size_t)j->info.dim, sizeof *row, "a row", err);
     int rc = row ? 0 : -MSIM_E_MEMORY;
-    if ((j->sources || j->description.window_tokens) && j->merge) {
+    if ((j->sources || ms_description_has_spans(&j->description)) && j->merge) {
         j->order = ms_alloc((size_t)j->info.rows, sizeof *j->order, "order of rows", err);
         if (!j->order) rc = -MSIM_E_MEMORY;
     }
@@ -312,7 +312,7 @@ static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *e
              msim_dtype_name(j->layout.dtype));
     ms_description_rows rows = {.user = j,
                                 .source = j->sources ? get_source : NULL,
-                                .span = j->description.window_tokens ? get_span : NULL,
+                                .span = ms_description_has_spans(&j->description) ? get_span : NULL,
                                 .whitening = j->whitening};
     rc = ms_description_take_fingerprint(&j->description, j->out, err);
     /* Bare rows under a name that does not tell their format. */
@@ -322,7 +322,7 @@ static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *e
 
 static int write_output(conversion *j, msim_error *err) {
     msim_corpus_writer *writer;
-    if (j->description.window_tokens && j->merge && j->info.rows >= UINT32_MAX)
+    if (ms_description_has_spans(&j->description) && j->merge && j->info.rows >= UINT32_MAX)
         return ms_fail(err, MSIM_E_LIMIT,
                        "--merge: expected fewer than 2^32 - 1 rows of windows, got %lld",
                        (long long)j->info.rows);

@@ -139,7 +139,8 @@ int ms_search_queries_want_self(ms_search_queries *q, ms_search_names *names, ms
 
 int64_t ms_search_queries_room(const ms_search_queries *q) {
     size_t n_files = (size_t)q->n_files, n_others = (size_t)q->n_queries - n_files;
-    if (q->n_queries >= MS_SEARCH_VECTORS) return MS_SEARCH_VECTORS;
+    bool has_windows = q->model.window_tokens && !q->model.is_pooled;
+    if (q->n_queries >= MS_SEARCH_VECTORS || has_windows) return MS_SEARCH_VECTORS;
     size_t n = n_files * q->midi_variants + n_others;
     return n == 0 ? 1 : n < MS_SEARCH_VECTORS ? (int64_t)n : MS_SEARCH_VECTORS;
 }

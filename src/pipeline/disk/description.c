@@ -75,6 +75,9 @@ static const char *get_optional(const cJSON *json, ms_description *to) {
                     !ms_json_get_int(windows, "step", &to->window_step) || to->window_tokens < 1 ||
                     to->window_step < 1))
         return "windows";
+    if (windows && cJSON_HasObjectItem(windows, "pooled") &&
+        !get_bool(windows, "pooled", &to->is_pooled))
+        return "windows";
     if (cJSON_HasObjectItem(json, "unread") && !ms_json_get_int(json, "unread", &to->unread))
         return "unread";
     if (cJSON_HasObjectItem(json, "failed") && !ms_json_get_int(json, "failed", &to->failed))
@@ -292,6 +295,7 @@ static void put_optional(ms_json_text *to, const ms_description *from) {
         put(to, "{");
         put_int(to, "tokens", from->window_tokens);
         put_int(to, "step", from->window_step);
+        if (from->is_pooled) put_bool(to, "pooled", true);
         put(to, "}");
     }
     if (from->unread) put_int(to, "unread", from->unread);
@@ -440,6 +444,8 @@ bool ms_description_differs(const ms_description *a, const ms_description *b, ch
            ints_differ("max tokens", a->max_tokens, b->max_tokens, what, cap) ||
            ints_differ("window", a->window_tokens, b->window_tokens, what, cap) ||
            ints_differ("window step", a->window_step, b->window_step, what, cap) ||
+           texts_differ("windows pooled", a->is_pooled ? "yes" : "no", b->is_pooled ? "yes" : "no",
+                        what, cap) ||
            texts_differ("normalised", a->is_normalized ? "yes" : "no",
                         b->is_normalized ? "yes" : "no", what, cap) ||
            texts_differ("whitening", *a->whitening ? a->whitening : "none",

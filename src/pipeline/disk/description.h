@@ -19,7 +19,8 @@ typedef struct {
     char level[16];                             /* ISA level on the CPU ("avx2"); "cuda" on a GPU */
     char device[8];                             /* "cpu", "cuda" */
     int64_t max_tokens;                         /* 0: no limit */
-    int64_t window_tokens, window_step; /* of the windows of a piece; 0: one row is one piece */
+    int64_t window_tokens, window_step;         /* of the windows of a piece; 0: there are none */
+    bool is_pooled; /* a row is the mean of a piece's windows, not one window */
     bool is_normalized;
     char dtype[8];     /* "f32", "f16" */
     char names[8];     /* "path", "stem" */
@@ -36,6 +37,11 @@ typedef struct {
     bool is_complete;   /* false: the run was stopped, some files are missing */
     char whitening[65]; /* hash of the map that the rows are whitened with; empty: they are not */
 } ms_description;
+
+/* True when rows are windows: a piece has several, each with a span. */
+static inline bool ms_description_has_spans(const ms_description *d) {
+    return d->window_tokens > 0 && !d->is_pooled;
+}
 
 /* Where a row came from. The description holds the sources of all rows as one text, "sources": 32
  * bytes per row, laid out as here, in order of rows, in base64. They let a job update a corpus

@@ -121,7 +121,7 @@ static int write_description(whitening_job *j, const char *beside, msim_error *e
     ms_description *d = &j->made;
     ms_description_rows rows = {.user = j,
                                 .source = j->sources ? get_source : NULL,
-                                .span = d->window_tokens ? get_span : NULL,
+                                .span = ms_description_has_spans(d) ? get_span : NULL,
                                 .whitening = j->w,
                                 .key = j->o->key};
     snprintf(d->tool, sizeof d->tool, "midisim");
