@@ -164,9 +164,20 @@ static int open_names(search_job *j, msim_error *err) {
     return rc < 0 ? rc : ms_search_names_scan(&j->names, err);
 }
 
+/* Every rank: what rank 0 has whitened, the others only open. */
+static int open_corpus(search_job *j, msim_error *err) {
+    bool is_first = ms_ranks_index() == 0;
+    int rc = ms_search_corpus_open(j->set, &j->corpus, err);
+    if (!j->set->is_whitened) return rc;
+    if (is_first && rc >= 0) rc = ms_search_corpus_whiten(&j->corpus, true, err);
+    rc = ms_ranks_agree(rc, err);
+    if (!is_first && rc >= 0) rc = ms_search_corpus_whiten(&j->corpus, false, err);
+    return ms_ranks_agree(rc, err);
+}
+
 static int run(search_job *j, bool *has_failures, msim_error *err) {
     bool has_queries = ms_search_has_queries(j->set), is_first = ms_ranks_index() == 0;
-    int rc = ms_search_corpus_open(j->set, &j->corpus, err);
+    int rc = open_corpus(j, err);
     if (is_first && rc >= 0 && has_queries)
         rc = ms_search_queries_open(&j->corpus, &j->queries, err);
     if (is_first && rc >= 0) rc = ms_search_codes_attach(&j->corpus, true, err);
