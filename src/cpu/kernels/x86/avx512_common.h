@@ -1,7 +1,7 @@
-/* What both 512-bit levels share: norms, rotation, products and attention on f32 operands, and the
- * double dots of search. cpu/kernels/x86/encoder_avx512.c and cpu/kernels/x86/encoder_avx512bf16.c
- * include it, each with its own flags; everything here is static. Shapes and meaning of each
- * kernel: cpu/encoder/kernels.h. */
+/* What all 512-bit levels share: norms, rotation, products and attention on f32 operands, and the
+ * double dots of search. The levels' files, encoder_avx512.c and those that include
+ * avx512bf16_common.h, compile it with their own flags; everything here is static. Shapes and
+ * meaning of each kernel: cpu/encoder/kernels.h. */
 #ifndef MS_CPU_KERNELS_X86_AVX512_COMMON_H
 #define MS_CPU_KERNELS_X86_AVX512_COMMON_H
 #include "cpu/kernels/x86/avx512_vector.h"
