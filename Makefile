@@ -48,7 +48,7 @@ OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOLS    := tokens embed search index find convert bench fetch
+TOOLS    := tokens embed search index find eval convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
