@@ -1005,6 +1005,78 @@ typedef struct {
 
 MSIM_API int msim_searcher_get_stats(const msim_searcher *s, msim_searcher_stats *out);
 
+/* ---- Evaluation: how well rankings find what belongs together -------------------------------- */
+
+/* An evaluation collects the answers to queries whose relatives are known, and measures them. A
+ * candidate is a piece that a query might find; a relative is a candidate that belongs to the
+ * query. docs/QUALITY.md defines the measures. Sums are in double, in the order of the queries. One
+ * thread at a time may use an evaluation. */
+typedef struct msim_eval msim_eval;
+
+MSIM_API int msim_eval_open(msim_eval **out, msim_error *err);
+MSIM_API void msim_eval_close(msim_eval *eval);
+/* Add the answer to one query: the scores [n] of all candidates in rank order, best first, and for
+ * each 1 if it is a relative, else 0. A candidate without a score has -infinity. Scores that are
+ * NaN or rise are refused, and so is an answer without a relative. */
+MSIM_API int msim_eval_add(msim_eval *eval, const double *scores, const unsigned char *is_relative,
+                           int64_t n, msim_error *err);
+
+/* How the 95 % interval of a measure is found: it is computed again for `resamples` random choices
+ * of as many queries, with repetition (a bootstrap; Efron 1979). The interval leaves out 2.5 % of
+ * these results at either end. The same seed gives the same choices. resamples 0: no intervals. */
+typedef struct {
+    size_t size;       /* sizeof(msim_eval_options), set by the caller (R6) */
+    int64_t resamples; /* 0..1,000,000; default 1,000 */
+    uint64_t seed;     /* default 1 */
+} msim_eval_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_eval_options_init(msim_eval_options *options);
+static inline msim_eval_options msim_eval_options_default(void) {
+    msim_eval_options options;
+    options.size = sizeof options;
+    msim_eval_options_init(&options);
+    return options;
+}
+
+/* A measure and its interval; without resamples all three are equal. This struct never grows. */
+typedef struct {
+    double value, low, high;
+} msim_measure;
+
+/* Pairs of a query and a candidate at a threshold: a pair is found when it scores at least that.
+ * f1 is the harmonic mean of precision and recall. This struct never grows. */
+typedef struct {
+    double threshold;
+    msim_measure precision, recall, f1;
+} msim_eval_point;
+
+typedef struct {
+    size_t size;              /* sizeof(msim_eval_report), set by the caller (R6) */
+    int64_t queries;          /* that were added */
+    int64_t pairs, relatives; /* of a query and a candidate; those that are relatives */
+    msim_measure mrr;         /* mean of 1 / rank of the best relative */
+    msim_measure map;         /* mean over queries of average precision, over all relatives */
+    msim_measure median_rank; /* median of the rank of the best relative, from 1 */
+    msim_eval_point best;     /* where f1 is highest (equal: the higher threshold); its interval
+                                * is that of this threshold */
+} msim_eval_report;
+
+/* -MSIM_E_EMPTY when no query was added, as for the next functions. */
+MSIM_API int msim_eval_get_report(const msim_eval *eval, const msim_eval_options *options,
+                                  msim_eval_report *out, msim_error *err);
+/* Recall at rank k: the share of queries with at least one relative among their first k
+ * candidates. */
+MSIM_API int msim_eval_recall(const msim_eval *eval, const msim_eval_options *options, int64_t k,
+                              msim_measure *out, msim_error *err);
+/* Thresholds are -1 + i / 10,000 for i in 0..20,000: `threshold` is moved up to the next of them.
+ * For scores that are no cosines only ranks are measured. */
+MSIM_API int msim_eval_at(const msim_eval *eval, const msim_eval_options *options, double threshold,
+                          msim_eval_point *out, msim_error *err);
+/* The highest threshold at which at least `recall` (0..1) of the relatives are found. */
+MSIM_API int msim_eval_threshold(const msim_eval *eval, double recall, double *out,
+                                 msim_error *err);
+
 /* ==== 3. Building blocks ===================================================================== */
 
 /* The steps of jobs and searchers, for programs that combine them in other ways. */
