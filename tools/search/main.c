@@ -117,7 +117,11 @@ static int open_searcher(search_job *j, const msim_passes *passes, msim_error *e
     so.max_vectors = ms_search_queries_room(&j->queries);
     so.should_stop = stopped;
     so.passes = passes;
-    return msim_searcher_open(model->model, j->corpus.corpus, &o, &so, &j->searcher, err);
+    int rc = msim_searcher_open(model->model, j->corpus.corpus, &o, &so, &j->searcher, err);
+    msim_meaning meaning = {.size = sizeof meaning};
+    if (rc >= 0 && msim_searcher_explain(j->searcher, 0.0, 1, &meaning) >= 0 && meaning.p >= 0.0)
+        j->answers.out.searcher = j->searcher;
+    return rc;
 }
 
 /* Rank 0, which has the queries. */
