@@ -26,6 +26,7 @@ typedef struct {
     const ms_cpu_kernels *encoder; /* NULL, as the others: not in this build */
     const ms_scan_kernels *scan_f32;
     const ms_codes_kernels *scan_bf16;
+    const ms_whiten_kernels *whiten;
     integer_kernels integers[2]; /* the first that the CPU has */
 } level;
 
@@ -34,7 +35,8 @@ typedef struct {
     extern const ms_cpu_kernels ms_encoder_##level;                           \
     extern const ms_scan_kernels ms_scan_f32_##level;                         \
     extern const ms_codes_kernels ms_scan_bf16_##level, ms_scan_int8_##level; \
-    extern const ms_int8_kernels ms_int8_##level;
+    extern const ms_int8_kernels ms_int8_##level;                             \
+    extern const ms_whiten_kernels ms_whiten_##level;
 TABLES(ref)
 TABLES(avx2)
 TABLES(avx512)
@@ -69,6 +71,7 @@ static const level levels[] = {
      .encoder = &ms_encoder_ref,
      .scan_f32 = &ms_scan_f32_ref,
      .scan_bf16 = &ms_scan_bf16_ref,
+     .whiten = &ms_whiten_ref,
      .integers = {{"", &ms_scan_int8_ref, &ms_int8_ref}}},
     {.isa = MSIM_ISA_AVX2,
      .name = "avx2",
@@ -77,6 +80,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_avx2),
      .scan_f32 = X86(ms_scan_f32_avx2),
      .scan_bf16 = X86(ms_scan_bf16_avx2),
+     .whiten = X86(ms_whiten_avx2),
      .integers = {{AVX2, X86(ms_scan_int8_avx2), X86(ms_int8_avx2)}}},
     {.isa = MSIM_ISA_AVX512,
      .name = "avx512",
@@ -85,6 +89,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_avx512),
      .scan_f32 = X86(ms_scan_f32_avx512),
      .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .whiten = X86(ms_whiten_avx512),
      .integers = {{AVX512 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
                   {AVX512, X86(ms_scan_int8_avx2), NULL}}},
     {.isa = MSIM_ISA_AVX512BF16,
@@ -94,6 +99,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_avx512bf16),
      .scan_f32 = X86(ms_scan_f32_avx512),
      .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .whiten = X86(ms_whiten_avx512),
      .integers = {{AVX512BF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
                   {AVX512BF16, X86(ms_scan_int8_avx2), NULL}}},
     {.isa = MSIM_ISA_AMXBF16,
@@ -103,6 +109,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_amxbf16),
      .scan_f32 = X86(ms_scan_f32_avx512),
      .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .whiten = X86(ms_whiten_avx512),
      .integers = {{AMXBF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
                   {AMXBF16, X86(ms_scan_int8_avx2), NULL}}},
 };
@@ -183,6 +190,11 @@ const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8) {
     if (!l || !is_int8) return l ? l->scan_bf16 : NULL;
     const integer_kernels *k = integers_of(l);
     return k ? k->scan_int8 : NULL;
+}
+
+const ms_whiten_kernels *ms_cpu_whiten_kernels(int isa) {
+    const level *l = running(isa);
+    return l ? l->whiten : NULL;
 }
 
 const ms_int8_kernels *ms_int8_kernels_get(int isa) {

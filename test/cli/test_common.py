@@ -26,7 +26,7 @@ def test_help(name):
         assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in ("tokens", "convert", "fetch"))
     assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name not in ("convert", "fetch"))
     assert "Exit codes:" in out and "130" in out
-    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "bench"))
+    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "eval", "bench"))
     assert max(map(len, out.splitlines())) <= 120
 
 
