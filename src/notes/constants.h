@@ -37,6 +37,9 @@ enum {
 
 /* Light searches, which compare whole pieces quickly. */
 enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROUPS = 60 };
+/* Pairs: the least score of a light search, and the share of the shorter piece, 1 / SHARE. */
+#define MS_PAIR_BITS 60.0
+enum { MS_PAIR_SHARE = 4 };
 
 #define MS_WORD_REACH 3        /* K: notes after the first that a word's bits pay for */
 #define MS_MATCHED_BITS 2.9f   /* the most that one matched note counts */
