@@ -11,7 +11,7 @@ typedef struct {
     int64_t *joined;      /* owned: [pieces] union-find: the piece that stands for its group */
     int64_t *attached_to; /* owned: [pieces] the piece that this one is a part of; -1: none */
     int64_t n_pairs;
-} pairing;
+} group_pairing;
 
 /* ---- Pairs ---- */
 
@@ -25,7 +25,7 @@ static char *name_of(const msim_notes *notes, int64_t piece, msim_error *err) {
 
 /* A pair is printed as a query with one match. */
 static int print_pair(void *user, int64_t a, const msim_note_match *match) {
-    pairing *p = user;
+    group_pairing *p = user;
     msim_error err = {0};
     msim_loaded_piece *loaded = NULL;
     msim_piece_notes piece = {.size = sizeof piece};
@@ -49,7 +49,7 @@ static int print_pair(void *user, int64_t a, const msim_note_match *match) {
 
 /* ---- Groups ---- */
 
-static int64_t group_of(const pairing *p, int64_t piece) {
+static int64_t group_of(const group_pairing *p, int64_t piece) {
     while (p->joined[piece] != piece) piece = p->joined[piece];
     return piece;
 }
@@ -57,7 +57,7 @@ static int64_t group_of(const pairing *p, int64_t piece) {
 /* The same notes and the same piece join groups. A part attaches to its whole, which joins
  * nothing: a medley is no reason to call its pieces one. */
 static int join_pair(void *user, int64_t a, const msim_note_match *m) {
-    pairing *p = user;
+    group_pairing *p = user;
     p->n_pairs++;
     if (m->relation == MSIM_RELATION_SAME_NOTES || m->relation == MSIM_RELATION_SAME_PIECE) {
         const int64_t x = group_of(p, a), y = group_of(p, m->piece);
@@ -70,7 +70,7 @@ static int join_pair(void *user, int64_t a, const msim_note_match *m) {
     return ms_cli_stopped() != 0;
 }
 
-static int print_member(const pairing *p, int64_t group, int64_t piece, int64_t whole) {
+static int print_member(const group_pairing *p, int64_t group, int64_t piece, int64_t whole) {
     msim_error err;
     char *name = name_of(p->out->notes, piece, &err),
          *of = name && whole >= 0 ? name_of(p->out->notes, whole, &err) : NULL;
@@ -90,7 +90,8 @@ static int print_member(const pairing *p, int64_t group, int64_t piece, int64_t 
 
 /* Which group each piece is printed in: its own, or, where it has no other member, that of the
  * piece that it is a part of. */
-static int64_t shown_group(const pairing *p, const int64_t *sizes, int64_t piece, int64_t *whole) {
+static int64_t shown_group(const group_pairing *p, const int64_t *sizes, int64_t piece,
+                           int64_t *whole) {
     const int64_t own = group_of(p, piece), to = p->attached_to[piece];
     *whole = -1;
     if (sizes[own] > 1 || to < 0) return own;
@@ -100,7 +101,7 @@ static int64_t shown_group(const pairing *p, const int64_t *sizes, int64_t piece
     return other;
 }
 
-static int print_groups(const pairing *p) {
+static int print_groups(const group_pairing *p) {
     msim_error err;
     const size_t n = (size_t)p->n_pieces;
     int64_t n_groups = 0, whole;
@@ -128,7 +129,7 @@ static int print_groups(const pairing *p) {
 }
 
 int ms_find_pairs(const ms_find_settings *s, ms_find_out *out) {
-    pairing p = {.out = out};
+    group_pairing p = {.out = out};
     msim_error err = {0};
     msim_notes_info info = {.size = sizeof info};
     msim_finder_options o = msim_finder_options_default();

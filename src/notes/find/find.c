@@ -87,6 +87,32 @@ static int best_decoy(msim_finder *f, const msim_note *query, size_t n, double *
     return MSIM_OK;
 }
 
+/* How many pieces have this hit's passage, about as well. */
+static size_t pieces_with(const ms_piece_hit *hits, size_t n, const ms_piece_hit *hit) {
+    const uint32_t length = hit->best->query_last - hit->best->query_first + 1;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const ms_verified *v = hits[i].best;
+        const uint32_t first = v->query_first > hit->best->query_first ? v->query_first
+                                                                       : hit->best->query_first,
+                       last = v->query_last < hit->best->query_last ? v->query_last
+                                                                    : hit->best->query_last;
+        count += v->score >= hit->best->score / 2 && last >= first &&
+                 2 * (last - first + 1) >= length;
+    }
+    return count;
+}
+
+/* E of a hit. A mere passage that very many pieces have says little about any of them. */
+static double evalue_of(const ms_piece_hit *hits, size_t n, const ms_piece_hit *hit, double decoy,
+                        size_t n_notes) {
+    const double evalue = ms_chance_hits(hit->best_score, decoy, n_notes);
+    if (evalue >= MS_COMMON_EVALUE || ms_relation_of(&hit->agreement) != MSIM_RELATION_PASSAGE ||
+        pieces_with(hits, n, hit) <= MS_COMMON_PIECES)
+        return evalue;
+    return MS_COMMON_EVALUE;
+}
+
 /* ---- Matches ---- */
 
 static msim_place place_of(const ms_verified *v, const ms_probe *query, const ms_target *target) {
@@ -165,7 +191,7 @@ static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms
     if (!out) return -MSIM_E_MEMORY;
     for (int wants = 1; wants >= 0; wants--)
         for (size_t i = 0; i < n_hits && n < most; i++) {
-            const double evalue = ms_chance_hits(hits[i].best_score, decoy, pass->query.canon.n);
+            const double evalue = evalue_of(hits, n_hits, &hits[i], decoy, pass->query.canon.n);
             if ((evalue <= f->options.evalue) != wants) continue;
             int rc = fill_match(f, pass, &hits[i], evalue, &out[n], err);
             if (rc < 0) return rc;

@@ -37,7 +37,7 @@ static int look_up(ms_probe *q, ms_lookup *lookup, uint64_t few, ms_arena *arena
     return MSIM_OK;
 }
 
-/* The words of the query: in order of note, each word of a note once, in light searches a sample. */
+/* The words of the query in order of note, each word of a note once; in light searches a sample. */
 static size_t drop_double(ms_word *words, size_t n, int sample) {
     const uint64_t mask = ms_word_mask(MS_LEAST_INTERVALS);
     size_t kept = 0, first = 0;

@@ -220,6 +220,14 @@ static void fit_line(const verifying *v, ms_verified *out) {
     out->residual_ms = left > 0 ? sqrt(left / n) : 0;
 }
 
+/* Onsets far from one even tempo cost a little: of short passages that agree in pitch alone, chance
+ * gives many. A long one has a tempo that changes, and pays no more than a few notes. */
+static float uneven_cost(const ms_verified *out) {
+    const double notes = out->n_pairs < MS_UNEVEN_NOTES ? (double)out->n_pairs : MS_UNEVEN_NOTES;
+    const double share = out->residual_ms < MS_UNEVEN_MS ? out->residual_ms / MS_UNEVEN_MS : 1;
+    return (float)(MS_UNEVEN_BITS * notes * share);
+}
+
 static int score(verifying *v, ms_arena *arena, ms_verified *out, msim_error *err) {
     size_t low = SIZE_MAX, high = 0, n_pairs = 0;
     for (size_t i = v->first; i < v->last; i++) {
@@ -242,6 +250,7 @@ static int score(verifying *v, ms_arena *arena, ms_verified *out, msim_error *er
     out->score = is_target ? t.best : q.best;
     take_pairs(v, is_target ? &t : &q, is_target, out);
     fit_line(v, out);
+    out->score -= uneven_cost(out);
     return MSIM_OK;
 }
 

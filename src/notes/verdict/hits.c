@@ -16,15 +16,17 @@ static int by_piece(const void *a, const void *b) {
     return (x > y) - (x < y); /* found[] is in order of score */
 }
 
+/* Steps of 5 ms in which the residual counts for the rank. */
+static double even(const ms_piece_hit *hit) { return floor(hit->agreement.residual * 200); }
+
 static int by_rank(const void *a, const void *b) {
     const ms_piece_hit *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
     if (x->agreement.matched != y->agreement.matched)
         return x->agreement.matched > y->agreement.matched ? -1 : 1;
+    if (even(x) != even(y)) return even(x) < even(y) ? -1 : 1;
     if (x->agreement.of_target != y->agreement.of_target) /* more of this one is in the query */
         return x->agreement.of_target < y->agreement.of_target ? -1 : 1;
-    if (x->agreement.residual != y->agreement.residual)
-        return x->agreement.residual < y->agreement.residual ? -1 : 1;
     return (x->piece > y->piece) - (x->piece < y->piece);
 }
 
