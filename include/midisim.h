@@ -16,8 +16,8 @@
  *                that says what failed and where; `err` may be NULL. Unless the function says
  *                otherwise, a failure leaves outputs untouched and sets a new handle to NULL.
  *
- *  R2 threads    An msim_model and an msim_corpus never change after open, and threads may share
- *                them. One thread at a time may use any other handle.
+ *  R2 threads    An msim_model, an msim_corpus and an msim_whitening never change after open, and
+ *                threads may share them. One thread at a time may use any other handle.
  *
  *  R3 ownership  Results go into the caller's buffers. Their sizes are known before the call. The
  *                caller frees nothing that a function returns. Close a context before what it was
@@ -26,8 +26,8 @@
  *  R4 memory     The msim_context_embed and msim_context_search functions allocate nothing. A
  *                context takes its memory when it is opened and when a corpus is loaded into it.
  *
- *  R5 quiet      The library never prints and never exits. Only msim_default_model reads the
- *                environment. Every thread that the library starts belongs to a handle.
+ *  R5 quiet      The library never prints and never exits. Only msim_default_ functions read the
+ *                environment. A thread of the library ends with its handle or its call.
  *
  *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
  *                before the library reads or fills the struct; an ..._default() function does this.
@@ -106,7 +106,8 @@ enum msim_isa {
     MSIM_ISA_REF = 1,
     MSIM_ISA_AVX2 = 2,
     MSIM_ISA_AVX512 = 3,
-    MSIM_ISA_AVX512BF16 = 4
+    MSIM_ISA_AVX512BF16 = 4,
+    MSIM_ISA_AMXBF16 = 5
 };
 enum { MSIM_GPU_ALL = -1, MSIM_GPU_MAX_K = 1024 };
 enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1, MSIM_PRECISION_INT8 = 2 };
@@ -442,6 +443,10 @@ typedef struct {
     /* 1: the job remembers the tokens, notes and seconds of each input for msim_job_get_piece: 24
      * bytes per file. */
     int is_detailed;
+    /* With window_tokens, 1: one row for each piece again, the mean of the vectors of all its
+     * windows. Sums are in double, in the order of the windows. With is_l2_normalized, the mean is
+     * scaled, not the windows. */
+    int is_pooled;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -711,6 +716,127 @@ MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
 /* How many rows so far had the same name as the row before them, but were of another piece. */
 MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
+/* ---- Whitening: what makes vectors rank better ----------------------------------------------- */
+
+/* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
+ * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
+ * C + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and its mean diagonal
+ * ebar. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened rows are an
+ * ordinary corpus, whose description holds the map. A searcher sees it there and whitens its
+ * queries. docs/WHITENING.md.
+ *
+ * A whitening never changes after open, and threads may share it. */
+typedef struct msim_whitening msim_whitening;
+
+#define MSIM_WHITENING_SHRINK 0.02     /* the default of shrink */
+#define MSIM_WHITENING_MOST_SHRINK 1e6 /* the largest shrink */
+enum {
+    /* Of fewer rows of the corpus, all are used. */
+    MSIM_WHITENING_LEAST_SAMPLE = 100000,
+    /* The rows that another fit counts as, at most: the default of prior_rows. Not measured yet. */
+    MSIM_WHITENING_PRIOR_ROWS = 20000,
+    MSIM_WHITENING_QUANTILES = 10
+};
+
+/* Start from msim_whitening_options_default(). */
+typedef struct {
+    size_t size;                 /* sizeof(msim_whitening_options), set by the caller (R6) */
+    double shrink;               /* more than 0 */
+    int64_t max_rows;            /* fit on so many rows, drawn with a fixed seed; at least
+                       * MSIM_WHITENING_LEAST_SAMPLE; 0 (default): all rows */
+    const msim_whitening *prior; /* another fit that is added to the rows' statistics; borrowed
+                                  * during the call; NULL: none */
+    int64_t prior_rows;          /* how many rows `prior` counts as, at most */
+    const char *model_sha256;    /* of the model that made the rows, kept with the fit; NULL: not
+                                  * known */
+    int threads;                 /* 0: one per processor */
+    int isa;                     /* msim_isa; every level gives the same bits */
+    int (*progress)(void *user, int64_t done, int64_t all); /* rows; called now and then on this
+                                                             * thread; non-zero stops with
+                                                             * -MSIM_E_STOPPED; NULL: never */
+    void *user;                                             /* passed to progress */
+} msim_whitening_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_whitening_options_init(msim_whitening_options *options);
+static inline msim_whitening_options msim_whitening_options_default(void) {
+    msim_whitening_options options;
+    options.size = sizeof options;
+    msim_whitening_options_init(&options);
+    return options;
+}
+
+typedef struct {
+    size_t size; /* sizeof(msim_whitening_info), set by the caller (R6) */
+    int64_t dim;
+    int64_t rows, distinct; /* rows of the corpus that were used; those of them with content of
+                               * their own, each of which counts once */
+    int64_t prior_rows;     /* rows that another fit counts as in it; 0: none */
+    double shrink;          /* 0: not known */
+    int has_statistics;     /* 1: it can be saved, and be the prior of another */
+    char hash[65];          /* SHA-256 of the map: maps with the same hash are the same */
+    char model_sha256[65];  /* of the model that made the rows; "": not known */
+    int64_t pairs, pieces;  /* of unrelated rows that the chances come from, and of how many
+                               * pieces; 0: no chances are known */
+    int n_quantiles;        /* how many of the quantiles are known */
+    double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
+                                                 * 0.01, ... of unrelated pairs reach */
+} msim_whitening_info;
+
+/* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
+ * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
+ * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
+ * those that the prior counts as included. -MSIM_E_ARG for a prior of another width, or for rows
+ * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
+MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
+                                msim_whitening **out, msim_error *err);
+/* Open a file that msim_whitening_save wrote (.whiten), and write one. A file that is damaged or
+ * something else is -MSIM_E_FORMAT. Without has_statistics, save is -MSIM_E_ARG. */
+MSIM_API int msim_whitening_open(const char *path, msim_whitening **out, msim_error *err);
+MSIM_API int msim_whitening_save(const msim_whitening *w, const char *path, msim_error *err);
+MSIM_API void msim_whitening_close(msim_whitening *w);
+MSIM_API int msim_whitening_get_info(const msim_whitening *w, msim_whitening_info *out);
+/* The map: mean [dim] and the lower triangle of L^-1, row by row [dim * (dim + 1) / 2]. */
+MSIM_API void msim_whitening_map(const msim_whitening *w, float *mean, float *factor);
+/* Whiten n rows [n, dim] into out [n, dim]; out may be rows. A row of zeros stays one; a row with
+ * NaN or infinity becomes NaN. threads 0 means one per processor. The same row gives the same bits,
+ * whatever else is whitened with it. */
+MSIM_API int msim_whitening_apply(const msim_whitening *w, const float *rows, size_t n, float *out,
+                                  int threads, msim_error *err);
+/* The chance that two whitened rows of unrelated pieces score `score` or more: 0..1; -1 when no
+ * chances are known. */
+MSIM_API double msim_whitening_p(const msim_whitening *w, double score);
+/* Find the fit that comes with the model, default.whiten, in the folders of msim_default_model, or
+ * beside the file that MIDISIM_MODEL names. Its path goes into path [cap]. -MSIM_E_EMPTY when there
+ * is none. */
+MSIM_API int msim_default_whitening(char *path, size_t cap, msim_error *err);
+
+/* Start from {.size = sizeof options}. */
+typedef struct {
+    size_t size;           /* sizeof(msim_whitened_options), set by the caller (R6) */
+    const char *key;       /* kept in the description: a text of the caller, at most 64
+                              * characters; NULL: none */
+    int refuses_nonfinite; /* 1: a row with NaN or infinity is -MSIM_E_FORMAT; 0: it becomes NaN */
+    int ignores_description; /* 1: go on when the description of the rows cannot be used */
+    int threads;             /* 0: one per processor */
+    int (*progress)(void *user, int64_t done, int64_t all); /* as for msim_whitening_options */
+    void *user;
+} msim_whitened_options;
+
+/* Write the whitened rows of one part as a corpus of its own: structured, f32, with the same names,
+ * spans and settings, and the map in its description. What stood under that name is replaced, and
+ * codes beside it are removed. `options` may be NULL. -MSIM_E_ARG when the rows are whitened
+ * already. */
+MSIM_API int msim_corpus_write_whitened(const msim_corpus *corpus, int64_t part,
+                                        const msim_whitening *w, const char *path,
+                                        const msim_whitened_options *options, msim_error *err);
+/* The whitening of a corpus whose rows are whitened, from the descriptions beside its files. *out
+ * is borrowed from the corpus; NULL: the rows are as the model gave them. Descriptions are read at
+ * the first call. -MSIM_E_FORMAT when one is damaged or of other rows; -MSIM_E_ARG when the files
+ * of the corpus have different maps. */
+MSIM_API int msim_corpus_whitening(const msim_corpus *corpus, const msim_whitening **out,
+                                   msim_error *err);
+
 /* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
 
 /* A searcher finds the rows of a corpus that are most similar to a query. A MIDI file is searched
@@ -791,6 +917,12 @@ typedef struct {
                                      * non-zero ends the call with -MSIM_E_STOPPED; NULL: never */
     void *stop_user;                /* passed to should_stop */
     const msim_passes *passes;      /* borrowed until close; NULL: this process has all rows */
+    /* Windows: a MIDI query is cut as msim_job_options describes it, and every window of it is
+     * searched in every key. The score of a piece is that of its best pair of a row and a window.
+     * Such a query may have more vectors than max_vectors; then it gets several passes. With
+     * is_pooled, each key of the query is the mean of its windows, as in a job. */
+    int64_t window_tokens, window_step;
+    int is_pooled;
 } msim_searcher_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -822,6 +954,10 @@ MSIM_API int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size
                                         msim_error *err);
 MSIM_API int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err);
 MSIM_API int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err);
+/* Add a vector that is as the rows of the corpus are: one of them, or a row of another corpus with
+ * the same whitening. In a whitened corpus, msim_searcher_add_row takes the row as it is too. The
+ * other functions take vectors as the model gives them, and whiten them. */
+MSIM_API int64_t msim_searcher_add_stored(msim_searcher *s, const float *vector, msim_error *err);
 /* Leave more rows out of one query's matches. rows [n] are in any order and are copied. */
 MSIM_API int msim_searcher_exclude(msim_searcher *s, int64_t query, const int64_t *rows, size_t n,
                                    msim_error *err);
@@ -839,6 +975,9 @@ typedef struct {
                                 * then the lower transposition */
     int64_t n_matches;
     const msim_pass_stats *pass; /* the pass that answered the query */
+    /* Where in the query each match is, [n_matches]; `piece` is the number of the window. NULL: the
+     * query was not cut into windows. */
+    const msim_span *query_spans;
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
@@ -865,6 +1004,78 @@ typedef struct {
 } msim_searcher_stats;
 
 MSIM_API int msim_searcher_get_stats(const msim_searcher *s, msim_searcher_stats *out);
+
+/* ---- Evaluation: how well rankings find what belongs together -------------------------------- */
+
+/* An evaluation collects the answers to queries whose relatives are known, and measures them. A
+ * candidate is a piece that a query might find; a relative is a candidate that belongs to the
+ * query. docs/QUALITY.md defines the measures. Sums are in double, in the order of the queries. One
+ * thread at a time may use an evaluation. */
+typedef struct msim_eval msim_eval;
+
+MSIM_API int msim_eval_open(msim_eval **out, msim_error *err);
+MSIM_API void msim_eval_close(msim_eval *eval);
+/* Add the answer to one query: the scores [n] of all candidates in rank order, best first, and for
+ * each 1 if it is a relative, else 0. A candidate without a score has -infinity. Scores that are
+ * NaN or rise are refused, and so is an answer without a relative. */
+MSIM_API int msim_eval_add(msim_eval *eval, const double *scores, const unsigned char *is_relative,
+                           int64_t n, msim_error *err);
+
+/* How the 95 % interval of a measure is found: it is computed again for `resamples` random choices
+ * of as many queries, with repetition (a bootstrap; Efron 1979). The interval leaves out 2.5 % of
+ * these results at either end. The same seed gives the same choices. resamples 0: no intervals. */
+typedef struct {
+    size_t size;       /* sizeof(msim_eval_options), set by the caller (R6) */
+    int64_t resamples; /* 0..1,000,000; default 1,000 */
+    uint64_t seed;     /* default 1 */
+} msim_eval_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_eval_options_init(msim_eval_options *options);
+static inline msim_eval_options msim_eval_options_default(void) {
+    msim_eval_options options;
+    options.size = sizeof options;
+    msim_eval_options_init(&options);
+    return options;
+}
+
+/* A measure and its interval; without resamples all three are equal. This struct never grows. */
+typedef struct {
+    double value, low, high;
+} msim_measure;
+
+/* Pairs of a query and a candidate at a threshold: a pair is found when it scores at least that.
+ * f1 is the harmonic mean of precision and recall. This struct never grows. */
+typedef struct {
+    double threshold;
+    msim_measure precision, recall, f1;
+} msim_eval_point;
+
+typedef struct {
+    size_t size;              /* sizeof(msim_eval_report), set by the caller (R6) */
+    int64_t queries;          /* that were added */
+    int64_t pairs, relatives; /* of a query and a candidate; those that are relatives */
+    msim_measure mrr;         /* mean of 1 / rank of the best relative */
+    msim_measure map;         /* mean over queries of average precision, over all relatives */
+    msim_measure median_rank; /* median of the rank of the best relative, from 1 */
+    msim_eval_point best;     /* where f1 is highest (equal: the higher threshold); its interval
+                                * is that of this threshold */
+} msim_eval_report;
+
+/* -MSIM_E_EMPTY when no query was added, as for the next functions. */
+MSIM_API int msim_eval_get_report(const msim_eval *eval, const msim_eval_options *options,
+                                  msim_eval_report *out, msim_error *err);
+/* Recall at rank k: the share of queries with at least one relative among their first k
+ * candidates. */
+MSIM_API int msim_eval_recall(const msim_eval *eval, const msim_eval_options *options, int64_t k,
+                              msim_measure *out, msim_error *err);
+/* Thresholds are -1 + i / 10,000 for i in 0..20,000: `threshold` is moved up to the next of them.
+ * For scores that are no cosines only ranks are measured. */
+MSIM_API int msim_eval_at(const msim_eval *eval, const msim_eval_options *options, double threshold,
+                          msim_eval_point *out, msim_error *err);
+/* The highest threshold at which at least `recall` (0..1) of the relatives are found. */
+MSIM_API int msim_eval_threshold(const msim_eval *eval, double recall, double *out,
+                                 msim_error *err);
 
 /* ==== 3. Building blocks ===================================================================== */
 
@@ -1511,7 +1722,7 @@ MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus
  * one fixed order, and of equal scores the lower row comes first. So results are the same on every
  * device, level and thread count, and with every scan. A row of zeros scores 0. Rows with NaN or
  * infinity score -infinity and come after all others. Returns the results per query: min(k,
- * rows). */
+ * rows). Queries are taken as they are: for a whitened corpus, see msim_whitening_apply. */
 MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query,
                                      int64_t k, int64_t *rows, double *scores, msim_error *err);
 /* As msim_context_search, with options; NULL means the defaults. Returns the results per query:
