@@ -183,6 +183,7 @@ typedef struct {
     const ms_gpu_candidate *candidates;
     const uint32_t *n_candidates; /* [n_query]; more than candidate_cap counts as candidate_cap */
     int64_t candidate_cap;
+    int is_shared;  /* candidates: one list, [candidate_cap], for all queries */
     double *scores; /* [n_query, candidate_cap] */
 } ms_gpu_score;
 
@@ -203,6 +204,7 @@ typedef struct {
     const uint32_t *n_candidates;
     const double *scores;
     int64_t candidate_cap; /* at most MS_GPU_MAX_CANDIDATES */
+    int is_shared;         /* as in ms_gpu_score */
     ms_gpu_hit *best;      /* [n_query, k], sorted */
     uint32_t *n_best;      /* [n_query] */
     double *kth_score;     /* [n_query] */
