@@ -26,6 +26,10 @@ static double get_f64(const unsigned char *at) {
 }
 
 void ms_row_to_f32(float *out, const unsigned char *at, ptrdiff_t step, int dtype, size_t n) {
+    if (dtype == MSIM_DTYPE_F32 && step == (ptrdiff_t)sizeof *out) {
+        memcpy(out, at, n * sizeof *out);
+        return;
+    }
     for (size_t j = 0; j < n; j++, at += step) {
         if (dtype == MSIM_DTYPE_F32) /* not through a register: a NaN keeps its bits */
             memcpy(out + j, at, sizeof *out);
@@ -67,6 +71,14 @@ double ms_row_square(const unsigned char *row, int dtype, size_t dim) {
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
     return lane[0];
+}
+
+void ms_rows_mean(const float *rows, size_t n, size_t dim, float *out) {
+    for (size_t j = 0; j < dim; j++) {
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) sum += (double)rows[i * dim + j];
+        out[j] = (float)(sum / (double)n);
+    }
 }
 
 size_t ms_rows_lower_bound(const int64_t *rows, size_t n, int64_t row) {

@@ -34,6 +34,10 @@ double ms_row_value(const unsigned char *row, int dtype, size_t j);
 /* dot(row, row) as docs/SEARCH.md defines it: in double, 16 lanes. */
 double ms_row_square(const unsigned char *row, int dtype, size_t dim);
 
+/* The mean of n rows [n, dim], 1 <= n, into out [dim], which may be the first of them. Sums are in
+ * double, in the order of the rows. */
+void ms_rows_mean(const float *rows, size_t n, size_t dim, float *out);
+
 /* The index of the first of n ascending row numbers that is not below `row`; n if all are below. */
 size_t ms_rows_lower_bound(const int64_t *rows, size_t n, int64_t row);
 

@@ -28,6 +28,8 @@ static int check_numbers(const msim_job_options *o, msim_error *err) {
         return refuse(err, "window_tokens", "0 or 16..2^20", o->window_tokens);
     if (o->window_step < 0 || o->window_step > o->window_tokens)
         return refuse(err, "window_step", "0..window_tokens", o->window_step);
+    if (o->is_pooled && !o->window_tokens)
+        return ms_fail(err, MSIM_E_ARG, "job: is_pooled is for windows: set window_tokens too");
     if (o->dtype != MSIM_DTYPE_F32 && o->dtype != MSIM_DTYPE_F16)
         return refuse(err, "dtype", "MSIM_DTYPE_F32 or MSIM_DTYPE_F16", o->dtype);
     return 0;

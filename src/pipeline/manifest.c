@@ -210,7 +210,7 @@ int ms_manifest_complete(ms_manifest *in, msim_error *err) {
 
 /* Rows are windows if and only if the description says so. */
 static int check_spans(ms_previous *previous, msim_error *err) {
-    bool wants = previous->description.window_tokens && previous->description.rows;
+    bool wants = ms_description_has_spans(&previous->description) && previous->description.rows;
     int has = msim_corpus_has_spans(previous->corpus, err);
     if (has < 0) return has;
     if (wants != has)
@@ -370,7 +370,7 @@ static bool same_name(const ms_manifest *in, size_t x, size_t y) {
 
 /* Rows of the piece that begins with this one. */
 static int64_t rows_of_piece(const ms_previous *previous, int64_t row, msim_error *err) {
-    if (!previous->description.window_tokens) return 1;
+    if (!ms_description_has_spans(&previous->description)) return 1;
     int64_t piece = msim_corpus_piece_of(previous->corpus, row, err),
             end = piece < 0 ? piece : msim_corpus_piece_first(previous->corpus, piece + 1, err);
     return end < 0 ? end : end - row;
@@ -388,13 +388,14 @@ static int match_pair(void *user, int64_t row, size_t entry, const char *name) {
         int rc = ms_dedup_find(in->dedup, source->sha256, &content, m->err);
         if (rc < 0) return rc;
         if (ms_dedup_get(in->dedup, content).state == MS_DEDUP_UNKNOWN)
-            ms_dedup_settle(in->dedup, content,
-                            (ms_dedup_entry){.state = MS_DEDUP_PREVIOUS,
-                                             .at = row,
-                                             .n_windows = m->previous->description.window_tokens
-                                                              ? (uint32_t)n_rows
-                                                              : 0,
-                                             .is_cut = source->flags & MS_SOURCE_CUT});
+            ms_dedup_settle(
+                in->dedup, content,
+                (ms_dedup_entry){.state = MS_DEDUP_PREVIOUS,
+                                 .at = row,
+                                 .n_windows = ms_description_has_spans(&m->previous->description)
+                                                  ? (uint32_t)n_rows
+                                                  : 0,
+                                 .is_cut = source->flags & MS_SOURCE_CUT});
         /* A name that is no path, or that several share, does not say which file it was: its
          * contents will. */
         if (same_name(in, m->last, entry)) {

@@ -13,6 +13,7 @@ static void describe(msim_job *r) {
                           .max_tokens = o->max_tokens,
                           .window_tokens = o->window_tokens,
                           .window_step = o->window_step,
+                          .is_pooled = o->is_pooled != 0,
                           .is_normalized = o->is_l2_normalized,
                           .transpose = o->transpose,
                           .shard = o->shard,

@@ -4,6 +4,7 @@
 #include "pipeline/job.h"
 #include "base/hash/digest.h"
 #include "base/mem.h"
+#include "base/rows.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,17 +106,27 @@ static int keep_whole(msim_job *r, const ms_sequence *q, const float *vector, ms
     return rc <= 0 ? rc : keep_content(r, &content, q->content, err);
 }
 
+/* One vector for the piece, in the place of its first window's. A mean of a mean needs no windows
+ * of length 1: only the result is scaled. */
+static void pool_windows(const msim_job *r, ms_piece *piece) {
+    size_t dim = (size_t)r->description.dim;
+    ms_rows_mean(piece->vectors, piece->n_windows, dim, piece->vectors);
+    if (r->o.is_l2_normalized) msim_l2_normalize(piece->vectors, 1, dim);
+}
+
 static int keep_window(msim_job *r, const ms_sequence *q, const float *vector, msim_error *err) {
     ms_piece *piece = ms_pieces_keep(&r->pieces, q, vector);
     if (!piece) return 0;
+    const bool is_pooled = r->description.is_pooled;
     ms_journal_record content = {.kind = MS_JOURNAL_CONTENT,
                                  .n_tokens = piece->n_ids,
                                  .full_length = piece->full_length,
                                  .vectors = piece->vectors,
-                                 .spans = piece->spans,
-                                 .n_windows = piece->n_windows};
+                                 .spans = is_pooled ? NULL : piece->spans,
+                                 .n_windows = is_pooled ? 0 : piece->n_windows};
     memcpy(content.hash, piece->sha256, sizeof content.hash);
     int rc = check_vectors(r, piece->vectors, piece->n_windows, piece->sha256, piece->content, err);
+    if (rc > 0 && is_pooled) pool_windows(r, piece);
     if (rc > 0) rc = keep_content(r, &content, piece->content, err);
     ms_pieces_release(&r->pieces, piece);
     return rc;
@@ -296,7 +307,7 @@ static int embed_all(msim_job *r, msim_error *err) {
                                   .options = r->options,
                                   .longest = longest(r),
                                   .class_weights = r->o.class_weights,
-                                  .is_normalized = r->o.is_l2_normalized,
+                                  .is_normalized = r->o.is_l2_normalized && !r->o.is_pooled,
                                   .keep = keep_batch,
                                   .user = r,
                                   .watch = &r->watch};

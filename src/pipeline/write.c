@@ -176,12 +176,13 @@ static int is_described(const msim_job *r, msim_error *err) {
 }
 
 static int write_all(msim_job *r, row_list *l, msim_error *err) {
-    ms_output_rows rows = {.user = l,
-                           .name = get_name,
-                           .vector = get_vector,
-                           .described = {.user = l,
-                                         .source = get_source,
-                                         .span = r->description.window_tokens ? get_span : NULL}};
+    ms_output_rows rows = {
+        .user = l,
+        .name = get_name,
+        .vector = get_vector,
+        .described = {.user = l,
+                      .source = get_source,
+                      .span = ms_description_has_spans(&r->description) ? get_span : NULL}};
     if (!is_as_previous(l, r->description.rows))
         return ms_output_write(&r->output, &rows, &r->description, err);
     memcpy(r->description.fingerprint, r->previous.description.fingerprint,
@@ -195,7 +196,7 @@ static int write_all(msim_job *r, row_list *l, msim_error *err) {
 /* Where the rows of each piece begin, and how many there are in all. */
 static int number_rows(msim_job *r, row_list *l, msim_error *err) {
     r->n_pieces = r->n_rows = l->n_pieces;
-    if (!r->description.window_tokens) return 0;
+    if (!ms_description_has_spans(&r->description)) return 0;
     l->firsts = ms_alloc((size_t)l->n_pieces + 1, sizeof *l->firsts, "rows of pieces", err);
     if (!l->firsts) return -MSIM_E_MEMORY;
     for (int64_t i = 0; i < l->n_pieces; i++)

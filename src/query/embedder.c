@@ -26,6 +26,8 @@ void ms_query_embedder_close(ms_query_embedder *e) {
     msim_context_close(e->context);
     msim_tokenizer_close(e->tokenizer);
     ms_free(e->ids);
+    ms_free(e->spans);
+    ms_free(e->window_ids);
     *e = (ms_query_embedder){0};
 }
 
@@ -43,32 +45,32 @@ static int ensure_context(ms_query_embedder *e, int64_t n_tokens, msim_error *er
     return msim_context_open(e->model, &o, &e->context, err);
 }
 
-/* Embed n sequences ids[starts[i] .. starts[i + 1]) into out [n, dim], as many at a time as fit a
- * batch. */
-static int embed_batches(ms_query_embedder *e, const int64_t *starts, size_t n, float *out,
-                         msim_error *err) {
-    int64_t batch_starts[MS_QUERY_VARIANTS + 1];
-    int rc = ensure_context(e, starts[1] - starts[0], err);
+int ms_query_embed_batches(ms_query_embedder *e, const int32_t *ids, const int64_t *starts,
+                           size_t n, float *out, msim_error *err) {
+    int64_t batch_starts[MS_QUERY_BATCH + 1], longest = 0;
+    for (size_t i = 0; i < n; i++)
+        if (starts[i + 1] - starts[i] > longest) longest = starts[i + 1] - starts[i];
+    int rc = ensure_context(e, longest, err);
     double began = ms_clock_now();
     for (size_t first = 0, n_batch; first < n && rc >= 0; first += n_batch) {
         if (e->should_stop && e->should_stop(e->stop_user) != 0) {
             rc = ms_fail(err, MSIM_E_STOPPED, "embedding: stopped by the caller");
             break;
         }
-        for (n_batch = 0; first + n_batch < n; n_batch++) {
+        for (n_batch = 0; first + n_batch < n && n_batch < MS_QUERY_BATCH; n_batch++) {
             batch_starts[n_batch] = starts[first + n_batch] - starts[first];
             if (n_batch && starts[first + n_batch + 1] - starts[first] > e->batch_tokens) break;
         }
         batch_starts[n_batch] = starts[first + n_batch] - starts[first];
-        rc = msim_context_embed(e->context, e->ids + starts[first], batch_starts, n_batch,
+        rc = msim_context_embed(e->context, ids + starts[first], batch_starts, n_batch,
                                 e->class_weights, out + first * (size_t)e->dim, err);
     }
     e->seconds += ms_clock_now() - began;
     return rc;
 }
 
-static int reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
-                       msim_error *err) {
+int ms_query_reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
+                         msim_error *err) {
     size_t bound = msim_tokenizer_bound(n_bytes, transpose, limit);
     return ms_grow((void **)&e->ids, &e->ids_cap, bound ? bound : 1, sizeof *e->ids, "token ids",
                    err);
@@ -77,21 +79,21 @@ static int reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int6
 int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                         int64_t max_tokens, float *out, msim_error *err) {
     int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
-    int rc = reserve_ids(e, n_bytes, transpose, limit, err);
+    int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
     if (rc < 0) return rc;
     int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
                                       e->ids_cap, starts, err);
     if (n < 0) return (int)n;
-    rc = embed_batches(e, starts, (size_t)n, out, err);
+    rc = ms_query_embed_batches(e, e->ids, starts, (size_t)n, out, err);
     return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > starts[1];
 }
 
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
                       int64_t max_tokens, float *out, msim_error *err) {
     int64_t starts[2] = {0}, limit = max_tokens ? max_tokens : INT64_MAX;
-    int rc = reserve_ids(e, n_bytes, 0, limit, err);
+    int rc = ms_query_reserve_ids(e, n_bytes, 0, limit, err);
     if (rc < 0) return rc;
     starts[1] = msim_tokenizer_encode_at(e->tokenizer, midi, n_bytes, semitones, limit, e->ids,
                                          e->ids_cap, err);
-    return starts[1] < 0 ? (int)starts[1] : embed_batches(e, starts, 1, out, err);
+    return starts[1] < 0 ? (int)starts[1] : ms_query_embed_batches(e, e->ids, starts, 1, out, err);
 }

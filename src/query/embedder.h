@@ -5,7 +5,10 @@
 #include "base/status.h"
 #include <stdbool.h>
 
-enum { MS_QUERY_VARIANTS = 12 }; /* keys of one piece, at most */
+enum {
+    MS_QUERY_VARIANTS = 12, /* keys of one piece, at most */
+    MS_QUERY_BATCH = 64     /* sequences of one batch, at most */
+};
 
 typedef struct {
     const msim_model *model; /* borrowed */
@@ -22,6 +25,12 @@ typedef struct {
     int32_t *ids; /* owned: [ids_cap] */
     size_t ids_cap;
     double seconds; /* inside embedding, so far */
+    /* The piece that was cut last (query/windows.c): its keys in ids [n_keys, n_ids]. */
+    msim_span *spans; /* owned: [n_windows] */
+    size_t spans_cap, n_windows, n_keys;
+    int64_t n_ids;
+    int32_t *window_ids; /* owned: the windows of a batch */
+    size_t window_ids_cap;
 } ms_query_embedder;
 
 /* -MSIM_E_UNSUPPORTED for a model that takes no MIDI. On failure there is nothing to close. */
@@ -35,5 +44,27 @@ int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, 
 /* Embed a piece moved by `semitones`: out [dim]. */
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
                       int64_t max_tokens, float *out, msim_error *err);
+
+/* ---- Windows: query/windows.c ---- */
+
+/* Encode a piece in the keys of a transpose factor, and cut it into windows (msim_job_options). The
+ * embedder holds the keys, spans and n_windows. Returns 1 when the piece was longer than
+ * max_tokens, else 0. */
+int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                 int64_t max_tokens, int64_t window_tokens, int64_t window_step, msim_error *err);
+/* Embed the piece that was cut: out [n_keys, n_windows, dim]. */
+int ms_query_embed_windows(ms_query_embedder *e, float *out, msim_error *err);
+/* Embed the piece that was cut, each key as the mean of its windows: out [n_keys, dim]. */
+int ms_query_embed_pooled(ms_query_embedder *e, float *out, msim_error *err);
+
+/* ---- Between the files of the embedder ---- */
+
+/* Room in e->ids for a file. limit: its most tokens. */
+int ms_query_reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
+                         msim_error *err);
+/* Embed n sequences ids[starts[i] .. starts[i + 1]) into out [n, dim], as many at a time as fit a
+ * batch. */
+int ms_query_embed_batches(ms_query_embedder *e, const int32_t *ids, const int64_t *starts,
+                           size_t n, float *out, msim_error *err);
 
 #endif

@@ -71,6 +71,7 @@ int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) 
     msim_answer a = {.size = sizeof a,
                      .query = (int64_t)query,
                      .variants = (int64_t)p->s->queries[query].n_variants,
+                     .query_spans = p->s->queries[query].spans ? p->s->match_spans : NULL,
                      .matches = p->s->matches,
                      .n_matches = n,
                      .pass = &p->stats};
@@ -182,7 +183,7 @@ static int answer_all_above(ms_query_pass *p, msim_error *err) {
     int rc = MSIM_OK;
     for (size_t i = p->from; i < p->to && rc >= 0; i++) {
         const ms_query *q = s->queries + i;
-        size_t begin = q->first - first, end = begin + q->n_variants, from = at;
+        size_t begin = q->first - first, end = begin + ms_query_vectors(q), from = at;
         int64_t n = 0;
         while (at < s->n_hits && s->hits[at].vector < end) at++;
         if (s->has_spans) {
@@ -224,12 +225,12 @@ static int run_above(ms_query_pass *p, msim_error *err) {
  * query with many own rows gets a pass alone. */
 static size_t group_end(const msim_searcher *s, size_t from) {
     const ms_query *q = s->queries;
-    size_t to = from + 1, n_vectors = q[from].n_variants, extra = most_extra(s);
+    size_t to = from + 1, n_vectors = ms_query_vectors(q + from), extra = most_extra(s);
     bool is_top = !s->set.has_threshold;
     if (is_top && q[from].n_own > extra) return to;
     while (to < s->n_queries && !(is_top && q[to].n_own > extra) &&
-           n_vectors + q[to].n_variants <= (size_t)s->set.max_vectors)
-        n_vectors += q[to++].n_variants;
+           n_vectors + ms_query_vectors(q + to) <= (size_t)s->set.max_vectors)
+        n_vectors += ms_query_vectors(q + to++);
     return to;
 }
 
@@ -242,7 +243,7 @@ static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink s
                        .from = from,
                        .to = to,
                        .vectors = s->vectors + first->first * (size_t)s->dim,
-                       .n_vectors = last->first + last->n_variants - first->first,
+                       .n_vectors = last->first + ms_query_vectors(last) - first->first,
                        .options = msim_search_options_default(),
                        .stats = {.size = sizeof p.stats}};
     p.options.metric = s->set.metric;
@@ -251,6 +252,7 @@ static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink s
     p.options.stop_user = s->set.stop_user;
     p.options.excluded = s->set.excluded;
     p.options.n_excluded = s->set.n_excluded;
+    if (p.n_vectors > (size_t)s->set.max_vectors) return ms_query_answer_long(&p, from, err);
     return s->set.has_threshold ? run_above(&p, err) : run_top(&p, err);
 }
 

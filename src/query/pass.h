@@ -38,5 +38,7 @@ int ms_query_answer_pieces(ms_query_pass *p, size_t query, const int64_t *rows,
                            msim_error *err);
 int ms_query_answer_pieces_above(ms_query_pass *p, size_t query, const ms_query_hit *hits, size_t n,
                                  msim_error *err);
+/* Answer a query that has more vectors than a pass has room for, in several passes. */
+int ms_query_answer_long(ms_query_pass *p, size_t query, msim_error *err);
 
 #endif

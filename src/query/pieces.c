@@ -32,9 +32,11 @@ static int add_hit(piece_search *x, size_t vector, int64_t row, double score, ms
     int rc = ms_grow((void **)&s->found, &s->found_cap, s->n_found + 1, sizeof *s->found, "matches",
                      err);
     if (rc < 0) return rc;
-    int semitones = ms_variants_semitones(x->first + vector, x->query->n_variants);
+    size_t at = x->first + vector;
     s->found[s->n_found++] =
-        (ms_piece_match){.piece = piece, .match = ms_variants_match(row, score, semitones)};
+        (ms_piece_match){.piece = piece,
+                         .window = (int64_t)(at % x->query->n_windows),
+                         .match = ms_variants_match(row, score, ms_query_semitones(x->query, at))};
     return MSIM_OK;
 }
 
@@ -65,8 +67,8 @@ static bool is_certain(const piece_search *x, const int64_t *rows, const double 
     const msim_match *worst = &x->p->s->found[x->begin + (size_t)x->k - 1].match;
     for (size_t v = 0; v < x->n; v++) {
         int64_t last = (int64_t)v * stride + n - 1;
-        msim_match end = ms_variants_match(
-            rows[last], scores[last], ms_variants_semitones(x->first + v, x->query->n_variants));
+        msim_match end =
+            ms_variants_match(rows[last], scores[last], ms_query_semitones(x->query, x->first + v));
         if (!ms_variants_is_before(worst, &end)) return false;
     }
     return true;
@@ -178,8 +180,12 @@ static int find(piece_search *x, const int64_t *rows, const double *scores, int6
 /* The pieces that were found, as matches with their spans. */
 static int answer(ms_query_pass *p, size_t query, msim_error *err) {
     msim_searcher *s = p->s;
+    const msim_span *spans = s->queries[query].spans;
     msim_span span;
     int rc = ms_query_reserve_matches(s, s->n_found, err);
+    if (rc >= 0 && spans)
+        rc = ms_grow((void **)&s->match_spans, &s->match_spans_cap, s->n_found + 1,
+                     sizeof *s->match_spans, "matches", err);
     for (size_t i = 0; i < s->n_found && rc >= 0; i++) {
         msim_match *m = s->matches + i;
         *m = s->found[i].match;
@@ -189,6 +195,7 @@ static int answer(ms_query_pass *p, size_t query, msim_error *err) {
         m->to_seconds = span.to_seconds;
         m->from_token = span.from_token;
         m->to_token = span.to_token;
+        if (spans) s->match_spans[i] = spans[s->found[i].window];
     }
     return rc < 0 ? rc : ms_query_answer(p, query, (int64_t)s->n_found, err);
 }
@@ -197,24 +204,31 @@ static void rank_found(msim_searcher *s, bool keeps_keys) {
     s->n_found = (size_t)ms_variants_rank_pieces(s->found, (int64_t)s->n_found, keeps_keys);
 }
 
+static piece_search search_of(ms_query_pass *p, size_t query) {
+    const msim_searcher *s = p->s;
+    return (piece_search){.p = p,
+                          .query = s->queries + query,
+                          .n = ms_query_vectors(s->queries + query),
+                          .k = s->set.k,
+                          .keeps_keys = s->set.keep != MSIM_KEEP_BEST};
+}
+
+/* Vectors of which the k best pieces are wanted together: those of one key, or all. */
+static size_t vectors_together(const msim_searcher *s, const ms_query *q) {
+    return s->set.keep == MSIM_KEEP_EACH ? q->n_windows : ms_query_vectors(q);
+}
+
 int ms_query_answer_pieces(ms_query_pass *p, size_t query, const int64_t *rows,
                            const double *scores, int64_t n, int64_t stride, bool is_all,
                            msim_error *err) {
     msim_searcher *s = p->s;
-    const ms_query *q = s->queries + query;
-    piece_search x = {.p = p,
-                      .query = q,
-                      .n = q->n_variants,
-                      .k = s->set.k,
-                      .keeps_keys = s->set.keep != MSIM_KEEP_BEST};
+    piece_search x = search_of(p, query);
     int rc = MSIM_OK;
     s->n_found = 0;
-    if (s->set.keep != MSIM_KEEP_EACH)
-        rc = find(&x, rows, scores, n, stride, is_all, err);
-    else
-        for (x.n = 1; x.first < q->n_variants && rc >= 0; x.first++)
-            rc = find(&x, rows + (int64_t)x.first * stride, scores + (int64_t)x.first * stride, n,
-                      stride, is_all, err);
+    x.n = vectors_together(s, x.query);
+    for (; x.first < ms_query_vectors(x.query) && rc >= 0; x.first += x.n)
+        rc = find(&x, rows + (int64_t)x.first * stride, scores + (int64_t)x.first * stride, n,
+                  stride, is_all, err);
     rank_found(s, x.keeps_keys);
     return rc < 0 ? rc : answer(p, query, err);
 }
@@ -222,14 +236,65 @@ int ms_query_answer_pieces(ms_query_pass *p, size_t query, const int64_t *rows,
 int ms_query_answer_pieces_above(ms_query_pass *p, size_t query, const ms_query_hit *hits, size_t n,
                                  msim_error *err) {
     msim_searcher *s = p->s;
-    const ms_query *q = s->queries + query;
-    piece_search x = {
-        .p = p, .query = q, .n = q->n_variants, .keeps_keys = s->set.keep != MSIM_KEEP_BEST};
-    size_t begin = q->first - s->queries[p->from].first;
+    piece_search x = search_of(p, query);
+    size_t begin = x.query->first - s->queries[p->from].first;
     int rc = MSIM_OK;
     s->n_found = 0;
     for (size_t i = 0; i < n && rc >= 0; i++)
         rc = add_hit(&x, hits[i].vector - begin, hits[i].row, hits[i].score, err);
+    rank_found(s, x.keeps_keys);
+    return rc < 0 ? rc : answer(p, query, err);
+}
+
+/* ---- Long queries ---- */
+
+/* Search some vectors of a long query: as many at a time as a pass has room for. */
+static int find_some(piece_search *x, msim_error *err) {
+    msim_searcher *s = x->p->s;
+    int64_t *excluded = NULL, stride = ms_searcher_fetched(s, 0), n;
+    ms_query_pass part;
+    int rc = begin_pass(x, x->query->own, x->query->n_own, &part, &excluded, err);
+    if (rc < 0) return rc;
+    if (s->set.has_threshold) {
+        rc = ms_query_search_above(&part, s->set.threshold, err);
+        for (size_t i = 0; i < s->n_hits && rc >= 0; i++)
+            rc = add_hit(x, s->hits[i].vector, s->hits[i].row, s->hits[i].score, err);
+    } else {
+        n = ms_query_search_top(&part, stride, s->hit_rows, s->hit_scores, err);
+        rc = n < 0 ? (int)n
+                   : find(x, s->hit_rows, s->hit_scores, n, stride, n < stride || n == s->n_rows,
+                          err);
+    }
+    int64_t evaluated = x->p->stats.rows_evaluated;
+    x->p->stats = part.stats;
+    x->p->stats.rows_evaluated = evaluated;
+    end_pass(x, &part, excluded);
+    return rc;
+}
+
+/* The k best pieces of vectors first .. end - 1 are among the k best of each of their parts. */
+static int find_together(piece_search *x, size_t first, size_t end, msim_error *err) {
+    msim_searcher *s = x->p->s;
+    size_t begin = s->n_found, most = (size_t)s->set.max_vectors;
+    int rc = MSIM_OK;
+    for (x->first = first; x->first < end && rc >= 0; x->first += x->n) {
+        x->n = end - x->first < most ? end - x->first : most;
+        rc = find_some(x, err);
+    }
+    x->begin = begin;
+    rank(x);
+    if (!s->set.has_threshold && n_known(x) > x->k) s->n_found = begin + (size_t)x->k;
+    return rc;
+}
+
+int ms_query_answer_long(ms_query_pass *p, size_t query, msim_error *err) {
+    msim_searcher *s = p->s;
+    piece_search x = search_of(p, query);
+    size_t n = vectors_together(s, x.query), all = ms_query_vectors(x.query);
+    int rc = MSIM_OK;
+    s->n_found = 0;
+    for (size_t first = 0; first < all && rc >= 0; first += n)
+        rc = find_together(&x, first, first + n, err);
     rank_found(s, x.keeps_keys);
     return rc < 0 ? rc : answer(p, query, err);
 }

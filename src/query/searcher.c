@@ -42,6 +42,14 @@ static int check_options(const msim_searcher_options *o, msim_error *err) {
     if (o->max_vectors < 1 || o->max_vectors > 65536)
         return ms_fail(err, MSIM_E_ARG, "searcher: max_vectors: expected 1..65536, got %" PRId64,
                        o->max_vectors);
+    if (o->window_tokens && (o->window_tokens < 16 || o->window_tokens > (int64_t)1 << 20))
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: window_tokens: expected 0 or 16..2^20, got %" PRId64,
+                       o->window_tokens);
+    if (o->window_step < 0 || o->window_step > o->window_tokens)
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: window_step: expected 0..window_tokens, got %" PRId64,
+                       o->window_step);
     if (o->n_excluded && !o->excluded)
         return ms_fail(err, MSIM_E_ARG, "searcher: excluded is NULL, n_excluded is %zu",
                        o->n_excluded);
@@ -86,9 +94,11 @@ static int open_parts(msim_searcher *s, const msim_model *model, const msim_opti
         return ms_fail(err, -rc, "searcher: this corpus cannot say what it is");
     s->n_rows = info.rows;
     s->dim = info.dim;
+    if ((rc = msim_corpus_whitening(s->corpus, &s->whitening, err)) < 0) return rc;
     s->n_pieces = msim_corpus_pieces(s->corpus, err);
     if (s->n_pieces < 0) return (int)s->n_pieces;
-    s->has_spans = msim_corpus_has_spans(s->corpus, err) > 0;
+    s->has_spans = msim_corpus_has_spans(s->corpus, err) > 0 ||
+                   (s->set.window_tokens && !s->set.is_pooled);
     if (model) rc = ms_query_embedder_open(model, options, &s->embedder, err);
     if (rc < 0) return rc;
     s->embedder.class_weights = s->set.class_weights;
@@ -133,7 +143,10 @@ int msim_searcher_open(const msim_model *model, const msim_corpus *corpus,
 }
 
 void ms_searcher_forget(msim_searcher *s) {
-    for (size_t i = 0; i < s->n_queries; i++) ms_free(s->queries[i].own);
+    for (size_t i = 0; i < s->n_queries; i++) {
+        ms_free(s->queries[i].own);
+        ms_free(s->queries[i].spans);
+    }
     s->n_queries = s->n_vectors = 0;
 }
 
@@ -150,6 +163,7 @@ void msim_searcher_close(msim_searcher *s) {
     ms_free(s->hit_scores);
     ms_free(s->hits);
     ms_free(s->matches);
+    ms_free(s->match_spans);
     ms_free(s->found);
     ms_free(s);
 }
@@ -158,11 +172,6 @@ void msim_searcher_close(msim_searcher *s) {
 
 /* Make room for one more query of n vectors, which go to *to. */
 static int reserve(msim_searcher *s, size_t n, float **to, msim_error *err) {
-    if (n > (size_t)s->set.max_vectors)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "searcher: expected queries of at most max_vectors = %" PRId64
-                       " vectors, got one of %zu",
-                       s->set.max_vectors, n);
     int rc = ms_grow((void **)&s->queries, &s->queries_cap, s->n_queries + 1, sizeof *s->queries,
                      "queries", err);
     if (rc >= 0)
@@ -174,7 +183,7 @@ static int reserve(msim_searcher *s, size_t n, float **to, msim_error *err) {
 
 /* Add the query whose n vectors are now in place. Returns its number. */
 static int64_t append(msim_searcher *s, size_t n) {
-    s->queries[s->n_queries] = (ms_query){.first = s->n_vectors, .n_variants = n};
+    s->queries[s->n_queries] = (ms_query){.first = s->n_vectors, .n_variants = n, .n_windows = 1};
     s->n_vectors += n;
     return (int64_t)s->n_queries++;
 }
@@ -188,13 +197,27 @@ static int check_finite(const float *vector, int64_t dim, msim_error *err) {
     return MSIM_OK;
 }
 
-int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err) {
+/* Whiten n vectors in their place, if the rows are whitened. */
+static int whiten(const msim_searcher *s, float *vectors, size_t n, msim_error *err) {
+    return s->whitening ? msim_whitening_apply(s->whitening, vectors, n, vectors, 1, err) : MSIM_OK;
+}
+
+static int64_t add_vector(msim_searcher *s, const float *vector, bool is_stored, msim_error *err) {
     float *to;
     int rc = check_finite(vector, s->dim, err);
     if (rc >= 0) rc = reserve(s, 1, &to, err);
     if (rc < 0) return rc;
     memcpy(to, vector, (size_t)s->dim * sizeof *to);
-    return append(s, 1);
+    if (!is_stored) rc = whiten(s, to, 1, err);
+    return rc < 0 ? rc : append(s, 1);
+}
+
+int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err) {
+    return add_vector(s, vector, false, err);
+}
+
+int64_t msim_searcher_add_stored(msim_searcher *s, const float *vector, msim_error *err) {
+    return add_vector(s, vector, true, err);
 }
 
 /* Leave the rows of a row's piece out of a query's matches. */
@@ -226,22 +249,67 @@ int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err) {
     return rc;
 }
 
-int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size_t n_bytes,
-                               msim_error *err) {
+/* A MIDI query of one vector for each key. */
+static int64_t add_keys(msim_searcher *s, const void *midi, size_t n_bytes, msim_error *err) {
     float *to;
     size_t n = (size_t)msim_tokenizer_variants(s->set.transpose);
+    if (n > (size_t)s->set.max_vectors)
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "searcher: expected queries of at most max_vectors = %" PRId64
+                       " vectors, got one of %zu",
+                       s->set.max_vectors, n);
+    int rc = reserve(s, n, &to, err);
+    if (rc >= 0)
+        rc = ms_query_embed_keys(&s->embedder, midi, n_bytes, s->set.transpose, s->set.max_tokens,
+                                 to, err);
+    if (rc < 0) return rc;
+    int cut = rc;
+    if ((rc = whiten(s, to, n, err)) < 0) return rc;
+    s->stats.cut += cut;
+    return append(s, n);
+}
+
+/* The piece that was cut becomes a query: its windows in every key, or their mean. */
+static int64_t append_windows(msim_searcher *s, msim_error *err) {
+    const ms_query_embedder *e = &s->embedder;
+    const bool is_pooled = s->set.is_pooled != 0;
+    size_t n_windows = is_pooled ? 1 : e->n_windows;
+    float *to;
+    int rc = reserve(s, e->n_keys * n_windows, &to, err);
+    if (rc < 0) return rc;
+    msim_span *spans = is_pooled ? NULL : ms_alloc(n_windows, sizeof *spans, "windows", err);
+    if (!is_pooled && !spans) return -MSIM_E_MEMORY;
+    rc = is_pooled ? ms_query_embed_pooled(&s->embedder, to, err)
+                   : ms_query_embed_windows(&s->embedder, to, err);
+    if (rc < 0) {
+        ms_free(spans);
+        return rc;
+    }
+    if (spans) memcpy(spans, e->spans, n_windows * sizeof *spans);
+    s->queries[s->n_queries] = (ms_query){
+        .first = s->n_vectors, .n_variants = e->n_keys, .n_windows = n_windows, .spans = spans};
+    s->n_vectors += e->n_keys * n_windows;
+    return (int64_t)s->n_queries++;
+}
+
+static int64_t add_windows(msim_searcher *s, const void *midi, size_t n_bytes, msim_error *err) {
+    int is_cut = ms_query_cut(&s->embedder, midi, n_bytes, s->set.transpose, s->set.max_tokens,
+                              s->set.window_tokens, s->set.window_step, err);
+    int64_t query = is_cut < 0 ? is_cut : append_windows(s, err);
+    if (query >= 0) s->stats.cut += is_cut;
+    return query;
+}
+
+int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size_t n_bytes,
+                               msim_error *err) {
     if (!s->embedder.model)
         return ms_fail(err, MSIM_E_ARG,
                        "searcher: a MIDI query needs a model, and this searcher has none");
-    int rc = reserve(s, n, &to, err);
-    if (rc < 0) return rc;
-    rc = ms_query_embed_keys(&s->embedder, midi, n_bytes, s->set.transpose, s->set.max_tokens, to,
-                             err);
+    int64_t query = s->set.window_tokens ? add_windows(s, midi, n_bytes, err)
+                                         : add_keys(s, midi, n_bytes, err);
     s->outcome = msim_tokenizer_outcome(s->embedder.tokenizer);
     s->stats.embed_seconds = s->embedder.seconds;
-    if (rc < 0) return rc;
-    s->stats.cut += rc;
-    return append(s, n);
+    return query;
 }
 
 int64_t msim_searcher_add_file(msim_searcher *s, const char *path, msim_error *err) {

@@ -14,10 +14,18 @@ enum {
 
 /* A query that waits. */
 typedef struct {
-    size_t first, n_variants; /* its vectors */
+    size_t first, n_variants; /* its vectors [n_variants, n_windows]: keys and their windows */
+    size_t n_windows;         /* 1 when it is not cut */
+    msim_span *spans;         /* owned: [n_windows]; NULL: it is not cut */
     int64_t *own;             /* owned: rows that are none of its matches, rising */
     size_t n_own, own_cap;
 } ms_query;
+
+static inline size_t ms_query_vectors(const ms_query *q) { return q->n_variants * q->n_windows; }
+/* The key of one of its vectors, in semitones. */
+static inline int ms_query_semitones(const ms_query *q, size_t vector) {
+    return ms_variants_semitones(vector / q->n_windows, q->n_variants);
+}
 
 /* A row that reached the threshold. */
 typedef struct {
@@ -27,10 +35,11 @@ typedef struct {
 } ms_query_hit;
 
 struct msim_searcher {
-    const msim_corpus *corpus; /* borrowed */
-    msim_searcher_options set; /* excluded: owned, rising */
+    const msim_corpus *corpus;       /* borrowed */
+    msim_searcher_options set;       /* excluded: owned, rising */
+    const msim_whitening *whitening; /* borrowed from the corpus; NULL: its rows are not whitened */
     int64_t n_rows, dim;
-    bool has_spans;             /* pieces may have several rows: they are found, not rows */
+    bool has_spans;             /* pieces or queries may have several vectors: pieces are found */
     int64_t n_pieces;           /* as many as rows without spans */
     ms_query_embedder embedder; /* owned; zero without a model */
     ms_files_buffer bytes;      /* owned: the file in hand */
@@ -49,6 +58,8 @@ struct msim_searcher {
     size_t n_hits, hits_cap;
     msim_match *matches; /* owned: scratch of one query */
     size_t matches_cap;
+    msim_span *match_spans; /* owned: scratch of one query, the place of each match in it */
+    size_t match_spans_cap;
     ms_piece_match *found; /* owned: [n_found], scratch of one query, with spans */
     size_t n_found, found_cap;
     msim_searcher_stats stats;

@@ -41,20 +41,21 @@ int64_t ms_variants_rank(msim_match *matches, int64_t n, bool keeps_all) {
 
 static int piece_by_rank(const void *a, const void *b) {
     const ms_piece_match *x = a, *y = b;
-    return by_rank(&x->match, &y->match);
+    int order = by_rank(&x->match, &y->match);
+    return order ? order : (x->window > y->window) - (x->window < y->window);
 }
 
 static int by_piece(const void *a, const void *b) {
     const ms_piece_match *x = a, *y = b;
     if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
-    return by_rank(&x->match, &y->match);
+    return piece_by_rank(a, b);
 }
 
 static int by_piece_and_key(const void *a, const void *b) {
     const ms_piece_match *x = a, *y = b;
     if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
     if (x->match.transpose != y->match.transpose) return x->match.transpose - y->match.transpose;
-    return by_rank(&x->match, &y->match);
+    return piece_by_rank(a, b);
 }
 
 int64_t ms_variants_rank_pieces(ms_piece_match *m, int64_t n, bool keeps_keys) {

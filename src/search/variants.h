@@ -15,14 +15,14 @@ msim_match ms_variants_match(int64_t row, double score, int transpose);
 /* Put a query's matches in rank order: higher score, then lower row, then lower transposition.
  * Unless keeps_all, of each row only the best stays. Returns how many there are now. */
 int64_t ms_variants_rank(msim_match *matches, int64_t n, bool keeps_all);
-/* A match, and the piece that its row belongs to. */
+/* A match, the piece that its row belongs to, and the window of the query that matches. */
 typedef struct {
-    int64_t piece;
+    int64_t piece, window;
     msim_match match;
 } ms_piece_match;
 
 /* The same for pieces of several rows: of each piece, or with keeps_keys of each piece and
- * transposition, only the best stays. */
+ * transposition, only the best stays (equal matches: the lower window). */
 int64_t ms_variants_rank_pieces(ms_piece_match *matches, int64_t n, bool keeps_keys);
 /* True when `a` comes before `b` in rank order, or has the same place. */
 bool ms_variants_is_before(const msim_match *a, const msim_match *b);

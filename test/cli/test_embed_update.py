@@ -53,7 +53,8 @@ def change(songs):
 
 
 @pytest.mark.parametrize("options", ([], ["--names", "stem"], ["--dtype", "f16", "--normalize"], ["--max-tokens", "20"],
-                                     ["--shard", "1/2"], ["--pooling", "weighted", "--pool-weights", "1,2,0.3"]),
+                                     ["--shard", "1/2"], ["--pooling", "weighted", "--pool-weights", "1,2,0.3"],
+                                     ["--windows", "32"], ["--windows", "48/20", "--pool-windows", "--normalize"]),
                          ids=lambda o: " ".join(o) or "plain")
 def test_is_a_fresh_run(model, songs, tmp_path, options):
     out = tmp_path / "c.npy"

@@ -64,8 +64,9 @@ def test_table_and_tsv(corpus):
     table = search(corpus, "--query-vectors", "q.npy", form="table").stdout.decode()
     assert "where  name (4 pieces, 12 rows, best of 1 variant)" in table and " 0:10-0:26  c.mid" in table
     head, first = search(corpus, "--query-vectors", "q.npy", form="tsv").stdout.decode().splitlines()[:2]
-    assert head.split("\t")[6:] == ["from_token", "to_token", "from_seconds", "to_seconds"]
-    assert first.split("\t")[4:] == ["5", "c.mid", "32", "96", "10.000", "25.250"]
+    assert head.split("\t")[6:] == ["from_token", "to_token", "from_seconds", "to_seconds", "query_from_seconds",
+                                    "query_to_seconds"]
+    assert first.split("\t")[4:] == ["5", "c.mid", "32", "96", "10.000", "25.250", "-1.000", "-1.000"]
     listing = search(corpus, "--query-vectors", "q.npy", form="midisim").stdout.decode()
     assert all(listing.count(name) == 1 for name in PIECES)
 

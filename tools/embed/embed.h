@@ -6,12 +6,13 @@
 typedef struct {
     ms_cli_common common;
     const char *output, *files_from, *from_tokens, *skipped, *table, *name_field, *vector_field,
-        *shard, *per_token;
+        *shard, *per_token, *windows;
     int pooling, names, dtype;
     float pool_weights[3];
     int64_t transpose, max_tokens;
-    bool is_normalized, is_nul_separated, is_forced, is_update, is_journal_kept;
-    int64_t shard_index, n_shards; /* of --shard; 0: all files */
+    bool is_normalized, is_nul_separated, is_forced, is_update, is_journal_kept, is_pooled;
+    int64_t window_tokens, window_step; /* of --windows; 0: none; half of the tokens */
+    int64_t shard_index, n_shards;      /* of --shard; 0: all files */
 } ms_embed_settings;
 
 #endif

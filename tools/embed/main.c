@@ -36,6 +36,19 @@ static const ms_cli_option options[] = {
     MS_CLI_ROW_MAX_TOKENS(ms_embed_settings, (int64_t)1 << 30,
                           "use the first N tokens of each piece (default " MS_CLI_TOKENS
                           "; 0: all of them)"),
+    {.name = "windows",
+     .kind = MS_CLI_TEXT,
+     .value = "N[/STEP]",
+     .offset = offsetof(ms_embed_settings, windows),
+     .help = "whole pieces: cut each piece between its notes into windows of at most N tokens, "
+             "16..1048576, and write a row for each of them. The next window begins at most STEP "
+             "tokens further (default N/2). Without --max-tokens all tokens of a piece are used",
+     .brief = "whole pieces: a row for every N tokens of a piece"},
+    {.name = "pool-windows",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(ms_embed_settings, is_pooled),
+     .help = "with --windows: one row for each piece again, the mean of the vectors of all its "
+             "windows"},
     MS_CLI_ROW_NAMES(ms_embed_settings, "what rows are called"),
     MS_CLI_ROW_FILES_FROM(ms_embed_settings),
     MS_CLI_ROW_NULL(ms_embed_settings),
@@ -104,6 +117,8 @@ static const ms_cli_example examples[] = {
     {"midisim-embed --update -o corpus.npy midi/", "again after files came, changed or went"},
     {"midisim-embed --per-token vectors/ midi/",
      "token by token: one file for each piece, no corpus"},
+    {"midisim-embed --windows 1024 -o corpus.npy midi/",
+     "all of every piece, not its beginning alone: a row for each stretch of 1,024 tokens"},
     {"midisim-embed --shard 3/16 -o part-3.npy midi/", "the third of 16 jobs"},
     {0}};
 
@@ -122,7 +137,10 @@ static const ms_cli_tool tool = {
         "After an interruption of any kind, run the same command again: it goes on where it was. "
         "FILE.journal holds what is finished; at most some seconds of work are lost.\n\n"
         "A complete corpus that was made from the same files with the same settings is left as it "
-        "is, with exit code 0. Any other existing file is refused without --update or --force.",
+        "is, with exit code 0. Any other existing file is refused without --update or --force.\n\n"
+        "With --windows a piece has several rows, which follow each other and have its name. "
+        "FILE.json says which tokens and which seconds of the piece each row is. midisim-search "
+        "then finds pieces, says where in them the match is, and cuts a long query alike.",
     .examples = examples,
     .options = options,
     .uses_model = true};
@@ -135,6 +153,34 @@ static bool parse_shard(ms_embed_settings *s) {
     snprintf(first, sizeof first, "%.*s", (int)(slash - s->shard), s->shard);
     return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) &&
            ms_cli_int(first, 1, s->n_shards, &s->shard_index);
+}
+
+/* "1024" or "1024/512". */
+static bool parse_windows(ms_embed_settings *s) {
+    char tokens[24];
+    const char *slash = strchr(s->windows, '/');
+    size_t n = slash ? (size_t)(slash - s->windows) : strlen(s->windows);
+    if (n >= sizeof tokens) return false;
+    snprintf(tokens, sizeof tokens, "%.*s", (int)n, s->windows);
+    return ms_cli_int(tokens, 16, (int64_t)1 << 20, &s->window_tokens) &&
+           (!slash || ms_cli_int(slash + 1, 1, s->window_tokens, &s->window_step));
+}
+
+static int check_windows(ms_embed_settings *s) {
+    if (s->is_pooled && !s->windows)
+        return ms_cli_usage("--pool-windows is for --windows: give that too");
+    if (!s->windows) return 0;
+    if (s->from_tokens)
+        return ms_cli_usage("--windows is for MIDI files, whose notes have times: leave it out "
+                            "with --from-tokens");
+    if (!parse_windows(s))
+        return ms_cli_usage("--windows: expected N or N/STEP with N in 16..1048576 and STEP in "
+                            "1..N, got %.80s",
+                            s->windows);
+    if (s->per_token)
+        return ms_cli_usage("--per-token is about single tokens: leave out --windows");
+    if (!ms_cli_given(&tool, s, "max-tokens")) s->max_tokens = 0;
+    return 0;
 }
 
 /* Options that are about a corpus, and inputs that can be read once alone. */
@@ -177,7 +223,8 @@ static int check_settings(ms_embed_settings *s) {
         return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights is for --pooling weighted: give that too");
-    return check_per_token(s);
+    int rc = check_windows(s);
+    return rc ? rc : check_per_token(s);
 }
 
 /* ---- What is said ---- */
@@ -202,11 +249,13 @@ static void look(embedding *e) {
 }
 
 static void say_inputs(const embedding *e) {
-    char files[32], rows[32], skipped[32], reasons[400];
+    char files[32], rows[32], skipped[32], count[32], pieces[48] = "", reasons[400];
     const msim_job_stats *t = &e->stats;
     ms_cli_skips_describe(e->skips, reasons, sizeof reasons);
-    ms_cli_note("%s %s: %s rows, %s skipped%s%s%s", ms_cli_count(files, t->files),
-                t->is_of_lines ? "lines" : "files", ms_cli_count(rows, t->rows),
+    if (t->pieces != t->rows)
+        snprintf(pieces, sizeof pieces, " of %s pieces", ms_cli_count(count, t->pieces));
+    ms_cli_note("%s %s: %s rows%s, %s skipped%s%s%s", ms_cli_count(files, t->files),
+                t->is_of_lines ? "lines" : "files", ms_cli_count(rows, t->rows), pieces,
                 ms_cli_count(skipped, t->skips), *reasons ? " (" : "", reasons,
                 *reasons ? ")" : "");
     say_count(t->done_before, "files were done by an earlier run");
@@ -283,6 +332,9 @@ static msim_job_options job_options(const embedding *e, const char *model) {
     o.n_shards = s->n_shards;
     o.transpose = (int)s->transpose;
     o.max_tokens = s->max_tokens;
+    o.window_tokens = s->window_tokens;
+    o.window_step = s->window_step;
+    o.is_pooled = s->is_pooled;
     o.class_weights = s->pooling == 1 ? s->pool_weights : NULL;
     o.is_l2_normalized = s->is_normalized;
     o.dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32;

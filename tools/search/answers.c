@@ -75,11 +75,12 @@ int ms_search_answers_expect(ms_search_answers *a, const ms_search_query *query,
 /* ---- Answers ---- */
 
 static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t n_variants,
-                         const msim_match *matches, int64_t n) {
+                         const msim_match *matches, const msim_span *spans, int64_t n) {
     ms_results_query result = {.label = q->label,
                                .n_label = q->n_label,
                                .n_variants = n_variants,
                                .matches = matches,
+                               .spans = spans,
                                .n = n};
     ms_copy_to_query query = {.label = q->label,
                               .n_label = q->n_label,
@@ -103,7 +104,7 @@ static int print_as_original(ms_search_answers *a, const ms_search_query *q,
         rc = ms_results_as_original(a->out.corpus, answer->matches, answer->n_matches,
                                     answer->variants, a->set->keeps_variants, a->listed,
                                     &a->failed);
-    return rc < 0 ? 1 : print_matches(a, q, answer->variants, a->listed, rc);
+    return rc < 0 ? 1 : print_matches(a, q, answer->variants, a->listed, NULL, rc);
 }
 
 static int take_answer(void *user, const msim_answer *answer) {
@@ -117,7 +118,8 @@ static int take_answer(void *user, const msim_answer *answer) {
     a->out.device = answer->pass->device;
     return a->set->format == MS_RESULTS_MIDISIM
                ? print_as_original(a, q, answer)
-               : print_matches(a, q, answer->variants, answer->matches, answer->n_matches);
+               : print_matches(a, q, answer->variants, answer->matches, answer->query_spans,
+                               answer->n_matches);
 }
 
 int ms_search_answers_run(ms_search_answers *a, msim_searcher *s, msim_error *err) {

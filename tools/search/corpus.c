@@ -40,6 +40,9 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
         snprintf(expected, cap, "windows %lld/%lld", (long long)a->window_tokens,
                  (long long)a->window_step);
         snprintf(got, cap, "%lld/%lld", (long long)b->window_tokens, (long long)b->window_step);
+    } else if (a->is_pooled != b->is_pooled) {
+        snprintf(expected, cap, "%s", a->is_pooled ? "means of windows" : "windows");
+        snprintf(got, cap, "%s", b->is_pooled ? "means of windows" : "windows");
     } else if (a->is_normalized != b->is_normalized) {
         snprintf(expected, cap, "%snormalised rows", a->is_normalized ? "" : "un");
         snprintf(got, cap, "%snormalised ones", b->is_normalized ? "" : "un");
@@ -127,13 +130,6 @@ void ms_search_corpus_close(ms_search_corpus *c) { msim_corpus_close(c->corpus);
 
 /* ---- Model ---- */
 
-/* The most tokens that a row was made of (0: no limit), which is what a query is cut to. */
-static int64_t row_limit(const ms_description *made) {
-    bool has_windows = made->window_tokens &&
-                       (!made->max_tokens || made->window_tokens < made->max_tokens);
-    return has_windows ? made->window_tokens : made->max_tokens;
-}
-
 /* Take over what the description says where the command line is silent; compare where it is not. */
 static int follow_description(const ms_search_corpus *c, ms_search_model *m, msim_error *err) {
     const ms_description *made = &c->made;
@@ -162,7 +158,10 @@ static int follow_description(const ms_search_corpus *c, ms_search_model *m, msi
     } else if (rc >= 0 && strcmp(expected, got) != 0) {
         rc = ms_search_contradict(set, "another pooling", where, expected, got, err);
     }
-    int64_t limit = row_limit(made);
+    int64_t limit = made->max_tokens;
+    m->window_tokens = made->window_tokens;
+    m->window_step = made->window_step;
+    m->is_pooled = made->is_pooled;
     snprintf(expected, sizeof expected, "%lld", (long long)limit);
     snprintf(got, sizeof got, "%lld", (long long)m->max_tokens);
     if (!ms_cli_given(&ms_search_tool, set, "max-tokens"))

@@ -32,6 +32,8 @@ typedef struct {
     bool is_weighted; /* the pooling in force, its weights, and the limit (0: none) */
     float weights[MS_DESCRIPTION_CLASSES];
     int64_t max_tokens;
+    int64_t window_tokens, window_step; /* queries are cut as rows were; 0: they are not */
+    bool is_pooled;
 } ms_search_model;
 
 int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, msim_error *err);

@@ -107,6 +107,9 @@ static int open_searcher(search_job *j, const msim_passes *passes, msim_error *e
                                                 : MSIM_KEEP_BEST;
     so.transpose = (int)set->transpose;
     so.max_tokens = model->max_tokens;
+    so.window_tokens = model->window_tokens;
+    so.window_step = model->window_step;
+    so.is_pooled = model->is_pooled;
     so.class_weights = model->is_weighted ? model->weights : NULL;
     so.excluded = j->names.excluded;
     so.n_excluded = j->names.n_excluded;

@@ -182,7 +182,10 @@ const ms_cli_tool ms_search_tool = {
         "If CORPUS.npy.json exists, it says which model and settings made the corpus: "
         "the query is treated alike, and another model is refused. The columns of TSV "
         "are query, rank (from 1), score, transpose (semitones of the best key), row "
-        "(from 0) and name; tab, newline and backslash are written \\t, \\n and \\\\.",
+        "(from 0) and name; tab, newline and backslash are written \\t, \\n and \\\\.\n\n"
+        "In a corpus of windows (midisim-embed --windows) a match is a piece. A MIDI query is "
+        "cut alike, and each match says which stretch of the query is like which stretch of the "
+        "piece. --max-tokens N looks at the beginning of the query alone.",
     .examples = examples,
     .options = options,
     .uses_model = true,

@@ -144,6 +144,7 @@ int ms_results_begin(ms_results_out *out) {
     return out->format == MS_RESULTS_TSV
                ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname%s\n",
                               out->has_spans ? "\tfrom_token\tto_token\tfrom_seconds\tto_seconds"
+                                               "\tquery_from_seconds\tquery_to_seconds"
                                              : "")
                : 0;
 }
@@ -164,6 +165,9 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
             rc = ms_cli_print("\t%lld\t%lld\t%.3f\t%.3f", (long long)matches[i].from_token,
                               (long long)matches[i].to_token, matches[i].from_seconds,
                               matches[i].to_seconds);
+        if (rc == 0 && out->has_spans)
+            rc = ms_cli_print("\t%.3f\t%.3f", query->spans ? query->spans[i].from_seconds : -1.0,
+                              query->spans ? query->spans[i].to_seconds : -1.0);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -190,6 +194,17 @@ static void put_span(ms_json_text *line, const msim_match *match) {
     if (match->from_token >= 0) put_text(line, text);
 }
 
+/* Where in the query, which was cut into windows. */
+static void put_query_span(ms_json_text *line, const msim_span *span) {
+    char text[200];
+    snprintf(text, sizeof text,
+             ",\"query_from_token\":%lld,\"query_to_token\":%lld,\"query_from_seconds\":%.3f,"
+             "\"query_to_seconds\":%.3f",
+             (long long)span->from_token, (long long)span->to_token, span->from_seconds,
+             span->to_seconds);
+    put_text(line, text);
+}
+
 static int print_json(ms_results_out *out, const ms_results_query *query) {
     const msim_match *matches = query->matches;
     ms_json_text line = {0};
@@ -211,6 +226,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
         put_text(&line, ",\"transpose\":");
         ms_json_put_int(&line, matches[i].transpose);
         put_span(&line, matches + i);
+        if (query->spans) put_query_span(&line, query->spans + i);
         put_text(&line, "}");
     }
     put_text(&line, "],\"exact\":true,\"metric\":");
@@ -258,14 +274,25 @@ static void show_score(const ms_results_out *out, double score, char *text, size
         snprintf(text, cap, "%.2f%%", 100.0 * score);
 }
 
-/* "1:05-1:38", minutes and seconds in the piece; "" without spans, "all" for a whole piece. */
-static int show_span(const ms_results_out *out, const msim_match *match, char *text, size_t cap) {
-    long long from = (long long)match->from_seconds, to = (long long)(match->to_seconds + 0.999);
-    if (!out->has_spans) return snprintf(text, cap, "%s", "");
-    if (match->from_seconds < 0) return snprintf(text, cap, "%11s  ", "all");
+/* "1:05-1:38", minutes and seconds; "all" for something whole. */
+static int show_span(double from_seconds, double to_seconds, char *text, size_t cap) {
+    long long from = (long long)from_seconds, to = (long long)(to_seconds + 0.999);
     char span[64];
+    if (from_seconds < 0) return snprintf(text, cap, "%11s  ", "all");
     snprintf(span, sizeof span, "%lld:%02lld-%lld:%02lld", from / 60, from % 60, to / 60, to % 60);
     return snprintf(text, cap, "%11s  ", span);
+}
+
+/* Where a match is: in the query, if that was cut, and in the piece, if it has several rows. */
+static int print_places(const ms_results_out *out, const ms_results_query *query, int64_t i) {
+    const msim_match *match = query->matches + i;
+    char in_query[80] = "", in_piece[80] = "";
+    if (query->spans)
+        (void)show_span(query->spans[i].from_seconds, query->spans[i].to_seconds, in_query,
+                        sizeof in_query);
+    if (out->has_spans)
+        (void)show_span(match->from_seconds, match->to_seconds, in_piece, sizeof in_piece);
+    return ms_cli_print("%s%s", in_query, in_piece);
 }
 
 /* The line above the columns of a table. */
@@ -276,29 +303,35 @@ static int print_heads(const ms_results_out *out, const ms_results_query *query,
     if (out->has_spans)
         snprintf(pieces, sizeof pieces, "%s piece%s, ", ms_cli_count(count, out->n_pieces),
                  out->n_pieces == 1 ? "" : "s");
-    return ms_cli_print("%*s  %*s  %6s  %sname (%s%s row%s, best of %lld variant%s)", rank_width,
-                        "rank", score_width, "score", "transp",
+    return ms_cli_print("%*s  %*s  %6s  %s%sname (%s%s row%s, best of %lld variant%s)", rank_width,
+                        "rank", score_width, "score", "transp", query->spans ? "   in query  " : "",
                         out->has_spans ? "      where  " : "", pieces, ms_cli_count(count, n_rows),
                         n_rows == 1 ? "" : "s", (long long)query->n_variants,
                         query->n_variants == 1 ? "" : "s");
 }
 
-static int print_table(ms_results_out *out, const ms_results_query *query) {
-    char rank[24], score[32], transpose[16], span[80];
-    const msim_match *matches = query->matches;
-    int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
-    int score_width = out->is_product ? 11 : 8;
-    if (rank_width < 4) rank_width = 4;
-    int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->has_spans ? 13 : 0);
+static void print_title(const ms_results_out *out, const ms_results_query *query, int rank_width,
+                        int score_width) {
     (void)ms_cli_print("%s", out->n_printed ? "\n" : "");
     (void)ms_cli_style(MS_CLI_BOLD);
-    int rc = put_fitted(query->label, query->n_label, name_columns(out, 0));
+    (void)put_fitted(query->label, query->n_label, name_columns(out, 0));
     (void)ms_cli_style(MS_CLI_PLAIN);
     (void)ms_cli_write("\n", 1);
     (void)ms_cli_style(MS_CLI_DIM);
     (void)print_heads(out, query, rank_width, score_width);
     (void)ms_cli_style(MS_CLI_PLAIN);
-    if (rc == 0) rc = ms_cli_write("\n", 1);
+}
+
+static int print_table(ms_results_out *out, const ms_results_query *query) {
+    char rank[24], score[32], transpose[16];
+    const msim_match *matches = query->matches;
+    int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
+    int score_width = out->is_product ? 11 : 8;
+    if (rank_width < 4) rank_width = 4;
+    int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->has_spans ? 13 : 0) +
+                 (query->spans ? 13 : 0);
+    print_title(out, query, rank_width, score_width);
+    int rc = ms_cli_write("\n", 1);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
         show_score(out, matches[i].score, score, sizeof score);
         snprintf(transpose, sizeof transpose, matches[i].transpose ? "%+d" : "%d",
@@ -309,8 +342,8 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
         (void)ms_cli_style(MS_CLI_BOLD);
         (void)ms_cli_print("%*s", score_width, score);
         (void)ms_cli_style(MS_CLI_PLAIN);
-        (void)show_span(out, matches + i, span, sizeof span);
-        rc = ms_cli_print("  %6s  %s", transpose, span);
+        rc = ms_cli_print("  %6s  ", transpose);
+        if (rc == 0) rc = print_places(out, query, i);
         if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }

@@ -38,6 +38,7 @@ typedef struct {
     size_t n_label;
     int64_t n_variants;
     const msim_match *matches; /* [n], ranked */
+    const msim_span *spans;    /* [n]: where in the query each is; NULL: it was not cut */
     int64_t n;
 } ms_results_query;
 

@@ -255,7 +255,7 @@ int ms_journal_begin(ms_journal *j, const ms_description *settings, msim_error *
 /* ---- Reading ---- */
 
 static ms_record_shape shape_of(const ms_journal *j) {
-    return (ms_record_shape){.dim = j->dim, .has_windows = j->settings.window_tokens > 0};
+    return (ms_record_shape){.dim = j->dim, .has_windows = ms_description_has_spans(&j->settings)};
 }
 
 /* True when a record that names a content has no hash of it: every content would be the same. */

@@ -371,6 +371,11 @@ static void wrong_options_are_refused(void **state) {
     o.window_step = 17;
     refuse(&o, "window_step");
     o.window_step = 16;
+    o.window_tokens = o.window_step = 0;
+    o.is_pooled = 1;
+    refuse(&o, "is_pooled");
+    o.is_pooled = 0;
+    o.window_tokens = 16;
     o.n_paths = 0;
     o.from_tokens = "-";
     refuse(&o, "windows");
