@@ -67,7 +67,8 @@ int ms_gemm_bf16_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, msim_error *err);
  * measurements. */
 enum { MS_GPU_GEMM_TILES = 3 };
 int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, int tile, msim_error *err);
-/* The tile that ms_gemm_bf16_cuda takes for this shape on the stream's device; its name, '256x128'. */
+/* The tile that ms_gemm_bf16_cuda takes for this shape on the stream's device; its name,
+ * '256x128'. */
 int ms_gemm_bf16_choose(ms_gpu_stream *s, const ms_gpu_gemm *g);
 const char *ms_gemm_bf16_tile_name(int tile);
 

@@ -242,9 +242,9 @@ static cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t sh
 
 /* For both compilers, which have the same runtime behind them. */
 
-/* Allow a kernel more than 48 KiB of shared memory on the current device. The runtime keeps that for as
- * long as the process uses the device, so it is asked once and not at every launch: each thread
- * remembers what it has asked for, and asks again where two kernels share a place. */
+/* Allow a kernel more than 48 KiB of shared memory on the current device. The runtime keeps that
+ * for as long as the process uses the device, so it is asked once and not at every launch: each
+ * thread remembers what it has asked for, and asks again where two kernels share a place. */
 inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes) {
     enum { PLACES = 32 };
     static thread_local struct {

@@ -32,9 +32,9 @@ static inline int scan_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
 }
-/* Thread blocks of a pass over n blocks of work on a device of that many multiprocessors. Each thread
- * block takes enough work to pay for loading its queries, but not so much that multiprocessors stay
- * idle: eight blocks for each, or more. */
+/* Thread blocks of a pass over n blocks of work on a device of that many multiprocessors. Each
+ * thread block takes enough work to pay for loading its queries, but not so much that
+ * multiprocessors stay idle: eight blocks for each, or more. */
 static inline unsigned scan_grid(int64_t n, int multiprocessors) {
     int64_t each = n / (8 * (int64_t)multiprocessors);
     each = each < 1 ? 1 : each > 8 ? 8 : each;

@@ -27,7 +27,8 @@ enum { LEAST_GATHERED = 128 };
 
 /* ---- Scores and selection ---- */
 
-/* The candidates of lists from `from` on; list: one that all queries share, or NULL: each its own. */
+/* The candidates of lists from `from` on; list: one that all queries share, or NULL: each
+ * its own. */
 static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const ms_gpu_candidate *list,
                  const int64_t *gathered, const uint32_t *n_candidates, int64_t from,
                  msim_error *err) {

@@ -83,8 +83,8 @@ typedef struct {
     size_t span;          /* resident windows: the next */
 } ms_gpu_cursor;
 
-/* The sample that device.sample holds. It stays from search to search: rows and K are mostly those of
- * the search before. */
+/* The sample that device.sample holds. It stays from search to search: rows and K are mostly those
+ * of the search before. */
 typedef struct {
     int64_t n_wanted; /* rows that it was to have; 0: nothing stays */
     int64_t n;        /* rows that it has */
