@@ -1,13 +1,16 @@
 /* What bench/gpu_bench.py asks of the kernels: each alone, timed by events of the device on data
  * that no cache holds, and the encoder whole. Internal interfaces; one stream, one thread.
  *
- *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, encoder
+ *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, encoder, search
  *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N
- *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan)
+ *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan or search)
  *     --square N (gemm: of the square product)  --tiny (sizes for a try)
+ *     --product own|library|auto|all (gemm: which rows; encoder: who computes products; all is auto
+ *     there)
  *
- * One JSON object a case on standard output: section, case, seconds and median of one run, bytes
- * and flops of one run, rounds. On the emulator seconds and median are null: its times mean
+ * One JSON object a case on standard output: section, case, by (gemm, encoder: who computed it),
+ * seconds and median of one run, bytes and flops of one run, rounds; or refused, the reason why a
+ * case did not run, and then the next follows. On the emulator seconds and median are null: its times mean
  * nothing. Every case runs twice to warm up; a round is as many runs as take some milliseconds,
  * over as many sets of inputs as together are larger than a last cache. Inputs are random and never
  * zeros. Bytes are those that a run must move, each input and output once. */
@@ -23,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     MAX_LIST = 16,
@@ -33,14 +37,15 @@ enum {
     INNER = 512,
     FF = 2048,
     MAX_TOKENS = 3072,
-    MOST_BLOCKS = 512
+    MOST_BLOCKS = 512,
+    ALL_PRODUCTS = -1
 };
 
 typedef struct {
     int device;
     const char *model, *mixed;
     int64_t rounds, tokens, corpus, square, lengths[MAX_LIST];
-    int n_lengths;
+    int n_lengths, product; /* ms_gpu_product, or ALL_PRODUCTS */
 } settings;
 
 static settings s = {.rounds = 15,
@@ -48,7 +53,8 @@ static settings s = {.rounds = 15,
                      .corpus = 3480123,
                      .square = 8192,
                      .lengths = {512, 1024, 2048, 3072},
-                     .n_lengths = 4};
+                     .n_lengths = 4,
+                     .product = ALL_PRODUCTS};
 static ms_gpu_stream *stream;
 static ms_gpu_info card;
 static bool is_emulated;
@@ -56,6 +62,7 @@ static msim_error err;
 static void *blocks[MOST_BLOCKS]; /* device memory of the section that runs */
 static size_t n_blocks;
 static uint64_t random_state = 1;
+static char by[400];               /* who computes what is measured; empty: nobody else could */
 static void (*freshen)(void *arg); /* before each round, not timed: for kernels that work in place
                                     * and would end at zeros */
 
@@ -154,17 +161,66 @@ static void take_angles(float **cos_table, float **sin_table) {
 /* One run of the case with inputs of set `set`. */
 typedef int (*run_fn)(void *arg, int set);
 
+/* A string's characters as JSON. */
+static void print_text(const char *text) {
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\') putchar('\\');
+        putchar((unsigned char)*text < 0x20 ? ' ' : *text);
+    }
+}
+
+static void print_head(const char *section, const char *name) {
+    printf("{\"section\": \"%s\", \"case\": \"", section);
+    print_text(name);
+    printf("\"");
+    if (*by) {
+        printf(", \"by\": \"");
+        print_text(by);
+        printf("\"");
+    }
+}
+
 static void print_case(const char *section, const char *name, double *seconds, double bytes,
                        double flops) {
     qsort(seconds, (size_t)s.rounds, sizeof *seconds, compare_doubles);
-    printf("{\"section\": \"%s\", \"case\": \"%s\", ", section, name);
+    print_head(section, name);
     if (is_emulated || seconds[0] <= 0)
-        printf("\"seconds\": null, \"median\": null");
+        printf(", \"seconds\": null, \"median\": null");
     else
-        printf("\"seconds\": %.9g, \"median\": %.9g", seconds[0], seconds[s.rounds / 2]);
+        printf(", \"seconds\": %.9g, \"median\": %.9g", seconds[0], seconds[s.rounds / 2]);
     printf(", \"bytes\": %.17g, \"flops\": %.17g, \"rounds\": %lld}\n", bytes, flops,
            (long long)s.rounds);
     fflush(stdout);
+}
+
+/* A case that could not run: a row that says so, and the next one's turn. */
+static void print_refused(const char *section, const char *name, const char *why) {
+    print_head(section, name);
+    printf(", \"seconds\": null, \"median\": null, \"bytes\": 0, \"flops\": 0, \"rounds\": 0, "
+           "\"refused\": \"");
+    print_text(why);
+    printf("\"}\n");
+    fflush(stdout);
+}
+
+/* Seconds of each round; the error of the run that failed. */
+static int time_rounds(double *seconds, run_fn run, void *arg, ms_gpu_event *from,
+                       ms_gpu_event *to) {
+    int set = 0, rc = MSIM_OK;
+    int64_t runs = 1;
+    for (int64_t round = -2; round < s.rounds; round++) {
+        if (freshen) freshen(arg);
+        rc = ms_gpu_event_record(from, stream, &err);
+        for (int64_t i = 0; i < runs && rc >= 0; i++, set = (set + 1) % SETS) rc = run(arg, set);
+        if (rc >= 0) rc = ms_gpu_event_record(to, stream, &err);
+        if (rc >= 0) rc = ms_gpu_event_wait(to, &err);
+        if (rc < 0) return rc;
+        double took = ms_gpu_event_seconds(from, to) / (double)runs;
+        if (round >= 0) seconds[round] = took;
+        if (round == -1 && !is_emulated && took > 0)
+            runs = took > 5e-3 ? 1 : took < 25e-6 ? 200 : (int64_t)(5e-3 / took);
+    }
+    return rc;
 }
 
 static void measure(const char *section, const char *name, run_fn run, void *arg, double bytes,
@@ -173,20 +229,10 @@ static void measure(const char *section, const char *name, run_fn run, void *arg
     ms_gpu_event *from, *to;
     must(ms_gpu_event_open(stream, &from, &err), name);
     must(ms_gpu_event_open(stream, &to, &err), name);
-    int set = 0;
-    int64_t runs = 1;
-    for (int64_t round = -2; round < s.rounds; round++) {
-        if (freshen) freshen(arg);
-        must(ms_gpu_event_record(from, stream, &err), name);
-        for (int64_t i = 0; i < runs; i++, set = (set + 1) % SETS) must(run(arg, set), name);
-        must(ms_gpu_event_record(to, stream, &err), name);
-        must(ms_gpu_event_wait(to, &err), name);
-        double took = ms_gpu_event_seconds(from, to) / (double)runs;
-        if (round >= 0) seconds[round] = took;
-        if (round == -1 && !is_emulated && took > 0)
-            runs = took > 5e-3 ? 1 : took < 25e-6 ? 200 : (int64_t)(5e-3 / took);
-    }
-    print_case(section, name, seconds, bytes, flops);
+    if (time_rounds(seconds, run, arg, from, to) >= 0)
+        print_case(section, name, seconds, bytes, flops);
+    else
+        print_refused(section, name, err.text);
     ms_gpu_event_close(from);
     ms_gpu_event_close(to);
 }
@@ -336,7 +382,8 @@ static void bench_rows(void) {
     measure("rows", "embed_norm", run_embed_norm, &r, tokens * DIM * 6, 0);
 }
 
-/* ---- gemm: each product of the encoder, by the library and by our tiles, and the square one */
+/* ---- gemm: each product of the encoder, by the library, as `auto` chooses, and by each of our tiles;
+ * the square one first, because shares are of it ---- */
 
 typedef struct {
     ms_gpu_gemm g[SETS];
@@ -350,61 +397,98 @@ static int run_product(void *arg, int set) {
                         : ms_gemm_bf16_tile_cuda(stream, &p->g[set], p->tile, &err);
 }
 
-static void bench_shape(const char *name, int epilogue, int64_t m, int64_t n, int64_t k,
-                        ms_gpu_projector *library) {
-    product p = {.projector = library};
-    float *bias =
-        epilogue == MS_GPU_GELU || epilogue == MS_GPU_ADD ? take_random((size_t)n, FILL_F32) : NULL;
-    float *cos_table, *sin_table;
+typedef struct {
+    const char *name;
+    int epilogue;
+    int64_t m, n, k;
+} product_shape;
+
+static void take_product(product *p, const product_shape *shape) {
+    int64_t m = shape->m, n = shape->n, k = shape->k;
+    bool is_biased = shape->epilogue == MS_GPU_GELU || shape->epilogue == MS_GPU_ADD;
+    float *bias = is_biased ? take((size_t)n, sizeof *bias) : NULL, *cos_table, *sin_table;
+    ms_bf16 *bias_bf16 = is_biased ? take((size_t)n, sizeof *bias_bf16) : NULL;
     int32_t *ids = take((size_t)m, sizeof *ids), *positions = take((size_t)m, sizeof *positions);
     int64_t *starts = take((size_t)m + 2, sizeof *starts);
-    size_t item = epilogue == MS_GPU_ADD ? sizeof(float) : sizeof(ms_bf16);
-    char label[96];
+    if (is_biased) { /* zeros in both types; a bias costs what it is not */
+        must(ms_gpu_fill(stream, bias, 0, (size_t)n * sizeof *bias, &err), "fill");
+        must(ms_gpu_fill(stream, bias_bf16, 0, (size_t)n * sizeof *bias_bf16, &err), "fill");
+    }
     take_angles(&cos_table, &sin_table);
     put_sequences(m, m < MAX_TOKENS ? m : MAX_TOKENS / 2, ids, positions, starts);
     for (int i = 0; i < SETS; i++) {
-        p.g[i] = (ms_gpu_gemm){.a = take_random((size_t)(m * k), FILL_BF16),
-                               .w = take_random((size_t)(n * k), FILL_BF16),
-                               .m = m,
-                               .n = n,
-                               .k = k,
-                               .epilogue = epilogue,
-                               .bias = bias,
-                               .cos = cos_table,
-                               .sin = sin_table,
-                               .positions = positions,
-                               .rotated = epilogue == MS_GPU_ROTATE ? 2 * n / 3 : 0};
-        p.g[i].dst = epilogue == MS_GPU_ADD ? take_random((size_t)(m * n), FILL_F32)
-                                            : take((size_t)(m * n), item);
+        p->g[i] = (ms_gpu_gemm){.a = take_random((size_t)(m * k), FILL_BF16),
+                                .w = take_random((size_t)(n * k), FILL_BF16),
+                                .m = m,
+                                .n = n,
+                                .k = k,
+                                .epilogue = shape->epilogue,
+                                .bias = bias,
+                                .bias_bf16 = bias_bf16,
+                                .cos = cos_table,
+                                .sin = sin_table,
+                                .positions = positions,
+                                .rotated = shape->epilogue == MS_GPU_ROTATE ? 2 * n / 3 : 0};
+        p->g[i].dst = shape->epilogue == MS_GPU_ADD ? take_random((size_t)(m * n), FILL_F32)
+                                                    : take((size_t)(m * n), sizeof(ms_bf16));
     }
-    double flops = 2.0 * (double)m * (double)n * (double)k;
-    double bytes = 2.0 * (double)k * (double)(m + n) +
-                   (double)item * (double)m * (double)n * (item == 4 ? 2 : 1);
-    if (library) {
-        snprintf(label, sizeof label, "%s %lldx%lldx%lld library", name, (long long)m, (long long)n,
-                 (long long)k);
-        measure("gemm", label, run_product, &p, bytes, flops);
-    }
+}
+
+/* One row of the table: the product by a projector, or by our kernel with a tile. */
+static void bench_product(product *p, const product_shape *shape, const char *who) {
+    double m = (double)shape->m, n = (double)shape->n, k = (double)shape->k;
+    char label[128];
+    snprintf(label, sizeof label, "%s %lldx%lldx%lld %s", shape->name, (long long)shape->m,
+             (long long)shape->n, (long long)shape->k, who);
+    if (!p->projector)
+        snprintf(by, sizeof by, "own kernel %s", ms_gemm_bf16_tile_name(p->tile));
+    else if (ms_gpu_projector_plan(p->projector, &p->g[0], &err) < 0)
+        return print_refused("gemm", label, err.text);
+    else
+        ms_gpu_projector_describe(p->projector, &p->g[0], by, sizeof by);
+    measure("gemm", label, run_product, p,
+            2 * k * (m + n) + (shape->epilogue == MS_GPU_ADD ? 8 : 2) * m * n, 2 * m * n * k);
+    by[0] = '\0';
+}
+
+static bool is_wanted(int product_kind) {
+    return s.product == ALL_PRODUCTS || s.product == product_kind;
+}
+
+static void bench_shape(const product_shape *shape, ms_gpu_projector *library,
+                        ms_gpu_projector *any, const char *why) {
+    product p = {.projector = library};
+    char label[128];
+    take_product(&p, shape);
+    snprintf(label, sizeof label, "%s %lldx%lldx%lld library", shape->name, (long long)shape->m,
+             (long long)shape->n, (long long)shape->k);
+    if (is_wanted(MS_GPU_PRODUCT_LIBRARY) && library) bench_product(&p, shape, "library");
+    if (is_wanted(MS_GPU_PRODUCT_LIBRARY) && !library) print_refused("gemm", label, why);
+    p.projector = any;
+    if (is_wanted(MS_GPU_PRODUCT_AUTO)) bench_product(&p, shape, "auto");
     p.projector = NULL;
-    for (p.tile = 0; p.tile < MS_GPU_GEMM_TILES; p.tile++) {
-        snprintf(label, sizeof label, "%s %lldx%lldx%lld own tile %d", name, (long long)m,
-                 (long long)n, (long long)k, p.tile);
-        measure("gemm", label, run_product, &p, bytes, flops);
+    for (p.tile = 0; p.tile < MS_GPU_GEMM_TILES && is_wanted(MS_GPU_PRODUCT_OWN); p.tile++) {
+        char who[32];
+        snprintf(who, sizeof who, "own tile %d", p.tile);
+        bench_product(&p, shape, who);
     }
     give_back();
 }
 
 static void bench_gemm(void) {
-    ms_gpu_projector *library = NULL;
-    if (ms_gpu_projector_open(stream, MS_GPU_PRODUCT_LIBRARY, &library, &err) < 0)
-        fprintf(stderr, "gpu_bench: without the library: %s\n", err.text);
-    int64_t m = s.tokens;
-    bench_shape("qkv", MS_GPU_ROTATE, m, 3 * INNER, DIM, library);
-    bench_shape("out", MS_GPU_ADD, m, DIM, INNER, library);
-    bench_shape("ff1", MS_GPU_GELU, m, FF, DIM, library);
-    bench_shape("ff2", MS_GPU_ADD, m, DIM, FF, library);
-    bench_shape("square", MS_GPU_STORE, s.square, s.square, s.square, library);
+    const product_shape shapes[] = {{"square", MS_GPU_STORE, s.square, s.square, s.square},
+                                    {"ff1", MS_GPU_GELU, s.tokens, FF, DIM},
+                                    {"ff2", MS_GPU_ADD, s.tokens, DIM, FF},
+                                    {"qkv", MS_GPU_ROTATE, s.tokens, 3 * INNER, DIM},
+                                    {"out", MS_GPU_ADD, s.tokens, DIM, INNER}};
+    ms_gpu_projector *library = NULL, *any = NULL;
+    msim_error why = {.text = ""};
+    (void)ms_gpu_projector_open(stream, MS_GPU_PRODUCT_LIBRARY, &library, &why);
+    must(ms_gpu_projector_open(stream, MS_GPU_PRODUCT_AUTO, &any, &err), "products");
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        bench_shape(&shapes[i], library, any, why.text);
     ms_gpu_projector_close(library);
+    ms_gpu_projector_close(any);
 }
 
 /* ---- attention ---- */
@@ -547,6 +631,13 @@ static void bench_one_scan(int scan_kind, const ms_gpu_rows *rows, const float *
     }
 }
 
+/* Rows that the device makes: the host would take longer for them than all scans together. */
+static float *take_rows(int64_t n) {
+    float *rows = take((size_t)n * DIM, sizeof *rows);
+    must(ms_bench_fill_cuda(stream, rows, (size_t)n * DIM, 2, &err), "rows");
+    return rows;
+}
+
 static void bench_scan(void) {
     ms_gpu_rows rows = {
         .row_bytes = DIM * sizeof(float), .n_rows = s.corpus, .dim = DIM, .dtype = MSIM_DTYPE_F32};
@@ -554,7 +645,7 @@ static void bench_scan(void) {
     give_back();
     bench_one_scan(MSIM_SCAN_BF16, &rows, NULL);
     give_back();
-    rows.data = take_random((size_t)s.corpus * DIM, FILL_F32);
+    rows.data = take_rows(s.corpus);
     float *values = take((size_t)s.corpus, sizeof *values);
     uint32_t *nonfinite = take(4, sizeof *nonfinite);
     must(ms_gpu_fill(stream, nonfinite, 0, 4 * sizeof *nonfinite, &err), "fill");
@@ -658,6 +749,10 @@ static void time_workload(const msim_model *model, const msim_options *o, const 
     free(w.cuts);
 }
 
+static const char *const product_names[] = {[MS_GPU_PRODUCT_AUTO] = "auto",
+                                            [MS_GPU_PRODUCT_OWN] = "own",
+                                            [MS_GPU_PRODUCT_LIBRARY] = "library"};
+
 static void bench_encoder(void) {
     enum { BATCHES = 4 };
     msim_options o = msim_options_default();
@@ -665,6 +760,9 @@ static void bench_encoder(void) {
     int64_t *lengths = malloc(((size_t)1 << 20) * sizeof *lengths), n;
     char name[64];
     if (!lengths) abort();
+    if (s.product != ALL_PRODUCTS) ms_gpu_projector_set_auto(s.product);
+    snprintf(by, sizeof by, "products: %s",
+             product_names[s.product == ALL_PRODUCTS ? MS_GPU_PRODUCT_AUTO : s.product]);
     o.device = MSIM_DEVICE_CUDA;
     o.gpu = s.device;
     o.max_batch_tokens = s.tokens > MAX_TOKENS ? s.tokens : MAX_TOKENS;
@@ -688,6 +786,99 @@ static void bench_encoder(void) {
     if (n) time_workload(model, &o, "mixed", lengths, n);
     msim_model_close(model);
     free(lengths);
+    by[0] = '\0';
+    ms_gpu_projector_set_auto(MS_GPU_PRODUCT_AUTO);
+}
+
+/* ---- search: whole searches through the library, times of the host's clock. The rows are made once,
+ * on the device, and every scan's codes come from them. ---- */
+
+enum { SEARCH_TOP = 10, SEARCH_QUERIES = 12 };
+
+typedef struct {
+    msim_corpus *corpus;
+    float *rows, *queries;
+    msim_context *ctx;
+} search_bench;
+
+static void bench_searches(search_bench *b, int scan) {
+    static const int numbers[] = {1, SEARCH_QUERIES};
+    int64_t found[SEARCH_QUERIES * SEARCH_TOP];
+    double scores[SEARCH_QUERIES * SEARCH_TOP], seconds[MAX_ROUNDS];
+    msim_search_options o = msim_search_options_default();
+    o.scan = scan;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int64_t rc = 0;
+        char name[96];
+        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(scan), (long long)s.corpus,
+                 DIM, numbers[i]);
+        for (int64_t round = -2; round < s.rounds && rc >= 0; round++) {
+            double began = now();
+            rc = msim_context_search_with(b->ctx, &o, b->queries, (size_t)numbers[i], SEARCH_TOP,
+                                          found, scores, &err);
+            if (round >= 0) seconds[round] = now() - began;
+        }
+        double row_bytes = scan == MSIM_SCAN_INT8   ? DIM + 16
+                           : scan == MSIM_SCAN_BF16 ? 2 * DIM + 8
+                                                    : DIM * sizeof(float);
+        if (rc < 0)
+            print_refused("search", name, err.text);
+        else
+            print_case("search", name, seconds, (double)s.corpus * row_bytes, 0);
+    }
+}
+
+/* The rows on the host, through the bench's own stream; its memory is given back, or codes and rows
+ * of the search would stand beside it. */
+static int make_search_rows(search_bench *b) {
+    size_t n = (size_t)s.corpus * DIM;
+    b->rows = malloc(n * sizeof *b->rows);
+    b->queries = malloc(SEARCH_QUERIES * DIM * sizeof *b->queries);
+    if (!b->rows || !b->queries) abort();
+    const float *made = take_rows(s.corpus);
+    must(ms_gpu_download(stream, b->rows, made, n * sizeof *b->rows, &err), "rows");
+    must(ms_gpu_sync(stream, &err), "rows");
+    give_back();
+    for (int i = 0; i < SEARCH_QUERIES * DIM; i++) b->queries[i] = random_value();
+    return msim_corpus_open_rows(b->rows, s.corpus, DIM, NULL, NULL, &b->corpus, &err);
+}
+
+/* Codes of both kinds beside the corpus in memory, from a file that is gone as soon as it is
+ * mapped. */
+static int attach_codes(search_bench *b) {
+    const char *folder = getenv("TMPDIR");
+    char path[4096];
+    snprintf(path, sizeof path, "%.4000s/midisim-gpu-bench-%ld.msim",
+             folder && *folder ? folder : "/tmp", (long)getpid());
+    int rc = msim_corpus_write_codes(b->corpus, 0, path, MSIM_SCAN_BF16, 0, NULL, NULL, &err);
+    if (rc >= 0)
+        rc = msim_corpus_write_codes(b->corpus, 0, path, MSIM_SCAN_INT8, 0, NULL, NULL, &err);
+    if (rc >= 0) rc = msim_corpus_attach_codes(b->corpus, 0, path, 0, &err);
+    unlink(path);
+    return rc;
+}
+
+static void bench_search(void) {
+    static const int scans[] = {MSIM_SCAN_BF16, MSIM_SCAN_INT8, MSIM_SCAN_F32};
+    search_bench b = {.corpus = NULL};
+    msim_options o = msim_options_default();
+    o.device = MSIM_DEVICE_CUDA;
+    o.gpu = s.device;
+    o.max_queries = SEARCH_QUERIES;
+    o.max_k = SEARCH_TOP;
+    int rc = make_search_rows(&b);
+    if (rc >= 0) rc = attach_codes(&b);
+    if (rc >= 0) rc = msim_context_open(NULL, &o, &b.ctx, &err);
+    if (rc >= 0) rc = msim_context_load_corpus(b.ctx, b.corpus, &err);
+    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++)
+        if (rc >= 0)
+            bench_searches(&b, scans[i]);
+        else
+            print_refused("search", msim_scan_name(scans[i]), err.text);
+    msim_context_close(b.ctx);
+    msim_corpus_close(b.corpus);
+    free(b.rows);
+    free(b.queries);
 }
 
 /* ---- Options ---- */
@@ -696,7 +887,8 @@ static const struct {
     const char *name;
     void (*run)(void);
 } sections[] = {{"bandwidth", bench_bandwidth}, {"rows", bench_rows}, {"gemm", bench_gemm},
-                {"attention", bench_attention}, {"scan", bench_scan}, {"encoder", bench_encoder}};
+                {"attention", bench_attention}, {"scan", bench_scan}, {"encoder", bench_encoder},
+                {"search", bench_search}};
 
 static void make_tiny(void) {
     s.rounds = 2;
@@ -715,6 +907,9 @@ static bool read_option(const char *name, const char *value) {
     if (strcmp(name, "--rounds") == 0) return (s.rounds = n) >= 1 && n <= MAX_ROUNDS;
     if (strcmp(name, "--tokens") == 0) return (s.tokens = n) >= 1;
     if (strcmp(name, "--corpus") == 0) return (s.corpus = n) >= 1;
+    for (int i = 0; strcmp(name, "--product") == 0 && i < 3; i++)
+        if (strcmp(value, product_names[i]) == 0) return (s.product = i) >= 0;
+    if (strcmp(name, "--product") == 0) return strcmp(value, "all") == 0;
     if (strcmp(name, "--square") == 0) return (s.square = n) >= 64 && n % 64 == 0;
     if (strcmp(name, "--lengths") != 0) return false;
     for (s.n_lengths = 0; s.n_lengths < MAX_LIST && *value;) {

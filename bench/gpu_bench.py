@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """How fast the GPU is here, part by part, beside what the card can do: `make gpu-bench`. Needs python3 with numpy.
 
-  bench/gpu_bench.py [--make] [--build build/gpu] [--only PART,...] [--model FILE] [--csv FILE|DIR] [--no-csv]
+  bench/gpu_bench.py [--make] [--build build/gpu] [--only PART,...] [--product own|library|auto|all] [--model FILE]
+                     [--limit SECONDS] [--out DIR] [--csv FILE|DIR] [--no-csv]
 
-Parts: bandwidth, rows, gemm, attention, scan, encoder (bench/gpu_bench.c: kernels timed by events), search and files
-(midisim-bench: whole searches of 3,480,123 made rows, and files to vectors), peers (bench/gpu_peers.py, where torch is).
-A part that fails or runs past its limit is said, the others go on; the exit code is then 1. Rows are appended to the file
-of this card in bench/results (--csv: elsewhere), and tables in Markdown for docs/SPEED.md are printed at the end.
+Parts, the most telling first: bandwidth, gemm, attention, encoder, scan, search, rows (bench/gpu_bench.c: kernels timed by
+events, encoder and searches of 3,480,123 rows whole), peers (bench/gpu_peers.py, where torch is), files (midisim-bench: MIDI
+files to vectors). A part that fails or runs past its limit is said, the others go on; the exit code is then 1. --limit is
+for all parts together: what no time is left for is 'left out', which is no success. Each case says who computed it.
+
+Rows are appended to the file of this card in bench/results (--csv: elsewhere), and tables in Markdown for docs/SPEED.md are
+printed at the end. --out DIR (default: $OUT, where it is set) gets both too, and each case as it ends: bench.jsonl,
+bench.md, bench.csv.
 
 --emulated tries all this at tiny sizes on a build whose GPU is the emulator: it has no times, and nothing is recorded.
 """
@@ -28,8 +33,8 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "test/gpu")]
 import gpu_check  # noqa: E402
 import rows as results  # noqa: E402
 
-KERNELS = ("bandwidth", "rows", "gemm", "attention", "scan", "encoder")
-PARTS = (*KERNELS, "search", "files", "peers")
+KERNELS = ("bandwidth", "gemm", "attention", "encoder", "scan", "search", "rows")
+PARTS = (*KERNELS, "peers", "files")
 CORPUS = 3480123
 LIMIT = 280  # seconds of a part
 
@@ -45,27 +50,34 @@ class Runs:
         self.model = next((str(pathlib.Path(p).resolve()) for p in [args.model] if p), None) or next(
             (str(p) for p in (ROOT / "weights/midisim-small.safetensors", gpu_check.BUNDLE / "weights/midisim-small.safetensors")
              if p.is_file()), None)
+        self.ends = time.monotonic() + args.limit
+        self.cases_file = args.out / "bench.jsonl" if args.out else folder / "bench.jsonl"
+        self.cases_file.parent.mkdir(parents=True, exist_ok=True)
         self.began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
     def lines(self, part, command):
-        """JSON objects that a program prints; what it printed before it failed counts too."""
-        path = self.folder / f"{part}.jsonl"
-        with open(path, "wb") as out:
+        """JSON objects that a program prints into the file of all cases; what it printed before it failed counts too."""
+        limit = min(LIMIT, self.ends - time.monotonic())
+        with open(self.cases_file, "ab") as out:
+            start = out.tell()
             try:
-                code = subprocess.run([str(c) for c in command], stdout=out, env=self.env, cwd=ROOT, timeout=LIMIT).returncode
+                code = subprocess.run([str(c) for c in command], stdout=out, env=self.env, cwd=ROOT,
+                                      timeout=max(limit, 1)).returncode
             except subprocess.TimeoutExpired:
-                code = f"stopped after {LIMIT} s"
+                code = f"stopped after {limit:.0f} s"
             except OSError as error:
                 code = error
         if code != 0:
             self.failed.append(part)
             say(f"{part}: {' '.join(map(str, command))[:300]}: {code if not isinstance(code, int) else f'exit code {code}'}")
         objects = []
-        for line in path.read_text().splitlines():
-            try:
-                objects.append(json.loads(line))
-            except ValueError:
-                pass  # cut off
+        with open(self.cases_file, "rb") as file:
+            file.seek(start)
+            for line in file.read().decode("utf-8", "replace").splitlines():
+                try:
+                    objects.append(json.loads(line))
+                except ValueError:
+                    pass  # cut off
         return objects
 
     def kernels(self, part):
@@ -79,6 +91,8 @@ class Runs:
                 self.failed.append(part)
                 return say("encoder: no weights: weights/fetch.sh, make gpu-bundle or --model FILE")
             command += ["--model", self.model, "--mixed", self.mixed()]
+        if part in ("gemm", "encoder") and self.args.product:
+            command += ["--product", self.args.product]
         for o in self.lines(part, [*command, part]):
             if o["section"] == "card":
                 self.card = o
@@ -104,13 +118,6 @@ class Runs:
                 o["bytes"] = o["gb_per_s"] * 1e9 * o["seconds"]
             o["median"] = o["seconds_median"]
             self.cases.append(o)
-
-    def search(self, part):
-        sizes = ["--rows", "400", "--dim", "64", "--rounds", "1"] if self.args.emulated else \
-            ["--rows", CORPUS, "--rounds", self.args.rounds]
-        os.environ.setdefault("TMPDIR", "/tmp")
-        for form in ("f32", "bf16", "int8"):  # each alone, so that all of it stays on the card
-            self.bench(part, "search", *sizes, "--queries", "1,12", "--scan", form, "--no-roof")
 
     def files(self, part):
         """MIDI bytes to vectors: copies of the shipped files under names of their own."""
@@ -152,9 +159,10 @@ def figures(cases):
 
     copy, read = seconds("bandwidth", "copy"), seconds("bandwidth", "read")
     squares = [c for c in cases if c["section"] in ("gemm", "torch-square") and c["seconds"] and
-               (c["section"] == "torch-square" or (c["case"].startswith("square") and c["case"].endswith("library")))]
+               (c["section"] == "torch-square" or c["case"].startswith("square"))]
     peak = max((c["flops"] / c["seconds"] for c in squares), default=None)
     for c in cases:
+        c.setdefault("by", "")
         by = read if c["section"] in ("scan", "search") else copy
         tokens = re.search(r"(\d+) tokens$", c["case"])
         c["figures"] = {}
@@ -177,7 +185,7 @@ def csv_rows(runs, machine, commit):
         for metric, f in c["figures"].items():
             if f["best"] is not None:
                 yield {"date": runs.began, "machine": machine, "commit": commit, "bench": "gpu", "device": "cuda",
-                       "command": " ".join(["gpu_bench.py", *sys.argv[1:]])[:400], "case": f"{c['section']} {c['case']}",
+                       "command": " ".join(["gpu_bench.py", *sys.argv[1:]])[:400], "case": f"{c['section']} {c['case']}",  # who computed it is in bench.jsonl
                        "precision": "bf16", "metric": metric, "unit": UNITS[metric], "best": f"{f['best']:.9g}",
                        "median": "" if f["median"] is None else f"{f['median']:.9g}", "rounds": c["rounds"]}
 
@@ -191,13 +199,14 @@ def markdown(runs, machine, commit):
     for part in dict.fromkeys(c["section"] for c in runs.cases):
         if part == "stage":
             continue
-        yield f"\n| {part} | seconds | GB/s (share) | TFLOP/s (share of the square product) | tokens/s, files/s |\n|---|---|---|---|---|"
+        yield f"\n| {part} | seconds | GB/s (share) | TFLOP/s (share of the square product) | tokens/s, files/s | by |"
+        yield "|---|---|---|---|---|---|"
         for c in (c for c in runs.cases if c["section"] == part):
             f = {k: v["best"] for k, v in c["figures"].items()}
-            seconds = "emulated" if runs.args.emulated else f"{number(c['seconds'], 4)} ({number(c['median'], 4)})"
+            seconds = f"refused: {c['refused']}" if c.get("refused") else "emulated" if runs.args.emulated else f"{number(c['seconds'], 4)} ({number(c['median'], 4)})"
             share = [f" ({f[k]:.2f})" if f[k] else "" for k in ("bandwidth_share", "peak_share")]
             yield (f"| {c['case']} | {seconds} | {number(f['gb_per_s'], 4)}{share[0]} | {number(f['tflop_per_s'], 4)}{share[1]} | "
-                   f"{number(f['tokens_per_s'] or f['files_per_s'])} |")
+                   f"{number(f['tokens_per_s'] or f['files_per_s'])} | {c['by'] or '-'} |")
 
 
 # ---- Running --------------------------------------------------------------------------------------------------------
@@ -209,6 +218,9 @@ def parse():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/gpu")
     parser.add_argument("--only", type=lambda t: t.split(","), default=list(PARTS))
     parser.add_argument("--model", help="weights (default: weights/, then the bundle's)")
+    parser.add_argument("--product", choices=("own", "library", "auto", "all"), help="who computes products: all of them, or one")
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds for all parts together")
+    parser.add_argument("--out", type=pathlib.Path, default=os.environ.get("OUT"), help="folder for tables and cases")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--copies", type=int, default=40, help="of the shipped MIDI files, for the part files")
     parser.add_argument("--csv", type=pathlib.Path, default=results.RESULTS, help="file, or folder with one for each card")
@@ -216,6 +228,7 @@ def parse():
     parser.add_argument("--emulated", action="store_true", help="tiny sizes, on a build with the emulator")
     args = parser.parse_args()
     args.build = (ROOT / args.build).resolve()
+    args.out = args.out and pathlib.Path(args.out).resolve()
     if set(args.only) - set(PARTS) or args.rounds < 1 or args.copies < 1:
         parser.error(f"expected --only of {', '.join(PARTS)}, --rounds and --copies of 1 or more")
     return args
@@ -233,6 +246,22 @@ def record(runs, machine, commit):
     return say(f"appended to {path}")
 
 
+def tables(runs):
+    figures(runs.cases)
+    return "\n".join(markdown(runs, runs.card.get("case", "unknown GPU"), gpu_check.commit()))
+
+
+def keep(runs):
+    """What there is so far, into the folder for results."""
+    if not runs.args.out:
+        return
+    gpu_check.write_whole(runs.args.out / "bench.md", tables(runs) + "\n")
+    if not (runs.args.emulated or runs.card.get("emulated")) and runs.cases:
+        path = runs.args.out / "bench.csv"
+        path.unlink(missing_ok=True)
+        results.append(path, list(csv_rows(runs, runs.card.get("case", "unknown GPU"), gpu_check.commit())))
+
+
 def main():
     args = parse()
     if args.make:
@@ -244,14 +273,19 @@ def main():
         runs = Runs(args, pathlib.Path(folder))
         for part in args.only:
             began = time.monotonic()
+            if runs.ends - began < 5:
+                runs.failed.append(part)
+                say(f"{part}: left out: no time is left")
+                continue
             (runs.kernels if part in KERNELS else getattr(runs, part))(part)
             say(f"{part}: {time.monotonic() - began:.0f} s")
+            keep(runs)
         if not runs.card:
             runs.kernels("card")
-    machine, commit = runs.card.get("case", "unknown GPU"), gpu_check.commit()
-    figures(runs.cases)
-    record(runs, machine, commit)
-    print("\n".join(markdown(runs, machine, commit)))
+    keep(runs)
+    text = tables(runs)
+    record(runs, runs.card.get("case", "unknown GPU"), gpu_check.commit())
+    print(text)
     if runs.failed:
         say(f"failed: {', '.join(dict.fromkeys(runs.failed))}")
     return 1 if runs.failed or not runs.cases else 0

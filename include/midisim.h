@@ -16,8 +16,8 @@
  *                that says what failed and where; `err` may be NULL. Unless the function says
  *                otherwise, a failure leaves outputs untouched and sets a new handle to NULL.
  *
- *  R2 threads    An msim_model and an msim_corpus never change after open, and threads may share
- *                them. One thread at a time may use any other handle.
+ *  R2 threads    An msim_model, an msim_corpus and an msim_whitening never change after open, and
+ *                threads may share them. One thread at a time may use any other handle.
  *
  *  R3 ownership  Results go into the caller's buffers. Their sizes are known before the call. The
  *                caller frees nothing that a function returns. Close a context before what it was
@@ -26,8 +26,8 @@
  *  R4 memory     The msim_context_embed and msim_context_search functions allocate nothing. A
  *                context takes its memory when it is opened and when a corpus is loaded into it.
  *
- *  R5 quiet      The library never prints and never exits. Only msim_default_model reads the
- *                environment. Every thread that the library starts belongs to a handle.
+ *  R5 quiet      The library never prints and never exits. Only the msim_default_ functions read the
+ *                environment. A thread of the library ends with its handle or its call.
  *
  *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
  *                before the library reads or fills the struct; an ..._default() function does this.
@@ -106,7 +106,8 @@ enum msim_isa {
     MSIM_ISA_REF = 1,
     MSIM_ISA_AVX2 = 2,
     MSIM_ISA_AVX512 = 3,
-    MSIM_ISA_AVX512BF16 = 4
+    MSIM_ISA_AVX512BF16 = 4,
+    MSIM_ISA_AMXBF16 = 5
 };
 enum { MSIM_GPU_ALL = -1, MSIM_GPU_MAX_K = 1024 };
 enum msim_precision { MSIM_PRECISION_BF16 = 0, MSIM_PRECISION_F32 = 1, MSIM_PRECISION_INT8 = 2 };
@@ -715,6 +716,108 @@ MSIM_API int64_t msim_corpus_merge_name_chars(const msim_corpus_merge *merge);
 /* How many rows so far had the same name as the row before them, but were of another piece. */
 MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
+/* ---- Whitening: what makes vectors rank better ----------------------------------------------- */
+
+/* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
+ * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
+ * C + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and its mean diagonal
+ * ebar. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened rows are an
+ * ordinary corpus, whose description holds the map. A searcher sees it there and whitens its
+ * queries. docs/WHITENING.md.
+ *
+ * A whitening never changes after open, and threads may share it. */
+typedef struct msim_whitening msim_whitening;
+
+#define MSIM_WHITENING_SHRINK 0.02     /* the default of shrink */
+#define MSIM_WHITENING_MOST_SHRINK 1e6 /* the largest shrink */
+enum {
+    /* Of fewer rows of the corpus, all are used. */
+    MSIM_WHITENING_LEAST_SAMPLE = 100000,
+    /* The rows that another fit counts as, at most: the default of prior_rows. Not measured yet. */
+    MSIM_WHITENING_PRIOR_ROWS = 20000,
+    MSIM_WHITENING_QUANTILES = 10
+};
+
+/* Start from msim_whitening_options_default(). */
+typedef struct {
+    size_t size;                 /* sizeof(msim_whitening_options), set by the caller (R6) */
+    double shrink;               /* more than 0 */
+    int64_t max_rows;            /* fit on so many rows, drawn with a fixed seed; at least
+                       * MSIM_WHITENING_LEAST_SAMPLE; 0 (default): all rows */
+    const msim_whitening *prior; /* another fit that is added to the rows' statistics; borrowed
+                                  * during the call; NULL: none */
+    int64_t prior_rows;          /* how many rows `prior` counts as, at most */
+    const char *model_sha256;    /* of the model that made the rows, kept with the fit; NULL: not
+                                  * known */
+    int threads;                 /* 0: one per processor */
+    int isa;                     /* msim_isa; every level gives the same bits */
+    int (*progress)(void *user, int64_t done, int64_t all); /* rows; called now and then on this
+                                                             * thread; non-zero stops with
+                                                             * -MSIM_E_STOPPED; NULL: never */
+    void *user;                                             /* passed to progress */
+} msim_whitening_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_whitening_options_init(msim_whitening_options *options);
+static inline msim_whitening_options msim_whitening_options_default(void) {
+    msim_whitening_options options;
+    options.size = sizeof options;
+    msim_whitening_options_init(&options);
+    return options;
+}
+
+typedef struct {
+    size_t size; /* sizeof(msim_whitening_info), set by the caller (R6) */
+    int64_t dim;
+    int64_t rows, distinct; /* rows of the corpus that were used; those of them with content of
+                               * their own, each of which counts once */
+    int64_t prior_rows;     /* rows that another fit counts as in it; 0: none */
+    double shrink;          /* 0: not known */
+    int has_statistics;     /* 1: it can be saved, and be the prior of another */
+    char hash[65];          /* SHA-256 of the map: maps with the same hash are the same */
+    char model_sha256[65];  /* of the model that made the rows; "": not known */
+    int64_t pairs, pieces;  /* of unrelated rows that the chances come from, and of how many
+                               * pieces; 0: no chances are known */
+    int n_quantiles;        /* how many of the quantiles are known */
+    double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
+                                                 * 0.01, ... of unrelated pairs reach */
+} msim_whitening_info;
+
+/* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
+ * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
+ * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
+ * those that the prior counts as included. -MSIM_E_ARG for a prior of another width, or for rows
+ * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
+MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
+                                msim_whitening **out, msim_error *err);
+/* Open a file that msim_whitening_save wrote (.whiten), and write one. A file that is damaged or
+ * something else is -MSIM_E_FORMAT. Without has_statistics, save is -MSIM_E_ARG. */
+MSIM_API int msim_whitening_open(const char *path, msim_whitening **out, msim_error *err);
+MSIM_API int msim_whitening_save(const msim_whitening *w, const char *path, msim_error *err);
+MSIM_API void msim_whitening_close(msim_whitening *w);
+MSIM_API int msim_whitening_get_info(const msim_whitening *w, msim_whitening_info *out);
+/* The map: mean [dim] and the lower triangle of L^-1, row by row [dim * (dim + 1) / 2]. */
+MSIM_API void msim_whitening_map(const msim_whitening *w, float *mean, float *factor);
+/* Whiten n rows [n, dim] into out [n, dim]; out may be rows. A row of zeros stays one; a row with
+ * NaN or infinity becomes NaN. threads 0 means one per processor. The same row gives the same bits,
+ * whatever else is whitened with it. */
+MSIM_API int msim_whitening_apply(const msim_whitening *w, const float *rows, size_t n, float *out,
+                                  int threads, msim_error *err);
+/* The chance that two whitened rows of unrelated pieces score `score` or more: 0..1; -1 when no
+ * chances are known. */
+MSIM_API double msim_whitening_p(const msim_whitening *w, double score);
+/* Find the fit that comes with the model, default.whiten, in the folders of msim_default_model, or
+ * beside the file that MIDISIM_MODEL names. Its path goes into path [cap]. -MSIM_E_EMPTY when there
+ * is none. */
+MSIM_API int msim_default_whitening(char *path, size_t cap, msim_error *err);
+
+/* The whitening of a corpus whose rows are whitened, from the descriptions beside its files. *out
+ * is borrowed from the corpus; NULL: the rows are as the model gave them. Descriptions are read at
+ * the first call. -MSIM_E_FORMAT when one is damaged or of other rows; -MSIM_E_ARG when the files
+ * of the corpus have different maps. */
+MSIM_API int msim_corpus_whitening(const msim_corpus *corpus, const msim_whitening **out,
+                                   msim_error *err);
+
 /* ---- Searcher: a piece in its keys ----------------------------------------------------------- */
 
 /* A searcher finds the rows of a corpus that are most similar to a query. A MIDI file is searched
@@ -1174,6 +1277,280 @@ MSIM_API int msim_skip_reason_of_outcome(int outcome);
 /* 0 for MSIM_SKIP_NONE, and for a file without notes that no one named: it was found in a folder,
  * which is quite usual. Else 1. */
 MSIM_API int msim_skip_is_failure(int reason, int is_named);
+
+/* ---- Notes of a MIDI file -------------------------------------------------------------------- */
+
+/* One note. This struct never grows, because callers have arrays of it. */
+typedef struct {
+    uint32_t start_ms;    /* from the beginning of the file; at most MSIM_NOTE_MAX_MS */
+    uint32_t duration_ms; /* until its note-off */
+    uint16_t voice;       /* index of its msim_voice */
+    uint8_t pitch;        /* 0..127 */
+    uint8_t velocity;     /* 1..127; 0: not known */
+} msim_note;
+#define MSIM_NOTE_MAX_MS 0x7fffffff
+
+/* The notes of one track on one channel. This struct never grows. */
+typedef struct {
+    uint16_t track;   /* from 0, in the order of the file */
+    uint8_t channel;  /* 0..15 */
+    uint8_t program;  /* 0..127, as it is when the voice begins */
+    const char *name; /* the name of the track: [name_bytes], not NUL-terminated; may be "" */
+    size_t name_bytes;
+} msim_voice;
+
+/* The start of one bar. This struct never grows. */
+typedef struct {
+    uint32_t start_ms;
+    uint8_t beats;     /* the time signature: 3 of 3/4 */
+    uint8_t beat_unit; /* and 4; up to 128 */
+} msim_bar;
+
+/* The notes of one piece, in the order of (start, falling pitch, voice). Drums (channel 10) are
+ * left out. Pointers are borrowed. */
+typedef struct {
+    size_t size;            /* sizeof(msim_piece_notes), set by the caller (R6) */
+    const msim_note *notes; /* [n_notes] */
+    size_t n_notes;
+    const msim_voice *voices; /* [n_voices], by track, then channel */
+    size_t n_voices;
+    const msim_bar *bars; /* [n_bars]; none where a file has more bars than 16 for each note */
+    size_t n_bars;
+} msim_piece_notes;
+
+/* Reads notes as the file has them. The tokeniser imitates the original and cleans them up; this
+ * reader does neither. Note-offs are paired inside a track, and time runs at 120 beats a minute
+ * until the first tempo, as the standard says. */
+typedef struct msim_note_reader msim_note_reader;
+
+MSIM_API int msim_note_reader_open(msim_note_reader **out, msim_error *err);
+MSIM_API void msim_note_reader_close(msim_note_reader *reader);
+/* Read the notes of one MIDI file, given as uncompressed bytes. What `out` points to is the
+ * reader's until its next call. Errors are those of msim_tokenizer_encode. */
+MSIM_API int msim_note_reader_read(msim_note_reader *reader, const void *midi, size_t n_bytes,
+                                   msim_piece_notes *out, msim_error *err);
+/* msim_outcome of the last read. */
+MSIM_API int msim_note_reader_outcome(const msim_note_reader *reader);
+
+/* Write notes as a small standard MIDI file of format 1 into out [cap]: one track per voice, at 120
+ * beats a minute. Notes are in order of start; the first note is moved to 0 unless keeps_start.
+ * Returns the number of bytes; if that is more than cap, call again with a larger buffer. */
+MSIM_API int64_t msim_midi_write_notes(const msim_piece_notes *piece, int keeps_start,
+                                       unsigned char *out, size_t cap, msim_error *err);
+
+/* Read a phrase that someone typed: notes one after the other, such as "G4 G4 A4 G4 C5 B4:2".
+ * docs/NOTES.md has the grammar. A beat lasts 500 ms. Writes the first `cap` notes into out and
+ * returns how many there are. -MSIM_E_ARG says what cannot be read. */
+MSIM_API int64_t msim_notes_parse(const char *text, msim_note *out, size_t cap, msim_error *err);
+
+/* ---- Note index: which pieces share passages, where, in which key, how surely ---------------- */
+
+/* A note index is one file that holds the notes of a collection and the places of their short
+ * melodic words. It answers "which piece is this, and where is the passage?" in any key and at any
+ * tempo. docs/NOTES.md explains it, docs/FORMATS.md has its bytes. */
+typedef struct msim_notes msim_notes;
+
+/* Open an index. The file is mapped read-only, so processes share it, and threads may share the
+ * handle. Its tables are checked here; msim_notes_check reads all of it and compares every
+ * checksum. -MSIM_E_FORMAT: damaged, or of another version. */
+MSIM_API int msim_notes_open(const char *path, msim_notes **out, msim_error *err);
+MSIM_API int msim_notes_check(const msim_notes *notes, msim_error *err);
+MSIM_API void msim_notes_close(msim_notes *notes);
+
+typedef struct {
+    size_t size; /* sizeof(msim_notes_info), set by the caller (R6) */
+    int64_t pieces, notes, postings, file_bytes;
+    int density;                       /* of every so many words one was kept; 1: all */
+    int has_bottom;                    /* 1: bottom lines are indexed too */
+    int64_t note_bytes, posting_bytes; /* of the file */
+} msim_notes_info;
+MSIM_API int msim_notes_get_info(const msim_notes *notes, msim_notes_info *out);
+
+enum { MSIM_CONTENT_BYTES = 16 };
+/* What the index knows about piece 0..pieces - 1. Pieces are in bytewise order of name. */
+typedef struct {
+    size_t size;      /* sizeof(msim_notes_piece), set by the caller (R6) */
+    const char *name; /* [name_bytes], not NUL-terminated; the index's */
+    size_t name_bytes;
+    int64_t n_notes; /* notes that the index holds: one for each pitch of a chord */
+    double seconds;  /* where the last note begins */
+    uint64_t digest; /* equal for the same notes in another key or at another tempo */
+    unsigned char content[MSIM_CONTENT_BYTES]; /* the first bytes of the file's SHA-256 */
+} msim_notes_piece;
+MSIM_API int msim_notes_get_piece(const msim_notes *notes, int64_t piece, msim_notes_piece *out);
+/* The number of the first piece of that name, or -MSIM_E_EMPTY. */
+MSIM_API int64_t msim_notes_find_piece(const msim_notes *notes, const char *name,
+                                       size_t name_bytes);
+/* The notes of a piece as the index keeps them: onsets of a chord are one time, durations are
+ * coarse, velocities are not known. Pointers of `out` are the piece's memory, which the caller
+ * frees with msim_notes_free_piece. */
+typedef struct msim_loaded_piece msim_loaded_piece;
+MSIM_API int msim_notes_load_piece(const msim_notes *notes, int64_t piece,
+                                   msim_loaded_piece **loaded, msim_piece_notes *out,
+                                   msim_error *err);
+MSIM_API void msim_notes_free_piece(msim_loaded_piece *loaded);
+
+/* ---- Building an index ---- */
+
+/* Start from msim_notes_options_default(). */
+typedef struct {
+    size_t size;           /* sizeof(msim_notes_options), set by the caller (R6) */
+    int density;           /* keep one of so many neighbouring words, 1..16; a third of the words
+                           * makes half the file (default 1: all) */
+    int leaves_out_bottom; /* 1: no bottom lines, a sixth smaller */
+    int64_t memory_bytes;  /* of the builder; what is more is sorted on disk beside the output
+                           * (default 1 GiB) */
+} msim_notes_options;
+MSIM_API void msim_notes_options_init(msim_notes_options *options);
+static inline msim_notes_options msim_notes_options_default(void) {
+    msim_notes_options options;
+    options.size = sizeof options;
+    msim_notes_options_init(&options);
+    return options;
+}
+
+/* A builder writes an index: open, add pieces in any order, finish, close. The bytes depend on the
+ * pieces and options alone. A piece that was added before, with the same name and content, is
+ * dropped. close without finish removes the temporary files. */
+typedef struct msim_notes_builder msim_notes_builder;
+MSIM_API int msim_notes_builder_open(const char *path, const msim_notes_options *options,
+                                     msim_notes_builder **out, msim_error *err);
+/* content is the beginning of the SHA-256 of the file's bytes; NULL: zeros. */
+MSIM_API int msim_notes_builder_add(msim_notes_builder *builder, const char *name,
+                                    size_t name_bytes, const unsigned char *content,
+                                    const msim_piece_notes *piece, msim_error *err);
+/* Add all pieces of an index of the same options, or those for which keep returns non-zero. keep
+ * may be NULL. The index must stay open until finish. */
+MSIM_API int msim_notes_builder_add_index(msim_notes_builder *builder, const msim_notes *notes,
+                                          int (*keep)(void *user, int64_t piece), void *user,
+                                          msim_error *err);
+MSIM_API int msim_notes_builder_finish(msim_notes_builder *builder, msim_error *err);
+MSIM_API void msim_notes_builder_close(msim_notes_builder *builder);
+
+/* The whole job: list files, read them, write the index. Start from
+ * msim_notes_job_options_default(). The walk lists the inputs; its fields about tokens do not
+ * matter, and progress and message are its. */
+typedef struct {
+    size_t size; /* sizeof(msim_notes_job_options), set by the caller (R6) */
+    msim_walk_options walk;
+    msim_notes_options notes;
+    const char *output;
+    int update; /* 1: output exists; pieces whose bytes are unchanged are taken from it, those
+                 * whose files are gone are dropped */
+    int (*skip)(void *user, const msim_walk_item *item); /* called for each input that gave no
+                                                          * piece, with its reason; may be NULL */
+    void *skip_user;
+} msim_notes_job_options;
+MSIM_API void msim_notes_job_options_init(msim_notes_job_options *options);
+static inline msim_notes_job_options msim_notes_job_options_default(void) {
+    msim_notes_job_options options;
+    options.size = sizeof options;
+    msim_notes_job_options_init(&options);
+    return options;
+}
+typedef struct {
+    size_t size;                    /* sizeof(msim_notes_job_stats), set by the caller (R6) */
+    int64_t files, pieces, skipped; /* inputs; pieces of the index; inputs that gave none */
+    int64_t added, kept, dropped;   /* pieces, with update */
+    int64_t notes;
+    double read_seconds, write_seconds;
+} msim_notes_job_stats;
+MSIM_API int msim_notes_build(const msim_notes_job_options *options, msim_notes_job_stats *stats,
+                              msim_error *err);
+/* Write the pieces of several indexes of the same options as one: the bytes are those of one job
+ * over all their files. */
+MSIM_API int msim_notes_merge(const char *const *paths, size_t n_paths, const char *output,
+                              int64_t memory_bytes, msim_error *err);
+
+/* ---- Finding ---- */
+
+/* How a match relates to the query, by the notes alone. docs/NOTES.md has the rules. */
+enum msim_relation {
+    MSIM_RELATION_NONE = 0,   /* chance gives such hits too */
+    MSIM_RELATION_SAME_NOTES, /* the same notes; maybe another key or tempo */
+    MSIM_RELATION_SAME_PIECE, /* most notes of both agree */
+    MSIM_RELATION_PART_OF,    /* the query is in the match */
+    MSIM_RELATION_CONTAINS,   /* the match is in the query */
+    MSIM_RELATION_VERSION,    /* a good part of both agrees */
+    MSIM_RELATION_PASSAGE,    /* they share a passage */
+    MSIM_RELATION_COUNT
+};
+/* "none", "same notes", "same piece", "part of", "contains", "version", "shares a passage"; NULL
+ * for an unknown value. */
+MSIM_API const char *msim_relation_name(int relation);
+
+/* A stretch where query and match agree. Seconds count from the beginning of each. This struct
+ * never grows. */
+typedef struct {
+    double query_from, query_to; /* seconds: onsets of the first and the last note */
+    double from, to;
+    int64_t query_first, query_last; /* notes of the query as the index orders them */
+    int64_t first, last;             /* notes of the piece, as msim_notes_load_piece gives them */
+    int64_t n_matched;
+    double score; /* bits */
+} msim_place;
+
+/* One match. This struct never grows within one MSIM_ABI. */
+typedef struct {
+    int64_t piece;
+    int relation;               /* msim_relation */
+    int is_significant;         /* 1: evalue <= the threshold of the options */
+    double evalue;              /* expected number of hits as good by chance, for this query in this
+                    * collection */
+    double score;               /* bits, all places that are no repetition of another */
+    int64_t n_matched;          /* notes that agree */
+    int64_t of_query, of_piece; /* notes of both in all */
+    double identity;            /* share of the notes of both regions that agree */
+    int transpose;              /* semitones to add to the query to get the match */
+    int is_same_key, is_same_tempo;
+    double tempo;             /* seconds of the match for one second of the query */
+    double residual;          /* seconds: rms distance of onsets from one even tempo */
+    int voice;                /* of the piece: the voice of most of the matched notes */
+    double voice_share;       /* of the matched notes */
+    msim_place place;         /* the best one */
+    const msim_place *others; /* [n_others]: other sections, and other places of the same
+                               * passage; the finder's until its next call */
+    int64_t n_others;
+} msim_note_match;
+
+/* Start from msim_finder_options_default(). */
+typedef struct {
+    size_t size;                 /* sizeof(msim_finder_options), set by the caller (R6) */
+    int64_t max_matches;         /* of one query (default 16) */
+    double evalue;               /* matches up to here are significant (default 1e-3) */
+    int is_same_key;             /* 1: only matches that are not transposed */
+    int is_same_tempo;           /* 1: only matches whose tempo is within 3 % */
+    const unsigned char *within; /* borrowed: [pieces], 1 for each piece that may match; NULL: all.
+                                  * The E values are those of a search in these pieces */
+    int is_light; /* 1: quick, for whole pieces: a sample of the words, no E values */
+} msim_finder_options;
+MSIM_API void msim_finder_options_init(msim_finder_options *options);
+static inline msim_finder_options msim_finder_options_default(void) {
+    msim_finder_options options;
+    options.size = sizeof options;
+    msim_finder_options_init(&options);
+    return options;
+}
+
+/* A finder is one thread's working memory on an index, which must stay open. */
+typedef struct msim_finder msim_finder;
+MSIM_API int msim_finder_open(const msim_notes *notes, const msim_finder_options *options,
+                              msim_finder **out, msim_error *err);
+MSIM_API void msim_finder_close(msim_finder *finder);
+/* Find the pieces that share notes with a query: notes [n], in any order, of any length. Returns
+ * how many matches there are, at most max_matches, best first: significant ones and then the
+ * others. *matches is the finder's until its next call. The result does not depend on threads or
+ * earlier calls. */
+MSIM_API int64_t msim_finder_find(msim_finder *finder, const msim_note *query, size_t n,
+                                  const msim_note_match **matches, msim_error *err);
+
+/* Receives one pair: piece `a` as the query, and its match. Return 0 to go on. The library calls
+ * this function from one thread at a time, in order of a. */
+typedef int (*msim_pair_sink)(void *user, int64_t a, const msim_note_match *match);
+/* Find all pairs of pieces of an index that share enough notes: a quick pass over all, then the
+ * relation of each pair that it kept. threads 0: one per processor. Returns the number of pairs. */
+MSIM_API int64_t msim_notes_pairs(const msim_notes *notes, const msim_finder_options *options,
+                                  int threads, msim_pair_sink sink, void *user, msim_error *err);
 
 /* ---- Context: one caller's working memory and threads ---------------------------------------- */
 

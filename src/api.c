@@ -11,6 +11,7 @@
 #include "midi/tokens.h"
 #include "search/backend.h"
 #include "corpus/corpus.h"
+#include "corpus/whiten.h"
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -577,4 +578,61 @@ int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *
     if (n < 0 || rc < 0) return n < 0 ? n : rc;
     count_search(ctx, n_query, began);
     return n;
+}
+
+/* ---- Whitening ---- */
+
+static const msim_whitening_options whitening_defaults = {.size = sizeof whitening_defaults,
+                                                          .shrink = MSIM_WHITENING_SHRINK,
+                                                          .prior_rows = MSIM_WHITENING_PRIOR_ROWS};
+
+void msim_whitening_options_init(msim_whitening_options *options) {
+    (void)ms_sized_out(options, &whitening_defaults, sizeof whitening_defaults);
+}
+
+static int check_whitening_options(const msim_whitening_options *o, msim_error *err) {
+    if (!(o->shrink > 0.0 && o->shrink <= MSIM_WHITENING_MOST_SHRINK))
+        return ms_fail(err, MSIM_E_ARG,
+                       "whitening: shrink: expected more than 0, at most %g, got %g",
+                       MSIM_WHITENING_MOST_SHRINK, o->shrink);
+    if (o->max_rows && o->max_rows < MSIM_WHITENING_LEAST_SAMPLE)
+        return ms_fail(err, MSIM_E_ARG,
+                       "whitening: max_rows: expected 0 (all) or at least %d, got %lld",
+                       MSIM_WHITENING_LEAST_SAMPLE, (long long)o->max_rows);
+    if (o->prior_rows < 0)
+        return ms_fail(err, MSIM_E_ARG, "whitening: prior_rows: expected 0 or more, got %lld",
+                       (long long)o->prior_rows);
+    if (o->model_sha256 && strspn(o->model_sha256, "0123456789abcdef") != 64)
+        return ms_fail(err, MSIM_E_ARG, "whitening: model_sha256: expected 64 hexadecimal digits");
+    if (o->model_sha256 && o->model_sha256[64])
+        return ms_fail(err, MSIM_E_ARG, "whitening: model_sha256: expected 64 digits, got more");
+    return MSIM_OK;
+}
+
+int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
+                       msim_whitening **out, msim_error *err) {
+    msim_whitening_options o = whitening_defaults;
+    ms_fit_setup setup = {.options = &o};
+    int isa;
+    *out = NULL;
+    int rc = options ? ms_sized_in(&o, sizeof o, options, "whitening options", err) : MSIM_OK;
+    if (rc >= 0) rc = check_whitening_options(&o, err);
+    if (rc >= 0) rc = ms_cpu_isa_choose(o.isa, &isa, err);
+    if (rc >= 0) rc = ms_pool_open(o.threads, &setup.pool, err);
+    if (rc < 0) return rc;
+    setup.kernels = ms_cpu_whiten_kernels(isa);
+    rc = ms_corpus_fit(corpus, &setup, out, err);
+    ms_pool_close(setup.pool);
+    return rc;
+}
+
+int msim_whitening_apply(const msim_whitening *w, const float *rows, size_t n, float *out,
+                         int threads, msim_error *err) {
+    enum { FEW = 64 }; /* rows for which no threads are started */
+    ms_pool *pool = NULL;
+    int rc = n > FEW && threads != 1 ? ms_pool_open(threads, &pool, err) : MSIM_OK;
+    if (rc < 0) return rc;
+    rc = ms_whiten_apply(w, ms_cpu_whiten_kernels(ms_cpu_isa_best()), pool, rows, n, out, err);
+    ms_pool_close(pool);
+    return rc;
 }

@@ -26,6 +26,10 @@ static double get_f64(const unsigned char *at) {
 }
 
 void ms_row_to_f32(float *out, const unsigned char *at, ptrdiff_t step, int dtype, size_t n) {
+    if (dtype == MSIM_DTYPE_F32 && step == (ptrdiff_t)sizeof *out) {
+        memcpy(out, at, n * sizeof *out);
+        return;
+    }
     for (size_t j = 0; j < n; j++, at += step) {
         if (dtype == MSIM_DTYPE_F32) /* not through a register: a NaN keeps its bits */
             memcpy(out + j, at, sizeof *out);

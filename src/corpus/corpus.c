@@ -8,6 +8,7 @@
 #include "base/sized.h"
 #include "corpus/names.h"
 #include "corpus/spans.h"
+#include "corpus/whiten.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"
@@ -35,7 +36,8 @@ struct msim_corpus {
     bool has_names_file;
     const char *memory_names; /* borrowed: of a corpus in memory, or NULL */
     const int64_t *memory_starts;
-    ms_spans *spans; /* owned; NULL for a corpus in memory */
+    ms_spans *spans;       /* owned; NULL for a corpus in memory */
+    ms_whitened *whitened; /* owned; NULL for a corpus in memory */
     msim_corpus_info info;
 };
 
@@ -140,6 +142,7 @@ int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *
         rc = open_part(&corpus->parts[i], corpus->files.paths[i], names_path, err);
     if (rc >= 0) rc = join(corpus, err);
     if (rc >= 0) rc = ms_spans_open(&corpus->spans, err);
+    if (rc >= 0) rc = ms_whitened_open(&corpus->whitened, err);
     if (rc >= 0 && names_path) {
         rc = open_names(&corpus->names, names_path, corpus->info.rows,
                         n_paths > 1 ? "all files" : paths[0], err);
@@ -226,6 +229,7 @@ void msim_corpus_close(msim_corpus *corpus) {
     }
     ms_names_close(&corpus->names);
     ms_spans_close(corpus->spans);
+    ms_whitened_close(corpus->whitened);
     ms_free(corpus->views);
     ms_free(corpus->parts);
     ms_parts_free(&corpus->files);
@@ -321,6 +325,8 @@ int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row) {
 }
 
 ms_spans *ms_corpus_spans(const msim_corpus *corpus) { return corpus->spans; }
+
+ms_whitened *ms_corpus_whitened(const msim_corpus *corpus) { return corpus->whitened; }
 
 const ms_rows *ms_corpus_views(const msim_corpus *corpus, size_t *n_views) {
     *n_views = corpus->files.n;

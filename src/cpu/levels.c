@@ -2,6 +2,7 @@
  * initialise. CPUID leaves a virtual machine, which takes microseconds. So ask when something is
  * opened, not where work is done. */
 #include "cpu/levels.h"
+#include "cpu/tiles.h"
 #include <stdio.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -25,6 +26,7 @@ typedef struct {
     const ms_cpu_kernels *encoder; /* NULL, as the others: not in this build */
     const ms_scan_kernels *scan_f32;
     const ms_codes_kernels *scan_bf16;
+    const ms_whiten_kernels *whiten;
     integer_kernels integers[2]; /* the first that the CPU has */
 } level;
 
@@ -33,12 +35,14 @@ typedef struct {
     extern const ms_cpu_kernels ms_encoder_##level;                           \
     extern const ms_scan_kernels ms_scan_f32_##level;                         \
     extern const ms_codes_kernels ms_scan_bf16_##level, ms_scan_int8_##level; \
-    extern const ms_int8_kernels ms_int8_##level;
+    extern const ms_int8_kernels ms_int8_##level;                             \
+    extern const ms_whiten_kernels ms_whiten_##level;
 TABLES(ref)
 TABLES(avx2)
 TABLES(avx512)
 TABLES(avx512bf16)
 TABLES(avx512vnni)
+TABLES(amxbf16)
 
 /* A build holds the kernels of its own architecture: the Makefile leaves out the other folders. */
 #if defined(__x86_64__)
@@ -55,6 +59,7 @@ TABLES(avx512vnni)
 #define AVX2 "avx2 fma f16c"
 #define AVX512 AVX2 " avx512f avx512bw avx512dq avx512vl"
 #define AVX512BF16 AVX512 " avx512_bf16"
+#define AMXBF16 AVX512BF16 " amx_tile amx_bf16"
 #define VNNI " avx512_vnni"
 
 /* Of each architecture the slowest first: AUTO takes the last row that the CPU has. */
@@ -66,6 +71,7 @@ static const level levels[] = {
      .encoder = &ms_encoder_ref,
      .scan_f32 = &ms_scan_f32_ref,
      .scan_bf16 = &ms_scan_bf16_ref,
+     .whiten = &ms_whiten_ref,
      .integers = {{"", &ms_scan_int8_ref, &ms_int8_ref}}},
     {.isa = MSIM_ISA_AVX2,
      .name = "avx2",
@@ -74,6 +80,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_avx2),
      .scan_f32 = X86(ms_scan_f32_avx2),
      .scan_bf16 = X86(ms_scan_bf16_avx2),
+     .whiten = X86(ms_whiten_avx2),
      .integers = {{AVX2, X86(ms_scan_int8_avx2), X86(ms_int8_avx2)}}},
     {.isa = MSIM_ISA_AVX512,
      .name = "avx512",
@@ -82,6 +89,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_avx512),
      .scan_f32 = X86(ms_scan_f32_avx512),
      .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .whiten = X86(ms_whiten_avx512),
      .integers = {{AVX512 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
                   {AVX512, X86(ms_scan_int8_avx2), NULL}}},
     {.isa = MSIM_ISA_AVX512BF16,
@@ -91,15 +99,26 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_avx512bf16),
      .scan_f32 = X86(ms_scan_f32_avx512),
      .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .whiten = X86(ms_whiten_avx512),
      .integers = {{AVX512BF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
                   {AVX512BF16, X86(ms_scan_int8_avx2), NULL}}},
+    {.isa = MSIM_ISA_AMXBF16,
+     .name = "amxbf16",
+     .arch = "x86-64",
+     .needs = AMXBF16,
+     .encoder = X86(ms_encoder_amxbf16),
+     .scan_f32 = X86(ms_scan_f32_avx512),
+     .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .integers = {{AMXBF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
+                  {AMXBF16, X86(ms_scan_int8_avx2), NULL}}},
 };
 enum { N_LEVELS = sizeof levels / sizeof *levels, N_INTEGERS = 2 };
 
 /* ---- What the CPU has ------------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
-/* __builtin_cpu_supports also asks whether the operating system saves the wide registers. */
+/* __builtin_cpu_supports also asks whether the operating system saves the wide registers. Tiles
+ * count only with permission to use them. */
 static int has_feature(const char *word, size_t len) {
     unsigned a, b, c, d;
 #define IS(name) (len == sizeof name - 1 && memcmp(word, name, len) == 0)
@@ -113,6 +132,8 @@ static int has_feature(const char *word, size_t len) {
     if (IS("avx512vl")) return __builtin_cpu_supports("avx512vl");
     if (IS("avx512_bf16")) return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5);
     if (IS("avx512_vnni")) return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 11);
+    if (IS("amx_tile")) return ms_tiles_state() == MS_TILES_GRANTED;
+    if (IS("amx_bf16")) return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & 1u << 22);
 #undef IS
     return 0;
 }
@@ -170,6 +191,11 @@ const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8) {
     return k ? k->scan_int8 : NULL;
 }
 
+const ms_whiten_kernels *ms_cpu_whiten_kernels(int isa) {
+    const level *l = running(isa);
+    return l ? l->whiten : NULL;
+}
+
 const ms_int8_kernels *ms_int8_kernels_get(int isa) {
     const level *l = running(isa);
     const integer_kernels *k = l ? integers_of(l) : NULL;
@@ -225,6 +251,12 @@ int ms_cpu_isa_choose(int requested, int *out, msim_error *err) {
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "isa: expected a level that this build has (best here: %s), got %s, for %s",
                        best->name, l->name, l->arch);
+    if (strstr(l->needs, "amx_tile") && ms_tiles_state() == MS_TILES_REFUSED)
+        return ms_fail(
+            err, MSIM_E_UNSUPPORTED,
+            "isa: expected a level that the operating system allows (best here: %s), got "
+            "%s: Linux refused this process the tile registers of AMX",
+            best->name, l->name);
     if (!running(l->isa))
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "isa: expected a level that this CPU has (best here: %s), got %s",

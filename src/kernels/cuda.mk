@@ -74,7 +74,8 @@ $B/%.o: %.cu $B/stamp.nvcc
 
 CUDA_INCLUDE := $(firstword $(wildcard $(CUDA_HOME)/include $(CUDA_HOME)/targets/*/include) /usr/include)
 $B/src/kernels/encoder/blaslt.o: private ISA := -isystem $(CUDA_INCLUDE)
-$(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/gpu/test_blaslt.o): private CPPFLAGS += -isystem $(CUDA_INCLUDE)
+# Not in CPPFLAGS, which make's command line may set: nothing here would be added to it then.
+$(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/gpu/test_blaslt.o): private TESTS := -Itest -isystem $(CUDA_INCLUDE)
 else
 LIB_SRC := $(filter-out $(GPU_C),$(LIB_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$B/%.o)

@@ -14,7 +14,7 @@
 #include <string.h>
 
 struct ms_gpu_stream {
-    int device;
+    int device, multiprocessors;
     cudaStream_t raw; /* owned */
 };
 
@@ -99,8 +99,12 @@ extern "C" int ms_gpu_stream_open(int index, ms_gpu_stream **out, msim_error *er
     s->device = index;
     /* Non-blocking: no waiting for the default stream, which somebody else in the process may
      * use. */
-    rc = check(cudaStreamCreateWithFlags(&s->raw, cudaStreamNonBlocking), index, "opening a stream",
-               err);
+    rc = check(cudaDeviceGetAttribute(&s->multiprocessors, cudaDevAttrMultiProcessorCount, index),
+               index, "counting its multiprocessors", err);
+    if (s->multiprocessors < 1) s->multiprocessors = 1;
+    if (rc >= 0)
+        rc = check(cudaStreamCreateWithFlags(&s->raw, cudaStreamNonBlocking), index,
+                   "opening a stream", err);
     if (rc < 0) {
         ms_free(s);
         return rc;
@@ -119,6 +123,8 @@ extern "C" void ms_gpu_stream_close(ms_gpu_stream *s) {
 }
 
 extern "C" int ms_gpu_stream_device(const ms_gpu_stream *s) { return s->device; }
+
+extern "C" int ms_gpu_stream_multiprocessors(const ms_gpu_stream *s) { return s->multiprocessors; }
 
 extern "C" void *ms_gpu_stream_raw(ms_gpu_stream *s) {
     (void)make_current(s->device, NULL); /* a device that is gone makes the launch fail too, with an

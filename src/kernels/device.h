@@ -32,6 +32,7 @@ int ms_gpu_get_info(int index, ms_gpu_info *out, msim_error *err);
 int ms_gpu_stream_open(int index, ms_gpu_stream **out, msim_error *err);
 void ms_gpu_stream_close(ms_gpu_stream *stream); /* accepts NULL; waits for what is under way */
 int ms_gpu_stream_device(const ms_gpu_stream *stream);
+int ms_gpu_stream_multiprocessors(const ms_gpu_stream *stream); /* of its device, at least 1 */
 /* The cudaStream_t, for launchers; makes the stream's device current for this thread. */
 void *ms_gpu_stream_raw(ms_gpu_stream *stream);
 

@@ -48,13 +48,16 @@ enum ms_gpu_epilogue {
 
 /* dst [m, n] from a [m, k] and w [n, k] (rows of k, both row-major): a w^T. */
 typedef struct {
-    const ms_bf16 *a;         /* [m, k] */
-    const ms_bf16 *w;         /* [n, k] */
-    void *dst;                /* [m, n], bf16 or f32 as the epilogue says */
-    const float *bias;        /* [n] or NULL */
-    int64_t m, n, k;          /* n and k multiples of 64; m any */
-    int epilogue;             /* ms_gpu_epilogue */
-    const float *cos, *sin;   /* ROTATE: [max_tokens, 16] */
+    const ms_bf16 *a;  /* [m, k] */
+    const ms_bf16 *w;  /* [n, k] */
+    void *dst;         /* [m, n], bf16 or f32 as the epilogue says */
+    const float *bias; /* [n] or NULL */
+    const ms_bf16
+        *bias_bf16;         /* the same values in bf16, for cuBLASLt behind a bf16 dst, which takes
+                               * no f32; NULL: our kernel alone serves, and it does not look here */
+    int64_t m, n, k;        /* n and k multiples of 64; m any */
+    int epilogue;           /* ms_gpu_epilogue */
+    const float *cos, *sin; /* ROTATE: [max_tokens, 16] */
     const int32_t *positions; /* ROTATE: [m] */
     int64_t rotated;          /* ROTATE: columns, a multiple of 64; no bias */
 } ms_gpu_gemm;
@@ -64,6 +67,9 @@ int ms_gemm_bf16_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, msim_error *err);
  * measurements. */
 enum { MS_GPU_GEMM_TILES = 3 };
 int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, int tile, msim_error *err);
+/* The tile that ms_gemm_bf16_cuda takes for this shape on the stream's device; its name, '256x128'. */
+int ms_gemm_bf16_choose(ms_gpu_stream *s, const ms_gpu_gemm *g);
+const char *ms_gemm_bf16_tile_name(int tile);
 
 /* ---- attn_bf16.cu ---- */
 

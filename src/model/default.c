@@ -1,5 +1,6 @@
-/* Finds the model to use when none is named: include/midisim.h, Simple calls. This is the only
- * place in the library that reads the environment. */
+/* Finds the model to use when none is named, and the fit of a whitening that comes with it:
+ * include/midisim.h, Simple calls and Whitening. This is the only place in the library that reads
+ * the environment. */
 #define _GNU_SOURCE
 #include "base/system/program.h"
 #include "base/status.h"
@@ -11,7 +12,7 @@
 #include <sys/stat.h>
 
 /* midisim-small before others, safetensors before pth for it; 0: no model. */
-static int rank_of(const char *name) {
+static int rank_of_model(const char *name) {
     size_t n = strlen(name);
     bool is_st = n > 12 && strcmp(name + n - 12, ".safetensors") == 0,
          is_pth = n > 4 && !strcmp(name + n - 4, ".pth");
@@ -20,8 +21,13 @@ static int rank_of(const char *name) {
     return is_st ? 3 : 2;
 }
 
-/* The best model of a folder; of equal ones the first in bytewise order. */
-static bool find_in_folder(const char *folder, char *path, size_t cap) {
+static int rank_of_fit(const char *name) { return strcmp(name, "default.whiten") == 0; }
+
+/* How well a file's name fits; 0: it does not. */
+typedef int (*name_rank)(const char *name);
+
+/* The best file of a folder; of equal ones the first in bytewise order. */
+static bool find_in_folder(const char *folder, name_rank rank_of, char *path, size_t cap) {
     char best[256] = "", full[4608];
     int best_rank = 0;
     struct dirent *entry;
@@ -41,27 +47,27 @@ static bool find_in_folder(const char *folder, char *path, size_t cap) {
     return best_rank > 0 && (size_t)snprintf(path, cap, "%s/%s", folder, best) < cap;
 }
 
-/* A model in the weights folder of the source tree that this code was built in. */
-static bool find_in_tree(char *path, size_t cap) {
+/* A file in the weights folder of the source tree that this code was built in. */
+static bool find_in_tree(name_rank rank_of, char *path, size_t cap) {
     char folder[4096], tree[4096];
     if (!ms_program_code_folder(folder, sizeof folder) ||
         !ms_program_tree(folder, tree, sizeof tree))
         return false;
     size_t n = strlen(tree);
     return (size_t)snprintf(tree + n, sizeof tree - n, "/weights") < sizeof tree - n &&
-           find_in_folder(tree, path, cap);
+           find_in_folder(tree, rank_of, path, cap);
 }
 
-/* A model of the installation that the program belongs to, which may have been moved as a whole:
+/* A file of the installation that the program belongs to, which may have been moved as a whole:
  * PREFIX/bin/PROGRAM -> PREFIX/share/midisim. */
-static bool find_beside_program(char *path, size_t cap) {
+static bool find_beside_program(name_rank rank_of, char *path, size_t cap) {
     char folder[4096], models[4200];
     if (!ms_program_folder(folder, sizeof folder)) return false;
     char *slash = strrchr(folder, '/');
     if (!slash || strcmp(slash, "/bin") != 0) return false;
     *slash = 0;
     snprintf(models, sizeof models, "%s/share/midisim", folder);
-    return find_in_folder(models, path, cap);
+    return find_in_folder(models, rank_of, path, cap);
 }
 
 /* The user's folder for data of this program; "" when there is no telling. */
@@ -74,6 +80,15 @@ static void user_folder(char *folder, size_t cap) {
         snprintf(folder, cap, "%s/.local/share/midisim", home);
 }
 
+static bool find(name_rank rank_of, char *path, size_t cap) {
+    char folder[4200];
+    if (find_in_tree(rank_of, path, cap)) return true;
+    user_folder(folder, sizeof folder);
+    return (*folder && find_in_folder(folder, rank_of, path, cap)) ||
+           find_beside_program(rank_of, path, cap) ||
+           find_in_folder(MSIM_PREFIX "/share/midisim", rank_of, path, cap);
+}
+
 int msim_default_model(char *path, size_t cap, msim_error *err) {
     char folder[4200];
     const char *given = getenv("MIDISIM_MODEL");
@@ -82,14 +97,23 @@ int msim_default_model(char *path, size_t cap, msim_error *err) {
         return ms_fail(err, MSIM_E_LIMIT, "model: expected a path of under %zu bytes, got %zu", cap,
                        strlen(given));
     }
-    if (find_in_tree(path, cap)) return MSIM_OK;
+    if (find(rank_of_model, path, cap)) return MSIM_OK;
     user_folder(folder, sizeof folder);
-    if (*folder && find_in_folder(folder, path, cap)) return MSIM_OK;
-    if (find_beside_program(path, cap)) return MSIM_OK;
-    if (find_in_folder(MSIM_PREFIX "/share/midisim", path, cap)) return MSIM_OK;
     return ms_fail(err, MSIM_E_EMPTY,
                    "no model: expected MIDISIM_MODEL, or midisim-small.safetensors in %s or "
                    "%s/share/midisim; 'midisim fetch small' fetches it (in the source tree: "
                    "weights/fetch.sh)",
                    *folder ? folder : "$XDG_DATA_HOME/midisim", MSIM_PREFIX);
+}
+
+int msim_default_whitening(char *path, size_t cap, msim_error *err) {
+    char folder[4352];
+    const char *model = getenv("MIDISIM_MODEL");
+    if (model && (size_t)snprintf(folder, sizeof folder, "%s", model) < sizeof folder) {
+        char *slash = strrchr(folder, '/');
+        if (slash) *slash = 0;
+        if (find_in_folder(slash ? folder : ".", rank_of_fit, path, cap)) return MSIM_OK;
+    }
+    if (find(rank_of_fit, path, cap)) return MSIM_OK;
+    return ms_fail(err, MSIM_E_EMPTY, "no default.whiten beside the models");
 }

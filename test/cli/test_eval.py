@@ -32,12 +32,13 @@ def measures(table, related, excluded):
         precisions.append(np.mean([(n + 1) / hit for n, hit in enumerate(hits)]))
         found += len(hits)
         all_scores += [(table[q][p], bool(related[q][p])) for p in orders[q]]
-    best = (-1.0, 0.0)
-    for threshold in np.arange(20000, -1, -1) / 10000 - 1:
-        reached = [right for score, right in all_scores if score >= threshold - 1e-12]
-        f1 = 2 * sum(reached) / (len(reached) + found)
-        if f1 > best[0] + 1e-12:
-            best = f1, threshold
+    # At each threshold: how many score that much, and how many relatives.
+    thresholds = np.arange(20000, -1, -1) / 10000 - 1
+    values, right = (np.sort([s for s, _ in all_scores]), np.sort([s for s, r in all_scores if r]))
+    reached = len(values) - np.searchsorted(values, thresholds - 1e-12)
+    hits = len(right) - np.searchsorted(right, thresholds - 1e-12)
+    f1 = 2 * hits / (reached + found)
+    best = f1.max(), thresholds[np.argmax(f1 > f1.max() - 1e-12)]
     return {"queries": len(kept), "relatives": found, "mrr": np.mean(1 / np.array(ranks)), "map": np.mean(precisions),
             "median_rank": np.median(ranks), "f1": best[0], "threshold": best[1],
             **{f"recall_at_{k}": np.mean(np.array(ranks) <= k) for k in RANKS}}

@@ -58,9 +58,19 @@ static int print_results() {
         for (float &x : *v) x = value(&state);
     for (int i = 0; i < M; i++) positions[i] = i % POSITIONS;
     need(ms_gpu_stream_open(0, &stream, &err) >= 0, err);
-    ms_gpu_gemm g = {
-        on_device(a),     on_device(w),         nullptr, nullptr, M, N, K, 0, on_device(cosines),
-        on_device(sines), on_device(positions), 128};
+    ms_gpu_gemm g = {on_device(a),
+                     on_device(w),
+                     nullptr,
+                     nullptr,
+                     nullptr,
+                     M,
+                     N,
+                     K,
+                     0,
+                     on_device(cosines),
+                     on_device(sines),
+                     on_device(positions),
+                     128};
     float *d_bias = on_device(bias);
     for (int tile = 0; tile < MS_GPU_GEMM_TILES; tile++)
         for (g.epilogue = MS_GPU_STORE; g.epilogue <= MS_GPU_ADD; g.epilogue++) {

@@ -1,6 +1,6 @@
 /* What gpu_check.py asks of the library itself, where files and programs would hide the bits: batch
- * invariance, searches against the CPU's, contexts side by side, memory. Public interface and
- * kernels/device.h alone.
+ * invariance, searches against the CPU's, contexts side by side, memory. Public interface,
+ * kernels/device.h and the choice of kernels/encoder/project.h alone.
  *
  *   driver [options] info | batches | search | contexts | memory | small
  *     --model FILE  --corpus FILE.npy
@@ -8,12 +8,14 @@
  *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --pool N (sequences)
  *     --queries N,...  --top K,...
  *     --no-fill (memory: leave out what fills the card)
+ *     --product own|auto (own: cuBLASLt is not asked, for tools that must not look into its kernels)
  *     --plant (spoil one result: the check must then fail)
  *
  * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1
  * when something failed, 2 for wrong options. */
 #define _GNU_SOURCE
 #include "kernels/device.h"
+#include "kernels/encoder/project.h"
 #include "midisim.h"
 #include <math.h>
 #include <pthread.h>
@@ -751,6 +753,10 @@ static bool read_option(const char *name, const char *value) {
         return (s.n_pool = (int)n) > 0 && n <= POOL;
     else if (strcmp(name, "--queries") == 0)
         return (s.n_queries = read_list(value, s.queries, MAX_QUERIES)) > 0;
+    else if (strcmp(name, "--product") == 0 && value && strcmp(value, "own") == 0)
+        ms_gpu_projector_set_auto(MS_GPU_PRODUCT_OWN);
+    else if (strcmp(name, "--product") == 0)
+        return value && strcmp(value, "auto") == 0;
     else if (strcmp(name, "--top") == 0)
         return (s.n_tops = read_list(value, s.tops, MAX_K)) > 0;
     else

@@ -10,7 +10,7 @@
 #if !__has_include(<cublasLt.h>)
 int main(void) {
     printf("test_blaslt: skipped (built without cublasLt.h)\n");
-    return 0;
+    return 0; /* gpu-check calls a program without tests an error */
 }
 #else
 #include <dlfcn.h>
@@ -22,6 +22,9 @@ static int fake_close(void *library);
 #define dlsym fake_symbol
 #define dlclose fake_close
 #include "kernels/encoder/blaslt.c"
+static double fake_seconds(const ms_gpu_event *from, const ms_gpu_event *to);
+#define ms_gpu_event_seconds fake_seconds
+#include "kernels/encoder/trial.c"
 
 /* ---- The library ---- */
 
@@ -35,12 +38,16 @@ enum fault {
     NO_BIAS,
     ROWS_REFUSED,
     VALUE_WRONG,
-    ROWS_MATTER
+    ROWS_MATTER,
+    LONG_MATTERS, /* bits of a row change where there are more than 4,000 */
+    FIRST_SLOW,   /* of two that serve alike */
+    SECOND_APART  /* the second serves, with bits of its own */
 };
 
 static ms_gpu_stream *stream;
 static enum fault fault;
 static int n_live, n_products; /* objects not yet destroyed; products carried out */
+static int last_algorithm;     /* that of the last of them */
 
 typedef struct {
     cudaDataType_t type;
@@ -146,7 +153,7 @@ static cublasStatus_t fake_MatmulPreferenceSetAttribute(cublasLtMatmulPreference
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Two algorithms, named by the parts that they split sums into: 4, then 1. */
+/* Three algorithms: the first splits sums in 4, the others are whole. data[0]: parts, data[1]: id. */
 static cublasStatus_t fake_MatmulAlgoGetHeuristic(
     cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
     cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -154,22 +161,26 @@ static cublasStatus_t fake_MatmulAlgoGetHeuristic(
     int *n_found) {
     const fake_product *p = (const void *)desc;
     (void)h, (void)a, (void)b, (void)want;
-    assert_true(most >= 2 && c == d);
+    assert_true(most >= 3 && c == d);
     *n_found = 0;
     if (fault == NO_BIAS && p->epilogue == CUBLASLT_EPILOGUE_BIAS &&
         ((const fake_layout *)(const void *)d)->type == CUDA_R_16BF)
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    memset(found, 0, 2 * sizeof *found);
-    found[0].algo.data[0] = 4;
-    found[1].algo.data[0] = fault == ALL_SPLIT ? 2 : 1;
-    *n_found = 2;
+    memset(found, 0, 3 * sizeof *found);
+    for (int i = 0; i < 3; i++) {
+        found[i].algo.data[0] = i == 0 ? 4 : fault == ALL_SPLIT ? 2 : 1;
+        found[i].algo.data[1] = (uint64_t)i;
+    }
+    *n_found = 3;
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t fake_MatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algorithm,
                                                         cublasLtMatmulAlgoConfigAttributes_t what,
                                                         void *value, size_t n_bytes,
                                                         size_t *written) {
-    uint32_t x = what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? (uint32_t)algorithm->data[0] : 0;
+    uint32_t x = what == CUBLASLT_ALGO_CONFIG_SPLITK_NUM ? (uint32_t)algorithm->data[0]
+                 : what == CUBLASLT_ALGO_CONFIG_ID       ? 70 + (uint32_t)algorithm->data[1]
+                                                         : 0;
     assert_int_equal(n_bytes, sizeof x);
     memcpy(value, &x, *written = sizeof x);
     return CUBLAS_STATUS_SUCCESS;
@@ -191,6 +202,15 @@ static void *fetched(const void *device, size_t n_bytes) {
     assert_int_equal(ms_gpu_download(stream, host, device, n_bytes, NULL), MSIM_OK);
     assert_int_equal(ms_gpu_sync(stream, NULL), MSIM_OK);
     return host;
+}
+
+/* bf16 values of the device as f32. */
+static float *widened(const void *device, size_t n) {
+    ms_bf16 *narrow = fetched(device, n * sizeof *narrow);
+    float *wide = new_bytes(n * sizeof *wide);
+    for (size_t i = 0; i < n; i++) wide[i] = ms_f32_of_bf16(narrow[i]);
+    free(narrow);
+    return wide;
 }
 
 /* D = A^T B + beta C, + bias along rows, all column-major; A, B of bf16. */
@@ -216,15 +236,18 @@ static cublasStatus_t fake_Matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
             *y = fetched(b, m * (size_t)lb->stride * 2);
     unsigned char *out = fetched(d, out_bytes);
     float *bias = NULL;
-    if (biased) {
-        assert_int_equal(p->bias_type, CUDA_R_32F);
-        bias = fetched(p->bias, n * sizeof *bias);
+    if (biased) { /* of the result's type, as the library wants it */
+        assert_int_equal(p->bias_type, ld->type);
+        bias = wide ? fetched(p->bias, n * sizeof *bias) : widened(p->bias, n);
     }
+    last_algorithm = (int)algorithm->data[1];
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++) {
-            float sum = fault == VALUE_WRONG && i == 5 && j == 7 ? 3.0f
-                        : fault == ROWS_MATTER && m == 1         ? 0.05f
-                                                                 : 0.0f;
+            float sum = fault == VALUE_WRONG && i == 5 && j == 7        ? 3.0f
+                        : fault == ROWS_MATTER && m == 1                ? 0.05f
+                        : fault == LONG_MATTERS && m > 4000 && j > 4000 ? 0.05f
+                        : fault == SECOND_APART && last_algorithm == 2  ? 0.05f
+                                                                        : 0.0f;
             for (size_t l = 0; l < la->rows; l++)
                 sum += ms_f32_of_bf16(x[i * (size_t)la->stride + l]) *
                        ms_f32_of_bf16(y[j * (size_t)lb->stride + l]);
@@ -244,6 +267,12 @@ static cublasStatus_t fake_Matmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
     free(bias);
     n_products++;
     return CUBLAS_STATUS_SUCCESS;
+}
+
+/* Of the run before: no clock decides in a test. */
+static double fake_seconds(const ms_gpu_event *from, const ms_gpu_event *to) {
+    (void)from, (void)to;
+    return fault == FIRST_SLOW && last_algorithm == 1 ? 2e-3 : 1e-3;
 }
 
 static void *fake_open(const char *name, int flags) {
@@ -286,7 +315,8 @@ static int open_stream(void **state) {
         A = 0,
         W = A + M * K * 2,
         BIAS = W + N * K * 2,
-        COS = BIAS + N * 4,
+        BIAS_BF16 = BIAS + N * 4,
+        COS = BIAS_BF16 + N * 2,
         SIN = COS + POSITIONS * PAIRS * 4,
         AT = SIN + POSITIONS * PAIRS * 4,
         DST = (AT + M * 4 + 255) / 256 * 256,
@@ -302,24 +332,31 @@ static int open_stream(void **state) {
     for (int i = 0; i < BIAS / 2; i++)
         ((ms_bf16 *)(void *)host)[i] = ms_bf16_of_f32(uniform(&seed));
     for (int i = BIAS / 4; i < AT / 4; i++) ((float *)(void *)host)[i] = uniform(&seed);
+    for (int i = 0; i < N; i++) {
+        float *bias = (float *)(void *)(host + BIAS) + i;
+        *bias = ms_round_bf16(*bias);
+        ((ms_bf16 *)(void *)(host + BIAS_BF16))[i] = ms_bf16_of_f32(*bias);
+    }
     for (int i = 0; i < M; i++) ((int32_t *)(void *)(host + AT))[i] = i % POSITIONS;
     if (!device || ms_gpu_upload(stream, device, host, ALL, &err) < 0 ||
         ms_gpu_sync(stream, &err) < 0)
         return -1;
     ms_free(host);
     for (int e = MS_GPU_STORE; e <= MS_GPU_ADD; e++)
-        shapes[e] = (ms_gpu_gemm){.a = (void *)(device + A),
-                                  .w = (void *)(device + W),
-                                  .dst = device + DST,
-                                  .bias = e > MS_GPU_ROTATE ? (void *)(device + BIAS) : NULL,
-                                  .m = M,
-                                  .n = N,
-                                  .k = K,
-                                  .epilogue = e,
-                                  .cos = (void *)(device + COS),
-                                  .sin = (void *)(device + SIN),
-                                  .positions = (void *)(device + AT),
-                                  .rotated = ROTATED};
+        shapes[e] =
+            (ms_gpu_gemm){.a = (void *)(device + A),
+                          .w = (void *)(device + W),
+                          .dst = device + DST,
+                          .bias = e > MS_GPU_ROTATE ? (void *)(device + BIAS) : NULL,
+                          .bias_bf16 = e > MS_GPU_ROTATE ? (void *)(device + BIAS_BF16) : NULL,
+                          .m = M,
+                          .n = N,
+                          .k = K,
+                          .epilogue = e,
+                          .cos = (void *)(device + COS),
+                          .sin = (void *)(device + SIN),
+                          .positions = (void *)(device + AT),
+                          .rotated = ROTATED};
     return 0;
 }
 
@@ -417,12 +454,15 @@ static void test_shapes_left_to_our_kernel(void **state) {
         enum fault fault;
         int epilogue, rc;
         const char *says;
-    } cases[] = {{ALL_SPLIT, MS_GPU_STORE, MSIM_E_UNSUPPORTED, "whole sums"},
-                 {NO_BIAS, MS_GPU_GELU, MSIM_E_UNSUPPORTED, "no support"},
-                 {ROWS_REFUSED, MS_GPU_ADD, MSIM_E_UNSUPPORTED, "whole sums"},
-                 {VALUE_WRONG, MS_GPU_STORE, MSIM_E_DEVICE, "row 7, column 5"},
-                 {VALUE_WRONG, MS_GPU_ADD, MSIM_E_DEVICE, "row 7, column 5"},
-                 {ROWS_MATTER, MS_GPU_ROTATE, MSIM_E_UNSUPPORTED, "1 rows: the bits differ"}};
+    } cases[] = {
+        {ALL_SPLIT, MS_GPU_STORE, MSIM_E_UNSUPPORTED, "none of 3 algorithms serves: 3 split"},
+        {NO_BIAS, MS_GPU_GELU, MSIM_E_UNSUPPORTED, "no support"},
+        {ROWS_REFUSED, MS_GPU_ADD, MSIM_E_UNSUPPORTED,
+         "1 split sums, 2 refuse some number of rows (first: 65)"},
+        {VALUE_WRONG, MS_GPU_STORE, MSIM_E_DEVICE, "row 7, column 5"},
+        {VALUE_WRONG, MS_GPU_ADD, MSIM_E_DEVICE, "row 7, column 5"},
+        {ROWS_MATTER, MS_GPU_ROTATE, MSIM_E_UNSUPPORTED, "1 rows: the bits differ"},
+        {LONG_MATTERS, MS_GPU_STORE, MSIM_E_UNSUPPORTED, "rows: the bits differ"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         msim_error err;
         fault = cases[i].fault;
@@ -437,6 +477,50 @@ static void test_shapes_left_to_our_kernel(void **state) {
     ms_gpu_gemm odd = shapes[MS_GPU_ROTATE]; /* not q, k and v of one width */
     odd.rotated = 64;
     assert_own(&odd);
+    odd = shapes[MS_GPU_GELU]; /* an f32 bias alone: the library takes none behind bf16 */
+    odd.bias_bf16 = NULL;
+    assert_own(&odd);
+}
+
+/* Of algorithms that agree the fastest is chosen; one with other bits never is, however fast. */
+static void test_choice_of_algorithm(void **state) {
+    (void)state;
+    static const struct {
+        enum fault fault;
+        int algorithm;
+        const char *says;
+    } cases[] = {
+        {FIRST_SLOW, 2,
+         "algorithm 72, tile 0, stages 0 (3 offered: 1 split sums, 0 refuse rows, 0 wrong, "
+         "0 unsteady, 0 apart, 2 agree)"},
+        {SECOND_APART, 1,
+         "algorithm 71, tile 0, stages 0 (3 offered: 1 split sums, 0 refuse rows, 0 "
+         "wrong, 0 unsteady, 1 apart, 1 agree)"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const ms_gpu_gemm *g = &shapes[MS_GPU_STORE];
+        char says[300];
+        fault = cases[i].fault;
+        ms_gpu_projector *p = opened(MS_GPU_PRODUCT_AUTO);
+        free(result(p, g));
+        assert_int_equal(last_algorithm, cases[i].algorithm);
+        ms_gpu_projector_describe(p, g, says, sizeof says);
+        if (!strstr(says, cases[i].says)) fail_msg("'%s' lacks '%s'", says, cases[i].says);
+        ms_gpu_projector_close(p);
+    }
+    fault = VALUE_WRONG; /* and our kernel says why it is asked */
+    char says[300];
+    ms_gpu_projector *p = opened(MS_GPU_PRODUCT_AUTO);
+    free(result(p, &shapes[MS_GPU_STORE]));
+    ms_gpu_projector_describe(p, &shapes[MS_GPU_STORE], says, sizeof says);
+    assert_non_null(strstr(says, "own kernel 64x64 (cuBLASLt: n 192, k 64: row 7, column 5"));
+    ms_gpu_projector_close(p);
+    ms_gpu_projector_set_auto(MS_GPU_PRODUCT_OWN);
+    p = opened(MS_GPU_PRODUCT_AUTO);
+    assert_int_equal(ms_gpu_projector_library(p), 0);
+    ms_gpu_projector_close(p);
+    ms_gpu_projector_set_auto(MS_GPU_PRODUCT_AUTO);
+    fault = NONE;
+    assert_int_equal(n_live, 0);
 }
 
 /* Without memory for the trial there is an error, not another choice. */
@@ -467,7 +551,8 @@ static void test_out_of_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_epilogue), cmocka_unit_test(test_no_library),
-        cmocka_unit_test(test_shapes_left_to_our_kernel), cmocka_unit_test(test_out_of_memory)};
+        cmocka_unit_test(test_shapes_left_to_our_kernel),
+        cmocka_unit_test(test_choice_of_algorithm), cmocka_unit_test(test_out_of_memory)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }
 #endif

@@ -33,11 +33,13 @@ def test_emulated(tmp_path):
     if not (EMULATED / "bench/gpu_bench").exists():
         g.absent("no build/emu: make emu")
     out = tmp_path / "out.csv"
-    done = bench("--emulated", "--build", EMULATED, "--model", MODEL, "--only", "bandwidth,rows,attention,scan,search,files,peers",
+    done = bench("--emulated", "--build", EMULATED, "--model", MODEL, "--only", "bandwidth,rows,gemm,attention,scan,search,files,peers",
                  "--csv", out)
     assert "emulated: nothing is recorded" in done.stderr and not out.exists()
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ") and "seconds" not in line]
-    assert len(rows) > 25 and all(r[1] == "emulated" and set("".join(r[2:])) <= set("- |") for r in rows)
+    assert len(rows) > 25 and all(set("".join(r[2:5])) <= set("- |") for r in rows)
+    assert all(r[1] == "emulated" or r[1].startswith("refused: cuBLASLt: ") for r in rows)
+    assert {r[5] for r in rows if r[0].endswith("own tile 1")} == {"own kernel 128x128 |"}
 
 
 def made_up(tmp_path, text, code=0):
@@ -71,14 +73,39 @@ def test_figures(tmp_path):
     assert value["encoder 512, 2 sequences, 1024 tokens", "tokens_per_s"] == pytest.approx(1.024e6)
     one = rows["bandwidth copy", "gb_per_s"]
     assert (one["machine"], one["bench"], one["device"], one["rounds"]) == ("Made-up GPU", "gpu", "cuda", "3")
-    assert "| qkv 8x8x8 own tile 0 | 0.001 (0.002) | 1,000 (0.25) | 400 (0.50) | - |" in done.stdout
+    assert "| qkv 8x8x8 own tile 0 | 0.001 (0.002) | 1,000 (0.25) | 400 (0.50) | - | - |" in done.stdout
     assert done.stdout.startswith("Made-up GPU; ")
 
 
 def test_a_part_that_fails(tmp_path):
     """It is said, what it printed is kept, the others go on, and the exit code is 1."""
-    done = bench(*made_up(tmp_path, case("rows", "gelu", 1e-3, 1e-3, 1e9, 0) + '{"cut\n', code=3), "--only", "rows,search", ok=(1,))
-    assert "rows: " in done.stderr and "exit code 3" in done.stderr and "failed: rows, search" in done.stderr
+    done = bench(*made_up(tmp_path, case("rows", "gelu", 1e-3, 1e-3, 1e9, 0) + '{"cut\n', code=3), "--only", "rows,files", ok=(1,))
+    assert "rows: " in done.stderr and "exit code 3" in done.stderr and "failed: rows, files" in done.stderr
+    assert "| gelu | 0.001 (0.001) | 1,000 |" in done.stdout
+
+
+def test_refused_and_kept(tmp_path):
+    """A case that was refused is a row that says so; all of it is in the folder for results, though a part after it fails."""
+    text = case("gemm", "square 8x8x8 own tile 1", 1e-3, 1e-3, 0, 8e11) + \
+        '{"section": "gemm", "case": "ff1 8x8x8 library", "by": "B", "seconds": null, "median": null, "bytes": 0, "flops": 0, ' \
+        '"rounds": 0, "refused": "no such product"}\n'
+    out = tmp_path / "out"
+    done = bench(*made_up(tmp_path, text), "--only", "gemm,files", "--out", out, ok=(1,))
+    assert "| ff1 8x8x8 library | refused: no such product | - | - | - | B |" in done.stdout
+    assert (out / "bench.md").read_text() == done.stdout
+    assert sorted(p.name for p in out.iterdir()) == ["bench.csv", "bench.jsonl", "bench.md"]
+    assert len((out / "bench.jsonl").read_text().splitlines()) == 3
+    with open(out / "bench.csv", newline="", encoding="utf-8") as file:
+        assert {r["case"] for r in csv.DictReader(file)} == {"gemm square 8x8x8 own tile 1"}
+
+
+def test_limit(tmp_path):
+    """No part begins when no time is left, and the one under way is stopped; what it printed counts."""
+    arguments = made_up(tmp_path, case("rows", "gelu", 1e-3, 1e-3, 1e9, 0))
+    program = tmp_path / "build/bench/gpu_bench"
+    program.write_text(program.read_text().replace("exit 0", "exec sleep 60"))
+    done = bench(*arguments, "--only", "rows,scan", "--limit", 6, ok=(1,))
+    assert "stopped after 6 s" in done.stderr and "scan: left out: no time is left" in done.stderr
     assert "| gelu | 0.001 (0.001) | 1,000 |" in done.stdout
 
 

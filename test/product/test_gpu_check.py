@@ -111,10 +111,23 @@ def test_kernel_programs(tmp_path):
     assert outcome(good, 0)[0] == 0
     assert outcome(good.replace("       OK ", "  FAILED  "), 1)[0] == 1
     assert "exit code 139" in outcome(good, 139)[1]
-    assert "0 of 0 passed" in outcome("", 0)[1]
+    code, said = outcome("skipped (built without a header)\n", 0)
+    assert code == 1 and "ran 0 tests: skipped (built without a header)" in said
+    assert "0 of 0 passed" in outcome("", 1)[1]
     shutil.rmtree(build)
     assert "is not built" in check("--build", build, "--device", "cpu", "--model", tmp_path / "none", "--only", "kernels",
                                    ok=(1,)).stderr
+
+
+def test_limit_and_out(tmp_path):
+    """What no time is left for is left out, and no success; what was found is kept as it is found."""
+    out = tmp_path / "out"
+    done = check(*emulated(), "--model", MODEL, "--only", "card,search", "--limit", 0.5, "--out", out, ok=(1,))
+    kept = json.loads((out / "check.json").read_text())
+    assert [c["result"] for c in kept["checks"]] == ["left out", "left out"] and kept["failed"] == 2
+    assert done.stdout.splitlines()[-1] == "0 passed, 2 failed"
+    check(*emulated(), "--model", MODEL, "--only", "card", OUT=str(out))
+    assert json.loads((out / "check.json").read_text())["checks"][0]["result"] == "ok"
 
 
 def test_emulated_goldens():
@@ -132,7 +145,8 @@ def test_sanitizer(tmp_path):
     base = [*emulated(), "--device", "cpu", "--model", MODEL, "--only", "sanitizer"]
     found = check(*base, GPU_CHECK_SANITIZER=str(tool), LOG=str(log)).stdout
     assert "memcheck: clean; racecheck: clean; initcheck: clean; synccheck: clean" in found
-    assert [line.split()[1] for line in log.read_text().splitlines()] == ["memcheck", "memcheck", "racecheck", "initcheck",
-                                                                         "synccheck"]
+    calls = log.read_text().splitlines()
+    assert [line.split()[1] for line in calls] == ["memcheck", "kns=k_", "memcheck", "racecheck", "initcheck", "synccheck"]
+    assert all("--product own" in line for line in calls[2:])  # the library's kernels are left out
     done = check(*base, ok=(1,), GPU_CHECK_SANITIZER=str(tool), LOG=str(log), BAD="racecheck")
     assert "racecheck, driver: exit code 99: at k_x in a.cu:3" in done.stderr

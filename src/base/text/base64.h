@@ -17,6 +17,12 @@ void ms_base64_put(ms_out_file *file, const void *bytes, size_t n);
  * is not in head [n]. */
 bool ms_base64_find(const char *head, size_t n, const char *key, size_t *comma, size_t *text);
 
+/* In a description, the texts that stand behind its settings, in this order, and the bytes that
+ * each has for a row; that of the whitening is as long as the width asks for. */
+#define MS_TEXT_SPANS "\"spans\""
+#define MS_TEXT_SOURCES "\"sources\""
+#define MS_TEXT_WHITENER "\"whitener\""
+
 /* Decode the text that begins at byte `at` of a file: exactly n bytes, and then its closing
  * quotation mark. 1; 0 when something else is there; < 0 when memory runs out or reading fails. */
 int ms_base64_read(int fd, int64_t at, void *to, size_t n, msim_error *err);

@@ -3,11 +3,10 @@
  * CUDA 13); of any other the caller hears the version.
  *
  * cuBLASLt is column-major: dst [m, n] in rows is dst^T [n, m] in columns, the product of w (its
- * rows are columns of w^T, hence 'transposed') and a^T as it lies. Two of its epilogues are of no
- * use here: GELU is the tanh form, not the erf one (pytorch/pytorch, pull request 104061), and a
+ * rows are columns of w^T, hence 'transposed') and a^T as it lies. Of its epilogues GELU is of no
+ * use here, because it is the tanh form, not the erf one (pytorch/pytorch, pull request 104061), and a
  * bias has the type of the result but for some 8-bit kernels (cublasLt.h,
- * CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE): an f32 bias behind a bf16 product is asked for and may not
- * be had.
+ * CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE), so behind a bf16 product it is given in bf16.
  *
  * One handle, one workspace and its plans belong to one stream, whose order keeps the workspace
  * from being used twice. */
@@ -62,7 +61,9 @@ struct ms_gpu_blaslt_plan {
     bool has_bias;
     cublasLtMatmulDesc_t product; /* owned, as are the layouts of w, a^T and dst^T */
     cublasLtMatrixLayout_t w, a, dst;
-    cublasLtMatmulAlgo_t algorithm;
+    cublasLtMatmulAlgo_t algorithm; /* in use */
+    cublasLtMatmulAlgo_t kept[MAX_ALGORITHMS];
+    ms_gpu_blaslt_counts counts;
     int64_t rows; /* that the layouts are set to and the algorithm is known to take;
                                  * 0: none */
 };
@@ -150,7 +151,7 @@ size_t ms_gpu_blaslt_version(const ms_gpu_blaslt *lt) { return lt->call.GetVersi
 static int describe(ms_gpu_blaslt_plan *plan, msim_error *err) {
     const functions *f = &plan->lt->call;
     cudaDataType_t type = plan->result == MS_GPU_BLASLT_ADD ? CUDA_R_32F : CUDA_R_16BF,
-                   bias_type = CUDA_R_32F;
+                   bias_type = type;
     cublasOperation_t transposed = CUBLAS_OP_T;
     cublasLtEpilogue_t epilogue = plan->has_bias ? CUBLASLT_EPILOGUE_BIAS
                                                  : CUBLASLT_EPILOGUE_DEFAULT;
@@ -239,12 +240,36 @@ static int set_rows(ms_gpu_blaslt_plan *plan, int64_t m, msim_error *err) {
     return MSIM_OK;
 }
 
-/* Whether the algorithm takes few rows, many, and any remainder of a tile. */
-static bool takes_all_rows(ms_gpu_blaslt_plan *plan) {
-    for (int64_t power = 1; power <= (int64_t)1 << 22; power *= 2)
+/* The first number of rows, few, many and any remainder of a tile, that the algorithm does not
+ * take; 0: it takes all. */
+static int64_t refused_rows(ms_gpu_blaslt_plan *plan) {
+    for (int64_t power = 1; power <= MS_GPU_BLASLT_ROWS; power *= 2)
         for (int64_t m = power - 1; m <= power + 1; m++)
-            if (m > 0 && set_rows(plan, m, NULL) < 0) return false;
-    return true;
+            if (m > 0 && m <= MS_GPU_BLASLT_ROWS && set_rows(plan, m, NULL) < 0) return m;
+    return 0;
+}
+
+/* Keep the algorithms that serve. */
+static void sort_out(ms_gpu_blaslt_plan *plan, const cublasLtMatmulHeuristicResult_t *found,
+                     int n_found) {
+    ms_gpu_blaslt_counts *c = &plan->counts;
+    c->n_offered = n_found;
+    for (int i = 0; i < n_found; i++) {
+        plan->algorithm = found[i].algo;
+        plan->rows = 0;
+        if (!sums_whole(plan, &plan->algorithm)) {
+            c->n_split++;
+            continue;
+        }
+        int64_t refused = found[i].state == CUBLAS_STATUS_SUCCESS ? refused_rows(plan)
+                                                                  : NOMINAL_ROWS;
+        if (refused) {
+            c->n_refusing++;
+            if (!c->refused_rows) c->refused_rows = refused;
+        } else {
+            plan->kept[c->n_kept++] = plan->algorithm;
+        }
+    }
 }
 
 int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias,
@@ -258,21 +283,41 @@ int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result,
     (void)ms_gpu_stream_raw(lt->stream);
     int rc = describe(plan, err);
     if (rc >= 0) rc = candidates(plan, found, &n_found, err);
-    for (int i = 0; i < n_found && rc >= 0; i++) {
-        plan->algorithm = found[i].algo;
-        plan->rows = 0;
-        if (found[i].state == CUBLAS_STATUS_SUCCESS && sums_whole(plan, &plan->algorithm) &&
-            takes_all_rows(plan)) {
-            *out = plan;
-            return MSIM_OK;
-        }
-    }
-    if (rc >= 0)
+    if (rc >= 0) sort_out(plan, found, n_found);
+    const ms_gpu_blaslt_counts *c = &plan->counts;
+    if (rc >= 0 && !c->n_kept)
         rc = ms_fail(err, MSIM_E_UNSUPPORTED,
-                     "cuBLASLt: n %lld, k %lld: none of %d algorithms computes whole sums",
-                     (long long)n, (long long)k, n_found);
-    ms_gpu_blaslt_plan_close(plan);
-    return rc;
+                     "cuBLASLt: n %lld, k %lld: none of %d algorithms serves: %d split sums, %d "
+                     "refuse some number of rows (first: %lld)",
+                     (long long)n, (long long)k, c->n_offered, c->n_split, c->n_refusing,
+                     (long long)c->refused_rows);
+    if (rc < 0) {
+        ms_gpu_blaslt_plan_close(plan);
+        return rc;
+    }
+    ms_gpu_blaslt_plan_use(plan, 0);
+    *out = plan;
+    return MSIM_OK;
+}
+
+ms_gpu_blaslt_counts ms_gpu_blaslt_plan_counts(const ms_gpu_blaslt_plan *plan) {
+    return plan->counts;
+}
+
+void ms_gpu_blaslt_plan_use(ms_gpu_blaslt_plan *plan, int i) {
+    plan->algorithm = plan->kept[i];
+    plan->rows = 0;
+}
+
+void ms_gpu_blaslt_plan_describe(const ms_gpu_blaslt_plan *plan, char *out, size_t cap) {
+    static const cublasLtMatmulAlgoConfigAttributes_t what[] = {
+        CUBLASLT_ALGO_CONFIG_ID, CUBLASLT_ALGO_CONFIG_TILE_ID, CUBLASLT_ALGO_CONFIG_STAGES_ID};
+    int32_t number[] = {-1, -1, -1};
+    size_t written;
+    for (int i = 0; i < 3; i++)
+        (void)plan->lt->call.MatmulAlgoConfigGetAttribute(&plan->algorithm, what[i], &number[i],
+                                                          sizeof *number, &written);
+    snprintf(out, cap, "algorithm %d, tile %d, stages %d", number[0], number[1], number[2]);
 }
 
 void ms_gpu_blaslt_plan_close(ms_gpu_blaslt_plan *plan) {
@@ -285,21 +330,33 @@ void ms_gpu_blaslt_plan_close(ms_gpu_blaslt_plan *plan) {
     ms_free(plan);
 }
 
-int ms_gpu_blaslt_multiply(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w,
-                           const float *bias, int64_t m, msim_error *err) {
+/* At most MS_GPU_BLASLT_ROWS rows; the bias is set. */
+static int multiply_part(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w,
+                         int64_t m, cudaStream_t stream, msim_error *err) {
     ms_gpu_blaslt *lt = plan->lt;
     float alpha = 1.0f, beta = plan->result == MS_GPU_BLASLT_ADD ? 1.0f : 0.0f;
-    cudaStream_t stream = ms_gpu_stream_raw(lt->stream);
     int rc = set_rows(plan, m, err);
-    if (rc >= 0 && plan->has_bias)
-        rc = check(lt,
-                   lt->call.MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                   &bias, sizeof bias),
-                   "setting a bias", err);
     if (rc < 0) return rc;
     return check(lt,
                  lt->call.Matmul(lt->handle, plan->product, &alpha, w, plan->w, a, plan->a, &beta,
                                  dst, plan->dst, dst, plan->dst, &plan->algorithm, lt->workspace,
                                  WORKSPACE_BYTES, stream),
                  "a product", err);
+}
+
+int ms_gpu_blaslt_multiply(ms_gpu_blaslt_plan *plan, void *dst, const ms_bf16 *a, const ms_bf16 *w,
+                           const void *bias, int64_t m, msim_error *err) {
+    ms_gpu_blaslt *lt = plan->lt;
+    cudaStream_t stream = ms_gpu_stream_raw(lt->stream);
+    size_t item = plan->result == MS_GPU_BLASLT_ADD ? sizeof(float) : sizeof(ms_bf16);
+    int rc = MSIM_OK;
+    if (plan->has_bias)
+        rc = check(lt,
+                   lt->call.MatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                   &bias, sizeof bias),
+                   "setting a bias", err);
+    for (int64_t at = 0; at < m && rc >= 0; at += MS_GPU_BLASLT_ROWS)
+        rc = multiply_part(plan, (char *)dst + (size_t)(at * plan->n) * item, a + at * plan->k, w,
+                           m - at < MS_GPU_BLASLT_ROWS ? m - at : MS_GPU_BLASLT_ROWS, stream, err);
+    return rc;
 }

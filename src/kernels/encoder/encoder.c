@@ -172,6 +172,7 @@ static int feed_forward(const forward_pass *p, const ms_gpu_block *b, int64_t la
                             &(ms_gpu_gemm){.a = e->narrow + first * m->dim,
                                            .w = b->w1,
                                            .bias = b->b1,
+                                           .bias_bf16 = b->b1_bf16,
                                            .dst = e->wide,
                                            .m = n,
                                            .n = m->ff,
@@ -518,10 +519,15 @@ static int open_marks(ms_gpu_encoder *e, msim_error *err) {
 static int open_products(ms_gpu_encoder *e, msim_error *err) {
     const ms_gpu_model *m = e->model;
     static const float some_bias = 0.0f;
+    static const ms_bf16 some_bf16 = {0};
     const ms_gpu_gemm shapes[] = {
         {.n = 3 * m->inner, .k = m->dim, .epilogue = MS_GPU_ROTATE, .rotated = 2 * m->inner},
         {.n = m->dim, .k = m->inner, .epilogue = MS_GPU_ADD},
-        {.n = m->ff, .k = m->dim, .epilogue = MS_GPU_GELU, .bias = &some_bias},
+        {.n = m->ff,
+         .k = m->dim,
+         .epilogue = MS_GPU_GELU,
+         .bias = &some_bias,
+         .bias_bf16 = &some_bf16},
         {.n = m->dim, .k = m->ff, .epilogue = MS_GPU_ADD, .bias = &some_bias},
     };
     int rc = ms_gpu_projector_open(e->stream, MS_GPU_PRODUCT_AUTO, &e->projector, err);

@@ -383,12 +383,21 @@ extern "C" int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, in
     return launch_tile<Tile2>(s, g, "k_gemm_bf16 64x64", err);
 }
 
-/* A tile for the shape: enough blocks for about a wave of the largest cards (132 SMs), and the
- * largest tile that has. */
+/* The largest tile that has enough blocks for the device's multiprocessors: one for each (it runs
+ * one at a time), or one and a half (it runs two, and a wave of three quarters is still faster than
+ * tiles a quarter as large). */
+extern "C" int ms_gemm_bf16_choose(ms_gpu_stream *s, const ms_gpu_gemm *g) {
+    enum { LONG_K = 1024 };
+    int64_t processors = ms_gpu_stream_multiprocessors(s);
+    if (g->k >= LONG_K && count_tiles<Tile0>(g) >= processors) return 0;
+    return count_tiles<Tile1>(g) >= processors * 3 / 2 ? 1 : 2;
+}
+
+extern "C" const char *ms_gemm_bf16_tile_name(int tile) {
+    static const char *const names[] = {"256x128", "128x128", "64x64"};
+    return names[tile];
+}
+
 extern "C" int ms_gemm_bf16_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, msim_error *err) {
-    enum { LONG_K = 1024, WAVE0 = 128, WAVE1 = 192 };
-    int tile = g->k >= LONG_K && count_tiles<Tile0>(g) >= WAVE0 ? 0
-               : count_tiles<Tile1>(g) >= WAVE1                 ? 1
-                                                                : 2;
-    return ms_gemm_bf16_tile_cuda(s, g, tile, err);
+    return ms_gemm_bf16_tile_cuda(s, g, ms_gemm_bf16_choose(s, g), err);
 }

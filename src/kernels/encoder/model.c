@@ -82,6 +82,7 @@ static void lay_out(gpu_layout *l, ms_gpu_model *m, const ms_weights *w) {
         to->ff_scale = take_f32(l, b->ff_gamma, 1.0f, false);
         to->w1 = take_bf16(l, &b->w1, 1);
         to->b1 = take_f32(l, b->b1, 0.0f, true);
+        to->b1_bf16 = take_bf16(l, &b->b1, 1);
         to->w2 = take_bf16(l, &b->w2, 1);
         to->b2 = take_f32(l, b->b2, 0.0f, true);
     }

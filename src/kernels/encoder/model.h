@@ -16,6 +16,7 @@ typedef struct {
     const float *ff_scale;   /* [dim]             1 + gamma */
     const ms_bf16 *w1;       /* [ff, dim] */
     const float *b1;         /* [ff]              rounded to bf16 */
+    const ms_bf16 *b1_bf16;  /* [ff]              the same values, for cuBLASLt */
     const ms_bf16 *w2;       /* [dim, ff] */
     const float *b2;         /* [dim]             rounded to bf16 */
 } ms_gpu_block;

@@ -13,8 +13,8 @@
 
 #define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
 #define NEXT_BYTES ((size_t)256)     /* from the end of the spans to the text of the sources */
-#define SPANS_KEY "\"spans\""
-#define SOURCES_KEY "\"sources\""
+#define SPANS_KEY MS_TEXT_SPANS
+#define SOURCES_KEY MS_TEXT_SOURCES
 
 _Static_assert(sizeof(ms_source) == 32, "as documented");
 
@@ -99,7 +99,10 @@ static int open_beginning(const char *path, beginning *b, int *rc, msim_error *e
     }
     b->has_spans = ms_base64_find(b->head, (size_t)b->n, SPANS_KEY, &b->end, &b->spans);
     if (!b->has_spans) {
-        if (!ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &b->end, &b->sources)) b->end = 0;
+        size_t text;
+        if (!ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &b->end, &b->sources) &&
+            !ms_base64_find(b->head, (size_t)b->n, MS_TEXT_WHITENER, &b->end, &text))
+            b->end = 0;
     } else if (ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &comma, &b->sources) &&
                comma < b->end) {
         b->has_spans =

@@ -9,8 +9,11 @@
 
 enum {
     VALUE_ROWS = 6,  /* of p x v: 6 rows x 64 columns */
-    KEY_BLOCK = 256, /* keys between two updates of the running maximum; a multiple
+    SCORE_ROWS = 16, /* most query rows whose scores are held at a time */
+    KEY_BLOCK = 256, /* most keys between two updates of the running maximum; a multiple
                                      * of MS_KEY_GROUP */
+    SCORE_STRIDE = KEY_BLOCK + 32, /* from row to row of scores: no power of two, so that rows fall
+                                    * into different cache sets */
     ATTEND_ROWS = 96
 };
 
@@ -182,10 +185,10 @@ INLINE __m512 exp2_nonpositive_bf16(__m512 x) {
 }
 
 typedef struct {
-    float score[TILE_ROWS][KEY_BLOCK];   /* q k of 12 query rows and one block of keys */
-    float p[TILE_ROWS][KEY_BLOCK];       /* their exponentials, as operands */
-    float acc[ATTEND_ROWS][MS_HEAD_DIM]; /* sum of p v so far, relative to the running maximum */
-    float sum[ATTEND_ROWS][16];          /* sum of p, 16 lanes */
+    float score[SCORE_ROWS][SCORE_STRIDE]; /* q k of some query rows and one block of keys */
+    float p[SCORE_ROWS][SCORE_STRIDE];     /* their exponentials, as operands */
+    float acc[ATTEND_ROWS][MS_HEAD_DIM];   /* sum of p v so far, relative to the running maximum */
+    float sum[ATTEND_ROWS][16];            /* sum of p, 16 lanes */
     float maximum[ATTEND_ROWS];
 } scratch_512;
 
@@ -200,8 +203,8 @@ INLINE void score_tile_f32(float *score, const float *q, size_t q_stride, const 
         sum_f32(acc, q, q_stride, k1, k2, MS_KEY_GROUP, MS_HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j, acc[r][0]);
-            _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j + 16, acc[r][1]);
+            _mm512_storeu_ps(score + (size_t)r * SCORE_STRIDE + j, acc[r][0]);
+            _mm512_storeu_ps(score + (size_t)r * SCORE_STRIDE + j + 16, acc[r][1]);
         }
     }
 }
@@ -229,7 +232,7 @@ INLINE void value_tile_f32(float (*acc)[MS_HEAD_DIM], const float *p, const floa
         for (int d = 0; d < 4; d++) x[d] = _mm512_loadu_ps(v + l * MS_HEAD_DIM + (size_t)(16 * d));
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512 w = _mm512_set1_ps(p[(size_t)r * KEY_BLOCK + l]);
+            __m512 w = _mm512_set1_ps(p[(size_t)r * SCORE_STRIDE + l]);
             UNROLL
             for (int d = 0; d < 4; d++) c[r][d] = _mm512_fmadd_ps(w, x[d], c[r][d]);
         }
@@ -262,65 +265,93 @@ INLINE void exponents_f32(void *p, size_t j, const float *score, __m512 scale, _
     }
 }
 
-/* One row's scores of a block to p = exp(score / 8 - maximum), maximum, sum and acc brought up to
- * date. n_keys is a multiple of 32; scores past the last key are far below. */
-INLINE void softmax_row(scratch_512 *s, size_t r, size_t row, void *p, size_t n_keys, int precision,
-                        exponent_fn exponents) {
-    const float *score = s->score[r];
-    __m512 m0 = _mm512_loadu_ps(score), m1 = _mm512_loadu_ps(score + 16), e[2];
+/* Largest of a row's n_keys scores; their number is a multiple of 32. */
+INLINE float largest_score(const float *score, size_t n_keys) {
+    __m512 m0 = _mm512_loadu_ps(score), m1 = _mm512_loadu_ps(score + 16);
     for (size_t j = 32; j < n_keys; j += 32) {
         m0 = _mm512_max_ps(m0, _mm512_loadu_ps(score + j));
         m1 = _mm512_max_ps(m1, _mm512_loadu_ps(score + j + 16));
     }
-    float old = s->maximum[row], maximum = fmaxf(old, _mm512_reduce_max_ps(_mm512_max_ps(m0, m1)));
-    __m512 scale = _mm512_set1_ps(SCORE_LOG2), shift = _mm512_set1_ps(maximum * SCORE_LOG2);
-    __m512 shrink = exp2_nonpositive(_mm512_set1_ps((old - maximum) * SCORE_LOG2));
-    __m512 t0 = _mm512_mul_ps(_mm512_loadu_ps(s->sum[row]), shrink), t1 = _mm512_setzero_ps();
-    for (size_t j = 0; j < n_keys; j += 32) {
-        exponents(p, j, score, scale, shift, e, precision);
-        t0 = _mm512_add_ps(t0, e[0]);
-        t1 = _mm512_add_ps(t1, e[1]);
-    }
-    _mm512_storeu_ps(s->sum[row], _mm512_add_ps(t0, t1));
-    s->maximum[row] = maximum;
-    if (maximum != old)
-        for (int d = 0; d < MS_HEAD_DIM; d += 16)
-            _mm512_storeu_ps(s->acc[row] + d,
-                             _mm512_mul_ps(_mm512_loadu_ps(s->acc[row] + d), shrink));
+    return _mm512_reduce_max_ps(_mm512_max_ps(m0, m1));
 }
 
-/* What differs between operands of f32 and of bf16. */
+/* Scores of `rows` query rows from row `first` on, and a block, to p = exp(score / 8 - maximum);
+ * maximum, sum and acc brought up to date. Scores past the last key are far below. All maxima come
+ * first, one lane a row: row by row each would wait for the one before. */
+INLINE void softmax_rows(scratch_512 *s, size_t first, size_t rows, size_t n_keys, int precision,
+                         size_t bytes, exponent_fn exponents) {
+    float most[SCORE_ROWS], shifts[SCORE_ROWS], shrinks[SCORE_ROWS];
+    __mmask16 lanes = (__mmask16)((1u << rows) - 1);
+    for (size_t r = 0; r < rows; r++) most[r] = largest_score(s->score[r], n_keys);
+    __m512 log2 = _mm512_set1_ps(SCORE_LOG2), old, now, e[2];
+    old = _mm512_maskz_loadu_ps(lanes, s->maximum + first);
+    now = _mm512_max_ps(_mm512_maskz_loadu_ps(lanes, most), old);
+    _mm512_storeu_ps(shifts, _mm512_mul_ps(now, log2));
+    _mm512_storeu_ps(shrinks, exp2_nonpositive(_mm512_mul_ps(_mm512_sub_ps(old, now), log2)));
+    _mm512_mask_storeu_ps(s->maximum + first, lanes, now);
+    unsigned grown = _mm512_cmp_ps_mask(old, now, _CMP_NEQ_UQ);
+    for (size_t r = 0; r < rows; r++) {
+        __m512 shift = _mm512_set1_ps(shifts[r]), shrink = _mm512_set1_ps(shrinks[r]);
+        float *sum = s->sum[first + r], *acc = s->acc[first + r];
+        __m512 t0 = _mm512_mul_ps(_mm512_loadu_ps(sum), shrink), t1 = _mm512_setzero_ps();
+        for (size_t j = 0; j < n_keys; j += 32) {
+            exponents((char *)s->p + r * SCORE_STRIDE * bytes, j, s->score[r], log2, shift, e,
+                      precision);
+            t0 = _mm512_add_ps(t0, e[0]);
+            t1 = _mm512_add_ps(t1, e[1]);
+        }
+        _mm512_storeu_ps(sum, _mm512_add_ps(t0, t1));
+        for (int d = 0; grown >> r & 1 && d < MS_HEAD_DIM; d += 16)
+            _mm512_storeu_ps(acc + d, _mm512_mul_ps(_mm512_loadu_ps(acc + d), shrink));
+    }
+}
+
+/* Scores [rows][SCORE_STRIDE] of rows of q, and acc += p v, over a block's groups of 16 keys. */
+typedef void (*score_fn)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys,
+                         size_t rows);
+typedef void (*value_fn)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys,
+                         size_t rows);
+
+static void score_rows_f32(float *score, const void *q, size_t q_stride, const void *k,
+                           size_t n_keys, size_t rows) {
+    if (rows == TILE_ROWS) {
+        score_12_f32(score, q, q_stride, k, n_keys);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++)
+        score_1_f32(score + r * SCORE_STRIDE, (const float *)q + r * q_stride, q_stride, k, n_keys);
+}
+
+static void value_rows_f32(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys,
+                           size_t rows) {
+    size_t r = 0;
+    for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
+        value_6_f32(acc + r, (const float *)p + r * SCORE_STRIDE, v, n_keys);
+    for (; r < rows; r++) value_1_f32(acc + r, (const float *)p + r * SCORE_STRIDE, v, n_keys);
+}
+
+/* What differs between operands of f32 and of bf16, and between levels. */
 typedef struct {
     size_t bytes; /* of an operand */
-    void (*score12)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys);
-    void (*score1)(float *score, const void *q, size_t q_stride, const void *k, size_t n_keys);
+    size_t rows;  /* of a tile of scores, at most SCORE_ROWS */
+    size_t keys;  /* of a block, at most KEY_BLOCK */
+    score_fn scores;
     exponent_fn exponents;
-    void (*value6)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys);
-    void (*value1)(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys);
+    value_fn values;
     store16_fn store;
 } attend_steps;
 
-/* 12 query rows against one block of keys. */
+/* A tile of query rows against one block of keys. */
 INLINE void attend_tile(const ms_attend *a, scratch_512 *s, size_t i, const char *k, const char *v,
                         size_t n_keys, const attend_steps *steps) {
-    size_t rows = a->n_query - i < TILE_ROWS ? a->n_query - i : TILE_ROWS, r;
+    size_t rows = a->n_query - i < steps->rows ? a->n_query - i : steps->rows;
     size_t groups = (n_keys + 15) & ~(size_t)15, padded = (n_keys + 31) & ~(size_t)31;
-    const char *q = (const char *)a->q + i * a->q_stride * steps->bytes;
-    char *p = (char *)s->p;
-    if (rows == TILE_ROWS)
-        steps->score12(s->score[0], q, a->q_stride, k, groups);
-    else
-        for (r = 0; r < rows; r++)
-            steps->score1(s->score[r], q + r * a->q_stride * steps->bytes, a->q_stride, k, groups);
-    for (r = 0; r < rows; r++) {
+    steps->scores(s->score[0], (const char *)a->q + i * a->q_stride * steps->bytes, a->q_stride, k,
+                  groups, rows);
+    for (size_t r = 0; r < rows; r++)
         for (size_t j = n_keys; j < padded; j++) s->score[r][j] = FAR_BELOW;
-        softmax_row(s, r, i + r, p + r * KEY_BLOCK * steps->bytes, padded, a->precision,
-                    steps->exponents);
-    }
-    for (r = 0; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
-        steps->value6(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
-    for (; r < rows; r++)
-        steps->value1(&s->acc[i + r], p + r * KEY_BLOCK * steps->bytes, v, groups);
+    softmax_rows(s, i, rows, padded, a->precision, steps->bytes, steps->exponents);
+    steps->values(&s->acc[i], s->p, v, groups, rows);
 }
 
 /* Key blocks start at the sequence's first key. All query rows meet a block before the next one
@@ -332,10 +363,10 @@ INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
     memset(s->acc, 0, a->n_query * sizeof s->acc[0]);
     memset(s->sum, 0, a->n_query * sizeof s->sum[0]);
     for (size_t i = 0; i < a->n_query; i++) s->maximum[i] = FAR_BELOW;
-    for (size_t k0 = 0; k0 < a->n_keys; k0 += KEY_BLOCK) {
-        size_t n = a->n_keys - k0 < KEY_BLOCK ? a->n_keys - k0 : KEY_BLOCK,
+    for (size_t k0 = 0; k0 < a->n_keys; k0 += steps->keys) {
+        size_t n = a->n_keys - k0 < steps->keys ? a->n_keys - k0 : steps->keys,
                at = k0 * MS_HEAD_DIM * steps->bytes;
-        for (size_t i = 0; i < a->n_query; i += TILE_ROWS)
+        for (size_t i = 0; i < a->n_query; i += steps->rows)
             attend_tile(a, s, i, k + at, v + at, n, steps);
     }
     for (size_t i = 0; i < a->n_query; i++) {
@@ -347,8 +378,8 @@ INLINE void attend_by(const ms_attend *a, const attend_steps *steps) {
 }
 
 static void attend_f32(const ms_attend *a) {
-    static const attend_steps steps = {sizeof(float), score_12_f32, score_1_f32, exponents_f32,
-                                       value_6_f32,   value_1_f32,  store16_f32};
+    static const attend_steps steps = {sizeof(float), TILE_ROWS,      KEY_BLOCK,  score_rows_f32,
+                                       exponents_f32, value_rows_f32, store16_f32};
     attend_by(a, &steps);
 }
 

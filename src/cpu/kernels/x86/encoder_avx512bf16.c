@@ -10,9 +10,7 @@
  * Needs     k even; nothing aligned.
  * Tests     test/unit/cpu/test_kernels.c and test_encoder.c against `ref` and f64, test_dots.c. */
 #include "cpu/encoder/kernels.h"
-#include "cpu/kernels/x86/avx512_common.h"
-
-enum { PAIRS = 2 }; /* bf16 operands that meet in one lane */
+#include "cpu/kernels/x86/avx512bf16_common.h"
 
 INLINE __m512bh pairs(const void *p) { return (__m512bh)_mm512_loadu_si512(p); }
 
@@ -20,11 +18,6 @@ INLINE __m512bh same_pair(const char *p) {
     int both;
     memcpy(&both, p, sizeof both);
     return (__m512bh)_mm512_set1_epi32(both);
-}
-
-INLINE void store16_bf16(void *dst, size_t at, __m512 x, int precision) {
-    (void)precision;
-    _mm256_storeu_si256((__m256i *)(void *)((ms_bf16 *)dst + at), (__m256i)_mm512_cvtneps_pbh(x));
 }
 
 /* As sum_f32, over pairs: w and w2 hold 16 pairs a step. */
@@ -47,15 +40,7 @@ INLINE void sum_bf16(__m512 acc[TILE_ROWS][2], const ms_bf16 *a, size_t a_stride
     }
 }
 
-/* ---- Products: panels [n / 32][k / 2][32][2] ---- */
-
-static void pack_bf16(ms_bf16 *out, const float *w, size_t n, size_t k) {
-    for (size_t j0 = 0; j0 < n; j0 += WIDE_COLS)
-        for (size_t l = 0; l < k; l += PAIRS)
-            for (size_t j = j0; j < j0 + WIDE_COLS; j++)
-                for (size_t o = 0; o < PAIRS; o++)
-                    *out++ = j < n ? ms_bf16_of_f32(w[j * k + l + o]) : (ms_bf16){0};
-}
+/* ---- Products ---- */
 
 INLINE void product_tile_bf16(const ms_product *p, size_t i, size_t j, const int rows) {
     const ms_bf16 *w = (const ms_bf16 *)p->w + j / WIDE_COLS * p->w_stride;
@@ -76,81 +61,11 @@ __attribute__((noinline)) static void product_1_bf16(const ms_product *p, size_t
     product_tile_bf16(p, i, j, 1);
 }
 
-static void pack(void *dst, const float *w, size_t n, size_t k, int precision) {
-    if (precision == MSIM_PRECISION_BF16)
-        pack_bf16(dst, w, n, k);
-    else
-        pack_f32(dst, w, n, k);
-}
-
 static void product(const ms_product *p) {
     if (p->precision == MSIM_PRECISION_BF16)
         product_by_tiles(p, product_12_bf16, product_4_bf16, product_1_bf16);
     else
         product_f32(p);
-}
-
-static void norm(void *dst, size_t dst_stride, const float *x, const float *scale, size_t n_rows,
-                 size_t dim, int precision) {
-    if (precision == MSIM_PRECISION_BF16)
-        norm_rows(dst, dst_stride, x, scale, n_rows, dim, precision, store16_bf16);
-    else
-        norm_rows(dst, dst_stride, x, scale, n_rows, dim, precision, store16_f32);
-}
-
-/* ---- Heads ---- */
-
-/* The 64 values of one head of one row, rounded: already bf16 values, so that taking the upper
- * halves is exact. */
-INLINE void head_bf16(ms_bf16 out[MS_HEAD_DIM], const ms_heads *h, size_t i, size_t head,
-                      int rotated) {
-    __m512 t[4];
-    take(t, h, i, head, rotated);
-    for (size_t d = 0; d < 4; d++) store16_bf16(out, 16 * d, t[d], h->precision);
-}
-
-static void store_q(const ms_heads *h, void *dst, size_t dst_stride) {
-    if (h->precision != MSIM_PRECISION_BF16) {
-        store_q_f32(h, dst, dst_stride);
-        return;
-    }
-    for (size_t i = 0; i < h->n_rows; i++)
-        for (size_t head = 0; head < h->heads; head++)
-            head_bf16((ms_bf16 *)dst + i * dst_stride + head * MS_HEAD_DIM, h, i, head, 1);
-}
-
-/* Keys: groups of 16 rows, [32 pairs of dims][16 rows][2]. */
-static void store_k(const ms_heads *h, const ms_keys *keys) {
-    if (h->precision != MSIM_PRECISION_BF16) {
-        store_k_f32(h, keys->k, keys);
-        return;
-    }
-    ms_bf16 row[MS_HEAD_DIM] __attribute__((aligned(64)));
-    for (size_t head = 0; head < h->heads; head++)
-        for (size_t i = 0; i < h->n_rows; i++) {
-            size_t at = key_row(h, keys, i, head);
-            ms_bf16 *out = (ms_bf16 *)keys->k + at / MS_KEY_GROUP * MS_KEY_GROUP * MS_HEAD_DIM +
-                           at % MS_KEY_GROUP * PAIRS;
-            head_bf16(row, h, i, head, 1);
-            for (size_t d = 0; d < MS_HEAD_DIM; d += PAIRS)
-                memcpy(out + d * MS_KEY_GROUP, row + d, PAIRS * sizeof *row);
-        }
-}
-
-/* Values: pairs of rows, [64 dims][2]. */
-static void store_v(const ms_heads *h, const ms_keys *keys) {
-    if (h->precision != MSIM_PRECISION_BF16) {
-        store_v_f32(h, keys->v, keys);
-        return;
-    }
-    ms_bf16 row[MS_HEAD_DIM] __attribute__((aligned(64)));
-    for (size_t head = 0; head < h->heads; head++)
-        for (size_t i = 0; i < h->n_rows; i++) {
-            size_t at = key_row(h, keys, i, head);
-            ms_bf16 *out = (ms_bf16 *)keys->v + at / PAIRS * PAIRS * MS_HEAD_DIM + at % PAIRS;
-            head_bf16(row, h, i, head, 0);
-            for (size_t d = 0; d < MS_HEAD_DIM; d++) out[d * PAIRS] = row[d];
-        }
 }
 
 /* ---- Attention ---- */
@@ -164,8 +79,8 @@ INLINE void score_tile_bf16(float *score, const ms_bf16 *q, size_t q_stride, con
         sum_bf16(acc, q, q_stride, k1, k2, MS_KEY_GROUP * PAIRS, MS_HEAD_DIM, rows);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j, acc[r][0]);
-            _mm512_storeu_ps(score + (size_t)r * KEY_BLOCK + j + 16, acc[r][1]);
+            _mm512_storeu_ps(score + (size_t)r * SCORE_STRIDE + j, acc[r][0]);
+            _mm512_storeu_ps(score + (size_t)r * SCORE_STRIDE + j + 16, acc[r][1]);
         }
     }
 }
@@ -177,6 +92,17 @@ __attribute__((noinline)) static void score_12_bf16(float *score, const void *q,
 __attribute__((noinline)) static void score_1_bf16(float *score, const void *q, size_t q_stride,
                                                    const void *k, size_t n_keys) {
     score_tile_bf16(score, q, q_stride, k, n_keys, 1);
+}
+
+static void score_rows_bf16(float *score, const void *q, size_t q_stride, const void *k,
+                            size_t n_keys, size_t rows) {
+    if (rows == TILE_ROWS) {
+        score_12_bf16(score, q, q_stride, k, n_keys);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++)
+        score_1_bf16(score + r * SCORE_STRIDE, (const ms_bf16 *)q + r * q_stride, q_stride, k,
+                     n_keys);
 }
 
 INLINE void exponents_bf16(void *p, size_t j, const float *score, __m512 scale, __m512 shift,
@@ -202,7 +128,7 @@ INLINE void value_tile_bf16(float (*acc)[MS_HEAD_DIM], const ms_bf16 *p, const m
         for (int d = 0; d < 4; d++) x[d] = pairs(v + l * MS_HEAD_DIM + (size_t)(32 * d));
         UNROLL
         for (int r = 0; r < rows; r++) {
-            __m512bh w = same_pair((const char *)(p + (size_t)r * KEY_BLOCK + l));
+            __m512bh w = same_pair((const char *)(p + (size_t)r * SCORE_STRIDE + l));
             UNROLL
             for (int d = 0; d < 4; d++) c[r][d] = _mm512_dpbf16_ps(c[r][d], w, x[d]);
         }
@@ -223,9 +149,18 @@ __attribute__((noinline)) static void value_1_bf16(float (*acc)[MS_HEAD_DIM], co
     value_tile_bf16(acc, p, v, n_keys, 1);
 }
 
+static void value_rows_bf16(float (*acc)[MS_HEAD_DIM], const void *p, const void *v, size_t n_keys,
+                            size_t rows) {
+    size_t r = 0;
+    for (; r + VALUE_ROWS <= rows; r += VALUE_ROWS)
+        value_6_bf16(acc + r, (const ms_bf16 *)p + r * SCORE_STRIDE, v, n_keys);
+    for (; r < rows; r++) value_1_bf16(acc + r, (const ms_bf16 *)p + r * SCORE_STRIDE, v, n_keys);
+}
+
 static void attend(const ms_attend *a) {
-    static const attend_steps steps = {sizeof(ms_bf16), score_12_bf16, score_1_bf16, exponents_bf16,
-                                       value_6_bf16,    value_1_bf16,  store16_bf16};
+    static const attend_steps steps = {sizeof(ms_bf16), TILE_ROWS,      KEY_BLOCK,
+                                       score_rows_bf16, exponents_bf16, value_rows_bf16,
+                                       store16_bf16};
     if (a->precision == MSIM_PRECISION_BF16)
         attend_by(a, &steps);
     else

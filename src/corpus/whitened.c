@@ -1,0 +1,277 @@
+/* The whitening of a corpus, read from FILE.json beside each of its files: the member "whitening"
+ * of the settings, and the text "whitener" at the very end. docs/FORMATS.md, CORPUS.npy.json. */
+#define _GNU_SOURCE
+#include "base/mem.h"
+#include "base/text/base64.h"
+#include "base/text/json.h"
+#include "corpus/whiten.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
+#define NEXT_BYTES ((size_t)256)     /* from the end of a text to the beginning of the next */
+enum { SPAN_BYTES = 24, SOURCE_BYTES = 32 };
+
+struct ms_whitened {
+    pthread_mutex_t lock;
+    _Atomic bool is_read;
+    msim_whitening *map; /* owned; NULL: not whitened */
+};
+
+int ms_whitened_open(ms_whitened **out, msim_error *err) {
+    ms_whitened *w = ms_alloc(1, sizeof *w, "whitening", err);
+    *out = w;
+    if (!w) return -MSIM_E_MEMORY;
+    pthread_mutex_init(&w->lock, NULL);
+    return MSIM_OK;
+}
+
+void ms_whitened_close(ms_whitened *w) {
+    if (!w) return;
+    msim_whitening_close(w->map);
+    pthread_mutex_destroy(&w->lock);
+    ms_free(w);
+}
+
+/* ---- A description ---- */
+
+typedef struct {
+    const char *path; /* of the description */
+    int fd;
+    char *head; /* owned: [n] */
+    size_t n;
+    int64_t n_rows; /* of the file that it describes */
+} description_file;
+
+static int damaged(const description_file *d, const char *what, msim_error *err) {
+    return ms_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %s", d->path, what);
+}
+
+/* Open it and read its beginning. 0: there is none. */
+static int open_description(description_file *d, msim_error *err) {
+    struct stat st;
+    d->fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (d->fd < 0)
+        return errno == ENOENT || errno == ENAMETOOLONG
+                   ? 0
+                   : ms_fail_errno(err, errno, "cannot read: %s", d->path);
+    if (fstat(d->fd, &st) != 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
+    if (!S_ISREG(st.st_mode)) return 0;
+    d->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
+    if (!d->head) return -MSIM_E_MEMORY;
+    int64_t n = ms_base64_read_raw(d->fd, 0, d->head, HEAD_BYTES);
+    if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
+    d->n = (size_t)n;
+    return 1;
+}
+
+/* Where the text of the whitening begins in the file; 0: it has none. */
+static int64_t find_text(const description_file *d, size_t *settings_end, msim_error *err) {
+    static const struct {
+        const char *key;
+        int row_bytes;
+    } before[] = {{MS_TEXT_SPANS, SPAN_BYTES}, {MS_TEXT_SOURCES, SOURCE_BYTES}};
+    char next[NEXT_BYTES];
+    const char *head = d->head;
+    size_t n = d->n, comma, text;
+    int64_t at = 0;
+    *settings_end = 0;
+    for (size_t i = 0; i < 2; i++) {
+        if (!ms_base64_find(head, n, before[i].key, &comma, &text)) continue;
+        if (!*settings_end) *settings_end = comma;
+        at += (int64_t)text + ms_base64_chars(d->n_rows * before[i].row_bytes);
+        int64_t got = ms_base64_read_raw(d->fd, at, next, sizeof next);
+        if (got < 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
+        head = next;
+        n = (size_t)got;
+    }
+    if (!ms_base64_find(head, n, MS_TEXT_WHITENER, &comma, &text)) return 0;
+    if (!*settings_end) *settings_end = comma;
+    return at + (int64_t)text;
+}
+
+/* ---- The member of the settings ---- */
+
+static bool get_real(const cJSON *object, const char *key, double *out) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    if (!cJSON_IsNumber(item)) return false;
+    *out = item->valuedouble;
+    return true;
+}
+
+static bool get_background(const cJSON *from, ms_background *to) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(from, "quantiles"), *item;
+    *to = (ms_background){0};
+    if (!list) return true;
+    if (!cJSON_IsArray(list) || cJSON_GetArraySize(list) > MS_BACKGROUND_KNOTS ||
+        !ms_json_get_int(from, "pairs", &to->pairs) ||
+        !ms_json_get_int(from, "pieces", &to->pieces))
+        return false;
+    cJSON_ArrayForEach(item, list) {
+        if (!cJSON_IsNumber(item)) return false;
+        to->knots[to->n_knots++] = item->valuedouble;
+    }
+    return ms_background_is_valid(to);
+}
+
+/* What the settings say beside the map itself. */
+typedef struct {
+    int64_t dim, rows, distinct, prior_rows;
+    double shrink;
+    char hash[65], model[65], fingerprint[MSIM_FINGERPRINT_CHARS + 1]; /* the last two may be "" */
+    ms_background background;
+} said_whitening;
+
+/* 1; 0: the settings know no whitening. */
+static int read_settings(const description_file *d, size_t end, said_whitening *to,
+                         msim_error *err) {
+    msim_error why;
+    *to = (said_whitening){0};
+    d->head[end] = '}';
+    cJSON *json = ms_json_parse(d->head, end + 1, &why);
+    if (!json && why.code == MSIM_E_MEMORY) return ms_fail(err, why.code, "%s", why.text);
+    if (!json) return damaged(d, "its settings are no JSON", err);
+    const cJSON *from = cJSON_GetObjectItemCaseSensitive(json, "whitening"),
+                *model = cJSON_GetObjectItemCaseSensitive(json, "model");
+    bool is_good = ms_json_get_int(from, "dim", &to->dim) && to->dim >= 1 &&
+                   to->dim <= MS_WHITEN_DIM_MAX && ms_json_get_int(from, "rows", &to->rows) &&
+                   ms_json_get_int(from, "distinct", &to->distinct) &&
+                   ms_json_get_int(from, "prior_rows", &to->prior_rows) &&
+                   get_real(from, "shrink", &to->shrink) &&
+                   ms_json_get_text(from, "hash", to->hash, sizeof to->hash) &&
+                   get_background(from, &to->background);
+    if (!ms_json_get_text(model, "sha256", to->model, sizeof to->model)) *to->model = 0;
+    if (!ms_json_get_text(json, "fingerprint", to->fingerprint, sizeof to->fingerprint))
+        *to->fingerprint = 0;
+    cJSON_Delete(json);
+    if (!is_good) return damaged(d, "\"whitening\" is missing or has no valid value", err);
+    return 1;
+}
+
+static int read_map(const description_file *d, int64_t at, const said_whitening *said,
+                    msim_whitening **out, msim_error *err) {
+    size_t dim = (size_t)said->dim, n = dim + ms_whiten_triangle(dim);
+    float *numbers = ms_alloc(n, sizeof *numbers, "whitening", err);
+    msim_error why;
+    if (!numbers) return -MSIM_E_MEMORY;
+    int rc = ms_base64_read(d->fd, at, numbers, n * sizeof *numbers, err);
+    if (rc == 0) rc = damaged(d, "\"whitener\" is not as long as its width asks for", err);
+    if (rc > 0 && (rc = ms_whiten_from_map(said->dim, numbers, numbers + dim, out, &why)) < 0)
+        rc = ms_fail(err, -rc, "damaged description of a corpus: %s: %.250s", d->path, why.text);
+    ms_free(numbers);
+    if (rc < 0) return rc;
+    msim_whitening *w = *out;
+    if (strcmp(w->hash, said->hash) != 0) {
+        msim_whitening_close(w);
+        *out = NULL;
+        return damaged(d, "\"whitener\" has another hash than \"whitening\" says", err);
+    }
+    w->stats.rows = said->rows;
+    w->stats.distinct = said->distinct;
+    w->stats.prior_rows = said->prior_rows;
+    w->shrink = said->shrink;
+    w->background = said->background;
+    memcpy(w->model, said->model, sizeof w->model);
+    return MSIM_OK;
+}
+
+/* ---- A corpus ---- */
+
+/* Rows that were put in the place of whitened ones must not be taken for such. */
+static int check_rows(const description_file *d, const said_whitening *said,
+                      const msim_corpus *corpus, int64_t part, msim_error *err) {
+    char found[MSIM_FINGERPRINT_CHARS + 1];
+    if (!*said->fingerprint) return MSIM_OK;
+    int rc = msim_corpus_fingerprint(corpus, part, found, err);
+    if (rc < 0 || strcmp(found, said->fingerprint) == 0) return rc;
+    return ms_fail(err, MSIM_E_FORMAT,
+                   "description of another corpus: %s: the rows changed after they were whitened",
+                   d->path);
+}
+
+static int read_description(description_file *d, const msim_corpus *corpus, int64_t part,
+                            msim_whitening **out, msim_error *err) {
+    said_whitening said;
+    size_t end;
+    int rc = open_description(d, err);
+    if (rc < 1) return rc;
+    int64_t at = find_text(d, &end, err);
+    if (at <= 0) return (int)at;
+    rc = read_settings(d, end, &said, err);
+    if (rc > 0) rc = check_rows(d, &said, corpus, part, err) < 0 ? -MSIM_E_FORMAT : 1;
+    return rc < 1 ? rc : read_map(d, at, &said, out, err);
+}
+
+static int read_part(const msim_corpus *corpus, int64_t part, msim_whitening **out,
+                     msim_error *err) {
+    const char *rows_path = msim_corpus_part_path(corpus, part);
+    size_t cap = strlen(rows_path) + sizeof ".json";
+    char *path = ms_alloc(cap, 1, "path", err);
+    *out = NULL;
+    if (!path) return -MSIM_E_MEMORY;
+    snprintf(path, cap, "%s.json", rows_path);
+    description_file d = {.path = path, .fd = -1, .n_rows = msim_corpus_part_rows(corpus, part)};
+    int rc = read_description(&d, corpus, part, out, err);
+    if (d.fd >= 0) close(d.fd);
+    ms_free(d.head);
+    ms_free(path);
+    return rc;
+}
+
+/* Under the lock. */
+static int read_all(ms_whitened *w, const msim_corpus *corpus, msim_error *err) {
+    int64_t n = msim_corpus_parts(corpus), n_read = 0, dim = 0;
+    msim_corpus_info info = {.size = sizeof info};
+    msim_whitening *all = NULL;
+    int rc = msim_corpus_get_info(corpus, &info);
+    for (int64_t i = 0; i < n && rc >= 0; i++) {
+        msim_whitening *one;
+        if (msim_corpus_part_rows(corpus, i) == 0) continue;
+        rc = read_part(corpus, i, &one, err);
+        if (rc < 0) break;
+        if (n_read++ == 0) {
+            all = one;
+            continue;
+        }
+        if (!all != !one || (all && strcmp(all->hash, one->hash) != 0))
+            rc = ms_fail(err, MSIM_E_ARG,
+                         "parts of the corpus are whitened differently: %.300s is not like the "
+                         "first: whiten them together",
+                         msim_corpus_part_path(corpus, i));
+        msim_whitening_close(one);
+    }
+    dim = all ? all->stats.dim : info.dim;
+    if (rc >= 0 && dim != info.dim)
+        rc =
+            ms_fail(err, MSIM_E_FORMAT,
+                    "description of another corpus: %.300s.json: its whitening has width %lld, the "
+                    "rows %lld",
+                    msim_corpus_part_path(corpus, 0), (long long)dim, (long long)info.dim);
+    if (rc < 0) {
+        msim_whitening_close(all);
+        return rc;
+    }
+    w->map = all;
+    atomic_store(&w->is_read, true);
+    return MSIM_OK;
+}
+
+int msim_corpus_whitening(const msim_corpus *corpus, const msim_whitening **out, msim_error *err) {
+    ms_whitened *w = ms_corpus_whitened(corpus);
+    int rc = MSIM_OK;
+    *out = NULL;
+    if (!w) return MSIM_OK;
+    if (!atomic_load(&w->is_read)) {
+        pthread_mutex_lock(&w->lock);
+        if (!atomic_load(&w->is_read)) rc = read_all(w, corpus, err);
+        pthread_mutex_unlock(&w->lock);
+    }
+    if (rc >= 0) *out = w->map;
+    return rc;
+}

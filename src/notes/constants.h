@@ -1,0 +1,53 @@
+/* Constants of the note index. Each was chosen by trial on collections of scores, performances and
+ * arrangements; docs/NOTES.md says what each one bought. Those that shape the file are in its
+ * header, and a reader refuses others. */
+#ifndef MS_NOTES_CONSTANTS_H
+#define MS_NOTES_CONSTANTS_H
+
+/* ---- What shapes the file ---- */
+enum {
+    MS_CHORD_MS = 50,     /* notes this near to the first of a group are one chord */
+    MS_SOUNDING_MS = 60,  /* a line's note hides lower ones while it sounds this much longer */
+    MS_INTERVALS = 8,     /* of a word */
+    MS_INTERVAL_BITS = 6, /* of a key */
+    MS_INTERVAL_MAX = 31, /* larger ones are held at this */
+    MS_KEY_BITS = MS_INTERVALS * MS_INTERVAL_BITS,
+    MS_LEAST_INTERVALS = 3, /* a word has; and the shortest prefix that is looked up */
+    MS_SAME_INTERVALS = 6,  /* words of one note that agree in so many are one posting */
+    MS_COMMON_INTERVALS = 5,
+    MS_COMMON_MAX = 8, /* postings of a piece with the same first MS_COMMON_INTERVALS */
+    MS_SPAN_BITS = 6,
+    MS_BLOCK = 128 /* postings of a block */
+};
+
+/* ---- What a search does ---- */
+enum {
+    MS_FEW = 100,          /* postings at which a prefix is rare enough */
+    MS_MOST = 2000,        /* more of a whole word: it is left out */
+    MS_GROUPS = 200,       /* (piece, transposition) that are chained */
+    MS_TRANSPOSE_MAX = 60, /* semitones */
+    MS_LOOK_BACK = 80,     /* anchors before an anchor that may precede it in a chain */
+    MS_STEP_MAX_MS = 15000,
+    MS_CHAINS_OF_GROUP = 3,
+    MS_VERIFIED = 48, /* chains of a query */
+    MS_NEAR_MS = 150, /* a note agrees when it is this near to where the map puts it */
+    MS_DROP = 25,     /* bits below its best at which a run of notes ends */
+    MS_MAX_ANCHORS = 4000000 /* of one search; words with more postings give way */
+};
+
+/* Light searches, which compare whole pieces quickly. */
+enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROUPS = 60 };
+
+#define MS_WORD_REACH 3            /* K: notes after the first that a word's bits pay for */
+#define MS_MATCHED_BITS 2.9f       /* the most that one matched note counts */
+#define MS_UNMATCHED_BITS 2.5f     /* what a note without a partner costs */
+#define MS_SKIPPED_BITS 0.5f       /* what each target note between two matches costs */
+#define MS_SKIPPED_MAX 12.0f       /* ... together */
+#define MS_THIN 1.3f               /* notes a group below which a query is a tune: skipping is free */
+#define MS_DRIFT 0.25f             /* share of a residual that moves the map outside its chain */
+#define MS_SECTION_BITS 25.0f      /* a further chain counts from here on */
+#define MS_TEMPO_REJECT 1.2f       /* octaves of tempo between two anchors */
+#define MS_COST_REJECT 40.0f
+#define MS_NOVELTY_MIN 0.1f
+
+#endif
