@@ -106,6 +106,22 @@ def test_pooled(songs, model, made, tmp_path):
                 assert abs(np.linalg.norm(row) - 1) < 1e-6
 
 
+@pytest.mark.parametrize("options", (["--windows", "64"], ["--windows", "64", "--pool-windows", "--normalize"]),
+                         ids=("rows", "pooled"))
+def test_a_journal_holds_the_work(songs, model, tmp_path, options):
+    """What is in the journal is not embedded again; a journal of other windows is not taken."""
+    out = tmp_path / "c.npy"
+    assert embed(model, out, *options, "--keep-journal", songs).returncode == 0
+    before = corpus(out)
+    out.unlink()
+    (tmp_path / "c.npy.json").unlink()
+    other = ["--windows", "64"] if "--pool-windows" in options else ["--windows", "64", "--pool-windows"]
+    done = embed(model, out, *other, songs)
+    assert done.returncode == 2 and "windows pooled: expected" in text(done), text(done)
+    done = embed(model, out, *options, songs)
+    assert done.returncode == 0 and count(done, "tokens in") == 0 and corpus(out) == before, text(done)
+
+
 @pytest.mark.parametrize("options, why", (
     (["--windows", "15"], "--windows: expected N or N/STEP"), (["--windows", "64/65"], "STEP in 1..N"),
     (["--windows", "64/"], "--windows: expected"), (["--windows", "x"], "got x"), (["--windows", "9" * 30], "expected"),
