@@ -48,7 +48,7 @@ OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOLS    := tokens embed search eval index find convert bench fetch
+TOOLS    := tokens embed search index find eval convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
@@ -234,8 +234,9 @@ bench-smoke: bench-setup
 	@bench/smoke.py --build $B
 
 # On a machine with an NVIDIA GPU (docs/GPU.md): what must hold there, and how fast it is. Both build for its card alone, in
-# build/gpu. GPU_CHECK, GPU_BENCH: more options. gpu-bundle makes what such a machine lacks when it has no network.
-.PHONY: gpu-check gpu-bench gpu-bundle
+# build/gpu. GPU_CHECK, GPU_BENCH: more options. gpu-bundle makes what such a machine lacks when it has no network, and
+# gpu-rehearsal runs the scripts of the day on which there is a card in a copy of it, with the emulator as the card.
+.PHONY: gpu-check gpu-bench gpu-bundle gpu-rehearsal
 gpu-check:
 	@MAKE='$(MAKE)' python3 test/gpu/gpu_check.py --make $(GPU_CHECK)
 
@@ -244,6 +245,11 @@ gpu-bench:
 
 gpu-bundle: all
 	scripts/gpu_bundle.py --build $B
+
+gpu-rehearsal:
+	scripts/setup.sh test
+	@$(MAKE) $(JOBS) --no-print-directory -s CUDA=0 all
+	@build/venv/bin/python scripts/gpu_rehearsal.py --build $B
 
 gpu-programs: $B/test/gpu/driver $B/bench/gpu_bench
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """PyTorch on the same card and the same work: scaled_dot_product_attention, and the whole encoder written in it.
 
-  bench/gpu_peers.py [--device cuda|cpu] [--model FILE.safetensors] [--lengths L,...] [--tokens N] [--rounds N]
+  bench/gpu_peers.py [--device cuda|cpu] [--backend flash|cudnn|efficient|math] [--model FILE.safetensors] [--lengths L,...]
+                     [--tokens N] [--rounds N] [--square N]
 
-One JSON object a case, as bench/gpu_bench.c prints them. The encoder is docs/MODEL.md in bf16 the way its users would
+One JSON object a case, as bench/gpu_bench.c prints them; each names what computed it. Attention is timed with each of
+PyTorch's backends, the encoder with one (--backend, default flash), and a backend that refuses is a case that says so: left to
+itself PyTorch chooses, and no figure would say what it was of. The encoder is docs/MODEL.md in bf16 the way its users would
 write it: sequences of one length as a batch without padding, linear layers and attention in bf16, norms and the residual
 stream in f32, weights of the model where one is given (else random: times do not depend on them); `--vectors OUT.npy`
 also embeds the ids of `--ids FILE` (one JSON list a line), to be compared with ours. Needs torch and numpy.
@@ -16,8 +19,16 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 HEAD = 64
+# PyTorch's names for what computes scaled_dot_product_attention.
+BACKENDS = {"flash": "FLASH_ATTENTION", "cudnn": "CUDNN_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "math": "MATH"}
+
+
+def pinned(backend):
+    """For a `with`: this backend and no other, or an error."""
+    return sdpa_kernel([getattr(SDPBackend, BACKENDS[backend])])
 
 
 def read_safetensors(path):
@@ -123,9 +134,17 @@ def times(device, rounds, run):
     return sorted(out)
 
 
-def show(section, case, seconds, flops):
-    print(json.dumps({"section": section, "case": case, "seconds": seconds[0], "median": seconds[len(seconds) // 2],
-                      "bytes": 0, "flops": flops, "rounds": len(seconds)}), flush=True)
+def show(section, case, backend, flops, run_times):
+    """One case: its times, or why it was refused."""
+    by = f"torch {torch.__version__}" + (f", SDPBackend.{BACKENDS[backend]}" if backend else "")
+    about = {"section": section, "case": case, "by": by}
+    try:
+        seconds = run_times()
+        about |= {"seconds": seconds[0], "median": seconds[len(seconds) // 2], "bytes": 0, "flops": flops, "rounds": len(seconds)}
+    except (RuntimeError, AttributeError) as error:
+        about |= {"seconds": None, "median": None, "bytes": 0, "flops": 0, "rounds": 0,
+                  "refused": " ".join(str(error).split())[:200] or type(error).__name__}
+    print(json.dumps(about), flush=True)
 
 
 def rotate_inputs(make, n=4):
@@ -145,6 +164,8 @@ def main():
     parser.add_argument("--lengths", type=lambda t: [int(x) for x in t.split(",")], default=[512, 1024, 2048, 3072])
     parser.add_argument("--tokens", type=int, default=49152)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--square", type=int, default=8192)
+    parser.add_argument("--backend", choices=BACKENDS, default="flash", help="of the encoder's attention")
     parser.add_argument("--ids")
     parser.add_argument("--vectors")
     args = parser.parse_args()
@@ -153,21 +174,46 @@ def main():
         if args.ids:
             lines = [json.loads(line) for line in open(args.ids, encoding="utf-8")]
             np.save(args.vectors, np.stack([encoder(torch.tensor([ids], device=args.device))[0].cpu().numpy() for ids in lines]))
+        time_square(args)
         for length in args.lengths:
-            n_seq = -(-args.tokens // length)
-            inner = encoder.heads * HEAD
-            get = rotate_inputs(lambda: [torch.randn(n_seq, encoder.heads, length, HEAD, device=args.device, dtype=torch.bfloat16)
-                                         for _ in range(3)])
-            show("torch-attention", f"{length}x{n_seq}",
-                 times(args.device, args.rounds, lambda: F.scaled_dot_product_attention(*get())), 4 * n_seq * length ** 2 * inner)
-            ids = rotate_inputs(lambda: torch.randint(0, 384, (n_seq, length), device=args.device))
-            show("torch-encoder", f"{length}, {n_seq} sequences, {n_seq * length} tokens",
-                 times(args.device, args.rounds, lambda: encoder(ids())), encoder.flops(n_seq, length))
-    if args.device == "cuda":
-        del get, ids
-        n = 8192
-        get = rotate_inputs(lambda: [torch.randn(n, n, device="cuda", dtype=torch.bfloat16) for _ in range(2)], 2)
-        show("torch-square", f"{n}x{n}x{n}", times("cuda", args.rounds, lambda: torch.mm(*get())), 2.0 * n ** 3)
+            time_encoder(args, encoder, length)
+        for length in args.lengths:
+            time_attention(args, encoder.heads, length)
+
+
+def time_square(args):
+    n = args.square
+    get = rotate_inputs(lambda: [torch.randn(n, n, device=args.device, dtype=torch.bfloat16) for _ in range(2)], 2)
+    show("torch-square", f"{n}x{n}x{n}", None, 2.0 * n ** 3,
+         lambda: times(args.device, args.rounds, lambda: torch.mm(*get())))
+
+
+def time_encoder(args, encoder, length):
+    n_seq = -(-args.tokens // length)
+    ids = rotate_inputs(lambda: torch.randint(0, 384, (n_seq, length), device=args.device))
+
+    def run_times():
+        with pinned(args.backend):
+            return times(args.device, args.rounds, lambda: encoder(ids()))
+
+    show("torch-encoder", f"{length}, {n_seq} sequences, {n_seq * length} tokens", args.backend,
+         encoder.flops(n_seq, length), run_times)
+
+
+def time_attention(args, heads, length):
+    n_seq = -(-args.tokens // length)
+    get = rotate_inputs(lambda: [torch.randn(n_seq, heads, length, HEAD, device=args.device, dtype=torch.bfloat16)
+                                 for _ in range(3)])
+    for backend in BACKENDS:
+        if backend == "math" and args.device == "cuda":
+            continue  # it keeps all scores, which at 3,072 tokens are gigabytes
+
+        def run_times(backend=backend):
+            with pinned(backend):
+                return times(args.device, args.rounds, lambda: F.scaled_dot_product_attention(*get()))
+
+        show("torch-attention", f"{length}x{n_seq} {backend}", backend, 4 * n_seq * length ** 2 * heads * HEAD,
+             run_times)
 
 
 if __name__ == "__main__":

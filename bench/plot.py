@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rows as results  # noqa: E402
 
 STAGES = ("projections", "attention", "feed-forward")
-LIMITS = {"avx2": "fma-f32-256", "avx512": "fma-f32-512", "avx512bf16": "dot-bf16-512"}
+LIMITS = {"avx2": "fma-f32-256", "avx512": "fma-f32-512", "avx512bf16": "dot-bf16-512", "amxbf16": "dot-bf16-tiles"}
 
 
 def newest(rows, bench, metric):
@@ -37,7 +37,7 @@ def draw_encoder(axes, rows):
         heights = [made[c]["best"] if c in made else 0 for c in cases]
         axes.bar([x + (i - 1.5) * 0.2 for x in range(len(lengths))], heights, 0.19, label=stage or "whole pass")
     limit = results.last(rows, bench="roof", case=LIMITS.get(one["level"], ""), threads=one["threads"], metric="gflop_per_s")
-    if limit and (one["level"] != "avx512bf16" or one["precision"] == "bf16"):
+    if limit and (one["level"] not in ("avx512bf16", "amxbf16") or one["precision"] == "bf16"):
         axes.axhline(limit["best"], color="black", linestyle="--", label=f"limit ({limit['case']})")
     axes.set_xticks(range(len(lengths)), lengths)
     axes.set_xlabel("tokens in the sequence")

@@ -26,7 +26,7 @@
  *  R4 memory     The msim_context_embed and msim_context_search functions allocate nothing. A
  *                context takes its memory when it is opened and when a corpus is loaded into it.
  *
- *  R5 quiet      The library never prints and never exits. Only the msim_default_ functions read the
+ *  R5 quiet      The library never prints and never exits. Only msim_default_ functions read the
  *                environment. A thread of the library ends with its handle or its call.
  *
  *  R6 structs    Public structs that may grow begin with `size`. Set it to the sizeof of the struct
@@ -811,6 +811,25 @@ MSIM_API double msim_whitening_p(const msim_whitening *w, double score);
  * is none. */
 MSIM_API int msim_default_whitening(char *path, size_t cap, msim_error *err);
 
+/* Start from {.size = sizeof options}. */
+typedef struct {
+    size_t size;           /* sizeof(msim_whitened_options), set by the caller (R6) */
+    const char *key;       /* kept in the description: a text of the caller, at most 64
+                              * characters; NULL: none */
+    int refuses_nonfinite; /* 1: a row with NaN or infinity is -MSIM_E_FORMAT; 0: it becomes NaN */
+    int ignores_description; /* 1: go on when the description of the rows cannot be used */
+    int threads;             /* 0: one per processor */
+    int (*progress)(void *user, int64_t done, int64_t all); /* as for msim_whitening_options */
+    void *user;
+} msim_whitened_options;
+
+/* Write the whitened rows of one part as a corpus of its own: structured, f32, with the same names,
+ * spans and settings, and the map in its description. What stood under that name is replaced, and
+ * codes beside it are removed. `options` may be NULL. -MSIM_E_ARG when the rows are whitened
+ * already. */
+MSIM_API int msim_corpus_write_whitened(const msim_corpus *corpus, int64_t part,
+                                        const msim_whitening *w, const char *path,
+                                        const msim_whitened_options *options, msim_error *err);
 /* The whitening of a corpus whose rows are whitened, from the descriptions beside its files. *out
  * is borrowed from the corpus; NULL: the rows are as the model gave them. Descriptions are read at
  * the first call. -MSIM_E_FORMAT when one is damaged or of other rows; -MSIM_E_ARG when the files
@@ -904,6 +923,11 @@ typedef struct {
      * is_pooled, each key of the query is the mean of its windows, as in a job. */
     int64_t window_tokens, window_step;
     int is_pooled;
+    /* 1..11: try the first 512 tokens of a MIDI query in every key, and embed all of it only in the
+     * so many keys whose best row was best (docs/SEARCH.md, Likely keys). The pass over the rows
+     * that this takes is made by msim_searcher_run. 0 (default): all keys. Not with windows, and
+     * not with MSIM_KEEP_EACH. */
+    int likely_keys;
 } msim_searcher_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -935,6 +959,10 @@ MSIM_API int64_t msim_searcher_add_midi(msim_searcher *s, const void *midi, size
                                         msim_error *err);
 MSIM_API int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err);
 MSIM_API int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err);
+/* Add a vector that is as the rows of the corpus are: one of them, or a row of another corpus with
+ * the same whitening. In a whitened corpus, msim_searcher_add_row takes the row as it is too. The
+ * other functions take vectors as the model gives them, and whiten them. */
+MSIM_API int64_t msim_searcher_add_stored(msim_searcher *s, const float *vector, msim_error *err);
 /* Leave more rows out of one query's matches. rows [n] are in any order and are copied. */
 MSIM_API int msim_searcher_exclude(msim_searcher *s, int64_t query, const int64_t *rows, size_t n,
                                    msim_error *err);
@@ -1699,7 +1727,7 @@ MSIM_API int msim_context_load_rows(msim_context *ctx, const msim_corpus *corpus
  * one fixed order, and of equal scores the lower row comes first. So results are the same on every
  * device, level and thread count, and with every scan. A row of zeros scores 0. Rows with NaN or
  * infinity score -infinity and come after all others. Returns the results per query: min(k,
- * rows). */
+ * rows). Queries are taken as they are: for a whitened corpus, see msim_whitening_apply. */
 MSIM_API int64_t msim_context_search(msim_context *ctx, const float *queries, size_t n_query,
                                      int64_t k, int64_t *rows, double *scores, msim_error *err);
 /* As msim_context_search, with options; NULL means the defaults. Returns the results per query:

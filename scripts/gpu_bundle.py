@@ -60,18 +60,19 @@ def take_headers():
 
 
 def take_libraries():
-    """An archive where it is small, else the shared library under its soname and a linker script that names it."""
+    """The shared library under its soname and a linker script that names it. An archive, where there is no other: its objects
+    need not be fit for libmidisim.so (Debian's libz.a is not)."""
     for name in LIBRARIES:
-        archive = pathlib.Path(output([*CC, f"-print-file-name=lib{name}.a"]).strip())
-        if archive.is_absolute() and archive.stat().st_size < 1 << 20:
-            copy(archive, NEEDS / f"lib/lib{name}.a")
-            continue
         shared = pathlib.Path(output([*CC, f"-print-file-name=lib{name}.so"]).strip())
-        if not shared.is_absolute():
+        if shared.is_absolute():
+            soname = re.search(r"\(SONAME\).*\[(.+)\]", output(["readelf", "-d", str(shared)]))[1]
+            copy(shared.resolve(), NEEDS / "lib" / soname)
+            (NEEDS / f"lib/lib{name}.so").write_text(f"INPUT(-l:{soname})\n")
+            continue
+        archive = pathlib.Path(output([*CC, f"-print-file-name=lib{name}.a"]).strip())
+        if not archive.is_absolute():
             fail(f"no lib{name}: scripts/setup.sh test")
-        soname = re.search(r"\(SONAME\).*\[(.+)\]", output(["readelf", "-d", str(shared)]))[1]
-        copy(shared.resolve(), NEEDS / "lib" / soname)
-        (NEEDS / f"lib/lib{name}.so").write_text(f"INPUT(-l:{soname})\n")
+        copy(archive, NEEDS / f"lib/lib{name}.a")
 
 
 def take_cuda():

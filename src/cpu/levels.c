@@ -109,6 +109,7 @@ static const level levels[] = {
      .encoder = X86(ms_encoder_amxbf16),
      .scan_f32 = X86(ms_scan_f32_avx512),
      .scan_bf16 = X86(ms_scan_bf16_avx512),
+     .whiten = X86(ms_whiten_avx512),
      .integers = {{AMXBF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
                   {AMXBF16, X86(ms_scan_int8_avx2), NULL}}},
 };

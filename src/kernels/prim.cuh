@@ -68,6 +68,12 @@ static __device__ __forceinline__ float exp2_approx(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
+/* The larger of two; NaN where one is. */
+static __device__ __forceinline__ float max_nan(float a, float b) {
+    float y;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+    return y;
+}
 /* f16 bits to f32, exact. */
 static __device__ __forceinline__ float f32_of_f16(uint16_t bits) {
     float y;
@@ -139,6 +145,12 @@ static __device__ __forceinline__ uint4 load_once16(const void *at) {
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(at));
     return v;
+}
+/* 16 bytes to global memory in one store: the compiler may take an ordinary one apart. */
+static __device__ __forceinline__ void store16(void *to, float4 v) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v.x), "f"(v.y), "f"(v.z),
+                 "f"(v.w)
+                 : "memory");
 }
 static __device__ __forceinline__ uint32_t load_once4(const void *at) {
     uint32_t v;

@@ -49,9 +49,8 @@ int ms_time_map_make(const ms_smf *smf, ms_arena *arena, ms_time_map *out, msim_
     for (size_t i = 0; i < smf->n_events && !is_smpte; i++) {
         const ms_event *e = &smf->events[i];
         if (e->kind != MS_TEMPO) continue;
-        out->spans[n++] = (ms_tempo_span){.tick = e->time,
-                                          .ms = (double)i,
-                                          .rate = ms_event_tempo(e) / (1000.0 * smf->division)};
+        out->spans[n++] = (ms_tempo_span){
+            .tick = e->time, .ms = (double)i, .rate = ms_event_tempo(e) / (1000.0 * smf->division)};
     }
     qsort(out->spans, n, sizeof *out->spans, by_tick);
     out->n = settle(out->spans, n);

@@ -175,8 +175,8 @@ static int read_tracks(reading *r, ms_arena *arena, ms_arena *kept, msim_error *
     }
     size_t begin = 0;
     for (size_t t = 0; t < r->smf.n_tracks; begin = r->smf.track_ends[t++]) {
-        int rc = read_track(r, h, t, r->smf.events + begin, r->smf.events + r->smf.track_ends[t],
-                            err);
+        int rc =
+            read_track(r, h, t, r->smf.events + begin, r->smf.events + r->smf.track_ends[t], err);
         if (rc < 0) return rc;
     }
     return MSIM_OK;

@@ -48,7 +48,8 @@ static bool read_word(search *s, const ms_word *word, const ms_range *range) {
         if (!ms_index_piece_of(notes, value >> MS_SPAN_BITS, &piece, &note)) return false;
         if (s->limits->within && !s->limits->within[piece]) continue;
         const int d = notes->pitches[value >> MS_SPAN_BITS] - pitch;
-        if (d > MS_TRANSPOSE_MAX || d < -MS_TRANSPOSE_MAX || (s->limits->is_same_key && d)) continue;
+        if (d > MS_TRANSPOSE_MAX || d < -MS_TRANSPOSE_MAX || (s->limits->is_same_key && d))
+            continue;
         s->found[s->n++] =
             (found){.what = ((uint64_t)piece << 8 | (unsigned)(d + 64)) + 1,
                     .anchor = {.query = word->note,
@@ -140,7 +141,8 @@ static int sort_group(ms_group *g, ms_arena *arena, msim_error *err) {
     for (size_t i = 1; i < g->n; i++) {
         const ms_anchor moving = g->anchors[i];
         size_t k = i;
-        for (; k > 0 && is_after(&g->anchors[k - 1], &moving); k--) g->anchors[k] = g->anchors[k - 1];
+        for (; k > 0 && is_after(&g->anchors[k - 1], &moving); k--)
+            g->anchors[k] = g->anchors[k - 1];
         g->anchors[k] = moving;
     }
     for (size_t i = 0; i < g->n; i++)
@@ -158,7 +160,8 @@ static int gather(search *s, slot **list, size_t n, ms_group *groups, ms_arena *
         groups[i] = (ms_group){.piece = (uint32_t)(what >> 8),
                                .transpose = (int)(what & 255) - 64,
                                .weight = list[i]->weight};
-        groups[i].anchors = ms_arena_get(arena, list[i]->n, sizeof *groups->anchors, "anchors", err);
+        groups[i].anchors =
+            ms_arena_get(arena, list[i]->n, sizeof *groups->anchors, "anchors", err);
         if (!groups[i].anchors) return -MSIM_E_MEMORY;
         list[i]->kept = (uint32_t)i + 1;
     }

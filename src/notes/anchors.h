@@ -5,16 +5,16 @@
 #include "notes/query.h"
 
 typedef struct {
-    uint32_t query, target;         /* notes: of the query, of the piece */
-    uint16_t query_span, span;      /* ms + 40, held at 65535 */
+    uint32_t query, target;    /* notes: of the query, of the piece */
+    uint16_t query_span, span; /* ms + 40, held at 65535 */
     float bits;
 } ms_anchor;
 
 /* The anchors of one piece and transposition, in order of target, then query. */
 typedef struct {
     uint32_t piece;
-    int transpose; /* to add to the query's pitches */
-    float weight;  /* bits of the distinct query notes */
+    int transpose;      /* to add to the query's pitches */
+    float weight;       /* bits of the distinct query notes */
     ms_anchor *anchors; /* [n] */
     size_t n;
 } ms_group;

@@ -8,7 +8,8 @@ size_t ms_block_put(const ms_posting *postings, size_t n, unsigned width, uint8_
     uint8_t *p = out + ms_packed_bytes(n, width);
     uint64_t last = postings[0].key;
     for (size_t i = 0, next; i < n; i = next) {
-        for (next = i + 1; next < n && postings[next].key == postings[i].key; next++) {}
+        for (next = i + 1; next < n && postings[next].key == postings[i].key; next++) {
+        }
         const uint64_t more = next - i - 1;
         p = ms_varint_put(p, (postings[i].key - last) << 2 | (more < 3 ? more : 3));
         if (more >= 3) p = ms_varint_put(p, more - 3);

@@ -122,11 +122,10 @@ int msim_notes_builder_add_index(msim_notes_builder *b, const msim_notes *notes,
                                  msim_error *err) {
     if (notes->tail.density != b->options.density ||
         notes->tail.has_bottom == b->options.leaves_out_bottom)
-        return ms_fail(err, MSIM_E_ARG,
-                       "note index %s: expected density %d %s bottom lines, got %d %s",
-                       notes->map.path, b->options.density,
-                       b->options.leaves_out_bottom ? "without" : "with", notes->tail.density,
-                       notes->tail.has_bottom ? "with" : "without");
+        return ms_fail(
+            err, MSIM_E_ARG, "note index %s: expected density %d %s bottom lines, got %d %s",
+            notes->map.path, b->options.density, b->options.leaves_out_bottom ? "without" : "with",
+            notes->tail.density, notes->tail.has_bottom ? "with" : "without");
     part *p = new_part(b, err);
     if (!p) return -MSIM_E_MEMORY;
     int rc = ms_source_open(&p->source, NULL, notes, keep, user, err);

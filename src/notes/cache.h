@@ -5,8 +5,8 @@
 #include "notes/index.h"
 
 typedef struct {
-    const uint32_t *time;   /* [n] ms */
-    const uint8_t *pitch;   /* [n] */
+    const uint32_t *time; /* [n] ms */
+    const uint8_t *pitch; /* [n] */
     size_t n;
 } ms_target;
 

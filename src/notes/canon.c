@@ -19,8 +19,7 @@ static bool is_sorted(const msim_note *notes, size_t n) {
 }
 
 /* The notes themselves when they are in order, else a sorted copy. */
-static const msim_note *sorted(const msim_note *notes, size_t n, ms_arena *arena,
-                               msim_error *err) {
+static const msim_note *sorted(const msim_note *notes, size_t n, ms_arena *arena, msim_error *err) {
     if (is_sorted(notes, n)) return notes;
     msim_note *copy = ms_arena_get(arena, n, sizeof *copy, "notes", err);
     if (!copy) return NULL;
@@ -37,8 +36,7 @@ static int by_number(const void *a, const void *b) {
 /* Notes first .. first + n - 1 by falling pitch: order[] gets (127 - pitch) and the note. */
 static void order_group(const msim_note *notes, size_t first, size_t n, uint64_t *order) {
     for (size_t i = 0; i < n; i++) {
-        const uint64_t key =
-            (uint64_t)(127 - (notes[first + i].pitch & 127)) << 32 | (first + i);
+        const uint64_t key = (uint64_t)(127 - (notes[first + i].pitch & 127)) << 32 | (first + i);
         size_t k = i;
         if (n <= 24)
             for (; k > 0 && order[k - 1] > key; k--) order[k] = order[k - 1];
@@ -76,8 +74,8 @@ static int reserve(ms_canon *c, size_t n, ms_arena *arena, msim_error *err) {
     c->pitch = c->group ? ms_arena_get(arena, n, sizeof *c->pitch, "notes", err) : NULL;
     c->voice = c->pitch ? ms_arena_get(arena, n, sizeof *c->voice, "notes", err) : NULL;
     c->part_note = c->voice ? ms_arena_get(arena, n, sizeof *c->part_note, "notes", err) : NULL;
-    c->part_voice =
-        c->part_note ? ms_arena_get(arena, n, sizeof *c->part_voice, "notes", err) : NULL;
+    c->part_voice = c->part_note ? ms_arena_get(arena, n, sizeof *c->part_voice, "notes", err)
+                                 : NULL;
     return c->part_voice ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
@@ -92,7 +90,8 @@ int ms_canon_make(const msim_note *notes, size_t n, ms_arena *arena, ms_canon *o
     if (!order || !notes) return -MSIM_E_MEMORY;
     for (size_t first = 0, next; first < n; first = next) {
         const uint32_t time = notes[first].start_ms;
-        for (next = first + 1; next < n && notes[next].start_ms - time <= MS_CHORD_MS; next++) {}
+        for (next = first + 1; next < n && notes[next].start_ms - time <= MS_CHORD_MS; next++) {
+        }
         order_group(notes, first, next - first, order);
         for (size_t k = 0; k < next - first; k++) {
             const msim_note *note = &notes[(uint32_t)order[k]];

@@ -100,8 +100,7 @@ static void fill_links(const chaining *c) {
 static int64_t best_end(const chaining *c) {
     int64_t best = -1;
     for (size_t i = 0; i < c->group->n; i++)
-        if (!c->links[i].is_used &&
-            (best < 0 || c->links[i].score > c->links[best].score))
+        if (!c->links[i].is_used && (best < 0 || c->links[i].score > c->links[best].score))
             best = (int64_t)i;
     return best;
 }

@@ -8,7 +8,7 @@
 typedef struct {
     uint32_t piece;
     int transpose;
-    float score; /* bits */
+    float score;              /* bits */
     const ms_anchor *anchors; /* [n] in order of both sides */
     size_t n;
 } ms_chain;

@@ -29,24 +29,24 @@ enum {
     MS_LOOK_BACK = 80,     /* anchors before an anchor that may precede it in a chain */
     MS_STEP_MAX_MS = 15000,
     MS_CHAINS_OF_GROUP = 3,
-    MS_VERIFIED = 48, /* chains of a query */
-    MS_NEAR_MS = 150, /* a note agrees when it is this near to where the map puts it */
-    MS_DROP = 25,     /* bits below its best at which a run of notes ends */
+    MS_VERIFIED = 48,        /* chains of a query */
+    MS_NEAR_MS = 150,        /* a note agrees when it is this near to where the map puts it */
+    MS_DROP = 25,            /* bits below its best at which a run of notes ends */
     MS_MAX_ANCHORS = 4000000 /* of one search; words with more postings give way */
 };
 
 /* Light searches, which compare whole pieces quickly. */
 enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROUPS = 60 };
 
-#define MS_WORD_REACH 3            /* K: notes after the first that a word's bits pay for */
-#define MS_MATCHED_BITS 2.9f       /* the most that one matched note counts */
-#define MS_UNMATCHED_BITS 2.5f     /* what a note without a partner costs */
-#define MS_SKIPPED_BITS 0.5f       /* what each target note between two matches costs */
-#define MS_SKIPPED_MAX 12.0f       /* ... together */
-#define MS_THIN 1.3f               /* notes a group below which a query is a tune: skipping is free */
-#define MS_DRIFT 0.25f             /* share of a residual that moves the map outside its chain */
-#define MS_SECTION_BITS 25.0f      /* a further chain counts from here on */
-#define MS_TEMPO_REJECT 1.2f       /* octaves of tempo between two anchors */
+#define MS_WORD_REACH 3        /* K: notes after the first that a word's bits pay for */
+#define MS_MATCHED_BITS 2.9f   /* the most that one matched note counts */
+#define MS_UNMATCHED_BITS 2.5f /* what a note without a partner costs */
+#define MS_SKIPPED_BITS 0.5f   /* what each target note between two matches costs */
+#define MS_SKIPPED_MAX 12.0f   /* ... together */
+#define MS_THIN 1.3f           /* notes a group below which a query is a tune: skipping is free */
+#define MS_DRIFT 0.25f         /* share of a residual that moves the map outside its chain */
+#define MS_SECTION_BITS 25.0f  /* a further chain counts from here on */
+#define MS_TEMPO_REJECT 1.2f   /* octaves of tempo between two anchors */
 #define MS_COST_REJECT 40.0f
 #define MS_NOVELTY_MIN 0.1f
 

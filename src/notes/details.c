@@ -5,9 +5,10 @@
 enum { DURATION_BITS = 5, DURATIONS = 1 << DURATION_BITS, NAME_MAX_BYTES = 4096 };
 
 /* 20 * 2^(i / 3) - 20, rounded. */
-static const uint32_t durations[DURATIONS] = {
-    0,   5,   12,  20,   30,   43,   60,   81,   107,  140,  182,  234,   300,   383,   488,   620,
-    786, 996, 1260, 1593, 2012, 2540, 3205, 4044, 5100, 6431, 8107, 10220, 12882, 16235, 20460, 25783};
+static const uint32_t durations[DURATIONS] = {0,    5,    12,   20,    30,    43,    60,    81,
+                                              107,  140,  182,  234,   300,   383,   488,   620,
+                                              786,  996,  1260, 1593,  2012,  2540,  3205,  4044,
+                                              5100, 6431, 8107, 10220, 12882, 16235, 20460, 25783};
 
 static unsigned duration_code(uint32_t ms) {
     unsigned low = 0;
@@ -32,7 +33,8 @@ size_t ms_details_bound(const ms_canon *c, const msim_piece_notes *piece) {
 static uint8_t *put_groups(const ms_canon *c, uint8_t *p) {
     uint32_t last = 0;
     for (size_t i = 0, next; i < c->n; i = next) {
-        for (next = i + 1; next < c->n && c->group[next] == c->group[i]; next++) {}
+        for (next = i + 1; next < c->n && c->group[next] == c->group[i]; next++) {
+        }
         const uint64_t gap = c->time[i] - last;
         p = ms_varint_put(p, gap << 1 | (next - i > 1));
         if (next - i > 1) p = ms_varint_put(p, next - i - 2);
@@ -124,8 +126,8 @@ static int bad(msim_error *err) {
     return ms_fail(err, MSIM_E_FORMAT, "note index: the details of a piece are damaged");
 }
 
-static int get_voices(const uint8_t **p, const uint8_t *end, ms_arena *arena,
-                      msim_piece_notes *out, msim_error *err) {
+static int get_voices(const uint8_t **p, const uint8_t *end, ms_arena *arena, msim_piece_notes *out,
+                      msim_error *err) {
     uint64_t n, track, name_bytes;
     /* A voice takes at least three bytes. */
     if (!ms_varint_get(p, end, &n) || n > (uint64_t)(end - *p) / 3 || n > UINT16_MAX + 1)
@@ -185,8 +187,8 @@ static int get_bars(const uint8_t *p, const uint8_t *end, ms_arena *arena, msim_
 }
 
 /* The 8 bytes that a packed read touches lie in the file, whose tail follows. */
-static int get_notes(const uint8_t **p, const uint8_t *end, const uint8_t *pitches, msim_note *notes,
-                     size_t n, size_t n_voices, msim_error *err) {
+static int get_notes(const uint8_t **p, const uint8_t *end, const uint8_t *pitches,
+                     msim_note *notes, size_t n, size_t n_voices, msim_error *err) {
     const unsigned width = ms_bits_for(n_voices ? n_voices - 1 : 0);
     const size_t voice_bytes = ms_packed_bytes(n, width),
                  duration_bytes = ms_packed_bytes(n, DURATION_BITS);

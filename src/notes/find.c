@@ -144,8 +144,7 @@ static int fill_match(msim_finder *f, const ms_pass_result *pass, const ms_hit *
                              .residual = hit->agreement.residual,
                              .place = place_of(best, &pass->query, &target)};
     if (out->is_significant) out->relation = ms_relation_of(&hit->agreement);
-    msim_place *others =
-        ms_arena_get(&f->arena, hit->n_places, sizeof *others, "places", err);
+    msim_place *others = ms_arena_get(&f->arena, hit->n_places, sizeof *others, "places", err);
     if (!others) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < hit->n_places; i++)
         others[i] = place_of(hit->places[i], &pass->query, &target);
@@ -165,8 +164,7 @@ static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms
     if (!out) return -MSIM_E_MEMORY;
     for (int wants = 1; wants >= 0; wants--)
         for (size_t i = 0; i < n_hits && n < most; i++) {
-            const double evalue =
-                ms_chance_hits(hits[i].best_score, decoy, pass->query.canon.n);
+            const double evalue = ms_chance_hits(hits[i].best_score, decoy, pass->query.canon.n);
             if ((evalue <= f->options.evalue) != wants) continue;
             int rc = fill_match(f, pass, &hits[i], evalue, &out[n], err);
             if (rc < 0) return rc;

@@ -83,8 +83,7 @@ static int make_hit(const ms_verified **chains, size_t n, ms_arena *arena, ms_hi
 
 int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo, ms_arena *arena,
                  ms_hit **out, size_t *n_out, msim_error *err) {
-    const ms_verified **order =
-        ms_arena_get(arena, pass->n, sizeof(ms_verified *), "matches", err);
+    const ms_verified **order = ms_arena_get(arena, pass->n, sizeof(ms_verified *), "matches", err);
     ms_hit *hits = order ? ms_arena_get(arena, pass->n, sizeof *hits, "matches", err) : NULL;
     size_t n = 0;
     if (!hits) return -MSIM_E_MEMORY;
@@ -97,7 +96,8 @@ int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo
     for (size_t i = 0, next; i < n; i = next) {
         ms_target target;
         ms_hit *hit = &hits[*n_out];
-        for (next = i + 1; next < n && order[next]->piece == order[i]->piece; next++) {}
+        for (next = i + 1; next < n && order[next]->piece == order[i]->piece; next++) {
+        }
         int rc = make_hit(order + i, next - i, arena, hit, err);
         if (rc >= 0) rc = ms_cache_get(cache, hit->piece, &target, err);
         if (rc < 0) return rc;

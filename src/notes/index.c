@@ -47,8 +47,7 @@ static int check_tail(const msim_notes *notes, msim_error *err) {
     ms_index_constants(&expected, t->density, t->has_bottom);
     if (memcmp(&expected, t, sizeof expected) != 0 || t->density < 1 || t->has_bottom > 1)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
-                       "note index %s: made with other constants; build it again",
-                       notes->map.path);
+                       "note index %s: made with other constants; build it again", notes->map.path);
     if (t->file_bytes != notes->map.n_bytes) return ms_index_damaged(notes, "its size", err);
     if (t->n_pieces > UINT32_MAX || t->n_notes > UINT64_C(1) << 40 ||
         t->n_postings > UINT64_C(1) << 48 ||

@@ -69,8 +69,8 @@ ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
         const bool is_last = k == word->length;
         if (is_last || end < low + (few + MS_BLOCK - 1) / MS_BLOCK + 1) {
             const uint64_t first = postings_below(l, low, from), last = postings_below(l, end, to);
-            range = (ms_range){
-                .first = first, .n = last > first ? last - first : 0, .intervals = k};
+            range =
+                (ms_range){.first = first, .n = last > first ? last - first : 0, .intervals = k};
             if (range.n <= few || is_last) break;
         }
         high = end;

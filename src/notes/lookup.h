@@ -8,8 +8,8 @@ enum { MS_LOOKUP_SLOTS = 64 };
 
 /* Keys of blocks that were read lately. Start from ms_lookup_init. */
 typedef struct {
-    const msim_notes *notes; /* borrowed */
-    bool is_damaged;         /* a block could not be read */
+    const msim_notes *notes;          /* borrowed */
+    bool is_damaged;                  /* a block could not be read */
     uint64_t number[MS_LOOKUP_SLOTS]; /* of the block + 1; 0: none */
     uint32_t n[MS_LOOKUP_SLOTS];
     uint64_t keys[MS_LOOKUP_SLOTS][MS_BLOCK];

@@ -19,8 +19,7 @@ static int by_key(const void *a, const void *b) {
 }
 
 /* In order of key, so that equal words are looked up once and neighbours share blocks. */
-static int look_up(ms_query *q, ms_lookup *lookup, uint64_t few, ms_arena *arena,
-                   msim_error *err) {
+static int look_up(ms_query *q, ms_lookup *lookup, uint64_t few, ms_arena *arena, msim_error *err) {
     keyed *order = ms_arena_get(arena, q->n_words, sizeof *order, "words", err);
     q->ranges = order ? ms_arena_get(arena, q->n_words, sizeof *q->ranges, "words", err) : NULL;
     if (!q->ranges) return -MSIM_E_MEMORY;
@@ -34,8 +33,7 @@ static int look_up(ms_query *q, ms_lookup *lookup, uint64_t few, ms_arena *arena
         else
             q->ranges[w] = ms_lookup_word(lookup, &q->words[w], few);
     }
-    if (lookup->is_damaged)
-        return ms_index_damaged(lookup->notes, "a block of postings", err);
+    if (lookup->is_damaged) return ms_index_damaged(lookup->notes, "a block of postings", err);
     return MSIM_OK;
 }
 
@@ -53,8 +51,7 @@ static size_t drop_double(ms_word *words, size_t n, int sample) {
     return kept;
 }
 
-static int make_words(ms_query *q, bool has_bottom, int sample, ms_arena *arena,
-                      msim_error *err) {
+static int make_words(ms_query *q, bool has_bottom, int sample, ms_arena *arena, msim_error *err) {
     ms_streams streams;
     ms_word *words;
     size_t n;
@@ -147,8 +144,7 @@ int ms_query_make(const msim_note *notes, size_t n, ms_lookup *lookup,
                   const ms_query_limits *limits, ms_arena *arena, ms_query *out, msim_error *err) {
     *out = (ms_query){0};
     int rc = ms_canon_make(notes, n, arena, &out->canon, err);
-    if (rc >= 0)
-        rc = make_words(out, lookup->notes->tail.has_bottom, limits->sample, arena, err);
+    if (rc >= 0) rc = make_words(out, lookup->notes->tail.has_bottom, limits->sample, arena, err);
     if (rc >= 0) rc = look_up(out, lookup, limits->few, arena, err);
     if (rc >= 0) rc = note_bits(out, arena, err);
     if (rc < 0) return rc;

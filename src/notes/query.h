@@ -7,10 +7,10 @@
 /* All arrays are the arena's. */
 typedef struct {
     ms_canon canon;
-    ms_word *words; /* [n_words] in order of note */
+    ms_word *words;   /* [n_words] in order of note */
     ms_range *ranges; /* [n_words] */
     size_t n_words;
-    float *bits; /* [canon.n] what a match of the note says, in bits */
+    float *bits;  /* [canon.n] what a match of the note says, in bits */
     bool is_thin; /* a tune: about one note a group */
 } ms_query;
 

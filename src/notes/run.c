@@ -164,7 +164,8 @@ static int by_name(const void *a, const void *b, void *user) {
     ms_run_piece_view(user, *(const uint32_t *)b, &y);
     const int c = ms_run_compare(&x, &y);
     if (c) return c;
-    return (*(const uint32_t *)a > *(const uint32_t *)b) - (*(const uint32_t *)a < *(const uint32_t *)b);
+    return (*(const uint32_t *)a > *(const uint32_t *)b) -
+           (*(const uint32_t *)a < *(const uint32_t *)b);
 }
 
 /* Digits of 8 bits from the lowest: bytes of MS_KEY_BITS. A digit that all keys share costs one
@@ -210,10 +211,9 @@ static void gather(ms_run *run, ms_run_piece *pieces, ms_posting *out) {
 
 int ms_run_sort(ms_run *run, msim_error *err) {
     uint32_t *order = ms_alloc(run->n_pieces, sizeof *order, "pieces", err);
-    ms_run_piece *pieces =
-        order ? ms_alloc(run->n_pieces, sizeof *pieces, "pieces", err) : NULL;
-    ms_posting *postings =
-        pieces ? ms_alloc(run->n_postings, sizeof *postings, "postings", err) : NULL;
+    ms_run_piece *pieces = order ? ms_alloc(run->n_pieces, sizeof *pieces, "pieces", err) : NULL;
+    ms_posting *postings = pieces ? ms_alloc(run->n_postings, sizeof *postings, "postings", err)
+                                  : NULL;
     if (postings) {
         for (size_t i = 0; i < run->n_pieces; i++) order[i] = (uint32_t)i;
         qsort_r(order, run->n_pieces, sizeof *order, by_name, run);

@@ -14,8 +14,7 @@ static int fill_tables(ms_source *s, int (*keep)(void *user, int64_t piece), voi
     for (uint64_t p = 0; p < s->n_pieces; p++) {
         ms_piece_view view;
         if (!ms_source_piece(s, p, &view) || view.n_notes == 0 ||
-            (s->notes && (view.first_note != note ||
-                          view.n_notes > s->notes->tail.n_notes - note)))
+            (s->notes && (view.first_note != note || view.n_notes > s->notes->tail.n_notes - note)))
             return ms_index_damaged(s->notes, "a piece", err);
         s->old_first[p] = note;
         s->new_first[p] = keep && !keep(user, (int64_t)p) ? UINT64_MAX : 0;
@@ -36,8 +35,8 @@ int ms_source_open(ms_source *s, const ms_run *run, const msim_notes *notes,
     if (s->old_first)
         s->new_first = ms_alloc((size_t)s->n_pieces, sizeof *s->new_first, "pieces", err);
     if (s->new_first)
-        s->ranges = ms_alloc((size_t)(n_notes / MS_RANGE_NOTES) + 1, sizeof *s->ranges, "pieces",
-                             err);
+        s->ranges =
+            ms_alloc((size_t)(n_notes / MS_RANGE_NOTES) + 1, sizeof *s->ranges, "pieces", err);
     int rc = s->ranges ? fill_tables(s, keep, user, err) : -MSIM_E_MEMORY;
     if (rc < 0) ms_source_close(s);
     return rc;
@@ -91,8 +90,7 @@ int ms_source_next(ms_source *s, msim_error *err) {
         int rc = read_posting(s, &got, err);
         if (rc < 0) return rc;
         const uint64_t note = got.value >> MS_SPAN_BITS;
-        if (note >= s->old_first[s->n_pieces])
-            return ms_index_damaged(s->notes, "a posting", err);
+        if (note >= s->old_first[s->n_pieces]) return ms_index_damaged(s->notes, "a posting", err);
         const uint64_t p = piece_of(s, note);
         if (s->new_first[p] == UINT64_MAX) continue;
         got.value += (s->new_first[p] - s->old_first[p]) << MS_SPAN_BITS;

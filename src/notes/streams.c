@@ -18,7 +18,8 @@ static size_t add_all(const ms_canon *c, ms_streams *s, size_t at) {
 static size_t add_line(const ms_canon *c, bool is_top, ms_streams *s, size_t at) {
     const size_t first = at;
     for (size_t i = 0, next; i < c->n; i = next) {
-        for (next = i + 1; next < c->n && c->group[next] == c->group[i]; next++) {}
+        for (next = i + 1; next < c->n && c->group[next] == c->group[i]; next++) {
+        }
         const size_t note = is_top ? i : next - 1;
         if (at > first) {
             const size_t last = s->notes[at - 1];
@@ -87,8 +88,10 @@ int ms_streams_make(const ms_canon *c, bool has_bottom, ms_arena *arena, ms_stre
                     msim_error *err) {
     const size_t most_notes = c->n + 2 * c->n_groups + 2 * c->n_parts;
     const size_t most = MS_STREAM_KINDS + 2 * c->n_voices;
-    *out = (ms_streams){.notes = ms_arena_get(arena, most_notes, sizeof *out->notes, "streams", err)};
-    if (out->notes) out->starts = ms_arena_get(arena, most + 1, sizeof *out->starts, "streams", err);
+    *out =
+        (ms_streams){.notes = ms_arena_get(arena, most_notes, sizeof *out->notes, "streams", err)};
+    if (out->notes)
+        out->starts = ms_arena_get(arena, most + 1, sizeof *out->starts, "streams", err);
     if (out->starts) out->kinds = ms_arena_get(arena, most, sizeof *out->kinds, "streams", err);
     if (!out->kinds) return -MSIM_E_MEMORY;
     out->starts[0] = 0;

@@ -17,10 +17,10 @@ typedef struct {
     uint8_t *used;
     point *points; /* [n_points], x ascending */
     size_t n_points;
-    size_t segment;      /* where the last mapping was */
-    size_t window;       /* first target note that may be near */
-    int32_t *partner;    /* [canon.n] target note, or NO_NOTE */
-    size_t first, last;  /* query notes looked at: first .. last - 1 */
+    size_t segment;     /* where the last mapping was */
+    size_t window;      /* first target note that may be near */
+    int32_t *partner;   /* [canon.n] target note, or NO_NOTE */
+    size_t first, last; /* query notes looked at: first .. last - 1 */
 } verifying;
 
 void ms_verify_free(ms_verify_memory *memory) {
@@ -39,7 +39,8 @@ static void make_map(verifying *v) {
     const ms_anchor *a = v->chain->anchors;
     for (size_t i = 0; i < v->chain->n; i++)
         add_point(v, v->query->canon.time[a[i].query], v->target->time[a[i].target]);
-    const ms_anchor *end = &a[v->chain->n - 1]; /* the end of the last word; spans have 40 ms more */
+    const ms_anchor *end =
+        &a[v->chain->n - 1]; /* the end of the last word; spans have 40 ms more */
     add_point(v, v->query->canon.time[end->query] + (double)end->query_span - 40,
               v->target->time[end->target] + (double)end->span - 40);
 }
@@ -228,11 +229,10 @@ static int score(verifying *v, ms_arena *arena, ms_verified *out, msim_error *er
         if ((size_t)v->partner[i] > high) high = (size_t)v->partner[i];
     }
     out->pairs = ms_arena_get(arena, n_pairs, sizeof *out->pairs, "a match", err);
-    float *scores = out->pairs
-                        ? ms_arena_get(arena, v->query->canon.n, sizeof *scores, "a match", err)
-                        : NULL;
-    float *by_target = scores ? ms_arena_get(arena, n_pairs ? high - low + 1 : 1,
-                                             sizeof *by_target, "a match", err)
+    float *scores =
+        out->pairs ? ms_arena_get(arena, v->query->canon.n, sizeof *scores, "a match", err) : NULL;
+    float *by_target = scores ? ms_arena_get(arena, n_pairs ? high - low + 1 : 1, sizeof *by_target,
+                                             "a match", err)
                               : NULL;
     if (!by_target) return -MSIM_E_MEMORY;
     if (n_pairs == 0) return MSIM_OK;
@@ -258,8 +258,8 @@ int ms_verify_chain(const ms_chain *chain, const ms_query *query, const ms_targe
     }
     v.used = memory->used;
     v.points = ms_arena_get(arena, chain->n + 1, sizeof *v.points, "a match", err);
-    v.partner =
-        v.points ? ms_arena_get(arena, query->canon.n, sizeof *v.partner, "a match", err) : NULL;
+    v.partner = v.points ? ms_arena_get(arena, query->canon.n, sizeof *v.partner, "a match", err)
+                         : NULL;
     if (!v.partner) return -MSIM_E_MEMORY;
     make_map(&v);
     v.window = chain->anchors[0].target;

@@ -12,7 +12,7 @@ typedef struct {
 typedef struct {
     uint32_t piece;
     int transpose;
-    float score; /* bits; of the best stretch */
+    float score;    /* bits; of the best stretch */
     ms_pair *pairs; /* the arena's: [n_pairs], of the best stretch, in order of the query */
     size_t n_pairs;
     uint32_t query_first, query_last, first, last; /* the stretch: notes of both */

@@ -27,12 +27,12 @@ int ms_words_make(const ms_canon *canon, const ms_streams *streams, int density,
 /* Keep what the index stores, in place: sampled words; one of those that begin at one note and
  * agree in MS_SAME_INTERVALS; of those that agree in MS_COMMON_INTERVALS MS_COMMON_MAX, evenly
  * spread. They are then in order of note. Returns how many are left, or < 0. */
-int64_t ms_words_select(ms_word *words, size_t n, size_t n_notes, ms_arena *arena,
-                        msim_error *err);
+int64_t ms_words_select(ms_word *words, size_t n, size_t n_notes, ms_arena *arena, msim_error *err);
 
 /* The bits of a key that its first k intervals take. */
 static inline uint64_t ms_word_mask(int k) {
-    return ((UINT64_C(1) << MS_KEY_BITS) - 1) & ~((UINT64_C(1) << (MS_KEY_BITS - k * MS_INTERVAL_BITS)) - 1);
+    return ((UINT64_C(1) << MS_KEY_BITS) - 1) &
+           ~((UINT64_C(1) << (MS_KEY_BITS - k * MS_INTERVAL_BITS)) - 1);
 }
 static inline uint64_t ms_word_hash(uint64_t x) {
     x = (x ^ x >> 31) * UINT64_C(0x9e3779b97f4a7c15);

@@ -18,7 +18,7 @@ typedef struct {
     ms_section_record *section;
     ms_source *sources; /* borrowed: [n_sources] */
     size_t n_sources;
-    piece_place *pieces; /* owned: [tail.n_pieces], in order */
+    piece_place *pieces;     /* owned: [tail.n_pieces], in order */
     uint64_t *keys, *starts; /* owned: of the blocks so far */
     size_t keys_cap, starts_cap;
 } writer;
@@ -92,7 +92,8 @@ static int order_pieces(writer *w, msim_error *err) {
         w->pieces[kept++] = w->pieces[i];
     }
     if (kept > UINT32_MAX || note > UINT64_C(1) << 40)
-        return ms_fail(err, MSIM_E_LIMIT, "note index: expected at most 2^32 pieces and 2^40 notes");
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "note index: expected at most 2^32 pieces and 2^40 notes");
     w->tail.n_pieces = kept;
     w->tail.n_notes = note;
     return MSIM_OK;
@@ -202,8 +203,8 @@ static int put_block(writer *w, const ms_posting *block, size_t n, unsigned widt
     const size_t b = (size_t)w->tail.n_blocks++;
     int rc = ms_grow((void **)&w->keys, &w->keys_cap, b + 1, sizeof *w->keys, "postings", err);
     if (rc >= 0)
-        rc = ms_grow((void **)&w->starts, &w->starts_cap, b + 2, sizeof *w->starts, "postings",
-                     err);
+        rc =
+            ms_grow((void **)&w->starts, &w->starts_cap, b + 2, sizeof *w->starts, "postings", err);
     if (rc < 0) return rc;
     w->keys[b] = block[0].key;
     w->starts[b] = w->section->n_bytes;

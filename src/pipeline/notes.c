@@ -11,11 +11,11 @@
 typedef struct {
     msim_notes_job_options o; /* what it points to is the caller's */
     ms_watch watch;
-    msim_walk *walk;          /* owned, and so on */
+    msim_walk *walk; /* owned, and so on */
     msim_note_reader *reader;
     msim_notes_builder *builder;
-    msim_notes *old;     /* the index before an update, or NULL */
-    uint8_t *is_kept;    /* [pieces of old] */
+    msim_notes *old;  /* the index before an update, or NULL */
+    uint8_t *is_kept; /* [pieces of old] */
     msim_notes_job_stats stats;
 } notes_job;
 
@@ -96,8 +96,8 @@ static int add_file(notes_job *j, const msim_walk_item *item, msim_error *err) {
     rc = msim_note_reader_read(j->reader, item->bytes, item->n_bytes, &piece, &why);
     if (rc == -MSIM_E_MEMORY) return skip_for(j, item, MSIM_SKIP_NO_MEMORY, &why);
     if (rc < 0)
-        return skip_for(j, item,
-                        msim_skip_reason_of_outcome(msim_note_reader_outcome(j->reader)), &why);
+        return skip_for(j, item, msim_skip_reason_of_outcome(msim_note_reader_outcome(j->reader)),
+                        &why);
     rc = msim_notes_builder_add(j->builder, item->name, item->name_bytes, digest, &piece, err);
     if (rc == -MSIM_E_LIMIT && err) return skip_for(j, item, MSIM_SKIP_TOO_LARGE, err);
     if (rc < 0) return rc;
@@ -129,9 +129,8 @@ static int open_all(notes_job *j, const msim_notes_job_options *options, msim_er
     if (!j->o.output) return ms_fail(err, MSIM_E_ARG, "note index: expected an output, got none");
     if (j->o.walk.is_tokenized || j->o.walk.from_tokens)
         return ms_fail(err, MSIM_E_ARG, "note index: expected a walk of MIDI files, got tokens");
-    j->watch = (ms_watch){.progress = j->o.walk.progress,
-                          .message = j->o.walk.message,
-                          .user = j->o.walk.user};
+    j->watch = (ms_watch){
+        .progress = j->o.walk.progress, .message = j->o.walk.message, .user = j->o.walk.user};
     ms_watch_begin(&j->watch);
     if (j->o.update) rc = open_old(j, err);
     if (rc >= 0) rc = msim_walk_open(&j->o.walk, &j->walk, err);

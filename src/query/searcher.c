@@ -94,6 +94,7 @@ static int open_parts(msim_searcher *s, const msim_model *model, const msim_opti
         return ms_fail(err, -rc, "searcher: this corpus cannot say what it is");
     s->n_rows = info.rows;
     s->dim = info.dim;
+    if ((rc = msim_corpus_whitening(s->corpus, &s->whitening, err)) < 0) return rc;
     s->n_pieces = msim_corpus_pieces(s->corpus, err);
     if (s->n_pieces < 0) return (int)s->n_pieces;
     s->has_spans = msim_corpus_has_spans(s->corpus, err) > 0 ||
@@ -196,13 +197,27 @@ static int check_finite(const float *vector, int64_t dim, msim_error *err) {
     return MSIM_OK;
 }
 
-int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err) {
+/* Whiten n vectors in their place, if the rows are whitened. */
+static int whiten(const msim_searcher *s, float *vectors, size_t n, msim_error *err) {
+    return s->whitening ? msim_whitening_apply(s->whitening, vectors, n, vectors, 1, err) : MSIM_OK;
+}
+
+static int64_t add_vector(msim_searcher *s, const float *vector, bool is_stored, msim_error *err) {
     float *to;
     int rc = check_finite(vector, s->dim, err);
     if (rc >= 0) rc = reserve(s, 1, &to, err);
     if (rc < 0) return rc;
     memcpy(to, vector, (size_t)s->dim * sizeof *to);
-    return append(s, 1);
+    if (!is_stored) rc = whiten(s, to, 1, err);
+    return rc < 0 ? rc : append(s, 1);
+}
+
+int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err) {
+    return add_vector(s, vector, false, err);
+}
+
+int64_t msim_searcher_add_stored(msim_searcher *s, const float *vector, msim_error *err) {
+    return add_vector(s, vector, true, err);
 }
 
 /* Leave the rows of a row's piece out of a query's matches. */
@@ -248,7 +263,9 @@ static int64_t add_keys(msim_searcher *s, const void *midi, size_t n_bytes, msim
         rc = ms_query_embed_keys(&s->embedder, midi, n_bytes, s->set.transpose, s->set.max_tokens,
                                  to, err);
     if (rc < 0) return rc;
-    s->stats.cut += rc;
+    int cut = rc;
+    if ((rc = whiten(s, to, n, err)) < 0) return rc;
+    s->stats.cut += cut;
     return append(s, n);
 }
 
@@ -264,6 +281,7 @@ static int64_t append_windows(msim_searcher *s, msim_error *err) {
     if (!is_pooled && !spans) return -MSIM_E_MEMORY;
     rc = is_pooled ? ms_query_embed_pooled(&s->embedder, to, err)
                    : ms_query_embed_windows(&s->embedder, to, err);
+    if (rc >= 0) rc = whiten(s, to, e->n_keys * n_windows, err);
     if (rc < 0) {
         ms_free(spans);
         return rc;

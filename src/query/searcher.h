@@ -35,8 +35,9 @@ typedef struct {
 } ms_query_hit;
 
 struct msim_searcher {
-    const msim_corpus *corpus; /* borrowed */
-    msim_searcher_options set; /* excluded: owned, rising */
+    const msim_corpus *corpus;       /* borrowed */
+    msim_searcher_options set;       /* excluded: owned, rising */
+    const msim_whitening *whitening; /* borrowed from the corpus; NULL: its rows are not whitened */
     int64_t n_rows, dim;
     bool has_spans;             /* pieces or queries may have several vectors: pieces are found */
     int64_t n_pieces;           /* as many as rows without spans */

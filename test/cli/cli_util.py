@@ -27,11 +27,12 @@ def tool(name):
     return str(path)
 
 
-def run(name, *arguments, cwd=None, stdin=b"", env=None, limit=120, program=None):
-    """Run a tool; arguments may be bytes. The result has returncode, stdout and stderr (bytes)."""
+def run(name, *arguments, cwd=None, stdin=b"", env=None, limit=120, program=None, before=None):
+    """Run a tool; arguments may be bytes. The result has returncode, stdout and stderr (bytes). `before` is called in the
+    new process."""
     command = [program or tool(name), *(a if isinstance(a, bytes) else str(a) for a in arguments)]
     return subprocess.run(command, cwd=cwd, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env=dict(ENV, **(env or {})), timeout=limit)
+                          env=dict(ENV, **(env or {})), timeout=limit, preexec_fn=before)
 
 
 def lines(done):

@@ -1,9 +1,11 @@
 """What all tools have in common: help, version, options, exit codes, standard output, terminals."""
+import ctypes
 import os
 import platform
 import pty
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
@@ -79,6 +81,37 @@ def test_levels():
     for level, precision, has, needs in rows:
         assert precision in ("bf16", "f32", "int8") and has == ("yes" if set(needs.split()) <= flags else "no"), level
     assert version.splitlines()[1].split()[-1] == [row[0] for row in rows if row[2] == "yes"][-1]
+
+
+def refuse_tiles():
+    """In a child before its program: no permission for the tiles of AMX, as a sandbox might have it."""
+    step = struct.Struct("HBBI")  # code, jumps when true and false, operand
+    program = b"".join(step.pack(*row) for row in (
+        (0x20, 0, 0, 0), (0x15, 0, 3, 158),  # the call: arch_prctl
+        (0x20, 0, 0, 16), (0x15, 0, 1, 0x1023),  # its first argument: ARCH_REQ_XCOMP_PERM
+        (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7fff0000)))  # EPERM, or let it pass
+    held = ctypes.create_string_buffer(program)
+    header = struct.pack("HxxxxxxP", len(program) // step.size, ctypes.addressof(held))
+    libc = ctypes.CDLL(None)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, header):
+        os._exit(77)
+
+
+@pytest.mark.skipif("amx_tile" not in open("/proc/cpuinfo").read(), reason="this CPU has no tiles")
+def test_refused_tiles():
+    """Where the system refuses tiles, auto takes the level below without a word, and the name gets one line."""
+    if run("bench", "--version", before=refuse_tiles).returncode == 77:
+        pytest.skip("no filters of system calls here")
+    rows = [line.split("\t")
+            for line in run("bench", "--generate-levels", before=refuse_tiles).stdout.decode().splitlines()]
+    assert {row[2] for row in rows if row[0] == "amxbf16"} == {"no"}
+    done = run("bench", "--version", before=refuse_tiles)
+    best = [row[0] for row in rows if row[2] == "yes"][-1]
+    assert done.stderr == b"" and f"best on this CPU: {best}\n" in done.stdout.decode()
+    done = run("bench", "encoder", "--isa", "amxbf16", before=refuse_tiles)
+    assert done.returncode == 2 and re.fullmatch(
+        rf"midisim-bench: [^\n]*best here: {best}[^\n]*, got amxbf16: Linux refused this process the tile registers of "
+        r"AMX\n", text(done))
 
 
 @pytest.mark.parametrize("name", TOOLS)

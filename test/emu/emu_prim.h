@@ -106,6 +106,7 @@ static inline float sqrt_f32(float x) { return sqrtf(x); }
 static inline float div_f32(float a, float b) { return a / b; }
 extern "C" float emu_exp2(float x);
 static inline float exp2_approx(float x) { return emu_exp2(x); }
+static inline float max_nan(float a, float b) { return a != a ? a : b != b ? b : fmaxf(a, b); }
 extern "C" float emu_f32_of_f16(uint16_t bits);
 static inline float f32_of_f16(uint16_t bits) { return emu_f32_of_f16(bits); }
 
@@ -191,6 +192,7 @@ static inline uint4 load_once16(const void *at, EMU_AT) {
     emu_load_once(&v, at, 16, file, line);
     return v;
 }
+static inline void store16(void *to, float4 v) { *(float4 *)to = v; }
 static inline uint32_t load_once4(const void *at, EMU_AT) {
     uint32_t v;
     emu_load_once(&v, at, 4, file, line);

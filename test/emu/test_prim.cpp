@@ -66,6 +66,8 @@ static void test_functions(void **) {
     assert_true(sqrt_f32(2.0f) == sqrtf(2.0f) && sqrt_f64(2.0) == sqrt(2.0));
     assert_true(div_f32(1.0f, 3.0f) == 1.0f / 3.0f && div_f64(1.0, 3.0) == 1.0 / 3.0);
     assert_int_equal(count_bits(0xf0f00001u), 9);
+    assert_true(max_nan(1.0f, 2.0f) == 2.0f && max_nan(-1.0f, 0.0f) == 0.0f);
+    assert_true(isnan(max_nan(NAN, 1.0f)) && isnan(max_nan(1.0f, NAN)));
     assert_true(exp2_approx(-INFINITY) == 0.0f && exp2_approx(-130.0f) == 0.0f &&
                 exp2_approx(0.0f) == 1.0f);
     for (float x = -125.9f; x < 127.0f; x += 0.37f) {
@@ -208,13 +210,22 @@ static __global__ void k_loads(uint32_t *out, const uint32_t *x) {
     uint4 v = load_once16(x + 4 * threadIdx.x);
     out[threadIdx.x] = v.x + 10 * v.y + 100 * v.z + 1000 * v.w;
     out[4 + threadIdx.x] = load_once4(x + threadIdx.x);
+    float base = (float)(4 * threadIdx.x);
+    store16(out + 8 + 4 * threadIdx.x, make_float4(base, base + 1.0f, base + 2.0f, base + 3.0f));
 }
 
 static void test_loads(void **) {
     Buffer<uint32_t> x(std::vector<uint32_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6}),
-        out(8);
+        out(24);
     assert_int_equal(run_kernel(k_loads, dim3(1), dim3(4), 0, out.p, x.p), cudaSuccess);
-    assert_true(out.get() == (std::vector<uint32_t>{4321, 8765, 2109, 6543, 1, 2, 3, 4}));
+    std::vector<uint32_t> got = out.get(), stored(got.begin() + 8, got.end());
+    got.resize(8);
+    assert_true(got == (std::vector<uint32_t>{4321, 8765, 2109, 6543, 1, 2, 3, 4}));
+    for (int i = 0; i < 16; i++) {
+        float v;
+        memcpy(&v, &stored[(size_t)i], sizeof v);
+        assert_true(v == (float)i);
+    }
 }
 
 /* Copy j of thread 0 takes j bytes; groups of two; the newest is left until the end. */

@@ -71,6 +71,7 @@ enum ms_bench_limit {
     MS_BENCH_FMA_256,
     MS_BENCH_FMA_512,
     MS_BENCH_DOT_BF16,
+    MS_BENCH_DOT_TILES,
     MS_BENCH_DOT_INT8,
     MS_BENCH_READ,
     MS_BENCH_N_LIMITS

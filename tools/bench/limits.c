@@ -29,6 +29,8 @@ static const struct {
                           MSIM_ISA_AVX512, MSIM_PRECISION_F32},
     [MS_BENCH_DOT_BF16] = {"dot-bf16-512", "gflop_per_s", "GFLOP/s", &ms_limits_avx512bf16,
                            MSIM_ISA_AVX512BF16, MSIM_PRECISION_BF16},
+    [MS_BENCH_DOT_TILES] = {"dot-bf16-tiles", "gflop_per_s", "GFLOP/s", &ms_limits_amxbf16,
+                            MSIM_ISA_AMXBF16, MSIM_PRECISION_BF16},
     [MS_BENCH_DOT_INT8] = {"dot-int8-512", "gop_per_s", "GOP/s", &ms_limits_avx512vnni,
                            MSIM_ISA_AVX512, MSIM_PRECISION_INT8},
     [MS_BENCH_READ] = {"read", "gb_per_s", "GB/s", NULL, MSIM_ISA_REF, MSIM_PRECISION_F32}};
@@ -38,7 +40,8 @@ static const struct {
     int isa, limit[3];
 } limits_of[] = {{MSIM_ISA_AVX2, {MS_BENCH_FMA_256, MS_BENCH_FMA_256, MS_BENCH_FMA_256}},
                  {MSIM_ISA_AVX512, {MS_BENCH_FMA_512, MS_BENCH_FMA_512, MS_BENCH_DOT_INT8}},
-                 {MSIM_ISA_AVX512BF16, {MS_BENCH_DOT_BF16, MS_BENCH_FMA_512, MS_BENCH_DOT_INT8}}};
+                 {MSIM_ISA_AVX512BF16, {MS_BENCH_DOT_BF16, MS_BENCH_FMA_512, MS_BENCH_DOT_INT8}},
+                 {MSIM_ISA_AMXBF16, {MS_BENCH_DOT_TILES, MS_BENCH_FMA_512, MS_BENCH_DOT_INT8}}};
 
 static bool cpu_has(int limit) {
     return msim_isa_is_available(limits[limit].isa, limits[limit].precision);

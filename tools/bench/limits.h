@@ -25,7 +25,7 @@ typedef struct {
 /* Weak: NULL in a build for another architecture, which leaves their files out. */
 extern const ms_limits_table ms_limits_avx2 __attribute__((weak)),
     ms_limits_avx512 __attribute__((weak)), ms_limits_avx512bf16 __attribute__((weak)),
-    ms_limits_avx512vnni __attribute__((weak));
+    ms_limits_avx512vnni __attribute__((weak)), ms_limits_amxbf16 __attribute__((weak));
 
 #define MS_LIMITS_12(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
 #define MS_LIMITS_24(F) \

@@ -16,11 +16,16 @@ typedef struct {
     const char *out;                       /* -o, or NULL */
     const char *names_file;                /* names of rows that have none, or NULL */
     const char *name_field, *vector_field; /* NULL: the usual ones */
+    const char *whiten_fit, *prior_fit;    /* NULL: not given */
+    int64_t prior_rows;
+    bool is_whitened, is_fit_only; /* --whiten, --fit-only */
     bool is_info, is_verify, is_json, is_merge, is_forced, keeps_nonfinite;
 } ms_convert_settings;
 
 /* Write the corpus that `inputs` are together as `out`; with is_merge in bytewise order of name. */
 int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out);
+/* Write the whitened rows of the corpus, or with --fit-only the fit alone, as `out`. */
+int ms_convert_whiten(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out);
 /* --info and --verify of every file. */
 int ms_convert_describe(const ms_convert_settings *s, const ms_cli_texts *files);
 /* What a path looks like: a corpus (a folder, .npy by its first bytes, .fvecs and .fbin by their

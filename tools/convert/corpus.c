@@ -22,10 +22,11 @@ typedef struct {
     const char *out;
     ms_description description;
     bool has_sidecar;
-    ms_source *sources; /* owned: of each input row, or NULL */
-    uint32_t *order;    /* owned: with merge and sources or spans: the input row of each output
+    const msim_whitening *whitening; /* borrowed from the corpus; NULL: its rows are not whitened */
+    ms_source *sources;              /* owned: of each input row, or NULL */
+    uint32_t *order; /* owned: with merge and sources or spans: the input row of each output
                          * row */
-    char *name;         /* owned */
+    char *name;      /* owned */
     size_t name_cap;
     int64_t n_nonfinite;
 } conversion;
@@ -303,15 +304,16 @@ static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *e
     /* The codes beside it are of the rows that were there: they would only be refused. */
     if (rc >= 0 && (size_t)snprintf(aside, sizeof aside, "%s.msim", j->out) < sizeof aside)
         (void)unlink(aside);
-    if (rc < 0 || !j->has_sidecar) return rc;
+    if (rc < 0 || (!j->has_sidecar && !j->whitening)) return rc;
+    if (!j->has_sidecar) j->description = (ms_description){.rows = j->info.rows};
     snprintf(j->description.tool, sizeof j->description.tool, "midisim-convert");
     snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
     snprintf(j->description.dtype, sizeof j->description.dtype, "%s",
              msim_dtype_name(j->layout.dtype));
     ms_description_rows rows = {.user = j,
                                 .source = j->sources ? get_source : NULL,
-                                .span = ms_description_has_spans(&j->description) ? get_span
-                                                                                  : NULL};
+                                .span = ms_description_has_spans(&j->description) ? get_span : NULL,
+                                .whitening = j->whitening};
     rc = ms_description_take_fingerprint(&j->description, j->out, err);
     /* Bare rows under a name that does not tell their format. */
     if (rc == -MSIM_E_FORMAT) rc = *j->description.fingerprint = 0;
@@ -357,6 +359,7 @@ int ms_convert_corpus(const ms_convert_settings *s, const ms_cli_texts *inputs, 
     int rc = msim_corpus_open_many(inputs->items, inputs->n, s->names_file, &j.corpus, &err);
     j.info.size = sizeof j.info;
     if (rc >= 0) rc = msim_corpus_get_info(j.corpus, &j.info);
+    if (rc >= 0) rc = msim_corpus_whitening(j.corpus, &j.whitening, &err);
     if (rc >= 0) {
         rc = gather(&j, &err);
         is_refused = rc == -MSIM_E_ARG;

@@ -139,9 +139,11 @@ static int check_rows(const msim_corpus *corpus, const msim_corpus_info *info, f
 /* Settings beside one part, shown as they stand, with what later versions may add to them. */
 static int add_description(const msim_corpus *corpus, int64_t part, report *to, msim_error *err) {
     ms_description description;
+    const msim_whitening *whitening;
     size_t n;
-    int rc = ms_convert_description(corpus, part, &description, err);
-    if (rc != 1) return rc;
+    int rc = msim_corpus_whitening(corpus, &whitening, err);
+    if (rc >= 0) rc = ms_convert_description(corpus, part, &description, err);
+    if (rc < 0 || (rc == 0 && !whitening)) return rc;
     char *text = ms_description_read_text(msim_corpus_part_path(corpus, part), &n, err);
     cJSON *settings = text ? ms_json_parse(text, n, err) : NULL;
     if (settings) add(to, "settings", settings);

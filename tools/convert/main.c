@@ -4,12 +4,13 @@
 #define _GNU_SOURCE
 #include "convert.h"
 #include "base/file.h"
+#include "common/fits/prior.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static ms_convert_settings s = {.dtype = -1, .format = -1};
+static ms_convert_settings s = {.dtype = -1, .format = -1, .prior_rows = MSIM_WHITENING_PRIOR_ROWS};
 
 #define AT(field) .offset = offsetof(ms_convert_settings, field)
 static const ms_cli_option options[] = {
@@ -37,13 +38,31 @@ static const ms_cli_option options[] = {
      .help = "write the rows of all SHARDs in bytewise order of name, as one run of midisim-embed "
              "would have written them",
      .brief = "join the shards of a corpus"},
+    {.name = "whiten",
+     .kind = MS_CLI_FLAG,
+     AT(is_whitened),
+     .help =
+         "write the whitened rows of CORPUS, which rank better: a linear map, fitted on the rows "
+         "and kept in OUT.json, takes away what all pieces share. midisim-search then whitens "
+         "its queries by itself",
+     .brief = "write the whitened rows of a corpus, which rank better"},
+    {.name = "fit-only",
+     .kind = MS_CLI_FLAG,
+     AT(is_fit_only),
+     .help = "write the fit alone, as OUT.whiten, for --whiten-fit and --prior-fit"},
+    {.name = "whiten-fit",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     AT(whiten_fit),
+     .help = "with --whiten: take the map from this fit as it is, instead of fitting the rows"},
+    MS_CLI_ROW_PRIOR_FIT(ms_convert_settings),
+    MS_CLI_ROW_PRIOR_ROWS(ms_convert_settings),
     {.name = "output",
      .letter = 'o',
      .kind = MS_CLI_TEXT,
      .value = "OUT",
      AT(out),
-     .help = "the file to write, instead of the last argument",
-     .brief = "the file to write, instead of the last argument"},
+     .help = "the file to write, instead of the last argument"},
     {.name = "names-file",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
@@ -85,6 +104,7 @@ static const ms_cli_example examples[] = {
     {"midisim-convert --form pickled corpus.npy original.npy",
      "and back, for the original to load"},
     {"midisim-convert --merge shard-*.npy -o corpus.npy", "the shards of an array job"},
+    {"midisim-convert --whiten corpus.npy white.npy", "rows that rank better"},
     {"midisim-convert --info model.safetensors corpus.npy", "sizes, types, where it comes from"},
     {"midisim-convert --verify corpus.npy", "read every row"},
     {NULL, NULL}};
@@ -96,7 +116,8 @@ static const ms_cli_tool tool = {
     .usage = "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
              "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
              "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
-             "--info [--json] FILE...\n--verify [--json] FILE...",
+             "--whiten | --fit-only [--prior-fit FILE|none] [--force] CORPUS OUT\n"
+             "--info | --verify [--json] FILE...",
     .description =
         "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
         "of either kind or a safetensors file; nothing in it is executed. The names of tensors "
@@ -111,6 +132,8 @@ static const ms_cli_tool tool = {
         "a file cannot be read, is damaged or of another kind, a row is not finite, or the output "
         "could not be written",
 };
+
+static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
 
 /* < 0, having said it, when something stands where the output goes. */
 static int check_place(const char *to, const char *suffix) {
@@ -152,8 +175,6 @@ static int convert_checkpoint(const char *from, const char *to) {
     return 0;
 }
 
-static bool given(const char *name) { return ms_cli_given(&tool, &s, name); }
-
 /* < 0, having said it, for a wrong combination for a corpus. */
 static int check_corpus_options(void) {
     int format = s.format < 0 ? MSIM_FORMAT_STRUCTURED : s.format;
@@ -170,8 +191,35 @@ static int check_corpus_options(void) {
     return 0;
 }
 
+static bool is_whitening(void) { return s.is_whitened || s.is_fit_only; }
+
+/* < 0, having said it, for a wrong combination with --whiten or --fit-only, or for their options
+ * without them. */
+static int check_whitening_options(void) {
+    if (s.is_whitened && s.is_fit_only)
+        return ms_cli_usage("--whiten and --fit-only cannot be combined: give one of them");
+    if (s.whiten_fit && !s.is_whitened)
+        return ms_cli_usage("--whiten-fit is for --whiten: give that too");
+    if ((s.prior_fit || given("prior-rows")) && (!is_whitening() || s.whiten_fit))
+        return ms_cli_usage("--prior-fit, --prior-rows: these are for a new fit: give --whiten or "
+                            "--fit-only, without --whiten-fit");
+    if (is_whitening() &&
+        (s.is_merge || s.format >= 0 || s.dtype >= 0 || s.name_field || s.vector_field))
+        return ms_cli_usage("--whiten and --fit-only write one format: leave out --merge, --form, "
+                            "--dtype, --name-field and --vector-field");
+    return 0;
+}
+
+static int do_convert(const ms_cli_texts *inputs, const char *out) {
+    ms_cli_catch_signals();
+    return is_whitening()                ? ms_convert_whiten(&s, inputs, out)
+           : s.is_merge || s.format >= 0 ? ms_convert_corpus(&s, inputs, out)
+                                         : convert_checkpoint(inputs->items[0], out);
+}
+
 static int convert(const ms_cli_texts *files) {
-    bool is_corpus = s.is_merge || s.format >= 0;
+    bool is_corpus = s.is_merge || s.format >= 0 || is_whitening();
+    if (check_whitening_options() < 0) return -MSIM_E_ARG;
     if (s.is_merge && !s.out) return ms_cli_usage("--merge: no output: give -o CORPUS.npy");
     size_t n_inputs = files->n - (s.out || !files->n ? 0 : 1);
     const char *out = s.out ? s.out : files->n ? files->items[files->n - 1] : NULL;
@@ -193,10 +241,7 @@ static int convert(const ms_cli_texts *files) {
         s.format != MSIM_FORMAT_PICKLED)
         rc = check_place(out, ".names");
     if (rc >= 0 && is_corpus) rc = check_name(out);
-    if (rc < 0) return rc;
-    ms_cli_catch_signals();
-    return is_corpus ? ms_convert_corpus(&s, &inputs, out)
-                     : convert_checkpoint(files->items[0], out);
+    return rc < 0 ? rc : do_convert(&inputs, out);
 }
 
 static int run(void) {
@@ -206,7 +251,7 @@ static int run(void) {
         return ms_cli_usage("--json is for --info and --verify: give one of them too");
     if (!describes) return convert(files);
     if (s.is_merge || s.is_forced || s.out || s.name_field || s.vector_field || s.keeps_nonfinite ||
-        given("form") || given("dtype"))
+        given("form") || given("dtype") || is_whitening() || s.whiten_fit || s.prior_fit)
         return ms_cli_usage("--info and --verify take only --json and --names-file beside them");
     if (files->n == 0) return ms_cli_usage("no input: give a FILE");
     ms_cli_catch_signals();

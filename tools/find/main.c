@@ -1,49 +1,192 @@
-#include "common/cli.h"
-#include "common/json.h"
-#include <stdlib.h>
-#include <stdio.h>
+/* midisim-find: the pieces that share notes with a query. Queries are read in order and answered
+ * some at a time, each by one thread. */
+#include "base/mem.h"
+#include "base/pool.h"
+#include "common/skips.h"
+#include "common/watch.h"
+#include "find.h"
 #include <string.h>
-typedef struct { ms_cli_common common; const char *index; int64_t top; bool json; } settings;
-static const ms_cli_option options[] = {
-    {.name = "index", .letter = 'i', .kind = MS_CLI_TEXT, .value = "I", .offset = offsetof(settings, index), .help = "x"},
-    {.name = "top", .letter = 'k', .kind = MS_CLI_INT, .min=1,.max=1000,.value = "I", .offset = offsetof(settings, top), .help = "x"},
-    {.name = "json", .kind = MS_CLI_FLAG, .offset = offsetof(settings, json), .help = "x"}, {0}};
-static const ms_cli_tool tool = {.name = "midisim-find", .purpose = "x", .summary = "x", .usage = "x", .description = "x",  .examples = (const ms_cli_example[]){{0}}, .options = options, .has_no_kernels = true};
-int main(int argc, char **argv) {
-    static settings s = {.top = 16};
-    int rc = ms_cli_parse(&tool, argc, argv, &s);
-    if (rc != 0) return ms_cli_finish(rc);
-    msim_notes *notes; msim_error err; msim_finder *f; msim_note_reader *reader;
-    msim_finder_options o = msim_finder_options_default(); o.max_matches = s.top;
-    if (msim_notes_open(s.index, &notes, &err) < 0 || msim_finder_open(notes, &o, &f, &err) < 0 || msim_note_reader_open(&reader, &err) < 0) { ms_cli_error("%s", err.text); return 1; }
-    static unsigned char buf[64 << 20];
-    double t0 = ms_cli_now(), find_s = 0;
-    for (size_t i = 0; i < s.common.operands.n; i++) {
-        msim_piece_notes p = {.size = sizeof p};
-        int64_t n = msim_midi_read(s.common.operands.items[i], buf, sizeof buf, &err);
-        if (n < 0 || msim_note_reader_read(reader, buf, (size_t)n, &p, &err) < 0) { ms_cli_error("%s", err.text); continue; }
-        const msim_note_match *m;
-        double t1 = ms_cli_now();
-        int64_t k = msim_finder_find(f, p.notes, p.n_notes, &m, &err);
-        find_s += ms_cli_now() - t1;
-        if (k < 0) { ms_cli_error("%s", err.text); continue; }
-        ms_json_text t = {0};
-        char b[600];
-        snprintf(b, sizeof b, "{\"query\":\"%s\",\"notes\":%zu,\"matches\":[", s.common.operands.items[i], p.n_notes); ms_json_put(&t, b, strlen(b));
-        for (int64_t j = 0; j < k; j++) {
-            msim_notes_piece pc = {.size = sizeof pc};
-            msim_notes_get_piece(notes, m[j].piece, &pc);
-            ms_json_put(&t, j ? ",{\"name\":" : "{\"name\":", j ? 9 : 8);
-            ms_json_put_string(&t, pc.name, pc.name_bytes);
-            snprintf(b, sizeof b, ",\"relation\":\"%s\",\"evalue\":%.3g,\"score\":%.1f,\"notes\":%lld,\"of\":[%lld,%lld],\"identity\":%.3f,\"transpose\":%d,\"tempo\":%.4f,\"query_from\":%.3f,\"query_to\":%.3f,\"from\":%.3f,\"to\":%.3f,\"also\":[", msim_relation_name(m[j].relation), m[j].evalue, m[j].score, (long long)m[j].n_matched, (long long)m[j].of_query, (long long)m[j].of_piece, m[j].identity, m[j].transpose, m[j].tempo, m[j].place.query_from, m[j].place.query_to, m[j].place.from, m[j].place.to);
-            ms_json_put(&t, b, strlen(b));
-            for (int64_t a = 0; a < m[j].n_others; a++) { snprintf(b, sizeof b, "%s[%.3f,%.3f]", a ? "," : "", m[j].others[a].from, m[j].others[a].to); ms_json_put(&t, b, strlen(b)); }
-            ms_json_put(&t, "]}", 2);
-        }
-        ms_json_put(&t, "]}\n", 3);
-        ms_cli_write_json_text(&t);
-        ms_json_text_free(&t);
+
+enum { BATCH = 64 };
+
+typedef struct {
+    const ms_find_settings *s;
+    msim_notes *notes; /* owned, and so on */
+    const char *root;
+    unsigned char *within;
+    ms_pool *pool;
+    msim_finder **finders; /* [threads] */
+    ms_cli_skips *skips;
+    ms_tree *excerpts, *copies;
+    msim_note_reader *reader;
+    ms_find_query batch[BATCH];
+    size_t n_waiting;
+    ms_find_out out;
+    int64_t n_queries, n_significant, n_failed;
+} finding;
+
+/* ---- Answers ---- */
+
+static void answer(void *arg, int64_t item, int worker) {
+    finding *f = arg;
+    ms_find_query *q = &f->batch[item];
+    const msim_note_match *matches = NULL;
+    if (ms_cli_stopped()) return;
+    const int64_t n = msim_finder_find(f->finders[worker], q->notes, q->n_notes, &matches, &q->err);
+    if (n >= 0 && ms_find_keep(q, matches, n, &q->err) >= 0) q->err.code = 0;
+}
+
+static int give_answer(finding *f, ms_find_query *q) {
+    if (q->err.code) {
+        ms_cli_error("%s: %s", q->label, q->err.text);
+        f->n_failed++;
+        return -q->err.code;
     }
-    fprintf(stderr, "%.3f s, finding %.3f s\n", ms_cli_now() - t0, find_s);
-    return ms_cli_finish(0);
+    f->n_queries++;
+    f->n_significant += q->n_matches > 0 && q->matches[0].is_significant;
+    int rc = ms_find_print(&f->out, q);
+    if (rc >= 0 && ms_find_write(f->s, f->notes, f->root, f->excerpts, f->copies, q) < 0)
+        f->n_failed++;
+    return rc;
+}
+
+/* Answer what waits. < 0 when it makes no sense to go on. */
+static int flush(finding *f) {
+    int rc = 0;
+    ms_pool_run(f->pool, (int64_t)f->n_waiting, answer, f);
+    for (size_t i = 0; i < f->n_waiting; i++) {
+        if (rc >= 0 && !ms_cli_stopped()) rc = give_answer(f, &f->batch[i]);
+        ms_find_query_free(&f->batch[i]);
+    }
+    f->n_waiting = 0;
+    return ms_cli_stopped() ? -MSIM_E_STOPPED : rc;
+}
+
+/* ---- Queries ---- */
+
+static int add(finding *f) { return ++f->n_waiting == BATCH ? flush(f) : 0; }
+
+static int add_phrases(finding *f) {
+    for (size_t i = 0; i < f->s->phrases.n; i++) {
+        msim_error err;
+        int rc = ms_find_take_phrase(f->s->phrases.items[i], &f->batch[f->n_waiting], &err);
+        if (rc < 0) {
+            ms_find_query_free(&f->batch[f->n_waiting]);
+            ms_cli_error("%s", err.text);
+            return rc == -MSIM_E_EMPTY ? -MSIM_E_ARG : rc;
+        }
+        rc = add(f);
+        if (rc < 0) return rc;
+    }
+    return 0;
+}
+
+static int skip(finding *f, const msim_walk_item *item, int reason, const char *detail) {
+    ms_cli_skips_add(f->skips, item->path, reason, detail,
+                     msim_skip_is_failure(reason, item->is_named));
+    return 0;
+}
+
+static int add_file(finding *f, const msim_walk_item *item) {
+    msim_piece_notes piece = {.size = sizeof piece};
+    msim_error err = {0};
+    ms_find_query *q = &f->batch[f->n_waiting];
+    if (item->reason != MSIM_SKIP_NONE) return skip(f, item, item->reason, item->detail);
+    int rc = msim_note_reader_read(f->reader, item->bytes, item->n_bytes, &piece, &err);
+    if (rc < 0)
+        return skip(f, item, msim_skip_reason_of_outcome(msim_note_reader_outcome(f->reader)),
+                    err.text);
+    rc = ms_find_take(f->s, item->name, item->name_bytes, &piece, q, &err);
+    if (rc >= 0) return add(f);
+    ms_find_query_free(q);
+    ms_cli_error("%s: %s", item->path, err.text);
+    f->n_failed++;
+    return rc == -MSIM_E_EMPTY ? 0 : rc;
+}
+
+static int add_files(finding *f, msim_error *err) {
+    msim_walk *walk;
+    msim_walk_item item = {.size = sizeof item};
+    msim_walk_options o = ms_cli_walk_options();
+    o.paths = f->s->common.operands.items;
+    o.n_paths = f->s->common.operands.n;
+    o.files_from = f->s->files_from;
+    o.is_nul_separated = f->s->is_nul_separated;
+    o.has_stream = 1;
+    if (o.n_paths == 0 && !o.files_from) return 0;
+    int rc = msim_walk_open(&o, &walk, err);
+    while (rc >= 0 && (rc = msim_walk_next(walk, &item, err)) > 0) {
+        rc = add_file(f, &item);
+        if (rc < 0) err->text[0] = 0; /* it was said */
+    }
+    msim_walk_close(walk);
+    return rc;
+}
+
+/* ---- The whole ---- */
+
+static int open_finders(finding *f, msim_error *err) {
+    msim_finder_options o = msim_finder_options_default();
+    o.max_matches = f->s->top;
+    o.evalue = f->s->evalue;
+    o.is_same_key = f->s->is_same_key;
+    o.is_same_tempo = f->s->is_same_tempo;
+    o.within = f->within;
+    int rc = ms_pool_open(ms_cli_threads(&f->s->common), &f->pool, err);
+    if (rc < 0) return rc;
+    f->finders = ms_alloc((size_t)ms_pool_size(f->pool), sizeof(msim_finder *), "finders", err);
+    if (!f->finders) return -MSIM_E_MEMORY;
+    for (int i = 0; i < ms_pool_size(f->pool) && rc >= 0; i++)
+        rc = msim_finder_open(f->notes, &o, &f->finders[i], err);
+    return rc;
+}
+
+static int open_all(finding *f, msim_error *err) {
+    int rc = ms_find_open_index(f->s, &f->notes, &f->root, err);
+    if (rc >= 0) rc = ms_find_within(f->s, f->notes, &f->within, err);
+    if (rc >= 0) rc = open_finders(f, err);
+    if (rc >= 0) rc = msim_note_reader_open(&f->reader, err);
+    if (rc >= 0) rc = ms_cli_skips_open(NULL, &f->skips, err);
+    if (rc >= 0 && f->s->excerpts) rc = ms_tree_open(f->s->excerpts, &f->excerpts, err);
+    if (rc >= 0 && f->s->copy_to) rc = ms_tree_open(f->s->copy_to, &f->copies, err);
+    f->out = (ms_find_out){.settings = f->s, .notes = f->notes};
+    return rc;
+}
+
+static void close_all(finding *f) {
+    for (size_t i = 0; i < f->n_waiting; i++) ms_find_query_free(&f->batch[i]);
+    for (int i = 0; f->finders && i < ms_pool_size(f->pool); i++) msim_finder_close(f->finders[i]);
+    ms_free(f->finders);
+    if (f->pool) ms_pool_close(f->pool);
+    if (f->excerpts) ms_tree_close(f->excerpts);
+    if (f->copies) ms_tree_close(f->copies);
+    msim_note_reader_close(f->reader);
+    ms_free(f->within);
+    msim_notes_close(f->notes);
+}
+
+static int run(const ms_find_settings *s) {
+    static finding f;
+    msim_error err = {0}, late;
+    f.s = s;
+    int rc = open_all(&f, &err);
+    if (rc >= 0 && ms_find_begin(&f.out) < 0) rc = -MSIM_E_STOPPED;
+    if (rc >= 0) rc = add_phrases(&f);
+    if (rc >= 0) rc = add_files(&f, &err);
+    if (rc >= 0) rc = flush(&f);
+    if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
+    const bool has_failures = f.n_failed || (f.skips && ms_cli_skips_failures(f.skips));
+    if (f.skips) (void)ms_cli_skips_close(f.skips, &late);
+    close_all(&f);
+    if (rc < 0) return rc;
+    return has_failures || f.n_significant == 0 ? -MSIM_E_EMPTY : 0;
+}
+
+int main(int argc, char **argv) {
+    static ms_find_settings s = {.top = 10, .evalue = 1e-3};
+    int rc = ms_cli_parse(&ms_find_tool, argc, argv, &s);
+    if (rc == 0) rc = ms_find_check(&s);
+    if (rc != 0) return ms_cli_finish(rc);
+    ms_cli_catch_signals();
+    return ms_cli_finish(run(&s));
 }

@@ -41,6 +41,20 @@ static int compare_descriptions(const ms_search_corpus *c, const char *path, msi
     return ms_search_contradict(c->set, "another model", path, expected, got, err);
 }
 
+/* Rows that are whitened must be so with the corpus's own map. */
+static int compare_whitenings(const ms_search_queries *q, size_t i, msim_error *err) {
+    msim_whitening_info a = {.size = sizeof a}, b = {.size = sizeof b};
+    const msim_whitening *whitening, *own = q->whitening;
+    int rc = msim_corpus_whitening(q->sets[i], &whitening, err);
+    if (rc < 0 || !whitening) return rc;
+    if (own && msim_whitening_get_info(own, &a) >= 0 &&
+        msim_whitening_get_info(whitening, &b) >= 0 && strcmp(a.hash, b.hash) == 0)
+        return 0;
+    return ms_fail(err, MSIM_E_ARG, "queries and corpus do not fit: %.300s is whitened, %s",
+                   q->corpus->set->vectors.items[i],
+                   own ? "the corpus with another map" : "the corpus is not");
+}
+
 static int open_set(ms_search_queries *q, size_t i, msim_error *err) {
     const char *path = q->corpus->set->vectors.items[i];
     msim_corpus_info info = {.size = sizeof info};
@@ -64,7 +78,8 @@ static int open_set(ms_search_queries *q, size_t i, msim_error *err) {
         ms_cli_error("no queries: %s: the file has no rows", path);
         q->n_failed++;
     }
-    return compare_descriptions(q->corpus, path, err);
+    rc = compare_whitenings(q, i, err);
+    return rc < 0 ? rc : compare_descriptions(q->corpus, path, err);
 }
 
 int ms_search_queries_open(const ms_search_corpus *corpus, ms_search_queries *out,
@@ -81,6 +96,7 @@ int ms_search_queries_open(const ms_search_corpus *corpus, ms_search_queries *ou
     if (out->sets)
         out->vector = ms_alloc((size_t)corpus->info.dim, sizeof *out->vector, "a query", err);
     if (!out->vector) return -MSIM_E_MEMORY;
+    rc = msim_corpus_whitening(corpus->corpus, &out->whitening, err);
     for (size_t i = 0; i < set->vectors.n && rc >= 0; i++) rc = open_set(out, i, err);
     if (rc >= 0 && set->common.operands.n) rc = ms_search_model_open(corpus, &out->model, err);
     if (rc >= 0) rc = msim_walk_open(&o, &out->walk, err);
@@ -167,8 +183,12 @@ static int add_row(query_run *r, const msim_corpus *from, int64_t row, const cha
                              (double)q->vector[i]);
             return 0;
         }
-    rc = ms_search_answers_expect(r->answers, &query, err);
-    if (rc >= 0) rc = msim_searcher_add_vector(r->s, q->vector, err);
+    const msim_whitening *whitening;
+    rc = msim_corpus_whitening(from, &whitening, err);
+    if (rc >= 0) rc = ms_search_answers_expect(r->answers, &query, err);
+    if (rc >= 0)
+        rc = whitening ? msim_searcher_add_stored(r->s, q->vector, err)
+                       : msim_searcher_add_vector(r->s, q->vector, err);
     if (rc >= 0 && r->set->excludes_self)
         rc = ms_search_names_leave(r->names, label, n_label, r->s, rc, err);
     return rc < 0 ? (int)rc : 0;

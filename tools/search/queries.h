@@ -7,15 +7,16 @@
 #include "common/skips.h"
 
 typedef struct {
-    const ms_search_corpus *corpus; /* borrowed */
-    ms_search_model model;          /* owned */
-    msim_walk *walk;                /* owned: MIDI queries */
-    int64_t n_files;                /* of the walk */
-    msim_corpus **sets;             /* owned: [set->vectors.n], rows that are queries */
-    int64_t n_queries;              /* of all kinds */
-    size_t midi_variants;           /* of each MIDI query */
-    ms_cli_skips *skips;            /* owned */
-    char *name;                     /* owned: scratch, the name in hand */
+    const ms_search_corpus *corpus;  /* borrowed */
+    ms_search_model model;           /* owned */
+    msim_walk *walk;                 /* owned: MIDI queries */
+    int64_t n_files;                 /* of the walk */
+    const msim_whitening *whitening; /* borrowed from the corpus; NULL: it is not whitened */
+    msim_corpus **sets;              /* owned: [set->vectors.n], rows that are queries */
+    int64_t n_queries;               /* of all kinds */
+    size_t midi_variants;            /* of each MIDI query */
+    ms_cli_skips *skips;             /* owned */
+    char *name;                      /* owned: scratch, the name in hand */
     size_t name_cap;
     float *vector; /* owned: scratch [dim] */
     int64_t n_failed;

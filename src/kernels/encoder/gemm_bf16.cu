@@ -244,8 +244,9 @@ static __device__ __forceinline__ void end_add(const Product &p,
             uint32_t r = r0 + i * every;
             float4 v = *(const float4 *)(at.stage + r * chunks + (chunk ^ (r % 4 * 2)));
             if (row + i * every < p.m)
-                *(float4 *)(to + (size_t)(i * every) * p.n) =
-                    make_float4(old[i].x + v.x, old[i].y + v.y, old[i].z + v.z, old[i].w + v.w);
+                store16(
+                    to + (size_t)(i * every) * p.n,
+                    make_float4(old[i].x + v.x, old[i].y + v.y, old[i].z + v.z, old[i].w + v.w));
         }
         sync_warp(); /* read by all lanes: the next rows may be staged */
     }

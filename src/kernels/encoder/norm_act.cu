@@ -148,7 +148,7 @@ static __global__ void __launch_bounds__(32 * ROW_WARPS)
  *   grid       a thread for each 8 elements, 256 per block; the thread after the last whole 8 takes
  *              the rest one by one
  *   numerics   f32, act.cuh: the same bits as fused behind a product
- *   bytes      4 n; some 30 n flops
+ *   bytes      4 n; some 20 n flops
  *   reference  cpu/kernels/ref/encoder_ref.c REF_GELU; test_norms.c */
 static __global__ void __launch_bounds__(FLAT_THREADS) k_gelu_bf16(bf16 *u, int64_t n) {
     int64_t first = ((int64_t)blockIdx.x * FLAT_THREADS + threadIdx.x) * 8;

@@ -86,6 +86,10 @@ static const char *get_optional(const cJSON *json, ms_description *to) {
         (!ms_json_get_text(json, "fingerprint", to->fingerprint, sizeof to->fingerprint) ||
          strlen(to->fingerprint) != MSIM_FINGERPRINT_CHARS))
         return "fingerprint";
+    if (cJSON_HasObjectItem(json, "whitening") &&
+        !ms_json_get_text(cJSON_GetObjectItemCaseSensitive(json, "whitening"), "hash",
+                          to->whitening, sizeof to->whitening))
+        return "whitening";
     cJSON_ArrayForEach(item, levels) {
         size_t n = strlen(to->levels);
         if (!cJSON_IsString(item) || n + strlen(item->valuestring) + 2 > sizeof to->levels)
@@ -184,6 +188,31 @@ char *ms_description_read_text(const char *corpus, size_t *n, msim_error *err) {
     return text;
 }
 
+/* Of rows that are whitened, and otherwise not known. */
+static bool is_of_whitening_alone(const char *text, size_t n) {
+    cJSON *json = ms_json_parse(text, n, NULL);
+    bool is_alone = cJSON_HasObjectItem(json, "whitening") && !cJSON_HasObjectItem(json, "model");
+    cJSON_Delete(json);
+    return is_alone;
+}
+
+int ms_description_read_key(const char *corpus, char *key, size_t cap, msim_error *err) {
+    char path[4352];
+    struct stat st;
+    size_t n;
+    *key = 0;
+    if (!ms_description_path(corpus, path, sizeof path) || stat(path, &st) != 0) return 0;
+    char *text = ms_description_read_text(corpus, &n, err);
+    if (!text) return -err->code;
+    cJSON *json = ms_json_parse(text, n, err);
+    if (json &&
+        !ms_json_get_text(cJSON_GetObjectItemCaseSensitive(json, "whitening"), "key", key, cap))
+        *key = 0;
+    cJSON_Delete(json);
+    ms_free(text);
+    return json ? 0 : -err->code;
+}
+
 int ms_description_read(const char *corpus, ms_description *out, msim_error *err) {
     char path[4352];
     struct stat st;
@@ -193,7 +222,9 @@ int ms_description_read(const char *corpus, ms_description *out, msim_error *err
     if (ms_description_path(corpus, path, sizeof path) && stat(path, &st) != 0 && errno == ENOENT)
         return 0;
     char *text = ms_description_read_text(corpus, &n, err);
-    int rc = text ? ms_description_parse(text, n, path, out, err) : -err->code;
+    int rc = !text                            ? -err->code
+             : is_of_whitening_alone(text, n) ? 0
+                                              : ms_description_parse(text, n, path, out, err);
     ms_free(text);
     return rc;
 }
@@ -280,8 +311,22 @@ static void put_optional(ms_json_text *to, const ms_description *from) {
     if (*from->levels) put_levels(to, from->levels);
 }
 
+/* Of rows whose model is not known. */
+static char *print_short(const ms_description *from, msim_error *err) {
+    ms_json_text to = {0};
+    put(&to, "{");
+    put_text(&to, "tool", from->tool);
+    put_text(&to, "version", from->version);
+    put_int(&to, "rows", from->rows);
+    put_optional(&to, from);
+    put(&to, "}");
+    if (ms_json_text_failed(&to, err) < 0) ms_json_text_free(&to);
+    return to.data;
+}
+
 char *ms_description_print(const ms_description *from, msim_error *err) {
     ms_json_text to = {0};
+    if (!*from->model_sha256) return print_short(from, err);
     put(&to, "{");
     put_text(&to, "tool", from->tool);
     put_text(&to, "version", from->version);
@@ -403,6 +448,8 @@ bool ms_description_differs(const ms_description *a, const ms_description *b, ch
                         what, cap) ||
            texts_differ("normalised", a->is_normalized ? "yes" : "no",
                         b->is_normalized ? "yes" : "no", what, cap) ||
+           texts_differ("whitening", *a->whitening ? a->whitening : "none",
+                        *b->whitening ? b->whitening : "none", what, cap) ||
            texts_differ("dtype", a->dtype, b->dtype, what, cap) ||
            texts_differ("names", a->names, b->names, what, cap) ||
            ints_differ("transpose", a->transpose, b->transpose, what, cap) ||

@@ -34,7 +34,8 @@ typedef struct {
     int64_t failed;
     /* Of the rows, as msim_corpus_fingerprint gives it; empty: not known. */
     char fingerprint[MSIM_FINGERPRINT_CHARS + 1];
-    bool is_complete; /* false: the run was stopped, some files are missing */
+    bool is_complete;   /* false: the run was stopped, some files are missing */
+    char whitening[65]; /* hash of the map that the rows are whitened with; empty: they are not */
 } ms_description;
 
 /* True when rows are windows: a piece has several, each with a span. */
@@ -57,8 +58,11 @@ typedef struct {
 
 /* CORPUS.npy -> CORPUS.npy.json. Returns false when that path does not fit into cap bytes. */
 bool ms_description_path(const char *corpus, char *path, size_t cap);
-/* Returns 1 when it was read, 0 when there is none, < 0 (err) when it cannot be used. */
+/* Returns 1 when it was read, 0 when there is none, < 0 (err) when it cannot be used. One that
+ * knows the whitening of the rows alone (msim_corpus_whitening), and no model, counts as none. */
 int ms_description_read(const char *corpus, ms_description *out, msim_error *err);
+/* The key of a whitened corpus; "" when it has none, or no description. */
+int ms_description_read_key(const char *corpus, char *key, size_t cap, msim_error *err);
 /* Read the sources of the rows. Returns 1, and *out [rows] is to be freed with ms_free; 0 when
  * there are none. */
 int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out, msim_error *err);
@@ -73,9 +77,12 @@ typedef struct {
     void (*source)(void *user, int64_t row, ms_source *out); /* NULL: no sources */
     /* NULL: no spans, every row is a whole piece. Called once for each row, in order. */
     int (*span)(void *user, int64_t row, ms_stored_span *out, msim_error *err);
+    const msim_whitening *whitening; /* borrowed; NULL: the rows are not whitened */
+    const char *key;                 /* that msim_corpus_write_whitened got, or NULL */
 } ms_description_rows;
 
-/* Write the description to `path`, with the sources and spans that `rows` (may be NULL) gives. */
+/* Write the description to `path`, with what `rows` (may be NULL) gives. Without a hash of the
+ * model, the settings are left out. */
 int ms_description_write_to(const char *path, const ms_description *description,
                             const ms_description_rows *rows, msim_error *err);
 /* The description as JSON on one line, without sources; to be freed with ms_free, NULL when out of

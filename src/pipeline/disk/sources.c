@@ -13,6 +13,7 @@
 
 #define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
 #define NEXT_BYTES ((size_t)256)     /* from the end of the spans to the text of the sources */
+#define KEY_CHARS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
 #define SPANS_KEY MS_TEXT_SPANS
 #define SOURCES_KEY MS_TEXT_SOURCES
 
@@ -46,6 +47,57 @@ static void put_sources(ms_out_file *file, const ms_description_rows *rows, int6
     ms_out_file_put(file, "\"", 1);
 }
 
+static void put_words(ms_out_file *file, const char *text) {
+    ms_out_file_put(file, text, strlen(text));
+}
+
+/* What the settings say about the whitening. */
+static int put_whitening(ms_out_file *file, const ms_description_rows *rows, msim_error *err) {
+    msim_whitening_info i = {.size = sizeof i};
+    char text[512], key[65];
+    int rc = msim_whitening_get_info(rows->whitening, &i);
+    if (rc < 0) return ms_fail(err, -rc, "this whitening cannot say what it is");
+    snprintf(text, sizeof text,
+             ",\"whitening\":{\"dim\":%lld,\"rows\":%lld,\"distinct\":%lld,\"prior_rows\":%lld,"
+             "\"shrink\":%.17g,\"hash\":\"%s\"",
+             (long long)i.dim, (long long)i.rows, (long long)i.distinct, (long long)i.prior_rows,
+             i.shrink, i.hash);
+    put_words(file, text);
+    if (rows->key) {
+        snprintf(key, sizeof key, "%s", rows->key);
+        snprintf(text, sizeof text, ",\"key\":\"%s\"", key);
+        put_words(file, text);
+    }
+    if (i.pairs) {
+        snprintf(text, sizeof text,
+                 ",\"pairs\":%lld,\"pieces\":%lld,\"quantiles\":", (long long)i.pairs,
+                 (long long)i.pieces);
+        put_words(file, text);
+    }
+    for (int q = 0; q < i.n_quantiles && i.pairs; q++) {
+        snprintf(text, sizeof text, "%s%.17g", q ? "," : "[", i.quantiles[q]);
+        put_words(file, text);
+    }
+    put_words(file, i.pairs ? "]}" : "}");
+    return 0;
+}
+
+/* The map itself: mean and factor. */
+static int put_whitener(ms_out_file *file, const ms_description_rows *rows, msim_error *err) {
+    msim_whitening_info i = {.size = sizeof i};
+    int rc = msim_whitening_get_info(rows->whitening, &i);
+    if (rc < 0) return ms_fail(err, -rc, "this whitening cannot say what it is");
+    size_t dim = (size_t)i.dim, n = dim + dim * (dim + 1) / 2;
+    float *numbers = ms_alloc(n, sizeof *numbers, "whitening", err);
+    if (!numbers) return -MSIM_E_MEMORY;
+    msim_whitening_map(rows->whitening, numbers, numbers + dim);
+    put_words(file, "," MS_TEXT_WHITENER ":\"");
+    ms_base64_put(file, numbers, n * sizeof *numbers);
+    put_words(file, "\"");
+    ms_free(numbers);
+    return 0;
+}
+
 int ms_description_write_to(const char *path, const ms_description *description,
                             const ms_description_rows *rows, msim_error *err) {
     static const ms_description_rows none;
@@ -53,11 +105,19 @@ int ms_description_write_to(const char *path, const ms_description *description,
     char *text = ms_description_print(description, err);
     if (!text) return -MSIM_E_MEMORY;
     if (!rows || !description->rows) rows = &none;
+    if (rows->key && strspn(rows->key, KEY_CHARS) != strlen(rows->key)) {
+        ms_free(text);
+        return ms_fail(err, MSIM_E_ARG, "whitened options: key: expected letters and digits");
+    }
     int rc = ms_out_file_open(&file, path, "", 0, err);
     if (rc >= 0) {
         ms_out_file_put(&file, text, strlen(text) - 1); /* without its closing brace */
+        if (rows->whitening) rc = put_whitening(&file, rows, err);
+    }
+    if (rc >= 0) {
         if (rows->span) rc = put_spans(&file, rows, description->rows, err);
         if (rows->source) put_sources(&file, rows, description->rows);
+        if (rows->whitening && rc >= 0) rc = put_whitener(&file, rows, err);
         ms_out_file_put(&file, "}\n", 2);
     }
     ms_free(text);

@@ -11,7 +11,7 @@ static void test_names(void **state) {
         const char *(*name)(int);
         int last;
         const char *first_word, *last_word;
-    } rows[] = {{msim_isa_name, MSIM_ISA_AVX512BF16, "auto", "avx512bf16"},
+    } rows[] = {{msim_isa_name, MSIM_ISA_AMXBF16, "auto", "amxbf16"},
                 {msim_precision_name, MSIM_PRECISION_INT8, "bf16", "int8"},
                 {msim_stage_name, MSIM_STAGE_COUNT - 1, "norms", "pooling"},
                 {msim_dtype_name, MSIM_DTYPE_F64, "f32", "f64"},

@@ -1,6 +1,17 @@
 /* The table of kernel levels: what it lists is complete, and what it says of this CPU agrees with
  * itself. test/cli/test_common.py compares it with /proc/cpuinfo and with the kernel files. */
+#define _GNU_SOURCE
+#include "cpu/tiles.h"
 #include "support/levels.h"
+#if defined(__x86_64__) && defined(__linux__)
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 static void the_reference_comes_first_and_runs(void **state) {
     (void)state;
@@ -63,8 +74,58 @@ static void a_refusal_names_all_levels(void **state) {
     int isa = 5;
     assert_int_equal(ms_cpu_isa_choose(77, &isa, &err), -MSIM_E_ARG);
     assert_int_equal(isa, 5);
-    assert_string_equal(err.text, "isa: expected auto, ref, avx2, avx512 or avx512bf16, got 77");
+    assert_string_equal(err.text,
+                        "isa: expected auto, ref, avx2, avx512, avx512bf16 or amxbf16, got 77");
 }
+
+#if defined(__x86_64__) && defined(__linux__)
+/* As a sandbox would: no permission for more state, for good. 0: done. */
+static int refuse_tiles(void) {
+    enum { REQUEST_PERMISSION = 0x1023 };
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_arch_prctl, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REQUEST_PERMISSION, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog program = {.len = sizeof steps / sizeof *steps, .filter = steps};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* What a process without permission sees; 0: as it should. */
+static int without_permission(void) {
+    msim_error err;
+    int isa = 0;
+    if (ms_tiles_state() != MS_TILES_REFUSED) return 1;
+    if (ms_cpu_isa_best() == MSIM_ISA_AMXBF16 || ms_cpu_kernels_get(MSIM_ISA_AMXBF16)) return 2;
+    if (ms_cpu_isa_choose(MSIM_ISA_AUTO, &isa, &err) < 0 || isa != ms_cpu_isa_best()) return 3;
+    if (ms_cpu_isa_choose(MSIM_ISA_AMXBF16, &isa, &err) != -MSIM_E_UNSUPPORTED) return 4;
+    return !strstr(err.text, "got amxbf16: Linux refused this process the tile registers of AMX");
+}
+
+static void refused_tiles_leave_the_level_below(void **state) {
+    (void)state;
+    int here = ms_tiles_state();
+    assert_int_equal(here == MS_TILES_GRANTED, ms_tiles_state() == MS_TILES_GRANTED);
+    if (here == MS_TILES_NONE) skip();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(refuse_tiles() ? 77 : without_permission());
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) skip(); /* no filters here */
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(ms_tiles_state(), here);
+}
+#else
+static void refused_tiles_leave_the_level_below(void **state) {
+    (void)state;
+    assert_int_equal(ms_tiles_state(), MS_TILES_NONE);
+}
+#endif
 
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -73,6 +134,7 @@ int main(void) {
         cmocka_unit_test(int8_is_available_where_it_has_kernels),
         cmocka_unit_test(other_values_are_no_levels),
         cmocka_unit_test(a_refusal_names_all_levels),
+        cmocka_unit_test(refused_tiles_leave_the_level_below),
     };
     print_levels("levels");
     return cmocka_run_group_tests(tests, NULL, NULL);

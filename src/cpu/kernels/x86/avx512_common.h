@@ -1,7 +1,7 @@
-/* What both 512-bit levels share: norms, rotation, products and attention on f32 operands, and the
- * double dots of search. cpu/kernels/x86/encoder_avx512.c and cpu/kernels/x86/encoder_avx512bf16.c
- * include it, each with its own flags; everything here is static. Shapes and meaning of each
- * kernel: cpu/encoder/kernels.h. */
+/* What all 512-bit levels share: norms, rotation, products and attention on f32 operands, and the
+ * double dots of search. The levels' files, encoder_avx512.c and those that include
+ * avx512bf16_common.h, compile it with their own flags; everything here is static. Shapes and
+ * meaning of each kernel: cpu/encoder/kernels.h. */
 #ifndef MS_CPU_KERNELS_X86_AVX512_COMMON_H
 #define MS_CPU_KERNELS_X86_AVX512_COMMON_H
 #include "cpu/kernels/x86/avx512_vector.h"
@@ -87,15 +87,25 @@ static void pack_f32(float *out, const float *w, size_t n, size_t k) {
 INLINE void norm_rows(void *dst, size_t dst_stride, const float *x, const float *scale,
                       size_t n_rows, size_t dim, int precision, store16_fn store) {
     for (size_t i = 0; i < n_rows; i++, x += dim) {
-        __m512 s[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()}, v[2] = {s[0], s[0]};
-        for (size_t j = 0; j < dim; j += 16)
-            s[j / 16 % 2] = _mm512_add_ps(s[j / 16 % 2], _mm512_loadu_ps(x + j));
-        __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_add_ps(s[0], s[1])) / (float)dim);
-        for (size_t j = 0; j < dim; j += 16) {
-            __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x + j), mean);
-            v[j / 16 % 2] = _mm512_fmadd_ps(d, d, v[j / 16 % 2]);
+        __m512 s0 = _mm512_setzero_ps(), s1 = s0, v0 = s0, v1 = s0;
+        size_t even = dim / 32 * 32; /* two sums, named: in an array they would stay in memory */
+        for (size_t j = 0; j < even; j += 32) {
+            s0 = _mm512_add_ps(s0, _mm512_loadu_ps(x + j));
+            s1 = _mm512_add_ps(s1, _mm512_loadu_ps(x + j + 16));
         }
-        float variance = _mm512_reduce_add_ps(_mm512_add_ps(v[0], v[1])) / (float)dim;
+        if (even < dim) s0 = _mm512_add_ps(s0, _mm512_loadu_ps(x + even));
+        __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_add_ps(s0, s1)) / (float)dim);
+        for (size_t j = 0; j < even; j += 32) {
+            __m512 d0 = _mm512_sub_ps(_mm512_loadu_ps(x + j), mean),
+                   d1 = _mm512_sub_ps(_mm512_loadu_ps(x + j + 16), mean);
+            v0 = _mm512_fmadd_ps(d0, d0, v0);
+            v1 = _mm512_fmadd_ps(d1, d1, v1);
+        }
+        if (even < dim) {
+            __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x + even), mean);
+            v0 = _mm512_fmadd_ps(d, d, v0);
+        }
+        float variance = _mm512_reduce_add_ps(_mm512_add_ps(v0, v1)) / (float)dim;
         __m512 inverse = _mm512_set1_ps(1.0f / sqrtf(variance + MS_NORM_EPS));
         for (size_t j = 0; j < dim; j += 16) {
             __m512 y = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + j), mean), inverse);

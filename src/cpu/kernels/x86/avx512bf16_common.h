@@ -1,7 +1,6 @@
-/* What the levels with bf16 products share beyond cpu/kernels/x86/avx512_common.h: packing, norms and
- * heads, as operands of bf16.
- * encoder_avx512bf16.c and encoder_amxbf16.c include it, each with its own flags; everything here is
- * static. */
+/* What the levels with products of bf16 share beyond cpu/kernels/x86/avx512_common.h: packing,
+ * norms and heads, as operands of bf16. encoder_avx512bf16.c and encoder_amxbf16.c include it, each
+ * with its own flags; everything here is static. */
 #ifndef MS_CPU_KERNELS_X86_AVX512BF16_COMMON_H
 #define MS_CPU_KERNELS_X86_AVX512BF16_COMMON_H
 #include "cpu/kernels/x86/avx512_common.h"

@@ -1,6 +1,6 @@
-/* Level `amxbf16`: the encoder's kernels on AVX-512 with AVX512_BF16, and products of bf16 on AMX.
- * cpu/encoder/kernels.h says what each computes. Precision f32 runs level avx512's kernels; packing,
- * norms and heads are level avx512bf16's.
+/* Level `amxbf16`: the encoder's kernels on AVX-512 with AVX512_BF16, products of bf16 on AMX.
+ * cpu/encoder/kernels.h says what each computes. Precision f32 runs level avx512's kernels;
+ * packing, norms and heads are level avx512bf16's.
  *
  * Shapes    as level avx512bf16: its panels and keys are what tiles of 16 pairs x 16 columns load.
  * How       a product takes 32 rows x 32 columns, 2 x 2 tiles of sums, 32 elements of k a step;

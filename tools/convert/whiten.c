@@ -1,0 +1,110 @@
+/* midisim-convert: --whiten and --fit-only. Contract: tools/convert/convert.h;
+ * docs/WHITENING.md. */
+#define _GNU_SOURCE
+#include "common/fits/prior.h"
+#include "convert.h"
+#include <stdio.h>
+#include <string.h>
+
+typedef struct {
+    const ms_convert_settings *s;
+    msim_corpus *corpus; /* owned */
+    msim_corpus_info info;
+    ms_description made;       /* of the first part; without a model if there is none */
+    msim_whitening *prior, *w; /* owned */
+} whiten_run;
+
+static int show_fitting(void *user, int64_t done, int64_t all) {
+    (void)user;
+    ms_cli_progress("rows of the fit", done, all);
+    return ms_cli_stopped();
+}
+
+static int show_writing(void *user, int64_t done, int64_t all) {
+    (void)user;
+    ms_cli_progress("rows", done, all);
+    return ms_cli_stopped();
+}
+
+static int open_corpus(whiten_run *r, const ms_cli_texts *inputs, msim_error *err) {
+    r->info.size = sizeof r->info;
+    int rc = msim_corpus_open_many(inputs->items, inputs->n, r->s->names_file, &r->corpus, err);
+    if (rc >= 0) rc = msim_corpus_get_info(r->corpus, &r->info);
+    if (rc >= 0) rc = ms_convert_description(r->corpus, 0, &r->made, err);
+    if ((rc == -MSIM_E_FORMAT || rc == -MSIM_E_ARG) && r->s->is_forced) {
+        ms_cli_warning("%s", err->text);
+        rc = 0;
+    }
+    if (rc == 0) *r->made.model_sha256 = 0;
+    return rc;
+}
+
+static void say_fit(const msim_whitening *w) {
+    msim_whitening_info i = {.size = sizeof i};
+    char rows[32], distinct[32], prior[32], with[80] = "";
+    if (msim_whitening_get_info(w, &i) < 0) return;
+    if (i.prior_rows)
+        snprintf(with, sizeof with, ", and %s rows of another fit",
+                 ms_cli_count(prior, i.prior_rows));
+    ms_cli_note("fit of %s rows, %s with content of their own%s; %s", ms_cli_count(rows, i.rows),
+                ms_cli_count(distinct, i.distinct), with,
+                i.pairs ? "chances are known" : "too few pieces for chances");
+}
+
+static int fit(whiten_run *r, msim_error *err) {
+    const ms_convert_settings *s = r->s;
+    msim_whitening_options o = msim_whitening_options_default();
+    int rc = ms_cli_prior_open(s->prior_fit, r->made.model_sha256, r->info.dim, &r->prior, err);
+    if (rc < 0) return rc;
+    o.prior = r->prior;
+    o.prior_rows = s->prior_rows;
+    o.model_sha256 = *r->made.model_sha256 ? r->made.model_sha256 : NULL;
+    o.progress = show_fitting;
+    msim_error why;
+    rc = msim_whitening_fit(r->corpus, &o, &r->w, &why);
+    ms_cli_progress_end();
+    if (rc >= 0) say_fit(r->w);
+    /* a failure, not wrong use */
+    return rc >= 0 ? rc
+                   : ms_fail(err, rc == -MSIM_E_ARG ? MSIM_E_FORMAT : -rc, "%.420s%s", why.text,
+                             rc == -MSIM_E_EMPTY ? ": --prior-fit FILE" : "");
+}
+
+static int write_rows(whiten_run *r, const char *out, msim_error *err) {
+    char rows[32];
+    double began = ms_cli_now();
+    msim_whitened_options o = {.size = sizeof o,
+                               .refuses_nonfinite = !r->s->keeps_nonfinite,
+                               .ignores_description = r->s->is_forced,
+                               .progress = show_writing};
+    int rc = msim_corpus_write_whitened(r->corpus, 0, r->w, out, &o, err);
+    ms_cli_progress_end();
+    if (rc >= 0)
+        ms_cli_note("%s: %s whitened rows of %lld, %.1f s", out, ms_cli_count(rows, r->info.rows),
+                    (long long)r->info.dim, ms_cli_now() - began);
+    return rc;
+}
+
+static int run(whiten_run *r, const ms_cli_texts *inputs, const char *out, msim_error *err) {
+    const ms_convert_settings *s = r->s;
+    int rc = open_corpus(r, inputs, err);
+    if (rc >= 0 && s->is_whitened && r->info.parts != 1)
+        return ms_fail(err, MSIM_E_ARG,
+                       "--whiten takes one file, not %lld: join them first, with --form or --merge",
+                       (long long)r->info.parts);
+    if (rc >= 0 && s->whiten_fit) rc = msim_whitening_open(s->whiten_fit, &r->w, err);
+    if (rc >= 0 && !s->whiten_fit) rc = fit(r, err);
+    if (rc < 0) return rc;
+    return s->is_whitened ? write_rows(r, out, err) : msim_whitening_save(r->w, out, err);
+}
+
+int ms_convert_whiten(const ms_convert_settings *s, const ms_cli_texts *inputs, const char *out) {
+    whiten_run r = {.s = s};
+    msim_error err = {0};
+    int rc = run(&r, inputs, out, &err);
+    if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
+    msim_whitening_close(r.w);
+    msim_whitening_close(r.prior);
+    msim_corpus_close(r.corpus);
+    return rc == -MSIM_E_ARG ? rc : ms_cli_as_failure(rc);
+}
