@@ -352,3 +352,25 @@ def test_drawing_says_what_is_wrong(tmp_path):
     done = subprocess.run([sys.executable, script, tmp_path / "e.csv", "-o", tmp_path / "e.svg"], stderr=subprocess.PIPE)
     if b"needs matplotlib" not in done.stderr:
         assert done.returncode == 0 and (tmp_path / "e.svg").stat().st_size > 1000
+
+
+def test_whitened(windows, model):
+    """Queries that are not whitened become so; those of another fit are refused."""
+    for fit, step in (("a.whiten", "16/8"), ("b.whiten", "16/4")):
+        assert run("embed", "-m", model, "--windows", step, "--force", "-o", "fit.npy", "midi", cwd=windows).returncode == 0
+        done = run("convert", "--fit-only", "--prior-fit", "none", "fit.npy", fit, cwd=windows)
+        assert done.returncode == 0, text(done)
+    for out, source, fit in (("white.npy", "win.npy", "a.whiten"), ("other.npy", "whole.npy", "b.whiten")):
+        done = run("convert", "--whiten", "--whiten-fit", fit, source, out, cwd=windows)
+        assert done.returncode == 0, text(done)
+    truth = ("--truth", "folders", "--queries")
+    plain, = evaluate(windows, "white.npy", *truth, "win.npy")
+    stored, = evaluate(windows, "white.npy", *truth, "white.npy")
+    for name in ("mrr", "map", "recall_at_1"):
+        assert plain[name]["value"] == pytest.approx(stored[name]["value"])
+    assert plain["best_f1"]["threshold"] == pytest.approx(stored["best_f1"]["threshold"], abs=2e-4)
+    raw, = evaluate(windows, "win.npy", "--truth", "folders")
+    assert raw["best_f1"]["threshold"] != stored["best_f1"]["threshold"]
+    for corpus, queries in (("white.npy", "other.npy"), ("win.npy", "white.npy")):
+        done = run("eval", corpus, *truth, queries, cwd=windows)
+        assert done.returncode == 2 and "the queries are whitened" in text(done)
