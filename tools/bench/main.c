@@ -124,11 +124,8 @@ static const ms_cli_tool tool = {
     .purpose =
         "Measures how fast each part of midisim is here, beside what the machine can do at best.",
     .summary = "measure the speed of midisim and of this machine",
-    .usage =
-        "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nnotes [options] "
-        "PATH...\nsearch "
-        "[options] [CORPUS.npy]\n"
-        "embed [-m MODEL] [options] PATH...",
+    .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens | notes [options] PATH...\n"
+             "search [options] [CORPUS.npy]\nembed [-m MODEL] [options] PATH...",
     .description =
         "The first operand says what to measure; options of other parts have no effect. Each case "
         "runs once to warm up and then --rounds times. A figure is that of the best round, with "
