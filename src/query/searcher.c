@@ -281,6 +281,7 @@ static int64_t append_windows(msim_searcher *s, msim_error *err) {
     if (!is_pooled && !spans) return -MSIM_E_MEMORY;
     rc = is_pooled ? ms_query_embed_pooled(&s->embedder, to, err)
                    : ms_query_embed_windows(&s->embedder, to, err);
+    if (rc >= 0) rc = whiten(s, to, e->n_keys * n_windows, err);
     if (rc < 0) {
         ms_free(spans);
         return rc;

@@ -106,6 +106,22 @@ def test_pooled(songs, model, made, tmp_path):
                 assert abs(np.linalg.norm(row) - 1) < 1e-6
 
 
+@pytest.mark.parametrize("options", (["--windows", "64"], ["--windows", "64", "--pool-windows", "--normalize"]),
+                         ids=("rows", "pooled"))
+def test_a_journal_holds_the_work(songs, model, tmp_path, options):
+    """What is in the journal is not embedded again; a journal of other windows is not taken."""
+    out = tmp_path / "c.npy"
+    assert embed(model, out, *options, "--keep-journal", songs).returncode == 0
+    before = corpus(out)
+    out.unlink()
+    (tmp_path / "c.npy.json").unlink()
+    other = ["--windows", "64"] if "--pool-windows" in options else ["--windows", "64", "--pool-windows"]
+    done = embed(model, out, *other, songs)
+    assert done.returncode == 2 and "windows pooled: expected" in text(done), text(done)
+    done = embed(model, out, *options, songs)
+    assert done.returncode == 0 and count(done, "tokens in") == 0 and corpus(out) == before, text(done)
+
+
 @pytest.mark.parametrize("options, why", (
     (["--windows", "15"], "--windows: expected N or N/STEP"), (["--windows", "64/65"], "STEP in 1..N"),
     (["--windows", "64/"], "--windows: expected"), (["--windows", "x"], "got x"), (["--windows", "9" * 30], "expected"),
@@ -199,3 +215,20 @@ def test_a_query_of_a_pooled_corpus(songs, model, tmp_path):
     for name, answer in zip(("0.mid", "1.mid"), lines(done)):
         best = answer["matches"][0]
         assert (best["name"], best["score"], best["transpose"]) == (name, 1, 0) and "from_token" not in best
+
+
+def test_a_whitened_corpus_of_windows(songs, model, made, tmp_path):
+    """Spans stay, and every window of a query is whitened as the rows are."""
+    assert embed(model, tmp_path / "many.npy", "--windows", "16/8", songs).returncode == 0
+    assert run("convert", "--fit-only", "--prior-fit", "none", tmp_path / "many.npy", tmp_path / "fit.whiten").returncode == 0
+    for name, source in (("w.npy", made), ("p.npy", None)):
+        if source is None:
+            source = tmp_path / "pooled.npy"
+            assert embed(model, source, "--windows", "64", "--pool-windows", songs).returncode == 0
+        done = run("convert", "--whiten", "--whiten-fit", tmp_path / "fit.whiten", source, tmp_path / name)
+        assert done.returncode == 0, text(done)
+        found = lines(run("search", "-m", model, "-c", tmp_path / name, "--json", songs / "0.mid"))[0]["matches"][0]
+        assert (found["name"], found["transpose"]) == ("0.mid", 0) and found["score"] > 0.9999
+    assert about(tmp_path / "w.npy")["spans"] == about(made)["spans"]
+    found = lines(run("search", "-m", model, "-c", tmp_path / "w.npy", "--json", "-k", "1", songs / "4.mid"))[0]["matches"][0]
+    assert found["query_from_token"] == found["from_token"]

@@ -3,10 +3,12 @@ import csv
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from cli_util import ROOT, lines, midi, run, text
+from cli_util import ROOT, lines, midi, run, text, tool
 from search_util import named, scores
 
 DIM = 16
@@ -32,12 +34,13 @@ def measures(table, related, excluded):
         precisions.append(np.mean([(n + 1) / hit for n, hit in enumerate(hits)]))
         found += len(hits)
         all_scores += [(table[q][p], bool(related[q][p])) for p in orders[q]]
-    best = (-1.0, 0.0)
-    for threshold in np.arange(20000, -1, -1) / 10000 - 1:
-        reached = [right for score, right in all_scores if score >= threshold - 1e-12]
-        f1 = 2 * sum(reached) / (len(reached) + found)
-        if f1 > best[0] + 1e-12:
-            best = f1, threshold
+    # At each threshold: how many score that much, and how many relatives.
+    thresholds = np.arange(20000, -1, -1) / 10000 - 1
+    values, right = (np.sort([s for s, _ in all_scores]), np.sort([s for s, r in all_scores if r]))
+    reached = len(values) - np.searchsorted(values, thresholds - 1e-12)
+    hits = len(right) - np.searchsorted(right, thresholds - 1e-12)
+    f1 = 2 * hits / (reached + found)
+    best = f1.max(), thresholds[np.argmax(f1 > f1.max() - 1e-12)]
     return {"queries": len(kept), "relatives": found, "mrr": np.mean(1 / np.array(ranks)), "map": np.mean(precisions),
             "median_rank": np.median(ranks), "f1": best[0], "threshold": best[1],
             **{f"recall_at_{k}": np.mean(np.array(ranks) <= k) for k in RANKS}}
@@ -310,3 +313,64 @@ def test_the_same_bytes_again(music):
     outs = {run("eval", "c.npy", "--truth", "folders", "--json", "--threads", n, cwd=folder).stdout for n in (1, 2, 5)}
     assert len(outs) == 1
     assert json.loads(outs.pop())["resamples"] == 1000
+
+
+# ---- Simple vectors to compare with -----------------------------------------------------------------------------------
+
+
+def test_simple_vectors(windows, tmp_path):
+    """bench/quality.py: pitch classes in twelve keys and runs of intervals, which no transposition changes."""
+    (tmp_path / "midi" / "a").mkdir(parents=True)
+    notes = [60, 64, 67, 72, 60, 59, 62, 65]
+    for key in (0, 5):
+        (tmp_path / "midi" / "a" / f"{key}.mid").write_bytes(midi([n + key for n in notes]))
+    (tmp_path / "midi" / "a" / "z.mid").write_bytes(midi([61, 61, 61, 61, 61]))
+    done = subprocess.run([sys.executable, ROOT / "bench/quality.py", tmp_path / "out", tmp_path / "midi", "--tool",
+                           tool("tokens")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0 and b"3 pieces" in done.stdout, done.stdout
+    names = (tmp_path / "out" / "intervals.npy.names").read_text().split()
+    assert names == ["a/0.mid", "a/5.mid", "a/z.mid"]
+    classes, runs = np.load(tmp_path / "out" / "pitch-classes.npy"), np.load(tmp_path / "out" / "intervals.npy")
+    wanted = np.bincount([n % 12 for n in notes], minlength=12)
+    assert np.array_equal(classes[0] / classes[0][4], wanted) and np.array_equal(np.roll(classes[0], 5), classes[1])
+    assert np.array_equal(runs[0], runs[1]) and runs.shape == (3, 512) and np.count_nonzero(runs[2]) == 1
+    (tmp_path / "t.tsv").write_text("a/0.mid\ta/5.mid\n")
+    got = [evaluate(tmp_path / "out", "pitch-classes.npy", "--truth", "../t.tsv", *more)[0]["best_f1"]["threshold"]
+           for more in ([], ["--queries", "pitch-classes-keys"])]
+    assert got[0] < 1 and got[1] > 0.9998  # the best of twelve keys is the same
+
+
+def test_drawing_says_what_is_wrong(tmp_path):
+    """bench/plot_eval.py reads what --csv writes, and nothing else."""
+    script = ROOT / "bench/plot_eval.py"
+    for content in ("a,b\n1,2\n", "corpus,measure,at,value,low,high\n", "corpus,measure,at,value,low,high\nc,mrr,x,1,1,1\n"):
+        (tmp_path / "e.csv").write_text(content)
+        done = subprocess.run([sys.executable, script, tmp_path / "e.csv", "-o", tmp_path / "e.png"], stderr=subprocess.PIPE)
+        assert done.returncode == 1 and done.stderr.startswith(b"plot_eval: ") and done.stderr.count(b"\n") == 1
+    (tmp_path / "e.csv").write_text("corpus,measure,at,value,low,high\nc.npy,recall_at,1,0.5,0.4,0.6\n"
+                                    "c.npy,precision,0.5,1,1,1\nc.npy,recall,0.5,0.25,0.2,0.3\n")
+    done = subprocess.run([sys.executable, script, tmp_path / "e.csv", "-o", tmp_path / "e.svg"], stderr=subprocess.PIPE)
+    if b"needs matplotlib" not in done.stderr:
+        assert done.returncode == 0 and (tmp_path / "e.svg").stat().st_size > 1000
+
+
+def test_whitened(windows, model):
+    """Queries that are not whitened become so; those of another fit are refused."""
+    for fit, step in (("a.whiten", "16/8"), ("b.whiten", "16/4")):
+        assert run("embed", "-m", model, "--windows", step, "--force", "-o", "fit.npy", "midi", cwd=windows).returncode == 0
+        done = run("convert", "--fit-only", "--prior-fit", "none", "fit.npy", fit, cwd=windows)
+        assert done.returncode == 0, text(done)
+    for out, source, fit in (("white.npy", "win.npy", "a.whiten"), ("other.npy", "whole.npy", "b.whiten")):
+        done = run("convert", "--whiten", "--whiten-fit", fit, source, out, cwd=windows)
+        assert done.returncode == 0, text(done)
+    truth = ("--truth", "folders", "--queries")
+    plain, = evaluate(windows, "white.npy", *truth, "win.npy")
+    stored, = evaluate(windows, "white.npy", *truth, "white.npy")
+    for name in ("mrr", "map", "recall_at_1"):
+        assert plain[name]["value"] == pytest.approx(stored[name]["value"])
+    assert plain["best_f1"]["threshold"] == pytest.approx(stored["best_f1"]["threshold"], abs=2e-4)
+    raw, = evaluate(windows, "win.npy", "--truth", "folders")
+    assert raw["best_f1"]["threshold"] != stored["best_f1"]["threshold"]
+    for corpus, queries in (("white.npy", "other.npy"), ("win.npy", "white.npy")):
+        done = run("eval", corpus, *truth, queries, cwd=windows)
+        assert done.returncode == 2 and "the queries are whitened" in text(done)

@@ -22,6 +22,7 @@ typedef struct {
     ms_eval_queries pieces; /* owned: of the corpus */
     ms_eval_queries others; /* owned: of other queries; empty without */
     const ms_eval_queries *asked;
+    const msim_whitening *whitening; /* borrowed from the corpus: for rows that are not whitened */
     int64_t dim, n_pieces;
     int64_t *piece_of;   /* owned: [rows] */
     int64_t *same_query; /* owned: [n_pieces] the query of the same name, or -1; NULL: itself */
@@ -197,6 +198,7 @@ static int load(ranking *r, batch *b, int64_t row, msim_error *err) {
     bool is_valid = rc >= 0;
     for (int64_t i = 0; i < r->dim && rc >= 0; i++) is_valid = is_valid && isfinite(to[i]);
     b->rows[b->n].is_valid = is_valid;
+    if (is_valid && r->whitening) rc = msim_whitening_apply(r->whitening, to, 1, to, 1, err);
     if (rc >= 0 && !is_valid) {
         memset(to, 0, (size_t)r->dim * sizeof *to);
         r->out->n_broken++;
@@ -263,6 +265,23 @@ static int open_memory(ranking *r, msim_error *err) {
     return 0;
 }
 
+/* Rows that ask must be whitened as those of the corpus are: now, or already with the same map. */
+static int compare_whitenings(ranking *r, const msim_corpus *queries, msim_error *err) {
+    msim_whitening_info a = {.size = sizeof a}, b = {.size = sizeof b};
+    const msim_whitening *own, *asked;
+    int rc = msim_corpus_whitening(r->corpus, &own, err);
+    if (rc >= 0) rc = msim_corpus_whitening(queries, &asked, err);
+    if (rc < 0) return rc;
+    if (!asked) r->whitening = own;
+    if (!asked || (own && msim_whitening_get_info(own, &a) >= 0 &&
+                   msim_whitening_get_info(asked, &b) >= 0 && strcmp(a.hash, b.hash) == 0))
+        return 0;
+    return ms_fail(err, MSIM_E_ARG,
+                   "queries and corpus do not fit: the queries are whitened, %.300s is not, or by "
+                   "another fit",
+                   r->out->path);
+}
+
 static int open_ranking(ranking *r, ms_eval_truth *truth, const msim_corpus *queries,
                         msim_error *err) {
     msim_corpus_info info = {.size = sizeof info};
@@ -278,6 +297,7 @@ static int open_ranking(ranking *r, ms_eval_truth *truth, const msim_corpus *que
     r->out->n_rows = info.rows;
     rc = open_memory(r, err);
     if (rc >= 0 && queries) rc = find_same(r, err);
+    if (rc >= 0 && queries) rc = compare_whitenings(r, queries, err);
     return rc;
 }
 
