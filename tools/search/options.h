@@ -14,6 +14,7 @@ typedef struct {
     ms_cli_texts corpora, likes, vectors, excluded, midi_roots;
     const char *names_file, *excluded_from, *cache, *copy_to;
     int64_t k, transpose, max_tokens;
+    int keys; /* 0: all; 1: those that are likely */
     double threshold;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
     float pool_weights[3];
