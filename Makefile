@@ -248,7 +248,7 @@ gpu-bundle: all
 
 gpu-rehearsal:
 	scripts/setup.sh test
-	@$(MAKE) $(JOBS) --no-print-directory -s CUDA=0 all
+	@$(MAKE) $(JOBS) --no-print-directory -s all
 	@build/venv/bin/python scripts/gpu_rehearsal.py --build $B
 
 gpu-programs: $B/test/gpu/driver $B/bench/gpu_bench

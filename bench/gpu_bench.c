@@ -5,15 +5,16 @@
  *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N
  *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan or search)
  *     --square N (gemm: of the square product)  --tiny (sizes for a try)
+ *     --case NAME (kernels: only cases whose name begins with it, for a profiler)
  *     --product own|library|auto|all (gemm: which rows; encoder: who computes products; all is auto
  *     there)
  *
  * One JSON object a case on standard output: section, case, by (gemm, encoder: who computed it),
  * seconds and median of one run, bytes and flops of one run, rounds; or refused, the reason why a
- * case did not run, and then the next follows. On the emulator seconds and median are null: its times mean
- * nothing. Every case runs twice to warm up; a round is as many runs as take some milliseconds,
- * over as many sets of inputs as together are larger than a last cache. Inputs are random and never
- * zeros. Bytes are those that a run must move, each input and output once. */
+ * case did not run, and then the next follows. On the emulator seconds and median are null: its
+ * times mean nothing. Every case runs twice to warm up; a round is as many runs as take some
+ * milliseconds, over as many sets of inputs as together are larger than a last cache. Inputs are
+ * random and never zeros. Bytes are those that a run must move, each input and output once. */
 #define _GNU_SOURCE
 #include "gpu_read.h"
 #include "kernels/kernels.h"
@@ -43,7 +44,7 @@ enum {
 
 typedef struct {
     int device;
-    const char *model, *mixed;
+    const char *model, *mixed, *only; /* only: NULL, or how a case's name must begin */
     int64_t rounds, tokens, corpus, square, lengths[MAX_LIST];
     int n_lengths, product; /* ms_gpu_product, or ALL_PRODUCTS */
 } settings;
@@ -227,6 +228,7 @@ static void measure(const char *section, const char *name, run_fn run, void *arg
                     double flops) {
     double seconds[MAX_ROUNDS];
     ms_gpu_event *from, *to;
+    if (s.only && strncmp(name, s.only, strlen(s.only)) != 0) return;
     must(ms_gpu_event_open(stream, &from, &err), name);
     must(ms_gpu_event_open(stream, &to, &err), name);
     if (time_rounds(seconds, run, arg, from, to) >= 0)
@@ -382,8 +384,8 @@ static void bench_rows(void) {
     measure("rows", "embed_norm", run_embed_norm, &r, tokens * DIM * 6, 0);
 }
 
-/* ---- gemm: each product of the encoder, by the library, as `auto` chooses, and by each of our tiles;
- * the square one first, because shares are of it ---- */
+/* ---- gemm: each product of the encoder, by the library, as `auto` chooses, and by each of our
+ * tiles; the square one first, because shares are of it ---- */
 
 typedef struct {
     ms_gpu_gemm g[SETS];
@@ -790,8 +792,8 @@ static void bench_encoder(void) {
     ms_gpu_projector_set_auto(MS_GPU_PRODUCT_AUTO);
 }
 
-/* ---- search: whole searches through the library, times of the host's clock. The rows are made once,
- * on the device, and every scan's codes come from them. ---- */
+/* ---- search: whole searches through the library, times of the host's clock. The rows are made
+ * once, on the device, and every scan's codes come from them. ---- */
 
 enum { SEARCH_TOP = 10, SEARCH_QUERIES = 12 };
 
@@ -903,6 +905,7 @@ static bool read_option(const char *name, const char *value) {
     if (!value) return false;
     if (strcmp(name, "--device") == 0) return (s.device = (int)n) >= 0;
     if (strcmp(name, "--model") == 0) return (s.model = value) != NULL;
+    if (strcmp(name, "--case") == 0) return (s.only = value) != NULL;
     if (strcmp(name, "--mixed") == 0) return (s.mixed = value) != NULL;
     if (strcmp(name, "--rounds") == 0) return (s.rounds = n) >= 1 && n <= MAX_ROUNDS;
     if (strcmp(name, "--tokens") == 0) return (s.tokens = n) >= 1;

@@ -185,7 +185,7 @@ def csv_rows(runs, machine, commit):
         for metric, f in c["figures"].items():
             if f["best"] is not None:
                 yield {"date": runs.began, "machine": machine, "commit": commit, "bench": "gpu", "device": "cuda",
-                       "command": " ".join(["gpu_bench.py", *sys.argv[1:]])[:400], "case": f"{c['section']} {c['case']}",  # who computed it is in bench.jsonl
+                       "command": " ".join(["gpu_bench.py", *sys.argv[1:]])[:400], "case": f"{c['section']} {c['case']}",
                        "precision": "bf16", "metric": metric, "unit": UNITS[metric], "best": f"{f['best']:.9g}",
                        "median": "" if f["median"] is None else f"{f['median']:.9g}", "rounds": c["rounds"]}
 
@@ -203,10 +203,13 @@ def markdown(runs, machine, commit):
         yield "|---|---|---|---|---|---|"
         for c in (c for c in runs.cases if c["section"] == part):
             f = {k: v["best"] for k, v in c["figures"].items()}
-            seconds = f"refused: {c['refused']}" if c.get("refused") else "emulated" if runs.args.emulated else f"{number(c['seconds'], 4)} ({number(c['median'], 4)})"
+            seconds = "emulated" if runs.args.emulated else f"{number(c['seconds'], 4)} ({number(c['median'], 4)})"
+            if c.get("refused"):
+                seconds = f"refused: {c['refused']}"
             share = [f" ({f[k]:.2f})" if f[k] else "" for k in ("bandwidth_share", "peak_share")]
+            who = c["by"] or "-"
             yield (f"| {c['case']} | {seconds} | {number(f['gb_per_s'], 4)}{share[0]} | {number(f['tflop_per_s'], 4)}{share[1]} | "
-                   f"{number(f['tokens_per_s'] or f['files_per_s'])} | {c['by'] or '-'} |")
+                   f"{number(f['tokens_per_s'] or f['files_per_s'])} | {who} |")
 
 
 # ---- Running --------------------------------------------------------------------------------------------------------

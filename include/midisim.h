@@ -983,6 +983,8 @@ typedef struct {
     /* Where in the query each match is, [n_matches]; `piece` is the number of the window. NULL: the
      * query was not cut into windows. */
     const msim_span *query_spans;
+    int64_t n_vectors; /* of the query: one for each key, and with windows for each window in each
+                        * key */
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
@@ -997,6 +999,31 @@ MSIM_API int64_t msim_searcher_run(msim_searcher *s, msim_answer_sink sink, void
  * there are; only the first cap are written. No other query may wait. */
 MSIM_API int64_t msim_searcher_file(msim_searcher *s, const char *path, msim_match *matches,
                                     size_t cap, msim_error *err);
+
+/* What the score of a match means, in a whitened corpus (docs/WHITENING.md). */
+enum msim_likeness {
+    MSIM_LIKENESS_UNKNOWN = 0, /* the corpus is not whitened, or no chances are known */
+    MSIM_LIKENESS_UNRELATED,   /* chance alone gives such a score */
+    MSIM_LIKENESS_ALIKE,       /* chance seldom does */
+    MSIM_LIKENESS_VERSION,     /* chance hardly does: another version of the piece */
+    MSIM_LIKENESS_SAME         /* the same piece, or nearly */
+};
+/* "unknown", "unrelated", "alike", "version", "same"; NULL for an unknown value. */
+MSIM_API const char *msim_likeness_name(int likeness);
+
+typedef struct {
+    size_t size;    /* sizeof(msim_meaning), set by the caller (R6) */
+    double p;       /* the chance that the best row of an unrelated piece scores as high, in the
+                     * best of the query's vectors; -1: not known */
+    double matches; /* how many of the corpus's pieces would score as high if all were unrelated to
+                     * the query: pieces times p; -1: not known */
+    int likeness;   /* msim_likeness */
+} msim_meaning;
+
+/* Say what a score means for a query of n_vectors vectors (msim_answer.n_vectors; 1 for a row or a
+ * vector). */
+MSIM_API int msim_searcher_explain(const msim_searcher *s, double score, int64_t n_vectors,
+                                   msim_meaning *out);
 
 /* What a searcher did so far. */
 typedef struct {

@@ -67,6 +67,8 @@ small=weights/midisim-small.safetensors
 if [ "$goal" = uninstall ] || { [ "$MODEL" != 0 ] && [ -s $small ]; }; then
     put 644 $small "$share/midisim/midisim-small.safetensors"
 fi
+fit=weights/default.whiten
+if [ "$goal" = uninstall ] || [ -s $fit ]; then put 644 $fit "$share/midisim/default.whiten"; fi
 
 # ---- Manual and completions
 for name in midisim $(printf 'midisim-%s ' $TOOLS); do

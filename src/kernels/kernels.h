@@ -67,7 +67,8 @@ int ms_gemm_bf16_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, msim_error *err);
  * measurements. */
 enum { MS_GPU_GEMM_TILES = 3 };
 int ms_gemm_bf16_tile_cuda(ms_gpu_stream *s, const ms_gpu_gemm *g, int tile, msim_error *err);
-/* The tile that ms_gemm_bf16_cuda takes for this shape on the stream's device; its name, '256x128'. */
+/* The tile that ms_gemm_bf16_cuda takes for this shape on the stream's device; its name,
+ * '256x128'. */
 int ms_gemm_bf16_choose(ms_gpu_stream *s, const ms_gpu_gemm *g);
 const char *ms_gemm_bf16_tile_name(int tile);
 
@@ -183,6 +184,7 @@ typedef struct {
     const ms_gpu_candidate *candidates;
     const uint32_t *n_candidates; /* [n_query]; more than candidate_cap counts as candidate_cap */
     int64_t candidate_cap;
+    int is_shared;  /* candidates: one list, [candidate_cap], for all queries */
     double *scores; /* [n_query, candidate_cap] */
 } ms_gpu_score;
 
@@ -203,6 +205,7 @@ typedef struct {
     const uint32_t *n_candidates;
     const double *scores;
     int64_t candidate_cap; /* at most MS_GPU_MAX_CANDIDATES */
+    int is_shared;         /* as in ms_gpu_score */
     ms_gpu_hit *best;      /* [n_query, k], sorted */
     uint32_t *n_best;      /* [n_query] */
     double *kth_score;     /* [n_query] */

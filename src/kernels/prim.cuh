@@ -225,23 +225,49 @@ static __device__ __forceinline__ void mma_s8(int32_t (&d)[4], const uint32_t (&
 
 /* ---- Launch ---- */
 
+inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes);
+
 /* Start kernel(args...) on a stream, with shared_bytes of dynamic shared memory (more than 48 KiB
  * too). */
 template <typename... P, typename... A>
 static cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                           cudaStream_t stream, A... args) {
-    if (shared_bytes > 48 * 1024) {
-        cudaError_t rc = cudaFuncSetAttribute(
-            (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
-        if (rc != cudaSuccess) return rc;
-    }
+    cudaError_t rc = allow_shared((const void *)kernel, shared_bytes);
+    if (rc != cudaSuccess) return rc;
     kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
     return cudaGetLastError();
 }
 
 #endif
 
-/* For both compilers. Bytes that one carve of n items takes. */
+/* For both compilers, which have the same runtime behind them. */
+
+/* Allow a kernel more than 48 KiB of shared memory on the current device. The runtime keeps that
+ * for as long as the process uses the device, so it is asked once and not at every launch: each
+ * thread remembers what it has asked for, and asks again where two kernels share a place. */
+inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes) {
+    enum { PLACES = 32 };
+    static thread_local struct {
+        const void *kernel;
+        int device;
+        size_t bytes;
+    } asked[PLACES];
+    if (shared_bytes <= 48 * 1024) return cudaSuccess;
+    int device = 0;
+    cudaError_t rc = cudaGetDevice(&device);
+    if (rc != cudaSuccess) return rc;
+    auto &at = asked[((uintptr_t)kernel / 16 + (uintptr_t)device) % PLACES];
+    if (at.kernel == kernel && at.device == device && at.bytes >= shared_bytes) return cudaSuccess;
+    rc = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              (int)shared_bytes);
+    if (rc != cudaSuccess) return rc;
+    at.kernel = kernel;
+    at.device = device;
+    at.bytes = shared_bytes;
+    return rc;
+}
+
+/* Bytes that one carve of n items takes. */
 template <typename T> static constexpr size_t carve_bytes(size_t n) {
     return (n * sizeof(T) + 127) / 128 * 128;
 }

@@ -37,6 +37,9 @@ enum {
 
 /* Light searches, which compare whole pieces quickly. */
 enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROUPS = 60 };
+/* Pairs: the least score of a light search, and the share of the shorter piece, 1 / SHARE. */
+#define MS_PAIR_BITS 60.0
+enum { MS_PAIR_SHARE = 4 };
 
 #define MS_WORD_REACH 3        /* K: notes after the first that a word's bits pay for */
 #define MS_MATCHED_BITS 2.9f   /* the most that one matched note counts */
@@ -45,8 +48,17 @@ enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROU
 #define MS_SKIPPED_MAX 12.0f   /* ... together */
 #define MS_THIN 1.3f           /* notes a group below which a query is a tune: skipping is free */
 #define MS_DRIFT 0.25f         /* share of a residual that moves the map outside its chain */
-#define MS_SECTION_BITS 25.0f  /* a further chain counts from here on */
-#define MS_TEMPO_REJECT 1.2f   /* octaves of tempo between two anchors */
+/* What a match off the beat costs: bits a note, of at most so many notes, at this residual. Among
+ * excerpts of 12 notes the share with E below 0.001 rose from 0.22 to 0.43, and false ones became
+ * fewer. */
+#define MS_UNEVEN_BITS 1.0
+#define MS_UNEVEN_NOTES 12
+#define MS_UNEVEN_MS 120.0
+/* A passage that so many pieces have is common property, and E is at least that. */
+#define MS_COMMON_PIECES 20
+#define MS_COMMON_EVALUE 0.01
+#define MS_SECTION_BITS 25.0f /* a further chain counts from here on */
+#define MS_TEMPO_REJECT 1.2f  /* octaves of tempo between two anchors */
 #define MS_COST_REJECT 40.0f
 #define MS_NOVELTY_MIN 0.1f
 

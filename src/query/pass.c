@@ -68,10 +68,12 @@ static int stopped(msim_error *err) {
 }
 
 int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) {
+    const ms_query *q = p->s->queries + query;
     msim_answer a = {.size = sizeof a,
                      .query = (int64_t)query,
-                     .variants = (int64_t)p->s->queries[query].n_variants,
-                     .query_spans = p->s->queries[query].spans ? p->s->match_spans : NULL,
+                     .variants = (int64_t)q->n_variants,
+                     .n_vectors = (int64_t)(q->n_variants * (q->n_windows ? q->n_windows : 1)),
+                     .query_spans = q->spans ? p->s->match_spans : NULL,
                      .matches = p->s->matches,
                      .n_matches = n,
                      .pass = &p->stats};

@@ -88,6 +88,18 @@ def test_threshold_and_parts(corpus):
     assert without_work(same(corpus, "-c", "parts", *arguments)) == without_work(whole)
 
 
+def test_whitened_rows(corpus, tmp_path):
+    """Rank 0 whitens, the others open what it wrote; also when the files are there."""
+    arguments = ("-c", "parts", "--whiten", "--prior-fit", "none", "--like", "r10.mid", "--query-vectors", "q.npy")
+    one = run("search", *arguments, "--cache", tmp_path / "one", cwd=corpus)
+    assert one.returncode == 0, text(one)
+    for _ in range(2):
+        many = mpirun(3, "search", *arguments, "--cache", tmp_path / "many", cwd=corpus)
+        assert many.returncode == 0 and many.stdout == one.stdout, text(many)
+    few = mpirun(2, "search", "-c", "parts/0.npy", "--whiten", "--prior-fit", "missing", "--like", "r10.mid", cwd=corpus)
+    assert few.returncode == 1 and text(few).count("missing") == 1
+
+
 def test_more_ranks_than_blocks_of_rows(corpus, tmp_path):
     rows = np.random.default_rng(6).standard_normal((40, DIM)).astype("<f4")
     named(tmp_path / "few.npy", [f"{i}" for i in range(40)], rows)

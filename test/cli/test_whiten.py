@@ -1,10 +1,12 @@
 """midisim-convert --whiten and --fit-only, and searches of whitened corpora: rows and queries against NumPy."""
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from cli_util import lines, midi, run, text
+from cli_util import ROOT, lines, midi, run, text, tool
 from search_util import named
 from whiten_util import DIM, combine, make_corpus, make_rows, read_fit, read_map, statistics, whiten
 
@@ -212,3 +214,12 @@ def test_midi_queries(model, tmp_path):
     # the job that made the rows does not take whitened ones for its own
     done = run("embed", "-m", model, "-o", white, "--update", music)
     assert done.returncode == 2 and "whitening" in text(done)
+
+
+def test_fit_script(corpus, tmp_path):
+    """weights/fit.py writes what --fit-only does."""
+    out = tmp_path / "default.whiten"
+    done = subprocess.run([sys.executable, ROOT / "weights/fit.py", corpus["path"], "--output", out, "--convert", tool("convert")])
+    assert done.returncode == 0
+    convert("--fit-only", "--prior-fit", "none", corpus["path"], corpus["fit"])
+    assert out.read_bytes() == corpus["fit"].read_bytes()

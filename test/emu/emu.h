@@ -73,6 +73,7 @@ bool on_stacks(const void *p);
 /* Rows of one 8 x 8 matrix of ldmatrix that share a bank with an earlier row of it, since the
  * process began. */
 uint64_t bank_conflicts();
+uint64_t attribute_calls(); /* of cudaFuncSetAttribute */
 
 /* ---- emu_shared.cpp: shared memory and copies to it ---- */
 

@@ -125,6 +125,12 @@ bool ready() { return setting("EMU_DRIVER", 1) && n_devices() > 0; }
 
 int emu::current_device() { return device_now; }
 
+/* Shared memory beyond 48 KiB that a kernel was allowed on a device. */
+static std::map<std::pair<const void *, int>, size_t> allowed;
+static uint64_t n_attributes;
+
+uint64_t emu::attribute_calls() { return n_attributes; }
+
 cudaError_t emu_launch(EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes,
                        cudaStream_t stream) {
     Held held;
@@ -136,7 +142,9 @@ cudaError_t emu_launch(EmuCall *call, dim3 grid, dim3 block, size_t shared_bytes
         !block.x || !block.y || !block.z || block.z > 64 || block.x > MAX_THREADS ||
         block.y > MAX_THREADS || block.x * block.y * block.z > MAX_THREADS)
         return done(cudaErrorInvalidConfiguration);
-    if (shared_bytes > shared_limit()) return done(cudaErrorInvalidValue);
+    auto may = allowed.find({w.call->kernel, device_now});
+    if (shared_bytes > 48 * 1024 && (may == allowed.end() || may->second < shared_bytes))
+        return done(cudaErrorInvalidValue);
     w.kind = Work::LAUNCH;
     w.grid = grid;
     w.block = block;
@@ -365,8 +373,12 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
     return cudaSuccess;
 }
 
-cudaError_t cudaFuncSetAttribute(const void *, enum cudaFuncAttribute, int value) {
-    return value < 0 || (size_t)value > shared_limit() ? done(cudaErrorInvalidValue) : cudaSuccess;
+cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value) {
+    Held held;
+    n_attributes++;
+    if (value < 0 || (size_t)value > shared_limit()) return done(cudaErrorInvalidValue);
+    allowed[{kernel, device_now}] = (size_t)value;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetLastError(void) {

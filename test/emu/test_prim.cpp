@@ -463,18 +463,48 @@ static void test_refused(void **) {
     assert_int_equal(out.get()[0], 1);
 }
 
+static __global__ void k_large(uint32_t *out) {
+    Carve c = carve_begin();
+    uint32_t *x = carve<uint32_t>(c, 50 * 256);
+    x[50 * 256 - 1 - threadIdx.x] = threadIdx.x;
+    out[threadIdx.x] = x[50 * 256 - 1 - threadIdx.x];
+}
+
+/* More than 48 KiB is asked for once, and again only where it is more. */
+static void test_shared_is_allowed_once(void **) {
+    Buffer<uint32_t> out(32);
+    uint64_t before = emu::attribute_calls();
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(run_kernel(k_large, dim3(1), dim3(32), 50 * 1024, out.p), cudaSuccess);
+    assert_int_equal(emu::attribute_calls() - before, 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(run_kernel(k_large, dim3(1), dim3(32), 52 * 1024, out.p), cudaSuccess);
+    assert_int_equal(emu::attribute_calls() - before, 2);
+    assert_int_equal(out.get()[31], 31);
+}
+
 int main(int argc, char **) {
     if (argc > 1) return print_sums();
     unsetenv("EMU_MMA"); /* sums of both modes are in a test of their own */
     const CMUnitTest tests[] = {
-        cmocka_unit_test(test_places),   cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_f16),      cmocka_unit_test(test_functions),
-        cmocka_unit_test(test_shuffles), cmocka_unit_test(test_votes),
-        cmocka_unit_test(test_barrier),  cmocka_unit_test(test_arrays),
-        cmocka_unit_test(test_atomics),  cmocka_unit_test(test_loads),
-        cmocka_unit_test(test_copies),   cmocka_unit_test(test_ldmatrix),
-        cmocka_unit_test(test_banks),    cmocka_unit_test(test_mma_bf16),
-        cmocka_unit_test(test_mma_s8),   cmocka_unit_test(test_sum_modes),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_f16),
+        cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_shuffles),
+        cmocka_unit_test(test_votes),
+        cmocka_unit_test(test_barrier),
+        cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_atomics),
+        cmocka_unit_test(test_loads),
+
+        cmocka_unit_test(test_shared_is_allowed_once),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_ldmatrix),
+        cmocka_unit_test(test_banks),
+        cmocka_unit_test(test_mma_bf16),
+        cmocka_unit_test(test_mma_s8),
+        cmocka_unit_test(test_sum_modes),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);

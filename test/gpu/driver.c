@@ -8,7 +8,7 @@
  *     --count N (batches, rounds)  --seed N  --max-tokens N  --batch-tokens N  --pool N (sequences)
  *     --queries N,...  --top K,...
  *     --no-fill (memory: leave out what fills the card)
- *     --product own|auto (own: cuBLASLt is not asked, for tools that must not look into its kernels)
+ *     --product own|auto (own: without cuBLASLt, for tools that must not look into its kernels)
  *     --plant (spoil one result: the check must then fail)
  *
  * Prints 'ok WHAT: how much' or 'FAIL WHAT: why' lines; info prints one JSON object. Exit code 1

@@ -22,15 +22,20 @@ import gpu_check  # noqa: E402
 import gpu_resources  # noqa: E402
 
 SECTIONS = ("SpeedOfLight", "Occupancy", "MemoryWorkloadAnalysis", "WarpStateStats")
-# Kernel, part of gpu_bench that runs it, sizes of a card. Launches to skip are those that warm up.
-KERNELS = (("k_gemm_bf16", "gemm", ("--product", "own", "--square", "4096", "--tokens", "12288"), 2),
-           ("k_attend_bf16", "attention", ("--lengths", "2048", "--tokens", "49152"), 2),
-           ("k_scan_codes", "scan", ("--corpus", "1000000"), 2))
+# Kernel, part of gpu_bench that runs it, sizes of a card: the products with GELU and with the residual stream on the tiles that
+# they take, attention, and the scan of bf16 codes for 12 queries.
+GEMM = ("--product", "own", "--square", "512", "--tokens", "49152", "--case")
+KERNELS = (("k_gemm_bf16", "gemm", (*GEMM, "ff1 49152x2048x512 own tile 1")),
+           ("k_attend_bf16", "attention", ("--lengths", "2048", "--tokens", "49152")),
+           ("k_scan_codes", "scan", ("--corpus", "1000000", "--case", "bf16 1000000x512 q12")),
+           ("k_gemm_bf16", "gemm", (*GEMM, "ff2 49152x512x2048 own tile 0")))
+SKIPPED, KEPT = 2, 2  # launches: those that warm up, those that are kept
 
 
-def profile(ncu, args, kernel, part, sizes, skip, limit):
-    bench = [args.build / "bench/gpu_bench", "--rounds", "1", *(("--tiny",) if args.emulated else sizes), part]
-    command = [ncu, "--clock-control", "none", "--kernel-name", f"regex:{kernel}", "--launch-skip", skip, "--launch-count", 3,
+def profile(ncu, args, kernel, part, sizes, limit):
+    tiny = ("--tiny", "--case", "64" if part == "attention" else "none")
+    bench = [args.build / "bench/gpu_bench", "--rounds", "1", *(tiny if args.emulated else sizes), part]
+    command = [ncu, "--clock-control", "none", "--kernel-name", f"regex:{kernel}", "--launch-skip", SKIPPED, "--launch-count", KEPT,
                *[word for name in SECTIONS for word in ("--section", name)], *bench]
     try:
         done = subprocess.run([str(c) for c in command], cwd=ROOT, env=gpu_check.environment(), stdout=subprocess.PIPE,
@@ -70,8 +75,8 @@ def main():
     ncu = os.environ.get("GPU_PROFILE_NCU") or gpu_check.tool_of_cuda("ncu")
     if not ncu:
         keep("ncu is not installed: no counters")
-    for kernel, part, sizes, skip in KERNELS if ncu else ():
-        is_good, text = profile(ncu, args, kernel, part, sizes, skip, (ends - time.monotonic()) / 2 + 10)
+    for kernel, part, sizes in KERNELS if ncu else ():
+        is_good, text = profile(ncu, args, kernel, part, sizes, (ends - time.monotonic()) / 2 + 10)
         any_good |= is_good
         keep(("" if is_good else "no counters of ") + text[:200000])
         if "ERR_NVGPUCTRPERM" in text or "LibraryNotLoaded" in text:

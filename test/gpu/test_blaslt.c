@@ -153,7 +153,8 @@ static cublasStatus_t fake_MatmulPreferenceSetAttribute(cublasLtMatmulPreference
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Three algorithms: the first splits sums in 4, the others are whole. data[0]: parts, data[1]: id. */
+/* Three algorithms: the first splits sums in 4, the others are whole. data[0]: parts, data[1]:
+ * id. */
 static cublasStatus_t fake_MatmulAlgoGetHeuristic(
     cublasLtHandle_t h, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
     cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,

@@ -13,7 +13,7 @@ typedef struct {
     int64_t top;
     double evalue;
     int format;
-    bool is_nul_separated, is_same_key, is_same_tempo, is_json, is_forced, is_all;
+    bool is_nul_separated, is_same_key, is_same_tempo, is_json, is_forced, is_pairs, is_groups;
     /* Read from the texts by ms_find_check. */
     double from_seconds, to_seconds; /* -1: not given */
     int64_t first_bar, last_bar;     /* from 1; 0: not given */
@@ -70,6 +70,11 @@ typedef struct {
 int ms_find_begin(const ms_find_out *out);
 /* Print one answer. < 0 when nothing more can be written. */
 int ms_find_print(ms_find_out *out, const ms_find_query *query);
+/* A cell of a table of tab-separated values. */
+void ms_find_put_cell(const char *text, size_t n);
+/* --pairs and --groups: the pieces of the index against each other. -MSIM_E_EMPTY when none share
+ * enough. */
+int ms_find_pairs(const ms_find_settings *settings, ms_find_out *out);
 /* Bar and beat of a time, both from 1; 0 where a piece has no bars. */
 void ms_find_bar(const msim_bar *bars, size_t n, double seconds, int64_t *bar, double *beat);
 

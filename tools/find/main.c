@@ -170,6 +170,13 @@ static int run(const ms_find_settings *s) {
     msim_error err = {0}, late;
     f.s = s;
     int rc = open_all(&f, &err);
+    if (rc >= 0 && (s->is_pairs || s->is_groups)) {
+        if (s->is_pairs) (void)ms_find_begin(&f.out);
+        rc = ms_find_pairs(s, &f.out);
+        (void)ms_cli_skips_close(f.skips, &late);
+        close_all(&f);
+        return rc;
+    }
     if (rc >= 0 && ms_find_begin(&f.out) < 0) rc = -MSIM_E_STOPPED;
     if (rc >= 0) rc = add_phrases(&f);
     if (rc >= 0) rc = add_files(&f, &err);

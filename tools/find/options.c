@@ -78,6 +78,17 @@ static const ms_cli_option options[] = {
      .help =
          "only pieces whose name fits the pattern, as in a shell ('*' also stands for '/'). May "
          "be repeated. E counts the hits that chance gives among these pieces"},
+    {.name = "pairs",
+     .kind = MS_CLI_FLAG,
+     .offset = AT(is_pairs),
+     .help = "instead of queries: each piece of the index against all others, quickly. Pairs that "
+             "share less than a quarter of the shorter piece are left out",
+     .brief = "each piece of the index against all others"},
+    {.name = "groups",
+     .kind = MS_CLI_FLAG,
+     .offset = AT(is_groups),
+     .help = "the groups that these pairs make, as TSV: pieces of the same notes or the same piece "
+             "are one group, and a part is shown with its whole"},
     MS_CLI_ROW_FILES_FROM(ms_find_settings),
     MS_CLI_ROW_NULL(ms_find_settings),
     {.name = "format",
@@ -129,7 +140,8 @@ const ms_cli_tool ms_find_tool = {
     .name = "midisim-find",
     .purpose = "Finds the pieces that share notes with a query, and where, in any key and tempo.",
     .summary = "find the pieces that share notes with a piece, a passage or a typed phrase",
-    .usage = "[options] -i INDEX QUERY...\n[options] -i INDEX --notes PHRASE",
+    .usage = "[options] -i INDEX QUERY...\n[options] -i INDEX --notes PHRASE\n-i INDEX --pairs | "
+             "--groups",
     .description =
         "QUERY is a MIDI file, a folder, or - for standard input. Each match says how the two "
         "relate, where the passage is in both, how many notes agree, the transposition, the tempo, "
@@ -189,9 +201,21 @@ static int check_part(ms_find_settings *s) {
     return 0;
 }
 
+static int check_pairs(const ms_find_settings *s) {
+    if (s->common.operands.n || s->files_from || s->phrases.n)
+        return ms_cli_usage("--pairs and --groups take no query: the pieces of the index are it");
+    if (s->from || s->to || s->bars || s->track || s->within.n || s->excerpts || s->copy_to)
+        return ms_cli_usage("--pairs and --groups compare whole pieces: leave out options of "
+                            "queries, --within, --excerpts and --copy-to");
+    return 0;
+}
+
 int ms_find_check(ms_find_settings *s) {
+    const bool is_pairs = s->is_pairs || s->is_groups;
     if (!s->index) return ms_cli_usage("nothing to search: give -i INDEX");
-    if (s->common.operands.n == 0 && !s->files_from && s->phrases.n == 0)
+    if (s->is_pairs && s->is_groups) return ms_cli_usage("--pairs and --groups: give one of them");
+    if (is_pairs && check_pairs(s) < 0) return -MSIM_E_ARG;
+    if (!is_pairs && s->common.operands.n == 0 && !s->files_from && s->phrases.n == 0)
         return ms_cli_usage("no query: give a QUERY, --notes or --files-from");
     if (s->is_nul_separated && !s->files_from)
         return ms_cli_usage("-0 is for lists of files: give --files-from too");

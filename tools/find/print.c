@@ -59,7 +59,7 @@ static const msim_voice *voice_of(const shown_match *s) {
 
 /* ---- TSV ---- */
 
-static void put_escaped(const char *text, size_t n) {
+void ms_find_put_cell(const char *text, size_t n) {
     for (size_t i = 0, from = 0; i <= n; i++) {
         const char *escape = i == n ? "" : ms_tsv_escape(text[i]);
         if (!escape) continue;
@@ -72,7 +72,7 @@ static void put_escaped(const char *text, size_t n) {
 static int print_tsv(const ms_find_query *q, int64_t rank, const shown_match *s) {
     const msim_note_match *m = s->match;
     const msim_voice *voice = voice_of(s);
-    put_escaped(q->label, strlen(q->label));
+    ms_find_put_cell(q->label, strlen(q->label));
     (void)ms_cli_print("\t%lld\t%s\t%.3g\t%d\t%.1f\t%lld\t%lld\t%lld\t%.3f\t%d\t%.3f",
                        (long long)rank, msim_relation_name(m->relation), m->evalue,
                        m->is_significant, m->score, (long long)m->n_matched, (long long)m->of_query,
@@ -82,7 +82,7 @@ static int print_tsv(const ms_find_query *q, int64_t rank, const shown_match *s)
                        s->query_beat, m->place.from, m->place.to, (long long)s->bar, s->beat,
                        voice ? voice->track + 1 : 0, voice ? voice->channel + 1 : 0,
                        (long long)m->n_others);
-    put_escaped(s->piece.name, s->piece.name_bytes);
+    ms_find_put_cell(s->piece.name, s->piece.name_bytes);
     return ms_cli_write("\n", 1);
 }
 

@@ -4,8 +4,8 @@
  * tools/search/corpus.h. */
 #define _GNU_SOURCE
 #include "corpus.h"
-#include "base/hash/fnv.h"
 #include "base/mem.h"
+#include "common/fits/whitened.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,29 +30,12 @@ static char *join(const char *a, const char *b, const char *c, msim_error *err) 
     return text;
 }
 
-/* DIR/<hash of the absolute path>-<base name>.msim: corpora of one name in different places stay
- * apart. */
-static char *cached_path(const char *folder, const char *part, msim_error *err) {
-    enum { MAX_BASE = 200 };
-    char *path = realpath(part, NULL), name[MAX_BASE + 24];
-    if (!path) { /* under another name the codes would not be found again */
-        ms_fail_errno(err, errno, "cannot find the absolute path: %s", part);
-        return NULL;
-    }
-    const char *slash = strrchr(path, '/');
-    uint64_t hash = ms_fnv1a(path, strlen(path));
-    snprintf(name, sizeof name, "/%016llx-%.*s", (unsigned long long)hash, MAX_BASE, slash + 1);
-    char *whole = join(folder, name, ".msim", err);
-    free(path);
-    return whole;
-}
-
 static int make_place(const ms_search_corpus *c, int64_t part, int codec, codes_place *out,
                       msim_error *err) {
     const char *path = msim_corpus_part_path(c->corpus, part), *cache = c->set->cache;
     *out = (codes_place){.c = c, .set = c->set, .part = part, .codec = codec};
     out->beside = join(path, ".msim", "", err);
-    if (out->beside && cache) out->cached = cached_path(cache, path, err);
+    if (out->beside && cache) out->cached = ms_cli_cached_path(cache, path, ".msim", err);
     return out->beside && (out->cached || !cache) ? 0 : -err->code;
 }
 

@@ -2,6 +2,7 @@
  * Contract: tools/search/corpus.h. */
 #define _GNU_SOURCE
 #include "corpus.h"
+#include "common/fits/whitened.h"
 #include "common/texts/spelling.h"
 #include <stdio.h>
 #include <string.h>
@@ -126,7 +127,38 @@ int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, 
     return rc;
 }
 
-void ms_search_corpus_close(ms_search_corpus *c) { msim_corpus_close(c->corpus); }
+void ms_search_corpus_close(ms_search_corpus *c) {
+    msim_corpus_close(c->corpus);
+    msim_corpus_close(c->raw);
+}
+
+int ms_search_corpus_whiten(ms_search_corpus *c, bool may_write, msim_error *err) {
+    const ms_search_settings *set = c->set;
+    const msim_whitening *there;
+    msim_corpus *whitened;
+    msim_error why;
+    ms_cli_whitened request = {.cache = set->cache,
+                               .prior_fit = set->prior_fit,
+                               .prior_rows = set->prior_rows,
+                               .model_sha256 = c->is_described ? c->made.model_sha256 : "",
+                               .threads = ms_cli_threads(&set->common),
+                               .isa = ms_cli_library_options(&set->common).isa,
+                               .may_write = may_write,
+                               .ignores_descriptions = set->is_forced};
+    if (!set->is_whitened) return 0;
+    int rc = msim_corpus_whitening(c->corpus, &there, err);
+    if (rc < 0) return rc;
+    if (there) {
+        if (may_write) ms_cli_note("%s is whitened already", set->corpora.items[0]);
+        return 0;
+    }
+    rc = ms_cli_whitened_open(c->corpus, &request, &whitened, &why);
+    /* too few rows are a failure, not a search without a result */
+    if (rc < 0) return ms_fail(err, rc == -MSIM_E_EMPTY ? MSIM_E_FORMAT : -rc, "%s", why.text);
+    c->raw = c->corpus;
+    c->corpus = whitened;
+    return msim_corpus_get_info(c->corpus, &c->info);
+}
 
 /* ---- Model ---- */
 

@@ -7,7 +7,8 @@
 
 typedef struct {
     const ms_search_settings *set; /* borrowed */
-    msim_corpus *corpus;           /* owned */
+    msim_corpus *corpus;           /* owned: what is searched */
+    msim_corpus *raw;              /* owned: with --whiten, what it was made from; else NULL */
     msim_corpus_info info;
     bool is_described; /* `made` says what all described parts were made with */
     ms_description made;
@@ -17,6 +18,8 @@ typedef struct {
 
 int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err);
 void ms_search_corpus_close(ms_search_corpus *c);
+/* --whiten: search the whitened rows instead. With may_write they are written if need be. */
+int ms_search_corpus_whiten(ms_search_corpus *c, bool may_write, msim_error *err);
 /* Attach the codes of its rows that are there; with may_write also write those that --prepare and
  * --cache ask for (search/codes.c). */
 int ms_search_codes_attach(const ms_search_corpus *c, bool may_write, msim_error *err);

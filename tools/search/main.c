@@ -126,7 +126,11 @@ static int open_searcher(search_job *j, const msim_passes *passes, msim_error *e
         return ms_fail(err, MSIM_E_ARG,
                        "--keys likely is for corpora of whole pieces: %.300s has windows",
                        set->corpora.items[0]);
-    return msim_searcher_open(model->model, j->corpus.corpus, &o, &so, &j->searcher, err);
+    int rc = msim_searcher_open(model->model, j->corpus.corpus, &o, &so, &j->searcher, err);
+    msim_meaning meaning = {.size = sizeof meaning};
+    if (rc >= 0 && msim_searcher_explain(j->searcher, 0.0, 1, &meaning) >= 0 && meaning.p >= 0.0)
+        j->answers.out.searcher = j->searcher;
+    return rc;
 }
 
 /* Rank 0, which has the queries. */
@@ -173,9 +177,20 @@ static int open_names(search_job *j, msim_error *err) {
     return rc < 0 ? rc : ms_search_names_scan(&j->names, err);
 }
 
+/* Every rank: what rank 0 has whitened, the others only open. */
+static int open_corpus(search_job *j, msim_error *err) {
+    bool is_first = ms_ranks_index() == 0;
+    int rc = ms_search_corpus_open(j->set, &j->corpus, err);
+    if (!j->set->is_whitened) return rc;
+    if (is_first && rc >= 0) rc = ms_search_corpus_whiten(&j->corpus, true, err);
+    rc = ms_ranks_agree(rc, err);
+    if (!is_first && rc >= 0) rc = ms_search_corpus_whiten(&j->corpus, false, err);
+    return ms_ranks_agree(rc, err);
+}
+
 static int run(search_job *j, bool *has_failures, msim_error *err) {
     bool has_queries = ms_search_has_queries(j->set), is_first = ms_ranks_index() == 0;
-    int rc = ms_search_corpus_open(j->set, &j->corpus, err);
+    int rc = open_corpus(j, err);
     if (is_first && rc >= 0 && has_queries)
         rc = ms_search_queries_open(&j->corpus, &j->queries, err);
     if (is_first && rc >= 0) rc = ms_search_codes_attach(&j->corpus, true, err);

@@ -2,6 +2,8 @@
  * nothing. Contract: tools/search/options.h. */
 #define _GNU_SOURCE
 #include "options.h"
+#include "common/fits/prior.h"
+#include "common/fits/whitened.h"
 #include "results.h"
 #include <stdio.h>
 #include <string.h>
@@ -113,6 +115,9 @@ static const ms_cli_option options[] = {
      .offset = AT(is_json),
      .help = "the same as --format json",
      .brief = "print one JSON object per query"},
+    MS_CLI_ROW_WHITEN(ms_search_settings),
+    MS_CLI_ROW_PRIOR_FIT(ms_search_settings),
+    MS_CLI_ROW_PRIOR_ROWS(ms_search_settings),
     {.name = "scan",
      .kind = MS_CLI_CHOICE,
      .value = "SCAN",
@@ -131,7 +136,8 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_TEXT,
      .value = "DIR",
      .offset = AT(cache),
-     .help = "keep quantised rows in this folder instead, and write them on first use"},
+     .help = "keep quantised and whitened rows in this folder instead, and write them on first "
+             "use"},
     {.name = "verify",
      .kind = MS_CLI_FLAG,
      .offset = AT(verifies),
@@ -170,6 +176,7 @@ static const ms_cli_example examples[] = {
      "every row that is nearly the same as this one"},
     {"midisim-search -c corpus.npy --prepare",
      "write quantised rows, which make later searches faster"},
+    {"midisim-search -c corpus.npy --whiten song.mid", "search whitened rows, which rank better"},
     {"midisim-search -c corpus.npy --copy-to found --midi-root music song.mid",
      "copy the matches' files to found/song"},
     {NULL, NULL}};
@@ -203,6 +210,7 @@ ms_search_settings ms_search_settings_default(void) {
     return (ms_search_settings){.k = 16,
                                 .transpose = 6,
                                 .max_tokens = MSIM_TRAINED_TOKENS,
+                                .prior_rows = MSIM_WHITENING_PRIOR_ROWS,
                                 .pooling = -1,
                                 .format = -1,
                                 .pool_weights = {1.0f, 1.0f, 1.0f}};
@@ -298,6 +306,16 @@ static int check_queries(const ms_search_settings *set, msim_error *err) {
     return 0;
 }
 
+static int check_whitening(const ms_search_settings *set, msim_error *err) {
+    if (set->is_whitened && set->metric == MSIM_METRIC_IP)
+        return ms_fail(err, MSIM_E_ARG,
+                       "--whiten gives rows of length 1, for the cosine: leave out --metric ip");
+    if (!set->is_whitened && (set->prior_fit || is_given(set, "prior-rows")))
+        return ms_fail(err, MSIM_E_ARG,
+                       "--prior-fit, --prior-rows: these are for --whiten: give that too");
+    return 0;
+}
+
 int ms_search_check_usage(ms_search_settings *set, msim_error *err) {
     set->has_threshold = is_given(set, "threshold");
     if (set->corpora.n == 0) return ms_fail(err, MSIM_E_ARG, "no corpus: give -c CORPUS");
@@ -305,6 +323,7 @@ int ms_search_check_usage(ms_search_settings *set, msim_error *err) {
     if (rc >= 0) rc = check_output(set, err);
     if (rc >= 0) rc = check_scan(set, err);
     if (rc >= 0) rc = check_copying(set, err);
+    if (rc >= 0) rc = check_whitening(set, err);
     if (rc >= 0 && is_given(set, "pool-weights") && is_given(set, "pooling") && set->pooling != 1)
         rc = ms_fail(err, MSIM_E_ARG, "--pool-weights is for --pooling weighted, not mean");
     return rc;

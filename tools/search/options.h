@@ -13,12 +13,14 @@ typedef struct {
     ms_cli_common common;
     ms_cli_texts corpora, likes, vectors, excluded, midi_roots;
     const char *names_file, *excluded_from, *cache, *copy_to;
-    int64_t k, transpose, max_tokens;
+    const char *prior_fit;
+    int64_t k, transpose, max_tokens, prior_rows;
     int keys; /* 0: all; 1: those that are likely */
     double threshold;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
     float pool_weights[3];
-    bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original;
+    bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original,
+        is_whitened;
     bool has_threshold; /* derived: --threshold was given */
 } ms_search_settings;
 

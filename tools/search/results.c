@@ -142,11 +142,26 @@ static int put_escaped(const char *text, size_t n) {
 
 int ms_results_begin(ms_results_out *out) {
     return out->format == MS_RESULTS_TSV
-               ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname%s\n",
+               ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname%s%s\n",
                               out->has_spans ? "\tfrom_token\tto_token\tfrom_seconds\tto_seconds"
                                                "\tquery_from_seconds\tquery_to_seconds"
-                                             : "")
+                                             : "",
+                              out->searcher ? "\tp\tchance_matches\tlikeness" : "")
                : 0;
+}
+
+/* What a match's score means; asked for where out->searcher is set alone. */
+static msim_meaning meaning_of(const ms_results_out *out, const msim_match *match) {
+    msim_meaning meaning = {.size = sizeof meaning};
+    if (msim_searcher_explain(out->searcher, match->score, out->n_vectors, &meaning) < 0)
+        meaning = (msim_meaning){.p = 1.0, .matches = 1.0};
+    return meaning;
+}
+
+static int print_tsv_meaning(const ms_results_out *out, const msim_match *match) {
+    msim_meaning meaning = meaning_of(out, match);
+    return ms_cli_print("\t%.3g\t%.3g\t%s", meaning.p, meaning.matches,
+                        msim_likeness_name(meaning.likeness));
 }
 
 static int print_tsv(ms_results_out *out, const ms_results_query *query) {
@@ -168,6 +183,7 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
         if (rc == 0 && out->has_spans)
             rc = ms_cli_print("\t%.3f\t%.3f", query->spans ? query->spans[i].from_seconds : -1.0,
                               query->spans ? query->spans[i].to_seconds : -1.0);
+        if (rc == 0 && out->searcher) rc = print_tsv_meaning(out, matches + i);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -205,6 +221,14 @@ static void put_query_span(ms_json_text *line, const msim_span *span) {
     put_text(line, text);
 }
 
+static void put_meaning(ms_json_text *line, const ms_results_out *out, const msim_match *match) {
+    msim_meaning meaning = meaning_of(out, match);
+    char text[128];
+    snprintf(text, sizeof text, ",\"p\":%.3g,\"chance_matches\":%.3g,\"likeness\":\"%s\"",
+             meaning.p, meaning.matches, msim_likeness_name(meaning.likeness));
+    put_text(line, text);
+}
+
 static int print_json(ms_results_out *out, const ms_results_query *query) {
     const msim_match *matches = query->matches;
     ms_json_text line = {0};
@@ -227,6 +251,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
         ms_json_put_int(&line, matches[i].transpose);
         put_span(&line, matches + i);
         if (query->spans) put_query_span(&line, query->spans + i);
+        if (out->searcher) put_meaning(&line, out, matches + i);
         put_text(&line, "}");
     }
     put_text(&line, "],\"exact\":true,\"metric\":");
@@ -295,6 +320,23 @@ static int print_places(const ms_results_out *out, const ms_results_query *query
     return ms_cli_print("%s%s", in_query, in_piece);
 }
 
+/* How many matches chance would give, and the word for it. */
+static int print_meaning(const ms_results_out *out, const msim_match *match) {
+    msim_meaning meaning = meaning_of(out, match);
+    char number[32];
+    snprintf(number, sizeof number, meaning.matches >= 100 ? "%.0f" : "%.2g", meaning.matches);
+    if (meaning.matches < 1e-9) snprintf(number, sizeof number, "< 1e-9");
+    return ms_cli_print("%9s  %-9s  ", number, msim_likeness_name(meaning.likeness));
+}
+
+/* Said first, because the list that follows looks like any other. */
+static void say_unrelated(const ms_results_out *out, const ms_results_query *query) {
+    if (query->n == 0) return;
+    msim_meaning best = meaning_of(out, query->matches); /* ranked: the others are no better */
+    if (best.likeness == MSIM_LIKENESS_UNRELATED)
+        (void)ms_cli_print("nothing here is related to it: chance alone gives scores like these\n");
+}
+
 /* The line above the columns of a table. */
 static int print_heads(const ms_results_out *out, const ms_results_query *query, int rank_width,
                        int score_width) {
@@ -303,11 +345,12 @@ static int print_heads(const ms_results_out *out, const ms_results_query *query,
     if (out->has_spans)
         snprintf(pieces, sizeof pieces, "%s piece%s, ", ms_cli_count(count, out->n_pieces),
                  out->n_pieces == 1 ? "" : "s");
-    return ms_cli_print("%*s  %*s  %6s  %s%sname (%s%s row%s, best of %lld variant%s)", rank_width,
-                        "rank", score_width, "score", "transp", query->spans ? "   in query  " : "",
-                        out->has_spans ? "      where  " : "", pieces, ms_cli_count(count, n_rows),
-                        n_rows == 1 ? "" : "s", (long long)query->n_variants,
-                        query->n_variants == 1 ? "" : "s");
+    return ms_cli_print("%*s  %*s  %6s  %s%s%sname (%s%s row%s, best of %lld variant%s)",
+                        rank_width, "rank", score_width, "score", "transp",
+                        out->searcher ? "by chance  likeness   " : "",
+                        query->spans ? "   in query  " : "", out->has_spans ? "      where  " : "",
+                        pieces, ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
+                        (long long)query->n_variants, query->n_variants == 1 ? "" : "s");
 }
 
 static void print_title(const ms_results_out *out, const ms_results_query *query, int rank_width,
@@ -317,6 +360,7 @@ static void print_title(const ms_results_out *out, const ms_results_query *query
     (void)put_fitted(query->label, query->n_label, name_columns(out, 0));
     (void)ms_cli_style(MS_CLI_PLAIN);
     (void)ms_cli_write("\n", 1);
+    if (out->searcher) say_unrelated(out, query);
     (void)ms_cli_style(MS_CLI_DIM);
     (void)print_heads(out, query, rank_width, score_width);
     (void)ms_cli_style(MS_CLI_PLAIN);
@@ -329,7 +373,7 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
     int score_width = out->is_product ? 11 : 8;
     if (rank_width < 4) rank_width = 4;
     int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->has_spans ? 13 : 0) +
-                 (query->spans ? 13 : 0);
+                 (query->spans ? 13 : 0) + (out->searcher ? 22 : 0);
     print_title(out, query, rank_width, score_width);
     int rc = ms_cli_write("\n", 1);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
@@ -343,6 +387,7 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
         (void)ms_cli_print("%*s", score_width, score);
         (void)ms_cli_style(MS_CLI_PLAIN);
         rc = ms_cli_print("  %6s  ", transpose);
+        if (rc == 0 && out->searcher) rc = print_meaning(out, matches + i);
         if (rc == 0) rc = print_places(out, query, i);
         if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);

@@ -32,6 +32,11 @@ const char *msim_format_name(int format) {
     return format >= 0 && format < COUNT(names) ? names[format] : NULL;
 }
 
+const char *msim_likeness_name(int likeness) {
+    static const char *const names[] = {"unknown", "unrelated", "alike", "version", "same"};
+    return likeness >= 0 && likeness < COUNT(names) ? names[likeness] : NULL;
+}
+
 const char *msim_scan_name(int scan) {
     static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
     return scan >= 0 && scan < COUNT(names) ? names[scan] : NULL;

@@ -5,11 +5,11 @@
 #define MS_KERNELS_ENCODER_ACT_CUH
 #include "kernels/prim.cuh"
 
-/* u / 2 (1 + erf(u / sqrt 2)) = max(u, 0) - |u| F(-|u|), F the normal distribution, and log2 F(-m) is
- * close to a polynomial of degree 8: least squares of the largest error over [0, 14], which is 2.6e-4.
- * So the result is off by less than a twentieth of a bf16 step for every bf16 number, tails too, where
- * 1 + erf would cancel, for half the instructions of erff (test/gpu/test_norms.c has all numbers). 2^24
- * keeps F's tail above what exp2_approx flushes to 0. NaN stays NaN. */
+/* u / 2 (1 + erf(u / sqrt 2)) = max(u, 0) - |u| F(-|u|), F the normal distribution, and log2 F(-m)
+ * is close to a polynomial of degree 8: least squares of the largest error over [0, 14], which is
+ * 2.6e-4. So the result is off by less than a twentieth of a bf16 step for every bf16 number, tails
+ * too, where 1 + erf would cancel, for half the instructions of erff (test/gpu/test_norms.c has all
+ * numbers). 2^24 keeps F's tail above what exp2_approx flushes to 0. NaN stays NaN. */
 static __device__ __forceinline__ float gelu_f32(float u) {
     float m = fminf(fabsf(u), 14.0f), p = 2.2078067374309285e-08f;
     p = fma_f32(p, m, -1.4758355746380403e-06f);

@@ -4,8 +4,8 @@
  *
  * cuBLASLt is column-major: dst [m, n] in rows is dst^T [n, m] in columns, the product of w (its
  * rows are columns of w^T, hence 'transposed') and a^T as it lies. Of its epilogues GELU is of no
- * use here, because it is the tanh form, not the erf one (pytorch/pytorch, pull request 104061), and a
- * bias has the type of the result but for some 8-bit kernels (cublasLt.h,
+ * use here, because it is the tanh form, not the erf one (pytorch/pytorch, pull request 104061),
+ * and a bias has the type of the result but for some 8-bit kernels (cublasLt.h,
  * CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE), so behind a bf16 product it is given in bf16.
  *
  * One handle, one workspace and its plans belong to one stream, whose order keeps the workspace

@@ -25,9 +25,9 @@ int ms_gpu_projector_open(ms_gpu_stream *stream, int product, ms_gpu_projector *
 void ms_gpu_projector_close(ms_gpu_projector *p); /* accepts NULL */
 
 /* Settle a shape ahead: n, k, epilogue, rotated and whether there is a bias count; other fields,
- * pointers too, may be 0 but bias and bias_bf16, which are compared with NULL alone. Waits for the device and
- * takes memory of it for the time of the call, so a caller that must not allocate later plans all
- * its shapes at open. */
+ * pointers too, may be 0 but bias and bias_bf16, which are compared with NULL alone. Waits for the
+ * device and takes memory of it for the time of the call, so a caller that must not allocate later
+ * plans all its shapes at open. */
 int ms_gpu_projector_plan(ms_gpu_projector *p, const ms_gpu_gemm *shape, msim_error *err);
 
 /* Put the product into the projector's stream; m = 0 does nothing. A shape not planned before is
@@ -37,7 +37,8 @@ int ms_gpu_project(ms_gpu_projector *p, const ms_gpu_gemm *g, msim_error *err);
 /* Who computes this shape: MS_GPU_PRODUCT_OWN or _LIBRARY; AUTO while it is not planned. */
 int ms_gpu_projector_choice(const ms_gpu_projector *p, const ms_gpu_gemm *shape);
 /* Who computes this shape, in words, cut at cap: our kernel and its tile for shape->m rows (and why
- * not the library, where it was asked), or the library's algorithm and what became of the others. */
+ * not the library, where it was asked), or the library's algorithm and what became of
+ * the others. */
 void ms_gpu_projector_describe(const ms_gpu_projector *p, const ms_gpu_gemm *shape, char *out,
                                size_t cap);
 /* What AUTO means for projectors opened from now on in this process: for measurements, and for

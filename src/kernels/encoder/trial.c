@@ -44,8 +44,8 @@ static float next_value(uint32_t *state) {
     return (float)(int32_t)*state * 0x1p-31f;
 }
 
-/* Where the inputs lie in their block: a has MS_GPU_TRIAL_TIMED rows, the first TRIAL_ROWS of them from
- * the host. */
+/* Where the inputs lie in their block: a has MS_GPU_TRIAL_TIMED rows, the first TRIAL_ROWS of them
+ * from the host. */
 typedef struct {
     size_t w, bias, bias_bf16, cosine, sine, positions, a, end;
 } places;
@@ -176,8 +176,8 @@ static int compare_values(const trial *t, msim_error *err) {
     return MSIM_OK;
 }
 
-/* m rows give the bits of TRIAL_ROWS rows, of which row r % TRIAL_ROWS is row r. The last TRIAL_ROWS of them are looked
- * at, or all. */
+/* m rows give the bits of TRIAL_ROWS rows, of which row r % TRIAL_ROWS is row r. The last
+ * TRIAL_ROWS of them are looked at, or all. */
 static int compare_rows(const trial *t, ms_gpu_blaslt_plan *plan, int64_t m, msim_error *err) {
     int64_t first = m > TRIAL_ROWS ? m - TRIAL_ROWS : 0, n = m < TRIAL_ROWS ? m : TRIAL_ROWS;
     size_t row = t->out_bytes / TRIAL_ROWS, shift = (size_t)(first % TRIAL_ROWS),

@@ -1,5 +1,5 @@
-/* Products by cuBLASLt, and the trial of its algorithms on this device: which of those of a plan may
- * compute a shape, and the fastest of them. docs/GPU.md. */
+/* Products by cuBLASLt, and the trial of its algorithms on this device: which of those of a plan
+ * may compute a shape, and the fastest of them. docs/GPU.md. */
 #ifndef MS_KERNELS_ENCODER_TRIAL_H
 #define MS_KERNELS_ENCODER_TRIAL_H
 #include "kernels/encoder/blaslt.h"

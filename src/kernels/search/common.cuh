@@ -32,10 +32,12 @@ static inline int scan_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
 }
-/* Thread blocks of a pass over n blocks of work. Each thread block takes enough work to pay for
- * loading its queries, but not so much that other multiprocessors stay idle. */
-static inline unsigned scan_grid(int64_t n) {
-    int64_t each = n / 1024 < 1 ? 1 : n / 1024 > 8 ? 8 : n / 1024;
+/* Thread blocks of a pass over n blocks of work on a device of that many multiprocessors. Each
+ * thread block takes enough work to pay for loading its queries, but not so much that
+ * multiprocessors stay idle: eight blocks for each, or more. */
+static inline unsigned scan_grid(int64_t n, int multiprocessors) {
+    int64_t each = n / (8 * (int64_t)multiprocessors);
+    each = each < 1 ? 1 : each > 8 ? 8 : each;
     return (unsigned)((n + each - 1) / each);
 }
 

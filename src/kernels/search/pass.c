@@ -52,6 +52,11 @@ static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *er
                          s->host.weights + slot * s->weights_bytes, bytes, err);
 }
 
+int ms_gpu_prepare_queries(ms_gpu_search *s, msim_error *err) {
+    size_t slot;
+    return find_slot(s, 0, &slot, err);
+}
+
 /* Send the constants of a slot for the current thresholds. An upper threshold is never -infinity,
  * which is the upper bound of rows with NaN or infinity: the host adds those rows when they are
  * results. */

@@ -5,6 +5,8 @@
  *
  * 1. A sample of single rows spread evenly, up to as many as a list of candidates holds, is scored
  *    without a scan: the first threshold. The rows are met again; the selection counts a row once.
+ *    All queries share its list, which stays on the device for the next search; while it is scored
+ *    the host prepares the queries for the first scan.
  * 2. Rounds over growing ranges. When the threshold comes from n rows, the next m rows keep about
  *    K m / n candidates, so ranges grow by what half fills the lists (a few rounds for millions of
  *    rows), corrected by what the last round kept. A list that overflows says so: what it did keep
@@ -25,27 +27,34 @@ enum { LEAST_GATHERED = 128 };
 
 /* ---- Scores and selection ---- */
 
-static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *gathered,
-                 const uint32_t *n_candidates, int64_t from, msim_error *err) {
-    return ms_score_f64_cuda(s->stream,
-                             &(ms_gpu_score){.rows = *rows,
-                                             .gathered = gathered,
-                                             .queries = s->device.queries,
-                                             .norms = s->device.norms,
-                                             .n_query = s->n_active,
-                                             .is_ip = s->plan.is_ip,
-                                             .candidates = s->device.candidates + from,
-                                             .n_candidates = n_candidates,
-                                             .candidate_cap = s->candidate_cap,
-                                             .scores = s->device.scores + from},
-                             err);
+/* The candidates of lists from `from` on; list: one that all queries share, or NULL: each
+ * its own. */
+static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const ms_gpu_candidate *list,
+                 const int64_t *gathered, const uint32_t *n_candidates, int64_t from,
+                 msim_error *err) {
+    return ms_score_f64_cuda(
+        s->stream,
+        &(ms_gpu_score){.rows = *rows,
+                        .is_shared = list != NULL,
+                        .gathered = gathered,
+                        .queries = s->device.queries,
+                        .norms = s->device.norms,
+                        .n_query = s->n_active,
+                        .is_ip = s->plan.is_ip,
+                        .candidates = (list ? list : s->device.candidates) + from,
+                        .n_candidates = n_candidates,
+                        .candidate_cap = s->candidate_cap,
+                        .scores = s->device.scores + from},
+        err);
 }
 
-static int select_best(ms_gpu_search *s, const uint32_t *n_candidates, msim_error *err) {
+static int select_best(ms_gpu_search *s, const ms_gpu_candidate *list, const uint32_t *n_candidates,
+                       msim_error *err) {
     return ms_select_cuda(s->stream,
                           &(ms_gpu_select){.n_query = s->n_active,
                                            .k = s->n_hits,
-                                           .candidates = s->device.candidates,
+                                           .is_shared = list != NULL,
+                                           .candidates = list ? list : s->device.candidates,
                                            .n_candidates = n_candidates,
                                            .scores = s->device.scores,
                                            .candidate_cap = s->candidate_cap,
@@ -83,6 +92,7 @@ static int64_t n_listed(const ms_gpu_search *s, int q) {
 
 typedef struct {
     ms_gpu_search *s;
+    const ms_gpu_candidate *lists; /* host: candidate_cap apart, or one */
     size_t row_bytes;
     int64_t from; /* of each list */
 } gather_job;
@@ -90,7 +100,7 @@ typedef struct {
 static void gather_list(void *arg, int64_t q, int worker) {
     const gather_job *j = arg;
     ms_gpu_search *s = j->s;
-    const ms_gpu_candidate *c = s->host.candidates + q * s->candidate_cap + j->from;
+    const ms_gpu_candidate *c = j->lists + q * s->candidate_cap + j->from;
     unsigned char *to = s->host_gather + (size_t)s->host.lists->gathered[q] * j->row_bytes;
     (void)worker;
     for (uint32_t i = 0; i < s->host.lists->n_candidates[q]; i++)
@@ -118,13 +128,15 @@ static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64
             slot = is_shared ? count : slot + count;
         }
         gathered.n_rows = slot;
-        ms_gpu_each(s, n_lists, gather_list, &(gather_job){s, rows->row_bytes, from});
+        ms_gpu_each(s, n_lists, gather_list,
+                    &(gather_job){s, is_shared ? s->host.sample : s->host.candidates,
+                                  rows->row_bytes, from});
         rc = ms_gpu_upload(s->stream, s->gather, s->host_gather, (size_t)slot * rows->row_bytes,
                            err);
         if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.lists, lists, sizeof *lists, err);
         if (rc >= 0)
-            rc = score(s, &gathered, s->device.lists->gathered, s->device.lists->n_candidates, from,
-                       err);
+            rc = score(s, &gathered, NULL, s->device.lists->gathered, s->device.lists->n_candidates,
+                       from, err);
         if (rc >= 0) rc = ms_gpu_sync(s->stream, err); /* the host's buffers are free again */
     }
     return rc;
@@ -150,26 +162,49 @@ static int64_t list_sample(ms_gpu_search *s, const ms_gpu_rows *rows, int64_t n_
         int64_t row = rows->first_row + ms_plan_sample_row(rows->n_rows, n_sample, i);
         if (ms_row_list_has(s->plan.excluded, row)) continue;
         if (ms_plan_reads_codes(s->plan.scan) && ms_slices_is_listed(&s->rows, row)) continue;
-        s->host.candidates[n++] = (ms_gpu_candidate){.row = row};
+        s->host.sample[n++] = (ms_gpu_candidate){.row = row};
     }
+    return n;
+}
+
+/* Whether a sample of the one span stays for the next search: nothing of this request is in it. */
+static bool may_stay(const ms_gpu_search *s) { return s->n_spans == 1 && !s->plan.excluded.n; }
+
+/* Bring the sample of a span to the device, with its counts, unless it is there. Returns how many
+ * rows it has, or a failure. */
+static int64_t put_sample(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_wanted,
+                          msim_error *err) {
+    ms_gpu_sample *there = &s->sample;
+    int reads_codes = ms_plan_reads_codes(s->plan.scan);
+    if (may_stay(s) && there->n_wanted == n_wanted && there->reads_codes == reads_codes)
+        return there->n;
+    *there = (ms_gpu_sample){.n_wanted = 0};
+    int64_t n = list_sample(s, &span->rows, n_wanted);
+    for (int q = 0; q < MS_GPU_SCAN_QUERIES; q++) {
+        s->host.sample_lists->n_candidates[q] = (uint32_t)n;
+        s->host.sample_lists->gathered[q] = 0;
+    }
+    int rc = ms_gpu_upload(s->stream, s->device.sample, s->host.sample,
+                           (size_t)n * sizeof *s->host.sample, err);
+    if (rc >= 0)
+        rc = ms_gpu_upload(s->stream, s->device.sample_lists, s->host.sample_lists,
+                           sizeof *s->host.sample_lists, err);
+    if (rc < 0) return rc;
+    if (may_stay(s)) *there = (ms_gpu_sample){n_wanted, n, reads_codes};
     return n;
 }
 
 static int sample_span(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_sample,
                        msim_error *err) {
-    int64_t n = list_sample(s, &span->rows, n_sample), counts[MS_GPU_SCAN_QUERIES];
-    int rc = MSIM_OK;
-    for (int q = 0; q < s->n_active && rc >= 0; q++) {
-        counts[q] = n;
-        rc = ms_gpu_upload(s->stream, s->device.candidates + q * s->candidate_cap,
-                           s->host.candidates, (size_t)n * sizeof *s->host.candidates, err);
-    }
-    if (rc >= 0 && !span->rows.data) rc = score_gathered(s, &span->rows, counts, 1, err);
-    if (rc >= 0) rc = put_counts(s, counts, err);
-    if (rc >= 0 && span->rows.data)
-        rc = score(s, &span->rows, NULL, s->device.lists->n_candidates, 0, err);
-    if (rc >= 0) rc = select_best(s, s->device.lists->n_candidates, err);
-    if (rc >= 0) rc = ms_gpu_sync(s->stream, err); /* the host's lists are free again */
+    int64_t n = put_sample(s, span, n_sample, err), counts[MS_GPU_SCAN_QUERIES];
+    if (n < 0) return (int)n;
+    for (int q = 0; q < s->n_active; q++) counts[q] = n;
+    const uint32_t *there = s->device.sample_lists->n_candidates;
+    int rc = span->rows.data ? score(s, &span->rows, s->device.sample, NULL, there, 0, err)
+                             : score_gathered(s, &span->rows, counts, 1, err);
+    if (rc >= 0) rc = select_best(s, s->device.sample, there, err);
+    if (rc >= 0 && s->n_spans > 1)
+        rc = ms_gpu_sync(s->stream, err); /* the host's list is free for the next span */
     count_evaluated(s, counts);
     s->n_seen += n;
     return rc;
@@ -183,6 +218,7 @@ static int take_sample(ms_gpu_search *s, msim_error *err) {
         int64_t n = (int64_t)(wanted * (double)s->spans[i].rows.n_rows / (double)s->rows.n_rows);
         if (n > 0) rc = sample_span(s, &s->spans[i], n, err);
     }
+    if (rc >= 0) rc = ms_gpu_prepare_queries(s, err); /* the device is at the sample meanwhile */
     if (rc >= 0) rc = wait_for_report(s, err);
     if (rc < 0 || s->n_seen == 0) return rc;
     raise_thresholds(s);
@@ -286,7 +322,7 @@ static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_be_
     rc = bring_lists(s, n, out->is_partial ? few : s->candidate_cap, err);
     if (rc >= 0) rc = score_gathered(s, &w->rows, n, 0, err);
     if (rc >= 0) rc = put_counts(s, n, err);
-    if (rc >= 0) rc = select_best(s, s->device.lists->n_candidates, err);
+    if (rc >= 0) rc = select_best(s, NULL, s->device.lists->n_candidates, err);
     if (rc >= 0) rc = wait_for_report(s, err);
     count_evaluated(s, n);
     return rc;
@@ -296,8 +332,8 @@ static int select_resident(ms_gpu_search *s, const ms_gpu_window *w, round_end *
                            msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES];
     const uint32_t *counts = s->device.report->n_candidates;
-    int rc = score(s, &w->rows, NULL, counts, 0, err);
-    if (rc >= 0) rc = select_best(s, counts, err);
+    int rc = score(s, &w->rows, NULL, NULL, counts, 0, err);
+    if (rc >= 0) rc = select_best(s, NULL, counts, err);
     if (rc >= 0) rc = wait_for_report(s, err);
     if (rc < 0) return rc;
     out->most = most_candidates(s);
@@ -345,7 +381,7 @@ static int hand_lists_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error 
     int64_t n[MS_GPU_SCAN_QUERIES];
     int rc = bring_lists(s, n, s->candidate_cap, err);
     if (rc >= 0 && w->rows.data)
-        rc = score(s, &w->rows, NULL, s->device.report->n_candidates, 0, err);
+        rc = score(s, &w->rows, NULL, NULL, s->device.report->n_candidates, 0, err);
     if (rc >= 0 && !w->rows.data) rc = score_gathered(s, &w->rows, n, 0, err);
     for (int q = 0; q < s->n_active && rc >= 0; q++)
         rc = ms_gpu_download(s->stream, s->host.scores + q * s->candidate_cap,

@@ -270,9 +270,9 @@ static int start(ms_gpu_stream *s, const ms_gpu_scan *scan, CodesShape shape) {
                     carve_bytes<float>(N_CONSTANTS * TILES * 8) +
                     carve_bytes<Four>(Size<TILES>::THREADS);
     int64_t turns = (scan->n_blocks * BLOCK_PARTS + Size<TILES>::WARPS - 1) / Size<TILES>::WARPS;
-    return (int)launch(k_scan_codes<SCAN, TILES>, dim3(scan_grid(turns)),
-                       dim3(Size<TILES>::THREADS), shared, (cudaStream_t)ms_gpu_stream_raw(s),
-                       *scan, shape);
+    return (int)launch(
+        k_scan_codes<SCAN, TILES>, dim3(scan_grid(turns, ms_gpu_stream_multiprocessors(s))),
+        dim3(Size<TILES>::THREADS), shared, (cudaStream_t)ms_gpu_stream_raw(s), *scan, shape);
 }
 
 template <typename SCAN>

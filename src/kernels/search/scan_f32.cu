@@ -233,10 +233,11 @@ template <int DTYPE, int QUERIES> static int start(ms_gpu_stream *s, const ms_gp
     int64_t most = QUERY_BYTES / (QUERIES * (int)sizeof(float)) / SCAN_F32_STEP * SCAN_F32_STEP;
     int stride = (int)(width < most ? width : most),
         n_tiles = (scan->n_query + QUERIES - 1) / QUERIES;
-    return (int)launch(k_scan_f32<DTYPE, QUERIES>,
-                       dim3(scan_grid(scan->n_blocks) * (unsigned)n_tiles), dim3(THREADS),
-                       carve_bytes<float>((size_t)QUERIES * (size_t)stride),
-                       (cudaStream_t)ms_gpu_stream_raw(s), *scan, n_tiles, stride, (int)width);
+    return (int)launch(
+        k_scan_f32<DTYPE, QUERIES>,
+        dim3(scan_grid(scan->n_blocks, ms_gpu_stream_multiprocessors(s)) * (unsigned)n_tiles),
+        dim3(THREADS), carve_bytes<float>((size_t)QUERIES * (size_t)stride),
+        (cudaStream_t)ms_gpu_stream_raw(s), *scan, n_tiles, stride, (int)width);
 }
 
 template <int DTYPE> static int start_for(ms_gpu_stream *s, const ms_gpu_scan *scan) {

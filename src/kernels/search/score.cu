@@ -138,7 +138,8 @@ template <int DTYPE> static __global__ void __launch_bounds__(THREADS) k_score_f
             step = (int64_t)gridDim.x * WARPS * 2;
     for (int64_t first = begin; first < n; first += step) { /* alike for the warp */
         int64_t i = first + half < n ? first + half : first, at = q * a.candidate_cap + i;
-        int64_t slot = a.gathered ? a.gathered[q] + i : a.candidates[at].row - a.rows.first_row;
+        int64_t slot = a.gathered ? a.gathered[q] + i
+                                  : a.candidates[a.is_shared ? i : at].row - a.rows.first_row;
         const unsigned char *row = (const unsigned char *)a.rows.data +
                                    slot * (int64_t)a.rows.row_bytes;
         double dot = 0.0, square = 0.0;
@@ -193,8 +194,9 @@ int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err)
                                            : dtype == MSIM_DTYPE_F16  ? k_scan_f64<MSIM_DTYPE_F16>
                                            : dtype == MSIM_DTYPE_BF16 ? k_scan_f64<MSIM_DTYPE_BF16>
                                                                       : k_scan_f64<MSIM_DTYPE_F64>;
-    cudaError_t rc =
-        launch(kernel, dim3(scan_grid(scan->n_blocks)), dim3(THREADS), 0, stream, *scan, stride);
+    cudaError_t rc = launch(kernel,
+                            dim3(scan_grid(scan->n_blocks, ms_gpu_stream_multiprocessors(s))),
+                            dim3(THREADS), 0, stream, *scan, stride);
     return ms_gpu_check_launch((int)rc, "k_scan_f64", err);
 }
 

@@ -47,6 +47,7 @@ static void unload(ms_gpu_search *s) {
     s->device_work = s->host_work = NULL;
     s->bounds = NULL;
     s->weight = NULL;
+    s->sample.n_wanted = 0;
 }
 
 void ms_gpu_search_close(ms_gpu_search *s) {
@@ -90,6 +91,8 @@ static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *bas
     w->lists = carve(base, &at, 1, sizeof *w->lists, fits);
     w->candidates = carve(base, &at, n_list, sizeof *w->candidates, fits);
     w->scores = carve(base, &at, n_list, sizeof *w->scores, fits);
+    w->sample = carve(base, &at, (size_t)s->candidate_cap, sizeof *w->sample, fits);
+    w->sample_lists = carve(base, &at, 1, sizeof *w->sample_lists, fits);
     w->best = carve(base, &at, n_best, sizeof *w->best, fits);
     w->queries = carve(base, &at, n_values, sizeof *w->queries, fits);
     w->norms = carve(base, &at, n_query, sizeof *w->norms, fits);

@@ -55,7 +55,8 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
             e.key = ms_rank_key(best[i].score), e.row = best[i].row;
         } else if (i < n) {
             int64_t at = q * a.candidate_cap + (i - n_old);
-            e.key = ms_rank_key(a.scores[at]), e.row = a.candidates[at].row;
+            e.key = ms_rank_key(a.scores[at]);
+            e.row = a.candidates[a.is_shared ? i - n_old : at].row;
         }
         entries[i] = e;
     }

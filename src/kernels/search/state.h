@@ -62,6 +62,8 @@ typedef struct {
     ms_gpu_lists *lists;
     ms_gpu_candidate *candidates; /* [n_query, candidate_cap] */
     double *scores;               /* [n_query, candidate_cap] */
+    ms_gpu_candidate *sample;     /* [candidate_cap]: the sample's rows, for all queries */
+    ms_gpu_lists *sample_lists;   /* and its counts */
     ms_gpu_hit *best;             /* [n_query, k] */
     float *queries;               /* [n_query, dim] */
     double *norms;                /* [n_query] */
@@ -80,6 +82,14 @@ typedef struct {
     ms_gpu_window window; /* it */
     size_t span;          /* resident windows: the next */
 } ms_gpu_cursor;
+
+/* The sample that device.sample holds. It stays from search to search: rows and K are mostly those
+ * of the search before. */
+typedef struct {
+    int64_t n_wanted; /* rows that it was to have; 0: nothing stays */
+    int64_t n;        /* rows that it has */
+    int reads_codes;  /* whether rows that codes list are left out of it */
+} ms_gpu_sample;
 
 struct ms_gpu_search {
     ms_gpu_stream *stream;                  /* borrowed */
@@ -116,7 +126,8 @@ struct ms_gpu_search {
     unsigned char *device_work, *host_work; /* owned */
     ms_gpu_work device, host;               /* in these */
     ms_bound_codes *bounds;                 /* owned: [n_slots, n_queries] */
-    void *weight;                           /* owned: [dim] of the widest kind */
+    ms_gpu_sample sample;
+    void *weight; /* owned: [dim] of the widest kind */
 
     /* While a search runs, and its outcome: */
     ms_search_plan plan;
@@ -175,6 +186,9 @@ static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
  * that the next round can begin at, and no more slices than there are slots. Or a failure. */
 int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step,
                             msim_error *err);
+/* Prepare the group's queries for the first slice and send them. A search's first scan would do it;
+ * done before, it costs no time while the device is at the sample. */
+int ms_gpu_prepare_queries(ms_gpu_search *s, msim_error *err);
 /* Candidates of rows row .. end - 1 for all queries of the group, with their counts, on the
  * device. */
 int ms_gpu_scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end,

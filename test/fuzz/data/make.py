@@ -100,6 +100,10 @@ def by_tools(build, folder):
     codes = (folder / "r.npy.msim").read_bytes()
     for flag in range(1, 4):
         seed("codes", f"{flag}", bytes([flag]) + codes)
+    run("index", "-o", "x.notes", "in")
+    notes = (folder / "x.notes").read_bytes()
+    for flag in range(2):
+        seed("notes", f"{flag}", bytes([flag]) + notes)
 
 
 def main():

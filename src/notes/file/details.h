@@ -1,0 +1,27 @@
+/* What an index keeps of a piece beside pitches: times, voices, durations, bars.
+ *
+ *   groups     one varint each: (ms since the group before) * 2 + (more than one note);
+ *              then, of such a group, its notes - 2
+ *   voices     their number; of each: track, channel, program; the bytes of its track's name and
+ *              the name, where the voice before has another track
+ *   voice of each note   packed, as many bits as the highest number needs
+ *   duration of each note   packed, 5 bits: 20 ms * 2^(code / 3) - 20 ms
+ *   bars       their number; of each: zigzag(change of length) * 2 + (new meter), then of a new
+ *              meter its beats and the logarithm of its unit */
+#ifndef MS_NOTES_FILE_DETAILS_H
+#define MS_NOTES_FILE_DETAILS_H
+#include "notes/seeds/canon.h"
+
+/* An upper bound of what ms_details_put writes. */
+size_t ms_details_bound(const ms_canon *canon, const msim_piece_notes *piece);
+/* Returns the number of bytes. */
+size_t ms_details_put(const ms_canon *canon, const msim_piece_notes *piece, uint8_t *out);
+
+/* Read the times alone: time and group [n_notes]; group may be NULL. False: damaged. */
+bool ms_details_times(const uint8_t *bytes, size_t n_bytes, size_t n_notes, uint32_t *time,
+                      uint32_t *group);
+/* Read everything, into memory of the arena. */
+int ms_details_get(const uint8_t *bytes, size_t n_bytes, const uint8_t *pitches, size_t n_notes,
+                   ms_arena *arena, msim_piece_notes *out, msim_error *err);
+
+#endif

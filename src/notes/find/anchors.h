@@ -1,0 +1,33 @@
+/* Anchors: places where a word of the query and a word of a piece agree, grouped by piece and
+ * transposition. */
+#ifndef MS_NOTES_FIND_ANCHORS_H
+#define MS_NOTES_FIND_ANCHORS_H
+#include "notes/find/probe.h"
+
+typedef struct {
+    uint32_t query, target;    /* notes: of the query, of the piece */
+    uint16_t query_span, span; /* ms + 40, held at 65535 */
+    float bits;
+} ms_anchor;
+
+/* The anchors of one piece and transposition, in order of target, then query. */
+typedef struct {
+    uint32_t piece;
+    int transpose;      /* to add to the query's pitches */
+    float weight;       /* bits of the distinct query notes */
+    ms_anchor *anchors; /* [n] */
+    size_t n;
+} ms_group;
+
+/* What restricts a search; all may match where nothing is set. */
+typedef struct {
+    const unsigned char *within; /* [pieces], or NULL */
+    bool is_same_key;
+    size_t max_groups;
+} ms_anchor_limits;
+
+/* The heaviest groups of a query, heaviest first. All arrays are the arena's. */
+int ms_anchors_find(const ms_probe *query, const msim_notes *notes, const ms_anchor_limits *limits,
+                    ms_arena *arena, ms_group **out, size_t *n_out, msim_error *err);
+
+#endif

@@ -1,0 +1,224 @@
+/* Finds the pieces that share notes with a query: msim_finder of include/midisim.h. Reads like the
+ * summary of docs/NOTES.md. */
+#include "base/sized.h"
+#include "notes/file/details.h"
+#include "notes/verdict/hits.h"
+#include "notes/verdict/significance.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { KEEP_BYTES = 64 << 20 };
+
+struct msim_finder {
+    const msim_notes *notes; /* borrowed */
+    msim_finder_options options;
+    ms_pass_memory memory;
+    ms_pass_limits limits;
+    ms_arena arena;  /* of the current query */
+    ms_arena decoys; /* of one decoy */
+};
+
+void msim_finder_options_init(msim_finder_options *options) {
+    const msim_finder_options defaults = {
+        .size = sizeof defaults, .max_matches = 16, .evalue = 1e-3};
+    (void)ms_sized_out(options, &defaults, sizeof defaults);
+}
+
+/* Light searches look at an eighth of the words and at rare ones alone. */
+static void set_limits(msim_finder *f) {
+    const bool is_light = f->options.is_light;
+    f->limits.query = (ms_probe_limits){.few = is_light ? MS_LIGHT_FEW : MS_FEW,
+                                        .most = is_light ? MS_LIGHT_MOST : MS_MOST,
+                                        .sample = is_light ? MS_LIGHT_SAMPLE : 1};
+    f->limits.anchors = (ms_anchor_limits){.within = f->options.within,
+                                           .is_same_key = f->options.is_same_key != 0,
+                                           .max_groups = is_light ? MS_LIGHT_GROUPS : MS_GROUPS};
+    f->limits.max_verified = MS_VERIFIED;
+}
+
+int msim_finder_open(const msim_notes *notes, const msim_finder_options *options, msim_finder **out,
+                     msim_error *err) {
+    msim_finder_options o = msim_finder_options_default();
+    *out = NULL;
+    int rc = options ? ms_sized_in(&o, sizeof o, options, "msim_finder_options", err) : MSIM_OK;
+    if (rc >= 0 && (o.max_matches < 1 || !(o.evalue >= 0)))
+        rc = ms_fail(err, MSIM_E_ARG, "finder: expected at least 1 match and an E value from 0 on");
+    if (rc < 0) return rc;
+    msim_finder *f = ms_alloc(1, sizeof *f, "finder", err);
+    if (!f) return -MSIM_E_MEMORY;
+    f->notes = notes;
+    f->options = o;
+    ms_arena_init(&f->arena, KEEP_BYTES);
+    ms_arena_init(&f->decoys, KEEP_BYTES);
+    set_limits(f);
+    rc = ms_pass_memory_init(&f->memory, notes, err);
+    if (rc < 0) {
+        msim_finder_close(f);
+        return rc;
+    }
+    *out = f;
+    return MSIM_OK;
+}
+
+void msim_finder_close(msim_finder *f) {
+    if (!f) return;
+    ms_pass_memory_free(&f->memory);
+    ms_arena_free(&f->arena);
+    ms_arena_free(&f->decoys);
+    ms_free(f);
+}
+
+/* ---- Significance ---- */
+
+/* The best score that a decoy of the query reaches. */
+static int best_decoy(msim_finder *f, const msim_note *query, size_t n, double *best,
+                      msim_error *err) {
+    *best = 0;
+    for (int d = 0; d < MS_DECOYS; d++) {
+        ms_pass_result pass;
+        ms_arena_reset(&f->decoys);
+        msim_note *decoy = ms_arena_get(&f->decoys, n, sizeof *decoy, "notes", err);
+        if (!decoy) return -MSIM_E_MEMORY;
+        ms_decoy_make(query, n, d, decoy);
+        int rc = ms_pass_run(&f->memory, decoy, n, &f->limits, &f->decoys, &pass, err);
+        if (rc < 0) return rc;
+        if (pass.n > 0 && pass.found[0].score > *best) *best = pass.found[0].score;
+    }
+    return MSIM_OK;
+}
+
+/* How many pieces have this hit's passage, about as well. */
+static size_t pieces_with(const ms_piece_hit *hits, size_t n, const ms_piece_hit *hit) {
+    const uint32_t length = hit->best->query_last - hit->best->query_first + 1;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const ms_verified *v = hits[i].best;
+        const uint32_t first = v->query_first > hit->best->query_first ? v->query_first
+                                                                       : hit->best->query_first,
+                       last = v->query_last < hit->best->query_last ? v->query_last
+                                                                    : hit->best->query_last;
+        count += v->score >= hit->best->score / 2 && last >= first &&
+                 2 * (last - first + 1) >= length;
+    }
+    return count;
+}
+
+/* E of a hit. A mere passage that very many pieces have says little about any of them. */
+static double evalue_of(const ms_piece_hit *hits, size_t n, const ms_piece_hit *hit, double decoy,
+                        size_t n_notes) {
+    const double evalue = ms_chance_hits(hit->best_score, decoy, n_notes);
+    if (evalue >= MS_COMMON_EVALUE || ms_relation_of(&hit->agreement) != MSIM_RELATION_PASSAGE ||
+        pieces_with(hits, n, hit) <= MS_COMMON_PIECES)
+        return evalue;
+    return MS_COMMON_EVALUE;
+}
+
+/* ---- Matches ---- */
+
+static msim_place place_of(const ms_verified *v, const ms_probe *query, const ms_target *target) {
+    const uint32_t *time = query->canon.time;
+    return (msim_place){.query_from = time[v->query_first] / 1000.0,
+                        .query_to = time[v->query_last] / 1000.0,
+                        .from = target->time[v->first] / 1000.0,
+                        .to = target->time[v->last] / 1000.0,
+                        .query_first = v->query_first,
+                        .query_last = v->query_last,
+                        .first = v->first,
+                        .last = v->last,
+                        .n_matched = (int64_t)v->n_pairs,
+                        .score = v->score};
+}
+
+/* The voice that has most of the matched notes. */
+static int find_voice(msim_finder *f, const ms_piece_hit *hit, msim_note_match *match,
+                      msim_error *err) {
+    ms_piece_view view;
+    msim_piece_notes piece = {.size = sizeof piece};
+    if (!ms_index_piece(f->notes, hit->piece, &view))
+        return ms_index_damaged(f->notes, "a piece", err);
+    int rc = ms_details_get(view.details, view.details_bytes, view.pitches, view.n_notes, &f->arena,
+                            &piece, err);
+    if (rc < 0) return rc;
+    uint32_t *counts = ms_arena_get(&f->arena, piece.n_voices, sizeof *counts, "voices", err);
+    if (!counts) return -MSIM_E_MEMORY;
+    for (size_t v = 0; v < piece.n_voices; v++) counts[v] = 0;
+    for (size_t i = 0; i < hit->best->n_pairs; i++)
+        counts[piece.notes[hit->best->pairs[i].target].voice]++;
+    for (size_t v = 1; v < piece.n_voices; v++)
+        if (counts[v] > counts[match->voice]) match->voice = (int)v;
+    match->voice_share = counts[match->voice] / (double)hit->best->n_pairs;
+    return MSIM_OK;
+}
+
+static int fill_match(msim_finder *f, const ms_pass_result *pass, const ms_piece_hit *hit,
+                      double evalue, msim_note_match *out, msim_error *err) {
+    ms_target target;
+    const ms_verified *best = hit->best;
+    int rc = ms_cache_get(&f->memory.cache, hit->piece, &target, err);
+    if (rc < 0) return rc;
+    *out = (msim_note_match){.piece = hit->piece,
+                             .is_significant = evalue <= f->options.evalue,
+                             .evalue = evalue,
+                             .score = hit->score,
+                             .n_matched = (int64_t)hit->agreement.matched,
+                             .of_query = (int64_t)hit->agreement.of_query,
+                             .of_piece = (int64_t)hit->agreement.of_target,
+                             .identity = ms_identity_of(&hit->agreement),
+                             .transpose = best->transpose,
+                             .is_same_key = best->transpose == 0,
+                             .is_same_tempo = fabs(best->slope - 1) <= 0.01,
+                             .tempo = best->slope,
+                             .residual = hit->agreement.residual,
+                             .place = place_of(best, &pass->query, &target)};
+    if (out->is_significant) out->relation = ms_relation_of(&hit->agreement);
+    msim_place *others = ms_arena_get(&f->arena, hit->n_places, sizeof *others, "places", err);
+    if (!others) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < hit->n_places; i++)
+        others[i] = place_of(hit->places[i], &pass->query, &target);
+    out->others = others;
+    out->n_others = (int64_t)hit->n_places;
+    return find_voice(f, hit, out, err);
+}
+
+/* Hits in rank order to matches: significant ones, then the others. */
+static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms_piece_hit *hits,
+                            size_t n_hits, double decoy, const msim_note_match **matches,
+                            msim_error *err) {
+    const size_t most = (size_t)f->options.max_matches < n_hits ? (size_t)f->options.max_matches
+                                                                : n_hits;
+    msim_note_match *out = ms_arena_get(&f->arena, most, sizeof *out, "matches", err);
+    size_t n = 0;
+    if (!out) return -MSIM_E_MEMORY;
+    for (int wants = 1; wants >= 0; wants--)
+        for (size_t i = 0; i < n_hits && n < most; i++) {
+            const double evalue = evalue_of(hits, n_hits, &hits[i], decoy, pass->query.canon.n);
+            if ((evalue <= f->options.evalue) != wants) continue;
+            int rc = fill_match(f, pass, &hits[i], evalue, &out[n], err);
+            if (rc < 0) return rc;
+            n++;
+        }
+    *matches = out;
+    return (int64_t)n;
+}
+
+int64_t msim_finder_find(msim_finder *f, const msim_note *query, size_t n,
+                         const msim_note_match **matches, msim_error *err) {
+    ms_pass_result pass;
+    ms_piece_hit *hits;
+    size_t n_hits;
+    double decoy = 0;
+    if (n == 0) return 0;
+    ms_arena_reset(&f->arena);
+    int rc = ms_pass_run(&f->memory, query, n, &f->limits, &f->arena, &pass, err);
+    if (rc >= 0)
+        rc = ms_hits_make(&pass, &f->memory.cache, f->options.is_same_tempo != 0, &f->arena, &hits,
+                          &n_hits, err);
+    if (rc < 0 || n_hits == 0) return rc;
+    double best = 0;
+    for (size_t i = 0; i < n_hits; i++)
+        if (hits[i].best_score > best) best = hits[i].best_score;
+    if (!f->options.is_light && !ms_chance_is_clear(best, pass.query.canon.n))
+        rc = best_decoy(f, query, n, &decoy, err);
+    if (rc < 0) return rc;
+    return give_matches(f, &pass, hits, n_hits, decoy, matches, err);
+}

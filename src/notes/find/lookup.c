@@ -1,0 +1,80 @@
+/* Prefix ranges: see lookup.h. A prefix is rare enough or not long before its postings are counted:
+ * two whole blocks between its ends are more than any limit. So blocks are read for the last prefix
+ * alone. */
+#include "notes/find/lookup.h"
+#include <math.h>
+#include <string.h>
+
+void ms_lookup_init(ms_lookup *l, const msim_notes *notes) {
+    l->notes = notes;
+    l->is_damaged = false;
+    memset(l->number, 0, sizeof l->number);
+}
+
+/* The number of blocks in [low, high) whose first key is below `key`, plus low. */
+static uint64_t blocks_below(const uint64_t *keys, uint64_t low, uint64_t high, uint64_t key) {
+    while (low < high) {
+        const uint64_t middle = low + (high - low) / 2;
+        if (keys[middle] < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static const uint64_t *block_keys(ms_lookup *l, uint64_t b, size_t *n) {
+    const uint8_t *bytes;
+    size_t n_bytes;
+    const size_t slot = (size_t)(b % MS_LOOKUP_SLOTS);
+    if (l->number[slot] != b + 1) {
+        l->number[slot] = 0;
+        if (!ms_index_block(l->notes, b, &bytes, &n_bytes, n) ||
+            !ms_block_keys(bytes, n_bytes, l->notes->keys[b], *n, l->notes->width, l->keys[slot])) {
+            l->is_damaged = true;
+            *n = 0;
+            return NULL;
+        }
+        l->number[slot] = b + 1;
+        l->n[slot] = (uint32_t)*n;
+    }
+    *n = l->n[slot];
+    return l->keys[slot];
+}
+
+/* How many postings have a key below `key`, when `below` blocks begin below it. */
+static uint64_t postings_below(ms_lookup *l, uint64_t below, uint64_t key) {
+    size_t n, low = 0;
+    if (below == 0) return 0;
+    const uint64_t *keys = block_keys(l, below - 1, &n);
+    for (size_t high = n; low < high;) {
+        const size_t middle = low + (high - low) / 2;
+        if (keys[middle] < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return (below - 1) * MS_BLOCK + low;
+}
+
+ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
+    const msim_notes *notes = l->notes;
+    uint64_t low = 0, high = notes->tail.n_blocks;
+    ms_range range = {.intervals = MS_LEAST_INTERVALS};
+    for (int k = MS_LEAST_INTERVALS; k <= word->length; k++) {
+        const uint64_t from = word->key & ms_word_mask(k),
+                       to = from + (UINT64_C(1) << (MS_KEY_BITS - k * MS_INTERVAL_BITS));
+        low = blocks_below(notes->keys, low, high, from);
+        const uint64_t end = blocks_below(notes->keys, low, high, to);
+        const bool is_last = k == word->length;
+        if (is_last || end < low + (few + MS_BLOCK - 1) / MS_BLOCK + 1) {
+            const uint64_t first = postings_below(l, low, from), last = postings_below(l, end, to);
+            range =
+                (ms_range){.first = first, .n = last > first ? last - first : 0, .intervals = k};
+            if (range.n <= few || is_last) break;
+        }
+        high = end;
+    }
+    range.bits = log2f((float)(notes->tail.n_postings + 1) / (float)(range.n + 1));
+    return range;
+}

@@ -1,0 +1,82 @@
+/* One pass of a search: see pass.h. */
+#include "notes/find/pass.h"
+#include <stdlib.h>
+
+int ms_pass_memory_init(ms_pass_memory *m, const msim_notes *notes, msim_error *err) {
+    *m = (ms_pass_memory){.notes = notes};
+    ms_lookup_init(&m->lookup, notes);
+    ms_chain_tables_init(&m->tables);
+    return ms_cache_init(&m->cache, notes, err);
+}
+
+void ms_pass_memory_free(ms_pass_memory *m) {
+    ms_cache_free(&m->cache);
+    ms_verify_free(&m->memory);
+}
+
+static int by_chain_score(const void *a, const void *b) {
+    const ms_chain *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
+    if (x->transpose != y->transpose) return x->transpose < y->transpose ? -1 : 1;
+    return (x->anchors[0].target > y->anchors[0].target) -
+           (x->anchors[0].target < y->anchors[0].target);
+}
+
+static int by_score(const void *a, const void *b) {
+    const ms_verified *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->n_pairs != y->n_pairs) return x->n_pairs > y->n_pairs ? -1 : 1;
+    if (x->residual_ms != y->residual_ms) return x->residual_ms < y->residual_ms ? -1 : 1;
+    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
+    if (x->transpose != y->transpose) return x->transpose < y->transpose ? -1 : 1;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+static int chain_groups(ms_pass_memory *m, const ms_probe *query, const ms_group *groups,
+                        size_t n_groups, ms_chain *chains, ms_arena *arena, size_t *n,
+                        msim_error *err) {
+    *n = 0;
+    for (size_t g = 0; g < n_groups; g++) {
+        ms_target target;
+        int rc = ms_cache_get(&m->cache, groups[g].piece, &target, err);
+        if (rc >= 0)
+            rc = ms_chain_group(&groups[g], query, &target, &m->tables, arena, chains + *n, err);
+        if (rc < 0) return rc;
+        *n += (size_t)rc;
+    }
+    qsort(chains, *n, sizeof *chains, by_chain_score);
+    return MSIM_OK;
+}
+
+int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pass_limits *limits,
+                ms_arena *arena, ms_pass_result *out, msim_error *err) {
+    ms_group *groups;
+    size_t n_groups, n_chains;
+    *out = (ms_pass_result){0};
+    ms_cache_trim(&m->cache);
+    int rc = ms_probe_make(notes, n, &m->lookup, &limits->query, arena, &out->query, err);
+    if (rc >= 0)
+        rc = ms_anchors_find(&out->query, m->notes, &limits->anchors, arena, &groups, &n_groups,
+                             err);
+    if (rc < 0) return rc;
+    ms_chain *chains =
+        ms_arena_get(arena, n_groups * MS_CHAINS_OF_GROUP, sizeof *chains, "chains", err);
+    if (!chains) return -MSIM_E_MEMORY;
+    rc = chain_groups(m, &out->query, groups, n_groups, chains, arena, &n_chains, err);
+    if (rc < 0) return rc;
+    if (n_chains > limits->max_verified) n_chains = limits->max_verified;
+    out->found = ms_arena_get(arena, n_chains, sizeof *out->found, "matches", err);
+    if (!out->found) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < n_chains; i++) {
+        ms_target target;
+        rc = ms_cache_get(&m->cache, chains[i].piece, &target, err);
+        if (rc >= 0)
+            rc = ms_verify_chain(&chains[i], &out->query, &target, &m->memory, arena,
+                                 &out->found[out->n], err);
+        if (rc < 0) return rc;
+        out->n += out->found[out->n].n_pairs > 0;
+    }
+    qsort(out->found, out->n, sizeof *out->found, by_score);
+    return MSIM_OK;
+}

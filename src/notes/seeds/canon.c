@@ -1,0 +1,104 @@
+/* Canonical order: see canon.h. */
+#include "notes/seeds/canon.h"
+#include "notes/constants.h"
+#include <stdlib.h>
+#include <string.h>
+
+static int by_start(const void *a, const void *b) {
+    const msim_note *x = a, *y = b;
+    if (x->start_ms != y->start_ms) return x->start_ms < y->start_ms ? -1 : 1;
+    if (x->pitch != y->pitch) return x->pitch > y->pitch ? -1 : 1;
+    if (x->voice != y->voice) return x->voice < y->voice ? -1 : 1;
+    return (x->duration_ms < y->duration_ms) - (x->duration_ms > y->duration_ms);
+}
+
+static bool is_sorted(const msim_note *notes, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        if (by_start(&notes[i - 1], &notes[i]) > 0) return false;
+    return true;
+}
+
+/* The notes themselves when they are in order, else a sorted copy. */
+static const msim_note *sorted(const msim_note *notes, size_t n, ms_arena *arena, msim_error *err) {
+    if (is_sorted(notes, n)) return notes;
+    msim_note *copy = ms_arena_get(arena, n, sizeof *copy, "notes", err);
+    if (!copy) return NULL;
+    memcpy(copy, notes, n * sizeof *copy);
+    qsort(copy, n, sizeof *copy, by_start);
+    return copy;
+}
+
+static int by_number(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Notes first .. first + n - 1 by falling pitch: order[] gets (127 - pitch) and the note. */
+static void order_group(const msim_note *notes, size_t first, size_t n, uint64_t *order) {
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t key = (uint64_t)(127 - (notes[first + i].pitch & 127)) << 32 | (first + i);
+        size_t k = i;
+        if (n <= 24)
+            for (; k > 0 && order[k - 1] > key; k--) order[k] = order[k - 1];
+        order[k] = key;
+    }
+    if (n > 24) qsort(order, n, sizeof *order, by_number);
+}
+
+static uint32_t end_of(const msim_note *note) {
+    const uint64_t end = (uint64_t)note->start_ms + note->duration_ms;
+    return end < MSIM_NOTE_MAX_MS ? (uint32_t)end : MSIM_NOTE_MAX_MS;
+}
+
+static void add_note(ms_canon *c, const msim_note *note, uint32_t time, bool is_again) {
+    const uint32_t end = end_of(note);
+    if (!is_again) {
+        c->time[c->n] = time;
+        c->end[c->n] = end;
+        c->group[c->n] = (uint32_t)c->n_groups;
+        c->pitch[c->n] = note->pitch & 127;
+        c->voice[c->n++] = note->voice;
+    }
+    const size_t i = c->n - 1;
+    if (end > c->end[i]) c->end[i] = end;
+    if (note->voice < c->voice[i]) c->voice[i] = note->voice;
+    if (note->voice >= c->n_voices) c->n_voices = (size_t)note->voice + 1;
+    c->part_note[c->n_parts] = (uint32_t)i;
+    c->part_voice[c->n_parts++] = note->voice;
+}
+
+static int reserve(ms_canon *c, size_t n, ms_arena *arena, msim_error *err) {
+    *c = (ms_canon){.time = ms_arena_get(arena, n, sizeof *c->time, "notes", err)};
+    c->end = c->time ? ms_arena_get(arena, n, sizeof *c->end, "notes", err) : NULL;
+    c->group = c->end ? ms_arena_get(arena, n, sizeof *c->group, "notes", err) : NULL;
+    c->pitch = c->group ? ms_arena_get(arena, n, sizeof *c->pitch, "notes", err) : NULL;
+    c->voice = c->pitch ? ms_arena_get(arena, n, sizeof *c->voice, "notes", err) : NULL;
+    c->part_note = c->voice ? ms_arena_get(arena, n, sizeof *c->part_note, "notes", err) : NULL;
+    c->part_voice = c->part_note ? ms_arena_get(arena, n, sizeof *c->part_voice, "notes", err)
+                                 : NULL;
+    return c->part_voice ? MSIM_OK : -MSIM_E_MEMORY;
+}
+
+int ms_canon_make(const msim_note *notes, size_t n, ms_arena *arena, ms_canon *out,
+                  msim_error *err) {
+    if (n > INT32_MAX)
+        return ms_fail(err, MSIM_E_LIMIT, "notes of a piece: expected at most %d, got %zu",
+                       INT32_MAX, n);
+    int rc = reserve(out, n, arena, err);
+    uint64_t *order = rc < 0 ? NULL : ms_arena_get(arena, n, sizeof *order, "notes", err);
+    notes = order ? sorted(notes, n, arena, err) : NULL;
+    if (!order || !notes) return -MSIM_E_MEMORY;
+    for (size_t first = 0, next; first < n; first = next) {
+        const uint32_t time = notes[first].start_ms;
+        for (next = first + 1; next < n && notes[next].start_ms - time <= MS_CHORD_MS; next++) {
+        }
+        order_group(notes, first, next - first, order);
+        for (size_t k = 0; k < next - first; k++) {
+            const msim_note *note = &notes[(uint32_t)order[k]];
+            const bool is_again = k > 0 && out->pitch[out->n - 1] == (note->pitch & 127);
+            add_note(out, note, time > MSIM_NOTE_MAX_MS ? MSIM_NOTE_MAX_MS : time, is_again);
+        }
+        out->n_groups++;
+    }
+    return MSIM_OK;
+}

@@ -1,0 +1,46 @@
+/* Significance: see significance.h. Constants are fitted on searches of one collection with queries
+ * of another: docs/NOTES.md. */
+#include "notes/verdict/significance.h"
+#include <math.h>
+
+/* Chance scores lie at FLOOR + FLOOR_PER_OCTAVE * log2(notes). */
+#define FLOOR 5.1
+#define FLOOR_PER_OCTAVE 3.17
+#define FLOOR_LEAST_NOTES 4
+#define FLOOR_MOST_NOTES 400
+/* E is 0.1 at MIDDLE times the chance score, and a tenth of that for each further STEP. */
+#define MIDDLE 1.15
+#define STEP 0.33
+/* So many times the floor is beyond what a decoy ever reached. */
+#define CLEAR 6.0
+/* Pitches are mirrored around 65. */
+enum { MIRROR = 130 };
+
+void ms_decoy_make(const msim_note *notes, size_t n, int decoy, msim_note *out) {
+    uint32_t last = 0;
+    for (size_t i = 0; i < n; i++)
+        if (notes[i].start_ms > last) last = notes[i].start_ms;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = notes[i];
+        if (decoy != 1) out[i].start_ms = last - notes[i].start_ms;
+        if (decoy != 0) {
+            const int pitch = MIRROR - (notes[i].pitch & 127);
+            out[i].pitch = (uint8_t)(pitch < 0 ? 0 : pitch > 127 ? 127 : pitch);
+        }
+    }
+}
+
+double ms_chance_floor(size_t n) {
+    const double notes = n < FLOOR_LEAST_NOTES  ? FLOOR_LEAST_NOTES
+                         : n > FLOOR_MOST_NOTES ? FLOOR_MOST_NOTES
+                                                : (double)n;
+    return FLOOR + FLOOR_PER_OCTAVE * log2(notes);
+}
+
+double ms_chance_hits(double score, double decoy, size_t n) {
+    const double floor = ms_chance_floor(n);
+    const double x = score / (decoy > floor ? decoy : floor);
+    return pow(10, -1 - (x - MIDDLE) / STEP);
+}
+
+int ms_chance_is_clear(double score, size_t n) { return score > CLEAR * ms_chance_floor(n); }
