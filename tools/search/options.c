@@ -73,9 +73,9 @@ static const ms_cli_option options[] = {
      .value = "all|likely",
      .choices = "all|likely",
      .offset = AT(keys),
-     .help = "all: embed a MIDI file in every key; likely: try its first 512 tokens in every key, "
-             "and all of it in the three best of them alone, which takes less than half the time "
-             "and may miss a match (default all)"},
+     .help = "all (default): embed a MIDI file in every key. likely: try its first 512 tokens in "
+             "every key, and all of it in the three best of them alone. That takes less than half "
+             "the time and may miss a match"},
     {.name = "all-transpositions",
      .kind = MS_CLI_FLAG,
      .offset = AT(keeps_variants),
