@@ -923,10 +923,10 @@ typedef struct {
      * is_pooled, each key of the query is the mean of its windows, as in a job. */
     int64_t window_tokens, window_step;
     int is_pooled;
-    /* 1..11: try the first 512 tokens of a MIDI query in every key, and embed all of it only in the
-     * so many keys whose best row was best (docs/SEARCH.md, Likely keys). The pass over the rows
-     * that this takes is made by msim_searcher_run. 0 (default): all keys. Not with windows, and
-     * not with MSIM_KEEP_EACH. */
+    /* 1..11: msim_searcher_run tries the first 512 tokens of a longer MIDI query in every key. All
+     * of the query is then embedded in so many keys alone: those whose best row was best. The
+     * answer is exact for these keys (docs/SEARCH.md, Likely keys). 0 (default): all keys. Not with
+     * windows, and not with MSIM_KEEP_EACH. */
     int likely_keys;
 } msim_searcher_options;
 
