@@ -16,8 +16,9 @@
  *                that says what failed and where; `err` may be NULL. Unless the function says
  *                otherwise, a failure leaves outputs untouched and sets a new handle to NULL.
  *
- *  R2 threads    An msim_model, an msim_corpus and an msim_whitening never change after open, and
- *                threads may share them. One thread at a time may use any other handle.
+ *  R2 threads    An msim_model, an msim_corpus, an msim_whitening and an msim_notes never change
+ *                after open, and threads may share them. One thread at a time may use any other
+ *                handle.
  *
  *  R3 ownership  Results go into the caller's buffers. Their sizes are known before the call. The
  *                caller frees nothing that a function returns. Close a context before what it was
@@ -1486,8 +1487,8 @@ MSIM_API int msim_notes_builder_save(msim_notes_builder *builder, const char *pa
 MSIM_API int msim_notes_builder_finish(msim_notes_builder *builder, msim_error *err);
 MSIM_API void msim_notes_builder_close(msim_notes_builder *builder);
 
-/* The whole job: list files, read them, write the index. What a job has read when it is stopped, and
- * every 20,000 files, is kept in OUTPUT.kept-0, OUTPUT.kept-1 and so on. The next run takes
+/* The whole job: list files, read them, write the index. What a job has read is kept when it is
+ * stopped, and every 20,000 files, in OUTPUT.kept-0, OUTPUT.kept-1 and so on. The next run takes
  * unchanged pieces from there and removes these files at its end. Start from
  * msim_notes_job_options_default(). The walk lists the inputs; its fields about tokens do not
  * matter, and progress and message are its. */

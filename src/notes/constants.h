@@ -62,7 +62,22 @@ enum { MS_STRAIGHT = 8, MS_STRAIGHT_NOTES = 16 };
 #define MS_COMMON_PIECES 20
 #define MS_COMMON_EVALUE 0.01
 #define MS_SECTION_BITS 25.0f /* a further chain counts from here on */
-#define MS_TEMPO_REJECT 1.2f  /* octaves of tempo between two anchors */
+/* The tempo of a chain: times are eased, so that short steps do not make wild tempos; it follows
+ * long steps more than short ones. */
+enum { MS_EASE_MS = 80, MS_LONG_STEP_MS = 400 };
+#define MS_FOLLOW_LONG 0.4f
+#define MS_FOLLOW_SHORT 0.15f
+/* A step off the tempo costs BITS for each (BASE + SHARE * expected) ms beyond SLACK. In ms rather
+ * than in a ratio, which would let a chain slip by a bar in repetitive music. */
+#define MS_OFF_SLACK_MS 40.0f
+#define MS_OFF_BITS 4.0f
+#define MS_OFF_BASE_MS 100.0f
+#define MS_OFF_SHARE 0.2f
+/* Bits for an octave between an anchor's own tempo and the chain's, and for each doubling of the
+ * notes that a step skips. */
+#define MS_OWN_TEMPO_BITS 0.5f
+#define MS_SKIP_BITS 0.5f
+#define MS_TEMPO_REJECT 1.2f /* octaves of tempo between two anchors */
 #define MS_COST_REJECT 40.0f
 #define MS_NOVELTY_MIN 0.1f
 

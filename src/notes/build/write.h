@@ -4,7 +4,7 @@
 #include "notes/build/feed.h"
 
 /* Of pieces with one name and content the first one is written. The bytes depend on the pieces
- * alone, not on how sources share them. is_synced 0: for a file that is read back and removed. */
+ * alone, not on how sources share them. */
 int ms_notes_write(const char *path, ms_feed *sources, size_t n_sources, int density,
                    int has_bottom, msim_error *err);
 

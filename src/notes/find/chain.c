@@ -20,11 +20,9 @@ typedef struct {
     link_state *links; /* the arena's: [group->n] */
 } chaining;
 
-enum { EASE_MS = 80 }; /* added to both steps, so that short ones do not make wild tempos */
-
 void ms_chain_tables_init(ms_chain_tables *tables) {
     tables->log2_ms[0] = 0;
-    for (int i = 1; i < MS_STEP_MAX_MS + EASE_MS + 1; i++) tables->log2_ms[i] = log2f((float)i);
+    for (int i = 1; i < MS_STEP_MAX_MS + MS_EASE_MS + 1; i++) tables->log2_ms[i] = log2f((float)i);
 }
 
 /* What anchor i adds behind anchor j; negative infinity when it cannot follow. *ratio gets the
@@ -34,16 +32,17 @@ static float step_gain(const chaining *c, size_t i, size_t j, uint32_t dt, uint3
     const ms_anchor *to = &c->group->anchors[i];
     const link_state *from = &c->links[j];
     const float *log2_ms = c->tables->log2_ms;
-    *ratio = log2_ms[dt + EASE_MS] - log2_ms[dq + EASE_MS];
+    *ratio = log2_ms[dt + MS_EASE_MS] - log2_ms[dq + MS_EASE_MS];
     if (fabsf(*ratio - from->log_tempo) > MS_TEMPO_REJECT) return -INFINITY;
     const uint32_t notes = to->query - c->group->anchors[j].query;
     const float expected = from->tempo * (float)dq;
-    const float off = fabsf((float)dt - expected) - 40;
-    float cost = 0.5f * fabsf(c->links[i].log_own - from->log_tempo);
-    if (off > 0) cost += 4 * off / (100 + 0.2f * expected);
+    const float off = fabsf((float)dt - expected) - MS_OFF_SLACK_MS;
+    float cost = MS_OWN_TEMPO_BITS * fabsf(c->links[i].log_own - from->log_tempo);
+    if (off > 0) cost += MS_OFF_BITS * off / (MS_OFF_BASE_MS + MS_OFF_SHARE * expected);
     if (notes > MS_WORD_REACH) {
         const uint32_t skipped = notes - MS_WORD_REACH;
-        cost += 0.5f * (skipped <= MS_STEP_MAX_MS ? log2_ms[skipped] : log2f((float)skipped));
+        cost += MS_SKIP_BITS *
+                (skipped <= MS_STEP_MAX_MS ? log2_ms[skipped] : log2f((float)skipped));
     }
     if (cost > MS_COST_REJECT) return -INFINITY;
     const float share = notes > MS_WORD_REACH ? 1 : (float)notes / (MS_WORD_REACH + 1);
@@ -52,7 +51,7 @@ static float step_gain(const chaining *c, size_t i, size_t j, uint32_t dt, uint3
 
 /* The tempo of a chain follows its steps slowly, and short steps more slowly yet. */
 static void follow(link_state *link, const link_state *before, float ratio, uint32_t dq) {
-    const float w = dq > 400 ? 0.4f : 0.15f;
+    const float w = dq > MS_LONG_STEP_MS ? MS_FOLLOW_LONG : MS_FOLLOW_SHORT;
     link->log_tempo = (1 - w) * before->log_tempo + w * ratio;
     link->tempo = exp2f(link->log_tempo);
 }

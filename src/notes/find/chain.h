@@ -15,7 +15,7 @@ typedef struct {
 
 /* Logarithms of times, made once. */
 typedef struct {
-    float log2_ms[MS_STEP_MAX_MS + 81];
+    float log2_ms[MS_STEP_MAX_MS + MS_EASE_MS + 1];
 } ms_chain_tables;
 void ms_chain_tables_init(ms_chain_tables *tables);
 
