@@ -47,6 +47,9 @@ class Runs:
     def __init__(self, args, folder):
         self.args, self.folder, self.failed, self.cases, self.card = args, folder, [], [], {}
         self.env = gpu_check.environment()
+        shared = pathlib.Path("/dev/shm")  # the searches' codes are gigabytes, and a disk would be all that is waited for
+        if "TMPDIR" not in self.env and shared.is_dir() and shutil.disk_usage(shared).free > 8 << 30:
+            self.env["TMPDIR"] = str(shared)
         self.model = next((str(pathlib.Path(p).resolve()) for p in [args.model] if p), None) or next(
             (str(p) for p in (ROOT / "weights/midisim-small.safetensors", gpu_check.BUNDLE / "weights/midisim-small.safetensors")
              if p.is_file()), None)

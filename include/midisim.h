@@ -1479,10 +1479,16 @@ MSIM_API int msim_notes_builder_add(msim_notes_builder *builder, const char *nam
 MSIM_API int msim_notes_builder_add_index(msim_notes_builder *builder, const msim_notes *notes,
                                           int (*keep)(void *user, int64_t piece), void *user,
                                           msim_error *err);
+/* Write what was added so far to an index of its own, and forget it. Indexes that were added must
+ * then be added again. */
+MSIM_API int msim_notes_builder_save(msim_notes_builder *builder, const char *path,
+                                     msim_error *err);
 MSIM_API int msim_notes_builder_finish(msim_notes_builder *builder, msim_error *err);
 MSIM_API void msim_notes_builder_close(msim_notes_builder *builder);
 
-/* The whole job: list files, read them, write the index. Start from
+/* The whole job: list files, read them, write the index. What a job has read when it is stopped, and
+ * every 20,000 files, is kept in OUTPUT.kept-0, OUTPUT.kept-1 and so on. The next run takes
+ * unchanged pieces from there and removes these files at its end. Start from
  * msim_notes_job_options_default(). The walk lists the inputs; its fields about tokens do not
  * matter, and progress and message are its. */
 typedef struct {

@@ -225,15 +225,9 @@ static __device__ __forceinline__ void mma_s8(int32_t (&d)[4], const uint32_t (&
 
 /* ---- Launch ---- */
 
-inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes);
-
-/* Start kernel(args...) on a stream, with shared_bytes of dynamic shared memory (more than 48 KiB
- * too). */
 template <typename... P, typename... A>
-static cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
-                          cudaStream_t stream, A... args) {
-    cudaError_t rc = allow_shared((const void *)kernel, shared_bytes);
-    if (rc != cudaSuccess) return rc;
+static cudaError_t start_kernel(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                                cudaStream_t stream, A... args) {
     kernel<<<grid, block, shared_bytes, stream>>>(P(args)...);
     return cudaGetLastError();
 }
@@ -245,7 +239,7 @@ static cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t sh
 /* Allow a kernel more than 48 KiB of shared memory on the current device. The runtime keeps that
  * for as long as the process uses the device, so it is asked once and not at every launch: each
  * thread remembers what it has asked for, and asks again where two kernels share a place. */
-inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes) {
+static cudaError_t allow_shared(const void *kernel, size_t shared_bytes) {
     enum { PLACES = 32 };
     static thread_local struct {
         const void *kernel;
@@ -265,6 +259,16 @@ inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes) {
     at.device = device;
     at.bytes = shared_bytes;
     return rc;
+}
+
+/* Start kernel(args...) on a stream, with shared_bytes of dynamic shared memory (more than 48 KiB
+ * too). */
+template <typename... P, typename... A>
+static cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                          cudaStream_t stream, A... args) {
+    cudaError_t rc = allow_shared((const void *)kernel, shared_bytes);
+    return rc != cudaSuccess ? rc
+                             : start_kernel(kernel, grid, block, shared_bytes, stream, args...);
 }
 
 /* Bytes that one carve of n items takes. */

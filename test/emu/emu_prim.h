@@ -256,13 +256,9 @@ template <typename... P> struct EmuCallOf final : EmuCall {
     void run() const override { std::apply(entry, args); }
 };
 
-inline cudaError_t allow_shared(const void *kernel, size_t shared_bytes); /* prim.cuh */
-
 template <typename... P, typename... A>
-static inline cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
-                                 cudaStream_t stream, A... args) {
-    cudaError_t rc = allow_shared((const void *)kernel, shared_bytes);
-    if (rc != cudaSuccess) return rc;
+static inline cudaError_t start_kernel(void (*kernel)(P...), dim3 grid, dim3 block,
+                                       size_t shared_bytes, cudaStream_t stream, A... args) {
     return emu_launch(new EmuCallOf<P...>(kernel, P(args)...), grid, block, shared_bytes, stream);
 }
 

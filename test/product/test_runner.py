@@ -88,10 +88,12 @@ def ci(tmp_path, makefile):
 
 
 def test_ci_adds_up(tmp_path):
-    done = ci(tmp_path, "test:\n\t@echo '5 passed, 0 failed, 1 skipped'\nasan:\n\t@echo '3 passed, 0 failed'\n")
-    assert (last(done), done.returncode) == ("8 passed, 0 failed", 0)
+    done = ci(tmp_path, "test:\n\t@echo '5 passed, 0 failed, 1 skipped'\nasan:\n\t@echo '3 passed, 0 failed'\n"
+                        "gpu-rehearsal:\n\t@echo '4 passed, 0 failed'; echo '2 passed, 0 failed'\n")
+    assert (last(done), done.returncode) == ("10 passed, 0 failed", 0)
 
 
 def test_ci_fails(tmp_path):
-    done = ci(tmp_path, "test:\n\t@echo '5 passed, 2 failed'; exit 1\nasan:\n\t@echo no compiler; exit 1\n")
-    assert re.fullmatch("5 passed, 3 failed", last(done)) and done.returncode == 1
+    done = ci(tmp_path, "test:\n\t@echo '5 passed, 2 failed'; exit 1\nasan:\n\t@echo no compiler; exit 1\n"
+                        "gpu-rehearsal:\n\t@echo '2 passed, 0 failed'; exit 1\n")
+    assert re.fullmatch("7 passed, 4 failed", last(done)) and done.returncode == 1

@@ -251,7 +251,10 @@ static int check_output(ms_search_settings *set, msim_error *err) {
 static int check_scan(const ms_search_settings *set, msim_error *err) {
     static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
     bool is_plain = set->scan == MSIM_SCAN_F64 || set->scan == MSIM_SCAN_F32;
-    const char *wants = set->prepares ? "--prepare" : set->cache ? "--cache" : NULL;
+    /* with --whiten, a cache also has rows that every scan reads */
+    const char *wants = set->prepares                     ? "--prepare"
+                        : set->cache && !set->is_whitened ? "--cache"
+                                                          : NULL;
     if (set->verifies && !set->prepares)
         return ms_fail(err, MSIM_E_ARG, "--verify is for --prepare: give that too");
     if (wants && is_plain)

@@ -16,7 +16,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
-enum { WORKSPACE_BYTES = 32 << 20, NOMINAL_ROWS = 8192, MAX_ALGORITHMS = 16, ALIGNMENT = 16 };
+enum { WORKSPACE_BYTES = 32 << 20, NOMINAL_ROWS = 8192, ALIGNMENT = 16 };
 
 /* The functions used. clang-format lays this list out in another way each time. */
 /* clang-format off */
@@ -62,7 +62,7 @@ struct ms_gpu_blaslt_plan {
     cublasLtMatmulDesc_t product; /* owned, as are the layouts of w, a^T and dst^T */
     cublasLtMatrixLayout_t w, a, dst;
     cublasLtMatmulAlgo_t algorithm; /* in use */
-    cublasLtMatmulAlgo_t kept[MAX_ALGORITHMS];
+    cublasLtMatmulAlgo_t kept[MS_GPU_BLASLT_ALGORITHMS];
     ms_gpu_blaslt_counts counts;
     int64_t rows; /* that the layouts are set to and the algorithm is known to take;
                                  * 0: none */
@@ -197,7 +197,7 @@ static int candidates(ms_gpu_blaslt_plan *plan, cublasLtMatmulHeuristicResult_t 
         rc = f->MatmulPreferenceSetAttribute(want, aligned[i], &alignment, sizeof alignment);
     if (!rc)
         rc = f->MatmulAlgoGetHeuristic(plan->lt->handle, plan->product, plan->w, plan->a, plan->dst,
-                                       plan->dst, want, MAX_ALGORITHMS, found, n_found);
+                                       plan->dst, want, MS_GPU_BLASLT_ALGORITHMS, found, n_found);
     if (want) (void)f->MatmulPreferenceDestroy(want);
     return check(plan->lt, rc, "asking for algorithms", err);
 }
@@ -274,7 +274,7 @@ static void sort_out(ms_gpu_blaslt_plan *plan, const cublasLtMatmulHeuristicResu
 
 int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias,
                             ms_gpu_blaslt_plan **out, msim_error *err) {
-    cublasLtMatmulHeuristicResult_t found[MAX_ALGORITHMS];
+    cublasLtMatmulHeuristicResult_t found[MS_GPU_BLASLT_ALGORITHMS];
     int n_found = 0;
     *out = NULL;
     ms_gpu_blaslt_plan *plan = ms_alloc(1, sizeof *plan, "plan of a product", err);

@@ -36,7 +36,7 @@ typedef struct {
 /* A plan for w [n, k] and a bias [n] or none: all algorithms that compute whole sums and take every
  * number of rows up to MS_GPU_BLASLT_ROWS; the first of them is in use. MSIM_E_UNSUPPORTED, with
  * the counts in the message, where the library has no such product or no algorithm is left. */
-enum { MS_GPU_BLASLT_ROWS = 1 << 20 };
+enum { MS_GPU_BLASLT_ROWS = 1 << 20, MS_GPU_BLASLT_ALGORITHMS = 8 /* of a plan, at most */ };
 int ms_gpu_blaslt_plan_open(ms_gpu_blaslt *lt, int64_t n, int64_t k, int result, bool has_bias,
                             ms_gpu_blaslt_plan **out, msim_error *err);
 void ms_gpu_blaslt_plan_close(ms_gpu_blaslt_plan *plan); /* accepts NULL */

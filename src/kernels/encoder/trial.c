@@ -164,7 +164,7 @@ static int compare_values(const trial *t, msim_error *err) {
         for (int64_t j = 0; j < t->g.n; j++)
             most = fmaxf(most, fabsf(result_at(t, SLOT_OURS, i, j)));
         for (int64_t j = 0; j < t->g.n; j++) {
-            float ours = result_at(t, SLOT_OURS, i, j), theirs = result_at(t, SLOT_THIS, i, j);
+            float ours = result_at(t, SLOT_OURS, i, j), theirs = result_at(t, SLOT_FIRST, i, j);
             if (!(fabsf(ours - theirs) <= 0x1p-6f * most))
                 return ms_fail(
                     err, MSIM_E_DEVICE,
@@ -183,7 +183,7 @@ static int compare_rows(const trial *t, ms_gpu_blaslt_plan *plan, int64_t m, msi
     size_t row = t->out_bytes / TRIAL_ROWS, shift = (size_t)(first % TRIAL_ROWS),
            whole = (size_t)n - shift;
     int rc = run_rows(t, plan, m, first, SLOT_FEW, err);
-    const unsigned char *once = result_bytes(t, SLOT_THIS), *here = result_bytes(t, SLOT_FEW);
+    const unsigned char *once = result_bytes(t, SLOT_FIRST), *here = result_bytes(t, SLOT_FEW);
     if (rc < 0 || (memcmp(once + shift * row, here, whole * row) == 0 &&
                    memcmp(once, here + whole * row, shift * row) == 0))
         return rc;
@@ -192,18 +192,11 @@ static int compare_rows(const trial *t, ms_gpu_blaslt_plan *plan, int64_t m, msi
                    (long long)t->g.n, (long long)t->g.k, (long long)m, TRIAL_ROWS);
 }
 
-/* Whether the algorithm in use serves; its result of TRIAL_ROWS rows is SLOT_THIS then. */
-static int try_algorithm(const trial *t, ms_gpu_blaslt_plan *plan, ms_gpu_trial *out,
-                         msim_error *err) {
-    int rc = run_rows(t, plan, TRIAL_ROWS, 0, SLOT_THIS, err);
-    if (rc >= 0) rc = compare_values(t, err);
-    if (rc < 0) {
-        out->n_wrong++;
-        return rc;
-    }
+/* Whether the bits of a row are the same for every number of rows. */
+static int check_steady(const trial *t, ms_gpu_blaslt_plan *plan, msim_error *err) {
+    int rc = MSIM_OK;
     for (size_t i = 0; i < sizeof other_rows / sizeof *other_rows && rc >= 0; i++)
         rc = compare_rows(t, plan, other_rows[i], err);
-    if (rc < 0) out->n_unsteady++;
     return rc;
 }
 
@@ -226,55 +219,110 @@ static double time_algorithm(const trial *t, ms_gpu_blaslt_plan *plan, ms_gpu_ev
 
 /* ---- All algorithms ---- */
 
-/* Try them in the library's order, time those that agree; the place of the chosen one, or the error
- * of the first. */
-static int choose(const trial *t, ms_gpu_blaslt_plan *plan, ms_gpu_trial *out, ms_gpu_event *from,
-                  ms_gpu_event *to, msim_error *err) {
-    int n = ms_gpu_blaslt_plan_counts(plan).n_kept, chosen = -1, first_rc = MSIM_OK;
-    for (int i = 0; i < n; i++) {
-        msim_error why;
-        ms_gpu_blaslt_plan_use(plan, i);
-        int rc = try_algorithm(t, plan, out, &why);
-        if (rc == -MSIM_E_MEMORY || (rc < 0 && ms_gpu_sync(t->stream, NULL) < 0)) {
-            if (err) *err = why;
-            return rc;
-        }
-        if (rc < 0) {
-            if (first_rc >= 0 && err) *err = why;
-            if (first_rc >= 0) first_rc = rc;
-            continue;
-        }
-        if (chosen >= 0 &&
-            memcmp(result_bytes(t, SLOT_FIRST), result_bytes(t, SLOT_THIS), t->out_bytes)) {
-            out->n_apart++;
-            continue;
-        }
-        double seconds = time_algorithm(t, plan, from, to);
-        if (chosen < 0)
-            memcpy(result_bytes(t, SLOT_FIRST), result_bytes(t, SLOT_THIS), t->out_bytes);
-        if (chosen < 0 || (seconds >= 0 && seconds < out->seconds)) {
-            chosen = i;
-            out->seconds = seconds;
-        }
-        out->n_agreeing++;
+enum verdict { UNTRIED, WRONG, UNSTEADY, APART, AGREES };
+
+typedef struct {
+    const trial *t;
+    ms_gpu_blaslt_plan *plan;
+    ms_gpu_event *from, *to; /* owned */
+    int n;
+    enum verdict verdicts[MS_GPU_BLASLT_ALGORITHMS];
+    double seconds[MS_GPU_BLASLT_ALGORITHMS]; /* where it agrees; below 0: not known */
+    msim_error why;                           /* of the first that does not serve */
+    int rc;                                   /* its code; 0: none yet */
+} contest;
+
+/* Note that algorithm i does not serve. A failure that is not the algorithm's own ends the contest.
+ * */
+static int turn_down(contest *c, int i, enum verdict verdict, int rc, const msim_error *why) {
+    c->verdicts[i] = verdict;
+    if (c->rc >= 0) {
+        c->why = *why;
+        c->rc = rc;
     }
-    return chosen >= 0 ? chosen : first_rc;
+    if (rc != -MSIM_E_MEMORY && ms_gpu_sync(c->t->stream, NULL) >= 0) return MSIM_OK;
+    c->why = *why;
+    return rc;
+}
+
+/* Algorithm `first` has run: which of those behind it have its bits, and how long those take. */
+static int find_group(contest *c, int first) {
+    for (int i = first; i < c->n; i++) {
+        msim_error why;
+        if (c->verdicts[i] == WRONG || c->verdicts[i] == UNSTEADY) continue;
+        ms_gpu_blaslt_plan_use(c->plan, i);
+        int rc = i == first ? MSIM_OK : run_rows(c->t, c->plan, TRIAL_ROWS, 0, SLOT_THIS, &why);
+        if (rc < 0) {
+            if ((rc = turn_down(c, i, WRONG, rc, &why)) < 0) return rc;
+            continue;
+        }
+        bool agrees = i == first || memcmp(result_bytes(c->t, SLOT_FIRST),
+                                           result_bytes(c->t, SLOT_THIS), c->t->out_bytes) == 0;
+        c->verdicts[i] = agrees ? AGREES : APART;
+        if (agrees) c->seconds[i] = time_algorithm(c->t, c->plan, c->from, c->to);
+    }
+    return MSIM_OK;
+}
+
+static int fastest(const contest *c) {
+    int best = -1;
+    for (int i = 0; i < c->n; i++)
+        if (c->verdicts[i] == AGREES &&
+            (best < 0 || (c->seconds[i] >= 0 && c->seconds[i] < c->seconds[best])))
+            best = i;
+    return best;
+}
+
+/* The place of the chosen algorithm, or the error of the first that does not serve. Which group of
+ * equal bits is taken does not depend on the clock: the first one with an algorithm that is steady.
+ * */
+static int choose(contest *c) {
+    for (int first = 0; first < c->n; first++) {
+        msim_error why;
+        int rc, i;
+        if (c->verdicts[first] != UNTRIED && c->verdicts[first] != APART) continue;
+        ms_gpu_blaslt_plan_use(c->plan, first);
+        rc = run_rows(c->t, c->plan, TRIAL_ROWS, 0, SLOT_FIRST, &why);
+        if (rc >= 0) rc = compare_values(c->t, &why);
+        if (rc < 0) {
+            if ((rc = turn_down(c, first, WRONG, rc, &why)) < 0) return rc;
+            continue;
+        }
+        if ((rc = find_group(c, first)) < 0) return rc;
+        while ((i = fastest(c)) >= 0) {
+            ms_gpu_blaslt_plan_use(c->plan, i);
+            if ((rc = check_steady(c->t, c->plan, &why)) >= 0) return i;
+            if ((rc = turn_down(c, i, UNSTEADY, rc, &why)) < 0) return rc;
+        }
+    }
+    return c->rc;
+}
+
+static void count_verdicts(const contest *c, int chosen, ms_gpu_trial *out) {
+    for (int i = 0; i < c->n; i++) {
+        out->n_wrong += c->verdicts[i] == WRONG;
+        out->n_unsteady += c->verdicts[i] == UNSTEADY;
+        out->n_apart += c->verdicts[i] == APART;
+        out->n_agreeing += c->verdicts[i] == AGREES;
+    }
+    if (chosen >= 0) out->seconds = c->seconds[chosen];
 }
 
 int ms_gpu_trial_run(ms_gpu_stream *s, ms_gpu_blaslt_plan *plan, const ms_gpu_gemm *shape,
                      ms_gpu_trial *out, msim_error *err) {
     trial t = {.device = NULL};
-    ms_gpu_event *from = NULL, *to = NULL;
+    contest c = {.t = &t, .plan = plan, .n = ms_gpu_blaslt_plan_counts(plan).n_kept};
     *out = (ms_gpu_trial){.seconds = -1.0};
     int rc = open_trial(&t, s, shape, err);
-    if (rc >= 0) rc = ms_gpu_event_open(s, &from, err);
-    if (rc >= 0) rc = ms_gpu_event_open(s, &to, err);
+    if (rc >= 0) rc = ms_gpu_event_open(s, &c.from, err);
+    if (rc >= 0) rc = ms_gpu_event_open(s, &c.to, err);
     if (rc >= 0) rc = run_rows(&t, NULL, TRIAL_ROWS, 0, SLOT_OURS, err);
-    if (rc >= 0) rc = choose(&t, plan, out, from, to, err);
+    if (rc >= 0 && (rc = choose(&c)) < 0 && err) *err = c.why;
+    count_verdicts(&c, rc, out);
     if (rc >= 0) ms_gpu_blaslt_plan_use(plan, rc);
     ms_gpu_free(s, t.device); /* waits for what reads either block */
     ms_free(t.host);
-    ms_gpu_event_close(from);
-    ms_gpu_event_close(to);
+    ms_gpu_event_close(c.from);
+    ms_gpu_event_close(c.to);
     return rc < 0 ? rc : MSIM_OK;
 }

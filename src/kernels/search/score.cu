@@ -211,7 +211,9 @@ extern "C" int ms_score_f64_cuda(ms_gpu_stream *s, const ms_gpu_score *score, ms
                                    : dtype == MSIM_DTYPE_F16  ? k_score_f64<MSIM_DTYPE_F16>
                                    : dtype == MSIM_DTYPE_BF16 ? k_score_f64<MSIM_DTYPE_BF16>
                                                               : k_score_f64<MSIM_DTYPE_F64>;
-    dim3 grid = grid_for(score->candidate_cap, WARPS * 2, 64, score->n_query);
+    /* two blocks for each multiprocessor where one query alone must fill them */
+    int64_t most = 2 * (int64_t)ms_gpu_stream_multiprocessors(s) / score->n_query;
+    dim3 grid = grid_for(score->candidate_cap, WARPS * 2, most < 64 ? 64 : most, score->n_query);
     return ms_gpu_check_launch((int)launch(kernel, grid, dim3(THREADS), 0, stream, *score),
                                "k_score_f64", err);
 }
