@@ -923,10 +923,10 @@ typedef struct {
      * is_pooled, each key of the query is the mean of its windows, as in a job. */
     int64_t window_tokens, window_step;
     int is_pooled;
-    /* 1..11: try the first 512 tokens of a MIDI query in every key, and embed all of it only in the
-     * so many keys whose best row was best (docs/SEARCH.md, Likely keys). The pass over the rows
-     * that this takes is made by msim_searcher_run. 0 (default): all keys. Not with windows, and
-     * not with MSIM_KEEP_EACH. */
+    /* 1..11: msim_searcher_run tries the first 512 tokens of a longer MIDI query in every key. All
+     * of the query is then embedded in so many keys alone: those whose best row was best. The
+     * answer is exact for these keys (docs/SEARCH.md, Likely keys). 0 (default): all keys. Not with
+     * windows, and not with MSIM_KEEP_EACH. */
     int likely_keys;
 } msim_searcher_options;
 
@@ -1479,10 +1479,16 @@ MSIM_API int msim_notes_builder_add(msim_notes_builder *builder, const char *nam
 MSIM_API int msim_notes_builder_add_index(msim_notes_builder *builder, const msim_notes *notes,
                                           int (*keep)(void *user, int64_t piece), void *user,
                                           msim_error *err);
+/* Write what was added so far to an index of its own, and forget it. Indexes that were added must
+ * then be added again. */
+MSIM_API int msim_notes_builder_save(msim_notes_builder *builder, const char *path,
+                                     msim_error *err);
 MSIM_API int msim_notes_builder_finish(msim_notes_builder *builder, msim_error *err);
 MSIM_API void msim_notes_builder_close(msim_notes_builder *builder);
 
-/* The whole job: list files, read them, write the index. Start from
+/* The whole job: list files, read them, write the index. What a job has read when it is stopped, and
+ * every 20,000 files, is kept in OUTPUT.kept-0, OUTPUT.kept-1 and so on. The next run takes
+ * unchanged pieces from there and removes these files at its end. Start from
  * msim_notes_job_options_default(). The walk lists the inputs; its fields about tokens do not
  * matter, and progress and message are its. */
 typedef struct {

@@ -157,11 +157,15 @@ static int read_settings(const description_file *d, size_t end, said_whitening *
 static int read_map(const description_file *d, int64_t at, const said_whitening *said,
                     msim_whitening **out, msim_error *err) {
     size_t dim = (size_t)said->dim, n = dim + ms_whiten_triangle(dim);
+    char end = 0;
+    int64_t n_chars = ms_base64_chars((int64_t)(n * sizeof(float)));
+    if (ms_base64_read_raw(d->fd, at + n_chars, &end, 1) != 1 || end != '"')
+        return damaged(d, "\"whitener\" is not as long as its width asks for", err);
     float *numbers = ms_alloc(n, sizeof *numbers, "whitening", err);
     msim_error why;
     if (!numbers) return -MSIM_E_MEMORY;
     int rc = ms_base64_read(d->fd, at, numbers, n * sizeof *numbers, err);
-    if (rc == 0) rc = damaged(d, "\"whitener\" is not as long as its width asks for", err);
+    if (rc == 0) rc = damaged(d, "\"whitener\" is no text of base64", err);
     if (rc > 0 && (rc = ms_whiten_from_map(said->dim, numbers, numbers + dim, out, &why)) < 0)
         rc = ms_fail(err, -rc, "damaged description of a corpus: %s: %.250s", d->path, why.text);
     ms_free(numbers);
@@ -187,6 +191,12 @@ static int read_map(const description_file *d, int64_t at, const said_whitening 
 static int check_rows(const description_file *d, const said_whitening *said,
                       const msim_corpus *corpus, int64_t part, msim_error *err) {
     char found[MSIM_FINGERPRINT_CHARS + 1];
+    msim_corpus_info info = {.size = sizeof info};
+    if (msim_corpus_get_info(corpus, &info) < 0 || said->dim != info.dim)
+        return ms_fail(err, MSIM_E_FORMAT,
+                       "description of another corpus: %s: its whitening has width %lld, the rows "
+                       "%lld",
+                       d->path, (long long)said->dim, (long long)info.dim);
     if (!*said->fingerprint) return MSIM_OK;
     int rc = msim_corpus_fingerprint(corpus, part, found, err);
     if (rc < 0 || strcmp(found, said->fingerprint) == 0) return rc;
@@ -204,8 +214,8 @@ static int read_description(description_file *d, const msim_corpus *corpus, int6
     int64_t at = find_text(d, &end, err);
     if (at <= 0) return (int)at;
     rc = read_settings(d, end, &said, err);
-    if (rc > 0) rc = check_rows(d, &said, corpus, part, err) < 0 ? -MSIM_E_FORMAT : 1;
-    return rc < 1 ? rc : read_map(d, at, &said, out, err);
+    if (rc > 0) rc = check_rows(d, &said, corpus, part, err);
+    return rc < 0 ? rc : read_map(d, at, &said, out, err);
 }
 
 static int read_part(const msim_corpus *corpus, int64_t part, msim_whitening **out,
@@ -226,10 +236,9 @@ static int read_part(const msim_corpus *corpus, int64_t part, msim_whitening **o
 
 /* Under the lock. */
 static int read_all(ms_whitened *w, const msim_corpus *corpus, msim_error *err) {
-    int64_t n = msim_corpus_parts(corpus), n_read = 0, dim = 0;
-    msim_corpus_info info = {.size = sizeof info};
+    int64_t n = msim_corpus_parts(corpus), n_read = 0;
     msim_whitening *all = NULL;
-    int rc = msim_corpus_get_info(corpus, &info);
+    int rc = MSIM_OK;
     for (int64_t i = 0; i < n && rc >= 0; i++) {
         msim_whitening *one;
         if (msim_corpus_part_rows(corpus, i) == 0) continue;
@@ -246,13 +255,6 @@ static int read_all(ms_whitened *w, const msim_corpus *corpus, msim_error *err) 
                          msim_corpus_part_path(corpus, i));
         msim_whitening_close(one);
     }
-    dim = all ? all->stats.dim : info.dim;
-    if (rc >= 0 && dim != info.dim)
-        rc =
-            ms_fail(err, MSIM_E_FORMAT,
-                    "description of another corpus: %.300s.json: its whitening has width %lld, the "
-                    "rows %lld",
-                    msim_corpus_part_path(corpus, 0), (long long)dim, (long long)info.dim);
     if (rc < 0) {
         msim_whitening_close(all);
         return rc;

@@ -54,6 +54,10 @@ enum { MS_PAIR_SHARE = 4 };
 #define MS_UNEVEN_BITS 1.0
 #define MS_UNEVEN_NOTES 12
 #define MS_UNEVEN_MS 120.0
+/* Straight maps are tried for so many pieces, from so many notes on, when numbers of notes differ
+ * by at most that share. */
+enum { MS_STRAIGHT = 8, MS_STRAIGHT_NOTES = 16 };
+#define MS_STRAIGHT_APART 0.03
 /* A passage that so many pieces have is common property, and E is at least that. */
 #define MS_COMMON_PIECES 20
 #define MS_COMMON_EVALUE 0.01

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sized.h"
+#include <string.h>
 
 /* On a CPU a batch is short, as in a job, so that whoever stops waits for less than a second. */
 enum { GPU_BATCH_TOKENS = 16384, CPU_BATCH_TOKENS = 4096 };
@@ -86,6 +87,26 @@ int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, 
     if (n < 0) return (int)n;
     rc = ms_query_embed_batches(e, e->ids, starts, (size_t)n, out, err);
     return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > starts[1];
+}
+
+int ms_query_embed_beginning(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                             int64_t max_tokens, float *out, msim_error *err) {
+    int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
+    int32_t beginnings[MS_QUERY_VARIANTS * MS_QUERY_LIKELY_TOKENS];
+    int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
+    if (rc < 0) return rc;
+    int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
+                                      e->ids_cap, starts, err);
+    if (n < 0) return (int)n;
+    e->n_ids = starts[1];
+    int64_t n_tried = e->n_ids < MS_QUERY_LIKELY_TOKENS ? e->n_ids : MS_QUERY_LIKELY_TOKENS;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(beginnings + i * n_tried, e->ids + starts[i], (size_t)n_tried * sizeof *e->ids);
+        starts[i] = i * n_tried;
+    }
+    starts[n] = n * n_tried;
+    rc = ms_query_embed_batches(e, beginnings, starts, (size_t)n, out, err);
+    return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > e->n_ids;
 }
 
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,

@@ -7,7 +7,10 @@
 
 enum {
     MS_QUERY_VARIANTS = 12, /* keys of one piece, at most */
-    MS_QUERY_BATCH = 64     /* sequences of one batch, at most */
+    MS_QUERY_BATCH = 64,    /* sequences of one batch, at most */
+    /* Tokens of a query that are tried in every key first. Of 48 long files among 350, the best of
+     * 512 tokens was right more often than that of 256; docs/SEARCH.md, Likely keys. */
+    MS_QUERY_LIKELY_TOKENS = 512
 };
 
 typedef struct {
@@ -28,7 +31,7 @@ typedef struct {
     /* The piece that was cut last (query/windows.c): its keys in ids [n_keys, n_ids]. */
     msim_span *spans; /* owned: [n_windows] */
     size_t spans_cap, n_windows, n_keys;
-    int64_t n_ids;
+    int64_t n_ids;       /* of each key of the piece that was cut or begun last */
     int32_t *window_ids; /* owned: the windows of a batch */
     size_t window_ids_cap;
 } ms_query_embedder;
@@ -41,6 +44,10 @@ void ms_query_embedder_close(ms_query_embedder *e);
  * [msim_tokenizer_variants, dim]. Returns 1 when the piece was longer, else 0. */
 int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                         int64_t max_tokens, float *out, msim_error *err);
+/* The same for the first MS_QUERY_LIKELY_TOKENS of the piece alone. The embedder holds all keys:
+ * ids [variants, n_ids]. */
+int ms_query_embed_beginning(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                             int64_t max_tokens, float *out, msim_error *err);
 /* Embed a piece moved by `semitones`: out [dim]. */
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
                       int64_t max_tokens, float *out, msim_error *err);

@@ -99,7 +99,7 @@ static int answer_top(ms_query_pass *p, size_t query, const int64_t *rows, const
         for (int64_t i = 0; i < n; i++)
             s->matches[n_matches++] = ms_variants_match(rows[(int64_t)v * stride + i],
                                                         scores[(int64_t)v * stride + i],
-                                                        ms_variants_semitones(v, n_variants));
+                                                        ms_query_semitones(s->queries + query, v));
     n_matches = ms_variants_rank(s->matches, n_matches, s->set.keep != MSIM_KEEP_BEST);
     if (n_matches > s->set.k && s->set.keep != MSIM_KEEP_EACH) n_matches = s->set.k;
     return ms_query_answer(p, query, n_matches, err);
@@ -195,9 +195,9 @@ static int answer_all_above(ms_query_pass *p, msim_error *err) {
         rc = ms_query_reserve_matches(s, at - from, err);
         for (size_t h = from; h < at && rc >= 0; h++)
             if (!ms_variants_has_row(q->own, q->n_own, s->hits[h].row))
-                s->matches[n++] = ms_variants_match(
-                    s->hits[h].row, s->hits[h].score,
-                    ms_variants_semitones(s->hits[h].vector - begin, q->n_variants));
+                s->matches[n++] =
+                    ms_variants_match(s->hits[h].row, s->hits[h].score,
+                                      ms_query_semitones(q, s->hits[h].vector - begin));
         if (rc < 0) break;
         n = ms_variants_rank(s->matches, n, s->set.keep != MSIM_KEEP_BEST);
         rc = ms_query_answer(p, i, n, err);
@@ -236,12 +236,9 @@ static size_t group_end(const msim_searcher *s, size_t from) {
     return to;
 }
 
-static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink sink, void *user,
-                    msim_error *err) {
+ms_query_pass ms_query_pass_of(msim_searcher *s, size_t from, size_t to) {
     const ms_query *first = s->queries + from, *last = s->queries + to - 1;
     ms_query_pass p = {.s = s,
-                       .sink = sink,
-                       .user = user,
                        .from = from,
                        .to = to,
                        .vectors = s->vectors + first->first * (size_t)s->dim,
@@ -254,13 +251,21 @@ static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink s
     p.options.stop_user = s->set.stop_user;
     p.options.excluded = s->set.excluded;
     p.options.n_excluded = s->set.n_excluded;
+    return p;
+}
+
+static int run_pass(msim_searcher *s, size_t from, size_t to, msim_answer_sink sink, void *user,
+                    msim_error *err) {
+    ms_query_pass p = ms_query_pass_of(s, from, to);
+    p.sink = sink;
+    p.user = user;
     if (p.n_vectors > (size_t)s->set.max_vectors) return ms_query_answer_long(&p, from, err);
     return s->set.has_threshold ? run_above(&p, err) : run_top(&p, err);
 }
 
 int64_t msim_searcher_run(msim_searcher *s, msim_answer_sink sink, void *user, msim_error *err) {
     int64_t n = (int64_t)s->n_queries;
-    int rc = MSIM_OK;
+    int rc = s->set.likely_keys ? ms_query_choose_keys(s, err) : MSIM_OK;
     for (size_t from = 0, to; from < s->n_queries && rc >= 0; from = to) {
         to = group_end(s, from);
         rc = from && should_stop(s) ? stopped(err) : run_pass(s, from, to, sink, user, err);

@@ -17,6 +17,12 @@ typedef struct {
     bool is_out_of_memory; /* a hit found no room */
 } ms_query_pass;
 
+/* A pass over the vectors of queries from .. to - 1; nobody gets its answers yet. */
+ms_query_pass ms_query_pass_of(msim_searcher *s, size_t from, size_t to);
+/* Before any pass: queries whose beginning is embedded in every key choose their keys, and are
+ * embedded whole in these (query/likely.c). */
+int ms_query_choose_keys(msim_searcher *s, msim_error *err);
+
 /* The k best rows of each vector: rows and scores [n_vectors, k]. Returns how many of each. */
 int64_t ms_query_search_top(ms_query_pass *p, int64_t k, int64_t *rows, double *scores,
                             msim_error *err);

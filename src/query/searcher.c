@@ -50,6 +50,13 @@ static int check_options(const msim_searcher_options *o, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG,
                        "searcher: window_step: expected 0..window_tokens, got %" PRId64,
                        o->window_step);
+    if (o->likely_keys < 0 || o->likely_keys > 11)
+        return ms_fail(err, MSIM_E_ARG, "searcher: likely_keys: expected 0..11, got %d",
+                       o->likely_keys);
+    if (o->likely_keys && (o->window_tokens || o->keep == MSIM_KEEP_EACH))
+        return ms_fail(err, MSIM_E_ARG,
+                       "searcher: likely_keys is for whole pieces, and not for matches in each "
+                       "key: leave it 0");
     if (o->n_excluded && !o->excluded)
         return ms_fail(err, MSIM_E_ARG, "searcher: excluded is NULL, n_excluded is %zu",
                        o->n_excluded);
@@ -146,6 +153,7 @@ void ms_searcher_forget(msim_searcher *s) {
     for (size_t i = 0; i < s->n_queries; i++) {
         ms_free(s->queries[i].own);
         ms_free(s->queries[i].spans);
+        ms_free(s->queries[i].ids);
     }
     s->n_queries = s->n_vectors = 0;
 }
@@ -181,10 +189,12 @@ static int reserve(msim_searcher *s, size_t n, float **to, msim_error *err) {
     return rc;
 }
 
-/* Add the query whose n vectors are now in place. Returns its number. */
-static int64_t append(msim_searcher *s, size_t n) {
-    s->queries[s->n_queries] = (ms_query){.first = s->n_vectors, .n_variants = n, .n_windows = 1};
-    s->n_vectors += n;
+/* Add a query whose vectors are now in place: keys, and windows of each. Returns its number. */
+static int64_t append(msim_searcher *s, size_t n_keys, size_t n_windows) {
+    ms_query *q = s->queries + s->n_queries;
+    *q = (ms_query){.first = s->n_vectors, .n_variants = n_keys, .n_windows = n_windows};
+    for (size_t i = 0; i < n_keys; i++) q->keys[i] = (int8_t)ms_variants_semitones(i, n_keys);
+    s->n_vectors += n_keys * n_windows;
     return (int64_t)s->n_queries++;
 }
 
@@ -197,8 +207,7 @@ static int check_finite(const float *vector, int64_t dim, msim_error *err) {
     return MSIM_OK;
 }
 
-/* Whiten n vectors in their place, if the rows are whitened. */
-static int whiten(const msim_searcher *s, float *vectors, size_t n, msim_error *err) {
+int ms_searcher_whiten(const msim_searcher *s, float *vectors, size_t n, msim_error *err) {
     return s->whitening ? msim_whitening_apply(s->whitening, vectors, n, vectors, 1, err) : MSIM_OK;
 }
 
@@ -208,8 +217,8 @@ static int64_t add_vector(msim_searcher *s, const float *vector, bool is_stored,
     if (rc >= 0) rc = reserve(s, 1, &to, err);
     if (rc < 0) return rc;
     memcpy(to, vector, (size_t)s->dim * sizeof *to);
-    if (!is_stored) rc = whiten(s, to, 1, err);
-    return rc < 0 ? rc : append(s, 1);
+    if (!is_stored) rc = ms_searcher_whiten(s, to, 1, err);
+    return rc < 0 ? rc : append(s, 1, 1);
 }
 
 int64_t msim_searcher_add_vector(msim_searcher *s, const float *vector, msim_error *err) {
@@ -240,7 +249,7 @@ int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err) {
     if (rc >= 0) rc = msim_corpus_vector(s->corpus, row, to, err);
     if (rc >= 0) rc = check_finite(to, s->dim, err);
     if (rc < 0) return rc;
-    int64_t query = append(s, 1);
+    int64_t query = append(s, 1, 1);
     if (!s->set.excludes_self) return query;
     rc = exclude_piece(s, query, row, err);
     if (rc >= 0) return query;
@@ -249,24 +258,39 @@ int64_t msim_searcher_add_row(msim_searcher *s, int64_t row, msim_error *err) {
     return rc;
 }
 
+static int check_room(const msim_searcher *s, size_t n, msim_error *err) {
+    if (n <= (size_t)s->set.max_vectors) return MSIM_OK;
+    return ms_fail(err, MSIM_E_LIMIT,
+                   "searcher: expected queries of at most max_vectors = %" PRId64
+                   " vectors, got one of %zu",
+                   s->set.max_vectors, n);
+}
+
 /* A MIDI query of one vector for each key. */
 static int64_t add_keys(msim_searcher *s, const void *midi, size_t n_bytes, msim_error *err) {
     float *to;
     size_t n = (size_t)msim_tokenizer_variants(s->set.transpose);
-    if (n > (size_t)s->set.max_vectors)
-        return ms_fail(err, MSIM_E_LIMIT,
-                       "searcher: expected queries of at most max_vectors = %" PRId64
-                       " vectors, got one of %zu",
-                       s->set.max_vectors, n);
-    int rc = reserve(s, n, &to, err);
+    bool is_likely = s->set.likely_keys && (size_t)s->set.likely_keys < n;
+    int rc = check_room(s, n, err);
+    if (rc >= 0) rc = reserve(s, n, &to, err);
     if (rc >= 0)
-        rc = ms_query_embed_keys(&s->embedder, midi, n_bytes, s->set.transpose, s->set.max_tokens,
-                                 to, err);
+        rc = is_likely ? ms_query_embed_beginning(&s->embedder, midi, n_bytes, s->set.transpose,
+                                                  s->set.max_tokens, to, err)
+                       : ms_query_embed_keys(&s->embedder, midi, n_bytes, s->set.transpose,
+                                             s->set.max_tokens, to, err);
     if (rc < 0) return rc;
     int cut = rc;
-    if ((rc = whiten(s, to, n, err)) < 0) return rc;
+    if ((rc = ms_searcher_whiten(s, to, n, err)) < 0) return rc;
+    bool is_whole = !is_likely || s->embedder.n_ids <= MS_QUERY_LIKELY_TOKENS;
+    int32_t *ids = NULL;
+    size_t n_ids = is_whole ? 0 : n * (size_t)s->embedder.n_ids;
+    if (!is_whole && !(ids = ms_alloc(n_ids, sizeof *ids, "token ids", err))) return -MSIM_E_MEMORY;
+    if (ids) memcpy(ids, s->embedder.ids, n_ids * sizeof *ids);
+    int64_t query = append(s, n, 1);
+    s->queries[query].ids = ids;
+    s->queries[query].n_ids = s->embedder.n_ids;
     s->stats.cut += cut;
-    return append(s, n);
+    return query;
 }
 
 /* The piece that was cut becomes a query: its windows in every key, or their mean. */
@@ -281,16 +305,15 @@ static int64_t append_windows(msim_searcher *s, msim_error *err) {
     if (!is_pooled && !spans) return -MSIM_E_MEMORY;
     rc = is_pooled ? ms_query_embed_pooled(&s->embedder, to, err)
                    : ms_query_embed_windows(&s->embedder, to, err);
-    if (rc >= 0) rc = whiten(s, to, e->n_keys * n_windows, err);
+    if (rc >= 0) rc = ms_searcher_whiten(s, to, e->n_keys * n_windows, err);
     if (rc < 0) {
         ms_free(spans);
         return rc;
     }
     if (spans) memcpy(spans, e->spans, n_windows * sizeof *spans);
-    s->queries[s->n_queries] = (ms_query){
-        .first = s->n_vectors, .n_variants = e->n_keys, .n_windows = n_windows, .spans = spans};
-    s->n_vectors += e->n_keys * n_windows;
-    return (int64_t)s->n_queries++;
+    int64_t query = append(s, e->n_keys, n_windows);
+    s->queries[query].spans = spans;
+    return query;
 }
 
 static int64_t add_windows(msim_searcher *s, const void *midi, size_t n_bytes, msim_error *err) {

@@ -17,14 +17,19 @@ typedef struct {
     size_t first, n_variants; /* its vectors [n_variants, n_windows]: keys and their windows */
     size_t n_windows;         /* 1 when it is not cut */
     msim_span *spans;         /* owned: [n_windows]; NULL: it is not cut */
-    int64_t *own;             /* owned: rows that are none of its matches, rising */
+    /* With likely_keys: its keys until some are chosen, [n_variants, n_ids]; its vectors are those
+     * of its beginning. NULL: its vectors are final. */
+    int32_t *ids; /* owned */
+    int64_t n_ids;
+    int8_t keys[MS_QUERY_VARIANTS]; /* of each variant, in semitones, rising */
+    int64_t *own;                   /* owned: rows that are none of its matches, rising */
     size_t n_own, own_cap;
 } ms_query;
 
 static inline size_t ms_query_vectors(const ms_query *q) { return q->n_variants * q->n_windows; }
 /* The key of one of its vectors, in semitones. */
 static inline int ms_query_semitones(const ms_query *q, size_t vector) {
-    return ms_variants_semitones(vector / q->n_windows, q->n_variants);
+    return q->keys[vector / q->n_windows];
 }
 
 /* A row that reached the threshold. */
@@ -69,5 +74,7 @@ struct msim_searcher {
 int64_t ms_searcher_fetched(const msim_searcher *s, int64_t extra);
 /* Drop all queries that wait. */
 void ms_searcher_forget(msim_searcher *s);
+/* Whiten n vectors in their place, if the rows are whitened. */
+int ms_searcher_whiten(const msim_searcher *s, float *vectors, size_t n, msim_error *err);
 
 #endif

@@ -41,6 +41,10 @@ JOBS = {
     "convert-pickled": ("convert", "--form", "pickled", "in/c.npy", "out/o.npy"),
     "convert-plain": ("convert", "--form", "plain", "in/pickled.npy", "out/o.npy"),
     "convert-merge": ("convert", "--merge", "--force", "in/c.npy", "in/pickled.npy", "-o", "out/o.npy"),
+    "convert-whiten": ("convert", "--whiten", "--prior-fit", "in/p.whiten", "in/c.npy", "out/o.npy"),
+    "convert-fit": ("convert", "--fit-only", "--prior-fit", "none", "in/many.npy", "out/o.whiten"),
+    "search-whiten": ("search", *CPU, "-c", "in/many.npy", "--whiten", "--prior-fit", "none", "--cache", "out", "--scan", "f64",
+                      "--format", "tsv", "--like", "7"),
     "convert-info": ("convert", "--info", "in/c.npy", "in/m.pth", "in/m.safetensors"),
 }
 # Jobs that a second run of the same command finishes.
@@ -81,6 +85,8 @@ def fill(folder):
     command(folder, ("embed", *CPU, "-m", "in/m.safetensors", "-o", "in/c.npy", "in/songs"))
     command(folder, ("convert", "--form", "pickled", "in/c.npy", "in/pickled.npy"))
     (folder / "in/lines.jsonl").write_bytes(command(folder, ("tokens", "-q", "in/songs")).stdout)
+    np.save(folder / "in/many.npy", np.random.default_rng(1).standard_normal((200, 32)).astype("f4") + 1)
+    command(folder, ("convert", "--fit-only", "--prior-fit", "none", "in/many.npy", "in/p.whiten"))
     # A corpus of which one file is gone and two are new.
     some = folder / "in/some"
     (some / "b").mkdir(parents=True)

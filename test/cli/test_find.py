@@ -94,6 +94,19 @@ def test_update(tmp_path):
     assert done.returncode == 2 and "density 1" in text(done)
 
 
+def test_going_on(music, tmp_path):
+    """What an interrupted run kept is used, if its files are unchanged, and then removed."""
+    whole = (music / "m.notes").read_bytes()
+    index(music, tmp_path / "x.notes.kept-0", "--shard", "1/3", "music")
+    index(music, tmp_path / "x.notes.kept-1", "--shard", "3/3", "music")
+    n = len((music / "m.notes").read_bytes()) and 41
+    done = run("index", "-o", tmp_path / "x.notes", "music", cwd=music)
+    assert done.returncode == 0 and " kept, 0 dropped" in text(done) and f"{n} pieces added" not in text(done)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.notes"] and (tmp_path / "x.notes").read_bytes() == whole
+    (tmp_path / "x.notes.kept-0").write_bytes(b"damaged")
+    assert index(music, tmp_path / "x.notes", "music") == whole
+
+
 def test_inputs_that_give_nothing(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.mid").write_bytes(midi(tune(1)))

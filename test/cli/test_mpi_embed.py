@@ -60,6 +60,14 @@ def test_bytes(music, model, alone, tmp_path, ranks):
     assert "gave no row and will not when" in text(again)  # the damaged ones, as in the first run
 
 
+@pytest.mark.parametrize("options", (["--windows", "48"], ["--windows", "48", "--pool-windows"]), ids=("rows", "pooled"))
+def test_windows(music, model, tmp_path, options):
+    one, many = tmp_path / "one.npy", tmp_path / "many.npy"
+    assert embed(model, one, *options, music / "songs").returncode == 1
+    done = share(3, model, many, *options, music / "songs")
+    assert done.returncode == 1 and corpus(many) == corpus(one) and left_over(many) == [], text(done)
+
+
 def test_list_from_standard_input_over_sockets(music, model, tmp_path):
     """The list is read by rank 0 alone. Over sockets the counter needs rank 0 to look in."""
     names = sorted(str(p) for p in (music / "songs").glob("0*.mid"))[:60]

@@ -112,6 +112,18 @@ def test_midi_queries(corpus, model, tmp_path):
     same(corpus, "-m", model, "-c", "c.npy", tmp_path / "a.mid", "-", stdin=midi((50, 55, 57)))
 
 
+def test_long_queries_and_likely_keys(model, tmp_path):
+    """Queries in windows, in more passes than one, and a pass that chooses keys."""
+    rng = np.random.default_rng(2)
+    (tmp_path / "midi").mkdir()
+    for i in range(6):
+        (tmp_path / "midi" / f"{i}.mid").write_bytes(midi([int(n) for n in rng.integers(30, 90, 260)], ticks=300))
+    for name, options in (("w.npy", ["--windows", "96"]), ("c.npy", [])):
+        assert run("embed", "-m", model, *options, "-o", name, "midi", cwd=tmp_path).returncode == 0
+    for more in (["-c", "w.npy"], ["-c", "w.npy", "--threshold", "0.9"], ["-c", "c.npy", "--keys", "likely"]):
+        same(tmp_path, "-m", model, *more, "--format", "tsv", "midi/1.mid", "midi/4.mid", ranks=(3,))
+
+
 def test_names_from_standard_input(corpus):
     same(corpus, "-c", "c.npy", "--like", "r10.mid", "--exclude-from", "-", stdin=b"r255.mid\nr4999.mid\n", ranks=(3,))
 

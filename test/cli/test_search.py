@@ -243,7 +243,7 @@ def test_description(made, tmp_path):
     songs = tmp_path / "songs"
     songs.mkdir()
     for i in range(4):
-        (songs / f"{i}.mid").write_bytes(midi(tuple(range(50 + i, 70, 3)) * 3))
+        (songs / f"{i}.mid").write_bytes(midi(tuple(range(50, 70, 2 + i)) * 3))
     corpus = tmp_path / "c.npy"
     done = run("embed", "-m", made["model"], "-o", corpus, "--pooling", "weighted", "--pool-weights", "1,0.5,2",
                "--max-tokens", 20, songs)

@@ -223,3 +223,21 @@ def test_fit_script(corpus, tmp_path):
     assert done.returncode == 0
     convert("--fit-only", "--prior-fit", "none", corpus["path"], corpus["fit"])
     assert out.read_bytes() == corpus["fit"].read_bytes()
+
+
+def test_fit_of_two_models(tmp_path):
+    """Rows of different models have nothing in common: no fit is made of both."""
+    made = {"tool": "t", "version": "1", "pooling": "mean", "pool_weights": None, "precision": "bf16", "level": "ref",
+            "device": "cpu", "max_tokens": 0, "normalized": False, "dtype": "f32", "names": "path", "transpose": 0,
+            "rows": 150, "files": 150, "complete": True}
+    for i, digit in enumerate("112"):
+        make_corpus(tmp_path / f"{i}.npy", i, 150)
+        model = {"sha256": digit * 64, "family": "midisim-custom", "dim": DIM, "depth": 1, "heads": 1, "vocab": 386}
+        (tmp_path / f"{i}.npy.json").write_text(json.dumps({**made, "model": model}))
+    out = tmp_path / "o.whiten"
+    fit = ("--fit-only", "--prior-fit", "none")
+    convert(*fit, tmp_path / "0.npy", tmp_path / "1.npy", out)
+    assert out.read_bytes()[160:224] == b"1" * 64
+    convert(*fit, "--force", tmp_path / "0.npy", tmp_path / "2.npy", out, code=2, words="different models")
+    done = run("convert", "--whiten", tmp_path / "2.npy", tmp_path / "w.npy", "--prior-fit", out)
+    assert done.returncode == 2 and "another model" in text(done)

@@ -34,6 +34,7 @@ TARGETS = {
     "model": (32 * KB, "checkpoint", []),
     "names": (4 * KB, None, []),
     "codes": (8 * KB, None, []),
+    "whiten": (4 * KB, "description", []),
     "journal": (8 * KB, "description", []),
     "description": (8 * KB, "description", []),
     "lines": (8 * KB, "lines", []),

@@ -95,6 +95,7 @@ void ms_bench_reader_close(ms_bench_reader *r);
 int ms_bench_limits(const ms_bench_settings *s);
 int ms_bench_encoder(const ms_bench_settings *s);
 int ms_bench_tokens(const ms_bench_settings *s);
+int ms_bench_notes(const ms_bench_settings *s);
 int ms_bench_search(const ms_bench_settings *s);
 int ms_bench_embed(const ms_bench_settings *s);
 

@@ -112,6 +112,7 @@ static const ms_cli_example examples[] = {
     {"midisim-bench encoder --device cuda --json", "on the GPU, as JSON"},
     {"midisim-bench search --devices cpu,cuda --scan f32,int8", "processor and GPU in one table"},
     {"midisim-bench tokens midi/", "the tokeniser on files in memory, on one core and on all"},
+    {"midisim-bench notes midi/", "the note index: building, and searches of four lengths"},
     {"midisim-bench search --rows 1000000 --queries 12", "exact search of a made corpus"},
     {"midisim-bench search --scan f64,f32,bf16,int8 --rounds 15",
      "what leaving out rows by proof saves"},
@@ -123,9 +124,8 @@ static const ms_cli_tool tool = {
     .purpose =
         "Measures how fast each part of midisim is here, beside what the machine can do at best.",
     .summary = "measure the speed of midisim and of this machine",
-    .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens [options] PATH...\nsearch "
-             "[options] [CORPUS.npy]\n"
-             "embed [-m MODEL] [options] PATH...",
+    .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens | notes [options] PATH...\n"
+             "search [options] [CORPUS.npy]\nembed [-m MODEL] [options] PATH...",
     .description =
         "The first operand says what to measure; options of other parts have no effect. Each case "
         "runs once to warm up and then --rounds times. A figure is that of the best round, with "
@@ -147,6 +147,7 @@ static const struct {
 } commands[] = {{"roof", ms_bench_limits, false, false, false},
                 {"encoder", ms_bench_encoder, false, false, true},
                 {"tokens", ms_bench_tokens, true, false, false},
+                {"notes", ms_bench_notes, true, false, false},
                 {"search", ms_bench_search, false, true, true},
                 {"embed", ms_bench_embed, true, false, true}};
 
@@ -193,12 +194,12 @@ static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, in
 static int choose(ms_bench_settings *s) {
     int n_commands = (int)(sizeof commands / sizeof *commands), c = 0;
     if (s->common.operands.n == 0)
-        return ms_cli_usage("no command: give roof, encoder, tokens, search or embed");
+        return ms_cli_usage("no command: give roof, encoder, tokens, notes, search or embed");
     const char *name = s->common.operands.items[0];
     while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
     if (c == n_commands)
-        return ms_cli_usage("command: expected roof, encoder, tokens, search or embed, got %s",
-                            name);
+        return ms_cli_usage(
+            "command: expected roof, encoder, tokens, notes, search or embed, got %s", name);
     s->common.operands.items++; /* the rest is the command's */
     size_t n = --s->common.operands.n;
     if (commands[c].has_paths && n == 0) return ms_cli_usage("%s: no input: give a PATH", name);

@@ -26,16 +26,29 @@ static int show_writing(void *user, int64_t done, int64_t all) {
     return ms_cli_stopped();
 }
 
+/* The description of one part against those before it: rows of one model alone have one map. */
+static int read_description(whiten_run *r, int64_t part, msim_error *err) {
+    ms_description one;
+    msim_error why;
+    int rc = ms_convert_description(r->corpus, part, &one, &why);
+    if (rc < 0 && rc != -MSIM_E_MEMORY && r->s->is_forced) {
+        ms_cli_warning("%s", why.text);
+        return 0;
+    }
+    if (rc < 0) return ms_fail(err, -rc, "%s", why.text);
+    if (rc == 0) return 0;
+    if (!*r->made.model_sha256) r->made = one;
+    if (strcmp(r->made.model_sha256, one.model_sha256) == 0) return 0;
+    return ms_fail(err, MSIM_E_ARG,
+                   "corpora of different models: %.300s: expected %.12s, got %.12s",
+                   msim_corpus_part_path(r->corpus, part), r->made.model_sha256, one.model_sha256);
+}
+
 static int open_corpus(whiten_run *r, const ms_cli_texts *inputs, msim_error *err) {
     r->info.size = sizeof r->info;
     int rc = msim_corpus_open_many(inputs->items, inputs->n, r->s->names_file, &r->corpus, err);
     if (rc >= 0) rc = msim_corpus_get_info(r->corpus, &r->info);
-    if (rc >= 0) rc = ms_convert_description(r->corpus, 0, &r->made, err);
-    if ((rc == -MSIM_E_FORMAT || rc == -MSIM_E_ARG) && r->s->is_forced) {
-        ms_cli_warning("%s", err->text);
-        rc = 0;
-    }
-    if (rc == 0) *r->made.model_sha256 = 0;
+    for (int64_t i = 0; rc >= 0 && i < r->info.parts; i++) rc = read_description(r, i, err);
     return rc;
 }
 

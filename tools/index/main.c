@@ -90,7 +90,8 @@ static const ms_cli_tool tool = {
     .description =
         "PATH is a file, - for standard input, or a folder. In folders, .mid, .midi and .kar files "
         "are found at any depth, also gzip-compressed ones. The index is one file; its bytes "
-        "depend on the files and options alone. midisim-find searches it in any key and tempo.",
+        "depend on the files and options alone. midisim-find searches it in any key and tempo.\n\n"
+        "A run that was stopped keeps what it has read in INDEX.kept-*; the same command goes on.",
     .examples = examples,
     .options = options,
     .has_no_kernels = true};
@@ -176,7 +177,7 @@ static void say_result(const index_settings *s, const msim_notes_job_stats *t,
                 ms_cli_count(files, t->files), ms_cli_count(pieces, t->pieces),
                 ms_cli_count(notes, t->notes), (long long)t->skipped, *reasons ? " (" : "", reasons,
                 *reasons ? ")" : "", t->read_seconds + t->write_seconds);
-    if (s->is_update)
+    if (s->is_update || t->kept)
         ms_cli_note("%lld pieces added, %lld kept, %lld dropped", (long long)t->added,
                     (long long)t->kept, (long long)t->dropped);
 }
@@ -192,6 +193,10 @@ static int build(const index_settings *s) {
         ms_cli_progress_end();
     }
     if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
+    if (rc == -MSIM_E_STOPPED)
+        ms_cli_note("not complete: what was read is kept in %s.kept-*; run the same command again "
+                    "to go on",
+                    s->output);
     if (rc >= 0) {
         say_result(s, &stats, skips);
         ms_cli_note("wrote %s", s->output);

@@ -68,6 +68,14 @@ static const ms_cli_option options[] = {
      .offset = AT(transpose),
      .help = "search a MIDI file in 2N keys, moved by -N..N-1 semitones, and let the best of them "
              "count, 0..6 (default 6; 0: its own key alone)"},
+    {.name = "keys",
+     .kind = MS_CLI_CHOICE,
+     .value = "all|likely",
+     .choices = "all|likely",
+     .offset = AT(keys),
+     .help = "all (default): embed a MIDI file in every key. likely: try its first 512 tokens in "
+             "every key, and all of it in the three best of them alone. That takes less than half "
+             "the time and may miss a match"},
     {.name = "all-transpositions",
      .kind = MS_CLI_FLAG,
      .offset = AT(keeps_variants),
@@ -232,6 +240,9 @@ static int check_output(ms_search_settings *set, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG, "-k: expected at most %lld with --device cuda%s, got %lld",
                        (long long)most, set->excludes_self ? " and --exclude-self" : "",
                        (long long)set->k);
+    if (set->keys && set->format == MS_RESULTS_MIDISIM)
+        return ms_fail(err, MSIM_E_ARG,
+                       "--format midisim lists every key: leave out --keys likely");
     if (set->has_threshold && is_given(set, "top"))
         return ms_fail(err, MSIM_E_ARG, "--threshold and -k cannot be combined: give one of them");
     return 0;
@@ -240,7 +251,10 @@ static int check_output(ms_search_settings *set, msim_error *err) {
 static int check_scan(const ms_search_settings *set, msim_error *err) {
     static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
     bool is_plain = set->scan == MSIM_SCAN_F64 || set->scan == MSIM_SCAN_F32;
-    const char *wants = set->prepares ? "--prepare" : set->cache ? "--cache" : NULL;
+    /* with --whiten, a cache also has rows that every scan reads */
+    const char *wants = set->prepares                     ? "--prepare"
+                        : set->cache && !set->is_whitened ? "--cache"
+                                                          : NULL;
     if (set->verifies && !set->prepares)
         return ms_fail(err, MSIM_E_ARG, "--verify is for --prepare: give that too");
     if (wants && is_plain)

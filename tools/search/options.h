@@ -15,6 +15,7 @@ typedef struct {
     const char *names_file, *excluded_from, *cache, *copy_to;
     const char *prior_fit;
     int64_t k, transpose, max_tokens, prior_rows;
+    int keys; /* 0: all; 1: those that are likely */
     double threshold;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
     float pool_weights[3];

@@ -54,12 +54,17 @@ int msim_notes_builder_open(const char *path, const msim_notes_options *options,
     return MSIM_OK;
 }
 
-void msim_notes_builder_close(msim_notes_builder *b) {
-    if (!b) return;
+static void close_parts(msim_notes_builder *b) {
     for (size_t i = 0; i < b->n_parts; i++) {
         ms_feed_close(&b->parts[i].source);
         msim_notes_close(b->parts[i].spilled);
     }
+    b->n_parts = 0;
+}
+
+void msim_notes_builder_close(msim_notes_builder *b) {
+    if (!b) return;
+    close_parts(b);
     ms_free(b->parts);
     ms_run_free(&b->run);
     ms_free(b->path);
@@ -133,17 +138,29 @@ int msim_notes_builder_add_index(msim_notes_builder *b, const msim_notes *notes,
     return rc;
 }
 
-int msim_notes_builder_finish(msim_notes_builder *b, msim_error *err) {
+/* Write the run and all parts to a path. */
+static int write_all(msim_notes_builder *b, const char *path, msim_error *err) {
     int rc = ms_run_sort(&b->run, err);
-    ms_feed *sources = ms_alloc(b->n_parts + 1, sizeof *sources, "sources", err);
-    if (!sources) return -MSIM_E_MEMORY;
-    for (size_t i = 0; i < b->n_parts; i++) sources[i + 1] = b->parts[i].source;
-    if (rc >= 0) rc = ms_feed_open(&sources[0], &b->run, NULL, NULL, NULL, err);
+    ms_feed *feeds = ms_alloc(b->n_parts + 1, sizeof *feeds, "sources", err);
+    if (!feeds) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < b->n_parts; i++) feeds[i + 1] = b->parts[i].source;
+    if (rc >= 0) rc = ms_feed_open(&feeds[0], &b->run, NULL, NULL, NULL, err);
     if (rc >= 0) {
-        rc = ms_notes_write(b->path, sources, b->n_parts + 1, b->options.density,
+        rc = ms_notes_write(path, feeds, b->n_parts + 1, b->options.density,
                             !b->options.leaves_out_bottom, err);
-        ms_feed_close(&sources[0]);
+        ms_feed_close(&feeds[0]);
     }
-    ms_free(sources);
+    ms_free(feeds);
     return rc;
+}
+
+int msim_notes_builder_save(msim_notes_builder *b, const char *path, msim_error *err) {
+    int rc = write_all(b, path, err);
+    close_parts(b);
+    ms_run_clear(&b->run);
+    return rc;
+}
+
+int msim_notes_builder_finish(msim_notes_builder *b, msim_error *err) {
+    return write_all(b, b->path, err);
 }

@@ -51,14 +51,6 @@ static int grow(ms_run *run, size_t name_bytes, size_t n_notes, size_t details_b
     return rc;
 }
 
-/* A hash of the intervals of all notes in canonical order: the same in another key or tempo. */
-static uint64_t digest_of(const ms_canon *c) {
-    uint64_t h = ms_word_hash(c->n);
-    for (size_t i = 1; i < c->n; i++)
-        h = ms_word_hash(h ^ (uint64_t)(128 + c->pitch[i] - c->pitch[i - 1])) + i;
-    return h;
-}
-
 static int check_piece(const msim_piece_notes *piece, size_t name_bytes, msim_error *err) {
     if (piece->n_notes == 0) return ms_fail(err, MSIM_E_EMPTY, "note index: a piece without notes");
     if (name_bytes > UINT16_MAX)
@@ -97,7 +89,7 @@ static int add_notes(ms_run *run, size_t name_bytes, const msim_piece_notes *pie
                           .details_at = run->n_details,
                           .first_note = run->n_notes,
                           .first_posting = run->n_postings,
-                          .digest = digest_of(c),
+                          .digest = ms_words_digest(c),
                           .name_bytes = (uint32_t)name_bytes,
                           .details_bytes = (uint32_t)n_details,
                           .n_notes = (uint32_t)c->n,

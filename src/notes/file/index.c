@@ -167,6 +167,27 @@ bool ms_index_piece_of(const msim_notes *notes, uint64_t note, uint32_t *piece, 
     return false;
 }
 
+/* The number of pieces whose digest is below, in a list that is in order of digest. */
+static uint64_t digests_below(const msim_notes *notes, uint64_t digest, bool is_equal_below) {
+    uint64_t low = 0, high = notes->tail.n_pieces;
+    while (low < high) {
+        const uint64_t middle = low + (high - low) / 2, piece = notes->digests[middle];
+        const uint64_t its = piece < notes->tail.n_pieces ? notes->pieces[piece].digest : 0;
+        if (its < digest || (is_equal_below && its == digest))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const uint32_t *ms_index_digest(const msim_notes *notes, uint64_t digest, size_t *n) {
+    const uint64_t first = digests_below(notes, digest, false),
+                   end = digests_below(notes, digest, true);
+    *n = end > first ? (size_t)(end - first) : 0;
+    return *n ? notes->digests + first : NULL;
+}
+
 bool ms_index_block(const msim_notes *notes, uint64_t b, const uint8_t **bytes, size_t *n_bytes,
                     size_t *n_postings) {
     const uint64_t all = notes->tail.sections[MS_SECTION_POSTINGS].n_bytes, from = notes->starts[b],

@@ -37,6 +37,8 @@ bool ms_index_piece_of(const msim_notes *notes, uint64_t note, uint32_t *piece, 
 /* Block b: its bytes, and how many postings it has. False: damaged. */
 bool ms_index_block(const msim_notes *notes, uint64_t b, const uint8_t **bytes, size_t *n_bytes,
                     size_t *n_postings);
+/* The pieces of a digest: numbers [*n] in ascending order, mapped. NULL when there are none. */
+const uint32_t *ms_index_digest(const msim_notes *notes, uint64_t digest, size_t *n);
 int ms_index_damaged(const msim_notes *notes, const char *what, msim_error *err);
 /* Bits of a posting's value in a collection of n_notes notes. */
 unsigned ms_index_width(uint64_t n_notes);

@@ -14,8 +14,9 @@ struct msim_finder {
     msim_finder_options options;
     ms_pass_memory memory;
     ms_pass_limits limits;
-    ms_arena arena;  /* of the current query */
-    ms_arena decoys; /* of one decoy */
+    ms_arena arena;      /* of the current query */
+    ms_arena decoys;     /* of one decoy */
+    uint64_t n_searched; /* notes of the pieces that may match */
 };
 
 void msim_finder_options_init(msim_finder_options *options) {
@@ -36,6 +37,14 @@ static void set_limits(msim_finder *f) {
     f->limits.max_verified = MS_VERIFIED;
 }
 
+/* Chance has fewer places in fewer pieces. A list without any piece is filled in later, with what a
+ * search of all pieces found (pairs.c). */
+static void count_searched(msim_finder *f) {
+    for (uint64_t p = 0; f->options.within && p < f->notes->tail.n_pieces; p++)
+        if (f->options.within[p]) f->n_searched += f->notes->pieces[p].n_notes;
+    if (f->n_searched == 0) f->n_searched = f->notes->tail.n_notes;
+}
+
 int msim_finder_open(const msim_notes *notes, const msim_finder_options *options, msim_finder **out,
                      msim_error *err) {
     msim_finder_options o = msim_finder_options_default();
@@ -51,6 +60,7 @@ int msim_finder_open(const msim_notes *notes, const msim_finder_options *options
     ms_arena_init(&f->arena, KEEP_BYTES);
     ms_arena_init(&f->decoys, KEEP_BYTES);
     set_limits(f);
+    count_searched(f);
     rc = ms_pass_memory_init(&f->memory, notes, err);
     if (rc < 0) {
         msim_finder_close(f);
@@ -104,9 +114,9 @@ static size_t pieces_with(const ms_piece_hit *hits, size_t n, const ms_piece_hit
 }
 
 /* E of a hit. A mere passage that very many pieces have says little about any of them. */
-static double evalue_of(const ms_piece_hit *hits, size_t n, const ms_piece_hit *hit, double decoy,
-                        size_t n_notes) {
-    const double evalue = ms_chance_hits(hit->best_score, decoy, n_notes);
+static double evalue_of(const msim_finder *f, const ms_piece_hit *hits, size_t n,
+                        const ms_piece_hit *hit, double decoy, size_t n_notes) {
+    const double evalue = ms_chance_hits(hit->best_score, decoy, n_notes, f->n_searched);
     if (evalue >= MS_COMMON_EVALUE || ms_relation_of(&hit->agreement) != MSIM_RELATION_PASSAGE ||
         pieces_with(hits, n, hit) <= MS_COMMON_PIECES)
         return evalue;
@@ -191,7 +201,7 @@ static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms
     if (!out) return -MSIM_E_MEMORY;
     for (int wants = 1; wants >= 0; wants--)
         for (size_t i = 0; i < n_hits && n < most; i++) {
-            const double evalue = evalue_of(hits, n_hits, &hits[i], decoy, pass->query.canon.n);
+            const double evalue = evalue_of(f, hits, n_hits, &hits[i], decoy, pass->query.canon.n);
             if ((evalue <= f->options.evalue) != wants) continue;
             int rc = fill_match(f, pass, &hits[i], evalue, &out[n], err);
             if (rc < 0) return rc;
@@ -217,7 +227,7 @@ int64_t msim_finder_find(msim_finder *f, const msim_note *query, size_t n,
     double best = 0;
     for (size_t i = 0; i < n_hits; i++)
         if (hits[i].best_score > best) best = hits[i].best_score;
-    if (!f->options.is_light && !ms_chance_is_clear(best, pass.query.canon.n))
+    if (!f->options.is_light && !ms_chance_is_clear(best, pass.query.canon.n, f->n_searched))
         rc = best_decoy(f, query, n, &decoy, err);
     if (rc < 0) return rc;
     return give_matches(f, &pass, hits, n_hits, decoy, matches, err);

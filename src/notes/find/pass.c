@@ -1,5 +1,6 @@
 /* One pass of a search: see pass.h. */
 #include "notes/find/pass.h"
+#include <math.h>
 #include <stdlib.h>
 
 int ms_pass_memory_init(ms_pass_memory *m, const msim_notes *notes, msim_error *err) {
@@ -49,6 +50,51 @@ static int chain_groups(ms_pass_memory *m, const ms_probe *query, const ms_group
     return MSIM_OK;
 }
 
+/* A map from the first note to the first and from the last to the last: copies of pieces that are
+ * made of loops, whose words say too little about the place. */
+static int add_straight(ms_pass_memory *m, const ms_probe *query, const ms_anchor_limits *limits,
+                        uint32_t piece, int transpose, double most_apart, ms_arena *arena,
+                        ms_chain *chains, size_t *n, msim_error *err) {
+    ms_target target;
+    int rc = ms_cache_get(&m->cache, piece, &target, err);
+    if (rc < 0) return rc;
+    const double apart = (double)target.n - (double)query->canon.n;
+    if (fabs(apart) > most_apart * (double)target.n) return MSIM_OK;
+    if ((limits->within && !limits->within[piece]) || (limits->is_same_key && transpose))
+        return MSIM_OK;
+    ms_anchor *ends = ms_arena_get(arena, 2, sizeof *ends, "a chain", err);
+    if (!ends) return -MSIM_E_MEMORY;
+    ends[0] = (ms_anchor){.query_span = 40, .span = 40};
+    ends[1] = (ms_anchor){.query = (uint32_t)query->canon.n - 1,
+                          .target = (uint32_t)target.n - 1,
+                          .query_span = 40,
+                          .span = 40};
+    chains[(*n)++] = (ms_chain){.piece = piece, .transpose = transpose, .anchors = ends, .n = 2};
+    return MSIM_OK;
+}
+
+/* Straight maps to the pieces of the query's digest, and to those of the best chains that have
+ * about as many notes. At most MS_STRAIGHT of each. */
+static int add_all_straight(ms_pass_memory *m, const ms_probe *query,
+                            const ms_anchor_limits *limits, ms_arena *arena, ms_chain *chains,
+                            size_t n_best, size_t *n, msim_error *err) {
+    size_t n_same = 0;
+    int rc = MSIM_OK;
+    if (query->canon.n < MS_STRAIGHT_NOTES) return MSIM_OK;
+    const uint32_t *same = ms_index_digest(m->notes, ms_words_digest(&query->canon), &n_same);
+    for (size_t i = 0; i < n_same && i < MS_STRAIGHT && rc >= 0; i++) {
+        ms_piece_view view;
+        if (!ms_index_piece(m->notes, same[i], &view) || view.n_notes == 0)
+            return ms_index_damaged(m->notes, "a piece", err);
+        rc = add_straight(m, query, limits, same[i], view.pitches[0] - query->canon.pitch[0], 0,
+                          arena, chains, n, err);
+    }
+    for (size_t i = 0; i < n_best && i < MS_STRAIGHT && rc >= 0; i++)
+        rc = add_straight(m, query, limits, chains[i].piece, chains[i].transpose, MS_STRAIGHT_APART,
+                          arena, chains, n, err);
+    return rc;
+}
+
 int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pass_limits *limits,
                 ms_arena *arena, ms_pass_result *out, msim_error *err) {
     ms_group *groups;
@@ -60,12 +106,15 @@ int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pa
         rc = ms_anchors_find(&out->query, m->notes, &limits->anchors, arena, &groups, &n_groups,
                              err);
     if (rc < 0) return rc;
-    ms_chain *chains =
-        ms_arena_get(arena, n_groups * MS_CHAINS_OF_GROUP, sizeof *chains, "chains", err);
+    ms_chain *chains = ms_arena_get(arena, n_groups * MS_CHAINS_OF_GROUP + 2 * MS_STRAIGHT,
+                                    sizeof *chains, "chains", err);
     if (!chains) return -MSIM_E_MEMORY;
     rc = chain_groups(m, &out->query, groups, n_groups, chains, arena, &n_chains, err);
     if (rc < 0) return rc;
     if (n_chains > limits->max_verified) n_chains = limits->max_verified;
+    rc =
+        add_all_straight(m, &out->query, &limits->anchors, arena, chains, n_chains, &n_chains, err);
+    if (rc < 0) return rc;
     out->found = ms_arena_get(arena, n_chains, sizeof *out->found, "matches", err);
     if (!out->found) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < n_chains; i++) {

@@ -19,6 +19,13 @@ unsigned ms_span_code(uint32_t span_ms) {
 
 uint32_t ms_span_of(unsigned code) { return spans[code & ((1 << MS_SPAN_BITS) - 1)]; }
 
+uint64_t ms_words_digest(const ms_canon *c) {
+    uint64_t h = ms_word_hash(c->n);
+    for (size_t i = 1; i < c->n; i++)
+        h = ms_word_hash(h ^ (uint64_t)(128 + c->pitch[i] - c->pitch[i - 1])) + i;
+    return h;
+}
+
 /* ---- All words ---- */
 
 static uint64_t interval_code(int interval) {

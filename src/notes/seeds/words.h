@@ -40,6 +40,9 @@ static inline uint64_t ms_word_hash(uint64_t x) {
     return x ^ x >> 32;
 }
 
+/* A hash of the intervals of all notes in canonical order: the same in another key or tempo. */
+uint64_t ms_words_digest(const ms_canon *canon);
+
 /* A span in MS_SPAN_BITS bits: 40 ms * 2^(code / 8) - 40 ms. */
 unsigned ms_span_code(uint32_t span_ms);
 /* span + 40 ms, which is what spans are compared by. */

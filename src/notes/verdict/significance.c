@@ -6,6 +6,10 @@
 /* Chance scores lie at FLOOR + FLOOR_PER_OCTAVE * log2(notes). */
 #define FLOOR 5.1
 #define FLOOR_PER_OCTAVE 3.17
+/* ... among 7.8 million notes, and a little lower among fewer. */
+#define FLOOR_SEARCHED 7.8e6
+#define FLOOR_PER_SIZE 0.25
+#define LEAST_SEARCHED 1000.0
 #define FLOOR_LEAST_NOTES 4
 #define FLOOR_MOST_NOTES 400
 /* E is 0.1 at MIDDLE times the chance score, and a tenth of that for each further STEP. */
@@ -30,17 +34,20 @@ void ms_decoy_make(const msim_note *notes, size_t n, int decoy, msim_note *out) 
     }
 }
 
-double ms_chance_floor(size_t n) {
+double ms_chance_floor(size_t n, uint64_t searched) {
     const double notes = n < FLOOR_LEAST_NOTES  ? FLOOR_LEAST_NOTES
                          : n > FLOOR_MOST_NOTES ? FLOOR_MOST_NOTES
                                                 : (double)n;
-    return FLOOR + FLOOR_PER_OCTAVE * log2(notes);
+    const double least = searched > LEAST_SEARCHED ? (double)searched : LEAST_SEARCHED;
+    return FLOOR + FLOOR_PER_OCTAVE * log2(notes) + FLOOR_PER_SIZE * log2(least / FLOOR_SEARCHED);
 }
 
-double ms_chance_hits(double score, double decoy, size_t n) {
-    const double floor = ms_chance_floor(n);
+double ms_chance_hits(double score, double decoy, size_t n, uint64_t searched) {
+    const double floor = ms_chance_floor(n, searched);
     const double x = score / (decoy > floor ? decoy : floor);
     return pow(10, -1 - (x - MIDDLE) / STEP);
 }
 
-int ms_chance_is_clear(double score, size_t n) { return score > CLEAR * ms_chance_floor(n); }
+int ms_chance_is_clear(double score, size_t n, uint64_t searched) {
+    return score > CLEAR * ms_chance_floor(n, searched);
+}

@@ -4,17 +4,18 @@
 #define MS_NOTES_VERDICT_SIGNIFICANCE_H
 #include <midisim.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { MS_DECOYS = 3 };
 
 /* Decoy 0..2 of a query: its notes backwards, upside down, or both. They keep the query's texture
  * and repetitions. out [n]. */
 void ms_decoy_make(const msim_note *notes, size_t n, int decoy, msim_note *out);
-/* Where chance scores lie for a query of n notes. */
-double ms_chance_floor(size_t n);
+/* Where chance scores lie for a query of n notes among pieces of `searched` notes in all. */
+double ms_chance_floor(size_t n, uint64_t searched);
 /* The expected number of chance hits with at least `score`, when the best decoy has `decoy`. */
-double ms_chance_hits(double score, double decoy, size_t n);
+double ms_chance_hits(double score, double decoy, size_t n, uint64_t searched);
 /* True when no decoy could change the verdict. */
-int ms_chance_is_clear(double score, size_t n);
+int ms_chance_is_clear(double score, size_t n, uint64_t searched);
 
 #endif

@@ -196,23 +196,6 @@ static bool is_of_whitening_alone(const char *text, size_t n) {
     return is_alone;
 }
 
-int ms_description_read_key(const char *corpus, char *key, size_t cap, msim_error *err) {
-    char path[4352];
-    struct stat st;
-    size_t n;
-    *key = 0;
-    if (!ms_description_path(corpus, path, sizeof path) || stat(path, &st) != 0) return 0;
-    char *text = ms_description_read_text(corpus, &n, err);
-    if (!text) return -err->code;
-    cJSON *json = ms_json_parse(text, n, err);
-    if (json &&
-        !ms_json_get_text(cJSON_GetObjectItemCaseSensitive(json, "whitening"), "key", key, cap))
-        *key = 0;
-    cJSON_Delete(json);
-    ms_free(text);
-    return json ? 0 : -err->code;
-}
-
 int ms_description_read(const char *corpus, ms_description *out, msim_error *err) {
     char path[4352];
     struct stat st;
@@ -301,6 +284,12 @@ static void put_optional(ms_json_text *to, const ms_description *from) {
     if (from->unread) put_int(to, "unread", from->unread);
     if (from->failed) put_int(to, "failed", from->failed);
     if (*from->fingerprint) put_text(to, "fingerprint", from->fingerprint);
+    if (*from->whitening) {
+        put_key(to, "whitening");
+        put(to, "{");
+        put_text(to, "hash", from->whitening);
+        put(to, "}");
+    }
     if (from->n_shards) {
         put_key(to, "shard");
         put(to, "{");
@@ -326,7 +315,7 @@ static char *print_short(const ms_description *from, msim_error *err) {
 
 char *ms_description_print(const ms_description *from, msim_error *err) {
     ms_json_text to = {0};
-    if (!*from->model_sha256) return print_short(from, err);
+    if (from->dim == 0) return print_short(from, err);
     put(&to, "{");
     put_text(&to, "tool", from->tool);
     put_text(&to, "version", from->version);

@@ -81,8 +81,8 @@ typedef struct {
     const char *key;                 /* that msim_corpus_write_whitened got, or NULL */
 } ms_description_rows;
 
-/* Write the description to `path`, with what `rows` (may be NULL) gives. Without a hash of the
- * model, the settings are left out. */
+/* Write the description to `path`, with what `rows` (may be NULL) gives. With dim 0 the model is
+ * not known, and the settings are left out. */
 int ms_description_write_to(const char *path, const ms_description *description,
                             const ms_description_rows *rows, msim_error *err);
 /* The description as JSON on one line, without sources; to be freed with ms_free, NULL when out of

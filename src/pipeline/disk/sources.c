@@ -102,7 +102,9 @@ int ms_description_write_to(const char *path, const ms_description *description,
                             const ms_description_rows *rows, msim_error *err) {
     static const ms_description_rows none;
     ms_out_file file = {.fd = -1};
-    char *text = ms_description_print(description, err);
+    ms_description settings = *description;
+    *settings.whitening = 0; /* of the rows as they now are, and said in full below */
+    char *text = ms_description_print(&settings, err);
     if (!text) return -MSIM_E_MEMORY;
     if (!rows || !description->rows) rows = &none;
     if (rows->key && strspn(rows->key, KEY_CHARS) != strlen(rows->key)) {

@@ -3,13 +3,14 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "base/sized.h"
-#include "base/text/base64.h"
+#include "base/text/json.h"
 #include "pipeline/disk/description.h"
 #include "pipeline/disk/sources.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -84,6 +85,23 @@ static int write_rows(whitening_job *j, msim_corpus_writer *writer, msim_error *
 }
 
 /* ---- The description ---- */
+
+int ms_description_read_key(const char *corpus, char *key, size_t cap, msim_error *err) {
+    char path[4352];
+    struct stat st;
+    size_t n;
+    *key = 0;
+    if (!ms_description_path(corpus, path, sizeof path) || stat(path, &st) != 0) return 0;
+    char *text = ms_description_read_text(corpus, &n, err);
+    if (!text) return -err->code;
+    cJSON *json = ms_json_parse(text, n, err);
+    if (json &&
+        !ms_json_get_text(cJSON_GetObjectItemCaseSensitive(json, "whitening"), "key", key, cap))
+        *key = 0;
+    cJSON_Delete(json);
+    ms_free(text);
+    return json ? 0 : -err->code;
+}
 
 static int read_description(whitening_job *j, msim_error *err) {
     const char *from = msim_corpus_part_path(j->corpus, j->part);

@@ -96,6 +96,11 @@ def by_tools(build, folder):
     seed("description", "of-embed", (folder / "c.npy.json").read_bytes())
     seed("lines", "of-tokens", run("tokens", "--max-tokens", "12", "in/0.mid", "in/1.mid")
          + b'{"path":"x","error":"no-notes","detail":"none"}\n')
+    run("convert", "--fit-only", "--prior-fit", "none", "r.npy", "r.whiten")
+    run("convert", "--whiten", "--whiten-fit", "r.whiten", "--keep-nonfinite", "r.npy", "w.npy")
+    seed("whiten", "fit", b"\0" + (folder / "r.whiten").read_bytes())
+    seed("whiten", "repaired", b"\1" + (folder / "r.whiten").read_bytes())
+    seed("whiten", "description", b"\2" + (folder / "w.npy.json").read_bytes())
     run("search", "--device", "cpu", "-c", "r.npy", "--prepare")
     codes = (folder / "r.npy.msim").read_bytes()
     for flag in range(1, 4):

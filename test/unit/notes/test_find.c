@@ -271,11 +271,13 @@ static void relations(void **state) {
 
 static void chance(void **state) {
     (void)state;
-    assert_true(fabs(ms_chance_floor(20) - 18.8) < 0.05);
-    assert_true(ms_chance_floor(1) == ms_chance_floor(4));
-    assert_true(ms_chance_floor(100000) == ms_chance_floor(400));
-    assert_true(fabs(ms_chance_hits(1.15 * 50, 50, 20) - 0.1) < 1e-9);
-    assert_true(fabs(ms_chance_hits((1.15 + 0.66) * 50, 50, 20) - 1e-3) < 1e-9);
+    const uint64_t all = 7800000;
+    assert_true(fabs(ms_chance_floor(20, all) - 18.8) < 0.05);
+    assert_true(ms_chance_floor(1, all) == ms_chance_floor(4, all));
+    assert_true(ms_chance_floor(100000, all) == ms_chance_floor(400, all));
+    assert_true(ms_chance_floor(20, all / 16) < ms_chance_floor(20, all) - 0.5);
+    assert_true(fabs(ms_chance_hits(1.15 * 50, 50, 20, all) - 0.1) < 1e-9);
+    assert_true(fabs(ms_chance_hits((1.15 + 0.66) * 50, 50, 20, all) - 1e-3) < 1e-9);
     msim_note notes2[2] = {{.start_ms = 100, .pitch = 60}, {.start_ms = 300, .pitch = 10}}, d[2];
     ms_decoy_make(notes2, 2, 2, d);
     assert_int_equal(d[0].start_ms, 200);

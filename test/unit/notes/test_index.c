@@ -85,6 +85,26 @@ static void kept_pieces_and_new_ones(void **state) {
     assert_same_bytes(in_folder("anew"), in_folder("updated"));
 }
 
+/* What was saved on the way is as good as what stays in memory. */
+static void saved_on_the_way(void **state) {
+    (void)state;
+    msim_notes_builder *b;
+    msim_notes *saved;
+    msim_notes_options o = msim_notes_options_default();
+    o.memory_bytes = 30000;
+    build(in_folder("all"), 0, TUNES, 0);
+    assert_int_equal(msim_notes_builder_open(in_folder("x"), &o, &b, NULL), 0);
+    add_tunes(b, 0, 25, NOTES);
+    assert_int_equal(msim_notes_builder_save(b, in_folder("saved"), NULL), 0);
+    add_tunes(b, 25, TUNES, NOTES);
+    assert_int_equal(msim_notes_open(in_folder("saved"), &saved, NULL), 0);
+    assert_int_equal(msim_notes_builder_add_index(b, saved, NULL, NULL, NULL), 0);
+    assert_int_equal(msim_notes_builder_finish(b, NULL), 0);
+    msim_notes_builder_close(b);
+    msim_notes_close(saved);
+    assert_same_bytes(in_folder("all"), in_folder("x"));
+}
+
 static void pieces_come_back(void **state) {
     (void)state;
     static msim_note tune[NOTES];
@@ -227,6 +247,7 @@ int main(void) {
         cmocka_unit_test_teardown(bytes_do_not_depend_on_the_way, folder_clean),
         cmocka_unit_test_teardown(shards_merge_to_the_same_bytes, folder_clean),
         cmocka_unit_test_teardown(kept_pieces_and_new_ones, folder_clean),
+        cmocka_unit_test_teardown(saved_on_the_way, folder_clean),
         cmocka_unit_test_teardown(pieces_come_back, folder_clean),
         cmocka_unit_test_teardown(wrong_pieces_are_refused, folder_clean),
         cmocka_unit_test_teardown(damaged_tails_are_refused, folder_clean),
