@@ -72,7 +72,7 @@ int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) 
     msim_answer a = {.size = sizeof a,
                      .query = (int64_t)query,
                      .variants = (int64_t)q->n_variants,
-                     .n_vectors = (int64_t)(q->n_variants * (q->n_windows ? q->n_windows : 1)),
+                     .n_vectors = (int64_t)ms_query_vectors(q),
                      .query_spans = q->spans ? p->s->match_spans : NULL,
                      .matches = p->s->matches,
                      .n_matches = n,
