@@ -184,12 +184,11 @@ test test-slow:
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh || echo "make: no weights: tests that need them are skipped"
 	test/run --config $(CONFIG) $(if $(filter test-slow,$@),--slow)
 
-# Units, hostile inputs and kernels under the address and undefined-behaviour sanitizers; needs no weights.
+# Units and hostile inputs under the address and undefined-behaviour sanitizers; needs no weights. Kernels: make test-slow.
 asan:
 	scripts/setup.sh test
 	$(MAKE) $(JOBS) --no-print-directory CONFIG=asan all programs replay-programs
-	$(MAKE) $(JOBS) --no-print-directory CONFIG=release emu-asan
-	test/run --config asan --only unit,kept,hostile,emu-asan
+	test/run --config asan --only unit,kept,hostile
 
 # Each target of test/fuzz for FUZZ_SECONDS under the sanitizers of clang. Without it, FUZZ_COUNT files changed at random under
 # those of $(CC): test/fuzz/mutate.c.

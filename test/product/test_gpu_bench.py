@@ -28,6 +28,7 @@ def test_no_gpu():
     assert done.stdout == "" and done.stderr.startswith("gpu-bench: no GPU here: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_emulated(tmp_path):
     """Runs, shows no time and records nothing."""
     if not (EMULATED / "bench/gpu_bench").exists():

@@ -83,6 +83,7 @@ def test_spoilt_goldens_fail():
     assert "3 files" in check("--build", build, "--device", "cpu", "--model", g.weights(), "--only", "goldens").stdout
 
 
+@pytest.mark.slow
 def test_emulated():
     """With the emulator as the GPU, and a table whose last line counts. The kernels' own programs are part emu of test/run."""
     only = "card,batches,search,output,contexts,processes,memory"
