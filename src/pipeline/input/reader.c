@@ -235,6 +235,7 @@ static int read_alone(ms_reader *r, turn *t, ms_files_buffer *buffer, ms_reader_
     item->reason = MSIM_SKIP_NONE;
     pthread_mutex_lock(&r->lock);
     r->n_alone++;
+    pthread_cond_broadcast(&r->has_room); /* one that waits already may have waited for this one */
     while (!r->is_closing && !r->failed.code && !ms_watch_is_stopped(r->request.watch) &&
            (r->next_out != t->turn || r->n_reading > r->n_alone))
         pthread_cond_wait(&r->has_room, &r->lock);
