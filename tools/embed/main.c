@@ -6,6 +6,7 @@
 #include "table.h"
 #include "common/ranks.h"
 #include "common/skips.h"
+#include "common/texts/numbers.h"
 #include "common/watch.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,25 +146,11 @@ static const ms_cli_tool tool = {
     .options = options,
     .uses_model = true};
 
-/* "3/16": both from 1, the first at most the second. */
-static bool parse_shard(ms_embed_settings *s) {
-    char first[24];
-    const char *slash = strchr(s->shard, '/');
-    if (!slash || (size_t)(slash - s->shard) >= sizeof first) return false;
-    snprintf(first, sizeof first, "%.*s", (int)(slash - s->shard), s->shard);
-    return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) &&
-           ms_cli_int(first, 1, s->n_shards, &s->shard_index);
-}
-
 /* "1024" or "1024/512". */
 static bool parse_windows(ms_embed_settings *s) {
-    char tokens[24];
-    const char *slash = strchr(s->windows, '/');
-    size_t n = slash ? (size_t)(slash - s->windows) : strlen(s->windows);
-    if (n >= sizeof tokens) return false;
-    snprintf(tokens, sizeof tokens, "%.*s", (int)n, s->windows);
-    return ms_cli_int(tokens, 16, (int64_t)1 << 20, &s->window_tokens) &&
-           (!slash || ms_cli_int(slash + 1, 1, s->window_tokens, &s->window_step));
+    const char *step;
+    return ms_cli_first_int(s->windows, '/', 16, (int64_t)1 << 20, &s->window_tokens, &step) &&
+           (!step || ms_cli_int(step, 1, s->window_tokens, &s->window_step));
 }
 
 static int check_windows(ms_embed_settings *s) {
@@ -219,8 +206,7 @@ static int check_settings(ms_embed_settings *s) {
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
     if (s->shard && s->from_tokens)
         return ms_cli_usage("--shard is for MIDI files: leave it out with --from-tokens");
-    if (s->shard && !parse_shard(s))
-        return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
+    if (ms_cli_shard(s->shard, &s->shard_index, &s->n_shards) < 0) return -MSIM_E_ARG;
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights is for --pooling weighted: give that too");
     int rc = check_windows(s);
