@@ -20,16 +20,12 @@ static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step,
 
 int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                  int64_t max_tokens, int64_t window_tokens, int64_t window_step, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
-    int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
+    int64_t starts[MS_QUERY_VARIANTS + 1];
+    int rc = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
     if (rc < 0) return rc;
-    int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
-                                      e->ids_cap, starts, err);
-    if (n < 0) return (int)n;
-    e->n_keys = (size_t)n;
-    e->n_ids = starts[1];
-    rc = cut(e, window_tokens, window_step, limit, err);
-    return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > e->n_ids;
+    e->n_keys = (size_t)rc;
+    rc = cut(e, window_tokens, window_step, max_tokens ? max_tokens : INT64_MAX, err);
+    return rc < 0 ? rc : ms_query_is_cut(e);
 }
 
 /* Embed windows first .. first + n - 1 of a key, at most MS_QUERY_BATCH. */
