@@ -24,10 +24,8 @@ static int check_numbers(const msim_job_options *o, msim_error *err) {
     if (rc < 0) return rc;
     if (o->max_tokens < -1 || o->max_tokens > (int64_t)1 << 30)
         return refuse(err, "max_tokens", "-1..2^30", o->max_tokens);
-    if (o->window_tokens && (o->window_tokens < 16 || o->window_tokens > (int64_t)1 << 20))
-        return refuse(err, "window_tokens", "0 or 16..2^20", o->window_tokens);
-    if (o->window_step < 0 || o->window_step > o->window_tokens)
-        return refuse(err, "window_step", "0..window_tokens", o->window_step);
+    rc = ms_files_check_windows("job", o->window_tokens, o->window_step, err);
+    if (rc < 0) return rc;
     if (o->is_pooled && !o->window_tokens)
         return ms_fail(err, MSIM_E_ARG, "job: is_pooled is for windows: set window_tokens too");
     if (o->dtype != MSIM_DTYPE_F32 && o->dtype != MSIM_DTYPE_F16)
@@ -75,7 +73,7 @@ static int copy_options(msim_job *job, const msim_job_options *options, msim_err
     job->manifest.facts.is_kept = job->o.is_detailed != 0;
     job->began = ms_clock_now();
     rc = check_options(&job->o, err);
-    if (job->o.window_tokens && !job->o.window_step) job->o.window_step = job->o.window_tokens / 2;
+    job->o.window_step = ms_files_window_step(job->o.window_tokens, job->o.window_step);
     return rc;
 }
 

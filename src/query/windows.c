@@ -2,11 +2,12 @@
 #include "base/mem.h"
 #include "base/rows.h"
 #include "base/span.h"
+#include "pipeline/input/files.h"
 #include "query/embedder.h"
 
 static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step, int64_t limit,
                msim_error *err) {
-    int64_t step = window_step ? window_step : window_tokens / 2;
+    int64_t step = ms_files_window_step(window_tokens, window_step);
     int64_t n = msim_tokenizer_windows(e->tokenizer, window_tokens, step, limit, NULL, 0, err);
     if (n < 0) return (int)n;
     int rc = ms_grow((void **)&e->spans, &e->spans_cap, (size_t)n, sizeof *e->spans,
