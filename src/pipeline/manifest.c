@@ -4,6 +4,7 @@
 #include "base/hash/digest.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
+#include "base/text/order.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -322,9 +323,7 @@ static void get_name(const ms_previous *previous, int64_t row, row_name *out) {
 }
 
 static int compare_to_row(const ms_files_entry *e, const row_name *name) {
-    size_t len = (size_t)name->len, n = e->name_len < len ? e->name_len : len;
-    int order = memcmp(e->path + e->name_at, name->text, n);
-    return order ? order : (e->name_len > len) - (e->name_len < len);
+    return ms_text_compare(e->path + e->name_at, e->name_len, name->text, (size_t)name->len);
 }
 
 /* Walk pieces and entries in order of name. Each piece is visited once, by its first row, with its

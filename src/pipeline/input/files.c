@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/hash/digest.h"
 #include "base/text/lines.h"
+#include "base/text/order.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -75,9 +76,7 @@ int ms_files_check_windows(const char *who, int64_t window_tokens, int64_t windo
 }
 
 int ms_files_compare_names(const ms_files_entry *a, const ms_files_entry *b) {
-    uint32_t n = a->name_len < b->name_len ? a->name_len : b->name_len;
-    int order = memcmp(a->path + a->name_at, b->path + b->name_at, n);
-    return order ? order : (a->name_len > b->name_len) - (a->name_len < b->name_len);
+    return ms_text_compare(a->path + a->name_at, a->name_len, b->path + b->name_at, b->name_len);
 }
 
 /* ---- Texts and names ---- */
