@@ -1,5 +1,5 @@
 /* Ticks to milliseconds as a player has them, bars, names of tracks: see bars.h. */
-#include "midi/bars.h"
+#include "midi/meter/bars.h"
 #include <math.h>
 #include <stdlib.h>
 
