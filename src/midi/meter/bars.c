@@ -1,5 +1,6 @@
 /* Ticks to milliseconds as a player has them, bars, names of tracks: see bars.h. */
 #include "midi/meter/bars.h"
+#include "midi/meter/meter.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -73,25 +74,11 @@ uint32_t ms_time_map_ms(const ms_time_map *map, uint64_t tick) {
 
 /* ---- Meta events, by their place in the file ---- */
 
-/* The bytes of the meta event of this type at e->at: *n of them, at most to the end of the file.
- * NULL when the event is another. */
-static const uint8_t *meta_bytes(const uint8_t *file, size_t n_bytes, const ms_event *e,
-                                 unsigned type, size_t *n) {
-    const uint8_t *p = file + e->at, *const end = file + n_bytes;
-    if (e->at >= n_bytes) return NULL;
-    (void)ms_smf_number(&p, end); /* the delta time */
-    if (end - p < 3 || p[0] != 0xff || p[1] != type) return NULL;
-    p += 2;
-    const uint64_t length = ms_smf_number(&p, end);
-    *n = length < (uint64_t)(end - p) ? (size_t)length : (size_t)(end - p);
-    return p;
-}
-
 void ms_bars_track_name(const uint8_t *file, size_t n_bytes, const ms_event *e, const char **name,
                         size_t *name_bytes) {
     enum { NAME_MAX_BYTES = 128 };
     size_t n;
-    const uint8_t *bytes = meta_bytes(file, n_bytes, e, 0x03, &n);
+    const uint8_t *bytes = ms_meter_meta_bytes(file, n_bytes, e, 0x03, &n);
     if (!bytes) return;
     *name = (const char *)bytes;
     *name_bytes = n < NAME_MAX_BYTES ? n : NAME_MAX_BYTES;
@@ -99,75 +86,39 @@ void ms_bars_track_name(const uint8_t *file, size_t n_bytes, const ms_event *e, 
 
 /* ---- Bars ---- */
 
-typedef struct {
-    uint64_t tick;
-    size_t place; /* in the file: of one tick the last one holds */
-    uint8_t beats, beat_unit;
-} meter;
-
-static int by_meter_tick(const void *a, const void *b) {
-    const meter *x = a, *y = b;
-    if (x->tick != y->tick) return x->tick < y->tick ? -1 : 1;
-    return x->place < y->place ? -1 : x->place > y->place;
-}
-
-/* The time signatures of all tracks, after 4/4 at tick 0. */
-static meter *read_meters(const uint8_t *file, size_t n_bytes, const ms_smf *smf, ms_arena *arena,
-                          size_t *n_out, msim_error *err) {
-    size_t n = 1;
-    for (size_t i = 0; i < smf->n_events; i++) n += smf->events[i].kind == MS_PAIR;
-    meter *meters = ms_arena_get(arena, n, sizeof *meters, "time signatures", err);
-    if (!meters) return NULL;
-    meters[0] = (meter){.beats = 4, .beat_unit = 4};
-    n = 1;
-    for (size_t i = 0; i < smf->n_events; i++) {
-        const ms_event *e = &smf->events[i];
-        size_t length;
-        if (e->kind != MS_PAIR) continue;
-        const uint8_t *bytes = meta_bytes(file, n_bytes, e, 0x58, &length);
-        if (!bytes || length < 2 || bytes[0] == 0 || bytes[1] > 7) continue;
-        meters[n++] = (meter){.tick = e->time,
-                              .place = i + 1,
-                              .beats = bytes[0],
-                              .beat_unit = (uint8_t)(1 << bytes[1])};
+/* Returns the number of bars up to last_tick, or most + 1 when there are more. bars may be NULL:
+ * only count. */
+static size_t fill_bars(const ms_meters *meters, const ms_time_map *map, uint64_t last_tick,
+                        size_t most, msim_bar *bars) {
+    size_t n = 0;
+    for (size_t i = 0; i < meters->n; i++) {
+        const ms_meter *m = &meters->list[i];
+        const double end = i + 1 < meters->n ? (double)m[1].tick : INFINITY;
+        double tick = (double)m->tick; /* bars of odd divisions do not fall on whole ticks */
+        for (size_t k = 0; tick < end; tick = (double)m->tick + (double)++k * m->bar_ticks) {
+            if (tick > (double)last_tick) return n;
+            if (n++ == most) return most + 1;
+            if (bars)
+                bars[n - 1] = (msim_bar){.start_ms = ms_time_map_ms(map, (uint64_t)tick),
+                                         .beats = m->beats,
+                                         .beat_unit = m->beat_unit};
+        }
     }
-    qsort(meters, n, sizeof *meters, by_meter_tick);
-    *n_out = n;
-    return meters;
-}
-
-/* A bar begins at each change of meter, and then after each full bar. Returns the number of bars up
- * to last_tick, or most + 1 when there are more. bars may be NULL: only count. */
-static size_t fill_bars(const meter *meters, size_t n, uint32_t division, const ms_time_map *map,
-                        uint64_t last_tick, size_t most, msim_bar *bars) {
-    size_t n_bars = 0, m = 0;
-    double tick = 0; /* bars of odd divisions do not fall on whole ticks */
-    for (;;) {
-        while (m + 1 < n && (double)meters[m + 1].tick <= tick) m++;
-        if (tick > (double)last_tick) return n_bars;
-        if (n_bars++ == most) return most + 1;
-        if (bars)
-            bars[n_bars - 1] = (msim_bar){.start_ms = ms_time_map_ms(map, (uint64_t)tick),
-                                          .beats = meters[m].beats,
-                                          .beat_unit = meters[m].beat_unit};
-        double next = tick + meters[m].beats * 4.0 * division / meters[m].beat_unit;
-        if (m + 1 < n && (double)meters[m + 1].tick < next) next = (double)meters[m + 1].tick;
-        tick = next;
-    }
+    return n;
 }
 
 int ms_bars_make(const uint8_t *file, size_t n_bytes, const ms_smf *smf, const ms_time_map *map,
                  uint64_t last_tick, size_t n_notes, ms_arena *arena, msim_piece_notes *out,
                  msim_error *err) {
-    size_t n, most = n_notes * BARS_PER_NOTE + BARS_FREE;
-    if (smf->division & 0x8000) return MSIM_OK; /* frames have no bars */
-    meter *meters = read_meters(file, n_bytes, smf, arena, &n, err);
-    if (!meters) return -MSIM_E_MEMORY;
-    const size_t n_bars = fill_bars(meters, n, smf->division, map, last_tick, most, NULL);
-    if (n_bars > most) return MSIM_OK;
+    ms_meters meters;
+    const size_t most = n_notes * BARS_PER_NOTE + BARS_FREE;
+    int rc = ms_meters_read(file, n_bytes, smf, arena, &meters, err);
+    if (rc < 0) return rc;
+    const size_t n_bars = fill_bars(&meters, map, last_tick, most, NULL);
+    if (n_bars == 0 || n_bars > most) return MSIM_OK;
     msim_bar *bars = ms_arena_get(arena, n_bars, sizeof *bars, "bars", err);
     if (!bars) return -MSIM_E_MEMORY;
-    fill_bars(meters, n, smf->division, map, last_tick, most, bars);
+    fill_bars(&meters, map, last_tick, most, bars);
     out->bars = bars;
     out->n_bars = n_bars;
     return MSIM_OK;
