@@ -3,7 +3,7 @@
  * are paired inside a track, and times are those of a player. */
 #include "base/mem.h"
 #include "base/sized.h"
-#include "midi/bars.h"
+#include "midi/meter/bars.h"
 #include "midi/smf_read.h"
 #include <midisim.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Times as a player has them: ticks to milliseconds, bars, and the names of tracks. Unlike tempo.c,
  * which imitates the original's roundings, this follows the standard. */
-#ifndef MS_MIDI_BARS_H
-#define MS_MIDI_BARS_H
+#ifndef MS_MIDI_METER_BARS_H
+#define MS_MIDI_METER_BARS_H
 #include "midi/smf_read.h"
 
 /* A stretch of one tempo. */
