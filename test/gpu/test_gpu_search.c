@@ -695,6 +695,43 @@ static void out_of_memory(void **state) {
     release(&c);
 }
 
+/* The emulator's; a card has none. */
+extern void emu_refuse_allocation(int64_t n) __attribute__((weak));
+
+/* Every allocation of the device and of pinned memory is refused once: rows then stream or nothing
+ * is loaded, and what is loaded gives the CPU's bits. */
+static void each_allocation_refused(void **state) {
+    (void)state;
+    if (!emu_refuse_allocation) skip();
+    corpus c = make_corpus(RANDOM, MSIM_DTYPE_BF16, 1100, 40);
+    ms_codes_file file;
+    pair p = open_pair();
+    int n_refused = 0, n_smaller = 0, is_whole = 0;
+    attach(&c.view, &file, BOTH);
+    p.views = &c.view, p.n_views = 1, p.n = c.n, p.queries = c.queries;
+    assert_int_equal(ms_cpu_search_load(p.cpu, &c.view, 1, 0, c.n, NULL), 0);
+    ms_gpu_search_set_limits(p.gpu, &small);
+    for (int64_t n = 1; !is_whole; n++) {
+        msim_error e = {0};
+        emu_refuse_allocation(n);
+        int rc = ms_gpu_search_load(p.gpu, &c.view, 1, 0, c.n, &e);
+        is_whole = n > 20;
+        emu_refuse_allocation(0);
+        if (rc < 0) assert_true(rc == -MSIM_E_MEMORY && strstr(e.text, "cannot take"));
+        n_refused += rc < 0;
+        if (rc < 0) continue;
+        ms_gpu_residence r = ms_gpu_search_residence(p.gpu);
+        n_smaller += !r.has_rows || !r.has_int8;
+        if (is_whole) assert_true(r.has_rows && r.has_int8); /* there are fewer than that */
+        same(&p, 12, 16, MSIM_SCAN_INT8, MSIM_METRIC_COSINE, NULL, 0);
+        same(&p, 1, 16, MSIM_SCAN_F32, MSIM_METRIC_IP, NULL, 0);
+    }
+    assert_true(n_refused >= 3 && n_smaller >= 1);
+    close_pair(&p);
+    ms_codes_close(&file);
+    release(&c);
+}
+
 /* With ever less of the device's memory: rows stay, then stream, then through smaller buffers, then
  * a refusal; what an attempt took is given back. */
 static void out_of_device_memory(void **state) {
@@ -822,6 +859,7 @@ int main(void) {
         cmocka_unit_test(thresholds),
         cmocka_unit_test(refusals),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(each_allocation_refused),
         cmocka_unit_test(a_wrong_bound_is_seen),
         cmocka_unit_test(two_contexts_at_once),
         cmocka_unit_test(out_of_device_memory), /* last: the device has loaded all kernels by
