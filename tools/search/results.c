@@ -128,18 +128,6 @@ int64_t ms_results_name(ms_results_out *out, int64_t row) {
 /* Printing has no memory: nothing more is written, and the end says so. */
 static int no_memory(void) { return ms_cli_output_failed(ENOMEM); }
 
-static int put_escaped(const char *text, size_t n) {
-    int rc = 0;
-    for (size_t i = 0, from = 0; i <= n && rc == 0; i++) {
-        const char *escape = i == n ? "" : ms_tsv_escape(text[i]);
-        if (!escape) continue;
-        rc = ms_cli_write(text + from, i - from);
-        if (rc == 0 && *escape) rc = ms_cli_write(escape, 2);
-        from = i + 1;
-    }
-    return rc;
-}
-
 int ms_results_begin(ms_results_out *out) {
     return out->format == MS_RESULTS_TSV
                ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname%s%s\n",
@@ -168,14 +156,14 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
     const msim_match *matches = query->matches;
     int rc = 0;
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
-        rc = put_escaped(query->label, query->n_label);
+        rc = ms_tsv_write(query->label, query->n_label);
         if (rc == 0)
             rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1),
                               (double)(float)matches[i].score, matches[i].transpose,
                               (long long)matches[i].row);
         int64_t n_name = ms_results_name(out, matches[i].row);
         if (n_name < 0) rc = no_memory();
-        if (rc == 0) rc = put_escaped(out->name, (size_t)n_name);
+        if (rc == 0) rc = ms_tsv_write(out->name, (size_t)n_name);
         if (rc == 0 && out->has_spans)
             rc = ms_cli_print("\t%lld\t%lld\t%.3f\t%.3f", (long long)matches[i].from_token,
                               (long long)matches[i].to_token, matches[i].from_seconds,
