@@ -141,8 +141,8 @@ static int open_finders(finding *f, msim_error *err) {
 
 static int open_all(finding *f, msim_error *err) {
     int rc =
-        ms_notes_open_any(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
-    if (rc >= 0) rc = ms_notes_choose(&f->s->within, f->notes, &f->within, err);
+        ms_noteindex_open(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
+    if (rc >= 0) rc = ms_noteindex_choose(&f->s->within, f->notes, &f->within, err);
     if (rc >= 0) rc = open_finders(f, err);
     if (rc >= 0) rc = msim_note_reader_open(&f->reader, err);
     if (rc >= 0) rc = ms_cli_skips_open(NULL, &f->skips, err);

@@ -57,7 +57,7 @@ static int index_folder(const char *folder, int threads, const char *path, msim_
     return rc;
 }
 
-int ms_notes_open_any(const char *path, int threads, msim_notes **out, const char **root,
+int ms_noteindex_open(const char *path, int threads, msim_notes **out, const char **root,
                       msim_error *err) {
     struct stat st;
     char folder[PATH_MAX], kept[PATH_MAX + 32], real[PATH_MAX];
@@ -73,14 +73,21 @@ int ms_notes_open_any(const char *path, int threads, msim_notes **out, const cha
     return rc < 0 ? rc : msim_notes_open(kept, out, err);
 }
 
+void ms_noteindex_beside(const char *corpus, char *path, size_t cap) {
+    size_t n = strlen(corpus);
+    if (n > 4 && strcmp(corpus + n - 4, ".npy") == 0) n -= 4;
+    while (n > 1 && corpus[n - 1] == '/') n--;
+    if ((size_t)snprintf(path, cap, "%.*s.notes", (int)n, corpus) >= cap) *path = 0;
+}
+
 static bool fits(const ms_cli_texts *patterns, const char *name) {
     for (size_t i = 0; i < patterns->n; i++)
         if (fnmatch(patterns->items[i], name, 0) == 0) return true;
     return false;
 }
 
-int ms_notes_choose(const ms_cli_texts *patterns, const msim_notes *notes, unsigned char **out,
-                    msim_error *err) {
+int ms_noteindex_choose(const ms_cli_texts *patterns, const msim_notes *notes, unsigned char **out,
+                        msim_error *err) {
     msim_notes_info info = {.size = sizeof info};
     msim_notes_piece piece = {.size = sizeof piece};
     char *name = NULL;
