@@ -1597,7 +1597,7 @@ typedef struct {
     int relation;               /* msim_relation */
     int is_significant;         /* 1: evalue <= the threshold of the options */
     double evalue;              /* expected number of hits as good by chance, for this query in this
-                    * collection */
+                    * collection; never 0: 1e-300 stands for all that is smaller */
     double score;               /* bits, all places that are no repetition of another */
     int64_t n_matched;          /* notes that agree */
     int64_t of_query, of_piece; /* notes of both in all */
