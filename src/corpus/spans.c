@@ -55,9 +55,7 @@ void ms_spans_close(ms_spans *s) {
 
 /* ---- Reading ---- */
 
-/* Open a description that holds spans: its descriptor, with the byte where their text begins; -1:
- * there are none; < -1: minus a status. */
-static int open_text(const char *path, int64_t *at, msim_error *err) {
+int ms_spans_open_text(const char *path, int64_t *at, msim_error *err) {
     size_t comma, text;
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -120,7 +118,7 @@ static int read_part(part_spans *p, const msim_corpus *corpus, int64_t part, msi
     char *path = ms_alloc(cap, 1, "path", err);
     if (!path) return -MSIM_E_MEMORY;
     snprintf(path, cap, "%s.json", rows_path);
-    int fd = n_rows ? open_text(path, &at, err) : -1, rc = MSIM_OK;
+    int fd = n_rows ? ms_spans_open_text(path, &at, err) : -1, rc = MSIM_OK;
     p->n_pieces = 0;
     if (fd >= 0) {
         rc = read_text(p, fd, at, n_rows, path, err);

@@ -11,11 +11,18 @@ static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step,
     if (n < 0) return (int)n;
     int rc = ms_grow((void **)&e->spans, &e->spans_cap, (size_t)n, sizeof *e->spans,
                      "windows of a query", err);
+    if (rc >= 0)
+        rc = ms_grow((void **)&e->bars, &e->bars_cap, (size_t)n, sizeof *e->bars,
+                     "windows of a query", err);
     if (rc < 0) return rc;
     e->n_windows = (size_t)n;
     n = msim_tokenizer_windows(e->tokenizer, window_tokens, step, limit, e->spans, (size_t)n, err);
-    for (size_t i = 0; i < e->n_windows; i++) e->spans[i].piece = (int64_t)i;
-    return n < 0 ? (int)n : MSIM_OK;
+    if (n < 0) return (int)n;
+    for (size_t i = 0; i < e->n_windows && rc >= 0; i++) {
+        e->spans[i].piece = (int64_t)i;
+        rc = msim_tokenizer_bars(e->tokenizer, e->spans + i, e->bars + i, err);
+    }
+    return rc;
 }
 
 int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
@@ -23,6 +30,7 @@ int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int tra
     int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
     int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
     if (rc < 0) return rc;
+    msim_tokenizer_keep_bars(e->tokenizer, 1);
     int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
                                       e->ids_cap, starts, err);
     if (n < 0) return (int)n;
