@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 struct ms_span_bars {
     pthread_mutex_t lock;
@@ -47,21 +46,22 @@ static int64_t whitener_bytes(int64_t dim) {
     return (dim + dim * (dim + 1) / 2) * (int64_t)sizeof(float);
 }
 
-/* Where the text of the bars begins, when that of the spans begins at `at`. 0: there is none. */
-static int64_t find_text(int fd, int64_t at, int64_t n_rows, int64_t dim) {
+/* Where the text of the bars begins; 0: there is none. */
+static int64_t find_text(const ms_base64_head *head, int64_t n_rows, int64_t dim) {
     const struct {
         const char *key;
         int64_t n_bytes;
     } before[] = {{MS_TEXT_SOURCES, n_rows * MS_TEXT_SOURCE_BYTES},
                   {MS_TEXT_WHITENER, whitener_bytes(dim)}};
-    int64_t text;
-    at += ms_base64_chars(n_rows * MS_TEXT_SPAN_BYTES);
+    size_t comma, spans;
+    if (!ms_base64_find(head->text, head->n, MS_TEXT_SPANS, &comma, &spans)) return 0;
+    int64_t at = (int64_t)spans + ms_base64_chars(n_rows * MS_TEXT_SPAN_BYTES), text;
     for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
-        text = ms_base64_find_behind(fd, at, before[i].key);
+        text = ms_base64_find_behind(head->fd, at, before[i].key);
         if (text < 0) return text;
         if (text > 0) at = text + ms_base64_chars(before[i].n_bytes);
     }
-    return ms_base64_find_behind(fd, at, MS_TEXT_BARS);
+    return ms_base64_find_behind(head->fd, at, MS_TEXT_BARS);
 }
 
 static int read_text(ms_stored_bars **out, int fd, int64_t at, int64_t n_rows, const char *path,
@@ -88,17 +88,19 @@ static int read_text(ms_stored_bars **out, int fd, int64_t at, int64_t n_rows, c
 static int read_part(ms_stored_bars **out, const msim_corpus *corpus, int64_t part, int64_t dim,
                      msim_error *err) {
     const char *rows_path = msim_corpus_part_path(corpus, part);
-    int64_t n_rows = msim_corpus_part_rows(corpus, part), at = 0;
+    int64_t n_rows = msim_corpus_part_rows(corpus, part);
     size_t cap = strlen(rows_path) + sizeof ".json";
     char *path = ms_alloc(cap, 1, "path", err);
     if (!path) return -MSIM_E_MEMORY;
     snprintf(path, cap, "%s.json", rows_path);
-    int fd = n_rows ? ms_spans_open_text(path, &at, err) : -1, rc = fd < -1 ? fd : MSIM_OK;
-    if (fd >= 0) {
-        at = find_text(fd, at, n_rows, dim);
-        if (at < 0) rc = ms_fail_errno(err, errno, "cannot read: %s", path);
-        if (at > 0) rc = read_text(out, fd, at, n_rows, path, err);
-        close(fd);
+    ms_base64_head head;
+    int rc = n_rows ? ms_base64_open(path, &head, err) : 0;
+    if (rc > 0) {
+        int64_t at = find_text(&head, n_rows, dim);
+        rc = at > 0    ? read_text(out, head.fd, at, n_rows, path, err)
+             : at == 0 ? 0
+                       : ms_fail_errno(err, errno, "cannot read: %s", path);
+        ms_base64_close(&head);
     }
     ms_free(path);
     return rc;

@@ -10,9 +10,6 @@ typedef struct ms_spans ms_spans;
 /* Of a corpus that is being opened; nothing is read yet. */
 int ms_spans_open(ms_spans **out, msim_error *err);
 void ms_spans_close(ms_spans *spans);
-/* Open the description at `path`, if it holds spans: its descriptor, with the byte where their text
- * begins; -1: there are none; < -1: minus a status. */
-int ms_spans_open_text(const char *path, int64_t *at, msim_error *err);
 
 /* The bars of the same rows (corpus/bars.c), which not every description has: read when they are
  * first asked for. */

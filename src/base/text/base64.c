@@ -3,9 +3,12 @@
 #include "base/text/base64.h"
 #include "base/mem.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define HEAD_BYTES ((size_t)1 << 16)  /* members before the texts are far shorter */
 #define CHUNK_CHARS ((size_t)1 << 16) /* read at a time */
 #define NEXT_BYTES 256                /* from the end of a text to the beginning of the next */
 
@@ -61,6 +64,35 @@ int64_t ms_base64_find_behind(int fd, int64_t at, const char *key) {
     int64_t n = ms_base64_read_raw(fd, at, next, sizeof next);
     if (n < 0) return -1;
     return ms_base64_find(next, (size_t)n, key, &comma, &text) ? at + (int64_t)text : 0;
+}
+
+static int read_head(const char *path, ms_base64_head *h, msim_error *err) {
+    struct stat st;
+    if (fstat(h->fd, &st) != 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+    if (!S_ISREG(st.st_mode)) return 0;
+    h->text = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
+    if (!h->text) return -MSIM_E_MEMORY;
+    int64_t n = ms_base64_read_raw(h->fd, 0, h->text, HEAD_BYTES);
+    if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+    h->n = (size_t)n;
+    return 1;
+}
+
+int ms_base64_open(const char *path, ms_base64_head *out, msim_error *err) {
+    ms_base64_head h = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+    if (h.fd < 0 && (errno == ENOENT || errno == ENAMETOOLONG)) return 0;
+    if (h.fd < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+    int rc = read_head(path, &h, err);
+    if (rc == 1)
+        *out = h;
+    else
+        ms_base64_close(&h);
+    return rc;
+}
+
+void ms_base64_close(ms_base64_head *head) {
+    close(head->fd);
+    ms_free(head->text);
 }
 
 typedef struct {

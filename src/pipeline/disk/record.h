@@ -2,7 +2,8 @@
  *
  *   head [64] | spans [24 each] | vectors [dim f32 each] | bars [12 each] | path | detail | zeros
  *
- * Its length is a multiple of 8. A content has spans, vectors and bars, a file has a path. Part of
+ * Its length is a multiple of 8. A content has spans, vectors and bars, a file has a path; notes
+ * stand in the place of a path. Part of
  * pipeline/disk/journal.h, where the fields are described. */
 #ifndef MS_PIPELINE_DISK_RECORD_H
 #define MS_PIPELINE_DISK_RECORD_H
@@ -33,5 +34,7 @@ size_t ms_record_bars_at(ms_record_shape shape, const unsigned char head[MS_RECO
                          uint32_t row);
 size_t ms_record_detail_at(ms_record_shape shape, const unsigned char head[MS_RECORD_HEAD],
                            size_t *n_detail);
+/* How many bytes of notes follow the head of a record of notes; 0 for another record. */
+size_t ms_record_notes_bytes(const unsigned char head[MS_RECORD_HEAD]);
 
 #endif
