@@ -748,21 +748,28 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
 /* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
  * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
- * C + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and its mean diagonal
- * ebar. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened rows are an
- * ordinary corpus, whose description holds the map. A searcher sees it there and whitens its
- * queries. docs/WHITENING.md.
+ * C + w N + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and the mean
+ * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened
+ * rows are an ordinary corpus, whose description holds the map. A searcher sees it there and
+ * whitens its queries. docs/WHITENING.md.
+ *
+ * N, the nuisance, is what altered copies of pieces differ in from them: how a performer plays, for
+ * one. It is known when altered copies were given to the fit, or to the prior that is added to it.
+ * Without it, N is 0 (within-class covariance: Hatch, Kajarekar, Stolcke 2006).
  *
  * A whitening never changes after open, and threads may share it. */
 typedef struct msim_whitening msim_whitening;
 
-#define MSIM_WHITENING_SHRINK 0.02     /* the default of shrink */
-#define MSIM_WHITENING_MOST_SHRINK 1e6 /* the largest shrink */
+#define MSIM_WHITENING_SHRINK 0.005      /* the default of shrink: docs/WHITENING.md, Measured */
+#define MSIM_WHITENING_MOST_SHRINK 1e6   /* the largest shrink */
+#define MSIM_WHITENING_NUISANCE 100.0    /* the default of w: docs/WHITENING.md, Measured */
+#define MSIM_WHITENING_MOST_NUISANCE 1e6 /* the largest w */
 enum {
     /* Of fewer rows of the corpus, all are used. */
     MSIM_WHITENING_LEAST_SAMPLE = 100000,
-    /* The rows that another fit counts as, at most: the default of prior_rows. Not measured yet. */
-    MSIM_WHITENING_PRIOR_ROWS = 20000,
+    /* The rows that another fit counts as, at most: the default of prior_rows: docs/WHITENING.md,
+     * Measured. */
+    MSIM_WHITENING_PRIOR_ROWS = 2000,
     MSIM_WHITENING_QUANTILES = 10
 };
 
@@ -783,6 +790,11 @@ typedef struct {
                                                              * thread; non-zero stops with
                                                              * -MSIM_E_STOPPED; NULL: never */
     void *user;                                             /* passed to progress */
+    const msim_corpus *altered; /* altered copies of pieces of the corpus: its rows bear the names
+                                 * of the rows that they are copies of, one or more for each; rows
+                                 * with other names are left out. Borrowed during the call; NULL:
+                                 * none */
+    double nuisance_weight;     /* w: 0 to MSIM_WHITENING_MOST_NUISANCE */
 } msim_whitening_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -809,12 +821,15 @@ typedef struct {
     int n_quantiles;        /* how many of the quantiles are known */
     double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
                                                  * 0.01, ... of unrelated pairs reach */
+    int64_t altered;        /* altered copies that the nuisance comes from; 0: there is none */
+    double nuisance_weight; /* w of the map; 0 without a nuisance */
 } msim_whitening_info;
 
 /* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
  * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
  * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
- * those that the prior counts as included. -MSIM_E_ARG for a prior of another width, or for rows
+ * those that the prior counts as included, or when `altered` has no row with the name of a row.
+ * -MSIM_E_ARG for a prior of another width, or for rows
  * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
 MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
                                 msim_whitening **out, msim_error *err);

@@ -2,6 +2,7 @@
  * some at a time, each by one thread. */
 #include "base/mem.h"
 #include "base/pool.h"
+#include "common/notes/open.h"
 #include "common/skips.h"
 #include "common/watch.h"
 #include "find.h"
@@ -19,7 +20,7 @@ typedef struct {
     ms_cli_skips *skips;
     ms_tree *excerpts, *copies;
     msim_note_reader *reader;
-    ms_find_query batch[BATCH];
+    ms_asked batch[BATCH];
     size_t n_waiting;
     ms_find_out out;
     int64_t n_queries, n_significant, n_failed;
@@ -29,14 +30,11 @@ typedef struct {
 
 static void answer(void *arg, int64_t item, int worker) {
     finding *f = arg;
-    ms_find_query *q = &f->batch[item];
-    const msim_note_match *matches = NULL;
-    if (ms_cli_stopped()) return;
-    const int64_t n = msim_finder_find(f->finders[worker], q->notes, q->n_notes, &matches, &q->err);
-    if (n >= 0 && ms_find_keep(q, matches, n, &q->err) >= 0) q->err.code = 0;
+    ms_asked *q = &f->batch[item];
+    if (!ms_cli_stopped()) ms_asked_answer(q, f->finders[worker]);
 }
 
-static int give_answer(finding *f, ms_find_query *q) {
+static int give_answer(finding *f, ms_asked *q) {
     if (q->err.code) {
         ms_cli_error("%s: %s", q->label, q->err.text);
         f->n_failed++;
@@ -56,7 +54,7 @@ static int flush(finding *f) {
     ms_pool_run(f->pool, (int64_t)f->n_waiting, answer, f);
     for (size_t i = 0; i < f->n_waiting; i++) {
         if (rc >= 0 && !ms_cli_stopped()) rc = give_answer(f, &f->batch[i]);
-        ms_find_query_free(&f->batch[i]);
+        ms_asked_free(&f->batch[i]);
     }
     f->n_waiting = 0;
     return ms_cli_stopped() ? -MSIM_E_STOPPED : rc;
@@ -71,7 +69,7 @@ static int add_phrases(finding *f) {
         msim_error err;
         int rc = ms_find_take_phrase(f->s->phrases.items[i], &f->batch[f->n_waiting], &err);
         if (rc < 0) {
-            ms_find_query_free(&f->batch[f->n_waiting]);
+            ms_asked_free(&f->batch[f->n_waiting]);
             ms_cli_error("%s", err.text);
             return rc == -MSIM_E_EMPTY ? -MSIM_E_ARG : rc;
         }
@@ -90,7 +88,7 @@ static int skip(finding *f, const msim_walk_item *item, int reason, const char *
 static int add_file(finding *f, const msim_walk_item *item) {
     msim_piece_notes piece = {.size = sizeof piece};
     msim_error err = {0};
-    ms_find_query *q = &f->batch[f->n_waiting];
+    ms_asked *q = &f->batch[f->n_waiting];
     if (item->reason != MSIM_SKIP_NONE) return skip(f, item, item->reason, item->detail);
     int rc = msim_note_reader_read(f->reader, item->bytes, item->n_bytes, &piece, &err);
     if (rc < 0)
@@ -98,7 +96,7 @@ static int add_file(finding *f, const msim_walk_item *item) {
                     err.text);
     rc = ms_find_take(f->s, item->name, item->name_bytes, &piece, q, &err);
     if (rc >= 0) return add(f);
-    ms_find_query_free(q);
+    ms_asked_free(q);
     ms_cli_error("%s: %s", item->path, err.text);
     f->n_failed++;
     return rc == -MSIM_E_EMPTY ? 0 : rc;
@@ -142,8 +140,9 @@ static int open_finders(finding *f, msim_error *err) {
 }
 
 static int open_all(finding *f, msim_error *err) {
-    int rc = ms_find_open_index(f->s, &f->notes, &f->root, err);
-    if (rc >= 0) rc = ms_find_within(f->s, f->notes, &f->within, err);
+    int rc =
+        ms_noteindex_open(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
+    if (rc >= 0) rc = ms_noteindex_choose(&f->s->within, f->notes, &f->within, err);
     if (rc >= 0) rc = open_finders(f, err);
     if (rc >= 0) rc = msim_note_reader_open(&f->reader, err);
     if (rc >= 0) rc = ms_cli_skips_open(NULL, &f->skips, err);
@@ -154,7 +153,7 @@ static int open_all(finding *f, msim_error *err) {
 }
 
 static void close_all(finding *f) {
-    for (size_t i = 0; i < f->n_waiting; i++) ms_find_query_free(&f->batch[i]);
+    for (size_t i = 0; i < f->n_waiting; i++) ms_asked_free(&f->batch[i]);
     for (int i = 0; f->finders && i < ms_pool_size(f->pool); i++) msim_finder_close(f->finders[i]);
     ms_free(f->finders);
     if (f->pool) ms_pool_close(f->pool);

@@ -72,6 +72,11 @@ static int put_whitening(ms_out_file *file, const ms_description_rows *rows, msi
              (long long)i.dim, (long long)i.rows, (long long)i.distinct, (long long)i.prior_rows,
              i.shrink, i.hash);
     put_words(file, text);
+    if (i.altered) {
+        snprintf(text, sizeof text, ",\"altered\":%lld,\"nuisance_weight\":%.17g",
+                 (long long)i.altered, i.nuisance_weight);
+        put_words(file, text);
+    }
     if (rows->key) {
         snprintf(key, sizeof key, "%s", rows->key);
         snprintf(text, sizeof text, ",\"key\":\"%s\"", key);
