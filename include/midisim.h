@@ -641,6 +641,25 @@ typedef struct {
  * spans every row is a whole piece. */
 MSIM_API int msim_corpus_span(const msim_corpus *corpus, int64_t row, msim_span *out,
                               msim_error *err);
+/* The same stretch in bars, counted by the time signatures of its MIDI file as player and notation
+ * programs count them. The first bar has number 1. A bar begins at each time signature and then
+ * after each full bar; until the first signature the time is 4/4, as the standard says. Beats count
+ * from 1 too: beat 2.5 of 6/8 is one and a half eighths after the start of the bar. This struct
+ * never grows, because callers have arrays of it. */
+typedef struct {
+    int64_t from_bar, to_bar;  /* where it begins and ends; both 0: not known */
+    double from_beat, to_beat; /* 1 <= beat < beats of the bar + 1, in steps of 1/240; or 0 */
+} msim_bar_span;
+enum { MSIM_BEAT_PARTS = 240 };
+#define MSIM_MOST_BARS 0xffffffff /* a file with more has no bars */
+
+/* Get the bars of a row's span. They are not known for rows that are whole pieces, for files whose
+ * division is in SMPTE frames, for files of 2^48 ticks or more, and for rows that were written
+ * before descriptions had bars. The library reads them at the first call, like spans. */
+MSIM_API int msim_corpus_bars(const msim_corpus *corpus, int64_t row, msim_bar_span *out,
+                              msim_error *err);
+/* 1 when bars are known for a file of the corpus, else 0. */
+MSIM_API int msim_corpus_has_bars(const msim_corpus *corpus, msim_error *err);
 /* 1 when a file of the corpus has spans, else 0. */
 MSIM_API int msim_corpus_has_spans(const msim_corpus *corpus, msim_error *err);
 /* The number of pieces; the piece of a row; and the first row of a piece. For piece == pieces the
@@ -1009,6 +1028,8 @@ typedef struct {
     const msim_span *query_spans;
     int64_t n_vectors; /* of the query: one for each key, and with windows for each window in each
                         * key */
+    const msim_bar_span *query_bars; /* [n_matches]: query_spans in bars; NULL as they are. Of a
+                                      * match msim_corpus_bars says them. */
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
@@ -1199,6 +1220,15 @@ MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds
 MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
                                         int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                         size_t cap, msim_error *err);
+
+/* Note where bars are in the files that are encoded from now on (is_kept 1), or no longer (0, the
+ * default). It takes some memory and time. */
+MSIM_API void msim_tokenizer_keep_bars(msim_tokenizer *tok, int is_kept);
+/* The bars of a span of the piece that the last successful encode read, from its seconds. The
+ * places of notes are exact: each is that of the note's tick. The end of the last window is too,
+ * unless a pedal moves it; then it is found by its time. -MSIM_E_ARG when bars were not kept. */
+MSIM_API int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span,
+                                 msim_bar_span *out, msim_error *err);
 
 /* What a file is, by its first bytes (512 of them are enough). */
 enum msim_kind {
