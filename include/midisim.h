@@ -448,6 +448,12 @@ typedef struct {
      * windows. Sums are in double, in the order of the windows. With is_l2_normalized, the mean is
      * scaled, not the windows. */
     int is_pooled;
+    /* A note index to write in the same pass over the files (Note index, below): its bytes are
+     * those of msim_notes_build, with its default options, over the same files. It holds whole
+     * pieces as the files have them, whatever transpose, max_tokens and windows say, and also
+     * pieces that gave no row. NULL: none. Not with from_tokens. Where a corpus or a journal was
+     * made without it, its files are read again for their notes alone. */
+    const char *notes;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -506,6 +512,8 @@ typedef struct {
     int64_t pieces;        /* inputs that gave rows: without windows, as many as rows */
     int64_t failed;        /* of the failures, those that fail again when the job is repeated; known
                             * also when there was nothing to do */
+    int64_t indexed;       /* pieces of the note index that this run wrote or left as it was */
+    int is_corpus_unchanged, is_index_unchanged; /* 1: was up to date and is left as it is */
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
@@ -1387,6 +1395,13 @@ MSIM_API int msim_note_reader_read(msim_note_reader *reader, const void *midi, s
                                    msim_piece_notes *out, msim_error *err);
 /* msim_outcome of the last read. */
 MSIM_API int msim_note_reader_outcome(const msim_note_reader *reader);
+/* From now on the calls of msim_tokenizer_encode and msim_tokenizer_encode_at also give the notes
+ * of their file to `reader`, so that it is parsed once for both. The reader is borrowed; NULL: none
+ * any more. msim_note_reader_get gives the notes of the last file, or says why there are none. The
+ * tokeniser may refuse a file that has notes. It fails with -MSIM_E_MEMORY for both. */
+MSIM_API void msim_tokenizer_share(msim_tokenizer *tokenizer, msim_note_reader *reader);
+MSIM_API int msim_note_reader_get(const msim_note_reader *reader, msim_piece_notes *out,
+                                  msim_error *err);
 
 /* Write notes as a small standard MIDI file of format 1 into out [cap]: one track per voice, at 120
  * beats a minute. Notes are in order of start; the first note is moved to 0 unless keeps_start.
@@ -1475,6 +1490,15 @@ MSIM_API int msim_notes_builder_open(const char *path, const msim_notes_options 
 MSIM_API int msim_notes_builder_add(msim_notes_builder *builder, const char *name,
                                     size_t name_bytes, const unsigned char *content,
                                     const msim_piece_notes *piece, msim_error *err);
+/* Notes for later: the notes of a piece as bytes, without velocities, about 5 for each note. bound
+ * gives an upper bound of them; pack writes them to `out` and returns their number. Adding them is
+ * adding the piece. -MSIM_E_FORMAT: the bytes are damaged. */
+MSIM_API size_t msim_notes_pack_bound(const msim_piece_notes *piece);
+MSIM_API size_t msim_notes_pack(const msim_piece_notes *piece, unsigned char *out);
+MSIM_API int msim_notes_builder_add_packed(msim_notes_builder *builder, const char *name,
+                                           size_t name_bytes, const unsigned char *content,
+                                           const unsigned char *bytes, size_t n_bytes,
+                                           msim_error *err);
 /* Add all pieces of an index of the same options, or those for which keep returns non-zero. keep
  * may be NULL. The index must stay open until finish. */
 MSIM_API int msim_notes_builder_add_index(msim_notes_builder *builder, const msim_notes *notes,

@@ -1,6 +1,7 @@
 /* Fits a whitening on a corpus: which rows, their statistics, and how high unrelated rows of it
  * score. Contract: corpus/whiten.h; docs/WHITENING.md. */
 #include "base/mem.h"
+#include "base/random.h"
 #include "corpus/whiten.h"
 #include <inttypes.h>
 #include <string.h>
@@ -16,21 +17,13 @@ enum {
 #define SEED_ROWS UINT64_C(0x6d6964697369)
 #define SEED_PAIRS UINT64_C(0x77686974656e)
 
-/* SplitMix64's output number i from a seed (Steele, Lea, Flood 2014). */
-static uint64_t draw(uint64_t seed, uint64_t i) {
-    uint64_t z = seed + (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 /* i * n / m without overflow, for i <= m. */
 static int64_t scaled(int64_t i, int64_t n, int64_t m) { return n / m * i + n % m * i / m; }
 
 /* Number i of a sample of m of n: one from each of m stretches. All, if m is n. */
 static int64_t sampled(int64_t i, int64_t n, int64_t m, uint64_t seed) {
     int64_t from = scaled(i, n, m), to = scaled(i + 1, n, m);
-    return from + (int64_t)(draw(seed, (uint64_t)i) % (uint64_t)(to - from));
+    return from + (int64_t)(ms_random_at(seed, (uint64_t)i) % (uint64_t)(to - from));
 }
 
 /* ---- Statistics ---- */
@@ -100,7 +93,8 @@ static int sample_pieces(const msim_corpus *corpus, const msim_whitening *w,
                 end = first < 0 ? first : msim_corpus_piece_first(corpus, piece + 1, err);
         if (end < 0) rc = (int)end;
         if (rc < 0) break;
-        int64_t row = first + (int64_t)(draw(~SEED_PAIRS, (uint64_t)i) % (uint64_t)(end - first));
+        int64_t row = first +
+                      (int64_t)(ms_random_at(~SEED_PAIRS, (uint64_t)i) % (uint64_t)(end - first));
         float *to = rows + *n * (size_t)dim;
         rc = msim_corpus_vector(corpus, row, to, err);
         if (rc >= 0 && ms_whiten_unit(unit, to, (size_t)dim) == MS_WHITEN_PLAIN) ++*n;

@@ -1,7 +1,9 @@
 /* midisim-convert: --whiten and --fit-only. Contract: tools/convert/convert.h;
  * docs/WHITENING.md. */
 #define _GNU_SOURCE
+#include "common/fits/fit.h"
 #include "common/fits/prior.h"
+#include "common/watch.h"
 #include "convert.h"
 #include <stdio.h>
 #include <string.h>
@@ -13,18 +15,6 @@ typedef struct {
     ms_description made;       /* of the first part; without a model if there is none */
     msim_whitening *prior, *w; /* owned */
 } whiten_run;
-
-static int show_fitting(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("rows of the fit", done, all);
-    return ms_cli_stopped();
-}
-
-static int show_writing(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("rows", done, all);
-    return ms_cli_stopped();
-}
 
 /* The description of one part against those before it: rows of one model alone have one map. */
 static int read_description(whiten_run *r, int64_t part, msim_error *err) {
@@ -72,15 +62,9 @@ static int fit(whiten_run *r, msim_error *err) {
     o.prior = r->prior;
     o.prior_rows = s->prior_rows;
     o.model_sha256 = *r->made.model_sha256 ? r->made.model_sha256 : NULL;
-    o.progress = show_fitting;
-    msim_error why;
-    rc = msim_whitening_fit(r->corpus, &o, &r->w, &why);
-    ms_cli_progress_end();
+    rc = ms_cli_fit(r->corpus, &o, &r->w, err);
     if (rc >= 0) say_fit(r->w);
-    /* a failure, not wrong use */
-    return rc >= 0 ? rc
-                   : ms_fail(err, rc == -MSIM_E_ARG ? MSIM_E_FORMAT : -rc, "%.420s%s", why.text,
-                             rc == -MSIM_E_EMPTY ? ": --prior-fit FILE" : "");
+    return rc == -MSIM_E_ARG ? -MSIM_E_FORMAT : rc; /* a failure, not wrong use */
 }
 
 static int write_rows(whiten_run *r, const char *out, msim_error *err) {
@@ -89,7 +73,8 @@ static int write_rows(whiten_run *r, const char *out, msim_error *err) {
     msim_whitened_options o = {.size = sizeof o,
                                .refuses_nonfinite = !r->s->keeps_nonfinite,
                                .ignores_description = r->s->is_forced,
-                               .progress = show_writing};
+                               .progress = ms_cli_count_progress,
+                               .user = "rows"};
     int rc = msim_corpus_write_whitened(r->corpus, 0, r->w, out, &o, err);
     ms_cli_progress_end();
     if (rc >= 0)
