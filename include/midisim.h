@@ -749,9 +749,9 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 /* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
  * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
  * C + w N + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and the mean
- * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened
- * rows are an ordinary corpus, whose description holds the map. A searcher sees it there and
- * whitens its queries. docs/WHITENING.md.
+ * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again.
+ * Whitened rows are an ordinary corpus, whose description holds the map. A searcher sees it there
+ * and whitens its queries. docs/WHITENING.md.
  *
  * N, the nuisance, is what altered copies of pieces differ in from them: how a performer plays, for
  * one. It is known when altered copies were given to the fit, or to the prior that is added to it.

@@ -8,7 +8,7 @@
 #include "base/sized.h"
 #include "corpus/names.h"
 #include "corpus/spans.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"

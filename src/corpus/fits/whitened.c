@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/text/base64.h"
 #include "base/text/json.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
