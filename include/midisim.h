@@ -1192,7 +1192,8 @@ enum msim_kind {
     MSIM_KIND_HTML,
     MSIM_KIND_XML,
     MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
-    MSIM_KIND_TEXT
+    MSIM_KIND_TEXT,
+    MSIM_KIND_MUS /* the music of Doom, which the tokeniser does not read */
 };
 MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
 /* Words for a message: "a zip archive"; NULL for an unknown value. */
