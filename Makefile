@@ -50,7 +50,7 @@ LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
 TOOLS    := tokens embed search index find eval convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
-TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/bench/$(ARCH)/*.c))
+TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/search/print/*.c tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
 tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))

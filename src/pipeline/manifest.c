@@ -1,6 +1,6 @@
 /* What each input holds and which are still to be read, as pipeline/manifest.h describes it. */
 #define _GNU_SOURCE
-#include "pipeline/manifest.h"
+#include "pipeline/index/noted.h"
 #include "base/hash/digest.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
@@ -16,6 +16,7 @@ int ms_manifest_open(ms_manifest *in, ms_watch *watch, msim_error *err) {
                        MS_DEDUP_NONE, in->files.n);
     int rc = ms_dedup_open(&in->dedup, err);
     if (rc < 0) return rc;
+    if (in->wants_notes) ms_dedup_want_notes(in->dedup);
     in->content = ms_alloc(in->files.n, sizeof *in->content, "contents of files", err);
     if (!in->content) return -MSIM_E_MEMORY;
     in->content_cap = in->files.n;
@@ -127,6 +128,13 @@ static int visit_record(void *user, const ms_journal_record *r, msim_error *err)
     uint32_t content;
     if (l->to && (at = ms_journal_add(l->to, r, err)) < 0) return (int)at;
     if (r->kind == MS_JOURNAL_FILE) return visit_file(l, r, err);
+    if (r->kind == MS_JOURNAL_NOTES) {
+        int rc = ms_dedup_find(l->in->dedup, r->hash, &content, err);
+        if (rc < 0) return rc;
+        ms_dedup_settle_notes(l->in->dedup, content,
+                              r->reason == MSIM_SKIP_NONE ? at : MS_NOTES_NONE);
+        return 0;
+    }
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
         int rc = ms_dedup_find(l->in->dedup, r->hash, &content, err);
@@ -178,13 +186,16 @@ int ms_manifest_absorb(ms_manifest *in, ms_journal *journal, ms_journal *other, 
     return load(&l, other, err);
 }
 
+/* ---- The end of the journals ---- */
+
 void ms_manifest_settle(ms_manifest *in) {
     forget_paths(in);
     in->n_before = -in->n_kept;
     for (size_t i = 0; i < in->files.n; i++) {
         if (in->content[i] == MS_DEDUP_NONE) continue;
         /* A file may have been noted before its contents were embedded. */
-        if (ms_dedup_get(in->dedup, in->content[i]).state == MS_DEDUP_UNKNOWN)
+        if (ms_dedup_get(in->dedup, in->content[i]).state == MS_DEDUP_UNKNOWN ||
+            ms_noted_lacks(in, i))
             in->content[i] = MS_DEDUP_NONE;
         else
             in->n_before++;
@@ -218,6 +229,8 @@ static int check_spans(ms_previous *previous, msim_error *err) {
         return ms_fail(err, MSIM_E_FORMAT,
                        "damaged description of a corpus: it has windows without spans, or spans "
                        "without windows");
+    has = msim_corpus_has_bars(previous->corpus, err); /* or have none: both will do */
+    if (has < 0) return has;
     int64_t n = msim_corpus_pieces(previous->corpus, err);
     previous->n_pieces = n;
     return n < 0 ? (int)n : 0;

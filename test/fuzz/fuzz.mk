@@ -8,7 +8,7 @@ FUZZ_NAMES  := $(FUZZ_SRC:test/fuzz/fuzz_%.c=%)
 REPLAY_BIN  := $(FUZZ_NAMES:%=$B/test/fuzz/replay_%)
 FUZZ_BIN    := $(FUZZ_NAMES:%=$B/test/fuzz/fuzz_%)
 # The one target that looks at a tool's own code.
-$B/test/fuzz/replay_text $B/test/fuzz/fuzz_text: $B/tools/search/results.o $B/tools/search/listing.o $(TOOL_COMMON)
+$B/test/fuzz/replay_text $B/test/fuzz/fuzz_text: $(patsubst %.c,$B/%.o,$(wildcard tools/search/print/*.c)) $(TOOL_COMMON)
 
 .PHONY: fuzz-programs replay-programs
 fuzz-programs: $(FUZZ_BIN)

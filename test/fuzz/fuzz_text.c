@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/text/json.h"
 #include "base/text/utf8.h"
-#include "search/results.h"
+#include "search/print/results.h"
 
 static void check_json(const char *name, size_t n) {
     ms_json_text text = {.data = NULL};

@@ -139,6 +139,7 @@ def test_bash_completion(home, music, tmp_path):
         assert complete(home, tmp_path, "midisim", "search", "-c", corpus, "--like", "a\\ s") == ["a song.mid"]
     assert complete(home, tmp_path, "midisim-search", "--fo") == ["--format", "--force"]
     assert complete(home, tmp_path, "midisim-search", "--format", "t") == ["table", "tsv"]
+    assert complete(home, tmp_path, "midisim", "song.mid", "--find-if") == ["--find-if-there"]
     assert complete(home, tmp_path, "midisim", "fet") == ["fetch"]
     assert complete(home, tmp_path, "midisim", "fetch", "s") == ["small"]
     assert complete(home, tmp_path, "midisim", "help", "fe") == ["fetch"]

@@ -127,6 +127,23 @@ typedef struct {
         .offset = offsetof(settings, vector_field),                                             \
         .help = "what the field of the vectors is called in the .npy (default midi_embeddings)" \
     }
+#define MS_CLI_ROW_EVALUE(settings)                                                      \
+    {                                                                                    \
+        .name = "evalue", .letter = 'e', .kind = MS_CLI_REAL, .value = "E",              \
+        .offset = offsetof(settings, evalue),                                            \
+        .help = "matches of notes of which chance would give at most E are significant " \
+                "(default 0.001)"                                                        \
+    }
+#define MS_CLI_ROW_SAME_KEY(settings)                                                       \
+    {                                                                                       \
+        .name = "same-key", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_same_key), \
+        .help = "only matches of notes that are in the query's own key"                     \
+    }
+#define MS_CLI_ROW_SAME_TEMPO(settings)                                                         \
+    {                                                                                           \
+        .name = "same-tempo", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_same_tempo), \
+        .help = "only matches of notes at the query's own tempo, within 3 %"                    \
+    }
 /* The number in the texts of --max-tokens. */
 #define MS_CLI_TEXT_OF_(x) #x
 #define MS_CLI_TEXT_OF(x) MS_CLI_TEXT_OF_(x)

@@ -65,7 +65,7 @@ static int write_notes(const ms_find_settings *s, ms_tree *tree, const char *nam
 }
 
 static int write_excerpts(const ms_find_settings *s, const msim_notes *notes, ms_tree *tree,
-                          const ms_find_query *q, int64_t i, const msim_notes_piece *piece) {
+                          const ms_asked *q, int64_t i, const msim_notes_piece *piece) {
     char name[512];
     const char *stem;
     const msim_place *place = &q->matches[i].place;
@@ -105,8 +105,8 @@ static int64_t read_source(const char *root, const msim_notes_piece *piece, unsi
     return *data ? msim_midi_read(path, *data, (size_t)n, err) : -MSIM_E_MEMORY;
 }
 
-static int copy_match(const ms_find_settings *s, const char *root, ms_tree *tree,
-                      const ms_find_query *q, int64_t i, const msim_notes_piece *piece) {
+static int copy_match(const ms_find_settings *s, const char *root, ms_tree *tree, const ms_asked *q,
+                      int64_t i, const msim_notes_piece *piece) {
     char name[512];
     const char *stem;
     msim_error err = {0};
@@ -127,7 +127,7 @@ static int copy_match(const ms_find_settings *s, const char *root, ms_tree *tree
 }
 
 int ms_find_write(const ms_find_settings *s, const msim_notes *notes, const char *root,
-                  ms_tree *excerpts, ms_tree *copies, const ms_find_query *q) {
+                  ms_tree *excerpts, ms_tree *copies, const ms_asked *q) {
     int result = 0;
     for (int64_t i = 0; i < q->n_matches && q->matches[i].is_significant; i++) {
         msim_notes_piece piece = {.size = sizeof piece};

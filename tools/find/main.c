@@ -2,6 +2,7 @@
  * some at a time, each by one thread. */
 #include "base/mem.h"
 #include "base/pool.h"
+#include "common/notes/open.h"
 #include "common/skips.h"
 #include "common/watch.h"
 #include "find.h"
@@ -19,7 +20,7 @@ typedef struct {
     ms_cli_skips *skips;
     ms_tree *excerpts, *copies;
     msim_note_reader *reader;
-    ms_find_query batch[BATCH];
+    ms_asked batch[BATCH];
     size_t n_waiting;
     ms_find_out out;
     int64_t n_queries, n_significant, n_failed;
@@ -29,14 +30,11 @@ typedef struct {
 
 static void answer(void *arg, int64_t item, int worker) {
     finding *f = arg;
-    ms_find_query *q = &f->batch[item];
-    const msim_note_match *matches = NULL;
-    if (ms_cli_stopped()) return;
-    const int64_t n = msim_finder_find(f->finders[worker], q->notes, q->n_notes, &matches, &q->err);
-    if (n >= 0 && ms_find_keep(q, matches, n, &q->err) >= 0) q->err.code = 0;
+    ms_asked *q = &f->batch[item];
+    if (!ms_cli_stopped()) ms_asked_answer(q, f->finders[worker]);
 }
 
-static int give_answer(finding *f, ms_find_query *q) {
+static int give_answer(finding *f, ms_asked *q) {
     if (q->err.code) {
         ms_cli_error("%s: %s", q->label, q->err.text);
         f->n_failed++;
@@ -56,7 +54,7 @@ static int flush(finding *f) {
     ms_pool_run(f->pool, (int64_t)f->n_waiting, answer, f);
     for (size_t i = 0; i < f->n_waiting; i++) {
         if (rc >= 0 && !ms_cli_stopped()) rc = give_answer(f, &f->batch[i]);
-        ms_find_query_free(&f->batch[i]);
+        ms_asked_free(&f->batch[i]);
     }
     f->n_waiting = 0;
     return ms_cli_stopped() ? -MSIM_E_STOPPED : rc;
@@ -71,7 +69,7 @@ static int add_phrases(finding *f) {
         msim_error err;
         int rc = ms_find_take_phrase(f->s->phrases.items[i], &f->batch[f->n_waiting], &err);
         if (rc < 0) {
-            ms_find_query_free(&f->batch[f->n_waiting]);
+            ms_asked_free(&f->batch[f->n_waiting]);
             ms_cli_error("%s", err.text);
             return rc == -MSIM_E_EMPTY ? -MSIM_E_ARG : rc;
         }
@@ -90,7 +88,7 @@ static int skip(finding *f, const msim_walk_item *item, int reason, const char *
 static int add_file(finding *f, const msim_walk_item *item) {
     msim_piece_notes piece = {.size = sizeof piece};
     msim_error err = {0};
-    ms_find_query *q = &f->batch[f->n_waiting];
+    ms_asked *q = &f->batch[f->n_waiting];
     if (item->reason != MSIM_SKIP_NONE) return skip(f, item, item->reason, item->detail);
     int rc = msim_note_reader_read(f->reader, item->bytes, item->n_bytes, &piece, &err);
     if (rc < 0)
@@ -98,7 +96,7 @@ static int add_file(finding *f, const msim_walk_item *item) {
                     err.text);
     rc = ms_find_take(f->s, item->name, item->name_bytes, &piece, q, &err);
     if (rc >= 0) return add(f);
-    ms_find_query_free(q);
+    ms_asked_free(q);
     ms_cli_error("%s: %s", item->path, err.text);
     f->n_failed++;
     return rc == -MSIM_E_EMPTY ? 0 : rc;
@@ -125,13 +123,18 @@ static int add_files(finding *f, msim_error *err) {
 
 /* ---- The whole ---- */
 
-static int open_finders(finding *f, msim_error *err) {
+static msim_finder_options finder_options(const finding *f) {
     msim_finder_options o = msim_finder_options_default();
     o.max_matches = f->s->top;
     o.evalue = f->s->evalue;
     o.is_same_key = f->s->is_same_key;
     o.is_same_tempo = f->s->is_same_tempo;
     o.within = f->within;
+    return o;
+}
+
+static int open_finders(finding *f, msim_error *err) {
+    const msim_finder_options o = finder_options(f);
     int rc = ms_pool_open(ms_cli_threads(&f->s->common), &f->pool, err);
     if (rc < 0) return rc;
     f->finders = ms_alloc((size_t)ms_pool_size(f->pool), sizeof(msim_finder *), "finders", err);
@@ -142,8 +145,9 @@ static int open_finders(finding *f, msim_error *err) {
 }
 
 static int open_all(finding *f, msim_error *err) {
-    int rc = ms_find_open_index(f->s, &f->notes, &f->root, err);
-    if (rc >= 0) rc = ms_find_within(f->s, f->notes, &f->within, err);
+    int rc =
+        ms_noteindex_open(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
+    if (rc >= 0) rc = ms_noteindex_choose(&f->s->within, f->notes, &f->within, err);
     if (rc >= 0) rc = open_finders(f, err);
     if (rc >= 0) rc = msim_note_reader_open(&f->reader, err);
     if (rc >= 0) rc = ms_cli_skips_open(NULL, &f->skips, err);
@@ -154,7 +158,7 @@ static int open_all(finding *f, msim_error *err) {
 }
 
 static void close_all(finding *f) {
-    for (size_t i = 0; i < f->n_waiting; i++) ms_find_query_free(&f->batch[i]);
+    for (size_t i = 0; i < f->n_waiting; i++) ms_asked_free(&f->batch[i]);
     for (int i = 0; f->finders && i < ms_pool_size(f->pool); i++) msim_finder_close(f->finders[i]);
     ms_free(f->finders);
     if (f->pool) ms_pool_close(f->pool);
@@ -165,28 +169,35 @@ static void close_all(finding *f) {
     msim_notes_close(f->notes);
 }
 
+/* What has no queries: pairs, groups, a stream. */
+static int run_without(finding *f) {
+    const msim_finder_options o = finder_options(f);
+    if (!f->s->is_groups && ms_find_begin(&f->out) < 0) return -MSIM_E_STOPPED;
+    return f->s->is_stream ? ms_find_stream(f->s, &o, &f->out) : ms_find_pairs(f->s, &f->out);
+}
+
+static int run_queries(finding *f, msim_error *err) {
+    int rc = ms_find_begin(&f->out) < 0 ? -MSIM_E_STOPPED : 0;
+    if (rc >= 0) rc = add_phrases(f);
+    if (rc >= 0) rc = add_files(f, err);
+    if (rc >= 0) rc = flush(f);
+    if (rc < 0) return rc;
+    err->text[0] = 0; /* of files that were skipped */
+    const bool has_failures = f->n_failed || ms_cli_skips_failures(f->skips);
+    return has_failures || f->n_significant == 0 ? -MSIM_E_EMPTY : 0;
+}
+
 static int run(const ms_find_settings *s) {
     static finding f;
     msim_error err = {0}, late;
     f.s = s;
     int rc = open_all(&f, &err);
-    if (rc >= 0 && (s->is_pairs || s->is_groups)) {
-        if (s->is_pairs) (void)ms_find_begin(&f.out);
-        rc = ms_find_pairs(s, &f.out);
-        (void)ms_cli_skips_close(f.skips, &late);
-        close_all(&f);
-        return rc;
-    }
-    if (rc >= 0 && ms_find_begin(&f.out) < 0) rc = -MSIM_E_STOPPED;
-    if (rc >= 0) rc = add_phrases(&f);
-    if (rc >= 0) rc = add_files(&f, &err);
-    if (rc >= 0) rc = flush(&f);
+    if (rc >= 0)
+        rc = s->is_stream || s->is_pairs || s->is_groups ? run_without(&f) : run_queries(&f, &err);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-    const bool has_failures = f.n_failed || (f.skips && ms_cli_skips_failures(f.skips));
     if (f.skips) (void)ms_cli_skips_close(f.skips, &late);
     close_all(&f);
-    if (rc < 0) return rc;
-    return has_failures || f.n_significant == 0 ? -MSIM_E_EMPTY : 0;
+    return rc;
 }
 
 int main(int argc, char **argv) {

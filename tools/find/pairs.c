@@ -1,6 +1,7 @@
 /* midisim-find --pairs and --groups: the pieces of an index against each other. Contract:
  * tools/find/find.h. */
 #include "base/mem.h"
+#include "common/texts/tsv.h"
 #include "find.h"
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static int print_pair(void *user, int64_t a, const msim_note_match *match) {
     msim_loaded_piece *loaded = NULL;
     msim_piece_notes piece = {.size = sizeof piece};
     msim_note_match copy = *match;
-    ms_find_query q = {.label = name_of(p->out->notes, a, &err), .matches = &copy, .n_matches = 1};
+    ms_asked q = {.label = name_of(p->out->notes, a, &err), .matches = &copy, .n_matches = 1};
     int rc = q.label ? msim_notes_load_piece(p->out->notes, a, &loaded, &piece, &err)
                      : -MSIM_E_MEMORY;
     if (rc >= 0) {
@@ -80,9 +81,9 @@ static int print_member(const group_pairing *p, int64_t group, int64_t piece, in
         return -MSIM_E_MEMORY;
     }
     (void)ms_cli_print("%lld\t", (long long)group);
-    ms_find_put_cell(name, strlen(name));
+    (void)ms_tsv_write(name, strlen(name));
     (void)ms_cli_print(of ? "\tpart of " : "\t");
-    if (of) ms_find_put_cell(of, strlen(of));
+    if (of) (void)ms_tsv_write(of, strlen(of));
     ms_free(name);
     ms_free(of);
     return ms_cli_write("\n", 1);

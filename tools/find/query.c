@@ -1,5 +1,5 @@
-/* Queries of midisim-find: the notes of a piece that were asked for, and a copy of the answer.
- * Contract: tools/find/find.h. */
+/* Queries of midisim-find: the notes of a piece that were asked for, and phrases. Contract:
+ * tools/find/find.h. */
 #include "base/mem.h"
 #include "find.h"
 #include <stdio.h>
@@ -44,12 +44,14 @@ static int no_such_track(const char *wanted, const msim_piece_notes *p, msim_err
                    text);
 }
 
-static int choose_notes(const ms_find_settings *s, const msim_piece_notes *p, ms_find_query *q,
+/* Leave out the notes that were not asked for. */
+static int choose_notes(const ms_find_settings *s, const msim_piece_notes *p, ms_asked *q,
                         msim_error *err) {
     double from, to;
     bool has_track = false;
     int rc = find_times(s, p, &from, &to, err);
     if (rc < 0) return rc;
+    q->n_notes = 0;
     for (size_t i = 0; i < p->n_notes; i++) {
         const msim_note *note = &p->notes[i];
         if (s->track && !is_track(s->track, &p->voices[note->voice])) continue;
@@ -60,39 +62,14 @@ static int choose_notes(const ms_find_settings *s, const msim_piece_notes *p, ms
     return q->n_notes ? 0 : ms_fail(err, MSIM_E_EMPTY, "no notes in this part of the query");
 }
 
-/* ---- Memory ---- */
-
-static int copy_voices(const msim_piece_notes *p, ms_find_query *q, msim_error *err) {
-    q->voices = ms_alloc(p->n_voices, sizeof *q->voices, "voices", err);
-    if (!q->voices) return -MSIM_E_MEMORY;
-    for (size_t v = 0; v < p->n_voices; v++) {
-        q->voices[v] = p->voices[v];
-        q->voices[v].name_bytes = 0;
-        char *name = ms_alloc(p->voices[v].name_bytes + 1, 1, "a name", err);
-        q->voices[v].name = name;
-        q->n_voices = v + 1;
-        if (!name) return -MSIM_E_MEMORY;
-        memcpy(name, p->voices[v].name, p->voices[v].name_bytes);
-        q->voices[v].name_bytes = p->voices[v].name_bytes;
-    }
-    return 0;
-}
-
 int ms_find_take(const ms_find_settings *s, const char *label, size_t label_bytes,
-                 const msim_piece_notes *p, ms_find_query *q, msim_error *err) {
-    *q = (ms_find_query){.label = ms_alloc(label_bytes + 1, 1, "a name", err)};
-    q->notes = q->label ? ms_alloc(p->n_notes, sizeof *q->notes, "notes", err) : NULL;
-    q->bars = q->notes ? ms_alloc(p->n_bars, sizeof *q->bars, "bars", err) : NULL;
-    if (!q->bars) return -MSIM_E_MEMORY;
-    memcpy(q->label, label, label_bytes);
-    if (p->n_bars) memcpy(q->bars, p->bars, p->n_bars * sizeof *q->bars);
-    q->n_bars = p->n_bars;
-    int rc = copy_voices(p, q, err);
+                 const msim_piece_notes *p, ms_asked *q, msim_error *err) {
+    int rc = ms_asked_take(label, label_bytes, p, q, err);
     return rc < 0 ? rc : choose_notes(s, p, q, err);
 }
 
-int ms_find_take_phrase(const char *text, ms_find_query *q, msim_error *err) {
-    *q = (ms_find_query){0};
+int ms_find_take_phrase(const char *text, ms_asked *q, msim_error *err) {
+    *q = (ms_asked){0};
     const int64_t n = msim_notes_parse(text, NULL, 0, err);
     if (n < 0) return (int)n;
     q->label = ms_mem_copy_text(text, "a phrase", err);
@@ -103,30 +80,4 @@ int ms_find_take_phrase(const char *text, ms_find_query *q, msim_error *err) {
     q->voices[0].name = ms_mem_copy_text("", "a name", err);
     q->n_voices = 1;
     return q->voices[0].name ? 0 : -MSIM_E_MEMORY;
-}
-
-int ms_find_keep(ms_find_query *q, const msim_note_match *matches, int64_t n, msim_error *err) {
-    q->matches = ms_alloc((size_t)n, sizeof *q->matches, "matches", err);
-    if (!q->matches) return -MSIM_E_MEMORY;
-    for (int64_t i = 0; i < n; i++) {
-        const size_t n_others = (size_t)matches[i].n_others;
-        msim_place *others = ms_alloc(n_others, sizeof *others, "places", err);
-        if (!others) return -MSIM_E_MEMORY;
-        if (n_others) memcpy(others, matches[i].others, n_others * sizeof *others);
-        q->matches[i] = matches[i];
-        q->matches[i].others = others;
-        q->n_matches = i + 1;
-    }
-    return 0;
-}
-
-void ms_find_query_free(ms_find_query *q) {
-    for (int64_t i = 0; i < q->n_matches; i++) ms_free((void *)q->matches[i].others);
-    for (size_t v = 0; v < q->n_voices; v++) ms_free((void *)q->voices[v].name);
-    ms_free(q->matches);
-    ms_free(q->voices);
-    ms_free(q->bars);
-    ms_free(q->notes);
-    ms_free(q->label);
-    *q = (ms_find_query){0};
 }

@@ -1,6 +1,7 @@
 /* midisim: one command in front of the tools. `midisim NAME ...` becomes `midisim-NAME ...` of the
- * same folder, so a tool that is added later is found by itself. The front command stays a program
- * of the C library alone: it starts at once, wherever it was installed. */
+ * same folder, so a tool that is added later is found by itself. A file instead of a NAME is a
+ * query: `midisim song.mid ...` becomes `midisim-search --find-if-there song.mid ...`. The front
+ * command stays a program of the C library alone: it starts at once, wherever it was installed. */
 #define _GNU_SOURCE
 #include "base/system/program.h"
 #include "midisim.h"
@@ -18,12 +19,13 @@ enum { EXIT_WRONG = 2, MAX_COMMANDS = 64 };
 static const char prefix[] = "midisim-";
 
 static const char usage[] = "Usage: midisim COMMAND [ARGUMENT]...\n"
+                            "       midisim QUERY.mid -c CORPUS [OPTION]...\n"
                             "       midisim help [COMMAND]\n"
                             "       midisim --version\n\n"
                             "Find similar music among MIDI files. A first run:\n\n"
                             "  midisim fetch small                    # the model, once\n"
                             "  midisim embed -o corpus.npy music      # a folder to a corpus\n"
-                            "  midisim search -c corpus.npy song.mid  # its best matches\n\n"
+                            "  midisim song.mid -c corpus.npy         # its best matches\n\n"
                             "Commands:\n";
 
 /* "X" of a file name "midisim-X", or NULL when the name is none of a tool's. */
@@ -134,6 +136,28 @@ static int become(const char *folder, const char *command, char **argv) {
     return 1;
 }
 
+/* A query or an option of a search: no command has such a name. */
+static bool is_query(const char *folder, const char *word) {
+    char path[PATH_MAX];
+    if (tool_path(folder, word, path, sizeof path)) return false;
+    return *word == '-' || strpbrk(word, "./") || access(word, F_OK) == 0;
+}
+
+/* Become the search that also compares notes, where it can. argv[0] is replaced by two words. */
+static int become_search(const char *folder, int argc, char **argv) {
+    char option[] = "--find-if-there";
+    char **words = calloc((size_t)argc + 2, sizeof *words);
+    if (!words) {
+        fprintf(stderr, "midisim: out of memory\n");
+        return 1;
+    }
+    words[1] = option;
+    memcpy(words + 2, argv + 1, (size_t)argc * sizeof *words); /* the NULL too */
+    int rc = become(folder, "search", words);
+    free(words);
+    return rc;
+}
+
 int main(int argc, char **argv) {
     char folder[PATH_MAX];
     const char *word = argc > 1 ? argv[1] : "";
@@ -157,5 +181,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "midisim: no command: 'midisim help' lists them\n");
         return EXIT_WRONG;
     }
+    if (is_query(folder, word)) return become_search(folder, argc, argv);
     return become(folder, word, argv + 1);
 }

@@ -14,8 +14,8 @@ static int table_columns(void) {
                                                          : ms_cli_columns(STDOUT_FILENO);
 }
 
-int ms_search_answers_open(const ms_search_corpus *corpus, ms_search_answers *out,
-                           msim_error *err) {
+int ms_search_answers_open(const ms_search_corpus *corpus, const msim_notes *notes,
+                           ms_search_answers *out, msim_error *err) {
     const ms_search_settings *set = corpus->set;
     ms_copy_to_request request = {.folder = set->copy_to,
                                   .roots = &set->midi_roots,
@@ -23,6 +23,7 @@ int ms_search_answers_open(const ms_search_corpus *corpus, ms_search_answers *ou
                                   .omits_original = set->omits_original};
     *out = (ms_search_answers){.set = set,
                                .out = {.corpus = corpus->corpus,
+                                       .notes = notes,
                                        .format = set->format,
                                        .columns = table_columns(),
                                        .is_product = set->metric == MSIM_METRIC_IP,
@@ -39,6 +40,7 @@ static void forget_waiting(ms_search_answers *a) {
     for (size_t i = 0; i < a->n_waiting; i++) {
         ms_free(a->waiting[i].label);
         ms_free(a->waiting[i].stream);
+        ms_asked_free(&a->waiting[i].asked);
     }
     a->n_waiting = 0;
 }
@@ -50,26 +52,30 @@ void ms_search_answers_close(ms_search_answers *a) {
     ms_free(a->listed);
 }
 
-int ms_search_answers_expect(ms_search_answers *a, const ms_search_query *query, msim_error *err) {
-    if (a->n_waiting == MS_SEARCH_VECTORS)
-        return ms_fail(err, MSIM_E_LIMIT, "more than %d queries wait for their answers",
-                       MS_SEARCH_VECTORS);
-    ms_search_query *q = a->waiting + a->n_waiting;
-    *q = *query;
-    q->stream = NULL;
+static int keep_texts(const ms_search_answers *a, const ms_search_query *query, ms_search_query *q,
+                      msim_error *err) {
     q->label = ms_alloc(query->n_label, 1, "a query's name", err);
     if (!q->label) return -MSIM_E_MEMORY;
     if (query->n_label) memcpy(q->label, query->label, query->n_label);
-    if (query->stream && a->copier) {
-        q->stream = ms_alloc(query->stream_bytes, 1, "a query's bytes", err);
-        if (!q->stream) {
-            ms_free(q->label);
-            return -MSIM_E_MEMORY;
-        }
-        memcpy(q->stream, query->stream, query->stream_bytes);
-    }
-    a->n_waiting++;
+    if (!query->stream || !a->copier) return 0;
+    q->stream = ms_alloc(query->stream_bytes, 1, "a query's bytes", err);
+    if (!q->stream) return -MSIM_E_MEMORY;
+    memcpy(q->stream, query->stream, query->stream_bytes);
     return 0;
+}
+
+int ms_search_answers_expect(ms_search_answers *a, ms_search_query *query, msim_error *err) {
+    if (a->n_waiting == MS_SEARCH_VECTORS) {
+        ms_asked_free(&query->asked);
+        return ms_fail(err, MSIM_E_LIMIT, "more than %d queries wait for their answers",
+                       MS_SEARCH_VECTORS);
+    }
+    ms_search_query *q = a->waiting + a->n_waiting++;
+    *q = *query;
+    q->label = NULL;
+    q->stream = NULL;
+    query->asked = (ms_asked){0};
+    return keep_texts(a, query, q, err);
 }
 
 /* ---- Answers ---- */
@@ -81,15 +87,18 @@ static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t
                                .n_variants = n_variants,
                                .matches = matches,
                                .spans = spans,
-                               .n = n};
+                               .n = n,
+                               .asked = q->has_notes ? &q->asked : NULL};
     ms_copy_to_query query = {.label = q->label,
                               .n_label = q->n_label,
                               .walk = q->walk,
                               .input = q->input,
                               .stream = q->stream,
                               .stream_bytes = q->stream_bytes,
-                              .is_row = q->is_row};
+                              .is_row = q->is_row,
+                              .asked = result.asked};
     a->n_matches += n;
+    a->n_found += q->asked.n_matches;
     if (ms_results_print(&a->out, &result) != 0 || ms_cli_flush() != 0) return 1;
     if (a->copier) ms_copy_to_add(a->copier, &query, &a->out, matches, n);
     return 0;

@@ -13,7 +13,9 @@ typedef struct {
     int64_t input;         /* its number in the walk */
     unsigned char *stream; /* owned: what came from standard input, kept for --copy-to */
     size_t stream_bytes;
-    bool is_row; /* a row of the corpus: the label is its name */
+    bool is_row;    /* a row of the corpus: the label is its name */
+    ms_asked asked; /* owned, with has_notes: its notes, and the pieces that share them */
+    bool has_notes;
 } ms_search_query;
 
 typedef struct {
@@ -24,15 +26,18 @@ typedef struct {
     size_t n_waiting;
     msim_match *listed; /* owned: scratch, the original's list */
     size_t listed_cap;
-    int64_t n_searched, n_matches;
-    msim_error failed; /* what ended a run from inside; code 0: nothing */
+    int64_t n_searched, n_matches, n_found; /* found: by notes */
+    msim_error failed;                      /* what ended a run from inside; code 0: nothing */
 } ms_search_answers;
 
-int ms_search_answers_open(const ms_search_corpus *corpus, ms_search_answers *out, msim_error *err);
+/* `notes` is what --find compares with, or NULL. */
+int ms_search_answers_open(const ms_search_corpus *corpus, const msim_notes *notes,
+                           ms_search_answers *out, msim_error *err);
 void ms_search_answers_close(ms_search_answers *a);
-/* A query is about to be added to the searcher: its label is copied. `stream` [stream_bytes] is
- * copied when the query is to be copied, too; NULL for what is no stream. */
-int ms_search_answers_expect(ms_search_answers *a, const ms_search_query *query, msim_error *err);
+/* A query is about to be added to the searcher: its label is copied, and its notes are taken, also
+ * when this fails. `stream` [stream_bytes] is copied when the query is to be copied, too; NULL for
+ * what is no stream. */
+int ms_search_answers_expect(ms_search_answers *a, ms_search_query *query, msim_error *err);
 /* Answer all queries that wait in the searcher. -MSIM_E_STOPPED when nothing more can be written,
  * or after a signal. */
 int ms_search_answers_run(ms_search_answers *a, msim_searcher *s, msim_error *err);

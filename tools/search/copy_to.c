@@ -3,7 +3,7 @@
  * nothing can land elsewhere. */
 #define _GNU_SOURCE
 #include "copy_to.h"
-#include "listing.h"
+#include "print/listing.h"
 #include "base/file.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
@@ -47,6 +47,7 @@ struct ms_copy_to {
     int folder; /* of the query in hand, or -1 */
     char folder_name[MAX_FILE_NAME + 1];
     bool is_folder_bad;
+    bool has_original; /* of the query in hand: it is there, or left out */
     int64_t n_copied, n_there, n_missing, n_failed;
 };
 
@@ -325,8 +326,10 @@ static void name_folder(ms_copy_to *c, const ms_copy_to_query *query) {
     if (!*c->folder_name) snprintf(c->folder_name, sizeof c->folder_name, "_");
 }
 
-static void copy_match(ms_copy_to *c, const msim_match *match, const char *name, size_t n_name) {
-    char before[64], score[32], file[MAX_FILE_NAME + 1];
+/* The file of a piece, under `before` and its name; then the query, unless it is there. */
+static void copy_piece(ms_copy_to *c, const ms_copy_to_query *query, const char *before,
+                       const char *name, size_t n_name) {
+    char file[MAX_FILE_NAME + 1];
     struct stat st;
     msim_walk_item source = {.size = sizeof source};
     const found_file *found = find_source(c, name, n_name);
@@ -336,29 +339,53 @@ static void copy_match(ms_copy_to *c, const msim_match *match, const char *name,
         return;
     }
     if (!read_source(c, found->walk, found->input, &source, &st) || !open_folder(c)) return;
-    ms_listing_score(score, ms_listing_percent((float)match->score));
-    snprintf(before, sizeof before, "%s_%d_", score, match->transpose);
     join_name(before, name, without_extension(name, n_name), ".mid", file);
     put_file(c, file, source.bytes, source.n_bytes, &st);
+    if (!c->has_original) put_original(c, query);
+    c->has_original = true;
+}
+
+static void copy_match(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out,
+                       const msim_match *match) {
+    char before[64], score[32];
+    int64_t n_name = ms_results_name(out, match->row);
+    if (n_name < 0) {
+        say_failed(c, "not copied", "a match", "out of memory");
+        return;
+    }
+    ms_listing_score(score, ms_listing_percent((float)match->score));
+    snprintf(before, sizeof before, "%s_%d_", score, match->transpose);
+    copy_piece(c, query, before, out->name, (size_t)n_name);
+}
+
+/* A piece that shares the query's notes. */
+static void copy_found(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out,
+                       int64_t i) {
+    const msim_note_match *match = query->asked->matches + i;
+    msim_notes_piece piece = {.size = sizeof piece};
+    char before[64];
+    if (msim_notes_get_piece(out->notes, match->piece, &piece) < 0) return;
+    if (ms_grow((void **)&out->name, &out->name_cap, piece.name_bytes + 1, 1, "a name", NULL) < 0) {
+        say_failed(c, "not copied", "a match", "out of memory");
+        return;
+    }
+    memcpy(out->name, piece.name, piece.name_bytes);
+    out->name[piece.name_bytes] = 0;
+    snprintf(before, sizeof before, "same_%02lld_%d_", (long long)(i + 1), match->transpose);
+    copy_piece(c, query, before, out->name, piece.name_bytes);
 }
 
 void ms_copy_to_add(ms_copy_to *c, const ms_copy_to_query *query, ms_results_out *out,
                     const msim_match *matches, int64_t n) {
-    bool has_original = c->request.omits_original;
+    const int64_t n_found = query->asked ? query->asked->n_matches : 0;
+    c->has_original = c->request.omits_original;
     name_folder(c, query);
     c->is_folder_bad = false;
-    for (int64_t i = 0; i < n && !c->is_folder_bad && !ms_cli_stopped(); i++) {
-        if (!isfinite(matches[i].score)) continue; /* no likeness to speak of */
-        int64_t n_name = ms_results_name(out, matches[i].row);
-        if (n_name < 0) {
-            say_failed(c, "not copied", "a match", "out of memory");
-            continue;
-        }
-        copy_match(c, matches + i, out->name, (size_t)n_name);
-        if (c->folder < 0 || has_original) continue;
-        put_original(c, query);
-        has_original = true;
-    }
+    for (int64_t i = 0; i < n_found && !c->is_folder_bad && !ms_cli_stopped(); i++)
+        copy_found(c, query, out, i);
+    for (int64_t i = 0; i < n && !c->is_folder_bad && !ms_cli_stopped(); i++)
+        if (isfinite(matches[i].score)) /* else there is no likeness to speak of */
+            copy_match(c, query, out, matches + i);
     if (c->folder >= 0) close(c->folder);
     c->folder = -1;
 }

@@ -1,12 +1,13 @@
 /* Copies of the matches' MIDI files, named as the original names them: DIR/<query
- * stem>/<score>_<transpose>_<name>.mid. Sources are found by row name below the roots; nothing is
+ * stem>/<score>_<transpose>_<name>.mid; what shares notes (--find) as
+ * same_<rank>_<transpose>_<name>.mid. Sources are found by row name below the roots; nothing is
  * written outside DIR, whatever names and links there are, and nothing is replaced unless asked
  * for. Every file appears whole, under its name, or not at all. One thread. docs/SEARCH.md, Copies
  * of the matches. */
 #ifndef MS_TOOLS_SEARCH_COPY_TO_H
 #define MS_TOOLS_SEARCH_COPY_TO_H
 #include "common/cli.h"
-#include "results.h"
+#include "print/results.h"
 
 typedef struct ms_copy_to ms_copy_to;
 
@@ -27,7 +28,8 @@ typedef struct {
     int64_t input;               /* the number of its file in the walk */
     const unsigned char *stream; /* its bytes, when it came from standard input, or NULL */
     size_t stream_bytes;
-    bool is_row; /* a row of the corpus, whose file is found by its name */
+    bool is_row;           /* a row of the corpus, whose file is found by its name */
+    const ms_asked *asked; /* the pieces that share its notes (--find), or NULL */
 } ms_copy_to_query;
 
 /* Copy the query and its matches; names come from `out`. What could not be copied is said and

@@ -4,6 +4,7 @@
  *   options   what may be asked              names     names that matter, and their rows
  *   corpus    corpus, descriptions, model    queries   where queries come from
  *   codes     quantised rows                 answers   what becomes of answers: results, copy_to
+ *   found     pieces that share notes        music     and how they are printed
  *   ranks     rows shared by several processes
  * docs/SEARCH.md. */
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@ typedef struct {
     ms_search_corpus corpus;
     ms_search_queries queries;
     ms_search_names names;
+    ms_search_found found;
     ms_search_answers answers;
     ms_search_ranks *ranks;  /* owned; NULL in a process of its own */
     msim_searcher *searcher; /* owned; of rank 0 */
@@ -80,7 +82,7 @@ static int finish(search_job *j, bool *has_failures, msim_error *err) {
     (void)ms_cli_skips_close(q->skips, &e); /* writes no file */
     q->skips = NULL;
     summarise(j);
-    bool is_empty = a->n_searched > 0 && a->n_matches == 0 && !ms_cli_stopped();
+    bool is_empty = a->n_searched > 0 && a->n_matches + a->n_found == 0 && !ms_cli_stopped();
     return is_empty && !*has_failures ? no_match(j, err) : 0;
 }
 
@@ -135,7 +137,8 @@ static int open_searcher(search_job *j, const msim_passes *passes, msim_error *e
 
 /* Rank 0, which has the queries. */
 static int search_first(search_job *j, bool *has_failures, msim_error *err) {
-    int rc = ms_search_queries_run(&j->queries, &j->names, j->searcher, &j->answers, err);
+    int rc =
+        ms_search_queries_run(&j->queries, &j->names, &j->found, j->searcher, &j->answers, err);
     if (j->ranks) ms_search_ranks_dismiss(j->ranks);
     if (rc >= 0) rc = msim_corpus_check(j->corpus.corpus, err); /* names were read since */
     /* Nothing more can be written, or a signal came: ms_cli_finish knows. */
@@ -151,7 +154,7 @@ static int search_first(search_job *j, bool *has_failures, msim_error *err) {
 static int search(search_job *j, bool *has_failures, msim_error *err) {
     bool is_first = ms_ranks_index() == 0, is_alone = ms_ranks_count() == 1;
     msim_passes passes;
-    int rc = is_first ? ms_search_answers_open(&j->corpus, &j->answers, err) : 0;
+    int rc = is_first ? ms_search_answers_open(&j->corpus, j->found.notes, &j->answers, err) : 0;
     rc = ms_ranks_agree(rc, err);
     if (rc >= 0 && !is_alone)
         rc = ms_search_ranks_open(&j->corpus, is_first ? ms_search_queries_room(&j->queries) : 0,
@@ -169,12 +172,13 @@ static int search(search_job *j, bool *has_failures, msim_error *err) {
 
 /* ---- All of it ---- */
 
-/* Rank 0: the queries, and the names that matter for them. */
+/* Rank 0: the names that matter for the queries, and the note index. */
 static int open_names(search_job *j, msim_error *err) {
     int rc = ms_search_names_open(&j->corpus, &j->names, err);
     if (rc >= 0 && j->set->excludes_self)
         rc = ms_search_queries_want_self(&j->queries, &j->names, err);
-    return rc < 0 ? rc : ms_search_names_scan(&j->names, err);
+    if (rc >= 0) rc = ms_search_names_scan(&j->names, err);
+    return rc < 0 ? rc : ms_search_found_open(&j->names, &j->found, err);
 }
 
 /* Every rank: what rank 0 has whitened, the others only open. */
@@ -208,6 +212,7 @@ static void close_job(search_job *j) {
     msim_searcher_close(j->searcher);
     ms_search_ranks_close(j->ranks);
     ms_search_answers_close(&j->answers);
+    ms_search_found_close(&j->found);
     ms_search_names_close(&j->names);
     if (j->queries.corpus) ms_search_queries_close(&j->queries);
     ms_search_corpus_close(&j->corpus);

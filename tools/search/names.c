@@ -13,6 +13,7 @@ int ms_search_names_open(const ms_search_corpus *corpus, ms_search_names *out, m
     const ms_search_settings *set = corpus->set;
     *out = (ms_search_names){.set = set, .corpus = corpus->corpus};
     int rc = msim_name_set_open(&out->names, err);
+    if (rc >= 0) rc = msim_name_set_open(&out->left_out, err);
     for (size_t i = 0; i < set->likes.n && rc >= 0; i++)
         rc = ms_search_names_want(out, set->likes.items[i], strlen(set->likes.items[i]), err);
     for (size_t i = 0; i < set->excluded.n && rc >= 0; i++)
@@ -22,6 +23,7 @@ int ms_search_names_open(const ms_search_corpus *corpus, ms_search_names *out, m
 
 void ms_search_names_close(ms_search_names *n) {
     msim_name_set_close(n->names);
+    msim_name_set_close(n->left_out);
     ms_free(n->excluded);
 }
 
@@ -57,6 +59,13 @@ int ms_search_names_want_file(ms_search_names *n, const msim_walk_item *file, ms
     for (const char *name = file->path; name && rc >= 0; name = shorter_path(name))
         rc = ms_search_names_want(n, name, strlen(name), err);
     return rc < 0 ? rc : ms_search_names_want(n, file->stem, file->stem_bytes, err);
+}
+
+bool ms_search_names_is_of_file(const msim_walk_item *file, const char *name, size_t n_name) {
+    if (file->is_stream) return false;
+    for (const char *own = file->path; own; own = shorter_path(own))
+        if (strlen(own) == n_name && memcmp(own, name, n_name) == 0) return true;
+    return file->stem_bytes == n_name && memcmp(file->stem, name, n_name) == 0;
 }
 
 int ms_search_names_leave_file(const ms_search_names *n, const msim_walk_item *file,
@@ -133,17 +142,28 @@ static int want_all(ms_search_names *n, const msim_name_set *from, msim_error *e
     return rc;
 }
 
+/* The names of --exclude too: what left_out is for once the listed ones are counted. */
+static int leave_out_named(ms_search_names *n, msim_error *err) {
+    int64_t rc = 0;
+    for (size_t i = 0; i < n->set->excluded.n && rc >= 0; i++) {
+        const char *name = n->set->excluded.items[i];
+        rc = msim_name_set_add(n->left_out, name, strlen(name), err);
+    }
+    return rc < 0 ? (int)rc : 0;
+}
+
 int ms_search_names_scan(ms_search_names *n, msim_error *err) {
-    msim_name_set *from;
-    int rc = msim_name_set_open(&from, err);
-    if (rc >= 0 && n->set->excluded_from) rc = read_excluded(n->set->excluded_from, from, err);
-    if (rc >= 0) rc = want_all(n, from, err);
+    int rc = n->set->excluded_from ? read_excluded(n->set->excluded_from, n->left_out, err) : 0;
+    if (rc >= 0) rc = want_all(n, n->left_out, err);
     if (rc >= 0) rc = msim_name_set_scan(n->names, n->corpus, ms_cli_count_progress, "names", err);
     ms_cli_progress_end();
     if (rc >= 0) rc = exclude_named(n, err);
-    if (rc >= 0) rc = exclude_listed(n, from, err);
-    msim_name_set_close(from);
-    return rc;
+    if (rc >= 0) rc = exclude_listed(n, n->left_out, err);
+    return rc < 0 ? rc : leave_out_named(n, err);
+}
+
+bool ms_search_names_is_excluded(const ms_search_names *n, const char *name, size_t n_name) {
+    return msim_name_set_find(n->left_out, name, n_name) >= 0;
 }
 
 /* ---- Names for completions ---- */

@@ -8,6 +8,7 @@ typedef struct {
     const ms_search_settings *set; /* borrowed */
     const msim_corpus *corpus;     /* borrowed */
     msim_name_set *names;          /* owned */
+    msim_name_set *left_out;       /* owned: the names of --exclude and --exclude-from */
     int64_t *excluded;             /* owned: [n_excluded], rows that are no results */
     size_t n_excluded, excluded_cap;
 } ms_search_names;
@@ -22,6 +23,10 @@ int ms_search_names_scan(ms_search_names *n, msim_error *err);
 /* The rows of a name, rising. Returns how many there are. */
 int64_t ms_search_names_rows(const ms_search_names *n, const char *name, size_t n_name,
                              const int64_t **rows);
+/* Is this one of the names of --exclude and --exclude-from? */
+bool ms_search_names_is_excluded(const ms_search_names *n, const char *name, size_t n_name);
+/* Is this a name that a file may have in the corpus? Standard input has none. */
+bool ms_search_names_is_of_file(const msim_walk_item *file, const char *name, size_t n_name);
 /* Leave the rows of its own names out of a query's matches (--exclude-self). */
 int ms_search_names_leave_file(const ms_search_names *n, const msim_walk_item *file,
                                msim_searcher *s, int64_t query, msim_error *err);

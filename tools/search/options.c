@@ -4,7 +4,7 @@
 #include "options.h"
 #include "common/fits/prior.h"
 #include "common/fits/whitened.h"
-#include "results.h"
+#include "print/results.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,6 +38,28 @@ static const ms_cli_option options[] = {
      .offset = AT(vectors),
      .help = "queries: the rows of a file in any format of a corpus. Needs no model; may be "
              "repeated"},
+    {.name = "find",
+     .kind = MS_CLI_FLAG,
+     .offset = AT(finds),
+     .help =
+         "also compare notes, as midisim-find does: the pieces that share more notes with a MIDI "
+         "file or a --like row than chance gives stand first, in a list of their own",
+     .brief = "list pieces that share notes first, by the note index"},
+    {.name = "find-if-there",
+     .kind = MS_CLI_FLAG,
+     .offset = AT(finds_if_there),
+     .help = "the same where there is a note index. Without one a line says so. 'midisim QUERY -c "
+             "CORPUS' does this"},
+    {.name = "notes",
+     .kind = MS_CLI_TEXT,
+     .value = "INDEX",
+     .offset = AT(notes_index),
+     .help = "with --find: the note index, or a folder of MIDI files, whose index is made and kept "
+             "in the cache folder ($XDG_CACHE_HOME/midisim). Default: CORPUS.notes for CORPUS.npy, "
+             "else the folder of --midi-root, or CORPUS itself if it is a folder with MIDI files"},
+    MS_CLI_ROW_EVALUE(ms_search_settings),
+    MS_CLI_ROW_SAME_KEY(ms_search_settings),
+    MS_CLI_ROW_SAME_TEMPO(ms_search_settings),
     {.name = "top",
      .letter = 'k',
      .kind = MS_CLI_INT,
@@ -45,7 +67,7 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = 10000,
      .offset = AT(k),
-     .help = "how many matches of each query, 1..10000 (default 16)",
+     .help = "how many matches of each query, 1..10000 (default 16); with --find, in each list",
      .brief = "how many matches of each query (default 16)"},
     {.name = "threshold",
      .kind = MS_CLI_REAL,
@@ -130,8 +152,7 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_FLAG,
      .offset = AT(prepares),
      .help = "write quantised rows to CORPUS.npy.msim, which make later searches several times as "
-             "fast. A file that is there and fits is kept. Needs no query",
-     .brief = "make later searches of this corpus faster"},
+             "fast. A file that is there and fits is kept. Needs no query"},
     {.name = "cache",
      .kind = MS_CLI_TEXT,
      .value = "DIR",
@@ -168,6 +189,8 @@ static const ms_cli_option options[] = {
 static const ms_cli_example examples[] = {
     {"midisim-search -c corpus.npy song.mid",
      "the 16 pieces nearest to song.mid, in any of 12 keys"},
+    {"midisim-search -c corpus.npy --find song.mid",
+     "first the pieces that share notes with it, then those that sound like it"},
     {"midisim-search -c corpus.npy -k 5 --json a.mid b.mid | jq '.matches[0].name'",
      "the best match of each, as JSON"},
     {"curl -s ADDRESS | midisim-search -c corpus.npy --transpose 0 -",
@@ -198,6 +221,11 @@ const ms_cli_tool ms_search_tool = {
         "the query is treated alike, and another model is refused. The columns of TSV "
         "are query, rank (from 1), score, transpose (semitones of the best key), row "
         "(from 0) and name; tab, newline and backslash are written \\t, \\n and \\\\.\n\n"
+        "With --find, notes are compared too. TSV then begins with a column kind, find or alike, "
+        "and "
+        "ends with the columns of midisim-find; a cell that a kind has not is empty. JSON objects "
+        "also have notes, the notes of the query, and find, its matches as midisim-find gives "
+        "them.\n\n"
         "In a corpus of windows (midisim-embed --windows) a match is a piece. A MIDI query is "
         "cut alike, and each match says which stretch of the query is like which stretch of the "
         "piece. --max-tokens N looks at the beginning of the query alone.",
@@ -211,6 +239,7 @@ ms_search_settings ms_search_settings_default(void) {
                                 .transpose = 6,
                                 .max_tokens = MSIM_TRAINED_TOKENS,
                                 .prior_rows = MSIM_WHITENING_PRIOR_ROWS,
+                                .evalue = 1e-3,
                                 .pooling = -1,
                                 .format = -1,
                                 .pool_weights = {1.0f, 1.0f, 1.0f}};
@@ -309,6 +338,25 @@ static int check_queries(const ms_search_settings *set, msim_error *err) {
     return 0;
 }
 
+/* What is for notes needs --find, and --find needs notes. */
+static int check_finding(const ms_search_settings *set, msim_error *err) {
+    static const char *const needing[] = {"notes", "evalue", "same-key", "same-tempo"};
+    for (size_t i = 0; i < sizeof needing / sizeof *needing && !ms_search_finds(set); i++)
+        if (is_given(set, needing[i]))
+            return ms_fail(err, MSIM_E_ARG, "--%s is for --find: give that too", needing[i]);
+    if (set->finds && set->common.operands.n + set->likes.n == 0)
+        return ms_fail(err, MSIM_E_ARG,
+                       "--find compares notes: give a MIDI file, - for standard input, or --like");
+    if (set->finds && set->format == MS_RESULTS_MIDISIM)
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "--format midisim has one list: give --format table, tsv or json for --find");
+    if (set->evalue < 0)
+        return ms_fail(err, MSIM_E_ARG, "--evalue: expected a number from 0 on, got %g",
+                       set->evalue);
+    return 0;
+}
+
 static int check_whitening(const ms_search_settings *set, msim_error *err) {
     if (set->is_whitened && set->metric == MSIM_METRIC_IP)
         return ms_fail(err, MSIM_E_ARG,
@@ -327,6 +375,7 @@ int ms_search_check_usage(ms_search_settings *set, msim_error *err) {
     if (rc >= 0) rc = check_scan(set, err);
     if (rc >= 0) rc = check_copying(set, err);
     if (rc >= 0) rc = check_whitening(set, err);
+    if (rc >= 0) rc = check_finding(set, err);
     if (rc >= 0 && is_given(set, "pool-weights") && is_given(set, "pooling") && set->pooling != 1)
         rc = ms_fail(err, MSIM_E_ARG, "--pool-weights is for --pooling weighted, not mean");
     return rc;

@@ -13,14 +13,14 @@ typedef struct {
     ms_cli_common common;
     ms_cli_texts corpora, likes, vectors, excluded, midi_roots;
     const char *names_file, *excluded_from, *cache, *copy_to;
-    const char *prior_fit;
+    const char *prior_fit, *notes_index;
     int64_t k, transpose, max_tokens, prior_rows;
     int keys; /* 0: all; 1: those that are likely */
-    double threshold;
+    double threshold, evalue;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
     float pool_weights[3];
     bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original,
-        is_whitened;
+        is_whitened, finds, finds_if_there, is_same_key, is_same_tempo;
     bool has_threshold; /* derived: --threshold was given */
 } ms_search_settings;
 
@@ -29,6 +29,10 @@ ms_search_settings ms_search_settings_default(void);
 /* Combinations that mean nothing are refused with -MSIM_E_ARG, before any work; settings that
  * follow from others are derived. */
 int ms_search_check_usage(ms_search_settings *set, msim_error *err);
+/* --find or --find-if-there: notes are compared too. */
+static inline bool ms_search_finds(const ms_search_settings *set) {
+    return set->finds || set->finds_if_there;
+}
 static inline bool ms_search_has_queries(const ms_search_settings *set) {
     return set->common.operands.n + set->likes.n + set->vectors.n > 0;
 }

@@ -148,6 +148,7 @@ typedef struct {
     ms_search_queries *q;
     const ms_search_settings *set;
     const ms_search_names *names;
+    ms_search_found *found;
     msim_searcher *s;
     ms_search_answers *answers;
     bool is_answered_at_once; /* a MIDI query does not wait for others */
@@ -181,7 +182,13 @@ static int add_row(query_run *r, const msim_corpus *from, int64_t row, const cha
         }
     const msim_whitening *whitening;
     rc = msim_corpus_whitening(from, &whitening, err);
-    if (rc >= 0) rc = ms_search_answers_expect(r->answers, &query, err);
+    if (rc >= 0 && query.is_row && r->found->notes)
+        rc = ms_search_found_piece(r->found, label, &query.asked, err);
+    query.has_notes = query.is_row && rc > 0;
+    if (rc >= 0)
+        rc = ms_search_answers_expect(r->answers, &query, err);
+    else
+        ms_asked_free(&query.asked);
     if (rc >= 0)
         rc = whitening ? msim_searcher_add_stored(r->s, q->vector, err)
                        : msim_searcher_add_vector(r->s, q->vector, err);
@@ -236,7 +243,15 @@ static int add_midi(query_run *r, const msim_walk_item *file, msim_error *err) {
         skip(r, file, msim_skip_reason_of_outcome(msim_searcher_outcome(r->s)), err->text);
         return 0;
     }
-    int rc = n < 0 ? (int)n : ms_search_answers_expect(r->answers, &query, err);
+    int rc = n < 0 ? (int)n : 0;
+    if (rc >= 0 && r->found->notes) {
+        rc = ms_search_found_file(r->found, file, &query.asked, err);
+        query.has_notes = true;
+    }
+    if (rc >= 0)
+        rc = ms_search_answers_expect(r->answers, &query, err);
+    else
+        ms_asked_free(&query.asked);
     if (rc >= 0 && r->set->excludes_self)
         rc = ms_search_names_leave_file(r->names, file, r->s, n, err);
     return rc < 0 ? rc : 0;
@@ -320,12 +335,14 @@ static int add_all(query_run *r, msim_error *err) {
     return rc;
 }
 
-int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names, msim_searcher *s,
-                          ms_search_answers *answers, msim_error *err) {
+int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names,
+                          ms_search_found *found, msim_searcher *s, ms_search_answers *answers,
+                          msim_error *err) {
     const msim_corpus_info *info = &q->corpus->info;
     query_run r = {.q = q,
                    .set = q->corpus->set,
                    .names = names,
+                   .found = found,
                    .s = s,
                    .answers = answers,
                    .is_answered_at_once = info->rows <=

@@ -3,6 +3,7 @@
 #ifndef MS_TOOLS_SEARCH_QUERIES_H
 #define MS_TOOLS_SEARCH_QUERIES_H
 #include "answers.h"
+#include "found.h"
 #include "names.h"
 #include "common/skips.h"
 
@@ -30,7 +31,8 @@ int ms_search_queries_want_self(ms_search_queries *q, ms_search_names *names, ms
 /* The vectors that one pass should have room for. */
 int64_t ms_search_queries_room(const ms_search_queries *q);
 /* Add every query in turn to the searcher and answer them in groups. */
-int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names, msim_searcher *s,
-                          ms_search_answers *answers, msim_error *err);
+int ms_search_queries_run(ms_search_queries *q, const ms_search_names *names,
+                          ms_search_found *found, msim_searcher *s, ms_search_answers *answers,
+                          msim_error *err);
 
 #endif

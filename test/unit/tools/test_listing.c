@@ -1,6 +1,6 @@
 /* The original's listing: five recorded searches printed byte for byte (test/golden/listings.json),
  * and Python's spelling of scores. */
-#include "search/listing.c"
+#include "search/print/listing.c"
 #include "support/test.h"
 #include <cjson/cJSON.h>
 

@@ -15,4 +15,7 @@ static inline const char *ms_tsv_escape(char byte) {
     }
 }
 
+/* Write text [n] to standard output as a cell. Returns as ms_cli_write does. */
+int ms_tsv_write(const char *text, size_t n);
+
 #endif

@@ -1,4 +1,4 @@
-/* Contract: tools/search/results.h. */
+/* Contract: tools/search/print/results.h. */
 #define _GNU_SOURCE
 #include "results.h"
 #include "base/mem.h"
@@ -128,26 +128,15 @@ int64_t ms_results_name(ms_results_out *out, int64_t row) {
 /* Printing has no memory: nothing more is written, and the end says so. */
 static int no_memory(void) { return ms_cli_output_failed(ENOMEM); }
 
-static int put_escaped(const char *text, size_t n) {
-    int rc = 0;
-    for (size_t i = 0, from = 0; i <= n && rc == 0; i++) {
-        const char *escape = i == n ? "" : ms_tsv_escape(text[i]);
-        if (!escape) continue;
-        rc = ms_cli_write(text + from, i - from);
-        if (rc == 0 && *escape) rc = ms_cli_write(escape, 2);
-        from = i + 1;
-    }
-    return rc;
-}
-
 int ms_results_begin(ms_results_out *out) {
-    return out->format == MS_RESULTS_TSV
-               ? ms_cli_print("query\trank\tscore\ttranspose\trow\tname%s%s\n",
-                              out->has_spans ? "\tfrom_token\tto_token\tfrom_seconds\tto_seconds"
-                                               "\tquery_from_seconds\tquery_to_seconds"
-                                             : "",
-                              out->searcher ? "\tp\tchance_matches\tlikeness" : "")
-               : 0;
+    if (out->format != MS_RESULTS_TSV) return 0;
+    (void)ms_cli_print("%squery\trank\tscore\ttranspose\trow\tname%s%s", out->notes ? "kind\t" : "",
+                       out->has_spans ? "\tfrom_token\tto_token\tfrom_seconds\tto_seconds"
+                                        "\tquery_from_seconds\tquery_to_seconds"
+                                      : "",
+                       out->searcher ? "\tp\tchance_matches\tlikeness" : "");
+    if (out->notes) (void)ms_results_music_head();
+    return ms_cli_write("\n", 1);
 }
 
 /* What a match's score means; asked for where out->searcher is set alone. */
@@ -166,16 +155,17 @@ static int print_tsv_meaning(const ms_results_out *out, const msim_match *match)
 
 static int print_tsv(ms_results_out *out, const ms_results_query *query) {
     const msim_match *matches = query->matches;
-    int rc = 0;
+    int rc = out->notes ? ms_results_music_rows(out, query) : 0;
     for (int64_t i = 0; i < query->n && rc == 0; i++) {
-        rc = put_escaped(query->label, query->n_label);
+        if (out->notes) (void)ms_cli_print("alike\t");
+        rc = ms_tsv_write(query->label, query->n_label);
         if (rc == 0)
             rc = ms_cli_print("\t%lld\t%.9g\t%d\t%lld\t", (long long)(i + 1),
                               (double)(float)matches[i].score, matches[i].transpose,
                               (long long)matches[i].row);
         int64_t n_name = ms_results_name(out, matches[i].row);
         if (n_name < 0) rc = no_memory();
-        if (rc == 0) rc = put_escaped(out->name, (size_t)n_name);
+        if (rc == 0) rc = ms_tsv_write(out->name, (size_t)n_name);
         if (rc == 0 && out->has_spans)
             rc = ms_cli_print("\t%lld\t%lld\t%.3f\t%.3f", (long long)matches[i].from_token,
                               (long long)matches[i].to_token, matches[i].from_seconds,
@@ -184,6 +174,7 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
             rc = ms_cli_print("\t%.3f\t%.3f", query->spans ? query->spans[i].from_seconds : -1.0,
                               query->spans ? query->spans[i].to_seconds : -1.0);
         if (rc == 0 && out->searcher) rc = print_tsv_meaning(out, matches + i);
+        if (rc == 0 && out->notes) rc = ms_results_music_gap();
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -235,6 +226,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
     char number[32];
     put_text(&line, "{\"query\":");
     ms_json_put_string(&line, query->label, query->n_label);
+    if (out->notes) ms_results_music_json(out, query, &line);
     put_text(&line, ",\"matches\":[");
     for (int64_t i = 0; i < query->n; i++) {
         put_text(&line, i ? ",{\"rank\":" : "{\"rank\":");
@@ -360,6 +352,7 @@ static void print_title(const ms_results_out *out, const ms_results_query *query
     (void)put_fitted(query->label, query->n_label, name_columns(out, 0));
     (void)ms_cli_style(MS_CLI_PLAIN);
     (void)ms_cli_write("\n", 1);
+    if (out->notes) (void)ms_results_music_table(out, query);
     if (out->searcher) say_unrelated(out, query);
     (void)ms_cli_style(MS_CLI_DIM);
     (void)print_heads(out, query, rank_width, score_width);

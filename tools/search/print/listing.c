@@ -1,4 +1,4 @@
-/* Contract: tools/search/listing.h. parity: everything here imitates the original's
+/* Contract: tools/search/print/listing.h. parity: everything here imitates the original's
  * idxs_sims_to_sorted_list and print_sorted_idxs_sims_list, whose output is recorded
  * (test/unit/tools/test_listing.c, recorded_listings, scores_as_python). */
 #include "listing.h"

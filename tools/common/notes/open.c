@@ -1,10 +1,9 @@
-/* The index of midisim-find: a file, or a folder's, which is made on the fly and kept. Contract:
- * tools/find/find.h. */
+/* Contract: tools/common/notes/open.h. */
 #define _GNU_SOURCE
+#include "common/notes/open.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
 #include "common/watch.h"
-#include "find.h"
 #include <errno.h>
 #include <fnmatch.h>
 #include <limits.h>
@@ -34,15 +33,15 @@ static int cache_folder(char *path, size_t cap, msim_error *err) {
 }
 
 /* Index a folder, taking what is unchanged from the last time. */
-static int index_folder(const ms_find_settings *s, const char *path, msim_error *err) {
+static int index_folder(const char *folder, int threads, const char *path, msim_error *err) {
     msim_notes_job_options o = msim_notes_job_options_default();
     msim_notes_job_stats stats = {.size = sizeof stats};
     char pieces[32];
     const double began = ms_cli_now();
     o.walk = ms_cli_walk_options();
-    o.walk.paths = &s->index;
+    o.walk.paths = &folder;
     o.walk.n_paths = 1;
-    o.walk.threads = ms_cli_threads(&s->common);
+    o.walk.threads = threads;
     o.output = path;
     o.update = access(path, F_OK) == 0;
     int rc = msim_notes_build(&o, &stats, err);
@@ -52,45 +51,50 @@ static int index_folder(const ms_find_settings *s, const char *path, msim_error 
     }
     ms_cli_progress_end();
     if (rc >= 0)
-        ms_cli_note("indexed %s: %s pieces, %lld new, %.2f s", s->index,
+        ms_cli_note("indexed %s: %s pieces, %lld new, %.2f s", folder,
                     ms_cli_count(pieces, stats.pieces), (long long)stats.added,
                     ms_cli_now() - began);
     return rc;
 }
 
-int ms_find_open_index(const ms_find_settings *s, msim_notes **out, const char **root,
-                       msim_error *err) {
+int ms_noteindex_open(const char *path, int threads, msim_notes **out, const char **root,
+                      msim_error *err) {
     struct stat st;
-    char folder[PATH_MAX], path[PATH_MAX + 32], real[PATH_MAX];
-    *root = NULL;
-    if (stat(s->index, &st) != 0 || !S_ISDIR(st.st_mode))
-        return msim_notes_open(s->index, out, err);
-    *root = s->index;
+    char folder[PATH_MAX], kept[PATH_MAX + 32], real[PATH_MAX];
+    const bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (root) *root = is_folder ? path : NULL;
+    if (!is_folder) return msim_notes_open(path, out, err);
     int rc = cache_folder(folder, sizeof folder - 16, err);
     if (rc < 0) return rc;
-    if (!realpath(s->index, real))
-        return ms_fail_errno(err, errno, "cannot open the folder: %s", s->index);
-    snprintf(path, sizeof path, "%s/%016llx.notes", folder,
+    if (!realpath(path, real)) return ms_fail_errno(err, errno, "cannot open the folder: %s", path);
+    snprintf(kept, sizeof kept, "%s/%016llx.notes", folder,
              (unsigned long long)ms_fnv1a(real, strlen(real)));
-    rc = index_folder(s, path, err);
-    return rc < 0 ? rc : msim_notes_open(path, out, err);
+    rc = index_folder(path, threads, kept, err);
+    return rc < 0 ? rc : msim_notes_open(kept, out, err);
 }
 
-static bool fits(const ms_find_settings *s, const char *name) {
-    for (size_t i = 0; i < s->within.n; i++)
-        if (fnmatch(s->within.items[i], name, 0) == 0) return true;
+void ms_noteindex_beside(const char *corpus, char *path, size_t cap) {
+    size_t n = strlen(corpus);
+    if (n > 4 && strcmp(corpus + n - 4, ".npy") == 0) n -= 4;
+    while (n > 1 && corpus[n - 1] == '/') n--;
+    if ((size_t)snprintf(path, cap, "%.*s.notes", (int)n, corpus) >= cap) *path = 0;
+}
+
+static bool fits(const ms_cli_texts *patterns, const char *name) {
+    for (size_t i = 0; i < patterns->n; i++)
+        if (fnmatch(patterns->items[i], name, 0) == 0) return true;
     return false;
 }
 
-int ms_find_within(const ms_find_settings *s, const msim_notes *notes, unsigned char **out,
-                   msim_error *err) {
+int ms_noteindex_choose(const ms_cli_texts *patterns, const msim_notes *notes, unsigned char **out,
+                        msim_error *err) {
     msim_notes_info info = {.size = sizeof info};
     msim_notes_piece piece = {.size = sizeof piece};
     char *name = NULL;
     size_t cap = 0;
     int64_t n_fit = 0;
     *out = NULL;
-    if (s->within.n == 0) return 0;
+    if (patterns->n == 0) return 0;
     (void)msim_notes_get_info(notes, &info);
     unsigned char *within = ms_alloc((size_t)info.pieces, 1, "pieces", err);
     int rc = within ? 0 : -MSIM_E_MEMORY;
@@ -102,13 +106,13 @@ int ms_find_within(const ms_find_settings *s, const msim_notes *notes, unsigned 
         if (rc < 0) break;
         memcpy(name, piece.name, piece.name_bytes);
         name[piece.name_bytes] = 0;
-        within[p] = fits(s, name);
+        within[p] = fits(patterns, name);
         n_fit += within[p];
     }
     ms_free(name);
     if (rc >= 0 && n_fit == 0)
         rc = ms_fail(err, MSIM_E_EMPTY, "--within: no piece's name fits '%.200s'",
-                     s->within.items[0]);
+                     patterns->items[0]);
     if (rc < 0) {
         ms_free(within);
         return rc;

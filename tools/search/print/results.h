@@ -3,7 +3,7 @@
  * docs/SEARCH.md. */
 #ifndef MS_TOOLS_SEARCH_RESULTS_H
 #define MS_TOOLS_SEARCH_RESULTS_H
-#include "common/cli.h"
+#include "common/notes/agreed.h"
 
 /* The original's list of a query's matches, of which each of n_variants has the same number
  * (MSIM_KEEP_EACH): out [n]. Scores are rounded to f32, as the original has them, and a piece of
@@ -16,6 +16,7 @@ enum ms_results_format { MS_RESULTS_TABLE, MS_RESULTS_TSV, MS_RESULTS_JSON, MS_R
 
 typedef struct {
     const msim_corpus *corpus; /* borrowed */
+    const msim_notes *notes;   /* borrowed; NULL: likeness is all there is (no --find) */
     int format;                /* ms_results_format */
     int columns;               /* of the table; 0: as wide as it gets */
     bool is_product;           /* scores are inner products, not cosines */
@@ -42,6 +43,7 @@ typedef struct {
     const msim_match *matches; /* [n], ranked */
     const msim_span *spans;    /* [n]: where in the query each is; NULL: it was not cut */
     int64_t n;
+    const ms_asked *asked; /* with out->notes: its notes, and what was found; NULL: has none */
 } ms_results_query;
 
 /* What comes before the first query (the TSV's header). All return 0, or -1 when nothing more can
@@ -53,6 +55,19 @@ int ms_results_print(ms_results_out *out, const ms_results_query *query);
  * memory. */
 int64_t ms_results_name(ms_results_out *out, int64_t row);
 void ms_results_free(ms_results_out *out);
+
+/* ---- Pieces that share notes, with out->notes (search/music.c) ---- */
+
+/* The columns that --find adds at the end of TSV, and as many empty cells; a tab comes first. */
+int ms_results_music_head(void);
+int ms_results_music_gap(void);
+/* The rows of kind "find". */
+int ms_results_music_rows(const ms_results_out *out, const ms_results_query *query);
+/* The first list of a table and the heading of the second. */
+int ms_results_music_table(const ms_results_out *out, const ms_results_query *query);
+/* ,"notes":...,"find":[...] */
+void ms_results_music_json(const ms_results_out *out, const ms_results_query *query,
+                           ms_json_text *line);
 
 /* Terminal columns that a text takes (what is not printable or not UTF-8 counts as the '?' it is
  * shown as). */
