@@ -947,7 +947,8 @@ typedef struct {
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
     int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
-                                 * MSIM_TRAINED_TOKENS); 0: all */
+                                 * MSIM_TRAINED_TOKENS); 0: all, which is a job's default with
+                                 * windows */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
