@@ -947,7 +947,8 @@ typedef struct {
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
     int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
-                                 * MSIM_TRAINED_TOKENS); 0: all */
+                                 * MSIM_TRAINED_TOKENS); 0: all, which is a job's default with
+                                 * windows */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
@@ -1245,7 +1246,8 @@ enum msim_kind {
     MSIM_KIND_HTML,
     MSIM_KIND_XML,
     MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
-    MSIM_KIND_TEXT
+    MSIM_KIND_TEXT,
+    MSIM_KIND_MUS /* the music of Doom, which the tokeniser does not read */
 };
 MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
 /* Words for a message: "a zip archive"; NULL for an unknown value. */
