@@ -1,7 +1,7 @@
 /* What bench/gpu_bench.py asks of the kernels: each alone, timed by events of the device on data
  * that no cache holds, and the encoder whole. Internal interfaces; one stream, one thread.
  *
- *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, encoder, search
+ *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, prepare, encoder, search
  *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N
  *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan or search)
  *     --square N (gemm: of the square product)  --tiny (sizes for a try)
@@ -12,7 +12,7 @@
  * One JSON object a case on standard output: section, case, by (gemm, encoder: who computed it),
  * seconds and median of one run, bytes and flops of one run, rounds; or refused, the reason why a
  * case did not run, and then the next follows. On the emulator seconds and median are null: its
- * times mean nothing. Every case runs twice to warm up; a round is as many runs as take some
+ * times mean nothing; those of `prepare host` are the CPU's and stay. Every case runs twice to warm up; a round is as many runs as take some
  * milliseconds, over as many sets of inputs as together are larger than a last cache. Inputs are
  * random and never zeros. Bytes are those that a run must move, each input and output once. */
 #define _GNU_SOURCE
@@ -20,6 +20,7 @@
 #include "kernels/kernels.h"
 #include "kernels/encoder/project.h"
 #include "search/bound_codes.h"
+#include "search/plan.h"
 #include "midisim.h"
 #include <float.h>
 #include <math.h>
@@ -137,6 +138,12 @@ static void *take_random(size_t n, enum fill kind) {
     return p;
 }
 
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -181,17 +188,22 @@ static void print_head(const char *section, const char *name) {
     }
 }
 
-static void print_case(const char *section, const char *name, double *seconds, double bytes,
-                       double flops) {
+static void print_times(const char *section, const char *name, double *seconds, double bytes,
+                        double flops, bool is_known) {
     qsort(seconds, (size_t)s.rounds, sizeof *seconds, compare_doubles);
     print_head(section, name);
-    if (is_emulated || seconds[0] <= 0)
+    if (!is_known || seconds[0] <= 0)
         printf(", \"seconds\": null, \"median\": null");
     else
         printf(", \"seconds\": %.9g, \"median\": %.9g", seconds[0], seconds[s.rounds / 2]);
     printf(", \"bytes\": %.17g, \"flops\": %.17g, \"rounds\": %lld}\n", bytes, flops,
            (long long)s.rounds);
     fflush(stdout);
+}
+
+static void print_case(const char *section, const char *name, double *seconds, double bytes,
+                       double flops) {
+    print_times(section, name, seconds, bytes, flops, !is_emulated);
 }
 
 /* A case that could not run: a row that says so, and the next one's turn. */
@@ -541,42 +553,38 @@ static int run_scan(void *arg, int set) {
     return ms_scan_cuda(stream, arg, &err);
 }
 
-/* Constants of queries that keep nothing: the upper threshold is above all scores. */
-static void put_query_constants(ms_gpu_scan *scan, int n) {
-    float ones[MS_GPU_SCAN_QUERIES], zeros[MS_GPU_SCAN_QUERIES] = {0}, uppers[MS_GPU_SCAN_QUERIES];
-    double norms[MS_GPU_SCAN_QUERIES];
-    void *at[6];
-    for (int q = 0; q < n; q++) ones[q] = 1e-4f, uppers[q] = FLT_MAX, norms[q] = 1.0;
-    const void *host[] = {ones, zeros, zeros, ones, uppers, zeros};
-    for (int i = 0; i < 6; i++) {
-        at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
-        put(at[i], host[i], (size_t)n * sizeof(float));
-    }
-    scan->scale = at[0], scan->lambda = at[1], scan->threshold = at[2], scan->rho_factor = at[3],
-    scan->upper_threshold = at[4];
-    scan->start = at[5];
-    double *device_norms = take(MS_GPU_SCAN_QUERIES, sizeof(double));
-    put(device_norms, norms, (size_t)n * sizeof(double));
-    scan->norms = device_norms;
+/* Random queries and a short centre, on the device. */
+static ms_gpu_prepare take_queries(int scan, int n) {
+    ms_gpu_prepare p = {.scan = scan,
+                        .n_query = n,
+                        .dim = DIM,
+                        .queries = take_random((size_t)n * DIM, FILL_F32),
+                        .norms = take(MS_GPU_SCAN_QUERIES, sizeof(double)),
+                        .laid_out = take(ms_scan_queries_bytes(scan, n, DIM), 1),
+                        .bounds = take(MS_GPU_SCAN_QUERIES, sizeof(ms_bound_codes)),
+                        .scale = take(MS_GPU_SCAN_QUERIES, sizeof(float)),
+                        .lambda = take(MS_GPU_SCAN_QUERIES, sizeof(float))};
+    float centre[DIM], *device = take(DIM, sizeof *device);
+    for (int d = 0; d < DIM; d++) centre[d] = random_value() / 100;
+    put(device, centre, sizeof centre);
+    p.centre = device;
+    return p;
 }
 
 static void put_queries(ms_gpu_scan *scan, int n) {
-    size_t bytes = ms_scan_queries_bytes(scan->scan, n, DIM);
-    void *host = calloc(bytes, 1), *device = take(bytes, 1);
-    if (!host) abort();
-    for (int q = 0; q < n; q++) {
-        float f32[DIM];
-        int16_t s16[DIM];
-        for (int d = 0; d < DIM; d++) {
-            f32[d] = ms_round_bf16(random_value() / 16);
-            s16[d] = (int16_t)(random_next() % 255) - 127;
-        }
-        ms_scan_queries_put(scan->scan, host, q, n, DIM,
-                            scan->scan == MSIM_SCAN_INT8 ? (const void *)s16 : f32);
+    float small[MS_GPU_SCAN_QUERIES], zeros[MS_GPU_SCAN_QUERIES] = {0}, uppers[MS_GPU_SCAN_QUERIES];
+    ms_gpu_prepare p = take_queries(scan->scan, n);
+    void *at[3];
+    for (int q = 0; q < n; q++) small[q] = 1e-4f, uppers[q] = FLT_MAX;
+    const void *host[] = {zeros, small, uppers}; /* nothing is kept */
+    must(ms_prepare_cuda(stream, &p, &err), "queries");
+    for (int i = 0; i < 3; i++) {
+        at[i] = take(MS_GPU_SCAN_QUERIES, sizeof(float));
+        put(at[i], host[i], (size_t)n * sizeof(float));
     }
-    put(device, host, bytes);
-    scan->queries = device;
-    free(host);
+    scan->queries = p.laid_out, scan->norms = p.norms, scan->scale = p.scale;
+    scan->lambda = p.lambda;
+    scan->threshold = at[0], scan->rho_factor = at[1], scan->upper_threshold = at[2];
 }
 
 /* Tiles of random codes with the numbers of a well-behaved row behind each. */
@@ -625,7 +633,6 @@ static void bench_one_scan(int scan_kind, const ms_gpu_rows *rows, const float *
         char name[64];
         scan.n_query = numbers[i];
         put_queries(&scan, scan.n_query);
-        put_query_constants(&scan, scan.n_query);
         snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(scan_kind),
                  (long long)rows->n_rows, DIM, scan.n_query);
         measure("scan", name, run_scan, &scan, (double)rows->n_rows * (double)row_bytes,
@@ -655,13 +662,156 @@ static void bench_scan(void) {
     bench_one_scan(MSIM_SCAN_F32, &rows, values);
 }
 
-/* ---- encoder: whole batches through the library, two under way, times of the host's clock ---- */
+/* ---- prepare: what a search does beside its scans, 12 queries for the 10 best rows ---- */
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+enum { SEARCH_TOP = 10, SEARCH_QUERIES = 12 };
+
+typedef struct {
+    ms_gpu_prepare prepare;
+    ms_gpu_thresholds thresholds;
+    ms_gpu_score score;
+    ms_gpu_select select;
+    void *pinned, *laid_out; /* queries that the host prepared, and where they go */
+    size_t pinned_bytes;
+} aside;
+
+static int run_prepare(void *arg, int set) {
+    (void)set;
+    return ms_prepare_cuda(stream, &((aside *)arg)->prepare, &err);
 }
+static int run_thresholds(void *arg, int set) {
+    (void)set;
+    return ms_thresholds_cuda(stream, &((aside *)arg)->thresholds, &err);
+}
+static int run_score(void *arg, int set) {
+    (void)set;
+    return ms_score_f64_cuda(stream, &((aside *)arg)->score, &err);
+}
+static int run_select(void *arg, int set) {
+    (void)set;
+    return ms_select_cuda(stream, &((aside *)arg)->select, &err);
+}
+static int run_send(void *arg, int set) {
+    aside *a = arg;
+    (void)set;
+    return ms_gpu_upload(stream, a->laid_out, a->pinned, a->pinned_bytes, &err);
+}
+/* What a round costs even if it finds nothing: the way to the host and back. */
+static int run_wait(void *arg, int set) {
+    aside *a = arg;
+    (void)set;
+    int rc = ms_gpu_download(stream, a->pinned, a->select.n_best, 256, &err);
+    return rc < 0 ? rc : ms_gpu_sync(stream, &err);
+}
+
+/* The same queries prepared by the host, which is how the CPU's search does it: without laying them
+ * out and without sending them. By the clock of the host, on the emulator too. */
+static void time_host(int scan, const float *queries, const float *centre) {
+    double seconds[MAX_ROUNDS];
+    float weight[DIM];
+    int16_t narrow[DIM];
+    ms_codes codes = {.centre = centre, .dim = DIM};
+    char name[64];
+    for (int64_t round = -2; round < s.rounds; round++) {
+        double began = now();
+        for (int q = 0; q < SEARCH_QUERIES; q++) {
+            const float *query = queries + q * DIM;
+            ms_bound_codes b;
+            double norm = sqrt(ms_row_square((const unsigned char *)query, MSIM_DTYPE_F32, DIM));
+            if (scan == MSIM_SCAN_INT8)
+                ms_bound_int8_make(&b, narrow, query, norm, &codes, 127);
+            else if (scan == MSIM_SCAN_BF16)
+                ms_bound_bf16_narrow_make(&b, weight, query, norm, &codes, ms_scan_bf16_chain(DIM));
+            else
+                for (int d = 0; d < DIM; d++) weight[d] = (float)(query[d] / norm);
+            __asm__ volatile("" ::"r"(weight), "r"(narrow), "r"(&b) : "memory");
+        }
+        if (round >= 0) seconds[round] = now() - began;
+    }
+    snprintf(name, sizeof name, "host %s q%d", msim_scan_name(scan), SEARCH_QUERIES);
+    if (!s.only || strncmp(name, s.only, strlen(s.only)) == 0)
+        print_times("prepare", name, seconds, 0, 0, true);
+}
+
+static void prepare_both_ways(aside *a, int scan) {
+    static float queries[SEARCH_QUERIES * DIM], centre[DIM];
+    char name[64];
+    for (int i = 0; i < SEARCH_QUERIES * DIM; i++) queries[i] = random_value();
+    for (int i = 0; i < DIM; i++) centre[i] = random_value() / 100;
+    a->prepare = take_queries(scan, SEARCH_QUERIES);
+    a->pinned_bytes = ms_scan_queries_bytes(scan, SEARCH_QUERIES, DIM);
+    a->laid_out = a->prepare.laid_out;
+    snprintf(name, sizeof name, "device %s q%d", msim_scan_name(scan), SEARCH_QUERIES);
+    measure("prepare", name, run_prepare, a, 0, 0);
+    time_host(scan, queries, centre);
+    snprintf(name, sizeof name, "send %s q%d", msim_scan_name(scan), SEARCH_QUERIES);
+    measure("prepare", name, run_send, a, (double)a->pinned_bytes, 0);
+}
+
+/* A sample of 3,072 rows of bf16, its scores, the best of them, thresholds. */
+static void prepare_rounds(aside *a) {
+    enum { N = MS_GPU_MAX_CANDIDATES };
+    static ms_gpu_candidate sample[N];
+    int64_t n = s.corpus < N ? s.corpus : N;
+    ms_gpu_hit *best = take(SEARCH_QUERIES * SEARCH_TOP, sizeof *best);
+    for (int64_t i = 0; i < n; i++) sample[i].row = ms_plan_sample_row(s.corpus, n, i);
+    ms_gpu_candidate *list = take(N, sizeof *list);
+    put(list, sample, sizeof sample);
+    a->score = (ms_gpu_score){.rows = {.data = take_random((size_t)s.corpus * DIM, FILL_BF16),
+                                       .row_bytes = 2 * DIM,
+                                       .n_rows = s.corpus,
+                                       .dim = DIM,
+                                       .dtype = MSIM_DTYPE_BF16},
+                              .queries = a->prepare.queries,
+                              .norms = a->prepare.norms,
+                              .n_query = SEARCH_QUERIES,
+                              .candidates = list,
+                              .candidate_cap = N,
+                              .n_shared = n,
+                              .scores = take(SEARCH_QUERIES * N, sizeof(double))};
+    a->select = (ms_gpu_select){.n_query = SEARCH_QUERIES,
+                                .k = SEARCH_TOP,
+                                .candidates = list,
+                                .n_shared = n,
+                                .scores = a->score.scores,
+                                .candidate_cap = N,
+                                .best = best,
+                                .n_best = take(MS_GPU_SCAN_QUERIES, sizeof(uint32_t)),
+                                .kth_score = take(MS_GPU_SCAN_QUERIES, sizeof(double))};
+    must(ms_gpu_fill(stream, a->select.n_best, 0, MS_GPU_SCAN_QUERIES * sizeof(uint32_t), &err),
+         "fill");
+    float *constants = take(3 * MS_GPU_SCAN_QUERIES, sizeof *constants);
+    a->thresholds = (ms_gpu_thresholds){.scan = a->prepare.scan,
+                                        .n_query = SEARCH_QUERIES,
+                                        .least = -INFINITY,
+                                        .k = SEARCH_TOP,
+                                        .kth_score = a->select.kth_score,
+                                        .n_best = a->select.n_best,
+                                        .bounds = a->prepare.bounds,
+                                        .norms = a->prepare.norms,
+                                        .threshold = constants,
+                                        .rho_factor = constants + MS_GPU_SCAN_QUERIES,
+                                        .upper_threshold = constants + 2 * MS_GPU_SCAN_QUERIES};
+    measure("prepare", "sample scores 3072 q12", run_score, a, (double)n * 2 * DIM,
+            4.0 * (double)n * DIM * SEARCH_QUERIES);
+    measure("prepare", "sample best 3072 q12", run_select, a, 0, 0);
+    measure("prepare", "thresholds q12", run_thresholds, a, 0, 0);
+    measure("prepare", "wait q12", run_wait, a, 0, 0);
+}
+
+static void bench_prepare(void) {
+    static const int scans[] = {MSIM_SCAN_F32, MSIM_SCAN_INT8, MSIM_SCAN_BF16};
+    aside a = {0};
+    a.pinned = ms_gpu_host_alloc(stream, (size_t)1 << 20, 1, "bench", &err);
+    if (!a.pinned) fail("memory");
+    memset(a.pinned, 0, (size_t)1 << 20);
+    for (size_t i = 0; i < sizeof scans / sizeof *scans; i++) prepare_both_ways(&a, scans[i]);
+    prepare_rounds(&a);
+    must(ms_gpu_sync(stream, &err), "prepare");
+    ms_gpu_host_free(stream, a.pinned);
+}
+
+/* ---- encoder: whole batches through the library, two under way, times of the host's clock ---- */
 
 typedef struct {
     int32_t *ids;
@@ -795,30 +945,33 @@ static void bench_encoder(void) {
 /* ---- search: whole searches through the library, times of the host's clock. The rows are made
  * once, on the device, and every scan's codes come from them. ---- */
 
-enum { SEARCH_TOP = 10, SEARCH_QUERIES = 12 };
-
 typedef struct {
     msim_corpus *corpus;
     float *rows, *queries;
     msim_context *ctx;
 } search_bench;
 
+/* The last case leaves one row out, another one in each round, as a search for a corpus's own rows
+ * does. */
 static void bench_searches(search_bench *b, int scan) {
-    static const int numbers[] = {1, SEARCH_QUERIES};
-    int64_t found[SEARCH_QUERIES * SEARCH_TOP];
+    static const int numbers[] = {1, SEARCH_QUERIES, SEARCH_QUERIES};
+    int64_t found[SEARCH_QUERIES * SEARCH_TOP], excluded = 0;
     double scores[SEARCH_QUERIES * SEARCH_TOP], seconds[MAX_ROUNDS];
     msim_search_options o = msim_search_options_default();
     o.scan = scan;
+    o.excluded = &excluded;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         int64_t rc = 0;
         char name[96];
-        snprintf(name, sizeof name, "%s %lldx%d q%d", msim_scan_name(scan), (long long)s.corpus,
-                 DIM, numbers[i]);
+        o.n_excluded = i == 2;
+        snprintf(name, sizeof name, "%s %lldx%d q%d%s", msim_scan_name(scan), (long long)s.corpus,
+                 DIM, numbers[i], i == 2 ? ", one row excluded" : "");
         for (int64_t round = -2; round < s.rounds && rc >= 0; round++) {
             double began = now();
             rc = msim_context_search_with(b->ctx, &o, b->queries, (size_t)numbers[i], SEARCH_TOP,
                                           found, scores, &err);
             if (round >= 0) seconds[round] = now() - began;
+            excluded = (excluded + 104729) % s.corpus;
         }
         double row_bytes = scan == MSIM_SCAN_INT8   ? DIM + 16
                            : scan == MSIM_SCAN_BF16 ? 2 * DIM + 8
@@ -888,9 +1041,9 @@ static void bench_search(void) {
 static const struct {
     const char *name;
     void (*run)(void);
-} sections[] = {{"bandwidth", bench_bandwidth}, {"rows", bench_rows}, {"gemm", bench_gemm},
-                {"attention", bench_attention}, {"scan", bench_scan}, {"encoder", bench_encoder},
-                {"search", bench_search}};
+} sections[] = {{"bandwidth", bench_bandwidth}, {"rows", bench_rows},    {"gemm", bench_gemm},
+                {"attention", bench_attention}, {"scan", bench_scan},    {"prepare", bench_prepare},
+                {"encoder", bench_encoder},     {"search", bench_search}};
 
 static void make_tiny(void) {
     s.rounds = 2;

@@ -4,8 +4,9 @@
   bench/gpu_bench.py [--make] [--build build/gpu] [--only PART,...] [--product own|library|auto|all] [--model FILE]
                      [--limit SECONDS] [--out DIR] [--csv FILE|DIR] [--no-csv]
 
-Parts, the most telling first: bandwidth, gemm, attention, encoder, scan, search, rows (bench/gpu_bench.c: kernels timed by
-events, encoder and searches of 3,480,123 rows whole), peers (bench/gpu_peers.py, where torch is), files (midisim-bench: MIDI
+Parts, the most telling first: bandwidth, gemm, attention, encoder, scan, search, prepare, rows (bench/gpu_bench.c: kernels
+timed by events, encoder and searches of 3,480,123 rows whole; prepare: what a search does beside its scans, and the same on
+the host), peers (bench/gpu_peers.py, where torch is), files (midisim-bench: MIDI
 files to vectors). A part that fails or runs past its limit is said, the others go on; the exit code is then 1. --limit is
 for all parts together: what no time is left for is 'left out', which is no success. Each case says who computed it.
 
@@ -33,7 +34,7 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "test/gpu")]
 import gpu_check  # noqa: E402
 import rows as results  # noqa: E402
 
-KERNELS = ("bandwidth", "gemm", "attention", "encoder", "scan", "search", "rows")
+KERNELS = ("bandwidth", "gemm", "attention", "encoder", "scan", "search", "prepare", "rows")
 PARTS = (*KERNELS, "peers", "files")
 CORPUS = 3480123
 LIMIT = 280  # seconds of a part

@@ -448,6 +448,12 @@ typedef struct {
      * windows. Sums are in double, in the order of the windows. With is_l2_normalized, the mean is
      * scaled, not the windows. */
     int is_pooled;
+    /* A note index to write in the same pass over the files (Note index, below): its bytes are
+     * those of msim_notes_build, with its default options, over the same files. It holds whole
+     * pieces as the files have them, whatever transpose, max_tokens and windows say, and also
+     * pieces that gave no row. NULL: none. Not with from_tokens. Where a corpus or a journal was
+     * made without it, its files are read again for their notes alone. */
+    const char *notes;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -506,6 +512,8 @@ typedef struct {
     int64_t pieces;        /* inputs that gave rows: without windows, as many as rows */
     int64_t failed;        /* of the failures, those that fail again when the job is repeated; known
                             * also when there was nothing to do */
+    int64_t indexed;       /* pieces of the note index that this run wrote or left as it was */
+    int is_corpus_unchanged, is_index_unchanged; /* 1: was up to date and is left as it is */
 } msim_job_stats;
 
 MSIM_API int msim_job_get_stats(const msim_job *job, msim_job_stats *out);
@@ -721,21 +729,28 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
 /* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
  * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
- * C + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and its mean diagonal
- * ebar. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened rows are an
- * ordinary corpus, whose description holds the map. A searcher sees it there and whitens its
- * queries. docs/WHITENING.md.
+ * C + w N + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and the mean
+ * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened
+ * rows are an ordinary corpus, whose description holds the map. A searcher sees it there and
+ * whitens its queries. docs/WHITENING.md.
+ *
+ * N, the nuisance, is what altered copies of pieces differ in from them: how a performer plays, for
+ * one. It is known when altered copies were given to the fit, or to the prior that is added to it.
+ * Without it, N is 0 (within-class covariance: Hatch, Kajarekar, Stolcke 2006).
  *
  * A whitening never changes after open, and threads may share it. */
 typedef struct msim_whitening msim_whitening;
 
-#define MSIM_WHITENING_SHRINK 0.02     /* the default of shrink */
-#define MSIM_WHITENING_MOST_SHRINK 1e6 /* the largest shrink */
+#define MSIM_WHITENING_SHRINK 0.005      /* the default of shrink: docs/WHITENING.md, Measured */
+#define MSIM_WHITENING_MOST_SHRINK 1e6   /* the largest shrink */
+#define MSIM_WHITENING_NUISANCE 100.0    /* the default of w: docs/WHITENING.md, Measured */
+#define MSIM_WHITENING_MOST_NUISANCE 1e6 /* the largest w */
 enum {
     /* Of fewer rows of the corpus, all are used. */
     MSIM_WHITENING_LEAST_SAMPLE = 100000,
-    /* The rows that another fit counts as, at most: the default of prior_rows. Not measured yet. */
-    MSIM_WHITENING_PRIOR_ROWS = 20000,
+    /* The rows that another fit counts as, at most: the default of prior_rows: docs/WHITENING.md,
+     * Measured. */
+    MSIM_WHITENING_PRIOR_ROWS = 2000,
     MSIM_WHITENING_QUANTILES = 10
 };
 
@@ -756,6 +771,11 @@ typedef struct {
                                                              * thread; non-zero stops with
                                                              * -MSIM_E_STOPPED; NULL: never */
     void *user;                                             /* passed to progress */
+    const msim_corpus *altered; /* altered copies of pieces of the corpus: its rows bear the names
+                                 * of the rows that they are copies of, one or more for each; rows
+                                 * with other names are left out. Borrowed during the call; NULL:
+                                 * none */
+    double nuisance_weight;     /* w: 0 to MSIM_WHITENING_MOST_NUISANCE */
 } msim_whitening_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -782,12 +802,15 @@ typedef struct {
     int n_quantiles;        /* how many of the quantiles are known */
     double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
                                                  * 0.01, ... of unrelated pairs reach */
+    int64_t altered;        /* altered copies that the nuisance comes from; 0: there is none */
+    double nuisance_weight; /* w of the map; 0 without a nuisance */
 } msim_whitening_info;
 
 /* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
  * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
  * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
- * those that the prior counts as included. -MSIM_E_ARG for a prior of another width, or for rows
+ * those that the prior counts as included, or when `altered` has no row with the name of a row.
+ * -MSIM_E_ARG for a prior of another width, or for rows
  * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
 MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
                                 msim_whitening **out, msim_error *err);
@@ -1387,6 +1410,13 @@ MSIM_API int msim_note_reader_read(msim_note_reader *reader, const void *midi, s
                                    msim_piece_notes *out, msim_error *err);
 /* msim_outcome of the last read. */
 MSIM_API int msim_note_reader_outcome(const msim_note_reader *reader);
+/* From now on the calls of msim_tokenizer_encode and msim_tokenizer_encode_at also give the notes
+ * of their file to `reader`, so that it is parsed once for both. The reader is borrowed; NULL: none
+ * any more. msim_note_reader_get gives the notes of the last file, or says why there are none. The
+ * tokeniser may refuse a file that has notes. It fails with -MSIM_E_MEMORY for both. */
+MSIM_API void msim_tokenizer_share(msim_tokenizer *tokenizer, msim_note_reader *reader);
+MSIM_API int msim_note_reader_get(const msim_note_reader *reader, msim_piece_notes *out,
+                                  msim_error *err);
 
 /* Write notes as a small standard MIDI file of format 1 into out [cap]: one track per voice, at 120
  * beats a minute. Notes are in order of start; the first note is moved to 0 unless keeps_start.
@@ -1475,6 +1505,15 @@ MSIM_API int msim_notes_builder_open(const char *path, const msim_notes_options 
 MSIM_API int msim_notes_builder_add(msim_notes_builder *builder, const char *name,
                                     size_t name_bytes, const unsigned char *content,
                                     const msim_piece_notes *piece, msim_error *err);
+/* Notes for later: the notes of a piece as bytes, without velocities, about 5 for each note. bound
+ * gives an upper bound of them; pack writes them to `out` and returns their number. Adding them is
+ * adding the piece. -MSIM_E_FORMAT: the bytes are damaged. */
+MSIM_API size_t msim_notes_pack_bound(const msim_piece_notes *piece);
+MSIM_API size_t msim_notes_pack(const msim_piece_notes *piece, unsigned char *out);
+MSIM_API int msim_notes_builder_add_packed(msim_notes_builder *builder, const char *name,
+                                           size_t name_bytes, const unsigned char *content,
+                                           const unsigned char *bytes, size_t n_bytes,
+                                           msim_error *err);
 /* Add all pieces of an index of the same options, or those for which keep returns non-zero. keep
  * may be NULL. The index must stay open until finish. */
 MSIM_API int msim_notes_builder_add_index(msim_notes_builder *builder, const msim_notes *notes,

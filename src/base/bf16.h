@@ -1,8 +1,9 @@
 /* bf16 and f16 by their bits: conversions (to the nearest, ties to even), and a test for finite
  * numbers that no compiler flag can remove. ms_bf16 is a struct, so arithmetic on it does not
- * compile. */
+ * compile. CUDA kernels have the same functions (base/inline.h). */
 #ifndef MS_BASE_BF16_H
 #define MS_BASE_BF16_H
+#include "base/inline.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -11,25 +12,23 @@ typedef struct {
     uint16_t bits;
 } ms_bf16;
 
-static inline uint32_t ms_f32_bits(float x) {
+MS_INLINE uint32_t ms_f32_bits(float x) {
     uint32_t u;
     memcpy(&u, &x, sizeof u);
     return u;
 }
 
-static inline float ms_f32_from_bits(uint32_t u) {
+MS_INLINE float ms_f32_from_bits(uint32_t u) {
     float x;
     memcpy(&x, &u, sizeof x);
     return x;
 }
 
-static inline bool ms_is_finite_f32(float x) {
-    return (ms_f32_bits(x) & 0x7f800000u) != 0x7f800000u;
-}
+MS_INLINE bool ms_is_finite_f32(float x) { return (ms_f32_bits(x) & 0x7f800000u) != 0x7f800000u; }
 
-static inline float ms_f32_of_bf16(ms_bf16 x) { return ms_f32_from_bits((uint32_t)x.bits << 16); }
+MS_INLINE float ms_f32_of_bf16(ms_bf16 x) { return ms_f32_from_bits((uint32_t)x.bits << 16); }
 
-static inline ms_bf16 ms_bf16_of_f32(float x) {
+MS_INLINE ms_bf16 ms_bf16_of_f32(float x) {
     uint32_t u = ms_f32_bits(x);
     ms_bf16 r;
     if ((u & 0x7fffffffu) > 0x7f800000u)
@@ -40,10 +39,10 @@ static inline ms_bf16 ms_bf16_of_f32(float x) {
 }
 
 /* x rounded to the nearest bf16 and widened again. */
-static inline float ms_round_bf16(float x) { return ms_f32_of_bf16(ms_bf16_of_f32(x)); }
+MS_INLINE float ms_round_bf16(float x) { return ms_f32_of_bf16(ms_bf16_of_f32(x)); }
 
 /* Exact widening of an IEEE binary16. */
-static inline float ms_f32_of_f16(uint16_t h) {
+MS_INLINE float ms_f32_of_f16(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 0x1fu,
              mantissa = h & 0x3ffu;
     if (exponent == 0) {
@@ -55,7 +54,7 @@ static inline float ms_f32_of_f16(uint16_t h) {
 }
 
 /* Nearest binary16, ties to even; overflow goes to infinity. */
-static inline uint16_t ms_f16_of_f32(float x) {
+MS_INLINE uint16_t ms_f16_of_f32(float x) {
     uint32_t u = ms_f32_bits(x), sign = (u >> 16) & 0x8000u;
     u &= 0x7fffffffu;
     if (u > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);

@@ -1,9 +1,11 @@
 /* The span of a row as files hold it: 24 bytes, little-endian, in the journal and, in base64, in
- * the description of a corpus. docs/FORMATS.md, CORPUS.npy.json. */
+ * the description of a corpus. docs/FORMATS.md, CORPUS.npy.json. And the token ids that a model
+ * gets for a span. */
 #ifndef MS_BASE_SPAN_H
 #define MS_BASE_SPAN_H
 #include "base/status.h"
 #include <stdbool.h>
+#include <string.h>
 
 typedef struct {
     uint32_t window; /* number of the row among those of its piece, from 0 */
@@ -39,6 +41,19 @@ static inline bool ms_span_may_follow(const ms_stored_span *span, const ms_store
                    span->from_token > before->from_token && span->from_ms >= before->from_ms;
     return (span->window == 0 || is_next) && span->zero == 0 && span->from_token < span->to_token &&
            span->from_ms <= span->to_ms;
+}
+
+/* Ids of the sequence that a window is embedded as. */
+static inline size_t ms_span_n_ids(const msim_span *span) {
+    return (size_t)(span->to_token - span->from_token) + (span->from_token > 0);
+}
+
+/* This sequence, to `to` [ms_span_n_ids]: the window's ids among those of its piece, behind the
+ * piece's first, which begins every sequence. */
+static inline void ms_span_copy_ids(const msim_span *span, const int32_t *ids, int32_t *to) {
+    size_t n_begin = span->from_token > 0;
+    to[0] = ids[0];
+    memcpy(to + n_begin, ids + span->from_token, (ms_span_n_ids(span) - n_begin) * sizeof *to);
 }
 
 #endif

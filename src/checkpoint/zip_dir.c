@@ -2,6 +2,7 @@
  * used, because PyTorch leaves them zero and writes data descriptors. Zip64 records are read if
  * there are any. */
 #include "checkpoint/zip_dir.h"
+#include "base/text/order.h"
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -174,14 +175,9 @@ static int by_place(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static int compare_names(const char *a, size_t n_a, const char *b, size_t n_b) {
-    int c = memcmp(a, b, n_a < n_b ? n_a : n_b);
-    return c ? c : n_a < n_b ? -1 : n_a > n_b;
-}
-
 static int by_name(const void *a, const void *b) {
     const ms_zip_member *x = a, *y = b;
-    return compare_names(x->name, x->name_bytes, y->name, y->name_bytes);
+    return ms_text_compare(x->name, x->name_bytes, y->name, y->name_bytes);
 }
 
 int ms_zip_parse(const ms_map *map, const char *path, ms_arena *arena, ms_zip *out,
@@ -215,7 +211,7 @@ const ms_zip_member *ms_zip_find(const ms_zip *zip, const char *name, size_t nam
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         int c =
-            compare_names(zip->members[mid].name, zip->members[mid].name_bytes, name, name_bytes);
+            ms_text_compare(zip->members[mid].name, zip->members[mid].name_bytes, name, name_bytes);
         if (c == 0) return &zip->members[mid];
         if (c < 0)
             low = mid + 1;

@@ -1,6 +1,7 @@
 /* Fits a whitening on a corpus: which rows, their statistics, and how high unrelated rows of it
  * score. Contract: corpus/whiten.h; docs/WHITENING.md. */
 #include "base/mem.h"
+#include "base/random.h"
 #include "corpus/whiten.h"
 #include <inttypes.h>
 #include <string.h>
@@ -16,21 +17,13 @@ enum {
 #define SEED_ROWS UINT64_C(0x6d6964697369)
 #define SEED_PAIRS UINT64_C(0x77686974656e)
 
-/* SplitMix64's output number i from a seed (Steele, Lea, Flood 2014). */
-static uint64_t draw(uint64_t seed, uint64_t i) {
-    uint64_t z = seed + (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 /* i * n / m without overflow, for i <= m. */
 static int64_t scaled(int64_t i, int64_t n, int64_t m) { return n / m * i + n % m * i / m; }
 
 /* Number i of a sample of m of n: one from each of m stretches. All, if m is n. */
 static int64_t sampled(int64_t i, int64_t n, int64_t m, uint64_t seed) {
     int64_t from = scaled(i, n, m), to = scaled(i + 1, n, m);
-    return from + (int64_t)(draw(seed, (uint64_t)i) % (uint64_t)(to - from));
+    return from + (int64_t)(ms_random_at(seed, (uint64_t)i) % (uint64_t)(to - from));
 }
 
 /* ---- Statistics ---- */
@@ -71,7 +64,8 @@ static int gather(const msim_corpus *corpus, const ms_fit_setup *setup, int64_t 
     if (rc >= 0) rc = ms_whiten_sums_finish(sums, out, err);
     ms_whiten_sums_close(sums);
     if (rc < 0) return rc;
-    if (o->prior) rc = ms_whiten_combine(out, o->prior, o->prior_rows, err);
+    if (o->altered) rc = ms_corpus_add_altered(corpus, o->altered, out, err);
+    if (rc >= 0 && o->prior) rc = ms_whiten_combine(out, o->prior, o->prior_rows, err);
     int64_t least = LEAST_PER_COMPONENT * dim;
     if (rc >= 0 && out->distinct + out->prior_rows < least)
         rc = ms_fail(err, MSIM_E_EMPTY,
@@ -100,7 +94,8 @@ static int sample_pieces(const msim_corpus *corpus, const msim_whitening *w,
                 end = first < 0 ? first : msim_corpus_piece_first(corpus, piece + 1, err);
         if (end < 0) rc = (int)end;
         if (rc < 0) break;
-        int64_t row = first + (int64_t)(draw(~SEED_PAIRS, (uint64_t)i) % (uint64_t)(end - first));
+        int64_t row = first +
+                      (int64_t)(ms_random_at(~SEED_PAIRS, (uint64_t)i) % (uint64_t)(end - first));
         float *to = rows + *n * (size_t)dim;
         rc = msim_corpus_vector(corpus, row, to, err);
         if (rc >= 0 && ms_whiten_unit(unit, to, (size_t)dim) == MS_WHITEN_PLAIN) ++*n;
@@ -184,7 +179,7 @@ int ms_corpus_fit(const msim_corpus *corpus, const ms_fit_setup *setup, msim_whi
     *out = NULL;
     int rc = msim_corpus_get_info(corpus, &info);
     if (rc >= 0) rc = gather(corpus, setup, info.dim, &stats, err);
-    if (rc >= 0) rc = ms_whiten_from_stats(&stats, o->shrink, &w, err);
+    if (rc >= 0) rc = ms_whiten_from_stats(&stats, o->shrink, o->nuisance_weight, &w, err);
     if (rc >= 0) rc = find_background(corpus, setup, w, err);
     if (rc >= 0) rc = msim_corpus_check(corpus, err);
     if (rc < 0) {

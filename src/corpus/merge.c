@@ -2,6 +2,7 @@
  * cursors by name. One thread. include/midisim.h, Corpus. */
 #define _GNU_SOURCE
 #include "base/mem.h"
+#include "base/text/order.h"
 #include "corpus/corpus.h"
 #include <stdlib.h>
 #include <string.h>
@@ -31,12 +32,6 @@ struct msim_corpus_merge {
     int64_t piece; /* of the row handed out last */
 };
 
-static int compare_bytes(const char *a, size_t n_a, const char *b, size_t n_b) {
-    size_t n = n_a < n_b ? n_a : n_b;
-    int order = n ? memcmp(a, b, n) : 0;
-    return order ? order : (n_a > n_b) - (n_a < n_b);
-}
-
 static int read_name(const msim_corpus_merge *m, int64_t row, name_buffer *to, msim_error *err) {
     int64_t n = ms_corpus_read_name(m->corpus, row, &to->text, &to->cap, err);
     if (n < 0) return (int)n;
@@ -63,7 +58,7 @@ static int compare_rows(const void *a, const void *b, void *user) {
     const name_table *t = user;
     int64_t x = *(const int64_t *)a - t->first, y = *(const int64_t *)b - t->first;
     size_t x0 = x ? t->ends[x - 1] : 0, y0 = y ? t->ends[y - 1] : 0;
-    int order = compare_bytes(t->text + x0, t->ends[x] - x0, t->text + y0, t->ends[y] - y0);
+    int order = ms_text_compare(t->text + x0, t->ends[x] - x0, t->text + y0, t->ends[y] - y0);
     return order ? order : (x > y) - (x < y);
 }
 
@@ -119,7 +114,7 @@ static int examine(msim_corpus_merge *m, part_cursor *c, progress_call progress,
         swap_names(&before, &c->name);
         rc = read_name(m, row, &c->name, err);
         if (rc < 0) break;
-        if (row > c->first && compare_bytes(before.text, before.n, c->name.text, c->name.n) > 0)
+        if (row > c->first && ms_text_compare(before.text, before.n, c->name.text, c->name.n) > 0)
             is_sorted = false;
         int64_t chars = msim_name_chars(c->name.text, c->name.n);
         if (chars > m->name_chars) m->name_chars = chars;
@@ -132,7 +127,7 @@ static int examine(msim_corpus_merge *m, part_cursor *c, progress_call progress,
 /* ---- The heap ---- */
 
 static bool comes_before(const part_cursor *a, const part_cursor *b) {
-    int order = compare_bytes(a->name.text, a->name.n, b->name.text, b->name.n);
+    int order = ms_text_compare(a->name.text, a->name.n, b->name.text, b->name.n);
     return order < 0 || (order == 0 && a->index < b->index);
 }
 
@@ -211,7 +206,7 @@ int msim_corpus_merge_next(msim_corpus_merge *m, int64_t *row, const char **name
     bool is_window = m->has_last && found > 0 && m->piece == piece; /* of the same piece */
     m->piece = piece;
     m->n_same += m->has_last && !is_window &&
-                 compare_bytes(m->last.text, m->last.n, c->name.text, c->name.n) == 0;
+                 ms_text_compare(m->last.text, m->last.n, c->name.text, c->name.n) == 0;
     m->has_last = true;
     swap_names(&m->last, &c->name);
     c->at++;

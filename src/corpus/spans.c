@@ -6,17 +6,11 @@
 #include "base/text/base64.h"
 #include "base/mem.h"
 #include "base/span.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
 
 /* One file. In memory the last field of a span, a zero on disk, is the number of its piece within
  * the file. */
@@ -55,31 +49,6 @@ void ms_spans_close(ms_spans *s) {
 
 /* ---- Reading ---- */
 
-/* Open a description that holds spans: its descriptor, with the byte where their text begins; -1:
- * there are none; < -1: minus a status. */
-static int open_text(const char *path, int64_t *at, msim_error *err) {
-    size_t comma, text;
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && (errno == ENOENT || errno == ENAMETOOLONG)) return -1;
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        int failed = errno;
-        if (fd >= 0) close(fd);
-        return ms_fail_errno(err, failed, "cannot read: %s", path);
-    }
-    char *head = S_ISREG(st.st_mode) ? ms_alloc(HEAD_BYTES, 1, "description", err) : NULL;
-    int64_t n = head ? ms_base64_read_raw(fd, 0, head, HEAD_BYTES) : 0;
-    bool has_spans = n > 0 && ms_base64_find(head, (size_t)n, "\"spans\"", &comma, &text);
-    bool lacks_memory = S_ISREG(st.st_mode) && !head;
-    ms_free(head);
-    if (has_spans) {
-        *at = (int64_t)text;
-        return fd;
-    }
-    close(fd);
-    return lacks_memory ? -MSIM_E_MEMORY : -1;
-}
-
 /* Every span may follow the one before it; pieces are numbered. */
 static int number_pieces(part_spans *p, int64_t n_rows, const char *path, msim_error *err) {
     for (int64_t row = 0; row < n_rows; row++) {
@@ -96,40 +65,43 @@ static int number_pieces(part_spans *p, int64_t n_rows, const char *path, msim_e
     return MSIM_OK;
 }
 
-static int read_text(part_spans *p, int fd, int64_t at, int64_t n_rows, const char *path,
+/* The spans of n_rows rows from a description that is open. 0: it has none. */
+static int read_text(part_spans *p, const ms_base64_head *head, int64_t n_rows, const char *path,
                      msim_error *err) {
+    size_t comma, text;
+    if (!ms_base64_find(head->text, head->n, MS_TEXT_SPANS, &comma, &text)) return 0;
     if (n_rows >= UINT32_MAX)
         return ms_fail(err, MSIM_E_LIMIT, "spans: %s: expected fewer than 2^32 - 1 rows, got %lld",
                        path, (long long)n_rows);
     p->rows = ms_alloc((size_t)n_rows, sizeof *p->rows, "spans of rows", err);
     if (!p->rows) return -MSIM_E_MEMORY;
-    int rc = ms_base64_read(fd, at, p->rows, (size_t)n_rows * sizeof *p->rows, err);
+    int rc =
+        ms_base64_read(head->fd, (int64_t)text, p->rows, (size_t)n_rows * sizeof *p->rows, err);
     if (rc < 0) return rc;
     if (rc == 0)
         return ms_fail(err, MSIM_E_FORMAT,
                        "description of another corpus, or a damaged one: %s: its spans are not "
                        "those of %lld rows",
                        path, (long long)n_rows);
-    return number_pieces(p, n_rows, path, err);
+    rc = number_pieces(p, n_rows, path, err);
+    return rc < 0 ? rc : 1;
 }
 
 static int read_part(part_spans *p, const msim_corpus *corpus, int64_t part, msim_error *err) {
     const char *rows_path = msim_corpus_part_path(corpus, part);
-    int64_t n_rows = msim_corpus_part_rows(corpus, part), at = 0;
+    int64_t n_rows = msim_corpus_part_rows(corpus, part);
     size_t cap = strlen(rows_path) + sizeof ".json";
     char *path = ms_alloc(cap, 1, "path", err);
     if (!path) return -MSIM_E_MEMORY;
     snprintf(path, cap, "%s.json", rows_path);
-    int fd = n_rows ? open_text(path, &at, err) : -1, rc = MSIM_OK;
+    ms_base64_head head;
     p->n_pieces = 0;
-    if (fd >= 0) {
-        rc = read_text(p, fd, at, n_rows, path, err);
-        close(fd);
-    } else if (fd < -1) {
-        rc = fd;
-    } else {
-        p->n_pieces = n_rows;
+    int rc = n_rows ? ms_base64_open(path, &head, err) : 0;
+    if (rc > 0) {
+        rc = read_text(p, &head, n_rows, path, err);
+        ms_base64_close(&head);
     }
+    if (rc == 0) p->n_pieces = n_rows;
     ms_free(path);
     return rc;
 }

@@ -6,16 +6,12 @@
 #include "base/text/json.h"
 #include "corpus/whiten.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
-#define NEXT_BYTES ((size_t)256)     /* from the end of a text to the beginning of the next */
+#define NEXT_BYTES ((size_t)256) /* from the end of a text to the beginning of the next */
 enum { SPAN_BYTES = 24, SOURCE_BYTES = 32 };
 
 struct ms_whitened {
@@ -43,32 +39,12 @@ void ms_whitened_close(ms_whitened *w) {
 
 typedef struct {
     const char *path; /* of the description */
-    int fd;
-    char *head; /* owned: [n] */
-    size_t n;
+    ms_base64_head head;
     int64_t n_rows; /* of the file that it describes */
 } description_file;
 
 static int damaged(const description_file *d, const char *what, msim_error *err) {
     return ms_fail(err, MSIM_E_FORMAT, "damaged description of a corpus: %s: %s", d->path, what);
-}
-
-/* Open it and read its beginning. 0: there is none. */
-static int open_description(description_file *d, msim_error *err) {
-    struct stat st;
-    d->fd = open(d->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (d->fd < 0)
-        return errno == ENOENT || errno == ENAMETOOLONG
-                   ? 0
-                   : ms_fail_errno(err, errno, "cannot read: %s", d->path);
-    if (fstat(d->fd, &st) != 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
-    if (!S_ISREG(st.st_mode)) return 0;
-    d->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
-    if (!d->head) return -MSIM_E_MEMORY;
-    int64_t n = ms_base64_read_raw(d->fd, 0, d->head, HEAD_BYTES);
-    if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
-    d->n = (size_t)n;
-    return 1;
 }
 
 /* Where the text of the whitening begins in the file; 0: it has none. */
@@ -78,15 +54,15 @@ static int64_t find_text(const description_file *d, size_t *settings_end, msim_e
         int row_bytes;
     } before[] = {{MS_TEXT_SPANS, SPAN_BYTES}, {MS_TEXT_SOURCES, SOURCE_BYTES}};
     char next[NEXT_BYTES];
-    const char *head = d->head;
-    size_t n = d->n, comma, text;
+    const char *head = d->head.text;
+    size_t n = d->head.n, comma, text;
     int64_t at = 0;
     *settings_end = 0;
     for (size_t i = 0; i < 2; i++) {
         if (!ms_base64_find(head, n, before[i].key, &comma, &text)) continue;
         if (!*settings_end) *settings_end = comma;
         at += (int64_t)text + ms_base64_chars(d->n_rows * before[i].row_bytes);
-        int64_t got = ms_base64_read_raw(d->fd, at, next, sizeof next);
+        int64_t got = ms_base64_read_raw(d->head.fd, at, next, sizeof next);
         if (got < 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
         head = next;
         n = (size_t)got;
@@ -122,8 +98,8 @@ static bool get_background(const cJSON *from, ms_background *to) {
 
 /* What the settings say beside the map itself. */
 typedef struct {
-    int64_t dim, rows, distinct, prior_rows;
-    double shrink;
+    int64_t dim, rows, distinct, prior_rows, altered;
+    double shrink, nuisance_weight;
     char hash[65], model[65], fingerprint[MSIM_FINGERPRINT_CHARS + 1]; /* the last two may be "" */
     ms_background background;
 } said_whitening;
@@ -133,8 +109,8 @@ static int read_settings(const description_file *d, size_t end, said_whitening *
                          msim_error *err) {
     msim_error why;
     *to = (said_whitening){0};
-    d->head[end] = '}';
-    cJSON *json = ms_json_parse(d->head, end + 1, &why);
+    d->head.text[end] = '}';
+    cJSON *json = ms_json_parse(d->head.text, end + 1, &why);
     if (!json && why.code == MSIM_E_MEMORY) return ms_fail(err, why.code, "%s", why.text);
     if (!json) return damaged(d, "its settings are no JSON", err);
     const cJSON *from = cJSON_GetObjectItemCaseSensitive(json, "whitening"),
@@ -146,6 +122,9 @@ static int read_settings(const description_file *d, size_t end, said_whitening *
                    get_real(from, "shrink", &to->shrink) &&
                    ms_json_get_text(from, "hash", to->hash, sizeof to->hash) &&
                    get_background(from, &to->background);
+    /* only those of fits with altered copies say so */
+    if (!ms_json_get_int(from, "altered", &to->altered)) to->altered = 0;
+    if (!get_real(from, "nuisance_weight", &to->nuisance_weight)) to->nuisance_weight = 0.0;
     if (!ms_json_get_text(model, "sha256", to->model, sizeof to->model)) *to->model = 0;
     if (!ms_json_get_text(json, "fingerprint", to->fingerprint, sizeof to->fingerprint))
         *to->fingerprint = 0;
@@ -159,12 +138,12 @@ static int read_map(const description_file *d, int64_t at, const said_whitening 
     size_t dim = (size_t)said->dim, n = dim + ms_whiten_triangle(dim);
     char end = 0;
     int64_t n_chars = ms_base64_chars((int64_t)(n * sizeof(float)));
-    if (ms_base64_read_raw(d->fd, at + n_chars, &end, 1) != 1 || end != '"')
+    if (ms_base64_read_raw(d->head.fd, at + n_chars, &end, 1) != 1 || end != '"')
         return damaged(d, "\"whitener\" is not as long as its width asks for", err);
     float *numbers = ms_alloc(n, sizeof *numbers, "whitening", err);
     msim_error why;
     if (!numbers) return -MSIM_E_MEMORY;
-    int rc = ms_base64_read(d->fd, at, numbers, n * sizeof *numbers, err);
+    int rc = ms_base64_read(d->head.fd, at, numbers, n * sizeof *numbers, err);
     if (rc == 0) rc = damaged(d, "\"whitener\" is no text of base64", err);
     if (rc > 0 && (rc = ms_whiten_from_map(said->dim, numbers, numbers + dim, out, &why)) < 0)
         rc = ms_fail(err, -rc, "damaged description of a corpus: %s: %.250s", d->path, why.text);
@@ -179,7 +158,9 @@ static int read_map(const description_file *d, int64_t at, const said_whitening 
     w->stats.rows = said->rows;
     w->stats.distinct = said->distinct;
     w->stats.prior_rows = said->prior_rows;
+    w->stats.altered = said->altered;
     w->shrink = said->shrink;
+    w->nuisance_weight = said->nuisance_weight;
     w->background = said->background;
     memcpy(w->model, said->model, sizeof w->model);
     return MSIM_OK;
@@ -209,11 +190,9 @@ static int read_description(description_file *d, const msim_corpus *corpus, int6
                             msim_whitening **out, msim_error *err) {
     said_whitening said;
     size_t end;
-    int rc = open_description(d, err);
-    if (rc < 1) return rc;
     int64_t at = find_text(d, &end, err);
     if (at <= 0) return (int)at;
-    rc = read_settings(d, end, &said, err);
+    int rc = read_settings(d, end, &said, err);
     if (rc > 0) rc = check_rows(d, &said, corpus, part, err);
     return rc < 0 ? rc : read_map(d, at, &said, out, err);
 }
@@ -226,10 +205,12 @@ static int read_part(const msim_corpus *corpus, int64_t part, msim_whitening **o
     *out = NULL;
     if (!path) return -MSIM_E_MEMORY;
     snprintf(path, cap, "%s.json", rows_path);
-    description_file d = {.path = path, .fd = -1, .n_rows = msim_corpus_part_rows(corpus, part)};
-    int rc = read_description(&d, corpus, part, out, err);
-    if (d.fd >= 0) close(d.fd);
-    ms_free(d.head);
+    description_file d = {.path = path, .n_rows = msim_corpus_part_rows(corpus, part)};
+    int rc = ms_base64_open(path, &d.head, err);
+    if (rc > 0) {
+        rc = read_description(&d, corpus, part, out, err);
+        ms_base64_close(&d.head);
+    }
     ms_free(path);
     return rc;
 }

@@ -11,6 +11,7 @@
 #include "base/bf16.h"
 #include "kernels/device.h"
 #include "model/family.h"
+#include "search/bound_codes.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -139,11 +140,10 @@ typedef struct {
     int64_t n_blocks, block_step; /* the pass reads blocks 0, step, 2 step, .. of MS_GPU_BLOCK_ROWS
                                    * rows: n_blocks of them (the last row of the rows ends the last
                                    * one) */
-    const void *queries;          /* as ms_scan_queries_put lays them out for the scan */
+    const void *queries;          /* as ms_prepare_cuda lays them out for the scan */
     const double *norms;          /* F64: [n_query], sqrt(dot(q, q)) */
-    const int32_t *start;         /* INT8: [n_query] */
-    const float *scale, *lambda, *threshold, *rho_factor; /* [n_query]: BF16 and INT8,
-                                                  * search/bound_codes.h */
+    const float *scale, *lambda;  /* INT8: [n_query], of ms_prepare_cuda */
+    const float *threshold, *rho_factor; /* BF16 and INT8: [n_query], search/bound_codes.h */
     const float *upper_threshold; /* [n_query]: a row is kept unless upper < upper_threshold; F64:
                              * cast from the threshold */
     float margin;                 /* F32, ip: upper = dot + margin * |x| */
@@ -159,12 +159,45 @@ enum { MS_GPU_BLOCK_ROWS = 256 };
 
 int ms_scan_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 
-/* Host side: bytes of the queries of a scan, and query q put into its place (host memory, zeroed
- * before). query: F64 f32 [dim]; F32 f32 [dim], divided by its norm; BF16 f32 [dim] whose values
- * are bf16's already (ms_bound_bf16_narrow_make); INT8 s16 [dim] of weights within -127..127. */
+/* The queries of a scan, made ready for it. All but scan, n_query, dim, queries and centre is
+ * written; what a scan does not need may be NULL. */
+typedef struct {
+    int scan;               /* msim_scan */
+    int n_query;            /* 1 .. MS_GPU_SCAN_QUERIES */
+    int64_t dim;            /* up to 65,536 */
+    const float *queries;   /* [n_query, dim], finite, none of zeros */
+    const float *centre;    /* BF16, INT8: [dim], of the codes */
+    double *norms;          /* [n_query]: sqrt(dot(q, q)) */
+    void *laid_out;         /* ms_scan_queries_bytes, all of them: F64 the queries; F32 divided by
+                           * their norms; BF16 and INT8 the weights of search/bound_codes.h */
+    ms_bound_codes *bounds; /* BF16, INT8: [n_query], the bits of ms_bound_bf16_narrow_make and
+                             * ms_bound_int8_make */
+    float *scale, *lambda;  /* INT8: [n_query], copies of those of the bounds */
+} ms_gpu_prepare;
+
+int ms_prepare_cuda(ms_gpu_stream *s, const ms_gpu_prepare *prepare, msim_error *err);
 size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim);
-void ms_scan_queries_put(int scan, void *queries, int64_t q, int64_t n_query, int64_t dim,
-                         const void *query);
+
+/* Constants for the thresholds of now: of query q the larger of `least` and, where there are k
+ * results, kth_score[q]. Bits of ms_bound_codes_set_threshold, ms_bound_f32_threshold and
+ * ms_bound_f32_threshold_ip. An upper threshold is never -infinity, which is the upper bound of
+ * rows with NaN or infinity. */
+typedef struct {
+    int scan, is_ip, n_query;
+    double least, shift;          /* shift: added to the threshold, 0 but in tests */
+    int64_t k;                    /* 0: `least` alone counts */
+    const double *kth_score;      /* [n_query], of ms_select_cuda ... */
+    const uint32_t *n_best;       /* ... with this */
+    const ms_bound_codes *bounds; /* BF16, INT8: [n_query] */
+    const double *norms;          /* F32 and ip: [n_query] */
+    ms_bound_f32 f32;             /* F32 */
+    float *threshold, *rho_factor, *upper_threshold; /* out: [n_query]; the first two for BF16 and
+                                                      * INT8 */
+    uint32_t *n_candidates; /* NULL, or [MS_GPU_SCAN_QUERIES] to be set to 0 */
+} ms_gpu_thresholds;
+
+int ms_thresholds_cuda(ms_gpu_stream *s, const ms_gpu_thresholds *thresholds, msim_error *err);
+
 /* Roundings that a bound must charge to a sum of the f32 scan (as if of this many lanes,
  * ms_bound_f32_make), and on the longest way of one of the bf16 scan, tensor cores' own rounding
  * included. */
@@ -184,7 +217,11 @@ typedef struct {
     const ms_gpu_candidate *candidates;
     const uint32_t *n_candidates; /* [n_query]; more than candidate_cap counts as candidate_cap */
     int64_t candidate_cap;
-    int is_shared;  /* candidates: one list, [candidate_cap], for all queries */
+    int64_t n_shared;        /* above 0: candidates is one list of so many for all queries, and
+                       * n_candidates is not read */
+    const int64_t *excluded; /* [n_excluded] ascending row numbers, or NULL: their scores are
+                              * -infinity */
+    int64_t n_excluded;
     double *scores; /* [n_query, candidate_cap] */
 } ms_gpu_score;
 
@@ -205,7 +242,7 @@ typedef struct {
     const uint32_t *n_candidates;
     const double *scores;
     int64_t candidate_cap; /* at most MS_GPU_MAX_CANDIDATES */
-    int is_shared;         /* as in ms_gpu_score */
+    int64_t n_shared;      /* as in ms_gpu_score */
     ms_gpu_hit *best;      /* [n_query, k], sorted */
     uint32_t *n_best;      /* [n_query] */
     double *kth_score;     /* [n_query] */

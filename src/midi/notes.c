@@ -3,7 +3,7 @@
  * are paired inside a track, and times are those of a player. */
 #include "base/mem.h"
 #include "base/sized.h"
-#include "midi/bars.h"
+#include "midi/meter/bars.h"
 #include "midi/smf_read.h"
 #include <midisim.h>
 #include <stdlib.h>
@@ -15,6 +15,8 @@ struct msim_note_reader {
     ms_arena events; /* of one file: events, tempo map */
     ms_arena notes;  /* what the last read gave */
     int outcome;
+    msim_piece_notes piece; /* of the last read */
+    msim_error failed;      /* of the last read; code 0 when it gave notes */
 };
 
 /* One note, with the tick at which it is sorted. */
@@ -27,7 +29,7 @@ typedef struct {
 typedef struct {
     const uint8_t *file;
     size_t n_bytes;
-    ms_smf smf;
+    const ms_smf *smf;
     ms_time_map map;
     raw_note *raw; /* [n_raw] */
     size_t n_raw;
@@ -159,8 +161,8 @@ static int read_track(reading *r, held_notes *h, size_t track, const ms_event *e
 }
 
 static int read_tracks(reading *r, ms_arena *arena, ms_arena *kept, msim_error *err) {
-    const size_t n = r->smf.n_notes;
-    size_t most = r->smf.n_tracks * CHANNELS;
+    const size_t n = r->smf->n_notes;
+    size_t most = r->smf->n_tracks * CHANNELS;
     if (most > n + CHANNELS) most = n + CHANNELS;
     held_notes *h = ms_arena_get(arena, 1, sizeof *h, "MIDI notes", err);
     if (h) h->next = ms_arena_get(arena, n + 1, sizeof *h->next, "MIDI notes", err);
@@ -168,15 +170,15 @@ static int read_tracks(reading *r, ms_arena *arena, ms_arena *kept, msim_error *
     if (r->raw) r->voices = ms_arena_get(kept, most + 1, sizeof *r->voices, "MIDI voices", err);
     if (!r->voices) return -MSIM_E_MEMORY;
     for (int c = 0; c < CHANNELS; c++) r->channel_program[c] = -1;
-    for (size_t i = 0; i < r->smf.n_events; i++) {
-        const ms_event *e = &r->smf.events[i];
+    for (size_t i = 0; i < r->smf->n_events; i++) {
+        const ms_event *e = &r->smf->events[i];
         if (e->kind == MS_PATCH && r->channel_program[e->channel] < 0)
             r->channel_program[e->channel] = e->x & 127;
     }
     size_t begin = 0;
-    for (size_t t = 0; t < r->smf.n_tracks; begin = r->smf.track_ends[t++]) {
-        int rc =
-            read_track(r, h, t, r->smf.events + begin, r->smf.events + r->smf.track_ends[t], err);
+    for (size_t t = 0; t < r->smf->n_tracks; begin = r->smf->track_ends[t++]) {
+        int rc = read_track(r, h, t, r->smf->events + begin, r->smf->events + r->smf->track_ends[t],
+                            err);
         if (rc < 0) return rc;
     }
     return MSIM_OK;
@@ -237,8 +239,7 @@ static uint64_t last_onset(const reading *r) {
 
 static int read_notes(msim_note_reader *reader, reading *r, msim_piece_notes *out,
                       msim_error *err) {
-    int rc = ms_smf_read(r->file, r->n_bytes, &reader->events, &r->smf, &reader->outcome, err);
-    if (rc >= 0) rc = ms_time_map_make(&r->smf, &reader->events, &r->map, err);
+    int rc = ms_time_map_make(r->smf, &reader->events, &r->map, err);
     if (rc >= 0) rc = read_tracks(r, &reader->events, &reader->notes, err);
     if (rc < 0) return rc;
     if (r->n_raw == 0) {
@@ -251,24 +252,57 @@ static int read_notes(msim_note_reader *reader, reading *r, msim_piece_notes *ou
     rc = give_notes(r, &reader->notes, out, err);
     if (rc >= 0) rc = keep_names(r, &reader->notes, err);
     if (rc >= 0)
-        rc = ms_bars_make(r->file, r->n_bytes, &r->smf, &r->map, last_onset(r), r->n_raw,
+        rc = ms_bars_make(r->file, r->n_bytes, r->smf, &r->map, last_onset(r), r->n_raw,
                           &reader->notes, out, err);
     if (rc >= 0) reader->outcome = MSIM_OUTCOME_TOKENS;
     return rc;
 }
 
-int msim_note_reader_read(msim_note_reader *reader, const void *midi, size_t n_bytes,
-                          msim_piece_notes *out, msim_error *err) {
-    size_t at = 0;
-    msim_piece_notes got = {.size = sizeof got};
-    if (n_bytes > 0 && n_bytes <= MS_SMF_MAX_BYTES) at = msim_midi_find(midi, n_bytes, &n_bytes);
-    reading r = {.file = (const uint8_t *)midi + at, .n_bytes = n_bytes};
+static void forget(msim_note_reader *reader) {
     ms_arena_reset(&reader->events);
     ms_arena_reset(&reader->notes);
     reader->outcome = MSIM_OUTCOME_NOT_MIDI;
-    int rc = read_notes(reader, &r, &got, err);
-    if (rc < 0) return rc;
-    rc = ms_sized_out(out, &got, sizeof got);
+    reader->piece = (msim_piece_notes){.size = sizeof reader->piece};
+    reader->failed = (msim_error){0};
+}
+
+/* What went wrong is said again by msim_note_reader_get. */
+static int keep_failure(msim_note_reader *reader, int rc, msim_error *err) {
+    if (rc < 0) reader->failed = *err;
+    return rc;
+}
+
+int msim_note_reader_get(const msim_note_reader *reader, msim_piece_notes *out, msim_error *err) {
+    if (reader->failed.code) return ms_fail(err, reader->failed.code, "%s", reader->failed.text);
+    int rc = ms_sized_out(out, &reader->piece, sizeof reader->piece);
     return rc < 0 ? ms_fail(err, -rc, "msim_piece_notes: expected its size in the field size")
                   : MSIM_OK;
+}
+
+int msim_note_reader_read(msim_note_reader *reader, const void *midi, size_t n_bytes,
+                          msim_piece_notes *out, msim_error *err) {
+    size_t at = 0;
+    ms_smf smf;
+    msim_error own;
+    if (!err) err = &own;
+    if (n_bytes > 0 && n_bytes <= MS_SMF_MAX_BYTES) at = msim_midi_find(midi, n_bytes, &n_bytes);
+    reading r = {.file = (const uint8_t *)midi + at, .n_bytes = n_bytes, .smf = &smf};
+    forget(reader);
+    int rc = ms_smf_read(r.file, n_bytes, &reader->events, &smf, &reader->outcome, err);
+    if (rc >= 0) rc = read_notes(reader, &r, &reader->piece, err);
+    rc = keep_failure(reader, rc, err);
+    return rc < 0 ? rc : msim_note_reader_get(reader, out, err);
+}
+
+int ms_note_reader_take(msim_note_reader *reader, const uint8_t *file, size_t n_bytes,
+                        const ms_smf *smf, int outcome, const msim_error *failed, msim_error *err) {
+    reading r = {.file = file, .n_bytes = n_bytes, .smf = smf};
+    msim_error why = {0};
+    forget(reader);
+    int rc = smf ? read_notes(reader, &r, &reader->piece, &why)
+                 : ms_fail(&why, failed->code, "%s", failed->text);
+    if (!smf) reader->outcome = outcome;
+    rc = keep_failure(reader, rc, &why);
+    ms_arena_reset(&reader->events); /* others need the memory now */
+    return smf && rc == -MSIM_E_MEMORY ? ms_fail(err, MSIM_E_MEMORY, "%s", why.text) : MSIM_OK;
 }

@@ -1,6 +1,7 @@
 /* The tokeniser handle: runs the 17 stages of docs/TOKENS.md over one file. It owns the note queues
  * and two arenas, which are emptied for each file and kept between files; no event and no note is
  * allocated alone. One thread at a time. Every failure comes before the first id is written. */
+#include "midi/meter/bars.h"
 #include "midi/canonical.h"
 #include "midi/tokens.h"
 #include "midi/windows.h"
@@ -25,6 +26,7 @@ struct msim_tokenizer {
     int64_t full_length;           /* ids of the last file, uncut */
     int outcome;                   /* msim_outcome of the last file */
     bool force_wide;
+    msim_note_reader *sharer; /* borrowed: who gets the events too; or NULL */
     piece piece;
     ms_queues queues;
 };
@@ -51,6 +53,7 @@ void msim_tokenizer_close(msim_tokenizer *tok) {
 int msim_tokenizer_outcome(const msim_tokenizer *tok) { return tok->outcome; }
 int64_t msim_tokenizer_full_length(const msim_tokenizer *tok) { return tok->full_length; }
 void ms_tokenizer_force_wide(msim_tokenizer *tok, bool on) { tok->force_wide = on; }
+void msim_tokenizer_share(msim_tokenizer *tok, msim_note_reader *reader) { tok->sharer = reader; }
 
 int msim_tokenizer_variants(int transpose_factor) {
     if (transpose_factor <= 0) return 1;
@@ -82,7 +85,14 @@ static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, 
     ms_smf smf;
     ms_wide ticks;
     ms_arena *from = &tok->arenas[0], *to = &tok->arenas[1];
+    msim_error own;
+    if (!err) err = &own;
     int rc = ms_smf_read(file, n_bytes, from, &smf, &tok->outcome, err);
+    if (tok->sharer) {
+        const int taken = ms_note_reader_take(tok->sharer, file, n_bytes, rc < 0 ? NULL : &smf,
+                                              tok->outcome, err, err);
+        if (rc >= 0) rc = taken;
+    }
     if (rc < 0) return rc;
     const bool is_wide = tok->force_wide || smf.last_tick >= MS_SMF_NARROW_TICKS;
     if (is_wide) rc = ms_wide_ticks(file, n_bytes, &smf, &tok->wide, &ticks, err);

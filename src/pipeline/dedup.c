@@ -12,6 +12,9 @@ struct ms_dedup {
     size_t n, cap;
     uint32_t *slots; /* owned: [n_slots], a power of two; numbers, or NONE */
     size_t n_slots;
+    bool wants_notes;
+    int64_t *notes; /* owned: [n] when notes are wanted: a byte in the journal, or MS_NOTES_... */
+    size_t notes_cap;
 };
 
 int ms_dedup_open(ms_dedup **out, msim_error *err) {
@@ -27,6 +30,7 @@ void ms_dedup_close(ms_dedup *c) {
     pthread_mutex_destroy(&c->lock);
     ms_free(c->items);
     ms_free(c->slots);
+    ms_free(c->notes);
     ms_free(c);
 }
 
@@ -46,6 +50,9 @@ static uint32_t *probe(const ms_dedup *c, const unsigned char *key) {
 static int make_room(ms_dedup *c, msim_error *err) {
     int rc =
         ms_grow((void **)&c->items, &c->cap, c->n + 1, sizeof *c->items, "contents by hash", err);
+    if (rc >= 0 && c->wants_notes)
+        rc = ms_grow((void **)&c->notes, &c->notes_cap, c->n + 1, sizeof *c->notes,
+                     "contents by hash", err);
     if (rc < 0 || (c->n_slots && c->n < c->n_slots / 4 * 3)) return rc;
     size_t n_slots = c->n_slots ? c->n_slots * 2 : 1024;
     uint32_t *slots = ms_alloc(n_slots, sizeof *slots, "contents by hash", err);
@@ -69,6 +76,7 @@ static int find(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_err
                            MS_DEDUP_NONE);
         *slot = (uint32_t)c->n;
         c->items[c->n] = (ms_dedup_entry){.state = MS_DEDUP_UNKNOWN};
+        if (c->wants_notes) c->notes[c->n] = MS_NOTES_UNKNOWN;
         memcpy(c->items[c->n++].key, key, MS_DEDUP_KEY);
     }
     *index = *slot;
@@ -87,7 +95,11 @@ int ms_dedup_claim(ms_dedup *c, const unsigned char *key, uint32_t *index, msim_
     int rc = find(c, key, index, err);
     if (rc == 0 && c->items[*index].state == MS_DEDUP_UNKNOWN) {
         c->items[*index].state = MS_DEDUP_CLAIMED;
-        rc = 1;
+        rc = MS_CLAIM_VECTORS;
+    }
+    if (rc >= 0 && c->wants_notes && c->notes[*index] == MS_NOTES_UNKNOWN) {
+        c->notes[*index] = MS_NOTES_CLAIMED;
+        rc |= MS_CLAIM_NOTES;
     }
     pthread_mutex_unlock(&c->lock);
     return rc;
@@ -105,4 +117,21 @@ ms_dedup_entry ms_dedup_get(ms_dedup *c, uint32_t index) {
     ms_dedup_entry item = c->items[index];
     pthread_mutex_unlock(&c->lock);
     return item;
+}
+
+/* ---- Notes ---- */
+
+void ms_dedup_want_notes(ms_dedup *c) { c->wants_notes = true; }
+
+void ms_dedup_settle_notes(ms_dedup *c, uint32_t index, int64_t notes) {
+    pthread_mutex_lock(&c->lock);
+    if (c->wants_notes) c->notes[index] = notes;
+    pthread_mutex_unlock(&c->lock);
+}
+
+int64_t ms_dedup_get_notes(ms_dedup *c, uint32_t index) {
+    pthread_mutex_lock(&c->lock);
+    const int64_t notes = c->wants_notes ? c->notes[index] : MS_NOTES_NONE;
+    pthread_mutex_unlock(&c->lock);
+    return notes;
 }

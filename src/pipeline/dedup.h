@@ -29,6 +29,17 @@ typedef struct {
     bool is_cut;        /* longer than the token limit */
 } ms_dedup_entry;
 
+/* Where the notes of a content are, for a job that writes a note index too: the byte of their
+ * record in the journal, or one of these. */
+enum {
+    MS_NOTES_UNKNOWN = 0,
+    MS_NOTES_CLAIMED = -1, /* being read */
+    MS_NOTES_NONE = -2     /* settled: the content has no notes, or too many of them */
+};
+
+/* What the caller of a claim has to find out. */
+enum { MS_CLAIM_VECTORS = 1, MS_CLAIM_NOTES = 2 };
+
 typedef struct ms_dedup ms_dedup;
 
 int ms_dedup_open(ms_dedup **out, msim_error *err);
@@ -36,11 +47,17 @@ void ms_dedup_close(ms_dedup *dedup);
 size_t ms_dedup_count(const ms_dedup *dedup);
 /* The number of a content by its key; a new content is UNKNOWN. */
 int ms_dedup_find(ms_dedup *dedup, const unsigned char *key, uint32_t *index, msim_error *err);
-/* The same, and claim the content. Returns 1 when the content was UNKNOWN: it is now CLAIMED, and
- * the caller settles it. Returns 0 otherwise. */
+/* The same, and claim the content. Returns MS_CLAIM_VECTORS when the content was UNKNOWN: it is now
+ * CLAIMED, and the caller settles it. MS_CLAIM_NOTES, alone or added to it, says the same of its
+ * notes, where these are wanted. Returns 0 otherwise. */
 int ms_dedup_claim(ms_dedup *dedup, const unsigned char *key, uint32_t *index, msim_error *err);
 /* Set the entry of a content to `as`; the key in `as` is ignored. */
 void ms_dedup_settle(ms_dedup *dedup, uint32_t index, ms_dedup_entry as);
 ms_dedup_entry ms_dedup_get(ms_dedup *dedup, uint32_t index);
+
+/* From now on notes are wanted: 8 bytes more for a content. Before this all notes are NONE. */
+void ms_dedup_want_notes(ms_dedup *dedup);
+void ms_dedup_settle_notes(ms_dedup *dedup, uint32_t index, int64_t notes);
+int64_t ms_dedup_get_notes(ms_dedup *dedup, uint32_t index);
 
 #endif

@@ -24,10 +24,8 @@ static int check_numbers(const msim_job_options *o, msim_error *err) {
     if (rc < 0) return rc;
     if (o->max_tokens < -1 || o->max_tokens > (int64_t)1 << 30)
         return refuse(err, "max_tokens", "-1..2^30", o->max_tokens);
-    if (o->window_tokens && (o->window_tokens < 16 || o->window_tokens > (int64_t)1 << 20))
-        return refuse(err, "window_tokens", "0 or 16..2^20", o->window_tokens);
-    if (o->window_step < 0 || o->window_step > o->window_tokens)
-        return refuse(err, "window_step", "0..window_tokens", o->window_step);
+    rc = ms_files_check_windows("job", o->window_tokens, o->window_step, err);
+    if (rc < 0) return rc;
     if (o->is_pooled && !o->window_tokens)
         return ms_fail(err, MSIM_E_ARG, "job: is_pooled is for windows: set window_tokens too");
     if (o->dtype != MSIM_DTYPE_F32 && o->dtype != MSIM_DTYPE_F16)
@@ -46,6 +44,10 @@ static int check_options(const msim_job_options *o, msim_error *err) {
         return ms_fail(
             err, MSIM_E_ARG,
             "job: from_tokens: transpose, shard and names are for MIDI files: leave them out");
+    if (o->from_tokens && o->notes)
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "job: from_tokens: a note index is made of MIDI files alone: leave out notes");
     if (o->from_tokens && o->window_tokens)
         return ms_fail(err, MSIM_E_ARG,
                        "job: from_tokens: windows are made of MIDI files alone, whose notes have "
@@ -73,9 +75,10 @@ static int copy_options(msim_job *job, const msim_job_options *options, msim_err
     job->watch.user = job->o.user;
     ms_watch_begin(&job->watch);
     job->manifest.facts.is_kept = job->o.is_detailed != 0;
+    job->manifest.wants_notes = job->o.notes != NULL;
     job->began = ms_clock_now();
     rc = check_options(&job->o, err);
-    if (job->o.window_tokens && !job->o.window_step) job->o.window_step = job->o.window_tokens / 2;
+    job->o.window_step = ms_files_window_step(job->o.window_tokens, job->o.window_step);
     return rc;
 }
 
@@ -105,6 +108,7 @@ void msim_job_close(msim_job *job) {
     ms_pieces_close(&job->pieces);
     ms_journal_close(job->journal);
     ms_previous_close(&job->previous);
+    msim_notes_close(job->index);
     msim_model_close(job->own_model);
     ms_manifest_close(&job->manifest);
     ms_skips_close(&job->skips);
@@ -118,13 +122,16 @@ void msim_job_close(msim_job *job) {
 /* Everything is done: the corpus. */
 static int finish(msim_job *job, msim_error *err) {
     int rc = ms_job_account(job, err);
+    /* The index first: where the corpus is whole, so is its index. */
+    if (rc >= 0 && job->o.notes) rc = ms_job_write_index(job, err);
     if (rc >= 0) rc = ms_job_write(job, true, err);
     if (rc >= 0) rc = ms_journal_finish(job->journal, job->o.is_journal_kept, err);
     if (rc < 0) return rc;
     if (job->n_rows == 0 && !job->o.n_shards)
         return ms_fail(err, MSIM_E_EMPTY, "no rows: %s: no input has notes; nothing was written",
                        job->o.output);
-    return job->is_unchanged ? MSIM_JOB_UP_TO_DATE : MSIM_JOB_WRITTEN;
+    const bool is_unchanged = job->is_unchanged && (!job->o.notes || job->is_index_unchanged);
+    return is_unchanged ? MSIM_JOB_UP_TO_DATE : MSIM_JOB_WRITTEN;
 }
 
 int msim_job_run(msim_job *job, msim_error *err) {
@@ -188,7 +195,10 @@ int msim_job_get_stats(const msim_job *job, msim_job_stats *out) {
                         .device = job->info.device,
                         .isa = job->info.isa,
                         .precision = job->info.precision,
-                        .pieces = job->n_pieces};
+                        .pieces = job->n_pieces,
+                        .indexed = job->n_indexed,
+                        .is_corpus_unchanged = job->is_unchanged,
+                        .is_index_unchanged = job->is_index_unchanged};
     _Static_assert(MSIM_SKIP_COUNT <= sizeof s.skipped / sizeof *s.skipped, "a place for each");
     count_inputs(job, &s);
     memcpy(s.skipped, job->skips.counts, sizeof job->skips.counts);

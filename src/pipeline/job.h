@@ -34,6 +34,7 @@ struct msim_job {
     msim_model_info info;
     ms_manifest manifest; /* owned */
     ms_previous previous; /* owned: the corpus before an update; all zero without --update */
+    msim_notes *index;    /* owned: the note index that is there already, or NULL */
     ms_journal *journal;  /* owned */
     /* Chooses the entries that this run does: the reader's `take`, and its `user`. By default that
      * is ms_manifest_take, which gives all entries that are not done. */
@@ -51,12 +52,14 @@ struct msim_job {
     bool has_failed;     /* the work failed, and not by the journal: what is finished is whole */
     bool is_journal_bad; /* the journal could not be written while sequences were taken */
     bool is_unchanged;   /* the corpus was up to date and is left as it is */
+    bool is_index_unchanged; /* the note index too */
     int64_t n_read, n_lines; /* files read by this run; token lines */
     /* Results: pieces that gave rows; their rows; pieces that were cut; rows whose content an
      * earlier row has too; files that could not be read. */
     int64_t n_pieces, n_rows, n_cut, n_shared, n_unread;
-    int64_t n_failed; /* inputs that will fail again */
-    uint32_t *order;  /* owned: [n_pieces] entries in the order of the rows, once these are written;
+    int64_t n_failed;  /* inputs that will fail again */
+    int64_t n_indexed; /* pieces of the note index */
+    uint32_t *order; /* owned: [n_pieces] entries in the order of the rows, once these are written;
                        * NULL unless the job is detailed */
 };
 
@@ -71,6 +74,16 @@ int ms_job_work(msim_job *job, msim_error *err);
 int ms_job_account(msim_job *job, msim_error *err);
 /* Write the corpus and its description from what is finished. */
 int ms_job_write(msim_job *job, bool is_complete, msim_error *err);
+
+/* ---- The note index beside the corpus: pipeline/index/beside.c ---- */
+
+/* Open the index that is there already, if it can be used. */
+int ms_job_open_index(msim_job *job, msim_error *err);
+/* 1 when that index has the pieces of the previous corpus, which is whole, and no others; else 0;
+ * < 0 when memory runs out. */
+int ms_job_index_is_current(const msim_job *job, msim_error *err);
+/* Write the index from the journal and the index that is there. */
+int ms_job_write_index(msim_job *job, msim_error *err);
 
 /* ---- Several ranks: pipeline/ranks.c, and what it needs of pipeline/prepare.c ---- */
 

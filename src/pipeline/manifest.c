@@ -1,9 +1,10 @@
 /* What each input holds and which are still to be read, as pipeline/manifest.h describes it. */
 #define _GNU_SOURCE
-#include "pipeline/manifest.h"
+#include "pipeline/index/noted.h"
 #include "base/hash/digest.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
+#include "base/text/order.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ int ms_manifest_open(ms_manifest *in, ms_watch *watch, msim_error *err) {
                        MS_DEDUP_NONE, in->files.n);
     int rc = ms_dedup_open(&in->dedup, err);
     if (rc < 0) return rc;
+    if (in->wants_notes) ms_dedup_want_notes(in->dedup);
     in->content = ms_alloc(in->files.n, sizeof *in->content, "contents of files", err);
     if (!in->content) return -MSIM_E_MEMORY;
     in->content_cap = in->files.n;
@@ -126,6 +128,13 @@ static int visit_record(void *user, const ms_journal_record *r, msim_error *err)
     uint32_t content;
     if (l->to && (at = ms_journal_add(l->to, r, err)) < 0) return (int)at;
     if (r->kind == MS_JOURNAL_FILE) return visit_file(l, r, err);
+    if (r->kind == MS_JOURNAL_NOTES) {
+        int rc = ms_dedup_find(l->in->dedup, r->hash, &content, err);
+        if (rc < 0) return rc;
+        ms_dedup_settle_notes(l->in->dedup, content,
+                              r->reason == MSIM_SKIP_NONE ? at : MS_NOTES_NONE);
+        return 0;
+    }
     if (r->kind == MS_JOURNAL_CONTENT) {
         bool is_cut = l->max_tokens && r->full_length > l->max_tokens;
         int rc = ms_dedup_find(l->in->dedup, r->hash, &content, err);
@@ -177,13 +186,16 @@ int ms_manifest_absorb(ms_manifest *in, ms_journal *journal, ms_journal *other, 
     return load(&l, other, err);
 }
 
+/* ---- The end of the journals ---- */
+
 void ms_manifest_settle(ms_manifest *in) {
     forget_paths(in);
     in->n_before = -in->n_kept;
     for (size_t i = 0; i < in->files.n; i++) {
         if (in->content[i] == MS_DEDUP_NONE) continue;
         /* A file may have been noted before its contents were embedded. */
-        if (ms_dedup_get(in->dedup, in->content[i]).state == MS_DEDUP_UNKNOWN)
+        if (ms_dedup_get(in->dedup, in->content[i]).state == MS_DEDUP_UNKNOWN ||
+            ms_noted_lacks(in, i))
             in->content[i] = MS_DEDUP_NONE;
         else
             in->n_before++;
@@ -322,9 +334,7 @@ static void get_name(const ms_previous *previous, int64_t row, row_name *out) {
 }
 
 static int compare_to_row(const ms_files_entry *e, const row_name *name) {
-    size_t len = (size_t)name->len, n = e->name_len < len ? e->name_len : len;
-    int order = memcmp(e->path + e->name_at, name->text, n);
-    return order ? order : (e->name_len > len) - (e->name_len < len);
+    return ms_text_compare(e->path + e->name_at, e->name_len, name->text, (size_t)name->len);
 }
 
 /* Walk pieces and entries in order of name. Each piece is visited once, by its first row, with its

@@ -33,9 +33,13 @@ typedef struct {
     int64_t n_before, n_kept; /* entries that a journal settles, and the previous corpus */
     int64_t n_dropped;        /* rows of the previous corpus without an entry */
     ms_watch *watch;          /* borrowed, or NULL */
+    /* Of a job that writes a note index too: entries whose notes are not known are read, even where
+     * their vectors are. */
+    bool wants_notes;
+    const msim_notes *index; /* borrowed: the index that is there already, or NULL */
 } ms_manifest;
 
-/* Call this when `files` is filled. watch (borrowed) may be NULL. */
+/* Call this when `files` and wants_notes are filled in. watch (borrowed) may be NULL. */
 int ms_manifest_open(ms_manifest *manifest, ms_watch *watch, msim_error *err);
 void ms_manifest_close(ms_manifest *manifest);
 /* The next entry to be read: a reader's default `take` (its user is the ms_manifest). */

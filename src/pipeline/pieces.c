@@ -55,16 +55,15 @@ int ms_pieces_next(ms_pieces *w, ms_sequence *out, msim_error *err) {
     const ms_reader_item *item = &w->item;
     if (!w->handed) return 0;
     const msim_span *span = item->spans + w->at;
-    size_t n = (size_t)(span->to_token - span->from_token), n_begin = span->from_token > 0;
-    int32_t *ids = ms_alloc(n_begin + n, sizeof *ids, "token ids", err);
+    size_t n = ms_span_n_ids(span);
+    int32_t *ids = ms_alloc(n, sizeof *ids, "token ids", err);
     if (!ids) return -MSIM_E_MEMORY;
-    ids[0] = item->ids[0]; /* begins a sequence */
-    memcpy(ids + n_begin, item->ids + span->from_token, n * sizeof *ids);
+    ms_span_copy_ids(span, item->ids, ids);
     *out = (ms_sequence){.name = item->entry->path + item->entry->name_at,
                          .name_len = item->entry->name_len,
                          .content = item->content,
                          .ids = ids,
-                         .n_ids = (int64_t)(n_begin + n),
+                         .n_ids = (int64_t)n,
                          .full_length = item->full_length,
                          .piece = w->handed,
                          .window = w->at++};

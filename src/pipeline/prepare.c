@@ -1,6 +1,7 @@
 /* The first step of a job (pipeline/job.h): the output, its description and its journal say what is
  * left to do. docs/FORMATS.md, Journals, has the rules. */
 #define _GNU_SOURCE
+#include "pipeline/index/noted.h"
 #include "pipeline/job.h"
 #include <stdio.h>
 #include <string.h>
@@ -87,7 +88,14 @@ static int judge_existing(msim_job *r, msim_error *err) {
     rc = ms_manifest_verify(&r->manifest, &r->previous, &why);
     if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
     if (rc < 0) return refuse_existing(r, why.text, err);
-    r->is_complete = !found->unread; /* what could not be read then is tried again */
+    const int has_index = s->notes ? ms_job_index_is_current(r, err) : 1;
+    if (has_index < 0) return has_index;
+    if (!has_index && !r->previous.sources && found->rows)
+        return refuse_existing(r,
+                               "it does not say which files its rows came from, so midisim-index "
+                               "has to make its note index",
+                               err);
+    r->is_complete = !found->unread && has_index; /* what could not be read then is tried again */
     return 0;
 }
 
@@ -212,6 +220,7 @@ static int match_previous(msim_job *r, msim_error *err) {
     if (!r->previous.corpus) return 0;
     ms_description_add_levels(&r->description, &r->previous.description);
     int rc = ms_manifest_match(&r->manifest, &r->previous, err);
+    if (rc >= 0) ms_noted_forget(&r->manifest);
     if (rc >= 0 && !r->previous.sources && r->previous.description.rows)
         ms_watch_say(&r->watch, MSIM_MESSAGE_WARNING,
                      "%s.json does not say which files its rows came from: all are embedded again",
@@ -230,6 +239,7 @@ int ms_job_prepare(msim_job *r, msim_error *err) {
     rc = ms_journal_open(r->o.output, &r->watch, &r->journal, err);
     if (rc >= 0) rc = ms_output_recover(&r->output, err);
     if (rc >= 0) rc = ms_output_check(&r->output, &exists, err); /* which that may have changed */
+    if (rc >= 0) rc = ms_job_open_index(r, err);
     if (rc >= 0 && exists) rc = judge_existing(r, err);
     if (rc < 0) return rc;
     if (r->is_complete) return drop_journal(r, err);

@@ -187,11 +187,21 @@ static void send_entries(const msim_job *r, chunk *c) {
     send_end(r, c);
 }
 
+/* A content on its way. */
+typedef struct {
+    unsigned char key[MS_DEDUP_KEY];
+    bool has_vectors, has_notes;
+} packed_content;
+
 static void send_contents(const msim_job *r, chunk *c) {
     for (size_t i = 0; i < ms_dedup_count(r->manifest.dedup); i++) {
         ms_dedup_entry content = ms_dedup_get(r->manifest.dedup, (uint32_t)i);
-        if (content.state != MS_DEDUP_JOURNAL && content.state != MS_DEDUP_PREVIOUS) continue;
-        put(c, content.key, sizeof content.key);
+        packed_content packed = {
+            .has_vectors = content.state == MS_DEDUP_JOURNAL || content.state == MS_DEDUP_PREVIOUS,
+            .has_notes = ms_dedup_get_notes(r->manifest.dedup, (uint32_t)i) != MS_NOTES_UNKNOWN};
+        if (!packed.has_vectors && (!packed.has_notes || !r->o.notes)) continue;
+        memcpy(packed.key, content.key, sizeof packed.key);
+        put(c, &packed, sizeof packed);
         if ((c->n >= CHUNK || c->failed.code) && !send_chunk(r, c)) return;
     }
     send_end(r, c);
@@ -229,11 +239,16 @@ static void add_entries(msim_job *r, chunk *c) {
 
 /* Where rank 0 keeps the results of these contents does not matter here. */
 static void add_contents(msim_job *r, chunk *c) {
+    packed_content packed;
     uint32_t content;
-    for (size_t at = 0; at + MS_DEDUP_KEY <= c->n && !c->failed.code; at += MS_DEDUP_KEY)
-        if (ms_dedup_find(r->manifest.dedup, c->bytes + at, &content, &c->failed) >= 0)
+    for (size_t at = 0; at + sizeof packed <= c->n && !c->failed.code; at += sizeof packed) {
+        memcpy(&packed, c->bytes + at, sizeof packed);
+        if (ms_dedup_find(r->manifest.dedup, packed.key, &content, &c->failed) < 0) return;
+        if (packed.has_vectors)
             ms_dedup_settle(r->manifest.dedup, content,
                             (ms_dedup_entry){.state = MS_DEDUP_PREVIOUS});
+        if (packed.has_notes) ms_dedup_settle_notes(r->manifest.dedup, content, MS_NOTES_NONE);
+    }
 }
 
 static int receive_list(msim_job *r, msim_error *err) {

@@ -67,6 +67,24 @@ static int note_content(msim_job *r, const ms_reader_item *item, msim_error *err
     return 0;
 }
 
+/* The notes of a content, or why there are none. */
+static int note_notes(msim_job *r, const ms_reader_item *item, msim_error *err) {
+    const bool has_notes = item->notes_reason == MSIM_SKIP_NONE;
+    ms_journal_record notes = {.kind = MS_JOURNAL_NOTES,
+                               .reason = item->notes_reason,
+                               .path = (const char *)item->notes,
+                               .path_len = has_notes ? (uint32_t)item->n_notes_bytes : 0};
+    if (ms_files_is_tried_again(item->reason)) { /* that says nothing about the content */
+        ms_dedup_settle_notes(r->manifest.dedup, item->content, MS_NOTES_NONE);
+        return 0;
+    }
+    memcpy(notes.hash, item->sha256, sizeof notes.hash);
+    int64_t at = add_record(r, &notes, err);
+    if (at < 0) return (int)at;
+    ms_dedup_settle_notes(r->manifest.dedup, item->content, has_notes ? at : MS_NOTES_NONE);
+    return 0;
+}
+
 /* A content that has all its vectors. */
 static int keep_content(msim_job *r, const ms_journal_record *record, uint32_t content,
                         msim_error *err) {
@@ -154,6 +172,10 @@ static int note_item(msim_job *r, ms_reader_item *item, msim_error *err) {
         return ms_files_list_refuse(&r->manifest.files, r->manifest.files.entries + item->index,
                                     item->reason, item->detail, err);
     r->manifest.content[item->index] = item->content;
+    if (item->claimed & MS_CLAIM_NOTES) rc = note_notes(r, item, err);
+    if (rc < 0) return rc;
+    ms_free(item->notes); /* the piece may wait long for its vectors */
+    item->notes = NULL;
     if (item->is_known) return 0;
     if (item->reason != MSIM_SKIP_NONE) return note_content(r, item, err);
     rc = ms_facts_note(
@@ -280,6 +302,7 @@ static int open_reader(msim_job *r, msim_error *err) {
                                  .window_step = r->o.window_step,
                                  .windows_most = ms_journal_windows_most(r->description.dim),
                                  .wants_notes = r->o.is_detailed != 0,
+                                 .may_claim_notes = r->o.notes != NULL,
                                  .is_background = true,
                                  .model = r->model,
                                  .take = r->take,

@@ -70,49 +70,54 @@ int ms_query_embed_batches(ms_query_embedder *e, const int32_t *ids, const int64
     return rc;
 }
 
-int ms_query_reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
-                         msim_error *err) {
+/* Room in e->ids for a file. limit: its most tokens. */
+static int reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
+                       msim_error *err) {
     size_t bound = msim_tokenizer_bound(n_bytes, transpose, limit);
     return ms_grow((void **)&e->ids, &e->ids_cap, bound ? bound : 1, sizeof *e->ids, "token ids",
                    err);
 }
 
-int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
-                        int64_t max_tokens, float *out, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
-    int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
+int ms_query_encode(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                    int64_t max_tokens, int64_t *starts, msim_error *err) {
+    int64_t limit = max_tokens ? max_tokens : INT64_MAX;
+    int rc = reserve_ids(e, n_bytes, transpose, limit, err);
     if (rc < 0) return rc;
     int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
                                       e->ids_cap, starts, err);
-    if (n < 0) return (int)n;
-    rc = ms_query_embed_batches(e, e->ids, starts, (size_t)n, out, err);
-    return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > starts[1];
+    if (n >= 0) e->n_ids = starts[1];
+    return (int)n;
+}
+
+int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                        int64_t max_tokens, float *out, msim_error *err) {
+    int64_t starts[MS_QUERY_VARIANTS + 1];
+    int n = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
+    if (n < 0) return n;
+    int rc = ms_query_embed_batches(e, e->ids, starts, (size_t)n, out, err);
+    return rc < 0 ? rc : ms_query_is_cut(e);
 }
 
 int ms_query_embed_beginning(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                              int64_t max_tokens, float *out, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
+    int64_t starts[MS_QUERY_VARIANTS + 1];
     int32_t beginnings[MS_QUERY_VARIANTS * MS_QUERY_LIKELY_TOKENS];
-    int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
-    if (rc < 0) return rc;
-    int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
-                                      e->ids_cap, starts, err);
-    if (n < 0) return (int)n;
-    e->n_ids = starts[1];
+    int n = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
+    if (n < 0) return n;
     int64_t n_tried = e->n_ids < MS_QUERY_LIKELY_TOKENS ? e->n_ids : MS_QUERY_LIKELY_TOKENS;
-    for (int64_t i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         memcpy(beginnings + i * n_tried, e->ids + starts[i], (size_t)n_tried * sizeof *e->ids);
         starts[i] = i * n_tried;
     }
     starts[n] = n * n_tried;
-    rc = ms_query_embed_batches(e, beginnings, starts, (size_t)n, out, err);
-    return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > e->n_ids;
+    int rc = ms_query_embed_batches(e, beginnings, starts, (size_t)n, out, err);
+    return rc < 0 ? rc : ms_query_is_cut(e);
 }
 
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,
                       int64_t max_tokens, float *out, msim_error *err) {
     int64_t starts[2] = {0}, limit = max_tokens ? max_tokens : INT64_MAX;
-    int rc = ms_query_reserve_ids(e, n_bytes, 0, limit, err);
+    int rc = reserve_ids(e, n_bytes, 0, limit, err);
     if (rc < 0) return rc;
     starts[1] = msim_tokenizer_encode_at(e->tokenizer, midi, n_bytes, semitones, limit, e->ids,
                                          e->ids_cap, err);

@@ -31,7 +31,7 @@ typedef struct {
     /* The piece that was cut last (query/windows.c): its keys in ids [n_keys, n_ids]. */
     msim_span *spans; /* owned: [n_windows] */
     size_t spans_cap, n_windows, n_keys;
-    int64_t n_ids;       /* of each key of the piece that was cut or begun last */
+    int64_t n_ids;       /* of each key of the piece that was encoded last */
     int32_t *window_ids; /* owned: the windows of a batch */
     size_t window_ids_cap;
 } ms_query_embedder;
@@ -66,9 +66,15 @@ int ms_query_embed_pooled(ms_query_embedder *e, float *out, msim_error *err);
 
 /* ---- Between the files of the embedder ---- */
 
-/* Room in e->ids for a file. limit: its most tokens. */
-int ms_query_reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int64_t limit,
-                         msim_error *err);
+/* The tokens of a piece in the keys of a transpose factor, each cut to max_tokens (0: all): key i
+ * is e->ids[starts[i] .. starts[i + 1]), and all have n_ids. starts [MS_QUERY_VARIANTS + 1].
+ * Returns the number of keys. */
+int ms_query_encode(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
+                    int64_t max_tokens, int64_t *starts, msim_error *err);
+/* 1 when the piece that was encoded last was longer than max_tokens, else 0. */
+static inline int ms_query_is_cut(const ms_query_embedder *e) {
+    return msim_tokenizer_full_length(e->tokenizer) > e->n_ids;
+}
 /* Embed n sequences ids[starts[i] .. starts[i + 1]) into out [n, dim], as many at a time as fit a
  * batch. */
 int ms_query_embed_batches(ms_query_embedder *e, const int32_t *ids, const int64_t *starts,

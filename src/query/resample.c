@@ -1,23 +1,17 @@
 /* Intervals of measures by resampling queries: query/eval.h. The choices come from one generator
- * (SplitMix64; Steele, Lea, Flood 2014), so the same seed gives the same intervals everywhere. */
+ * (base/random.h), so the same seed gives the same intervals everywhere. */
 #include "query/eval.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t next_random(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
 
 /* How often each of n queries is in one choice of n: counts [n]. */
 static void choose(uint64_t *state, uint32_t *counts, size_t n) {
     memset(counts, 0, n * sizeof *counts);
     /* The upper half of the product of a 32-bit number and n, which is below 2^32: its bias is
      * below n / 2^32. */
-    for (size_t i = 0; i < n; i++) counts[(next_random(state) >> 32) * n >> 32]++;
+    for (size_t i = 0; i < n; i++) counts[(ms_random_next(state) >> 32) * n >> 32]++;
 }
 
 static int by_value(const void *a, const void *b) {

@@ -42,14 +42,8 @@ static int check_options(const msim_searcher_options *o, msim_error *err) {
     if (o->max_vectors < 1 || o->max_vectors > 65536)
         return ms_fail(err, MSIM_E_ARG, "searcher: max_vectors: expected 1..65536, got %" PRId64,
                        o->max_vectors);
-    if (o->window_tokens && (o->window_tokens < 16 || o->window_tokens > (int64_t)1 << 20))
-        return ms_fail(err, MSIM_E_ARG,
-                       "searcher: window_tokens: expected 0 or 16..2^20, got %" PRId64,
-                       o->window_tokens);
-    if (o->window_step < 0 || o->window_step > o->window_tokens)
-        return ms_fail(err, MSIM_E_ARG,
-                       "searcher: window_step: expected 0..window_tokens, got %" PRId64,
-                       o->window_step);
+    int rc = ms_files_check_windows("searcher", o->window_tokens, o->window_step, err);
+    if (rc < 0) return rc;
     if (o->likely_keys < 0 || o->likely_keys > 11)
         return ms_fail(err, MSIM_E_ARG, "searcher: likely_keys: expected 0..11, got %d",
                        o->likely_keys);

@@ -1,12 +1,13 @@
 /* A query in windows, cut as the rows of its corpus were: query/embedder.h. */
 #include "base/mem.h"
 #include "base/rows.h"
+#include "base/span.h"
+#include "pipeline/input/files.h"
 #include "query/embedder.h"
-#include <string.h>
 
 static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step, int64_t limit,
                msim_error *err) {
-    int64_t step = window_step ? window_step : window_tokens / 2;
+    int64_t step = ms_files_window_step(window_tokens, window_step);
     int64_t n = msim_tokenizer_windows(e->tokenizer, window_tokens, step, limit, NULL, 0, err);
     if (n < 0) return (int)n;
     int rc = ms_grow((void **)&e->spans, &e->spans_cap, (size_t)n, sizeof *e->spans,
@@ -20,41 +21,25 @@ static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step,
 
 int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                  int64_t max_tokens, int64_t window_tokens, int64_t window_step, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1], limit = max_tokens ? max_tokens : INT64_MAX;
-    int rc = ms_query_reserve_ids(e, n_bytes, transpose, limit, err);
+    int64_t starts[MS_QUERY_VARIANTS + 1];
+    int rc = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
     if (rc < 0) return rc;
-    int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
-                                      e->ids_cap, starts, err);
-    if (n < 0) return (int)n;
-    e->n_keys = (size_t)n;
-    e->n_ids = starts[1];
-    rc = cut(e, window_tokens, window_step, limit, err);
-    return rc < 0 ? rc : msim_tokenizer_full_length(e->tokenizer) > e->n_ids;
-}
-
-/* The ids of a window in one key, to `to`: those of its span, behind the one that begins a
- * sequence. Returns how many there are. */
-static int64_t put_window(const ms_query_embedder *e, size_t key, size_t window, int32_t *to) {
-    const int32_t *ids = e->ids + (int64_t)key * e->n_ids;
-    const msim_span *span = e->spans + window;
-    int64_t n = span->to_token - span->from_token, n_begin = span->from_token > 0;
-    to[0] = ids[0];
-    memcpy(to + n_begin, ids + span->from_token, (size_t)n * sizeof *to);
-    return n_begin + n;
+    e->n_keys = (size_t)rc;
+    rc = cut(e, window_tokens, window_step, max_tokens ? max_tokens : INT64_MAX, err);
+    return rc < 0 ? rc : ms_query_is_cut(e);
 }
 
 /* Embed windows first .. first + n - 1 of a key, at most MS_QUERY_BATCH. */
 static int embed_some(ms_query_embedder *e, size_t key, size_t first, size_t n, float *out,
                       msim_error *err) {
     int64_t starts[MS_QUERY_BATCH + 1] = {0};
-    size_t n_ids = 0;
-    for (size_t i = first; i < first + n; i++)
-        n_ids += (size_t)(e->spans[i].to_token - e->spans[i].from_token) + 1;
-    int rc = ms_grow((void **)&e->window_ids, &e->window_ids_cap, n_ids, sizeof *e->window_ids,
-                     "token ids", err);
+    const int32_t *ids = e->ids + (int64_t)key * e->n_ids;
+    const msim_span *spans = e->spans + first;
+    for (size_t i = 0; i < n; i++) starts[i + 1] = starts[i] + (int64_t)ms_span_n_ids(spans + i);
+    int rc = ms_grow((void **)&e->window_ids, &e->window_ids_cap, (size_t)starts[n],
+                     sizeof *e->window_ids, "token ids", err);
     if (rc < 0) return rc;
-    for (size_t i = 0; i < n; i++)
-        starts[i + 1] = starts[i] + put_window(e, key, first + i, e->window_ids + starts[i]);
+    for (size_t i = 0; i < n; i++) ms_span_copy_ids(spans + i, ids, e->window_ids + starts[i]);
     return ms_query_embed_batches(e, e->window_ids, starts, n, out, err);
 }
 

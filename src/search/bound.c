@@ -1,27 +1,11 @@
 /* Bounds of the certified scans: see bound.h. docs/SEARCH.md has the inequalities and their proofs.
  * The factors 1.001 and the powers of two below only cover the rounding of double itself. */
 #include "search/bound.h"
-#include <float.h>
 #include <math.h>
 
-#define U32 0x1p-24 /* half an ulp of 1 in f32 */
-#define U64 0x1p-53
+#define U32 MS_BOUND_U32
 #define TINY 0x1p-45 /* everything that underflow may do to a plain row, relative to its norm */
-#define DUST 0x1p-50 /* relative: a few roundings of double */
-
-float ms_bound_f32_below(double x) {
-    if (!(x > -INFINITY)) return -INFINITY;
-    if (x > FLT_MAX) return x == INFINITY ? INFINITY : FLT_MAX;
-    if (x < -FLT_MAX) return -INFINITY;
-    float f = (float)x;
-    return (double)f > x ? nextafterf(f, -INFINITY) : f;
-}
-
-float ms_bound_f32_above(double x) { return isnan(x) ? INFINITY : -ms_bound_f32_below(-x); }
-
-double ms_bound_gamma(size_t n) { return (double)n * U32 / (1 - (double)n * U32); }
-
-double ms_bound_tau(size_t dim) { return 4 * ((double)dim / 16 + 6) * U64; }
+#define DUST MS_BOUND_DUST
 
 ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes) {
     ms_bound_f32 b;
@@ -36,18 +20,8 @@ ms_bound_f32 ms_bound_f32_make(size_t dim, size_t lanes) {
     return b;
 }
 
-float ms_bound_f32_threshold(const ms_bound_f32 *b, double threshold) {
-    return ms_bound_f32_below(threshold - b->cosine - DUST);
-}
-
 double ms_bound_f32_score(const ms_bound_f32 *b, float upper) {
     return (double)upper + b->cosine + DUST;
-}
-
-float ms_bound_f32_threshold_ip(double threshold, double query_norm) {
-    double least = threshold / query_norm; /* NaN for a query of zeros: its scores are all 0 */
-    if (query_norm == 0) return -INFINITY;
-    return ms_bound_f32_below(least - fabs(least) * DUST);
 }
 
 double ms_bound_f32_score_ip(float upper, double query_norm) {

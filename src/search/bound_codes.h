@@ -4,6 +4,13 @@
 #ifndef MS_SEARCH_BOUND_CODES_H
 #define MS_SEARCH_BOUND_CODES_H
 #include "codes/layout.h"
+#include "search/bound.h"
+
+/* SLACK covers the rounding of sums in double, DUST that of single operations; no query leaves more
+ * along itself out than MOST_ALONG. */
+#define MS_CODES_SLACK 1e-12
+#define MS_CODES_DUST 1e-9
+#define MS_CODES_MOST_ALONG 0.25
 
 /* One query against the codes of one view. */
 typedef struct {
@@ -40,9 +47,29 @@ void ms_bound_bf16_narrow_make(ms_bound_codes *b, float *weight, const float *qu
 /* Make bounds that keep every row, as for a query of zeros. */
 void ms_bound_codes_make_keeping_all(ms_bound_codes *b);
 
+/* The most that the components of query and row across each other's direction can contribute, at
+ * cosine c or above. */
+MS_INLINE double ms_bound_codes_width(double c) {
+    return c <= 0 ? 1.0 : c >= 1 ? 0.0 : sqrt((1 - c) * (1 + c));
+}
+
 /* Constants for a threshold, which is a lower bound of the K-th best score, or -infinity. The upper
  * threshold is never -infinity. */
-ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b, double threshold);
+MS_INLINE ms_bound_threshold ms_bound_codes_set_threshold(const ms_bound_codes *b,
+                                                          double threshold) {
+    ms_bound_threshold t = {0.0f, 1.0f, -FLT_MAX};
+    if (b->keeps_all || !(threshold > -INFINITY)) return t;
+    double least = (threshold > 2    ? 2
+                    : threshold < -2 ? -2
+                                     : threshold) -
+                   b->tau,
+           width = ms_bound_codes_width(least) * (1 + MS_CODES_DUST);
+    t.threshold = (float)least;
+    t.rho_factor = ms_bound_f32_above((width + b->f) * (1 + 8 * MS_BOUND_U32) + b->sigma_rho);
+    t.upper_threshold =
+        ms_bound_f32_below(least * (1 - b->phi) - width * b->eta - b->at_centre - b->sigma);
+    return t;
+}
 /* A number that a row's score cannot exceed. rho and t are the row's, and upper is what a kernel
  * computed for the row with these constants. */
 double ms_bound_codes_score(const ms_bound_codes *b, const ms_bound_threshold *threshold, float rho,

@@ -99,6 +99,26 @@ def test_update(music, model, tmp_path):
     assert 0 < count(done, "tokens in") <= 3 * (30 + 20)
 
 
+def note_index(out):
+    return out.with_suffix(".notes").read_bytes()
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_notes(music, model, alone, tmp_path, ranks):
+    """--notes: the note index too, also where the corpus is there already and its notes alone are read."""
+    out, index = tmp_path / "c.npy", tmp_path / "alone.notes"
+    assert run("index", "-o", index, music / "songs").returncode == 1
+    done = share(ranks, model, out, "--notes", music / "songs")
+    assert done.returncode == 1, text(done)
+    assert (corpus(out), note_index(out)) == (corpus(alone), index.read_bytes())
+    assert left_over(out) == [] and len(re.findall("c.notes: ", text(done))) == 1
+    assert "nothing to do" in text(share(ranks, model, out, "--notes", music / "songs"))
+    (tmp_path / "c.notes").unlink()
+    done = share(ranks, model, out, "--notes", music / "songs")
+    assert "c.npy is up to date" in text(done) and count(done, "tokens in") == 0
+    assert (corpus(out), note_index(out)) == (corpus(alone), index.read_bytes())
+
+
 # ---- Killed and resumed ---------------------------------------------------------------------------------------------
 
 
@@ -134,10 +154,10 @@ def finished(out):
     return {path for path, digest in files if digest in contents}
 
 
-def killed(slow, out, ranks, victim, number=signal.SIGKILL, least=8):
+def killed(slow, out, ranks, victim, *arguments, number=signal.SIGKILL, least=8):
     """Start a run, kill one of its ranks when some work is done; gives what was finished."""
     folder, model, _ = slow
-    process = subprocess.Popen(command(ranks, "embed", "-m", model, "-o", out, folder / "songs"), env=MPI_ENV,
+    process = subprocess.Popen(command(ranks, "embed", "-m", model, "-o", out, *arguments, folder / "songs"), env=MPI_ENV,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     processes = wait_for_ranks(process.pid, ranks)
     until = time.monotonic() + 60
@@ -165,11 +185,25 @@ def test_killed_rank(slow, tmp_path, ranks, victim, then):
     assert corpus(out) == expected and left_over(out) == []
 
 
+@pytest.mark.parametrize("victim, then", [(1, 1), (0, 2)])
+def test_killed_rank_with_notes(slow, tmp_path, victim, then):
+    """Each rank's journal has its notes: whoever goes on reads what is left alone."""
+    folder, model, expected = slow
+    out, index = tmp_path / "c.npy", tmp_path / "alone.notes"
+    assert run("index", "-o", index, folder / "songs").returncode == 0
+    before, _ = killed(slow, out, 3, victim, "--notes")
+    songs = ("--notes", folder / "songs")
+    done = embed(model, out, *songs) if then == 1 else share(then, model, out, *songs)
+    assert done.returncode == 0, text(done)
+    assert count(done, "were done by an earlier run") == len(before) > 0
+    assert (corpus(out), note_index(out)) == (expected, index.read_bytes()) and left_over(out) == []
+
+
 def test_terminated_rank(slow, tmp_path):
     """A signal to one rank ends all, with the work so far synced and one line that says so."""
     folder, model, expected = slow
     out = tmp_path / "c.npy"
-    before, said = killed(slow, out, 3, 1, signal.SIGTERM)
+    before, said = killed(slow, out, 3, 1, number=signal.SIGTERM)
     assert [line for line in said.splitlines() if line.startswith("midisim-")][-1:] == [
         f"midisim-embed: warning: not complete: what was finished is kept in {out}.journal and, of other ranks, in "
         f"{out}.rank-*.journal; run the same command again to go on, with any number of ranks"]

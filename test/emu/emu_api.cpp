@@ -15,6 +15,10 @@ namespace {
 thread_local int device_now;
 thread_local cudaError_t last_error;
 std::map<void *, size_t> pinned;
+int64_t refused_in; /* allocations until one is refused; 0: none is */
+
+/* Whether this allocation is the one that a test wants refused. */
+bool is_refused() { return refused_in > 0 && --refused_in == 0; }
 
 cudaError_t done(cudaError_t rc) {
     if (rc != cudaSuccess) last_error = rc;
@@ -233,7 +237,7 @@ cudaError_t cudaMalloc(void **p, size_t n_bytes) {
     *p = nullptr;
     if (!ready()) return done(cudaErrorNoDevice);
     if (!n_bytes) return cudaSuccess;
-    *p = memory_take(device_now, n_bytes);
+    if (!is_refused()) *p = memory_take(device_now, n_bytes);
     return *p ? cudaSuccess : done(cudaErrorMemoryAllocation);
 }
 
@@ -250,7 +254,7 @@ cudaError_t cudaHostAlloc(void **p, size_t n_bytes, unsigned) {
     *p = nullptr;
     if (!ready()) return done(cudaErrorNoDevice);
     if (!n_bytes) return cudaSuccess;
-    if (posix_memalign(p, 256, n_bytes)) return done(cudaErrorMemoryAllocation);
+    if (is_refused() || posix_memalign(p, 256, n_bytes)) return done(cudaErrorMemoryAllocation);
     memset(*p, 0xff, n_bytes);
     pinned[*p] = n_bytes;
     return cudaSuccess;
@@ -410,4 +414,12 @@ const char *cudaGetErrorName(cudaError_t rc) {
 const char *cudaGetErrorString(cudaError_t rc) {
     return rc == cudaSuccess ? "no error" : "as the emulator of the tests reports it";
 }
+}
+
+/* For tests: the n-th allocation from now on, of a device or pinned, is refused as if there were no
+ * memory (1: the next; 0: none). A program that must run on a card too declares it weak. */
+extern "C" void emu_refuse_allocation(int64_t n);
+extern "C" void emu_refuse_allocation(int64_t n) {
+    Held held;
+    refused_in = n;
 }

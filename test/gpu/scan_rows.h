@@ -124,7 +124,7 @@ static void release_corpus(corpus *c) {
     ms_free(c->squares);
 }
 
-static ms_gpu_rows upload_rows(const corpus *c, int64_t first_row) {
+static inline ms_gpu_rows upload_rows(const corpus *c, int64_t first_row) {
     return (ms_gpu_rows){.data = on_device(c->bytes, (size_t)c->n_rows * c->row_bytes),
                          .row_bytes = c->row_bytes,
                          .n_rows = c->n_rows,
@@ -163,7 +163,7 @@ static double norm_of(const float *query, int64_t dim) {
     return sqrt(square);
 }
 
-static double exact_score(const corpus *c, int64_t row, const float *query, int is_ip) {
+static inline double exact_score(const corpus *c, int64_t row, const float *query, int is_ip) {
     double dot, norm = norm_of(query, c->dim), square = c->squares[row];
     ms_cpu_kernels_get(MSIM_ISA_REF)
         ->dots_f64(&dot, c->bytes + (size_t)row * c->row_bytes, c->row_bytes, c->dtype, query, 1, 1,

@@ -3,6 +3,7 @@
  * a corpus written here. include/midisim.h. */
 #include "midisim.h"
 #include "support/test.h"
+#include <math.h>
 #include <unistd.h>
 
 enum { DIM = 128, ROWS = 300, TOKENS = 90, QUERIES = 2, K = 40 };
@@ -189,11 +190,53 @@ static void auto_leaves_many_results_to_the_cpu(void **state) {
     rmdir(path);
 }
 
+/* A query with NaN or infinity is refused on either device with the same words, and the context
+ * serves the next; one of zeros scores 0 with every row. */
+static void odd_queries(void **state) {
+    (void)state;
+    static const float odd[] = {NAN, INFINITY, -INFINITY};
+    char path[] = "/tmp/midisim-gpu-api-XXXXXX", file[64];
+    float queries[QUERIES * DIM] = {0};
+    assert_non_null(mkdtemp(path));
+    snprintf(file, sizeof file, "%s/c.npy", path);
+    msim_corpus *corpus = corpus_of(file);
+    msim_context *ctx[2];
+    int64_t rows[2][QUERIES * K];
+    double scores[2][QUERIES * K];
+    msim_error e[2];
+    for (int i = 0; i < 2; i++) {
+        msim_options o = options(i ? MSIM_DEVICE_CUDA : MSIM_DEVICE_CPU);
+        ok(msim_context_open(NULL, &o, &ctx[i], &e[i]), &e[i]);
+        ok(msim_context_load_corpus(ctx[i], corpus, &e[i]), &e[i]);
+    }
+    for (int turn = 0; turn < 4; turn++) {
+        for (int j = 0; j < DIM; j++) queries[DIM + j] = turn == 3 ? 0.0f : (float)(j % 7 - 3);
+        if (turn < 3) queries[DIM + 5] = odd[turn];
+        int64_t n[2];
+        for (int i = 0; i < 2; i++)
+            n[i] = msim_context_search(ctx[i], queries, QUERIES, K, rows[i], scores[i], &e[i]);
+        assert_int_equal(n[0], n[1]);
+        assert_true(turn < 3 ? n[0] < 0 : n[0] == K);
+        if (turn < 3) assert_string_equal(e[0].text, e[1].text);
+        for (int j = 0; j < DIM; j++) queries[DIM + j] = (float)(j % 11 - 5);
+        for (int i = 0; i < 2; i++)
+            ok(msim_context_search(ctx[i], queries, QUERIES, K, rows[i], scores[i], &e[i]), &e[i]);
+        assert_memory_equal(rows[0], rows[1], sizeof rows[0]);
+        assert_memory_equal(scores[0], scores[1], sizeof scores[0]);
+        assert_true(scores[1][0] == 0.0 && scores[1][K] > 0.0); /* the first query is of zeros */
+    }
+    for (int i = 0; i < 2; i++) msim_context_close(ctx[i]);
+    msim_corpus_close(corpus);
+    remove(file);
+    rmdir(path);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_are_listed),
         cmocka_unit_test(devices_are_chosen),
         cmocka_unit_test(auto_leaves_many_results_to_the_cpu),
+        cmocka_unit_test(odd_queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
  * search/bound_codes.h. */
 #include "search/bound_codes.h"
 #include "codes/codes.h"
+#include "query_layout.h"
 #include "scan_rows.h"
 #include <float.h>
 
@@ -157,8 +158,7 @@ static found run_scan(const target *t, const asked *a, how h) {
     size_t list_bytes = (size_t)(a->n * f.cap) * sizeof *f.list,
            n_tiles = (size_t)(c->n_rows + MS_CODES_TILE - 1) / MS_CODES_TILE;
     unsigned char *queries = test_alloc(bytes, 1);
-    for (int q = 0; q < a->n; q++)
-        ms_scan_queries_put(t->scan, queries, q, a->n, c->dim, query_of(a, t, q));
+    for (int q = 0; q < a->n; q++) put_query(t->scan, queries, q, a->n, c->dim, query_of(a, t, q));
     memset(f.n, 0, sizeof f.n);
     ms_gpu_scan s = {
         .scan = t->scan,

@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 #include "kernels/search/search.h"
 #include "codes/codes.h"
+#include "search/plan.h"
 #include "support/random.h"
 #include "support/rows.h"
 #include "support/test.h"
@@ -464,6 +465,86 @@ static void random_rows_cost_few_scores(void **state) {
     release(&c);
 }
 
+/* ---- The sample, which stays on the device ---- */
+
+static int by_number(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Rows of the sample that score best for query 0, ascending: at most n. Without them the K-th score
+ * of the sample is lower, so a search that still counted them would leave results out. */
+static size_t best_of_sample(pair *p, int64_t n_sample, int64_t *rows, size_t n) {
+    static ms_hit all[MAX_K];
+    msim_search_options o = {.size = sizeof(msim_search_options), .scan = MSIM_SCAN_F64};
+    ms_search_request request = {.queries = p->queries, .n_query = 1, .k = MAX_K, .options = &o};
+    int64_t found = ms_cpu_search_topk(p->cpu, &request, all, NULL);
+    size_t n_rows = 0;
+    for (int64_t i = 0; i < found && n_rows < n; i++)
+        for (int64_t j = 0; j < n_sample; j++)
+            if (all[i].row == p->first + ms_plan_sample_row(p->n, n_sample, j)) {
+                rows[n_rows++] = all[i].row;
+                break;
+            }
+    qsort(rows, n_rows, sizeof *rows, by_number);
+    return n_rows;
+}
+
+static void sample_of(pair *p, int scan, int metric) {
+    enum { CAP = 40 };
+    int64_t best[CAP], many[3 * CAP], made = ms_gpu_search_samples(p->gpu);
+    for (int i = 0; i < 3 * CAP; i++) many[i] = 7 * i;
+    size_t n = best_of_sample(p, small.candidate_cap, best, CAP);
+    assert_true(n >= 30);
+    same(p, 12, 16, scan, metric, NULL, 0);
+    assert_int_equal(ms_gpu_search_samples(p->gpu), made + 1);
+    same(p, 1, 16, scan, metric, best, n);
+    same(p, 33, 3, scan, metric, best, n);
+    same(p, 2, 100, scan, metric, best, n / 2);
+    same(p, 12, 16, scan, metric, many, CAP);
+    same(p, 70, 16, scan, metric, NULL, 0);
+    assert_int_equal(ms_gpu_search_samples(p->gpu), made + 1);
+    same(p, 2, 16, scan, metric, many, 3 * CAP); /* more than the device holds: for this search */
+    assert_int_equal(ms_gpu_search_samples(p->gpu), made + 2);
+    same(p, 2, 16, scan, metric, best, n);
+    assert_int_equal(ms_gpu_search_samples(p->gpu), made + 3);
+}
+
+static void the_sample_stays(void **state) {
+    (void)state;
+    corpus c = make_corpus(RANDOM, MSIM_DTYPE_BF16, 1300, 33),
+           other = make_corpus(ODD, MSIM_DTYPE_F32, 1150, 33);
+    ms_codes_file files[2];
+    pair p = open_pair();
+    attach(&c.view, &files[0], BOTH);
+    attach(&other.view, &files[1], BOTH);
+    for (enum residence want = ALL; want <= NOTHING; want++) {
+        if (want == ROWS || (IS_SLOW && want == COPIES)) continue;
+        load_all(&p, &c, want, MS_CODES_INT8);
+        sample_of(&p, MSIM_SCAN_F32, MSIM_METRIC_COSINE);
+        sample_of(&p, MSIM_SCAN_INT8, MSIM_METRIC_COSINE); /* rows of zeros are not in it */
+        if (IS_SLOW) continue;
+        sample_of(&p, MSIM_SCAN_F32, MSIM_METRIC_IP);
+        sample_of(&p, MSIM_SCAN_BF16, MSIM_METRIC_COSINE);
+    }
+    load_all(&p, &other, ALL, MS_CODES_INT8); /* as many rows wanted, of another corpus */
+    sample_of(&p, MSIM_SCAN_INT8, MSIM_METRIC_COSINE);
+    ms_rows views[2] = {c.view, other.view}; /* two spans */
+    ms_gpu_search_limits l = small;
+    load(&p, views, 2, 0, 2450, c.queries, &l);
+    int64_t made = ms_gpu_search_samples(p.gpu), some[30];
+    for (int i = 0; i < 30; i++) some[i] = ms_plan_sample_row(1300, 256 * 1300 / 2450, 3 * i);
+    for (int i = 0; i < 3; i++) {
+        same(&p, 12, 16, MSIM_SCAN_F32, MSIM_METRIC_COSINE, NULL, 0);
+        same(&p, 3, 16, MSIM_SCAN_F32, MSIM_METRIC_COSINE, some, 30);
+    }
+    assert_int_equal(ms_gpu_search_samples(p.gpu), made + 1);
+    close_pair(&p);
+    for (int i = 0; i < 2; i++) ms_codes_close(&files[i]);
+    release(&c);
+    release(&other);
+}
+
 /* ---- Thresholds ---- */
 
 typedef struct {
@@ -614,6 +695,43 @@ static void out_of_memory(void **state) {
     release(&c);
 }
 
+/* The emulator's; a card has none. */
+extern void emu_refuse_allocation(int64_t n) __attribute__((weak));
+
+/* Every allocation of the device and of pinned memory is refused once: rows then stream or nothing
+ * is loaded, and what is loaded gives the CPU's bits. */
+static void each_allocation_refused(void **state) {
+    (void)state;
+    if (!emu_refuse_allocation) skip();
+    corpus c = make_corpus(RANDOM, MSIM_DTYPE_BF16, 1100, 40);
+    ms_codes_file file;
+    pair p = open_pair();
+    int n_refused = 0, n_smaller = 0, is_whole = 0;
+    attach(&c.view, &file, BOTH);
+    p.views = &c.view, p.n_views = 1, p.n = c.n, p.queries = c.queries;
+    assert_int_equal(ms_cpu_search_load(p.cpu, &c.view, 1, 0, c.n, NULL), 0);
+    ms_gpu_search_set_limits(p.gpu, &small);
+    for (int64_t n = 1; !is_whole; n++) {
+        msim_error e = {0};
+        emu_refuse_allocation(n);
+        int rc = ms_gpu_search_load(p.gpu, &c.view, 1, 0, c.n, &e);
+        is_whole = n > 20;
+        emu_refuse_allocation(0);
+        if (rc < 0) assert_true(rc == -MSIM_E_MEMORY && strstr(e.text, "cannot take"));
+        n_refused += rc < 0;
+        if (rc < 0) continue;
+        ms_gpu_residence r = ms_gpu_search_residence(p.gpu);
+        n_smaller += !r.has_rows || !r.has_int8;
+        if (is_whole) assert_true(r.has_rows && r.has_int8); /* there are fewer than that */
+        same(&p, 12, 16, MSIM_SCAN_INT8, MSIM_METRIC_COSINE, NULL, 0);
+        same(&p, 1, 16, MSIM_SCAN_F32, MSIM_METRIC_IP, NULL, 0);
+    }
+    assert_true(n_refused >= 3 && n_smaller >= 1);
+    close_pair(&p);
+    ms_codes_close(&file);
+    release(&c);
+}
+
 /* With ever less of the device's memory: rows stay, then stream, then through smaller buffers, then
  * a refusal; what an attempt took is given back. */
 static void out_of_device_memory(void **state) {
@@ -658,8 +776,6 @@ static void out_of_device_memory(void **state) {
     release(&c);
 }
 
-static double too_high(double kth_score) { return kth_score + 0.5; }
-
 /* The comparison sees a bound that does not hold: thresholds too high by a little leave results
  * out. */
 static void a_wrong_bound_is_seen(void **state) {
@@ -670,7 +786,7 @@ static void a_wrong_bound_is_seen(void **state) {
     ms_search_outcome outcome;
     attach(&c.view, &file, BOTH);
     load(&p, &c.view, 1, 0, c.n, c.queries, &small);
-    ms_gpu_search_set_threshold(p.gpu, too_high);
+    ms_gpu_search_set_shift(p.gpu, 0.5);
     for (int scan = MSIM_SCAN_F64; scan <= MSIM_SCAN_INT8; scan++) {
         msim_search_options o = {.size = sizeof(msim_search_options), .scan = scan};
         assert_true(differences(&p, 5, 16, &o, &outcome) > 0);
@@ -739,9 +855,11 @@ int main(void) {
         cmocka_unit_test(metrics_in_turn),
         cmocka_unit_test(groups_of_queries_and_sizes),
         cmocka_unit_test(random_rows_cost_few_scores),
+        cmocka_unit_test(the_sample_stays),
         cmocka_unit_test(thresholds),
         cmocka_unit_test(refusals),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(each_allocation_refused),
         cmocka_unit_test(a_wrong_bound_is_seen),
         cmocka_unit_test(two_contexts_at_once),
         cmocka_unit_test(out_of_device_memory), /* last: the device has loaded all kernels by

@@ -88,6 +88,55 @@ static void check_scores(const corpus *c, int is_ip, int is_gathered, uint64_t s
     ms_free(queries);
 }
 
+/* One list for all queries, of which some rows are excluded: their scores are -infinity. */
+static void check_shared(const corpus *c, int is_gathered, uint64_t seed) {
+    enum { N = 30, CAP = 32, N_EXCLUDED = 9 };
+    ms_gpu_candidate candidates[N];
+    double scores[SCORE_QUERIES][CAP], norms[SCORE_QUERIES];
+    int64_t excluded[N_EXCLUDED], gathered[SCORE_QUERIES] = {0}, first_row = 1000;
+    float *queries = test_alloc((size_t)(SCORE_QUERIES * c->dim), sizeof *queries);
+    for (int q = 0; q < SCORE_QUERIES; q++) {
+        make_query(queries + q * c->dim, c, q, &seed);
+        norms[q] = norm_of(queries + q * c->dim, c->dim);
+    }
+    for (int i = 0; i < N; i++) candidates[i].row = first_row + i * 2;
+    for (int i = 0; i < N_EXCLUDED; i++) excluded[i] = first_row + i * 5; /* half are candidates */
+    ms_gpu_score s = {
+        .rows = upload_rows(c, first_row),
+        .gathered = is_gathered ? on_device(gathered, sizeof gathered) : NULL,
+        .queries = on_device(queries, (size_t)(SCORE_QUERIES * c->dim) * sizeof *queries),
+        .norms = on_device(norms, sizeof norms),
+        .n_query = SCORE_QUERIES,
+        .candidates = on_device(candidates, sizeof candidates),
+        .candidate_cap = CAP,
+        .n_shared = N,
+        .excluded = on_device(excluded, sizeof excluded),
+        .n_excluded = N_EXCLUDED,
+        .scores = poisoned(sizeof scores)};
+    assert_int_equal(ms_score_f64_cuda(stream, &s, NULL), MSIM_OK);
+    fetch(scores, s.scores, sizeof scores);
+    for (int q = 0; q < SCORE_QUERIES; q++)
+        for (int i = 0; i < CAP; i++) {
+            double expected;
+            memset(&expected, POISON, sizeof expected);
+            if (i < N) expected = exact_score(c, is_gathered ? i : i * 2, queries + q * c->dim, 0);
+            if (i < N && i * 2 % 5 == 0 && i * 2 < N_EXCLUDED * 5) expected = -INFINITY;
+            assert_memory_equal(&scores[q][i], &expected, sizeof expected);
+        }
+    release_buffers();
+    ms_free(queries);
+}
+
+static void scores_of_a_shared_list(void **state) {
+    (void)state;
+    for (int dtype = 0; dtype < N_DTYPES; dtype++) {
+        corpus c = make_corpus(dtype % 2 ? RANDOM : ODD, dtype, 70, 33, (uint64_t)dtype);
+        check_shared(&c, 0, (uint64_t)dtype);
+        check_shared(&c, 1, (uint64_t)dtype);
+        release_corpus(&c);
+    }
+}
+
 static void scores_have_the_cpu_s_bits(void **state) {
     (void)state;
     for (int made = 0; made < MADE_COUNT; made++)
@@ -123,7 +172,7 @@ static double score_of_row(int64_t row, int n_values) {
 /* n_new of cap candidates (more than cap: cap of them), n_old hits before, from rows below
  * n_rows. */
 static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, int64_t n_rows,
-                         int n_values) {
+                         int n_values, int is_shared) {
     ms_gpu_candidate *candidates =
         test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *candidates);
     double *scores = test_alloc((size_t)(SELECT_QUERIES * cap + 1), sizeof *scores),
@@ -149,7 +198,8 @@ static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, i
         memcpy(l, best + q * k, (size_t)n_old * sizeof *best);
         n_list[q] = n_old;
         for (int64_t i = 0; i < n_new && i < cap; i++) {
-            int64_t row = (int64_t)(splitmix(&seed) % (uint64_t)n_rows);
+            int64_t row = is_shared && q ? candidates[i].row
+                                         : (int64_t)(splitmix(&seed) % (uint64_t)n_rows);
             double score = score_of_row(row, n_values);
             candidates[q * cap + i].row = row;
             scores[q * cap + i] = score == -INFINITY && i % 2 ? NAN : score;
@@ -165,7 +215,8 @@ static void check_select(int64_t k, int64_t cap, int64_t n_new, int64_t n_old, i
         .n_query = SELECT_QUERIES,
         .k = k,
         .candidates = on_device(candidates, (size_t)(SELECT_QUERIES * cap) * sizeof *candidates),
-        .n_candidates = on_device(n, sizeof n),
+        .n_candidates = is_shared ? NULL : on_device(n, sizeof n),
+        .n_shared = is_shared ? n_new : 0,
         .scores = on_device(scores, (size_t)(SELECT_QUERIES * cap) * sizeof *scores),
         .candidate_cap = cap,
         .best = on_device(best, (size_t)(SELECT_QUERIES * k) * sizeof *best),
@@ -202,20 +253,24 @@ static void the_k_best(void **state) {
                     continue; /* one count of each kind is enough for the
                                                    * largest */
                 check_select(k, 1100, counts[j], n_old, old == 2 ? 50 + k : 10 * k + 2000,
-                             j % 2 ? 1000 : 5);
+                             j % 2 ? 1000 : 5, 0);
             }
     /* all there is room for */
-    check_select(1024, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 1024, 100000, 100000);
+    check_select(1024, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 1024, 100000, 100000, 0);
     /* nearly all twice */
-    check_select(100, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 100, 120, 7);
+    check_select(100, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 100, 120, 7, 0);
     /* counted past the cap */
-    check_select(16, 40, 4000, 16, 500, 20);
-    check_select(7, 1, 1, 3, 4, 12);
+    check_select(16, 40, 4000, 16, 500, 20, 0);
+    check_select(7, 1, 1, 3, 4, 12, 0);
+    /* one list for all queries */
+    check_select(16, 300, 255, 16, 90, 20, 1);
+    check_select(100, MS_GPU_MAX_CANDIDATES, MS_GPU_MAX_CANDIDATES, 0, 100000, 1000, 1);
+    check_select(5, 40, 64, 2, 500, 5, 1);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(values_of_rows),
-                                       cmocka_unit_test(scores_have_the_cpu_s_bits),
-                                       cmocka_unit_test(the_k_best)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_of_rows), cmocka_unit_test(scores_have_the_cpu_s_bits),
+        cmocka_unit_test(scores_of_a_shared_list), cmocka_unit_test(the_k_best)};
     return cmocka_run_group_tests(tests, open_stream, close_stream);
 }

@@ -26,6 +26,11 @@ int ms_cli_job_progress(void *user, const msim_job_progress *p) {
     return ms_cli_stopped() != 0;
 }
 
+int ms_cli_count_progress(void *user, int64_t done, int64_t all) {
+    ms_cli_progress(user, done, all);
+    return ms_cli_stopped();
+}
+
 void ms_cli_job_message(void *user, int level, const char *text) {
     (void)user;
     if (level == MSIM_MESSAGE_ERROR)

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "convert.h"
 #include "common/name.h"
+#include "common/watch.h"
 #include "base/mem.h"
 #include <errno.h>
 #include <math.h>
@@ -184,12 +185,6 @@ static int longest_name(conversion *j, msim_error *err) {
     return 0;
 }
 
-static int show_names(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("names", done, all);
-    return ms_cli_stopped();
-}
-
 static int plan(conversion *j, msim_error *err) {
     const ms_convert_settings *s = j->s;
     int format = s->format < 0 ? MSIM_FORMAT_STRUCTURED : s->format,
@@ -203,7 +198,7 @@ static int plan(conversion *j, msim_error *err) {
                                      .name_field = s->name_field,
                                      .vector_field = s->vector_field};
     if (s->is_merge) {
-        rc = msim_corpus_merge_open(j->corpus, show_names, NULL, &j->merge, err);
+        rc = msim_corpus_merge_open(j->corpus, ms_cli_count_progress, "names", &j->merge, err);
         ms_cli_progress_end();
         if (rc >= 0) j->layout.name_chars = msim_corpus_merge_name_chars(j->merge);
     } else if (format == MSIM_FORMAT_STRUCTURED) {

@@ -10,9 +10,11 @@ typedef struct {
     int pooling, names, dtype;
     float pool_weights[3];
     int64_t transpose, max_tokens;
-    bool is_normalized, is_nul_separated, is_forced, is_update, is_journal_kept, is_pooled;
+    bool is_normalized, is_nul_separated, is_forced, is_update, is_journal_kept, is_pooled,
+        has_notes;
     int64_t window_tokens, window_step; /* of --windows; 0: none; half of the tokens */
     int64_t shard_index, n_shards;      /* of --shard; 0: all files */
+    char index[4096];                   /* of --notes: the path that follows from output */
 } ms_embed_settings;
 
 #endif

@@ -2,10 +2,12 @@
  * job of the library. */
 #define _GNU_SOURCE
 #include "embed.h"
+#include "beside.h"
 #include "per_token.h"
 #include "table.h"
 #include "common/ranks.h"
 #include "common/skips.h"
+#include "common/texts/numbers.h"
 #include "common/watch.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +82,13 @@ static const ms_cli_option options[] = {
      .help = "bring an existing corpus up to date: embed new and changed files, drop the rows of "
              "files that are gone, and keep the other rows",
      .brief = "bring an existing corpus up to date"},
+    {.name = "notes",
+     .kind = MS_CLI_FLAG,
+     .offset = offsetof(ms_embed_settings, has_notes),
+     .help = "also write CORPUS.notes, the note index that midisim-find searches: the bytes are "
+             "those of midisim-index, and each file is read once. What an earlier run or an "
+             "existing corpus was made of without --notes is read again, not embedded again",
+     .brief = "also write CORPUS.notes for midisim-find"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_embed_settings, is_forced),
@@ -114,6 +123,8 @@ static const ms_cli_example examples[] = {
      "files named by another program"},
     {"midisim-embed -o corpus.npy --skipped skipped.tsv midi/",
      "also list the files that gave nothing, and why"},
+    {"midisim-embed --notes -o corpus.npy midi/",
+     "vectors and, in corpus.notes, notes: for \"sounds like\" and for \"is\""},
     {"midisim-embed --update -o corpus.npy midi/", "again after files came, changed or went"},
     {"midisim-embed --per-token vectors/ midi/",
      "token by token: one file for each piece, no corpus"},
@@ -145,25 +156,11 @@ static const ms_cli_tool tool = {
     .options = options,
     .uses_model = true};
 
-/* "3/16": both from 1, the first at most the second. */
-static bool parse_shard(ms_embed_settings *s) {
-    char first[24];
-    const char *slash = strchr(s->shard, '/');
-    if (!slash || (size_t)(slash - s->shard) >= sizeof first) return false;
-    snprintf(first, sizeof first, "%.*s", (int)(slash - s->shard), s->shard);
-    return ms_cli_int(slash + 1, 1, 1000000, &s->n_shards) &&
-           ms_cli_int(first, 1, s->n_shards, &s->shard_index);
-}
-
 /* "1024" or "1024/512". */
 static bool parse_windows(ms_embed_settings *s) {
-    char tokens[24];
-    const char *slash = strchr(s->windows, '/');
-    size_t n = slash ? (size_t)(slash - s->windows) : strlen(s->windows);
-    if (n >= sizeof tokens) return false;
-    snprintf(tokens, sizeof tokens, "%.*s", (int)n, s->windows);
-    return ms_cli_int(tokens, 16, (int64_t)1 << 20, &s->window_tokens) &&
-           (!slash || ms_cli_int(slash + 1, 1, s->window_tokens, &s->window_step));
+    const char *step;
+    return ms_cli_first_int(s->windows, '/', 16, (int64_t)1 << 20, &s->window_tokens, &step) &&
+           (!step || ms_cli_int(step, 1, s->window_tokens, &s->window_step));
 }
 
 static int check_windows(ms_embed_settings *s) {
@@ -185,9 +182,9 @@ static int check_windows(ms_embed_settings *s) {
 
 /* Options that are about a corpus, and inputs that can be read once alone. */
 static int check_per_token(const ms_embed_settings *s) {
-    static const char *const of_a_corpus[] = {"pooling", "pool-weights", "normalize",
-                                              "dtype",   "name-field",   "vector-field",
-                                              "update",  "keep-journal", "table"};
+    static const char *const of_a_corpus[] = {
+        "pooling",      "pool-weights", "normalize",    "dtype", "name-field",
+        "vector-field", "update",       "keep-journal", "table", "notes"};
     for (size_t i = 0; !s->output && i < sizeof of_a_corpus / sizeof *of_a_corpus; i++)
         if (ms_cli_given(&tool, s, of_a_corpus[i]))
             return ms_cli_usage("--%s is about a corpus: give -o CORPUS.npy too", of_a_corpus[i]);
@@ -213,18 +210,20 @@ static int check_settings(ms_embed_settings *s) {
         return ms_cli_usage(
             "%s works in a single process, not on %d ranks: start it without mpirun",
             s->from_tokens ? "--from-tokens" : "--per-token", ms_ranks_count());
+    if (s->from_tokens && s->has_notes)
+        return ms_cli_usage("--notes is for MIDI files: leave it out with --from-tokens");
     if (s->from_tokens && s->transpose)
         return ms_cli_usage("--transpose is for MIDI files: leave it out with --from-tokens");
     if (s->from_tokens && s->names == MSIM_NAMES_STEM)
         return ms_cli_usage("--names: expected path with --from-tokens, got stem");
     if (s->shard && s->from_tokens)
         return ms_cli_usage("--shard is for MIDI files: leave it out with --from-tokens");
-    if (s->shard && !parse_shard(s))
-        return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
+    if (ms_cli_shard(s->shard, &s->shard_index, &s->n_shards) < 0) return -MSIM_E_ARG;
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights is for --pooling weighted: give that too");
     int rc = check_windows(s);
-    return rc ? rc : check_per_token(s);
+    if (rc == 0) rc = check_per_token(s);
+    return rc ? rc : ms_embed_name_index(s);
 }
 
 /* ---- What is said ---- */
@@ -344,6 +343,7 @@ static msim_job_options job_options(const embedding *e, const char *model) {
     o.is_forced = s->is_forced;
     o.is_journal_kept = s->is_journal_kept;
     o.is_detailed = s->table != NULL;
+    o.notes = s->has_notes ? s->index : NULL;
     o.model_path = model;
     o.options = &e->options;
     o.progress = ms_cli_job_progress;
@@ -362,15 +362,13 @@ static int write_table(const embedding *e) {
 
 /* What a finished job came to. */
 static int say_result(embedding *e, int result, const msim_error *err) {
-    const char *output = e->s->output;
+    look(e);
     say_inputs(e);
     say_speed(e);
     if (result == -MSIM_E_EMPTY)
         ms_cli_error("%s", err->text);
     else
-        ms_cli_note(result == MSIM_JOB_UP_TO_DATE ? "%s is up to date: nothing to write"
-                                                  : "wrote %s",
-                    output);
+        ms_embed_say_written(e->s, &e->stats);
     if (e->stats.unread)
         ms_cli_note("%lld files could not be read: the same command tries them again",
                     (long long)e->stats.unread);

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "rank.h"
 #include "queries.h"
+#include "common/fits/fit.h"
 #include "common/name.h"
 #include "base/mem.h"
 #include <math.h>
@@ -267,15 +268,11 @@ static int open_memory(ranking *r, msim_error *err) {
 
 /* Rows that ask must be whitened as those of the corpus are: now, or already with the same map. */
 static int compare_whitenings(ranking *r, const msim_corpus *queries, msim_error *err) {
-    msim_whitening_info a = {.size = sizeof a}, b = {.size = sizeof b};
-    const msim_whitening *own, *asked;
+    const msim_whitening *own;
     int rc = msim_corpus_whitening(r->corpus, &own, err);
-    if (rc >= 0) rc = msim_corpus_whitening(queries, &asked, err);
-    if (rc < 0) return rc;
-    if (!asked) r->whitening = own;
-    if (!asked || (own && msim_whitening_get_info(own, &a) >= 0 &&
-                   msim_whitening_get_info(asked, &b) >= 0 && strcmp(a.hash, b.hash) == 0))
-        return 0;
+    if (rc >= 0) rc = ms_cli_compare_rows(own, queries, err);
+    if (rc == MS_CLI_ROWS_RAW) r->whitening = own;
+    if (rc != MS_CLI_ROWS_OTHER) return rc;
     return ms_fail(err, MSIM_E_ARG,
                    "queries and corpus do not fit: the queries are whitened, %.300s is not, or by "
                    "another fit",

@@ -1,8 +1,7 @@
 /* What midisim-find may be asked. Contract: tools/find/find.h. */
+#include "common/texts/numbers.h"
 #include "find.h"
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define AT(field) offsetof(ms_find_settings, field)
 
@@ -191,14 +190,10 @@ static bool read_time(const char *text, double *out) {
 }
 
 static bool read_bars(ms_find_settings *s) {
-    char text[32];
-    const char *dash = strchr(s->bars, '-');
-    const size_t n = dash ? (size_t)(dash - s->bars) : strlen(s->bars);
-    if (n >= sizeof text) return false;
-    snprintf(text, sizeof text, "%.*s", (int)n, s->bars);
-    if (!ms_cli_int(text, 1, INT32_MAX, &s->first_bar)) return false;
+    const char *last;
+    if (!ms_cli_first_int(s->bars, '-', 1, INT32_MAX, &s->first_bar, &last)) return false;
     s->last_bar = s->first_bar;
-    return !dash || ms_cli_int(dash + 1, s->first_bar, INT32_MAX, &s->last_bar);
+    return !last || ms_cli_int(last, s->first_bar, INT32_MAX, &s->last_bar);
 }
 
 static int check_part(ms_find_settings *s) {

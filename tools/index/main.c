@@ -1,8 +1,8 @@
 /* midisim-index: MIDI files to a note index, which midisim-find searches. */
 #include "common/cli.h"
 #include "common/skips.h"
+#include "common/texts/numbers.h"
 #include "common/watch.h"
-#include <stdio.h>
 #include <string.h>
 
 typedef struct {
@@ -209,16 +209,6 @@ static int build(const index_settings *s) {
     return rc >= 0 && has_failures ? -MSIM_E_EMPTY : rc;
 }
 
-static bool parse_shard(index_settings *s) {
-    char text[64];
-    const char *slash = strchr(s->shard, '/');
-    if (!slash || slash - s->shard >= (ptrdiff_t)sizeof text) return false;
-    snprintf(text, sizeof text, "%.*s", (int)(slash - s->shard), s->shard);
-    if (!ms_cli_int(slash + 1, 1, 1000000, &s->n_shards)) return false;
-    if (!ms_cli_int(text, 1, s->n_shards, &s->shard_index)) return false;
-    return true;
-}
-
 static int check_settings(index_settings *s) {
     const bool is_look = s->is_info || s->is_verify;
     if (s->common.operands.n == 0 && !s->files_from)
@@ -233,9 +223,7 @@ static int check_settings(index_settings *s) {
         return ms_cli_usage("--merge joins indexes: leave out --update, --shard and --files-from");
     if (s->is_nul_separated && !s->files_from)
         return ms_cli_usage("-0 is for lists of files: give --files-from too");
-    if (s->shard && !parse_shard(s))
-        return ms_cli_usage("--shard: expected I/N with I in 1..N, got %.80s", s->shard);
-    return 0;
+    return ms_cli_shard(s->shard, &s->shard_index, &s->n_shards);
 }
 
 int main(int argc, char **argv) {

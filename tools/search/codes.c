@@ -6,6 +6,7 @@
 #include "corpus.h"
 #include "base/mem.h"
 #include "common/fits/whitened.h"
+#include "common/watch.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,18 +56,13 @@ static int attach(const codes_place *p, const char *path, bool is_full, msim_err
     return rc < 0 ? rc : msim_corpus_has_codes(p->c->corpus, p->part, p->codec);
 }
 
-static int show_progress(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("rows quantised", done, all);
-    return ms_cli_stopped();
-}
-
 static int write_codes(const codes_place *p, const char *path, msim_error *err) {
     char count[32];
     struct stat st;
     double began = ms_cli_now();
     int rc = msim_corpus_write_codes(p->c->corpus, p->part, path, p->codec,
-                                     ms_cli_threads(&p->set->common), show_progress, NULL, err);
+                                     ms_cli_threads(&p->set->common), ms_cli_count_progress,
+                                     "rows quantised", err);
     ms_cli_progress_end();
     if (rc < 0) return rc;
     int64_t bytes = stat(path, &st) == 0 ? (int64_t)st.st_size : 0;

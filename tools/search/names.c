@@ -3,6 +3,7 @@
 #include "names.h"
 #include "base/text/lines.h"
 #include "base/mem.h"
+#include "common/watch.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <ctype.h>
@@ -130,12 +131,6 @@ static int exclude_listed(ms_search_names *n, const msim_name_set *from, msim_er
     return 0;
 }
 
-static int show_progress(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("names", done, all);
-    return ms_cli_stopped();
-}
-
 /* Add the listed names to those that are looked up. */
 static int want_all(ms_search_names *n, const msim_name_set *from, msim_error *err) {
     int rc = 0;
@@ -160,7 +155,7 @@ static int leave_out_named(ms_search_names *n, msim_error *err) {
 int ms_search_names_scan(ms_search_names *n, msim_error *err) {
     int rc = n->set->excluded_from ? read_excluded(n->set->excluded_from, n->left_out, err) : 0;
     if (rc >= 0) rc = want_all(n, n->left_out, err);
-    if (rc >= 0) rc = msim_name_set_scan(n->names, n->corpus, show_progress, NULL, err);
+    if (rc >= 0) rc = msim_name_set_scan(n->names, n->corpus, ms_cli_count_progress, "names", err);
     ms_cli_progress_end();
     if (rc >= 0) rc = exclude_named(n, err);
     if (rc >= 0) rc = exclude_listed(n, n->left_out, err);

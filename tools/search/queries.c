@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "queries.h"
 #include "base/mem.h"
+#include "common/fits/fit.h"
 #include "common/texts/progress.h"
 #include "common/watch.h"
 #include <math.h>
@@ -43,16 +44,11 @@ static int compare_descriptions(const ms_search_corpus *c, const char *path, msi
 
 /* Rows that are whitened must be so with the corpus's own map. */
 static int compare_whitenings(const ms_search_queries *q, size_t i, msim_error *err) {
-    msim_whitening_info a = {.size = sizeof a}, b = {.size = sizeof b};
-    const msim_whitening *whitening, *own = q->whitening;
-    int rc = msim_corpus_whitening(q->sets[i], &whitening, err);
-    if (rc < 0 || !whitening) return rc;
-    if (own && msim_whitening_get_info(own, &a) >= 0 &&
-        msim_whitening_get_info(whitening, &b) >= 0 && strcmp(a.hash, b.hash) == 0)
-        return 0;
+    int rc = ms_cli_compare_rows(q->whitening, q->sets[i], err);
+    if (rc != MS_CLI_ROWS_OTHER) return rc;
     return ms_fail(err, MSIM_E_ARG, "queries and corpus do not fit: %.300s is whitened, %s",
                    q->corpus->set->vectors.items[i],
-                   own ? "the corpus with another map" : "the corpus is not");
+                   q->whitening ? "the corpus with another map" : "the corpus is not");
 }
 
 static int open_set(ms_search_queries *q, size_t i, msim_error *err) {

@@ -3,9 +3,12 @@
 #include "base/text/base64.h"
 #include "base/mem.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define HEAD_BYTES ((size_t)1 << 16)  /* members before the texts are far shorter */
 #define CHUNK_CHARS ((size_t)1 << 16) /* read at a time */
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -52,6 +55,35 @@ int64_t ms_base64_read_raw(int fd, int64_t at, char *to, size_t n) {
         done += (size_t)some;
     }
     return (int64_t)done;
+}
+
+static int read_head(const char *path, ms_base64_head *h, msim_error *err) {
+    struct stat st;
+    if (fstat(h->fd, &st) != 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+    if (!S_ISREG(st.st_mode)) return 0;
+    h->text = ms_alloc(HEAD_BYTES + 1, 1, "description", err);
+    if (!h->text) return -MSIM_E_MEMORY;
+    int64_t n = ms_base64_read_raw(h->fd, 0, h->text, HEAD_BYTES);
+    if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+    h->n = (size_t)n;
+    return 1;
+}
+
+int ms_base64_open(const char *path, ms_base64_head *out, msim_error *err) {
+    ms_base64_head h = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+    if (h.fd < 0 && (errno == ENOENT || errno == ENAMETOOLONG)) return 0;
+    if (h.fd < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
+    int rc = read_head(path, &h, err);
+    if (rc == 1)
+        *out = h;
+    else
+        ms_base64_close(&h);
+    return rc;
+}
+
+void ms_base64_close(ms_base64_head *head) {
+    close(head->fd);
+    ms_free(head->text);
 }
 
 typedef struct {

@@ -12,6 +12,18 @@ static inline int64_t ms_base64_chars(int64_t n_bytes) { return (n_bytes + 2) / 
 /* Add bytes to a file as base64. All but the last call of one text give a multiple of 3 bytes. */
 void ms_base64_put(ms_out_file *file, const void *bytes, size_t n);
 
+/* The beginning of such a file, which is open: more than the members before its texts take. */
+typedef struct {
+    int fd;
+    char *text; /* owned: [n], with room for one byte more */
+    size_t n;
+} ms_base64_head;
+
+/* Open a file and read its beginning. 1; 0: it is not there, or not a regular file; < 0: it cannot
+ * be read. Only 1 leaves something to close. */
+int ms_base64_open(const char *path, ms_base64_head *out, msim_error *err);
+void ms_base64_close(ms_base64_head *head);
+
 /* Where a member of an object stands whose value is a text: the comma before its key, and the
  * first character behind the opening quotation mark. `key` has its quotation marks. False when it
  * is not in head [n]. */

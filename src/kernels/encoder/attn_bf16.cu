@@ -49,8 +49,8 @@
  * their own block, let one's products hide the other's exp2 (16 a cycle and multiprocessor, CUDA
  * programming guide, 'Arithmetic instructions'). Bytes from memory at the least: 6 inner + 2 inner
  * a token. Not measured: no figure of this kernel is known yet. */
-#include "kernels/kernels.h"
 #include "kernels/prim.cuh"
+#include "kernels/kernels.h"
 #include "model/constants.h"
 #include <assert.h>
 

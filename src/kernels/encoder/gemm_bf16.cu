@@ -32,8 +32,8 @@
  * smallest SM (100 KiB) too. At larger k beginnings and ends are rare, and 256 x 128, alone on its
  * SM, takes a quarter less from L2. 64 x 64 fills the card when dst has few tiles. */
 #include "kernels/encoder/act.cuh"
-#include "kernels/kernels.h"
 #include "kernels/prim.cuh"
+#include "kernels/kernels.h"
 #include "model/constants.h"
 #include <assert.h>
 

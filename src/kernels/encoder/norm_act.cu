@@ -4,10 +4,9 @@
  *
  * All of these read and write each byte once, so what counts is bytes in flight: 16-byte loads,
  * several per lane. bench: midisim's gpu-bench, rows norm and act. */
-#include "kernels/kernels.h"
-
 #include "kernels/encoder/act.cuh"
 #include "kernels/prim.cuh"
+#include "kernels/kernels.h"
 #include "model/constants.h"
 #include <assert.h>
 

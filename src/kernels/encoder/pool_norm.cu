@@ -8,9 +8,8 @@
  * on the CPU: a component's error is at most n 2^-53 sum |weight * row| before its rounding to f32,
  * for n tokens. One double addition for each element read is cheap even where double is slow (1/64
  * of the rate): the rows' bytes cost more. Bench: gpu-bench, row pool. */
-#include "kernels/kernels.h"
-
 #include "kernels/prim.cuh"
+#include "kernels/kernels.h"
 #include <assert.h>
 
 enum {

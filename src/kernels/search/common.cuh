@@ -2,8 +2,8 @@
  * how a row that is kept gets into its query's list. docs/SEARCH.md defines scores and bounds. */
 #ifndef MS_KERNELS_SEARCH_COMMON_CUH
 #define MS_KERNELS_SEARCH_COMMON_CUH
-#include "kernels/kernels.h"
 #include "kernels/prim.cuh"
+#include "kernels/kernels.h"
 #include "search/rank.h"
 #include "search/score.h"
 #include <assert.h>
@@ -16,7 +16,7 @@ int ms_scan_f32_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err)
 int ms_scan_f64_cuda(ms_gpu_stream *s, const ms_gpu_scan *scan, msim_error *err);
 }
 
-/* How the kernels want queries laid out. The host uses these numbers in ms_scan_queries_put. */
+/* How scans want queries laid out: kernels/search/prepare.cu puts them so. */
 enum {
     SCAN_F64_TILE = 8,   /* queries of a tile of the f64 scan; widths are padded to 16 */
     SCAN_F32_STEP = 128, /* elements of a row that a warp reads at once; widths are padded to it */
@@ -31,6 +31,23 @@ static inline int scan_codes_tiles(int64_t n_query) {
 static inline int scan_f32_tile(int64_t n_query) {
     int64_t tiles = (n_query + 11) / 12, each = (n_query + tiles - 1) / tiles;
     return each <= 1 ? 1 : each <= 4 ? 4 : each <= 8 ? 8 : 12;
+}
+static inline int64_t scan_round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+/* Components of a row that a matrix operation takes: codes, or bf16 values. */
+static __host__ __device__ constexpr int scan_codes_step(int scan) {
+    return scan == MSIM_SCAN_INT8 ? 32 : 16;
+}
+/* Elements from one query to the next, or of a query in its fragments; queries with those that fill
+ * up the last tile. Both are zeros past dim and n_query. */
+static inline int64_t scan_query_stride(int scan, int64_t dim) {
+    return scan_round_up(dim, scan == MSIM_SCAN_F64   ? 16
+                              : scan == MSIM_SCAN_F32 ? SCAN_F32_STEP
+                                                      : scan_codes_step(scan));
+}
+static inline int64_t scan_padded_queries(int scan, int64_t n_query) {
+    return scan == MSIM_SCAN_F64   ? scan_round_up(n_query, SCAN_F64_TILE)
+           : scan == MSIM_SCAN_F32 ? scan_round_up(n_query, scan_f32_tile(n_query))
+                                   : 8 * scan_codes_tiles(n_query);
 }
 /* Thread blocks of a pass over n blocks of work on a device of that many multiprocessors. Each
  * thread block takes enough work to pay for loading its queries, but not so much that
@@ -61,6 +78,18 @@ static __device__ __forceinline__ double element_f64(const unsigned char *row, i
 static __device__ __forceinline__ float f32_above(double x) {
     float f = (float)x;
     return (double)f < x ? nextafterf(f, INFINITY) : f;
+}
+
+/* This lane's part of dot(x, x): lane l of 16. */
+template <int DTYPE>
+static __device__ __forceinline__ double square_of(const unsigned char *row, int64_t dim, int l) {
+    double sum = 0.0;
+#pragma unroll 16
+    for (int64_t j = l; j < dim; j += 16) {
+        double x = element_f64<DTYPE>(row, j);
+        sum = fma_f64(x, x, sum);
+    }
+    return sum;
 }
 
 /* The score from the sums that a kernel has. The dot product needs no square root. */
@@ -100,17 +129,17 @@ static __device__ __forceinline__ double sum_half_warp(double x) {
 
 /* ---- Rows that are kept ---- */
 
-/* Whether a corpus row is in the ascending list. Only rows that would be kept are looked up. */
-static __device__ __forceinline__ bool is_excluded(const ms_gpu_scan &a, int64_t row) {
-    int64_t low = 0, high = a.n_excluded;
+/* Whether a corpus row is in an ascending list. Only rows that would be kept are looked up. */
+static __device__ __forceinline__ bool is_in_list(const int64_t *rows, int64_t n, int64_t row) {
+    int64_t low = 0, high = n;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        if (a.excluded[middle] < row)
+        if (rows[middle] < row)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < a.n_excluded && a.excluded[low] == row;
+    return low < n && rows[low] == row;
 }
 
 /* Put `row` of the corpus into the list of query q if `keep` holds. All lanes of the warp call
@@ -118,7 +147,7 @@ static __device__ __forceinline__ bool is_excluded(const ms_gpu_scan &a, int64_t
  * query goes on past the capacity, its list does not. */
 static __device__ __forceinline__ void keep_row(const ms_gpu_scan &a, int q, int64_t row,
                                                 float upper, bool keep, uint32_t peers, int lane) {
-    if (keep && a.n_excluded > 0) keep = !is_excluded(a, row);
+    if (keep && a.n_excluded > 0) keep = !is_in_list(a.excluded, a.n_excluded, row);
     uint32_t kept = vote_ballot(keep);
     if (kept == 0) return;
     uint32_t mine = kept & peers, base = 0;

@@ -1,55 +1,57 @@
 /* One scan of a search on a CUDA device: the queries in their slots, the constants for the
- * thresholds of now, the excluded rows, and the pass over a range of rows. Contract:
- * kernels/search/state.h. */
+ * thresholds of now, the excluded rows, and the pass over a range of rows. Queries and constants
+ * are made on the device (kernels/search/prepare.cu); the host sends queries as they come, and the
+ * centre of codes once for each slot. Contract: kernels/search/state.h. */
 #include "kernels/search/state.h"
-#include <float.h>
 #include <string.h>
 
 #define MOST_STEP ((int64_t)1 << 31) /* rows of a round: they are counted in 32 bits */
 
 /* ---- Slots ---- */
 
-static float *queries_of(const ms_gpu_search *s, int q) {
-    return s->host.queries + (size_t)q * (size_t)s->rows.dim;
+/* The centre of a slice's codes into a slot, where it stays while the slot is the slice's. The
+ * host's copy is free: what it held has been used by a round that is over. */
+static int put_centre(ms_gpu_search *s, size_t slot, size_t slice, msim_error *err) {
+    size_t dim = (size_t)s->rows.dim, bytes = dim * sizeof(float);
+    if (s->slot_centre[slot] == slice) return MSIM_OK;
+    s->slot_centre[slot] = SIZE_MAX;
+    memcpy(s->host.centres + slot * dim, s->rows.slices[slice].view->codes->centre, bytes);
+    int rc = ms_gpu_upload(s->stream, s->device.centres + slot * dim, s->host.centres + slot * dim,
+                           bytes, err);
+    if (rc >= 0) s->slot_centre[slot] = slice;
+    return rc;
 }
 
-static void prepare_query(ms_gpu_search *s, size_t slot, int q, const ms_codes *codes) {
-    const float *query = queries_of(s, q);
-    double norm = s->host.norms[q];
-    ms_bound_codes *b = &s->bounds[slot * (size_t)s->n_queries + (size_t)q];
-    ms_gpu_constants *constants = &s->host.constants[slot];
-    float *weight = s->weight;
-    if (s->plan.scan == MSIM_SCAN_INT8) {
-        ms_bound_int8_make(b, s->weight, query, norm, codes, INT8_MAX);
-    } else if (s->plan.scan == MSIM_SCAN_BF16) {
-        ms_bound_bf16_narrow_make(b, weight, query, norm, codes, ms_scan_bf16_chain(s->rows.dim));
-    } else if (s->plan.scan == MSIM_SCAN_F32) {
-        for (int64_t j = 0; j < s->rows.dim; j++) weight[j] = (float)(query[j] / norm);
-    } else {
-        memcpy(weight, query, (size_t)s->rows.dim * sizeof *weight);
-    }
-    ms_scan_queries_put(s->plan.scan, s->host.weights + slot * s->weights_bytes, q, s->n_active,
-                        s->rows.dim, s->weight);
-    if (!ms_plan_reads_codes(s->plan.scan)) return;
-    constants->scale[q] = b->scale;
-    constants->lambda[q] = b->lambda;
-    constants->start[q] = b->start;
+/* The group's queries, made ready in a slot. */
+static int prepare_slot(ms_gpu_search *s, size_t slot, msim_error *err) {
+    int scan = s->plan.scan, reads_codes = ms_plan_reads_codes(scan);
+    ms_gpu_constants *c = &s->device.constants[slot];
+    return ms_prepare_cuda(
+        s->stream,
+        &(ms_gpu_prepare){
+            .scan = scan,
+            .n_query = s->n_active,
+            .dim = s->rows.dim,
+            .queries = s->device.queries,
+            .centre = reads_codes ? s->device.centres + slot * (size_t)s->rows.dim : NULL,
+            .norms = s->device.norms,
+            .laid_out = s->device.weights + slot * s->weights_bytes,
+            .bounds = reads_codes ? s->device.bounds + slot * (size_t)s->n_queries : NULL,
+            .scale = c->scale,
+            .lambda = c->lambda},
+        err);
 }
 
 /* Find the slot with the queries for a slice. Scans that read rows use one slot for all slices. */
 static int find_slot(ms_gpu_search *s, size_t slice, size_t *out, msim_error *err) {
-    size_t slot = ms_plan_reads_codes(s->plan.scan) ? slice % s->n_slots : 0;
-    size_t bytes = ms_scan_queries_bytes(s->plan.scan, s->n_active, s->rows.dim);
-    const ms_codes *codes = s->rows.slices[slice].view->codes;
+    int reads_codes = ms_plan_reads_codes(s->plan.scan);
+    size_t slot = reads_codes ? slice % s->n_slots : 0;
     *out = slot;
-    if (s->slot_slice[slot] == slice ||
-        (s->slot_slice[slot] != SIZE_MAX && !ms_plan_reads_codes(s->plan.scan)))
+    if (s->slot_slice[slot] == slice || (s->slot_slice[slot] != SIZE_MAX && !reads_codes))
         return MSIM_OK;
     s->slot_slice[slot] = slice;
-    memset(s->host.weights + slot * s->weights_bytes, 0, bytes);
-    for (int q = 0; q < s->n_active; q++) prepare_query(s, slot, q, codes);
-    return ms_gpu_upload(s->stream, s->device.weights + slot * s->weights_bytes,
-                         s->host.weights + slot * s->weights_bytes, bytes, err);
+    int rc = reads_codes ? put_centre(s, slot, slice, err) : MSIM_OK;
+    return rc < 0 ? rc : prepare_slot(s, slot, err);
 }
 
 int ms_gpu_prepare_queries(ms_gpu_search *s, msim_error *err) {
@@ -57,37 +59,34 @@ int ms_gpu_prepare_queries(ms_gpu_search *s, msim_error *err) {
     return find_slot(s, 0, &slot, err);
 }
 
-/* Send the constants of a slot for the current thresholds. An upper threshold is never -infinity,
- * which is the upper bound of rows with NaN or infinity: the host adds those rows when they are
- * results. */
-static int set_thresholds(ms_gpu_search *s, size_t slot, msim_error *err) {
-    ms_gpu_constants *constants = &s->host.constants[slot];
-    for (int q = 0; q < s->n_active; q++) {
-        double threshold = s->threshold_of(s->threshold[q]);
-        if (ms_plan_reads_codes(s->plan.scan)) {
-            ms_bound_threshold a = ms_bound_codes_set_threshold(
-                &s->bounds[slot * (size_t)s->n_queries + (size_t)q], threshold);
-            constants->threshold[q] = a.threshold;
-            constants->rho_factor[q] = a.rho_factor;
-            constants->upper_threshold[q] = a.upper_threshold;
-            continue;
-        }
-        constants->upper_threshold[q] = s->plan.scan == MSIM_SCAN_F64
-                                            ? ms_bound_f32_below(threshold)
-                                        : s->plan.is_ip
-                                            ? ms_bound_f32_threshold_ip(threshold, s->host.norms[q])
-                                            : ms_bound_f32_threshold(&s->f32, threshold);
-        if (!(constants->upper_threshold[q] >= -FLT_MAX)) constants->upper_threshold[q] = -FLT_MAX;
-    }
-    return ms_gpu_upload(s->stream, &s->device.constants[slot], constants, sizeof *constants, err);
+/* The constants of a slot for the thresholds of now. is_first: of a round, which empties the
+ * lists. */
+static int set_thresholds(ms_gpu_search *s, size_t slot, int is_first, msim_error *err) {
+    ms_gpu_constants *c = &s->device.constants[slot];
+    ms_gpu_report *report = s->device.report;
+    return ms_thresholds_cuda(
+        s->stream,
+        &(ms_gpu_thresholds){.scan = s->plan.scan,
+                             .is_ip = s->plan.is_ip,
+                             .n_query = s->n_active,
+                             .least = s->plan.threshold,
+                             .shift = s->shift,
+                             .k = s->plan.request->sink ? 0 : s->n_hits,
+                             .kth_score = s->device.kth_score,
+                             .n_best = report->n_best,
+                             .bounds = s->device.bounds + slot * (size_t)s->n_queries,
+                             .norms = s->device.norms,
+                             .f32 = s->f32,
+                             .threshold = c->threshold,
+                             .rho_factor = c->rho_factor,
+                             .upper_threshold = c->upper_threshold,
+                             .n_candidates = is_first ? report->n_candidates : NULL},
+        err);
 }
 
 /* ---- One scan ---- */
 
-/* Send the excluded rows from `row` on to the device, as many as there is room for. Returns the row
- * up to which they are there, or a failure. There is room for more than a tile's rows, so the
- * result lies more than a tile behind `row`. */
-static int64_t put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err) {
+int64_t ms_gpu_put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err) {
     if (row >= s->excluded_from && end <= s->excluded_to) return s->excluded_to;
     ms_row_list list = ms_row_list_between(s->plan.excluded, row, INT64_MAX);
     s->excluded_from = row;
@@ -111,7 +110,7 @@ int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     int64_t end = w->rows.first_row + w->rows.n_rows, origin = w->rows.first_row;
     if (step > MOST_STEP) step = MOST_STEP;
     if (step < end - row) end = row + step;
-    int64_t excluded_to = put_excluded(s, row, end, err);
+    int64_t excluded_to = ms_gpu_put_excluded(s, row, end, err);
     if (excluded_to < 0) return excluded_to;
     if (excluded_to < end) end = excluded_to;
     const ms_slice *first = ms_slices_find(&s->rows, row),
@@ -129,7 +128,6 @@ int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
 }
 
 static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
-    scan->start = constants->start;
     scan->scale = constants->scale;
     scan->lambda = constants->lambda;
     scan->threshold = constants->threshold;
@@ -138,12 +136,12 @@ static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
 }
 
 /* Scan rows row .. end - 1, of one slice where codes are read: what is kept goes behind the
- * candidates there are. */
+ * candidates there are, of which there are none before the first piece of a round. */
 static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *slice, int64_t row,
-                      int64_t end, msim_error *err) {
+                      int64_t end, int is_first, msim_error *err) {
     size_t slot;
     int rc = find_slot(s, (size_t)(slice - s->rows.slices), &slot, err);
-    if (rc >= 0) rc = set_thresholds(s, slot, err);
+    if (rc >= 0) rc = set_thresholds(s, slot, is_first, err);
     if (rc < 0) return rc;
     ms_gpu_scan scan = {.scan = s->plan.scan,
                         .is_ip = s->plan.is_ip,
@@ -182,15 +180,13 @@ static int scan_piece(ms_gpu_search *s, const ms_gpu_window *w, const ms_slice *
 /* Candidates of rows row .. end - 1 for all queries, with their counts. */
 int ms_gpu_scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end,
                      msim_error *err) {
-    ms_gpu_report *report = s->device.report;
-    int rc = ms_gpu_fill(s->stream, report->n_candidates, 0, sizeof report->n_candidates, err);
     const ms_slice *slice = ms_slices_find(&s->rows, row);
-    if (rc < 0 || !ms_plan_reads_codes(s->plan.scan))
-        return rc < 0 ? rc : scan_piece(s, w, slice, row, end, err);
-    for (; row < end && rc >= 0; slice++) {
+    int rc = MSIM_OK;
+    if (!ms_plan_reads_codes(s->plan.scan)) return scan_piece(s, w, slice, row, end, 1, err);
+    for (int is_first = 1; row < end && rc >= 0; slice++, is_first = 0) {
         int64_t to = slice->first_row + slice->n_rows < end ? slice->first_row + slice->n_rows
                                                             : end;
-        rc = scan_piece(s, w, slice, row, to, err);
+        rc = scan_piece(s, w, slice, row, to, is_first, err);
         row = to;
     }
     return rc;

@@ -5,16 +5,17 @@
  *
  * 1. A sample of single rows spread evenly, up to as many as a list of candidates holds, is scored
  *    without a scan: the first threshold. The rows are met again; the selection counts a row once.
- *    All queries share its list, which stays on the device for the next search; while it is scored
- *    the host prepares the queries for the first scan.
+ *    All queries share its list, which is made once and stays on the device: the rows that a
+ *    request excludes are still in it, and get -infinity for a score.
  * 2. Rounds over growing ranges. When the threshold comes from n rows, the next m rows keep about
  *    K m / n candidates, so ranges grow by what half fills the lists (a few rounds for millions of
  *    rows), corrected by what the last round kept. A list that overflows says so: what it did keep
  *    has raised the threshold, and a shorter range is taken. A range of no more rows than a list
  *    holds always fits, so every order of rows ends, at worst with all of them scored in double.
  *
- * A round costs one wait of the host: scan, scores and selection stand in the stream behind each
- * other, and one copy brings scores and counts back. Where the rows are not on the device there are
+ * A round costs one wait of the host: thresholds, scan, scores and selection stand in the stream
+ * behind each other, and one copy brings counts and results back. The sample costs none: thresholds
+ * are the device's, and only how long a range is must be known here. Where the rows are not on the device there are
  * two more: the lists come to the host, which gathers the rows. There a round that keeps much is
  * shortened to the candidates with the highest upper bounds and done again with the threshold that
  * they give, for gathering is what costs. A request's own threshold stays; its rounds take two
@@ -27,55 +28,67 @@ enum { LEAST_GATHERED = 128 };
 
 /* ---- Scores and selection ---- */
 
-/* The candidates of lists from `from` on; list: one that all queries share, or NULL: each
- * its own. */
-static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const ms_gpu_candidate *list,
-                 const int64_t *gathered, const uint32_t *n_candidates, int64_t from,
-                 msim_error *err) {
-    return ms_score_f64_cuda(
-        s->stream,
-        &(ms_gpu_score){.rows = *rows,
-                        .is_shared = list != NULL,
-                        .gathered = gathered,
-                        .queries = s->device.queries,
-                        .norms = s->device.norms,
-                        .n_query = s->n_active,
-                        .is_ip = s->plan.is_ip,
-                        .candidates = (list ? list : s->device.candidates) + from,
-                        .n_candidates = n_candidates,
-                        .candidate_cap = s->candidate_cap,
-                        .scores = s->device.scores + from},
-        err);
+/* The candidates of a round: lists of queries, each with its count; or one for all queries, the
+ * sample's of a span. */
+typedef struct {
+    const ms_gpu_candidate *candidates;
+    const uint32_t *n_candidates; /* device; NULL: shared */
+    int64_t n_shared;             /* 0: each query its own */
+    size_t n_excluded;            /* shared: looked up among those on the device */
+} ms_gpu_list;
+
+static ms_gpu_list own_lists(const ms_gpu_search *s, const uint32_t *n_candidates) {
+    return (ms_gpu_list){.candidates = s->device.candidates, .n_candidates = n_candidates};
 }
 
-static int select_best(ms_gpu_search *s, const ms_gpu_candidate *list, const uint32_t *n_candidates,
-                       msim_error *err) {
+/* Scores of lists from `from` on. */
+static int score(ms_gpu_search *s, const ms_gpu_rows *rows, const ms_gpu_list *list,
+                 const int64_t *gathered, int64_t from, msim_error *err) {
+    return ms_score_f64_cuda(s->stream,
+                             &(ms_gpu_score){.rows = *rows,
+                                             .gathered = gathered,
+                                             .queries = s->device.queries,
+                                             .norms = s->device.norms,
+                                             .n_query = s->n_active,
+                                             .is_ip = s->plan.is_ip,
+                                             .candidates = list->candidates + from,
+                                             .n_candidates = list->n_candidates,
+                                             .candidate_cap = s->candidate_cap,
+                                             .n_shared = list->n_shared,
+                                             .excluded = s->device.excluded,
+                                             .n_excluded = (int64_t)list->n_excluded,
+                                             .scores = s->device.scores + from},
+                             err);
+}
+
+static int select_best(ms_gpu_search *s, const ms_gpu_list *list, msim_error *err) {
     return ms_select_cuda(s->stream,
                           &(ms_gpu_select){.n_query = s->n_active,
                                            .k = s->n_hits,
-                                           .is_shared = list != NULL,
-                                           .candidates = list ? list : s->device.candidates,
-                                           .n_candidates = n_candidates,
+                                           .n_shared = list->n_shared,
+                                           .candidates = list->candidates,
+                                           .n_candidates = list->n_candidates,
                                            .scores = s->device.scores,
                                            .candidate_cap = s->candidate_cap,
                                            .best = s->device.best,
                                            .n_best = s->device.report->n_best,
-                                           .kth_score = s->device.report->kth_score},
+                                           .kth_score = s->device.kth_score},
                           err);
 }
 
-/* Bring the report to the host, and wait for it; meanwhile the next window is fetched. */
-static int wait_for_report(ms_gpu_search *s, msim_error *err) {
-    int rc =
-        ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report, err);
-    if (rc >= 0) rc = ms_gpu_windows_ahead(s, err);
-    return rc < 0 ? rc : ms_gpu_sync(s->stream, err);
+/* Bytes of the report and, where there is no sink, the best behind it. */
+static size_t answer_bytes(const ms_gpu_search *s) {
+    if (s->plan.request->sink) return sizeof *s->host.report;
+    return (size_t)((unsigned char *)(s->host.best + s->n_active * s->n_hits) -
+                    (unsigned char *)s->host.report);
 }
 
-static void raise_thresholds(ms_gpu_search *s) {
-    for (int q = 0; q < s->n_active; q++)
-        if (s->host.report->kth_score[q] > s->threshold[q])
-            s->threshold[q] = s->host.report->kth_score[q];
+/* Bring the report and the best so far to the host, and wait for them; meanwhile the next window is
+ * fetched. One copy for both: whichever round is the last, its results are there. */
+static int wait_for_report(ms_gpu_search *s, msim_error *err) {
+    int rc = ms_gpu_download(s->stream, s->host.report, s->device.report, answer_bytes(s), err);
+    if (rc >= 0) rc = ms_gpu_windows_ahead(s, err);
+    return rc < 0 ? rc : ms_gpu_sync(s->stream, err);
 }
 
 static int64_t most_candidates(const ms_gpu_search *s) {
@@ -94,29 +107,47 @@ typedef struct {
     ms_gpu_search *s;
     const ms_gpu_candidate *lists; /* host: candidate_cap apart, or one */
     size_t row_bytes;
-    int64_t from; /* of each list */
 } gather_job;
 
 static void gather_list(void *arg, int64_t q, int worker) {
     const gather_job *j = arg;
     ms_gpu_search *s = j->s;
-    const ms_gpu_candidate *c = j->lists + q * s->candidate_cap + j->from;
+    const ms_gpu_candidate *c = j->lists + q * s->candidate_cap;
     unsigned char *to = s->host_gather + (size_t)s->host.lists->gathered[q] * j->row_bytes;
     (void)worker;
     for (uint32_t i = 0; i < s->host.lists->n_candidates[q]; i++)
         ms_gpu_row_put(s, to + i * j->row_bytes, j->row_bytes, c[i].row);
 }
 
-/* Score lists of candidates that host and device both have; is_shared: all queries have the same
- * list. Their rows go through the buffer, some candidates of every list at a time. */
-static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n,
-                          int is_shared, msim_error *err) {
-    int n_lists = is_shared ? 1 : s->n_active, rc = MSIM_OK;
-    /* scores lie in pairs */
-    int64_t width = (int64_t)(s->gather_bytes / rows->row_bytes) / n_lists / 2 * 2, most = 0;
+/* Bring n_rows rows that s->host.lists names to the device and score the lists from `from` on. */
+static int gather_and_score(ms_gpu_search *s, const ms_gpu_rows *rows, const ms_gpu_list *list,
+                            const ms_gpu_candidate *host_lists, int n_lists, int64_t n_rows,
+                            int64_t from, msim_error *err) {
     ms_gpu_lists *lists = s->host.lists;
     ms_gpu_rows gathered = *rows;
     gathered.data = s->gather;
+    gathered.n_rows = n_rows;
+    ms_gpu_each(s, n_lists, gather_list, &(gather_job){s, host_lists + from, rows->row_bytes});
+    int rc =
+        ms_gpu_upload(s->stream, s->gather, s->host_gather, (size_t)n_rows * rows->row_bytes, err);
+    if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.lists, lists, sizeof *lists, err);
+    if (rc >= 0) rc = score(s, &gathered, list, s->device.lists->gathered, from, err);
+    return rc < 0 ? rc : ms_gpu_sync(s->stream, err); /* the host's buffers are free again */
+}
+
+/* How many pairs of candidates of n_lists lists fit the buffer, times two: scores lie in pairs. */
+static int64_t gather_width(const ms_gpu_search *s, const ms_gpu_rows *rows, int n_lists) {
+    return (int64_t)(s->gather_bytes / rows->row_bytes) / n_lists / 2 * 2;
+}
+
+/* Score lists of candidates that host and device both have. Their rows go through the buffer, some
+ * candidates of every list at a time. */
+static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n,
+                          msim_error *err) {
+    int64_t width = gather_width(s, rows, s->n_active), most = 0;
+    ms_gpu_lists *lists = s->host.lists;
+    ms_gpu_list own = own_lists(s, s->device.lists->n_candidates);
+    int rc = MSIM_OK;
     for (int q = 0; q < s->n_active; q++)
         if (n[q] > most) most = n[q];
     for (int64_t from = 0; from < most && rc >= 0; from += width) {
@@ -124,20 +155,26 @@ static int score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64
         for (int q = 0; q < s->n_active; q++) {
             int64_t count = n[q] <= from ? 0 : n[q] - from < width ? n[q] - from : width;
             lists->n_candidates[q] = (uint32_t)count;
-            lists->gathered[q] = is_shared ? 0 : slot;
-            slot = is_shared ? count : slot + count;
+            lists->gathered[q] = slot;
+            slot += count;
         }
-        gathered.n_rows = slot;
-        ms_gpu_each(s, n_lists, gather_list,
-                    &(gather_job){s, is_shared ? s->host.sample : s->host.candidates,
-                                  rows->row_bytes, from});
-        rc = ms_gpu_upload(s->stream, s->gather, s->host_gather, (size_t)slot * rows->row_bytes,
-                           err);
-        if (rc >= 0) rc = ms_gpu_upload(s->stream, s->device.lists, lists, sizeof *lists, err);
-        if (rc >= 0)
-            rc = score(s, &gathered, NULL, s->device.lists->gathered, s->device.lists->n_candidates,
-                       from, err);
-        if (rc >= 0) rc = ms_gpu_sync(s->stream, err); /* the host's buffers are free again */
+        rc = gather_and_score(s, rows, &own, s->host.candidates, s->n_active, slot, from, err);
+    }
+    return rc;
+}
+
+/* The same for the sample of a span, which all queries share. */
+static int score_sample_gathered(ms_gpu_search *s, const ms_gpu_span *span, ms_gpu_list list,
+                                 msim_error *err) {
+    int64_t width = gather_width(s, &span->rows, 1);
+    ms_gpu_lists *lists = s->host.lists;
+    int rc = MSIM_OK;
+    memset(lists->gathered, 0, sizeof lists->gathered);
+    for (int64_t from = 0; from < span->n_sample && rc >= 0; from += width) {
+        list.n_shared = span->n_sample - from < width ? span->n_sample - from : width;
+        lists->n_candidates[0] = (uint32_t)list.n_shared;
+        rc = gather_and_score(s, &span->rows, &list, s->host.sample + span->sample_at, 1,
+                              list.n_shared, from, err);
     }
     return rc;
 }
@@ -155,73 +192,77 @@ static void count_evaluated(ms_gpu_search *s, const int64_t *n) {
 
 /* ---- The sample ---- */
 
-/* Every n_sample-th row of a span, as one list for all queries. */
-static int64_t list_sample(ms_gpu_search *s, const ms_gpu_rows *rows, int64_t n_sample) {
-    int64_t n = 0;
-    for (int64_t i = 0; i < n_sample; i++) {
-        int64_t row = rows->first_row + ms_plan_sample_row(rows->n_rows, n_sample, i);
-        if (ms_row_list_has(s->plan.excluded, row)) continue;
-        if (ms_plan_reads_codes(s->plan.scan) && ms_slices_is_listed(&s->rows, row)) continue;
-        s->host.sample[n++] = (ms_gpu_candidate){.row = row};
-    }
-    return n;
+/* Whether excluded rows are left out as they are scored: the device holds all of them. Else they
+ * are left out of the list, which then serves this request alone. */
+static bool is_excluded_there(const ms_gpu_search *s) {
+    return s->plan.excluded.n <= (size_t)s->excluded_cap;
 }
 
-/* Whether a sample of the one span stays for the next search: nothing of this request is in it. */
-static bool may_stay(const ms_gpu_search *s) { return s->n_spans == 1 && !s->plan.excluded.n; }
+/* Every n_wanted-th row of a span, at the list's end. */
+static void list_span(ms_gpu_search *s, ms_gpu_span *span, int64_t n_wanted) {
+    const ms_gpu_rows *rows = &span->rows;
+    span->n_sample = 0;
+    for (int64_t i = 0; i < n_wanted; i++) {
+        int64_t row = rows->first_row + ms_plan_sample_row(rows->n_rows, n_wanted, i);
+        if (!is_excluded_there(s) && ms_row_list_has(s->plan.excluded, row)) continue;
+        if (ms_plan_reads_codes(s->plan.scan) && ms_slices_is_listed(&s->rows, row)) continue;
+        s->host.sample[span->sample_at + span->n_sample++] = (ms_gpu_candidate){.row = row};
+    }
+}
 
-/* Bring the sample of a span to the device, with its counts, unless it is there. Returns how many
- * rows it has, or a failure. */
-static int64_t put_sample(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_wanted,
-                          msim_error *err) {
+/* Make the sample and bring it to the device, unless it is there. */
+static int put_sample(ms_gpu_search *s, int64_t n_wanted, msim_error *err) {
     ms_gpu_sample *there = &s->sample;
     int reads_codes = ms_plan_reads_codes(s->plan.scan);
-    if (may_stay(s) && there->n_wanted == n_wanted && there->reads_codes == reads_codes)
-        return there->n;
-    *there = (ms_gpu_sample){.n_wanted = 0};
-    int64_t n = list_sample(s, &span->rows, n_wanted);
-    for (int q = 0; q < MS_GPU_SCAN_QUERIES; q++) {
-        s->host.sample_lists->n_candidates[q] = (uint32_t)n;
-        s->host.sample_lists->gathered[q] = 0;
+    int64_t n = 0;
+    if (is_excluded_there(s) && there->n_wanted == n_wanted && there->reads_codes == reads_codes)
+        return MSIM_OK;
+    there->n_wanted = 0;
+    there->n_made++;
+    for (size_t i = 0; i < s->n_spans; i++) {
+        ms_gpu_span *span = &s->spans[i];
+        span->sample_at = n;
+        list_span(s, span,
+                  (int64_t)((double)n_wanted * (double)span->rows.n_rows / (double)s->rows.n_rows));
+        n += span->n_sample;
     }
     int rc = ms_gpu_upload(s->stream, s->device.sample, s->host.sample,
                            (size_t)n * sizeof *s->host.sample, err);
-    if (rc >= 0)
-        rc = ms_gpu_upload(s->stream, s->device.sample_lists, s->host.sample_lists,
-                           sizeof *s->host.sample_lists, err);
-    if (rc < 0) return rc;
-    if (may_stay(s)) *there = (ms_gpu_sample){n_wanted, n, reads_codes};
-    return n;
+    if (rc < 0 || !is_excluded_there(s)) return rc;
+    there->n_wanted = n_wanted;
+    there->reads_codes = reads_codes;
+    return MSIM_OK;
 }
 
-static int sample_span(ms_gpu_search *s, const ms_gpu_span *span, int64_t n_sample,
-                       msim_error *err) {
-    int64_t n = put_sample(s, span, n_sample, err), counts[MS_GPU_SCAN_QUERIES];
-    if (n < 0) return (int)n;
-    for (int q = 0; q < s->n_active; q++) counts[q] = n;
-    const uint32_t *there = s->device.sample_lists->n_candidates;
-    int rc = span->rows.data ? score(s, &span->rows, s->device.sample, NULL, there, 0, err)
-                             : score_gathered(s, &span->rows, counts, 1, err);
-    if (rc >= 0) rc = select_best(s, s->device.sample, there, err);
-    if (rc >= 0 && s->n_spans > 1)
-        rc = ms_gpu_sync(s->stream, err); /* the host's list is free for the next span */
+static int sample_span(ms_gpu_search *s, const ms_gpu_span *span, msim_error *err) {
+    ms_gpu_list list = {.candidates = s->device.sample + span->sample_at,
+                        .n_shared = span->n_sample,
+                        .n_excluded = is_excluded_there(s) ? s->n_excluded_there : 0};
+    int64_t counts[MS_GPU_SCAN_QUERIES];
+    if (span->n_sample == 0) return MSIM_OK;
+    int rc = span->rows.data ? score(s, &span->rows, &list, NULL, 0, err)
+                             : score_sample_gathered(s, span, list, err);
+    if (rc >= 0) rc = select_best(s, &list, err);
+    for (int q = 0; q < s->n_active; q++) counts[q] = span->n_sample;
     count_evaluated(s, counts);
-    s->n_seen += n;
+    s->n_seen += span->n_sample;
     return rc;
 }
 
+/* The host does not wait for the sample: the first round's thresholds are made of its K-th scores
+ * on the device. */
 static int take_sample(ms_gpu_search *s, msim_error *err) {
-    double wanted = ms_plan_sample_rows(s->rows.n_rows, s->n_hits, s->candidate_cap);
-    if (s->rows.n_rows < 4 * (int64_t)wanted) return MSIM_OK; /* the first rounds do as well */
+    int64_t wanted = (int64_t)ms_plan_sample_rows(s->rows.n_rows, s->n_hits, s->candidate_cap),
+            first = s->rows.first_row, there = 0;
     int rc = MSIM_OK;
-    for (size_t i = 0; i < s->n_spans && rc >= 0; i++) {
-        int64_t n = (int64_t)(wanted * (double)s->spans[i].rows.n_rows / (double)s->rows.n_rows);
-        if (n > 0) rc = sample_span(s, &s->spans[i], n, err);
-    }
-    if (rc >= 0) rc = ms_gpu_prepare_queries(s, err); /* the device is at the sample meanwhile */
-    if (rc >= 0) rc = wait_for_report(s, err);
+    if (s->rows.n_rows < 4 * wanted) return MSIM_OK; /* the first rounds do as well */
+    if (is_excluded_there(s)) there = ms_gpu_put_excluded(s, first, first + s->rows.n_rows, err);
+    if (there < 0) return (int)there;
+    rc = put_sample(s, wanted, err);
+    for (size_t i = 0; i < s->n_spans && rc >= 0; i++) rc = sample_span(s, &s->spans[i], err);
+    /* of its rows, these may be results: as many as of all rows */
+    if (is_excluded_there(s)) s->n_seen = s->n_seen * s->plan.n_rows / s->rows.n_rows;
     if (rc < 0 || s->n_seen == 0) return rc;
-    raise_thresholds(s);
     s->step = (int64_t)((double)s->candidate_cap / 2 * (double)s->n_seen / (double)s->n_hits);
     if (s->step < s->candidate_cap) s->step = s->candidate_cap;
     return MSIM_OK;
@@ -313,6 +354,7 @@ static int bring_lists(ms_gpu_search *s, int64_t *n, int64_t most, msim_error *e
 /* Score and select behind a scan whose rows are not on the device. */
 static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_be_partial,
                            round_end *out, msim_error *err) {
+    ms_gpu_list own = own_lists(s, s->device.lists->n_candidates);
     int64_t n[MS_GPU_SCAN_QUERIES],
         few = 2 * s->n_hits < LEAST_GATHERED ? LEAST_GATHERED : 2 * s->n_hits;
     int rc = wait_for_report(s, err);
@@ -320,9 +362,9 @@ static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_be_
     out->most = most_candidates(s);
     out->is_partial = may_be_partial && out->most > few;
     rc = bring_lists(s, n, out->is_partial ? few : s->candidate_cap, err);
-    if (rc >= 0) rc = score_gathered(s, &w->rows, n, 0, err);
+    if (rc >= 0) rc = score_gathered(s, &w->rows, n, err);
     if (rc >= 0) rc = put_counts(s, n, err);
-    if (rc >= 0) rc = select_best(s, NULL, s->device.lists->n_candidates, err);
+    if (rc >= 0) rc = select_best(s, &own, err);
     if (rc >= 0) rc = wait_for_report(s, err);
     count_evaluated(s, n);
     return rc;
@@ -331,9 +373,9 @@ static int select_gathered(ms_gpu_search *s, const ms_gpu_window *w, int may_be_
 static int select_resident(ms_gpu_search *s, const ms_gpu_window *w, round_end *out,
                            msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES];
-    const uint32_t *counts = s->device.report->n_candidates;
-    int rc = score(s, &w->rows, NULL, NULL, counts, 0, err);
-    if (rc >= 0) rc = select_best(s, NULL, counts, err);
+    ms_gpu_list own = own_lists(s, s->device.report->n_candidates);
+    int rc = score(s, &w->rows, &own, NULL, 0, err);
+    if (rc >= 0) rc = select_best(s, &own, err);
     if (rc >= 0) rc = wait_for_report(s, err);
     if (rc < 0) return rc;
     out->most = most_candidates(s);
@@ -353,7 +395,6 @@ static int search_window(ms_gpu_search *s, const ms_gpu_window *w, msim_error *e
             rc = w->rows.data ? select_resident(s, w, &r, err)
                               : select_gathered(s, w, may_be_partial, &r, err);
         if (rc < 0) return rc;
-        raise_thresholds(s);
         may_be_partial = !r.is_partial;
         if (r.is_partial) continue; /* the same rows, with the threshold of the best of them */
         if (r.most > s->candidate_cap) {
@@ -379,10 +420,11 @@ void ms_gpu_hand_over(ms_gpu_search *s, size_t q, double score_of, int64_t row) 
 /* Scores of the lists to the host, and from there to the sink. */
 static int hand_lists_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error *err) {
     int64_t n[MS_GPU_SCAN_QUERIES];
+    ms_gpu_list own = own_lists(s, s->device.report->n_candidates);
     int rc = bring_lists(s, n, s->candidate_cap, err);
-    if (rc >= 0 && w->rows.data)
-        rc = score(s, &w->rows, NULL, NULL, s->device.report->n_candidates, 0, err);
-    if (rc >= 0 && !w->rows.data) rc = score_gathered(s, &w->rows, n, 0, err);
+    if (rc >= 0)
+        rc = w->rows.data ? score(s, &w->rows, &own, NULL, 0, err)
+                          : score_gathered(s, &w->rows, n, err);
     for (int q = 0; q < s->n_active && rc >= 0; q++)
         rc = ms_gpu_download(s->stream, s->host.scores + q * s->candidate_cap,
                              s->device.scores + q * s->candidate_cap,
@@ -419,16 +461,15 @@ static int hand_window_over(ms_gpu_search *s, const ms_gpu_window *w, msim_error
 
 /* ---- A group ---- */
 
+/* Send the group's queries and prepare them for the first scan: their norms are there then, which
+ * the sample's scores need too. */
 static int put_queries(ms_gpu_search *s, msim_error *err) {
     int rc = ms_gpu_upload(s->stream, s->device.queries, s->host.queries,
                            (size_t)s->n_active * (size_t)s->rows.dim * sizeof *s->host.queries,
                            err);
-    if (rc >= 0)
-        rc = ms_gpu_upload(s->stream, s->device.norms, s->host.norms,
-                           (size_t)s->n_active * sizeof *s->host.norms, err);
-    if (rc >= 0) rc = ms_gpu_fill(s->stream, s->device.report, 0, sizeof *s->device.report, err);
+    if (rc >= 0) rc = ms_gpu_fill(s->stream, s->device.report, 0, answer_bytes(s), err);
     for (size_t i = 0; i < MS_GPU_SLOTS; i++) s->slot_slice[i] = SIZE_MAX;
-    return rc;
+    return rc < 0 ? rc : ms_gpu_prepare_queries(s, err);
 }
 
 /* This is done after a failure too: nothing of this search may be under way when the next one
@@ -443,7 +484,6 @@ int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
     int is_above = s->plan.request->sink != NULL;
     s->n_seen = 0;
     s->step = s->candidate_cap;
-    for (int q = 0; q < s->n_active; q++) s->threshold[q] = s->plan.threshold;
     int rc = put_queries(s, err);
     if (rc >= 0) rc = ms_gpu_windows_begin(s, err);
     if (rc >= 0 && !is_above) rc = take_sample(s, err);
@@ -456,12 +496,6 @@ int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err) {
         if (rc <= 0) break;
         rc = is_above ? hand_window_over(s, &w, err) : search_window(s, &w, err);
     }
-    if (rc >= 0 && !is_above)
-        rc = ms_gpu_download(s->stream, s->host.best, s->device.best,
-                             (size_t)s->n_active * (size_t)s->n_hits * sizeof *s->host.best, err);
-    if (rc >= 0)
-        rc = ms_gpu_download(s->stream, s->host.report, s->device.report, sizeof *s->host.report,
-                             err);
     int waited = wait_for_all(s, rc < 0 ? NULL : err);
     return rc < 0 ? rc : waited;
 }

@@ -30,8 +30,8 @@
  *           n_rows are handled.
  * Tests     test/gpu/test_gpu_scan.c against the definition in C; reference
  * src/cpu/kernels/ref/scan_int8_ref.c and scan_bf16_ref.c. */
-#include "codes/layout.h"
 #include "kernels/search/common.cuh"
+#include "codes/layout.h"
 
 enum {
     AHEAD = 4,

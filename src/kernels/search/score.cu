@@ -12,7 +12,7 @@
  *                      the score of one row and query. Queries as doubles [to a multiple of 8][dim,
  *                      to a multiple of 16], through L1. Upper bound: the score, rounded up.
  * k_score_f64<dtype>   a candidate each half warp; blockIdx.y is the query. Rows lie anywhere: 64
- *                      bytes (f32) a load.
+ *                      bytes (f32) a load. Excluded rows get -infinity, which ranks last.
  *
  * Grid      blocks of 8 warps. No shared memory, no barrier.
  * Flops     2 a query and element, and 2 an element for the square: bound by double arithmetic
@@ -27,18 +27,6 @@ enum { THREADS = 256, WARPS = THREADS / 32, QUERIES = SCAN_F64_TILE };
     0x1p-60 /* squares between which f32 neither over- nor underflows
                              * (search/bound.h) */
 #define PLAIN_MOST 0x1p60
-
-/* This lane's part of dot(x, x), and with a query of dot(x, q). */
-template <int DTYPE>
-static __device__ __forceinline__ double square_of(const unsigned char *row, int64_t dim, int l) {
-    double sum = 0.0;
-#pragma unroll 16
-    for (int64_t j = l; j < dim; j += 16) {
-        double x = element_f64<DTYPE>(row, j);
-        sum = fma_f64(x, x, sum);
-    }
-    return sum;
-}
 
 /* ---- Values of rows ---- */
 
@@ -132,14 +120,16 @@ static __global__ void __launch_bounds__(THREADS, 2) k_scan_f64(ms_gpu_scan a, i
 
 template <int DTYPE> static __global__ void __launch_bounds__(THREADS) k_score_f64(ms_gpu_score a) {
     int lane = (int)threadIdx.x % 32, half = lane / 16, l = lane % 16, q = (int)blockIdx.y;
-    int64_t n = a.n_candidates[q] < a.candidate_cap ? (int64_t)a.n_candidates[q] : a.candidate_cap;
+    bool is_shared = a.n_shared > 0;
+    int64_t counted = is_shared ? a.n_shared : (int64_t)a.n_candidates[q],
+            n = counted < a.candidate_cap ? counted : a.candidate_cap;
     const float *query = a.queries + q * a.rows.dim;
     int64_t begin = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * 2,
             step = (int64_t)gridDim.x * WARPS * 2;
     for (int64_t first = begin; first < n; first += step) { /* alike for the warp */
         int64_t i = first + half < n ? first + half : first, at = q * a.candidate_cap + i;
-        int64_t slot = a.gathered ? a.gathered[q] + i
-                                  : a.candidates[a.is_shared ? i : at].row - a.rows.first_row;
+        int64_t number = a.candidates[is_shared ? i : at].row,
+                slot = a.gathered ? a.gathered[q] + i : number - a.rows.first_row;
         const unsigned char *row = (const unsigned char *)a.rows.data +
                                    slot * (int64_t)a.rows.row_bytes;
         double dot = 0.0, square = 0.0;
@@ -151,7 +141,10 @@ template <int DTYPE> static __global__ void __launch_bounds__(THREADS) k_score_f
         }
         dot = sum_half_warp(dot);
         square = sum_half_warp(square);
-        if (l == 0 && first + half < n) a.scores[at] = score_of(dot, square, a.norms[q], a.is_ip);
+        if (l != 0 || first + half >= n) continue;
+        double score = score_of(dot, square, a.norms[q], a.is_ip);
+        if (a.n_excluded > 0 && is_in_list(a.excluded, a.n_excluded, number)) score = -INFINITY;
+        a.scores[at] = score;
     }
 }
 

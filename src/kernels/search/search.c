@@ -12,9 +12,6 @@
 
 enum { ALIGN = 256, EXCLUDED_CAP = 65536, SLOT_BYTES = 64 << 20, LEAST_CAP = 2 * MS_GPU_SCAN_TILE };
 
-/* Scans are given the K-th best score itself. */
-static double same(double kth_score) { return kth_score; }
-
 int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gpu_search **out,
                        msim_error *err) {
     *out = NULL;
@@ -24,7 +21,6 @@ int ms_gpu_search_open(ms_gpu_stream *stream, const msim_options *options, ms_gp
     s->max_queries = options->max_queries;
     s->max_k = options->max_k;
     s->threads = options->threads;
-    s->threshold_of = same;
     int rc = ms_gpu_stream_open(ms_gpu_stream_device(stream), &s->copies, err);
     for (int i = 0; i < MS_GPU_BUFFERS && rc >= 0; i++)
         rc = ms_gpu_event_open(stream, &s->uploaded[i], err);
@@ -42,12 +38,9 @@ static void unload(ms_gpu_search *s) {
     ms_gpu_rows_unload(s);
     ms_gpu_free(s->stream, s->device_work);
     ms_gpu_host_free(s->stream, s->host_work);
-    ms_free(s->bounds);
-    ms_free(s->weight);
     s->device_work = s->host_work = NULL;
-    s->bounds = NULL;
-    s->weight = NULL;
     s->sample.n_wanted = 0;
+    for (size_t i = 0; i < MS_GPU_SLOTS; i++) s->slot_centre[i] = SIZE_MAX;
 }
 
 void ms_gpu_search_close(ms_gpu_search *s) {
@@ -62,9 +55,9 @@ void ms_gpu_search_set_limits(ms_gpu_search *s, const ms_gpu_search_limits *limi
     s->limits = *limits;
 }
 
-void ms_gpu_search_set_threshold(ms_gpu_search *s, double (*threshold_of)(double kth_score)) {
-    s->threshold_of = threshold_of;
-}
+void ms_gpu_search_set_shift(ms_gpu_search *s, double shift) { s->shift = shift; }
+
+int64_t ms_gpu_search_samples(const ms_gpu_search *s) { return s->sample.n_made; }
 
 ms_gpu_residence ms_gpu_search_residence(const ms_gpu_search *s) { return s->residence; }
 
@@ -78,27 +71,34 @@ static void *carve(unsigned char *base, size_t *at, size_t n, size_t item_bytes,
     return base && *fits ? base + from : NULL;
 }
 
-/* Bytes of the working memory; with `base`, also where everything lies in it. */
-static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, unsigned char *base, bool *fits) {
-    size_t at = 0, n_query = (size_t)s->n_queries, n_list, n_best, n_values;
+/* Bytes of the working memory, of the device or of the host; with `base`, also where everything
+ * lies in it. */
+static size_t lay_out(const ms_gpu_search *s, ms_gpu_work *w, bool is_device, unsigned char *base,
+                      bool *fits) {
+    size_t at = 0, n_query = (size_t)s->n_queries, n_list, n_best, n_values, n_bounds, n_centres;
     if (!ms_mul_size(n_query, (size_t)s->candidate_cap, &n_list) ||
         !ms_mul_size(n_query, (size_t)s->k_cap, &n_best) ||
-        !ms_mul_size(n_query, (size_t)s->rows.dim, &n_values)) {
+        !ms_mul_size(n_query, (size_t)s->rows.dim, &n_values) ||
+        !ms_mul_size(n_query, s->n_slots, &n_bounds) ||
+        !ms_mul_size(s->n_slots, (size_t)s->rows.dim, &n_centres)) {
         *fits = false;
         return 0;
     }
     w->report = carve(base, &at, 1, sizeof *w->report, fits);
+    w->best = carve(base, &at, n_best, sizeof *w->best, fits);
     w->lists = carve(base, &at, 1, sizeof *w->lists, fits);
     w->candidates = carve(base, &at, n_list, sizeof *w->candidates, fits);
     w->scores = carve(base, &at, n_list, sizeof *w->scores, fits);
     w->sample = carve(base, &at, (size_t)s->candidate_cap, sizeof *w->sample, fits);
-    w->sample_lists = carve(base, &at, 1, sizeof *w->sample_lists, fits);
-    w->best = carve(base, &at, n_best, sizeof *w->best, fits);
     w->queries = carve(base, &at, n_values, sizeof *w->queries, fits);
-    w->norms = carve(base, &at, n_query, sizeof *w->norms, fits);
     w->excluded =
         carve(base, &at, MS_GPU_SCAN_TILE + (size_t)s->excluded_cap, sizeof *w->excluded, fits);
+    w->centres = carve(base, &at, n_centres, sizeof *w->centres, fits);
+    if (!is_device) return at;
+    w->norms = carve(base, &at, n_query, sizeof *w->norms, fits);
+    w->kth_score = carve(base, &at, n_query, sizeof *w->kth_score, fits);
     w->constants = carve(base, &at, s->n_slots, sizeof *w->constants, fits);
+    w->bounds = carve(base, &at, n_bounds, sizeof *w->bounds, fits);
     w->weights = carve(base, &at, s->n_slots, s->weights_bytes, fits);
     return at;
 }
@@ -132,19 +132,18 @@ static void size_work(ms_gpu_search *s) {
 static int take_work(ms_gpu_search *s, msim_error *err) {
     bool fits = true;
     size_work(s);
-    size_t bytes = lay_out(s, &s->host, NULL, &fits);
+    size_t bytes = lay_out(s, &s->device, true, NULL, &fits),
+           host_bytes = lay_out(s, &s->host, false, NULL, &fits);
     if (!fits)
         return ms_fail(err, MSIM_E_LIMIT, "search: %d queries of width %lld do not fit in memory",
                        s->n_queries, (long long)s->rows.dim);
     s->device_work = ms_gpu_alloc(s->stream, bytes, 1, "working memory of the search", err);
     if (s->device_work)
-        s->host_work = ms_gpu_host_alloc(s->stream, bytes, 1, "working memory of the search", err);
-    if (s->host_work)
-        s->bounds = ms_alloc(s->n_slots * (size_t)s->n_queries, sizeof *s->bounds, "search", err);
-    if (s->bounds) s->weight = ms_alloc((size_t)s->rows.dim, sizeof(float), "search", err);
-    if (!s->weight) return ms_gpu_failed(err);
-    lay_out(s, &s->device, s->device_work, &fits);
-    lay_out(s, &s->host, s->host_work, &fits);
+        s->host_work =
+            ms_gpu_host_alloc(s->stream, host_bytes, 1, "working memory of the search", err);
+    if (!s->host_work) return ms_gpu_failed(err);
+    lay_out(s, &s->device, true, s->device_work, &fits);
+    lay_out(s, &s->host, false, s->host_work, &fits);
     return MSIM_OK;
 }
 
@@ -212,12 +211,11 @@ static int begin(ms_gpu_search *s, const ms_search_request *request, msim_error 
 /* Put a query into the group; 0 for one of zeros, which is not. */
 static int add_query(ms_gpu_search *s, size_t q) {
     const float *query = s->plan.request->queries + q * (size_t)s->rows.dim;
-    double square =
-        ms_row_square((const unsigned char *)query, MSIM_DTYPE_F32, (size_t)s->rows.dim);
-    if (square == 0) return 0;
+    int64_t j = 0;
+    while (j < s->rows.dim && query[j] == 0) j++;
+    if (j == s->rows.dim) return 0;
     memcpy(s->host.queries + (size_t)s->n_active * (size_t)s->rows.dim, query,
            (size_t)s->rows.dim * sizeof *query);
-    s->host.norms[s->n_active] = sqrt(square);
     s->active[s->n_active++] = q;
     return 1;
 }

@@ -52,8 +52,10 @@ typedef struct {
 } ms_gpu_search_limits;
 
 void ms_gpu_search_set_limits(ms_gpu_search *s, const ms_gpu_search_limits *limits);
-/* For tests: the threshold that scans are given for a K-th best score. One that is above the score
- * is a bound that does not hold. */
-void ms_gpu_search_set_threshold(ms_gpu_search *s, double (*threshold_of)(double kth_score));
+/* For tests: what is added to the thresholds that scans are given. Above 0 the bounds do not
+ * hold. */
+void ms_gpu_search_set_shift(ms_gpu_search *s, double shift);
+/* For tests: how often the list of the sample was made since the search was opened. */
+int64_t ms_gpu_search_samples(const ms_gpu_search *s);
 
 #endif

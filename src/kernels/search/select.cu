@@ -45,7 +45,8 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
     SHARED_VAR(uint32_t, kept_by_warp, WARPS);
     int q = (int)blockIdx.x, tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32, k = (int)a.k,
         count = 1;
-    int n_new = a.n_candidates[q] < a.candidate_cap ? (int)a.n_candidates[q] : (int)a.candidate_cap;
+    int64_t counted = a.n_shared > 0 ? a.n_shared : (int64_t)a.n_candidates[q];
+    int n_new = (int)(counted < a.candidate_cap ? counted : a.candidate_cap);
     int n_old = (int)a.n_best[q] < k ? (int)a.n_best[q] : k, n = n_new + n_old;
     ms_gpu_hit *best = a.best + (int64_t)q * k;
     while (count < n) count *= 2;
@@ -56,7 +57,7 @@ static __global__ void __launch_bounds__(THREADS) k_select(ms_gpu_select a, int 
         } else if (i < n) {
             int64_t at = q * a.candidate_cap + (i - n_old);
             e.key = ms_rank_key(a.scores[at]);
-            e.row = a.candidates[a.is_shared ? i - n_old : at].row;
+            e.row = a.candidates[a.n_shared > 0 ? i - n_old : at].row;
         }
         entries[i] = e;
     }

@@ -22,8 +22,9 @@ enum { MS_GPU_SLOTS = 32, MS_GPU_BUFFERS = 2 };
 
 typedef struct {
     size_t first_slice, end_slice;
-    ms_gpu_rows rows; /* data NULL: not resident */
-    float *values;    /* device: of ms_row_values_cuda, where the rows are resident */
+    ms_gpu_rows rows;            /* data NULL: not resident */
+    float *values;               /* device: of ms_row_values_cuda, where the rows are resident */
+    int64_t sample_at, n_sample; /* its part of the sample's list */
 } ms_gpu_span;
 
 typedef struct {
@@ -35,17 +36,15 @@ typedef struct {
     int64_t tiles_row;          /* the row that begins them */
 } ms_gpu_window;
 
-/* Constants of a slot's queries, as kernels read them. */
+/* Constants of a slot's queries, which kernels write and read. */
 typedef struct {
     float scale[MS_GPU_SCAN_QUERIES], lambda[MS_GPU_SCAN_QUERIES];
     float threshold[MS_GPU_SCAN_QUERIES], rho_factor[MS_GPU_SCAN_QUERIES];
     float upper_threshold[MS_GPU_SCAN_QUERIES];
-    int32_t start[MS_GPU_SCAN_QUERIES];
 } ms_gpu_constants;
 
-/* What a round tells the host: one copy. */
+/* What a round tells the host. */
 typedef struct {
-    double kth_score[MS_GPU_SCAN_QUERIES];
     uint32_t n_candidates[MS_GPU_SCAN_QUERIES], n_best[MS_GPU_SCAN_QUERIES];
     uint32_t n_nonfinite, pad[3];
 } ms_gpu_report;
@@ -56,20 +55,23 @@ typedef struct {
     int64_t gathered[MS_GPU_SCAN_QUERIES];
 } ms_gpu_lists;
 
-/* Working memory, laid out alike on the device and in pinned memory of the host. */
+/* Working memory, laid out alike on the device and in pinned memory of the host, but for what the
+ * host never sees. */
 typedef struct {
-    ms_gpu_report *report;
+    ms_gpu_report *report; /* with best behind it: one copy */
+    ms_gpu_hit *best;      /* [n_query, k] */
     ms_gpu_lists *lists;
     ms_gpu_candidate *candidates; /* [n_query, candidate_cap] */
     double *scores;               /* [n_query, candidate_cap] */
     ms_gpu_candidate *sample;     /* [candidate_cap]: the sample's rows, for all queries */
-    ms_gpu_lists *sample_lists;   /* and its counts */
-    ms_gpu_hit *best;             /* [n_query, k] */
     float *queries;               /* [n_query, dim] */
-    double *norms;                /* [n_query] */
     int64_t *excluded;            /* [MS_GPU_SCAN_TILE + excluded_cap] */
-    ms_gpu_constants *constants;  /* [n_slots] */
-    unsigned char *weights;       /* [n_slots, weights_bytes] */
+    float *centres;               /* [n_slots, dim] */
+    /* On the device alone: */
+    double *norms, *kth_score;   /* [n_query] */
+    ms_gpu_constants *constants; /* [n_slots] */
+    ms_bound_codes *bounds;      /* [n_slots, n_query] */
+    unsigned char *weights;      /* [n_slots, weights_bytes] */
 } ms_gpu_work;
 
 /* Rows or tiles on their way through two buffers. */
@@ -83,12 +85,12 @@ typedef struct {
     size_t span;          /* resident windows: the next */
 } ms_gpu_cursor;
 
-/* The sample that device.sample holds. It stays from search to search: rows and K are mostly those
- * of the search before. */
+/* The sample that device.sample holds, span by span. It stays from search to search, whatever the
+ * queries and the excluded rows are: those get -infinity as they are scored. */
 typedef struct {
     int64_t n_wanted; /* rows that it was to have; 0: nothing stays */
-    int64_t n;        /* rows that it has */
     int reads_codes;  /* whether rows that codes list are left out of it */
+    int64_t n_made;   /* how often a list was made since the search was opened: for tests */
 } ms_gpu_sample;
 
 struct ms_gpu_search {
@@ -97,8 +99,8 @@ struct ms_gpu_search {
     ms_gpu_event *uploaded[MS_GPU_BUFFERS]; /* owned */
     ms_gpu_search_limits limits;
     int64_t max_queries, max_k;
-    int threads;                              /* as msim_options */
-    double (*threshold_of)(double kth_score); /* what scans are given; a test's may be wrong */
+    int threads;  /* as msim_options */
+    double shift; /* added to thresholds; 0 but in tests */
 
     /* What is loaded: */
     ms_slices rows; /* owned */
@@ -125,9 +127,9 @@ struct ms_gpu_search {
     size_t n_slots, weights_bytes;
     unsigned char *device_work, *host_work; /* owned */
     ms_gpu_work device, host;               /* in these */
-    ms_bound_codes *bounds;                 /* owned: [n_slots, n_queries] */
+    size_t slot_centre[MS_GPU_SLOTS];       /* the slice whose centre device.centres has there;
+                                             * SIZE_MAX: none */
     ms_gpu_sample sample;
-    void *weight; /* owned: [dim] of the widest kind */
 
     /* While a search runs, and its outcome: */
     ms_search_plan plan;
@@ -138,9 +140,8 @@ struct ms_gpu_search {
     int64_t n_hits;                     /* of each query */
     int n_active;                       /* queries of the group */
     size_t active[MS_GPU_SCAN_QUERIES]; /* their numbers in the request */
-    double threshold[MS_GPU_SCAN_QUERIES];
     ms_bound_f32 f32;
-    size_t slot_slice[MS_GPU_SLOTS]; /* SIZE_MAX: none */
+    size_t slot_slice[MS_GPU_SLOTS]; /* whose queries are in it; SIZE_MAX: none */
     ms_gpu_cursor cursor;
     int64_t n_seen, step; /* rows that the thresholds come from; rows of the next round */
     int64_t n_evaluated, n_handed;
@@ -186,8 +187,12 @@ static inline size_t ms_gpu_tile_bytes(int64_t dim, int scan) {
  * that the next round can begin at, and no more slices than there are slots. Or a failure. */
 int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t step,
                             msim_error *err);
-/* Prepare the group's queries for the first slice and send them. A search's first scan would do it;
- * done before, it costs no time while the device is at the sample. */
+/* Send the excluded rows from `row` on to the device, as many as there is room for, unless they are
+ * there up to `end`. Returns the row up to which they are there, or a failure. There is room for
+ * more than a tile's rows, so the result lies more than a tile behind `row`. */
+int64_t ms_gpu_put_excluded(ms_gpu_search *s, int64_t row, int64_t end, msim_error *err);
+/* Prepare the group's queries on the device for the first slice. Their norms are there then, which
+ * every score needs. */
 int ms_gpu_prepare_queries(ms_gpu_search *s, msim_error *err);
 /* Candidates of rows row .. end - 1 for all queries of the group, with their counts, on the
  * device. */

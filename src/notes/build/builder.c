@@ -1,10 +1,13 @@
 /* Builds an index in bounded memory: pieces are gathered in a run; a run that is full is written as
  * an index of its own beside the output, and all of them are merged at the end. */
 #include "base/sized.h"
+#include "notes/build/kept.h"
 #include "notes/build/write.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define KEEP_BYTES ((size_t)8 << 20)
 
 typedef struct {
     ms_feed source;
@@ -17,6 +20,7 @@ struct msim_notes_builder {
     ms_run run;
     builder_part *parts; /* owned: indexes that were added, and runs that were written */
     size_t n_parts, parts_cap;
+    ms_arena arena; /* of the piece that was packed */
 };
 
 void msim_notes_options_init(msim_notes_options *options) {
@@ -45,6 +49,7 @@ int msim_notes_builder_open(const char *path, const msim_notes_options *options,
     if (!b) return -MSIM_E_MEMORY;
     b->options = o;
     ms_run_init(&b->run);
+    ms_arena_init(&b->arena, KEEP_BYTES);
     b->path = ms_mem_copy_text(path, "path", err);
     if (!b->path) {
         msim_notes_builder_close(b);
@@ -67,6 +72,7 @@ void msim_notes_builder_close(msim_notes_builder *b) {
     close_parts(b);
     ms_free(b->parts);
     ms_run_free(&b->run);
+    ms_arena_free(&b->arena);
     ms_free(b->path);
     ms_free(b);
 }
@@ -121,6 +127,36 @@ int msim_notes_builder_add(msim_notes_builder *b, const char *name, size_t name_
     return ms_run_add(&b->run, name, name_bytes, content, &p, b->options.density,
                       !b->options.leaves_out_bottom, err);
 }
+
+/* ---- Notes for later ---- */
+
+/* A piece of the caller's struct, which may be an older one. */
+static msim_piece_notes piece_of(const msim_piece_notes *piece) {
+    msim_piece_notes p = {.size = sizeof p};
+    (void)ms_sized_in(&p, sizeof p, piece, "msim_piece_notes", NULL);
+    return p;
+}
+
+size_t msim_notes_pack_bound(const msim_piece_notes *piece) {
+    const msim_piece_notes p = piece_of(piece);
+    return ms_kept_bound(&p);
+}
+
+size_t msim_notes_pack(const msim_piece_notes *piece, unsigned char *out) {
+    const msim_piece_notes p = piece_of(piece);
+    return ms_kept_put(&p, out);
+}
+
+int msim_notes_builder_add_packed(msim_notes_builder *b, const char *name, size_t name_bytes,
+                                  const unsigned char *content, const unsigned char *bytes,
+                                  size_t n_bytes, msim_error *err) {
+    msim_piece_notes p;
+    ms_arena_reset(&b->arena);
+    int rc = ms_kept_get(bytes, n_bytes, &b->arena, &p, err);
+    return rc < 0 ? rc : msim_notes_builder_add(b, name, name_bytes, content, &p, err);
+}
+
+/* ---- Indexes ---- */
 
 int msim_notes_builder_add_index(msim_notes_builder *b, const msim_notes *notes,
                                  int (*keep)(void *user, int64_t piece), void *user,

@@ -1,6 +1,7 @@
 /* Pieces and postings in memory: see run.h. */
 #define _GNU_SOURCE
 #include "notes/build/run.h"
+#include "base/text/order.h"
 #include "notes/file/details.h"
 #include "notes/seeds/words.h"
 #include <stdlib.h>
@@ -129,11 +130,8 @@ int ms_run_add(ms_run *run, const char *name, size_t name_bytes, const unsigned 
 /* ---- Order ---- */
 
 int ms_run_compare(const ms_piece_view *a, const ms_piece_view *b) {
-    const int c =
-        memcmp(a->name, b->name, a->name_bytes < b->name_bytes ? a->name_bytes : b->name_bytes);
-    if (c) return c;
-    if (a->name_bytes != b->name_bytes) return a->name_bytes < b->name_bytes ? -1 : 1;
-    return memcmp(a->content, b->content, MSIM_CONTENT_BYTES);
+    const int c = ms_text_compare(a->name, a->name_bytes, b->name, b->name_bytes);
+    return c ? c : memcmp(a->content, b->content, MSIM_CONTENT_BYTES);
 }
 
 void ms_run_piece_view(const ms_run *run, size_t piece, ms_piece_view *out) {

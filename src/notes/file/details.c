@@ -23,11 +23,15 @@ static size_t name_bytes_of(const msim_voice *voice) {
     return voice->name_bytes < NAME_MAX_BYTES ? voice->name_bytes : NAME_MAX_BYTES;
 }
 
-size_t ms_details_bound(const ms_canon *c, const msim_piece_notes *piece) {
-    size_t n = c->n_groups * 2 * MS_VARINT_MAX + c->n * 3 + 64;
+size_t ms_details_bound_around(const msim_piece_notes *piece) {
+    size_t n = piece->n_bars * (MS_VARINT_MAX + 2) + 4 * MS_VARINT_MAX;
     for (size_t v = 0; v < piece->n_voices; v++)
         n += 2 + 2 * MS_VARINT_MAX + name_bytes_of(&piece->voices[v]);
-    return n + piece->n_bars * (MS_VARINT_MAX + 2) + 4 * MS_VARINT_MAX;
+    return n;
+}
+
+size_t ms_details_bound(const ms_canon *c, const msim_piece_notes *piece) {
+    return c->n_groups * 2 * MS_VARINT_MAX + c->n * 3 + 64 + ms_details_bound_around(piece);
 }
 
 static uint8_t *put_groups(const ms_canon *c, uint8_t *p) {
@@ -43,7 +47,7 @@ static uint8_t *put_groups(const ms_canon *c, uint8_t *p) {
     return p;
 }
 
-static uint8_t *put_voices(const msim_piece_notes *piece, uint8_t *p) {
+uint8_t *ms_details_put_voices(const msim_piece_notes *piece, uint8_t *p) {
     p = ms_varint_put(p, piece->n_voices);
     for (size_t v = 0; v < piece->n_voices; v++) {
         const msim_voice *voice = &piece->voices[v];
@@ -59,7 +63,7 @@ static uint8_t *put_voices(const msim_piece_notes *piece, uint8_t *p) {
     return p;
 }
 
-static uint8_t *put_bars(const msim_piece_notes *piece, uint8_t *p) {
+uint8_t *ms_details_put_bars(const msim_piece_notes *piece, uint8_t *p) {
     int64_t last_start = 0, last_length = 0;
     unsigned beats = 0, unit = 0;
     p = ms_varint_put(p, piece->n_bars);
@@ -81,7 +85,7 @@ static uint8_t *put_bars(const msim_piece_notes *piece, uint8_t *p) {
 }
 
 size_t ms_details_put(const ms_canon *c, const msim_piece_notes *piece, uint8_t *out) {
-    uint8_t *p = put_voices(piece, put_groups(c, out));
+    uint8_t *p = ms_details_put_voices(piece, put_groups(c, out));
     const unsigned width = ms_bits_for(piece->n_voices ? piece->n_voices - 1 : 0);
     memset(p, 0, ms_packed_bytes(c->n, width) + 8);
     for (size_t i = 0; i < c->n && width; i++) ms_packed_put(p, i, width, c->voice[i]);
@@ -90,7 +94,7 @@ size_t ms_details_put(const ms_canon *c, const msim_piece_notes *piece, uint8_t 
     for (size_t i = 0; i < c->n; i++)
         ms_packed_put(p, i, DURATION_BITS, duration_code(c->end[i] - c->time[i]));
     p += ms_packed_bytes(c->n, DURATION_BITS);
-    return (size_t)(put_bars(piece, p) - out);
+    return (size_t)(ms_details_put_bars(piece, p) - out);
 }
 
 /* ---- Reading ---- */
@@ -126,8 +130,8 @@ static int bad(msim_error *err) {
     return ms_fail(err, MSIM_E_FORMAT, "note index: the details of a piece are damaged");
 }
 
-static int get_voices(const uint8_t **p, const uint8_t *end, ms_arena *arena, msim_piece_notes *out,
-                      msim_error *err) {
+int ms_details_get_voices(const uint8_t **p, const uint8_t *end, ms_arena *arena,
+                          msim_piece_notes *out, msim_error *err) {
     uint64_t n, track, name_bytes;
     /* A voice takes at least three bytes. */
     if (!ms_varint_get(p, end, &n) || n > (uint64_t)(end - *p) / 3 || n > UINT16_MAX + 1)
@@ -157,8 +161,8 @@ static int get_voices(const uint8_t **p, const uint8_t *end, ms_arena *arena, ms
     return MSIM_OK;
 }
 
-static int get_bars(const uint8_t *p, const uint8_t *end, ms_arena *arena, msim_piece_notes *out,
-                    msim_error *err) {
+int ms_details_get_bars(const uint8_t *p, const uint8_t *end, ms_arena *arena,
+                        msim_piece_notes *out, msim_error *err) {
     uint64_t n, value;
     int64_t start = 0, length = 0;
     msim_bar last = {.beats = 4, .beat_unit = 4};
@@ -213,9 +217,9 @@ int ms_details_get(const uint8_t *bytes, size_t n_bytes, const uint8_t *pitches,
     if (!notes) return -MSIM_E_MEMORY;
     if (!get_groups(&p, end, n_notes, time, NULL)) return bad(err);
     for (size_t i = 0; i < n_notes; i++) notes[i] = (msim_note){.start_ms = time[i]};
-    int rc = get_voices(&p, end, arena, out, err);
+    int rc = ms_details_get_voices(&p, end, arena, out, err);
     if (rc >= 0) rc = get_notes(&p, end, pitches, notes, n_notes, out->n_voices, err);
-    if (rc >= 0) rc = get_bars(p, end, arena, out, err);
+    if (rc >= 0) rc = ms_details_get_bars(p, end, arena, out, err);
     out->notes = notes;
     out->n_notes = n_notes;
     return rc;

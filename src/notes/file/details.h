@@ -24,4 +24,14 @@ bool ms_details_times(const uint8_t *bytes, size_t n_bytes, size_t n_notes, uint
 int ms_details_get(const uint8_t *bytes, size_t n_bytes, const uint8_t *pitches, size_t n_notes,
                    ms_arena *arena, msim_piece_notes *out, msim_error *err);
 
+/* Voices and bars alone, as they stand above. bound: an upper bound of both. put returns where the
+ * next byte goes; get_voices moves *p there. Names point into the bytes. */
+size_t ms_details_bound_around(const msim_piece_notes *piece);
+uint8_t *ms_details_put_voices(const msim_piece_notes *piece, uint8_t *p);
+uint8_t *ms_details_put_bars(const msim_piece_notes *piece, uint8_t *p);
+int ms_details_get_voices(const uint8_t **p, const uint8_t *end, ms_arena *arena,
+                          msim_piece_notes *out, msim_error *err);
+int ms_details_get_bars(const uint8_t *p, const uint8_t *end, ms_arena *arena,
+                        msim_piece_notes *out, msim_error *err);
+
 #endif

@@ -2,6 +2,7 @@
  * where it is used, so that opening a large index costs nothing. */
 #include "notes/file/index.h"
 #include "base/sized.h"
+#include "base/text/order.h"
 #include "notes/file/bytes.h"
 #include "notes/file/details.h"
 #include <stdlib.h>
@@ -245,24 +246,19 @@ int msim_notes_get_piece(const msim_notes *notes, int64_t piece, msim_notes_piec
     return ms_sized_out(out, &p, sizeof p);
 }
 
-static int compare_names(const char *a, size_t a_bytes, const char *b, size_t b_bytes) {
-    const int c = memcmp(a, b, a_bytes < b_bytes ? a_bytes : b_bytes);
-    return c ? c : (a_bytes > b_bytes) - (a_bytes < b_bytes);
-}
-
 int64_t msim_notes_find_piece(const msim_notes *notes, const char *name, size_t name_bytes) {
     uint64_t low = 0, high = notes->tail.n_pieces;
     ms_piece_view view;
     while (low < high) {
         const uint64_t middle = low + (high - low) / 2;
         if (!ms_index_piece(notes, middle, &view)) return -MSIM_E_FORMAT;
-        if (compare_names(view.name, view.name_bytes, name, name_bytes) < 0)
+        if (ms_text_compare(view.name, view.name_bytes, name, name_bytes) < 0)
             low = middle + 1;
         else
             high = middle;
     }
     if (!ms_index_piece(notes, low, &view) ||
-        compare_names(view.name, view.name_bytes, name, name_bytes) != 0)
+        ms_text_compare(view.name, view.name_bytes, name, name_bytes) != 0)
         return -MSIM_E_EMPTY;
     return (int64_t)low;
 }

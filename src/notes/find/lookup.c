@@ -11,8 +11,8 @@ void ms_lookup_init(ms_lookup *l, const msim_notes *notes) {
     memset(l->number, 0, sizeof l->number);
 }
 
-/* The number of blocks in [low, high) whose first key is below `key`, plus low. */
-static uint64_t blocks_below(const uint64_t *keys, uint64_t low, uint64_t high, uint64_t key) {
+/* How many of the rising keys [high] are below `key`, when the first `low` are. */
+static uint64_t keys_below(const uint64_t *keys, uint64_t low, uint64_t high, uint64_t key) {
     while (low < high) {
         const uint64_t middle = low + (high - low) / 2;
         if (keys[middle] < key)
@@ -44,17 +44,10 @@ static const uint64_t *block_keys(ms_lookup *l, uint64_t b, size_t *n) {
 
 /* How many postings have a key below `key`, when `below` blocks begin below it. */
 static uint64_t postings_below(ms_lookup *l, uint64_t below, uint64_t key) {
-    size_t n, low = 0;
+    size_t n;
     if (below == 0) return 0;
     const uint64_t *keys = block_keys(l, below - 1, &n);
-    for (size_t high = n; low < high;) {
-        const size_t middle = low + (high - low) / 2;
-        if (keys[middle] < key)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return (below - 1) * MS_BLOCK + low;
+    return (below - 1) * MS_BLOCK + keys_below(keys, 0, n, key);
 }
 
 ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
@@ -64,8 +57,8 @@ ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
     for (int k = MS_LEAST_INTERVALS; k <= word->length; k++) {
         const uint64_t from = word->key & ms_word_mask(k),
                        to = from + (UINT64_C(1) << (MS_KEY_BITS - k * MS_INTERVAL_BITS));
-        low = blocks_below(notes->keys, low, high, from);
-        const uint64_t end = blocks_below(notes->keys, low, high, to);
+        low = keys_below(notes->keys, low, high, from);
+        const uint64_t end = keys_below(notes->keys, low, high, to);
         const bool is_last = k == word->length;
         if (is_last || end < low + (few + MS_BLOCK - 1) / MS_BLOCK + 1) {
             const uint64_t first = postings_below(l, low, from), last = postings_below(l, end, to);

@@ -95,6 +95,13 @@ static int add_all_straight(ms_pass_memory *m, const ms_probe *query,
     return rc;
 }
 
+/* At least `base`, and a share of `budget` where a query has few notes. */
+static size_t widened(size_t base, size_t budget, const ms_pass_result *pass,
+                      const ms_pass_limits *limits) {
+    const size_t share = budget / (pass->query.canon.n + 1);
+    return share > base && limits->query.sample == 1 ? share : base;
+}
+
 int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pass_limits *limits,
                 ms_arena *arena, ms_pass_result *out, msim_error *err) {
     ms_group *groups;
@@ -102,16 +109,17 @@ int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pa
     *out = (ms_pass_result){0};
     ms_cache_trim(&m->cache);
     int rc = ms_probe_make(notes, n, &m->lookup, &limits->query, arena, &out->query, err);
-    if (rc >= 0)
-        rc = ms_anchors_find(&out->query, m->notes, &limits->anchors, arena, &groups, &n_groups,
-                             err);
+    ms_anchor_limits most = limits->anchors;
+    most.max_groups = widened(most.max_groups, MS_SHORT_GROUPS, out, limits);
+    if (rc >= 0) rc = ms_anchors_find(&out->query, m->notes, &most, arena, &groups, &n_groups, err);
     if (rc < 0) return rc;
     ms_chain *chains = ms_arena_get(arena, n_groups * MS_CHAINS_OF_GROUP + 2 * MS_STRAIGHT,
                                     sizeof *chains, "chains", err);
     if (!chains) return -MSIM_E_MEMORY;
     rc = chain_groups(m, &out->query, groups, n_groups, chains, arena, &n_chains, err);
     if (rc < 0) return rc;
-    if (n_chains > limits->max_verified) n_chains = limits->max_verified;
+    const size_t max_verified = widened(limits->max_verified, MS_SHORT_VERIFIED, out, limits);
+    if (n_chains > max_verified) n_chains = max_verified;
     rc =
         add_all_straight(m, &out->query, &limits->anchors, arena, chains, n_chains, &n_chains, err);
     if (rc < 0) return rc;

@@ -56,6 +56,8 @@ static int make_words(ms_probe *q, bool has_bottom, int sample, ms_arena *arena,
     ms_word *words;
     size_t n;
     int rc = ms_streams_make(&q->canon, has_bottom, arena, &streams, err);
+    if (rc >= 0 && q->canon.n <= MS_PLAYED_NOTES && q->canon.n_groups < q->canon.n)
+        rc = ms_streams_add_played(&q->canon, arena, &streams, err);
     if (rc >= 0) rc = ms_words_make(&q->canon, &streams, 1, arena, &words, &n, err);
     if (rc < 0) return rc;
     uint32_t *place = ms_arena_get(arena, q->canon.n + 1, sizeof *place, "words", err);
@@ -140,12 +142,20 @@ static void limit_anchors(ms_probe *q, uint64_t most) {
         if (q->ranges[i].n > limit) q->ranges[i].n = 0;
 }
 
+/* Postings at which a prefix is rare enough: more where a query has few words. */
+static uint64_t few_of(const ms_probe *q, const ms_probe_limits *limits) {
+    if (limits->sample > 1 || q->n_words == 0) return limits->few;
+    const uint64_t share = MS_SHORT_POSTINGS / q->n_words;
+    if (share <= limits->few) return limits->few;
+    return share < limits->most ? share : limits->most;
+}
+
 int ms_probe_make(const msim_note *notes, size_t n, ms_lookup *lookup,
                   const ms_probe_limits *limits, ms_arena *arena, ms_probe *out, msim_error *err) {
     *out = (ms_probe){0};
     int rc = ms_canon_make(notes, n, arena, &out->canon, err);
     if (rc >= 0) rc = make_words(out, lookup->notes->tail.has_bottom, limits->sample, arena, err);
-    if (rc >= 0) rc = look_up(out, lookup, limits->few, arena, err);
+    if (rc >= 0) rc = look_up(out, lookup, few_of(out, limits), arena, err);
     if (rc >= 0) rc = note_bits(out, arena, err);
     if (rc < 0) return rc;
     out->is_thin = (float)out->canon.n < MS_THIN * (float)out->canon.n_groups;

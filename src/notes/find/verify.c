@@ -1,6 +1,7 @@
 /* Verification: see verify.h. */
 #include "notes/find/verify.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { SLOPE_POINTS = 10, NO_NOTE = -1 };
@@ -140,26 +141,30 @@ static void run_add(best_run *r, size_t i, float score) {
 }
 
 /* What the target plays between two matches costs, unless the query is a tune: then the rest of a
- * texture is no fault. */
-static float skipped_cost(const verifying *v, size_t note, int32_t *last) {
-    const int32_t here = v->partner[note];
-    float cost = 0;
-    if (here == NO_NOTE) return 0;
-    if (*last != NO_NOTE && here > *last + 1 && !v->query->is_thin) {
-        int32_t skipped = 0;
-        for (int32_t i = *last + 1; i < here && skipped < MS_SKIPPED_MAX / MS_SKIPPED_BITS; i++)
-            skipped += !v->used[i];
-        cost = MS_SKIPPED_BITS * (float)skipped;
+ * texture is no fault, but a tune lies on top of it. */
+static float skipped_cost(const verifying *v, int32_t here, int32_t last) {
+    const uint32_t *time = v->target->time;
+    const size_t i = (size_t)here;
+    if (v->query->is_thin) {
+        if (i == 0 || time[i - 1] != time[i]) return 0;
+        return i + 1 < v->target->n && time[i + 1] == time[i] ? MS_INNER_BITS : MS_BOTTOM_BITS;
     }
-    if (here > *last) *last = here;
-    return cost < MS_SKIPPED_MAX ? cost : MS_SKIPPED_MAX;
+    int32_t skipped = 0;
+    for (int32_t k = last + 1; last != NO_NOTE && k < here; k++) {
+        skipped += !v->used[k];
+        if ((float)skipped >= MS_SKIPPED_MAX / MS_SKIPPED_BITS) return MS_SKIPPED_MAX;
+    }
+    return MS_SKIPPED_BITS * (float)skipped;
 }
 
 static best_run best_of_query(const verifying *v, float *scores) {
     best_run r = {0};
     int32_t last = NO_NOTE;
     for (size_t i = v->first; i < v->last; i++) {
-        scores[i] = note_score(v, i) - skipped_cost(v, i, &last);
+        const int32_t here = v->partner[i];
+        scores[i] = note_score(v, i);
+        if (here != NO_NOTE) scores[i] -= skipped_cost(v, here, last);
+        if (here > last) last = here;
         run_add(&r, i, scores[i]);
     }
     return r;
@@ -221,11 +226,17 @@ static void fit_line(const verifying *v, ms_verified *out) {
 }
 
 /* Onsets far from one even tempo cost a little: of short passages that agree in pitch alone, chance
- * gives many. A long one has a tempo that changes, and pays no more than a few notes. */
-static float uneven_cost(const ms_verified *out) {
+ * gives many. A long one has a tempo that changes, and pays no more than a few notes. The residual
+ * is that of both sides: a faster target has a smaller one. Other tempos and keys cost too. */
+static float doubt(const ms_verified *out) {
     const double notes = out->n_pairs < MS_UNEVEN_NOTES ? (double)out->n_pairs : MS_UNEVEN_NOTES;
-    const double share = out->residual_ms < MS_UNEVEN_MS ? out->residual_ms / MS_UNEVEN_MS : 1;
-    return (float)(MS_UNEVEN_BITS * notes * share);
+    const double slope = out->slope > 1.0 / 64 ? out->slope : 1.0 / 64;
+    const double share = fmin(out->residual_ms / sqrt(slope) / MS_UNEVEN_MS, 1);
+    const double octaves = fmin(fabs(log2(slope)), MS_TEMPO_OCTAVES);
+    const int semitones = abs(out->transpose);
+    double bits = MS_UNEVEN_BITS * notes * share + MS_TEMPO_BITS * octaves;
+    if (semitones > 0) bits += MS_MOVED_BITS + MS_SEMITONE_BITS * fmin(semitones, MS_SEMITONES);
+    return (float)bits;
 }
 
 static int score(verifying *v, ms_arena *arena, ms_verified *out, msim_error *err) {
@@ -250,7 +261,7 @@ static int score(verifying *v, ms_arena *arena, ms_verified *out, msim_error *er
     out->score = is_target ? t.best : q.best;
     take_pairs(v, is_target ? &t : &q, is_target, out);
     fit_line(v, out);
-    out->score -= uneven_cost(out);
+    out->score -= doubt(out);
     return MSIM_OK;
 }
 

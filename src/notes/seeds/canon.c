@@ -54,6 +54,7 @@ static void add_note(ms_canon *c, const msim_note *note, uint32_t time, bool is_
     const uint32_t end = end_of(note);
     if (!is_again) {
         c->time[c->n] = time;
+        c->onset[c->n] = note->start_ms;
         c->end[c->n] = end;
         c->group[c->n] = (uint32_t)c->n_groups;
         c->pitch[c->n] = note->pitch & 127;
@@ -69,7 +70,8 @@ static void add_note(ms_canon *c, const msim_note *note, uint32_t time, bool is_
 
 static int reserve(ms_canon *c, size_t n, ms_arena *arena, msim_error *err) {
     *c = (ms_canon){.time = ms_arena_get(arena, n, sizeof *c->time, "notes", err)};
-    c->end = c->time ? ms_arena_get(arena, n, sizeof *c->end, "notes", err) : NULL;
+    c->onset = c->time ? ms_arena_get(arena, n, sizeof *c->onset, "notes", err) : NULL;
+    c->end = c->onset ? ms_arena_get(arena, n, sizeof *c->end, "notes", err) : NULL;
     c->group = c->end ? ms_arena_get(arena, n, sizeof *c->group, "notes", err) : NULL;
     c->pitch = c->group ? ms_arena_get(arena, n, sizeof *c->pitch, "notes", err) : NULL;
     c->voice = c->pitch ? ms_arena_get(arena, n, sizeof *c->voice, "notes", err) : NULL;

@@ -9,6 +9,7 @@
 typedef struct {
     size_t n;
     uint32_t *time;  /* [n] of the note's group, ms */
+    uint32_t *onset; /* [n] its own, ms */
     uint32_t *end;   /* [n] ms, the latest of the notes that became this one */
     uint32_t *group; /* [n] */
     uint8_t *pitch;  /* [n] */

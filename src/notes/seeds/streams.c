@@ -105,3 +105,24 @@ int ms_streams_make(const ms_canon *c, bool has_bottom, ms_arena *arena, ms_stre
     }
     return add_voices(c, out, at, arena, err);
 }
+
+int ms_streams_add_played(const ms_canon *c, ms_arena *arena, ms_streams *s, msim_error *err) {
+    const size_t end = s->starts[s->n];
+    ms_streams more = {.notes = ms_arena_get(arena, end + c->n, sizeof *s->notes, "streams", err),
+                       .n = s->n};
+    if (more.notes) more.starts = ms_arena_get(arena, s->n + 2, sizeof *s->starts, "streams", err);
+    if (more.starts) more.kinds = ms_arena_get(arena, s->n + 1, 1, "streams", err);
+    if (!more.kinds) return -MSIM_E_MEMORY;
+    memcpy(more.notes, s->notes, end * sizeof *s->notes);
+    memcpy(more.starts, s->starts, (s->n + 1) * sizeof *s->starts);
+    memcpy(more.kinds, s->kinds, s->n);
+    uint32_t *played = more.notes + end;
+    for (size_t i = 0; i < c->n; i++) {
+        size_t k = i;
+        for (; k > 0 && c->onset[played[k - 1]] > c->onset[i]; k--) played[k] = played[k - 1];
+        played[k] = (uint32_t)i;
+    }
+    close_stream(&more, MS_STREAM_ALL, end + c->n);
+    *s = more;
+    return MSIM_OK;
+}

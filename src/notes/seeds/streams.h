@@ -22,5 +22,9 @@ typedef struct {
 
 int ms_streams_make(const ms_canon *canon, bool has_bottom, ms_arena *arena, ms_streams *out,
                     msim_error *err);
+/* One more stream: all notes in order of their own onsets, as they were played, where a chord is
+ * not closed and may be a fast passage. Of short queries: takes time n * n. */
+int ms_streams_add_played(const ms_canon *canon, ms_arena *arena, ms_streams *streams,
+                          msim_error *err);
 
 #endif

@@ -260,7 +260,7 @@ static ms_record_shape shape_of(const ms_journal *j) {
 
 /* True when a record that names a content has no hash of it: every content would be the same. */
 static bool lacks_hash(const ms_journal_record *r) {
-    bool names_content = r->kind == MS_JOURNAL_CONTENT ||
+    bool names_content = r->kind == MS_JOURNAL_CONTENT || r->kind == MS_JOURNAL_NOTES ||
                          (r->kind == MS_JOURNAL_FILE && r->reason == MSIM_SKIP_NONE);
     return names_content && ms_digest_is_zero(r->hash, sizeof r->hash);
 }
@@ -367,6 +367,17 @@ int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t 
     rc = read_at(j, at, detail, n < cap ? n : cap - 1, &got, err);
     detail[rc < 0 ? 0 : got] = 0;
     return rc;
+}
+
+int ms_journal_get_notes(const ms_journal *j, int64_t at, unsigned char **bytes, size_t *cap,
+                         size_t *n, msim_error *err) {
+    unsigned char head[MS_RECORD_HEAD] = {0};
+    int rc = get_part(j, at, head, sizeof head, "record of notes", err);
+    if (rc < 0) return rc;
+    *n = ms_record_notes_bytes(head);
+    rc = ms_grow((void **)bytes, cap, *n, 1, "notes of a piece", err);
+    if (rc < 0) return rc;
+    return get_part(j, at + (int64_t)sizeof head, *bytes, *n, "record of notes", err);
 }
 
 /* ---- Writing ---- */

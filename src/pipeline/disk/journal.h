@@ -3,9 +3,10 @@
  *
  * The header holds the settings of the job. Records follow in blocks. Each block has a checksum and
  * is synced before the next one begins. A record is a content (hash, result, vectors), a file
- * (path, size, time, and the hash of its content) or a level (records from here on are made at that
- * level). Records are gathered in memory, at most 16 MiB and some seconds of them. What a crash
- * left half written is cut off when the journal is next read.
+ * (path, size, time, and the hash of its content), a level (records from here on are made at that
+ * level) or the notes of a content, for a note index beside the corpus. Records are gathered in
+ * memory, at most 16 MiB and some seconds of them. What a crash left half written is cut off when
+ * the journal is next read.
  *
  * The file is locked while the journal is open: a second run on the same output is refused. One
  * thread. */
@@ -15,6 +16,7 @@
 #include "pipeline/disk/description.h"
 
 #define MS_JOURNAL_HASH 32
+#define MS_JOURNAL_NOTES_MOST ((size_t)32 << 20) /* bytes of the packed notes of a piece */
 
 typedef struct ms_journal ms_journal;
 
@@ -36,9 +38,15 @@ int ms_journal_begin(ms_journal *journal, const ms_description *settings, msim_e
 
 /* One record. A content has detail, n_tokens, full_length, its rows, and `at`, by which its
  * vectors, spans and detail are read later. A file has path, bytes and mtime_ns; its reason is OK
- * when the record of its content says the rest. A level has its name as detail. */
+ * when the record of its content says the rest. A level has its name as detail. Notes have a hash,
+ * and a reason or `path`, which then holds the notes as notes/build/kept.h packs them. */
 typedef struct {
-    enum { MS_JOURNAL_CONTENT = 1, MS_JOURNAL_FILE = 2, MS_JOURNAL_LEVEL = 3 } kind;
+    enum {
+        MS_JOURNAL_CONTENT = 1,
+        MS_JOURNAL_FILE = 2,
+        MS_JOURNAL_LEVEL = 3,
+        MS_JOURNAL_NOTES = 4
+    } kind;
     int reason;                          /* msim_skip_reason */
     unsigned char hash[MS_JOURNAL_HASH]; /* zeros: a file that could not be read */
     int64_t n_tokens, full_length;
@@ -79,6 +87,11 @@ int ms_journal_get_span(const ms_journal *journal, int64_t at, uint32_t row, ms_
 /* Read a content's detail (NUL-terminated, cut to cap); only after a sync. */
 int ms_journal_get_detail(const ms_journal *journal, int64_t at, char *detail, size_t cap,
                           msim_error *err);
+
+/* Read the packed notes of a record of notes; only after a sync. *bytes [*cap] grows as needed and
+ * is the caller's; *n is set to their number. */
+int ms_journal_get_notes(const ms_journal *journal, int64_t at, unsigned char **bytes, size_t *cap,
+                         size_t *n, msim_error *err);
 
 /* The corpus is whole: mark the journal as finished and keep it, or remove it. */
 int ms_journal_finish(ms_journal *journal, bool is_kept, msim_error *err);

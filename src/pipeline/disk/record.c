@@ -52,7 +52,7 @@ static bool may_have_windows(ms_record_shape s, const record_head *h) {
 
 /* The bytes of a record with this head; 0 when this is no head of a record. */
 static size_t bytes_of(ms_record_shape s, const record_head *h) {
-    if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_LEVEL || h->reason >= MSIM_SKIP_COUNT)
+    if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_NOTES || h->reason >= MSIM_SKIP_COUNT)
         return 0;
     if (!may_have_windows(s, h)) return 0;
     if (h->path_bytes > RECORD_MAX || h->name_at > path_bytes(h)) return 0;
@@ -146,4 +146,10 @@ size_t ms_record_detail_at(ms_record_shape s, const unsigned char head[MS_RECORD
     memcpy(&h, head, sizeof h);
     *n_detail = h.detail_bytes;
     return sizeof h + spans_bytes(windows_of(&h)) + vectors_bytes(s, &h) + path_bytes(&h);
+}
+
+size_t ms_record_notes_bytes(const unsigned char head[MS_RECORD_HEAD]) {
+    record_head h;
+    memcpy(&h, head, sizeof h);
+    return h.kind == MS_JOURNAL_NOTES && h.path_bytes <= MS_JOURNAL_NOTES_MOST ? h.path_bytes : 0;
 }

@@ -2,8 +2,8 @@
  *
  *   head [64] | spans [24 each] | vectors [dim f32 each] | path | detail | zeros to a multiple of 8
  *
- * A content has spans and vectors, a file has a path. Part of pipeline/disk/journal.h, where the
- * fields are described. */
+ * A content has spans and vectors, a file has a path; notes stand in the place of a path. Part of
+ * pipeline/disk/journal.h, where the fields are described. */
 #ifndef MS_PIPELINE_DISK_RECORD_H
 #define MS_PIPELINE_DISK_RECORD_H
 #include "pipeline/disk/journal.h"
@@ -31,5 +31,7 @@ size_t ms_record_span_at(uint32_t row);
 size_t ms_record_vector_at(ms_record_shape shape, uint32_t n_windows, uint32_t row);
 size_t ms_record_detail_at(ms_record_shape shape, const unsigned char head[MS_RECORD_HEAD],
                            size_t *n_detail);
+/* How many bytes of notes follow the head of a record of notes; 0 for another record. */
+size_t ms_record_notes_bytes(const unsigned char head[MS_RECORD_HEAD]);
 
 #endif

@@ -5,14 +5,10 @@
 #include "base/hash/digest.h"
 #include "base/mem.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define HEAD_BYTES ((size_t)1 << 16) /* settings are far shorter */
-#define NEXT_BYTES ((size_t)256)     /* from the end of the spans to the text of the sources */
+#define NEXT_BYTES ((size_t)256) /* from the end of the spans to the text of the sources */
 #define KEY_CHARS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
 #define SPANS_KEY MS_TEXT_SPANS
 #define SOURCES_KEY MS_TEXT_SOURCES
@@ -63,6 +59,11 @@ static int put_whitening(ms_out_file *file, const ms_description_rows *rows, msi
              (long long)i.dim, (long long)i.rows, (long long)i.distinct, (long long)i.prior_rows,
              i.shrink, i.hash);
     put_words(file, text);
+    if (i.altered) {
+        snprintf(text, sizeof text, ",\"altered\":%lld,\"nuisance_weight\":%.17g",
+                 (long long)i.altered, i.nuisance_weight);
+        put_words(file, text);
+    }
     if (rows->key) {
         snprintf(key, sizeof key, "%s", rows->key);
         snprintf(text, sizeof text, ",\"key\":\"%s\"", key);
@@ -130,74 +131,61 @@ int ms_description_write_to(const char *path, const ms_description *description,
 
 /* ---- Reading ---- */
 
-/* The beginning of a description that is open, and where the texts behind its settings are. */
+/* A description that is open, and where the texts behind its settings are. */
 typedef struct {
-    char *head; /* owned: [n] */
-    int64_t n;
+    ms_base64_head head;
     size_t end; /* the comma behind the settings; 0: no text follows */
     bool has_spans;
     size_t spans, sources; /* where their texts begin; sources: 0 behind spans */
-} beginning;
+} settings_file;
 
-/* Open a description and read its beginning. Returns its descriptor, or -1: then *rc is 0 when the
- * file is not there or not regular, < 0 when it cannot be read. */
-static int open_beginning(const char *path, beginning *b, int *rc, msim_error *err) {
-    struct stat st;
-    size_t comma;
-    *b = (beginning){0};
-    *rc = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && errno != ENOENT) *rc = ms_fail_errno(err, errno, "cannot open: %s", path);
-    if (fd < 0) return -1;
-    if (fstat(fd, &st) != 0)
-        *rc = ms_fail_errno(err, errno, "cannot examine: %s", path);
-    else if (S_ISREG(st.st_mode) && !(b->head = ms_alloc(HEAD_BYTES + 1, 1, "description", err)))
-        *rc = -MSIM_E_MEMORY;
-    if (b->head && (b->n = ms_base64_read_raw(fd, 0, b->head, HEAD_BYTES)) < 0)
-        *rc = ms_fail_errno(err, errno, "cannot read: %s", path);
-    if (*rc < 0 || !b->head) {
-        close(fd);
-        return -1;
+static bool find(const settings_file *d, const char *key, size_t *comma, size_t *text) {
+    return ms_base64_find(d->head.text, d->head.n, key, comma, text);
+}
+
+/* As ms_base64_open. */
+static int open_description(const char *path, settings_file *d, msim_error *err) {
+    size_t comma, text;
+    *d = (settings_file){0};
+    int rc = ms_base64_open(path, &d->head, err);
+    if (rc < 1) return rc;
+    d->has_spans = find(d, SPANS_KEY, &d->end, &d->spans);
+    if (!d->has_spans) {
+        if (!find(d, SOURCES_KEY, &d->end, &d->sources) &&
+            !find(d, MS_TEXT_WHITENER, &d->end, &text))
+            d->end = 0;
+    } else if (find(d, SOURCES_KEY, &comma, &d->sources) && comma < d->end) {
+        /* no description is written like this: the settings end before the first text */
+        d->has_spans = false;
+        d->end = comma;
     }
-    b->has_spans = ms_base64_find(b->head, (size_t)b->n, SPANS_KEY, &b->end, &b->spans);
-    if (!b->has_spans) {
-        size_t text;
-        if (!ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &b->end, &b->sources) &&
-            !ms_base64_find(b->head, (size_t)b->n, MS_TEXT_WHITENER, &b->end, &text))
-            b->end = 0;
-    } else if (ms_base64_find(b->head, (size_t)b->n, SOURCES_KEY, &comma, &b->sources) &&
-               comma < b->end) {
-        b->has_spans =
-            false; /* no description is written like this: the settings end before the first text */
-        b->end = comma;
-    }
-    return fd;
+    return rc;
 }
 
 int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *err) {
-    beginning b;
-    int rc, fd = open_beginning(path, &b, &rc, err);
+    settings_file d;
     *out = NULL;
-    if (fd >= 0) close(fd);
-    if (fd < 0 || !b.end) {
-        ms_free(b.head);
-        return rc;
+    int rc = open_description(path, &d, err);
+    if (rc < 1) return rc;
+    if (d.end) {
+        d.head.text[d.end] = '}';
+        *n = d.end + 1;
+        *out = d.head.text;
+        d.head.text = NULL; /* the caller's */
     }
-    b.head[b.end] = '}';
-    *n = b.end + 1;
-    *out = b.head;
-    return 1;
+    ms_base64_close(&d.head);
+    return *out != NULL;
 }
 
 /* Where the text of the sources begins in the file; 0: there is none; < 0: it cannot be read.
  * Behind spans, whose length the number of rows tells, it need not be in the beginning. */
-static int64_t find_sources(int fd, const beginning *b, int64_t rows, const char *path,
+static int64_t find_sources(const settings_file *d, int64_t rows, const char *path,
                             msim_error *err) {
     char next[NEXT_BYTES];
     size_t comma, text;
-    if (!b->has_spans) return (int64_t)b->sources;
-    int64_t at = (int64_t)b->spans + ms_base64_chars(rows * (int64_t)sizeof(ms_stored_span)),
-            n = ms_base64_read_raw(fd, at, next, sizeof next);
+    if (!d->has_spans) return (int64_t)d->sources;
+    int64_t at = (int64_t)d->spans + ms_base64_chars(rows * (int64_t)sizeof(ms_stored_span)),
+            n = ms_base64_read_raw(d->head.fd, at, next, sizeof next);
     if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
     return n > 0 && ms_base64_find(next, (size_t)n, SOURCES_KEY, &comma, &text) ? at + (int64_t)text
                                                                                 : 0;
@@ -214,32 +202,37 @@ static int check_hashes(const ms_source *sources, int64_t rows, const char *path
     return 0;
 }
 
-int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
-                                msim_error *err) {
-    char path[4352];
-    beginning b = {0};
-    int rc = 0;
-    *out = NULL;
-    int fd = ms_description_path(corpus, path, sizeof path) ? open_beginning(path, &b, &rc, err)
-                                                            : -1;
-    int64_t at = fd >= 0 ? find_sources(fd, &b, rows, path, err) : 0;
-    if (at < 0) rc = (int)at;
-    ms_free(b.head);
-    ms_source *sources = at > 0 ? ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err)
-                                : NULL;
-    if (at > 0 && !sources) rc = -MSIM_E_MEMORY;
-    if (sources) rc = ms_base64_read(fd, at, sources, (size_t)rows * sizeof *sources, err);
-    if (fd >= 0) close(fd);
-    if (sources && rc == 0)
+/* The sources of an open description, *out [rows]: 1; 0: it has none. */
+static int read_sources(const settings_file *d, int64_t rows, const char *path, ms_source **out,
+                        msim_error *err) {
+    int64_t at = find_sources(d, rows, path, err);
+    if (at <= 0) return (int)at;
+    ms_source *sources = ms_alloc((size_t)rows, sizeof *sources, "sources of rows", err);
+    if (!sources) return -MSIM_E_MEMORY;
+    int rc = ms_base64_read(d->head.fd, at, sources, (size_t)rows * sizeof *sources, err);
+    if (rc == 0)
         rc = ms_fail(err, MSIM_E_FORMAT,
                      "damaged description of a corpus: %s: \"sources\" does not hold %lld times 32 "
                      "bytes in base64",
                      path, (long long)rows);
     if (rc > 0) rc = check_hashes(sources, rows, path, err);
-    if (rc < 0 || !sources) {
+    if (rc < 0) {
         ms_free(sources);
         return rc;
     }
     *out = sources;
     return 1;
+}
+
+int ms_description_read_sources(const char *corpus, int64_t rows, ms_source **out,
+                                msim_error *err) {
+    char path[4352];
+    settings_file d;
+    *out = NULL;
+    if (!ms_description_path(corpus, path, sizeof path)) return 0;
+    int rc = open_description(path, &d, err);
+    if (rc < 1) return rc;
+    rc = read_sources(&d, rows, path, out, err);
+    ms_base64_close(&d.head);
+    return rc;
 }

@@ -1,6 +1,8 @@
 /* One file's bytes to an item of the reader: pipeline/input/encode.h. */
 #include "pipeline/input/encode.h"
 #include "base/mem.h"
+#include "pipeline/dedup.h"
+#include "pipeline/disk/journal.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -10,14 +12,18 @@
 /* The most that the tokeniser takes for a byte of a file without long delta times: 27.1 where a
  * file is note-ons alone, all at one time. Music takes 11 (test/unit/midi/test_memory.c). */
 #define BYTES_PER_BYTE 28
+/* ... and the notes that lie beside it meanwhile: a note-on has three bytes and takes 16. */
+#define NOTES_PER_BYTE 6
 
-int ms_encoder_open(ms_encoder *w, const msim_model *model, msim_error *err) {
+int ms_encoder_open(ms_encoder *w, const ms_reader_request *r, msim_error *err) {
     *w = (ms_encoder){0};
-    return msim_tokenizer_open(model, &w->tokenizer, err);
+    int rc = msim_tokenizer_open(r->model, &w->tokenizer, err);
+    return rc >= 0 && r->may_claim_notes ? msim_note_reader_open(&w->notes, err) : rc;
 }
 
 void ms_encoder_close(ms_encoder *w) {
     msim_tokenizer_close(w->tokenizer);
+    msim_note_reader_close(w->notes);
     ms_free(w->ids);
     *w = (ms_encoder){0};
 }
@@ -31,7 +37,8 @@ static int factor_of(const ms_reader_request *r) { return r->is_shifted ? 0 : r-
 /* Ids lie in the encoder's buffer and in the item. */
 int64_t ms_encode_bytes(const ms_reader_request *r, size_t n_bytes) {
     size_t ids = msim_tokenizer_bound(n_bytes, factor_of(r), limit_of(r));
-    return (int64_t)(n_bytes * BYTES_PER_BYTE + ids * 2 * sizeof(int32_t));
+    const size_t per_byte = BYTES_PER_BYTE + (r->may_claim_notes ? NOTES_PER_BYTE : 0);
+    return (int64_t)(n_bytes * per_byte + ids * 2 * sizeof(int32_t));
 }
 
 int ms_encode_failure(ms_reader_item *item, int reason, const char *detail, msim_error *err) {
@@ -112,32 +119,86 @@ static int keep_spans(ms_encoder *w, const ms_reader_request *r, ms_reader_item 
  * file makes the tokeniser forget the one before. */
 static void trim(ms_encoder *w, size_t n_bytes) {
     int64_t starts[13];
-    if (n_bytes > KEEP_FILE_BYTES)
+    msim_piece_notes none = {.size = sizeof none};
+    if (n_bytes > KEEP_FILE_BYTES) {
+        msim_tokenizer_share(w->tokenizer, NULL);
         (void)msim_tokenizer_encode(w->tokenizer, "", 0, 0, 0, NULL, 0, starts, NULL);
+        if (w->notes) (void)msim_note_reader_read(w->notes, "", 0, &none, NULL);
+    }
     if (w->ids_cap * sizeof *w->ids <= KEEP_IDS_BYTES) return;
     ms_free(w->ids);
     w->ids = NULL;
     w->ids_cap = 0;
 }
 
-int ms_encode_file(ms_encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
-                   ms_reader_item *item, msim_error *err) {
+/* ---- Notes ---- */
+
+/* Pack the notes of a piece into the item. */
+static int pack_notes(ms_reader_item *item, const msim_piece_notes *piece, msim_error *err) {
+    unsigned char *bytes = ms_alloc(msim_notes_pack_bound(piece), 1, "notes of a piece", err);
+    if (!bytes) return -MSIM_E_MEMORY;
+    const size_t n = msim_notes_pack(piece, bytes);
+    item->notes = n <= MS_JOURNAL_NOTES_MOST ? ms_alloc(n, 1, "notes of a piece", err) : NULL;
+    if (item->notes) {
+        memcpy(item->notes, bytes, n);
+        item->n_notes_bytes = n;
+    }
+    ms_free(bytes);
+    if (n > MS_JOURNAL_NOTES_MOST) item->notes_reason = MSIM_SKIP_TOO_LARGE;
+    return item->notes || item->notes_reason != MSIM_SKIP_NONE ? 0 : -MSIM_E_MEMORY;
+}
+
+/* What the note reader has of the file. What is wrong there is no failure: the tokeniser may see it
+ * otherwise. */
+static int keep_notes(const ms_encoder *w, ms_reader_item *item, msim_error *err) {
+    msim_piece_notes piece = {.size = sizeof piece};
     msim_error why;
+    int rc = msim_note_reader_get(w->notes, &piece, &why);
+    item->notes_reason = MSIM_SKIP_NONE;
+    if (rc >= 0) return pack_notes(item, &piece, err);
+    if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why.text);
+    item->notes_reason = ms_files_reason_of_outcome(msim_note_reader_outcome(w->notes));
+    if (item->notes_reason == MSIM_SKIP_NONE) item->notes_reason = MSIM_SKIP_TOO_LARGE;
+    return 0;
+}
+
+/* ---- A file ---- */
+
+static void forget_item(ms_reader_item *item) {
+    ms_free(item->ids);
+    ms_free(item->spans);
+    ms_free(item->detail);
+    ms_free(item->notes);
+    item->ids = NULL;
+    item->spans = NULL;
+    item->detail = NULL;
+    item->notes = NULL;
+    item->n_seq = item->n_spans = 0;
+    item->n_notes_bytes = 0;
+}
+
+static int encode_ids(ms_encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                      ms_reader_item *item, msim_error *err) {
+    msim_error why;
+    msim_tokenizer_share(w->tokenizer, item->claimed & MS_CLAIM_NOTES ? w->notes : NULL);
     int64_t n_seq = encode(w, r, midi, item, &why);
     int rc = keep_result(w, n_seq, &why, item, err);
-    item->n_notes = -1;
     if (rc >= 0 && item->ids && r->wants_notes)
         item->n_notes = msim_tokenizer_notes(w->tokenizer, &item->seconds);
-    if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
+    return rc >= 0 && item->ids && r->window_tokens ? keep_spans(w, r, item, err) : rc;
+}
+
+int ms_encode_file(ms_encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,
+                   ms_reader_item *item, msim_error *err) {
+    msim_piece_notes piece = {.size = sizeof piece};
+    int rc = 0;
+    item->n_notes = -1;
+    if (item->claimed & MS_CLAIM_VECTORS)
+        rc = encode_ids(w, r, midi, item, err);
+    else /* its result is looked at below */
+        (void)msim_note_reader_read(w->notes, midi->data, midi->n_bytes, &piece, err);
+    if (rc >= 0 && item->claimed & MS_CLAIM_NOTES) rc = keep_notes(w, item, err);
     trim(w, midi->n_bytes);
-    if (rc < 0) { /* the file may be tried again into the same item */
-        ms_free(item->ids);
-        ms_free(item->spans);
-        ms_free(item->detail);
-        item->ids = NULL;
-        item->spans = NULL;
-        item->detail = NULL;
-        item->n_seq = item->n_spans = 0;
-    }
+    if (rc < 0) forget_item(item); /* the file may be tried again into the same item */
     return rc;
 }

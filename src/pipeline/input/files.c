@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/hash/digest.h"
 #include "base/text/lines.h"
+#include "base/text/order.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -65,10 +66,17 @@ int ms_files_check(const char *who, int names, int64_t shard, int64_t n_shards, 
     return 0;
 }
 
+int ms_files_check_windows(const char *who, int64_t window_tokens, int64_t window_step,
+                           msim_error *err) {
+    if (window_tokens && (window_tokens < 16 || window_tokens > (int64_t)1 << 20))
+        return ms_files_refuse(who, "window_tokens", "0 or 16..2^20", window_tokens, err);
+    if (window_step < 0 || window_step > window_tokens)
+        return ms_files_refuse(who, "window_step", "0..window_tokens", window_step, err);
+    return 0;
+}
+
 int ms_files_compare_names(const ms_files_entry *a, const ms_files_entry *b) {
-    uint32_t n = a->name_len < b->name_len ? a->name_len : b->name_len;
-    int order = memcmp(a->path + a->name_at, b->path + b->name_at, n);
-    return order ? order : (a->name_len > b->name_len) - (a->name_len < b->name_len);
+    return ms_text_compare(a->path + a->name_at, a->name_len, b->path + b->name_at, b->name_len);
 }
 
 /* ---- Texts and names ---- */

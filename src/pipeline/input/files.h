@@ -55,12 +55,19 @@ typedef struct {
     ms_watch *watch;         /* borrowed, or NULL */
 } ms_files_request;
 
-/* Refuse a number among the options of a job or a walk (`who`): -MSIM_E_ARG. */
+/* Refuse a number among the options of a job, a walk or a searcher (`who`): -MSIM_E_ARG. */
 int ms_files_refuse(const char *who, const char *what, const char *expected, int64_t got,
                     msim_error *err);
 /* Check the options that jobs and walks share, which say what files and rows are. */
 int ms_files_check(const char *who, int names, int64_t shard, int64_t n_shards, int transpose,
                    msim_error *err);
+/* Check the options that jobs and searchers share, which say how a piece is cut into windows. */
+int ms_files_check_windows(const char *who, int64_t window_tokens, int64_t window_step,
+                           msim_error *err);
+/* The step of windows, for which options may have 0: half a window. */
+static inline int64_t ms_files_window_step(int64_t window_tokens, int64_t window_step) {
+    return window_step ? window_step : window_tokens / 2;
+}
 /* Fill a list (start from {0}). Folders are walked, links to folders inside them are not followed.
  * What cannot be used becomes an entry with its reason. Fails when files_from cannot be read, when
  * memory runs out, and with -MSIM_E_STOPPED. The texts of the request live as long as the list. */

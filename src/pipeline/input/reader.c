@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/hash/digest.h"
+#include "pipeline/dedup.h"
 #include "pipeline/input/encode.h"
 #include <pthread.h>
 #include <signal.h>
@@ -75,7 +76,7 @@ static void add_reading(ms_reader *r, int64_t bytes) {
 
 static size_t item_bytes(const ms_reader_item *item) {
     return (item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0) +
-           (size_t)item->n_spans * sizeof *item->spans;
+           (size_t)item->n_spans * sizeof *item->spans + item->n_notes_bytes;
 }
 
 /* ---- Threads ---- */
@@ -200,15 +201,18 @@ static bool may_grow(void *user, size_t n_bytes) {
     return fits;
 }
 
-/* Ask whether the contents of a file should be encoded: 1 or 0. */
-static int is_wanted(const ms_reader_request *request, const ms_files_buffer *midi,
-                     ms_reader_item *item, msim_error *err) {
-    if (!request->claim || item->has_content) return 1; /* claimed already */
+/* Ask what is wanted of the contents of a file: MS_CLAIM_VECTORS, MS_CLAIM_NOTES, both or 0. */
+static int what_is_wanted(const ms_reader_request *request, const ms_files_buffer *midi,
+                          ms_reader_item *item, msim_error *err) {
+    if (!request->claim) item->claimed = MS_CLAIM_VECTORS;
+    if (!request->claim || item->has_content) return item->claimed; /* claimed already */
     int rc = ms_digest_of(MS_DIGEST_SHA256, midi->data, midi->n_bytes, item->sha256, err);
     if (rc < 0) return rc;
     rc = request->claim(request->claim_user, item->sha256, &item->content, err);
-    item->has_content = rc >= 0;
-    item->is_known = rc == 0;
+    if (rc < 0) return rc;
+    item->has_content = true;
+    item->claimed = rc;
+    item->is_known = !(rc & MS_CLAIM_VECTORS);
     return rc;
 }
 
@@ -218,7 +222,7 @@ static int read_item(ms_reader *r, ms_files_buffer *buffer, ms_reader_item *item
     int reason = ms_files_read(item->entry, buffer, detail, err);
     if (reason < 0) return reason;
     if (reason != MSIM_SKIP_NONE) return ms_encode_failure(item, reason, detail, err);
-    int wanted = is_wanted(&r->request, buffer, item, err);
+    int wanted = what_is_wanted(&r->request, buffer, item, err);
     if (wanted <= 0) return wanted;
     const int64_t bytes = ms_encode_bytes(&r->request, buffer->n_bytes);
     ms_encoder *w = borrow_encoder(r, bytes);
@@ -283,7 +287,7 @@ static int open_encoders(ms_reader *r, msim_error *err) {
     r->encoders = ms_alloc(n, sizeof *r->encoders, "tokenisers", err);
     if (!r->encoders) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < n; i++) {
-        int rc = ms_encoder_open(&r->encoders[i], r->request.model, err);
+        int rc = ms_encoder_open(&r->encoders[i], &r->request, err);
         if (rc < 0) return rc;
         r->encoders[i].next_free = r->free_encoders;
         r->free_encoders = &r->encoders[i];
@@ -395,6 +399,7 @@ void ms_reader_item_free(ms_reader_item *item) {
     ms_free(item->detail);
     ms_free(item->ids);
     ms_free(item->spans);
+    ms_free(item->notes);
     *item = (ms_reader_item){0};
 }
 

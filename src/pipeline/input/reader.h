@@ -19,19 +19,21 @@ typedef struct {
     int64_t window_tokens, window_step; /* spans of the windows of the first variant; 0: none */
     int64_t windows_most;               /* a piece of more is too large */
     /* Limits of memory that the files under way share; a file that needs more goes alone. */
-    int64_t read_bytes; /* for the bytes of files, decompressed; 0: 64 MiB */
-    int64_t work_bytes; /* for what encoding them takes, as estimated (encode.h); 0: 128 MiB */
-    bool wants_notes;   /* n_notes and seconds of an item */
-    size_t ahead;       /* files that may be ahead, at most; 0: as many as are useful */
-    bool is_background; /* the threads yield to others (an encoder that runs meanwhile) */
+    int64_t read_bytes;   /* for the bytes of files, decompressed; 0: 64 MiB */
+    int64_t work_bytes;   /* for what encoding them takes, as estimated (encode.h); 0: 128 MiB */
+    bool wants_notes;     /* n_notes and seconds of an item */
+    bool may_claim_notes; /* claim may ask for notes */
+    size_t ahead;         /* files that may be ahead, at most; 0: as many as are useful */
+    bool is_background;   /* the threads yield to others (an encoder that runs meanwhile) */
     /* Chooses the files and their order: gives the number of the next one in the list, or returns
      * false when there is none. Called by any thread, by one at a time. NULL: all files, in the
      * order of the list. */
     bool (*take)(void *user, size_t *index);
     void *take_user;
     /* Called before a file is encoded, with the SHA-256 of its bytes after gzip. Gives the number
-     * of this content; returns 1 when it is to be encoded, else 0. Several threads call it at a
-     * time. NULL: everything is encoded, nothing is hashed. */
+     * of this content; returns MS_CLAIM_VECTORS when it is to be encoded, MS_CLAIM_NOTES when its
+     * notes are wanted, both or 0 (pipeline/dedup.h). Several threads call it at a time. NULL:
+     * everything is encoded, nothing is hashed. */
     int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
     void *claim_user;
     const msim_model *model; /* borrowed: whose tokens are wanted */
@@ -43,7 +45,8 @@ typedef struct {
     size_t index;                /* of the entry in the list */
     bool has_content;            /* sha256 and content are set: the file was read and claim was
                                   * asked */
-    bool is_known;               /* claim said no: neither ids nor reason */
+    int claimed;                 /* what claim asked for: MS_CLAIM_VECTORS, MS_CLAIM_NOTES */
+    bool is_known;               /* claim asked for no ids: neither ids nor reason */
     unsigned char sha256[32];
     uint32_t content;
     int reason;   /* msim_skip_reason */
@@ -56,6 +59,11 @@ typedef struct {
     double seconds;      /* to the end of the last note */
     msim_span *spans;    /* owned: [n_spans], of its windows; NULL without */
     int64_t n_spans;
+    /* With MS_CLAIM_NOTES: why there are no notes, or the notes, as notes/build/kept.h packs
+     * them. */
+    int notes_reason;     /* msim_skip_reason */
+    unsigned char *notes; /* owned: [n_notes_bytes]; NULL without */
+    size_t n_notes_bytes;
 } ms_reader_item;
 
 enum ms_reader_state { MS_READER_END, MS_READER_ITEM, MS_READER_LATER };

@@ -153,6 +153,71 @@ static void wrong_pieces_are_refused(void **state) {
     assert_int_equal(files_in_folder(), 0);
 }
 
+/* ---- Packed notes ---- */
+
+static void packed_notes_give_the_same_bytes(void **state) {
+    (void)state;
+    static msim_note tune[NOTES];
+    const msim_voice voices[] = {{.track = 3, .name = "Lead", .name_bytes = 4},
+                                 {.track = 5, .channel = 2, .program = 9, .name = ""}};
+    const msim_bar bars[] = {{0, 4, 4}, {2000, 3, 8}, {2750, 3, 8}};
+    static const unsigned char content[MSIM_CONTENT_BYTES] = {7};
+    msim_notes_builder *plain, *packed;
+    assert_int_equal(msim_notes_builder_open(in_folder("plain"), NULL, &plain, NULL), 0);
+    assert_int_equal(msim_notes_builder_open(in_folder("packed"), NULL, &packed, NULL), 0);
+    for (int t = 0; t < 10; t++) {
+        const char name[] = {(char)('a' + t)};
+        make_tune(t, NOTES, tune);
+        msim_piece_notes piece = piece_of(tune, NOTES);
+        if (t % 2) {
+            for (int i = 0; i < NOTES; i++) tune[i].voice = i % 3 == 0;
+            tune[NOTES - 1].duration_ms = MSIM_NOTE_MAX_MS;
+            piece.voices = voices;
+            piece.n_voices = 2;
+            piece.bars = bars;
+            piece.n_bars = 3;
+        }
+        unsigned char *bytes = test_malloc(msim_notes_pack_bound(&piece));
+        const size_t n = msim_notes_pack(&piece, bytes);
+        assert_true(n <= msim_notes_pack_bound(&piece));
+        assert_int_equal(msim_notes_builder_add(plain, name, 1, content, &piece, NULL), 0);
+        assert_int_equal(msim_notes_builder_add_packed(packed, name, 1, content, bytes, n, NULL),
+                         0);
+        for (size_t m = 0; m < n; m++) /* cut off anywhere */
+            assert_int_equal(msim_notes_builder_add_packed(packed, name, 1, NULL, bytes, m, NULL),
+                             -MSIM_E_FORMAT);
+        test_free(bytes);
+    }
+    assert_int_equal(msim_notes_builder_finish(plain, NULL), 0);
+    assert_int_equal(msim_notes_builder_finish(packed, NULL), 0);
+    msim_notes_builder_close(plain);
+    msim_notes_builder_close(packed);
+    assert_same_bytes(in_folder("plain"), in_folder("packed"));
+}
+
+/* Whatever the bytes are: a status. */
+static void damaged_packed_notes_do_no_harm(void **state) {
+    (void)state;
+    static msim_note tune[NOTES];
+    unsigned seed = 1;
+    msim_notes_builder *b;
+    make_tune(1, NOTES, tune);
+    const msim_piece_notes piece = piece_of(tune, NOTES);
+    unsigned char *bytes = test_malloc(msim_notes_pack_bound(&piece));
+    const size_t n = msim_notes_pack(&piece, bytes);
+    assert_int_equal(msim_notes_builder_open(in_folder("x"), NULL, &b, NULL), 0);
+    for (int i = 0; i < 3000; i++) {
+        seed = seed * 1664525 + 1013904223;
+        const size_t at = seed / 256 % n;
+        const unsigned char was = bytes[at];
+        bytes[at] = (unsigned char)(seed >> 24);
+        (void)msim_notes_builder_add_packed(b, "a", 1, NULL, bytes, n, NULL);
+        bytes[at] = was;
+    }
+    msim_notes_builder_close(b);
+    test_free(bytes);
+}
+
 /* ---- Damage ---- */
 
 /* Whatever the bytes are: a status or an answer. */
@@ -250,6 +315,8 @@ int main(void) {
         cmocka_unit_test_teardown(saved_on_the_way, folder_clean),
         cmocka_unit_test_teardown(pieces_come_back, folder_clean),
         cmocka_unit_test_teardown(wrong_pieces_are_refused, folder_clean),
+        cmocka_unit_test_teardown(packed_notes_give_the_same_bytes, folder_clean),
+        cmocka_unit_test_teardown(damaged_packed_notes_do_no_harm, folder_clean),
         cmocka_unit_test_teardown(damaged_tails_are_refused, folder_clean),
         cmocka_unit_test_teardown(damaged_sections_do_no_harm, folder_clean),
         cmocka_unit_test_teardown(a_check_sees_every_byte, folder_clean),

@@ -5,7 +5,9 @@
 #include "base/hash/digest.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
+#include "common/fits/fit.h"
 #include "common/fits/prior.h"
+#include "common/watch.h"
 #include "pipeline/disk/description.h"
 #include <errno.h>
 #include <stdio.h>
@@ -60,9 +62,9 @@ static int digest_inputs(const whitened_files *f, ms_digest *digest, msim_error 
     char text[256], fingerprint[MSIM_FINGERPRINT_CHARS + 1];
     struct stat st;
     if (f->prior && msim_whitening_get_info(f->prior, &prior) < 0) *prior.hash = 0;
-    int n = snprintf(text, sizeof text, "1 %.17g %s %lld %lld %lld\n", MSIM_WHITENING_SHRINK,
-                     prior.hash, (long long)prior.distinct, (long long)prior.prior_rows,
-                     (long long)f->request->prior_rows);
+    int n = snprintf(text, sizeof text, "2 %.17g %.17g %s %lld %lld %lld\n", MSIM_WHITENING_SHRINK,
+                     MSIM_WHITENING_NUISANCE, prior.hash, (long long)prior.distinct,
+                     (long long)prior.prior_rows, (long long)f->request->prior_rows);
     ms_digest_begin(digest, MS_DIGEST_SHA256);
     ms_digest_add(digest, text, (size_t)n);
     for (int64_t i = 0; i < msim_corpus_parts(f->raw); i++) {
@@ -140,32 +142,14 @@ static bool find_files(whitened_files *f) {
 
 /* ---- Writing ---- */
 
-static int show_fitting(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("rows of the fit", done, all);
-    return ms_cli_stopped();
-}
-
-static int show_writing(void *user, int64_t done, int64_t all) {
-    (void)user;
-    ms_cli_progress("rows whitened", done, all);
-    return ms_cli_stopped();
-}
-
 static int fit(const whitened_files *f, msim_whitening **out, msim_error *err) {
     msim_whitening_options o = msim_whitening_options_default();
-    msim_error why;
     o.prior = f->prior;
     o.prior_rows = f->request->prior_rows;
     o.model_sha256 = *f->request->model_sha256 ? f->request->model_sha256 : NULL;
     o.threads = f->request->threads;
     o.isa = f->request->isa;
-    o.progress = show_fitting;
-    int rc = msim_whitening_fit(f->raw, &o, out, &why);
-    ms_cli_progress_end();
-    return rc >= 0 ? rc
-                   : ms_fail(err, -rc, "%.420s%s", why.text,
-                             rc == -MSIM_E_EMPTY ? ": --prior-fit FILE" : "");
+    return ms_cli_fit(f->raw, &o, out, err);
 }
 
 static int write_file(const whitened_files *f, const whitened_part *p, const msim_whitening *w,
@@ -178,7 +162,8 @@ static int write_file(const whitened_files *f, const whitened_part *p, const msi
                                .key = p->key,
                                .ignores_description = f->request->ignores_descriptions,
                                .threads = f->request->threads,
-                               .progress = show_writing};
+                               .progress = ms_cli_count_progress,
+                               .user = "rows whitened"};
     int rc = msim_corpus_write_whitened(f->raw, p->part, w, p->path, &o, &why);
     ms_cli_progress_end();
     if (rc < 0)

@@ -1,5 +1,5 @@
 /* Level `avx512`: the encoder's kernels on AVX-512 F, BW, DQ and VL. cpu/encoder/kernels.h says
- * what each computes; they stand in cpu/kernels/x86/avx512_common.h, for level avx512bf16 runs them
+ * what each computes; they stand in cpu/kernels/x86/avx512_common.h, for the levels above run them
  * too.
  *
  * Shapes    products m x n x k with n and k multiples of 16, in panels of 32 columns; attention of

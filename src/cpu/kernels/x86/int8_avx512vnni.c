@@ -1,4 +1,4 @@
-/* Precision int8 on AVX512_VNNI, for the levels avx512 and avx512bf16. cpu/encoder/int8.h says what
+/* Precision int8 on AVX512_VNNI, for level avx512 and all above it. cpu/encoder/int8.h says what
  * is computed.
  *
  * Shapes    products m x n x k with n and k multiples of 16, in panels of 32 columns; rows of f32

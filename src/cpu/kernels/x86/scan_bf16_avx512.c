@@ -1,4 +1,4 @@
-/* Scan of rows in bf16, for the levels avx512 and avx512bf16. cpu/search/codes.h says what is
+/* Scan of rows in bf16, for level avx512 and all above it. cpu/search/codes.h says what is
  * computed.
  *
  * Shapes    tiles of 16 rows; blocks of 12, 6, 3, 2 and 1 queries.

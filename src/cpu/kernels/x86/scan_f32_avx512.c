@@ -1,4 +1,4 @@
-/* Scan of stored rows, for the levels avx512 and avx512bf16. cpu/search/scan.h says what is
+/* Scan of stored rows, for level avx512 and all above it. cpu/search/scan.h says what is
  * computed, and how things lie.
  *
  * Shapes    up to 256 rows of any type and width at any alignment; any number of queries, four at a

@@ -1,4 +1,4 @@
-/* Scan of int8 codes at level avx2, and at avx512 and avx512bf16 on a CPU without AVX512_VNNI.
+/* Scan of int8 codes at level avx2, and at all above it on a CPU without AVX512_VNNI.
  * cpu/search/codes.h says what is computed.
  *
  * Shapes    tiles of 16 rows; blocks of 6, 3, 2 and 1 queries.

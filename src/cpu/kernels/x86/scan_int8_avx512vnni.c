@@ -1,4 +1,4 @@
-/* Scan of int8 codes on AVX512_VNNI, for the levels avx512 and avx512bf16. cpu/search/codes.h says
+/* Scan of int8 codes on AVX512_VNNI, for level avx512 and all above it. cpu/search/codes.h says
  * what is computed.
  *
  * Shapes    tiles of 16 rows; blocks of 12, 6, 3, 2 and 1 queries.

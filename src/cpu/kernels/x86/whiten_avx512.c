@@ -1,4 +1,4 @@
-/* Products of fitting and applying a whitening, for the levels avx512 and avx512bf16.
+/* Products of fitting and applying a whitening, for level avx512 and all above it.
  * whiten/kernels.h says what is computed.
  *
  * Shapes    a tile of 8 x 16.

@@ -1,7 +1,7 @@
-/* Times as a player has them: ticks to milliseconds, bars, and the names of tracks. Unlike tempo.c,
+/* A file as a player has it: ticks to milliseconds, bars, names of tracks, notes. Unlike tempo.c,
  * which imitates the original's roundings, this follows the standard. */
-#ifndef MS_MIDI_BARS_H
-#define MS_MIDI_BARS_H
+#ifndef MS_MIDI_METER_BARS_H
+#define MS_MIDI_METER_BARS_H
 #include "midi/smf_read.h"
 
 /* A stretch of one tempo. */
@@ -31,5 +31,12 @@ int ms_bars_make(const uint8_t *file, size_t n_bytes, const ms_smf *smf, const m
 /* When the event is the name of a track, *name [*name_bytes] is set to its bytes in the file. */
 void ms_bars_track_name(const uint8_t *file, size_t n_bytes, const ms_event *e, const char **name,
                         size_t *name_bytes);
+
+/* msim_note_reader_read for a file that ms_smf_read has read already. smf NULL: it could not, for
+ * that outcome and error. `file` is the MIDI file itself, without what RMID puts around it. The
+ * events are not changed, and are not needed afterwards. Returns < 0 when memory runs out; anything
+ * else that is wrong is kept for msim_note_reader_get. */
+int ms_note_reader_take(msim_note_reader *reader, const uint8_t *file, size_t n_bytes,
+                        const ms_smf *smf, int outcome, const msim_error *failed, msim_error *err);
 
 #endif
