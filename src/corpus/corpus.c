@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/sized.h"
 #include "corpus/names.h"
-#include "corpus/spans.h"
+#include "corpus/spans/spans.h"
 #include "corpus/whiten.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"

@@ -1,8 +1,8 @@
 /* Where in their pieces the rows of a corpus lie: the spans in the descriptions beside its files,
  * read when they are first asked for. Any thread. The public functions are those of
  * include/midisim.h, Corpus. */
-#ifndef MS_CORPUS_SPANS_H
-#define MS_CORPUS_SPANS_H
+#ifndef MS_CORPUS_SPANS_SPANS_H
+#define MS_CORPUS_SPANS_SPANS_H
 #include "corpus/corpus.h"
 
 typedef struct ms_spans ms_spans;
