@@ -1627,7 +1627,7 @@ typedef struct {
     int relation;               /* msim_relation */
     int is_significant;         /* 1: evalue <= the threshold of the options */
     double evalue;              /* expected number of hits as good by chance, for this query in this
-                    * collection */
+                    * collection; never 0: 1e-300 stands for all that is smaller */
     double score;               /* bits, all places that are no repetition of another */
     int64_t n_matched;          /* notes that agree */
     int64_t of_query, of_piece; /* notes of both in all */
@@ -1674,6 +1674,27 @@ MSIM_API void msim_finder_close(msim_finder *finder);
  * earlier calls. */
 MSIM_API int64_t msim_finder_find(msim_finder *finder, const msim_note *query, size_t n,
                                   const msim_note_match **matches, msim_error *err);
+
+/* Notes that arrive one by one, as someone plays. A stream keeps the latest ones and finds the
+ * pieces that share them, as often as it is asked. Its memory depends on the window and the index,
+ * not on how many notes came. One thread uses a stream; the index must stay open. */
+typedef struct msim_notes_stream msim_notes_stream;
+enum { MSIM_STREAM_NOTES = 256, MSIM_STREAM_MAX_NOTES = 100000 };
+/* options as for a finder, or NULL. window: how many notes count, the latest to come, 1 ..
+ * MSIM_STREAM_MAX_NOTES; 0: MSIM_STREAM_NOTES. */
+MSIM_API int msim_notes_stream_open(const msim_notes *notes, const msim_finder_options *options,
+                                    int64_t window, msim_notes_stream **out, msim_error *err);
+MSIM_API void msim_notes_stream_close(msim_notes_stream *stream);
+/* Notes [n] have come, whose onsets may be in any order. -MSIM_E_ARG for one that no piece can
+ * have (pitch above 127, onset after MSIM_NOTE_MAX_MS): then none of them counts. */
+MSIM_API int msim_notes_stream_push(msim_notes_stream *stream, const msim_note *notes, size_t n,
+                                    msim_error *err);
+/* The notes that count, in the order in which they came; the stream's until the next push. */
+MSIM_API size_t msim_notes_stream_notes(const msim_notes_stream *stream, const msim_note **notes);
+/* What msim_finder_find gives for these notes. *matches is the stream's until its next call. When
+ * nothing has come since the last answer, that one is given again, at no cost. */
+MSIM_API int64_t msim_notes_stream_answer(msim_notes_stream *stream,
+                                          const msim_note_match **matches, msim_error *err);
 
 /* Receives one pair: piece `a` as the query, and its match. Return 0 to go on. The library calls
  * this function from one thread at a time, in order of a. */

@@ -6,7 +6,6 @@
 #include "whiten/cholesky.h"
 #include "whiten/whitening.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { LANES = MS_WHITEN_LANES };
@@ -40,8 +39,7 @@ static int hash_map(msim_whitening *w, msim_error *err) {
     ms_digest_add(&digest, w->mean, n * sizeof *w->mean);
     ms_digest_add(&digest, w->factor, ms_whiten_triangle(n) * sizeof *w->factor);
     int rc = ms_digest_end(&digest, bytes, err);
-    for (int i = 0; rc >= 0 && i < MS_WHITEN_HASH_BYTES; i++)
-        snprintf(w->hash + 2 * i, 3, "%02x", bytes[i]);
+    if (rc >= 0) ms_digest_put_hex(bytes, sizeof bytes, w->hash);
     return rc;
 }
 

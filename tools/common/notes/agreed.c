@@ -163,7 +163,9 @@ int ms_agreed_print_row(int64_t rank, const ms_agreed *s) {
     snprintf(tempo, sizeof tempo, "%.2f", m->tempo > 0 ? 1 / m->tempo : 0);
     if (voice && s->notes.n_voices > 1 && m->voice_share >= 0.8)
         snprintf(track, sizeof track, "%d", voice->track + 1);
-    if (m->n_others) snprintf(more, sizeof more, "  +%lld places", (long long)m->n_others);
+    if (m->n_others)
+        snprintf(more, sizeof more, "  +%lld place%s", (long long)m->n_others,
+                 m->n_others == 1 ? "" : "s");
     (void)ms_cli_print("%4lld  ", (long long)rank);
     (void)ms_cli_style(m->is_significant ? MS_CLI_BOLD : MS_CLI_PLAIN);
     (void)ms_cli_print("%-16s", msim_relation_name(m->relation));
