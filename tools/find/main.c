@@ -123,13 +123,18 @@ static int add_files(finding *f, msim_error *err) {
 
 /* ---- The whole ---- */
 
-static int open_finders(finding *f, msim_error *err) {
+static msim_finder_options finder_options(const finding *f) {
     msim_finder_options o = msim_finder_options_default();
     o.max_matches = f->s->top;
     o.evalue = f->s->evalue;
     o.is_same_key = f->s->is_same_key;
     o.is_same_tempo = f->s->is_same_tempo;
     o.within = f->within;
+    return o;
+}
+
+static int open_finders(finding *f, msim_error *err) {
+    const msim_finder_options o = finder_options(f);
     int rc = ms_pool_open(ms_cli_threads(&f->s->common), &f->pool, err);
     if (rc < 0) return rc;
     f->finders = ms_alloc((size_t)ms_pool_size(f->pool), sizeof(msim_finder *), "finders", err);
@@ -164,28 +169,35 @@ static void close_all(finding *f) {
     msim_notes_close(f->notes);
 }
 
+/* What has no queries: pairs, groups, a stream. */
+static int run_without(finding *f) {
+    const msim_finder_options o = finder_options(f);
+    if (!f->s->is_groups && ms_find_begin(&f->out) < 0) return -MSIM_E_STOPPED;
+    return f->s->is_stream ? ms_find_stream(f->s, &o, &f->out) : ms_find_pairs(f->s, &f->out);
+}
+
+static int run_queries(finding *f, msim_error *err) {
+    int rc = ms_find_begin(&f->out) < 0 ? -MSIM_E_STOPPED : 0;
+    if (rc >= 0) rc = add_phrases(f);
+    if (rc >= 0) rc = add_files(f, err);
+    if (rc >= 0) rc = flush(f);
+    if (rc < 0) return rc;
+    err->text[0] = 0; /* of files that were skipped */
+    const bool has_failures = f->n_failed || ms_cli_skips_failures(f->skips);
+    return has_failures || f->n_significant == 0 ? -MSIM_E_EMPTY : 0;
+}
+
 static int run(const ms_find_settings *s) {
     static finding f;
     msim_error err = {0}, late;
     f.s = s;
     int rc = open_all(&f, &err);
-    if (rc >= 0 && (s->is_pairs || s->is_groups)) {
-        if (s->is_pairs) (void)ms_find_begin(&f.out);
-        rc = ms_find_pairs(s, &f.out);
-        (void)ms_cli_skips_close(f.skips, &late);
-        close_all(&f);
-        return rc;
-    }
-    if (rc >= 0 && ms_find_begin(&f.out) < 0) rc = -MSIM_E_STOPPED;
-    if (rc >= 0) rc = add_phrases(&f);
-    if (rc >= 0) rc = add_files(&f, &err);
-    if (rc >= 0) rc = flush(&f);
+    if (rc >= 0)
+        rc = s->is_stream || s->is_pairs || s->is_groups ? run_without(&f) : run_queries(&f, &err);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-    const bool has_failures = f.n_failed || (f.skips && ms_cli_skips_failures(f.skips));
     if (f.skips) (void)ms_cli_skips_close(f.skips, &late);
     close_all(&f);
-    if (rc < 0) return rc;
-    return has_failures || f.n_significant == 0 ? -MSIM_E_EMPTY : 0;
+    return rc;
 }
 
 int main(int argc, char **argv) {
