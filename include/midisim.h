@@ -641,6 +641,25 @@ typedef struct {
  * spans every row is a whole piece. */
 MSIM_API int msim_corpus_span(const msim_corpus *corpus, int64_t row, msim_span *out,
                               msim_error *err);
+/* The same stretch in bars, counted by the time signatures of its MIDI file as player and notation
+ * programs count them. The first bar has number 1. A bar begins at each time signature and then
+ * after each full bar; until the first signature the time is 4/4, as the standard says. Beats count
+ * from 1 too: beat 2.5 of 6/8 is one and a half eighths after the start of the bar. This struct
+ * never grows, because callers have arrays of it. */
+typedef struct {
+    int64_t from_bar, to_bar;  /* where it begins and ends; both 0: not known */
+    double from_beat, to_beat; /* 1 <= beat < beats of the bar + 1, in steps of 1/240; or 0 */
+} msim_bar_span;
+enum { MSIM_BEAT_PARTS = 240 };
+#define MSIM_MOST_BARS 0xffffffff /* a file with more has no bars */
+
+/* Get the bars of a row's span. They are not known for rows that are whole pieces, for files whose
+ * division is in SMPTE frames, for files of 2^48 ticks or more, and for rows that were written
+ * before descriptions had bars. The library reads them at the first call, like spans. */
+MSIM_API int msim_corpus_bars(const msim_corpus *corpus, int64_t row, msim_bar_span *out,
+                              msim_error *err);
+/* 1 when bars are known for a file of the corpus, else 0. */
+MSIM_API int msim_corpus_has_bars(const msim_corpus *corpus, msim_error *err);
 /* 1 when a file of the corpus has spans, else 0. */
 MSIM_API int msim_corpus_has_spans(const msim_corpus *corpus, msim_error *err);
 /* The number of pieces; the piece of a row; and the first row of a piece. For piece == pieces the
@@ -729,21 +748,28 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 
 /* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
  * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
- * C + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and its mean diagonal
- * ebar. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened rows are an
- * ordinary corpus, whose description holds the map. A searcher sees it there and whitens its
- * queries. docs/WHITENING.md.
+ * C + w N + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and the mean
+ * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again.
+ * Whitened rows are an ordinary corpus, whose description holds the map. A searcher sees it there
+ * and whitens its queries. docs/WHITENING.md.
+ *
+ * N, the nuisance, is what altered copies of pieces differ in from them: how a performer plays, for
+ * one. It is known when altered copies were given to the fit, or to the prior that is added to it.
+ * Without it, N is 0 (within-class covariance: Hatch, Kajarekar, Stolcke 2006).
  *
  * A whitening never changes after open, and threads may share it. */
 typedef struct msim_whitening msim_whitening;
 
-#define MSIM_WHITENING_SHRINK 0.02     /* the default of shrink */
-#define MSIM_WHITENING_MOST_SHRINK 1e6 /* the largest shrink */
+#define MSIM_WHITENING_SHRINK 0.005      /* the default of shrink: docs/WHITENING.md, Measured */
+#define MSIM_WHITENING_MOST_SHRINK 1e6   /* the largest shrink */
+#define MSIM_WHITENING_NUISANCE 100.0    /* the default of w: docs/WHITENING.md, Measured */
+#define MSIM_WHITENING_MOST_NUISANCE 1e6 /* the largest w */
 enum {
     /* Of fewer rows of the corpus, all are used. */
     MSIM_WHITENING_LEAST_SAMPLE = 100000,
-    /* The rows that another fit counts as, at most: the default of prior_rows. Not measured yet. */
-    MSIM_WHITENING_PRIOR_ROWS = 20000,
+    /* The rows that another fit counts as, at most: the default of prior_rows: docs/WHITENING.md,
+     * Measured. */
+    MSIM_WHITENING_PRIOR_ROWS = 2000,
     MSIM_WHITENING_QUANTILES = 10
 };
 
@@ -764,6 +790,11 @@ typedef struct {
                                                              * thread; non-zero stops with
                                                              * -MSIM_E_STOPPED; NULL: never */
     void *user;                                             /* passed to progress */
+    const msim_corpus *altered; /* altered copies of pieces of the corpus: its rows bear the names
+                                 * of the rows that they are copies of, one or more for each; rows
+                                 * with other names are left out. Borrowed during the call; NULL:
+                                 * none */
+    double nuisance_weight;     /* w: 0 to MSIM_WHITENING_MOST_NUISANCE */
 } msim_whitening_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -790,12 +821,15 @@ typedef struct {
     int n_quantiles;        /* how many of the quantiles are known */
     double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
                                                  * 0.01, ... of unrelated pairs reach */
+    int64_t altered;        /* altered copies that the nuisance comes from; 0: there is none */
+    double nuisance_weight; /* w of the map; 0 without a nuisance */
 } msim_whitening_info;
 
 /* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
  * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
  * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
- * those that the prior counts as included. -MSIM_E_ARG for a prior of another width, or for rows
+ * those that the prior counts as included, or when `altered` has no row with the name of a row.
+ * -MSIM_E_ARG for a prior of another width, or for rows
  * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
 MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
                                 msim_whitening **out, msim_error *err);
@@ -913,7 +947,8 @@ typedef struct {
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
     int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
-                                 * MSIM_TRAINED_TOKENS); 0: all */
+                                 * MSIM_TRAINED_TOKENS); 0: all, which is a job's default with
+                                 * windows */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
@@ -994,6 +1029,8 @@ typedef struct {
     const msim_span *query_spans;
     int64_t n_vectors; /* of the query: one for each key, and with windows for each window in each
                         * key */
+    const msim_bar_span *query_bars; /* [n_matches]: query_spans in bars; NULL as they are. Of a
+                                      * match msim_corpus_bars says them. */
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
@@ -1185,6 +1222,15 @@ MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t windo
                                         int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                         size_t cap, msim_error *err);
 
+/* Note where bars are in the files that are encoded from now on (is_kept 1), or no longer (0, the
+ * default). It takes some memory and time. */
+MSIM_API void msim_tokenizer_keep_bars(msim_tokenizer *tok, int is_kept);
+/* The bars of a span of the piece that the last successful encode read, from its seconds. The
+ * places of notes are exact: each is that of the note's tick. The end of the last window is too,
+ * unless a pedal moves it; then it is found by its time. -MSIM_E_ARG when bars were not kept. */
+MSIM_API int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span,
+                                 msim_bar_span *out, msim_error *err);
+
 /* What a file is, by its first bytes (512 of them are enough). */
 enum msim_kind {
     MSIM_KIND_UNKNOWN = 0,
@@ -1200,7 +1246,8 @@ enum msim_kind {
     MSIM_KIND_HTML,
     MSIM_KIND_XML,
     MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
-    MSIM_KIND_TEXT
+    MSIM_KIND_TEXT,
+    MSIM_KIND_MUS /* the music of Doom, which the tokeniser does not read */
 };
 MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
 /* Words for a message: "a zip archive"; NULL for an unknown value. */
@@ -1584,7 +1631,7 @@ typedef struct {
     int relation;               /* msim_relation */
     int is_significant;         /* 1: evalue <= the threshold of the options */
     double evalue;              /* expected number of hits as good by chance, for this query in this
-                    * collection */
+                    * collection; never 0: 1e-300 stands for all that is smaller */
     double score;               /* bits, all places that are no repetition of another */
     int64_t n_matched;          /* notes that agree */
     int64_t of_query, of_piece; /* notes of both in all */
@@ -1635,6 +1682,27 @@ MSIM_API void msim_finder_close(msim_finder *finder);
  * earlier calls. */
 MSIM_API int64_t msim_finder_find(msim_finder *finder, const msim_note *query, size_t n,
                                   const msim_note_match **matches, msim_error *err);
+
+/* Notes that arrive one by one, as someone plays. A stream keeps the latest ones and finds the
+ * pieces that share them, as often as it is asked. Its memory depends on the window and the index,
+ * not on how many notes came. One thread uses a stream; the index must stay open. */
+typedef struct msim_notes_stream msim_notes_stream;
+enum { MSIM_STREAM_NOTES = 256, MSIM_STREAM_MAX_NOTES = 100000 };
+/* options as for a finder, or NULL. window: how many notes count, the latest to come, 1 ..
+ * MSIM_STREAM_MAX_NOTES; 0: MSIM_STREAM_NOTES. */
+MSIM_API int msim_notes_stream_open(const msim_notes *notes, const msim_finder_options *options,
+                                    int64_t window, msim_notes_stream **out, msim_error *err);
+MSIM_API void msim_notes_stream_close(msim_notes_stream *stream);
+/* Notes [n] have come, whose onsets may be in any order. -MSIM_E_ARG for one that no piece can
+ * have (pitch above 127, onset after MSIM_NOTE_MAX_MS): then none of them counts. */
+MSIM_API int msim_notes_stream_push(msim_notes_stream *stream, const msim_note *notes, size_t n,
+                                    msim_error *err);
+/* The notes that count, in the order in which they came; the stream's until the next push. */
+MSIM_API size_t msim_notes_stream_notes(const msim_notes_stream *stream, const msim_note **notes);
+/* What msim_finder_find gives for these notes. *matches is the stream's until its next call. When
+ * nothing has come since the last answer, that one is given again, at no cost. */
+MSIM_API int64_t msim_notes_stream_answer(msim_notes_stream *stream,
+                                          const msim_note_match **matches, msim_error *err);
 
 /* Receives one pair: piece `a` as the query, and its match. Return 0 to go on. The library calls
  * this function from one thread at a time, in order of a. */

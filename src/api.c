@@ -11,7 +11,7 @@
 #include "midi/tokens.h"
 #include "search/backend.h"
 #include "corpus/corpus.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -582,9 +582,11 @@ int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *
 
 /* ---- Whitening ---- */
 
-static const msim_whitening_options whitening_defaults = {.size = sizeof whitening_defaults,
-                                                          .shrink = MSIM_WHITENING_SHRINK,
-                                                          .prior_rows = MSIM_WHITENING_PRIOR_ROWS};
+static const msim_whitening_options whitening_defaults = {
+    .size = sizeof whitening_defaults,
+    .shrink = MSIM_WHITENING_SHRINK,
+    .nuisance_weight = MSIM_WHITENING_NUISANCE,
+    .prior_rows = MSIM_WHITENING_PRIOR_ROWS};
 
 void msim_whitening_options_init(msim_whitening_options *options) {
     (void)ms_sized_out(options, &whitening_defaults, sizeof whitening_defaults);
@@ -602,6 +604,9 @@ static int check_whitening_options(const msim_whitening_options *o, msim_error *
     if (o->prior_rows < 0)
         return ms_fail(err, MSIM_E_ARG, "whitening: prior_rows: expected 0 or more, got %lld",
                        (long long)o->prior_rows);
+    if (!(o->nuisance_weight >= 0.0 && o->nuisance_weight <= MSIM_WHITENING_MOST_NUISANCE))
+        return ms_fail(err, MSIM_E_ARG, "whitening: nuisance_weight: expected 0 to %g, got %g",
+                       MSIM_WHITENING_MOST_NUISANCE, o->nuisance_weight);
     if (o->model_sha256 && strspn(o->model_sha256, "0123456789abcdef") != 64)
         return ms_fail(err, MSIM_E_ARG, "whitening: model_sha256: expected 64 hexadecimal digits");
     if (o->model_sha256 && o->model_sha256[64])

@@ -6,7 +6,6 @@
 #include "whiten/cholesky.h"
 #include "whiten/whitening.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { LANES = MS_WHITEN_LANES };
@@ -40,8 +39,7 @@ static int hash_map(msim_whitening *w, msim_error *err) {
     ms_digest_add(&digest, w->mean, n * sizeof *w->mean);
     ms_digest_add(&digest, w->factor, ms_whiten_triangle(n) * sizeof *w->factor);
     int rc = ms_digest_end(&digest, bytes, err);
-    for (int i = 0; rc >= 0 && i < MS_WHITEN_HASH_BYTES; i++)
-        snprintf(w->hash + 2 * i, 3, "%02x", bytes[i]);
+    if (rc >= 0) ms_digest_put_hex(bytes, sizeof bytes, w->hash);
     return rc;
 }
 
@@ -68,19 +66,27 @@ static int finish(msim_whitening *w, msim_error *err) {
     return hash_map(w, err);
 }
 
-/* mean and factor from the statistics: C + shrink ebar I = L L^T, factor = L^-1. */
+/* A file has 4 bytes for each number. They are rounded before the map is made, so that the file
+ * gives the same map. */
+static void round_numbers(double *x, size_t n) {
+    for (size_t i = 0; x && i < n; i++) x[i] = (double)(float)x[i];
+}
+
+/* mean and factor from the statistics: S + shrink ebar I = L L^T, factor = L^-1. */
 static int solve(msim_whitening *w, msim_error *err) {
     size_t dim = (size_t)w->stats.dim, n = ms_whiten_triangle(dim);
     double trace = 0.0, *l = ms_alloc(n, sizeof *l, "whitening", err),
            *inverse = l ? ms_alloc(n, sizeof *inverse, "whitening", err) : NULL;
     int rc = inverse ? MSIM_OK : -MSIM_E_MEMORY;
-    for (size_t i = 0; i < dim; i++) trace += w->stats.covariance[i * (i + 1) / 2 + i];
+    for (size_t i = 0; rc >= 0 && i < n; i++)
+        l[i] = w->stats.covariance[i] +
+               (w->stats.nuisance ? w->nuisance_weight * w->stats.nuisance[i] : 0.0);
+    for (size_t i = 0; rc >= 0 && i < dim; i++) trace += l[i * (i + 1) / 2 + i];
     double add = w->shrink * (trace / (double)dim);
     /* below it, rows differ by their rounding alone */
     if (rc >= 0 && !(trace > 1e-9))
         rc = ms_fail(err, MSIM_E_ARG, "whitening: the rows are all alike: there is nothing to fit");
     if (rc >= 0) {
-        memcpy(l, w->stats.covariance, n * sizeof *l);
         for (size_t i = 0; i < dim; i++) l[i * (i + 1) / 2 + i] += add;
         if (!ms_cholesky_factor(l, dim))
             rc = ms_fail(err, MSIM_E_ARG,
@@ -96,8 +102,8 @@ static int solve(msim_whitening *w, msim_error *err) {
     return rc;
 }
 
-int ms_whiten_from_stats(ms_whiten_stats *stats, double shrink, msim_whitening **out,
-                         msim_error *err) {
+int ms_whiten_from_stats(ms_whiten_stats *stats, double shrink, double nuisance_weight,
+                         msim_whitening **out, msim_error *err) {
     msim_whitening *w = ms_alloc(1, sizeof *w, "whitening", err);
     *out = NULL;
     if (!w) {
@@ -107,6 +113,10 @@ int ms_whiten_from_stats(ms_whiten_stats *stats, double shrink, msim_whitening *
     w->stats = *stats;
     *stats = (ms_whiten_stats){0};
     w->shrink = shrink;
+    w->nuisance_weight = w->stats.nuisance ? nuisance_weight : 0.0;
+    round_numbers(w->stats.mean, (size_t)w->stats.dim);
+    round_numbers(w->stats.covariance, ms_whiten_triangle((size_t)w->stats.dim));
+    round_numbers(w->stats.nuisance, ms_whiten_triangle((size_t)w->stats.dim));
     int rc = reserve(w, w->stats.dim, err);
     if (rc >= 0) rc = solve(w, err);
     if (rc >= 0) rc = finish(w, err);
@@ -147,7 +157,9 @@ int msim_whitening_get_info(const msim_whitening *w, msim_whitening_info *out) {
                                 .rows = w->stats.rows,
                                 .distinct = w->stats.distinct,
                                 .prior_rows = w->stats.prior_rows,
+                                .altered = w->stats.altered,
                                 .shrink = w->shrink,
+                                .nuisance_weight = w->nuisance_weight,
                                 .has_statistics = w->stats.covariance != NULL,
                                 .pairs = w->background.pairs,
                                 .pieces = w->background.pieces,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cli_util import ROOT, lines, midi, run, text, tool
 from search_util import named
-from whiten_util import DIM, combine, make_corpus, make_rows, read_fit, read_map, statistics, whiten
+from whiten_util import DIM, combine, make_corpus, make_rows, nuisance, read_fit, read_map, statistics, whiten
 
 N = 1500
 
@@ -66,6 +66,28 @@ def test_fit_files(corpus, tmp_path):
     (model.parent / "default.whiten").write_bytes(corpus["fit"].read_bytes())
     done = run("convert", "--whiten", few, tmp_path / "z.npy", env={"MIDISIM_MODEL": str(model)})
     assert done.returncode == 0 and "1,500 rows of another fit" in text(done)
+
+
+def test_altered_copies(corpus, tmp_path):
+    """What altered copies differ in weighs as much as --nuisance says, also through a fit that is added."""
+    rng = np.random.default_rng(5)
+    copies = (corpus["rows"][:400] + rng.standard_normal((400, 1)) * np.arange(DIM) / 8).astype("f4")
+    named(tmp_path / "a.npy", [f"n{i}" for i in range(400)], copies)
+    named(tmp_path / "other.npy", [f"m{i}" for i in range(400)], copies)
+    fit, pairs = statistics(corpus["rows"]), nuisance(corpus["rows"][:400], copies)
+    rows = whitened(corpus, "--altered", tmp_path / "a.npy", "--nuisance", "7")
+    assert np.abs(rows - whiten(corpus["rows"], (0, fit[1], fit[2] + 7 * pairs))).max() < 5e-5
+    head = read_map(corpus["white"])[2]["whitening"]
+    assert head["altered"] == 400 and head["nuisance_weight"] == 7
+    convert("--fit-only", "--prior-fit", "none", "--altered", tmp_path / "a.npy", corpus["path"], corpus["fit"],
+            words="400 altered copies")
+    few = make_corpus(tmp_path / "few.npy", 7, 5)
+    convert("--whiten", "--prior-fit", corpus["fit"], tmp_path / "few.npy", tmp_path / "x.npy", words="400 altered copies")
+    joined = combine(statistics(few), fit, 2000)
+    assert np.abs(np.load(tmp_path / "x.npy")["midi_embeddings"] -
+                  whiten(few, joined[:2] + (joined[2] + 100 * pairs,))).max() < 5e-5
+    convert("--whiten", "--force", "--altered", tmp_path / "other.npy", corpus["path"], corpus["white"], code=1,
+            words="no row has the name of a row")
 
 
 def test_default_fit_of_other_rows_is_left_alone(corpus, tmp_path):
@@ -168,6 +190,8 @@ def test_usage(corpus, tmp_path):
             (["--whiten-fit", "x", corpus["path"], out], "--whiten-fit is for --whiten"),
             (["--prior-fit", "x", "--form", "plain", corpus["path"], out], "new fit"),
             (["--whiten", "--whiten-fit", "x", "--prior-rows", "5", corpus["path"], out], "new fit"),
+            (["--whiten", "--whiten-fit", "x", "--altered", "y", corpus["path"], out], "new fit"),
+            (["--whiten", "--nuisance", "-1", corpus["path"], out], "expected 0 to 1e+06, got -1"),
             (["--whiten", "--dtype", "f16", corpus["path"], out], "leave out"),
             (["--info", "--whiten", corpus["path"]], "only --json"),
             (["--whiten", corpus["path"]], "number of arguments"),
@@ -237,7 +261,7 @@ def test_fit_of_two_models(tmp_path):
     out = tmp_path / "o.whiten"
     fit = ("--fit-only", "--prior-fit", "none")
     convert(*fit, tmp_path / "0.npy", tmp_path / "1.npy", out)
-    assert out.read_bytes()[160:224] == b"1" * 64
+    assert out.read_bytes()[176:240] == b"1" * 64
     convert(*fit, "--force", tmp_path / "0.npy", tmp_path / "2.npy", out, code=2, words="different models")
     done = run("convert", "--whiten", tmp_path / "2.npy", tmp_path / "w.npy", "--prior-fit", out)
     assert done.returncode == 2 and "another model" in text(done)

@@ -41,7 +41,13 @@ def combine(own, other, most):
     return a + b, (a * m + b * p) / (a + b), (a * c + b * d) / (a + b) + a * b / (a + b) ** 2 * np.outer(m - p, m - p)
 
 
-def whiten(rows, fit, shrink=0.02):
+def nuisance(rows, copies):
+    """Altered copies against their pieces, row by row."""
+    apart = unit(copies) - unit(rows)
+    return apart.T @ apart / len(apart) / 2
+
+
+def whiten(rows, fit, shrink=0.005):
     _, mean, cov = fit
     factor = np.linalg.cholesky(cov + shrink * np.trace(cov) / len(cov) * np.eye(len(cov)))
     return unit(np.linalg.solve(factor, (unit(rows) - mean).T).T)
@@ -50,11 +56,11 @@ def whiten(rows, fit, shrink=0.02):
 def read_fit(path):
     """A .whiten file: (distinct rows, mean, covariance), and the numbers of its head."""
     data = path.read_bytes()
-    assert data[:12] == b"MSIMWHIT\x01\0\0\0"
+    assert data[:12] == b"MSIMWHIT\x02\0\0\0"
     dim, rows, distinct, prior = struct.unpack_from("<4q", data, 16)
-    mean = np.frombuffer(data, "<f8", dim, 256)
+    mean = np.frombuffer(data, "<f4", dim, 272).astype("f8")
     cov = np.zeros((dim, dim))
-    cov[np.tril_indices(dim)] = np.frombuffer(data, "<f8", dim * (dim + 1) // 2, 256 + 8 * dim)
+    cov[np.tril_indices(dim)] = np.frombuffer(data, "<f4", dim * (dim + 1) // 2, 272 + 4 * dim)
     cov += np.tril(cov, -1).T
     return (distinct, mean, cov), {"dim": dim, "rows": rows, "prior_rows": prior}
 

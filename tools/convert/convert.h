@@ -18,6 +18,8 @@ typedef struct {
     const char *name_field, *vector_field; /* NULL: the usual ones */
     const char *whiten_fit, *prior_fit;    /* NULL: not given */
     int64_t prior_rows;
+    ms_cli_texts altered; /* corpora of altered copies */
+    double nuisance_weight;
     bool is_whitened, is_fit_only; /* --whiten, --fit-only */
     bool is_info, is_verify, is_json, is_merge, is_forced, keeps_nonfinite;
 } ms_convert_settings;

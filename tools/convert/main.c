@@ -10,7 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static ms_convert_settings s = {.dtype = -1, .format = -1, .prior_rows = MSIM_WHITENING_PRIOR_ROWS};
+static ms_convert_settings s = {.dtype = -1,
+                                .format = -1,
+                                .prior_rows = MSIM_WHITENING_PRIOR_ROWS,
+                                .nuisance_weight = MSIM_WHITENING_NUISANCE};
+_Static_assert(MSIM_WHITENING_NUISANCE == 100.0, "as the help says");
 
 #define AT(field) .offset = offsetof(ms_convert_settings, field)
 static const ms_cli_option options[] = {
@@ -57,6 +61,19 @@ static const ms_cli_option options[] = {
      .help = "with --whiten: take the map from this fit as it is, instead of fitting the rows"},
     MS_CLI_ROW_PRIOR_FIT(ms_convert_settings),
     MS_CLI_ROW_PRIOR_ROWS(ms_convert_settings),
+    {.name = "altered",
+     .kind = MS_CLI_TEXTS,
+     .value = "COPIES",
+     AT(altered),
+     .help = "a new fit learns what does not matter from altered copies: the rows of COPIES, a "
+             "corpus, bear the names of the rows of CORPUS that they are copies of. May be "
+             "repeated"},
+    {.name = "nuisance",
+     .kind = MS_CLI_REAL,
+     .value = "W",
+     AT(nuisance_weight),
+     .help = "how much what altered copies differ in weighs against all differences, 0 to 1e6 "
+             "(default 100)"},
     {.name = "output",
      .letter = 'o',
      .kind = MS_CLI_TEXT,
@@ -113,11 +130,12 @@ static const ms_cli_tool tool = {
     .name = "midisim-convert",
     .purpose = "Converts, merges, describes and checks models and corpora.",
     .summary = "convert, merge, describe and verify midisim checkpoints and corpora",
-    .usage = "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
-             "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
-             "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
-             "--whiten | --fit-only [--prior-fit FILE|none] [--force] CORPUS OUT\n"
-             "--info | --verify [--json] FILE...",
+    .usage =
+        "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
+        "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
+        "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
+        "--whiten | --fit-only [--prior-fit FILE|none] [--altered COPIES] [--force] CORPUS OUT\n"
+        "--info | --verify [--json] FILE...",
     .description =
         "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
         "of either kind or a safetensors file; nothing in it is executed. The names of tensors "
@@ -203,6 +221,12 @@ static int check_whitening_options(void) {
     if ((s.prior_fit || given("prior-rows")) && (!is_whitening() || s.whiten_fit))
         return ms_cli_usage("--prior-fit, --prior-rows: these are for a new fit: give --whiten or "
                             "--fit-only, without --whiten-fit");
+    if ((s.altered.n || given("nuisance")) && (!is_whitening() || s.whiten_fit))
+        return ms_cli_usage("--altered, --nuisance: these are for a new fit: give --whiten or "
+                            "--fit-only, without --whiten-fit");
+    if (!(s.nuisance_weight >= 0.0 && s.nuisance_weight <= MSIM_WHITENING_MOST_NUISANCE))
+        return ms_cli_usage("--nuisance: expected 0 to %g, got %g", MSIM_WHITENING_MOST_NUISANCE,
+                            s.nuisance_weight);
     if (is_whitening() &&
         (s.is_merge || s.format >= 0 || s.dtype >= 0 || s.name_field || s.vector_field))
         return ms_cli_usage("--whiten and --fit-only write one format: leave out --merge, --form, "

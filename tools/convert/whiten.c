@@ -10,7 +10,8 @@
 
 typedef struct {
     const ms_convert_settings *s;
-    msim_corpus *corpus; /* owned */
+    msim_corpus *corpus;  /* owned */
+    msim_corpus *altered; /* owned; NULL: no altered copies were given */
     msim_corpus_info info;
     ms_description made;       /* of the first part; without a model if there is none */
     msim_whitening *prior, *w; /* owned */
@@ -39,18 +40,24 @@ static int open_corpus(whiten_run *r, const ms_cli_texts *inputs, msim_error *er
     int rc = msim_corpus_open_many(inputs->items, inputs->n, r->s->names_file, &r->corpus, err);
     if (rc >= 0) rc = msim_corpus_get_info(r->corpus, &r->info);
     for (int64_t i = 0; rc >= 0 && i < r->info.parts; i++) rc = read_description(r, i, err);
+    const ms_cli_texts *altered = &r->s->altered;
+    if (rc >= 0 && altered->n)
+        rc = msim_corpus_open_many(altered->items, altered->n, NULL, &r->altered, err);
     return rc;
 }
 
 static void say_fit(const msim_whitening *w) {
     msim_whitening_info i = {.size = sizeof i};
-    char rows[32], distinct[32], prior[32], with[80] = "";
+    char rows[32], distinct[32], prior[32], altered[32], with[80] = "", copies[80] = "";
     if (msim_whitening_get_info(w, &i) < 0) return;
     if (i.prior_rows)
         snprintf(with, sizeof with, ", and %s rows of another fit",
                  ms_cli_count(prior, i.prior_rows));
-    ms_cli_note("fit of %s rows, %s with content of their own%s; %s", ms_cli_count(rows, i.rows),
-                ms_cli_count(distinct, i.distinct), with,
+    if (i.altered)
+        snprintf(copies, sizeof copies, ", and %s altered copies",
+                 ms_cli_count(altered, i.altered));
+    ms_cli_note("fit of %s rows, %s with content of their own%s%s; %s", ms_cli_count(rows, i.rows),
+                ms_cli_count(distinct, i.distinct), with, copies,
                 i.pairs ? "chances are known" : "too few pieces for chances");
 }
 
@@ -61,6 +68,8 @@ static int fit(whiten_run *r, msim_error *err) {
     if (rc < 0) return rc;
     o.prior = r->prior;
     o.prior_rows = s->prior_rows;
+    o.altered = r->altered;
+    o.nuisance_weight = s->nuisance_weight;
     o.model_sha256 = *r->made.model_sha256 ? r->made.model_sha256 : NULL;
     rc = ms_cli_fit(r->corpus, &o, &r->w, err);
     if (rc >= 0) say_fit(r->w);
@@ -103,6 +112,7 @@ int ms_convert_whiten(const ms_convert_settings *s, const ms_cli_texts *inputs, 
     if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     msim_whitening_close(r.w);
     msim_whitening_close(r.prior);
+    msim_corpus_close(r.altered);
     msim_corpus_close(r.corpus);
     return rc == -MSIM_E_ARG ? rc : ms_cli_as_failure(rc);
 }

@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 int ms_embed_name_index(ms_embed_settings *s) {
-    if (!s->has_notes) return 0;
-    ms_noteindex_beside(s->output, s->index, sizeof s->index);
-    if (*s->index) return 0;
+    if (!s->has_notes || ms_noteindex_beside(s->output, s->index, sizeof s->index)) return 0;
     return ms_cli_usage("-o: expected a path of at most %zu bytes with --notes", sizeof s->index);
 }
 
@@ -15,8 +13,8 @@ void ms_embed_say_written(const ms_embed_settings *s, const msim_job_stats *stat
     char pieces[32], index[sizeof s->index];
     ms_cli_note(stats->is_corpus_unchanged ? unchanged : "wrote %s", s->output);
     if (!s->has_notes) {
-        ms_noteindex_beside(s->output, index, sizeof index);
-        if (!stats->is_corpus_unchanged && *index && access(index, F_OK) == 0)
+        if (!stats->is_corpus_unchanged && ms_noteindex_beside(s->output, index, sizeof index) &&
+            access(index, F_OK) == 0)
             ms_cli_warning("%s is left as it was; --notes brings it up to date too", index);
     } else if (stats->is_index_unchanged) {
         ms_cli_note(unchanged, s->index);

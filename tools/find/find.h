@@ -10,10 +10,11 @@ typedef struct {
     ms_cli_common common;
     const char *index, *files_from, *from, *to, *bars, *track, *excerpts, *copy_to;
     ms_cli_texts phrases, within, roots;
-    int64_t top;
+    int64_t top, every, window;
     double evalue;
     int format;
-    bool is_nul_separated, is_same_key, is_same_tempo, is_json, is_forced, is_pairs, is_groups;
+    bool is_nul_separated, is_same_key, is_same_tempo, is_json, is_forced, is_pairs, is_groups,
+        is_stream;
     /* Read from the texts by ms_find_check. */
     double from_seconds, to_seconds; /* -1: not given */
     int64_t first_bar, last_bar;     /* from 1; 0: not given */
@@ -37,6 +38,7 @@ typedef struct {
     const ms_find_settings *settings;
     const msim_notes *notes;
     int64_t n_printed;
+    int64_t n_heard; /* --stream: notes that have come */
 } ms_find_out;
 
 int ms_find_begin(const ms_find_out *out);
@@ -45,6 +47,10 @@ int ms_find_print(ms_find_out *out, const ms_asked *query);
 /* --pairs and --groups: the pieces of the index against each other. -MSIM_E_EMPTY when none share
  * enough. */
 int ms_find_pairs(const ms_find_settings *settings, ms_find_out *out);
+/* --stream: match notes of standard input as they come. -MSIM_E_EMPTY when the last answer has no
+ * significant match or a line was refused. */
+int ms_find_stream(const ms_find_settings *settings, const msim_finder_options *options,
+                   ms_find_out *out);
 
 /* Write the files of --excerpts and --copy-to for one answer. < 0: something could not be written,
  * which was said. `root` may be NULL. */

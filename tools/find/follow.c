@@ -4,9 +4,15 @@
 #include "common/ranks.h"
 #include <sys/stat.h>
 
-int ms_find_check_ranks(const char *index, msim_error *err) {
+int ms_find_check_ranks(const char *index, bool is_stream, msim_error *err) {
     struct stat st;
-    if (ms_ranks_count() == 1 || stat(index, &st) != 0 || !S_ISDIR(st.st_mode)) return 0;
+    if (ms_ranks_count() == 1) return 0;
+    if (is_stream)
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "--stream works in a single process, not on %d ranks: start it without mpirun",
+            ms_ranks_count());
+    if (stat(index, &st) != 0 || !S_ISDIR(st.st_mode)) return 0;
     return ms_fail(err, MSIM_E_ARG,
                    "%.300s: expected an index on several ranks, got a folder: midisim-index makes "
                    "one of it",

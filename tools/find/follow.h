@@ -4,8 +4,8 @@
 #define MS_TOOLS_FIND_FOLLOW_H
 #include "common/notes/asked.h"
 
-/* -MSIM_E_ARG where several ranks cannot search this index: a folder. */
-int ms_find_check_ranks(const char *index, msim_error *err);
+/* -MSIM_E_ARG where several ranks cannot do this: index a folder on the fly, listen to a stream. */
+int ms_find_check_ranks(const char *index, bool is_stream, msim_error *err);
 /* Rank 0: tell the others a query, and answer it with them. What went wrong is in asked->err. */
 void ms_find_lead(ms_asked *asked, msim_finder *finder);
 /* Rank 0: there are no more queries. */

@@ -128,7 +128,7 @@ static int add_files(finding *f, msim_error *err) {
 
 /* ---- The whole ---- */
 
-static int open_finders(finding *f, msim_error *err) {
+static msim_finder_options finder_options(const finding *f) {
     msim_finder_options o = msim_finder_options_default();
     o.max_matches = f->s->top;
     o.evalue = f->s->evalue;
@@ -136,7 +136,12 @@ static int open_finders(finding *f, msim_error *err) {
     o.is_same_tempo = f->s->is_same_tempo;
     o.within = f->within;
     o.ranks = ms_ranks_table();
-    /* Ranks answer one query after the other, together. */
+    return o;
+}
+
+/* Ranks answer one query after the other, together. */
+static int open_finders(finding *f, msim_error *err) {
+    const msim_finder_options o = finder_options(f);
     int rc = ms_pool_open(o.ranks ? 1 : ms_cli_threads(&f->s->common), &f->pool, err);
     if (rc < 0) return rc;
     f->finders = ms_alloc((size_t)ms_pool_size(f->pool), sizeof(msim_finder *), "finders", err);
@@ -147,7 +152,7 @@ static int open_finders(finding *f, msim_error *err) {
 }
 
 static int open_all(finding *f, msim_error *err) {
-    int rc = ms_find_check_ranks(f->s->index, err);
+    int rc = ms_find_check_ranks(f->s->index, f->s->is_stream, err);
     if (rc >= 0)
         rc =
             ms_noteindex_open(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
@@ -174,14 +179,26 @@ static void close_all(finding *f) {
     msim_notes_close(f->notes);
 }
 
+/* What has no queries: pairs, groups, a stream. */
+static int run_without(finding *f, msim_error *err) {
+    const msim_finder_options o = finder_options(f);
+    int rc = !f->s->is_groups && ms_find_begin(&f->out) < 0 ? -MSIM_E_STOPPED : 0;
+    rc = ms_ranks_agree(rc, err);
+    if (rc < 0) return rc;
+    return f->s->is_stream ? ms_find_stream(f->s, &o, &f->out) : ms_find_pairs(f->s, &f->out);
+}
+
 /* Print the answers to all queries. On several ranks: rank 0. */
-static int answer_all(finding *f, msim_error *err) {
+static int run_queries(finding *f, msim_error *err) {
     int rc = ms_find_begin(&f->out) < 0 ? -MSIM_E_STOPPED : 0;
     if (rc >= 0) rc = add_phrases(f);
     if (rc >= 0) rc = add_files(f, err);
     if (rc >= 0) rc = flush(f);
     ms_find_dismiss();
-    return rc;
+    if (rc < 0) return rc;
+    err->text[0] = 0; /* of files that were skipped */
+    const bool has_failures = f->n_failed || ms_cli_skips_failures(f->skips);
+    return has_failures || f->n_significant == 0 ? -MSIM_E_EMPTY : 0;
 }
 
 static int run(const ms_find_settings *s) {
@@ -189,19 +206,14 @@ static int run(const ms_find_settings *s) {
     msim_error err = {0}, late;
     f.s = s;
     int rc = ms_ranks_agree(open_all(&f, &err), &err);
-    const bool is_pairing = s->is_pairs || s->is_groups;
-    if (rc >= 0 && is_pairing) {
-        if (s->is_pairs) (void)ms_find_begin(&f.out);
-        rc = ms_find_pairs(s, &f.out);
-    } else if (rc >= 0) {
-        rc = ms_ranks_index() > 0 ? ms_find_follow(f.finders[0]) : answer_all(&f, &err);
-    }
-    if (rc < 0 && !is_pairing && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
-    const bool has_failures = f.n_failed || (f.skips && ms_cli_skips_failures(f.skips));
+    if (rc >= 0 && (s->is_stream || s->is_pairs || s->is_groups))
+        rc = run_without(&f, &err);
+    else if (rc >= 0)
+        rc = ms_ranks_index() > 0 ? ms_find_follow(f.finders[0]) : run_queries(&f, &err);
+    if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     if (f.skips) (void)ms_cli_skips_close(f.skips, &late);
     close_all(&f);
-    if (rc < 0 || is_pairing) return rc;
-    return has_failures || f.n_significant == 0 ? -MSIM_E_EMPTY : 0;
+    return rc;
 }
 
 int main(int argc, char **argv) {

@@ -5,6 +5,10 @@
 
 #define AT(field) offsetof(ms_find_settings, field)
 
+/* An answer costs a few milliseconds (docs/NOTES.md, Streams), so it need not be rare: players give
+ * some ten notes a second. Few matches are shown, for the next answer follows at once. */
+enum { DEFAULT_EVERY = 4, STREAM_TOP = 3 };
+
 static const ms_cli_option options[] = {
     {.name = "index",
      .letter = 'i',
@@ -26,8 +30,7 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_TEXT,
      .value = "TIME",
      .offset = AT(from),
-     .help = "use the query from this time on: seconds, or M:SS",
-     .brief = "use the query from here on: seconds, or M:SS"},
+     .help = "use the query from this time on: seconds, or M:SS"},
     {.name = "to",
      .kind = MS_CLI_TEXT,
      .value = "TIME",
@@ -53,7 +56,7 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = 10000,
      .offset = AT(top),
-     .help = "how many matches of each query, 1..10000 (default 10)",
+     .help = "how many matches of each query, 1..10000 (default 10; 3 with --stream)",
      .brief = "how many matches of each query (default 10)"},
     MS_CLI_ROW_EVALUE(ms_find_settings),
     MS_CLI_ROW_SAME_KEY(ms_find_settings),
@@ -65,12 +68,34 @@ static const ms_cli_option options[] = {
      .help =
          "only pieces whose name fits the pattern, as in a shell ('*' also stands for '/'). May "
          "be repeated. E counts the hits that chance gives among these pieces"},
+    {.name = "stream",
+     .kind = MS_CLI_FLAG,
+     .offset = AT(is_stream),
+     .help =
+         "instead of queries: notes that come on standard input, matched as they come. A line is "
+         "one note, ONSET PITCH [DURATION [CHANNEL]]: seconds, a MIDI number or a note as in "
+         "--notes, seconds, 1..16. Behind # stands a comment. An answer is printed every few "
+         "notes and at the end",
+     .brief = "match notes that come on standard input"},
+    {.name = "every",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 1000000,
+     .offset = AT(every),
+     .help = "with --stream: how many notes come between two answers (default 4)"},
+    {.name = "window",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 8,
+     .max = MSIM_STREAM_MAX_NOTES,
+     .offset = AT(window),
+     .help = "with --stream: how many notes count, the latest ones, 8..100000 (default 256)"},
     {.name = "pairs",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_pairs),
      .help = "instead of queries: each piece of the index against all others, quickly. Pairs that "
-             "share less than a quarter of the shorter piece are left out",
-     .brief = "each piece of the index against all others"},
+             "share less than a quarter of the shorter piece are left out"},
     {.name = "groups",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_groups),
@@ -118,6 +143,8 @@ static const ms_cli_example examples[] = {
     {"midisim-find -i music.notes --track Melody song.mid", "the tune of one track alone"},
     {"midisim-find -i music.notes --notes 'E4 E4 F4 G4 G4 F4 E4 D4 C4 C4 D4 E4'",
      "which piece this is"},
+    {"player | midisim-find -i music.notes --stream --json",
+     "what is being played, one JSON line every four notes"},
     {"midisim-find -i music.notes --within 'bach/*' --excerpts out/ song.mid",
      "the passages that it shares with one folder's pieces, as MIDI files"},
     {0}};
@@ -126,8 +153,8 @@ const ms_cli_tool ms_find_tool = {
     .name = "midisim-find",
     .purpose = "Finds the pieces that share notes with a query, and where, in any key and tempo.",
     .summary = "find the pieces that share notes with a piece, a passage or a typed phrase",
-    .usage = "[options] -i INDEX QUERY...\n[options] -i INDEX --notes PHRASE\n-i INDEX --pairs | "
-             "--groups",
+    .usage = "[options] -i INDEX QUERY...\n[options] -i INDEX --notes PHRASE\n-i INDEX --stream\n"
+             "-i INDEX --pairs | --groups",
     .description =
         "QUERY is a MIDI file, a folder, or - for standard input. Each match says how the two "
         "relate, where the passage is in both, how many notes agree, the transposition, the tempo, "
@@ -192,13 +219,31 @@ static int check_pairs(const ms_find_settings *s) {
     return 0;
 }
 
+static int check_stream(ms_find_settings *s) {
+    const bool has_query = s->common.operands.n || s->files_from || s->phrases.n;
+    if (!s->is_stream && (s->every || s->window))
+        return ms_cli_usage("--every and --window are for --stream: give that too");
+    if (!s->is_stream) return 0;
+    if (has_query || s->is_pairs || s->is_groups)
+        return ms_cli_usage("--stream reads its notes from standard input: leave out queries, "
+                            "--pairs and --groups");
+    if (s->from || s->to || s->bars || s->track || s->excerpts || s->copy_to)
+        return ms_cli_usage("--stream matches all notes that come: leave out options of queries, "
+                            "--excerpts and --copy-to");
+    if (!s->every) s->every = DEFAULT_EVERY;
+    if (!ms_cli_given(&ms_find_tool, s, "top")) s->top = STREAM_TOP;
+    return 0;
+}
+
 int ms_find_check(ms_find_settings *s) {
     const bool is_pairs = s->is_pairs || s->is_groups;
     if (!s->index) return ms_cli_usage("nothing to search: give -i INDEX");
     if (s->is_pairs && s->is_groups) return ms_cli_usage("--pairs and --groups: give one of them");
     if (is_pairs && check_pairs(s) < 0) return -MSIM_E_ARG;
-    if (!is_pairs && s->common.operands.n == 0 && !s->files_from && s->phrases.n == 0)
-        return ms_cli_usage("no query: give a QUERY, --notes or --files-from");
+    if (check_stream(s) < 0) return -MSIM_E_ARG;
+    if (!is_pairs && !s->is_stream && s->common.operands.n == 0 && !s->files_from &&
+        s->phrases.n == 0)
+        return ms_cli_usage("no query: give a QUERY, --notes, --files-from or --stream");
     if (s->is_nul_separated && !s->files_from)
         return ms_cli_usage("-0 is for lists of files: give --files-from too");
     if (s->evalue < 0) return ms_cli_usage("--evalue: expected a number from 0 on");

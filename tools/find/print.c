@@ -20,9 +20,15 @@ static int print_tsv(const ms_asked *q, int64_t rank, const ms_agreed *s) {
 
 static int print_json(const ms_find_out *out, const ms_asked *q, msim_error *err) {
     ms_json_text line = {0};
-    static const char query[] = "{\"query\":", notes[] = ",\"notes\":", matches[] = ",\"matches\":";
-    ms_json_put(&line, query, sizeof query - 1);
-    ms_json_put_string(&line, q->label, strlen(q->label));
+    static const char query[] = "{\"query\":", heard[] = "{\"heard\":", notes[] = ",\"notes\":",
+                      matches[] = ",\"matches\":";
+    if (out->settings->is_stream) {
+        ms_json_put(&line, heard, sizeof heard - 1);
+        ms_json_put_int(&line, out->n_heard);
+    } else {
+        ms_json_put(&line, query, sizeof query - 1);
+        ms_json_put_string(&line, q->label, strlen(q->label));
+    }
     ms_json_put(&line, notes, sizeof notes - 1);
     ms_json_put_int(&line, (int64_t)q->n_notes);
     ms_json_put(&line, matches, sizeof matches - 1);
@@ -35,12 +41,16 @@ static int print_json(const ms_find_out *out, const ms_asked *q, msim_error *err
 
 /* ---- Table ---- */
 
-static void print_heads(const ms_asked *q) {
+static void print_heads(const ms_find_out *out, const ms_asked *q) {
     char count[32];
     (void)ms_cli_style(MS_CLI_BOLD);
     (void)ms_cli_write(q->label, strlen(q->label));
     (void)ms_cli_style(MS_CLI_PLAIN);
-    (void)ms_cli_print(" (%s notes)\n", ms_cli_count(count, (int64_t)q->n_notes));
+    if (out->settings->is_stream)
+        (void)ms_cli_print(" notes have come; the latest %s count\n",
+                           ms_cli_count(count, (int64_t)q->n_notes));
+    else
+        (void)ms_cli_print(" (%s notes)\n", ms_cli_count(count, (int64_t)q->n_notes));
     if (q->n_matches) (void)ms_agreed_print_heads();
 }
 
@@ -64,7 +74,7 @@ static int print_rows(ms_find_out *out, const ms_asked *q, msim_error *err) {
     const bool is_table = out->settings->format == MS_FIND_TABLE;
     int rc = 0, written = 0;
     if (is_table && out->n_printed) (void)ms_cli_write("\n", 1);
-    if (is_table) print_heads(q);
+    if (is_table) print_heads(out, q);
     if (is_table && q->n_matches == 0) written = ms_cli_print("      nothing like it\n");
     for (int64_t i = 0; i < q->n_matches && rc >= 0 && written == 0; i++) {
         ms_agreed s;

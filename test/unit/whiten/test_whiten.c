@@ -3,7 +3,7 @@
  * of all their rows; files that are damaged are refused; no allocation that fails does harm.
  * docs/WHITENING.md. */
 #include "base/pool.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include "support/files.h"
 #include "support/levels.h"
 #include "support/random.h"
@@ -45,6 +45,11 @@ static msim_whitening *fit_at(const float *from, int n, int dim, const msim_whit
     msim_corpus_close(corpus);
     return w;
 }
+
+/* Statistics are rounded to f32. Those of unit rows are at most 1, so two that are equal but for
+ * their own rounding differ by a unit in the last place of f32 at most, and the mean of two a
+ * little more. */
+#define ROUNDED 2.4e-7
 
 static msim_whitening *fit(int n, int dim) { return fit_at(rows, n, dim, NULL, 0, 2); }
 
@@ -185,7 +190,7 @@ static void test_repeated(void **state) {
     assert_int_equal(often->stats.rows, 3 * N);
     assert_int_equal(often->stats.distinct, N);
     for (int i = 0; i < (int)ms_whiten_triangle(DIM); i++)
-        assert_true(fabs(once->stats.covariance[i] - often->stats.covariance[i]) < 1e-14);
+        assert_true(fabs(once->stats.covariance[i] - often->stats.covariance[i]) < ROUNDED);
     msim_whitening_close(once);
     msim_whitening_close(often);
 }
@@ -200,9 +205,9 @@ static void test_combined(void **state) {
                    *few = fit_at(rows, 2, DIM, prior, 0, 1);
     assert_int_equal(both->stats.prior_rows, B);
     for (int i = 0; i < DIM; i++)
-        assert_true(fabs(all->stats.mean[i] - both->stats.mean[i]) < 1e-14);
+        assert_true(fabs(all->stats.mean[i] - both->stats.mean[i]) < ROUNDED);
     for (int i = 0; i < (int)ms_whiten_triangle(DIM); i++) {
-        assert_true(fabs(all->stats.covariance[i] - both->stats.covariance[i]) < 1e-14);
+        assert_true(fabs(all->stats.covariance[i] - both->stats.covariance[i]) < ROUNDED);
         assert_true(fabs(prior->stats.covariance[i] - few->stats.covariance[i]) < 1e-2);
     }
     /* two rows have no pairs to learn from */
@@ -211,6 +216,137 @@ static void test_combined(void **state) {
     msim_whitening_close(prior);
     msim_whitening_close(both);
     msim_whitening_close(few);
+}
+
+/* A corpus whose rows have names, and altered copies of its rows 0, 3, 6, ...: in them component 2
+ * is another, and so is a little of the rest. */
+enum {
+    NAMED = 300,
+    NAMED_DIM = 8,
+    ALTERED = NAMED / 3,
+    TRIANGLE = NAMED_DIM * (NAMED_DIM + 1) / 2
+};
+
+typedef struct {
+    float copies[ALTERED * NAMED_DIM];
+    char names[16 * NAMED], of[16 * ALTERED]; /* of the rows; of the copies */
+    int64_t starts[NAMED + 1], of_starts[ALTERED + 1];
+    msim_corpus *corpus, *altered;
+} altered_fixture;
+
+static void open_altered(altered_fixture *f) {
+    msim_error e = {0};
+    *f = (altered_fixture){0};
+    make_rows(NAMED, NAMED_DIM);
+    for (int i = 0; i < NAMED; i++)
+        f->starts[i + 1] = f->starts[i] + sprintf(f->names + f->starts[i], "piece %d", i);
+    for (int m = 0; m < ALTERED; m++) {
+        f->of_starts[m + 1] = f->of_starts[m] + sprintf(f->of + f->of_starts[m], "piece %d", 3 * m);
+        for (int j = 0; j < NAMED_DIM; j++)
+            f->copies[m * NAMED_DIM + j] = rows[3 * m * NAMED_DIM + j] +
+                                           0.05f * (float)uniform_f64(&seed) +
+                                           (j == 2 ? (float)uniform_f64(&seed) : 0.0f);
+    }
+    if (msim_corpus_open_rows(rows, NAMED, NAMED_DIM, f->names, f->starts, &f->corpus, &e) < 0 ||
+        msim_corpus_open_rows(f->copies, ALTERED, NAMED_DIM, f->of, f->of_starts, &f->altered, &e) <
+            0)
+        fail_msg("%s", e.text);
+}
+
+static void close_altered(altered_fixture *f) {
+    msim_corpus_close(f->corpus);
+    msim_corpus_close(f->altered);
+}
+
+static void plain_nuisance(const altered_fixture *f, double *out) {
+    for (int k = 0; k < TRIANGLE; k++) out[k] = 0;
+    for (int m = 0; m < ALTERED; m++) {
+        long double u[NAMED_DIM], v[NAMED_DIM];
+        unit_of(f->copies + m * NAMED_DIM, NAMED_DIM, u);
+        unit_of(rows + 3 * m * NAMED_DIM, NAMED_DIM, v);
+        for (int i = 0, k = 0; i < NAMED_DIM; i++)
+            for (int j = 0; j <= i; j++, k++)
+                out[k] += (double)((u[i] - v[i]) * (u[j] - v[j])) / (2.0 * ALTERED);
+    }
+}
+
+/* The component whose part in the map shrinks most from one map to another. */
+static int most_shrunk(const msim_whitening *from, const msim_whitening *to) {
+    double least = INFINITY;
+    int at = -1;
+    for (int j = 0; j < NAMED_DIM; j++) {
+        double before = 0, after = 0;
+        for (int i = j; i < NAMED_DIM; i++) {
+            before += pow((double)from->factor[i * (i + 1) / 2 + j], 2);
+            after += pow((double)to->factor[i * (i + 1) / 2 + j], 2);
+        }
+        if (after / before < least) {
+            least = after / before;
+            at = j;
+        }
+    }
+    return at;
+}
+
+/* The nuisance is that of the pairs; it survives a file and joins another fit; and the map turns
+ * from what the copies differ in. */
+static void test_altered(void **state) {
+    static altered_fixture f;
+    double plain[TRIANGLE];
+    msim_whitening *w, *read, *without, *joined;
+    msim_error e = {0};
+    (void)state;
+    open_altered(&f);
+    plain_nuisance(&f, plain);
+    msim_whitening_options o = msim_whitening_options_default();
+    assert_int_equal(msim_whitening_fit(f.corpus, &o, &without, &e), 0);
+    o.altered = f.altered;
+    o.nuisance_weight = 30.0;
+    assert_int_equal(msim_whitening_fit(f.corpus, &o, &w, &e), 0);
+    assert_int_equal(w->stats.altered, ALTERED);
+    /* units are f32: each difference is right to 2^-24 or so, times its size of at most 1 */
+    for (int k = 0; k < TRIANGLE; k++)
+        assert_true(fabs(plain[k] - w->stats.nuisance[k]) < 4 * ROUNDED);
+    assert_int_equal(most_shrunk(without, w), 2);
+    assert_int_equal(msim_whitening_save(w, in_folder("n.whiten"), &e), 0);
+    assert_int_equal(msim_whitening_open(in_folder("n.whiten"), &read, &e), 0);
+    same_fit(w, read);
+    assert_int_equal(read->stats.altered, ALTERED);
+    assert_true(read->nuisance_weight == 30.0);
+    o.altered = NULL;
+    o.prior = read;
+    assert_int_equal(msim_whitening_fit(f.corpus, &o, &joined, &e), 0);
+    assert_int_equal(joined->stats.altered, ALTERED);
+    assert_memory_equal(joined->stats.nuisance, w->stats.nuisance, sizeof plain);
+    msim_whitening_close(w);
+    msim_whitening_close(read);
+    msim_whitening_close(without);
+    msim_whitening_close(joined);
+    close_altered(&f);
+}
+
+static void test_altered_refused(void **state) {
+    static altered_fixture f;
+    msim_whitening *w;
+    msim_error e = {0};
+    (void)state;
+    open_altered(&f);
+    msim_corpus *other = open_rows(rows, 40, NAMED_DIM), *narrow = open_rows(rows, 40, 5);
+    msim_whitening_options o = msim_whitening_options_default();
+    o.altered = f.corpus; /* no row of `other` has such a name */
+    assert_int_equal(msim_whitening_fit(other, &o, &w, &e), -MSIM_E_EMPTY);
+    assert_non_null(strstr(e.text, "no row has the name"));
+    o.altered = narrow;
+    assert_int_equal(msim_whitening_fit(f.corpus, &o, &w, &e), -MSIM_E_ARG);
+    assert_non_null(strstr(e.text, "expected altered copies of width 8, got 5"));
+    o.altered = NULL;
+    for (int i = 0; i < 3; i++) {
+        o.nuisance_weight = (double[]){NAN, -1, 2e6}[i];
+        assert_int_equal(msim_whitening_fit(f.corpus, &o, &w, &e), -MSIM_E_ARG);
+    }
+    msim_corpus_close(other);
+    msim_corpus_close(narrow);
+    close_altered(&f);
 }
 
 static void refuse_fit(const float *from, int n, int dim, const msim_whitening_options *o, int code,
@@ -291,7 +427,7 @@ static void test_file(void **state) {
     assert_string_equal(w->model, read->model);
     assert_int_equal(read->stats.rows, w->stats.rows);
     unsigned char *bytes = read_file(in_folder("a.whiten"), &n_bytes);
-    assert_int_equal(n_bytes, 256 + 8 * (DIM + DIM * (DIM + 1) / 2));
+    assert_int_equal(n_bytes, 272 + 4 * (DIM + DIM * (DIM + 1) / 2));
     for (size_t i = 0; i < n_bytes; i++) {
         bytes[i] ^= 0x41;
         write_file(in_folder("b.whiten"), bytes, n_bytes);
@@ -321,19 +457,19 @@ static void test_file(void **state) {
 /* ---- Memory ---- */
 
 static void test_memory(void **state) {
-    enum { N = 200, DIM = 9 };
-    static float out[N * DIM];
+    static float out[NAMED * NAMED_DIM];
+    static altered_fixture f;
     msim_error e;
     (void)state;
-    make_rows(N, DIM);
-    msim_corpus *corpus = open_rows(rows, N, DIM);
-    msim_whitening *prior = fit(N, DIM), *w = NULL, *read = NULL;
+    open_altered(&f);
+    msim_whitening *prior = fit(NAMED, NAMED_DIM), *w = NULL, *read = NULL;
     msim_whitening_options o = msim_whitening_options_default();
     o.prior = prior;
+    o.altered = f.altered;
     int rc = -MSIM_E_MEMORY, n = 0;
     while (rc == -MSIM_E_MEMORY) {
         ms_mem_fail_at(++n);
-        rc = msim_whitening_fit(corpus, &o, &w, &e);
+        rc = msim_whitening_fit(f.corpus, &o, &w, &e);
         ms_mem_fail_at(0);
         if (rc < 0) assert_null(w);
     }
@@ -354,14 +490,14 @@ static void test_memory(void **state) {
     assert_true(n > 5);
     for (rc = -MSIM_E_MEMORY, n = 0; rc == -MSIM_E_MEMORY;) {
         ms_mem_fail_at(++n);
-        rc = msim_whitening_apply(w, rows, N, out, 2, &e);
+        rc = msim_whitening_apply(w, rows, NAMED, out, 2, &e);
         ms_mem_fail_at(0);
     }
     assert_int_equal(rc, 0);
     msim_whitening_close(w);
     msim_whitening_close(read);
     msim_whitening_close(prior);
-    msim_corpus_close(corpus);
+    close_altered(&f);
 }
 
 /* ---- Unrelated pairs ---- */
@@ -416,6 +552,8 @@ int main(void) {
         cmocka_unit_test(test_combined),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_sample),
+        cmocka_unit_test_setup_teardown(test_altered, folder_open, folder_close),
+        cmocka_unit_test(test_altered_refused),
         cmocka_unit_test_setup_teardown(test_file, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(test_memory, folder_open, folder_close),
         cmocka_unit_test(test_background)};

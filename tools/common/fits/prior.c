@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(MSIM_WHITENING_PRIOR_ROWS == 20000, "as the help says");
+_Static_assert(MSIM_WHITENING_PRIOR_ROWS == 2000, "as the help says");
 
 /* Why a fit does not serve these rows; NULL: it does. */
 static const char *mismatch(const msim_whitening *w, const char *model_sha256, int64_t dim) {

@@ -62,9 +62,9 @@ static int digest_inputs(const whitened_files *f, ms_digest *digest, msim_error 
     char text[256], fingerprint[MSIM_FINGERPRINT_CHARS + 1];
     struct stat st;
     if (f->prior && msim_whitening_get_info(f->prior, &prior) < 0) *prior.hash = 0;
-    int n = snprintf(text, sizeof text, "1 %.17g %s %lld %lld %lld\n", MSIM_WHITENING_SHRINK,
-                     prior.hash, (long long)prior.distinct, (long long)prior.prior_rows,
-                     (long long)f->request->prior_rows);
+    int n = snprintf(text, sizeof text, "2 %.17g %.17g %s %lld %lld %lld\n", MSIM_WHITENING_SHRINK,
+                     MSIM_WHITENING_NUISANCE, prior.hash, (long long)prior.distinct,
+                     (long long)prior.prior_rows, (long long)f->request->prior_rows);
     ms_digest_begin(digest, MS_DIGEST_SHA256);
     ms_digest_add(digest, text, (size_t)n);
     for (int64_t i = 0; i < msim_corpus_parts(f->raw); i++) {
@@ -89,8 +89,7 @@ static int make_keys(whitened_files *f, msim_error *err) {
         int n = snprintf(text, sizeof text, "part %lld\n", (long long)f->parts[i].part);
         ms_digest_add(&one, text, (size_t)n);
         rc = ms_digest_end(&one, bytes, err);
-        for (int b = 0; b < MS_SHA256_BYTES && rc >= 0; b++)
-            snprintf(f->parts[i].key + 2 * b, 3, "%02x", bytes[b]);
+        if (rc >= 0) ms_digest_put_hex(bytes, sizeof bytes, f->parts[i].key);
     }
     return rc;
 }

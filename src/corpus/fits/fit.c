@@ -1,8 +1,8 @@
 /* Fits a whitening on a corpus: which rows, their statistics, and how high unrelated rows of it
- * score. Contract: corpus/whiten.h; docs/WHITENING.md. */
+ * score. Contract: corpus/fits/whiten.h; docs/WHITENING.md. */
 #include "base/mem.h"
 #include "base/random.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -64,7 +64,8 @@ static int gather(const msim_corpus *corpus, const ms_fit_setup *setup, int64_t 
     if (rc >= 0) rc = ms_whiten_sums_finish(sums, out, err);
     ms_whiten_sums_close(sums);
     if (rc < 0) return rc;
-    if (o->prior) rc = ms_whiten_combine(out, o->prior, o->prior_rows, err);
+    if (o->altered) rc = ms_corpus_add_altered(corpus, o->altered, out, err);
+    if (rc >= 0 && o->prior) rc = ms_whiten_combine(out, o->prior, o->prior_rows, err);
     int64_t least = LEAST_PER_COMPONENT * dim;
     if (rc >= 0 && out->distinct + out->prior_rows < least)
         rc = ms_fail(err, MSIM_E_EMPTY,
@@ -178,7 +179,7 @@ int ms_corpus_fit(const msim_corpus *corpus, const ms_fit_setup *setup, msim_whi
     *out = NULL;
     int rc = msim_corpus_get_info(corpus, &info);
     if (rc >= 0) rc = gather(corpus, setup, info.dim, &stats, err);
-    if (rc >= 0) rc = ms_whiten_from_stats(&stats, o->shrink, &w, err);
+    if (rc >= 0) rc = ms_whiten_from_stats(&stats, o->shrink, o->nuisance_weight, &w, err);
     if (rc >= 0) rc = find_background(corpus, setup, w, err);
     if (rc >= 0) rc = msim_corpus_check(corpus, err);
     if (rc < 0) {

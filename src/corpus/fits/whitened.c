@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/text/base64.h"
 #include "base/text/json.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define NEXT_BYTES ((size_t)256) /* from the end of a text to the beginning of the next */
-enum { SPAN_BYTES = 24, SOURCE_BYTES = 32 };
 
 struct ms_whitened {
     pthread_mutex_t lock;
@@ -52,7 +51,7 @@ static int64_t find_text(const description_file *d, size_t *settings_end, msim_e
     static const struct {
         const char *key;
         int row_bytes;
-    } before[] = {{MS_TEXT_SPANS, SPAN_BYTES}, {MS_TEXT_SOURCES, SOURCE_BYTES}};
+    } before[] = {{MS_TEXT_SPANS, MS_TEXT_SPAN_BYTES}, {MS_TEXT_SOURCES, MS_TEXT_SOURCE_BYTES}};
     char next[NEXT_BYTES];
     const char *head = d->head.text;
     size_t n = d->head.n, comma, text;
@@ -98,8 +97,8 @@ static bool get_background(const cJSON *from, ms_background *to) {
 
 /* What the settings say beside the map itself. */
 typedef struct {
-    int64_t dim, rows, distinct, prior_rows;
-    double shrink;
+    int64_t dim, rows, distinct, prior_rows, altered;
+    double shrink, nuisance_weight;
     char hash[65], model[65], fingerprint[MSIM_FINGERPRINT_CHARS + 1]; /* the last two may be "" */
     ms_background background;
 } said_whitening;
@@ -122,6 +121,9 @@ static int read_settings(const description_file *d, size_t end, said_whitening *
                    get_real(from, "shrink", &to->shrink) &&
                    ms_json_get_text(from, "hash", to->hash, sizeof to->hash) &&
                    get_background(from, &to->background);
+    /* only those of fits with altered copies say so */
+    if (!ms_json_get_int(from, "altered", &to->altered)) to->altered = 0;
+    if (!get_real(from, "nuisance_weight", &to->nuisance_weight)) to->nuisance_weight = 0.0;
     if (!ms_json_get_text(model, "sha256", to->model, sizeof to->model)) *to->model = 0;
     if (!ms_json_get_text(json, "fingerprint", to->fingerprint, sizeof to->fingerprint))
         *to->fingerprint = 0;
@@ -155,7 +157,9 @@ static int read_map(const description_file *d, int64_t at, const said_whitening 
     w->stats.rows = said->rows;
     w->stats.distinct = said->distinct;
     w->stats.prior_rows = said->prior_rows;
+    w->stats.altered = said->altered;
     w->shrink = said->shrink;
+    w->nuisance_weight = said->nuisance_weight;
     w->background = said->background;
     memcpy(w->model, said->model, sizeof w->model);
     return MSIM_OK;

@@ -17,6 +17,12 @@ typedef struct {
 int ms_corpus_fit(const msim_corpus *corpus, const ms_fit_setup *setup, msim_whitening **out,
                   msim_error *err);
 
+/* Add the nuisance to the statistics of a fit on `corpus`: of each row of `altered` that has the
+ * name of a row of `corpus`, the difference to the first such row, both at length 1. Rows of zeros,
+ * and those with NaN or infinity, are left out. -MSIM_E_EMPTY when nothing is left. */
+int ms_corpus_add_altered(const msim_corpus *corpus, const msim_corpus *altered,
+                          ms_whiten_stats *stats, msim_error *err);
+
 /* What is known of a corpus's whitening; read when first asked for. */
 typedef struct ms_whitened ms_whitened;
 int ms_whitened_open(ms_whitened **out, msim_error *err);
