@@ -1,7 +1,8 @@
 /* What bench/gpu_bench.py asks of the kernels: each alone, timed by events of the device on data
  * that no cache holds, and the encoder whole. Internal interfaces; one stream, one thread.
  *
- *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, prepare, encoder, search
+ *   gpu_bench [options] SECTION...     bandwidth, rows, gemm, attention, scan, prepare, encoder,
+ *                                      search
  *     --device N  --model FILE (encoder)  --mixed FILE (encoder: one length a line)  --rounds N
  *     --tokens N (of a batch)  --lengths L,...  --corpus N (rows of a scan or search)
  *     --square N (gemm: of the square product)  --tiny (sizes for a try)
@@ -12,9 +13,10 @@
  * One JSON object a case on standard output: section, case, by (gemm, encoder: who computed it),
  * seconds and median of one run, bytes and flops of one run, rounds; or refused, the reason why a
  * case did not run, and then the next follows. On the emulator seconds and median are null: its
- * times mean nothing; those of `prepare host` are the CPU's and stay. Every case runs twice to warm up; a round is as many runs as take some
- * milliseconds, over as many sets of inputs as together are larger than a last cache. Inputs are
- * random and never zeros. Bytes are those that a run must move, each input and output once. */
+ * times mean nothing; those of `prepare host` are the CPU's and stay. Every case runs twice to warm
+ * up; a round is as many runs as take some milliseconds, over as many sets of inputs as together
+ * are larger than a last cache. Inputs are random and never zeros. Bytes are those that a run must
+ * move, each input and output once. */
 #define _GNU_SOURCE
 #include "gpu_read.h"
 #include "kernels/kernels.h"

@@ -641,6 +641,25 @@ typedef struct {
  * spans every row is a whole piece. */
 MSIM_API int msim_corpus_span(const msim_corpus *corpus, int64_t row, msim_span *out,
                               msim_error *err);
+/* The same stretch in bars, counted by the time signatures of its MIDI file as player and notation
+ * programs count them. The first bar has number 1. A bar begins at each time signature and then
+ * after each full bar; until the first signature the time is 4/4, as the standard says. Beats count
+ * from 1 too: beat 2.5 of 6/8 is one and a half eighths after the start of the bar. This struct
+ * never grows, because callers have arrays of it. */
+typedef struct {
+    int64_t from_bar, to_bar;  /* where it begins and ends; both 0: not known */
+    double from_beat, to_beat; /* 1 <= beat < beats of the bar + 1, in steps of 1/240; or 0 */
+} msim_bar_span;
+enum { MSIM_BEAT_PARTS = 240 };
+#define MSIM_MOST_BARS 0xffffffff /* a file with more has no bars */
+
+/* Get the bars of a row's span. They are not known for rows that are whole pieces, for files whose
+ * division is in SMPTE frames, for files of 2^48 ticks or more, and for rows that were written
+ * before descriptions had bars. The library reads them at the first call, like spans. */
+MSIM_API int msim_corpus_bars(const msim_corpus *corpus, int64_t row, msim_bar_span *out,
+                              msim_error *err);
+/* 1 when bars are known for a file of the corpus, else 0. */
+MSIM_API int msim_corpus_has_bars(const msim_corpus *corpus, msim_error *err);
 /* 1 when a file of the corpus has spans, else 0. */
 MSIM_API int msim_corpus_has_spans(const msim_corpus *corpus, msim_error *err);
 /* The number of pieces; the piece of a row; and the first row of a piece. For piece == pieces the
@@ -730,9 +749,9 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 /* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
  * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
  * C + w N + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and the mean
- * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened
- * rows are an ordinary corpus, whose description holds the map. A searcher sees it there and
- * whitens its queries. docs/WHITENING.md.
+ * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again.
+ * Whitened rows are an ordinary corpus, whose description holds the map. A searcher sees it there
+ * and whitens its queries. docs/WHITENING.md.
  *
  * N, the nuisance, is what altered copies of pieces differ in from them: how a performer plays, for
  * one. It is known when altered copies were given to the fit, or to the prior that is added to it.
@@ -928,7 +947,8 @@ typedef struct {
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
     int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
-                                 * MSIM_TRAINED_TOKENS); 0: all */
+                                 * MSIM_TRAINED_TOKENS); 0: all, which is a job's default with
+                                 * windows */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
@@ -1009,6 +1029,8 @@ typedef struct {
     const msim_span *query_spans;
     int64_t n_vectors; /* of the query: one for each key, and with windows for each window in each
                         * key */
+    const msim_bar_span *query_bars; /* [n_matches]: query_spans in bars; NULL as they are. Of a
+                                      * match msim_corpus_bars says them. */
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
@@ -1200,6 +1222,15 @@ MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t windo
                                         int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                         size_t cap, msim_error *err);
 
+/* Note where bars are in the files that are encoded from now on (is_kept 1), or no longer (0, the
+ * default). It takes some memory and time. */
+MSIM_API void msim_tokenizer_keep_bars(msim_tokenizer *tok, int is_kept);
+/* The bars of a span of the piece that the last successful encode read, from its seconds. The
+ * places of notes are exact: each is that of the note's tick. The end of the last window is too,
+ * unless a pedal moves it; then it is found by its time. -MSIM_E_ARG when bars were not kept. */
+MSIM_API int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span,
+                                 msim_bar_span *out, msim_error *err);
+
 /* What a file is, by its first bytes (512 of them are enough). */
 enum msim_kind {
     MSIM_KIND_UNKNOWN = 0,
@@ -1215,7 +1246,8 @@ enum msim_kind {
     MSIM_KIND_HTML,
     MSIM_KIND_XML,
     MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
-    MSIM_KIND_TEXT
+    MSIM_KIND_TEXT,
+    MSIM_KIND_MUS /* the music of Doom, which the tokeniser does not read */
 };
 MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
 /* Words for a message: "a zip archive"; NULL for an unknown value. */
@@ -1597,7 +1629,7 @@ typedef struct {
     int relation;               /* msim_relation */
     int is_significant;         /* 1: evalue <= the threshold of the options */
     double evalue;              /* expected number of hits as good by chance, for this query in this
-                    * collection */
+                    * collection; never 0: 1e-300 stands for all that is smaller */
     double score;               /* bits, all places that are no repetition of another */
     int64_t n_matched;          /* notes that agree */
     int64_t of_query, of_piece; /* notes of both in all */

@@ -8,7 +8,7 @@
 #include "base/sized.h"
 #include "corpus/names.h"
 #include "corpus/spans.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include "npy/view.h"
 #include "corpus/vecs.h"
 #include "corpus/parts.h"
@@ -37,6 +37,7 @@ struct msim_corpus {
     const char *memory_names; /* borrowed: of a corpus in memory, or NULL */
     const int64_t *memory_starts;
     ms_spans *spans;       /* owned; NULL for a corpus in memory */
+    ms_span_bars *bars;    /* the same */
     ms_whitened *whitened; /* owned; NULL for a corpus in memory */
     msim_corpus_info info;
 };
@@ -142,6 +143,7 @@ int msim_corpus_open_many(const char *const *paths, size_t n_paths, const char *
         rc = open_part(&corpus->parts[i], corpus->files.paths[i], names_path, err);
     if (rc >= 0) rc = join(corpus, err);
     if (rc >= 0) rc = ms_spans_open(&corpus->spans, err);
+    if (rc >= 0) rc = ms_spans_open_bars(&corpus->bars, err);
     if (rc >= 0) rc = ms_whitened_open(&corpus->whitened, err);
     if (rc >= 0 && names_path) {
         rc = open_names(&corpus->names, names_path, corpus->info.rows,
@@ -229,6 +231,7 @@ void msim_corpus_close(msim_corpus *corpus) {
     }
     ms_names_close(&corpus->names);
     ms_spans_close(corpus->spans);
+    ms_spans_close_bars(corpus->bars);
     ms_whitened_close(corpus->whitened);
     ms_free(corpus->views);
     ms_free(corpus->parts);
@@ -325,6 +328,8 @@ int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row) {
 }
 
 ms_spans *ms_corpus_spans(const msim_corpus *corpus) { return corpus->spans; }
+
+ms_span_bars *ms_corpus_bars(const msim_corpus *corpus) { return corpus->bars; }
 
 ms_whitened *ms_corpus_whitened(const msim_corpus *corpus) { return corpus->whitened; }
 

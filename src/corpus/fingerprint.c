@@ -4,7 +4,6 @@
 #include "base/hash/digest.h"
 #include "base/mem.h"
 #include "corpus/corpus.h"
-#include <stdio.h>
 
 enum { SAMPLED = 1024, SHOWN_BYTES = MSIM_FINGERPRINT_CHARS / 2 };
 
@@ -65,7 +64,7 @@ int msim_corpus_fingerprint(const msim_corpus *corpus, int64_t part, char *out, 
     ms_digest_begin(&h.digest, MS_DIGEST_SHA256);
     if (rc >= 0) rc = add_rows(&h, part, err);
     if (rc >= 0) rc = ms_digest_end(&h.digest, sha256, err);
-    for (int i = 0; rc >= 0 && i < SHOWN_BYTES; i++) snprintf(out + 2 * i, 3, "%02x", sha256[i]);
+    if (rc >= 0) ms_digest_put_hex(sha256, SHOWN_BYTES, out);
     ms_free(h.vector);
     ms_free(h.name);
     return rc;

@@ -11,4 +11,11 @@ typedef struct ms_spans ms_spans;
 int ms_spans_open(ms_spans **out, msim_error *err);
 void ms_spans_close(ms_spans *spans);
 
+/* The bars of the same rows (corpus/bars.c), which not every description has: read when they are
+ * first asked for. */
+typedef struct ms_span_bars ms_span_bars;
+
+int ms_spans_open_bars(ms_span_bars **out, msim_error *err);
+void ms_spans_close_bars(ms_span_bars *bars);
+
 #endif

@@ -3,6 +3,7 @@
  * allocated alone. One thread at a time. Every failure comes before the first id is written. */
 #include "midi/meter/bars.h"
 #include "midi/canonical.h"
+#include "midi/meter/places.h"
 #include "midi/tokens.h"
 #include "midi/windows.h"
 
@@ -17,6 +18,7 @@ typedef struct {
     const ms_unit_note *units; /* arena: [n_notes] */
     size_t n_notes;
     uint64_t origin_ms; /* of the first note, from the beginning of the file */
+    bool knows_bars;    /* the places below are of this piece */
 } piece;
 
 struct msim_tokenizer {
@@ -26,6 +28,9 @@ struct msim_tokenizer {
     int64_t full_length;           /* ids of the last file, uncut */
     int outcome;                   /* msim_outcome of the last file */
     bool force_wide;
+    bool keeps_bars;          /* places are noted */
+    ms_arena kept;            /* owned: theirs */
+    ms_places places;         /* of the piece */
     msim_note_reader *sharer; /* borrowed: who gets the events too; or NULL */
     piece piece;
     ms_queues queues;
@@ -38,6 +43,7 @@ int ms_tokenizer_open(const ms_token_writer *writer, msim_tokenizer **out, msim_
     tok->writer = writer;
     for (int i = 0; i < 2; i++) ms_arena_init(&tok->arenas[i], KEEP_BYTES);
     ms_arena_init(&tok->wide, KEEP_BYTES);
+    ms_arena_init(&tok->kept, KEEP_BYTES);
     ms_queues_init(&tok->queues);
     *out = tok;
     return MSIM_OK;
@@ -47,6 +53,7 @@ void msim_tokenizer_close(msim_tokenizer *tok) {
     if (!tok) return;
     for (int i = 0; i < 2; i++) ms_arena_free(&tok->arenas[i]);
     ms_arena_free(&tok->wide);
+    ms_arena_free(&tok->kept);
     ms_free(tok);
 }
 
@@ -75,6 +82,8 @@ static void forget(msim_tokenizer *tok) {
     tok->piece = (piece){0};
     for (int i = 0; i < 2; i++) ms_arena_reset(&tok->arenas[i]);
     ms_arena_reset(&tok->wide);
+    ms_arena_reset(&tok->kept);
+    tok->places = (ms_places){0};
 }
 
 /* Stages 1 to 8: what the file says. The arenas take turns: a stage reads from one and writes to
@@ -94,19 +103,24 @@ static int read_score(msim_tokenizer *tok, const uint8_t *file, size_t n_bytes, 
         if (rc >= 0) rc = taken;
     }
     if (rc < 0) return rc;
-    const bool is_wide = tok->force_wide || smf.last_tick >= MS_SMF_NARROW_TICKS;
+    const bool is_wide = tok->force_wide || smf.last_tick >= MS_SMF_NARROW_TICKS,
+               notes_places = tok->keeps_bars && !is_wide;
     if (is_wide) rc = ms_wide_ticks(file, n_bytes, &smf, &tok->wide, &ticks, err);
+    if (notes_places)
+        rc = ms_meters_read(file, n_bytes, &smf, &tok->kept, &tok->places.meters, err);
     if (rc >= 0) rc = ms_score_pair_tracks(&smf, &tok->queues, to, score, err);
     if (rc < 0) return rc;
     ms_arena_reset(from);
     const ms_event *paired = score->events;
     rc = ms_score_merge(score, smf.last_tick, from, err);
+    if (rc >= 0 && notes_places) rc = ms_places_note(score, &tok->kept, &tok->places, err);
     if (rc < 0) return rc;
     const bool is_moved = score->events != paired;
     *rest = is_moved ? from : to;
     *notes = is_moved ? to : from;
     ms_arena_reset(*notes);
     rc = ms_tempo_convert(score, smf.division, is_wide ? &ticks : NULL, ms, &tok->wide, err);
+    if (rc >= 0 && notes_places) ms_places_time(score, &tok->places);
     if (rc >= 0) rc = ms_score_pair_stream(score, &tok->queues, *notes, err);
     if (rc < 0) return rc;
     ms_score_mask(score);
@@ -160,6 +174,7 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
     if (!out->notes) return -MSIM_E_MEMORY;
     tok->full_length = tok->writer->steps(&score, out->notes);
     tok->outcome = MSIM_OUTCOME_TOKENS;
+    out->knows_bars = tok->keeps_bars;
     tok->piece = *out;
     return MSIM_OK;
 }
@@ -223,6 +238,21 @@ int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
                     .window_tokens = window_tokens,
                     .step = window_step};
     return ms_windows_cut(&w, spans, cap);
+}
+
+void msim_tokenizer_keep_bars(msim_tokenizer *tok, int is_kept) { tok->keeps_bars = is_kept != 0; }
+
+int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span, msim_bar_span *out,
+                        msim_error *err) {
+    const double most = (double)UINT32_MAX / 1000, from = span->from_seconds, to = span->to_seconds;
+    if (!tok->piece.notes || !tok->piece.knows_bars)
+        return ms_fail(err, MSIM_E_ARG, "bars: no piece was encoded before whose bars are kept");
+    if (!(from >= 0 && from <= to && to <= most))
+        return ms_fail(err, MSIM_E_ARG, "bars: expected seconds from 0 to %.3f, got %g to %g", most,
+                       from, to);
+    *out = ms_places_find(&tok->places, (uint64_t)(from * 1000.0 + 0.5),
+                          (uint64_t)(to * 1000.0 + 0.5));
+    return MSIM_OK;
 }
 
 int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds) {

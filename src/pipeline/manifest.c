@@ -229,6 +229,8 @@ static int check_spans(ms_previous *previous, msim_error *err) {
         return ms_fail(err, MSIM_E_FORMAT,
                        "damaged description of a corpus: it has windows without spans, or spans "
                        "without windows");
+    has = msim_corpus_has_bars(previous->corpus, err); /* or have none: both will do */
+    if (has < 0) return has;
     int64_t n = msim_corpus_pieces(previous->corpus, err);
     previous->n_pieces = n;
     return n < 0 ? (int)n : 0;

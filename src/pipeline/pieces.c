@@ -7,6 +7,7 @@
 static void free_piece(ms_piece *p) {
     if (!p) return;
     ms_free(p->spans);
+    ms_free(p->bars);
     ms_free(p->vectors);
     ms_free(p);
 }
@@ -26,7 +27,8 @@ static ms_piece *open_piece(const ms_pieces *w, const ms_reader_item *item, msim
     if (!p) return NULL;
     p->spans = ms_alloc(n, sizeof *p->spans, "windows of a piece", err);
     if (p->spans) p->vectors = ms_alloc(n, w->dim * sizeof *p->vectors, "vectors of a piece", err);
-    if (!p->vectors) {
+    if (p->vectors && item->bars) p->bars = ms_alloc(n, sizeof *p->bars, "bars of a piece", err);
+    if (!p->vectors || (item->bars && !p->bars)) {
         free_piece(p);
         return NULL;
     }
@@ -36,6 +38,7 @@ static ms_piece *open_piece(const ms_pieces *w, const ms_reader_item *item, msim
     p->full_length = item->full_length;
     memcpy(p->sha256, item->sha256, sizeof p->sha256);
     for (size_t i = 0; i < n; i++) p->spans[i] = ms_span_pack(item->spans + i, (uint32_t)i);
+    for (size_t i = 0; i < n && p->bars; i++) p->bars[i] = ms_bars_pack(item->bars + i);
     return p;
 }
 

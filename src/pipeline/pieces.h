@@ -14,6 +14,7 @@ typedef struct ms_piece {
     unsigned char sha256[MS_JOURNAL_HASH];
     int64_t n_ids, full_length;
     ms_stored_span *spans; /* owned: [n_windows] */
+    ms_stored_bars *bars;  /* owned: [n_windows]; NULL: not wanted */
     float *vectors;        /* owned: [n_windows, dim] */
 } ms_piece;
 

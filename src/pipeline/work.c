@@ -141,6 +141,7 @@ static int keep_window(msim_job *r, const ms_sequence *q, const float *vector, m
                                  .full_length = piece->full_length,
                                  .vectors = piece->vectors,
                                  .spans = is_pooled ? NULL : piece->spans,
+                                 .bars = is_pooled ? NULL : piece->bars,
                                  .n_windows = is_pooled ? 0 : piece->n_windows};
     memcpy(content.hash, piece->sha256, sizeof content.hash);
     int rc = check_vectors(r, piece->vectors, piece->n_windows, piece->sha256, piece->content, err);
@@ -301,6 +302,7 @@ static int open_reader(msim_job *r, msim_error *err) {
                                  .window_tokens = r->o.window_tokens,
                                  .window_step = r->o.window_step,
                                  .windows_most = ms_journal_windows_most(r->description.dim),
+                                 .wants_bars = ms_description_has_spans(&r->description),
                                  .wants_notes = r->o.is_detailed != 0,
                                  .may_claim_notes = r->o.notes != NULL,
                                  .is_background = true,

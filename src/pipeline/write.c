@@ -115,6 +115,18 @@ static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *er
     return rc;
 }
 
+static int get_bars(void *user, int64_t row, ms_stored_bars *out, msim_error *err) {
+    row_list *l = user;
+    uint32_t window;
+    msim_bar_span bars;
+    ms_dedup_entry content = content_of(l, row, &window);
+    if (content.state == MS_DEDUP_JOURNAL)
+        return ms_journal_get_bars(l->run->journal, content.at, window, out, err);
+    int rc = msim_corpus_bars(l->run->previous.corpus, content.at + window, &bars, err);
+    if (rc >= 0) *out = ms_bars_pack(&bars);
+    return rc;
+}
+
 static void get_source(void *user, int64_t row, ms_source *out) {
     row_list *l = user;
     uint32_t window;
@@ -176,13 +188,14 @@ static int is_described(const msim_job *r, msim_error *err) {
 }
 
 static int write_all(msim_job *r, row_list *l, msim_error *err) {
-    ms_output_rows rows = {
-        .user = l,
-        .name = get_name,
-        .vector = get_vector,
-        .described = {.user = l,
-                      .source = get_source,
-                      .span = ms_description_has_spans(&r->description) ? get_span : NULL}};
+    const bool has_spans = ms_description_has_spans(&r->description);
+    ms_output_rows rows = {.user = l,
+                           .name = get_name,
+                           .vector = get_vector,
+                           .described = {.user = l,
+                                         .source = get_source,
+                                         .span = has_spans ? get_span : NULL,
+                                         .bars = has_spans ? get_bars : NULL}};
     if (!is_as_previous(l, r->description.rows))
         return ms_output_write(&r->output, &rows, &r->description, err);
     memcpy(r->description.fingerprint, r->previous.description.fingerprint,

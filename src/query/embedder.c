@@ -28,6 +28,7 @@ void ms_query_embedder_close(ms_query_embedder *e) {
     msim_tokenizer_close(e->tokenizer);
     ms_free(e->ids);
     ms_free(e->spans);
+    ms_free(e->bars);
     ms_free(e->window_ids);
     *e = (ms_query_embedder){0};
 }

@@ -29,8 +29,9 @@ typedef struct {
     size_t ids_cap;
     double seconds; /* inside embedding, so far */
     /* The piece that was cut last (query/windows.c): its keys in ids [n_keys, n_ids]. */
-    msim_span *spans; /* owned: [n_windows] */
-    size_t spans_cap, n_windows, n_keys;
+    msim_span *spans;    /* owned: [n_windows] */
+    msim_bar_span *bars; /* owned: [n_windows] */
+    size_t spans_cap, bars_cap, n_windows, n_keys;
     int64_t n_ids;       /* of each key of the piece that was encoded last */
     int32_t *window_ids; /* owned: the windows of a batch */
     size_t window_ids_cap;
@@ -55,7 +56,7 @@ int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, in
 /* ---- Windows: query/windows.c ---- */
 
 /* Encode a piece in the keys of a transpose factor, and cut it into windows (msim_job_options). The
- * embedder holds the keys, spans and n_windows. Returns 1 when the piece was longer than
+ * embedder holds the keys, spans, bars and n_windows. Returns 1 when the piece was longer than
  * max_tokens, else 0. */
 int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                  int64_t max_tokens, int64_t window_tokens, int64_t window_step, msim_error *err);

@@ -74,6 +74,7 @@ int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) 
                      .variants = (int64_t)q->n_variants,
                      .n_vectors = (int64_t)ms_query_vectors(q),
                      .query_spans = q->spans ? p->s->match_spans : NULL,
+                     .query_bars = q->spans ? p->s->match_bars : NULL,
                      .matches = p->s->matches,
                      .n_matches = n,
                      .pass = &p->stats};

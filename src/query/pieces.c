@@ -181,11 +181,15 @@ static int find(piece_search *x, const int64_t *rows, const double *scores, int6
 static int answer(ms_query_pass *p, size_t query, msim_error *err) {
     msim_searcher *s = p->s;
     const msim_span *spans = s->queries[query].spans;
+    const msim_bar_span *bars = s->queries[query].bars;
     msim_span span;
     int rc = ms_query_reserve_matches(s, s->n_found, err);
     if (rc >= 0 && spans)
         rc = ms_grow((void **)&s->match_spans, &s->match_spans_cap, s->n_found + 1,
                      sizeof *s->match_spans, "matches", err);
+    if (rc >= 0 && spans)
+        rc = ms_grow((void **)&s->match_bars, &s->match_bars_cap, s->n_found + 1,
+                     sizeof *s->match_bars, "matches", err);
     for (size_t i = 0; i < s->n_found && rc >= 0; i++) {
         msim_match *m = s->matches + i;
         *m = s->found[i].match;
@@ -196,6 +200,7 @@ static int answer(ms_query_pass *p, size_t query, msim_error *err) {
         m->from_token = span.from_token;
         m->to_token = span.to_token;
         if (spans) s->match_spans[i] = spans[s->found[i].window];
+        if (spans) s->match_bars[i] = bars[s->found[i].window];
     }
     return rc < 0 ? rc : ms_query_answer(p, query, (int64_t)s->n_found, err);
 }

@@ -147,6 +147,7 @@ void ms_searcher_forget(msim_searcher *s) {
     for (size_t i = 0; i < s->n_queries; i++) {
         ms_free(s->queries[i].own);
         ms_free(s->queries[i].spans);
+        ms_free(s->queries[i].bars);
         ms_free(s->queries[i].ids);
     }
     s->n_queries = s->n_vectors = 0;
@@ -166,6 +167,7 @@ void msim_searcher_close(msim_searcher *s) {
     ms_free(s->hits);
     ms_free(s->matches);
     ms_free(s->match_spans);
+    ms_free(s->match_bars);
     ms_free(s->found);
     ms_free(s);
 }
@@ -296,17 +298,24 @@ static int64_t append_windows(msim_searcher *s, msim_error *err) {
     int rc = reserve(s, e->n_keys * n_windows, &to, err);
     if (rc < 0) return rc;
     msim_span *spans = is_pooled ? NULL : ms_alloc(n_windows, sizeof *spans, "windows", err);
-    if (!is_pooled && !spans) return -MSIM_E_MEMORY;
+    msim_bar_span *bars = spans ? ms_alloc(n_windows, sizeof *bars, "windows", err) : NULL;
+    if (!is_pooled && !bars) {
+        ms_free(spans);
+        return -MSIM_E_MEMORY;
+    }
     rc = is_pooled ? ms_query_embed_pooled(&s->embedder, to, err)
                    : ms_query_embed_windows(&s->embedder, to, err);
     if (rc >= 0) rc = ms_searcher_whiten(s, to, e->n_keys * n_windows, err);
     if (rc < 0) {
         ms_free(spans);
+        ms_free(bars);
         return rc;
     }
     if (spans) memcpy(spans, e->spans, n_windows * sizeof *spans);
+    if (bars) memcpy(bars, e->bars, n_windows * sizeof *bars);
     int64_t query = append(s, e->n_keys, n_windows);
     s->queries[query].spans = spans;
+    s->queries[query].bars = bars;
     return query;
 }
 

@@ -17,6 +17,7 @@ typedef struct {
     size_t first, n_variants; /* its vectors [n_variants, n_windows]: keys and their windows */
     size_t n_windows;         /* 1 when it is not cut */
     msim_span *spans;         /* owned: [n_windows]; NULL: it is not cut */
+    msim_bar_span *bars;      /* owned: the same in bars */
     /* With likely_keys: its keys until some are chosen, [n_variants, n_ids]; its vectors are those
      * of its beginning. NULL: its vectors are final. */
     int32_t *ids; /* owned */
@@ -63,8 +64,9 @@ struct msim_searcher {
     size_t n_hits, hits_cap;
     msim_match *matches; /* owned: scratch of one query */
     size_t matches_cap;
-    msim_span *match_spans; /* owned: scratch of one query, the place of each match in it */
-    size_t match_spans_cap;
+    msim_span *match_spans;    /* owned: scratch of one query, the place of each match in it */
+    msim_bar_span *match_bars; /* owned: the same in bars */
+    size_t match_spans_cap, match_bars_cap;
     ms_piece_match *found; /* owned: [n_found], scratch of one query, with spans */
     size_t n_found, found_cap;
     msim_searcher_stats stats;

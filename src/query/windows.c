@@ -12,16 +12,24 @@ static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step,
     if (n < 0) return (int)n;
     int rc = ms_grow((void **)&e->spans, &e->spans_cap, (size_t)n, sizeof *e->spans,
                      "windows of a query", err);
+    if (rc >= 0)
+        rc = ms_grow((void **)&e->bars, &e->bars_cap, (size_t)n, sizeof *e->bars,
+                     "windows of a query", err);
     if (rc < 0) return rc;
     e->n_windows = (size_t)n;
     n = msim_tokenizer_windows(e->tokenizer, window_tokens, step, limit, e->spans, (size_t)n, err);
-    for (size_t i = 0; i < e->n_windows; i++) e->spans[i].piece = (int64_t)i;
-    return n < 0 ? (int)n : MSIM_OK;
+    if (n < 0) return (int)n;
+    for (size_t i = 0; i < e->n_windows && rc >= 0; i++) {
+        e->spans[i].piece = (int64_t)i;
+        rc = msim_tokenizer_bars(e->tokenizer, e->spans + i, e->bars + i, err);
+    }
+    return rc;
 }
 
 int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                  int64_t max_tokens, int64_t window_tokens, int64_t window_step, msim_error *err) {
     int64_t starts[MS_QUERY_VARIANTS + 1];
+    msim_tokenizer_keep_bars(e->tokenizer, 1);
     int rc = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
     if (rc < 0) return rc;
     e->n_keys = (size_t)rc;

@@ -6,7 +6,6 @@
 #include "whiten/cholesky.h"
 #include "whiten/whitening.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { LANES = MS_WHITEN_LANES };
@@ -40,8 +39,7 @@ static int hash_map(msim_whitening *w, msim_error *err) {
     ms_digest_add(&digest, w->mean, n * sizeof *w->mean);
     ms_digest_add(&digest, w->factor, ms_whiten_triangle(n) * sizeof *w->factor);
     int rc = ms_digest_end(&digest, bytes, err);
-    for (int i = 0; rc >= 0 && i < MS_WHITEN_HASH_BYTES; i++)
-        snprintf(w->hash + 2 * i, 3, "%02x", bytes[i]);
+    if (rc >= 0) ms_digest_put_hex(bytes, sizeof bytes, w->hash);
     return rc;
 }
 
@@ -68,7 +66,8 @@ static int finish(msim_whitening *w, msim_error *err) {
     return hash_map(w, err);
 }
 
-/* A file has 4 bytes for each number. Rounded before the map is made, the file gives the same map. */
+/* A file has 4 bytes for each number. They are rounded before the map is made, so that the file
+ * gives the same map. */
 static void round_numbers(double *x, size_t n) {
     for (size_t i = 0; x && i < n; i++) x[i] = (double)(float)x[i];
 }

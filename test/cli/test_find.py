@@ -134,6 +134,17 @@ def test_wrong_use_of_index(tmp_path, arguments, says):
 # ---- Queries --------------------------------------------------------------------------------------------------------
 
 
+def test_e_is_never_0(tmp_path):
+    """What a double cannot hold any more is a number still, in every format."""
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music/long.mid").write_bytes(midi(tune(5, 6000), ticks=240))
+    index(tmp_path, "m.notes", "music")
+    assert answers(tmp_path, "music/long.mid")[0]["matches"][0]["evalue"] == 1e-300
+    for form in ("table", "tsv"):
+        done = find(tmp_path, "--format", form, "music/long.mid")
+        assert b"e-300" in done.stdout, text(done)
+
+
 def test_files_in_any_key(music, tmp_path):
     (tmp_path / "q.mid").write_bytes(midi(tune(7, transpose=5), ticks=300))
     (tmp_path / "r.mid").write_bytes(midi(tune(12)[40:100], ticks=240))

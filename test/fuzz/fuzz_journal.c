@@ -29,6 +29,8 @@ static int visit(void *user, const ms_journal_record *r, msim_error *err) {
         sum += ((const unsigned char *)r->vectors)[i];
     for (size_t i = 0; i < r->n_windows * sizeof *r->spans; i++)
         sum += ((const unsigned char *)r->spans)[i];
+    for (size_t i = 0; r->bars && i < r->n_windows * sizeof *r->bars; i++)
+        sum += ((const unsigned char *)r->bars)[i];
     if (r->kind == MS_JOURNAL_CONTENT && r->vectors && s->n < KEPT) {
         s->n_windows[s->n] = r->n_windows;
         s->at[s->n++] = r->at;
@@ -65,9 +67,11 @@ static void read_all(ms_journal *journal, const ms_description *settings) {
     for (int i = 0; i < s.n; i++) {
         char detail[80];
         ms_stored_span span;
+        ms_stored_bars bars;
         uint32_t n = s.n_windows[i], last = n ? n - 1 : 0;
         check_status(ms_journal_get_vector(journal, s.at[i], n, last, vector, &err), &err);
         if (n) check_status(ms_journal_get_span(journal, s.at[i], last, &span, &err), &err);
+        check_status(ms_journal_get_bars(journal, s.at[i], last, &bars, &err), &err);
         check_status(ms_journal_get_detail(journal, s.at[i], detail, sizeof detail, &err), &err);
         MUST(memchr(detail, 0, sizeof detail));
     }

@@ -1,7 +1,8 @@
-/* A MIDI file to token ids and to its canonical form, from memory. The numbers of ids and bytes
- * stay within what was promised before, ids are the model's, and variants are as many as asked
- * for. */
+/* A MIDI file to token ids, to windows with their bars, and to its canonical form, from memory. The
+ * numbers of ids and bytes stay within what was promised before, ids are the model's, variants are
+ * as many as asked for, and bars are such as files may hold. */
 #include "target.h"
+#include "base/bars.h"
 
 static msim_tokenizer *tokenizer;
 
@@ -35,6 +36,34 @@ static void check_moved(const uint8_t *data, size_t n_bytes, int semitones) {
     check_status(n, &err);
     MUST(n <= 100);
     for (int64_t i = 0; i < n; i++) MUST(ids[i] >= 0 && ids[i] < 384);
+    free(ids);
+}
+
+static void check_windows(const uint8_t *data, size_t n_bytes, int64_t window, int64_t step) {
+    size_t cap = msim_tokenizer_bound(n_bytes, 0, INT64_MAX);
+    int32_t *ids = block(cap, sizeof *ids);
+    int64_t starts[13];
+    msim_tokenizer_keep_bars(tokenizer, 1);
+    int64_t n =
+        msim_tokenizer_encode(tokenizer, data, n_bytes, 0, INT64_MAX, ids, cap, starts, NULL);
+    if (n >= 0) n = msim_tokenizer_windows(tokenizer, window, step, INT64_MAX, NULL, 0, NULL);
+    msim_span *spans = block(n > 0 ? (size_t)n : 1, sizeof *spans);
+    msim_bar_span bars, before = {0};
+    if (n > 0)
+        MUST(msim_tokenizer_windows(tokenizer, window, step, INT64_MAX, spans, (size_t)n, NULL) ==
+             n);
+    for (int64_t i = 0; i < n; i++, before = bars) {
+        MUST(msim_tokenizer_bars(tokenizer, &spans[i], &bars, NULL) == 0);
+        ms_stored_bars stored = ms_bars_pack(&bars);
+        MUST(ms_bars_are_valid(&stored));
+        msim_bar_span again = ms_bars_unpack(&stored);
+        MUST(memcmp(&bars, &again, sizeof bars) == 0);
+        if (bars.from_bar == 0) continue;
+        MUST(bars.from_bar > before.from_bar ||
+             (bars.from_bar == before.from_bar && bars.from_beat >= before.from_beat));
+    }
+    msim_tokenizer_keep_bars(tokenizer, 0);
+    free(spans);
     free(ids);
 }
 
@@ -73,6 +102,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     check_tokens(data, n_bytes, 3, 1);
     check_moved(data, n_bytes, -130);
     check_moved(data, n_bytes, 7);
+    check_windows(data, n_bytes, 4, 1);
+    check_windows(data, n_bytes, 17, 8);
     check_canonical(data, n_bytes);
     return 0;
 }

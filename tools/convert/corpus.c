@@ -283,6 +283,14 @@ static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *er
     return 0;
 }
 
+static int get_bars(void *user, int64_t row, ms_stored_bars *out, msim_error *err) {
+    const conversion *j = user;
+    msim_bar_span bars;
+    int rc = msim_corpus_bars(j->corpus, j->order ? j->order[row] : row, &bars, err);
+    if (rc >= 0) *out = ms_bars_pack(&bars);
+    return rc;
+}
+
 /* Give the output its name while no description stands beside it; put the old one back when that
  * fails. */
 static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *err) {
@@ -305,9 +313,13 @@ static int put_in_place(conversion *j, msim_corpus_writer *writer, msim_error *e
     snprintf(j->description.version, sizeof j->description.version, "%s", msim_version());
     snprintf(j->description.dtype, sizeof j->description.dtype, "%s",
              msim_dtype_name(j->layout.dtype));
+    const bool has_spans = ms_description_has_spans(&j->description);
+    int has_bars = has_spans ? msim_corpus_has_bars(j->corpus, err) : 0;
+    if (has_bars < 0) return has_bars;
     ms_description_rows rows = {.user = j,
                                 .source = j->sources ? get_source : NULL,
-                                .span = ms_description_has_spans(&j->description) ? get_span : NULL,
+                                .span = has_spans ? get_span : NULL,
+                                .bars = has_bars ? get_bars : NULL,
                                 .whitening = j->whitening};
     rc = ms_description_take_fingerprint(&j->description, j->out, err);
     /* Bare rows under a name that does not tell their format. */

@@ -36,18 +36,21 @@ int ms_digest_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, un
     return ms_digest_end(&d, out, err);
 }
 
-int ms_digest_hex_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, char *out,
-                     msim_error *err) {
+void ms_digest_put_hex(const unsigned char *digest, size_t n, char *out) {
     static const char hex[] = "0123456789abcdef";
-    unsigned char digest[MS_SHA256_BYTES];
-    size_t n = kind == MS_DIGEST_MD5 ? MS_MD5_BYTES : MS_SHA256_BYTES;
-    int rc = ms_digest_of(kind, bytes, n_bytes, digest, err);
-    if (rc < 0) return rc;
     for (size_t i = 0; i < n; i++) {
         out[2 * i] = hex[digest[i] >> 4];
         out[2 * i + 1] = hex[digest[i] & 15];
     }
     out[2 * n] = 0;
+}
+
+int ms_digest_hex_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, char *out,
+                     msim_error *err) {
+    unsigned char digest[MS_SHA256_BYTES];
+    int rc = ms_digest_of(kind, bytes, n_bytes, digest, err);
+    if (rc < 0) return rc;
+    ms_digest_put_hex(digest, kind == MS_DIGEST_MD5 ? MS_MD5_BYTES : MS_SHA256_BYTES, out);
     return MSIM_OK;
 }
 

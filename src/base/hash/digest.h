@@ -34,6 +34,9 @@ int ms_digest_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, un
 int ms_digest_hex_of(enum ms_digest_kind kind, const void *bytes, size_t n_bytes, char *out,
                      msim_error *err);
 
+/* The n bytes of a digest, or its first n, as such digits: out [2 * n + 1]. */
+void ms_digest_put_hex(const unsigned char *digest, size_t n, char *out);
+
 /* True when all n bytes are zero. No digest is; zeros are what a failure left behind. */
 bool ms_digest_is_zero(const unsigned char *digest, size_t n);
 

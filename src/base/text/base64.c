@@ -10,6 +10,7 @@
 
 #define HEAD_BYTES ((size_t)1 << 16)  /* members before the texts are far shorter */
 #define CHUNK_CHARS ((size_t)1 << 16) /* read at a time */
+#define NEXT_BYTES 256                /* from the end of a text to the beginning of the next */
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -55,6 +56,14 @@ int64_t ms_base64_read_raw(int fd, int64_t at, char *to, size_t n) {
         done += (size_t)some;
     }
     return (int64_t)done;
+}
+
+int64_t ms_base64_find_behind(int fd, int64_t at, const char *key) {
+    char next[NEXT_BYTES];
+    size_t comma, text;
+    int64_t n = ms_base64_read_raw(fd, at, next, sizeof next);
+    if (n < 0) return -1;
+    return ms_base64_find(next, (size_t)n, key, &comma, &text) ? at + (int64_t)text : 0;
 }
 
 static int read_head(const char *path, ms_base64_head *h, msim_error *err) {

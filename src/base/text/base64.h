@@ -29,11 +29,17 @@ void ms_base64_close(ms_base64_head *head);
  * is not in head [n]. */
 bool ms_base64_find(const char *head, size_t n, const char *key, size_t *comma, size_t *text);
 
+/* Where the text of the member `key` begins in a file, if it comes behind the text that ends at
+ * byte `at`. 0: another member does, or none. -1, with errno: the file cannot be read. */
+int64_t ms_base64_find_behind(int fd, int64_t at, const char *key);
+
 /* In a description, the texts that stand behind its settings, in this order, and the bytes that
  * each has for a row; that of the whitening is as long as the width asks for. */
+enum { MS_TEXT_SPAN_BYTES = 24, MS_TEXT_SOURCE_BYTES = 32 };
 #define MS_TEXT_SPANS "\"spans\""
 #define MS_TEXT_SOURCES "\"sources\""
 #define MS_TEXT_WHITENER "\"whitener\""
+#define MS_TEXT_BARS "\"bars\""
 
 /* Decode the text that begins at byte `at` of a file: exactly n bytes, and then its closing
  * quotation mark. 1; 0 when something else is there; < 0 when memory runs out or reading fails. */

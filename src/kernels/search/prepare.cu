@@ -36,8 +36,8 @@ struct Layout {
 };
 
 /* Where element j of query q lies, counted in elements. Codes are fragments of B: [step][tile of 8
- * queries][lane][2 words]. Lane l has query l / 4 of its tile and, of the step's eight groups, l % 4
- * and l % 4 + 4: the k of word r, byte (or half) e is group (l % 4 + 4 r), element e. */
+ * queries][lane][2 words]. Lane l has query l / 4 of its tile and, of the step's eight groups, l %
+ * 4 and l % 4 + 4: the k of word r, byte (or half) e is group (l % 4 + 4 r), element e. */
 template <int SCAN>
 static __device__ __forceinline__ int64_t place_of(int64_t q, int64_t j, const Layout &to) {
     const int64_t STEP = scan_codes_step(SCAN), GROUP = STEP / SCAN_CODES_STEP;

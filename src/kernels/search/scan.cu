@@ -1,5 +1,6 @@
-/* The pass over a corpus: preconditions, which scan runs, and how large its queries are. The kernels are in kernels/search/scan_codes.cu (int8 and bf16 codes),
- * kernels/search/scan_f32.cu and kernels/search/score.cu (rows as they are). Holds no state. */
+/* The pass over a corpus: preconditions, which scan runs, and how large its queries are. The
+ * kernels are in kernels/search/scan_codes.cu (int8 and bf16 codes), kernels/search/scan_f32.cu and
+ * kernels/search/score.cu (rows as they are). Holds no state. */
 #include "kernels/search/common.cuh"
 
 extern "C" size_t ms_scan_queries_bytes(int scan, int64_t n_query, int64_t dim) {

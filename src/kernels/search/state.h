@@ -199,11 +199,45 @@ int ms_gpu_prepare_queries(ms_gpu_search *s, msim_error *err);
 int ms_gpu_scan_rows(ms_gpu_search *s, const ms_gpu_window *w, int64_t row, int64_t end,
                      msim_error *err);
 
+/* ---- kernels/search/lists.c ---- */
+
+/* The candidates of a round: lists of queries, each with its count; or one for all queries, the
+ * sample's of a span. */
+typedef struct {
+    const ms_gpu_candidate *candidates;
+    const uint32_t *n_candidates; /* device; NULL: shared */
+    int64_t n_shared;             /* 0: each query its own */
+    size_t n_excluded;            /* shared: looked up among those on the device */
+} ms_gpu_list;
+
+/* The lists that a round made, with their counts on the device. */
+ms_gpu_list ms_gpu_own_lists(const ms_gpu_search *s, const uint32_t *n_candidates);
+/* Scores of lists from `from` on, of rows that lie on the device; gathered: as in ms_gpu_score. */
+int ms_gpu_score_list(ms_gpu_search *s, const ms_gpu_rows *rows, const ms_gpu_list *list,
+                      const int64_t *gathered, int64_t from, msim_error *err);
+/* Scores of lists that host and device both have, n [n_active] long, whose rows the host gathers.
+ * They go through the buffer, some candidates of every list at a time. */
+int ms_gpu_score_gathered(ms_gpu_search *s, const ms_gpu_rows *rows, const int64_t *n,
+                          msim_error *err);
+/* The same for the sample of a span, which all queries share. */
+int ms_gpu_score_sample_gathered(ms_gpu_search *s, const ms_gpu_span *span, ms_gpu_list list,
+                                 msim_error *err);
+/* Merge what has been scored into the best. */
+int ms_gpu_select_best(ms_gpu_search *s, const ms_gpu_list *list, msim_error *err);
+
+/* ---- kernels/search/sample.c ---- */
+
+/* Score the sample, unless there are too few rows for one, and say in s->n_seen and s->step what
+ * its thresholds are worth. The host does not wait: thresholds are the device's. */
+int ms_gpu_take_sample(ms_gpu_search *s, msim_error *err);
+
 /* ---- kernels/search/rounds.c ---- */
 
 /* The group s->active over all rows: s->host.best and s->host.report for the k best, or hits to the
  * sink. */
 int ms_gpu_rounds_run(ms_gpu_search *s, msim_error *err);
+/* Count n [n_active] scores, unless the scan has them all. */
+void ms_gpu_count_evaluated(ms_gpu_search *s, const int64_t *n);
 /* Give a hit of query q of the request to the sink, until it says stop. */
 void ms_gpu_hand_over(ms_gpu_search *s, size_t q, double score, int64_t row);
 

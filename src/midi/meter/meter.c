@@ -34,21 +34,15 @@ static ms_meter meter_of(const ms_smf *smf, uint64_t tick, size_t place, unsigne
                       .beat_unit = (uint8_t)unit};
 }
 
-/* Of each tick the last one stays, and the bars before it are counted. */
-static size_t settle(ms_meter *list, size_t n) {
-    size_t kept = 1;
-    for (size_t i = 1; i < n; i++) {
-        if (list[i].tick == list[kept - 1].tick) kept--;
-        list[kept++] = list[i];
-    }
+/* Between two signatures of one tick there is no bar. */
+static void count_bars(ms_meter *list, size_t n) {
     list[0].first_bar = 0;
-    for (size_t i = 1; i < kept; i++) {
+    for (size_t i = 1; i < n; i++) {
         const ms_meter *before = &list[i - 1];
         const double bars = ceil((double)(list[i].tick - before->tick) / before->bar_ticks);
         const uint64_t sum = before->first_bar + (uint64_t)(bars < MOST_BARS ? bars : MOST_BARS);
         list[i].first_bar = sum < (uint64_t)MOST_BARS ? sum : (uint64_t)MOST_BARS;
     }
-    return kept;
 }
 
 int ms_meters_read(const uint8_t *file, size_t n_bytes, const ms_smf *smf, ms_arena *arena,
@@ -70,8 +64,9 @@ int ms_meters_read(const uint8_t *file, size_t n_bytes, const ms_smf *smf, ms_ar
         list[n++] = meter_of(smf, e->time, i + 1, bytes[0], 1u << bytes[1]);
     }
     qsort(list, n, sizeof *list, by_tick);
+    count_bars(list, n);
     out->list = list;
-    out->n = settle(list, n);
+    out->n = n;
     return MSIM_OK;
 }
 

@@ -15,7 +15,7 @@ typedef struct {
 } ms_meter;
 
 typedef struct {
-    ms_meter *list; /* arena: [n], ascending by tick, the first at 0 */
+    ms_meter *list; /* arena: [n], ascending by tick, the first at 0; of one tick the last holds */
     size_t n;       /* 0: the file has no bars */
 } ms_meters;
 

@@ -4,6 +4,7 @@
  * only and own nothing. */
 #ifndef MS_PIPELINE_DISK_DESCRIPTION_H
 #define MS_PIPELINE_DISK_DESCRIPTION_H
+#include "base/bars.h"
 #include "base/span.h"
 
 enum { MS_DESCRIPTION_CLASSES = 8 }; /* a family has fewer (model/family.h) */
@@ -77,6 +78,8 @@ typedef struct {
     void (*source)(void *user, int64_t row, ms_source *out); /* NULL: no sources */
     /* NULL: no spans, every row is a whole piece. Called once for each row, in order. */
     int (*span)(void *user, int64_t row, ms_stored_span *out, msim_error *err);
+    /* NULL: no bars. Called as span is. */
+    int (*bars)(void *user, int64_t row, ms_stored_bars *out, msim_error *err);
     const msim_whitening *whitening; /* borrowed; NULL: the rows are not whitened */
     const char *key;                 /* that msim_corpus_write_whitened got, or NULL */
 } ms_description_rows;

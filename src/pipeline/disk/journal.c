@@ -356,6 +356,15 @@ int ms_journal_get_span(const ms_journal *j, int64_t at, uint32_t row, ms_stored
     return get_part(j, at + (int64_t)ms_record_span_at(row), span, sizeof *span, "span", err);
 }
 
+int ms_journal_get_bars(const ms_journal *j, int64_t at, uint32_t row, ms_stored_bars *bars,
+                        msim_error *err) {
+    unsigned char head[MS_RECORD_HEAD];
+    *bars = (ms_stored_bars){0};
+    int rc = get_part(j, at, head, sizeof head, "record", err);
+    size_t place = rc < 0 ? 0 : ms_record_bars_at(shape_of(j), head, row);
+    return place ? get_part(j, at + (int64_t)place, bars, sizeof *bars, "bar", err) : rc;
+}
+
 int ms_journal_get_detail(const ms_journal *j, int64_t at, char *detail, size_t cap,
                           msim_error *err) {
     unsigned char head[MS_RECORD_HEAD] = {0};

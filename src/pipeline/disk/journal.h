@@ -58,6 +58,7 @@ typedef struct {
     const float *vectors; /* [n_rows, dim] of a content with tokens */
     /* Spans of the rows, each a window of the piece: [n_windows]; 0: one row, the whole piece. */
     const ms_stored_span *spans;
+    const ms_stored_bars *bars; /* [n_windows]; NULL: not known */
     uint32_t n_windows;
     int64_t at; /* byte of the record; set when it is read */
 } ms_journal_record;
@@ -83,6 +84,9 @@ int ms_journal_sync(ms_journal *journal, msim_error *err);
 int ms_journal_get_vector(const ms_journal *journal, int64_t at, uint32_t n_windows, uint32_t row,
                           float *vector, msim_error *err);
 int ms_journal_get_span(const ms_journal *journal, int64_t at, uint32_t row, ms_stored_span *span,
+                        msim_error *err);
+/* Read the bars of a content's row, zeros when they are not known; only after a sync. */
+int ms_journal_get_bars(const ms_journal *journal, int64_t at, uint32_t row, ms_stored_bars *bars,
                         msim_error *err);
 /* Read a content's detail (NUL-terminated, cut to cap); only after a sync. */
 int ms_journal_get_detail(const ms_journal *journal, int64_t at, char *detail, size_t cap,

@@ -12,8 +12,10 @@ typedef struct {
     int64_t a, b;   /* content: tokens, full length; file: size, time */
     unsigned char hash[MS_JOURNAL_HASH];
     uint32_t path_bytes; /* content: windows; 0: one row of the whole piece */
-    uint32_t name_at;
+    uint32_t name_at;    /* content: HAS_BARS, or 0 as in journals of older versions */
 } record_head;
+
+enum { HAS_BARS = 1 };
 
 _Static_assert(sizeof(record_head) == MS_RECORD_HEAD, "as documented");
 
@@ -30,6 +32,12 @@ static uint32_t windows_of(const record_head *h) {
 }
 
 static size_t spans_bytes(uint32_t n_windows) { return n_windows * sizeof(ms_stored_span); }
+
+static bool has_bars(const record_head *h) { return windows_of(h) > 0 && h->name_at == HAS_BARS; }
+
+static size_t bars_bytes(const record_head *h) {
+    return has_bars(h) ? windows_of(h) * sizeof(ms_stored_bars) : 0;
+}
 
 static size_t vectors_bytes(ms_record_shape s, const record_head *h) {
     uint32_t n = windows_of(h);
@@ -55,9 +63,9 @@ static size_t bytes_of(ms_record_shape s, const record_head *h) {
     if (h->kind < MS_JOURNAL_CONTENT || h->kind > MS_JOURNAL_NOTES || h->reason >= MSIM_SKIP_COUNT)
         return 0;
     if (!may_have_windows(s, h)) return 0;
-    if (h->path_bytes > RECORD_MAX || h->name_at > path_bytes(h)) return 0;
-    return padded(sizeof *h + spans_bytes(windows_of(h)) + vectors_bytes(s, h) + path_bytes(h) +
-                  h->detail_bytes);
+    if (h->path_bytes > RECORD_MAX || (h->name_at > path_bytes(h) && !has_bars(h))) return 0;
+    return padded(sizeof *h + spans_bytes(windows_of(h)) + vectors_bytes(s, h) + bars_bytes(h) +
+                  path_bytes(h) + h->detail_bytes);
 }
 
 /* ---- Writing ---- */
@@ -70,7 +78,9 @@ static record_head head_of(ms_record_shape s, const ms_journal_record *r) {
                      .a = is_file ? r->bytes : r->n_tokens,
                      .b = is_file ? r->mtime_ns : r->full_length,
                      .path_bytes = r->kind == MS_JOURNAL_CONTENT ? r->n_windows : r->path_len,
-                     .name_at = r->name_at};
+                     .name_at = is_file   ? r->name_at
+                                : r->bars ? HAS_BARS
+                                          : 0};
     memcpy(h.hash, r->hash, sizeof h.hash);
     h.bytes = (uint32_t)bytes_of(s, &h);
     return h;
@@ -92,14 +102,17 @@ void ms_record_write(ms_record_shape s, const ms_journal_record *r, unsigned cha
     to = append(to, &h, sizeof h);
     to = append(to, r->spans, spans_bytes(windows_of(&h)));
     to = append(to, r->vectors, vectors_bytes(s, &h));
+    to = append(to, r->bars, bars_bytes(&h));
     to = append(to, r->path, path_bytes(&h));
     (void)append(to, r->detail, r->detail_len);
 }
 
 /* ---- Reading ---- */
 
-/* The spans of one content are those of one piece, in order. */
-static bool has_good_spans(const ms_journal_record *r) {
+/* The spans of one content are those of one piece, in order; its bars can be some. */
+static bool has_good_places(const ms_journal_record *r) {
+    for (uint32_t i = 0; r->bars && i < r->n_windows; i++)
+        if (!ms_bars_are_valid(r->bars + i)) return false;
     for (uint32_t i = 0; i < r->n_windows; i++)
         if (r->spans[i].window != i ||
             !ms_span_may_follow(r->spans + i, i ? r->spans + i - 1 : NULL))
@@ -114,22 +127,24 @@ size_t ms_record_read(ms_record_shape s, const unsigned char *from, size_t n,
     size_t need = bytes_of(s, &h);
     if (need == 0 || need != h.bytes || need > n) return 0;
     const unsigned char *spans = from + sizeof h, *vectors = spans + spans_bytes(windows_of(&h));
-    const char *text = (const char *)vectors + vectors_bytes(s, &h);
+    const unsigned char *bars = vectors + vectors_bytes(s, &h);
+    const char *text = (const char *)bars + bars_bytes(&h);
     *out = (ms_journal_record){.kind = h.kind,
                                .reason = h.reason,
                                .path = text,
                                .path_len = (uint32_t)path_bytes(&h),
-                               .name_at = h.name_at,
+                               .name_at = h.kind == MS_JOURNAL_CONTENT ? 0 : h.name_at,
                                .detail = text + path_bytes(&h),
                                .detail_len = h.detail_bytes,
                                .n_windows = windows_of(&h)};
     memcpy(out->hash, h.hash, sizeof out->hash);
-    /* blocks keep 8 bytes' alignment */
+    /* blocks keep 8 bytes' alignment, and all that stands before a part is in fours of bytes */
     if (out->n_windows) out->spans = (const ms_stored_span *)(const void *)spans;
+    if (has_bars(&h)) out->bars = (const ms_stored_bars *)(const void *)bars;
     if (has_vectors(&h)) out->vectors = (const float *)(const void *)vectors;
     *(h.kind == MS_JOURNAL_FILE ? &out->bytes : &out->n_tokens) = h.a;
     *(h.kind == MS_JOURNAL_FILE ? &out->mtime_ns : &out->full_length) = h.b;
-    return has_good_spans(out) ? need : 0;
+    return has_good_places(out) ? need : 0;
 }
 
 /* ---- Places ---- */
@@ -140,12 +155,22 @@ size_t ms_record_vector_at(ms_record_shape s, uint32_t n_windows, uint32_t row) 
     return sizeof(record_head) + spans_bytes(n_windows) + row * s.dim * sizeof(float);
 }
 
+size_t ms_record_bars_at(ms_record_shape s, const unsigned char head[MS_RECORD_HEAD],
+                         uint32_t row) {
+    record_head h;
+    memcpy(&h, head, sizeof h);
+    if (!has_bars(&h) || row >= windows_of(&h)) return 0;
+    return sizeof h + spans_bytes(windows_of(&h)) + vectors_bytes(s, &h) +
+           row * sizeof(ms_stored_bars);
+}
+
 size_t ms_record_detail_at(ms_record_shape s, const unsigned char head[MS_RECORD_HEAD],
                            size_t *n_detail) {
     record_head h;
     memcpy(&h, head, sizeof h);
     *n_detail = h.detail_bytes;
-    return sizeof h + spans_bytes(windows_of(&h)) + vectors_bytes(s, &h) + path_bytes(&h);
+    return sizeof h + spans_bytes(windows_of(&h)) + vectors_bytes(s, &h) + bars_bytes(&h) +
+           path_bytes(&h);
 }
 
 size_t ms_record_notes_bytes(const unsigned char head[MS_RECORD_HEAD]) {

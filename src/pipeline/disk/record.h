@@ -1,8 +1,9 @@
 /* A record of the journal as bytes, and back. docs/FORMATS.md, Journals, has every byte:
  *
- *   head [64] | spans [24 each] | vectors [dim f32 each] | path | detail | zeros to a multiple of 8
+ *   head [64] | spans [24 each] | vectors [dim f32 each] | bars [12 each] | path | detail | zeros
  *
- * A content has spans and vectors, a file has a path; notes stand in the place of a path. Part of
+ * Its length is a multiple of 8. A content has spans, vectors and bars, a file has a path; notes
+ * stand in the place of a path. Part of
  * pipeline/disk/journal.h, where the fields are described. */
 #ifndef MS_PIPELINE_DISK_RECORD_H
 #define MS_PIPELINE_DISK_RECORD_H
@@ -25,10 +26,12 @@ void ms_record_write(ms_record_shape shape, const ms_journal_record *record, uns
 size_t ms_record_read(ms_record_shape shape, const unsigned char *from, size_t n,
                       ms_journal_record *out);
 
-/* Offsets in a record: of a row's span, of a row's vector (with n_windows windows), and of the
- * detail whose length the head holds. */
+/* Offsets in a record: of a row's span, of a row's vector (with n_windows windows), and, as the
+ * head says, of a row's bars (0: they are not known) and of the detail. */
 size_t ms_record_span_at(uint32_t row);
 size_t ms_record_vector_at(ms_record_shape shape, uint32_t n_windows, uint32_t row);
+size_t ms_record_bars_at(ms_record_shape shape, const unsigned char head[MS_RECORD_HEAD],
+                         uint32_t row);
 size_t ms_record_detail_at(ms_record_shape shape, const unsigned char head[MS_RECORD_HEAD],
                            size_t *n_detail);
 /* How many bytes of notes follow the head of a record of notes; 0 for another record. */

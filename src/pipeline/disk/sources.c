@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NEXT_BYTES ((size_t)256) /* from the end of the spans to the text of the sources */
 #define KEY_CHARS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
 #define SPANS_KEY MS_TEXT_SPANS
 #define SOURCES_KEY MS_TEXT_SOURCES
+#define BARS_KEY MS_TEXT_BARS
 
 _Static_assert(sizeof(ms_source) == 32, "as documented");
 
@@ -27,6 +27,19 @@ static int put_spans(ms_out_file *file, const ms_description_rows *rows, int64_t
     for (int64_t row = 0; row < n && rc >= 0; row++) {
         rc = rows->span(rows->user, row, &span, err);
         if (rc >= 0) ms_base64_put(file, &span, sizeof span);
+    }
+    ms_out_file_put(file, "\"", 1);
+    return rc;
+}
+
+static int put_bars(ms_out_file *file, const ms_description_rows *rows, int64_t n,
+                    msim_error *err) {
+    ms_stored_bars bars;
+    int rc = 0;
+    ms_out_file_put(file, "," BARS_KEY ":\"", strlen("," BARS_KEY ":\""));
+    for (int64_t row = 0; row < n && rc >= 0; row++) {
+        rc = rows->bars(rows->user, row, &bars, err);
+        if (rc >= 0) ms_base64_put(file, &bars, sizeof bars);
     }
     ms_out_file_put(file, "\"", 1);
     return rc;
@@ -121,6 +134,7 @@ int ms_description_write_to(const char *path, const ms_description *description,
         if (rows->span) rc = put_spans(&file, rows, description->rows, err);
         if (rows->source) put_sources(&file, rows, description->rows);
         if (rows->whitening && rc >= 0) rc = put_whitener(&file, rows, err);
+        if (rows->bars && rc >= 0) rc = put_bars(&file, rows, description->rows, err);
         ms_out_file_put(&file, "}\n", 2);
     }
     ms_free(text);
@@ -181,14 +195,10 @@ int ms_sources_read_head(const char *path, char **out, size_t *n, msim_error *er
  * Behind spans, whose length the number of rows tells, it need not be in the beginning. */
 static int64_t find_sources(const settings_file *d, int64_t rows, const char *path,
                             msim_error *err) {
-    char next[NEXT_BYTES];
-    size_t comma, text;
     if (!d->has_spans) return (int64_t)d->sources;
     int64_t at = (int64_t)d->spans + ms_base64_chars(rows * (int64_t)sizeof(ms_stored_span)),
-            n = ms_base64_read_raw(d->head.fd, at, next, sizeof next);
-    if (n < 0) return ms_fail_errno(err, errno, "cannot read: %s", path);
-    return n > 0 && ms_base64_find(next, (size_t)n, SOURCES_KEY, &comma, &text) ? at + (int64_t)text
-                                                                                : 0;
+            text = ms_base64_find_behind(d->head.fd, at, SOURCES_KEY);
+    return text < 0 ? ms_fail_errno(err, errno, "cannot read: %s", path) : text;
 }
 
 /* A hash of zeros stands for any content. */

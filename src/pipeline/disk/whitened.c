@@ -135,11 +135,22 @@ static int get_span(void *user, int64_t row, ms_stored_span *out, msim_error *er
     return MSIM_OK;
 }
 
+static int get_bars(void *user, int64_t row, ms_stored_bars *out, msim_error *err) {
+    const whitening_job *j = user;
+    msim_bar_span bars;
+    int rc = msim_corpus_bars(j->corpus, j->first + row, &bars, err);
+    if (rc >= 0) *out = ms_bars_pack(&bars);
+    return rc;
+}
+
 static int write_description(whitening_job *j, const char *beside, msim_error *err) {
     ms_description *d = &j->made;
+    int has_bars = ms_description_has_spans(d) ? msim_corpus_has_bars(j->corpus, err) : 0;
+    if (has_bars < 0) return has_bars;
     ms_description_rows rows = {.user = j,
                                 .source = j->sources ? get_source : NULL,
                                 .span = ms_description_has_spans(d) ? get_span : NULL,
+                                .bars = has_bars ? get_bars : NULL,
                                 .whitening = j->w,
                                 .key = j->o->key};
     snprintf(d->tool, sizeof d->tool, "midisim");

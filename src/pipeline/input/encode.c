@@ -10,7 +10,8 @@
 #define KEEP_IDS_BYTES ((size_t)4 << 20)
 #define KEEP_FILE_BYTES ((size_t)256 << 10)
 /* The most that the tokeniser takes for a byte of a file without long delta times: 27.1 where a
- * file is note-ons alone, all at one time. Music takes 11 (test/unit/midi/test_memory.c). */
+ * file is note-ons alone, all at one time, or with bars each at its own. Music takes 11, with bars
+ * 16 (test/unit/midi/test_memory.c). */
 #define BYTES_PER_BYTE 28
 /* ... and the notes that lie beside it meanwhile: a note-on has three bytes and takes 16. */
 #define NOTES_PER_BYTE 6
@@ -115,6 +116,16 @@ static int keep_spans(ms_encoder *w, const ms_reader_request *r, ms_reader_item 
     return item->n_spans < 0 ? (int)item->n_spans : 0;
 }
 
+/* The bars of the windows. */
+static int keep_bars(ms_encoder *w, ms_reader_item *item, msim_error *err) {
+    int rc = 0;
+    item->bars = ms_alloc((size_t)item->n_spans, sizeof *item->bars, "windows of a piece", err);
+    if (!item->bars) return -MSIM_E_MEMORY;
+    for (int64_t i = 0; i < item->n_spans && rc >= 0; i++)
+        rc = msim_tokenizer_bars(w->tokenizer, item->spans + i, item->bars + i, err);
+    return rc;
+}
+
 /* What a large file took is not kept until the next one, while others are being encoded. An empty
  * file makes the tokeniser forget the one before. */
 static void trim(ms_encoder *w, size_t n_bytes) {
@@ -167,10 +178,12 @@ static int keep_notes(const ms_encoder *w, ms_reader_item *item, msim_error *err
 static void forget_item(ms_reader_item *item) {
     ms_free(item->ids);
     ms_free(item->spans);
+    ms_free(item->bars);
     ms_free(item->detail);
     ms_free(item->notes);
     item->ids = NULL;
     item->spans = NULL;
+    item->bars = NULL;
     item->detail = NULL;
     item->notes = NULL;
     item->n_seq = item->n_spans = 0;
@@ -181,11 +194,13 @@ static int encode_ids(ms_encoder *w, const ms_reader_request *r, const ms_files_
                       ms_reader_item *item, msim_error *err) {
     msim_error why;
     msim_tokenizer_share(w->tokenizer, item->claimed & MS_CLAIM_NOTES ? w->notes : NULL);
+    msim_tokenizer_keep_bars(w->tokenizer, r->wants_bars);
     int64_t n_seq = encode(w, r, midi, item, &why);
     int rc = keep_result(w, n_seq, &why, item, err);
     if (rc >= 0 && item->ids && r->wants_notes)
         item->n_notes = msim_tokenizer_notes(w->tokenizer, &item->seconds);
-    return rc >= 0 && item->ids && r->window_tokens ? keep_spans(w, r, item, err) : rc;
+    if (rc >= 0 && item->ids && r->window_tokens) rc = keep_spans(w, r, item, err);
+    return rc >= 0 && item->spans && r->wants_bars ? keep_bars(w, item, err) : rc;
 }
 
 int ms_encode_file(ms_encoder *w, const ms_reader_request *r, const ms_files_buffer *midi,

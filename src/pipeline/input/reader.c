@@ -76,7 +76,8 @@ static void add_reading(ms_reader *r, int64_t bytes) {
 
 static size_t item_bytes(const ms_reader_item *item) {
     return (item->ids ? (size_t)item->starts[item->n_seq] * sizeof *item->ids : 0) +
-           (size_t)item->n_spans * sizeof *item->spans + item->n_notes_bytes;
+           (size_t)item->n_spans * (sizeof *item->spans + (item->bars ? sizeof *item->bars : 0)) +
+           item->n_notes_bytes;
 }
 
 /* ---- Threads ---- */
@@ -399,6 +400,7 @@ void ms_reader_item_free(ms_reader_item *item) {
     ms_free(item->detail);
     ms_free(item->ids);
     ms_free(item->spans);
+    ms_free(item->bars);
     ms_free(item->notes);
     *item = (ms_reader_item){0};
 }

@@ -18,6 +18,7 @@ typedef struct {
     int64_t max_tokens;                 /* 0: no limit */
     int64_t window_tokens, window_step; /* spans of the windows of the first variant; 0: none */
     int64_t windows_most;               /* a piece of more is too large */
+    bool wants_bars;                    /* bars of the windows too */
     /* Limits of memory that the files under way share; a file that needs more goes alone. */
     int64_t read_bytes;   /* for the bytes of files, decompressed; 0: 64 MiB */
     int64_t work_bytes;   /* for what encoding them takes, as estimated (encode.h); 0: 128 MiB */
@@ -58,6 +59,7 @@ typedef struct {
     int64_t n_notes;     /* -1: not wanted */
     double seconds;      /* to the end of the last note */
     msim_span *spans;    /* owned: [n_spans], of its windows; NULL without */
+    msim_bar_span *bars; /* owned: [n_spans], of the same; NULL: not wanted */
     int64_t n_spans;
     /* With MS_CLAIM_NOTES: why there are no notes, or the notes, as notes/build/kept.h packs
      * them. */

@@ -54,6 +54,9 @@ def by_hand():
     rmid = b"RIFF" + struct.pack("<I", len(song) + 12) + b"RMIDdata" + struct.pack("<I", len(song)) + song
     seed("midi", "short", song)
     seed("midi", "rmid", rmid)
+    meters = (bytes((0, 0xff, 0x58, 4, 3, 3, 24, 8)), bytes((0x83, 0x60, 0xff, 0x58, 4, 4, 2, 24, 8, 0, 0xff, 0x2f, 0)))
+    seed("midi", "meters", struct.pack(">4sIHHH", b"MThd", 6, 1, 2, 480) + b"".join(
+        b"MTrk" + struct.pack(">I", len(track)) + track for track in (b"".join(meters), midi(range(60, 68))[22:])))
     seed("gzip", "rmid", b"\1" + gzip.compress(rmid, mtime=0))
     rows = [struct.pack("<3f", i, -i, 0.5) for i in range(4)]
     fvecs, fbin = b"".join(struct.pack("<i", 3) + r for r in rows), struct.pack("<II", 4, 3) + b"".join(rows)
@@ -94,6 +97,9 @@ def by_tools(build, folder):
     seed("journal", "as-it-is", b"\0" + journal)
     seed("journal", "repaired", b"\1" + journal)
     seed("description", "of-embed", (folder / "c.npy.json").read_bytes())
+    run("embed", "--device", "cpu", "--isa", "ref", "-m", weights, "--keep-journal", "--windows", "16/8", "-o", "s.npy", "in/0.mid")
+    seed("journal", "of-windows", b"\1" + (folder / "s.npy.journal").read_bytes())
+    seed("description", "of-windows", (folder / "s.npy.json").read_bytes())
     seed("lines", "of-tokens", run("tokens", "--max-tokens", "12", "in/0.mid", "in/1.mid")
          + b'{"path":"x","error":"no-notes","detail":"none"}\n')
     run("convert", "--fit-only", "--prior-fit", "none", "r.npy", "r.whiten")

@@ -296,8 +296,10 @@ static int64_t check_piece(const msim_corpus *corpus, int64_t row, int64_t piece
     msim_tokenizer *tok;
     msim_context *context;
     msim_span span;
+    msim_bar_span bars, stored_bars;
     file f = load(path);
     ok(msim_tokenizer_open(model, &tok, &err));
+    msim_tokenizer_keep_bars(tok, 1);
     ok(msim_context_open(model, &options, &context, &err));
     ok(msim_tokenizer_encode_at(tok, f.bytes, f.n, 0, limit, ids, MOST_IDS, &err));
     int64_t n = msim_tokenizer_windows(tok, WINDOW, STEP, limit, spans, MOST_WINDOWS, &err);
@@ -321,6 +323,10 @@ static int64_t check_piece(const msim_corpus *corpus, int64_t row, int64_t piece
         assert_int_equal(span.to_token, spans[i].to_token);
         assert_true(span.from_seconds == spans[i].from_seconds);
         assert_true(span.to_seconds == spans[i].to_seconds);
+        ok(msim_tokenizer_bars(tok, spans + i, &bars, &err));
+        ok(msim_corpus_bars(corpus, row, &stored_bars, &err));
+        assert_true(bars.from_bar > 0 && bars.from_bar + 20 > bars.to_bar);
+        assert_memory_equal(&bars, &stored_bars, sizeof bars);
     }
     msim_context_close(context);
     msim_tokenizer_close(tok);
@@ -358,6 +364,7 @@ static void a_job_writes_a_row_for_each_window(void **state) {
         assert_int_equal(msim_corpus_piece_first(corpus, 5, &err), -MSIM_E_ARG);
         assert_int_equal(msim_corpus_span(corpus, row, &span, &err), -MSIM_E_ARG);
         assert_int_equal(msim_corpus_has_spans(corpus, &err), 1);
+        assert_int_equal(msim_corpus_has_bars(corpus, &err), 1);
         msim_corpus_close(corpus);
     }
     folder_clean(NULL);
@@ -439,6 +446,7 @@ static void shards_make_the_whole(void **state) {
     msim_corpus *whole, *parts;
     msim_corpus_merge *merge;
     msim_span a, b;
+    msim_bar_span a_bars, b_bars;
     make_files();
     msim_job_options o = job_of(&path, 1, output);
     assert_int_equal(run_job(&o, NULL), MSIM_JOB_WRITTEN);
@@ -470,6 +478,10 @@ static void shards_make_the_whole(void **state) {
                          row - msim_corpus_piece_first(parts, b.piece, &err));
         b.piece = a.piece;
         assert_memory_equal(&a, &b, sizeof a);
+        ok(msim_corpus_bars(whole, n, &a_bars, &err));
+        ok(msim_corpus_bars(parts, row, &b_bars, &err));
+        assert_true(a_bars.from_bar > 0);
+        assert_memory_equal(&a_bars, &b_bars, sizeof a_bars);
         n++;
     }
     assert_int_equal(n, msim_corpus_rows(whole));

@@ -35,6 +35,12 @@ static void put_start(unsigned i, uint8_t event[EVENT_BYTES]) {
     event[2] = 80;
 }
 
+/* No note ends, and no two begin together. */
+static void put_single_start(unsigned i, uint8_t event[EVENT_BYTES]) {
+    put_start(i, event);
+    event[0] = 1;
+}
+
 /* One chord, its pitches in the worst order for sorting. */
 static void put_chord(unsigned i, uint8_t event[EVENT_BYTES]) {
     event[0] = 0;
@@ -78,7 +84,8 @@ static long resident_kb(void) {
 
 /* Bytes that the file takes for each of its own, and that stay after an empty file, in hundredths.
  * In a process of its own: a peak never goes down. */
-static void measure(size_t n_tracks, event_maker make, bool shares, long *peak, long *left) {
+static void measure(size_t n_tracks, event_maker make, int keeps_bars, bool shares, long *peak,
+                    long *left) {
     int ends[2];
     long got[2];
     make_file(n_tracks, make);
@@ -92,6 +99,7 @@ static void measure(size_t n_tracks, event_maker make, bool shares, long *peak, 
         msim_piece_notes notes = {.size = sizeof notes};
         const long before = resident_kb();
         if (msim_tokenizer_open(NULL, &tok, NULL) < 0) _exit(1);
+        msim_tokenizer_keep_bars(tok, keeps_bars);
         if (msim_note_reader_open(&reader, NULL) < 0) _exit(1);
         if (shares) msim_tokenizer_share(tok, reader);
         const int64_t rc = msim_tokenizer_encode(tok, file, FILE_BYTES, 0, MOST_TOKENS, ids,
@@ -120,17 +128,22 @@ static void memory_of_large_files(void **state) {
         const char *name;
         size_t n_tracks;
         event_maker make;
+        int keeps_bars;
         long most;
-    } cases[] = {{"notes", 1, put_note, 1200},
-                 {"notes, 8 tracks", 8, put_note, 1200},
-                 {"note-ons", 1, put_start, 2300},
-                 {"note-ons, 8 tracks", 8, put_start, 2300},
-                 {"one chord", 1, put_chord, 2800}};
+    } cases[] = {{"notes", 1, put_note, 0, 1200},
+                 {"notes, 8 tracks", 8, put_note, 0, 1200},
+                 {"notes and bars", 1, put_note, 1, 1800},
+                 {"note-ons", 1, put_start, 0, 2300},
+                 {"note-ons, 8 tracks", 8, put_start, 0, 2300},
+                 {"single note-ons and bars", 1, put_single_start, 1, 2800},
+                 {"one chord", 1, put_chord, 0, 2800},
+                 {"one chord and bars", 1, put_chord, 1, 2800}};
     if (SANITIZED) skip();
     for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
         long peak, left;
         const bool shares = i % 2; /* the notes too: 16 bytes each, which has three in the file */
-        measure(cases[i / 2].n_tracks, cases[i / 2].make, shares, &peak, &left);
+        measure(cases[i / 2].n_tracks, cases[i / 2].make, cases[i / 2].keeps_bars, shares, &peak,
+                &left);
         print_message("%s%s: %ld.%02ld bytes per byte\n", cases[i / 2].name,
                       shares ? ", with notes" : "", peak / 100, peak % 100);
         assert_in_range(peak, 1, cases[i / 2].most + (shares ? 600 : 0));

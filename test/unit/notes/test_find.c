@@ -278,6 +278,10 @@ static void chance(void **state) {
     assert_true(ms_chance_floor(20, all / 16) < ms_chance_floor(20, all) - 0.5);
     assert_true(fabs(ms_chance_hits(1.15 * 50, 50, 20, all) - 0.1) < 1e-9);
     assert_true(fabs(ms_chance_hits((1.15 + 0.66) * 50, 50, 20, all) - 1e-3) < 1e-9);
+    const double least = ms_chance_hits(99 * 50, 50, 20, all); /* just above what stands for less */
+    assert_true(least > 1e-300 && least < 1e-290);
+    assert_true(ms_chance_hits(200 * 50, 50, 20, all) == 1e-300);
+    assert_true(ms_chance_hits(1e9, 50, 20, all) == 1e-300);
     msim_note notes2[2] = {{.start_ms = 100, .pitch = 60}, {.start_ms = 300, .pitch = 10}}, d[2];
     ms_decoy_make(notes2, 2, 2, d);
     assert_int_equal(d[0].start_ms, 200);

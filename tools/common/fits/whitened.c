@@ -89,8 +89,7 @@ static int make_keys(whitened_files *f, msim_error *err) {
         int n = snprintf(text, sizeof text, "part %lld\n", (long long)f->parts[i].part);
         ms_digest_add(&one, text, (size_t)n);
         rc = ms_digest_end(&one, bytes, err);
-        for (int b = 0; b < MS_SHA256_BYTES && rc >= 0; b++)
-            snprintf(f->parts[i].key + 2 * b, 3, "%02x", bytes[b]);
+        if (rc >= 0) ms_digest_put_hex(bytes, sizeof bytes, f->parts[i].key);
     }
     return rc;
 }

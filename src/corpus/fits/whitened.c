@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/text/base64.h"
 #include "base/text/json.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define NEXT_BYTES ((size_t)256) /* from the end of a text to the beginning of the next */
-enum { SPAN_BYTES = 24, SOURCE_BYTES = 32 };
 
 struct ms_whitened {
     pthread_mutex_t lock;
@@ -52,7 +51,7 @@ static int64_t find_text(const description_file *d, size_t *settings_end, msim_e
     static const struct {
         const char *key;
         int row_bytes;
-    } before[] = {{MS_TEXT_SPANS, SPAN_BYTES}, {MS_TEXT_SOURCES, SOURCE_BYTES}};
+    } before[] = {{MS_TEXT_SPANS, MS_TEXT_SPAN_BYTES}, {MS_TEXT_SOURCES, MS_TEXT_SOURCE_BYTES}};
     char next[NEXT_BYTES];
     const char *head = d->head.text;
     size_t n = d->head.n, comma, text;
