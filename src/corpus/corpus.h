@@ -17,8 +17,8 @@ int64_t ms_corpus_read_name(const msim_corpus *corpus, int64_t row, char **name,
                             msim_error *err);
 /* The part that holds a row of the corpus. */
 int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row);
-/* Where its rows lie in their pieces (corpus/spans.h), owned by the corpus; NULL for a corpus in
- * memory, whose rows are whole pieces. */
+/* Where its rows lie in their pieces (corpus/spans/spans.h), owned by the corpus; NULL for a corpus
+ * in memory, whose rows are whole pieces. */
 struct ms_spans *ms_corpus_spans(const msim_corpus *corpus);
 /* And in which bars, in the same way. */
 struct ms_span_bars *ms_corpus_bars(const msim_corpus *corpus);

@@ -49,6 +49,27 @@ def test_rows_cover_the_piece(songs, model, made):
     assert np.array_equal(rows_of(one)[0], rows_of(made, "0.mid")[0])
 
 
+def place(note):
+    """Bar and beat of a note: all are quarters, in 4/4."""
+    return note // 4 + 1, note % 4 + 1
+
+
+def test_rows_have_bars(songs, made):
+    found = lines(run("search", "-c", made, "--like", "0.mid", "--json", "-k", "9"))[0]["matches"]
+    assert len(found) == 7 and {m["bar"] for m in found} != {1}
+    for m in found:
+        first, behind = max(m["from_token"] - 1, 0) // 3, m["to_token"] // 3
+        assert (m["bar"], m["beat"], m["to_bar"], m["to_beat"]) == (*place(first), *place(behind)), m
+        assert "query_bar" not in m
+
+
+def test_corpora_without_windows_have_no_bars(songs, model, tmp_path):
+    for options in ([], ["--windows", "64", "--pool-windows"]):
+        out = tmp_path / "c.npy"
+        assert embed(model, out, *options, "--force", songs).returncode == 0
+        assert "bars" not in about(out)
+
+
 def test_a_step_and_a_limit(songs, model, made, tmp_path):
     out = tmp_path / "c.npy"
     done = embed(model, out, "--windows", "64/16", "--max-tokens", "200", songs)
@@ -64,6 +85,9 @@ def test_shards_are_the_whole(songs, model, made, tmp_path):
     assert done.returncode == 0, text(done)
     assert (tmp_path / "m.npy").read_bytes() == made.read_bytes()
     assert about(tmp_path / "m.npy")["spans"] == about(made)["spans"]
+    assert about(tmp_path / "m.npy")["bars"] == about(made)["bars"]
+    assert run("convert", "--form", "fbin", made, tmp_path / "c.fbin").returncode == 0
+    assert about(tmp_path / "c.fbin")["bars"] == about(made)["bars"]
 
 
 def test_the_same_bytes_again(songs, model, made, tmp_path):
@@ -175,6 +199,9 @@ def test_a_long_query(made, model, keys):
     for match, (rank, _) in zip(found["matches"], wanted):
         assert (match["query_from_token"] == 0) == (rank[3] == 0)
         assert 0 <= match["query_from_seconds"] < match["query_to_seconds"]
+        first = max(match["query_from_token"] - 1, 0) // 3
+        assert (match["query_bar"], match["query_beat"]) == place(first)
+        assert (match["query_to_bar"], match["query_to_beat"]) == place(match["query_to_token"] // 3)
     bound = -float(wanted[2][0][0])
     above = lines(run("search", "-m", model, "-c", made, "--threshold", repr(bound - 1e-12), "--json", query))[0]
     assert above["matches"] == found["matches"][:len(above["matches"])] and len(above["matches"]) == 3
@@ -195,12 +222,16 @@ def test_every_key_of_a_long_query(made, model, keys):
 def test_where_in_the_query(made, model, songs):
     done = run("search", "-m", model, "-c", made, "-k", "2", "--transpose", "0", "--format", "table", songs / "4.mid")
     first = done.stdout.decode().splitlines()[2].split()
-    assert first[1] == "100.00%" and first[3] == first[4] and first[5] == "4.mid"
-    assert "in query        where  name (7 pieces" in done.stdout.decode()
+    assert first[1] == "100.00%" and first[3:6] == first[6:9] and first[9] == "4.mid"
+    bar, last = map(int, first[5].split("-"))
+    assert first[4] == "bars" and 1 <= bar < last <= bar + 6
+    assert f"{'in query':22}  {'where':22}  name (7 pieces" in done.stdout.decode()
     head, row = run("search", "-m", model, "-c", made, "-k", "1", "--format", "tsv",
                     songs / "4.mid").stdout.decode().splitlines()
     cells = dict(zip(head.split("\t"), row.split("\t")))
     assert cells["query_from_seconds"] == cells["from_seconds"] and cells["query_to_seconds"] == cells["to_seconds"]
+    assert cells["query_bar"] == cells["bar"] == f"{bar}:{cells['bar'].split(':')[1]}" and cells["bar"].endswith(".00")
+    assert cells["query_to_bar"] == cells["to_bar"] and int(cells["to_bar"].split(":")[0]) in (last, last + 1)
 
 
 def test_the_beginning_of_a_query_alone(made, model, songs):
@@ -229,6 +260,6 @@ def test_a_whitened_corpus_of_windows(songs, model, made, tmp_path):
         assert done.returncode == 0, text(done)
         found = lines(run("search", "-m", model, "-c", tmp_path / name, "--json", songs / "0.mid"))[0]["matches"][0]
         assert (found["name"], found["transpose"]) == ("0.mid", 0) and found["score"] > 0.9999
-    assert about(tmp_path / "w.npy")["spans"] == about(made)["spans"]
+    assert all(about(tmp_path / "w.npy")[key] == about(made)[key] for key in ("spans", "bars"))
     found = lines(run("search", "-m", model, "-c", tmp_path / "w.npy", "--json", "-k", "1", songs / "4.mid"))[0]["matches"][0]
-    assert found["query_from_token"] == found["from_token"]
+    assert found["query_from_token"] == found["from_token"] and found["query_bar"] == found["bar"] > 0

@@ -103,6 +103,25 @@ def test_tsv(music):
     assert ["\t".join(row[1:7]) for row in rows if row[0] != "find"] == plain
 
 
+def test_bars_of_both_lists(music, tmp_path):
+    """One column has the bars of both kinds of a corpus of windows."""
+    shutil.copy(music / "c.notes", tmp_path / "w.notes")
+    done = run("embed", "-m", "m.safetensors", "--windows", "64", "-o", tmp_path / "w.npy", "music", cwd=music)
+    assert done.returncode == 0, text(done)
+    for find in ([], ["--find"]):
+        done = search(music, *find, "-k", 2, "--format", "tsv", "q.mid", corpus=tmp_path / "w.npy")
+        head, *rows = (line.split("\t") for line in done.stdout.decode().splitlines())
+        assert len(set(head)) == len(head) and {"bar", "to_bar", "query_bar", "query_to_bar"} < set(head)
+        cells = [dict(zip(head, row, strict=True)) for row in rows]
+        assert len(cells) == 2 + len(find)
+        for row in cells:
+            assert all(int(row[c].split(":")[0]) > 0 for c in ("bar", "query_bar")), row
+            is_alike = row.get("kind", "alike") == "alike"
+            assert all((row[c] != "") == is_alike for c in ("to_bar", "query_to_bar")), row
+    best = answers(music, "--find", "-k", 1, "q.mid", corpus=tmp_path / "w.npy")[0]
+    assert best["find"][0]["bar"] and best["matches"][0]["bar"] and best["matches"][0]["query_to_bar"]
+
+
 def test_table(music):
     done = search(music, "--find", "--format", "table", "-k", 3, "q.mid", "new.mid")
     shown = done.stdout.decode()

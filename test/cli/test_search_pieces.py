@@ -56,7 +56,7 @@ def test_pieces_are_found_once(corpus):
     assert [m["name"] for m in found][0] == "c.mid" and sorted(m["name"] for m in found) == sorted(PIECES)
     best = found[0]
     assert (best["row"], best["from_token"], best["to_token"]) == (5, 32, 96)
-    assert (best["from_seconds"], best["to_seconds"]) == (10.0, 25.25)
+    assert (best["from_seconds"], best["to_seconds"]) == (10.0, 25.25) and "bar" not in best
     assert len(lines(search(corpus, "--query-vectors", "q.npy", "-k", "2"))[0]["matches"]) == 2
 
 
@@ -65,8 +65,8 @@ def test_table_and_tsv(corpus):
     assert "where  name (4 pieces, 12 rows, best of 1 variant)" in table and " 0:10-0:26  c.mid" in table
     head, first = search(corpus, "--query-vectors", "q.npy", form="tsv").stdout.decode().splitlines()[:2]
     assert head.split("\t")[6:] == ["from_token", "to_token", "from_seconds", "to_seconds", "query_from_seconds",
-                                    "query_to_seconds"]
-    assert first.split("\t")[4:] == ["5", "c.mid", "32", "96", "10.000", "25.250", "-1.000", "-1.000"]
+                                    "query_to_seconds", "bar", "to_bar", "query_bar", "query_to_bar"]
+    assert first.split("\t")[4:] == ["5", "c.mid", "32", "96", "10.000", "25.250", "-1.000", "-1.000"] + ["0:0.00"] * 4
     listing = search(corpus, "--query-vectors", "q.npy", form="midisim").stdout.decode()
     assert all(listing.count(name) == 1 for name in PIECES)
 

@@ -31,7 +31,10 @@ int ms_search_answers_open(const ms_search_corpus *corpus, const msim_notes *not
                                        .threshold = set->threshold}};
     int has_spans = msim_corpus_has_spans(corpus->corpus, err);
     if (has_spans < 0) return has_spans;
+    int has_bars = msim_corpus_has_bars(corpus->corpus, err);
+    if (has_bars < 0) return has_bars;
     out->out.has_spans = has_spans;
+    out->out.has_bars = has_bars;
     out->out.n_pieces = msim_corpus_pieces(corpus->corpus, err);
     return set->copy_to ? ms_copy_to_open(&request, &out->copier, err) : 0;
 }
@@ -81,12 +84,14 @@ int ms_search_answers_expect(ms_search_answers *a, ms_search_query *query, msim_
 /* ---- Answers ---- */
 
 static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t n_variants,
-                         const msim_match *matches, const msim_span *spans, int64_t n) {
+                         const msim_match *matches, const msim_span *spans,
+                         const msim_bar_span *bars, int64_t n) {
     ms_results_query result = {.label = q->label,
                                .n_label = q->n_label,
                                .n_variants = n_variants,
                                .matches = matches,
                                .spans = spans,
+                               .bars = bars,
                                .n = n,
                                .asked = q->has_notes ? &q->asked : NULL};
     ms_copy_to_query query = {.label = q->label,
@@ -113,7 +118,7 @@ static int print_as_original(ms_search_answers *a, const ms_search_query *q,
         rc = ms_results_as_original(a->out.corpus, answer->matches, answer->n_matches,
                                     answer->variants, a->set->keeps_variants, a->listed,
                                     &a->failed);
-    return rc < 0 ? 1 : print_matches(a, q, answer->variants, a->listed, NULL, rc);
+    return rc < 0 ? 1 : print_matches(a, q, answer->variants, a->listed, NULL, NULL, rc);
 }
 
 static int take_answer(void *user, const msim_answer *answer) {
@@ -129,7 +134,7 @@ static int take_answer(void *user, const msim_answer *answer) {
     return a->set->format == MS_RESULTS_MIDISIM
                ? print_as_original(a, q, answer)
                : print_matches(a, q, answer->variants, answer->matches, answer->query_spans,
-                               answer->n_matches);
+                               answer->query_bars, answer->n_matches);
 }
 
 int ms_search_answers_run(ms_search_answers *a, msim_searcher *s, msim_error *err) {

@@ -140,23 +140,20 @@ static msim_place place_of(const ms_verified *v, const ms_probe *query, const ms
 }
 
 /* The voice that has most of the matched notes. */
-static int find_voice(msim_finder *f, const ms_piece_hit *hit, msim_note_match *match,
-                      msim_error *err) {
-    ms_piece_view view;
-    msim_piece_notes piece = {.size = sizeof piece};
-    if (!ms_index_piece(f->notes, hit->piece, &view))
-        return ms_index_damaged(f->notes, "a piece", err);
-    int rc = ms_details_get(view.details, view.details_bytes, view.pitches, view.n_notes, &f->arena,
-                            &piece, err);
-    if (rc < 0) return rc;
-    uint32_t *counts = ms_arena_get(&f->arena, piece.n_voices, sizeof *counts, "voices", err);
-    if (!counts) return -MSIM_E_MEMORY;
-    for (size_t v = 0; v < piece.n_voices; v++) counts[v] = 0;
-    for (size_t i = 0; i < hit->best->n_pairs; i++)
-        counts[piece.notes[hit->best->pairs[i].target].voice]++;
-    for (size_t v = 1; v < piece.n_voices; v++)
+static int find_voice(msim_finder *f, const ms_piece_hit *hit, const ms_target *target,
+                      msim_note_match *match, msim_error *err) {
+    const ms_verified *best = hit->best;
+    uint32_t *counts,
+        *chosen = ms_arena_get(&f->arena, best->n_pairs, sizeof *chosen, "notes", err);
+    size_t n_voices;
+    if (!chosen) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < best->n_pairs; i++) chosen[i] = best->pairs[i].target;
+    int rc = ms_details_count_voices(target->voices, target->end, target->n, chosen, best->n_pairs,
+                                     &f->arena, &counts, &n_voices, err);
+    if (rc < 0 || n_voices == 0) return rc;
+    for (size_t v = 1; v < n_voices; v++)
         if (counts[v] > counts[match->voice]) match->voice = (int)v;
-    match->voice_share = counts[match->voice] / (double)hit->best->n_pairs;
+    match->voice_share = counts[match->voice] / (double)best->n_pairs;
     return MSIM_OK;
 }
 
@@ -187,7 +184,7 @@ static int fill_match(msim_finder *f, const ms_pass_result *pass, const ms_piece
         others[i] = place_of(hit->places[i], &pass->query, &target);
     out->others = others;
     out->n_others = (int64_t)hit->n_places;
-    return find_voice(f, hit, out, err);
+    return find_voice(f, hit, &target, out, err);
 }
 
 /* Hits in rank order to matches: significant ones, then the others. */

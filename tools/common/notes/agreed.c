@@ -1,5 +1,6 @@
 /* Contract: tools/common/notes/agreed.h. */
 #include "common/notes/agreed.h"
+#include "common/texts/place.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,11 +71,13 @@ int ms_agreed_print_notes(const ms_agreed *s) {
 int ms_agreed_print_place(const ms_agreed *s) {
     const msim_note_match *m = s->match;
     const msim_voice *voice = voice_of(s);
-    return ms_cli_print(
-        "%.3f\t%.3f\t%.3f\t%lld:%.2f\t%.3f\t%.3f\t%lld:%.2f\t%d\t%d\t%lld", m->tempo,
-        m->place.query_from, m->place.query_to, (long long)s->in_query.from_bar, s->in_query.beat,
-        m->place.from, m->place.to, (long long)s->in_match.from_bar, s->in_match.beat,
-        voice ? voice->track + 1 : 0, voice ? voice->channel + 1 : 0, (long long)m->n_others);
+    char query_bar[MS_PLACE_CHARS], bar[MS_PLACE_CHARS];
+    ms_place_bar(query_bar, s->in_query.from_bar, s->in_query.beat);
+    ms_place_bar(bar, s->in_match.from_bar, s->in_match.beat);
+    return ms_cli_print("%.3f\t%.3f\t%.3f\t%s\t%.3f\t%.3f\t%s\t%d\t%d\t%lld", m->tempo,
+                        m->place.query_from, m->place.query_to, query_bar, m->place.from,
+                        m->place.to, bar, voice ? voice->track + 1 : 0,
+                        voice ? voice->channel + 1 : 0, (long long)m->n_others);
 }
 
 /* ---- JSON ---- */
@@ -89,8 +92,9 @@ static void put_where(ms_json_text *line, const ms_agreed *s) {
              ",\"query_from\":%.3f,\"query_to\":%.3f,\"from\":%.3f,\"to\":%.3f,\"query_bar\":%lld,"
              "\"query_beat\":%.2f,\"query_to_bar\":%lld,\"bar\":%lld,\"beat\":%.2f,\"to_bar\":%lld",
              m->place.query_from, m->place.query_to, m->place.from, m->place.to,
-             (long long)s->in_query.from_bar, s->in_query.beat, (long long)s->in_query.to_bar,
-             (long long)s->in_match.from_bar, s->in_match.beat, (long long)s->in_match.to_bar);
+             (long long)s->in_query.from_bar, ms_place_beat(s->in_query.beat),
+             (long long)s->in_query.to_bar, (long long)s->in_match.from_bar,
+             ms_place_beat(s->in_match.beat), (long long)s->in_match.to_bar);
     put(line, text);
     if (voice) {
         snprintf(text, sizeof text,
@@ -147,24 +151,14 @@ int ms_agreed_put_json(const msim_notes *notes, const ms_asked *q, ms_json_text 
 
 /* ---- Table ---- */
 
-/* "1:05-1:38 bars 12-20": minutes and seconds, and bars as --bars takes them. */
-static void show_place(char *text, size_t cap, double from, double to, const ms_agreed_bars *bars) {
-    const long long a = (long long)from, b = (long long)ceil(to);
-    const int n = snprintf(text, cap, "%lld:%02lld-%lld:%02lld", a / 60, a % 60, b / 60, b % 60);
-    if (bars->from_bar <= 0 || n < 0 || (size_t)n >= cap) return;
-    if (bars->to_bar > bars->from_bar)
-        snprintf(text + n, cap - (size_t)n, " bars %lld-%lld", (long long)bars->from_bar,
-                 (long long)bars->to_bar);
-    else
-        snprintf(text + n, cap - (size_t)n, " bar %lld", (long long)bars->from_bar);
-}
-
 int ms_agreed_print_row(int64_t rank, const ms_agreed *s) {
     const msim_note_match *m = s->match;
     const msim_voice *voice = voice_of(s);
-    char query[112], place[112], agree[48], tempo[16] = "", track[16] = "", more[32] = "";
-    show_place(query, sizeof query, m->place.query_from, m->place.query_to, &s->in_query);
-    show_place(place, sizeof place, m->place.from, m->place.to, &s->in_match);
+    char query[MS_PLACE_CHARS], place[MS_PLACE_CHARS];
+    char agree[48], tempo[16] = "", track[16] = "", more[32] = "";
+    ms_place_passage(query, m->place.query_from, m->place.query_to, s->in_query.from_bar,
+                     s->in_query.to_bar);
+    ms_place_passage(place, m->place.from, m->place.to, s->in_match.from_bar, s->in_match.to_bar);
     snprintf(agree, sizeof agree, "%lld/%lld", (long long)m->n_matched, (long long)m->of_query);
     snprintf(tempo, sizeof tempo, "%.2f", m->tempo > 0 ? 1 / m->tempo : 0);
     if (voice && s->notes.n_voices > 1 && m->voice_share >= 0.8)

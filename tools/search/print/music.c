@@ -1,8 +1,10 @@
 /* Pieces that share notes with a query, printed beside those that are alike: --find. Contract:
  * tools/search/print/results.h. */
+#include "common/texts/place.h"
 #include "common/texts/tsv.h"
 #include "results.h"
 #include <errno.h>
+#include <string.h>
 
 #define HEAD "\trelation\tevalue\tbits\t" MS_AGREED_NOTES_HEAD "\t" MS_AGREED_PLACE_HEAD
 
@@ -16,10 +18,23 @@ static int failed(const msim_error *err) {
 
 int ms_results_music_head(void) { return ms_cli_print("%s", HEAD); }
 
-int ms_results_music_gap(void) {
+static bool is_column(const char *at, const char *name) {
+    const size_t n = strlen(name);
+    return strncmp(at, name, n) == 0 && (at[n] == '\t' || at[n] == 0);
+}
+
+int ms_results_music_gap(const ms_results_out *out, const ms_results_query *query, int64_t i) {
+    char bar[MS_PLACE_CHARS], query_bar[MS_PLACE_CHARS];
+    const msim_bar_span there = ms_results_bars(out, query->matches + i),
+                        here = query->bars ? query->bars[i] : (msim_bar_span){0};
     int rc = 0;
-    for (const char *c = HEAD; *c; c++)
-        if (*c == '\t') rc = ms_cli_write(c, 1);
+    ms_place_bar(bar, there.from_bar, there.from_beat);
+    ms_place_bar(query_bar, here.from_bar, here.from_beat);
+    for (const char *c = HEAD; (c = strchr(c, '\t'));) {
+        rc = ms_cli_write(c++, 1);
+        if (out->has_spans && is_column(c, "bar")) rc = ms_cli_print("%s", bar);
+        if (out->has_spans && is_column(c, "query_bar")) rc = ms_cli_print("%s", query_bar);
+    }
     return rc;
 }
 
@@ -30,7 +45,7 @@ static int print_tsv(const ms_results_out *out, const ms_results_query *query, i
     (void)ms_tsv_write(query->label, query->n_label);
     (void)ms_cli_print("\t%lld\t\t%d\t\t", (long long)rank, m->transpose);
     (void)ms_tsv_write(s->piece.name, s->piece.name_bytes);
-    if (out->has_spans) (void)ms_cli_print("\t\t\t\t\t\t");
+    if (out->has_spans) (void)ms_cli_print("\t\t\t\t\t\t\t\t");
     if (out->searcher) (void)ms_cli_print("\t\t\t");
     (void)ms_cli_print("\t%s\t%.3g\t%.1f\t", msim_relation_name(m->relation), m->evalue, m->score);
     (void)ms_agreed_print_notes(s);

@@ -4,11 +4,13 @@
 #include "base/mem.h"
 #include "base/text/utf8.h"
 #include "common/json.h"
+#include "common/texts/place.h"
 #include "common/texts/tsv.h"
 #include "listing.h"
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- The original's list ---- */
@@ -128,11 +130,23 @@ int64_t ms_results_name(ms_results_out *out, int64_t row) {
 /* Printing has no memory: nothing more is written, and the end says so. */
 static int no_memory(void) { return ms_cli_output_failed(ENOMEM); }
 
+msim_bar_span ms_results_bars(const ms_results_out *out, const msim_match *match) {
+    msim_bar_span bars;
+    bool has_bars = out->has_bars && match->from_seconds >= 0;
+    return has_bars && msim_corpus_bars(out->corpus, match->row, &bars, NULL) >= 0
+               ? bars
+               : (msim_bar_span){0};
+}
+
+#define SPANS_HEAD \
+    "\tfrom_token\tto_token\tfrom_seconds\tto_seconds\tquery_from_seconds\tquery_to_seconds"
+#define BARS_HEAD "\tbar\tto_bar\tquery_bar\tquery_to_bar"
+#define TO_BARS_HEAD "\tto_bar\tquery_to_bar" /* with --find, which has the other two */
+
 int ms_results_begin(ms_results_out *out) {
     if (out->format != MS_RESULTS_TSV) return 0;
     (void)ms_cli_print("%squery\trank\tscore\ttranspose\trow\tname%s%s", out->notes ? "kind\t" : "",
-                       out->has_spans ? "\tfrom_token\tto_token\tfrom_seconds\tto_seconds"
-                                        "\tquery_from_seconds\tquery_to_seconds"
+                       out->has_spans ? out->notes ? SPANS_HEAD TO_BARS_HEAD : SPANS_HEAD BARS_HEAD
                                       : "",
                        out->searcher ? "\tp\tchance_matches\tlikeness" : "");
     if (out->notes) (void)ms_results_music_head();
@@ -153,6 +167,24 @@ static int print_tsv_meaning(const ms_results_out *out, const msim_match *match)
                         msim_likeness_name(meaning.likeness));
 }
 
+/* Where a match is, in the columns of SPANS_HEAD and BARS_HEAD. */
+static int print_tsv_places(const ms_results_out *out, const ms_results_query *query, int64_t i) {
+    const msim_match *m = query->matches + i;
+    const msim_bar_span there = ms_results_bars(out, m),
+                        here = query->bars ? query->bars[i] : (msim_bar_span){0};
+    char bar[MS_PLACE_CHARS], to_bar[MS_PLACE_CHARS], from[MS_PLACE_CHARS], to[MS_PLACE_CHARS];
+    ms_place_bar(bar, there.from_bar, there.from_beat);
+    ms_place_bar(to_bar, there.to_bar, there.to_beat);
+    ms_place_bar(from, here.from_bar, here.from_beat);
+    ms_place_bar(to, here.to_bar, here.to_beat);
+    (void)ms_cli_print("\t%lld\t%lld\t%.3f\t%.3f\t%.3f\t%.3f", (long long)m->from_token,
+                       (long long)m->to_token, m->from_seconds, m->to_seconds,
+                       query->spans ? query->spans[i].from_seconds : -1.0,
+                       query->spans ? query->spans[i].to_seconds : -1.0);
+    return out->notes ? ms_cli_print("\t%s\t%s", to_bar, to)
+                      : ms_cli_print("\t%s\t%s\t%s\t%s", bar, to_bar, from, to);
+}
+
 static int print_tsv(ms_results_out *out, const ms_results_query *query) {
     const msim_match *matches = query->matches;
     int rc = out->notes ? ms_results_music_rows(out, query) : 0;
@@ -166,15 +198,9 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
         int64_t n_name = ms_results_name(out, matches[i].row);
         if (n_name < 0) rc = no_memory();
         if (rc == 0) rc = ms_tsv_write(out->name, (size_t)n_name);
-        if (rc == 0 && out->has_spans)
-            rc = ms_cli_print("\t%lld\t%lld\t%.3f\t%.3f", (long long)matches[i].from_token,
-                              (long long)matches[i].to_token, matches[i].from_seconds,
-                              matches[i].to_seconds);
-        if (rc == 0 && out->has_spans)
-            rc = ms_cli_print("\t%.3f\t%.3f", query->spans ? query->spans[i].from_seconds : -1.0,
-                              query->spans ? query->spans[i].to_seconds : -1.0);
+        if (rc == 0 && out->has_spans) rc = print_tsv_places(out, query, i);
         if (rc == 0 && out->searcher) rc = print_tsv_meaning(out, matches + i);
-        if (rc == 0 && out->notes) rc = ms_results_music_gap();
+        if (rc == 0 && out->notes) rc = ms_results_music_gap(out, query, i);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
     return rc;
@@ -199,6 +225,16 @@ static void put_span(ms_json_text *line, const msim_match *match) {
              (long long)match->from_token, (long long)match->to_token, match->from_seconds,
              match->to_seconds);
     if (match->from_token >= 0) put_text(line, text);
+}
+
+/* Where that is in bars, if they are known; prefix: "" or "query_". */
+static void put_bars(ms_json_text *line, const char *prefix, const msim_bar_span *bars) {
+    char text[200];
+    snprintf(text, sizeof text,
+             ",\"%sbar\":%lld,\"%sbeat\":%.2f,\"%sto_bar\":%lld,\"%sto_beat\":%.2f", prefix,
+             (long long)bars->from_bar, prefix, ms_place_beat(bars->from_beat), prefix,
+             (long long)bars->to_bar, prefix, ms_place_beat(bars->to_beat));
+    if (bars->from_bar) put_text(line, text);
 }
 
 /* Where in the query, which was cut into windows. */
@@ -242,7 +278,10 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
         put_text(&line, ",\"transpose\":");
         ms_json_put_int(&line, matches[i].transpose);
         put_span(&line, matches + i);
+        msim_bar_span bars = ms_results_bars(out, matches + i);
+        put_bars(&line, "", &bars);
         if (query->spans) put_query_span(&line, query->spans + i);
+        if (query->bars) put_bars(&line, "query_", query->bars + i);
         if (out->searcher) put_meaning(&line, out, matches + i);
         put_text(&line, "}");
     }
@@ -291,25 +330,30 @@ static void show_score(const ms_results_out *out, double score, char *text, size
         snprintf(text, cap, "%.2f%%", 100.0 * score);
 }
 
-/* "1:05-1:38", minutes and seconds; "all" for something whole. */
-static int show_span(double from_seconds, double to_seconds, char *text, size_t cap) {
-    long long from = (long long)from_seconds, to = (long long)(to_seconds + 0.999);
-    char span[64];
-    if (from_seconds < 0) return snprintf(text, cap, "%11s  ", "all");
-    snprintf(span, sizeof span, "%lld:%02lld-%lld:%02lld", from / 60, from % 60, to / 60, to % 60);
-    return snprintf(text, cap, "%11s  ", span);
+/* Columns of a place: "1:05-1:38", with bars "1:05-1:38 bars 12-20", to the left. */
+static int place_width(const ms_results_out *out) { return out->has_bars ? -22 : 11; }
+
+/* A place, or "all" for something whole. A stretch that ends with a bar ends where the next one
+ * begins. */
+static int print_place(const ms_results_out *out, double from_seconds, double to_seconds,
+                       const msim_bar_span *bars) {
+    char text[MS_PLACE_CHARS] = "all";
+    const bool ends_bar = bars->to_bar > bars->from_bar && bars->to_beat <= 1;
+    if (from_seconds >= 0)
+        ms_place_passage(text, from_seconds, to_seconds, bars->from_bar, bars->to_bar - ends_bar);
+    return ms_cli_print("%*s  ", place_width(out), text);
 }
 
 /* Where a match is: in the query, if that was cut, and in the piece, if it has several rows. */
 static int print_places(const ms_results_out *out, const ms_results_query *query, int64_t i) {
     const msim_match *match = query->matches + i;
-    char in_query[80] = "", in_piece[80] = "";
+    const msim_bar_span bars = ms_results_bars(out, match), unknown = {0};
+    int rc = 0;
     if (query->spans)
-        (void)show_span(query->spans[i].from_seconds, query->spans[i].to_seconds, in_query,
-                        sizeof in_query);
-    if (out->has_spans)
-        (void)show_span(match->from_seconds, match->to_seconds, in_piece, sizeof in_piece);
-    return ms_cli_print("%s%s", in_query, in_piece);
+        rc = print_place(out, query->spans[i].from_seconds, query->spans[i].to_seconds,
+                         out->has_bars && query->bars ? query->bars + i : &unknown);
+    if (out->has_spans) rc = print_place(out, match->from_seconds, match->to_seconds, &bars);
+    return rc;
 }
 
 /* How many matches chance would give, and the word for it. */
@@ -332,16 +376,17 @@ static void say_unrelated(const ms_results_out *out, const ms_results_query *que
 /* The line above the columns of a table. */
 static int print_heads(const ms_results_out *out, const ms_results_query *query, int rank_width,
                        int score_width) {
-    char count[32], pieces[64] = "";
+    char count[32], pieces[64] = "", in_query[40] = "", where[40] = "";
     int64_t n_rows = msim_corpus_rows(out->corpus);
+    if (query->spans) snprintf(in_query, sizeof in_query, "%*s  ", place_width(out), "in query");
+    if (out->has_spans) snprintf(where, sizeof where, "%*s  ", place_width(out), "where");
     if (out->has_spans)
         snprintf(pieces, sizeof pieces, "%s piece%s, ", ms_cli_count(count, out->n_pieces),
                  out->n_pieces == 1 ? "" : "s");
     return ms_cli_print("%*s  %*s  %6s  %s%s%sname (%s%s row%s, best of %lld variant%s)",
                         rank_width, "rank", score_width, "score", "transp",
-                        out->searcher ? "by chance  likeness   " : "",
-                        query->spans ? "   in query  " : "", out->has_spans ? "      where  " : "",
-                        pieces, ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
+                        out->searcher ? "by chance  likeness   " : "", in_query, where, pieces,
+                        ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
                         (long long)query->n_variants, query->n_variants == 1 ? "" : "s");
 }
 
@@ -365,8 +410,9 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
     int rank_width = snprintf(rank, sizeof rank, "%lld", (long long)query->n);
     int score_width = out->is_product ? 11 : 8;
     if (rank_width < 4) rank_width = 4;
-    int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->has_spans ? 13 : 0) +
-                 (query->spans ? 13 : 0) + (out->searcher ? 22 : 0);
+    int n_places = (out->has_spans ? 1 : 0) + (query->spans ? 1 : 0);
+    int before = rank_width + 2 + score_width + 2 + 6 + 2 + (out->searcher ? 22 : 0) +
+                 n_places * (abs(place_width(out)) + 2);
     print_title(out, query, rank_width, score_width);
     int rc = ms_cli_write("\n", 1);
     for (int64_t i = 0; i < query->n && rc == 0; i++) {

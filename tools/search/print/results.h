@@ -23,6 +23,7 @@ typedef struct {
     bool has_threshold;
     double threshold;
     bool has_spans;   /* pieces have several rows: where in the piece is said too */
+    bool has_bars;    /* in bars too */
     int64_t n_pieces; /* of the corpus */
     char *name;       /* owned: scratch, the name in hand */
     size_t name_cap;
@@ -42,6 +43,7 @@ typedef struct {
     int64_t n_variants;
     const msim_match *matches; /* [n], ranked */
     const msim_span *spans;    /* [n]: where in the query each is; NULL: it was not cut */
+    const msim_bar_span *bars; /* [n]: the same in bars; NULL as they are */
     int64_t n;
     const ms_asked *asked; /* with out->notes: its notes, and what was found; NULL: has none */
 } ms_results_query;
@@ -58,9 +60,12 @@ void ms_results_free(ms_results_out *out);
 
 /* ---- Pieces that share notes, with out->notes (search/music.c) ---- */
 
-/* The columns that --find adds at the end of TSV, and as many empty cells; a tab comes first. */
+/* The bars of a match: zeros where they are not known. */
+msim_bar_span ms_results_bars(const ms_results_out *out, const msim_match *match);
+/* The columns that --find adds at the end of TSV, and these cells of match i: empty but for bars,
+ * which both kinds have; a tab comes first. */
 int ms_results_music_head(void);
-int ms_results_music_gap(void);
+int ms_results_music_gap(const ms_results_out *out, const ms_results_query *query, int64_t i);
 /* The rows of kind "find". */
 int ms_results_music_rows(const ms_results_out *out, const ms_results_query *query);
 /* The first list of a table and the heading of the second. */

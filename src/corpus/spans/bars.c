@@ -1,10 +1,11 @@
 /* The bars of rows, read from FILE.json beside each file of a corpus: the text "bars" at its very
- * end, which not every description has. See corpus/spans.h; docs/FORMATS.md, CORPUS.npy.json. */
+ * end, which not every description has. See corpus/spans/spans.h; docs/FORMATS.md,
+ * CORPUS.npy.json. */
 #define _GNU_SOURCE
 #include "base/bars.h"
 #include "base/mem.h"
 #include "base/text/base64.h"
-#include "corpus/spans.h"
+#include "corpus/spans/spans.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,8 +1,8 @@
-/* Spans of rows, read from FILE.json beside each file of a corpus. See corpus/spans.h;
+/* Spans of rows, read from FILE.json beside each file of a corpus. See corpus/spans/spans.h;
  * docs/FORMATS.md, CORPUS.npy.json. A file without them has rows that are whole pieces, and costs
  * one read of its description's beginning. */
 #define _GNU_SOURCE
-#include "corpus/spans.h"
+#include "corpus/spans/spans.h"
 #include "base/text/base64.h"
 #include "base/mem.h"
 #include "base/span.h"
