@@ -749,9 +749,9 @@ MSIM_API int64_t msim_corpus_merge_repeats(const msim_corpus_merge *merge);
 /* A few directions that all pieces share dominate the cosine of two vectors. A whitening is a
  * linear map that takes them away. It is fitted on the rows of a corpus, without labels:
  * C + w N + shrink * ebar * I = L L^T for the covariance C of the rows at length 1, and the mean
- * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again. Whitened
- * rows are an ordinary corpus, whose description holds the map. A searcher sees it there and
- * whitens its queries. docs/WHITENING.md.
+ * diagonal ebar of C + w N. A row at length 1 becomes L^-1 (row - mean), at length 1 again.
+ * Whitened rows are an ordinary corpus, whose description holds the map. A searcher sees it there
+ * and whitens its queries. docs/WHITENING.md.
  *
  * N, the nuisance, is what altered copies of pieces differ in from them: how a performer plays, for
  * one. It is known when altered copies were given to the fit, or to the prior that is added to it.
@@ -947,7 +947,8 @@ typedef struct {
     int transpose;              /* keys of a MIDI query: -transpose .. transpose - 1 semitones
                                  * (default 6); 0: only the piece as it is */
     int64_t max_tokens;         /* use only this many first tokens of a MIDI file (default
-                                 * MSIM_TRAINED_TOKENS); 0: all */
+                                 * MSIM_TRAINED_TOKENS); 0: all, which is a job's default with
+                                 * windows */
     const float *class_weights; /* as for msim_context_embed, borrowed until close; NULL: the plain
                                  * mean */
     const int64_t *excluded;    /* rows that no query finds, in any order; copied */
@@ -1245,7 +1246,8 @@ enum msim_kind {
     MSIM_KIND_HTML,
     MSIM_KIND_XML,
     MSIM_KIND_TOKEN_LINES, /* as midisim-tokens prints them */
-    MSIM_KIND_TEXT
+    MSIM_KIND_TEXT,
+    MSIM_KIND_MUS /* the music of Doom, which the tokeniser does not read */
 };
 MSIM_API int msim_file_kind(const void *bytes, size_t n_bytes);
 /* Words for a message: "a zip archive"; NULL for an unknown value. */
@@ -1571,6 +1573,8 @@ typedef struct {
     int (*skip)(void *user, const msim_walk_item *item); /* called for each input that gave no
                                                           * piece, with its reason; may be NULL */
     void *skip_user;
+    const msim_ranks *ranks; /* NULL: this process alone. Rank 0 lists the inputs, every rank reads
+                              * its share of them, rank 0 writes, and knows what it came to */
 } msim_notes_job_options;
 MSIM_API void msim_notes_job_options_init(msim_notes_job_options *options);
 static inline msim_notes_job_options msim_notes_job_options_default(void) {
@@ -1653,7 +1657,11 @@ typedef struct {
     int is_same_tempo;           /* 1: only matches whose tempo is within 3 % */
     const unsigned char *within; /* borrowed: [pieces], 1 for each piece that may match; NULL: all.
                                   * The E values are those of a search in these pieces */
-    int is_light; /* 1: quick, for whole pieces: a sample of the words, no E values */
+    int is_light;            /* 1: quick, for whole pieces: a sample of the words, no E values */
+    const msim_ranks *ranks; /* borrowed; NULL: this process alone. Else every rank opens the same
+                              * index with the same options and asks the same queries in the same
+                              * order; each looks at a part of the pieces. Rank 0 gets the
+                              * matches, those of a single process; the others get none */
 } msim_finder_options;
 MSIM_API void msim_finder_options_init(msim_finder_options *options);
 static inline msim_finder_options msim_finder_options_default(void) {

@@ -11,7 +11,7 @@
 #include "midi/tokens.h"
 #include "search/backend.h"
 #include "corpus/corpus.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <math.h>
 #include <string.h>
 #include <unistd.h>

@@ -22,7 +22,7 @@ int64_t ms_corpus_part_of(const msim_corpus *corpus, int64_t row);
 struct ms_spans *ms_corpus_spans(const msim_corpus *corpus);
 /* And in which bars, in the same way. */
 struct ms_span_bars *ms_corpus_bars(const msim_corpus *corpus);
-/* What its descriptions say about a whitening (corpus/whiten.h), in the same way. */
+/* What its descriptions say about a whitening (corpus/fits/whiten.h), in the same way. */
 struct ms_whitened *ms_corpus_whitened(const msim_corpus *corpus);
 /* Size and time of the file of a part when it was mapped. 0 <= part < parts. */
 ms_codes_stamp ms_corpus_stamp(const msim_corpus *corpus, int64_t part);

@@ -61,6 +61,7 @@ static const struct {
     {MSIM_KIND_AUDIO, "fLaC", 4},
     {MSIM_KIND_AUDIO, "OggS", 4},
     {MSIM_KIND_PDF, "%PDF-", 5},
+    {MSIM_KIND_MUS, "MUS\x1a", 4},
 };
 
 /* Text [n] starts with `word` in any letter case, behind blanks. */
@@ -113,6 +114,7 @@ const char *msim_file_kind_name(int kind) {
     case MSIM_KIND_XML: return "an XML document (MusicXML is not read)";
     case MSIM_KIND_TOKEN_LINES: return "token lines of midisim-tokens";
     case MSIM_KIND_TEXT: return "a text file";
+    case MSIM_KIND_MUS: return "a MUS file, as Doom has them (MUS is not read)";
     default: return NULL;
     }
 }

@@ -1,7 +1,7 @@
-/* Notes that arrive one by one: msim_notes_stream of include/midisim.h. An answer is a search for the
- * latest notes, which takes a few milliseconds (docs/NOTES.md, Streams). The finder keeps decoded
- * pieces and blocks of the index from one answer to the next, which is most of what two answers have
- * in common. */
+/* Notes that arrive one by one: msim_notes_stream of include/midisim.h. An answer is a search for
+ * the latest notes, which takes a few milliseconds (docs/NOTES.md, Streams). The finder keeps
+ * decoded pieces and blocks of the index from one answer to the next, which is most of what two
+ * answers have in common. */
 #include "base/mem.h"
 #include <string.h>
 

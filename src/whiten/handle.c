@@ -66,7 +66,8 @@ static int finish(msim_whitening *w, msim_error *err) {
     return hash_map(w, err);
 }
 
-/* A file has 4 bytes for each number. Rounded before the map is made, the file gives the same map. */
+/* A file has 4 bytes for each number. They are rounded before the map is made, so that the file
+ * gives the same map. */
 static void round_numbers(double *x, size_t n) {
     for (size_t i = 0; x && i < n; i++) x[i] = (double)(float)x[i];
 }

@@ -1,6 +1,6 @@
 /* A whitening: the linear map that makes a corpus's rows uncorrelated, and the statistics that it
  * was made from. docs/WHITENING.md defines the numbers. This module knows rows of f32 alone; the
- * corpus's side is corpus/whiten.h. */
+ * corpus's side is corpus/fits/whiten.h. */
 #ifndef MS_WHITEN_WHITENING_H
 #define MS_WHITEN_WHITENING_H
 #include "base/pool.h"

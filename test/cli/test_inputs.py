@@ -123,6 +123,7 @@ def test_plain_midi_named_gz(tmp_path):
     (b'{"path":"a.mid","tokens":[0]}\n', "token lines of midisim-tokens", "--from-tokens"),
     (b"<!DOCTYPE html><title>Not found", "a web page", ""),
     (b"ID3\x04rest of a song", "an audio recording", ""),
+    (b"MUS\x1a\x10\0\x10\0\x01\0\0\0\0\0\0\0\x60", "a MUS file", "convert it to MIDI"),
     (b"", "an empty file", ""),
     (b"\x00\x01\x02\x03\x00\x00\x01\x00rest of it", "expected a header length of 6, got 256", "")])
 def test_other_files(tmp_path, data, kind, hint):

@@ -55,6 +55,7 @@ static const char *hint_for(const char *path) {
     case MSIM_KIND_TOKEN_LINES: return "midisim-embed takes token lines with --from-tokens";
     case MSIM_KIND_ZIP:
     case MSIM_KIND_ARCHIVE: return "unpack it and give the folder";
+    case MSIM_KIND_MUS: return "convert it to MIDI";
     default: return NULL;
     }
 }

@@ -1,19 +1,10 @@
 /* The note index beside a corpus, as the user sees it. Contract: tools/embed/beside.h. */
 #include "beside.h"
-#include <stdio.h>
-#include <string.h>
+#include "common/notes/open.h"
 #include <unistd.h>
 
-/* False: the path is too long. */
-static bool make_name(const char *output, char *out, size_t cap) {
-    size_t n = strlen(output);
-    if (n > 4 && strcmp(output + n - 4, ".npy") == 0) n -= 4;
-    const int rc = snprintf(out, cap, "%.*s.notes", (int)n, output);
-    return rc > 0 && (size_t)rc < cap;
-}
-
 int ms_embed_name_index(ms_embed_settings *s) {
-    if (!s->has_notes || make_name(s->output, s->index, sizeof s->index)) return 0;
+    if (!s->has_notes || ms_noteindex_beside(s->output, s->index, sizeof s->index)) return 0;
     return ms_cli_usage("-o: expected a path of at most %zu bytes with --notes", sizeof s->index);
 }
 
@@ -22,7 +13,7 @@ void ms_embed_say_written(const ms_embed_settings *s, const msim_job_stats *stat
     char pieces[32], index[sizeof s->index];
     ms_cli_note(stats->is_corpus_unchanged ? unchanged : "wrote %s", s->output);
     if (!s->has_notes) {
-        if (!stats->is_corpus_unchanged && make_name(s->output, index, sizeof index) &&
+        if (!stats->is_corpus_unchanged && ms_noteindex_beside(s->output, index, sizeof index) &&
             access(index, F_OK) == 0)
             ms_cli_warning("%s is left as it was; --notes brings it up to date too", index);
     } else if (stats->is_index_unchanged) {

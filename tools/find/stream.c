@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A signal ends the wait for input; one that comes between the look at it and the wait does so after
- * WAIT_MS. */
+/* A signal ends the wait for input; one that comes between the look at it and the wait does so
+ * after WAIT_MS. */
 enum { LINE_BYTES = 256, MAX_CHORD = 32, MAX_SHOWN = 10, WAIT_MS = 250 };
 static const char blanks[] = " \t\r";
 static const char expected[] = "expected ONSET PITCH [DURATION [CHANNEL]]";

@@ -23,9 +23,9 @@ static const char *choose_index(const ms_search_settings *set, char *beside, siz
                                 bool *may_be_empty) {
     const char *corpus = set->corpora.items[0];
     *may_be_empty = false;
-    ms_noteindex_beside(corpus, beside, cap);
+    const bool has_room = ms_noteindex_beside(corpus, beside, cap);
     if (set->notes_index) return set->notes_index;
-    if (set->corpora.n == 1 && access(beside, F_OK) == 0) return beside;
+    if (set->corpora.n == 1 && has_room && access(beside, F_OK) == 0) return beside;
     if (set->midi_roots.n == 1) return set->midi_roots.items[0];
     if (set->corpora.n > 1 || !is_folder(corpus)) return NULL;
     *may_be_empty = true;

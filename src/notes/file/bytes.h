@@ -18,6 +18,12 @@ static inline uint8_t *ms_varint_put(uint8_t *p, uint64_t value) {
 /* False at the end of the bytes, and for a number beyond 64 bits. */
 static inline bool ms_varint_get(const uint8_t **p, const uint8_t *end, uint64_t *value) {
     uint64_t v = 0;
+    if (end - *p >= 2 && ((*p)[0] & (*p)[1]) < 128) { /* most take one or two bytes */
+        const unsigned low = (*p)[0], is_long = low >> 7, high = (*p)[1];
+        *value = is_long ? (low & 127) | high << 7 : low;
+        *p += 1 + is_long;
+        return true;
+    }
     for (unsigned shift = 0; *p < end && shift < 64; shift += 7) {
         const uint8_t byte = *(*p)++;
         v |= (uint64_t)(byte & 127) << shift;

@@ -99,11 +99,9 @@ size_t ms_details_put(const ms_canon *c, const msim_piece_notes *piece, uint8_t 
 
 /* ---- Reading ---- */
 
-static bool get_groups(const uint8_t **p, const uint8_t *end, size_t n, uint32_t *time,
-                       uint32_t *group) {
+static bool get_groups(const uint8_t **p, const uint8_t *end, size_t n, uint32_t *time) {
     uint64_t now = 0, value, more;
-    uint32_t number = 0;
-    for (size_t i = 0; i < n; number++) {
+    for (size_t i = 0; i < n;) {
         size_t notes = 1;
         if (!ms_varint_get(p, end, &value)) return false;
         now += value >> 1;
@@ -112,18 +110,15 @@ static bool get_groups(const uint8_t **p, const uint8_t *end, size_t n, uint32_t
             if (!ms_varint_get(p, end, &more) || more > n - i || more + 2 > n - i) return false;
             notes = (size_t)more + 2;
         }
-        for (size_t k = 0; k < notes; k++, i++) {
-            time[i] = (uint32_t)now;
-            if (group) group[i] = number;
-        }
+        for (size_t k = 0; k < notes; k++) time[i++] = (uint32_t)now;
     }
     return true;
 }
 
 bool ms_details_times(const uint8_t *bytes, size_t n_bytes, size_t n_notes, uint32_t *time,
-                      uint32_t *group) {
-    const uint8_t *p = bytes;
-    return get_groups(&p, bytes + n_bytes, n_notes, time, group);
+                      const uint8_t **voices) {
+    *voices = bytes;
+    return get_groups(voices, bytes + n_bytes, n_notes, time);
 }
 
 static int bad(msim_error *err) {
@@ -209,13 +204,33 @@ static int get_notes(const uint8_t **p, const uint8_t *end, const uint8_t *pitch
     return MSIM_OK;
 }
 
+int ms_details_count_voices(const uint8_t *p, const uint8_t *end, size_t n_notes,
+                            const uint32_t *chosen, size_t n_chosen, ms_arena *arena,
+                            uint32_t **counts, size_t *n_voices, msim_error *err) {
+    msim_piece_notes piece = {.size = sizeof piece};
+    int rc = ms_details_get_voices(&p, end, arena, &piece, err);
+    if (rc < 0) return rc;
+    *n_voices = piece.n_voices;
+    *counts = ms_arena_get(arena, *n_voices, sizeof **counts, "voices", err);
+    if (!*counts) return -MSIM_E_MEMORY;
+    for (size_t v = 0; v < *n_voices; v++) (*counts)[v] = 0;
+    const unsigned width = ms_bits_for(*n_voices ? *n_voices - 1 : 0);
+    if ((size_t)(end - p) < ms_packed_bytes(n_notes, width)) return bad(err);
+    for (size_t i = 0; i < n_chosen; i++) {
+        const uint64_t voice = width ? ms_packed_get(p, chosen[i], width) : 0;
+        if (voice >= *n_voices) return bad(err);
+        (*counts)[voice]++;
+    }
+    return MSIM_OK;
+}
+
 int ms_details_get(const uint8_t *bytes, size_t n_bytes, const uint8_t *pitches, size_t n_notes,
                    ms_arena *arena, msim_piece_notes *out, msim_error *err) {
     const uint8_t *p = bytes, *const end = bytes + n_bytes;
     uint32_t *time = ms_arena_get(arena, n_notes, sizeof *time, "notes", err);
     msim_note *notes = time ? ms_arena_get(arena, n_notes, sizeof *notes, "notes", err) : NULL;
     if (!notes) return -MSIM_E_MEMORY;
-    if (!get_groups(&p, end, n_notes, time, NULL)) return bad(err);
+    if (!get_groups(&p, end, n_notes, time)) return bad(err);
     for (size_t i = 0; i < n_notes; i++) notes[i] = (msim_note){.start_ms = time[i]};
     int rc = ms_details_get_voices(&p, end, arena, out, err);
     if (rc >= 0) rc = get_notes(&p, end, pitches, notes, n_notes, out->n_voices, err);

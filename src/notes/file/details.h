@@ -17,9 +17,14 @@ size_t ms_details_bound(const ms_canon *canon, const msim_piece_notes *piece);
 /* Returns the number of bytes. */
 size_t ms_details_put(const ms_canon *canon, const msim_piece_notes *piece, uint8_t *out);
 
-/* Read the times alone: time and group [n_notes]; group may be NULL. False: damaged. */
+/* Read the times alone, time [n_notes], and where the voices begin. False: damaged. */
 bool ms_details_times(const uint8_t *bytes, size_t n_bytes, size_t n_notes, uint32_t *time,
-                      uint32_t *group);
+                      const uint8_t **voices);
+/* From where the voices begin: counts [*n_voices], the arena's, has how many of the notes
+ * `chosen` [n_chosen] each voice plays. */
+int ms_details_count_voices(const uint8_t *voices, const uint8_t *end, size_t n_notes,
+                            const uint32_t *chosen, size_t n_chosen, ms_arena *arena,
+                            uint32_t **counts, size_t *n_voices, msim_error *err);
 /* Read everything, into memory of the arena. */
 int ms_details_get(const uint8_t *bytes, size_t n_bytes, const uint8_t *pitches, size_t n_notes,
                    ms_arena *arena, msim_piece_notes *out, msim_error *err);

@@ -8,13 +8,11 @@ typedef struct {
     uint64_t what; /* (piece << 8 | transpose + 64) + 1; 0: free */
     float weight;
     uint32_t last_query; /* + 1 */
-    uint32_t n;          /* anchors */
-    uint32_t kept;       /* index among the kept groups + 1 */
 } group_slot;
 
-/* One anchor with its group. */
+/* One anchor with its group: first `what`, then the number of the slot that has it. */
 typedef struct {
-    uint64_t what;
+    uint64_t group;
     ms_anchor anchor;
 } loose_anchor;
 
@@ -25,7 +23,7 @@ typedef struct {
     loose_anchor *found; /* the arena's: [n] */
     size_t n;
     group_slot *table; /* the arena's: [mask + 1] */
-    size_t mask, n_groups;
+    size_t mask;
 } search;
 
 static bool is_near_tempo(uint32_t a, uint32_t b) { return a <= 4 * b && b <= 4 * a; }
@@ -46,12 +44,12 @@ static bool read_word(search *s, const ms_word *word, const ms_range *range) {
         const uint32_t span = ms_span_of((unsigned)value & ((1 << MS_SPAN_BITS) - 1));
         if (!is_near_tempo(span, query_span)) continue;
         if (!ms_index_piece_of(notes, value >> MS_SPAN_BITS, &piece, &note)) return false;
-        if (s->limits->within && !s->limits->within[piece]) continue;
+        if (!ms_anchor_may_match(s->limits, piece)) continue;
         const int d = notes->pitches[value >> MS_SPAN_BITS] - pitch;
         if (d > MS_TRANSPOSE_MAX || d < -MS_TRANSPOSE_MAX || (s->limits->is_same_key && d))
             continue;
         s->found[s->n++] = (loose_anchor){
-            .what = ((uint64_t)piece << 8 | (unsigned)(d + 64)) + 1,
+            .group = ((uint64_t)piece << 8 | (unsigned)(d + 64)) + 1,
             .anchor = {.query = word->note,
                        .target = note,
                        .query_span = (uint16_t)(query_span < 65535 ? query_span : 65535),
@@ -61,24 +59,26 @@ static bool read_word(search *s, const ms_word *word, const ms_range *range) {
     return true;
 }
 
-static group_slot *slot_of(search *s, uint64_t what) {
+static size_t slot_of(search *s, uint64_t what) {
     size_t i = ms_word_hash(what) & s->mask;
     while (s->table[i].what && s->table[i].what != what) i = (i + 1) & s->mask;
-    if (!s->table[i].what) {
-        s->table[i].what = what;
-        s->n_groups++;
-    }
-    return &s->table[i];
+    s->table[i].what = what;
+    return i;
 }
 
-/* Anchors come in ascending order of the query's notes, each of which weighs once. */
+/* Anchors come in ascending order of the query's notes, each of which weighs once. The table is
+ * larger than the processor's caches: slots are asked for some anchors ahead. */
 static void weigh(search *s) {
+    enum { AHEAD = 16 };
     for (size_t i = 0; i < s->n; i++) {
-        group_slot *g = slot_of(s, s->found[i].what);
-        g->n++;
-        if (g->last_query == s->found[i].anchor.query + 1) continue;
-        g->last_query = s->found[i].anchor.query + 1;
-        g->weight += s->found[i].anchor.bits;
+        loose_anchor *a = &s->found[i];
+        if (i + AHEAD < s->n)
+            __builtin_prefetch(&s->table[ms_word_hash(a[AHEAD].group) & s->mask], 1);
+        a->group = slot_of(s, a->group);
+        group_slot *g = &s->table[a->group];
+        if (g->last_query == a->anchor.query + 1) continue;
+        g->last_query = a->anchor.query + 1;
+        g->weight += a->anchor.bits;
     }
 }
 
@@ -153,23 +153,32 @@ static int sort_group(ms_group *g, ms_arena *arena, msim_error *err) {
     return MSIM_OK;
 }
 
+/* The anchors of the n groups of `list`. kept[slot]: the number of its group + 1, or 0. */
 static int gather(search *s, group_slot **list, size_t n, ms_group *groups, ms_arena *arena,
                   msim_error *err) {
+    uint32_t *kept = ms_arena_get(arena, s->mask + 1, sizeof *kept, "anchors", err);
+    if (!kept) return -MSIM_E_MEMORY;
+    memset(kept, 0, (s->mask + 1) * sizeof *kept);
     for (size_t i = 0; i < n; i++) {
         const uint64_t what = list[i]->what - 1;
         groups[i] = (ms_group){.piece = (uint32_t)(what >> 8),
                                .transpose = (int)(what & 255) - 64,
                                .weight = list[i]->weight};
-        groups[i].anchors =
-            ms_arena_get(arena, list[i]->n, sizeof *groups->anchors, "anchors", err);
-        if (!groups[i].anchors) return -MSIM_E_MEMORY;
-        list[i]->kept = (uint32_t)i + 1;
+        kept[list[i] - s->table] = (uint32_t)i + 1;
     }
     for (size_t i = 0; i < s->n; i++) {
-        const group_slot *g = slot_of(s, s->found[i].what);
-        if (!g->kept) continue;
-        ms_group *to = &groups[g->kept - 1];
-        to->anchors[to->n++] = s->found[i].anchor;
+        const uint32_t g = kept[s->found[i].group];
+        if (g) groups[g - 1].n++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        groups[i].anchors =
+            ms_arena_get(arena, groups[i].n, sizeof *groups->anchors, "anchors", err);
+        if (!groups[i].anchors) return -MSIM_E_MEMORY;
+        groups[i].n = 0;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        const uint32_t g = kept[s->found[i].group];
+        if (g) groups[g - 1].anchors[groups[g - 1].n++] = s->found[i].anchor;
     }
     int rc = MSIM_OK;
     for (size_t i = 0; i < n && rc >= 0; i++) rc = sort_group(&groups[i], arena, err);
@@ -179,14 +188,14 @@ static int gather(search *s, group_slot **list, size_t n, ms_group *groups, ms_a
 static int read_words(search *s, ms_arena *arena, msim_error *err) {
     size_t n = 0, slots = 64;
     for (size_t i = 0; i < s->query->n_words; i++) n += (size_t)s->query->ranges[i].n;
-    while (slots < 2 * n) slots *= 2;
     s->found = ms_arena_get(arena, n, sizeof *s->found, "anchors", err);
-    s->table = s->found ? ms_arena_get(arena, slots, sizeof *s->table, "anchors", err) : NULL;
-    if (!s->table) return -MSIM_E_MEMORY;
+    if (!s->found) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < s->query->n_words; i++)
         if (!read_word(s, &s->query->words[i], &s->query->ranges[i]))
             return ms_index_damaged(s->notes, "a posting", err);
-    while (slots > 64 && slots >= 4 * s->n) slots /= 2;
+    while (slots < s->n + s->n / 2) slots *= 2;
+    s->table = ms_arena_get(arena, slots, sizeof *s->table, "anchors", err);
+    if (!s->table) return -MSIM_E_MEMORY;
     s->mask = slots - 1;
     memset(s->table, 0, slots * sizeof *s->table);
     return MSIM_OK;

@@ -10,14 +10,12 @@ int ms_cache_init(ms_cache *c, const msim_notes *notes, msim_error *err) {
     *c = (ms_cache){.notes = notes, .slots = SLOTS};
     ms_arena_init(&c->arena, KEEP_BYTES);
     c->pieces = ms_alloc(c->slots, sizeof *c->pieces, "times", err);
-    c->times = c->pieces ? ms_alloc(c->slots, sizeof *c->times, "times", err) : NULL;
-    return c->times ? MSIM_OK : -MSIM_E_MEMORY;
+    return c->pieces ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
 void ms_cache_free(ms_cache *c) {
     ms_arena_free(&c->arena);
     ms_free(c->pieces);
-    ms_free(c->times);
     *c = (ms_cache){0};
 }
 
@@ -32,17 +30,23 @@ int ms_cache_get(ms_cache *c, uint32_t piece, ms_target *out, msim_error *err) {
     ms_piece_view view;
     if (!ms_index_piece(c->notes, piece, &view)) return ms_index_damaged(c->notes, "a piece", err);
     size_t i = ms_word_hash(piece) & (c->slots - 1);
-    while (c->pieces[i] && c->pieces[i] != (uint64_t)piece + 1) i = (i + 1) & (c->slots - 1);
-    if (!c->pieces[i]) {
+    while (c->pieces[i].piece && c->pieces[i].piece != (uint64_t)piece + 1)
+        i = (i + 1) & (c->slots - 1);
+    ms_cached *kept = &c->pieces[i];
+    if (!kept->piece) {
         uint32_t *time = ms_arena_get(&c->arena, view.n_notes, sizeof *time, "times", err);
         if (!time) return -MSIM_E_MEMORY;
-        if (!ms_details_times(view.details, view.details_bytes, view.n_notes, time, NULL))
+        const uint8_t *voices;
+        if (!ms_details_times(view.details, view.details_bytes, view.n_notes, time, &voices))
             return ms_index_damaged(c->notes, "the times of a piece", err);
-        c->pieces[i] = (uint64_t)piece + 1;
-        c->times[i] = time;
+        *kept = (ms_cached){.piece = (uint64_t)piece + 1, .time = time, .voices = voices};
         c->n_bytes += view.n_notes * sizeof *time;
         c->n_used++;
     }
-    *out = (ms_target){.time = c->times[i], .pitch = view.pitches, .n = view.n_notes};
+    *out = (ms_target){.time = kept->time,
+                       .pitch = view.pitches,
+                       .n = view.n_notes,
+                       .voices = kept->voices,
+                       .end = view.details + view.details_bytes};
     return MSIM_OK;
 }

@@ -8,14 +8,21 @@ typedef struct {
     const uint32_t *time; /* [n] ms */
     const uint8_t *pitch; /* [n] */
     size_t n;
+    const uint8_t *voices, *end; /* details.h */
 } ms_target;
+
+/* What is kept of a piece. */
+typedef struct {
+    uint64_t piece; /* + 1; 0: free */
+    uint32_t *time; /* the arena's */
+    const uint8_t *voices;
+} ms_cached;
 
 typedef struct {
     const msim_notes *notes; /* borrowed */
     ms_arena arena;
     size_t n_bytes;
-    uint64_t *pieces; /* owned: [slots] piece + 1; 0: free */
-    uint32_t **times; /* owned: [slots], the arena's */
+    ms_cached *pieces; /* owned: [slots] */
     size_t slots, n_used;
 } ms_cache;
 

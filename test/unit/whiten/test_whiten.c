@@ -3,7 +3,7 @@
  * of all their rows; files that are damaged are refused; no allocation that fails does harm.
  * docs/WHITENING.md. */
 #include "base/pool.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include "support/files.h"
 #include "support/levels.h"
 #include "support/random.h"

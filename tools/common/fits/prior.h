@@ -17,7 +17,7 @@
         .name = "prior-rows", .kind = MS_CLI_INT, .value = "N", .max = INT64_C(1) << 40, \
         .offset = offsetof(settings, prior_rows),                                        \
         .help = "with --whiten: how many rows that other fit counts as, at most "        \
-                "(default " MS_CLI_TEXT_OF(2000) ")"                                    \
+                "(default " MS_CLI_TEXT_OF(2000) ")"                                     \
     }
 
 /* given: a file, "none", or NULL for the one that comes with the model. model_sha256: of the model

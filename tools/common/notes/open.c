@@ -73,11 +73,14 @@ int ms_noteindex_open(const char *path, int threads, msim_notes **out, const cha
     return rc < 0 ? rc : msim_notes_open(kept, out, err);
 }
 
-void ms_noteindex_beside(const char *corpus, char *path, size_t cap) {
+bool ms_noteindex_beside(const char *corpus, char *path, size_t cap) {
     size_t n = strlen(corpus);
     if (n > 4 && strcmp(corpus + n - 4, ".npy") == 0) n -= 4;
     while (n > 1 && corpus[n - 1] == '/') n--;
-    if ((size_t)snprintf(path, cap, "%.*s.notes", (int)n, corpus) >= cap) *path = 0;
+    const int rc = snprintf(path, cap, "%.*s.notes", (int)n, corpus);
+    if (rc > 0 && (size_t)rc < cap) return true;
+    *path = 0;
+    return false;
 }
 
 static bool fits(const ms_cli_texts *patterns, const char *name) {

@@ -9,8 +9,9 @@
  * MIDI files: -MSIM_E_EMPTY. */
 int ms_noteindex_open(const char *path, int threads, msim_notes **out, const char **root,
                       msim_error *err);
-/* Where the note index of a corpus lies: CORPUS without .npy, and .notes. */
-void ms_noteindex_beside(const char *corpus, char *path, size_t cap);
+/* Where the note index of a corpus lies: CORPUS without .npy, and .notes. False, with "", when that
+ * has no room. */
+bool ms_noteindex_beside(const char *corpus, char *path, size_t cap);
 /* One byte for each piece: 1 where a pattern fits its name, as in a shell ('*' also stands for
  * '/'). For ms_free; NULL, and 0, without patterns. -MSIM_E_EMPTY when no name fits. */
 int ms_noteindex_choose(const ms_cli_texts *patterns, const msim_notes *notes, unsigned char **out,

@@ -1,8 +1,8 @@
 /* Fits a whitening on a corpus: which rows, their statistics, and how high unrelated rows of it
- * score. Contract: corpus/whiten.h; docs/WHITENING.md. */
+ * score. Contract: corpus/fits/whiten.h; docs/WHITENING.md. */
 #include "base/mem.h"
 #include "base/random.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <inttypes.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* What altered copies of pieces differ in from them: the nuisance of a whitening's fit. Contract:
- * corpus/whiten.h; docs/WHITENING.md. */
+ * corpus/fits/whiten.h; docs/WHITENING.md. */
 #include "base/mem.h"
-#include "corpus/whiten.h"
+#include "corpus/fits/whiten.h"
 #include <string.h>
 
 typedef struct {
