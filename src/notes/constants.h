@@ -37,8 +37,7 @@ enum {
 
 /* Short queries: chance has more to set against them, and a look costs less. So many postings,
  * groups and chains are looked at, shared out among the query's words or notes, where that is more
- * than the limits above. R@1 of 8 notes in 7 million: 0.77 to 0.80, and as much again together with
- * what follows; below 60 notes it makes a difference. */
+ * than the limits above. docs/NOTES.md has what each step gained. */
 enum {
     MS_SHORT_POSTINGS = 10000,
     MS_SHORT_GROUPS = 10000,
@@ -66,15 +65,14 @@ enum { MS_PAIR_SHARE = 4 };
 #define MS_UNEVEN_NOTES 12
 #define MS_UNEVEN_MS 120.0
 /* What is less likely from the start: bits for an octave of tempo, up to so many octaves; for any
- * transposition, and for each semitone of it. R@1 of tunes of 8 notes rose by 0.09 with tempo, by
- * 0.03 with transposition. */
+ * transposition, and for each semitone of it. docs/NOTES.md has what they gained. */
 #define MS_TEMPO_BITS 2.0
 #define MS_TEMPO_OCTAVES 2.0
 #define MS_MOVED_BITS 1.0
 #define MS_SEMITONE_BITS 0.1
 enum { MS_SEMITONES = 36 };
 /* A note of a tune that is found inside a chord, or at its bottom: a tune lies on top. Dense
- * textures have all notes somewhere. R@1 of tunes of 8 notes rose by 0.02. */
+ * textures have all notes somewhere. R@1 of tunes of 8 notes rose by 0.01 to 0.03. */
 #define MS_INNER_BITS 0.4f
 #define MS_BOTTOM_BITS 0.2f
 /* Straight maps are tried for so many pieces, from so many notes on, when numbers of notes differ
