@@ -134,7 +134,7 @@ static const ms_cli_tool tool = {
         "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
         "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
         "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
-        "--whiten | --fit-only [--prior-fit FILE|none] [--altered COPIES] [--force] CORPUS OUT\n"
+        "--whiten | --fit-only [--prior-fit FILE|none] [--force] CORPUS OUT\n"
         "--info | --verify [--json] FILE...",
     .description =
         "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
