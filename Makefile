@@ -3,7 +3,7 @@
 #   CONFIG=release|asan|tsan|fuzz   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1
 #   PREFIX, LIBDIR, DESTDIR for install, install-strip and uninstall; deb and dist make packages (packaging/packaging.mk)
 #   CUDA=0: without CUDA kernels, which are built in where nvcc is found (src/kernels/cuda.mk, docs/GPU.md)
-#   MPI=1: midisim-embed and midisim-search for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
+#   MPI=1: midisim-embed, -search, -index and -find for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
 CONFIG  ?= release
 CLANG   ?= $(firstword $(shell command -v clang clang-14))
 PREFIX  ?= /usr/local
@@ -56,7 +56,8 @@ tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 MPI_DIR  := build/mpi$(patsubst %,-%,$(filter-out release,$(CONFIG)))
-MPI_BIN  := $(addprefix $(MPI_DIR)/midisim-,embed search)
+MPI_TOOLS := embed search index find
+MPI_BIN  := $(addprefix $(MPI_DIR)/midisim-,$(MPI_TOOLS))
 FRONT    := $B/midisim
 MAN      := $(TOOLS:%=$B/share/midisim-%.1)
 COMPLETION := $(foreach t,$(TOOLS),$B/share/midisim-$t $B/share/_midisim-$t $B/share/midisim-$t.fish)
@@ -130,7 +131,7 @@ $(MPI_DIR)/ranks.o: tools/common/ranks_mpi.c $B/stamp.flags
 	@mkdir -p $(@D)
 	$(COMPILE) $(shell $(MPICC) --showme:compile) -MMD -MP -c $< -o $@
 
-$(foreach t,embed search,$(eval $(MPI_DIR)/midisim-$t: $$(call tool_obj,$t)))
+$(foreach t,$(MPI_TOOLS),$(eval $(MPI_DIR)/midisim-$t: $$(call tool_obj,$t)))
 $(MPI_BIN): $(MPI_DIR)/midisim-%: $(TOOL_COMMON) $(MPI_DIR)/ranks.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter-out %/ranks_one.o,$(filter %.o,$^)) $(filter %.a,$^) $(CUDART) $(LIBS) $(MPI_LIBS)
 endif

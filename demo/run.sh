@@ -1,5 +1,5 @@
 #!/bin/sh
-# The demonstration: embed a folder of MIDI files, then ask which of them resemble one. `make demo` calls this when
+# The demonstration: embed a folder of MIDI files, then ask which of them resemble one, and which has a phrase. `make demo` calls this when
 # the tools and the weights are there. Everything is made under build/demo; README.md shows the output.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,5 +18,9 @@ run() {
     echo "\$ $*"
     "$bin/$@"
 }
-run midisim-embed -o corpus.npy midi
+run midisim-embed --notes -o corpus.npy midi
 run midisim-search -c corpus.npy -k 8 --format table midi/freedink/love.mid
+# A typed phrase: its quotes are part of what is shown.
+phrase="E4:3/4 F4:1/4 G4:1/2 E4 D4 C4 B3 D4 D4 F4 E4 D4 E4:3/4 F4:1/4 G4:1/2 E4"
+echo "\$ midisim-find -i corpus.notes -k 1 --format table --notes \"$phrase\""
+"$bin/midisim-find" -i corpus.notes -k 1 --format table --notes "$phrase"

@@ -1573,6 +1573,8 @@ typedef struct {
     int (*skip)(void *user, const msim_walk_item *item); /* called for each input that gave no
                                                           * piece, with its reason; may be NULL */
     void *skip_user;
+    const msim_ranks *ranks; /* NULL: this process alone. Rank 0 lists the inputs, every rank reads
+                              * its share of them, rank 0 writes, and knows what it came to */
 } msim_notes_job_options;
 MSIM_API void msim_notes_job_options_init(msim_notes_job_options *options);
 static inline msim_notes_job_options msim_notes_job_options_default(void) {
@@ -1655,7 +1657,11 @@ typedef struct {
     int is_same_tempo;           /* 1: only matches whose tempo is within 3 % */
     const unsigned char *within; /* borrowed: [pieces], 1 for each piece that may match; NULL: all.
                                   * The E values are those of a search in these pieces */
-    int is_light; /* 1: quick, for whole pieces: a sample of the words, no E values */
+    int is_light;            /* 1: quick, for whole pieces: a sample of the words, no E values */
+    const msim_ranks *ranks; /* borrowed; NULL: this process alone. Else every rank opens the same
+                              * index with the same options and asks the same queries in the same
+                              * order; each looks at a part of the pieces. Rank 0 gets the
+                              * matches, those of a single process; the others get none */
 } msim_finder_options;
 MSIM_API void msim_finder_options_init(msim_finder_options *options);
 static inline msim_finder_options msim_finder_options_default(void) {

@@ -83,16 +83,14 @@ static int create_temp(ms_out_file *f, unsigned mode, msim_error *err) {
 int ms_out_file_open(ms_out_file *f, const char *path, const char *suffix, size_t item_max,
                      msim_error *err) {
     struct stat st;
-    size_t cap = strlen(path) + strlen(suffix) + 1;
     f->fd = -1;
     f->folder = AT_FDCWD;
     f->item_max = item_max;
     if (!ms_add_size(item_max, BUFFER_BYTES, &f->cap))
         return ms_fail(err, MSIM_E_LIMIT, "output buffer: the rows do not fit in memory");
     if (!(f->buffer = ms_alloc(f->cap, 1, "output buffer", err)) ||
-        !(f->path = ms_alloc(cap, 1, "path", err)))
+        !(f->path = ms_file_beside(path, suffix, err)))
         return -MSIM_E_MEMORY;
-    snprintf(f->path, cap, "%s%s", path, suffix);
     if (stat(f->path, &st) != 0) {
         /* The temporary name is cut, and would hide this until the end. */
         if (errno == ENAMETOOLONG)
@@ -114,12 +112,17 @@ int ms_out_file_open_at(ms_out_file *f, int folder, const char *name, unsigned m
     return create_temp(f, mode, err);
 }
 
-int ms_file_check_name(const char *path, const char *ending, msim_error *err) {
-    struct stat st;
+char *ms_file_beside(const char *path, const char *ending, msim_error *err) {
     size_t cap = strlen(path) + strlen(ending) + 1;
     char *whole = ms_alloc(cap, 1, "path", err);
+    if (whole) snprintf(whole, cap, "%s%s", path, ending);
+    return whole;
+}
+
+int ms_file_check_name(const char *path, const char *ending, msim_error *err) {
+    struct stat st;
+    char *whole = ms_file_beside(path, ending, err);
     if (!whole) return -MSIM_E_MEMORY;
-    snprintf(whole, cap, "%s%s", path, ending);
     const bool is_too_long = lstat(whole, &st) != 0 && errno == ENAMETOOLONG;
     ms_free(whole);
     if (!is_too_long) return MSIM_OK;

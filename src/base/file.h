@@ -58,6 +58,9 @@ int ms_out_file_finish(ms_out_file *f, msim_error *err);
 int ms_out_file_failed(const ms_out_file *f, msim_error *err);
 void ms_out_file_close(ms_out_file *f);
 
+/* The path of a file beside another: `path` with `ending` behind it, to be freed with ms_free. NULL
+ * when out of memory. */
+char *ms_file_beside(const char *path, const char *ending, msim_error *err);
 /* Before any work: whether the file system takes path with `ending` behind it as a name. Temporary
  * names need no room of their own: they are cut. */
 int ms_file_check_name(const char *path, const char *ending, msim_error *err);

@@ -3,6 +3,7 @@
  * caller's buffer, and no row is copied. A corpus owns the maps and, for pickled files, the place
  * of each row. include/midisim.h, Corpus; docs/FORMATS.md, Corpora. */
 #include "corpus/corpus.h"
+#include "base/file.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/sized.h"
@@ -54,11 +55,9 @@ static int open_names(ms_names *names, const char *names_path, int64_t n_rows,
 
 /* FILE.names beside a file without names, where there is one. */
 static int open_names_beside(part *p, const char *path, msim_error *err) {
-    size_t cap = strlen(path) + sizeof ".names";
     struct stat st;
-    char *names_path = ms_alloc(cap, 1, "path", err);
+    char *names_path = ms_file_beside(path, ".names", err);
     if (!names_path) return -MSIM_E_MEMORY;
-    snprintf(names_path, cap, "%s.names", path);
     int rc = MSIM_OK;
     if (stat(names_path, &st) == 0) {
         rc = open_names(&p->names, names_path, p->view.rows.n_rows, path, err);

@@ -11,6 +11,7 @@
  * its own, as a later run of any number of processes would, and writes the corpus as a single
  * process does. */
 #define _GNU_SOURCE
+#include "pipeline/input/sent.h"
 #include "pipeline/job.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -20,10 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_MOST 64           /* entries */
-#define BLOCKS_LEFT 4           /* a block is at most this part of what is left for each rank */
-#define AHEAD 64                /* files that a rank reads ahead */
-#define CHUNK ((size_t)4 << 20) /* bytes of the list sent at a time */
+#define BLOCK_MOST 64 /* entries */
+#define BLOCKS_LEFT 4 /* a block is at most this part of what is left for each rank */
+#define AHEAD 64      /* files that a rank reads ahead */
 #define NO_MORE ((int64_t)1 << 40)
 #define RANK_MARK ".rank-"
 
@@ -44,13 +44,6 @@ typedef struct {
     ms_description description;
     int64_t n_todo;
 } plan;
-
-/* An entry on its way; its path with a final NUL follows. */
-typedef struct {
-    int64_t bytes, mtime_ns;
-    uint32_t path_bytes, name_at, name_len, relative_at;
-    bool is_named;
-} packed_entry;
 
 void ms_job_part_free(ms_job_part *p) {
     if (!p) return;
@@ -134,66 +127,21 @@ int64_t ms_job_taken_elsewhere(const msim_job *r) {
 
 /* ---- The list ---- */
 
-typedef struct {
-    unsigned char *bytes; /* owned: [cap] */
-    size_t n, cap;
-    msim_error failed; /* of this rank; code 0 while all went well */
-} chunk;
-
-static void make_room(chunk *c, size_t n) {
-    if (!c->failed.code)
-        (void)ms_grow((void **)&c->bytes, &c->cap, n, 1, "list of files", &c->failed);
-}
-
-/* Get a chunk of bytes from rank 0. Returns false at the end, and when any rank is out of memory:
- * all ranks go on or none does. */
-static bool send_chunk(const msim_job *r, chunk *c) {
-    int64_t n = (int64_t)c->n;
-    broadcast(r, &n, sizeof n);
-    make_room(c, (size_t)n);
-    if (agree(r, -c->failed.code, &c->failed) < 0) return false;
-    if (n) broadcast(r, c->bytes, (size_t)n);
-    c->n = ms_job_rank(r) == 0 ? 0 : (size_t)n;
-    return n > 0;
-}
-
-static void put(chunk *c, const void *bytes, size_t n) {
-    make_room(c, c->n + n);
-    if (c->failed.code) return;
-    memcpy(c->bytes + c->n, bytes, n);
-    c->n += n;
-}
-
-/* What was put, and the mark of the end. */
-static void send_end(const msim_job *r, chunk *c) {
-    if (c->n && !send_chunk(r, c)) return;
-    (void)send_chunk(r, c);
-}
-
-static void send_entries(const msim_job *r, chunk *c) {
-    for (int64_t i = 0; i < r->part->n; i++) {
-        const ms_files_entry *e = r->manifest.files.entries + r->part->todo[i];
-        packed_entry packed = {.bytes = e->bytes,
-                               .mtime_ns = e->mtime_ns,
-                               .path_bytes = (uint32_t)strlen(e->path) + 1,
-                               .name_at = e->name_at,
-                               .name_len = e->name_len,
-                               .relative_at = e->relative_at,
-                               .is_named = e->is_named};
-        put(c, &packed, sizeof packed);
-        put(c, e->path, packed.path_bytes);
-        if ((c->n >= CHUNK || c->failed.code) && !send_chunk(r, c)) return;
-    }
-    send_end(r, c);
-}
-
 /* A content on its way. */
 typedef struct {
     unsigned char key[MS_DEDUP_KEY];
     bool has_vectors, has_notes;
 } packed_content;
 
-static void send_contents(const msim_job *r, chunk *c) {
+static void send_entries(const msim_job *r, ms_sent *sent) {
+    for (int64_t i = 0; i < r->part->n; i++) {
+        ms_sent_put_entry(sent, r->manifest.files.entries + r->part->todo[i]);
+        if (!ms_sent_step(sent)) return;
+    }
+    ms_sent_end(sent);
+}
+
+static void send_contents(const msim_job *r, ms_sent *sent) {
     for (size_t i = 0; i < ms_dedup_count(r->manifest.dedup); i++) {
         ms_dedup_entry content = ms_dedup_get(r->manifest.dedup, (uint32_t)i);
         packed_content packed = {
@@ -201,49 +149,26 @@ static void send_contents(const msim_job *r, chunk *c) {
             .has_notes = ms_dedup_get_notes(r->manifest.dedup, (uint32_t)i) != MS_NOTES_UNKNOWN};
         if (!packed.has_vectors && (!packed.has_notes || !r->o.notes)) continue;
         memcpy(packed.key, content.key, sizeof packed.key);
-        put(c, &packed, sizeof packed);
-        if ((c->n >= CHUNK || c->failed.code) && !send_chunk(r, c)) return;
+        ms_sent_put(sent, &packed, sizeof packed);
+        if (!ms_sent_step(sent)) return;
     }
-    send_end(r, c);
-}
-
-static int end_list(chunk *c, msim_error *err) {
-    ms_free(c->bytes);
-    return c->failed.code ? ms_fail(err, c->failed.code, "%s", c->failed.text) : 0;
+    ms_sent_end(sent);
 }
 
 static int send_list(const msim_job *r, msim_error *err) {
-    chunk c = {0};
-    send_entries(r, &c);
-    if (!c.failed.code) send_contents(r, &c);
-    return end_list(&c, err);
-}
-
-static void add_entries(msim_job *r, chunk *c) {
-    packed_entry packed;
-    ms_files_entry *e;
-    for (size_t at = 0; at < c->n; at += sizeof packed + packed.path_bytes) {
-        memcpy(&packed, c->bytes + at, sizeof packed);
-        if (ms_files_list_add(&r->manifest.files, (const char *)c->bytes + at + sizeof packed, &e,
-                              &c->failed) < 0)
-            return;
-        e->name_at = packed.name_at;
-        e->name_len = packed.name_len;
-        e->relative_at = packed.relative_at;
-        e->is_named = packed.is_named;
-        e->bytes = packed.bytes;
-        e->mtime_ns = packed.mtime_ns;
-        e->reason = MSIM_SKIP_NONE;
-    }
+    ms_sent sent = {.ranks = r->o.ranks};
+    send_entries(r, &sent);
+    if (!sent.failed.code) send_contents(r, &sent);
+    return ms_sent_close(&sent, err);
 }
 
 /* Where rank 0 keeps the results of these contents does not matter here. */
-static void add_contents(msim_job *r, chunk *c) {
+static void add_contents(msim_job *r, ms_sent *sent) {
     packed_content packed;
     uint32_t content;
-    for (size_t at = 0; at + sizeof packed <= c->n && !c->failed.code; at += sizeof packed) {
-        memcpy(&packed, c->bytes + at, sizeof packed);
-        if (ms_dedup_find(r->manifest.dedup, packed.key, &content, &c->failed) < 0) return;
+    for (size_t at = 0; at + sizeof packed <= sent->n && !sent->failed.code; at += sizeof packed) {
+        memcpy(&packed, sent->bytes + at, sizeof packed);
+        if (ms_dedup_find(r->manifest.dedup, packed.key, &content, &sent->failed) < 0) return;
         if (packed.has_vectors)
             ms_dedup_settle(r->manifest.dedup, content,
                             (ms_dedup_entry){.state = MS_DEDUP_PREVIOUS});
@@ -252,12 +177,12 @@ static void add_contents(msim_job *r, chunk *c) {
 }
 
 static int receive_list(msim_job *r, msim_error *err) {
-    chunk c = {0};
-    while (send_chunk(r, &c)) add_entries(r, &c);
-    bool is_over = c.failed.code != 0; /* as all ranks know */
-    if (!is_over) (void)ms_manifest_open(&r->manifest, &r->watch, &c.failed);
-    while (!is_over && send_chunk(r, &c)) add_contents(r, &c);
-    return end_list(&c, err);
+    ms_sent sent = {.ranks = r->o.ranks};
+    while (ms_sent_next(&sent)) ms_sent_get_entries(&sent, &r->manifest.files);
+    bool is_over = sent.failed.code != 0; /* as all ranks know */
+    if (!is_over) (void)ms_manifest_open(&r->manifest, &r->watch, &sent.failed);
+    while (!is_over && ms_sent_next(&sent)) add_contents(r, &sent);
+    return ms_sent_close(&sent, err);
 }
 
 /* ---- Before the work ---- */

@@ -3,7 +3,9 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "base/sized.h"
+#include "pipeline/walk.h"
 #include "pipeline/input/reader.h"
+#include "pipeline/input/sent.h"
 #include "pipeline/input/token_lines.h"
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +34,9 @@ struct msim_walk {
         char detail[MS_FILES_DETAIL];
     } next, read;
     int64_t n_given, n_cut;
+    /* Of several ranks: the entry that is next, and how many readable ones came before it. */
+    const msim_ranks *ranks; /* borrowed, or NULL */
+    size_t next_entry, n_readable;
 };
 
 static const msim_walk_options defaults = {.size = sizeof defaults,
@@ -274,8 +279,25 @@ static int read_entry(msim_walk *w, size_t index, ms_files_buffer *buffer, char 
     return 0;
 }
 
+/* True when an input is for some rank and no matter which: it is a file, as far as is known. */
+static bool is_readable(const ms_files_entry *e) {
+    return e->reason == MSIM_SKIP_NONE && !e->is_stream;
+}
+
+/* The next entry of this rank; files.n at the end. */
+static size_t take_entry(msim_walk *w) {
+    while (w->ranks && w->next_entry < w->files.n) {
+        const bool readable = is_readable(w->files.entries + w->next_entry);
+        const size_t rank = readable ? w->n_readable % (size_t)w->ranks->count : 0;
+        w->n_readable += readable;
+        if (rank == (size_t)w->ranks->index) break;
+        w->next_entry++;
+    }
+    return w->next_entry < w->files.n ? w->next_entry++ : w->files.n;
+}
+
 static int next_bytes(msim_walk *w, msim_walk_item *out, msim_error *err) {
-    size_t index = (size_t)w->n_given;
+    const size_t index = take_entry(w);
     msim_walk_item item;
     if (index == w->files.n) return 0;
     if (ms_watch_is_stopped(&w->watch)) return ms_watch_stop(err, "while reading files");
@@ -326,4 +348,21 @@ int msim_walk_get_stats(const msim_walk *w, msim_walk_stats *out) {
                          .cut = w->n_cut,
                          .empty_folders = (int64_t)w->files.n_empty_folders};
     return ms_sized_out(out, &s, sizeof s);
+}
+
+/* ---- Several ranks ---- */
+
+int ms_walk_share(msim_walk *w, const msim_ranks *ranks, msim_error *err) {
+    ms_sent sent = {.ranks = ranks};
+    const bool is_first = ranks->index == 0;
+    bool goes_on = true;
+    w->ranks = ranks;
+    for (size_t i = 0; is_first && i < w->files.n && goes_on; i++) {
+        if (!is_readable(w->files.entries + i)) continue;
+        ms_sent_put_entry(&sent, w->files.entries + i);
+        goes_on = ms_sent_step(&sent);
+    }
+    if (is_first && goes_on) ms_sent_end(&sent);
+    while (!is_first && ms_sent_next(&sent)) ms_sent_get_entries(&sent, &w->files);
+    return ms_sent_close(&sent, err);
 }

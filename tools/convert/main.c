@@ -130,12 +130,11 @@ static const ms_cli_tool tool = {
     .name = "midisim-convert",
     .purpose = "Converts, merges, describes and checks models and corpora.",
     .summary = "convert, merge, describe and verify midisim checkpoints and corpora",
-    .usage =
-        "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
-        "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
-        "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
-        "--whiten | --fit-only [--prior-fit FILE|none] [--altered COPIES] [--force] CORPUS OUT\n"
-        "--info | --verify [--json] FILE...",
+    .usage = "[--dtype f32|bf16] [--force] MODEL.pth OUT.safetensors\n"
+             "--form FORMAT [--dtype TYPE] [--force] CORPUS... OUT\n"
+             "--merge [--form FORMAT] [--dtype TYPE] [--force] SHARD... -o CORPUS.npy\n"
+             "--whiten | --fit-only [--prior-fit FILE|none] [--force] CORPUS OUT\n"
+             "--info | --verify [--json] FILE...",
     .description =
         "Without --form and --merge, writes a checkpoint as safetensors. The source is a .pth file "
         "of either kind or a safetensors file; nothing in it is executed. The names of tensors "

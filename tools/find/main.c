@@ -3,9 +3,11 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "common/notes/open.h"
+#include "common/ranks.h"
 #include "common/skips.h"
 #include "common/watch.h"
 #include "find.h"
+#include "follow.h"
 #include <string.h>
 
 enum { BATCH = 64 };
@@ -51,7 +53,10 @@ static int give_answer(finding *f, ms_asked *q) {
 /* Answer what waits. < 0 when it makes no sense to go on. */
 static int flush(finding *f) {
     int rc = 0;
-    ms_pool_run(f->pool, (int64_t)f->n_waiting, answer, f);
+    if (ms_ranks_count() > 1)
+        for (size_t i = 0; i < f->n_waiting; i++) ms_find_lead(&f->batch[i], f->finders[0]);
+    else
+        ms_pool_run(f->pool, (int64_t)f->n_waiting, answer, f);
     for (size_t i = 0; i < f->n_waiting; i++) {
         if (rc >= 0 && !ms_cli_stopped()) rc = give_answer(f, &f->batch[i]);
         ms_asked_free(&f->batch[i]);
@@ -130,12 +135,14 @@ static msim_finder_options finder_options(const finding *f) {
     o.is_same_key = f->s->is_same_key;
     o.is_same_tempo = f->s->is_same_tempo;
     o.within = f->within;
+    o.ranks = ms_ranks_table();
     return o;
 }
 
+/* Ranks answer one query after the other, together. */
 static int open_finders(finding *f, msim_error *err) {
     const msim_finder_options o = finder_options(f);
-    int rc = ms_pool_open(ms_cli_threads(&f->s->common), &f->pool, err);
+    int rc = ms_pool_open(o.ranks ? 1 : ms_cli_threads(&f->s->common), &f->pool, err);
     if (rc < 0) return rc;
     f->finders = ms_alloc((size_t)ms_pool_size(f->pool), sizeof(msim_finder *), "finders", err);
     if (!f->finders) return -MSIM_E_MEMORY;
@@ -145,15 +152,18 @@ static int open_finders(finding *f, msim_error *err) {
 }
 
 static int open_all(finding *f, msim_error *err) {
-    int rc =
-        ms_noteindex_open(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
+    int rc = ms_find_check_ranks(f->s->index, f->s->is_stream, err);
+    if (rc >= 0)
+        rc =
+            ms_noteindex_open(f->s->index, ms_cli_threads(&f->s->common), &f->notes, &f->root, err);
     if (rc >= 0) rc = ms_noteindex_choose(&f->s->within, f->notes, &f->within, err);
     if (rc >= 0) rc = open_finders(f, err);
     if (rc >= 0) rc = msim_note_reader_open(&f->reader, err);
     if (rc >= 0) rc = ms_cli_skips_open(NULL, &f->skips, err);
+    f->out = (ms_find_out){.settings = f->s, .notes = f->notes};
+    if (ms_ranks_index() > 0) return rc;
     if (rc >= 0 && f->s->excerpts) rc = ms_tree_open(f->s->excerpts, &f->excerpts, err);
     if (rc >= 0 && f->s->copy_to) rc = ms_tree_open(f->s->copy_to, &f->copies, err);
-    f->out = (ms_find_out){.settings = f->s, .notes = f->notes};
     return rc;
 }
 
@@ -170,17 +180,21 @@ static void close_all(finding *f) {
 }
 
 /* What has no queries: pairs, groups, a stream. */
-static int run_without(finding *f) {
+static int run_without(finding *f, msim_error *err) {
     const msim_finder_options o = finder_options(f);
-    if (!f->s->is_groups && ms_find_begin(&f->out) < 0) return -MSIM_E_STOPPED;
+    int rc = !f->s->is_groups && ms_find_begin(&f->out) < 0 ? -MSIM_E_STOPPED : 0;
+    rc = ms_ranks_agree(rc, err);
+    if (rc < 0) return rc;
     return f->s->is_stream ? ms_find_stream(f->s, &o, &f->out) : ms_find_pairs(f->s, &f->out);
 }
 
+/* Print the answers to all queries. On several ranks: rank 0. */
 static int run_queries(finding *f, msim_error *err) {
     int rc = ms_find_begin(&f->out) < 0 ? -MSIM_E_STOPPED : 0;
     if (rc >= 0) rc = add_phrases(f);
     if (rc >= 0) rc = add_files(f, err);
     if (rc >= 0) rc = flush(f);
+    ms_find_dismiss();
     if (rc < 0) return rc;
     err->text[0] = 0; /* of files that were skipped */
     const bool has_failures = f->n_failed || ms_cli_skips_failures(f->skips);
@@ -191,9 +205,11 @@ static int run(const ms_find_settings *s) {
     static finding f;
     msim_error err = {0}, late;
     f.s = s;
-    int rc = open_all(&f, &err);
-    if (rc >= 0)
-        rc = s->is_stream || s->is_pairs || s->is_groups ? run_without(&f) : run_queries(&f, &err);
+    int rc = ms_ranks_agree(open_all(&f, &err), &err);
+    if (rc >= 0 && (s->is_stream || s->is_pairs || s->is_groups))
+        rc = run_without(&f, &err);
+    else if (rc >= 0)
+        rc = ms_ranks_index() > 0 ? ms_find_follow(f.finders[0]) : run_queries(&f, &err);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     if (f.skips) (void)ms_cli_skips_close(f.skips, &late);
     close_all(&f);
@@ -202,9 +218,10 @@ static int run(const ms_find_settings *s) {
 
 int main(int argc, char **argv) {
     static ms_find_settings s = {.top = 10, .evalue = 1e-3};
+    ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&ms_find_tool, argc, argv, &s);
     if (rc == 0) rc = ms_find_check(&s);
-    if (rc != 0) return ms_cli_finish(rc);
+    if (rc != 0) return ms_ranks_end(ms_cli_finish(rc));
     ms_cli_catch_signals();
-    return ms_cli_finish(run(&s));
+    return ms_ranks_end(ms_cli_finish(run(&s)));
 }

@@ -2,6 +2,7 @@
  * tools/find/find.h. */
 #include "base/mem.h"
 #include "common/texts/tsv.h"
+#include "common/ranks.h"
 #include "find.h"
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,7 @@ int ms_find_pairs(const ms_find_settings *s, ms_find_out *out) {
     o.evalue = s->evalue;
     o.is_same_key = s->is_same_key;
     o.is_same_tempo = s->is_same_tempo;
+    o.ranks = ms_ranks_table();
     (void)msim_notes_get_info(out->notes, &info);
     p.n_pieces = info.pieces;
     p.joined = ms_alloc((size_t)info.pieces, sizeof *p.joined, "groups", &err);

@@ -1,5 +1,6 @@
 /* midisim-index: MIDI files to a note index, which midisim-find searches. */
 #include "common/cli.h"
+#include "common/ranks.h"
 #include "common/skips.h"
 #include "common/texts/numbers.h"
 #include "common/watch.h"
@@ -166,6 +167,7 @@ static msim_notes_job_options job_options(const index_settings *s, ms_cli_skips 
     o.update = s->is_update;
     o.skip = add_skip;
     o.skip_user = skips;
+    o.ranks = ms_ranks_table();
     return o;
 }
 
@@ -186,7 +188,8 @@ static int build(const index_settings *s) {
     ms_cli_skips *skips = NULL;
     msim_error err;
     msim_notes_job_stats stats = {.size = sizeof stats};
-    int rc = ms_cli_skips_open(s->skipped, &skips, &err);
+    int rc = ms_ranks_index() == 0 ? ms_cli_skips_open(s->skipped, &skips, &err) : 0;
+    rc = ms_ranks_agree(rc, &err);
     if (rc >= 0) {
         const msim_notes_job_options o = job_options(s, skips);
         rc = msim_notes_build(&o, &stats, &err);
@@ -197,7 +200,7 @@ static int build(const index_settings *s) {
         ms_cli_note("not complete: what was read is kept in %s.kept-*; run the same command again "
                     "to go on",
                     s->output);
-    if (rc >= 0) {
+    if (rc >= 0 && ms_ranks_index() == 0) {
         say_result(s, &stats, skips);
         ms_cli_note("wrote %s", s->output);
     }
@@ -213,6 +216,10 @@ static int check_settings(index_settings *s) {
     const bool is_look = s->is_info || s->is_verify;
     if (s->common.operands.n == 0 && !s->files_from)
         return ms_cli_usage("no input: give a PATH or --files-from");
+    if ((is_look || s->is_merge) && ms_ranks_count() > 1)
+        return ms_cli_usage(
+            "%s works in a single process, not on %d ranks: start it without mpirun",
+            s->is_merge ? "--merge" : "--info and --verify", ms_ranks_count());
     if (is_look && (s->output || s->is_merge || s->is_update))
         return ms_cli_usage("--info and --verify only read: leave out -o, --merge and --update");
     if (is_look) return 0;
@@ -226,12 +233,17 @@ static int check_settings(index_settings *s) {
     return ms_cli_shard(s->shard, &s->shard_index, &s->n_shards);
 }
 
+static int run(const index_settings *s) {
+    if (s->is_info || s->is_verify) return look_at(s);
+    return s->is_merge ? merge(s) : build(s);
+}
+
 int main(int argc, char **argv) {
     static index_settings s = {.density = 1, .memory = 1024};
+    ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);
-    if (rc != 0) return ms_cli_finish(rc);
+    if (rc != 0) return ms_ranks_end(ms_cli_finish(rc));
     ms_cli_catch_signals();
-    if (s.is_info || s.is_verify) return ms_cli_finish(look_at(&s));
-    return ms_cli_finish(s.is_merge ? merge(&s) : build(&s));
+    return ms_ranks_end(ms_cli_finish(run(&s)));
 }

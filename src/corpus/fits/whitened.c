@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #define NEXT_BYTES ((size_t)256) /* from the end of a text to the beginning of the next */
@@ -198,12 +197,9 @@ static int read_description(description_file *d, const msim_corpus *corpus, int6
 
 static int read_part(const msim_corpus *corpus, int64_t part, msim_whitening **out,
                      msim_error *err) {
-    const char *rows_path = msim_corpus_part_path(corpus, part);
-    size_t cap = strlen(rows_path) + sizeof ".json";
-    char *path = ms_alloc(cap, 1, "path", err);
+    char *path = ms_file_beside(msim_corpus_part_path(corpus, part), ".json", err);
     *out = NULL;
     if (!path) return -MSIM_E_MEMORY;
-    snprintf(path, cap, "%s.json", rows_path);
     description_file d = {.path = path, .n_rows = msim_corpus_part_rows(corpus, part)};
     int rc = ms_base64_open(path, &d.head, err);
     if (rc > 0) {

@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 
 struct ms_span_bars {
     pthread_mutex_t lock;
@@ -88,12 +86,9 @@ static int read_text(ms_stored_bars **out, int fd, int64_t at, int64_t n_rows, c
 
 static int read_part(ms_stored_bars **out, const msim_corpus *corpus, int64_t part, int64_t dim,
                      msim_error *err) {
-    const char *rows_path = msim_corpus_part_path(corpus, part);
     int64_t n_rows = msim_corpus_part_rows(corpus, part);
-    size_t cap = strlen(rows_path) + sizeof ".json";
-    char *path = ms_alloc(cap, 1, "path", err);
+    char *path = ms_file_beside(msim_corpus_part_path(corpus, part), ".json", err);
     if (!path) return -MSIM_E_MEMORY;
-    snprintf(path, cap, "%s.json", rows_path);
     ms_base64_head head;
     int rc = n_rows ? ms_base64_open(path, &head, err) : 0;
     if (rc > 0) {

@@ -9,8 +9,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 
 /* One file. In memory the last field of a span, a zero on disk, is the number of its piece within
  * the file. */
@@ -88,12 +86,9 @@ static int read_text(part_spans *p, const ms_base64_head *head, int64_t n_rows, 
 }
 
 static int read_part(part_spans *p, const msim_corpus *corpus, int64_t part, msim_error *err) {
-    const char *rows_path = msim_corpus_part_path(corpus, part);
     int64_t n_rows = msim_corpus_part_rows(corpus, part);
-    size_t cap = strlen(rows_path) + sizeof ".json";
-    char *path = ms_alloc(cap, 1, "path", err);
+    char *path = ms_file_beside(msim_corpus_part_path(corpus, part), ".json", err);
     if (!path) return -MSIM_E_MEMORY;
-    snprintf(path, cap, "%s.json", rows_path);
     ms_base64_head head;
     p->n_pieces = 0;
     int rc = n_rows ? ms_base64_open(path, &head, err) : 0;

@@ -44,7 +44,7 @@ static bool read_word(search *s, const ms_word *word, const ms_range *range) {
         const uint32_t span = ms_span_of((unsigned)value & ((1 << MS_SPAN_BITS) - 1));
         if (!is_near_tempo(span, query_span)) continue;
         if (!ms_index_piece_of(notes, value >> MS_SPAN_BITS, &piece, &note)) return false;
-        if (s->limits->within && !s->limits->within[piece]) continue;
+        if (!ms_anchor_may_match(s->limits, piece)) continue;
         const int d = notes->pitches[value >> MS_SPAN_BITS] - pitch;
         if (d > MS_TRANSPOSE_MAX || d < -MS_TRANSPOSE_MAX || (s->limits->is_same_key && d))
             continue;

@@ -19,12 +19,18 @@ typedef struct {
     size_t n;
 } ms_group;
 
-/* What restricts a search; all may match where nothing is set. */
+/* What restricts a search. */
 typedef struct {
-    const unsigned char *within; /* [pieces], or NULL */
+    const unsigned char *within;     /* [pieces], or NULL */
+    uint32_t first_piece, end_piece; /* of this rank: first_piece .. end_piece - 1 */
     bool is_same_key;
     size_t max_groups;
 } ms_anchor_limits;
+
+static inline bool ms_anchor_may_match(const ms_anchor_limits *limits, uint32_t piece) {
+    if (piece < limits->first_piece || piece >= limits->end_piece) return false;
+    return !limits->within || limits->within[piece];
+}
 
 /* The heaviest groups of a query, heaviest first. All arrays are the arena's. */
 int ms_anchors_find(const ms_probe *query, const msim_notes *notes, const ms_anchor_limits *limits,

@@ -2,7 +2,8 @@
  * summary of docs/NOTES.md. */
 #include "base/sized.h"
 #include "notes/file/details.h"
-#include "notes/verdict/hits.h"
+#include "notes/find/share.h"
+#include "notes/verdict/gather.h"
 #include "notes/verdict/significance.h"
 #include <math.h>
 #include <stdlib.h>
@@ -35,6 +36,8 @@ static void set_limits(msim_finder *f) {
                                            .is_same_key = f->options.is_same_key != 0,
                                            .max_groups = is_light ? MS_LIGHT_GROUPS : MS_GROUPS};
     f->limits.max_verified = MS_VERIFIED;
+    f->limits.ranks = f->options.ranks;
+    ms_share_pieces(f->options.ranks, f->notes->tail.n_pieces, &f->limits.anchors);
 }
 
 /* Chance has fewer places in fewer pieces. A list without any piece is filled in later, with what a
@@ -57,6 +60,7 @@ int msim_finder_open(const msim_notes *notes, const msim_finder_options *options
     if (!f) return -MSIM_E_MEMORY;
     f->notes = notes;
     f->options = o;
+    if (o.ranks && o.ranks->count < 2) f->options.ranks = NULL;
     ms_arena_init(&f->arena, KEEP_BYTES);
     ms_arena_init(&f->decoys, KEEP_BYTES);
     set_limits(f);
@@ -80,21 +84,23 @@ void msim_finder_close(msim_finder *f) {
 
 /* ---- Significance ---- */
 
-/* The best score that a decoy of the query reaches. */
+/* The best score that a decoy of the query reaches in any piece. */
 static int best_decoy(msim_finder *f, const msim_note *query, size_t n, double *best,
                       msim_error *err) {
+    const msim_ranks *ranks = f->limits.ranks;
+    int64_t none = 0;
     *best = 0;
-    for (int d = 0; d < MS_DECOYS; d++) {
+    msim_note *decoy = ms_arena_get(&f->arena, n, sizeof *decoy, "notes", err);
+    int rc = ms_share_most(ranks, decoy ? MSIM_OK : -MSIM_E_MEMORY, best, &none, err);
+    for (int d = 0; d < MS_DECOYS && rc >= 0; d++) {
         ms_pass_result pass;
         ms_arena_reset(&f->decoys);
-        msim_note *decoy = ms_arena_get(&f->decoys, n, sizeof *decoy, "notes", err);
-        if (!decoy) return -MSIM_E_MEMORY;
         ms_decoy_make(query, n, d, decoy);
-        int rc = ms_pass_run(&f->memory, decoy, n, &f->limits, &f->decoys, &pass, err);
-        if (rc < 0) return rc;
-        if (pass.n > 0 && pass.found[0].score > *best) *best = pass.found[0].score;
+        rc = ms_pass_run(&f->memory, decoy, n, &f->limits, &f->decoys, &pass, err);
+        if (rc >= 0 && pass.n > 0 && pass.found[0].score > *best) *best = pass.found[0].score;
+        rc = ms_share_most(ranks, rc, best, &none, err);
     }
-    return MSIM_OK;
+    return rc;
 }
 
 /* How many pieces have this hit's passage, about as well. */
@@ -211,21 +217,23 @@ static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms
 int64_t msim_finder_find(msim_finder *f, const msim_note *query, size_t n,
                          const msim_note_match **matches, msim_error *err) {
     ms_pass_result pass;
-    ms_piece_hit *hits;
-    size_t n_hits;
-    double decoy = 0;
+    ms_piece_hit *hits = NULL;
+    size_t n_hits = 0;
+    double decoy = 0, best = 0;
     if (n == 0) return 0;
     ms_arena_reset(&f->arena);
     int rc = ms_pass_run(&f->memory, query, n, &f->limits, &f->arena, &pass, err);
     if (rc >= 0)
         rc = ms_hits_make(&pass, &f->memory.cache, f->options.is_same_tempo != 0, &f->arena, &hits,
                           &n_hits, err);
-    if (rc < 0 || n_hits == 0) return rc;
-    double best = 0;
     for (size_t i = 0; i < n_hits; i++)
         if (hits[i].best_score > best) best = hits[i].best_score;
+    int64_t n_all = (int64_t)n_hits;
+    rc = ms_share_most(f->limits.ranks, rc, &best, &n_all, err);
+    if (rc < 0 || n_all == 0) return rc;
     if (!f->options.is_light && !ms_chance_is_clear(best, pass.query.canon.n, f->n_searched))
         rc = best_decoy(f, query, n, &decoy, err);
+    if (rc >= 0) rc = ms_hits_gather(f->limits.ranks, &hits, &n_hits, &f->arena, err);
     if (rc < 0) return rc;
     return give_matches(f, &pass, hits, n_hits, decoy, matches, err);
 }

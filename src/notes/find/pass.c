@@ -1,5 +1,6 @@
 /* One pass of a search: see pass.h. */
 #include "notes/find/pass.h"
+#include "notes/find/share.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,15 +14,6 @@ int ms_pass_memory_init(ms_pass_memory *m, const msim_notes *notes, msim_error *
 void ms_pass_memory_free(ms_pass_memory *m) {
     ms_cache_free(&m->cache);
     ms_verify_free(&m->memory);
-}
-
-static int by_chain_score(const void *a, const void *b) {
-    const ms_chain *x = a, *y = b;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
-    if (x->transpose != y->transpose) return x->transpose < y->transpose ? -1 : 1;
-    return (x->anchors[0].target > y->anchors[0].target) -
-           (x->anchors[0].target < y->anchors[0].target);
 }
 
 static int by_score(const void *a, const void *b) {
@@ -46,7 +38,7 @@ static int chain_groups(ms_pass_memory *m, const ms_probe *query, const ms_group
         if (rc < 0) return rc;
         *n += (size_t)rc;
     }
-    qsort(chains, *n, sizeof *chains, by_chain_score);
+    qsort(chains, *n, sizeof *chains, ms_share_compare_chains);
     return MSIM_OK;
 }
 
@@ -56,12 +48,11 @@ static int add_straight(ms_pass_memory *m, const ms_probe *query, const ms_ancho
                         uint32_t piece, int transpose, double most_apart, ms_arena *arena,
                         ms_chain *chains, size_t *n, msim_error *err) {
     ms_target target;
+    if (!ms_anchor_may_match(limits, piece) || (limits->is_same_key && transpose)) return MSIM_OK;
     int rc = ms_cache_get(&m->cache, piece, &target, err);
     if (rc < 0) return rc;
     const double apart = (double)target.n - (double)query->canon.n;
     if (fabs(apart) > most_apart * (double)target.n) return MSIM_OK;
-    if ((limits->within && !limits->within[piece]) || (limits->is_same_key && transpose))
-        return MSIM_OK;
     ms_anchor *ends = ms_arena_get(arena, 2, sizeof *ends, "a chain", err);
     if (!ends) return -MSIM_E_MEMORY;
     ends[0] = (ms_anchor){.query_span = 40, .span = 40};
@@ -102,32 +93,38 @@ static size_t widened(size_t base, size_t budget, const ms_pass_result *pass,
     return share > base && limits->query.sample == 1 ? share : base;
 }
 
-int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pass_limits *limits,
-                ms_arena *arena, ms_pass_result *out, msim_error *err) {
-    ms_group *groups;
-    size_t n_groups, n_chains;
-    *out = (ms_pass_result){0};
-    ms_cache_trim(&m->cache);
-    int rc = ms_probe_make(notes, n, &m->lookup, &limits->query, arena, &out->query, err);
+/* Groups of this rank's pieces, among the heaviest of all. */
+static int find_groups(ms_pass_memory *m, const ms_pass_limits *limits, ms_pass_result *pass,
+                       int rc, ms_group **groups, size_t *n, ms_arena *arena, msim_error *err) {
     ms_anchor_limits most = limits->anchors;
-    most.max_groups = widened(most.max_groups, MS_SHORT_GROUPS, out, limits);
-    if (rc >= 0) rc = ms_anchors_find(&out->query, m->notes, &most, arena, &groups, &n_groups, err);
+    most.max_groups = widened(most.max_groups, MS_SHORT_GROUPS, pass, limits);
+    if (rc >= 0) rc = ms_anchors_find(&pass->query, m->notes, &most, arena, groups, n, err);
+    return ms_share_groups(limits->ranks, rc, *groups, n, most.max_groups, arena, err);
+}
+
+/* Chains of this rank's pieces, among the best of all, and straight maps. */
+static int find_chains(ms_pass_memory *m, const ms_pass_limits *limits, const ms_pass_result *pass,
+                       const ms_group *groups, size_t n_groups, ms_chain **chains, size_t *n,
+                       ms_arena *arena, msim_error *err) {
+    const size_t max_verified = widened(limits->max_verified, MS_SHORT_VERIFIED, pass, limits);
+    size_t n_best = 0;
+    *chains = ms_arena_get(arena, n_groups * MS_CHAINS_OF_GROUP + 2 * MS_STRAIGHT, sizeof **chains,
+                           "chains", err);
+    int rc = *chains ? chain_groups(m, &pass->query, groups, n_groups, *chains, arena, n, err)
+                     : -MSIM_E_MEMORY;
+    rc = ms_share_chains(limits->ranks, rc, *chains, n, max_verified, MS_STRAIGHT, &n_best, arena,
+                         err);
     if (rc < 0) return rc;
-    ms_chain *chains = ms_arena_get(arena, n_groups * MS_CHAINS_OF_GROUP + 2 * MS_STRAIGHT,
-                                    sizeof *chains, "chains", err);
-    if (!chains) return -MSIM_E_MEMORY;
-    rc = chain_groups(m, &out->query, groups, n_groups, chains, arena, &n_chains, err);
-    if (rc < 0) return rc;
-    const size_t max_verified = widened(limits->max_verified, MS_SHORT_VERIFIED, out, limits);
-    if (n_chains > max_verified) n_chains = max_verified;
-    rc =
-        add_all_straight(m, &out->query, &limits->anchors, arena, chains, n_chains, &n_chains, err);
-    if (rc < 0) return rc;
-    out->found = ms_arena_get(arena, n_chains, sizeof *out->found, "matches", err);
+    return add_all_straight(m, &pass->query, &limits->anchors, arena, *chains, n_best, n, err);
+}
+
+static int verify_chains(ms_pass_memory *m, const ms_chain *chains, size_t n, ms_arena *arena,
+                         ms_pass_result *out, msim_error *err) {
+    out->found = ms_arena_get(arena, n, sizeof *out->found, "matches", err);
     if (!out->found) return -MSIM_E_MEMORY;
-    for (size_t i = 0; i < n_chains; i++) {
+    for (size_t i = 0; i < n; i++) {
         ms_target target;
-        rc = ms_cache_get(&m->cache, chains[i].piece, &target, err);
+        int rc = ms_cache_get(&m->cache, chains[i].piece, &target, err);
         if (rc >= 0)
             rc = ms_verify_chain(&chains[i], &out->query, &target, &m->memory, arena,
                                  &out->found[out->n], err);
@@ -136,4 +133,17 @@ int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pa
     }
     qsort(out->found, out->n, sizeof *out->found, by_score);
     return MSIM_OK;
+}
+
+int ms_pass_run(ms_pass_memory *m, const msim_note *notes, size_t n, const ms_pass_limits *limits,
+                ms_arena *arena, ms_pass_result *out, msim_error *err) {
+    ms_group *groups = NULL;
+    ms_chain *chains;
+    size_t n_groups = 0, n_chains = 0;
+    *out = (ms_pass_result){0};
+    ms_cache_trim(&m->cache);
+    int rc = ms_probe_make(notes, n, &m->lookup, &limits->query, arena, &out->query, err);
+    rc = find_groups(m, limits, out, rc, &groups, &n_groups, arena, err);
+    if (rc >= 0) rc = find_chains(m, limits, out, groups, n_groups, &chains, &n_chains, arena, err);
+    return rc < 0 ? rc : verify_chains(m, chains, n_chains, arena, out, err);
 }

@@ -8,6 +8,7 @@ typedef struct {
     ms_probe_limits query;
     ms_anchor_limits anchors;
     size_t max_verified;
+    const msim_ranks *ranks; /* borrowed: who looks at the other pieces; NULL: nobody */
 } ms_pass_limits;
 
 /* What one thread works with on an index. */
@@ -28,7 +29,8 @@ typedef struct {
     size_t n;
 } ms_pass_result;
 
-/* Everything in `out` is the arena's. */
+/* Everything in `out` is the arena's. On several ranks this is collective, and `out` has what was
+ * found in this rank's pieces; a failure may be of this rank alone. */
 int ms_pass_run(ms_pass_memory *memory, const msim_note *notes, size_t n,
                 const ms_pass_limits *limits, ms_arena *arena, ms_pass_result *out,
                 msim_error *err);

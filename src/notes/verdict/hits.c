@@ -83,6 +83,8 @@ static int make_hit(const ms_verified **chains, size_t n, ms_arena *arena, ms_pi
     return MSIM_OK;
 }
 
+void ms_hits_sort(ms_piece_hit *hits, size_t n) { qsort(hits, n, sizeof *hits, by_rank); }
+
 int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo, ms_arena *arena,
                  ms_piece_hit **out, size_t *n_out, msim_error *err) {
     const ms_verified **order = ms_arena_get(arena, pass->n, sizeof(ms_verified *), "matches", err);
@@ -107,6 +109,6 @@ int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo
         hit->agreement.of_target = (double)target.n;
         ++*n_out;
     }
-    qsort(hits, *n_out, sizeof *hits, by_rank);
+    ms_hits_sort(hits, *n_out);
     return MSIM_OK;
 }

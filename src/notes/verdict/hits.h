@@ -19,4 +19,7 @@ typedef struct {
 int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo, ms_arena *arena,
                  ms_piece_hit **out, size_t *n_out, msim_error *err);
 
+/* Put hits in rank order. */
+void ms_hits_sort(ms_piece_hit *hits, size_t n);
+
 #endif

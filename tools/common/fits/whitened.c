@@ -2,6 +2,7 @@
  * hash of everything that the rows in it follow from. A file with another key is written anew. */
 #define _GNU_SOURCE
 #include "common/fits/whitened.h"
+#include "base/file.h"
 #include "base/hash/digest.h"
 #include "base/hash/fnv.h"
 #include "base/mem.h"
@@ -96,13 +97,6 @@ static int make_keys(whitened_files *f, msim_error *err) {
 
 /* ---- Files ---- */
 
-static char *path_beside(const char *part, msim_error *err) {
-    size_t cap = strlen(part) + sizeof ENDING;
-    char *path = ms_alloc(cap, 1, "path", err);
-    if (path) snprintf(path, cap, "%s%s", part, ENDING);
-    return path;
-}
-
 static int name_files(whitened_files *f, msim_error *err) {
     int64_t n = msim_corpus_parts(f->raw);
     f->parts = ms_alloc((size_t)n, sizeof *f->parts, "whitened parts", err);
@@ -113,7 +107,7 @@ static int name_files(whitened_files *f, msim_error *err) {
         whitened_part *p = f->parts + f->n++;
         p->part = i;
         p->path = f->request->cache ? ms_cli_cached_path(f->request->cache, part, ENDING, err)
-                                    : path_beside(part, err);
+                                    : ms_file_beside(part, ENDING, err);
         if (!p->path) return -err->code;
     }
     return 0;
