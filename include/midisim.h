@@ -819,7 +819,7 @@ typedef struct {
     int64_t pairs, pieces;  /* of unrelated rows that the chances come from, and of how many
                                * pieces; 0: no chances are known */
     int n_quantiles;        /* how many of the quantiles are known */
-    double quantiles[MSIM_WHITENING_QUANTILES]; /* scores that shares 0.5, 0.2, 0.1, 0.05, 0.02,
+    double quantiles[MSIM_WHITENING_QUANTILES]; /* z that shares 0.5, 0.2, 0.1, 0.05, 0.02,
                                                  * 0.01, ... of unrelated pairs reach */
     int64_t altered;        /* altered copies that the nuisance comes from; 0: there is none */
     double nuisance_weight; /* w of the map; 0 without a nuisance */
@@ -846,9 +846,9 @@ MSIM_API void msim_whitening_map(const msim_whitening *w, float *mean, float *fa
  * whatever else is whitened with it. */
 MSIM_API int msim_whitening_apply(const msim_whitening *w, const float *rows, size_t n, float *out,
                                   int threads, msim_error *err);
-/* The chance that two whitened rows of unrelated pieces score `score` or more: 0..1; -1 when no
- * chances are known. */
-MSIM_API double msim_whitening_p(const msim_whitening *w, double score);
+/* The chance that the rows of two unrelated pieces have a z of `z` or more (msim_answer): 0..1; -1
+ * when no chances are known. A score alone has no such chance. */
+MSIM_API double msim_whitening_p(const msim_whitening *w, double z);
 /* Find the fit that comes with the model, default.whiten, in the folders of msim_default_model, or
  * beside the file that MIDISIM_MODEL names. Its path goes into path [cap]. -MSIM_E_EMPTY when there
  * is none. */
@@ -1031,6 +1031,9 @@ typedef struct {
                         * key */
     const msim_bar_span *query_bars; /* [n_matches]: query_spans in bars; NULL as they are. Of a
                                       * match msim_corpus_bars says them. */
+    /* How far each match stands out, [n_matches]: z of docs/WHITENING.md. NULL: the corpus is not
+     * whitened, or no chances are known. */
+    const double *z;
 } msim_answer;
 
 /* Receives one answer, which is borrowed until this function returns. Return 0 to go on; any other
@@ -1066,9 +1069,13 @@ typedef struct {
     int likeness;   /* msim_likeness */
 } msim_meaning;
 
-/* Say what a score means for a query of n_vectors vectors (msim_answer.n_vectors; 1 for a row or a
- * vector). */
-MSIM_API int msim_searcher_explain(const msim_searcher *s, double score, int64_t n_vectors,
+/* Whether the searcher can say what scores mean: 1, or 0 when its corpus is not whitened, has fewer
+ * than 100 pieces, or no chances are known. */
+MSIM_API int msim_searcher_has_meaning(const msim_searcher *s);
+/* Say what the score of a match means: answer->matches[match] of an answer that this searcher just
+ * gave. It depends on the query too: some pieces have high scores with many others. -MSIM_E_ARG
+ * when the answer has no such match. */
+MSIM_API int msim_searcher_explain(const msim_searcher *s, const msim_answer *answer, int64_t match,
                                    msim_meaning *out);
 
 /* What a searcher did so far. */

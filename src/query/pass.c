@@ -69,6 +69,8 @@ static int stopped(msim_error *err) {
 
 int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) {
     const ms_query *q = p->s->queries + query;
+    int rc = ms_searcher_find_z(p->s, q, n, err);
+    if (rc < 0) return rc;
     msim_answer a = {.size = sizeof a,
                      .query = (int64_t)query,
                      .variants = (int64_t)q->n_variants,
@@ -77,6 +79,7 @@ int ms_query_answer(ms_query_pass *p, size_t query, int64_t n, msim_error *err) 
                      .query_bars = q->spans ? p->s->match_bars : NULL,
                      .matches = p->s->matches,
                      .n_matches = n,
+                     .z = p->s->cohort.n ? p->s->z : NULL,
                      .pass = &p->stats};
     p->s->stats.answered++;
     p->s->stats.matches += n;

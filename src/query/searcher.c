@@ -119,6 +119,7 @@ static int open_parts(msim_searcher *s, const msim_model *model, const msim_opti
     s->hit_scores = s->hit_rows ? ms_alloc(n_hits, sizeof *s->hit_scores, "search results", err)
                                 : NULL;
     if (!s->hit_scores) return -MSIM_E_MEMORY;
+    if ((rc = ms_searcher_open_meaning(s, err)) < 0) return rc;
     return s->set.passes ? MSIM_OK : open_context(s, options, err);
 }
 
@@ -158,6 +159,7 @@ void msim_searcher_close(msim_searcher *s) {
     ms_searcher_forget(s);
     msim_context_close(s->context);
     ms_query_embedder_close(&s->embedder);
+    ms_searcher_close_meaning(s);
     ms_files_buffer_free(&s->bytes);
     ms_free((void *)s->set.excluded);
     ms_free(s->queries);

@@ -2,6 +2,7 @@
  * them. */
 #ifndef MS_QUERY_SEARCHER_H
 #define MS_QUERY_SEARCHER_H
+#include "corpus/fits/cohort.h"
 #include "query/embedder.h"
 #include "query/read.h"
 #include "search/variants.h"
@@ -70,6 +71,13 @@ struct msim_searcher {
     ms_piece_match *found; /* owned: [n_found], scratch of one query, with spans */
     size_t n_found, found_cap;
     msim_searcher_stats stats;
+
+    ms_cohort cohort;      /* owned; no rows: nothing is known about chances (query/meaning.c) */
+    double *cohort_scores; /* owned: [cohort.n], scratch of one vector */
+    ms_level *levels;      /* owned: scratch of one query, of each vector; none known: n is 0 */
+    size_t levels_cap;
+    double *z; /* owned: scratch of one query, of each match */
+    size_t z_cap;
 };
 
 /* Rows to fetch of each vector so that `extra` of them may be dropped afterwards. */
@@ -78,5 +86,11 @@ int64_t ms_searcher_fetched(const msim_searcher *s, int64_t extra);
 void ms_searcher_forget(msim_searcher *s);
 /* Whiten n vectors in their place, if the rows are whitened. */
 int ms_searcher_whiten(const msim_searcher *s, float *vectors, size_t n, msim_error *err);
+
+/* What chances follow from: rows of the corpus with which scores are compared. */
+int ms_searcher_open_meaning(msim_searcher *s, msim_error *err);
+void ms_searcher_close_meaning(msim_searcher *s);
+/* z of the searcher's first n matches, those of a query. */
+int ms_searcher_find_z(msim_searcher *s, const ms_query *q, int64_t n, msim_error *err);
 
 #endif

@@ -177,6 +177,6 @@ void msim_whitening_map(const msim_whitening *w, float *mean, float *factor) {
     memcpy(factor, w->factor, ms_whiten_triangle(dim) * sizeof *factor);
 }
 
-double msim_whitening_p(const msim_whitening *w, double score) {
-    return w->background.pairs ? ms_background_p(&w->background, score) : -1.0;
+double msim_whitening_p(const msim_whitening *w, double z) {
+    return w->background.pairs ? ms_background_p(&w->background, z) : -1.0;
 }

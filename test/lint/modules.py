@@ -18,7 +18,7 @@ MAY_USE = {
     "notes": {"base"},
     "whiten": {"base"},
     "search": {"model", "corpus", "codes", "base"},
-    "query": {"search", "pipeline", "base"},
+    "query": {"search", "corpus", "whiten", "pipeline", "base"},  # what a score means: the cohort, and chances
     "cpu": {"search", "model", "codes", "whiten", "base"},
     "kernels": {"search", "model", "codes", "base"},
     "api.c": {"midi", "npy", "checkpoint", "model", "corpus", "codes", "notes", "whiten", "search", "cpu", "kernels", "base"},

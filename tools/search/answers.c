@@ -130,7 +130,7 @@ static int take_answer(void *user, const msim_answer *answer) {
     a->out.n_evaluated = answer->pass->rows_evaluated;
     a->out.scan = scan ? scan : "unknown";
     a->out.device = answer->pass->device;
-    a->out.n_vectors = answer->n_vectors;
+    a->out.answer = answer;
     return a->set->format == MS_RESULTS_MIDISIM
                ? print_as_original(a, q, answer)
                : print_matches(a, q, answer->variants, answer->matches, answer->query_spans,

@@ -129,9 +129,7 @@ static int open_searcher(search_job *j, const msim_passes *passes, msim_error *e
                        "--keys likely is for corpora of whole pieces: %.300s has windows",
                        set->corpora.items[0]);
     int rc = msim_searcher_open(model->model, j->corpus.corpus, &o, &so, &j->searcher, err);
-    msim_meaning meaning = {.size = sizeof meaning};
-    if (rc >= 0 && msim_searcher_explain(j->searcher, 0.0, 1, &meaning) >= 0 && meaning.p >= 0.0)
-        j->answers.out.searcher = j->searcher;
+    if (rc >= 0 && msim_searcher_has_meaning(j->searcher)) j->answers.out.searcher = j->searcher;
     return rc;
 }
 

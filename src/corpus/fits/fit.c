@@ -1,30 +1,19 @@
 /* Fits a whitening on a corpus: which rows, their statistics, and how high unrelated rows of it
  * score. Contract: corpus/fits/whiten.h; docs/WHITENING.md. */
 #include "base/mem.h"
-#include "base/random.h"
-#include "corpus/fits/whiten.h"
+#include "corpus/fits/cohort.h"
+#include "corpus/fits/sample.h"
 #include <inttypes.h>
 #include <string.h>
 
 enum {
     LEAST_PER_COMPONENT = 4, /* distinct rows of a fit: fewer leave C mostly shrink. Chosen. */
-    /* Pieces whose pairs are scored: 1.2 million pairs, of which 590 lie beyond the last knot. */
-    PAIRED = 1536,
-    LANES = MS_WHITEN_LANES,
-    HEIGHT = MS_WHITEN_HEIGHT
+    /* Pieces of which pairs at random are so seldom related, with five relatives each, that these
+     * are at most a tenth of the pairs beyond the last quantile. Chosen, not measured. */
+    UNBENT_PIECES = 100000
 };
 /* Fixed, so that the same corpus always gives the same fit. */
 #define SEED_ROWS UINT64_C(0x6d6964697369)
-#define SEED_PAIRS UINT64_C(0x77686974656e)
-
-/* i * n / m without overflow, for i <= m. */
-static int64_t scaled(int64_t i, int64_t n, int64_t m) { return n / m * i + n % m * i / m; }
-
-/* Number i of a sample of m of n: one from each of m stretches. All, if m is n. */
-static int64_t sampled(int64_t i, int64_t n, int64_t m, uint64_t seed) {
-    int64_t from = scaled(i, n, m), to = scaled(i + 1, n, m);
-    return from + (int64_t)(ms_random_at(seed, (uint64_t)i) % (uint64_t)(to - from));
-}
 
 /* ---- Statistics ---- */
 
@@ -35,7 +24,8 @@ typedef struct {
 
 static int read_row(void *user, int64_t i, float *out, msim_error *err) {
     const row_sample *s = user;
-    return msim_corpus_vector(s->corpus, sampled(i, s->n_rows, s->n_used, SEED_ROWS), out, err);
+    return msim_corpus_vector(s->corpus, ms_sample_at(i, s->n_rows, s->n_used, SEED_ROWS), out,
+                              err);
 }
 
 static int add_all(ms_whiten_sums *sums, row_sample *sample, const msim_whitening_options *o,
@@ -80,91 +70,50 @@ static int gather(const msim_corpus *corpus, const ms_fit_setup *setup, int64_t 
 
 /* ---- Unrelated pairs ---- */
 
-/* Rows of different pieces, whitened: rows [*n, dim]. */
-static int sample_pieces(const msim_corpus *corpus, const msim_whitening *w,
-                         const ms_fit_setup *setup, int64_t pieces, float *rows, size_t *n,
-                         msim_error *err) {
-    int64_t m = pieces < PAIRED ? pieces : PAIRED, dim = w->stats.dim;
-    float *unit = ms_alloc((size_t)dim, sizeof *unit, "whitening", err);
-    int rc = unit ? MSIM_OK : -MSIM_E_MEMORY;
-    *n = 0;
-    for (int64_t i = 0; i < m && rc >= 0; i++) {
-        int64_t piece = sampled(i, pieces, m, SEED_PAIRS),
-                first = msim_corpus_piece_first(corpus, piece, err),
-                end = first < 0 ? first : msim_corpus_piece_first(corpus, piece + 1, err);
-        if (end < 0) rc = (int)end;
-        if (rc < 0) break;
-        int64_t row = first +
-                      (int64_t)(ms_random_at(~SEED_PAIRS, (uint64_t)i) % (uint64_t)(end - first));
-        float *to = rows + *n * (size_t)dim;
-        rc = msim_corpus_vector(corpus, row, to, err);
-        if (rc >= 0 && ms_whiten_unit(unit, to, (size_t)dim) == MS_WHITEN_PLAIN) ++*n;
+/* Scores [n, n] become z, each as if the second of its rows were not in the cohort. Those of a row
+ * with itself are dropped: what is left stands in front. Returns how many. */
+static int64_t normalise(double *scores, size_t n, double *row) {
+    int64_t n_z = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t n_others = 0;
+        for (size_t j = 0; j < n; j++)
+            if (j != i) row[n_others++] = scores[i * n + j];
+        ms_level level = ms_level_of(row, n_others);
+        for (size_t j = 0; j < n; j++) /* never ahead of what is read */
+            if (j != i) scores[n_z++] = ms_level_z(&level, scores[i * n + j], scores[i * n + j]);
     }
-    ms_free(unit);
-    return rc < 0 ? rc : ms_whiten_apply(w, setup->kernels, setup->pool, rows, *n, rows, err);
+    return n_z;
 }
 
-typedef struct {
-    const ms_whiten_kernels *kernels;
-    const double *panels; /* [n_panels, dim, LANES] */
-    size_t n, dim;
-    double *scores; /* [n (n - 1) / 2]: row i with each row before it, i = 1 .. n - 1 */
-} pair_job;
-
-/* The scores of the rows of a panel with all rows before them. */
-static void score_panel(void *arg, int64_t item, int worker) {
-    const pair_job *job = arg;
-    double tile[HEIGHT * LANES] __attribute__((aligned(MS_ALIGN)));
-    size_t each = job->dim * LANES, panel = (size_t)item;
-    (void)worker;
-    for (size_t half = 0; half < LANES; half += HEIGHT)
-        for (size_t other = 0; other <= panel; other++) {
-            job->kernels->tile(tile, job->panels + panel * each + half, job->panels + other * each,
-                               job->dim);
-            for (size_t i = 0; i < HEIGHT; i++)
-                for (size_t j = 0; j < LANES; j++) {
-                    size_t a = panel * LANES + half + i, b = other * LANES + j;
-                    if (b < a && a < job->n) job->scores[a * (a - 1) / 2 + b] = tile[i * LANES + j];
-                }
-        }
+/* Relatives bend the quantiles of a corpus with few pieces, and z has the same ones in corpora of
+ * any size (docs/WHITENING.md): then those of the prior are taken. */
+static void choose_background(const msim_whitening *prior, int64_t pieces, ms_background *own) {
+    const ms_background *other = &prior->background;
+    if (other->n_knots > own->n_knots ||
+        (other->n_knots == own->n_knots && pieces < UNBENT_PIECES && other->pieces > pieces))
+        *own = *other;
 }
 
-/* The scores of all pairs of n rows: *out, to be freed. */
-static int score_pairs(const float *rows, size_t n, size_t dim, const ms_fit_setup *setup,
-                       double **out, msim_error *err) {
-    size_t n_panels = (n + LANES - 1) / LANES;
-    double *panels = ms_alloc(n_panels * dim * LANES, sizeof *panels, "whitening", err);
-    pair_job job = {.kernels = setup->kernels, .panels = panels, .n = n, .dim = dim};
-    job.scores = panels ? ms_alloc(n * (n - 1) / 2, sizeof *job.scores, "whitening", err) : NULL;
-    if (job.scores) {
-        for (size_t r = 0; r < n; r++)
-            for (size_t j = 0; j < dim; j++)
-                panels[(r / LANES * dim + j) * LANES + r % LANES] = rows[r * dim + j];
-        ms_pool_run(setup->pool, (int64_t)n_panels, score_panel, &job);
-    }
-    ms_free(panels);
-    *out = job.scores;
-    return job.scores ? MSIM_OK : -MSIM_E_MEMORY;
-}
-
-/* Of a corpus with few pieces, less is known than the other fit may know. */
 static int find_background(const msim_corpus *corpus, const ms_fit_setup *setup, msim_whitening *w,
                            msim_error *err) {
     int64_t pieces = msim_corpus_pieces(corpus, err);
-    double *scores = NULL;
-    size_t n = 0;
+    ms_cohort cohort;
+    double *scores = NULL, *row = NULL;
     if (pieces < 0) return (int)pieces;
-    float *rows = ms_alloc(PAIRED, (size_t)w->stats.dim * sizeof *rows, "whitening", err);
-    int rc = rows ? sample_pieces(corpus, w, setup, pieces, rows, &n, err) : -MSIM_E_MEMORY;
-    if (rc >= 0 && n > 1) {
-        rc = score_pairs(rows, n, (size_t)w->stats.dim, setup, &scores, err);
-        if (rc >= 0) ms_background_fit(&w->background, scores, (int64_t)(n * (n - 1) / 2), pieces);
+    int rc = ms_cohort_open(corpus, w, setup, &cohort, err);
+    if (rc >= 0 && cohort.n >= MS_LEVEL_LEAST) {
+        rc = ms_cohort_pairs(&cohort, setup, &scores, err);
+        row = scores ? ms_alloc(cohort.n, sizeof *row, "cohort", err) : NULL;
+        if (row)
+            ms_background_fit(&w->background, scores, normalise(scores, cohort.n, row), pieces);
+        else
+            rc = -MSIM_E_MEMORY;
     }
     const msim_whitening *prior = setup->options->prior;
-    if (rc >= 0 && prior && prior->background.n_knots > w->background.n_knots)
-        w->background = prior->background;
+    if (rc >= 0 && prior) choose_background(prior, pieces, &w->background);
+    ms_free(row);
     ms_free(scores);
-    ms_free(rows);
+    ms_cohort_close(&cohort);
     return rc;
 }
 

@@ -500,50 +500,6 @@ static void test_memory(void **state) {
     close_altered(&f);
 }
 
-/* ---- Unrelated pairs ---- */
-
-/* Nearly normal, by twelve uniform numbers. */
-static double bell(void) {
-    double x = 0;
-    for (int i = 0; i < 12; i++) x += 0.5 * uniform_f64(&seed);
-    return x;
-}
-
-static void test_background(void **state) {
-    enum { N = 400000 };
-    double *scores = test_alloc(N, sizeof *scores);
-    ms_background b, bent;
-    (void)state;
-    for (int i = 0; i < N; i++) scores[i] = 0.05 * bell();
-    ms_background_fit(&b, scores, N, 100000);
-    assert_int_equal(b.n_knots, 10);
-    assert_true(ms_background_is_valid(&b));
-    for (int i = 0; i < b.n_knots; i++) /* where the knots are, p is their share */
-        assert_true(fabs(ms_background_p(&b, b.knots[i]) / ms_background_share(i) - 1) < 1e-9);
-    assert_true(fabs(ms_background_p(&b, 0.05) - 0.1587) < 0.01);
-    assert_true(fabs(ms_background_p(&b, -0.05) - 0.8413) < 0.01);
-    double last = 1.0;
-    for (double s = -1.0; s <= 1.0; s += 0.001) {
-        double p = ms_background_p(&b, s);
-        assert_true(p <= last && p > 0.0);
-        last = p;
-    }
-    /* the tail is no lighter than that of the numbers it was made from: 6 deviations, 1e-9 */
-    assert_true(ms_background_p(&b, 0.3) > 1e-9 && ms_background_p(&b, 0.3) < 1e-4);
-    assert_true(ms_background_p(&b, 0.9) < 1e-12);
-    /* one pair in 400 is related: in a corpus of 1,000 pieces that is likely, and bends nothing */
-    for (int i = 0; i < N; i++) scores[i] = i % 400 ? 0.05 * bell() : 0.6 + 0.1 * bell();
-    ms_background_fit(&bent, scores, N, 1000);
-    assert_true(bent.n_knots == 4);
-    assert_true(ms_background_p(&bent, 0.6) < 1e-3);
-    assert_true(fabs(bent.knots[2] - b.knots[2]) < 0.002);
-    ms_background_fit(&bent, scores, 100, 100000); /* too few pairs */
-    assert_int_equal(bent.pairs, 0);
-    ms_background_fit(&bent, scores, 0, 1);
-    assert_int_equal(bent.pairs, 0);
-    ms_free(scores);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition),
@@ -555,7 +511,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_altered, folder_open, folder_close),
         cmocka_unit_test(test_altered_refused),
         cmocka_unit_test_setup_teardown(test_file, folder_open, folder_close),
-        cmocka_unit_test_setup_teardown(test_memory, folder_open, folder_close),
-        cmocka_unit_test(test_background)};
+        cmocka_unit_test_setup_teardown(test_memory, folder_open, folder_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,7 @@ static int digest_inputs(const whitened_files *f, ms_digest *digest, msim_error 
     char text[256], fingerprint[MSIM_FINGERPRINT_CHARS + 1];
     struct stat st;
     if (f->prior && msim_whitening_get_info(f->prior, &prior) < 0) *prior.hash = 0;
-    int n = snprintf(text, sizeof text, "2 %.17g %.17g %s %lld %lld %lld\n", MSIM_WHITENING_SHRINK,
+    int n = snprintf(text, sizeof text, "3 %.17g %.17g %s %lld %lld %lld\n", MSIM_WHITENING_SHRINK,
                      MSIM_WHITENING_NUISANCE, prior.hash, (long long)prior.distinct,
                      (long long)prior.prior_rows, (long long)f->request->prior_rows);
     ms_digest_begin(digest, MS_DIGEST_SHA256);

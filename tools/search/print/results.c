@@ -153,16 +153,16 @@ int ms_results_begin(ms_results_out *out) {
     return ms_cli_write("\n", 1);
 }
 
-/* What a match's score means; asked for where out->searcher is set alone. */
-static msim_meaning meaning_of(const ms_results_out *out, const msim_match *match) {
+/* What match i's score means; asked for where out->searcher is set alone. */
+static msim_meaning meaning_of(const ms_results_out *out, int64_t i) {
     msim_meaning meaning = {.size = sizeof meaning};
-    if (msim_searcher_explain(out->searcher, match->score, out->n_vectors, &meaning) < 0)
+    if (msim_searcher_explain(out->searcher, out->answer, i, &meaning) < 0)
         meaning = (msim_meaning){.p = 1.0, .matches = 1.0};
     return meaning;
 }
 
-static int print_tsv_meaning(const ms_results_out *out, const msim_match *match) {
-    msim_meaning meaning = meaning_of(out, match);
+static int print_tsv_meaning(const ms_results_out *out, int64_t i) {
+    msim_meaning meaning = meaning_of(out, i);
     return ms_cli_print("\t%.3g\t%.3g\t%s", meaning.p, meaning.matches,
                         msim_likeness_name(meaning.likeness));
 }
@@ -199,7 +199,7 @@ static int print_tsv(ms_results_out *out, const ms_results_query *query) {
         if (n_name < 0) rc = no_memory();
         if (rc == 0) rc = ms_tsv_write(out->name, (size_t)n_name);
         if (rc == 0 && out->has_spans) rc = print_tsv_places(out, query, i);
-        if (rc == 0 && out->searcher) rc = print_tsv_meaning(out, matches + i);
+        if (rc == 0 && out->searcher) rc = print_tsv_meaning(out, i);
         if (rc == 0 && out->notes) rc = ms_results_music_gap(out, query, i);
         if (rc == 0) rc = ms_cli_write("\n", 1);
     }
@@ -248,8 +248,8 @@ static void put_query_span(ms_json_text *line, const msim_span *span) {
     put_text(line, text);
 }
 
-static void put_meaning(ms_json_text *line, const ms_results_out *out, const msim_match *match) {
-    msim_meaning meaning = meaning_of(out, match);
+static void put_meaning(ms_json_text *line, const ms_results_out *out, int64_t i) {
+    msim_meaning meaning = meaning_of(out, i);
     char text[128];
     snprintf(text, sizeof text, ",\"p\":%.3g,\"chance_matches\":%.3g,\"likeness\":\"%s\"",
              meaning.p, meaning.matches, msim_likeness_name(meaning.likeness));
@@ -282,7 +282,7 @@ static int print_json(ms_results_out *out, const ms_results_query *query) {
         put_bars(&line, "", &bars);
         if (query->spans) put_query_span(&line, query->spans + i);
         if (query->bars) put_bars(&line, "query_", query->bars + i);
-        if (out->searcher) put_meaning(&line, out, matches + i);
+        if (out->searcher) put_meaning(&line, out, i);
         put_text(&line, "}");
     }
     put_text(&line, "],\"exact\":true,\"metric\":");
@@ -357,19 +357,20 @@ static int print_places(const ms_results_out *out, const ms_results_query *query
 }
 
 /* How many matches chance would give, and the word for it. */
-static int print_meaning(const ms_results_out *out, const msim_match *match) {
-    msim_meaning meaning = meaning_of(out, match);
+static int print_meaning(const ms_results_out *out, int64_t i) {
+    msim_meaning meaning = meaning_of(out, i);
     char number[32];
     snprintf(number, sizeof number, meaning.matches >= 100 ? "%.0f" : "%.2g", meaning.matches);
     if (meaning.matches < 1e-9) snprintf(number, sizeof number, "< 1e-9");
     return ms_cli_print("%9s  %-9s  ", number, msim_likeness_name(meaning.likeness));
 }
 
-/* Said first, because the list that follows looks like any other. */
+/* Said first, because the list that follows looks like any other. A lower score may mean more than
+ * the first, in another key or window. */
 static void say_unrelated(const ms_results_out *out, const ms_results_query *query) {
-    if (query->n == 0) return;
-    msim_meaning best = meaning_of(out, query->matches); /* ranked: the others are no better */
-    if (best.likeness == MSIM_LIKENESS_UNRELATED)
+    for (int64_t i = 0; i < query->n; i++)
+        if (meaning_of(out, i).likeness != MSIM_LIKENESS_UNRELATED) return;
+    if (query->n)
         (void)ms_cli_print("nothing here is related to it: chance alone gives scores like these\n");
 }
 
@@ -426,7 +427,7 @@ static int print_table(ms_results_out *out, const ms_results_query *query) {
         (void)ms_cli_print("%*s", score_width, score);
         (void)ms_cli_style(MS_CLI_PLAIN);
         rc = ms_cli_print("  %6s  ", transpose);
-        if (rc == 0 && out->searcher) rc = print_meaning(out, matches + i);
+        if (rc == 0 && out->searcher) rc = print_meaning(out, i);
         if (rc == 0) rc = print_places(out, query, i);
         if (rc == 0) rc = put_fitted(out->name, (size_t)n_name, name_columns(out, before));
         if (rc == 0) rc = ms_cli_write("\n", 1);

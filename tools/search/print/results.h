@@ -30,11 +30,11 @@ typedef struct {
     int64_t n_printed;             /* queries so far */
     const msim_searcher *searcher; /* borrowed; NULL: nothing is known about chances */
     /* Of the pass that the query was part of: */
-    int64_t n_nonfinite; /* rows of the corpus with NaN or infinity */
-    int64_t n_evaluated; /* scores evaluated in double */
-    const char *scan;    /* "int8": how rows were ruled out before */
-    int device;          /* msim_device that searched */
-    int64_t n_vectors;   /* of the query */
+    int64_t n_nonfinite;       /* rows of the corpus with NaN or infinity */
+    int64_t n_evaluated;       /* scores evaluated in double */
+    const char *scan;          /* "int8": how rows were ruled out before */
+    int device;                /* msim_device that searched */
+    const msim_answer *answer; /* borrowed: in hand; its matches are the query's when it has z */
 } ms_results_out;
 
 typedef struct {
