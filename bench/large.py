@@ -29,7 +29,7 @@ def main():
     path = args.folder / f"midisim-large-{os.getpid()}.npy"
     try:
         subprocess.run([sys.executable, str(ROOT / "bench" / "make_rows.py"), str(path), "--rows", str(args.rows), "--dim",
-                        str(args.dim), "--form", args.format], check=True)
+                        str(args.dim), "--form", args.form], check=True)
         return subprocess.run([str(args.build / "midisim-bench"), "search", str(path), "--no-roof", "--json", "--queries", "1,12",
                                "--rounds", str(args.rounds)]).returncode
     finally:

@@ -197,7 +197,7 @@ def blocks(first, n, args):
 
 
 def write(path, first, n, args):
-    form = args.format
+    form = args.form
     if form in ("fvecs", "fbin") and args.dtype != "f4":
         raise SystemExit(f"make_rows: {form} holds f4")
     with open(path, "wb", buffering=1 << 20) as file:
@@ -244,7 +244,7 @@ def main():
     if not args.shards:
         return write(args.out, 0, args.rows, args)
     os.makedirs(args.out, exist_ok=True)
-    ending = args.format if args.format in ("fvecs", "fbin") else "npy"
+    ending = args.form if args.form in ("fvecs", "fbin") else "npy"
     cuts = [args.rows * i // args.shards for i in range(args.shards + 1)]
     for i, (first, end) in enumerate(zip(cuts, cuts[1:])):
         write(args.out / f"shard-{i:04d}.{ending}", first, end - first, args)

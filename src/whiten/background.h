@@ -16,8 +16,8 @@ enum {
 
 /* ---- z ---- */
 
-/* Of one vector: the highest tenth of its scores with a cohort. Scores of 0.85 or more are not among
- * them: such a row is the vector's own piece, or a copy of it. */
+/* Of one vector: the highest tenth of its scores with a cohort. Scores of 0.85 or more are not
+ * among them: such a row is the vector's own piece, or a copy of it. */
 typedef struct {
     size_t n;            /* scores that it consists of; 0: none is known */
     double sum, squares; /* of them */

@@ -136,6 +136,9 @@ static int check_head(const fit_head *h, const char *path, msim_error *err) {
     if (!(h->nuisance_weight >= 0.0 && h->nuisance_weight <= MSIM_WHITENING_MOST_NUISANCE))
         return ms_fail(err, MSIM_E_FORMAT, "fit: %s: nuisance weight: expected 0 to %g, got %g",
                        path, MSIM_WHITENING_MOST_NUISANCE, h->nuisance_weight);
+    if (!h->altered && h->nuisance_weight != 0.0)
+        return ms_fail(err, MSIM_E_FORMAT, "fit: %s: a nuisance weight without altered copies",
+                       path);
     return MSIM_OK;
 }
 
