@@ -12,6 +12,7 @@ ABI = re.search(r"#define MSIM_ABI (\d+)", (g.ROOT / "include/midisim.h").read_t
 DOC = "share/doc/midisim"
 EXPECTED = {"include/midisim.h", "lib/libmidisim.a", f"lib/libmidisim.so.{VERSION}", "lib/libmidisim.so",
             f"lib/libmidisim.so.{ABI}", "lib/pkgconfig/midisim.pc", "share/man/man7/midisim.7",
+            "share/midisim/default.whiten",
             *(f"share/midisim/fetch/{name}" for name in ("fetch.py", "hub.py", "SHA256SUMS")),
             *(f"{DOC}/{name}" for name in ("LICENSE", "README.md", "CHANGELOG.md", "weights/README.md"))}
 EXPECTED |= {f"{DOC}/{p.relative_to(g.ROOT)}" for pattern in ("docs/*.md", "docs/*.png", "examples/*.c", "examples/slurm/*.sh")

@@ -60,7 +60,10 @@ def test_front_command(home, tmp_path):
         for tool in TOOLS:
             assert re.search(rf"^  {tool} +\w.*\w$", text, re.M), tool
     assert use(home, "help", "tokens").stdout == use(home, "tokens", "--help").stdout
-    for words in ([], ["nothing"], ["../bin/midisim-embed"], ["help", "nothing"], ["-x"]):
+    # a path is a query, whatever lies there: it is never run
+    done = use(home, "../bin/midisim-embed", ok=(2,))
+    assert done.stderr.startswith("midisim-search: no corpus: give -c CORPUS") and not done.stdout
+    for words in ([], ["nothing"], ["help", "nothing"], ["-x"]):
         done = use(home, *words, ok=(2,))
         assert done.stderr.startswith("midisim: ") and done.stderr.count("\n") == 1 and not done.stdout
     assert use(home, "embed", ok=(2,)).stderr.startswith("midisim-embed: ")

@@ -443,8 +443,9 @@ def test_without_a_home(tree, hub, tmp_path):
         corpora(tree, hub, "--embeddings", CORPUS, HOME=home)
         hub.add(LARGE, DATA, "projectlosangeles/midisim")
         corpora(tree, hub, "--force", "large", HOME=home)
-    assert left(tree / "weights") == sorted({"README.md", "SHA256SUMS", "fetch.py", "fetch.sh", "fit.py", "hub.py",
-                                             "midisim-small.safetensors", "midisim-large.safetensors"})
+    assert left(tree / "weights") == sorted({"README.md", "SHA256SUMS", "alter.py", "default.whiten", "fetch.py", "fetch.sh",
+                                             "fit.py", "hub.py", "midisim-small.safetensors",
+                                             "midisim-large.safetensors"})
 
 
 def test_default_corpus_and_list(tree, hub):
