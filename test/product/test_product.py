@@ -63,7 +63,8 @@ def test_front_command(home, tmp_path):
     # a path is a query, whatever lies there: it is never run
     done = use(home, "../bin/midisim-embed", ok=(2,))
     assert done.stderr.startswith("midisim-search: no corpus: give -c CORPUS") and not done.stdout
-    for words in ([], ["nothing"], ["help", "nothing"], ["-x"]):
+    assert use(home, "-x", ok=(2,)).stderr == "midisim-search: unknown option: -x (see midisim-search --help)\n"
+    for words in ([], ["nothing"], ["help", "nothing"]):
         done = use(home, *words, ok=(2,))
         assert done.stderr.startswith("midisim: ") and done.stderr.count("\n") == 1 and not done.stdout
     assert use(home, "embed", ok=(2,)).stderr.startswith("midisim-embed: ")
