@@ -828,9 +828,9 @@ typedef struct {
 /* Fit a whitening on the rows of a corpus. Rows of zeros and rows with NaN or infinity are left
  * out. Memory: a few matrices of dim x dim doubles, and 16 bytes per row. The result has the same
  * bits for any threads and level. -MSIM_E_EMPTY when there are fewer distinct rows than 4 * dim,
- * those that the prior counts as included, or when `altered` has no row with the name of a row.
- * -MSIM_E_ARG for a prior of another width, or for rows
- * that are all alike. -MSIM_E_LIMIT for rows of more than 4,096 components. */
+ * those of the prior included, or when `altered` has no row with the name of a row. -MSIM_E_ARG for
+ * a prior of another width, or for rows that are all alike. -MSIM_E_LIMIT for rows of more than
+ * 4,096 components. */
 MSIM_API int msim_whitening_fit(const msim_corpus *corpus, const msim_whitening_options *options,
                                 msim_whitening **out, msim_error *err);
 /* Open a file that msim_whitening_save wrote (.whiten), and write one. A file that is damaged or

@@ -58,6 +58,10 @@ def test_fit_files(corpus, tmp_path):
     got = np.load(tmp_path / "x.npy")["midi_embeddings"]
     assert np.abs(got - whiten(rows, combine(statistics(rows), expected, 700))).max() < 2e-5
     assert read_map(tmp_path / "x.npy")[2]["whitening"]["prior_rows"] == 700
+    # fewer than 4 rows for each component count, but the prior was made of more
+    convert("--whiten", "--force", few, tmp_path / "x.npy", "--prior-fit", corpus["fit"], "--prior-rows", "20")
+    got = np.load(tmp_path / "x.npy")["midi_embeddings"]
+    assert np.abs(got - whiten(rows, combine(statistics(rows), expected, 20))).max() < 2e-5
     convert("--whiten", few, tmp_path / "y.npy", "--whiten-fit", corpus["fit"])
     assert np.abs(np.load(tmp_path / "y.npy")["midi_embeddings"] - whiten(rows, expected)).max() < 2e-5
     # the fit that lies beside the model is found

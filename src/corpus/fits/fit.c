@@ -56,14 +56,15 @@ static int gather(const msim_corpus *corpus, const ms_fit_setup *setup, int64_t 
     if (rc < 0) return rc;
     if (o->altered) rc = ms_corpus_add_altered(corpus, o->altered, out, err);
     if (rc >= 0 && o->prior) rc = ms_whiten_combine(out, o->prior, o->prior_rows, err);
-    int64_t least = LEAST_PER_COMPONENT * dim;
-    if (rc >= 0 && out->distinct + out->prior_rows < least)
+    /* All rows of the other fit steady C, however few it counts as. */
+    int64_t least = LEAST_PER_COMPONENT * dim, got = out->distinct;
+    if (rc >= 0 && out->prior_rows) got += o->prior->stats.distinct + o->prior->stats.prior_rows;
+    if (rc >= 0 && got < least)
         rc = ms_fail(err, MSIM_E_EMPTY,
                      "whitening: %s: expected at least %" PRId64 " rows of different content, %d "
                      "for each component, got %" PRId64 "; a fit made elsewhere serves small "
                      "corpora",
-                     msim_corpus_part_path(corpus, 0), least, LEAST_PER_COMPONENT,
-                     out->distinct + out->prior_rows);
+                     msim_corpus_part_path(corpus, 0), least, LEAST_PER_COMPONENT, got);
     if (rc < 0) ms_whiten_stats_close(out);
     return rc;
 }
