@@ -59,15 +59,8 @@ int ms_time_map_make(const ms_smf *smf, ms_arena *arena, ms_time_map *out, msim_
 }
 
 uint32_t ms_time_map_ms(const ms_time_map *map, uint64_t tick) {
-    size_t low = 0, high = map->n; /* spans[low] begins at or before tick, spans[high] after */
-    while (high - low > 1) {
-        const size_t middle = low + (high - low) / 2;
-        if (map->spans[middle].tick <= tick)
-            low = middle;
-        else
-            high = middle;
-    }
-    const ms_tempo_span *s = &map->spans[low];
+    const ms_tempo_span *s =
+        &map->spans[ms_last_begun(map->spans, map->n, sizeof *map->spans, tick)];
     const double ms = s->ms + s->rate * (double)(tick - s->tick);
     return ms < MSIM_NOTE_MAX_MS ? (uint32_t)lrint(ms) : MSIM_NOTE_MAX_MS;
 }

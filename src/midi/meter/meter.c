@@ -71,15 +71,8 @@ int ms_meters_read(const uint8_t *file, size_t n_bytes, const ms_smf *smf, ms_ar
 }
 
 ms_bar_place ms_meters_find(const ms_meters *meters, uint64_t tick) {
-    size_t low = 0, high = meters->n; /* list[low] begins at or before tick, list[high] after */
-    while (high - low > 1) {
-        const size_t middle = low + (high - low) / 2;
-        if (meters->list[middle].tick <= tick)
-            low = middle;
-        else
-            high = middle;
-    }
-    const ms_meter *m = &meters->list[low];
+    const ms_meter *m =
+        &meters->list[ms_last_begun(meters->list, meters->n, sizeof *meters->list, tick)];
     const double ticks = (double)(tick - m->tick);
     double bars = floor(ticks / m->bar_ticks);
     if (bars * m->bar_ticks > ticks) bars--; /* the quotient was rounded up */

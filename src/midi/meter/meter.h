@@ -6,6 +6,7 @@
 #ifndef MS_MIDI_METER_METER_H
 #define MS_MIDI_METER_METER_H
 #include "midi/smf_read.h"
+#include <string.h>
 
 typedef struct {
     uint64_t tick;            /* where it begins to hold; a bar begins there */
@@ -34,6 +35,21 @@ const uint8_t *ms_meter_meta_bytes(const uint8_t *file, size_t n_bytes, const ms
  * SMPTE frames there are no bars. */
 int ms_meters_read(const uint8_t *file, size_t n_bytes, const ms_smf *smf, ms_arena *arena,
                    ms_meters *out, msim_error *err);
+/* The number of the last of n items that begins at or before `tick`. An item has item_bytes and
+ * holds first the tick where it begins; they ascend, and the first begins at 0. */
+static inline size_t ms_last_begun(const void *items, size_t n, size_t item_bytes, uint64_t tick) {
+    size_t low = 0, high = n; /* low begins at or before tick, high after */
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        uint64_t begins;
+        memcpy(&begins, (const char *)items + middle * item_bytes, sizeof begins);
+        if (begins <= tick)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
 /* Where a tick is. There must be bars. */
 ms_bar_place ms_meters_find(const ms_meters *meters, uint64_t tick);
 
