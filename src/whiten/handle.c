@@ -72,16 +72,24 @@ static void round_numbers(double *x, size_t n) {
     for (size_t i = 0; x && i < n; i++) x[i] = (double)(float)x[i];
 }
 
-/* mean and factor from the statistics: S + shrink ebar I = L L^T, factor = L^-1. */
+/* out = C + w N, a lower triangle. Returns its trace. */
+static double weigh(const msim_whitening *w, double *out) {
+    const double *c = w->stats.covariance, *nuisance = w->stats.nuisance;
+    size_t dim = (size_t)w->stats.dim, n = ms_whiten_triangle(dim);
+    double trace = 0.0;
+    memcpy(out, c, n * sizeof *out);
+    for (size_t i = 0; nuisance && i < n; i++) out[i] += w->nuisance_weight * nuisance[i];
+    for (size_t i = 0; i < dim; i++) trace += out[i * (i + 1) / 2 + i];
+    return trace;
+}
+
+/* mean and factor from the statistics: C + w N + shrink ebar I = L L^T, factor = L^-1. */
 static int solve(msim_whitening *w, msim_error *err) {
     size_t dim = (size_t)w->stats.dim, n = ms_whiten_triangle(dim);
-    double trace = 0.0, *l = ms_alloc(n, sizeof *l, "whitening", err),
+    double *l = ms_alloc(n, sizeof *l, "whitening", err),
            *inverse = l ? ms_alloc(n, sizeof *inverse, "whitening", err) : NULL;
     int rc = inverse ? MSIM_OK : -MSIM_E_MEMORY;
-    for (size_t i = 0; rc >= 0 && i < n; i++)
-        l[i] = w->stats.covariance[i] +
-               (w->stats.nuisance ? w->nuisance_weight * w->stats.nuisance[i] : 0.0);
-    for (size_t i = 0; rc >= 0 && i < dim; i++) trace += l[i * (i + 1) / 2 + i];
+    double trace = rc >= 0 ? weigh(w, l) : 0.0;
     double add = w->shrink * (trace / (double)dim);
     /* below it, rows differ by their rounding alone */
     if (rc >= 0 && !(trace > 1e-9))
