@@ -66,6 +66,32 @@ int64_t ms_base64_find_behind(int fd, int64_t at, const char *key) {
     return ms_base64_find(next, (size_t)n, key, &comma, &text) ? at + (int64_t)text : 0;
 }
 
+int64_t ms_base64_find_text(const ms_base64_head *head, const char *key, int64_t n_rows,
+                            int64_t dim, size_t *settings_end) {
+    const struct {
+        const char *key;
+        int64_t n_bytes;
+    } texts[] = {{MS_TEXT_SPANS, n_rows * MS_TEXT_SPAN_BYTES},
+                 {MS_TEXT_SOURCES, n_rows * MS_TEXT_SOURCE_BYTES},
+                 {MS_TEXT_WHITENER, (dim + dim * (dim + 1) / 2) * (int64_t)sizeof(float)},
+                 {MS_TEXT_BARS, 0}};
+    int64_t behind = 0; /* where the last text that was found ends */
+    *settings_end = 0;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size_t comma, begin;
+        int64_t text = 0;
+        if (behind) {
+            text = ms_base64_find_behind(head->fd, behind, texts[i].key);
+        } else if (ms_base64_find(head->text, head->n, texts[i].key, &comma, &begin)) {
+            text = (int64_t)begin;
+            *settings_end = comma;
+        }
+        if (text < 0 || strcmp(texts[i].key, key) == 0) return text;
+        if (text) behind = text + ms_base64_chars(texts[i].n_bytes);
+    }
+    return 0;
+}
+
 static int read_head(const char *path, ms_base64_head *h, msim_error *err) {
     struct stat st;
     if (fstat(h->fd, &st) != 0) return ms_fail_errno(err, errno, "cannot read: %s", path);

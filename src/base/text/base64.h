@@ -41,6 +41,12 @@ enum { MS_TEXT_SPAN_BYTES = 24, MS_TEXT_SOURCE_BYTES = 32 };
 #define MS_TEXT_WHITENER "\"whitener\""
 #define MS_TEXT_BARS "\"bars\""
 
+/* Where the text of `key`, one of these, begins in an open description of n_rows rows; 0: it has
+ * none; -1, with errno: it cannot be read. dim: the width of the rows, for what stands behind the
+ * whitening. *settings_end: the comma behind the settings; 0: no text follows them up to `key`. */
+int64_t ms_base64_find_text(const ms_base64_head *head, const char *key, int64_t n_rows,
+                            int64_t dim, size_t *settings_end);
+
 /* Decode the text that begins at byte `at` of a file: exactly n bytes, and then its closing
  * quotation mark. 1; 0 when something else is there; < 0 when memory runs out or reading fails. */
 int ms_base64_read(int fd, int64_t at, void *to, size_t n, msim_error *err);

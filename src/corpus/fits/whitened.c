@@ -10,8 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define NEXT_BYTES ((size_t)256) /* from the end of a text to the beginning of the next */
-
 struct ms_whitened {
     pthread_mutex_t lock;
     _Atomic bool is_read;
@@ -47,27 +45,8 @@ static int damaged(const description_file *d, const char *what, msim_error *err)
 
 /* Where the text of the whitening begins in the file; 0: it has none. */
 static int64_t find_text(const description_file *d, size_t *settings_end, msim_error *err) {
-    static const struct {
-        const char *key;
-        int row_bytes;
-    } before[] = {{MS_TEXT_SPANS, MS_TEXT_SPAN_BYTES}, {MS_TEXT_SOURCES, MS_TEXT_SOURCE_BYTES}};
-    char next[NEXT_BYTES];
-    const char *head = d->head.text;
-    size_t n = d->head.n, comma, text;
-    int64_t at = 0;
-    *settings_end = 0;
-    for (size_t i = 0; i < 2; i++) {
-        if (!ms_base64_find(head, n, before[i].key, &comma, &text)) continue;
-        if (!*settings_end) *settings_end = comma;
-        at += (int64_t)text + ms_base64_chars(d->n_rows * before[i].row_bytes);
-        int64_t got = ms_base64_read_raw(d->head.fd, at, next, sizeof next);
-        if (got < 0) return ms_fail_errno(err, errno, "cannot read: %s", d->path);
-        head = next;
-        n = (size_t)got;
-    }
-    if (!ms_base64_find(head, n, MS_TEXT_WHITENER, &comma, &text)) return 0;
-    if (!*settings_end) *settings_end = comma;
-    return at + (int64_t)text;
+    int64_t at = ms_base64_find_text(&d->head, MS_TEXT_WHITENER, d->n_rows, 0, settings_end);
+    return at < 0 ? ms_fail_errno(err, errno, "cannot read: %s", d->path) : at;
 }
 
 /* ---- The member of the settings ---- */

@@ -40,27 +40,11 @@ void ms_spans_close_bars(ms_span_bars *b) {
 
 /* ---- Reading ---- */
 
-/* Bytes of the map of a whitening: mean and factor. */
-static int64_t whitener_bytes(int64_t dim) {
-    return (dim + dim * (dim + 1) / 2) * (int64_t)sizeof(float);
-}
-
-/* Where the text of the bars begins; 0: there is none. */
+/* Where the text of the bars begins; 0: there is none, as where there are no spans. */
 static int64_t find_text(const ms_base64_head *head, int64_t n_rows, int64_t dim) {
-    const struct {
-        const char *key;
-        int64_t n_bytes;
-    } before[] = {{MS_TEXT_SOURCES, n_rows * MS_TEXT_SOURCE_BYTES},
-                  {MS_TEXT_WHITENER, whitener_bytes(dim)}};
     size_t comma, spans;
     if (!ms_base64_find(head->text, head->n, MS_TEXT_SPANS, &comma, &spans)) return 0;
-    int64_t at = (int64_t)spans + ms_base64_chars(n_rows * MS_TEXT_SPAN_BYTES), text;
-    for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
-        text = ms_base64_find_behind(head->fd, at, before[i].key);
-        if (text < 0) return text;
-        if (text > 0) at = text + ms_base64_chars(before[i].n_bytes);
-    }
-    return ms_base64_find_behind(head->fd, at, MS_TEXT_BARS);
+    return ms_base64_find_text(head, MS_TEXT_BARS, n_rows, dim, &comma);
 }
 
 static int read_text(ms_stored_bars **out, int fd, int64_t at, int64_t n_rows, const char *path,
