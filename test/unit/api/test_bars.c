@@ -3,62 +3,11 @@
  * test/unit/midi/test_places.c; that rows have those of their windows, whatever made them, of
  * test_windows.c. */
 #define _GNU_SOURCE
-#include "midisim.h"
-#include "support/files.h"
 #include <stdbool.h>
 #include <zlib.h>
-
-#define CHECKPOINT "test/data/checkpoints/tiny.safetensors"
-#define LONG "test/data/midi/freedink/love.mid"
-#define OTHER "test/data/midi/freedink/lively.mid"
+#include "support/tiny.h"
 
 enum { WINDOW = 64, STEP = 32, HEAD = 64, BLOCK_HEAD = 32, SPAN = 24, BARS = 12 };
-
-static msim_model *model;
-static msim_options options;
-static size_t dim;
-static msim_error err;
-
-#define ok(call)                                            \
-    do {                                                    \
-        int64_t ok_rc = (call);                             \
-        if (ok_rc < 0) fail_msg("%s: %s", #call, err.text); \
-    } while (0)
-
-static int set_up(void **state) {
-    msim_model_info info = {.size = sizeof info};
-    options = msim_options_default();
-    options.device = MSIM_DEVICE_CPU;
-    options.threads = 2;
-    if (folder_open(state) < 0 || msim_model_open(CHECKPOINT, &options, &model, &err) < 0)
-        return -1;
-    msim_model_get_info(model, &info);
-    dim = (size_t)info.dim;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    msim_model_close(model);
-    return folder_close(state);
-}
-
-typedef struct {
-    unsigned char *bytes; /* owned */
-    size_t n;
-} file;
-
-static file load(const char *path) {
-    file f;
-    f.bytes = read_file(path, &f.n);
-    assert_non_null(f.bytes);
-    return f;
-}
-
-static void copy_file(const char *from, const char *to) {
-    file f = load(from);
-    write_file(to, f.bytes, f.n);
-    free(f.bytes);
-}
 
 static const char *output, *description, *journal, *one, *two;
 
@@ -231,7 +180,7 @@ static kept_journal find_record(void) {
     }
     memcpy(&k.bytes, k.f.bytes + k.at + 4, 4);
     memcpy(&k.n_windows, k.f.bytes + k.at + 56, 4);
-    k.bars = HEAD + k.n_windows * (SPAN + dim * 4);
+    k.bars = HEAD + k.n_windows * (SPAN + (size_t)dim * 4);
     return k;
 }
 
@@ -400,5 +349,5 @@ int main(void) {
                                        cmocka_unit_test(journals_that_lie_are_refused),
                                        cmocka_unit_test(descriptions_that_lie_are_refused),
                                        cmocka_unit_test(the_window_of_a_query_has_bars)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, tiny_open, tiny_close);
 }

@@ -5,6 +5,7 @@
 #include "midisim.h"
 #include <stdbool.h>
 #include "support/files.h"
+#include "support/ok.h"
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,12 +17,6 @@ enum { MOST_IDS = 1 << 20 };
 
 static msim_error err;
 static int32_t ids[MOST_IDS];
-
-#define ok(call)                                            \
-    do {                                                    \
-        int64_t ok_rc = (call);                             \
-        if (ok_rc < 0) fail_msg("%s: %s", #call, err.text); \
-    } while (0)
 
 static msim_walk *open_walk(const msim_walk_options *options) {
     msim_walk *walk = NULL;

@@ -3,64 +3,18 @@
  * by hand; the same bytes when it is interrupted, brought up to date, or done in shards; journals
  * and descriptions that lie. With the small checkpoint of test/data. */
 #define _GNU_SOURCE
-#include "midisim.h"
-#include "support/files.h"
 #include <stdbool.h>
 #include <zlib.h>
-
-#define CHECKPOINT "test/data/checkpoints/tiny.safetensors"
-#define LONG "test/data/midi/freedink/love.mid"
-#define OTHER "test/data/midi/freedink/lively.mid"
+#include "support/tiny.h"
 
 enum { MOST_IDS = 1 << 16, MOST_WINDOWS = 4096, MOST_DIM = 64, WINDOW = 64, STEP = 32 };
 
-static msim_model *model;
-static msim_options options;
-static int64_t dim;
-static msim_error err;
-
-#define ok(call)                                            \
-    do {                                                    \
-        int64_t ok_rc = (call);                             \
-        if (ok_rc < 0) fail_msg("%s: %s", #call, err.text); \
-    } while (0)
-
 static int set_up(void **state) {
-    msim_model_info info = {.size = sizeof info};
-    options = msim_options_default();
-    options.device = MSIM_DEVICE_CPU;
-    options.threads = 2;
-    if (folder_open(state) < 0 || msim_model_open(CHECKPOINT, &options, &model, &err) < 0)
-        return -1;
-    msim_model_get_info(model, &info);
-    dim = info.dim;
-    return dim <= MOST_DIM ? 0 : -1;
-}
-
-static int tear_down(void **state) {
-    msim_model_close(model);
-    return folder_close(state);
+    int rc = tiny_open(state);
+    return rc < 0 || dim > MOST_DIM ? -1 : 0;
 }
 
 /* ---- Files ---- */
-
-typedef struct {
-    unsigned char *bytes; /* owned */
-    size_t n;
-} file;
-
-static file load(const char *path) {
-    file f;
-    f.bytes = read_file(path, &f.n);
-    return f;
-}
-
-static void copy_file(const char *from, const char *to) {
-    file f = load(from);
-    assert_true(f.n > 0);
-    write_file(to, f.bytes, f.n);
-    free(f.bytes);
-}
 
 /* A MIDI file of one voice at a tick a millisecond: `n` notes that begin `gaps` after one another
  * and last 100 ms. */
@@ -632,5 +586,5 @@ int main(void) {
         cmocka_unit_test(descriptions_that_lie_are_refused),
         cmocka_unit_test(rows_without_spans_are_whole_pieces),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, tiny_close);
 }

@@ -7,14 +7,8 @@
 #include "base/span.h"
 #include "midisim.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-#include <cmocka.h>
+#include "support/ok.h"
 
 #define PIECE "test/data/midi/note-seq-tests/note_seq/testdata/melody.mid"
 #define MODEL "test/data/checkpoints/tiny.safetensors"
@@ -35,12 +29,6 @@ static struct {
     char folder[64], paths[2][100];
 } r;
 static msim_error err;
-
-#define ok(call)                                            \
-    do {                                                    \
-        int64_t ok_rc = (call);                             \
-        if (ok_rc < 0) fail_msg("%s: %s", #call, err.text); \
-    } while (0)
 
 static uint64_t seed = 88172645463325252u;
 static float uniform(void) {
