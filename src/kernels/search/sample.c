@@ -11,7 +11,7 @@ static bool is_excluded_there(const ms_gpu_search *s) {
     return s->plan.excluded.n <= (size_t)s->excluded_cap;
 }
 
-/* Every n_wanted-th row of a span, at the list's end. */
+/* The rows of a span, spread evenly, at the end of the list: its share of n_wanted. */
 static void list_span(ms_gpu_search *s, ms_gpu_span *span, int64_t n_wanted) {
     const ms_gpu_rows *rows = &span->rows;
     span->n_sample = 0;
