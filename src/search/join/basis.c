@@ -57,17 +57,27 @@ static void multiply(const ms_basis *s, float *dst, const float *rows, const flo
         s->kernels->project(dst + i * n_out, rows + i * dim, map, dim, n_out);
 }
 
+/* As many doubles as the width of any row that gets a basis is a multiple of. */
+typedef double basis_vector __attribute__((vector_size(64), may_alias));
+enum { LANES = sizeof(basis_vector) / sizeof(double) };
+
+/* x -= (x.y) y, n vectors each. */
+static void take_off(basis_vector *x, const basis_vector *y, size_t n) {
+    basis_vector sum = {0};
+    double dot = 0;
+    for (size_t j = 0; j < n; j++) sum += x[j] * y[j];
+    for (size_t l = 0; l < LANES; l++) dot += sum[l];
+    for (size_t j = 0; j < n; j++) x[j] -= dot * y[j];
+}
+
 /* Make column c of the basis orthogonal to those before it, and of length 1. A column that is
  * nothing becomes zeros: a basis may have fewer directions. */
-static void straighten(ms_basis *s, double *columns, size_t c) {
+static void straighten(ms_basis *s, double *columns, size_t c, size_t passes) {
     double *x = columns + c * s->dim, square = 0;
     for (size_t j = 0; j < s->dim; j++) x[j] = s->basis[j * s->n_columns + c];
-    for (size_t i = 0; i < 2 * c; i++) { /* twice, because the first time rounding leaves a rest */
-        const double *y = columns + i % c * s->dim;
-        double dot = 0;
-        for (size_t j = 0; j < s->dim; j++) dot += x[j] * y[j];
-        for (size_t j = 0; j < s->dim; j++) x[j] -= dot * y[j];
-    }
+    for (size_t i = 0; i < passes * c; i++)
+        take_off((basis_vector *)(void *)x, (basis_vector *)(void *)(columns + i % c * s->dim),
+                 s->dim / LANES);
     for (size_t j = 0; j < s->dim; j++) square += x[j] * x[j];
     double inverse = square > NOTHING ? 1 / sqrt(square) : 0;
     for (size_t j = 0; j < s->dim; j++) {
@@ -87,7 +97,8 @@ static void find_basis(ms_basis *s, workspace *w) {
     for (int i = 0; i < ITERATIONS; i++) {
         multiply(s, w->next, w->square, s->basis, s->dim, s->dim, s->n_columns);
         memcpy(s->basis, w->next, s->dim * s->n_columns * sizeof *s->basis);
-        for (size_t c = 0; c < s->n_columns; c++) straighten(s, w->columns, c);
+        for (size_t c = 0; c < s->n_columns; c++)
+            straighten(s, w->columns, c, i + 1 < ITERATIONS ? 1 : 2); /* a pass leaves a rest */
     }
     multiply(s, s->mapped, s->rows, s->basis, MS_BASIS_ROWS, s->dim, s->n_columns);
 }

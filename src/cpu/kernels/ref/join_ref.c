@@ -22,5 +22,9 @@ static size_t pairs(uint32_t *out, const ms_join_rows *left, const ms_join_rows 
     return n;
 }
 
+static void project(float *out, const float *rows, const float *map, size_t dim, size_t n_out) {
+    project_rows(out, rows, map, dim, n_out, 4);
+}
+
 const ms_join_kernels ms_join_ref = {
     .name = "ref", .steps_per_score = 10, .pairs = pairs, .project = project};

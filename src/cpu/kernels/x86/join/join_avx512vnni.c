@@ -118,5 +118,9 @@ static size_t pairs(uint32_t *out, const ms_join_rows *left, const ms_join_rows 
     return n;
 }
 
+static void project(float *out, const float *rows, const float *map, size_t dim, size_t n_out) {
+    project_rows(out, rows, map, dim, n_out, 16);
+}
+
 const ms_join_kernels ms_join_avx512vnni = {
     .name = "avx512vnni", .steps_per_score = 700, .pairs = pairs, .project = project};
