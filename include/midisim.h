@@ -1904,12 +1904,16 @@ typedef struct {
                               * ones go to a temporary file */
     const char *folder;      /* of that file, which has no name there (default "/tmp") */
     /* Called on the thread that called msim_join, before and after each 4,096 rows, with the pairs
-     * done and all of them. Any return value but 0 stops the join with -MSIM_E_STOPPED. NULL:
-     * none. */
+     * done and all of them (of this rank). Any return value but 0 stops the join with
+     * -MSIM_E_STOPPED. NULL: none. */
     int (*progress)(void *user, int64_t done, int64_t all);
     /* Called often on the same thread; non-zero stops the join likewise. NULL: none. */
     int (*should_stop)(void *user);
-    void *user; /* passed to progress and should_stop */
+    void *user;              /* passed to progress and should_stop */
+    const msim_ranks *ranks; /* NULL: this process alone. Else every rank joins the same corpora
+                              * with the same threshold and shard; each takes a part of the left
+                              * rows. Rank 0's sink gets all pairs, in order; the others' get
+                              * none, and their calls return 0 */
 } msim_join_options;
 
 /* Fill in the defaults. The caller sets options->size first. */

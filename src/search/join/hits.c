@@ -45,19 +45,18 @@ static int in_order(const void *x, const void *y) {
 
 /* ---- The file ---- */
 
-static int open_file(ms_join_hits *h, msim_error *err) {
+int ms_join_file_open(const char *folder, int *fd, msim_error *err) {
     char path[4096];
-    if (h->fd >= 0) return MSIM_OK;
-    h->fd = open(h->folder, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
-    if (h->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+    *fd = open(folder, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+    if (*fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
         /* a file system that makes no files without a name */
-        if ((size_t)snprintf(path, sizeof path, "%s/msim-join-XXXXXX", h->folder) >= sizeof path)
+        if ((size_t)snprintf(path, sizeof path, "%s/msim-join-XXXXXX", folder) >= sizeof path)
             return ms_fail(err, MSIM_E_ARG, "join: folder for hits: the path is too long");
-        h->fd = mkostemp(path, O_CLOEXEC);
-        if (h->fd >= 0) (void)unlink(path);
+        *fd = mkostemp(path, O_CLOEXEC);
+        if (*fd >= 0) (void)unlink(path);
     }
-    if (h->fd >= 0) return MSIM_OK;
-    return ms_fail(err, MSIM_E_IO, "%s: a temporary file for the hits of a join: %s", h->folder,
+    if (*fd >= 0) return MSIM_OK;
+    return ms_fail(err, MSIM_E_IO, "%s: a temporary file for the hits of a join: %s", folder,
                    strerror(errno));
 }
 
@@ -71,7 +70,7 @@ static int add_run(ms_join_hits *h, ms_join_sorted run, msim_error *err) {
 /* A worker's buffer goes to the file. The lock is held. */
 static int spill(ms_join_hits *h, ms_join_buffer *b, msim_error *err) {
     size_t bytes = b->n * sizeof *b->hits;
-    int rc = open_file(h, err);
+    int rc = h->fd >= 0 ? MSIM_OK : ms_join_file_open(h->folder, &h->fd, err);
     if (rc >= 0) rc = ms_file_write_at(h->fd, b->hits, bytes, h->file_bytes, h->folder, err);
     if (rc >= 0) rc = add_run(h, (ms_join_sorted){NULL, h->file_bytes, (int64_t)b->n}, err);
     if (rc < 0) return rc;
@@ -96,15 +95,15 @@ void ms_join_hits_add(ms_join_hits *h, size_t worker, ms_join_hit hit) {
     b->hits[b->n++] = hit;
 }
 
-static int read_hits(const ms_join_hits *h, ms_join_hit *to, size_t n, int64_t at,
-                     msim_error *err) {
+int ms_join_file_read(int fd, ms_join_hit *to, size_t n, int64_t at, const char *folder,
+                      msim_error *err) {
     char *bytes = (char *)to;
     size_t left = n * sizeof *to;
     while (left) {
-        ssize_t got = pread(h->fd, bytes, left, (off_t)at);
+        ssize_t got = pread(fd, bytes, left, (off_t)at);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)
-            return ms_fail(err, MSIM_E_IO, "%s: the temporary file of a join: %s", h->folder,
+            return ms_fail(err, MSIM_E_IO, "%s: the temporary file of a join: %s", folder,
                            got < 0 ? strerror(errno) : "the file is too short");
         bytes += got;
         at += got;
@@ -131,7 +130,7 @@ static int refill(const ms_join_hits *h, join_cursor *c, msim_error *err) {
     if (c->run.hits) {
         c->at = c->run.hits;
     } else {
-        int rc = read_hits(h, c->room, n, c->run.at, err);
+        int rc = ms_join_file_read(h->fd, c->room, n, c->run.at, h->folder, err);
         if (rc < 0) return rc;
         c->at = c->room;
         c->run.at += (int64_t)(n * sizeof(ms_join_hit));

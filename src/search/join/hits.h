@@ -39,6 +39,11 @@ typedef struct {
     _Atomic int is_bad; /* a failure is there */
 } ms_join_hits;
 
+/* A file without a name in a folder. And hits from byte `at` of it. */
+int ms_join_file_open(const char *folder, int *fd, msim_error *err);
+int ms_join_file_read(int fd, ms_join_hit *to, size_t n, int64_t at, const char *folder,
+                      msim_error *err);
+
 /* Room for `bytes` of hits in all workers together; folder: for the file. */
 int ms_join_hits_open(ms_join_hits *h, size_t n_workers, size_t bytes, const char *folder,
                       msim_error *err);

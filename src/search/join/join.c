@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/sized.h"
 #include "search/join/plan.h"
+#include "search/join/ranks.h"
 #include "search/score.h"
 #include <math.h>
 
@@ -29,6 +30,10 @@ typedef struct {
     int64_t first, end; /* rows of a that this call joins */
     ms_join_strip strip;
     ms_join_hits hits;
+    ms_join_log log; /* of this rank */
+    msim_join_sink sink;
+    void *user;
+    int has_ended;        /* by the sink */
     join_worker *workers; /* owned */
     size_t n_workers;
     _Atomic int is_stopped;
@@ -162,17 +167,16 @@ static int64_t tell(const join *j, int64_t row, msim_error *err) {
 
 static int64_t join_strips(join *j, msim_error *err) {
     int64_t n_hits = 0;
-    int has_ended = 0;
     int64_t rc = tell(j, j->first, err);
-    for (int64_t left = j->first; left < j->end && rc >= 0 && !has_ended;
+    for (int64_t left = j->first; left < j->end && rc >= 0 && !j->has_ended;
          left = j->strip.left_end) {
         j->strip = ms_join_strip_at(&j->shape, left, j->end);
         ms_pool_run(j->setup->pool, j->strip.n_blocks, join_block, j);
         if (j->is_stopped) return tell(j, left, err);
-        rc = ms_join_hits_drain(&j->hits, j->setup->sink, j->setup->user, &has_ended, err);
+        rc = ms_join_hits_drain(&j->hits, j->sink, j->user, &j->has_ended, err);
         if (rc < 0) break;
         n_hits += rc;
-        if (!has_ended) rc = tell(j, j->strip.left_end, err);
+        if (!j->has_ended) rc = tell(j, j->strip.left_end, err);
     }
     return rc < 0 ? rc : n_hits;
 }
@@ -244,42 +248,85 @@ static int check_rows(const ms_join_views *v, int64_t dim, msim_error *err) {
     return MSIM_OK;
 }
 
+/* What this rank did, or all of them. */
 static void count(const join *j, int64_t n_hits, double began, double encoded,
                   msim_join_stats *stats) {
-    *stats = (msim_join_stats){
-        .size = sizeof *stats,
-        .pairs = ms_join_pairs_below(&j->shape, j->end) - ms_join_pairs_below(&j->shape, j->first),
-        .hits = n_hits,
-        .spilled = j->hits.n_spilled,
-        .rows_nonfinite = j->a->n_nonfinite + (j->shape.is_self ? 0 : j->b->n_nonfinite),
-        .components = (int64_t)j->space.components,
-        .is_mapped = j->space.map != NULL,
-        .prepare_seconds = encoded - began,
-        .join_seconds = ms_clock_now() - encoded};
-    for (size_t i = 0; i < j->n_workers; i++) stats->scored += j->workers[i].n_scored;
+    const msim_ranks *r = j->log.ranks;
+    int64_t sums[4] = {ms_join_pairs_below(&j->shape, j->end) -
+                           ms_join_pairs_below(&j->shape, j->first),
+                       0, n_hits, j->hits.n_spilled + j->log.n_in_file};
+    for (size_t i = 0; i < j->n_workers; i++) sums[1] += j->workers[i].n_scored;
+    if (r) r->sum(r->user, sums, 4);
+    *stats = (msim_join_stats){.size = sizeof *stats,
+                               .pairs = sums[0],
+                               .scored = sums[1],
+                               .hits = sums[2],
+                               .spilled = sums[3],
+                               .rows_nonfinite = j->a->n_nonfinite +
+                                                 (j->shape.is_self ? 0 : j->b->n_nonfinite),
+                               .components = (int64_t)j->space.components,
+                               .is_mapped = j->space.map != NULL,
+                               .prepare_seconds = encoded - began,
+                               .join_seconds = ms_clock_now() - encoded};
+}
+
+/* The left rows of the shard that are this rank's: a shard of the shard. */
+static void take_share(join *j) {
+    const msim_join_options *o = j->setup->options;
+    const msim_ranks *r = j->log.ranks;
+    int64_t n_ranks = r ? r->count : 1, n = (o->n_shards ? o->n_shards : 1) * n_ranks,
+            i = (o->n_shards ? o->shard - 1 : 0) * n_ranks + (r ? r->index : 0);
+    j->first = ms_join_shard_first(&j->shape, i, n);
+    j->end = ms_join_shard_first(&j->shape, i + 1, n);
+}
+
+/* All that comes before the first pair. */
+static int prepare(join *j, const ms_join_views *a, const ms_join_views *b, msim_error *err) {
+    const msim_join_options *o = j->setup->options;
+    int64_t dim = a->n_views ? a->views[0].dim : 0;
+    int rc = check_rows(a, dim, err);
+    if (rc >= 0) rc = check_rows(b, dim, err);
+    if (rc >= 0) rc = open_sides(j, a, b, err);
+    if (rc >= 0) rc = encode_sides(j, err);
+    if (rc >= 0) rc = open_workers(j, err);
+    if (rc >= 0) rc = ms_join_log_open(&j->log, o->ranks, (size_t)o->memory_bytes, o->folder, err);
+    if (rc >= 0) take_share(j);
+    return rc;
+}
+
+/* Where hits of this rank go. */
+static void choose_sink(join *j) {
+    bool is_logged = j->log.ranks && j->log.ranks->index > 0;
+    j->sink = is_logged ? ms_join_log_take : j->setup->sink;
+    j->user = is_logged ? &j->log : j->setup->user;
+}
+
+/* After the strips: the ranks agree, and rank 0 gets what the others found. */
+static int64_t gather(join *j, int64_t rc, msim_error *err) {
+    const msim_ranks *r = j->setup->options->ranks;
+    if (rc >= 0 && j->log.failed.code)
+        rc = ms_fail(err, j->log.failed.code, "%s", j->log.failed.text);
+    if (!r) return rc;
+    int agreed = r->agree(r->user, rc < 0 ? (int)rc : MSIM_OK, err);
+    if (agreed < 0) return agreed;
+    int64_t others =
+        ms_join_log_gather(&j->log, j->setup->sink, j->setup->user, &j->has_ended, err);
+    return others < 0 ? others : r->index > 0 ? 0 : rc + others;
 }
 
 int64_t ms_join_run(const ms_join_setup *setup, const ms_join_views *a, const ms_join_views *b,
                     msim_join_stats *stats, msim_error *err) {
     join j = {.setup = setup, .shape.is_self = b->views == NULL};
-    const msim_join_options *o = setup->options;
     double began = ms_clock_now(), encoded = began;
-    int64_t dim = a->n_views ? a->views[0].dim : 0, n_hits = 0;
-    int rc = check_rows(a, dim, err);
-    if (rc >= 0) rc = check_rows(b, dim, err);
-    if (rc >= 0) rc = open_sides(&j, a, b, err);
-    if (rc >= 0) rc = encode_sides(&j, err);
-    if (rc >= 0) rc = open_workers(&j, err);
-    if (rc >= 0) {
+    int64_t n_hits = prepare(&j, a, b, err);
+    if (n_hits >= 0) {
         encoded = ms_clock_now();
-        j.end = j.a->n_rows;
-        if (o->n_shards) {
-            j.first = ms_join_shard_first(&j.shape, o->shard - 1, o->n_shards);
-            j.end = ms_join_shard_first(&j.shape, o->shard, o->n_shards);
-        }
+        choose_sink(&j);
         n_hits = join_strips(&j, err);
-        if (n_hits >= 0) count(&j, n_hits, began, encoded, stats);
     }
+    n_hits = gather(&j, n_hits, err);
+    if (n_hits >= 0) count(&j, n_hits, began, encoded, stats);
+    ms_join_log_close(&j.log);
     close_join(&j);
-    return rc < 0 ? rc : n_hits;
+    return n_hits;
 }

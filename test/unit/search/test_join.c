@@ -1,7 +1,7 @@
 /* Joins against brute force: the pairs, their scores to the last bit and their order are the
  * definition's (docs/SEARCH.md, Joins), at every level and number of threads, with codes and
  * without, on rows made to break them. Also: two corpora, shards, hits that go through the
- * temporary file, stopping, refusals, and memory that runs out. */
+ * temporary file, ranks, stopping, refusals, and memory that runs out. */
 #include "base/mem.h"
 #include "cpu/levels.h"
 #include "midisim.h"
@@ -12,6 +12,7 @@
 #include "support/random.h"
 #include "support/rows.h"
 #include <math.h>
+#include <pthread.h>
 #include <unistd.h>
 
 static msim_error err;
@@ -343,6 +344,156 @@ static void hits_beyond_the_memory_go_through_a_file(void **state) {
     msim_corpus_close(corpus);
 }
 
+/* ---- Ranks: threads of this program ---- */
+
+enum { RANKS = 3 };
+
+static struct {
+    pthread_barrier_t barrier;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int rcs[RANKS];
+    msim_error errs[RANKS];
+    int64_t values[RANKS][16];
+    const void *bytes[RANKS]; /* that this rank wants to send to rank 0 */
+    size_t n_bytes[RANKS];
+} team;
+
+static int team_agree(void *user, int rc, msim_error *e) {
+    int index = *(int *)user, failed = -1;
+    team.rcs[index] = rc;
+    if (rc < 0) team.errs[index] = *e;
+    pthread_barrier_wait(&team.barrier);
+    for (int i = RANKS - 1; i >= 0; i--)
+        if (team.rcs[i] < 0) failed = i;
+    if (failed >= 0) *e = team.errs[failed];
+    if (failed >= 0) rc = team.rcs[failed];
+    pthread_barrier_wait(&team.barrier);
+    return rc;
+}
+
+static void team_sum(void *user, int64_t *values, int n) {
+    memcpy(team.values[*(int *)user], values, (size_t)n * sizeof *values);
+    pthread_barrier_wait(&team.barrier);
+    for (int i = 0; i < n; i++) {
+        values[i] = 0;
+        for (int rank = 0; rank < RANKS; rank++) values[i] += team.values[rank][i];
+    }
+    pthread_barrier_wait(&team.barrier);
+}
+
+static void team_send(void *user, int to, const void *bytes, size_t n) {
+    int from = *(int *)user;
+    assert_int_equal(to, 0);
+    pthread_mutex_lock(&team.lock);
+    team.bytes[from] = bytes;
+    team.n_bytes[from] = n;
+    pthread_cond_broadcast(&team.changed);
+    while (team.bytes[from]) pthread_cond_wait(&team.changed, &team.lock);
+    pthread_mutex_unlock(&team.lock);
+}
+
+static size_t team_expect(void *user, int from) {
+    (void)user;
+    pthread_mutex_lock(&team.lock);
+    while (!team.bytes[from]) pthread_cond_wait(&team.changed, &team.lock);
+    size_t n = team.n_bytes[from];
+    pthread_mutex_unlock(&team.lock);
+    return n;
+}
+
+static void team_receive(void *user, int from, void *bytes, size_t n) {
+    (void)user;
+    pthread_mutex_lock(&team.lock);
+    assert_int_equal(n, team.n_bytes[from]);
+    memcpy(bytes, team.bytes[from], n);
+    team.bytes[from] = NULL;
+    pthread_cond_broadcast(&team.changed);
+    pthread_mutex_unlock(&team.lock);
+}
+
+typedef struct {
+    int index;
+    const msim_corpus *corpus;
+    msim_join_options o;
+    msim_options device;
+    msim_join_stats stats;
+    list got;
+    int64_t rc;
+    msim_error e;
+} member;
+
+static void *run_member(void *arg) {
+    member *m = arg;
+    msim_ranks ranks = {.size = sizeof ranks,
+                        .user = &m->index,
+                        .index = m->index,
+                        .count = RANKS,
+                        .agree = team_agree,
+                        .sum = team_sum,
+                        .send = team_send,
+                        .expect = team_expect,
+                        .receive = team_receive};
+    m->o.ranks = &ranks;
+    m->o.options = &m->device;
+    m->device.threads = 1;
+    m->stats.size = sizeof m->stats;
+    m->rc = msim_join(m->corpus, NULL, 0.9, &m->o, take, &m->got, &m->stats, &m->e);
+    return NULL;
+}
+
+/* bad: the rank that has no folder for its hits; -1: none. */
+static void run_team(member *members, const msim_corpus *corpus, int bad, size_t most) {
+    pthread_t threads[RANKS];
+    pthread_barrier_init(&team.barrier, NULL, RANKS);
+    pthread_mutex_init(&team.lock, NULL);
+    pthread_cond_init(&team.changed, NULL);
+    for (int i = 0; i < RANKS; i++) {
+        members[i] = (member){.index = i,
+                              .corpus = corpus,
+                              .o = msim_join_options_default(),
+                              .device = msim_options_default(),
+                              .got.most = most};
+        members[i].o.memory_bytes = 0; /* so that files are needed */
+        if (i == bad) members[i].o.folder = "/nonexistent/folder";
+        assert_int_equal(pthread_create(threads + i, NULL, run_member, members + i), 0);
+    }
+    for (int i = 0; i < RANKS; i++) pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&team.barrier);
+    pthread_mutex_destroy(&team.lock);
+    pthread_cond_destroy(&team.changed);
+}
+
+static void ranks_find_what_one_process_finds(void **state) {
+    (void)state;
+    list expected;
+    msim_corpus *corpus = small_corpus(&expected, 0.9);
+    member members[RANKS];
+    run_team(members, corpus, -1, 0);
+    assert_same(&expected, &members[0].got, "ranks");
+    assert_int_equal(members[0].rc, expected.n);
+    for (int i = 0; i < RANKS; i++) {
+        assert_int_equal(members[i].stats.pairs, SMALL * (SMALL - 1) / 2);
+        assert_int_equal(members[i].stats.hits, expected.n);
+        assert_true(members[i].stats.spilled > 0);
+        if (i) assert_int_equal(members[i].rc + (int64_t)members[i].got.n, 0);
+    }
+    clear(&members[0].got);
+    run_team(members, corpus, -1, expected.n - 1); /* the sink ends it among the last rank's hits */
+    assert_int_equal(members[0].rc, expected.n - 1);
+    clear(&members[0].got);
+    for (int bad = 1; bad < RANKS; bad++) { /* so few rows leave none for rank 0 */
+        run_team(members, corpus, bad, 0);
+        for (int i = 0; i < RANKS; i++) {
+            assert_int_equal(members[i].rc, -MSIM_E_IO);
+            assert_non_null(strstr(members[i].e.text, "/nonexistent/folder"));
+            clear(&members[i].got);
+        }
+    }
+    clear(&expected);
+    msim_corpus_close(corpus);
+}
+
 static void a_sink_may_end_the_join(void **state) {
     (void)state;
     list expected, got = {.most = 7};
@@ -509,6 +660,7 @@ int main(void) {
         cmocka_unit_test(shards_one_after_the_other_are_the_whole),
         cmocka_unit_test(shards_have_about_as_many_pairs_each),
         cmocka_unit_test(hits_beyond_the_memory_go_through_a_file),
+        cmocka_unit_test(ranks_find_what_one_process_finds),
         cmocka_unit_test(a_sink_may_end_the_join),
         cmocka_unit_test(a_join_can_be_stopped),
         cmocka_unit_test(what_cannot_be_joined_is_refused),
