@@ -1894,7 +1894,8 @@ typedef int (*msim_join_sink)(void *user, int64_t a, int64_t b, double score);
 /* Start from msim_join_options_default(). */
 typedef struct {
     size_t size;                 /* sizeof(msim_join_options), set by the caller (R6) */
-    const msim_options *options; /* device, gpu, isa and threads count; NULL: the defaults */
+    const msim_options *options; /* isa and threads count; NULL: the defaults. Joins run on the CPU:
+                                  * device CUDA is refused with -MSIM_E_UNSUPPORTED */
     int scan; /* msim_scan: AUTO or INT8 leave pairs out by codes, which the join makes itself; F64
                * scores every pair in double. The pairs are the same */
     int64_t shard, n_shards; /* join only one shard of the left rows, 1..n_shards. The hits of all

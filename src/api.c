@@ -619,6 +619,9 @@ int64_t msim_join(const msim_corpus *a, const msim_corpus *b, double threshold,
     int rc = options ? ms_sized_in(&o, sizeof o, options, "join options", err) : MSIM_OK;
     if (rc >= 0) rc = ms_join_options_check(&o, threshold, err);
     if (rc >= 0) rc = read_options(o.options, &device, err);
+    if (rc >= 0 && device.device == MSIM_DEVICE_CUDA)
+        rc = ms_fail(err, MSIM_E_UNSUPPORTED,
+                     "join: device: expected auto or cpu, got cuda: joins run on the CPU");
     if (rc < 0) return rc;
     ms_join_setup setup = {.options = &o, .threshold = threshold, .sink = sink, .user = user};
     int64_t n = join_with(a, b, &setup, &device, &own, err);

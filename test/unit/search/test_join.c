@@ -562,6 +562,12 @@ static void what_cannot_be_joined_is_refused(void **state) {
     o = msim_join_options_default();
     o.memory_bytes = -1;
     refuse(corpus, NULL, 0.5, &o, MSIM_E_ARG, "join: memory: expected 0 bytes or more, got -1");
+    msim_options device = msim_options_default();
+    device.device = MSIM_DEVICE_CUDA;
+    o = msim_join_options_default();
+    o.options = &device;
+    refuse(corpus, NULL, 0.5, &o, MSIM_E_UNSUPPORTED,
+           "join: device: expected auto or cpu, got cuda: joins run on the CPU");
     msim_corpus_close(corpus);
     msim_corpus_close(other);
 }
