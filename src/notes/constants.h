@@ -48,7 +48,7 @@ enum {
 /* Light searches, which compare whole pieces quickly. */
 enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROUPS = 60 };
 /* Pairs: the least score of a light search, and the share of the shorter piece, 1 / SHARE. */
-#define MS_PAIR_BITS 60.0
+#define MS_PAIR_BITS 100.0
 enum { MS_PAIR_SHARE = 4 };
 /* ... or one place with so many bits, which no two strangers had. */
 #define MS_PAIR_PLACE_BITS 155.0
