@@ -27,8 +27,8 @@ static inline uint64_t ms_side_prefix(const ms_word *word) {
     return word->key & ms_word_mask(MS_COMMON_INTERVALS);
 }
 
-/* True when a word is in a sample of 1, 2 or 4, as ms_probe_make_alone takes it. Samples are nested:
- * the words that both sides have are those of the coarser one. */
+/* True when a word is in a sample of 1, 2 or 4, as ms_probe_make_alone takes it. Samples are
+ * nested: the words that both sides have are those of the coarser one. */
 static inline bool ms_side_is_sampled(uint64_t key, unsigned sample) {
     return ms_word_hash(key & ms_word_mask(MS_LEAST_INTERVALS)) % sample == 0;
 }
