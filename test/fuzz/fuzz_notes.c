@@ -42,6 +42,23 @@ static void find(const msim_notes *notes) {
     msim_finder_close(finder);
 }
 
+static int look(void *user, int64_t a, const msim_note_match *match) {
+    (void)user;
+    MUST(a >= 0 && match->piece >= 0 && isfinite(match->score) && match->n_matched > 0);
+    return 0;
+}
+
+/* All pairs, and one comparison, of a piece with itself. */
+static void pair(const msim_notes *notes) {
+    msim_error err = {.code = 0};
+    msim_pairs_options o = msim_pairs_options_default();
+    msim_note_match match;
+    o.threads = o.gives_both = 1;
+    check_status(msim_notes_pairs(notes, &o, look, NULL, &err), &err);
+    err = (msim_error){.code = 0};
+    check_status(msim_notes_compare(notes, 0, notes, 0, &match, &err), &err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     char path[PATH_MAX], merged[PATH_MAX];
     msim_notes *notes;
@@ -58,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
     rc = msim_notes_check(notes, &err);
     check_status(rc, &err);
     find(notes);
+    pair(notes);
     const char *paths[1] = {path};
     rc = msim_notes_merge(paths, 1, fuzz_path(merged, "merged.notes"), 0, &err);
     check_status(rc, &err);
