@@ -1,0 +1,130 @@
+/* Contract: groups/compare.h. */
+#include "groups/compare.h"
+#include "base/random.h"
+#include <string.h>
+
+/* Two units, and what comparing them gave. */
+typedef struct {
+    int64_t u, v;      /* u < v; both 0: free */
+    ms_unit_pair pair; /* kind NONE: nothing */
+} compared_units;
+
+struct ms_groups_compare {
+    msim_groups *g;
+    msim_finder *finder;   /* owned; opened when it is first needed */
+    unsigned char *within; /* owned: [pieces] */
+    compared_units *table; /* owned: [table_size] */
+    size_t table_size, n_table;
+};
+
+int ms_groups_compare_open(msim_groups *g, ms_groups_compare **out, msim_error *err) {
+    *out = ms_alloc(1, sizeof **out, "pairs", err);
+    if (!*out) return -MSIM_E_MEMORY;
+    (*out)->g = g;
+    return MSIM_OK;
+}
+
+void ms_groups_compare_close(ms_groups_compare *c) {
+    if (!c) return;
+    msim_finder_close(c->finder);
+    ms_free(c->within);
+    ms_free(c->table);
+    ms_free(c);
+}
+
+/* ---- The table ---- */
+
+static compared_units *place_of(compared_units *table, size_t size, int64_t u, int64_t v) {
+    size_t i = (size_t)ms_random_at((uint64_t)u, (uint64_t)v) & (size - 1);
+    while (table[i].v && (table[i].u != u || table[i].v != v)) i = (i + 1) & (size - 1);
+    return &table[i];
+}
+
+static int reserve_table(ms_groups_compare *c, msim_error *err) {
+    if (2 * (c->n_table + 1) <= c->table_size) return MSIM_OK;
+    const size_t size = c->table_size ? 2 * c->table_size : 256;
+    compared_units *table = ms_alloc(size, sizeof *table, "pairs", err);
+    if (!table) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < c->table_size; i++)
+        if (c->table[i].v) *place_of(table, size, c->table[i].u, c->table[i].v) = c->table[i];
+    ms_free(c->table);
+    c->table = table;
+    c->table_size = size;
+    return MSIM_OK;
+}
+
+/* ---- One comparison ---- */
+
+static int open_finder(ms_groups_compare *c, msim_error *err) {
+    msim_finder_options o = msim_finder_options_default();
+    msim_notes_info info = {.size = sizeof info};
+    if (c->finder) return MSIM_OK;
+    (void)msim_notes_get_info(c->g->searched, &info);
+    c->within = ms_alloc((size_t)info.pieces, 1, "pieces", err);
+    if (!c->within) return -MSIM_E_MEMORY;
+    o.within = c->within;
+    o.evalue = c->g->o.evalue;
+    return msim_finder_open(c->g->searched, &o, &c->finder, err);
+}
+
+/* The piece of unit u as the query, and that of v alone to be found. */
+static int compare_units(ms_groups_compare *c, int64_t u, int64_t v, msim_error *err) {
+    msim_groups *g = c->g;
+    msim_loaded_piece *loaded;
+    msim_piece_notes notes = {.size = sizeof notes};
+    const msim_note_match *m;
+    int rc = open_finder(c, err);
+    if (rc >= 0) rc = msim_notes_load_piece(g->searched, g->units[u].piece, &loaded, &notes, err);
+    if (rc < 0) return rc;
+    c->within[g->units[v].piece] = 1;
+    const int64_t n = msim_finder_find(c->finder, notes.notes, notes.n_notes, &m, err);
+    c->within[g->units[v].piece] = 0;
+    msim_notes_free_piece(loaded);
+    if (n < 0) return (int)n;
+    for (int64_t i = 0; i < n && rc >= 0; i++)
+        if (m[i].is_significant)
+            rc = ms_groups_add_match(g, g->units[u].content, g->units[v].content, &m[i], err);
+    return rc;
+}
+
+/* The pair of two units into the table; both are compared once more. */
+static int find_new(ms_groups_compare *c, int64_t u, int64_t v, const ms_unit_pair **out,
+                    msim_error *err) {
+    msim_groups *g = c->g;
+    const size_t before = g->n_pairs;
+    int rc = reserve_table(c, err);
+    if (rc < 0) return rc;
+    compared_units *at = place_of(c->table, c->table_size, u, v);
+    *out = &at->pair;
+    if (at->v) return MSIM_OK;
+    if (!ms_groups_may_compare(g, u) || !ms_groups_may_compare(g, v)) {
+        *out = NULL;
+        return MSIM_OK;
+    }
+    rc = compare_units(c, u, v, err);
+    if (rc >= 0 && g->n_pairs == before) rc = compare_units(c, v, u, err);
+    if (rc < 0) return rc;
+    *at = (compared_units){.u = u, .v = v};
+    if (g->n_pairs > before) at->pair = g->pairs[before];
+    c->n_table++;
+    g->units[u].n_compared++;
+    g->units[v].n_compared++;
+    g->info.compared++;
+    return ms_groups_progress(g, "pairs compared", g->info.compared, -1, err);
+}
+
+int ms_groups_compare_contents(ms_groups_compare *c, int64_t x, int64_t y, msim_file_pair *out,
+                               msim_error *err) {
+    msim_groups *g = c->g;
+    const int64_t u = g->contents[x].unit, v = g->contents[y].unit;
+    const ms_unit_pair *pair = NULL;
+    int kind = ms_groups_relate_contents(g, x, y, out);
+    if (kind != MSIM_PAIR_NONE || g->units[u].piece < 0 || g->units[v].piece < 0) return kind;
+    int rc = find_new(c, u < v ? u : v, u < v ? v : u, &pair, err);
+    if (rc < 0) return rc;
+    if (!pair || pair->pair.kind == MSIM_PAIR_NONE) return MSIM_PAIR_NONE;
+    msim_file_pair p = u < v ? ms_groups_carry(g, pair, x, y) : ms_groups_carry(g, pair, y, x);
+    if (u > v) p = ms_groups_turn(&p);
+    if (out) *out = p;
+    return p.kind;
+}
