@@ -1711,13 +1711,72 @@ MSIM_API size_t msim_notes_stream_notes(const msim_notes_stream *stream, const m
 MSIM_API int64_t msim_notes_stream_answer(msim_notes_stream *stream,
                                           const msim_note_match **matches, msim_error *err);
 
-/* Receives one pair: piece `a` as the query, and its match. Return 0 to go on. The library calls
- * this function from one thread at a time, in order of a. */
+/* ---- Pairs ---- */
+
+/* Compare two pieces directly, note by note, whatever an index says of how frequent their words
+ * are. A comparer is one thread's working memory; both indexes must stay open, and may be one.
+ * evalue: matches up to here are significant. */
+typedef struct msim_comparer msim_comparer;
+MSIM_API int msim_comparer_open(const msim_notes *notes_a, const msim_notes *notes_b, double evalue,
+                                msim_comparer **out, msim_error *err);
+MSIM_API void msim_comparer_close(msim_comparer *comparer);
+/* The match of piece a of notes_a as the query with piece b of notes_b. The relation is
+ * MSIM_RELATION_NONE when nothing significant agrees. Numbers of notes, keys, tempos and score are
+ * the same, seen from the other side, when b is compared with a. match->others is the comparer's
+ * until its next call. */
+MSIM_API int msim_comparer_compare(msim_comparer *comparer, int64_t a, int64_t b,
+                                   msim_note_match *match, msim_error *err);
+/* The same for one pair, with an E value of 1e-3 and without match->others. */
+MSIM_API int msim_notes_compare(const msim_notes *notes_a, int64_t a, const msim_notes *notes_b,
+                                int64_t b, msim_note_match *match, msim_error *err);
+
+/* What msim_notes_pairs is doing when it calls progress. */
+enum msim_pairs_stage {
+    MSIM_PAIRS_ASKING = 0, /* each piece proposes others; counted in pieces */
+    MSIM_PAIRS_COMPARING   /* proposed pairs are compared; counted in pairs */
+};
+
+/* Start from msim_pairs_options_default(). */
+typedef struct {
+    size_t size;               /* sizeof(msim_pairs_options), set by the caller (R6) */
+    const msim_notes *against; /* borrowed: find pieces of this index; NULL: of the same one */
+    int64_t first, count; /* only pieces first .. first + count - 1 ask; count -1: all others */
+    const unsigned char *asks; /* borrowed: [pieces], 1 for each piece that asks; NULL: all */
+    double evalue;             /* pairs up to here are significant (default 1e-3) */
+    unsigned relations;        /* give these alone: sum of 1 << msim_relation; 0: all, but NONE */
+    int is_same_key;           /* 1: only pairs of one key */
+    int is_same_tempo;         /* 1: only pairs whose tempo is within 3 % */
+    int gives_both;            /* 0: give each pair once. 1: give a pair of pieces that both ask
+                                * twice, once for either as the query */
+    int threads;               /* 0: one per processor */
+    const msim_ranks *ranks;   /* borrowed; NULL: this process alone. Else every rank opens the same
+                                * indexes with the same options and calls; each does a part, and
+                                * rank 0 gives the pairs */
+    int (*progress)(void *user, int stage, int64_t done, int64_t all); /* may be NULL; non-zero
+                                                                        * stops */
+    void *progress_user;
+} msim_pairs_options;
+MSIM_API void msim_pairs_options_init(msim_pairs_options *options);
+static inline msim_pairs_options msim_pairs_options_default(void) {
+    msim_pairs_options options;
+    options.size = sizeof options;
+    msim_pairs_options_init(&options);
+    return options;
+}
+
+/* Receives one pair: piece `a` as the query, and its match, without match->others. Return 0 to go
+ * on. The library calls this function from one thread at a time, in order of a, then of the
+ * match's piece. */
 typedef int (*msim_pair_sink)(void *user, int64_t a, const msim_note_match *match);
-/* Find all pairs of pieces of an index that share enough notes: a quick pass over all, then the
- * relation of each pair that it kept. threads 0: one per processor. Returns the number of pairs. */
-MSIM_API int64_t msim_notes_pairs(const msim_notes *notes, const msim_finder_options *options,
-                                  int threads, msim_pair_sink sink, void *user, msim_error *err);
+/* Find all pairs of pieces that share a good part of their notes: pieces that ask propose others
+ * that share rare words, and each proposed pair is compared as by msim_comparer. Of a pair whose
+ * pieces both ask, the one with the lower number is the query; else it is the one that asks. A pair
+ * is found when either piece proposes the other. Pairs that agree in less than a quarter of the
+ * shorter piece are left out. options may be NULL. Returns the number of pairs that sink received.
+ * The result does not depend on threads or ranks. Memory: 8 bytes for each proposed pair, and with
+ * gives_both about 250 for each pair. */
+MSIM_API int64_t msim_notes_pairs(const msim_notes *notes, const msim_pairs_options *options,
+                                  msim_pair_sink sink, void *user, msim_error *err);
 
 /* ---- Groups: what belongs together in a collection ---- */
 

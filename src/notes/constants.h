@@ -51,6 +51,12 @@ enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROU
 #define MS_PAIR_BITS 60.0
 enum { MS_PAIR_SHARE = 4 };
 
+/* Comparisons of two pieces: bits of an interval of a word, as rare words have; transpositions that
+ * are chained; chains that are verified, and the least score of one. */
+#define MS_PAIR_INTERVAL_BITS 4.0f
+enum { MS_PAIR_GROUPS = 6, MS_PAIR_VERIFIED = 8 };
+#define MS_PAIR_CHAIN_BITS 20.0f
+
 #define MS_WORD_REACH 3        /* K: notes after the first that a word's bits pay for */
 #define MS_MATCHED_BITS 2.9f   /* the most that one matched note counts */
 #define MS_UNMATCHED_BITS 2.5f /* what a note without a partner costs */

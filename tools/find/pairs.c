@@ -134,7 +134,9 @@ int ms_find_pairs(const ms_find_settings *s, ms_find_out *out) {
     group_pairing p = {.out = out};
     msim_error err = {0};
     msim_notes_info info = {.size = sizeof info};
-    msim_finder_options o = msim_finder_options_default();
+    msim_pairs_options o = msim_pairs_options_default();
+    o.gives_both = 1;
+    o.threads = ms_cli_threads(&s->common);
     o.evalue = s->evalue;
     o.is_same_key = s->is_same_key;
     o.is_same_tempo = s->is_same_tempo;
@@ -150,8 +152,7 @@ int ms_find_pairs(const ms_find_settings *s, ms_find_out *out) {
         p.attached_to[i] = -1;
     }
     if (rc >= 0)
-        rc = msim_notes_pairs(out->notes, &o, ms_cli_threads(&s->common),
-                              s->is_groups ? join_pair : print_pair, &p, &err);
+        rc = msim_notes_pairs(out->notes, &o, s->is_groups ? join_pair : print_pair, &p, &err);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     if (rc >= 0 && s->is_groups) rc = print_groups(&p);
     ms_free(p.joined);

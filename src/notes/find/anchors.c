@@ -26,8 +26,6 @@ typedef struct {
     size_t mask;
 } search;
 
-static bool is_near_tempo(uint32_t a, uint32_t b) { return a <= 4 * b && b <= 4 * a; }
-
 /* The postings of one word. */
 static bool read_word(search *s, const ms_word *word, const ms_range *range) {
     const msim_notes *notes = s->notes;
@@ -42,7 +40,7 @@ static bool read_word(search *s, const ms_word *word, const ms_range *range) {
         if (at % MS_BLOCK >= n) return false;
         const uint64_t value = ms_block_value(block, (size_t)(at % MS_BLOCK), notes->width);
         const uint32_t span = ms_span_of((unsigned)value & ((1 << MS_SPAN_BITS) - 1));
-        if (!is_near_tempo(span, query_span)) continue;
+        if (!ms_anchor_is_near_tempo(span, query_span)) continue;
         if (!ms_index_piece_of(notes, value >> MS_SPAN_BITS, &piece, &note)) return false;
         if (!ms_anchor_may_match(s->limits, piece)) continue;
         const int d = notes->pitches[value >> MS_SPAN_BITS] - pitch;
@@ -126,7 +124,7 @@ static void sort_by_target(ms_anchor *anchors, size_t n, uint32_t *place, size_t
 
 /* In order of target, then query. Words of several streams may give the same pair of notes: the one
  * with most bits is kept. What is nearly in order is then put in order by insertion. */
-static int sort_group(ms_group *g, ms_arena *arena, msim_error *err) {
+int ms_anchors_sort(ms_group *g, ms_arena *arena, msim_error *err) {
     enum { FEW = 24 };
     uint32_t last = 0;
     size_t kept = 0;
@@ -181,7 +179,7 @@ static int gather(search *s, group_slot **list, size_t n, ms_group *groups, ms_a
         if (g) groups[g - 1].anchors[groups[g - 1].n++] = s->found[i].anchor;
     }
     int rc = MSIM_OK;
-    for (size_t i = 0; i < n && rc >= 0; i++) rc = sort_group(&groups[i], arena, err);
+    for (size_t i = 0; i < n && rc >= 0; i++) rc = ms_anchors_sort(&groups[i], arena, err);
     return rc;
 }
 

@@ -36,4 +36,12 @@ static inline bool ms_anchor_may_match(const ms_anchor_limits *limits, uint32_t 
 int ms_anchors_find(const ms_probe *query, const msim_notes *notes, const ms_anchor_limits *limits,
                     ms_arena *arena, ms_group **out, size_t *n_out, msim_error *err);
 
+/* Put a group's anchors, which are in order of query, in order of target, then query. Those of one
+ * pair of notes become one. */
+int ms_anchors_sort(ms_group *group, ms_arena *arena, msim_error *err);
+/* The spans, with their 40 ms, of two words that may be one at two tempos. */
+static inline bool ms_anchor_is_near_tempo(uint32_t a, uint32_t b) {
+    return a <= 4 * b && b <= 4 * a;
+}
+
 #endif

@@ -1,9 +1,9 @@
 /* Finds the pieces that share notes with a query: msim_finder of include/midisim.h. Reads like the
  * summary of docs/NOTES.md. */
 #include "base/sized.h"
-#include "notes/file/details.h"
 #include "notes/find/share.h"
 #include "notes/verdict/gather.h"
+#include "notes/verdict/match.h"
 #include "notes/verdict/significance.h"
 #include <math.h>
 #include <stdlib.h>
@@ -131,68 +131,6 @@ static double evalue_of(const msim_finder *f, const ms_piece_hit *hits, size_t n
 
 /* ---- Matches ---- */
 
-static msim_place place_of(const ms_verified *v, const ms_probe *query, const ms_target *target) {
-    const uint32_t *time = query->canon.time;
-    return (msim_place){.query_from = time[v->query_first] / 1000.0,
-                        .query_to = time[v->query_last] / 1000.0,
-                        .from = target->time[v->first] / 1000.0,
-                        .to = target->time[v->last] / 1000.0,
-                        .query_first = v->query_first,
-                        .query_last = v->query_last,
-                        .first = v->first,
-                        .last = v->last,
-                        .n_matched = (int64_t)v->n_pairs,
-                        .score = v->score};
-}
-
-/* The voice that has most of the matched notes. */
-static int find_voice(msim_finder *f, const ms_piece_hit *hit, const ms_target *target,
-                      msim_note_match *match, msim_error *err) {
-    const ms_verified *best = hit->best;
-    uint32_t *counts,
-        *chosen = ms_arena_get(&f->arena, best->n_pairs, sizeof *chosen, "notes", err);
-    size_t n_voices;
-    if (!chosen) return -MSIM_E_MEMORY;
-    for (size_t i = 0; i < best->n_pairs; i++) chosen[i] = best->pairs[i].target;
-    int rc = ms_details_count_voices(target->voices, target->end, target->n, chosen, best->n_pairs,
-                                     &f->arena, &counts, &n_voices, err);
-    if (rc < 0 || n_voices == 0) return rc;
-    for (size_t v = 1; v < n_voices; v++)
-        if (counts[v] > counts[match->voice]) match->voice = (int)v;
-    match->voice_share = counts[match->voice] / (double)best->n_pairs;
-    return MSIM_OK;
-}
-
-static int fill_match(msim_finder *f, const ms_pass_result *pass, const ms_piece_hit *hit,
-                      double evalue, msim_note_match *out, msim_error *err) {
-    ms_target target;
-    const ms_verified *best = hit->best;
-    int rc = ms_cache_get(&f->memory.cache, hit->piece, &target, err);
-    if (rc < 0) return rc;
-    *out = (msim_note_match){.piece = hit->piece,
-                             .is_significant = evalue <= f->options.evalue,
-                             .evalue = evalue,
-                             .score = hit->score,
-                             .n_matched = (int64_t)hit->agreement.matched,
-                             .of_query = (int64_t)hit->agreement.of_query,
-                             .of_piece = (int64_t)hit->agreement.of_target,
-                             .identity = ms_identity_of(&hit->agreement),
-                             .transpose = best->transpose,
-                             .is_same_key = best->transpose == 0,
-                             .is_same_tempo = fabs(best->slope - 1) <= 0.01,
-                             .tempo = best->slope,
-                             .residual = hit->agreement.residual,
-                             .place = place_of(best, &pass->query, &target)};
-    if (out->is_significant) out->relation = ms_relation_of(&hit->agreement);
-    msim_place *others = ms_arena_get(&f->arena, hit->n_places, sizeof *others, "places", err);
-    if (!others) return -MSIM_E_MEMORY;
-    for (size_t i = 0; i < hit->n_places; i++)
-        others[i] = place_of(hit->places[i], &pass->query, &target);
-    out->others = others;
-    out->n_others = (int64_t)hit->n_places;
-    return find_voice(f, hit, &target, out, err);
-}
-
 /* Hits in rank order to matches: significant ones, then the others. */
 static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms_piece_hit *hits,
                             size_t n_hits, double decoy, const msim_note_match **matches,
@@ -206,8 +144,13 @@ static int64_t give_matches(msim_finder *f, const ms_pass_result *pass, const ms
         for (size_t i = 0; i < n_hits && n < most; i++) {
             const double evalue = evalue_of(f, hits, n_hits, &hits[i], decoy, pass->query.canon.n);
             if ((evalue <= f->options.evalue) != wants) continue;
-            int rc = fill_match(f, pass, &hits[i], evalue, &out[n], err);
+            ms_target target;
+            int rc = ms_cache_get(&f->memory.cache, hits[i].piece, &target, err);
+            if (rc >= 0)
+                rc = ms_match_fill(&hits[i], pass->query.canon.time, &target, &f->arena, &out[n],
+                                   err);
             if (rc < 0) return rc;
+            ms_match_judge(&out[n], &hits[i], evalue, f->options.evalue);
             n++;
         }
     *matches = out;

@@ -16,16 +16,6 @@ void ms_pass_memory_free(ms_pass_memory *m) {
     ms_verify_free(&m->memory);
 }
 
-static int by_score(const void *a, const void *b) {
-    const ms_verified *x = a, *y = b;
-    if (x->score != y->score) return x->score > y->score ? -1 : 1;
-    if (x->n_pairs != y->n_pairs) return x->n_pairs > y->n_pairs ? -1 : 1;
-    if (x->residual_ms != y->residual_ms) return x->residual_ms < y->residual_ms ? -1 : 1;
-    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
-    if (x->transpose != y->transpose) return x->transpose < y->transpose ? -1 : 1;
-    return (x->first > y->first) - (x->first < y->first);
-}
-
 static int chain_groups(ms_pass_memory *m, const ms_probe *query, const ms_group *groups,
                         size_t n_groups, ms_chain *chains, ms_arena *arena, size_t *n,
                         msim_error *err) {
@@ -131,7 +121,7 @@ static int verify_chains(ms_pass_memory *m, const ms_chain *chains, size_t n, ms
         if (rc < 0) return rc;
         out->n += out->found[out->n].n_pairs > 0;
     }
-    qsort(out->found, out->n, sizeof *out->found, by_score);
+    qsort(out->found, out->n, sizeof *out->found, ms_verify_compare);
     return MSIM_OK;
 }
 

@@ -150,6 +150,24 @@ static uint64_t few_of(const ms_probe *q, const ms_probe_limits *limits) {
     return share < limits->most ? share : limits->most;
 }
 
+static bool is_thin(const ms_canon *canon) {
+    return (float)canon->n < MS_THIN * (float)canon->n_groups;
+}
+
+int ms_probe_make_alone(const msim_note *notes, size_t n, ms_arena *arena, ms_probe *out,
+                        msim_error *err) {
+    *out = (ms_probe){0};
+    int rc = ms_canon_make(notes, n, arena, &out->canon, err);
+    if (rc >= 0) rc = make_words(out, true, 1, arena, err);
+    if (rc < 0) return rc;
+    out->ranges = ms_arena_get(arena, out->n_words, sizeof *out->ranges, "words", err);
+    if (!out->ranges) return -MSIM_E_MEMORY;
+    for (size_t i = 0; i < out->n_words; i++)
+        out->ranges[i] = (ms_range){.intervals = 1, .bits = MS_PAIR_INTERVAL_BITS};
+    out->is_thin = is_thin(&out->canon);
+    return note_bits(out, arena, err);
+}
+
 int ms_probe_make(const msim_note *notes, size_t n, ms_lookup *lookup,
                   const ms_probe_limits *limits, ms_arena *arena, ms_probe *out, msim_error *err) {
     *out = (ms_probe){0};
@@ -158,7 +176,7 @@ int ms_probe_make(const msim_note *notes, size_t n, ms_lookup *lookup,
     if (rc >= 0) rc = look_up(out, lookup, few_of(out, limits), arena, err);
     if (rc >= 0) rc = note_bits(out, arena, err);
     if (rc < 0) return rc;
-    out->is_thin = (float)out->canon.n < MS_THIN * (float)out->canon.n_groups;
+    out->is_thin = is_thin(&out->canon);
     limit_anchors(out, limits->most < MS_MOST ? limits->most : MS_MOST);
     return MSIM_OK;
 }

@@ -29,6 +29,16 @@ void ms_verify_free(ms_verify_memory *memory) {
     *memory = (ms_verify_memory){0};
 }
 
+int ms_verify_compare(const void *a, const void *b) {
+    const ms_verified *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    if (x->n_pairs != y->n_pairs) return x->n_pairs > y->n_pairs ? -1 : 1;
+    if (x->residual_ms != y->residual_ms) return x->residual_ms < y->residual_ms ? -1 : 1;
+    if (x->piece != y->piece) return x->piece < y->piece ? -1 : 1;
+    if (x->transpose != y->transpose) return x->transpose < y->transpose ? -1 : 1;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
 /* ---- The time map ---- */
 
 static void add_point(verifying *v, double x, double y) {

@@ -29,4 +29,7 @@ void ms_verify_free(ms_verify_memory *memory);
 int ms_verify_chain(const ms_chain *chain, const ms_probe *query, const ms_target *target,
                     ms_verify_memory *memory, ms_arena *arena, ms_verified *out, msim_error *err);
 
+/* Best first, in a total order. For qsort. */
+int ms_verify_compare(const void *a, const void *b);
+
 #endif

@@ -62,9 +62,8 @@ static void add_section(ms_piece_hit *hit, const ms_verified *v) {
     hit->agreement.in_target += v->last - v->first + 1.0;
 }
 
-/* The chains of one piece, best first. */
-static int make_hit(const ms_verified **chains, size_t n, ms_arena *arena, ms_piece_hit *hit,
-                    msim_error *err) {
+int ms_hit_make(const ms_verified **chains, size_t n, ms_arena *arena, ms_piece_hit *hit,
+                msim_error *err) {
     *hit = (ms_piece_hit){.piece = chains[0]->piece, .best = chains[0]};
     const size_t cap = n < MAX_PLACES ? n : MAX_PLACES;
     hit->places = ms_arena_get(arena, cap, sizeof(ms_verified *), "places", err);
@@ -102,7 +101,7 @@ int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo
         ms_piece_hit *hit = &hits[*n_out];
         for (next = i + 1; next < n && order[next]->piece == order[i]->piece; next++) {
         }
-        int rc = make_hit(order + i, next - i, arena, hit, err);
+        int rc = ms_hit_make(order + i, next - i, arena, hit, err);
         if (rc >= 0) rc = ms_cache_get(cache, hit->piece, &target, err);
         if (rc < 0) return rc;
         hit->agreement.of_query = (double)pass->query.canon.n;

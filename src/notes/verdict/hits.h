@@ -19,6 +19,11 @@ typedef struct {
 int ms_hits_make(const ms_pass_result *pass, ms_cache *cache, bool is_same_tempo, ms_arena *arena,
                  ms_piece_hit **out, size_t *n_out, msim_error *err);
 
+/* The hit of one piece, whose chains [n >= 1] come best first. How many notes both have in all is
+ * for the caller to fill in. */
+int ms_hit_make(const ms_verified **chains, size_t n, ms_arena *arena, ms_piece_hit *hit,
+                msim_error *err);
+
 /* Put hits in rank order. */
 void ms_hits_sort(ms_piece_hit *hits, size_t n);
 

@@ -314,6 +314,8 @@ static void pairs_of_versions(void **state) {
     msim_notes *some;
     static msim_note tune[NOTES];
     seen_pairs one = {.n = 0}, two = {.n = 0};
+    msim_pairs_options o = msim_pairs_options_default();
+    o.gives_both = o.threads = 1;
     assert_int_equal(msim_notes_builder_open(in_folder("some"), NULL, &b, NULL), 0);
     add_tunes(b, 0, 30, NOTES);
     take(11, 0, NOTES, 3, 1.1, tune);
@@ -322,8 +324,9 @@ static void pairs_of_versions(void **state) {
     assert_int_equal(msim_notes_builder_finish(b, NULL), 0);
     msim_notes_builder_close(b);
     assert_int_equal(msim_notes_open(in_folder("some"), &some, NULL), 0);
-    assert_int_equal(msim_notes_pairs(some, NULL, 1, keep_pair, &one, NULL), 2);
-    assert_int_equal(msim_notes_pairs(some, NULL, 3, keep_pair, &two, NULL), 2);
+    assert_int_equal(msim_notes_pairs(some, &o, keep_pair, &one, NULL), 2);
+    o.threads = 3;
+    assert_int_equal(msim_notes_pairs(some, &o, keep_pair, &two, NULL), 2);
     assert_memory_equal(&one, &two, sizeof one);
     assert_int_equal(one.a[0], 11);
     assert_int_equal(one.b[0], 30);
