@@ -11,9 +11,8 @@ typedef struct {
 
 struct ms_groups_compare {
     msim_groups *g;
-    msim_finder *finder;   /* owned; opened when it is first needed */
-    unsigned char *within; /* owned: [pieces] */
-    compared_units *table; /* owned: [table_size] */
+    msim_comparer *comparer; /* owned; opened when it is first needed */
+    compared_units *table;   /* owned: [table_size] */
     size_t table_size, n_table;
 };
 
@@ -26,8 +25,7 @@ int ms_groups_compare_open(msim_groups *g, ms_groups_compare **out, msim_error *
 
 void ms_groups_compare_close(ms_groups_compare *c) {
     if (!c) return;
-    msim_finder_close(c->finder);
-    ms_free(c->within);
+    msim_comparer_close(c->comparer);
     ms_free(c->table);
     ms_free(c);
 }
@@ -55,36 +53,16 @@ static int reserve_table(ms_groups_compare *c, msim_error *err) {
 
 /* ---- One comparison ---- */
 
-static int open_finder(ms_groups_compare *c, msim_error *err) {
-    msim_finder_options o = msim_finder_options_default();
-    msim_notes_info info = {.size = sizeof info};
-    if (c->finder) return MSIM_OK;
-    (void)msim_notes_get_info(c->g->searched, &info);
-    c->within = ms_alloc((size_t)info.pieces, 1, "pieces", err);
-    if (!c->within) return -MSIM_E_MEMORY;
-    o.within = c->within;
-    o.evalue = c->g->o.evalue;
-    return msim_finder_open(c->g->searched, &o, &c->finder, err);
-}
-
-/* The piece of unit u as the query, and that of v alone to be found. */
 static int compare_units(ms_groups_compare *c, int64_t u, int64_t v, msim_error *err) {
     msim_groups *g = c->g;
-    msim_loaded_piece *loaded;
-    msim_piece_notes notes = {.size = sizeof notes};
-    const msim_note_match *m;
-    int rc = open_finder(c, err);
-    if (rc >= 0) rc = msim_notes_load_piece(g->searched, g->units[u].piece, &loaded, &notes, err);
-    if (rc < 0) return rc;
-    c->within[g->units[v].piece] = 1;
-    const int64_t n = msim_finder_find(c->finder, notes.notes, notes.n_notes, &m, err);
-    c->within[g->units[v].piece] = 0;
-    msim_notes_free_piece(loaded);
-    if (n < 0) return (int)n;
-    for (int64_t i = 0; i < n && rc >= 0; i++)
-        if (m[i].is_significant)
-            rc = ms_groups_add_match(g, g->units[u].content, g->units[v].content, &m[i], err);
-    return rc;
+    msim_note_match m;
+    int rc = MSIM_OK;
+    if (!c->comparer)
+        rc = msim_comparer_open(g->searched, g->searched, g->o.evalue, &c->comparer, err);
+    if (rc >= 0)
+        rc = msim_comparer_compare(c->comparer, g->units[u].piece, g->units[v].piece, &m, err);
+    if (rc < 0 || !m.is_significant) return rc;
+    return ms_groups_add_match(g, g->units[u].content, g->units[v].content, &m, err);
 }
 
 /* The pair of two units into the table; both are compared once more. */
@@ -102,7 +80,6 @@ static int find_new(ms_groups_compare *c, int64_t u, int64_t v, const ms_unit_pa
         return MSIM_OK;
     }
     rc = compare_units(c, u, v, err);
-    if (rc >= 0 && g->n_pairs == before) rc = compare_units(c, v, u, err);
     if (rc < 0) return rc;
     *at = (compared_units){.u = u, .v = v};
     if (g->n_pairs > before) at->pair = g->pairs[before];

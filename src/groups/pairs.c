@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASKED_AT_A_TIME = 512 };
+/* Pairs across such parts are compared twice, and a run that is stopped loses one part. */
+enum { ASKED_AT_A_TIME = 8192 };
 
 /* ---- Pairs ---- */
 
@@ -178,7 +179,6 @@ static int take_pair(void *user, int64_t piece, const msim_note_match *m) {
     pair_taking *t = user;
     unit_asking *a = t->asking;
     msim_groups *g = a->g;
-    if (!a->asks[piece]) return 0;
     const int64_t x = content_of(g, piece), y = content_of(g, m->piece);
     t->rc = write_found(a, piece, t->err);
     if (t->rc >= 0)
@@ -192,16 +192,49 @@ static int take_pair(void *user, int64_t piece, const msim_note_match *m) {
     return t->rc < 0;
 }
 
-/* Every rank calls this with the same pieces; rank 0 gets the pairs. */
-static int ask(unit_asking *a, const msim_groups_options *o, msim_error *err) {
-    msim_finder_options f = msim_finder_options_default();
-    pair_taking taking = {.asking = a, .err = err};
-    f.evalue = o->evalue;
-    f.ranks = o->ranks;
-    const int64_t n = msim_notes_pairs(a->g->searched, &f, o->threads, take_pair, &taking, err);
-    if (taking.rc < 0) return taking.rc;
-    if (n < 0) return (int)n;
-    return a->state ? write_found(a, a->n_pieces, err) : MSIM_OK;
+typedef struct {
+    const msim_groups *g;
+    int64_t first, n_pieces;
+} asking_progress;
+
+static int tell_asking(void *user, int stage, int64_t done, int64_t all) {
+    const asking_progress *p = user;
+    (void)all;
+    if (stage != MSIM_PAIRS_ASKING) done = 0;
+    return ms_groups_progress(p->g, "pieces compared", p->first + done, p->n_pieces, NULL) < 0;
+}
+
+/* Whether one of these pieces asks. */
+static bool has_asking(const unit_asking *a, int64_t first, int64_t n) {
+    return memchr(a->asks + first, 1, (size_t)n) != NULL;
+}
+
+/* Every rank calls this with the same pieces; rank 0 gets the pairs. What a number of pieces have
+ * found is written down at once. Which pieces these are depends on the index alone, so a run that
+ * was interrupted asks as one that was not. */
+static int ask(unit_asking *a, msim_error *err) {
+    msim_groups *g = a->g;
+    msim_pairs_options o = msim_pairs_options_default();
+    asking_progress progress = {.g = g, .n_pieces = a->n_pieces};
+    int64_t rc = 0;
+    o.asks = a->asks;
+    o.evalue = g->o.evalue;
+    o.threads = g->o.threads;
+    o.ranks = g->o.ranks;
+    o.progress = tell_asking;
+    o.progress_user = &progress;
+    for (int64_t first = 0; first < a->n_pieces && rc >= 0; first += ASKED_AT_A_TIME) {
+        pair_taking taking = {.asking = a, .err = err};
+        const int64_t left = a->n_pieces - first;
+        o.first = progress.first = first;
+        o.count = left < ASKED_AT_A_TIME ? left : ASKED_AT_A_TIME;
+        if (!has_asking(a, first, o.count)) continue;
+        rc = msim_notes_pairs(g->searched, &o, take_pair, &taking, err);
+        if (taking.rc < 0) rc = taking.rc;
+        if (rc >= 0 && a->state) rc = write_found(a, first + o.count, err);
+        if (rc >= 0 && a->state) rc = ms_groups_state_sync(a->state, err);
+    }
+    return rc < 0 ? (int)rc : MSIM_OK;
 }
 
 static int choose_pieces(unit_asking *a, msim_error *err) {
@@ -280,9 +313,7 @@ int ms_groups_pair(msim_groups *g, int rc, msim_error *err) {
     if (rc >= 0 && g->searched) rc = open_state(&a, err);
     if (rc >= 0 && g->searched) rc = choose_pieces(&a, err);
     rc = share(&a, rc, err);
-    if (rc >= 0 && g->searched && a.n_asked) rc = ask(&a, &g->o, err);
-    int late = a.state ? ms_groups_state_sync(a.state, rc < 0 ? NULL : err) : MSIM_OK;
-    if (rc >= 0) rc = late;
+    if (rc >= 0 && g->searched && a.n_asked) rc = ask(&a, err);
     ms_groups_state_close(a.state);
     ms_free(a.asks);
     ms_free(a.found);

@@ -12,14 +12,14 @@ enum { MS_GROUPS_MAX_SIDES = 16, MS_GROUPS_LEAKS = 3 /* exit code: there are lea
 typedef struct {
     ms_cli_common common;
     const char *files_from, *kinds, *keep, *output, *pairs, *keep_list, *drop_list, *move, *links,
-        *split, *lists, *state, *skipped;
+        *split, *lists, *state, *skipped, *link_text;
     ms_cli_texts against;
     double evalue;
     int64_t seed;
-    int link, format, stratify;
+    int format, stratify;
     bool is_nul_separated, is_leaks, is_all, is_json, is_tsv, is_dry;
     /* Read from the texts by ms_groups_check. */
-    int kind_bits, keeper;
+    int kind_bits, link, keeper;
     double shares[MS_GROUPS_MAX_SIDES];
     int n_sides;
     ms_cli_texts preferences;

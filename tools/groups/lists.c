@@ -49,14 +49,13 @@ static int print_pair(void *user, const msim_file_pair *p) {
     ms_groups_cell(&l->out, a.name, a.name_bytes);
     ms_groups_put(&l->out, "\t", 1);
     ms_groups_cell(&l->out, b.name, b.name_bytes);
-    ms_groups_print(&l->out,
-                    "\t%s\t%lld\t%lld\t%lld\t%.4f\t%d\t%.4f\t%.2f\t%.4g\t%.3f\t%.3f\t%.3f\t%.3f\n",
-                    p->direction > 0   ? "part of"
-                    : p->direction < 0 ? "contains"
-                                       : "",
-                    (long long)p->n_matched, (long long)p->of_a, (long long)p->of_b, p->identity,
-                    p->transpose, p->tempo, p->score, p->evalue, p->a_from, p->a_to, p->b_from,
-                    p->b_to);
+    ms_groups_print(
+        &l->out, "\t%s\t%lld\t%lld\t%lld\t%.4f\t%d\t%.4f\t%.2f\t%.4g\t%.3f\t%.3f\t%.3f\t%.3f\n",
+        p->direction > 0   ? "part of"
+        : p->direction < 0 ? "contains"
+                           : "",
+        (long long)p->n_matched, (long long)p->of_a, (long long)p->of_b, p->identity, p->transpose,
+        p->tempo, p->score, p->evalue, p->a_from, p->a_to, p->b_from, p->b_to);
     return 0;
 }
 

@@ -68,8 +68,8 @@ static void print_row(ms_groups_out *out, const shown_group *s) {
     const msim_groups_file f = file_of(s->g, s->keeper);
     put_kinds(s, kinds, sizeof kinds);
     if (s->saved >= 0) ms_cli_count(saved, s->saved);
-    ms_groups_print(out, "%5lld  %5lld  %-24s  %12s  ", (long long)s->number, (long long)s->n, kinds,
-                    saved);
+    ms_groups_print(out, "%5lld  %5lld  %-24s  %12s  ", (long long)s->number, (long long)s->n,
+                    kinds, saved);
     ms_groups_put(out, f.name, f.name_bytes);
     ms_groups_put(out, "\n", 1);
 }
