@@ -1834,8 +1834,8 @@ typedef struct {
     /* A second collection: then only pairs between the two are looked for. */
     const char *const *against;
     size_t n_against;
-    /* Files beside this path: WORK.notes (the notes of MIDI files), WORK.pairs (what was found), and
-     * WORK.part.notes during the run. */
+    /* Files beside this path: WORK.notes (the notes of MIDI files), WORK.pairs (what was found),
+     * and WORK.part.notes during the run. */
     const char *work;
     const char *state; /* instead of WORK.pairs; NULL: WORK.pairs */
     int kinds;         /* bits 1 << msim_pair_kind that join groups; an excerpt is attached to the
@@ -1920,8 +1920,8 @@ MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,
 
 /* Deal all files to sides so that no pair of any kind is on two sides. shares [n_sides] are
  * positive. The result depends on the seed and the files. With is_by_folder, each folder of names
- * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps [files], or
- * NULL, gets the number from 1 of what pairs connect, which is dealt as a whole. crossing: pairs on
+ * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps [files],
+ * or NULL, gets the number from 1 of what pairs connect, which is dealt as a whole. crossing: pairs on
  * two sides, counted afterwards. */
 MSIM_API int msim_groups_split(const msim_groups *groups, const double *shares, int n_sides,
                                uint64_t seed, int is_by_folder, int *sides, int64_t *lumps,

@@ -1,7 +1,7 @@
 /* Files dealt to sides, so that nothing related is on two. Whatever pairs of any kind connect is
  * one lump; lumps are dealt in an order that the seed and their names decide. Each goes to a side
- * that has room for it, by chance, and the more often the more room there is: so sides do not differ
- * in what kind of lumps they have. */
+ * that has room for it, by chance, and the more often the more room there is: so sides have
+ * lumps of all kinds. */
 #include "base/hash/fnv.h"
 #include "base/random.h"
 #include "groups/groups.h"

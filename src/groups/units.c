@@ -1,6 +1,6 @@
 /* Contents of the same notes are one unit, so that a piece that lies there in a thousand files is
  * compared with the others once. The index of a collection has a digest of the intervals of each
- * piece; pieces of one digest are laid over each other to see that their rhythm is the same, too. */
+ * piece; pieces of one digest are laid over each other to see that their rhythm is the same. */
 #include "groups/groups.h"
 #include <math.h>
 #include <stdlib.h>

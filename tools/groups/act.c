@@ -20,7 +20,7 @@ typedef struct {
 } placed_file;
 
 typedef struct {
-    const ms_groups_settings *s;
+    const ms_grouping_settings *s;
     const msim_groups *g;
     const char *folder;
     bool is_move;
@@ -110,34 +110,34 @@ static const char undo_head[] =
     "}\n";
 
 /* A word of sh, whatever it holds. */
-static void put_quoted(ms_groups_out *out, const char *text) {
-    ms_groups_put(out, "'", 1);
+static void put_quoted(ms_grouping_out *out, const char *text) {
+    ms_grouping_put(out, "'", 1);
     for (const char *quote; (quote = strchr(text, '\'')); text = quote + 1) {
-        ms_groups_put(out, text, (size_t)(quote - text));
-        ms_groups_put(out, "'\\''", 4);
+        ms_grouping_put(out, text, (size_t)(quote - text));
+        ms_grouping_put(out, "'\\''", 4);
     }
-    ms_groups_put(out, text, strlen(text));
-    ms_groups_put(out, "'", 1);
+    ms_grouping_put(out, text, strlen(text));
+    ms_grouping_put(out, "'", 1);
 }
 
 static int write_undo(const placing *p, msim_error *err) {
-    ms_groups_out out;
+    ms_grouping_out out;
     char *path = ms_file_beside(p->folder, "/undo.sh", err);
     if (!path) return -MSIM_E_MEMORY;
-    int rc = ms_groups_out_open(&out, path, err);
+    int rc = ms_grouping_out_open(&out, path, err);
     if (rc >= 0) {
-        ms_groups_put(&out, undo_head, sizeof undo_head - 1);
+        ms_grouping_put(&out, undo_head, sizeof undo_head - 1);
         for (size_t i = 0; i < p->n; i++) {
-            ms_groups_print(&out, "back ");
+            ms_grouping_print(&out, "back ");
             put_quoted(&out, p->files[i].to);
-            ms_groups_print(&out, " ");
+            ms_grouping_print(&out, " ");
             put_quoted(&out, p->files[i].from);
-            ms_groups_print(&out, "\n");
+            ms_grouping_print(&out, "\n");
         }
-        ms_groups_print(&out, "exit $failed\n");
-        rc = ms_groups_out_finish(&out, err);
+        ms_grouping_print(&out, "exit $failed\n");
+        rc = ms_grouping_out_finish(&out, err);
     }
-    ms_groups_out_close(&out);
+    ms_grouping_out_close(&out);
     ms_free(path);
     return rc;
 }
@@ -196,8 +196,8 @@ static void say_files(const placing *p) {
                     p->files[i].from, p->folder, p->files[i].to);
 }
 
-static int act(const ms_groups_settings *s, const msim_groups *g, const char *folder, bool is_move,
-               msim_error *err) {
+static int act(const ms_grouping_settings *s, const msim_groups *g, const char *folder,
+               bool is_move, msim_error *err) {
     placing p = {.s = s, .g = g, .folder = folder, .is_move = is_move};
     ms_tree *tree = NULL;
     err->code = 0;
@@ -213,7 +213,7 @@ static int act(const ms_groups_settings *s, const msim_groups *g, const char *fo
     return rc;
 }
 
-int ms_groups_act(const ms_groups_settings *s, const msim_groups *g, msim_error *err) {
+int ms_grouping_act(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
     int rc = s->links ? act(s, g, s->links, false, err) : 0;
     return rc >= 0 && s->move ? act(s, g, s->move, true, err) : rc;
 }

@@ -5,9 +5,9 @@
 #include <string.h>
 
 typedef struct {
-    const ms_groups_settings *s;
+    const ms_grouping_settings *s;
     const msim_groups *g;
-    ms_groups_out out;
+    ms_grouping_out out;
     int64_t n_files, n_leaks, n_of_kind[MSIM_PAIR_COUNT];
 } leak_report;
 
@@ -20,9 +20,9 @@ static void print_json(leak_report *r, const msim_groups_file *of, const msim_gr
     ms_json_put_string(&line, of->name, of->name_bytes);
     ms_json_put(&line, ",\"in\":", 6);
     ms_json_put_string(&line, in->name, in->name_bytes);
-    ms_groups_put_evidence(p, &line);
+    ms_grouping_put_evidence(p, &line);
     ms_json_put(&line, "}\n", 2);
-    if (ms_json_text_failed(&line, NULL) >= 0) ms_groups_put(&r->out, line.data, line.n);
+    if (ms_json_text_failed(&line, NULL) >= 0) ms_grouping_put(&r->out, line.data, line.n);
     ms_json_text_free(&line);
 }
 
@@ -37,20 +37,20 @@ static void print_leak(leak_report *r, int64_t file, const msim_groups_file *of)
         print_json(r, of, &in, &p);
         return;
     }
-    ms_groups_reason(&p, reason);
+    ms_grouping_reason(&p, reason);
     if (r->s->format == MS_GROUPS_TABLE) {
-        ms_groups_print(&r->out, "%-8s  ", msim_pair_kind_name(p.kind));
-        ms_groups_put(&r->out, of->name, of->name_bytes);
-        ms_groups_print(&r->out, "  =  ");
-        ms_groups_put(&r->out, in.name, in.name_bytes);
-        ms_groups_print(&r->out, "  (%s)\n", reason);
+        ms_grouping_print(&r->out, "%-8s  ", msim_pair_kind_name(p.kind));
+        ms_grouping_put(&r->out, of->name, of->name_bytes);
+        ms_grouping_print(&r->out, "  =  ");
+        ms_grouping_put(&r->out, in.name, in.name_bytes);
+        ms_grouping_print(&r->out, "  (%s)\n", reason);
         return;
     }
-    ms_groups_print(&r->out, "%s\t", msim_pair_kind_name(p.kind));
-    ms_groups_cell(&r->out, of->name, of->name_bytes);
-    ms_groups_put(&r->out, "\t", 1);
-    ms_groups_cell(&r->out, in.name, in.name_bytes);
-    ms_groups_print(&r->out, "\t%s\n", reason);
+    ms_grouping_print(&r->out, "%s\t", msim_pair_kind_name(p.kind));
+    ms_grouping_cell(&r->out, of->name, of->name_bytes);
+    ms_grouping_put(&r->out, "\t", 1);
+    ms_grouping_cell(&r->out, in.name, in.name_bytes);
+    ms_grouping_print(&r->out, "\t%s\n", reason);
 }
 
 static void say_counts(const leak_report *r) {
@@ -65,17 +65,19 @@ static void say_counts(const leak_report *r) {
                 (long long)r->n_leaks, (long long)r->n_files, text);
 }
 
-int64_t ms_groups_print_leaks(const ms_groups_settings *s, const msim_groups *g, msim_error *err) {
+int64_t ms_grouping_print_leaks(const ms_grouping_settings *s, const msim_groups *g,
+                                msim_error *err) {
     leak_report r = {.s = s, .g = g};
     msim_groups_file f = {.size = sizeof f};
-    int rc = ms_groups_out_open(&r.out, s->output, err);
-    if (rc >= 0 && s->format == MS_GROUPS_TSV) ms_groups_print(&r.out, "kind\tname\tin\treason\n");
+    int rc = ms_grouping_out_open(&r.out, s->output, err);
+    if (rc >= 0 && s->format == MS_GROUPS_TSV)
+        ms_grouping_print(&r.out, "kind\tname\tin\treason\n");
     for (int64_t i = 0; rc >= 0 && msim_groups_get_file(g, i, &f) >= 0; i++) {
         r.n_files += f.collection == 1;
         if (f.collection == 1 && f.keeper >= 0) print_leak(&r, i, &f);
     }
-    if (rc >= 0) rc = ms_groups_out_finish(&r.out, err);
-    ms_groups_out_close(&r.out);
+    if (rc >= 0) rc = ms_grouping_out_finish(&r.out, err);
+    ms_grouping_out_close(&r.out);
     if (rc >= 0) say_counts(&r);
     return rc < 0 ? rc : r.n_leaks;
 }

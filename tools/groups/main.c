@@ -20,7 +20,7 @@ static bool ends_in(const char *path, const char *ending) {
 }
 
 /* Beside an index or a corpus, if it is the only input and its folder can be written. */
-static bool is_beside(const ms_groups_settings *s, char *work, size_t cap) {
+static bool is_beside(const ms_grouping_settings *s, char *work, size_t cap) {
     char folder[PATH_MAX];
     struct stat st;
     const ms_cli_texts *paths = &s->common.operands;
@@ -43,7 +43,7 @@ static uint64_t add_path(uint64_t hash, const char *path) {
 }
 
 /* The path that files of this run begin with. In the cache folder it is named after the inputs. */
-static int find_work(const ms_groups_settings *s, char *work, size_t cap, msim_error *err) {
+static int find_work(const ms_grouping_settings *s, char *work, size_t cap, msim_error *err) {
     uint64_t hash = 0;
     if (is_beside(s, work, cap)) return 0;
     int rc = ms_noteindex_cache(work, cap - 64, err);
@@ -67,7 +67,7 @@ static int show_progress(void *user, const char *unit, int64_t done, int64_t all
     return ms_cli_stopped() != 0;
 }
 
-static msim_groups_options job_options(const ms_groups_settings *s) {
+static msim_groups_options job_options(const ms_grouping_settings *s) {
     msim_groups_options o = msim_groups_options_default();
     o.paths = s->common.operands.items;
     o.n_paths = s->is_leaks ? 1 : s->common.operands.n;
@@ -89,7 +89,7 @@ static msim_groups_options job_options(const ms_groups_settings *s) {
     return o;
 }
 
-static void say_counts(const ms_groups_settings *s, const msim_groups *g, double seconds) {
+static void say_counts(const ms_grouping_settings *s, const msim_groups *g, double seconds) {
     msim_groups_info i = {.size = sizeof i};
     char files[32], contents[32], pieces[32], skipped[96] = "";
     int64_t pairs = 0;
@@ -109,18 +109,18 @@ static void say_counts(const ms_groups_settings *s, const msim_groups *g, double
 }
 
 /* Returns the exit code's status, or MS_GROUPS_LEAKS. */
-static int show(const ms_groups_settings *s, const msim_groups *g, msim_error *err) {
+static int show(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
     if (s->is_leaks || s->against.n) {
-        const int64_t n = ms_groups_print_leaks(s, g, err);
-        const int rc = n < 0 ? (int)n : ms_groups_write_lists(s, g, err);
+        const int64_t n = ms_grouping_print_leaks(s, g, err);
+        const int rc = n < 0 ? (int)n : ms_grouping_write_lists(s, g, err);
         return rc >= 0 && s->is_leaks && n > 0 ? MS_GROUPS_LEAKS : rc;
     }
-    int rc = s->split ? ms_groups_print_split(s, g, err) : ms_groups_print_groups(s, g, err);
-    if (rc >= 0) rc = ms_groups_write_lists(s, g, err);
-    return rc < 0 ? rc : ms_groups_act(s, g, err);
+    int rc = s->split ? ms_grouping_print_split(s, g, err) : ms_grouping_print_groups(s, g, err);
+    if (rc >= 0) rc = ms_grouping_write_lists(s, g, err);
+    return rc < 0 ? rc : ms_grouping_act(s, g, err);
 }
 
-static int run(const ms_groups_settings *s) {
+static int run(const ms_grouping_settings *s) {
     char work[PATH_MAX + 64];
     const char *unit = NULL;
     msim_groups *g = NULL;
@@ -145,10 +145,10 @@ static int run(const ms_groups_settings *s) {
 }
 
 int main(int argc, char **argv) {
-    static ms_groups_settings s = {.evalue = 1e-3};
+    static ms_grouping_settings s = {.evalue = 1e-3};
     ms_ranks_begin(&argc, &argv);
-    int rc = ms_cli_parse(&ms_groups_tool, argc, argv, &s);
-    if (rc == 0) rc = ms_groups_check(&s);
+    int rc = ms_cli_parse(&ms_grouping_tool, argc, argv, &s);
+    if (rc == 0) rc = ms_grouping_check(&s);
     if (rc != 0) return ms_ranks_end(ms_cli_finish(rc));
     ms_cli_catch_signals();
     rc = run(&s);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AT(field) offsetof(ms_groups_settings, field)
+#define AT(field) offsetof(ms_grouping_settings, field)
 
 static const ms_cli_option options[] = {
     {.name = "kinds",
@@ -107,16 +107,16 @@ static const ms_cli_option options[] = {
      .offset = AT(pairs),
      .help = "write all pairs with their evidence, as TSV. Files of one content, and of the same "
              "notes, are paired with the first of them alone"},
-    MS_CLI_ROW_EVALUE(ms_groups_settings),
+    MS_CLI_ROW_EVALUE(ms_grouping_settings),
     {.name = "state",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
      .offset = AT(state),
      .help = "where found pairs are kept for the next run. Default: INDEX.pairs beside an index, "
              "for files the cache folder ($XDG_CACHE_HOME/midisim)"},
-    MS_CLI_ROW_FILES_FROM(ms_groups_settings),
-    MS_CLI_ROW_NULL(ms_groups_settings),
-    MS_CLI_ROW_SKIPPED(ms_groups_settings),
+    MS_CLI_ROW_FILES_FROM(ms_grouping_settings),
+    MS_CLI_ROW_NULL(ms_grouping_settings),
+    MS_CLI_ROW_SKIPPED(ms_grouping_settings),
     {.name = "output",
      .letter = 'o',
      .kind = MS_CLI_TEXT,
@@ -148,7 +148,7 @@ static const ms_cli_example examples[] = {
     {"midisim-groups --kinds all --link single --json music.notes", "everything that is related"},
     {0}};
 
-const ms_cli_tool ms_groups_tool = {
+const ms_cli_tool ms_grouping_tool = {
     .name = "midisim-groups",
     .purpose = "Finds the files that are the same music, groups them, and splits collections.",
     .summary = "group files that are the same music; clean and split a collection",
@@ -178,7 +178,7 @@ static bool add_kind(const char *word, size_t n, int *bits) {
     return false;
 }
 
-static int read_kinds(ms_groups_settings *s) {
+static int read_kinds(ms_grouping_settings *s) {
     const bool is_all = s->kinds && strcmp(s->kinds, "all") == 0;
     msim_groups_options o = msim_groups_options_default();
     s->kind_bits = o.kinds;
@@ -197,7 +197,7 @@ static int read_kinds(ms_groups_settings *s) {
 }
 
 /* Names for the life of the process. */
-static int read_preferences(ms_groups_settings *s, msim_error *err) {
+static int read_preferences(ms_grouping_settings *s, msim_error *err) {
     ms_lines lines;
     const char *line;
     size_t n;
@@ -210,7 +210,7 @@ static int read_preferences(ms_groups_settings *s, msim_error *err) {
     return rc;
 }
 
-static int read_link(ms_groups_settings *s) {
+static int read_link(ms_grouping_settings *s) {
     static const char *const rules[] = {"verified", "complete", "single"};
     if (!s->link_text) return 0;
     for (int i = 0; i < 3; i++)
@@ -223,7 +223,7 @@ static int read_link(ms_groups_settings *s) {
                         s->link_text);
 }
 
-static int read_keep(ms_groups_settings *s) {
+static int read_keep(ms_grouping_settings *s) {
     static const char *const rules[] = {"longest", "most-notes", "most-tracks", "earliest-name",
                                         "newest"};
     if (!s->keep) return 0;
@@ -247,7 +247,7 @@ static int read_keep(ms_groups_settings *s) {
     return 0;
 }
 
-static int read_shares(ms_groups_settings *s) {
+static int read_shares(ms_grouping_settings *s) {
     const char *at = s->split;
     while (at) {
         char *end;
@@ -268,8 +268,8 @@ static int read_shares(ms_groups_settings *s) {
 
 /* ---- Combinations ---- */
 
-static int check_format(ms_groups_settings *s) {
-    const bool is_given = ms_cli_given(&ms_groups_tool, s, "format");
+static int check_format(ms_grouping_settings *s) {
+    const bool is_given = ms_cli_given(&ms_grouping_tool, s, "format");
     if (s->is_json && s->is_tsv) return ms_cli_usage("--json and --tsv: give one of them");
     if ((s->is_json && is_given && s->format != MS_GROUPS_JSON) ||
         (s->is_tsv && is_given && s->format != MS_GROUPS_TSV))
@@ -281,7 +281,7 @@ static int check_format(ms_groups_settings *s) {
     return 0;
 }
 
-static int check_two(const ms_groups_settings *s) {
+static int check_two(const ms_grouping_settings *s) {
     if (s->is_leaks && (s->common.operands.n != 2 || s->against.n || s->files_from))
         return ms_cli_usage("--leaks: expected two operands, TRAIN and TEST");
     if ((s->is_leaks || s->against.n) &&
@@ -292,8 +292,8 @@ static int check_two(const ms_groups_settings *s) {
     return 0;
 }
 
-static int check_split(const ms_groups_settings *s) {
-    const bool has_more = ms_cli_given(&ms_groups_tool, s, "seed") || s->stratify || s->lists;
+static int check_split(const ms_grouping_settings *s) {
+    const bool has_more = ms_cli_given(&ms_grouping_tool, s, "seed") || s->stratify || s->lists;
     if (!s->split && has_more)
         return ms_cli_usage("--seed, --stratify and --lists are for --split: give that too");
     if (s->split && (s->move || s->links || s->keep_list || s->drop_list || s->keep || s->kinds ||
@@ -303,7 +303,7 @@ static int check_split(const ms_groups_settings *s) {
     return 0;
 }
 
-int ms_groups_check(ms_groups_settings *s) {
+int ms_grouping_check(ms_grouping_settings *s) {
     if (s->common.operands.n == 0 && !s->files_from)
         return ms_cli_usage("nothing to look at: give a PATH or --files-from");
     if (s->evalue < 0) return ms_cli_usage("--evalue: expected a number from 0 on");

@@ -63,43 +63,43 @@ static void put_kinds(const shown_group *s, char *text, size_t cap) {
     if (!text[0]) snprintf(text, cap, "-");
 }
 
-static void print_row(ms_groups_out *out, const shown_group *s) {
+static void print_row(ms_grouping_out *out, const shown_group *s) {
     char kinds[80], saved[32] = "-";
     const msim_groups_file f = file_of(s->g, s->keeper);
     put_kinds(s, kinds, sizeof kinds);
     if (s->saved >= 0) ms_cli_count(saved, s->saved);
-    ms_groups_print(out, "%5lld  %5lld  %-24s  %12s  ", (long long)s->number, (long long)s->n,
-                    kinds, saved);
-    ms_groups_put(out, f.name, f.name_bytes);
-    ms_groups_put(out, "\n", 1);
+    ms_grouping_print(out, "%5lld  %5lld  %-24s  %12s  ", (long long)s->number, (long long)s->n,
+                      kinds, saved);
+    ms_grouping_put(out, f.name, f.name_bytes);
+    ms_grouping_put(out, "\n", 1);
 }
 
-static void print_heads(ms_groups_out *out) {
+static void print_heads(ms_grouping_out *out) {
     if (!out->is_file) (void)ms_cli_style(MS_CLI_DIM);
-    ms_groups_print(out, "group  files  %-24s  %12s  keep\n", "kinds", "saves bytes");
+    ms_grouping_print(out, "group  files  %-24s  %12s  keep\n", "kinds", "saves bytes");
     if (!out->is_file) (void)ms_cli_style(MS_CLI_PLAIN);
 }
 
 /* ---- TSV ---- */
 
-static void print_member(ms_groups_out *out, const shown_group *s, int64_t member) {
+static void print_member(ms_grouping_out *out, const shown_group *s, int64_t member) {
     char reason[MS_GROUPS_REASON] = "";
     int64_t through = -1;
     msim_file_pair p = {.kind = MSIM_PAIR_NONE};
     const bool is_kept = member == s->keeper;
     const msim_groups_file f = file_of(s->g, member);
     if (!is_kept) p = pair_with_keeper(s, member, &through);
-    if (p.kind) ms_groups_reason(&p, reason);
-    ms_groups_print(out, "%lld\t%s\t%s\t", (long long)s->number,
-                    p.kind ? msim_pair_kind_name(p.kind) : "-", is_kept ? "keep" : "drop");
-    ms_groups_cell(out, f.name, f.name_bytes);
-    ms_groups_print(out, "\t%s", reason);
+    if (p.kind) ms_grouping_reason(&p, reason);
+    ms_grouping_print(out, "%lld\t%s\t%s\t", (long long)s->number,
+                      p.kind ? msim_pair_kind_name(p.kind) : "-", is_kept ? "keep" : "drop");
+    ms_grouping_cell(out, f.name, f.name_bytes);
+    ms_grouping_print(out, "\t%s", reason);
     if (through >= 0) {
         const msim_groups_file t = file_of(s->g, through);
-        ms_groups_print(out, ", by way of ");
-        ms_groups_cell(out, t.name, t.name_bytes);
+        ms_grouping_print(out, ", by way of ");
+        ms_grouping_cell(out, t.name, t.name_bytes);
     }
-    ms_groups_put(out, "\n", 1);
+    ms_grouping_put(out, "\n", 1);
 }
 
 /* ---- JSON ---- */
@@ -118,7 +118,7 @@ static void put_member(ms_json_text *line, const shown_group *s, int64_t member,
              member == s->keeper ? "true" : "false", p.kind ? msim_pair_kind_name(p.kind) : "",
              f.seconds, (long long)f.bytes);
     put(line, text);
-    if (p.kind) ms_groups_put_evidence(&p, line);
+    if (p.kind) ms_grouping_put_evidence(&p, line);
     if (through >= 0) {
         const msim_groups_file t = file_of(s->g, through);
         put(line, ",\"through\":");
@@ -127,7 +127,7 @@ static void put_member(ms_json_text *line, const shown_group *s, int64_t member,
     put(line, "}");
 }
 
-static int print_json(ms_groups_out *out, const shown_group *s, msim_error *err) {
+static int print_json(ms_grouping_out *out, const shown_group *s, msim_error *err) {
     ms_json_text line = {0};
     char text[64];
     const msim_groups_file f = file_of(s->g, s->keeper);
@@ -139,21 +139,21 @@ static int print_json(ms_groups_out *out, const shown_group *s, msim_error *err)
     for (int64_t i = 0; i < s->n; i++) put_member(&line, s, s->members[i], i == 0);
     put(&line, "]}\n");
     const int rc = ms_json_text_failed(&line, err);
-    if (rc >= 0) ms_groups_put(out, line.data, line.n);
+    if (rc >= 0) ms_grouping_put(out, line.data, line.n);
     ms_json_text_free(&line);
     return rc;
 }
 
 /* ---- All ---- */
 
-static int print_all(const ms_groups_settings *s, const msim_groups *g, ms_groups_out *out,
+static int print_all(const ms_grouping_settings *s, const msim_groups *g, ms_grouping_out *out,
                      msim_error *err) {
     msim_groups_info info = {.size = sizeof info};
     int rc = 0;
     (void)msim_groups_get_info(g, &info);
     const int64_t n = info.groups + (s->is_all ? info.singles : 0);
     if (s->format == MS_GROUPS_TABLE && n) print_heads(out);
-    if (s->format == MS_GROUPS_TSV) ms_groups_print(out, "group\tkind\tkeep\tname\treason\n");
+    if (s->format == MS_GROUPS_TSV) ms_grouping_print(out, "group\tkind\tkeep\tname\treason\n");
     for (int64_t i = 1; i <= n && rc >= 0; i++) {
         const shown_group shown = look_at(g, i);
         if (s->format == MS_GROUPS_TABLE)
@@ -166,11 +166,11 @@ static int print_all(const ms_groups_settings *s, const msim_groups *g, ms_group
     return rc;
 }
 
-int ms_groups_print_groups(const ms_groups_settings *s, const msim_groups *g, msim_error *err) {
-    ms_groups_out out;
-    int rc = ms_groups_out_open(&out, s->output, err);
+int ms_grouping_print_groups(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
+    ms_grouping_out out;
+    int rc = ms_grouping_out_open(&out, s->output, err);
     if (rc >= 0) rc = print_all(s, g, &out, err);
-    if (rc >= 0) rc = ms_groups_out_finish(&out, err);
-    ms_groups_out_close(&out);
+    if (rc >= 0) rc = ms_grouping_out_finish(&out, err);
+    ms_grouping_out_close(&out);
     return rc;
 }

@@ -30,7 +30,7 @@ static void add_passage(char *text, const char *what, double from, double to) {
     add(text, part);
 }
 
-void ms_groups_reason(const msim_file_pair *p, char text[MS_GROUPS_REASON]) {
+void ms_grouping_reason(const msim_file_pair *p, char text[MS_GROUPS_REASON]) {
     char part[96];
     text[0] = 0;
     if (p->kind == MSIM_PAIR_BYTES) {
@@ -48,7 +48,7 @@ void ms_groups_reason(const msim_file_pair *p, char text[MS_GROUPS_REASON]) {
     add_key_and_tempo(text, p);
 }
 
-void ms_groups_put_evidence(const msim_file_pair *p, ms_json_text *line) {
+void ms_grouping_put_evidence(const msim_file_pair *p, ms_json_text *line) {
     char text[400];
     const char *relation = p->direction < 0   ? ",\"is\":\"part of\""
                            : p->direction > 0 ? ",\"is\":\"whole of\""

@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct {
-    const ms_groups_settings *s;
+    const ms_grouping_settings *s;
     const msim_groups *g;
     int64_t n;
     int *sides;     /* owned: [n] */
@@ -13,7 +13,7 @@ typedef struct {
     int64_t crossing;
 } dealt_files;
 
-static const char *side_name(const ms_groups_settings *s, int side, char text[16]) {
+static const char *side_name(const ms_grouping_settings *s, int side, char text[16]) {
     static const char *const three[] = {"train", "valid", "test"};
     if (s->n_sides == 3) return three[side];
     if (s->n_sides == 2) return three[2 * side];
@@ -21,15 +21,15 @@ static const char *side_name(const ms_groups_settings *s, int side, char text[16
     return text;
 }
 
-static void print_row(const dealt_files *d, ms_groups_out *out, int64_t file) {
+static void print_row(const dealt_files *d, ms_grouping_out *out, int64_t file) {
     char name[16];
     msim_groups_file f = {.size = sizeof f};
     (void)msim_groups_get_file(d->g, file, &f);
     const char *side = side_name(d->s, d->sides[file], name);
     if (d->s->format != MS_GROUPS_JSON) {
-        ms_groups_print(out, "%s\t%lld\t", side, (long long)d->lumps[file]);
-        ms_groups_cell(out, f.name, f.name_bytes);
-        ms_groups_put(out, "\n", 1);
+        ms_grouping_print(out, "%s\t%lld\t", side, (long long)d->lumps[file]);
+        ms_grouping_cell(out, f.name, f.name_bytes);
+        ms_grouping_put(out, "\n", 1);
         return;
     }
     ms_json_text line = {0};
@@ -39,17 +39,17 @@ static void print_row(const dealt_files *d, ms_groups_out *out, int64_t file) {
     ms_json_put(&line, text, strlen(text));
     ms_json_put_string(&line, f.name, f.name_bytes);
     ms_json_put(&line, "}\n", 2);
-    if (ms_json_text_failed(&line, NULL) >= 0) ms_groups_put(out, line.data, line.n);
+    if (ms_json_text_failed(&line, NULL) >= 0) ms_grouping_put(out, line.data, line.n);
     ms_json_text_free(&line);
 }
 
 static int print_rows(const dealt_files *d, msim_error *err) {
-    ms_groups_out out;
-    int rc = ms_groups_out_open(&out, d->s->output, err);
-    if (rc >= 0 && d->s->format != MS_GROUPS_JSON) ms_groups_print(&out, "split\tgroup\tname\n");
+    ms_grouping_out out;
+    int rc = ms_grouping_out_open(&out, d->s->output, err);
+    if (rc >= 0 && d->s->format != MS_GROUPS_JSON) ms_grouping_print(&out, "split\tgroup\tname\n");
     for (int64_t i = 0; i < d->n && rc >= 0; i++) print_row(d, &out, i);
-    if (rc >= 0) rc = ms_groups_out_finish(&out, err);
-    ms_groups_out_close(&out);
+    if (rc >= 0) rc = ms_grouping_out_finish(&out, err);
+    ms_grouping_out_close(&out);
     return rc;
 }
 
@@ -72,7 +72,8 @@ static int write_side(const dealt_files *d, int side, msim_error *err) {
     snprintf(ending, sizeof ending, ".%s.txt", side_name(d->s, side, name));
     char *path = ms_file_beside(d->s->lists, ending, err);
     if (!path) return -MSIM_E_MEMORY;
-    const int rc = ms_groups_write_list(path, d->s->is_nul_separated, d->g, is_on_side, &list, err);
+    const int rc =
+        ms_grouping_write_list(path, d->s->is_nul_separated, d->g, is_on_side, &list, err);
     ms_free(path);
     return rc;
 }
@@ -104,7 +105,7 @@ static void say_counts(const dealt_files *d) {
                 (long long)count_pairs(d->g));
 }
 
-int ms_groups_print_split(const ms_groups_settings *s, const msim_groups *g, msim_error *err) {
+int ms_grouping_print_split(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
     dealt_files d = {.s = s, .g = g};
     msim_groups_info info = {.size = sizeof info};
     (void)msim_groups_get_info(g, &info);
