@@ -1920,9 +1920,9 @@ MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,
 
 /* Deal all files to sides so that no pair of any kind is on two sides. shares [n_sides] are
  * positive. The result depends on the seed and the files. With is_by_folder, each folder of names
- * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps [files],
- * or NULL, gets the number from 1 of what pairs connect, which is dealt as a whole. crossing: pairs on
- * two sides, counted afterwards. */
+ * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps
+ * [files], or NULL, gets the number from 1 of what pairs connect, which is dealt as a whole.
+ * crossing, or NULL: pairs on two sides, counted afterwards. */
 MSIM_API int msim_groups_split(const msim_groups *groups, const double *shares, int n_sides,
                                uint64_t seed, int is_by_folder, int *sides, int64_t *lumps,
                                int64_t *crossing, msim_error *err);

@@ -1,6 +1,6 @@
-/* Groups through the public header: numbers, evidence seen from both sides, splits, what is refused,
- * and a stop or an allocation that fails at any point. test/cli/test_groups.py has the kinds and the
- * rules. */
+/* Groups through the public header: numbers, evidence seen from both sides, splits, what is
+ * refused, and a stop or an allocation that fails at any point. test/cli/test_groups.py has the
+ * kinds and the rules. */
 #include "base/mem.h"
 #include "support/files.h"
 #include "support/pieces.h"
