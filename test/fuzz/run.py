@@ -3,12 +3,14 @@
 
   run.py [--build build/fuzz] [--seconds N] [--only NAME,...] [--corpus FOLDER] [--replay] [--list]
 
-Each target gets N seconds, the same number for each. Inputs that reach new code are kept in FOLDER (build/fuzz-corpus) and
-are the seeds of the next run, beside the committed ones. An input that fails is written to build/fuzz-failures; mended, it
-becomes test/fuzz/data/NAME/found-WHAT. With --replay the programs replay_NAME of a build run all committed inputs once: this
-needs no clang. One line per target; the last line is 'N passed, N failed'. Exits with 1 when something failed.
+Each target gets N seconds, the same number for each; two run at a time. Inputs that reach new code are kept in FOLDER
+(build/fuzz-corpus) and are the seeds of the next run, beside the committed ones. An input that fails is written to
+build/fuzz-failures; mended, it becomes test/fuzz/data/NAME/found-WHAT. With --replay the programs replay_NAME of a build run all
+committed inputs once: this needs no clang. One line per target; the last line is 'N passed, N failed'. Exits with 1 when
+something failed.
 """
 import argparse
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -103,18 +105,21 @@ def main():
     unknown = [name for name in args.only if name not in TARGETS]
     if unknown:
         parser.error(f"no target {unknown[0]}: {' '.join(TARGETS)}")
-    passed = failed = 0
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    for name in args.only:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="midisim-fuzz-", dir=memory))
+
+    def run(name):
+        build, folder = args.build.resolve(), pathlib.Path(tempfile.mkdtemp(prefix="midisim-fuzz-", dir=memory))
         try:
-            build = args.build.resolve()
-            good, text = (replay(build, name, folder) if args.replay else
-                          fuzz(build, name, folder, args.corpus.resolve(), args.seconds))
+            return (replay(build, name, folder) if args.replay else
+                    fuzz(build, name, folder, args.corpus.resolve(), args.seconds))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        print(f"fuzz {name}: {text}", flush=True)
-        passed, failed = passed + good, failed + (not good)
+
+    passed = failed = 0
+    with concurrent.futures.ThreadPoolExecutor(2) as two:  # two targets at a time
+        for name, (good, text) in zip(args.only, two.map(run, args.only)):
+            print(f"fuzz {name}: {text}", flush=True)
+            passed, failed = passed + good, failed + (not good)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

@@ -123,6 +123,12 @@ def cpu_flags():
 
 LEVELS = levels()
 FAST_LEVELS = [level for level in LEVELS if level != "ref"]
+# Of these, levels that have kernels of their own for a precision. avx512bf16 and amxbf16 run avx512's for f32, and for most of
+# int8: make test-slow repeats what avx512 has shown.
+OWN = {precision: [pytest.param(level, marks=[pytest.mark.slow] if level.endswith("bf16") and precision != "bf16" else [])
+                   for level in FAST_LEVELS] for precision in ("f32", "bf16", "int8")}
+FAST_KINDS = [pytest.param(*level.values, precision, marks=level.marks)
+              for precision in ("f32", "bf16") for level in OWN[precision]]
 
 
 def has_level(level, precision="f32"):

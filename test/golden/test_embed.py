@@ -11,8 +11,7 @@ def check(ours, precision, golden):
     return g.complaints_bf16(ours, golden["f32"], golden["bf16"])
 
 
-@pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize("level", g.FAST_LEVELS)
+@pytest.mark.parametrize("level,precision", g.FAST_KINDS)
 def test_fixed_files(level, precision, tmp_path):
     g.weights()
     g.need_level(level)
@@ -37,8 +36,7 @@ def test_weighted(tmp_path):
     assert not g.complaints_f32(ours, GOLDEN["f32_weighted_1_1_2"])
 
 
-@pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize("level", g.FAST_LEVELS)
+@pytest.mark.parametrize("level,precision", g.FAST_KINDS)
 def test_company_and_threads_change_nothing(level, precision, tmp_path):
     g.weights()
     g.need_level(level)

@@ -32,7 +32,7 @@ def within(queries, golden, margin):
     return {name for name in best if best[name] > sorted(best.values())[-10] - margin}
 
 
-@pytest.mark.parametrize("level", g.FAST_LEVELS)
+@pytest.mark.parametrize("level", g.OWN["int8"])
 def test_top10_int8(level, tmp_path):
     """Vectors and queries at int8 rank as the original's f32 does. Of the 152 rows those that int8 could bring among the
     ten best are embedded: it moves a score by thousandths."""

@@ -5,7 +5,7 @@
 
 Prints 'ok CHECK', 'skip CHECK: why' or 'FAIL CHECK: what' lines. Checks that need the build (calls, symbols, options in
 man pages) look at build/CONFIG. A rule that can be broken by adding one line lives here, with the reason beside it, and
-test/product/test_lint.py has a sample that breaks it. One file here is one subject of checks.
+test/scripts/test_lint.py has a sample that breaks it. One file here is one subject of checks.
 """
 import argparse
 import pathlib
