@@ -29,9 +29,9 @@ static int fits(ms_linking *l, int64_t unit, int64_t leader, msim_error *err) {
     msim_file_pair p;
     if (l->g->o.link == MSIM_LINK_SINGLE) return 1;
     const int kind =
-        ms_groups_compare_contents(l->compare, l->g->units[unit].content, leader, &p, err);
+        ms_groups_compare_contents(l->compare, leader, l->g->units[unit].content, &p, err);
     if (kind < 0) return kind;
-    return ms_groups_joins(l->g, kind) || (kind == MSIM_PAIR_EXCERPT && p.direction == 1);
+    return ms_groups_joins(l->g, kind) || (kind == MSIM_PAIR_EXCERPT && p.direction == -1);
 }
 
 /* The leader of the group that a unit goes to, -1 for none. */

@@ -65,9 +65,9 @@ static int compare_units(ms_groups_compare *c, int64_t u, int64_t v, msim_error 
     return ms_groups_add_match(g, g->units[u].content, g->units[v].content, &m, err);
 }
 
-/* The pair of two units into the table; both are compared once more. */
-static int find_new(ms_groups_compare *c, int64_t u, int64_t v, const ms_unit_pair **out,
-                    msim_error *err) {
+/* The pair of two units into the table. It counts for `asked`, which is one of them. */
+static int find_new(ms_groups_compare *c, int64_t u, int64_t v, int64_t asked,
+                    const ms_unit_pair **out, msim_error *err) {
     msim_groups *g = c->g;
     const size_t before = g->n_pairs;
     int rc = reserve_table(c, err);
@@ -75,7 +75,7 @@ static int find_new(ms_groups_compare *c, int64_t u, int64_t v, const ms_unit_pa
     compared_units *at = place_of(c->table, c->table_size, u, v);
     *out = &at->pair;
     if (at->v) return MSIM_OK;
-    if (!ms_groups_may_compare(g, u) || !ms_groups_may_compare(g, v)) {
+    if (!ms_groups_may_compare(g, asked)) {
         *out = NULL;
         return MSIM_OK;
     }
@@ -84,8 +84,7 @@ static int find_new(ms_groups_compare *c, int64_t u, int64_t v, const ms_unit_pa
     *at = (compared_units){.u = u, .v = v};
     if (g->n_pairs > before) at->pair = g->pairs[before];
     c->n_table++;
-    g->units[u].n_compared++;
-    g->units[v].n_compared++;
+    g->units[asked].n_compared++;
     g->info.compared++;
     return ms_groups_progress(g, "pairs compared", g->info.compared, -1, err);
 }
@@ -97,7 +96,7 @@ int ms_groups_compare_contents(ms_groups_compare *c, int64_t x, int64_t y, msim_
     const ms_unit_pair *pair = NULL;
     int kind = ms_groups_relate_contents(g, x, y, out);
     if (kind != MSIM_PAIR_NONE || g->units[u].piece < 0 || g->units[v].piece < 0) return kind;
-    int rc = find_new(c, u < v ? u : v, u < v ? v : u, &pair, err);
+    int rc = find_new(c, u < v ? u : v, u < v ? v : u, v, &pair, err);
     if (rc < 0) return rc;
     if (!pair || pair->pair.kind == MSIM_PAIR_NONE) return MSIM_PAIR_NONE;
     msim_file_pair p = u < v ? ms_groups_carry(g, pair, x, y) : ms_groups_carry(g, pair, y, x);

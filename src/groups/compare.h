@@ -8,8 +8,8 @@ typedef struct ms_groups_compare ms_groups_compare;
 int ms_groups_compare_open(msim_groups *g, ms_groups_compare **out, msim_error *err);
 void ms_groups_compare_close(ms_groups_compare *compare);
 /* How contents x and y relate: by the pair of their units, which is found now if need be. Returns
- * the kind, or < 0. Once a unit has been compared MS_GROUPS_MOST_COMPARED times, it counts as
- * related to none but those it is known to be: work grows with the pieces, whatever they are. */
+ * the kind, or < 0. Once the unit of a y has been compared MS_GROUPS_MOST_COMPARED times, it counts
+ * as related to none but those it is known to be: work grows with the pieces, whatever they are. */
 enum { MS_GROUPS_MOST_COMPARED = 8 };
 int ms_groups_compare_contents(ms_groups_compare *compare, int64_t x, int64_t y,
                                msim_file_pair *out, msim_error *err);

@@ -84,7 +84,7 @@ static void take_known_pairs(ms_linking *l, int64_t centre) {
  * contents that may still be compared: each look at one of them takes it, or counts. */
 static int link_stars(ms_linking *l, const ms_linked_content *list, size_t n, int64_t *left,
                       msim_error *err) {
-    msim_groups *g = l->g;
+    const msim_groups *g = l->g;
     size_t n_left = 0;
     for (size_t i = 0; i < n; i++) left[n_left++] = list[i].content;
     for (size_t i = 0; i < n; i++) {
@@ -97,7 +97,6 @@ static int link_stars(ms_linking *l, const ms_linked_content *list, size_t n, in
             const int64_t c = left[k], unit = g->contents[c].unit;
             if (l->leader[c] >= 0 || !ms_groups_may_compare(g, unit)) continue;
             left[kept++] = c;
-            if (!ms_groups_may_compare(g, g->contents[centre].unit)) continue;
             int kind = ms_groups_compare_contents(l->compare, centre, c, NULL, err);
             if (kind < 0) return kind;
             if (ms_groups_joins(g, kind)) l->leader[c] = centre;

@@ -199,9 +199,10 @@ typedef struct {
 
 static int tell_asking(void *user, int stage, int64_t done, int64_t all) {
     const asking_progress *p = user;
-    (void)all;
-    if (stage != MSIM_PAIRS_ASKING) done = 0;
-    return ms_groups_progress(p->g, "pieces compared", p->first + done, p->n_pieces, NULL) < 0;
+    int rc = stage == MSIM_PAIRS_ASKING
+                 ? ms_groups_progress(p->g, "pieces searched", p->first + done, p->n_pieces, NULL)
+                 : ms_groups_progress(p->g, "pairs compared", done, all, NULL);
+    return rc < 0;
 }
 
 /* Whether one of these pieces asks. */

@@ -394,6 +394,9 @@ int ms_groups_read(msim_groups *g, msim_error *err) {
     size_t n_first = 0, n_second = 0;
     if (!rest) return -MSIM_E_MEMORY;
     int rc = read_indexes(g, g->o.paths, g->o.n_paths, 0, rest, &n_first, err);
+    if (rc >= 0 && g->n_sources && g->o.keep == MSIM_KEEPER_NEWEST)
+        rc = ms_fail(err, MSIM_E_ARG,
+                     "keep newest: an index does not know the times of files: give their folder");
     if (rc >= 0)
         rc = read_indexes(g, g->o.against, g->o.n_against, 1, rest + n_first, &n_second, err);
     if (rc >= 0 && (n_first || n_second || g->o.files_from)) {

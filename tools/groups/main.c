@@ -77,7 +77,7 @@ static msim_groups_options job_options(const ms_grouping_settings *s) {
     o.is_nul_separated = s->is_nul_separated;
     o.state = s->state;
     o.kinds = s->kind_bits;
-    o.link = s->link;
+    o.link = s->split ? MSIM_LINK_SINGLE : s->link; /* a split looks at pairs alone */
     o.keep = s->keeper;
     o.preferences = s->preferences.items;
     o.n_preferences = s->preferences.n;

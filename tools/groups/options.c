@@ -42,7 +42,7 @@ static const ms_cli_option options[] = {
      .value = "FILE",
      .offset = AT(keep_list),
      .help = "write the files that are kept, and those that are alone, one path per line, as "
-             "--files-from takes them",
+             "--files-from takes them; with -0 each path ends in NUL",
      .brief = "write the paths of the files to keep"},
     {.name = "drop-list",
      .kind = MS_CLI_TEXT,
