@@ -127,9 +127,11 @@ int64_t ms_gpu_end_of_round(ms_gpu_search *s, const ms_gpu_window *w, int64_t ro
     return end - (end - origin) % MS_CODES_TILE; /* a step is longer than a tile */
 }
 
+/* scale and lambda are numbers of int8 codes: other scans have none written. */
 static void point_to(ms_gpu_scan *scan, const ms_gpu_constants *constants) {
-    scan->scale = constants->scale;
-    scan->lambda = constants->lambda;
+    const bool is_int8 = scan->scan == MSIM_SCAN_INT8;
+    scan->scale = is_int8 ? constants->scale : NULL;
+    scan->lambda = is_int8 ? constants->lambda : NULL;
     scan->threshold = constants->threshold;
     scan->rho_factor = constants->rho_factor;
     scan->upper_threshold = constants->upper_threshold;
