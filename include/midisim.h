@@ -1772,7 +1772,7 @@ typedef int (*msim_pair_sink)(void *user, int64_t a, const msim_note_match *matc
  * that share rare words, and each proposed pair is compared as by msim_comparer. Of a pair whose
  * pieces both ask, the one with the lower number is the query; else it is the one that asks. A pair
  * is found when either piece proposes the other. Pairs that agree in less than a quarter of the
- * shorter piece are left out. options may be NULL. Returns the number of pairs that sink received.
+ * shorter piece are left out, unless one passage is long. options may be NULL. Returns the number of pairs that sink received.
  * The result does not depend on threads or ranks. Memory: 8 bytes for each proposed pair, and with
  * gives_both about 250 for each pair. */
 MSIM_API int64_t msim_notes_pairs(const msim_notes *notes, const msim_pairs_options *options,

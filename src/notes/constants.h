@@ -50,11 +50,32 @@ enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROU
 /* Pairs: the least score of a light search, and the share of the shorter piece, 1 / SHARE. */
 #define MS_PAIR_BITS 60.0
 enum { MS_PAIR_SHARE = 4 };
+/* ... or one place with so many bits, which no two strangers had. */
+#define MS_PAIR_PLACE_BITS 155.0
 
+/* Proposals: one word in SAMPLE is looked up, more of a piece with fewer than SAMPLE * NOTES notes;
+ * groups that are chained; pieces that one piece proposes; the least weight of a group and score of
+ * its chain. */
+enum {
+    MS_PAIR_SAMPLE = 8,
+    MS_PAIR_ASKING_NOTES = 128,
+    MS_PAIR_ASKED_GROUPS = 60,
+    MS_PAIR_PROPOSED = 48
+};
+#define MS_PAIR_GROUP_BITS 120.0f
+#define MS_PAIR_ASKED_BITS 80.0f
+/* Heavier groups are proposed without a chain. */
+#define MS_PAIR_SURE_BITS 1000.0f
+/* Postings that are looked at of a word that too many pieces have. */
+enum { MS_PAIR_FOLLOWERS = 32 };
 /* Comparisons of two pieces: bits of an interval of a word, as rare words have; transpositions that
  * are chained; chains that are verified, and the least score of one. */
 #define MS_PAIR_INTERVAL_BITS 4.0f
 enum { MS_PAIR_GROUPS = 6, MS_PAIR_VERIFIED = 8 };
+/* One word in at most SAMPLE is compared, all of a piece of at most 2 * NOTES notes; and the share of
+ * the heaviest transposition's weight that another one needs. */
+enum { MS_PAIR_CHAIN_SAMPLE = 4, MS_PAIR_CHAIN_NOTES = 200 };
+#define MS_PAIR_GROUP_SHARE 0.2f
 #define MS_PAIR_CHAIN_BITS 20.0f
 
 #define MS_WORD_REACH 3        /* K: notes after the first that a word's bits pay for */

@@ -10,17 +10,11 @@ typedef struct {
     uint32_t last_query; /* + 1 */
 } group_slot;
 
-/* One anchor with its group: first `what`, then the number of the slot that has it. */
-typedef struct {
-    uint64_t group;
-    ms_anchor anchor;
-} loose_anchor;
-
 typedef struct {
     const ms_probe *query;
     const msim_notes *notes;
     const ms_anchor_limits *limits;
-    loose_anchor *found; /* the arena's: [n] */
+    ms_loose_anchor *found; /* the arena's: [n] */
     size_t n;
     group_slot *table; /* the arena's: [mask + 1] */
     size_t mask;
@@ -46,8 +40,8 @@ static bool read_word(search *s, const ms_word *word, const ms_range *range) {
         const int d = notes->pitches[value >> MS_SPAN_BITS] - pitch;
         if (d > MS_TRANSPOSE_MAX || d < -MS_TRANSPOSE_MAX || (s->limits->is_same_key && d))
             continue;
-        s->found[s->n++] = (loose_anchor){
-            .group = ((uint64_t)piece << 8 | (unsigned)(d + 64)) + 1,
+        s->found[s->n++] = (ms_loose_anchor){
+            .group = ms_anchor_group(piece, d),
             .anchor = {.query = word->note,
                        .target = note,
                        .query_span = (uint16_t)(query_span < 65535 ? query_span : 65535),
@@ -69,7 +63,7 @@ static size_t slot_of(search *s, uint64_t what) {
 static void weigh(search *s) {
     enum { AHEAD = 16 };
     for (size_t i = 0; i < s->n; i++) {
-        loose_anchor *a = &s->found[i];
+        ms_loose_anchor *a = &s->found[i];
         if (i + AHEAD < s->n)
             __builtin_prefetch(&s->table[ms_word_hash(a[AHEAD].group) & s->mask], 1);
         a->group = slot_of(s, a->group);
@@ -184,13 +178,18 @@ static int gather(search *s, group_slot **list, size_t n, ms_group *groups, ms_a
 }
 
 static int read_words(search *s, ms_arena *arena, msim_error *err) {
-    size_t n = 0, slots = 64;
+    size_t n = 0;
     for (size_t i = 0; i < s->query->n_words; i++) n += (size_t)s->query->ranges[i].n;
     s->found = ms_arena_get(arena, n, sizeof *s->found, "anchors", err);
     if (!s->found) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < s->query->n_words; i++)
         if (!read_word(s, &s->query->words[i], &s->query->ranges[i]))
             return ms_index_damaged(s->notes, "a posting", err);
+    return MSIM_OK;
+}
+
+static int make_table(search *s, ms_arena *arena, msim_error *err) {
+    size_t slots = 64;
     while (slots < s->n + s->n / 2) slots *= 2;
     s->table = ms_arena_get(arena, slots, sizeof *s->table, "anchors", err);
     if (!s->table) return -MSIM_E_MEMORY;
@@ -199,17 +198,28 @@ static int read_words(search *s, ms_arena *arena, msim_error *err) {
     return MSIM_OK;
 }
 
+static int gather_heaviest(search *s, size_t max, ms_arena *arena, ms_group **out, size_t *n_out,
+                           msim_error *err) {
+    int rc = make_table(s, arena, err);
+    if (rc < 0) return rc;
+    weigh(s);
+    group_slot **list = ms_arena_get(arena, 2 * max + 1, sizeof(group_slot *), "anchors", err);
+    ms_group *groups = list ? ms_arena_get(arena, max, sizeof *groups, "anchors", err) : NULL;
+    if (!groups) return -MSIM_E_MEMORY;
+    *n_out = choose(s, list, max);
+    *out = groups;
+    return gather(s, list, *n_out, groups, arena, err);
+}
+
+int ms_anchors_gather(ms_loose_anchor *found, size_t n, size_t max_groups, ms_arena *arena,
+                      ms_group **out, size_t *n_out, msim_error *err) {
+    search s = {.found = found, .n = n};
+    return gather_heaviest(&s, max_groups, arena, out, n_out, err);
+}
+
 int ms_anchors_find(const ms_probe *query, const msim_notes *notes, const ms_anchor_limits *limits,
                     ms_arena *arena, ms_group **out, size_t *n_out, msim_error *err) {
     search s = {.query = query, .notes = notes, .limits = limits};
     int rc = read_words(&s, arena, err);
-    if (rc < 0) return rc;
-    weigh(&s);
-    const size_t max = limits->max_groups;
-    group_slot **list = ms_arena_get(arena, 2 * max + 1, sizeof(group_slot *), "anchors", err);
-    ms_group *groups = list ? ms_arena_get(arena, max, sizeof *groups, "anchors", err) : NULL;
-    if (!groups) return -MSIM_E_MEMORY;
-    *n_out = choose(&s, list, max);
-    *out = groups;
-    return gather(&s, list, *n_out, groups, arena, err);
+    return rc < 0 ? rc : gather_heaviest(&s, limits->max_groups, arena, out, n_out, err);
 }

@@ -36,6 +36,17 @@ static inline bool ms_anchor_may_match(const ms_anchor_limits *limits, uint32_t 
 int ms_anchors_find(const ms_probe *query, const msim_notes *notes, const ms_anchor_limits *limits,
                     ms_arena *arena, ms_group **out, size_t *n_out, msim_error *err);
 
+/* One anchor with its group. */
+typedef struct {
+    uint64_t group; /* ms_anchor_group; of use to ms_anchors_gather afterwards */
+    ms_anchor anchor;
+} ms_loose_anchor;
+static inline uint64_t ms_anchor_group(uint32_t piece, int transpose) {
+    return ((uint64_t)piece << 8 | (unsigned)(transpose + 64)) + 1;
+}
+/* The heaviest groups of anchors [n], which come in order of query; at most max_groups. */
+int ms_anchors_gather(ms_loose_anchor *found, size_t n, size_t max_groups, ms_arena *arena,
+                      ms_group **out, size_t *n_out, msim_error *err);
 /* Put a group's anchors, which are in order of query, in order of target, then query. Those of one
  * pair of notes become one. */
 int ms_anchors_sort(ms_group *group, ms_arena *arena, msim_error *err);

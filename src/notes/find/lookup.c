@@ -50,15 +50,26 @@ static uint64_t postings_below(ms_lookup *l, uint64_t below, uint64_t key) {
     return (below - 1) * MS_BLOCK + keys_below(keys, 0, n, key);
 }
 
-ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
+/* The same when the first `low` are known to be below: the nearest ones are looked at first. */
+static uint64_t keys_below_near(const uint64_t *keys, uint64_t low, uint64_t n, uint64_t key) {
+    uint64_t step = 1;
+    while (low + step < n && keys[low + step - 1] < key) {
+        low += step;
+        step *= 2;
+    }
+    return keys_below(keys, low, low + step < n ? low + step : n, key);
+}
+
+/* The range of a word, when `low` blocks at least, of `high`, begin below its first prefix. */
+static ms_range narrow(ms_lookup *l, const ms_word *word, uint64_t few, uint64_t low,
+                       uint64_t high) {
     const msim_notes *notes = l->notes;
-    uint64_t low = 0, high = notes->tail.n_blocks;
     ms_range range = {.intervals = MS_LEAST_INTERVALS};
     for (int k = MS_LEAST_INTERVALS; k <= word->length; k++) {
         const uint64_t from = word->key & ms_word_mask(k),
                        to = from + (UINT64_C(1) << (MS_KEY_BITS - k * MS_INTERVAL_BITS));
         low = keys_below(notes->keys, low, high, from);
-        const uint64_t end = keys_below(notes->keys, low, high, to);
+        const uint64_t end = keys_below_near(notes->keys, low, high, to);
         const bool is_last = k == word->length;
         if (is_last || end < low + (few + MS_BLOCK - 1) / MS_BLOCK + 1) {
             const uint64_t first = postings_below(l, low, from), last = postings_below(l, end, to);
@@ -70,4 +81,14 @@ ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
     }
     range.bits = log2f((float)(notes->tail.n_postings + 1) / (float)(range.n + 1));
     return range;
+}
+
+ms_range ms_lookup_word(ms_lookup *l, const ms_word *word, uint64_t few) {
+    return narrow(l, word, few, 0, l->notes->tail.n_blocks);
+}
+
+ms_range ms_lookup_word_after(ms_lookup *l, const ms_word *word, uint64_t few, uint64_t *at) {
+    const uint64_t first = word->key & ms_word_mask(MS_LEAST_INTERVALS);
+    *at = keys_below_near(l->notes->keys, *at, l->notes->tail.n_blocks, first);
+    return narrow(l, word, few, *at, l->notes->tail.n_blocks);
 }

@@ -26,5 +26,7 @@ void ms_lookup_init(ms_lookup *lookup, const msim_notes *notes);
 /* The shortest prefix of the word, from MS_LEAST_INTERVALS on, with at most `few` postings, or the
  * whole word. */
 ms_range ms_lookup_word(ms_lookup *lookup, const ms_word *word, uint64_t few);
+/* The same for words in order of key: *at, 0 at first, is where the search begins. */
+ms_range ms_lookup_word_after(ms_lookup *lookup, const ms_word *word, uint64_t few, uint64_t *at);
 
 #endif

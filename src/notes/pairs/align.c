@@ -30,10 +30,13 @@ typedef struct {
 /* How many words of the target agree with each of the query's, and the first of them. */
 static size_t count_words(meeting *m) {
     size_t n = 0;
+    const unsigned sample = m->query->sample > m->target->sample ? m->query->sample
+                                                                 : m->target->sample;
     for (size_t i = 0; i < m->query->n_words; i++) {
         const uint64_t prefix = ms_side_prefix(&m->query->words[i]);
         uint32_t at = m->target->heads[ms_word_hash(prefix) & m->target->mask], count = 0;
-        m->first[i] = 0;
+        m->first[i] = m->ends[i] = 0;
+        if (!ms_side_is_sampled(prefix, sample)) continue;
         for (; at; at = m->target->next[at - 1]) {
             if (ms_side_prefix(&m->target->words[at - 1]) != prefix) continue;
             if (count++ == 0) m->first[i] = at;
@@ -88,11 +91,10 @@ static int meet(meeting *m, ms_arena *arena, msim_error *err) {
 /* ---- Chains ---- */
 
 /* The heaviest transposition that is left, or -1. */
-static int heaviest(const meeting *m) {
+static int heaviest(const meeting *m, float least) {
     int best = -1;
     for (int t = 0; t < TRANSPOSITIONS; t++)
-        if (m->weights[t] >= MS_PAIR_CHAIN_BITS && (best < 0 || m->weights[t] > m->weights[best]))
-            best = t;
+        if (m->weights[t] >= least && (best < 0 || m->weights[t] > m->weights[best])) best = t;
     return best;
 }
 
@@ -111,10 +113,12 @@ static int chain_transposition(ms_align_memory *memory, const meeting *m, int sl
 
 static int find_chains(ms_align_memory *memory, meeting *m, ms_chain *chains, size_t *n,
                        ms_arena *arena, msim_error *err) {
+    float least = MS_PAIR_CHAIN_BITS;
     *n = 0;
     for (int g = 0; g < MS_PAIR_GROUPS; g++) {
-        const int slot = heaviest(m);
+        const int slot = heaviest(m, least);
         if (slot < 0) break;
+        least = fmaxf(least, MS_PAIR_GROUP_SHARE * m->weights[slot]);
         int rc = chain_transposition(memory, m, slot, chains + *n, arena, err);
         if (rc < 0) return rc;
         *n += (size_t)rc;

@@ -9,7 +9,8 @@ typedef struct {
     ms_probe probe;   /* its notes, and what each is worth */
     ms_target target; /* the same as a target; a decoy has no voices */
     uint64_t digest;
-    const ms_word *words; /* [n_words] as an index keeps them, in order of note */
+    unsigned sample;      /* 1, 2 or 4: of so many words one is here */
+    const ms_word *words; /* [n_words] of the sample, as an index keeps them, in order of note */
     size_t n_words;
     uint32_t *heads; /* [mask + 1] number + 1 of the first word with a hash; 0: none */
     uint32_t *next;  /* [n_words] the same of the next one, in order of note */
@@ -24,6 +25,11 @@ int ms_side_load(const msim_notes *notes, int64_t piece, ms_arena *arena, ms_sid
 /* What two words of a comparison agree in. */
 static inline uint64_t ms_side_prefix(const ms_word *word) {
     return word->key & ms_word_mask(MS_COMMON_INTERVALS);
+}
+
+/* Samples are nested: the words that both sides have are those of the coarser one. */
+static inline bool ms_side_is_sampled(uint64_t prefix, unsigned sample) {
+    return (ms_word_hash(prefix) >> 40 & (sample - 1)) == 0;
 }
 
 #endif
