@@ -45,7 +45,7 @@ LINK     = $(CC) $(OURS) $(SANITIZE) $(CFLAGS) $(LDFLAGS)
 # Code for one architecture lies in a folder x86 or arm; a build leaves out the others'.
 ARCH     := $(patsubst x86_64,x86,$(patsubst aarch64,arm,$(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))))
 OTHERS   := $(filter-out $(ARCH),x86 arm)
-LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c))
+LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c src/*/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
 TOOLS    := tokens embed search index find groups eval convert bench fetch
@@ -85,6 +85,7 @@ ISA_avx512     := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 ISA_avx512bf16 := $(ISA_avx512) -mavx512bf16
 ISA_amxbf16    := $(ISA_avx512bf16) -mamx-tile -mamx-bf16
 ISA_avx512vnni := $(ISA_avx512) -mavx512vnni
+ISA_amxint8    := $(ISA_avx512vnni) -mamx-tile -mamx-int8
 isa_of          = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 $(foreach s,$(filter src/cpu/kernels/$(ARCH)/% tools/bench/$(ARCH)/%,$(LIB_SRC) $(TOOL_SRC)),\
     $(eval $(s:%.c=$B/%.o): private ISA := $$(call isa_of,$(s))))

@@ -2092,6 +2092,74 @@ MSIM_API int64_t msim_context_search_above(msim_context *ctx, const msim_search_
                                            const float *queries, size_t n_query, double threshold,
                                            msim_hit_sink sink, void *user, msim_error *err);
 
+/* ---- Join: all pairs of rows that are alike -------------------------------------------------- */
+
+/* Receives one pair: row `a`, row `b` and their score. Return 0 to go on; any other value ends the
+ * join, which then succeeds. The library calls this function on the thread that called msim_join,
+ * in order of a and of b. */
+typedef int (*msim_join_sink)(void *user, int64_t a, int64_t b, double score);
+
+/* Start from msim_join_options_default(). */
+typedef struct {
+    size_t size;                 /* sizeof(msim_join_options), set by the caller (R6) */
+    const msim_options *options; /* isa and threads count; NULL: the defaults. Joins run on the CPU:
+                                  * device CUDA is refused with -MSIM_E_UNSUPPORTED */
+    int scan; /* msim_scan: AUTO or INT8 leave pairs out by codes, which the join makes itself; F64
+               * scores every pair in double. The pairs are the same */
+    int64_t shard, n_shards; /* join only one shard of the left rows, 1..n_shards. The hits of all
+                              * shards, one after the other, are those of the whole; n_shards 0: all
+                              * rows */
+    int64_t memory_bytes;    /* for hits that wait to be put in order (default 256 MiB). Further
+                              * ones go to a temporary file */
+    const char *folder;      /* of that file, which has no name there (default "/tmp") */
+    /* Called on the thread that called msim_join, before and after each 4,096 rows, with the pairs
+     * done and all of them (of this rank). Any return value but 0 stops the join with
+     * -MSIM_E_STOPPED. NULL: none. */
+    int (*progress)(void *user, int64_t done, int64_t all);
+    /* Called often on the same thread; non-zero stops the join likewise. NULL: none. */
+    int (*should_stop)(void *user);
+    void *user;              /* passed to progress and should_stop */
+    const msim_ranks *ranks; /* NULL: this process alone. Else every rank joins the same corpora
+                              * with the same threshold and shard; each takes a part of the left
+                              * rows. Rank 0's sink gets all pairs, in order; the others' get
+                              * none, and their calls return 0 */
+} msim_join_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_join_options_init(msim_join_options *options);
+static inline msim_join_options msim_join_options_default(void) {
+    msim_join_options options;
+    options.size = sizeof options;
+    msim_join_options_init(&options);
+    return options;
+}
+
+/* What a join did. */
+typedef struct {
+    size_t size;            /* sizeof(msim_join_stats), set by the caller (R6) */
+    int64_t pairs;          /* compared */
+    int64_t scored;         /* of these, in double; the codes left out the others */
+    int64_t hits;           /* passed on */
+    int64_t spilled;        /* hits that went through the temporary file */
+    int64_t rows_nonfinite; /* rows with NaN or infinity, which are in no pair */
+    int64_t components;     /* of the codes; 0: there were none */
+    int is_mapped;          /* 1: codes are of a map of the rows; 0: of the rows' own components */
+    double prepare_seconds; /* making the codes */
+    double join_seconds;
+} msim_join_stats;
+
+/* Find all pairs of rows whose cosine is at least `threshold`, exactly: rows a < b of one corpus
+ * (b NULL), or each row of a with each row of b. Scores have the bits that msim_context_search
+ * gives for one of the rows as the query, and are compared as doubles. A row of zeros scores 0.
+ * Rows with NaN or infinity are in no pair. Rows of f64 are refused with -MSIM_E_UNSUPPORTED.
+ *
+ * Memory: components + 16 bytes per row and memory_bytes. The calls of `sink` begin when the first
+ * 4,096 rows are joined. stats may be NULL. Returns the number of pairs that sink received; pairs
+ * that it received before an error remain valid. docs/SEARCH.md, Joins. */
+MSIM_API int64_t msim_join(const msim_corpus *a, const msim_corpus *b, double threshold,
+                           const msim_join_options *options, msim_join_sink sink, void *user,
+                           msim_join_stats *stats, msim_error *err);
+
 #ifdef __cplusplus
 }
 #endif

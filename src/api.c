@@ -10,6 +10,7 @@
 #include "midisim.h"
 #include "midi/tokens.h"
 #include "search/backend.h"
+#include "search/join/join.h"
 #include "corpus/corpus.h"
 #include "corpus/fits/whiten.h"
 #include <math.h>
@@ -578,6 +579,54 @@ int64_t msim_context_search_above(msim_context *ctx, const msim_search_options *
     if (n < 0 || rc < 0) return n < 0 ? n : rc;
     count_search(ctx, n_query, began);
     return n;
+}
+
+/* ---- Join ---- */
+
+void msim_join_options_init(msim_join_options *options) {
+    msim_join_options o;
+    ms_join_options_set(&o);
+    (void)ms_sized_out(options, &o, sizeof o);
+}
+
+static int64_t join_with(const msim_corpus *a, const msim_corpus *b, ms_join_setup *setup,
+                         const msim_options *options, msim_join_stats *stats, msim_error *err) {
+    ms_join_views left = {0}, right = {0};
+    int isa;
+    left.views = ms_corpus_views(a, &left.n_views);
+    if (b && b != a) right.views = ms_corpus_views(b, &right.n_views);
+    int rc = ms_cpu_isa_choose(options->isa, &isa, err);
+    if (rc >= 0) rc = ms_pool_open(options->threads, &setup->pool, err);
+    if (rc < 0) return rc;
+    const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
+    setup->kernels = ms_cpu_join_kernels(isa);
+    setup->squares = kernels->squares_f64;
+    setup->dots = kernels->dots_f64;
+    int64_t n = ms_join_run(setup, &left, &right, stats, err);
+    ms_pool_close(setup->pool);
+    if (n >= 0) rc = msim_corpus_check(a, err);
+    if (n >= 0 && rc >= 0 && b) rc = msim_corpus_check(b, err);
+    return rc < 0 ? rc : n;
+}
+
+int64_t msim_join(const msim_corpus *a, const msim_corpus *b, double threshold,
+                  const msim_join_options *options, msim_join_sink sink, void *user,
+                  msim_join_stats *stats, msim_error *err) {
+    msim_join_options o;
+    msim_options device;
+    msim_join_stats own;
+    ms_join_options_set(&o);
+    int rc = options ? ms_sized_in(&o, sizeof o, options, "join options", err) : MSIM_OK;
+    if (rc >= 0) rc = ms_join_options_check(&o, threshold, err);
+    if (rc >= 0) rc = read_options(o.options, &device, err);
+    if (rc >= 0 && device.device == MSIM_DEVICE_CUDA)
+        rc = ms_fail(err, MSIM_E_UNSUPPORTED,
+                     "join: device: expected auto or cpu, got cuda: joins run on the CPU");
+    if (rc < 0) return rc;
+    ms_join_setup setup = {.options = &o, .threshold = threshold, .sink = sink, .user = user};
+    int64_t n = join_with(a, b, &setup, &device, &own, err);
+    if (n >= 0 && stats) rc = ms_sized_out(stats, &own, sizeof own);
+    return rc < 0 ? rc : n;
 }
 
 /* ---- Whitening ---- */

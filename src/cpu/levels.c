@@ -18,6 +18,14 @@ typedef struct {
     const ms_int8_kernels *int8; /* NULL: the precision is refused */
 } integer_kernels;
 
+/* Kernels of a join, which ask for still other things. */
+typedef struct {
+    const char *needs; /* NULL: no such set */
+    const ms_join_kernels *join;
+} join_kernels;
+
+enum { N_INTEGERS = 2, N_JOINS = 3 };
+
 typedef struct {
     int isa; /* msim_isa */
     const char *name;
@@ -27,7 +35,8 @@ typedef struct {
     const ms_scan_kernels *scan_f32;
     const ms_codes_kernels *scan_bf16;
     const ms_whiten_kernels *whiten;
-    integer_kernels integers[2]; /* the first that the CPU has */
+    integer_kernels integers[N_INTEGERS]; /* the first that the CPU has */
+    join_kernels joins[N_JOINS];          /* likewise */
 } level;
 
 /* What kernel files export by the name of a level, each type in a file of its own. */
@@ -36,13 +45,15 @@ typedef struct {
     extern const ms_scan_kernels ms_scan_f32_##level;                         \
     extern const ms_codes_kernels ms_scan_bf16_##level, ms_scan_int8_##level; \
     extern const ms_int8_kernels ms_int8_##level;                             \
-    extern const ms_whiten_kernels ms_whiten_##level;
+    extern const ms_whiten_kernels ms_whiten_##level;                         \
+    extern const ms_join_kernels ms_join_##level;
 TABLES(ref)
 TABLES(avx2)
 TABLES(avx512)
 TABLES(avx512bf16)
 TABLES(avx512vnni)
 TABLES(amxbf16)
+TABLES(amxint8)
 
 /* A build holds the kernels of its own architecture: the Makefile leaves out the other folders. */
 #if defined(__x86_64__)
@@ -61,6 +72,7 @@ TABLES(amxbf16)
 #define AVX512BF16 AVX512 " avx512_bf16"
 #define AMXBF16 AVX512BF16 " amx_tile amx_bf16"
 #define VNNI " avx512_vnni"
+#define AMXINT8 " amx_int8"
 
 /* Of each architecture the slowest first: AUTO takes the last row that the CPU has. */
 static const level levels[] = {
@@ -72,7 +84,8 @@ static const level levels[] = {
      .scan_f32 = &ms_scan_f32_ref,
      .scan_bf16 = &ms_scan_bf16_ref,
      .whiten = &ms_whiten_ref,
-     .integers = {{"", &ms_scan_int8_ref, &ms_int8_ref}}},
+     .integers = {{"", &ms_scan_int8_ref, &ms_int8_ref}},
+     .joins = {{"", &ms_join_ref}}},
     {.isa = MSIM_ISA_AVX2,
      .name = "avx2",
      .arch = "x86-64",
@@ -81,7 +94,8 @@ static const level levels[] = {
      .scan_f32 = X86(ms_scan_f32_avx2),
      .scan_bf16 = X86(ms_scan_bf16_avx2),
      .whiten = X86(ms_whiten_avx2),
-     .integers = {{AVX2, X86(ms_scan_int8_avx2), X86(ms_int8_avx2)}}},
+     .integers = {{AVX2, X86(ms_scan_int8_avx2), X86(ms_int8_avx2)}},
+     .joins = {{AVX2, X86(ms_join_avx2)}}},
     {.isa = MSIM_ISA_AVX512,
      .name = "avx512",
      .arch = "x86-64",
@@ -91,7 +105,8 @@ static const level levels[] = {
      .scan_bf16 = X86(ms_scan_bf16_avx512),
      .whiten = X86(ms_whiten_avx512),
      .integers = {{AVX512 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
-                  {AVX512, X86(ms_scan_int8_avx2), NULL}}},
+                  {AVX512, X86(ms_scan_int8_avx2), NULL}},
+     .joins = {{AVX512 VNNI, X86(ms_join_avx512vnni)}, {AVX512, X86(ms_join_avx2)}}},
     {.isa = MSIM_ISA_AVX512BF16,
      .name = "avx512bf16",
      .arch = "x86-64",
@@ -101,7 +116,8 @@ static const level levels[] = {
      .scan_bf16 = X86(ms_scan_bf16_avx512),
      .whiten = X86(ms_whiten_avx512),
      .integers = {{AVX512BF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
-                  {AVX512BF16, X86(ms_scan_int8_avx2), NULL}}},
+                  {AVX512BF16, X86(ms_scan_int8_avx2), NULL}},
+     .joins = {{AVX512BF16 VNNI, X86(ms_join_avx512vnni)}, {AVX512BF16, X86(ms_join_avx2)}}},
     {.isa = MSIM_ISA_AMXBF16,
      .name = "amxbf16",
      .arch = "x86-64",
@@ -111,9 +127,12 @@ static const level levels[] = {
      .scan_bf16 = X86(ms_scan_bf16_avx512),
      .whiten = X86(ms_whiten_avx512),
      .integers = {{AMXBF16 VNNI, X86(ms_scan_int8_avx512vnni), X86(ms_int8_avx512vnni)},
-                  {AMXBF16, X86(ms_scan_int8_avx2), NULL}}},
+                  {AMXBF16, X86(ms_scan_int8_avx2), NULL}},
+     .joins = {{AMXBF16 VNNI AMXINT8, X86(ms_join_amxint8)},
+               {AMXBF16 VNNI, X86(ms_join_avx512vnni)},
+               {AMXBF16, X86(ms_join_avx2)}}},
 };
-enum { N_LEVELS = sizeof levels / sizeof *levels, N_INTEGERS = 2 };
+enum { N_LEVELS = sizeof levels / sizeof *levels };
 
 /* ---- What the CPU has ------------------------------------------------------------------------ */
 
@@ -134,6 +153,7 @@ static int has_feature(const char *word, size_t len) {
     if (IS("avx512_bf16")) return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5);
     if (IS("avx512_vnni")) return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 11);
     if (IS("amx_tile")) return ms_tiles_state() == MS_TILES_GRANTED;
+    if (IS("amx_int8")) return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & 1u << 25);
     if (IS("amx_bf16")) return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & 1u << 22);
 #undef IS
     return 0;
@@ -195,6 +215,13 @@ const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8) {
 const ms_whiten_kernels *ms_cpu_whiten_kernels(int isa) {
     const level *l = running(isa);
     return l ? l->whiten : NULL;
+}
+
+const ms_join_kernels *ms_cpu_join_kernels(int isa) {
+    const level *l = running(isa);
+    for (size_t i = 0; l && i < N_JOINS && l->joins[i].needs; i++)
+        if (cpu_has(l->joins[i].needs)) return l->joins[i].join;
+    return NULL;
 }
 
 const ms_int8_kernels *ms_int8_kernels_get(int isa) {

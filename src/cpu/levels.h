@@ -10,6 +10,7 @@
 #include "cpu/encoder/kernels.h"
 #include "cpu/search/codes.h"
 #include "cpu/search/scan.h"
+#include "search/join/kernels.h"
 #include "whiten/kernels.h"
 
 /* "auto", "ref", "avx2", ... of every level that a build may have; NULL for an unknown value. */
@@ -33,6 +34,7 @@ const ms_cpu_kernels *ms_cpu_kernels_get(int isa);
 const ms_scan_kernels *ms_scan_kernels_get(int isa);
 const ms_codes_kernels *ms_codes_kernels_get(int isa, int is_int8); /* is_int8: else bf16 */
 const ms_whiten_kernels *ms_cpu_whiten_kernels(int isa);
+const ms_join_kernels *ms_cpu_join_kernels(int isa);
 const ms_int8_kernels *ms_int8_kernels_get(int isa); /* NULL also: the CPU lacks what int8 needs */
 
 #endif

@@ -41,6 +41,15 @@ def test_roof():
         assert o[key] >= o[key + "_median"] > 0
 
 
+def test_join():
+    o, = bench("join", "--rows", "300", "--dim", "20", "--threshold", "0.5", "--threads", "2", "--no-roof")
+    assert (o["bench"], o["case"], o["components"]) == ("join", "300x20 s0.5", 64)
+    check_rates(o, "pairs_per_s")
+    assert o["pairs_per_s"] == pytest.approx(300 * 299 / 2 / o["seconds"])
+    assert o["published_hours"] == pytest.approx(3480123 * 3480122 / 2 / o["pairs_per_s"] / 3600)
+    assert 0 < o["hits"] <= o["scored"] < 300 * 299 / 2
+
+
 def test_encoder(model):
     made = bench("encoder", "-m", model, "--lengths", "7,40", "--batch", "3", "--threads", "2", "--megabytes", "8")
     whole = [o for o in made if " " not in o["case"]]

@@ -19,6 +19,7 @@ typedef struct {
     const char *csv;
     const char *devices; /* "cpu,cuda"; NULL: the one of --device */
     int64_t batch, rounds, rows, dim, top, megabytes, max_tokens;
+    double threshold;
     bool is_json, is_without_roof;
 } ms_bench_settings;
 
@@ -97,7 +98,12 @@ int ms_bench_encoder(const ms_bench_settings *s);
 int ms_bench_tokens(const ms_bench_settings *s);
 int ms_bench_notes(const ms_bench_settings *s);
 int ms_bench_search(const ms_bench_settings *s);
+int ms_bench_join(const ms_bench_settings *s);
 int ms_bench_embed(const ms_bench_settings *s);
+
+/* A plain .npy of made rows in a file that lives in memory alone; its path in `path`. The
+ * descriptor, or -1 having said why not. */
+int ms_bench_make_corpus(const ms_bench_settings *s, char *path, size_t cap);
 
 /* Made numbers: the same on every machine. */
 typedef struct {

@@ -58,15 +58,15 @@ static const ms_cli_option options[] = {
      .min = 1,
      .max = (int64_t)1 << 32,
      .offset = offsetof(ms_bench_settings, rows),
-     .help = "search: rows of the corpus that is made up (default 202400)",
-     .brief = "search: rows of the corpus that is made up"},
+     .help = "search, join: rows of the corpus that is made up (default 202400)",
+     .brief = "search, join: rows of the made-up corpus"},
     {.name = "dim",
      .kind = MS_CLI_INT,
      .value = "N",
      .min = 1,
      .max = 65536,
      .offset = offsetof(ms_bench_settings, dim),
-     .help = "search: width of these rows (default 512)"},
+     .help = "search, join: width of these rows (default 512)"},
     {.name = "queries",
      .kind = MS_CLI_TEXT,
      .value = "N,...",
@@ -87,6 +87,11 @@ static const ms_cli_option options[] = {
      .max = 1000000,
      .offset = offsetof(ms_bench_settings, top),
      .help = "search: matches of each query (default 16)"},
+    {.name = "threshold",
+     .kind = MS_CLI_REAL,
+     .value = "S",
+     .offset = offsetof(ms_bench_settings, threshold),
+     .help = "join: pairs that score S or more (default 0.95)"},
     MS_CLI_ROW_MAX_TOKENS(
         ms_bench_settings, (int64_t)1 << 30,
         "embed, encoder --tokens: use the first N tokens of each piece (default " MS_CLI_TOKENS
@@ -102,7 +107,7 @@ static const ms_cli_option options[] = {
     {.name = "no-roof",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_bench_settings, is_without_roof),
-     .help = "encoder, search: do not measure the machine's limit"},
+     .help = "encoder, search, join: do not measure the machine's limit"},
     {0}};
 
 static const ms_cli_example examples[] = {
@@ -116,6 +121,7 @@ static const ms_cli_example examples[] = {
     {"midisim-bench search --rows 1000000 --queries 12", "exact search of a made corpus"},
     {"midisim-bench search --scan f64,f32,bf16,int8 --rounds 15",
      "what leaving out rows by proof saves"},
+    {"midisim-bench join --rounds 1", "all pairs of a made corpus that are alike"},
     {"midisim-bench embed midi/", "the whole pipeline, and each half alone"},
     {0}};
 
@@ -125,7 +131,7 @@ static const ms_cli_tool tool = {
         "Measures how fast each part of midisim is here, beside what the machine can do at best.",
     .summary = "measure the speed of midisim and of this machine",
     .usage = "roof [options]\nencoder [-m MODEL] [options]\ntokens | notes [options] PATH...\n"
-             "search [options] [CORPUS.npy]\nembed [-m MODEL] [options] PATH...",
+             "search | join [options] [CORPUS.npy]\nembed [-m MODEL] [options] PATH...",
     .description =
         "The first operand says what to measure; options of other parts have no effect. Each case "
         "runs once to warm up and then --rounds times. A figure is that of the best round, with "
@@ -149,6 +155,7 @@ static const struct {
                 {"tokens", ms_bench_tokens, true, false, false},
                 {"notes", ms_bench_notes, true, false, false},
                 {"search", ms_bench_search, false, true, true},
+                {"join", ms_bench_join, false, true, false},
                 {"embed", ms_bench_embed, true, false, true}};
 
 /* Whether the device of the settings opens; < 0 having said why not. */
@@ -194,12 +201,12 @@ static int split_devices(const ms_bench_settings *s, ms_bench_settings *each, in
 static int choose(ms_bench_settings *s) {
     int n_commands = (int)(sizeof commands / sizeof *commands), c = 0;
     if (s->common.operands.n == 0)
-        return ms_cli_usage("no command: give roof, encoder, tokens, notes, search or embed");
+        return ms_cli_usage("no command: give roof, encoder, tokens, notes, search, join or embed");
     const char *name = s->common.operands.items[0];
     while (c < n_commands && strcmp(commands[c].name, name) != 0) c++;
     if (c == n_commands)
         return ms_cli_usage(
-            "command: expected roof, encoder, tokens, notes, search or embed, got %s", name);
+            "command: expected roof, encoder, tokens, notes, search, join or embed, got %s", name);
     s->common.operands.items++; /* the rest is the command's */
     size_t n = --s->common.operands.n;
     if (commands[c].has_paths && n == 0) return ms_cli_usage("%s: no input: give a PATH", name);
@@ -237,6 +244,7 @@ int main(int argc, char **argv) {
                                   .rows = 202400,
                                   .dim = 512,
                                   .top = 16,
+                                  .threshold = 0.95,
                                   .max_tokens = MSIM_TRAINED_TOKENS};
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     return ms_cli_finish(rc == 0 ? run(&s, argc, argv) : rc);

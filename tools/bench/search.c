@@ -26,9 +26,7 @@ static void fill_rows(float *rows, size_t n, size_t dim, ms_bench_random *random
     for (size_t i = 0; i < n * dim; i++) rows[i] = random_value(random);
 }
 
-/* A plain .npy of made rows in an anonymous file; its path in `path`. The descriptor, or -1 having
- * said why not. */
-static int make_corpus(const ms_bench_settings *s, char *path, size_t cap) {
+int ms_bench_make_corpus(const ms_bench_settings *s, char *path, size_t cap) {
     char head[NPY_HEAD + 1];
     size_t bytes = NPY_HEAD + (size_t)s->rows * (size_t)s->dim * sizeof(float);
     ms_bench_random random = {.state = 2};
@@ -45,7 +43,7 @@ static int make_corpus(const ms_bench_settings *s, char *path, size_t cap) {
     if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0)
         map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
-        ms_cli_error("search: cannot make %lld rows of %lld numbers: %s", (long long)s->rows,
+        ms_cli_error("cannot make %lld rows of %lld numbers: %s", (long long)s->rows,
                      (long long)s->dim, strerror(errno));
         if (fd >= 0) close(fd);
         return -1;
@@ -251,7 +249,7 @@ int ms_bench_search(const ms_bench_settings *s) {
     b.n_scans = b.n_queries < 0 ? b.n_queries : parse_scans(s->scan, b.scans);
     if (b.n_scans < 0) return b.n_scans;
     const char *path = s->common.operands.n ? s->common.operands.items[0] : made;
-    if (path == made && (fd = make_corpus(s, made, sizeof made)) < 0) return -MSIM_E_IO;
+    if (path == made && (fd = ms_bench_make_corpus(s, made, sizeof made)) < 0) return -MSIM_E_IO;
     int rc = open_corpus(&b, path, &corpus, &err);
     if (rc >= 0) rc = open_buffers(&b, &err);
     if (rc >= 0) {
