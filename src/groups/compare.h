@@ -10,7 +10,7 @@ void ms_groups_compare_close(ms_groups_compare *compare);
 /* How contents x and y relate: by the pair of their units, which is found now if need be. Returns
  * the kind, or < 0. Once the unit of a y has been compared MS_GROUPS_MOST_COMPARED times, it counts
  * as related to none but those it is known to be: work grows with the pieces, whatever they are. */
-enum { MS_GROUPS_MOST_COMPARED = 8 };
+enum { MS_GROUPS_MOST_COMPARED = 32 };
 int ms_groups_compare_contents(ms_groups_compare *compare, int64_t x, int64_t y,
                                msim_file_pair *out, msim_error *err);
 /* Whether this unit may be compared further. */
