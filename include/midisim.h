@@ -1803,9 +1803,11 @@ enum msim_pair_kind {
     MSIM_PAIR_PIECE,   /* most notes of both agree */
     MSIM_PAIR_VERSION, /* a good part of both agrees */
     MSIM_PAIR_EXCERPT, /* one is a part of the other */
+    MSIM_PAIR_ALIKE,   /* their vectors are alike: no note need agree */
     MSIM_PAIR_COUNT
 };
-/* "bytes", "notes", "key", "piece", "version", "excerpt"; "none"; NULL for an unknown value. */
+/* "bytes", "notes", "key", "piece", "version", "excerpt", "alike"; "none"; NULL for an unknown
+ * value. */
 MSIM_API const char *msim_pair_kind_name(int kind);
 
 /* SINGLE: what a chain of pairs connects is one group. COMPLETE: every two members are a pair.
@@ -1845,6 +1847,8 @@ typedef struct {
     const char *const *preferences; /* names, or patterns as in a shell, best first */
     size_t n_preferences;
     double evalue; /* pairs of which chance gives more are none (default 1e-3) */
+    double alike;  /* rows of the given corpora whose cosine is this or more are a pair, too;
+                    * 0 (default): vectors are not looked at */
     int threads;   /* 0: one per processor */
     /* Called now and then with what is counted; non-zero stops the job with -MSIM_E_STOPPED. */
     int (*progress)(void *user, const char *unit, int64_t done, int64_t all);
@@ -1906,7 +1910,7 @@ typedef struct {
     int transpose;                 /* semitones to add to a to get b */
     double tempo;                  /* seconds of b for one second of a */
     double identity;               /* share of the notes of both regions that agree */
-    double score, evalue;
+    double score, evalue;          /* score: bits; ALIKE: the cosine */
     double a_from, a_to, b_from, b_to; /* seconds: where they agree */
 } msim_file_pair;
 /* How two files relate. Returns the kind, MSIM_PAIR_NONE when no pair was seen. */

@@ -25,6 +25,8 @@ static int check(const msim_groups *g, msim_error *err) {
         return ms_fail(err, MSIM_E_ARG, "groups: a link or keep that does not exist");
     if (!(o->evalue >= 0))
         return ms_fail(err, MSIM_E_ARG, "groups: expected an evalue from 0 on, got %g", o->evalue);
+    if (!(o->alike >= 0 && o->alike <= 1))
+        return ms_fail(err, MSIM_E_ARG, "groups: expected alike in 0..1, got %g", o->alike);
     if (o->keep == MSIM_KEEPER_PREFERENCES && o->n_preferences == 0)
         return ms_fail(err, MSIM_E_ARG, "groups: expected preferences, got none");
     return MSIM_OK;
@@ -78,10 +80,11 @@ int msim_groups_find(const msim_groups_options *options, msim_groups **out, msim
 void msim_groups_close(msim_groups *g) {
     if (!g) return;
     if (g->owns_searched) msim_notes_close(g->searched);
+    for (size_t i = 0; i < g->n_corpora; i++) msim_corpus_close(g->corpora[i].corpus);
     for (size_t i = 0; i < g->n_sources; i++) msim_notes_close(g->sources[i].notes);
-    void *const blocks[] = {g->files, g->contents, g->table,    g->by_content,
-                            g->units, g->by_unit,  g->sources,  g->unit_of_piece,
-                            g->pairs, g->edges,    g->by_group, g->group_at};
+    void *const blocks[] = {g->files,    g->contents, g->table,         g->by_content, g->units,
+                            g->by_unit,  g->sources,  g->unit_of_piece, g->pairs,      g->edges,
+                            g->by_group, g->group_at, g->corpora};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) ms_free(blocks[i]);
     ms_arena_free(&g->texts);
     ms_free(g);

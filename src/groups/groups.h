@@ -66,6 +66,11 @@ typedef struct {
     const char *path;  /* the arena's */
 } ms_grouped_source;
 
+typedef struct {
+    msim_corpus *corpus; /* owned */
+    int collection;
+} ms_grouped_corpus;
+
 struct msim_groups {
     msim_groups_options o; /* what it points to is the caller's */
     msim_groups_info info;
@@ -82,6 +87,8 @@ struct msim_groups {
     int64_t *by_unit;
     ms_grouped_source *sources;
     size_t n_sources, sources_cap;
+    ms_grouped_corpus *corpora; /* only with alike */
+    size_t n_corpora, corpora_cap;
     msim_notes *searched; /* the index that is searched: owned, or sources[0]'s */
     bool owns_searched;
     const char *searched_path; /* the arena's */
@@ -116,10 +123,17 @@ int ms_groups_pair(msim_groups *g, int rc, msim_error *err);
 /* Take a match of content a with content b as a pair, if it says something. */
 int ms_groups_add_match(msim_groups *g, int64_t content_a, int64_t content_b,
                         const msim_note_match *match, msim_error *err);
+/* The same for rows whose cosine is known. */
+int ms_groups_add_alike(msim_groups *g, int64_t content_a, int64_t content_b, double cosine,
+                        msim_error *err);
 /* Put pairs in order, the best one for each two units, and the edges of each unit. */
 int ms_groups_order_pairs(msim_groups *g, msim_error *err);
 /* The pair of two units, or NULL. */
 const ms_unit_pair *ms_groups_find_pair(const msim_groups *g, int64_t u, int64_t v);
+
+/* ---- alike.c: pairs of vectors ---- */
+
+int ms_groups_pair_alike(msim_groups *g, msim_error *err);
 
 /* ---- relate.c: how two contents relate ---- */
 

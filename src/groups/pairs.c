@@ -54,6 +54,26 @@ int ms_groups_add_match(msim_groups *g, int64_t content_a, int64_t content_b,
     return rc;
 }
 
+int ms_groups_add_alike(msim_groups *g, int64_t content_a, int64_t content_b, double cosine,
+                        msim_error *err) {
+    const int64_t u = g->contents[content_a].unit, v = g->contents[content_b].unit;
+    const bool is_turned = u > v;
+    ms_unit_pair p = {.a = is_turned ? v : u,
+                      .b = is_turned ? u : v,
+                      .content_a = is_turned ? content_b : content_a,
+                      .content_b = is_turned ? content_a : content_b};
+    if (u == v) return MSIM_OK;
+    p.pair = (msim_file_pair){.kind = MSIM_PAIR_ALIKE,
+                              .of_a = g->contents[p.content_a].n_notes,
+                              .of_b = g->contents[p.content_b].n_notes,
+                              .tempo = 1,
+                              .score = cosine};
+    int rc =
+        ms_grow((void **)&g->pairs, &g->pairs_cap, g->n_pairs + 1, sizeof *g->pairs, "pairs", err);
+    if (rc >= 0) g->pairs[g->n_pairs++] = p;
+    return rc;
+}
+
 static int by_units(const void *a, const void *b) {
     const ms_unit_pair *x = a, *y = b;
     if (x->a != y->a) return x->a < y->a ? -1 : 1;
@@ -318,6 +338,7 @@ int ms_groups_pair(msim_groups *g, int rc, msim_error *err) {
     ms_groups_state_close(a.state);
     ms_free(a.asks);
     ms_free(a.found);
+    if (rc >= 0 && is_first) rc = ms_groups_pair_alike(g, err);
     if (rc >= 0 && is_first) rc = ms_groups_order_pairs(g, err);
     return g->o.ranks ? g->o.ranks->agree(g->o.ranks->user, rc, err) : rc;
 }

@@ -7,8 +7,8 @@
 #define SAME_TEMPO 0.01
 
 const char *msim_pair_kind_name(int kind) {
-    static const char *const names[MSIM_PAIR_COUNT] = {"none",  "bytes",   "notes",  "key",
-                                                       "piece", "version", "excerpt"};
+    static const char *const names[MSIM_PAIR_COUNT] = {"none",  "bytes",   "notes",   "key",
+                                                       "piece", "version", "excerpt", "alike"};
     return kind >= 0 && kind < MSIM_PAIR_COUNT ? names[kind] : NULL;
 }
 
@@ -51,6 +51,7 @@ msim_file_pair ms_groups_carry(const msim_groups *g, const ms_unit_pair *pair, i
     const ms_grouped_content *x = &g->contents[content_x], *y = &g->contents[content_y];
     const ms_grouped_content *a = &g->contents[pair->content_a], *b = &g->contents[pair->content_b];
     msim_file_pair p = pair->pair;
+    if (p.kind == MSIM_PAIR_ALIKE) return p;
     p.transpose += a->shift - x->shift + y->shift - b->shift;
     p.tempo *= a->stretch / x->stretch * (y->stretch / b->stretch);
     p.a_from *= x->stretch / a->stretch;

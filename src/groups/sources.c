@@ -150,6 +150,15 @@ static bool ends_in(const char *path, const char *ending) {
     return n > m && strcmp(path + n - m, ending) == 0;
 }
 
+static int open_corpus(msim_groups *g, const char *path, int collection, msim_error *err) {
+    msim_corpus *corpus;
+    int rc = ms_grow((void **)&g->corpora, &g->corpora_cap, g->n_corpora + 1, sizeof *g->corpora,
+                     "corpora", err);
+    if (rc >= 0) rc = msim_corpus_open(path, NULL, &corpus, err);
+    if (rc >= 0) g->corpora[g->n_corpora++] = (ms_grouped_corpus){corpus, collection};
+    return rc;
+}
+
 /* The index beside a corpus. */
 static int read_corpus(msim_groups *g, const char *corpus, int collection, msim_error *err) {
     const int stem = (int)(strlen(corpus) - strlen(".npy"));
@@ -157,7 +166,11 @@ static int read_corpus(msim_groups *g, const char *corpus, int collection, msim_
     char *path = ms_alloc(n, 1, "a path", err);
     if (!path) return -MSIM_E_MEMORY;
     snprintf(path, n, "%.*s.notes", stem, corpus);
-    int rc = MSIM_OK;
+    int rc = g->o.alike > 0 ? open_corpus(g, corpus, collection, err) : MSIM_OK;
+    if (rc < 0) {
+        ms_free(path);
+        return rc;
+    }
     if (access(path, F_OK) != 0)
         rc = ms_fail(err, MSIM_E_IO,
                      "%s has no note index beside it (%s): midisim-embed --notes makes one", corpus,

@@ -296,6 +296,24 @@ def test_leaks(tmp_path):
     assert groups(tmp_path, "--leaks", "train", "test").stdout == b"kind\tname\tin\treason\n"
 
 
+def test_alike(tmp_path):
+    """Vectors pair what shares no notes; notes are the stronger kind."""
+    numpy = pytest.importorskip("numpy")
+    write(tmp_path / "in", {f"{i}.mid": tune(i) for i in range(5)} | {"0v.mid": tune(0)[:140]})
+    assert run("index", "-o", "c.notes", "in", cwd=tmp_path).returncode == 0
+    rows = numpy.array([("0.mid", [1, 0, 0, 0] * 16), ("0v.mid", [1, .1, 0, 0] * 16), ("1.mid", [0, 1, 0, 0] * 16),
+                        ("2.mid", [0, 1, .1, 0] * 16), ("3.mid", [0, 0, 0, 1] * 16), ("4.mid", [0, 0, 0, 0] * 16)],
+                       dtype=[("midi_names", "<U8"), ("midi_embeddings", "<f4", 64)])
+    numpy.save(tmp_path / "c.npy", rows)
+    assert names_by_group(groups(tmp_path, "c.npy")) == [["0.mid", "0v.mid"]]
+    done = groups(tmp_path, "--alike", 0.9, "--tsv", "--keep", "earliest-name", "c.npy")
+    assert [row[:2] + row[3:] for row in globals()["rows"](done)] == [
+        ("1", "-", "0.mid"), ("1", "piece", "0v.mid"), ("2", "-", "1.mid"), ("2", "alike", "2.mid")]
+    assert b"cosine of the vectors 0.9950" in done.stdout
+    assert "give a corpus" in text(groups(tmp_path, "--alike", 0.9, "in", code=2))
+    assert "--alike: expected" in text(groups(tmp_path, "--alike", 2, "c.npy", code=2))
+
+
 # ---- From run to run -------------------------------------------------------------------------------------------------
 
 

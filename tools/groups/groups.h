@@ -14,7 +14,7 @@ typedef struct {
     const char *files_from, *kinds, *keep, *output, *pairs, *keep_list, *drop_list, *move, *links,
         *split, *lists, *state, *skipped, *link_text;
     ms_cli_texts against;
-    double evalue;
+    double evalue, alike;
     int64_t seed;
     int format, stratify;
     bool is_nul_separated, is_leaks, is_all, is_json, is_tsv, is_dry;

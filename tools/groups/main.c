@@ -82,6 +82,7 @@ static msim_groups_options job_options(const ms_grouping_settings *s) {
     o.preferences = s->preferences.items;
     o.n_preferences = s->preferences.n;
     o.evalue = s->evalue;
+    o.alike = s->alike;
     o.threads = ms_cli_threads(&s->common);
     o.progress = show_progress;
     o.message = ms_cli_job_message;

@@ -101,6 +101,13 @@ static const ms_cli_option options[] = {
      .value = "OTHER",
      .offset = AT(against),
      .help = "which files of OTHER, a second collection, are in the first. May be repeated"},
+    {.name = "alike",
+     .kind = MS_CLI_REAL,
+     .value = "COSINE",
+     .offset = AT(alike),
+     .help = "also pairs of rows of the given corpora whose vectors have this cosine or more, "
+             "0..1, as kind alike, which then joins groups. Whitened corpora tell pieces apart "
+             "better (midisim-convert --whiten)"},
     {.name = "pairs",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
@@ -184,8 +191,9 @@ static int read_kinds(ms_grouping_settings *s) {
     s->kind_bits = o.kinds;
     if (is_all || (!s->kinds && (s->is_leaks || s->against.n)))
         s->kind_bits = (1 << MSIM_PAIR_COUNT) - 2;
+    if (s->alike > 0) s->kind_bits |= 1 << MSIM_PAIR_ALIKE;
     if (is_all || !s->kinds) return 0;
-    s->kind_bits = 0;
+    s->kind_bits = s->alike > 0 ? 1 << MSIM_PAIR_ALIKE : 0;
     for (const char *word = s->kinds, *end; word; word = *end ? end + 1 : NULL) {
         end = word + strcspn(word, ",");
         if (!add_kind(word, (size_t)(end - word), &s->kind_bits))
@@ -307,6 +315,8 @@ int ms_grouping_check(ms_grouping_settings *s) {
     if (s->common.operands.n == 0 && !s->files_from)
         return ms_cli_usage("nothing to look at: give a PATH or --files-from");
     if (s->evalue < 0) return ms_cli_usage("--evalue: expected a number from 0 on");
+    if (ms_cli_given(&ms_grouping_tool, s, "alike") && !(s->alike > 0 && s->alike <= 1))
+        return ms_cli_usage("--alike: expected a number above 0, at most 1, got %g", s->alike);
     if (s->is_dry && !s->move && !s->links)
         return ms_cli_usage("--dry-run is for --move and --links: give one of them");
     if (check_two(s) < 0 || check_split(s) < 0 || check_format(s) < 0) return -MSIM_E_ARG;

@@ -37,6 +37,11 @@ void ms_grouping_reason(const msim_file_pair *p, char text[MS_GROUPS_REASON]) {
         add(text, "same bytes");
         return;
     }
+    if (p->kind == MSIM_PAIR_ALIKE) {
+        snprintf(part, sizeof part, "cosine of the vectors %.4f", p->score);
+        add(text, part);
+        return;
+    }
     if (p->n_matched == p->of_a && p->n_matched == p->of_b)
         snprintf(part, sizeof part, "all %lld notes agree", (long long)p->n_matched);
     else
@@ -53,6 +58,11 @@ void ms_grouping_put_evidence(const msim_file_pair *p, ms_json_text *line) {
     const char *relation = p->direction < 0   ? ",\"is\":\"part of\""
                            : p->direction > 0 ? ",\"is\":\"whole of\""
                                               : "";
+    if (p->kind == MSIM_PAIR_ALIKE) {
+        snprintf(text, sizeof text, ",\"cosine\":%.6f", p->score);
+        ms_json_put(line, text, strlen(text));
+        return;
+    }
     snprintf(text, sizeof text,
              "%s,\"notes\":%lld,\"of\":[%lld,%lld],\"transpose\":%d,\"tempo\":%.4f,"
              "\"identity\":%.4f,\"score\":%.2f,\"evalue\":%.4g,"
