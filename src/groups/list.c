@@ -6,6 +6,7 @@
 typedef struct {
     msim_file_pair *pairs; /* owned: [n] */
     size_t n, cap;
+    int64_t *counts; /* borrowed: by kind; then pairs are counted and not kept */
 } file_pair_list;
 
 static int by_files(const void *a, const void *b) {
@@ -28,6 +29,10 @@ static int add(const msim_groups *g, file_pair_list *l, int64_t a, int64_t b, ms
     msim_file_pair p;
     if (a < 0 || b < 0 || a == b || msim_groups_relate(g, a < b ? a : b, a < b ? b : a, &p) == 0)
         return MSIM_OK;
+    if (l->counts) {
+        l->counts[p.kind]++;
+        return MSIM_OK;
+    }
     int rc = ms_grow((void **)&l->pairs, &l->cap, l->n + 1, sizeof *l->pairs, "pairs", err);
     if (rc >= 0) l->pairs[l->n++] = p;
     return rc;
@@ -76,12 +81,7 @@ int64_t msim_groups_pairs(const msim_groups *g, int (*sink)(void *user, const ms
     return rc;
 }
 
-static int count_pair(void *user, const msim_file_pair *pair) {
-    ((msim_groups_info *)user)->pairs[pair->kind]++;
-    return 0;
-}
-
 int ms_groups_count_pairs(msim_groups *g, msim_error *err) {
-    const int64_t n = msim_groups_pairs(g, count_pair, &g->info, err);
-    return n < 0 ? (int)n : MSIM_OK;
+    file_pair_list l = {.counts = g->info.pairs};
+    return list_all(g, &l, err);
 }
