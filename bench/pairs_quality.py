@@ -137,6 +137,9 @@ def show_copies(args):
         f = found[kind]
         words = ", ".join(f"{word} {count / n:.2f}" for word, count in f["words"].most_common(3))
         print(f"{kind:9} {n:4} {len(f['hit']) / n:6.3f} {f['right'] / max(1, f['right'] + len(f['wrong'])):6.3f}  {words}")
+    missed = collections.Counter(t["name"] for q, t in source.items() if q not in found[t["kind"]]["hit"])
+    for name, count in missed.most_common(args.show):
+        print(f"missed: {count} copies of {name}")
     for kind in counts:
         for wrong in found[kind]["wrong"][: args.show]:
             print(f"wrong {kind}: " + "  ".join(wrong))

@@ -48,7 +48,7 @@ enum {
 /* Light searches, which compare whole pieces quickly. */
 enum { MS_LIGHT_SAMPLE = 8, MS_LIGHT_FEW = 10, MS_LIGHT_MOST = 60, MS_LIGHT_GROUPS = 60 };
 /* Pairs: the least score of a light search, and the share of the shorter piece, 1 / SHARE. */
-#define MS_PAIR_BITS 60.0
+#define MS_PAIR_BITS 100.0
 enum { MS_PAIR_SHARE = 4 };
 /* ... or one place with so many bits, which no two strangers had. */
 #define MS_PAIR_PLACE_BITS 155.0
@@ -66,8 +66,8 @@ enum {
 #define MS_PAIR_ASKED_BITS 80.0f
 /* Heavier groups are proposed without a chain. */
 #define MS_PAIR_SURE_BITS 1000.0f
-/* Postings that are looked at of a word that too many pieces have. */
-enum { MS_PAIR_FOLLOWERS = 32 };
+/* Postings that are looked at of a word that too many pieces have; copies that one piece proposes. */
+enum { MS_PAIR_FOLLOWERS = 32, MS_PAIR_COPIES = 16 };
 /* Comparisons of two pieces: bits of an interval of a word, as rare words have; transpositions that
  * are chained; chains that are verified, and the least score of one. */
 #define MS_PAIR_INTERVAL_BITS 4.0f
@@ -76,6 +76,8 @@ enum { MS_PAIR_GROUPS = 6, MS_PAIR_VERIFIED = 8 };
  * the heaviest transposition's weight that another one needs. */
 enum { MS_PAIR_CHAIN_SAMPLE = 4, MS_PAIR_CHAIN_NOTES = 200 };
 #define MS_PAIR_GROUP_SHARE 0.2f
+/* Words of a sample reach as far with fewer anchors. */
+enum { MS_PAIR_LOOK_BACK = 32 };
 #define MS_PAIR_CHAIN_BITS 20.0f
 
 #define MS_WORD_REACH 3        /* K: notes after the first that a word's bits pay for */

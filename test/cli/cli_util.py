@@ -4,6 +4,7 @@ import os
 import pathlib
 import struct
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,6 +34,22 @@ def run(name, *arguments, cwd=None, stdin=b"", env=None, limit=120, program=None
     command = [program or tool(name), *(a if isinstance(a, bytes) else str(a) for a in arguments)]
     return subprocess.run(command, cwd=cwd, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           env=dict(ENV, **(env or {})), timeout=limit, preexec_fn=before)
+
+
+# A process is charged with the memory of the one that started it, until it has become the new program: so a small one
+# starts it, not the tests.
+STARTER = """import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+print(usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status))"""
+
+
+def run_measured(name, *arguments, limit=600):
+    """(the finished process, the most memory in bytes that the tool had resident). The tool prints nothing on stdout."""
+    done = subprocess.run([sys.executable, "-S", "-c", STARTER, tool(name), *map(str, arguments)], env=ENV, timeout=limit,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return done, int(done.stdout)
 
 
 def lines(done):

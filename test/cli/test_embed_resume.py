@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from cli_util import ENV, midi, run, text, tool, write_model
+from cli_util import ENV, midi, run, run_measured, text, tool, write_model
 from embed_util import (about, build_faults, corpus, count, embed, fault, left_over, make_songs, read_journal, start)
 
 
@@ -548,11 +548,9 @@ def test_memory_stays_flat(small, tmp_path):
             if i % 4000 == 0:
                 (links / f"{i // 4000:03d}").mkdir(parents=True)
             os.symlink(files[i % 4], links / f"{i // 4000:03d}" / f"{i:07d}.mid")
-        command = [tool("embed"), "-m", model, "-o", tmp_path / f"{n}.npy", "--max-tokens", "64", links]
-        process = subprocess.Popen(command, env=ENV, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        assert status == 0
-        peaks.append(usage.ru_maxrss * 1024)
+        done, most = run_measured("embed", "-m", model, "-o", tmp_path / f"{n}.npy", "--max-tokens", "64", links)
+        assert done.returncode == 0
+        peaks.append(most)
         shutil.rmtree(links)
     assert len(np.load(tmp_path / "400000.npy", mmap_mode="r")) == 400000
     assert (peaks[1] - peaks[0]) / 400000 < 400, peaks

@@ -1,11 +1,9 @@
 """Memory of midisim-embed where files are large: what several threads take together does not grow with their number."""
-import os
 import random
-import subprocess
 
 import pytest
 
-from cli_util import BUILD, ENV, ROOT, midi, tool
+from cli_util import BUILD, ROOT, midi, run_measured
 
 SMALL = ROOT / "weights/midisim-small.safetensors"
 TINY = ROOT / "test/data/checkpoints/tiny.safetensors"
@@ -26,14 +24,9 @@ def dense(seed, n_bytes=5 * MB):
 
 def peak(model, out, folder, threads):
     """The most memory in use, resident, of a run that gives a row for every file."""
-    command = [tool("embed"), "-m", model, "-o", out, "--threads", str(threads), folder]
-    process = subprocess.Popen(command, env=ENV, stderr=subprocess.PIPE)
-    said = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.stderr.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert status == 0 and " 0 skipped" in said, said
-    return usage.ru_maxrss * 1024
+    done, most = run_measured("embed", "-m", model, "-o", out, "--threads", threads, folder)
+    assert done.returncode == 0 and b" 0 skipped" in done.stderr, done.stderr
+    return most
 
 
 def test_many_large_files(tmp_path):

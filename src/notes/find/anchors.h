@@ -17,6 +17,7 @@ typedef struct {
     float weight;       /* bits of the distinct query notes */
     ms_anchor *anchors; /* [n] */
     size_t n;
+    size_t look_back; /* anchors before an anchor that may precede it in a chain; 0: MS_LOOK_BACK */
 } ms_group;
 
 /* What restricts a search. */

@@ -63,7 +63,8 @@ static void find_best_before(const chaining *c, size_t i) {
                    query_time = c->query->canon.time[a[i].query];
     float best_ratio = 0;
     uint32_t best_dq = 0;
-    const size_t last = i > MS_LOOK_BACK ? i - MS_LOOK_BACK : 0;
+    const size_t reach = c->group->look_back ? c->group->look_back : MS_LOOK_BACK;
+    const size_t last = i > reach ? i - reach : 0;
     for (size_t j = i; j-- > last;) {
         float ratio;
         const uint32_t dt = time - c->target->time[a[j].target];

@@ -154,11 +154,11 @@ static bool is_thin(const ms_canon *canon) {
     return (float)canon->n < MS_THIN * (float)canon->n_groups;
 }
 
-int ms_probe_make_alone(const msim_note *notes, size_t n, ms_arena *arena, ms_probe *out,
-                        msim_error *err) {
+int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, ms_arena *arena,
+                        ms_probe *out, msim_error *err) {
     *out = (ms_probe){0};
     int rc = ms_canon_make(notes, n, arena, &out->canon, err);
-    if (rc >= 0) rc = make_words(out, true, 1, arena, err);
+    if (rc >= 0) rc = make_words(out, true, sample, arena, err);
     if (rc < 0) return rc;
     out->ranges = ms_arena_get(arena, out->n_words, sizeof *out->ranges, "words", err);
     if (!out->ranges) return -MSIM_E_MEMORY;

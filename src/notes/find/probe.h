@@ -21,8 +21,8 @@ typedef struct {
 
 int ms_probe_make(const msim_note *notes, size_t n, ms_lookup *lookup,
                   const ms_probe_limits *limits, ms_arena *arena, ms_probe *out, msim_error *err);
-/* The same without an index: all words, each as rare as any other. */
-int ms_probe_make_alone(const msim_note *notes, size_t n, ms_arena *arena, ms_probe *out,
-                        msim_error *err);
+/* The same without an index: a sample of the words, each as rare as any other. */
+int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, ms_arena *arena,
+                        ms_probe *out, msim_error *err);
 
 #endif

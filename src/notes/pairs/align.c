@@ -100,7 +100,9 @@ static int heaviest(const meeting *m, float least) {
 
 static int chain_transposition(ms_align_memory *memory, const meeting *m, int slot,
                                ms_chain *chains, ms_arena *arena, msim_error *err) {
-    ms_group group = {.transpose = slot - MS_TRANSPOSE_MAX, .weight = m->weights[slot]};
+    ms_group group = {.transpose = slot - MS_TRANSPOSE_MAX,
+                      .weight = m->weights[slot],
+                      .look_back = MS_PAIR_LOOK_BACK};
     group.anchors = ms_arena_get(arena, m->counts[slot], sizeof *group.anchors, "anchors", err);
     if (!group.anchors) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < m->n; i++)

@@ -117,7 +117,8 @@ static int make_words(const msim_notes *notes, ask_worker *w, ms_asker *out, uin
     ms_streams streams;
     ms_word *words;
     size_t n;
-    if (!ms_index_piece(notes, out->piece, &view)) return ms_index_damaged(notes, "a piece", err);
+    if (!ms_index_piece(notes, out->piece, &view) || view.n_notes == 0)
+        return ms_index_damaged(notes, "a piece", err);
     int rc = ms_details_get(view.details, view.details_bytes, view.pitches, view.n_notes, &w->piece,
                             &got, err);
     if (rc >= 0) rc = ms_canon_make(got.notes, got.n_notes, &w->piece, &canon, err);

@@ -119,14 +119,23 @@ static int best_decoy(msim_comparer *c, const ms_side *query, const ms_side *tar
     return MSIM_OK;
 }
 
+/* The same intervals from the first note to the last, whatever they are: even two chromatic scales
+ * are copies then. */
+static bool is_copy(const ms_side *query, const ms_side *target, const ms_piece_hit *hit) {
+    return query->target.n >= MS_STRAIGHT_NOTES && query->digest == target->digest &&
+           ms_relation_of(&hit->agreement) == MSIM_RELATION_SAME_NOTES;
+}
+
 /* E, with decoys where they could change the verdict. */
-static int evalue_of(msim_comparer *c, const ms_side *query, const ms_side *target, double score,
-                     double *evalue, msim_error *err) {
+static int evalue_of(msim_comparer *c, const ms_side *query, const ms_side *target,
+                     const ms_piece_hit *hit, double *evalue, msim_error *err) {
+    const double score = hit->best_score;
     const size_t n = query->target.n;
     const uint64_t searched = c->notes_b->tail.n_notes;
     double decoy = 0;
-    *evalue = ms_chance_hits(score, 0, n, searched);
-    if (*evalue > c->evalue || ms_chance_is_clear(score, n, searched)) return MSIM_OK;
+    *evalue = is_copy(query, target, hit) ? MS_LEAST_EVALUE : ms_chance_hits(score, 0, n, searched);
+    if (*evalue == MS_LEAST_EVALUE || *evalue > c->evalue || ms_chance_is_clear(score, n, searched))
+        return MSIM_OK;
     int rc = best_decoy(c, query, target, &decoy, err);
     *evalue = ms_chance_hits(score, decoy, n, searched);
     return rc;
@@ -163,7 +172,7 @@ static int judge_hit(msim_comparer *c, const ms_side *query, const ms_side *targ
                      ms_piece_hit *hit, msim_note_match *match, msim_note_match *mirrored,
                      msim_error *err) {
     double evalue;
-    int rc = evalue_of(c, query, target, hit->best_score, &evalue, err);
+    int rc = evalue_of(c, query, target, hit, &evalue, err);
     if (rc >= 0)
         rc = ms_match_fill(hit, query->probe.canon.time, &target->target, &c->arena, match, err);
     if (rc < 0) return rc;

@@ -133,7 +133,8 @@ static int ask(pairing *p, msim_error *err) {
 static bool is_wanted(const pairing *p, const msim_note_match *m) {
     const msim_pairs_options *o = &p->options;
     const int64_t least = m->of_query < m->of_piece ? m->of_query : m->of_piece;
-    if (m->relation == MSIM_RELATION_NONE || m->score < MS_PAIR_BITS) return false;
+    if (m->relation == MSIM_RELATION_NONE) return false;
+    if (m->relation != MSIM_RELATION_SAME_NOTES && m->score < MS_PAIR_BITS) return false;
     if (m->n_matched * MS_PAIR_SHARE < least && m->place.score < MS_PAIR_PLACE_BITS) return false;
     if ((o->is_same_key && !m->is_same_key) ||
         (o->is_same_tempo && fabs(m->tempo - 1) > SAME_TEMPO))

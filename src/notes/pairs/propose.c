@@ -119,13 +119,29 @@ static int propose_group(const ms_proposer *p, propose_worker *w, const ms_group
     return rc;
 }
 
+/* Pieces with the same intervals throughout; of one index those that follow in the list, so that
+ * all copies hold together. */
+static int propose_copies(const ms_proposer *p, uint32_t asker, proposed *out, msim_error *err) {
+    ms_piece_view view;
+    size_t n, first = 0;
+    if (!ms_index_piece(p->notes, asker, &view)) return ms_index_damaged(p->notes, "a piece", err);
+    if (view.n_notes < MS_STRAIGHT_NOTES) return MSIM_OK;
+    const uint32_t *copies = ms_index_digest(p->against, view.digest, &n);
+    if (p->notes == p->against)
+        while (first < n && copies[first] <= asker) first++;
+    for (size_t i = first; i < n && out->n < MS_PAIR_COPIES; i++)
+        if (copies[i] < p->against->tail.n_pieces) out->pieces[out->n++] = copies[i];
+    return MSIM_OK;
+}
+
 static int propose(const ms_proposer *p, propose_worker *w, const ms_asker *asker, proposed *out,
                    msim_error *err) {
     const ms_probe query = {.canon = asker->canon};
     ms_loose_anchor *found;
     ms_group *groups;
     size_t n = 0, n_groups = 0;
-    int rc = read_anchors(p, asker, &w->arena, &found, &n, err);
+    int rc = propose_copies(p, asker->piece, out, err);
+    if (rc >= 0) rc = read_anchors(p, asker, &w->arena, &found, &n, err);
     if (rc >= 0)
         rc = ms_anchors_gather(found, n, MS_PAIR_ASKED_GROUPS, &w->arena, &groups, &n_groups, err);
     for (size_t g = 0; g < n_groups && rc >= 0 && out->n < MS_PAIR_PROPOSED; g++) {

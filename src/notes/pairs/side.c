@@ -28,17 +28,14 @@ static unsigned sample_of(size_t n_notes) {
 
 int ms_side_make(const msim_note *notes, size_t n, ms_arena *arena, ms_side *out, msim_error *err) {
     *out = (ms_side){0};
-    int rc = ms_probe_make_alone(notes, n, arena, &out->probe, err);
+    out->sample = sample_of(n);
+    int rc = ms_probe_make_alone(notes, n, (int)out->sample, arena, &out->probe, err);
     if (rc < 0) return rc;
     const ms_canon *canon = &out->probe.canon;
     ms_word *words = ms_arena_get(arena, out->probe.n_words, sizeof *words, "words", err);
     if (!words) return -MSIM_E_MEMORY;
-    size_t n_words = 0;
-    out->sample = sample_of(canon->n);
-    for (size_t i = 0; i < out->probe.n_words; i++)
-        if (ms_side_is_sampled(ms_side_prefix(&out->probe.words[i]), out->sample))
-            words[n_words++] = out->probe.words[i];
-    const int64_t kept = ms_words_select(words, n_words, canon->n, arena, err);
+    memcpy(words, out->probe.words, out->probe.n_words * sizeof *words);
+    const int64_t kept = ms_words_select(words, out->probe.n_words, canon->n, arena, err);
     if (kept < 0) return (int)kept;
     out->words = words;
     out->n_words = (size_t)kept;

@@ -27,9 +27,10 @@ static inline uint64_t ms_side_prefix(const ms_word *word) {
     return word->key & ms_word_mask(MS_COMMON_INTERVALS);
 }
 
-/* Samples are nested: the words that both sides have are those of the coarser one. */
-static inline bool ms_side_is_sampled(uint64_t prefix, unsigned sample) {
-    return (ms_word_hash(prefix) >> 40 & (sample - 1)) == 0;
+/* True when a word is in a sample of 1, 2 or 4, as ms_probe_make_alone takes it. Samples are nested:
+ * the words that both sides have are those of the coarser one. */
+static inline bool ms_side_is_sampled(uint64_t key, unsigned sample) {
+    return ms_word_hash(key & ms_word_mask(MS_LEAST_INTERVALS)) % sample == 0;
 }
 
 #endif

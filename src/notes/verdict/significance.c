@@ -15,8 +15,6 @@
 /* E is 0.1 at MIDDLE times the chance score, and a tenth of that for each further STEP. */
 #define MIDDLE 1.15
 #define STEP 0.33
-/* No E is smaller: it would leave the range of a double, and be 0, which nothing is. */
-#define LEAST_E 1e-300
 /* So many times the floor is beyond what a decoy ever reached. */
 #define CLEAR 6.0
 /* Pitches are mirrored around 65. */
@@ -47,7 +45,7 @@ double ms_chance_floor(size_t n, uint64_t searched) {
 double ms_chance_hits(double score, double decoy, size_t n, uint64_t searched) {
     const double floor = ms_chance_floor(n, searched);
     const double x = score / (decoy > floor ? decoy : floor);
-    return fmax(pow(10, -1 - (x - MIDDLE) / STEP), LEAST_E);
+    return fmax(pow(10, -1 - (x - MIDDLE) / STEP), MS_LEAST_EVALUE);
 }
 
 int ms_chance_is_clear(double score, size_t n, uint64_t searched) {

@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 enum { MS_DECOYS = 3 };
+/* No E is smaller: it would leave the range of a double, and be 0, which nothing is. */
+#define MS_LEAST_EVALUE 1e-300
 
 /* Decoy 0..2 of a query: its notes backwards, upside down, or both. They keep the query's texture
  * and repetitions. out [n]. */
