@@ -3,7 +3,7 @@
 #   CONFIG=release|asan|tsan|fuzz   CC, CPPFLAGS, CFLAGS, LDFLAGS honoured   WERROR=1
 #   PREFIX, LIBDIR, DESTDIR for install, install-strip and uninstall; deb and dist make packages (packaging/packaging.mk)
 #   CUDA=0: without CUDA kernels, which are built in where nvcc is found (src/kernels/cuda.mk, docs/GPU.md)
-#   MPI=1: midisim-embed, -search, -index and -find for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
+#   MPI=1: midisim-embed, -search, -index, -find and -groups for many processes, in build/mpi (MPICC: Open MPI's compiler; docs/SCALE.md)
 CONFIG  ?= release
 CLANG   ?= $(firstword $(shell command -v clang clang-14))
 PREFIX  ?= /usr/local
@@ -48,7 +48,7 @@ OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c src/*/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOLS    := tokens embed search index find eval convert bench fetch
+TOOLS    := tokens embed search index find groups eval convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/search/print/*.c tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
@@ -56,7 +56,7 @@ tool_obj  = $(patsubst %.c,$B/%.o,$(filter tools/$(1)/%,$(TOOL_SRC)))
 TEST_SRC := $(sort $(wildcard test/unit/*/test_*.c))
 TEST_BIN := $(TEST_SRC:test/%.c=$B/test/%)
 MPI_DIR  := build/mpi$(patsubst %,-%,$(filter-out release,$(CONFIG)))
-MPI_TOOLS := embed search index find
+MPI_TOOLS := embed search index find groups
 MPI_BIN  := $(addprefix $(MPI_DIR)/midisim-,$(MPI_TOOLS))
 FRONT    := $B/midisim
 MAN      := $(TOOLS:%=$B/share/midisim-%.1)

@@ -1778,6 +1778,159 @@ typedef int (*msim_pair_sink)(void *user, int64_t a, const msim_note_match *matc
 MSIM_API int64_t msim_notes_pairs(const msim_notes *notes, const msim_pairs_options *options,
                                   msim_pair_sink sink, void *user, msim_error *err);
 
+/* ---- Groups: what belongs together in a collection ---- */
+
+/* Find all pairs of a collection, group them, and say which file of each group to keep. Files of
+ * the same content are read and compared once. What was found is kept in files beside `work`, by
+ * content: the next run compares new contents alone, and a run that ended in any way goes on. The
+ * result depends on the files and options alone, not on their order, on threads or ranks.
+ * docs/guide/duplicates.md explains kinds and rules.
+ *
+ *   msim_groups_options o = msim_groups_options_default();
+ *   msim_groups *groups;
+ *   o.paths = &folder;  o.n_paths = 1;  o.work = "music.groups";
+ *   int rc = msim_groups_find(&o, &groups, &e);
+ *   msim_groups_close(groups);
+ */
+typedef struct msim_groups msim_groups;
+
+/* How two files relate, the strongest kind first. */
+enum msim_pair_kind {
+    MSIM_PAIR_NONE = 0,
+    MSIM_PAIR_BYTES,   /* the same content; gzip is undone first */
+    MSIM_PAIR_NOTES,   /* the same notes in the same key at the same tempo */
+    MSIM_PAIR_KEY,     /* the same notes in another key or at another tempo */
+    MSIM_PAIR_PIECE,   /* most notes of both agree */
+    MSIM_PAIR_VERSION, /* a good part of both agrees */
+    MSIM_PAIR_EXCERPT, /* one is a part of the other */
+    MSIM_PAIR_ALIKE,   /* their vectors are alike: no note need agree */
+    MSIM_PAIR_COUNT
+};
+/* "bytes", "notes", "key", "piece", "version", "excerpt", "alike"; "none"; NULL for an unknown
+ * value. */
+MSIM_API const char *msim_pair_kind_name(int kind);
+
+/* SINGLE: what a chain of pairs connects is one group. COMPLETE: every two members are a pair.
+ * VERIFIED: every member is a pair with the one that is kept. For the last two, pairs that were not
+ * seen are compared directly. */
+enum msim_link { MSIM_LINK_VERIFIED = 0, MSIM_LINK_COMPLETE, MSIM_LINK_SINGLE };
+/* Which file of a group is kept; of equal ones the first by name. */
+enum msim_keeper {
+    MSIM_KEEPER_LONGEST = 0, /* in seconds */
+    MSIM_KEEPER_MOST_NOTES,
+    MSIM_KEEPER_MOST_TRACKS, /* tracks with notes */
+    MSIM_KEEPER_EARLIEST_NAME,
+    MSIM_KEEPER_NEWEST,     /* by the time of the file; names of an index have none */
+    MSIM_KEEPER_PREFERENCES /* the first of `preferences` that fits */
+};
+
+/* Start from msim_groups_options_default(). */
+typedef struct {
+    size_t size; /* sizeof(msim_groups_options), set by the caller (R6) */
+    /* MIDI files and folders, named as by a walk; note indexes (NAME.notes); and corpora
+     * (NAME.npy), whose note index lies beside them. */
+    const char *const *paths;
+    size_t n_paths;
+    const char *files_from; /* more paths of MIDI files, as for a walk; NULL: none */
+    int is_nul_separated;
+    /* A second collection: then only pairs between the two are looked for. */
+    const char *const *against;
+    size_t n_against;
+    /* Files beside this path: WORK.notes (the notes of MIDI files), WORK.pairs (what was found),
+     * and WORK.part.notes during the run. */
+    const char *work;
+    const char *state; /* instead of WORK.pairs; NULL: WORK.pairs */
+    int kinds;         /* bits 1 << msim_pair_kind that join groups; an excerpt is attached to the
+                        * group of its whole, and joins none (default bytes, notes, key, piece) */
+    int link;          /* msim_link */
+    int keep;          /* msim_keeper */
+    const char *const *preferences; /* names, or patterns as in a shell, best first */
+    size_t n_preferences;
+    double evalue; /* pairs of which chance gives more are none (default 1e-3) */
+    double alike;  /* rows of the given corpora whose cosine is this or more are a pair, too;
+                    * 0 (default): vectors are not looked at */
+    int threads;   /* 0: one per processor */
+    /* Called now and then with what is counted; non-zero stops the job with -MSIM_E_STOPPED. */
+    int (*progress)(void *user, const char *unit, int64_t done, int64_t all);
+    void (*message)(void *user, int level, const char *text); /* as for a job */
+    void *user;
+    const msim_ranks
+        *ranks; /* NULL: this process alone. Rank 0 gets the result, the others an empty
+                              * one; all see the files beside `work` */
+} msim_groups_options;
+MSIM_API void msim_groups_options_init(msim_groups_options *options);
+static inline msim_groups_options msim_groups_options_default(void) {
+    msim_groups_options options;
+    options.size = sizeof options;
+    msim_groups_options_init(&options);
+    return options;
+}
+MSIM_API int msim_groups_find(const msim_groups_options *options, msim_groups **out,
+                              msim_error *err);
+MSIM_API void msim_groups_close(msim_groups *groups);
+
+typedef struct {
+    size_t size;                     /* sizeof(msim_groups_info), set by the caller (R6) */
+    int64_t files, contents, pieces; /* pieces: contents with notes */
+    int64_t groups;                  /* of two files and more: numbers 1..groups */
+    int64_t singles;                 /* files alone: numbers groups + 1.. */
+    int64_t without_notes, unread;   /* files that take part by their bytes alone; files that
+                                        * could not be read, which take no part */
+    int64_t asked, known;            /* pieces that this run compared; that an earlier one had */
+    int64_t compared;                /* pairs that were compared directly for the groups */
+    int64_t pairs[16];               /* by msim_pair_kind, as msim_groups_pairs gives them */
+} msim_groups_info;
+MSIM_API int msim_groups_get_info(const msim_groups *groups, msim_groups_info *out);
+
+/* A file, 0..files - 1 in bytewise order of name. Texts are the handle's. */
+typedef struct {
+    size_t size;      /* sizeof(msim_groups_file), set by the caller (R6) */
+    const char *name; /* [name_bytes], not NUL-terminated */
+    size_t name_bytes;
+    const char *path; /* NULL: a piece of an index */
+    int collection;   /* 0; 1: of `against` */
+    int reason;       /* msim_skip_reason: why it has no notes */
+    int64_t group;    /* its number, from 1 */
+    int64_t keeper;   /* the file that is kept of its group: may be itself */
+    int64_t bytes;    /* its size; -1: not known */
+    int64_t n_notes;
+    double seconds;
+} msim_groups_file;
+MSIM_API int msim_groups_get_file(const msim_groups *groups, int64_t file, msim_groups_file *out);
+/* The members of group 1..groups + singles, in order of name: pointers are the handle's. */
+MSIM_API int64_t msim_groups_get_members(const msim_groups *groups, int64_t group,
+                                         const int64_t **files);
+
+/* Two files and the evidence. This struct never grows within one MSIM_ABI. */
+typedef struct {
+    int64_t a, b;                  /* files */
+    int kind;                      /* msim_pair_kind */
+    int direction;                 /* EXCERPT: 1: a is a part of b, -1: b is a part of a; else 0 */
+    int64_t n_matched, of_a, of_b; /* notes that agree, and of both in all */
+    int transpose;                 /* semitones to add to a to get b */
+    double tempo;                  /* seconds of b for one second of a */
+    double identity;               /* share of the notes of both regions that agree */
+    double score, evalue;          /* score: bits; ALIKE: the cosine */
+    double a_from, a_to, b_from, b_to; /* seconds: where they agree */
+} msim_file_pair;
+/* How two files relate. Returns the kind, MSIM_PAIR_NONE when no pair was seen. */
+MSIM_API int msim_groups_relate(const msim_groups *groups, int64_t a, int64_t b,
+                                msim_file_pair *out);
+/* Give all pairs in order of (a, b), a < b. Files of one content, and contents of the same notes,
+ * are given with the first of them alone. sink returns 0 to go on. Returns the number of pairs. */
+MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,
+                                   int (*sink)(void *user, const msim_file_pair *pair), void *user,
+                                   msim_error *err);
+
+/* Deal all files to sides so that no pair of any kind is on two sides. shares [n_sides] are
+ * positive. The result depends on the seed and the files. With is_by_folder, each folder of names
+ * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps
+ * [files], or NULL, gets the number from 1 of what pairs connect, which is dealt as a whole.
+ * crossing, or NULL: pairs on two sides, counted afterwards. */
+MSIM_API int msim_groups_split(const msim_groups *groups, const double *shares, int n_sides,
+                               uint64_t seed, int is_by_folder, int *sides, int64_t *lumps,
+                               int64_t *crossing, msim_error *err);
+
 /* ---- Context: one caller's working memory and threads ---------------------------------------- */
 
 typedef struct msim_context msim_context;

@@ -85,12 +85,12 @@ done
 put 644 "$made/midisim.7" "$share/man/man7/midisim.7"
 
 # ---- Documents: where README's links find them
-for file in README.md CHANGELOG.md LICENSE docs/*.md docs/*.png weights/README.md examples/*.c examples/slurm/*.sh; do
+for file in README.md CHANGELOG.md LICENSE docs/*.md docs/guide/*.md docs/*.png weights/README.md examples/*.c examples/slurm/*.sh; do
     put 644 "$file" "$doc/$file"
 done
 
 if [ "$goal" = uninstall ]; then
-    for folder in "$doc/docs" "$doc/weights" "$doc/examples/slurm" "$doc/examples" "$doc" "$share/midisim/fetch" "$share/midisim"; do
+    for folder in "$doc/docs/guide" "$doc/docs" "$doc/weights" "$doc/examples/slurm" "$doc/examples" "$doc" "$share/midisim/fetch" "$share/midisim"; do
         rmdir "$DESTDIR$folder" 2>/dev/null || :
     done
 fi

@@ -214,3 +214,21 @@ def test_damage_met_by_one_rank(music, tmp_path):
     done = mpirun(3, "find", "-i", tmp_path / "bad.notes", music / "in/tunes/05.mid")
     assert done.returncode == one.returncode != 0, text(one)
     assert len(ours(done)) == 1 and "damaged" in text(done), text(done)
+
+
+# ---- Groups ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_same_groups(music, tmp_path, ranks):
+    """From a folder and from an index, anew each time: what one process finds, the ranks find."""
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    for n, inputs in enumerate((["in"], ["one.notes"], ["--leaks", "one.notes", "in/tunes"])):
+        more = ["--tsv", "--kinds", "all", "--state"]
+        one = run("groups", *more, tmp_path / f"one{n}", *inputs, cwd=music, env=env)
+        done = mpirun(ranks, "groups", *more, tmp_path / f"many{n}", *inputs, cwd=music, env=env)
+        assert (done.returncode, done.stdout) == (one.returncode, one.stdout), text(done)
+        assert one.returncode == 3 * (n == 2) and len(one.stdout.splitlines()) > 40
+        assert (tmp_path / f"one{n}").read_bytes() == (tmp_path / f"many{n}").read_bytes()
+    done = mpirun(3, "groups", "none.notes", cwd=music, env=env)
+    assert done.returncode == 1 and len(ours(done)) == 1, text(done)

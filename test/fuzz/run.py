@@ -43,6 +43,7 @@ TARGETS = {
     "paths": (1 * KB, "paths", []),
     "text": (1 * KB, "lines", []),
     "notes": (8 * KB, None, []),
+    "pairs": (4 * KB, None, []),
 }
 OPTIONS = ["-timeout=20", "-rss_limit_mb=2048", "-malloc_limit_mb=512", "-print_final_stats=1", "-close_fd_mask=0"]
 

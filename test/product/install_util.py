@@ -15,7 +15,8 @@ EXPECTED = {"include/midisim.h", "lib/libmidisim.a", f"lib/libmidisim.so.{VERSIO
             "share/midisim/default.whiten",
             *(f"share/midisim/fetch/{name}" for name in ("fetch.py", "hub.py", "SHA256SUMS")),
             *(f"{DOC}/{name}" for name in ("LICENSE", "README.md", "CHANGELOG.md", "weights/README.md"))}
-EXPECTED |= {f"{DOC}/{p.relative_to(g.ROOT)}" for pattern in ("docs/*.md", "docs/*.png", "examples/*.c", "examples/slurm/*.sh")
+EXPECTED |= {f"{DOC}/{p.relative_to(g.ROOT)}" for pattern in ("docs/*.md", "docs/guide/*.md", "docs/*.png", "examples/*.c",
+                                                                   "examples/slurm/*.sh")
              for p in g.ROOT.glob(pattern)}
 for name in ("midisim", *(f"midisim-{t}" for t in TOOLS)):
     EXPECTED |= {f"bin/{name}", f"share/man/man1/{name}.1", f"share/bash-completion/completions/{name}",

@@ -115,6 +115,13 @@ def by_tools(build, folder):
         seed("codes", f"{flag}", bytes([flag]) + codes)
     run("index", "-o", "x.notes", "in")
     notes = (folder / "x.notes").read_bytes()
+    for i, shift in enumerate((0, 1, 0)):  # pairs: a third of the notes is another one, in two keys
+        tune = [60 + (k * k * 7 + k) % 19 + shift for k in range(60)]
+        (folder / f"in/long{i}.mid").write_bytes(midi([p + (k % 9 == 0) * i for k, p in enumerate(tune)]))
+    run("index", "-o", "long.notes", "in")
+    run("groups", "--state", "x.pairs", "long.notes")
+    for flag in (0, 1):
+        seed("pairs", f"{flag}", bytes([flag]) + (folder / "x.pairs").read_bytes())
     for flag in range(2):
         seed("notes", f"{flag}", bytes([flag]) + notes)
 

@@ -13,8 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* $XDG_CACHE_HOME/midisim, else ~/.cache/midisim, made when it is not there. */
-static int cache_folder(char *path, size_t cap, msim_error *err) {
+int ms_noteindex_cache(char *path, size_t cap, msim_error *err) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache && *cache == '/')
         snprintf(path, cap, "%s", cache);
@@ -64,7 +63,7 @@ int ms_noteindex_open(const char *path, int threads, msim_notes **out, const cha
     const bool is_folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     if (root) *root = is_folder ? path : NULL;
     if (!is_folder) return msim_notes_open(path, out, err);
-    int rc = cache_folder(folder, sizeof folder - 16, err);
+    int rc = ms_noteindex_cache(folder, sizeof folder - 16, err);
     if (rc < 0) return rc;
     if (!realpath(path, real)) return ms_fail_errno(err, errno, "cannot open the folder: %s", path);
     snprintf(kept, sizeof kept, "%s/%016llx.notes", folder,

@@ -9,6 +9,8 @@
  * MIDI files: -MSIM_E_EMPTY. */
 int ms_noteindex_open(const char *path, int threads, msim_notes **out, const char **root,
                       msim_error *err);
+/* $XDG_CACHE_HOME/midisim, else ~/.cache/midisim, made when it is not there. */
+int ms_noteindex_cache(char *path, size_t cap, msim_error *err);
 /* Where the note index of a corpus lies: CORPUS without .npy, and .notes. False, with "", when that
  * has no room. */
 bool ms_noteindex_beside(const char *corpus, char *path, size_t cap);

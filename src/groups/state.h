@@ -1,0 +1,33 @@
+/* WORK.pairs: which contents were compared with all others, and what was found. docs/FORMATS.md,
+ * Pairs, has every byte.
+ *
+ * A header with the settings; then blocks, each with its length and checksum, synced before the
+ * next. What a crash left half written is cut off. The file is locked while it is open. Its
+ * contents are looked at as a stranger's: every number is checked. One thread. */
+#ifndef MS_GROUPS_STATE_H
+#define MS_GROUPS_STATE_H
+#include "base/status.h"
+
+typedef struct ms_groups_state ms_groups_state;
+
+/* One match of a content, with the content that it is with. */
+typedef struct {
+    unsigned char content[MSIM_CONTENT_BYTES];
+    msim_note_match match; /* its piece and other places are not kept */
+} ms_groups_found;
+
+/* A file of other settings is begun anew; a file that is none of this kind is refused. */
+int ms_groups_state_open(const char *path, int density, double evalue, ms_groups_state **out,
+                         msim_error *err);
+/* Visit each content with its matches, in order. A damaged end is cut off. */
+int ms_groups_state_load(ms_groups_state *state,
+                         int (*visit)(void *user, const unsigned char *content,
+                                      const ms_groups_found *found, size_t n, msim_error *err),
+                         void *user, msim_error *err);
+/* Add a content; sync writes and syncs what was added. */
+int ms_groups_state_add(ms_groups_state *state, const unsigned char *content,
+                        const ms_groups_found *found, size_t n, msim_error *err);
+int ms_groups_state_sync(ms_groups_state *state, msim_error *err);
+void ms_groups_state_close(ms_groups_state *state);
+
+#endif
