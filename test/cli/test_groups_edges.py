@@ -55,3 +55,32 @@ def test_one_state_for_all(tmp_path):
     groups(tmp_path, "--state", "t", "--leaks", "y", "z")
     assert names_by_group(groups(tmp_path, "--state", "t", "x", "y", "z")) == [["x/a.mid", "y/a.mid"]]
     groups(tmp_path, "--state", "t", "--leaks", "y", "x", code=3)
+
+
+# ---- Paths -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_not_moved(tmp_path):
+    """Another path to the file that is kept stays, and so does a file that a kept link leads to."""
+    write(tmp_path / "in", {"real/x.mid": tune(1), "real/y.mid": tune(2), "copy.mid": tune(3), "copy2.mid": tune(3)})
+    (tmp_path / "again").symlink_to("in")
+    (tmp_path / "in/a link.mid").symlink_to("real/y.mid")
+    (tmp_path / "in/x link.mid").symlink_to("real/x.mid")
+    (tmp_path / "keepers").write_text("*/a link.mid\n*/real/*\n")
+    done = groups(tmp_path, "--keep", "keepers", "--move", "away", "again", "in")
+    assert "paths stay" in text(done) and "moved 2 of 4 files" in text(done) and text(done).count("not there any more") == 2
+    assert sorted(p.name for p in (tmp_path / "away").rglob("*.mid")) == ["copy2.mid", "x link.mid"]
+    assert (tmp_path / "in/a link.mid").exists() and (tmp_path / "in/real/x.mid").exists()
+    assert (tmp_path / "in/copy.mid").exists()
+    subprocess.run(["sh", "away/undo.sh"], cwd=tmp_path, env=ENV, check=True)
+    assert (tmp_path / "in/x link.mid").exists() and (tmp_path / "in/copy2.mid").exists()
+
+
+def test_what_is_not_read_is_no_success(tmp_path):
+    """A folder that is not there is no collection without leaks; a pipe is not waited for."""
+    write(tmp_path / "in", {"a.mid": tune(1)})
+    for arguments in (["--leaks", "in", "typo"], ["--leaks", "typo", "in"], ["in", "typo"]):
+        assert "1 files could not be read: --skipped" in text(groups(tmp_path, *arguments, code=1))
+    os.mkfifo(tmp_path / "in/pipe.mid")
+    groups(tmp_path, "--skipped", "s", "in", code=1, limit=20)
+    assert "in/pipe.mid\tnot-regular" in (tmp_path / "s").read_text()
