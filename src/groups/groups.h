@@ -46,7 +46,8 @@ typedef struct {
     int64_t edges, n_edges;    /* its pairs are edges[edges ..] */
     int n_compared;            /* pairs that were compared for the groups */
     unsigned char sides;
-    bool is_known; /* an earlier run has compared it with all others */
+    bool is_known; /* an earlier run has compared it with all that were there */
+    bool is_there; /* it was there when earlier runs compared others */
 } ms_grouped_unit;
 
 /* Two units that were found to relate; units[a] is below units[b]. The numbers are those of two of
