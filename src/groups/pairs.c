@@ -1,6 +1,6 @@
 /* Units that relate: what an earlier run found, from WORK.pairs, and what the index says about the
- * others. Each unit is compared once with all that are there then; a unit that comes later, or comes
- * back, finds the earlier ones itself. */
+ * others. Each unit is compared once with all that are there then; a unit that comes later, or
+ * comes back, finds the earlier ones itself. */
 #include "groups/groups.h"
 #include "groups/state.h"
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* WORK.pairs: which contents were compared with all that were there, and what was found. docs/FORMATS.md,
- * Pairs, has every byte.
+/* WORK.pairs: which contents were compared with all that were there, and what was found.
+ * docs/FORMATS.md, Pairs, has every byte.
  *
  * A header with the settings; then blocks, each with its length and checksum, synced before the
  * next. What a crash left half written is cut off. The file is locked while it is open. Its

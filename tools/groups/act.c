@@ -56,8 +56,8 @@ static char *absolute(const char *path, msim_error *err) {
     return out;
 }
 
-/* Whether moving a file would take the one that is kept: two paths to one file, by links to folders,
- * or a link that is kept and leads there. */
+/* Whether moving a file would take the one that is kept: two paths to one file, by links to
+ * folders, or a link that is kept and leads there. */
 static bool holds_keeper(const msim_groups *g, const msim_groups_file *f) {
     msim_groups_file keeper = {.size = sizeof keeper};
     char its[PATH_MAX], kept[PATH_MAX];
