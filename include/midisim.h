@@ -1895,6 +1895,7 @@ typedef struct {
     int64_t bytes;    /* its size; -1: not known */
     int64_t n_notes;
     double seconds;
+    int is_unread; /* 1: it could not be read, and takes no part */
 } msim_groups_file;
 MSIM_API int msim_groups_get_file(const msim_groups *groups, int64_t file, msim_groups_file *out);
 /* The members of group 1..groups + singles, in order of name: pointers are the handle's. */

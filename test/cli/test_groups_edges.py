@@ -80,7 +80,8 @@ def test_what_is_not_read_is_no_success(tmp_path):
     """A folder that is not there is no collection without leaks; a pipe is not waited for."""
     write(tmp_path / "in", {"a.mid": tune(1)})
     for arguments in (["--leaks", "in", "typo"], ["--leaks", "typo", "in"], ["in", "typo"]):
-        assert "1 files could not be read: --skipped" in text(groups(tmp_path, *arguments, code=1))
+        said = text(groups(tmp_path, *arguments, code=1))
+        assert "unreadable: typo" in said and "1 files could not be read: --skipped" in said
     os.mkfifo(tmp_path / "in/pipe.mid")
     groups(tmp_path, "--skipped", "s", "in", code=1, limit=20)
     assert "in/pipe.mid\tnot-regular" in (tmp_path / "s").read_text()
