@@ -138,6 +138,8 @@ int ms_groups_pair_alike(msim_groups *g, msim_error *err);
 
 /* ---- relate.c: how two contents relate ---- */
 
+/* The first file of a content in a collection, or -1. */
+int64_t ms_groups_first_file(const msim_groups *g, int64_t content, int collection);
 /* The kind, and the evidence when out is not NULL; its files are not set. */
 int ms_groups_relate_contents(const msim_groups *g, int64_t a, int64_t b, msim_file_pair *out);
 /* The pair of two units as that of x and y, which are contents of pair->a and pair->b. */
