@@ -2,7 +2,9 @@
 import os
 import subprocess
 
-from cli_util import ENV, text
+import pytest
+
+from cli_util import ENV, midi, text
 from test_find import tune
 from test_groups import _cache, groups, names_by_group, write  # noqa: F401 (the cache of each test)
 
@@ -85,3 +87,24 @@ def test_what_is_not_read_is_no_success(tmp_path):
     os.mkfifo(tmp_path / "in/pipe.mid")
     groups(tmp_path, "--skipped", "s", "in", code=1, limit=20)
     assert "in/pipe.mid\tnot-regular" in (tmp_path / "s").read_text()
+
+
+# ---- The same notes, in several keys and at several tempos -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", ["verified", "complete", "single"])
+def test_key_that_joins_nothing(tmp_path, link):
+    """Without the kind key: files of one key are a group, also if the first file of the same notes is in another key."""
+    write(tmp_path / "in", {"a.mid": tune(1), "b.mid": [p + 3 for p in tune(1)],
+                            "c.mid": midi([p + 3 for p in tune(1)], channel=3, ticks=240)})
+    assert names_by_group(groups(tmp_path, "--kinds", "notes", "--link", link, "in")) == [["b.mid", "c.mid"]]
+
+
+@pytest.mark.parametrize("order", [(1000, 1012, 1006), (1012, 1006, 1000), (1006, 1000, 1012)])
+def test_chain_of_tempos(tmp_path, order):
+    """Tempos 0.6 % apart are one chain, in whatever order the files stand; 1.2 % apart is another tempo."""
+    write(tmp_path / "in", {f"{i}.mid": midi(tune(1), ticks=ticks) for i, ticks in enumerate(order)})
+    found = names_by_group(groups(tmp_path, "--kinds", "notes", "--link", "single", "in"))
+    assert found == [["0.mid", "1.mid", "2.mid"]]
+    for link in ("verified", "complete"):
+        assert [len(g) for g in names_by_group(groups(tmp_path, "--kinds", "notes", "--link", link, "in"))] in ([2], [3])
