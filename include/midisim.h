@@ -1917,6 +1917,10 @@ typedef struct {
 /* How two files relate. Returns the kind, MSIM_PAIR_NONE when no pair was seen. */
 MSIM_API int msim_groups_relate(const msim_groups *groups, int64_t a, int64_t b,
                                 msim_file_pair *out);
+/* Why a file is in its group: how the file that is kept relates to it, or, where only a chain of
+ * pairs links the two, how another member does. out->a is that file, out->b this one. Returns the
+ * kind, MSIM_PAIR_NONE for a file that is kept. */
+MSIM_API int msim_groups_explain(const msim_groups *groups, int64_t file, msim_file_pair *out);
 /* Give all pairs in order of (a, b), a < b. Files of one content, and contents of the same notes,
  * are given with the first of them alone. sink returns 0 to go on. Returns the number of pairs. */
 MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,
