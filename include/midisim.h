@@ -1443,6 +1443,10 @@ typedef struct msim_note_reader msim_note_reader;
 
 MSIM_API int msim_note_reader_open(msim_note_reader **out, msim_error *err);
 MSIM_API void msim_note_reader_close(msim_note_reader *reader);
+/* Also give the notes of channel 10, as voices of that channel, from the next read on (is_kept 1),
+ * or no longer (0, the default). Drums have no pitch: do not compare them or add them to an
+ * index. */
+MSIM_API void msim_note_reader_keep_drums(msim_note_reader *reader, int is_kept);
 /* Read the notes of one MIDI file, given as uncompressed bytes. What `out` points to is the
  * reader's until its next call. Errors are those of msim_tokenizer_encode. */
 MSIM_API int msim_note_reader_read(msim_note_reader *reader, const void *midi, size_t n_bytes,
@@ -1729,6 +1733,30 @@ MSIM_API int msim_comparer_compare(msim_comparer *comparer, int64_t a, int64_t b
 /* The same for one pair, with an E value of 1e-3 and without match->others. */
 MSIM_API int msim_notes_compare(const msim_notes *notes_a, int64_t a, const msim_notes *notes_b,
                                 int64_t b, msim_note_match *match, msim_error *err);
+
+/* A note of one piece and the note of another that agrees with it. This struct never grows. */
+typedef struct {
+    int64_t query, piece; /* numbers in the arrays that were given */
+} msim_note_pair;
+/* A passage that two pieces share. This struct never grows within one MSIM_ABI. */
+typedef struct {
+    msim_place place;            /* its notes are numbers in the arrays that were given */
+    int transpose;               /* semitones to add to the query to get the piece */
+    double tempo;                /* seconds of the piece for one second of the query */
+    const msim_note_pair *pairs; /* [place.n_matched], in order of the query */
+} msim_passage;
+
+/* Lay two pieces on each other, note by note, without an index. An aligner is one thread's working
+ * memory. Notes are in any order; leave drums out. Notes of a chord that several voices play are
+ * paired once. Returns how many passages there are, best first: further sections, and then
+ * repetitions of the best one. *passages is the aligner's until its next call. Which agreement
+ * chance would give too, it does not say. */
+typedef struct msim_aligner msim_aligner;
+MSIM_API int msim_aligner_open(msim_aligner **out, msim_error *err);
+MSIM_API void msim_aligner_close(msim_aligner *aligner);
+MSIM_API int64_t msim_aligner_align(msim_aligner *aligner, const msim_note *query, size_t n_query,
+                                    const msim_note *piece, size_t n_piece,
+                                    const msim_passage **passages, msim_error *err);
 
 /* What msim_notes_pairs is doing when it calls progress. */
 enum msim_pairs_stage {
