@@ -12,8 +12,8 @@ enum { MS_GROUPS_MAX_SIDES = 16, MS_GROUPS_LEAKS = 3 /* exit code: there are lea
 typedef struct {
     ms_cli_common common;
     const char *files_from, *kinds, *keep, *output, *pairs, *keep_list, *drop_list, *move, *links,
-        *split, *lists, *state, *skipped, *link_text;
-    ms_cli_texts against;
+        *split, *lists, *state, *skipped, *link_text, *html;
+    ms_cli_texts against, roots;
     double evalue, alike;
     int64_t seed;
     int format, stratify, split_by;

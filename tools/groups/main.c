@@ -1,6 +1,7 @@
 /* midisim-groups: files that are the same music. The library finds and groups them; this is what
  * was asked for, where what was found is kept, and messages. */
 #include "base/hash/fnv.h"
+#include "common/notes/html.h"
 #include "common/notes/open.h"
 #include "common/ranks.h"
 #include "common/watch.h"
@@ -132,6 +133,26 @@ static int check_unread(const ms_grouping_settings *s, const msim_groups *g) {
     return -MSIM_E_IO;
 }
 
+/* The notes of pieces of an index are in it: with one index given, their files may be missing. */
+static int write_report(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
+    char beside[PATH_MAX] = "";
+    msim_notes *notes = NULL;
+    ms_html html = {0};
+    int rc = 0;
+    if (!s->html) return 0;
+    if (s->common.operands.n == 1 && ends_in(s->common.operands.items[0], ".notes"))
+        rc = msim_notes_open(s->common.operands.items[0], &notes, err);
+    else if (s->common.operands.n == 1 && ends_in(s->common.operands.items[0], ".npy") &&
+             ms_noteindex_beside(s->common.operands.items[0], beside, sizeof beside))
+        rc = msim_notes_open(beside, &notes, err);
+    if (rc >= 0) rc = ms_html_open(s->html, &s->roots, NULL, notes, &html, err);
+    if (rc >= 0) rc = msim_report_add_groups(html.report, g, err);
+    if (rc >= 0) rc = ms_html_write(&html, err);
+    ms_html_close(&html);
+    msim_notes_close(notes);
+    return rc;
+}
+
 /* Returns the exit code's status, or MS_GROUPS_LEAKS. */
 static int show(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
     if (s->is_leaks || s->against.n) {
@@ -141,6 +162,7 @@ static int show(const ms_grouping_settings *s, const msim_groups *g, msim_error 
     }
     int rc = s->split ? ms_grouping_print_split(s, g, err) : ms_grouping_print_groups(s, g, err);
     if (rc >= 0) rc = ms_grouping_write_lists(s, g, err);
+    if (rc >= 0) rc = write_report(s, g, err); /* before files are moved */
     return rc < 0 ? rc : ms_grouping_act(s, g, err);
 }
 

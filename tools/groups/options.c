@@ -1,6 +1,7 @@
 /* What midisim-groups may be asked. Contract: tools/groups/groups.h. */
 #include "base/mem.h"
 #include "base/text/lines.h"
+#include "common/notes/html.h"
 #include "groups.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,13 @@ static const ms_cli_option options[] = {
      .help = "write all pairs with their evidence, as TSV. Files of one content, and of the same "
              "notes, are paired with the first of them alone"},
     MS_CLI_ROW_EVALUE(ms_grouping_settings),
+    MS_CLI_ROW_HTML(ms_grouping_settings),
+    {.name = "midi-root",
+     .kind = MS_CLI_TEXTS,
+     .value = "ROOT",
+     .offset = AT(roots),
+     .help = "with --html, for an index or a corpus: the folder in which the pieces' names are "
+             "paths. May be repeated"},
     {.name = "state",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
@@ -330,6 +338,9 @@ int ms_grouping_check(ms_grouping_settings *s) {
         return ms_cli_usage("--alike: expected a number above 0, at most 1, got %g", s->alike);
     if (s->is_dry && !s->move && !s->links)
         return ms_cli_usage("--dry-run is for --move and --links: give one of them");
+    if (s->html && (s->split || s->is_leaks || s->against.n))
+        return ms_cli_usage("--html shows groups: leave out --split, --leaks and --against");
+    if (s->roots.n && !s->html) return ms_cli_usage("--midi-root is for --html: give that too");
     if (check_two(s) < 0 || check_split(s) < 0 || check_format(s) < 0) return -MSIM_E_ARG;
     if (read_kinds(s) < 0 || read_link(s) < 0 || (s->split && read_shares(s) < 0))
         return -MSIM_E_ARG;

@@ -82,6 +82,10 @@ static int finish(search_job *j, bool *has_failures, msim_error *err) {
     (void)ms_cli_skips_close(q->skips, &e); /* writes no file */
     q->skips = NULL;
     summarise(j);
+    if (!ms_cli_stopped()) {
+        int rc = ms_search_answers_write(a, err);
+        if (rc < 0) return rc;
+    }
     bool is_empty = a->n_searched > 0 && a->n_matches + a->n_found == 0 && !ms_cli_stopped();
     return is_empty && !*has_failures ? no_match(j, err) : 0;
 }
