@@ -327,6 +327,7 @@ enum msim_skip_reason {
     MSIM_SKIP_CHANGED,    /* its size or time changed after it was listed */
     MSIM_SKIP_NO_MEMORY,  /* it alone needs more memory than there is */
     MSIM_SKIP_NOT_FINITE, /* the model gave NaN or infinity for it: its weights overflow */
+    MSIM_SKIP_NO_CLEAN_NOTES,
     MSIM_SKIP_COUNT
 };
 /* "unreadable", "not-regular", ...; "ok" for MSIM_SKIP_NONE, "unknown" for an unknown value. */
@@ -1176,23 +1177,60 @@ enum msim_outcome {
     MSIM_OUTCOME_NOT_MIDI,   /* no readable header, or no track at all */
     MSIM_OUTCOME_BAD_MIDI,   /* damaged where the original gives up; the error says at which byte */
     MSIM_OUTCOME_NO_NOTES,   /* well-formed, but without a note */
-    MSIM_OUTCOME_DRUMS_ONLY  /* all notes are on the drum channel */
+    MSIM_OUTCOME_DRUMS_ONLY, /* all notes are on the drum channel */
+    MSIM_OUTCOME_NO_CLEAN_NOTES /* it has notes, but none of an instrument that cleaning keeps */
 };
+
+/* The families of models, each with its own tokens. midisimx is the successor of midisim. Its
+ * chords are tokens. docs/MODEL.md has both side by side. */
+enum msim_family { MSIM_FAMILY_MIDISIM = 0, MSIM_FAMILY_MIDISIMX = 1 };
+/* What comes first of a chord of midisimx: its start time, as the published models were trained, or
+ * the chord's token, as the original writes it since its release 26.10.23. */
+enum msim_token_order { MSIM_ORDER_TIME_FIRST = 0, MSIM_ORDER_CHORD_FIRST = 1 };
+/* The names of their values: "midisim", "midisimx"; "time-first", "chord-first". NULL for an
+ * unknown value. */
+MSIM_API const char *msim_family_name(int family);
+MSIM_API const char *msim_token_order_name(int order);
+
+/* How MIDI files become tokens. Start from msim_tokenizer_options_default(). */
+typedef struct {
+    size_t size;      /* sizeof(msim_tokenizer_options), set by the caller (R6) */
+    int family;       /* msim_family */
+    int token_order;  /* msim_token_order; midisim has one order alone, which is 0 */
+    int is_unclean;   /* midisimx: 0 (default): only notes of 77 of the 128 instruments, as the
+                      * published models were trained; 1: of all but drums. Of midisim 0. */
+    int center_pitch; /* midisimx: move every piece to this mean pitch, 1..127; 0 (default): none.
+                       * Of midisim 0. */
+} msim_tokenizer_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_tokenizer_options_init(msim_tokenizer_options *options);
+static inline msim_tokenizer_options msim_tokenizer_options_default(void) {
+    msim_tokenizer_options options;
+    options.size = sizeof options;
+    msim_tokenizer_options_init(&options);
+    return options;
+}
 
 /* Open a tokeniser for the family of a model; NULL means midisim's family. The model need not stay
  * open. -MSIM_E_UNSUPPORTED when the vocabulary of the model is unknown; such a model takes token
  * ids alone. */
 MSIM_API int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err);
+/* Open a tokeniser without a model; NULL means the defaults. */
+MSIM_API int msim_tokenizer_open_family(const msim_tokenizer_options *options, msim_tokenizer **out,
+                                        msim_error *err);
 MSIM_API void msim_tokenizer_close(msim_tokenizer *tok);
 
 /* How many sequences a transpose factor asks for: 1 if it is <= 0, else 2 x min(factor, 6). */
 MSIM_API int msim_tokenizer_variants(int transpose_factor);
-/* The most ids that encode can write for a file of n_bytes, all variants together. */
+/* The most ids that encode can write for a file of n_bytes, all variants together, in either
+ * family. */
 MSIM_API size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len);
 
 /* Encode one MIDI file, given as uncompressed bytes. transpose_factor and max_seq_len work as in
  * the original. A factor tf > 0 makes the variants -tf..tf-1; any other factor makes the piece as
  * it is. Each sequence keeps its first max_seq_len ids; a negative value -k drops the last k ids.
+ * Variants of midisimx may differ in length: each thins the chords anew.
  *
  * The sequences go into ids [ids_cap], end to end. starts [variants + 1] gets the start of each
  * sequence and the end of the last one. Returns the number of sequences (>= 1).
@@ -1209,10 +1247,12 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
                                           size_t ids_cap, msim_error *err);
 /* msim_outcome of the last call. It means nothing after -MSIM_E_MEMORY and -MSIM_E_LIMIT. */
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
-/* How many ids the last successful encode would have given without max_seq_len. */
+/* How many ids the last successful encode would have given without max_seq_len: of encode, for the
+ * piece as it is, whatever the variants are. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 /* How many notes the last successful encode turned into ids, those of ids that max_seq_len cut off
- * included; and the second at which the last of them ends, as in a span. */
+ * included; and the second at which the last of them ends, as in a span. Of encode, this is of the
+ * piece as it is. */
 MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds);
 
 /* Cut the piece that the last successful encode read into windows, as msim_job_options describes
@@ -1224,7 +1264,10 @@ MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds
  * like the first note of a piece.
  *
  * Seconds come from the starts of the notes, in steps of 32 ms from the first note on. A window
- * ends where the next note begins. The last window ends where its last note ends. */
+ * ends where the next note begins. The last window ends where its last note ends.
+ *
+ * In midisimx a window is cut between chords: what is said of a note here is then a chord's. Its
+ * pieces are cut in the order time-first alone (-MSIM_E_UNSUPPORTED). */
 MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
                                         int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                         size_t cap, msim_error *err);
@@ -1328,6 +1371,10 @@ typedef struct {
     int (*progress)(void *user, const msim_job_progress *progress);
     void (*message)(void *user, int level, const char *text);
     void *user;
+
+    const msim_tokenizer_options *tokens; /* how files become tokens; NULL: as for the model, or as
+                                           * msim_tokenizer_options_default says. With a model,
+                                           * family and order are the model's, and this is NULL. */
 } msim_walk_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -1945,6 +1992,10 @@ typedef struct {
 /* How two files relate. Returns the kind, MSIM_PAIR_NONE when no pair was seen. */
 MSIM_API int msim_groups_relate(const msim_groups *groups, int64_t a, int64_t b,
                                 msim_file_pair *out);
+/* Why a file is in its group: how the file that is kept relates to it, or, where only a chain of
+ * pairs links the two, how another member does. out->a is that file, out->b this one. Returns the
+ * kind, MSIM_PAIR_NONE for a file that is kept. */
+MSIM_API int msim_groups_explain(const msim_groups *groups, int64_t file, msim_file_pair *out);
 /* Give all pairs in order of (a, b), a < b. Files of one content, and contents of the same notes,
  * are given with the first of them alone. sink returns 0 to go on. Returns the number of pairs. */
 MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,

@@ -10,14 +10,19 @@ typedef struct {
     double score;
 } clique_edge;
 
+/* What becomes a clique: a content, or in a plain linking all of a unit as one. */
+typedef struct {
+    int64_t compared; /* the content that is compared */
+    int64_t best;     /* the one that is kept of them */
+} clique_member;
+
 typedef struct {
     ms_linking *l;
-    const ms_linked_content *list;
-    size_t n;
+    clique_member *members;    /* owned: [n] the best first */
     int64_t *of, *next, *last; /* [n] the clique of each; a list of the members of each */
-    clique_edge *edges;        /* owned: [n_edges] */
+    size_t n;
+    clique_edge *edges; /* owned: [n_edges] */
     size_t n_edges, edges_cap;
-    bool is_plain; /* another key joins groups: the first content of a unit speaks for all */
 } clique_making;
 
 static int by_strength(const void *a, const void *b) {
@@ -28,10 +33,30 @@ static int by_strength(const void *a, const void *b) {
     return (x->y > y->y) - (x->y < y->y);
 }
 
+/* Members in order of rank. Contents of one member have the same place. */
+static void choose_members(clique_making *m, const ms_linked_content *list, size_t n) {
+    const msim_groups *g = m->l->g;
+    int64_t *place = m->l->place;
+    for (size_t i = 0; i < n; i++) {
+        const int64_t content = list[i].content;
+        const ms_grouped_unit *u = &g->units[g->contents[content].unit];
+        const int64_t compared = m->l->is_plain ? g->by_unit[u->first] : content;
+        if (place[compared] < 0) {
+            const int64_t at = place[compared] = (int64_t)m->n++;
+            m->members[at] = (clique_member){compared, content};
+            m->of[at] = m->last[at] = at;
+            m->next[at] = -1;
+        }
+        place[content] = place[compared];
+    }
+}
+
 static int add_edge(clique_making *m, int64_t x, int64_t y, msim_error *err) {
     msim_file_pair p;
-    const int kind = ms_groups_relate_contents(m->l->g, m->list[x].content, m->list[y].content, &p);
-    if (x == y || !ms_groups_joins(m->l->g, kind)) return MSIM_OK;
+    if (x == y || y < 0 || (m->l->is_plain && y < x)) return MSIM_OK; /* y brings it */
+    const int kind =
+        ms_groups_relate_contents(m->l->g, m->members[x].compared, m->members[y].compared, &p);
+    if (!ms_groups_joins(m->l->g, kind)) return MSIM_OK;
     int rc =
         ms_grow((void **)&m->edges, &m->edges_cap, m->n_edges + 1, sizeof *m->edges, "pairs", err);
     if (rc >= 0)
@@ -40,37 +65,27 @@ static int add_edge(clique_making *m, int64_t x, int64_t y, msim_error *err) {
     return rc;
 }
 
-/* Pairs in the unit of a member, with its first content alone, and with the firsts of others. */
+/* Pairs of a member with near ones of its unit and of those that are known to be a pair with it. */
 static int list_edges(clique_making *m, int64_t x, msim_error *err) {
     const msim_groups *g = m->l->g;
-    const ms_grouped_unit *u = &g->units[g->contents[m->list[x].content].unit];
-    const int64_t first = m->l->place[g->by_unit[u->first]];
-    int rc = first >= 0 ? add_edge(m, x, first, err) : MSIM_OK;
-    if (m->is_plain && first != x) return rc;
-    for (int64_t e = 0; e < u->n_edges && rc >= 0; e++) {
-        const ms_grouped_unit *v = &g->units[g->edges[u->edges + e].unit];
-        for (int64_t i = 0; i < (m->is_plain ? 1 : v->n_contents) && rc >= 0; i++) {
-            const int64_t y = m->l->place[g->by_unit[v->first + i]];
-            if (y > x) rc = add_edge(m, x, y, err);
-        }
+    const int64_t content = m->members[x].compared, unit = g->contents[content].unit;
+    const ms_grouped_unit *u = &g->units[unit];
+    int rc = MSIM_OK;
+    for (int64_t e = -1; e < u->n_edges && rc >= 0; e++) {
+        int64_t near[MS_GROUPS_NEAR];
+        const size_t n =
+            ms_groups_near(m->l, content, e < 0 ? unit : g->edges[u->edges + e].unit, near);
+        for (size_t i = 0; i < n && rc >= 0; i++) rc = add_edge(m, x, m->l->place[near[i]], err);
     }
     return rc;
-}
-
-/* Whether a member is compared: the others of its unit are then pairs with what it is one with. */
-static bool speaks(const clique_making *m, int64_t x) {
-    const msim_groups *g = m->l->g;
-    const int64_t content = m->list[x].content;
-    return !m->is_plain || g->by_unit[g->units[g->contents[content].unit].first] == content;
 }
 
 /* Whether every member of one clique is a pair with every one of the other. */
 static int are_pairs(clique_making *m, int64_t a, int64_t b, msim_error *err) {
     for (int64_t x = a; x >= 0; x = m->next[x])
-        for (int64_t y = b; y >= 0 && speaks(m, x); y = m->next[y]) {
-            if (!speaks(m, y)) continue;
-            const int kind = ms_groups_compare_contents(m->l->compare, m->list[x].content,
-                                                        m->list[y].content, NULL, err);
+        for (int64_t y = b; y >= 0; y = m->next[y]) {
+            const int kind = ms_groups_compare_contents(m->l->compare, m->members[x].compared,
+                                                        m->members[y].compared, NULL, err);
             if (kind < 0) return kind;
             if (!ms_groups_joins(m->l->g, kind)) return 0;
         }
@@ -93,25 +108,26 @@ static int make_cliques(clique_making *m, msim_error *err) {
         rc = are_pairs(m, a < b ? a : b, a < b ? b : a, err);
         if (rc > 0) unite(m, a < b ? a : b, a < b ? b : a); /* the lower has the best member */
     }
-    for (size_t i = 0; i < m->n && rc >= 0; i++)
-        m->l->leader[m->list[i].content] = m->list[m->of[i]].content;
     return rc < 0 ? rc : MSIM_OK;
 }
 
 int ms_groups_link_complete(ms_linking *l, const ms_linked_content *list, size_t n,
                             msim_error *err) {
-    clique_making m = {
-        .l = l, .list = list, .n = n, .is_plain = ms_groups_joins(l->g, MSIM_PAIR_KEY)};
-    m.of = ms_alloc(n, 3 * sizeof *m.of, "groups", err);
-    if (!m.of) return -MSIM_E_MEMORY;
+    clique_making m = {.l = l};
+    m.members = ms_alloc(n, sizeof *m.members, "groups", err);
+    m.of = m.members ? ms_alloc(n, 3 * sizeof *m.of, "groups", err) : NULL;
+    if (!m.of) {
+        ms_free(m.members);
+        return -MSIM_E_MEMORY;
+    }
     m.next = m.of + n;
     m.last = m.next + n;
-    for (size_t i = 0; i < n; i++) {
-        l->place[list[i].content] = m.of[i] = m.last[i] = (int64_t)i;
-        m.next[i] = -1;
-    }
+    choose_members(&m, list, n);
     int rc = make_cliques(&m, err);
+    for (size_t i = 0; i < n && rc >= 0; i++)
+        l->leader[list[i].content] = m.members[m.of[l->place[list[i].content]]].best;
     for (size_t i = 0; i < n; i++) l->place[list[i].content] = -1;
+    ms_free(m.members);
     ms_free(m.of);
     ms_free(m.edges);
     return rc;

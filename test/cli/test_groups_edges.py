@@ -2,7 +2,9 @@
 import os
 import subprocess
 
-from cli_util import ENV, text
+import pytest
+
+from cli_util import ENV, midi, run, text
 from test_find import tune
 from test_groups import _cache, groups, names_by_group, write  # noqa: F401 (the cache of each test)
 
@@ -85,3 +87,45 @@ def test_what_is_not_read_is_no_success(tmp_path):
     os.mkfifo(tmp_path / "in/pipe.mid")
     groups(tmp_path, "--skipped", "s", "in", code=1, limit=20)
     assert "in/pipe.mid\tnot-regular" in (tmp_path / "s").read_text()
+
+
+# ---- The same notes, in several keys and at several tempos -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("link", ["verified", "complete", "single"])
+def test_key_that_joins_nothing(tmp_path, link):
+    """Without the kind key: files of one key are a group, also if the first file of the same notes is in another key."""
+    write(tmp_path / "in", {"a.mid": tune(1), "b.mid": [p + 3 for p in tune(1)],
+                            "c.mid": midi([p + 3 for p in tune(1)], channel=3, ticks=240)})
+    assert names_by_group(groups(tmp_path, "--kinds", "notes", "--link", link, "in")) == [["b.mid", "c.mid"]]
+
+
+@pytest.mark.parametrize("order", [(1000, 1012, 1006), (1012, 1006, 1000), (1006, 1000, 1012)])
+def test_chain_of_tempos(tmp_path, order):
+    """Tempos 0.6 % apart are one chain, in whatever order the files stand; 1.2 % apart is another tempo."""
+    write(tmp_path / "in", {f"{i}.mid": midi(tune(1), ticks=ticks) for i, ticks in enumerate(order)})
+    found = names_by_group(groups(tmp_path, "--kinds", "notes", "--link", "single", "in"))
+    assert found == [["0.mid", "1.mid", "2.mid"]]
+    for link in ("verified", "complete"):
+        assert [len(g) for g in names_by_group(groups(tmp_path, "--kinds", "notes", "--link", link, "in"))] in ([2], [3])
+
+
+def test_chain_is_explained(tmp_path):
+    """The reason names the member that links a file to its group, however many files the group has."""
+    p, q, r, s, t, u = (tune(seed, n=100) for seed in range(20, 26))
+    write(tmp_path / "in", {f"copy{i:04}.mid": midi(p + q + r, ticks=200 + i) for i in range(1100)})
+    write(tmp_path / "in", {"x.mid": q + r + s, "y.mid": r + s + t, "z again.mid": s + t + u, "z.mid": s + t + u})
+    (tmp_path / "keepers").write_text("copy*\n")
+    done = groups(tmp_path, "--link", "single", "--keep", "keepers", "--kinds", "key,piece", "in")
+    reasons = {line.split("\t")[3]: line.split("\t")[4] for line in done.stdout.decode().splitlines()[1:]}
+    assert len(reasons) == 1104 and reasons["z again.mid"].endswith("by way of y.mid")
+    assert reasons["z.mid"] == "same bytes, by way of z again.mid"
+
+
+def test_same_names_in_two_indexes(tmp_path):
+    """Pieces of one name in two indexes: the same bytes in whatever order the indexes are given."""
+    for i, folder in enumerate(("x", "y")):
+        write(tmp_path / folder, {f"{name}.mid": tune(10 * i + k, n=160 - 10 * i) for k, name in enumerate("abc")})
+        assert run("index", "-o", f"{folder}.notes", folder, cwd=tmp_path).returncode == 0
+    one = groups(tmp_path, "--all", "--json", "--state", "s", "x.notes", "y.notes").stdout
+    assert groups(tmp_path, "--all", "--json", "--state", "s", "y.notes", "x.notes").stdout == one and len(one.splitlines()) == 6

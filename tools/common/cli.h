@@ -115,6 +115,26 @@ typedef struct {
         .help = "with --pooling weighted: the weights of start-time, duration and pitch tokens " \
                 "(default 1,1,1)"                                                                \
     }
+/* How a family's tokens are written. */
+#define MS_CLI_ROW_TOKEN_ORDER(settings)                                                        \
+    {                                                                                           \
+        .name = "token-order", .kind = MS_CLI_CHOICE, .value = "time-first|chord-first",        \
+        .choices = "time-first|chord-first", .offset = offsetof(settings, token_order),         \
+        .help = "midisimx: what comes first of a chord. time-first: the start time, as the "    \
+                "published models were trained (default). chord-first: the chord, as midisimx " \
+                "26.10.23 to 26.10.26 write tokens"                                             \
+    }
+#define MS_CLI_ROW_CLEAN(settings)                                                            \
+    {                                                                                         \
+        .name = "clean", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_clean),         \
+        .help = "midisimx: only notes of 77 of the 128 instruments, as the published models " \
+                "were trained (default)"                                                      \
+    }
+#define MS_CLI_ROW_NO_CLEAN(settings)                                                      \
+    {                                                                                      \
+        .name = "no-clean", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_unclean), \
+        .help = "midisimx: notes of all instruments but drums"                             \
+    }
 #define MS_CLI_ROW_NAME_FIELD(settings)                                                  \
     {                                                                                    \
         .name = "name-field", .kind = MS_CLI_TEXT, .value = "NAME",                      \

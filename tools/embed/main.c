@@ -461,7 +461,7 @@ static int run_tool(const ms_embed_settings *s) {
 
 int main(int argc, char **argv) {
     static ms_embed_settings s = {.max_tokens = MSIM_TRAINED_TOKENS,
-                                  .pool_weights = {1.0f, 1.0f, 1.0f}};
+                                  .pool_weights = {1.0f, 1.0f, 1.0f, 1.0f}};
     ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);

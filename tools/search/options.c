@@ -245,7 +245,7 @@ ms_search_settings ms_search_settings_default(void) {
                                 .evalue = 1e-3,
                                 .pooling = -1,
                                 .format = -1,
-                                .pool_weights = {1.0f, 1.0f, 1.0f}};
+                                .pool_weights = {1.0f, 1.0f, 1.0f, 1.0f}};
 }
 
 static bool is_given(const ms_search_settings *set, const char *name) {

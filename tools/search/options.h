@@ -18,7 +18,7 @@ typedef struct {
     int keys; /* 0: all; 1: those that are likely */
     double threshold, evalue;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
-    float pool_weights[3];
+    float pool_weights[4];
     bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original,
         is_whitened, finds, finds_if_there, is_same_key, is_same_tempo;
     bool has_threshold; /* derived: --threshold was given */
