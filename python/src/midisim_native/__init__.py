@@ -1,0 +1,28 @@
+"""Find similar music among MIDI files, without PyTorch.
+
+    import midisim_native as mn
+    model = mn.load_model()
+    mn.embed_folder("midi", "corpus.npy", model=model)
+    corpus = mn.Corpus.open("corpus.npy")
+    for match in corpus.search("song.mid", model=model):
+        print(f"{match.score:.4f} {match.transpose:+d} {match.name}")
+
+`midisim_native.compat` has the functions of the Python package midisim, under their names. docs/guide/python.md is the guide.
+"""
+from __future__ import annotations
+
+from ._corpus import Corpus, Match, Query, Searcher, Span, Whitening
+from ._groups import FilePair, GroupedFile, Groups
+from ._jobs import EmbedReport, Skip, embed_folder
+from ._library import lib as _lib
+from ._model import Model, ModelInfo, Piece, Tokenizer, load_model, read_midi
+from ._notes import NOTE_DTYPE, NoteMatch, NotePair, NotesIndex, parse_notes, read_notes
+from .errors import (ArgumentError, DeviceError, EmptyError, FileError, ForkError, FormatError, LimitError, MidisimError,
+                     NoMemoryError, StoppedError, UnsupportedError)
+
+__version__: str = _lib.msim_version().decode()
+
+__all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError", "FileError", "FilePair", "ForkError", "FormatError",
+           "GroupedFile", "Groups", "LimitError", "Match", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError",
+           "NoteMatch", "NotePair", "NotesIndex", "Piece", "Query", "Searcher", "Skip", "Span", "StoppedError", "Tokenizer",
+           "UnsupportedError", "Whitening", "embed_folder", "load_model", "parse_notes", "read_midi", "read_notes"]
