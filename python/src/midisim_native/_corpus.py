@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _abi
-from ._library import Handle, Stop, call, call_long, defaults, lib, path_bytes, sized, text_of
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, sized, text_of
 from ._model import Model, Path, options_of
 from .errors import ArgumentError
 
@@ -76,7 +76,7 @@ class Whitening(Handle):
     def fit(cls, corpus: Corpus, *, shrink: float | None = None, altered: Corpus | None = None) -> Whitening:
         """Fit a map on the rows of a corpus. Raises EmptyError when it has fewer than 4 * dim distinct rows."""
         self, stop = cls(), Stop()
-        progress = dict(_abi.msim_whitening_options._fields_)["progress"](lambda *_: int(stop.is_set))
+        progress = callback(_abi.msim_whitening_options, "progress", lambda *_: int(stop.is_set))
         options = defaults(_abi.msim_whitening_options, shrink=shrink, progress=progress,
                            altered=altered._handle.value if altered is not None else None)
         call_long(stop, "msim_whitening_fit", corpus._handle, ctypes.byref(options), ctypes.byref(self._pointer))
@@ -209,7 +209,7 @@ class Corpus(Handle):
             if self._vectors is None:
                 self._vectors = self.read()
             call("msim_corpus_check", self._handle)
-        view = self._vectors.view()
+        view: npt.NDArray[np.float32] = self._vectors.view()
         view.flags.writeable = False
         return view
 
@@ -220,7 +220,7 @@ class Corpus(Handle):
             return None
         path = lib.msim_corpus_part_path(self._handle, 0)
         try:
-            mapped = np.load(os.fsdecode(path), mmap_mode="r", allow_pickle=False)
+            mapped: npt.NDArray[Any] = np.load(os.fsdecode(path), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError):
             return None
         is_same = mapped.dtype == np.float32 and mapped.flags.c_contiguous and mapped.shape == (info.rows, info.dim)
@@ -291,7 +291,7 @@ class Corpus(Handle):
         if lib.msim_corpus_parts(self._handle) != 1:
             raise ArgumentError("write_whitened: expected a corpus of one file")
         stop = Stop()
-        progress = dict(_abi.msim_whitened_options._fields_)["progress"](lambda *_: int(stop.is_set))
+        progress = callback(_abi.msim_whitened_options, "progress", lambda *_: int(stop.is_set))
         options = sized(_abi.msim_whitened_options, progress=progress)
         call_long(stop, "msim_corpus_write_whitened", self._handle, 0, whitening._handle, path_bytes(output), ctypes.byref(options))
         return Corpus.open(output)
@@ -305,8 +305,7 @@ class Corpus(Handle):
         Exact: scores are computed in double, and of equal scores the lower row comes first. metric: "cosine" or "ip", the
         plain dot product. Queries are taken as they are, also in a whitened corpus.
         """
-        given = np.array(queries, np.float32, order="C", ndmin=2, copy=None if np.lib.NumpyVersion(np.__version__) >= "2.0.0"
-                         else False)  # type: ignore[call-overload]
+        given = np.atleast_2d(np.ascontiguousarray(queries, np.float32))
         if given.ndim != 2 or given.shape[1] != self.dim:
             raise ArgumentError(f"queries: expected [n, {self.dim}], got {list(given.shape)}")
         stop = Stop()
@@ -314,7 +313,7 @@ class Corpus(Handle):
         rows, scores = np.empty((len(given), k), np.int64), np.empty((len(given), k), np.float64)
         if k < 1 or not len(given):
             return rows, scores
-        should_stop = dict(_abi.msim_search_options._fields_)["should_stop"](stop.asked)
+        should_stop = callback(_abi.msim_search_options, "should_stop", stop.asked)
         options = defaults(_abi.msim_search_options, metric=choice("metric", metric, METRICS), scan=choice("scan", scan, SCANS),
                            should_stop=should_stop)
         with self._alone():
@@ -374,8 +373,7 @@ class Searcher(Handle):
         self._stop = Stop()
         self._excluded = np.ascontiguousarray(exclude, np.int64)
         self._weights = (ctypes.c_float * len(class_weights))(*class_weights) if class_weights is not None else None
-        should_stop = dict(_abi.msim_searcher_options._fields_)["should_stop"](lambda _user: self_stop.asked())
-        self_stop = self._stop
+        should_stop = callback(_abi.msim_searcher_options, "should_stop", self._stop.asked)
         window, step = windows if isinstance(windows, tuple) else (windows, 0)
         self._options = defaults(
             _abi.msim_searcher_options, k=k, has_threshold=int(threshold is not None), threshold=threshold, transpose=keys,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _abi
 from ._jobs import Progress, progress_function
-from ._library import Handle, Stop, call, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
 from ._model import Path
 from .errors import ArgumentError
 
@@ -82,11 +82,10 @@ class Groups(Handle):
             return stop.guard(report, text_of(ctypes.string_at(unit)), done, total) if report else int(stop.is_set)
 
         one, two = paths_array([path_bytes(p) for p in given]), paths_array([path_bytes(p) for p in against])
-        callback = dict(_abi.msim_groups_options._fields_)["progress"](on_progress)
         options = defaults(_abi.msim_groups_options, paths=ctypes.addressof(one), n_paths=len(given), work=path_bytes(work),
                            against=ctypes.addressof(two) if against else None, n_against=len(against),
                            kinds=sum(1 << KINDS[kind] for kind in set(kinds)), link=LINKS[link], keep=KEEPERS[keep], alike=alike,
-                           threads=threads, progress=callback)
+                           threads=threads, progress=callback(_abi.msim_groups_options, "progress", on_progress))
         call_long(stop, "msim_groups_find", ctypes.byref(options), ctypes.byref(self._pointer))
         return self
 

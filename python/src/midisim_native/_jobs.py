@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from . import _abi
-from ._library import Handle, Stop, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
+from ._library import Handle, Stop, call_long, callback, defaults, lib, path_bytes, paths_array, sized, text_of
 from ._model import Model, Path
 from .errors import ArgumentError
 
@@ -107,8 +107,7 @@ def embed_folder(paths: Path | Sequence[Path], output: Path, *, model: Model | P
     array = paths_array([path_bytes(path) for path in given])
     weights = (ctypes.c_float * len(class_weights))(*class_weights) if class_weights is not None else None
     settings = opened._options()
-    fields = dict(_abi.msim_job_options._fields_)
-    callbacks = (fields["progress"](on_progress), fields["message"](on_message))
+    callbacks = (callback(_abi.msim_job_options, "progress", on_progress), callback(_abi.msim_job_options, "message", on_message))
     options = defaults(
         _abi.msim_job_options, output=path_bytes(output), paths=ctypes.addressof(array), n_paths=len(given),
         names=_abi.MSIM_NAMES_STEM if names == "stem" else _abi.MSIM_NAMES_PATH, transpose=transpose, max_tokens=max_tokens,

@@ -104,6 +104,12 @@ def defaults(kind: type[ctypes.Structure], **fields: Any) -> Any:
     return struct
 
 
+def callback(kind: type[ctypes.Structure], field: str, function: Callable[..., Any]) -> Any:
+    """A function for a field of a struct of options. Whoever passes the struct keeps it."""
+    types: dict[str, Any] = {name: what for name, what, *_ in kind._fields_}
+    return types[field](function)
+
+
 def call(name: str, *arguments: Any) -> int:
     """Call a function whose last argument is an msim_error. Returns what it returns, or raises its error."""
     check_fork()

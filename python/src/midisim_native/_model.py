@@ -84,7 +84,8 @@ class Tokenizer(Handle):
             ids = np.empty(room, np.int32)
             n = call("msim_tokenizer_encode_at", self._handle, midi, len(midi), transpose,
                      max_tokens if max_tokens >= 0 else 0x7FFFFFFF, ids.ctypes.data, room)
-            return ids[:n].copy()
+            kept: npt.NDArray[np.int32] = ids[:n].copy()
+            return kept
 
     def encode_variants(self, midi: bytes, transpose_factor: int, max_seq_len: int) -> list[npt.NDArray[np.int32]]:
         """The original's variants: moved by -transpose_factor .. transpose_factor - 1 semitones; 0: the piece as it is.
@@ -197,15 +198,15 @@ class Model(Handle):
 
         Raises what `tokens` raises; the text names the file.
         """
-        if _is_piece(pieces):
-            return self.embed([pieces], transpose=transpose, max_tokens=max_tokens,  # type: ignore[list-item]
-                              class_weights=class_weights, normalize=normalize)[0]
-        sequences = (self._named(piece, transpose, max_tokens) for piece in pieces)  # type: ignore[union-attr]
+        is_one = _is_piece(pieces)
+        several: Any = [pieces] if is_one else pieces
+        sequences = (self._named(piece, transpose, max_tokens) for piece in several)
         rows = [self._embed_batch(batch, class_weights) for batch in _batches(sequences)]
         out = np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
         if normalize:
             lib.msim_l2_normalize(out.ctypes.data, len(out), self.dim)
-        return out
+        one: npt.NDArray[np.float32] = out[0] if is_one else out
+        return one
 
     def _named(self, piece: Piece, transpose: int, max_tokens: int | None) -> npt.NDArray[np.int32]:
         try:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _abi
 from ._jobs import Progress, progress_function
-from ._library import Handle, Stop, call, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
 from ._model import Path, read_midi
 from .errors import ArgumentError
 
@@ -116,8 +116,7 @@ class NotesIndex(Handle):
         array = paths_array([path_bytes(path) for path in given])
         options = defaults(_abi.msim_notes_job_options, output=path_bytes(output), update=int(update))
         options.walk.paths, options.walk.n_paths = ctypes.addressof(array), len(given)
-        callback = dict(_abi.msim_walk_options._fields_)["progress"](on_progress)
-        options.walk.progress = callback
+        options.walk.progress = callback(_abi.msim_walk_options, "progress", on_progress)
         if density is not None:
             options.notes.density = density
         stats = sized(_abi.msim_notes_job_stats)
@@ -185,9 +184,9 @@ class NotesIndex(Handle):
         def collect(a: int, at: int) -> None:
             pairs.append(NotePair(a, self.name(a), other._match(_abi.msim_note_match.from_address(at))))
 
-        callback = dict(_abi.msim_pairs_options._fields_)["progress"](on_progress)
         options = defaults(_abi.msim_pairs_options, against=against._handle.value if against is not None else None, evalue=evalue,
-                           is_same_key=int(same_key), is_same_tempo=int(same_tempo), threads=threads, progress=callback)
+                           is_same_key=int(same_key), is_same_tempo=int(same_tempo), threads=threads,
+                           progress=callback(_abi.msim_pairs_options, "progress", on_progress))
         sink = _abi.msim_pair_sink(lambda _user, a, at: stop.guard(collect, a, at))
         call_long(stop, "msim_notes_pairs", self._handle, ctypes.byref(options), sink, None)
         return pairs
