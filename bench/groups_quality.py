@@ -25,20 +25,17 @@ import subprocess
 import sys
 import tempfile
 
+from notes_quality import work_of
+
 HERE = pathlib.Path(__file__).resolve().parent.parent
 DEFAULT = "bytes,notes,key,piece"
 SETTINGS = [("verified", DEFAULT), ("complete", DEFAULT), ("single", DEFAULT), ("verified", "all"), ("single", "all")]
 
 
-def work_of(name, works, is_songs):
+def work_in(name, works, is_songs):
     if name in works:
         return works[name]
-    parts = name.split("/")
-    if is_songs:
-        return parts[0]
-    if parts[0] == "pop909":
-        return "/".join(parts[:2])
-    return "nottingham/" + parts[-1] if parts[0] == "nottingham" else name
+    return name.split("/")[0] if is_songs else work_of(name)
 
 
 def ask(args, folder, state, *more):
@@ -110,10 +107,10 @@ def main():
             subprocess.run([sys.executable, maker, source, root / "copies", "--files", str(args.files), "--seed", str(args.seed)],
                            check=True)
             truths = [json.loads(line) for line in open(root / "copies/truth.jsonl")]
-            works = {"copies/" + t["query"]: work_of(t["name"], {}, False) for t in truths}
+            works = {"copies/" + t["query"]: work_of(t["name"]) for t in truths}
 
         def work(name):
-            return work_of(name, works, bool(args.songs))
+            return work_in(name, works, bool(args.songs))
         state, results = f"{folder}/state", {}
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         for number, (link, kinds) in enumerate(SETTINGS):

@@ -21,17 +21,9 @@ import subprocess
 import sys
 import tempfile
 
+from notes_quality import work_of
+
 HERE = pathlib.Path(__file__).resolve().parent.parent
-
-
-def work_of(name):
-    """What counts as the same work: the folder of a pop909 song, the name of a Nottingham tune, else the file."""
-    parts = name.split("/")
-    if parts[0] == "pop909":
-        return "/".join(parts[:2])
-    if parts[0] == "nottingham":
-        return "nottingham/" + parts[-1]
-    return name
 
 
 def load_maker(path):

@@ -1895,6 +1895,7 @@ typedef struct {
     int64_t bytes;    /* its size; -1: not known */
     int64_t n_notes;
     double seconds;
+    int is_unread; /* 1: it could not be read, and takes no part */
 } msim_groups_file;
 MSIM_API int msim_groups_get_file(const msim_groups *groups, int64_t file, msim_groups_file *out);
 /* The members of group 1..groups + singles, in order of name: pointers are the handle's. */
@@ -2106,10 +2107,12 @@ typedef int (*msim_join_sink)(void *user, int64_t a, int64_t b, double score);
 /* Start from msim_join_options_default(). */
 typedef struct {
     size_t size;                 /* sizeof(msim_join_options), set by the caller (R6) */
-    const msim_options *options; /* isa and threads count; NULL: the defaults. Joins run on the CPU:
-                                  * device CUDA is refused with -MSIM_E_UNSUPPORTED */
+    const msim_options *options; /* isa, threads, device and gpu count; NULL: the defaults. With
+                                  * device CUDA the first GPU that gpu names compares the codes and
+                                  * the CPU scores what they leave over; AUTO is the CPU. The pairs
+                                  * and their scores are the same */
     int scan; /* msim_scan: AUTO or INT8 leave pairs out by codes, which the join makes itself; F64
-               * scores every pair in double. The pairs are the same */
+               * scores every pair in double, on the CPU alone. The pairs are the same */
     int64_t shard, n_shards; /* join only one shard of the left rows, 1..n_shards. The hits of all
                               * shards, one after the other, are those of the whole; n_shards 0: all
                               * rows */
@@ -2157,7 +2160,8 @@ typedef struct {
  * gives for one of the rows as the query, and are compared as doubles. A row of zeros scores 0.
  * Rows with NaN or infinity are in no pair. Rows of f64 are refused with -MSIM_E_UNSUPPORTED.
  *
- * Memory: components + 16 bytes per row and memory_bytes. The calls of `sink` begin when the first
+ * Memory: components + 16 bytes per row and memory_bytes; with device CUDA also up to 64 MiB of
+ * pinned memory and as much of the device's. The calls of `sink` begin when the first
  * 4,096 rows are joined. stats may be NULL. Returns the number of pairs that sink received; pairs
  * that it received before an error remain valid. docs/SEARCH.md, Joins. */
 MSIM_API int64_t msim_join(const msim_corpus *a, const msim_corpus *b, double threshold,

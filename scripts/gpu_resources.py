@@ -23,7 +23,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WANTED = {"sm_80", "sm_86", "sm_89", "sm_90a", "compute_80", "compute_90"}
 # Kernels in which a spill is a fault: names begin with one of these.
-HOT = ("k_attend", "k_gemm", "k_scan", "k_prepare", "k_thresholds", "k_norm", "k_embed_norm")
+HOT = ("k_attend", "k_gemm", "k_scan", "k_prepare", "k_thresholds", "k_norm", "k_embed_norm", "k_join")
 CUDA_LIBRARIES = re.compile(r"lib(cuda|cublas|nv|cuf|cusp|curand|cusolver)", re.I)
 
 

@@ -10,7 +10,7 @@ when something failed.
 
   wide      each hot kernel's loads and stores of global memory are 16 bytes a thread, but for those that RULES allows
   local     no hot kernel touches local memory
-  tensor    products, attention and scans of codes use tensor cores, and nothing else is said to
+  tensor    products, attention, scans of codes and joins use tensor cores, and nothing else is said to
   known     each name of RULES is a kernel's, and each kernel whose name begins like a hot one has a rule
 
 A rule says what is allowed beside 16 bytes, and why; a kernel that no longer needs its leave fails as well.
@@ -50,6 +50,7 @@ RULES = {
     "k_embed_norm_bf16": (None, {("LDG", 4): "the token", ("STG", 8): "four columns in bf16 of a lane that holds them in f32"}),
     "k_gelu_bf16": (None, {("LDG", 2): "what is left behind the last 8", ("STG", 2): "what is left behind the last 8"}),
     "k_rotate_bf16": (None, {("LDG", 4): "the row's position"}),
+    "k_join_int8": ("IMMA", {("STG", 4): "pairs that are kept, which are rare"}),
 }
 
 

@@ -599,7 +599,9 @@ static int64_t join_with(const msim_corpus *a, const msim_corpus *b, ms_join_set
     if (rc >= 0) rc = ms_pool_open(options->threads, &setup->pool, err);
     if (rc < 0) return rc;
     const ms_cpu_kernels *kernels = ms_cpu_kernels_get(isa);
-    setup->kernels = ms_cpu_join_kernels(isa);
+    ms_join_kernels join = *ms_cpu_join_kernels(isa);
+    if (setup->device) join.steps_per_score = setup->device->steps_per_score;
+    setup->kernels = &join;
     setup->squares = kernels->squares_f64;
     setup->dots = kernels->dots_f64;
     int64_t n = ms_join_run(setup, &left, &right, stats, err);
@@ -607,6 +609,16 @@ static int64_t join_with(const msim_corpus *a, const msim_corpus *b, ms_join_set
     if (n >= 0) rc = msim_corpus_check(a, err);
     if (n >= 0 && rc >= 0 && b) rc = msim_corpus_check(b, err);
     return rc < 0 ? rc : n;
+}
+
+static int join_on_cuda(ms_join_setup *setup, int gpu, msim_error *err) {
+    if (setup->options->scan == MSIM_SCAN_F64)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "join: scan: expected auto or int8 on CUDA, got f64: it runs on the CPU");
+    if (!ms_gpu_usable(gpu, err)) return -MSIM_E_DEVICE;
+    setup->device = ms_gpu_join_device();
+    setup->gpu = gpu;
+    return MSIM_OK;
 }
 
 int64_t msim_join(const msim_corpus *a, const msim_corpus *b, double threshold,
@@ -619,11 +631,10 @@ int64_t msim_join(const msim_corpus *a, const msim_corpus *b, double threshold,
     int rc = options ? ms_sized_in(&o, sizeof o, options, "join options", err) : MSIM_OK;
     if (rc >= 0) rc = ms_join_options_check(&o, threshold, err);
     if (rc >= 0) rc = read_options(o.options, &device, err);
-    if (rc >= 0 && device.device == MSIM_DEVICE_CUDA)
-        rc = ms_fail(err, MSIM_E_UNSUPPORTED,
-                     "join: device: expected auto or cpu, got cuda: joins run on the CPU");
     if (rc < 0) return rc;
     ms_join_setup setup = {.options = &o, .threshold = threshold, .sink = sink, .user = user};
+    if (device.device == MSIM_DEVICE_CUDA) rc = join_on_cuda(&setup, device.gpu, err);
+    if (rc < 0) return rc;
     int64_t n = join_with(a, b, &setup, &device, &own, err);
     if (n >= 0 && stats) rc = ms_sized_out(stats, &own, sizeof own);
     return rc < 0 ? rc : n;

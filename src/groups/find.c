@@ -110,7 +110,8 @@ int msim_groups_get_file(const msim_groups *g, int64_t file, msim_groups_file *o
                                   .keeper = f->keeper,
                                   .bytes = f->bytes,
                                   .n_notes = c ? c->n_notes : 0,
-                                  .seconds = c ? c->seconds : 0};
+                                  .seconds = c ? c->seconds : 0,
+                                  .is_unread = !c};
     return ms_sized_out(out, &its, sizeof its);
 }
 

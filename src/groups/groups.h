@@ -46,7 +46,8 @@ typedef struct {
     int64_t edges, n_edges;    /* its pairs are edges[edges ..] */
     int n_compared;            /* pairs that were compared for the groups */
     unsigned char sides;
-    bool is_known; /* an earlier run has compared it with all others */
+    bool is_known; /* an earlier run has compared it with all that were there */
+    bool is_there; /* it was there when earlier runs compared others */
 } ms_grouped_unit;
 
 /* Two units that were found to relate; units[a] is below units[b]. The numbers are those of two of
@@ -137,6 +138,8 @@ int ms_groups_pair_alike(msim_groups *g, msim_error *err);
 
 /* ---- relate.c: how two contents relate ---- */
 
+/* The first file of a content in a collection, or -1. */
+int64_t ms_groups_first_file(const msim_groups *g, int64_t content, int collection);
 /* The kind, and the evidence when out is not NULL; its files are not set. */
 int ms_groups_relate_contents(const msim_groups *g, int64_t a, int64_t b, msim_file_pair *out);
 /* The pair of two units as that of x and y, which are contents of pair->a and pair->b. */

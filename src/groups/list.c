@@ -15,15 +15,6 @@ static int by_files(const void *a, const void *b) {
     return (x->b > y->b) - (x->b < y->b);
 }
 
-/* The first file of a content in a collection, or -1. */
-static int64_t first_of(const msim_groups *g, int64_t content, int collection) {
-    const ms_grouped_content *c = &g->contents[content];
-    for (int64_t i = 0; i < c->n_files; i++)
-        if (g->files[g->by_content[c->first + i]].collection == collection)
-            return g->by_content[c->first + i];
-    return -1;
-}
-
 /* Add files a and b, which are none when either is < 0. */
 static int add(const msim_groups *g, file_pair_list *l, int64_t a, int64_t b, msim_error *err) {
     msim_file_pair p;
@@ -41,7 +32,7 @@ static int add(const msim_groups *g, file_pair_list *l, int64_t a, int64_t b, ms
 static int add_files(const msim_groups *g, file_pair_list *l, int64_t content, msim_error *err) {
     const ms_grouped_content *c = &g->contents[content];
     const bool is_two = g->o.n_against > 0;
-    const int64_t first = first_of(g, content, 0), *files = g->by_content + c->first;
+    const int64_t first = ms_groups_first_file(g, content, 0), *files = g->by_content + c->first;
     int rc = MSIM_OK;
     for (int64_t i = 0; i < c->n_files && rc >= 0; i++)
         if (!is_two || g->files[files[i]].collection == 1) rc = add(g, l, first, files[i], err);
@@ -51,9 +42,11 @@ static int add_files(const msim_groups *g, file_pair_list *l, int64_t content, m
 /* Two contents: their first files, or with two collections those on the two sides. */
 static int add_contents(const msim_groups *g, file_pair_list *l, int64_t x, int64_t y,
                         msim_error *err) {
-    if (g->o.n_against == 0) return add(g, l, first_of(g, x, 0), first_of(g, y, 0), err);
-    int rc = add(g, l, first_of(g, x, 0), first_of(g, y, 1), err);
-    return rc < 0 ? rc : add(g, l, first_of(g, x, 1), first_of(g, y, 0), err);
+    if (g->o.n_against == 0)
+        return add(g, l, ms_groups_first_file(g, x, 0), ms_groups_first_file(g, y, 0), err);
+    int rc = add(g, l, ms_groups_first_file(g, x, 0), ms_groups_first_file(g, y, 1), err);
+    return rc < 0 ? rc
+                  : add(g, l, ms_groups_first_file(g, x, 1), ms_groups_first_file(g, y, 0), err);
 }
 
 static int list_all(const msim_groups *g, file_pair_list *l, msim_error *err) {

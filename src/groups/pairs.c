@@ -1,6 +1,6 @@
 /* Units that relate: what an earlier run found, from WORK.pairs, and what the index says about the
- * others. Each unit is compared once with all that are there then; a unit that comes later finds
- * the earlier ones itself. */
+ * others. Each unit is compared once with all that are there then; a unit that comes later, or
+ * comes back, finds the earlier ones itself. */
 #include "groups/groups.h"
 #include "groups/state.h"
 #include <stdlib.h>
@@ -145,12 +145,46 @@ const ms_unit_pair *ms_groups_find_pair(const msim_groups *g, int64_t u, int64_t
 
 /* ---- What an earlier run found ---- */
 
-static int take_known(void *user, const unsigned char *content, const ms_groups_found *found,
-                      size_t n, msim_error *err) {
-    msim_groups *g = user;
+typedef struct {
+    unsigned char content[MSIM_CONTENT_BYTES];
+    int mark;
+    size_t line; /* the last one counts */
+} absent_content;
+
+typedef struct {
+    msim_groups *g;
+    ms_groups_state *state; /* owned */
+    absent_content *absent; /* owned: [n_absent] contents of the state that are not there */
+    size_t n_absent, absent_cap;
+    unsigned char *asks; /* owned: [pieces] */
+    int64_t n_pieces, n_asked;
+    /* The piece whose matches come. */
+    int64_t piece;
+    ms_groups_found *found; /* owned: [found_cap] */
+    size_t n_found, found_cap;
+} unit_asking;
+
+static int take_absent(unit_asking *a, const unsigned char *content, int mark, msim_error *err) {
+    int rc = ms_grow((void **)&a->absent, &a->absent_cap, a->n_absent + 1, sizeof *a->absent,
+                     "pairs", err);
+    if (rc < 0) return rc;
+    absent_content *it = &a->absent[a->n_absent];
+    *it = (absent_content){.mark = mark, .line = a->n_absent};
+    memcpy(it->content, content, sizeof it->content);
+    a->n_absent++;
+    return MSIM_OK;
+}
+
+static int take_known(void *user, const unsigned char *content, int mark,
+                      const ms_groups_found *found, size_t n, msim_error *err) {
+    unit_asking *asking = user;
+    msim_groups *g = asking->g;
     const int64_t a = ms_groups_content(g, content);
-    if (a < 0 || g->contents[a].piece < 0) return MSIM_OK; /* its files are gone */
-    g->units[g->contents[a].unit].is_known = true;
+    if (a < 0 || g->contents[a].piece < 0) return take_absent(asking, content, mark, err);
+    ms_grouped_unit *u = &g->units[g->contents[a].unit];
+    if (mark == MS_GROUPS_COMPARED) u->is_known = true;
+    if (mark == MS_GROUPS_THERE) u->is_there = true;
+    if (mark == MS_GROUPS_GONE) u->is_known = u->is_there = false;
     for (size_t i = 0; i < n; i++) {
         const int64_t b = ms_groups_content(g, found[i].content);
         if (b < 0 || g->contents[b].piece < 0) continue;
@@ -161,17 +195,6 @@ static int take_known(void *user, const unsigned char *content, const ms_groups_
 }
 
 /* ---- What is asked now ---- */
-
-typedef struct {
-    msim_groups *g;
-    ms_groups_state *state; /* owned */
-    unsigned char *asks;    /* owned: [pieces] */
-    int64_t n_pieces, n_asked, n_done;
-    /* The piece whose matches come. */
-    int64_t piece;
-    ms_groups_found *found; /* owned: [found_cap] */
-    size_t n_found, found_cap;
-} unit_asking;
 
 static int64_t content_of(const msim_groups *g, int64_t piece) {
     return g->units[g->unit_of_piece[piece]].content;
@@ -258,22 +281,66 @@ static int ask(unit_asking *a, msim_error *err) {
     return rc < 0 ? (int)rc : MSIM_OK;
 }
 
+static bool has_known(const msim_groups *g) {
+    for (size_t u = 0; u < g->n_units; u++)
+        if (g->units[u].is_known) return true;
+    return false;
+}
+
+/* Of two collections those of the second ask. One of the first asks when it is new and some have
+ * asked without it. */
 static int choose_pieces(unit_asking *a, msim_error *err) {
     msim_groups *g = a->g;
     msim_notes_info info = {.size = sizeof info};
+    const bool is_two = g->o.n_against > 0, some_asked = has_known(g);
     (void)msim_notes_get_info(g->searched, &info);
     a->n_pieces = info.pieces;
     a->asks = ms_alloc((size_t)info.pieces, 1, "pieces", err);
     if (!a->asks) return -MSIM_E_MEMORY;
     for (int64_t p = 0; p < info.pieces; p++) {
         const ms_grouped_unit *u = &g->units[g->unit_of_piece[p]];
-        const bool is_wanted = g->o.n_against == 0 || (u->sides & 2);
-        a->asks[p] = is_wanted && !u->is_known;
+        const bool is_second = !is_two || (u->sides & 2);
+        a->asks[p] = !u->is_known && (is_second || (some_asked && !u->is_there));
         g->info.asked += a->asks[p];
-        g->info.known += is_wanted && u->is_known;
+        g->info.known += is_second && u->is_known;
     }
     a->n_asked = g->info.asked;
     return MSIM_OK;
+}
+
+static int by_absent(const void *a, const void *b) {
+    const absent_content *x = a, *y = b;
+    const int order = memcmp(x->content, y->content, sizeof x->content);
+    return order ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+/* Contents that are not there while others are compared. */
+static int mark_gone(unit_asking *a, msim_error *err) {
+    int rc = MSIM_OK;
+    if (a->n_absent) qsort(a->absent, a->n_absent, sizeof *a->absent, by_absent);
+    for (size_t i = 0; i < a->n_absent && rc >= 0; i++) {
+        const absent_content *it = &a->absent[i], *next = it + 1;
+        const bool is_last = i + 1 == a->n_absent ||
+                             memcmp(it->content, next->content, sizeof it->content) != 0;
+        if (is_last && it->mark != MS_GROUPS_GONE)
+            rc = ms_groups_state_mark(a->state, it->content, MS_GROUPS_GONE, err);
+    }
+    return rc;
+}
+
+/* Write down who is there, before any piece asks. */
+static int mark_contents(unit_asking *a, msim_error *err) {
+    const msim_groups *g = a->g;
+    int64_t n_new = 0;
+    int rc = MSIM_OK;
+    for (int64_t p = 0; p < a->n_pieces && rc >= 0; p++) {
+        const ms_grouped_unit *u = &g->units[g->unit_of_piece[p]];
+        if (a->asks[p] || u->is_known || u->is_there) continue;
+        rc = ms_groups_state_mark(a->state, g->contents[u->content].hash, MS_GROUPS_THERE, err);
+        n_new++;
+    }
+    if (rc >= 0 && (n_new || a->n_asked)) rc = mark_gone(a, err);
+    return rc < 0 ? rc : ms_groups_state_sync(a->state, err);
 }
 
 static int open_state(unit_asking *a, msim_error *err) {
@@ -283,7 +350,7 @@ static int open_state(unit_asking *a, msim_error *err) {
     if (!path) return -MSIM_E_MEMORY;
     (void)msim_notes_get_info(g->searched, &info);
     int rc = ms_groups_state_open(path, info.density, g->o.evalue, &a->state, err);
-    return rc < 0 ? rc : ms_groups_state_load(a->state, take_known, g, err);
+    return rc < 0 ? rc : ms_groups_state_load(a->state, take_known, a, err);
 }
 
 /* ---- Several ranks ---- */
@@ -333,11 +400,13 @@ int ms_groups_pair(msim_groups *g, int rc, msim_error *err) {
     const bool is_first = !g->o.ranks || g->o.ranks->index == 0;
     if (rc >= 0 && g->searched) rc = open_state(&a, err);
     if (rc >= 0 && g->searched) rc = choose_pieces(&a, err);
+    if (rc >= 0 && g->searched) rc = mark_contents(&a, err);
     rc = share(&a, rc, err);
     if (rc >= 0 && g->searched && a.n_asked) rc = ask(&a, err);
     ms_groups_state_close(a.state);
     ms_free(a.asks);
     ms_free(a.found);
+    ms_free(a.absent);
     if (rc >= 0 && is_first) rc = ms_groups_pair_alike(g, err);
     if (rc >= 0 && is_first) rc = ms_groups_order_pairs(g, err);
     return g->o.ranks ? g->o.ranks->agree(g->o.ranks->user, rc, err) : rc;

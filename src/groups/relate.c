@@ -4,6 +4,14 @@
 #include <math.h>
 #include <stddef.h>
 
+int64_t ms_groups_first_file(const msim_groups *g, int64_t content, int collection) {
+    const ms_grouped_content *c = &g->contents[content];
+    for (int64_t i = 0; i < c->n_files; i++)
+        if (g->files[g->by_content[c->first + i]].collection == collection)
+            return g->by_content[c->first + i];
+    return -1;
+}
+
 #define SAME_TEMPO 0.01
 
 const char *msim_pair_kind_name(int kind) {

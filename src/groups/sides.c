@@ -6,15 +6,6 @@ typedef struct {
     msim_file_pair pair;
 } best_relative;
 
-/* The first file of collection 0 that has a content; -1 without. */
-static int64_t first_file(const msim_groups *g, int64_t content) {
-    const ms_grouped_content *c = &g->contents[content];
-    for (int64_t i = 0; i < c->n_files; i++)
-        if (g->files[g->by_content[c->first + i]].collection == 0)
-            return g->by_content[c->first + i];
-    return -1;
-}
-
 /* Contents of a unit that are in collection 0, if they relate more: contents are in order of name,
  * so of equal ones the first stays. */
 static void look_at_unit(const msim_groups *g, int64_t content, int64_t unit, best_relative *best) {
@@ -41,13 +32,13 @@ int ms_groups_match_sides(msim_groups *g, msim_error *err) {
         best_relative best = {.content = -1};
         const int64_t unit = g->contents[c].unit;
         if (g->contents[c].sides & 1) {
-            relative[c] = first_file(g, (int64_t)c);
+            relative[c] = ms_groups_first_file(g, (int64_t)c, 0);
             continue;
         }
         look_at_unit(g, (int64_t)c, unit, &best);
         for (int64_t e = 0; e < g->units[unit].n_edges; e++)
             look_at_unit(g, (int64_t)c, g->edges[g->units[unit].edges + e].unit, &best);
-        relative[c] = best.content < 0 ? -1 : first_file(g, best.content);
+        relative[c] = best.content < 0 ? -1 : ms_groups_first_file(g, best.content, 0);
     }
     for (size_t f = 0; f < g->n_files; f++) {
         ms_grouped_file *file = &g->files[f];

@@ -207,11 +207,12 @@ static void pass_message(void *user, int level, const char *text) {
 
 /* Hash a file as it lies there: one that cannot be unpacked takes part by its bytes. */
 static bool hash_raw(const char *path, unsigned char *digest) {
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return false; /* opening a pipe would wait */
     unsigned char *part = ms_alloc(1 << 16, 1, "a file", NULL);
     FILE *f = part ? fopen(path, "rbe") : NULL;
-    struct stat st;
     ms_digest d;
-    bool is_read = f && fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
+    bool is_read = f != NULL;
     ms_digest_begin(&d, MS_DIGEST_SHA256);
     for (size_t n; is_read && (n = fread(part, 1, 1 << 16, f)) > 0;) ms_digest_add(&d, part, n);
     is_read = is_read && !ferror(f) && ms_digest_end(&d, digest, NULL) >= 0;

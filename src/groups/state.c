@@ -22,6 +22,9 @@ enum {
     ASKED_BYTES = HASH + 4,  /* content, matches */
     FOUND_BYTES = HASH + 112 /* content, and the numbers of a match */
 };
+/* In place of the number of matches. */
+#define MARK_THERE UINT32_MAX
+#define MARK_GONE (UINT32_MAX - 1)
 static const char magic[8] = "MSIMPAIR";
 #define MOST_BYTES ((size_t)1 << 28) /* of a block; a piece has at most some ten thousand matches */
 
@@ -181,18 +184,21 @@ void ms_groups_state_close(ms_groups_state *s) {
 /* ---- Loading ---- */
 
 /* One content of a block: its bytes, 0 when it is damaged, or < 0. */
-static int64_t visit_asked(ms_groups_state *s, const unsigned char *p, size_t left,
-                           int (*visit)(void *, const unsigned char *, const ms_groups_found *,
-                                        size_t, msim_error *),
-                           void *user, msim_error *err) {
+static int64_t visit_content(ms_groups_state *s, const unsigned char *p, size_t left,
+                             ms_groups_visit visit, void *user, msim_error *err) {
     if (left < ASKED_BYTES) return 0;
-    const size_t n = get_u32(p + HASH);
+    const uint32_t n = get_u32(p + HASH);
+    if (n >= MARK_GONE) {
+        const int mark = n == MARK_GONE ? MS_GROUPS_GONE : MS_GROUPS_THERE;
+        const int failed = visit(user, p, mark, NULL, 0, err);
+        return failed < 0 ? failed : ASKED_BYTES;
+    }
     if (n > (left - ASKED_BYTES) / FOUND_BYTES) return 0;
     int rc = ms_grow((void **)&s->found, &s->found_cap, n, sizeof *s->found, "pairs", err);
     if (rc < 0) return rc;
     for (size_t i = 0; i < n; i++)
         if (!get_found(p + ASKED_BYTES + i * FOUND_BYTES, &s->found[i])) return 0;
-    rc = visit(user, p, s->found, n, err);
+    rc = visit(user, p, MS_GROUPS_COMPARED, s->found, n, err);
     return rc < 0 ? rc : (int64_t)(ASKED_BYTES + n * FOUND_BYTES);
 }
 
@@ -213,10 +219,7 @@ static int read_block(ms_groups_state *s, size_t file_bytes, size_t *n, msim_err
     return checksum(s->block + BLOCK_HEAD, *n) == get_u32(head + 4);
 }
 
-int ms_groups_state_load(ms_groups_state *s,
-                         int (*visit)(void *, const unsigned char *, const ms_groups_found *,
-                                      size_t, msim_error *),
-                         void *user, msim_error *err) {
+int ms_groups_state_load(ms_groups_state *s, ms_groups_visit visit, void *user, msim_error *err) {
     struct stat st;
     size_t n = 0;
     int64_t rc = fstat(s->fd, &st) == 0 ? 1 : ms_fail_errno(err, errno, "cannot read: %s", s->path);
@@ -224,7 +227,7 @@ int ms_groups_state_load(ms_groups_state *s,
         if ((size_t)st.st_size < (size_t)s->end + BLOCK_HEAD) break;
         rc = read_block(s, (size_t)st.st_size, &n, err);
         for (size_t at = 0; rc > 0 && at < n; at += (size_t)rc)
-            rc = visit_asked(s, s->block + BLOCK_HEAD + at, n - at, visit, user, err);
+            rc = visit_content(s, s->block + BLOCK_HEAD + at, n - at, visit, user, err);
         if (rc > 0) s->end += BLOCK_HEAD + (int64_t)n;
     }
     s->n = BLOCK_HEAD;
@@ -248,6 +251,15 @@ int ms_groups_state_add(ms_groups_state *s, const unsigned char *content,
     for (size_t i = 0; i < n; i++) put_found(p + ASKED_BYTES + i * FOUND_BYTES, &found[i]);
     s->n += bytes;
     return MSIM_OK;
+}
+
+int ms_groups_state_mark(ms_groups_state *s, const unsigned char *content, int mark,
+                         msim_error *err) {
+    int rc = ms_groups_state_add(s, content, NULL, 0, err);
+    if (rc >= 0)
+        put_u32(s->block + s->n - ASKED_BYTES + HASH,
+                mark == MS_GROUPS_GONE ? MARK_GONE : MARK_THERE);
+    return rc;
 }
 
 int ms_groups_state_sync(ms_groups_state *s, msim_error *err) {

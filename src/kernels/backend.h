@@ -3,6 +3,7 @@
 #ifndef MS_KERNELS_BACKEND_H
 #define MS_KERNELS_BACKEND_H
 #include "search/backend.h"
+#include "search/join/device.h"
 #include <stdbool.h>
 
 /* 1 when CUDA kernels are part of this build. */
@@ -13,7 +14,8 @@ bool ms_gpu_usable(int index, msim_error *err);
 /* Devices that the driver shows, and one of them. */
 int ms_gpu_visible(void);
 int ms_gpu_describe(int index, msim_gpu_info *out, msim_error *err);
-/* NULL in a build without CUDA. */
+/* Both are NULL in a build without CUDA. */
 const ms_backend *ms_gpu_backend(void);
+const ms_join_device *ms_gpu_join_device(void);
 
 #endif

@@ -255,6 +255,31 @@ enum {
 
 int ms_select_cuda(ms_gpu_stream *s, const ms_gpu_select *select, msim_error *err);
 
+/* ---- join_codes.cu: pairs of rows that the codes of a join leave over ---- */
+
+/* Rows of one side, borrowed device memory: tiles of 16 rows as search/join/kernels.h has them, but
+ * for codes that are signed, -127..127. */
+typedef struct {
+    const signed char *codes; /* [n_tiles] tiles */
+    const int32_t *least;     /* [16 n_tiles] */
+    int64_t n_tiles;          /* 1 or more */
+} ms_gpu_join_rows;
+
+typedef struct {
+    ms_gpu_join_rows left, right;
+    int64_t components; /* a multiple of 64, at most MS_JOIN_MOST_COMPONENTS */
+    int64_t diagonal;   /* a pair is kept only if right index + diagonal > left index, both counted
+                       * from the first rows given here; MS_GPU_JOIN_NO_DIAGONAL keeps all */
+    int64_t left_first, right_first; /* added to the indices in pairs, which are below 65,536 */
+    uint32_t *pairs;                 /* [cap]: left index << 16 | right index, in no order */
+    uint32_t *n_pairs; /* added to; counts pairs past the cap too, which are dropped */
+    uint32_t cap;
+} ms_gpu_join;
+
+enum { MS_GPU_JOIN_NO_DIAGONAL = 1 << 30 };
+
+int ms_join_codes_cuda(ms_gpu_stream *s, const ms_gpu_join *join, msim_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -18,3 +18,4 @@ int ms_gpu_describe(int index, msim_gpu_info *out, msim_error *err) {
 }
 
 const ms_backend *ms_gpu_backend(void) { return NULL; }
+const ms_join_device *ms_gpu_join_device(void) { return NULL; }

@@ -228,7 +228,8 @@ def test_same_groups(music, tmp_path, ranks):
         one = run("groups", *more, tmp_path / f"one{n}", *inputs, cwd=music, env=env)
         done = mpirun(ranks, "groups", *more, tmp_path / f"many{n}", *inputs, cwd=music, env=env)
         assert (done.returncode, done.stdout) == (one.returncode, one.stdout), text(done)
-        assert one.returncode == 3 * (n == 2) and len(one.stdout.splitlines()) > 40
+        # the folder holds a pipe, which cannot be read; the index knows nothing of it
+        assert one.returncode == (1, 0, 3)[n] and len(one.stdout.splitlines()) > 40
         assert (tmp_path / f"one{n}").read_bytes() == (tmp_path / f"many{n}").read_bytes()
     done = mpirun(3, "groups", "none.notes", cwd=music, env=env)
     assert done.returncode == 1 and len(ours(done)) == 1, text(done)

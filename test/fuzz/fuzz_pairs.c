@@ -11,11 +11,12 @@ typedef struct {
     int64_t n, found;
 } seen_pairs;
 
-static int visit(void *user, const unsigned char *content, const ms_groups_found *found, size_t n,
-                 msim_error *err) {
+static int visit(void *user, const unsigned char *content, int mark, const ms_groups_found *found,
+                 size_t n, msim_error *err) {
     seen_pairs *s = user;
     (void)err;
     MUST(content != NULL);
+    MUST(mark == MS_GROUPS_COMPARED || n == 0);
     for (size_t i = 0; i < n; i++) {
         const msim_note_match *m = &found[i].match;
         MUST(m->relation > MSIM_RELATION_NONE && m->relation < MSIM_RELATION_COUNT);

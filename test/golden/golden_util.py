@@ -131,6 +131,11 @@ FAST_KINDS = [pytest.param(*level.values, precision, marks=level.marks)
               for precision in ("f32", "bf16") for level in OWN[precision]]
 
 
+def own_only(kinds):
+    """Without the levels that repeat another's kernels: for tests of everything, which take minutes a level."""
+    return [kind.values if len(kind.values) > 1 else kind.values[0] for kind in kinds if not kind.marks]
+
+
 def has_level(level, precision="f32"):
     needs = LEVELS[level].get(precision)
     return not LEVELS[level] or (needs is not None and needs <= cpu_flags())

@@ -52,8 +52,7 @@ def test_company_and_threads_change_nothing(level, precision, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["f32", "bf16"])
-@pytest.mark.parametrize("level", g.FAST_LEVELS)
+@pytest.mark.parametrize("level,precision", g.own_only(g.FAST_KINDS))
 def test_all_files(level, precision, tmp_path):
     g.weights()
     g.need_level(level)

@@ -50,7 +50,7 @@ def test_top10_int8(level, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", g.FAST_LEVELS)
+@pytest.mark.parametrize("level", g.own_only(g.OWN["int8"]))
 def test_all_queries_int8(level, tmp_path):
     """The five golden queries against all 350 files, everything at int8."""
     g.weights()

@@ -8,7 +8,7 @@ import sys
 import golden_util as g
 
 NAMES = ("k_attend_bf16", "k_gemm_bf16", "k_scan_f32", "k_norm_bf16", "k_embed_norm_bf16", "k_prepare_f32",
-         "k_thresholds_f32", "k_other")
+         "k_thresholds_f32", "k_join_int8", "k_other")
 ARCHITECTURES = (("sm", 80), ("sm", 86), ("sm", 89), ("sm", "90a"), ("compute", 80), ("compute", 90))
 
 

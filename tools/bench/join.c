@@ -21,7 +21,7 @@ static double limit_of(const ms_bench_settings *s, const msim_options *o, int *r
     int isa = o->isa ? o->isa : msim_isa_best();
     bool is_tiles = isa == MSIM_ISA_AMXBF16;
     ms_bench_figure f;
-    if (s->is_without_roof || isa < MSIM_ISA_AVX512) return NAN;
+    if (s->is_without_roof || isa < MSIM_ISA_AVX512 || o->device == MSIM_DEVICE_CUDA) return NAN;
     *rc = ms_bench_limit(is_tiles ? MS_BENCH_DOT_TILES : MS_BENCH_DOT_INT8, o->threads, s, &f);
     return *rc > 0 ? f.best * (is_tiles ? 2 : 1) : NAN;
 }
@@ -32,7 +32,7 @@ static void report(const ms_bench_settings *s, const msim_options *o, const msim
     double pairs = (double)stats->pairs, published = PUBLISHED_ROWS * (PUBLISHED_ROWS - 1) / 2;
     ms_bench_result r = {.bench = "join",
                          .threads = o->threads,
-                         .device = "cpu",
+                         .device = o->device == MSIM_DEVICE_CUDA ? "cuda" : "cpu",
                          .level = msim_isa_name(o->isa ? o->isa : msim_isa_best())};
     snprintf(r.name, sizeof r.name, "%lldx%lld s%g", (long long)info->rows, (long long)info->dim,
              s->threshold);

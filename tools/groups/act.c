@@ -56,6 +56,20 @@ static char *absolute(const char *path, msim_error *err) {
     return out;
 }
 
+/* Whether moving a file would take the one that is kept: two paths to one file, by links to
+ * folders, or a link that is kept and leads there. */
+static bool holds_keeper(const msim_groups *g, const msim_groups_file *f) {
+    msim_groups_file keeper = {.size = sizeof keeper};
+    char its[PATH_MAX], kept[PATH_MAX];
+    struct stat st;
+    if (msim_groups_get_file(g, f->keeper, &keeper) < 0 || !keeper.path) return false;
+    if (!realpath(f->path, its) || !realpath(keeper.path, kept) || strcmp(its, kept) != 0)
+        return false;
+    /* A link of its own may go if what is kept is no link. */
+    return lstat(f->path, &st) != 0 || !S_ISLNK(st.st_mode) || lstat(keeper.path, &st) != 0 ||
+           S_ISLNK(st.st_mode);
+}
+
 static int add_file(placing *p, ms_tree *tree, const msim_groups_file *f, msim_error *err) {
     int rc = ms_grow((void **)&p->files, &p->cap, p->n + 1, sizeof *p->files, "files", err);
     if (rc < 0) return rc;
@@ -70,15 +84,22 @@ static int add_file(placing *p, ms_tree *tree, const msim_groups_file *f, msim_e
 static int choose_files(placing *p, ms_tree *tree, msim_error *err) {
     msim_groups_file f = {.size = sizeof f};
     int rc = 0;
+    size_t n_alone = 0;
     if (p->is_move) (void)ms_tree_claim(tree, "undo.sh", 7, "", NULL, err);
     for (int64_t i = 0; rc >= 0 && msim_groups_get_file(p->g, i, &f) >= 0; i++) {
         if (!f.path)
             rc = ms_fail(err, MSIM_E_ARG,
                          "%s needs the files: give their folder instead of an index",
                          p->is_move ? "--move" : "--links");
+        else if (p->is_move && f.keeper != i && holds_keeper(p->g, &f))
+            n_alone++;
         else if ((f.keeper == i) != p->is_move)
             rc = add_file(p, tree, &f, err);
     }
+    if (rc >= 0 && n_alone)
+        ms_cli_note("%zu paths stay: they lead to a file that is kept, or a link that is kept "
+                    "leads to them",
+                    n_alone);
     return rc;
 }
 
@@ -156,15 +177,19 @@ static int make_folders(char *path, size_t from, msim_error *err) {
     return 0;
 }
 
+/* Returns 1; 0 when the file is not there any more: it vanished, or another path led to it. */
 static int place_file(const placing *p, const placed_file *f, msim_error *err) {
     const size_t n = strlen(p->folder) + strlen(f->to) + 2;
     char *to = ms_alloc(n, 1, "a path", err);
     if (!to) return -MSIM_E_MEMORY;
     snprintf(to, n, "%s/%s", p->folder, f->to);
-    int rc = make_folders(to, strlen(p->folder) + 1, err);
-    if (rc >= 0 && !p->is_move && symlink(f->from, to) != 0)
+    struct stat st;
+    int rc = lstat(f->from, &st) != 0 && errno == ENOENT ? 0 : 1;
+    if (rc == 0) ms_cli_warning("not there any more: %s", f->from);
+    if (rc > 0) rc = make_folders(to, strlen(p->folder) + 1, err) < 0 ? -err->code : 1;
+    if (rc > 0 && !p->is_move && symlink(f->from, to) != 0)
         rc = ms_fail_errno(err, errno, "cannot make the link: %s", to);
-    if (rc >= 0 && p->is_move && renameat2(AT_FDCWD, f->from, AT_FDCWD, to, RENAME_NOREPLACE) != 0)
+    if (rc > 0 && p->is_move && renameat2(AT_FDCWD, f->from, AT_FDCWD, to, RENAME_NOREPLACE) != 0)
         rc = errno == EXDEV
                  ? ms_fail(err, MSIM_E_IO,
                            "%s is on another file system than %s: name a folder on the same one",
@@ -177,17 +202,17 @@ static int place_file(const placing *p, const placed_file *f, msim_error *err) {
 static int place_files(const placing *p, msim_error *err) {
     int rc = p->is_move ? write_undo(p, err) : 0;
     size_t done = 0;
-    for (; done < p->n && rc >= 0; done++) {
+    for (size_t i = 0; i < p->n && rc >= 0; i++) {
         if (ms_cli_stopped()) rc = ms_fail(err, MSIM_E_STOPPED, "stopped");
-        if (rc >= 0) rc = place_file(p, &p->files[done], err);
-        if (rc < 0) break;
+        if (rc >= 0) rc = place_file(p, &p->files[i], err);
+        done += rc > 0;
     }
     if (p->is_move)
         ms_cli_note("moved %zu of %zu files to %s; sh %s/undo.sh moves them back", done, p->n,
                     p->folder, p->folder);
     else
         ms_cli_note("%s: %zu links to the files that are kept", p->folder, done);
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 static void say_files(const placing *p) {

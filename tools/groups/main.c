@@ -109,6 +109,27 @@ static void say_counts(const ms_grouping_settings *s, const msim_groups *g, doub
                     (long long)(i.files - i.groups - i.singles));
 }
 
+/* The first few of them. */
+static void name_unread(const msim_groups *g) {
+    msim_groups_file f = {.size = sizeof f};
+    for (int64_t i = 0, n = 0; n < 5 && msim_groups_get_file(g, i, &f) >= 0; i++) {
+        if (!f.is_unread || !f.path) continue;
+        ms_cli_warning("%s: %s", msim_skip_reason_name(f.reason), f.path);
+        n++;
+    }
+}
+
+/* What was not read was not compared: the result says less than was asked for. */
+static int check_unread(const ms_grouping_settings *s, const msim_groups *g) {
+    msim_groups_info i = {.size = sizeof i};
+    (void)msim_groups_get_info(g, &i);
+    if (i.unread == 0) return 0;
+    name_unread(g);
+    ms_cli_error("%lld files could not be read%s", (long long)i.unread,
+                 s->skipped ? "" : ": --skipped FILE lists them");
+    return -MSIM_E_IO;
+}
+
 /* Returns the exit code's status, or MS_GROUPS_LEAKS. */
 static int show(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
     if (s->is_leaks || s->against.n) {
@@ -138,6 +159,7 @@ static int run(const ms_grouping_settings *s) {
         say_counts(s, g, ms_cli_now() - began);
         rc = show(s, g, &err);
     }
+    if (rc == 0 && ms_ranks_index() == 0) rc = check_unread(s, g);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     if (rc == -MSIM_E_STOPPED)
         ms_cli_note("not complete: what was compared is kept; run the same command again to go on");

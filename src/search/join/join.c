@@ -6,12 +6,12 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/sized.h"
-#include "search/join/plan.h"
 #include "search/join/ranks.h"
 #include "search/score.h"
 #include <math.h>
 
 #define HITS_BYTES ((int64_t)256 << 20)
+enum { FOUND_ITEM = 4096 }; /* pairs of a device that a worker takes */
 
 typedef struct {
     uint32_t *pairs;  /* owned: [MS_JOIN_LEFT * MS_JOIN_RIGHT] */
@@ -29,6 +29,10 @@ typedef struct {
     ms_join_shape shape;
     int64_t first, end; /* rows of a that this call joins */
     ms_join_strip strip;
+    void *device;        /* owned: the state of setup->device; NULL: it is not used */
+    int64_t found_right; /* of the list that is scored */
+    uint32_t *found;     /* owned: [MS_JOIN_LIST] its pairs, sorted; NULL without a device */
+    size_t n_found;
     ms_join_hits hits;
     ms_join_log log; /* of this rank */
     msim_join_sink sink;
@@ -103,14 +107,16 @@ static void score_pair(join *j, size_t worker, const float *query, int64_t a, in
         ms_join_hits_add(&j->hits, worker, (ms_join_hit){a, b, score});
 }
 
-/* Score what the codes left over of rows from `left` and `right` on. */
-static void score_pairs(join *j, size_t worker, int64_t left, int64_t right, size_t n) {
+/* Score what the codes left over of MS_JOIN_LEFT rows from `left` on and of those from `right` on.
+ * Of a left index only its place among these rows counts. */
+static void score_pairs(join *j, size_t worker, int64_t left, int64_t right, const uint32_t *pairs,
+                        size_t n) {
     enum { AHEAD = 4 };
     join_worker *w = &j->workers[worker];
     w->is_wide = 0;
     for (size_t p = 0; p < n; p++) {
-        int64_t a = left + (w->pairs[p] >> 16), b = right + (w->pairs[p] & 0xffff);
-        if (p + AHEAD < n) prefetch_row(j, right + (w->pairs[p + AHEAD] & 0xffff));
+        int64_t a = left + (pairs[p] >> 16) % MS_JOIN_LEFT, b = right + (pairs[p] & 0xffff);
+        if (p + AHEAD < n) prefetch_row(j, right + (pairs[p + AHEAD] & 0xffff));
         if (j->shape.is_self && a >= b) continue;
         score_pair(j, worker, left_row(j, w, left, (size_t)(a - left)), a, b);
     }
@@ -132,7 +138,7 @@ static void join_rows(join *j, size_t worker, int64_t left, int64_t left_end, in
                                                 MS_JOIN_TILE);
         n = j->setup->kernels->pairs(w->pairs, &l, &r, j->space.components, w->scratch);
     }
-    if (n) score_pairs(j, worker, left, right, n);
+    if (n) score_pairs(j, worker, left, right, w->pairs, n);
 }
 
 static int is_stopped(join *j, size_t worker) {
@@ -153,7 +159,46 @@ static void join_block(void *arg, int64_t item, int worker) {
     }
 }
 
+/* ---- Pairs that a device found ---- */
+
+static void score_found(void *arg, int64_t item, int worker) {
+    join *j = arg;
+    size_t at = (size_t)item * FOUND_ITEM,
+           end = at + FOUND_ITEM < j->n_found ? at + FOUND_ITEM : j->n_found;
+    while (at < end && !is_stopped(j, (size_t)worker)) {
+        size_t n = ms_join_found_run(j->found + at, end - at);
+        int64_t block = (int64_t)(j->found[at] >> 16) / MS_JOIN_LEFT;
+        score_pairs(j, (size_t)worker, j->strip.left + block * MS_JOIN_LEFT, j->found_right,
+                    j->found + at, n);
+        at += n;
+    }
+}
+
+static int take_found(void *user, const ms_join_found *found) {
+    join *j = user;
+    ms_join_found_sort(j->found, found->pairs, found->n);
+    j->n_found = found->n;
+    j->found_right = found->right;
+    ms_pool_run(j->setup->pool, (int64_t)((found->n + FOUND_ITEM - 1) / FOUND_ITEM), score_found,
+                j);
+    return is_stopped(j, 0);
+}
+
+static int open_device(join *j, msim_error *err) {
+    const ms_join_setup *s = j->setup;
+    if (!s->device || j->space.components == 0) return MSIM_OK;
+    j->found = ms_alloc(MS_JOIN_LIST, sizeof *j->found, "pairs of a join", err);
+    return j->found ? s->device->open(s->gpu, j->a, j->b, &j->device, err) : -MSIM_E_MEMORY;
+}
+
 /* ---- The whole ---- */
+
+/* Find and score the pairs of the strip. */
+static int join_strip(join *j, msim_error *err) {
+    if (j->device) return j->setup->device->find(j->device, &j->strip, take_found, j, err);
+    ms_pool_run(j->setup->pool, j->strip.n_blocks, join_block, j);
+    return MSIM_OK;
+}
 
 static int64_t tell(const join *j, int64_t row, msim_error *err) {
     const msim_join_options *o = j->setup->options;
@@ -171,7 +216,8 @@ static int64_t join_strips(join *j, msim_error *err) {
     for (int64_t left = j->first; left < j->end && rc >= 0 && !j->has_ended;
          left = j->strip.left_end) {
         j->strip = ms_join_strip_at(&j->shape, left, j->end);
-        ms_pool_run(j->setup->pool, j->strip.n_blocks, join_block, j);
+        rc = join_strip(j, err);
+        if (rc < 0) break;
         if (j->is_stopped) return tell(j, left, err);
         rc = ms_join_hits_drain(&j->hits, j->sink, j->user, &j->has_ended, err);
         if (rc < 0) break;
@@ -230,6 +276,8 @@ static void close_join(join *j) {
         ms_free(j->workers[i].left);
     }
     ms_free(j->workers);
+    ms_free(j->found);
+    if (j->device) j->setup->device->close(j->device);
     ms_join_hits_close(&j->hits);
     ms_join_space_close(&j->space);
     ms_join_side_close(&j->sides[0]);
@@ -289,6 +337,7 @@ static int prepare(join *j, const ms_join_views *a, const ms_join_views *b, msim
     if (rc >= 0) rc = open_sides(j, a, b, err);
     if (rc >= 0) rc = encode_sides(j, err);
     if (rc >= 0) rc = open_workers(j, err);
+    if (rc >= 0) rc = open_device(j, err);
     if (rc >= 0) rc = ms_join_log_open(&j->log, o->ranks, (size_t)o->memory_bytes, o->folder, err);
     if (rc >= 0) take_share(j);
     return rc;

@@ -1,6 +1,7 @@
 /* All pairs of rows whose score reaches a threshold: msim_join. docs/SEARCH.md, Joins. */
 #ifndef MS_SEARCH_JOIN_JOIN_H
 #define MS_SEARCH_JOIN_JOIN_H
+#include "search/join/device.h"
 #include "search/join/hits.h"
 #include "search/join/side.h"
 
@@ -12,6 +13,8 @@ typedef struct {
     void (*dots)(double *dst, const unsigned char *rows, size_t row_bytes, int dtype,
                  const float *queries, size_t n_query, size_t n_rows, size_t dim);
     ms_pool *pool;                    /* borrowed */
+    const ms_join_device *device;     /* NULL: the kernels find the pairs. Not with scan F64 */
+    int gpu;                          /* which, as in msim_options */
     const msim_join_options *options; /* borrowed, checked */
     double threshold;                 /* not NaN */
     msim_join_sink sink;

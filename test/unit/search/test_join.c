@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "cpu/levels.h"
 #include "midisim.h"
+#include "search/join/device.h"
 #include "search/join/hits.h"
-#include "search/join/plan.h"
 #include "support/levels.h"
 #include "support/ok.h"
 #include "support/random.h"
@@ -566,10 +566,38 @@ static void what_cannot_be_joined_is_refused(void **state) {
     device.device = MSIM_DEVICE_CUDA;
     o = msim_join_options_default();
     o.options = &device;
+    o.scan = MSIM_SCAN_F64;
     refuse(corpus, NULL, 0.5, &o, MSIM_E_UNSUPPORTED,
-           "join: device: expected auto or cpu, got cuda: joins run on the CPU");
+           "join: scan: expected auto or int8 on CUDA, got f64: it runs on the CPU");
     msim_corpus_close(corpus);
     msim_corpus_close(other);
+}
+
+/* What a device found comes block by block of left rows, each pair once. */
+static void found_pairs_are_sorted_by_block(void **state) {
+    (void)state;
+    enum { N = 5000 };
+    static uint32_t pairs[N], sorted[N];
+    uint64_t seed = 17;
+    size_t at = 0, n_runs = 0;
+    int64_t sum = 0, block = -1;
+    for (size_t i = 0; i < N; i++) {
+        pairs[i] = (uint32_t)(splitmix(&seed) % MS_JOIN_STRIP << 16 | splitmix(&seed) % 65536);
+        sum += pairs[i];
+    }
+    ms_join_found_sort(sorted, pairs, N);
+    for (size_t run; at < N; at += run, n_runs++) {
+        run = ms_join_found_run(sorted + at, N - at);
+        assert_true(run >= 1 && at + run <= N && (sorted[at] >> 16) / MS_JOIN_LEFT > block);
+        block = (sorted[at] >> 16) / MS_JOIN_LEFT;
+        for (size_t i = at; i < at + run; i++) {
+            assert_int_equal((sorted[i] >> 16) / MS_JOIN_LEFT, block);
+            sum -= sorted[i];
+        }
+    }
+    assert_int_equal(at, N);
+    assert_int_equal(n_runs, MS_JOIN_STRIP / MS_JOIN_LEFT);
+    assert_int_equal(sum, 0);
 }
 
 /* Every allocation of a join fails once; after each the join fails in an ordinary way. */
@@ -670,6 +698,7 @@ int main(void) {
         cmocka_unit_test(a_sink_may_end_the_join),
         cmocka_unit_test(a_join_can_be_stopped),
         cmocka_unit_test(what_cannot_be_joined_is_refused),
+        cmocka_unit_test(found_pairs_are_sorted_by_block),
         cmocka_unit_test(running_out_of_memory_is_an_ordinary_error),
         cmocka_unit_test(scores_are_those_of_a_search),
     };

@@ -10,19 +10,7 @@
  * Tests     test/unit/cpu/test_int8.c against `ref`. */
 #include "cpu/encoder/int8.h"
 #include "cpu/kernels/x86/avx512_vector.h"
-
-/* Not the intrinsic: GCC 12 takes its sum through memory, and a loop of 24 sums then runs at a
- * third of its speed. */
-INLINE __m512i dot4(__m512i sum, __m512i x, __m512i w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-    return sum;
-}
-
-INLINE __m512i same_four(const char *p) {
-    int four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
+#include "cpu/kernels/x86/dot4_avx512vnni.h"
 
 INLINE void product_tile(const ms_product *p, size_t i, size_t j, const int rows) {
     const char *a = (const char *)p->a + i * p->a_stride,

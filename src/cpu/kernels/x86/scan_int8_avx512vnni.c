@@ -12,22 +12,10 @@
  * Tests     test/unit/cpu/test_scan_codes.c against f64, test/unit/codes/test_codes.c. */
 #include "cpu/search/codes.h"
 #include "cpu/kernels/unroll.h"
-#include <immintrin.h>
+#include "cpu/kernels/x86/dot4_avx512vnni.h"
 #include <string.h>
 
 enum { MAX_TILES = 8 }; /* a few, so that further blocks of queries find them in the cache */
-
-/* Not the intrinsic: GCC 12 takes its sum through memory. */
-INLINE __m512i dot4(__m512i sum, __m512i x, __m512i w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-    return sum;
-}
-
-INLINE __m512i same_four(const char *p) {
-    int four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
 
 /* The test's left side for one tile and one query. */
 INLINE void put_upper(float *dst, __m512i sum, const unsigned char *tail, const ms_codes_queries *q,

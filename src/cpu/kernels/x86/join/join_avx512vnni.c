@@ -10,22 +10,10 @@
  * Needs     nothing aligned.
  * Tests     test/unit/cpu/test_join_kernels.c against ref. */
 #include "cpu/kernels/join_project.h"
-#include <immintrin.h>
+#include "cpu/kernels/x86/dot4_avx512vnni.h"
 #include <string.h>
 
 enum { ROWS = 8, GROUP_BYTES = MS_JOIN_TILE * MS_JOIN_GROUP };
-
-/* Not the intrinsic: GCC 12 takes its sum through memory. */
-INLINE __m512i dot4(__m512i sum, __m512i x, __m512i w) {
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-    return sum;
-}
-
-INLINE __m512i same_four(const char *p) {
-    int four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
 
 /* Half tiles side by side: a half after the other, [group][8 rows][4]. */
 static void pack_left(char *dst, const ms_join_rows *left, size_t components) {
