@@ -862,6 +862,7 @@ class msim_groups_file(Structure):
         ("bytes", c_int64),
         ("n_notes", c_int64),
         ("seconds", c_double),
+        ("is_unread", c_int),
     ]
 
 
