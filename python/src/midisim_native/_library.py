@@ -23,10 +23,11 @@ FILE = f"libmidisim.so.{_abi.MSIM_ABI}"
 
 
 def _load() -> ctypes.CDLL:
-    """The library that MIDISIM_LIBRARY names, the one in the package, or the one that is installed."""
-    named = os.environ.get("MIDISIM_LIBRARY")
-    inside = pathlib.Path(__file__).with_name(FILE)
-    path = named or (str(inside) if inside.exists() else FILE)
+    """The library that MIDISIM_LIBRARY names, the one in the package, the one that make has built where the package lies in a
+    checkout, or the one that is installed."""
+    named, here = os.environ.get("MIDISIM_LIBRARY"), pathlib.Path(__file__).resolve()
+    inside, built = here.with_name(FILE), here.parents[3] / "build" / "release" / FILE
+    path = named or next((str(found) for found in (inside, built) if found.exists()), FILE)
     try:
         lib = ctypes.CDLL(path)
     except OSError as error:
