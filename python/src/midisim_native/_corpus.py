@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _abi
+from ._join import Pairs, join
 from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, sized, text_of
+from ._measure import Evaluation
 from ._model import Model, Path, options_of
-from .errors import ArgumentError
+from .errors import ArgumentError, EmptyError
 
 __all__ = ["Corpus", "Match", "Query", "Searcher", "Span", "Whitening"]
 
@@ -351,6 +353,40 @@ class Corpus(Handle):
                 searcher._corpus = weakref.proxy(self)  # a cycle would be closed in any order
                 self._latest = (key, searcher)
             return self._latest[1].search(query)
+
+    # ---- Pairs, and how good the vectors are ----
+
+    def join(self, threshold: float, other: Corpus | None = None, *, scan: str = "auto", device: str = "auto", threads: int = 0,
+             shard: tuple[int, int] | None = None, progress: Callable[[int, int], Any] | None = None) -> Pairs:
+        """All pairs of rows whose cosine is at least the threshold: (rows a, rows b, scores), each [pairs], in order of a, then b.
+
+        Exact: rows a < b of this corpus, or each of its rows with each of `other`. scan: "auto" and "int8" leave pairs out by
+        proof, "f64" scores each. shard: (1..n, n) joins one of n parts of the rows a. progress gets (done, all).
+        """
+        return join(self, other, threshold, scan, device, threads, shard, progress)
+
+    def evaluate(self, labels: Sequence[Any] | npt.NDArray[Any], *, resamples: int = 1000, seed: int = 1, device: str = "auto",
+                 threads: int = 0) -> Evaluation:
+        """How well a search with each row finds the other rows of the same label [rows], for corpora whose rows all fit into one
+        answer. Rows whose label no other row has are no queries, but candidates.
+
+        Raises EmptyError when no two rows have the same label.
+        """
+        kinds = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)
+        n = len(self)
+        if len(kinds) != n:
+            raise ArgumentError(f"labels: expected {n}, got {len(kinds)}")
+        found = Evaluation(resamples=resamples, seed=seed)
+        asked = np.flatnonzero(np.bincount(kinds, minlength=1)[kinds] > 1)
+        for first in range(0, len(asked), PASS):
+            part = asked[first:first + PASS]
+            rows, scores = self.search_vectors(self.vectors[part], n, device=device, threads=threads)
+            for row, ranked, score in zip(part, rows, scores):
+                others = ranked != row
+                found.add(score[others], kinds[ranked[others]] == kinds[row])
+        if not len(asked):
+            raise EmptyError("labels: no two rows have the same")
+        return found
 
 
 class Searcher(Handle):
