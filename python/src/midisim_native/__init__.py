@@ -18,6 +18,7 @@ from ._groups import FilePair, GroupedFile, Groups, GroupsInfo
 from ._jobs import EmbedReport, Skip, embed_folder
 from ._library import lib as _lib
 from ._measure import Evaluation, EvaluationReport, Measure, ThresholdPoint
+from ._merge import merge_corpora
 from ._model import Model, ModelInfo, Piece, Tokenizer, load_model, read_midi
 from ._notes import NOTE_DTYPE, NoteMatch, NotePair, NotesIndex, parse_notes, read_notes
 from .errors import (ArgumentError, DeviceError, EmptyError, FileError, ForkError, FormatError, LimitError, MidisimError,
@@ -32,7 +33,7 @@ __all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError"
            "FilePair", "ForkError", "FormatError", "GroupedFile", "Groups", "GroupsInfo", "LimitError", "Match", "Measure",
            "MidiEmbedder", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError", "NoteMatch", "NotePair",
            "NotesIndex", "Piece", "Query", "Searcher", "Skip", "Span", "StoppedError", "ThresholdPoint", "Tokenizer",
-           "UnsupportedError", "Whitening", "embed_folder", "load_model", "parse_notes", "read_midi", "read_notes"]
+           "UnsupportedError", "Whitening", "embed_folder", "load_model", "merge_corpora", "parse_notes", "read_midi", "read_notes"]
 
 
 def __getattr__(name: str) -> Any:
