@@ -12,7 +12,7 @@ enum {
 typedef struct {
     ms_cli_common common;
     ms_cli_texts corpora, likes, vectors, excluded, midi_roots;
-    const char *names_file, *excluded_from, *cache, *copy_to;
+    const char *names_file, *excluded_from, *cache, *copy_to, *html;
     const char *prior_fit, *notes_index;
     int64_t k, transpose, max_tokens, prior_rows;
     int keys; /* 0: all; 1: those that are likely */
