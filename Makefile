@@ -172,12 +172,17 @@ endif
 # As many jobs as processors, where the caller has not said how many: kernels for all architectures take their time.
 JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: demo
+.PHONY: demo demo-lakh
 demo:
 	@scripts/setup.sh build
 	@$(MAKE) $(JOBS) --no-print-directory -s all
 	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh
 	@demo/run.sh $B
+demo-lakh:
+	@scripts/setup.sh build
+	@$(MAKE) $(JOBS) --no-print-directory -s all
+	@MIDISIM_CONVERT=$B/midisim-convert weights/fetch.sh midisimx-tiny
+	@demo/lakh.sh $B
 
 .PHONY: test test-slow asan
 test test-slow:

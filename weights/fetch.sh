@@ -1,21 +1,29 @@
 #!/bin/sh
-# Fetch the small model, the large one, or corpora of vectors, for the source tree: weights/fetch.sh --help
+# Fetch models, or corpora of vectors, for the source tree: weights/fetch.sh --help
 set -eu
 usage() {
     cat <<'USAGE'
 usage: weights/fetch.sh [small] [--force]
        weights/fetch.sh PATH
-       weights/fetch.sh large [--revision REV] [--force]
+       weights/fetch.sh midisimx-tiny [--to DIR] [--force]
+       weights/fetch.sh large | midisimx-base [--revision REV] [--force]
        weights/fetch.sh corpus [NAME | --all] [--to DIR] [--revision REV] [--force]
        weights/fetch.sh --list
 
 small, the default: the small model, to weights/midisim-small.safetensors. It is taken out of the Python package
 midisim 26.1.18, which pip downloads (99 MB, once; kept in $XDG_CACHE_HOME/midisim or ~/.cache/midisim). Without
-pip its checkpoint comes from the hub. With PATH, a midisim-26.1.18-*.whl or the small .pth from anywhere, nothing
-is downloaded. The SHA-256 of weights/SHA256SUMS must match, and midisim-convert writes the weights as they are.
+pip its checkpoint comes from the hub.
+
+midisimx-tiny: the tiny model of the successor midisimx 26.10.26, to weights/midisimx-tiny.safetensors, and its
+corpus of 17,209 songs, to midisim-embeddings in the current folder. Both are in its Python package, which pip
+downloads (36 MB). The corpus is under CC BY-NC-SA.
+
+With PATH, one of these packages (.whl) or the .pth in it from anywhere, nothing is downloaded. The SHA-256 of
+weights/SHA256SUMS must match, and midisim-convert writes the weights as they are.
 
 From the hub that the original names (weights/README.md), with size and SHA-256 checked as it publishes them:
   large          the large model, to weights/midisim-large.safetensors (also: --large)
+  midisimx-base  the base model of midisimx, to weights/midisimx-base.safetensors
   corpus NAME    one corpus of vectors (.npy), as it is (also: --embeddings NAME); without NAME the one that the
                  original downloads by default
   corpus --all   all of them (also: --all-embeddings)

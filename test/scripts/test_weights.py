@@ -76,6 +76,25 @@ def test_wheel_by_hand(tree, tmp_path):
     assert fetch(tree).stderr == ""  # there already: silent
 
 
+def test_a_package_with_a_corpus(tree, tmp_path):
+    """midisimx-tiny: model and corpus out of one package, each with its own sum; the corpus's licence is said."""
+    wheel, name = tmp_path / "midisimx.whl", "lakh_midi_dataset_17209_clean_midis_embeddings_1_2_1_2_weighted_cc_by_nc_sa.npy"
+    model, corpus = b"a model" * 99, b"a corpus" * 99
+    with zipfile.ZipFile(wheel, "w") as z:
+        z.writestr("midisimx/models/m.pth", model)
+        z.writestr("midisimx/embeddings/e.npy", corpus)
+    sums = tree / "weights/SHA256SUMS"
+    real = sums.read_text()
+    checkpoint = next(line.split()[1] for line in real.splitlines() if "midisimx_tiny" in line)
+    sums.write_text(f"{hashlib.sha256(model).hexdigest()}  {checkpoint}\n{hashlib.sha256(corpus).hexdigest()}  {name}\n")
+    done = fetch(tree, wheel)
+    assert (tree / "weights/midisimx-tiny.safetensors").read_bytes() == model
+    assert (tree / "midisim-embeddings" / name).read_bytes() == corpus and "CC BY-NC-SA" in done.stderr
+    assert fetch(tree, "midisimx-tiny").stderr == ""  # both are there
+    sums.write_text(sums.read_text().replace(hashlib.sha256(corpus).hexdigest(), "0" * 64))
+    assert "expected a corpus with SHA-256 000" in fetch(tree, wheel, ok=(1,)).stderr
+
+
 def test_checkpoint_by_hand(tree, tmp_path):
     _, data = fake_sums(tree, tmp_path / "w.whl")
     (tmp_path / "small.pth").write_bytes(data)

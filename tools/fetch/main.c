@@ -56,6 +56,8 @@ static const ms_cli_option options[] = {
 static const ms_cli_example examples[] = {
     {"midisim-fetch small", "the small model (99 MB), which the tools then use"},
     {"midisim-fetch large", "the large model; tools take it with -m FILE"},
+    {"midisim-fetch midisimx-tiny",
+     "the tiny model of midisimx (36 MB), with its corpus of 17,209 songs"},
     {"midisim-fetch --list", "the published corpora of vectors"},
     {"midisim-fetch corpus", "the corpus that the original downloads by default"},
     {"midisim-fetch midisim-26.1.18-py3-none-any.whl",
@@ -66,16 +68,19 @@ static const ms_cli_tool tool = {
     .name = "midisim-fetch",
     .purpose = "Downloads the published models and corpora to where the tools look for them.",
     .summary = "download the published models and corpora",
-    .usage = "small [--to DIR] [--force]\n"
-             "large [--to DIR] [--revision REV] [--force]\n"
+    .usage = "small | midisimx-tiny [--to DIR] [--force]\n"
+             "large | midisimx-base [--to DIR] [--revision REV] [--force]\n"
              "corpus [NAME | --all] [--to DIR] [--revision REV] [--force]\n"
              "--list\n"
              "PATH [--to DIR]",
     .description =
         "The small model comes out of the Python package midisim 26.1.18, which pip downloads, or "
         "without pip from the hub that the original names. Its SHA-256 is known and must match. "
-        "PATH is that package or its checkpoint: then nothing is downloaded.\n\n"
-        "The large model and the corpora come from the hub. Their size and SHA-256 must be those "
+        "midisimx-tiny is the tiny model of the successor midisimx 26.10.26, out of its package, "
+        "with the corpus of 17,209 songs that the package carries. PATH is one of these packages "
+        "or its checkpoint: then nothing is downloaded.\n\n"
+        "The large model, midisimx-base and the corpora come from the hub. Their size and SHA-256 "
+        "must be those "
         "that the hub publishes. A download that was cut off goes on where it ended. The corpora "
         "are published under CC BY-NC-SA: not for commercial use.\n\n"
         "HF_ENDPOINT is another address of the hub. HF_TOKEN is sent to that address alone. With "
