@@ -2062,8 +2062,8 @@ MSIM_API void msim_report_close(msim_report *report);
 
 /* Add a piece, and read its notes: of the file `path`, or with NULL of the file with that name
  * below a root, or of the note index. A name that leads out of a root is looked for in the index
- * alone. Without notes, the report says what the piece lacks. Returns the number of the piece, which
- * is that of before when the name and path are known. */
+ * alone. Without notes, the report says what the piece lacks. Returns the number of the piece: that
+ * of before when the name and path are known. */
 MSIM_API int64_t msim_report_add_piece(msim_report *report, const char *name, size_t name_bytes,
                                        const char *path, msim_error *err);
 /* Add a piece by its notes, which are copied, or by the bytes of a MIDI file. */
