@@ -2002,13 +2002,15 @@ MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,
                                    int (*sink)(void *user, const msim_file_pair *pair), void *user,
                                    msim_error *err);
 
+/* How a split is dealt, bits: each first folder of the names by itself, as far as its pairs allow;
+ * shares of the notes instead of the files, where a file without notes counts as one note. */
+enum { MSIM_SPLIT_FOLDERS = 1, MSIM_SPLIT_NOTES = 2 };
 /* Deal all files to sides so that no pair of any kind is on two sides. shares [n_sides] are
- * positive. The result depends on the seed and the files. With is_by_folder, each folder of names
- * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps
- * [files], or NULL, gets the number from 1 of what pairs connect, which is dealt as a whole.
- * crossing, or NULL: pairs on two sides, counted afterwards. */
+ * positive. The result depends on the seed, on `how` and on the files. sides [files] gets
+ * 0..n_sides - 1. lumps [files], or NULL, gets the number from 1 of what pairs connect, which is
+ * dealt as a whole. crossing, or NULL: pairs on two sides, counted afterwards. */
 MSIM_API int msim_groups_split(const msim_groups *groups, const double *shares, int n_sides,
-                               uint64_t seed, int is_by_folder, int *sides, int64_t *lumps,
+                               uint64_t seed, int how, int *sides, int64_t *lumps,
                                int64_t *crossing, msim_error *err);
 
 /* ---- Report: matches, groups and a map as one HTML file ---- */
@@ -2062,8 +2064,8 @@ MSIM_API void msim_report_close(msim_report *report);
 
 /* Add a piece, and read its notes: of the file `path`, or with NULL of the file with that name
  * below a root, or of the note index. A name that leads out of a root is looked for in the index
- * alone. Without notes, the report says what the piece lacks. Returns the number of the piece: that
- * of before when the name and path are known. */
+ * alone. Without notes, the report says what the piece lacks. Returns the number of the piece,
+ * which is that of before when the name and path are known. */
 MSIM_API int64_t msim_report_add_piece(msim_report *report, const char *name, size_t name_bytes,
                                        const char *path, msim_error *err);
 /* Add a piece by its notes, which are copied, or by the bytes of a MIDI file. */

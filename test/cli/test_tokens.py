@@ -46,7 +46,7 @@ def test_max_tokens(tmp_path):
     assert len(everything) > 3072
     done = run("tokens", tmp_path / "a.mid")
     assert lines(done)[0]["tokens"] == everything[:3072]
-    assert "1 files longer than 3,072 tokens, only their beginning is used" in text(done)
+    assert "1 file longer than 3,072 tokens, only the beginning is used" in text(done)
     assert lines(run("tokens", "--max-tokens", 5, tmp_path / "a.mid"))[0]["tokens"] == everything[:5]
 
 
@@ -157,7 +157,7 @@ def test_reasons_and_exit_codes(tmp_path):
     assert done.returncode == 0  # files of a folder without notes are counted, not failures
     assert {o["path"]: o.get("error") for o in lines(done)} == \
         {"good.mid": None, "silent.mid": "no-notes", "drums.mid": "drums-only"}
-    assert "3 files: 1 sequences" in text(done) and "no-notes 1, drums-only 1" in text(done)
+    assert "3 files: 1 sequence," in text(done) and "no-notes 1, drums-only 1" in text(done)
     rows = [line.split("\t") for line in skipped.read_text().splitlines()]
     assert [(os.path.basename(r[0]), r[1]) for r in rows] == [("drums.mid", "drums-only"), ("silent.mid", "no-notes")]
     assert all(len(r) == 3 for r in rows)

@@ -255,6 +255,8 @@ void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ms_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* 1234567 -> "1,234,567". Returns buf, which has at least 32 bytes. */
 char *ms_cli_count(char *buf, int64_t n);
+/* The end of a noun that n counts: "s", or "" for one. */
+static inline const char *ms_cli_plural(int64_t n) { return n == 1 ? "" : "s"; }
 double ms_cli_now(void); /* seconds, monotonic */
 bool ms_cli_is_terminal(int fd);
 /* True when colour may be used on this descriptor: a terminal, and NO_COLOR unset or empty. */

@@ -95,8 +95,10 @@ static const ms_cli_option options[] = {
     {.name = "pairs",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_pairs),
-     .help = "instead of queries: each piece of the index against all others, quickly. Pairs that "
-             "share less than a quarter of the shorter piece are left out"},
+     .help =
+         "instead of queries: each piece of the index against all others, quickly. Pairs that "
+         "share less than a quarter of the shorter piece are left out, unless one passage alone "
+         "shows that they belong together (155 bits)"},
     {.name = "groups",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_groups),

@@ -100,14 +100,16 @@ static void say_counts(const ms_grouping_settings *s, const msim_groups *g, doub
     if (i.without_notes || i.unread)
         snprintf(skipped, sizeof skipped, "; %lld without notes, %lld unread",
                  (long long)i.without_notes, (long long)i.unread);
-    ms_cli_note("%s files, %s contents, %s pieces%s; %lld compared, %lld known from before, "
-                "%lld pairs, %.2f s",
-                ms_cli_count(files, i.files), ms_cli_count(contents, i.contents),
-                ms_cli_count(pieces, i.pieces), skipped, (long long)i.asked, (long long)i.known,
-                (long long)pairs, seconds);
+    ms_cli_note(
+        "%s file%s, %s content%s, %s piece%s%s; %lld compared, %lld known from before, "
+        "%lld pair%s, %.2f s",
+        ms_cli_count(files, i.files), ms_cli_plural(i.files), ms_cli_count(contents, i.contents),
+        ms_cli_plural(i.contents), ms_cli_count(pieces, i.pieces), ms_cli_plural(i.pieces), skipped,
+        (long long)i.asked, (long long)i.known, (long long)pairs, ms_cli_plural(pairs), seconds);
+    const int64_t n_extra = i.files - i.groups - i.singles;
     if (!s->split && !s->is_leaks && !s->against.n)
-        ms_cli_note("%lld groups: %lld files can be left out", (long long)i.groups,
-                    (long long)(i.files - i.groups - i.singles));
+        ms_cli_note("%lld group%s: %lld file%s can be left out", (long long)i.groups,
+                    ms_cli_plural(i.groups), (long long)n_extra, ms_cli_plural(n_extra));
 }
 
 /* The first few of them. */
@@ -126,8 +128,8 @@ static int check_unread(const ms_grouping_settings *s, const msim_groups *g) {
     (void)msim_groups_get_info(g, &i);
     if (i.unread == 0) return 0;
     name_unread(g);
-    ms_cli_error("%lld files could not be read%s", (long long)i.unread,
-                 s->skipped ? "" : ": --skipped FILE lists them");
+    ms_cli_error("%lld file%s could not be read%s", (long long)i.unread, ms_cli_plural(i.unread),
+                 s->skipped ? "" : ": --skipped FILE lists what was left out");
     return -MSIM_E_IO;
 }
 
@@ -172,14 +174,16 @@ static int run(const ms_grouping_settings *s) {
     const double began = ms_cli_now();
     msim_groups_options o = job_options(s);
     int rc = ms_ranks_index() == 0 ? find_work(s, work, sizeof work, &err) : 0;
-    rc = ms_ranks_agree(rc, &err);
     o.work = work;
     o.user = &unit;
+    if (rc >= 0 && ms_ranks_index() == 0) rc = ms_grouping_check_inputs(s, work, &err);
+    rc = ms_ranks_agree(rc, &err);
     if (rc >= 0) rc = msim_groups_find(&o, &g, &err);
     ms_cli_progress_end();
     if (rc >= 0 && ms_ranks_index() == 0) {
         say_counts(s, g, ms_cli_now() - began);
-        rc = show(s, g, &err);
+        rc = ms_grouping_check_files(s, g, &err);
+        if (rc >= 0) rc = show(s, g, &err);
     }
     if (rc == 0 && ms_ranks_index() == 0) rc = check_unread(s, g);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);

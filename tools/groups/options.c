@@ -71,8 +71,11 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_TEXT,
      .value = "A/B/C",
      .offset = AT(split),
-     .help = "deal all files to sides of these shares instead, such as 80/10/10, so that no pair "
-             "of any kind is on two sides. Prints the side and the group of each file",
+     .help =
+         "deal all files to sides of these shares instead, such as 80/10/10, so that no pair "
+         "of any kind is on two sides. Prints the side and the group of each file. What is related "
+         "is dealt as a whole: a side may get less than its share, and in a small collection "
+         "nothing, which is said",
      .brief = "split 80/10/10, related files on one side"},
     {.name = "seed",
      .kind = MS_CLI_INT,
@@ -86,6 +89,12 @@ static const ms_cli_option options[] = {
      .choices = "none|folders",
      .offset = AT(stratify),
      .help = "with --split: folders deals each first folder of the names by itself"},
+    {.name = "split-by",
+     .kind = MS_CLI_CHOICE,
+     .value = "files|notes",
+     .choices = "files|notes",
+     .offset = AT(split_by),
+     .help = "with --split: what the shares count, files (default) or their notes"},
     {.name = "lists",
      .kind = MS_CLI_TEXT,
      .value = "PREFIX",
@@ -309,9 +318,11 @@ static int check_two(const ms_grouping_settings *s) {
 }
 
 static int check_split(const ms_grouping_settings *s) {
-    const bool has_more = ms_cli_given(&ms_grouping_tool, s, "seed") || s->stratify || s->lists;
+    const bool has_more = ms_cli_given(&ms_grouping_tool, s, "seed") || s->stratify ||
+                          s->split_by || s->lists;
     if (!s->split && has_more)
-        return ms_cli_usage("--seed, --stratify and --lists are for --split: give that too");
+        return ms_cli_usage(
+            "--seed, --stratify, --split-by and --lists are for --split: give that too");
     if (s->split && (s->move || s->links || s->keep_list || s->drop_list || s->keep || s->kinds ||
                      s->is_all || s->link_text))
         return ms_cli_usage("--split deals all files, whatever their pairs: leave out --kinds, "

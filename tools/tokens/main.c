@@ -178,14 +178,16 @@ static void say_summary(const tokens_run *r, int64_t n_cut, double seconds) {
     char files[32], sequences[32], tokens[32], skipped[32], cut[32], limit[32], reasons[400];
     int64_t n_skipped = ms_cli_skips_total(r->skips);
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s files: %s sequences, %s tokens, %s skipped%s%s%s, %.2f s, %.0f files/s",
-                ms_cli_count(files, r->n_files), ms_cli_count(sequences, r->n_sequences),
-                ms_cli_count(tokens, r->n_tokens), ms_cli_count(skipped, n_skipped),
-                *reasons ? " (" : "", reasons, *reasons ? ")" : "", seconds,
-                seconds > 0 ? (double)r->n_files / seconds : 0.0);
+    ms_cli_note("%s file%s: %s sequence%s, %s token%s, %s skipped%s%s%s, %.2f s, %.0f files/s",
+                ms_cli_count(files, r->n_files), ms_cli_plural(r->n_files),
+                ms_cli_count(sequences, r->n_sequences), ms_cli_plural(r->n_sequences),
+                ms_cli_count(tokens, r->n_tokens), ms_cli_plural(r->n_tokens),
+                ms_cli_count(skipped, n_skipped), *reasons ? " (" : "", reasons,
+                *reasons ? ")" : "", seconds, seconds > 0 ? (double)r->n_files / seconds : 0.0);
     if (n_cut)
-        ms_cli_note("%s files longer than %s tokens, only their beginning is used",
-                    ms_cli_count(cut, n_cut), ms_cli_count(limit, r->s->max_tokens));
+        ms_cli_note("%s file%s longer than %s tokens, only the beginning is used",
+                    ms_cli_count(cut, n_cut), ms_cli_plural(n_cut),
+                    ms_cli_count(limit, r->s->max_tokens));
 }
 
 /* 1 for a folder, 0 for anything else and for nothing; < 0 when that cannot be said. */
@@ -243,8 +245,9 @@ static int run_normal(const tokens_settings *s) {
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
     } else {
         char done[32], all[32];
-        ms_cli_note("%s of %s files normalised, %.2f s", ms_cli_count(done, n_done),
-                    ms_cli_count(all, stats.files), ms_cli_now() - began);
+        ms_cli_note("%s of %s file%s normalised, %.2f s", ms_cli_count(done, n_done),
+                    ms_cli_count(all, stats.files), ms_cli_plural(stats.files),
+                    ms_cli_now() - began);
         if (n_done == 0 || n_done < stats.files || stats.empty_folders) rc = -MSIM_E_EMPTY;
     }
     if (ms_cli_skips_close(skips, &err) < 0) {

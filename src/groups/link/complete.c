@@ -1,6 +1,6 @@
 /* Groups of which every two members are a pair: the strongest pairs first, and two groups become
- * one when all their members are pairs across. Contract: groups/link.h. */
-#include "groups/link.h"
+ * one when all their members are pairs across. Contract: groups/link/link.h. */
+#include "groups/link/link.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* What a chain of pairs connects. The contents of a unit stand in order of key and tempo, so that
  * each need be looked at beside few of the others, however many files of the same notes there are.
- * Contract: groups/link.h. */
-#include "groups/link.h"
+ * Contract: groups/link/link.h. */
+#include "groups/link/link.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* An excerpt goes to the group of its whole, if nothing else is in its own group; so an excerpt of
- * two pieces joins nothing. Contract: groups/link.h. */
-#include "groups/link.h"
+ * two pieces joins nothing. Contract: groups/link/link.h. */
+#include "groups/link/link.h"
 
 /* Whether unit `u` is the part in a pair. */
 static bool is_part(const ms_unit_pair *p, int64_t u) {

@@ -1,7 +1,7 @@
 /* Pairs become groups. What a chain of pairs connects is one component; inside it, stars (VERIFIED)
  * or cliques (COMPLETE) are formed, in an order that depends on the rule of what to keep alone.
  * Everything is done with contents; files follow. */
-#include "groups/link.h"
+#include "groups/link/link.h"
 #include <stdlib.h>
 #include <string.h>
 
