@@ -48,7 +48,7 @@ OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c src/*/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOLS    := tokens embed search index find groups eval convert bench fetch
+TOOLS    := tokens embed search index find groups report eval convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/search/print/*.c tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
@@ -93,6 +93,9 @@ SAYS_BUILD := $B/src/model/default.o $B/tools/common/cli.o $B/tools/common/texts
     $B/tools/fetch/main.o
 $(SAYS_BUILD): private DEFINE := -DMSIM_COMMIT='"$(COMMIT)"' -DMSIM_PREFIX='"$(PREFIX)"'
 $(SAYS_BUILD): $B/stamp.commit
+
+# The page of a report lies in the library as it is: src/report/assets.c.
+$B/src/report/assets.o: $(wildcard src/report/page/*)
 
 # Tests share headers of test/support.
 $(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/%.o): private TESTS := -Itest

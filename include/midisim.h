@@ -327,6 +327,7 @@ enum msim_skip_reason {
     MSIM_SKIP_CHANGED,    /* its size or time changed after it was listed */
     MSIM_SKIP_NO_MEMORY,  /* it alone needs more memory than there is */
     MSIM_SKIP_NOT_FINITE, /* the model gave NaN or infinity for it: its weights overflow */
+    MSIM_SKIP_NO_CLEAN_NOTES,
     MSIM_SKIP_COUNT
 };
 /* "unreadable", "not-regular", ...; "ok" for MSIM_SKIP_NONE, "unknown" for an unknown value. */
@@ -1176,23 +1177,60 @@ enum msim_outcome {
     MSIM_OUTCOME_NOT_MIDI,   /* no readable header, or no track at all */
     MSIM_OUTCOME_BAD_MIDI,   /* damaged where the original gives up; the error says at which byte */
     MSIM_OUTCOME_NO_NOTES,   /* well-formed, but without a note */
-    MSIM_OUTCOME_DRUMS_ONLY  /* all notes are on the drum channel */
+    MSIM_OUTCOME_DRUMS_ONLY, /* all notes are on the drum channel */
+    MSIM_OUTCOME_NO_CLEAN_NOTES /* it has notes, but none of an instrument that cleaning keeps */
 };
+
+/* The families of models, each with its own tokens. midisimx is the successor of midisim. Its
+ * chords are tokens. docs/MODEL.md has both side by side. */
+enum msim_family { MSIM_FAMILY_MIDISIM = 0, MSIM_FAMILY_MIDISIMX = 1 };
+/* What comes first of a chord of midisimx: its start time, as the published models were trained, or
+ * the chord's token, as the original writes it since its release 26.10.23. */
+enum msim_token_order { MSIM_ORDER_TIME_FIRST = 0, MSIM_ORDER_CHORD_FIRST = 1 };
+/* The names of their values: "midisim", "midisimx"; "time-first", "chord-first". NULL for an
+ * unknown value. */
+MSIM_API const char *msim_family_name(int family);
+MSIM_API const char *msim_token_order_name(int order);
+
+/* How MIDI files become tokens. Start from msim_tokenizer_options_default(). */
+typedef struct {
+    size_t size;      /* sizeof(msim_tokenizer_options), set by the caller (R6) */
+    int family;       /* msim_family */
+    int token_order;  /* msim_token_order; midisim has one order alone, which is 0 */
+    int is_unclean;   /* midisimx: 0 (default): only notes of 77 of the 128 instruments, as the
+                      * published models were trained; 1: of all but drums. Of midisim 0. */
+    int center_pitch; /* midisimx: move every piece to this mean pitch, 1..127; 0 (default): none.
+                       * Of midisim 0. */
+} msim_tokenizer_options;
+
+/* Fill in the defaults. The caller sets options->size first. */
+MSIM_API void msim_tokenizer_options_init(msim_tokenizer_options *options);
+static inline msim_tokenizer_options msim_tokenizer_options_default(void) {
+    msim_tokenizer_options options;
+    options.size = sizeof options;
+    msim_tokenizer_options_init(&options);
+    return options;
+}
 
 /* Open a tokeniser for the family of a model; NULL means midisim's family. The model need not stay
  * open. -MSIM_E_UNSUPPORTED when the vocabulary of the model is unknown; such a model takes token
  * ids alone. */
 MSIM_API int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err);
+/* Open a tokeniser without a model; NULL means the defaults. */
+MSIM_API int msim_tokenizer_open_family(const msim_tokenizer_options *options, msim_tokenizer **out,
+                                        msim_error *err);
 MSIM_API void msim_tokenizer_close(msim_tokenizer *tok);
 
 /* How many sequences a transpose factor asks for: 1 if it is <= 0, else 2 x min(factor, 6). */
 MSIM_API int msim_tokenizer_variants(int transpose_factor);
-/* The most ids that encode can write for a file of n_bytes, all variants together. */
+/* The most ids that encode can write for a file of n_bytes, all variants together, in either
+ * family. */
 MSIM_API size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len);
 
 /* Encode one MIDI file, given as uncompressed bytes. transpose_factor and max_seq_len work as in
  * the original. A factor tf > 0 makes the variants -tf..tf-1; any other factor makes the piece as
  * it is. Each sequence keeps its first max_seq_len ids; a negative value -k drops the last k ids.
+ * Variants of midisimx may differ in length: each thins the chords anew.
  *
  * The sequences go into ids [ids_cap], end to end. starts [variants + 1] gets the start of each
  * sequence and the end of the last one. Returns the number of sequences (>= 1).
@@ -1209,10 +1247,12 @@ MSIM_API int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi,
                                           size_t ids_cap, msim_error *err);
 /* msim_outcome of the last call. It means nothing after -MSIM_E_MEMORY and -MSIM_E_LIMIT. */
 MSIM_API int msim_tokenizer_outcome(const msim_tokenizer *tok);
-/* How many ids the last successful encode would have given without max_seq_len. */
+/* How many ids the last successful encode would have given without max_seq_len: of encode, for the
+ * piece as it is, whatever the variants are. */
 MSIM_API int64_t msim_tokenizer_full_length(const msim_tokenizer *tok);
 /* How many notes the last successful encode turned into ids, those of ids that max_seq_len cut off
- * included; and the second at which the last of them ends, as in a span. */
+ * included; and the second at which the last of them ends, as in a span. Of encode, this is of the
+ * piece as it is. */
 MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds);
 
 /* Cut the piece that the last successful encode read into windows, as msim_job_options describes
@@ -1224,7 +1264,10 @@ MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds
  * like the first note of a piece.
  *
  * Seconds come from the starts of the notes, in steps of 32 ms from the first note on. A window
- * ends where the next note begins. The last window ends where its last note ends. */
+ * ends where the next note begins. The last window ends where its last note ends.
+ *
+ * In midisimx a window is cut between chords: what is said of a note here is then a chord's. Its
+ * pieces are cut in the order time-first alone (-MSIM_E_UNSUPPORTED). */
 MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
                                         int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                         size_t cap, msim_error *err);
@@ -1328,6 +1371,10 @@ typedef struct {
     int (*progress)(void *user, const msim_job_progress *progress);
     void (*message)(void *user, int level, const char *text);
     void *user;
+
+    const msim_tokenizer_options *tokens; /* how files become tokens; NULL: as for the model, or as
+                                           * msim_tokenizer_options_default says. With a model,
+                                           * family and order are the model's, and this is NULL. */
 } msim_walk_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -1443,6 +1490,10 @@ typedef struct msim_note_reader msim_note_reader;
 
 MSIM_API int msim_note_reader_open(msim_note_reader **out, msim_error *err);
 MSIM_API void msim_note_reader_close(msim_note_reader *reader);
+/* Also give the notes of channel 10, as voices of that channel, from the next read on (is_kept 1),
+ * or no longer (0, the default). Drums have no pitch: do not compare them or add them to an
+ * index. */
+MSIM_API void msim_note_reader_keep_drums(msim_note_reader *reader, int is_kept);
 /* Read the notes of one MIDI file, given as uncompressed bytes. What `out` points to is the
  * reader's until its next call. Errors are those of msim_tokenizer_encode. */
 MSIM_API int msim_note_reader_read(msim_note_reader *reader, const void *midi, size_t n_bytes,
@@ -1730,6 +1781,30 @@ MSIM_API int msim_comparer_compare(msim_comparer *comparer, int64_t a, int64_t b
 MSIM_API int msim_notes_compare(const msim_notes *notes_a, int64_t a, const msim_notes *notes_b,
                                 int64_t b, msim_note_match *match, msim_error *err);
 
+/* A note of one piece and the note of another that agrees with it. This struct never grows. */
+typedef struct {
+    int64_t query, piece; /* numbers in the arrays that were given */
+} msim_note_pair;
+/* A passage that two pieces share. This struct never grows within one MSIM_ABI. */
+typedef struct {
+    msim_place place;            /* its notes are numbers in the arrays that were given */
+    int transpose;               /* semitones to add to the query to get the piece */
+    double tempo;                /* seconds of the piece for one second of the query */
+    const msim_note_pair *pairs; /* [place.n_matched], in order of the query */
+} msim_passage;
+
+/* Lay two pieces on each other, note by note, without an index. An aligner is one thread's working
+ * memory. Notes are in any order; leave drums out. Notes of a chord that several voices play are
+ * paired once. Returns how many passages there are, best first: further sections, and then
+ * repetitions of the best one. *passages is the aligner's until its next call. Which agreement
+ * chance would give too, it does not say. */
+typedef struct msim_aligner msim_aligner;
+MSIM_API int msim_aligner_open(msim_aligner **out, msim_error *err);
+MSIM_API void msim_aligner_close(msim_aligner *aligner);
+MSIM_API int64_t msim_aligner_align(msim_aligner *aligner, const msim_note *query, size_t n_query,
+                                    const msim_note *piece, size_t n_piece,
+                                    const msim_passage **passages, msim_error *err);
+
 /* What msim_notes_pairs is doing when it calls progress. */
 enum msim_pairs_stage {
     MSIM_PAIRS_ASKING = 0, /* each piece proposes others; counted in pieces */
@@ -1917,20 +1992,135 @@ typedef struct {
 /* How two files relate. Returns the kind, MSIM_PAIR_NONE when no pair was seen. */
 MSIM_API int msim_groups_relate(const msim_groups *groups, int64_t a, int64_t b,
                                 msim_file_pair *out);
+/* Why a file is in its group: how the file that is kept relates to it, or, where only a chain of
+ * pairs links the two, how another member does. out->a is that file, out->b this one. Returns the
+ * kind, MSIM_PAIR_NONE for a file that is kept. */
+MSIM_API int msim_groups_explain(const msim_groups *groups, int64_t file, msim_file_pair *out);
 /* Give all pairs in order of (a, b), a < b. Files of one content, and contents of the same notes,
  * are given with the first of them alone. sink returns 0 to go on. Returns the number of pairs. */
 MSIM_API int64_t msim_groups_pairs(const msim_groups *groups,
                                    int (*sink)(void *user, const msim_file_pair *pair), void *user,
                                    msim_error *err);
 
+/* How a split is dealt, bits: each first folder of the names by itself, as far as its pairs allow;
+ * shares of the notes instead of the files, where a file without notes counts as one note. */
+enum { MSIM_SPLIT_FOLDERS = 1, MSIM_SPLIT_NOTES = 2 };
 /* Deal all files to sides so that no pair of any kind is on two sides. shares [n_sides] are
- * positive. The result depends on the seed and the files. With is_by_folder, each folder of names
- * is dealt by itself, as far as its pairs allow. sides [files] gets 0..n_sides - 1. lumps
- * [files], or NULL, gets the number from 1 of what pairs connect, which is dealt as a whole.
- * crossing, or NULL: pairs on two sides, counted afterwards. */
+ * positive. The result depends on the seed, on `how` and on the files. sides [files] gets
+ * 0..n_sides - 1. lumps [files], or NULL, gets the number from 1 of what pairs connect, which is
+ * dealt as a whole. crossing, or NULL: pairs on two sides, counted afterwards. */
 MSIM_API int msim_groups_split(const msim_groups *groups, const double *shares, int n_sides,
-                               uint64_t seed, int is_by_folder, int *sides, int64_t *lumps,
+                               uint64_t seed, int how, int *sides, int64_t *lumps,
                                int64_t *crossing, msim_error *err);
+
+/* ---- Report: matches, groups and a map as one HTML file ---- */
+
+/* A report is one HTML file that opens from disk without a network: it shows and plays queries with
+ * their matches, groups, and a map of a corpus. Names of files are only ever text in it.
+ *
+ *   msim_report_options o = msim_report_options_default();
+ *   msim_report *report;
+ *   o.roots = &folder;  o.n_roots = 1;
+ *   int rc = msim_report_open(&o, &report, &e);
+ *   int64_t a = msim_report_add_piece(report, "a.mid", 5, NULL, &e);
+ *   int64_t b = msim_report_add_piece(report, "b.mid", 5, NULL, &e);
+ *   int64_t query = msim_report_add_query(report, a, -1, -1, &e);
+ *   msim_report_match match = msim_report_match_default();
+ *   match.piece = b;
+ *   rc = (int)msim_report_add_match(report, query, &match, &e);
+ *   if (rc >= 0) rc = msim_report_write(report, "report.html", &e);
+ *   msim_report_close(report);
+ *
+ * A function that fails leaves the report as it was. */
+typedef struct msim_report msim_report;
+
+/* Start from msim_report_options_default(). */
+typedef struct {
+    size_t size;              /* sizeof(msim_report_options), set by the caller (R6) */
+    const char *title;        /* of the page; NULL: what it is about */
+    const char *const *roots; /* folders in which the names of pieces are paths; copied */
+    size_t n_roots;
+    const msim_notes *notes; /* borrowed: has the notes of pieces whose file is not there; NULL */
+    int64_t
+        max_piece_notes; /* of a longer piece the first notes alone are shown (default 50,000) */
+    int64_t max_notes;   /* of the whole report; pieces beyond are named without their notes
+                              * (default 2,000,000, some 10 MB) */
+    int64_t max_groups;  /* groups beyond are counted (default 500) */
+    int64_t max_points;  /* of the map; of a larger corpus every so many-th piece is a point
+                              * (default 5,000) */
+    int64_t max_point_notes; /* that a point of the map plays (default 64; 0: none) */
+} msim_report_options;
+MSIM_API void msim_report_options_init(msim_report_options *options);
+static inline msim_report_options msim_report_options_default(void) {
+    msim_report_options options;
+    options.size = sizeof options;
+    msim_report_options_init(&options);
+    return options;
+}
+
+MSIM_API int msim_report_open(const msim_report_options *options, msim_report **out,
+                              msim_error *err);
+MSIM_API void msim_report_close(msim_report *report);
+
+/* Add a piece, and read its notes: of the file `path`, or with NULL of the file with that name
+ * below a root, or of the note index. A name that leads out of a root is looked for in the index
+ * alone. Without notes, the report says what the piece lacks. Returns the number of the piece, which
+ * is that of before when the name and path are known. */
+MSIM_API int64_t msim_report_add_piece(msim_report *report, const char *name, size_t name_bytes,
+                                       const char *path, msim_error *err);
+/* Add a piece by its notes, which are copied, or by the bytes of a MIDI file. */
+MSIM_API int64_t msim_report_add_notes(msim_report *report, const char *name, size_t name_bytes,
+                                       const msim_piece_notes *notes, msim_error *err);
+MSIM_API int64_t msim_report_add_midi(msim_report *report, const char *name, size_t name_bytes,
+                                      const void *midi, size_t n_bytes, msim_error *err);
+
+/* Add a query: a piece, or the part of it that was asked for (seconds; -1: from its beginning, to
+ * its end). Returns the number of the query. */
+MSIM_API int64_t msim_report_add_query(msim_report *report, int64_t piece, double from_seconds,
+                                       double to_seconds, msim_error *err);
+
+/* Start from msim_report_match_default(). */
+typedef struct {
+    size_t size;   /* sizeof(msim_report_match), set by the caller (R6) */
+    int64_t piece; /* of the report */
+    /* Of a search by vectors. */
+    int has_score;
+    double score;                          /* the cosine */
+    int transpose;                         /* semitones by which the query was moved */
+    int likeness;                          /* msim_likeness */
+    double chance;                         /* msim_meaning.matches; -1: not known */
+    double query_from, query_to, from, to; /* the stretches that are alike, in seconds; -1: all */
+    /* Of a search by notes: borrowed during the call; NULL: it found nothing, or was not asked. The
+     * report lays query and match on each other in any case, to show which notes agree. */
+    const msim_note_match *notes;
+} msim_report_match;
+MSIM_API void msim_report_match_init(msim_report_match *match);
+static inline msim_report_match msim_report_match_default(void) {
+    msim_report_match match;
+    match.size = sizeof match;
+    msim_report_match_init(&match);
+    return match;
+}
+/* Add a match of a query, in the order in which they are to stand. Returns its number. */
+MSIM_API int64_t msim_report_add_match(msim_report *report, int64_t query,
+                                       const msim_report_match *match, msim_error *err);
+/* Add all groups of two files and more. The handle may be closed afterwards. */
+MSIM_API int msim_report_add_groups(msim_report *report, const msim_groups *groups,
+                                    msim_error *err);
+/* Add a map of the corpus: the rows, at length 1, on the two axes on which they vary most. A piece
+ * is one point, that of its first row. The same rows give the same map. A report has at most
+ * one. */
+MSIM_API int msim_report_add_map(msim_report *report, const msim_corpus *corpus, msim_error *err);
+
+typedef struct {
+    size_t size;                   /* sizeof(msim_report_info), set by the caller (R6) */
+    int64_t pieces, without_notes; /* shown; of these, pieces of which only the name is known */
+    int64_t queries, matches, groups, points;
+} msim_report_info;
+MSIM_API int msim_report_get_info(const msim_report *report, msim_report_info *out);
+/* Write the report as it is now. The bytes go to a temporary file, which then replaces an existing
+ * `path`. More may be added afterwards, and the report written again. */
+MSIM_API int msim_report_write(const msim_report *report, const char *path, msim_error *err);
 
 /* ---- Context: one caller's working memory and threads ---------------------------------------- */
 

@@ -285,16 +285,50 @@ int msim_context_stats(const msim_context *ctx, msim_stats *out) {
 
 /* ---- Tokeniser ---- */
 
-int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err) {
-    const ms_family *family = model ? model->family : ms_family_default();
+void msim_tokenizer_options_init(msim_tokenizer_options *options) {
+    const msim_tokenizer_options o = {.size = sizeof o};
+    (void)ms_sized_out(options, &o, sizeof o);
+}
+
+static int refuse_tokens(msim_error *err, const char *what, const char *expected, int got) {
+    return ms_fail(err, MSIM_E_ARG, "tokeniser: %s: expected %s, got %d", what, expected, got);
+}
+
+int msim_tokenizer_open_family(const msim_tokenizer_options *options, msim_tokenizer **out,
+                               msim_error *err) {
+    msim_tokenizer_options o = msim_tokenizer_options_default();
     *out = NULL;
-    if (!family->writer)
+    int rc = options ? ms_sized_in(&o, sizeof o, options, "tokeniser options", err) : MSIM_OK;
+    if (rc < 0) return rc;
+    const ms_family *family = ms_family_of(o.family);
+    if (!family) return refuse_tokens(err, "family", "midisim (0) or midisimx (1)", o.family);
+    if (!msim_token_order_name(o.token_order))
+        return refuse_tokens(err, "token_order", "0 or 1", o.token_order);
+    if (o.center_pitch < 0 || o.center_pitch > 127)
+        return refuse_tokens(err, "center_pitch", "0..127", o.center_pitch);
+    if (o.family == MSIM_FAMILY_MIDISIM && (o.token_order || o.is_unclean || o.center_pitch))
+        return ms_fail(
+            err, MSIM_E_ARG,
+            "tokeniser: token_order, is_unclean and center_pitch are for midisimx: leave "
+            "them 0 for midisim");
+    const ms_token_settings settings = {
+        .order = o.token_order, .is_unclean = o.is_unclean != 0, .center_pitch = o.center_pitch};
+    return ms_tokenizer_open(family->writer, &settings, out, err);
+}
+
+int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err) {
+    const ms_token_settings settings = {.order = MSIM_ORDER_TIME_FIRST};
+    *out = NULL;
+    if (!model) return msim_tokenizer_open_family(NULL, out, err);
+    if (!model->family->writer)
         return ms_fail(err, MSIM_E_UNSUPPORTED,
                        "MIDI files for this model: its vocabulary has %lld tokens, and only the "
-                       "%lld of %s are known; give it token ids instead",
-                       (long long)model->info.vocab, (long long)ms_family_default()->vocab,
-                       ms_family_default()->name);
-    return ms_tokenizer_open(family->writer, out, err);
+                       "%lld of midisim and the %lld of midisimx are known; give it token ids "
+                       "instead",
+                       (long long)model->info.vocab,
+                       (long long)ms_family_of(MSIM_FAMILY_MIDISIM)->vocab,
+                       (long long)ms_family_of(MSIM_FAMILY_MIDISIMX)->vocab);
+    return ms_tokenizer_open(model->family->writer, &settings, out, err);
 }
 
 /* ---- Embed ---- */

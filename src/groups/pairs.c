@@ -82,6 +82,7 @@ static int by_units(const void *a, const void *b) {
     if (x->pair.score != y->pair.score) return x->pair.score > y->pair.score ? -1 : 1;
     if (x->content_a != y->content_a) return x->content_a < y->content_a ? -1 : 1;
     if (x->content_b != y->content_b) return x->content_b < y->content_b ? -1 : 1;
+    if (x->pair.evalue != y->pair.evalue) return x->pair.evalue < y->pair.evalue ? -1 : 1;
     return x->pair.direction - y->pair.direction;
 }
 

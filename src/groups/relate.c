@@ -36,8 +36,10 @@ msim_file_pair ms_groups_turn(const msim_file_pair *p) {
     return t;
 }
 
+/* The same from either side. */
 static int notes_or_key(const msim_file_pair *p) {
-    return p->transpose == 0 && fabs(p->tempo - 1) <= SAME_TEMPO ? MSIM_PAIR_NOTES : MSIM_PAIR_KEY;
+    const double change = fmax(p->tempo, 1 / p->tempo) - 1;
+    return p->transpose == 0 && change <= SAME_TEMPO ? MSIM_PAIR_NOTES : MSIM_PAIR_KEY;
 }
 
 /* Two contents of one unit. */

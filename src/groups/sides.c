@@ -6,22 +6,27 @@ typedef struct {
     msim_file_pair pair;
 } best_relative;
 
+static bool is_more(const msim_groups *g, const msim_file_pair *p, const best_relative *best) {
+    if (p->kind != MSIM_PAIR_BYTES && !(g->o.kinds >> p->kind & 1)) return false;
+    if (best->content < 0 || p->kind != best->pair.kind)
+        return best->content < 0 || p->kind < best->pair.kind;
+    return p->kind >= MSIM_PAIR_PIECE && p->score > best->pair.score;
+}
+
 /* Contents of a unit that are in collection 0, if they relate more: contents are in order of name,
- * so of equal ones the first stays. */
+ * so of equal ones the first stays. A content relates to all of another unit alike, but for their
+ * keys. */
 static void look_at_unit(const msim_groups *g, int64_t content, int64_t unit, best_relative *best) {
     const ms_grouped_unit *u = &g->units[unit];
     if (!(u->sides & 1)) return;
+    if (best->content >= 0 && best->pair.kind == MSIM_PAIR_NOTES) return; /* nothing is more */
     for (int64_t i = 0; i < u->n_contents; i++) {
         const int64_t other = g->by_unit[u->first + i];
         msim_file_pair p;
         if (!(g->contents[other].sides & 1)) continue;
         const int kind = ms_groups_relate_contents(g, other, content, &p);
-        if (kind != MSIM_PAIR_BYTES && !(g->o.kinds >> kind & 1)) continue;
-        if (best->content >= 0 &&
-            (kind > best->pair.kind ||
-             (kind == best->pair.kind && (kind < MSIM_PAIR_PIECE || p.score <= best->pair.score))))
-            continue;
-        *best = (best_relative){other, p};
+        if (is_more(g, &p, best)) *best = (best_relative){other, p};
+        if (kind == MSIM_PAIR_NOTES || kind > MSIM_PAIR_KEY) return;
     }
 }
 

@@ -382,22 +382,25 @@ static int read_indexes(msim_groups *g, const char *const *paths, size_t n, int 
     return rc;
 }
 
-static int by_name(const void *a, const void *b) {
+/* The last to count is the content: two indexes may have pieces of one name. */
+static int by_name(const void *a, const void *b, void *groups) {
     const ms_grouped_file *x = a, *y = b;
+    const ms_grouped_content *contents = ((const msim_groups *)groups)->contents;
     int order = ms_text_compare(x->name, x->name_bytes, y->name, y->name_bytes);
     if (order == 0) order = x->collection - y->collection;
     if (order == 0 && x->path && y->path) order = strcmp(x->path, y->path);
-    return order ? order : (x->path != NULL) - (y->path != NULL);
+    if (order == 0) order = (x->path != NULL) - (y->path != NULL);
+    if (order == 0) order = (x->content >= 0) - (y->content >= 0);
+    if (order || x->content < 0) return order;
+    return memcmp(contents[x->content].hash, contents[y->content].hash, HASH);
 }
 
 /* Files in order of name. A path that was given twice is one file. */
 static void sort_files(msim_groups *g) {
     size_t n = 0;
-    if (g->n_files) qsort(g->files, g->n_files, sizeof *g->files, by_name);
+    if (g->n_files) qsort_r(g->files, g->n_files, sizeof *g->files, by_name, g);
     for (size_t i = 0; i < g->n_files; i++)
-        if (n == 0 || by_name(&g->files[n - 1], &g->files[i]) != 0 ||
-            g->files[n - 1].content != g->files[i].content)
-            g->files[n++] = g->files[i];
+        if (n == 0 || by_name(&g->files[n - 1], &g->files[i], g) != 0) g->files[n++] = g->files[i];
     g->n_files = n;
 }
 

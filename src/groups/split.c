@@ -12,14 +12,15 @@
 typedef struct {
     uint64_t folder; /* hash of the folder of its first file; 0 without folders */
     uint64_t chance; /* by the seed and the name of its first file */
-    int64_t first, n_files;
+    int64_t first;
+    double weight; /* files or notes */
     int side;
 } split_lump;
 
 static int by_chance(const void *a, const void *b) {
     const split_lump *x = a, *y = b;
     if (x->folder != y->folder) return x->folder < y->folder ? -1 : 1;
-    if (x->n_files != y->n_files) return x->n_files > y->n_files ? -1 : 1;
+    if (x->weight != y->weight) return x->weight > y->weight ? -1 : 1;
     if (x->chance != y->chance) return x->chance < y->chance ? -1 : 1;
     return (x->first > y->first) - (x->first < y->first);
 }
@@ -47,7 +48,12 @@ static uint64_t folder_of(const ms_grouped_file *f) {
     return slash ? ms_fnv1a(f->name, (size_t)(slash - f->name)) | 1 : 1;
 }
 
-static size_t list_lumps(const msim_groups *g, int64_t *of, uint64_t seed, bool is_by_folder,
+static double weight_of(const msim_groups *g, const ms_grouped_file *f, int how) {
+    const int64_t n = f->content < 0 ? 0 : g->contents[f->content].n_notes;
+    return how & MSIM_SPLIT_NOTES && n > 0 ? (double)n : 1;
+}
+
+static size_t list_lumps(const msim_groups *g, int64_t *of, uint64_t seed, int how,
                          split_lump *lumps, int64_t *place) {
     size_t n = 0;
     for (size_t f = 0; f < g->n_files; f++) {
@@ -56,11 +62,11 @@ static size_t list_lumps(const msim_groups *g, int64_t *of, uint64_t seed, bool 
         if (root == (int64_t)f) {
             const uint64_t name = ms_fnv1a(file->name, file->name_bytes);
             place[f] = (int64_t)n;
-            lumps[n++] = (split_lump){.folder = is_by_folder ? folder_of(file) : 0,
+            lumps[n++] = (split_lump){.folder = how & MSIM_SPLIT_FOLDERS ? folder_of(file) : 0,
                                       .chance = ms_random_at(name ^ ms_random_at(seed, 0), 1),
                                       .first = (int64_t)f};
         }
-        lumps[place[root]].n_files++;
+        lumps[place[root]].weight += weight_of(g, file, how);
     }
     return n;
 }
@@ -70,12 +76,12 @@ static int choose_side(const double *room, int n_sides, const split_lump *lump) 
     double all = 0, at;
     int roomiest = 0;
     for (int s = 0; s < n_sides; s++) {
-        if (room[s] >= (double)lump->n_files) all += room[s];
+        if (room[s] >= lump->weight) all += room[s];
         if (room[s] > room[roomiest]) roomiest = s;
     }
     at = all * (double)(ms_random_at(lump->chance, 1) >> 11) * 0x1p-53;
     for (int s = 0; s < n_sides && all > 0; s++) {
-        if (room[s] < (double)lump->n_files) continue;
+        if (room[s] < lump->weight) continue;
         at -= room[s];
         if (at < 0) return s;
     }
@@ -86,13 +92,13 @@ static int choose_side(const double *room, int n_sides, const split_lump *lump) 
  * one has. */
 static void deal(split_lump *lumps, size_t n, const double *shares, int n_sides, double *room) {
     for (size_t i = 0, next; i < n; i = next) {
-        int64_t files = 0;
+        double weight = 0;
         for (next = i; next < n && lumps[next].folder == lumps[i].folder; next++)
-            files += lumps[next].n_files;
-        for (int s = 0; s < n_sides; s++) room[s] += shares[s] * (double)files;
+            weight += lumps[next].weight;
+        for (int s = 0; s < n_sides; s++) room[s] += shares[s] * weight;
         for (size_t k = i; k < next; k++) {
             lumps[k].side = choose_side(room, n_sides, &lumps[k]);
-            room[lumps[k].side] -= (double)lumps[k].n_files;
+            room[lumps[k].side] -= lumps[k].weight;
         }
     }
 }
@@ -108,8 +114,8 @@ static int count_crossing(void *user, const msim_file_pair *p) {
     return 0;
 }
 
-static int split(const msim_groups *g, const double *shares, int n_sides, uint64_t seed,
-                 bool is_by_folder, int *sides, int64_t *lump_of, msim_error *err) {
+static int split(const msim_groups *g, const double *shares, int n_sides, uint64_t seed, int how,
+                 int *sides, int64_t *lump_of, msim_error *err) {
     int64_t *of = ms_alloc(g->n_files, 2 * sizeof *of, "files", err);
     split_lump *lumps = of ? ms_alloc(g->n_files, sizeof *lumps, "files", err) : NULL;
     double *room = lumps ? ms_alloc((size_t)n_sides, 2 * sizeof *room, "sides", err) : NULL;
@@ -122,7 +128,7 @@ static int split(const msim_groups *g, const double *shares, int n_sides, uint64
     for (int s = 0; s < n_sides; s++) all += shares[s];
     for (int s = 0; s < n_sides; s++) room[n_sides + s] = shares[s] / all;
     find_lumps(g, of);
-    const size_t n = list_lumps(g, of, seed, is_by_folder, lumps, of + g->n_files);
+    const size_t n = list_lumps(g, of, seed, how, lumps, of + g->n_files);
     qsort(lumps, n, sizeof *lumps, by_chance);
     deal(lumps, n, room + n_sides, n_sides, room);
     for (size_t i = 0; i < n; i++) sides[lumps[i].first] = lumps[i].side;
@@ -138,14 +144,16 @@ static int split(const msim_groups *g, const double *shares, int n_sides, uint64
 }
 
 int msim_groups_split(const msim_groups *g, const double *shares, int n_sides, uint64_t seed,
-                      int is_by_folder, int *sides, int64_t *lumps, int64_t *crossing,
-                      msim_error *err) {
+                      int how, int *sides, int64_t *lumps, int64_t *crossing, msim_error *err) {
     if (n_sides < 1) return ms_fail(err, MSIM_E_ARG, "split: expected sides, got %d", n_sides);
     if (g->o.n_against) return ms_fail(err, MSIM_E_ARG, "split: expected one collection, got two");
     for (int s = 0; s < n_sides; s++)
         if (!(shares[s] > 0) || !isfinite(shares[s]))
             return ms_fail(err, MSIM_E_ARG, "split: expected positive shares, got %g", shares[s]);
-    int rc = split(g, shares, n_sides, seed, is_by_folder != 0, sides, lumps, err);
+    if (how & ~(MSIM_SPLIT_FOLDERS | MSIM_SPLIT_NOTES))
+        return ms_fail(err, MSIM_E_ARG, "split: expected bits of MSIM_SPLIT_, got 0x%x",
+                       (unsigned)how);
+    int rc = split(g, shares, n_sides, seed, how, sides, lumps, err);
     if (rc < 0) return rc;
     crossing_count c = {.sides = sides};
     const int64_t n = msim_groups_pairs(g, count_crossing, &c, err);

@@ -14,6 +14,7 @@ enum { DRUM_CHANNEL = 9, CHANNELS = 16, PITCHES = 128, KEEP_BYTES = 8 << 20 };
 struct msim_note_reader {
     ms_arena events; /* of one file: events, tempo map */
     ms_arena notes;  /* what the last read gave */
+    bool keeps_drums;
     int outcome;
     msim_piece_notes piece; /* of the last read */
     msim_error failed;      /* of the last read; code 0 when it gave notes */
@@ -31,6 +32,7 @@ typedef struct {
     size_t n_bytes;
     const ms_smf *smf;
     ms_time_map map;
+    bool keeps_drums;
     raw_note *raw; /* [n_raw] */
     size_t n_raw;
     msim_voice *voices; /* [n_voices] */
@@ -51,6 +53,10 @@ void msim_note_reader_close(msim_note_reader *reader) {
     ms_arena_free(&reader->events);
     ms_arena_free(&reader->notes);
     ms_free(reader);
+}
+
+void msim_note_reader_keep_drums(msim_note_reader *reader, int is_kept) {
+    reader->keeps_drums = is_kept != 0;
 }
 
 int msim_note_reader_outcome(const msim_note_reader *reader) { return reader->outcome; }
@@ -115,7 +121,7 @@ static void note_off(reading *r, held_notes *h, unsigned key, uint64_t time) {
 
 static int note_on(reading *r, held_notes *h, track_state *t, size_t track, const ms_event *e,
                    msim_error *err) {
-    if (e->channel == DRUM_CHANNEL) {
+    if (e->channel == DRUM_CHANNEL && !r->keeps_drums) {
         r->n_drums++;
         return MSIM_OK;
     }
@@ -239,6 +245,7 @@ static uint64_t last_onset(const reading *r) {
 
 static int read_notes(msim_note_reader *reader, reading *r, msim_piece_notes *out,
                       msim_error *err) {
+    r->keeps_drums = reader->keeps_drums;
     int rc = ms_time_map_make(r->smf, &reader->events, &r->map, err);
     if (rc >= 0) rc = read_tracks(r, &reader->events, &reader->notes, err);
     if (rc < 0) return rc;

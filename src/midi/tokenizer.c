@@ -6,41 +6,37 @@
 #include "midi/meter/places.h"
 #include "midi/tokens.h"
 #include "midi/windows.h"
+#include <string.h>
 
 /* What an arena keeps between files, and between stages of a file: more than all but the largest
  * files need, so that most files ask the system for nothing. */
 #define KEEP_BYTES ((size_t)2 << 20)
 #define MOST_TRANSPOSE 6
 
-/* The piece that was read last. */
-typedef struct {
-    ms_token_note *notes;      /* arena: [n_notes]; NULL: there is none */
-    const ms_unit_note *units; /* arena: [n_notes] */
-    size_t n_notes;
-    uint64_t origin_ms; /* of the first note, from the beginning of the file */
-    bool knows_bars;    /* the places below are of this piece */
-} piece;
-
 struct msim_tokenizer {
     const ms_token_writer *writer; /* static */
-    ms_arena arenas[2];            /* owned: stages take turns, see read_score */
-    ms_arena wide;                 /* owned: the tables of a file with long delta times */
-    int64_t full_length;           /* ids of the last file, uncut */
-    int outcome;                   /* msim_outcome of the last file */
+    ms_token_settings settings;
+    ms_arena arenas[2];  /* owned: stages take turns, see read_score */
+    ms_arena wide;       /* owned: the tables of a file with long delta times */
+    int64_t full_length; /* ids of the last file, uncut; of its variants, the piece as it
+                                    * is */
+    int outcome;         /* msim_outcome of the last file */
     bool force_wide;
     bool keeps_bars;          /* places are noted */
     ms_arena kept;            /* owned: theirs */
     ms_places places;         /* of the piece */
     msim_note_reader *sharer; /* borrowed: who gets the events too; or NULL */
-    piece piece;
+    ms_token_piece piece;     /* that was read last */
     ms_queues queues;
 };
 
-int ms_tokenizer_open(const ms_token_writer *writer, msim_tokenizer **out, msim_error *err) {
+int ms_tokenizer_open(const ms_token_writer *writer, const ms_token_settings *settings,
+                      msim_tokenizer **out, msim_error *err) {
     *out = NULL;
     msim_tokenizer *tok = ms_alloc(1, sizeof *tok, "tokenizer", err);
     if (!tok) return -MSIM_E_MEMORY;
     tok->writer = writer;
+    tok->settings = *settings;
     for (int i = 0; i < 2; i++) ms_arena_init(&tok->arenas[i], KEEP_BYTES);
     ms_arena_init(&tok->wide, KEEP_BYTES);
     ms_arena_init(&tok->kept, KEEP_BYTES);
@@ -68,9 +64,10 @@ int msim_tokenizer_variants(int transpose_factor) {
 }
 
 size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_seq_len) {
-    /* Header and chunk header take 22 bytes, a note-on at least 3, and a note gives at most 3
-     * ids. */
+    /* Header and chunk header take 22 bytes, a note-on at least 3, and a note gives at most 3 ids
+     * in midisim, 4 in midisimx. */
     size_t length = n_bytes > 22 ? n_bytes - 21 : 1, total;
+    if (!ms_add_size(length, length / 3 + 1, &length)) length = SIZE_MAX;
     if (max_seq_len >= 0 && (uint64_t)max_seq_len < length) length = (size_t)max_seq_len;
     return ms_mul_size(length, (size_t)msim_tokenizer_variants(transpose_factor), &total)
                ? total
@@ -79,7 +76,7 @@ size_t msim_tokenizer_bound(size_t n_bytes, int transpose_factor, int64_t max_se
 
 /* Give back what the last file left. */
 static void forget(msim_tokenizer *tok) {
-    tok->piece = (piece){0};
+    tok->piece = (ms_token_piece){0};
     for (int i = 0; i < 2; i++) ms_arena_reset(&tok->arenas[i]);
     ms_arena_reset(&tok->wide);
     ms_arena_reset(&tok->kept);
@@ -136,11 +133,11 @@ static const uint8_t *unwrap(const void *midi, size_t *n_bytes) {
 }
 
 /* Stages 1 to 16. */
-static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, piece *out,
-                      msim_error *err) {
+static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, msim_error *err) {
     ms_score score;
     ms_wide ms;
     ms_arena *notes, *rest;
+    ms_token_piece piece;
     const uint8_t *file = unwrap(midi, &n_bytes);
     forget(tok);
     int rc = read_score(tok, file, n_bytes, &score, &ms, &notes, &rest, err);
@@ -154,86 +151,73 @@ static int read_piece(msim_tokenizer *tok, const void *midi, size_t n_bytes, pie
         tok->outcome = MSIM_OUTCOME_NO_NOTES;
         return ms_fail(err, MSIM_E_EMPTY, "no notes in the file");
     }
-    const size_t n_with_drums = score.n_notes;
-    ms_clean_piano(&score);
-    if (score.n_notes == 0) {
-        tok->outcome = MSIM_OUTCOME_DRUMS_ONLY;
-        return ms_fail(err, MSIM_E_EMPTY, "drums only: all %zu notes are on channel 10, the drums",
-                       n_with_drums);
-    }
-    const uint64_t origin = ms_clean_origin(&score);
-    rc = ms_clean_quantise(&score, origin, rest, err);
+    rc = tok->writer->make(&score, &tok->settings, notes, rest, &piece, &tok->outcome, err);
     if (rc < 0) return rc;
-    ms_arena_reset(notes); /* from here on there are units */
-    ms_clean_doubles(&score);
-    ms_clean_trim(&score);
-    out->n_notes = score.n_notes;
-    out->units = score.units;
-    out->origin_ms = score.ms ? ms_windows_ms(ms_wide_gap(score.ms, 0, origin)) : origin;
-    out->notes = ms_arena_get(rest, score.n_notes, sizeof *out->notes, "MIDI notes", err);
-    if (!out->notes) return -MSIM_E_MEMORY;
-    tok->full_length = tok->writer->steps(&score, out->notes);
     tok->outcome = MSIM_OUTCOME_TOKENS;
-    out->knows_bars = tok->keeps_bars;
-    tok->piece = *out;
+    piece.knows_bars = tok->keeps_bars;
+    tok->piece = piece;
     return MSIM_OK;
 }
 
-static int check_room(int64_t length, int variants, size_t ids_cap, msim_error *err) {
-    size_t need;
-    if (!ms_mul_size((size_t)length, (size_t)variants, &need) || need > ids_cap)
-        return ms_fail(err, MSIM_E_LIMIT, "token ids: expected room for %d x %lld, got %zu",
-                       variants, (long long)length, ids_cap);
+static int check_room(int64_t need, size_t ids_cap, msim_error *err) {
+    if ((uint64_t)need > ids_cap)
+        return ms_fail(err, MSIM_E_LIMIT, "token ids: expected room for %lld, got %zu",
+                       (long long)need, ids_cap);
     return MSIM_OK;
+}
+
+/* Say how long the piece is, moved by `semitones`; it is then known so. */
+static int64_t count_ids(msim_tokenizer *tok, int semitones) {
+    return tok->full_length = tok->writer->count(&tok->piece, semitones);
 }
 
 int64_t msim_tokenizer_encode(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                               int transpose_factor, int64_t max_seq_len, int32_t *ids,
                               size_t ids_cap, int64_t *starts, msim_error *err) {
-    piece p;
-    int rc = read_piece(tok, midi, n_bytes, &p, err);
+    int64_t at[2 * MOST_TRANSPOSE + 1] = {0};
+    int rc = read_piece(tok, midi, n_bytes, err);
     if (rc < 0) return rc;
     const int variants = msim_tokenizer_variants(transpose_factor);
-    const int64_t length = ms_tokens_cut(tok->full_length, max_seq_len);
-    rc = check_room(length, variants, ids_cap, err);
+    for (int v = 0; v < variants; v++)
+        at[v + 1] = at[v] + ms_tokens_cut(count_ids(tok, v - variants / 2), max_seq_len);
+    count_ids(tok, 0);
+    rc = check_room(at[variants], ids_cap, err);
     if (rc < 0) return rc;
-    for (int v = 0; v < variants; v++) {
-        starts[v] = v * length;
-        if (length > 0)
-            tok->writer->write(p.notes, p.n_notes, v - variants / 2, length, ids + starts[v]);
-    }
-    starts[variants] = variants * length;
+    for (int v = 0; v < variants; v++)
+        if (at[v + 1] > at[v])
+            tok->writer->write(&tok->piece, v - variants / 2, at[v + 1] - at[v], ids + at[v]);
+    memcpy(starts, at, ((size_t)variants + 1) * sizeof *starts);
     return variants;
 }
 
 int64_t msim_tokenizer_encode_at(msim_tokenizer *tok, const void *midi, size_t n_bytes,
                                  int semitones, int64_t max_seq_len, int32_t *ids, size_t ids_cap,
                                  msim_error *err) {
-    piece p;
-    int rc = read_piece(tok, midi, n_bytes, &p, err);
+    int rc = read_piece(tok, midi, n_bytes, err);
     if (rc < 0) return rc;
-    const int64_t length = ms_tokens_cut(tok->full_length, max_seq_len);
-    rc = check_room(length, 1, ids_cap, err);
+    const int64_t length = ms_tokens_cut(count_ids(tok, semitones), max_seq_len);
+    rc = check_room(length, ids_cap, err);
     if (rc < 0) return rc;
-    tok->writer->write(p.notes, p.n_notes, semitones, length, ids);
+    tok->writer->write(&tok->piece, semitones, length, ids);
     return length;
 }
 
 int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
                                int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                size_t cap, msim_error *err) {
-    const piece *p = &tok->piece;
-    if (!p->notes) return ms_fail(err, MSIM_E_ARG, "windows: no piece was encoded before");
+    const ms_token_piece *p = &tok->piece;
+    if (!p->units) return ms_fail(err, MSIM_E_ARG, "windows: no piece was encoded before");
+    if (p->is_chord_first)
+        return ms_fail(err, MSIM_E_UNSUPPORTED,
+                       "windows: a window begins with a start time, and these tokens are in the "
+                       "order chord-first; use time-first");
     if (window_tokens < MS_WINDOWS_LEAST)
         return ms_fail(err, MSIM_E_ARG, "windows: expected at least %d tokens, got %lld",
                        MS_WINDOWS_LEAST, (long long)window_tokens);
     if (window_step < 1 || window_step > window_tokens)
         return ms_fail(err, MSIM_E_ARG, "windows: step: expected 1..%lld tokens, got %lld",
                        (long long)window_tokens, (long long)window_step);
-    ms_windows w = {.notes = p->notes,
-                    .units = p->units,
-                    .n_notes = p->n_notes,
-                    .origin_ms = p->origin_ms,
+    ms_windows w = {.piece = p,
                     .n_tokens = ms_tokens_cut(tok->full_length, max_seq_len),
                     .window_tokens = window_tokens,
                     .step = window_step};
@@ -245,7 +229,7 @@ void msim_tokenizer_keep_bars(msim_tokenizer *tok, int is_kept) { tok->keeps_bar
 int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span, msim_bar_span *out,
                         msim_error *err) {
     const double most = (double)UINT32_MAX / 1000, from = span->from_seconds, to = span->to_seconds;
-    if (!tok->piece.notes || !tok->piece.knows_bars)
+    if (!tok->piece.units || !tok->piece.knows_bars)
         return ms_fail(err, MSIM_E_ARG, "bars: no piece was encoded before whose bars are kept");
     if (!(from >= 0 && from <= to && to <= most))
         return ms_fail(err, MSIM_E_ARG, "bars: expected seconds from 0 to %.3f, got %g to %g", most,
@@ -256,19 +240,16 @@ int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span, msim_b
 }
 
 int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds) {
-    const piece *p = &tok->piece;
+    const ms_token_piece *p = &tok->piece;
     msim_span all;
-    ms_windows w = {.notes = p->notes,
-                    .units = p->units,
-                    .n_notes = p->n_notes,
-                    .origin_ms = p->origin_ms,
-                    .n_tokens = tok->full_length,
-                    .window_tokens = INT32_MAX,
-                    .step = INT32_MAX};
+    ms_windows w = {
+        .piece = p, .n_tokens = tok->full_length, .window_tokens = INT32_MAX, .step = INT32_MAX};
+    int64_t n = p->chords ? 0 : (int64_t)p->n_notes;
     if (seconds) *seconds = 0;
-    if (!p->notes) return 0;
+    if (!p->units) return 0;
     if (seconds && ms_windows_cut(&w, &all, 1) > 0) *seconds = all.to_seconds;
-    return (int64_t)p->n_notes;
+    for (size_t i = 0; i < p->n_chords; i++) n += p->chords[i].n_kept;
+    return n;
 }
 
 size_t msim_midi_canonical_bound(size_t n_bytes) { return ms_canonical_bound(n_bytes); }

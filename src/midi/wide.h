@@ -30,6 +30,10 @@ int ms_wide_init(ms_wide *table, const ms_wide *ticks, size_t n_steps, ms_arena 
 uint64_t ms_wide_step(ms_wide *table, double step);
 /* Value b - value a, a <= b, to the nearest double, ties to even; infinity when out of range. */
 double ms_wide_gap(const ms_wide *table, uint64_t a, uint64_t b);
+/* Such a difference as a whole number, held at 2^63. */
+static inline uint64_t ms_wide_ms(double ms) {
+    return ms < 0x1p63 ? (uint64_t)ms : (uint64_t)1 << 63;
+}
 
 /* True when the variable-length number in [p, end) is complete and at least 10^4300. */
 bool ms_wide_number_unprintable(const uint8_t *p, const uint8_t *end);

@@ -19,6 +19,7 @@ struct ms_token_writer; /* midi/tokens.h */
 
 typedef struct {
     const char *name;   /* "midisim" */
+    int id;             /* msim_family; -1: unknown */
     int64_t vocab;      /* rows of the token table; 0: any */
     int64_t max_tokens; /* of a sequence, as the models were trained */
     ms_token_classes classes;
@@ -28,8 +29,8 @@ typedef struct {
 /* The family of models with this vocabulary. An unknown vocabulary gives a family that takes token
  * ids alone. Static storage. */
 const ms_family *ms_family_of_vocab(int64_t vocab);
-/* The original's family. */
-const ms_family *ms_family_default(void);
+/* The family of an msim_family; NULL for another value. */
+const ms_family *ms_family_of(int family);
 
 /* The pooling weight of an id. weights [classes->n]. */
 static inline float ms_class_weight(const ms_token_classes *classes, const float *weights,

@@ -78,6 +78,9 @@ static int check_options(const msim_walk_options *o, msim_error *err) {
                        "walk: from_tokens: expected no transpose, shard or names beside it");
     if (o->from_tokens && !o->model)
         return ms_fail(err, MSIM_E_ARG, "walk: from_tokens: expected a model, got none");
+    if (o->model && o->tokens)
+        return ms_fail(err, MSIM_E_ARG,
+                       "walk: tokens: a model says how files become tokens: give one of both");
     return check_numbers(o, err);
 }
 
@@ -136,6 +139,7 @@ static int open_files(msim_walk *w, msim_error *err) {
                                 .max_tokens = o->max_tokens,
                                 .is_background = o->is_background != 0,
                                 .model = o->model,
+                                .tokens = o->tokens,
                                 .watch = &w->watch};
     return ms_reader_open(&wanted, &w->reader, err);
 }

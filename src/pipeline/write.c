@@ -240,8 +240,8 @@ int ms_job_write(msim_job *r, bool is_complete, msim_error *err) {
     if (rc < 0) return rc;
     if (n_same)
         ms_watch_say(&r->watch, MSIM_MESSAGE_WARNING,
-                     "%s rows have the same name as another row; all are kept",
-                     ms_watch_count(count, (int64_t)n_same));
+                     "%s row%s the same name as another row; all are kept",
+                     ms_watch_count(count, (int64_t)n_same), n_same == 1 ? " has" : "s have");
     row_list list = {.run = r, .entries = entries, .n_pieces = (int64_t)n};
     rc = number_rows(r, &list, err);
     if (rc >= 0) rc = write_rows(r, &list, is_complete, err);

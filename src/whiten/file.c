@@ -133,7 +133,8 @@ static int check_head(const fit_head *h, const char *path, msim_error *err) {
         return ms_fail(err, MSIM_E_FORMAT,
                        "fit: %s: shrink: expected more than 0, at most %g, got %g", path,
                        MSIM_WHITENING_MOST_SHRINK, h->shrink);
-    if (!(h->nuisance_weight >= 0.0 && h->nuisance_weight <= MSIM_WHITENING_MOST_NUISANCE))
+    if (!(h->nuisance_weight >= 0.0 && h->nuisance_weight <= MSIM_WHITENING_MOST_NUISANCE) ||
+        signbit(h->nuisance_weight)) /* -0 would be saved as 0, so that the bytes differ */
         return ms_fail(err, MSIM_E_FORMAT, "fit: %s: nuisance weight: expected 0 to %g, got %g",
                        path, MSIM_WHITENING_MOST_NUISANCE, h->nuisance_weight);
     if (!h->altered && h->nuisance_weight != 0.0)

@@ -116,13 +116,13 @@ def test_long_file(model, tmp_path):
     done = embed(model, tmp_path / "a.npy", "--max-tokens", 0, tmp_path / "long.mid", tmp_path / "short.mid")
     assert done.returncode == 0, text(done)
     done = embed(model, tmp_path / "b.npy", "--max-tokens", 100, tmp_path / "long.mid", tmp_path / "short.mid")
-    assert "1 files longer than 100 tokens, only their beginning is used" in text(done)
+    assert "1 file longer than 100 tokens, only the beginning is used" in text(done)
 
 
 def test_stem_names_clash(model, songs, tmp_path):
     (songs / "b" / "a.mid").write_bytes(midi((50, 51)))
     done = embed(model, tmp_path / "c.npy", "--names", "stem", songs)
-    assert done.returncode == 0 and "1 rows have the same name" in text(done)
+    assert done.returncode == 0 and "1 row has the same name" in text(done)
     assert corpus(tmp_path / "c.npy")["midi_names"].tolist() == ["a", "a", "b", "b-", "c", "z"]
 
 

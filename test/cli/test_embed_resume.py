@@ -412,7 +412,7 @@ def test_changed_while_read(small, library, tmp_path):
     mine = shutil.copytree(songs, tmp_path / "mine")
     out = tmp_path / "c.npy"
     done = embed(model, out, mine, env=fault(library, out, change="0009.mid"))
-    assert done.returncode == 1 and "changed: " in text(done) and "tries them again" in text(done)
+    assert done.returncode == 1 and "changed: " in text(done) and "tries again" in text(done)
     assert about(out)["unread"] == 1 and about(out)["complete"] is True and left_over(out) == []
     done = embed(model, out, mine)
     assert done.returncode == 0 and "wrote" in text(done), text(done)

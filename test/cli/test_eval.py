@@ -188,7 +188,7 @@ def test_ties_and_bad_rows(tmp_path):
     table = table_of(np.nan_to_num(rows), rows)
     table[4] = -np.inf
     wanted = measures(table, related, own)
-    assert lines(done)[0]["mrr"]["value"] == pytest.approx(wanted["mrr"]) and "1 rows of queries with NaN" in text(done)
+    assert lines(done)[0]["mrr"]["value"] == pytest.approx(wanted["mrr"]) and "1 row of queries with NaN" in text(done)
 
 
 # ---- Queries ----------------------------------------------------------------------------------------------------------

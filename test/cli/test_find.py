@@ -114,7 +114,7 @@ def test_inputs_that_give_nothing(tmp_path):
     (tmp_path / "in/c.mid").write_bytes(midi(()))
     (tmp_path / "in/d.mid").write_bytes(midi((36, 38), channel=9))
     done = run("index", "-o", "x.notes", "--skipped", "s.tsv", "in", cwd=tmp_path)
-    assert done.returncode == 1 and "1 pieces" in text(done)
+    assert done.returncode == 1 and "1 piece," in text(done)
     assert {line.split("\t")[1] for line in (tmp_path / "s.tsv").read_text().splitlines()} >= {"not-midi", "no-notes", "drums-only"}
     (tmp_path / "in/a.mid").unlink()
     done = run("index", "-o", "y.notes", "in", cwd=tmp_path)

@@ -72,7 +72,7 @@ def test_with_a_corpus(model, songs, tmp_path):
 
 
 def test_max_tokens_transpose_and_token_lines(model, songs, tmp_path):
-    assert "1 files longer than 20 tokens" in text(per_token(model, tmp_path / "cut", "--max-tokens", 20, songs))
+    assert "1 file longer than 20 tokens" in text(per_token(model, tmp_path / "cut", "--max-tokens", 20, songs))
     per_token(model, tmp_path / "all", songs)
     assert load(tmp_path / "cut/b/c.kar.npy").shape == (20, 64)
     assert np.array_equal(load(tmp_path / "cut/a.mid.npy"), load(tmp_path / "all/a.mid.npy"))
@@ -90,7 +90,7 @@ def test_going_on(model, songs, tmp_path):
     inode = (out / "a.mid.npy").stat().st_ino
     (out / "same.mid.npy").unlink()
     done = per_token(model, out, songs)
-    assert done.returncode == 0 and "1 files written, 2 were there" in text(done)
+    assert done.returncode == 0 and "1 file written, 2 were there" in text(done)
     assert files_of(out) == whole and (out / "a.mid.npy").stat().st_ino == inode
     (out / "a.mid.npy").write_bytes(whole["a.mid.npy"][:-1])  # not one of ours: we rename
     done = per_token(model, out, songs)

@@ -46,7 +46,7 @@ def test_max_tokens(tmp_path):
     assert len(everything) > 3072
     done = run("tokens", tmp_path / "a.mid")
     assert lines(done)[0]["tokens"] == everything[:3072]
-    assert "1 files longer than 3,072 tokens, only their beginning is used" in text(done)
+    assert "1 file longer than 3,072 tokens, only the beginning is used" in text(done)
     assert lines(run("tokens", "--max-tokens", 5, tmp_path / "a.mid"))[0]["tokens"] == everything[:5]
 
 
@@ -157,7 +157,7 @@ def test_reasons_and_exit_codes(tmp_path):
     assert done.returncode == 0  # files of a folder without notes are counted, not failures
     assert {o["path"]: o.get("error") for o in lines(done)} == \
         {"good.mid": None, "silent.mid": "no-notes", "drums.mid": "drums-only"}
-    assert "3 files: 1 sequences" in text(done) and "no-notes 1, drums-only 1" in text(done)
+    assert "3 files: 1 sequence," in text(done) and "no-notes 1, drums-only 1" in text(done)
     rows = [line.split("\t") for line in skipped.read_text().splitlines()]
     assert [(os.path.basename(r[0]), r[1]) for r in rows] == [("drums.mid", "drums-only"), ("silent.mid", "no-notes")]
     assert all(len(r) == 3 for r in rows)
@@ -188,3 +188,31 @@ def test_signals(number):
     process.wait(20)
     process.stdin.close()
     assert process.returncode == 128 + number
+
+
+def test_midisimx(tmp_path):
+    """The other family: its lines say so, and its options are refused without it."""
+    (tmp_path / "a.mid").write_bytes(midi([60, 62]))
+    one = lines(run("tokens", "--family", "midisimx", tmp_path / "a.mid"))[0]
+    assert list(one) == ["path", "family", "order", "transpose", "tokens"]
+    assert (one["family"], one["order"]) == ("midisimx", "time-first") and one["tokens"][0] == 0
+    other = lines(run("tokens", "--family", "midisimx", "--token-order", "chord-first", tmp_path / "a.mid"))[0]
+    assert other["order"] == "chord-first"
+    assert (other["tokens"][1], other["tokens"][0], *other["tokens"][2:4]) == tuple(one["tokens"][:4])
+    assert len(lines(run("tokens", "--family", "midisimx", "--transpose", 2, tmp_path / "a.mid"))) == 4
+    for options in (["--token-order", "time-first"], ["--clean"], ["--no-clean"], ["--center-pitch", 60],
+                    ["--family", "midisimx", "--clean", "--no-clean"], ["--family", "midisimx", "--center-pitch", 128],
+                    ["--family", "midisimx", "--md5"], ["--family", "other"]):
+        assert run("tokens", *options, tmp_path / "a.mid").returncode == 2, options
+
+
+def test_no_clean_notes(tmp_path):
+    """Strings are left out by cleaning: a reason of its own, and no failure for a file that no one named."""
+    strings = midi().replace(b"\x00\x90", b"\x00\xc0\x30\x00\x90", 1)
+    at = strings.index(b"MTrk") + 4
+    strings = strings[:at] + (len(strings) - at - 4).to_bytes(4, "big") + strings[at + 4:]
+    (tmp_path / "strings.mid").write_bytes(strings)
+    (tmp_path / "piano.mid").write_bytes(midi())
+    done = run("tokens", "--family", "midisimx", tmp_path)
+    assert [o.get("error") for o in lines(done)] == [None, "no-clean-notes"] and done.returncode == 0
+    assert all("tokens" in o for o in lines(run("tokens", "--family", "midisimx", "--no-clean", tmp_path)))

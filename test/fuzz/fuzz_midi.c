@@ -1,10 +1,12 @@
-/* A MIDI file to token ids, to windows with their bars, and to its canonical form, from memory. The
- * numbers of ids and bytes stay within what was promised before, ids are the model's, variants are
- * as many as asked for, and bars are such as files may hold. */
+/* A MIDI file to token ids of both families, to windows with their bars, and to its canonical form,
+ * from memory. The numbers of ids and bytes stay within what was promised before, ids are the
+ * family's, variants are as many as asked for, and bars are such as files may hold. */
 #include "target.h"
 #include "base/bars.h"
 
-static msim_tokenizer *tokenizer;
+static msim_tokenizer *tokenizer;   /* of the family in hand */
+static msim_tokenizer *families[3]; /* midisim; midisimx in both orders, cleaned and not */
+static int32_t n_ids;               /* of the family in hand: ids are below */
 
 static void check_tokens(const uint8_t *data, size_t n_bytes, int factor, int64_t most) {
     size_t cap = msim_tokenizer_bound(n_bytes, factor, most);
@@ -20,7 +22,7 @@ static void check_tokens(const uint8_t *data, size_t n_bytes, int factor, int64_
         MUST(n == msim_tokenizer_variants(factor));
         MUST(starts[0] == 0);
         for (int64_t i = 0; i < n; i++) MUST(starts[i + 1] >= starts[i]);
-        for (int64_t i = 0; i < starts[n]; i++) MUST(ids[i] >= 0 && ids[i] < 384);
+        for (int64_t i = 0; i < starts[n]; i++) MUST(ids[i] >= 0 && ids[i] < n_ids);
         if (starts[n] > 0)
             MUST(msim_tokenizer_encode(tokenizer, data, n_bytes, factor, most, ids,
                                        (size_t)starts[n] - 1, starts, &err) == -MSIM_E_LIMIT);
@@ -35,7 +37,7 @@ static void check_moved(const uint8_t *data, size_t n_bytes, int semitones) {
     int64_t n = msim_tokenizer_encode_at(tokenizer, data, n_bytes, semitones, 100, ids, cap, &err);
     check_status(n, &err);
     MUST(n <= 100);
-    for (int64_t i = 0; i < n; i++) MUST(ids[i] >= 0 && ids[i] < 384);
+    for (int64_t i = 0; i < n; i++) MUST(ids[i] >= 0 && ids[i] < n_ids);
     free(ids);
 }
 
@@ -47,6 +49,7 @@ static void check_windows(const uint8_t *data, size_t n_bytes, int64_t window, i
     int64_t n =
         msim_tokenizer_encode(tokenizer, data, n_bytes, 0, INT64_MAX, ids, cap, starts, NULL);
     if (n >= 0) n = msim_tokenizer_windows(tokenizer, window, step, INT64_MAX, NULL, 0, NULL);
+    MUST(n != -MSIM_E_UNSUPPORTED || tokenizer == families[2]);
     msim_span *spans = block(n > 0 ? (size_t)n : 1, sizeof *spans);
     msim_bar_span bars, before = {0};
     if (n > 0)
@@ -93,17 +96,33 @@ static void check_canonical(const uint8_t *data, size_t n_bytes) {
     free(once);
 }
 
+static void open_families(void) {
+    msim_tokenizer_options o = msim_tokenizer_options_default();
+    for (int i = 0; i < 3; i++) {
+        o.family = i > 0 ? MSIM_FAMILY_MIDISIMX : MSIM_FAMILY_MIDISIM;
+        o.token_order = i > 1 ? MSIM_ORDER_CHORD_FIRST : MSIM_ORDER_TIME_FIRST;
+        o.is_unclean = i > 1;
+        o.center_pitch = i > 1 ? 60 : 0;
+        MUST(msim_tokenizer_open_family(&o, &families[i], NULL) >= 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes) {
-    /* One tokeniser for all inputs: a damaged file must not harm the next one. */
-    if (!tokenizer) MUST(msim_tokenizer_open(NULL, &tokenizer, NULL) >= 0);
-    check_tokens(data, n_bytes, 6, 3072);
-    check_tokens(data, n_bytes, 0, INT64_MAX);
-    check_tokens(data, n_bytes, 2, -3);
-    check_tokens(data, n_bytes, 3, 1);
-    check_moved(data, n_bytes, -130);
-    check_moved(data, n_bytes, 7);
-    check_windows(data, n_bytes, 4, 1);
-    check_windows(data, n_bytes, 17, 8);
+    /* One tokeniser of a family for all inputs: a damaged file must not harm the next one. */
+    if (!families[0]) open_families();
+    for (int i = 0; i < 3; i++) {
+        tokenizer = families[i];
+        n_ids = i > 0 ? 717 : 384;
+        check_tokens(data, n_bytes, 6, 3072);
+        check_tokens(data, n_bytes, 0, INT64_MAX);
+        check_tokens(data, n_bytes, 2, -3);
+        check_tokens(data, n_bytes, 3, 1);
+        check_moved(data, n_bytes, -130);
+        check_moved(data, n_bytes, 7);
+        check_windows(data, n_bytes, 4, 1);
+        check_windows(data, n_bytes, 17, 8);
+    }
+    tokenizer = families[0];
     check_canonical(data, n_bytes);
     return 0;
 }

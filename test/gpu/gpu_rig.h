@@ -53,7 +53,8 @@ typedef struct {
 } rig_batch;
 
 static inline void rig_fill(rig_batch *b, const int64_t *lengths, const int *names, int n_seq) {
-    *b = (rig_batch){.batch = {.n_seq = n_seq, .classes = &ms_family_default()->classes}};
+    *b = (rig_batch){
+        .batch = {.n_seq = n_seq, .classes = &ms_family_of(MSIM_FAMILY_MIDISIM)->classes}};
     for (int i = 0; i < n_seq; i++) {
         int name = names ? names[i] : i;
         seeded_ids(b->ids + b->starts[i], (int)lengths[i], 29 + 2 * name, 7 + name);

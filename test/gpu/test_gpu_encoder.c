@@ -88,7 +88,7 @@ static void vectors_are_the_originals(void **state) {
                          .n_seq = 2,
                          .n_tokens = 26,
                          .longest = 19,
-                         .classes = &ms_family_default()->classes};
+                         .classes = &ms_family_of(MSIM_FAMILY_MIDISIM)->classes};
     rig_vectors(&r, &b, some_weights, got);
     rig_goldens(&f32, 1, 0, wide);
     for (int i = 0; i < N_GOLDENS; i++) {

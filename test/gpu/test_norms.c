@@ -305,7 +305,7 @@ static void pool(float *out, const float *rows, const int32_t *ids, const int *o
                               length * sizeof *ids, err));
     }
     rows_ok(ms_pool_cuda(stream, dout.at, drows.at, dids.at, dstarts.at, n_seq, (int64_t)n, dim,
-                         &ms_family_default()->classes, weights, scratch.at, err));
+                         &ms_family_of(MSIM_FAMILY_MIDISIM)->classes, weights, scratch.at, err));
     rows_get(&dout, out, (size_t)n_seq * row_bytes);
     unsigned char *used = rows_host(scratch.n_bytes, 1);
     rows_get(&scratch, used, scratch.n_bytes); /* the guards */

@@ -148,7 +148,7 @@ static inline void rig_embed(rig *r, const int32_t *ids, const int64_t *starts, 
                       .starts = starts,
                       .n_seq = n_seq,
                       .n_tokens = starts[n_seq],
-                      .classes = &ms_family_default()->classes};
+                      .classes = &ms_family_of(MSIM_FAMILY_MIDISIM)->classes};
     ms_cpu_encoder_embed(r->encoder, &batch, class_weights, out);
 }
 

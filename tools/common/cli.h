@@ -115,6 +115,26 @@ typedef struct {
         .help = "with --pooling weighted: the weights of start-time, duration and pitch tokens " \
                 "(default 1,1,1)"                                                                \
     }
+/* How a family's tokens are written. */
+#define MS_CLI_ROW_TOKEN_ORDER(settings)                                                        \
+    {                                                                                           \
+        .name = "token-order", .kind = MS_CLI_CHOICE, .value = "time-first|chord-first",        \
+        .choices = "time-first|chord-first", .offset = offsetof(settings, token_order),         \
+        .help = "midisimx: what comes first of a chord. time-first: the start time, as the "    \
+                "published models were trained (default). chord-first: the chord, as midisimx " \
+                "26.10.23 to 26.10.26 write tokens"                                             \
+    }
+#define MS_CLI_ROW_CLEAN(settings)                                                            \
+    {                                                                                         \
+        .name = "clean", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_clean),         \
+        .help = "midisimx: only notes of 77 of the 128 instruments, as the published models " \
+                "were trained (default)"                                                      \
+    }
+#define MS_CLI_ROW_NO_CLEAN(settings)                                                      \
+    {                                                                                      \
+        .name = "no-clean", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_unclean), \
+        .help = "midisimx: notes of all instruments but drums"                             \
+    }
 #define MS_CLI_ROW_NAME_FIELD(settings)                                                  \
     {                                                                                    \
         .name = "name-field", .kind = MS_CLI_TEXT, .value = "NAME",                      \
@@ -235,6 +255,8 @@ void ms_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ms_cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* 1234567 -> "1,234,567". Returns buf, which has at least 32 bytes. */
 char *ms_cli_count(char *buf, int64_t n);
+/* The end of a noun that n counts: "s", or "" for one. */
+static inline const char *ms_cli_plural(int64_t n) { return n == 1 ? "" : "s"; }
 double ms_cli_now(void); /* seconds, monotonic */
 bool ms_cli_is_terminal(int fd);
 /* True when colour may be used on this descriptor: a terminal, and NO_COLOR unset or empty. */

@@ -350,11 +350,12 @@ static void say_done(const conversion *j, double seconds) {
                        "files given",
                        ms_cli_count(rows, msim_corpus_merge_repeats(j->merge)));
     if (j->n_nonfinite)
-        ms_cli_warning("%s rows with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite));
+        ms_cli_warning("%s row%s with NaN or infinity kept", ms_cli_count(rows, j->n_nonfinite),
+                       ms_cli_plural(j->n_nonfinite));
     ms_cli_note("%s: %s, %s rows of %lld, %s, from %s file%s, %.1f MB, %.1f s", j->out,
                 msim_format_name(j->layout.format), ms_cli_count(rows, j->info.rows),
                 (long long)j->info.dim, msim_dtype_name(j->layout.dtype),
-                ms_cli_count(files, j->info.parts), j->info.parts == 1 ? "" : "s", megabytes,
+                ms_cli_count(files, j->info.parts), ms_cli_plural(j->info.parts), megabytes,
                 seconds);
 }
 

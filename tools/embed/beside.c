@@ -19,6 +19,7 @@ void ms_embed_say_written(const ms_embed_settings *s, const msim_job_stats *stat
     } else if (stats->is_index_unchanged) {
         ms_cli_note(unchanged, s->index);
     } else if (stats->indexed || s->n_shards) {
-        ms_cli_note("wrote %s: %s pieces", s->index, ms_cli_count(pieces, stats->indexed));
+        ms_cli_note("wrote %s: %s piece%s", s->index, ms_cli_count(pieces, stats->indexed),
+                    ms_cli_plural(stats->indexed));
     }
 }

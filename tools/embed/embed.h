@@ -8,7 +8,7 @@ typedef struct {
     const char *output, *files_from, *from_tokens, *skipped, *table, *name_field, *vector_field,
         *shard, *per_token, *windows;
     int pooling, names, dtype;
-    float pool_weights[3];
+    float pool_weights[4];
     int64_t transpose, max_tokens;
     bool is_normalized, is_nul_separated, is_forced, is_update, is_journal_kept, is_pooled,
         has_notes;

@@ -228,9 +228,9 @@ static int check_settings(ms_embed_settings *s) {
 
 /* ---- What is said ---- */
 
-static void say_count(int64_t n, const char *what) {
+static void say_count(int64_t n, const char *one, const char *more) {
     char count[32];
-    if (n > 0) ms_cli_note("%s %s", ms_cli_count(count, n), what);
+    if (n > 0) ms_cli_note("%s %s", ms_cli_count(count, n), n == 1 ? one : more);
 }
 
 typedef struct {
@@ -253,19 +253,25 @@ static void say_inputs(const embedding *e) {
     ms_cli_skips_describe(e->skips, reasons, sizeof reasons);
     if (t->pieces != t->rows)
         snprintf(pieces, sizeof pieces, " of %s pieces", ms_cli_count(count, t->pieces));
-    ms_cli_note("%s %s: %s rows%s, %s skipped%s%s%s", ms_cli_count(files, t->files),
-                t->is_of_lines ? "lines" : "files", ms_cli_count(rows, t->rows), pieces,
+    ms_cli_note("%s %s%s: %s row%s%s, %s skipped%s%s%s", ms_cli_count(files, t->files),
+                t->is_of_lines ? "line" : "file", ms_cli_plural(t->files),
+                ms_cli_count(rows, t->rows), ms_cli_plural(t->rows), pieces,
                 ms_cli_count(skipped, t->skips), *reasons ? " (" : "", reasons,
                 *reasons ? ")" : "");
-    say_count(t->done_before, "files were done by an earlier run");
+    say_count(t->done_before, "file was done by an earlier run",
+              "files were done by an earlier run");
     if (t->is_updating) {
-        say_count(t->kept, "files are as they were in the corpus");
-        say_count(t->dropped, "rows were dropped, whose files are not there any more");
+        say_count(t->kept, "file is as it was in the corpus",
+                  "files are as they were in the corpus");
+        say_count(t->dropped, "row was dropped, whose file is not there any more",
+                  "rows were dropped, whose files are not there any more");
     }
-    say_count(t->shared, "files have the same content as another, and were embedded once");
+    say_count(t->shared, "file has the same content as another, and was not embedded again",
+              "files have the same content as another, and were embedded once");
     if (t->cut)
-        ms_cli_note("%s files longer than %s tokens, only their beginning is used",
-                    ms_cli_count(files, t->cut), ms_cli_count(rows, e->s->max_tokens));
+        ms_cli_note("%s file%s longer than %s tokens, only the beginning is used",
+                    ms_cli_count(files, t->cut), ms_cli_plural(t->cut),
+                    ms_cli_count(rows, e->s->max_tokens));
 }
 
 static void say_speed(const embedding *e) {
@@ -370,8 +376,8 @@ static int say_result(embedding *e, int result, const msim_error *err) {
     else
         ms_embed_say_written(e->s, &e->stats);
     if (e->stats.unread)
-        ms_cli_note("%lld files could not be read: the same command tries them again",
-                    (long long)e->stats.unread);
+        ms_cli_note("%lld file%s could not be read: the same command tries again",
+                    (long long)e->stats.unread, ms_cli_plural(e->stats.unread));
     if (write_table(e) < 0) return -MSIM_E_IO;
     if (result < 0) return result;
     return e->stats.failures || e->stats.empty_folders ? -MSIM_E_EMPTY : 0;
@@ -410,7 +416,7 @@ static int say_failed_before(embedding *e) {
     if (e->stats.failed == 0) return 0;
     ms_cli_error("%s input%s gave no row and will not when %s tried again; --skipped FILE with "
                  "--force lists them",
-                 ms_cli_count(count, e->stats.failed), e->stats.failed == 1 ? "" : "s",
+                 ms_cli_count(count, e->stats.failed), ms_cli_plural(e->stats.failed),
                  e->stats.failed == 1 ? "it is" : "they are");
     return -MSIM_E_EMPTY;
 }
@@ -461,7 +467,7 @@ static int run_tool(const ms_embed_settings *s) {
 
 int main(int argc, char **argv) {
     static ms_embed_settings s = {.max_tokens = MSIM_TRAINED_TOKENS,
-                                  .pool_weights = {1.0f, 1.0f, 1.0f}};
+                                  .pool_weights = {1.0f, 1.0f, 1.0f, 1.0f}};
     ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);

@@ -177,14 +177,14 @@ static int open_all(per_token_run *r, msim_error *err) {
 static void say_summary(const per_token_run *r, int64_t n_cut, double seconds) {
     char written[32], there[32], skipped[32], tokens[32], cut[32], reasons[400];
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s: %s files written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
-                r->s->per_token, ms_cli_count(written, r->n_written),
+    ms_cli_note("%s: %s file%s written, %s were there, %s skipped%s%s%s; %s tokens in %.2f s",
+                r->s->per_token, ms_cli_count(written, r->n_written), ms_cli_plural(r->n_written),
                 ms_cli_count(there, r->n_there),
                 ms_cli_count(skipped, ms_cli_skips_total(r->skips)), *reasons ? " (" : "", reasons,
                 *reasons ? ")" : "", ms_cli_count(tokens, r->n_tokens), seconds);
     if (n_cut)
-        ms_cli_note("%s files longer than %lld tokens, only their beginning is used",
-                    ms_cli_count(cut, n_cut), (long long)r->s->max_tokens);
+        ms_cli_note("%s file%s longer than %lld tokens, only the beginning is used",
+                    ms_cli_count(cut, n_cut), ms_cli_plural(n_cut), (long long)r->s->max_tokens);
 }
 
 static void close_all(per_token_run *r) {

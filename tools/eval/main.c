@@ -159,8 +159,8 @@ static void say_column(const ms_eval_column *c) {
                 ms_cli_count(pieces, c->n_pieces), ms_cli_count(queries, r.queries),
                 ms_cli_count(alone, c->n_alone));
     if (c->n_broken)
-        ms_cli_warning("%s rows of queries with NaN or infinity are left out: %s",
-                       ms_cli_count(alone, c->n_broken), c->path);
+        ms_cli_warning("%s row%s of queries with NaN or infinity left out: %s",
+                       ms_cli_count(alone, c->n_broken), ms_cli_plural(c->n_broken), c->path);
 }
 
 /* Measure corpus number i. */

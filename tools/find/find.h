@@ -8,7 +8,7 @@ enum ms_find_format { MS_FIND_TABLE, MS_FIND_TSV, MS_FIND_JSON };
 
 typedef struct {
     ms_cli_common common;
-    const char *index, *files_from, *from, *to, *bars, *track, *excerpts, *copy_to;
+    const char *index, *files_from, *from, *to, *bars, *track, *excerpts, *copy_to, *html;
     ms_cli_texts phrases, within, roots;
     int64_t top, every, window;
     double evalue;

@@ -2,6 +2,7 @@
  * some at a time, each by one thread. */
 #include "base/mem.h"
 #include "base/pool.h"
+#include "common/notes/html.h"
 #include "common/notes/open.h"
 #include "common/ranks.h"
 #include "common/skips.h"
@@ -21,6 +22,7 @@ typedef struct {
     msim_finder **finders; /* [threads] */
     ms_cli_skips *skips;
     ms_tree *excerpts, *copies;
+    ms_html html;
     msim_note_reader *reader;
     ms_asked batch[BATCH];
     size_t n_waiting;
@@ -36,6 +38,22 @@ static void answer(void *arg, int64_t item, int worker) {
     if (!ms_cli_stopped()) ms_asked_answer(q, f->finders[worker]);
 }
 
+/* The part of the query that was asked for: times of its notes. */
+static int add_to_report(finding *f, const ms_asked *q, msim_error *err) {
+    const bool is_part = f->s->from || f->s->to || f->s->bars;
+    double from = -1, to = -1;
+    if (!f->html.report) return 0;
+    for (size_t i = 0; i < q->n_notes && is_part; i++) {
+        const double start = q->notes[i].start_ms / 1000.0;
+        const double end = start + q->notes[i].duration_ms / 1000.0;
+        if (from < 0 || start < from) from = start;
+        if (end > to) to = end;
+    }
+    const int64_t query =
+        ms_html_query(&f->html, q->label, strlen(q->label), q->path, q, from, to, err);
+    return query < 0 ? (int)query : ms_html_found(&f->html, query, q, err);
+}
+
 static int give_answer(finding *f, ms_asked *q) {
     if (q->err.code) {
         ms_cli_error("%s: %s", q->label, q->err.text);
@@ -45,6 +63,7 @@ static int give_answer(finding *f, ms_asked *q) {
     f->n_queries++;
     f->n_significant += q->n_matches > 0 && q->matches[0].is_significant;
     int rc = ms_find_print(&f->out, q);
+    if (rc >= 0 && (rc = add_to_report(f, q, &q->err)) < 0) ms_cli_error("%s", q->err.text);
     if (rc >= 0 && ms_find_write(f->s, f->notes, f->root, f->excerpts, f->copies, q) < 0)
         f->n_failed++;
     return rc;
@@ -100,6 +119,10 @@ static int add_file(finding *f, const msim_walk_item *item) {
         return skip(f, item, msim_skip_reason_of_outcome(msim_note_reader_outcome(f->reader)),
                     err.text);
     rc = ms_find_take(f->s, item->name, item->name_bytes, &piece, q, &err);
+    if (rc >= 0 && f->s->html && !item->is_stream) {
+        q->path = ms_mem_copy_text(item->path, "a path", &err);
+        if (!q->path) rc = -MSIM_E_MEMORY;
+    }
     if (rc >= 0) return add(f);
     ms_asked_free(q);
     ms_cli_error("%s: %s", item->path, err.text);
@@ -164,6 +187,7 @@ static int open_all(finding *f, msim_error *err) {
     if (ms_ranks_index() > 0) return rc;
     if (rc >= 0 && f->s->excerpts) rc = ms_tree_open(f->s->excerpts, &f->excerpts, err);
     if (rc >= 0 && f->s->copy_to) rc = ms_tree_open(f->s->copy_to, &f->copies, err);
+    if (rc >= 0) rc = ms_html_open(f->s->html, &f->s->roots, f->root, f->notes, &f->html, err);
     return rc;
 }
 
@@ -174,6 +198,7 @@ static void close_all(finding *f) {
     if (f->pool) ms_pool_close(f->pool);
     if (f->excerpts) ms_tree_close(f->excerpts);
     if (f->copies) ms_tree_close(f->copies);
+    ms_html_close(&f->html);
     msim_note_reader_close(f->reader);
     ms_free(f->within);
     msim_notes_close(f->notes);
@@ -195,6 +220,10 @@ static int run_queries(finding *f, msim_error *err) {
     if (rc >= 0) rc = add_files(f, err);
     if (rc >= 0) rc = flush(f);
     ms_find_dismiss();
+    if (rc >= 0) {
+        err->text[0] = 0;
+        rc = ms_html_write(&f->html, err);
+    }
     if (rc < 0) return rc;
     err->text[0] = 0; /* of files that were skipped */
     const bool has_failures = f->n_failed || ms_cli_skips_failures(f->skips);

@@ -1,4 +1,5 @@
 /* What midisim-find may be asked. Contract: tools/find/find.h. */
+#include "common/notes/html.h"
 #include "common/texts/numbers.h"
 #include "find.h"
 #include <stdlib.h>
@@ -94,8 +95,10 @@ static const ms_cli_option options[] = {
     {.name = "pairs",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_pairs),
-     .help = "instead of queries: each piece of the index against all others, quickly. Pairs that "
-             "share less than a quarter of the shorter piece are left out"},
+     .help =
+         "instead of queries: each piece of the index against all others, quickly. Pairs that "
+         "share less than a quarter of the shorter piece are left out, unless one passage alone "
+         "shows that they belong together (155 bits)"},
     {.name = "groups",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_groups),
@@ -125,11 +128,13 @@ static const ms_cli_option options[] = {
      .value = "DIR",
      .offset = AT(copy_to),
      .help = "copy the MIDI files of significant matches to DIR/QUERY, as RANK_NAME.mid"},
+    MS_CLI_ROW_HTML(ms_find_settings),
     {.name = "midi-root",
      .kind = MS_CLI_TEXTS,
      .value = "ROOT",
      .offset = AT(roots),
-     .help = "with --copy-to: the folder in which the pieces' names are paths. May be repeated. "
+     .help = "with --copy-to and --html: the folder in which the pieces' names are paths. May be "
+             "repeated. "
              "Without it names are paths as they are"},
     {.name = "force",
      .kind = MS_CLI_FLAG,
@@ -213,9 +218,10 @@ static int check_part(ms_find_settings *s) {
 static int check_pairs(const ms_find_settings *s) {
     if (s->common.operands.n || s->files_from || s->phrases.n)
         return ms_cli_usage("--pairs and --groups take no query: the pieces of the index are it");
-    if (s->from || s->to || s->bars || s->track || s->within.n || s->excerpts || s->copy_to)
+    if (s->from || s->to || s->bars || s->track || s->within.n || s->excerpts || s->copy_to ||
+        s->html)
         return ms_cli_usage("--pairs and --groups compare whole pieces: leave out options of "
-                            "queries, --within, --excerpts and --copy-to");
+                            "queries, --within, --excerpts, --copy-to and --html");
     return 0;
 }
 
@@ -227,9 +233,9 @@ static int check_stream(ms_find_settings *s) {
     if (has_query || s->is_pairs || s->is_groups)
         return ms_cli_usage("--stream reads its notes from standard input: leave out queries, "
                             "--pairs and --groups");
-    if (s->from || s->to || s->bars || s->track || s->excerpts || s->copy_to)
+    if (s->from || s->to || s->bars || s->track || s->excerpts || s->copy_to || s->html)
         return ms_cli_usage("--stream matches all notes that come: leave out options of queries, "
-                            "--excerpts and --copy-to");
+                            "--excerpts, --copy-to and --html");
     if (!s->every) s->every = DEFAULT_EVERY;
     if (!ms_cli_given(&ms_find_tool, s, "top")) s->top = STREAM_TOP;
     return 0;
@@ -247,8 +253,8 @@ int ms_find_check(ms_find_settings *s) {
     if (s->is_nul_separated && !s->files_from)
         return ms_cli_usage("-0 is for lists of files: give --files-from too");
     if (s->evalue < 0) return ms_cli_usage("--evalue: expected a number from 0 on");
-    if (s->roots.n && !s->copy_to)
-        return ms_cli_usage("--midi-root is for --copy-to: give that too");
+    if (s->roots.n && !s->copy_to && !s->html)
+        return ms_cli_usage("--midi-root is for --copy-to and --html: give one of them");
     if (s->is_forced && !s->copy_to && !s->excerpts)
         return ms_cli_usage("--force is for --excerpts and --copy-to: give one of them");
     if (s->is_json && ms_cli_given(&ms_find_tool, s, "format") && s->format != MS_FIND_JSON)

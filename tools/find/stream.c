@@ -59,7 +59,7 @@ static int64_t read_line(char *line, msim_note *out, msim_error *err) {
     if (n_words == 0) return 0;
     if (n_words == 1 || n_words > 4)
         return ms_fail(err, MSIM_E_ARG, "%s, got %d word%s", expected, n_words,
-                       n_words == 1 ? "" : "s");
+                       ms_cli_plural((int64_t)n_words));
     if (!read_number(words[0], MSIM_NOTE_MAX_MS / 1000.0, &onset))
         return ms_fail(err, MSIM_E_ARG, "expected an onset in seconds, got '%s'", words[0]);
     if (n_words > 2 && !read_number(words[2], MSIM_NOTE_MAX_MS / 1000.0, &duration))

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define UNDO "undo.sh"
+
 /* A file and its place in the folder. */
 typedef struct {
     char *from; /* owned: absolute */
@@ -70,12 +72,23 @@ static bool holds_keeper(const msim_groups *g, const msim_groups_file *f) {
            S_ISLNK(st.st_mode);
 }
 
+/* Its place below the folder. A folder of the script's name gets another one. */
+static char *claim_place(const placing *p, ms_tree *tree, const msim_groups_file *f,
+                         msim_error *err) {
+    const char *to = ms_tree_claim(tree, f->name, f->name_bytes, "", NULL, err);
+    if (!to || !p->is_move || strncmp(to, UNDO "/", strlen(UNDO "/")) != 0)
+        return to ? ms_mem_copy_text(to, "a path", err) : NULL;
+    char *other = ms_file_beside("_", to, err);
+    to = other ? ms_tree_claim(tree, other, strlen(other), "", NULL, err) : NULL;
+    ms_free(other);
+    return to ? ms_mem_copy_text(to, "a path", err) : NULL;
+}
+
 static int add_file(placing *p, ms_tree *tree, const msim_groups_file *f, msim_error *err) {
     int rc = ms_grow((void **)&p->files, &p->cap, p->n + 1, sizeof *p->files, "files", err);
     if (rc < 0) return rc;
     placed_file *it = &p->files[p->n];
-    const char *to = ms_tree_claim(tree, f->name, f->name_bytes, "", NULL, err);
-    it->to = to ? ms_mem_copy_text(to, "a path", err) : NULL;
+    it->to = claim_place(p, tree, f, err);
     it->from = it->to ? absolute(f->path, err) : NULL;
     p->n += it->to != NULL; /* what is half made is freed with the rest */
     return it->from ? 0 : err->code ? -err->code : -MSIM_E_MEMORY;
@@ -85,7 +98,8 @@ static int choose_files(placing *p, ms_tree *tree, msim_error *err) {
     msim_groups_file f = {.size = sizeof f};
     int rc = 0;
     size_t n_alone = 0;
-    if (p->is_move) (void)ms_tree_claim(tree, "undo.sh", 7, "", NULL, err);
+    if (p->is_move && !ms_tree_claim(tree, UNDO, strlen(UNDO), "", NULL, err))
+        return -MSIM_E_MEMORY;
     for (int64_t i = 0; rc >= 0 && msim_groups_get_file(p->g, i, &f) >= 0; i++) {
         if (!f.path)
             rc = ms_fail(err, MSIM_E_ARG,
@@ -97,9 +111,8 @@ static int choose_files(placing *p, ms_tree *tree, msim_error *err) {
             rc = add_file(p, tree, &f, err);
     }
     if (rc >= 0 && n_alone)
-        ms_cli_note("%zu paths stay: they lead to a file that is kept, or a link that is kept "
-                    "leads to them",
-                    n_alone);
+        ms_cli_note("%zu path%s left alone: moving would take a file that is kept", n_alone,
+                    ms_cli_plural((int64_t)n_alone));
     return rc;
 }
 
@@ -143,7 +156,7 @@ static void put_quoted(ms_grouping_out *out, const char *text) {
 
 static int write_undo(const placing *p, msim_error *err) {
     ms_grouping_out out;
-    char *path = ms_file_beside(p->folder, "/undo.sh", err);
+    char *path = ms_file_beside(p->folder, "/" UNDO, err);
     if (!path) return -MSIM_E_MEMORY;
     int rc = ms_grouping_out_open(&out, path, err);
     if (rc >= 0) {
@@ -177,6 +190,23 @@ static int make_folders(char *path, size_t from, msim_error *err) {
     return 0;
 }
 
+static int fail_apart(const placing *p, const placed_file *f, msim_error *err) {
+    return ms_fail(err, MSIM_E_IO,
+                   "--move: %s is on another file system than %s: name a folder on the same one",
+                   p->folder, f->from);
+}
+
+/* Before anything is moved: a file gets its place by its name alone, without a copy. */
+static int check_file_systems(const placing *p, msim_error *err) {
+    struct stat folder, st;
+    if (stat(p->folder, &folder) != 0)
+        return ms_fail_errno(err, errno, "--move: cannot open the folder: %s", p->folder);
+    for (size_t i = 0; i < p->n; i++)
+        if (lstat(p->files[i].from, &st) == 0 && st.st_dev != folder.st_dev)
+            return fail_apart(p, &p->files[i], err);
+    return 0;
+}
+
 /* Returns 1; 0 when the file is not there any more: it vanished, or another path led to it. */
 static int place_file(const placing *p, const placed_file *f, msim_error *err) {
     const size_t n = strlen(p->folder) + strlen(f->to) + 2;
@@ -190,28 +220,28 @@ static int place_file(const placing *p, const placed_file *f, msim_error *err) {
     if (rc > 0 && !p->is_move && symlink(f->from, to) != 0)
         rc = ms_fail_errno(err, errno, "cannot make the link: %s", to);
     if (rc > 0 && p->is_move && renameat2(AT_FDCWD, f->from, AT_FDCWD, to, RENAME_NOREPLACE) != 0)
-        rc = errno == EXDEV
-                 ? ms_fail(err, MSIM_E_IO,
-                           "%s is on another file system than %s: name a folder on the same one",
-                           p->folder, f->from)
-                 : ms_fail_errno(err, errno, "cannot move: %s", f->from);
+        rc = errno == EXDEV ? fail_apart(p, f, err)
+                            : ms_fail_errno(err, errno, "cannot move: %s", f->from);
     ms_free(to);
     return rc;
 }
 
 static int place_files(const placing *p, msim_error *err) {
-    int rc = p->is_move ? write_undo(p, err) : 0;
+    int rc = p->is_move ? check_file_systems(p, err) : 0;
     size_t done = 0;
+    if (rc >= 0 && p->is_move) rc = write_undo(p, err);
+    if (rc < 0) return rc;
     for (size_t i = 0; i < p->n && rc >= 0; i++) {
         if (ms_cli_stopped()) rc = ms_fail(err, MSIM_E_STOPPED, "stopped");
         if (rc >= 0) rc = place_file(p, &p->files[i], err);
         done += rc > 0;
     }
     if (p->is_move)
-        ms_cli_note("moved %zu of %zu files to %s; sh %s/undo.sh moves them back", done, p->n,
-                    p->folder, p->folder);
+        ms_cli_note("moved %zu of %zu file%s to %s; sh %s/undo.sh takes that back", done, p->n,
+                    ms_cli_plural((int64_t)p->n), p->folder, p->folder);
     else
-        ms_cli_note("%s: %zu links to the files that are kept", p->folder, done);
+        ms_cli_note("%s: %zu link%s to files that are kept", p->folder, done,
+                    ms_cli_plural((int64_t)done));
     return rc < 0 ? rc : 0;
 }
 
@@ -225,6 +255,8 @@ static int act(const ms_grouping_settings *s, const msim_groups *g, const char *
                bool is_move, msim_error *err) {
     placing p = {.s = s, .g = g, .folder = folder, .is_move = is_move};
     ms_tree *tree = NULL;
+    struct stat st;
+    const bool is_new = lstat(folder, &st) != 0;
     err->code = 0;
     int rc = check_folder(is_move ? "--move" : "--links", folder, err);
     if (rc >= 0) rc = ms_tree_open(s->is_dry ? "." : folder, &tree, err);
@@ -235,6 +267,7 @@ static int act(const ms_grouping_settings *s, const msim_groups *g, const char *
         rc = place_files(&p, err);
     free_files(&p);
     if (tree) ms_tree_close(tree);
+    if (rc < 0 && tree && is_new && !s->is_dry) (void)rmdir(folder); /* if nothing is in it */
     return rc;
 }
 

@@ -12,11 +12,11 @@ enum { MS_GROUPS_MAX_SIDES = 16, MS_GROUPS_LEAKS = 3 /* exit code: there are lea
 typedef struct {
     ms_cli_common common;
     const char *files_from, *kinds, *keep, *output, *pairs, *keep_list, *drop_list, *move, *links,
-        *split, *lists, *state, *skipped, *link_text;
-    ms_cli_texts against;
+        *split, *lists, *state, *skipped, *link_text, *html;
+    ms_cli_texts against, roots;
     double evalue, alike;
     int64_t seed;
-    int format, stratify;
+    int format, stratify, split_by;
     bool is_nul_separated, is_leaks, is_all, is_json, is_tsv, is_dry;
     /* Read from the texts by ms_grouping_check. */
     int kind_bits, link, keeper;
@@ -28,6 +28,14 @@ typedef struct {
 extern const ms_cli_tool ms_grouping_tool;
 /* The combinations and texts that mean nothing are refused, the others read. */
 int ms_grouping_check(ms_grouping_settings *settings);
+
+/* ---- Outputs that would replace what is read: refused ---- */
+
+/* Before the work: inputs that were named, the state, what lies beside `work`; and two outputs of
+ * one name. */
+int ms_grouping_check_inputs(const ms_grouping_settings *s, const char *work, msim_error *err);
+/* Before anything is written: files of the collection. */
+int ms_grouping_check_files(const ms_grouping_settings *s, const msim_groups *g, msim_error *err);
 
 /* ---- Output: standard output, or a file that is there whole or not at all ---- */
 
@@ -53,6 +61,9 @@ enum { MS_GROUPS_REASON = 200 };
 void ms_grouping_reason(const msim_file_pair *pair, char text[MS_GROUPS_REASON]);
 /* ,"notes":N,...: the evidence of a pair as members of a JSON object. */
 void ms_grouping_put_evidence(const msim_file_pair *pair, ms_json_text *line);
+
+/* The name of a side of a split, which may be in text. */
+const char *ms_grouping_side_name(const ms_grouping_settings *s, int side, char text[16]);
 
 /* ---- Results ---- */
 

@@ -61,8 +61,9 @@ static void say_counts(const leak_report *r) {
             snprintf(text + n, sizeof text - n, "%s%s %lld", n ? ", " : ": ",
                      msim_pair_kind_name(k), (long long)r->n_of_kind[k]);
     }
-    ms_cli_note("%lld of %lld files of the second collection are in the first%s",
-                (long long)r->n_leaks, (long long)r->n_files, text);
+    ms_cli_note("%lld of %lld file%s of the second collection %s in the first%s",
+                (long long)r->n_leaks, (long long)r->n_files, ms_cli_plural(r->n_files),
+                r->n_leaks == 1 ? "is" : "are", text);
 }
 
 int64_t ms_grouping_print_leaks(const ms_grouping_settings *s, const msim_groups *g,

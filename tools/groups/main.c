@@ -1,6 +1,7 @@
 /* midisim-groups: files that are the same music. The library finds and groups them; this is what
  * was asked for, where what was found is kept, and messages. */
 #include "base/hash/fnv.h"
+#include "common/notes/html.h"
 #include "common/notes/open.h"
 #include "common/ranks.h"
 #include "common/watch.h"
@@ -99,14 +100,16 @@ static void say_counts(const ms_grouping_settings *s, const msim_groups *g, doub
     if (i.without_notes || i.unread)
         snprintf(skipped, sizeof skipped, "; %lld without notes, %lld unread",
                  (long long)i.without_notes, (long long)i.unread);
-    ms_cli_note("%s files, %s contents, %s pieces%s; %lld compared, %lld known from before, "
-                "%lld pairs, %.2f s",
-                ms_cli_count(files, i.files), ms_cli_count(contents, i.contents),
-                ms_cli_count(pieces, i.pieces), skipped, (long long)i.asked, (long long)i.known,
-                (long long)pairs, seconds);
+    ms_cli_note(
+        "%s file%s, %s content%s, %s piece%s%s; %lld compared, %lld known from before, "
+        "%lld pair%s, %.2f s",
+        ms_cli_count(files, i.files), ms_cli_plural(i.files), ms_cli_count(contents, i.contents),
+        ms_cli_plural(i.contents), ms_cli_count(pieces, i.pieces), ms_cli_plural(i.pieces), skipped,
+        (long long)i.asked, (long long)i.known, (long long)pairs, ms_cli_plural(pairs), seconds);
+    const int64_t n_extra = i.files - i.groups - i.singles;
     if (!s->split && !s->is_leaks && !s->against.n)
-        ms_cli_note("%lld groups: %lld files can be left out", (long long)i.groups,
-                    (long long)(i.files - i.groups - i.singles));
+        ms_cli_note("%lld group%s: %lld file%s can be left out", (long long)i.groups,
+                    ms_cli_plural(i.groups), (long long)n_extra, ms_cli_plural(n_extra));
 }
 
 /* The first few of them. */
@@ -125,9 +128,29 @@ static int check_unread(const ms_grouping_settings *s, const msim_groups *g) {
     (void)msim_groups_get_info(g, &i);
     if (i.unread == 0) return 0;
     name_unread(g);
-    ms_cli_error("%lld files could not be read%s", (long long)i.unread,
-                 s->skipped ? "" : ": --skipped FILE lists them");
+    ms_cli_error("%lld file%s could not be read%s", (long long)i.unread, ms_cli_plural(i.unread),
+                 s->skipped ? "" : ": --skipped FILE lists what was left out");
     return -MSIM_E_IO;
+}
+
+/* The notes of pieces of an index are in it: with one index given, their files may be missing. */
+static int write_report(const ms_grouping_settings *s, const msim_groups *g, msim_error *err) {
+    char beside[PATH_MAX] = "";
+    msim_notes *notes = NULL;
+    ms_html html = {0};
+    int rc = 0;
+    if (!s->html) return 0;
+    if (s->common.operands.n == 1 && ends_in(s->common.operands.items[0], ".notes"))
+        rc = msim_notes_open(s->common.operands.items[0], &notes, err);
+    else if (s->common.operands.n == 1 && ends_in(s->common.operands.items[0], ".npy") &&
+             ms_noteindex_beside(s->common.operands.items[0], beside, sizeof beside))
+        rc = msim_notes_open(beside, &notes, err);
+    if (rc >= 0) rc = ms_html_open(s->html, &s->roots, NULL, notes, &html, err);
+    if (rc >= 0) rc = msim_report_add_groups(html.report, g, err);
+    if (rc >= 0) rc = ms_html_write(&html, err);
+    ms_html_close(&html);
+    msim_notes_close(notes);
+    return rc;
 }
 
 /* Returns the exit code's status, or MS_GROUPS_LEAKS. */
@@ -139,6 +162,7 @@ static int show(const ms_grouping_settings *s, const msim_groups *g, msim_error 
     }
     int rc = s->split ? ms_grouping_print_split(s, g, err) : ms_grouping_print_groups(s, g, err);
     if (rc >= 0) rc = ms_grouping_write_lists(s, g, err);
+    if (rc >= 0) rc = write_report(s, g, err); /* before files are moved */
     return rc < 0 ? rc : ms_grouping_act(s, g, err);
 }
 
@@ -150,14 +174,16 @@ static int run(const ms_grouping_settings *s) {
     const double began = ms_cli_now();
     msim_groups_options o = job_options(s);
     int rc = ms_ranks_index() == 0 ? find_work(s, work, sizeof work, &err) : 0;
-    rc = ms_ranks_agree(rc, &err);
     o.work = work;
     o.user = &unit;
+    if (rc >= 0 && ms_ranks_index() == 0) rc = ms_grouping_check_inputs(s, work, &err);
+    rc = ms_ranks_agree(rc, &err);
     if (rc >= 0) rc = msim_groups_find(&o, &g, &err);
     ms_cli_progress_end();
     if (rc >= 0 && ms_ranks_index() == 0) {
         say_counts(s, g, ms_cli_now() - began);
-        rc = show(s, g, &err);
+        rc = ms_grouping_check_files(s, g, &err);
+        if (rc >= 0) rc = show(s, g, &err);
     }
     if (rc == 0 && ms_ranks_index() == 0) rc = check_unread(s, g);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);

@@ -1,6 +1,7 @@
 /* What midisim-groups may be asked. Contract: tools/groups/groups.h. */
 #include "base/mem.h"
 #include "base/text/lines.h"
+#include "common/notes/html.h"
 #include "groups.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,8 +71,11 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_TEXT,
      .value = "A/B/C",
      .offset = AT(split),
-     .help = "deal all files to sides of these shares instead, such as 80/10/10, so that no pair "
-             "of any kind is on two sides. Prints the side and the group of each file",
+     .help =
+         "deal all files to sides of these shares instead, such as 80/10/10, so that no pair "
+         "of any kind is on two sides. Prints the side and the group of each file. What is related "
+         "is dealt as a whole: a side may get less than its share, and in a small collection "
+         "nothing, which is said",
      .brief = "split 80/10/10, related files on one side"},
     {.name = "seed",
      .kind = MS_CLI_INT,
@@ -85,6 +89,12 @@ static const ms_cli_option options[] = {
      .choices = "none|folders",
      .offset = AT(stratify),
      .help = "with --split: folders deals each first folder of the names by itself"},
+    {.name = "split-by",
+     .kind = MS_CLI_CHOICE,
+     .value = "files|notes",
+     .choices = "files|notes",
+     .offset = AT(split_by),
+     .help = "with --split: what the shares count, files (default) or their notes"},
     {.name = "lists",
      .kind = MS_CLI_TEXT,
      .value = "PREFIX",
@@ -115,6 +125,13 @@ static const ms_cli_option options[] = {
      .help = "write all pairs with their evidence, as TSV. Files of one content, and of the same "
              "notes, are paired with the first of them alone"},
     MS_CLI_ROW_EVALUE(ms_grouping_settings),
+    MS_CLI_ROW_HTML(ms_grouping_settings),
+    {.name = "midi-root",
+     .kind = MS_CLI_TEXTS,
+     .value = "ROOT",
+     .offset = AT(roots),
+     .help = "with --html, for an index or a corpus: the folder in which the pieces' names are "
+             "paths. May be repeated"},
     {.name = "state",
      .kind = MS_CLI_TEXT,
      .value = "FILE",
@@ -301,9 +318,11 @@ static int check_two(const ms_grouping_settings *s) {
 }
 
 static int check_split(const ms_grouping_settings *s) {
-    const bool has_more = ms_cli_given(&ms_grouping_tool, s, "seed") || s->stratify || s->lists;
+    const bool has_more = ms_cli_given(&ms_grouping_tool, s, "seed") || s->stratify ||
+                          s->split_by || s->lists;
     if (!s->split && has_more)
-        return ms_cli_usage("--seed, --stratify and --lists are for --split: give that too");
+        return ms_cli_usage(
+            "--seed, --stratify, --split-by and --lists are for --split: give that too");
     if (s->split && (s->move || s->links || s->keep_list || s->drop_list || s->keep || s->kinds ||
                      s->is_all || s->link_text))
         return ms_cli_usage("--split deals all files, whatever their pairs: leave out --kinds, "
@@ -319,6 +338,9 @@ int ms_grouping_check(ms_grouping_settings *s) {
         return ms_cli_usage("--alike: expected a number above 0, at most 1, got %g", s->alike);
     if (s->is_dry && !s->move && !s->links)
         return ms_cli_usage("--dry-run is for --move and --links: give one of them");
+    if (s->html && (s->split || s->is_leaks || s->against.n))
+        return ms_cli_usage("--html shows groups: leave out --split, --leaks and --against");
+    if (s->roots.n && !s->html) return ms_cli_usage("--midi-root is for --html: give that too");
     if (check_two(s) < 0 || check_split(s) < 0 || check_format(s) < 0) return -MSIM_E_ARG;
     if (read_kinds(s) < 0 || read_link(s) < 0 || (s->split && read_shares(s) < 0))
         return -MSIM_E_ARG;

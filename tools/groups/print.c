@@ -19,19 +19,11 @@ static msim_groups_file file_of(const msim_groups *g, int64_t file) {
 
 /* How a member relates to the one that is kept; through another member where a chain of pairs has
  * linked them. *through: that member, or -1. */
-static msim_file_pair pair_with_keeper(const shown_group *s, int64_t member, int64_t *through) {
-    enum { LOOK_AT = 1000 };
-    msim_file_pair p, best = {.kind = MSIM_PAIR_NONE};
-    *through = -1;
-    if (msim_groups_relate(s->g, s->keeper, member, &p)) return p;
-    for (int64_t i = 0; i < s->n && i < LOOK_AT; i++) {
-        if (s->members[i] == member || !msim_groups_relate(s->g, s->members[i], member, &p))
-            continue;
-        if (best.kind && p.kind >= best.kind) continue;
-        best = p;
-        *through = s->members[i];
-    }
-    return best;
+static msim_file_pair explain(const shown_group *s, int64_t member, int64_t *through) {
+    msim_file_pair p;
+    const int kind = msim_groups_explain(s->g, member, &p);
+    *through = kind != MSIM_PAIR_NONE && p.a != s->keeper ? p.a : -1;
+    return p;
 }
 
 static shown_group look_at(const msim_groups *g, int64_t number) {
@@ -42,7 +34,7 @@ static shown_group look_at(const msim_groups *g, int64_t number) {
         int64_t through;
         const msim_groups_file f = file_of(g, s.members[i]);
         if (s.members[i] == s.keeper) continue;
-        s.kinds |= 1u << pair_with_keeper(&s, s.members[i], &through).kind;
+        s.kinds |= 1u << explain(&s, s.members[i], &through).kind;
         if (f.bytes < 0)
             s.saved = -1;
         else if (s.saved >= 0)
@@ -88,7 +80,7 @@ static void print_member(ms_grouping_out *out, const shown_group *s, int64_t mem
     msim_file_pair p = {.kind = MSIM_PAIR_NONE};
     const bool is_kept = member == s->keeper;
     const msim_groups_file f = file_of(s->g, member);
-    if (!is_kept) p = pair_with_keeper(s, member, &through);
+    if (!is_kept) p = explain(s, member, &through);
     if (p.kind) ms_grouping_reason(&p, reason);
     ms_grouping_print(out, "%lld\t%s\t%s\t", (long long)s->number,
                       p.kind ? msim_pair_kind_name(p.kind) : "-", is_kept ? "keep" : "drop");
@@ -111,7 +103,7 @@ static void put_member(ms_json_text *line, const shown_group *s, int64_t member,
     int64_t through = -1;
     msim_file_pair p = {.kind = MSIM_PAIR_NONE};
     const msim_groups_file f = file_of(s->g, member);
-    if (member != s->keeper) p = pair_with_keeper(s, member, &through);
+    if (member != s->keeper) p = explain(s, member, &through);
     put(line, is_first ? "{\"name\":" : ",{\"name\":");
     ms_json_put_string(line, f.name, f.name_bytes);
     snprintf(text, sizeof text, ",\"keep\":%s,\"kind\":\"%s\",\"seconds\":%.3f,\"bytes\":%lld",

@@ -3,6 +3,7 @@
 #include "groups.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void add(char *text, const char *what) {
@@ -14,7 +15,7 @@ static void add_key_and_tempo(char *text, const msim_file_pair *p) {
     char part[64];
     if (p->transpose) {
         snprintf(part, sizeof part, "%+d semitone%s", p->transpose,
-                 p->transpose == 1 || p->transpose == -1 ? "" : "s");
+                 ms_cli_plural(abs(p->transpose)));
         add(text, part);
     }
     if (p->tempo > 0 && fabs(p->tempo - 1) > 0.005) {

@@ -175,13 +175,15 @@ static void say_result(const index_settings *s, const msim_notes_job_stats *t,
                        const ms_cli_skips *skips) {
     char files[32], pieces[32], notes[32], reasons[400];
     ms_cli_skips_describe(skips, reasons, sizeof reasons);
-    ms_cli_note("%s files: %s pieces, %s notes read, %lld skipped%s%s%s, %.2f s",
-                ms_cli_count(files, t->files), ms_cli_count(pieces, t->pieces),
-                ms_cli_count(notes, t->notes), (long long)t->skipped, *reasons ? " (" : "", reasons,
-                *reasons ? ")" : "", t->read_seconds + t->write_seconds);
+    ms_cli_note("%s file%s: %s piece%s, %s note%s read, %lld skipped%s%s%s, %.2f s",
+                ms_cli_count(files, t->files), ms_cli_plural(t->files),
+                ms_cli_count(pieces, t->pieces), ms_cli_plural(t->pieces),
+                ms_cli_count(notes, t->notes), ms_cli_plural(t->notes), (long long)t->skipped,
+                *reasons ? " (" : "", reasons, *reasons ? ")" : "",
+                t->read_seconds + t->write_seconds);
     if (s->is_update || t->kept)
-        ms_cli_note("%lld pieces added, %lld kept, %lld dropped", (long long)t->added,
-                    (long long)t->kept, (long long)t->dropped);
+        ms_cli_note("%lld piece%s added, %lld kept, %lld dropped", (long long)t->added,
+                    ms_cli_plural(t->added), (long long)t->kept, (long long)t->dropped);
 }
 
 static int build(const index_settings *s) {

@@ -1,6 +1,7 @@
 /* Answers of the searcher, printed and copied. Contract: tools/search/answers.h. */
 #define _GNU_SOURCE
 #include "answers.h"
+#include "print/shown.h"
 #include "base/mem.h"
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,8 @@ int ms_search_answers_open(const ms_search_corpus *corpus, const msim_notes *not
     out->out.has_spans = has_spans;
     out->out.has_bars = has_bars;
     out->out.n_pieces = msim_corpus_pieces(corpus->corpus, err);
-    return set->copy_to ? ms_copy_to_open(&request, &out->copier, err) : 0;
+    int rc = ms_html_open(set->html, &set->midi_roots, NULL, notes, &out->html, err);
+    return rc >= 0 && set->copy_to ? ms_copy_to_open(&request, &out->copier, err) : rc;
 }
 
 static void forget_waiting(ms_search_answers *a) {
@@ -51,6 +53,7 @@ static void forget_waiting(ms_search_answers *a) {
 void ms_search_answers_close(ms_search_answers *a) {
     forget_waiting(a);
     ms_copy_to_close(a->copier);
+    ms_html_close(&a->html);
     ms_results_free(&a->out);
     ms_free(a->listed);
 }
@@ -60,7 +63,7 @@ static int keep_texts(const ms_search_answers *a, const ms_search_query *query, 
     q->label = ms_alloc(query->n_label, 1, "a query's name", err);
     if (!q->label) return -MSIM_E_MEMORY;
     if (query->n_label) memcpy(q->label, query->label, query->n_label);
-    if (!query->stream || !a->copier) return 0;
+    if (!query->stream || (!a->copier && !a->html.report)) return 0;
     q->stream = ms_alloc(query->stream_bytes, 1, "a query's bytes", err);
     if (!q->stream) return -MSIM_E_MEMORY;
     memcpy(q->stream, query->stream, query->stream_bytes);
@@ -106,7 +109,7 @@ static int print_matches(ms_search_answers *a, const ms_search_query *q, int64_t
     a->n_found += q->asked.n_matches;
     if (ms_results_print(&a->out, &result) != 0 || ms_cli_flush() != 0) return 1;
     if (a->copier) ms_copy_to_add(a->copier, &query, &a->out, matches, n);
-    return 0;
+    return a->html.report && ms_search_show(a, q, &result, &a->failed) < 0;
 }
 
 static int print_as_original(ms_search_answers *a, const ms_search_query *q,
@@ -144,4 +147,8 @@ int ms_search_answers_run(ms_search_answers *a, msim_searcher *s, msim_error *er
     if (rc == -MSIM_E_STOPPED && a->failed.code)
         return ms_fail(err, a->failed.code, "%s", a->failed.text);
     return rc < 0 ? (int)rc : 0;
+}
+
+int ms_search_answers_write(ms_search_answers *a, msim_error *err) {
+    return ms_html_write(&a->html, err);
 }

@@ -398,7 +398,7 @@ int64_t ms_copy_to_finish(ms_copy_to *c) {
     if (c->n_failed > MAX_SHOWN)
         ms_cli_error("not copied: %s more files", ms_cli_count(more, c->n_failed - MAX_SHOWN));
     ms_cli_note("%s file%s copied to %s%s", ms_cli_count(copied, c->n_copied),
-                c->n_copied == 1 ? "" : "s", c->request.folder,
+                ms_cli_plural(c->n_copied), c->request.folder,
                 c->n_there ? ", others were there already" : "");
     return c->n_failed;
 }

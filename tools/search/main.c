@@ -41,12 +41,12 @@ static void summarise(const search_job *j) {
     if (a->n_searched == 0) return;
     if (a->out.n_nonfinite)
         ms_cli_warning("%s row%s with NaN or infinity, ranked last: %s",
-                       ms_cli_count(rows, a->out.n_nonfinite), a->out.n_nonfinite == 1 ? "" : "s",
+                       ms_cli_count(rows, a->out.n_nonfinite), ms_cli_plural(a->out.n_nonfinite),
                        j->set->corpora.items[0]);
     if (j->queries.model.model) {
         const msim_model_info *info = &j->queries.model.info;
         snprintf(variants, sizeof variants, " x %zu variant%s", j->queries.midi_variants,
-                 j->queries.midi_variants == 1 ? "" : "s");
+                 ms_cli_plural(j->queries.midi_variants));
         snprintf(embedded, sizeof embedded, "embedded in %.2f s, ", stats.embed_seconds);
         snprintf(how, sizeof how, "%s, %s, ",
                  info->device == MSIM_DEVICE_CUDA ? "cuda" : msim_isa_name(info->isa),
@@ -82,6 +82,10 @@ static int finish(search_job *j, bool *has_failures, msim_error *err) {
     (void)ms_cli_skips_close(q->skips, &e); /* writes no file */
     q->skips = NULL;
     summarise(j);
+    if (!ms_cli_stopped()) {
+        int rc = ms_search_answers_write(a, err);
+        if (rc < 0) return rc;
+    }
     bool is_empty = a->n_searched > 0 && a->n_matches + a->n_found == 0 && !ms_cli_stopped();
     return is_empty && !*has_failures ? no_match(j, err) : 0;
 }

@@ -4,6 +4,7 @@
 #include "options.h"
 #include "common/fits/prior.h"
 #include "common/fits/whitened.h"
+#include "common/notes/html.h"
 #include "print/results.h"
 #include <stdio.h>
 #include <string.h>
@@ -170,11 +171,13 @@ static const ms_cli_option options[] = {
      .offset = AT(copy_to),
      .help = "copy the MIDI files of the matches to DIR/QUERY, as SCORE_TRANSPOSE_NAME.mid, and "
              "the query itself as QUERY.mid"},
+    MS_CLI_ROW_HTML(ms_search_settings),
     {.name = "midi-root",
      .kind = MS_CLI_TEXTS,
      .value = "ROOT",
      .offset = AT(midi_roots),
-     .help = "with --copy-to: a folder with the MIDI files of the corpus; may be repeated"},
+     .help =
+         "with --copy-to and --html: a folder with the MIDI files of the corpus; may be repeated"},
     {.name = "no-original",
      .kind = MS_CLI_FLAG,
      .offset = AT(omits_original),
@@ -242,7 +245,7 @@ ms_search_settings ms_search_settings_default(void) {
                                 .evalue = 1e-3,
                                 .pooling = -1,
                                 .format = -1,
-                                .pool_weights = {1.0f, 1.0f, 1.0f}};
+                                .pool_weights = {1.0f, 1.0f, 1.0f, 1.0f}};
 }
 
 static bool is_given(const ms_search_settings *set, const char *name) {
@@ -307,8 +310,11 @@ static int check_copying(const ms_search_settings *set, msim_error *err) {
     if (set->copy_to && set->midi_roots.n == 0)
         return ms_fail(err, MSIM_E_ARG,
                        "--copy-to: give --midi-root ROOT too, the folder with the corpus's files");
-    if (!set->copy_to && set->midi_roots.n)
-        return ms_fail(err, MSIM_E_ARG, "--midi-root is for --copy-to: give that too");
+    if (!set->copy_to && !set->html && set->midi_roots.n)
+        return ms_fail(err, MSIM_E_ARG,
+                       "--midi-root is for --copy-to and --html: give one of them");
+    if (set->html && set->format == MS_RESULTS_MIDISIM)
+        return ms_fail(err, MSIM_E_ARG, "--html shows each match once: leave out --format midisim");
     if (!set->copy_to && set->omits_original)
         return ms_fail(err, MSIM_E_ARG, "--no-original is for --copy-to: give that too");
     return 0;
@@ -316,8 +322,8 @@ static int check_copying(const ms_search_settings *set, msim_error *err) {
 
 /* Without a query, only --prepare has something to do. */
 static int check_queries(const ms_search_settings *set, msim_error *err) {
-    static const char *const needing[] = {"top",          "threshold",    "exclude",
-                                          "exclude-from", "exclude-self", "copy-to"};
+    static const char *const needing[] = {"top",          "threshold", "exclude", "exclude-from",
+                                          "exclude-self", "copy-to",   "html"};
     size_t n_streams = 0;
     for (size_t i = 0; i < set->common.operands.n; i++)
         n_streams += strcmp(set->common.operands.items[i], "-") == 0;

@@ -12,13 +12,13 @@ enum {
 typedef struct {
     ms_cli_common common;
     ms_cli_texts corpora, likes, vectors, excluded, midi_roots;
-    const char *names_file, *excluded_from, *cache, *copy_to;
+    const char *names_file, *excluded_from, *cache, *copy_to, *html;
     const char *prior_fit, *notes_index;
     int64_t k, transpose, max_tokens, prior_rows;
     int keys; /* 0: all; 1: those that are likely */
     double threshold, evalue;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
-    float pool_weights[3];
+    float pool_weights[4];
     bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original,
         is_whitened, finds, finds_if_there, is_same_key, is_same_tempo;
     bool has_threshold; /* derived: --threshold was given */

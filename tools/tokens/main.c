@@ -13,10 +13,10 @@
 
 typedef struct {
     ms_cli_common common;
-    int64_t transpose, max_tokens;
-    int names;
+    int64_t transpose, max_tokens, center_pitch;
+    int names, family, token_order;
     const char *files_from, *skipped, *normalized;
-    bool is_nul_separated, has_md5, is_forced;
+    bool is_nul_separated, has_md5, is_forced, is_clean, is_unclean;
 } tokens_settings;
 
 static const ms_cli_option options[] = {
@@ -32,6 +32,23 @@ static const ms_cli_option options[] = {
     MS_CLI_ROW_MAX_TOKENS(tokens_settings, (int64_t)1 << 40,
                           "keep the first N tokens of each sequence (default " MS_CLI_TOKENS
                           "; 0: all of them)"),
+    {.name = "family",
+     .kind = MS_CLI_CHOICE,
+     .value = "midisim|midisimx",
+     .choices = "midisim|midisimx",
+     .offset = offsetof(tokens_settings, family),
+     .help = "the family of models whose tokens are printed (default midisim). Lines of midisimx "
+             "also have the members \"family\" and \"order\""},
+    MS_CLI_ROW_TOKEN_ORDER(tokens_settings),
+    MS_CLI_ROW_CLEAN(tokens_settings),
+    MS_CLI_ROW_NO_CLEAN(tokens_settings),
+    {.name = "center-pitch",
+     .kind = MS_CLI_INT,
+     .value = "P",
+     .offset = offsetof(tokens_settings, center_pitch),
+     .min = 0,
+     .max = 127,
+     .help = "midisimx: move every piece to the mean pitch P, 1..127 (default 0: leave it)"},
     MS_CLI_ROW_NAMES(tokens_settings, "what the member \"path\" holds"),
     MS_CLI_ROW_FILES_FROM(tokens_settings),
     MS_CLI_ROW_NULL(tokens_settings),
@@ -62,6 +79,7 @@ static const ms_cli_example examples[] = {
     {"midisim-tokens --max-tokens 0 midi/ > tokens.jsonl",
      "all tokens of every file below a folder"},
     {"midisim-tokens --transpose 6 song.mid", "its twelve variants, 6 semitones down to 5 up"},
+    {"midisim-tokens --family midisimx song.mid", "the tokens that models of midisimx read"},
     {"midisim-tokens --md5 midi/",
      "MD5s of every file, as it is and in canonical form, to find copies with"},
     {"midisim-tokens --normalize-midi canonical/ midi/",
@@ -101,6 +119,16 @@ static void begin_object(tokens_run *r, const msim_walk_item *item) {
     ms_json_put_string(&r->line, item->name, item->name_bytes);
 }
 
+/* Of midisim's tokens nothing is said: their lines are older than the other family. */
+static void put_family(tokens_run *r) {
+    if (r->s->family == MSIM_FAMILY_MIDISIM) return;
+    put(&r->line, ",\"family\":\"");
+    put(&r->line, msim_family_name(r->s->family));
+    put(&r->line, "\",\"order\":\"");
+    put(&r->line, msim_token_order_name(r->s->token_order));
+    put(&r->line, "\"");
+}
+
 static int end_object(tokens_run *r) {
     put(&r->line, "}\n");
     return ms_cli_write_json_text(&r->line);
@@ -122,6 +150,7 @@ static int print_item(tokens_run *r, const msim_walk_item *item) {
     for (int64_t i = 0; i < item->n_sequences; i++) {
         size_t n = (size_t)(item->starts[i + 1] - item->starts[i]);
         begin_object(r, item);
+        put_family(r);
         put(&r->line, ",\"transpose\":");
         ms_json_put_int(&r->line, i - r->s->transpose);
         put(&r->line, ",\"tokens\":");
@@ -149,14 +178,16 @@ static void say_summary(const tokens_run *r, int64_t n_cut, double seconds) {
     char files[32], sequences[32], tokens[32], skipped[32], cut[32], limit[32], reasons[400];
     int64_t n_skipped = ms_cli_skips_total(r->skips);
     ms_cli_skips_describe(r->skips, reasons, sizeof reasons);
-    ms_cli_note("%s files: %s sequences, %s tokens, %s skipped%s%s%s, %.2f s, %.0f files/s",
-                ms_cli_count(files, r->n_files), ms_cli_count(sequences, r->n_sequences),
-                ms_cli_count(tokens, r->n_tokens), ms_cli_count(skipped, n_skipped),
-                *reasons ? " (" : "", reasons, *reasons ? ")" : "", seconds,
-                seconds > 0 ? (double)r->n_files / seconds : 0.0);
+    ms_cli_note("%s file%s: %s sequence%s, %s token%s, %s skipped%s%s%s, %.2f s, %.0f files/s",
+                ms_cli_count(files, r->n_files), ms_cli_plural(r->n_files),
+                ms_cli_count(sequences, r->n_sequences), ms_cli_plural(r->n_sequences),
+                ms_cli_count(tokens, r->n_tokens), ms_cli_plural(r->n_tokens),
+                ms_cli_count(skipped, n_skipped), *reasons ? " (" : "", reasons,
+                *reasons ? ")" : "", seconds, seconds > 0 ? (double)r->n_files / seconds : 0.0);
     if (n_cut)
-        ms_cli_note("%s files longer than %s tokens, only their beginning is used",
-                    ms_cli_count(cut, n_cut), ms_cli_count(limit, r->s->max_tokens));
+        ms_cli_note("%s file%s longer than %s tokens, only the beginning is used",
+                    ms_cli_count(cut, n_cut), ms_cli_plural(n_cut),
+                    ms_cli_count(limit, r->s->max_tokens));
 }
 
 /* 1 for a folder, 0 for anything else and for nothing; < 0 when that cannot be said. */
@@ -214,8 +245,9 @@ static int run_normal(const tokens_settings *s) {
         if (!ms_cli_stopped()) ms_cli_error("%s", err.text);
     } else {
         char done[32], all[32];
-        ms_cli_note("%s of %s files normalised, %.2f s", ms_cli_count(done, n_done),
-                    ms_cli_count(all, stats.files), ms_cli_now() - began);
+        ms_cli_note("%s of %s file%s normalised, %.2f s", ms_cli_count(done, n_done),
+                    ms_cli_count(all, stats.files), ms_cli_plural(stats.files),
+                    ms_cli_now() - began);
         if (n_done == 0 || n_done < stats.files || stats.empty_folders) rc = -MSIM_E_EMPTY;
     }
     if (ms_cli_skips_close(skips, &err) < 0) {
@@ -229,8 +261,9 @@ static int run_normal(const tokens_settings *s) {
 static int check_canonical(const tokens_settings *s) {
     if (!s->has_md5 && !s->normalized)
         return s->is_forced ? ms_cli_usage("--force is for --normalize-midi: give that too") : 0;
-    if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens"))
-        return ms_cli_usage("%s prints no tokens: leave out --transpose and --max-tokens",
+    if (ms_cli_given(&tool, s, "transpose") || ms_cli_given(&tool, s, "max-tokens") ||
+        ms_cli_given(&tool, s, "family"))
+        return ms_cli_usage("%s prints no tokens: leave out --transpose, --max-tokens and --family",
                             s->has_md5 ? "--md5" : "--normalize-midi");
     if (!s->normalized || strcmp(s->normalized, "-") != 0) return 0;
     if (s->has_md5)
@@ -243,8 +276,19 @@ static int check_canonical(const tokens_settings *s) {
     return 0;
 }
 
+static int check_tokens(const tokens_settings *s) {
+    if (s->is_clean && s->is_unclean)
+        return ms_cli_usage("--clean and --no-clean are contrary: give one of them");
+    if (s->family == MSIM_FAMILY_MIDISIM &&
+        (ms_cli_given(&tool, s, "token-order") || s->is_clean || s->is_unclean || s->center_pitch))
+        return ms_cli_usage("--token-order, --clean, --no-clean and --center-pitch are for "
+                            "--family midisimx: give that too");
+    return 0;
+}
+
 static int run_tool(const tokens_settings *s) {
     tokens_run r = {.s = s};
+    msim_tokenizer_options tokens = msim_tokenizer_options_default();
     msim_error err;
     msim_walk *walk = NULL;
     msim_walk_stats stats = {.size = sizeof stats};
@@ -254,6 +298,11 @@ static int run_tool(const tokens_settings *s) {
     o.threads = ms_cli_threads(&s->common);
     o.transpose_factor = (int)s->transpose;
     o.max_tokens = s->max_tokens;
+    tokens.family = s->family;
+    tokens.token_order = s->token_order;
+    tokens.is_unclean = s->is_unclean;
+    tokens.center_pitch = (int)s->center_pitch;
+    o.tokens = &tokens;
     int rc = ms_cli_skips_open(s->skipped, &r.skips, &err);
     if (rc >= 0) rc = msim_walk_open(&o, &walk, &err);
     if (rc >= 0) rc = msim_walk_get_stats(walk, &stats);
@@ -283,7 +332,8 @@ static int check_settings(const tokens_settings *s) {
         return ms_cli_usage("no input: give a PATH or --files-from");
     if (s->is_nul_separated && !s->files_from)
         return ms_cli_usage("-0 is for lists of files: give --files-from too");
-    return check_canonical(s);
+    int rc = check_tokens(s);
+    return rc < 0 ? rc : check_canonical(s);
 }
 
 int main(int argc, char **argv) {

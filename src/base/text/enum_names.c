@@ -41,3 +41,13 @@ const char *msim_scan_name(int scan) {
     static const char *const names[] = {"auto", "f64", "f32", "bf16", "int8"};
     return scan >= 0 && scan < COUNT(names) ? names[scan] : NULL;
 }
+
+const char *msim_family_name(int family) {
+    static const char *const names[] = {"midisim", "midisimx"};
+    return family >= 0 && family < COUNT(names) ? names[family] : NULL;
+}
+
+const char *msim_token_order_name(int order) {
+    static const char *const names[] = {"time-first", "chord-first"};
+    return order >= 0 && order < COUNT(names) ? names[order] : NULL;
+}

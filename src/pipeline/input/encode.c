@@ -18,7 +18,8 @@
 
 int ms_encoder_open(ms_encoder *w, const ms_reader_request *r, msim_error *err) {
     *w = (ms_encoder){0};
-    int rc = msim_tokenizer_open(r->model, &w->tokenizer, err);
+    int rc = r->model ? msim_tokenizer_open(r->model, &w->tokenizer, err)
+                      : msim_tokenizer_open_family(r->tokens, &w->tokenizer, err);
     return rc >= 0 && r->may_claim_notes ? msim_note_reader_open(&w->notes, err) : rc;
 }
 

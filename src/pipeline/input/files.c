@@ -23,9 +23,9 @@ struct ms_files_block {
 
 const char *msim_skip_reason_name(int reason) {
     static const char *const names[MSIM_SKIP_COUNT] = {
-        "ok",       "unreadable", "not-regular", "too-large",  "bad-gzip",
-        "not-midi", "bad-midi",   "no-notes",    "drums-only", "name-too-long",
-        "changed",  "no-memory",  "not-finite"};
+        "ok",       "unreadable", "not-regular", "too-large",     "bad-gzip",
+        "not-midi", "bad-midi",   "no-notes",    "drums-only",    "name-too-long",
+        "changed",  "no-memory",  "not-finite",  "no-clean-notes"};
     return reason >= 0 && reason < MSIM_SKIP_COUNT ? names[reason] : "unknown";
 }
 
@@ -35,6 +35,7 @@ int ms_files_reason_of_outcome(int outcome) {
     case MSIM_OUTCOME_NOT_MIDI: return MSIM_SKIP_NOT_MIDI;
     case MSIM_OUTCOME_NO_NOTES: return MSIM_SKIP_NO_NOTES;
     case MSIM_OUTCOME_DRUMS_ONLY: return MSIM_SKIP_DRUMS_ONLY;
+    case MSIM_OUTCOME_NO_CLEAN_NOTES: return MSIM_SKIP_NO_CLEAN_NOTES;
     default: return MSIM_SKIP_BAD_MIDI;
     }
 }
@@ -46,7 +47,8 @@ bool ms_files_is_tried_again(int reason) {
 
 bool ms_files_is_failure(int reason, bool is_named) {
     if (reason == MSIM_SKIP_NONE) return false;
-    return is_named || (reason != MSIM_SKIP_NO_NOTES && reason != MSIM_SKIP_DRUMS_ONLY);
+    return is_named || (reason != MSIM_SKIP_NO_NOTES && reason != MSIM_SKIP_DRUMS_ONLY &&
+                        reason != MSIM_SKIP_NO_CLEAN_NOTES);
 }
 
 int ms_files_refuse(const char *who, const char *what, const char *expected, int64_t got,

@@ -38,7 +38,9 @@ typedef struct {
     int (*claim)(void *user, const unsigned char *sha256, uint32_t *content, msim_error *err);
     void *claim_user;
     const msim_model *model; /* borrowed: whose tokens are wanted */
-    ms_watch *watch;         /* borrowed, or NULL: of the thread that consumes */
+    /* Without a model: borrowed until the reader is open; NULL: midisim's tokens. */
+    const msim_tokenizer_options *tokens;
+    ms_watch *watch; /* borrowed, or NULL: of the thread that consumes */
 } ms_reader_request;
 
 typedef struct {

@@ -278,7 +278,7 @@ static void room_for_ids(void **state) {
         assert_int_equal(ids[0], 0x55555555); /* a failure writes nothing */
         assert_int_equal(starts[0], 0x5555555555555555);
     }
-    assert_string_equal(error.text, "token ids: expected room for 4 x 3, got 11");
+    assert_string_equal(error.text, "token ids: expected room for 12, got 11");
     assert_int_equal(
         msim_tokenizer_encode(tok, one_note, ONE_NOTE_BYTES, 2, 3072, ids, 12, starts, &error), 4);
     assert_int_equal(msim_tokenizer_encode_at(tok, one_note, ONE_NOTE_BYTES, 0, 3072, ids, 2, NULL),

@@ -196,6 +196,41 @@ static void the_same_from_either_side(void **state) {
     assert_null(c);
 }
 
+/* Without an index: each pair is two notes that agree, in the caller's order, whatever that is. */
+static void aligned_without_an_index(void **state) {
+    (void)state;
+    static msim_note a[NOTES], b[NOTES + 2];
+    const msim_passage *found;
+    msim_aligner *aligner;
+    msim_error err;
+    make_tune(6, NOTES, a);
+    alter(5, 4, 1.2, 0, 1, b + 2);
+    for (size_t i = 2; i < NOTES + 2; i++) b[i].start_ms += 5000;
+    b[0] = b[NOTES + 1]; /* out of order */
+    b[1] = b[NOTES];     /* doubled: numbered as the first of them */
+    assert_int_equal(msim_aligner_open(&aligner, NULL), 0);
+    const int64_t n = msim_aligner_align(aligner, a, NOTES, b, NOTES + 2, &found, NULL);
+    assert_true(n >= 1);
+    assert_int_equal(found[0].transpose, 4);
+    assert_true(fabs(found[0].tempo - 1.2) < 0.01);
+    assert_true(found[0].place.n_matched > NOTES * 9 / 10);
+    for (int64_t i = 0; i < found[0].place.n_matched; i++) {
+        const msim_note_pair pair = found[0].pairs[i];
+        assert_in_range(pair.query, 0, NOTES - 1);
+        assert_in_range(pair.piece, 0, NOTES + 1);
+        assert_int_equal(a[pair.query].pitch + 4, b[pair.piece].pitch);
+        assert_true(fabs(5000 + a[pair.query].start_ms * 1.2 - b[pair.piece].start_ms) < 200);
+    }
+    assert_int_equal(msim_aligner_align(aligner, a, 0, b, NOTES, &found, NULL), 0);
+    make_tune(77, NOTES, b);
+    for (int64_t i = msim_aligner_align(aligner, a, NOTES, b, NOTES, &found, NULL); i-- > 0;)
+        assert_true(found[i].place.n_matched < NOTES / 4);
+    a[3].pitch = 200;
+    assert_int_equal(msim_aligner_align(aligner, a, NOTES, b, NOTES, &found, &err), -MSIM_E_ARG);
+    msim_aligner_close(aligner);
+    msim_aligner_close(NULL);
+}
+
 static int stop_at_once(void *user, int stage, int64_t done, int64_t all) {
     assert_true(done <= all);
     return *(int *)user == stage;
@@ -288,7 +323,7 @@ int main(void) {
         cmocka_unit_test(either_side),        cmocka_unit_test(who_asks),
         cmocka_unit_test(two_indexes),        cmocka_unit_test(the_same_from_either_side),
         cmocka_unit_test(stopping),           cmocka_unit_test(versions_hold_together),
-        cmocka_unit_test(copies_of_anything),
+        cmocka_unit_test(copies_of_anything), cmocka_unit_test(aligned_without_an_index),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

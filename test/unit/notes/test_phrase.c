@@ -117,6 +117,26 @@ static void what_has_no_notes(void **state) {
     assert_int_equal(msim_note_reader_read(reader, NULL, 0, &p, NULL), -MSIM_E_FORMAT);
 }
 
+static void drums_on_request(void **state) {
+    (void)state;
+    unsigned char bytes[200];
+    msim_piece_notes p = {.size = sizeof p};
+    const size_t n = from_hex(
+        "4d546864 00000006 0000 0001 0060 4d54726b 0000000c 00 992440 60 90 3c40 00 ff2f00", bytes);
+    assert_int_equal(msim_note_reader_read(reader, bytes, n, &p, NULL), 0);
+    assert_int_equal(p.n_notes, 1);
+    assert_int_equal(p.notes[0].pitch, 60);
+    msim_note_reader_keep_drums(reader, 1);
+    assert_int_equal(msim_note_reader_read(reader, bytes, n, &p, NULL), 0);
+    assert_int_equal(p.n_notes, 2);
+    assert_int_equal(p.notes[0].pitch, 36);
+    assert_int_equal(p.voices[p.notes[0].voice].channel, 9);
+    assert_int_equal(p.voices[p.notes[1].voice].channel, 0);
+    msim_note_reader_keep_drums(reader, 0);
+    assert_int_equal(msim_note_reader_read(reader, bytes, n, &p, NULL), 0);
+    assert_int_equal(p.n_notes, 1);
+}
+
 /* Notes that were written come back the same. */
 static void written_and_read(void **state) {
     (void)state;
@@ -165,6 +185,7 @@ int main(void) {
         cmocka_unit_test(phrases_that_are_none),
         cmocka_unit_test(times_bars_and_voices),
         cmocka_unit_test(what_has_no_notes),
+        cmocka_unit_test(drums_on_request),
         cmocka_unit_test(written_and_read),
     };
     return cmocka_run_group_tests(tests, open_reader, close_reader);

@@ -165,7 +165,7 @@ int ms_agreed_print_row(int64_t rank, const ms_agreed *s) {
         snprintf(track, sizeof track, "%d", voice->track + 1);
     if (m->n_others)
         snprintf(more, sizeof more, "  +%lld place%s", (long long)m->n_others,
-                 m->n_others == 1 ? "" : "s");
+                 ms_cli_plural((int64_t)m->n_others));
     (void)ms_cli_print("%4lld  ", (long long)rank);
     (void)ms_cli_style(m->is_significant ? MS_CLI_BOLD : MS_CLI_PLAIN);
     (void)ms_cli_print("%-16s", msim_relation_name(m->relation));

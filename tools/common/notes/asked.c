@@ -69,5 +69,6 @@ void ms_asked_free(ms_asked *q) {
     ms_free(q->bars);
     ms_free(q->notes);
     ms_free(q->label);
+    ms_free(q->path);
     *q = (ms_asked){0};
 }

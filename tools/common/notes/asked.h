@@ -6,6 +6,7 @@
 /* All memory is the query's: ms_asked_free. Begin from {0}. */
 typedef struct {
     char *label;
+    char *path;       /* of its file; NULL: none, or not wanted */
     msim_note *notes; /* [n_notes] */
     size_t n_notes;
     msim_voice *voices; /* [n_voices], with names of their own */

@@ -50,9 +50,9 @@ static int index_folder(const char *folder, int threads, const char *path, msim_
     }
     ms_cli_progress_end();
     if (rc >= 0)
-        ms_cli_note("indexed %s: %s pieces, %lld new, %.2f s", folder,
-                    ms_cli_count(pieces, stats.pieces), (long long)stats.added,
-                    ms_cli_now() - began);
+        ms_cli_note("indexed %s: %s piece%s, %lld new, %.2f s", folder,
+                    ms_cli_count(pieces, stats.pieces), ms_cli_plural(stats.pieces),
+                    (long long)stats.added, ms_cli_now() - began);
     return rc;
 }
 

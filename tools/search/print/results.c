@@ -383,12 +383,12 @@ static int print_heads(const ms_results_out *out, const ms_results_query *query,
     if (out->has_spans) snprintf(where, sizeof where, "%*s  ", place_width(out), "where");
     if (out->has_spans)
         snprintf(pieces, sizeof pieces, "%s piece%s, ", ms_cli_count(count, out->n_pieces),
-                 out->n_pieces == 1 ? "" : "s");
+                 ms_cli_plural(out->n_pieces));
     return ms_cli_print("%*s  %*s  %6s  %s%s%sname (%s%s row%s, best of %lld variant%s)",
                         rank_width, "rank", score_width, "score", "transp",
                         out->searcher ? "by chance  likeness   " : "", in_query, where, pieces,
-                        ms_cli_count(count, n_rows), n_rows == 1 ? "" : "s",
-                        (long long)query->n_variants, query->n_variants == 1 ? "" : "s");
+                        ms_cli_count(count, n_rows), ms_cli_plural(n_rows),
+                        (long long)query->n_variants, ms_cli_plural(query->n_variants));
 }
 
 static void print_title(const ms_results_out *out, const ms_results_query *query, int rank_width,

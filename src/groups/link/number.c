@@ -1,6 +1,6 @@
 /* The groups of files, from the leaders of contents: numbers in order of each group's first file,
- * groups of two and more before files that are alone. Contract: groups/link.h. */
-#include "groups/link.h"
+ * groups of two and more before files that are alone. Contract: groups/link/link.h. */
+#include "groups/link/link.h"
 
 /* The best file of a content. */
 static int64_t best_file(const msim_groups *g, int64_t content) {

@@ -1,6 +1,6 @@
 /* An excerpt goes to the group of its whole, if nothing else is in its own group; so an excerpt of
- * two pieces joins nothing. Contract: groups/link.h. */
-#include "groups/link.h"
+ * two pieces joins nothing. Contract: groups/link/link.h. */
+#include "groups/link/link.h"
 
 /* Whether unit `u` is the part in a pair. */
 static bool is_part(const ms_unit_pair *p, int64_t u) {
@@ -34,26 +34,27 @@ static int fits(ms_linking *l, int64_t unit, int64_t leader, msim_error *err) {
     return ms_groups_joins(l->g, kind) || (kind == MSIM_PAIR_EXCERPT && p.direction == -1);
 }
 
-/* The leader of the group that a unit goes to, -1 for none. */
-static int64_t find_whole(ms_linking *l, const bool *is_attached, int64_t unit, msim_error *err) {
+/* *best: the leader of the group that a unit goes to, -1 for none. */
+static int find_whole(ms_linking *l, const bool *is_attached, int64_t unit, int64_t *best,
+                      msim_error *err) {
     const msim_groups *g = l->g;
     const ms_grouped_unit *u = &g->units[unit];
-    int64_t best = -1;
     double score = 0;
+    *best = -1;
     for (int64_t e = 0; e < u->n_edges; e++) {
         const ms_unit_edge *edge = &g->edges[u->edges + e];
         const ms_unit_pair *p = &g->pairs[edge->pair];
         if (!is_part(p, unit) || is_attached[edge->unit]) continue;
-        if (best >= 0 && p->pair.score <= score) continue;
-        const double its = p->pair.score;
+        if (*best >= 0 && p->pair.score <= score) continue;
+        const double its = p->pair.score; /* comparing may move the pairs */
         const int64_t leader = l->leader[g->by_unit[g->units[edge->unit].first]];
         const int rc = fits(l, unit, leader, err);
-        if (rc < 0) return rc - 1;
+        if (rc < 0) return rc;
         if (rc == 0) continue;
-        best = leader;
+        *best = leader;
         score = its;
     }
-    return best;
+    return MSIM_OK;
 }
 
 static int attach(ms_linking *l, int64_t *sizes, bool *is_attached, msim_error *err) {
@@ -63,8 +64,9 @@ static int attach(ms_linking *l, int64_t *sizes, bool *is_attached, msim_error *
         is_attached[u] = is_alone(l, sizes, (int64_t)u) && has_whole(g, (int64_t)u);
     for (size_t u = 0; u < g->n_units; u++) {
         if (!is_attached[u]) continue;
-        const int64_t leader = find_whole(l, is_attached, (int64_t)u, err);
-        if (leader < -1) return (int)leader + 1;
+        int64_t leader;
+        const int rc = find_whole(l, is_attached, (int64_t)u, &leader, err);
+        if (rc < 0) return rc;
         for (int64_t i = 0; leader >= 0 && i < g->units[u].n_contents; i++)
             l->leader[g->by_unit[g->units[u].first + i]] = leader;
     }

@@ -1,7 +1,7 @@
 /* Pairs become groups. What a chain of pairs connects is one component; inside it, stars (VERIFIED)
  * or cliques (COMPLETE) are formed, in an order that depends on the rule of what to keep alone.
  * Everything is done with contents; files follow. */
-#include "groups/link.h"
+#include "groups/link/link.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,37 +18,12 @@ bool ms_groups_joins(const msim_groups *g, int kind) {
 
 /* ---- Components ---- */
 
-/* Contents of one unit: all are linked when another key joins groups, else those in one key. */
-static void join_unit(const msim_groups *g, const ms_grouped_unit *u, int64_t *of) {
-    const int64_t *list = g->by_unit + u->first;
-    for (int64_t i = 1; i < u->n_contents; i++)
-        for (int64_t k = i; k-- > 0;)
-            if (ms_groups_joins(g, ms_groups_relate_contents(g, list[i], list[k], NULL))) {
-                ms_groups_join(of, list[i], list[k]);
-                break;
-            }
-}
-
-/* Contents of two units: whether they are linked may depend on the key of each. */
-static void join_units(const msim_groups *g, const ms_unit_pair *p, int64_t *of) {
-    const ms_grouped_unit *u = &g->units[p->a], *v = &g->units[p->b];
-    const bool is_plain = ms_groups_joins(g, MSIM_PAIR_KEY);
-    const int64_t n_u = is_plain ? 1 : u->n_contents, n_v = is_plain ? 1 : v->n_contents;
-    for (int64_t i = 0; i < n_u; i++)
-        for (int64_t k = 0; k < n_v; k++) {
-            const int64_t x = g->by_unit[u->first + i], y = g->by_unit[v->first + k];
-            if (ms_groups_joins(g, ms_groups_relate_contents(g, x, y, NULL)))
-                ms_groups_join(of, x, y);
-        }
-}
-
-static int find_components(ms_linking *l, msim_error *err) {
+/* Contents by component, those of each by rank. */
+static int list_components(ms_linking *l, msim_error *err) {
     const msim_groups *g = l->g;
     int64_t *of = ms_alloc(g->n_contents, sizeof *of, "groups", err);
     if (!of) return -MSIM_E_MEMORY;
-    for (size_t c = 0; c < g->n_contents; c++) of[c] = (int64_t)c;
-    for (size_t u = 0; u < g->n_units; u++) join_unit(g, &g->units[u], of);
-    for (size_t i = 0; i < g->n_pairs; i++) join_units(g, &g->pairs[i], of);
+    ms_groups_find_components(l, of);
     for (size_t c = 0; c < g->n_contents; c++) {
         l->list[c] =
             (ms_linked_content){ms_groups_root(of, (int64_t)c), g->contents[c].rank, (int64_t)c};
@@ -133,11 +108,14 @@ static int link_components(ms_linking *l, msim_error *err) {
 
 int ms_groups_link(msim_groups *g, msim_error *err) {
     ms_linking l = {.g = g};
+    l.is_plain = ms_groups_joins(g, MSIM_PAIR_KEY) && ms_groups_joins(g, MSIM_PAIR_NOTES);
     l.list = ms_alloc(g->n_contents, sizeof *l.list, "groups", err);
     l.leader = l.list ? ms_alloc(g->n_contents, sizeof *l.leader, "groups", err) : NULL;
     l.place = l.leader ? ms_alloc(g->n_contents, sizeof *l.place, "groups", err) : NULL;
-    int rc = l.place ? ms_groups_compare_open(g, &l.compare, err) : -MSIM_E_MEMORY;
-    if (rc >= 0) rc = find_components(&l, err);
+    l.by_key = l.place ? ms_alloc(g->n_contents, sizeof *l.by_key, "groups", err) : NULL;
+    int rc = l.by_key ? ms_groups_compare_open(g, &l.compare, err) : -MSIM_E_MEMORY;
+    if (rc >= 0) rc = ms_groups_order_by_key(&l, err);
+    if (rc >= 0) rc = list_components(&l, err);
     if (rc >= 0) rc = link_components(&l, err);
     if (rc >= 0 && (g->o.kinds >> MSIM_PAIR_EXCERPT & 1)) rc = ms_groups_attach(&l, err);
     if (rc >= 0) rc = ms_groups_order_pairs(g, err);
@@ -146,5 +124,6 @@ int ms_groups_link(msim_groups *g, msim_error *err) {
     ms_free(l.list);
     ms_free(l.leader);
     ms_free(l.place);
+    ms_free(l.by_key);
     return rc;
 }

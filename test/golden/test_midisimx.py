@@ -1,0 +1,88 @@
+"""midisimx: tokens identical to the original's, in both orders, with cleaning and without.
+
+Of shipped files the hashes of their tokens are here (midisimx_tokens.txt); of all files of MIDISIM_TEST_DATA the tokens
+themselves, where that is."""
+import hashlib
+import json
+
+import golden_util as g
+import numpy as np
+import pytest
+
+FAMILY = ["--family", "midisimx"]
+KINDS = [pytest.param(order, clean, id=f"{order}-{'clean' if clean else 'all'}")
+         for order in ("chord-first", "time-first") for clean in (True, False)]
+
+
+def swapped(ids):
+    """Time-first from chord-first, or back: the two tokens of each chord change places."""
+    ids = np.array(ids, np.int64)
+    at = np.flatnonzero(ids >= 384)
+    at = at[at + 1 < len(ids)]
+    ids[at], ids[at + 1] = ids[at + 1], ids[at].copy()
+    return ids
+
+
+def tokens(names, root, order, clean, *options):
+    lines = g.tokens([*FAMILY, "--quiet", "--token-order", order, *([] if clean else ["--no-clean"]), *options, "--", *names], root)
+    for line in lines:
+        assert "error" in line or (line["family"], line["order"]) == ("midisimx", order)
+    return lines
+
+
+def golden(name):
+    return g.all_data().parent / "golden" / "midisimx" / name
+
+
+@pytest.mark.parametrize("order, clean", KINDS)
+def test_shipped(order, clean):
+    rows = [line.split("\t") for line in (g.HERE / "midisimx_tokens.txt").read_text().splitlines()[1:]]
+    wanted = {row[0]: row[1:3] if clean else row[3:5] for row in rows}
+    got = {line["path"]: line.get("tokens", []) for line in tokens(list(wanted), g.SHIPPED, order, clean)}
+    assert len(got) == len(rows) == 177
+    for path, ids in got.items():
+        ids = np.array(ids) if order == "chord-first" else first_of_chord_back(ids)
+        assert [str(len(ids)), hashlib.sha256(ids.astype("<u2").tobytes()).hexdigest()[:16]] == wanted[path], path
+
+
+def first_of_chord_back(ids):
+    """Chord-first from time-first."""
+    ids = np.array(ids, np.int64)
+    at = np.flatnonzero(ids >= 384)
+    ids[at], ids[at - 1] = ids[at - 1], ids[at].copy()
+    return ids
+
+
+@pytest.mark.parametrize("order, clean", KINDS)
+def test_all(order, clean):
+    z = np.load(golden("tokens.npz"))
+    ids, starts = (z["tokens"], z["offsets"]) if clean else (z["tokens_all"], z["offsets_all"])
+    wanted = {str(p): ids[starts[i]:starts[i + 1]].astype(np.int64) for i, p in enumerate(z["paths"])}
+    if order == "time-first":
+        wanted = {p: swapped(t) for p, t in wanted.items()}
+    got = {line["path"]: line.get("tokens") for line in tokens(list(wanted), g.all_data(), order, clean)}
+    assert set(got) == set(wanted)
+    assert not g.complaints_tokens(got, wanted)
+    assert sum(t is not None for t in got.values()) == (349 if clean else 350)
+
+
+@pytest.mark.parametrize("kind, clean, options", [
+    ("variants", True, ["--transpose", "6", "--max-tokens", "600"]),
+    ("variants_all", False, ["--transpose", "2", "--max-tokens", "600"]),
+    ("max_100", True, ["--max-tokens", "100"]),
+    ("to_pitch_60", True, ["--center-pitch", "60", "--max-tokens", "600"])])
+def test_options(kind, clean, options):
+    for path, kinds in json.loads(golden("options.json").read_text()).items():
+        lines = tokens([path], g.all_data(), "chord-first", clean, *options)
+        assert [line["tokens"] for line in lines] == kinds[kind]
+
+
+def test_comparison_can_fail():
+    """A chord token of another chord, and the other order, are seen."""
+    name = "freedink/love.mid"
+    ours = {line["path"]: line["tokens"] for line in tokens([name], g.SHIPPED, "chord-first", True)}
+    assert not g.complaints_tokens(ours, {name: np.array(ours[name])})
+    assert g.complaints_tokens(ours, {name: swapped(ours[name])})
+    changed = np.array(ours[name])
+    changed[0] += 1
+    assert g.complaints_tokens(ours, {name: changed})
