@@ -60,7 +60,8 @@ MSIM_SKIP_NAME_TOO_LONG = 9
 MSIM_SKIP_CHANGED = 10
 MSIM_SKIP_NO_MEMORY = 11
 MSIM_SKIP_NOT_FINITE = 12
-MSIM_SKIP_COUNT = 13
+MSIM_SKIP_NO_CLEAN_NOTES = 13
+MSIM_SKIP_COUNT = 14
 MSIM_NAMES_PATH = 0
 MSIM_NAMES_STEM = 1
 MSIM_STEP_NONE = 0
@@ -102,6 +103,11 @@ MSIM_OUTCOME_NOT_MIDI = 1
 MSIM_OUTCOME_BAD_MIDI = 2
 MSIM_OUTCOME_NO_NOTES = 3
 MSIM_OUTCOME_DRUMS_ONLY = 4
+MSIM_OUTCOME_NO_CLEAN_NOTES = 5
+MSIM_FAMILY_MIDISIM = 0
+MSIM_FAMILY_MIDISIMX = 1
+MSIM_ORDER_TIME_FIRST = 0
+MSIM_ORDER_CHORD_FIRST = 1
 MSIM_KIND_UNKNOWN = 0
 MSIM_KIND_EMPTY = 1
 MSIM_KIND_MIDI = 2
@@ -148,6 +154,8 @@ MSIM_KEEPER_MOST_TRACKS = 2
 MSIM_KEEPER_EARLIEST_NAME = 3
 MSIM_KEEPER_NEWEST = 4
 MSIM_KEEPER_PREFERENCES = 5
+MSIM_SPLIT_FOLDERS = 1
+MSIM_SPLIT_NOTES = 2
 MSIM_BATCHES_UNDER_WAY = 2
 MSIM_STAGE_NORM = 0
 MSIM_STAGE_PROJECTION = 1
@@ -572,6 +580,16 @@ class msim_eval_report(Structure):
     ]
 
 
+class msim_tokenizer_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("family", c_int),
+        ("token_order", c_int),
+        ("is_unclean", c_int),
+        ("center_pitch", c_int),
+    ]
+
+
 class msim_walk_options(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -594,6 +612,7 @@ class msim_walk_options(Structure):
         ("progress", CFUNCTYPE(c_int, c_void_p, c_void_p)),
         ("message", CFUNCTYPE(None, c_void_p, c_int, c_void_p)),
         ("user", c_void_p),
+        ("tokens", c_void_p),
     ]
 
 
@@ -787,6 +806,22 @@ class msim_finder_options(Structure):
     ]
 
 
+class msim_note_pair(Structure):
+    _fields_ = [
+        ("query", c_int64),
+        ("piece", c_int64),
+    ]
+
+
+class msim_passage(Structure):
+    _fields_ = [
+        ("place", msim_place),
+        ("transpose", c_int),
+        ("tempo", c_double),
+        ("pairs", c_void_p),
+    ]
+
+
 class msim_pairs_options(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -884,6 +919,50 @@ class msim_file_pair(Structure):
         ("a_to", c_double),
         ("b_from", c_double),
         ("b_to", c_double),
+    ]
+
+
+class msim_report_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("title", c_char_p),
+        ("roots", c_void_p),
+        ("n_roots", c_size_t),
+        ("notes", c_void_p),
+        ("max_piece_notes", c_int64),
+        ("max_notes", c_int64),
+        ("max_groups", c_int64),
+        ("max_points", c_int64),
+        ("max_point_notes", c_int64),
+    ]
+
+
+class msim_report_match(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("piece", c_int64),
+        ("has_score", c_int),
+        ("score", c_double),
+        ("transpose", c_int),
+        ("likeness", c_int),
+        ("chance", c_double),
+        ("query_from", c_double),
+        ("query_to", c_double),
+        ("from", c_double),
+        ("to", c_double),
+        ("notes", c_void_p),
+    ]
+
+
+class msim_report_info(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("pieces", c_int64),
+        ("without_notes", c_int64),
+        ("queries", c_int64),
+        ("matches", c_int64),
+        ("groups", c_int64),
+        ("points", c_int64),
     ]
 
 
@@ -1058,7 +1137,11 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_eval_recall": (c_int, (c_void_p, c_void_p, c_int64, c_void_p, c_void_p)),
     "msim_eval_at": (c_int, (c_void_p, c_void_p, c_double, c_void_p, c_void_p)),
     "msim_eval_threshold": (c_int, (c_void_p, c_double, c_void_p, c_void_p)),
+    "msim_family_name": (c_char_p, (c_int,)),
+    "msim_token_order_name": (c_char_p, (c_int,)),
+    "msim_tokenizer_options_init": (None, (c_void_p,)),
     "msim_tokenizer_open": (c_int, (c_void_p, c_void_p, c_void_p)),
+    "msim_tokenizer_open_family": (c_int, (c_void_p, c_void_p, c_void_p)),
     "msim_tokenizer_close": (None, (c_void_p,)),
     "msim_tokenizer_variants": (c_int, (c_int,)),
     "msim_tokenizer_bound": (c_size_t, (c_size_t, c_int, c_int64)),
@@ -1087,6 +1170,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_skip_is_failure": (c_int, (c_int, c_int)),
     "msim_note_reader_open": (c_int, (c_void_p, c_void_p)),
     "msim_note_reader_close": (None, (c_void_p,)),
+    "msim_note_reader_keep_drums": (None, (c_void_p, c_int)),
     "msim_note_reader_read": (c_int, (c_void_p, c_void_p, c_size_t, c_void_p, c_void_p)),
     "msim_note_reader_outcome": (c_int, (c_void_p,)),
     "msim_tokenizer_share": (None, (c_void_p, c_void_p)),
@@ -1128,6 +1212,9 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_comparer_close": (None, (c_void_p,)),
     "msim_comparer_compare": (c_int, (c_void_p, c_int64, c_int64, c_void_p, c_void_p)),
     "msim_notes_compare": (c_int, (c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p)),
+    "msim_aligner_open": (c_int, (c_void_p, c_void_p)),
+    "msim_aligner_close": (None, (c_void_p,)),
+    "msim_aligner_align": (c_int64, (c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_void_p)),
     "msim_pairs_options_init": (None, (c_void_p,)),
     "msim_notes_pairs": (c_int64, (c_void_p, c_void_p, msim_pair_sink, c_void_p, c_void_p)),
     "msim_pair_kind_name": (c_char_p, (c_int,)),
@@ -1138,8 +1225,22 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_groups_get_file": (c_int, (c_void_p, c_int64, c_void_p)),
     "msim_groups_get_members": (c_int64, (c_void_p, c_int64, c_void_p)),
     "msim_groups_relate": (c_int, (c_void_p, c_int64, c_int64, c_void_p)),
+    "msim_groups_explain": (c_int, (c_void_p, c_int64, c_void_p)),
     "msim_groups_pairs": (c_int64, (c_void_p, CFUNCTYPE(c_int, c_void_p, c_void_p), c_void_p, c_void_p)),
     "msim_groups_split": (c_int, (c_void_p, c_void_p, c_int, c_uint64, c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "msim_report_options_init": (None, (c_void_p,)),
+    "msim_report_open": (c_int, (c_void_p, c_void_p, c_void_p)),
+    "msim_report_close": (None, (c_void_p,)),
+    "msim_report_add_piece": (c_int64, (c_void_p, c_char_p, c_size_t, c_char_p, c_void_p)),
+    "msim_report_add_notes": (c_int64, (c_void_p, c_char_p, c_size_t, c_void_p, c_void_p)),
+    "msim_report_add_midi": (c_int64, (c_void_p, c_char_p, c_size_t, c_void_p, c_size_t, c_void_p)),
+    "msim_report_add_query": (c_int64, (c_void_p, c_int64, c_double, c_double, c_void_p)),
+    "msim_report_match_init": (None, (c_void_p,)),
+    "msim_report_add_match": (c_int64, (c_void_p, c_int64, c_void_p, c_void_p)),
+    "msim_report_add_groups": (c_int, (c_void_p, c_void_p, c_void_p)),
+    "msim_report_add_map": (c_int, (c_void_p, c_void_p, c_void_p)),
+    "msim_report_get_info": (c_int, (c_void_p, c_void_p)),
+    "msim_report_write": (c_int, (c_void_p, c_char_p, c_void_p)),
     "msim_context_open": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "msim_context_close": (None, (c_void_p,)),
     "msim_context_embed": (c_int, (c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p)),
