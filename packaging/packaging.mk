@@ -1,4 +1,4 @@
-# What a user gets, included by the Makefile: make install, install-strip, uninstall, deb, dist.
+# What a user gets, included by the Makefile: make install, install-strip, uninstall, deb, dist, wheel.
 #   PREFIX (/usr/local), LIBDIR (PREFIX/lib), DESTDIR (a folder to install into instead of /): blanks are fine in each
 #   RUNPATH: where installed tools look for libmidisim.so first (default: LIBDIR as seen from the tools' folder)
 #   MODEL=0: without the small model, which is installed where weights/fetch.sh has put it
@@ -46,3 +46,9 @@ deb:
 .PHONY: dist
 dist:
 	@VERSION='$(VERSION)' COMMIT='$(COMMIT)' packaging/dist.sh
+
+# The Python package with the library in it: build/wheel/midisim_native-VERSION-py3-none-manylinux_2_28_x86_64.whl. The first
+# time it downloads what builds wheels into build/wheel/venv.
+.PHONY: wheel
+wheel: $(LIB_OBJ) $B/stamp.sources
+	@OBJECTS='$(LIB_OBJ)' CUDART='$(if $(HAS_CUDA),$(CUDART))' MAJOR='$(MAJOR)' packaging/wheel.sh

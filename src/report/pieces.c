@@ -208,6 +208,7 @@ static int begin_piece(msim_report *r, const char *name, size_t n, const char *p
                        ms_report_piece **out, msim_error *err) {
     int rc = ms_grow((void **)&r->pieces, &r->pieces_cap, r->n_pieces + 1, sizeof *r->pieces,
                      "pieces", err);
+    *out = NULL;
     if (rc < 0) return rc;
     ms_report_piece *p = &r->pieces[r->n_pieces];
     *p = (ms_report_piece){.name = copy_bytes(name, n, err), .name_bytes = n};
@@ -219,7 +220,7 @@ static int begin_piece(msim_report *r, const char *name, size_t n, const char *p
 /* Count it, or forget it. Returns its number. */
 static int64_t end_piece(msim_report *r, ms_report_piece *p, int rc) {
     if (rc < 0) {
-        ms_report_free_piece(p);
+        if (p) ms_report_free_piece(p);
         return rc;
     }
     r->n_notes += (int64_t)p->n_notes;

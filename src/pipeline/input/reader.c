@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -265,8 +266,8 @@ static void *run_worker(void *arg) {
     ms_files_buffer buffer = {.watch = r->request.watch, .may_grow = may_grow, .grow_user = &t};
     msim_error err;
     /* Linux keeps a priority a thread: a low one lets the encoder's threads have the processors
-     * first. */
-    if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
+     * first. gettid() itself is younger than glibc 2.28. */
+    if (r->request.is_background) (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
     while (take_turn(r, &t)) {
         const ms_files_entry *entry = r->request.files->entries + t.index;
         ms_reader_item item = {.entry = entry, .index = t.index};

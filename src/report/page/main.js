@@ -12,7 +12,8 @@
       number: group.number,
       members: group.members.map((member, i) => ({
         ...member, piece: pieces[member.piece],
-        link: i && member.places ? new M.Link(pieces[group.members[0].piece], pieces[member.piece], member) : null,
+        link: i && member.places ? new M.Link(pieces[group.members[0].piece], pieces[member.piece], member,
+          {query: "Kept file", match: "Other file", said: "the kept file"}) : null,
       })),
     }));
     return report;

@@ -29,6 +29,7 @@
       this.facts = M.el("dl", {class: "facts"});
       this.sentence = M.el("p", {class: "sentence", id: "sentence"});
       this.lacking = M.el("p", {class: "lacking", hidden: true});
+      this.captions = [0, 1].map(() => M.el("span", {class: "caption"}));
       this.queryName = M.el("span", {class: "lane-name query"});
       this.matchName = M.el("span", {class: "lane-name match"});
       this.element = M.el("div", {class: "pair"},
@@ -45,8 +46,7 @@
         M.el("div", {class: "lanes"},
           M.el("div", {class: "names", "aria-hidden": "true"}, this.queryName, this.matchName), this.roll.element),
         M.el("div", {class: "overviews"},
-          M.el("div", {}, M.el("span", {class: "caption"}, "Whole query"), this.queryMap.element),
-          M.el("div", {}, M.el("span", {class: "caption"}, "Whole match"), this.matchMap.element)));
+          M.el("div", {}, this.captions[0], this.queryMap.element), M.el("div", {}, this.captions[1], this.matchMap.element)));
     }
 
     show(link) {
@@ -55,8 +55,11 @@
       this.link = link;
       this.axis = link.place.from;
       this.sentence.textContent = M.sentence(link);
-      this.queryName.textContent = `Query: ${link.query.label}`;
-      this.matchName.textContent = `Match: ${link.match.label}`;
+      this.queryName.textContent = `${link.names.query}: ${link.query.label}`;
+      this.matchName.textContent = `${link.names.match}: ${link.match.label}`;
+      this.hearQuery.textContent = link.names.query;
+      this.hearMatch.textContent = link.names.match;
+      this.captions.forEach((caption, i) => { caption.textContent = `All of ${(i ? link.match : link.query).label}`; });
       this.showFacts();
       this.showPlaces();
       this.showLacking();

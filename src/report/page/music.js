@@ -96,10 +96,11 @@
       }
       return low;
     }
-    // When what begins at a time has sounded.
+    // When what has begun by a time, not long before, has sounded.
     soundsUntil(ms) {
       let until = ms + 250;
-      for (const note of this.notes) if (!note.drum && Math.abs(note.start - ms) < 60) until = Math.max(until, note.end);
+      for (const note of this.notes)
+        if (!note.drum && note.start > ms - 8000 && note.start < ms + 60) until = Math.max(until, note.end);
       return Math.min(until, ms + 4000);
     }
     // What plays in it, in words.
@@ -108,12 +109,12 @@
       for (const voice of this.voices) found.add(voice.channel === DRUMS ? "Drums" : FAMILIES[voice.program >> 3]);
       return [...found].join(", ");
     }
-    // A stretch in words: "0:12-0:20, bars 5-8".
-    place(from, to) {
+    barsOf(from, to) {
       const first = this.barAt(from), last = this.barAt(to);
-      const bars = !first ? "" : first === last ? `, bar ${first}` : `, bars ${first}–${last}`;
-      return `${M.time(from)}–${M.time(to)}${bars}`;
+      return !first ? "" : first === last ? `bar ${first}` : `bars ${first}–${last}`;
     }
+    // A stretch in words: "0:12-0:20, bars 5-8".
+    place(from, to) { return [`${M.time(from)}–${M.time(to)}`, this.barsOf(from, to)].filter(Boolean).join(", "); }
   };
 
   // ---- Two pieces on each other ----
@@ -152,7 +153,9 @@
 
   // A query, a match, and the places where they agree. `stored` is a match or a member of a group.
   M.Link = class {
-    constructor(query, match, stored) {
+    // names: what the two are called, as labels and in a sentence.
+    constructor(query, match, stored, names) {
+      this.names = names || {query: "Query", match: "Match", said: "the query"};
       this.query = query;
       this.match = match;
       this.stored = stored;
@@ -219,14 +222,14 @@
   M.sentence = function (link) {
     const verb = link.found ? RELATIONS[link.found.word]
       : link.alike ? LIKENESS[link.alike.word] || "sounds like" : link.hasPlaces ? "shares notes with" : "shares no passage with";
-    const parts = [`${link.match.label} ${verb} the query.`];
+    const parts = [`${link.match.label} ${verb} ${link.names.said}.`];
     if (link.hasPlaces) {
       const p = link.place;
-      const where = `${M.time(p.matchFrom)}–${M.time(p.matchTo)}`;
-      parts.push(`At ${where} it plays ${M.many(p.count, "note")} of the query, ` +
+      const bars = link.match.barsOf(p.matchFrom, p.matchTo), time = `${M.time(p.matchFrom)}–${M.time(p.matchTo)}`;
+      parts.push(`${bars ? `In ${bars} (${time})` : `At ${time}`} it plays ${M.many(p.count, "note")} of ${link.names.said}, ` +
         `${M.transposed(p.by)} and ${M.paced(p.tempo)}.`);
     } else if (link.alike && link.alike.by) {
-      parts.push(`It is nearest with the query moved ${M.transposed(link.alike.by)}.`);
+      parts.push(`It is nearest when the query is moved: ${M.transposed(link.alike.by)}.`);
     }
     return parts.join(" ");
   };

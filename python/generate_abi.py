@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Write src/midisim_native/_abi.py from include/midisim.h: constants, structs and functions for ctypes.
+
+  generate_abi.py [--check]
+
+With --check nothing is written; the exit code is 1 when the file is not what the header asks for. The header is read as it is
+written in this project: one declaration after the other, no macros but constants.
+"""
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+HEADER = HERE.parent / "include" / "midisim.h"
+OUTPUT = HERE / "src" / "midisim_native" / "_abi.py"
+
+SCALARS = {"int": "c_int", "unsigned": "c_uint", "int32_t": "c_int32", "int64_t": "c_int64", "uint8_t": "c_uint8",
+           "uint16_t": "c_uint16", "uint32_t": "c_uint32", "uint64_t": "c_uint64", "size_t": "c_size_t", "double": "c_double",
+           "float": "c_float", "char": "c_char", "unsigned char": "c_uint8"}
+
+
+class Header:
+    """The declarations of the header, as Python source lines."""
+
+    def __init__(self, text):
+        text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+        self.constants, self.structs, self.callbacks, self.functions = {}, {}, {}, {}
+        for name, value in re.findall(r'^#define (MSIM_[A-Z_0-9]+) ("[^"]*"|[\w.+-]+)\s*$', text, re.M):
+            self.constants[name] = value
+        text = re.sub(r"^#.*?(?<!\\)$", "", text, flags=re.M | re.S)
+        text = re.sub(r"static inline .*?\n\}", "", text, flags=re.S)
+        for body in re.findall(r"\benum(?: \w+)? \{(.*?)\};", text, re.S):
+            self.enum(body)
+        for result, name, arguments in re.findall(r"\btypedef (\w+) \(\*(\w+)\)\((.*?)\);", text, re.S):
+            self.callbacks[name] = self.prototype(result, arguments)
+        for body, name in re.findall(r"\btypedef struct \{([^{}]*)\} (\w+);", text):
+            self.structs[name] = list(self.fields(body))
+        for result, name, arguments in re.findall(r"MSIM_API ([\w\s*]+?)(\w+)\(([^;]*)\);", text, re.S):
+            self.functions[name] = (self.type_of(result, is_text=True), self.arguments(arguments))
+
+    def enum(self, body):
+        value = -1
+        for entry in filter(None, (part.strip() for part in body.split(","))):
+            name, _, given = (part.strip() for part in entry.partition("="))
+            value = int(self.constants.get(given, given), 0) if given else value + 1
+            self.constants[name] = str(value)
+
+    def type_of(self, words, is_text):
+        """The ctypes name of a type: `const char *` is text where is_text says so, every other pointer an address."""
+        words = " ".join(words.replace("*", " * ").split())
+        if words.count("*"):
+            return "c_char_p" if is_text and words == "const char *" else "c_void_p"
+        words = words.replace("const ", "")
+        if words == "void":
+            return "None"
+        if words in SCALARS:
+            return SCALARS[words]
+        if words in self.structs or words in self.callbacks:
+            return words
+        raise SystemExit(f"{HEADER.name}: unknown type '{words}'")
+
+    def declared(self, text, is_text):
+        """(name, type) of one parameter or field, an array of constant length included."""
+        found = re.fullmatch(r"(.*?[\s*])(\w+)(?:\[(\w+)\])?", " ".join(text.split()))
+        if not found:
+            raise SystemExit(f"{HEADER.name}: cannot read '{text}'")
+        kind, name, length = self.type_of(found[1], is_text), found[2], found[3]
+        return name, f"{kind} * {self.constants.get(length, length)}" if length else kind
+
+    def arguments(self, text):
+        if text.strip() in ("", "void"):
+            return []
+        parts = [part for part in re.split(r",(?![^()]*\))", text)]
+        return [self.pointer(part) or self.declared(part, is_text=True)[1] for part in parts]
+
+    def pointer(self, text):
+        """A parameter that is a function pointer."""
+        found = re.fullmatch(r"\s*(\w+) \(\*\w+\)\((.*)\)\s*", text, re.S)
+        return self.prototype(found[1], found[2]) if found else None
+
+    def prototype(self, result, arguments):
+        kinds = [self.declared(part, is_text=False)[1] for part in arguments.split(",")]
+        return f"CFUNCTYPE({', '.join([self.type_of(result, is_text=False), *kinds])})"
+
+    def fields(self, body):
+        parts = [" ".join(part.split()) for part in body.split(";") if part.strip()]
+        counted = set(re.findall(r"\b(\w+)_bytes\b", body))  # texts with a length need not end with NUL
+        for part in parts:
+            found = re.fullmatch(r"(\w+) \(\*(\w+)\)\((.*)\)", part)
+            if found:
+                yield found[2], self.prototype(found[1], found[3])
+                continue
+            base = re.match(r"(?:const )?(?:unsigned char|unsigned|\w+)\s+", part)[0]
+            for item in part[len(base):].split(","):
+                name, kind = self.declared(base + item.strip(), is_text=True)
+                yield name, "c_void_p" if kind == "c_char_p" and name in counted else kind
+
+    def lines(self):
+        yield '"""Generated by generate_abi.py from include/midisim.h. Edit that one, then run the script."""'
+        yield "# ruff: noqa"
+        yield "from __future__ import annotations"
+        yield ""
+        yield "from ctypes import (CFUNCTYPE, Structure, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t,"
+        yield "                    c_uint, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p)"
+        yield "from typing import Any"
+        yield ""
+        for name, value in self.constants.items():
+            yield f"{name} = {value}"
+        yield ""
+        for name, kind in self.callbacks.items():
+            yield f"{name} = {kind}"
+        for name, fields in self.structs.items():
+            yield ""
+            yield ""
+            yield f"class {name}(Structure):"
+            yield "    _fields_ = ["
+            yield from (f'        ("{field}", {kind}),' for field, kind in fields)
+            yield "    ]"
+        yield ""
+        yield ""
+        yield "# Name: what it returns, and its arguments."
+        yield "FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {"
+        for name, (result, arguments) in self.functions.items():
+            kinds = ", ".join(arguments) + ("," if len(arguments) == 1 else "")
+            line = f'    "{name}": ({result}, ({kinds})),'
+            if len(line) > 140:
+                cut = line.rfind(", ", 0, 130)
+                line = line[:cut + 1] + "\n        " + line[cut + 2:]
+            yield line
+        yield "}"
+
+
+def main():
+    text = "\n".join(Header(HEADER.read_text()).lines()) + "\n"
+    if "--check" in sys.argv[1:]:
+        if not OUTPUT.exists() or OUTPUT.read_text() != text:
+            print(f"{OUTPUT.name}: not what include/midisim.h asks for; run python/generate_abi.py", file=sys.stderr)
+            return 1
+        return 0
+    OUTPUT.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+/* Reports: what a program may do with the handle, notes as the page gets them, sizes that are kept,
+ * memory that runs out. test/cli/test_report.py looks at what is in the file. */
+#include "report/report.h"
+#include "support/files.h"
+#include "support/pieces.h"
+#include "support/test.h"
+#include <math.h>
+
+enum { NOTES = 200 };
+
+static msim_note tune[NOTES], other[NOTES];
+
+static int set_up(void **state) {
+    make_tune(1, NOTES, tune);
+    for (size_t i = 0; i < NOTES; i++) {
+        other[i] = tune[i];
+        other[i].pitch += 3;
+        other[i].start_ms = (uint32_t)(tune[i].start_ms * 1.25);
+    }
+    return folder_open(state);
+}
+
+static int64_t add(msim_report *r, const char *name, const msim_note *notes, size_t n,
+                   msim_error *err) {
+    const msim_piece_notes piece = piece_of(notes, n);
+    return msim_report_add_notes(r, name, strlen(name), &piece, err);
+}
+
+/* A report of one query and its match, written. Returns the first failure. */
+static int write_report(const char *path, msim_error *err) {
+    msim_report *r;
+    msim_report_match match = msim_report_match_default();
+    int64_t rc = msim_report_open(NULL, &r, err);
+    if (rc < 0) return (int)rc;
+    const int64_t a = add(r, "a", tune, NOTES, err);
+    match.piece = a < 0 ? a : add(r, "b", other, NOTES, err);
+    rc = match.piece < 0 ? match.piece : msim_report_add_query(r, a, -1, -1, err);
+    if (rc >= 0) rc = msim_report_add_match(r, rc, &match, err);
+    if (rc >= 0) rc = msim_report_write(r, path, err);
+    msim_report_close(r);
+    return (int)rc;
+}
+
+static void written(void **state) {
+    (void)state;
+    size_t n;
+    assert_int_equal(write_report(in_folder("r.html"), NULL), 0);
+    char *text = read_file(in_folder("r.html"), &n);
+    assert_non_null(strstr(text, "\"by\":3,\"tempo\":1.25"));
+    assert_non_null(strstr(text, "\"from\":\"given\""));
+    assert_null(strstr(text, "{{"));
+    free(text);
+    assert_int_equal(files_in_folder(), 1);
+}
+
+static void out_of_memory(void **state) {
+    (void)state;
+    int failures = 0;
+    msim_error err;
+    for (int n = 1;; n++) {
+        unlink(in_folder("r.html"));
+        ms_mem_fail_at(n);
+        const int rc = write_report(in_folder("r.html"), &err);
+        ms_mem_fail_at(0);
+        if (rc == 0) break;
+        assert_int_equal(rc, -MSIM_E_MEMORY);
+        assert_int_equal(files_in_folder(), 0);
+        failures++;
+    }
+    assert_true(failures > 30);
+}
+
+static void what_does_not_exist(void **state) {
+    (void)state;
+    msim_report *r;
+    msim_report_match match = msim_report_match_default();
+    msim_report_options o = msim_report_options_default();
+    msim_report_info info = {.size = sizeof info};
+    msim_note bad = tune[0];
+    assert_int_equal(msim_report_open(NULL, &r, NULL), 0);
+    assert_int_equal(msim_report_add_query(r, 0, -1, -1, NULL), -MSIM_E_ARG);
+    assert_int_equal(add(r, "a", tune, NOTES, NULL), 0);
+    assert_int_equal(msim_report_add_match(r, 0, &match, NULL), -MSIM_E_ARG);
+    assert_int_equal(msim_report_add_query(r, 0, -1, -1, NULL), 0);
+    assert_int_equal(msim_report_add_match(r, 0, &match, NULL), -MSIM_E_ARG); /* piece -1 */
+    match.piece = 1;
+    assert_int_equal(msim_report_add_match(r, 0, &match, NULL), -MSIM_E_ARG);
+    bad.pitch = 128;
+    assert_int_equal(add(r, "b", &bad, 1, NULL), -MSIM_E_ARG);
+    assert_int_equal(msim_report_add_midi(r, "b", 1, "no", 2, NULL), -MSIM_E_FORMAT);
+    assert_int_equal(msim_report_get_info(r, &info), 0);
+    assert_int_equal(info.pieces, 1);
+    assert_int_equal(info.matches, 0);
+    msim_report_close(r);
+    o.max_notes = -1;
+    assert_int_equal(msim_report_open(&o, &r, NULL), -MSIM_E_ARG);
+    assert_null(r);
+    msim_report_close(NULL);
+}
+
+/* Longer pieces are cut, further ones named; a piece without notes has no agreement. */
+static void sizes_are_kept(void **state) {
+    (void)state;
+    msim_report *r;
+    msim_report_options o = msim_report_options_default();
+    msim_report_match match = msim_report_match_default();
+    msim_report_info info = {.size = sizeof info};
+    o.max_piece_notes = 150;
+    o.max_notes = 400;
+    assert_int_equal(msim_report_open(&o, &r, NULL), 0);
+    assert_int_equal(add(r, "a", tune, NOTES, NULL), 0);
+    assert_int_equal(add(r, "b", other, NOTES, NULL), 1);
+    assert_int_equal(add(r, "c", tune, NOTES, NULL), 2);
+    assert_int_equal(r->pieces[1].n_notes, 150);
+    assert_int_equal(r->pieces[1].n_left_out, NOTES - 150);
+    assert_int_equal(r->pieces[2].n_notes, 0);
+    assert_int_equal(msim_report_add_query(r, 0, -1, -1, NULL), 0);
+    for (match.piece = 0; match.piece < 3; match.piece++)
+        assert_int_equal(msim_report_add_match(r, 0, &match, NULL), match.piece);
+    assert_int_equal(msim_report_get_info(r, &info), 0);
+    assert_int_equal(info.without_notes, 1);
+    assert_int_equal(msim_report_write(r, in_folder("s.html"), NULL), 0);
+    assert_int_equal(msim_report_write(r, in_folder("s.html"), NULL), 0); /* again */
+    msim_report_close(r);
+}
+
+/* The two axes of made rows: most along x, less along y, least along z. */
+static void principal_axes(void **state) {
+    (void)state;
+    enum { N = 100, DIM = 5 };
+    float rows[N * DIM];
+    double points[2 * N], shares[2];
+    for (int i = 0; i < N; i++) {
+        const double t = i * 0.7;
+        rows[i * DIM + 0] = 10;
+        rows[i * DIM + 1] = (float)(2 * cos(t));
+        rows[i * DIM + 2] = (float)sin(t);
+        rows[i * DIM + 3] = (float)(0.1 * cos(3 * t));
+        rows[i * DIM + 4] = 0;
+    }
+    assert_int_equal(ms_report_pca(rows, N, DIM, points, shares, NULL), 0);
+    assert_true(shares[0] > 0.7 && shares[1] > 0.15 && shares[0] + shares[1] > 0.98);
+    for (int i = 0; i < N; i++) {
+        assert_true(fabs(points[2 * i] - 0.195 * cos(i * 0.7)) < 0.02);
+        assert_true(fabs(points[2 * i + 1] - 0.098 * sin(i * 0.7)) < 0.02);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(written),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(what_does_not_exist),
+        cmocka_unit_test(sizes_are_kept),
+        cmocka_unit_test(principal_axes),
+    };
+    return cmocka_run_group_tests(tests, set_up, folder_close);
+}
