@@ -129,7 +129,7 @@ def test_wrong_use(name, wrong):
 def test_messages():
     assert "did you mean" not in text(run("tokens", "--qqqqqqqqq", "x"))
     assert "did you mean --max-tokens?" in text(run("tokens", "--max-token-s", "3", "x"))
-    assert "expected one of --names, --null, --normalize-midi" in text(run("tokens", "--n", "x"))
+    assert "expected one of --no-clean, --names, --null, --normalize-midi" in text(run("tokens", "--n", "x"))
     assert "--threads: expected 1..1024, got abc" in text(run("tokens", "--threads", "abc", "x"))
     assert "MIDISIM_THREADS: expected 1..1024, got many" in text(run("tokens", "x", env={"MIDISIM_THREADS": "many"}))
 
