@@ -129,6 +129,9 @@ typedef struct {
     int64_t max_queries;      /* the most queries of one search (default 64) */
     int64_t max_k;            /* the most results per query (default 1,024; CUDA: at most
                                * MSIM_GPU_MAX_K) */
+    /* How MIDI files become tokens of a model of midisimx; 0 for other models, and for contexts. */
+    int token_order; /* msim_token_order; default time-first, as published models were trained */
+    int is_unclean;  /* as in msim_tokenizer_options; default 0 */
 } msim_options;
 
 /* Fill in the defaults. The caller sets options->size first. This function is for bindings; C
@@ -257,18 +260,26 @@ typedef struct {
     int precision;      /* msim_precision in use */
     int device;         /* msim_device in use, never AUTO */
     int isa;            /* msim_isa in use on the CPU */
-    char family[24];    /* "midisim-small", "midisim-large" or "midisim-custom" */
+    char family[24];    /* "midisim-small", "midisim-large", "midisim-custom", "midisimx-tiny",
+                         * "midisimx-base" or "midisimx-custom" */
     char sha256[65];    /* SHA-256 of the checkpoint that the weights came from, in lower-case
                          * hexadecimal */
     int n_classes;      /* classes of token ids that weighted pooling tells apart */
     int takes_midi;     /* 1: the tokeniser can turn MIDI files into this model's tokens; 0: the
                          * model takes token ids alone */
     int64_t max_tokens; /* the longest sequence that models of this family were trained on */
+    int token_family;   /* msim_family whose tokens it reads; -1: not known */
+    int token_order;    /* msim_token_order in which MIDI files become its tokens */
+    int is_unclean;     /* 1: notes of all instruments but drums become tokens */
 } msim_model_info;
 
 /* Open a checkpoint: .safetensors as midisim-convert writes it, or the original's .pth. Names and
  * shapes of the tensors are checked, and that every weight is finite. The weights are laid out for
- * the device. The library does not need the file afterwards. */
+ * the device. The library does not need the file afterwards.
+ *
+ * The vocabulary says which family a model is of: 386 tokens are midisim's, 720 are midisimx's. For
+ * a model of another family than midisimx, -MSIM_E_ARG when the options ask for an order of tokens
+ * or for all instruments. */
 MSIM_API int msim_model_open(const char *path, const msim_options *options, msim_model **out,
                              msim_error *err);
 MSIM_API int msim_model_get_info(const msim_model *model, msim_model_info *out);
@@ -455,6 +466,9 @@ typedef struct {
      * pieces that gave no row. NULL: none. Not with from_tokens. Where a corpus or a journal was
      * made without it, its files are read again for their notes alone. */
     const char *notes;
+    /* How many class_weights there are: another number than the model's classes is refused. 0 (the
+     * default): as many as it has. */
+    int n_class_weights;
 } msim_job_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -973,6 +987,7 @@ typedef struct {
      * answer is exact for these keys (docs/SEARCH.md, Likely keys). 0 (default): all keys. Not with
      * windows, and not with MSIM_KEEP_EACH. */
     int likely_keys;
+    int n_class_weights; /* as for a job */
 } msim_searcher_options;
 
 /* Fill in the defaults. The caller sets options->size first. */
@@ -1271,6 +1286,13 @@ MSIM_API int64_t msim_tokenizer_notes(const msim_tokenizer *tok, double *seconds
 MSIM_API int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
                                         int64_t window_step, int64_t max_seq_len, msim_span *spans,
                                         size_t cap, msim_error *err);
+
+/* Where the spans of msim_tokenizer_windows lie in the variant that is moved by `semitones`, cut to
+ * max_seq_len: the same stretches of time. In midisimx variants differ in length; in midisim the
+ * spans are the same. out [n] may be `spans`. */
+MSIM_API int msim_tokenizer_spans_at(const msim_tokenizer *tok, int semitones, int64_t max_seq_len,
+                                     const msim_span *spans, int64_t n, msim_span *out,
+                                     msim_error *err);
 
 /* Note where bars are in the files that are encoded from now on (is_kept 1), or no longer (0, the
  * default). It takes some memory and time. */
@@ -2064,8 +2086,8 @@ MSIM_API void msim_report_close(msim_report *report);
 
 /* Add a piece, and read its notes: of the file `path`, or with NULL of the file with that name
  * below a root, or of the note index. A name that leads out of a root is looked for in the index
- * alone. Without notes, the report says what the piece lacks. Returns the number of the piece, which
- * is that of before when the name and path are known. */
+ * alone. Without notes, the report says what the piece lacks. Returns the number of the piece,
+ * which is that of before when the name and path are known. */
 MSIM_API int64_t msim_report_add_piece(msim_report *report, const char *name, size_t name_bytes,
                                        const char *path, msim_error *err);
 /* Add a piece by its notes, which are copied, or by the bytes of a MIDI file. */
@@ -2134,8 +2156,9 @@ MSIM_API void msim_context_close(msim_context *ctx);
 /* Embed n_seq sequences into out [n_seq, dim]. Sequence i is ids[starts[i] .. starts[i + 1]), and
  * starts[0] is 0. class_weights NULL means the plain mean over tokens; else it has one weight per
  * class of token ids, [n_classes of the model]. midisim's models have three classes: start times,
- * durations and pitches. The vectors are not normalised. An empty sequence gives zeros. The same
- * sequence gives the same bits, whatever else is in the batch. */
+ * durations and pitches. midisimx's have four: start times, pitches, durations and chords; its
+ * published corpora have 1, 2, 1, 2. The vectors are not normalised. An empty sequence gives zeros.
+ * The same sequence gives the same bits, whatever else is in the batch. */
 MSIM_API int msim_context_embed(msim_context *ctx, const int32_t *ids, const int64_t *starts,
                                 size_t n_seq, const float *class_weights, float *out,
                                 msim_error *err);

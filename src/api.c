@@ -21,6 +21,7 @@ struct msim_model {
     const ms_backend *backend; /* static */
     void *packed;              /* owned: the backend's layout of the weights */
     const ms_family *family;   /* static */
+    ms_token_settings tokens;  /* of the family: how MIDI files become tokens */
     msim_model_info info;
 };
 
@@ -137,6 +138,19 @@ static int lay_out(msim_model *model, const ms_backend *backend, const ms_weight
     return rc;
 }
 
+/* What is asked for of tokens is midisimx's. */
+static int check_tokens(const msim_options *o, const ms_family *family, const char *path,
+                        msim_error *err) {
+    if (!msim_token_order_name(o->token_order))
+        return ms_fail(err, MSIM_E_ARG, "token_order: expected 0 or 1, got %d", o->token_order);
+    if (family->id == MSIM_FAMILY_MIDISIMX || (!o->token_order && !o->is_unclean)) return MSIM_OK;
+    return ms_fail(
+        err, MSIM_E_ARG,
+        "%.300s is no model of midisimx: leave out the order of tokens and the choice of "
+        "instruments",
+        path);
+}
+
 int msim_model_open(const char *path, const msim_options *options, msim_model **out,
                     msim_error *err) {
     msim_options o;
@@ -150,6 +164,7 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
     }
     if (rc >= 0) rc = ms_weights_open(path, &weights, err);
     if (rc < 0) return rc;
+    if ((rc = check_tokens(&o, ms_family_of_vocab(weights.vocab), path, err)) < 0) goto done;
     msim_model *model = ms_alloc(1, sizeof *model, "model", err);
     if (!model) {
         rc = -MSIM_E_MEMORY;
@@ -164,6 +179,9 @@ int msim_model_open(const char *path, const msim_options *options, msim_model **
     model->info.n_classes = model->family->classes.n;
     model->info.max_tokens = model->family->max_tokens;
     model->info.takes_midi = model->family->writer != NULL;
+    model->info.token_family = model->family->id;
+    model->info.token_order = model->tokens.order = o.token_order;
+    model->info.is_unclean = model->tokens.is_unclean = o.is_unclean != 0;
     memcpy(model->info.family, weights.family, sizeof model->info.family);
     memcpy(model->info.sha256, weights.sha256, sizeof model->info.sha256);
     bool has_gpu = tries_gpu(&o);
@@ -317,7 +335,6 @@ int msim_tokenizer_open_family(const msim_tokenizer_options *options, msim_token
 }
 
 int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_error *err) {
-    const ms_token_settings settings = {.order = MSIM_ORDER_TIME_FIRST};
     *out = NULL;
     if (!model) return msim_tokenizer_open_family(NULL, out, err);
     if (!model->family->writer)
@@ -328,7 +345,7 @@ int msim_tokenizer_open(const msim_model *model, msim_tokenizer **out, msim_erro
                        (long long)model->info.vocab,
                        (long long)ms_family_of(MSIM_FAMILY_MIDISIM)->vocab,
                        (long long)ms_family_of(MSIM_FAMILY_MIDISIMX)->vocab);
-    return ms_tokenizer_open(model->family->writer, &settings, out, err);
+    return ms_tokenizer_open(model->family->writer, &model->tokens, out, err);
 }
 
 /* ---- Embed ---- */

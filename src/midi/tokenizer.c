@@ -224,6 +224,13 @@ int64_t msim_tokenizer_windows(const msim_tokenizer *tok, int64_t window_tokens,
     return ms_windows_cut(&w, spans, cap);
 }
 
+int msim_tokenizer_spans_at(const msim_tokenizer *tok, int semitones, int64_t max_seq_len,
+                            const msim_span *spans, int64_t n, msim_span *out, msim_error *err) {
+    if (!tok->piece.units) return ms_fail(err, MSIM_E_ARG, "spans: no piece was encoded before");
+    ms_windows_move(&tok->piece, tok->writer, semitones, max_seq_len, spans, n, out);
+    return MSIM_OK;
+}
+
 void msim_tokenizer_keep_bars(msim_tokenizer *tok, int is_kept) { tok->keeps_bars = is_kept != 0; }
 
 int msim_tokenizer_bars(const msim_tokenizer *tok, const msim_span *span, msim_bar_span *out,

@@ -59,6 +59,9 @@ typedef struct ms_token_writer {
     /* The number of ids of a whole sequence, every pitch moved by `semitones`; what the piece says
      * of its chords is then theirs. */
     int64_t (*count)(ms_token_piece *piece, int semitones);
+    /* Ids of chord number `chord` in that variant; what the piece says of it stays. NULL: the
+     * family has no chords, and all variants are alike. */
+    int64_t (*chord_ids)(const ms_token_piece *piece, size_t chord, int semitones);
     /* Stage 17: the first `length` ids of it, of which there are at least so many. */
     void (*write)(const ms_token_piece *piece, int semitones, int64_t length, int32_t *ids);
 } ms_token_writer;

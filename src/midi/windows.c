@@ -7,6 +7,7 @@
  * of which only move forward: where the window in hand begins, and the first part behind it.
  * Nothing is allocated. */
 #include "midi/windows.h"
+#include <string.h>
 
 #define UNIT_MS 32
 #define MOST_MS ((uint64_t)UINT32_MAX) /* about 49 days: no later time is told */
@@ -136,4 +137,49 @@ int64_t ms_windows_cut(const ms_windows *w, msim_span *spans, size_t cap) {
         spans[n].to_token = w->n_tokens;
     }
     return n + 1;
+}
+
+/* ---- In another variant ---- */
+
+/* A chord, and where it begins: as the piece was counted, and in the other variant. */
+typedef struct {
+    size_t chord;
+    int64_t here, there;
+} chord_place;
+
+/* Go on to the chord that a token is of; the end of the piece is behind the last. Returns the
+ * token's place in the other variant: as far into the chord, or at the chord's end. */
+static int64_t move_token(const ms_token_piece *piece, const ms_token_writer *writer, int semitones,
+                          int64_t token, chord_place *p) {
+    for (; p->chord < piece->n_chords; p->chord++) {
+        const int64_t here = 2 + 2 * (int64_t)piece->chords[p->chord].n_kept,
+                      there = writer->chord_ids(piece, p->chord, semitones),
+                      inside = token - p->here;
+        if (inside < here) return p->there + (inside < there ? inside : there);
+        p->here += here;
+        p->there += there;
+    }
+    return p->there;
+}
+
+static int64_t count_all(const ms_token_piece *piece, const ms_token_writer *writer,
+                         int semitones) {
+    int64_t n = 0;
+    for (size_t i = 0; i < piece->n_chords; i++) n += writer->chord_ids(piece, i, semitones);
+    return n;
+}
+
+void ms_windows_move(const ms_token_piece *piece, const ms_token_writer *writer, int semitones,
+                     int64_t max_seq_len, const msim_span *spans, int64_t n, msim_span *out) {
+    chord_place from = {0}, to = {0};
+    if (out != spans && n > 0) memcpy(out, spans, (size_t)n * sizeof *out);
+    if (!piece->chords) return;
+    const int64_t most = ms_tokens_cut(count_all(piece, writer, semitones), max_seq_len);
+    for (int64_t i = 0; i < n; i++) {
+        msim_span *s = &out[i];
+        s->from_token = move_token(piece, writer, semitones, s->from_token, &from);
+        s->to_token = move_token(piece, writer, semitones, s->to_token, &to);
+        if (s->from_token > most) s->from_token = most;
+        if (s->to_token > most) s->to_token = most;
+    }
 }

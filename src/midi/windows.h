@@ -14,5 +14,9 @@ typedef struct {
 
 /* The windows of a piece: spans [cap] gets the first of them. Returns how many there are. */
 int64_t ms_windows_cut(const ms_windows *w, msim_span *spans, size_t cap);
+/* The tokens of such spans in the variant that is moved by `semitones` and cut to max_seq_len.
+ * `writer` is that of the piece's family; the spans are in order. */
+void ms_windows_move(const ms_token_piece *piece, const ms_token_writer *writer, int semitones,
+                     int64_t max_seq_len, const msim_span *spans, int64_t n, msim_span *out);
 
 #endif

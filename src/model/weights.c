@@ -175,10 +175,18 @@ static int refuse_unexpected(const weights_loader *l) {
 }
 
 static void name_family(ms_weights *w) {
-    bool is_usual = w->dim == 512 && w->heads == 8 && w->vocab == 386;
-    const char *name = is_usual && w->depth == 8    ? "midisim-small"
-                       : is_usual && w->depth == 16 ? "midisim-large"
-                                                    : "midisim-custom";
+    static const struct {
+        int64_t vocab, dim, depth, heads;
+        const char *name;
+    } known[] = {{386, 512, 8, 8, "midisim-small"},
+                 {386, 512, 16, 8, "midisim-large"},
+                 {720, 128, 24, 4, "midisimx-tiny"},
+                 {720, 768, 16, 12, "midisimx-base"}};
+    const char *name = w->vocab == 720 ? "midisimx-custom" : "midisim-custom";
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (w->vocab == known[i].vocab && w->dim == known[i].dim && w->depth == known[i].depth &&
+            w->heads == known[i].heads)
+            name = known[i].name;
     snprintf(w->family, sizeof w->family, "%s", name);
 }
 

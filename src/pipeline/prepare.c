@@ -179,6 +179,8 @@ static int open_model(msim_job *r, msim_error *err) {
     if (rc >= 0 && r->info.n_classes > MS_DESCRIPTION_CLASSES)
         rc = ms_fail(err, MSIM_E_LIMIT, "model: expected at most %d classes of tokens, got %d",
                      MS_DESCRIPTION_CLASSES, r->info.n_classes);
+    if (rc >= 0)
+        rc = ms_files_check_weights("job", r->o.class_weights, r->o.n_class_weights, &r->info, err);
     /* By default a piece is cut to the length of the model's training; with windows all of it is
      * used. */
     if (rc >= 0 && r->o.max_tokens < 0)

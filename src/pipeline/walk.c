@@ -111,6 +111,8 @@ static int open_lines(msim_walk *w, msim_error *err) {
     if (rc < 0) return ms_fail(err, -rc, "walk: cannot describe the model");
     ms_token_lines_request request = {.path = w->o.from_tokens,
                                       .vocab = info.vocab,
+                                      .family = info.token_family,
+                                      .order = info.token_order,
                                       .max_tokens = w->o.max_tokens,
                                       .skip = keep_skipped,
                                       .skip_user = w,

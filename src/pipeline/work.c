@@ -286,6 +286,8 @@ static int64_t lines_done(const void *source, int64_t n_waiting) {
 static int open_lines(msim_job *r, msim_error *err) {
     ms_token_lines_request request = {.path = r->o.from_tokens,
                                       .vocab = r->info.vocab,
+                                      .family = r->info.token_family,
+                                      .order = r->info.token_order,
                                       .max_tokens = r->o.max_tokens,
                                       .skip = skip_line,
                                       .skip_user = r,

@@ -28,6 +28,7 @@ void ms_query_embedder_close(ms_query_embedder *e) {
     msim_tokenizer_close(e->tokenizer);
     ms_free(e->ids);
     ms_free(e->spans);
+    ms_free(e->spans_moved);
     ms_free(e->bars);
     ms_free(e->window_ids);
     *e = (ms_query_embedder){0};
@@ -80,39 +81,38 @@ static int reserve_ids(ms_query_embedder *e, size_t n_bytes, int transpose, int6
 }
 
 int ms_query_encode(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
-                    int64_t max_tokens, int64_t *starts, msim_error *err) {
+                    int64_t max_tokens, msim_error *err) {
     int64_t limit = max_tokens ? max_tokens : INT64_MAX;
     int rc = reserve_ids(e, n_bytes, transpose, limit, err);
     if (rc < 0) return rc;
     int64_t n = msim_tokenizer_encode(e->tokenizer, midi, n_bytes, transpose, limit, e->ids,
-                                      e->ids_cap, starts, err);
-    if (n >= 0) e->n_ids = starts[1];
+                                      e->ids_cap, e->starts, err);
+    if (n >= 0) e->is_cut = msim_tokenizer_full_length(e->tokenizer) > limit;
     return (int)n;
 }
 
 int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                         int64_t max_tokens, float *out, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1];
-    int n = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
+    int n = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, err);
     if (n < 0) return n;
-    int rc = ms_query_embed_batches(e, e->ids, starts, (size_t)n, out, err);
-    return rc < 0 ? rc : ms_query_is_cut(e);
+    int rc = ms_query_embed_batches(e, e->ids, e->starts, (size_t)n, out, err);
+    return rc < 0 ? rc : e->is_cut;
 }
 
 int ms_query_embed_beginning(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                              int64_t max_tokens, float *out, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1];
+    int64_t starts[MS_QUERY_VARIANTS + 1] = {0};
     int32_t beginnings[MS_QUERY_VARIANTS * MS_QUERY_LIKELY_TOKENS];
-    int n = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
+    int n = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, err);
     if (n < 0) return n;
-    int64_t n_tried = e->n_ids < MS_QUERY_LIKELY_TOKENS ? e->n_ids : MS_QUERY_LIKELY_TOKENS;
     for (int i = 0; i < n; i++) {
-        memcpy(beginnings + i * n_tried, e->ids + starts[i], (size_t)n_tried * sizeof *e->ids);
-        starts[i] = i * n_tried;
+        const int64_t all = e->starts[i + 1] - e->starts[i],
+                      tried = all < MS_QUERY_LIKELY_TOKENS ? all : MS_QUERY_LIKELY_TOKENS;
+        memcpy(beginnings + starts[i], e->ids + e->starts[i], (size_t)tried * sizeof *e->ids);
+        starts[i + 1] = starts[i] + tried;
     }
-    starts[n] = n * n_tried;
     int rc = ms_query_embed_batches(e, beginnings, starts, (size_t)n, out, err);
-    return rc < 0 ? rc : ms_query_is_cut(e);
+    return rc < 0 ? rc : e->is_cut;
 }
 
 int ms_query_embed_at(ms_query_embedder *e, const void *midi, size_t n_bytes, int semitones,

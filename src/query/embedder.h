@@ -28,11 +28,16 @@ typedef struct {
     int32_t *ids; /* owned: [ids_cap] */
     size_t ids_cap;
     double seconds; /* inside embedding, so far */
-    /* The piece that was cut last (query/windows.c): its keys in ids [n_keys, n_ids]. */
-    msim_span *spans;    /* owned: [n_windows] */
-    msim_bar_span *bars; /* owned: [n_windows] */
-    size_t spans_cap, bars_cap, n_windows, n_keys;
-    int64_t n_ids;       /* of each key of the piece that was encoded last */
+    /* The piece that was encoded last: key i is ids[starts[i] .. starts[i + 1]). Keys may differ in
+     * length. */
+    int64_t starts[MS_QUERY_VARIANTS + 1];
+    bool is_cut; /* it is longer than max_tokens */
+    /* ... and cut last (query/windows.c). */
+    msim_span *spans;       /* owned: [n_windows], as the piece is */
+    msim_span *spans_moved; /* owned: [n_windows], in the key in hand */
+    msim_bar_span *bars;    /* owned: [n_windows] */
+    size_t spans_cap, spans_moved_cap, bars_cap, n_windows, n_keys;
+    int64_t max_cut;     /* tokens of a key at most; INT64_MAX: all */
     int32_t *window_ids; /* owned: the windows of a batch */
     size_t window_ids_cap;
 } ms_query_embedder;
@@ -45,8 +50,7 @@ void ms_query_embedder_close(ms_query_embedder *e);
  * [msim_tokenizer_variants, dim]. Returns 1 when the piece was longer, else 0. */
 int ms_query_embed_keys(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                         int64_t max_tokens, float *out, msim_error *err);
-/* The same for the first MS_QUERY_LIKELY_TOKENS of the piece alone. The embedder holds all keys:
- * ids [variants, n_ids]. */
+/* The same for the first MS_QUERY_LIKELY_TOKENS of the piece alone. The embedder holds all keys. */
 int ms_query_embed_beginning(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                              int64_t max_tokens, float *out, msim_error *err);
 /* Embed a piece moved by `semitones`: out [dim]. */
@@ -67,15 +71,10 @@ int ms_query_embed_pooled(ms_query_embedder *e, float *out, msim_error *err);
 
 /* ---- Between the files of the embedder ---- */
 
-/* The tokens of a piece in the keys of a transpose factor, each cut to max_tokens (0: all): key i
- * is e->ids[starts[i] .. starts[i + 1]), and all have n_ids. starts [MS_QUERY_VARIANTS + 1].
- * Returns the number of keys. */
+/* The tokens of a piece in the keys of a transpose factor, each cut to max_tokens (0: all), go to
+ * e->ids and e->starts. Returns the number of keys. */
 int ms_query_encode(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
-                    int64_t max_tokens, int64_t *starts, msim_error *err);
-/* 1 when the piece that was encoded last was longer than max_tokens, else 0. */
-static inline int ms_query_is_cut(const ms_query_embedder *e) {
-    return msim_tokenizer_full_length(e->tokenizer) > e->n_ids;
-}
+                    int64_t max_tokens, msim_error *err);
 /* Embed n sequences ids[starts[i] .. starts[i + 1]) into out [n, dim], as many at a time as fit a
  * batch. */
 int ms_query_embed_batches(ms_query_embedder *e, const int32_t *ids, const int64_t *starts,

@@ -34,15 +34,14 @@ static void choose(const double *best, size_t n_keys, size_t n, size_t *chosen) 
 /* Embed all of a query in the chosen keys, in the place of its beginning. */
 static int embed_keys(msim_searcher *s, ms_query *q, const size_t *chosen, size_t n,
                       msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1];
+    int64_t starts[MS_QUERY_VARIANTS + 1] = {0};
     float *to = s->vectors + q->first * (size_t)s->dim;
     for (size_t i = 0; i < n; i++) {
+        const int64_t *from = q->starts + chosen[i], n_ids = from[1] - from[0];
         q->keys[i] = q->keys[chosen[i]];
-        memmove(q->ids + (int64_t)i * q->n_ids, q->ids + (int64_t)chosen[i] * q->n_ids,
-                (size_t)q->n_ids * sizeof *q->ids);
-        starts[i] = (int64_t)i * q->n_ids;
+        memmove(q->ids + starts[i], q->ids + from[0], (size_t)n_ids * sizeof *q->ids);
+        starts[i + 1] = starts[i] + n_ids;
     }
-    starts[n] = (int64_t)n * q->n_ids;
     q->n_variants = n;
     int rc = ms_query_embed_batches(&s->embedder, q->ids, starts, n, to, err);
     return rc < 0 ? rc : ms_searcher_whiten(s, to, n, err);

@@ -85,6 +85,16 @@ static int open_context(msim_searcher *s, const msim_options *options, msim_erro
     return rc < 0 ? rc : msim_context_load_corpus(s->context, s->corpus, err);
 }
 
+static int open_embedder(msim_searcher *s, const msim_model *model, const msim_options *options,
+                         msim_error *err) {
+    msim_model_info info = {.size = sizeof info};
+    int rc = msim_model_get_info(model, &info);
+    if (rc < 0) return ms_fail(err, -rc, "searcher: cannot describe the model");
+    rc = ms_files_check_weights("searcher", s->set.class_weights, s->set.n_class_weights, &info,
+                                err);
+    return rc < 0 ? rc : ms_query_embedder_open(model, options, &s->embedder, err);
+}
+
 static int open_parts(msim_searcher *s, const msim_model *model, const msim_options *options,
                       msim_error *err) {
     msim_corpus_info info = {.size = sizeof info};
@@ -100,7 +110,7 @@ static int open_parts(msim_searcher *s, const msim_model *model, const msim_opti
     if (s->n_pieces < 0) return (int)s->n_pieces;
     s->has_spans = msim_corpus_has_spans(s->corpus, err) > 0 ||
                    (s->set.window_tokens && !s->set.is_pooled);
-    if (model) rc = ms_query_embedder_open(model, options, &s->embedder, err);
+    if (model) rc = open_embedder(s, model, options, err);
     if (rc < 0) return rc;
     s->embedder.class_weights = s->set.class_weights;
     s->embedder.should_stop = s->set.should_stop;
@@ -279,14 +289,17 @@ static int64_t add_keys(msim_searcher *s, const void *midi, size_t n_bytes, msim
     if (rc < 0) return rc;
     int cut = rc;
     if ((rc = ms_searcher_whiten(s, to, n, err)) < 0) return rc;
-    bool is_whole = !is_likely || s->embedder.n_ids <= MS_QUERY_LIKELY_TOKENS;
+    const int64_t *starts = s->embedder.starts;
+    bool is_whole = true;
+    for (size_t i = 0; i < n && is_likely; i++)
+        is_whole &= starts[i + 1] - starts[i] <= MS_QUERY_LIKELY_TOKENS;
     int32_t *ids = NULL;
-    size_t n_ids = is_whole ? 0 : n * (size_t)s->embedder.n_ids;
+    size_t n_ids = is_whole ? 0 : (size_t)starts[n];
     if (!is_whole && !(ids = ms_alloc(n_ids, sizeof *ids, "token ids", err))) return -MSIM_E_MEMORY;
     if (ids) memcpy(ids, s->embedder.ids, n_ids * sizeof *ids);
     int64_t query = append(s, n, 1);
     s->queries[query].ids = ids;
-    s->queries[query].n_ids = s->embedder.n_ids;
+    memcpy(s->queries[query].starts, starts, sizeof s->queries[query].starts);
     s->stats.cut += cut;
     return query;
 }

@@ -19,10 +19,10 @@ typedef struct {
     size_t n_windows;         /* 1 when it is not cut */
     msim_span *spans;         /* owned: [n_windows]; NULL: it is not cut */
     msim_bar_span *bars;      /* owned: the same in bars */
-    /* With likely_keys: its keys until some are chosen, [n_variants, n_ids]; its vectors are those
-     * of its beginning. NULL: its vectors are final. */
+    /* With likely_keys: its keys until some are chosen, key i in ids[starts[i] .. starts[i + 1]);
+     * its vectors are those of its beginning. NULL: its vectors are final. */
     int32_t *ids; /* owned */
-    int64_t n_ids;
+    int64_t starts[MS_QUERY_VARIANTS + 1];
     int8_t keys[MS_QUERY_VARIANTS]; /* of each variant, in semitones, rising */
     int64_t *own;                   /* owned: rows that are none of its matches, rising */
     size_t n_own, own_cap;

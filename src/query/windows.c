@@ -28,21 +28,21 @@ static int cut(ms_query_embedder *e, int64_t window_tokens, int64_t window_step,
 
 int ms_query_cut(ms_query_embedder *e, const void *midi, size_t n_bytes, int transpose,
                  int64_t max_tokens, int64_t window_tokens, int64_t window_step, msim_error *err) {
-    int64_t starts[MS_QUERY_VARIANTS + 1];
     msim_tokenizer_keep_bars(e->tokenizer, 1);
-    int rc = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, starts, err);
+    int rc = ms_query_encode(e, midi, n_bytes, transpose, max_tokens, err);
     if (rc < 0) return rc;
     e->n_keys = (size_t)rc;
-    rc = cut(e, window_tokens, window_step, max_tokens ? max_tokens : INT64_MAX, err);
-    return rc < 0 ? rc : ms_query_is_cut(e);
+    e->max_cut = max_tokens ? max_tokens : INT64_MAX;
+    rc = cut(e, window_tokens, window_step, e->max_cut, err);
+    return rc < 0 ? rc : e->is_cut;
 }
 
 /* Embed windows first .. first + n - 1 of a key, at most MS_QUERY_BATCH. */
 static int embed_some(ms_query_embedder *e, size_t key, size_t first, size_t n, float *out,
                       msim_error *err) {
     int64_t starts[MS_QUERY_BATCH + 1] = {0};
-    const int32_t *ids = e->ids + (int64_t)key * e->n_ids;
-    const msim_span *spans = e->spans + first;
+    const int32_t *ids = e->ids + e->starts[key];
+    const msim_span *spans = e->spans_moved + first;
     for (size_t i = 0; i < n; i++) starts[i + 1] = starts[i] + (int64_t)ms_span_n_ids(spans + i);
     int rc = ms_grow((void **)&e->window_ids, &e->window_ids_cap, (size_t)starts[n],
                      sizeof *e->window_ids, "token ids", err);
@@ -52,7 +52,12 @@ static int embed_some(ms_query_embedder *e, size_t key, size_t first, size_t n, 
 }
 
 static int embed_key(ms_query_embedder *e, size_t key, float *out, msim_error *err) {
-    int rc = MSIM_OK;
+    const int semitones = (int)key - (int)(e->n_keys / 2);
+    int rc = ms_grow((void **)&e->spans_moved, &e->spans_moved_cap, e->n_windows,
+                     sizeof *e->spans_moved, "windows of a query", err);
+    if (rc >= 0)
+        rc = msim_tokenizer_spans_at(e->tokenizer, semitones, e->max_cut, e->spans,
+                                     (int64_t)e->n_windows, e->spans_moved, err);
     for (size_t first = 0, n; first < e->n_windows && rc >= 0; first += n) {
         n = e->n_windows - first < MS_QUERY_BATCH ? e->n_windows - first : MS_QUERY_BATCH;
         rc = embed_some(e, key, first, n, out + first * (size_t)e->dim, err);

@@ -42,7 +42,8 @@ def test_what_agrees_lies_above_each_other(look, reports):
     apart = page.evaluate("""() => {
       const link = midisim.view.pair.link, lit = (isMatch, piece) => piece.notes.filter((note, i) => link.isLit(isMatch, i));
       const query = lit(false, link.query), match = lit(true, link.match);
-      return query.map((note, i) => [Math.abs(note.start - link.place.time.toQuery(match[i].start)), note.pitch - (match[i].pitch - link.by)]);
+      return query.map((note, i) => [Math.abs(note.start - link.place.time.toQuery(match[i].start)),
+                                     note.pitch - (match[i].pitch - link.by)]);
     }""")
     assert len(apart) > 60 and all(ms < 20 and pitch == 0 for ms, pitch in apart)
 

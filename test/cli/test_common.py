@@ -23,7 +23,8 @@ def test_help(name):
     for option in ("--help", "--version", "--quiet"):
         assert option in out
     for option in ("--device", "--isa", "--precision"):  # every tool takes them; those that use them show them
-        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in ("tokens", "index", "find", "groups", "convert", "fetch"))
+        without = ("tokens", "index", "find", "groups", "report", "convert", "fetch")
+        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in without)
     assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name not in ("convert", "fetch"))
     assert "Exit codes:" in out and "130" in out
     assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "eval", "bench"))
@@ -128,7 +129,7 @@ def test_wrong_use(name, wrong):
 def test_messages():
     assert "did you mean" not in text(run("tokens", "--qqqqqqqqq", "x"))
     assert "did you mean --max-tokens?" in text(run("tokens", "--max-token-s", "3", "x"))
-    assert "expected one of --names, --null, --normalize-midi" in text(run("tokens", "--n", "x"))
+    assert "expected one of --no-clean, --names, --null, --normalize-midi" in text(run("tokens", "--n", "x"))
     assert "--threads: expected 1..1024, got abc" in text(run("tokens", "--threads", "abc", "x"))
     assert "MIDISIM_THREADS: expected 1..1024, got many" in text(run("tokens", "x", env={"MIDISIM_THREADS": "many"}))
 

@@ -4,7 +4,7 @@ import json
 import pytest
 from cli_util import run, text, write_model
 
-VOCAB = 720
+VOCAB = 800
 
 
 @pytest.fixture(scope="module")

@@ -86,3 +86,74 @@ def test_comparison_can_fail():
     changed = np.array(ours[name])
     changed[0] += 1
     assert g.complaints_tokens(ours, {name: changed})
+
+
+# ---- Vectors and searches, with the tiny model ----------------------------------------------------------------------
+
+
+def weights():
+    """The tiny model of the original; without it these tests are skipped, in CI too."""
+    for ending in ("safetensors", "pth"):
+        path = g.ROOT / "weights" / f"midisimx-tiny.{ending}"
+        if path.exists():
+            return path
+    pytest.skip("no weights/midisimx-tiny.safetensors: run weights/fetch.sh midisimx-tiny")
+
+
+def embed(names, out, *options):
+    g.run([g.tool("embed"), "-m", weights(), "-o", out, "--force", "--quiet", "--max-tokens", "512", "--files-from", "-", *options],
+          cwd=g.all_data(), stdin="".join(n + "\n" for n in names).encode())
+    rows = np.load(out)
+    return {str(n): np.array(v) for n, v in zip(rows["midi_names"], rows["midi_embeddings"])}
+
+
+WEIGHTED = ["--pooling", "weighted", "--pool-weights", "1,2,1,2"]
+
+
+@pytest.mark.parametrize("kind, options", [("f32", []), ("f32_weighted_1_2_1_2", WEIGHTED),
+                                           ("f32_weighted_1_2_1_2_chord_first", [*WEIGHTED, "--token-order", "chord-first"])])
+def test_f32(kind, options, tmp_path):
+    weights()
+    z = np.load(golden("embeddings.npz"))
+    wanted = dict(zip(map(str, z["paths"][::24]), z[kind][::24]))
+    ours = embed(list(wanted), tmp_path / "rows.npy", "--precision", "f32", *options)
+    assert set(ours) == set(wanted) and not g.complaints_f32(ours, wanted)
+
+
+def test_bf16(tmp_path):
+    """Within the bounds of the specification, which are those of the original's own bf16."""
+    weights()
+    z = np.load(golden("embeddings.npz"))
+    names = [str(p) for p in z["paths"][::24]]
+    ours = embed(names, tmp_path / "rows.npy", "--precision", "bf16")
+    f32, bf16 = (dict(zip(map(str, z["paths"]), z[kind])) for kind in ("f32", "bf16"))
+    t = np.load(golden("tokens.npz"))
+    tokens = dict(zip(map(str, t["paths"]), np.diff(t["offsets"])))
+    mine = {n: g.distance(ours[n], f32[n]) for n in names}
+    long = [n for n in names if tokens[n] >= 100]
+    assert max(mine.values()) <= 1e-3 and max(mine[n] for n in long) <= 3e-4
+    assert np.mean([mine[n] for n in long]) <= 1e-4
+    assert np.median(list(mine.values())) <= 1.5 * np.median([g.distance(bf16[n], f32[n]) for n in names])
+
+
+def lakh():
+    for folder in (g.ROOT / "midisim-embeddings", g.ROOT / "weights"):
+        for path in folder.glob("lakh_midi_dataset_17209*.npy"):
+            return path
+    pytest.skip("no corpus of 17,209 songs: run weights/fetch.sh midisimx-tiny")
+
+
+@pytest.mark.parametrize("query", ["js-fakes/jsf-extended/298.mid", "easyrpg-rtp/Music/Church.mid"])
+def test_listing(query):
+    """The listing that the original printed: the same rows in the same order and keys. Its scores were summed in f32, ours
+    are not, so their last digits may differ."""
+    done = g.run([g.tool("search"), "-m", weights(), "-c", lakh(), "--precision", "f32", "--max-tokens", "512", "-k", "16",
+                  "--format", "midisim", query], cwd=g.all_data())
+    ours = done.stdout.decode().splitlines()
+    theirs = json.loads(golden("listings.json").read_text())[query + "_time_first"].splitlines()
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs):
+        head, _, score = mine.rpartition(" --- ")
+        other_head, _, other_score = other.rpartition(" --- ")
+        assert head == other_head
+        assert mine == other or abs(float(score) - float(other_score)) < 5e-5

@@ -266,13 +266,15 @@ static void rotary(void **state) {
 enum { N_SEQ = 14 };
 static const int64_t lengths[N_SEQ] = {0, 1, 2, 63, 64, 65, 0, 127, 128, 129, 200, 0, 513, 3};
 
+static const ms_token_classes *classes; /* of the family in hand */
+
 /* One sequence in double. Three roundings to f32: sum, weight sum, quotient. */
 static void check_pooled(const float *got, const float *rows, const int32_t *ids, int64_t n,
                          int64_t dim, const float *weights) {
     for (int64_t c = 0; c < dim; c++) {
         double sum = 0.0, sum_abs = 0.0, weight_sum = 0.0;
         for (int64_t t = 0; t < n; t++) {
-            double weight = weights && ids[t] < 384 ? (double)weights[ids[t] / 128] : 1.0;
+            double weight = weights ? (double)ms_class_weight(classes, weights, ids[t]) : 1.0;
             sum += weight * rows[t * dim + c];
             sum_abs += fabs(weight * rows[t * dim + c]);
             weight_sum += weight;
@@ -305,7 +307,7 @@ static void pool(float *out, const float *rows, const int32_t *ids, const int *o
                               length * sizeof *ids, err));
     }
     rows_ok(ms_pool_cuda(stream, dout.at, drows.at, dids.at, dstarts.at, n_seq, (int64_t)n, dim,
-                         &ms_family_of(MSIM_FAMILY_MIDISIM)->classes, weights, scratch.at, err));
+                         classes, weights, scratch.at, err));
     rows_get(&dout, out, (size_t)n_seq * row_bytes);
     unsigned char *used = rows_host(scratch.n_bytes, 1);
     rows_get(&scratch, used, scratch.n_bytes); /* the guards */
@@ -328,7 +330,8 @@ static void pooling_at(int64_t dim, const float *weights) {
     int32_t *ids = rows_host((size_t)n, sizeof *ids);
     uint64_t seed = (uint64_t)dim;
     for (int64_t i = 0; i < n * dim; i++) rows[i] = uniform(&seed) * 3.0f + 0.25f;
-    for (int64_t i = 0; i < n; i++) ids[i] = (int32_t)(splitmix(&seed) % VOCAB);
+    const uint64_t vocab = classes->n == 4 ? 720 : VOCAB;
+    for (int64_t i = 0; i < n; i++) ids[i] = (int32_t)(splitmix(&seed) % vocab);
     pool(out, rows, ids, all, N_SEQ, dim, weights);
     for (int64_t i = 0, first = 0; i < N_SEQ; first += lengths[i++])
         check_pooled(out + i * dim, rows + first * dim, ids + first, lengths[i], dim, weights);
@@ -348,11 +351,16 @@ static void pooling_at(int64_t dim, const float *weights) {
 static void pooling(void **state) {
     (void)state;
     static const float cases[][3] = {{1, 1, 2}, {0, 0, 1}, {-1, -1, -1}, {0.3f, -0.7f, 0.4f}};
+    static const float of_four[][4] = {{1, 2, 1, 2}, {0.3f, 0, -0.2f, 1.5f}};
+    classes = &ms_family_of(MSIM_FAMILY_MIDISIM)->classes;
     pooling_at(64, NULL);
     pooling_at(512, NULL);
     pooling_at(768, cases[0]);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         pooling_at(i % 2 ? 128 : 192, cases[i]);
+    classes = &ms_family_of(MSIM_FAMILY_MIDISIMX)->classes;
+    pooling_at(128, of_four[0]);
+    pooling_at(64, of_four[1]);
 }
 
 int main(void) {

@@ -181,16 +181,22 @@ int ms_cli_device(const char *label, const char *text, ms_cli_common *common) {
 }
 
 static int parse_reals(const char *label, const ms_cli_option *row, const char *text, float *out) {
+    const int64_t least = row->min ? row->min : row->max;
     const char *at = text;
-    for (int64_t i = 0; i < row->max; i++) {
-        double value;
-        if (!parse_real(at, i + 1 < row->max ? "," : "", &value, &at) || !isfinite((float)value))
-            return ms_cli_usage("%s: expected %lld numbers separated by commas, got %s", label,
-                                (long long)row->max, text);
-        out[i] = (float)value;
-        at += *at == ',';
+    int64_t n = 0;
+    for (double value; n < row->max; at += *at == ',') {
+        if (!parse_real(at, ",", &value, &at) || !isfinite((float)value)) break;
+        out[n++] = (float)value;
+        if (!*at) break;
     }
-    return 0;
+    const bool is_whole = at > text && !*at && at[-1] != ',';
+    for (int64_t i = n; i < row->max; i++) out[i] = NAN;
+    if (is_whole && n >= least) return 0;
+    if (least < row->max)
+        return ms_cli_usage("%s: expected %lld or %lld numbers separated by commas, got %s", label,
+                            (long long)least, (long long)row->max, text);
+    return ms_cli_usage("%s: expected %lld numbers separated by commas, got %s", label,
+                        (long long)row->max, text);
 }
 
 /* Put one value where its row says. < 0: what is wrong was said. */

@@ -53,7 +53,8 @@ enum ms_cli_kind {
     MS_CLI_TEXTS,  /* ms_cli_texts: repeatable */
     MS_CLI_CHOICE, /* int: index into `choices`, "a|b|c" */
     MS_CLI_LEVEL,  /* int: msim_isa, auto or a level of this build */
-    MS_CLI_REALS,  /* float[max]: exactly `max` finite numbers separated by commas */
+    MS_CLI_REALS,  /* float[max]: `max` finite numbers separated by commas, or as few as `min` if
+                    * that is not 0; the rest become NaN */
     MS_CLI_DEVICE  /* ms_cli_common.device and .gpu: auto|cpu|cuda[:N|:all] */
 };
 
@@ -66,7 +67,7 @@ typedef struct {
     const char *brief;   /* for -h: under 60 characters; NULL: not an option of every day */
     const char *choices; /* MS_CLI_CHOICE, MS_CLI_LEVEL */
     size_t offset;       /* of the value in the settings */
-    int64_t min, max;    /* MS_CLI_INT; MS_CLI_REALS: max is the count */
+    int64_t min, max;    /* MS_CLI_INT; MS_CLI_REALS: how many, at least and at most */
 } ms_cli_option;
 
 /* Rows that several tools have; the settings have a member of that name. */
@@ -110,11 +111,19 @@ typedef struct {
     }
 #define MS_CLI_ROW_POOL_WEIGHTS(settings)                                                        \
     {                                                                                            \
-        .name = "pool-weights", .kind = MS_CLI_REALS, .value = "ON,DUR,PITCH", .max = 3,         \
-        .offset = offsetof(settings, pool_weights),                                              \
+        .name = "pool-weights", .kind = MS_CLI_REALS, .value = "ON,DUR,PITCH", .min = 3,         \
+        .max = MS_CLI_POOL_WEIGHTS, .offset = offsetof(settings, pool_weights),                  \
         .help = "with --pooling weighted: the weights of start-time, duration and pitch tokens " \
-                "(default 1,1,1)"                                                                \
+                "(default 1,1,1). A model of midisimx has four, ON,PITCH,DUR,CHORD: those of "   \
+                "start-time, pitch, duration and chord tokens; its published corpora have "      \
+                "1,2,1,2"                                                                        \
     }
+/* pool_weights is float [MS_CLI_POOL_WEIGHTS]. */
+enum { MS_CLI_POOL_WEIGHTS = 4 };
+#define MS_CLI_POOL_WEIGHTS_DEFAULT \
+    { 1.0f, 1.0f, 1.0f, 1.0f }
+/* How many of them were given; 0: as many as the model has. */
+int ms_cli_n_pool_weights(const float *weights, bool is_given);
 /* How a family's tokens are written. */
 #define MS_CLI_ROW_TOKEN_ORDER(settings)                                                        \
     {                                                                                           \
@@ -217,6 +226,8 @@ int ms_cli_texts_add(ms_cli_texts *list, const char *text);
 int ms_cli_threads(const ms_cli_common *common);
 /* Library options from the common ones. */
 msim_options ms_cli_library_options(const ms_cli_common *common);
+/* --clean and --no-clean contradict each other. < 0: that was said. */
+int ms_cli_check_clean(bool is_clean, bool is_unclean);
 /* A device as --device spells it, into device and gpu. < 0: what is wrong with it was said. */
 int ms_cli_device(const char *label, const char *text, ms_cli_common *common);
 /* "cpu", "cuda (NVIDIA H100)": a device in use, for summaries. Returns buf, which has

@@ -2,6 +2,7 @@
  * tools/common/cli.h. */
 #include "cli.h"
 #include "base/pool.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,6 +18,18 @@ msim_options ms_cli_library_options(const ms_cli_common *common) {
     o.isa = common->isa;
     o.precision = common->precision;
     return o;
+}
+
+int ms_cli_n_pool_weights(const float *weights, bool is_given) {
+    int n = 0;
+    while (n < MS_CLI_POOL_WEIGHTS && !isnan(weights[n])) n++;
+    return is_given ? n : 0;
+}
+
+int ms_cli_check_clean(bool is_clean, bool is_unclean) {
+    return is_clean && is_unclean
+               ? ms_cli_usage("--clean and --no-clean are contrary: give one of them")
+               : 0;
 }
 
 char *ms_cli_device_words(char *buf, int device, int gpu) {

@@ -23,6 +23,9 @@ static const ms_cli_option options[] = {
      .brief = "the corpus to write (.npy)"},
     MS_CLI_ROW_POOLING(ms_embed_settings, "mean"),
     MS_CLI_ROW_POOL_WEIGHTS(ms_embed_settings),
+    MS_CLI_ROW_TOKEN_ORDER(ms_embed_settings),
+    MS_CLI_ROW_CLEAN(ms_embed_settings),
+    MS_CLI_ROW_NO_CLEAN(ms_embed_settings),
     {.name = "normalize",
      .kind = MS_CLI_FLAG,
      .offset = offsetof(ms_embed_settings, is_normalized),
@@ -221,7 +224,8 @@ static int check_settings(ms_embed_settings *s) {
     if (ms_cli_shard(s->shard, &s->shard_index, &s->n_shards) < 0) return -MSIM_E_ARG;
     if (ms_cli_given(&tool, s, "pool-weights") && !s->pooling)
         return ms_cli_usage("--pool-weights is for --pooling weighted: give that too");
-    int rc = check_windows(s);
+    int rc = ms_cli_check_clean(s->is_clean, s->is_unclean);
+    if (rc == 0) rc = check_windows(s);
     if (rc == 0) rc = check_per_token(s);
     return rc ? rc : ms_embed_name_index(s);
 }
@@ -341,6 +345,8 @@ static msim_job_options job_options(const embedding *e, const char *model) {
     o.window_step = s->window_step;
     o.is_pooled = s->is_pooled;
     o.class_weights = s->pooling == 1 ? s->pool_weights : NULL;
+    o.n_class_weights =
+        ms_cli_n_pool_weights(s->pool_weights, ms_cli_given(&tool, s, "pool-weights"));
     o.is_l2_normalized = s->is_normalized;
     o.dtype = s->dtype ? MSIM_DTYPE_F16 : MSIM_DTYPE_F32;
     o.name_field = s->name_field;
@@ -449,6 +455,8 @@ static int run_tool(const ms_embed_settings *s) {
     embedding e = {.s = s, .options = ms_cli_library_options(&s->common), .began = ms_cli_now()};
     char model[4096];
     msim_error err = {0};
+    e.options.token_order = s->token_order;
+    e.options.is_unclean = s->is_unclean;
     int rc = ms_ranks_agree(ms_cli_model_path(&s->common, model, sizeof model, &err), &err);
     msim_job_options wanted = job_options(&e, model);
     if (rc >= 0) rc = msim_job_open(&wanted, &e.job, &err);
@@ -467,7 +475,7 @@ static int run_tool(const ms_embed_settings *s) {
 
 int main(int argc, char **argv) {
     static ms_embed_settings s = {.max_tokens = MSIM_TRAINED_TOKENS,
-                                  .pool_weights = {1.0f, 1.0f, 1.0f, 1.0f}};
+                                  .pool_weights = MS_CLI_POOL_WEIGHTS_DEFAULT};
     ms_ranks_begin(&argc, &argv);
     int rc = ms_cli_parse(&tool, argc, argv, &s);
     if (rc == 0) rc = check_settings(&s);

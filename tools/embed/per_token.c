@@ -33,16 +33,19 @@ typedef struct {
 /* ---- What the folder is of ---- */
 
 static int check_settings(per_token_run *r, msim_error *err) {
-    char line[700];
+    char line[700], tokens[80] = "";
     const bool is_cuda = r->info.device == MSIM_DEVICE_CUDA;
+    if (r->info.token_family == MSIM_FAMILY_MIDISIMX)
+        snprintf(tokens, sizeof tokens, ",\"tokens\":{\"order\":\"%s\",\"clean\":%s}",
+                 msim_token_order_name(r->info.token_order), r->info.is_unclean ? "false" : "true");
     int n = snprintf(line, sizeof line,
                      "{\"model\":\"%s\",\"family\":\"%s\",\"dim\":%lld,\"precision\":\"%s\","
                      "\"device\":\"%s\",\"level\":\"%s\","
-                     "\"max_tokens\":%lld,\"transpose\":%lld}\n",
+                     "\"max_tokens\":%lld,\"transpose\":%lld%s}\n",
                      r->info.sha256, r->info.family, (long long)r->info.dim,
                      msim_precision_name(r->info.precision), is_cuda ? "cuda" : "cpu",
                      is_cuda ? "cuda" : msim_isa_name(r->info.isa), (long long)r->s->max_tokens,
-                     (long long)r->s->transpose);
+                     (long long)r->s->transpose, tokens);
     ms_put_part part = {.data = line, .n = (size_t)n};
     int rc = ms_tree_write(r->tree, SETTINGS, &part, 1, r->s->is_forced, err);
     if (rc == 0 && !ms_tree_holds(r->tree, SETTINGS, line, part.n, n))
@@ -200,6 +203,8 @@ int ms_per_token_run(const ms_embed_settings *settings) {
     per_token_run r = {.s = settings, .options = ms_cli_library_options(&settings->common)};
     msim_walk_stats stats = {.size = sizeof stats};
     msim_error err = {0};
+    r.options.token_order = settings->token_order;
+    r.options.is_unclean = settings->is_unclean;
     int rc = open_all(&r, &err);
     bool is_open = rc >= 0;
     while (rc == 0 && !ms_cli_stopped()) rc = next_piece(&r, &err);

@@ -27,6 +27,11 @@ static void describe_pooling(char *text, size_t cap, bool is_weighted, const flo
         n += (size_t)snprintf(text + n, cap - n, "%c%g", i ? ',' : ' ', (double)weights[i]);
 }
 
+static void describe_tokens(char *text, size_t cap, int order, bool is_unclean) {
+    snprintf(text, cap, "tokens %s, %s", msim_token_order_name(order),
+             is_unclean ? "of all instruments" : "cleaned");
+}
+
 /* What decides whether vectors may be compared: model, pooling, limit. Level, precision and names
  * may differ. */
 static bool parts_differ(const ms_description *a, const ms_description *b, char *expected,
@@ -50,6 +55,9 @@ static bool parts_differ(const ms_description *a, const ms_description *b, char 
     } else if (a->transpose != b->transpose) {
         snprintf(expected, cap, "transposition %lld", (long long)a->transpose);
         snprintf(got, cap, "%lld", (long long)b->transpose);
+    } else if (a->token_order != b->token_order || a->is_unclean != b->is_unclean) {
+        describe_tokens(expected, cap, a->token_order, a->is_unclean);
+        describe_tokens(got, cap, b->token_order, b->is_unclean);
     } else {
         char pooling[80];
         describe_pooling(pooling, sizeof pooling, a->is_weighted, a->pool_weights, a->n_classes);
@@ -174,6 +182,12 @@ static int follow_description(const ms_search_corpus *c, ms_search_model *m, msi
         snprintf(got, sizeof got, "%s %.12s", m->info.family, m->info.sha256);
         rc = ms_search_contradict(set, "another model", where, expected, got, err);
     }
+    const bool unclean = m->info.is_unclean != 0;
+    if (rc >= 0 && (made->token_order != m->info.token_order || made->is_unclean != unclean)) {
+        describe_tokens(expected, sizeof expected, made->token_order, made->is_unclean);
+        describe_tokens(got, sizeof got, m->info.token_order, unclean);
+        rc = ms_search_contradict(set, "other tokens", where, expected, got, err);
+    }
     bool is_given = ms_cli_given(&ms_search_tool, set, "pooling") ||
                     ms_cli_given(&ms_search_tool, set, "pool-weights");
     describe_pooling(expected, sizeof expected, made->is_weighted, made->pool_weights,
@@ -212,6 +226,40 @@ static void say_undescribed(const ms_search_corpus *c) {
             c->undescribed, (long long)(c->n_undescribed - 1));
 }
 
+/* The corpora that are published for midisimx have no description, and all are made alike. */
+static void follow_published(const ms_search_corpus *c, ms_search_model *m) {
+    static const float published[] = {1, 2, 1, 2};
+    if (m->info.token_family != MSIM_FAMILY_MIDISIMX || c->set->pooling >= 0 ||
+        ms_cli_given(&ms_search_tool, c->set, "pool-weights"))
+        return;
+    m->is_weighted = true;
+    memcpy(m->weights, published, sizeof published);
+    ms_cli_note("the query is pooled with the weights 1,2,1,2 and its tokens are %s, %s: so are "
+                "the published corpora of midisimx; --pooling, --token-order and --no-clean "
+                "say otherwise",
+                msim_token_order_name(m->info.token_order),
+                m->info.is_unclean ? "of all instruments" : "cleaned");
+}
+
+/* How MIDI files become tokens: as the command line says, else as the corpus was made. */
+static void choose_tokens(const ms_search_corpus *c, msim_options *o) {
+    const ms_search_settings *set = c->set;
+    const bool is_made = c->is_described && c->made.has_tokens;
+    o->token_order = is_made && !ms_cli_given(&ms_search_tool, set, "token-order")
+                         ? c->made.token_order
+                         : set->token_order;
+    o->is_unclean = is_made && !set->is_clean && !set->is_unclean ? c->made.is_unclean
+                                                                  : set->is_unclean;
+}
+
+static int check_weights(const ms_search_settings *set, const ms_search_model *m, msim_error *err) {
+    const int n = ms_cli_n_pool_weights(set->pool_weights,
+                                        ms_cli_given(&ms_search_tool, set, "pool-weights"));
+    if (n == 0 || n == m->info.n_classes) return 0;
+    return ms_fail(err, MSIM_E_ARG, "--pool-weights: expected %d numbers for a model of %s, got %d",
+                   m->info.n_classes, m->info.family, n);
+}
+
 /* MIDI files can become this model's tokens; found out before any work. */
 static int check_family(const ms_search_model *m, msim_error *err) {
     msim_tokenizer *tokenizer;
@@ -227,10 +275,12 @@ int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, m
     int rc = ms_cli_model_path(&set->common, path, sizeof path, err);
     if (rc < 0) return rc;
     msim_options o = ms_cli_library_options(&set->common);
+    choose_tokens(corpus, &o);
     rc = msim_model_open(path, &o, &out->model, err);
     if (rc >= 0) rc = check_family(out, err);
     out->info.size = sizeof out->info;
     if (rc >= 0) rc = msim_model_get_info(out->model, &out->info);
+    if (rc >= 0) rc = check_weights(set, out, err);
     if (rc < 0) return rc;
     if (out->info.dim != corpus->info.dim)
         return ms_fail(err, MSIM_E_ARG,
@@ -243,7 +293,9 @@ int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, m
     memcpy(out->weights, set->pool_weights, sizeof set->pool_weights);
     out->max_tokens = set->max_tokens;
     say_undescribed(corpus);
-    return corpus->is_described ? follow_description(corpus, out, err) : 0;
+    if (corpus->is_described) return follow_description(corpus, out, err);
+    follow_published(corpus, out);
+    return 0;
 }
 
 void ms_search_model_close(ms_search_model *m) { msim_model_close(m->model); }

@@ -123,6 +123,9 @@ static const ms_cli_option options[] = {
      .brief = "leave out the row that is the query itself"},
     MS_CLI_ROW_POOLING(ms_search_settings, "as the corpus was made, else mean"),
     MS_CLI_ROW_POOL_WEIGHTS(ms_search_settings),
+    MS_CLI_ROW_TOKEN_ORDER(ms_search_settings),
+    MS_CLI_ROW_CLEAN(ms_search_settings),
+    MS_CLI_ROW_NO_CLEAN(ms_search_settings),
     MS_CLI_ROW_MAX_TOKENS(ms_search_settings, INT64_C(1) << 30,
                           "use the first N tokens of a MIDI file (default: as the corpus was made, "
                           "else " MS_CLI_TOKENS "; 0: all of them)"),
@@ -245,7 +248,7 @@ ms_search_settings ms_search_settings_default(void) {
                                 .evalue = 1e-3,
                                 .pooling = -1,
                                 .format = -1,
-                                .pool_weights = {1.0f, 1.0f, 1.0f, 1.0f}};
+                                .pool_weights = MS_CLI_POOL_WEIGHTS_DEFAULT};
 }
 
 static bool is_given(const ms_search_settings *set, const char *name) {
@@ -384,5 +387,7 @@ int ms_search_check_usage(ms_search_settings *set, msim_error *err) {
     if (rc >= 0) rc = check_finding(set, err);
     if (rc >= 0 && is_given(set, "pool-weights") && is_given(set, "pooling") && set->pooling != 1)
         rc = ms_fail(err, MSIM_E_ARG, "--pool-weights is for --pooling weighted, not mean");
+    if (rc >= 0 && set->is_clean && set->is_unclean)
+        rc = ms_fail(err, MSIM_E_ARG, "--clean and --no-clean are contrary: give one of them");
     return rc;
 }

@@ -18,9 +18,10 @@ typedef struct {
     int keys; /* 0: all; 1: those that are likely */
     double threshold, evalue;
     int pooling, format, metric, scan; /* pooling and format -1: not given */
-    float pool_weights[4];
+    int token_order;
+    float pool_weights[MS_CLI_POOL_WEIGHTS];
     bool is_json, is_forced, keeps_variants, excludes_self, prepares, verifies, omits_original,
-        is_whitened, finds, finds_if_there, is_same_key, is_same_tempo;
+        is_whitened, finds, finds_if_there, is_same_key, is_same_tempo, is_clean, is_unclean;
     bool has_threshold; /* derived: --threshold was given */
 } ms_search_settings;
 

@@ -277,8 +277,7 @@ static int check_canonical(const tokens_settings *s) {
 }
 
 static int check_tokens(const tokens_settings *s) {
-    if (s->is_clean && s->is_unclean)
-        return ms_cli_usage("--clean and --no-clean are contrary: give one of them");
+    if (ms_cli_check_clean(s->is_clean, s->is_unclean) < 0) return -MSIM_E_ARG;
     if (s->family == MSIM_FAMILY_MIDISIM &&
         (ms_cli_given(&tool, s, "token-order") || s->is_clean || s->is_unclean || s->center_pitch))
         return ms_cli_usage("--token-order, --clean, --no-clean and --center-pitch are for "

@@ -24,16 +24,24 @@ static const ms_class_set *thin(const ms_chord_note *notes, size_t n, int semito
     return &ms_class_sets()[set];
 }
 
+static uint8_t count_kept(const ms_token_piece *piece, size_t chord, int semitones) {
+    const size_t n = piece->chords[chord].n_notes;
+    const ms_chord_note *notes = piece->chord_notes + piece->chords[chord].first;
+    const unsigned kept = thin(notes, n, semitones)->kept;
+    unsigned n_kept = 0;
+    for (size_t i = 0; i < n; i++) n_kept += kept >> class_of(&notes[i], semitones) & 1;
+    return (uint8_t)n_kept;
+}
+
+static int64_t chord_ids(const ms_token_piece *piece, size_t chord, int semitones) {
+    return 2 + 2 * (int64_t)count_kept(piece, chord, semitones);
+}
+
 static int64_t count(ms_token_piece *piece, int semitones) {
     int64_t n_ids = 0;
-    for (size_t c = 0; c < piece->n_chords; c++) {
-        ms_chord *chord = &piece->chords[c];
-        const ms_chord_note *notes = piece->chord_notes + chord->first;
-        const unsigned kept = thin(notes, chord->n_notes, semitones)->kept;
-        chord->n_kept = 0;
-        for (size_t i = 0; i < chord->n_notes; i++)
-            chord->n_kept = (uint8_t)(chord->n_kept + (kept >> class_of(&notes[i], semitones) & 1));
-        n_ids += 2 + 2 * chord->n_kept;
+    for (size_t i = 0; i < piece->n_chords; i++) {
+        piece->chords[i].n_kept = count_kept(piece, i, semitones);
+        n_ids += 2 + 2 * (int64_t)piece->chords[i].n_kept;
     }
     return n_ids;
 }
@@ -89,4 +97,5 @@ static void write(const ms_token_piece *piece, int semitones, int64_t length, in
     }
 }
 
-const ms_token_writer ms_tokens_midisimx = {.make = ms_chords_make, .count = count, .write = write};
+const ms_token_writer ms_tokens_midisimx = {
+    .make = ms_chords_make, .count = count, .chord_ids = chord_ids, .write = write};

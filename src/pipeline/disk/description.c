@@ -44,6 +44,22 @@ static bool get_pooling(const cJSON *object, ms_description *to) {
     return true;
 }
 
+/* A description without it is of midisim, or of an older version: time-first and clean. */
+static bool get_tokens(const cJSON *json, ms_description *to) {
+    const cJSON *tokens = cJSON_GetObjectItemCaseSensitive(json, "tokens");
+    char order[16];
+    bool is_clean;
+    if (!tokens) return true;
+    if (!ms_json_get_text(tokens, "order", order, sizeof order) ||
+        !get_bool(tokens, "clean", &is_clean))
+        return false;
+    to->has_tokens = true;
+    to->is_unclean = !is_clean;
+    for (const char *name; (name = msim_token_order_name(to->token_order)); to->token_order++)
+        if (strcmp(name, order) == 0) return true;
+    return false;
+}
+
 /* Read the keys that may be missing. Returns a key whose value cannot be used, or NULL. */
 static const char *get_optional(const cJSON *json, ms_description *to) {
     const cJSON *shard = cJSON_GetObjectItemCaseSensitive(json, "shard"),
@@ -120,6 +136,7 @@ static int from_json(const cJSON *json, const char *path, ms_description *to, ms
     if (!missing && !get_pooling(json, to)) missing = "pooling";
     if (!missing && !get_bool(json, "normalized", &to->is_normalized)) missing = "normalized";
     if (!missing && !get_bool(json, "complete", &to->is_complete)) missing = "complete";
+    if (!missing && !get_tokens(json, to)) missing = "tokens";
     if (!missing) missing = get_optional(json, to);
     if (!missing) return 1;
     return ms_fail(err, MSIM_E_FORMAT,

@@ -13,6 +13,10 @@ typedef struct {
     char tool[24], version[24];
     char model_sha256[65], family[24]; /* of the model: its checkpoint's hash, and its kind */
     int64_t dim, depth, heads, vocab;
+    /* Of midisimx: how files became tokens. The file says it of that family alone. */
+    bool has_tokens;
+    int token_order;  /* msim_token_order */
+    bool is_unclean;  /* all instruments but drums */
     bool is_weighted; /* pooling: weighted, else mean */
     int n_classes;    /* classes of token ids, with a weight each; 0: not known */
     float pool_weights[MS_DESCRIPTION_CLASSES]; /* all 1 for the mean */

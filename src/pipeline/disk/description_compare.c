@@ -13,6 +13,9 @@ void ms_description_set_model(ms_description *description, const msim_model_info
     description->depth = info->depth;
     description->heads = info->heads;
     description->vocab = info->vocab;
+    description->has_tokens = info->token_family == MSIM_FAMILY_MIDISIMX;
+    description->token_order = info->token_order;
+    description->is_unclean = info->is_unclean != 0;
     bool cuda = info->device == MSIM_DEVICE_CUDA;
     const char *level = cuda ? "cuda" : msim_isa_name(info->isa),
                *precision = msim_precision_name(info->precision);
@@ -103,6 +106,10 @@ bool ms_description_differs(const ms_description *a, const ms_description *b, ch
            ints_differ("width", a->dim, b->dim, what, cap) ||
            texts_differ("pooling", a->is_weighted ? "weighted" : "mean",
                         b->is_weighted ? "weighted" : "mean", what, cap) ||
+           texts_differ("token order", msim_token_order_name(a->token_order),
+                        msim_token_order_name(b->token_order), what, cap) ||
+           texts_differ("cleaning", a->is_unclean ? "no" : "yes", b->is_unclean ? "no" : "yes",
+                        what, cap) ||
            texts_differ("precision", a->precision, b->precision, what, cap) ||
            texts_differ("level", a->level, b->level, what, cap) ||
            texts_differ("device", a->device, b->device, what, cap) ||

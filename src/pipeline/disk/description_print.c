@@ -52,6 +52,16 @@ static void put_model(ms_json_text *to, const ms_description *from) {
     put(to, "}");
 }
 
+/* Descriptions of midisim are as they were before there was another family. */
+static void put_tokens(ms_json_text *to, const ms_description *from) {
+    if (!from->has_tokens) return;
+    put_key(to, "tokens");
+    put(to, "{");
+    put_text(to, "order", msim_token_order_name(from->token_order));
+    put_bool(to, "clean", !from->is_unclean);
+    put(to, "}");
+}
+
 static void put_levels(ms_json_text *to, const char *levels) {
     char text[64], *rest = text, *word;
     snprintf(text, sizeof text, "%s", levels);
@@ -112,6 +122,7 @@ char *ms_description_print(const ms_description *from, msim_error *err) {
     put_text(&to, "tool", from->tool);
     put_text(&to, "version", from->version);
     put_model(&to, from);
+    put_tokens(&to, from);
     put_text(&to, "pooling", from->is_weighted ? "weighted" : "mean");
     put_weights(&to, from);
     put_text(&to, "precision", from->precision);

@@ -77,6 +77,16 @@ int ms_files_check_windows(const char *who, int64_t window_tokens, int64_t windo
     return 0;
 }
 
+int ms_files_check_weights(const char *who, const float *weights, int n_weights,
+                           const msim_model_info *info, msim_error *err) {
+    if (!weights || n_weights == 0 || n_weights == info->n_classes) return 0;
+    return ms_fail(err, MSIM_E_ARG, "%s: class weights: expected %d for a model of %s (%s), got %d",
+                   who, info->n_classes, info->family,
+                   info->token_family == MSIM_FAMILY_MIDISIMX ? "start time, pitch, duration, chord"
+                                                              : "start time, duration, pitch",
+                   n_weights);
+}
+
 int ms_files_compare_names(const ms_files_entry *a, const ms_files_entry *b) {
     return ms_text_compare(a->path + a->name_at, a->name_len, b->path + b->name_at, b->name_len);
 }

@@ -64,6 +64,9 @@ int ms_files_check(const char *who, int names, int64_t shard, int64_t n_shards, 
 /* Check the options that jobs and searchers share, which say how a piece is cut into windows. */
 int ms_files_check_windows(const char *who, int64_t window_tokens, int64_t window_step,
                            msim_error *err);
+/* Pooling weights: as many as the model has classes; n_weights 0: that many. */
+int ms_files_check_weights(const char *who, const float *weights, int n_weights,
+                           const msim_model_info *info, msim_error *err);
 /* The step of windows, for which options may have 0: half a window. */
 static inline int64_t ms_files_window_step(int64_t window_tokens, int64_t window_step) {
     return window_step ? window_step : window_tokens / 2;

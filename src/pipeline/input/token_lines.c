@@ -75,6 +75,16 @@ static int get_ids(const ms_token_lines *l, const cJSON *tokens, ms_sequence *ou
     return 1;
 }
 
+/* False, with a text in detail, when a line says that its tokens are of another kind. */
+static bool is_of_kind(const cJSON *json, const char *key, const char *expected, char *detail,
+                       size_t cap) {
+    const cJSON *got = cJSON_GetObjectItemCaseSensitive(json, key);
+    if (!cJSON_IsString(got) || !expected || strcmp(got->valuestring, expected) == 0) return true;
+    snprintf(detail, cap, "\"%s\": expected %s, as the model is opened, got %.60s", key, expected,
+             got->valuestring);
+    return false;
+}
+
 /* One parsed line: HAS_SEQUENCE, IS_HANDED_ON or 0. */
 static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, msim_error *err) {
     const cJSON *path = cJSON_GetObjectItemCaseSensitive(json, "path"),
@@ -91,6 +101,9 @@ static int parse_line(ms_token_lines *l, const cJSON *json, ms_sequence *out, ms
     if (strlen(name) > MS_FILES_MAX_NAME)
         return skip_line(l, name, MSIM_SKIP_NAME_TOO_LONG, "the name is longer than 1024 bytes",
                          true, err);
+    if (!is_of_kind(json, "family", msim_family_name(l->r.family), detail, sizeof detail) ||
+        !is_of_kind(json, "order", msim_token_order_name(l->r.order), detail, sizeof detail))
+        return skip_line(l, name, MSIM_SKIP_UNREADABLE, detail, true, err);
     int rc = get_ids(l, cJSON_GetObjectItemCaseSensitive(json, "tokens"), out, detail,
                      sizeof detail, err);
     if (rc < 0) return rc;

@@ -1,6 +1,7 @@
 /* Token sequences read back from the JSON lines that midisim-tokens prints: {"path": NAME,
- * "tokens": [...]}. Lines with an "error" are counted as skipped; lines that cannot be used are
- * failures with their number. One thread. */
+ * "tokens": [...]}. A line that says "family" or "order" must have those of the model. Lines with
+ * an "error" are counted as skipped; lines that cannot be used are failures with their number. One
+ * thread. */
 #ifndef MS_PIPELINE_INPUT_TOKEN_LINES_H
 #define MS_PIPELINE_INPUT_TOKEN_LINES_H
 #include "pipeline/batcher.h"
@@ -8,8 +9,10 @@
 typedef struct ms_token_lines ms_token_lines;
 
 typedef struct {
-    const char *path;   /* borrowed; "-" is standard input */
-    int64_t vocab;      /* ids must lie in 0..vocab-1 */
+    const char *path; /* borrowed; "-" is standard input */
+    int64_t vocab;    /* ids must lie in 0..vocab-1 */
+    /* What lines may say of themselves: msim_family, or -1, and msim_token_order. */
+    int family, order;
     int64_t max_tokens; /* longer sequences are cut; 0: no limit */
     /* A line that gives nothing, as it is read: a msim_skip_reason and a text. < 0 ends it; after
      * > 0 the call of next returns MS_READER_LATER (MS_READER_END if nothing can follow). */

@@ -175,6 +175,29 @@ static void pooling_follows_its_definition(void **state) {
     seeded_close(w);
 }
 
+/* Four weights for the classes of midisimx; what is behind them has weight 1. */
+static void classes_of_both_families(void **state) {
+    (void)state;
+    static const struct {
+        int family, id;
+        float weight;
+    } cases[] = {{MSIM_FAMILY_MIDISIM, 0, 2},    {MSIM_FAMILY_MIDISIM, 127, 2},
+                 {MSIM_FAMILY_MIDISIM, 128, 3},  {MSIM_FAMILY_MIDISIM, 383, 5},
+                 {MSIM_FAMILY_MIDISIM, 384, 1},  {MSIM_FAMILY_MIDISIM, 385, 1},
+                 {MSIM_FAMILY_MIDISIMX, 127, 2}, {MSIM_FAMILY_MIDISIMX, 128, 3},
+                 {MSIM_FAMILY_MIDISIMX, 255, 3}, {MSIM_FAMILY_MIDISIMX, 256, 5},
+                 {MSIM_FAMILY_MIDISIMX, 383, 5}, {MSIM_FAMILY_MIDISIMX, 384, 7},
+                 {MSIM_FAMILY_MIDISIMX, 717, 7}, {MSIM_FAMILY_MIDISIMX, 718, 1},
+                 {MSIM_FAMILY_MIDISIMX, 719, 1}};
+    static const float weights[] = {2, 3, 5, 7};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const ms_token_classes *c = &ms_family_of(cases[i].family)->classes;
+        assert_true(ms_class_weight(c, weights, cases[i].id) == cases[i].weight);
+    }
+    assert_ptr_equal(ms_family_of_vocab(720), ms_family_of(MSIM_FAMILY_MIDISIMX));
+    assert_int_equal(ms_family_of_vocab(719)->id, -1);
+}
+
 static void embedding_takes_no_memory(void **state) {
     (void)state;
     int32_t ids[200];
@@ -261,6 +284,7 @@ int main(void) {
         cmocka_unit_test(pooled_vectors_of_the_large_model),
         cmocka_unit_test(same_bits_for_any_mates_and_threads),
         cmocka_unit_test(pooling_follows_its_definition),
+        cmocka_unit_test(classes_of_both_families),
         cmocka_unit_test(embedding_takes_no_memory),
         cmocka_unit_test(every_failed_allocation_is_an_error),
         cmocka_unit_test(what_does_not_fit_is_refused),
