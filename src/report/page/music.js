@@ -96,11 +96,22 @@
       }
       return low;
     }
+    // The first note that may sound at a time: notes are in order of start, and none is longer than the longest.
+    firstSounding(ms) {
+      if (this.longest === undefined) this.longest = this.notes.reduce((most, note) => Math.max(most, note.end - note.start), 0);
+      let low = 0, high = this.notes.length;
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (this.notes[middle].start < ms - this.longest) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    }
     // When what has begun by a time, not long before, has sounded.
     soundsUntil(ms) {
       let until = ms + 250;
-      for (const note of this.notes)
-        if (!note.drum && note.start > ms - 8000 && note.start < ms + 60) until = Math.max(until, note.end);
+      for (let i = this.firstSounding(ms); i < this.notes.length && this.notes[i].start < ms + 60; i++)
+        if (!this.notes[i].drum) until = Math.max(until, this.notes[i].end);
       return Math.min(until, ms + 4000);
     }
     // What plays in it, in words.
