@@ -198,6 +198,8 @@
       return {from, to, matchFrom, matchTo, count: 0, by: alike.by || 0, tempo: 1,
         time: new TimeMap([from, matchFrom, 1000, 1000], 1)};
     }
+    // Something is known of where: places, or the windows of a search by vectors.
+    get isMarked() { return this.hasPlaces || Boolean(this.alike && (this.alike.q || this.alike.m)); }
     // Where a place ends for the ear: its last notes sound on.
     until(place) { return this.hasPlaces ? this.query.soundsUntil(place.to) : place.to; }
     matchUntil(place) { return this.hasPlaces ? this.match.soundsUntil(place.matchTo) : place.matchTo; }

@@ -65,7 +65,7 @@
   }
 
   function drawBands(c, colour, what, x, box, width) {
-    if (!what.link || !what.link.hasPlaces && !what.link.alike) return;
+    if (!what.link || !what.link.isMarked) return;
     for (const place of what.link.places) {
       const from = x(what.isMatch ? place.matchFrom : place.from);
       const to = x(what.isMatch ? what.link.matchUntil(place) : what.link.until(place));
