@@ -122,8 +122,8 @@ $(foreach t,$(TOOLS),$(eval $B/midisim-$t: $$(call tool_obj,$t)))
 $(TOOL_BIN): $B/midisim-%: $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CUDART) $(LIBS)
 
-# The front command needs one small file of the library.
-$(FRONT): $B/tools/midisim/main.o $B/libmidisim-internal.a
+# The front command needs small files alone, and no library but C's.
+$(FRONT): $B/tools/midisim/main.o $B/tools/common/texts/spelling.o $B/libmidisim-internal.a
 	$(LINK) -o $@ $^
 
 # With MPI the same objects but one: tools/common/ranks_mpi.c instead of tools/common/ranks_one.c.

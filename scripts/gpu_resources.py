@@ -146,13 +146,18 @@ def beside(build, source, suffix):
     return build / source.relative_to(ROOT).with_suffix(suffix)
 
 
+def shown(path):
+    """A path as it is printed: from the root of the tree, if it is in the tree."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
 def check_reports(build, rows, any_architecture):
     for source in sources():
         report = beside(build, source, ".ptxas")
         if not report.exists():
-            yield f"{report.relative_to(ROOT)}: missing"
+            yield f"{shown(report)}: missing"
         elif report.stat().st_mtime < source.stat().st_mtime:
-            yield f"{report.relative_to(ROOT)}: older than its source"
+            yield f"{shown(report)}: older than its source"
         kernels = re.findall(r"__global__", re.sub(r"//.*|/\*.*?\*/", "", source.read_text(), flags=re.S))
         if kernels and not any(r["file"] == source.stem for r in rows):
             yield f"{source.name}: has kernels, its report has none"
@@ -172,7 +177,7 @@ def check_holds(build, rows, any_architecture):
     for source in sources():
         path = beside(build, source, ".o")
         if not path.exists():
-            yield f"{path.relative_to(ROOT)}: not built"
+            yield f"{shown(path)}: not built"
             continue
         holds = architectures(section(path, ".nv_fatbin"))
         wanted = set() if any_architecture else WANTED
@@ -185,7 +190,7 @@ def check_holds(build, rows, any_architecture):
 def check_links(build, rows, any_architecture):
     programs = [p for p in [*build.glob("midisim-*"), *build.glob("libmidisim.so.*")] if p.suffix != ".o"]
     if not programs:
-        yield f"{build.relative_to(ROOT)}: nothing is built"
+        yield f"{shown(build)}: nothing is built"
     for path in sorted(programs):
         out = subprocess.run(["readelf", "-d", str(path)], check=True, stdout=subprocess.PIPE, text=True).stdout
         needed = re.findall(r"\(NEEDED\).*\[(.+)\]", out)

@@ -1,6 +1,7 @@
 /* Units that relate: what an earlier run found, from WORK.pairs, and what the index says about the
  * others. Each unit is compared once with all that are there then; a unit that comes later, or
  * comes back, finds the earlier ones itself. */
+#include "groups/compact.h"
 #include "groups/groups.h"
 #include "groups/state.h"
 #include <stdlib.h>
@@ -157,6 +158,7 @@ typedef struct {
     ms_groups_state *state; /* owned */
     absent_content *absent; /* owned: [n_absent] contents of the state that are not there */
     size_t n_absent, absent_cap;
+    ms_groups_seen seen; /* owned */
     unsigned char *asks; /* owned: [pieces] */
     int64_t n_pieces, n_asked;
     /* The piece whose matches come. */
@@ -180,8 +182,11 @@ static int take_known(void *user, const unsigned char *content, int mark,
                       const ms_groups_found *found, size_t n, msim_error *err) {
     unit_asking *asking = user;
     msim_groups *g = asking->g;
-    const int64_t a = ms_groups_content(g, content);
-    if (a < 0 || g->contents[a].piece < 0) return take_absent(asking, content, mark, err);
+    int64_t a = ms_groups_content(g, content);
+    if (a >= 0 && g->contents[a].piece < 0) a = -1;
+    int rc = ms_groups_seen_add(g, &asking->seen, a, mark, found, n, err);
+    if (rc < 0) return rc;
+    if (a < 0) return take_absent(asking, content, mark, err);
     ms_grouped_unit *u = &g->units[g->contents[a].unit];
     if (mark == MS_GROUPS_COMPARED) u->is_known = true;
     if (mark == MS_GROUPS_THERE) u->is_there = true;
@@ -189,7 +194,7 @@ static int take_known(void *user, const unsigned char *content, int mark,
     for (size_t i = 0; i < n; i++) {
         const int64_t b = ms_groups_content(g, found[i].content);
         if (b < 0 || g->contents[b].piece < 0) continue;
-        int rc = ms_groups_add_match(g, a, b, &found[i].match, err);
+        rc = ms_groups_add_match(g, a, b, &found[i].match, err);
         if (rc < 0) return rc;
     }
     return MSIM_OK;
@@ -338,10 +343,13 @@ static int mark_contents(unit_asking *a, msim_error *err) {
         const ms_grouped_unit *u = &g->units[g->unit_of_piece[p]];
         if (a->asks[p] || u->is_known || u->is_there) continue;
         rc = ms_groups_state_mark(a->state, g->contents[u->content].hash, MS_GROUPS_THERE, err);
+        a->seen.marks[u->content] = 1 + MS_GROUPS_THERE;
         n_new++;
     }
-    if (rc >= 0 && (n_new || a->n_asked)) rc = mark_gone(a, err);
-    return rc < 0 ? rc : ms_groups_state_sync(a->state, err);
+    const bool is_compared = n_new || a->n_asked;
+    if (rc >= 0 && is_compared) rc = mark_gone(a, err);
+    if (rc >= 0) rc = ms_groups_state_sync(a->state, err);
+    return rc >= 0 && is_compared ? ms_groups_compact(g, &a->seen, &a->state, err) : rc;
 }
 
 static int open_state(unit_asking *a, msim_error *err) {
@@ -350,7 +358,8 @@ static int open_state(unit_asking *a, msim_error *err) {
     const char *path = g->o.state ? g->o.state : ms_groups_path(g, ".pairs", err);
     if (!path) return -MSIM_E_MEMORY;
     (void)msim_notes_get_info(g->searched, &info);
-    int rc = ms_groups_state_open(path, info.density, g->o.evalue, &a->state, err);
+    int rc = ms_groups_seen_open(g, &a->seen, err);
+    if (rc >= 0) rc = ms_groups_state_open(path, info.density, g->o.evalue, &a->state, err);
     return rc < 0 ? rc : ms_groups_state_load(a->state, take_known, a, err);
 }
 
@@ -408,6 +417,7 @@ int ms_groups_pair(msim_groups *g, int rc, msim_error *err) {
     ms_free(a.asks);
     ms_free(a.found);
     ms_free(a.absent);
+    ms_groups_seen_close(&a.seen);
     if (rc >= 0 && is_first) rc = ms_groups_pair_alike(g, err);
     if (rc >= 0 && is_first) rc = ms_groups_order_pairs(g, err);
     return g->o.ranks ? g->o.ranks->agree(g->o.ranks->user, rc, err) : rc;

@@ -1,17 +1,16 @@
-/* What is given as files, contents and indexes. MIDI files are read once each; the notes of every
- * new content go into WORK.notes, whose pieces are named after contents, so that they stay when
- * files are renamed. */
+/* What is given as files, contents and indexes. The pieces of an index that is made here are named
+ * after contents, so that they stay when files are renamed. */
 #define _GNU_SOURCE
 #include "base/hash/digest.h"
 #include "base/text/order.h"
-#include "groups/groups.h"
+#include "groups/sources.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HASH = MSIM_CONTENT_BYTES, HEX = 2 * HASH };
+enum { HASH = MSIM_CONTENT_BYTES };
 
 int ms_groups_progress(const msim_groups *g, const char *unit, int64_t done, int64_t all,
                        msim_error *err) {
@@ -63,8 +62,7 @@ static int reserve_table(msim_groups *g, msim_error *err) {
     return MSIM_OK;
 }
 
-/* The content of this hash, which may be new. */
-static int64_t add_content(msim_groups *g, const unsigned char *hash, msim_error *err) {
+int64_t ms_groups_add_content(msim_groups *g, const unsigned char *hash, msim_error *err) {
     int rc = reserve_table(g, err);
     if (rc >= 0)
         rc = ms_grow((void **)&g->contents, &g->contents_cap, g->n_contents + 1,
@@ -79,7 +77,7 @@ static int64_t add_content(msim_groups *g, const unsigned char *hash, msim_error
     return g->table[at] - 1;
 }
 
-static int add_file(msim_groups *g, const ms_grouped_file *file, msim_error *err) {
+int ms_groups_add_file(msim_groups *g, const ms_grouped_file *file, msim_error *err) {
     int rc =
         ms_grow((void **)&g->files, &g->files_cap, g->n_files + 1, sizeof *g->files, "files", err);
     if (rc < 0) return rc;
@@ -94,7 +92,7 @@ static int add_file(msim_groups *g, const ms_grouped_file *file, msim_error *err
 
 /* ---- Indexes ---- */
 
-static int add_source(msim_groups *g, const char *path, msim_error *err) {
+int ms_groups_add_source(msim_groups *g, const char *path, msim_error *err) {
     msim_notes *notes;
     path = keep_text(g, path, strlen(path), err);
     if (!path) return -MSIM_E_MEMORY;
@@ -106,9 +104,8 @@ static int add_source(msim_groups *g, const char *path, msim_error *err) {
     return MSIM_OK;
 }
 
-/* Where the notes of a content are, unless that is known. */
-static void set_notes(msim_groups *g, int64_t content, size_t source, int64_t piece,
-                      const msim_notes_piece *p) {
+void ms_groups_set_notes(msim_groups *g, int64_t content, size_t source, int64_t piece,
+                         const msim_notes_piece *p) {
     ms_grouped_content *c = &g->contents[content];
     if (c->piece >= 0) return;
     c->source = (int64_t)source;
@@ -119,7 +116,7 @@ static void set_notes(msim_groups *g, int64_t content, size_t source, int64_t pi
 
 static int read_index(msim_groups *g, const char *path, int collection, msim_error *err) {
     msim_notes_info info = {.size = sizeof info};
-    int rc = add_source(g, path, err);
+    int rc = ms_groups_add_source(g, path, err);
     if (rc < 0) return rc;
     const size_t source = g->n_sources - 1;
     (void)msim_notes_get_info(g->sources[source].notes, &info);
@@ -132,15 +129,15 @@ static int read_index(msim_groups *g, const char *path, int collection, msim_err
                            "%s does not know the contents of its files: build it again with "
                            "midisim-index",
                            path);
-        const int64_t content = add_content(g, p.content, err);
+        const int64_t content = ms_groups_add_content(g, p.content, err);
         if (content < 0) return (int)content;
-        set_notes(g, content, source, i, &p);
+        ms_groups_set_notes(g, content, source, i, &p);
         const ms_grouped_file file = {.name = p.name,
                                       .name_bytes = p.name_bytes,
                                       .content = content,
                                       .bytes = -1,
                                       .collection = collection};
-        rc = add_file(g, &file, err);
+        rc = ms_groups_add_file(g, &file, err);
     }
     return rc;
 }
@@ -179,188 +176,6 @@ static int read_corpus(msim_groups *g, const char *corpus, int collection, msim_
         rc = read_index(g, path, collection, err);
     ms_free(path);
     return rc;
-}
-
-/* ---- MIDI files ---- */
-
-typedef struct {
-    msim_groups *g;
-    msim_walk *walk; /* owned, and so on */
-    msim_note_reader *reader;
-    msim_notes_builder *builder;
-    msim_notes *old;        /* WORK.notes of an earlier run, or NULL */
-    unsigned char *is_kept; /* of its pieces */
-    int64_t n_kept, n_new, n_old, n_read;
-} files_reading;
-
-/* What a walk says while it lists. */
-static int tell_listed(void *user, const msim_job_progress *p) {
-    const msim_groups *g = user;
-    if (p->step != MSIM_STEP_LIST || !g->o.progress) return 0;
-    return g->o.progress(g->o.user, "files listed", p->done, p->all);
-}
-
-static void pass_message(void *user, int level, const char *text) {
-    const msim_groups *g = user;
-    if (g->o.message) g->o.message(g->o.user, level, text);
-}
-
-/* Hash a file as it lies there: one that cannot be unpacked takes part by its bytes. */
-static bool hash_raw(const char *path, unsigned char *digest) {
-    struct stat st;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return false; /* opening a pipe would wait */
-    unsigned char *part = ms_alloc(1 << 16, 1, "a file", NULL);
-    FILE *f = part ? fopen(path, "rbe") : NULL;
-    ms_digest d;
-    bool is_read = f != NULL;
-    ms_digest_begin(&d, MS_DIGEST_SHA256);
-    for (size_t n; is_read && (n = fread(part, 1, 1 << 16, f)) > 0;) ms_digest_add(&d, part, n);
-    is_read = is_read && !ferror(f) && ms_digest_end(&d, digest, NULL) >= 0;
-    if (f) (void)fclose(f);
-    ms_free(part);
-    return is_read;
-}
-
-static bool is_known(files_reading *r, const char *hex) {
-    const int64_t piece = r->old ? msim_notes_find_piece(r->old, hex, HEX) : -1;
-    if (piece < 0) return false;
-    r->n_kept += !r->is_kept[piece];
-    r->is_kept[piece] = 1;
-    return true;
-}
-
-/* The notes of a content that is new. A reason, or < 0. */
-static int read_notes(files_reading *r, const msim_walk_item *item, const unsigned char *digest,
-                      const char *hex, msim_error *err) {
-    msim_piece_notes piece = {.size = sizeof piece};
-    msim_error why = {0};
-    int rc = msim_note_reader_read(r->reader, item->bytes, item->n_bytes, &piece, &why);
-    if (rc == -MSIM_E_MEMORY) return MSIM_SKIP_NO_MEMORY;
-    if (rc < 0) return msim_skip_reason_of_outcome(msim_note_reader_outcome(r->reader));
-    rc = msim_notes_builder_add(r->builder, hex, HEX, digest, &piece, err);
-    if (rc == -MSIM_E_LIMIT) return MSIM_SKIP_TOO_LARGE;
-    r->n_new += rc >= 0;
-    return rc;
-}
-
-/* The content of a file, and its notes. */
-static int read_content(files_reading *r, const msim_walk_item *item, ms_grouped_file *file,
-                        msim_error *err) {
-    unsigned char digest[MS_SHA256_BYTES];
-    char hex[HEX + 1];
-    msim_groups *g = r->g;
-    file->reason = item->reason;
-    if (item->bytes) {
-        int rc = ms_digest_of(MS_DIGEST_SHA256, item->bytes, item->n_bytes, digest, err);
-        if (rc < 0) return rc;
-    } else if (item->is_stream || item->is_folder || !hash_raw(item->path, digest)) {
-        return MSIM_OK;
-    }
-    const size_t before = g->n_contents;
-    file->content = add_content(g, digest, err);
-    if (file->content < 0) return (int)file->content;
-    ms_grouped_content *c = &g->contents[file->content];
-    if (g->n_contents == before) { /* known from another file of this run */
-        if (file->reason == MSIM_SKIP_NONE) file->reason = c->reason;
-        return MSIM_OK;
-    }
-    ms_digest_put_hex(digest, HASH, hex);
-    if (item->bytes && !is_known(r, hex)) file->reason = read_notes(r, item, digest, hex, err);
-    if (file->reason < 0) return file->reason;
-    c->reason = file->reason;
-    return MSIM_OK;
-}
-
-static int read_file(files_reading *r, const msim_walk_item *item, int collection,
-                     msim_error *err) {
-    struct stat st;
-    ms_grouped_file file = {.name = item->name,
-                            .name_bytes = item->name_bytes,
-                            .path = item->is_stream ? NULL : item->path,
-                            .content = -1,
-                            .bytes = item->file_bytes,
-                            .collection = collection};
-    int rc = read_content(r, item, &file, err);
-    if (rc < 0) return rc;
-    if (file.path && r->g->o.keep == MSIM_KEEPER_NEWEST && stat(file.path, &st) == 0)
-        file.changed = (int64_t)st.st_mtime;
-    if (file.content < 0) r->g->info.unread++;
-    return add_file(r->g, &file, err);
-}
-
-static int read_files(files_reading *r, const char *const *paths, size_t n, int collection,
-                      msim_error *err) {
-    msim_walk_options o = msim_walk_options_default();
-    msim_walk_stats stats = {.size = sizeof stats};
-    msim_walk_item item = {.size = sizeof item};
-    o.paths = paths;
-    o.n_paths = n;
-    if (collection == 0) {
-        o.files_from = r->g->o.files_from;
-        o.is_nul_separated = r->g->o.is_nul_separated;
-    }
-    o.progress = tell_listed;
-    o.message = pass_message;
-    o.user = r->g;
-    int rc = msim_walk_open(&o, &r->walk, err);
-    if (rc < 0) return rc;
-    (void)msim_walk_get_stats(r->walk, &stats);
-    while ((rc = msim_walk_next(r->walk, &item, err)) > 0) {
-        rc = read_file(r, &item, collection, err);
-        if (rc >= 0) rc = ms_groups_progress(r->g, "files", ++r->n_read, stats.files, err);
-        if (rc < 0) break;
-    }
-    msim_walk_close(r->walk);
-    r->walk = NULL;
-    return rc;
-}
-
-static int open_files(files_reading *r, const char *path, msim_error *err) {
-    msim_notes_options o = msim_notes_options_default();
-    msim_notes_info info = {.size = sizeof info};
-    if (msim_notes_open(path, &r->old, NULL) < 0) r->old = NULL; /* none, or a damaged one */
-    if (r->old) {
-        (void)msim_notes_get_info(r->old, &info);
-        r->n_old = info.pieces;
-        r->is_kept = ms_alloc((size_t)info.pieces, 1, "pieces", err);
-        if (!r->is_kept) return -MSIM_E_MEMORY;
-    }
-    int rc = msim_note_reader_open(&r->reader, err);
-    return rc < 0 ? rc : msim_notes_builder_open(path, &o, &r->builder, err);
-}
-
-static int is_kept(void *user, int64_t piece) { return ((const unsigned char *)user)[piece]; }
-
-/* Write WORK.notes, unless it has just these contents, and learn where each content is. */
-static int write_files(files_reading *r, const char *path, msim_error *err) {
-    msim_groups *g = r->g;
-    int rc = MSIM_OK;
-    if (r->n_new == 0 && r->n_kept == 0) return MSIM_OK;
-    if (r->n_new || r->n_kept < r->n_old) {
-        if (r->n_kept)
-            rc = msim_notes_builder_add_index(r->builder, r->old, is_kept, r->is_kept, err);
-        if (rc >= 0) rc = msim_notes_builder_finish(r->builder, err);
-    }
-    if (rc >= 0) rc = add_source(g, path, err);
-    if (rc < 0) return rc;
-    msim_notes_info info = {.size = sizeof info};
-    (void)msim_notes_get_info(g->sources[g->n_sources - 1].notes, &info);
-    for (int64_t i = 0; i < info.pieces; i++) {
-        msim_notes_piece p = {.size = sizeof p};
-        if (msim_notes_get_piece(g->sources[g->n_sources - 1].notes, i, &p) < 0)
-            return ms_fail(err, MSIM_E_FORMAT, "%s is damaged: remove it", path);
-        const int64_t content = ms_groups_content(g, p.content);
-        if (content >= 0) set_notes(g, content, g->n_sources - 1, i, &p);
-    }
-    return MSIM_OK;
-}
-
-static void close_files(files_reading *r) {
-    msim_walk_close(r->walk);
-    msim_note_reader_close(r->reader);
-    msim_notes_builder_close(r->builder);
-    msim_notes_close(r->old);
-    ms_free(r->is_kept);
 }
 
 /* ---- All ---- */
@@ -405,7 +220,6 @@ static void sort_files(msim_groups *g) {
 }
 
 int ms_groups_read(msim_groups *g, msim_error *err) {
-    files_reading r = {.g = g};
     const size_t n_paths = g->o.n_paths + g->o.n_against;
     const char **rest = ms_alloc(n_paths, sizeof *rest, "paths", err);
     size_t n_first = 0, n_second = 0;
@@ -416,14 +230,8 @@ int ms_groups_read(msim_groups *g, msim_error *err) {
                      "keep newest: an index does not know the times of files: give their folder");
     if (rc >= 0)
         rc = read_indexes(g, g->o.against, g->o.n_against, 1, rest + n_first, &n_second, err);
-    if (rc >= 0 && (n_first || n_second || g->o.files_from)) {
-        const char *path = ms_groups_path(g, ".notes", err);
-        rc = path ? open_files(&r, path, err) : -MSIM_E_MEMORY;
-        if (rc >= 0 && (n_first || g->o.files_from)) rc = read_files(&r, rest, n_first, 0, err);
-        if (rc >= 0 && n_second) rc = read_files(&r, rest + n_first, n_second, 1, err);
-        if (rc >= 0) rc = write_files(&r, path, err);
-    }
-    close_files(&r);
+    if (rc >= 0 && (n_first || n_second || g->o.files_from))
+        rc = ms_groups_read_files(g, rest, n_first, rest + n_first, n_second, err);
     ms_free(rest);
     if (rc >= 0) sort_files(g);
     if (rc >= 0 && g->n_files == 0) rc = ms_fail(err, MSIM_E_EMPTY, "no MIDI file was found");

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -36,6 +37,8 @@ struct ms_groups_state {
     ms_groups_found *found; /* [found_cap] what is visited */
     size_t found_cap;
     int64_t end; /* byte where the next block goes */
+    int density;
+    double evalue;
 };
 
 static void put_u32(unsigned char *p, uint32_t v) { memcpy(p, &v, sizeof v); }
@@ -137,12 +140,14 @@ static int begin(ms_groups_state *s, const unsigned char *head, msim_error *err)
 
 static int open_file(ms_groups_state *s, int density, double evalue, msim_error *err) {
     unsigned char wanted[HEAD_BYTES], head[HEAD_BYTES] = {0};
-    struct stat st;
+    struct stat st, named;
     s->fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
     if (s->fd < 0 || fstat(s->fd, &st) != 0)
         return ms_fail_errno(err, errno, "cannot open for writing: %s", s->path);
     if (!S_ISREG(st.st_mode)) return ms_fail(err, MSIM_E_IO, "%s is no regular file", s->path);
-    if (flock(s->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    /* the other run may have put a new file in its place meanwhile */
+    if ((flock(s->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) ||
+        stat(s->path, &named) != 0 || named.st_ino != st.st_ino || named.st_dev != st.st_dev)
         return ms_fail(err, MSIM_E_IO, "%s is in use by another run", s->path);
     make_head(wanted, density, evalue);
     const ssize_t n = pread(s->fd, head, HEAD_BYTES, 0);
@@ -162,6 +167,8 @@ int ms_groups_state_open(const char *path, int density, double evalue, ms_groups
     s->fd = -1;
     s->end = HEAD_BYTES;
     s->n = BLOCK_HEAD;
+    s->density = density;
+    s->evalue = evalue;
     s->path = ms_mem_copy_text(path, "a path", err);
     int rc = s->path ? open_file(s, density, evalue, err) : -MSIM_E_MEMORY;
     if (rc < 0) {
@@ -179,6 +186,42 @@ void ms_groups_state_close(ms_groups_state *s) {
     ms_free(s->block);
     ms_free(s->found);
     ms_free(s);
+}
+
+/* ---- Replacing ---- */
+
+int64_t ms_groups_state_bytes(const ms_groups_state *s) { return s->end; }
+
+int64_t ms_groups_state_cost(size_t n_contents, size_t n_matches) {
+    return HEAD_BYTES + (int64_t)(2 * ASKED_BYTES * n_contents + FOUND_BYTES * n_matches);
+}
+
+int ms_groups_state_open_next(const ms_groups_state *s, ms_groups_state **out, msim_error *err) {
+    *out = NULL;
+    char *path = ms_file_beside(s->path, ".next", err);
+    if (!path) return -MSIM_E_MEMORY;
+    (void)unlink(path); /* of a run that was killed: this one holds the lock */
+    const int rc = ms_groups_state_open(path, s->density, s->evalue, out, err);
+    ms_free(path);
+    return rc;
+}
+
+int ms_groups_state_replace(const ms_groups_state *s, ms_groups_state *next, msim_error *err) {
+    int rc = ms_groups_state_sync(next, err);
+    char *path = rc < 0 ? NULL : ms_mem_copy_text(s->path, "a path", err);
+    if (rc >= 0 && !path) rc = -MSIM_E_MEMORY;
+    if (rc >= 0 && fsync(next->fd) != 0)
+        rc = ms_fail_errno(err, errno, "cannot sync: %s", next->path);
+    if (rc >= 0 && rename(next->path, path) != 0)
+        rc = ms_fail_errno(err, errno, "cannot rename: %s to %s", next->path, path);
+    if (rc < 0) {
+        (void)unlink(next->path);
+        ms_free(path);
+        return rc;
+    }
+    ms_free(next->path);
+    next->path = path;
+    return ms_file_sync_folder(path, err);
 }
 
 /* ---- Loading ---- */
@@ -222,6 +265,7 @@ static int read_block(ms_groups_state *s, size_t file_bytes, size_t *n, msim_err
 int ms_groups_state_load(ms_groups_state *s, ms_groups_visit visit, void *user, msim_error *err) {
     struct stat st;
     size_t n = 0;
+    s->end = HEAD_BYTES;
     int64_t rc = fstat(s->fd, &st) == 0 ? 1 : ms_fail_errno(err, errno, "cannot read: %s", s->path);
     while (rc > 0) {
         if ((size_t)st.st_size < (size_t)s->end + BLOCK_HEAD) break;

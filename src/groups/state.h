@@ -39,6 +39,13 @@ int ms_groups_state_mark(ms_groups_state *state, const unsigned char *content, i
 int ms_groups_state_add(ms_groups_state *state, const unsigned char *content,
                         const ms_groups_found *found, size_t n, msim_error *err);
 int ms_groups_state_sync(ms_groups_state *state, msim_error *err);
+/* Bytes of the file; and those of so many contents with so many matches in all. */
+int64_t ms_groups_state_bytes(const ms_groups_state *state);
+int64_t ms_groups_state_cost(size_t n_contents, size_t n_matches);
+/* A new, empty file beside one that is open, with its settings; then in its place. Both stay open:
+ * the old one is then only closed. */
+int ms_groups_state_open_next(const ms_groups_state *state, ms_groups_state **out, msim_error *err);
+int ms_groups_state_replace(const ms_groups_state *state, ms_groups_state *next, msim_error *err);
 void ms_groups_state_close(ms_groups_state *state);
 
 #endif

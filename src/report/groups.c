@@ -1,11 +1,38 @@
 /* Groups of a collection, as the page reads them: each member beside the one that is kept. */
 #include "report/report.h"
 
+static double first_onset(const ms_report_piece *p) { return p->tuned[0].start_ms / 1000.0; }
+static double last_onset(const ms_report_piece *p) {
+    return p->tuned[p->n_tuned - 1].start_ms / 1000.0;
+}
+
+/* Where a pair agrees, as a match says it; false where nothing is known. The same notes agree from
+ * the first to the last. */
+static bool place_of(const msim_file_pair *pair, const ms_report_piece *kept,
+                     const ms_report_piece *piece, msim_note_match *out) {
+    if (pair->kind == MSIM_PAIR_ALIKE || kept->n_tuned == 0 || piece->n_tuned == 0) return false;
+    *out = (msim_note_match){.transpose = pair->transpose, .tempo = pair->tempo};
+    out->place = (msim_place){.query_from = pair->a_from,
+                              .query_to = pair->a_to,
+                              .from = pair->b_from,
+                              .to = pair->b_to,
+                              .n_matched = pair->n_matched};
+    if (pair->kind <= MSIM_PAIR_KEY) {
+        out->place.query_from = first_onset(kept);
+        out->place.query_to = last_onset(kept);
+        out->place.from = first_onset(piece);
+        out->place.to = last_onset(piece);
+        if (pair->kind == MSIM_PAIR_BYTES) out->place.n_matched = (int64_t)kept->n_tuned;
+    }
+    return out->place.query_to > out->place.query_from && out->place.to > out->place.from;
+}
+
 /* How a member relates to the file that is kept. */
 static int put_relation(msim_report *r, const msim_groups *groups, int64_t keeper, int64_t member,
                         int64_t keeper_piece, int64_t piece, msim_error *err) {
     ms_json_text *text = &r->groups;
     msim_file_pair p;
+    msim_note_match match;
     const int kind = msim_groups_relate(groups, keeper, member, &p);
     if (kind <= MSIM_PAIR_NONE) return MSIM_OK;
     ms_report_put_key(text, "kind");
@@ -27,7 +54,9 @@ static int put_relation(msim_report *r, const msim_groups *groups, int64_t keepe
         ms_report_put_key(text, "tempo");
         ms_report_put_real(text, p.tempo);
     }
-    return ms_report_put_places(r, &r->pieces[keeper_piece], &r->pieces[piece], NULL, text, err);
+    const ms_report_piece *kept = &r->pieces[keeper_piece], *member_piece = &r->pieces[piece];
+    const bool has_place = place_of(&p, kept, member_piece, &match);
+    return ms_report_put_places(r, kept, member_piece, has_place ? &match : NULL, text, err);
 }
 
 static int64_t add_piece(msim_report *r, const msim_groups *groups, int64_t file,
@@ -81,10 +110,11 @@ static int put_group(msim_report *r, const msim_groups *groups, int64_t group, m
 
 int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error *err) {
     msim_groups_info info = {.size = sizeof info};
+    const size_t before = r->groups.n;
+    const int64_t n_before = r->n_groups;
     int rc = msim_groups_get_info(groups, &info);
     if (rc < 0) return ms_fail(err, -rc, "report: groups that are not there");
     for (int64_t g = 1; g <= info.groups; g++) {
-        const size_t before = r->groups.n;
         if (r->n_groups >= r->o.max_groups) {
             r->n_groups_left_out += info.groups - g + 1;
             break;
@@ -93,6 +123,8 @@ int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error
         if (rc >= 0) rc = ms_json_text_failed(&r->groups, err);
         if (rc >= 0) continue;
         r->groups.n = before;
+        r->groups.is_failed = false;
+        r->n_groups = n_before;
         return rc;
     }
     return MSIM_OK;

@@ -4,7 +4,7 @@ import pathlib
 import shutil
 
 import pytest
-from cli_util import midi, run, text, write_model
+from cli_util import CI, midi, run, text, write_model
 from test_find import tune
 
 try:
@@ -17,10 +17,11 @@ except ImportError:
 def browser():
     """Chromium of the system, or the one that CHROMIUM names."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    skip = pytest.fail if CI else pytest.skip
     if not sync_playwright:
-        pytest.skip("no playwright: build/venv/bin/pip install -r test/browser/requirements.txt")
+        skip("no playwright: build/venv/bin/pip install -r test/browser/requirements.txt")
     if not program:
-        pytest.skip("no chromium: apt-get install chromium, or set CHROMIUM")
+        skip("no chromium: apt-get install chromium, or set CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser

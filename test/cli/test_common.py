@@ -23,7 +23,8 @@ def test_help(name):
     for option in ("--help", "--version", "--quiet"):
         assert option in out
     for option in ("--device", "--isa", "--precision"):  # every tool takes them; those that use them show them
-        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in ("tokens", "index", "find", "groups", "convert", "fetch"))
+        without = ("tokens", "index", "find", "groups", "report", "convert", "fetch")
+        assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in without)
     assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name not in ("convert", "fetch"))
     assert "Exit codes:" in out and "130" in out
     assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "eval", "bench"))

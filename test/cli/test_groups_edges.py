@@ -60,6 +60,30 @@ def test_one_state_for_all(tmp_path):
     groups(tmp_path, "--state", "t", "--leaks", "y", "x", code=3)
 
 
+def test_state_does_not_grow_for_ever(tmp_path):
+    """When most of the file is of contents that are gone, it is written anew; what is there stays known."""
+    versions = {f"{i:02}.mid": [p + (k % 61 == i) for k, p in enumerate(tune(1))] for i in range(58)}
+    write(tmp_path / "in", versions)
+    whole = groups(tmp_path, "--state", "s", "in").stdout
+    size = (tmp_path / "s").stat().st_size
+    assert size > 1 << 16
+    for name in list(versions)[8:]:
+        (tmp_path / "in" / name).rename(tmp_path / name)
+    (tmp_path / "s.next").write_bytes(b"left by a run that was killed")
+    groups(tmp_path, "--state", "s", "in")
+    assert (tmp_path / "s").stat().st_size > size // 2  # nothing was compared: all may come back
+    write(tmp_path / "in", {"new.mid": tune(9)})
+    done = groups(tmp_path, "--state", "s", "in")
+    assert "; 1 compared, 8 known" in text(done) and (tmp_path / "s").stat().st_size < size // 4
+    assert done.stdout == groups(tmp_path, "--state", "fresh", "in").stdout and not (tmp_path / "s.next").exists()
+    assert "; 0 compared, 9 known" in text(groups(tmp_path, "--state", "s", "in"))
+    (tmp_path / "in/new.mid").unlink()
+    for name in list(versions)[8:]:
+        (tmp_path / name).rename(tmp_path / "in" / name)
+    done = groups(tmp_path, "--state", "s", "in")
+    assert done.stdout == whole and "; 50 compared, 8 known" in text(done)
+
+
 # ---- Paths -----------------------------------------------------------------------------------------------------------
 
 

@@ -119,17 +119,34 @@ def test_html_of_search(music, tmp_path):
     assert stream["pieces"][0]["from"] == "given" and len(stream["queries"][0]["matches"]) == 4
 
 
+def test_windows_say_where(music, tmp_path):
+    done = run("embed", "-m", "m.safetensors", "--windows", 120, "-o", tmp_path / "w.npy", "music", cwd=music)
+    assert done.returncode == 0, text(done)
+    search = ("-m", "m.safetensors", "-c", tmp_path / "w.npy", "-k", 3, "q.mid")
+    data = report(music, tmp_path, *search, tool="search")
+    plain = lines(run("search", *search, "--json", cwd=music))[0]["matches"]
+    for match, said in zip(data["queries"][0]["matches"], plain, strict=True):
+        assert match["alike"]["m"] == pytest.approx([said["from_seconds"], said["to_seconds"]], abs=0.01)
+        assert match["alike"]["q"] == pytest.approx([said["query_from_seconds"], said["query_to_seconds"]], abs=0.01)
+
+
 def test_html_of_groups(music, tmp_path):
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     (music / "up.mid").write_bytes(midi(tune(7, transpose=2), ticks=220))
-    data = report(music, tmp_path, "music", "up.mid", tool="groups", env=cache)
+    for name in ("short", "shorter"):
+        (music / f"{name}.mid").write_bytes(midi((60, 62, 64, 65, 67)))
+    data = report(music, tmp_path, "music", "up.mid", "short.mid", "shorter.mid", tool="groups", env=cache)
     names = [[data["pieces"][m["piece"]]["name"] for m in g["members"]] for g in data["groups"]]
     kinds = [[m.get("kind") for m in g["members"]] for g in data["groups"]]
-    assert [set(n) for n in names] == [{"music/b/05.mid", "music/copy.mid"}, {"music/b/07.mid", "up.mid"}]
-    assert kinds == [[None, "bytes"], [None, "key"]]
+    assert [set(n) for n in names] == [{"music/b/05.mid", "music/copy.mid"}, {"music/b/07.mid", "up.mid"},
+                                       {"short.mid", "shorter.mid"}]
+    assert kinds == [[None, "bytes"], [None, "key"], [None, "bytes"]]
     member = data["groups"][1]["members"][1]
     assert abs(member["by"]) == 2 and member["n"] == member["of"] == member["ofKept"]
     assert member["places"][0]["n"] > 100 and data["moreGroups"] == 0
+    for group in data["groups"]:  # all notes of both agree
+        a, b = (notes_of(data["pieces"][m["piece"]]) for m in group["members"])
+        assert len(lit_of(group["members"][1], 0, len(a))) == len(a) == len(lit_of(group["members"][1], 1, len(b))) == len(b)
     index = report(music, tmp_path, "c.notes", tool="groups", env=cache)
     assert [index["pieces"][m["piece"]]["from"] for m in index["groups"][0]["members"]] == ["index"] * 2
 

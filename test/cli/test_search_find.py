@@ -207,7 +207,7 @@ def test_a_file_instead_of_a_command(music, tmp_path):
     shutil.copy(music / "c.npy", tmp_path / "x.npy")
     done = front(music, "q.mid", "-c", tmp_path / "x.npy", "--json")
     assert done.returncode == 0 and b"only likeness is shown" in done.stderr and "find" not in lines(done)[0]
-    assert b"unknown command: sarch" in front(music, "sarch", "-c", "c.npy").stderr
+    assert b"unknown command: sarch (did you mean 'search'?)" in front(music, "sarch", "-c", "c.npy").stderr
     assert front(music, "gone.mid", "-c", "c.npy").returncode == 1
     shutil.copy(music / "q.mid", music / "query")
     assert front(music, "query", "-c", "c.npy", "--json").returncode == 0

@@ -3,6 +3,7 @@
  * operations' order and rounding change by their rounding alone. The settings are read once, so
  * each run is a process: this program again, with --case. */
 #include "emu.h"
+#include "kernels/prim.cuh" /* before what host and kernels share */
 #include "kernels/kernels.h"
 #include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 

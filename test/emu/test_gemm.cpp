@@ -3,6 +3,7 @@
  * process, so each run is this program again, with --case: all tiles and epilogues at a shape in
  * which slots come round, tiles are cut off and groups of blocks are incomplete. */
 #include "emu.h"
+#include "kernels/prim.cuh" /* before what host and kernels share */
 #include "kernels/kernels.h"
 #include "kernel_test.h" /* last: cmocka has a macro for `fail` */
 

@@ -130,3 +130,10 @@ def test_part_of_the_runner(tmp_path):
     assert part(NVCC=str(nvcc)) == (0, "5 passed, 0 failed")
     assert part(NVCC=str(nvcc), CUDA="0") == (1, "0 passed, 0 failed, 1 skipped")
     assert part(NVCC=str(nvcc), CUDA="0", CI="true") == (1, "0 passed, 1 failed")
+
+
+def test_build_elsewhere(tmp_path):
+    """A build outside the tree is reported with its path."""
+    (tmp_path / "other").mkdir()
+    code, out, failures = run(tree(tmp_path / "tree_of"), "--build", str(tmp_path / "other"))
+    assert code == 1 and "Traceback" not in out and any(str(tmp_path / "other") in line for line in failures), out

@@ -188,7 +188,8 @@ static int run(const ms_grouping_settings *s) {
     if (rc == 0 && ms_ranks_index() == 0) rc = check_unread(s, g);
     if (rc < 0 && err.text[0] && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     if (rc == -MSIM_E_STOPPED)
-        ms_cli_note("not complete: what was compared is kept; run the same command again to go on");
+        ms_cli_note("not complete: what was read and compared is kept; run the same command again "
+                    "to go on");
     msim_groups_close(g);
     return rc;
 }

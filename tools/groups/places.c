@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { OUTPUTS = 5 + MS_GROUPS_MAX_SIDES };
+enum { OUTPUTS = 6 + MS_GROUPS_MAX_SIDES };
 
 typedef struct {
     const char *option;
@@ -39,6 +39,7 @@ static int list_outputs(const ms_grouping_settings *s, output_places *p, msim_er
     if (rc >= 0) rc = add(p, "--keep-list", s->keep_list, "", err);
     if (rc >= 0) rc = add(p, "--drop-list", s->drop_list, "", err);
     if (rc >= 0) rc = add(p, "--skipped", s->skipped, "", err);
+    if (rc >= 0) rc = add(p, "--html", s->html, "", err);
     for (int side = 0; rc >= 0 && s->lists && side < s->n_sides; side++) {
         snprintf(ending, sizeof ending, ".%s.txt", ms_grouping_side_name(s, side, name));
         rc = add(p, "--lists", s->lists, ending, err);

@@ -4,6 +4,7 @@
  * command stays a program of the C library alone: it starts at once, wherever it was installed. */
 #define _GNU_SOURCE
 #include "base/system/program.h"
+#include "common/texts/spelling.h"
 #include "midisim.h"
 #include <dirent.h>
 #include <errno.h>
@@ -118,16 +119,32 @@ static int list_only(const char *folder) {
 
 /* ---- Running ---- */
 
+/* The nearest command to a word that is none, as " (did you mean 'search'?)", or "". */
+static void suggest(const char *folder, const char *word, char *text, size_t cap) {
+    char *commands[MAX_COMMANDS];
+    const size_t n = list_commands(folder, commands);
+    size_t least = ms_spelling_limit(word) + 1;
+    *text = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t distance = ms_spelling_distance(word, commands[i]);
+        if (distance < least) snprintf(text, cap, " (did you mean '%s'?)", commands[i]);
+        if (distance < least) least = distance;
+        free(commands[i]);
+    }
+}
+
 /* Become the tool. Comes back only when that fails, with an exit code. */
 static int become(const char *folder, const char *command, char **argv) {
     char name[64], path[PATH_MAX];
     snprintf(name, sizeof name, "%s%.48s", prefix, command);
     if (!command_of(name) || !tool_path(folder, command, path, sizeof path)) {
-        char shown[48];
+        char shown[48], nearest[80];
         snprintf(shown, sizeof shown, "%s", command);
         for (char *c = shown; *c; c++)
             if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
-        fprintf(stderr, "midisim: unknown command: %s: 'midisim help' lists them\n", shown);
+        suggest(folder, shown, nearest, sizeof nearest);
+        fprintf(stderr, "midisim: unknown command: %s%s: 'midisim help' lists them\n", shown,
+                nearest);
         return EXIT_WRONG;
     }
     argv[0] = path;

@@ -1,11 +1,13 @@
 /* Groups through the public header: numbers, evidence seen from both sides, splits, what is
  * refused, and a stop or an allocation that fails at any point. test/cli/test_groups.py has the
  * kinds and the rules. */
+#include "base/hash/digest.h"
 #include "base/mem.h"
 #include "support/files.h"
 #include "support/pieces.h"
 #include "support/test.h"
 #include <math.h>
+#include <unistd.h>
 
 enum { NOTES = 120, TUNES = 6 };
 
@@ -169,6 +171,87 @@ static void out_of_memory(void **state) {
     assert_true(rc >= 0);
 }
 
+/* ---- Reading ---- */
+
+static void write_midi(const char *path, int tune) {
+    msim_note notes[NOTES];
+    unsigned char bytes[4096];
+    make_tune((uint64_t)tune + 1, NOTES, notes);
+    const msim_piece_notes piece = piece_of(notes, NOTES);
+    const int64_t n = msim_midi_write_notes(&piece, 0, bytes, sizeof bytes, NULL);
+    assert_in_range(n, 1, sizeof bytes);
+    write_file(path, bytes, (size_t)n);
+}
+
+static int stop_after_file(void *user, const char *unit, int64_t done, int64_t all) {
+    (void)all;
+    return strcmp(unit, "files") == 0 && done == *(const int64_t *)user;
+}
+
+/* An index that has the content of a file, and other notes. */
+static void plant(const char *path, const char *of, int n_notes) {
+    msim_note notes[NOTES];
+    unsigned char digest[MS_SHA256_BYTES];
+    char hex[2 * MSIM_CONTENT_BYTES + 1];
+    msim_notes_builder *b;
+    size_t n;
+    void *bytes = read_file(of, &n);
+    assert_int_equal(ms_digest_of(MS_DIGEST_SHA256, bytes, n, digest, NULL), 0);
+    ms_digest_put_hex(digest, MSIM_CONTENT_BYTES, hex);
+    free(bytes);
+    make_tune(99, (size_t)n_notes, notes);
+    const msim_piece_notes piece = piece_of(notes, (size_t)n_notes);
+    assert_int_equal(msim_notes_builder_open(path, NULL, &b, NULL), 0);
+    assert_int_equal(msim_notes_builder_add(b, hex, strlen(hex), digest, &piece, NULL), 0);
+    assert_int_equal(msim_notes_builder_finish(b, NULL), 0);
+    msim_notes_builder_close(b);
+}
+
+/* A run that is stopped keeps the notes that it has read; the next takes them from there, and what
+ * it leaves is what a run that was not stopped leaves. */
+static void reading_goes_on(void **state) {
+    (void)state;
+    const char *paths[] = {in_folder("1.mid"), in_folder("2.mid"), in_folder("3.mid")};
+    const char *part = in_folder("work.notes.kept-0"), *index = in_folder("work.notes");
+    msim_groups_options o = options_of(paths);
+    msim_groups_file f = {.size = sizeof f};
+    msim_groups *g;
+    int64_t last = 2;
+    size_t n, n_again;
+    for (int i = 0; i < 3; i++) write_midi(paths[i], i);
+    o.n_paths = 3;
+    assert_int_equal(msim_groups_find(&o, &g, NULL), 0);
+    msim_groups_close(g);
+    void *whole = read_file(index, &n);
+    assert_int_equal(remove(index), 0);
+    o.progress = stop_after_file;
+    o.user = &last;
+    assert_int_equal(msim_groups_find(&o, &g, NULL), -MSIM_E_STOPPED);
+    assert_int_equal(access(part, F_OK), 0);
+    assert_int_not_equal(access(index, F_OK), 0);
+    o.progress = NULL;
+    assert_int_equal(msim_groups_find(&o, &g, NULL), 0);
+    msim_groups_close(g);
+    void *again = read_file(index, &n_again);
+    assert_true(n == n_again && memcmp(whole, again, n) == 0);
+    assert_int_not_equal(access(part, F_OK), 0);
+    free(whole);
+    free(again);
+    assert_int_equal(remove(index), 0);
+    plant(part, paths[1], 50);
+    assert_int_equal(msim_groups_find(&o, &g, NULL), 0);
+    assert_int_equal(msim_groups_get_file(g, 1, &f), 0);
+    assert_int_equal(f.n_notes, 50);
+    msim_groups_close(g);
+    write_file(part, "damaged", 7); /* no loss */
+    assert_int_equal(remove(index), 0);
+    assert_int_equal(msim_groups_find(&o, &g, NULL), 0);
+    assert_int_equal(msim_groups_get_file(g, 1, &f), 0);
+    assert_int_equal(f.n_notes, NOTES);
+    msim_groups_close(g);
+    assert_int_not_equal(access(part, F_OK), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(groups_of_an_index, folder_clean),
@@ -176,6 +259,7 @@ int main(void) {
         cmocka_unit_test_teardown(wrong_options, folder_clean),
         cmocka_unit_test_teardown(stopped_anywhere, folder_clean),
         cmocka_unit_test_teardown(out_of_memory, folder_clean),
+        cmocka_unit_test_teardown(reading_goes_on, folder_clean),
     };
     return cmocka_run_group_tests(tests, folder_open, folder_close);
 }

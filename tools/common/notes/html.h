@@ -13,8 +13,7 @@ typedef struct {
     {                                                                                             \
         .name = "html", .kind = MS_CLI_TEXT, .value = "FILE", .offset = offsetof(settings, html), \
         .help = "also write a report: one HTML file that shows and plays what was found, and "    \
-                "needs no network",                                                               \
-        .brief = "also write a report to see and hear"                                            \
+                "needs no network"                                                                \
     }
 
 /* path NULL: there is none, and nothing below does anything. root: one more folder, or NULL. notes:
