@@ -346,7 +346,7 @@ static int run_rotate(void *arg, int set) {
 static int run_pool(void *arg, int set) {
     row_inputs *r = arg;
     return ms_pool_cuda(stream, r->out, r->x[set], r->ids, r->starts, r->n_seq, r->n, DIM,
-                        &ms_family_default()->classes, NULL, r->scratch, &err);
+                        &ms_family_of(MSIM_FAMILY_MIDISIM)->classes, NULL, r->scratch, &err);
 }
 
 /* Token ids, positions and starts of sequences of one length. */

@@ -110,10 +110,11 @@ static int put_group(msim_report *r, const msim_groups *groups, int64_t group, m
 
 int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error *err) {
     msim_groups_info info = {.size = sizeof info};
+    const size_t before = r->groups.n;
+    const int64_t n_before = r->n_groups;
     int rc = msim_groups_get_info(groups, &info);
     if (rc < 0) return ms_fail(err, -rc, "report: groups that are not there");
     for (int64_t g = 1; g <= info.groups; g++) {
-        const size_t before = r->groups.n;
         if (r->n_groups >= r->o.max_groups) {
             r->n_groups_left_out += info.groups - g + 1;
             break;
@@ -122,6 +123,8 @@ int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error
         if (rc >= 0) rc = ms_json_text_failed(&r->groups, err);
         if (rc >= 0) continue;
         r->groups.n = before;
+        r->groups.is_failed = false;
+        r->n_groups = n_before;
         return rc;
     }
     return MSIM_OK;

@@ -105,6 +105,7 @@ int64_t msim_report_add_match(msim_report *r, int64_t query, const msim_report_m
     rc = put_match(r, q, &m, err);
     if (rc < 0) {
         q->matches.n = before;
+        q->matches.is_failed = false;
         return rc;
     }
     r->n_matches++;

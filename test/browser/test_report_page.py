@@ -174,6 +174,24 @@ def test_keys_alone(look, reports):
     assert page.locator("#keep").get_attribute("aria-pressed") == "true"
 
 
+def test_space_plays_from_the_list(look, reports):
+    page = look(reports / "search.html")
+    page.locator("#matches .row").nth(1).click()
+    page.keyboard.press(" ")
+    page.wait_for_function(HEARD)
+    assert page.evaluate("midisim.view.item.rank") == 2
+    page.keyboard.press(" ")
+    assert not page.evaluate("midisim.player.isPlaying")
+
+
+def test_names_keep_their_bytes(look, reports):
+    page = look(reports / "search.html")
+    names = {"a.mid": b"a.mid", "\udcff\udc80x\u00e9": b"\xff\x80x\xc3\xa9", "\U0001f3b5": "\U0001f3b5".encode()}
+    for name, wanted in names.items():
+        escaped = "".join(f"\\u{unit:04x}" for unit in memoryview(name.encode("utf-16-le", "surrogatepass")).cast("H"))
+        assert bytes(page.evaluate(f'Array.from(midisim.encode("{escaped}"))')) == wanted
+
+
 def test_marks_are_lists_for_other_tools(look, reports, tmp_path):
     page = look(reports / "search.html")
     page.click("#keep")

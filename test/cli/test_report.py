@@ -119,6 +119,17 @@ def test_html_of_search(music, tmp_path):
     assert stream["pieces"][0]["from"] == "given" and len(stream["queries"][0]["matches"]) == 4
 
 
+def test_windows_say_where(music, tmp_path):
+    done = run("embed", "-m", "m.safetensors", "--windows", 120, "-o", tmp_path / "w.npy", "music", cwd=music)
+    assert done.returncode == 0, text(done)
+    search = ("-m", "m.safetensors", "-c", tmp_path / "w.npy", "-k", 3, "q.mid")
+    data = report(music, tmp_path, *search, tool="search")
+    plain = lines(run("search", *search, "--json", cwd=music))[0]["matches"]
+    for match, said in zip(data["queries"][0]["matches"], plain, strict=True):
+        assert match["alike"]["m"] == pytest.approx([said["from_seconds"], said["to_seconds"]], abs=0.01)
+        assert match["alike"]["q"] == pytest.approx([said["query_from_seconds"], said["query_to_seconds"]], abs=0.01)
+
+
 def test_html_of_groups(music, tmp_path):
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     (music / "up.mid").write_bytes(midi(tune(7, transpose=2), ticks=220))

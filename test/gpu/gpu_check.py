@@ -154,7 +154,7 @@ class Sizes:
         self.max_tokens, self.batch_tokens = (70, 256) if is_small else (3072, 16384)
         self.tops = (1, 16, 100) if is_small else (1, 16, 100, 1024)
         self.files = 3 if is_small else 0  # 0: all
-        self.sanitized_rows = 300
+        self.sanitized_rows, self.sanitized_tokens = 300, 40 if is_small else 130
 
 
 class Bench:
@@ -433,7 +433,8 @@ def check_sanitizer(b):
     s = b.sizes
     # Our kernels alone: what the library's do inside is not ours to mend, and takes the tools minutes.
     small = [b.program("test/gpu/driver"), "--device", b.args.device, "--product", "own", *b.need_model(), "--corpus",
-             b.corpus("sanitized", s.sanitized_rows, 512), "--max-tokens", "130", "small"]
+             b.corpus("sanitized", s.sanitized_rows, 512), "--max-tokens", s.sanitized_tokens, "--batch-tokens",
+             8 * s.sanitized_tokens, "small"]
     filtered = b.call([program, *OURS_ALONE, b.program("test/gpu/driver"), "info"], 120, ok=range(-64, 256)).returncode == 0
     shown, filters = [], OURS_ALONE if filtered else []  # releases differ in what they call it
     for kind in SANITIZERS:

@@ -46,6 +46,8 @@ def run(scope, some, skip=()):
             continue
         block = block.replace('love.mid")[0]', 'x/love.mid")[0]')  # as the folder here has it
         block = block.replace("windows=1024, ", "windows=(32, 16), overwrite=True, ")
+        if importlib.util.find_spec("tqdm") is None:
+            block = block.replace(", progress=True", "")
         exec(compile(block, f"{GUIDE.name}, block {number + 1}", "exec"), scope)
 
 

@@ -1,7 +1,7 @@
 """The interface of midisim_native: what it gives is what the tools give, to the bit."""
 import os
 
-from cli_util import midi, run
+from cli_util import midi, run, write_model
 import midisim_native as mn
 import numpy as np
 import pytest
@@ -130,3 +130,28 @@ def test_a_note_index_and_groups(songs, tmp_path):
     assert len(pairs) == 1 and pairs[0].transpose == 3
     sides = groups.split([1, 1])
     assert len(sides) == len(groups.files) and sides[pairs[0].a] == sides[pairs[0].b]
+
+
+def test_a_model_of_midisimx(songs, tmp_path):
+    path = write_model(tmp_path / "x.safetensors", dim=32, heads=2, vocab=720)
+    model = mn.load_model(path, device="cpu", threads=1)
+    assert (model.info.token_family, model.info.token_order, model.info.vocab) == ("midisimx", "time-first", 720)
+    other = mn.load_model(path, device="cpu", threads=1, token_order="chord-first")
+    song = songs / "b.mid"
+    assert sorted(model.tokens(song)) == sorted(other.tokens(song)) and list(model.tokens(song)) != list(other.tokens(song))
+    mn.embed_folder(songs, tmp_path / "ours.npy", model=other)
+    done = run("embed", "-m", path, "--device", "cpu", "--token-order", "chord-first", "-o", tmp_path / "tool.npy", songs)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "tool.npy").read_bytes()
+    assert model.embed(song, class_weights=(1, 1, 1, 2)).shape == (32,)
+
+
+def test_weights_of_another_number_than_the_model_has_are_refused(model, model_path, songs, corpus_path, tmp_path):
+    with pytest.raises(mn.ArgumentError, match="expected 3"):
+        mn.embed_folder(songs, tmp_path / "w.npy", model=model, class_weights=(1, 2))
+    with pytest.raises(mn.ArgumentError, match="expected 3"):
+        mn.Corpus.open(corpus_path).searcher(model, class_weights=(1, 2, 3, 4))
+    with pytest.raises(mn.ArgumentError, match="token_order: expected time-first, chord-first"):
+        mn.load_model(model_path, token_order="chords")
+    with pytest.raises(mn.ArgumentError):
+        mn.load_model(model_path, device="cpu", token_order="chord-first")

@@ -189,6 +189,8 @@ class msim_options(Structure):
         ("max_batch_seqs", c_int64),
         ("max_queries", c_int64),
         ("max_k", c_int64),
+        ("token_order", c_int),
+        ("is_unclean", c_int),
     ]
 
 
@@ -230,6 +232,9 @@ class msim_model_info(Structure):
         ("n_classes", c_int),
         ("takes_midi", c_int),
         ("max_tokens", c_int64),
+        ("token_family", c_int),
+        ("token_order", c_int),
+        ("is_unclean", c_int),
     ]
 
 
@@ -312,6 +317,7 @@ class msim_job_options(Structure):
         ("is_detailed", c_int),
         ("is_pooled", c_int),
         ("notes", c_char_p),
+        ("n_class_weights", c_int),
     ]
 
 
@@ -504,6 +510,7 @@ class msim_searcher_options(Structure):
         ("window_step", c_int64),
         ("is_pooled", c_int),
         ("likely_keys", c_int),
+        ("n_class_weights", c_int),
     ]
 
 
@@ -1151,6 +1158,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_tokenizer_full_length": (c_int64, (c_void_p,)),
     "msim_tokenizer_notes": (c_int64, (c_void_p, c_void_p)),
     "msim_tokenizer_windows": (c_int64, (c_void_p, c_int64, c_int64, c_int64, c_void_p, c_size_t, c_void_p)),
+    "msim_tokenizer_spans_at": (c_int, (c_void_p, c_int, c_int64, c_void_p, c_int64, c_void_p, c_void_p)),
     "msim_tokenizer_keep_bars": (None, (c_void_p, c_int)),
     "msim_tokenizer_bars": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "msim_file_kind": (c_int, (c_void_p, c_size_t)),

@@ -415,6 +415,7 @@ class Searcher(Handle):
             _abi.msim_searcher_options, k=k, has_threshold=int(threshold is not None), threshold=threshold, transpose=keys,
             metric=choice("metric", metric, METRICS), scan=choice("scan", scan, SCANS), keep=choice("keep", keep, KEEPS),
             max_tokens=max_tokens, class_weights=ctypes.addressof(self._weights) if self._weights else None,
+            n_class_weights=len(self._weights) if self._weights else None,
             excluded=self._excluded.ctypes.data if len(self._excluded) else None, n_excluded=len(self._excluded),
             excludes_self=int(exclude_self), should_stop=should_stop, window_tokens=window, window_step=step,
             likely_keys=likely_keys)

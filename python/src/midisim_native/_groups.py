@@ -190,9 +190,14 @@ class Groups(Handle):
         call_long(stop, "msim_groups_pairs", self._handle, sink, None)
         return out
 
-    def split(self, shares: Sequence[float], *, seed: int = 1, by_folder: bool = False) -> npt.NDArray[np.int32]:
-        """Deal all files to len(shares) sides so that no pair is on two: the side [files] of each (docs/guide/splits.md)."""
+    def split(self, shares: Sequence[float], *, seed: int = 1, by_folder: bool = False,
+              by_notes: bool = False) -> npt.NDArray[np.int32]:
+        """Deal all files to len(shares) sides so that no pair is on two: the side [files] of each (docs/guide/splits.md).
+
+        by_folder: each first folder of the names is dealt by itself, as far as its pairs allow. by_notes: shares are of the notes.
+        """
         wanted = (ctypes.c_double * len(shares))(*shares)
+        how = _abi.MSIM_SPLIT_FOLDERS * by_folder | _abi.MSIM_SPLIT_NOTES * by_notes
         sides = np.empty(self._info().files, np.int32)
-        call("msim_groups_split", self._handle, wanted, len(shares), seed, int(by_folder), sides.ctypes.data, None, None)
+        call("msim_groups_split", self._handle, wanted, len(shares), seed, how, sides.ctypes.data, None, None)
         return sides

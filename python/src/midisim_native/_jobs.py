@@ -112,7 +112,8 @@ def embed_folder(paths: Path | Sequence[Path], output: Path, *, model: Model | P
         _abi.msim_job_options, output=path_bytes(output), paths=ctypes.addressof(array), n_paths=len(given),
         names=_abi.MSIM_NAMES_STEM if names == "stem" else _abi.MSIM_NAMES_PATH, transpose=transpose, max_tokens=max_tokens,
         shard=shard[0] if shard else None, n_shards=shard[1] if shard else None,
-        class_weights=ctypes.addressof(weights) if weights else None, is_l2_normalized=int(normalize), is_update=int(update),
+        class_weights=ctypes.addressof(weights) if weights else None,
+        n_class_weights=len(weights) if weights else None, is_l2_normalized=int(normalize), is_update=int(update),
         is_forced=int(overwrite), model=opened._handle.value, options=ctypes.addressof(settings), progress=callbacks[0],
         message=callbacks[1], window_tokens=window, window_step=step, is_pooled=int(pool_windows),
         notes=path_bytes(notes) if notes is not None else None)

@@ -22,6 +22,7 @@ Piece = Union[str, "os.PathLike[str]", bytes, "npt.NDArray[np.int32]", Sequence[
 
 PRECISIONS = {"bf16": _abi.MSIM_PRECISION_BF16, "f32": _abi.MSIM_PRECISION_F32, "int8": _abi.MSIM_PRECISION_INT8}
 DEVICES = {"auto": _abi.MSIM_DEVICE_AUTO, "cpu": _abi.MSIM_DEVICE_CPU, "cuda": _abi.MSIM_DEVICE_CUDA}
+ORDERS = {"time-first": _abi.MSIM_ORDER_TIME_FIRST, "chord-first": _abi.MSIM_ORDER_CHORD_FIRST}
 BATCH = 4096  # tokens in one call of the encoder: between two calls, Ctrl-C is noticed
 
 
@@ -40,7 +41,7 @@ def options_of(device: str, precision: str, threads: int, **more: Any) -> Any:
 class ModelInfo:
     """What a model is and how it runs."""
 
-    family: str  # "midisim-small", "midisim-large" or "midisim-custom"
+    family: str  # "midisim-small", "midisimx-base", "midisim-custom" and others
     dim: int  # width of a vector
     depth: int
     heads: int
@@ -49,6 +50,8 @@ class ModelInfo:
     device: str
     precision: str
     sha256: str  # of the checkpoint
+    token_family: str | None  # whose tokens it reads: "midisim", "midisimx"; None: not known
+    token_order: str  # in which MIDI files become its tokens: "time-first" or "chord-first"
 
 
 def read_midi(path: Path) -> bytes:
@@ -126,12 +129,14 @@ class Model(Handle):
 
     _close = "msim_model_close"
 
-    def __init__(self, path: Path | None = None, *, device: str = "auto", precision: str = "bf16", threads: int = 0) -> None:
+    def __init__(self, path: Path | None = None, *, device: str = "auto", precision: str = "bf16", threads: int = 0,
+                 token_order: str = "time-first", unclean: bool = False) -> None:
         """Open a checkpoint: .safetensors or the original's .pth. Nothing in the file is executed.
 
         path: None takes the model that the tools take: $MIDISIM_MODEL, else what `midisim fetch small` has downloaded.
         device: "auto", "cpu", "cuda", "cuda:N" or "cuda:all". precision: "bf16", "f32" or "int8".
-        threads: 0 is one per processor.
+        threads: 0 is one per processor. Of models of midisimx alone: token_order "time-first", as published models were trained,
+        or "chord-first"; unclean: notes of all instruments but drums become tokens.
 
         Raises EmptyError (no model is installed), FileError, FormatError, DeviceError.
         """
@@ -139,7 +144,9 @@ class Model(Handle):
         self._settings = (device, precision, threads)
         self._context: _Context | None = None
         self._tokenizer: Tokenizer | None = None
-        options = self._options()
+        if token_order not in ORDERS:
+            raise ArgumentError(f"token_order: expected {', '.join(ORDERS)}, got '{token_order}'")
+        options = self._options(token_order=ORDERS[token_order], is_unclean=int(unclean))
         name = path_bytes(path) if path is not None else _default("msim_default_model")
         call("msim_model_open", name, ctypes.byref(options), ctypes.byref(self._pointer))
         self.info = self._get_info()
@@ -165,7 +172,9 @@ class Model(Handle):
         lib.msim_model_get_info(self._handle, ctypes.byref(found))
         names = {value: word for word, value in DEVICES.items()}
         return ModelInfo(found.family.decode(), found.dim, found.depth, found.heads, found.vocab, found.max_tokens,
-                         names[found.device], {v: k for k, v in PRECISIONS.items()}[found.precision], found.sha256.decode())
+                         names[found.device], {v: k for k, v in PRECISIONS.items()}[found.precision], found.sha256.decode(),
+                         lib.msim_family_name(found.token_family).decode() if found.token_family >= 0 else None,
+                         {v: k for k, v in ORDERS.items()}[found.token_order])
 
     def close(self) -> None:
         for part in (getattr(self, "_context", None), getattr(self, "_tokenizer", None)):
@@ -239,9 +248,10 @@ class Model(Handle):
         return out
 
 
-def load_model(path: Path | None = None, *, device: str = "auto", precision: str = "bf16", threads: int = 0) -> Model:
+def load_model(path: Path | None = None, *, device: str = "auto", precision: str = "bf16", threads: int = 0,
+               token_order: str = "time-first", unclean: bool = False) -> Model:
     """The same as Model(path, ...)."""
-    return Model(path, device=device, precision=precision, threads=threads)
+    return Model(path, device=device, precision=precision, threads=threads, token_order=token_order, unclean=unclean)
 
 
 def _default(function: str) -> bytes:

@@ -89,10 +89,16 @@ const midisim = {};
     return `${change} % ${tempo > 1 ? "slower" : "faster"}`;
   };
 
-  // A list of names as a file: one per line, as --files-from and --exclude-from read it.
+  // The bytes of a name: a lone \udcXX is byte XX, which was no UTF-8.
+  M.encode = function (name) {
+    const parts = name.split(/([\udc80-\udcff])/u), encoder = new TextEncoder();
+    return parts.flatMap((part, i) => (i % 2 ? [part.charCodeAt(0) & 255] : [...encoder.encode(part)]));
+  };
+
+  // A list of names as a file: one per line, as --files-from and --exclude-from read it. A name of two lines is in no list.
   M.download = function (file, names) {
-    const url = URL.createObjectURL(new Blob([names.map((name) => name + "\n").join("")],
-      {type: "text/tab-separated-values;charset=utf-8"}));
+    const bytes = names.filter((name) => !name.includes("\n")).flatMap((name) => [...M.encode(name), 10]);
+    const url = URL.createObjectURL(new Blob([new Uint8Array(bytes)], {type: "text/tab-separated-values"}));
     const link = M.el("a", {href: url, download: file});
     document.body.append(link);
     link.click();

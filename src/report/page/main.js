@@ -80,7 +80,9 @@
   function onKey(event) {
     const target = event.target, isTyped = /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName);
     if (event.ctrlKey || event.metaKey || event.altKey || isTyped || !M.view) return;
-    if ((event.key === " " || event.key === "Enter") && /^(BUTTON|SUMMARY|A)$/.test(target.tagName)) return;
+    // Space and Enter press what has the focus; but in the list of matches, Enter opens and space plays.
+    const isPress = event.key === "Enter" || event.key === " " && !target.classList.contains("row");
+    if (isPress && /^(BUTTON|SUMMARY|A)$/.test(target.tagName)) return;
     if (M.view.key(event)) event.preventDefault();
   }
 

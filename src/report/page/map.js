@@ -17,7 +17,8 @@
     readPoints() {
       const {points, names} = this.stored;
       this.points = names.map((name, i) => ({name, x: points[2 * i] / STEPS, y: 1 - points[2 * i + 1] / STEPS, i}));
-      const high = Math.max(...this.points.map((p) => p.y), 0), low = Math.min(...this.points.map((p) => p.y), 1);
+      const high = this.points.reduce((most, p) => Math.max(most, p.y), 0);
+      const low = this.points.reduce((least, p) => Math.min(least, p.y), 1);
       this.height = Math.max(high - low, 0.05);
       for (const p of this.points) p.y -= low;
       const counts = new Map();

@@ -65,9 +65,9 @@
       this.showLacking();
       this.roll.show(link);
       const view = () => this.roll.view, time = () => link.place.time;
-      this.queryMap.show(link.query, {link, isMatch: false, places: link.places.map((p) => [p.from, p.to]),
+      this.queryMap.show(link.query, {link, isMatch: false, places: link.isMarked ? link.places.map((p) => [p.from, p.to]) : [],
         getView: view, getCursor: () => this.axis});
-      this.matchMap.show(link.match, {link, isMatch: true, places: link.places.map((p) => [p.matchFrom, p.matchTo]),
+      this.matchMap.show(link.match, {link, isMatch: true, places: link.isMarked ? link.places.map((p) => [p.matchFrom, p.matchTo]) : [],
         getView: () => view().map((ms) => time().toMatch(ms)), getCursor: () => time().toMatch(this.axis)});
       for (const [element, piece, what] of [[this.queryMap, link.query, "query"], [this.matchMap, link.match, "match"]])
         element.element.setAttribute("aria-label", `The whole ${what}: ${piece.label}, ${M.time(piece.end)}`);
@@ -86,6 +86,10 @@
         facts.push(["Key", link.by ? M.transposed(link.by) : "the same"]);
         facts.push(["Tempo", M.paced(link.tempo).replace("at the same tempo", "the same").replace(/^at /, "")]);
       } else if (link.alike) facts.push(["Key", link.by ? M.transposed(link.by) : "the same"]);
+      if (link.isMarked && !link.hasPlaces) {
+        const p = link.place;
+        facts.push(["Where", `${link.query.place(p.from, p.to)} → ${link.match.place(p.matchFrom, p.matchTo)}`]);
+      }
       if (link.alike) facts.push(["Likeness", M.percent(link.alike.score)]);
       if (link.alike && link.alike.chance !== undefined) facts.push(["As alike by chance", M.chance(link.alike.chance)]);
       M.clear(this.facts, facts.map(([name, value]) => M.el("div", {}, M.el("dt", {}, name), M.el("dd", {}, value))));

@@ -96,11 +96,22 @@
       }
       return low;
     }
+    // The first note that may sound at a time: notes are in order of start, and none is longer than the longest.
+    firstSounding(ms) {
+      if (this.longest === undefined) this.longest = this.notes.reduce((most, note) => Math.max(most, note.end - note.start), 0);
+      let low = 0, high = this.notes.length;
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (this.notes[middle].start < ms - this.longest) low = middle + 1;
+        else high = middle;
+      }
+      return low;
+    }
     // When what has begun by a time, not long before, has sounded.
     soundsUntil(ms) {
       let until = ms + 250;
-      for (const note of this.notes)
-        if (!note.drum && note.start > ms - 8000 && note.start < ms + 60) until = Math.max(until, note.end);
+      for (let i = this.firstSounding(ms); i < this.notes.length && this.notes[i].start < ms + 60; i++)
+        if (!this.notes[i].drum) until = Math.max(until, this.notes[i].end);
       return Math.min(until, ms + 4000);
     }
     // What plays in it, in words.
@@ -187,6 +198,8 @@
       return {from, to, matchFrom, matchTo, count: 0, by: alike.by || 0, tempo: 1,
         time: new TimeMap([from, matchFrom, 1000, 1000], 1)};
     }
+    // Something is known of where: places, or the windows of a search by vectors.
+    get isMarked() { return this.hasPlaces || Boolean(this.alike && (this.alike.q || this.alike.m)); }
     // Where a place ends for the ear: its last notes sound on.
     until(place) { return this.hasPlaces ? this.query.soundsUntil(place.to) : place.to; }
     matchUntil(place) { return this.hasPlaces ? this.match.soundsUntil(place.matchTo) : place.matchTo; }

@@ -44,7 +44,7 @@
 
   // ---- One lane ----
 
-  // what: {piece, isMatch, link, toAxis(ms), by, low, high}; box: {top, height}; view: [from, to] on the axis.
+  // what: {piece, isMatch, link, toAxis(ms), fromAxis(ms), by, low, high}; box: {top, height}; view: [from, to] on the axis.
   function drawLane(c, colour, what, box, width, view) {
     const x = (ms) => (what.toAxis(ms) - view[0]) / (view[1] - view[0]) * width;
     const top = box.top + RULER, hasDrums = what.piece.voices.some((voice) => voice.channel === 9);
@@ -58,12 +58,14 @@
     for (let pitch = Math.ceil(what.low / 12) * 12; pitch <= what.high; pitch += 12) c.fillRect(0, Math.round(y(pitch) + step), width, 1);
     (what.piece.bars.length > 1 ? drawBars : drawSeconds)(c, colour, what, x, box, width);
     const lit = what.isMatch ? colour.match : colour.query;
+    what.first = what.piece.firstSounding(what.fromAxis(view[0]));
+    what.end = what.fromAxis(view[1]);
     drawNotes(c, what, x, y, step, width, colour.dim, false, bottom, hasDrums);
     drawNotes(c, what, x, y, step, width, lit, true, bottom, hasDrums);
   }
 
   function drawBands(c, colour, what, x, box, width) {
-    if (!what.link || !what.link.hasPlaces && !what.link.alike) return;
+    if (!what.link || !what.link.isMarked) return;
     for (const place of what.link.places) {
       const from = x(what.isMatch ? place.matchFrom : place.from);
       const to = x(what.isMatch ? what.link.matchUntil(place) : what.link.until(place));
@@ -116,7 +118,7 @@
   function drawNotes(c, what, x, y, step, width, fill, wantsLit, bottom, hasDrums) {
     const notes = what.piece.notes, tall = Math.max(step - (step > 4 ? 1 : 0), 2);
     c.fillStyle = fill;
-    for (let i = 0; i < notes.length; i++) {
+    for (let i = what.first; i < notes.length && notes[i].start <= what.end; i++) {
       const note = notes[i];
       if ((what.link && what.link.isLit(what.isMatch, i)) !== wantsLit && !(note.drum && !wantsLit)) continue;
       const from = x(note.start), to = x(note.end);
@@ -188,8 +190,9 @@
       if (!this.link) return;
       const colour = colours(), half = (height - GAP) / 2, link = this.link;
       const lanes = [
-        {piece: link.query, isMatch: false, link, by: 0, toAxis: (ms) => ms},
-        {piece: link.match, isMatch: true, link, by: link.place.by, toAxis: (ms) => link.place.time.toQuery(ms)},
+        {piece: link.query, isMatch: false, link, by: 0, toAxis: (ms) => ms, fromAxis: (ms) => ms},
+        {piece: link.match, isMatch: true, link, by: link.place.by, toAxis: (ms) => link.place.time.toQuery(ms),
+          fromAxis: (ms) => link.place.time.toMatch(ms)},
       ];
       lanes.forEach((lane, i) => {
         lane.low = this.low;
@@ -259,15 +262,41 @@
     }
     show(piece, options) {
       this.piece = piece;
-      this.options = options;
+      this.options = options || {};
       this.picture = null;
       this.canvas.redraw();
     }
     draw(c, width, height) {
-      const piece = this.piece, options = this.options || {};
+      const piece = this.piece, options = this.options;
       if (!piece) return;
-      const colour = colours(), end = Math.max(piece.end, 1), [low, high] = piece.range;
-      const x = (ms) => ms / end * width, step = height / (high - low + 3);
+      const colour = colours(), x = (ms) => ms / Math.max(piece.end, 1) * width;
+      this.drawPicture(c, colour, x, width, height);
+      const view = options.getView && options.getView();
+      if (view) {
+        c.strokeStyle = colour.ink;
+        c.lineWidth = 1.5;
+        c.strokeRect(Math.max(x(view[0]), 1), 1, Math.max(Math.min(x(view[1]), width - 1) - Math.max(x(view[0]), 1), 3), height - 2);
+      }
+      const cursor = options.getCursor && options.getCursor();
+      if (cursor !== null && cursor !== undefined) {
+        c.fillStyle = colour.cursor;
+        c.fillRect(x(cursor), 0, 2, height);
+      }
+    }
+    // The notes do not change while it plays: their picture is kept.
+    drawPicture(c, colour, x, width, height) {
+      const key = `${width} ${height} ${colour.lane} ${c.canvas.width}`;
+      if (!this.picture || this.key !== key) {
+        this.key = key;
+        this.picture = M.el("canvas", {width: c.canvas.width, height: c.canvas.height});
+        const context = this.picture.getContext("2d");
+        context.setTransform(c.getTransform());
+        this.drawNotes(context, colour, x, width, height);
+      }
+      c.drawImage(this.picture, 0, 0, width, height);
+    }
+    drawNotes(c, colour, x, width, height) {
+      const {piece, options} = this, [low, high] = piece.range, step = height / (high - low + 3);
       c.fillStyle = colour.lane;
       c.fillRect(0, 0, width, height);
       for (const [from, to] of options.places || []) {
@@ -282,17 +311,6 @@
         c.fillStyle = isLit ? (options.isMatch ? colour.match : colour.query) : colour.dim;
         c.fillRect(x(note.start), height - (note.pitch - low + 2) * step, Math.max(x(note.end - note.start), 1), Math.max(step, 1.5));
       });
-      const view = options.getView && options.getView();
-      if (view) {
-        c.strokeStyle = colour.ink;
-        c.lineWidth = 1.5;
-        c.strokeRect(Math.max(x(view[0]), 1), 1, Math.max(Math.min(x(view[1]), width - 1) - Math.max(x(view[0]), 1), 3), height - 2);
-      }
-      const cursor = options.getCursor && options.getCursor();
-      if (cursor !== null && cursor !== undefined) {
-        c.fillStyle = colour.cursor;
-        c.fillRect(x(cursor), 0, 2, height);
-      }
     }
   };
 })(midisim);

@@ -216,8 +216,9 @@
       }
       const until = this.position() + AHEAD_S * 1000, stop = this.loop ? this.loop[1] : Infinity;
       for (; this.next < notes.length && notes[this.next].start < Math.min(until, stop); this.next++) this.sound(notes[this.next]);
-      const last = notes.length ? notes.reduce((end, note) => Math.max(end, note.end), 0) : 0;
-      if (!this.loop && this.next >= notes.length && this.position() > last + 400) this.pause();
+      if (this.loop || this.next < notes.length) return;
+      const last = notes.reduce((end, note) => Math.max(end, note.end), 0);
+      if (this.position() > last + 400) this.pause();
     }
     // End what sounds, softly enough not to click.
     cut() {
