@@ -143,17 +143,31 @@ def lakh():
     pytest.skip("no corpus of 17,209 songs: run weights/fetch.sh midisimx-tiny")
 
 
+def entries(listing):
+    """[("name --- key", score)] of a listing, by rank."""
+    found = [line.rpartition(" --- ") for line in listing.splitlines() if line.startswith("#")]
+    return [(head.split(" ", 1)[1], float(score)) for head, _, score in found]
+
+
+def complaints_listing(ours, theirs, slack=5e-5):
+    """Scores by rank are equal but for the last digits, which the original sums in f32. Of rows whose scores are that close,
+    as those of copies are, any may come first."""
+    bad = [] if len(ours) == len(theirs) else [f"{len(ours)} lines, expected {len(theirs)}"]
+    known = dict(theirs)
+    for (head, score), (other, other_score) in zip(ours, theirs):
+        if not (abs(score - other_score) < slack and abs(known.get(head, 0) - score) < slack):
+            bad.append(f"{head} {score}, expected {other} {other_score}")
+    return bad
+
+
 @pytest.mark.parametrize("query", ["js-fakes/jsf-extended/298.mid", "easyrpg-rtp/Music/Church.mid"])
 def test_listing(query):
-    """The listing that the original printed: the same rows in the same order and keys. Its scores were summed in f32, ours
-    are not, so their last digits may differ."""
+    """The listing that the original printed."""
     done = g.run([g.tool("search"), "-m", weights(), "-c", lakh(), "--precision", "f32", "--max-tokens", "512", "-k", "16",
                   "--format", "midisim", query], cwd=g.all_data())
-    ours = done.stdout.decode().splitlines()
-    theirs = json.loads(golden("listings.json").read_text())[query + "_time_first"].splitlines()
-    assert len(ours) == len(theirs)
-    for mine, other in zip(ours, theirs):
-        head, _, score = mine.rpartition(" --- ")
-        other_head, _, other_score = other.rpartition(" --- ")
-        assert head == other_head
-        assert mine == other or abs(float(score) - float(other_score)) < 5e-5
+    recorded = json.loads(golden("listings.json").read_text())
+    theirs = entries(recorded[query + "_time_first"])
+    ours = entries(done.stdout.decode())
+    assert len(ours) > 90 and not complaints_listing(ours, theirs)
+    assert complaints_listing(ours, entries(recorded[query]))  # the other order's
+    assert complaints_listing([("another", ours[0][1]), *ours[1:]], theirs)
