@@ -27,7 +27,7 @@ MAY_USE = {
     "report": {"base"},
     "tools/common": {"base"},
     **{f"tools/{tool}": {"tools/common", "base"} for tool in TOOLS},
-    "tools/midisim": {"tools/common", "base"},
+    "tools/midisim": {"base"},
     "tools/search": {"tools/common", "search", "base"},  # search: ranks merge as devices do
 }
 
