@@ -75,6 +75,7 @@ class Tokenizer(Handle):
 
     def __init__(self, model: Model | None = None) -> None:
         super().__init__()
+        self._open_on(model)
         call("msim_tokenizer_open", model._handle if model else None, ctypes.byref(self._pointer))
 
     def encode(self, midi: bytes, transpose: int = 0, max_tokens: int = -1) -> npt.NDArray[np.int32]:
@@ -121,6 +122,7 @@ class _Context(Handle):
         super().__init__()
         self.room = room
         options = model._options(max_batch_tokens=room)
+        self._open_on(model)
         call("msim_context_open", model._handle, ctypes.byref(options), ctypes.byref(self._pointer))
 
 
@@ -193,7 +195,10 @@ class Model(Handle):
                 return self._tokenizer.encode(midi, transpose, limit or -1)
         if transpose:
             raise ArgumentError("transpose: token ids are taken as they are")
-        ids = np.ascontiguousarray(piece, dtype=np.int32)
+        given = np.asarray(piece)
+        ids = np.ascontiguousarray(given, dtype=np.int32)
+        if given.dtype.kind in "iu" and not np.array_equal(ids, given):
+            raise ArgumentError("token ids: expected 32-bit integers, got larger ones")
         return ids[:limit] if limit else ids
 
     def embed(self, pieces: Piece | Iterable[Piece], *, transpose: int = 0, max_tokens: int | None = None,
