@@ -1,6 +1,7 @@
 /* The pieces of a report: where their notes come from, and how the page gets them. */
 #define _GNU_SOURCE
 #include "report/report.h"
+#include "base/hash/fnv.h"
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,13 +195,39 @@ static char *copy_bytes(const char *bytes, size_t n, msim_error *err) {
     return copy;
 }
 
+/* The slot of a name of a file. */
+static size_t slot_of(const msim_report *r, const char *name, size_t n, const char *path) {
+    const uint64_t h = ms_fnv1a(name, n) + 31 * ms_fnv1a(path, strlen(path));
+    size_t i = (size_t)h & (r->table_size - 1);
+    for (; r->table[i]; i = (i + 1) & (r->table_size - 1)) {
+        const ms_report_piece *p = &r->pieces[r->table[i] - 1];
+        if (p->name_bytes == n && memcmp(p->name, name, n) == 0 && strcmp(p->path, path) == 0)
+            break;
+    }
+    return i;
+}
+
 /* The same name of the same file: its number, or -1. */
 static int64_t find_piece(const msim_report *r, const char *name, size_t n, const char *path) {
-    for (size_t i = 0; i < r->n_pieces; i++)
-        if (r->pieces[i].name_bytes == n && memcmp(r->pieces[i].name, name, n) == 0 &&
-            strcmp(r->pieces[i].path, path) == 0)
-            return (int64_t)i;
-    return -1;
+    return r->table_size ? r->table[slot_of(r, name, n, path)] - 1 : -1;
+}
+
+static void remember(msim_report *r, size_t piece) {
+    const ms_report_piece *p = &r->pieces[piece];
+    int64_t *slot = &r->table[slot_of(r, p->name, p->name_bytes, p->path)];
+    if (!*slot) *slot = (int64_t)piece + 1;
+}
+
+static int reserve_table(msim_report *r, msim_error *err) {
+    if (2 * (r->n_pieces + 1) <= r->table_size) return MSIM_OK;
+    const size_t size = r->table_size ? 2 * r->table_size : 64;
+    int64_t *table = ms_alloc(size, sizeof *table, "pieces", err);
+    if (!table) return -MSIM_E_MEMORY;
+    ms_free(r->table);
+    r->table = table;
+    r->table_size = size;
+    for (size_t i = 0; i < r->n_pieces; i++) remember(r, i);
+    return MSIM_OK;
 }
 
 /* A new piece that is not yet counted. */
@@ -209,6 +236,7 @@ static int begin_piece(msim_report *r, const char *name, size_t n, const char *p
     int rc = ms_grow((void **)&r->pieces, &r->pieces_cap, r->n_pieces + 1, sizeof *r->pieces,
                      "pieces", err);
     *out = NULL;
+    if (rc >= 0) rc = reserve_table(r, err);
     if (rc < 0) return rc;
     ms_report_piece *p = &r->pieces[r->n_pieces];
     *p = (ms_report_piece){.name = copy_bytes(name, n, err), .name_bytes = n};
@@ -225,6 +253,7 @@ static int64_t end_piece(msim_report *r, ms_report_piece *p, int rc) {
     }
     r->n_notes += (int64_t)p->n_notes;
     r->n_without += p->source == MS_REPORT_NOTHING;
+    remember(r, r->n_pieces);
     return (int64_t)r->n_pieces++;
 }
 

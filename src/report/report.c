@@ -76,6 +76,7 @@ void msim_report_close(msim_report *r) {
     msim_note_reader_close(r->reader);
     msim_aligner_close(r->aligner);
     ms_free(r->pieces);
+    ms_free(r->table);
     ms_free(r->queries);
     ms_free(r->roots);
     ms_free(r->title);

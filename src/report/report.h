@@ -42,6 +42,8 @@ struct msim_report {
     char *title, **roots;
     ms_report_piece *pieces; /* owned: [n_pieces] */
     size_t n_pieces, pieces_cap;
+    int64_t *table; /* owned: [table_size] 1 + the first piece of each name and path; 0: free */
+    size_t table_size;
     ms_report_query *queries;
     size_t n_queries, queries_cap;
     ms_json_text groups, map;

@@ -53,6 +53,26 @@ static void written(void **state) {
     assert_int_equal(files_in_folder(), 1);
 }
 
+/* A piece keeps its number, however many others there are; another path is another piece. */
+static void pieces_are_known(void **state) {
+    (void)state;
+    enum { PIECES = 500 };
+    msim_report *r;
+    char name[16];
+    assert_int_equal(msim_report_open(NULL, &r, NULL), 0);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < PIECES; i++) {
+            snprintf(name, sizeof name, "%d", i);
+            assert_int_equal(msim_report_add_piece(r, name, strlen(name), NULL, NULL), i);
+        }
+    assert_int_equal(msim_report_add_piece(r, "7", 1, in_folder("7"), NULL), PIECES);
+    assert_int_equal(msim_report_add_piece(r, "7", 1, NULL, NULL), 7);
+    assert_int_equal(add(r, "7", tune, NOTES, NULL),
+                     PIECES + 1); /* notes are given, not looked up */
+    assert_int_equal(msim_report_add_piece(r, "7", 1, NULL, NULL), 7);
+    msim_report_close(r);
+}
+
 static void out_of_memory(void **state) {
     (void)state;
     int failures = 0;
@@ -148,11 +168,9 @@ static void principal_axes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written),
-        cmocka_unit_test(out_of_memory),
-        cmocka_unit_test(what_does_not_exist),
-        cmocka_unit_test(sizes_are_kept),
-        cmocka_unit_test(principal_axes),
+        cmocka_unit_test(written),        cmocka_unit_test(pieces_are_known),
+        cmocka_unit_test(out_of_memory),  cmocka_unit_test(what_does_not_exist),
+        cmocka_unit_test(sizes_are_kept), cmocka_unit_test(principal_axes),
     };
     return cmocka_run_group_tests(tests, set_up, folder_close);
 }
