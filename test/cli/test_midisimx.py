@@ -111,7 +111,9 @@ def test_a_corpus_without_description(model, pieces, tmp_path):
     embed(model, tmp_path / "c.npy", pieces, "--precision", "f32", "--pooling", "weighted", "--pool-weights", "1,2,1,2")
     (tmp_path / "c.npy.json").unlink()
     done = run("search", "-m", model, "-c", tmp_path / "c.npy", "--precision", "f32", "--json", "-k", 1, pieces / "b.mid")
-    assert lines(done)[0]["matches"][0]["score"] > 0.99999 and text(done).count("1,2,1,2") == 1
+    assert lines(done)[0]["matches"][0]["score"] > 0.99999 and text(done).count("1,2,1,2") == 1 and "so are the published" in text(done)
+    other = run("search", "-m", model, "-c", tmp_path / "c.npy", "--token-order", "chord-first", "--json", pieces / "b.mid")
+    assert "unlike the published corpora of midisimx, which are time-first, cleaned" in text(other)
 
 
 def test_token_lines(model, pieces, tmp_path):

@@ -197,17 +197,28 @@ def test_canonical_form(tmp_path):
 
 
 def test_a_download_without_huggingface_hub(tmp_path, monkeypatch):
+    import hashlib
     import http.server
     import sys
     import threading
 
+    place = "/projectlosangeles/midisim/resolve/main/"
+    right = hashlib.sha256(b"weights").hexdigest()
+    blob = hashlib.sha1(b"blob 7\0weights").hexdigest()
+    answers = {"m.pth": {}, "git.pth": {"ETag": f'"{blob}"'}, "badgit.pth": {"ETag": f'"{blob[::-1]}"'}, "bytes": {},
+               "large.pth": {"Location": "/bytes", "X-Linked-Etag": f'"{right}"'},
+               "badlarge.pth": {"Location": "/bytes", "X-Linked-Etag": f'"{right[::-1]}"'}}
+
     class Files(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            body = {"/projectlosangeles/midisim/resolve/main/m.pth": b"weights"}.get(self.path)
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Length", str(len(body or b"")))
+            headers = answers.get(self.path.removeprefix(place).removeprefix("/"))
+            body = b"weights" if headers is not None else b""
+            self.send_response(404 if headers is None else 302 if "Location" in headers else 200)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body or b"")
+            self.wfile.write(body)
 
         def log_message(self, *_):
             pass
@@ -223,8 +234,12 @@ def test_a_download_without_huggingface_hub(tmp_path, monkeypatch):
             midisim.download_model(filename="absent.pth", local_dir=str(tmp_path / "models"))
         with pytest.raises(ValueError, match="outside"):
             midisim.download_model(filename="../m.pth", local_dir=str(tmp_path / "models"))
+        for name in ("git.pth", "large.pth"):
+            midisim.download_model(filename=name, local_dir=str(tmp_path / "models"), verbose=False)
+            with pytest.raises(OSError, match="expected a file with the hash"):
+                midisim.download_model(filename="bad" + name, local_dir=str(tmp_path / "models"))
         server.shutdown()
-    assert [p.name for p in (tmp_path / "models").iterdir()] == ["m.pth"]
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["git.pth", "large.pth", "m.pth"]
 
 
 def test_models_of_other_sizes_are_refused(model_path):

@@ -3,7 +3,7 @@ import pickle
 import subprocess
 import sys
 
-from cli_util import ROOT, midi
+from cli_util import ROOT, midi, write_model
 import midisim_native as mn
 import numpy as np
 import pytest
@@ -44,6 +44,16 @@ def test_it_gives_what_the_model_gives(embedder, model, songs):
         embedder.transform(np.zeros((2, 3)))
     with pytest.raises(mn.ArgumentError, match="got one"):
         embedder.transform(paths[0])
+
+
+def test_tokens_of_a_model_of_midisimx(songs, tmp_path):
+    path = write_model(tmp_path / "x.safetensors", vocab=720)
+    paths = sorted(map(str, songs.glob("*.mid")))
+    rows = {order: mn.MidiEmbedder(path, device="cpu", threads=1, token_order=order).fit_transform(paths)
+            for order in ("time-first", "chord-first")}
+    for order, found in rows.items():
+        assert found.tobytes() == mn.load_model(path, device="cpu", threads=1, token_order=order).embed(paths).tobytes()
+    assert not np.array_equal(*rows.values())
 
 
 def test_it_is_a_step_of_a_pipeline(embedder):

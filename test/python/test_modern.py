@@ -144,6 +144,16 @@ def test_a_model_of_midisimx(songs, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "tool.npy").read_bytes()
     assert model.embed(song, class_weights=(1, 1, 1, 2)).shape == (32,)
+    ids = model.tokens(song)
+    rows = model.embed_tokens(song)
+    assert rows.shape == (len(ids), 32) and np.allclose(rows.mean(0), model.embed(song), atol=1e-5)
+    midi = mn.read_midi(song)
+    with mn.Tokenizer(other) as by_model, mn.Tokenizer(family="midisimx", token_order="chord-first") as by_family:
+        assert by_model.encode(midi).tolist() == by_family.encode(midi).tolist() == other.tokens(song).tolist()
+    with pytest.raises(mn.ArgumentError, match="takes the model's"):
+        mn.Tokenizer(other, token_order="chord-first")
+    with pytest.raises(mn.ArgumentError, match="family: expected midisim or midisimx"):
+        mn.Tokenizer(family="midisimy")
 
 
 def test_weights_of_another_number_than_the_model_has_are_refused(model, model_path, songs, corpus_path, tmp_path):
@@ -151,7 +161,7 @@ def test_weights_of_another_number_than_the_model_has_are_refused(model, model_p
         mn.embed_folder(songs, tmp_path / "w.npy", model=model, class_weights=(1, 2))
     with pytest.raises(mn.ArgumentError, match="expected 3"):
         mn.Corpus.open(corpus_path).searcher(model, class_weights=(1, 2, 3, 4))
-    with pytest.raises(mn.ArgumentError, match="token_order: expected time-first, chord-first"):
+    with pytest.raises(mn.ArgumentError, match="token_order: expected time-first or chord-first"):
         mn.load_model(model_path, token_order="chords")
     with pytest.raises(mn.ArgumentError):
         mn.load_model(model_path, device="cpu", token_order="chord-first")

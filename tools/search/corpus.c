@@ -234,11 +234,13 @@ static void follow_published(const ms_search_corpus *c, ms_search_model *m) {
         return;
     m->is_weighted = true;
     memcpy(m->weights, published, sizeof published);
-    ms_cli_note("the query is pooled with the weights 1,2,1,2 and its tokens are %s, %s: so are "
-                "the published corpora of midisimx; --pooling, --token-order and --no-clean "
-                "say otherwise",
+    const bool is_alike = m->info.token_order == MSIM_ORDER_TIME_FIRST && !m->info.is_unclean;
+    ms_cli_note("the query is pooled with the weights 1,2,1,2 and its tokens are %s, %s: %s the "
+                "published corpora of midisimx%s; --pooling, --token-order and --no-clean say "
+                "otherwise",
                 msim_token_order_name(m->info.token_order),
-                m->info.is_unclean ? "of all instruments" : "cleaned");
+                m->info.is_unclean ? "of all instruments" : "cleaned",
+                is_alike ? "so are" : "unlike", is_alike ? "" : ", which are time-first, cleaned");
 }
 
 /* How MIDI files become tokens: as the command line says, else as the corpus was made. */

@@ -27,7 +27,7 @@ class MidiEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def __init__(self, model: Path | None = None, *, device: str = "auto", precision: str = "bf16", threads: int = 0,
                  max_tokens: int | None = None, transpose: int = 0, class_weights: Sequence[float] | None = None,
-                 normalize: bool = False) -> None:
+                 normalize: bool = False, token_order: str = "time-first", unclean: bool = False) -> None:
         self.model = model
         self.device = device
         self.precision = precision
@@ -36,19 +36,25 @@ class MidiEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.transpose = transpose
         self.class_weights = class_weights
         self.normalize = normalize
+        self.token_order = token_order
+        self.unclean = unclean
 
     def fit(self, X: Iterable[Piece] | None = None, y: Any = None) -> MidiEmbedder:
         """Open the model. X and y are not looked at: the model is trained already."""
-        self._model = Model(self.model, device=self.device, precision=self.precision, threads=self.threads)
+        self._model = self._open()
         self.n_features_out_ = self._model.dim
         return self
+
+    def _open(self) -> Model:
+        return Model(self.model, device=self.device, precision=self.precision, threads=self.threads,
+                     token_order=self.token_order, unclean=self.unclean)
 
     def transform(self, X: Iterable[Piece]) -> npt.NDArray[np.float32]:
         """The vectors [n, dim] of the pieces [n] or [n, 1]. Raises what Model.embed raises, whose text names the file."""
         if not self.__sklearn_is_fitted__():
             self.fit()
         if getattr(self, "_model", None) is None:
-            self._model = Model(self.model, device=self.device, precision=self.precision, threads=self.threads)
+            self._model = self._open()
         pieces = getattr(X, "to_numpy", lambda: X)()
         if isinstance(pieces, np.ndarray):
             if pieces.ndim == 2 and pieces.shape[1] == 1:

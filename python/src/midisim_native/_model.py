@@ -23,6 +23,7 @@ Piece = Union[str, "os.PathLike[str]", bytes, "npt.NDArray[np.int32]", Sequence[
 PRECISIONS = {"bf16": _abi.MSIM_PRECISION_BF16, "f32": _abi.MSIM_PRECISION_F32, "int8": _abi.MSIM_PRECISION_INT8}
 DEVICES = {"auto": _abi.MSIM_DEVICE_AUTO, "cpu": _abi.MSIM_DEVICE_CPU, "cuda": _abi.MSIM_DEVICE_CUDA}
 ORDERS = {"time-first": _abi.MSIM_ORDER_TIME_FIRST, "chord-first": _abi.MSIM_ORDER_CHORD_FIRST}
+FAMILIES = {"midisim": _abi.MSIM_FAMILY_MIDISIM, "midisimx": _abi.MSIM_FAMILY_MIDISIMX}
 BATCH = 4096  # tokens in one call of the encoder: between two calls, Ctrl-C is noticed
 
 
@@ -35,6 +36,12 @@ def options_of(device: str, precision: str, threads: int, **more: Any) -> Any:
         raise ArgumentError(f"precision: expected bf16, f32 or int8, got '{precision}'")
     gpu = None if not number else _abi.MSIM_GPU_ALL if number == "all" else int(number)
     return defaults(_abi.msim_options, device=DEVICES[kind], gpu=gpu, threads=threads, precision=PRECISIONS[precision], **more)
+
+
+def order_of(token_order: str) -> int:
+    if token_order not in ORDERS:
+        raise ArgumentError(f"token_order: expected {' or '.join(ORDERS)}, got '{token_order}'")
+    return ORDERS[token_order]
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,26 @@ class Tokenizer(Handle):
 
     _close = "msim_tokenizer_close"
 
-    def __init__(self, model: Model | None = None) -> None:
+    def __init__(self, model: Model | None = None, *, family: str = "midisim", token_order: str = "time-first",
+                 unclean: bool = False, center_pitch: int = 0) -> None:
+        """Open a tokeniser for a model, or without one for a family: "midisim" or "midisimx".
+
+        The other arguments are midisimx's. token_order and unclean are those of Model; center_pitch, 1..127, moves every piece
+        to this mean pitch. With a model, they are the model's and stay out.
+        """
         super().__init__()
-        self._open_on(model)
-        call("msim_tokenizer_open", model._handle if model else None, ctypes.byref(self._pointer))
+        if family not in FAMILIES:
+            raise ArgumentError(f"family: expected {' or '.join(FAMILIES)}, got '{family}'")
+        order, given = order_of(token_order), (family, token_order, unclean, center_pitch)
+        if model is not None:
+            if given != ("midisim", "time-first", False, 0):
+                raise ArgumentError("family, token_order, unclean and center_pitch: a tokeniser of a model takes the model's")
+            self._open_on(model)
+            call("msim_tokenizer_open", model._handle, ctypes.byref(self._pointer))
+            return
+        options = defaults(_abi.msim_tokenizer_options, family=FAMILIES[family], token_order=order, is_unclean=int(unclean),
+                           center_pitch=center_pitch)
+        call("msim_tokenizer_open_family", ctypes.byref(options), ctypes.byref(self._pointer))
 
     def encode(self, midi: bytes, transpose: int = 0, max_tokens: int = -1) -> npt.NDArray[np.int32]:
         """The token ids [n] of a file's bytes, moved by `transpose` semitones, at most max_tokens of them (-1: all).
@@ -146,9 +169,7 @@ class Model(Handle):
         self._settings = (device, precision, threads)
         self._context: _Context | None = None
         self._tokenizer: Tokenizer | None = None
-        if token_order not in ORDERS:
-            raise ArgumentError(f"token_order: expected {', '.join(ORDERS)}, got '{token_order}'")
-        options = self._options(token_order=ORDERS[token_order], is_unclean=int(unclean))
+        options = self._options(token_order=order_of(token_order), is_unclean=int(unclean))
         name = path_bytes(path) if path is not None else _default("msim_default_model")
         call("msim_model_open", name, ctypes.byref(options), ctypes.byref(self._pointer))
         self.info = self._get_info()
@@ -207,8 +228,8 @@ class Model(Handle):
 
         pieces: a path, the bytes of a MIDI file, an int32 array of token ids, or an iterable of these (a list of ints is
         token ids, too). transpose: semitones by which MIDI files are moved. max_tokens: only so many first tokens of each;
-        None is what the model was trained with, 0 is all. class_weights: of start-time, duration and pitch tokens; None is
-        the plain mean. normalize: scale vectors to length 1.
+        None is what the model was trained with, 0 is all. class_weights: of start-time, duration and pitch tokens, of midisimx
+        start time, pitch, duration and chord; None is the plain mean. normalize: scale vectors to length 1.
 
         Raises what `tokens` raises; the text names the file.
         """
@@ -242,15 +263,31 @@ class Model(Handle):
             if len(pooled) != classes.n_classes:
                 raise ArgumentError(f"class_weights: expected {classes.n_classes} numbers, got {len(pooled)}")
         with self._alone():
-            self._handle  # noqa: B018: says so when the model is closed
-            if self._context is None or self._context.room < len(ids):
-                old, self._context = self._context, None  # also when the next one cannot be opened
-                if old is not None:
-                    old.close()
-                self._context = _Context(self, max(BATCH, len(ids)))
-            call("msim_context_embed", self._context._handle, ids.ctypes.data, starts.ctypes.data, len(batch), pooled,
+            call("msim_context_embed", self._context_for(len(ids)), ids.ctypes.data, starts.ctypes.data, len(batch), pooled,
                  out.ctypes.data)
         return out
+
+    def embed_tokens(self, piece: Piece, *, transpose: int = 0, max_tokens: int | None = None) -> npt.NDArray[np.float32]:
+        """The vectors [n, dim] of a piece's n tokens, before pooling, f32: what midisim-embed --per-token writes.
+
+        Arguments and exceptions are those of `embed`, for one piece.
+        """
+        ids = self._named(piece, transpose, max_tokens)
+        out = np.empty((len(ids), self.dim), np.float32)
+        starts = np.array([0, len(ids)], np.int64)
+        with self._alone():
+            call("msim_context_embed_tokens", self._context_for(len(ids)), ids.ctypes.data, starts.ctypes.data, 1, out.ctypes.data)
+        return out
+
+    def _context_for(self, n_ids: int) -> Any:
+        """A context for so many tokens, a larger one than before where that is too small."""
+        self._handle  # noqa: B018: says so when the model is closed
+        if self._context is None or self._context.room < n_ids:
+            old, self._context = self._context, None  # also when the next one cannot be opened
+            if old is not None:
+                old.close()
+            self._context = _Context(self, max(BATCH, n_ids))
+        return self._context._handle
 
 
 def load_model(path: Path | None = None, *, device: str = "auto", precision: str = "bf16", threads: int = 0,

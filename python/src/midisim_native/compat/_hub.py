@@ -1,9 +1,10 @@
 """Downloads from Hugging Face: with huggingface_hub where it is installed, else with Python's own urllib."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
+import re
 import tempfile
 import urllib.parse
 import urllib.request
@@ -22,7 +23,48 @@ def _open(path: str) -> Any:
     request = urllib.request.Request(address)
     if os.environ.get("HF_TOKEN"):
         request.add_unredirected_header("Authorization", f"Bearer {os.environ['HF_TOKEN']}")
-    return urllib.request.urlopen(request, timeout=60)
+    return _OPENER.open(request, timeout=60)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects followed as ever. A large file's SHA-256 stands in the first answer alone: it is handed on to the last."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        following: Any = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None:
+            following.etag = getattr(req, "etag", None) or headers.get("X-Linked-Etag")
+        return following
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        response.etag = getattr(request, "etag", None) or response.headers.get("X-Linked-Etag") or response.headers.get("ETag")
+        return response
+
+    https_response = http_response
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
+
+
+def _copy(source: Any, file: Any, filename: str) -> None:
+    """The answer's bytes to a file. Their number must be the one that the answer says, and their hash the one that the hub
+    publishes: SHA-256, or that of a git blob. Other marks of an answer say nothing about its bytes."""
+    etag = re.sub(r'^W/|"', "", source.etag or "")
+    size = source.headers.get("Content-Length")
+    digest = None
+    if re.fullmatch(r"[0-9a-f]{64}", etag):
+        digest = hashlib.sha256()
+    elif re.fullmatch(r"[0-9a-f]{40}", etag) and size is not None:
+        digest = hashlib.sha1(b"blob %d\0" % int(size))
+    have = 0
+    while data := source.read(1 << 20):
+        have += len(data)
+        file.write(data)
+        if digest is not None:
+            digest.update(data)
+    if size is not None and have != int(size):
+        raise OSError(f"{filename}: expected {size} bytes, got {have}")
+    if digest is not None and digest.hexdigest() != etag:
+        raise OSError(f"{filename}: expected a file with the hash {etag}, got {digest.hexdigest()}: download it again")
 
 
 def _fetch(kind: str, repo_id: str, filename: str, local_dir: str, revision: str) -> str:
@@ -39,10 +81,7 @@ def _fetch(kind: str, repo_id: str, filename: str, local_dir: str, revision: str
         handle, part = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=".part-")
         try:
             with os.fdopen(handle, "wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-            expected = source.headers.get("Content-Length")
-            if expected is not None and os.path.getsize(part) != int(expected):
-                raise OSError(f"{filename}: expected {expected} bytes, got {os.path.getsize(part)}")
+                _copy(source, file, filename)
             os.replace(part, target)
         except BaseException:
             os.unlink(part)

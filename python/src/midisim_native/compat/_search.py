@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,19 +57,25 @@ def midi_to_tokens(midi_file_path: str, max_seq_len: int = 3072, transpose_facto
 
     transpose_factor is taken as 0..6. A file without notes gives []; so does one that cannot be read, after a printed line.
     """
+    return variants_of(midi_file_path, Tokenizer, max_seq_len, transpose_factor, verbose)
+
+
+def variants_of(path: str, open_tokenizer: Callable[[], Tokenizer], max_seq_len: int, transpose_factor: int,
+                verbose: bool) -> list[list[int]]:
+    """The part that both originals' midi_to_tokens share."""
     factor = max(0, min(6, transpose_factor))
     try:
-        with Tokenizer() as tokenizer:
-            found = tokenizer.encode_variants(read_midi(midi_file_path), factor, max_seq_len)
+        with open_tokenizer() as tokenizer:
+            found = tokenizer.encode_variants(read_midi(path), factor, max_seq_len)
     except EmptyError as error:
         if verbose:
-            print(f"{midi_file_path}: {error}")
+            print(f"{path}: {error}")
         return []
     except Exception as error:  # noqa: BLE001: the original returns [] whatever happens
-        print(f"{midi_file_path}: {error}")
+        print(f"{path}: {error}")
         return []
     if verbose:
-        print(f"{midi_file_path}: {len(found)} sequences of {len(found[0])} tokens")
+        print(f"{path}: {len(found)} sequences of {len(found[0])} tokens")
     return [sequence.tolist() for sequence in found]
 
 
@@ -90,21 +96,31 @@ def get_embeddings_bf16(model: Model, sequences: Sequence[Sequence[int]], seq_le
         raise AssertionError(f"return_dtype: expected float32 or float16, got '{return_dtype}'")
     if pooling not in ("auto", "mean", "weighted_mean"):
         raise ValueError(f"pooling: expected auto, mean or weighted_mean, got '{pooling}'")
-    kind = np.float16 if return_dtype == "float16" else np.float32
     weights = token_type_weights if pooling == "weighted_mean" else None
+    return embed_sequences(
+        sequences, lambda batch: model.embed(batch, max_tokens=0, class_weights=weights), seq_len=seq_len, batch_size=batch_size,
+        save_every=save_every_num_batches, save_path=save_file_path, normalize=normalize, is_half=return_dtype == "float16",
+        return_numpy=return_numpy, verbose=verbose, show_progress_bar=show_progress_bar)
+
+
+def embed_sequences(sequences: Sequence[Sequence[int]], embed: Callable[[list[npt.NDArray[np.int32]]], npt.NDArray[np.float32]], *,
+                    seq_len: int | None, batch_size: int, save_every: int, save_path: str, normalize: bool, is_half: bool,
+                    return_numpy: bool, verbose: bool, show_progress_bar: bool) -> Any:
+    """What `embed` gives of sequences, some at a time: the part that both originals' get_embeddings_bf16 share."""
+    kind = np.float16 if is_half else np.float32
     size = max(batch_size, 1)
     bar = _bar(len(sequences), show_progress_bar)
     done: list[npt.NDArray[Any]] = []
     for number, first in enumerate(range(0, len(sequences), size), 1):
         batch = [np.asarray(sequence[:seq_len], np.int32) for sequence in sequences[first:first + size]]
-        rows = model.embed(batch, max_tokens=0, class_weights=weights)
+        rows = embed(batch)
         if normalize:
-            lib.msim_l2_normalize(rows.ctypes.data, len(rows), rows.shape[1])
+            lib.msim_l2_normalize(rows.ctypes.data, rows.size // rows.shape[-1], rows.shape[-1])
         done.append(rows.astype(kind, copy=False))
         if bar is not None:
             bar.update(len(batch))
-        if save_every_num_batches > 0 and number % save_every_num_batches == 0:
-            _save(save_file_path, done, verbose)
+        if save_every > 0 and number % save_every == 0:
+            _save(save_path, done, verbose)
     if bar is not None:
         bar.close()
     out = np.concatenate(done) if done else np.empty((0, 0), kind)
