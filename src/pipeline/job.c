@@ -48,6 +48,9 @@ static int check_options(const msim_job_options *o, msim_error *err) {
         return ms_fail(
             err, MSIM_E_ARG,
             "job: from_tokens: a note index is made of MIDI files alone: leave out notes");
+    if (o->notes && strcmp(o->notes, o->output) == 0)
+        return ms_fail(err, MSIM_E_ARG, "job: notes: %s is the output: name another file",
+                       o->notes);
     if (o->from_tokens && o->window_tokens)
         return ms_fail(err, MSIM_E_ARG,
                        "job: from_tokens: windows are made of MIDI files alone, whose notes have "

@@ -85,6 +85,12 @@ def test_numbers_that_do_not_fit_are_refused(model):
         model.embed(np.array([2**32, 5], np.int64))
 
 
+@pytest.mark.parametrize("pieces", [bytearray(b"MThd"), range(3), np.array([1.5, 2.5]), np.zeros((1, 2, 3), np.int32)])
+def test_numbers_are_no_pieces(model, pieces):
+    with pytest.raises(mn.ArgumentError, match="a piece: expected"):
+        model.embed(pieces)
+
+
 @pytest.mark.parametrize("path", ["c.npy\0x", b"c.npy\0x"])
 def test_a_path_does_not_end_at_a_zero_byte(tmp_path, path):
     np.save(tmp_path / "c.npy", ROWS)
@@ -107,3 +113,9 @@ def test_merged_shards_do_not_replace_one_of_themselves(songs, tmp_path, model, 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(mn.ArgumentError, match="one of the parts"):
         mn.merge_corpora(["c.npy"], "./c.npy")
+
+
+def test_notes_do_not_replace_the_corpus(songs, tmp_path, model):
+    with pytest.raises(mn.ArgumentError, match="is the output"):
+        mn.embed_folder(songs, tmp_path / "c.npy", model=model, notes=tmp_path / "c.npy")
+    assert not (tmp_path / "c.npy").exists()

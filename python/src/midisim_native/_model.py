@@ -217,6 +217,8 @@ class Model(Handle):
         if transpose:
             raise ArgumentError("transpose: token ids are taken as they are")
         given = np.asarray(piece)
+        if given.ndim != 1:
+            raise ArgumentError(f"a piece: expected a path, bytes, or token ids [n], got {type(piece).__name__}")
         ids = np.ascontiguousarray(given, dtype=np.int32)
         if given.dtype.kind in "iu" and not np.array_equal(ids, given):
             raise ArgumentError("token ids: expected 32-bit integers, got larger ones")
