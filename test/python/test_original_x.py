@@ -130,7 +130,8 @@ for weights in (None, {}, (1, 2, 3), {(128, 256): 2, (384, 718): 2}, {(0, 500): 
             near = {torch.float32: 1e-5, torch.bfloat16: 2 ** -6}[kind]
             assert x.dtype is y.dtype and torch.allclose(x.float(), y.float(), rtol=near, atol=near), (weights, kind, pool)
 for path in sys.argv[1:]:
-    for options in ({}, {"clean_midi": False, "transpose_factor": 1}, {"transpose_to_pitch": 72, "max_seq_len": -3}, {"chunk_by_bars": True},
+    for options in ({}, {"clean_midi": False, "transpose_factor": 1}, {"transpose_to_pitch": 72, "max_seq_len": -3},
+                    {"chunk_by_bars": True},
                     {"emit_bar_token": True, "bar_time_ms": 500}, {"chunk_by_bars": True, "emit_bar_token": True, "bar_time_ms": 1}):
         assert (midisimx.midi_to_tokens(path, verbose=False, **options) ==
                 ours.midi_to_tokens(path, verbose=False, token_order="chord-first", **options)), (path, options)

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __version__: str = _lib.msim_version().decode()
 
-__all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError", "Evaluation", "EvaluationReport", "FileError",
-           "FilePair", "ForkError", "FormatError", "GroupedFile", "Groups", "GroupsInfo", "LimitError", "Match", "Measure",
-           "MidiEmbedder", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError", "NoteMatch", "NotePair",
-           "NotesIndex", "NotesStream", "Piece", "Query", "Report", "ReportInfo", "Searcher", "Skip", "Span", "StoppedError", "ThresholdPoint",
-           "Tokenizer", "UnsupportedError", "Whitening", "embed_folder", "load_model", "merge_corpora", "parse_notes",
-           "read_midi", "read_notes"]
+__all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError", "Evaluation", "EvaluationReport",
+           "FileError", "FilePair", "ForkError", "FormatError", "GroupedFile", "Groups", "GroupsInfo", "LimitError", "Match",
+           "Measure", "MidiEmbedder", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError", "NoteMatch",
+           "NotePair", "NotesIndex", "NotesStream", "Piece", "Query", "Report", "ReportInfo", "Searcher", "Skip", "Span",
+           "StoppedError", "ThresholdPoint", "Tokenizer", "UnsupportedError", "Whitening", "embed_folder", "load_model",
+           "merge_corpora", "parse_notes", "read_midi", "read_notes"]
 
 
 def __getattr__(name: str) -> Any:
