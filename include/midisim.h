@@ -2141,7 +2141,8 @@ typedef struct {
 } msim_report_info;
 MSIM_API int msim_report_get_info(const msim_report *report, msim_report_info *out);
 /* Write the report as it is now. The bytes go to a temporary file, which then replaces an existing
- * `path`. More may be added afterwards, and the report written again. */
+ * `path`. A file that is no HTML page is not replaced: MSIM_E_ARG. More may be added afterwards,
+ * and the report written again. */
 MSIM_API int msim_report_write(const msim_report *report, const char *path, msim_error *err);
 
 /* ---- Context: one caller's working memory and threads ---------------------------------------- */

@@ -152,6 +152,19 @@ static int write_all(int fd, const unsigned char *bytes, size_t n, int64_t at, c
     return MSIM_OK;
 }
 
+int ms_file_check_replace(const char *path, const char *begins, const char *what, msim_error *err) {
+    struct stat st;
+    char found[64];
+    const size_t n = strlen(begins);
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) return MSIM_OK;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const ssize_t got = fd < 0 ? -1 : pread(fd, found, n, 0);
+    if (fd >= 0) (void)close(fd);
+    if (got == (ssize_t)n && memcmp(found, begins, n) == 0) return MSIM_OK;
+    return ms_fail(err, MSIM_E_ARG,
+                   "cannot replace: %s: it is not %s: name another file, or remove it", path, what);
+}
+
 int ms_file_write_at(int fd, const void *bytes, size_t n_bytes, int64_t at, const char *path,
                      msim_error *err) {
     return write_all(fd, bytes, n_bytes, at, path, err);

@@ -145,7 +145,8 @@ static int put_page(const ms_json_text *json, ms_out_file *f, msim_error *err) {
 int msim_report_write(const msim_report *r, const char *path, msim_error *err) {
     ms_json_text json = {0};
     ms_out_file f = {0};
-    int rc = make_json(r, &json, err);
+    int rc = ms_file_check_replace(path, "<!doctype html>", "an HTML page", err);
+    if (rc >= 0) rc = make_json(r, &json, err);
     if (rc >= 0) {
         rc = ms_out_file_open(&f, path, "", ITEM_MAX, err);
         if (rc >= 0) rc = put_page(&json, &f, err);

@@ -271,6 +271,28 @@ def test_what_cannot_be_written(music, tmp_path):
     assert done.returncode == 1 and not (tmp_path / "r.html").exists()
 
 
+@pytest.mark.parametrize(("tool", "name", "arguments"), [
+    ("report", "q.mid", ("q.mid", "music/b/03.mid")),
+    ("report", "c.npy", ("--map", "c.npy")),
+    ("find", "c.notes", ("-i", "c.notes", "q.mid")),
+    ("search", "c.npy", ("-c", "c.npy", "--like", "b/05.mid")),
+    ("groups", "music/b/03.mid", ("music",)),
+])
+def test_no_input_is_replaced(music, tool, name, arguments):
+    before = (music / name).read_bytes()
+    done = run(tool, "-o" if tool == "report" else "--html", name, *arguments, cwd=music)
+    assert done.returncode in (1, 2) and name in text(done) and "another file" in text(done)
+    assert (music / name).read_bytes() == before and done.stdout == b""
+
+
+def test_empty_files_and_pages_are_replaced(music, tmp_path):
+    path = tmp_path / "r.html"
+    path.touch()
+    for _ in range(2):
+        done = run("report", "-o", path, "q.mid", "q.mid", cwd=music)
+        assert done.returncode == 0 and text(done).endswith(f"wrote {path}: 1 piece\n")
+
+
 @pytest.mark.parametrize(("tool", "arguments"), [
     ("find", ("-i", "c.notes", "--pairs", "--html", "x.html")),
     ("find", ("-i", "c.notes", "--stream", "--html", "x.html")),

@@ -84,6 +84,7 @@ import midisim_native as mn
 rows = np.random.default_rng(1).standard_normal((20000, 64), np.float32)
 corpus = mn.Corpus.open(rows)
 corpus.search_vectors(rows[:1], 1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins without it
 threading.Thread(target=lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT))).start()
 try:
     while True:

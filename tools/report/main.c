@@ -134,7 +134,8 @@ static int add_map(reporting *r, msim_error *err) {
 static int run(const ms_reporting_settings *s) {
     reporting r = {.s = s};
     msim_error err = {0};
-    int rc = open_index(&r, &err);
+    int rc = ms_html_check(s->output, &err);
+    if (rc >= 0) rc = open_index(&r, &err);
     if (rc >= 0) rc = open_report(&r, &err);
     if (rc >= 0 && s->common.operands.n)
         rc = s->index ? find_files(&r, &err) : compare_files(&r, &err);

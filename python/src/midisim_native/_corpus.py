@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from . import _abi
 from ._join import Pairs, join
-from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, sized, text_of
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, several, sized, text_of, used
 from ._measure import Evaluation
 from ._model import Model, Path, options_of
 from .errors import ArgumentError, EmptyError
@@ -81,7 +81,8 @@ class Whitening(Handle):
         progress = callback(_abi.msim_whitening_options, "progress", lambda *_: int(stop.is_set))
         options = defaults(_abi.msim_whitening_options, shrink=shrink, progress=progress,
                            altered=altered._handle.value if altered is not None else None)
-        call_long(stop, "msim_whitening_fit", corpus._handle, ctypes.byref(options), ctypes.byref(self._pointer))
+        with used([altered._handle] if altered is not None else []):
+            call_long(stop, "msim_whitening_fit", corpus._handle, ctypes.byref(options), ctypes.byref(self._pointer))
         return self
 
     def save(self, path: Path) -> None:
@@ -109,6 +110,7 @@ class _Context(Handle):
         self.key = (device, threads)
         self.max_k = max(k, 1024)
         options = options_of(device, "bf16", threads, max_k=self.max_k, max_queries=PASS)
+        self._open_on(corpus)
         call("msim_context_open", None, ctypes.byref(options), ctypes.byref(self._pointer))
         call("msim_context_load_corpus", self._pointer, corpus._handle)
 
@@ -141,7 +143,7 @@ class Corpus(Handle):
         if isinstance(source, np.ndarray):
             self._open_rows(source, names)
             return self
-        given = [source] if isinstance(source, (str, bytes, os.PathLike)) else list(source)
+        given = several(source)
         paths = (ctypes.c_char_p * max(len(given), 1))(*(path_bytes(path) for path in given))
         if names is not None and not isinstance(names, (str, bytes, os.PathLike)):
             raise ArgumentError("names: of files, expected the path of a text file")
@@ -420,6 +422,7 @@ class Searcher(Handle):
             excludes_self=int(exclude_self), should_stop=should_stop, window_tokens=window, window_step=step,
             likely_keys=likely_keys)
         settings = options_of(device, model.info.precision if model else "bf16", threads)
+        self._open_on(corpus, model)
         call("msim_searcher_open", model._handle if model else None, corpus._handle, ctypes.byref(settings),
              ctypes.byref(self._options), ctypes.byref(self._pointer))
         corpus._searchers.add(self)
@@ -450,7 +453,10 @@ class Searcher(Handle):
     def _add(self, query: Query) -> None:
         handle = self._handle
         if isinstance(query, (int, np.integer)):
-            call("msim_searcher_add_row", handle, int(query))
+            row, n = int(query), len(self._corpus)
+            if not 0 <= row < n:
+                raise ArgumentError(f"corpus row: expected 0..{n - 1}, got {row}")
+            call("msim_searcher_add_row", handle, row)
         elif isinstance(query, np.ndarray):
             vector = np.ascontiguousarray(query, np.float32)
             if vector.shape != (self._corpus.dim,):
@@ -465,20 +471,21 @@ class Searcher(Handle):
 
     def _forget(self) -> None:
         """Queries that were added before one failed do not wait for the next call."""
-        if self._pointer and lib.msim_searcher_waiting(self._pointer):
-            lib.msim_searcher_run(self._pointer, _abi.msim_answer_sink(lambda *_: 1), None, None)
+        pointer = self._pointer
+        if pointer and lib.msim_searcher_waiting(pointer):
+            lib.msim_searcher_run(pointer, _abi.msim_answer_sink(lambda *_: 1), None, None)
 
     def _collect(self, found: list[list[Match]], at: int) -> None:
         answer = _abi.msim_answer.from_address(at)
         matches = ctypes.cast(answer.matches, ctypes.POINTER(_abi.msim_match))
-        has_meaning = bool(lib.msim_searcher_has_meaning(self._pointer))
+        has_meaning = bool(lib.msim_searcher_has_meaning(self._handle))
         found.append([self._match(matches[i], at if has_meaning else None, i) for i in range(answer.n_matches)])
 
     def _match(self, match: Any, answer: int | None, index: int) -> Match:
         chance, likeness = None, None
         if answer is not None:
             meaning = sized(_abi.msim_meaning)
-            if lib.msim_searcher_explain(self._pointer, answer, index, ctypes.byref(meaning)) >= 0:
+            if lib.msim_searcher_explain(self._handle, answer, index, ctypes.byref(meaning)) >= 0:
                 chance = meaning.matches if meaning.matches >= 0 else None
                 likeness = lib.msim_likeness_name(meaning.likeness).decode()
         return Match(match.row, self._corpus.name(match.row), match.score, match.transpose, match.from_seconds, match.to_seconds,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _abi
 from ._jobs import Progress, progress_function
-from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, several, sized, text_of
 from ._model import Path
 from .errors import ArgumentError
 
@@ -94,9 +94,9 @@ class Groups(Handle):
     _close = "msim_groups_close"
 
     @classmethod
-    def find(cls, paths: Path | Sequence[Path], work: Path, *, against: Sequence[Path] = (),
-             kinds: Sequence[str] = ("bytes", "notes", "key", "piece"), link: str = "verified", keep: str = "longest",
-             alike: float = 0.0, preferences: Sequence[str] = (), evalue: float | None = None, threads: int = 0,
+    def find(cls, paths: Path | Sequence[Path], work: Path, *, against: Path | Sequence[Path] = (),
+             kinds: str | Sequence[str] = ("bytes", "notes", "key", "piece"), link: str = "verified", keep: str = "longest",
+             alike: float = 0.0, preferences: str | Sequence[str] = (), evalue: float | None = None, threads: int = 0,
              progress: Progress = None) -> Groups:
         """Find what is there more than once in folders, files, note indexes or corpora (docs/guide/duplicates.md).
 
@@ -105,7 +105,8 @@ class Groups(Handle):
         with at least this cosine are a pair, too. preferences: for keep="preferences", names or patterns as in a shell, best
         first. evalue: pairs of which chance gives more are none.
         """
-        given = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
+        given, against = several(paths), several(against)
+        kinds, preferences = several(kinds), several(preferences)
         for name, value, among in (("link", link, LINKS), ("keep", keep, KEEPERS), *(("kinds", kind, KINDS) for kind in kinds)):
             if value not in among:
                 raise ArgumentError(f"{name}: expected {', '.join(among)}, got '{value}'")

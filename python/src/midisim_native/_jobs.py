@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from . import _abi
-from ._library import Handle, Stop, call_long, callback, defaults, lib, path_bytes, paths_array, sized, text_of
+from ._library import Handle, Stop, call_long, callback, defaults, lib, path_bytes, paths_array, several, sized, text_of
 from ._model import Model, Path
 from .errors import ArgumentError
 
@@ -85,11 +85,11 @@ def embed_folder(paths: Path | Sequence[Path], output: Path, *, model: Model | P
 
     Raises EmptyError when no input gave a row, ArgumentError when the output exists with other settings, StoppedError.
     """
-    given = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
+    given = several(paths)
     if names not in ("path", "stem"):
         raise ArgumentError(f"names: expected path or stem, got '{names}'")
-    if not resume and os.path.exists(os.fspath(output) + ".journal"):
-        raise ArgumentError(f"{os.fspath(output)}.journal: an unfinished run is there; remove it, or let resume be True")
+    if not resume and os.path.exists(os.fsdecode(output) + ".journal"):
+        raise ArgumentError(f"{os.fsdecode(output)}.journal: an unfinished run is there; remove it, or let resume be True")
     opened = model if isinstance(model, Model) else Model(model)
     stop, report = Stop(), progress_function(progress)
     window, step = windows if isinstance(windows, tuple) else (windows, 0)
@@ -118,9 +118,10 @@ def embed_folder(paths: Path | Sequence[Path], output: Path, *, model: Model | P
         message=callbacks[1], window_tokens=window, window_step=step, is_pooled=int(pool_windows),
         notes=path_bytes(notes) if notes is not None else None)
     with _Job() as job:
+        job._open_on(opened)
         call_long(stop, "msim_job_open", ctypes.byref(options), ctypes.byref(job._pointer))
         outcome = call_long(stop, "msim_job_run", job._handle)
-        return _report(job, os.fspath(output), outcome)
+        return _report(job, os.fsdecode(output), outcome)
 
 
 def _report(job: _Job, output: str, outcome: int) -> EmbedReport:

@@ -12,12 +12,12 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from . import _abi
-from .errors import ForkError, of_status
+from .errors import ArgumentError, ForkError, of_status
 
 FILE = f"libmidisim.so.{_abi.MSIM_ABI}"
 
@@ -56,9 +56,9 @@ _is_lost = False  # forked while another thread was in the library
 
 
 def _after_fork() -> None:
-    global _inside, _inside_lock, _is_lost
+    global _inside, _inside_lock, _is_lost, _use_lock
     _is_lost = _is_lost or _inside > 0
-    _inside, _inside_lock = 0, threading.Lock()
+    _inside, _inside_lock, _use_lock = 0, threading.Lock(), threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -81,6 +81,65 @@ def check_fork() -> None:
     if _is_lost:
         raise ForkError("this process was forked while another thread was inside libmidisim; start workers before that, or "
                         "with the start method 'spawn'")
+
+
+# ---- Handles in use -------------------------------------------------------------------------------------------------
+
+_use_lock = threading.RLock()  # the collector may close a handle while this thread has it
+
+
+class Pointer(ctypes.c_void_p):
+    """A handle of the library, which is closed when nobody uses it any more: neither a call, nor a handle opened on it."""
+
+    close_function = ""
+    users = 0
+    is_closing = False
+    needs: tuple[Pointer, ...] = ()  # handles that this one was opened on
+
+    def hold(self) -> None:
+        """Count a user. Raises ValueError when it is closed."""
+        with _use_lock:
+            if self.is_closing:
+                raise ValueError("this handle is closed")
+            self.users += 1
+
+    def release(self) -> None:
+        """A user is done."""
+        with _use_lock:
+            self.users -= 1
+            is_last = self.is_closing and self.users == 0
+        if is_last:
+            self._end()
+
+    def close(self) -> None:
+        """Close it now, or after its last user."""
+        with _use_lock:
+            is_last = not self.is_closing and self.users == 0
+            self.is_closing = True
+        if is_last:
+            self._end()
+
+    def _end(self) -> None:
+        if self and not _is_lost:
+            getattr(lib, self.close_function)(self)
+        self.value = None
+        needs, self.needs = self.needs, ()
+        for pointer in needs:
+            pointer.release()
+
+
+@contextmanager
+def used(pointers: Iterable[Pointer]) -> Iterator[None]:
+    """Within it these handles stay open, whoever closes them."""
+    held: list[Pointer] = []
+    try:
+        for pointer in pointers:
+            pointer.hold()
+            held.append(pointer)
+        yield
+    finally:
+        for pointer in held:
+            pointer.release()
 
 
 # ---- Calls ----------------------------------------------------------------------------------------------------------
@@ -112,10 +171,12 @@ def callback(kind: type[ctypes.Structure], field: str, function: Callable[..., A
 
 
 def call(name: str, *arguments: Any) -> int:
-    """Call a function whose last argument is an msim_error. Returns what it returns, or raises its error."""
+    """Call a function whose last argument is an msim_error. Returns what it returns, or raises its error. Handles that it was
+    given stay open until it is over, whoever closes them meanwhile."""
     check_fork()
     error = _abi.msim_error()
-    rc: int = getattr(lib, name)(*arguments, ctypes.byref(error))
+    with used(argument for argument in arguments if isinstance(argument, Pointer)):
+        rc: int = getattr(lib, name)(*arguments, ctypes.byref(error))
     if rc < 0:
         raise of_status(rc, error.text.decode("utf-8", "surrogateescape"))
     return rc
@@ -203,12 +264,25 @@ class Handle:
     _close = ""  # the function that closes it
 
     def __init__(self) -> None:
-        self._pointer = ctypes.c_void_p()
+        self._pointer = self._new_pointer()
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
+    def _new_pointer(self) -> Pointer:
+        pointer = Pointer()
+        pointer.close_function = self._close
+        return pointer
+
+    def _open_on(self, *handles: Handle | None) -> None:
+        """Keep what this handle is opened on until it is closed itself."""
+        for handle in handles:
+            if handle is not None:
+                pointer = handle._handle
+                pointer.hold()
+                self._pointer.needs += (pointer,)
+
     @property
-    def _handle(self) -> ctypes.c_void_p:
+    def _handle(self) -> Pointer:
         if not self._pointer:
             raise ValueError(f"this {type(self).__name__} is closed")
         return self._pointer
@@ -222,10 +296,9 @@ class Handle:
             yield
 
     def close(self) -> None:
-        """Close it. Closing twice does nothing."""
-        pointer, self._pointer = self._pointer, ctypes.c_void_p()
-        if pointer and not _is_lost:
-            getattr(lib, self._close)(pointer)
+        """Close it. Closing twice does nothing. What another thread is doing with it comes to its end."""
+        pointer, self._pointer = self._pointer, self._new_pointer()
+        pointer.close()
 
     def __enter__(self) -> Any:
         return self
@@ -234,13 +307,21 @@ class Handle:
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_pointer", None):
+        if getattr(self, "_pointer", None) is not None:
             self.close()
 
 
 def path_bytes(path: str | os.PathLike[str] | bytes) -> bytes:
-    """A path as the library takes it."""
-    return os.fsencode(path)
+    """A path as the library takes it. Raises ArgumentError for one with a zero byte, which would end it."""
+    coded = os.fsencode(path)
+    if b"\0" in coded:
+        raise ArgumentError(f"path: expected one without zero bytes, got {path!r}")
+    return coded
+
+
+def several(given: Any) -> list[Any]:
+    """One path or name, or a sequence of them, as a list."""
+    return [given] if isinstance(given, (str, bytes, os.PathLike)) else list(given)
 
 
 def text_of(raw: bytes) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _abi
 from ._corpus import Corpus
-from ._library import Handle, Stop, call, call_long, lib, path_bytes, sized
+from ._library import Handle, Stop, call, call_long, lib, path_bytes, several, sized
 from ._model import Path
 from .errors import ArgumentError
 
@@ -25,6 +25,13 @@ class _Writer(Handle):
     _close = "msim_corpus_writer_close"
 
 
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
 def merge_corpora(parts: Sequence[Path], output: Path) -> Corpus:
     """Write the rows of all parts in bytewise order of name as one corpus (.npy), and open it. Of the shards of embed_folder that
     are all there, it has the bytes of a run that embedded the whole folder. The description beside a corpus is not written;
@@ -32,9 +39,10 @@ def merge_corpora(parts: Sequence[Path], output: Path) -> Corpus:
 
     Raises FileError and FormatError as Corpus.open does, and ArgumentError for a corpus of windows.
     """
-    if os.fspath(output) in [os.fspath(part) for part in parts]:
-        raise ArgumentError(f"output: {os.fspath(output)} is one of the parts")
-    with Corpus.open(list(parts)) as corpus, _Merge() as merge, _Writer() as writer:
+    given = several(parts)
+    if any(_is_same(output, part) for part in given):
+        raise ArgumentError(f"output: {os.fsdecode(output)} is one of the parts")
+    with Corpus.open(given) as corpus, _Merge() as merge, _Writer() as writer:
         if call("msim_corpus_has_spans", corpus._handle):
             raise ArgumentError("parts: rows are windows; midisim-convert --merge keeps where they lie")
         stop = Stop()

@@ -94,6 +94,7 @@ class Tokenizer(Handle):
         if model is not None:
             if given != ("midisim", "time-first", False, 0):
                 raise ArgumentError("family, token_order, unclean and center_pitch: a tokeniser of a model takes the model's")
+            self._open_on(model)
             call("msim_tokenizer_open", model._handle, ctypes.byref(self._pointer))
             return
         options = defaults(_abi.msim_tokenizer_options, family=FAMILIES[family], token_order=order, is_unclean=int(unclean),
@@ -144,6 +145,7 @@ class _Context(Handle):
         super().__init__()
         self.room = room
         options = model._options(max_batch_tokens=room)
+        self._open_on(model)
         call("msim_context_open", model._handle, ctypes.byref(options), ctypes.byref(self._pointer))
 
 
@@ -214,7 +216,10 @@ class Model(Handle):
                 return self._tokenizer.encode(midi, transpose, limit or -1)
         if transpose:
             raise ArgumentError("transpose: token ids are taken as they are")
-        ids = np.ascontiguousarray(piece, dtype=np.int32)
+        given = np.asarray(piece)
+        ids = np.ascontiguousarray(given, dtype=np.int32)
+        if given.dtype.kind in "iu" and not np.array_equal(ids, given):
+            raise ArgumentError("token ids: expected 32-bit integers, got larger ones")
         return ids[:limit] if limit else ids
 
     def embed(self, pieces: Piece | Iterable[Piece], *, transpose: int = 0, max_tokens: int | None = None,

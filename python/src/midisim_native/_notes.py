@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from . import _abi
 from ._jobs import Progress, progress_function
-from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, sized, text_of
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, several, sized, text_of, used
 from ._model import Path, read_midi
 from .errors import ArgumentError
 
@@ -104,7 +104,7 @@ class NotesIndex(Handle):
 
         update: bring an existing index up to date. density: keep one of so many words, 1..16.
         """
-        given = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(paths)
+        given = several(paths)
         stop, report = Stop(), progress_function(progress)
 
         def on_progress(_user: Any, at: int) -> int:
@@ -191,7 +191,8 @@ class NotesIndex(Handle):
                            is_same_key=int(same_key), is_same_tempo=int(same_tempo), threads=threads,
                            progress=callback(_abi.msim_pairs_options, "progress", on_progress))
         sink = _abi.msim_pair_sink(lambda _user, a, at: stop.guard(collect, a, at))
-        call_long(stop, "msim_notes_pairs", self._handle, ctypes.byref(options), sink, None)
+        with used([other._handle]):
+            call_long(stop, "msim_notes_pairs", self._handle, ctypes.byref(options), sink, None)
         return pairs
 
     def _matches(self, found: ctypes.c_void_p, n: int) -> list[NoteMatch]:
@@ -237,6 +238,8 @@ def _notes(given: npt.NDArray[Any]) -> npt.NDArray[Any]:
     notes = np.ascontiguousarray(given)
     if notes.dtype != NOTE_DTYPE:
         raise ArgumentError("expected notes, an array of NOTE_DTYPE")
+    if notes.ndim != 1:
+        raise ArgumentError(f"expected notes [n], got {list(notes.shape)}")
     return notes
 
 
@@ -245,4 +248,5 @@ class _Finder(Handle):
 
     def __init__(self, index: NotesIndex, options: Any) -> None:
         super().__init__()
+        self._open_on(index)
         call("msim_finder_open", index._handle, ctypes.byref(options), ctypes.byref(self._pointer))

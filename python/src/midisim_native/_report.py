@@ -10,7 +10,7 @@ from typing import Union
 from . import _abi
 from ._corpus import Corpus, Match
 from ._groups import Groups
-from ._library import Handle, Stop, call, call_long, defaults, lib, path_bytes, paths_array, sized
+from ._library import Handle, Stop, call, call_long, defaults, lib, path_bytes, paths_array, several, sized
 from ._model import Path
 from ._notes import NoteMatch, NotesIndex
 
@@ -37,9 +37,9 @@ class Report(Handle):
     def __init__(self, roots: Path | Sequence[Path] = (), *, title: str | None = None, notes: NotesIndex | None = None) -> None:
         """roots: folders in which the names of pieces are paths. notes: has the notes of pieces whose file is not there."""
         super().__init__()
-        given = [roots] if isinstance(roots, (str, os.PathLike)) else list(roots)
+        given = several(roots)
         array = paths_array([path_bytes(root) for root in given])
-        self._notes = notes  # borrowed by the library
+        self._open_on(notes)
         options = defaults(_abi.msim_report_options, title=title.encode() if title is not None else None,
                            roots=ctypes.addressof(array) if given else None, n_roots=len(given),
                            notes=notes._handle.value if notes is not None else None)
@@ -76,7 +76,7 @@ class Report(Handle):
 
     def add_search(self, query: Path, matches: Iterable[Union[Match, NoteMatch]]) -> int:
         """Add a file as a query, and what a search with it found. Returns the number of the query."""
-        number = self.add_query(self.add_piece(os.fspath(query), query))
+        number = self.add_query(self.add_piece(os.fsdecode(query), os.fsdecode(query)))
         for match in matches:
             self.add_match(number, match)
         return number

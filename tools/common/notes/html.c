@@ -1,13 +1,19 @@
 /* Contract: tools/common/notes/html.h. */
 #include "common/notes/html.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include <string.h>
+
+int ms_html_check(const char *path, msim_error *err) {
+    return ms_file_check_replace(path, "<!doctype html>", "an HTML page", err);
+}
 
 int ms_html_open(const char *path, const ms_cli_texts *roots, const char *root,
                  const msim_notes *notes, ms_html *out, msim_error *err) {
     msim_report_options o = msim_report_options_default();
     *out = (ms_html){.path = path, .notes = notes};
-    if (!path) return 0;
+    int rc = path ? ms_html_check(path, err) : 0;
+    if (!path || rc < 0) return rc;
     const char **all = ms_alloc(roots->n + 1, sizeof *all, "folders", err);
     if (!all) return -MSIM_E_MEMORY;
     if (roots->n) memcpy(all, roots->items, roots->n * sizeof *all);
@@ -15,7 +21,7 @@ int ms_html_open(const char *path, const ms_cli_texts *roots, const char *root,
     if (root) all[o.n_roots++] = root;
     o.roots = all;
     o.notes = notes;
-    int rc = msim_report_open(&o, &out->report, err);
+    rc = msim_report_open(&o, &out->report, err);
     ms_free(all);
     return rc;
 }
@@ -71,15 +77,16 @@ int ms_html_write(const ms_html *h, msim_error *err) {
     int rc = msim_report_write(h->report, h->path, err);
     if (rc < 0) return rc;
     (void)msim_report_get_info(h->report, &info);
+    const char *plural = ms_cli_plural(info.pieces);
+    ms_cli_count(pieces, info.pieces);
     if (info.points)
-        ms_cli_note("wrote %s: %s pieces, a map of %s points", h->path,
-                    ms_cli_count(pieces, info.pieces), ms_cli_count(without, info.points));
+        ms_cli_note("wrote %s: %s piece%s, a map of %s point%s", h->path, pieces, plural,
+                    ms_cli_count(without, info.points), ms_cli_plural(info.points));
     else if (info.without_notes)
-        ms_cli_note("wrote %s: %s pieces, %s of them without their notes, which cannot be shown: "
+        ms_cli_note("wrote %s: %s piece%s, %s of them without notes, which cannot be shown: "
                     "--midi-root names the folder of their files",
-                    h->path, ms_cli_count(pieces, info.pieces),
-                    ms_cli_count(without, info.without_notes));
+                    h->path, pieces, plural, ms_cli_count(without, info.without_notes));
     else
-        ms_cli_note("wrote %s: %s pieces", h->path, ms_cli_count(pieces, info.pieces));
+        ms_cli_note("wrote %s: %s piece%s", h->path, pieces, plural);
     return 0;
 }

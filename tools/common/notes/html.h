@@ -16,6 +16,8 @@ typedef struct {
                 "needs no network"                                                                \
     }
 
+/* Before the work: refuse to write a report over a file that is no page. */
+int ms_html_check(const char *path, msim_error *err);
 /* path NULL: there is none, and nothing below does anything. root: one more folder, or NULL. notes:
  * an index that has the notes of pieces, or NULL. */
 int ms_html_open(const char *path, const ms_cli_texts *roots, const char *root,
