@@ -120,6 +120,13 @@ def test_a_note_index_and_groups(songs, tmp_path):
     notes = mn.read_notes(songs / "one.mid")
     assert notes["pitch"].tolist() == tune
     assert [m.name for m in index.find(notes, 1)] == ["one.mid"]
+    with index.stream(1, window=len(notes)) as stream:
+        assert stream.answer() == []
+        for note in (*notes[::-1], *notes):  # the later ones push the others out
+            stream.push(np.array([note], mn.NOTE_DTYPE))
+        assert stream.answer() == index.find(notes, 1) == stream.answer()
+        with pytest.raises(mn.ArgumentError, match="NOTE_DTYPE"):
+            stream.push(np.zeros(2))
     assert mn.parse_notes("C4 E4 G4")["pitch"].tolist() == [60, 64, 67]
     assert [(index.name(p.piece), p.match.name) for p in index.pairs()] == [("one.mid", "two.mid")]
     a, b = index.names.index("one.mid"), index.names.index("two.mid")

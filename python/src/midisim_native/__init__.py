@@ -20,7 +20,7 @@ from ._library import lib as _lib
 from ._measure import Evaluation, EvaluationReport, Measure, ThresholdPoint
 from ._merge import merge_corpora
 from ._model import Model, ModelInfo, Piece, Tokenizer, load_model, read_midi
-from ._notes import NOTE_DTYPE, NoteMatch, NotePair, NotesIndex, parse_notes, read_notes
+from ._notes import NOTE_DTYPE, NoteMatch, NotePair, NotesIndex, NotesStream, parse_notes, read_notes
 from ._report import Report, ReportInfo
 from .errors import (ArgumentError, DeviceError, EmptyError, FileError, ForkError, FormatError, LimitError, MidisimError,
                      NoMemoryError, StoppedError, UnsupportedError)
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 __version__: str = _lib.msim_version().decode()
 
-__all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError", "Evaluation", "EvaluationReport", "FileError",
-           "FilePair", "ForkError", "FormatError", "GroupedFile", "Groups", "GroupsInfo", "LimitError", "Match", "Measure",
-           "MidiEmbedder", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError", "NoteMatch", "NotePair",
-           "NotesIndex", "Piece", "Query", "Report", "ReportInfo", "Searcher", "Skip", "Span", "StoppedError", "ThresholdPoint",
-           "Tokenizer", "UnsupportedError", "Whitening", "embed_folder", "load_model", "merge_corpora", "parse_notes",
-           "read_midi", "read_notes"]
+__all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError", "Evaluation", "EvaluationReport",
+           "FileError", "FilePair", "ForkError", "FormatError", "GroupedFile", "Groups", "GroupsInfo", "LimitError", "Match",
+           "Measure", "MidiEmbedder", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError", "NoteMatch",
+           "NotePair", "NotesIndex", "NotesStream", "Piece", "Query", "Report", "ReportInfo", "Searcher", "Skip", "Span",
+           "StoppedError", "ThresholdPoint", "Tokenizer", "UnsupportedError", "Whitening", "embed_folder", "load_model",
+           "merge_corpora", "parse_notes", "read_midi", "read_notes"]
 
 
 def __getattr__(name: str) -> Any:

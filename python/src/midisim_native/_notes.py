@@ -16,7 +16,7 @@ from ._library import Handle, Stop, call, callback, call_long, defaults, lib, pa
 from ._model import Path, read_midi
 from .errors import ArgumentError
 
-__all__ = ["NOTE_DTYPE", "NoteMatch", "NotePair", "NotesIndex", "parse_notes", "read_notes"]
+__all__ = ["NOTE_DTYPE", "NoteMatch", "NotePair", "NotesIndex", "NotesStream", "parse_notes", "read_notes"]
 
 NOTE_DTYPE = np.dtype([("start_ms", np.uint32), ("duration_ms", np.uint32), ("voice", np.uint16), ("pitch", np.uint8),
                        ("velocity", np.uint8)])
@@ -154,18 +154,19 @@ class NotesIndex(Handle):
         query: a MIDI file, its bytes, or notes; for a typed phrase use find(parse_notes(text)). evalue: matches of which
         chance gives more are not significant (default 1e-3). same_key, same_tempo: only such matches.
         """
-        notes = np.ascontiguousarray(query) if isinstance(query, np.ndarray) else read_notes(query)
-        if notes.dtype != NOTE_DTYPE:
-            raise ArgumentError("query: expected notes, an array of NOTE_DTYPE")
-        if notes.ndim != 1:
-            raise ArgumentError(f"query: expected notes [n], got {list(notes.shape)}")
+        notes = _notes(query) if isinstance(query, np.ndarray) else read_notes(query)
         options = defaults(_abi.msim_finder_options, max_matches=k, evalue=evalue, is_same_key=int(same_key),
                            is_same_tempo=int(same_tempo))
         found = ctypes.c_void_p()
         with _Finder(self, options) as finder:
             n = call("msim_finder_find", finder._handle, notes.ctypes.data, len(notes), ctypes.byref(found))
-            matches = ctypes.cast(found, ctypes.POINTER(_abi.msim_note_match))
-            return [self._match(matches[i]) for i in range(n)]
+            return self._matches(found, n)
+
+    def stream(self, k: int = 16, *, window: int = 0, evalue: float | None = None, same_key: bool = False,
+               same_tempo: bool = False) -> NotesStream:
+        """Match notes as they come: see NotesStream. window: how many of the latest notes count, 0 for 256; else as for find."""
+        return NotesStream(self, window, defaults(_abi.msim_finder_options, max_matches=k, evalue=evalue,
+                                                  is_same_key=int(same_key), is_same_tempo=int(same_tempo)))
 
     def compare(self, a: int, b: int) -> NoteMatch:
         """The match of piece a as the query with piece b."""
@@ -194,12 +195,52 @@ class NotesIndex(Handle):
             call_long(stop, "msim_notes_pairs", self._handle, ctypes.byref(options), sink, None)
         return pairs
 
+    def _matches(self, found: ctypes.c_void_p, n: int) -> list[NoteMatch]:
+        matches = ctypes.cast(found, ctypes.POINTER(_abi.msim_note_match))
+        return [self._match(matches[i]) for i in range(n)]
+
     def _match(self, match: Any) -> NoteMatch:
         place = match.place
         return NoteMatch(match.piece, self.name(match.piece), lib.msim_relation_name(match.relation).decode(),
                          bool(match.is_significant), match.evalue, match.score, match.n_matched, match.of_query, match.of_piece,
                          match.identity, match.transpose, match.tempo, place.query_from, place.query_to, getattr(place, "from"),
                          place.to)
+
+
+class NotesStream(Handle):
+    """Finds the pieces that share the notes that someone is playing: push notes as they come, and ask as often as you like.
+
+    NotesIndex.stream opens it; the index must stay open. Threads take turns.
+    """
+
+    _close = "msim_notes_stream_close"
+
+    def __init__(self, index: NotesIndex, window: int, options: Any) -> None:
+        super().__init__()
+        self._index = index
+        call("msim_notes_stream_open", index._handle, ctypes.byref(options), window, ctypes.byref(self._pointer))
+
+    def push(self, notes: npt.NDArray[Any]) -> None:
+        """Notes [n] of NOTE_DTYPE have come, with onsets in any order. Raises ArgumentError for one that no piece can have;
+        then none of them counts."""
+        given = _notes(notes)
+        with self._alone():
+            call("msim_notes_stream_push", self._handle, given.ctypes.data, len(given))
+
+    def answer(self) -> list[NoteMatch]:
+        """What NotesIndex.find gives for the latest notes."""
+        found = ctypes.c_void_p()
+        with self._alone():
+            return self._index._matches(found, call("msim_notes_stream_answer", self._handle, ctypes.byref(found)))
+
+
+def _notes(given: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    notes = np.ascontiguousarray(given)
+    if notes.dtype != NOTE_DTYPE:
+        raise ArgumentError("expected notes, an array of NOTE_DTYPE")
+    if notes.ndim != 1:
+        raise ArgumentError(f"expected notes [n], got {list(notes.shape)}")
+    return notes
 
 
 class _Finder(Handle):
