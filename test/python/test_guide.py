@@ -1,6 +1,8 @@
 """Every program of docs/guide/python.md runs, in order, and gives what the text says; blocks of the stores where they are
 installed. examples/tour.ipynb runs too."""
+import ast
 import importlib.util
+import json
 import pathlib
 import re
 import shutil
@@ -95,11 +97,9 @@ def test_other_stores_hold_the_same_vectors(package, place):
         assert scope["near"][0]["name"] in (corpus.name(expected[0, 0]), corpus.name(expected[0, 1]))
 
 
-@pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch):
-    """With the demonstration's folder and the small model. Its outputs are not kept in the tree."""
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
-    pytest.importorskip("ipykernel")
+@pytest.fixture
+def demonstration(tmp_path, monkeypatch):
+    """A folder with the demonstration's files, and the small model."""
     if not g.WEIGHTS.exists():
         g.absent("no weights: weights/fetch.sh")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "python/src"))
@@ -112,8 +112,35 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
             shutil.copy(ROOT / "test/data/midi" / line, folder)
     for path in (ROOT / "demo/midi").glob("*.mid"):
         shutil.copy(path, tmp_path / "midi/altered")
-    notebook = nbformat.read(ROOT / "examples/tour.ipynb", 4)
-    assert all(not cell.get("outputs") for cell in notebook.cells)
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    return tmp_path
+
+
+def check_tour(printed):
     assert "altered/love, third up.mid" in printed and "42 pieces" in printed
+
+
+def test_the_cells_of_the_notebook_run(demonstration, monkeypatch, capsys):
+    """As one program; the value of a cell's last line is printed, as a notebook shows it."""
+    monkeypatch.chdir(demonstration)
+    scope = {}
+    for number, cell in enumerate(json.loads((ROOT / "examples/tour.ipynb").read_text(encoding="utf-8"))["cells"]):
+        assert not cell.get("outputs")  # they are not kept in the tree
+        if cell["cell_type"] != "code":
+            continue
+        body = ast.parse("".join(cell["source"])).body
+        shown = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), f"cell {number}", "exec"), scope)
+        if shown is not None:
+            print(eval(compile(ast.Expression(shown.value), f"cell {number}", "eval"), scope))
+    check_tour(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(demonstration):
+    """The same in Jupyter's own kernel."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(ROOT / "examples/tour.ipynb", 4)
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3",
+                            resources={"metadata": {"path": str(demonstration)}}).execute()
+    check_tour("".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])))
