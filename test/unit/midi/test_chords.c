@@ -2,8 +2,7 @@
  * on hand-made files in both orders, cut sequences, windows between chords. docs/TOKENS.md. */
 #include "midi/chords/classes.h"
 #include "midi/tokens.h"
-#include "support/hostile.h"
-#include "support/test.h"
+#include "support/vectors.h"
 
 #define IDS 4096
 
@@ -88,58 +87,6 @@ static void every_set(void **state) {
 
 /* ---- Hand-made files ---- */
 
-typedef struct {
-    char name[100];
-    int factor, is_unclean, center_pitch;
-    long long max_seq_len;
-    uint8_t file[512];
-    size_t n_bytes;
-    char expected[700];
-} vector;
-
-/* Call `check` on each line of the data file. Returns the number of lines. */
-static int each_vector(void (*check)(const vector *)) {
-    FILE *f = fopen("test/data/chords_vectors.txt", "r");
-    static char line[4096];
-    int n = 0;
-    assert_non_null(f);
-    while (fgets(line, sizeof line, f)) {
-        if (line[0] == '#') continue;
-        vector v = {.factor = 0};
-        char *parameters = strstr(line, " | "), *hex, *expected;
-        assert_non_null(parameters);
-        hex = strstr(parameters + 3, " | ");
-        assert_non_null(hex);
-        expected = strchr(hex + 3, '|');
-        assert_non_null(expected);
-        line[strcspn(line, "\n")] = 0;
-        snprintf(v.name, sizeof v.name, "%.*s", (int)(parameters - line), line);
-        assert_int_equal(sscanf(parameters, " | %d %lld %d %d", &v.factor, &v.max_seq_len,
-                                &v.is_unclean, &v.center_pitch),
-                         4);
-        hex += 3;
-        assert_true(strspn(hex, "0123456789abcdef") / 2 <= sizeof v.file);
-        v.n_bytes = from_hex(hex, v.file);
-        snprintf(v.expected, sizeof v.expected, "%s", expected + 2);
-        check(&v);
-        n++;
-    }
-    fclose(f);
-    return n;
-}
-
-static void print_result(int64_t rc, char *out, size_t cap) {
-    size_t n = 0;
-    *out = 0;
-    if (rc < 0) snprintf(out, cap, "-");
-    for (int64_t v = 0; v < rc; v++) {
-        if (v) n += (size_t)snprintf(out + n, cap - n, " / ");
-        if (starts[v] == starts[v + 1]) n += (size_t)snprintf(out + n, cap - n, "[]");
-        for (int64_t i = starts[v]; i < starts[v + 1]; i++)
-            n += (size_t)snprintf(out + n, cap - n, "%s%d", i > starts[v] ? " " : "", ids[i]);
-    }
-}
-
 /* Time-first from chord-first: the two tokens of each chord change places. A sequence that a cut
  * ended may lack the second one. */
 static void swap_orders(int64_t rc) {
@@ -155,7 +102,7 @@ static void swap_orders(int64_t rc) {
 
 static bool is_wide;
 
-static void check_vector(const vector *v) {
+static void check_vector(const token_vector *v) {
     char got[700];
     for (int order = 0; order < 2; order++) {
         if (order == MSIM_ORDER_TIME_FIRST && v->max_seq_len < 100) continue;
@@ -167,7 +114,7 @@ static void check_vector(const vector *v) {
                                            IDS, starts, &error);
         free(copy);
         if (order == MSIM_ORDER_TIME_FIRST) swap_orders(rc);
-        print_result(rc, got, sizeof got);
+        print_tokens(rc, ids, starts, got, sizeof got);
         if (strcmp(got, v->expected) != 0)
             fail_msg("%s: order %d: expected %s, got %s (%s)", v->name, order, v->expected, got,
                      error.text);
@@ -182,9 +129,9 @@ static void check_vector(const vector *v) {
 static void as_the_package(void **state) {
     (void)state;
     is_wide = false;
-    assert_int_equal(each_vector(check_vector), 366);
+    assert_int_equal(each_token_vector("test/data/chords_vectors.txt", 4, check_vector), 366);
     is_wide = true;
-    assert_int_equal(each_vector(check_vector), 366);
+    assert_int_equal(each_token_vector("test/data/chords_vectors.txt", 4, check_vector), 366);
 }
 
 /* ---- Cuts, outcomes, options ---- */

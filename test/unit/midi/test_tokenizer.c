@@ -2,8 +2,7 @@
  * hostile bytes, the two parameters, errors, memory. Every file stands in a block of exactly its
  * size, so that a sanitizer sees any read past its end. docs/TOKENS.md. */
 #include "midi/tokens.h"
-#include "support/hostile.h"
-#include "support/test.h"
+#include "support/vectors.h"
 
 #define IDS 4096
 
@@ -32,64 +31,10 @@ static int64_t encode_copy(const uint8_t *file, size_t n, int factor, int64_t ma
     return rc;
 }
 
-/* What the last call gave, as the vectors write it. */
-static void print_result(int64_t rc, char *out, size_t cap) {
-    size_t n = 0;
-    if (rc < 0) {
-        snprintf(out, cap, "-");
-        return;
-    }
-    for (int64_t v = 0; v < rc; v++) {
-        if (v) n += (size_t)snprintf(out + n, cap - n, " / ");
-        if (starts[v] == starts[v + 1]) n += (size_t)snprintf(out + n, cap - n, "[]");
-        for (int64_t i = starts[v]; i < starts[v + 1]; i++)
-            n += (size_t)snprintf(out + n, cap - n, "%s%d", i > starts[v] ? " " : "", ids[i]);
-    }
-}
-
-typedef struct {
-    char name[100];
-    int factor;
-    long long max_seq_len;
-    uint8_t file[512];
-    size_t n_bytes;
-    char expected[600];
-} vector;
-
-/* Call `check` on each line of the data file. Returns the number of lines. */
-static int each_vector(void (*check)(const vector *)) {
-    FILE *f = fopen("test/data/tokenizer_vectors.txt", "r");
-    static char line[4096];
-    int n = 0;
-    assert_non_null(f);
-    while (fgets(line, sizeof line, f)) {
-        if (line[0] == '#') continue;
-        vector v = {.factor = 0};
-        char *parameters = strstr(line, " | "), *hex, *expected;
-        assert_non_null(parameters);
-        hex = strstr(parameters + 3, " | ");
-        assert_non_null(hex);
-        expected = strchr(hex + 3, '|');
-        assert_non_null(expected);
-        line[strcspn(line, "\n")] = 0;
-        snprintf(v.name, sizeof v.name, "%.*s", (int)(parameters - line), line);
-        assert_int_equal(sscanf(parameters, " | %d %lld", &v.factor, &v.max_seq_len), 2);
-        hex += 3;
-        size_t length = strspn(hex, "0123456789abcdef");
-        assert_true(length / 2 <= sizeof v.file);
-        v.n_bytes = from_hex(hex, v.file);
-        snprintf(v.expected, sizeof v.expected, "%s", expected + 2);
-        check(&v);
-        n++;
-    }
-    fclose(f);
-    return n;
-}
-
-static void check_vector(const vector *v) {
+static void check_vector(const token_vector *v) {
     char got[600];
     int64_t rc = encode_copy(v->file, v->n_bytes, v->factor, v->max_seq_len);
-    print_result(rc, got, sizeof got);
+    print_tokens(rc, ids, starts, got, sizeof got);
     if (strcmp(got, v->expected) != 0)
         fail_msg("%s: expected %s, got %s (%s)", v->name, v->expected, got, error.text);
     if (rc >= 0) {
@@ -106,13 +51,13 @@ static void check_vector(const vector *v) {
 
 static void as_the_original(void **state) {
     (void)state;
-    assert_int_equal(each_vector(check_vector), 172);
+    assert_int_equal(each_token_vector("test/data/tokenizer_vectors.txt", 2, check_vector), 172);
 }
 
 static void as_the_original_with_wide_times(void **state) {
     (void)state;
     ms_tokenizer_force_wide(tok, true);
-    assert_int_equal(each_vector(check_vector), 172);
+    assert_int_equal(each_token_vector("test/data/tokenizer_vectors.txt", 2, check_vector), 172);
     ms_tokenizer_force_wide(tok, false);
 }
 
@@ -143,7 +88,7 @@ static void check_both(const uint8_t *file, size_t n) {
     for (int64_t i = 0; i < n_ids; i++) assert_in_range(ids[i], 0, 383);
 }
 
-static void damage(const vector *v) {
+static void damage(const token_vector *v) {
     uint8_t file[512];
     for (size_t n = 0; n <= v->n_bytes; n++) check_both(v->file, n);
     for (int i = 0; i < 40 && v->n_bytes > 14; i++) {
@@ -157,7 +102,7 @@ static void damage(const vector *v) {
 static void cut_and_changed_bytes(void **state) {
     (void)state;
     random_state = 1;
-    each_vector(damage);
+    each_token_vector("test/data/tokenizer_vectors.txt", 2, damage);
 }
 
 /* ---- Random music ---- */
