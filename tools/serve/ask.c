@@ -49,9 +49,10 @@ int ms_ask_option(ms_ask *a, const char *key, const char *value, msim_error *err
         snprintf(a->id, sizeof a->id, "%s", value);
     }
     if (strcmp(key, "name") == 0) {
-        if (strlen(value) >= sizeof a->name)
-            return ms_fail(err, MSIM_E_ARG, "name: expected under %zu bytes, got %zu",
-                           sizeof a->name, strlen(value));
+        const size_t n = strlen(value);
+        if (n >= sizeof a->name || msim_name_chars(value, n) > MS_ASK_NAME_CHARS)
+            return ms_fail(err, MSIM_E_ARG, "name: expected at most %d characters",
+                           MS_ASK_NAME_CHARS);
         snprintf(a->name, sizeof a->name, "%s", value);
     }
     return MSIM_OK;
