@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import re
+import shutil
 import signal
 import socket
 import time
@@ -333,6 +334,13 @@ def test_wrong_use(music):
                                   (("none.npy",), 1, "none.npy"), (("--port", "70000", "c.npy"), 2, "0..65535")):
         done = run("serve", *arguments, cwd=music)
         assert done.returncode == code and says in text(done) and text(done).count("\n") == 1, text(done)
+
+
+def test_build_without_a_server(tmp_path):
+    """The front command says what is missing."""
+    shutil.copy(BUILD / "midisim", tmp_path / "midisim")
+    done = run("serve", "serve", "c.npy", program=tmp_path / "midisim")
+    assert done.returncode == 1 and text(done).count("\n") == 1 and "libmicrohttpd-dev" in text(done)
 
 
 def test_port_is_taken(music, server):

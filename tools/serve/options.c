@@ -60,7 +60,7 @@ static const ms_cli_option options[] = {
     {0}};
 
 static const ms_cli_example examples[] = {
-    {"midisim serve corpus.npy --midi-root music", "a page to search the corpus and to listen"},
+    {"midisim-serve corpus.npy --midi-root music", "a page to search the corpus and to listen"},
     {"midisim-serve music/", "by notes alone: the pieces of a folder"},
     {"midisim-serve --port 0 corpus.npy", "on a free port, which is printed"},
     {"curl --data-binary @song.mid -H 'Content-Type: audio/midi' 'localhost:8117/api/search?k=5'",

@@ -268,7 +268,7 @@ bool ms_tasks_describe(ms_tasks *j, const char *id, ms_json_text *text) {
                  ms_task_stage_name(atomic_load(&task->stage)), (long long)ahead,
                  ms_clock_now() - task->began);
     pthread_mutex_unlock(&j->lock);
-    ms_json_put(text, line, strlen(line));
+    if (line[0]) ms_json_put(text, line, strlen(line));
     return line[0] != 0;
 }
 
