@@ -48,7 +48,9 @@ OTHERS   := $(filter-out $(ARCH),x86 arm)
 LIB_SRC  := $(sort $(wildcard src/*.c src/*/*.c src/*/*/*.c src/*/*/*/*.c src/*/*/*/*/*.c))
 LIB_SRC  := $(filter-out $(OTHERS:%=src/cpu/kernels/%/%),$(LIB_SRC))
 LIB_OBJ  := $(LIB_SRC:%.c=$B/%.o)
-TOOLS    := tokens embed search index find groups report eval convert bench fetch
+# The server needs libmicrohttpd; without it, the other tools are built alone.
+HAS_HTTP := $(shell echo '\#include <microhttpd.h>' | $(CC) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 && echo 1)
+TOOLS    := tokens embed search index find groups report $(if $(HAS_HTTP),serve) eval convert bench fetch
 TOOL_BIN := $(TOOLS:%=$B/midisim-%)
 TOOL_SRC := $(sort $(wildcard $(TOOLS:%=tools/%/*.c) tools/search/print/*.c tools/bench/$(ARCH)/*.c))
 TOOL_COMMON := $(patsubst %.c,$B/%.o,$(filter-out tools/common/ranks_mpi.c,$(sort $(wildcard tools/common/*.c tools/common/*/*.c))))
@@ -96,6 +98,7 @@ $(SAYS_BUILD): $B/stamp.commit
 
 # The page of a report lies in the library as it is: src/report/assets.c.
 $B/src/report/assets.o: $(wildcard src/report/page/*)
+$B/tools/serve/assets.o: $(wildcard src/report/page/* tools/serve/page/*)
 
 # Tests share headers of test/support.
 $(foreach b,$B build/emu build/emu-race build/emu-asan,$b/test/%.o): private TESTS := -Itest
@@ -121,6 +124,8 @@ $B/libmidisim.so.$(MAJOR): $(LIB_OBJ) $B/stamp.sources
 $(foreach t,$(TOOLS),$(eval $B/midisim-$t: $$(call tool_obj,$t)))
 $(TOOL_BIN): $B/midisim-%: $(TOOL_COMMON) $B/libmidisim-internal.a
 	$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CUDART) $(LIBS)
+
+$B/midisim-serve: private LIBS += -lmicrohttpd
 
 # The front command needs small files alone, and no library but C's.
 $(FRONT): $B/tools/midisim/main.o $B/tools/common/texts/spelling.o $B/libmidisim-internal.a

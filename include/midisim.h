@@ -2145,6 +2145,14 @@ MSIM_API int msim_report_get_info(const msim_report *report, msim_report_info *o
  * and the report written again. */
 MSIM_API int msim_report_write(const msim_report *report, const char *path, msim_error *err);
 
+/* Receives bytes, which are borrowed until this function returns. Return 0 to go on; any other
+ * value ends the call. */
+typedef int (*msim_bytes_sink)(void *user, const void *bytes, size_t n_bytes);
+/* Give what the page of a report reads, as one JSON object: docs/FORMATS.md, Reports. A program
+ * with a page of its own needs no file. -MSIM_E_STOPPED when sink ended the call. */
+MSIM_API int msim_report_write_json(const msim_report *report, msim_bytes_sink sink, void *user,
+                                    msim_error *err);
+
 /* ---- Context: one caller's working memory and threads ---------------------------------------- */
 
 typedef struct msim_context msim_context;

@@ -23,6 +23,8 @@ $(SHARED_BIN): $B/shared/midisim-%: $(TOOL_COMMON) $B/libmidisim.so.$(MAJOR) $B/
 INSTALL = PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' DESTDIR='$(DESTDIR)' BUILD='$B' VERSION='$(VERSION)' MAJOR='$(MAJOR)' \
           TOOLS='$(TOOLS)' MODEL='$(MODEL)' packaging/install.sh
 
+$B/shared/midisim-serve: private LIBS += -lmicrohttpd
+
 .PHONY: product install install-strip uninstall
 product: $(PRODUCT)
 

@@ -33,6 +33,7 @@ look() {
     need python3-venv python3 -c 'import venv, ensurepip'
     if [ "$goal" = test ]; then
         need libcmocka-dev header cmocka.h
+        need libmicrohttpd-dev header microhttpd.h
         need pkgconf pkg-config --version
         need libopenmpi-dev sh -c 'mpicc --showme:version && mpicc --showme:compile'
         need openmpi-bin mpirun --version
@@ -42,7 +43,7 @@ look() {
 look
 if [ -n "$missing" ]; then
     [ "${missing#* build-essential}" = "$missing" ] || missing=" build-essential zlib1g-dev libcjson-dev libssl-dev python3-venv$(
-        [ "$goal" = build ] || echo ' libcmocka-dev pkgconf libopenmpi-dev openmpi-bin')"
+        [ "$goal" = build ] || echo ' libcmocka-dev libmicrohttpd-dev pkgconf libopenmpi-dev openmpi-bin')"
     sudo=
     [ "$(id -u)" = 0 ] || sudo=sudo
     line="${sudo:+sudo }apt-get install -y --no-install-recommends$missing"

@@ -20,6 +20,7 @@ ASSET(roll, "roll.js")
 ASSET(matches, "matches.js")
 ASSET(groups, "groups.js")
 ASSET(map, "map.js")
+ASSET(shell, "shell.js")
 ASSET(main, "main.js")
 
 #define PLACE(name) \
@@ -27,4 +28,4 @@ ASSET(main, "main.js")
 
 const ms_report_asset ms_report_assets[] = {
     PLACE(page),    PLACE(style),  PLACE(base), PLACE(music), PLACE(sound), PLACE(roll),
-    PLACE(matches), PLACE(groups), PLACE(map),  PLACE(main),  {NULL, NULL}};
+    PLACE(matches), PLACE(groups), PLACE(map),  PLACE(shell), PLACE(main),  {NULL, NULL}};

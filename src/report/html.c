@@ -156,3 +156,13 @@ int msim_report_write(const msim_report *r, const char *path, msim_error *err) {
     ms_json_text_free(&json);
     return rc;
 }
+
+int msim_report_write_json(const msim_report *r, msim_bytes_sink sink, void *user,
+                           msim_error *err) {
+    ms_json_text json = {0};
+    int rc = make_json(r, &json, err);
+    if (rc >= 0 && sink(user, json.data, json.n) != 0)
+        rc = ms_fail(err, MSIM_E_STOPPED, "report: the receiver of its JSON asked to stop");
+    ms_json_text_free(&json);
+    return rc;
+}

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("MIDISIM_BUILD", "build/release")
 SHIPPED = ROOT / "test" / "data" / "midi"
 CI = os.environ.get("CI", "") not in ("", "0", "false")
-TOOLS = ("tokens", "embed", "search", "index", "find", "groups", "report", "eval", "convert", "bench", "fetch")
+TOOLS = ("tokens", "embed", "search", "index", "find", "groups", "report", "serve", "eval", "convert", "bench", "fetch")
 # Under the sanitizers: a leak or an overflow ends a tool with a code that no test expects.
 ENV = dict(os.environ, ASAN_OPTIONS="exitcode=99:allocator_may_return_null=1", UBSAN_OPTIONS="print_stacktrace=1",
            LC_ALL="C.UTF-8", CUDA_VISIBLE_DEVICES="")  # the same on machines with a GPU; test_device.py has its own

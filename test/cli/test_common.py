@@ -27,7 +27,7 @@ def test_help(name):
         assert bool(re.search(rf"^ +{option} ", out, re.M)) == (name not in without)
     assert bool(re.search("^ +--threads ", out, re.M)) == ("MIDISIM_THREADS" in out) == (name not in ("convert", "fetch"))
     assert "Exit codes:" in out and "130" in out
-    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "eval", "bench"))
+    assert ("MIDISIM_MODEL" in out) == (name in ("embed", "search", "serve", "eval", "bench"))
     assert max(map(len, out.splitlines())) <= 120
 
 

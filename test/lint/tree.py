@@ -5,7 +5,7 @@ import re
 import subprocess
 
 C_FILES = (".c", ".h", ".cu", ".cuh", ".cpp")
-TOOLS = ("tokens", "embed", "search", "index", "find", "groups", "report", "eval", "convert", "bench", "fetch")
+TOOLS = ("tokens", "embed", "search", "index", "find", "groups", "report", "serve", "eval", "convert", "bench", "fetch")
 
 
 class Skip(Exception):

@@ -12,7 +12,7 @@ import pytest
 import golden_util as g
 
 LINT = g.ROOT / "test/lint/lint.py"
-TOOLS = ("tokens", "embed", "search", "index", "find", "groups", "report", "eval", "convert", "bench", "fetch")
+TOOLS = ("tokens", "embed", "search", "index", "find", "groups", "report", "serve", "eval", "convert", "bench", "fetch")
 CC = os.environ.get("CC", "cc").split()
 
 HEADER = """#ifndef MIDISIM_H

@@ -139,6 +139,12 @@ static int become(const char *folder, const char *command, char **argv) {
     snprintf(name, sizeof name, "%s%.48s", prefix, command);
     if (!command_of(name) || !tool_path(folder, command, path, sizeof path)) {
         char shown[48], nearest[80];
+        if (strcmp(command, "serve") == 0) {
+            fputs("midisim: serve: this build has no server: install libmicrohttpd-dev, then build "
+                  "again\n",
+                  stderr);
+            return 1;
+        }
         snprintf(shown, sizeof shown, "%s", command);
         for (char *c = shown; *c; c++)
             if ((unsigned char)*c < ' ' || *c == 127) *c = '?';

@@ -167,6 +167,7 @@ MSIM_STAGE_COUNT = 5
 msim_hit_sink = CFUNCTYPE(c_int, c_void_p, c_size_t, c_int64, c_double)
 msim_answer_sink = CFUNCTYPE(c_int, c_void_p, c_void_p)
 msim_pair_sink = CFUNCTYPE(c_int, c_void_p, c_int64, c_void_p)
+msim_bytes_sink = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 msim_join_sink = CFUNCTYPE(c_int, c_void_p, c_int64, c_int64, c_double)
 
 
@@ -1249,6 +1250,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_report_add_map": (c_int, (c_void_p, c_void_p, c_void_p)),
     "msim_report_get_info": (c_int, (c_void_p, c_void_p)),
     "msim_report_write": (c_int, (c_void_p, c_char_p, c_void_p)),
+    "msim_report_write_json": (c_int, (c_void_p, msim_bytes_sink, c_void_p, c_void_p)),
     "msim_context_open": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "msim_context_close": (None, (c_void_p,)),
     "msim_context_embed": (c_int, (c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p)),

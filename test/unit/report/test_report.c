@@ -144,6 +144,42 @@ static void sizes_are_kept(void **state) {
     msim_report_close(r);
 }
 
+typedef struct {
+    char text[1 << 16];
+    size_t n;
+    int stops;
+} received;
+
+static int receive(void *user, const void *bytes, size_t n) {
+    received *to = user;
+    assert_true(to->n + n < sizeof to->text);
+    memcpy(to->text + to->n, bytes, n);
+    to->n += n;
+    return to->stops;
+}
+
+/* What the page reads, without a file: nothing is escaped as inside HTML. */
+static void json_alone(void **state) {
+    (void)state;
+    static received to;
+    msim_report *r;
+    msim_error e;
+    assert_int_equal(msim_report_open(NULL, &r, NULL), 0);
+    assert_int_equal(add(r, "<a>", tune, NOTES, NULL), 0);
+    assert_int_equal(msim_report_add_query(r, 0, -1, -1, NULL), 0);
+    assert_int_equal(msim_report_write_json(r, receive, &to, &e), 0);
+    cJSON *json = ms_json_parse(to.text, to.n, &e);
+    assert_non_null(json);
+    const cJSON *piece = cJSON_GetArrayItem(cJSON_GetObjectItem(json, "pieces"), 0);
+    assert_string_equal(cJSON_GetObjectItem(piece, "name")->valuestring, "<a>");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(json, "queries")), 1);
+    cJSON_Delete(json);
+    to.stops = 1;
+    to.n = 0;
+    assert_int_equal(msim_report_write_json(r, receive, &to, &e), -MSIM_E_STOPPED);
+    msim_report_close(r);
+}
+
 /* The two axes of made rows: most along x, less along y, least along z. */
 static void principal_axes(void **state) {
     (void)state;
@@ -170,7 +206,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written),        cmocka_unit_test(pieces_are_known),
         cmocka_unit_test(out_of_memory),  cmocka_unit_test(what_does_not_exist),
-        cmocka_unit_test(sizes_are_kept), cmocka_unit_test(principal_axes),
+        cmocka_unit_test(sizes_are_kept), cmocka_unit_test(json_alone),
+        cmocka_unit_test(principal_axes),
     };
     return cmocka_run_group_tests(tests, set_up, folder_close);
 }
