@@ -2071,6 +2071,10 @@ typedef struct {
     int64_t max_points;  /* of the map; of a larger corpus every so many-th piece is a point
                               * (default 5,000) */
     int64_t max_point_notes; /* that a point of the map plays (default 64; 0: none) */
+    /* Called now and then while groups or a map are added, with what is counted (all < 0: nobody
+     * knows how many). Non-zero ends the call with -MSIM_E_STOPPED. NULL: it runs to its end. */
+    int (*progress)(void *user, const char *unit, int64_t done, int64_t all);
+    void *user; /* passed to progress */
 } msim_report_options;
 MSIM_API void msim_report_options_init(msim_report_options *options);
 static inline msim_report_options msim_report_options_default(void) {
@@ -2133,6 +2137,11 @@ MSIM_API int msim_report_add_groups(msim_report *report, const msim_groups *grou
  * is one point, that of its first row. The same rows give the same map. A report has at most
  * one. */
 MSIM_API int msim_report_add_map(msim_report *report, const msim_corpus *corpus, msim_error *err);
+/* The same, but at places that the caller has computed, such as those of UMAP: points [n_points][2]
+ * for the rows of the corpus, in their order. -MSIM_E_ARG when their number is another than that of
+ * the rows, or when one is not finite. */
+MSIM_API int msim_report_add_layout(msim_report *report, const msim_corpus *corpus,
+                                    const float *points, int64_t n_points, msim_error *err);
 
 typedef struct {
     size_t size;                   /* sizeof(msim_report_info), set by the caller (R6) */

@@ -119,7 +119,8 @@ int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error
             r->n_groups_left_out += info.groups - g + 1;
             break;
         }
-        rc = put_group(r, groups, g, err);
+        rc = ms_report_progress(r, "groups", g - 1, info.groups, err);
+        if (rc >= 0) rc = put_group(r, groups, g, err);
         if (rc >= 0) rc = ms_json_text_failed(&r->groups, err);
         if (rc >= 0) continue;
         r->groups.n = before;

@@ -52,6 +52,10 @@ struct msim_report {
     msim_aligner *aligner;
 };
 
+/* Tell the caller's progress: < 0 when it asks to stop. */
+int ms_report_progress(const msim_report *report, const char *unit, int64_t done, int64_t all,
+                       msim_error *err);
+
 /* ---- Notes ---- */
 
 /* Base64 of what was packed; texts of JSON with their quotation marks. */
@@ -88,8 +92,8 @@ int ms_report_put_places(msim_report *report, const ms_report_piece *query,
 
 /* Rows [n, dim], which are changed, to points [n][2]: the two axes of most variance. shares [2]: of
  * the variance. */
-int ms_report_pca(float *rows, size_t n, size_t dim, double *points, double *shares,
-                  msim_error *err);
+int ms_report_pca(const msim_report *report, float *rows, size_t n, size_t dim, double *points,
+                  double *shares, msim_error *err);
 
 /* ---- Page ---- */
 

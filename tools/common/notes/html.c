@@ -2,6 +2,7 @@
 #include "common/notes/html.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "common/watch.h"
 #include <string.h>
 
 int ms_html_check(const char *path, msim_error *err) {
@@ -21,6 +22,7 @@ int ms_html_open(const char *path, const ms_cli_texts *roots, const char *root,
     if (root) all[o.n_roots++] = root;
     o.roots = all;
     o.notes = notes;
+    o.progress = ms_cli_unit_progress;
     rc = msim_report_open(&o, &out->report, err);
     ms_free(all);
     return rc;
