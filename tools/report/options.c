@@ -50,13 +50,7 @@ static const ms_cli_option options[] = {
          "with --map: where the points are, from a .npy of two numbers for each row of CORPUS, "
          "such as umap_layout of the Python package writes; without it, the map is of principal "
          "components"},
-    {.name = "midi-root",
-     .kind = MS_CLI_TEXTS,
-     .value = "ROOT",
-     .offset = AT(roots),
-     .help = "a folder in which the names of pieces are paths: their notes are shown and played. "
-             "May be repeated",
-     .brief = "the folder with the MIDI files"},
+    MS_CLI_ROW_MIDI_ROOT(ms_reporting_settings, roots, "", "the folder with the MIDI files"),
     {.name = "title",
      .kind = MS_CLI_TEXT,
      .value = "TEXT",
