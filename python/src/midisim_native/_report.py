@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
-import numpy as np
 import numpy.typing as npt
 
 from . import _abi
 from ._corpus import Corpus, Match
 from ._groups import Groups
-from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, several, sized
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, name_bytes, path_bytes, paths_array, reals, several, sized
 from ._model import Path
 from ._notes import NoteMatch, NotesIndex
 from .errors import ArgumentError
@@ -46,7 +45,7 @@ class Report(Handle):
         given = several(roots)
         array = paths_array([path_bytes(root) for root in given])
         self._open_on(notes)
-        options = defaults(_abi.msim_report_options, title=title.encode() if title is not None else None,
+        options = defaults(_abi.msim_report_options, title=name_bytes(title, "title") if title is not None else None,
                            roots=ctypes.addressof(array) if given else None, n_roots=len(given),
                            notes=notes._handle.value if notes is not None else None, progress=self._progress)
         call("msim_report_open", ctypes.byref(options), ctypes.byref(self._pointer))
@@ -54,7 +53,7 @@ class Report(Handle):
     def add_piece(self, name: str, source: Path | bytes | None = None) -> int:
         """Add a piece, and read its notes from a file, from the bytes of one, or by its name. Returns its number, which is that of
         before when the piece is known."""
-        coded = name.encode("utf-8", "surrogateescape")
+        coded = name_bytes(name, "name")
         with self._alone():
             if isinstance(source, bytes):
                 return call("msim_report_add_midi", self._handle, coded, len(coded), source, len(source))
@@ -102,7 +101,7 @@ class Report(Handle):
             with self._alone():
                 self._add("msim_report_add_map", corpus._handle)
             return
-        places = np.ascontiguousarray(layout, np.float32)
+        places = reals(layout, "layout")
         if places.shape != (len(corpus), 2):
             raise ArgumentError(f"layout: expected [{len(corpus)}, 2], got {list(places.shape)}")
         with self._alone():
