@@ -1640,7 +1640,8 @@ MSIM_API void msim_notes_builder_close(msim_notes_builder *builder);
 
 /* The whole job: list files, read them, write the index. What a job has read is kept when it is
  * stopped, and every 20,000 files, in OUTPUT.kept-0, OUTPUT.kept-1 and so on. The next run takes
- * unchanged pieces from there and removes these files at its end. Start from
+ * unchanged pieces from there and removes these files at its end. An output that is a folder, or a
+ * file but no note index, is refused before any work: -MSIM_E_ARG. Start from
  * msim_notes_job_options_default(). The walk lists the inputs; its fields about tokens do not
  * matter, and progress and message are its. */
 typedef struct {
@@ -1673,7 +1674,7 @@ typedef struct {
 MSIM_API int msim_notes_build(const msim_notes_job_options *options, msim_notes_job_stats *stats,
                               msim_error *err);
 /* Write the pieces of several indexes of the same options as one: the bytes are those of one job
- * over all their files. */
+ * over all their files. Outputs are refused as there. */
 MSIM_API int msim_notes_merge(const char *const *paths, size_t n_paths, const char *output,
                               int64_t memory_bytes, msim_error *err);
 
@@ -2147,6 +2148,7 @@ typedef struct {
     size_t size;                   /* sizeof(msim_report_info), set by the caller (R6) */
     int64_t pieces, without_notes; /* shown; of these, pieces of which only the name is known */
     int64_t queries, matches, groups, points;
+    int64_t not_found; /* of those without notes, pieces that had to be found by their name */
 } msim_report_info;
 MSIM_API int msim_report_get_info(const msim_report *report, msim_report_info *out);
 /* Write the report as it is now. The bytes go to a temporary file, which then replaces an existing

@@ -97,6 +97,7 @@ int msim_report_get_info(const msim_report *r, msim_report_info *out) {
                                    .queries = (int64_t)r->n_queries,
                                    .matches = r->n_matches,
                                    .groups = r->n_groups + r->n_groups_left_out,
-                                   .points = r->n_points};
+                                   .points = r->n_points,
+                                   .not_found = r->n_not_found};
     return ms_sized_out(out, &info, sizeof info);
 }

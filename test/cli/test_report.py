@@ -259,6 +259,26 @@ def test_what_is_missing_is_said(music, tmp_path):
     assert all(m["alike"]["score"] and m["places"] == [] for m in data["queries"][0]["matches"])
 
 
+def test_advice_fits(music, tmp_path):
+    """--midi-root helps where files are looked for by name, not where one that was named cannot be read."""
+    (tmp_path / "bad.mid").write_bytes(b"no MIDI file")
+    done = run("report", "-o", tmp_path / "r.html", "q.mid", tmp_path / "bad.mid", cwd=music)
+    assert done.returncode == 1 and text(done).endswith("2 pieces, 1 of them without notes, which cannot be shown\n")
+    done = run("search", "-c", "c.npy", "--like", "b/05.mid", "-k", 2, "--html", tmp_path / "r.html", cwd=music)
+    assert done.returncode == 0 and text(done).endswith("cannot be shown: --midi-root names the folder of their files\n")
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [
+    ("find", ("-i", "c.notes", "q.mid")),
+    ("search", ("-c", "c.npy", "--like", "b/05.mid")),
+    ("groups", ("music",)),
+])
+def test_html_needs_a_file(music, tmp_path, tool, arguments):
+    for name, says in (("-", "cannot go to standard output"), ("music", "music: it is a folder")):
+        done = run(tool, *arguments, "--html", name, cwd=music, env={"XDG_CACHE_HOME": str(tmp_path)})
+        assert done.returncode == 2 and says in text(done) and done.stdout == b"" and not (music / "-").exists()
+
+
 def test_names_that_lead_out_of_a_root(music, tmp_path):
     secret = tmp_path / "secret.mid"
     secret.write_bytes((music / "q.mid").read_bytes())
@@ -304,6 +324,8 @@ def test_same_bytes_each_time(music, tmp_path):
 @pytest.mark.parametrize(("arguments", "says"), [
     (("q.mid", "music/b/03.mid"), "give -o FILE"),
     (("-o", "x.html"), "nothing to show"),
+    (("-o", "-", "q.mid", "music/b/03.mid"), "cannot go to standard output"),
+    (("-o", "music", "q.mid", "music/b/03.mid"), "music: it is a folder"),
     (("-o", "x.html", "q.mid"), "nothing to compare"),
     (("-o", "x.html", "-i", "music"), "no query"),
     (("-o", "x.html", "-k", "3", "q.mid", "q.mid"), "for -i"),
@@ -312,7 +334,8 @@ def test_same_bytes_each_time(music, tmp_path):
 ])
 def test_wrong_use(music, arguments, says):
     done = run("report", *arguments, cwd=music)
-    assert done.returncode == 2 and says in text(done) and not (music / "x.html").exists()
+    assert done.returncode == 2 and says in text(done)
+    assert not any((music / name).exists() for name in ("x.html", "-"))
 
 
 def test_what_cannot_be_written(music, tmp_path):

@@ -973,6 +973,7 @@ class msim_report_info(Structure):
         ("matches", c_int64),
         ("groups", c_int64),
         ("points", c_int64),
+        ("not_found", c_int64),
     ]
 
 

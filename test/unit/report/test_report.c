@@ -244,6 +244,67 @@ static void a_map_is_stopped(void **state) {
     msim_corpus_close(corpus);
 }
 
+/* Four pieces of two contents: two groups. */
+static msim_groups *two_groups(void) {
+    static const char *const names[] = {"a1", "a2", "b1", "b2"};
+    const char *path = in_folder("x.notes");
+    msim_groups_options o = msim_groups_options_default();
+    msim_notes_builder *b;
+    msim_groups *groups;
+    assert_int_equal(msim_notes_builder_open(path, NULL, &b, NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        const unsigned char content[MSIM_CONTENT_BYTES] = {(unsigned char)names[i][0]};
+        const msim_piece_notes piece = piece_of(i < 2 ? tune : other, NOTES - i / 2);
+        assert_int_equal(msim_notes_builder_add(b, names[i], 2, content, &piece, NULL), 0);
+    }
+    assert_int_equal(msim_notes_builder_finish(b, NULL), 0);
+    msim_notes_builder_close(b);
+    o.paths = &path;
+    o.n_paths = 1;
+    o.work = in_folder("work");
+    o.threads = 1;
+    o.kinds = 1 << MSIM_PAIR_BYTES;
+    assert_int_equal(msim_groups_find(&o, &groups, NULL), 0);
+    return groups;
+}
+
+/* Groups that are stopped in the middle leave no pieces. */
+static void groups_are_stopped(void **state) {
+    (void)state;
+    int left = 2;
+    msim_report *r;
+    msim_report_options o = msim_report_options_default();
+    msim_report_info info = {.size = sizeof info};
+    msim_groups *groups = two_groups();
+    o.progress = count_down;
+    o.user = &left;
+    assert_int_equal(msim_report_open(&o, &r, NULL), 0);
+    assert_int_equal(msim_report_add_piece(r, "b1", 2, NULL, NULL), 0);
+    assert_int_equal(msim_report_add_groups(r, groups, NULL), -MSIM_E_STOPPED);
+    assert_int_equal(msim_report_get_info(r, &info), 0);
+    assert_int_equal(info.pieces, 1);
+    assert_int_equal(info.without_notes, 1);
+    assert_int_equal(info.not_found, 1);
+    assert_int_equal(msim_report_add_groups(r, groups, NULL), 0);
+    assert_int_equal(msim_report_get_info(r, &info), 0);
+    assert_int_equal(info.groups, 2);
+    assert_int_equal(info.pieces, 4);
+    assert_int_equal(msim_report_add_piece(r, "b1", 2, NULL, NULL), 0);
+    msim_report_close(r);
+    msim_groups_close(groups);
+}
+
+/* Notes that were given under a name are not those of the file of that name. */
+static void given_notes_are_no_file(void **state) {
+    (void)state;
+    msim_report *r;
+    assert_int_equal(msim_report_open(NULL, &r, NULL), 0);
+    assert_int_equal(add(r, "a", tune, NOTES, NULL), 0);
+    assert_int_equal(msim_report_add_piece(r, "a", 1, NULL, NULL), 1);
+    assert_int_equal(msim_report_add_piece(r, "a", 1, NULL, NULL), 1);
+    msim_report_close(r);
+}
+
 /* The places are the given ones, over the longer axis; others are refused. */
 static void a_given_layout(void **state) {
     (void)state;
@@ -281,11 +342,17 @@ static void a_given_layout(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written),        cmocka_unit_test(pieces_are_known),
-        cmocka_unit_test(out_of_memory),  cmocka_unit_test(what_does_not_exist),
-        cmocka_unit_test(sizes_are_kept), cmocka_unit_test(json_alone),
-        cmocka_unit_test(principal_axes), cmocka_unit_test(a_map_is_stopped),
+        cmocka_unit_test(written),
+        cmocka_unit_test(pieces_are_known),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(what_does_not_exist),
+        cmocka_unit_test(sizes_are_kept),
+        cmocka_unit_test(json_alone),
+        cmocka_unit_test(principal_axes),
+        cmocka_unit_test(a_map_is_stopped),
         cmocka_unit_test(a_given_layout),
+        cmocka_unit_test(groups_are_stopped),
+        cmocka_unit_test(given_notes_are_no_file),
     };
     return cmocka_run_group_tests(tests, set_up, folder_close);
 }

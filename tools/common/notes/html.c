@@ -6,6 +6,8 @@
 #include <string.h>
 
 int ms_html_check(const char *path, msim_error *err) {
+    if (strcmp(path, "-") == 0)
+        return ms_fail(err, MSIM_E_ARG, "a report cannot go to standard output: give a file name");
     return ms_file_check_replace(path, "<!doctype html>", "an HTML page", err);
 }
 
@@ -85,9 +87,9 @@ int ms_html_write(const ms_html *h, msim_error *err) {
         ms_cli_note("wrote %s: %s piece%s, a map of %s point%s", h->path, pieces, plural,
                     ms_cli_count(without, info.points), ms_cli_plural(info.points));
     else if (info.without_notes)
-        ms_cli_note("wrote %s: %s piece%s, %s of them without notes, which cannot be shown: "
-                    "--midi-root names the folder of their files",
-                    h->path, pieces, plural, ms_cli_count(without, info.without_notes));
+        ms_cli_note("wrote %s: %s piece%s, %s of them without notes, which cannot be shown%s",
+                    h->path, pieces, plural, ms_cli_count(without, info.without_notes),
+                    info.not_found ? ": --midi-root names the folder of their files" : "");
     else
         ms_cli_note("wrote %s: %s piece%s", h->path, pieces, plural);
     return 0;
