@@ -116,7 +116,7 @@ static void say_counts(const ms_grouping_settings *s, const msim_groups *g, doub
 static void name_unread(const msim_groups *g) {
     msim_groups_file f = {.size = sizeof f};
     for (int64_t i = 0, n = 0; n < 5 && msim_groups_get_file(g, i, &f) >= 0; i++) {
-        if (!f.is_unread || !f.path) continue;
+        if ((!f.is_unread && f.reason != MSIM_SKIP_NO_MEMORY) || !f.path) continue;
         ms_cli_warning("%s: %s", msim_skip_reason_name(f.reason), f.path);
         n++;
     }
