@@ -1973,7 +1973,8 @@ typedef struct {
     int64_t groups;                  /* of two files and more: numbers 1..groups */
     int64_t singles;                 /* files alone: numbers groups + 1.. */
     int64_t without_notes, unread;   /* files that take part by their bytes alone; files that
-                                        * could not be read, which take no part */
+                                        * could not be read, which take no part, or whose notes
+                                        * need more memory than there is */
     int64_t asked, known;            /* pieces that this run compared; that an earlier one had */
     int64_t compared;                /* pairs that were compared directly for the groups */
     int64_t pairs[16];               /* by msim_pair_kind, as msim_groups_pairs gives them */

@@ -142,6 +142,11 @@ static int read_notes(files_reading *r, const msim_walk_item *item, const unsign
     return rc;
 }
 
+/* The next run may well read it: nothing that is said of it now is true. */
+static bool is_lost(int reason) {
+    return reason == MSIM_SKIP_UNREADABLE || reason == MSIM_SKIP_CHANGED;
+}
+
 /* The content of a file, and its notes. */
 static int read_content(files_reading *r, const msim_walk_item *item, ms_grouped_file *file,
                         msim_error *err) {
@@ -149,6 +154,7 @@ static int read_content(files_reading *r, const msim_walk_item *item, ms_grouped
     char hex[HEX + 1];
     msim_groups *g = r->g;
     file->reason = item->reason;
+    if (is_lost(item->reason)) return MSIM_OK;
     if (item->bytes) {
         int rc = ms_digest_of(MS_DIGEST_SHA256, item->bytes, item->n_bytes, digest, err);
         if (rc < 0) return rc;
@@ -183,7 +189,7 @@ static int read_file(files_reading *r, const msim_walk_item *item, int collectio
     if (rc < 0) return rc;
     if (file.path && r->g->o.keep == MSIM_KEEPER_NEWEST && stat(file.path, &st) == 0)
         file.changed = (int64_t)st.st_mtime;
-    if (file.content < 0) r->g->info.unread++;
+    if (file.content < 0 || file.reason == MSIM_SKIP_NO_MEMORY) r->g->info.unread++;
     return ms_groups_add_file(r->g, &file, err);
 }
 

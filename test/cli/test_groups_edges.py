@@ -179,6 +179,12 @@ def test_what_is_not_read_is_no_success(tmp_path):
     for arguments in (["--leaks", "in", "typo"], ["--leaks", "typo", "in"], ["in", "typo"]):
         said = text(groups(tmp_path, *arguments, code=1))
         assert "unreadable: typo" in said and "1 file could not be read: --skipped" in said
+    # What was not read is neither kept nor dropped, and on no side of a split.
+    said = text(groups(tmp_path, "--keep-list", "keep", "--drop-list", "drop", "in", "typo", code=1))
+    assert (tmp_path / "keep").read_text() == "in/a.mid\n" and (tmp_path / "drop").read_text() == ""
+    done = groups(tmp_path, "--split", "50/50", "--lists", "data", "in", "typo", code=1)
+    assert b"typo" not in done.stdout and "1 file in 1 group, 100.0 %" in text(done)
+    assert sorted((tmp_path / f"data.{side}.txt").read_text() for side in ("train", "test")) == ["", "in/a.mid\n"]
     os.mkfifo(tmp_path / "in/pipe.mid")
     groups(tmp_path, "--skipped", "s", "in", code=1, limit=20)
     assert "in/pipe.mid\tnot-regular" in (tmp_path / "s").read_text()

@@ -107,7 +107,7 @@ static int choose_files(placing *p, ms_tree *tree, msim_error *err) {
                          p->is_move ? "--move" : "--links");
         else if (p->is_move && f.keeper != i && holds_keeper(p->g, &f))
             n_alone++;
-        else if ((f.keeper == i) != p->is_move)
+        else if (!f.is_unread && (f.keeper == i) != p->is_move)
             rc = add_file(p, tree, &f, err);
     }
     if (rc >= 0 && n_alone)

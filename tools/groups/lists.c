@@ -10,7 +10,8 @@ int ms_grouping_write_list(const char *path, bool is_nul_separated, const msim_g
     msim_groups_file f = {.size = sizeof f};
     int rc = ms_grouping_out_open(&out, path, err);
     for (int64_t i = 0; rc >= 0 && msim_groups_get_file(g, i, &f) >= 0; i++) {
-        if (!is_in(user, i, &f)) continue;
+        /* What was not read may be a folder: named in a list, all in it would be. */
+        if (f.is_unread || !is_in(user, i, &f)) continue;
         const char *text = f.path ? f.path : f.name;
         const size_t n = f.path ? strlen(f.path) : f.name_bytes;
         if (!is_nul_separated && memchr(text, '\n', n))

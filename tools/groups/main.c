@@ -104,31 +104,23 @@ static void say_counts(const ms_grouping_settings *s, const msim_groups *g, doub
                     ms_cli_plural(i.groups), (long long)n_extra, ms_cli_plural(n_extra));
 }
 
-/* Its notes may be found at another time, unlike those of a damaged file. */
-static bool is_unread(const msim_groups_file *f) {
-    return f->is_unread || f->reason == MSIM_SKIP_UNREADABLE || f->reason == MSIM_SKIP_CHANGED ||
-           f->reason == MSIM_SKIP_NO_MEMORY;
-}
-
-/* How many there are; the first few are named. */
-static int64_t count_unread(const msim_groups *g) {
-    enum { NAMED = 5 };
+/* The first few of them. */
+static void name_unread(const msim_groups *g) {
     msim_groups_file f = {.size = sizeof f};
-    int64_t n = 0, n_named = 0;
-    for (int64_t i = 0; msim_groups_get_file(g, i, &f) >= 0; i++) {
-        if (!is_unread(&f)) continue;
+    for (int64_t i = 0, n = 0; n < 5 && msim_groups_get_file(g, i, &f) >= 0; i++) {
+        if ((!f.is_unread && f.reason != MSIM_SKIP_NO_MEMORY) || !f.path) continue;
+        ms_cli_warning("%s: %s", msim_skip_reason_name(f.reason), f.path);
         n++;
-        if (f.path && n_named++ < NAMED)
-            ms_cli_warning("%s: %s", msim_skip_reason_name(f.reason), f.path);
     }
-    return n;
 }
 
 /* What was not read was not compared: the result says less than was asked for. */
 static int check_unread(const ms_grouping_settings *s, const msim_groups *g) {
-    const int64_t n = count_unread(g);
-    if (n == 0) return 0;
-    ms_cli_error("%lld file%s could not be read%s", (long long)n, ms_cli_plural(n),
+    msim_groups_info i = {.size = sizeof i};
+    (void)msim_groups_get_info(g, &i);
+    if (i.unread == 0) return 0;
+    name_unread(g);
+    ms_cli_error("%lld file%s could not be read%s", (long long)i.unread, ms_cli_plural(i.unread),
                  s->skipped ? "" : ": --skipped FILE lists what was left out");
     return -MSIM_E_IO;
 }

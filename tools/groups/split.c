@@ -25,6 +25,7 @@ static void print_row(const dealt_files *d, ms_grouping_out *out, int64_t file) 
     char name[16];
     msim_groups_file f = {.size = sizeof f};
     (void)msim_groups_get_file(d->g, file, &f);
+    if (f.is_unread) return;
     const char *side = ms_grouping_side_name(d->s, d->sides[file], name);
     if (d->s->format != MS_GROUPS_JSON) {
         ms_grouping_print(out, "%s\t%lld\t", side, (long long)d->lumps[file]);
@@ -101,6 +102,7 @@ static side_counts count_side(const dealt_files *d, int side) {
         if (is_first) last = d->lumps[i];
         if (side >= 0 && d->sides[i] != side) continue;
         (void)msim_groups_get_file(d->g, i, &f);
+        if (f.is_unread) continue;
         n.files++;
         n.groups += is_first;
         n.notes += f.n_notes;
