@@ -44,8 +44,10 @@
       this.heard = M.el("p", {class: "heard", role: "status"}, "Click a point to hear how the piece begins.");
       const some = this.points.length < pieces ? ` ${M.count(this.points.length)} of ${M.count(pieces)} pieces are shown.` : "";
       this.element = M.el("div", {class: "map-view"},
-        M.el("p", {class: "lead"}, "Each point is a piece; points near each other sound alike. The two directions show " +
-          `${Math.round(100 * (shares[0] + shares[1]))} % of all differences, so near points may still differ.${some}`),
+        M.el("p", {class: "lead"}, (shares ? "Each point is a piece; points near each other sound alike. The two directions show " +
+          `${Math.round(100 * (shares[0] + shares[1]))} % of all differences, so near points may still differ.` :
+          "Each point is a piece. Its place comes from a layout that was computed before, which puts alike pieces near each " +
+          "other; distances between far points may say little.") + some),
         M.el("div", {class: "map-frame"}, this.canvas.element, this.tip),
         M.el("div", {class: "map-side"},
           M.el("div", {class: "buttons"}, this.stop,
