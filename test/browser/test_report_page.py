@@ -1,8 +1,8 @@
 """Reports in Chromium: from disk without a request or a message, seen, heard, marked, on a phone, in the dark, by keys alone."""
 import pytest
 from cli_util import lines, run, text
+from page_util import HEARD, settle
 
-HEARD = "() => midisim.player.level() > 0.005"
 DRAWN = """(name) => {
   const canvas = document.querySelector("#roll"), copy = new OffscreenCanvas(canvas.width, canvas.height);
   const c = copy.getContext("2d", {willReadFrequently: true});
@@ -18,10 +18,6 @@ DRAWN = """(name) => {
   return n;
 }"""
 VIEWS = {"search.html": None, "groups.html": None, "map.html": None, "find.html": None, "lacking.html": None}
-
-
-def settle(page):
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 # ---- Seen -----------------------------------------------------------------------------------------------------------
@@ -212,6 +208,41 @@ def test_marks_are_lists_for_other_tools(look, reports, tmp_path):
     assert names[1] not in rows and len(rows) == 15
     page.select_option("#only", "keep")
     assert page.locator("#matches .row").count() == 1
+
+
+def test_marks_are_kept(look, reports):
+    """They are there when the report is opened again, and are no other report's; other windows see them; two clicks clear them."""
+    page = look(reports / "search.html")
+    page.click("#keep")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("r")
+    page.reload()
+    assert page.locator("#matches .mark.keep").count() == 1 and page.locator("#matches .mark.reject").count() == 1
+    assert page.evaluate("Object.keys(localStorage).length") == 1
+    page.evaluate("() => { window.before = new midisim.Marks(midisim.reportKey({queries: [], pieces: midisim.report.pieces})).size; }")
+    assert page.evaluate("before") == 0
+    page.evaluate("""() => {
+      localStorage.clear();
+      window.dispatchEvent(new StorageEvent("storage", {key: null}));
+    }""")
+    assert page.locator("#matches .mark").count() == 0
+    page.keyboard.press("k")
+    page.click("#clear-marks")
+    assert page.locator("#clear-marks").inner_text() == "Clear 1 mark? Click again" and page.locator("#matches .mark").count() == 1
+    page.click("#clear-marks")
+    assert page.locator("#matches .mark").count() == 0 and page.evaluate("localStorage.length") == 0
+
+
+@pytest.mark.parametrize("stored", ["{", "7", '[["a", "x"], 5, [1, "keep"], null]'])
+def test_damaged_marks_are_none(look, reports, stored):
+    page = look(reports / "search.html")
+    page.evaluate("(stored) => localStorage.setItem(midisim.reportKey(midisim.report), stored)", stored)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("#matches .mark").count() == 0
+    page.click("#keep")
+    page.reload()
+    assert page.locator("#matches .mark.keep").count() == 1
 
 
 # ---- Groups and map -------------------------------------------------------------------------------------------------
