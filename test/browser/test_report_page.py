@@ -282,6 +282,26 @@ def test_map(look, reports):
     assert "b/05.mid" in page.locator(".heard").inner_text()
 
 
+def test_points_are_drawn_once(look, reports):
+    """The pointer over the map draws a ring, not all points again; zoom, filter and colours do."""
+    page = look(reports / "map.html")
+    settle(page)
+    page.evaluate("""() => {
+      const view = midisim.view, draw = view.drawPoints.bind(view);
+      window.drawn = 0;
+      view.drawPoints = (...all) => { window.drawn++; draw(...all); };
+    }""")
+    box = page.locator("#map").bounding_box()
+    for i in range(5):
+        page.mouse.move(box["x"] + 100 + 40 * i, box["y"] + 100 + 30 * i)
+        settle(page)
+    assert page.evaluate("drawn") == 0
+    for action in (lambda: page.mouse.wheel(0, -100), lambda: page.fill("#map-filter", "05"), lambda: page.click("#theme")):
+        before = page.evaluate("drawn")
+        action()
+        page.wait_for_function("(before) => window.drawn > before", arg=before)
+
+
 def test_views_are_tabs(look, reports):
     page = look(reports / "all.html")
     page.click("#play")
