@@ -170,13 +170,17 @@ def test_wrong_notes_are_said(visit):
     assert "Type some notes first" in page.locator("#said").inner_text()
 
 
-def test_nothing_found(visit, reports):
-    (reports / "drums alone.mid").write_bytes(DRUMS)
-    page = visit(allowed="422")
-    page.set_input_files("#file", str(reports / "drums alone.mid"))
-    page.wait_for_selector("#said:not(:empty)")
-    page.wait_for_function("() => !document.querySelector('#progress')")
-    assert page.locator("#said").inner_text() and page.locator("#matches .row").count() == 0
+@pytest.mark.parametrize("name, data, said", [("drums.mid", DRUMS, ""), ("text.mid", b"# Notes\n" * 40, "this is a text file"),
+                                              ("empty.mid", b"", "no bytes"), ("broken.mid", b"MThd" + b"\xff" * 30, "")])
+def test_files_without_notes(visit, name, data, said):
+    """What is wrong with a file is said with its name; the next query is none the worse."""
+    page = visit(allowed="40.|422|413")
+    page.set_input_files("#file", {"name": name, "mimeType": "audio/midi", "buffer": data})
+    page.wait_for_selector("#said.failed")
+    assert page.locator("#said").inner_text().startswith(f"{name} cannot be searched: ") and said in page.locator("#said").inner_text()
+    assert page.locator("#matches .row").count() == 0
+    search(page, EIGHT)
+    assert first_match(page) == "09.mid"
 
 
 # ---- Played notes ---------------------------------------------------------------------------------------------------

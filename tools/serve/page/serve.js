@@ -1,7 +1,7 @@
 "use strict";
 // The served page as a whole: a query, options, its search, and the matches in the report's views. The address keeps the state.
 (function (M) {
-  const MODES = [["both", "notes, then as many by likeness"], ["find", "shared notes alone"], ["likeness", "likeness alone"]];
+  const MODES = [["both", "notes, then likeness"], ["find", "shared notes alone"], ["likeness", "likeness alone"]];
   const KEYS = [["all", "any key"], ["likely", "three likely keys (faster)"], ["own", "the query's own key"]];
   const STAGES = {waiting: "waiting for other searches", reading: "reading", finding: "comparing notes", embedding: "listening to the query",
     comparing: "comparing with every piece", writing: "collecting", done: "done"};
@@ -24,7 +24,7 @@
       throw error.name === "AbortError" ? error : new Lost("The server does not answer. Is midisim-serve still running?");
     }
     if (response.status === 401) throw new Error("This page lacks the server's token: open the whole address that midisim-serve printed.");
-    if (!response.ok) throw Object.assign(new Error(answer.error), {isPassing: response.status === 503});
+    if (!response.ok) throw Object.assign(new Error(answer.error), {status: response.status});
     return answer;
   }
   // Not crypto.randomUUID: a page that comes from another machine without encryption has none.
@@ -97,8 +97,9 @@
     const [, place, what] = /^phrase: character (\d+): (.*)$/s.exec(error.message) || [];
     welcome();
     if (place) pointAt(Number(place) - 1);
-    const text = place ? `Character ${place}: ${what}` : error.message;
-    M.clear(at.state, M.el("span", {id: "said", class: "failed"}, text), error.isPassing || error instanceof Lost ? again : null);
+    const file = query && files[query.file], isOfFile = file && (error.status === 400 || error.status === 422);
+    const text = place ? `Character ${place}: ${what}` : isOfFile ? `${M.shown(file.name)} cannot be searched: ${error.message}` : error.message;
+    M.clear(at.state, M.el("span", {id: "said", class: "failed"}, text), error.status === 503 || error instanceof Lost ? again : null);
     M.say(text);
   }
   // The word of the notes that could not be read.
@@ -302,7 +303,7 @@
         input.value = ""; // the same file may be chosen again
       }});
     at.fileName = M.el("p", {class: "file-name", hidden: true});
-    at.drop = M.el("div", {class: "drop"}, M.el("p", {}, "Drop it anywhere on this page"),
+    at.drop = M.el("div", {class: "drop"}, M.el("p", {class: "drop-help"}, "Drop it anywhere on this page"),
       M.el("label", {class: "choose"}, "Choose a file …", input), at.fileName);
     return M.el("section", {class: "panel", "aria-labelledby": "file-title"}, M.el("h2", {id: "file-title"}, "Or take a MIDI file"), at.drop);
   }
@@ -314,7 +315,7 @@
     at.k = M.el("input", {type: "number", id: "k", min: "1", max: String(MOST_MATCHES), value: "16", "aria-label": "Number of matches", onchange: again});
     at.mode = select("mode", "Searched by", MODES);
     at.keys = select("keys", "Keys", KEYS);
-    const part = (text, control) => M.el("span", {class: "part"}, text, control);
+    const part = (text, control) => M.el("span", {class: "part"}, M.el("span", {}, text), control);
     return M.el("div", {class: "options", role: "group", "aria-label": "Options"}, part("Show up to", at.k), part("matches by", at.mode),
       part("in", at.keys));
   }
