@@ -212,8 +212,10 @@ static int64_t find_piece(const msim_report *r, const char *name, size_t n, cons
     return r->table_size ? r->table[slot_of(r, name, n, path)] - 1 : -1;
 }
 
+/* What was given is no file, though its name may be that of one. */
 static void remember(msim_report *r, size_t piece) {
     const ms_report_piece *p = &r->pieces[piece];
+    if (p->source == MS_REPORT_GIVEN) return;
     int64_t *slot = &r->table[slot_of(r, p->name, p->name_bytes, p->path)];
     if (!*slot) *slot = (int64_t)piece + 1;
 }

@@ -140,6 +140,17 @@ def test_file(page, reports):
     assert page.evaluate("midisim.view.item.link.match !== midisim.view.query.piece")  # what is not the query is shown first
 
 
+def test_file_with_the_name_of_a_piece(page, reports):
+    """The query is the file, and the match is the piece."""
+    page.set_input_files("#file", {"name": "02.mid", "mimeType": "audio/midi", "buffer": (reports / "q.mid").read_bytes()})
+    until_query(page, "02.mid")
+    lengths = page.evaluate("""() => {
+      const items = midisim.view.items, other = items.find((item) => item.link.match.name === "02.mid");
+      return [midisim.view.query.piece.notes.length, other.link.match.notes.length];
+    }""")
+    assert lengths[0] == 80 < lengths[1]
+
+
 def test_any_piece(page):
     page.get_by_role("button", name="any piece").click()
     assert first_match(page) and "piece=r" in page.url

@@ -53,6 +53,17 @@ static void written(void **state) {
     assert_int_equal(files_in_folder(), 1);
 }
 
+/* A piece of the name of a query is not the query. */
+static void what_is_given_is_no_file(void **state) {
+    (void)state;
+    msim_report *r;
+    assert_int_equal(msim_report_open(NULL, &r, NULL), 0);
+    assert_int_equal(add(r, "a", tune, NOTES, NULL), 0);
+    assert_int_equal(msim_report_add_piece(r, "a", 1, NULL, NULL), 1);
+    assert_int_equal(msim_report_add_piece(r, "a", 1, NULL, NULL), 1);
+    msim_report_close(r);
+}
+
 /* A piece keeps its number, however many others there are; another path is another piece. */
 static void pieces_are_known(void **state) {
     (void)state;
@@ -207,7 +218,7 @@ int main(void) {
         cmocka_unit_test(written),        cmocka_unit_test(pieces_are_known),
         cmocka_unit_test(out_of_memory),  cmocka_unit_test(what_does_not_exist),
         cmocka_unit_test(sizes_are_kept), cmocka_unit_test(json_alone),
-        cmocka_unit_test(principal_axes),
+        cmocka_unit_test(principal_axes), cmocka_unit_test(what_is_given_is_no_file),
     };
     return cmocka_run_group_tests(tests, set_up, folder_close);
 }
