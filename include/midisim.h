@@ -1640,7 +1640,8 @@ MSIM_API void msim_notes_builder_close(msim_notes_builder *builder);
 
 /* The whole job: list files, read them, write the index. What a job has read is kept when it is
  * stopped, and every 20,000 files, in OUTPUT.kept-0, OUTPUT.kept-1 and so on. The next run takes
- * unchanged pieces from there and removes these files at its end. Start from
+ * unchanged pieces from there and removes these files at its end. An output that is a folder, or a
+ * file but no note index, is refused before any work: -MSIM_E_ARG. Start from
  * msim_notes_job_options_default(). The walk lists the inputs; its fields about tokens do not
  * matter, and progress and message are its. */
 typedef struct {
@@ -1673,7 +1674,7 @@ typedef struct {
 MSIM_API int msim_notes_build(const msim_notes_job_options *options, msim_notes_job_stats *stats,
                               msim_error *err);
 /* Write the pieces of several indexes of the same options as one: the bytes are those of one job
- * over all their files. */
+ * over all their files. Outputs are refused as there. */
 MSIM_API int msim_notes_merge(const char *const *paths, size_t n_paths, const char *output,
                               int64_t memory_bytes, msim_error *err);
 
@@ -1742,6 +1743,10 @@ typedef struct {
                               * index with the same options and asks the same queries in the same
                               * order; each looks at a part of the pieces. Rank 0 gets the
                               * matches, those of a single process; the others get none */
+    int (*should_stop)(void *user); /* called now and then during a search, on the thread that
+                                     * searches; non-zero ends the search with -MSIM_E_STOPPED, on
+                                     * every rank; NULL: never */
+    void *stop_user;                /* passed to should_stop */
 } msim_finder_options;
 MSIM_API void msim_finder_options_init(msim_finder_options *options);
 static inline msim_finder_options msim_finder_options_default(void) {
@@ -1759,7 +1764,7 @@ MSIM_API void msim_finder_close(msim_finder *finder);
 /* Find the pieces that share notes with a query: notes [n], in any order, of any length. Returns
  * how many matches there are, at most max_matches, best first: significant ones and then the
  * others. *matches is the finder's until its next call. The result does not depend on threads or
- * earlier calls. */
+ * earlier calls. -MSIM_E_STOPPED: should_stop asked to stop; the finder can be used again. */
 MSIM_API int64_t msim_finder_find(msim_finder *finder, const msim_note *query, size_t n,
                                   const msim_note_match **matches, msim_error *err);
 
@@ -2072,6 +2077,10 @@ typedef struct {
     int64_t max_points;  /* of the map; of a larger corpus every so many-th piece is a point
                               * (default 5,000) */
     int64_t max_point_notes; /* that a point of the map plays (default 64; 0: none) */
+    /* Called now and then while groups or a map are added, with what is counted (all < 0: nobody
+     * knows how many). Non-zero ends the call with -MSIM_E_STOPPED. NULL: it runs to its end. */
+    int (*progress)(void *user, const char *unit, int64_t done, int64_t all);
+    void *user; /* passed to progress */
 } msim_report_options;
 MSIM_API void msim_report_options_init(msim_report_options *options);
 static inline msim_report_options msim_report_options_default(void) {
@@ -2134,11 +2143,17 @@ MSIM_API int msim_report_add_groups(msim_report *report, const msim_groups *grou
  * is one point, that of its first row. The same rows give the same map. A report has at most
  * one. */
 MSIM_API int msim_report_add_map(msim_report *report, const msim_corpus *corpus, msim_error *err);
+/* The same, but at places that the caller has computed, such as those of UMAP: points [n_points][2]
+ * for the rows of the corpus, in their order. -MSIM_E_ARG when their number is another than that of
+ * the rows, or when one is not finite. */
+MSIM_API int msim_report_add_layout(msim_report *report, const msim_corpus *corpus,
+                                    const float *points, int64_t n_points, msim_error *err);
 
 typedef struct {
     size_t size;                   /* sizeof(msim_report_info), set by the caller (R6) */
     int64_t pieces, without_notes; /* shown; of these, pieces of which only the name is known */
     int64_t queries, matches, groups, points;
+    int64_t not_found; /* of those without notes, pieces that had to be found by their name */
 } msim_report_info;
 MSIM_API int msim_report_get_info(const msim_report *report, msim_report_info *out);
 /* Write the report as it is now. The bytes go to a temporary file, which then replaces an existing

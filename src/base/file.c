@@ -156,7 +156,11 @@ int ms_file_check_replace(const char *path, const char *begins, const char *what
     struct stat st;
     char found[64];
     const size_t n = strlen(begins);
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0) return MSIM_OK;
+    if (stat(path, &st) != 0) return MSIM_OK;
+    if (S_ISDIR(st.st_mode))
+        return ms_fail(err, MSIM_E_ARG, "cannot write: %s: it is a folder: give the name of a file",
+                       path);
+    if (!S_ISREG(st.st_mode) || st.st_size == 0) return MSIM_OK;
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     const ssize_t got = fd < 0 ? -1 : pread(fd, found, n, 0);
     if (fd >= 0) (void)close(fd);

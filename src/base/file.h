@@ -65,9 +65,9 @@ char *ms_file_beside(const char *path, const char *ending, msim_error *err);
  * names need no room of their own: they are cut. */
 int ms_file_check_name(const char *path, const char *ending, msim_error *err);
 
-/* Before any work: refuse to replace a file that is something else, such as an input that was named
- * by mistake. A file may be replaced that is empty or begins with these bytes. what: its kind, with
- * an article. */
+/* Before any work: refuse to replace a folder, or a file that is something else, such as an input
+ * that was named by mistake. A file may be replaced that is empty or begins with these bytes. what:
+ * its kind, with an article. */
 int ms_file_check_replace(const char *path, const char *begins, const char *what, msim_error *err);
 
 /* Write n bytes at byte `at` of an open file; `path` is for the error. Any thread. */

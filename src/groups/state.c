@@ -36,7 +36,8 @@ struct ms_groups_state {
     size_t n, cap;
     ms_groups_found *found; /* [found_cap] what is visited */
     size_t found_cap;
-    int64_t end; /* byte where the next block goes */
+    int64_t end;  /* byte where the next block goes */
+    bool is_next; /* not yet in the place of the file that it is to replace */
     int density;
     double evalue;
 };
@@ -181,6 +182,7 @@ int ms_groups_state_open(const char *path, int density, double evalue, ms_groups
 
 void ms_groups_state_close(ms_groups_state *s) {
     if (!s) return;
+    if (s->is_next) (void)unlink(s->path);
     if (s->fd >= 0) close(s->fd);
     ms_free(s->path);
     ms_free(s->block);
@@ -202,6 +204,10 @@ int ms_groups_state_open_next(const ms_groups_state *s, ms_groups_state **out, m
     if (!path) return -MSIM_E_MEMORY;
     (void)unlink(path); /* of a run that was killed: this one holds the lock */
     const int rc = ms_groups_state_open(path, s->density, s->evalue, out, err);
+    if (rc < 0)
+        (void)unlink(path);
+    else
+        (*out)->is_next = true;
     ms_free(path);
     return rc;
 }
@@ -215,10 +221,10 @@ int ms_groups_state_replace(const ms_groups_state *s, ms_groups_state *next, msi
     if (rc >= 0 && rename(next->path, path) != 0)
         rc = ms_fail_errno(err, errno, "cannot rename: %s to %s", next->path, path);
     if (rc < 0) {
-        (void)unlink(next->path);
         ms_free(path);
         return rc;
     }
+    next->is_next = false;
     ms_free(next->path);
     next->path = path;
     return ms_file_sync_folder(path, err);

@@ -43,7 +43,7 @@ int ms_groups_state_sync(ms_groups_state *state, msim_error *err);
 int64_t ms_groups_state_bytes(const ms_groups_state *state);
 int64_t ms_groups_state_cost(size_t n_contents, size_t n_matches);
 /* A new, empty file beside one that is open, with its settings; then in its place. Both stay open:
- * the old one is then only closed. */
+ * the old one is then only closed. A new one that is closed before is removed. */
 int ms_groups_state_open_next(const ms_groups_state *state, ms_groups_state **out, msim_error *err);
 int ms_groups_state_replace(const ms_groups_state *state, ms_groups_state *next, msim_error *err);
 void ms_groups_state_close(ms_groups_state *state);

@@ -110,7 +110,7 @@ static int put_group(msim_report *r, const msim_groups *groups, int64_t group, m
 
 int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error *err) {
     msim_groups_info info = {.size = sizeof info};
-    const size_t before = r->groups.n;
+    const size_t before = r->groups.n, n_pieces = r->n_pieces;
     const int64_t n_before = r->n_groups;
     int rc = msim_groups_get_info(groups, &info);
     if (rc < 0) return ms_fail(err, -rc, "report: groups that are not there");
@@ -119,9 +119,11 @@ int msim_report_add_groups(msim_report *r, const msim_groups *groups, msim_error
             r->n_groups_left_out += info.groups - g + 1;
             break;
         }
-        rc = put_group(r, groups, g, err);
+        rc = ms_report_progress(r, "groups", g - 1, info.groups, err);
+        if (rc >= 0) rc = put_group(r, groups, g, err);
         if (rc >= 0) rc = ms_json_text_failed(&r->groups, err);
         if (rc >= 0) continue;
+        ms_report_forget_pieces(r, n_pieces);
         r->groups.n = before;
         r->groups.is_failed = false;
         r->n_groups = n_before;

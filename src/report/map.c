@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STEPS = 65535 }; /* places on an axis */
+enum { STEPS = 65535 /* places on an axis */, ROWS_BETWEEN = 1024 /* two looks at progress */ };
 
 typedef struct {
     const msim_corpus *corpus;
-    int64_t *rows; /* owned: [n] the first row of each piece that is a point */
+    const float *layout; /* [rows][2]: places that the caller has; NULL: to be found */
+    int64_t *rows;       /* owned: [n] the first row of each piece that is a point */
     int64_t n, n_pieces;
     double *points, shares[2]; /* owned: [n][2] */
 } mapping;
@@ -22,7 +23,9 @@ static int choose_rows(msim_report *r, mapping *m, msim_error *err) {
     m->rows = ms_alloc((size_t)all, sizeof *m->rows, "rows", err);
     if (!m->rows) return -MSIM_E_MEMORY;
     for (int64_t row = 0; row < all; row++) {
-        int rc = msim_corpus_span(m->corpus, row, &span, err);
+        int rc = row % ROWS_BETWEEN ? MSIM_OK
+                                    : ms_report_progress(r, "rows looked at", row, all, err);
+        if (rc >= 0) rc = msim_corpus_span(m->corpus, row, &span, err);
         if (rc < 0) return rc;
         if (span.piece != last) m->rows[m->n_pieces++] = row;
         last = span.piece;
@@ -33,21 +36,32 @@ static int choose_rows(msim_report *r, mapping *m, msim_error *err) {
     return MSIM_OK;
 }
 
-static int place_points(mapping *m, msim_error *err) {
+/* By the rows themselves. */
+static int find_places(const msim_report *r, mapping *m, msim_error *err) {
     msim_corpus_info info = {.size = sizeof info};
     (void)msim_corpus_get_info(m->corpus, &info);
     const size_t n = (size_t)m->n, dim = (size_t)info.dim;
     size_t values;
     if (!ms_mul_size(n, dim, &values)) return ms_fail(err, MSIM_E_LIMIT, "map: too many rows");
     float *rows = ms_alloc(values, sizeof *rows, "rows of the map", err);
-    m->points = rows ? ms_alloc(2 * n, sizeof *m->points, "points", err) : NULL;
-    int rc = m->points ? MSIM_OK : -MSIM_E_MEMORY;
-    for (size_t i = 0; i < n && rc >= 0; i++)
-        rc = msim_corpus_vector(m->corpus, m->rows[i], rows + i * dim, err);
+    int rc = rows ? MSIM_OK : -MSIM_E_MEMORY;
+    for (size_t i = 0; i < n && rc >= 0; i++) {
+        if (i % ROWS_BETWEEN == 0)
+            rc = ms_report_progress(r, "rows read", (int64_t)i, (int64_t)n, err);
+        if (rc >= 0) rc = msim_corpus_vector(m->corpus, m->rows[i], rows + i * dim, err);
+    }
     if (rc >= 0) rc = msim_corpus_check(m->corpus, err);
-    if (rc >= 0 && n) rc = ms_report_pca(rows, n, dim, m->points, m->shares, err);
+    if (rc >= 0 && n) rc = ms_report_pca(r, rows, n, dim, m->points, m->shares, err);
     ms_free(rows);
     return rc;
+}
+
+static int place_points(const msim_report *r, mapping *m, msim_error *err) {
+    m->points = ms_alloc((size_t)m->n, 2 * sizeof *m->points, "points", err);
+    if (!m->points) return -MSIM_E_MEMORY;
+    if (!m->layout) return find_places(r, m, err);
+    for (int64_t i = 0; i < 2 * m->n; i++) m->points[i] = m->layout[2 * m->rows[i / 2] + i % 2];
+    return MSIM_OK;
 }
 
 /* Both axes in the same units, over the longer of the two. */
@@ -116,7 +130,8 @@ static int put_pieces(msim_report *r, const mapping *m, ms_json_text *text, msim
     for (int64_t i = 0; i < m->n && rc >= 0; i++) {
         if (i) ms_report_put(&names, ",");
         if (i) ms_report_put(&sounds, ",");
-        rc = put_name(m, m->rows[i], &name, &cap, &n, &names, err);
+        rc = ms_report_progress(r, "points", i, m->n, err);
+        if (rc >= 0) rc = put_name(m, m->rows[i], &name, &cap, &n, &names, err);
         if (rc >= 0 && r->o.max_point_notes > 0) rc = put_sound(r, name, (size_t)n, &sounds, err);
     }
     ms_report_put_key(text, "names");
@@ -139,23 +154,28 @@ static int put_map(msim_report *r, const mapping *m, ms_json_text *text, msim_er
     ms_report_put(text, "{\"pieces\":");
     ms_json_put_int(text, m->n_pieces);
     ms_report_put_key(text, "shares");
-    ms_report_put(text, "[");
-    ms_report_put_real(text, m->shares[0]);
-    ms_report_put(text, ",");
-    ms_report_put_real(text, m->shares[1]);
-    ms_report_put(text, "]");
+    if (m->layout)
+        ms_report_put(text, "null");
+    else {
+        ms_report_put(text, "[");
+        ms_report_put_real(text, m->shares[0]);
+        ms_report_put(text, ",");
+        ms_report_put_real(text, m->shares[1]);
+        ms_report_put(text, "]");
+    }
     put_points(m, text);
     int rc = put_pieces(r, m, text, err);
     ms_report_put(text, "}");
     return rc < 0 ? rc : ms_json_text_failed(text, err);
 }
 
-int msim_report_add_map(msim_report *r, const msim_corpus *corpus, msim_error *err) {
-    mapping m = {.corpus = corpus};
+static int add_map(msim_report *r, const msim_corpus *corpus, const float *layout,
+                   msim_error *err) {
+    mapping m = {.corpus = corpus, .layout = layout};
     ms_json_text text = {0};
     if (r->map.n) return ms_fail(err, MSIM_E_ARG, "report: it has a map already");
     int rc = choose_rows(r, &m, err);
-    if (rc >= 0) rc = place_points(&m, err);
+    if (rc >= 0) rc = place_points(r, &m, err);
     if (rc >= 0) rc = put_map(r, &m, &text, err);
     if (rc >= 0) {
         r->map = text;
@@ -165,4 +185,23 @@ int msim_report_add_map(msim_report *r, const msim_corpus *corpus, msim_error *e
     ms_free(m.rows);
     ms_free(m.points);
     return rc;
+}
+
+int msim_report_add_map(msim_report *r, const msim_corpus *corpus, msim_error *err) {
+    return add_map(r, corpus, NULL, err);
+}
+
+int msim_report_add_layout(msim_report *r, const msim_corpus *corpus, const float *points,
+                           int64_t n_points, msim_error *err) {
+    const int64_t rows = msim_corpus_rows(corpus);
+    if (n_points != rows)
+        return ms_fail(err, MSIM_E_ARG,
+                       "layout: expected %lld points, one for each row of the corpus, got %lld",
+                       (long long)rows, (long long)n_points);
+    for (int64_t i = 0; i < 2 * rows; i++)
+        if (!isfinite(points[i]))
+            return ms_fail(err, MSIM_E_ARG,
+                           "layout: point %lld is nowhere: expected two finite numbers",
+                           (long long)(i / 2));
+    return add_map(r, corpus, points, err);
 }

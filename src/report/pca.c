@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { AXES = 2, MOST_ROUNDS = 300 };
+enum { AXES = 2, MOST_ROUNDS = 300, ROWS_BETWEEN = 4096 /* two looks at progress */ };
 
 /* An axis has come to rest when it turns by less: 1 - cosine. */
 #define AT_REST 1e-9
@@ -52,9 +52,12 @@ static double straighten(double *axis, const double *other, size_t dim) {
 }
 
 /* next = R^T R axes */
-static void multiply(const float *rows, size_t n, size_t dim, const double *axes, double *next) {
+static int multiply(const msim_report *r, int round, const float *rows, size_t n, size_t dim,
+                    const double *axes, double *next, msim_error *err) {
     memset(next, 0, AXES * dim * sizeof *next);
     for (size_t i = 0; i < n; i++) {
+        int rc = i % ROWS_BETWEEN ? MSIM_OK : ms_report_progress(r, "rounds", round, -1, err);
+        if (rc < 0) return rc;
         const float *row = rows + i * dim;
         double x[AXES] = {0};
         for (size_t k = 0; k < dim; k++) {
@@ -66,17 +69,19 @@ static void multiply(const float *rows, size_t n, size_t dim, const double *axes
             next[dim + k] += x[1] * row[k];
         }
     }
+    return MSIM_OK;
 }
 
-static void find_axes(const float *rows, size_t n, size_t dim, double *axes, double *next,
-                      double *variance) {
+static int find_axes(const msim_report *r, const float *rows, size_t n, size_t dim, double *axes,
+                     double *next, double *variance, msim_error *err) {
     uint64_t seed = 1;
     for (size_t k = 0; k < AXES * dim; k++)
         axes[k] = (double)(int64_t)ms_random_next(&seed) / 9223372036854775808.0;
     (void)straighten(axes, NULL, dim);
     (void)straighten(axes + dim, axes, dim);
     for (int round = 0; round < MOST_ROUNDS; round++) {
-        multiply(rows, n, dim, axes, next);
+        int rc = multiply(r, round, rows, n, dim, axes, next, err);
+        if (rc < 0) return rc;
         variance[0] = straighten(next, NULL, dim);
         variance[1] = straighten(next + dim, next, dim);
         const double turned =
@@ -84,6 +89,7 @@ static void find_axes(const float *rows, size_t n, size_t dim, double *axes, dou
         memcpy(axes, next, AXES * dim * sizeof *axes);
         if (turned < AT_REST) break;
     }
+    return MSIM_OK;
 }
 
 /* The sign of an axis is anybody's choice: its largest component is positive. */
@@ -95,23 +101,23 @@ static void turn(double *axis, size_t dim) {
         for (size_t k = 0; k < dim; k++) axis[k] = -axis[k];
 }
 
-int ms_report_pca(float *rows, size_t n, size_t dim, double *points, double *shares,
-                  msim_error *err) {
+int ms_report_pca(const msim_report *r, float *rows, size_t n, size_t dim, double *points,
+                  double *shares, msim_error *err) {
     double *axes = ms_alloc(2 * AXES * dim + dim, sizeof *axes, "axes of the map", err);
     double variance[AXES] = {0};
     if (!axes) return -MSIM_E_MEMORY;
     const double total = centre(rows, n, dim, axes + 2 * AXES * dim);
-    find_axes(rows, n, dim, axes, axes + AXES * dim, variance);
-    for (int a = 0; a < AXES; a++) {
+    int rc = find_axes(r, rows, n, dim, axes, axes + AXES * dim, variance, err);
+    for (int a = 0; a < AXES && rc >= 0; a++) {
         turn(axes + (size_t)a * dim, dim);
         shares[a] = total > 0 ? variance[a] / total : 0;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && rc >= 0; i++)
         for (size_t a = 0; a < AXES; a++) {
             double x = 0;
             for (size_t k = 0; k < dim; k++) x += rows[i * dim + k] * axes[a * dim + k];
             points[AXES * i + a] = x;
         }
     ms_free(axes);
-    return MSIM_OK;
+    return rc;
 }

@@ -53,10 +53,12 @@ static int read_below(msim_report *r, const char *name, size_t n, msim_piece_not
     int rc = ms_fail(why, MSIM_E_IO, "no folder of MIDI files was given: --midi-root");
     if (r->o.n_roots > 0 && !is_inside(name, n))
         return ms_fail(why, MSIM_E_IO, "its name is no path below a folder");
+    if (n >= sizeof path) return ms_fail(why, MSIM_E_IO, "its name is too long for a path");
     for (size_t i = 0; i < ENDINGS * r->o.n_roots; i++) {
         const int len = snprintf(path, sizeof path, "%s/%.*s%s", r->roots[i / ENDINGS], (int)n,
                                  name, endings[i % ENDINGS]);
-        if (len < 0 || (size_t)len >= sizeof path) return ms_fail(why, MSIM_E_IO, "long path");
+        if (len < 0 || (size_t)len >= sizeof path)
+            return ms_fail(why, MSIM_E_IO, "its name is too long for a path");
         int now = read_file(r, path, out, i % ENDINGS ? &other : why);
         if (now >= 0 || now == -MSIM_E_MEMORY) return now;
     }
@@ -111,21 +113,33 @@ static bool is_drum(const msim_piece_notes *from, const msim_note *note) {
     return note->voice < from->n_voices && from->voices[note->voice].channel == MS_DRUM_CHANNEL;
 }
 
+/* The first of all notes, and no memory for the others. */
+static int keep_first(ms_report_piece *p, const msim_piece_notes *from, msim_error *err) {
+    msim_note *all = ms_alloc(from->n_notes, sizeof *all, "notes", err);
+    p->notes = all;
+    if (!all) return -MSIM_E_MEMORY;
+    if (from->n_notes) memcpy(all, from->notes, from->n_notes * sizeof *all);
+    qsort(all, from->n_notes, sizeof *all, by_start);
+    if (p->n_left_out == 0) return MSIM_OK;
+    p->notes = ms_alloc(p->n_notes, sizeof *p->notes, "notes", err);
+    if (p->notes) memcpy(p->notes, all, p->n_notes * sizeof *all);
+    ms_free(all);
+    return p->notes ? MSIM_OK : -MSIM_E_MEMORY;
+}
+
 static int keep_notes(ms_report_piece *p, const msim_piece_notes *from, size_t most,
                       msim_error *err) {
     p->n_notes = from->n_notes < most ? from->n_notes : most;
     p->n_left_out = from->n_notes - p->n_notes;
-    msim_note *all = ms_alloc(from->n_notes, sizeof *all, "notes", err);
-    p->notes = all;
-    p->tuned = all ? ms_alloc(p->n_notes, sizeof *p->tuned, "notes", err) : NULL;
+    int rc = keep_first(p, from, err);
+    if (rc < 0) return rc;
+    p->tuned = ms_alloc(p->n_notes, sizeof *p->tuned, "notes", err);
     p->numbers = p->tuned ? ms_alloc(p->n_notes, sizeof *p->numbers, "notes", err) : NULL;
     if (!p->numbers) return -MSIM_E_MEMORY;
-    if (from->n_notes) memcpy(all, from->notes, from->n_notes * sizeof *all);
-    qsort(all, from->n_notes, sizeof *all, by_start);
     for (size_t i = 0; i < p->n_notes; i++) {
-        if (is_drum(from, &all[i])) continue;
+        if (is_drum(from, &p->notes[i])) continue;
         p->numbers[p->n_tuned] = (int32_t)i;
-        p->tuned[p->n_tuned++] = all[i];
+        p->tuned[p->n_tuned++] = p->notes[i];
     }
     return MSIM_OK;
 }
@@ -212,8 +226,10 @@ static int64_t find_piece(const msim_report *r, const char *name, size_t n, cons
     return r->table_size ? r->table[slot_of(r, name, n, path)] - 1 : -1;
 }
 
+/* Notes that were given are not found again: a file of that name is something else. */
 static void remember(msim_report *r, size_t piece) {
     const ms_report_piece *p = &r->pieces[piece];
+    if (p->source == MS_REPORT_GIVEN) return;
     int64_t *slot = &r->table[slot_of(r, p->name, p->name_bytes, p->path)];
     if (!*slot) *slot = (int64_t)piece + 1;
 }
@@ -253,8 +269,21 @@ static int64_t end_piece(msim_report *r, ms_report_piece *p, int rc) {
     }
     r->n_notes += (int64_t)p->n_notes;
     r->n_without += p->source == MS_REPORT_NOTHING;
+    r->n_not_found += p->is_not_found;
     remember(r, r->n_pieces);
     return (int64_t)r->n_pieces++;
+}
+
+void ms_report_forget_pieces(msim_report *r, size_t n) {
+    while (r->n_pieces > n) {
+        ms_report_piece *p = &r->pieces[--r->n_pieces];
+        r->n_notes -= (int64_t)p->n_notes;
+        r->n_without -= p->source == MS_REPORT_NOTHING;
+        r->n_not_found -= p->is_not_found;
+        ms_report_free_piece(p);
+    }
+    if (r->table_size) memset(r->table, 0, r->table_size * sizeof *r->table);
+    for (size_t i = 0; i < n; i++) remember(r, i);
 }
 
 int64_t msim_report_add_piece(msim_report *r, const char *name, size_t n, const char *path,
@@ -268,6 +297,7 @@ int64_t msim_report_add_piece(msim_report *r, const char *name, size_t n, const 
     int rc = begin_piece(r, name, n, path ? path : "", &p, err);
     if (rc >= 0) rc = ms_report_read(r, name, n, path, &notes, &loaded, why, sizeof why, err);
     if (rc >= 0) p->source = rc;
+    if (rc == MS_REPORT_NOTHING) p->is_not_found = !path;
     if (rc > MS_REPORT_NOTHING)
         rc = keep_piece(r, p, &notes, err);
     else if (rc >= 0 && !(p->lacks = ms_mem_copy_text(why, "a reason", err)))

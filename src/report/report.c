@@ -83,6 +83,13 @@ void msim_report_close(msim_report *r) {
     ms_free(r);
 }
 
+int ms_report_progress(const msim_report *r, const char *unit, int64_t done, int64_t all,
+                       msim_error *err) {
+    if (r->o.progress && r->o.progress(r->o.user, unit, done, all))
+        return ms_fail(err, MSIM_E_STOPPED, "report: its progress asked to stop");
+    return MSIM_OK;
+}
+
 int msim_report_get_info(const msim_report *r, msim_report_info *out) {
     const msim_report_info info = {.size = sizeof info,
                                    .pieces = (int64_t)r->n_pieces,
@@ -90,6 +97,7 @@ int msim_report_get_info(const msim_report *r, msim_report_info *out) {
                                    .queries = (int64_t)r->n_queries,
                                    .matches = r->n_matches,
                                    .groups = r->n_groups + r->n_groups_left_out,
-                                   .points = r->n_points};
+                                   .points = r->n_points,
+                                   .not_found = r->n_not_found};
     return ms_sized_out(out, &info, sizeof info);
 }

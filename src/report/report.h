@@ -20,9 +20,10 @@ enum ms_report_source { MS_REPORT_NOTHING = 0, MS_REPORT_FILE, MS_REPORT_INDEX, 
 typedef struct {
     char *name, *path; /* owned; path "": not given */
     size_t name_bytes;
-    char *lacks;      /* owned: why there are no notes; NULL: there are */
-    int source;       /* ms_report_source */
-    msim_note *notes; /* owned: [n_notes] in order of start, drums too */
+    char *lacks;       /* owned: why there are no notes; NULL: there are */
+    int source;        /* ms_report_source */
+    bool is_not_found; /* no file was named, and none was found by the name */
+    msim_note *notes;  /* owned: [n_notes] in order of start, drums too */
     size_t n_notes, n_left_out;
     ms_json_text voices, bars; /* JSON */
     msim_note *tuned;          /* owned: [n_tuned] the notes without drums ... */
@@ -47,10 +48,14 @@ struct msim_report {
     ms_report_query *queries;
     size_t n_queries, queries_cap;
     ms_json_text groups, map;
-    int64_t n_matches, n_groups, n_groups_left_out, n_points, n_notes, n_without;
+    int64_t n_matches, n_groups, n_groups_left_out, n_points, n_notes, n_without, n_not_found;
     msim_note_reader *reader;
     msim_aligner *aligner;
 };
+
+/* Tell the caller's progress: < 0 when it asks to stop. */
+int ms_report_progress(const msim_report *report, const char *unit, int64_t done, int64_t all,
+                       msim_error *err);
 
 /* ---- Notes ---- */
 
@@ -75,6 +80,8 @@ int ms_report_read(msim_report *report, const char *name, size_t name_bytes, con
                    msim_error *err);
 int ms_report_write_pieces(const msim_report *report, ms_json_text *text, msim_error *err);
 void ms_report_free_piece(ms_report_piece *piece);
+/* Take back all pieces but the first n. */
+void ms_report_forget_pieces(msim_report *report, size_t n);
 
 /* ---- Agreement ---- */
 
@@ -88,8 +95,8 @@ int ms_report_put_places(msim_report *report, const ms_report_piece *query,
 
 /* Rows [n, dim], which are changed, to points [n][2]: the two axes of most variance. shares [2]: of
  * the variance. */
-int ms_report_pca(float *rows, size_t n, size_t dim, double *points, double *shares,
-                  msim_error *err);
+int ms_report_pca(const msim_report *report, float *rows, size_t n, size_t dim, double *points,
+                  double *shares, msim_error *err);
 
 /* ---- Page ---- */
 

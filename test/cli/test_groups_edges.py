@@ -1,11 +1,12 @@
 """midisim-groups where it is easily wrong: files that come back, paths that lead to one file, inputs that are not there."""
 import os
+import resource
 import shutil
 import subprocess
 
 import pytest
 
-from cli_util import ENV, midi, run, text
+from cli_util import BUILD, ENV, midi, run, text
 from test_find import tune
 from test_groups import _cache, groups, names_by_group, write  # noqa: F401 (the cache of each test)
 
@@ -84,6 +85,20 @@ def test_state_does_not_grow_for_ever(tmp_path):
     assert done.stdout == whole and "; 50 compared, 8 known" in text(done)
 
 
+@pytest.mark.skipif("asan" in str(BUILD), reason="the sanitizer takes memory of its own")
+def test_too_little_memory_for_a_file(tmp_path):
+    """Its notes were not compared, so the result is not complete. It takes part by its bytes."""
+    track = b"\0\x90\x3c\x5a" + b"\x01\x3c\0\0\x3c\x5a" * 6_000_000 + b"\x01\x3c\0\0\xff\x2f\0"
+    for name in ("big.mid", "same.mid"):
+        write(tmp_path / "in", {"a.mid": tune(1)})
+        (tmp_path / "in" / name).write_bytes(b"MThd\0\0\0\x06\0\0\0\x01\x01\xe0MTrk" + len(track).to_bytes(4, "big") + track)
+    done = run("groups", "--threads", 1, "--skipped", "s.tsv", "in", cwd=tmp_path, env={"XDG_CACHE_HOME": str(tmp_path)},
+               before=lambda: resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20)))
+    assert done.returncode == 1 and "2 files could not be read" in text(done), text(done)
+    assert "warning: no-memory: in/big.mid" in text(done) and names_by_group(done) == [["big.mid", "same.mid"]]
+    assert (tmp_path / "s.tsv").read_text().splitlines()[1:] == ["in/big.mid\tno-memory", "in/same.mid\tno-memory"]
+
+
 # ---- Paths -----------------------------------------------------------------------------------------------------------
 
 
@@ -114,7 +129,8 @@ def test_no_output_replaces_what_was_read(tmp_path):
                       ["--skipped", "in.notes.pairs", "in.notes"], ["-o", "list", "--files-from", "list"],
                       ["--drop-list", "list", "--keep", "list", "in"], ["-o", "in.notes.pairs", "--state", "in.notes.pairs", "in"],
                       ["--split", "1/1", "--lists", "in/L", "in/L.train.txt"]):
-        assert "would replace" in text(groups(tmp_path, *arguments, code=2)), arguments
+        says = text(groups(tmp_path, *arguments, code=2))
+        assert "would replace" in says or "cannot replace: in/a.mid: it is a MIDI file" in says, arguments
     assert "-o and --pairs both write x" in text(groups(tmp_path, "-o", "x", "--pairs", "x", "in", code=2))
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and "cache" not in p.parts} == before
     groups(tmp_path, "-o", "x", "in")

@@ -1,11 +1,15 @@
 """midisim-report, and --html of the other tools: what is in a report, hostile names, missing files, sizes, exit codes. How a
 browser shows it is test/browser's."""
 import os
+import pathlib
 import random
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
-from cli_util import DRUMS, lines, midi, run, text, vlq, write_model
+from cli_util import DRUMS, ENV, lines, midi, run, text, tool, vlq, write_model
 from report_util import lit_of, notes_of, read_report
 from test_find import tune
 
@@ -169,6 +173,54 @@ def test_map(music, tmp_path):
     assert some["map"]["pieces"] == 13 and len(some["map"]["names"]) == 5 and some["map"]["sounds"] == [0] * 5
 
 
+def test_map_of_a_layout(music, tmp_path):
+    places = np.random.default_rng(2).normal(size=(13, 2)).astype(np.float32)
+    np.save(tmp_path / "l.npy", places)
+    data = report(music, tmp_path, "--map", "c.npy", "--layout", tmp_path / "l.npy", "--midi-root", "music")
+    points = np.array(data["map"]["points"], float).reshape(-1, 2)
+    low, size = places.min(axis=0), (places.max(axis=0) - places.min(axis=0)).max()
+    assert points == pytest.approx((places - low) / size * 65535, abs=1)
+    assert data["map"]["shares"] is None and data["map"]["names"] == list(np.load(music / "c.npy")["midi_names"])
+    some = report(music, tmp_path, "--map", "c.npy", "--layout", tmp_path / "l.npy", "--points", 5)["map"]
+    chosen = [data["map"]["names"].index(name) for name in some["names"]]
+    assert len(chosen) == 5 and np.argsort(some["points"][::2]).tolist() == np.argsort(places[chosen, 0]).tolist()
+
+
+@pytest.mark.parametrize(("layout", "says"), [
+    (np.zeros((12, 2), "f4"), "expected 13 points, one for each row of the corpus, got 12"),
+    (np.zeros((13, 3), "f4"), "expected rows of 2 numbers, got rows of 3"),
+    (np.zeros(26, "f4"), "expected rows of 2 numbers"),
+    (np.array([[0, 0]] * 12 + [[1, np.nan]], "f4"), "point 12 is nowhere"),
+    (np.full((13, 2), 1e300), "point 0 is nowhere"),
+    (np.zeros((13, 2), "i8"), "got '<i8'"),
+    (np.zeros((0, 2), "f4"), "got 0"),
+    (b"no array", "expected a .npy file"),
+    (None, "l.npy: No such file"),
+])
+def test_hostile_layouts(music, tmp_path, layout, says):
+    if isinstance(layout, bytes):
+        (tmp_path / "l.npy").write_bytes(layout)
+    elif layout is not None:
+        np.save(tmp_path / "l.npy", layout)
+    done = run("report", "-o", tmp_path / "r.html", "--map", "c.npy", "--layout", tmp_path / "l.npy", cwd=music)
+    assert done.returncode in (1, 2) and says in text(done) and "l.npy" in text(done)
+    assert done.stderr.count(b"\n") == 1 and not (tmp_path / "r.html").exists()
+
+
+def test_a_map_is_interrupted(tmp_path):
+    """A map of 100,000 points takes seconds; a signal ends it as soon as the corpus is open."""
+    np.save(tmp_path / "c.npy", np.random.default_rng(1).standard_normal((100_000, 64), np.float32))
+    process = subprocess.Popen([tool("report"), "-o", tmp_path / "r.html", "--map", tmp_path / "c.npy", "--points", "100000"],
+                               env=ENV, stderr=subprocess.PIPE)
+    maps = pathlib.Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and "c.npy" not in maps.read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said == b"", said
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npy"]
+
+
 # ---- Names, files, sizes --------------------------------------------------------------------------------------------
 
 
@@ -205,6 +257,26 @@ def test_what_is_missing_is_said(music, tmp_path):
     lacking = [p for p in data["pieces"] if p["from"] == "nothing"]
     assert len(lacking) == 3 and all("--midi-root" in p["lacks"] for p in lacking)
     assert all(m["alike"]["score"] and m["places"] == [] for m in data["queries"][0]["matches"])
+
+
+def test_advice_fits(music, tmp_path):
+    """--midi-root helps where files are looked for by name, not where one that was named cannot be read."""
+    (tmp_path / "bad.mid").write_bytes(b"no MIDI file")
+    done = run("report", "-o", tmp_path / "r.html", "q.mid", tmp_path / "bad.mid", cwd=music)
+    assert done.returncode == 1 and text(done).endswith("2 pieces, 1 of them without notes, which cannot be shown\n")
+    done = run("search", "-c", "c.npy", "--like", "b/05.mid", "-k", 2, "--html", tmp_path / "r.html", cwd=music)
+    assert done.returncode == 0 and text(done).endswith("cannot be shown: --midi-root names the folder of their files\n")
+
+
+@pytest.mark.parametrize(("tool", "arguments"), [
+    ("find", ("-i", "c.notes", "q.mid")),
+    ("search", ("-c", "c.npy", "--like", "b/05.mid")),
+    ("groups", ("music",)),
+])
+def test_html_needs_a_file(music, tmp_path, tool, arguments):
+    for name, says in (("-", "cannot go to standard output"), ("music", "music: it is a folder")):
+        done = run(tool, *arguments, "--html", name, cwd=music, env={"XDG_CACHE_HOME": str(tmp_path)})
+        assert done.returncode == 2 and says in text(done) and done.stdout == b"" and not (music / "-").exists()
 
 
 def test_names_that_lead_out_of_a_root(music, tmp_path):
@@ -252,14 +324,18 @@ def test_same_bytes_each_time(music, tmp_path):
 @pytest.mark.parametrize(("arguments", "says"), [
     (("q.mid", "music/b/03.mid"), "give -o FILE"),
     (("-o", "x.html"), "nothing to show"),
+    (("-o", "-", "q.mid", "music/b/03.mid"), "cannot go to standard output"),
+    (("-o", "music", "q.mid", "music/b/03.mid"), "music: it is a folder"),
     (("-o", "x.html", "q.mid"), "nothing to compare"),
     (("-o", "x.html", "-i", "music"), "no query"),
     (("-o", "x.html", "-k", "3", "q.mid", "q.mid"), "for -i"),
     (("-o", "x.html", "--points", "3", "q.mid", "q.mid"), "for --map"),
+    (("-o", "x.html", "--layout", "l.npy", "q.mid", "q.mid"), "for --map"),
 ])
 def test_wrong_use(music, arguments, says):
     done = run("report", *arguments, cwd=music)
-    assert done.returncode == 2 and says in text(done) and not (music / "x.html").exists()
+    assert done.returncode == 2 and says in text(done)
+    assert not any((music / name).exists() for name in ("x.html", "-"))
 
 
 def test_what_cannot_be_written(music, tmp_path):

@@ -4,6 +4,7 @@
 #include "device_rows.h"
 #include "kernels/search/join.h"
 #include "midisim.h"
+#include "support/joins.h"
 #include "support/random.h"
 #include "test_stream.h"
 #include <math.h>
@@ -271,52 +272,18 @@ static void a_strip_ends_when_it_is_told_to(void **state) {
 
 /* ---- The whole ---- */
 
-static void make_rows(float *rows, size_t n, size_t dim, uint64_t seed) {
-    uint64_t of_base = 99;
-    float *base = made(dim, sizeof *base);
-    for (size_t j = 0; j < dim; j++) base[j] = uniform(&of_base);
-    for (size_t i = 0; i < n; i++) {
-        float *x = rows + i * dim, amount = i % 3 ? 0.3f : 3.0f;
-        for (size_t j = 0; j < dim; j++) x[j] = base[j] + amount * uniform(&seed);
-        size_t other = i ? splitmix(&seed) % i : 0;
-        if (i % 23 == 5) memcpy(x, rows + other * dim, dim * sizeof *x);
-        if (i % 23 == 7) memset(x, 0, dim * sizeof *x);
-        if (i % 23 == 8) x[i % dim] = i % 2 ? NAN : INFINITY;
-        for (size_t j = 0; j < dim && i % 23 == 9; j++) x[j] *= 1e-42f;
-    }
-    ms_free(base);
-}
-
-typedef struct {
-    int64_t a, b;
-    double score;
-} hit;
-
-typedef struct {
-    hit *hits; /* owned */
-    size_t n, cap, most;
-} list;
-
-static int take(void *user, int64_t a, int64_t b, double score) {
-    list *l = user;
-    assert_int_equal(
-        ms_grow((void **)&l->hits, &l->cap, l->n + 1, sizeof *l->hits, "hits", &failed), 0);
-    l->hits[l->n++] = (hit){a, b, score};
-    return l->n == l->most;
-}
-
 typedef struct {
     msim_options device;
     msim_join_options join;
 } settings;
 
-static list join_on(int device, const msim_corpus *a, const msim_corpus *b, double threshold,
-                    settings s, msim_join_stats *stats) {
-    list l = {0};
+static join_list join_on(int device, const msim_corpus *a, const msim_corpus *b, double threshold,
+                         settings s, msim_join_stats *stats) {
+    join_list l = {0};
     *stats = (msim_join_stats){.size = sizeof *stats};
     s.device.device = device;
     s.join.options = &s.device;
-    int64_t n = msim_join(a, b, threshold, &s.join, take, &l, stats, &failed);
+    int64_t n = msim_join(a, b, threshold, &s.join, take_hit, &l, stats, &failed);
     if (n < 0) fail_msg("%s", failed.text);
     assert_int_equal(n, l.n);
     return l;
@@ -330,8 +297,8 @@ static settings ordinary(int threads) {
 
 static void compare(const msim_corpus *a, const msim_corpus *b, double threshold, settings s) {
     msim_join_stats c, g;
-    list cpu = join_on(MSIM_DEVICE_CPU, a, b, threshold, s, &c),
-         gpu = join_on(MSIM_DEVICE_CUDA, a, b, threshold, s, &g);
+    join_list cpu = join_on(MSIM_DEVICE_CPU, a, b, threshold, s, &c),
+              gpu = join_on(MSIM_DEVICE_CUDA, a, b, threshold, s, &g);
     assert_int_equal(cpu.n, gpu.n);
     if (cpu.n) assert_memory_equal(cpu.hits, gpu.hits, cpu.n * sizeof *cpu.hits);
     assert_int_equal(c.pairs, g.pairs);
@@ -343,7 +310,7 @@ static void compare(const msim_corpus *a, const msim_corpus *b, double threshold
 
 static msim_corpus *open_rows(float *rows, size_t n, size_t dim, uint64_t seed) {
     msim_corpus *corpus;
-    make_rows(rows, n, dim, seed);
+    make_join_rows(rows, n, dim, seed);
     rows_ok(msim_corpus_open_rows(rows, (int64_t)n, (int64_t)dim, NULL, NULL, &corpus, err));
     return corpus;
 }
@@ -395,19 +362,20 @@ static void joins_stop_and_refuse(void **state) {
     static float rows[200 * 8];
     msim_corpus *a = open_rows(rows, 200, 8, 3);
     settings s = ordinary(2);
-    list l = {.most = 3};
+    join_list l = {.most = 3};
     s.device.device = MSIM_DEVICE_CUDA;
     s.join.options = &s.device;
-    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take, &l, NULL, &failed), 3);
+    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take_hit, &l, NULL, &failed), 3);
     s.join.should_stop = always;
-    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take, &l, NULL, &failed), -MSIM_E_STOPPED);
+    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take_hit, &l, NULL, &failed),
+                     -MSIM_E_STOPPED);
     s.join.should_stop = NULL;
     s.join.scan = MSIM_SCAN_F64;
-    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take, &l, NULL, &failed),
+    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take_hit, &l, NULL, &failed),
                      -MSIM_E_UNSUPPORTED);
     s.join.scan = MSIM_SCAN_INT8;
     s.device.gpu = 99;
-    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take, &l, NULL, &failed), -MSIM_E_DEVICE);
+    assert_int_equal(msim_join(a, NULL, 0.5, &s.join, take_hit, &l, NULL, &failed), -MSIM_E_DEVICE);
     assert_non_null(strstr(failed.text, "cuda:99"));
     assert_int_equal(l.n, 3);
     ms_free(l.hits);

@@ -97,6 +97,31 @@ print(corpus.search_vectors(rows[:1], 1)[0][0, 0])
     assert done.stdout.split() == ["stopped", "0"], done.stderr
 
 
+def test_ctrl_c_ends_a_map():
+    """The report has no map then, and takes another."""
+    program = """
+import os, signal, threading, time
+import numpy as np
+import midisim_native as mn
+report = mn.Report()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ask = report._stop.asked
+def interrupt():
+    report._stop.asked = ask  # the library is inside
+    os.kill(os.getpid(), signal.SIGINT)
+    return 0
+report._stop.asked = interrupt
+try:
+    report.add_map(mn.Corpus.open(np.random.default_rng(1).standard_normal((5000, 512), np.float32)))
+except KeyboardInterrupt:
+    print("stopped", report.info.points)
+report.add_map(mn.Corpus.open(np.ones((9, 4), np.float32)))
+print(report.info.points)
+"""
+    done = run_python(program)
+    assert done.stdout.split() == ["stopped", "0", "9"], done.stderr
+
+
 def test_a_call_that_should_stop_does():
     corpus = mn.Corpus.open(np.ones((5000, 64), np.float32))
     searcher = corpus.searcher(k=5)

@@ -116,7 +116,7 @@ static int read_tokens(encoder_bench *b, workload *w, msim_error *err) {
     o.from_tokens = b->s->tokens;
     o.model = b->model;
     o.max_tokens = b->s->max_tokens;
-    int rc = ms_cli_skips_open(NULL, &skips, err);
+    int rc = ms_cli_skips_open(NULL, NULL, &skips, err);
     if (rc >= 0) rc = msim_walk_open(&o, &walk, err);
     while (rc >= 0 && (rc = msim_walk_next(walk, &line, err)) > 0) {
         if (line.reason != MSIM_SKIP_NONE) {

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "bench.h"
 #include "common/json.h"
+#include "common/texts/output.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -117,7 +118,12 @@ static void csv_path(const char *given, char *path, size_t cap) {
 }
 
 static bool open_csv(const char *given) {
+    msim_error err;
     csv_path(given, output.path, sizeof output.path);
+    if (ms_cli_check_output(output.path, NULL, &err) < 0) {
+        ms_cli_error("csv: %s", err.text);
+        return false;
+    }
     output.csv = fopen(output.path, "a");
     if (!output.csv) {
         ms_cli_error("csv: %.300s: expected a file to append to: %s", output.path, strerror(errno));

@@ -173,6 +173,14 @@ int ms_cli_n_pool_weights(const float *weights, bool is_given);
         .name = "same-tempo", .kind = MS_CLI_FLAG, .offset = offsetof(settings, is_same_tempo), \
         .help = "only matches of notes at the query's own tempo, within 3 %"                    \
     }
+/* when: "" or "with ...: "; in_short: the brief text, or NULL. */
+#define MS_CLI_ROW_MIDI_ROOT(settings, member, when, in_short)                                     \
+    {                                                                                              \
+        .name = "midi-root", .kind = MS_CLI_TEXTS, .value = "ROOT",                                \
+        .offset = offsetof(settings, member), .brief = in_short,                                   \
+        .help = when "a folder in which the names of pieces are paths, for their MIDI files; may " \
+                     "be repeated"                                                                 \
+    }
 /* The number in the texts of --max-tokens. */
 #define MS_CLI_TEXT_OF_(x) #x
 #define MS_CLI_TEXT_OF(x) MS_CLI_TEXT_OF_(x)
@@ -315,5 +323,7 @@ int ms_cli_finish(int rc);
 /* From now on the first SIGINT or SIGTERM sets a flag; the second one ends the process. */
 void ms_cli_catch_signals(void);
 int ms_cli_stopped(void); /* the signal's number, or 0 */
+/* The same as a should_stop of the library. */
+int ms_cli_should_stop(void *user);
 
 #endif

@@ -4,6 +4,7 @@
 #include "skips.h"
 #include "base/mem.h"
 #include "cli.h"
+#include "common/texts/output.h"
 #include "common/texts/tsv.h"
 #include <errno.h>
 #include <stdio.h>
@@ -18,8 +19,10 @@ struct ms_cli_skips {
     int64_t n_failures, counts[MSIM_SKIP_COUNT];
 };
 
-int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err) {
+int ms_cli_skips_open(const char *tsv_path, const char *list, ms_cli_skips **out, msim_error *err) {
     *out = NULL;
+    const int rc = ms_cli_check_output(tsv_path, list, err);
+    if (rc < 0) return rc;
     ms_cli_skips *skips = ms_alloc(1, sizeof *skips, "skipped files", err);
     if (!skips) return -MSIM_E_MEMORY;
     if (tsv_path && !(skips->tsv = fopen(tsv_path, "we"))) {

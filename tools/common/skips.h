@@ -7,8 +7,9 @@
 
 typedef struct ms_cli_skips ms_cli_skips;
 
-/* tsv_path may be NULL. Returns < 0 when it cannot be written. */
-int ms_cli_skips_open(const char *tsv_path, ms_cli_skips **out, msim_error *err);
+/* tsv_path may be NULL. list: that of --files-from, or NULL. Returns < 0 when the TSV cannot be
+ * written, or would take the place of something else: common/texts/output.h. */
+int ms_cli_skips_open(const char *tsv_path, const char *list, ms_cli_skips **out, msim_error *err);
 /* is_failure: as in msim_skip. */
 void ms_cli_skips_add(ms_cli_skips *skips, const char *path, int reason, const char *detail,
                       bool is_failure);

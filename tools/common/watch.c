@@ -1,6 +1,7 @@
 /* Contract: tools/common/watch.h. */
 #include "watch.h"
 #include "cli.h"
+#include <string.h>
 
 static void show(const msim_job_progress *p) {
     switch (p->step) {
@@ -29,6 +30,15 @@ int ms_cli_job_progress(void *user, const msim_job_progress *p) {
 int ms_cli_count_progress(void *user, int64_t done, int64_t all) {
     ms_cli_progress(user, done, all);
     return ms_cli_stopped();
+}
+
+int ms_cli_unit_progress(void *user, const char *unit, int64_t done, int64_t all) {
+    static const char *last;
+    (void)user;
+    if (last && strcmp(last, unit) != 0) ms_cli_progress_end();
+    last = unit;
+    ms_cli_progress(unit, done, all);
+    return ms_cli_stopped() != 0;
 }
 
 void ms_cli_job_message(void *user, int level, const char *text) {

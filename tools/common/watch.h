@@ -10,6 +10,8 @@ void ms_cli_job_message(void *user, int level, const char *text);
 /* The callback of other long calls, which say how many of how many are done. user: what is counted,
  * a text ("rows"). */
 int ms_cli_count_progress(void *user, int64_t done, int64_t all);
+/* The callback of long calls that say what they count. user: not looked at. */
+int ms_cli_unit_progress(void *user, const char *unit, int64_t done, int64_t all);
 /* Options of a walk with these callbacks. */
 msim_walk_options ms_cli_walk_options(void);
 

@@ -5,6 +5,7 @@
 #include "beside.h"
 #include "per_token.h"
 #include "table.h"
+#include "common/texts/output.h"
 #include "common/ranks.h"
 #include "common/skips.h"
 #include "common/texts/numbers.h"
@@ -410,7 +411,7 @@ static void say_failure(embedding *e, msim_error *err) {
 static int open_skips(embedding *e, msim_error *err) {
     look(e);
     bool is_wanted = ms_ranks_index() == 0 && e->stats.has_work;
-    int rc = is_wanted ? ms_cli_skips_open(e->s->skipped, &e->skips, err) : 0;
+    int rc = is_wanted ? ms_cli_skips_open(e->s->skipped, e->s->files_from, &e->skips, err) : 0;
     return ms_ranks_agree(rc, err);
 }
 
@@ -457,7 +458,9 @@ static int run_tool(const ms_embed_settings *s) {
     msim_error err = {0};
     e.options.token_order = s->token_order;
     e.options.is_unclean = s->is_unclean;
-    int rc = ms_ranks_agree(ms_cli_model_path(&s->common, model, sizeof model, &err), &err);
+    int rc = ms_cli_check_output(s->table, s->files_from, &err);
+    if (rc >= 0) rc = ms_cli_model_path(&s->common, model, sizeof model, &err);
+    rc = ms_ranks_agree(rc, &err);
     msim_job_options wanted = job_options(&e, model);
     if (rc >= 0) rc = msim_job_open(&wanted, &e.job, &err);
     ms_cli_progress_end();

@@ -173,7 +173,9 @@ static int open_all(per_token_run *r, msim_error *err) {
     if (rc >= 0) rc = msim_model_get_info(r->model, &r->info);
     if (rc >= 0) rc = ms_tree_open(r->s->per_token, &r->tree, err);
     if (rc >= 0) rc = check_settings(r, err);
-    if (rc >= 0) rc = ms_cli_skips_open(r->s->output ? NULL : r->s->skipped, &r->skips, err);
+    if (rc >= 0)
+        rc = ms_cli_skips_open(r->s->output ? NULL : r->s->skipped, r->s->files_from, &r->skips,
+                               err);
     return rc >= 0 ? open_input(r, err) : rc;
 }
 

@@ -7,6 +7,7 @@
 #include "corpora.h"
 #include "report.h"
 #include "base/mem.h"
+#include "common/texts/output.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -183,8 +184,10 @@ static int measure(const ms_eval_settings *s, ms_eval_truth *truth, size_t i, ms
 static int run(const ms_eval_settings *s, msim_error *err) {
     size_t n = s->common.operands.n;
     ms_eval_truth *truth = NULL;
+    int rc = ms_cli_check_output(s->csv, NULL, err);
+    if (rc < 0) return rc;
     ms_eval_column *columns = ms_alloc(n, sizeof *columns, "columns", err);
-    int rc = columns ? ms_eval_truth_open(s, &truth, err) : -MSIM_E_MEMORY;
+    rc = columns ? ms_eval_truth_open(s, &truth, err) : -MSIM_E_MEMORY;
     for (size_t i = 0; i < n && rc >= 0; i++) rc = measure(s, truth, i, columns + i, err);
     if (rc >= 0)
         rc = s->is_json ? ms_eval_print_json(s, columns, n, err)

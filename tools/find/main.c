@@ -159,6 +159,7 @@ static msim_finder_options finder_options(const finding *f) {
     o.is_same_tempo = f->s->is_same_tempo;
     o.within = f->within;
     o.ranks = ms_ranks_table();
+    o.should_stop = ms_cli_should_stop;
     return o;
 }
 
@@ -182,7 +183,7 @@ static int open_all(finding *f, msim_error *err) {
     if (rc >= 0) rc = ms_noteindex_choose(&f->s->within, f->notes, &f->within, err);
     if (rc >= 0) rc = open_finders(f, err);
     if (rc >= 0) rc = msim_note_reader_open(&f->reader, err);
-    if (rc >= 0) rc = ms_cli_skips_open(NULL, &f->skips, err);
+    if (rc >= 0) rc = ms_cli_skips_open(NULL, NULL, &f->skips, err);
     f->out = (ms_find_out){.settings = f->s, .notes = f->notes};
     if (ms_ranks_index() > 0) return rc;
     if (rc >= 0 && f->s->excerpts) rc = ms_tree_open(f->s->excerpts, &f->excerpts, err);

@@ -127,15 +127,10 @@ static const ms_cli_option options[] = {
      .kind = MS_CLI_TEXT,
      .value = "DIR",
      .offset = AT(copy_to),
-     .help = "copy the MIDI files of significant matches to DIR/QUERY, as RANK_NAME.mid"},
+     .help = "copy the MIDI files of significant matches to DIR/QUERY, as RANK_NAME.mid. Without "
+             "--midi-root the names of pieces are paths as they are"},
     MS_CLI_ROW_HTML(ms_find_settings),
-    {.name = "midi-root",
-     .kind = MS_CLI_TEXTS,
-     .value = "ROOT",
-     .offset = AT(roots),
-     .help = "with --copy-to and --html: the folder in which the pieces' names are paths. May be "
-             "repeated. "
-             "Without it names are paths as they are"},
+    MS_CLI_ROW_MIDI_ROOT(ms_find_settings, roots, "with --copy-to and --html: ", NULL),
     {.name = "force",
      .kind = MS_CLI_FLAG,
      .offset = AT(is_forced),

@@ -60,14 +60,6 @@ static int find_work(const ms_grouping_settings *s, char *work, size_t cap, msim
 
 /* ---- The job ---- */
 
-static int show_progress(void *user, const char *unit, int64_t done, int64_t all) {
-    const char **last = user;
-    if (*last && strcmp(*last, unit) != 0) ms_cli_progress_end();
-    *last = unit;
-    ms_cli_progress(unit, done, all);
-    return ms_cli_stopped() != 0;
-}
-
 static msim_groups_options job_options(const ms_grouping_settings *s) {
     msim_groups_options o = msim_groups_options_default();
     o.paths = s->common.operands.items;
@@ -85,7 +77,7 @@ static msim_groups_options job_options(const ms_grouping_settings *s) {
     o.evalue = s->evalue;
     o.alike = s->alike;
     o.threads = ms_cli_threads(&s->common);
-    o.progress = show_progress;
+    o.progress = ms_cli_unit_progress;
     o.message = ms_cli_job_message;
     o.ranks = ms_ranks_table();
     return o;
@@ -147,6 +139,7 @@ static int write_report(const ms_grouping_settings *s, const msim_groups *g, msi
         rc = msim_notes_open(beside, &notes, err);
     if (rc >= 0) rc = ms_html_open(s->html, &s->roots, NULL, notes, &html, err);
     if (rc >= 0) rc = msim_report_add_groups(html.report, g, err);
+    ms_cli_progress_end();
     if (rc >= 0) rc = ms_html_write(&html, err);
     ms_html_close(&html);
     msim_notes_close(notes);
@@ -168,14 +161,12 @@ static int show(const ms_grouping_settings *s, const msim_groups *g, msim_error 
 
 static int run(const ms_grouping_settings *s) {
     char work[PATH_MAX + 64];
-    const char *unit = NULL;
     msim_groups *g = NULL;
     msim_error err = {0};
     const double began = ms_cli_now();
     msim_groups_options o = job_options(s);
     int rc = ms_ranks_index() == 0 ? find_work(s, work, sizeof work, &err) : 0;
     o.work = work;
-    o.user = &unit;
     if (rc >= 0 && ms_ranks_index() == 0) rc = ms_grouping_check_inputs(s, work, &err);
     rc = ms_ranks_agree(rc, &err);
     if (rc >= 0) rc = msim_groups_find(&o, &g, &err);

@@ -1,5 +1,7 @@
 /* Outputs that would replace what was read, or each other. Contract: tools/groups/groups.h. */
 #include "base/mem.h"
+#include "common/notes/html.h"
+#include "common/texts/output.h"
 #include "groups.h"
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +87,16 @@ static void free_outputs(output_places *p) {
     while (p->n) ms_free(p->outputs[--p->n].path);
 }
 
+/* An output that is there already is replaced if it is of the same kind. */
+static int check_kinds(const output_places *p, msim_error *err) {
+    int rc = 0;
+    for (size_t i = 0; i < p->n && rc >= 0; i++)
+        rc = strcmp(p->outputs[i].option, "--html") == 0
+                 ? ms_html_check(p->outputs[i].path, err)
+                 : ms_cli_check_output(p->outputs[i].path, NULL, err);
+    return rc;
+}
+
 int ms_grouping_check_inputs(const ms_grouping_settings *s, const char *work, msim_error *err) {
     output_places p = {.n = 0};
     const ms_cli_texts *paths[] = {&s->common.operands, &s->against};
@@ -97,6 +109,7 @@ int ms_grouping_check_inputs(const ms_grouping_settings *s, const char *work, ms
     if (rc >= 0) rc = check(&p, s->preferences.n ? s->keep : NULL, "the list of --keep", err);
     if (rc >= 0) rc = check(&p, s->state, "the file of --state", err);
     if (rc >= 0) rc = check_work(&p, work, err);
+    if (rc >= 0) rc = check_kinds(&p, err);
     free_outputs(&p);
     return rc;
 }

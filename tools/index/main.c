@@ -190,7 +190,7 @@ static int build(const index_settings *s) {
     ms_cli_skips *skips = NULL;
     msim_error err;
     msim_notes_job_stats stats = {.size = sizeof stats};
-    int rc = ms_ranks_index() == 0 ? ms_cli_skips_open(s->skipped, &skips, &err) : 0;
+    int rc = ms_ranks_index() == 0 ? ms_cli_skips_open(s->skipped, s->files_from, &skips, &err) : 0;
     rc = ms_ranks_agree(rc, &err);
     if (rc >= 0) {
         const msim_notes_job_options o = job_options(s, skips);

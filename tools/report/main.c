@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "common/notes/html.h"
 #include "common/notes/open.h"
+#include "common/watch.h"
 #include <string.h>
 
 typedef struct {
@@ -116,8 +117,40 @@ static int open_report(reporting *r, msim_error *err) {
     o.notes = r->notes;
     o.title = r->s->title;
     o.max_points = r->s->points;
+    o.progress = ms_cli_unit_progress;
     int rc = msim_report_open(&o, &r->report, err);
     ms_free(roots);
+    return rc;
+}
+
+/* The points of a layout: a file of rows of two, which may be any that a corpus may be. */
+static int read_layout(const char *path, float **points, int64_t *n, msim_error *err) {
+    msim_corpus *layout;
+    msim_corpus_info info = {.size = sizeof info};
+    int rc = msim_corpus_open(path, NULL, &layout, err);
+    if (rc < 0) return rc;
+    (void)msim_corpus_get_info(layout, &info);
+    *n = info.rows;
+    if (info.dim != 2)
+        rc = ms_fail(err, MSIM_E_ARG, "layout: %s: expected rows of 2 numbers, got rows of %lld",
+                     path, (long long)info.dim);
+    *points = rc < 0 ? NULL : ms_alloc((size_t)*n, 2 * sizeof **points, "a layout", err);
+    if (rc >= 0) rc = *points ? msim_corpus_vectors(layout, 0, *n, *points, err) : -MSIM_E_MEMORY;
+    if (rc >= 0) rc = msim_corpus_check(layout, err);
+    msim_corpus_close(layout);
+    return rc;
+}
+
+static int add_layout(reporting *r, const msim_corpus *corpus, msim_error *err) {
+    float *points = NULL;
+    int64_t n = 0;
+    msim_error why;
+    int rc = read_layout(r->s->layout, &points, &n, err);
+    if (rc >= 0) {
+        rc = msim_report_add_layout(r->report, corpus, points, n, &why);
+        if (rc < 0) (void)ms_fail(err, -rc, "%s: %s", r->s->layout, why.text);
+    }
+    ms_free(points);
     return rc;
 }
 
@@ -126,7 +159,8 @@ static int add_map(reporting *r, msim_error *err) {
     if (!r->s->map) return 0;
     int rc = msim_corpus_open(r->s->map, NULL, &corpus, err);
     if (rc < 0) return rc;
-    rc = msim_report_add_map(r->report, corpus, err);
+    rc = r->s->layout ? add_layout(r, corpus, err) : msim_report_add_map(r->report, corpus, err);
+    ms_cli_progress_end();
     msim_corpus_close(corpus);
     return rc;
 }
@@ -144,7 +178,7 @@ static int run(const ms_reporting_settings *s) {
         const ms_html html = {.report = r.report, .path = s->output};
         rc = ms_html_write(&html, &err);
     }
-    if (rc < 0) ms_cli_error("%s", err.text);
+    if (rc < 0 && !ms_cli_stopped()) ms_cli_error("%s", err.text);
     msim_report_close(r.report);
     msim_finder_close(r.finder);
     msim_notes_close(r.notes);

@@ -42,13 +42,15 @@ static const ms_cli_option options[] = {
      .max = 100000,
      .offset = AT(points),
      .help = "the most points of the map; of more pieces, every so many-th is one (default 5000)"},
-    {.name = "midi-root",
-     .kind = MS_CLI_TEXTS,
-     .value = "ROOT",
-     .offset = AT(roots),
-     .help = "a folder in which the names of pieces are paths: their notes are shown and played. "
-             "May be repeated",
-     .brief = "the folder with the MIDI files"},
+    {.name = "layout",
+     .kind = MS_CLI_TEXT,
+     .value = "FILE",
+     .offset = AT(layout),
+     .help =
+         "with --map: where the points are, from a .npy of two numbers for each row of CORPUS, "
+         "such as umap_layout of the Python package writes; without it, the map is of principal "
+         "components"},
+    MS_CLI_ROW_MIDI_ROOT(ms_reporting_settings, roots, "", "the folder with the MIDI files"),
     {.name = "title",
      .kind = MS_CLI_TEXT,
      .value = "TEXT",
@@ -99,5 +101,6 @@ int ms_reporting_check(const ms_reporting_settings *s) {
         return ms_cli_usage("-k and --evalue are for -i: give that too");
     if (!s->map && ms_cli_given(&ms_reporting_tool, s, "points"))
         return ms_cli_usage("--points is for --map: give that too");
+    if (!s->map && s->layout) return ms_cli_usage("--layout is for --map: give that too");
     return 0;
 }

@@ -5,7 +5,7 @@
 
 typedef struct {
     ms_cli_common common;
-    const char *output, *index, *map, *title;
+    const char *output, *index, *map, *layout, *title;
     ms_cli_texts roots;
     int64_t top, points;
     double evalue;

@@ -175,12 +175,7 @@ static const ms_cli_option options[] = {
      .help = "copy the MIDI files of the matches to DIR/QUERY, as SCORE_TRANSPOSE_NAME.mid, and "
              "the query itself as QUERY.mid"},
     MS_CLI_ROW_HTML(ms_search_settings),
-    {.name = "midi-root",
-     .kind = MS_CLI_TEXTS,
-     .value = "ROOT",
-     .offset = AT(midi_roots),
-     .help =
-         "with --copy-to and --html: a folder with the MIDI files of the corpus; may be repeated"},
+    MS_CLI_ROW_MIDI_ROOT(ms_search_settings, midi_roots, "with --copy-to and --html: ", NULL),
     {.name = "no-original",
      .kind = MS_CLI_FLAG,
      .offset = AT(omits_original),

@@ -97,7 +97,7 @@ int ms_search_queries_open(const ms_search_corpus *corpus, ms_search_queries *ou
     if (rc >= 0 && set->common.operands.n) rc = ms_search_model_open(corpus, &out->model, err);
     if (rc >= 0) rc = msim_walk_open(&o, &out->walk, err);
     if (rc >= 0) rc = msim_walk_get_stats(out->walk, &stats);
-    if (rc >= 0) rc = ms_cli_skips_open(NULL, &out->skips, err);
+    if (rc >= 0) rc = ms_cli_skips_open(NULL, NULL, &out->skips, err);
     if (rc < 0) return rc;
     out->n_files = stats.files;
     out->n_failed += stats.empty_folders;

@@ -235,7 +235,7 @@ static int run_normal(const tokens_settings *s) {
     const msim_walk_options wanted = walk_options(s);
     int rc = is_out_folder(s, &err);
     request.is_folder = rc > 0;
-    if (rc >= 0) rc = ms_cli_skips_open(s->skipped, &skips, &err);
+    if (rc >= 0) rc = ms_cli_skips_open(s->skipped, s->files_from, &skips, &err);
     if (rc >= 0) rc = msim_walk_open(&wanted, &walk, &err);
     request.walk = walk;
     request.skips = skips;
@@ -302,7 +302,7 @@ static int run_tool(const tokens_settings *s) {
     tokens.is_unclean = s->is_unclean;
     tokens.center_pitch = (int)s->center_pitch;
     o.tokens = &tokens;
-    int rc = ms_cli_skips_open(s->skipped, &r.skips, &err);
+    int rc = ms_cli_skips_open(s->skipped, s->files_from, &r.skips, &err);
     if (rc >= 0) rc = msim_walk_open(&o, &walk, &err);
     if (rc >= 0) rc = msim_walk_get_stats(walk, &stats);
     if (rc < 0) goto failed;

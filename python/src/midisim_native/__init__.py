@@ -17,6 +17,7 @@ from ._corpus import Corpus, Match, Query, Searcher, Span, Whitening
 from ._groups import FilePair, GroupedFile, Groups, GroupsInfo
 from ._jobs import EmbedReport, Skip, embed_folder
 from ._library import lib as _lib
+from ._layout import umap_layout
 from ._measure import Evaluation, EvaluationReport, Measure, ThresholdPoint
 from ._merge import merge_corpora
 from ._model import Model, ModelInfo, Piece, Tokenizer, load_model, read_midi
@@ -35,7 +36,7 @@ __all__ = ["ArgumentError", "Corpus", "DeviceError", "EmbedReport", "EmptyError"
            "Measure", "MidiEmbedder", "MidisimError", "Model", "ModelInfo", "NOTE_DTYPE", "NoMemoryError", "NoteMatch",
            "NotePair", "NotesIndex", "NotesStream", "Piece", "Query", "Report", "ReportInfo", "Searcher", "Skip", "Span",
            "StoppedError", "ThresholdPoint", "Tokenizer", "UnsupportedError", "Whitening", "embed_folder", "load_model",
-           "merge_corpora", "parse_notes", "read_midi", "read_notes"]
+           "merge_corpora", "parse_notes", "read_midi", "read_notes", "umap_layout"]
 
 
 def __getattr__(name: str) -> Any:

@@ -811,6 +811,8 @@ class msim_finder_options(Structure):
         ("within", c_void_p),
         ("is_light", c_int),
         ("ranks", c_void_p),
+        ("should_stop", CFUNCTYPE(c_int, c_void_p)),
+        ("stop_user", c_void_p),
     ]
 
 
@@ -942,6 +944,8 @@ class msim_report_options(Structure):
         ("max_groups", c_int64),
         ("max_points", c_int64),
         ("max_point_notes", c_int64),
+        ("progress", CFUNCTYPE(c_int, c_void_p, c_void_p, c_int64, c_int64)),
+        ("user", c_void_p),
     ]
 
 
@@ -971,6 +975,7 @@ class msim_report_info(Structure):
         ("matches", c_int64),
         ("groups", c_int64),
         ("points", c_int64),
+        ("not_found", c_int64),
     ]
 
 
@@ -1248,6 +1253,7 @@ FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "msim_report_add_match": (c_int64, (c_void_p, c_int64, c_void_p, c_void_p)),
     "msim_report_add_groups": (c_int, (c_void_p, c_void_p, c_void_p)),
     "msim_report_add_map": (c_int, (c_void_p, c_void_p, c_void_p)),
+    "msim_report_add_layout": (c_int, (c_void_p, c_void_p, c_void_p, c_int64, c_void_p)),
     "msim_report_get_info": (c_int, (c_void_p, c_void_p)),
     "msim_report_write": (c_int, (c_void_p, c_char_p, c_void_p)),
     "msim_report_write_json": (c_int, (c_void_p, msim_bytes_sink, c_void_p, c_void_p)),

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from . import _abi
 from ._join import Pairs, join
-from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, several, sized, text_of, used
+from ._library import (Handle, Stop, call, callback, call_long, check_replaced, defaults, integers, lib, name_bytes, path_bytes, reals,
+                       several, sized, text_of, used)
 from ._measure import Evaluation
 from ._model import Model, Path, options_of
 from .errors import ArgumentError, EmptyError
@@ -154,10 +155,12 @@ class Corpus(Handle):
     def _open_rows(self, rows: npt.NDArray[Any], names: Any) -> None:
         if rows.ndim != 2:
             raise ArgumentError(f"source: expected an array of two axes, got {rows.ndim}")
-        rows = np.ascontiguousarray(rows, np.float32)
+        rows = reals(rows, "source")
         text, starts = None, None
         if names is not None:
-            coded = [str(name).encode("utf-8", "surrogateescape") for name in names]
+            if isinstance(names, (str, bytes, os.PathLike)):
+                raise ArgumentError("names: of the rows of an array, expected a sequence of names, got a text or a path")
+            coded = [name if isinstance(name, bytes) else str(name).encode("utf-8", "surrogateescape") for name in names]
             if len(coded) != len(rows):
                 raise ArgumentError(f"names: expected {len(rows)}, got {len(coded)}")
             text = b"".join(coded)
@@ -259,7 +262,7 @@ class Corpus(Handle):
 
     def find(self, name: str) -> npt.NDArray[np.int64]:
         """The numbers of the rows with exactly this name, ascending."""
-        coded = name.encode("utf-8", "surrogateescape")
+        coded = name_bytes(name, "name")
         n = call("msim_corpus_find", self._handle, coded, None, 0)
         rows = np.empty(n, np.int64)
         call("msim_corpus_find", self._handle, coded, rows.ctypes.data, n)
@@ -294,6 +297,7 @@ class Corpus(Handle):
         """Write the whitened rows as a corpus of its own (.npy), and open it. Searches of it whiten their queries."""
         if lib.msim_corpus_parts(self._handle) != 1:
             raise ArgumentError("write_whitened: expected a corpus of one file")
+        check_replaced(output)
         stop = Stop()
         progress = callback(_abi.msim_whitened_options, "progress", lambda *_: int(stop.is_set))
         options = sized(_abi.msim_whitened_options, progress=progress)
@@ -309,7 +313,7 @@ class Corpus(Handle):
         Exact: scores are computed in double, and of equal scores the lower row comes first. metric: "cosine" or "ip", the
         plain dot product. Queries are taken as they are, also in a whitened corpus.
         """
-        given = np.atleast_2d(np.ascontiguousarray(queries, np.float32))
+        given = np.atleast_2d(reals(queries, "queries"))
         if given.ndim != 2 or given.shape[1] != self.dim:
             raise ArgumentError(f"queries: expected [n, {self.dim}], got {list(given.shape)}")
         stop = Stop()
@@ -409,7 +413,7 @@ class Searcher(Handle):
         super().__init__()
         self._corpus, self._model = corpus, model
         self._stop = Stop()
-        self._excluded = np.ascontiguousarray(exclude, np.int64)
+        self._excluded = integers(exclude, "exclude")
         self._weights = (ctypes.c_float * len(class_weights))(*class_weights) if class_weights is not None else None
         should_stop = callback(_abi.msim_searcher_options, "should_stop", self._stop.asked)
         window, step = windows if isinstance(windows, tuple) else (windows, 0)
@@ -458,7 +462,7 @@ class Searcher(Handle):
                 raise ArgumentError(f"corpus row: expected 0..{n - 1}, got {row}")
             call("msim_searcher_add_row", handle, row)
         elif isinstance(query, np.ndarray):
-            vector = np.ascontiguousarray(query, np.float32)
+            vector = reals(query, "query")
             if vector.shape != (self._corpus.dim,):
                 raise ArgumentError(f"query: expected a vector [{self._corpus.dim}], got {list(vector.shape)}")
             call("msim_searcher_add_vector", handle, vector.ctypes.data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 from . import _abi
-from ._library import Handle, Stop, call_long, callback, defaults, lib, path_bytes, paths_array, several, sized, text_of
+from ._library import Handle, Stop, call_long, callback, check_not_music, defaults, lib, path_bytes, paths_array, several, sized, text_of
 from ._model import Model, Path
 from .errors import ArgumentError
 
@@ -90,6 +90,8 @@ def embed_folder(paths: Path | Sequence[Path], output: Path, *, model: Model | P
         raise ArgumentError(f"names: expected path or stem, got '{names}'")
     if not resume and os.path.exists(os.fsdecode(output) + ".journal"):
         raise ArgumentError(f"{os.fsdecode(output)}.journal: an unfinished run is there; remove it, or let resume be True")
+    if notes is not None:
+        check_not_music(notes)
     opened = model if isinstance(model, Model) else Model(model)
     stop, report = Stop(), progress_function(progress)
     window, step = windows if isinstance(windows, tuple) else (windows, 0)

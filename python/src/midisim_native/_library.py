@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import operator
 import os
 import pathlib
 import sys
@@ -15,6 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from . import _abi
 from .errors import ArgumentError, ForkError, of_status
@@ -40,7 +44,59 @@ def _load() -> ctypes.CDLL:
             raise ImportError(f"midisim_native: {path} has no {name}: the package needs libmidisim "
                               f"{_abi.MSIM_VERSION}") from None
         function.restype, function.argtypes = result, arguments
+        setattr(lib, name, _guarded(function, arguments))
     return lib
+
+
+# ---- Values that ctypes takes too readily ---------------------------------------------------------------------------
+
+
+def _range_of(kind: Any) -> tuple[int, int]:
+    bits, is_signed = 8 * ctypes.sizeof(kind), kind(-1).value < 0
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+
+
+_RANGES = {kind: _range_of(kind) for kind in (ctypes.c_int8, ctypes.c_uint8, ctypes.c_int16, ctypes.c_uint16, ctypes.c_int32,
+                                              ctypes.c_uint32, ctypes.c_int64, ctypes.c_uint64)}
+
+
+def _fitting(kind: Any, value: Any, what: str) -> Any:
+    """A value for a parameter or field of this type. ctypes would cut an integer off that does not fit, refuse those of NumPy,
+    and give a pointer to wide characters for a str. Raises TypeError, or ArgumentError for an integer that does not fit."""
+    if kind is ctypes.c_void_p:
+        if isinstance(value, str):
+            raise TypeError(f"{what}expected bytes, got str")
+        return value
+    if kind not in _RANGES or isinstance(value, (kind, ctypes.Array)):
+        return value
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{what}expected an integer, got {type(value).__name__}") from None
+    low, high = _RANGES[kind]
+    if not low <= number <= high:
+        raise ArgumentError(f"{what}expected {low}..{high}, got {number}")
+    return number
+
+
+def _guarded(function: Callable[..., Any], kinds: tuple[Any, ...]) -> Callable[..., Any]:
+    """A function of the library that looks at its arguments first."""
+    checked = [(i, kind) for i, kind in enumerate(kinds) if kind is ctypes.c_void_p or kind in _RANGES]
+
+    def call_it(*arguments: Any) -> Any:
+        given = list(arguments)
+        for i, kind in checked:
+            given[i] = _fitting(kind, given[i], "")
+        return function(*given)
+
+    return call_it if checked else function
+
+
+def set_fields(struct: Any, **fields: Any) -> None:
+    """Set fields of a struct. Raises TypeError, or ArgumentError for an integer that does not fit."""
+    kinds = {name: kind for name, kind, *_ in struct._fields_}
+    for name, value in fields.items():
+        setattr(struct, name, _fitting(kinds[name], value, f"{name}: "))
 
 
 if sys.platform != "linux":
@@ -149,8 +205,7 @@ def sized(kind: type[ctypes.Structure], **fields: Any) -> Any:
     """A struct that begins with its size, with these fields."""
     struct: Any = kind()
     struct.size = ctypes.sizeof(kind)
-    for name, value in fields.items():
-        setattr(struct, name, value)
+    set_fields(struct, **fields)
     return struct
 
 
@@ -158,9 +213,7 @@ def defaults(kind: type[ctypes.Structure], **fields: Any) -> Any:
     """A struct of options: the library's defaults, and these fields. A field that is None keeps its default."""
     struct = sized(kind)
     getattr(lib, f"{kind.__name__}_init")(ctypes.byref(struct))
-    for name, value in fields.items():
-        if value is not None:
-            setattr(struct, name, value)
+    set_fields(struct, **{name: value for name, value in fields.items() if value is not None})
     return struct
 
 
@@ -317,6 +370,61 @@ def path_bytes(path: str | os.PathLike[str] | bytes) -> bytes:
     if b"\0" in coded:
         raise ArgumentError(f"path: expected one without zero bytes, got {path!r}")
     return coded
+
+
+def name_bytes(name: str, what: str) -> bytes:
+    """A name or another text as the library takes it. Raises TypeError, or ArgumentError for one with a zero character, which
+    would end it."""
+    if not isinstance(name, str):
+        raise TypeError(f"{what}: expected str, got {type(name).__name__}")
+    if "\0" in name:
+        raise ArgumentError(f"{what}: expected a text without zero characters, got {name!r}")
+    return name.encode("utf-8", "surrogateescape")
+
+
+def midi_bytes(midi: Any) -> bytes:
+    """The bytes of a MIDI file. Raises TypeError for a path, which read_midi reads, and for anything else."""
+    if isinstance(midi, (bytes, bytearray, memoryview)):
+        return bytes(midi)
+    raise TypeError(f"midi: expected the bytes of a MIDI file, got {type(midi).__name__}; read_midi(path) reads a file")
+
+
+def integers(values: Any, what: str) -> npt.NDArray[np.int64]:
+    """Integers [n] as an array. Raises TypeError for anything else, such as numbers that would be rounded."""
+    given = np.asarray(values)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise TypeError(f"{what}: expected integers [n], got {given.dtype} {list(given.shape)}")
+    return np.ascontiguousarray(given, np.int64)
+
+
+def reals(values: Any, what: str) -> npt.NDArray[np.float32]:
+    """Numbers as a C-contiguous array of f32: the array itself where it is one. Raises TypeError for others, such as complex
+    ones, whose imaginary part would be lost."""
+    given = np.asarray(values)
+    if given.size and given.dtype.kind not in "fiub":
+        raise TypeError(f"{what}: expected real numbers, got {given.dtype}")
+    return np.ascontiguousarray(given, np.float32)
+
+
+def check_replaced(path: Any) -> None:
+    """Raise ArgumentError for an output in whose place something else lies than a .npy file: a MIDI file, say."""
+    if not os.path.isfile(path) or os.path.getsize(path) == 0:
+        return
+    with open(path, "rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise ArgumentError(f"cannot replace {os.fsdecode(path)}: it is not a .npy file; name another file, or remove it")
+
+
+def check_not_music(path: Any) -> None:
+    """Raise ArgumentError for an output in whose place a MIDI file, an array or another known kind of file lies."""
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb") as file:
+        start = file.read(512)
+    kind = lib.msim_file_kind(start, len(start))
+    if kind not in (_abi.MSIM_KIND_UNKNOWN, _abi.MSIM_KIND_EMPTY, _abi.MSIM_KIND_TEXT):
+        name = lib.msim_file_kind_name(kind).decode()
+        raise ArgumentError(f"cannot replace {os.fsdecode(path)}: it is {name}; name another file, or remove it")
 
 
 def several(given: Any) -> list[Any]:

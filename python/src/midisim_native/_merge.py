@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _abi
 from ._corpus import Corpus
-from ._library import Handle, Stop, call, call_long, lib, path_bytes, several, sized
+from ._library import Handle, Stop, call, call_long, check_replaced, lib, path_bytes, several, sized
 from ._model import Path
 from .errors import ArgumentError
 
@@ -42,6 +42,7 @@ def merge_corpora(parts: Sequence[Path], output: Path) -> Corpus:
     given = several(parts)
     if any(_is_same(output, part) for part in given):
         raise ArgumentError(f"output: {os.fsdecode(output)} is one of the parts")
+    check_replaced(output)
     with Corpus.open(given) as corpus, _Merge() as merge, _Writer() as writer:
         if call("msim_corpus_has_spans", corpus._handle):
             raise ArgumentError("parts: rows are windows; midisim-convert --merge keeps where they lie")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _abi
-from ._library import Handle, call, defaults, lib, path_bytes, sized
+from ._library import Handle, call, defaults, lib, midi_bytes, path_bytes, sized
 from .errors import ArgumentError, MidisimError
 
 __all__ = ["Model", "ModelInfo", "Piece", "Tokenizer", "load_model", "read_midi"]
@@ -106,6 +106,7 @@ class Tokenizer(Handle):
 
         Raises FormatError (not MIDI, or damaged) or EmptyError (no notes, or only drums).
         """
+        midi = midi_bytes(midi)
         with self._alone():
             room = int(lib.msim_tokenizer_bound(len(midi), 0, 0x7FFFFFFF))
             ids = np.empty(room, np.int32)
@@ -119,6 +120,7 @@ class Tokenizer(Handle):
 
         A negative max_seq_len drops ids from the end, as a slice does.
         """
+        midi = midi_bytes(midi)
         with self._alone():
             variants = int(lib.msim_tokenizer_variants(transpose_factor))
             room = int(lib.msim_tokenizer_bound(len(midi), transpose_factor, max_seq_len))
@@ -129,6 +131,7 @@ class Tokenizer(Handle):
 
     def canonical(self, midi: bytes) -> bytes:
         """The canonical form of a file's bytes (docs/CANONICAL.md). Raises FormatError where the original gives up."""
+        midi = midi_bytes(midi)
         with self._alone():
             room = int(lib.msim_midi_canonical_bound(len(midi)))
             buffer = ctypes.create_string_buffer(max(room, 1))
@@ -219,9 +222,14 @@ class Model(Handle):
         given = np.asarray(piece)
         if given.ndim != 1:
             raise ArgumentError(f"a piece: expected a path, bytes, or token ids [n], got {type(piece).__name__}")
-        ids = np.ascontiguousarray(given, dtype=np.int32)
-        if given.dtype.kind in "iu" and not np.array_equal(ids, given):
-            raise ArgumentError("token ids: expected 32-bit integers, got larger ones")
+        if given.size and given.dtype.kind not in "iuO":
+            raise ArgumentError(f"token ids: expected integers, got {given.dtype}")
+        try:
+            ids = np.ascontiguousarray(given, dtype=np.int32)
+        except OverflowError:  # numbers of Python that NumPy has no type for
+            ids = np.empty(0, np.int32)
+        if not np.array_equal(ids, given):
+            raise ArgumentError("token ids: expected 32-bit integers, got others")
         return ids[:limit] if limit else ids
 
     def embed(self, pieces: Piece | Iterable[Piece], *, transpose: int = 0, max_tokens: int | None = None,

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from . import _abi
 from ._jobs import Progress, progress_function
-from ._library import Handle, Stop, call, callback, call_long, defaults, lib, path_bytes, paths_array, several, sized, text_of, used
+from ._library import (Handle, Stop, call, callback, call_long, defaults, lib, name_bytes, path_bytes, paths_array, set_fields, several,
+                       sized, text_of, used)
 from ._model import Path, read_midi
 from .errors import ArgumentError
 
@@ -79,7 +80,7 @@ def read_notes(midi: Path | bytes) -> npt.NDArray[Any]:
 
 def parse_notes(text: str) -> npt.NDArray[Any]:
     """The notes [n] of a typed phrase such as "G4 G4 A4 G4 C5 B4:2" (docs/NOTES.md). Raises ArgumentError."""
-    coded = text.encode()
+    coded = name_bytes(text, "text")
     out = np.zeros(call("msim_notes_parse", coded, None, 0), NOTE_DTYPE)
     call("msim_notes_parse", coded, out.ctypes.data, len(out))
     return out
@@ -118,7 +119,7 @@ class NotesIndex(Handle):
         options.walk.paths, options.walk.n_paths = ctypes.addressof(array), len(given)
         options.walk.progress = callback(_abi.msim_walk_options, "progress", on_progress)
         if density is not None:
-            options.notes.density = density
+            set_fields(options.notes, density=density)
         stats = sized(_abi.msim_notes_job_stats)
         call_long(stop, "msim_notes_build", ctypes.byref(options), ctypes.byref(stats))
         return cls.open(output)

@@ -5,14 +5,17 @@ import ctypes
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union
+
+import numpy.typing as npt
 
 from . import _abi
 from ._corpus import Corpus, Match
 from ._groups import Groups
-from ._library import Handle, Stop, call, call_long, defaults, lib, path_bytes, paths_array, several, sized
+from ._library import Handle, Stop, call, callback, call_long, defaults, lib, name_bytes, path_bytes, paths_array, reals, several, sized
 from ._model import Path
 from ._notes import NoteMatch, NotesIndex
+from .errors import ArgumentError
 
 __all__ = ["Report", "ReportInfo"]
 
@@ -37,18 +40,20 @@ class Report(Handle):
     def __init__(self, roots: Path | Sequence[Path] = (), *, title: str | None = None, notes: NotesIndex | None = None) -> None:
         """roots: folders in which the names of pieces are paths. notes: has the notes of pieces whose file is not there."""
         super().__init__()
+        self._stop = stop = Stop()
+        self._progress = callback(_abi.msim_report_options, "progress", lambda *_: stop.asked())
         given = several(roots)
         array = paths_array([path_bytes(root) for root in given])
         self._open_on(notes)
-        options = defaults(_abi.msim_report_options, title=title.encode() if title is not None else None,
+        options = defaults(_abi.msim_report_options, title=name_bytes(title, "title") if title is not None else None,
                            roots=ctypes.addressof(array) if given else None, n_roots=len(given),
-                           notes=notes._handle.value if notes is not None else None)
+                           notes=notes._handle.value if notes is not None else None, progress=self._progress)
         call("msim_report_open", ctypes.byref(options), ctypes.byref(self._pointer))
 
     def add_piece(self, name: str, source: Path | bytes | None = None) -> int:
         """Add a piece, and read its notes from a file, from the bytes of one, or by its name. Returns its number, which is that of
         before when the piece is known."""
-        coded = name.encode("utf-8", "surrogateescape")
+        coded = name_bytes(name, "name")
         with self._alone():
             if isinstance(source, bytes):
                 return call("msim_report_add_midi", self._handle, coded, len(coded), source, len(source))
@@ -84,12 +89,28 @@ class Report(Handle):
     def add_groups(self, groups: Groups) -> None:
         """Add all groups of two files and more."""
         with self._alone():
-            call_long(Stop(), "msim_report_add_groups", self._handle, groups._handle)
+            self._add("msim_report_add_groups", groups._handle)
 
-    def add_map(self, corpus: Corpus) -> None:
-        """Add a map of the corpus: a point for each piece, near pieces near each other. A report has at most one."""
+    def add_map(self, corpus: Corpus, layout: npt.ArrayLike | None = None) -> None:
+        """Add a map of the corpus: a point for each piece, near pieces near each other. A report has at most one.
+
+        layout: places [rows, 2] of the rows of the corpus, in their order, such as umap_layout gives; None: their principal
+        components. Raises ArgumentError for a layout of another shape, and where a place is not finite.
+        """
+        if layout is None:
+            with self._alone():
+                self._add("msim_report_add_map", corpus._handle)
+            return
+        places = reals(layout, "layout")
+        if places.shape != (len(corpus), 2):
+            raise ArgumentError(f"layout: expected [{len(corpus)}, 2], got {list(places.shape)}")
         with self._alone():
-            call_long(Stop(), "msim_report_add_map", self._handle, corpus._handle)
+            self._add("msim_report_add_layout", corpus._handle, places.ctypes.data, len(places))
+
+    def _add(self, name: str, *arguments: Any) -> None:
+        """Something that takes time, which Ctrl-C ends."""
+        self._stop.is_set = False
+        call_long(self._stop, name, self._handle, *arguments)
 
     @property
     def info(self) -> ReportInfo:

@@ -2,6 +2,7 @@
  * pieces whose bytes are unchanged come from the index that exists. The public functions
  * msim_notes_build and msim_notes_merge of include/midisim.h. */
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/hash/digest.h"
 #include "base/mem.h"
 #include "base/sized.h"
@@ -194,6 +195,12 @@ static int add_files(ms_notesjob *j, msim_error *err) {
 
 /* ---- The job ---- */
 
+#define INDEX_BEGINS "MSIMNOTE" /* docs/FORMATS.md, Note index */
+
+static int check_output(const char *path, msim_error *err) {
+    return ms_file_check_replace(path, INDEX_BEGINS, "a note index", err);
+}
+
 static int open_all(ms_notesjob *j, const msim_notes_job_options *options, msim_error *err) {
     j->o = msim_notes_job_options_default();
     int rc = ms_sized_in(&j->o, sizeof j->o, options, "msim_notes_job_options", err);
@@ -201,6 +208,8 @@ static int open_all(ms_notesjob *j, const msim_notes_job_options *options, msim_
     if (!j->o.output) return ms_fail(err, MSIM_E_ARG, "note index: expected an output, got none");
     if (j->o.walk.is_tokenized || j->o.walk.from_tokens)
         return ms_fail(err, MSIM_E_ARG, "note index: expected a walk of MIDI files, got tokens");
+    rc = check_output(j->o.output, err);
+    if (rc < 0) return rc;
     j->watch = (ms_watch){
         .progress = j->o.walk.progress, .message = j->o.walk.message, .user = j->o.walk.user};
     ms_watch_begin(&j->watch);
@@ -280,8 +289,9 @@ int msim_notes_merge(const char *const *paths, size_t n_paths, const char *outpu
     msim_notes_options o = msim_notes_options_default();
     msim_notes_info info = {.size = sizeof info};
     msim_notes_builder *builder = NULL;
-    int rc = MSIM_OK;
     if (n_paths == 0) return ms_fail(err, MSIM_E_ARG, "merging: expected indexes, got none");
+    int rc = check_output(output, err);
+    if (rc < 0) return rc;
     msim_notes **indexes = ms_alloc(n_paths, sizeof *indexes, "note indexes", err);
     if (!indexes) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < n_paths && rc >= 0; i++)

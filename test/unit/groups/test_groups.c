@@ -3,6 +3,7 @@
  * kinds and the rules. */
 #include "base/hash/digest.h"
 #include "base/mem.h"
+#include "groups/state.h"
 #include "support/files.h"
 #include "support/pieces.h"
 #include "support/test.h"
@@ -252,6 +253,28 @@ static void reading_goes_on(void **state) {
     assert_int_not_equal(access(part, F_OK), 0);
 }
 
+/* ---- Pairs that are kept ---- */
+
+static bool is_there(const char *name) { return access(in_folder(name), F_OK) == 0; }
+
+/* A new file of pairs that does not come to take its place leaves nothing. */
+static void a_replacement_that_fails(void **state) {
+    (void)state;
+    const unsigned char content[MSIM_CONTENT_BYTES] = {1};
+    ms_groups_state *s, *next;
+    assert_int_equal(ms_groups_state_open(in_folder("p"), 1, 1e-3, &s, NULL), 0);
+    for (int is_replaced = 0; is_replaced < 2; is_replaced++) {
+        assert_int_equal(ms_groups_state_open_next(s, &next, NULL), 0);
+        assert_true(is_there("p.next"));
+        assert_int_equal(ms_groups_state_mark(next, content, MS_GROUPS_THERE, NULL), 0);
+        if (is_replaced) assert_int_equal(ms_groups_state_replace(s, next, NULL), 0);
+        ms_groups_state_close(next);
+        assert_false(is_there("p.next"));
+        assert_true(is_there("p"));
+    }
+    ms_groups_state_close(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(groups_of_an_index, folder_clean),
@@ -260,6 +283,7 @@ int main(void) {
         cmocka_unit_test_teardown(stopped_anywhere, folder_clean),
         cmocka_unit_test_teardown(out_of_memory, folder_clean),
         cmocka_unit_test_teardown(reading_goes_on, folder_clean),
+        cmocka_unit_test_teardown(a_replacement_that_fails, folder_clean),
     };
     return cmocka_run_group_tests(tests, folder_open, folder_close);
 }

@@ -5,34 +5,18 @@
 #define _GNU_SOURCE
 #include "base/mem.h"
 #include "midisim.h"
-#include "support/files.h"
+#include "support/tiny.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 
-#define CHECKPOINT "test/data/checkpoints/tiny.safetensors"
 #define MANY "test/data/midi/freedoom"
 #define FEW "test/data/midi/freedink"
 
 enum { MOST_MESSAGES = 16, TOKENS = 400 };
 
-static msim_model *model;
-static msim_options options;
 static int64_t window; /* of all jobs: its tokens; 0: one row for each piece */
-
-static int set_up(void **state) {
-    options = msim_options_default();
-    options.device = MSIM_DEVICE_CPU;
-    options.threads = 2;
-    return folder_open(state) == 0 && msim_model_open(CHECKPOINT, &options, &model, NULL) >= 0 ? 0
-                                                                                               : -1;
-}
-
-static int tear_down(void **state) {
-    msim_model_close(model);
-    return folder_close(state);
-}
 
 static void write_text(const char *path, const char *text) { write_file(path, text, strlen(text)); }
 
@@ -85,14 +69,14 @@ static msim_job_options job_of(const char *const *path, const char *output, call
 }
 
 /* Open and run; *stats may be NULL. */
-static int run_job(const msim_job_options *o, msim_job_stats *stats, msim_error *err) {
+static int run_job(const msim_job_options *o, msim_job_stats *stats, msim_error *e) {
     msim_job *job;
-    int rc = msim_job_open(o, &job, err);
+    int rc = msim_job_open(o, &job, e);
     if (rc < 0) {
         assert_null(job);
         return rc;
     }
-    rc = msim_job_run(job, err);
+    rc = msim_job_run(job, e);
     if (stats) {
         stats->size = sizeof *stats;
         assert_int_equal(msim_job_get_stats(job, stats), 0);
@@ -153,7 +137,6 @@ static void assert_result(const char *output, const result *expected) {
 static result undisturbed(const char *path) {
     const char *output = in_folder("whole.npy");
     msim_job_options o = job_of(&path, output, NULL);
-    msim_error err;
     assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
     result r = read_result(output);
     assert_true(r.corpus.n > 0 && r.about.n > 0);
@@ -171,7 +154,6 @@ static void folder_becomes_corpus(void **state) {
     msim_job_stats stats = {.size = sizeof stats};
     msim_corpus_info info = {.size = sizeof info};
     msim_corpus *corpus;
-    msim_error err;
     assert_int_equal(run_job(&o, &stats, &err), MSIM_JOB_WRITTEN);
     assert_false(c.is_foreign);
     assert_int_equal(c.steps, 1 << MSIM_STEP_NONE | 1 << MSIM_STEP_LIST | 1 << MSIM_STEP_EMBED |
@@ -201,7 +183,6 @@ static void stop_and_go_on(int step, int64_t done, const result *expected) {
     caller c = {.stop_step = step, .stop_done = done};
     msim_job_options o = job_of(&path, output, &c);
     msim_job_stats stats = {.size = sizeof stats};
-    msim_error err;
     assert_int_equal(run_job(&o, NULL, &err), -MSIM_E_STOPPED);
     assert_int_equal(err.code, MSIM_E_STOPPED);
     assert_non_null(strstr(err.text, "stopped"));
@@ -235,7 +216,6 @@ static void skips_are_reported(void **state) {
     msim_job_options o = job_of(paths, output, &c);
     msim_job_stats stats = {.size = sizeof stats};
     msim_skip skip = {.size = sizeof skip};
-    msim_error err;
     msim_job *job;
     o.n_paths = 3;
     write_text(paths[1], "no MIDI file");
@@ -265,7 +245,6 @@ static void token_lines_are_inputs(void **state) {
     const char *lines = in_folder("t.jsonl"), *output = in_folder("c.npy");
     msim_job_options o = job_of(NULL, output, NULL);
     msim_job_stats stats = {.size = sizeof stats};
-    msim_error err;
     o.n_paths = 0;
     o.from_tokens = lines;
     write_text(lines, "{\"path\":\"b\",\"tokens\":[0,130,300]}\n"
@@ -288,7 +267,6 @@ static void no_rows_is_an_error(void **state) {
     caller c = {0};
     msim_job_options o = job_of(&path, output, &c);
     msim_job_stats stats = {.size = sizeof stats};
-    msim_error err;
     write_text(path, "no MIDI file");
     assert_int_equal(run_job(&o, &stats, &err), -MSIM_E_EMPTY);
     assert_int_equal(stats.skips, 1);
@@ -309,7 +287,6 @@ static void midi_files_are_read(void **state) {
     content plain = read_all(FEW "/love.mid"), packed;
     unsigned char *bytes = malloc(plain.n + 1);
     char command[400];
-    msim_error err;
     snprintf(command, sizeof command, "gzip -c %s/love.mid > %s", FEW, path);
     assert_int_equal(system(command), 0);
     assert_int_equal(msim_midi_read(path, NULL, 0, &err), plain.n);
@@ -331,7 +308,6 @@ static void midi_files_are_read(void **state) {
 }
 
 static void refuse(const msim_job_options *o, const char *text) {
-    msim_error err;
     msim_job *job = (msim_job *)folder;
     assert_int_equal(msim_job_open(o, &job, &err), -MSIM_E_ARG);
     assert_null(job);
@@ -390,7 +366,6 @@ static void wrong_options_are_refused(void **state) {
         msim_job_options o;
         int64_t more;
     } later = {.o = good, .more = 1};
-    msim_error err;
     msim_job *job;
     later.o.size = sizeof later;
     assert_int_equal(msim_job_open(&later.o, &job, &err), -MSIM_E_UNSUPPORTED);
@@ -405,7 +380,6 @@ static void two_jobs_do_not_share_an_output(void **state) {
     const char *path = FEW, *output = in_folder("c.npy");
     msim_job_options o = job_of(&path, output, NULL);
     msim_job *first, *second;
-    msim_error err;
     assert_int_equal(msim_job_open(&o, &first, &err), 0);
     assert_int_equal(msim_job_open(&o, &second, &err), -MSIM_E_IO);
     assert_non_null(strstr(err.text, "in use"));
@@ -426,14 +400,14 @@ static struct {
     _Atomic int64_t counter;
 } team;
 
-static int team_agree(void *user, int rc, msim_error *err) {
+static int team_agree(void *user, int rc, msim_error *e) {
     int index = *(int *)user, failed = -1;
     team.rcs[index] = rc;
-    if (rc < 0) team.errs[index] = *err;
+    if (rc < 0) team.errs[index] = *e;
     pthread_barrier_wait(&team.barrier);
     for (int i = RANKS - 1; i >= 0; i--)
         if (team.rcs[i] < 0) failed = i;
-    if (failed >= 0) *err = team.errs[failed];
+    if (failed >= 0) *e = team.errs[failed];
     if (failed >= 0) rc = team.rcs[failed];
     pthread_barrier_wait(&team.barrier);
     return rc;
@@ -539,8 +513,8 @@ static void ranks_write_what_one_writes(void **state) {
 /* A job in which the nth allocation fails: either it says so, or the failure did not matter and the
  * result is whole. Then once more, without a failure. 0 when the job did not come so far. */
 static int fail_at(int64_t n, const msim_job_options *o, const result *expected) {
-    msim_error err = {0};
     int64_t before = ms_mem_count();
+    err = (msim_error){0};
     ms_mem_fail_at(n);
     int rc = run_job(o, NULL, &err);
     ms_mem_fail_at(0);
@@ -571,8 +545,8 @@ static void file_beyond_memory(void **state) {
     msim_job_options o = job_of(paths, output, NULL);
     o.n_paths = 2;
     msim_job *job;
-    msim_error err = {0};
     msim_job_stats stats = {.size = sizeof stats};
+    err = (msim_error){0};
     ms_mem_fail_from((size_t)150 << 20);
     assert_int_equal(msim_job_open(&o, &job, &err), 0);
     int rc = msim_job_run(job, &err);
@@ -603,7 +577,6 @@ static void any_allocation_of_an_update_may_fail(void **state) {
     (void)state;
     const char *both[] = {FEW "/love.mid", FEW "/lively.mid"}, *output = in_folder("c.npy");
     msim_job_options o = job_of(both, output, NULL);
-    msim_error err;
     o.n_paths = 2;
     assert_int_equal(run_job(&o, NULL, &err), MSIM_JOB_WRITTEN);
     result expected = read_result(output);
@@ -643,7 +616,7 @@ int main(void) {
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(any_allocation_of_an_update_may_fail),
     };
-    int n_failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    int n_failed = cmocka_run_group_tests(tests, tiny_open, tiny_close);
     window = 64;
-    return n_failed + cmocka_run_group_tests(of_windows, set_up, tear_down);
+    return n_failed + cmocka_run_group_tests(of_windows, tiny_open, tiny_close);
 }

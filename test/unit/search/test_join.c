@@ -7,6 +7,7 @@
 #include "midisim.h"
 #include "search/join/device.h"
 #include "search/join/hits.h"
+#include "support/joins.h"
 #include "support/levels.h"
 #include "support/ok.h"
 #include "support/random.h"
@@ -19,38 +20,6 @@ static msim_error err;
 
 /* ---- Rows ---- */
 
-/* Rows that are alike or not, copies, copies of another length, zeros, NaN, infinity, tiny, huge,
- * spikes. */
-static void make_rows(float *rows, size_t n, size_t dim, uint64_t seed) {
-    uint64_t of_base = 99;
-    float *base = test_alloc(dim, sizeof *base);
-    for (size_t j = 0; j < dim; j++) base[j] = uniform(&of_base);
-    for (size_t i = 0; i < n; i++) {
-        float *x = rows + i * dim, amount = i % 3 ? 0.3f : 3.0f;
-        for (size_t j = 0; j < dim; j++) x[j] = base[j] + amount * uniform(&seed);
-        size_t other = i ? splitmix(&seed) % i : 0;
-        switch (i % 23) {
-        case 5: memcpy(x, rows + other * dim, dim * sizeof *x); break;
-        case 6:
-            for (size_t j = 0; j < dim; j++) x[j] = -4 * rows[other * dim + j];
-            break;
-        case 7:
-            for (size_t j = 0; j < dim; j++) x[j] = i % 2 ? 0.0f : -0.0f;
-            break;
-        case 8: x[i % dim] = i % 2 ? NAN : INFINITY; break;
-        case 9:
-            for (size_t j = 0; j < dim; j++) x[j] *= 1e-42f;
-            break;
-        case 10:
-            for (size_t j = 0; j < dim; j++) x[j] *= 1e37f;
-            break;
-        case 11: x[i % dim] *= 1e6f; break;
-        default: break;
-        }
-    }
-    ms_free(base);
-}
-
 static msim_corpus *open_rows(const float *rows, size_t n, size_t dim) {
     msim_corpus *corpus;
     ok(msim_corpus_open_rows(rows, (int64_t)n, (int64_t)dim, NULL, NULL, &corpus, &err));
@@ -59,27 +28,10 @@ static msim_corpus *open_rows(const float *rows, size_t n, size_t dim) {
 
 /* ---- Hits ---- */
 
-typedef struct {
-    ms_join_hit *hits;   /* owned */
-    size_t n, cap, most; /* most: the sink ends the join there; 0: never */
-} list;
-
-static int take(void *user, int64_t a, int64_t b, double score) {
-    list *l = user;
-    ok(ms_grow((void **)&l->hits, &l->cap, l->n + 1, sizeof *l->hits, "hits", &err));
-    l->hits[l->n++] = (ms_join_hit){a, b, score};
-    return l->n == l->most;
-}
-
-static void clear(list *l) {
-    ms_free(l->hits);
-    *l = (list){0};
-}
-
 /* The definition, spelled out. b NULL: rows of a with each other. */
-static list brute_force(const float *a, size_t n_a, const float *b, size_t n_b, size_t dim,
-                        double threshold) {
-    list l = {0};
+static join_list brute_force(const float *a, size_t n_a, const float *b, size_t n_b, size_t dim,
+                             double threshold) {
+    join_list l = {0};
     double x[1024], y[1024];
     const float *right = b ? b : a;
     for (size_t i = 0; i < n_a; i++)
@@ -92,21 +44,21 @@ static list brute_force(const float *a, size_t n_a, const float *b, size_t n_b, 
                    score = defined_dot(y, x, dim) / (sqrt(xx) * sqrt(yy)) + 0.0;
             if (!isfinite(xx) || !isfinite(yy)) continue;
             if (xx == 0 || yy == 0) score = 0;
-            if (score >= threshold) take(&l, (int64_t)i, (int64_t)k, score);
+            if (score >= threshold) take_hit(&l, (int64_t)i, (int64_t)k, score);
         }
     return l;
 }
 
 /* The hits of a list that reach a threshold. */
-static list filter(const list *all, double threshold) {
-    list l = {0};
+static join_list filter(const join_list *all, double threshold) {
+    join_list l = {0};
     for (size_t i = 0; i < all->n; i++)
         if (all->hits[i].score >= threshold)
-            take(&l, all->hits[i].a, all->hits[i].b, all->hits[i].score);
+            take_hit(&l, all->hits[i].a, all->hits[i].b, all->hits[i].score);
     return l;
 }
 
-static void assert_same(const list *expected, const list *got, const char *what) {
+static void assert_same(const join_list *expected, const join_list *got, const char *what) {
     if (expected->n != got->n) fail_msg("%s: %zu pairs, expected %zu", what, got->n, expected->n);
     for (size_t i = 0; i < got->n; i++)
         if (memcmp(&got->hits[i], &expected->hits[i], sizeof(ms_join_hit)) != 0)
@@ -117,21 +69,22 @@ static void assert_same(const list *expected, const list *got, const char *what)
 }
 
 static void join_and_compare(const msim_corpus *a, const msim_corpus *b, double threshold,
-                             const msim_join_options *o, const list *expected, const char *what) {
-    list got = {0};
+                             const msim_join_options *o, const join_list *expected,
+                             const char *what) {
+    join_list got = {0};
     msim_join_stats stats = {.size = sizeof stats};
-    int64_t n = msim_join(a, b, threshold, o, take, &got, &stats, &err);
+    int64_t n = msim_join(a, b, threshold, o, take_hit, &got, &stats, &err);
     if (n < 0) fail_msg("%s: %s", what, err.text);
     assert_int_equal(n, got.n);
     assert_int_equal(stats.hits, got.n);
     assert_same(expected, &got, what);
-    clear(&got);
+    clear_hits(&got);
 }
 
 /* ---- Tests ---- */
 
 /* Thresholds: nothing can reach it, some rows, exactly a score, 0 (rows of zeros), all. */
-static size_t thresholds_of(const list *all, double *out) {
+static size_t thresholds_of(const join_list *all, double *out) {
     size_t n = 0;
     out[n++] = 1.5;
     out[n++] = 0.999;
@@ -144,13 +97,13 @@ static size_t thresholds_of(const list *all, double *out) {
 
 static void check_self(size_t n_rows, size_t dim, int isa, const int *threads, size_t n_threads) {
     float *rows = test_alloc(n_rows * dim + 1, sizeof *rows);
-    make_rows(rows, n_rows, dim, n_rows + dim);
+    make_join_rows(rows, n_rows, dim, n_rows + dim);
     msim_corpus *corpus = open_rows(rows, n_rows, dim);
-    list all = brute_force(rows, n_rows, NULL, n_rows, dim, -INFINITY);
+    join_list all = brute_force(rows, n_rows, NULL, n_rows, dim, -INFINITY);
     double thresholds[8];
     size_t n = thresholds_of(&all, thresholds);
     for (size_t t = 0; t < n; t++) {
-        list expected = filter(&all, thresholds[t]);
+        join_list expected = filter(&all, thresholds[t]);
         for (size_t i = 0; i < n_threads; i++) {
             static const int scans[] = {MSIM_SCAN_AUTO, MSIM_SCAN_INT8, MSIM_SCAN_F64};
             msim_options device = msim_options_default();
@@ -164,9 +117,9 @@ static void check_self(size_t n_rows, size_t dim, int isa, const int *threads, s
                      msim_isa_name(isa), n_rows, dim, thresholds[t], threads[i], o.scan);
             join_and_compare(corpus, NULL, thresholds[t], &o, &expected, what);
         }
-        clear(&expected);
+        clear_hits(&expected);
     }
-    clear(&all);
+    clear_hits(&all);
     msim_corpus_close(corpus);
     ms_free(rows);
 }
@@ -199,10 +152,10 @@ static void equal_rows_are_all_pairs(void **state) {
     float rows[N * DIM];
     for (size_t i = 0; i < N * DIM; i++) rows[i] = (float)(1 + i % DIM);
     msim_corpus *corpus = open_rows(rows, N, DIM);
-    list expected = brute_force(rows, N, NULL, N, DIM, -1);
+    join_list expected = brute_force(rows, N, NULL, N, DIM, -1);
     double score = expected.hits[0].score; /* of every pair: 1, or one bit beside it */
     join_and_compare(corpus, NULL, score, NULL, &expected, "equal rows");
-    clear(&expected);
+    clear_hits(&expected);
     join_and_compare(corpus, NULL, nextafter(score, 2), NULL, &expected, "above equal rows");
     msim_corpus_close(corpus);
 }
@@ -223,13 +176,13 @@ static void two_corpora_join_behind_a_map(void **state) {
             for (size_t j = 0; j < DIM; j++) x[j] += much * directions[d * DIM + j];
         }
     }
-    make_rows(a, 16, DIM, 7); /* and some that are nowhere near */
+    make_join_rows(a, 16, DIM, 7); /* and some that are nowhere near */
     memcpy(b + 100 * DIM, a, N_A * DIM * sizeof *a);
     msim_corpus *left = open_rows(a, N_A, DIM), *right = open_rows(b, N_B, DIM);
     static const double thresholds[] = {0.9, 0.99, 0.0};
-    list all = brute_force(a, N_A, b, N_B, DIM, 0);
+    join_list all = brute_force(a, N_A, b, N_B, DIM, 0);
     for (size_t t = 0; t < 3; t++) {
-        list expected = filter(&all, thresholds[t]), got = {0};
+        join_list expected = filter(&all, thresholds[t]), got = {0};
         FOR_EACH_ISA(isa) {
             if (!ms_cpu_kernels_get(isa)) continue;
             msim_options device = msim_options_default();
@@ -237,19 +190,19 @@ static void two_corpora_join_behind_a_map(void **state) {
             msim_join_stats stats = {.size = sizeof stats};
             device.isa = isa;
             o.options = &device;
-            ok(msim_join(left, right, thresholds[t], &o, take, &got, &stats, &err));
+            ok(msim_join(left, right, thresholds[t], &o, take_hit, &got, &stats, &err));
             assert_same(&expected, &got, msim_isa_name(isa));
             assert_int_equal(stats.pairs, N_A * N_B);
             if (t < 2 && isa == ms_cpu_isa_best()) {
                 assert_true(stats.is_mapped && stats.components < DIM);
                 assert_true(stats.scored < stats.pairs / 4);
             }
-            clear(&got);
+            clear_hits(&got);
         }
         join_and_compare(right, left, 2, NULL, &got, "nothing reaches 2");
-        clear(&expected);
+        clear_hits(&expected);
     }
-    clear(&all);
+    clear_hits(&all);
     msim_corpus_close(left);
     msim_corpus_close(right);
     ms_free(a);
@@ -258,7 +211,7 @@ static void two_corpora_join_behind_a_map(void **state) {
 }
 
 typedef struct {
-    list *list;
+    join_list *list;
     int calls, stops_at;
     int64_t last, all;
 } watcher;
@@ -273,33 +226,33 @@ static int watch(void *user, int64_t done, int64_t all) {
 
 enum { SMALL = 300, SMALL_DIM = 24 };
 
-static msim_corpus *small_corpus(list *expected, double threshold) {
+static msim_corpus *small_corpus(join_list *expected, double threshold) {
     static float rows[SMALL * SMALL_DIM];
-    make_rows(rows, SMALL, SMALL_DIM, 11);
+    make_join_rows(rows, SMALL, SMALL_DIM, 11);
     *expected = brute_force(rows, SMALL, NULL, SMALL, SMALL_DIM, threshold);
     return open_rows(rows, SMALL, SMALL_DIM);
 }
 
 static void shards_one_after_the_other_are_the_whole(void **state) {
     (void)state;
-    list expected;
+    join_list expected;
     msim_corpus *corpus = small_corpus(&expected, 0.9);
     for (int64_t n_shards = 1; n_shards <= 9; n_shards += 2) {
-        list got = {0};
+        join_list got = {0};
         int64_t pairs = 0;
         for (int64_t shard = 1; shard <= n_shards; shard++) {
             msim_join_options o = msim_join_options_default();
             msim_join_stats stats = {.size = sizeof stats};
             o.shard = shard;
             o.n_shards = n_shards;
-            ok(msim_join(corpus, NULL, 0.9, &o, take, &got, &stats, &err));
+            ok(msim_join(corpus, NULL, 0.9, &o, take_hit, &got, &stats, &err));
             pairs += stats.pairs;
         }
         assert_same(&expected, &got, "shards");
         assert_int_equal(pairs, SMALL * (SMALL - 1) / 2);
-        clear(&got);
+        clear_hits(&got);
     }
-    clear(&expected);
+    clear_hits(&expected);
     msim_corpus_close(corpus);
 }
 
@@ -324,7 +277,7 @@ static void shards_have_about_as_many_pairs_each(void **state) {
 /* So little memory that nearly all hits go through the file, in many runs. */
 static void hits_beyond_the_memory_go_through_a_file(void **state) {
     (void)state;
-    list expected, got = {0};
+    join_list expected, got = {0};
     msim_corpus *corpus = small_corpus(&expected, -1.0);
     msim_options device = msim_options_default();
     msim_join_options o = msim_join_options_default();
@@ -332,15 +285,15 @@ static void hits_beyond_the_memory_go_through_a_file(void **state) {
     device.threads = 3;
     o.options = &device;
     o.memory_bytes = 0;
-    ok(msim_join(corpus, NULL, -1.0, &o, take, &got, &stats, &err));
+    ok(msim_join(corpus, NULL, -1.0, &o, take_hit, &got, &stats, &err));
     assert_same(&expected, &got, "spilled");
     assert_true(stats.spilled > (int64_t)got.n / 2);
-    clear(&got);
+    clear_hits(&got);
     o.folder = "/nonexistent/folder";
-    assert_int_equal(msim_join(corpus, NULL, -1.0, &o, take, &got, NULL, &err), -MSIM_E_IO);
+    assert_int_equal(msim_join(corpus, NULL, -1.0, &o, take_hit, &got, NULL, &err), -MSIM_E_IO);
     assert_non_null(strstr(err.text, "/nonexistent/folder"));
     assert_int_equal(got.n, 0);
-    clear(&expected);
+    clear_hits(&expected);
     msim_corpus_close(corpus);
 }
 
@@ -418,7 +371,7 @@ typedef struct {
     msim_join_options o;
     msim_options device;
     msim_join_stats stats;
-    list got;
+    join_list got;
     int64_t rc;
     msim_error e;
 } member;
@@ -438,7 +391,7 @@ static void *run_member(void *arg) {
     m->o.options = &m->device;
     m->device.threads = 1;
     m->stats.size = sizeof m->stats;
-    m->rc = msim_join(m->corpus, NULL, 0.9, &m->o, take, &m->got, &m->stats, &m->e);
+    m->rc = msim_join(m->corpus, NULL, 0.9, &m->o, take_hit, &m->got, &m->stats, &m->e);
     return NULL;
 }
 
@@ -466,7 +419,7 @@ static void run_team(member *members, const msim_corpus *corpus, int bad, size_t
 
 static void ranks_find_what_one_process_finds(void **state) {
     (void)state;
-    list expected;
+    join_list expected;
     msim_corpus *corpus = small_corpus(&expected, 0.9);
     member members[RANKS];
     run_team(members, corpus, -1, 0);
@@ -478,31 +431,31 @@ static void ranks_find_what_one_process_finds(void **state) {
         assert_true(members[i].stats.spilled > 0);
         if (i) assert_int_equal(members[i].rc + (int64_t)members[i].got.n, 0);
     }
-    clear(&members[0].got);
+    clear_hits(&members[0].got);
     run_team(members, corpus, -1, expected.n - 1); /* the sink ends it among the last rank's hits */
     assert_int_equal(members[0].rc, expected.n - 1);
-    clear(&members[0].got);
+    clear_hits(&members[0].got);
     for (int bad = 1; bad < RANKS; bad++) { /* so few rows leave none for rank 0 */
         run_team(members, corpus, bad, 0);
         for (int i = 0; i < RANKS; i++) {
             assert_int_equal(members[i].rc, -MSIM_E_IO);
             assert_non_null(strstr(members[i].e.text, "/nonexistent/folder"));
-            clear(&members[i].got);
+            clear_hits(&members[i].got);
         }
     }
-    clear(&expected);
+    clear_hits(&expected);
     msim_corpus_close(corpus);
 }
 
 static void a_sink_may_end_the_join(void **state) {
     (void)state;
-    list expected, got = {.most = 7};
+    join_list expected, got = {.most = 7};
     msim_corpus *corpus = small_corpus(&expected, 0.5);
-    assert_int_equal(msim_join(corpus, NULL, 0.5, NULL, take, &got, NULL, &err), 7);
+    assert_int_equal(msim_join(corpus, NULL, 0.5, NULL, take_hit, &got, NULL, &err), 7);
     expected.n = 7;
     assert_same(&expected, &got, "ended");
-    clear(&got);
-    clear(&expected);
+    clear_hits(&got);
+    clear_hits(&expected);
     msim_corpus_close(corpus);
 }
 
@@ -513,35 +466,36 @@ static int stop_at_once(void *user) {
 
 static void a_join_can_be_stopped(void **state) {
     (void)state;
-    list expected, got = {0};
+    join_list expected, got = {0};
     msim_corpus *corpus = small_corpus(&expected, 0.5);
     watcher w = {0};
     msim_join_options o = msim_join_options_default();
     o.progress = watch;
     o.user = &w;
-    ok(msim_join(corpus, NULL, 0.5, &o, take, &got, NULL, &err));
+    ok(msim_join(corpus, NULL, 0.5, &o, take_hit, &got, NULL, &err));
     assert_int_equal(w.last, w.all);
     assert_int_equal(w.all, SMALL * (SMALL - 1) / 2);
-    clear(&got);
+    clear_hits(&got);
     for (int at = 1; at <= w.calls; at++) {
         watcher stopping = {.stops_at = at};
         o.user = &stopping;
-        assert_int_equal(msim_join(corpus, NULL, 0.5, &o, take, &got, NULL, &err), -MSIM_E_STOPPED);
+        assert_int_equal(msim_join(corpus, NULL, 0.5, &o, take_hit, &got, NULL, &err),
+                         -MSIM_E_STOPPED);
         assert_string_equal(err.text, "join: stopped by the caller");
-        clear(&got);
+        clear_hits(&got);
     }
     o = msim_join_options_default();
     o.should_stop = stop_at_once;
-    assert_int_equal(msim_join(corpus, NULL, 0.5, &o, take, &got, NULL, &err), -MSIM_E_STOPPED);
+    assert_int_equal(msim_join(corpus, NULL, 0.5, &o, take_hit, &got, NULL, &err), -MSIM_E_STOPPED);
     assert_int_equal(got.n, 0);
-    clear(&expected);
+    clear_hits(&expected);
     msim_corpus_close(corpus);
 }
 
 static void refuse(const msim_corpus *a, const msim_corpus *b, double threshold,
                    const msim_join_options *o, int code, const char *text) {
-    list got = {0};
-    assert_int_equal(msim_join(a, b, threshold, o, take, &got, NULL, &err), -code);
+    join_list got = {0};
+    assert_int_equal(msim_join(a, b, threshold, o, take_hit, &got, NULL, &err), -code);
     assert_string_equal(err.text, text);
     assert_int_equal(got.n, 0);
 }
@@ -549,7 +503,7 @@ static void refuse(const msim_corpus *a, const msim_corpus *b, double threshold,
 static void what_cannot_be_joined_is_refused(void **state) {
     (void)state;
     float narrow[2 * 3] = {1, 2, 3, 4, 5, 6};
-    list expected;
+    join_list expected;
     msim_corpus *corpus = small_corpus(&expected, 2), *other = open_rows(narrow, 2, 3);
     refuse(corpus, other, 0.5, NULL, MSIM_E_ARG, "join: expected rows of one width, got 24 and 3");
     refuse(corpus, NULL, NAN, NULL, MSIM_E_ARG, "join: threshold: expected a number, got NaN");
@@ -603,7 +557,7 @@ static void found_pairs_are_sorted_by_block(void **state) {
 /* Every allocation of a join fails once; after each the join fails in an ordinary way. */
 static void running_out_of_memory_is_an_ordinary_error(void **state) {
     (void)state;
-    list expected;
+    join_list expected;
     msim_corpus *corpus = small_corpus(&expected, 0.9);
     msim_options device = msim_options_default();
     msim_join_options o = msim_join_options_default();
@@ -611,12 +565,12 @@ static void running_out_of_memory_is_an_ordinary_error(void **state) {
     o.options = &device;
     o.memory_bytes = 0;
     for (int64_t at = 1;; at++) {
-        list got = {.most = 0};
+        join_list got = {.most = 0};
         static ms_join_hit room[100000];
         got.hits = room;
         got.cap = 100000;
         ms_mem_fail_at(at);
-        int64_t n = msim_join(corpus, NULL, 0.9, &o, take, &got, NULL, &err);
+        int64_t n = msim_join(corpus, NULL, 0.9, &o, take_hit, &got, NULL, &err);
         ms_mem_fail_at(0);
         if (n >= 0) {
             assert_same(&expected, &got, "enough memory");
@@ -626,7 +580,7 @@ static void running_out_of_memory_is_an_ordinary_error(void **state) {
         assert_int_equal(n, -MSIM_E_MEMORY);
         assert_int_equal(err.code, MSIM_E_MEMORY);
     }
-    clear(&expected);
+    clear_hits(&expected);
     msim_corpus_close(corpus);
 }
 
@@ -636,7 +590,7 @@ static void scores_are_those_of_a_search(void **state) {
     enum { N = 140, DIM = 48 };
     static const int dtypes[] = {MSIM_DTYPE_F32, MSIM_DTYPE_F16};
     static float rows[N * DIM];
-    make_rows(rows, N, DIM, 21);
+    make_join_rows(rows, N, DIM, 21);
     for (size_t i = 0; i < N * DIM; i++) /* what f16 can hold */
         if (!(fabsf(rows[i]) < 60000)) rows[i] = 1;
     for (size_t d = 0; d < 2; d++) {
@@ -657,8 +611,8 @@ static void scores_are_those_of_a_search(void **state) {
         ok(msim_corpus_writer_finish(w, &err));
         msim_corpus_writer_close(w);
         ok(msim_corpus_open(path, NULL, &corpus, &err));
-        list got = {0};
-        ok(msim_join(corpus, NULL, 0.8, NULL, take, &got, NULL, &err));
+        join_list got = {0};
+        ok(msim_join(corpus, NULL, 0.8, NULL, take_hit, &got, NULL, &err));
         msim_context *ctx;
         ok(msim_context_open(NULL, NULL, &ctx, &err));
         ok(msim_context_load_corpus(ctx, corpus, &err));
@@ -678,7 +632,7 @@ static void scores_are_those_of_a_search(void **state) {
         }
         assert_int_equal(at, got.n);
         assert_true(at > 100);
-        clear(&got);
+        clear_hits(&got);
         msim_context_close(ctx);
         msim_corpus_close(corpus);
         assert_int_equal(unlink(path), 0);

@@ -2,9 +2,12 @@
 #include "common/notes/html.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "common/watch.h"
 #include <string.h>
 
 int ms_html_check(const char *path, msim_error *err) {
+    if (strcmp(path, "-") == 0)
+        return ms_fail(err, MSIM_E_ARG, "a report cannot go to standard output: give a file name");
     return ms_file_check_replace(path, "<!doctype html>", "an HTML page", err);
 }
 
@@ -21,6 +24,7 @@ int ms_html_open(const char *path, const ms_cli_texts *roots, const char *root,
     if (root) all[o.n_roots++] = root;
     o.roots = all;
     o.notes = notes;
+    o.progress = ms_cli_unit_progress;
     rc = msim_report_open(&o, &out->report, err);
     ms_free(all);
     return rc;
@@ -83,9 +87,9 @@ int ms_html_write(const ms_html *h, msim_error *err) {
         ms_cli_note("wrote %s: %s piece%s, a map of %s point%s", h->path, pieces, plural,
                     ms_cli_count(without, info.points), ms_cli_plural(info.points));
     else if (info.without_notes)
-        ms_cli_note("wrote %s: %s piece%s, %s of them without notes, which cannot be shown: "
-                    "--midi-root names the folder of their files",
-                    h->path, pieces, plural, ms_cli_count(without, info.without_notes));
+        ms_cli_note("wrote %s: %s piece%s, %s of them without notes, which cannot be shown%s",
+                    h->path, pieces, plural, ms_cli_count(without, info.without_notes),
+                    info.not_found ? ": --midi-root names the folder of their files" : "");
     else
         ms_cli_note("wrote %s: %s piece%s", h->path, pieces, plural);
     return 0;

@@ -16,7 +16,7 @@ typedef struct {
                 "needs no network"                                                                \
     }
 
-/* Before the work: refuse to write a report over a file that is no page. */
+/* Before the work: refuse to write a report to standard output, or over a file that is no page. */
 int ms_html_check(const char *path, msim_error *err);
 /* path NULL: there is none, and nothing below does anything. root: one more folder, or NULL. notes:
  * an index that has the notes of pieces, or NULL. */
