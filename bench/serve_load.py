@@ -1,77 +1,209 @@
 #!/usr/bin/env python3
-"""How much midisim-serve answers under load: N clients on keep-alive connections, and one client alone;
-the 50th and 99th percentile of what a client waits, and the server's memory at the beginning and at the end.
+"""How much midisim-serve answers under load, beside what the library does alone, and what its memory does.
 
-  bench/serve_load.py [--build build/release] [--clients 8] [--requests 10000] [--path /api/find?k=8] CORPUS QUERY.mid...
+  make build/release/bench/serve_alone
+  bench/serve_load.py [--clients 8] [--requests 400] [--rounds 5] [--mode find|likeness|both] CORPUS.npy QUERY.mid...
+  bench/serve_load.py --memory 100000 [--clients 8] CORPUS.npy QUERY.mid...
 
-The clients run in processes of their own. Processor seconds of the server are counted, so that what else runs on the machine
-changes the times of clients but not the cost of a request."""
+The first takes rounds: the library alone answers so many requests, then a server does, for clients on keep-alive connections.
+bench/serve_alone.c is the library: the same queries, on as many threads as the server has workers, with the report that a request
+gets; --no-report leaves it out there. Printed are answers per second, processor time of each answer, what a client waits, and the
+ratios of a round's two sides. The clients run in processes of their own, on the same processors: their time is printed, too.
+
+The second sends so many requests of all kinds, damaged ones among them, and prints the server's memory on the way."""
 import argparse
 import http.client
+import json
 import multiprocessing
 import os
 import pathlib
+import random
+import resource
+import statistics
 import subprocess
 import time
 
+NOTE_NAMES = "C C# D Eb E F F# G Ab A Bb B".split()
+KINDS = "midi phrase piece damaged wrong refused status".split()
 
-def client(port, path, bodies, n, out):
-    waits, connection = [], http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    for i in range(n):
+
+# ---- The server -----------------------------------------------------------------------------------------------------
+
+
+class Server:
+    def __init__(self, a):
+        command = [f"{a.build}/midisim-serve", "--port", "0", "-q", "--threads", str(a.threads), "--workers", str(a.threads)]
+        command += ["--model", a.model] if a.model else []
+        self.process = subprocess.Popen([*command, a.corpus], stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline().rstrip("/\n").rpartition(":")[2])
+
+    def memory(self):
+        """MiB of RAM in use: anonymous memory, and files that are mapped."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            fields = dict(line.split(":", 1) for line in status)
+        return [int(fields[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")]
+
+    def processor(self):
+        """Seconds of user and system."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def client(port, asks, n, first, out):
+    """asks: (method, path, body, type). Request i of this client is the one after `first`."""
+    waits, statuses, n_bytes = [], {}, 0
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    for i in range(first, first + n):
+        method, path, body, kind = asks[i % len(asks)]
         began = time.monotonic()
-        connection.request("POST", path, bodies[i % len(bodies)], {"Content-Type": "audio/midi"})
+        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
         answer = connection.getresponse()
-        answer.read()
-        if answer.status == 200:
-            waits.append(time.monotonic() - began)
-    out.put(waits)
+        n_bytes += len(answer.read())
+        waits.append(time.monotonic() - began)
+        statuses[answer.status] = statuses.get(answer.status, 0) + 1
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    out.put((waits, statuses, n_bytes, used.ru_utime + used.ru_stime))
 
 
-def memory(pid):
-    with open(f"/proc/{pid}/status") as status:
-        return int(next(line.split()[1] for line in status if line.startswith("VmRSS"))) / 1024
-
-
-def processor(pid):
-    """Seconds of user and system."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def load(process, port, path, bodies, clients, requests):
-    out, before, began = multiprocessing.Queue(), processor(process.pid), time.monotonic()
-    started = [multiprocessing.Process(target=client, args=(port, path, bodies, requests // clients, out)) for _ in range(clients)]
+def load(server, asks, clients, requests):
+    """What serve_alone says, and more, of this many requests."""
+    out, before, began = multiprocessing.Queue(), server.processor(), time.monotonic()
+    shares = [requests // clients + (i < requests % clients) for i in range(clients)]
+    started = [multiprocessing.Process(target=client, args=(server.port, asks, share, sum(shares[:i]), out))
+               for i, share in enumerate(shares)]
     for each in started:
         each.start()
-    waits = sorted(wait for _ in started for wait in out.get())
+    given = [out.get() for _ in started]
     for each in started:
         each.join()
-    seconds, used = time.monotonic() - began, processor(process.pid) - before
-    print(f"{clients} clients: {len(waits)} answers of {requests // clients * clients}, {len(waits) / seconds:.1f}/s, "
-          f"{1000 * used / max(1, len(waits)):.2f} ms of processor each, p50 {1000 * waits[len(waits) // 2]:.1f} ms, "
-          f"p99 {1000 * waits[len(waits) * 99 // 100]:.1f} ms; {memory(process.pid):.1f} MiB")
+    waits, statuses = sorted(wait for each in given for wait in each[0]), {}
+    for each in given:
+        for status, n in each[1].items():
+            statuses[status] = statuses.get(status, 0) + n
+    return {"answers": len(waits), "bytes": sum(each[2] for each in given), "seconds": time.monotonic() - began,
+            "processor": server.processor() - before, "p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100],
+            "statuses": statuses, "clients": sum(each[3] for each in given)}
+
+
+# ---- Beside the library ---------------------------------------------------------------------------------------------
+
+
+def alone(a):
+    command = [f"{a.build}/bench/serve_alone", "--mode", a.mode, "--keys", a.keys, "--k", a.k, "--threads", a.threads,
+               "--requests", a.requests, "--notes", pathlib.Path(a.corpus).with_suffix(".notes")]
+    command += ["--no-report"] if a.no_report else []
+    if a.mode != "find":
+        command += ["--model", a.model]
+    return json.loads(subprocess.run([*map(str, command), a.corpus, *a.queries], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def say(who, r):
+    n = r["answers"]
+    print(f"{who:8} {n} answers, {n / r['seconds']:8.2f}/s, {1000 * r['processor'] / n:9.3f} ms of processor each, "
+          f"p50 {1000 * r['p50']:.1f} ms, p99 {1000 * r['p99']:.1f} ms, {r['bytes'] / n / 1024:.1f} KiB"
+          + (f"; clients {1000 * r['clients'] / n:.3f} ms" if "clients" in r else ""), flush=True)
+
+
+def middle(values):
+    return f"median {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def compare(a):
+    server = Server(a)
+    path = f"/api/search?mode={a.mode}&keys={a.keys}&k={a.k}"
+    asks = [("POST", path, pathlib.Path(query).read_bytes(), "audio/midi") for query in a.queries]
+    processor, wall = [], []
+    try:
+        load(server, asks, a.clients, len(asks))  # each query once, to warm up
+        for i in range(a.rounds):  # who comes first changes
+            served = load(server, asks, a.clients, a.requests) if i % 2 else None
+            library = alone(a)
+            served = served or load(server, asks, a.clients, a.requests)
+            if served["statuses"] != {200: a.requests}:
+                raise SystemExit(f"expected answers alone, got {served['statuses']}")
+            say("library", library)
+            say("server", served)
+            processor.append(served["processor"] / library["processor"])
+            wall.append(library["seconds"] / served["seconds"])
+        anonymous, mapped = server.memory()
+        print(f"processor time, server / library: {middle(processor)}")
+        print(f"requests per second, server / library: {middle(wall)}")
+        print(f"memory: {anonymous:.1f} MiB, and {mapped:.1f} MiB of mapped files")
+    finally:
+        server.end()
+
+
+# ---- Memory ---------------------------------------------------------------------------------------------------------
+
+
+def mixed(a):
+    """Requests of all kinds, the same in every run: [(method, path, body, type)]."""
+    choose = random.Random(1)
+    bodies, asks = [pathlib.Path(query).read_bytes() for query in a.queries], []
+    for i in range(997):
+        body, kind = bytearray(choose.choice(bodies)), KINDS[i % len(KINDS)]
+        path = f"/api/find?k={choose.choice((1, 4, 8))}&keys={choose.choice(('all', 'own'))}"
+        if kind == "status":
+            asks.append(("GET", "/api/status", None, ""))
+        elif kind == "refused":
+            asks.append(choose.choice((("POST", path, b"x", "text/plain"), ("GET", "/nothing", None, ""),
+                                       ("PUT", path, b"x", "audio/midi"))))
+        elif kind == "wrong":
+            asks.append(("POST", path, choose.choice((b"{", b"[]", b'{"notes":""}', b'{"piece":"n999999"}')), "application/json"))
+        elif kind == "phrase":
+            text = " ".join(f"{choose.choice(NOTE_NAMES)}{choose.choice('345')}" for _ in range(choose.randrange(4, 40)))
+            asks.append(("POST", path, json.dumps({"notes": text}).encode(), "application/json"))
+        elif kind == "piece":
+            asks.append(choose.choice((("GET", f"/api/piece/n{choose.randrange(300)}", None, ""),
+                                       ("POST", path, json.dumps({"piece": f"n{choose.randrange(300)}"}).encode(), "application/json"))))
+        else:
+            if kind == "damaged":
+                for _ in range(3):
+                    body[choose.randrange(len(body))] = choose.randrange(256)
+                body = body[:choose.randrange(1, len(body) + 1)]
+            asks.append(("POST", path, bytes(body), "audio/midi"))
+    return asks
+
+
+def watch_memory(a):
+    server, asks, done = Server(a), mixed(a), 0
+    steps = [n for n in (100, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000) if n < a.memory] + [a.memory]
+    try:
+        for step in steps:
+            r = load(server, asks[done % len(asks):] + asks[:done % len(asks)], a.clients, step - done)
+            done = step
+            anonymous, mapped = server.memory()
+            print(f"{done:8} requests: {anonymous:.1f} MiB, and {mapped:.1f} MiB of mapped files; "
+                  f"{1000 * r['processor'] / r['answers']:.2f} ms of processor each, {sorted(r['statuses'].items())}", flush=True)
+    finally:
+        server.end()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build/release")
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--requests", type=int, default=10000)
-    parser.add_argument("--path", default="/api/find?k=8")
+    parser.add_argument("--threads", type=int, default=2, help="of the library, and workers of the server")
+    parser.add_argument("--requests", type=int, default=400, help="of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--mode", default="find", choices=("find", "likeness", "both"))
+    parser.add_argument("--keys", default="all", choices=("all", "own"))
+    parser.add_argument("--k", type=int, default=8)
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--no-report", action="store_true", help="the library finds matches alone")
+    parser.add_argument("--memory", type=int, default=0, metavar="REQUESTS", help="send so many, and watch the memory")
     parser.add_argument("corpus")
     parser.add_argument("queries", nargs="+")
     a = parser.parse_args()
-    bodies = [pathlib.Path(query).read_bytes() for query in a.queries]
-    process = subprocess.Popen([f"{a.build}/midisim-serve", "--port", "0", "-q", a.corpus], stdout=subprocess.PIPE, text=True)
-    try:
-        port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
-        load(process, port, a.path, bodies, 1, max(20, a.requests // 100))
-        for _ in range(4):
-            load(process, port, a.path, bodies, a.clients, a.requests // 4)
-    finally:
-        process.terminate()
-        process.wait()
+    if a.memory:
+        watch_memory(a)
+    else:
+        compare(a)
 
 
 if __name__ == "__main__":

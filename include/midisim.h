@@ -1743,6 +1743,10 @@ typedef struct {
                               * index with the same options and asks the same queries in the same
                               * order; each looks at a part of the pieces. Rank 0 gets the
                               * matches, those of a single process; the others get none */
+    int (*should_stop)(void *user); /* called now and then during a search, on the thread that
+                                     * searches; non-zero ends the search with -MSIM_E_STOPPED, on
+                                     * every rank; NULL: never */
+    void *stop_user;                /* passed to should_stop */
 } msim_finder_options;
 MSIM_API void msim_finder_options_init(msim_finder_options *options);
 static inline msim_finder_options msim_finder_options_default(void) {
@@ -1760,7 +1764,7 @@ MSIM_API void msim_finder_close(msim_finder *finder);
 /* Find the pieces that share notes with a query: notes [n], in any order, of any length. Returns
  * how many matches there are, at most max_matches, best first: significant ones and then the
  * others. *matches is the finder's until its next call. The result does not depend on threads or
- * earlier calls. */
+ * earlier calls. -MSIM_E_STOPPED: should_stop asked to stop; the finder can be used again. */
 MSIM_API int64_t msim_finder_find(msim_finder *finder, const msim_note *query, size_t n,
                                   const msim_note_match **matches, msim_error *err);
 

@@ -1,9 +1,7 @@
 /* Where query and match agree: the places that a finder gave, or that the aligner finds, each with
  * the notes that agree and a map of time. */
-#include "report/report.h"
+#include "report/pitches.h"
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
     MOST_PLACES = 12,
@@ -18,9 +16,8 @@ enum {
 
 typedef struct {
     const ms_report_piece *query, *piece;
-    unsigned char *lit_query, *lit_piece; /* owned: a byte for each note */
-    unsigned char *used;                  /* owned: [piece->n_tuned] */
-    msim_note_pair *pairs;                /* owned: [query->n_tuned], of a straight map */
+    ms_pitches query_notes, notes; /* owned: of both */
+    msim_note_pair *pairs;         /* owned: [query->n_tuned], of a straight map */
     const msim_passage *passages;
     int64_t n_passages, n_places;
     ms_json_text *text;
@@ -28,24 +25,18 @@ typedef struct {
 
 /* ---- Notes that are lit ---- */
 
-static void light(unsigned char *lit, const ms_report_piece *p, int64_t tuned) {
-    const int32_t i = p->numbers[tuned];
-    const msim_note *note = &p->notes[i];
-    lit[i] = 1;
-    for (int64_t t = tuned; t-- > 0 && p->tuned[t].start_ms + CHORD_MS >= note->start_ms;)
-        if (p->tuned[t].pitch == note->pitch) lit[p->numbers[t]] = 1;
-    for (size_t t = (size_t)tuned + 1;
-         t < p->n_tuned && p->tuned[t].start_ms <= note->start_ms + CHORD_MS; t++)
-        if (p->tuned[t].pitch == note->pitch) lit[p->numbers[t]] = 1;
-}
-
-static int put_lit(ms_json_text *text, const unsigned char *lit, size_t n, msim_error *err) {
-    unsigned char *bits = ms_alloc(n / 8 + 1, 1, "notes", err);
-    if (!bits) return -MSIM_E_MEMORY;
-    for (size_t i = 0; i < n; i++) bits[i / 8] |= (unsigned char)(lit[i] << i % 8);
-    ms_report_put_base64(text, bits, (n + 7) / 8);
+static int put_lit(ms_json_text *text, const ms_pitches *notes, msim_error *err) {
+    const size_t n = notes->piece->n_notes;
+    unsigned char *lit = ms_alloc(n, 1, "notes", err);
+    unsigned char *bits = lit ? ms_alloc(n / 8 + 1, 1, "notes", err) : NULL;
+    if (bits) {
+        ms_pitches_lit(notes, lit);
+        for (size_t i = 0; i < n; i++) bits[i / 8] |= (unsigned char)(lit[i] << i % 8);
+        ms_report_put_base64(text, bits, (n + 7) / 8);
+    }
+    ms_free(lit);
     ms_free(bits);
-    return MSIM_OK;
+    return bits ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
 /* ---- One place ---- */
@@ -108,8 +99,8 @@ static void put_place(agreeing *a, const msim_place *place, int transpose, doubl
     put_map(a, place, pairs, n);
     ms_report_put(a->text, "}");
     for (int64_t i = 0; i < n; i++) {
-        light(a->lit_query, a->query, pairs[i].query);
-        light(a->lit_piece, a->piece, pairs[i].piece);
+        ms_pitches_light(&a->query_notes, pairs[i].query, CHORD_MS);
+        ms_pitches_light(&a->notes, pairs[i].piece, CHORD_MS);
     }
 }
 
@@ -144,40 +135,24 @@ static size_t first_from(const ms_report_piece *p, double ms) {
     return low;
 }
 
-/* The nearest note of that pitch without a partner, or -1. */
-static int64_t nearest(const agreeing *a, int pitch, double ms) {
-    int64_t best = -1;
-    double distance = NEAR_MS + 1;
-    for (size_t i = first_from(a->piece, ms - NEAR_MS);
-         i < a->piece->n_tuned && a->piece->tuned[i].start_ms <= ms + NEAR_MS; i++) {
-        const double d = fabs(a->piece->tuned[i].start_ms - ms);
-        if (a->piece->tuned[i].pitch != pitch || a->used[i] || d >= distance) continue;
-        distance = d;
-        best = (int64_t)i;
-    }
-    return best;
-}
-
 /* Pairs under a straight map of the place; returns their number. */
-static int64_t pair_straight(const agreeing *a, const msim_place *place, int transpose) {
+static int64_t pair_straight(agreeing *a, const msim_place *place, int transpose) {
     const double length = place->query_to - place->query_from;
     const double slope = length > 0 ? (place->to - place->from) / length : 1;
     int64_t n = 0;
-    memset(a->used, 0, a->piece->n_tuned);
+    ms_pitches_release(&a->notes);
     for (size_t i = first_from(a->query, place->query_from * 1000 - 1);
          i < a->query->n_tuned && a->query->tuned[i].start_ms <= place->query_to * 1000 + 1; i++) {
         const msim_note *note = &a->query->tuned[i];
         const double at = place->from * 1000 + (note->start_ms - place->query_from * 1000) * slope;
-        const int64_t other = nearest(a, note->pitch + transpose, at);
-        if (other < 0) continue;
-        a->used[other] = 1;
-        a->pairs[n++] = (msim_note_pair){(int64_t)i, other};
+        const int64_t other = ms_pitches_take(&a->notes, note->pitch + transpose, at, NEAR_MS);
+        if (other >= 0) a->pairs[n++] = (msim_note_pair){(int64_t)i, other};
     }
     return n;
 }
 
 /* Other places may be in other keys than the best one. */
-static int find_key(const agreeing *a, const msim_place *place, int transpose) {
+static int find_key(agreeing *a, const msim_place *place, int transpose) {
     int64_t most = pair_straight(a, place, transpose);
     int best = transpose;
     if (2 * most >= place->n_matched) return best;
@@ -221,10 +196,10 @@ static void put_places(agreeing *a, const msim_note_match *match) {
 }
 
 static int reserve(agreeing *a, msim_error *err) {
-    a->lit_query = ms_alloc(a->query->n_notes, 1, "notes", err);
-    a->lit_piece = a->lit_query ? ms_alloc(a->piece->n_notes, 1, "notes", err) : NULL;
-    a->used = a->lit_piece ? ms_alloc(a->piece->n_tuned, 1, "notes", err) : NULL;
-    a->pairs = a->used ? ms_alloc(a->query->n_tuned, sizeof *a->pairs, "notes", err) : NULL;
+    int rc = ms_pitches_make(a->query, &a->query_notes, err);
+    if (rc >= 0) rc = ms_pitches_make(a->piece, &a->notes, err);
+    if (rc < 0) return rc;
+    a->pairs = ms_alloc(a->query->n_tuned, sizeof *a->pairs, "notes", err);
     return a->pairs ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
@@ -244,14 +219,13 @@ int ms_report_put_places(msim_report *r, const ms_report_piece *query, const ms_
         ms_report_put(text, "]");
         ms_report_put_key(text, "lit");
         ms_report_put(text, "[");
-        rc = put_lit(text, a.lit_query, query->n_notes, err);
+        rc = put_lit(text, &a.query_notes, err);
         ms_report_put(text, ",");
     }
-    if (rc >= 0) rc = put_lit(text, a.lit_piece, piece->n_notes, err);
+    if (rc >= 0) rc = put_lit(text, &a.notes, err);
     ms_report_put(text, "]");
-    ms_free(a.lit_query);
-    ms_free(a.lit_piece);
-    ms_free(a.used);
+    ms_pitches_free(&a.query_notes);
+    ms_pitches_free(&a.notes);
     ms_free(a.pairs);
     return rc < 0 ? rc : ms_json_text_failed(text, err);
 }

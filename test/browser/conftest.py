@@ -4,7 +4,7 @@ import pathlib
 import shutil
 
 import pytest
-from cli_util import CI, midi, run, text, write_model
+from cli_util import CI, ROOT, midi, run, text, write_model
 from test_find import tune
 
 try:
@@ -98,4 +98,20 @@ def reports(tmp_path_factory):
     do("report", "-o", "all.html", "-i", "music", "q.mid", "--map", "c.npy")
     do("report", "-o", "hostile.html", "<img src=x onerror=alert(1)>.mid", "music/b/03.mid", "drums.mid", "--title",
        "<script>alert(2)</script>")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory):
+    """The folder of make demo: its music, corpus and note index. The vectors are those of a small model made here."""
+    folder = tmp_path_factory.mktemp("demonstration")
+    for line in (ROOT / "demo/files.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            kept = folder / "midi" / line.split("/")[0] / pathlib.Path(line).name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "test/data/midi" / line, kept)
+    shutil.copytree(ROOT / "demo/midi", folder / "midi/altered")
+    write_model(folder / "m.safetensors")
+    done = run("embed", "--notes", "-m", "m.safetensors", "-o", "corpus.npy", "midi", cwd=folder)
+    assert done.returncode == 0, text(done)
     return folder

@@ -1,8 +1,8 @@
 """Reports in Chromium: from disk without a request or a message, seen, heard, marked, on a phone, in the dark, by keys alone."""
 import pytest
 from cli_util import lines, run, text
+from page_util import HEARD, settle
 
-HEARD = "() => midisim.player.level() > 0.005"
 DRAWN = """(name) => {
   const canvas = document.querySelector("#roll"), copy = new OffscreenCanvas(canvas.width, canvas.height);
   const c = copy.getContext("2d", {willReadFrequently: true});
@@ -18,10 +18,6 @@ DRAWN = """(name) => {
   return n;
 }"""
 VIEWS = {"search.html": None, "groups.html": None, "map.html": None, "find.html": None, "lacking.html": None}
-
-
-def settle(page):
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 # ---- Seen -----------------------------------------------------------------------------------------------------------
@@ -214,6 +210,41 @@ def test_marks_are_lists_for_other_tools(look, reports, tmp_path):
     assert page.locator("#matches .row").count() == 1
 
 
+def test_marks_are_kept(look, reports):
+    """They are there when the report is opened again, and are no other report's; other windows see them; two clicks clear them."""
+    page = look(reports / "search.html")
+    page.click("#keep")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("r")
+    page.reload()
+    assert page.locator("#matches .mark.keep").count() == 1 and page.locator("#matches .mark.reject").count() == 1
+    assert page.evaluate("Object.keys(localStorage).length") == 1
+    page.evaluate("() => { window.before = new midisim.Marks(midisim.reportKey({queries: [], pieces: midisim.report.pieces})).size; }")
+    assert page.evaluate("before") == 0
+    page.evaluate("""() => {
+      localStorage.clear();
+      window.dispatchEvent(new StorageEvent("storage", {key: null}));
+    }""")
+    assert page.locator("#matches .mark").count() == 0
+    page.keyboard.press("k")
+    page.click("#clear-marks")
+    assert page.locator("#clear-marks").inner_text() == "Clear 1 mark? Click again" and page.locator("#matches .mark").count() == 1
+    page.click("#clear-marks")
+    assert page.locator("#matches .mark").count() == 0 and page.evaluate("localStorage.length") == 0
+
+
+@pytest.mark.parametrize("stored", ["{", "7", '[["a", "x"], 5, [1, "keep"], null]'])
+def test_damaged_marks_are_none(look, reports, stored):
+    page = look(reports / "search.html")
+    page.evaluate("(stored) => localStorage.setItem(midisim.reportKey(midisim.report), stored)", stored)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("#matches .mark").count() == 0
+    page.click("#keep")
+    page.reload()
+    assert page.locator("#matches .mark.keep").count() == 1
+
+
 # ---- Groups and map -------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +280,26 @@ def test_map(look, reports):
     page.fill("#map-filter", "b/05")
     page.get_by_role("button", name="b/05.mid").click()
     assert "b/05.mid" in page.locator(".heard").inner_text()
+
+
+def test_points_are_drawn_once(look, reports):
+    """The pointer over the map draws a ring, not all points again; zoom, filter and colours do."""
+    page = look(reports / "map.html")
+    settle(page)
+    page.evaluate("""() => {
+      const view = midisim.view, draw = view.drawPoints.bind(view);
+      window.drawn = 0;
+      view.drawPoints = (...all) => { window.drawn++; draw(...all); };
+    }""")
+    box = page.locator("#map").bounding_box()
+    for i in range(5):
+        page.mouse.move(box["x"] + 100 + 40 * i, box["y"] + 100 + 30 * i)
+        settle(page)
+    assert page.evaluate("drawn") == 0
+    for action in (lambda: page.mouse.wheel(0, -100), lambda: page.fill("#map-filter", "05"), lambda: page.click("#theme")):
+        before = page.evaluate("drawn")
+        action()
+        page.wait_for_function("(before) => window.drawn > before", arg=before)
 
 
 def test_views_are_tabs(look, reports):

@@ -61,11 +61,11 @@ def text(done):
     return done.stderr.decode("utf-8", "surrogateescape")
 
 
-def build_clock(folder):
-    """The environment of a run whose clock goes a thousand times as fast."""
+def build_clock(folder, rate=1000):
+    """The environment of a run whose clock goes `rate` times as fast."""
     library = folder / "clock.so"
-    subprocess.run([*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", "-o", library, ROOT / "test/fault/clock.c", "-ldl"],
-                   check=True)
+    subprocess.run([*os.environ.get("CC", "cc").split(), "-shared", "-fPIC", f"-DRATE={rate}", "-o", library,
+                    ROOT / "test/fault/clock.c", "-ldl"], check=True)
     return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": ENV["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
 
 

@@ -323,5 +323,7 @@ int ms_cli_finish(int rc);
 /* From now on the first SIGINT or SIGTERM sets a flag; the second one ends the process. */
 void ms_cli_catch_signals(void);
 int ms_cli_stopped(void); /* the signal's number, or 0 */
+/* The same as a should_stop of the library. */
+int ms_cli_should_stop(void *user);
 
 #endif

@@ -361,4 +361,8 @@ void ms_cli_catch_signals(void) {
 }
 
 int ms_cli_stopped(void) { return (int)stop_signal; }
+int ms_cli_should_stop(void *user) {
+    (void)user;
+    return ms_cli_stopped();
+}
 void ms_console_stop(int number) { stop_signal = number; }

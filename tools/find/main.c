@@ -159,6 +159,7 @@ static msim_finder_options finder_options(const finding *f) {
     o.is_same_tempo = f->s->is_same_tempo;
     o.within = f->within;
     o.ranks = ms_ranks_table();
+    o.should_stop = ms_cli_should_stop;
     return o;
 }
 

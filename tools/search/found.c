@@ -85,6 +85,7 @@ int ms_search_found_open(const ms_search_names *names, ms_search_found *out, msi
     o.is_same_key = set->is_same_key;
     o.is_same_tempo = set->is_same_tempo;
     o.within = out->within;
+    o.should_stop = ms_cli_should_stop;
     if (rc >= 0) rc = msim_finder_open(out->notes, &o, &out->finder, err);
     if (rc >= 0) rc = msim_note_reader_open(&out->reader, err);
     return rc;

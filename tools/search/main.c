@@ -92,11 +92,6 @@ static int finish(search_job *j, bool *has_failures, msim_error *err) {
 
 /* ---- The search ---- */
 
-static int stopped(void *user) {
-    (void)user;
-    return ms_cli_stopped();
-}
-
 /* Of twelve: with three, the right one was left out for 2 of 48 pieces, and these were still among
  * the first ten (docs/SEARCH.md, Likely keys). */
 enum { LIKELY_KEYS = 3 };
@@ -126,7 +121,7 @@ static int open_searcher(search_job *j, const msim_passes *passes, msim_error *e
     so.n_excluded = j->names.n_excluded;
     so.excludes_self = set->excludes_self;
     so.max_vectors = ms_search_queries_room(&j->queries);
-    so.should_stop = stopped;
+    so.should_stop = ms_cli_should_stop;
     so.passes = passes;
     if (so.likely_keys && so.window_tokens)
         return ms_fail(err, MSIM_E_ARG,

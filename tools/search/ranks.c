@@ -214,11 +214,6 @@ static int gather_hits(ms_search_ranks *r, msim_error *err) {
 
 /* ---- A pass, on every rank ---- */
 
-static int should_stop(void *user) {
-    (void)user;
-    return ms_cli_stopped();
-}
-
 static int64_t pass_top(ms_search_ranks *r, const question *q, const msim_search_options *options,
                         int64_t *rows, double *scores, msim_pass_stats *stats, msim_error *err) {
     int64_t n = 0;
@@ -323,7 +318,7 @@ void ms_search_ranks_serve(ms_search_ranks *r) {
         msim_search_options options = msim_search_options_default();
         options.metric = q.metric;
         options.scan = q.scan;
-        options.should_stop = should_stop;
+        options.should_stop = ms_cli_should_stop;
         q.vectors = r->vectors;
         ms_ranks_broadcast(0, r->vectors, (size_t)(q.n_vectors * r->dim) * sizeof *r->vectors);
         int rc = ms_grow((void **)&r->excluded, &r->excluded_cap, (size_t)q.n_excluded,

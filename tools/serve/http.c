@@ -18,7 +18,9 @@ enum {
     REQUEST_SECONDS = 60, /* for a request or an answer to pass, a search not counted */
     MAX_CONNECTIONS = 4096,
     OTHER_FILES = 64,
-    CONNECTION_BYTES = 16 << 10
+    CONNECTION_BYTES = 16 << 10,
+    SEND_BYTES = 256 << 10, /* of an answer that the system may hold: no more for a slow reader */
+    MAX_BODIES = 32         /* as many of the largest size are held at a time, answers among them */
 };
 
 /* A connection. */
@@ -28,6 +30,7 @@ struct line {
     int fd;
     double since;        /* the last request or answer began */
     atomic_bool is_busy; /* a search of it waits or runs */
+    bool has_nul;        /* the address of its request */
 };
 
 struct ms_http {
@@ -37,7 +40,8 @@ struct ms_http {
     struct MHD_Daemon *daemon;   /* owned */
     pthread_mutex_t lock;        /* over the lines */
     line *lines;
-    int quiesced; /* owned: the socket; -1: none */
+    size_t n_held; /* bytes of bodies and answers; of the thread of connections alone */
+    int quiesced;  /* owned: the socket; -1: none */
 };
 
 /* ---- Connections ---- */
@@ -61,6 +65,8 @@ static void connected(void *user, struct MHD_Connection *connection, void **sock
         *socket_context = l;
         if (!l) return;
         *l = (line){.fd = info ? info->connect_fd : -1, .since = ms_clock_now()};
+        const int room = SEND_BYTES;
+        (void)setsockopt(l->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room); /* else more */
     }
     if (!l) return;
     pthread_mutex_lock(&h->lock);
@@ -96,6 +102,19 @@ void ms_http_tick(ms_http *h) {
 
 /* ---- Requests ---- */
 
+/* Of paths, options and their values. Who gets the text sees no NUL in it. */
+static size_t unescape(void *user, struct MHD_Connection *connection, char *text) {
+    line *l = line_of(connection);
+    (void)user;
+    if (l && strstr(text, "%00")) l->has_nul = true;
+    return MHD_http_unescape(text);
+}
+
+static bool is_full(const ms_http *h, size_t more) {
+    const size_t cap = ((size_t)h->stock->set->max_body << 20) * MAX_BODIES;
+    return h->n_held > cap || more > cap - h->n_held;
+}
+
 static ms_request *begin_request(ms_http *h, struct MHD_Connection *connection, const char *path,
                                  const char *method) {
     msim_error err;
@@ -109,30 +128,55 @@ static ms_request *begin_request(ms_http *h, struct MHD_Connection *connection, 
                       .method = method,
                       .path = path,
                       .fd = l->fd,
+                      .has_nul = l->has_nul,
+                      .is_full = is_full(h, 0),
                       .is_busy = &l->is_busy};
+    l->has_nul = false;
     touch(h, l);
     return r;
 }
 
-/* More of the body. MHD_NO closes the connection: a body of no announced length became too
- * large. */
-static enum MHD_Result add_body(ms_request *r, const char *bytes, size_t *n) {
+/* What a request holds no more. */
+static void drop_body(ms_http *h, ms_request *r) {
+    h->n_held -= r->n_held;
+    r->n_held = 0;
+    ms_free(r->body);
+    r->body = NULL;
+    r->body_room = 0;
+}
+
+static void hold(ms_http *h, ms_request *r, size_t n) {
+    h->n_held += n;
+    r->n_held += n;
+}
+
+/* More of the body. MHD_NO closes the connection: a body of no announced length became too large.
+ * Where there is no memory the rest is read, and then refused. */
+static enum MHD_Result add_body(ms_http *h, ms_request *r, const char *bytes, size_t *n) {
     msim_error err;
-    const size_t before = r->n_body;
-    if (*n > r->body_cap - before) return MHD_NO;
-    size_t cap = before ? before : 0;
-    while (cap < before + *n) cap = cap ? 2 * cap : 4096;
-    if (cap != before || !r->body) {
-        unsigned char *more = ms_alloc(cap, 1, "a body", &err);
-        if (!more) return MHD_NO;
-        if (before) memcpy(more, r->body, before);
-        ms_free(r->body);
-        r->body = more;
+    if (*n > r->body_cap - r->n_body) return MHD_NO;
+    if (!r->is_full && is_full(h, *n)) {
+        drop_body(h, r);
+        r->is_full = true;
     }
-    memcpy(r->body + before, bytes, *n);
-    r->n_body = before + *n;
+    if (!r->is_full) {
+        const size_t room = r->body_room;
+        if (ms_grow((void **)&r->body, &r->body_room, r->n_body + *n, 1, "a body", &err) < 0)
+            return MHD_NO;
+        memcpy(r->body + r->n_body, bytes, *n);
+        hold(h, r, r->body_room - room);
+    }
+    r->n_body += *n;
     *n = 0;
     return MHD_YES;
+}
+
+/* A refusal before the body also ends the connection. */
+static bool has_body(const ms_request *r) {
+    const char *length =
+        MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Content-Length");
+    return (length && strcmp(length, "0") != 0) ||
+           MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Transfer-Encoding");
 }
 
 static enum MHD_Result handle(void *user, struct MHD_Connection *connection, const char *path,
@@ -145,12 +189,14 @@ static enum MHD_Result handle(void *user, struct MHD_Connection *connection, con
     if (!r) {
         *context = r = begin_request(h, connection, path, method);
         if (!r) return MHD_NO;
-        return ms_routes_refuse(r, &result) ? result : MHD_YES;
+        return has_body(r) && ms_routes_refuse(r, &result) ? result : MHD_YES;
     }
     r->path = path;
     r->method = method;
-    if (*n_bytes) return add_body(r, bytes, n_bytes);
+    if (*n_bytes) return add_body(h, r, bytes, n_bytes);
     touch(h, line_of(connection)); /* the answer begins */
+    if (!has_body(r) && !r->task && ms_routes_refuse(r, &result)) return result;
+    if (r->task) hold(h, r, r->task->body.n);
     return r->task ? ms_routes_end(r) : ms_routes_answer(r);
 }
 
@@ -163,7 +209,7 @@ static void completed(void *user, struct MHD_Connection *connection, void **cont
     if (l) touch(h, l);
     if (!r) return;
     ms_task_free(r->task);
-    ms_free(r->body);
+    drop_body(h, r);
     ms_free(r);
     *context = NULL;
 }
@@ -219,9 +265,9 @@ static int listen_at(ms_http *h, const address *at, ms_guard *guard, msim_error 
     h->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, handle, h, MHD_OPTION_SOCK_ADDR, &at->any,
         MHD_OPTION_NOTIFY_COMPLETED, completed, h, MHD_OPTION_NOTIFY_CONNECTION, connected, h,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_LIMIT,
-        most_connections(), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_LIMIT, most_connections(),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
     if (!h->daemon)
         return ms_fail_errno(err, errno ? errno : EADDRINUSE, "cannot listen at %s, port %lld",
                              guard->address, (long long)h->stock->set->port);

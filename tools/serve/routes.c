@@ -16,7 +16,7 @@
 #define ONE_PIECE "/api/piece/"
 #define MIB ((size_t)1 << 20)
 /* Typed notes: tens of thousands of them. */
-enum { MAX_JSON_BYTES = 1 << 18 };
+enum { MAX_JSON_BYTES = 1 << 18, N_OPTIONS = 5 };
 
 /* ---- Answers ---- */
 
@@ -68,6 +68,10 @@ static enum MHD_Result fail(ms_request *r, int status, const char *text) {
     return fail_with(r, status, text, NULL, NULL);
 }
 
+static enum MHD_Result fail_full(ms_request *r) {
+    return fail_with(r, 503, "too many bodies and answers are on their way", "Retry-After", "1");
+}
+
 /* ---- Before the body ---- */
 
 static const char *header(const ms_request *r, const char *name) {
@@ -76,6 +80,21 @@ static const char *header(const ms_request *r, const char *name) {
 
 static bool begins(const char *text, const char *start) {
     return strncmp(text, start, strlen(start)) == 0;
+}
+
+static bool is_header(const ms_request *r, const char *name, const char *value) {
+    const char *given = header(r, name);
+    return given && strcmp(given, value) == 0;
+}
+
+/* A link on a page of another site opens this page. The other page learns nothing of it. */
+static bool is_opened_by_link(const ms_request *r) {
+    return strcmp(r->path, "/") == 0 && strcmp(r->method, "GET") == 0 &&
+           is_header(r, "Sec-Fetch-Mode", "navigate") && is_header(r, "Sec-Fetch-Dest", "document");
+}
+
+static bool is_search(const ms_request *r) {
+    return strcmp(r->path, SEARCH) == 0 || strcmp(r->path, FIND) == 0;
 }
 
 /* The methods of a path; NULL: there is nothing. */
@@ -103,14 +122,60 @@ static size_t most_bytes(const ms_request *r) {
                                                     : (size_t)r->stock->set->max_body * MIB;
 }
 
-bool ms_routes_refuse(ms_request *r, enum MHD_Result *result) {
+/* ---- Options in the address ---- */
+
+static const char *const option_names[N_OPTIONS] = {"k", "keys", "name", "id", "mode"};
+
+typedef struct {
+    const ms_request *r;
+    char *text; /* what is wrong; "": nothing */
+    size_t cap;
+    unsigned seen;
+} option_check;
+
+/* A misspelt option would go unseen, and of two values one. */
+static enum MHD_Result check_option(void *user, enum MHD_ValueKind kind, const char *key,
+                                    const char *value) {
+    option_check *to = user;
+    size_t i = 0;
+    (void)kind;
+    if (!*key && !value) return MHD_YES; /* "?", "&&" */
+    while (i < N_OPTIONS && strcmp(key, option_names[i]) != 0) i++;
+    if (i == N_OPTIONS || !is_search(to->r) ||
+        (strcmp(key, "mode") == 0 && strcmp(to->r->path, FIND) == 0))
+        snprintf(to->text, to->cap, "%.40s: not an option of this path", key);
+    else if (to->seen >> i & 1)
+        snprintf(to->text, to->cap, "%s: given twice", key);
+    to->seen |= i < N_OPTIONS ? 1u << i : 0;
+    return to->text[0] ? MHD_NO : MHD_YES;
+}
+
+static bool check_options(const ms_request *r, char *text, size_t cap) {
+    option_check to = {.r = r, .text = text, .cap = cap};
+    MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, check_option, &to);
+    return !text[0];
+}
+
+/* ---- Before the body, the whole ---- */
+
+/* Whether the announced body, if any, is too large. */
+static bool is_too_large(const ms_request *r) {
+    const char *length = header(r, "Content-Length");
     int64_t announced = 0;
-    const char *why = ms_guard_refuses(r->guard, header(r, "Host"), header(r, "Origin"),
-                                       header(r, "Sec-Fetch-Site"));
-    const char *methods = methods_of(r->path), *length = header(r, "Content-Length");
+    return length &&
+           (!ms_cli_int(length, 0, INT64_MAX, &announced) || (size_t)announced > r->body_cap);
+}
+
+bool ms_routes_refuse(ms_request *r, enum MHD_Result *result) {
+    const char *site = is_opened_by_link(r) ? NULL : header(r, "Sec-Fetch-Site");
+    const char *why = ms_guard_refuses(r->guard, header(r, "Host"), header(r, "Origin"), site);
+    const char *methods = methods_of(r->path);
+    char text[200] = "";
     r->body_cap = most_bytes(r);
     if (why)
         *result = fail(r, 403, why);
+    else if (r->has_nul)
+        *result = fail(r, 400, "the address has a NUL character: %00");
     else if (!methods)
         *result =
             fail(r, 404, "there is nothing at this path: /api/openapi.json says what is where");
@@ -119,9 +184,12 @@ bool ms_routes_refuse(ms_request *r, enum MHD_Result *result) {
     else if (begins(r->path, API) && !ms_guard_has_token(r->guard, header(r, "Authorization")))
         *result = fail_with(r, 401, "expected the token that the server printed",
                             "WWW-Authenticate", "Bearer");
-    else if (length &&
-             (!ms_cli_int(length, 0, INT64_MAX, &announced) || (size_t)announced > r->body_cap))
+    else if (begins(r->path, API) && !check_options(r, text, sizeof text))
+        *result = fail(r, 400, text);
+    else if (is_too_large(r))
         *result = fail(r, 413, "the body is larger than this server takes");
+    else if (r->is_full && r->body_cap)
+        *result = fail_full(r);
     else
         return false;
     return true;
@@ -150,7 +218,7 @@ static enum MHD_Result read_option(void *user, enum MHD_ValueKind kind, const ch
                                    const char *value) {
     option_reading *to = user;
     (void)kind;
-    to->rc = ms_ask_option(to->ask, key, value ? value : "", &to->err);
+    if (*key) to->rc = ms_ask_option(to->ask, key, value ? value : "", &to->err);
     return to->rc < 0 ? MHD_NO : MHD_YES;
 }
 
@@ -172,6 +240,7 @@ static int read_ask(ms_request *r, ms_ask *ask, msim_error *err) {
 
 static enum MHD_Result begin_task(ms_request *r) {
     msim_error err = {0};
+    if (r->is_full) return fail_full(r);
     ms_task *task = ms_alloc(1, sizeof *task, "a search", &err);
     if (!task) return fail(r, 503, "out of memory");
     const int rc = read_ask(r, &task->ask, &err);

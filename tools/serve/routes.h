@@ -14,8 +14,11 @@ typedef struct {
     const ms_guard *guard;
     struct MHD_Connection *connection;
     const char *method, *path;
-    size_t n_body, body_cap;
+    size_t n_body, body_room, body_cap;
+    size_t n_held; /* bytes that count as on their way */
     int fd;
+    bool has_nul;         /* of the address, where a C string would end */
+    bool is_full;         /* there is no memory for its body or its answer */
     atomic_bool *is_busy; /* of the connection: it waits for us, not for the client */
 } ms_request;
 

@@ -12,7 +12,7 @@ typedef struct {
     ms_cli_common common;
     const char *notes, *listen;
     ms_cli_texts roots;
-    int64_t port, workers, queue, max_body; /* max_body: MiB */
+    int64_t port, workers, queue, max_body, max_seconds; /* max_body: MiB */
     double evalue;
 } ms_serve_settings;
 

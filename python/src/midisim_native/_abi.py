@@ -811,6 +811,8 @@ class msim_finder_options(Structure):
         ("within", c_void_p),
         ("is_light", c_int),
         ("ranks", c_void_p),
+        ("should_stop", CFUNCTYPE(c_int, c_void_p)),
+        ("stop_user", c_void_p),
     ]
 
 

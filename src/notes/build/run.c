@@ -109,7 +109,7 @@ int ms_run_add(ms_run *run, const char *name, size_t name_bytes, const unsigned 
     int rc = check_piece(piece, name_bytes, err);
     if (rc < 0) return rc;
     ms_arena_reset(&run->arena);
-    rc = ms_canon_make(piece->notes, piece->n_notes, &run->arena, &c, err);
+    rc = ms_canon_make(piece->notes, piece->n_notes, NULL, &run->arena, &c, err);
     if (rc >= 0) rc = ms_streams_make(&c, has_bottom, &run->arena, &streams, err);
     if (rc >= 0) rc = ms_words_make(&c, &streams, density, &run->arena, &words, &n_words, err);
     if (rc < 0) return rc;

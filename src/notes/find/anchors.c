@@ -14,6 +14,7 @@ typedef struct {
     const ms_probe *query;
     const msim_notes *notes;
     const ms_anchor_limits *limits;
+    const ms_stop *stop;
     ms_loose_anchor *found; /* the arena's: [n] */
     size_t n;
     group_slot *table; /* the arena's: [mask + 1] */
@@ -60,10 +61,12 @@ static size_t slot_of(search *s, uint64_t what) {
 
 /* Anchors come in ascending order of the query's notes, each of which weighs once. The table is
  * larger than the processor's caches: slots are asked for some anchors ahead. */
-static void weigh(search *s) {
+static int weigh(search *s, msim_error *err) {
     enum { AHEAD = 16 };
-    for (size_t i = 0; i < s->n; i++) {
+    int rc = MSIM_OK;
+    for (size_t i = 0; i < s->n && rc >= 0; i++) {
         ms_loose_anchor *a = &s->found[i];
+        rc = ms_stop_check_at(s->stop, i, "anchors", err);
         if (i + AHEAD < s->n)
             __builtin_prefetch(&s->table[ms_word_hash(a[AHEAD].group) & s->mask], 1);
         a->group = slot_of(s, a->group);
@@ -72,6 +75,7 @@ static void weigh(search *s) {
         g->last_query = a->anchor.query + 1;
         g->weight += a->anchor.bits;
     }
+    return rc;
 }
 
 static int by_weight(const void *a, const void *b) {
@@ -173,7 +177,10 @@ static int gather(search *s, group_slot **list, size_t n, ms_group *groups, ms_a
         if (g) groups[g - 1].anchors[groups[g - 1].n++] = s->found[i].anchor;
     }
     int rc = MSIM_OK;
-    for (size_t i = 0; i < n && rc >= 0; i++) rc = ms_anchors_sort(&groups[i], arena, err);
+    for (size_t i = 0; i < n && rc >= 0; i++) {
+        rc = ms_stop_check(s->stop, "anchors", err);
+        if (rc >= 0) rc = ms_anchors_sort(&groups[i], arena, err);
+    }
     return rc;
 }
 
@@ -182,10 +189,13 @@ static int read_words(search *s, ms_arena *arena, msim_error *err) {
     for (size_t i = 0; i < s->query->n_words; i++) n += (size_t)s->query->ranges[i].n;
     s->found = ms_arena_get(arena, n, sizeof *s->found, "anchors", err);
     if (!s->found) return -MSIM_E_MEMORY;
-    for (size_t i = 0; i < s->query->n_words; i++)
+    int rc = MSIM_OK;
+    for (size_t i = 0; i < s->query->n_words && rc >= 0; i++) {
+        rc = i % 64 ? MSIM_OK : ms_stop_check(s->stop, "anchors", err);
         if (!read_word(s, &s->query->words[i], &s->query->ranges[i]))
             return ms_index_damaged(s->notes, "a posting", err);
-    return MSIM_OK;
+    }
+    return rc;
 }
 
 static int make_table(search *s, ms_arena *arena, msim_error *err) {
@@ -201,8 +211,8 @@ static int make_table(search *s, ms_arena *arena, msim_error *err) {
 static int gather_heaviest(search *s, size_t max, ms_arena *arena, ms_group **out, size_t *n_out,
                            msim_error *err) {
     int rc = make_table(s, arena, err);
+    if (rc >= 0) rc = weigh(s, err);
     if (rc < 0) return rc;
-    weigh(s);
     group_slot **list = ms_arena_get(arena, 2 * max + 1, sizeof(group_slot *), "anchors", err);
     ms_group *groups = list ? ms_arena_get(arena, max, sizeof *groups, "anchors", err) : NULL;
     if (!groups) return -MSIM_E_MEMORY;
@@ -219,7 +229,7 @@ int ms_anchors_gather(ms_loose_anchor *found, size_t n, size_t max_groups, ms_ar
 
 int ms_anchors_find(const ms_probe *query, const msim_notes *notes, const ms_anchor_limits *limits,
                     ms_arena *arena, ms_group **out, size_t *n_out, msim_error *err) {
-    search s = {.query = query, .notes = notes, .limits = limits};
+    search s = {.query = query, .notes = notes, .limits = limits, .stop = query->stop};
     int rc = read_words(&s, arena, err);
     return rc < 0 ? rc : gather_heaviest(&s, limits->max_groups, arena, out, n_out, err);
 }

@@ -84,16 +84,19 @@ static void find_best_before(const chaining *c, size_t i) {
     if (link->before >= 0) follow(link, &c->links[link->before], best_ratio, best_dq);
 }
 
-static void fill_links(const chaining *c) {
-    for (size_t i = 0; i < c->group->n; i++) {
+static int fill_links(const chaining *c, msim_error *err) {
+    int rc = MSIM_OK;
+    for (size_t i = 0; i < c->group->n && rc >= 0; i++) {
         const ms_anchor *a = &c->group->anchors[i];
         link_state *link = &c->links[i];
+        rc = ms_stop_check_at(c->query->stop, i, "chains", err);
         *link = (link_state){.score = a->bits, .before = -1};
         link->log_own = log2f((float)a->span / (float)a->query_span);
         link->log_tempo = link->log_own;
         link->tempo = (float)a->span / (float)a->query_span;
         find_best_before(c, i);
     }
+    return rc;
 }
 
 /* The best end that no chain has used, or -1. */
@@ -133,10 +136,11 @@ int ms_chain_group(const ms_group *group, const ms_probe *query, const ms_target
             return ms_fail(err, MSIM_E_FORMAT, "note index: damaged: a posting beyond its piece");
     c.links = ms_arena_get(arena, group->n, sizeof *c.links, "a chain", err);
     if (!c.links) return -MSIM_E_MEMORY;
-    fill_links(&c);
+    int rc = fill_links(&c, err);
+    if (rc < 0) return rc;
     int n = 0;
     for (int64_t end; n < MS_CHAINS_OF_GROUP && (end = best_end(&c)) >= 0; n++) {
-        int rc = take_chain(&c, end, arena, &out[n], err);
+        rc = take_chain(&c, end, arena, &out[n], err);
         if (rc < 0) return rc;
     }
     return n;

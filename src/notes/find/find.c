@@ -13,6 +13,7 @@ enum { KEEP_BYTES = 64 << 20 };
 struct msim_finder {
     const msim_notes *notes; /* borrowed */
     msim_finder_options options;
+    ms_stop stop;
     ms_pass_memory memory;
     ms_pass_limits limits;
     ms_arena arena;      /* of the current query */
@@ -31,7 +32,8 @@ static void set_limits(msim_finder *f) {
     const bool is_light = f->options.is_light;
     f->limits.query = (ms_probe_limits){.few = is_light ? MS_LIGHT_FEW : MS_FEW,
                                         .most = is_light ? MS_LIGHT_MOST : MS_MOST,
-                                        .sample = is_light ? MS_LIGHT_SAMPLE : 1};
+                                        .sample = is_light ? MS_LIGHT_SAMPLE : 1,
+                                        .stop = &f->stop};
     f->limits.anchors = (ms_anchor_limits){.within = f->options.within,
                                            .is_same_key = f->options.is_same_key != 0,
                                            .max_groups = is_light ? MS_LIGHT_GROUPS : MS_GROUPS};
@@ -60,6 +62,7 @@ int msim_finder_open(const msim_notes *notes, const msim_finder_options *options
     if (!f) return -MSIM_E_MEMORY;
     f->notes = notes;
     f->options = o;
+    f->stop = (ms_stop){o.should_stop, o.stop_user};
     if (o.ranks && o.ranks->count < 2) f->options.ranks = NULL;
     ms_arena_init(&f->arena, KEEP_BYTES);
     ms_arena_init(&f->decoys, KEEP_BYTES);

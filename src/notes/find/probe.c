@@ -1,6 +1,6 @@
 /* A query made ready: see probe.h. */
 #include "notes/find/probe.h"
-#include <stdlib.h>
+#include "base/stop/sort.h"
 #include <string.h>
 
 /* ---- Ranges ---- */
@@ -25,30 +25,63 @@ static int look_up(ms_probe *q, ms_lookup *lookup, uint64_t few, ms_arena *arena
     if (!q->ranges) return -MSIM_E_MEMORY;
     for (size_t i = 0; i < q->n_words; i++)
         order[i] = (keyed){q->words[i].key, (uint32_t)i, q->words[i].length};
-    qsort(order, q->n_words, sizeof *order, by_key);
-    for (size_t i = 0; i < q->n_words; i++) {
+    int rc = ms_sort(order, q->n_words, sizeof *order, by_key, q->stop, arena, "words", err);
+    for (size_t i = 0; i < q->n_words && rc >= 0; i++) {
         const uint32_t w = order[i].word;
+        rc = ms_stop_check_at(q->stop, i, "words", err);
         if (i > 0 && order[i].key == order[i - 1].key && order[i].length == order[i - 1].length)
             q->ranges[w] = q->ranges[order[i - 1].word];
         else
             q->ranges[w] = ms_lookup_word(lookup, &q->words[w], few);
     }
     if (lookup->is_damaged) return ms_index_damaged(lookup->notes, "a block of postings", err);
-    return MSIM_OK;
+    return rc;
 }
 
-/* The words of the query in order of note, each word of a note once; in light searches a sample. */
-static size_t drop_double(ms_word *words, size_t n, int sample) {
-    const uint64_t mask = ms_word_mask(MS_LEAST_INTERVALS);
-    size_t kept = 0, first = 0;
-    for (size_t i = 0; i < n; i++) {
-        bool is_double = sample > 1 && ms_word_hash(words[i].key & mask) % (unsigned)sample != 0;
-        if (i == 0 || words[i].note != words[i - 1].note) first = kept;
-        for (size_t j = first; j < kept && !is_double; j++)
-            is_double = words[j].key == words[i].key && words[j].kind == words[i].kind;
-        if (!is_double) words[kept++] = words[i];
+/* Words that a note has. Slots of earlier notes count as free. */
+typedef struct {
+    uint64_t key;
+    uint32_t note; /* + 1; 0: none */
+    uint8_t kind;
+} own_word;
+
+static bool is_own(own_word *table, size_t mask, const ms_word *word) {
+    size_t i = ms_word_hash(word->key ^ word->kind) & mask;
+    for (; table[i].note == word->note + 1; i = (i + 1) & mask)
+        if (table[i].key == word->key && table[i].kind == word->kind) return true;
+    table[i] = (own_word){word->key, word->note + 1, word->kind};
+    return false;
+}
+
+/* The most words that a note has. Words stand in order of note. */
+static size_t most_of_a_note(const ms_word *words, size_t n) {
+    size_t most = 0;
+    for (size_t i = 0, next; i < n; i = next) {
+        for (next = i + 1; next < n && words[next].note == words[i].note; next++) {
+        }
+        if (next - i > most) most = next - i;
     }
-    return kept;
+    return most;
+}
+
+/* Keep each word of a note once; in light searches a sample. A note in many voices has very many
+ * words. */
+static int drop_double(ms_probe *q, int sample, ms_arena *arena, msim_error *err) {
+    const uint64_t mask = ms_word_mask(MS_LEAST_INTERVALS);
+    size_t kept = 0, slots = 16;
+    int rc = MSIM_OK;
+    while (slots < 2 * most_of_a_note(q->words, q->n_words)) slots *= 2;
+    own_word *table = ms_arena_get(arena, slots, sizeof *table, "words", err);
+    if (!table) return -MSIM_E_MEMORY;
+    memset(table, 0, slots * sizeof *table);
+    for (size_t i = 0; i < q->n_words && rc >= 0; i++) {
+        const ms_word *word = &q->words[i];
+        rc = ms_stop_check_at(q->stop, i, "words", err);
+        if (sample > 1 && ms_word_hash(word->key & mask) % (unsigned)sample != 0) continue;
+        if (!is_own(table, slots - 1, word)) q->words[kept++] = *word;
+    }
+    q->n_words = kept;
+    return rc;
 }
 
 static int make_words(ms_probe *q, bool has_bottom, int sample, ms_arena *arena, msim_error *err) {
@@ -58,7 +91,9 @@ static int make_words(ms_probe *q, bool has_bottom, int sample, ms_arena *arena,
     int rc = ms_streams_make(&q->canon, has_bottom, arena, &streams, err);
     if (rc >= 0 && q->canon.n <= MS_PLAYED_NOTES && q->canon.n_groups < q->canon.n)
         rc = ms_streams_add_played(&q->canon, arena, &streams, err);
+    if (rc >= 0) rc = ms_stop_check(q->stop, "words", err);
     if (rc >= 0) rc = ms_words_make(&q->canon, &streams, 1, arena, &words, &n, err);
+    if (rc >= 0) rc = ms_stop_check(q->stop, "words", err);
     if (rc < 0) return rc;
     uint32_t *place = ms_arena_get(arena, q->canon.n + 1, sizeof *place, "words", err);
     q->words = place ? ms_arena_get(arena, n, sizeof *q->words, "words", err) : NULL;
@@ -67,8 +102,8 @@ static int make_words(ms_probe *q, bool has_bottom, int sample, ms_arena *arena,
     for (size_t i = 0; i < n; i++) place[words[i].note + 1]++;
     for (size_t i = 0; i < q->canon.n; i++) place[i + 1] += place[i];
     for (size_t i = 0; i < n; i++) q->words[place[words[i].note]++] = words[i];
-    q->n_words = drop_double(q->words, n, sample);
-    return MSIM_OK;
+    q->n_words = n;
+    return drop_double(q, sample, arena, err);
 }
 
 /* ---- What a note is worth ---- */
@@ -96,10 +131,12 @@ static int word_bits(const ms_probe *q, float *own, ms_arena *arena, msim_error 
     while (slots < 2 * q->n_words) slots *= 2;
     seen_word *table = ms_arena_get(arena, slots, sizeof *table, "words", err);
     if (!table) return -MSIM_E_MEMORY;
+    int rc = MSIM_OK;
     memset(table, 0, slots * sizeof *table);
     for (size_t i = 0; i < q->canon.n; i++) own[i] = -1;
-    for (size_t i = 0, next; i < q->n_words; i = next) {
+    for (size_t i = 0, next; i < q->n_words && rc >= 0; i = next) {
         float sum = 0;
+        rc = ms_stop_check_at(q->stop, q->words[i].note, "words", err);
         for (next = i; next < q->n_words && q->words[next].note == q->words[i].note; next++) {
             const ms_range *r = &q->ranges[next];
             float novelty = 1.0f / (float)(1 + seen_before(table, slots - 1, &q->words[next]));
@@ -108,7 +145,7 @@ static int word_bits(const ms_probe *q, float *own, ms_arena *arena, msim_error 
         }
         own[q->words[i].note] = sum / (float)(next - i);
     }
-    return MSIM_OK;
+    return rc;
 }
 
 static int note_bits(ms_probe *q, ms_arena *arena, msim_error *err) {
@@ -154,10 +191,10 @@ static bool is_thin(const ms_canon *canon) {
     return (float)canon->n < MS_THIN * (float)canon->n_groups;
 }
 
-int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, ms_arena *arena,
-                        ms_probe *out, msim_error *err) {
-    *out = (ms_probe){0};
-    int rc = ms_canon_make(notes, n, arena, &out->canon, err);
+int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, const ms_stop *stop,
+                        ms_arena *arena, ms_probe *out, msim_error *err) {
+    *out = (ms_probe){.stop = stop};
+    int rc = ms_canon_make(notes, n, stop, arena, &out->canon, err);
     if (rc >= 0) rc = make_words(out, true, sample, arena, err);
     if (rc < 0) return rc;
     out->ranges = ms_arena_get(arena, out->n_words, sizeof *out->ranges, "words", err);
@@ -170,8 +207,8 @@ int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, ms_arena *
 
 int ms_probe_make(const msim_note *notes, size_t n, ms_lookup *lookup,
                   const ms_probe_limits *limits, ms_arena *arena, ms_probe *out, msim_error *err) {
-    *out = (ms_probe){0};
-    int rc = ms_canon_make(notes, n, arena, &out->canon, err);
+    *out = (ms_probe){.stop = limits->stop};
+    int rc = ms_canon_make(notes, n, out->stop, arena, &out->canon, err);
     if (rc >= 0) rc = make_words(out, lookup->notes->tail.has_bottom, limits->sample, arena, err);
     if (rc >= 0) rc = look_up(out, lookup, few_of(out, limits), arena, err);
     if (rc >= 0) rc = note_bits(out, arena, err);

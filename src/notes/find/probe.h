@@ -10,19 +10,21 @@ typedef struct {
     ms_word *words;   /* [n_words] in order of note */
     ms_range *ranges; /* [n_words] */
     size_t n_words;
-    float *bits;  /* [canon.n] what a match of the note says, in bits */
-    bool is_thin; /* a tune: about one note a group */
+    float *bits;         /* [canon.n] what a match of the note says, in bits */
+    bool is_thin;        /* a tune: about one note a group */
+    const ms_stop *stop; /* borrowed: who may stop a search for it; NULL: nobody */
 } ms_probe;
 
 typedef struct {
     uint64_t few, most; /* postings: MS_FEW and MS_MOST, or fewer */
     int sample;         /* keep words whose first intervals hash below 1 / sample */
+    const ms_stop *stop;
 } ms_probe_limits;
 
 int ms_probe_make(const msim_note *notes, size_t n, ms_lookup *lookup,
                   const ms_probe_limits *limits, ms_arena *arena, ms_probe *out, msim_error *err);
 /* The same without an index: a sample of the words, each as rare as any other. */
-int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, ms_arena *arena,
-                        ms_probe *out, msim_error *err);
+int ms_probe_make_alone(const msim_note *notes, size_t n, int sample, const ms_stop *stop,
+                        ms_arena *arena, ms_probe *out, msim_error *err);
 
 #endif

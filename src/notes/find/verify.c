@@ -22,6 +22,7 @@ typedef struct {
     size_t window;      /* first target note that may be near */
     int32_t *partner;   /* [canon.n] target note, or NO_NOTE */
     size_t first, last; /* query notes looked at: first .. last - 1 */
+    bool is_stopped;    /* by the caller: there is no result */
 } verifying;
 
 void ms_verify_free(ms_verify_memory *memory) {
@@ -87,6 +88,7 @@ static int32_t nearest(verifying *v, int pitch, double time) {
 }
 
 static void pair_note(verifying *v, size_t note, double time) {
+    if (note % 256 == 0) v->is_stopped |= ms_stop_is_asked(v->query->stop);
     v->partner[note] = nearest(v, v->query->canon.pitch[note] + v->chain->transpose, time);
     if (v->partner[note] != NO_NOTE) v->used[v->partner[note]] = 1;
 }
@@ -102,7 +104,8 @@ static float pair_inside(verifying *v) {
     float sum = 0;
     v->first = v->chain->anchors[0].query;
     while (v->first > 0 && time[v->first - 1] == time[v->first]) v->first--;
-    for (v->last = v->first; v->last < v->query->canon.n && time[v->last] <= end; v->last++) {
+    for (v->last = v->first; v->last < v->query->canon.n && time[v->last] <= end && !v->is_stopped;
+         v->last++) {
         pair_note(v, v->last, map_inside(v, time[v->last]));
         sum += note_score(v, v->last);
     }
@@ -119,7 +122,7 @@ static void pair_outside(verifying *v, bool is_forward, float sum) {
                                     : slope_between(end, &v->points[reach - 1]);
     double drift = 0;
     float best = sum;
-    while (is_forward ? v->last < v->query->canon.n : v->first > 0) {
+    while ((is_forward ? v->last < v->query->canon.n : v->first > 0) && !v->is_stopped) {
         const size_t note = is_forward ? v->last++ : --v->first;
         const double at = end->y + ((double)time[note] - end->x) * slope + drift;
         pair_note(v, note, at);
@@ -296,7 +299,8 @@ int ms_verify_chain(const ms_chain *chain, const ms_probe *query, const ms_targe
     const float sum = pair_inside(&v);
     pair_outside(&v, true, sum);
     pair_outside(&v, false, sum);
-    int rc = score(&v, arena, out, err);
+    int rc = v.is_stopped ? ms_fail(err, MSIM_E_STOPPED, "matches: stopped by the caller")
+                          : score(&v, arena, out, err);
     for (size_t i = v.first; i < v.last; i++)
         if (v.partner[i] != NO_NOTE) v.used[v.partner[i]] = 0;
     return rc;

@@ -121,7 +121,7 @@ static int make_words(const msim_notes *notes, ask_worker *w, ms_asker *out, uin
         return ms_index_damaged(notes, "a piece", err);
     int rc = ms_details_get(view.details, view.details_bytes, view.pitches, view.n_notes, &w->piece,
                             &got, err);
-    if (rc >= 0) rc = ms_canon_make(got.notes, got.n_notes, &w->piece, &canon, err);
+    if (rc >= 0) rc = ms_canon_make(got.notes, got.n_notes, NULL, &w->piece, &canon, err);
     if (rc >= 0) rc = ms_streams_make(&canon, true, &w->piece, &streams, err);
     if (rc >= 0) rc = ms_words_make(&canon, &streams, 1, &w->piece, &words, &n, err);
     if (rc >= 0) rc = keep_notes(&canon, &w->batch, &out->canon, err);

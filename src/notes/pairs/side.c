@@ -29,7 +29,7 @@ static unsigned sample_of(size_t n_notes) {
 int ms_side_make(const msim_note *notes, size_t n, ms_arena *arena, ms_side *out, msim_error *err) {
     *out = (ms_side){0};
     out->sample = sample_of(n);
-    int rc = ms_probe_make_alone(notes, n, (int)out->sample, arena, &out->probe, err);
+    int rc = ms_probe_make_alone(notes, n, (int)out->sample, NULL, arena, &out->probe, err);
     if (rc < 0) return rc;
     const ms_canon *canon = &out->probe.canon;
     ms_word *words = ms_arena_get(arena, out->probe.n_words, sizeof *words, "words", err);

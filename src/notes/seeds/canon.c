@@ -1,7 +1,7 @@
 /* Canonical order: see canon.h. */
 #include "notes/seeds/canon.h"
+#include "base/stop/sort.h"
 #include "notes/constants.h"
-#include <stdlib.h>
 #include <string.h>
 
 static int by_start(const void *a, const void *b) {
@@ -19,30 +19,31 @@ static bool is_sorted(const msim_note *notes, size_t n) {
 }
 
 /* The notes themselves when they are in order, else a sorted copy. */
-static const msim_note *sorted(const msim_note *notes, size_t n, ms_arena *arena, msim_error *err) {
-    if (is_sorted(notes, n)) return notes;
+static int sort_notes(const msim_note **notes, size_t n, const ms_stop *stop, ms_arena *arena,
+                      msim_error *err) {
+    if (is_sorted(*notes, n)) return MSIM_OK;
     msim_note *copy = ms_arena_get(arena, n, sizeof *copy, "notes", err);
-    if (!copy) return NULL;
-    memcpy(copy, notes, n * sizeof *copy);
-    qsort(copy, n, sizeof *copy, by_start);
-    return copy;
+    if (!copy) return -MSIM_E_MEMORY;
+    memcpy(copy, *notes, n * sizeof *copy);
+    *notes = copy;
+    return ms_sort(copy, n, sizeof *copy, by_start, stop, arena, "notes", err);
 }
 
-static int by_number(const void *a, const void *b) {
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Notes first .. first + n - 1 by falling pitch: order[] gets (127 - pitch) and the note. */
-static void order_group(const msim_note *notes, size_t first, size_t n, uint64_t *order) {
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t key = (uint64_t)(127 - (notes[first + i].pitch & 127)) << 32 | (first + i);
+/* Notes first .. first + n - 1 by falling pitch, then as they stand: order [n] gets the notes. */
+static void order_group(const msim_note *notes, size_t first, size_t n, uint32_t *order) {
+    enum { FEW = 24, PITCHES = 128 };
+    size_t place[PITCHES + 1] = {0};
+    for (size_t i = 0; i < n && n <= FEW; i++) {
+        const unsigned pitch = notes[first + i].pitch & 127;
         size_t k = i;
-        if (n <= 24)
-            for (; k > 0 && order[k - 1] > key; k--) order[k] = order[k - 1];
-        order[k] = key;
+        for (; k > 0 && (notes[order[k - 1]].pitch & 127) < pitch; k--) order[k] = order[k - 1];
+        order[k] = (uint32_t)(first + i);
     }
-    if (n > 24) qsort(order, n, sizeof *order, by_number);
+    if (n <= FEW) return;
+    for (size_t i = 0; i < n; i++) place[PITCHES - (notes[first + i].pitch & 127)]++;
+    for (size_t p = 0; p < PITCHES; p++) place[p + 1] += place[p];
+    for (size_t i = 0; i < n; i++)
+        order[place[PITCHES - 1 - (notes[first + i].pitch & 127)]++] = (uint32_t)(first + i);
 }
 
 static uint32_t end_of(const msim_note *note) {
@@ -81,26 +82,27 @@ static int reserve(ms_canon *c, size_t n, ms_arena *arena, msim_error *err) {
     return c->part_voice ? MSIM_OK : -MSIM_E_MEMORY;
 }
 
-int ms_canon_make(const msim_note *notes, size_t n, ms_arena *arena, ms_canon *out,
-                  msim_error *err) {
+int ms_canon_make(const msim_note *notes, size_t n, const ms_stop *stop, ms_arena *arena,
+                  ms_canon *out, msim_error *err) {
     if (n > INT32_MAX)
         return ms_fail(err, MSIM_E_LIMIT, "notes of a piece: expected at most %d, got %zu",
                        INT32_MAX, n);
     int rc = reserve(out, n, arena, err);
-    uint64_t *order = rc < 0 ? NULL : ms_arena_get(arena, n, sizeof *order, "notes", err);
-    notes = order ? sorted(notes, n, arena, err) : NULL;
-    if (!order || !notes) return -MSIM_E_MEMORY;
-    for (size_t first = 0, next; first < n; first = next) {
+    uint32_t *order = rc < 0 ? NULL : ms_arena_get(arena, n, sizeof *order, "notes", err);
+    if (!order) return -MSIM_E_MEMORY;
+    rc = sort_notes(&notes, n, stop, arena, err);
+    for (size_t first = 0, next; first < n && rc >= 0; first = next) {
         const uint32_t time = notes[first].start_ms;
+        rc = ms_stop_check_at(stop, out->n_groups, "notes", err);
         for (next = first + 1; next < n && notes[next].start_ms - time <= MS_CHORD_MS; next++) {
         }
         order_group(notes, first, next - first, order);
         for (size_t k = 0; k < next - first; k++) {
-            const msim_note *note = &notes[(uint32_t)order[k]];
+            const msim_note *note = &notes[order[k]];
             const bool is_again = k > 0 && out->pitch[out->n - 1] == (note->pitch & 127);
             add_note(out, note, time > MSIM_NOTE_MAX_MS ? MSIM_NOTE_MAX_MS : time, is_again);
         }
         out->n_groups++;
     }
-    return MSIM_OK;
+    return rc;
 }

@@ -2,6 +2,7 @@
 #ifndef MS_NOTES_SEEDS_CANON_H
 #define MS_NOTES_SEEDS_CANON_H
 #include "base/mem.h"
+#include "base/stop/stop.h"
 #include <midisim.h>
 
 /* All arrays are the arena's. A group is a chord: the notes within MS_CHORD_MS of its first one.
@@ -22,8 +23,8 @@ typedef struct {
     size_t n_voices; /* 1 + the highest voice */
 } ms_canon;
 
-/* Notes in any order. `n` below 2^31. */
-int ms_canon_make(const msim_note *notes, size_t n, ms_arena *arena, ms_canon *out,
-                  msim_error *err);
+/* Notes in any order. `n` below 2^31. stop may be NULL. */
+int ms_canon_make(const msim_note *notes, size_t n, const ms_stop *stop, ms_arena *arena,
+                  ms_canon *out, msim_error *err);
 
 #endif

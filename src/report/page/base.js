@@ -84,6 +84,8 @@ const midisim = {};
   // tempo: seconds of the match for one of the query.
   M.paced = function (tempo) {
     if (!tempo || Math.abs(tempo - 1) < 0.01) return "at the same tempo";
+    if (Math.abs(tempo - 0.5) < 0.005) return "at twice the tempo";
+    if (Math.abs(tempo - 2) < 0.02) return "at half the tempo";
     const change = tempo > 1 ? Math.round(100 - 100 / tempo) : Math.round(100 / tempo - 100);
     if (change >= 40) return `at ${(1 / tempo).toFixed(2)} times the tempo`;
     return `${change} % ${tempo > 1 ? "slower" : "faster"}`;

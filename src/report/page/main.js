@@ -13,7 +13,11 @@
 
   function makeViews(report, player) {
     const views = [];
-    if (report.queries.length) views.push(["Matches", () => new M.MatchesView(report, player)]);
+    if (report.queries.length) views.push(["Matches", () => {
+      const view = new M.MatchesView(player, new M.Marks(M.reportKey(report)));
+      view.show(report);
+      return view;
+    }]);
     if (report.groups.length) views.push(["Groups", () => new M.GroupsView(report, player)]);
     if (report.map) views.push(["Map", () => new M.MapView(report.map, player)]);
     return views;

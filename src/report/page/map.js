@@ -16,7 +16,7 @@
 
     readPoints() {
       const {points, names} = this.stored;
-      this.points = names.map((name, i) => ({name, x: points[2 * i] / STEPS, y: 1 - points[2 * i + 1] / STEPS, i}));
+      this.points = names.map((name, i) => ({name, lower: name.toLowerCase(), x: points[2 * i] / STEPS, y: 1 - points[2 * i + 1] / STEPS, i}));
       const high = this.points.reduce((most, p) => Math.max(most, p.y), 0);
       const low = this.points.reduce((least, p) => Math.min(least, p.y), 1);
       this.height = Math.max(high - low, 0.05);
@@ -74,28 +74,19 @@
 
     // ---- Drawing ----
 
-    place(p, width, height) {
-      const size = Math.min(width - 2 * PAD, (height - 2 * PAD) / this.height), z = this.zoom;
-      const left = (width - size) / 2, top = (height - size * this.height) / 2;
-      return [(left + p.x * size - width / 2) * z.scale + width / 2 + z.x, (top + p.y * size - height / 2) * z.scale + height / 2 + z.y];
+    // Where the map lies on the canvas: x = left + size * p.x, and so y.
+    frame(width, height) {
+      const z = this.zoom, size = Math.min(width - 2 * PAD, (height - 2 * PAD) / this.height) * z.scale;
+      return {size, left: width / 2 + z.x - size / 2, top: height / 2 + z.y - size * this.height / 2};
     }
+    place(p, width, height) {
+      const {size, left, top} = this.frame(width, height);
+      return [left + p.x * size, top + p.y * size];
+    }
+    get radius() { return this.points.length > 1500 ? 3 : this.points.length > 300 ? 4 : 6; }
     draw(c, width, height) {
-      const tints = [];
-      for (let i = 0; i <= MOST_FOLDERS; i++) tints.push(M.colour(`map-${i}`));
-      const radius = this.points.length > 1500 ? 3 : this.points.length > 300 ? 4 : 6;
-      for (const isFound of [false, true]) {
-        for (const p of this.points) {
-          if (this.isFound(p) !== isFound) continue;
-          const [x, y] = this.place(p, width, height);
-          if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-          c.globalAlpha = isFound ? 0.9 : 0.18;
-          c.fillStyle = tints[p.colour];
-          c.beginPath();
-          c.arc(x, y, radius, 0, 7);
-          c.fill();
-        }
-      }
-      c.globalAlpha = 1;
+      const radius = this.radius;
+      this.drawPicture(c, width, height);
       for (const [i, name] of [[this.playing, "cursor"], [this.hover, "ink"]]) {
         if (i === undefined || i < 0 || name === "cursor" && !this.player.isPlaying) continue;
         const [x, y] = this.place(this.points[i], width, height);
@@ -106,18 +97,48 @@
         c.stroke();
       }
     }
-    isFound(p) { return !this.filter || p.name.toLowerCase().includes(this.filter); }
+    // The points do not change while the pointer moves over them: their picture is kept.
+    drawPicture(c, width, height) {
+      const z = this.zoom, theme = M.colour("map-0"), key = [c.canvas.width, c.canvas.height, z.scale, z.x, z.y, this.filter, theme].join(" ");
+      if (this.drawn !== key) {
+        this.drawn = key;
+        this.picture = this.picture || M.el("canvas");
+        this.picture.width = c.canvas.width;
+        this.picture.height = c.canvas.height;
+        const context = this.picture.getContext("2d");
+        context.setTransform(c.getTransform());
+        this.drawPoints(context, width, height);
+      }
+      c.drawImage(this.picture, 0, 0, width, height);
+    }
+    drawPoints(c, width, height) {
+      const {size, left, top} = this.frame(width, height), radius = this.radius, tints = [];
+      for (let i = 0; i <= MOST_FOLDERS; i++) tints.push(M.colour(`map-${i}`));
+      for (const isFound of [false, true]) {
+        c.globalAlpha = isFound ? 0.9 : 0.18;
+        for (const p of this.points) {
+          if (this.isFound(p) !== isFound) continue;
+          const x = left + p.x * size, y = top + p.y * size;
+          if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
+          c.fillStyle = tints[p.colour];
+          c.beginPath();
+          c.arc(x, y, radius, 0, 7);
+          c.fill();
+        }
+      }
+    }
+    isFound(p) { return !this.filter || p.lower.includes(this.filter); }
 
     // ---- Looking and listening ----
 
     nearest(event) {
       const box = this.canvas.element.getBoundingClientRect();
-      const at = [event.clientX - box.left, event.clientY - box.top];
+      const {size, left, top} = this.frame(box.width, box.height);
+      const x = event.clientX - box.left - left, y = event.clientY - box.top - top;
       let best = -1, distance = NEAR;
       for (const p of this.points) {
-        if (!this.isFound(p)) continue;
-        const [x, y] = this.place(p, box.width, box.height), d = Math.hypot(x - at[0], y - at[1]);
-        if (d < distance) [best, distance] = [p.i, d];
+        const d = Math.hypot(p.x * size - x, p.y * size - y);
+        if (d < distance && this.isFound(p)) [best, distance] = [p.i, d];
       }
       return best;
     }

@@ -80,7 +80,7 @@
       const link = this.link, facts = [];
       if (link.found) {
         facts.push(["Notes that agree", `${M.count(link.found.n)} of ${M.count(link.found.ofQuery)}`]);
-        facts.push(["As good by chance", M.chance(link.found.e)]);
+        facts.push(["Hits as good by chance", M.chance(link.found.e)]);
       } else if (link.hasPlaces) facts.push(["Notes that agree", M.count(link.agreeing)]);
       if (link.hasPlaces || link.found) {
         facts.push(["Key", link.by ? M.transposed(link.by) : "the same"]);
@@ -91,7 +91,7 @@
         facts.push(["Where", `${link.query.place(p.from, p.to)} → ${link.match.place(p.matchFrom, p.matchTo)}`]);
       }
       if (link.alike) facts.push(["Likeness", M.percent(link.alike.score)]);
-      if (link.alike && link.alike.chance !== undefined) facts.push(["As alike by chance", M.chance(link.alike.chance)]);
+      if (link.alike && link.alike.chance !== undefined) facts.push(["Pieces as alike by chance", M.chance(link.alike.chance)]);
       M.clear(this.facts, facts.map(([name, value]) => M.el("div", {}, M.el("dt", {}, name), M.el("dd", {}, value))));
     }
 
@@ -246,21 +246,32 @@
   function pace(item) { return Math.abs(Math.log(item.link.tempo || 1)); }
 
   M.MatchesView = class {
-    constructor(report, player) {
-      this.report = report;
+    // options.actions(item): buttons beside the verdict on a match.
+    constructor(player, marks, options) {
       this.pair = new M.PairView(player);
-      this.marks = new Map(); // by the name of the match: "keep" or "reject"
+      this.marks = marks;
+      this.actions = (options || {}).actions || (() => []);
       this.sort = "rank";
-      this.filter = "";
-      this.only = "all";
+      this.items = [];
       this.build();
+      marks.onChange(() => this.showMarks());
+    }
+    // A report in place of the one before, and which of its matches is open; the order of the list stays.
+    show(report, chosen) {
+      this.report = report;
+      this.filter = this.filterInput.value = "";
+      this.only = this.onlySelect.value = "all";
+      M.clear(this.querySelect, report.queries.map((query) => M.el("option", {}, M.shown(query.piece.name))));
+      this.queryField.hidden = report.queries.length < 2;
       this.choose(0);
+      if (chosen !== undefined) this.open(this.items[chosen]);
     }
 
     build() {
-      this.querySelect = M.el("select", {id: "query", onchange: () => this.choose(this.querySelect.selectedIndex)},
-        this.report.queries.map((query) => M.el("option", {}, M.shown(query.piece.name))));
+      const field = (label, control) => M.el("label", {class: "field"}, M.el("span", {}, label), control);
+      this.querySelect = M.el("select", {id: "query", onchange: () => this.choose(this.querySelect.selectedIndex)});
       this.querySelect.setAttribute("aria-label", "Query");
+      this.queryField = field("Query", this.querySelect);
       this.list = M.el("ol", {class: "list", id: "matches", "aria-label": "Matches"});
       this.filterInput = M.el("input", {type: "search", id: "filter", placeholder: "name, key, words",
         oninput: () => { this.filter = this.filterInput.value.toLowerCase(); this.fill(); }});
@@ -271,25 +282,23 @@
           M.el("option", {value}, text)));
       this.exports = M.el("div", {class: "exports"});
       this.head = M.el("div", {class: "pair-head"});
-      const field = (label, control) => M.el("label", {class: "field"}, M.el("span", {}, label), control);
+      this.queryName = M.el("p", {class: "query-name", id: "query-name"});
+      this.detail = M.el("section", {class: "detail", "aria-label": "Query and match"}, this.head, this.pair.element);
       this.element = M.el("div", {class: "matches"},
         M.el("aside", {class: "side-list", "aria-label": "List of matches"},
-          this.report.queries.length > 1 ? field("Query", this.querySelect) : null,
-          M.el("p", {class: "query-name", id: "query-name"}),
+          this.queryField, this.queryName,
           M.el("div", {class: "controls"}, field("Filter", this.filterInput), field("Sort by", this.sortSelect),
             field("Show", this.onlySelect)),
-          this.list, this.exports),
-        M.el("section", {class: "detail", "aria-label": "Query and match"}, this.head, this.pair.element));
+          this.list, this.exports), this.detail);
     }
 
     choose(number) {
       this.query = this.report.queries[number];
       this.items = this.query.matches.map((link, i) => ({link, rank: i + 1}));
-      const text = `${M.many(this.items.length, "match", "matches")} of ${this.query.piece.label}`;
-      this.element.querySelector("#query-name").textContent = text;
+      this.queryName.textContent = `${M.many(this.items.length, "match", "matches")} of ${this.query.piece.label}`;
       this.fill();
+      this.detail.hidden = this.items.length === 0;
       if (this.items.length) this.open(this.visible[0] || this.items[0]);
-      this.element.querySelector(".detail").hidden = this.items.length === 0;
     }
 
     isShown(item) {
@@ -330,6 +339,7 @@
 
     open(item) {
       this.item = item;
+      if (this.onOpen) this.onOpen(item);
       this.showHead();
       this.pair.show(item.link);
       this.list.querySelectorAll(".row").forEach((row, i) => {
@@ -347,7 +357,8 @@
       M.clear(this.head,
         M.el("div", {}, M.el("h2", {}, M.breakable(piece.label)), M.el("p", {class: "folder"}, about.join(" · "))),
         M.el("div", {class: "marks", role: "group", "aria-label": "Your verdict"},
-          button("keep", "keep", "✓ Keep", "Keep this match (K)"), button("reject", "reject", "✗ Reject", "Reject this match (R)")));
+          button("keep", "keep", "✓ Keep", "Keep this match (K)"), button("reject", "reject", "✗ Reject", "Reject this match (R)"),
+          this.actions(this.item)));
     }
     move(by) {
       const at = this.visible.indexOf(this.item) + by;
@@ -358,24 +369,38 @@
       M.say(`${this.item.rank}. ${M.sentence(this.item.link)}`);
     }
     mark(value) {
-      const name = this.item.link.match.name;
-      if (this.marks.get(name) === value) this.marks.delete(name);
-      else this.marks.set(name, value);
-      M.say(this.marks.has(name) ? (value === "keep" ? "Kept" : "Rejected") : "Not marked");
-      const scroll = this.list.scrollTop;
+      const name = this.item.link.match.name, isMarked = this.marks.get(name) === value;
+      this.marks.set(name, isMarked ? null : value);
+      M.say(isMarked ? "Not marked" : value === "keep" ? "Kept" : "Rejected");
+    }
+    // After a change of marks, here or in another window.
+    showMarks() {
+      const scroll = this.list.scrollTop, focused = (document.activeElement || {}).id;
       this.fill();
       this.list.scrollTop = scroll;
-      this.showHead();
-      const button = document.getElementById(value);
+      if (this.items.length) this.showHead();
+      const button = focused && document.getElementById(focused);
       if (button && document.activeElement === document.body) button.focus();
     }
+    // Lists of all that is marked, in this search or before.
     showExports() {
-      const names = (value) => [...this.marks].filter(([, mark]) => mark === value).map(([name]) => name);
-      const button = (id, value, text, file) => M.el("button", {type: "button", id, disabled: names(value).length === 0,
-        onclick: () => M.download(file, names(value))}, `${text} (${names(value).length})`);
+      const button = (id, value, text, file) => M.el("button", {type: "button", id, disabled: this.marks.names(value).length === 0,
+        onclick: () => M.download(file, this.marks.names(value))}, `${text} (${this.marks.names(value).length})`);
       this.exports.hidden = this.marks.size === 0;
       M.clear(this.exports, button("export-keep", "keep", "Save kept list", "kept.tsv"),
-        button("export-reject", "reject", "Save rejected list", "rejected.tsv"));
+        button("export-reject", "reject", "Save rejected list", "rejected.tsv"), this.clearButton());
+    }
+    clearButton() {
+      const button = M.el("button", {type: "button", id: "clear-marks", class: "quiet", onclick: () => {
+        if (button.dataset.asked) {
+          this.marks.clear();
+          M.say("All marks are cleared");
+        } else {
+          button.dataset.asked = "1";
+          button.textContent = `Clear ${M.many(this.marks.size, "mark")}? Click again`;
+        }
+      }}, "Clear all marks");
+      return button;
     }
 
     key(event) {

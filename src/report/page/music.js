@@ -214,17 +214,20 @@
   const RELATIONS = {
     "same notes": "has the same notes as", "same piece": "is the same piece as", "part of": "contains",
     contains: "is a part of", version: "is a version of", "shares a passage": "shares a passage with",
-    none: "has a few notes of",
   };
   const LIKENESS = {same: "sounds the same as", version: "sounds like a version of", alike: "sounds like",
     unrelated: "has little to do with"};
   M.BADGES = {
     "same notes": "same notes", "same piece": "same piece", "part of": "query is in it", contains: "part of the query",
-    version: "version", "shares a passage": "shares a passage", none: "uncertain", same: "sounds the same",
+    version: "version", "shares a passage": "shares a passage", same: "sounds the same",
     alike: "sounds alike", unrelated: "unrelated",
   };
 
+  // So few notes agree that they may do so by chance.
+  M.isUncertain = (link) => Boolean(link.found) && link.found.word === "none";
+
   M.badgeOf = function (link) {
+    if (M.isUncertain(link)) return link.found.n === link.found.ofQuery ? "has all notes" : "a few notes";
     if (link.found) return M.BADGES[link.found.word] || link.found.word;
     if (link.alike && link.alike.word) return M.BADGES[link.alike.word] || link.alike.word;
     if (link.alike) return "sounds alike";
@@ -233,6 +236,7 @@
 
   // One or two sentences that a musician reads first.
   M.sentence = function (link) {
+    if (M.isUncertain(link)) return uncertainSentence(link);
     const verb = link.found ? RELATIONS[link.found.word]
       : link.alike ? LIKENESS[link.alike.word] || "sounds like" : link.hasPlaces ? "shares notes with" : "shares no passage with";
     const parts = [`${link.match.label} ${verb} ${link.names.said}.`];
@@ -246,4 +250,11 @@
     }
     return parts.join(" ");
   };
+  function uncertainSentence(link) {
+    const {n, ofQuery} = link.found, p = link.place, bars = link.match.barsOf(p.matchFrom, p.matchTo);
+    const time = `${M.time(p.matchFrom)}–${M.time(p.matchTo)}`;
+    const where = link.hasPlaces ? ` ${bars ? `in ${bars} (${time})` : `at ${time}`}` : "";
+    return `${link.match.label} has ${n === ofQuery ? `all ${M.many(n, "note")}` : `${M.count(n)} of ${M.many(ofQuery, "note")}`} of ` +
+      `${link.names.said}${where}, ${M.transposed(link.by)} and ${M.paced(link.tempo)}. So few notes may agree by chance.`;
+  }
 })(midisim);

@@ -1,5 +1,5 @@
 "use strict";
-// What every page has around its views: stored data read, theme, keys.
+// What every page has around its views: stored data read, marks, theme, keys.
 (function (M) {
   // What a report holds, as objects: docs/FORMATS.md, Reports.
   M.readReport = function (stored) {
@@ -18,6 +18,59 @@
       })),
     }));
     return report;
+  };
+
+  // ---- Marks ----
+
+  // What a report is about, as a short key: the names in it, in their order (FNV-1a).
+  M.reportKey = function (report) {
+    const names = [...report.queries.map((query) => query.piece.name), ...report.pieces.map((piece) => piece.name)].join("\n");
+    let hash = 0x811c9dc5;
+    for (let i = 0; i < names.length; i++) hash = Math.imul(hash ^ names.charCodeAt(i), 0x01000193);
+    return `midisim report ${names.length} ${(hash >>> 0).toString(16)}`;
+  };
+
+  // "keep" or "reject", by the name of a match. The browser keeps them under a key; where it refuses to, the page does.
+  M.Marks = class {
+    constructor(key) {
+      this.key = key;
+      this.marks = new Map();
+      this.listeners = new Set();
+      this.read();
+      window.addEventListener("storage", (event) => {
+        if (event.key !== key && event.key !== null) return;
+        this.read();
+        this.changed();
+      });
+    }
+    read() {
+      try {
+        const stored = JSON.parse(localStorage.getItem(this.key) || "[]");
+        this.marks = new Map(stored.filter(([name, mark]) => typeof name === "string" && (mark === "keep" || mark === "reject")));
+      } catch { /* they live as long as the page */ }
+    }
+    onChange(listener) { this.listeners.add(listener); }
+    changed() { this.listeners.forEach((listener) => listener()); }
+    get size() { return this.marks.size; }
+    get(name) { return this.marks.get(name); }
+    names(mark) { return [...this.marks].filter(([, each]) => each === mark).map(([name]) => name); }
+    // mark: "keep", "reject", or null.
+    set(name, mark) {
+      if (mark) this.marks.set(name, mark);
+      else this.marks.delete(name);
+      this.write();
+    }
+    clear() {
+      this.marks.clear();
+      this.write();
+    }
+    write() {
+      try {
+        if (this.marks.size) localStorage.setItem(this.key, JSON.stringify([...this.marks]));
+        else localStorage.removeItem(this.key);
+      } catch { /* they live as long as the page */ }
+      this.changed();
+    }
   };
 
   // ---- Theme ----

@@ -170,6 +170,78 @@ static void queries_of_any_kind_end(void **state) {
     free(query);
 }
 
+/* ---- Stopping ---- */
+
+/* Asks to stop when it is called for the left-th time; 0: never. */
+typedef struct {
+    int64_t left, calls;
+} stopping;
+
+static int count_calls(void *user) {
+    stopping *s = user;
+    s->calls++;
+    return s->left > 0 && --s->left == 0;
+}
+
+/* Wherever a search of query [n] is stopped, it says so, and the finder's next answer is the one
+ * that it gives always. */
+static void stop_everywhere(const msim_note *query, size_t n, int64_t places) {
+    stopping s = {0};
+    msim_finder *f;
+    const msim_note_match *m;
+    msim_error err;
+    msim_note short_query[40];
+    int64_t n_wanted, n_short;
+    msim_finder_options o = msim_finder_options_default();
+    o.should_stop = count_calls;
+    o.stop_user = &s;
+    take(77, 5, 40, -3, 0.9, short_query);
+    assert_int_equal(msim_finder_open(notes, &o, &f, NULL), 0);
+    (void)find(query, n, &n_wanted);
+    const double score = find(short_query, 40, &n_short)->score;
+    assert_int_equal(msim_finder_find(f, query, n, &m, NULL), n_wanted);
+    const int64_t n_calls = s.calls;
+    assert_true(n_calls > 12);
+    for (int64_t at = 1; at <= n_calls; at += n_calls / places + 1) {
+        s.left = at;
+        assert_int_equal(msim_finder_find(f, query, n, &m, &err), -MSIM_E_STOPPED);
+        assert_non_null(strstr(err.text, "stopped by the caller"));
+        s.left = 0;
+        assert_int_equal(msim_finder_find(f, short_query, 40, &m, NULL), n_short);
+        assert_true(m->score == score);
+    }
+    msim_finder_close(f);
+}
+
+static void a_search_is_stopped(void **state) {
+    (void)state;
+    enum { LONG = 40000 };
+    static msim_note query[LONG];
+    take(9, 0, NOTES, 4, 1.25, query);
+    stop_everywhere(query, NOTES, 40);
+    make_tune(12, LONG, query);
+    for (int i = 0; i < LONG; i++) query[i].pitch = (uint8_t)(60 + i % 4 + i / 100 % 3);
+    stop_everywhere(query, LONG, 12);
+}
+
+/* A note in thousands of voices, each of which goes on in its own way: each of its words counts. */
+static void very_many_voices(void **state) {
+    (void)state;
+    enum { VOICES = 20000, EACH = 6 };
+    msim_note *query = calloc((size_t)VOICES * EACH, sizeof *query);
+    int64_t n;
+    assert_non_null(query);
+    for (uint32_t v = 0; v < VOICES; v++)
+        for (uint32_t i = 0; i < EACH; i++)
+            query[v * EACH + i] = (msim_note){
+                .start_ms = i * 500,
+                .duration_ms = 400,
+                .voice = (uint16_t)v,
+                .pitch = (uint8_t)(i == 0 ? 60 : 20 + v * (i + 3) * (i * 7 + v / 100) % 90)};
+    (void)find(query, (size_t)VOICES * EACH, &n);
+    free(query);
+}
+
 /* A piece in 1,000 versions: some of them are told, and the search ends. */
 static void a_thousand_versions(void **state) {
     (void)state;
@@ -345,6 +417,8 @@ int main(void) {
         cmocka_unit_test(answers_depend_on_the_query_alone),
         cmocka_unit_test(queries_of_any_kind_end),
         cmocka_unit_test(a_thousand_versions),
+        cmocka_unit_test(a_search_is_stopped),
+        cmocka_unit_test(very_many_voices),
         cmocka_unit_test(ranges_of_prefixes),
         cmocka_unit_test(relations),
         cmocka_unit_test(chance),

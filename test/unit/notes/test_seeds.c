@@ -34,7 +34,7 @@ static void canonical_order(void **state) {
     const msim_note notes[] = {note(100, 60, 50, 1), note(130, 64, 10, 0), note(150, 60, 90, 0),
                                note(151, 67, 10, 0), note(10, 50, 10, 0)};
     ms_canon c;
-    assert_int_equal(ms_canon_make(notes, 5, &arena, &c, NULL), 0);
+    assert_int_equal(ms_canon_make(notes, 5, NULL, &arena, &c, NULL), 0);
     assert_int_equal(c.n, 4);
     assert_int_equal(c.n_groups, 3);
     const int pitches[] = {50, 64, 60, 67}, times[] = {10, 100, 100, 151}, groups[] = {0, 1, 1, 2};
@@ -63,7 +63,7 @@ static void streams_of_two_voices(void **state) {
                                note(950, 52, 50, 1), note(1000, 70, 200, 0), note(1000, 40, 10, 1)};
     ms_canon c;
     ms_streams s;
-    assert_int_equal(ms_canon_make(notes, 6, &arena, &c, NULL), 0);
+    assert_int_equal(ms_canon_make(notes, 6, NULL, &arena, &c, NULL), 0);
     assert_int_equal(ms_streams_make(&c, true, &arena, &s, NULL), 0);
     assert_int_equal(c.n, 6); /* 52 at 950, 70 and 40 at 1000 are one group: 70 52 40 */
     assert_int_equal(c.n_groups, 3);
@@ -92,7 +92,7 @@ static void words_by_hand(void **state) {
     ms_word *words;
     size_t n;
     for (int i = 0; i < 6; i++) notes[i] = note(100 * (uint32_t)i, pitches[i], 100, 0);
-    assert_int_equal(ms_canon_make(notes, 6, &arena, &c, NULL), 0);
+    assert_int_equal(ms_canon_make(notes, 6, NULL, &arena, &c, NULL), 0);
     assert_int_equal(ms_streams_make(&c, false, &arena, &s, NULL), 0);
     assert_int_equal(ms_words_make(&c, &s, 1, &arena, &words, &n, NULL), 0);
     /* three of all notes; of the top line, which is shorter by what the high note hides, some */
@@ -116,7 +116,7 @@ static void common_words_are_thinned(void **state) {
     ms_word *words;
     size_t n;
     for (int i = 0; i < N; i++) notes[i] = note(100 * (uint32_t)i, 60, 90, 0);
-    assert_int_equal(ms_canon_make(notes, N, &arena, &c, NULL), 0);
+    assert_int_equal(ms_canon_make(notes, N, NULL, &arena, &c, NULL), 0);
     assert_int_equal(ms_streams_make(&c, false, &arena, &s, NULL), 0);
     assert_int_equal(ms_words_make(&c, &s, 1, &arena, &words, &n, NULL), 0);
     assert_int_equal(n, 2 * (N - 3));
@@ -137,7 +137,7 @@ static void density_keeps_neighbours(void **state) {
     ms_word *words;
     size_t n, kept = 0, gap = 0;
     make_tune(5, N, notes);
-    assert_int_equal(ms_canon_make(notes, N, &arena, &c, NULL), 0);
+    assert_int_equal(ms_canon_make(notes, N, NULL, &arena, &c, NULL), 0);
     assert_int_equal(ms_streams_make(&c, false, &arena, &s, NULL), 0);
     assert_int_equal(ms_words_make(&c, &s, W, &arena, &words, &n, NULL), 0);
     for (size_t i = 0; i < N - 3; i++) { /* of all notes */
@@ -219,7 +219,7 @@ static void details_round_trip(void **state) {
         bars[i] = (msim_bar){.start_ms = (uint32_t)(i * 1500 + i % 3),
                              .beats = i < 20 ? 4 : 7,
                              .beat_unit = i < 30 ? 4 : 8};
-    assert_int_equal(ms_canon_make(notes, N, &arena, &c, NULL), 0);
+    assert_int_equal(ms_canon_make(notes, N, NULL, &arena, &c, NULL), 0);
     uint8_t *bytes = calloc(1, ms_details_bound(&c, &piece) + 8);
     const size_t n_bytes = ms_details_put(&c, &piece, bytes);
     assert_true(n_bytes <= ms_details_bound(&c, &piece));
