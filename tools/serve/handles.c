@@ -45,14 +45,16 @@ int ms_handles_searcher(ms_handles *h, const ms_ask *ask, msim_error *err) {
     so.transpose = ask->keys == MS_ASK_OWN ? 0 : KEYS;
     so.should_stop = h->stop.should_stop;
     so.stop_user = h->stop.user;
-    if (s->is_described) {
-        so.max_tokens = s->made.max_tokens;
-        so.window_tokens = s->made.window_tokens;
-        so.window_step = s->made.window_step;
-        so.is_pooled = s->made.is_pooled;
-        so.class_weights = s->made.is_weighted ? s->made.pool_weights : NULL;
-        so.n_class_weights = s->made.is_weighted ? s->made.n_classes : 0;
+    if (s->how.is_described) {
+        so.max_tokens = s->how.made.max_tokens;
+        so.window_tokens = s->how.made.window_tokens;
+        so.window_step = s->how.made.window_step;
+        so.is_pooled = s->how.made.is_pooled;
     }
+    so.class_weights = s->is_weighted ? s->weights : NULL;
+    so.n_class_weights = !s->is_weighted       ? 0
+                         : s->how.is_described ? s->how.made.n_classes
+                                               : s->model_info.n_classes;
     if (ask->keys == MS_ASK_LIKELY && s->model && !so.window_tokens) so.likely_keys = LIKELY_KEYS;
     msim_searcher_close(h->searcher);
     h->searcher = NULL;
