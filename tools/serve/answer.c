@@ -16,10 +16,8 @@ struct ms_answerer {
     const atomic_bool *stops;
     int threads;
     msim_note_reader *reader; /* owned, and so on */
-    msim_finder *finder;      /* for these two: */
-    int64_t finder_k;
-    bool is_finder_own;
-    msim_searcher *searcher; /* for: */
+    msim_finder *finders[2];  /* in any key, and in the query's own */
+    msim_searcher *searcher;  /* for: */
     int searcher_keys;
     ms_task *task; /* borrowed: the one that runs */
     _Atomic double looked;
@@ -76,24 +74,23 @@ int ms_answerer_open(const ms_serve_stock *stock, int threads, const atomic_bool
 void ms_answerer_close(ms_answerer *a) {
     if (!a) return;
     msim_note_reader_close(a->reader);
-    msim_finder_close(a->finder);
+    for (int i = 0; i < 2; i++) msim_finder_close(a->finders[i]);
     msim_searcher_close(a->searcher);
     ms_free(a);
 }
 
-/* The finder stays open for requests with the same options. */
-static int have_finder(ms_answerer *a, const ms_ask *ask, msim_error *err) {
+/* A finder stays open. It gives as many matches as anyone may ask for: the best come first. */
+static int have_finder(ms_answerer *a, const ms_ask *ask, msim_finder **out, msim_error *err) {
     const bool is_own = ask->keys == MS_ASK_OWN;
-    if (a->finder && a->finder_k == ask->k && a->is_finder_own == is_own) return MSIM_OK;
     msim_finder_options o = msim_finder_options_default();
-    o.max_matches = ask->k;
+    o.max_matches = MS_ASK_MAX_K;
     o.evalue = a->stock->set->evalue;
     o.is_same_key = is_own;
-    msim_finder_close(a->finder);
-    a->finder = NULL;
-    a->finder_k = ask->k;
-    a->is_finder_own = is_own;
-    return msim_finder_open(a->stock->notes, &o, &a->finder, err);
+    const int rc = a->finders[is_own]
+                       ? MSIM_OK
+                       : msim_finder_open(a->stock->notes, &o, &a->finders[is_own], err);
+    *out = a->finders[is_own];
+    return rc;
 }
 
 /* So does the searcher. It gives as many rows as anyone may ask for: the order is total. */
@@ -255,9 +252,10 @@ static int take_query(run *r, msim_error *err) {
 static int find(run *r, msim_error *err) {
     if (!r->a->stock->notes || !r->has_notes || r->ask->mode == MS_ASK_LIKENESS) return MSIM_OK;
     stage(r, MS_TASK_FINDING);
-    int rc = have_finder(r->a, r->ask, err);
+    msim_finder *finder;
+    int rc = have_finder(r->a, r->ask, &finder, err);
     if (rc < 0) return rc;
-    ms_asked_answer(&r->asked, r->a->finder);
+    ms_asked_answer(&r->asked, finder);
     return r->asked.err.code ? ms_fail(err, r->asked.err.code, "%s", r->asked.err.text) : MSIM_OK;
 }
 
@@ -354,7 +352,7 @@ static void put_likeness(const run *r, int64_t i, msim_report_match *out) {
 
 /* pieces [n_rows]: the numbers of the rows in the report. A row that was shown becomes -1. */
 static int show_found(run *r, int64_t *pieces, msim_error *err) {
-    for (int64_t f = 0; f < r->asked.n_matches; f++) {
+    for (int64_t f = 0; f < r->asked.n_matches && f < r->ask->k; f++) {
         msim_report_match match = msim_report_match_default();
         match.notes = &r->asked.matches[f];
         match.piece = add_indexed(r, match.notes->piece, err);
