@@ -264,6 +264,19 @@ def test_pipelined(server):
     assert is_serving(server)
 
 
+def test_other_options_every_time(server):
+    """A worker keeps what it has opened: the answer is that of a search alone, whatever was asked before."""
+    def ask(k, keys):
+        status, answer = server.midi(f"/api/find?k={k}&keys={keys}", midi(tune(3) + tune(5) + tune(7)))
+        assert status == 200
+        return answer["report"]["queries"][0]["matches"]
+    most = {keys: ask(100, keys) for keys in ("all", "own")}
+    assert all(len(matches) >= 3 for matches in most.values())
+    for i in range(12):
+        k, keys = i % 4 + 1, ("all", "own")[i // 2 % 2]
+        assert ask(k, keys) == most[keys][:k]
+
+
 @pytest.mark.parametrize("garbage, answer", (
     (b"GET / HTTP/9.9\r\n\r\n", b"HTTP/1.1 505"), (b"GET " + b"/" * 100000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 414"),
     (b"GET /api/status HTTP/1.0\r\n\r\n", b"HTTP/1.1 403"), (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 50000, b"HTTP/1.1 4"),

@@ -231,9 +231,10 @@ static int find(run *r, msim_error *err) {
     if (!r->a->open.stock->notes || !r->has_notes || r->ask->mode == MS_ASK_LIKENESS)
         return MSIM_OK;
     stage(r, MS_TASK_FINDING);
-    int rc = ms_handles_finder(&r->a->open, r->ask, err);
+    msim_finder *finder;
+    int rc = ms_handles_finder(&r->a->open, r->ask, &finder, err);
     if (rc < 0) return rc;
-    ms_asked_answer(&r->asked, r->a->open.finder);
+    ms_asked_answer(&r->asked, finder);
     return r->asked.err.code ? ms_fail(err, r->asked.err.code, "%s", r->asked.err.text) : MSIM_OK;
 }
 
@@ -331,7 +332,7 @@ static void put_likeness(const run *r, int64_t i, msim_report_match *out) {
 
 /* pieces [n_rows]: the numbers of the rows in the report. A row that was shown becomes -1. */
 static int show_found(run *r, int64_t *pieces, msim_error *err) {
-    for (int64_t f = 0; f < r->asked.n_matches; f++) {
+    for (int64_t f = 0; f < r->asked.n_matches && f < r->ask->k; f++) {
         msim_report_match match = msim_report_match_default();
         if (check_stop(r->a, err) < 0) return -MSIM_E_STOPPED;
         match.notes = &r->asked.matches[f];

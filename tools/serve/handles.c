@@ -10,28 +10,34 @@ int ms_handles_reader(ms_handles *h, msim_error *err) {
     return h->reader ? MSIM_OK : msim_note_reader_open(&h->reader, err);
 }
 
+static void close_finders(ms_handles *h) {
+    for (int i = 0; i < 2; i++) {
+        msim_finder_close(h->finders[i]);
+        h->finders[i] = NULL;
+    }
+}
+
 void ms_handles_give_back(ms_handles *h, const ms_ask *ask, size_t n_notes) {
     if (ask->n_bytes < LARGE_BYTES && n_notes < LARGE_NOTES) return;
     msim_note_reader_close(h->reader);
-    msim_finder_close(h->finder);
+    close_finders(h);
     h->reader = NULL;
-    h->finder = NULL;
 }
 
-int ms_handles_finder(ms_handles *h, const ms_ask *ask, msim_error *err) {
-    const bool is_own = ask->keys == MS_ASK_OWN;
-    if (h->finder && h->finder_k == ask->k && h->is_finder_own == is_own) return MSIM_OK;
+/* Whatever k: the best come first. */
+int ms_handles_finder(ms_handles *h, const ms_ask *ask, msim_finder **out, msim_error *err) {
+    const int is_own = ask->keys == MS_ASK_OWN;
     msim_finder_options o = msim_finder_options_default();
-    o.max_matches = ask->k;
+    o.max_matches = MS_ASK_MAX_K;
     o.evalue = h->stock->set->evalue;
     o.is_same_key = is_own;
     o.should_stop = h->stop.should_stop;
     o.stop_user = h->stop.user;
-    msim_finder_close(h->finder);
-    h->finder = NULL;
-    h->finder_k = ask->k;
-    h->is_finder_own = is_own;
-    return msim_finder_open(h->stock->notes, &o, &h->finder, err);
+    const int rc = h->finders[is_own]
+                       ? MSIM_OK
+                       : msim_finder_open(h->stock->notes, &o, &h->finders[is_own], err);
+    *out = h->finders[is_own];
+    return rc;
 }
 
 /* Whatever k: the order is total. */
@@ -64,6 +70,6 @@ int ms_handles_searcher(ms_handles *h, const ms_ask *ask, msim_error *err) {
 
 void ms_handles_close(ms_handles *h) {
     msim_note_reader_close(h->reader);
-    msim_finder_close(h->finder);
+    close_finders(h);
     msim_searcher_close(h->searcher);
 }

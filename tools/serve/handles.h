@@ -12,17 +12,15 @@ typedef struct {
     int threads;
     ms_stop stop;             /* asked by finder and searcher */
     msim_note_reader *reader; /* owned, and so on; NULL: not open */
-    msim_finder *finder;      /* for these two: */
-    int64_t finder_k;
-    bool is_finder_own;
-    msim_searcher *searcher; /* for: */
+    msim_finder *finders[2];  /* in any key, and in the query's own */
+    msim_searcher *searcher;  /* for: */
     int searcher_keys;
 } ms_handles;
 
 /* Open what is not, as the request needs it. */
 int ms_handles_reader(ms_handles *h, msim_error *err);
-int ms_handles_finder(ms_handles *h, const ms_ask *ask, msim_error *err);
-/* The searcher gives as many rows as anyone may ask for: the order is total. */
+/* Finder and searcher give as many matches as anyone may ask for: the best come first. */
+int ms_handles_finder(ms_handles *h, const ms_ask *ask, msim_finder **out, msim_error *err);
 int ms_handles_searcher(ms_handles *h, const ms_ask *ask, msim_error *err);
 /* A reader and a finder keep what a query took till the next one: after a large one they are
  * closed. */
