@@ -1,6 +1,7 @@
 /* A phrase that someone typed: msim_notes_parse of include/midisim.h. docs/NOTES.md has the
  * grammar. */
 #include "base/status.h"
+#include "base/text/number.h"
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -83,8 +84,8 @@ static int read_beats(phrase *p, msim_error *err) {
     if (*p->at != ':') return MSIM_OK;
     p->at++;
     if (*p->at < '0' || *p->at > '9') return bad(p, "a number of beats", err);
-    double beats = strtod(p->at, &end);
-    if (*end == '/' && end[1] >= '1' && end[1] <= '9') beats /= strtod(end + 1, &end);
+    double beats = ms_number_read(p->at, &end);
+    if (*end == '/' && end[1] >= '1' && end[1] <= '9') beats /= ms_number_read(end + 1, &end);
     if (!(beats > 0) || beats > MAX_BEATS) return bad(p, "more than 0 and at most 1000 beats", err);
     p->at = end;
     p->beats = beats;

@@ -1,5 +1,6 @@
 /* Notes, flags and numbers as the page reads them: docs/FORMATS.md, Reports. */
 #include "report/report.h"
+#include "base/text/number.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -58,11 +59,9 @@ void ms_report_put_key(ms_json_text *text, const char *key) {
 }
 
 void ms_report_put_real(ms_json_text *text, double value) {
-    char digits[40];
+    char digits[MS_NUMBER_BYTES];
     if (!isfinite(value))
         ms_report_put(text, "null");
-    else {
-        snprintf(digits, sizeof digits, "%.7g", value);
-        ms_report_put(text, digits);
-    }
+    else
+        ms_report_put(text, ms_number_print(value, 7, digits));
 }

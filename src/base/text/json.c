@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "base/text/json.h"
 #include "base/mem.h"
+#include "base/text/number.h"
 #include "base/text/utf8.h"
 #include <errno.h>
 #include <math.h>
@@ -127,10 +128,9 @@ char *ms_json_print(const cJSON *value) {
 }
 
 cJSON *ms_json_number(double value) {
-    char digits[32];
+    char digits[MS_NUMBER_BYTES];
     if (!isfinite(value)) return cJSON_CreateNull();
-    snprintf(digits, sizeof digits, "%.9g", value);
-    return cJSON_CreateRaw(digits);
+    return cJSON_CreateRaw(ms_number_print(value, 9, digits));
 }
 
 /* ---- Parsing ---- */

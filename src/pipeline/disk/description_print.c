@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "pipeline/disk/description.h"
 #include "base/text/json.h"
+#include "base/text/number.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -31,11 +32,11 @@ static void put_bool(ms_json_text *to, const char *key, bool value) {
 }
 
 static void put_weights(ms_json_text *to, const ms_description *from) {
-    char digits[32];
+    char digits[MS_NUMBER_BYTES];
     put_key(to, "pool_weights");
     for (int i = 0; from->is_weighted && i < from->n_classes; i++) {
-        snprintf(digits, sizeof digits, "%s%.9g", i ? "," : "[", (double)from->pool_weights[i]);
-        put(to, digits);
+        put(to, i ? "," : "[");
+        put(to, ms_number_print((double)from->pool_weights[i], 9, digits));
     }
     put(to, from->is_weighted ? "]" : "null");
 }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "pipeline/disk/sources.h"
 #include "base/text/base64.h"
+#include "base/text/number.h"
 #include "base/hash/digest.h"
 #include "base/mem.h"
 #include <errno.h>
@@ -63,18 +64,18 @@ static void put_words(ms_out_file *file, const char *text) {
 /* What the settings say about the whitening. */
 static int put_whitening(ms_out_file *file, const ms_description_rows *rows, msim_error *err) {
     msim_whitening_info i = {.size = sizeof i};
-    char text[512], key[65];
+    char text[512], key[65], digits[MS_NUMBER_BYTES];
     int rc = msim_whitening_get_info(rows->whitening, &i);
     if (rc < 0) return ms_fail(err, -rc, "this whitening cannot say what it is");
     snprintf(text, sizeof text,
              ",\"whitening\":{\"dim\":%lld,\"rows\":%lld,\"distinct\":%lld,\"prior_rows\":%lld,"
-             "\"shrink\":%.17g,\"hash\":\"%s\"",
+             "\"shrink\":%s,\"hash\":\"%s\"",
              (long long)i.dim, (long long)i.rows, (long long)i.distinct, (long long)i.prior_rows,
-             i.shrink, i.hash);
+             ms_number_print(i.shrink, 17, digits), i.hash);
     put_words(file, text);
     if (i.altered) {
-        snprintf(text, sizeof text, ",\"altered\":%lld,\"nuisance_weight\":%.17g",
-                 (long long)i.altered, i.nuisance_weight);
+        snprintf(text, sizeof text, ",\"altered\":%lld,\"nuisance_weight\":%s",
+                 (long long)i.altered, ms_number_print(i.nuisance_weight, 17, digits));
         put_words(file, text);
     }
     if (rows->key) {
@@ -89,8 +90,8 @@ static int put_whitening(ms_out_file *file, const ms_description_rows *rows, msi
         put_words(file, text);
     }
     for (int q = 0; q < i.n_quantiles && i.pairs; q++) {
-        snprintf(text, sizeof text, "%s%.17g", q ? "," : "[", i.quantiles[q]);
-        put_words(file, text);
+        put_words(file, q ? "," : "[");
+        put_words(file, ms_number_print(i.quantiles[q], 17, digits));
     }
     put_words(file, i.pairs ? "]}" : "}");
     return 0;
