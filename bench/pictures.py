@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Take the pictures of reports that README and docs/guide/report.md show: bench/pictures.py [--build build/release] [-o docs]
+"""Take the pictures of reports and of the served page that README and docs/guide show: bench/pictures.py [--build build/release] [-o docs]
 
 The reports are of the demonstration's folder (make demo first) and of the MIDI files that come with the tests. Needs the
 model, playwright (test/browser/requirements.txt) and chromium, which CHROMIUM names where it is not on PATH.
 """
 import argparse
+import contextlib
 import os
 import pathlib
 import shutil
@@ -20,13 +21,15 @@ COMPARED = "[...document.querySelectorAll('button')].find((b) => b.textContent =
 POINTED = """const view = midisim.view, box = view.canvas.element.getBoundingClientRect();
 const point = view.points.find((p) => p.name.endsWith('love.mid')), [x, y] = view.place(point, box.width, box.height);
 view.canvas.element.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + x, clientY: box.top + y}));"""
-# (name of the picture, report, width, height, colours, what is done first)
+DUSTY_MILLER = "document.querySelector('.chip').click()"
+# (name of the picture, report or served page, width, height, colours, what is done first)
 PICTURES = (
     ("report", "matches.html", 1280, 900, "light", MOVED),
     ("report-dark", "phrase.html", 1280, 900, "dark", ""),
     ("report-phone", "matches.html", 390, 844, "dark", MOVED + "; document.querySelector('.detail').scrollIntoView()"),
     ("report-groups", "groups.html", 1280, 900, "light", ""),
     ("report-map", "map.html", 1280, 900, "light", POINTED),
+    ("serve", "served", 1280, 780, "light", DUSTY_MILLER),
 )
 
 
@@ -52,20 +55,32 @@ def make_reports(build, out):
     run(build, shipped, "report", "-o", out / "map.html", "--map", out / "all.npy", "--midi-root", ".")
 
 
-def take(reports, out):
+@contextlib.contextmanager
+def serve(build):
+    """The address of a server of the demonstration."""
+    command = [build / "midisim-serve", "-q", "--port", "0", "--midi-root", "midi", "corpus.npy"]
+    with subprocess.Popen(command, cwd=DEMO, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def take(reports, address, out):
     from playwright.sync_api import sync_playwright
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for name, report, width, height, colours, action in PICTURES:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=colours)
-            page.goto((reports / report).as_uri())
+            page.goto(address if report == "served" else (reports / report).as_uri())
             page.wait_for_selector("html[data-ready]")
             if action:
                 page.evaluate(f"() => {{ {action} }}")
+                page.wait_for_function("() => midisim.view")
             page.wait_for_timeout(400)
             path = out / f"{name}.png"
-            page.screenshot(path=path)
+            page.screenshot(path=path, full_page=report == "served")
             page.close()
             if path.stat().st_size > LARGEST:
                 sys.exit(f"pictures: {path} has {path.stat().st_size} bytes, of at most {LARGEST}")
@@ -81,7 +96,8 @@ def main():
         sys.exit("pictures: no build/demo: run make demo first")
     with tempfile.TemporaryDirectory() as folder:
         make_reports(args.build.resolve(), pathlib.Path(folder))
-        take(pathlib.Path(folder), args.output.resolve())
+        with serve(args.build.resolve()) as address:
+            take(pathlib.Path(folder), address, args.output.resolve())
 
 
 if __name__ == "__main__":

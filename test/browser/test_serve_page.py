@@ -37,7 +37,8 @@ def visit(browser, server):
 
     def opener(hash_="", at=server, script=None, allowed=None, **options):
         note.allowed = allowed
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", "accept_downloads": True, **options})
+        usual = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", "accept_downloads": True}
+        context = browser.new_context(**{**usual, **options})
         contexts.append(context)
         if script:
             context.add_init_script(script)

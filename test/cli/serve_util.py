@@ -2,6 +2,7 @@
 import contextlib
 import http.client
 import json
+import os
 import signal
 import subprocess
 
@@ -48,6 +49,12 @@ class Server:
         """Bytes of RAM that it uses, or has used at most."""
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(next(line.split()[1] for line in status if line.startswith("VmHWM" if peak else "VmRSS"))) * 1024
+
+    def seconds(self):
+        """Of a processor, so far."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self, number=signal.SIGTERM, limit=10):
         """Its exit code and what it said."""

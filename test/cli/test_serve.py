@@ -1,7 +1,9 @@
 """midisim-serve: what it answers, whom it refuses, and what slow, damaged and hostile clients can do to it: nothing."""
 import concurrent.futures
 import json
+import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -168,6 +170,68 @@ def test_full_queue_progress_and_cancel(busy):
     busy.json("DELETE", "/api/search/first")
     assert re.match(rb"HTTP/1.1 (409|200)", first.recv(4096))
     assert busy.json("GET", "/api/search/first")[0] == 404 and busy.json("DELETE", "/api/search/none")[0] == 404
+
+
+def hostile_midi(n_notes, ticks=60):
+    """Very many notes, none like another: a search by notes takes its time."""
+    notes = bytearray(3 * n_notes)
+    notes[0::3] = bytes([ticks]) * n_notes
+    notes[1::3] = random.Random(n_notes).randbytes(n_notes).translate(bytes(byte & 127 for byte in range(256)))
+    notes[2::3] = b"@" * n_notes
+    track = b"\0\x90<@" + bytes(notes) + b"\0\xff/\0"
+    return (b"MThd" + (6).to_bytes(4, "big") + bytes((0, 0, 0, 1, 1, 224)) + b"MTrk" + len(track).to_bytes(4, "big") + track)
+
+
+HOSTILE_SIZES = (199_000, 2_790_000)  # as many as are searched, and as many as a body holds
+
+
+def searching(server, n_notes):
+    """A connection that waits for a hostile search, which is under way."""
+    waiting = raw_post(server, hostile_midi(n_notes), path="/api/find?id=hostile")
+    until(lambda: server.json("GET", "/api/search/hostile")[1].get("stage") in ("finding", "reading", "done")
+          or server.json("GET", "/api/status")[1]["answered"])
+    return waiting
+
+
+SOON = 30 if "san" in BUILD.name else 2  # seconds of a processor, so that a busy machine does not matter
+
+
+@pytest.mark.parametrize("n_notes", HOSTILE_SIZES)
+def test_hostile_search_is_cancelled(busy, n_notes):
+    waiting = searching(busy, n_notes)
+    began = busy.seconds()
+    busy.json("DELETE", "/api/search/hostile")
+    head = waiting.recv(4096)
+    assert re.match(rb"HTTP/1.1 (409|422)", head) and busy.seconds() - began < SOON, head
+    assert names_of(busy.typed("/api/find", {"notes": PHRASE})[1])[0] == "b/09.mid"
+
+
+@pytest.mark.parametrize("n_notes", HOSTILE_SIZES)
+def test_hostile_search_ends_with_the_server(music, n_notes):
+    def ended():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before = ended()
+    server = Server(*ALL, "--threads", 1, cwd=music)
+    waiting = searching(server, n_notes)
+    began = server.seconds()
+    code, said = server.end(signal.SIGINT, limit=60)
+    assert code == 128 + signal.SIGINT and ended() - before - began < SOON, said
+    waiting.close()
+
+
+def test_hostile_notes_are_refused(busy):
+    status, answer = busy.midi("/api/search", hostile_midi(200_001))
+    assert status == 422 and "at most 200000 notes" in answer["error"]
+    assert busy.memory() < (4 << 30 if "san" in BUILD.name else 200 << 20)
+
+
+def test_a_search_has_its_time(music):
+    with serving("c.notes", "--max-seconds", 1, "--threads", 1, cwd=music) as hurried:
+        status, answer = hurried.midi("/api/find", hostile_midi(199_000))
+        assert status == 200 or (status == 422 and "more than 1 s" in answer["error"])
+        assert names_of(hurried.typed("/api/find", {"notes": PHRASE})[1])[0] == "b/09.mid"
 
 
 def test_closed_connection_cancels(busy):

@@ -36,7 +36,6 @@ DOORS = {
     ("tools/convert", "pipeline/disk/description.h"): "a corpus's description is carried over, field by field",
     ("tools/common", "pipeline/disk/description.h"): "whitened rows are known by the key in their description",
     ("tools/search", "pipeline/disk/description.h"): "the settings of a corpus are those of its queries",
-    ("tools/serve", "pipeline/disk/description.h"): "the settings of a corpus are those of its queries",
     ("tools/midisim", "common/texts/spelling.h"): "a word that is no command is answered with the nearest one",
     ("tools/bench", "notes/find/pass.h"): "the stages of a search are timed apart",
     ("tools/bench", "pipeline/batcher.h"): "the halves of a job are timed apart",

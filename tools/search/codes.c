@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "corpus.h"
 #include "base/mem.h"
+#include "common/corpus/quantised.h"
 #include "common/fits/whitened.h"
 #include "common/watch.h"
 #include <errno.h>
@@ -47,13 +48,8 @@ static void free_place(codes_place *p) {
 
 /* ---- Attaching ---- */
 
-/* 1: attached and of the wanted codec; 0: there is no file, or it has not that codec; < 0: the file
- * is there and does not fit. */
 static int attach(const codes_place *p, const char *path, bool is_full, msim_error *err) {
-    struct stat st;
-    if (lstat(path, &st) != 0) return 0;
-    int rc = msim_corpus_attach_codes(p->c->corpus, p->part, path, is_full, err);
-    return rc < 0 ? rc : msim_corpus_has_codes(p->c->corpus, p->part, p->codec);
+    return ms_quantised_attach(p->c->corpus, p->part, p->codec, path, is_full, err);
 }
 
 static int write_codes(const codes_place *p, const char *path, msim_error *err) {
@@ -71,12 +67,8 @@ static int write_codes(const codes_place *p, const char *path, msim_error *err) 
     return attach(p, path, p->set->verifies, err);
 }
 
-/* Codes are there and do not fit: said once, whatever the number of parts. */
 static void say_ignored(const codes_place *p, const char *why, bool *is_said) {
-    if (!*is_said)
-        ms_cli_warning("quantised rows not used: %s%s", why,
-                       p->set->cache ? "" : " (--prepare writes them anew)");
-    *is_said = true;
+    ms_quantised_say_ignored(why, p->set->cache ? "" : " (--prepare writes them anew)", is_said);
 }
 
 /* ---- Parts ---- */

@@ -18,97 +18,6 @@ int ms_search_contradict(const ms_search_settings *set, const char *what, const 
     return 0;
 }
 
-/* ---- Descriptions ---- */
-
-static void describe_pooling(char *text, size_t cap, bool is_weighted, const float *weights,
-                             int n_weights) {
-    size_t n = (size_t)snprintf(text, cap, is_weighted ? "weighted" : "mean");
-    for (int i = 0; is_weighted && i < n_weights && n < cap; i++)
-        n += (size_t)snprintf(text + n, cap - n, "%c%g", i ? ',' : ' ', (double)weights[i]);
-}
-
-static void describe_tokens(char *text, size_t cap, int order, bool is_unclean) {
-    snprintf(text, cap, "tokens %s, %s", msim_token_order_name(order),
-             is_unclean ? "of all instruments" : "cleaned");
-}
-
-/* What decides whether vectors may be compared: model, pooling, limit. Level, precision and names
- * may differ. */
-static bool parts_differ(const ms_description *a, const ms_description *b, char *expected,
-                         char *got, size_t cap) {
-    if (strcmp(a->model_sha256, b->model_sha256) != 0) {
-        snprintf(expected, cap, "model %s %.12s", a->family, a->model_sha256);
-        snprintf(got, cap, "%s %.12s", b->family, b->model_sha256);
-    } else if (a->max_tokens != b->max_tokens) {
-        snprintf(expected, cap, "token limit %lld", (long long)a->max_tokens);
-        snprintf(got, cap, "%lld", (long long)b->max_tokens);
-    } else if (a->window_tokens != b->window_tokens || a->window_step != b->window_step) {
-        snprintf(expected, cap, "windows %lld/%lld", (long long)a->window_tokens,
-                 (long long)a->window_step);
-        snprintf(got, cap, "%lld/%lld", (long long)b->window_tokens, (long long)b->window_step);
-    } else if (a->is_pooled != b->is_pooled) {
-        snprintf(expected, cap, "%s", a->is_pooled ? "means of windows" : "windows");
-        snprintf(got, cap, "%s", b->is_pooled ? "means of windows" : "windows");
-    } else if (a->is_normalized != b->is_normalized) {
-        snprintf(expected, cap, "%snormalised rows", a->is_normalized ? "" : "un");
-        snprintf(got, cap, "%snormalised ones", b->is_normalized ? "" : "un");
-    } else if (a->transpose != b->transpose) {
-        snprintf(expected, cap, "transposition %lld", (long long)a->transpose);
-        snprintf(got, cap, "%lld", (long long)b->transpose);
-    } else if (a->token_order != b->token_order || a->is_unclean != b->is_unclean) {
-        describe_tokens(expected, cap, a->token_order, a->is_unclean);
-        describe_tokens(got, cap, b->token_order, b->is_unclean);
-    } else {
-        char pooling[80];
-        describe_pooling(pooling, sizeof pooling, a->is_weighted, a->pool_weights, a->n_classes);
-        describe_pooling(got, cap, b->is_weighted, b->pool_weights, b->n_classes);
-        if (strcmp(pooling, got) == 0) return false;
-        snprintf(expected, cap, "pooling %s", pooling);
-    }
-    return true;
-}
-
-/* A description that cannot be used: an error, or with --force a warning. */
-static int refuse_description(const ms_search_corpus *c, const msim_error *why, int rc,
-                              msim_error *err) {
-    if (rc == -MSIM_E_MEMORY) return ms_fail(err, MSIM_E_MEMORY, "%s", why->text);
-    if (!c->set->is_forced)
-        return ms_fail(err, rc == -MSIM_E_ARG ? MSIM_E_ARG : MSIM_E_FORMAT,
-                       "%.440s (--force searches without it)", why->text);
-    ms_cli_warning("%s", why->text);
-    return 0;
-}
-
-/* One part's description against those before it. */
-static int read_description(ms_search_corpus *c, int64_t part, msim_error *err) {
-    const char *path = msim_corpus_part_path(c->corpus, part);
-    char expected[160], got[160];
-    ms_description made;
-    msim_error why;
-    int found = ms_description_read(path, &made, &why);
-    if (found < 0) return refuse_description(c, &why, found, err);
-    if (found == 0) {
-        if (c->n_undescribed++ == 0) c->undescribed = path;
-        return 0;
-    }
-    int rc = ms_description_check(&made, c->corpus, part, &why);
-    if (rc < 0) return refuse_description(c, &why, rc, err);
-    if (!c->is_described) {
-        c->made = made;
-        c->is_described = true;
-        return 0;
-    }
-    if (!parts_differ(&c->made, &made, expected, got, sizeof got)) return 0;
-    if (!c->set->is_forced)
-        return ms_fail(err, MSIM_E_ARG,
-                       "parts of the corpus differ: %.200s: expected %s as in the first, got "
-                       "%s (--force searches all the same)",
-                       path, expected, got);
-    ms_cli_warning("parts of the corpus differ: %s: the first has %s, this one %s", path, expected,
-                   got);
-    return 0;
-}
-
 /* The corpus cannot be opened: for a file that is not there, what may have been meant. */
 static int refuse_corpus(const ms_search_settings *set, int rc, const msim_error *why,
                          msim_error *err) {
@@ -130,9 +39,8 @@ int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, 
     if (out->info.rows <= 0)
         return ms_fail(err, MSIM_E_EMPTY, "nothing to search: %.300s: the corpus has no rows",
                        set->corpora.items[0]);
-    for (int64_t part = 0; part < out->info.parts && rc >= 0; part++)
-        rc = read_description(out, part, err);
-    return rc;
+    return ms_made_read(out->corpus, set->is_forced ? MS_MADE_FORCED : MS_MADE_MAY_FORCE, &out->how,
+                        err);
 }
 
 void ms_search_corpus_close(ms_search_corpus *c) {
@@ -148,7 +56,7 @@ int ms_search_corpus_whiten(ms_search_corpus *c, bool may_write, msim_error *err
     ms_cli_whitened request = {.cache = set->cache,
                                .prior_fit = set->prior_fit,
                                .prior_rows = set->prior_rows,
-                               .model_sha256 = c->is_described ? c->made.model_sha256 : "",
+                               .model_sha256 = c->how.is_described ? c->how.made.model_sha256 : "",
                                .threads = ms_cli_threads(&set->common),
                                .isa = ms_cli_library_options(&set->common).isa,
                                .may_write = may_write,
@@ -172,7 +80,7 @@ int ms_search_corpus_whiten(ms_search_corpus *c, bool may_write, msim_error *err
 
 /* Take over what the description says where the command line is silent; compare where it is not. */
 static int follow_description(const ms_search_corpus *c, ms_search_model *m, msim_error *err) {
-    const ms_description *made = &c->made;
+    const ms_description *made = &c->how.made;
     const ms_search_settings *set = c->set;
     const char *where = set->corpora.items[0];
     char expected[128], got[128];
@@ -184,15 +92,15 @@ static int follow_description(const ms_search_corpus *c, ms_search_model *m, msi
     }
     const bool unclean = m->info.is_unclean != 0;
     if (rc >= 0 && (made->token_order != m->info.token_order || made->is_unclean != unclean)) {
-        describe_tokens(expected, sizeof expected, made->token_order, made->is_unclean);
-        describe_tokens(got, sizeof got, m->info.token_order, unclean);
+        ms_made_tokens(expected, sizeof expected, made->token_order, made->is_unclean);
+        ms_made_tokens(got, sizeof got, m->info.token_order, unclean);
         rc = ms_search_contradict(set, "other tokens", where, expected, got, err);
     }
     bool is_given = ms_cli_given(&ms_search_tool, set, "pooling") ||
                     ms_cli_given(&ms_search_tool, set, "pool-weights");
-    describe_pooling(expected, sizeof expected, made->is_weighted, made->pool_weights,
-                     made->n_classes);
-    describe_pooling(got, sizeof got, m->is_weighted, m->weights, m->info.n_classes);
+    ms_made_pooling(expected, sizeof expected, made->is_weighted, made->pool_weights,
+                    made->n_classes);
+    ms_made_pooling(got, sizeof got, m->is_weighted, m->weights, m->info.n_classes);
     if (!is_given && made->is_weighted && made->n_classes != m->info.n_classes) {
         snprintf(got, sizeof got, "a model of %d classes of tokens", m->info.n_classes);
         return rc < 0 ? rc
@@ -217,23 +125,12 @@ static int follow_description(const ms_search_corpus *c, ms_search_model *m, msi
     return rc;
 }
 
-static void say_undescribed(const ms_search_corpus *c) {
-    if (c->n_undescribed == 1)
-        ms_cli_note("model of the corpus unknown: there is no %s.json", c->undescribed);
-    else if (c->n_undescribed > 1)
-        ms_cli_note(
-            "model of the corpus unknown: there is no %s.json, nor one for %lld other parts",
-            c->undescribed, (long long)(c->n_undescribed - 1));
-}
-
-/* The corpora that are published for midisimx have no description, and all are made alike. */
+/* What nobody describes may be published. */
 static void follow_published(const ms_search_corpus *c, ms_search_model *m) {
-    static const float published[] = {1, 2, 1, 2};
-    if (m->info.token_family != MSIM_FAMILY_MIDISIMX || c->set->pooling >= 0 ||
-        ms_cli_given(&ms_search_tool, c->set, "pool-weights"))
+    if (c->set->pooling >= 0 || ms_cli_given(&ms_search_tool, c->set, "pool-weights") ||
+        !ms_made_published(&m->info, m->weights))
         return;
     m->is_weighted = true;
-    memcpy(m->weights, published, sizeof published);
     const bool is_alike = m->info.token_order == MSIM_ORDER_TIME_FIRST && !m->info.is_unclean;
     ms_cli_note("the query is pooled with the weights 1,2,1,2 and its tokens are %s, %s: %s the "
                 "published corpora of midisimx%s; --pooling, --token-order and --no-clean say "
@@ -246,11 +143,11 @@ static void follow_published(const ms_search_corpus *c, ms_search_model *m) {
 /* How MIDI files become tokens: as the command line says, else as the corpus was made. */
 static void choose_tokens(const ms_search_corpus *c, msim_options *o) {
     const ms_search_settings *set = c->set;
-    const bool is_made = c->is_described && c->made.has_tokens;
+    const bool is_made = c->how.is_described && c->how.made.has_tokens;
     o->token_order = is_made && !ms_cli_given(&ms_search_tool, set, "token-order")
-                         ? c->made.token_order
+                         ? c->how.made.token_order
                          : set->token_order;
-    o->is_unclean = is_made && !set->is_clean && !set->is_unclean ? c->made.is_unclean
+    o->is_unclean = is_made && !set->is_clean && !set->is_unclean ? c->how.made.is_unclean
                                                                   : set->is_unclean;
 }
 
@@ -294,8 +191,8 @@ int ms_search_model_open(const ms_search_corpus *corpus, ms_search_model *out, m
                        (set->pooling < 0 && ms_cli_given(&ms_search_tool, set, "pool-weights"));
     memcpy(out->weights, set->pool_weights, sizeof set->pool_weights);
     out->max_tokens = set->max_tokens;
-    say_undescribed(corpus);
-    if (corpus->is_described) return follow_description(corpus, out, err);
+    ms_made_say_undescribed(&corpus->how);
+    if (corpus->how.is_described) return follow_description(corpus, out, err);
     follow_published(corpus, out);
     return 0;
 }

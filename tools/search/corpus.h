@@ -2,18 +2,15 @@
  * and the model that they ask for. */
 #ifndef MS_TOOLS_SEARCH_CORPUS_H
 #define MS_TOOLS_SEARCH_CORPUS_H
+#include "common/corpus/made.h"
 #include "options.h"
-#include "pipeline/disk/description.h"
 
 typedef struct {
     const ms_search_settings *set; /* borrowed */
     msim_corpus *corpus;           /* owned: what is searched */
     msim_corpus *raw;              /* owned: with --whiten, what it was made from; else NULL */
     msim_corpus_info info;
-    bool is_described; /* `made` says what all described parts were made with */
-    ms_description made;
-    int64_t n_undescribed;   /* parts without a description, and the first of them */
-    const char *undescribed; /* borrowed from the corpus */
+    ms_made how;
 } ms_search_corpus;
 
 int ms_search_corpus_open(const ms_search_settings *set, ms_search_corpus *out, msim_error *err);

@@ -1,6 +1,7 @@
 /* Queries: opened, added to the searcher, answered. Contract: tools/search/queries.h. */
 #define _GNU_SOURCE
 #include "queries.h"
+#include "pipeline/disk/description.h"
 #include "base/mem.h"
 #include "common/fits/fit.h"
 #include "common/texts/progress.h"
@@ -35,9 +36,10 @@ static int compare_descriptions(const ms_search_corpus *c, const char *path, msi
     msim_error why;
     int found = ms_description_read(path, &made, &why);
     if (found < 0) ms_cli_warning("%s", why.text);
-    if (found <= 0 || !c->is_described || strcmp(made.model_sha256, c->made.model_sha256) == 0)
+    if (found <= 0 || !c->how.is_described ||
+        strcmp(made.model_sha256, c->how.made.model_sha256) == 0)
         return 0;
-    snprintf(expected, sizeof expected, "%s %.12s", c->made.family, c->made.model_sha256);
+    snprintf(expected, sizeof expected, "%s %.12s", c->how.made.family, c->how.made.model_sha256);
     snprintf(got, sizeof got, "%s %.12s", made.family, made.model_sha256);
     return ms_search_contradict(c->set, "another model", path, expected, got, err);
 }

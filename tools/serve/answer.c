@@ -5,22 +5,17 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "common/notes/asked.h"
+#include "handles.h"
 #include <stdio.h>
 #include <string.h>
 
-/* As midisim-search --keys likely. */
-enum { LIKELY_KEYS = 3, KEYS = 6 };
-
 struct ms_answerer {
-    const ms_serve_stock *stock; /* borrowed */
+    ms_handles open; /* owned */
     const atomic_bool *stops;
-    int threads;
-    msim_note_reader *reader; /* owned, and so on */
-    msim_finder *finders[2];  /* in any key, and in the query's own */
-    msim_searcher *searcher;  /* for: */
-    int searcher_keys;
     ms_task *task; /* borrowed: the one that runs */
     _Atomic double looked;
+    double ends; /* when the task has had its time */
+    atomic_bool is_late;
 };
 
 /* One run. */
@@ -51,7 +46,13 @@ static int should_stop(void *user) {
     const double now = ms_clock_now();
     if (now - atomic_load(&a->looked) < 0.02) return atomic_load(&a->task->is_cancelled);
     atomic_store(&a->looked, now);
-    return ms_task_is_unwanted(a->task);
+    if (now > a->ends) atomic_store(&a->is_late, true);
+    return now > a->ends || ms_task_is_unwanted(a->task);
+}
+
+/* Between the steps that the library does not ask in. */
+static int check_stop(ms_answerer *a, msim_error *err) {
+    return should_stop(a) ? ms_fail(err, MSIM_E_STOPPED, "stopped") : MSIM_OK;
 }
 
 int ms_answerer_open(const ms_serve_stock *stock, int threads, const atomic_bool *stops,
@@ -59,68 +60,20 @@ int ms_answerer_open(const ms_serve_stock *stock, int threads, const atomic_bool
     ms_answerer *a = ms_alloc(1, sizeof *a, "a worker", err);
     *out = NULL;
     if (!a) return -MSIM_E_MEMORY;
-    a->stock = stock;
+    a->open = (ms_handles){.stock = stock, .threads = threads, .stop = {should_stop, a}};
     a->stops = stops;
-    a->threads = threads;
-    int rc = msim_note_reader_open(&a->reader, err);
-    if (rc < 0) {
-        ms_answerer_close(a);
-        return rc;
-    }
     *out = a;
     return MSIM_OK;
 }
 
 void ms_answerer_close(ms_answerer *a) {
     if (!a) return;
-    msim_note_reader_close(a->reader);
-    for (int i = 0; i < 2; i++) msim_finder_close(a->finders[i]);
-    msim_searcher_close(a->searcher);
+    ms_handles_close(&a->open);
     ms_free(a);
 }
 
-/* A finder stays open. It gives as many matches as anyone may ask for: the best come first. */
-static int have_finder(ms_answerer *a, const ms_ask *ask, msim_finder **out, msim_error *err) {
-    const bool is_own = ask->keys == MS_ASK_OWN;
-    msim_finder_options o = msim_finder_options_default();
-    o.max_matches = MS_ASK_MAX_K;
-    o.evalue = a->stock->set->evalue;
-    o.is_same_key = is_own;
-    const int rc = a->finders[is_own]
-                       ? MSIM_OK
-                       : msim_finder_open(a->stock->notes, &o, &a->finders[is_own], err);
-    *out = a->finders[is_own];
-    return rc;
-}
-
-/* So does the searcher. It gives as many rows as anyone may ask for: the order is total. */
-static int have_searcher(ms_answerer *a, const ms_ask *ask, msim_error *err) {
-    const ms_serve_stock *s = a->stock;
-    if (a->searcher && a->searcher_keys == ask->keys) return MSIM_OK;
-    msim_options o = ms_cli_library_options(&s->set->common);
-    msim_searcher_options so = msim_searcher_options_default();
-    o.threads = a->threads;
-    so.k = MS_ASK_MAX_K;
-    so.transpose = ask->keys == MS_ASK_OWN ? 0 : KEYS;
-    so.should_stop = should_stop;
-    so.stop_user = a;
-    if (s->is_described) {
-        so.max_tokens = s->made.max_tokens;
-        so.window_tokens = s->made.window_tokens;
-        so.window_step = s->made.window_step;
-        so.is_pooled = s->made.is_pooled;
-        so.class_weights = s->made.is_weighted ? s->made.pool_weights : NULL;
-        so.n_class_weights = s->made.is_weighted ? s->made.n_classes : 0;
-    }
-    if (ask->keys == MS_ASK_LIKELY && s->model && !so.window_tokens) so.likely_keys = LIKELY_KEYS;
-    msim_searcher_close(a->searcher);
-    a->searcher = NULL;
-    a->searcher_keys = ask->keys;
-    return msim_searcher_open(s->model, s->corpus, &o, &so, &a->searcher, err);
-}
-
 static int open_report(run *r, msim_error *err) {
-    const ms_serve_stock *s = r->a->stock;
+    const ms_serve_stock *s = r->a->open.stock;
     msim_report_options o = msim_report_options_default();
     o.roots = s->roots;
     o.n_roots = s->n_roots;
@@ -145,7 +98,7 @@ static int64_t add_piece(run *r, const char *name, size_t n, ms_ask_piece where,
 }
 
 static int64_t read_name(run *r, int64_t row, msim_error *err) {
-    const msim_corpus *corpus = r->a->stock->corpus;
+    const msim_corpus *corpus = r->a->open.stock->corpus;
     int64_t n = msim_corpus_name(corpus, row, r->name, r->name_cap);
     if (n < 0) return ms_fail(err, (int)-n, "a row without a name: %lld", (long long)row);
     if ((size_t)n < r->name_cap) return n;
@@ -160,7 +113,7 @@ static int64_t add_row(run *r, int64_t row, msim_error *err) {
 
 static int64_t add_indexed(run *r, int64_t number, msim_error *err) {
     msim_notes_piece piece = {.size = sizeof piece};
-    if (msim_notes_get_piece(r->a->stock->notes, number, &piece) < 0)
+    if (msim_notes_get_piece(r->a->open.stock->notes, number, &piece) < 0)
         return ms_fail(err, MSIM_E_FORMAT, "the note index is damaged: build it again");
     return add_piece(r, piece.name, piece.name_bytes, (ms_ask_piece){'n', number}, err);
 }
@@ -172,16 +125,41 @@ static bool is_there(const ms_serve_stock *s, ms_ask_piece piece) {
 
 /* ---- The query ---- */
 
+static int check_size(const msim_piece_notes *notes, msim_error *err) {
+    if (notes->n_notes > MS_ASK_MAX_NOTES)
+        return ms_fail(err, MSIM_E_LIMIT,
+                       "a query has at most %d notes here, and this one has %zu: midisim-find and "
+                       "midisim-search take more",
+                       MS_ASK_MAX_NOTES, notes->n_notes);
+    if (notes->n_bars > MS_ASK_MAX_NOTES)
+        return ms_fail(err, MSIM_E_LIMIT, "a query has at most %d bars here, and this one has %zu",
+                       MS_ASK_MAX_NOTES, notes->n_bars);
+    return MSIM_OK;
+}
+
+/* Drums count too: the report shows them. */
+static int check_midi(run *r, msim_error *err) {
+    msim_piece_notes notes = {.size = sizeof notes};
+    int rc = ms_handles_reader(&r->a->open, err);
+    if (rc < 0) return rc;
+    msim_note_reader_keep_drums(r->a->open.reader, 1);
+    rc = msim_note_reader_read(r->a->open.reader, r->ask->bytes, r->ask->n_bytes, &notes, err);
+    msim_note_reader_keep_drums(r->a->open.reader, 0);
+    return rc < 0 ? rc : check_size(&notes, err);
+}
+
 static int take_midi(run *r, msim_error *err) {
     const ms_ask *ask = r->ask;
     msim_piece_notes notes = {.size = sizeof notes};
     const char *name = ask->name[0] ? ask->name : "your file";
+    int rc = check_midi(r, err);
+    if (rc < 0) return rc;
     const int64_t piece =
         msim_report_add_midi(r->report, name, strlen(name), ask->bytes, ask->n_bytes, err);
     if (piece < 0) return (int)piece;
     r->query = msim_report_add_query(r->report, piece, -1, -1, err);
     if (r->query < 0) return (int)r->query;
-    int rc = msim_note_reader_read(r->a->reader, ask->bytes, ask->n_bytes, &notes, err);
+    rc = msim_note_reader_read(r->a->open.reader, ask->bytes, ask->n_bytes, &notes, err);
     if (rc < 0) return rc;
     r->has_notes = true;
     return ms_asked_take(name, strlen(name), &notes, &r->asked, err);
@@ -211,7 +189,7 @@ static int take_phrase(run *r, msim_error *err) {
 
 /* The notes of a piece of the index, by its name. */
 static int load_notes(run *r, const char *name, size_t n, msim_error *err) {
-    const msim_notes *index = r->a->stock->notes;
+    const msim_notes *index = r->a->open.stock->notes;
     msim_piece_notes notes = {.size = sizeof notes};
     msim_loaded_piece *loaded = NULL;
     const int64_t number = index ? msim_notes_find_piece(index, name, n) : -1;
@@ -227,7 +205,7 @@ static int take_piece(run *r, msim_error *err) {
     const ms_ask_piece where = r->ask->piece;
     msim_notes_piece known = {.size = sizeof known};
     int64_t piece;
-    if (!is_there(r->a->stock, where))
+    if (!is_there(r->a->open.stock, where))
         return ms_fail(err, MSIM_E_ARG, "no piece %c%lld", where.kind, (long long)where.number);
     if (where.kind == 'r')
         piece = add_row(r, where.number, err);
@@ -237,7 +215,7 @@ static int take_piece(run *r, msim_error *err) {
     r->query = msim_report_add_query(r->report, piece, -1, -1, err);
     if (r->query < 0) return (int)r->query;
     if (where.kind == 'r') return load_notes(r, r->name, strlen(r->name), err);
-    (void)msim_notes_get_piece(r->a->stock->notes, where.number, &known);
+    (void)msim_notes_get_piece(r->a->open.stock->notes, where.number, &known);
     return load_notes(r, known.name, known.name_bytes, err);
 }
 
@@ -250,10 +228,11 @@ static int take_query(run *r, msim_error *err) {
 /* ---- Finding, and comparing ---- */
 
 static int find(run *r, msim_error *err) {
-    if (!r->a->stock->notes || !r->has_notes || r->ask->mode == MS_ASK_LIKENESS) return MSIM_OK;
+    if (!r->a->open.stock->notes || !r->has_notes || r->ask->mode == MS_ASK_LIKENESS)
+        return MSIM_OK;
     stage(r, MS_TASK_FINDING);
     msim_finder *finder;
-    int rc = have_finder(r->a, r->ask, &finder, err);
+    int rc = ms_handles_finder(&r->a->open, r->ask, &finder, err);
     if (rc < 0) return rc;
     ms_asked_answer(&r->asked, finder);
     return r->asked.err.code ? ms_fail(err, r->asked.err.code, "%s", r->asked.err.text) : MSIM_OK;
@@ -261,7 +240,7 @@ static int find(run *r, msim_error *err) {
 
 static int keep_rows(run *r, const msim_answer *answer, msim_error *err) {
     const int64_t n = answer->n_matches < r->ask->k ? answer->n_matches : r->ask->k;
-    const bool has_meaning = msim_searcher_has_meaning(r->a->searcher) == 1;
+    const bool has_meaning = msim_searcher_has_meaning(r->a->open.searcher) == 1;
     r->rows = ms_alloc((size_t)n, sizeof *r->rows, "matches", err);
     r->spans = ms_alloc((size_t)n, sizeof *r->spans, "matches", err);
     r->meanings = ms_alloc((size_t)n, sizeof *r->meanings, "matches", err);
@@ -271,7 +250,8 @@ static int keep_rows(run *r, const msim_answer *answer, msim_error *err) {
         r->spans[i] = (msim_span){.from_seconds = -1, .to_seconds = -1};
         if (answer->query_spans) r->spans[i] = answer->query_spans[i];
         r->meanings[i] = (msim_meaning){.size = sizeof r->meanings[i], .matches = -1};
-        if (has_meaning) (void)msim_searcher_explain(r->a->searcher, answer, i, &r->meanings[i]);
+        if (has_meaning)
+            (void)msim_searcher_explain(r->a->open.searcher, answer, i, &r->meanings[i]);
     }
     r->n_rows = n;
     return MSIM_OK;
@@ -301,7 +281,7 @@ static int64_t add_phrase(run *r, msim_error *err) {
     unsigned char *bytes = n < 0 ? NULL : ms_alloc((size_t)n, 1, "a MIDI file", err);
     if (!bytes) return n < 0 ? n : -MSIM_E_MEMORY;
     n = msim_midi_write_notes(&notes, 0, bytes, (size_t)n, err);
-    if (n >= 0) n = msim_searcher_add_midi(r->a->searcher, bytes, (size_t)n, err);
+    if (n >= 0) n = msim_searcher_add_midi(r->a->open.searcher, bytes, (size_t)n, err);
     ms_free(bytes);
     return n;
 }
@@ -309,20 +289,20 @@ static int64_t add_phrase(run *r, msim_error *err) {
 static int64_t add_vectors(run *r, msim_error *err) {
     const ms_ask *ask = r->ask;
     if (ask->kind == MS_ASK_MIDI)
-        return msim_searcher_add_midi(r->a->searcher, ask->bytes, ask->n_bytes, err);
+        return msim_searcher_add_midi(r->a->open.searcher, ask->bytes, ask->n_bytes, err);
     if (ask->kind == MS_ASK_PHRASE) return add_phrase(r, err);
     if (ask->piece.kind == 'r')
-        return msim_searcher_add_row(r->a->searcher, ask->piece.number, err);
+        return msim_searcher_add_row(r->a->open.searcher, ask->piece.number, err);
     return ms_fail(err, MSIM_E_EMPTY, "a piece of the note index has no vector");
 }
 
 static int compare(run *r, msim_error *err) {
-    const ms_serve_stock *s = r->a->stock;
+    const ms_serve_stock *s = r->a->open.stock;
     receiving to = {r, err, 0};
     const bool needs_model = r->ask->kind != MS_ASK_PIECE;
     if (!s->corpus || (needs_model && !s->model) || r->ask->mode == MS_ASK_FIND) return MSIM_OK;
     stage(r, MS_TASK_EMBEDDING);
-    int64_t rc = have_searcher(r->a, r->ask, err);
+    int64_t rc = ms_handles_searcher(&r->a->open, r->ask, err);
     if (rc >= 0) rc = add_vectors(r, err);
     if ((rc == -MSIM_E_FORMAT || rc == -MSIM_E_EMPTY) && r->ask->mode == MS_ASK_BOTH) {
         snprintf(r->notice, sizeof r->notice, "vectors were not compared: %.300s", err->text);
@@ -330,7 +310,7 @@ static int compare(run *r, msim_error *err) {
     }
     if (rc < 0) return (int)rc;
     stage(r, MS_TASK_COMPARING);
-    rc = msim_searcher_run(r->a->searcher, receive, &to, err);
+    rc = msim_searcher_run(r->a->open.searcher, receive, &to, err);
     if (to.rc < 0) return to.rc;
     return rc < 0 ? (int)rc : MSIM_OK;
 }
@@ -354,6 +334,7 @@ static void put_likeness(const run *r, int64_t i, msim_report_match *out) {
 static int show_found(run *r, int64_t *pieces, msim_error *err) {
     for (int64_t f = 0; f < r->asked.n_matches && f < r->ask->k; f++) {
         msim_report_match match = msim_report_match_default();
+        if (check_stop(r->a, err) < 0) return -MSIM_E_STOPPED;
         match.notes = &r->asked.matches[f];
         match.piece = add_indexed(r, match.notes->piece, err);
         if (match.piece < 0) return (int)match.piece;
@@ -373,6 +354,7 @@ static int show_alike(run *r, const int64_t *pieces, msim_error *err) {
     for (int64_t i = 0; i < r->n_rows; i++) {
         msim_report_match match = msim_report_match_default();
         if (pieces[i] < 0) continue;
+        if (check_stop(r->a, err) < 0) return -MSIM_E_STOPPED;
         match.piece = pieces[i];
         put_likeness(r, i, &match);
         const int64_t rc = msim_report_add_match(r->report, r->query, &match, err);
@@ -427,7 +409,7 @@ static int put_answer(run *r, ms_json_text *out, msim_error *err) {
 /* ---- The whole ---- */
 
 static int check_mode(const run *r, msim_error *err) {
-    const ms_serve_stock *s = r->a->stock;
+    const ms_serve_stock *s = r->a->open.stock;
     if (r->ask->kind == MS_ASK_SHOW) return MSIM_OK;
     if (r->ask->mode == MS_ASK_FIND && !s->notes)
         return ms_fail(err, MSIM_E_ARG, "mode: this server has no note index");
@@ -442,6 +424,7 @@ static int answer(run *r, msim_error *err) {
     int rc = check_mode(r, err);
     if (rc >= 0) rc = open_report(r, err);
     if (rc >= 0) rc = take_query(r, err);
+    if (rc >= 0) rc = check_stop(r->a, err);
     if (rc >= 0 && r->ask->kind != MS_ASK_SHOW) {
         rc = find(r, err);
         if (rc >= 0) rc = compare(r, err);
@@ -461,13 +444,21 @@ void ms_answerer_run(ms_answerer *a, ms_task *task) {
     run r = {.a = a, .task = task, .ask = &task->ask};
     msim_error err = {0};
     a->task = task;
+    a->ends = ms_clock_now() + (double)a->open.stock->set->max_seconds;
     atomic_store(&a->looked, 0);
+    atomic_store(&a->is_late, false);
     const int rc = answer(&r, &err);
-    if (rc < 0)
+    if (rc == -MSIM_E_STOPPED && atomic_load(&a->is_late))
+        ms_task_fail(task, 422,
+                     "the search took more than %lld s and was ended: ask for a shorter piece or "
+                     "fewer keys, or start the server with --max-seconds",
+                     (long long)a->open.stock->set->max_seconds);
+    else if (rc < 0)
         ms_task_fail(task, status_of(task, rc), "%s", err.text);
     else
         task->status = 200;
     msim_report_close(r.report);
+    ms_handles_give_back(&a->open, r.ask, r.asked.n_notes);
     ms_asked_free(&r.asked);
     ms_free(r.ids);
     ms_free(r.name);

@@ -8,7 +8,12 @@
 enum ms_ask_kind { MS_ASK_MIDI, MS_ASK_PHRASE, MS_ASK_PIECE, MS_ASK_SHOW };
 enum ms_ask_mode { MS_ASK_BOTH, MS_ASK_FIND, MS_ASK_LIKENESS };
 enum ms_ask_keys { MS_ASK_ALL, MS_ASK_LIKELY, MS_ASK_OWN };
-enum { MS_ASK_MAX_K = 100, MS_ASK_NAME_CHARS = 80, MS_ASK_ID_BYTES = 64 };
+enum {
+    MS_ASK_MAX_K = 100,
+    MS_ASK_MAX_NOTES = 200000,
+    MS_ASK_NAME_CHARS = 80,
+    MS_ASK_ID_BYTES = 64
+};
 
 /* A piece of the corpus ('r', by a row) or of the note index ('n'). kind 0: none. */
 typedef struct {

@@ -50,7 +50,8 @@ static int serve(const ms_serve_stock *stock, msim_error *err) {
 }
 
 int main(int argc, char **argv) {
-    static ms_serve_settings s = {.port = 8117, .queue = 64, .max_body = 8, .evalue = 1e-3};
+    static ms_serve_settings s = {
+        .port = 8117, .queue = 64, .max_body = 8, .max_seconds = 120, .evalue = 1e-3};
     ms_serve_stock stock = {0};
     msim_error err = {0};
     int rc = ms_cli_parse(&ms_serve_tool, argc, argv, &s);

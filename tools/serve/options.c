@@ -50,6 +50,13 @@ static const ms_cli_option options[] = {
      .max = 1024,
      .offset = AT(max_body),
      .help = "the largest MIDI file that is accepted, in MiB (default 8)"},
+    {.name = "max-seconds",
+     .kind = MS_CLI_INT,
+     .value = "N",
+     .min = 1,
+     .max = 86400,
+     .offset = AT(max_seconds),
+     .help = "a search that runs longer is ended with status 422 (default 120)"},
     MS_CLI_ROW_EVALUE(ms_serve_settings),
     {0}};
 

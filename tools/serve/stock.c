@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "serve.h"
 #include "base/mem.h"
+#include "common/corpus/quantised.h"
 #include "common/notes/open.h"
 #include <limits.h>
 #include <string.h>
@@ -54,20 +55,21 @@ static int check_model(ms_serve_stock *s, const char *corpus, msim_error *err) {
                        "corpus and model do not fit: %.300s: expected rows of the model's width "
                        "%lld, got %lld",
                        corpus, (long long)s->model_info.dim, (long long)s->info.dim);
-    if (!s->is_described) {
-        ms_cli_note("model of the corpus unknown: there is no %s.json", corpus);
+    ms_made_say_undescribed(&s->how);
+    if (!s->how.is_described) {
+        s->is_weighted = ms_made_published(&s->model_info, s->weights);
         return 0;
     }
-    if (strcmp(s->made.model_sha256, s->model_info.sha256) != 0)
+    if (strcmp(s->how.made.model_sha256, s->model_info.sha256) != 0)
         return ms_fail(err, MSIM_E_ARG,
                        "another model: %.300s: expected the corpus's %s %.12s, got %s %.12s",
-                       corpus, s->made.family, s->made.model_sha256, s->model_info.family,
+                       corpus, s->how.made.family, s->how.made.model_sha256, s->model_info.family,
                        s->model_info.sha256);
-    if (s->made.is_weighted && s->made.n_classes != s->model_info.n_classes)
+    if (s->how.made.is_weighted && s->how.made.n_classes != s->model_info.n_classes)
         return ms_fail(err, MSIM_E_ARG,
                        "corpus and model do not fit: %.300s: expected a model of %d classes of "
                        "tokens, got %d",
-                       corpus, s->made.n_classes, s->model_info.n_classes);
+                       corpus, s->how.made.n_classes, s->model_info.n_classes);
     return 0;
 }
 
@@ -82,9 +84,9 @@ static int open_model(ms_serve_stock *s, const char *corpus, msim_error *err) {
     }
     if (rc < 0) return ms_fail(err, -rc, "%s", why.text);
     msim_options o = ms_cli_library_options(&s->set->common);
-    if (s->is_described && s->made.has_tokens) {
-        o.token_order = s->made.token_order;
-        o.is_unclean = s->made.is_unclean;
+    if (s->how.is_described && s->how.made.has_tokens) {
+        o.token_order = s->how.made.token_order;
+        o.is_unclean = s->how.made.is_unclean;
     }
     rc = msim_model_open(path, &o, &s->model, err);
     if (rc < 0) return rc;
@@ -102,11 +104,10 @@ static int open_vectors(ms_serve_stock *s, const char *path, msim_error *err) {
     if (s->info.rows <= 0)
         return ms_fail(err, MSIM_E_EMPTY, "nothing to search: %.300s: the corpus has no rows",
                        path);
-    rc = ms_description_read(msim_corpus_part_path(s->corpus, 0), &s->made, err);
-    if (rc < 0) return rc;
-    s->is_described = rc > 0;
-    if (s->is_described) rc = ms_description_check(&s->made, s->corpus, 0, err);
-    return rc;
+    rc = ms_made_read(s->corpus, MS_MADE_CANNOT_FORCE, &s->how, err);
+    s->is_weighted = s->how.is_described && s->how.made.is_weighted;
+    memcpy(s->weights, s->how.made.pool_weights, sizeof s->weights);
+    return rc < 0 ? rc : ms_quantised_attach_beside(s->corpus, MSIM_SCAN_INT8, err);
 }
 
 /* ---- Both ---- */

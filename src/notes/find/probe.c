@@ -1,6 +1,6 @@
 /* A query made ready: see probe.h. */
 #include "notes/find/probe.h"
-#include "base/sort.h"
+#include "base/stop/sort.h"
 #include <string.h>
 
 /* ---- Ranges ---- */

@@ -1,6 +1,6 @@
 /* Canonical order: see canon.h. */
 #include "notes/seeds/canon.h"
-#include "base/sort.h"
+#include "base/stop/sort.h"
 #include "notes/constants.h"
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef MS_NOTES_SEEDS_CANON_H
 #define MS_NOTES_SEEDS_CANON_H
 #include "base/mem.h"
-#include "base/stop.h"
+#include "base/stop/stop.h"
 #include <midisim.h>
 
 /* All arrays are the arena's. A group is a chord: the notes within MS_CHORD_MS of its first one.

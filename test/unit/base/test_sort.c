@@ -1,6 +1,6 @@
 /* Sorting that can be stopped: the order is qsort's, on arrays of one run and of many, and a stop
  * loses nothing. */
-#include "base/sort.h"
+#include "base/stop/sort.h"
 #include "base/random.h"
 #include "support/test.h"
 #include <stdlib.h>

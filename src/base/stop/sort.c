@@ -1,5 +1,5 @@
-/* Runs that qsort puts in order, then merged in pairs: see base/sort.h. */
-#include "base/sort.h"
+/* Runs that qsort puts in order, then merged in pairs: see base/stop/sort.h. */
+#include "base/stop/sort.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Asking the caller whether to stop: the callback should_stop of a public struct of options. */
-#ifndef MS_BASE_STOP_H
-#define MS_BASE_STOP_H
+#ifndef MS_BASE_STOP_STOP_H
+#define MS_BASE_STOP_STOP_H
 #include "base/status.h"
 #include <stdbool.h>
 #include <stddef.h>
