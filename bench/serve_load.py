@@ -38,10 +38,11 @@ class Server:
         self.port = int(self.process.stdout.readline().rstrip("/\n").rpartition(":")[2])
 
     def memory(self):
-        """MiB of RAM in use: anonymous memory, and files that are mapped."""
+        """What the server has in RAM, and had at most, and what of it is mapped files, as text."""
         with open(f"/proc/{self.process.pid}/status") as status:
             fields = dict(line.split(":", 1) for line in status)
-        return [int(fields[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")]
+        now, most, mapped = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM", "RssFile"))
+        return f"{now:.1f} MiB, at most {most:.1f} MiB until now; {mapped:.1f} MiB are mapped files"
 
     def processor(self):
         """Seconds of user and system."""
@@ -130,10 +131,9 @@ def compare(a):
             say("server", served)
             processor.append(served["processor"] / library["processor"])
             wall.append(library["seconds"] / served["seconds"])
-        anonymous, mapped = server.memory()
         print(f"processor time, server / library: {middle(processor)}")
         print(f"requests per second, server / library: {middle(wall)}")
-        print(f"memory: {anonymous:.1f} MiB, and {mapped:.1f} MiB of mapped files")
+        print(f"memory: {server.memory()}")
     finally:
         server.end()
 
@@ -177,9 +177,8 @@ def watch_memory(a):
         for step in steps:
             r = load(server, asks[done % len(asks):] + asks[:done % len(asks)], a.clients, step - done)
             done = step
-            anonymous, mapped = server.memory()
-            print(f"{done:8} requests: {anonymous:.1f} MiB, and {mapped:.1f} MiB of mapped files; "
-                  f"{1000 * r['processor'] / r['answers']:.2f} ms of processor each, {sorted(r['statuses'].items())}", flush=True)
+            print(f"{done:8} requests: {server.memory()}; {1000 * r['processor'] / r['answers']:.2f} ms of processor each, "
+                  f"{sorted(r['statuses'].items())}", flush=True)
     finally:
         server.end()
 
