@@ -43,7 +43,8 @@ int ms_handles_finder(ms_handles *h, const ms_ask *ask, msim_finder **out, msim_
 /* Whatever k: the order is total. */
 int ms_handles_searcher(ms_handles *h, const ms_ask *ask, msim_error *err) {
     const ms_serve_stock *s = h->stock;
-    if (h->searcher && h->searcher_keys == ask->keys) return MSIM_OK;
+    const bool has_keys = ask->kind != MS_ASK_PIECE; /* a row is compared as it is */
+    if (h->searcher && (!has_keys || h->searcher_keys == ask->keys)) return MSIM_OK;
     msim_options o = ms_cli_library_options(&s->set->common);
     msim_searcher_options so = msim_searcher_options_default();
     o.threads = h->threads;

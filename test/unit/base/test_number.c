@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char folder[] = "/tmp/midisim-number-XXXXXX", path[64];
+static char folder[] = "/tmp/midisim-number-XXXXXX";
 
 /* True when numbers have a comma from here on. */
 static bool set_comma(void) {
@@ -21,8 +21,8 @@ static bool set_comma(void) {
              ">messages 2>&1",
              folder);
     (void)system(command); /* it warns of what is left out, and returns 1 */
-    snprintf(path, sizeof path, "%s/comma", folder);
-    if (!setlocale(LC_NUMERIC, path)) return false;
+    (void)setenv("LOCPATH", folder, 1);
+    if (!setlocale(LC_NUMERIC, "comma")) return false;
     snprintf(text, sizeof text, "%.1f", 1.5);
     return strcmp(text, "1,5") == 0;
 }
