@@ -115,10 +115,9 @@ def middle(values):
 
 
 def compare(a):
-    server = Server(a)
     path = f"/api/search?mode={a.mode}&keys={a.keys}&k={a.k}"
     asks = [("POST", path, pathlib.Path(query).read_bytes(), "audio/midi") for query in a.queries]
-    processor, wall = [], []
+    server, processor, wall = Server(a), [], []
     try:
         load(server, asks, a.clients, len(asks))  # each query once, to warm up
         for i in range(a.rounds):  # who comes first changes
@@ -171,7 +170,8 @@ def mixed(a):
 
 
 def watch_memory(a):
-    server, asks, done = Server(a), mixed(a), 0
+    asks, done = mixed(a), 0
+    server = Server(a)
     steps = [n for n in (100, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000) if n < a.memory] + [a.memory]
     try:
         for step in steps:

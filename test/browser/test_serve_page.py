@@ -330,6 +330,7 @@ def test_marks_of_all_searches(page, reports, tmp_path):
     page.wait_for_selector("html[data-ready]")
     search(page, EIGHT)
     assert page.locator("#keep").get_attribute("aria-pressed") == "true" and first != second
+    assert page.evaluate("Object.keys(localStorage).join()") == "midisim marks c.npy"  # another corpus has its own
     with page.expect_download() as download:
         page.click("#export-keep")
     download.value.save_as(tmp_path / "kept.tsv")

@@ -58,7 +58,7 @@ def names_of(answer):
 def test_status(server):
     status, state = server.json("GET", "/api/status")
     assert status == 200 and state["rows"] == state["pieces"] == 12
-    assert state["hasNotes"] and state["hasVectors"] and state["hasModel"]
+    assert state["hasNotes"] and state["hasVectors"] and state["hasModel"] and state["name"] == "c.npy"
 
 
 def test_search_is_the_tools(server, music, query):

@@ -285,6 +285,15 @@ static enum MHD_Result one_search(ms_request *r) {
     return queue_json(r, 200, &text, NULL, NULL);
 }
 
+/* The last part of what the command line names: "music" of "../music/". */
+static void put_name(ms_json_text *text, const char *path) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t first = n;
+    while (first > 0 && path[first - 1] != '/') first--;
+    ms_json_put_string(text, path + first, n - first);
+}
+
 static enum MHD_Result show_status(ms_request *r) {
     const ms_serve_stock *s = r->stock;
     const ms_tasks_counts c = ms_tasks_count(r->tasks);
@@ -292,7 +301,7 @@ static enum MHD_Result show_status(ms_request *r) {
     char line[512];
     const int n = snprintf(
         line, sizeof line,
-        "{\"version\":\"" MSIM_VERSION
+        ",\"version\":\"" MSIM_VERSION
         "\",\"rows\":%lld,\"pieces\":%lld,\"hasNotes\":%s,\"hasVectors\":%s,\"hasModel\":%s,"
         "\"workers\":%lld,\"running\":%lld,\"waiting\":%lld,\"answered\":%lld,\"refused\":%lld,"
         "\"cancelled\":%lld}",
@@ -300,6 +309,8 @@ static enum MHD_Result show_status(ms_request *r) {
         s->notes ? "true" : "false", s->corpus ? "true" : "false", s->model ? "true" : "false",
         (long long)c.workers, (long long)c.running, (long long)c.waiting, (long long)c.answered,
         (long long)c.refused, (long long)c.cancelled);
+    ms_json_put(&text, "{\"name\":", 8);
+    put_name(&text, s->set->common.operands.items[0]);
     ms_json_put(&text, line, (size_t)n);
     return queue_json(r, 200, &text, NULL, NULL);
 }

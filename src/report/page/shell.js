@@ -38,10 +38,18 @@
       this.listeners = new Set();
       this.read();
       window.addEventListener("storage", (event) => {
-        if (event.key !== key && event.key !== null) return;
+        if (event.key !== this.key && event.key !== null) return;
         this.read();
         this.changed();
       });
+    }
+    // The marks of another key instead.
+    move(key) {
+      if (key === this.key) return;
+      this.key = key;
+      this.marks.clear();
+      this.read();
+      this.changed();
     }
     read() {
       try {

@@ -10,6 +10,7 @@
   const NARROW = "(max-width: 60rem)";
   let token = "", stock = null, running = null, lost = null, query = null, typed = "";
   const player = new M.Player(), at = {}, files = [], kept = new Map();
+  const marks = new M.Marks("midisim marks"); // until the server says what it serves
 
   // ---- The server ----
 
@@ -336,7 +337,7 @@
     at.lead = M.el("p", {class: "lead"}, `${LEAD}, then those that sound alike.`);
     M.clear(document.getElementById("main"), M.el("div", {class: "ask", role: "search", "aria-label": "Query"}, buildTune(), buildFile()),
       buildOptions(), M.el("div", {class: "welcome"}, at.lead, buildExamples()), at.state, at.results);
-    at.view = new M.MatchesView(player, new M.Marks("midisim marks"), {actions: ({link}) => (link.match.id
+    at.view = new M.MatchesView(player, marks, {actions: ({link}) => (link.match.id
       ? M.el("button", {type: "button", id: "more", onclick: () => searchPiece(link.match.id)}, "Find more like this") : null)});
     M.clear(document.getElementById("foot"), M.keysHelp(), M.el("p", {}, "Served by midisim on this machine. ",
       M.el("a", {href: "api/openapi.json"}, "The API for programs")));
@@ -355,6 +356,7 @@
   }
   async function showStock() {
     stock = await ask("api/status");
+    marks.move(`midisim marks ${stock.name}`);
     document.getElementById("stock").textContent = `in ${M.many(Math.max(stock.rows, stock.pieces), "piece")}`;
     if (!stock.hasVectors) at.lead.textContent = `${LEAD}.`;
     if (!stock.hasVectors) at.mode.value = "find";
