@@ -12,7 +12,7 @@ from cli_util import BUILD, ROOT, build_clock, midi, run, text
 from serve_util import serving
 from test_find import tune
 
-IS_ASAN = "asan" in str(BUILD)
+IS_SANITIZED = any(kind in str(BUILD) for kind in ("asan", "tsan"))
 MIB = 1 << 20
 PHRASE = {"notes": " ".join(map(str, tune(9)[40:64]))}
 
@@ -83,7 +83,7 @@ def is_serving(server):
 
 def stays(server, before, more, peak=False):
     """Memory grew by less than that; under the sanitizers it says nothing."""
-    assert IS_ASAN or server.memory(peak) - before < more, (before, server.memory(peak))
+    assert IS_SANITIZED or server.memory(peak) - before < more, (before, server.memory(peak))
 
 
 # ---- Many and slow clients -------------------------------------------------------------------------------------------
