@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from cli_util import DRUMS, ENV, lines, midi, run, text, tool, vlq, write_model
+from cli_util import DRUMS, ENV, lines, midi, run, text, tool, vlq
+from music_util import make_music
 from report_util import lit_of, notes_of, read_report
 from test_find import tune
 
@@ -18,19 +19,7 @@ HOSTILE = "</script><script>alert(1)</script>.mid".replace("/", "\u2215"), "a&am
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory):
-    """12 pieces, their corpus and note index; q.mid is 80 notes of piece 3, four semitones up and faster."""
-    folder = tmp_path_factory.mktemp("report")
-    (folder / "music/b").mkdir(parents=True)
-    for i in range(12):
-        (folder / f"music/b/{i:02d}.mid").write_bytes(midi(tune(i), ticks=240))
-    (folder / "q.mid").write_bytes(midi(tune(3, transpose=4)[20:100], ticks=200))
-    (folder / "music/copy.mid").write_bytes((folder / "music/b/05.mid").read_bytes())
-    (folder / "drums.mid").write_bytes(DRUMS)
-    write_model(folder / "m.safetensors")
-    for name, arguments in (("embed", ("-m", "m.safetensors", "-o", "c.npy")), ("index", ("-o", "c.notes"))):
-        done = run(name, *arguments, "music", cwd=folder)
-        assert done.returncode == 0, text(done)
-    return folder
+    return make_music(tmp_path_factory.mktemp("report"), {"music/copy.mid": midi(tune(5), ticks=240), "drums.mid": DRUMS})
 
 
 def report(folder, tmp_path, *arguments, code=0, tool="report", **more):

@@ -5,27 +5,14 @@ import shutil
 import subprocess
 
 import pytest
-from cli_util import BUILD, DRUMS, ENV, lines, midi, run, text, write_model
+from cli_util import BUILD, DRUMS, ENV, lines, midi, run, text
+from music_util import PIECES, make_music
 from test_find import tune
-
-N = 12
 
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory):
-    """12 pieces, their corpus and its note index; q.mid is 80 notes of piece 3, four semitones up."""
-    folder = tmp_path_factory.mktemp("both")
-    (folder / "music/b").mkdir(parents=True)
-    for i in range(N):
-        (folder / f"music/b/{i:02d}.mid").write_bytes(midi(tune(i), ticks=240))
-    (folder / "q.mid").write_bytes(midi(tune(3, transpose=4)[20:100], ticks=200))
-    (folder / "new.mid").write_bytes(midi(tune(77), ticks=240))
-    (folder / "drums.mid").write_bytes(DRUMS)
-    write_model(folder / "m.safetensors")
-    for name, arguments in (("embed", ("-m", "m.safetensors", "-o", "c.npy")), ("index", ("-o", "c.notes"))):
-        done = run(name, *arguments, "music", cwd=folder)
-        assert done.returncode == 0, text(done)
-    return folder
+    return make_music(tmp_path_factory.mktemp("both"), {"new.mid": midi(tune(77), ticks=240), "drums.mid": DRUMS})
 
 
 def search(folder, *arguments, corpus="c.npy", **more):
@@ -74,14 +61,14 @@ def test_names_that_are_left_out(music):
     assert answers(music, "--find", "--exclude-self", query)[0]["find"] == []
     assert answers(music, "--find", "--exclude", "b/05.mid", query)[0]["find"] == []
     done = search(music, "--find", "--json", "--exclude-from", "-", query, stdin=b"b/04.mid\nb/05.mid\n")
-    assert lines(done)[0]["find"] == [] and len(lines(done)[0]["matches"]) == N - 2
+    assert lines(done)[0]["find"] == [] and len(lines(done)[0]["matches"]) == PIECES - 2
 
 
 def test_rows_and_vectors_as_queries(music):
     like = answers(music, "--find", "--like", "b/07.mid", "--query-vectors", "c.npy")
     assert [m["name"] for m in like[0]["find"]] == ["b/07.mid"] and like[0]["notes"] == 160
     assert answers(music, "--find", "--exclude-self", "--like", "b/07.mid")[0]["find"] == []
-    assert len(like) == N + 1 and like[1]["find"] is None and like[1]["notes"] is None
+    assert len(like) == PIECES + 1 and like[1]["find"] is None and like[1]["notes"] is None
     assert search(music, "--find", "--query-vectors", "c.npy").returncode == 2
 
 

@@ -10,7 +10,8 @@ import socket
 import time
 
 import pytest
-from cli_util import BUILD, DRUMS, ROOT, lines, midi, run, text, write_model
+from cli_util import BUILD, DRUMS, ROOT, lines, midi, run, text
+from music_util import make_music
 from serve_util import Server, serving
 from test_find import tune
 
@@ -19,18 +20,7 @@ PHRASE = " ".join(map(str, tune(9)[40:64]))
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory):
-    """12 pieces, their corpus and note index; q.mid is 80 notes of piece 3, four semitones up and faster."""
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "music/b").mkdir(parents=True)
-    for i in range(12):
-        (folder / f"music/b/{i:02d}.mid").write_bytes(midi(tune(i), ticks=240))
-    (folder / "q.mid").write_bytes(midi(tune(3, transpose=4)[20:100], ticks=200))
-    (folder / "secret.mid").write_bytes(midi(tune(3)))
-    write_model(folder / "m.safetensors")
-    for name, arguments in (("embed", ("-m", "m.safetensors", "-o", "c.npy")), ("index", ("-o", "c.notes"))):
-        done = run(name, *arguments, "music", cwd=folder)
-        assert done.returncode == 0, text(done)
-    return folder
+    return make_music(tmp_path_factory.mktemp("serve"), {"secret.mid": midi(tune(3))})
 
 
 ALL = ("-m", "m.safetensors", "c.npy", "--midi-root", "music")
